@@ -13,7 +13,7 @@ const APP: &str = "Pro3EM";
 /// The firmware that is emulated (its dump is in the fixtures).
 const FW_ID: &str = "20250508-110717/1.6.1-g8dbd358";
 /// Home Assistant refuses older firmware of this generation.
-const MIN_FW_DATE: u32 = 2023_08_03;
+const MIN_FW_DATE: u32 = 20_230_803;
 
 /// Identity as announced on every channel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@ pub mod history;
 pub mod identity;
 pub mod modbus;
 pub mod notify;
+mod options;
 mod params;
 pub mod records;
 pub mod state;

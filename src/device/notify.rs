@@ -130,7 +130,11 @@ impl Notifier {
     /// A used phase has no value: one NotifyStatus says so, then silence (C3).
     fn poll_stale(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
         match self.kind {
-            Kind::Outbound => return,
+            Kind::Outbound => {
+                // It sees nothing of this, but the first value after it goes out at once.
+                self.seen.iter_mut().for_each(|seen| seen.stale = true);
+                return;
+            }
             Kind::Passive if !self.begun => {
                 self.begin(device, context, notes);
                 self.uncleared = true;

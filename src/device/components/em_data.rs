@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::super::{
-    Context, Device, Effect, Json, RpcError, View,
+    Context, Device, Effect, Json, RecordsError, RpcError, View,
     dispatch::{Call, Handled, Method, json, null, restart_required, text},
     history::{self, Columns},
 };
@@ -132,7 +132,7 @@ fn delete_all_data(call: &Call<'_>) -> Handled {
 /// `GetRecords` after the id.
 pub(in crate::device) fn records(call: &Call<'_>) -> Handled {
     let from = call.params.int("ts")?.unwrap_or(0);
-    text(history::blocks(call.context.records, from).map_err(unreadable)?)
+    text(history::blocks(call.context.records, from).map_err(|e| unreadable(&e))?)
 }
 
 /// `GetData` after the id.
@@ -140,7 +140,7 @@ pub(in crate::device) fn data(call: &Call<'_>, columns: Columns) -> Handled {
     let from = call.params.int("ts")?.ok_or_else(|| RpcError::missing("ts"))?;
     let end = call.params.int("end_ts")?.unwrap_or(i64::MAX);
     let keys = call.params.flag("add_keys")?.unwrap_or(true);
-    text(history::page(call.context.records, columns, from, end, keys).map_err(unreadable)?)
+    text(history::page(call.context.records, columns, from, end, keys).map_err(|e| unreadable(&e))?)
 }
 
 /// `GetNetEnergies` after the id.
@@ -153,9 +153,9 @@ pub(in crate::device) fn net_energies(call: &Call<'_>, columns: Columns) -> Hand
     let end = call.params.int("end_ts")?.unwrap_or(i64::MAX);
     let keys = call.params.flag("add_keys")?.unwrap_or(true);
     let asked = history::NetAsked { from, end, period, now: call.context.now.unix_s() };
-    text(history::net_page(call.context.records, columns, asked, keys).map_err(unreadable)?)
+    text(history::net_page(call.context.records, columns, asked, keys).map_err(|e| unreadable(&e))?)
 }
 
-fn unreadable(error: super::super::RecordsError) -> RpcError {
+fn unreadable(error: &RecordsError) -> RpcError {
     RpcError::unavailable(format!("The minute records cannot be read: {error}"))
 }

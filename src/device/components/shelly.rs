@@ -107,7 +107,7 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 /// Characters of the components in one reply: with both parts a device's first page holds 9 of 12.
-const PAGE: usize = 3000;
+const PAGE: usize = 2560;
 
 fn get_components(call: &Call<'_>) -> Handled {
     let params = &call.params;

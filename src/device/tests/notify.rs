@@ -142,7 +142,7 @@ fn an_outbound_connection_begins_complete_and_is_silent_while_stale() {
     }
     assert!(notes[0].params.starts_with("{\"ts\":1747561162.00,\"ble\":{},"), "{}", notes[0].params);
     let both = params(&notes[1]);
-    assert_eq!(both["em:0"].as_object().unwrap().len(), 23 - 1);
+    assert_eq!(both["em:0"].as_object().unwrap().len(), 23);
     assert_eq!(both["emdata:0"].as_object().unwrap().len(), 9);
     assert!(wire.at(62.5, [a, None, c]).is_empty(), "nothing while stale");
     let notes = wire.at(63.0, power(100.0));
