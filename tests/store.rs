@@ -241,9 +241,9 @@ fn a_truncated_database_is_set_aside() {
 #[test]
 fn garbage_is_set_aside() {
     damage(|bytes| bytes.fill(0x5a), true);
-    damage(|bytes| bytes[2048 * 20..2048 * 30].fill(0x5a), false);
+    damage(|bytes| bytes[1024 * 40..1024 * 60].fill(0x5a), false);
     // A clean stop is trusted at first: the check beside the work finds it.
-    damage(|bytes| bytes[2048 * 20..2048 * 30].fill(0x5a), true);
+    damage(|bytes| bytes[1024 * 40..1024 * 60].fill(0x5a), true);
 }
 
 #[test]
@@ -270,6 +270,31 @@ fn without_a_writable_folder_metering_goes_on_in_memory() {
     assert_eq!(store.samples(minute, minute + 60).unwrap().len(), 61);
     store.thaw().wait().unwrap();
     store.close().wait().unwrap();
+}
+
+#[test]
+fn either_file_alone_carries_identity_and_counters() {
+    // The database cannot be one: the sidecar goes on alone.
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(DATABASE_FILE)).unwrap();
+    let opened = open(dir.path());
+    assert!(opened.problems.iter().any(|p| p.contains(DATABASE_FILE) && p.contains("in memory")), "{:?}", opened.problems);
+    opened.store.put_counters("", row(4.0));
+    opened.store.close().wait().unwrap();
+    drop(opened.store);
+    let restored = open(dir.path()).restored.meters;
+    assert_eq!((restored[""].mac.as_str(), restored[""].energy.net.import), ("02AABBCCDDEE", 4.0));
+
+    // And the other way round.
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(SIDECAR_FILE)).unwrap();
+    let opened = open(dir.path());
+    assert!(opened.problems.iter().any(|p| p.contains(SIDECAR_FILE)), "{:?}", opened.problems);
+    assert_eq!(opened.store.health().state, StoreState::Ok);
+    opened.store.put_counters("", row(5.0));
+    opened.store.close().wait().unwrap();
+    drop(opened.store);
+    assert_eq!(open(dir.path()).restored.meters[""], row(5.0));
 }
 
 #[test]

@@ -352,6 +352,8 @@ impl<R: Read> Read for PythonNumbers<R> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(text: &str) -> Result<(Energy, Vec<(f64, f64)>), StoreError> {
@@ -391,6 +393,21 @@ mod tests {
             "{\"energy\": {\"a_import\": \"1\"}}",
         ] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[\\[\\]{}:,\"\\\\NaInfity0-9.eE -]{0,80}|\\PC{0,80}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn python_numbers_change_nothing_else(value in "[a-zA-Z0-9 \\\\\"-]{0,40}") {
+            let json = serde_json::to_string(&[&value, "NaN"]).unwrap();
+            let mut read = String::new();
+            PythonNumbers::new(json.as_bytes()).read_to_string(&mut read).unwrap();
+            prop_assert_eq!(read, json);
         }
     }
 
