@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::{Duration, UNIX_EPOCH},
@@ -285,7 +285,7 @@ struct PythonNumbers<R> {
     ready: std::collections::VecDeque<u8>,
 }
 
-impl<R: Read> PythonNumbers<R> {
+impl<R: BufRead> PythonNumbers<R> {
     fn new(inner: R) -> Self {
         Self { inner: inner.bytes(), in_string: false, escaped: false, ready: std::collections::VecDeque::new() }
     }
@@ -335,7 +335,7 @@ impl<R: Read> PythonNumbers<R> {
     }
 }
 
-impl<R: Read> Read for PythonNumbers<R> {
+impl<R: BufRead> Read for PythonNumbers<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut n = 0;
         while let Some(place) = buffer.get_mut(n) {
