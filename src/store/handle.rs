@@ -147,10 +147,14 @@ impl Store {
         });
     }
 
-    /// The energy of an [`Import`] is in the counters that were put last: both are committed together, then the
-    /// original's file is renamed.
-    pub fn import_done(&self, import: &Import) {
-        lock(&self.0.shared.buffer).add(|batch| batch.imported = Some(import.mark.clone()));
+    /// The meter has added the energy of an [`Import`]: its new counters and the mark that they hold it are committed
+    /// together, then the original's file is renamed.
+    pub fn import_done(&self, import: &Import, meter: &str, row: MeterRow) {
+        lock(&self.0.shared.cache).meters.insert(meter.to_owned(), row.clone());
+        lock(&self.0.shared.buffer).add(|batch| {
+            batch.meters.insert(meter.to_owned(), row);
+            batch.imported = Some(import.mark.clone());
+        });
         let _ = self.0.control.send(Control::Imported(import.path.clone()));
     }
 

@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::{Duration, UNIX_EPOCH},
@@ -285,7 +285,7 @@ struct PythonNumbers<R> {
     ready: std::collections::VecDeque<u8>,
 }
 
-impl<R: Read> PythonNumbers<R> {
+impl<R: BufRead> PythonNumbers<R> {
     fn new(inner: R) -> Self {
         Self { inner: inner.bytes(), in_string: false, escaped: false, ready: std::collections::VecDeque::new() }
     }
@@ -335,7 +335,7 @@ impl<R: Read> PythonNumbers<R> {
     }
 }
 
-impl<R: Read> Read for PythonNumbers<R> {
+impl<R: BufRead> Read for PythonNumbers<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut n = 0;
         while let Some(place) = buffer.get_mut(n) {
@@ -352,6 +352,8 @@ impl<R: Read> Read for PythonNumbers<R> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(text: &str) -> Result<(Energy, Vec<(f64, f64)>), StoreError> {
@@ -391,6 +393,21 @@ mod tests {
             "{\"energy\": {\"a_import\": \"1\"}}",
         ] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[\\[\\]{}:,\"\\\\NaInfity0-9.eE -]{0,80}|\\PC{0,80}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn python_numbers_change_nothing_else(value in "[a-zA-Z0-9 \\\\\"-]{0,40}") {
+            let json = serde_json::to_string(&[&value, "NaN"]).unwrap();
+            let mut read = String::new();
+            PythonNumbers::new(json.as_bytes()).read_to_string(&mut read).unwrap();
+            prop_assert_eq!(read, json);
         }
     }
 

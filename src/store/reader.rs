@@ -188,11 +188,9 @@ impl Shared {
             };
             select.query_map((key, from, to), hour)?.collect()
         })?;
-        for record in pending.values().filter(|r| r.ts > from - 3600 && r.ts <= to) {
+        let first = from.saturating_sub(3_599);
+        for record in pending.values().filter(|r| r.ts - r.ts.rem_euclid(3600) >= first && r.ts <= to) {
             let ts = record.ts - record.ts.rem_euclid(3600);
-            if ts <= from - 3600 {
-                continue;
-            }
             let hour = hours.entry(ts).or_insert(HourEnergy { ts, phases: [Counter::default(); 3] });
             for (sum, phase) in hour.phases.iter_mut().zip(record.phases) {
                 sum.import += phase.act_energy;
