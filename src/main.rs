@@ -1,1 +1,2 @@
-fn main(){}
+//! Parses, builds, runs.
+fn main() {}

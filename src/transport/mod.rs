@@ -1,0 +1,7 @@
+//! Bytes in, bytes out: one file a channel, all calling the same [`Endpoint`].
+
+pub mod board;
+pub mod endpoint;
+
+pub use board::{Board, ListenerState};
+pub use endpoint::{Endpoint, Hub};
