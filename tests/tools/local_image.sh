@@ -19,6 +19,7 @@ mk() { # name suite -> working container with the rootfs unpacked
   rootfs "$2"; local c m; c=$($B from scratch); m=$($B mount "$c"); tar -C "$m" -xf "$W/$2.tar"
   echo "$c $m"
 }
+# shellcheck disable=SC2016,SC2154
 case ${1:-} in
 base) read -r c m < <(mk "$2" "${3:-trixie}")
   $B config --env LANG=C.UTF-8 --entrypoint '["/init"]' --label io.hass.type=base "$c"
