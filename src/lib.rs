@@ -26,9 +26,12 @@
 
 pub mod config;
 pub mod consumers;
+pub mod control;
 pub mod device;
+pub mod logging;
 pub mod meter;
 pub mod source;
 pub mod store;
+pub mod supervisor;
 pub mod time;
 pub mod transport;

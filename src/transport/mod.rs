@@ -2,6 +2,7 @@
 
 pub mod board;
 pub mod endpoint;
+pub mod mdns;
 
 pub use board::{Board, ListenerState};
 pub use endpoint::{Endpoint, Hub};
