@@ -98,7 +98,7 @@ def debian_python():
     apt = ["-oDir::Etc::sourcelist=/dev/null", f"-oDir::Etc::sourceparts={work}/sources",
            f"-oDir::State::lists={work}/lists", f"-oDir::State::status={work}/status",
            f"-oDir::Cache={work}/cache", "-oAPT::Sandbox::User=", "-oAcquire::http::Timeout=30",
-           "-oAcquire::Languages=none", "-oAPT::Architecture=amd64", "-oAPT::Architectures=amd64"]
+           "-oAcquire::Languages=none", "-oAcquire::Check-Valid-Until=false", "-oAPT::Architecture=amd64", "-oAPT::Architectures=amd64"]
     run(["apt-get", *apt, "-q", "update"], 180)
     tree = run(["apt-cache", *apt, "depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
                 "--no-breaks", "--no-replaces", "--no-enhances", "python3.14", "python3.14-venv", "libstdc++6"], 60)
