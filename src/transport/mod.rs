@@ -3,6 +3,7 @@
 pub mod board;
 pub mod endpoint;
 pub mod mdns;
+pub mod udp_socket;
 
 pub use board::{Board, ListenerState};
 pub use endpoint::{Endpoint, Hub};
