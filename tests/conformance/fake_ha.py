@@ -20,6 +20,7 @@ class FakeHA:
         self.url = f"http://{LOCAL}:{self.port}"
         self.token = TOKEN
         self.states, self.prefs, self.registry, self.core_state = {}, None, {}, "RUNNING"
+        self.muted = False
         self.sockets, self.subscriptions, self.connections, self.refused = set(), [], 0, 0
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -57,8 +58,6 @@ class FakeHA:
     def mute(self, on=True):
         """Stay connected without a word: no pongs, no events (a dead link)."""
         self.muted = on
-
-    muted = False
 
     async def _listen(self):
         if self.runner is None:

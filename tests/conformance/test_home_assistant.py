@@ -1,5 +1,6 @@
 """Values of a real Home Assistant Core arrive, and whatever happens to it the same process goes on."""
 import asyncio
+import subprocess
 import time
 
 import pytest
@@ -162,10 +163,10 @@ def test_nothing_configured_and_no_energy_settings(ha, new_meter):
 
 
 def test_check_command(ha, new_meter):
-    import subprocess
     ha.set(grid_power=64.5)
     good = new_meter({"total_power": "sensor.grid_power"}, ha=ha)
-    good.data.mkdir(), good.options_file.write_text('{"total_power":"sensor.grid_power"}')
+    good.data.mkdir()
+    good.options_file.write_text('{"total_power":"sensor.grid_power"}')
 
     def check(*args):
         command = [str(good.binary), "check", "--options", str(good.options_file), "--data-dir", str(good.data), *args]

@@ -9,6 +9,7 @@ from aiohttp import web
 from aioshelly.common import ConnectionOptions
 from aioshelly.exceptions import RpcCallError
 from aioshelly.rpc_device import RpcDevice, WsServer
+from pymodbus.client import ModbusTcpClient
 
 from harness import LOCAL, aio_until, free_port, near
 
@@ -156,7 +157,6 @@ async def test_outbound_by_rpc(demo):
 
 def test_modbus_probe(demo):
     """The community Modbus driver reads the model at 6, first character in the low byte, and probes for components."""
-    from pymodbus.client import ModbusTcpClient
     client = ModbusTcpClient(LOCAL, port=demo.modbus_port)
     assert client.connect()
     words = client.read_input_registers(6, count=10, device_id=1).registers
