@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn one_odd_entity_does_not_cost_the_others() {
-        let event = r#"{"a":{"sensor.odd":{"s":5},"sensor.good":{"s":"1","a":{"unit_of_measurement":7}}},"c":{"sensor.odd":[]}}"#;
+        let event = r#"{"a":{"sensor.odd":{"s":5},"sensor.good":{"s":"1","a":{"unit_of_measurement":7}}},"c":{"sensor.odd":7}}"#;
         let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
         assert_eq!((told, bad), (vec![Told::Added { entity: "sensor.good".into(), state: "1".into(), unit: None }], 2));
     }
