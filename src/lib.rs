@@ -24,6 +24,7 @@
 //! Arrows of `use` follow the flow; nothing points back. `app` is the one place where rooms are wired to one
 //! another and tasks start and stop.
 
+pub mod cli;
 pub mod config;
 pub mod consumers;
 pub mod control;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -38,21 +38,12 @@ pub struct Announcement {
     pub http_txt: Vec<(&'static str, String)>,
     /// TXT of `_shelly._tcp`.
     pub shelly_txt: Vec<(&'static str, String)>,
-    /// Our HTTP port while it is ours.
-    pub port: watch::Receiver<Option<u16>>,
 }
 
 impl Announcement {
     /// Names and TXT records of a device by its profile.
     #[must_use]
-    pub fn new(
-        meter: &str,
-        identity: &Identity,
-        profile: MdnsProfile,
-        host: Option<&str>,
-        address: Option<IpAddr>,
-        port: watch::Receiver<Option<u16>>,
-    ) -> Self {
+    pub fn new(meter: &str, identity: &Identity, profile: MdnsProfile, host: Option<&str>, address: Option<IpAddr>) -> Self {
         let (generation, app) = match profile {
             MdnsProfile::Solakon => ("3".to_owned(), "shellypro3em".to_owned()),
             _ => (identity.generation.to_string(), identity.app.clone()),
@@ -77,7 +68,6 @@ impl Announcement {
             address,
             http_txt,
             shelly_txt,
-            port,
         }
     }
 
@@ -158,7 +148,7 @@ pub async fn run(announcements: Vec<Announcement>, interfaces: Interfaces, board
                     warn!("mDNS cannot start ({error}): readers that search the network will not find the meter; by address it works");
                 }
                 for a in &announcements {
-                    set_line(&board, a, 0, ListenerState::Waiting { reason: error.to_string() });
+                    set_line(&board, a, ListenerState::Waiting { reason: error.to_string() });
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -171,8 +161,9 @@ pub async fn run(announcements: Vec<Announcement>, interfaces: Interfaces, board
     let mut enabled: BTreeSet<String> = BTreeSet::new();
     let mut announced: Vec<Option<Announced>> = announcements.iter().map(|_| None).collect();
     let mut told_none = false;
-    let mut ports: Vec<watch::Receiver<Option<u16>>> = announcements.iter().map(|a| a.port.clone()).collect();
+    let mut lines = board.subscribe();
     loop {
+        lines.mark_unchanged();
         let found = interfaces.now();
         for (name, _) in &found {
             if enabled.insert(name.clone()) {
@@ -190,7 +181,7 @@ pub async fn run(announcements: Vec<Announcement>, interfaces: Interfaces, board
         }
         told_none = here.is_empty();
         for (i, announcement) in announcements.iter().enumerate() {
-            let port = *ports[i].borrow_and_update();
+            let port = board.http_port(&announcement.meter);
             let addresses = announcement.address.map_or_else(|| here.clone(), |fixed| vec![fixed]);
             let wanted = port.filter(|_| !addresses.is_empty() && !here.is_empty()).map(|port| Announced { port, addresses });
             if wanted == announced[i] {
@@ -206,17 +197,12 @@ pub async fn run(announcements: Vec<Announcement>, interfaces: Interfaces, board
                 Some(_) => ListenerState::Listening,
                 None => ListenerState::Waiting { reason: "the HTTP port is not ours yet, or no interface has an address".into() },
             };
-            set_line(&board, announcement, port.unwrap_or(0), state);
+            set_line(&board, announcement, state);
             announced[i] = wanted;
         }
-        let changed = futures_util::future::select_all(ports.iter_mut().map(|p| Box::pin(p.changed())));
         tokio::select! {
             () = stop.cancelled() => break,
-            (result, index, _) = changed => if result.is_err() {
-                // The listener's task is gone: the process is ending.
-                announced[index] = None;
-                tokio::select! { () = stop.cancelled() => break, () = tokio::time::sleep(RECHECK) => {} }
-            },
+            changed = lines.changed() => if changed.is_err() { break },
             () = tokio::time::sleep(RECHECK) => {}
         }
     }
@@ -228,7 +214,7 @@ pub async fn run(announcements: Vec<Announcement>, interfaces: Interfaces, board
     }
 }
 
-fn set_line(board: &Board, announcement: &Announcement, _port: u16, state: ListenerState) {
+fn set_line(board: &Board, announcement: &Announcement, state: ListenerState) {
     let address = format!("{}.local", announcement.host);
     board.set(Line { name: "mdns", meter: announcement.meter.clone(), address, port: 5353, state });
 }
@@ -282,8 +268,7 @@ mod tests {
 
     #[test]
     fn announces_as_the_device_does() {
-        let (_keep, port) = watch::channel(Some(80));
-        let a = Announcement::new("", &identity(), MdnsProfile::Device, None, None, port);
+        let a = Announcement::new("", &identity(), MdnsProfile::Device, None, None);
         assert_eq!((a.instance.as_str(), a.host.as_str()), ("shellypro3em-aabbccddeeff", "ShellyPro3EM-AABBCCDDEEFF"));
         assert_eq!(a.http_txt, [("gen", "2".to_owned())]);
         assert_eq!(a.shelly_txt, [("gen", "2".to_owned()), ("app", "Pro3EM".to_owned()), ("ver", "1.6.1".to_owned())]);
@@ -295,8 +280,7 @@ mod tests {
 
     #[test]
     fn solakon_sees_what_it_looks_for() {
-        let (_keep, port) = watch::channel(None);
-        let a = Announcement::new("", &identity(), MdnsProfile::Solakon, None, None, port);
+        let a = Announcement::new("", &identity(), MdnsProfile::Solakon, None, None);
         for want in [("gen", "3"), ("app", "shellypro3em"), ("mac", "AA:BB:CC:DD:EE:FF"), ("id", "shellypro3em-aabbccddeeff")] {
             assert!(a.shelly_txt.iter().any(|(k, v)| (*k, v.as_str()) == want), "{want:?}");
         }
