@@ -7,7 +7,9 @@
 //! | [`http`] | the device over HTTP, upgrades to WebSocket, pages beside it |
 //! | [`ws`] | a conversation over one WebSocket, whoever dialled |
 //! | [`fanout`] | the ports 6010 to 6022 |
-//! | [`healthz`], [`metrics`], [`tally`], [`board`] | how all this is |
+//! | [`udp_socket`] | a UDP socket that answers from the address asked |
+//! | [`mdns`] | announcements |
+//! | [`healthz`], [`metrics`], [`board`] | how all this is |
 
 pub mod board;
 pub mod endpoint;
@@ -16,8 +18,9 @@ pub mod healthz;
 pub mod http;
 pub mod limits;
 pub mod listener;
+pub mod mdns;
 pub mod metrics;
-pub mod tally;
+pub mod udp_socket;
 pub mod ws;
 
 pub use board::{Board, ListenerState};
