@@ -24,11 +24,15 @@
 //! Arrows of `use` follow the flow; nothing points back. `app` is the one place where rooms are wired to one
 //! another and tasks start and stop.
 
+pub mod cli;
 pub mod config;
 pub mod consumers;
+pub mod control;
 pub mod device;
+pub mod logging;
 pub mod meter;
 pub mod source;
 pub mod store;
+pub mod supervisor;
 pub mod time;
 pub mod transport;
