@@ -160,6 +160,8 @@ fn sockets_and_drops_are_counted() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
     #[test]
     fn stays_within_its_bounds(max in 1..40_usize, hosts in proptest::collection::vec((0..200_u8, 0..3_u8), 1..200)) {
         let consumers = Consumers::new(max);
