@@ -84,15 +84,20 @@ def test_any_start_and_count_inside_a_block(modbus):
     for address, count in ((0, 48), (1000, 80), (1001, 79), (1079, 1), (1160, 70), (3000, 125), (4100, 101)):
         answer = client.read_input_registers(address, count=count, device_id=1)
         assert not answer.isError() and len(answer.registers) == count, address
-    for unit in (0, 1, 255):
-        assert not client.read_input_registers(1013, count=2, device_id=unit).isError()
 
 
-def test_more_than_125_registers(modbus):
+@pytest.mark.parametrize("request_, answer", [
+    ("01 04 0bb8 007e", "01 84 03"),  # 126 registers
+    ("01 04 0bb8 0000", "01 84 03"),
+    ("00 04 07d0 0001", "00 84 02"),  # units 0 and 255 are answered as 1
+    ("ff 04 07d0 0001", "ff 84 02"),
+    ("01 2b 0e01 0000", "01 ab 01")])
+def test_bytes(modbus, request_, answer):
     meter, _ = modbus
+    request_, answer = bytes.fromhex(request_), bytes.fromhex(answer)
     with socket.create_connection((LOCAL, meter.modbus_port), timeout=5) as s:
-        s.sendall(bytes.fromhex("000100000006 01 04 0bb8 007e"))
-        assert s.recv(64) == bytes.fromhex("000100000003 01 84 03")
+        s.sendall(struct.pack(">HHH", 7, 0, len(request_)) + request_)
+        assert s.recv(64) == struct.pack(">HHH", 7, 0, len(answer)) + answer
 
 
 def test_reset_by_its_switch(replay):
