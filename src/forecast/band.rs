@@ -1,7 +1,7 @@
 //! Bands: between which values will it be, four times out of five?
 //!
-//! Neighbours bring 50 outcomes of their own; every other model borrows the residuals it left in
-//! the back-test, step by step. Which ranks make a band of 80 % is not believed but calibrated:
+//! Neighbours bring 50 outcomes, which the perceptron and the average share; every other model
+//! uses the residuals it left in the back-test, step by step. Which ranks make a band of 80 % is not believed but calibrated:
 //! those that would have covered 80 % of the last day.
 
 use serde::{Deserialize, Serialize};

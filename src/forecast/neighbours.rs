@@ -2,7 +2,7 @@
 //!
 //! A moment is described by at most ten numbers, since search trees slow down above that: means
 //! of six blocks of the window and the last three differences, both without their offset but in
-//! watts (a kettle is no fridge), and the level. The median of 20 neighbours is the line, 50 of
+//! watts (a kettle is no fridge), and the level; all weigh the same. The median of 20 neighbours is the line, 50 of
 //! them are the band. `linfa-nn`'s KdTree is used: its BallTree overflows the stack on the tens
 //! of thousands of equal moments of a flat night. Equal moments are merged here beforehand.
 
@@ -20,10 +20,6 @@ const BLOCKS: usize = 6;
 const LASTS: usize = 3;
 /// Numbers are rounded to this many W: bounds the depth of the tree.
 const RESOLUTION: f32 = 0.01;
-/// Weight of the level beside the shape.
-const LEVEL: f32 = 0.2;
-/// Weight of each of the last differences.
-const LAST: f32 = 1.0;
 /// Leaf size of the tree.
 const LEAF: usize = 16;
 
@@ -221,13 +217,12 @@ fn describe(past: &[f32], window: usize) -> Vec<f32> {
     for b in 0..blocks {
         let block = &seen[b * window / blocks..(b + 1) * window / blocks];
         let mean = block.iter().sum::<f32>() / block.len() as f32;
-        // A block counts as much as its values would.
-        point.push((mean - now) * (block.len() as f32).sqrt());
+        point.push(mean - now);
     }
     for back in 1..=LASTS.min(window - 1) {
-        point.push((now - seen[window - 1 - back]) * LAST);
+        point.push(now - seen[window - 1 - back]);
     }
-    point.push(now * LEVEL);
+    point.push(now);
     for x in &mut point {
         *x = (*x / RESOLUTION).round() * RESOLUTION;
     }

@@ -215,9 +215,11 @@ impl Rolling {
     }
 }
 
-/// Whether a model's band comes from the neighbours' outcomes.
+/// Whether a model's band comes from the neighbours' outcomes: their own, and, since it knows
+/// calm from stormy moments, also that of the models that see the same window.
 fn own_spread(kind: ModelKind, answers: &Answers) -> bool {
-    answers.spread.count > 0 && matches!(kind, ModelKind::Neighbours | ModelKind::Average)
+    use ModelKind::{Average, Mlp, Neighbours};
+    answers.spread.count > 0 && matches!(kind, Neighbours | Mlp | Average)
 }
 
 impl State {

@@ -24,9 +24,9 @@ pub struct Params {
     pub epochs: usize,
     /// Windows a step of Adam, 1–10,000.
     pub batch: usize,
-    /// Adam's rate, above 0, at most 1.
+    /// Adam's rate at the beginning, above 0, at most 1; it falls to almost 0 over the epochs.
     pub rate: f32,
-    /// Epochs without a better result on the windows held out before it stops early.
+    /// Epochs without a smaller loss (by 0.1 %) before it stops early, at least 1.
     pub patience: usize,
     /// Seed of weights and shuffling.
     pub seed: u64,
@@ -41,7 +41,7 @@ impl Default for Params {
             epochs: 15,
             batch: 200,
             rate: 1e-3,
-            patience: 4,
+            patience: 3,
             seed: 42,
         }
     }
@@ -49,10 +49,10 @@ impl Default for Params {
 
 /// Fewest windows worth training on.
 const LEAST: usize = 200;
-/// Held out to stop early: one in so many blocks of the past.
-const HELD_OUT: usize = 20;
-/// Blocks the past is cut into; neighbouring windows overlap and must stay on one side.
-const BLOCKS: usize = 200;
+/// A loss smaller by less than this share is no smaller.
+const SMALLER: f32 = 0.001;
+/// Share of the rate that is left at the end.
+const LAST_RATE: f32 = 0.02;
 
 impl Params {
     /// Check the ranges once.
@@ -69,6 +69,9 @@ impl Params {
         }
         if !(1..=1000).contains(&self.epochs) || !(1..=10_000).contains(&self.batch) {
             return bad(&format!("{} epochs of batches of {}: use 1 to 1000 of 1 to 10,000", self.epochs, self.batch));
+        }
+        if !(1..=1000).contains(&self.patience) {
+            return bad(&format!("patience {}: use 1 to 1000 epochs", self.patience));
         }
         if !(self.rate > 0.0 && self.rate <= 1.0) {
             return bad(&format!("rate {}: use more than 0, at most 1", self.rate));
@@ -122,7 +125,7 @@ impl Valid {
             return Err(Error::TooFew { have: drawn.len(), need: LEAST });
         }
         let scaling = Scaling::of(past, &drawn, horizon);
-        let (held, mut train) = hold_out(&drawn);
+        let mut train = drawn;
         let mut sizes = vec![horizon.window];
         sizes.extend(&params.hidden);
         sizes.push(horizon.steps);
@@ -130,68 +133,33 @@ impl Valid {
         let mut network = Network::new(&sizes, || rng.f32());
         let mut adam = Adam::new(network.params.len(), params.rate);
         let mut work = Work::new(&sizes, params.batch);
-        let mut best = (f32::INFINITY, network.params.clone());
-        let (mut worse, mut epochs) = (0, 0);
+        let (mut least, mut worse, mut epochs) = (f32::INFINITY, 0, 0);
         let batches = train.len().div_ceil(params.batch).max(1);
         for epoch in 0..params.epochs {
             rng.shuffle(&mut train);
+            let mut loss = 0.0;
             for (i, batch) in train.chunks(params.batch).enumerate() {
+                let done = (epoch * batches + i) as f32 / (params.epochs * batches) as f32;
                 if i % 8 == 0 {
-                    job.tick((epoch * batches + i) as f32 / (params.epochs * batches) as f32)?;
+                    job.tick(done)?;
                 }
                 scaling.fill(past, batch, horizon, &mut work);
                 network.forward(&mut work, batch.len());
-                network.backward(&mut work, batch.len());
+                loss += network.backward(&mut work, batch.len());
+                adam.set_rate(params.rate * (1.0 - done).max(LAST_RATE));
                 adam.update(&mut network.params, &work.grads);
             }
             epochs = epoch + 1;
-            let loss = miss(&network, &scaling, past, &held, horizon, &mut work);
-            if loss < best.0 {
-                best = (loss, network.params.clone());
-                worse = 0;
-            } else {
-                worse += 1;
-                if worse >= params.patience.max(1) {
-                    break;
-                }
+            worse = if loss < least * (1.0 - SMALLER) { 0 } else { worse + 1 };
+            least = least.min(loss);
+            if worse >= params.patience {
+                break;
             }
         }
-        network.params = best.1;
         let known = past.iter().filter(|w| w.is_finite());
         let range = known.fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), w| (lo.min(*w), hi.max(*w)));
         Ok(Mlp { horizon, seed: params.seed, epochs, scaling, range, network })
     }
-}
-
-/// Windows to stop by, and windows to train on.
-fn hold_out(drawn: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    let mut i = 0;
-    drawn.iter().partition(|_| {
-        let block = i * BLOCKS / drawn.len();
-        i += 1;
-        block % HELD_OUT == HELD_OUT / 2
-    })
-}
-
-/// Mean loss over windows.
-fn miss(
-    network: &Network<f32>,
-    scaling: &Scaling,
-    past: &[f32],
-    windows: &[usize],
-    horizon: Horizon,
-    work: &mut Work<f32>,
-) -> f32 {
-    let mut sum = 0.0;
-    for batch in windows.chunks(work.target.nrows()) {
-        scaling.fill(past, batch, horizon, work);
-        network.forward(work, batch.len());
-        let out = &work.acts[network.sizes.len() - 1];
-        for (row, want) in out.outer_iter().zip(work.target.outer_iter()).take(batch.len()) {
-            sum += row.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
-        }
-    }
-    sum / windows.len().max(1) as f32
 }
 
 impl Scaling {

@@ -163,6 +163,11 @@ impl Adam {
         Self { rate, step: 0, mean: vec![0.0; count], square: vec![0.0; count] }
     }
 
+    /// Go on with another rate.
+    pub const fn set_rate(&mut self, rate: f32) {
+        self.rate = rate;
+    }
+
     /// Move the weights against their derivatives.
     pub fn update(&mut self, params: &mut [f32], grads: &[f32]) {
         const B1: f32 = 0.9;
