@@ -9,7 +9,7 @@ fn main(){
   let cases=[("synth_plain_2s.csv",0,0,None,h(2,30,30),5,2,15),("synth_pv_2s.csv",0,0,None,h(2,30,30),5,2,15),("synth_pvbat_2s.csv",0,0,None,h(2,30,30),5,2,15),("uci_house_1min.csv",396,1,None,h(60,30,15),20,6,3),("emhass_house_30min.csv",246,1,None,h(1800,48,48),60,195,1),("emhass_house_30min.csv",246,1,Some(2),h(1800,48,48),60,195,1)];
   for (f,skip,col,minus,horizon,tr,te,stride) in cases { if !f.contains(&only){continue}
     let w=read(f,skip,col,minus);
-    let p=rolling::Protocol{horizon,train_days:tr,test_days:te,stride,metric:Metric::Mae,models:ModelKind::ALL.to_vec(),seed:std::env::var("E_S").map_or(42,|v|v.parse().unwrap())};
+    let p=rolling::Protocol{horizon,train_days:tr,test_days:te,stride,metric:Metric::Mae,models:ModelKind::ALL.to_vec(),seed:42,drawn:0};
     let c0=cost::cpu_seconds();
     let no=AtomicBool::new(false); let r=rolling::backtest(&w,&p,&mut Job::new(&no,&mut|_|{})).unwrap();
     println!("{f} origins {} spoke {:?} cpu {:.1} rss {:?}",r.test.origins,r.test.spoke,cost::cpu_seconds()-c0,cost::peak_rss_mb());

@@ -58,12 +58,22 @@ impl Grid {
 /// # Errors
 /// [`Error::Params`] for a step of 0.
 pub fn grid(samples: &[Sample], step: u32) -> Result<Grid, Error> {
+    let mut grid = cells(samples, step, MAX_CELLS)?;
+    hold_short_gaps(&mut grid.w);
+    Ok(grid)
+}
+
+/// As [`grid()`], with every gap left open and another limit.
+///
+/// # Errors
+/// [`Error::Params`] for a step of 0.
+pub fn cells(samples: &[Sample], step: u32, limit: usize) -> Result<Grid, Error> {
     if step == 0 {
         return Err(Error::Params("a step of 0 s: use at least 1".to_owned()));
     }
     let size = i64::from(step);
     let cell = |sample: &Sample| sample.ts.div_euclid(size);
-    let usable = || samples.iter().filter(|s| usable(s));
+    let usable = || samples.iter().filter(|s| s.usable());
     let Some(newest) = usable().map(cell).max() else {
         return Ok(Grid {
             t0: 0,
@@ -72,7 +82,7 @@ pub fn grid(samples: &[Sample], step: u32) -> Result<Grid, Error> {
         });
     };
     let first = usable().map(cell).min().unwrap_or(newest);
-    let first = first.max(newest.saturating_sub(MAX_CELLS as i64 - 1));
+    let first = first.max(newest.saturating_sub(limit as i64 - 1));
     let length = (newest - first + 1) as usize;
     let mut w = vec![f32::NAN; length];
     let mut count = vec![0_u16; length];
@@ -95,7 +105,6 @@ pub fn grid(samples: &[Sample], step: u32) -> Result<Grid, Error> {
         last_ts = sample.ts;
         last_cell = Some(index);
     }
-    hold_short_gaps(&mut w);
     Ok(Grid {
         t0: first * size,
         step,
@@ -103,10 +112,13 @@ pub fn grid(samples: &[Sample], step: u32) -> Result<Grid, Error> {
     })
 }
 
-/// Whether a sample is a reading at all.
-fn usable(sample: &Sample) -> bool {
-    // Times beyond the year 10,000 (or as far back) are a broken clock, and would overflow.
-    sample.w.is_finite() && sample.w.abs() <= MAX_WATTS && sample.ts.unsigned_abs() < 253_402_300_800
+impl Sample {
+    /// Whether it is a reading at all.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        // Times beyond the year 9999 (or as far back) are a broken clock, and would overflow.
+        self.w.is_finite() && self.w.abs() <= MAX_WATTS && self.ts.unsigned_abs() < 253_402_300_800
+    }
 }
 
 /// Let a value hold over up to [`SHORT_GAP`] missing ones.

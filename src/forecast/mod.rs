@@ -17,7 +17,7 @@
 //!   [`climatology`], [`blend`]; [`panel`] fits and asks them all,
 //! * [`band`] P10–P90 and its calibration, [`metrics`], [`choice`], [`rolling`] back-test,
 //! * [`trainer`], [`stored`] (survives a restart), [`forecaster`], [`tracker`] for the service,
-//! * [`cli`] for `backtest` and `forecast`.
+//! * [`cli`] and [`cli_forecast`] for the commands `backtest` and `forecast`.
 //!
 //! How to add a model: end of `docs/forecast.md`.
 
@@ -25,10 +25,12 @@ pub mod average;
 pub mod band;
 pub mod blend;
 pub mod choice;
-//cli
+pub mod cli;
+pub mod cli_forecast;
 pub mod climatology;
 pub mod cost;
-//forecaster
+pub mod csv_file;
+pub mod forecaster;
 pub mod grid;
 pub mod horizon;
 pub mod last_value;
@@ -36,11 +38,13 @@ pub mod metrics;
 pub mod mlp;
 pub mod neighbours;
 pub mod panel;
-//recent
+pub mod plot;
+pub mod recent;
+pub mod report;
 pub mod rolling;
-//stored
-//tracker
-//trainer
+pub mod stored;
+pub mod tracker;
+pub mod trainer;
 pub mod yesterday;
 
 #[cfg(test)]
@@ -54,13 +58,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-//pub use forecaster::{Forecaster, HorizonForecast, Point};
+pub use forecaster::{Forecaster, HorizonForecast, Point};
 pub use grid::{Grid, Sample};
 pub use horizon::{Horizon, HorizonId};
 pub use metrics::Metrics;
-//pub use recent::Recent;
-//pub use tracker::Tracker;
-//pub use trainer::{Settings, Trained, train};
+pub use recent::Recent;
+pub use tracker::Tracker;
+pub use trainer::{Settings, Trained, train};
 
 /// The models, in the order in which tables list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

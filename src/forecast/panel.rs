@@ -11,6 +11,8 @@ use blend::Blend;
 pub struct Answers {
     steps: usize,
     lines: Vec<f32>,
+    /// Whether each model could say something, by [`ModelKind::index`].
+    pub said: [bool; ModelKind::ALL.len()],
     /// What the neighbours did; empty when they were not asked.
     pub spread: Spread,
 }
@@ -22,6 +24,7 @@ impl Answers {
         Self {
             steps,
             lines: vec![f32::NAN; steps * ModelKind::ALL.len()],
+            said: [false; ModelKind::ALL.len()],
             spread: Spread::default(),
         }
     }
@@ -212,6 +215,7 @@ impl Ready<'_> {
                     model.is_some_and(|blend| blend.predict(past, answers.line_mut(kind)))
                 }
             };
+            answers.said[kind.index()] = said;
             if !said {
                 last_value::predict(past, &mut answers.line_mut(kind)[..steps]);
             }

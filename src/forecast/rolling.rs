@@ -3,7 +3,9 @@
 //! Nothing is used before it was known: models see `past` only, choice, residuals and calibration
 //! come from points whose own time lies before the day in which they are used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
 
 use super::band::{self, Coverage, Residuals};
 use super::choice::{self, TRAIL_DAYS};
@@ -26,7 +28,7 @@ struct Day {
 }
 
 /// What the last days taught: who speaks, whose band, at which ranks.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The model of the line.
     pub line: ModelKind,
@@ -45,8 +47,33 @@ pub struct Rolling {
     stride: usize,
     days: BTreeMap<usize, Day>,
     today: usize,
+    phase: usize,
     /// Who speaks, as of the day reached.
     pub state: State,
+}
+
+/// What to keep of a stretch beside the scores.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keep {
+    /// The points for MAPE (8 bytes a model and point).
+    pub mape: bool,
+    /// So many of the last forecasts of the automatic choice, a horizon apart, to be drawn.
+    pub drawn: usize,
+}
+
+/// A step of the automatic choice's forecast beside what came, W.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drawn {
+    /// Index of the step.
+    pub index: usize,
+    /// Steps ahead, from 1.
+    pub lead: usize,
+    /// What came.
+    pub came: f32,
+    /// What was forecast.
+    pub line: f32,
+    /// The band.
+    pub band: Option<(f32, f32)>,
 }
 
 /// The scores of one stretch.
@@ -62,6 +89,8 @@ pub struct Stretch {
     pub chosen: Score,
     /// Days each model spoke.
     pub spoke: [usize; KINDS],
+    /// See [`Keep::drawn`].
+    pub drawn: VecDeque<Drawn>,
 }
 
 /// Days of residuals kept, and days of back-test before the first test day.
@@ -80,6 +109,7 @@ impl Rolling {
             stride: stride.max(1),
             days: BTreeMap::new(),
             today: 0,
+            phase: 0,
             state: State {
                 line: ModelKind::LastValue,
                 band: None,
@@ -89,8 +119,21 @@ impl Rolling {
         }
     }
 
+    /// Count days so that one ends with value `end` (they begin with value 0 otherwise).
+    #[must_use]
+    pub fn with_day_ending(mut self, end: usize) -> Self {
+        let day = self.horizon.day();
+        self.phase = (day - end % day) % day;
+        self
+    }
+
+    /// The day that value `index` lies in.
+    #[must_use]
+    pub fn day_of(&self, index: usize) -> usize {
+        (index + self.phase) / self.horizon.day()
+    }
+
     /// Forecast from every `stride`-th origin of `from..to` whose horizon ends before `to`.
-    /// `mape`: also collect the points for MAPE (8 bytes a model and point).
     ///
     /// # Errors
     /// [`Error::Cancelled`].
@@ -100,7 +143,7 @@ impl Rolling {
         from: usize,
         to: usize,
         panel: &mut dyn Panel,
-        mape: bool,
+        keep: Keep,
         job: &mut Job<'_>,
     ) -> Result<Stretch, Error> {
         let Horizon { window, steps, .. } = self.horizon;
@@ -113,10 +156,11 @@ impl Rolling {
             mapes: std::array::from_fn(|_| Mape::default()),
             chosen: Score::default(),
             spoke: [0; KINDS],
+            drawn: VecDeque::new(),
         };
         let last = to.saturating_sub(steps);
         for t in (from..last).step_by(self.stride) {
-            let day = t / self.horizon.day();
+            let day = self.day_of(t);
             if day > self.today || stretch.origins == 0 {
                 self.turn(day, &kinds);
                 stretch.spoke[self.state.line.index()] += 1;
@@ -131,7 +175,7 @@ impl Rolling {
             }
             panel.answer(&w[..=t], &mut answers, &mut job.part("back-test", done, done))?;
             stretch.origins += 1;
-            self.score(t, w[t], came, &kinds, &answers, mape, &mut stretch);
+            self.score(t, w[t], came, &kinds, &answers, keep, &mut stretch);
         }
         Ok(stretch)
     }
@@ -144,11 +188,14 @@ impl Rolling {
         came: &[f32],
         kinds: &[ModelKind],
         answers: &Answers,
-        mape: bool,
+        keep: Keep,
         stretch: &mut Stretch,
     ) {
+        let steps = self.horizon.steps;
+        let draw = keep.drawn > 0 && stretch.drawn.back().is_none_or(|last| t >= last.index);
         for (h, &came) in came.iter().enumerate() {
-            let day = self.days.entry((t + 1 + h) / self.horizon.day()).or_default();
+            let day = self.day_of(t + 1 + h);
+            let day = self.days.entry(day).or_default();
             for &kind in kinds {
                 let k = kind.index();
                 let line = answers.line(kind)[h];
@@ -165,16 +212,22 @@ impl Rolling {
                     day.coverage[k].add(came, |level| band(level).unwrap_or((f32::NAN, f32::NAN)));
                 }
                 if !spread {
-                    let steps = &mut day.residuals[k];
-                    steps.resize(self.horizon.steps, Vec::new());
-                    steps[h].push(came - line);
+                    let all = &mut day.residuals[k];
+                    all.resize(steps, Vec::new());
+                    all[h].push(came - line);
                 }
-                if mape {
+                if keep.mape {
                     stretch.mapes[k].add(came, line);
                 }
             }
             let (line, band) = self.state.speak(answers, h);
             stretch.chosen.add(Scored { came, line, last: now, band });
+            if draw {
+                stretch.drawn.push_back(Drawn { index: t + 1 + h, lead: h + 1, came, line, band });
+            }
+        }
+        while stretch.drawn.len() > keep.drawn * steps {
+            stretch.drawn.pop_front();
         }
     }
 
@@ -256,6 +309,8 @@ pub struct Protocol {
     pub models: Vec<ModelKind>,
     /// Seed of the perceptron.
     pub seed: u64,
+    /// See [`Keep::drawn`].
+    pub drawn: usize,
 }
 
 /// A back-test's result.
@@ -299,7 +354,7 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
         &mut job.part("fit", 0.45, 0.7),
     )?;
     let mut ready = fitted.ready(horizon)?;
-    let test = rolling.run(w, n, end, &mut ready, false, &mut job.part("test", 0.7, 1.0))?;
+    let test = rolling.run(w, n, end, &mut ready, Keep { mape: false, drawn: protocol.drawn }, &mut job.part("test", 0.7, 1.0))?;
     if test.origins == 0 {
         return Err(Error::TooFew { have: 0, need: 1 });
     }
@@ -320,6 +375,6 @@ fn warm_up(rolling: &mut Rolling, w: &[f32], protocol: &Protocol, job: &mut Job<
         &mut job.part("fit", 0.0, 0.6),
     )?;
     let mut ready = fitted.ready(horizon)?;
-    rolling.run(w, from, w.len(), &mut ready, false, &mut job.part("back-test", 0.6, 1.0))?;
+    rolling.run(w, from, w.len(), &mut ready, Keep::default(), &mut job.part("back-test", 0.6, 1.0))?;
     Ok(())
 }
