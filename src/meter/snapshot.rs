@@ -6,6 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::fixed::Fixed;
 use crate::time::Now;
 
@@ -141,7 +143,7 @@ pub struct Totals {
 }
 
 /// Energy of one direction pair, Wh, unrounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counter {
     /// Imported, `total_act_energy`.
     pub import: f64,
@@ -150,7 +152,7 @@ pub struct Counter {
 }
 
 /// All counters, Wh, unrounded (`shelly-pro-3em.md` section 5).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
     /// Per phase.
     pub phases: [Counter; 3],
