@@ -78,7 +78,7 @@ impl MeterTask {
                 () = self.stop.cancelled() => break,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.publish(&mut due, record.as_ref()),
                 Some((now, event)) = self.events.recv() => match self.meter.apply(&event, now) {
-                    Changed::Nothing => {}
+                    Changed::No => {}
                     Changed::Now => self.publish(&mut due, record.as_ref()),
                     Changed::Within(wait) => due = due.or_else(|| Some(Instant::now() + wait)),
                 },
