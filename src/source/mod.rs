@@ -71,7 +71,8 @@ pub enum Link {
     Down {
         /// Why, in one line, without secrets.
         reason: Arc<str>,
-        /// When the last frame came, or none ever did.
+        /// When the last frame came while the link was up; `None` if it never was. Later attempts, refused tokens and
+        /// starts that fail don't move it; a reading given out while starting has its own moment.
         last_alive: Option<Duration>,
     },
 }

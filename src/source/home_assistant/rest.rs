@@ -243,6 +243,7 @@ impl Poll<'_> {
         }
         self.settled = true;
         let now = wires.clock.now();
+        lamp.heard(now);
         let shown = self.rest.address.rest.to_string();
         if running {
             self.starting_since = None;

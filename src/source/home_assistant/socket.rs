@@ -129,9 +129,17 @@ async fn carry(
                 Err(_) => macs_open = false,
             },
             frame = stream.next() => match frame {
-                Some(Ok(Message::Text(text))) => heard = session.hear(&text, wires.clock.now()),
+                Some(Ok(Message::Text(text))) => {
+                    let now = wires.clock.now();
+                    lamp.heard(now);
+                    heard = session.hear(&text, now);
+                }
                 Some(Ok(Message::Close(_))) | None => closed = Some("closed the connection".to_owned()),
-                Some(Ok(_)) => session.alive(wires.clock.now()),
+                Some(Ok(_)) => {
+                    let now = wires.clock.now();
+                    lamp.heard(now);
+                    session.alive(now);
+                }
                 Some(Err(error)) => closed = Some(format!("connection broke: {error}")),
             },
             () = tokio::time::sleep(wait) => {}
