@@ -37,8 +37,7 @@ pub enum Request {
 }
 
 impl Request {
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Health, "health"), (Self::BackupBegin, "backup begin"), (Self::BackupEnd, "backup end")];
+    const ALL: [(Self, &'static str); 3] = [(Self::Health, "health"), (Self::BackupBegin, "backup begin"), (Self::BackupEnd, "backup end")];
 
     fn text(self) -> &'static str {
         Self::ALL.iter().find(|(request, _)| *request == self).map_or("", |(_, text)| text)

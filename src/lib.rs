@@ -20,19 +20,24 @@
 //! | [`transport`] | bytes in, bytes out, one file a channel |
 //! | [`consumers`] | who reads, how often, and their shares |
 //! | [`store`] | SQLite and its writer thread |
+//! | [`forecast`] | series → forecast: pure over arrays |
+//! | [`app`] | how all these are wired |
 //!
 //! Arrows of `use` follow the flow; nothing points back. `app` is the one place where rooms are wired to one
 //! another and tasks start and stop.
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod consumers;
 pub mod control;
 pub mod device;
+pub mod forecast;
 pub mod logging;
 pub mod meter;
 pub mod source;
 pub mod store;
 pub mod supervisor;
 pub mod time;
+pub mod tls;
 pub mod transport;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     LoadInputs, definitions,
-    pattern::{is_automatic, network, share},
+    pattern::{self, is_automatic, network, share},
     problem::Layer,
     resolve::{Meter, Values, default_value},
     settings::*,
@@ -261,7 +261,7 @@ fn meter(own: &View<'_>, all: &View<'_>, further: Option<&str>) -> MeterSettings
 fn identity(own: &View<'_>, first: bool) -> IdentitySettings {
     IdentitySettings {
         device_id: own.text("device_id"),
-        mac: own.text("mac"),
+        mac: own.text("mac").or_else(|| own.text("device_id").and_then(|id| id.rsplit('-').next().and_then(pattern::mac))),
         app_id: own.text("app_id"),
         model: own.text("model"),
         firmware: own.text("firmware"),

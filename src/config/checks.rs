@@ -163,15 +163,15 @@ impl Listener {
     }
 }
 
-/// No two listeners on the same address and port. The later one is left out.
-pub(super) fn listeners(settings: &mut Settings, meters: &[Meter], app: bool, problems: &mut Vec<Problem>) {
+/// No two listeners on the same address and port. The later one is left out; a default port that a further meter would have
+/// had on its own address, were it not for a listener on all addresses, is no error.
+pub(super) fn listeners(settings: &mut Settings, meters: &[Meter], app: bool, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
     let mut taken: Vec<Listener> = Vec::new();
     let mut free = |index: usize, udp: bool, bind: Option<IpAddr>, port: u16, name: &str| {
         let (prefix, layer) = meters.get(index).map_or(("", Layer::Default), |meter| (meter.prefix.as_str(), meter.layer(name)));
         let key = format!("{prefix}{name}");
         let new = Listener { udp, bind, port, key };
-        let clash = taken.iter().find(|old| old.clashes(&new));
-        if let Some(old) = clash {
+        if let Some(old) = taken.iter().find(|old| old.clashes(&new)) {
             let address = |bind: Option<IpAddr>| bind.map_or_else(|| "all addresses".into(), |ip| ip.to_string());
             let what = if old.bind == new.bind {
                 format!("is taken by {} on {}: each listener needs its own", old.key, address(new.bind))
@@ -183,11 +183,16 @@ pub(super) fn listeners(settings: &mut Settings, meters: &[Meter], app: bool, pr
                     address(new.bind)
                 )
             };
-            problems.push(Problem::conflict(layer, new.key.clone(), Some(&Value::from(port)), what));
+            let problem = Problem::conflict(layer, new.key, Some(&Value::from(port)), what);
+            if index > 0 && layer == Layer::Default {
+                warnings.push(format!("{problem}; it is not served until then"));
+            } else {
+                problems.push(problem);
+            }
+            return false;
         }
-        let is_free = clash.is_none();
         taken.push(new);
-        is_free
+        true
     };
     let dashboard = (settings.dashboard.bind, settings.dashboard.port);
     for (index, meter) in settings.meters.iter_mut().enumerate() {

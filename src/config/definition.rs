@@ -410,7 +410,7 @@ impl Kind {
             Self::Match(pattern) => pattern.words().into(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Many(item) => format!("a list, each item {}", item.allowed()),
-            Self::Meters => "a list of meters, each with a name of 1 to 32 characters".into(),
+            Self::Meters => "a list of at most 32 meters, each with a name of 1 to 32 characters".into(),
         }
     }
 }

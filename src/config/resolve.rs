@@ -122,7 +122,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
     let absent_reasons: Vec<(usize, String)> =
         meters.iter().enumerate().flat_map(|(index, meter)| meter.blocked.iter().map(move |why| (index, why.clone()))).collect();
     let mut settings = assemble::settings(&meters, inputs);
-    checks::listeners(&mut settings, &meters, inputs.app, &mut problems);
+    checks::listeners(&mut settings, &meters, inputs.app, &mut problems, &mut warnings);
     for (index, _) in &absent_reasons {
         if let Some(meter) = settings.meters.get_mut(*index) {
             meter.inputs = super::Inputs::none();

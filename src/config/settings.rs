@@ -240,7 +240,7 @@ pub enum MdnsProfile {
 pub struct IdentitySettings {
     /// `device_id`.
     pub device_id: Option<String>,
-    /// `mac`, 12 capitals.
+    /// `mac`, 12 capitals; else the end of `device_id`, where that is set.
     pub mac: Option<String>,
     /// `app_id`.
     pub app_id: Option<String>,

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{pattern::Pattern, *};
 use crate::meter::Phase;
 
 /// Inputs from options, environment and command line.
@@ -222,6 +222,11 @@ fn further_meters_take_policy_but_no_identity() {
     assert_eq!((flat.http_port, flat.modbus_port, flat.udp_ports.as_slice()), (Some(8080), Some(502), &[1012][..]));
     assert_eq!((flat.bind, flat.identity.mac.as_deref()), (Some(IpAddr::from([127, 0, 0, 2])), Some("2CBCBB0A1B2C")));
 
+    let covered = file(&json!({"meters": [{"name": "x", "bind": "10.0.0.2", "http_port": 81}]}));
+    assert_eq!((covered.problems.len(), covered.warnings.len()), (0, 5), "a default port under a listener on all addresses is left out");
+    let [_, covered] = &covered.settings.meters[..] else { panic!("two meters") };
+    assert_eq!((covered.http_port, covered.modbus_port, covered.udp_ports.len()), (Some(81), None, 0));
+
     let unknown = app(&json!({"meters": [{"name": "x", "http_port": 81, "old_key": 1}]}));
     assert_eq!((unknown.problems.len(), unknown.warnings.len()), (0, 1));
 
@@ -277,6 +282,8 @@ fn what_is_odd_is_warned_about() {
     }));
     assert_eq!((resolved.problems.len(), resolved.warnings.len()), (0, 5), "{:?}", resolved.warnings);
     assert_eq!(resolved.settings.meters[0].identity.generation, Some(3));
+    let id = file(&json!({"device_id": "shellypro3em-2cbcbb0a1b2c"}));
+    assert_eq!(id.settings.meters[0].identity.mac.as_deref(), Some("2CBCBB0A1B2C"), "an id alone names the MAC");
     assert_eq!(resolved.settings.channels.scaling.shares[1].1, 0.6);
 }
 
@@ -336,6 +343,11 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Texts that the schema's expression matches.
+fn of(pattern: Pattern) -> impl Strategy<Value = String> {
+    proptest::string::string_regex(pattern.regex().trim_start_matches('^').trim_end_matches('$')).unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -365,6 +377,15 @@ proptest! {
             inputs.args.insert(def.key.to_string(), text);
         }
         prop_assert!(!load(&inputs).settings.meters.is_empty());
+    }
+
+    #[test]
+    fn what_the_schema_matches_is_accepted(
+        entities in of(Pattern::Entities), mac in of(Pattern::Mac),
+        id in of(Pattern::DeviceId), fw in of(Pattern::FwId),
+    ) {
+        prop_assert!(Pattern::Entities.matches(&entities) && Pattern::Mac.matches(&mac) && Pattern::DeviceId.matches(&id));
+        prop_assert_eq!(Pattern::FwId.matches(&fw), &fw[..8] >= "20230803");
     }
 
     #[test]

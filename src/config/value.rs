@@ -107,17 +107,26 @@ impl Raw {
     }
 }
 
-/// A value of one option, with the rules that belong to the option and not to its kind.
-pub(super) fn check(def: &Definition, raw: &Raw) -> Checked {
-    let level = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
+/// A log level as other programs spell it.
+fn level(text: &str) -> String {
+    match text.trim().to_ascii_lowercase().as_str() {
         "warning" => "warn".into(),
         "critical" | "fatal" => "error".into(),
-        other => other.to_string(),
+        other => other.into(),
+    }
+}
+
+/// A value of one option, with the rules that belong to the option and not to its kind.
+pub(super) fn check(def: &Definition, raw: &Raw) -> Checked {
+    // What people write in these two, in the form that the definition knows.
+    let familiar = |text: &str| match def.key {
+        "log_level" => level(text),
+        "mdns_hostname" => text.trim().trim_end_matches('.').trim_end_matches(".local").to_string(),
+        _ => text.to_string(),
     };
     let checked = match raw {
-        Raw::Text(text) if def.key == "log_level" => from_text(def.kind, &level(text)),
-        Raw::Json(Value::String(text)) if def.key == "log_level" => from_text(def.kind, &level(text)),
-        Raw::Text(text) => from_text(def.kind, text),
+        Raw::Text(text) => from_text(def.kind, &familiar(text)),
+        Raw::Json(Value::String(text)) => from_json(def.kind, &familiar(text).into()),
         Raw::Json(value) => from_json(def.kind, value),
     }?;
     match &checked {
@@ -191,6 +200,7 @@ mod tests {
             ("udp_ports", "1010, 2220,,1010", json!([1010, 2220])),
             ("log_level", "WARNING", json!("warn")),
             ("log_level", "Critical", json!("error")),
+            ("mdns_hostname", "Meter.local.", json!("Meter")),
             ("mac", "2c:bc:bb:0a:1b:2c", json!("2CBCBB0A1B2C")),
             ("forecast_models", "mlp,blend", json!(["mlp", "blend"])),
             ("meters", r#"[{"name":"garage"}]"#, json!([{"name":"garage"}])),

@@ -24,10 +24,34 @@ impl RpcError {
         Self { code: -103, message: format!("Missing required '{name}'") }
     }
 
+    /// -103: parameter there, but not of its type or out of range; the words of newer firmware.
+    #[must_use]
+    pub fn bad_argument(name: &str) -> Self {
+        Self { code: -103, message: format!("Missing or bad argument '{name}'!") }
+    }
+
+    /// -103 with a reason: a value inside an object does not fit.
+    #[must_use]
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self { code: -103, message: message.into() }
+    }
+
     /// -105: no such instance.
     #[must_use]
     pub fn bad_id(id: &str) -> Self {
         Self { code: -105, message: format!("Bad id={id}") }
+    }
+
+    /// -105: no such object, named otherwise than by id.
+    #[must_use]
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self { code: -105, message: message.into() }
+    }
+
+    /// -108: no room for more.
+    #[must_use]
+    pub fn exhausted(message: impl Into<String>) -> Self {
+        Self { code: -108, message: message.into() }
     }
 
     /// -109: refused; the text says why and what to do.

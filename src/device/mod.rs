@@ -2,15 +2,42 @@
 //!
 //! Pure functions of request, snapshot, state and settings. No socket, no clock, no SQL. A call gives a
 //! reply and a list of [`Effect`]s; `app` carries those out (`decisions.md` C22).
+//!
+//! | file | it knows |
+//! | --- | --- |
+//! | [`identity`] | who the device is |
+//! | `dispatch`, `components/` | methods, one file a component |
+//! | [`frame`] | RPC frames and query strings to calls, answers to frames |
+//! | [`auth`] | digest authentication of headers and frames |
+//! | [`notify`] | what a connection is told unasked, and when |
+//! | [`history`], [`records`] | minute records: columns, pages, CSV |
+//! | [`modbus`] | registers |
+//! | [`state`], `stored` | what a reader may change |
+//! | [`view`] | a snapshot with the texts made of it |
 
+pub mod auth;
+mod components;
+mod dispatch;
 pub mod error;
+pub mod frame;
+pub mod history;
 pub mod identity;
+pub mod modbus;
+pub mod notify;
+mod options;
+mod params;
 pub mod records;
 pub mod state;
+mod stored;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::{net::IpAddr, sync::Arc};
 
+pub use dispatch::{canonical, reads_records, writes};
 pub use error::RpcError;
 pub use identity::Identity;
 pub use records::{Block, Records, RecordsError};
@@ -41,7 +68,7 @@ pub enum Effect {
 /// How a channel wants its answers; what a transport may tell the device about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
-    /// `EM.GetStatus` with the four powers, voltage, current, pf only (`strict_minimal_payload`).
+    /// `EM.GetStatus` with the four powers only, as the original (`strict_minimal_payload`).
     pub minimal: bool,
     /// UDP `udp_reply = short`: the original's four powers.
     pub short: bool,
@@ -49,6 +76,23 @@ pub struct Manner {
     pub nonzero: bool,
     /// UDP in triphase: `EM1.GetStatus` id 0 is the house total (C15).
     pub em1_is_total: bool,
+    /// UDP: no answer to EM and EM1 status while a used phase has no value (C3), whatever `stale` says. A
+    /// battery goes to its safe state when its meter is silent.
+    pub silent_when_stale: bool,
+}
+
+impl Manner {
+    /// UDP's: house total, silence when stale; `short` and `nonzero` by option.
+    #[must_use]
+    pub const fn udp(short: bool, nonzero: bool) -> Self {
+        Self { minimal: false, short, nonzero, em1_is_total: true, silent_when_stale: true }
+    }
+
+    /// HTTP's and WebSocket's; `minimal` by option.
+    #[must_use]
+    pub const fn http(minimal: bool) -> Self {
+        Self { minimal, short: false, nonzero: false, em1_is_total: false, silent_when_stale: false }
+    }
 }
 
 /// What the device sees beside the request.
@@ -122,7 +166,20 @@ impl Device {
     /// Answers one call. `method` in any case; `params` is the JSON text of the params object, if any.
     #[must_use]
     pub fn call(&self, method: &str, params: Option<&str>, context: &Context<'_>) -> Outcome {
-        let _ = (params, context);
-        Outcome { answer: Answer::Error(RpcError::no_handler(method)), effects: Vec::new() }
+        dispatch::call(self, method, params, context)
+    }
+
+    /// The body of `GET /shelly`, also the result of `Shelly.GetDeviceInfo`.
+    #[must_use]
+    pub fn info_json(&self, state: &DeviceState) -> Json {
+        components::shelly::info(self, state)
+    }
+
+    /// -109 naming the option, if an option sets it (C13).
+    fn refuse_if_set(&self, option: &'static str) -> Result<(), RpcError> {
+        if self.options.set_by_option.contains(&option) {
+            return Err(RpcError::refused(format!("This is set by option {option}: change it there")));
+        }
+        Ok(())
     }
 }

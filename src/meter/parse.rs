@@ -229,7 +229,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_a_finite_plausible_number_or_a_reason(text in ".{0,30}", unit in proptest::option::of("W|kW|mW|MW|V|%|.{0,4}")) {
-            for quantity in [Quantity::Power, Quantity::Voltage, Quantity::Current, Quantity::PowerFactor, Quantity::Frequency, Quantity::Energy] {
+            use Quantity::{Current, Energy, Frequency, Power, PowerFactor, Voltage};
+            for quantity in [Power, Voltage, Current, PowerFactor, Frequency, Energy] {
                 match parse(quantity, &State::Text(text.as_str().into()), unit.as_deref()) {
                     Ok(p) => prop_assert!(p.value.is_finite() && quantity.plausible(p.value)),
                     Err(e) => prop_assert!(!e.to_string().is_empty()),

@@ -14,7 +14,7 @@ use super::{
     import::Import,
     reader::MeterRecords,
     shared::{Shared, lock},
-    types::{Bar, HourEnergy, MeterRow, Minute, Model, StoreError, StoreHealth},
+    types::{Bar, EnergySpan, MeterRow, Minute, Model, StoreError, StoreHealth},
     writer::{Ack, Control},
 };
 use crate::meter::MinuteRecord;
@@ -129,12 +129,12 @@ impl Store {
         }
     }
 
-    /// A finished minute of a meter; its energy is also added to its hour.
+    /// A finished minute of a meter; its energy is also kept for good, by the quarter of an hour.
     pub fn minute(&self, meter: &str, record: MinuteRecord) {
         lock(&self.0.shared.buffer).add(|batch| batch.records.push_back((meter.into(), record)));
     }
 
-    /// `EMData.DeleteAllData`: the minute records of a meter go; hours, samples and lifetime sums stay.
+    /// `EMData.DeleteAllData`: the minute records of a meter go; energy by time, samples and lifetime sums stay.
     pub fn delete_records(&self, meter: &str) {
         lock(&self.0.shared.buffer).add(|batch| batch.delete_records(meter));
         self.wake();
@@ -147,10 +147,14 @@ impl Store {
         });
     }
 
-    /// The energy of an [`Import`] is in the counters that were put last: both are committed together, then the
-    /// original's file is renamed.
-    pub fn import_done(&self, import: &Import) {
-        lock(&self.0.shared.buffer).add(|batch| batch.imported = Some(import.mark.clone()));
+    /// The meter has added the energy of an [`Import`]: its new counters and the mark that they hold it are committed
+    /// together, then the original's file is renamed.
+    pub fn import_done(&self, import: &Import, meter: &str, row: MeterRow) {
+        lock(&self.0.shared.cache).meters.insert(meter.to_owned(), row.clone());
+        lock(&self.0.shared.buffer).add(|batch| {
+            batch.meters.insert(meter.to_owned(), row);
+            batch.imported = Some(import.mark.clone());
+        });
         let _ = self.0.control.send(Control::Imported(import.path.clone()));
     }
 
@@ -182,13 +186,13 @@ impl Store {
         self.0.shared.minutes(from, to)
     }
 
-    /// Energy by hour (UTC) of the hours that hold `from` to `to`; days and months are sums of these in any time zone
-    /// of whole hours.
+    /// Energy between each two neighbours of `borders` (Unix s, ascending, on quarters of an hour), e.g. the starts of hours,
+    /// or of days or months in any time zone; what is buffered included.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn energy_hours(&self, meter: &str, from: i64, to: i64) -> Result<Vec<HourEnergy>, StoreError> {
-        self.0.shared.energy_hours(meter, from, to)
+    pub fn energy_between(&self, meter: &str, borders: &[i64]) -> Result<Vec<EnergySpan>, StoreError> {
+        self.0.shared.energy_between(meter, borders)
     }
 
     /// A model by name.

@@ -30,7 +30,7 @@ pub struct Restored {
     /// No counter was ever kept here: a seed may still come (`decisions.md` C8).
     pub fresh: bool,
     /// Where a `state.json` of the original waits: gets its energy once its samples are in. Add it to the first meter's
-    /// counters, [`Store::put_counters`], then [`Store::import_done`]. An error means that there was nothing to import.
+    /// counters and say so with [`Store::import_done`]. An error means that there was nothing to import.
     pub import: Option<oneshot::Receiver<Import>>,
 }
 
@@ -67,7 +67,7 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
                 kept = Kept::salvage(&path);
             }
             let place = Place::memory();
-            let conn = schema::open(&place).ok().map(|d| d.conn);
+            let conn = schema::open(&place, true).ok().map(|d| d.conn);
             let reason = problems.last().cloned().unwrap_or_else(|| "no database".into());
             (place, conn, true, Some(reason))
         }
@@ -160,7 +160,7 @@ fn open_sidecar(dir: &Path, problems: &mut Vec<String>) -> (io::Result<Sidecar>,
 
 fn open_database(path: &Path, unix_s: i64, problems: &mut Vec<String>) -> Option<Database> {
     let place = Place::File(path.to_owned());
-    let error = match schema::open(&place) {
+    let error = match schema::open(&place, true) {
         Ok(database) => return Some(database),
         Err(OpenError::Damaged(fault)) => match schema::set_aside(path, unix_s) {
             Ok(aside) => {
@@ -169,7 +169,7 @@ fn open_database(path: &Path, unix_s: i64, problems: &mut Vec<String>) -> Option
                     path.display(),
                     aside.display()
                 ));
-                match schema::open(&place) {
+                match schema::open(&place, true) {
                     Ok(database) => return Some(database),
                     Err(error) => error.to_string(),
                 }

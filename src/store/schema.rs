@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io::Read,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,7 +29,7 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE s2(ts INTEGER PRIMARY KEY, w INTEGER NOT NULL);
     CREATE TABLE m1(ts INTEGER PRIMARY KEY, w INTEGER NOT NULL, mn INTEGER NOT NULL, mx INTEGER NOT NULL, n INTEGER NOT NULL);
     CREATE TABLE records(meter INTEGER NOT NULL, ts INTEGER NOT NULL, rec BLOB NOT NULL, PRIMARY KEY(meter, ts)) WITHOUT ROWID;
-    CREATE TABLE hours(
+    CREATE TABLE quarters(
         meter INTEGER NOT NULL, ts INTEGER NOT NULL, a_import REAL NOT NULL, a_export REAL NOT NULL, b_import REAL NOT NULL,
         b_export REAL NOT NULL, c_import REAL NOT NULL, c_export REAL NOT NULL, PRIMARY KEY(meter, ts)) WITHOUT ROWID;
     CREATE TABLE models(name TEXT PRIMARY KEY, meta TEXT NOT NULL, blob BLOB NOT NULL);
@@ -48,6 +49,14 @@ impl Place {
     pub(super) fn memory() -> Self {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         Self::Memory(format!("virtual-shelly-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+    }
+
+    /// See [`file_id`].
+    pub(super) fn file_id(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::File(path) => file_id(path),
+            Self::Memory(_) => None,
+        }
     }
 
     fn uri(&self, immutable: bool) -> String {
@@ -103,11 +112,11 @@ pub(super) struct Database {
     pub clean: bool,
 }
 
-/// Opens for writing, migrates, and checks wholly what was not closed cleanly.
+/// Opens for writing, migrates, and with `check` checks wholly what was not closed cleanly.
 ///
 /// # Errors
 /// See [`OpenError`]; the file is untouched then, but for a log of its own that was played back.
-pub(super) fn open(place: &Place) -> Result<Database, OpenError> {
+pub(super) fn open(place: &Place, check: bool) -> Result<Database, OpenError> {
     if let Place::File(path) = place {
         match header_version(path) {
             Some(version) if version > VERSION => return Err(OpenError::Newer(version)),
@@ -118,10 +127,15 @@ pub(super) fn open(place: &Place) -> Result<Database, OpenError> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(place.uri(false), flags)?;
     conn.busy_timeout(Duration::from_secs(2))?;
-    // A commit rewrites a handful of pages, 2,880 times a day: pages of 2 KiB halve what a card has to take.
-    conn.execute_batch("PRAGMA page_size = 2048; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;")?;
+    // A commit rewrites a handful of pages, 2,880 times a day: 17 MB with pages of 1 KiB, 53 MB with SQLite's 4 KiB
+    // (tests/store_writes.rs), while reading a chart takes the same time (benches/store.rs).
+    conn.execute_batch("PRAGMA page_size = 1024; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;")?;
     if matches!(place, Place::File(_)) {
-        conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+        match conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
+            Err(error) if is_damage(&error) => return Err(error.into()),
+            // A network folder without shared memory: SQLite's rollback journal is as safe, only slower.
+            Ok(()) | Err(_) => {}
+        }
         conn.execute_batch("PRAGMA synchronous = NORMAL;")?;
         conn.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
     }
@@ -130,7 +144,7 @@ pub(super) fn open(place: &Place) -> Result<Database, OpenError> {
         return Err(OpenError::Newer(version));
     }
     let fresh = version == 0;
-    if !fresh {
+    if check && !fresh {
         let clean = conn.query_row("SELECT value FROM meta WHERE key = 'clean'", [], |r| r.get::<_, i64>(0)).optional();
         if !matches!(clean, Ok(Some(1)))
             && let Some(fault) = fault(&conn, "integrity_check")?
@@ -211,6 +225,11 @@ pub(super) fn set_aside(path: &Path, unix_s: i64) -> std::io::Result<PathBuf> {
     Ok(aside)
 }
 
+/// Which file a path names now: another one, or none, once somebody deleted or replaced it.
+pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
 /// `user_version` from the file's header, without SQLite and so without a trace. Only before it is opened: closing
 /// any descriptor of the file drops SQLite's locks.
 fn header_version(path: &Path) -> Option<i32> {
@@ -228,14 +247,14 @@ mod tests {
     fn opens_migrates_once_and_checks_what_was_not_closed() {
         let dir = tempfile::tempdir().unwrap();
         let place = Place::File(dir.path().join("a ?#%ä.db"));
-        let first = open(&place).unwrap();
+        let first = open(&place, true).unwrap();
         assert!(first.fresh && first.clean);
         mark_clean(&first.conn).unwrap();
         drop(first);
-        let second = open(&place).unwrap();
+        let second = open(&place, true).unwrap();
         assert!(!second.fresh && second.clean);
         drop(second);
-        assert!(!open(&place).unwrap().clean);
+        assert!(!open(&place, true).unwrap().clean);
     }
 
     #[test]
@@ -243,11 +262,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.db");
         let place = Place::File(path.clone());
-        let db = open(&place).unwrap();
+        let db = open(&place, true).unwrap();
         db.conn.pragma_update(None, "user_version", VERSION + 1).unwrap();
         drop(db);
         let before = fs::read(&path).unwrap();
-        assert!(matches!(open(&place), Err(OpenError::Newer(v)) if v == VERSION + 1));
+        assert!(matches!(open(&place, true), Err(OpenError::Newer(v)) if v == VERSION + 1));
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
@@ -255,7 +274,7 @@ mod tests {
     #[test]
     fn readers_share_the_memory_of_the_writer() {
         let place = Place::memory();
-        let db = open(&place).unwrap();
+        let db = open(&place, true).unwrap();
         db.conn.execute("INSERT INTO s2 VALUES(1, 2)", []).unwrap();
         let reader = open_reader(&place, false).unwrap();
         assert_eq!(reader.query_row("SELECT w FROM s2", [], |r| r.get::<_, i64>(0)).unwrap(), 2);

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn minutes_follow_their_samples() {
-        let conn = open(&Place::memory()).unwrap().conn;
+        let conn = open(&Place::memory(), false).unwrap().conn;
         let mut series = Series::load(&conn).unwrap();
         series.write(&conn, [(0, 10), (58, 30), (60, 7)]).unwrap();
         series.write(&conn, [(62, 8), (120, -5)]).unwrap();
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_went_back_overwrites_row_by_row_and_deletes_nothing_else() {
-        let conn = open(&Place::memory()).unwrap().conn;
+        let conn = open(&Place::memory(), false).unwrap().conn;
         let mut series = Series::load(&conn).unwrap();
         series.write(&conn, (0..=300).step_by(2).map(|ts| (ts, 1))).unwrap();
         // Back to 61, at odd seconds now.

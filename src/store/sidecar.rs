@@ -8,15 +8,18 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::FileExt,
-    path::Path,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::types::{MeterRow, from_numbers, to_numbers};
+use super::{
+    schema::file_id,
+    types::{MeterRow, from_numbers, to_numbers},
+};
 
 const SLOT: u64 = 2048;
 /// Room for some 200 meters; a longer file is foreign.
@@ -43,6 +46,7 @@ struct Entry {
 /// The open file. It also holds the lock that keeps a second process out of the folder.
 #[derive(Debug)]
 pub(super) struct Sidecar {
+    path: PathBuf,
     file: File,
     slot: u64,
     seq: u64,
@@ -74,7 +78,7 @@ impl Sidecar {
         let (newest, found) = newest(&bytes);
         let (seq, offset) = newest.unwrap_or((0, SLOT));
         let slot = SLOT.max(offset).max(bytes.len() as u64 / 2).next_power_of_two();
-        Ok((Self { file, slot, seq, second: offset == 0 }, found))
+        Ok((Self { path: path.to_owned(), file, slot, seq, second: offset == 0 }, found))
     }
 
     /// What a file holds that cannot be written.
@@ -91,6 +95,12 @@ impl Sidecar {
     /// # Errors
     /// When the disk refuses; the newer slot is untouched then.
     pub(super) fn write(&mut self, meters: &BTreeMap<String, MeterRow>) -> io::Result<()> {
+        let open = self.file.metadata()?;
+        if file_id(&self.path) != Some((open.dev(), open.ino())) {
+            // Deleted below us: what is written into it would be lost.
+            let seq = self.seq;
+            *self = Self { seq, ..Self::open(&self.path)?.0 };
+        }
         let mut line = line(self.seq + 1, meters)?;
         let needed = (line.len() as u64 + 1).next_power_of_two();
         if needed > self.slot {
@@ -124,8 +134,9 @@ fn newest(bytes: &[u8]) -> (Option<(u64, u64)>, Found) {
 }
 
 fn line(seq: u64, meters: &BTreeMap<String, MeterRow>) -> io::Result<Vec<u8>> {
-    // A thousandth of a watt-hour is below what any channel serves.
-    let short = |n: [f64; 8]| n.map(|v| (v * 1000.0).round() / 1000.0);
+    // A thousandth of a watt-hour is below what any channel serves; cut off, so that the database's exact figure stays the
+    // higher one.
+    let short = |n: [f64; 8]| n.map(|v| (v * 1000.0).floor() / 1000.0);
     let entries: Vec<Entry> = meters
         .iter()
         .map(|(key, row)| Entry {
@@ -215,6 +226,17 @@ mod tests {
             drop(sidecar);
             assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(n, last));
         }
+    }
+
+    #[test]
+    fn a_file_deleted_below_us_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meter.json");
+        let (mut sidecar, _) = Sidecar::open(&path).unwrap();
+        sidecar.write(&meters(1, 1.0)).unwrap();
+        fs::remove_file(&path).unwrap();
+        sidecar.write(&meters(1, 2.0)).unwrap();
+        assert_eq!(Sidecar::peek(&path).meters, meters(1, 2.0));
     }
 
     #[test]

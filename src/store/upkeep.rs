@@ -46,6 +46,10 @@ impl Writer {
                 health.state = StoreState::Ok;
             }
         });
+        if self.db.is_none() {
+            // Nobody else wrote meanwhile: what was sound still is.
+            self.reopen(false)?;
+        }
         self.commit()
     }
 
@@ -98,11 +102,19 @@ impl Writer {
         }
     }
 
-    pub(super) fn reopen(&mut self) -> Result<(), StoreError> {
-        if self.shared.is_closing() && !matches!(self.place, Place::File(_)) {
-            return Err(StoreError("the store is closed".into()));
+    /// SQLite would go on writing into a file that no longer has a name.
+    pub(super) fn notice_a_lost_file(&mut self) {
+        if self.db.is_some() && self.place.file_id() != self.file {
+            tracing::error!("{} was deleted or replaced while in use: it is opened anew", self.name());
+            self.disconnect();
         }
-        match schema::open(&self.place) {
+    }
+
+    pub(super) fn reopen(&mut self, check: bool) -> Result<(), StoreError> {
+        if matches!(self.place, Place::Memory(_)) {
+            return Err(StoreError("there is no database in memory".into()));
+        }
+        match schema::open(&self.place, check) {
             Ok(database) => {
                 self.adopt(database);
                 Ok(())
@@ -145,7 +157,7 @@ impl Writer {
                     path.display(),
                     aside.display()
                 );
-                match schema::open(&self.place) {
+                match schema::open(&self.place, true) {
                     Ok(database) => self.adopt(database),
                     Err(error) => self.failing(&format!("{} {error}", path.display())),
                 }
@@ -172,6 +184,7 @@ impl Writer {
         lock(&self.shared.blocks).clear();
         self.progress = super::commit::Progress::load(&database.conn).unwrap_or_default();
         self.db = Some(database.conn);
+        self.file = self.place.file_id();
         let place = self.place.clone();
         self.shared.readers.shut(|gate| {
             gate.place = Some(place);

@@ -55,6 +55,8 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) place: Place,
     pub(super) db: Option<Connection>,
+    /// The file that `db` has open.
+    pub(super) file: Option<(u64, u64)>,
     pub(super) sidecar: Option<Sidecar>,
     pub(super) sidecar_failed: bool,
     pub(super) progress: Progress,
@@ -97,6 +99,7 @@ impl Writer {
         }
         Self {
             shared,
+            file: start.place.file_id(),
             place: start.place,
             db: start.db,
             sidecar: start.sidecar,
@@ -198,8 +201,9 @@ impl Writer {
         if self.frozen_at.is_some() {
             return Err(StoreError("the database is frozen for a backup".into()));
         }
+        self.notice_a_lost_file();
         if self.db.is_none() {
-            self.reopen()?;
+            self.reopen(true)?;
         }
         let batch = lock(&self.shared.buffer).take();
         if batch.is_empty() {

@@ -7,7 +7,9 @@
 //! | [`http`] | the device over HTTP, upgrades to WebSocket, pages beside it |
 //! | [`ws`] | a conversation over one WebSocket, whoever dialled |
 //! | [`fanout`] | the ports 6010 to 6022 |
-//! | [`udp_socket`] | a UDP socket that answers from the address asked |
+//! | [`udp`], [`udp_socket`] | RPC over UDP, answered from the address asked |
+//! | [`modbus`] | registers over TCP |
+//! | [`outbound`] | WebSockets that we dial |
 //! | [`mdns`] | announcements |
 //! | [`healthz`], [`metrics`], [`board`] | how all this is |
 
@@ -20,6 +22,9 @@ pub mod limits;
 pub mod listener;
 pub mod mdns;
 pub mod metrics;
+pub mod modbus;
+pub mod outbound;
+pub mod udp;
 pub mod udp_socket;
 pub mod ws;
 

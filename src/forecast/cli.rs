@@ -1,0 +1,245 @@
+//! `virtual-shelly backtest`: what each model would have been worth on a recorded series.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::csv_file::{self, Choice};
+use super::horizon::Horizon;
+use super::plot::{self, Picture};
+use super::report::Shown;
+use super::rolling::{self, Drawn, Protocol};
+use super::{Job, Metric, ModelKind, Progress};
+
+/// Forecasts drawn by `--plot`.
+const DRAWN: usize = 12;
+
+/// The arguments that say which series to read; shared with `forecast`.
+#[must_use]
+pub(super) fn series_args() -> [Arg; 9] {
+    let number = |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
+    [
+        Arg::new("csv")
+            .long("csv")
+            .value_name("FILE")
+            .required(true)
+            .value_parser(value_parser!(PathBuf))
+            .help("File with ts,w (Unix s, W) or one value a line"),
+        number("step", "SECONDS")
+            .value_parser(value_parser!(u32).range(1..=43_200))
+            .help("Length of a step; must divide a day"),
+        number("window", "STEPS")
+            .value_parser(value_parser!(u64).range(2..=300))
+            .default_value("30")
+            .help("Steps looked back at"),
+        number("horizon", "STEPS")
+            .value_parser(value_parser!(u64).range(2..=300))
+            .default_value("30")
+            .help("Steps forecast"),
+        Arg::new("column").long("column").value_name("NAME").help("Column of the power [default: w]"),
+        Arg::new("minus")
+            .long("minus")
+            .value_name("NAME")
+            .help("Column to take off it, empty = 0 (net = load − PV)"),
+        Arg::new("fill-gaps")
+            .long("fill-gaps")
+            .action(ArgAction::SetTrue)
+            .help("Fill gaps linearly; else windows that touch one are left out"),
+        number("skip-rows", "ROWS")
+            .value_parser(value_parser!(u64))
+            .default_value("0")
+            .help("Rows left out at the start"),
+        Arg::new("plot")
+            .long("plot")
+            .value_name("FILE.svg")
+            .value_parser(value_parser!(PathBuf))
+            .help("Draw the result"),
+    ]
+}
+
+/// The arguments that both commands end with.
+#[must_use]
+pub(super) fn common_args() -> [Arg; 3] {
+    [
+        Arg::new("metric")
+            .long("metric")
+            .value_parser(["mae", "rmse"])
+            .default_value("mae")
+            .help("What the automatic choice goes by"),
+        Arg::new("seed").long("seed").value_parser(value_parser!(u64)).default_value("42").help("Seed of the perceptron"),
+        Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"),
+    ]
+}
+
+/// The command `backtest`, to be mounted by `main`.
+#[must_use]
+pub fn backtest_command() -> Command {
+    let days = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name("DAYS")
+            .required(true)
+            .value_parser(value_parser!(u64).range(1..=4000))
+            .help(help)
+    };
+    Command::new("backtest")
+        .about("Train on the first days of a recorded series, test on the following ones")
+        .args(series_args())
+        .mut_arg("step", |step| step.required(true))
+        .arg(days("train-days", "Days trained on"))
+        .arg(days("test-days", "Days tested on"))
+        .arg(
+            Arg::new("stride")
+                .long("stride")
+                .value_name("STEPS")
+                .value_parser(value_parser!(u64).range(1..=100_000))
+                .default_value("15")
+                .help("Steps between two forecasts"),
+        )
+        .args(common_args())
+}
+
+/// Run `backtest` and print its result.
+///
+/// # Errors
+/// One line: what failed, with which value.
+pub fn run_backtest(args: &ArgMatches) -> anyhow::Result<()> {
+    let input = Input::of(args);
+    let recorded = csv_file::read(&input.file, &input.choice)?;
+    let protocol = Protocol {
+        horizon: input.horizon(recorded.grid.step),
+        train_days: whole(args, "train-days"),
+        test_days: whole(args, "test-days"),
+        stride: whole(args, "stride"),
+        metric: input.metric,
+        models: ModelKind::ALL.to_vec(),
+        seed: input.seed,
+        drawn: if input.plot.is_some() { DRAWN } else { 0 },
+    };
+    let report = with_progress(|job| rolling::backtest(&recorded.grid.w, &protocol, job))?;
+    let shown = Shown::new(&input.name(), &protocol, &report);
+    if let Some(file) = &input.plot {
+        let mae = report.test.chosen.mae().unwrap_or(f64::NAN);
+        let title = format!("{}: automatic choice, MAE {mae:.1} W, last forecasts of the test", input.name());
+        plot::write(file, &picture(title, protocol.horizon, &Vec::from(report.test.drawn.clone())))?;
+    }
+    if input.json {
+        println!("{}", serde_json::to_string(&shown)?);
+    } else {
+        println!("{}", shown.table(&report));
+    }
+    Ok(())
+}
+
+/// The arguments of [`series_args`] and [`common_args`].
+pub(super) struct Input {
+    pub file: PathBuf,
+    pub choice: Choice,
+    pub metric: Metric,
+    pub seed: u64,
+    pub json: bool,
+    pub plot: Option<PathBuf>,
+    window: usize,
+    steps: usize,
+}
+
+impl Input {
+    pub(super) fn of(args: &ArgMatches) -> Self {
+        let text = |name: &str| args.get_one::<String>(name).cloned();
+        let path = |name: &str| args.get_one::<PathBuf>(name).cloned();
+        Self {
+            file: path("csv").unwrap_or_default(),
+            choice: Choice {
+                column: text("column"),
+                minus: text("minus"),
+                skip_rows: whole(args, "skip-rows"),
+                fill_gaps: args.get_flag("fill-gaps"),
+                step: args.get_one::<u32>("step").copied(),
+            },
+            metric: if text("metric").as_deref() == Some("rmse") { Metric::Rmse } else { Metric::Mae },
+            seed: args.get_one::<u64>("seed").copied().unwrap_or(42),
+            json: args.get_flag("json"),
+            plot: path("plot"),
+            window: whole(args, "window"),
+            steps: whole(args, "horizon"),
+        }
+    }
+
+    pub(super) const fn horizon(&self, step: u32) -> Horizon {
+        Horizon { step, window: self.window, steps: self.steps }
+    }
+
+    pub(super) fn name(&self) -> String {
+        Path::new(&self.file).file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+fn whole(args: &ArgMatches, name: &str) -> usize {
+    args.get_one::<u64>(name).copied().and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
+}
+
+/// Run something long with a progress bar on a terminal, none elsewhere.
+pub(super) fn with_progress<T>(run: impl FnOnce(&mut Job<'_>) -> T) -> T {
+    // indicatif draws on stderr, and only on a terminal.
+    let bar = ProgressBar::new(1000);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3} % {msg}") {
+        bar.set_style(style);
+    }
+    let never = AtomicBool::new(false);
+    let mut report = |progress: Progress| {
+        bar.set_position((1000.0 * progress.fraction) as u64);
+        bar.set_message(progress.stage);
+    };
+    let result = run(&mut Job::new(&never, &mut report));
+    bar.finish_and_clear();
+    result
+}
+
+fn picture(title: String, horizon: Horizon, drawn: &[Drawn]) -> Picture {
+    let unit = if horizon.long() { 3600.0 } else { 60.0 };
+    let first = drawn.first().map_or(0, |d| d.index);
+    let time = |d: &Drawn| (d.index - first) as f64 * f64::from(horizon.step) / unit;
+    Picture {
+        title,
+        unit: if horizon.long() { "h" } else { "min" }.to_owned(),
+        came: drawn.iter().map(|d| (time(d), d.came)).collect(),
+        forecasts: drawn
+            .chunk_by(|a, b| b.lead == a.lead + 1)
+            .map(|one| one.iter().map(|d| (time(d), d.line, d.band)).collect())
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_commands_arguments_are_consistent() {
+        backtest_command().debug_assert();
+        super::super::cli_forecast::forecast_command().debug_assert();
+    }
+
+    #[test]
+    fn a_pinned_call_is_understood() {
+        let call = "backtest --csv f.csv --step 1800 --window 48 --horizon 48 --stride 1 --skip-rows 246 \
+                    --train-days 60 --test-days 195 --column load_w --minus pv_w --fill-gaps --json";
+        let args = backtest_command().try_get_matches_from(call.split_whitespace()).unwrap();
+        let input = Input::of(&args);
+        assert_eq!(input.horizon(1800), Horizon { step: 1800, window: 48, steps: 48 });
+        assert_eq!((input.choice.skip_rows, input.choice.fill_gaps, input.json), (246, true, true));
+        assert!(backtest_command().try_get_matches_from(["backtest", "--csv", "f"]).is_err());
+    }
+
+    #[test]
+    fn forecasts_that_follow_one_another_are_drawn_apart() {
+        let of = |index, lead| Drawn { index, lead, came: 1.0, line: 2.0, band: None };
+        let horizon = Horizon { step: 60, window: 2, steps: 2 };
+        let got = picture(String::new(), horizon, &[of(10, 1), of(11, 2), of(12, 1), of(13, 2)]);
+        assert_eq!(got.forecasts.len(), 2);
+        assert_eq!(got.came.last(), Some(&(3.0, 1.0)));
+    }
+}

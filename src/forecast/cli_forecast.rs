@@ -1,0 +1,126 @@
+//! `virtual-shelly forecast`: the next values of a recorded series.
+
+use std::fmt::Write as _;
+
+use clap::{ArgMatches, Command};
+use serde::Serialize;
+
+use super::cli::{Input, common_args, series_args, with_progress};
+use super::forecaster::{self, HorizonForecast};
+use super::grid::Grid;
+use super::horizon::HorizonId;
+use super::plot::{self, Picture};
+use super::trainer::{Settings, TrainedHorizon, train_horizon};
+use super::{Error, ModelKind, csv_file};
+
+/// Windows of the past drawn before the forecast.
+const DRAWN_WINDOWS: usize = 3;
+
+/// The command `forecast`, to be mounted by `main`.
+#[must_use]
+pub fn forecast_command() -> Command {
+    Command::new("forecast")
+        .about("Learn from a recorded series and print its next values")
+        .args(series_args())
+        .args(common_args())
+}
+
+#[derive(Serialize)]
+struct Printed<'a> {
+    file: &'a str,
+    step: u32,
+    model: ModelKind,
+    skill: Option<f64>,
+    now: f32,
+    values: &'a [forecaster::Point],
+}
+
+/// Run `forecast` and print its result.
+///
+/// # Errors
+/// One line: what failed, with which value.
+pub fn run_forecast(args: &ArgMatches) -> anyhow::Result<()> {
+    let input = Input::of(args);
+    let mut recorded = csv_file::read(&input.file, &input.choice)?;
+    let grid = &mut recorded.grid;
+    let horizon = input.horizon(grid.step).check()?;
+    // Values missing at the end: go on from the last one.
+    let known = grid.w.iter().rposition(|w| w.is_finite()).map_or(0, |last| last + 1);
+    grid.w.truncate(known);
+    let need = horizon.window + horizon.steps;
+    if grid.known() < need {
+        return Err(Error::TooFew { have: grid.known(), need }.into());
+    }
+    let settings = Settings {
+        metric: input.metric,
+        seed: input.seed,
+        models: ModelKind::ALL.to_vec(),
+        ..Settings::default()
+    };
+    let trained = with_progress(|job| train_horizon(HorizonId::Minute, horizon, grid, &settings, job))?;
+    let forecast = forecaster::once(&trained, &grid.w, grid.ts(known - 1))?;
+    if let Some(file) = &input.plot {
+        plot::write(file, &picture(&input.name(), &forecast, grid))?;
+    }
+    if input.json {
+        let printed = Printed {
+            file: &input.name(),
+            step: forecast.step,
+            model: forecast.model,
+            skill: trained.metrics().and_then(|m| m.skill),
+            now: forecast.now,
+            values: &forecast.points,
+        };
+        println!("{}", serde_json::to_string(&printed)?);
+    } else {
+        println!("{}", table(&input.name(), &forecast, &trained, recorded.timed));
+    }
+    Ok(())
+}
+
+fn table(file: &str, forecast: &HorizonForecast, trained: &TrainedHorizon, timed: bool) -> String {
+    let mut text = format!("{file}: now {:.0} W; model {}", forecast.now, forecast.model);
+    match trained.metrics() {
+        Some(m) if forecast.model != ModelKind::LastValue => {
+            let skill = 100.0 * m.skill.unwrap_or(0.0);
+            let _ = write!(text, ", {skill:.1} % closer than the last value over the last days of the file");
+        }
+        Some(_) => text.push_str(": nothing beat it over the last days of the file"),
+        None => text.push_str(": too little data to compare models"),
+    }
+    let _ = write!(text, "\n\n{:<20} {:>9} {:>9} {:>9}", "from", "W", "P10", "P90");
+    for point in &forecast.points {
+        let when = jiff::Timestamp::from_second(point.ts)
+            .ok()
+            .filter(|_| timed)
+            .map_or_else(|| format!("+{} s", point.ts - forecast.origin), |t| t.to_string());
+        let end = |w: Option<f32>| w.map_or("–".to_owned(), |w| format!("{w:.0}"));
+        let _ = write!(text, "\n{when:<20} {:>9.0} {:>9} {:>9}", point.w, end(point.lo), end(point.hi));
+    }
+    text
+}
+
+fn picture(file: &str, forecast: &HorizonForecast, grid: &Grid) -> Picture {
+    let unit = f64::from(forecast.step) / 60.0;
+    let shown = (DRAWN_WINDOWS * forecast.points.len()).min(grid.w.len());
+    let past = &grid.w[grid.w.len() - shown..];
+    let start = 1.0 - shown as f64;
+    Picture {
+        title: format!("{file}: the next {} steps, model {}", forecast.points.len(), forecast.model),
+        unit: "min from now".to_owned(),
+        came: past
+            .iter()
+            .enumerate()
+            .filter(|(_, w)| w.is_finite())
+            .map(|(i, w)| ((start + i as f64) * unit, *w))
+            .collect(),
+        forecasts: vec![
+            forecast
+                .points
+                .iter()
+                .enumerate()
+                .map(|(h, p)| ((h + 1) as f64 * unit, p.w, p.lo.zip(p.hi)))
+                .collect(),
+        ],
+    }
+}

@@ -1,0 +1,281 @@
+//! Training: samples → which model speaks for each horizon, how well it did, and the models.
+//!
+//! For each horizon the last two days (14 for the day ahead) are forecast by models that were
+//! fitted on what lies before them; that decides who speaks and calibrates the band. The model
+//! that speaks is then fitted again on everything.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::grid::{self, Grid, Sample};
+use super::horizon::{self, Horizon, HorizonId};
+use super::mlp::Mlp;
+use super::panel::Fitted;
+use super::rolling::{Keep, Rolling, State, trail_days};
+use super::{Error, Job, Metric, Metrics, ModelKind, choice, cost};
+
+/// Settings of the forecast, by the options' names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Sample step, s: `poll_interval` rounded, at least 1.
+    pub sample_step: u32,
+    /// `power_feature_window`: steps looked back at, first horizon, 2–300.
+    pub window: usize,
+    /// `forecast_horizon_steps`: steps forecast, first horizon, 2–300.
+    pub steps: usize,
+    /// `forecast_metric`.
+    pub metric: Metric,
+    /// `forecast_models`; empty = all. The last value is always there.
+    pub models: Vec<ModelKind>,
+    /// Seed of the perceptron.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sample_step: 2,
+            window: 30,
+            steps: 30,
+            metric: Metric::Mae,
+            models: Vec::new(),
+            seed: 42,
+        }
+    }
+}
+
+impl Settings {
+    /// Check the ranges once.
+    ///
+    /// # Errors
+    /// [`Error::Params`] naming the value and its range.
+    pub fn check(mut self) -> Result<Valid, Error> {
+        let horizons = horizon::horizons(self.sample_step, self.window, self.steps)?;
+        if self.models.is_empty() {
+            self.models = ModelKind::ALL.to_vec();
+        }
+        self.models.sort_unstable();
+        self.models.dedup();
+        Ok(Valid { settings: self, horizons })
+    }
+}
+
+/// Checked settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Valid {
+    settings: Settings,
+    horizons: [Horizon; 3],
+}
+
+impl Valid {
+    /// The settings, with all models spelled out.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The three horizons, shortest first.
+    #[must_use]
+    pub const fn horizons(&self) -> &[Horizon; 3] {
+        &self.horizons
+    }
+}
+
+/// What there is to learn from.
+#[derive(Debug, Clone, Copy)]
+pub struct Series<'a> {
+    /// Raw samples, a sample step apart, in the order in which they were taken.
+    pub s2: &'a [Sample],
+    /// Minute means, `ts` = beginning of the minute. Empty: made from `s2`.
+    pub m1: &'a [Sample],
+    /// Unix time, s. Samples of the future (a clock that jumped back) are not looked at.
+    pub now: i64,
+}
+
+impl Series<'_> {
+    /// The complete cells of a horizon's series.
+    ///
+    /// # Errors
+    /// [`Error::Params`] for a step of 0.
+    pub fn grid(&self, id: HorizonId, horizon: Horizon) -> Result<Grid, Error> {
+        let samples = if id == HorizonId::Minute || self.m1.is_empty() { self.s2 } else { self.m1 };
+        let past: Vec<Sample> = samples.iter().copied().filter(|s| s.ts <= self.now).collect();
+        let mut grid = grid::grid(&past, horizon.step)?;
+        // A quarter of an hour that is still running is not its mean yet.
+        if id != HorizonId::Minute && !grid.w.is_empty() {
+            let end = grid.ts(grid.w.len());
+            if end > self.now {
+                grid.w.pop();
+            }
+        }
+        Ok(grid)
+    }
+}
+
+/// What came out for one horizon.
+#[derive(Debug)]
+pub struct TrainedHorizon {
+    /// Which of the three.
+    pub id: HorizonId,
+    /// Its shape.
+    pub horizon: Horizon,
+    /// Known steps it was trained on.
+    pub samples: usize,
+    /// Forecasts of the back-test.
+    pub origins: usize,
+    /// Who speaks, whose band, at which ranks.
+    pub state: State,
+    /// Each model's figures in the back-test, out of sample.
+    pub backtest: Vec<(ModelKind, Metrics)>,
+    /// The models that are needed to speak.
+    pub fitted: Fitted,
+}
+
+impl TrainedHorizon {
+    /// The model that speaks.
+    #[must_use]
+    pub const fn model(&self) -> ModelKind {
+        self.state.line
+    }
+
+    /// Its figures in the back-test; None with too little data for one.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.backtest.iter().find(|(kind, _)| *kind == self.state.line).map(|(_, m)| m)
+    }
+
+    /// The models that must be fitted for the line and the band.
+    #[must_use]
+    pub fn needed(&self) -> Vec<ModelKind> {
+        let mut kinds = vec![self.state.line];
+        kinds.extend(self.state.band.filter(|band| *band != self.state.line));
+        kinds
+    }
+}
+
+/// The result of a training; [`super::stored`] keeps it over a restart.
+#[derive(Debug)]
+pub struct Trained {
+    /// Unix time it was trained at, s.
+    pub at: i64,
+    /// Settings it was trained for.
+    pub settings: Valid,
+    /// CPU seconds it took.
+    pub seconds: f64,
+    /// The three horizons, shortest first.
+    pub horizons: Vec<TrainedHorizon>,
+}
+
+impl Trained {
+    /// One of the three.
+    #[must_use]
+    pub fn horizon(&self, id: HorizonId) -> Option<&TrainedHorizon> {
+        self.horizons.iter().find(|h| h.id == id)
+    }
+}
+
+impl fmt::Display for Trained {
+    /// One line for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, h) in self.horizons.iter().enumerate() {
+            let gap = if i == 0 { "" } else { ", " };
+            write!(f, "{gap}{}: {} on {} steps", h.id.name(), h.model(), h.samples)?;
+            if let Some(skill) = h.metrics().and_then(|m| m.skill) {
+                write!(f, " ({:+.1} % to the last value)", 100.0 * skill)?;
+            }
+        }
+        write!(f, "; {:.1} s of CPU", self.seconds)
+    }
+}
+
+/// Train all horizons.
+///
+/// # Errors
+/// [`Error::TooFew`] when the first horizon has not even one window, [`Error::Cancelled`],
+/// [`Error::Library`].
+pub fn train(series: &Series<'_>, settings: &Valid, job: &mut Job<'_>) -> Result<Trained, Error> {
+    const SHARES: [(&str, f32, f32); 3] =
+        [("the next minute", 0.0, 0.6), ("the next quarter of an hour", 0.6, 0.95), ("the next day", 0.95, 1.0)];
+    let start = cost::cpu_seconds();
+    let mut horizons = Vec::with_capacity(3);
+    for ((id, horizon), (stage, from, to)) in HorizonId::ALL.into_iter().zip(settings.horizons).zip(SHARES) {
+        let grid = series.grid(id, horizon)?;
+        let need = horizon.window + horizon.steps;
+        if id == HorizonId::Minute && grid.known() < need {
+            return Err(Error::TooFew { have: grid.known(), need });
+        }
+        horizons.push(train_horizon(id, horizon, &grid, &settings.settings, &mut job.part(stage, from, to))?);
+    }
+    job.part("done", 1.0, 1.0).tick(1.0)?;
+    Ok(Trained {
+        at: series.now,
+        settings: settings.clone(),
+        seconds: cost::cpu_seconds() - start,
+        horizons,
+    })
+}
+
+/// Train one horizon on its series. `settings` are asked for metric, models and seed only.
+///
+/// # Errors
+/// [`Error::Cancelled`], [`Error::Library`].
+pub fn train_horizon(
+    id: HorizonId,
+    horizon: Horizon,
+    grid: &Grid,
+    settings: &Settings,
+    job: &mut Job<'_>,
+) -> Result<TrainedHorizon, Error> {
+    let Settings { metric, models, seed, .. } = settings;
+    let w = &grid.w[..];
+    let day = horizon.day();
+    let enough = w.len() >= choice::TRAIL_DAYS * day;
+    // Below two days nothing beats the last value; it still gets a band.
+    let models: &[ModelKind] = if enough { models } else { &[ModelKind::LastValue] };
+    let length = (trail_days(horizon) * day).min(w.len() / 2);
+    let from = w.len() - length;
+    let mut rolling = Rolling::new(horizon, *metric, horizon.stride()).with_day_ending(w.len());
+    let trial = Fitted::fit(&w[..from], horizon, models, *seed, None, &mut job.part("fit", 0.0, 0.4))?;
+    let mut ready = trial.ready(horizon)?;
+    let test = rolling.run(w, from, w.len(), &mut ready, Keep { mape: true, drawn: 0 }, &mut job.part("back-test", 0.4, 0.6))?;
+    rolling.turn(rolling.day_of(w.len()), &trial.kinds);
+    let mut state = rolling.state;
+    if !enough {
+        state.line = ModelKind::LastValue;
+    }
+    for (kind, table) in ModelKind::ALL.into_iter().zip(&mut state.residuals) {
+        if state.band != Some(kind) {
+            *table = None;
+        }
+    }
+    let backtest = trial
+        .kinds
+        .iter()
+        .filter(|_| test.origins > 0)
+        .map(|&kind| (kind, test.scores[kind.index()].metrics(&test.mapes[kind.index()])))
+        .collect();
+    drop(ready);
+    let mut trained = TrainedHorizon {
+        id,
+        horizon,
+        samples: grid.known(),
+        origins: test.origins,
+        state,
+        backtest,
+        fitted: Fitted::default(),
+    };
+    trained.refit(w, *seed, None, &mut job.part("final fit", 0.6, 1.0))?;
+    Ok(trained)
+}
+
+impl TrainedHorizon {
+    /// Fit what is needed to speak on `w`; a `ready` perceptron is taken as it is.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], [`Error::Params`].
+    pub fn refit(&mut self, w: &[f32], seed: u64, ready: Option<Mlp>, job: &mut Job<'_>) -> Result<(), Error> {
+        self.fitted = Fitted::fit(w, self.horizon, &self.needed(), seed, ready, job)?;
+        Ok(())
+    }
+}
