@@ -14,7 +14,7 @@ use crate::{
     device::View,
     meter::{Changed, CounterState, Energy, EntityReport, Meter, MinuteRecord},
     source::SourceEvent,
-    store::{MeterRow, Store},
+    store::{Import, MeterRow, Store},
     time::{Clock, Now},
 };
 
@@ -29,7 +29,7 @@ pub enum Command {
     /// All phases absent until reconfigured, for this reason.
     Block(String),
     /// Counters of the Python original, once.
-    Add(Energy),
+    Add(Import),
     /// What each entity says.
     Entities(oneshot::Sender<Vec<EntityReport>>),
 }
@@ -78,7 +78,7 @@ impl MeterTask {
                 () = self.stop.cancelled() => break,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.publish(&mut due, record.as_ref()),
                 Some((now, event)) = self.events.recv() => match self.meter.apply(&event, now) {
-                    Changed::Nothing => {}
+                    Changed::No => {}
                     Changed::Now => self.publish(&mut due, record.as_ref()),
                     Changed::Within(wait) => due = due.or_else(|| Some(Instant::now() + wait)),
                 },
@@ -149,11 +149,11 @@ impl MeterTask {
                 let _ = done.send(());
             }
             Command::Block(reason) => self.meter.block(&reason, now),
-            Command::Add(energy) => {
+            Command::Add(import) => {
                 let mut counters = self.meter.counters();
-                add(&mut counters, &energy);
+                add(&mut counters, &import.energy);
                 self.meter.restore(counters, now);
-                self.keep_counters();
+                self.store.import_done(&import, &self.key, row(&self.mac, &self.meter.counters()));
             }
             Command::Entities(reply) => {
                 let _ = reply.send(self.meter.entities(now));

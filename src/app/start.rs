@@ -264,11 +264,10 @@ impl Meters {
     /// Adds the original's counters to the first meter once its samples are in.
     pub fn take_import(&self, import: oneshot::Receiver<Import>, shared: &Shared) {
         let Some(first) = self.running.first() else { return };
-        let (commands, store) = (first.commands.clone(), shared.store.clone());
+        let commands = first.commands.clone();
         shared.health.spawn_work(async move {
             let Ok(import) = import.await else { return };
-            if commands.send(Command::Add(import.energy)).await.is_ok() {
-                store.import_done(&import);
+            if commands.send(Command::Add(import)).await.is_ok() {
                 info!("the original's counters and samples were taken over");
             }
         });

@@ -20,7 +20,6 @@ pub mod discover;
 pub mod energy_prefs;
 pub mod home_assistant;
 pub mod replay;
-mod tls;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -14,7 +14,8 @@ use super::{
     lamp::Lamp,
     session::{End, Session},
 };
-use crate::source::{HaFacts, Stopped, Transport, Wires, tls};
+use crate::tls;
+use crate::source::{HaFacts, Stopped, Transport, Wires};
 
 /// Largest message taken: what the Supervisor's proxy lets through from Core.
 const MESSAGE_MAX: usize = 64 << 20;
@@ -38,7 +39,7 @@ pub(crate) enum NoSocket {
 pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Socket, NoSocket> {
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
     let connector = if address.websocket.scheme() == "wss" {
-        Connector::Rustls(tls::client_config().map_err(NoSocket::Failed)?)
+        Connector::Rustls(tls::client(false).map_err(NoSocket::Failed)?)
     } else {
         Connector::Plain
     };
