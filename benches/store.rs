@@ -37,6 +37,10 @@ fn main() {
         took
     }));
     println!("open after a clean stop: {}", ms(opening));
+    Connection::open(&path).unwrap().execute("UPDATE meta SET value = 0 WHERE key = 'clean'", []).unwrap();
+    let (store, checked) = timed(|| open(dir.path()));
+    store.close().wait().unwrap();
+    println!("open after an unclean stop, wholly checked: {}", ms(checked));
 
     let store = open(dir.path());
     let bare = Connection::open(&path).unwrap();
@@ -72,7 +76,8 @@ fn main() {
             select.query_map([now - DAY], |r| r.get(0)).unwrap().map(Result::unwrap).map(|blob: Vec<u8>| blob.len()).sum()
         },
     );
-    compare("energy of 31 days by hour", || store.energy_hours("", now - 31 * DAY, now).unwrap().len(), || 0);
+    let days: Vec<i64> = (0..=31).map(|day| now / 900 * 900 - (31 - day) * DAY).collect();
+    compare("energy of 31 days", || store.energy_between("", &days).unwrap().len(), || 0);
 
     let commit = median((0..ROUNDS as i64).map(|round| {
         (0..15).for_each(|i| store.sample(now + round * 30 + i * 2, 500.0));

@@ -222,6 +222,39 @@ async fn a_wrong_token_is_not_hammered_and_never_shown() {
 }
 
 #[tokio::test]
+async fn answers_that_refuse_us_do_not_freshen_old_values() {
+    let ha = FakeHa::start().await;
+    ha.set("sensor.grid", "1", "W");
+    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
+    s.until("Up").await;
+    ha.set_token("another");
+    ha.drop_connections();
+    let mut alive = Vec::new();
+    while alive.len() < 2 {
+        if let Some((_, SourceEvent::Link(Link::Down { last_alive, reason }))) = tokio::time::timeout(LONG, s.events.recv()).await.unwrap()
+        {
+            alive.push((last_alive, reason));
+        }
+    }
+    assert!(alive[1].1.contains("refused"), "{alive:?}");
+    assert!(alive[0].0.is_some() && alive[0].0 == alive[1].0, "{alive:?}");
+    s.stop().await;
+}
+
+#[tokio::test]
+async fn https_to_what_does_not_speak_it_is_a_reason_and_no_panic() {
+    let ha = FakeHa::start().await;
+    let https = SourceSettings { ha_base_url: ha.url().replace("http:", "https:"), ..settings(&ha) };
+    let mut s = Running::start(https.clone(), quick(), &["sensor.grid"]);
+    let said = s.until("down").await;
+    assert!(said[1].contains("wss://") && said[1].contains("cannot be reached"), "{said:?}");
+    s.stop().await;
+    let mut s = Running::start(SourceSettings { ha_transport: HaTransport::Rest, ..https }, quick(), &["sensor.grid"]);
+    assert!(s.until("down").await[1].contains("REST /api/config failed"));
+    s.stop().await;
+}
+
+#[tokio::test]
 async fn without_a_token_nothing_is_tried() {
     let ha = FakeHa::start().await;
     let mut s = Running::start(SourceSettings { ha_token: None, ..settings(&ha) }, quick(), &["sensor.grid"]);

@@ -107,8 +107,10 @@ fn everything_comes_back_after_a_clean_stop() {
     assert_eq!(minutes.len(), 5);
     assert_eq!((minutes[1].w, minutes[1].mn, minutes[1].mx, minutes[1].n), (89.5, 60.0, 119.0, 60));
     assert_eq!(store.records("").read(0, i64::MAX, 9).unwrap(), [record(minute, 1.5)]);
-    let hours = store.energy_hours("", minute, minute).unwrap();
-    assert_eq!((hours.len(), hours[0].ts, hours[0].phases[2]), (1, minute / 3600 * 3600, Counter { import: 1.5, export: 0.75 }));
+    let hour = minute / 3600 * 3600;
+    let spans = store.energy_between("", &[hour - 3600, hour, hour + 3600]).unwrap();
+    assert_eq!((spans.len(), spans[0].phases), (2, None));
+    assert_eq!((spans[1].from, spans[1].to, spans[1].phases.unwrap()[2]), (hour, hour + 3600, Counter { import: 1.5, export: 0.75 }));
 }
 
 #[test]
@@ -358,7 +360,7 @@ fn a_freeze_leaves_static_files_and_loses_nothing() {
     // Reading goes on, with what waits.
     assert_eq!(store.samples(minute, minute + 60).unwrap().len(), 61);
     assert_eq!(store.records("").blocks(0).unwrap()[0].records, 2);
-    assert_eq!(store.energy_hours("", minute, minute + 60).unwrap().iter().map(|h| h.phases[0].import).sum::<f64>(), 3.0);
+    assert_eq!(store.energy_between("", &[0, minute / 900 * 900 + 1800]).unwrap()[0].phases.unwrap()[0].import, 3.0);
     assert_eq!(files(dir.path()), names);
     assert_eq!(fs::read(dir.path().join(DATABASE_FILE)).unwrap(), database);
 

@@ -186,15 +186,10 @@ fn readings(ids: &[EntityId], moment: &Moment) -> Vec<Reading> {
         state: State::Text(Arc::from(value)),
         unit: Some(Arc::from(unit)),
     };
-    let mut all = Vec::with_capacity(ids.len());
-    for i in 0..3 {
-        all.push(text(&ids[i], format!("{:.1}", moment.power[i]), "W"));
-    }
-    for i in 0..3 {
-        all.push(text(&ids[3 + i], format!("{:.1}", moment.voltage[i]), "V"));
-    }
-    all.push(text(&ids[6], format!("{:.2}", moment.frequency), "Hz"));
-    all
+    let powers = ids.iter().zip(moment.power).map(|(id, w)| text(id, format!("{w:.1}"), "W"));
+    let voltages = ids.iter().skip(3).zip(moment.voltage).map(|(id, u)| text(id, format!("{u:.1}"), "V"));
+    let frequency = ids.iter().skip(6).map(|id| text(id, format!("{:.2}", moment.frequency), "Hz"));
+    powers.chain(voltages).chain(frequency).collect()
 }
 
 /// One reading a simulated second (at most one each 5 ms), from now on, until stopped.

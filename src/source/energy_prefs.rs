@@ -65,6 +65,12 @@ struct PowerConfig {
     stat_rate_to: Option<String>,
 }
 
+impl PowerConfig {
+    fn parts(&self) -> impl Iterator<Item = &str> {
+        [&self.stat_rate, &self.stat_rate_inverted, &self.stat_rate_from, &self.stat_rate_to].into_iter().filter_map(Option::as_deref)
+    }
+}
+
 /// The grid as the Energy settings describe it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grid {
@@ -164,7 +170,11 @@ impl EnergyPrefs {
 
 impl Power {
     fn put(self, plus: &mut Ids, minus: &mut Ids, refuse: &dyn Fn(&str) -> Option<String>) {
-        if self.stat_rate.as_deref().is_some_and(|id| !id.is_empty()) {
+        // The ready sensor may be one that Home Assistant makes from an entity of ours: look at what it is made of.
+        let parts = self.power_config.iter().flat_map(PowerConfig::parts);
+        if let Some((id, why)) = parts.filter_map(|id| refuse(id).map(|why| (id, why))).next() {
+            plus.left_out.push(format!("{id}: {why}"));
+        } else if self.stat_rate.as_deref().is_some_and(|id| !id.is_empty()) {
             plus.add(self.stat_rate, refuse);
         } else if let Some(config) = self.power_config {
             plus.add(config.stat_rate, refuse);
@@ -250,6 +260,14 @@ mod tests {
         );
         assert_eq!((g.power, g.energy_import.len(), ids(&g.energy_export)), (None, 0, vec!["sensor.e"]));
         assert_eq!(g.notes.len(), 2, "{:?}", g.notes);
+    }
+
+    #[test]
+    fn a_sensor_made_from_our_own_is_our_own() {
+        let g = grid(
+            r#"{"energy_sources":[{"type":"grid","power_config":{"stat_rate_inverted":"sensor.ours"},"stat_rate":"sensor.grid_inverted"}]}"#,
+        );
+        assert_eq!((g.power, g.notes.len()), (None, 1));
     }
 
     proptest! {

@@ -20,7 +20,6 @@ pub mod discover;
 pub mod energy_prefs;
 pub mod home_assistant;
 pub mod replay;
-mod tls;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -71,7 +70,8 @@ pub enum Link {
     Down {
         /// Why, in one line, without secrets.
         reason: Arc<str>,
-        /// When the last frame came, or none ever did.
+        /// When the last frame came while the link was up; `None` if it never was. Later attempts, refused tokens and
+        /// starts that fail don't move it; a reading given out while starting has its own moment.
         last_alive: Option<Duration>,
     },
 }

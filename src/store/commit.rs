@@ -8,13 +8,12 @@ use super::{
     buffer::Batch,
     codec,
     series::Series,
-    types::{MeterRow, from_numbers, to_numbers},
+    types::{MeterRow, QUARTER, from_numbers, to_numbers},
 };
 use crate::meter::MinuteRecord;
 
 /// A gap longer than this is not a step of time (see [`Records::write`]).
 const STEP: i64 = 600;
-const HOUR: i64 = 3600;
 
 /// Where the minute records of a meter stand.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,7 +131,7 @@ impl Records<'_> {
         Ok(())
     }
 
-    /// Deletes the records of `from..=to` and takes their energy out of its hours.
+    /// Deletes the records of `from..=to` and takes their energy out of its quarters.
     fn take_back(&self, from: i64, to: i64) -> rusqlite::Result<()> {
         if self.mark.newest.is_none_or(|newest| newest < from) {
             return Ok(());
@@ -149,19 +148,19 @@ impl Records<'_> {
         Ok(())
     }
 
-    /// Adds a record's energy to its hour. What a blob holds is what is booked, so taking it back leaves nothing.
+    /// Adds a record's energy to its quarter of an hour. What a blob holds is what is booked, so taking it back leaves nothing.
     fn book(&self, record: &MinuteRecord, sign: f64) -> rusqlite::Result<()> {
         let wh = |v: f64| sign * (v * 10_000.0).round() / 10_000.0;
         let [a, b, c] = record.phases;
         self.tx
             .prepare_cached(
-                "INSERT INTO hours VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(meter, ts) DO UPDATE SET
+                "INSERT INTO quarters VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(meter, ts) DO UPDATE SET
                  a_import = max(0, a_import + ?3), a_export = max(0, a_export + ?4), b_import = max(0, b_import + ?5),
                  b_export = max(0, b_export + ?6), c_import = max(0, c_import + ?7), c_export = max(0, c_export + ?8)",
             )?
             .execute(params![
                 self.meter,
-                record.ts - record.ts.rem_euclid(HOUR),
+                record.ts - record.ts.rem_euclid(QUARTER),
                 wh(a.act_energy),
                 wh(a.act_ret_energy),
                 wh(b.act_energy),

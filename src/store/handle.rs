@@ -14,7 +14,7 @@ use super::{
     import::Import,
     reader::MeterRecords,
     shared::{Shared, lock},
-    types::{Bar, HourEnergy, MeterRow, Minute, Model, StoreError, StoreHealth},
+    types::{Bar, EnergySpan, MeterRow, Minute, Model, StoreError, StoreHealth},
     writer::{Ack, Control},
 };
 use crate::meter::MinuteRecord;
@@ -129,12 +129,12 @@ impl Store {
         }
     }
 
-    /// A finished minute of a meter; its energy is also added to its hour.
+    /// A finished minute of a meter; its energy is also kept for good, by the quarter of an hour.
     pub fn minute(&self, meter: &str, record: MinuteRecord) {
         lock(&self.0.shared.buffer).add(|batch| batch.records.push_back((meter.into(), record)));
     }
 
-    /// `EMData.DeleteAllData`: the minute records of a meter go; hours, samples and lifetime sums stay.
+    /// `EMData.DeleteAllData`: the minute records of a meter go; energy by time, samples and lifetime sums stay.
     pub fn delete_records(&self, meter: &str) {
         lock(&self.0.shared.buffer).add(|batch| batch.delete_records(meter));
         self.wake();
@@ -186,13 +186,13 @@ impl Store {
         self.0.shared.minutes(from, to)
     }
 
-    /// Energy by hour (UTC) of the hours that hold `from` to `to`; days and months are sums of these in any time zone
-    /// of whole hours.
+    /// Energy between each two neighbours of `borders` (Unix s, ascending, on quarters of an hour), e.g. the starts of hours,
+    /// or of days or months in any time zone; what is buffered included.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn energy_hours(&self, meter: &str, from: i64, to: i64) -> Result<Vec<HourEnergy>, StoreError> {
-        self.0.shared.energy_hours(meter, from, to)
+    pub fn energy_between(&self, meter: &str, borders: &[i64]) -> Result<Vec<EnergySpan>, StoreError> {
+        self.0.shared.energy_between(meter, borders)
     }
 
     /// A model by name.

@@ -22,6 +22,7 @@ mod handle;
 mod import;
 mod machine;
 mod open;
+mod original;
 mod reader;
 mod retention;
 mod schema;
@@ -39,7 +40,7 @@ pub use import::Import;
 pub use machine::fallback_mac;
 pub use open::{Opened, Restored, open};
 pub use reader::MeterRecords;
-pub use types::{Bar, HourEnergy, MeterRow, Minute, Model, StoreError, StoreHealth, StoreState};
+pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, StoreError, StoreHealth, StoreState};
 
 /// Name of the database inside the data folder.
 pub const DATABASE_FILE: &str = "virtual-shelly.db";

@@ -15,7 +15,7 @@ use super::{
     codec, schema,
     schema::Place,
     shared::{Shared, lock},
-    types::{Bar, HourEnergy, Minute, Model, StoreError},
+    types::{Bar, EnergySpan, Minute, Model, QUARTER, StoreError},
 };
 use crate::{
     device::records::{Block, Records, RecordsError},
@@ -173,31 +173,36 @@ impl Shared {
         Ok(bars.finish())
     }
 
-    pub(super) fn energy_hours(&self, key: &str, from: i64, to: i64) -> Result<Vec<HourEnergy>, StoreError> {
-        let to = to.min(self.now_s());
-        let (_, pending) = self.pending_records(key);
-        let mut hours: BTreeMap<i64, HourEnergy> = self.query(|conn| {
+    pub(super) fn energy_between(&self, key: &str, borders: &[i64]) -> Result<Vec<EnergySpan>, StoreError> {
+        let (now, (_, pending)) = (self.now_s(), self.pending_records(key));
+        let pending: Vec<(i64, MinuteRecord)> =
+            pending.values().filter(|r| r.ts <= now).map(|r| (r.ts - r.ts.rem_euclid(QUARTER), *r)).collect();
+        let mut spans: Vec<EnergySpan> = self.query(|conn| {
             let mut select = conn.prepare_cached(
-                "SELECT ts, a_import, a_export, b_import, b_export, c_import, c_export FROM hours
-                 WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts > ?2 - 3600 AND ts <= ?3 ORDER BY ts",
+                "SELECT sum(a_import), sum(a_export), sum(b_import), sum(b_export), sum(c_import), sum(c_export) FROM quarters
+                 WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts >= ?2 AND ts < ?3 AND ts <= ?4",
             )?;
-            let hour = |r: &Row<'_>| {
+            let sums = |r: &Row<'_>| {
+                if r.get::<_, Option<f64>>(0)?.is_none() {
+                    return Ok(None);
+                }
                 let counter = |i: usize| Ok::<_, rusqlite::Error>(Counter { import: r.get(i)?, export: r.get(i + 1)? });
-                let ts = r.get(0)?;
-                Ok((ts, HourEnergy { ts, phases: [counter(1)?, counter(3)?, counter(5)?] }))
+                Ok(Some([counter(0)?, counter(2)?, counter(4)?]))
             };
-            select.query_map((key, from, to), hour)?.collect()
+            let span =
+                |pair: &[i64]| Ok(EnergySpan { from: pair[0], to: pair[1], phases: select.query_row((key, pair[0], pair[1], now), sums)? });
+            borders.windows(2).map(span).collect()
         })?;
-        let first = from.saturating_sub(3_599);
-        for record in pending.values().filter(|r| r.ts - r.ts.rem_euclid(3600) >= first && r.ts <= to) {
-            let ts = record.ts - record.ts.rem_euclid(3600);
-            let hour = hours.entry(ts).or_insert(HourEnergy { ts, phases: [Counter::default(); 3] });
-            for (sum, phase) in hour.phases.iter_mut().zip(record.phases) {
-                sum.import += phase.act_energy;
-                sum.export += phase.act_ret_energy;
+        for span in &mut spans {
+            for (_, record) in pending.iter().filter(|(quarter, _)| (span.from..span.to).contains(quarter)) {
+                let phases = span.phases.get_or_insert_default();
+                for (sum, phase) in phases.iter_mut().zip(record.phases) {
+                    sum.import += phase.act_energy;
+                    sum.export += phase.act_ret_energy;
+                }
             }
         }
-        Ok(hours.into_values().collect())
+        Ok(spans)
     }
 
     pub(super) fn model(&self, name: &str) -> Result<Option<Model>, StoreError> {

@@ -89,13 +89,19 @@ pub struct Minute {
     pub n: u32,
 }
 
-/// Energy of one hour: the sum of its minute records.
+/// Energy is kept by the quarter of an hour: the offset of every time zone is a multiple of it, so days and months are
+/// sums of whole rows anywhere.
+pub(super) const QUARTER: i64 = 900;
+
+/// Energy of a stretch of time: the sum of its minute records.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct HourEnergy {
-    /// Start, Unix s, a multiple of 3600.
-    pub ts: i64,
-    /// Per phase, Wh.
-    pub phases: [Counter; 3],
+pub struct EnergySpan {
+    /// Start, Unix s.
+    pub from: i64,
+    /// End, Unix s, not included.
+    pub to: i64,
+    /// Per phase, Wh; `None` where nothing was recorded, which is not the same as 0.
+    pub phases: Option<[Counter; 3]>,
 }
 
 /// A stored model.

@@ -139,7 +139,7 @@ impl Address {
     }
 }
 
-fn bad(url: &str, why: impl ToString) -> AddressError {
+fn bad(url: &str, why: &dyn std::fmt::Display) -> AddressError {
     AddressError::BadUrl { url: without_secrets(url), why: why.to_string() }
 }
 
@@ -152,15 +152,15 @@ fn without_secrets(url: &str) -> String {
 }
 
 fn base_url(text: &str) -> Result<Url, AddressError> {
-    let mut url = Url::parse(text.trim()).map_err(|e| bad(text, e))?;
+    let mut url = Url::parse(text.trim()).map_err(|e| bad(text, &e))?;
     let scheme = match url.scheme() {
         "http" | "ws" => "http",
         "https" | "wss" => "https",
-        other => return Err(bad(text, format!("{other} is neither http nor https"))),
+        other => return Err(bad(text, &format!("{other} is neither http nor https"))),
     };
-    url.set_scheme(scheme).map_err(|()| bad(text, "its scheme cannot be http"))?;
+    url.set_scheme(scheme).map_err(|()| bad(text, &"its scheme cannot be http"))?;
     if url.host_str().is_none_or(str::is_empty) {
-        return Err(bad(text, "no host"));
+        return Err(bad(text, &"no host"));
     }
     // People paste the address of the API too.
     let path = url.path().trim_end_matches('/');
@@ -173,13 +173,13 @@ fn base_url(text: &str) -> Result<Url, AddressError> {
 }
 
 fn join(base: &Url, path: &str) -> Result<Url, AddressError> {
-    base.join(path).map_err(|e| bad(base.as_str(), e))
+    base.join(path).map_err(|e| bad(base.as_str(), &e))
 }
 
 fn websocket_scheme(mut url: Url) -> Result<Url, AddressError> {
     let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
     let text = url.to_string();
-    url.set_scheme(scheme).map_err(|()| bad(&text, "its scheme cannot be ws"))?;
+    url.set_scheme(scheme).map_err(|()| bad(&text, &"its scheme cannot be ws"))?;
     Ok(url)
 }
 

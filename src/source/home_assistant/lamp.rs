@@ -22,18 +22,12 @@ pub(super) struct Lamp {
 impl Lamp {
     /// Passes an event on; links only when they differ from the last.
     pub(super) async fn say(&mut self, wires: &Wires, now: Now, event: SourceEvent, way: Transport, shown: &str) -> Result<(), Stopped> {
-        if !matches!(event, SourceEvent::Link(_)) {
-            self.last_alive = Some(now.mono);
-        }
         if let SourceEvent::Link(link) = &event {
             if self.link.as_ref() == Some(link) {
                 return Ok(());
             }
             match link {
-                Link::Starting => {
-                    self.last_alive = Some(now.mono);
-                    tracing::info!("Home Assistant at {shown} is starting: first values count once it runs or they change");
-                }
+                Link::Starting => tracing::info!("Home Assistant at {shown} is starting: first values count once it runs or they change"),
                 Link::Up => {
                     self.last_alive = Some(now.mono);
                     self.logged.clear();
@@ -51,6 +45,14 @@ impl Lamp {
         wires.say(now, event).await
     }
 
+    /// A frame or an answer came. It proves old values only while the link is up: a refused token or a Home Assistant
+    /// that starts answers too.
+    pub(super) fn heard(&mut self, now: Now) {
+        if self.link == Some(Link::Up) {
+            self.last_alive = Some(now.mono);
+        }
+    }
+
     /// First connection under way.
     pub(super) async fn connecting(&mut self, wires: &Wires) -> Result<(), Stopped> {
         if self.link.is_none() {
@@ -65,7 +67,7 @@ impl Lamp {
         let reason: Arc<str> = Arc::from(reason);
         if self.logged.len() < REASONS_MAX && self.logged.insert(reason.clone()) {
             let seconds = retry.as_secs_f64().round();
-            tracing::warn!("Home Assistant: {reason}; trying again in {seconds} s and so on");
+            tracing::warn!("Home Assistant: {reason}; trying again, first in {seconds} s");
         } else {
             tracing::debug!("Home Assistant: {reason}");
         }

@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     config::SourceSettings,
-    source::{EntityId, HaFacts, Link, SourceEvent, Stopped, Transport, Wires, tls},
+    source::{EntityId, HaFacts, Link, SourceEvent, Stopped, Transport, Wires},
+    tls,
 };
 
 /// With more entities than this one request for all states is cheaper.
@@ -62,7 +63,7 @@ pub(crate) struct Rest<'a> {
 
 impl<'a> Rest<'a> {
     pub(crate) fn new(address: &'a Address) -> Result<Self, String> {
-        let tls = tls::client_config()?;
+        let tls = tls::client(false)?;
         let client = Client::builder()
             .tls_backend_preconfigured((*tls).clone())
             .no_proxy()
@@ -243,6 +244,7 @@ impl Poll<'_> {
         }
         self.settled = true;
         let now = wires.clock.now();
+        lamp.heard(now);
         let shown = self.rest.address.rest.to_string();
         if running {
             self.starting_since = None;

@@ -14,7 +14,8 @@ use super::{
     lamp::Lamp,
     session::{End, Session},
 };
-use crate::source::{HaFacts, Stopped, Transport, Wires, tls};
+use crate::tls;
+use crate::source::{HaFacts, Stopped, Transport, Wires};
 
 /// Largest message taken: what the Supervisor's proxy lets through from Core.
 const MESSAGE_MAX: usize = 64 << 20;
@@ -38,7 +39,7 @@ pub(crate) enum NoSocket {
 pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Socket, NoSocket> {
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
     let connector = if address.websocket.scheme() == "wss" {
-        Connector::Rustls(tls::client_config().map_err(NoSocket::Failed)?)
+        Connector::Rustls(tls::client(false).map_err(NoSocket::Failed)?)
     } else {
         Connector::Plain
     };
@@ -129,9 +130,17 @@ async fn carry(
                 Err(_) => macs_open = false,
             },
             frame = stream.next() => match frame {
-                Some(Ok(Message::Text(text))) => heard = session.hear(&text, wires.clock.now()),
+                Some(Ok(Message::Text(text))) => {
+                    let now = wires.clock.now();
+                    lamp.heard(now);
+                    heard = session.hear(&text, now);
+                }
                 Some(Ok(Message::Close(_))) | None => closed = Some("closed the connection".to_owned()),
-                Some(Ok(_)) => session.alive(wires.clock.now()),
+                Some(Ok(_)) => {
+                    let now = wires.clock.now();
+                    lamp.heard(now);
+                    session.alive(now);
+                }
                 Some(Err(error)) => closed = Some(format!("connection broke: {error}")),
             },
             () = tokio::time::sleep(wait) => {}
