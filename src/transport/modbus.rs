@@ -235,7 +235,7 @@ impl AsyncRead for Guarded {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.place.activity.touch();
+            self.place.activity.read();
             self.idle.as_mut().reset(Instant::now() + IDLE);
         } else if poll.is_pending() {
             if self.closed.as_mut().poll(cx).is_ready() || self.idle.as_mut().poll(cx).is_ready() {

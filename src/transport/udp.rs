@@ -150,7 +150,7 @@ impl Port {
         let (terms, per_address) = {
             let channels = endpoint.channels.borrow();
             let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::None };
-            let manner = Manner { short: channels.udp_short, nonzero: channels.udp_nonzero, em1_is_total: true, ..Manner::default() };
+            let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
             (Terms { credentials, manner, default_dst: Some(UNKNOWN), batches: true, ..Terms::default() }, channels.rate_limit)
         };
         if !self.rate.allow(caller.peer, per_address) {
@@ -166,7 +166,7 @@ impl Port {
         }
         endpoint.consumers.packet(&caller, None, now);
         if let Some(reply) = spoken.reply
-            && let Err(error) = self.out.send(reply.as_bytes(), reached, datagram.peer).await
+            && let Err(error) = self.out.send(&reply, reached, datagram.peer).await
         {
             tracing::debug!("UDP answer to {} was not sent: {error}", datagram.peer);
         }
