@@ -1,7 +1,85 @@
-//! x
-#![allow(clippy::print_stdout)]
-use virtual_shelly::forecast::{cli, cli_forecast};
-fn main() -> anyhow::Result<()> {
-    let m = clap::Command::new("virtual-shelly").subcommand(cli::backtest_command()).subcommand(cli_forecast::forecast_command()).get_matches();
-    match m.subcommand() { Some(("backtest", a)) => cli::run_backtest(a), Some(("forecast", a)) => cli_forecast::run_forecast(a), _ => Ok(()) }
+//! Parses, builds, runs. See the library for everything else.
+
+use std::{
+    io::{Write, stdout},
+    process::ExitCode,
+};
+
+use virtual_shelly::{
+    app,
+    cli::{self, Action, Invocation},
+    config::{self, EXIT_CONFIGURATION, LoadInputs},
+    control,
+    forecast::{cli as backtest, cli_forecast as forecast},
+    logging,
+};
+
+fn main() -> ExitCode {
+    let extra = [backtest::backtest_command(), forecast::forecast_command()];
+    let Invocation { action, options } = cli::parse(std::env::args(), extra).unwrap_or_else(|error| error.exit());
+    match action {
+        Action::Other(name, args) => {
+            let done = if name == "backtest" { backtest::run_backtest(&args) } else { forecast::run_forecast(&args) };
+            return match done {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&format!("{error:#}")),
+            };
+        }
+        Action::Config { json } => return show_config(&LoadInputs::of_process(options, config::environment()), json),
+        Action::Run | Action::Check | Action::Health | Action::BackupBegin | Action::BackupEnd => {}
+    }
+    let inputs = LoadInputs::of_process(options, config::environment());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("the runtime cannot be started: {error}")),
+    };
+    let code = match action {
+        Action::Check => {
+            let (text, good) = runtime.block_on(app::check::check(&inputs));
+            print(&text);
+            ExitCode::from(u8::from(!good))
+        }
+        Action::Health => runtime.block_on(ask(&inputs, control::Request::Health)),
+        Action::BackupBegin => runtime.block_on(ask(&inputs, control::Request::BackupBegin)),
+        Action::BackupEnd => runtime.block_on(ask(&inputs, control::Request::BackupEnd)),
+        _ => runtime.block_on(app::run(inputs, logging::init(tracing::Level::INFO))),
+    };
+    // A read of the disk that hangs must not hold the end up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
+}
+
+async fn ask(inputs: &LoadInputs, request: control::Request) -> ExitCode {
+    match control::ask(&control::path(inputs.app, &inputs.data_dir), request).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+fn show_config(inputs: &LoadInputs, json: bool) -> ExitCode {
+    let resolved = config::load(inputs);
+    if json {
+        print(&format!("{:#}\n", config::as_json(&resolved)));
+    } else {
+        print(&config::as_text(&resolved));
+    }
+    if resolved.fatal() {
+        eprint_line(config::report(&resolved).trim_end());
+        return ExitCode::from(EXIT_CONFIGURATION);
+    }
+    ExitCode::SUCCESS
+}
+
+/// A reader that closed the pipe has seen enough.
+fn print(text: &str) {
+    let _ = stdout().write_all(text.as_bytes());
+}
+
+fn eprint_line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprint_line(&format!("error: {why}"));
+    ExitCode::FAILURE
 }

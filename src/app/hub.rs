@@ -1,0 +1,134 @@
+//! Carries out what a call asked for beyond its answer, and keeps the device's own state.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use super::{meter_task::Command, overlay::Overlay};
+use crate::{
+    device::{DeviceState, Effect, Setting},
+    store::Store,
+    time::Clock,
+    transport::endpoint::{Boot, Hub},
+};
+
+/// One meter's hub.
+pub struct MeterHub {
+    key: String,
+    commands: mpsc::Sender<Command>,
+    store: Store,
+    state: watch::Sender<Arc<DeviceState>>,
+    kept: Mutex<Kept>,
+    boot: watch::Sender<Boot>,
+    clock: Arc<dyn Clock>,
+}
+
+/// The state as the device keeps it, and what options lay over it.
+struct Kept {
+    state: DeviceState,
+    overlay: Overlay,
+}
+
+impl MeterHub {
+    /// A hub over the state that the store kept for this meter. Gives also where the effective state and the
+    /// running time are read.
+    #[must_use]
+    pub fn new(
+        key: &str,
+        commands: mpsc::Sender<Command>,
+        store: Store,
+        overlay: Overlay,
+        clock: Arc<dyn Clock>,
+    ) -> (Arc<Self>, watch::Receiver<Arc<DeviceState>>, watch::Receiver<Boot>) {
+        let kept = store.get_state(&state_key(key)).and_then(|text| match serde_json::from_str::<DeviceState>(&text) {
+            Ok(state) => Some(state),
+            Err(error) => {
+                warn!("the kept device state cannot be read ({error}); the device starts with its defaults");
+                None
+            }
+        });
+        // A stored reason is that of the last start; this is a new one.
+        let state = DeviceState { reset_reason: 1, ..kept.unwrap_or_default() };
+        let (state_tx, state_rx) = watch::channel(Arc::new(overlay.over(&state)));
+        let (boot, boot_rx) = watch::channel(Boot { since: clock.now().mono, ..Boot::default() });
+        let kept = Mutex::new(Kept { state, overlay });
+        (Arc::new(Self { key: key.to_owned(), commands, store, state: state_tx, kept, boot, clock }), state_rx, boot_rx)
+    }
+
+    /// Other options are laid over the kept state.
+    pub fn set_overlay(&self, overlay: Overlay) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.overlay = overlay;
+        self.publish(&kept);
+    }
+
+    fn publish(&self, kept: &Kept) {
+        let next = kept.overlay.over(&kept.state);
+        self.state.send_if_modified(|old| {
+            let changed = **old != next;
+            if changed {
+                *old = Arc::new(next);
+            }
+            changed
+        });
+    }
+
+    fn set(&self, setting: &Setting) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.state = kept.state.with(setting);
+        match serde_json::to_string(&kept.state) {
+            Ok(text) => self.store.put_state(&state_key(&self.key), &text),
+            Err(error) => warn!("the device state cannot be kept: {error}"),
+        }
+        self.publish(&kept);
+    }
+
+    async fn tell(&self, make: impl FnOnce(oneshot::Sender<()>) -> Command) {
+        let (done, wait) = oneshot::channel();
+        if self.commands.send(make(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
+    fn reboot(&self, delay: Duration) {
+        let boot = self.boot.clone();
+        let clock = Arc::clone(&self.clock);
+        {
+            // Not kept over a restart of the process: that is a power-on again.
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.state.reset_reason = 3;
+            self.publish(&kept);
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            info!("rebooting as asked: inbound connections close, counters stay");
+            let old = boot.send_replace(Boot { since: clock.now().mono, ..Boot::default() });
+            old.over.cancel();
+        });
+    }
+}
+
+fn state_key(meter: &str) -> String {
+    format!("device/{meter}")
+}
+
+impl Hub for MeterHub {
+    fn apply(&self, effects: Vec<Effect>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            for effect in effects {
+                match effect {
+                    Effect::ResetCounters => self.tell(Command::Reset).await,
+                    Effect::DeleteAllData => self.tell(Command::DeleteAll).await,
+                    Effect::Reboot { delay_ms } => self.reboot(Duration::from_millis(delay_ms.clamp(100, 60_000))),
+                    Effect::Set(setting) => self.set(&setting),
+                }
+            }
+        })
+    }
+}

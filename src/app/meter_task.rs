@@ -1,0 +1,188 @@
+//! The one task that owns a meter: events and seconds in, views, records and counters out.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    config::MeterSettings,
+    device::View,
+    meter::{Changed, CounterState, EntityReport, Meter, MinuteRecord},
+    source::SourceEvent,
+    store::{Import, MeterRow, Store},
+    time::{Clock, Now},
+};
+
+/// What the rest of the process may ask of a meter. The sender is told when it took effect.
+pub enum Command {
+    /// Counters to 0.
+    Reset(oneshot::Sender<()>),
+    /// Counters to 0, minute records deleted.
+    DeleteAll(oneshot::Sender<()>),
+    /// Other settings; counters stay.
+    Reconfigure(Box<MeterSettings>, oneshot::Sender<()>),
+    /// All phases absent until reconfigured, for this reason.
+    Block(String),
+    /// Counters of the Python original, once.
+    Add(Import),
+    /// What each entity says.
+    Entities(oneshot::Sender<Vec<EntityReport>>),
+}
+
+/// Samples of the house, for the store and the forecast: the first meter's.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// Seconds between two samples.
+    pub step: u32,
+}
+
+/// Everything a meter task works with.
+pub struct MeterTask {
+    /// Row of the store: empty for the first meter, else its name.
+    pub key: String,
+    /// 12 capitals.
+    pub mac: String,
+    /// The meter.
+    pub meter: Meter,
+    /// From the source.
+    pub events: mpsc::Receiver<(Now, SourceEvent)>,
+    /// From hub and pages.
+    pub commands: mpsc::Receiver<Command>,
+    /// To the channels.
+    pub views: watch::Sender<Arc<View>>,
+    /// Rows go there.
+    pub store: Store,
+    /// Whether this meter's total is sampled.
+    pub sampling: Option<Sampling>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The end.
+    pub stop: CancellationToken,
+}
+
+impl MeterTask {
+    /// Runs until stopped; then the minute under way and the counters are with the store.
+    pub async fn run(mut self) {
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut due: Option<Instant> = None;
+        let mut record: Option<Arc<MinuteRecord>> = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.publish(&mut due, record.as_ref()),
+                Some((now, event)) = self.events.recv() => match self.meter.apply(&event, now) {
+                    Changed::No => {}
+                    Changed::Now => self.publish(&mut due, record.as_ref()),
+                    Changed::Within(wait) => due = due.or_else(|| Some(Instant::now() + wait)),
+                },
+                Some(command) = self.commands.recv() => {
+                    self.carry_out(command);
+                    self.publish(&mut due, record.as_ref());
+                }
+                _ = second.tick() => {
+                    let now = self.clock.now();
+                    let ticked = self.meter.tick(now);
+                    if let (Some(sampling), Some(w)) = (self.sampling, ticked.total()) {
+                        let ts = now.unix_s();
+                        if ts.rem_euclid(i64::from(sampling.step)) == 0 {
+                            self.store.sample(ts, w);
+                        }
+                    }
+                    if let Some(minute) = ticked.minute {
+                        self.store.minute(&self.key, minute);
+                        record = Some(Arc::new(minute));
+                    }
+                    self.keep_counters();
+                    self.publish(&mut due, record.as_ref());
+                }
+            }
+        }
+        let now = self.clock.now();
+        for minute in self.meter.finish(now) {
+            self.store.minute(&self.key, minute);
+        }
+        self.keep_counters();
+    }
+
+    fn publish(&mut self, due: &mut Option<Instant>, record: Option<&Arc<MinuteRecord>>) {
+        *due = None;
+        let snapshot = Arc::new(self.meter.snapshot(self.clock.now()));
+        self.views.send_replace(Arc::new(View::with_record(snapshot, record.cloned())));
+        for notice in self.meter.notices() {
+            if notice.warning {
+                warn!("{}{}", self.prefix(), notice.text);
+            } else {
+                info!("{}{}", self.prefix(), notice.text);
+            }
+        }
+    }
+
+    fn prefix(&self) -> String {
+        if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Reset(done) => {
+                self.meter.reset(now);
+                self.keep_counters();
+                info!("{}energy counters were reset", self.prefix());
+                let _ = done.send(());
+            }
+            Command::DeleteAll(done) => {
+                self.meter.reset(now);
+                self.keep_counters();
+                self.store.delete_records(&self.key);
+                info!("{}energy counters were reset and the minute records deleted", self.prefix());
+                let _ = done.send(());
+            }
+            Command::Reconfigure(settings, done) => {
+                self.meter.reconfigure(&settings, now);
+                let _ = done.send(());
+            }
+            Command::Block(reason) => self.meter.block(&reason, now),
+            Command::Add(import) => {
+                self.meter.take(&import.energy, now);
+                self.store.import_done(&import, &self.key, row(&self.mac, self.meter.counters()));
+                info!("the original's counters and samples were taken over");
+            }
+            Command::Entities(reply) => {
+                let _ = reply.send(self.meter.entities(now));
+            }
+        }
+    }
+
+    fn keep_counters(&self) {
+        self.store.put_counters(&self.key, row(&self.mac, self.meter.counters()));
+    }
+}
+
+/// Counters as the store keeps them.
+#[must_use]
+pub fn row(mac: &str, counters: &CounterState) -> MeterRow {
+    MeterRow {
+        mac: mac.to_owned(),
+        energy: counters.energy,
+        lifetime: counters.lifetime,
+        reset_at: counters.reset_ts as f64,
+        extra: serde_json::to_string(counters).unwrap_or_default(),
+    }
+}
+
+/// The inverse of [`row`]: what is kept as text, with the numbers that may be newer from the sidecar.
+#[must_use]
+pub fn counters(row: &MeterRow) -> CounterState {
+    let mut state: CounterState = serde_json::from_str(&row.extra).unwrap_or_default();
+    state.energy = row.energy;
+    state.lifetime = row.lifetime;
+    state.reset_ts = row.reset_at as i64;
+    state
+}

@@ -1,0 +1,254 @@
+//! Where rooms are wired to one another and tasks start and stop.
+//!
+//! ```text
+//! source ─▶ dispatch ─▶ meter task (one a meter) ─▶ views ─▶ Endpoint ◀─ http, ws, udp, modbus, outbound
+//!                          │  ▲ commands                        │ effects
+//!                          ▼  └──────────────── hub ◀───────────┘
+//!                        store
+//! ```
+//!
+//! [`run`] is the whole life of the process: it ends on SIGTERM or SIGINT, with everything saved.
+
+pub mod check;
+pub mod choice;
+pub mod hub;
+pub mod identity;
+pub mod meter_task;
+mod network;
+pub mod overlay;
+pub mod setup;
+mod start;
+pub mod vitals;
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::{
+    meter_task::Command,
+    setup::{Search, Setup},
+    start::{Meters, Shared},
+    vitals::Health,
+};
+use crate::{
+    config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load},
+    control,
+    logging::LevelHandle,
+    source::{self, Access, HaFacts, SourceEvent, Wires},
+    store,
+    supervisor::Supervisor,
+    time::{Clock, Now, SystemClock},
+    transport::{Board, healthz::Vitals},
+};
+
+/// Events that may wait between source and meters; a full channel slows the source, it loses nothing.
+const EVENTS: usize = 256;
+/// What a stop may take in all before it is cut off.
+const STOP_PATIENCE: Duration = Duration::from_secs(8);
+
+/// Runs until told to stop. `inputs` are the layers without the Network card, which is asked for here.
+pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let access = Access::from_env(|name| inputs.env.get(name).cloned());
+    let supervisor = access.supervisor.as_ref().and_then(|s| Supervisor::new(&s.url, s.token.clone()));
+    raise_file_limit();
+
+    let first = load(&inputs);
+    log.set(first.settings.log_level);
+    if first.fatal() {
+        say_problems(&first);
+        return ExitCode::from(EXIT_CONFIGURATION);
+    }
+    info!("virtual-shelly {} starts, data in {}", env!("CARGO_PKG_VERSION"), first.settings.store.data_dir.display());
+    let opened = store::open(&first.settings.store, Arc::clone(&clock));
+    inputs.network = network::card(supervisor.as_ref(), &opened.store).await;
+    let resolved = if inputs.network.is_some() { load(&inputs) } else { first };
+    say_problems(&resolved);
+
+    let stop = CancellationToken::new();
+    let health = Health::new(opened.store.clone(), stop.clone());
+    for line in resolved.problems.iter().map(ToString::to_string).chain(resolved.warnings.iter().cloned()) {
+        health.add(line);
+    }
+    for problem in &opened.problems {
+        error!("{problem}");
+    }
+
+    let (facts_tx, facts) = watch::channel(HaFacts::default());
+    let board = Board::default();
+    let shared = Shared {
+        settings: Arc::new(resolved.settings.clone()),
+        clock: Arc::clone(&clock),
+        store: opened.store.clone(),
+        board: board.clone(),
+        health: health.clone(),
+        facts: facts.clone(),
+        stop: stop.clone(),
+    };
+    let meters = match Meters::start(&shared, &resolved, &opened.restored) {
+        Ok(meters) => meters,
+        Err(why) => {
+            error!("{why}");
+            let _ = opened.store.close().wait();
+            return ExitCode::from(EXIT_CONFIGURATION);
+        }
+    };
+    if let Some(import) = opened.restored.import {
+        meters.take_import(import, &shared);
+    }
+
+    let setup = start_setup(&shared, &resolved, &access, &meters, &facts);
+    start_source(&shared, &resolved, access, &meters, facts_tx);
+    meters.start_channels(&shared, &resolved, supervisor.as_ref(), &setup).await;
+    start_control(&shared, inputs.app);
+    meters.announce_urls(&resolved);
+
+    wait_for_signal().await;
+    info!("stopping");
+    stop.cancel();
+    if tokio::time::timeout(STOP_PATIENCE, health.join()).await.is_err() {
+        warn!("some tasks did not end in time");
+    }
+    let store = opened.store;
+    match tokio::task::spawn_blocking(move || store.close().wait()).await {
+        Ok(Ok(())) => info!("stopped, all is saved"),
+        Ok(Err(why)) => error!("stopped, but not all could be saved: {why}"),
+        Err(_) => error!("stopped without waiting for the store"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn say_problems(resolved: &Resolved) {
+    for problem in &resolved.problems {
+        error!("{problem}");
+    }
+    for warning in &resolved.warnings {
+        warn!("{warning}");
+    }
+}
+
+/// The soft limit of open files is 1024 on many hosts: too few for as many connections as are allowed.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(65_536, |most| most.min(65_536));
+    if limit.current.is_some_and(|now| now < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
+    {
+        warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+fn start_setup(
+    shared: &Shared,
+    resolved: &Resolved,
+    access: &Access,
+    meters: &Meters,
+    facts: &watch::Receiver<HaFacts>,
+) -> watch::Receiver<Setup> {
+    let source = &resolved.settings.source;
+    let wanted = source.kind == SourceKind::HomeAssistant && source.auto_setup && !resolved.settings.meters[0].inputs.any_power();
+    if !wanted {
+        return watch::channel(Setup::ByOptions).1;
+    }
+    let kept = setup::kept(&shared.store);
+    let (state, seen) = watch::channel(kept.as_ref().map_or(Setup::Searching, |(_, setup)| setup.clone()));
+    let first = meters.first();
+    let search = Search {
+        source: source.clone(),
+        access: access.clone(),
+        macs: meters.macs(),
+        facts: facts.clone(),
+        store: shared.store.clone(),
+        state,
+        stop: shared.stop.clone(),
+    };
+    let taker = first.taker();
+    shared.health.spawn("set-up", async move {
+        if let Some((inputs, _)) = kept {
+            taker.take(inputs).await;
+        }
+        search.run(taker).await;
+    });
+    seen
+}
+
+fn start_source(shared: &Shared, resolved: &Resolved, access: Access, meters: &Meters, facts: watch::Sender<HaFacts>) {
+    let (out, mut heard) = mpsc::channel::<(Now, SourceEvent)>(EVENTS);
+    let macs = watch::channel(Arc::<[String]>::from(meters.macs()));
+    let wires = Wires {
+        entities: meters.entities(),
+        macs: macs.1,
+        out,
+        facts,
+        clock: Arc::clone(&shared.clock),
+        stop: shared.stop.clone(),
+    };
+    let settings = resolved.settings.source.clone();
+    shared.health.spawn("source", async move {
+        // Kept so that the list of MACs never counts as gone.
+        let _macs = macs.0;
+        source::run(settings, access, wires).await;
+    });
+    let senders = meters.event_senders();
+    shared.health.spawn("dispatch", async move {
+        while let Some((now, event)) = heard.recv().await {
+            for sender in &senders {
+                if sender.send((now, event.clone())).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+}
+
+fn start_control(shared: &Shared, app: bool) {
+    let path = control::path(app, &shared.settings.store.data_dir);
+    let (health, store) = (shared.health.clone(), shared.store.clone());
+    let answer = move |request| {
+        let (health, store) = (health.clone(), store.clone());
+        async move {
+            let done = match request {
+                control::Request::Health => return health.alive(),
+                control::Request::BackupBegin => store.freeze(),
+                control::Request::BackupEnd => store.thaw(),
+            };
+            match tokio::task::spawn_blocking(move || done.wait()).await {
+                Ok(result) => result.map_err(|e| e.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    };
+    shared.health.spawn("control socket", {
+        let stop = shared.stop.clone();
+        async move {
+            control::serve(path, answer, stop.clone()).await;
+            // A socket that cannot be made was said once; it is no reason to call the process dead.
+            stop.cancelled().await;
+        }
+    });
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signals = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(term), Ok(int)) => (term, int),
+        (Err(error), _) | (_, Err(error)) => {
+            error!("signals cannot be received ({error}): the process has to be killed to end");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = signals.0.recv() => {}
+        _ = signals.1.recv() => {}
+    }
+}
+
+/// Commands that may wait for a meter.
+const COMMANDS: usize = 16;
+
+fn commands() -> (mpsc::Sender<Command>, mpsc::Receiver<Command>) {
+    mpsc::channel(COMMANDS)
+}

@@ -1,0 +1,48 @@
+//! The app's Network card: asked at start, else as it was last time (`decisions.md` B).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{info, warn};
+
+use crate::{store::Store, supervisor::Supervisor};
+
+/// Key of the store.
+const KEY: &str = "network";
+/// How long the Supervisor is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ports by card entry; `None` outside the Supervisor, or when it neither answers nor did before.
+pub async fn card(supervisor: Option<&Supervisor>, store: &Store) -> Option<BTreeMap<String, Option<u16>>> {
+    let supervisor = supervisor?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(500);
+    let mut last = String::from("no answer");
+    while Instant::now() < deadline {
+        match timeout_at(deadline, supervisor.self_info()).await {
+            Ok(Ok(info)) => {
+                let network = info.network.unwrap_or_default();
+                if let Ok(text) = serde_json::to_string(&network) {
+                    store.put_state(KEY, &text);
+                }
+                info!("ports of the Network card: {}", describe(&network));
+                return Some(network);
+            }
+            Ok(Err(error)) => last = error.to_string(),
+            Err(_) => break,
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(4));
+    }
+    let kept: Option<BTreeMap<String, Option<u16>>> = store.get_state(KEY).and_then(|text| serde_json::from_str(&text).ok());
+    warn!("{last}; the ports are {}", if kept.is_some() { "those of the last start" } else { "the defaults" });
+    kept
+}
+
+fn describe(network: &BTreeMap<String, Option<u16>>) -> String {
+    let one = |(key, port): (&String, &Option<u16>)| match port {
+        Some(port) => format!("{key} on {port}"),
+        None => format!("{key} off"),
+    };
+    network.iter().map(one).collect::<Vec<_>>().join(", ")
+}

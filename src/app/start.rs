@@ -1,0 +1,364 @@
+//! Builds meters and starts what serves them.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    commands,
+    hub::MeterHub,
+    identity,
+    meter_task::{self, Command, MeterTask, Sampling},
+    overlay::Overlay,
+    setup::{Setup, union},
+    vitals::Health,
+};
+use crate::{
+    config::{ChannelSettings, Inputs, MeterSettings, Resolved, Settings, SourceKind},
+    consumers::Consumers,
+    device::{Device, DeviceOptions, Identity, View},
+    meter::Meter,
+    source::{self, EntityId, HaFacts, SourceEvent},
+    store::{Import, Restored, Store, StoreState},
+    supervisor::Supervisor,
+    time::{Clock, Now},
+    transport::{
+        Board, Endpoint, Parts, fanout,
+        http::{self, Site},
+        listener::Wanted,
+        mdns, modbus, outbound, udp,
+    },
+};
+
+/// What all parts of the process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// As validated at start.
+    pub settings: Arc<Settings>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The store.
+    pub store: Store,
+    /// All listeners.
+    pub board: Board,
+    /// Tasks and problems.
+    pub health: Health,
+    /// What is known of Home Assistant.
+    pub facts: watch::Receiver<HaFacts>,
+    /// The end.
+    pub stop: CancellationToken,
+}
+
+/// One virtual meter, running.
+pub struct Running {
+    /// Its row in the store: empty for the first.
+    pub key: String,
+    /// Its settings, entities of the set-up included.
+    pub settings: Arc<std::sync::Mutex<MeterSettings>>,
+    /// Who it is.
+    pub identity: Identity,
+    /// Its door.
+    pub endpoint: Arc<Endpoint>,
+    /// Its hub.
+    pub hub: Arc<MeterHub>,
+    /// Its task.
+    pub commands: mpsc::Sender<Command>,
+    /// Replaces its device when options or the time zone change.
+    pub device: watch::Sender<Arc<Device>>,
+    events: mpsc::Sender<(Now, SourceEvent)>,
+}
+
+/// All meters of the process.
+pub struct Meters {
+    /// The first is what the flat options describe.
+    pub running: Arc<[Running]>,
+    /// Every entity that a source has to follow.
+    entities: Arc<watch::Sender<Arc<[EntityId]>>>,
+    /// Channel settings in force.
+    pub channels: watch::Sender<Arc<ChannelSettings>>,
+}
+
+/// Takes entities over that were found while running.
+#[derive(Clone)]
+pub struct Taker {
+    meters: Arc<[Running]>,
+    entities: Arc<watch::Sender<Arc<[EntityId]>>>,
+}
+
+impl Taker {
+    /// The first meter reads these from now on; its counters stay.
+    pub async fn take(&self, inputs: Inputs) {
+        let Some(first) = self.meters.first() else { return };
+        let settings = {
+            let mut settings = first.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            settings.inputs = inputs;
+            settings.clone()
+        };
+        let (done, wait) = oneshot::channel();
+        if first.commands.send(Command::Reconfigure(Box::new(settings), done)).await.is_ok() {
+            let _ = wait.await;
+        }
+        self.entities.send_replace(all_entities(&self.meters));
+    }
+}
+
+fn all_entities(meters: &[Running]) -> Arc<[EntityId]> {
+    let inputs: Vec<Inputs> =
+        meters.iter().map(|m| m.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).inputs.clone()).collect();
+    union(&inputs)
+}
+
+impl Running {
+    fn start(key: &str, settings: MeterSettings, channels: &watch::Receiver<Arc<ChannelSettings>>, shared: &Shared, restored: &Restored) -> Result<Self, String> {
+        let in_memory = matches!(shared.store.health().state, StoreState::InMemory { .. });
+        let identity = identity::of(key, &settings, restored, in_memory)?;
+        let overlay = Overlay::new(&settings, &channels.borrow(), &identity);
+        let device = Device { identity: identity.clone(), options: options(&settings, &channels.borrow(), &overlay, &shared.facts.borrow()) };
+        let (device, device_seen) = watch::channel(Arc::new(device));
+        let (commands, commands_seen) = commands();
+        let (hub, state, boot) = MeterHub::new(key, commands.clone(), shared.store.clone(), overlay, Arc::clone(&shared.clock));
+        let counters = restored.meters.get(key).map(meter_task::counters).unwrap_or_default();
+        let now = shared.clock.now();
+        let mut meter = Meter::new(&settings, counters, now);
+        let (views, views_seen) = watch::channel(Arc::new(View::new(Arc::new(meter.snapshot(now)))));
+        let (events, events_seen) = mpsc::channel(64);
+        let task = MeterTask {
+            key: key.to_owned(),
+            mac: identity.mac.clone(),
+            meter,
+            events: events_seen,
+            commands: commands_seen,
+            views,
+            store: shared.store.clone(),
+            sampling: key.is_empty().then(|| Sampling { step: shared.settings.source.sample_step() }),
+            clock: Arc::clone(&shared.clock),
+            stop: shared.stop.clone(),
+        };
+        shared.health.spawn("meter", task.run());
+        let consumers = Arc::new(Consumers::new(channels.borrow().recent_clients_max));
+        let endpoint = Arc::new(Endpoint::new(Parts {
+            meter: key.to_owned(),
+            device: device_seen,
+            views: views_seen,
+            state,
+            channels: channels.clone(),
+            boot,
+            records: Arc::new(shared.store.records(key)),
+            hub: Arc::clone(&hub) as Arc<dyn crate::transport::Hub>,
+            consumers,
+            clock: Arc::clone(&shared.clock),
+        }));
+        let settings = Arc::new(std::sync::Mutex::new(settings));
+        Ok(Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, events })
+    }
+
+    /// A way to give the first meter its entities.
+    fn settings(&self) -> MeterSettings {
+        self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+/// The device's options from the meter's settings and what is known of the house's time zone (C9, C18).
+fn options(settings: &MeterSettings, channels: &ChannelSettings, overlay: &Overlay, facts: &HaFacts) -> DeviceOptions {
+    DeviceOptions {
+        stale: settings.stale,
+        energy_kwh: settings.energy_kwh,
+        unknown_methods_dummy: channels.unknown_methods_dummy,
+        read_only: channels.read_only,
+        set_by_option: overlay.keys(),
+        tz: facts.time_zone.as_deref().map_or_else(local_zone, ToOwned::to_owned),
+    }
+}
+
+fn local_zone() -> String {
+    jiff::tz::TimeZone::system().iana_name().unwrap_or("UTC").to_owned()
+}
+
+impl Meters {
+    /// Starts all meters; their channels come with [`Self::start_channels`].
+    ///
+    /// # Errors
+    /// An identity that no client would accept.
+    pub fn start(shared: &Shared, resolved: &Resolved, restored: &Restored) -> Result<Self, String> {
+        let (channels, channels_seen) = watch::channel(Arc::new(resolved.settings.channels.clone()));
+        let mut running = Vec::new();
+        for (index, settings) in resolved.settings.meters.iter().enumerate() {
+            let mut settings = settings.clone();
+            if index == 0 {
+                match resolved.settings.source.kind {
+                    SourceKind::HomeAssistant => {}
+                    SourceKind::Demo => settings.inputs = source::demo::inputs(),
+                    SourceKind::Replay => match source::replay::Replay::of(&resolved.settings.source) {
+                        Ok(replay) => settings.inputs = replay.inputs(),
+                        Err(why) => shared.health.add(why.to_string()),
+                    },
+                }
+            }
+            let name = settings.name.clone();
+            let meter = Running::start(&name, settings, &channels_seen, shared, restored)?;
+            for (_, reason) in resolved.absent_reasons.iter().filter(|(i, _)| *i == index) {
+                let _ = meter.commands.try_send(Command::Block(reason.clone()));
+            }
+            info!("meter {} is {} (MAC {})", if name.is_empty() { "1" } else { &name }, meter.identity.id, meter.identity.mac);
+            running.push(meter);
+        }
+        let running: Arc<[Running]> = running.into();
+        let entities = Arc::new(watch::Sender::new(all_entities(&running)));
+        let meters = Self { running, entities, channels };
+        meters.follow_facts(shared);
+        Ok(meters)
+    }
+
+    /// The first meter.
+    #[must_use]
+    pub fn first(&self) -> FirstMeter<'_> {
+        FirstMeter(self)
+    }
+
+    /// MACs of all meters.
+    #[must_use]
+    pub fn macs(&self) -> Vec<String> {
+        self.running.iter().map(|m| m.identity.mac.clone()).collect()
+    }
+
+    /// What a source has to follow.
+    #[must_use]
+    pub fn entities(&self) -> watch::Receiver<Arc<[EntityId]>> {
+        self.entities.subscribe()
+    }
+
+    /// Where events go.
+    #[must_use]
+    pub fn event_senders(&self) -> Vec<mpsc::Sender<(Now, SourceEvent)>> {
+        self.running.iter().map(|m| m.events.clone()).collect()
+    }
+
+    /// Home Assistant's time zone becomes the device's; its address is never counted as a reader that shares.
+    fn follow_facts(&self, shared: &Shared) {
+        let mut facts = shared.facts.clone();
+        let running = Arc::clone(&self.running);
+        shared.health.spawn("facts", async move {
+            while facts.changed().await.is_ok() {
+                let now = facts.borrow_and_update().clone();
+                for meter in running.iter() {
+                    meter.endpoint.consumers.set_home_assistant(now.address.into_iter().collect());
+                    let Some(zone) = now.time_zone.as_deref() else { continue };
+                    meter.device.send_if_modified(|device| {
+                        let differs = device.options.tz != zone;
+                        if differs {
+                            let mut next = Device::clone(device);
+                            next.options.tz = zone.to_owned();
+                            *device = Arc::new(next);
+                        }
+                        differs
+                    });
+                }
+            }
+            // The source is gone only when the process ends.
+            std::future::pending::<()>().await;
+        });
+    }
+
+    /// Adds the original's counters to the first meter once its samples are in.
+    pub fn take_import(&self, import: oneshot::Receiver<Import>, shared: &Shared) {
+        let Some(first) = self.running.first() else { return };
+        let commands = first.commands.clone();
+        shared.health.spawn_work(async move {
+            // An error means that there was nothing to import.
+            if let Ok(import) = import.await {
+                let _ = commands.send(Command::Add(import)).await;
+            }
+        });
+    }
+
+    /// Starts every channel of every meter.
+    pub async fn start_channels(&self, shared: &Shared, resolved: &Resolved, supervisor: Option<&Supervisor>, _setup: &watch::Receiver<Setup>) {
+        let mut announcements = Vec::new();
+        for meter in self.running.iter() {
+            let settings = meter.settings();
+            start_tcp(meter, &settings, shared);
+            start_udp(meter, &settings, shared);
+            let insecure = resolved.settings.channels.outbound_ws_insecure;
+            let targets = settings.outbound_ws.iter().map(|url| outbound::Target { url: url.clone(), insecure }).collect();
+            shared.health.spawn("outbound", outbound::run(targets, Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone()));
+            if settings.mdns_enable {
+                let address = settings.mdns_ip.or_else(|| mdns::announceable(settings.bind));
+                let host = settings.mdns_hostname.as_deref();
+                announcements.push(mdns::Announcement::new(&meter.key, &meter.identity, settings.mdns_profile, host, address));
+            }
+        }
+        if !announcements.is_empty() {
+            let primary = match supervisor {
+                Some(supervisor) => supervisor.primary_interface().await.unwrap_or_else(|error| {
+                    warn!("{error}; mDNS announces on the interface of the default route");
+                    None
+                }),
+                None => None,
+            };
+            let interfaces =
+                mdns::Interfaces { named: resolved.settings.channels.mdns_interfaces.clone(), primary: primary.map(|p| p.interface) };
+            shared.health.spawn("mDNS", mdns::run(announcements, interfaces, shared.board.clone(), shared.stop.clone()));
+        }
+    }
+
+    /// The addresses to open, for somebody who tries it out.
+    pub fn announce_urls(&self, resolved: &Resolved) {
+        for meter in self.running.iter() {
+            let settings = meter.settings();
+            let Some(port) = settings.http_port else { continue };
+            let host = settings.bind.map_or_else(|| "127.0.0.1".to_owned(), |ip| if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
+            info!("the meter: http://{host}:{port}/ and http://{host}:{port}/rpc/EM.GetStatus?id=0");
+        }
+        if resolved.settings.source.kind != SourceKind::HomeAssistant {
+            info!("values are made up or replayed: nothing but this machine can reach them unless `bind` says otherwise");
+        }
+    }
+}
+
+/// The meter that the flat options describe.
+pub struct FirstMeter<'a>(&'a Meters);
+
+impl FirstMeter<'_> {
+    /// A way to give it entities later.
+    #[must_use]
+    pub fn taker(&self) -> Taker {
+        Taker { meters: Arc::clone(&self.0.running), entities: Arc::clone(&self.0.entities) }
+    }
+}
+
+fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
+    let vitals: Arc<dyn crate::transport::healthz::Vitals> = Arc::new(shared.health.clone());
+    if let Some(port) = settings.http_port {
+        let site = Site::device(Arc::clone(&meter.endpoint), shared.board.clone(), Arc::clone(&vitals), None);
+        let needed_by = "Home Assistant, evcc and most batteries ask there, Hoymiles, NOAH and Victron at port 80 only";
+        let wanted = Wanted { name: "http", meter: meter.key.clone(), bind: settings.bind, port, needed_by };
+        shared.health.spawn("http", http::run(wanted, site, shared.stop.clone()));
+    }
+    if !settings.ws_fanout_ports.is_empty() {
+        let site = Site::fanout(Arc::clone(&meter.endpoint), shared.board.clone(), vitals);
+        let (ports, bind, stop) = (settings.ws_fanout_ports.clone(), settings.bind, shared.stop.clone());
+        shared.health.spawn("fan-out", async move { fanout::run(&ports, bind, &site, &stop).await });
+    }
+    if let Some(port) = settings.modbus_port {
+        let bind = settings.modbus_bind.or(settings.bind);
+        let needed_by = "Modbus masters read the meter there";
+        let wanted = Wanted { name: "modbus", meter: meter.key.clone(), bind, port, needed_by };
+        shared.health.spawn("modbus", modbus::run(wanted, Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone()));
+    }
+}
+
+fn start_udp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
+    for port in &settings.udp_ports {
+        let needed_by = match port {
+            1010 => "Marstek Venus, Jupiter and older B2500 read UDP 1010",
+            2220 => "Marstek B2500 reads UDP 2220",
+            2222 => "batteries set to a Shelly EM Gen3 read UDP 2222",
+            2223 => "batteries set to a Shelly Pro EM-50 read UDP 2223",
+            _ => "batteries read there",
+        };
+        let wanted = Wanted { name: "udp", meter: meter.key.clone(), bind: settings.bind, port: *port, needed_by };
+        shared.health.spawn("udp", udp::run(wanted, Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone()));
+    }
+}

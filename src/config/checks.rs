@@ -1,0 +1,208 @@
+//! Options against one another: what no single value can be wrong about.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::{
+    Settings, definitions,
+    problem::{Layer, Problem},
+    resolve::Meter,
+};
+
+const PHASES: [(&str, &str); 3] = [("a_power", "a_power_export"), ("b_power", "b_power_export"), ("c_power", "c_power_export")];
+const HOUSE_ENERGY: [&str; 2] = ["energy_import", "energy_export"];
+const PHASE_ENERGY: [&str; 6] =
+    ["a_energy_import", "b_energy_import", "c_energy_import", "a_energy_export", "b_energy_export", "c_energy_export"];
+/// Most fan-out ports.
+const FANOUT_MAX: i64 = 64;
+
+/// Checks values; what is wrong is replaced by its default, or makes the meter's phases absent.
+pub(super) fn values(meters: &mut [Meter], problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+    let mut macs: Vec<String> = Vec::new();
+    for meter in meters.iter_mut() {
+        power(meter, problems);
+        energy(meter, problems);
+        identity(meter, &mut macs, problems);
+    }
+    let Some((first, others)) = meters.split_first_mut() else { return };
+    first_only(first, problems, warnings);
+    for meter in others {
+        if !meter.values.contains_key("bind") && !meter.values.contains_key("http_port") {
+            let key = format!("{}http_port", meter.prefix);
+            if problems.iter().any(|problem| problem.key == key) {
+                continue;
+            }
+            let what = "a further meter needs http_port, or bind with an address of its own";
+            problems.push(Problem::conflict(Layer::File, key, None, what));
+        }
+    }
+}
+
+/// Reports a contradiction at a key.
+fn contradiction(meter: &Meter, key: &'static str, what: &str) -> Problem {
+    Problem::conflict(meter.layer(key), format!("{}{key}", meter.prefix), meter.values.get(key), what)
+}
+
+fn power(meter: &mut Meter, problems: &mut Vec<Problem>) {
+    let has = |key: &str| meter.values.contains_key(key);
+    let mut found = Vec::new();
+    if has("total_power") {
+        let phases: Vec<&str> = PHASES.iter().flat_map(|(power, export)| [*power, *export]).filter(|key| has(key)).collect();
+        if !phases.is_empty() {
+            let what = format!("excludes {}: give either one power for the whole house or one a phase", phases.join(", "));
+            found.push(contradiction(meter, "total_power", &what));
+        }
+    } else if has("total_power_export") {
+        found.push(contradiction(meter, "total_power_export", "needs total_power, the import side of the pair"));
+    }
+    for (power, export) in PHASES {
+        if has(export) && !has(power) {
+            found.push(contradiction(meter, export, &format!("needs {power}, the import side of the pair")));
+        }
+    }
+    meter.blocked.extend(found.iter().map(ToString::to_string));
+    problems.extend(found);
+}
+
+fn energy(meter: &mut Meter, problems: &mut Vec<Problem>) {
+    let set = |keys: &[&'static str]| keys.iter().copied().filter(|key| meter.values.contains_key(key)).collect::<Vec<_>>();
+    let (house, phases) = (set(&HOUSE_ENERGY), set(&PHASE_ENERGY));
+    if let (Some(key), false) = (house.first(), phases.is_empty()) {
+        let what = format!("excludes {}: give the energy of the whole house or of the phases", phases.join(", "));
+        problems.push(contradiction(meter, key, &what));
+        for key in house.iter().chain(&phases) {
+            meter.drop(key);
+        }
+    }
+}
+
+fn identity(meter: &mut Meter, macs: &mut Vec<String>, problems: &mut Vec<Problem>) {
+    let text = |key: &str| meter.values.get(key).and_then(Value::as_str).map(str::to_lowercase);
+    let (id, mac) = (text("device_id"), text("mac"));
+    if let (Some(id), Some(mac)) = (&id, &mac)
+        && !id.ends_with(mac)
+    {
+        problems.push(contradiction(meter, "device_id", &format!("must end in the MAC address, {mac}; the option mac says so")));
+        meter.drop("device_id");
+    }
+    let own = mac.or_else(|| id.and_then(|id| id.split_once('-').map(|(_, mac)| mac.to_string())));
+    let Some(own) = own else { return };
+    if macs.contains(&own) {
+        problems.push(contradiction(meter, "mac", "is another meter's: each needs its own"));
+        meter.drop("mac");
+    }
+    macs.push(own);
+}
+
+fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+    let whole = |key: &str| first.values.get(key).and_then(Value::as_i64).unwrap_or_default();
+    let (start, end) = (whole("ws_port_start"), whole("ws_port_end"));
+    if end < start || end - start >= FANOUT_MAX {
+        let key = if first.layer("ws_port_end") >= first.layer("ws_port_start") { "ws_port_end" } else { "ws_port_start" };
+        let what = format!("ws_port_start {start} to ws_port_end {end} must be 1 to {FANOUT_MAX} ports, the first not above the last");
+        problems.push(contradiction(first, key, &what));
+        for key in ["ws_port_start", "ws_port_end"] {
+            first.drop(key);
+            if let Some(value) = definitions::find(key).and_then(|def| super::resolve::default_value(def, false)) {
+                first.values.insert(key, value);
+                first.origin.insert(key, Layer::Default);
+            }
+        }
+    }
+    let is = |key: &str, word: &str| first.values.get(key).and_then(Value::as_str) == Some(word);
+    if is("source", "replay") && !first.values.contains_key("replay_file") {
+        let problem = contradiction(first, "source", "replay needs replay_file, a CSV with the columns ts,a,b,c or ts,w");
+        first.blocked.push(problem.to_string());
+        problems.push(problem);
+    }
+    warn(first, warnings);
+}
+
+/// Honoured, but worth a line.
+fn warn(first: &Meter, warnings: &mut Vec<String>) {
+    let flag = |key: &str| first.values.get(key) == Some(&Value::Bool(true));
+    let generation = first.values.get("generation").and_then(Value::as_i64).unwrap_or(2);
+    if generation != 2 {
+        warnings.push(format!("generation = {generation}: a Pro 3EM is of generation 2; evcc then takes other signs, and Home Assistant asks for newer firmware"));
+    }
+    if first.values.get("energy_unit").and_then(Value::as_str) == Some("kwh") {
+        warnings.push("energy_unit = kwh: the device counts in Wh; a reader made for the device sees a thousandth".into());
+    }
+    if flag("outbound_ws_insecure") {
+        warnings.push("outbound_ws_insecure = true: certificates of outbound WebSocket servers are not checked".into());
+    }
+    let shares: Vec<f64> =
+        first.values.get("scaling_shares").and_then(Value::as_array).into_iter().flatten().filter_map(share_of).collect();
+    if !shares.is_empty() && !flag("request_side_scaling_enable") {
+        warnings.push("scaling_shares is set but request_side_scaling_enable is false: every reader gets all".into());
+    }
+    let sum: f64 = shares.iter().sum();
+    if sum > 1.0 + 1e-9 {
+        warnings.push(format!("scaling_shares add up to {sum}: more than the whole is given away, and the readers will overshoot"));
+    }
+}
+
+fn share_of(item: &Value) -> Option<f64> {
+    super::pattern::share(item.as_str()?).map(|(_, share)| share)
+}
+
+/// One listener, as it would be bound.
+struct Listener {
+    udp: bool,
+    bind: Option<IpAddr>,
+    port: u16,
+    key: String,
+}
+
+impl Listener {
+    /// Whether both cannot be bound at once.
+    fn clashes(&self, other: &Self) -> bool {
+        let any = |bind: Option<IpAddr>| bind.is_none_or(|ip| ip.is_unspecified());
+        self.udp == other.udp && self.port == other.port && (self.bind == other.bind || any(self.bind) || any(other.bind))
+    }
+}
+
+/// No two listeners on the same address and port. The later one is left out; a default port that a further meter would have
+/// had on its own address, were it not for a listener on all addresses, is no error.
+pub(super) fn listeners(settings: &mut Settings, meters: &[Meter], app: bool, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+    let mut taken: Vec<Listener> = Vec::new();
+    let mut free = |index: usize, udp: bool, bind: Option<IpAddr>, port: u16, name: &str| {
+        let (prefix, layer) = meters.get(index).map_or(("", Layer::Default), |meter| (meter.prefix.as_str(), meter.layer(name)));
+        let key = format!("{prefix}{name}");
+        let new = Listener { udp, bind, port, key };
+        if let Some(old) = taken.iter().find(|old| old.clashes(&new)) {
+            let address = |bind: Option<IpAddr>| bind.map_or_else(|| "all addresses".into(), |ip| ip.to_string());
+            let what = if old.bind == new.bind {
+                format!("is taken by {} on {}: each listener needs its own", old.key, address(new.bind))
+            } else {
+                format!(
+                    "is taken by {} on {}, which covers {}: give each an address or a port of its own",
+                    old.key,
+                    address(old.bind),
+                    address(new.bind)
+                )
+            };
+            let problem = Problem::conflict(layer, new.key, Some(&Value::from(port)), what);
+            if index > 0 && layer == Layer::Default {
+                warnings.push(format!("{problem}; it is not served until then"));
+            } else {
+                problems.push(problem);
+            }
+            return false;
+        }
+        taken.push(new);
+        true
+    };
+    let dashboard = (settings.dashboard.bind, settings.dashboard.port);
+    for (index, meter) in settings.meters.iter_mut().enumerate() {
+        let bind = meter.bind;
+        meter.http_port = meter.http_port.filter(|port| free(index, false, bind, *port, "http_port"));
+        meter.modbus_port = meter.modbus_port.filter(|port| free(index, false, meter.modbus_bind, *port, "modbus_port"));
+        if index == 0 && !app {
+            free(index, false, Some(dashboard.0), dashboard.1, "dashboard_port");
+        }
+        meter.ws_fanout_ports.retain(|port| free(index, false, bind, *port, "ws_port_start"));
+        meter.udp_ports.retain(|port| free(index, true, bind, *port, "udp_ports"));
+    }
+}

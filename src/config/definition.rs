@@ -1,0 +1,416 @@
+//! What an option is: key, kind of value, default, unit, flags, names in each layer, one line of text.
+//!
+//! The tables themselves are in [`super::definitions`]; the rules are `decisions.md` part A.
+
+use std::borrow::Cow;
+
+use super::pattern::{Form, Pattern};
+
+/// Prefix of the environment names that are ours alone.
+pub const ENV_PREFIX: &str = "VIRTUAL_SHELLY_";
+
+/// What values an option takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number, both ends included; `i64::MAX` is an open end.
+    Int {
+        /// Least.
+        min: i64,
+        /// Most.
+        max: i64,
+    },
+    /// A finite number, both ends included.
+    Float {
+        /// Least.
+        min: f64,
+        /// Most.
+        max: f64,
+    },
+    /// Text of so many characters; `usize::MAX` is an open end.
+    Text {
+        /// Fewest characters.
+        min: usize,
+        /// Most characters.
+        max: usize,
+        /// What the text has to be beyond its length, where the Supervisor's schema cannot say it.
+        form: Form,
+    },
+    /// A secret.
+    Password,
+    /// A URL of one of these schemes.
+    Url(&'static [&'static str]),
+    /// A TCP or UDP port.
+    Port,
+    /// Text of a pattern.
+    Match(Pattern),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of such values; with commas in the environment, on the command line and inside `meters`.
+    Many(&'static Kind),
+    /// The list of further meters.
+    Meters,
+}
+
+/// Text without bounds or form.
+pub const TEXT: Kind = Kind::Text { min: 0, max: usize::MAX, form: Form::Any };
+
+/// Part of the settings page and of the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// Where readings come from.
+    Source,
+    /// Power entities.
+    Power,
+    /// Voltage, current, power factor, frequency.
+    Values,
+    /// Energy counters.
+    Energy,
+    /// What is served when values are old, and how they are shifted.
+    Policy,
+    /// Who the device is.
+    Identity,
+    /// Addresses, HTTP and limits.
+    Channels,
+    /// WebSocket.
+    Websocket,
+    /// UDP.
+    Udp,
+    /// Modbus TCP.
+    Modbus,
+    /// mDNS.
+    Mdns,
+    /// WebSockets that we dial.
+    Outbound,
+    /// Passwords and write protection.
+    Security,
+    /// Power shared between readers.
+    Scaling,
+    /// The page for people.
+    Dashboard,
+    /// Files and retention.
+    Store,
+    /// Forecast.
+    Forecast,
+    /// Log.
+    Log,
+    /// Further meters.
+    Meters,
+}
+
+impl Group {
+    /// All groups, in the order of the settings page.
+    pub const ALL: [Self; 19] = [
+        Self::Source,
+        Self::Power,
+        Self::Values,
+        Self::Energy,
+        Self::Policy,
+        Self::Identity,
+        Self::Channels,
+        Self::Websocket,
+        Self::Udp,
+        Self::Modbus,
+        Self::Mdns,
+        Self::Outbound,
+        Self::Security,
+        Self::Scaling,
+        Self::Dashboard,
+        Self::Store,
+        Self::Forecast,
+        Self::Log,
+        Self::Meters,
+    ];
+
+    /// Name in small letters, for keys of translated texts and anchors.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Power => "power",
+            Self::Values => "values",
+            Self::Energy => "energy",
+            Self::Policy => "policy",
+            Self::Identity => "identity",
+            Self::Channels => "channels",
+            Self::Websocket => "websocket",
+            Self::Udp => "udp",
+            Self::Modbus => "modbus",
+            Self::Mdns => "mdns",
+            Self::Outbound => "outbound",
+            Self::Security => "security",
+            Self::Scaling => "scaling",
+            Self::Dashboard => "dashboard",
+            Self::Store => "store",
+            Self::Forecast => "forecast",
+            Self::Log => "log",
+            Self::Meters => "meters",
+        }
+    }
+
+    /// Heading in English.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Source => "Source of the readings",
+            Self::Power => "Power",
+            Self::Values => "Voltage, current, power factor, frequency",
+            Self::Energy => "Energy counters",
+            Self::Policy => "Old values and target",
+            Self::Identity => "Identity",
+            Self::Channels => "Addresses, HTTP and limits",
+            Self::Websocket => "WebSocket",
+            Self::Udp => "UDP",
+            Self::Modbus => "Modbus TCP",
+            Self::Mdns => "mDNS",
+            Self::Outbound => "Outbound WebSocket",
+            Self::Security => "Protection",
+            Self::Scaling => "Shares of several readers",
+            Self::Dashboard => "Dashboard",
+            Self::Store => "Files and retention",
+            Self::Forecast => "Forecast",
+            Self::Log => "Log",
+            Self::Meters => "Further meters",
+        }
+    }
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Definition {
+    /// Key in the options file.
+    pub key: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Default as text, in the form that the command line takes; `None`: not set.
+    pub default: Option<&'static str>,
+    /// Default under the Supervisor, where it differs.
+    pub app_default: Option<&'static str>,
+    /// What happens without a value, in words, where there is no default to print.
+    pub automatic: &'static str,
+    /// Unit of the value, empty without one.
+    pub unit: &'static str,
+    /// The original's environment name.
+    pub original: Option<&'static str>,
+    /// A second environment name of the original.
+    pub alias: Option<&'static str>,
+    /// Group.
+    pub group: Group,
+    /// One line: what it does.
+    pub text: &'static str,
+    /// P: not in the app's schema.
+    pub plain_only: bool,
+    /// L: takes effect without a restart.
+    pub live: bool,
+    /// S: also settable through the device's RPC.
+    pub device: bool,
+    /// †: a wrong value makes the phases absent instead of being replaced by the default.
+    pub safety: bool,
+    /// May stand in the options file; the paths that lead to it may not.
+    pub in_file: bool,
+}
+
+impl Definition {
+    /// An option without default or flags.
+    #[must_use]
+    pub const fn new(group: Group, key: &'static str, kind: Kind, text: &'static str) -> Self {
+        Self {
+            key,
+            kind,
+            default: None,
+            app_default: None,
+            automatic: "",
+            unit: "",
+            original: None,
+            alias: None,
+            group,
+            text,
+            plain_only: false,
+            live: false,
+            device: false,
+            safety: false,
+            in_file: true,
+        }
+    }
+
+    /// With a default.
+    #[must_use]
+    pub const fn default(mut self, text: &'static str) -> Self {
+        self.default = Some(text);
+        self
+    }
+
+    /// With another default under the Supervisor.
+    #[must_use]
+    pub const fn app_default(mut self, text: &'static str) -> Self {
+        self.app_default = Some(text);
+        self
+    }
+
+    /// With words for what happens without a value.
+    #[must_use]
+    pub const fn automatic(mut self, words: &'static str) -> Self {
+        self.automatic = words;
+        self
+    }
+
+    /// With a unit.
+    #[must_use]
+    pub const fn unit(mut self, unit: &'static str) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    /// With the original's environment name.
+    #[must_use]
+    pub const fn env(mut self, name: &'static str) -> Self {
+        self.original = Some(name);
+        self
+    }
+
+    /// With a second environment name of the original.
+    #[must_use]
+    pub const fn alias(mut self, name: &'static str) -> Self {
+        self.alias = Some(name);
+        self
+    }
+
+    /// P.
+    #[must_use]
+    pub const fn plain(mut self) -> Self {
+        self.plain_only = true;
+        self
+    }
+
+    /// L.
+    #[must_use]
+    pub const fn live(mut self) -> Self {
+        self.live = true;
+        self
+    }
+
+    /// S.
+    #[must_use]
+    pub const fn device(mut self) -> Self {
+        self.device = true;
+        self
+    }
+
+    /// †.
+    #[must_use]
+    pub const fn safety(mut self) -> Self {
+        self.safety = true;
+        self
+    }
+
+    /// Not in the options file itself.
+    #[must_use]
+    pub const fn not_in_file(mut self) -> Self {
+        self.in_file = false;
+        self
+    }
+
+    /// The one environment name: the original's, else `VIRTUAL_SHELLY_<KEY>`.
+    #[must_use]
+    pub fn env_name(&self) -> Cow<'static, str> {
+        self.original.map_or_else(|| Cow::Owned(format!("{ENV_PREFIX}{}", self.key.to_uppercase())), Cow::Borrowed)
+    }
+
+    /// Name on the command line, without the two dashes.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+
+    /// Whether its value must never be shown.
+    #[must_use]
+    pub const fn secret(&self) -> bool {
+        matches!(self.kind, Kind::Password)
+    }
+
+    /// Whether it belongs to the app's schema.
+    #[must_use]
+    pub const fn in_app(&self) -> bool {
+        !self.plain_only && self.in_file
+    }
+
+    /// The default that counts, as text.
+    #[must_use]
+    pub const fn default_text(&self, app: bool) -> Option<&'static str> {
+        match self.app_default {
+            Some(text) if app => Some(text),
+            _ => self.default,
+        }
+    }
+
+    /// What the Supervisor's schema says of it (`home-assistant-app.md` section 5); `None` where the app does not have it.
+    #[must_use]
+    pub fn schema(&self) -> Option<Schema> {
+        if !self.in_app() {
+            return None;
+        }
+        Some(match self.kind {
+            Kind::Many(item) => Schema::List(format!("{}?", item.schema_type())),
+            Kind::Meters => Schema::Dictionaries(super::definitions::meter_entry().map(|e| (e.key(), e.schema())).collect()),
+            kind => Schema::Scalar(format!("{}?", kind.schema_type())),
+        })
+    }
+}
+
+/// A value of the Supervisor's `schema:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// `key: type?`
+    Scalar(String),
+    /// `key: [type?]`
+    List(String),
+    /// `key: [{member: type, …}]`, in order.
+    Dictionaries(Vec<(&'static str, String)>),
+}
+
+impl Kind {
+    /// The Supervisor's name of the type, without the trailing `?`.
+    #[must_use]
+    pub fn schema_type(self) -> String {
+        let open = |n: i64| if n == i64::MAX { String::new() } else { n.to_string() };
+        match self {
+            Self::Bool => "bool".into(),
+            Self::Int { min, max } => format!("int({min},{})", open(max)),
+            Self::Float { min, max } => format!("float({min},{max})"),
+            Self::Text { min: 0, max: usize::MAX, .. } => "str".into(),
+            Self::Text { min, max, .. } => format!("str({min},{max})"),
+            Self::Password => "password".into(),
+            Self::Url(_) => "url".into(),
+            Self::Port => "port".into(),
+            Self::Match(pattern) => format!("match({})", pattern.regex()),
+            Self::Choice(words) => format!("list({})", words.join("|")),
+            Self::Many(item) => format!("[{}]", item.schema_type()),
+            Self::Meters => "[meter]".into(),
+        }
+    }
+
+    /// What is allowed, in words that follow "must be".
+    #[must_use]
+    pub fn allowed(self) -> String {
+        match self {
+            Self::Bool => "true or false".into(),
+            Self::Int { min, max: i64::MAX } => format!("a whole number, at least {min}"),
+            Self::Int { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Float { min, max } => format!("a number from {min} to {max}"),
+            Self::Text { min, max, form } => match (form.words(), min, max) {
+                ("", 0, usize::MAX) => "text".into(),
+                ("", 0, max) => format!("text of at most {max} characters"),
+                ("", min, max) => format!("text of {min} to {max} characters"),
+                (words, ..) => words.into(),
+            },
+            Self::Password => "text of 1 to 1024 characters".into(),
+            Self::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
+            Self::Port => "a port from 1 to 65535".into(),
+            Self::Match(pattern) => pattern.words().into(),
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
+            Self::Many(item) => format!("a list, each item {}", item.allowed()),
+            Self::Meters => "a list of at most 32 meters, each with a name of 1 to 32 characters".into(),
+        }
+    }
+}

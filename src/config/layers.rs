@@ -1,0 +1,175 @@
+//! What each layer says about each option, before anything is judged but the keys.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{
+    LoadInputs,
+    definition::{Definition, ENV_PREFIX},
+    definitions::{self, TEST_VARIABLES},
+    original,
+    problem::{self, Layer, Problem, ProblemKind},
+    value::Raw,
+};
+
+/// One layer's word about one option.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    /// Which layer.
+    pub layer: Layer,
+    /// Its name there.
+    pub name: String,
+    /// The value; `None`: switched off in the Network card.
+    pub value: Option<Raw>,
+}
+
+/// All layers, lowest first for each key.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// By key.
+    pub given: BTreeMap<&'static str, Vec<Given>>,
+    /// Unknown keys, an unreadable file.
+    pub problems: Vec<Problem>,
+    /// What is worth a line, and stops nothing.
+    pub warnings: Vec<String>,
+    /// The options file cannot be read: nothing is known about the entities.
+    pub file_broken: Option<String>,
+}
+
+impl Gathered {
+    fn push(&mut self, def: &'static Definition, layer: Layer, name: String, value: Option<Raw>) {
+        self.given.entry(def.key).or_default().push(Given { layer, name, value });
+    }
+
+    /// As app an unknown key is a warning: a restored or newer file must not stop the meter.
+    fn unknown(&mut self, app: bool, problem: Problem) {
+        if app {
+            self.warnings.push(problem.to_string());
+        } else {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// Collects every layer.
+pub(super) fn gather(inputs: &LoadInputs) -> Gathered {
+    let mut out = Gathered::default();
+    file(inputs, &mut out);
+    if let Some(network) = inputs.network.as_ref().filter(|_| inputs.app) {
+        card(network, &mut out);
+    }
+    environment(inputs, &mut out);
+    for (key, text) in &inputs.args {
+        if let Some(def) = definitions::find(key) {
+            out.push(def, Layer::CommandLine, format!("--{}", def.flag()), Some(Raw::Text(text.clone())));
+        }
+    }
+    out
+}
+
+fn file(inputs: &LoadInputs, out: &mut Gathered) {
+    let Some(file) = &inputs.options_file else { return };
+    let text = match &file.contents {
+        Ok(text) => text,
+        Err(error) => return broken(file, error, out),
+    };
+    let options = match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(options)) => options,
+        Ok(_) => return broken(file, "must hold a JSON object, { \"key\": value, … }", out),
+        Err(error) => return broken(file, &format!("is not JSON: {error}"), out),
+    };
+    for (key, value) in options {
+        match definitions::find(&key) {
+            Some(def) if !def.in_file || (inputs.app && def.plain_only) => {
+                let place = if def.in_file {
+                    "is set in the Network card or by the Supervisor"
+                } else {
+                    "leads to the options file and cannot stand in it"
+                };
+                let how = if inputs.app { String::new() } else { format!("; use --{} or {}", def.flag(), def.env_name()) };
+                out.unknown(inputs.app, Problem::value(Layer::File, def.key, Some(def), &value, format!("{place}{how}")));
+            }
+            Some(def) => out.push(def, Layer::File, key, Some(Raw::Json(value))),
+            None => {
+                let nearest = definitions::nearest(&key);
+                let kind = definitions::find(nearest).map(|d| d.kind);
+                out.unknown(
+                    inputs.app,
+                    Problem::unknown(Layer::File, &key, Some(problem::show(&value, looks_secret(&key))), nearest, kind),
+                );
+            }
+        }
+    }
+}
+
+/// A mistyped secret is a secret.
+fn looks_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["token", "pass", "secret", "auth"].iter().any(|part| key.contains(part))
+        || definitions::find(definitions::nearest(&key)).is_some_and(Definition::secret)
+}
+
+fn broken(file: &super::OptionsFile, error: &str, out: &mut Gathered) {
+    let problem = Problem {
+        kind: ProblemKind::File,
+        key: file.path.display().to_string(),
+        layer: Layer::File,
+        name: None,
+        value: None,
+        nearest: None,
+        allowed: error.into(),
+    };
+    out.file_broken = Some(problem.to_string());
+    out.problems.push(problem);
+}
+
+/// Network card: a missing port keeps its default, an empty one is off (`home-assistant-app.md` 4.3).
+fn card(network: &BTreeMap<String, Option<u16>>, out: &mut Gathered) {
+    for (key, port) in [("http_port", "80/tcp"), ("modbus_port", "502/tcp")] {
+        if let (Some(def), Some(set)) = (definitions::find(key), network.get(port)) {
+            out.push(def, Layer::Network, port.into(), set.map(|set| Raw::Json(set.into())));
+        }
+    }
+    let Some(def) = definitions::find("udp_ports") else { return };
+    let defaults = def.default.unwrap_or_default().split(',').filter_map(|port| port.parse::<u16>().ok());
+    let (mut set, mut known) = (Vec::new(), false);
+    for port in defaults {
+        let entry = network.get(&format!("{port}/udp"));
+        known |= entry.is_some();
+        set.extend(entry.copied().unwrap_or(Some(port)).map(Value::from));
+    }
+    if known {
+        let value = (!set.is_empty()).then_some(Raw::Json(Value::Array(set)));
+        out.push(def, Layer::Network, "udp".into(), value);
+    }
+}
+
+fn environment(inputs: &LoadInputs, out: &mut Gathered) {
+    let mut known = BTreeMap::new();
+    for def in definitions::all() {
+        let name = def.env_name();
+        let set = |name: &str| inputs.env.get(name).filter(|text| !text.trim().is_empty()).map(|text| (name.to_string(), text.clone()));
+        if let Some(pair) = set(&name).or_else(|| def.alias.and_then(set)) {
+            known.insert(def.key, pair);
+        }
+    }
+    original::replace(&mut known, &mut out.warnings);
+    for def in definitions::all() {
+        if let Some((name, text)) = known.remove(def.key) {
+            out.push(def, Layer::Environment, name, Some(Raw::Text(text)));
+        }
+    }
+    for (name, text) in inputs.env.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
+        let is_known = TEST_VARIABLES.contains(&name.as_str()) || definitions::all().any(|def| def.env_name() == name.as_str());
+        if is_known || text.trim().is_empty() {
+            continue;
+        }
+        // Both spellings are compared: `VIRTUAL_SHELLY_HTTP_PORT` means the option that is called `HTTP_PORT` here.
+        let key = name[ENV_PREFIX.len()..].to_lowercase();
+        let def = definitions::find(definitions::nearest(&key));
+        let shown = problem::show(&Value::String(text.clone()), looks_secret(&key));
+        let nearest = def.map(|def| def.env_name().into_owned()).unwrap_or_default();
+        out.unknown(inputs.app, Problem::unknown(Layer::Environment, name, Some(shown), nearest, def.map(|def| def.kind)));
+    }
+}

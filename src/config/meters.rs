@@ -1,0 +1,109 @@
+//! Entries of `meters`: the further meters, each with its own entities, identity and ports.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{
+    definition::{Definition, Kind},
+    definitions::{self, MeterEntry},
+    problem::{Layer, Problem},
+    value::{self, Raw},
+};
+
+/// One entry, read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Entry {
+    /// `name`.
+    pub name: String,
+    /// What it sets, in normal form; lists as lists.
+    pub values: BTreeMap<&'static str, Value>,
+    /// Why its phases have to stay absent.
+    pub blocked: Vec<String>,
+}
+
+/// Reads all entries; what is wrong is listed and left out.
+pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Entry>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut names = std::collections::BTreeSet::new();
+    let mut read = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.iter().enumerate() {
+        let key = |name: &str| format!("meters[{index}].{name}");
+        let mut out = Entry::default();
+        for (name, given) in entry.as_object().into_iter().flatten() {
+            if name == "name" {
+                continue;
+            }
+            let Some(def) = definitions::find(name).filter(|def| definitions::in_meter(def)) else {
+                let nearest = definitions::nearest_of(name, definitions::meter_entry().map(MeterEntry::key));
+                let shown = Some(super::problem::show(given, false));
+                problems.push(Problem::unknown(layer, &key(name), shown, nearest, definitions::find(nearest).map(|d| d.kind)));
+                continue;
+            };
+            match member(def, given) {
+                Ok(Some(value)) => {
+                    out.values.insert(def.key, value);
+                }
+                Ok(None) => {}
+                Err(allowed) => {
+                    let problem = Problem::value(layer, key(name), Some(def), given, allowed);
+                    if def.safety {
+                        out.blocked.push(problem.to_string());
+                    }
+                    problems.push(problem);
+                }
+            }
+        }
+        let given = entry.get("name").unwrap_or(&Value::Null);
+        let good = |name: &&str| (1..=32).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+        match given.as_str().map(str::trim).filter(good) {
+            Some(name) if names.insert(name.to_string()) => out.name = name.into(),
+            Some(name) => {
+                problems.push(Problem::conflict(layer, key("name"), Some(given), "each meter needs a name of its own"));
+                out.name = format!("{name} {}", index + 2);
+            }
+            None => {
+                problems.push(Problem::value(layer, key("name"), None, given, "must be text of 1 to 32 characters"));
+                out.name = format!("meter {}", index + 2);
+            }
+        }
+        read.push(out);
+    }
+    (read, problems)
+}
+
+/// A member of an entry: lists are text with commas, as the Supervisor's schema allows no list there.
+fn member(def: &Definition, given: &Value) -> value::Checked {
+    match (def.kind, given) {
+        (Kind::Many(_), Value::String(text)) => value::check(def, &Raw::Text(text.clone())),
+        _ => value::check(def, &Raw::Json(given.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_is_read_whole_and_every_fault_named() {
+        let entries = json!([
+            {"name": "garage", "a_power": "sensor.garage", "http_port": 8081, "udp_ports": "1011, 1012", "outbound_ws": "ws://gx/"},
+            {"name": "garage", "a_pwoer": "sensor.x", "hold": -1, "stale": "maybe", "device_id": "shellypro3em-2cbcbb0a1b2c"},
+            {}
+        ]);
+        let (read, problems) = read(entries.as_array().unwrap(), Layer::File);
+        assert_eq!(read[0].name, "garage");
+        assert_eq!(read[0].values["udp_ports"], json!([1011, 1012]));
+        assert_eq!(read[0].values["outbound_ws"], json!(["ws://gx/"]));
+        assert_eq!(read[1].blocked.len(), 2, "hold and stale");
+        let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            ["meters[1].a_pwoer", "meters[1].device_id", "meters[1].hold", "meters[1].stale", "meters[1].name", "meters[2].name"]
+        );
+        assert_eq!(problems[0].nearest.as_deref(), Some("a_power"));
+    }
+}

@@ -1,0 +1,114 @@
+//! Where the data folder and the options file are (`decisions.md` part B).
+
+use std::{
+    collections::BTreeMap,
+    io::{ErrorKind, Read},
+    path::{Path, PathBuf},
+};
+
+use super::{OptionsFile, definitions};
+
+/// Largest options file that is read.
+const OPTIONS_MAX: u64 = 1 << 20;
+
+/// Folders and files to start from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Data folder.
+    pub data_dir: PathBuf,
+    /// Options file.
+    pub options: PathBuf,
+    /// The options file was named: then it has to be there.
+    pub options_named: bool,
+}
+
+/// Finds the data folder and the options file. `usable` says whether a folder exists and can be written to.
+///
+/// Data folder: `--data-dir`, else that of `state_path`, else `/data` under the Supervisor or where it is usable, else
+/// `$STATE_DIRECTORY`, else `$XDG_DATA_HOME/virtual-shelly` or `~/.local/share/virtual-shelly`. Options file: `--options`, else
+/// `options.json` there.
+#[must_use]
+pub fn locate(args: &BTreeMap<String, String>, env: &BTreeMap<String, String>, app: bool, usable: &dyn Fn(&Path) -> bool) -> Places {
+    let variable = |name: &str| env.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
+    let option = |key: &str| {
+        let named = args.get(key).map(|text| text.trim()).filter(|text| !text.is_empty());
+        named.or_else(|| definitions::find(key).and_then(|def| variable(&def.env_name()))).map(PathBuf::from)
+    };
+    let beside_state =
+        || option("state_path").map(|file| file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf());
+    let data = Path::new("/data");
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data_dir = option("data_dir")
+        .or_else(beside_state)
+        .or_else(|| (app || usable(data)).then(|| data.to_path_buf()))
+        .or_else(|| variable("STATE_DIRECTORY").and_then(|list| list.split(':').find(|dir| !dir.is_empty())).map(PathBuf::from))
+        .or_else(|| absolute("XDG_DATA_HOME").map(|home| home.join("virtual-shelly")))
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share/virtual-shelly")))
+        .unwrap_or_else(|| PathBuf::from("/var/lib/virtual-shelly"));
+    let named = option("options");
+    Places { options: named.clone().unwrap_or_else(|| data_dir.join("options.json")), options_named: named.is_some(), data_dir }
+}
+
+/// Whether a folder exists and can be written to.
+#[must_use]
+pub fn usable_folder(path: &Path) -> bool {
+    path.is_dir() && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Reads the options file; `None` if there is none and none was named.
+#[must_use]
+pub fn read_options(places: &Places) -> Option<OptionsFile> {
+    let mut text = String::new();
+    let read = std::fs::File::open(&places.options).and_then(|file| file.take(OPTIONS_MAX + 1).read_to_string(&mut text));
+    let contents = match read {
+        Ok(size) if size as u64 > OPTIONS_MAX => Err(format!("is larger than {OPTIONS_MAX} bytes")),
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == ErrorKind::NotFound && !places.options_named => return None,
+        Err(error) => Err(format!("cannot be read: {error}")),
+    };
+    Some(OptionsFile { path: places.options.clone(), contents })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
+    }
+
+    fn dir(args: &[(&str, &str)], env: &[(&str, &str)], app: bool, data: bool) -> PathBuf {
+        locate(&map(args), &map(env), app, &|_| data).data_dir
+    }
+
+    #[test]
+    fn the_data_folder_is_found_in_order() {
+        let all = [("STATE_PATH", "/old/state.json"), ("STATE_DIRECTORY", "/var/lib/a:/b"), ("XDG_DATA_HOME", "/x"), ("HOME", "/home/me")];
+        assert_eq!(dir(&[("data_dir", "/d")], &all, true, true), Path::new("/d"));
+        assert_eq!(dir(&[], &all, true, true), Path::new("/old"));
+        assert_eq!(dir(&[], &all[1..], true, false), Path::new("/data"));
+        assert_eq!(dir(&[], &all[1..], false, true), Path::new("/data"));
+        assert_eq!(dir(&[], &all[1..], false, false), Path::new("/var/lib/a"));
+        assert_eq!(dir(&[], &all[2..], false, false), Path::new("/x/virtual-shelly"));
+        assert_eq!(dir(&[], &all[3..], false, false), Path::new("/home/me/.local/share/virtual-shelly"));
+        assert_eq!(dir(&[("state_path", "state.json")], &[], false, false), Path::new("."));
+        assert_eq!(dir(&[], &[("VIRTUAL_SHELLY_DATA_DIR", "/e")], false, true), Path::new("/e"));
+        let places = locate(&map(&[("data_dir", "/d")]), &map(&[("VIRTUAL_SHELLY_OPTIONS", "/o.json")]), false, &|_| false);
+        assert_eq!((places.options.as_path(), places.options_named), (Path::new("/o.json"), true));
+    }
+
+    #[test]
+    fn a_missing_file_matters_only_if_it_was_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut places = Places { data_dir: folder.path().into(), options: folder.path().join("options.json"), options_named: false };
+        assert!(read_options(&places).is_none());
+        places.options_named = true;
+        assert!(read_options(&places).unwrap().contents.is_err());
+        std::fs::write(&places.options, "{}").unwrap();
+        assert_eq!(read_options(&places).unwrap().contents.as_deref(), Ok("{}"));
+        std::fs::write(&places.options, vec![b' '; (OPTIONS_MAX + 1) as usize]).unwrap();
+        assert!(read_options(&places).unwrap().contents.is_err());
+        assert!(usable_folder(folder.path()) && !usable_folder(&places.options));
+    }
+}

@@ -1,0 +1,177 @@
+//! What is wrong with the configuration: where, which key, which value, what is allowed.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::definition::{Definition, Kind};
+
+/// Where a value comes from; a later one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// The definition.
+    Default,
+    /// What a reader set through the device's RPC; known at run time only.
+    Device,
+    /// The options file.
+    File,
+    /// The Network card of the app.
+    Network,
+    /// The environment.
+    Environment,
+    /// The command line.
+    CommandLine,
+}
+
+impl Layer {
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Device => "device",
+            Self::File => "options file",
+            Self::Network => "Network card",
+            Self::Environment => "environment",
+            Self::CommandLine => "command line",
+        }
+    }
+
+    /// Whether the settings page can only show the value: a change in the options file would have no effect.
+    #[must_use]
+    pub const fn read_only(self) -> bool {
+        matches!(self, Self::Network | Self::Environment | Self::CommandLine)
+    }
+}
+
+/// Sort of a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// No such option.
+    Unknown,
+    /// Wrong type, form or range.
+    Value,
+    /// Options that contradict one another.
+    Conflict,
+    /// The options file itself.
+    File,
+}
+
+/// One thing that is wrong. Its text is one line and shows no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Sort.
+    pub kind: ProblemKind,
+    /// Key as written, `meters[0].http_port` inside an entry.
+    pub key: String,
+    /// Layer it was found in.
+    pub layer: Layer,
+    /// Its name there, where it differs from the key: `--http-port`, `HTTP_PORT`.
+    pub name: Option<String>,
+    /// The value, shortened, secrets masked.
+    pub value: Option<String>,
+    /// The nearest known key, for an unknown one.
+    pub nearest: Option<String>,
+    /// What is allowed, or what to do.
+    pub allowed: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.layer.words(), self.key)?;
+        if let Some(name) = self.name.as_ref().filter(|name| **name != self.key) {
+            write!(f, " ({name})")?;
+        }
+        if let Some(value) = &self.value {
+            write!(f, " = {value}")?;
+        }
+        match &self.nearest {
+            Some(nearest) => write!(f, ": no such option; the nearest is {nearest}: {}", self.allowed),
+            None => write!(f, ": {}", self.allowed),
+        }
+    }
+}
+
+impl Problem {
+    /// A value that is not allowed.
+    pub(super) fn value(layer: Layer, key: impl Into<String>, def: Option<&Definition>, value: &Value, allowed: impl Into<String>) -> Self {
+        let secret = def.is_some_and(Definition::secret);
+        Self {
+            kind: ProblemKind::Value,
+            key: key.into(),
+            layer,
+            name: None,
+            value: Some(show(value, secret)),
+            nearest: None,
+            allowed: allowed.into(),
+        }
+    }
+
+    /// Options that contradict one another.
+    pub(super) fn conflict(layer: Layer, key: impl Into<String>, value: Option<&Value>, what: impl Into<String>) -> Self {
+        Self {
+            kind: ProblemKind::Conflict,
+            key: key.into(),
+            layer,
+            name: None,
+            value: value.map(|value| show(value, false)),
+            nearest: None,
+            allowed: what.into(),
+        }
+    }
+
+    /// A key that is no option; `nearest` is the name meant, with what it takes.
+    pub(super) fn unknown(layer: Layer, key: &str, value: Option<String>, nearest: impl Into<String>, kind: Option<Kind>) -> Self {
+        Self {
+            kind: ProblemKind::Unknown,
+            key: clean(key, 64),
+            layer,
+            name: None,
+            value,
+            nearest: Some(nearest.into()),
+            allowed: kind.map_or_else(|| "text of 1 to 32 characters".into(), Kind::allowed),
+        }
+    }
+
+    /// With the name it has in its layer.
+    pub(super) fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+/// A value for people: one short line, without control characters; secrets are masked.
+#[must_use]
+pub(super) fn show(value: &Value, secret: bool) -> String {
+    if secret {
+        return super::show::MASK.into();
+    }
+    match value {
+        Value::String(text) => format!("\"{}\"", clean(&mask_url(text), 80)),
+        other => clean(&other.to_string(), 80),
+    }
+}
+
+/// At most `max` characters, control characters escaped.
+fn clean(text: &str, max: usize) -> String {
+    let mut out: String =
+        text.chars().take(max).flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
+    if text.chars().nth(max).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// A URL without its password.
+#[must_use]
+pub(super) fn mask_url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://***{}", &rest[at..]),
+        None => text.into(),
+    }
+}

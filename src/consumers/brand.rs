@@ -1,0 +1,170 @@
+//! Whose product asks? A guess from how it asks (`consumers.md` sections 1 to 12).
+//!
+//! Nothing depends on the guess: it is a word for people beside an address.
+
+use super::Channel;
+
+/// What was seen of one address, on all its channels.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence<'a> {
+    /// `User-Agent`s.
+    pub agents: Vec<&'a str>,
+    /// `src` of frames.
+    pub srcs: Vec<&'a str>,
+    /// Channel and method of each kind of call; over Modbus none.
+    pub calls: Vec<(Channel, &'a str)>,
+    /// Channels used, called or not.
+    pub channels: Vec<Channel>,
+    /// UDP: port of the sender.
+    pub udp_from: Option<u16>,
+    /// A request had the value-less query key `esp`.
+    pub esp: bool,
+    /// A request had the id `GetDeviceInfo-…`, as the Victron GX' driver for meters that dial out.
+    pub gx_id: bool,
+}
+
+/// A guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Brand {
+    /// For people.
+    pub name: &'static str,
+    /// It names itself or does what nobody else is known to do; else it only looks like it.
+    pub certain: bool,
+}
+
+const fn sure(name: &'static str) -> Option<Brand> {
+    Some(Brand { name, certain: true })
+}
+
+const fn maybe(name: &'static str) -> Option<Brand> {
+    Some(Brand { name, certain: false })
+}
+
+impl Evidence<'_> {
+    fn agent(&self, part: &str) -> bool {
+        self.agents.iter().any(|agent| agent.contains(part))
+    }
+
+    fn src(&self, start: &str) -> bool {
+        self.srcs.iter().any(|src| src.starts_with(start))
+    }
+
+    fn called(&self, method: &str) -> bool {
+        self.calls.iter().any(|(_, m)| m.eq_ignore_ascii_case(method))
+    }
+
+    fn over(&self, channel: Channel, method: &str) -> bool {
+        self.calls.iter().any(|(c, m)| *c == channel && m.eq_ignore_ascii_case(method))
+    }
+}
+
+/// The best guess, most telling sign first; `None` when nothing is typical.
+#[must_use]
+pub fn guess(seen: &Evidence<'_>) -> Option<Brand> {
+    use Channel::{Http, Modbus, Outbound, Udp, Websocket};
+    if seen.agent("HomeAssistant/") {
+        return sure("Home Assistant");
+    }
+    if seen.src("evcc") || seen.agent("evcc") {
+        return sure("evcc");
+    }
+    if seen.src("ohshelly-") {
+        return sure("openHAB");
+    }
+    if seen.gx_id {
+        return sure("Victron GX (meter dials out)");
+    }
+    if seen.src("aios-") {
+        // Both use aioshelly; only dbus-shelly counts channels by their configuration.
+        return if seen.called("EM.GetConfig") { sure("Victron GX") } else { maybe("Home Assistant") };
+    }
+    if seen.esp {
+        return sure("Growatt NOAH / NEXA");
+    }
+    if seen.channels.contains(&Udp) {
+        return match seen.udp_from {
+            Some(22222) => sure("Marstek Venus / Jupiter"),
+            Some(10000) => sure("Marstek B2500"),
+            _ if seen.over(Udp, "EM.GetStatus") || seen.over(Udp, "EM1.GetStatus") => maybe("Marstek or compatible"),
+            _ => None,
+        };
+    }
+    if seen.channels.contains(&Outbound) {
+        return if seen.called("EMData.GetData") { maybe("Shelly Fleet Manager") } else { maybe("Victron GX (meter dials out)") };
+    }
+    if seen.agent("Mozilla/") {
+        return sure("Web browser");
+    }
+    for (part, name) in [
+        ("Prometheus/", "Prometheus"),
+        ("curl/", "curl"),
+        ("Wget/", "Wget"),
+        ("python-requests/", "Python script"),
+        ("Uptime-Kuma", "Uptime Kuma"),
+    ] {
+        if seen.agent(part) {
+            return sure(name);
+        }
+    }
+    let status = |channel| seen.over(channel, "EM.GetStatus");
+    if status(Websocket) && seen.over(Websocket, "EMData.GetStatus") && seen.called("Sys.GetStatus") && seen.called("WiFi.GetStatus") {
+        return maybe("Hoymiles");
+    }
+    if seen.over(Http, "WiFi.GetConfig") && seen.over(Http, "Cloud.GetConfig") && seen.called("Sys.GetConfig") {
+        return maybe("ioBroker");
+    }
+    if status(Http) && seen.over(Http, "WiFi.GetStatus") && !seen.called("Sys.GetStatus") {
+        return maybe("Solakon ONE");
+    }
+    if status(Http) && seen.over(Http, "Shelly.GetDeviceInfo") && seen.calls.len() == 2 {
+        return maybe("OpenEMS");
+    }
+    if seen.channels.contains(&Modbus) {
+        return maybe("Modbus master");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Channel::{Http, Modbus, Outbound, Udp, Websocket};
+
+    fn name(seen: &Evidence<'_>) -> Option<&'static str> {
+        guess(seen).map(|brand| brand.name)
+    }
+
+    fn calls<'a>(channel: Channel, methods: &[&'a str]) -> Evidence<'a> {
+        Evidence { channels: vec![channel], calls: methods.iter().map(|m| (channel, *m)).collect(), ..Evidence::default() }
+    }
+
+    #[test]
+    fn by_name() {
+        let by = |agents: Vec<&'static str>, srcs: Vec<&'static str>| Evidence { agents, srcs, ..calls(Http, &["EM.GetStatus"]) };
+        assert_eq!(name(&by(vec!["HomeAssistant/2026.11 aiohttp/3"], vec!["aios-1"])), Some("Home Assistant"));
+        assert_eq!(name(&by(vec![], vec!["evcc"])), Some("evcc"));
+        assert_eq!(name(&by(vec![], vec!["ohshelly-em3"])), Some("openHAB"));
+        assert_eq!(name(&by(vec!["Mozilla/5.0"], vec![])), Some("Web browser"));
+        assert_eq!(name(&by(vec!["something"], vec![])), None);
+        let gx = Evidence { srcs: vec!["aios-7"], ..calls(Websocket, &["Shelly.ListMethods", "EM.GetConfig", "EM.GetStatus"]) };
+        assert_eq!(name(&gx), Some("Victron GX"));
+    }
+
+    #[test]
+    fn by_manner() {
+        assert_eq!(name(&Evidence { udp_from: Some(22222), ..calls(Udp, &["EM.GetStatus"]) }), Some("Marstek Venus / Jupiter"));
+        assert_eq!(name(&Evidence { udp_from: Some(10000), ..calls(Udp, &[]) }), Some("Marstek B2500"));
+        assert_eq!(name(&Evidence { udp_from: Some(40000), ..calls(Udp, &["EM1.GetStatus"]) }), Some("Marstek or compatible"));
+        assert_eq!(name(&Evidence { udp_from: Some(40000), ..calls(Udp, &[]) }), None);
+        assert_eq!(name(&Evidence { esp: true, ..calls(Http, &["Shelly.GetStatus"]) }), Some("Growatt NOAH / NEXA"));
+        assert_eq!(name(&Evidence { gx_id: true, ..calls(Outbound, &["Shelly.GetDeviceInfo"]) }), Some("Victron GX (meter dials out)"));
+        assert_eq!(name(&calls(Outbound, &["EMData.GetData"])), Some("Shelly Fleet Manager"));
+        assert_eq!(name(&calls(Http, &["EM.GetStatus", "WiFi.GetStatus"])), Some("Solakon ONE"));
+        assert_eq!(name(&calls(Http, &["EM.GetStatus", "Shelly.GetDeviceInfo"])), Some("OpenEMS"));
+        assert_eq!(name(&calls(Modbus, &[])), Some("Modbus master"));
+        let mut hoymiles = calls(Http, &["Shelly.GetDeviceInfo", "Shelly.GetStatus", "Sys.GetStatus", "WiFi.GetStatus"]);
+        hoymiles.channels.push(Websocket);
+        hoymiles.calls.extend([(Websocket, "EM.GetStatus"), (Websocket, "EMData.GetStatus")]);
+        assert_eq!(name(&hoymiles), Some("Hoymiles"));
+    }
+}

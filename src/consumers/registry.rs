@@ -1,0 +1,257 @@
+//! The register of consumers. Shared by all transports, called on every request: one short lock, few allocations.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    Caller, Channel,
+    consumer::Consumer,
+    overview::{self, ExchangeView, Overview},
+    sharing::{Asker, Seen},
+};
+use crate::{config::ScalingSettings, time::Now};
+
+/// Consumers are forgotten after this time without a word.
+const FORGET: Duration = Duration::from_secs(24 * 3600);
+/// Newest requests of a channel that are listed, as the original.
+const RECENT: usize = 20;
+
+/// One call and what was answered.
+#[derive(Clone, Debug)]
+pub struct Asked<'a> {
+    /// Who.
+    pub caller: &'a Caller,
+    /// `src` of the frame.
+    pub src: Option<&'a str>,
+    /// Method as asked, in the device's spelling where it is known; over Modbus e.g. `read 1013`.
+    pub method: &'a str,
+    /// Whether there is such a method.
+    pub known: bool,
+    /// The error's code, if one was answered.
+    pub error: Option<i32>,
+    /// The power that was answered, W: total, or that of the phase asked.
+    pub value: Option<f64>,
+    /// The frame as it came; of a GET its target. Begins with `{` or `[` exactly if it was a body.
+    pub request: Bytes,
+    /// What was sent; empty: nothing.
+    pub reply: Bytes,
+}
+
+/// Calls on one channel.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub calls: u64,
+    pub replies: u64,
+    pub notified: u64,
+    /// By known method, all others as `unknown`: calls and errors.
+    pub methods: BTreeMap<Arc<str>, (u64, u64)>,
+    pub recent: VecDeque<Recent>,
+}
+
+/// A line of the newest requests.
+#[derive(Clone, Debug)]
+pub(super) struct Recent {
+    pub unix: f64,
+    pub peer: IpAddr,
+    pub method: Option<Arc<str>>,
+    /// HTTP: the verb; else the event.
+    pub word: &'static str,
+}
+
+/// What came to one UDP port.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Port {
+    pub packets: u64,
+    pub dropped: BTreeMap<&'static str, u64>,
+    pub last: Option<(f64, IpAddr, Option<&'static str>)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub max: usize,
+    pub home: Vec<IpAddr>,
+    pub seen: Seen,
+    pub consumers: HashMap<(IpAddr, Channel), Consumer>,
+    pub tallies: [Tally; 5],
+    pub ports: BTreeMap<u16, Port>,
+}
+
+/// All consumers of a meter.
+#[derive(Debug)]
+pub struct Consumers(Mutex<Inner>);
+
+impl Consumers {
+    /// Nobody yet; at most `max` are remembered (`recent_clients_max`).
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self(Mutex::new(Inner { max: max.max(1), ..Inner::default() }))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets how many are remembered.
+    pub fn set_max(&self, max: usize) {
+        let mut inner = self.inner();
+        inner.max = max.max(1);
+        inner.evict();
+    }
+
+    /// Sets the addresses of our own Home Assistant: it looks at the meter and is never counted (C20).
+    pub fn set_home_assistant(&self, addresses: Vec<IpAddr>) {
+        self.inner().home = addresses;
+    }
+
+    /// The part of the power that `caller` sees, 1.0 for all of it. To be asked for answers that carry power: it is what counts
+    /// an address as a reader. `src` may be left out where it is not known yet; the one of earlier frames is taken then.
+    pub fn share(&self, caller: &Caller, src: Option<&str>, scaling: &ScalingSettings, now: Now) -> f64 {
+        if !scaling.enable || caller.channel == Channel::Modbus {
+            return 1.0;
+        }
+        let inner = &mut *self.inner();
+        let known = inner.consumers.get(&(caller.peer.to_canonical(), caller.channel));
+        let agent = caller.agent.as_deref().or_else(|| known.and_then(|c| c.agent.as_deref()));
+        let src = src.or_else(|| known.and_then(|c| c.src.as_deref()));
+        inner.seen.share(Asker { peer: caller.peer, agent, src }, scaling, &inner.home, now.mono)
+    }
+
+    /// Notes a call and its answer.
+    pub fn note(&self, asked: &Asked<'_>, now: Now) {
+        let inner = &mut *self.inner();
+        let peer = asked.caller.peer.to_canonical();
+        let consumer = inner.entry(asked.caller, now);
+        let new_src = asked.src.is_some() && consumer.src.is_none();
+        let method = consumer.note(asked, now);
+        if new_src && asked.src.is_some_and(|src| src.starts_with("aios-")) {
+            inner.seen.forget(peer);
+        }
+        let word = match (asked.caller.channel, asked.request.first()) {
+            (Channel::Http, Some(b'{' | b'[')) => "POST",
+            (Channel::Http, _) => "GET",
+            _ => "message",
+        };
+        let tally = &mut inner.tallies[asked.caller.channel as usize];
+        tally.calls += 1;
+        tally.replies += u64::from(!asked.reply.is_empty());
+        let name = if asked.known { &*method } else { "unknown" };
+        let errors = u64::from(asked.error.is_some());
+        match tally.methods.get_mut(name) {
+            Some((calls, failed)) => (*calls, *failed) = (*calls + 1, *failed + errors),
+            None => drop(tally.methods.insert(name.into(), (1, errors))),
+        }
+        tally.push(Recent { unix: now.unix, peer, method: Some(method), word });
+    }
+
+    /// Notes a notification that was sent to `caller`, with the power in it, W.
+    pub fn notified(&self, caller: &Caller, value: Option<f64>, now: Now) {
+        let inner = &mut *self.inner();
+        let consumer = inner.entry(caller, now);
+        consumer.touch(caller, now);
+        consumer.notified += 1;
+        consumer.answered = Some(now);
+        consumer.value = value.or(consumer.value);
+        inner.tallies[caller.channel as usize].notified += 1;
+    }
+
+    /// Notes that a connection of `caller` is open: a WebSocket, or Modbus.
+    pub fn connected(&self, caller: &Caller, now: Now) {
+        let inner = &mut *self.inner();
+        let consumer = inner.entry(caller, now);
+        consumer.touch(caller, now);
+        consumer.connections += 1;
+        inner.tallies[caller.channel as usize].push(Recent {
+            unix: now.unix,
+            peer: caller.peer.to_canonical(),
+            method: None,
+            word: "connect",
+        });
+    }
+
+    /// Notes that it is closed.
+    pub fn disconnected(&self, caller: &Caller, now: Now) {
+        let inner = &mut *self.inner();
+        if let Some(consumer) = inner.consumers.get_mut(&(caller.peer.to_canonical(), caller.channel)) {
+            consumer.connections = consumer.connections.saturating_sub(1);
+        }
+        inner.tallies[caller.channel as usize].push(Recent {
+            unix: now.unix,
+            peer: caller.peer.to_canonical(),
+            method: None,
+            word: "disconnect",
+        });
+    }
+
+    /// Notes a datagram, whatever becomes of it; `dropped` says in a word why it is not answered (`oversize`, `malformed`, `rate`,
+    /// `stale` …). What is answered is noted besides with [`Self::note`].
+    pub fn packet(&self, caller: &Caller, dropped: Option<&'static str>, now: Now) {
+        let mut inner = self.inner();
+        let port = inner.ports.entry(caller.local_port).or_default();
+        port.packets += 1;
+        port.last = Some((now.unix, caller.peer.to_canonical(), dropped));
+        if let Some(reason) = dropped {
+            *port.dropped.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// Everybody who reads, and the sums; with the roles and shares that `scaling` gives them.
+    #[must_use]
+    pub fn overview(&self, scaling: &ScalingSettings, now: Now) -> Overview {
+        let mut inner = self.inner();
+        inner.forget(now);
+        overview::overview(&inner, scaling, now)
+    }
+
+    /// The newest requests of one consumer with their answers, oldest first.
+    #[must_use]
+    pub fn exchanges(&self, peer: IpAddr, channel: Channel) -> Vec<ExchangeView> {
+        self.inner().consumers.get(&(peer.to_canonical(), channel)).map(overview::exchanges).unwrap_or_default()
+    }
+}
+
+impl Tally {
+    fn push(&mut self, recent: Recent) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(recent);
+    }
+}
+
+impl Inner {
+    fn entry(&mut self, caller: &Caller, now: Now) -> &mut Consumer {
+        let key = (caller.peer.to_canonical(), caller.channel);
+        if self.consumers.len() >= self.max && !self.consumers.contains_key(&key) {
+            self.forget(now);
+            self.evict();
+        }
+        self.consumers.entry(key).or_insert_with(|| Consumer::new(caller, now))
+    }
+
+    fn forget(&mut self, now: Now) {
+        self.consumers.retain(|_, c| c.connections > 0 || now.mono.saturating_sub(c.last.mono) < FORGET);
+    }
+
+    /// Makes room for one more: those silent longest go, an eighth at once, so that a flood of addresses costs little each.
+    fn evict(&mut self) {
+        if self.consumers.len() < self.max {
+            return;
+        }
+        let mut ages: Vec<(bool, Duration)> = self.consumers.values().map(|c| (c.connections > 0, c.last.mono)).collect();
+        let surplus = self.consumers.len() - self.max + (self.max / 8).max(1);
+        let (_, limit, _) = ages.select_nth_unstable(surplus - 1);
+        let limit = *limit;
+        let mut left = surplus;
+        self.consumers.retain(|_, c| {
+            let go = left > 0 && (c.connections > 0, c.last.mono) <= limit;
+            left -= usize::from(go);
+            !go
+        });
+    }
+}

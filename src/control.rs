@@ -1,0 +1,168 @@
+//! The control socket: how `health` and `backup` reach the running process (`decisions.md` B).
+//!
+//! A Unix socket of mode 600. One line in (`health`, `backup begin`, `backup end`), one line out
+//! (`ok` or `error <why>`).
+
+use std::{
+    future::Future,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Longest request line, bytes.
+const MAX_LINE: u64 = 256;
+/// How long the asking side waits: a freeze writes all that is buffered to a slow card.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Do process, writer thread and listener tasks respond?
+    Health,
+    /// Flush and close the database for a copy.
+    BackupBegin,
+    /// Go on with the database.
+    BackupEnd,
+}
+
+impl Request {
+    const ALL: [(Self, &'static str); 3] = [(Self::Health, "health"), (Self::BackupBegin, "backup begin"), (Self::BackupEnd, "backup end")];
+
+    fn text(self) -> &'static str {
+        Self::ALL.iter().find(|(request, _)| *request == self).map_or("", |(_, text)| text)
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, text)| *text == line.trim()).map(|(request, _)| *request)
+    }
+}
+
+/// Where the socket is: `/run` as an app (`/data` is being archived there), else the data folder.
+#[must_use]
+pub fn path(app: bool, data_dir: &Path) -> PathBuf {
+    if app && Path::new("/run").is_dir() { PathBuf::from("/run/virtual-shelly.sock") } else { data_dir.join("control.sock") }
+}
+
+/// Serves the socket until `stop`; removes the file at the end. A socket that cannot be made is one warning.
+pub async fn serve<F, R>(path: PathBuf, answer: F, stop: CancellationToken)
+where
+    F: Fn(Request) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let listener = match bind(&path) {
+        Ok(listener) => listener,
+        Err(error) => {
+            warn!("control socket {} cannot be made ({error}): `health` and `backup` will not reach this process", path.display());
+            return;
+        }
+    };
+    let answer = Arc::new(answer);
+    loop {
+        let stream = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let answer = Arc::clone(&answer);
+        tokio::spawn(async move {
+            let _ = timeout(PATIENCE, converse(stream, &*answer)).await;
+        });
+    }
+    let _ = std::fs::remove_file(&path);
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    // A file left by a killed process; a living one would have been asked by the user to stop first.
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn converse<F, R>(mut stream: UnixStream, answer: &F) -> io::Result<()>
+where
+    F: Fn(Request) -> R,
+    R: Future<Output = Result<(), String>>,
+{
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
+    let reply = match Request::parse(&line) {
+        None => Err(format!("unknown request {:?}", line.trim())),
+        Some(request) => answer(request).await,
+    };
+    let text = match reply {
+        Ok(()) => String::from("ok\n"),
+        Err(why) => format!("error {}\n", why.replace('\n', " ")),
+    };
+    write.write_all(text.as_bytes()).await
+}
+
+/// Asks a running process.
+///
+/// # Errors
+/// One line: nobody there, or what it answered.
+pub async fn ask(path: &Path, request: Request) -> Result<(), String> {
+    let attempt = async {
+        let mut stream = UnixStream::connect(path).await?;
+        stream.write_all(format!("{}\n", request.text()).as_bytes()).await?;
+        let mut reply = String::new();
+        BufReader::new(stream.take(4096)).read_line(&mut reply).await?;
+        io::Result::Ok(reply)
+    };
+    match timeout(PATIENCE, attempt).await {
+        Err(_) => Err(format!("no answer at {} within {} s", path.display(), PATIENCE.as_secs())),
+        Ok(Err(error)) => Err(format!("nobody answers at {}: {error}", path.display())),
+        Ok(Ok(reply)) if reply.trim() == "ok" => Ok(()),
+        Ok(Ok(reply)) => Err(reply.trim().trim_start_matches("error ").to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn asks_and_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(
+            path.clone(),
+            |request| async move { if request == Request::BackupEnd { Err("not frozen".to_owned()) } else { Ok(()) } },
+            stop.clone(),
+        ));
+        while !path.exists() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(ask(&path, Request::Health).await, Ok(()));
+        assert_eq!(ask(&path, Request::BackupEnd).await, Err("not frozen".to_owned()));
+        let mut raw = UnixStream::connect(&path).await.unwrap();
+        raw.write_all(b"format c:\n").await.unwrap();
+        let mut text = String::new();
+        raw.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with("error unknown request"), "{text}");
+        stop.cancel();
+        task.await.unwrap();
+        assert!(!path.exists());
+        assert!(ask(&path, Request::Health).await.unwrap_err().contains("nobody answers"));
+    }
+}

@@ -1,0 +1,32 @@
+//! `bthome`: present on the device, without Bluetooth here; answered, but its methods are not listed.
+
+use serde::Serialize;
+
+use super::super::{
+    Context, Device, Json,
+    dispatch::{Call, Handled, Method, json, text},
+};
+
+pub(in crate::device) const METHODS: &[Method] =
+    &[Method::new("BTHome.GetStatus", get_status).unlisted(), Method::new("BTHome.GetConfig", get_config).unlisted()];
+
+#[derive(Serialize)]
+struct BtHomeStatus {
+    errors: [&'static str; 1],
+}
+
+pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&BtHomeStatus { errors: ["bluetooth_disabled"] })
+}
+
+pub(in crate::device) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
+    Json::from("{}")
+}
+
+fn get_status(call: &Call<'_>) -> Handled {
+    text(status(call.device, call.context, 0))
+}
+
+fn get_config(call: &Call<'_>) -> Handled {
+    text(config(call.device, call.context, 0))
+}

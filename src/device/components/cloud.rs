@@ -1,0 +1,49 @@
+//! `cloud`: never connected (Growatt refuses a meter whose cloud is on); the configuration is kept.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{
+        Context, Device, Json,
+        dispatch::{Call, Handled, Method, json, restart_required, text},
+        stored,
+    },
+    Connected,
+};
+
+pub(in crate::device) const METHODS: &[Method] = &[
+    Method::new("Cloud.GetStatus", get_status),
+    Method::new("Cloud.GetConfig", get_config),
+    Method::new("Cloud.SetConfig", set_config).writes(),
+];
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct CloudConfig {
+    enable: bool,
+    server: Option<String>,
+}
+
+fn current(context: &Context<'_>) -> CloudConfig {
+    stored::read(CloudConfig { enable: false, server: Some("iot.shelly.cloud:6012/jrpc".into()) }, context.state, "cloud")
+}
+
+pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&Connected { connected: false })
+}
+
+pub(in crate::device) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
+    json(&current(context))
+}
+
+fn get_status(call: &Call<'_>) -> Handled {
+    text(status(call.device, call.context, 0))
+}
+
+fn get_config(call: &Call<'_>) -> Handled {
+    text(config(call.device, call.context, 0))
+}
+
+fn set_config(call: &Call<'_>) -> Handled {
+    let (_, changed) = stored::change(&current(call.context), call.params.config()?)?;
+    restart_required(false, stored::keep("cloud", changed))
+}

@@ -1,0 +1,70 @@
+//! `eth`: unplugged; the device says that it is on Wi-Fi, because batteries check that when pairing.
+
+use serde::Serialize;
+
+use super::super::{
+    Context, Device, Json, RpcError,
+    dispatch::{Call, Handled, Method, json, result, text},
+};
+
+pub(in crate::device) const METHODS: &[Method] = &[
+    Method::new("Eth.GetStatus", get_status),
+    Method::new("Eth.GetConfig", get_config),
+    Method::new("Eth.SetConfig", set_config).writes(),
+    Method::new("Eth.ListClients", list_clients),
+];
+
+#[derive(Serialize)]
+struct EthStatus {
+    ip: Option<String>,
+    ip6: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct EthConfig {
+    enable: bool,
+    server_mode: bool,
+    ipv4mode: &'static str,
+    ip: Option<String>,
+    netmask: Option<String>,
+    gw: Option<String>,
+    nameserver: Option<String>,
+}
+
+pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&EthStatus { ip: None, ip6: None })
+}
+
+pub(in crate::device) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&EthConfig { enable: true, server_mode: false, ipv4mode: "dhcp", ip: None, netmask: None, gw: None, nameserver: None })
+}
+
+fn get_status(call: &Call<'_>) -> Handled {
+    text(status(call.device, call.context, 0))
+}
+
+fn get_config(call: &Call<'_>) -> Handled {
+    text(config(call.device, call.context, 0))
+}
+
+fn set_config(call: &Call<'_>) -> Handled {
+    call.params.config()?;
+    Err(host_network())
+}
+
+/// The network of a virtual device is its host's.
+pub(in crate::device) fn host_network() -> RpcError {
+    RpcError::refused("The network is the host's: change it there (options bind, mdns_ip say what is announced)")
+}
+
+fn list_clients(call: &Call<'_>) -> Handled {
+    #[derive(Serialize)]
+    struct Clients {
+        ts: i64,
+        dhcp_clients: [u8; 0],
+        offset: u8,
+        count: u8,
+        total: u8,
+    }
+    result(&Clients { ts: call.context.now.unix_s(), dhcp_clients: [], offset: 0, count: 0, total: 0 })
+}

@@ -1,0 +1,126 @@
+//! `wifi`: connected, with the address that the caller reached (C18). Home Assistant drops every sensor of a
+//! device whose `wifi.sta` is missing or off, and raises a repair for an open access point.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{
+    super::{
+        Context, Device, Json,
+        dispatch::{Call, Handled, Method, json, result, text},
+    },
+    eth,
+};
+
+pub(in crate::device) const METHODS: &[Method] = &[
+    Method::new("Wifi.GetStatus", get_status),
+    Method::new("Wifi.GetConfig", get_config),
+    Method::new("Wifi.SetConfig", set_config).writes(),
+    Method::new("Wifi.Scan", scan),
+    Method::new("Wifi.ListAPClients", list_ap_clients),
+];
+
+const SSID: &str = "virtual";
+
+#[derive(Serialize)]
+struct WifiStatus {
+    sta_ip: Option<String>,
+    status: &'static str,
+    ssid: Option<&'static str>,
+    rssi: i32,
+    sta_ip6: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct RangeExtender {
+    enable: bool,
+}
+
+#[derive(Serialize)]
+struct Ap {
+    ssid: String,
+    is_open: bool,
+    enable: bool,
+    range_extender: RangeExtender,
+}
+
+#[derive(Serialize)]
+struct Sta {
+    ssid: Option<&'static str>,
+    is_open: bool,
+    enable: bool,
+    ipv4mode: &'static str,
+    ip: Option<String>,
+    netmask: Option<String>,
+    gw: Option<String>,
+    nameserver: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Roam {
+    rssi_thr: i32,
+    interval: u32,
+}
+
+#[derive(Serialize)]
+struct WifiConfig {
+    ap: Ap,
+    sta: Sta,
+    sta1: Sta,
+    roam: Roam,
+}
+
+fn sta(ssid: Option<&'static str>) -> Sta {
+    Sta { ssid, is_open: ssid.is_none(), enable: ssid.is_some(), ipv4mode: "dhcp", ip: None, netmask: None, gw: None, nameserver: None }
+}
+
+pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
+    let (v4, v6) = match context.local_ip.map(|ip| ip.to_canonical()) {
+        Some(IpAddr::V4(ip)) if !ip.is_unspecified() => (Some(ip.to_string()), Vec::new()),
+        Some(IpAddr::V6(ip)) if !ip.is_unspecified() => (None, vec![ip.to_string()]),
+        _ => {
+            return json(&WifiStatus { sta_ip: None, status: "disconnected", ssid: None, rssi: 0, sta_ip6: Vec::new() });
+        }
+    };
+    json(&WifiStatus { sta_ip: v4, status: "got ip", ssid: Some(SSID), rssi: -55, sta_ip6: v6 })
+}
+
+pub(in crate::device) fn config(device: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&WifiConfig {
+        ap: Ap { ssid: device.identity.host_name(), is_open: true, enable: false, range_extender: RangeExtender { enable: false } },
+        sta: sta(Some(SSID)),
+        sta1: sta(None),
+        roam: Roam { rssi_thr: -80, interval: 60 },
+    })
+}
+
+fn get_status(call: &Call<'_>) -> Handled {
+    text(status(call.device, call.context, 0))
+}
+
+fn get_config(call: &Call<'_>) -> Handled {
+    text(config(call.device, call.context, 0))
+}
+
+fn set_config(call: &Call<'_>) -> Handled {
+    call.params.config()?;
+    Err(eth::host_network())
+}
+
+fn scan(_: &Call<'_>) -> Handled {
+    #[derive(Serialize)]
+    struct Found {
+        results: [u8; 0],
+    }
+    result(&Found { results: [] })
+}
+
+fn list_ap_clients(_: &Call<'_>) -> Handled {
+    #[derive(Serialize)]
+    struct Clients {
+        ts: Option<i64>,
+        ap_clients: [u8; 0],
+    }
+    result(&Clients { ts: None, ap_clients: [] })
+}

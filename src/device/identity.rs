@@ -1,0 +1,279 @@
+//! Who the device is (`shelly-pro-3em.md` section 1).
+//!
+//! Everything a consumer keys on hangs on the MAC, so it is fixed for the life of an installation; what an
+//! option overrides is checked against what the known clients accept, because a battery that rejects an id
+//! does so in silence.
+
+use crate::config::IdentitySettings;
+
+/// Model of the 120 A device of 2022–25.
+const MODEL: &str = "SPEM-003CEBEU";
+/// `app` of every variant.
+const APP: &str = "Pro3EM";
+/// The firmware that is emulated (its dump is in the fixtures).
+const FW_ID: &str = "20250508-110717/1.6.1-g8dbd358";
+/// Home Assistant refuses older firmware of this generation.
+const MIN_FW_DATE: u32 = 20_230_803;
+
+/// Identity as announced on every channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `shellypro3em-aabbccddeeff`.
+    pub id: String,
+    /// 12 capitals.
+    pub mac: String,
+    /// `SPEM-003CEBEU`.
+    pub model: String,
+    /// `Pro3EM`.
+    pub app: String,
+    /// 2.
+    pub generation: u8,
+    /// `20250508-110717/1.6.1-g8dbd358`.
+    pub fw_id: String,
+    /// `1.6.1`.
+    pub ver: String,
+    /// Overview only.
+    pub sn: Option<String>,
+    /// Overview only.
+    pub manufacturer: Option<String>,
+}
+
+/// An identity setting that no client would accept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: \"{value}\" {reason}")]
+pub struct IdentityError {
+    /// The option's key.
+    pub key: &'static str,
+    /// What was given.
+    pub value: String,
+    /// What is wrong with it and what is allowed.
+    pub reason: &'static str,
+}
+
+impl Identity {
+    /// The device's identity with the overrides of `settings`; `stored_mac` is the one generated once and
+    /// kept. A MAC in the settings wins over the one that a `device_id` ends in, and that over the stored.
+    ///
+    /// # Errors
+    /// Every setting that no client would accept, each with the reason.
+    pub fn new(settings: &IdentitySettings, stored_mac: &str) -> Result<Self, Vec<IdentityError>> {
+        let mut errors = Vec::new();
+        let mut refuse = |key, value: &str, reason| errors.push(IdentityError { key, value: value.into(), reason });
+
+        let id_mac = settings.device_id.as_deref().and_then(|id| match mac_of_id(id) {
+            Some(mac) => Some(mac),
+            None => {
+                refuse(
+                    "device_id",
+                    id,
+                    "is no device id: batteries and Home Assistant take shelly…-, then the MAC as 12 small hex digits (shellypro3em-aabbccddeeff)",
+                );
+                None
+            }
+        });
+        let mac = match settings.mac.as_deref() {
+            Some(text) => parse_mac(text).unwrap_or_else(|reason| {
+                refuse("mac", text, reason);
+                String::new()
+            }),
+            None => match &id_mac {
+                Some(mac) => mac.clone(),
+                None => parse_mac(stored_mac).unwrap_or_else(|reason| {
+                    refuse("mac", stored_mac, reason);
+                    String::new()
+                }),
+            },
+        };
+        if let (Some(id), Some(of_id)) = (&settings.device_id, &id_mac)
+            && settings.mac.is_some()
+            && !mac.is_empty()
+            && *of_id != mac
+        {
+            refuse(
+                "device_id",
+                id,
+                "does not end in the MAC of option mac: clients compare the two; drop one of the options or make them agree",
+            );
+        }
+
+        let fw_id = match (&settings.fw_id, &settings.firmware) {
+            (Some(fw_id), _) => fw_id.clone(),
+            (None, Some(ver)) => FW_ID.replace("1.6.1", ver),
+            (None, None) => FW_ID.to_owned(),
+        };
+        let ver = match check_fw_id(&fw_id) {
+            Ok(ver) => settings.firmware.clone().unwrap_or(ver),
+            Err(reason) => {
+                match (&settings.fw_id, &settings.firmware) {
+                    (None, Some(ver)) => refuse("firmware", ver, "is no version: digits, letters and dots, first a digit (1.6.1)"),
+                    _ => refuse("fw_id", &fw_id, reason),
+                }
+                String::new()
+            }
+        };
+        if settings.fw_id.is_some()
+            && let Some(ver) = &settings.firmware
+            && !is_version(ver)
+        {
+            refuse("firmware", ver, "is no version: digits, letters and dots, first a digit (1.6.1)");
+        }
+
+        let app = settings.app_id.clone().unwrap_or_else(|| APP.to_owned());
+        if !is_word(&app) {
+            refuse("app_id", &app, "is no app name: 1 to 32 printable characters");
+        }
+        let model = settings.model.clone().unwrap_or_else(|| MODEL.to_owned());
+        if !is_word(&model) {
+            refuse("model", &model, "is no model: 1 to 32 printable characters");
+        }
+        let generation = settings.generation.unwrap_or(2);
+        if !(2..=4).contains(&generation) {
+            refuse("generation", &generation.to_string(), "is out of range: 2 to 4 (2 is a Pro 3EM's)");
+        }
+
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let id = settings.device_id.clone().unwrap_or_else(|| format!("shellypro3em-{}", mac.to_ascii_lowercase()));
+        Ok(Self { id, mac, model, app, generation, fw_id, ver, sn: settings.sn.clone(), manufacturer: settings.manufacturer.clone() })
+    }
+
+    /// `ShellyPro3EM-AABBCCDDEEFF`: host name, access point, Bluetooth name. Clients take the serial from
+    /// what follows the dash and compare it with `mac`, hence the capitals.
+    #[must_use]
+    pub fn host_name(&self) -> String {
+        format!("ShellyPro3EM-{}", self.mac)
+    }
+}
+
+/// A locally administered unicast MAC, 12 capitals, of six random bytes.
+#[must_use]
+pub fn generate_mac(random: [u8; 6]) -> String {
+    let mut bytes = random;
+    bytes[0] = (bytes[0] & 0xFC) | 0x02;
+    bytes.iter().map(|b| format!("{b:02X}")).collect()
+}
+
+/// 12 capitals from any usual spelling: separators `:` or `-` or none, either case.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_mac(text: &str) -> Result<String, &'static str> {
+    let digits: String = text.chars().filter(|c| !matches!(c, ':' | '-')).collect::<String>().to_ascii_uppercase();
+    if digits.len() != 12 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err("is no MAC: 12 hex digits, with or without colons (AABBCCDDEEFF)");
+    }
+    if digits.bytes().all(|b| b == b'0') || digits.bytes().all(|b| b == b'F') {
+        return Err("is no device's MAC: all zeros or all ones");
+    }
+    Ok(digits)
+}
+
+/// The MAC that a well-formed device id ends in: `^shelly[a-z0-9]*-[0-9a-f]{12}$`.
+fn mac_of_id(id: &str) -> Option<String> {
+    let (prefix, mac) = id.rsplit_once('-')?;
+    let name = prefix.strip_prefix("shelly")?;
+    let name_ok = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let mac_ok = mac.len() == 12 && mac.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    (name_ok && mac_ok).then(|| mac.to_ascii_uppercase())
+}
+
+/// The version inside a `YYYYMMDD-HHMMSS/<ver>-g<7 hex>`: aioshelly parses the date, openHAB splits at `/`.
+fn check_fw_id(fw_id: &str) -> Result<String, &'static str> {
+    const SHAPE: &str = "is no firmware id: YYYYMMDD-HHMMSS/version-g and 7 hex digits (20250508-110717/1.6.1-g8dbd358)";
+    let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
+    let (stamp, rest) = fw_id.split_once('/').ok_or(SHAPE)?;
+    let (date, time) = stamp.split_once('-').ok_or(SHAPE)?;
+    let (ver, commit) = rest.rsplit_once("-g").ok_or(SHAPE)?;
+    let commit_ok = commit.len() >= 7 && commit.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if !digits(date, 8) || !digits(time, 6) || !is_version(ver) || !commit_ok {
+        return Err(SHAPE);
+    }
+    if date.parse::<u32>().map_or(true, |d| d < MIN_FW_DATE) {
+        return Err("is too old: Home Assistant takes dates from 20230803 on");
+    }
+    Ok(ver.to_owned())
+}
+
+fn is_version(text: &str) -> bool {
+    text.len() <= 32 && text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
+}
+
+fn is_word(text: &str) -> bool {
+    (1..=32).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn identity(settings: &IdentitySettings) -> Result<Identity, Vec<IdentityError>> {
+        Identity::new(settings, "AABBCCDDEEFF")
+    }
+
+    #[test]
+    fn defaults_are_firmware_1_6_1() {
+        let i = identity(&IdentitySettings::default()).unwrap();
+        assert_eq!(i.id, "shellypro3em-aabbccddeeff");
+        assert_eq!((i.model.as_str(), i.app.as_str(), i.generation), ("SPEM-003CEBEU", "Pro3EM", 2));
+        assert_eq!((i.fw_id.as_str(), i.ver.as_str()), ("20250508-110717/1.6.1-g8dbd358", "1.6.1"));
+        assert_eq!(i.host_name(), "ShellyPro3EM-AABBCCDDEEFF");
+    }
+
+    #[test]
+    fn an_id_takes_its_mac_along_and_a_typed_mac_takes_an_old_devices_place() {
+        let i = identity(&IdentitySettings { device_id: Some("shellypro3em63-0123456789ab".into()), ..Default::default() }).unwrap();
+        assert_eq!((i.id.as_str(), i.mac.as_str()), ("shellypro3em63-0123456789ab", "0123456789AB"));
+        let i = identity(&IdentitySettings { mac: Some("a8:03:2a:00:00:01".into()), ..Default::default() }).unwrap();
+        assert_eq!((i.id.as_str(), i.mac.as_str()), ("shellypro3em-a8032a000001", "A8032A000001"));
+    }
+
+    #[test]
+    fn firmware_alone_changes_the_version_inside_fw_id() {
+        let i = identity(&IdentitySettings { firmware: Some("1.7.1".into()), ..Default::default() }).unwrap();
+        assert_eq!((i.fw_id.as_str(), i.ver.as_str()), ("20250508-110717/1.7.1-g8dbd358", "1.7.1"));
+        let i = identity(&IdentitySettings { fw_id: Some("20250924-062729/1.7.1-gd336f31".into()), ..Default::default() }).unwrap();
+        assert_eq!(i.ver, "1.7.1");
+    }
+
+    #[test]
+    fn what_no_client_would_accept_is_refused_with_its_reason_all_at_once() {
+        let errors = identity(&IdentitySettings {
+            device_id: Some("shellypro3em-virtual-001".into()),
+            mac: Some("AA:BB".into()),
+            fw_id: Some("20200101-000000/1.0-g1234567".into()),
+            app_id: Some(String::new()),
+            generation: Some(1),
+            ..Default::default()
+        })
+        .unwrap_err();
+        let keys: Vec<_> = errors.iter().map(|e| e.key).collect();
+        assert_eq!(keys, ["device_id", "mac", "fw_id", "app_id", "generation"]);
+        assert!(errors[2].to_string().contains("20230803"), "{}", errors[2]);
+
+        let two = IdentitySettings {
+            device_id: Some("shellypro3em-0123456789ab".into()),
+            mac: Some("AABBCCDDEEFF".into()),
+            ..Default::default()
+        };
+        assert_eq!(identity(&two).unwrap_err()[0].key, "device_id");
+        for id in ["shellypro3em-0123456789AB", "shellypro3em-0123456789a", "0123456789ab", "Shelly-0123456789ab", "shelly_x-0123456789ab"]
+        {
+            assert!(identity(&IdentitySettings { device_id: Some(id.into()), ..Default::default() }).is_err(), "{id}");
+        }
+        for ver in ["1.0.0-virt", "v1", "", "1/2"] {
+            assert_eq!(
+                identity(&IdentitySettings { firmware: Some(ver.into()), ..Default::default() }).unwrap_err()[0].key,
+                "firmware",
+                "{ver}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_generated_mac_is_unicast_and_locally_administered() {
+        assert_eq!(generate_mac([0xFF; 6]), "FEFFFFFFFFFF");
+        assert_eq!(generate_mac([0; 6]), "020000000000");
+    }
+}

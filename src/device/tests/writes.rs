@@ -1,0 +1,213 @@
+//! Writing: what takes effect, what is kept, what is refused.
+
+use super::super::{testing::*, *};
+use crate::config::Profile;
+
+#[test]
+fn names_take_effect_and_raise_the_revision() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.apply("EM.SetConfig", r#"{"id":0,"config":{"name":"Keller"}}"#), r#"{"restart_required":false}"#);
+    assert_eq!(bench.value("EM.GetConfig", r#"{"id":0}"#)["name"], "Keller");
+    bench.apply("Sys.SetConfig", r#"{"config":{"device":{"name":"Haus","unknown":1}}}"#);
+    assert_eq!(bench.value("Shelly.GetDeviceInfo", "{}")["name"], "Haus");
+    assert_eq!(bench.state.cfg_rev, 3);
+    assert_eq!(bench.value("Sys.GetStatus", "{}")["cfg_rev"], 3);
+    bench.apply("Sys.SetConfig", r#"{"config":{"device":{"name":"Haus"}}}"#);
+    assert_eq!(bench.state.cfg_rev, 3, "nothing changed");
+    bench.apply("Shelly.SetConfig", r#"{"config":{"device":{"name":null}}}"#);
+    assert_eq!(bench.state.name, None);
+
+    let mut mono = Bench::new().monophase();
+    mono.apply("EM1.SetConfig", r#"{"id":1,"config":{"name":"L2"}}"#);
+    assert_eq!(mono.value("Shelly.GetConfig", "{}")["em1:1"]["name"], "L2");
+}
+
+#[test]
+fn configurations_without_effect_are_kept_whole() {
+    let mut bench = Bench::new();
+    bench.apply("Mqtt.SetConfig", r#"{"config":{"enable":true,"server":"192.0.2.1:1883","user":"u","pass":"secret"}}"#);
+    let mqtt = bench.value("Mqtt.GetConfig", "{}");
+    assert_eq!(
+        (mqtt["enable"].as_bool(), mqtt["server"].as_str(), mqtt["rpc_ntf"].as_bool()),
+        (Some(true), Some("192.0.2.1:1883"), Some(true))
+    );
+    assert!(!format!("{:?}", bench.state).contains("secret"), "a password is never kept");
+    bench.apply(
+        "Sys.SetConfig",
+        r#"{"config":{"location":{"lat":52.5,"lon":13.405},"debug":{"udp":{"addr":"192.0.2.2:1"}},"ui_data":{"a":[1]}}}"#,
+    );
+    let text = bench.text("Sys.GetConfig", "{}");
+    assert!(text.contains(r#""lat":52.500000,"lon":13.405000"#) && text.contains(r#""tz":"Europe/Warsaw""#), "{text}");
+    assert!(text.contains(r#""udp":{"addr":"192.0.2.2:1"}"#) && text.contains(r#""ui_data":{"a":[1]}"#), "{text}");
+    bench.apply("Temperature.SetConfig", r#"{"id":0,"config":{"offset_C":-2}}"#);
+    assert_eq!(bench.text("Temperature.GetStatus", r#"{"id":0}"#), r#"{"id":0,"tC":38.0,"tF":100.4}"#);
+    assert!(bench.text("Temperature.GetConfig", r#"{"id":0}"#).contains(r#""report_thr_C":5.0,"offset_C":-2.0"#));
+    bench.apply("EM.SetConfig", r#"{"id":0,"config":{"phase_selector":"a","monitor_phase_sequence":true}}"#);
+    assert_eq!(bench.value("EM.GetConfig", r#"{"id":0}"#)["phase_selector"], "a");
+    bench.apply("Cloud.SetConfig", r#"{"config":{"enable":true}}"#);
+    assert_eq!(bench.text("Cloud.GetStatus", "{}"), r#"{"connected":false}"#);
+    bench.apply("Sys.SetConfig", r#"{"config":{"location":{"tz":"America/New_York"}}}"#);
+    assert_eq!(bench.value("Sys.GetStatus", "{}")["time"], "05:38");
+
+    // Stored for good: a state that is written and read back gives the same texts.
+    let before = bench.text("Shelly.GetConfig", "{}");
+    bench.state = serde_json::from_str(&serde_json::to_string(&bench.state).unwrap()).unwrap();
+    assert_eq!(bench.text("Shelly.GetConfig", "{}"), before);
+    // What identifies the device is never taken from the store.
+    bench.device.identity.fw_id = "20260101-000000/1.9.0-g1234567".into();
+    assert_eq!(bench.value("Sys.GetConfig", "{}")["device"]["fw_id"], "20260101-000000/1.9.0-g1234567");
+}
+
+#[test]
+fn values_that_do_not_fit_change_nothing() {
+    let bench = Bench::new();
+    let long = format!(r#"{{"id":0,"config":{{"name":"{}"}}}}"#, "x".repeat(65));
+    let huge = format!(r#"{{"config":{{"ui_data":{{"a":"{}"}}}}}}"#, "x".repeat(5000));
+    for (method, params, code) in [
+        ("EM.SetConfig", r#"{"id":0}"#, -103),
+        ("EM.SetConfig", r#"{"id":0,"config":[]}"#, -103),
+        ("EM.SetConfig", r#"{"id":0,"config":{"name":7}}"#, -103),
+        ("EM.SetConfig", &long, -103),
+        ("EM.SetConfig", r#"{"id":0,"config":{"phase_selector":"d"}}"#, -103),
+        ("EM.SetConfig", r#"{"id":0,"config":{"ct_type":"400A"}}"#, -103),
+        ("EM.SetConfig", r#"{"id":0,"config":{"reverse":{"a":true}}}"#, -109),
+        ("Sys.SetConfig", r#"{"config":{"location":{"tz":"Mars/Olympus"}}}"#, -103),
+        ("Sys.SetConfig", r#"{"config":{"debug":{"level":"high"}}}"#, -103),
+        ("Sys.SetConfig", r#"{"config":{"rpc_udp":{"listen_port":1010}}}"#, -109),
+        ("Sys.SetConfig", &huge, -108),
+        ("Ws.SetConfig", r#"{"config":{"enable":true}}"#, -103),
+        ("Ws.SetConfig", r#"{"config":{"enable":true,"server":"http://x"}}"#, -103),
+        ("Ws.SetConfig", r#"{"config":{"ssl_ca":"mine"}}"#, -103),
+        ("Wifi.SetConfig", r#"{"config":{"sta":{"enable":false}}}"#, -109),
+        ("Eth.SetConfig", r#"{"config":{"enable":false}}"#, -109),
+        ("Shelly.Update", "{}", -109),
+        ("Shelly.FactoryReset", "{}", -109),
+        ("Shelly.ResetWiFiConfig", "{}", -109),
+        ("Shelly.PutUserCA", "{}", -109),
+        ("EM.PhaseToPhaseCalib", r#"{"id":0,"from":"a","to":"b"}"#, -109),
+        ("Shelly.SetProfile", r#"{"name":"biphase"}"#, -103),
+        ("Shelly.SetProfile", "{}", -103),
+        ("Shelly.Reboot", r#"{"delay_ms":"soon"}"#, -103),
+        ("KVS.Set", r#"{"key":"k"}"#, -103),
+        ("KVS.Set", r#"{"key":"","value":1}"#, -103),
+        ("KVS.Set", r#"{"key":"k","value":{}}"#, -103),
+        ("KVS.Delete", r#"{"key":"k"}"#, -105),
+        ("KVS.Get", r#"{"key":"k"}"#, -105),
+    ] {
+        let outcome = bench.outcome(method, params);
+        let Answer::Error(error) = outcome.answer else { panic!("{method} {params}") };
+        assert_eq!((error.code, outcome.effects.len()), (code, 0), "{method} {params}: {}", error.message);
+    }
+}
+
+#[test]
+fn outbound_modbus_and_key_values_take_effect() {
+    let mut bench = Bench::new();
+    let set = r#"{"config":{"enable":true,"server":"ws://192.0.2.7:8000/","ssl_ca":"*"}}"#;
+    assert_eq!(bench.apply("WS.SetConfig", set), r#"{"restart_required":true}"#);
+    assert_eq!(bench.text("Ws.GetConfig", "{}"), r#"{"enable":true,"server":"ws://192.0.2.7:8000/","ssl_ca":"*"}"#);
+    bench.apply("Modbus.SetConfig", r#"{"config":{"enable":false}}"#);
+    assert_eq!(bench.text("Modbus.GetConfig", "{}"), r#"{"enable":false}"#);
+    let set: serde_json::Value = serde_json::from_str(&bench.apply("KVS.Set", r#"{"key":"a/b","value":"x"}"#)).unwrap();
+    assert_eq!(set["rev"], 1);
+    let got = bench.value("KVS.Get", r#"{"key":"a/b"}"#);
+    assert_eq!((&got["value"], &got["etag"]), (&serde_json::json!("x"), &set["etag"]));
+    assert_eq!(bench.value("KVS.GetMany", r#"{"match":"a*"}"#)["items"][0]["key"], "a/b");
+    assert_eq!(bench.value("KVS.List", r#"{"match":"z*"}"#)["keys"], serde_json::json!({}));
+    assert_eq!(bench.code("KVS.Set", r#"{"key":"a/b","value":"y","etag":"old"}"#), -109);
+    bench.apply("KVS.Delete", r#"{"key":"a/b"}"#);
+    assert_eq!((bench.value("Sys.GetStatus", "{}")["kvs_rev"].as_u64(), bench.state.kvs.len()), (Some(2), 0));
+    for i in 0..100 {
+        bench.apply("KVS.Set", &format!(r#"{{"key":"k{i}","value":{i}}}"#));
+    }
+    assert_eq!(bench.code("KVS.Set", r#"{"key":"more","value":1}"#), -108);
+}
+
+#[test]
+fn resets_and_reboots_are_effects() {
+    let bench = Bench::new();
+    assert_eq!(bench.text("EMData.ResetCounters", r#"{"id":0}"#), "null");
+    assert_eq!(bench.outcome("EMData.ResetCounters", r#"{"id":0}"#).effects, [Effect::ResetCounters]);
+    assert_eq!(bench.outcome("EMData.DeleteAllData", r#"{"id":0}"#).effects, [Effect::DeleteAllData]);
+    assert_eq!(bench.outcome("Shelly.Reboot", "{}").effects, [Effect::Reboot { delay_ms: 1000 }]);
+    assert_eq!(bench.outcome("Shelly.Reboot", r#"{"delay_ms":500}"#).effects, [Effect::Reboot { delay_ms: 500 }]);
+    assert!(bench.outcome("EMData.ResetCounters", r#"{"id":1}"#).effects.is_empty());
+}
+
+#[test]
+fn a_profile_change_is_kept_and_reboots() {
+    let mut bench = Bench::new();
+    let outcome = bench.outcome("Shelly.SetProfile", r#"{"name":"monophase"}"#);
+    assert!(outcome.effects.contains(&Effect::Reboot { delay_ms: 1000 }));
+    assert_eq!(bench.apply("Shelly.SetProfile", r#"{"name":"monophase"}"#), r#"{"profile_was":"triphase"}"#);
+    assert_eq!(bench.state.profile, Profile::Monophase);
+    assert_eq!(bench.value("Shelly.GetDeviceInfo", "{}")["profile"], "monophase");
+    assert_eq!(bench.value("Sys.GetConfig", "{}")["device"]["profile"], "monophase");
+    let status = bench.value("Shelly.GetStatus", "{}");
+    assert!(status.get("em1:2").is_some() && status.get("em1data:0").is_some() && status.get("em:0").is_none());
+    assert!(bench.outcome("Shelly.SetProfile", r#"{"name":"monophase"}"#).effects.is_empty(), "it is so already");
+}
+
+#[test]
+fn authentication_is_set_for_admin_in_this_realm() {
+    let mut bench = Bench::new();
+    let ha1 = auth::ha1(&bench.device.identity.id, "secret");
+    let params = |user: &str, realm: &str, ha1: &str| format!(r#"{{"user":"{user}","realm":"{realm}","ha1":{ha1}}}"#);
+    let id = bench.device.identity.id.clone();
+    let hex = format!("\"{ha1}\"");
+    for wrong in [
+        params("root", &id, &hex),
+        params("admin", "other", &hex),
+        params("admin", &id, "\"short\""),
+        format!(r#"{{"user":"admin","realm":"{id}"}}"#),
+    ] {
+        assert_eq!(bench.code("Shelly.SetAuth", &wrong), -103, "{wrong}");
+    }
+    assert_eq!(bench.apply("Shelly.SetAuth", &params("admin", &id, &hex)), "null");
+    assert_eq!(bench.state.auth_ha1.as_deref(), Some(ha1.as_str()));
+    let info = bench.value("Shelly.GetDeviceInfo", "{}");
+    assert_eq!((info["auth_en"].as_bool(), info["auth_domain"].as_str()), (Some(true), Some(id.as_str())));
+    bench.apply("Shelly.SetAuth", &params("admin", &id, "null"));
+    assert_eq!(bench.state.auth_ha1, None);
+}
+
+#[test]
+fn what_an_option_sets_is_changed_there() {
+    let mut bench = Bench::new();
+    bench.device.options.set_by_option = vec!["device_name", "profile", "outbound_ws", "modbus_enable", "auth_password"];
+    let auth = format!(r#"{{"user":"admin","realm":"{}","ha1":null}}"#, bench.device.identity.id);
+    for (method, params, option) in [
+        ("Sys.SetConfig", r#"{"config":{"device":{"name":"x"}}}"#, "device_name"),
+        ("Shelly.SetProfile", r#"{"name":"monophase"}"#, "profile"),
+        ("Ws.SetConfig", r#"{"config":{"enable":true,"server":"ws://x"}}"#, "outbound_ws"),
+        ("Modbus.SetConfig", r#"{"config":{"enable":false}}"#, "modbus_enable"),
+        ("Shelly.SetAuth", &auth, "auth_password"),
+    ] {
+        let outcome = bench.outcome(method, params);
+        let Answer::Error(error) = outcome.answer else { panic!("{method}") };
+        assert!(error.code == -109 && error.message.contains(option) && outcome.effects.is_empty(), "{method}: {}", error.message);
+    }
+}
+
+#[test]
+fn read_only_refuses_every_write_and_nothing_else() {
+    for mut bench in [Bench::new(), Bench::new().monophase()] {
+        bench.device.options.read_only = true;
+        for method in bench.value("Shelly.ListMethods", "{}")["methods"].as_array().unwrap() {
+            let method = method.as_str().unwrap();
+            let outcome = bench.outcome(method, r#"{"id":0,"config":{},"key":"k","value":1}"#);
+            let forbidden = matches!(&outcome.answer, Answer::Error(e) if e.code == 403);
+            assert_eq!(forbidden, writes(method), "{method}");
+            assert!(outcome.effects.is_empty(), "{method}");
+        }
+    }
+    // Whatever has an effect is marked as a write.
+    let bench = Bench::new();
+    for method in bench.value("Shelly.ListMethods", "{}")["methods"].as_array().unwrap() {
+        let method = method.as_str().unwrap();
+        let params = r#"{"id":0,"config":{"enable":false,"name":"x","device":{"name":"y"}},"key":"k","value":1,"name":"monophase"}"#;
+        assert!(bench.outcome(method, params).effects.is_empty() || writes(method), "{method}");
+    }
+    assert!(reads_records("emdata.getdata") && !reads_records("EM.GetStatus"));
+    assert_eq!(canonical("em.getstatus"), Some("EM.GetStatus"));
+}

@@ -1,0 +1,33 @@
+//! Physics, pure: units, signs, smoothing, staleness, energy. Time comes in as an argument.
+//!
+//! ```text
+//! SourceEvent ─▶ cells (what each entity says, and for how long that may be believed)
+//!                  └▶ inputs (sum, pair, scale, offset, invert; total to phases; smoothing)
+//!                       ├▶ counters, minutes (exact integration of what was measured)
+//!                       └▶ derive ─▶ round ─▶ Snapshot
+//! ```
+//!
+//! [`Meter`] is the door: events and seconds in, [`Snapshot`]s and [`MinuteRecord`]s out.
+
+pub mod cells;
+pub mod counters;
+pub mod derive;
+pub mod engine;
+pub mod fixed;
+pub mod inputs;
+pub mod minutes;
+pub mod parse;
+pub mod report;
+pub mod round;
+pub mod smooth;
+pub mod snapshot;
+
+pub use counters::{CounterState, Follow};
+pub use engine::{Changed, Meter, SIBLINGS, Ticked};
+pub use fixed::Fixed;
+pub use minutes::{MinuteRecord, PhaseMinute};
+pub use report::{EntityReport, Notice};
+pub use snapshot::{Counter, Derived, Electric, Energy, Phase, PhaseInput, Quality, Served, Snapshot, SourceHealth, Totals};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+//! One-shot questions to Home Assistant: which sensors could feed a meter, and what the configured ones say.
+//!
+//! Used by the automatic set-up (C11), by the dashboard's picker, and by `check`. Our own entities are never offered (C12).
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use super::home_assistant::query::QueryError;
+use super::{
+    EntityId,
+    energy_prefs::{EnergyPrefs, Grid},
+    home_assistant::{
+        Access, Address,
+        frames::{Attributes, Config, Outgoing, RegistryEntry, unit},
+        query::Asker,
+        rest::Rest,
+        session::End,
+    },
+};
+use crate::config::{HaTransport, Inputs, PowerInput, SourceSettings};
+
+/// What an entity measures, by its unit and device class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// W and its multiples.
+    Power,
+    /// Wh and its multiples.
+    Energy,
+    /// V, mV.
+    Voltage,
+    /// A, mA.
+    Current,
+    /// Device class `power_factor`.
+    PowerFactor,
+    /// Hz.
+    Frequency,
+}
+
+/// An entity that could be an input.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// Its id.
+    pub entity_id: EntityId,
+    /// Friendly name, else the id.
+    pub name: String,
+    /// State as text; `unavailable` and `unknown` included.
+    pub value: String,
+    /// `unit_of_measurement`.
+    pub unit: Option<String>,
+    /// Unix seconds of the last change of state; `None` if Home Assistant's text cannot be read.
+    pub last_changed: Option<f64>,
+    /// Unix seconds of the last report, changed or not (Home Assistant 2024.3 and newer).
+    pub last_reported: Option<f64>,
+    /// `device_class`.
+    pub device_class: Option<String>,
+    /// What it measures; `None` for entities that were asked for by name only.
+    pub kind: Option<Kind>,
+}
+
+impl Candidate {
+    /// Seconds since it was last reported (or changed), at Unix time `now`; never negative.
+    #[must_use]
+    pub fn age(&self, now: f64) -> Option<f64> {
+        self.last_reported.or(self.last_changed).map(|then| (now - then).max(0.0))
+    }
+}
+
+/// Where a proposal comes from (C11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Home Assistant's Energy settings.
+    EnergySettings,
+    /// The entity names that the Python original had as defaults.
+    OriginalNames,
+}
+
+/// Inputs that could be taken as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// The entities, ready for a meter.
+    pub inputs: Inputs,
+    /// Where they come from.
+    pub origin: Origin,
+}
+
+impl Proposal {
+    /// One line for log and page: what was chosen, and from where.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let from = match self.origin {
+            Origin::EnergySettings => "Home Assistant's Energy settings",
+            Origin::OriginalNames => "entity names known from the Python original",
+        };
+        let parts: Vec<String> =
+            self.inputs.entities().iter().map(|id| format!("{id} as {}", feeds(&self.inputs, id).join(" and "))).collect();
+        format!("from {from}: {}", parts.join(", "))
+    }
+}
+
+/// Everything the one-shot found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Discovery {
+    /// Home Assistant's version.
+    pub ha_version: Option<String>,
+    /// Its time zone, an IANA name.
+    pub time_zone: Option<String>,
+    /// `RUNNING`, or what it is doing; before RUNNING the rest may be incomplete.
+    pub state: Option<String>,
+    /// Power inputs to take when nothing is configured, with energy entities where known.
+    pub grid: Option<Proposal>,
+    /// Energy from the grid by the Energy settings, for seeding.
+    pub energy_import: Vec<EntityId>,
+    /// Energy to the grid by the Energy settings.
+    pub energy_export: Vec<EntityId>,
+    /// Sensors that could be inputs, likeliest grid power first.
+    pub candidates: Vec<Candidate>,
+    /// The entities asked for by name, in that order; `None`: there is no such entity.
+    pub asked: Vec<(EntityId, Option<Candidate>)>,
+    /// Entities of our own meters in that Home Assistant, sorted; refused as input.
+    pub our_own: Vec<EntityId>,
+    /// What could not be asked or was left out, a line each.
+    pub notes: Vec<String>,
+}
+
+impl Discovery {
+    /// Whether the answer is complete: Home Assistant runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.state.as_deref() == Some("RUNNING")
+    }
+}
+
+/// One of `get_states`.
+#[derive(Debug, Deserialize)]
+struct FullState {
+    entity_id: EntityId,
+    state: String,
+    #[serde(default)]
+    attributes: Attributes,
+    #[serde(default)]
+    last_changed: Option<String>,
+    #[serde(default)]
+    last_reported: Option<String>,
+}
+
+/// Asks Home Assistant once. `asked` are entities whose state is wanted by name, `macs` those of our meters.
+/// With `ha_transport` rest, or auto where no WebSocket can be opened, the Energy settings cannot be asked; a note says so.
+pub async fn discover(settings: &SourceSettings, access: &Access, macs: &[String], asked: &[EntityId]) -> Result<Discovery, QueryError> {
+    let address = Address::choose(settings, access)?;
+    if settings.ha_transport != HaTransport::Rest {
+        match Asker::open(&address, &access.cadence).await {
+            Ok(mut asker) => {
+                let found = over_websocket(&mut asker, macs, asked).await;
+                asker.close().await;
+                return found;
+            }
+            Err(error @ QueryError::Unreachable(_)) if settings.ha_transport == HaTransport::Auto => {
+                return over_rest(&address, macs, asked).await.map_err(|_| error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    over_rest(&address, macs, asked).await
+}
+
+async fn over_websocket(asker: &mut Asker, macs: &[String], asked: &[EntityId]) -> Result<Discovery, QueryError> {
+    let mut notes = Vec::new();
+    let config: Config = asker.ask("get_config", |id| Outgoing::GetConfig { id }.frame()).await??;
+    let states: Vec<FullState> = asker.ask("get_states", |id| Outgoing::GetStates { id }.frame()).await??;
+    let registry = asker.ask::<Vec<RegistryEntry>>("the entity registry", |id| Outgoing::ListRegistry { id }.frame()).await?;
+    let ours: HashSet<EntityId> = match registry {
+        Ok(entries) => entries.iter().filter(|e| e.is_ours(macs)).map(|e| EntityId::from(e.entity_id.as_str())).collect(),
+        Err(error) => {
+            notes.push(format!("our own entities cannot be told from others: {error}"));
+            HashSet::new()
+        }
+    };
+    let prefs = match asker.ask::<EnergyPrefs>("the Energy settings", |id| Outgoing::GetPrefs { id }.frame()).await? {
+        Ok(prefs) => Some(prefs),
+        Err(error) => {
+            notes.push(format!("no Energy settings: {error}"));
+            None
+        }
+    };
+    Ok(put_together(config, &states, ours, prefs.as_ref(), asked, notes))
+}
+
+async fn over_rest(address: &Address, macs: &[String], asked: &[EntityId]) -> Result<Discovery, QueryError> {
+    let ended = |end| match end {
+        End::Refused(why) => QueryError::Refused(why),
+        End::Lost(why) => QueryError::Unreachable(why),
+    };
+    let missing = |what| QueryError::Failed { what, why: "404".to_owned() };
+    let rest = Rest::new(address).map_err(QueryError::Unreachable)?;
+    let config: Config = rest.get("config").await.map_err(ended)?.0.ok_or_else(|| missing("config"))?;
+    let states: Vec<FullState> = rest.get("states").await.map_err(ended)?.0.ok_or_else(|| missing("states"))?;
+    let mut notes = vec!["over REST the Energy settings cannot be asked".to_owned()];
+    let ids: Vec<EntityId> = states.iter().filter(|s| kind(s).is_some()).map(|s| s.entity_id.clone()).collect();
+    let ours = rest.ours(&ids, macs).await.unwrap_or_else(|| {
+        notes.push("our own entities cannot be told from others: this token may not render templates".to_owned());
+        HashSet::new()
+    });
+    Ok(put_together(config, &states, ours, None, asked, notes))
+}
+
+fn put_together(
+    config: Config,
+    states: &[FullState],
+    ours: HashSet<EntityId>,
+    prefs: Option<&EnergyPrefs>,
+    asked: &[EntityId],
+    mut notes: Vec<String>,
+) -> Discovery {
+    let by_id: HashMap<&str, &FullState> = states.iter().map(|s| (&*s.entity_id, s)).collect();
+    let refuse = |id: &str| ours.contains(id).then(|| "it is our own".to_owned());
+    let grid = prefs.map_or_else(Grid::default, |p| p.grid(&refuse));
+    notes.extend(grid.notes.iter().cloned());
+    let proposal = if grid.power.is_some() {
+        Some(Proposal { inputs: grid.inputs(), origin: Origin::EnergySettings })
+    } else {
+        let exists = |id: &str| by_id.contains_key(id) && !ours.contains(id);
+        original_names(&exists).map(|inputs| {
+            let inputs = Inputs { energy_import: grid.energy_import.clone(), energy_export: grid.energy_export.clone(), ..inputs };
+            Proposal { inputs, origin: Origin::OriginalNames }
+        })
+    };
+    let mut candidates: Vec<Candidate> =
+        states.iter().filter(|s| !ours.contains(&s.entity_id) && kind(s).is_some()).map(candidate).collect();
+    candidates.sort_by_cached_key(|c| (c.kind, std::cmp::Reverse(grid_likeness(c)), c.entity_id.clone()));
+    let mut our_own: Vec<EntityId> = ours.into_iter().collect();
+    our_own.sort();
+    Discovery {
+        ha_version: config.version,
+        time_zone: config.time_zone,
+        state: config.state,
+        grid: proposal,
+        energy_import: grid.energy_import,
+        energy_export: grid.energy_export,
+        candidates,
+        asked: asked.iter().map(|id| (id.clone(), by_id.get(&**id).map(|s| candidate(s)))).collect(),
+        our_own,
+        notes,
+    }
+}
+
+/// The original's default entities: at least one phase's power has to exist (C11).
+fn original_names(exists: &dyn Fn(&str) -> bool) -> Option<Inputs> {
+    let mut inputs = Inputs::none();
+    for (i, phase) in ["a", "b", "c"].into_iter().enumerate() {
+        let found = |what: &str| {
+            let id = format!("sensor.phase_{phase}_{what}");
+            exists(&id).then(|| EntityId::from(id))
+        };
+        inputs.phases[i] =
+            found("power").map(|id| PowerInput { import: vec![id], export: Vec::new(), scale: 1.0, offset: 0.0, invert: false });
+        inputs.voltage[i] = found("voltage").into_iter().collect();
+        inputs.current[i] = found("current").into_iter().collect();
+        inputs.pf[i] = found("pf").into_iter().collect();
+    }
+    inputs.any_power().then_some(inputs)
+}
+
+fn text<'a>(state: &'a FullState, attribute: &str) -> Option<&'a str> {
+    state.attributes.get(attribute).and_then(serde_json::Value::as_str)
+}
+
+fn kind(state: &FullState) -> Option<Kind> {
+    if !(state.entity_id.starts_with("sensor.") || state.entity_id.starts_with("input_number.") || state.entity_id.starts_with("number.")) {
+        return None;
+    }
+    match (text(state, "device_class"), unit(&state.attributes)) {
+        (Some("power_factor"), _) => Some(Kind::PowerFactor),
+        (_, Some("W" | "kW" | "MW" | "mW" | "GW" | "TW")) => Some(Kind::Power),
+        (_, Some("Wh" | "kWh" | "MWh")) => Some(Kind::Energy),
+        (_, Some("V" | "mV")) => Some(Kind::Voltage),
+        (_, Some("A" | "mA")) => Some(Kind::Current),
+        (_, Some("Hz")) => Some(Kind::Frequency),
+        _ => None,
+    }
+}
+
+fn candidate(state: &FullState) -> Candidate {
+    let unix = |text: &Option<String>| {
+        text.as_deref()?.parse::<jiff::Timestamp>().ok().map(|t| Duration::try_from(t.as_duration()).map_or(0.0, |d| d.as_secs_f64()))
+    };
+    Candidate {
+        entity_id: state.entity_id.clone(),
+        name: text(state, "friendly_name").map_or_else(|| state.entity_id.to_string(), str::to_owned),
+        value: state.state.clone(),
+        unit: unit(&state.attributes).map(str::to_owned),
+        last_changed: unix(&state.last_changed),
+        last_reported: unix(&state.last_reported),
+        device_class: text(state, "device_class").map(str::to_owned),
+        kind: kind(state),
+    }
+}
+
+/// Words in id or name that speak for the grid, less those that speak for something else.
+fn grid_likeness(candidate: &Candidate) -> i32 {
+    let text = format!("{} {}", candidate.entity_id, candidate.name).to_lowercase();
+    let count = |words: &[&str]| i32::try_from(words.iter().filter(|w| text.contains(**w)).count()).unwrap_or(0);
+    let likely = ["grid", "netz", "mains", "smart_meter", "smartmeter", "stromz", "utility", "p1", "phase", "total", "net_power", "import"];
+    let unlikely = ["solar", "pv", "battery", "batterie", "plug", "steckdose", "inverter", "charger", "wallbox", "lamp", "light"];
+    2 * count(&likely) - 2 * count(&unlikely) + i32::from(candidate.value.parse::<f64>().is_ok())
+}
+
+/// Which options an entity feeds, by their keys (`a_power`, `total_power_export` …), for `check` and the page.
+#[must_use]
+pub fn feeds(inputs: &Inputs, entity: &str) -> Vec<String> {
+    let has = |list: &[EntityId]| list.iter().any(|id| **id == *entity);
+    let mut keys = Vec::new();
+    let mut note = |yes: bool, key: String| {
+        if yes {
+            keys.push(key);
+        }
+    };
+    if let Some(total) = &inputs.total {
+        note(has(&total.import), "total_power".to_owned());
+        note(has(&total.export), "total_power_export".to_owned());
+    }
+    for (i, p) in ["a", "b", "c"].into_iter().enumerate() {
+        if let Some(power) = &inputs.phases[i] {
+            note(has(&power.import), format!("{p}_power"));
+            note(has(&power.export), format!("{p}_power_export"));
+        }
+        note(has(&inputs.voltage[i]), format!("{p}_volt"));
+        note(has(&inputs.current[i]), format!("{p}_curr"));
+        note(has(&inputs.pf[i]), format!("{p}_pf"));
+        note(has(&inputs.phase_energy_import[i]), format!("{p}_energy_import"));
+        note(has(&inputs.phase_energy_export[i]), format!("{p}_energy_export"));
+    }
+    note(has(&inputs.n_current), "n_curr".to_owned());
+    note(has(&inputs.frequency), "frequency".to_owned());
+    note(has(&inputs.energy_import), "energy_import".to_owned());
+    note(has(&inputs.energy_export), "energy_export".to_owned());
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn states(json: &str) -> Vec<FullState> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const STATES: &str = r#"[
+        {"entity_id":"sensor.solar_power","state":"5","attributes":{"unit_of_measurement":"W","device_class":"power"}},
+        {"entity_id":"sensor.grid_power_kw","state":"0.5","attributes":{"unit_of_measurement":"kW","device_class":"power","friendly_name":"Grid power kW"},
+         "last_changed":"2026-11-23T13:02:34.808429+00:00","last_reported":"2026-11-23T13:02:36.808429+00:00"},
+        {"entity_id":"sensor.shelly_total","state":"1","attributes":{"unit_of_measurement":"W"}},
+        {"entity_id":"sensor.phase_a_power","state":"1","attributes":{"unit_of_measurement":"W"}},
+        {"entity_id":"sensor.phase_a_pf","state":"0.9","attributes":{"device_class":"power_factor","unit_of_measurement":"%"}},
+        {"entity_id":"light.lamp","state":"on"}]"#;
+
+    #[test]
+    fn candidates_leave_our_own_out_and_put_the_grid_first() {
+        let asked = ["sensor.grid_power_kw", "sensor.nowhere"].map(EntityId::from);
+        let d = put_together(Config::default(), &states(STATES), [EntityId::from("sensor.shelly_total")].into(), None, &asked, Vec::new());
+        let ids: Vec<&str> = d.candidates.iter().map(|c| &*c.entity_id).collect();
+        assert_eq!(ids, ["sensor.grid_power_kw", "sensor.phase_a_power", "sensor.solar_power", "sensor.phase_a_pf"]);
+        let kw = d.asked[0].1.as_ref().unwrap();
+        assert_eq!((kw.name.as_str(), kw.value.as_str(), kw.unit.as_deref()), ("Grid power kW", "0.5", Some("kW")));
+        assert!((kw.age(1_795_438_960.0).unwrap() - 3.19).abs() < 0.01, "{:?}", kw.age(1_795_438_960.0));
+        assert_eq!(d.asked[1].1, None);
+        assert_eq!(d.our_own, [EntityId::from("sensor.shelly_total")]);
+    }
+
+    #[test]
+    fn the_originals_names_are_the_second_guess() {
+        let d = put_together(Config::default(), &states(STATES), HashSet::new(), None, &[], Vec::new());
+        let p = d.grid.unwrap();
+        assert_eq!(p.origin, Origin::OriginalNames);
+        assert_eq!(feeds(&p.inputs, "sensor.phase_a_power"), ["a_power"]);
+        assert!(p.describe().contains("sensor.phase_a_pf as a_pf"), "{}", p.describe());
+        assert!(p.inputs.voltage[0].is_empty() && p.inputs.phases[1].is_none());
+        let prefs: EnergyPrefs = serde_json::from_str(
+            r#"{"energy_sources":[{"type":"grid","stat_energy_from":"sensor.e","stat_rate":"sensor.grid_power_kw"}]}"#,
+        )
+        .unwrap();
+        let d = put_together(Config::default(), &states(STATES), HashSet::new(), Some(&prefs), &[], Vec::new());
+        assert_eq!(d.grid.as_ref().unwrap().origin, Origin::EnergySettings);
+        assert_eq!(feeds(&d.grid.unwrap().inputs, "sensor.e"), ["energy_import"]);
+        let ours = [EntityId::from("sensor.grid_power_kw"), EntityId::from("sensor.phase_a_power")].into();
+        let d = put_together(Config::default(), &states(STATES), ours, Some(&prefs), &[], Vec::new());
+        assert_eq!(d.grid, None, "our own is never an input");
+    }
+}

@@ -1,0 +1,317 @@
+//! Frames of Home Assistant's WebSocket API as Rust types, decoded leniently: an unknown field, a new key order or
+//! one odd entity never costs the others. Shapes as recorded from 2025.4 to 2026.11 (see the tests).
+
+use std::{borrow::Cow, collections::HashMap};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+/// One message from Home Assistant; a frame holds one, or an array of them when coalesced.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Incoming<'a> {
+    /// `auth_required`, `auth_ok`, `auth_invalid`, `result`, `event`, `pong`.
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
+    /// Echo of our id; null in answers to what had none.
+    #[serde(default)]
+    pub id: Option<u64>,
+    #[serde(default)]
+    pub success: Option<bool>,
+    #[serde(default, borrow)]
+    pub result: Option<&'a RawValue>,
+    #[serde(default)]
+    pub error: Option<ErrorBody>,
+    #[serde(default, borrow)]
+    pub event: Option<&'a RawValue>,
+    /// Text beside `auth_invalid`.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// `error` of a result.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct ErrorBody {
+    #[serde(default)]
+    pub code: Value,
+    #[serde(default)]
+    pub message: Value,
+}
+
+impl std::fmt::Display for ErrorBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+        write!(f, "{} ({})", text(&self.message), text(&self.code))
+    }
+}
+
+/// The messages of one text frame; those that cannot be read are left out and counted.
+pub(crate) fn messages(frame: &str) -> (Vec<Incoming<'_>>, usize) {
+    if frame.trim_start().starts_with('[') {
+        let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(frame) else { return (Vec::new(), 1) };
+        let all = parts.len();
+        let good: Vec<_> = parts.into_iter().filter_map(|p| serde_json::from_str(p.get()).ok()).collect();
+        let bad = all - good.len();
+        (good, bad)
+    } else {
+        serde_json::from_str(frame).map_or_else(|_| (Vec::new(), 1), |m| (vec![m], 0))
+    }
+}
+
+/// `get_config`, also `GET /api/config`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Config {
+    #[serde(default)]
+    pub state: Option<String>,
+    #[serde(default)]
+    pub version: Option<String>,
+    #[serde(default)]
+    pub time_zone: Option<String>,
+}
+
+/// What of an entity's attributes matters here.
+pub(crate) type Attributes = HashMap<String, Value>;
+
+/// `unit_of_measurement` of attributes; anything but a text counts as none.
+pub(crate) fn unit(attributes: &Attributes) -> Option<&str> {
+    attributes.get("unit_of_measurement").and_then(Value::as_str)
+}
+
+/// The event of `subscribe_entities`: added, changed, removed.
+#[derive(Debug, Deserialize)]
+pub(crate) struct EntitiesEvent<'a> {
+    #[serde(default, borrow)]
+    a: HashMap<String, &'a RawValue>,
+    #[serde(default, borrow)]
+    c: HashMap<String, &'a RawValue>,
+    #[serde(default)]
+    r: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Added {
+    s: String,
+    #[serde(default)]
+    a: Attributes,
+}
+
+#[derive(Debug, Deserialize)]
+struct Diff {
+    #[serde(default, rename = "+")]
+    plus: Plus,
+    #[serde(default, rename = "-")]
+    minus: Minus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Plus {
+    #[serde(default)]
+    s: Option<String>,
+    #[serde(default)]
+    a: Attributes,
+    #[serde(default)]
+    lc: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Minus {
+    #[serde(default)]
+    a: Vec<String>,
+}
+
+/// A new unit, if an event says anything about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UnitChange {
+    Same,
+    Now(Option<String>),
+}
+
+/// One thing an entities event says, in its order: added, changed, removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Added { entity: String, state: String, unit: Option<String> },
+    Changed { entity: String, state: Option<String>, unit: UnitChange, reported: bool },
+    Removed { entity: String },
+}
+
+impl EntitiesEvent<'_> {
+    /// All it says; entries of another shape are counted.
+    pub(crate) fn told(self) -> (Vec<Told>, usize) {
+        let (mut told, mut bad) = (Vec::new(), 0);
+        for (entity, raw) in self.a {
+            match serde_json::from_str::<Added>(raw.get()) {
+                Ok(added) => told.push(Told::Added { entity, unit: unit(&added.a).map(str::to_owned), state: added.s }),
+                Err(_) => bad += 1,
+            }
+        }
+        for (entity, raw) in self.c {
+            match serde_json::from_str::<Diff>(raw.get()) {
+                Ok(Diff { plus, minus }) => {
+                    let unit = if plus.a.contains_key("unit_of_measurement") {
+                        UnitChange::Now(unit(&plus.a).map(str::to_owned))
+                    } else if minus.a.iter().any(|name| name == "unit_of_measurement") {
+                        UnitChange::Now(None)
+                    } else {
+                        UnitChange::Same
+                    };
+                    // A forced update of the same value carries `lc` alone.
+                    let reported = plus.s.is_some() || plus.lc.is_some();
+                    told.push(Told::Changed { entity, state: plus.s, unit, reported });
+                }
+                Err(_) => bad += 1,
+            }
+        }
+        told.extend(self.r.into_iter().map(|entity| Told::Removed { entity }));
+        (told, bad)
+    }
+}
+
+/// Our messages.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type")]
+pub(crate) enum Outgoing<'a> {
+    #[serde(rename = "auth")]
+    Auth { access_token: &'a str },
+    #[serde(rename = "ping")]
+    Ping { id: u64 },
+    #[serde(rename = "get_config")]
+    GetConfig { id: u64 },
+    #[serde(rename = "get_states")]
+    GetStates { id: u64 },
+    #[serde(rename = "energy/get_prefs")]
+    GetPrefs { id: u64 },
+    #[serde(rename = "config/entity_registry/list")]
+    ListRegistry { id: u64 },
+    #[serde(rename = "config/entity_registry/get_entries")]
+    GetEntries { id: u64, entity_ids: &'a [&'a str] },
+    #[serde(rename = "subscribe_events")]
+    SubscribeEvents { id: u64, event_type: &'a str },
+    #[serde(rename = "subscribe_entities")]
+    SubscribeEntities { id: u64, entity_ids: &'a [&'a str] },
+    #[serde(rename = "unsubscribe_events")]
+    Unsubscribe { id: u64, subscription: u64 },
+}
+
+impl Outgoing<'_> {
+    /// As a text frame.
+    pub(crate) fn frame(&self) -> String {
+        // These types have no map with odd keys and no fallible part: serialising cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// What of an entity registry's entry matters here.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct RegistryEntry {
+    #[serde(default)]
+    pub entity_id: String,
+    #[serde(default)]
+    unique_id: Value,
+}
+
+impl RegistryEntry {
+    /// Whether its unique id starts with one of these MACs (12 hex digits, any case): our own entity (C12).
+    pub(crate) fn is_ours(&self, macs: &[String]) -> bool {
+        self.unique_id.as_str().is_some_and(|unique| starts_with_mac(unique, macs))
+    }
+}
+
+/// Whether `text` starts with one of the MACs, colons and dashes aside.
+pub(crate) fn starts_with_mac(text: &str, macs: &[String]) -> bool {
+    let plain: String = text.chars().filter(|c| !matches!(c, ':' | '-')).take(12).collect();
+    plain.len() == 12 && macs.iter().any(|mac| mac.eq_ignore_ascii_case(&plain))
+}
+
+/// Whether Home Assistant would take `id` in `entity_ids` (its `VALID_ENTITY_ID`); one bad id fails a whole request.
+pub(crate) fn valid_entity_id(id: &str) -> bool {
+    let part = |s: &str| {
+        !s.is_empty()
+            && !s.starts_with('_')
+            && !s.ends_with('_')
+            && s.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'_')
+    };
+    match id.split_once('.') {
+        Some((domain, name)) => part(domain) && part(name) && !domain.contains("__") && !name.contains("__") && id.len() <= 255,
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn told(event: &str) -> Vec<Told> {
+        let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
+        assert_eq!(bad, 0);
+        told
+    }
+
+    #[test]
+    fn recorded_events_say_what_they_said() {
+        let added = told(
+            r#"{"a":{"sensor.grid_power":{"s":"1234.5","a":{"state_class":"measurement","unit_of_measurement":"W","device_class":"power","friendly_name":"Grid power"},"c":{"id":"01M8","parent_id":null,"user_id":"b116"},"lc":1795439063.0075302}}}"#,
+        );
+        assert_eq!(added, [Told::Added { entity: "sensor.grid_power".into(), state: "1234.5".into(), unit: Some("W".into()) }]);
+        let changed = |state: Option<&str>, unit, reported| {
+            vec![Told::Changed { entity: "sensor.x".into(), state: state.map(str::to_owned), unit, reported }]
+        };
+        for (event, expected) in [
+            (
+                r#"{"c":{"sensor.x":{"+":{"s":"-800.0","lc":1795439063.7176902,"c":"01M8"}}}}"#,
+                changed(Some("-800.0"), UnitChange::Same, true),
+            ),
+            (
+                r#"{"c":{"sensor.x":{"+":{"lu":1795439065.8350127,"c":"01M8","a":{"unit_of_measurement":"kW"}},"-":{"a":["state_class"]}}}}"#,
+                changed(None, UnitChange::Now(Some("kW".into())), false),
+            ),
+            (r#"{"c":{"sensor.x":{"+":{"lu":1.5},"-":{"a":["unit_of_measurement"]}}}}"#, changed(None, UnitChange::Now(None), false)),
+            (r#"{"c":{"sensor.x":{"+":{"lc":1795439067.2449274,"c":"01M8"}}}}"#, changed(None, UnitChange::Same, true)),
+            (r#"{"c":{"sensor.x":{"-":{"a":["icon"]}}}}"#, changed(None, UnitChange::Same, false)),
+        ] {
+            assert_eq!(told(event), expected, "{event}");
+        }
+        assert_eq!(told(r#"{"r":["sensor.comes_later"]}"#), [Told::Removed { entity: "sensor.comes_later".into() }]);
+        assert_eq!(told(r#"{"a":{}}"#), []);
+    }
+
+    #[test]
+    fn one_odd_entity_does_not_cost_the_others() {
+        let event = r#"{"a":{"sensor.odd":{"s":5},"sensor.good":{"s":"1","a":{"unit_of_measurement":7}}},"c":{"sensor.odd":7}}"#;
+        let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
+        assert_eq!((told, bad), (vec![Told::Added { entity: "sensor.good".into(), state: "1".into(), unit: None }], 2));
+    }
+
+    #[test]
+    fn frames_may_be_arrays_and_ids_null() {
+        let (all, bad) = messages(r#" [{"id":1,"type":"pong"},{"no":"type"},{"type":"event","event":{"r":[]},"id":3}]"#);
+        assert_eq!((all.len(), bad, all[1].id), (2, 1, Some(3)));
+        let (all, bad) = messages(r#"{"id":null,"type":"result","success":false,"error":{"code":"invalid_format","message":"m"}}"#);
+        assert_eq!((all[0].id, bad, all[0].error.as_ref().unwrap().to_string().as_str()), (None, 0, "m (invalid_format)"));
+    }
+
+    #[test]
+    fn macs_and_ids() {
+        let macs = ["AABBCCDDEEFF".to_owned()];
+        for (text, ours) in
+            [("AABBCCDDEEFF-em:0-total", true), ("aa:bb:cc:dd:ee:ff", true), ("AABBCCDDEEF", false), ("1AABBCCDDEEFF", false)]
+        {
+            assert_eq!(starts_with_mac(text, &macs), ours, "{text}");
+        }
+        for (id, ok) in
+            [("sensor.a_1", true), ("sensor.", false), ("sensor", false), ("sensor.a__b", false), ("sensor.A", false), ("sensor._a", false)]
+        {
+            assert_eq!(valid_entity_id(id), ok, "{id}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_decodes_without_panic(text in ".{0,300}") {
+            let _ = messages(&text);
+            if let Ok(event) = serde_json::from_str::<EntitiesEvent>(&text) {
+                let _ = event.told();
+            }
+        }
+    }
+}

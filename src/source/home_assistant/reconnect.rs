@@ -1,0 +1,76 @@
+//! When to try again: quickly while Home Assistant restarts, then calmly; rarely with a refused token (C10).
+
+use std::time::Duration;
+
+use super::address::Cadence;
+
+/// The schedule of one outage. Pure: time and chance come in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reconnect {
+    since: Option<Duration>,
+    tries: u32,
+    pause: Duration,
+    refused: u32,
+}
+
+const QUICK: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(15);
+
+impl Reconnect {
+    /// Connected: the next outage starts afresh.
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Pause after a failure at monotonic time `now`: 1, 2, 4, 4 … s for two minutes, then doubling to 15 s.
+    /// `chance` in 0..1 spreads it by ±10 %, so that a house full of clients does not knock in step.
+    pub(super) fn failed(&mut self, now: Duration, cadence: &Cadence, chance: f64) -> Duration {
+        let since = *self.since.get_or_insert(now);
+        self.refused = 0;
+        self.pause = match self.tries {
+            0 => Duration::from_secs(1),
+            1 => Duration::from_secs(2),
+            _ if now.saturating_sub(since) < QUICK => Duration::from_secs(4),
+            _ => (self.pause * 2).min(LONGEST),
+        };
+        self.tries = self.tries.saturating_add(1);
+        self.pause.mul_f64((0.9 + 0.2 * chance.clamp(0.0, 1.0)) * cadence.reconnect_scale)
+    }
+
+    /// Pause after a refused token: Home Assistant bans addresses that keep on trying.
+    pub(super) fn refused(&mut self, cadence: &Cadence) -> Duration {
+        self.refused = self.refused.saturating_add(1);
+        if self.refused == 1 { cadence.refused_first } else { cadence.refused_again }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_for_two_minutes_then_calm() {
+        let (mut r, c) = (Reconnect::default(), Cadence::default());
+        let mut now = Duration::from_secs(7);
+        let mut pauses = Vec::new();
+        for _ in 0..40 {
+            let p = r.failed(now, &c, 0.5);
+            pauses.push(p.as_secs_f64().round() as u32);
+            now += p;
+        }
+        assert_eq!(pauses[..5], [1, 2, 4, 4, 4]);
+        assert_eq!(pauses[30..36], [4, 4, 8, 15, 15, 15]);
+        assert!(pauses[36..].iter().all(|&p| p == 15));
+        r.reset();
+        assert_eq!(r.failed(now, &c, 0.5), Duration::from_secs(1));
+        assert!(r.failed(now, &c, 1.0) <= Duration::from_millis(2200));
+        assert!(r.failed(now, &c, 0.0) >= Duration::from_millis(3600));
+    }
+
+    #[test]
+    fn a_refused_token_is_tried_rarely() {
+        let (mut r, c) = (Reconnect::default(), Cadence::default());
+        let pauses: Vec<u64> = (0..4).map(|_| r.refused(&c).as_secs()).collect();
+        assert_eq!(pauses, [60, 1800, 1800, 1800]);
+    }
+}

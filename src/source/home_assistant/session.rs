@@ -1,0 +1,442 @@
+//! One WebSocket session with Home Assistant as a pure state machine: text frames and the time in, frames to send
+//! and [`SourceEvent`]s out. No socket, no clock of its own.
+//!
+//! ```text
+//!  auth_required ─▶ auth ─▶ auth_ok ─▶ homeassistant_started?, get_config      (is it RUNNING?)
+//!                                  └─▶ get_entries of the wanted ones          (are any our own? C12)
+//!                                        └─▶ subscribe_entities of the others  ─▶ a / c / r events
+//! ```
+//!
+//! Up means: RUNNING is known and the first entities event was heard; the readings are said before.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::value::RawValue;
+
+use super::{
+    address::Cadence,
+    frames::{Config, EntitiesEvent, Incoming, Outgoing, RegistryEntry, messages, valid_entity_id},
+    table::{Gate, Table},
+};
+use crate::{
+    config::Secret,
+    source::{EntityId, Link, SourceEvent},
+    time::Now,
+};
+
+/// Why a session is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// `auth_invalid`.
+    Refused(String),
+    /// Anything else, in one line.
+    Lost(String),
+}
+
+/// What a sent id was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Started,
+    CoreConfig,
+    Config,
+    Registry,
+    Entities,
+    Unsubscribe,
+    Ping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Hello,
+    Auth,
+    Live,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Session {
+    token: Secret,
+    macs: Arc<[String]>,
+    cadence: Cadence,
+    phase: Phase,
+    began: Duration,
+    last_id: u64,
+    asked: HashMap<u64, Asked>,
+    config: Config,
+    running: bool,
+    starting_since: Option<Duration>,
+    config_due: Option<Duration>,
+    /// Running subscription of entities, and whether its first event came.
+    subscription: Option<(u64, bool)>,
+    /// The newest registry question; older answers don't count.
+    registry: Option<u64>,
+    registry_retry: Option<Duration>,
+    table: Table,
+    link: Option<Link>,
+    last_frame: Duration,
+    last_ping: Duration,
+    ping_open: bool,
+    last_alive: Option<Duration>,
+    unreadable: u64,
+    frames: Vec<String>,
+    events: Vec<SourceEvent>,
+}
+
+impl Session {
+    /// A session on a fresh connection, at `now`.
+    pub(super) fn new(token: Secret, wanted: Arc<[EntityId]>, macs: Arc<[String]>, cadence: Cadence, now: Now) -> Self {
+        Self {
+            token,
+            macs,
+            cadence,
+            phase: Phase::Hello,
+            began: now.mono,
+            last_id: 0,
+            asked: HashMap::new(),
+            config: Config::default(),
+            running: false,
+            starting_since: None,
+            config_due: None,
+            subscription: None,
+            registry: None,
+            registry_retry: None,
+            table: Table::new(wanted),
+            link: None,
+            last_frame: now.mono,
+            last_ping: now.mono,
+            ping_open: false,
+            last_alive: None,
+            unreadable: 0,
+            frames: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Frames to send, in order.
+    pub(super) fn take_frames(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// Events to say, in order.
+    pub(super) fn take_events(&mut self) -> Vec<SourceEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// What Home Assistant said of itself.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Configured entities that are our own, sorted.
+    pub(super) fn refused(&self) -> Arc<[EntityId]> {
+        let mut ours: Vec<EntityId> = self.table.refused().iter().cloned().collect();
+        ours.sort();
+        ours.into()
+    }
+
+    /// The server spoke its first word: the upgrade worked.
+    pub(super) fn greeted(&self) -> bool {
+        self.phase != Phase::Hello
+    }
+
+    /// Authenticated, and Home Assistant answered a question: it is there.
+    pub(super) fn settled(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// When [`Session::tick`] wants to be called at the latest.
+    pub(super) fn deadline(&self) -> Duration {
+        if self.phase != Phase::Live {
+            return self.began + self.cadence.handshake;
+        }
+        let ping = if self.ping_open { self.last_ping + self.cadence.pong_wait } else { self.last_ping + self.cadence.ping };
+        let limit = self.starting_since.filter(|_| !self.running).map(|since| since + self.cadence.starting_max);
+        [self.config_due, self.registry_retry, limit].into_iter().flatten().fold(ping, Duration::min)
+    }
+
+    /// Time passes.
+    pub(super) fn tick(&mut self, now: Now) -> Result<(), End> {
+        if self.phase != Phase::Live {
+            if now.mono >= self.began + self.cadence.handshake {
+                let waited = self.cadence.handshake.as_secs();
+                return Err(End::Lost(format!("no answer to the authentication for {waited} s")));
+            }
+            return Ok(());
+        }
+        if self.ping_open && now.mono >= self.last_ping + self.cadence.pong_wait {
+            if self.last_frame < self.last_ping {
+                return Err(End::Lost(format!("no sign of life for {} s after a ping", self.cadence.pong_wait.as_secs())));
+            }
+            // Something else was heard since: it lives, ask again in turn.
+            self.ping_open = false;
+        }
+        if !self.ping_open && now.mono >= self.last_ping + self.cadence.ping {
+            self.ask(Asked::Ping, |id| Outgoing::Ping { id }.frame());
+            (self.last_ping, self.ping_open) = (now.mono, true);
+        }
+        if self.config_due.is_some_and(|due| now.mono >= due) {
+            self.config_due = None;
+            self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+        }
+        if self.registry_retry.is_some_and(|due| now.mono >= due) {
+            self.registry_retry = None;
+            self.check_registry();
+        }
+        if !self.running && self.starting_since.is_some_and(|since| now.mono >= since + self.cadence.starting_max) {
+            let state = self.config.state.as_deref().unwrap_or("not running");
+            let minutes = self.cadence.starting_max.as_secs() / 60;
+            tracing::warn!("Home Assistant is still {state} after {minutes} min: its values count from now on");
+            self.now_running();
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Another list of entities: asked for on the same connection.
+    pub(super) fn set_entities(&mut self, wanted: Arc<[EntityId]>) {
+        if *self.table.wanted() != wanted {
+            self.table.want(wanted);
+            if self.phase == Phase::Live {
+                self.check_registry();
+            }
+        }
+    }
+
+    /// Other MACs are ours.
+    pub(super) fn set_macs(&mut self, macs: Arc<[String]>) {
+        if self.macs != macs {
+            self.macs = macs;
+            if self.phase == Phase::Live {
+                self.check_registry();
+            }
+        }
+    }
+
+    /// A text frame came.
+    pub(super) fn hear(&mut self, frame: &str, now: Now) -> Result<(), End> {
+        self.alive(now);
+        let (messages, bad) = messages(frame);
+        self.odd(bad, frame);
+        for message in messages {
+            self.message(&message, now)?;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Any frame came, a WebSocket ping or pong included.
+    pub(super) fn alive(&mut self, now: Now) {
+        self.last_frame = now.mono;
+        if self.settled() && self.last_alive.is_none_or(|last| now.mono >= last + Duration::from_secs(1)) {
+            self.last_alive = Some(now.mono);
+            self.events.push(SourceEvent::Alive);
+        }
+    }
+
+    fn odd(&mut self, count: usize, frame: &str) {
+        if count > 0 {
+            if self.unreadable == 0 {
+                let start: String = frame.chars().take(120).collect();
+                tracing::warn!("Home Assistant sent something unreadable, left out (once a connection): {start:?}");
+            }
+            self.unreadable = self.unreadable.saturating_add(count as u64);
+        }
+    }
+
+    fn ask(&mut self, asked: Asked, frame: impl FnOnce(u64) -> String) -> u64 {
+        self.last_id += 1;
+        self.asked.insert(self.last_id, asked);
+        self.frames.push(frame(self.last_id));
+        self.last_id
+    }
+
+    fn message(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End> {
+        match (&*message.kind, self.phase) {
+            ("auth_required", Phase::Hello) => {
+                self.phase = Phase::Auth;
+                self.frames.push(Outgoing::Auth { access_token: &self.token.0 }.frame());
+            }
+            ("auth_ok", Phase::Auth) => self.begin(now),
+            ("auth_invalid", _) => return Err(End::Refused(message.message.clone().unwrap_or_default())),
+            ("pong", Phase::Live) => self.ping_open = false,
+            ("result", Phase::Live) => self.result(message, now)?,
+            ("event", Phase::Live) => self.event(message),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, now: Now) {
+        self.phase = Phase::Live;
+        self.last_ping = now.mono;
+        // First the event, then the question, so that RUNNING cannot slip between them. A user without
+        // administrator's rights is refused the event: the question is repeated while starting.
+        self.ask(Asked::Started, |id| Outgoing::SubscribeEvents { id, event_type: "homeassistant_started" }.frame());
+        self.ask(Asked::CoreConfig, |id| Outgoing::SubscribeEvents { id, event_type: "core_config_updated" }.frame());
+        self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+        self.check_registry();
+    }
+
+    /// Asks which of the wanted are our own, then subscribes.
+    fn check_registry(&mut self) {
+        self.registry_retry = None;
+        self.registry = None;
+        let wanted = self.table.wanted().clone();
+        let ids: Vec<&str> = wanted.iter().map(|id| &**id).filter(|id| valid_entity_id(id)).collect();
+        if ids.is_empty() || self.macs.is_empty() {
+            self.refuse(HashSet::new());
+            self.subscribe();
+        } else {
+            self.registry = Some(self.ask(Asked::Registry, |id| Outgoing::GetEntries { id, entity_ids: &ids }.frame()));
+        }
+    }
+
+    fn refuse(&mut self, ours: HashSet<EntityId>) {
+        for id in ours.difference(self.table.refused()) {
+            tracing::error!("{id} is one of our own entities in Home Assistant: not read, a meter must not measure itself; choose another");
+        }
+        self.table.refuse(ours);
+    }
+
+    fn subscribe(&mut self) {
+        if let Some((subscription, _)) = self.subscription.take() {
+            self.ask(Asked::Unsubscribe, |id| Outgoing::Unsubscribe { id, subscription }.frame());
+        }
+        let wanted = self.table.wanted().clone();
+        let refused = self.table.refused();
+        let ids: Vec<&str> = wanted.iter().filter(|id| !refused.contains(*id) && valid_entity_id(id)).map(|id| &**id).collect();
+        // An empty list would mean every entity of the house.
+        if !ids.is_empty() {
+            let id = self.ask(Asked::Entities, |id| Outgoing::SubscribeEntities { id, entity_ids: &ids }.frame());
+            self.subscription = Some((id, false));
+        }
+    }
+
+    fn result(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End> {
+        let Some(asked) = message.id.and_then(|id| self.asked.remove(&id)) else { return Ok(()) };
+        let ok = message.success == Some(true);
+        let error = || message.error.clone().unwrap_or_default().to_string();
+        match asked {
+            Asked::Config => match message.result.filter(|_| ok).map(|r| serde_json::from_str::<Config>(r.get())) {
+                Some(Ok(config)) => self.heard_config(config, now),
+                _ => return Err(End::Lost(format!("get_config failed: {}", error()))),
+            },
+            Asked::Registry if message.id == self.registry => {
+                self.registry = None;
+                let entries =
+                    message.result.filter(|_| ok).map(|r| serde_json::from_str::<HashMap<String, Option<RegistryEntry>>>(r.get()));
+                match entries {
+                    Some(Ok(entries)) => {
+                        let ours = |id: &&EntityId| entries.get(&***id).is_some_and(|e| e.as_ref().is_some_and(|e| e.is_ours(&self.macs)));
+                        let ours = self.table.wanted().iter().filter(ours).cloned().collect();
+                        self.refuse(ours);
+                        self.subscribe();
+                    }
+                    // Early in its start the command does not exist yet.
+                    _ if !self.running => self.registry_retry = Some(now.mono + self.cadence.starting_poll),
+                    _ => {
+                        tracing::warn!("Home Assistant's entity registry cannot be asked ({}): cannot tell our own entities", error());
+                        self.refuse(HashSet::new());
+                        self.subscribe();
+                    }
+                }
+            }
+            Asked::Entities if !ok => return Err(End::Lost(format!("subscribe_entities failed: {}", error()))),
+            // Events of these carry the id of the question.
+            Asked::Started | Asked::CoreConfig | Asked::Entities if ok => {
+                if let Some(id) = message.id {
+                    self.asked.insert(id, asked);
+                }
+            }
+            Asked::Ping | Asked::Registry | Asked::Unsubscribe | Asked::Started | Asked::CoreConfig | Asked::Entities => {}
+        }
+        Ok(())
+    }
+
+    fn heard_config(&mut self, config: Config, now: Now) {
+        self.config = config;
+        if self.config.state.as_deref() == Some("RUNNING") {
+            self.now_running();
+        } else if !self.running {
+            self.starting_since.get_or_insert(now.mono);
+            self.config_due = Some(now.mono + self.cadence.starting_poll);
+            if self.table.gate() == Gate::Closed {
+                self.table.set_gate(Gate::Starting);
+                self.set_link(Link::Starting);
+            }
+        }
+    }
+
+    fn now_running(&mut self) {
+        self.running = true;
+        self.config_due = None;
+    }
+
+    fn event(&mut self, message: &Incoming<'_>) {
+        let (Some(id), Some(event)) = (message.id, message.event) else { return };
+        match self.asked.get(&id) {
+            Some(Asked::Started) => {
+                self.now_running();
+                self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+            }
+            Some(Asked::CoreConfig) => {
+                self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+            }
+            Some(Asked::Entities) => self.entities(id, event),
+            _ => {}
+        }
+    }
+
+    fn entities(&mut self, id: u64, event: &RawValue) {
+        let Some((subscription, heard)) = &mut self.subscription else { return };
+        if *subscription != id {
+            return;
+        }
+        let Ok(entities) = serde_json::from_str::<EntitiesEvent>(event.get()) else {
+            self.odd(1, event.get());
+            return;
+        };
+        if !std::mem::replace(heard, true) {
+            self.table.start_over();
+        }
+        let (told, bad) = entities.told();
+        self.odd(bad, event.get());
+        for told in told {
+            self.table.hear(told);
+        }
+    }
+
+    /// Gives out what may be given out; Up last. Not while it is open which entities are followed: one that was not
+    /// told yet would look gone.
+    fn publish(&mut self) {
+        let asking = self.registry.is_some() || self.registry_retry.is_some();
+        if self.phase != Phase::Live || asking || self.subscription.is_some_and(|(_, heard)| !heard) {
+            return;
+        }
+        if self.running {
+            self.table.set_gate(Gate::Open);
+        }
+        let news = self.table.news();
+        if !news.is_empty() {
+            self.events.push(SourceEvent::Readings(news));
+        }
+        if self.running {
+            self.set_link(Link::Up);
+        }
+    }
+
+    fn set_link(&mut self, link: Link) {
+        if self.link.as_ref() != Some(&link) {
+            self.link = Some(link.clone());
+            self.events.push(SourceEvent::Link(link));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

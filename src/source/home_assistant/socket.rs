@@ -1,0 +1,197 @@
+//! The thin IO around [`Session`]: connect, carry frames both ways, keep time.
+
+use std::{net::IpAddr, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+    tungstenite::{Error, Message, protocol::WebSocketConfig},
+};
+
+use super::{
+    address::{Address, Cadence},
+    lamp::Lamp,
+    session::{End, Session},
+};
+use crate::tls;
+use crate::source::{HaFacts, Stopped, Transport, Wires};
+
+/// Largest message taken: what the Supervisor's proxy lets through from Core.
+const MESSAGE_MAX: usize = 64 << 20;
+
+/// An upgraded connection.
+pub(crate) struct Socket {
+    pub(crate) stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) peer: Option<IpAddr>,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoSocket {
+    /// 401 or 403: the address is banned, or may not use the proxy.
+    Forbidden(String),
+    /// Anything else, in one line.
+    Failed(String),
+}
+
+/// Connects and upgrades, within the handshake time.
+pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Socket, NoSocket> {
+    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
+    let connector = if address.websocket.scheme() == "wss" {
+        Connector::Rustls(tls::client(false).map_err(NoSocket::Failed)?)
+    } else {
+        Connector::Plain
+    };
+    let attempt = connect_async_tls_with_config(address.websocket.as_str(), Some(config), true, Some(connector));
+    match tokio::time::timeout(cadence.handshake, attempt).await {
+        Err(_) => Err(NoSocket::Failed(format!("{} did not answer for {} s", address.shown(), cadence.handshake.as_secs()))),
+        Ok(Err(error)) => Err(no_socket(address, &error)),
+        Ok(Ok((stream, _))) => {
+            let peer = match stream.get_ref() {
+                MaybeTlsStream::Plain(tcp) => tcp.peer_addr().ok(),
+                MaybeTlsStream::Rustls(tls) => tls.get_ref().0.peer_addr().ok(),
+                _ => None,
+            };
+            Ok(Socket { stream, peer: peer.map(|p| p.ip()) })
+        }
+    }
+}
+
+fn no_socket(address: &Address, error: &Error) -> NoSocket {
+    let shown = address.shown();
+    match error {
+        Error::Http(response) => {
+            let status = response.status();
+            match status.as_u16() {
+                401 | 403 => NoSocket::Forbidden(format!("{shown} answered {status}: access denied, or this address is banned there")),
+                502 if address.proxied => NoSocket::Failed("Home Assistant is not running yet, says the Supervisor (502)".to_owned()),
+                _ => NoSocket::Failed(format!("{shown} answered {status} instead of a WebSocket")),
+            }
+        }
+        other => NoSocket::Failed(format!("{shown} cannot be reached: {other}")),
+    }
+}
+
+/// How a session over a socket ended.
+pub(super) struct Ended {
+    pub(super) end: End,
+    /// Home Assistant spoke first, as it should.
+    pub(super) greeted: bool,
+    /// It was authenticated and answered.
+    pub(super) settled: bool,
+}
+
+/// Carries one session until it ends.
+pub(super) async fn serve(
+    socket: Socket,
+    address: &Address,
+    cadence: &Cadence,
+    lamp: &mut Lamp,
+    wires: &mut Wires,
+) -> Result<Ended, Stopped> {
+    let Socket { mut stream, peer } = socket;
+    let wanted = wires.entities.borrow_and_update().clone();
+    let macs = wires.macs.borrow_and_update().clone();
+    let mut session = Session::new(address.token.clone(), wanted, macs, *cadence, wires.clock.now());
+    let outcome = carry(&mut stream, &mut session, address, cadence, lamp, wires, peer).await;
+    // Politely, but not for long: the other end may be dead.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.close(None)).await;
+    wires.facts.send_if_modified(|facts| facts.state.take().is_some());
+    let end = outcome?;
+    Ok(Ended { end, greeted: session.greeted(), settled: session.settled() })
+}
+
+async fn carry(
+    stream: &mut WebSocketStream<MaybeTlsStream<TcpStream>>,
+    session: &mut Session,
+    address: &Address,
+    cadence: &Cadence,
+    lamp: &mut Lamp,
+    wires: &mut Wires,
+    peer: Option<IpAddr>,
+) -> Result<End, Stopped> {
+    let shown = address.shown();
+    // A dropped sender is no change to wait for.
+    let (mut entities_open, mut macs_open) = (true, true);
+    loop {
+        let wait = session.deadline().saturating_sub(wires.clock.now().mono);
+        let mut heard = Ok(());
+        let mut closed = None;
+        tokio::select! {
+            biased;
+            () = wires.stop.cancelled() => return Err(Stopped),
+            changed = wires.entities.changed(), if entities_open => match changed {
+                Ok(()) => session.set_entities(wires.entities.borrow_and_update().clone()),
+                Err(_) => entities_open = false,
+            },
+            changed = wires.macs.changed(), if macs_open => match changed {
+                Ok(()) => session.set_macs(wires.macs.borrow_and_update().clone()),
+                Err(_) => macs_open = false,
+            },
+            frame = stream.next() => match frame {
+                Some(Ok(Message::Text(text))) => {
+                    let now = wires.clock.now();
+                    lamp.heard(now);
+                    heard = session.hear(&text, now);
+                }
+                Some(Ok(Message::Close(_))) | None => closed = Some("closed the connection".to_owned()),
+                Some(Ok(_)) => {
+                    let now = wires.clock.now();
+                    lamp.heard(now);
+                    session.alive(now);
+                }
+                Some(Err(error)) => closed = Some(format!("connection broke: {error}")),
+            },
+            () = tokio::time::sleep(wait) => {}
+        }
+        let now = wires.clock.now();
+        if heard.is_ok() && closed.is_none() {
+            heard = session.tick(now);
+        }
+        publish_facts(session, wires, peer);
+        for event in session.take_events() {
+            lamp.say(wires, now, event, Transport::Websocket, &shown).await?;
+        }
+        if let Err(end) = heard {
+            return Ok(end);
+        }
+        if let Some(why) = closed {
+            return Ok(End::Lost(format!("{shown} {why}")));
+        }
+        for frame in session.take_frames() {
+            match tokio::time::timeout(cadence.pong_wait, stream.send(Message::text(frame))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Ok(End::Lost(format!("{shown} connection broke: {error}"))),
+                Err(_) => return Ok(End::Lost(format!("{shown} takes nothing any more"))),
+            }
+        }
+    }
+}
+
+fn publish_facts(session: &Session, wires: &Wires, peer: Option<IpAddr>) {
+    if !session.settled() {
+        return;
+    }
+    let config = session.config();
+    wires.facts.send_if_modified(|facts| {
+        let same = |a: Option<&str>, b: &Option<String>| a == b.as_deref();
+        let unchanged = same(facts.version.as_deref(), &config.version)
+            && same(facts.time_zone.as_deref(), &config.time_zone)
+            && same(facts.state.as_deref(), &config.state)
+            && facts.address == peer
+            && facts.transport == Some(Transport::Websocket)
+            && facts.refused == session.refused();
+        if !unchanged {
+            *facts = HaFacts {
+                version: config.version.as_deref().map(Into::into),
+                time_zone: config.time_zone.as_deref().map(Into::into),
+                state: config.state.as_deref().map(Into::into),
+                address: peer,
+                transport: Some(Transport::Websocket),
+                refused: session.refused(),
+            };
+        }
+        !unchanged
+    });
+}

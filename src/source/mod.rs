@@ -1,0 +1,167 @@
+//! How a reading comes in: Home Assistant over WebSocket (or REST), the demo household, a replayed CSV.
+//!
+//! A source knows nothing of Shelly or SQLite. It says what it heard as [`SourceEvent`]s: states of
+//! entities as text with their unit, and how the link is. The `meter` room gives them meaning.
+
+//!
+//! ```text
+//!  run ──┬─ home_assistant   WebSocket session or REST poll, one task, reconnects for ever
+//!        ├─ demo             a seeded household, a pure function of the time
+//!        └─ replay           a recorded CSV
+//!  discover                  one-shot questions: what could be an input (set-up, picker, `check`)
+//! ```
+//!
+//! Order of events that a reader may rely on: after a loss of the link, every wanted entity's [`Reading`] (or
+//! [`State::Gone`]) comes *before* [`Link::Up`]; while the link is [`Link::Starting`] only readings come that
+//! count (`decisions.md` C10). So what was held before the loss never turns live by the link alone.
+
+pub mod demo;
+pub mod discover;
+pub mod energy_prefs;
+pub mod home_assistant;
+pub mod replay;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{SourceKind, SourceSettings},
+    time::{Clock, Now},
+};
+pub use home_assistant::{Access, Cadence, Supervisor};
+
+/// A Home Assistant entity id, e.g. `sensor.grid_power`. Demo and replay name theirs `demo.a_power`, `replay.a_power` ….
+pub type EntityId = Arc<str>;
+
+/// What a source heard about one entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Which entity.
+    pub entity: EntityId,
+    /// Its state.
+    pub state: State,
+    /// Its `unit_of_measurement` at that moment; it may change at run time.
+    pub unit: Option<Arc<str>>,
+}
+
+/// An entity's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The state's text as Home Assistant sent it, `unavailable` and `unknown` included.
+    Text(Arc<str>),
+    /// The entity does not exist (any more).
+    Gone,
+}
+
+/// How the way to the source is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Link {
+    /// Not tried yet, or nothing to try: no token, nothing configured. The text says which.
+    Idle(Arc<str>),
+    /// First connection under way.
+    Connecting,
+    /// Connected, but Home Assistant is still starting.
+    Starting,
+    /// Connected and running: an unchanged value is a good value. Comes after the readings of every wanted entity.
+    Up,
+    /// Lost or refused; values are held from `last_alive` (monotonic) on.
+    Down {
+        /// Why, in one line, without secrets.
+        reason: Arc<str>,
+        /// When the last frame came while the link was up; `None` if it never was. Later attempts, refused tokens and
+        /// starts that fail don't move it; a reading given out while starting has its own moment.
+        last_alive: Option<Duration>,
+    },
+}
+
+/// One thing a source has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceEvent {
+    /// New states. States that arrived together come together.
+    Readings(Vec<Reading>),
+    /// The link changed.
+    Link(Link),
+    /// A sign of life without news (a frame, a pong, a poll): at most one a second.
+    Alive,
+}
+
+/// What is known of the Home Assistant at the other end. Everything `None` with demo and replay.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HaFacts {
+    /// Its version, e.g. `2026.11.0`.
+    pub version: Option<Arc<str>>,
+    /// Its time zone, an IANA name (C9: days and months go by it).
+    pub time_zone: Option<Arc<str>>,
+    /// `NOT_RUNNING`, `STARTING`, `RUNNING` … as it says itself; `None` while not connected.
+    pub state: Option<Arc<str>>,
+    /// Its address as seen by the connection (the Supervisor's when going through the proxy); never scaled for (C20).
+    pub address: Option<IpAddr>,
+    /// Which way values come.
+    pub transport: Option<Transport>,
+    /// Configured entities that are our own and therefore never read (C12).
+    pub refused: Arc<[EntityId]>,
+}
+
+/// Which way Home Assistant's values come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Pushed over the WebSocket API.
+    Websocket,
+    /// Polled over REST.
+    Rest,
+}
+
+/// What a running source is wired to.
+pub struct Wires {
+    /// The entities to follow; may change at any time, the connection stays.
+    pub entities: watch::Receiver<Arc<[EntityId]>>,
+    /// MACs of our meters, 12 hex digits: their entities in Home Assistant are refused (C12).
+    pub macs: watch::Receiver<Arc<[String]>>,
+    /// Where events go, each with the moment it was heard. A full channel makes the source wait, never past `stop`.
+    pub out: mpsc::Sender<(Now, SourceEvent)>,
+    /// Facts for whoever shows them.
+    pub facts: watch::Sender<HaFacts>,
+    /// The clock that stamps events.
+    pub clock: Arc<dyn Clock>,
+    /// Ends the source.
+    pub stop: CancellationToken,
+}
+
+/// The source was told to stop, or nobody listens any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stopped;
+
+impl Wires {
+    /// Says one thing, heard at `now`; waits while the channel is full, but not past the stop.
+    pub(crate) async fn say(&self, now: Now, event: SourceEvent) -> Result<(), Stopped> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Stopped),
+            sent = self.out.send((now, event)) => sent.map_err(|_| Stopped),
+        }
+    }
+
+    /// Sleeps, unless stopped.
+    pub(crate) async fn sleep(&self, how_long: Duration) -> Result<(), Stopped> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Stopped),
+            () = tokio::time::sleep(how_long) => Ok(()),
+        }
+    }
+}
+
+/// Runs the chosen source until `stop`. Nothing outside ends it: an absent Home Assistant is a state of the link.
+pub async fn run(settings: SourceSettings, access: Access, wires: Wires) {
+    let stopped = match settings.kind {
+        SourceKind::HomeAssistant => home_assistant::run(&settings, &access, wires).await,
+        SourceKind::Demo => demo::run(&settings, wires).await,
+        SourceKind::Replay => replay::run(&settings, wires).await,
+    };
+    match stopped {
+        Ok(never) => match never {},
+        Err(Stopped) => tracing::debug!("source stopped"),
+    }
+}

@@ -1,0 +1,48 @@
+//! SQLite: schema versions, energy counters, samples and their roll-ups, minute records, model blobs, retention.
+//!
+//! ```text
+//!  put_counters, sample, minute, put_state …           power, samples, records …
+//!        │  (never blocks: into a bounded buffer)            ▲  own read-only connections,
+//!        ▼                                                   │  what is buffered included
+//!    Buffer ── every store_interval ──▶ writer thread ──▶ virtual-shelly.db (WAL)
+//!                                          │ every 10 min, at a reset, at stop, during a backup
+//!                                          ▼
+//!                                      meter.json (identity and counters once more)
+//! ```
+//!
+//! One thread owns the writing connection; one transaction holds everything that came since the last, counters
+//! included (`forecasting.md` section 3). The room knows no meaning of the numbers: device state is text to it.
+//! Nothing here ends the process: what cannot be written is kept in a bounded buffer, said once, and tried again.
+
+mod blocks;
+mod buffer;
+mod codec;
+mod commit;
+mod handle;
+mod import;
+mod machine;
+mod open;
+mod original;
+mod reader;
+mod retention;
+mod schema;
+mod series;
+mod shared;
+mod sidecar;
+#[cfg(test)]
+mod tests;
+mod types;
+mod upkeep;
+mod writer;
+
+pub use handle::{Done, Store};
+pub use import::Import;
+pub use machine::fallback_mac;
+pub use open::{Opened, Restored, open};
+pub use reader::MeterRecords;
+pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, StoreError, StoreHealth, StoreState};
+
+/// Name of the database inside the data folder.
+pub const DATABASE_FILE: &str = "virtual-shelly.db";
+/// Name of the sidecar inside the data folder (`decisions.md` C21).
+pub const SIDECAR_FILE: &str = "meter.json";

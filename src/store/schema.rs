@@ -1,0 +1,282 @@
+//! The database file: versions, opening, checking, setting aside.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+
+/// Version of the schema: how many of [`MIGRATIONS`] a database has seen (`user_version`).
+pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// Forward only; a step is never changed once released. Energy in Wh, `w`, `mn`, `mx` in 0.1 W, `ts` in Unix s.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE meta(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+    CREATE TABLE meters(
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, mac TEXT NOT NULL DEFAULT '', seen REAL NOT NULL DEFAULT 0,
+        reset_at REAL NOT NULL DEFAULT 0, extra TEXT NOT NULL DEFAULT '',
+        a_import REAL NOT NULL DEFAULT 0, a_export REAL NOT NULL DEFAULT 0, b_import REAL NOT NULL DEFAULT 0, b_export REAL NOT NULL DEFAULT 0,
+        c_import REAL NOT NULL DEFAULT 0, c_export REAL NOT NULL DEFAULT 0, net_import REAL NOT NULL DEFAULT 0, net_export REAL NOT NULL DEFAULT 0,
+        life_a_import REAL NOT NULL DEFAULT 0, life_a_export REAL NOT NULL DEFAULT 0, life_b_import REAL NOT NULL DEFAULT 0,
+        life_b_export REAL NOT NULL DEFAULT 0, life_c_import REAL NOT NULL DEFAULT 0, life_c_export REAL NOT NULL DEFAULT 0,
+        life_net_import REAL NOT NULL DEFAULT 0, life_net_export REAL NOT NULL DEFAULT 0);
+    CREATE TABLE state(key TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE s2(ts INTEGER PRIMARY KEY, w INTEGER NOT NULL);
+    CREATE TABLE m1(ts INTEGER PRIMARY KEY, w INTEGER NOT NULL, mn INTEGER NOT NULL, mx INTEGER NOT NULL, n INTEGER NOT NULL);
+    CREATE TABLE records(meter INTEGER NOT NULL, ts INTEGER NOT NULL, rec BLOB NOT NULL, PRIMARY KEY(meter, ts)) WITHOUT ROWID;
+    CREATE TABLE quarters(
+        meter INTEGER NOT NULL, ts INTEGER NOT NULL, a_import REAL NOT NULL, a_export REAL NOT NULL, b_import REAL NOT NULL,
+        b_export REAL NOT NULL, c_import REAL NOT NULL, c_export REAL NOT NULL, PRIMARY KEY(meter, ts)) WITHOUT ROWID;
+    CREATE TABLE models(name TEXT PRIMARY KEY, meta TEXT NOT NULL, blob BLOB NOT NULL);
+"];
+
+/// Where the database lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A file.
+    File(PathBuf),
+    /// The memory of this process, under that name.
+    Memory(String),
+}
+
+impl Place {
+    /// A database in memory that no other has.
+    pub(super) fn memory() -> Self {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        Self::Memory(format!("virtual-shelly-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+    }
+
+    /// See [`file_id`].
+    pub(super) fn file_id(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::File(path) => file_id(path),
+            Self::Memory(_) => None,
+        }
+    }
+
+    fn uri(&self, immutable: bool) -> String {
+        match self {
+            Self::File(path) => {
+                let mut uri = String::from("file:");
+                for &byte in path.as_os_str().as_encoded_bytes() {
+                    if byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {
+                        uri.push(byte as char);
+                    } else {
+                        let _ = write!(uri, "%{byte:02X}");
+                    }
+                }
+                if immutable { uri + "?immutable=1" } else { uri }
+            }
+            Self::Memory(name) => format!("file:/{name}?vfs=memdb"),
+        }
+    }
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// Made by a newer version of ours.
+    #[error("was written by a newer version (schema {0}, this one knows {VERSION}): it is left untouched; install the newer version again")]
+    Newer(i32),
+    /// Not a sound database.
+    #[error("is damaged ({0})")]
+    Damaged(String),
+    /// Anything else: rights, space, locks.
+    #[error("cannot be opened: {0}")]
+    Other(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_damage(&error) { Self::Damaged(error.to_string()) } else { Self::Other(error) }
+    }
+}
+
+/// Whether an error says that the file itself is broken.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// The writing connection.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub conn: Connection,
+    /// It was empty.
+    pub fresh: bool,
+    /// The last use ended with [`mark_clean`].
+    pub clean: bool,
+}
+
+/// Opens for writing, migrates, and with `check` checks wholly what was not closed cleanly.
+///
+/// # Errors
+/// See [`OpenError`]; the file is untouched then, but for a log of its own that was played back.
+pub(super) fn open(place: &Place, check: bool) -> Result<Database, OpenError> {
+    if let Place::File(path) = place {
+        match header_version(path) {
+            Some(version) if version > VERSION => return Err(OpenError::Newer(version)),
+            _ => {}
+        }
+    }
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(place.uri(false), flags)?;
+    conn.busy_timeout(Duration::from_secs(2))?;
+    // A commit rewrites a handful of pages, 2,880 times a day: 17 MB with pages of 1 KiB, 53 MB with SQLite's 4 KiB
+    // (tests/store_writes.rs), while reading a chart takes the same time (benches/store.rs).
+    conn.execute_batch("PRAGMA page_size = 1024; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;")?;
+    if matches!(place, Place::File(_)) {
+        match conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
+            Err(error) if is_damage(&error) => return Err(error.into()),
+            // A network folder without shared memory: SQLite's rollback journal is as safe, only slower.
+            Ok(()) | Err(_) => {}
+        }
+        conn.execute_batch("PRAGMA synchronous = NORMAL;")?;
+        conn.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
+    }
+    let version: i32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+    if version > VERSION {
+        return Err(OpenError::Newer(version));
+    }
+    let fresh = version == 0;
+    if check && !fresh {
+        let clean = conn.query_row("SELECT value FROM meta WHERE key = 'clean'", [], |r| r.get::<_, i64>(0)).optional();
+        if !matches!(clean, Ok(Some(1)))
+            && let Some(fault) = fault(&conn, "integrity_check")?
+        {
+            return Err(OpenError::Damaged(fault));
+        }
+    }
+    migrate(&mut conn, version)?;
+    let clean = conn.query_row("SELECT value FROM meta WHERE key = 'clean'", [], |r| r.get::<_, i64>(0)).optional()? == Some(1);
+    set_meta(&conn, "clean", 0)?;
+    Ok(Database { conn, fresh, clean: clean || fresh })
+}
+
+fn migrate(conn: &mut Connection, from: i32) -> rusqlite::Result<()> {
+    let steps = usize::try_from(from).unwrap_or(0);
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(steps) {
+        let tx = conn.transaction()?;
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "user_version", step as i64 + 1)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+/// What `check` (`integrity_check` or `quick_check`) complains about; `None` when nothing.
+pub(super) fn fault(conn: &Connection, check: &str) -> rusqlite::Result<Option<String>> {
+    let answer = conn.query_row(&format!("PRAGMA {check}(1)"), [], |r| r.get::<_, String>(0));
+    match answer {
+        Ok(text) if text == "ok" => Ok(None),
+        Ok(text) => Ok(Some(text.replace('\n', " "))),
+        Err(error) if is_damage(&error) => Ok(Some(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// The mark of a clean stop.
+pub(super) fn mark_clean(conn: &Connection) -> rusqlite::Result<()> {
+    set_meta(conn, "clean", 1)
+}
+
+/// One whole number of the store's own.
+pub(super) fn set_meta(conn: &Connection, key: &str, value: i64) -> rusqlite::Result<()> {
+    conn.execute("INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2", (key, value)).map(|_| ())
+}
+
+/// See [`set_meta`].
+pub(super) fn meta(conn: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
+    conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |r| r.get(0)).optional()
+}
+
+/// A connection that only reads. `immutable`: the file is frozen, so neither log nor locks are made.
+pub(super) fn open_reader(place: &Place, immutable: bool) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(place.uri(immutable), flags)?;
+    conn.busy_timeout(Duration::from_secs(2))?;
+    conn.execute_batch("PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY; PRAGMA query_only = 1;")?;
+    Ok(conn)
+}
+
+/// Moves a damaged database with its log out of the way; the new name.
+///
+/// # Errors
+/// When the folder refuses.
+pub(super) fn set_aside(path: &Path, unix_s: i64) -> std::io::Result<PathBuf> {
+    let named = |ending: &str| PathBuf::from(format!("{}{ending}", path.display()));
+    let aside = (0..)
+        .map(|n| named(&if n == 0 { format!(".damaged-{unix_s}") } else { format!(".damaged-{unix_s}-{n}") }))
+        .find(|p| !p.exists())
+        .unwrap_or_default();
+    fs::rename(path, &aside)?;
+    let wal = named("-wal");
+    if wal.exists() {
+        fs::rename(&wal, format!("{}-wal", aside.display()))?;
+    }
+    if named("-shm").exists() {
+        fs::remove_file(named("-shm"))?;
+    }
+    Ok(aside)
+}
+
+/// Which file a path names now: another one, or none, once somebody deleted or replaced it.
+pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// `user_version` from the file's header, without SQLite and so without a trace. Only before it is opened: closing
+/// any descriptor of the file drops SQLite's locks.
+fn header_version(path: &Path) -> Option<i32> {
+    let mut header = [0; 100];
+    File::open(path).ok()?.read_exact(&mut header).ok()?;
+    header.starts_with(b"SQLite format 3\0").then(|| i32::from_be_bytes([header[60], header[61], header[62], header[63]]))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn opens_migrates_once_and_checks_what_was_not_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::File(dir.path().join("a ?#%ä.db"));
+        let first = open(&place, true).unwrap();
+        assert!(first.fresh && first.clean);
+        mark_clean(&first.conn).unwrap();
+        drop(first);
+        let second = open(&place, true).unwrap();
+        assert!(!second.fresh && second.clean);
+        drop(second);
+        assert!(!open(&place, true).unwrap().clean);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v.db");
+        let place = Place::File(path.clone());
+        let db = open(&place, true).unwrap();
+        db.conn.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        drop(db);
+        let before = fs::read(&path).unwrap();
+        assert!(matches!(open(&place, true), Err(OpenError::Newer(v)) if v == VERSION + 1));
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn readers_share_the_memory_of_the_writer() {
+        let place = Place::memory();
+        let db = open(&place, true).unwrap();
+        db.conn.execute("INSERT INTO s2 VALUES(1, 2)", []).unwrap();
+        let reader = open_reader(&place, false).unwrap();
+        assert_eq!(reader.query_row("SELECT w FROM s2", [], |r| r.get::<_, i64>(0)).unwrap(), 2);
+    }
+}

@@ -1,0 +1,114 @@
+//! What the handle, the writer thread and the readers have in common.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use super::{
+    blocks::Blocks,
+    buffer::Buffer,
+    reader::Readers,
+    schema::Place,
+    types::{MeterRow, StoreHealth, StoreState},
+};
+use crate::time::Clock;
+
+/// What is small and always at hand: no read of it waits for a disk.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    pub meters: BTreeMap<String, MeterRow>,
+    pub state: BTreeMap<String, String>,
+}
+
+/// See the module.
+pub(super) struct Shared {
+    pub clock: Arc<dyn Clock>,
+    pub buffer: Mutex<Buffer>,
+    pub cache: Mutex<Cache>,
+    pub readers: Readers,
+    /// By meter key; loaded at the first question.
+    pub blocks: Mutex<BTreeMap<String, Blocks>>,
+    health: Mutex<StoreHealth>,
+    /// A reader met damage: the writer checks.
+    suspect: AtomicBool,
+    closing: AtomicBool,
+    started: Instant,
+    beat: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(clock: Arc<dyn Clock>, place: Place, cache: Cache, memory_reason: Option<String>) -> Self {
+        let path = match &place {
+            Place::File(path) => Some(path.clone()),
+            Place::Memory(_) => None,
+        };
+        let state = memory_reason.map_or(StoreState::Ok, |reason| StoreState::InMemory { reason });
+        Self {
+            clock,
+            buffer: Mutex::default(),
+            cache: Mutex::new(cache),
+            readers: Readers::new(place),
+            blocks: Mutex::default(),
+            health: Mutex::new(StoreHealth { path, state, last_commit: None, rows: 0, bytes: 0, dropped: 0 }),
+            suspect: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            started: Instant::now(),
+            beat: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn change_health<T>(&self, change: impl FnOnce(&mut StoreHealth) -> T) -> T {
+        change(&mut lock(&self.health))
+    }
+
+    pub(super) fn health(&self) -> StoreHealth {
+        let mut health = lock(&self.health).clone();
+        health.dropped = lock(&self.buffer).dropped;
+        if let Some(path) = &health.path {
+            let wal = PathBuf::from(format!("{}-wal", path.display()));
+            health.bytes = [path, &wal].iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
+        }
+        health
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        lock(&self.health).state == StoreState::Frozen
+    }
+
+    /// The writer's sign of life.
+    pub(super) fn beat(&self) {
+        self.beat.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
+    }
+
+    /// Seconds since [`Self::beat`].
+    pub(super) fn silent_for(&self) -> u64 {
+        self.started.elapsed().as_secs().saturating_sub(self.beat.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_suspect(&self) -> bool {
+        self.suspect.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn set_closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+}
+
+/// A panic elsewhere leaves these structs whole: their changes are single assignments.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

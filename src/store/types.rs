@@ -1,0 +1,184 @@
+//! What goes in and out of the store.
+
+use std::path::PathBuf;
+
+use crate::meter::{Counter, Energy};
+
+/// Identity and counters of one meter, as kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeterRow {
+    /// 12 capitals; empty while there is none.
+    pub mac: String,
+    /// Counters as served, Wh.
+    pub energy: Energy,
+    /// Sums that no reset lowers, Wh.
+    pub lifetime: Energy,
+    /// When the counters were last reset, Unix s; 0 never.
+    pub reset_at: f64,
+    /// What else the meter keeps, JSON; the store does not look into it.
+    pub extra: String,
+}
+
+impl MeterRow {
+    /// What to start with, from the database and the sidecar: the newer reset, then the higher counter
+    /// (`decisions.md` C21). Lifetime sums only ever grow.
+    #[must_use]
+    pub fn newest(database: Option<Self>, sidecar: Option<Self>) -> Option<Self> {
+        // The sidecar keeps milliseconds.
+        const SAME_RESET: f64 = 0.002;
+        let (mut row, side) = match (database, sidecar) {
+            (Some(row), Some(side)) => (row, side),
+            (row, side) => return row.or(side),
+        };
+        if side.reset_at > row.reset_at + SAME_RESET {
+            row.energy = side.energy;
+            row.reset_at = side.reset_at;
+        } else if side.reset_at > row.reset_at - SAME_RESET {
+            row.energy = higher(&row.energy, &side.energy);
+        }
+        row.lifetime = higher(&row.lifetime, &side.lifetime);
+        if row.mac.is_empty() {
+            row.mac = side.mac;
+        }
+        Some(row)
+    }
+}
+
+fn higher(a: &Energy, b: &Energy) -> Energy {
+    let (a, b) = (to_numbers(a), to_numbers(b));
+    from_numbers(std::array::from_fn(|i| a[i].max(b[i])))
+}
+
+/// `a_import, a_export, b_import, …, net_import, net_export`.
+pub(super) fn to_numbers(energy: &Energy) -> [f64; 8] {
+    let [a, b, c] = energy.phases;
+    [a.import, a.export, b.import, b.export, c.import, c.export, energy.net.import, energy.net.export]
+}
+
+/// The inverse of [`to_numbers`].
+pub(super) fn from_numbers(n: [f64; 8]) -> Energy {
+    let counter = |i: usize| Counter { import: n[i], export: n[i + 1] };
+    Energy { phases: [counter(0), counter(2), counter(4)], net: counter(6) }
+}
+
+/// One point of a power chart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bar {
+    /// Start of the interval, Unix s.
+    pub ts: i64,
+    /// Mean, W.
+    pub w: f64,
+    /// Smallest, W.
+    pub mn: f64,
+    /// Largest, W.
+    pub mx: f64,
+}
+
+/// One minute of the house total.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Minute {
+    /// Start, Unix s, a multiple of 60.
+    pub ts: i64,
+    /// Mean, W.
+    pub w: f64,
+    /// Smallest sample, W.
+    pub mn: f64,
+    /// Largest sample, W.
+    pub mx: f64,
+    /// How many samples.
+    pub n: u32,
+}
+
+/// Energy is kept by the quarter of an hour: the offset of every time zone is a multiple of it, so days and months are
+/// sums of whole rows anywhere.
+pub(super) const QUARTER: i64 = 900;
+
+/// Energy of a stretch of time: the sum of its minute records.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EnergySpan {
+    /// Start, Unix s.
+    pub from: i64,
+    /// End, Unix s, not included.
+    pub to: i64,
+    /// Per phase, Wh; `None` where nothing was recorded, which is not the same as 0.
+    pub phases: Option<[Counter; 3]>,
+}
+
+/// A stored model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    /// What describes it, JSON.
+    pub meta: String,
+    /// Its weights, in its own format.
+    pub blob: Vec<u8>,
+}
+
+/// How the store is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreState {
+    /// Commits succeed.
+    Ok,
+    /// Nothing is kept over a restart.
+    InMemory {
+        /// Why.
+        reason: String,
+    },
+    /// Closed for a backup; what comes is buffered.
+    Frozen,
+    /// Commits fail; what comes is buffered and they are tried again.
+    Failing {
+        /// Since when, Unix s.
+        since: f64,
+        /// The error.
+        reason: String,
+    },
+}
+
+/// Figures for the health page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreHealth {
+    /// The database; `None` in memory.
+    pub path: Option<PathBuf>,
+    /// How it is.
+    pub state: StoreState,
+    /// Last successful commit, Unix s.
+    pub last_commit: Option<f64>,
+    /// Samples, minute means and records, counted at start and hourly.
+    pub rows: u64,
+    /// Database and its log on disk.
+    pub bytes: u64,
+    /// Rows that were given up because the buffer was full.
+    pub dropped: u64,
+}
+
+/// The store cannot do what was asked; the text is one line for a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(format!("database: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(import: f64, reset_at: f64) -> MeterRow {
+        let energy = from_numbers([import; 8]);
+        MeterRow { mac: "AA".into(), energy, lifetime: energy, reset_at, extra: "{}".into() }
+    }
+
+    #[test]
+    fn the_newer_reset_wins_then_the_higher_counter() {
+        let take = |db, side| MeterRow::newest(Some(db), Some(side)).map(|r| (r.energy.net.import, r.reset_at, r.lifetime.net.import));
+        assert_eq!(take(row(10.0, 5.0), row(20.0, 5.0004)), Some((20.0, 5.0, 20.0)));
+        assert_eq!(take(row(20.0, 5.0), row(10.0, 5.0)), Some((20.0, 5.0, 20.0)));
+        assert_eq!(take(row(20.0, 5.0), row(1.0, 6.0)), Some((1.0, 6.0, 20.0)));
+        assert_eq!(take(row(1.0, 6.0), row(20.0, 5.0)), Some((1.0, 6.0, 20.0)));
+        assert_eq!(MeterRow::newest(None, Some(row(3.0, 0.0))), Some(row(3.0, 0.0)));
+        assert_eq!(MeterRow::newest(None, None), None);
+    }
+}

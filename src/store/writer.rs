@@ -1,0 +1,360 @@
+//! The one thread that writes.
+//!
+//! [`Writer::tick`] and the commands are plain functions of a time, so tests drive them without a thread.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::{
+    DATABASE_FILE,
+    blocks::Blocks,
+    buffer::Batch,
+    commit::{Progress, RecordChange},
+    import::Rows,
+    retention::{HOLD, JUMP, Keep},
+    schema::{self, Place},
+    series,
+    shared::{Shared, lock},
+    sidecar::Sidecar,
+    types::{StoreError, StoreState},
+};
+use crate::time::Now;
+
+/// How often the thread looks at the clock.
+const TICK: Duration = Duration::from_secs(1);
+const SIDECAR_EVERY: Duration = Duration::from_secs(600);
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+/// A freeze that nobody ends (`home-assistant-app.md` section 9).
+const FREEZE_AT_MOST: Duration = Duration::from_secs(900);
+
+/// Called once with the outcome.
+pub(super) type Ack = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// What the handle asks of the thread.
+pub(super) enum Control {
+    /// Commit now: something rare and dear came.
+    Wake,
+    Flush(Ack),
+    Freeze(Ack),
+    Thaw(Ack),
+    Close(Ack),
+    /// Rows of the original's file.
+    Import(Rows, Ack),
+    /// The original's file is in the database: rename it once its mark is committed.
+    Imported(PathBuf),
+}
+
+/// See the module.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) place: Place,
+    pub(super) db: Option<Connection>,
+    /// The file that `db` has open.
+    pub(super) file: Option<(u64, u64)>,
+    pub(super) sidecar: Option<Sidecar>,
+    pub(super) sidecar_failed: bool,
+    pub(super) progress: Progress,
+    keep: Keep,
+    pub(super) interval: Duration,
+    pub(super) last: Now,
+    commit_at: Duration,
+    pub(super) sidecar_at: Duration,
+    prune_at: Duration,
+    pruning: bool,
+    /// Uptime that retention still waits for.
+    hold: Duration,
+    pub(super) frozen_at: Option<Duration>,
+    rename: Option<PathBuf>,
+}
+
+/// What the writer starts with.
+pub(super) struct Start {
+    pub place: Place,
+    pub db: Option<Connection>,
+    pub sidecar: Option<Sidecar>,
+    pub keep: Keep,
+    pub interval: Duration,
+    /// Wall time of the last commit before this start, Unix s.
+    pub seen: Option<f64>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, start: Start) -> Self {
+        let now = shared.clock.now();
+        let loaded = start.db.as_ref().map(|conn| (Progress::load(conn), schema::meta(conn, "retention_hold")));
+        let (progress, kept) =
+            loaded.map_or((Progress::default(), 0), |(p, hold)| (p.unwrap_or_default(), hold.ok().flatten().unwrap_or(0)));
+        let mut hold = Duration::from_secs(u64::try_from(kept).unwrap_or(0)).min(HOLD);
+        let away = start.seen.map_or(0.0, |seen| now.unix - seen);
+        // A long stop looks like a jump forward; one that is off every night must still get to prune, so only a
+        // hold that has run out is begun anew.
+        if away < -JUMP || (away > JUMP && hold.is_zero()) {
+            hold = HOLD;
+        }
+        Self {
+            shared,
+            file: start.place.file_id(),
+            place: start.place,
+            db: start.db,
+            sidecar: start.sidecar,
+            sidecar_failed: false,
+            progress,
+            keep: start.keep,
+            interval: start.interval,
+            last: now,
+            commit_at: now.mono + start.interval,
+            sidecar_at: now.mono + start.interval.min(SIDECAR_EVERY),
+            prune_at: now.mono + Duration::from_secs(60),
+            pruning: false,
+            hold,
+            frozen_at: None,
+            rename: None,
+        }
+    }
+
+    /// Until it is closed or every handle is gone.
+    pub(super) fn run(mut self, control: &mpsc::Receiver<Control>) {
+        loop {
+            self.shared.beat();
+            let wait = if self.pruning { Duration::ZERO } else { TICK };
+            match control.recv_timeout(wait) {
+                Ok(Control::Close(ack)) => return ack(self.close()),
+                Ok(command) => self.handle(command),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    if let Err(error) = self.close() {
+                        tracing::error!("{error}");
+                    }
+                    return;
+                }
+            }
+            self.tick(self.shared.clock.now());
+        }
+    }
+
+    pub(super) fn handle(&mut self, command: Control) {
+        match command {
+            Control::Wake => {
+                if self.frozen_at.is_none() {
+                    let _ = self.commit();
+                }
+                self.write_sidecar();
+            }
+            Control::Flush(ack) => ack(self.commit()),
+            Control::Freeze(ack) => ack(self.freeze()),
+            Control::Thaw(ack) => ack(self.thaw()),
+            Control::Close(ack) => ack(self.close()),
+            Control::Import(rows, ack) => ack(self.import(&rows)),
+            Control::Imported(path) => {
+                self.rename = Some(path);
+                if self.frozen_at.is_none() {
+                    let _ = self.commit();
+                }
+            }
+        }
+    }
+
+    /// What is due.
+    pub(super) fn tick(&mut self, now: Now) {
+        let passed = now.mono.saturating_sub(self.last.mono);
+        if ((now.unix - self.last.unix) - passed.as_secs_f64()).abs() > JUMP {
+            tracing::warn!("the clock jumped by more than an hour: nothing old is deleted for 24 hours");
+            self.hold = HOLD;
+            self.pruning = false;
+        } else {
+            self.hold = self.hold.saturating_sub(passed);
+        }
+        self.last = now;
+        if let Some(since) = self.frozen_at {
+            if now.mono.saturating_sub(since) >= FREEZE_AT_MOST {
+                tracing::warn!("the backup has not ended for 15 minutes: the database is written again");
+                let _ = self.thaw();
+            } else if now.mono >= self.sidecar_at {
+                self.write_sidecar();
+                self.sidecar_at = now.mono + self.interval;
+            }
+            return;
+        }
+        if self.shared.take_suspect() {
+            self.verify();
+        }
+        if now.mono >= self.commit_at {
+            self.commit_at = now.mono + self.interval;
+            let _ = self.commit();
+        }
+        if now.mono >= self.sidecar_at {
+            self.write_sidecar();
+            self.sidecar_at = now.mono + SIDECAR_EVERY;
+        }
+        if self.pruning || now.mono >= self.prune_at {
+            self.prune(now);
+        }
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), StoreError> {
+        if self.frozen_at.is_some() {
+            return Err(StoreError("the database is frozen for a backup".into()));
+        }
+        self.notice_a_lost_file();
+        if self.db.is_none() {
+            self.reopen(true)?;
+        }
+        let batch = lock(&self.shared.buffer).take();
+        if batch.is_empty() {
+            lock(&self.shared.buffer).done();
+            drop(batch);
+            self.rename_imported();
+            return Ok(());
+        }
+        let written = self.write(&batch);
+        drop(batch);
+        match written {
+            Ok((progress, changes)) => {
+                self.progress = progress;
+                // The index first, then the buffer: a reader finds a record in one of them at any moment.
+                self.index(&changes);
+                lock(&self.shared.buffer).done();
+                self.recovered();
+                self.rename_imported();
+                Ok(())
+            }
+            Err(error) => {
+                lock(&self.shared.buffer).failed();
+                Err(self.failed(&error))
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &Batch) -> rusqlite::Result<(Progress, Vec<RecordChange>)> {
+        let conn = self.db.as_mut().ok_or(rusqlite::Error::InvalidQuery)?;
+        let mut progress = self.progress.clone();
+        let tx = conn.transaction()?;
+        let changes = progress.apply(&tx, batch, self.last.unix)?;
+        tx.commit()?;
+        Ok((progress, changes))
+    }
+
+    fn index(&self, changes: &[RecordChange]) {
+        let mut all = lock(&self.shared.blocks);
+        for change in changes {
+            let (RecordChange::Cleared(key) | RecordChange::Removed(key, ..) | RecordChange::Added(key, _)) = change;
+            // A meter that nobody asked about yet is not indexed.
+            let Some(blocks) = all.get_mut(key) else { continue };
+            match change {
+                RecordChange::Cleared(_) => *blocks = Blocks::default(),
+                RecordChange::Removed(_, from, to) => blocks.remove(*from, *to),
+                RecordChange::Added(_, ts) => blocks.insert(*ts),
+            }
+        }
+    }
+
+    pub(super) fn recovered(&self) {
+        let unix = self.last.unix;
+        let was = self.shared.change_health(|health| {
+            health.last_commit = Some(unix);
+            if matches!(health.state, StoreState::Failing { .. }) {
+                Some(std::mem::replace(&mut health.state, StoreState::Ok))
+            } else {
+                None
+            }
+        });
+        if was.is_some() {
+            tracing::info!("the database is written again, nothing of what was buffered is lost");
+        }
+    }
+
+    /// Says it once and keeps it for the health page; what to do next time depends on the error.
+    fn failed(&mut self, error: &rusqlite::Error) -> StoreError {
+        let reason = format!("{}: {error}", self.name());
+        self.failing(&reason);
+        match error.sqlite_error_code() {
+            // The connection is as good as before.
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {}
+            _ if schema::is_damage(error) => self.replace(&error.to_string()),
+            // The file may have been moved, remounted or deleted below us.
+            _ => self.disconnect(),
+        }
+        StoreError(reason)
+    }
+
+    pub(super) fn failing(&self, reason: &str) {
+        let since = self.last.unix;
+        let first = self.shared.change_health(|health| match &mut health.state {
+            StoreState::Failing { reason: old, .. } => {
+                reason.clone_into(old);
+                false
+            }
+            StoreState::InMemory { .. } => false,
+            state => {
+                *state = StoreState::Failing { since, reason: reason.to_owned() };
+                true
+            }
+        });
+        if first {
+            tracing::error!("{reason}; metering goes on, what comes is kept in memory and written as soon as that works again");
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        match &self.place {
+            Place::File(path) => path.display().to_string(),
+            Place::Memory(_) => format!("{DATABASE_FILE} in memory"),
+        }
+    }
+
+    fn prune(&mut self, now: Now) {
+        self.prune_at = now.mono + PRUNE_EVERY;
+        let Some(conn) = &mut self.db else { return };
+        if !self.pruning && matches!(self.place, Place::File(_)) {
+            let left = i64::try_from(self.hold.as_secs()).unwrap_or(i64::MAX);
+            if schema::meta(conn, "retention_hold").ok().flatten().unwrap_or(0) != left {
+                let _ = schema::set_meta(conn, "retention_hold", left);
+            }
+        }
+        if !self.hold.is_zero() {
+            return;
+        }
+        match self.keep.prune(conn, now.unix_s()) {
+            Ok(more) => self.pruning = more,
+            Err(error) => {
+                self.pruning = false;
+                self.failed(&error);
+            }
+        }
+        if !self.pruning {
+            let before = self.keep.records_from(now.unix_s());
+            lock(&self.shared.blocks).values_mut().for_each(|blocks| blocks.remove(i64::MIN / 4, before.div_euclid(60) * 60));
+            if let Ok(rows) = self.shared.count_rows() {
+                self.shared.change_health(|health| health.rows = rows);
+            }
+        }
+    }
+
+    fn import(&mut self, rows: &Rows) -> Result<(), StoreError> {
+        if self.frozen_at.is_some() {
+            return Err(StoreError("the database is frozen for a backup".into()));
+        }
+        let conn = self.db.as_mut().ok_or_else(|| StoreError("the database is closed".into()))?;
+        let tx = conn.transaction()?;
+        series::import(&tx, &rows.samples, &rows.means)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Only once its mark is committed: else the next start would add it again, or never.
+    fn rename_imported(&mut self) {
+        let Some(path) = self.rename.take() else { return };
+        let plain = PathBuf::from(format!("{}.imported", path.display()));
+        let aside = if plain.exists() { PathBuf::from(format!("{}.imported-{}", path.display(), self.last.unix_s())) } else { plain };
+        match fs::rename(&path, &aside) {
+            Ok(()) => tracing::info!("{} was imported and is now {}", path.display(), aside.display()),
+            Err(error) => tracing::warn!("{} was imported but cannot be renamed: {error}; it will not be imported again", path.display()),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The Supervisor's API, as far as an app needs it (`home-assistant-app.md` section 7.2).
+//!
+//! Asked at start and on a change, never in a loop: every call is a line in the Supervisor's log.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::config::Secret;
+
+/// Where the Supervisor is when nothing else is said.
+pub const DEFAULT_URL: &str = "http://supervisor";
+
+/// The Supervisor did not answer as hoped.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// No answer.
+    #[error("the Supervisor does not answer at {path}: {reason}")]
+    Unreachable {
+        /// Path asked for.
+        path: String,
+        /// Why, without the token.
+        reason: String,
+    },
+    /// It said no; its own words.
+    #[error("the Supervisor refused {path}: {message}")]
+    Refused {
+        /// Path asked for.
+        path: String,
+        /// Its message.
+        message: String,
+    },
+}
+
+/// `GET /addons/self/info`, the members used here.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct SelfInfo {
+    /// Port that the Supervisor drew for ingress; `None` if ingress is off.
+    pub ingress_port: Option<u16>,
+    /// Ports of the Network card, `80/tcp` → port, or `None` for disabled.
+    pub network: Option<BTreeMap<String, Option<u16>>>,
+    /// Our address on the Supervisor's bridge.
+    pub ip_address: Option<IpAddr>,
+    /// Stored options.
+    pub options: serde_json::Map<String, serde_json::Value>,
+    /// Installed version.
+    pub version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<T> {
+    result: String,
+    #[serde(default)]
+    message: Option<String>,
+    data: Option<T>,
+}
+
+#[derive(Deserialize)]
+struct NetworkInfo {
+    #[serde(default)]
+    interfaces: Vec<Interface>,
+}
+
+#[derive(Deserialize)]
+struct Interface {
+    interface: String,
+    #[serde(default)]
+    primary: bool,
+    ipv4: Option<Ipv4>,
+}
+
+#[derive(Deserialize)]
+struct Ipv4 {
+    #[serde(default)]
+    address: Vec<String>,
+}
+
+/// The host's primary network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Primary {
+    /// Its name, `eth0`.
+    pub interface: String,
+    /// Its first IPv4 address.
+    pub address: Option<IpAddr>,
+}
+
+/// A client with its token.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    base: String,
+    token: Secret,
+    http: reqwest::Client,
+}
+
+impl Supervisor {
+    /// A client for `base` (`http://supervisor`), or `None` if the HTTP client cannot be built.
+    #[must_use]
+    pub fn new(base: &str, token: Secret) -> Option<Self> {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().ok()?;
+        Some(Self { base: base.trim_end_matches('/').to_owned(), token, http })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Our own entry: ports, ingress port, options.
+    ///
+    /// # Errors
+    /// When the Supervisor does not answer or refuses.
+    pub async fn self_info(&self) -> Result<SelfInfo, SupervisorError> {
+        self.call::<SelfInfo>("/addons/self/info", None).await.map(Option::unwrap_or_default)
+    }
+
+    /// The host's primary interface, if the Supervisor names one.
+    ///
+    /// # Errors
+    /// When the Supervisor does not answer or refuses.
+    pub async fn primary_interface(&self) -> Result<Option<Primary>, SupervisorError> {
+        let info = self.call::<NetworkInfo>("/network/info", None).await?;
+        Ok(info.and_then(|n| n.interfaces.into_iter().find(|i| i.primary)).map(|i| Primary {
+            interface: i.interface,
+            address: i.ipv4.and_then(|v| v.address.first().and_then(|a| a.split('/').next().and_then(|a| a.parse().ok()))),
+        }))
+    }
+
+    /// Replaces our options as a whole; the Supervisor validates them.
+    ///
+    /// # Errors
+    /// Its message where it refuses an option.
+    pub async fn set_options(&self, options: &serde_json::Map<String, serde_json::Value>) -> Result<(), SupervisorError> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            options: &'a serde_json::Map<String, serde_json::Value>,
+        }
+        let body = serde_json::to_string(&Body { options }).unwrap_or_default();
+        self.call::<serde_json::Value>("/addons/self/options", Some(body)).await.map(drop)
+    }
+
+    /// Asks for a restart of ourselves.
+    ///
+    /// # Errors
+    /// When the Supervisor does not answer or refuses.
+    pub async fn restart(&self) -> Result<(), SupervisorError> {
+        self.call::<serde_json::Value>("/addons/self/restart", Some(String::from("{}"))).await.map(drop)
+    }
+
+    async fn call<T: DeserializeOwned>(&self, path: &str, body: Option<String>) -> Result<Option<T>, SupervisorError> {
+        let url = format!("{}{path}", self.base);
+        let unreachable = |e: &reqwest::Error| SupervisorError::Unreachable { path: path.to_owned(), reason: one_line(e) };
+        let request = match body {
+            Some(body) => self.http.post(url).header("Content-Type", "application/json").body(body),
+            None => self.http.get(url),
+        };
+        let response = request.bearer_auth(&self.token.0).send().await.map_err(|e| unreachable(&e))?;
+        let status = response.status();
+        let text = response.text().await.map_err(|e| unreachable(&e))?;
+        let refused = |message: String| SupervisorError::Refused { path: path.to_owned(), message };
+        // 401, 403 and 502 come as plain text.
+        let envelope: Envelope<T> =
+            serde_json::from_str(&text).map_err(|_| refused(format!("{status}: {}", text.chars().take(120).collect::<String>())))?;
+        if envelope.result == "ok" { Ok(envelope.data) } else { Err(refused(envelope.message.unwrap_or_else(|| status.to_string()))) }
+    }
+}
+
+fn one_line(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(e) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&e.to_string());
+        next = e.source();
+    }
+    text.replace('\n', " ")
+}

@@ -1,0 +1,529 @@
+//! The one door of a meter: every channel hands its callers in here.
+//!
+//! A call is admitted (password, other origin), answered by the pure [`Device`] from a view that is already scaled for its
+//! caller, its effects are carried out, it is noted, and only then its answer goes out. What reads minute records
+//! runs off the loop, so that a slow disk delays nobody else.
+
+use std::{
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use bytes::Bytes;
+
+use crate::{
+    config::ChannelSettings,
+    consumers::{Asked, Caller, Consumers},
+    device::{
+        self, Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, Records, RpcError, View,
+        auth::{self, Guard},
+        frame::{self, Frame, FrameError, Message},
+    },
+    time::{Clock, Now},
+};
+
+/// Carries out what a call asks for beyond its answer. `app` implements it; the future ends when it took effect.
+pub trait Hub: Send + Sync {
+    /// Carries out `effects` in order.
+    fn apply(&self, effects: Vec<Effect>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// One running time of the emulated device: from start, or from the last `Shelly.Reboot`, to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Boot {
+    /// Monotonic time at which it began.
+    pub since: Duration,
+    /// Cancelled at its end: inbound connections close, listeners stay.
+    pub over: CancellationToken,
+}
+
+/// What `app` gives to a meter's channels.
+pub struct Parts {
+    /// The meter's name, empty for the first.
+    pub meter: String,
+    /// The device; replaced as a whole when its options change.
+    pub device: watch::Receiver<Arc<Device>>,
+    /// Newest view.
+    pub views: watch::Receiver<Arc<View>>,
+    /// The device's own state.
+    pub state: watch::Receiver<Arc<DeviceState>>,
+    /// Channel settings in force.
+    pub channels: watch::Receiver<Arc<ChannelSettings>>,
+    /// The running time; `app` replaces it at a reboot.
+    pub boot: watch::Receiver<Boot>,
+    /// Minute records.
+    pub records: Arc<dyn Records>,
+    /// Effects go here.
+    pub hub: Arc<dyn Hub>,
+    /// Who reads.
+    pub consumers: Arc<Consumers>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What all channels of one meter share. Cheap to clone behind an `Arc`.
+pub struct Endpoint {
+    /// The meter's name, empty for the first.
+    pub meter: String,
+    /// The device.
+    pub device: watch::Receiver<Arc<Device>>,
+    /// Newest view, not scaled.
+    pub views: watch::Receiver<Arc<View>>,
+    /// The device's own state.
+    pub state: watch::Receiver<Arc<DeviceState>>,
+    /// Channel settings in force.
+    pub channels: watch::Receiver<Arc<ChannelSettings>>,
+    /// The running time.
+    pub boot: watch::Receiver<Boot>,
+    /// Minute records.
+    pub records: Arc<dyn Records>,
+    /// Effects go here.
+    pub hub: Arc<dyn Hub>,
+    /// Who reads.
+    pub consumers: Arc<Consumers>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Outbound WebSockets that are connected (`ws.connected`).
+    pub outbound_up: AtomicUsize,
+    guard: Mutex<Guard>,
+    /// Reads of records that may run at once; more wait here and not in threads.
+    disk: Semaphore,
+    scaled: Mutex<Scaled>,
+}
+
+/// Views by share of one snapshot, so that each share's texts are made once a snapshot.
+#[derive(Default)]
+struct Scaled {
+    of: Option<Arc<View>>,
+    views: Vec<(u64, Arc<View>)>,
+}
+
+/// Calls that read minute records at once.
+const DISK_READS: usize = 2;
+
+/// Different shares that are kept of one snapshot.
+const SHARES: usize = 64;
+
+/// How a caller proves that it knows the password.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Credentials<'a> {
+    /// The channel does not ask: outbound and UDP without their own switch.
+    #[default]
+    None,
+    /// By the frame's `auth` member.
+    Frame,
+    /// By the `Authorization` header, or by the frame's `auth` member where there is a frame.
+    Header {
+        /// The header.
+        value: Option<&'a str>,
+        /// Verb of the request.
+        method: &'a str,
+        /// Target as sent, query included.
+        uri: &'a str,
+    },
+}
+
+/// On what terms a channel hands a call in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// Whether and how the password is asked for.
+    pub credentials: Credentials<'a>,
+    /// A page of another origin asks: it may read and not change.
+    pub foreign: bool,
+    /// The channel's wishes.
+    pub manner: Manner,
+    /// `dst` of the reply to a request without `src`: `unknown` on UDP.
+    pub default_dst: Option<&'a str>,
+    /// Whether arrays are answered: the original's batches.
+    pub batches: bool,
+}
+
+/// What becomes of a bare call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Bare {
+    /// The result's JSON text.
+    Result(Bytes),
+    /// The device's error and its JSON text.
+    Error(RpcError, Bytes),
+    /// Password missing or wrong; the value of `WWW-Authenticate`.
+    Unauthorized(String),
+    /// Nothing is sent.
+    Silence,
+}
+
+/// How a frame ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// With the reply, or with none because it had no `id`.
+    Answered,
+    /// It was no frame.
+    Malformed,
+    /// Password missing or wrong: the reply says so; over HTTP this goes into `WWW-Authenticate`.
+    Unauthorized(String),
+    /// Nothing is sent (`stale = silent`).
+    Silence,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Debug)]
+pub struct Spoken {
+    /// The reply, JSON text.
+    pub reply: Option<Bytes>,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The frame's `src`, if it was a valid frame that was let in: whom notifications are for from now on.
+    pub src: Option<Arc<str>>,
+}
+
+impl Spoken {
+    fn nothing(verdict: Verdict) -> Self {
+        Self { reply: None, verdict, src: None }
+    }
+
+    /// A refusal of a frame that was not even looked into: too many came.
+    pub(super) fn too_many(bytes: &[u8], device_id: &str) -> Self {
+        let reply = frame::parse(bytes).ok().and_then(|f| frame::reply(&f, device_id, None, &Answer::Error(RpcError::too_many())));
+        Self { reply: reply.map(Bytes::from), verdict: Verdict::Malformed, src: None }
+    }
+
+    /// Whether it was a frame of somebody who may speak.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        matches!(self.verdict, Verdict::Answered | Verdict::Silence)
+    }
+}
+
+impl Endpoint {
+    /// A meter's door.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { meter, device, views, state, channels, boot, records, hub, consumers, clock } = parts;
+        Self {
+            meter,
+            device,
+            views,
+            state,
+            channels,
+            boot,
+            records,
+            hub,
+            consumers,
+            clock,
+            outbound_up: AtomicUsize::new(0),
+            guard: Mutex::default(),
+            disk: Semaphore::new(DISK_READS),
+            scaled: Mutex::default(),
+        }
+    }
+
+    /// The newest view, not scaled.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.views.borrow())
+    }
+
+    /// `view` as this caller shall see it (`decisions.md` C20). Modbus and whoever is not counted see it as it is. Asking
+    /// counts the caller as a reader of power; `src` is that of its frame, if it is known.
+    #[must_use]
+    pub fn scaled(&self, view: Arc<View>, caller: &Caller, src: Option<&str>) -> Arc<View> {
+        let share = {
+            let channels = self.channels.borrow();
+            if !channels.scaling.enable {
+                return view;
+            }
+            self.consumers.share(caller, src, &channels.scaling, self.clock.now())
+        };
+        if share == 1.0 {
+            return view;
+        }
+        let mut cache = self.scaled.lock().unwrap_or_else(PoisonError::into_inner);
+        if !cache.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &view)) {
+            *cache = Scaled { of: Some(Arc::clone(&view)), views: Vec::new() };
+        }
+        if let Some((_, scaled)) = cache.views.iter().find(|(bits, _)| *bits == share.to_bits()) {
+            return Arc::clone(scaled);
+        }
+        let scaled = Arc::new(View::with_record(Arc::new(view.snapshot.scaled(share)), view.record.clone()));
+        if cache.views.len() < SHARES {
+            cache.views.push((share.to_bits(), Arc::clone(&scaled)));
+        }
+        scaled
+    }
+
+    /// Whether a password is set.
+    #[must_use]
+    pub fn auth_on(&self) -> bool {
+        self.state.borrow().auth_ha1.is_some()
+    }
+
+    /// What `GET /shelly` answers.
+    #[must_use]
+    pub fn info(&self) -> Json {
+        let device = Arc::clone(&self.device.borrow());
+        let state = Arc::clone(&self.state.borrow());
+        device.info_json(&state)
+    }
+
+    /// Ends with the present running time: inbound connections are closed by it.
+    #[must_use]
+    pub fn boot_over(&self) -> CancellationToken {
+        self.boot.borrow().over.clone()
+    }
+
+    /// Answers a bare call: `GET` or `POST /rpc/<Method>`. `request` is what came, for the register: the target or the body.
+    pub async fn bare(&self, caller: &Caller, method: &str, params: Option<&str>, request: Bytes, terms: Terms<'_>) -> Bare {
+        if !auth::is_open(method)
+            && let Err(challenge) = self.admit(caller, &terms)
+        {
+            return Bare::Unauthorized(challenge);
+        }
+        let executed = self.execute(caller, None, method, params, &terms).await;
+        let reply = match &executed.answer {
+            Answer::Result(result) => Bytes::copy_from_slice(result.as_bytes()),
+            Answer::Error(error) => Bytes::from(frame::error_json(error)),
+            Answer::Silence => Bytes::new(),
+        };
+        self.note(caller, None, method, &executed, request, reply.clone());
+        match executed.answer {
+            Answer::Result(_) => Bare::Result(reply),
+            Answer::Error(error) => Bare::Error(error, reply),
+            Answer::Silence => Bare::Silence,
+        }
+    }
+
+    /// Answers bytes that hold a frame, or, where the channel takes them, a batch of frames.
+    pub async fn frames(&self, caller: &Caller, bytes: &Bytes, terms: Terms<'_>) -> Spoken {
+        if !terms.batches {
+            return match frame::parse(bytes) {
+                Ok(frame) => self.frame(caller, &frame, bytes, terms).await,
+                Err(_) => Spoken::nothing(Verdict::Malformed),
+            };
+        }
+        match frame::parse_any(bytes) {
+            Ok(Message::One(frame)) => self.frame(caller, &frame, bytes, terms).await,
+            Ok(Message::Batch(frames)) => self.batch(caller, &frames, bytes, terms).await,
+            Err(_) => Spoken::nothing(Verdict::Malformed),
+        }
+    }
+
+    /// Members are answered in order; what is no frame in a batch has no answer, as without `id`.
+    async fn batch(&self, caller: &Caller, frames: &[Result<Frame, FrameError>], bytes: &Bytes, terms: Terms<'_>) -> Spoken {
+        if frames.is_empty() {
+            return Spoken::nothing(Verdict::Malformed);
+        }
+        let mut replies = Vec::with_capacity(frames.len());
+        let mut verdict = Verdict::Answered;
+        for frame in frames.iter().flatten() {
+            let spoken = self.frame(caller, frame, bytes, terms).await;
+            if let Verdict::Unauthorized(_) = spoken.verdict {
+                verdict = spoken.verdict;
+            }
+            replies.extend(spoken.reply.and_then(|reply| String::from_utf8(reply.into()).ok()));
+        }
+        Spoken { reply: frame::batch(&replies).map(Bytes::from), verdict, src: None }
+    }
+
+    /// Answers one frame; `bytes` is what it came in, for the register.
+    pub async fn frame(&self, caller: &Caller, frame: &Frame, bytes: &Bytes, terms: Terms<'_>) -> Spoken {
+        // A frame without a method is somebody's answer to us.
+        let Some(method) = &frame.method else { return Spoken::nothing(Verdict::Malformed) };
+        let device = Arc::clone(&self.device.borrow());
+        let id = &device.identity.id;
+        if !frame.is_for(id) {
+            return Spoken::nothing(Verdict::Silence);
+        }
+        let src = frame.src.as_deref();
+        if !auth::is_open(method)
+            && let Err((challenge, error)) = self.admit_frame(caller, frame, &terms)
+        {
+            let reply = frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
+            return Spoken { reply, verdict: Verdict::Unauthorized(challenge), src: None };
+        }
+        let executed = self.execute(caller, src, method, frame.params.as_deref(), &terms).await;
+        let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
+        self.note(caller, src, method, &executed, bytes.clone(), reply.clone().unwrap_or_default());
+        let verdict = if executed.answer == Answer::Silence { Verdict::Silence } else { Verdict::Answered };
+        Spoken { reply, verdict, src: src.map(Arc::from) }
+    }
+
+    /// Whether the caller may do what is protected.
+    ///
+    /// # Errors
+    /// With the value of `WWW-Authenticate`.
+    pub fn admit(&self, caller: &Caller, terms: &Terms<'_>) -> Result<(), String> {
+        self.check(caller, terms, None, |guard, realm, now| guard.http_challenge(realm, now, random()))
+    }
+
+    /// The same for a frame; the error is what goes back, over HTTP with a challenge in its header.
+    fn admit_frame(&self, caller: &Caller, frame: &Frame, terms: &Terms<'_>) -> Result<(), (String, RpcError)> {
+        self.check(caller, terms, frame.auth.as_deref(), |guard, realm, now| {
+            let header = match terms.credentials {
+                Credentials::Header { .. } => guard.http_challenge(realm, now, random()),
+                _ => String::new(),
+            };
+            (header, guard.frame_challenge(realm, now, random()))
+        })
+    }
+
+    fn check<E>(
+        &self,
+        caller: &Caller,
+        terms: &Terms<'_>,
+        frame_auth: Option<&str>,
+        challenge: impl FnOnce(&mut Guard, &str, Duration) -> E,
+    ) -> Result<(), E> {
+        let state = Arc::clone(&self.state.borrow());
+        let Some(ha1) = &state.auth_ha1 else { return Ok(()) };
+        let device = Arc::clone(&self.device.borrow());
+        let realm = &device.identity.id;
+        let now = self.clock.now().mono;
+        let who = auth::Caller { realm, ha1, peer: caller.peer, now };
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let verdict = match terms.credentials {
+            Credentials::None => return Ok(()),
+            Credentials::Header { value, method, uri } if frame_auth.is_none() => guard.check_http(&who, value.map(str::as_bytes), method, uri),
+            Credentials::Frame | Credentials::Header { .. } => guard.check_frame(&who, frame_auth),
+        };
+        if verdict == auth::Verdict::Granted { Ok(()) } else { Err(challenge(&mut guard, realm, now)) }
+    }
+
+    /// Asks the device and carries out what follows.
+    async fn execute(&self, caller: &Caller, src: Option<&str>, method: &str, params: Option<&str>, terms: &Terms<'_>) -> Executed {
+        let known = device::canonical(method);
+        let name = known.unwrap_or(method);
+        let carries_power = POWER_METHODS.contains(&name);
+        let view = if carries_power { self.scaled(self.view(), caller, src) } else { self.view() };
+        let value = if carries_power { answered_power(name, params, terms.manner, &view) } else { None };
+        if terms.foreign && device::writes(name) {
+            return Executed { answer: Answer::Error(foreign_write()), known, value };
+        }
+        let Outcome { answer, effects } = self.ask(caller, name, params, terms.manner, view).await;
+        if effects.is_empty() {
+            return Executed { answer, known, value };
+        }
+        if terms.foreign {
+            return Executed { answer: Answer::Error(foreign_write()), known, value };
+        }
+        self.hub.apply(effects).await;
+        Executed { answer, known, value }
+    }
+
+    async fn ask(&self, caller: &Caller, method: &str, params: Option<&str>, manner: Manner, view: Arc<View>) -> Outcome {
+        let moment = self.moment(caller, view, manner);
+        let device = Arc::clone(&self.device.borrow());
+        if !device::reads_records(method) {
+            return moment.with(self.records.as_ref(), |context| device.call(method, params, context));
+        }
+        let Ok(_permit) = self.disk.acquire().await else { return records_lost() };
+        let (records, method, params) = (Arc::clone(&self.records), method.to_owned(), params.map(ToOwned::to_owned));
+        let asking =
+            tokio::task::spawn_blocking(move || moment.with(records.as_ref(), |context| device.call(&method, params.as_deref(), context)));
+        asking.await.unwrap_or_else(|_| records_lost())
+    }
+
+    /// What the device sees now, with this view of it.
+    pub(super) fn moment(&self, caller: &Caller, view: Arc<View>, manner: Manner) -> Moment {
+        let now = self.clock.now();
+        Moment {
+            view,
+            state: Arc::clone(&self.state.borrow()),
+            now,
+            uptime_s: now.mono.saturating_sub(self.boot.borrow().since).as_secs(),
+            local_ip: caller.local,
+            manner,
+            ws_connected: self.outbound_up.load(Ordering::Relaxed) > 0,
+        }
+    }
+
+    fn note(&self, caller: &Caller, src: Option<&str>, method: &str, executed: &Executed, request: Bytes, reply: Bytes) {
+        let error = match &executed.answer {
+            Answer::Error(error) => Some(error.code),
+            Answer::Result(_) | Answer::Silence => None,
+        };
+        let asked = Asked {
+            caller,
+            src,
+            method: executed.known.unwrap_or(method),
+            known: executed.known.is_some(),
+            error,
+            value: executed.value.filter(|_| matches!(executed.answer, Answer::Result(_))),
+            request,
+            reply,
+        };
+        self.consumers.note(&asked, self.clock.now());
+    }
+}
+
+/// What became of a call.
+struct Executed {
+    answer: Answer,
+    /// The method's own spelling, if there is such a method.
+    known: Option<&'static str>,
+    /// The power that was answered, W.
+    value: Option<f64>,
+}
+
+/// Methods whose answer carries power: who calls them is a reader (`decisions.md` C20).
+const POWER_METHODS: [&str; 4] = ["EM.GetStatus", "EM1.GetStatus", "Shelly.GetStatus", "Shelly.GetComponents"];
+
+/// The power in the answer, W: the total, or that of the phase asked.
+fn answered_power(method: &str, params: Option<&str>, manner: Manner, view: &View) -> Option<f64> {
+    if method == "EM1.GetStatus" && !manner.em1_is_total {
+        #[derive(serde::Deserialize)]
+        struct Phase {
+            id: usize,
+        }
+        let Phase { id } = serde_json::from_str(params?).ok()?;
+        return view.phases.get(id)?.map(|p| p.act_power.get());
+    }
+    view.totals.map(|t| t.act_power.get())
+}
+
+/// What a call sees, owned, so that it can be answered on another thread.
+pub(super) struct Moment {
+    view: Arc<View>,
+    state: Arc<DeviceState>,
+    now: Now,
+    uptime_s: u64,
+    local_ip: Option<IpAddr>,
+    manner: Manner,
+    ws_connected: bool,
+}
+
+impl Moment {
+    /// Gives it to `use_it` in the device's form.
+    pub(super) fn with<T>(&self, records: &dyn Records, use_it: impl FnOnce(&Context<'_>) -> T) -> T {
+        use_it(&Context {
+            view: &self.view,
+            state: &self.state,
+            now: self.now,
+            uptime_s: self.uptime_s,
+            local_ip: self.local_ip,
+            records,
+            manner: self.manner,
+            ws_connected: self.ws_connected,
+        })
+    }
+}
+
+fn foreign_write() -> RpcError {
+    RpcError::forbidden("A page of another origin may not change anything: name it in cors_origins if it is yours")
+}
+
+fn records_lost() -> Outcome {
+    Outcome { answer: Answer::Error(RpcError::unavailable("records cannot be read")), effects: Vec::new() }
+}
+
+/// For nonces; the operating system's, so that nobody guesses the next.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_else(|_| fastrand::u32(..))
+}

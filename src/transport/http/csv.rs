@@ -1,0 +1,107 @@
+//! `/emdata/0/data.csv` and `/em1data/<n>/data.csv`: minute records as a file, streamed piece by piece
+//! (`shelly-pro-3em.md` section 6.3).
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, Query, State},
+    http::{HeaderValue, Response, StatusCode, header, request::Parts as Head},
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::{Asked, Shared, answer, error, unauthorized};
+use crate::{
+    config::Profile,
+    device::{
+        RpcError,
+        history::{Columns, Csv},
+    },
+    transport::listener::Connection,
+};
+
+#[derive(Deserialize)]
+struct Wanted {
+    ts: Option<i64>,
+    end_ts: Option<i64>,
+    #[serde(default)]
+    add_keys: bool,
+}
+
+/// `/emdata/0/data.csv`: in profile triphase.
+pub(super) async fn emdata(state: Shared, connection: Extension<Arc<Connection>>, head: Head) -> Response<Body> {
+    file(state, connection, &head, Profile::Triphase, Columns::Em, "emdata").await
+}
+
+/// `/em1data/<n>/data.csv`: in profile monophase.
+pub(super) async fn em1data(state: Shared, connection: Extension<Arc<Connection>>, Path(id): Path<String>, head: Head) -> Response<Body> {
+    match id.parse::<usize>() {
+        Ok(id) if id < 3 => file(state, connection, &head, Profile::Monophase, Columns::Em1(id), "em1data").await,
+        _ => error(&state, &head.headers, &not_here()),
+    }
+}
+
+fn not_here() -> RpcError {
+    RpcError { code: 404, message: "Not Found".into() }
+}
+
+async fn file(
+    State(site): Shared,
+    Extension(connection): Extension<Arc<Connection>>,
+    head: &Head,
+    profile: Profile,
+    columns: Columns,
+    name: &str,
+) -> Response<Body> {
+    let asked = Asked::of(&site, &connection, head);
+    if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
+        return unauthorized(&site, &head.headers, &challenge, Bytes::new());
+    }
+    if site.endpoint.state.borrow().profile != profile {
+        return error(&site, &head.headers, &not_here());
+    }
+    let wanted = match Query::<Wanted>::try_from_uri(&head.uri) {
+        Ok(Query(wanted)) => wanted,
+        Err(_) => return error(&site, &head.headers, &RpcError { code: -103, message: "ts and end_ts are Unix seconds, add_keys is true or false".into() }),
+    };
+    let mut csv = Csv::new(Arc::clone(&site.endpoint.records), columns, wanted.ts.unwrap_or(0), wanted.end_ts.unwrap_or(i64::MAX), wanted.add_keys);
+
+    // The first piece decides whether there is a file at all; the others follow as fast as the reader takes them.
+    let first = tokio::task::spawn_blocking(move || (csv.next(), csv)).await;
+    let (first, rest) = match first {
+        Ok((Some(Err(refused)), _)) => return error(&site, &head.headers, &RpcError::unavailable(refused.to_string())),
+        Ok((first, rest)) => (first.and_then(Result::ok).unwrap_or_default(), rest),
+        Err(_) => return error(&site, &head.headers, &RpcError::unavailable("records cannot be read")),
+    };
+    let body = if first.is_empty() { Body::empty() } else { Body::from_stream(stream(first, rest)) };
+    let mut response = answer(&site, &head.headers, StatusCode::OK, HeaderValue::from_static("text/csv"), Bytes::new());
+    *response.body_mut() = body;
+    let mac = site.endpoint.device.borrow().identity.mac.clone();
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}_{mac}.csv\"")) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    response
+}
+
+/// The pieces, read on a thread for blocking work and at most two ahead of the reader.
+fn stream(first: String, rest: Csv) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
+    let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
+    tokio::task::spawn_blocking(move || {
+        for piece in rest {
+            // An error cuts the file off, so that nobody takes a part for the whole.
+            let piece = piece.map(Bytes::from).map_err(std::io::Error::other);
+            if sender.blocking_send(piece).is_err() {
+                break;
+            }
+        }
+    });
+    futures_util::stream::unfold((Some(Bytes::from(first)), receiver), |(first, mut receiver)| async move {
+        match first {
+            Some(first) => Some((Ok(first), (None, receiver))),
+            None => receiver.recv().await.map(|piece| (piece, (None, receiver))),
+        }
+    })
+}

@@ -1,0 +1,264 @@
+//! How every TCP listener begins and ends: bind, try again while the port is taken, accept, count, stop.
+//!
+//! A port that cannot be had stops nothing else (`decisions.md` B). It is tried again after 5, 10, then every 15 s;
+//! one log line says which port, who needs it and what to do, one says when it is ours.
+
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    board::{Board, Line, ListenerState},
+    limits::{Activity, Connections, Place},
+};
+
+/// A listener that shall be: for its log lines and its line on the [`Board`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// `http`, `udp`, `modbus`, `websocket`, `dashboard`.
+    pub name: &'static str,
+    /// The meter's name, empty for the first.
+    pub meter: String,
+    /// `None`: every address, IPv4 and, where there is one, IPv6.
+    pub bind: Option<IpAddr>,
+    /// 0 lets the system choose.
+    pub port: u16,
+    /// Who reads there, e.g. `Hoymiles, NOAH and Victron use port 80 only`.
+    pub needed_by: &'static str,
+}
+
+impl Wanted {
+    /// The addresses to bind, in order; the second may be missing on a host without IPv6.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        match self.bind {
+            Some(address) => vec![SocketAddr::new(address, self.port)],
+            None => [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)].map(|a| SocketAddr::new(a, self.port)).to_vec(),
+        }
+    }
+
+    /// Its line on the board.
+    #[must_use]
+    pub fn line(&self, state: ListenerState) -> Line {
+        let address = self.bind.map_or_else(|| "all addresses".to_owned(), |a| a.to_string());
+        Line { name: self.name, meter: self.meter.clone(), address, port: self.port, state }
+    }
+
+    /// What a user reads when the port cannot be had: which, why, who misses it, what to do.
+    fn complaint(&self, error: &io::Error) -> String {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => "another program has it: stop that one or choose another port here",
+            io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE: grant it or choose a higher port",
+            io::ErrorKind::AddrNotAvailable => "no interface has this address: correct `bind`",
+            _ => "choose another port or address",
+        };
+        let port = self.port;
+        format!("{} port {port} cannot be opened ({error}); {}; {remedy}; trying again every 15 s", self.name, self.needed_by)
+    }
+}
+
+/// Pause before the `n`th new try, counted from 0: 5, 10, 15, 15 … s.
+#[must_use]
+pub fn retry_pause(n: u32) -> Duration {
+    Duration::from_secs(u64::from(5 * (n.min(2) + 1)))
+}
+
+/// Tries `bind` until it succeeds, keeping the board; `None` when cancelled first.
+pub async fn acquire<T>(wanted: &Wanted, board: &Board, cancel: &CancellationToken, mut bind: impl FnMut() -> io::Result<T>) -> Option<T> {
+    let mut failures = 0;
+    loop {
+        match bind() {
+            Ok(bound) => {
+                if failures > 0 {
+                    tracing::info!("{} port {} is free again and now served", wanted.name, wanted.port);
+                }
+                board.set(wanted.line(ListenerState::Listening));
+                return Some(bound);
+            }
+            Err(error) => {
+                if failures == 0 {
+                    tracing::error!("{}", wanted.complaint(&error));
+                }
+                board.set(wanted.line(ListenerState::Waiting { reason: error.to_string() }));
+            }
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return None,
+            () = tokio::time::sleep(retry_pause(failures)) => failures += 1,
+        }
+    }
+}
+
+/// A listening TCP socket on one address. An IPv6 socket takes IPv6 only, so that both families can share a port.
+///
+/// # Errors
+/// When the system refuses: port taken, forbidden, address not ours.
+pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A restarted service gets its port back at once although old connections linger in TIME_WAIT.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Binds every address of `wanted` with `bind`: all or nothing, but a host without IPv6 does with IPv4.
+///
+/// # Errors
+/// When an address that counts cannot be bound.
+pub fn bind_all<T>(wanted: &Wanted, mut bind: impl FnMut(SocketAddr) -> io::Result<T>) -> io::Result<Vec<T>> {
+    let mut bound = Vec::with_capacity(2);
+    for address in wanted.addresses() {
+        match bind(address) {
+            Ok(socket) => bound.push(socket),
+            Err(error) if wanted.bind.is_none() && address.is_ipv6() && no_ipv6(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bound)
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// A connection as its handler sees it.
+#[derive(Debug)]
+pub struct Connection {
+    /// Who called; an IPv4 address that came over IPv6 is shown as IPv4.
+    pub peer: SocketAddr,
+    /// What it reached.
+    pub local: SocketAddr,
+    /// Cancelled when it has to end: stop, reboot, or the listener is over its limit.
+    pub close: CancellationToken,
+    /// When it last moved a byte.
+    pub activity: Arc<Activity>,
+}
+
+/// A socket that notes each byte's time and keeps its place in the listener's table while it lives.
+#[derive(Debug)]
+pub struct Watched {
+    stream: TcpStream,
+    place: Place,
+}
+
+/// Accepts until cancelled and gives each connection to `handle`, all joined before this returns. `max` is asked at each accept.
+///
+/// Handlers learn by [`Connection::close`] that they have to end; after `grace` they are dropped.
+pub async fn accept<F, Fut>(
+    listener: TcpListener,
+    connections: &Connections,
+    max: impl Fn() -> usize,
+    parent: impl Fn() -> CancellationToken,
+    cancel: &CancellationToken,
+    grace: Duration,
+    handle: F,
+) where
+    F: Fn(Watched, Arc<Connection>) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let tasks = TaskTracker::new();
+    let abort = CancellationToken::new();
+    let mut complained = false;
+    loop {
+        let accepted = tokio::select! {
+            () = cancel.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: waiting lets others close. One line is enough.
+                if !complained {
+                    tracing::warn!("cannot accept connections on {:?}: {error}", listener.local_addr().ok());
+                    complained = true;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(local) = stream.local_addr() else { continue };
+        let _ = stream.set_nodelay(true);
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        let place = connections.enter(peer.ip(), max(), &parent());
+        let connection = Arc::new(Connection { peer, local, close: place.close.clone(), activity: Arc::clone(&place.activity) });
+        let work = handle(Watched { stream, place }, connection);
+        let abort = abort.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = abort.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+    drop(listener);
+    connections.close_all();
+    tasks.close();
+    if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
+        abort.cancel();
+        tasks.wait().await;
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.place.activity.read();
+        }
+        poll
+    }
+}
+
+impl Watched {
+    fn note<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(poll, Poll::Ready(Ok(_))) {
+            self.place.activity.wrote();
+        }
+        poll
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,298 @@
+//! mDNS: how readers find the meter (`shelly-pro-3em.md` section 8).
+//!
+//! One responder for the process, on the interfaces that reach the LAN. A meter is announced only while
+//! its HTTP port is ours, announced anew when addresses change, and says goodbye at the end, so that a
+//! reader that dropped it comes back after a restart (`consumers.md` 1.7).
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::board::{Board, Line, ListenerState};
+use crate::{config::MdnsProfile, device::Identity};
+
+/// How often addresses are looked at.
+const RECHECK: Duration = Duration::from_secs(15);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_millis(700);
+
+/// What one meter announces.
+#[derive(Clone, Debug)]
+pub struct Announcement {
+    /// The meter's name, empty for the first.
+    pub meter: String,
+    /// Instance: the device id, in small letters.
+    pub instance: String,
+    /// Host without `.local.`: `ShellyPro3EM-AABBCCDDEEFF`.
+    pub host: String,
+    /// `mdns_ip`, or the meter's own bind address; `None`: those of the interface.
+    pub address: Option<IpAddr>,
+    /// TXT of `_http._tcp`.
+    pub http_txt: Vec<(&'static str, String)>,
+    /// TXT of `_shelly._tcp`.
+    pub shelly_txt: Vec<(&'static str, String)>,
+}
+
+impl Announcement {
+    /// Names and TXT records of a device by its profile.
+    #[must_use]
+    pub fn new(meter: &str, identity: &Identity, profile: MdnsProfile, host: Option<&str>, address: Option<IpAddr>) -> Self {
+        let (generation, app) = match profile {
+            MdnsProfile::Solakon => ("3".to_owned(), "shellypro3em".to_owned()),
+            _ => (identity.generation.to_string(), identity.app.clone()),
+        };
+        let mut http_txt = vec![("gen", generation.clone())];
+        let mut shelly_txt = vec![("gen", generation), ("app", app), ("ver", identity.ver.clone())];
+        if profile != MdnsProfile::Device {
+            let extra = [
+                ("id", identity.id.clone()),
+                ("mac", colons(&identity.mac)),
+                ("model", identity.model.clone()),
+                ("fw_id", identity.fw_id.clone()),
+            ];
+            http_txt.extend(shelly_txt[1..].to_vec());
+            http_txt.extend(extra.clone());
+            shelly_txt.extend(extra);
+        }
+        Self {
+            meter: meter.to_owned(),
+            instance: identity.id.to_ascii_lowercase(),
+            host: host.map_or_else(|| format!("ShellyPro3EM-{}", identity.mac), ToOwned::to_owned),
+            address,
+            http_txt,
+            shelly_txt,
+        }
+    }
+
+    fn services(&self, port: u16, addresses: &[IpAddr]) -> Result<[ServiceInfo; 2], mdns_sd::Error> {
+        let make = |kind: &str, txt: &[(&'static str, String)]| {
+            let host = format!("{}.local.", self.host);
+            ServiceInfo::new(kind, &self.instance, &host, addresses, port, txt).map(|mut service| {
+                // The name is ours by its MAC. A probe could only end in a renamed device, which no reader knows.
+                service.set_requires_probe(false);
+                service
+            })
+        };
+        Ok([make("_http._tcp.local.", &self.http_txt)?, make("_shelly._tcp.local.", &self.shelly_txt)?])
+    }
+}
+
+fn colons(mac: &str) -> String {
+    mac.as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect::<Vec<_>>().join(":")
+}
+
+/// Which interfaces to announce on.
+#[derive(Clone, Debug, Default)]
+pub struct Interfaces {
+    /// `mdns_interfaces`; empty: automatic.
+    pub named: Vec<String>,
+    /// The Supervisor's primary interface, where one is known.
+    pub primary: Option<String>,
+}
+
+impl Interfaces {
+    /// Names to announce on now, with their addresses. Docker's bridges never come up by themselves.
+    fn now(&self) -> Vec<(String, Vec<IpAddr>)> {
+        let names = match (&self.named[..], &self.primary) {
+            ([], Some(primary)) => vec![primary.clone()],
+            ([], None) => default_route(&std::fs::read_to_string("/proc/net/route").unwrap_or_default()).into_iter().collect(),
+            (named, _) => named.to_vec(),
+        };
+        let all = if_addrs::get_if_addrs().unwrap_or_default();
+        names
+            .into_iter()
+            .map(|name| {
+                let addresses = all.iter().filter(|i| i.name == name).map(if_addrs::Interface::ip).filter(IpAddr::is_ipv4).collect();
+                (name, addresses)
+            })
+            .collect()
+    }
+}
+
+/// The interface of the default route with the least metric, from the text of `/proc/net/route`.
+fn default_route(table: &str) -> Option<String> {
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.split_whitespace().collect();
+            let (name, destination, metric, mask) = (cells.first()?, cells.get(1)?, cells.get(6)?, cells.get(7)?);
+            (*destination == "00000000" && *mask == "00000000").then_some((metric.parse::<u32>().ok()?, (*name).to_owned()))
+        })
+        .min()
+        .map(|(_, name)| name)
+}
+
+#[derive(PartialEq)]
+struct Announced {
+    port: u16,
+    addresses: Vec<IpAddr>,
+}
+
+/// Announces all meters until `stop`, then says goodbye.
+pub async fn run(announcements: Vec<Announcement>, interfaces: Interfaces, board: Board, stop: CancellationToken) {
+    let mut delay = [5, 10, 15].into_iter();
+    let daemon = loop {
+        match ServiceDaemon::new() {
+            Ok(daemon) => break daemon,
+            Err(error) => {
+                let pause = delay.next();
+                if pause == Some(5) {
+                    warn!("mDNS cannot start ({error}): readers that search the network will not find the meter; by address it works");
+                }
+                for a in &announcements {
+                    set_line(&board, a, ListenerState::Waiting { reason: error.to_string() });
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_secs(pause.unwrap_or(15))) => {}
+                }
+            }
+        }
+    };
+    let _ = daemon.disable_interface(IfKind::All);
+    let mut enabled: BTreeSet<String> = BTreeSet::new();
+    let mut announced: Vec<Option<Announced>> = announcements.iter().map(|_| None).collect();
+    let mut told_none = false;
+    let mut lines = board.subscribe();
+    loop {
+        lines.mark_unchanged();
+        let found = interfaces.now();
+        for (name, _) in &found {
+            if enabled.insert(name.clone()) {
+                let _ = daemon.enable_interface(IfKind::Name(name.clone()));
+                info!("mDNS announces on {name}");
+            }
+        }
+        for gone in enabled.iter().filter(|e| !found.iter().any(|(name, _)| name == *e)).cloned().collect::<Vec<_>>() {
+            let _ = daemon.disable_interface(IfKind::Name(gone.clone()));
+            enabled.remove(&gone);
+        }
+        let here: Vec<IpAddr> = found.into_iter().flat_map(|(_, addresses)| addresses).collect();
+        if here.is_empty() && !told_none {
+            warn!("mDNS found no network interface with an address to announce on: name one in `mdns_interfaces`");
+        }
+        told_none = here.is_empty();
+        for (i, announcement) in announcements.iter().enumerate() {
+            let port = board.http_port(&announcement.meter);
+            let addresses = announcement.address.map_or_else(|| here.clone(), |fixed| vec![fixed]);
+            let wanted = port.filter(|_| !addresses.is_empty() && !here.is_empty()).map(|port| Announced { port, addresses });
+            if wanted == announced[i] {
+                continue;
+            }
+            if announced[i].is_some() {
+                goodbye(&daemon, announcement).await;
+            }
+            if let Some(w) = &wanted {
+                announce(&daemon, announcement, w);
+            }
+            let state = match &wanted {
+                Some(_) => ListenerState::Listening,
+                None => ListenerState::Waiting { reason: "the HTTP port is not ours yet, or no interface has an address".into() },
+            };
+            set_line(&board, announcement, state);
+            announced[i] = wanted;
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = lines.changed() => if changed.is_err() { break },
+            () = tokio::time::sleep(RECHECK) => {}
+        }
+    }
+    for announcement in &announcements {
+        goodbye(&daemon, announcement).await;
+    }
+    if let Ok(done) = daemon.shutdown() {
+        let _ = timeout(GOODBYE, done.recv_async()).await;
+    }
+}
+
+fn set_line(board: &Board, announcement: &Announcement, state: ListenerState) {
+    let address = format!("{}.local", announcement.host);
+    board.set(Line { name: "mdns", meter: announcement.meter.clone(), address, port: 5353, state });
+}
+
+fn announce(daemon: &ServiceDaemon, announcement: &Announcement, wanted: &Announced) {
+    match announcement.services(wanted.port, &wanted.addresses) {
+        Ok(services) => {
+            for service in services {
+                if let Err(error) = daemon.register(service) {
+                    warn!("mDNS cannot announce {}: {error}", announcement.instance);
+                }
+            }
+            info!("announced {} as {}.local port {}", announcement.instance, announcement.host, wanted.port);
+        }
+        Err(error) => warn!("mDNS cannot announce {}: {error}", announcement.instance),
+    }
+}
+
+async fn goodbye(daemon: &ServiceDaemon, announcement: &Announcement) {
+    for kind in ["_http._tcp.local.", "_shelly._tcp.local."] {
+        if let Ok(done) = daemon.unregister(&format!("{}.{kind}", announcement.instance)) {
+            let _ = timeout(GOODBYE, done.recv_async()).await;
+        }
+    }
+}
+
+/// An address that says "any": no announcement can name it.
+#[must_use]
+pub fn announceable(bind: Option<IpAddr>) -> Option<IpAddr> {
+    bind.filter(|ip| !ip.is_unspecified() && *ip != IpAddr::V4(Ipv4Addr::BROADCAST))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            id: "shellypro3em-aabbccddeeff".into(),
+            mac: "AABBCCDDEEFF".into(),
+            model: "SPEM-003CEBEU".into(),
+            app: "Pro3EM".into(),
+            generation: 2,
+            fw_id: "20250508-110717/1.6.1-g8dbd358".into(),
+            ver: "1.6.1".into(),
+            sn: None,
+            manufacturer: None,
+        }
+    }
+
+    #[test]
+    fn announces_as_the_device_does() {
+        let a = Announcement::new("", &identity(), MdnsProfile::Device, None, None);
+        assert_eq!((a.instance.as_str(), a.host.as_str()), ("shellypro3em-aabbccddeeff", "ShellyPro3EM-AABBCCDDEEFF"));
+        assert_eq!(a.http_txt, [("gen", "2".to_owned())]);
+        assert_eq!(a.shelly_txt, [("gen", "2".to_owned()), ("app", "Pro3EM".to_owned()), ("ver", "1.6.1".to_owned())]);
+        let [http, shelly] = a.services(80, &["192.0.2.7".parse().unwrap()]).unwrap();
+        assert_eq!(http.get_fullname(), "shellypro3em-aabbccddeeff._http._tcp.local.");
+        assert_eq!(shelly.get_hostname(), "ShellyPro3EM-AABBCCDDEEFF.local.");
+        assert_eq!((http.get_host_ttl(), http.get_other_ttl()), (120, 4500));
+    }
+
+    #[test]
+    fn solakon_sees_what_it_looks_for() {
+        let a = Announcement::new("", &identity(), MdnsProfile::Solakon, None, None);
+        for want in [("gen", "3"), ("app", "shellypro3em"), ("mac", "AA:BB:CC:DD:EE:FF"), ("id", "shellypro3em-aabbccddeeff")] {
+            assert!(a.shelly_txt.iter().any(|(k, v)| (*k, v.as_str()) == want), "{want:?}");
+        }
+    }
+
+    #[test]
+    fn default_route_by_metric() {
+        let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+            wlan0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
+            eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+            docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
+        assert_eq!(default_route(table).as_deref(), Some("eth0"));
+        assert_eq!(default_route(""), None);
+    }
+}

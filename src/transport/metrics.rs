@@ -1,0 +1,194 @@
+//! `/metrics` in the OpenMetrics text format: the original's names, and the meter's figures beside them.
+//!
+//! What has no value has no line: a missing series is honest, a 0 is an order to a battery (`decisions.md` C3).
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{TypedMetric, counter::Counter, family::Family, gauge::Gauge},
+    registry::{Metric, Registry, Unit},
+};
+
+use super::{
+    endpoint::Endpoint,
+    healthz::{link_word, quality_word},
+};
+use crate::{
+    consumers::Overview,
+    meter::{Counter as Wh, Phase, Quality, Snapshot},
+};
+
+/// What the text is.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+
+/// One exposition being written; families are collected over all meters first, since each may appear only once.
+#[derive(Default)]
+struct Sheet {
+    gauges: Vec<Series>,
+    counters: Vec<Series>,
+}
+
+struct Series {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<&'static str>,
+    lines: Vec<(Labels, f64)>,
+}
+
+impl Series {
+    /// A family, or the metric by itself where there is only one without labels.
+    fn register<M: Metric + TypedMetric + Default + Clone>(&self, registry: &mut Registry, family: Family<Labels, M>) {
+        match (&self.lines[..], self.unit) {
+            ([(labels, _)], Some(unit)) if labels.is_empty() => {
+                registry.register_with_unit(self.name, self.help, Unit::Other(unit.into()), M::clone(&family.get_or_create(labels)));
+            }
+            ([(labels, _)], None) if labels.is_empty() => registry.register(self.name, self.help, M::clone(&family.get_or_create(labels))),
+            (_, Some(unit)) => registry.register_with_unit(self.name, self.help, Unit::Other(unit.into()), family),
+            (_, None) => registry.register(self.name, self.help, family),
+        }
+    }
+}
+
+impl Sheet {
+    fn line(series: &mut Vec<Series>, (name, help, unit): (&'static str, &'static str, Option<&'static str>), labels: Labels, value: f64) {
+        match series.iter_mut().find(|s| s.name == name) {
+            Some(found) => found.lines.push((labels, value)),
+            None => series.push(Series { name, help, unit, lines: vec![(labels, value)] }),
+        }
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &'static str, unit: Option<&'static str>, labels: Labels, value: f64) {
+        Self::line(&mut self.gauges, (name, help, unit), labels, value);
+    }
+
+    fn counter(&mut self, name: &'static str, help: &'static str, unit: Option<&'static str>, labels: Labels, value: f64) {
+        Self::line(&mut self.counters, (name, help, unit), labels, value);
+    }
+
+    fn text(self) -> String {
+        let mut registry = Registry::with_prefix("virtual_shelly");
+        for series in &self.gauges {
+            let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+            for (labels, value) in &series.lines {
+                family.get_or_create(labels).set(*value);
+            }
+            series.register(&mut registry, family);
+        }
+        for series in &self.counters {
+            let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
+            for (labels, value) in &series.lines {
+                family.get_or_create(labels).inc_by(value.max(0.0));
+            }
+            series.register(&mut registry, family);
+        }
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+/// The exposition of these meters. A further meter's lines carry its name as label `meter`.
+#[must_use]
+pub fn render(endpoints: &[Arc<Endpoint>]) -> String {
+    let mut sheet = Sheet::default();
+    for endpoint in endpoints {
+        let base: Labels = if endpoint.meter.is_empty() { Vec::new() } else { vec![("meter", endpoint.meter.clone())] };
+        let overview = {
+            let settings = endpoint.channels.borrow().clone();
+            endpoint.consumers.overview(&settings.scaling, endpoint.clock.now())
+        };
+        channels(&mut sheet, &base, &overview);
+        consumers(&mut sheet, &base, &overview);
+        let view = endpoint.view();
+        power(&mut sheet, &base, &view.snapshot);
+        energy(&mut sheet, &base, &view.snapshot);
+        source(&mut sheet, &base, endpoint, &view.snapshot);
+    }
+    sheet.text()
+}
+
+fn with(base: &Labels, more: &[(&'static str, &str)]) -> Labels {
+    base.iter().cloned().chain(more.iter().map(|(k, v)| (*k, (*v).to_owned()))).collect()
+}
+
+fn channels(sheet: &mut Sheet, base: &Labels, overview: &Overview) {
+    let metrics = &overview.metrics;
+    for (method, calls) in &metrics.http.by_method {
+        let labels = with(base, &[("method", method)]);
+        let errors = metrics.http.errors.get(method).copied().unwrap_or_default();
+        sheet.counter("http_rpc_requests", "RPC calls over HTTP", None, labels.clone(), *calls as f64);
+        sheet.counter("http_rpc_errors", "RPC calls over HTTP answered with an error", None, labels, errors as f64);
+    }
+    let sockets = [&metrics.ws, &metrics.outbound];
+    let sum = |of: fn(&crate::consumers::overview::SocketsView) -> u64| sockets.iter().map(|s| of(s)).sum::<u64>() as f64;
+    sheet.counter("ws_rpc_messages", "Requests over WebSocket", None, base.clone(), sum(|s| s.rpc_messages));
+    sheet.counter("ws_notify", "Notifications over WebSocket", None, base.clone(), sum(|s| s.notify_total));
+    sheet.gauge("ws_clients", "WebSocket clients connected", None, base.clone(), metrics.ws.clients as f64);
+    sheet.counter("udp_packets", "Datagrams received", None, base.clone(), metrics.udp.packets as f64);
+    sheet.counter("udp_replies", "Datagrams answered", None, base.clone(), metrics.udp.replies as f64);
+}
+
+fn consumers(sheet: &mut Sheet, base: &Labels, overview: &Overview) {
+    for consumer in &overview.consumers {
+        let channel = serde_json::to_value(consumer.channel).ok().and_then(|c| c.as_str().map(ToOwned::to_owned)).unwrap_or_default();
+        let labels = with(base, &[("ip", &consumer.ip.to_string()), ("channel", &channel)]);
+        sheet.counter("consumer_requests", "Calls of one reader", None, labels.clone(), consumer.calls as f64);
+        sheet.counter("consumer_errors", "Calls of one reader answered with an error", None, labels.clone(), consumer.errors as f64);
+        sheet.counter("consumer_notifications", "Notifications to one reader", None, labels, consumer.notified as f64);
+    }
+}
+
+fn power(sheet: &mut Sheet, base: &Labels, snapshot: &Snapshot) {
+    for phase in Phase::ALL {
+        let Some(served) = snapshot.phases[phase.index()] else { continue };
+        // The zeros of phases that nothing is configured for mean something only beside values.
+        if snapshot.stale() && snapshot.inputs[phase.index()].quality == Quality::Unused {
+            continue;
+        }
+        let labels = with(base, &[("phase", phase.letter())]);
+        sheet.gauge("act_power", "Active power of a phase, import positive", Some("watts"), labels.clone(), served.act_power.get());
+        sheet.gauge("aprt_power", "Apparent power of a phase", Some("voltamperes"), labels.clone(), served.aprt_power.get());
+        sheet.gauge("voltage", "Phase to neutral", Some("volts"), labels.clone(), served.voltage.get());
+        sheet.gauge("current", "Current of a phase", Some("amperes"), labels.clone(), served.current.get());
+        sheet.gauge("power_factor", "Power factor of a phase", None, labels.clone(), served.pf.get());
+        sheet.gauge("frequency", "Frequency", Some("hertz"), labels, served.freq.get());
+    }
+    if let Some(totals) = snapshot.totals {
+        sheet.gauge("total_act_power", "Active power of all phases, import positive", Some("watts"), base.clone(), totals.act_power.get());
+        sheet.gauge("total_aprt_power", "Apparent power of all phases", Some("voltamperes"), base.clone(), totals.aprt_power.get());
+        sheet.gauge("total_current", "Current of all phases", Some("amperes"), base.clone(), totals.current.get());
+    }
+    if let Some(current) = snapshot.n_current {
+        sheet.gauge("neutral_current", "Current of the neutral", Some("amperes"), base.clone(), current.get());
+    }
+}
+
+fn energy(sheet: &mut Sheet, base: &Labels, snapshot: &Snapshot) {
+    let (Some(energy), Some(total)) = (snapshot.energy, snapshot.energy_totals()) else { return };
+    let hundredths = |wh: f64| (wh * 100.0).round() / 100.0;
+    let mut both = |import: &'static str, export: &'static str, of: Wh, labels: Labels| {
+        sheet.counter(import, "Imported energy", Some("watt_hours"), labels.clone(), hundredths(of.import));
+        sheet.counter(export, "Exported energy", Some("watt_hours"), labels, hundredths(of.export));
+    };
+    for phase in Phase::ALL {
+        both("act_energy", "act_ret_energy", energy.phases[phase.index()], with(base, &[("phase", phase.letter())]));
+    }
+    both("total_act_energy", "total_act_ret_energy", total, base.clone());
+}
+
+fn source(sheet: &mut Sheet, base: &Labels, endpoint: &Endpoint, snapshot: &Snapshot) {
+    let (word, _) = link_word(&snapshot.source.link);
+    sheet.gauge("source_up", "1 while the source is connected and running", None, base.clone(), f64::from(u8::from(word == "up")));
+    if let Some(alive) = snapshot.source.last_alive {
+        let age = endpoint.clock.now().mono.saturating_sub(alive).as_secs_f64();
+        sheet.gauge("source_age", "Time since the source's last sign of life", Some("seconds"), base.clone(), age);
+    }
+    for phase in Phase::ALL {
+        let quality = quality_word(&snapshot.inputs[phase.index()].quality);
+        sheet.gauge("phase_quality", "1 for the quality that a phase has", None, with(base, &[("phase", phase.letter()), ("quality", quality)]), 1.0);
+    }
+}

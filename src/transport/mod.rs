@@ -1,0 +1,32 @@
+//! Bytes in, bytes out: one file a channel, all calling the same [`Endpoint`].
+//!
+//! | file | it knows |
+//! | --- | --- |
+//! | [`endpoint`] | the one door: password, share, effects, notes |
+//! | [`listener`], [`limits`] | how a TCP port is bound, tried again, counted and left |
+//! | [`http`] | the device over HTTP, upgrades to WebSocket, pages beside it |
+//! | [`ws`] | a conversation over one WebSocket, whoever dialled |
+//! | [`fanout`] | the ports 6010 to 6022 |
+//! | [`udp`], [`udp_socket`] | RPC over UDP, answered from the address asked |
+//! | [`modbus`] | registers over TCP |
+//! | [`outbound`] | WebSockets that we dial |
+//! | [`mdns`] | announcements |
+//! | [`healthz`], [`metrics`], [`board`] | how all this is |
+
+pub mod board;
+pub mod endpoint;
+pub mod fanout;
+pub mod healthz;
+pub mod http;
+pub mod limits;
+pub mod listener;
+pub mod mdns;
+pub mod metrics;
+pub mod modbus;
+pub mod outbound;
+pub mod udp;
+pub mod udp_socket;
+pub mod ws;
+
+pub use board::{Board, ListenerState};
+pub use endpoint::{Boot, Endpoint, Hub, Parts};

@@ -1,0 +1,174 @@
+//! RPC over UDP: what batteries ask (`shelly-pro-3em.md` section 2.4, `consumers.md` section 8).
+//!
+//! One datagram is one frame; the answer goes to the sender's address and port, from the address and port that
+//! were asked. What is no request is counted and not answered. An answer is larger than its request, so how many
+//! go to one address and out of one socket is limited: a forged sender must not make this an amplifier.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    board::Board,
+    endpoint::{Credentials, Endpoint, Terms, Verdict},
+    limits::{Rate, exempt},
+    listener::{self, Wanted},
+    udp_socket::{Datagram, PacketSocket},
+};
+use crate::{
+    consumers::{Caller, Channel},
+    device::Manner,
+};
+
+/// Answers a second out of one socket to all addresses but the host's own.
+const SOCKET_RATE: u32 = 2000;
+/// Requests of one socket that may be under way; nearly all are answered at once.
+const IN_FLIGHT: usize = 16;
+/// `dst` of an answer to a request without `src`.
+const UNKNOWN: &str = "unknown";
+
+/// Binds `wanted`, again and again while it cannot be had, and answers there until cancelled.
+pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: CancellationToken) {
+    let Some(sockets) = listener::acquire(&wanted, &board, &cancel, || bind(&wanted)).await else { return };
+    let answer_from = sockets.first().map(Arc::clone);
+    let serving = sockets.into_iter().map(|socket| {
+        // A socket bound to a broadcast address cannot send; its answers leave by the address itself.
+        let out = if is_broadcast(&socket) { answer_from.clone() } else { None };
+        serve(socket, out, Arc::clone(&endpoint), cancel.clone())
+    });
+    futures_util::future::join_all(serving).await;
+}
+
+/// Every address of `wanted`; bound to one IPv4 address, also that subnet's broadcast address, because a socket on
+/// a unicast address hears no broadcast (`decisions.md` A).
+fn bind(wanted: &Wanted) -> io::Result<Vec<Arc<PacketSocket>>> {
+    let mut sockets = listener::bind_all(wanted, PacketSocket::bind)?;
+    if let Some(broadcast) = wanted.bind.and_then(broadcast_of) {
+        let port = sockets.first().map_or(wanted.port, |s| s.local().port());
+        match PacketSocket::bind(SocketAddr::new(broadcast, port)) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => tracing::warn!("UDP {broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard"),
+        }
+    }
+    Ok(sockets.into_iter().map(Arc::new).collect())
+}
+
+fn broadcast_of(address: IpAddr) -> Option<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().ok()?;
+    interfaces.into_iter().find_map(|interface| match interface.addr {
+        if_addrs::IfAddr::V4(v4) if IpAddr::V4(v4.ip) == address && !v4.ip.is_loopback() => v4.broadcast.map(IpAddr::V4),
+        _ => None,
+    })
+}
+
+fn is_broadcast(socket: &PacketSocket) -> bool {
+    match socket.local().ip() {
+        IpAddr::V4(ip) => broadcasts().contains(&ip),
+        IpAddr::V6(_) => false,
+    }
+}
+
+fn broadcasts() -> Vec<Ipv4Addr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.into_iter().filter_map(|i| if let if_addrs::IfAddr::V4(v4) = i.addr { v4.broadcast } else { None }).collect()
+}
+
+type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Answers on one bound socket until cancelled; `out` sends in its place where it cannot.
+pub async fn serve(socket: Arc<PacketSocket>, out: Option<Arc<PacketSocket>>, endpoint: Arc<Endpoint>, cancel: CancellationToken) {
+    let max = endpoint.channels.borrow().udp_max;
+    // One byte more than is allowed: a datagram that fills it is too long.
+    let mut buffer = vec![0; max + 1];
+    let port = Port { out: out.unwrap_or_else(|| Arc::clone(&socket)), endpoint, rate: Rate::default(), all: Rate::default(), max };
+    let port = Arc::new(port);
+    let mut under_way: FuturesUnordered<Answering> = FuturesUnordered::new();
+    let mut complained = false;
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            got = socket.receive(&mut buffer), if under_way.len() < IN_FLIGHT => match got {
+                Ok(datagram) => {
+                    let bytes = Bytes::copy_from_slice(&buffer[..datagram.len]);
+                    let port = Arc::clone(&port);
+                    let mut answering: Answering = Box::pin(async move { port.answer(datagram, bytes).await });
+                    if let Poll::Pending = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
+                        under_way.push(answering);
+                    }
+                }
+                Err(error) => {
+                    // An unreachable port of an earlier answer comes back as an error here; anything lasting is said once.
+                    if error.kind() != io::ErrorKind::ConnectionRefused {
+                        if !complained {
+                            tracing::warn!("UDP {} cannot receive: {error}", socket.local());
+                            complained = true;
+                        }
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Port {
+    out: Arc<PacketSocket>,
+    endpoint: Arc<Endpoint>,
+    rate: Rate,
+    all: Rate,
+    max: usize,
+}
+
+impl Port {
+    async fn answer(&self, datagram: Datagram, bytes: Bytes) {
+        let endpoint = &self.endpoint;
+        let now = endpoint.clock.now();
+        let local = self.out.local();
+        let reached = datagram.local.or(Some(local.ip())).filter(|ip| !ip.is_unspecified());
+        let caller = Caller {
+            peer: datagram.peer.ip().to_canonical(),
+            peer_port: datagram.peer.port(),
+            local: reached,
+            local_port: local.port(),
+            channel: Channel::Udp,
+            agent: None,
+        };
+        let drop = |why| endpoint.consumers.packet(&caller, Some(why), now);
+        if datagram.truncated || datagram.len > self.max {
+            return drop("oversize");
+        }
+        let (terms, per_address) = {
+            let channels = endpoint.channels.borrow();
+            let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::None };
+            let manner = Manner { short: channels.udp_short, nonzero: channels.udp_nonzero, em1_is_total: true, ..Manner::default() };
+            (Terms { credentials, manner, default_dst: Some(UNKNOWN), batches: true, ..Terms::default() }, channels.rate_limit)
+        };
+        if !self.rate.allow(caller.peer, per_address) {
+            return drop("rate");
+        }
+        // All others share one bucket: a forger changes the sender with every datagram.
+        if !exempt(caller.peer) && !self.all.allow(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SOCKET_RATE) {
+            return drop("socket_rate");
+        }
+        let spoken = endpoint.frames(&caller, &bytes, terms).await;
+        if spoken.verdict == Verdict::Malformed {
+            return drop("malformed");
+        }
+        endpoint.consumers.packet(&caller, None, now);
+        if let Some(reply) = spoken.reply
+            && let Err(error) = self.out.send(&reply, reached, datagram.peer).await
+        {
+            tracing::debug!("UDP answer to {} was not sent: {error}", datagram.peer);
+        }
+    }
+}

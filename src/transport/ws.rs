@@ -1,0 +1,383 @@
+//! RPC over one WebSocket: requests in, answers and notifications out (`shelly-pro-3em.md` sections 2.2, 2.3 and 7).
+//!
+//! The same conversation runs on `/rpc`, on the fan-out ports and on the sockets that we dial; [`Rules`] say how they differ.
+//! Requests may be in flight side by side and are answered on their own socket in any order. Notifications are made
+//! from the newest view at the moment the socket can take one: a reader that is slow misses old powers and delays
+//! nobody, and no queue grows.
+
+use std::{future::Future, pin::Pin, sync::Arc, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream, StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    endpoint::{Credentials, Endpoint, Spoken, Terms},
+    limits::Rate,
+};
+use crate::{
+    consumers::Caller,
+    device::{
+        DeviceState, Manner, View,
+        frame::notification,
+        notify::{Kind, Note, Notifier, Policy, Topic},
+    },
+};
+
+/// Largest message that is read; the device's own answers are larger than any request.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Requests of one socket that may be under way before it is read no further.
+const IN_FLIGHT: usize = 16;
+
+/// A reader that takes nothing for this long is closed.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Silence after which we ping.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// Silence after which the other side is taken for gone: three pings without an answer.
+const GONE_AFTER: Duration = Duration::from_secs(110);
+
+/// A wake-up that is due at once is taken this late, so that no clock can make a socket spin.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// When notifications begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// With the first frame that carries `src`, as the device does.
+    Device,
+    /// As the device, but a socket that stays silent for so long is a passive listener: it gets `NotifyFullStatus`, then
+    /// `NotifyStatus`, without `dst`, until its first frame (`decisions.md` C14).
+    Passive(Duration),
+    /// At once, whether the client speaks or not: `NotifyFullStatus`, then `NotifyStatus`, with this `dst`.
+    AtOnce(Kind, Option<Arc<str>>),
+}
+
+/// How a channel differs from the others.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// When notifications begin.
+    pub opening: Opening,
+    /// Whether a configured password is asked for on this channel.
+    pub ask_password: bool,
+    /// Whether a page of another origin opened the socket: it may read and not change.
+    pub foreign: bool,
+    /// Answers a second to one address, shared with the listener's other connections.
+    pub rate: Option<Arc<Rate>>,
+}
+
+/// What a frame of the socket's library means here, so that axum's and tungstenite's sockets are served alike.
+pub trait Message: Sized {
+    /// A text frame; the bytes are JSON that we made, so UTF-8.
+    fn from_text(text: Bytes) -> Self;
+    /// An empty ping.
+    fn ping() -> Self;
+    /// A close frame.
+    fn close(code: u16, reason: &'static str) -> Self;
+    /// The payload of a text or binary frame; `None` for ping, pong and close, which the library answers.
+    fn payload(self) -> Option<Bytes>;
+}
+
+impl Message for axum::extract::ws::Message {
+    fn from_text(text: Bytes) -> Self {
+        text.try_into().map_or_else(|_| Self::ping(), Self::Text)
+    }
+
+    fn ping() -> Self {
+        Self::Ping(Bytes::new())
+    }
+
+    fn close(code: u16, reason: &'static str) -> Self {
+        Self::Close(Some(axum::extract::ws::CloseFrame { code, reason: reason.into() }))
+    }
+
+    fn payload(self) -> Option<Bytes> {
+        match self {
+            Self::Text(text) => Some(text.into()),
+            Self::Binary(bytes) => Some(bytes),
+            Self::Ping(_) | Self::Pong(_) | Self::Close(_) => None,
+        }
+    }
+}
+
+impl Message for tokio_tungstenite::tungstenite::Message {
+    fn from_text(text: Bytes) -> Self {
+        text.try_into().map_or_else(|_| Self::ping(), Self::Text)
+    }
+
+    fn ping() -> Self {
+        Self::Ping(Bytes::new())
+    }
+
+    fn close(code: u16, reason: &'static str) -> Self {
+        Self::Close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame { code: code.into(), reason: reason.into() }))
+    }
+
+    fn payload(self) -> Option<Bytes> {
+        match self {
+            Self::Text(text) => Some(text.into()),
+            Self::Binary(bytes) => Some(bytes),
+            Self::Ping(_) | Self::Pong(_) | Self::Close(_) | Self::Frame(_) => None,
+        }
+    }
+}
+
+/// Why a conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The other side closed or vanished.
+    ByPeer,
+    /// We were told to close.
+    ByUs,
+    /// It took nothing, or sent nothing, for too long.
+    Stalled,
+}
+
+type Answering<'a> = Pin<Box<dyn Future<Output = Spoken> + Send + 'a>>;
+
+/// Who gets notifications on this socket, and as what.
+#[derive(Debug, PartialEq, Eq)]
+enum Audience {
+    /// Nobody yet.
+    Nobody,
+    /// A listener that has not spoken, or one that is pushed to from the start.
+    Pushed(Option<Arc<str>>),
+    /// A client that gave its `src`: bound once.
+    Bound(Arc<str>),
+}
+
+impl Audience {
+    fn dst(&self) -> Option<&str> {
+        match self {
+            Self::Bound(dst) | Self::Pushed(Some(dst)) => Some(dst),
+            Self::Pushed(None) | Self::Nobody => None,
+        }
+    }
+}
+
+/// What tells one socket when to notify.
+struct Listening {
+    notifier: Notifier,
+    views: watch::Receiver<Arc<View>>,
+    /// The total that the newest note tells, W.
+    value: Option<f64>,
+    state: watch::Receiver<Arc<DeviceState>>,
+    wake: Instant,
+}
+
+impl Listening {
+    fn new(kind: Kind, endpoint: &Endpoint, caller: &Caller) -> Self {
+        let (mut views, mut state) = (endpoint.views.clone(), endpoint.state.clone());
+        views.mark_unchanged();
+        state.mark_unchanged();
+        let view = endpoint.scaled(endpoint.view(), caller, None);
+        let notifier = endpoint.moment(caller, view, Manner::default()).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
+        Self { notifier, views, value: None, state, wake: Instant::now() }
+    }
+
+    /// Waits until something may be due, and gives what is; may be dropped while it waits.
+    async fn next(listening: &mut Option<Self>, endpoint: &Endpoint, caller: &Caller) -> Vec<Note> {
+        let Some(this) = listening else { return std::future::pending().await };
+        let gone = tokio::select! {
+            changed = this.views.changed() => changed.is_err(),
+            changed = this.state.changed() => changed.is_err(),
+            () = sleep_until(this.wake) => false,
+        };
+        if gone {
+            // The meter is being taken down; its sockets are closed by their token.
+            return std::future::pending().await;
+        }
+        this.due(endpoint, caller)
+    }
+
+    /// What is due now, of the newest view.
+    fn due(&mut self, endpoint: &Endpoint, caller: &Caller) -> Vec<Note> {
+        let view = endpoint.scaled(Arc::clone(&self.views.borrow_and_update()), caller, None);
+        self.state.mark_unchanged();
+        let policy = {
+            let settings = endpoint.channels.borrow();
+            Policy { interval: settings.ws_notify_interval, eps: settings.ws_notify_eps }
+        };
+        let device = Arc::clone(&endpoint.device.borrow());
+        self.value = view.totals.map(|t| t.act_power.get());
+        let moment = endpoint.moment(caller, view, Manner::default());
+        let notes = moment.with(endpoint.records.as_ref(), |context| self.notifier.poll(&device, context, &policy));
+        self.wake = Instant::now() + self.notifier.wake().saturating_sub(endpoint.clock.now().mono).max(SHORTEST_WAIT);
+        notes
+    }
+}
+
+struct Conversation<'a, S> {
+    socket: S,
+    endpoint: &'a Endpoint,
+    caller: &'a Caller,
+    rules: &'a Rules,
+    close: &'a CancellationToken,
+    audience: Audience,
+    listening: Option<Listening>,
+}
+
+/// Talks on `socket` until one side ends it. Ends cleanly with code 1001 when `close` is cancelled.
+pub async fn converse<S, M, E>(socket: S, endpoint: &Endpoint, caller: &Caller, rules: &Rules, close: &CancellationToken) -> Ended
+where
+    S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
+    M: Message + Send,
+    E: Send,
+{
+    endpoint.consumers.connected(caller, endpoint.clock.now());
+    let mut conversation = Conversation { socket, endpoint, caller, rules, close, audience: Audience::Nobody, listening: None };
+    let ended = match conversation.run().await {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    };
+    if ended != Ended::ByPeer {
+        let (code, reason) = if ended == Ended::ByUs { (1001, "going away") } else { (1008, "not reading") };
+        conversation.farewell(code, reason).await;
+    }
+    endpoint.consumers.disconnected(caller, endpoint.clock.now());
+    ended
+}
+
+impl<S, M, E> Conversation<'_, S>
+where
+    S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
+    M: Message + Send,
+    E: Send,
+{
+    async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let (endpoint, caller, rules) = (self.endpoint, self.caller, self.rules);
+        let mut passive_at = match &rules.opening {
+            Opening::Device => None,
+            Opening::Passive(after) => Some(Instant::now() + *after),
+            Opening::AtOnce(kind, dst) => {
+                self.push(*kind, dst.clone()).await?;
+                None
+            }
+        };
+        let mut under_way: FuturesUnordered<Answering<'_>> = FuturesUnordered::new();
+        let mut heard = Instant::now();
+        let mut ping_at = heard + PING_EVERY;
+        loop {
+            tokio::select! {
+                // Answers and notices are bounded and come first; timers only matter when nothing else happens.
+                biased;
+                () = self.close.cancelled() => return Err(Ended::ByUs),
+                Some(spoken) = under_way.next(), if !under_way.is_empty() => self.answer(spoken).await?,
+                notes = Listening::next(&mut self.listening, endpoint, caller) => self.notify(notes).await?,
+                message = self.socket.next(), if under_way.len() < IN_FLIGHT => {
+                    let message = message.ok_or(Ended::ByPeer)?.map_err(|_| Ended::ByPeer)?;
+                    heard = Instant::now();
+                    ping_at = heard + PING_EVERY;
+                    let Some(payload) = message.payload() else { continue };
+                    let (limit, minimal) = {
+                        let settings = endpoint.channels.borrow();
+                        (settings.rate_limit, settings.strict_minimal_payload)
+                    };
+                    if rules.rate.as_ref().is_some_and(|r| !r.allow(caller.peer, limit)) {
+                        let id = endpoint.device.borrow().identity.id.clone();
+                        self.answer(Spoken::too_many(&payload, &id)).await?;
+                        continue;
+                    }
+                    let credentials = if rules.ask_password { Credentials::Frame } else { Credentials::None };
+                    let terms = Terms { credentials, foreign: rules.foreign, manner: Manner::http(minimal), ..Terms::default() };
+                    let mut answering: Answering<'_> = Box::pin(async move { endpoint.frames(caller, &payload, terms).await });
+                    // Nearly every answer is there at once; only those that read records or take effect are waited for beside others.
+                    match std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
+                        Poll::Ready(spoken) => {
+                            if spoken.accepted() {
+                                passive_at = None;
+                            }
+                            self.answer(spoken).await?;
+                        }
+                        Poll::Pending => {
+                            passive_at = None;
+                            under_way.push(answering);
+                        }
+                    }
+                }
+                () = sleep_until(passive_at.unwrap_or(heard)), if passive_at.is_some() => {
+                    passive_at = None;
+                    if !(rules.ask_password && endpoint.auth_on()) {
+                        self.push(Kind::Passive, None).await?;
+                    }
+                }
+                () = sleep_until(ping_at) => {
+                    if heard.elapsed() >= GONE_AFTER {
+                        return Err(Ended::Stalled);
+                    }
+                    ping_at = Instant::now() + PING_EVERY;
+                    self.send(M::ping()).await?;
+                }
+            }
+        }
+    }
+
+    /// Sends an answer, and binds the audience by the frame it answers.
+    async fn answer(&mut self, spoken: Spoken) -> Result<(), Ended> {
+        let accepted = spoken.accepted();
+        if let Some(reply) = spoken.reply {
+            self.send(M::from_text(reply)).await?;
+        }
+        if !accepted {
+            return Ok(());
+        }
+        match (&self.audience, spoken.src) {
+            (Audience::Nobody | Audience::Pushed(_), Some(src)) => {
+                self.listening.get_or_insert_with(|| Listening::new(Kind::Inbound, self.endpoint, self.caller));
+                self.audience = Audience::Bound(src);
+            }
+            // A passive listener that spoke without `src` follows the device's rules: answers, no notifications.
+            (Audience::Pushed(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
+                self.audience = Audience::Nobody;
+                self.listening = None;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Begins to push to somebody who has not asked: everything first, then what changes.
+    async fn push(&mut self, kind: Kind, dst: Option<Arc<str>>) -> Result<(), Ended> {
+        self.audience = Audience::Pushed(dst);
+        let listening = self.listening.insert(Listening::new(kind, self.endpoint, self.caller));
+        let notes = listening.due(self.endpoint, self.caller);
+        self.notify(notes).await
+    }
+
+    async fn notify(&mut self, notes: Vec<Note>) -> Result<(), Ended> {
+        for note in notes {
+            let text = {
+                let device = self.endpoint.device.borrow();
+                notification(&device.identity.id, self.audience.dst(), note.method, &note.params)
+            };
+            self.send(M::from_text(text.into())).await?;
+            let value = self.listening.as_ref().and_then(|l| l.value).filter(|_| note.topic == Topic::Power);
+            self.endpoint.consumers.notified(self.caller, value, self.endpoint.clock.now());
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, message: M) -> Result<(), Ended> {
+        tokio::select! {
+            biased;
+            sent = self.socket.send(message) => sent.map_err(|_| Ended::ByPeer),
+            () = self.close.cancelled() => Err(Ended::ByUs),
+            () = tokio::time::sleep(STALLED) => Err(Ended::Stalled),
+        }
+    }
+
+    /// A clean close: our close frame, then a moment for theirs.
+    async fn farewell(&mut self, code: u16, reason: &'static str) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), async {
+            if self.socket.send(M::close(code, reason)).await.is_ok() {
+                while let Some(Ok(_)) = self.socket.next().await {}
+            }
+        })
+        .await;
+    }
+}

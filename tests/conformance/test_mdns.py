@@ -1,0 +1,97 @@
+"""mDNS by python-zeroconf on loopback: found, resolved, the same after a restart, gone at the goodbye."""
+import re
+import socket
+
+import pytest
+from zeroconf import IPVersion, ServiceBrowser, ServiceListener, Zeroconf
+
+from harness import LOCAL, until
+
+HTTP, SHELLY = "_http._tcp.local.", "_shelly._tcp.local."
+VICTRON = r"^shelly[\d\w\-]+-[0-9a-f]{12}\._shelly\._tcp\.local\.$"
+OPTIONS = {"mdns_interfaces": ["lo"]}
+ARGS = ["--source", "demo"]
+
+
+class Found(ServiceListener):
+    """What is announced now, by name."""
+
+    def __init__(self):
+        self.now, self.removed = set(), []
+
+    def add_service(self, zc, kind, name):
+        self.now.add(name)
+
+    def update_service(self, zc, kind, name):
+        self.now.add(name)
+
+    def remove_service(self, zc, kind, name):
+        self.now.discard(name)
+        self.removed.append(name)
+
+
+@pytest.fixture
+def browser():
+    """(zeroconf, what it found)"""
+    zc, found = Zeroconf(interfaces=[LOCAL], ip_version=IPVersion.V4Only), Found()
+    ServiceBrowser(zc, [HTTP, SHELLY], found)
+    yield zc, found
+    zc.close()
+
+
+def resolve(zc, kind, instance):
+    info = until(lambda: zc.get_service_info(kind, f"{instance}.{kind}", 1000), 5, f"{instance} resolves")
+    text = {k.decode(): (v or b"").decode() for k, v in info.properties.items()}
+    return info, text
+
+
+def test_found_and_resolved(browser, new_meter):
+    zc, found = browser
+    meter = new_meter(OPTIONS, args=ARGS, mdns=True).start()
+    device = meter.info()
+    names = {f"{device['id']}.{HTTP}", f"{device['id']}.{SHELLY}"}
+    until(lambda: names <= found.now, 10, "both services are found")
+    assert re.fullmatch(VICTRON, f"{device['id']}.{SHELLY}")
+    for kind, expected in ((HTTP, {"gen": "2"}), (SHELLY, {"gen": "2", "app": "Pro3EM", "ver": device["ver"]})):
+        info, text = resolve(zc, kind, device["id"])
+        assert info.server == f"ShellyPro3EM-{device['mac']}.local.", "host with the MAC in capitals"
+        assert info.port == meter.http_port and info.parsed_addresses() == [LOCAL] and text == expected
+    meter.restart()
+    assert meter.info() == device
+    until(lambda: names <= found.now, 10)
+    assert resolve(zc, SHELLY, device["id"])[0].port == meter.http_port
+    meter.stop()
+    until(lambda: not names & found.now, 5, "goodbye")
+    assert names <= set(found.removed)
+
+
+def test_profiles(browser, new_meter):
+    zc, _ = browser
+    for profile, expected in (("extended", {"gen": "2", "app": "Pro3EM"}), ("solakon", {"gen": "3", "app": "shellypro3em"})):
+        meter = new_meter({**OPTIONS, "mdns_profile": profile}, args=ARGS, mdns=True).start()
+        device = meter.info()
+        _, text = resolve(zc, SHELLY, device["id"])
+        assert text.items() >= expected.items() and text["id"] == device["id"] and text["model"] == device["model"]
+        assert text["mac"].replace(":", "") == device["mac"] and text["fw_id"] == device["fw_id"]
+        meter.stop()
+
+
+def test_not_announced_without_the_port(browser, new_meter):
+    _, found = browser
+    meter = new_meter(OPTIONS, args=ARGS, mdns=True)
+    with socket.socket() as taken:
+        taken.bind((LOCAL, meter.http_port))
+        taken.listen()
+        meter.start(meter.dashboard_port)
+        device = meter.admin()["device"]["id"]
+        with pytest.raises(AssertionError):
+            until(lambda: f"{device}.{SHELLY}" in found.now, 4)
+    until(lambda: f"{device}.{SHELLY}" in found.now, 40, "announced once the port is ours")
+
+
+def test_off_with_demo_unless_asked(browser, new_meter):
+    _, found = browser
+    meter = new_meter(OPTIONS, args=ARGS).start()
+    device = meter.info()["id"]
+    with pytest.raises(AssertionError):
+        until(lambda: f"{device}.{SHELLY}" in found.now, 3)

@@ -1,0 +1,469 @@
+//! The store through its public door: crashes, damage, backups, other folders, the original's file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use virtual_shelly::{
+    config::settings::StoreSettings,
+    device::records::Records,
+    meter::{Counter, Energy, MinuteRecord, PhaseMinute},
+    store::{self, DATABASE_FILE, MeterRow, Model, Opened, SIDECAR_FILE, StoreState},
+    time::{Clock, Now, SystemClock},
+};
+
+fn settings(dir: &Path) -> StoreSettings {
+    StoreSettings {
+        data_dir: dir.into(),
+        state_path: None,
+        interval: Duration::from_secs(30),
+        records_days: 60,
+        raw_days: 7,
+        history_days: 400,
+    }
+}
+
+fn open(dir: &Path) -> Opened {
+    store::open(&settings(dir), Arc::new(SystemClock::new()))
+}
+
+fn row(import: f64) -> MeterRow {
+    let counter = Counter { import, export: import / 3.0 };
+    let energy = Energy { phases: [counter; 3], net: counter };
+    MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 1000.125, extra: r#"{"a":1}"#.into() }
+}
+
+fn record(ts: i64, wh: f64) -> MinuteRecord {
+    let phase = PhaseMinute { act_energy: wh, act_ret_energy: wh / 2.0, max_voltage: 231.5, ..PhaseMinute::default() };
+    MinuteRecord { ts, phases: [phase; 3], n_current: [0.0; 3] }
+}
+
+fn now_s() -> i64 {
+    SystemClock::new().now().unix_s()
+}
+
+fn files(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Waits for a condition, for as long as no machine needs.
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn everything_comes_back_after_a_clean_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let minute = now_s() / 60 * 60 - 600;
+    let opened = open(dir.path());
+    assert_eq!(opened.problems, Vec::<String>::new());
+    assert!(opened.restored.fresh && opened.restored.meters.is_empty() && opened.restored.import.is_none());
+    let store = opened.store;
+    store.put_counters("", row(5.0 / 7.0));
+    store.put_counters("garage", row(2.0));
+    store.put_state("device/", r#"{"name":"x"}"#);
+    store.put_state("gone", "1");
+    store.delete_state("gone");
+    store.put_model("minute", Model { meta: "{}".into(), blob: vec![7; 100_000] });
+    for i in 0..300 {
+        store.sample(minute + i, i as f64);
+    }
+    store.sample(minute, f64::NAN);
+    store.minute("", record(minute, 1.5));
+    // What is buffered is read before it is written.
+    assert_eq!(store.records("").read(minute, minute, 9).unwrap(), [record(minute, 1.5)]);
+    assert!(store.alive());
+    store.close().wait().unwrap();
+    assert!(store.flush().wait().is_err());
+    until("the thread ends", || !store.alive());
+    assert_eq!(files(dir.path()), [SIDECAR_FILE, DATABASE_FILE].map(String::from).into());
+
+    let opened = open(dir.path());
+    assert_eq!(opened.problems, Vec::<String>::new());
+    assert!(!opened.restored.fresh);
+    assert_eq!(opened.restored.meters[""], row(5.0 / 7.0));
+    assert_eq!(opened.restored.meters["garage"], row(2.0));
+    let store = opened.store;
+    assert_eq!(store.get_state("device/").as_deref(), Some(r#"{"name":"x"}"#));
+    assert_eq!(store.get_state("gone"), None);
+    assert_eq!(store.get_model("minute").unwrap().unwrap().blob.len(), 100_000);
+    assert_eq!(store.get_model("none").unwrap(), None);
+    let samples = store.samples(minute, minute + 299).unwrap();
+    assert_eq!((samples.len(), samples[0], samples[299]), (300, (minute, 0.0), (minute + 299, 299.0)));
+    let minutes = store.minutes(minute, minute + 299).unwrap();
+    assert_eq!(minutes.len(), 5);
+    assert_eq!((minutes[1].w, minutes[1].mn, minutes[1].mx, minutes[1].n), (89.5, 60.0, 119.0, 60));
+    assert_eq!(store.records("").read(0, i64::MAX, 9).unwrap(), [record(minute, 1.5)]);
+    let hour = minute / 3600 * 3600;
+    let spans = store.energy_between("", &[hour - 3600, hour, hour + 3600]).unwrap();
+    assert_eq!((spans.len(), spans[0].phases), (2, None));
+    assert_eq!((spans[1].from, spans[1].to, spans[1].phases.unwrap()[2]), (hour, hour + 3600, Counter { import: 1.5, export: 0.75 }));
+}
+
+#[test]
+fn charts_choose_their_rows_and_add_what_is_buffered() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).store;
+    let end = now_s() / 3600 * 3600;
+    let start = end - 7200;
+    for ts in (start..end).step_by(2) {
+        store.sample(ts, (ts - start) as f64);
+    }
+    store.flush().wait().unwrap();
+    store.sample(end, 10_000.0);
+    let raw = store.power(end - 20, end, 100).unwrap();
+    assert_eq!((raw.len(), raw[0].ts, raw[10].w), (11, end - 20, 10_000.0));
+    let bars = store.power(start, end, 24).unwrap();
+    assert_eq!(bars.len(), 25);
+    assert!(bars.windows(2).all(|b| b[1].ts - b[0].ts == 300));
+    assert_eq!((bars[0].w, bars[0].mn, bars[0].mx), (149.0, 0.0, 298.0));
+    assert_eq!((bars[24].w, bars[24].ts), (10_000.0, end));
+    assert_eq!(store.power(end, start, 0).unwrap(), []);
+}
+
+#[test]
+fn records_page_block_and_hide_the_future() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).store;
+    let records = store.records("");
+    let start = now_s() / 60 * 60 - 6000;
+    for i in (0..20).chain(25..30).chain(1000..1003) {
+        store.minute("", record(start + i * 60, i as f64));
+        if i == 10 {
+            store.flush().wait().unwrap();
+            assert_eq!(records.blocks(0).unwrap().len(), 1);
+        }
+    }
+    let stretches = |from| records.blocks(from).unwrap().iter().map(|b| (b.ts - start, b.records)).collect::<Vec<_>>();
+    assert_eq!(stretches(0), [(0, 20), (1500, 5)]);
+    assert_eq!(stretches(start + 61), [(60, 19), (1500, 5)]);
+    let read =
+        |from, to, limit| records.read(start + from, start + to, limit).unwrap().iter().map(|r| (r.ts - start) / 60).collect::<Vec<_>>();
+    assert_eq!(read(59, 240, 10), [0, 1, 2, 3, 4]);
+    assert_eq!(read(540, 10_000_000, 4), [9, 10, 11, 12]);
+    assert_eq!(read(1200, 10_000_000, 3), [25, 26, 27]);
+    store.delete_records("");
+    store.minute("", record(start + 1800, 1.0));
+    assert_eq!(stretches(0), [(1800, 1)]);
+    store.flush().wait().unwrap();
+    assert_eq!((stretches(0), read(0, i64::MAX - start, 9)), (vec![(1800, 1)], vec![30]));
+    assert_eq!(store.records("other").blocks(0).unwrap(), []);
+}
+
+/// Not a test of its own: the process that [`a_killed_process_loses_no_committed_counter`] kills.
+#[test]
+fn crash_child() {
+    let Ok(dir) = std::env::var("STORE_TEST_CRASH_DIR") else { return };
+    let store = open(Path::new(&dir)).store;
+    store.put_counters("", row(100.0));
+    for i in 0..1000 {
+        store.sample(now_s() - 1000 + i, 1.0);
+    }
+    store.flush().wait().unwrap();
+    store.put_counters("", row(200.0));
+    store.sample(now_s(), 2.0);
+    std::process::abort();
+}
+
+#[test]
+fn a_killed_process_loses_no_committed_counter() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash_child"])
+        .env("STORE_TEST_CRASH_DIR", dir.path())
+        .output()
+        .unwrap();
+    assert!(!child.status.success());
+    assert!(files(dir.path()).contains(&format!("{DATABASE_FILE}-wal")));
+    let opened = open(dir.path());
+    assert_eq!(opened.problems, Vec::<String>::new());
+    assert!(opened.restored.meters[""].energy.net.import >= 100.0);
+    assert_eq!(opened.restored.meters[""].mac, "02AABBCCDDEE");
+    assert!(opened.store.samples(0, i64::MAX).unwrap().len() >= 1000);
+}
+
+fn damage(hurt: impl Fn(&mut Vec<u8>), clean: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).store;
+    store.put_counters("", row(123.0));
+    for i in 0..20_000 {
+        store.sample(now_s() - 20_000 + i, i as f64);
+    }
+    store.close().wait().unwrap();
+    drop(store);
+    let path = dir.path().join(DATABASE_FILE);
+    if !clean {
+        rusqlite::Connection::open(&path).unwrap().execute("UPDATE meta SET value = 0 WHERE key = 'clean'", []).unwrap();
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    hurt(&mut bytes);
+    fs::write(&path, &bytes).unwrap();
+
+    let opened = open(dir.path());
+    let restored = &opened.restored.meters[""];
+    assert_eq!((restored.energy, restored.mac.as_str()), (row(123.0).energy, "02AABBCCDDEE"));
+    let aside = || files(dir.path()).into_iter().find(|f| f.starts_with("virtual-shelly.db.damaged-") && !f.ends_with("-wal"));
+    if clean {
+        // Found in the background.
+        until("set aside", || aside().is_some());
+    } else {
+        assert!(opened.problems.iter().any(|p| p.contains("damaged") && p.contains("set aside")), "{:?}", opened.problems);
+    }
+    assert_eq!(fs::metadata(dir.path().join(aside().unwrap())).unwrap().len(), bytes.len() as u64);
+    let store = opened.store;
+    store.sample(now_s(), 1.0);
+    store.flush().wait().unwrap();
+    assert_eq!(store.health().state, StoreState::Ok);
+    store.close().wait().unwrap();
+    drop(store);
+    let opened = open(dir.path());
+    assert_eq!(opened.problems, Vec::<String>::new());
+    assert_eq!(opened.restored.meters[""].energy, row(123.0).energy);
+}
+
+#[test]
+fn a_truncated_database_is_set_aside() {
+    damage(|bytes| bytes.truncate(bytes.len() / 2), false);
+    damage(|bytes| bytes.truncate(777), true);
+}
+
+#[test]
+fn garbage_is_set_aside() {
+    damage(|bytes| bytes.fill(0x5a), true);
+    damage(|bytes| bytes[1024 * 40..1024 * 60].fill(0x5a), false);
+    // A clean stop is trusted at first: the check beside the work finds it.
+    damage(|bytes| bytes[1024 * 40..1024 * 60].fill(0x5a), true);
+}
+
+#[test]
+fn without_a_writable_folder_metering_goes_on_in_memory() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let dir = file.path().join("data");
+    let opened = open(&dir);
+    assert!(opened.problems.iter().any(|p| p.contains(dir.to_str().unwrap())), "{:?}", opened.problems);
+    let store = opened.store;
+    assert!(matches!(store.health().state, StoreState::InMemory { .. }));
+    store.put_counters("", row(1.0));
+    store.put_state("k", "1");
+    let minute = now_s() / 60 * 60 - 60;
+    for i in 0..60 {
+        store.sample(minute + i, 5.0);
+    }
+    store.minute("", record(minute, 1.0));
+    store.flush().wait().unwrap();
+    assert_eq!(store.minutes(minute, minute).unwrap()[0].n, 60);
+    assert_eq!(store.records("").blocks(0).unwrap().len(), 1);
+    assert!(store.alive());
+    store.freeze().wait().unwrap();
+    store.sample(minute + 60, 6.0);
+    assert_eq!(store.samples(minute, minute + 60).unwrap().len(), 61);
+    store.thaw().wait().unwrap();
+    store.close().wait().unwrap();
+}
+
+#[test]
+fn either_file_alone_carries_identity_and_counters() {
+    // The database cannot be one: the sidecar goes on alone.
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(DATABASE_FILE)).unwrap();
+    let opened = open(dir.path());
+    assert!(opened.problems.iter().any(|p| p.contains(DATABASE_FILE) && p.contains("in memory")), "{:?}", opened.problems);
+    opened.store.put_counters("", row(4.0));
+    opened.store.close().wait().unwrap();
+    drop(opened.store);
+    let restored = open(dir.path()).restored.meters;
+    assert_eq!((restored[""].mac.as_str(), restored[""].energy.net.import), ("02AABBCCDDEE", 4.0));
+
+    // And the other way round.
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(SIDECAR_FILE)).unwrap();
+    let opened = open(dir.path());
+    assert!(opened.problems.iter().any(|p| p.contains(SIDECAR_FILE)), "{:?}", opened.problems);
+    assert_eq!(opened.store.health().state, StoreState::Ok);
+    opened.store.put_counters("", row(5.0));
+    opened.store.close().wait().unwrap();
+    drop(opened.store);
+    assert_eq!(open(dir.path()).restored.meters[""], row(5.0));
+}
+
+#[test]
+fn a_newer_database_is_left_untouched_and_its_identity_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).store;
+    store.put_counters("", row(9.0));
+    store.put_state("k", "1");
+    store.close().wait().unwrap();
+    drop(store);
+    let path = dir.path().join(DATABASE_FILE);
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let before = fs::read(&path).unwrap();
+    let opened = open(dir.path());
+    assert!(opened.problems[0].contains("newer version") && opened.problems[0].contains("99"), "{:?}", opened.problems);
+    assert_eq!(opened.restored.meters[""], row(9.0));
+    assert_eq!(opened.store.get_state("k").as_deref(), Some("1"));
+    opened.store.put_counters("", row(10.0));
+    opened.store.close().wait().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(files(dir.path()), [SIDECAR_FILE, DATABASE_FILE].map(String::from).into());
+    // The newer version takes over again, with what was counted meanwhile.
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    assert_eq!(open(dir.path()).restored.meters[""].energy.phases[0].import, 10.0);
+}
+
+#[test]
+fn a_second_process_does_not_touch_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let second = open(dir.path());
+    assert!(second.problems[0].contains("another process"), "{:?}", second.problems);
+    assert!(matches!(second.store.health().state, StoreState::InMemory { .. }));
+    assert_eq!(first.store.health().state, StoreState::Ok);
+}
+
+#[test]
+fn a_freeze_leaves_static_files_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).store;
+    let minute = now_s() / 60 * 60 - 600;
+    store.put_counters("", row(1.0));
+    store.minute("", record(minute, 1.0));
+    for i in 0..60 {
+        store.sample(minute + i, 1.0);
+    }
+    // Readers hold connections of their own.
+    assert_eq!(store.samples(minute, minute + 59).unwrap().len(), 60);
+    store.freeze().wait().unwrap();
+    assert_eq!(store.health().state, StoreState::Frozen);
+    let names: BTreeSet<String> = [SIDECAR_FILE, DATABASE_FILE].map(String::from).into();
+    assert_eq!(files(dir.path()), names);
+    let database = fs::read(dir.path().join(DATABASE_FILE)).unwrap();
+
+    store.put_counters("", row(2.0));
+    store.put_state("k", "1");
+    store.minute("", record(minute + 60, 2.0));
+    store.sample(minute + 60, 2.0);
+    assert!(store.flush().wait().is_err());
+    store.freeze().wait().unwrap();
+    // Reading goes on, with what waits.
+    assert_eq!(store.samples(minute, minute + 60).unwrap().len(), 61);
+    assert_eq!(store.records("").blocks(0).unwrap()[0].records, 2);
+    assert_eq!(store.energy_between("", &[0, minute / 900 * 900 + 1800]).unwrap()[0].phases.unwrap()[0].import, 3.0);
+    assert_eq!(files(dir.path()), names);
+    assert_eq!(fs::read(dir.path().join(DATABASE_FILE)).unwrap(), database);
+
+    // A restored backup is a sound database.
+    let restored = tempfile::tempdir().unwrap();
+    for name in &names {
+        fs::copy(dir.path().join(name), restored.path().join(name)).unwrap();
+    }
+    let opened = open(restored.path());
+    assert_eq!(opened.problems, Vec::<String>::new());
+    assert_eq!(opened.store.samples(minute, minute + 59).unwrap().len(), 60);
+
+    store.thaw().wait().unwrap();
+    assert_eq!(store.health().state, StoreState::Ok);
+    assert_eq!(store.samples(minute, minute + 60).unwrap().len(), 61);
+    // A stop inside a freeze saves as well.
+    store.freeze().wait().unwrap();
+    store.put_counters("", row(3.0));
+    store.close().wait().unwrap();
+    drop(store);
+    let opened = open(dir.path());
+    assert_eq!(opened.restored.meters[""], row(3.0));
+    assert_eq!(opened.store.get_state("k").as_deref(), Some("1"));
+}
+
+#[derive(Debug)]
+struct Hand(AtomicI64);
+
+impl Clock for Hand {
+    fn now(&self) -> Now {
+        Now { mono: Duration::from_secs(1), unix: self.0.load(Ordering::Relaxed) as f64 }
+    }
+}
+
+const ORIGINAL: &str = r#"{"energy": {"a_import": 1.5, "b_import": 2, "c_import": 0, "a_export": 0.5, "b_export": 0, "c_export": 0,
+    "total_import": 3.25, "total_export": 0.25}, "power_dataset": [SAMPLES], "model_metrics": {"mape": NaN}, "last_model_train": 1.0}"#;
+
+fn original(dir: &Path, now: i64) {
+    let old = (0..90).map(|i| (now / 60 * 60 - 20 * 86_400 + i * 2, i as f64));
+    let recent = (0..30).map(|i| (now / 60 * 60 - 3600 + i * 2, 500.25));
+    let samples: Vec<String> = old.chain(recent).map(|(ts, w)| format!("[{ts}.25, {w}]")).collect();
+    fs::write(dir.join("state.json"), ORIGINAL.replace("SAMPLES", &samples.join(", "))).unwrap();
+}
+
+#[test]
+fn the_originals_file_is_imported_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = 1_800_000_030;
+    original(dir.path(), now);
+    let clock = Arc::new(Hand(AtomicI64::new(now)));
+    let opened = store::open(&settings(dir.path()), clock.clone());
+    let import = opened.restored.import.unwrap().blocking_recv().unwrap();
+    assert_eq!(import.samples, 120);
+    assert_eq!((import.energy.phases[0].import, import.energy.phases[0].export, import.energy.net.import), (1500.0, 500.0, 3250.0));
+    let store = opened.store;
+    let minute = now / 60 * 60;
+    assert_eq!(store.samples(minute - 3600, now).unwrap().len(), 30);
+    assert_eq!(store.samples(0, minute - 3601).unwrap(), []);
+    let old = store.minutes(0, minute - 3601).unwrap();
+    assert_eq!((old.len(), old[0].w, old[0].mn, old[0].mx, old[0].n), (3, 14.5, 0.0, 29.0, 30));
+    // Stopped before the meter had it: the next start offers it again, and nothing is twice there.
+    store.close().wait().unwrap();
+    drop(store);
+    assert!(dir.path().join("state.json").exists());
+    let opened = store::open(&settings(dir.path()), clock.clone());
+    let import = opened.restored.import.unwrap().blocking_recv().unwrap();
+    let store = opened.store;
+    assert_eq!(store.minutes(0, now).unwrap().len(), 4);
+    store.import_done(&import, "", row(1500.0));
+    until("renamed", || dir.path().join("state.json.imported").exists());
+    assert!(!dir.path().join("state.json").exists());
+    store.close().wait().unwrap();
+    drop(store);
+    // Renaming that failed is made up for, without counting twice.
+    let imported = dir.path().join("state.json.imported");
+    fs::rename(&imported, dir.path().join("state.json")).unwrap();
+    let opened = store::open(&settings(dir.path()), clock);
+    assert!(opened.restored.import.unwrap().blocking_recv().is_err());
+    until("renamed", || imported.exists());
+    assert_eq!(opened.store.counters("").unwrap(), row(1500.0));
+}
+
+#[test]
+fn a_malformed_original_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    original(dir.path(), now_s());
+    let path = dir.path().join("state.json");
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.truncate(text.len() - 40);
+    fs::write(&path, &text).unwrap();
+    let opened = open(dir.path());
+    assert!(opened.restored.import.unwrap().blocking_recv().is_err());
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    assert_eq!(opened.store.minutes(0, i64::MAX).unwrap(), []);
+}
+
+#[test]
+fn state_path_names_another_file() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    original(other.path(), now_s());
+    let settings = StoreSettings { state_path: Some(other.path().join("state.json")), ..settings(dir.path()) };
+    let opened = store::open(&settings, Arc::new(SystemClock::new()));
+    let import = opened.restored.import.unwrap().blocking_recv().unwrap();
+    opened.store.import_done(&import, "", row(1.0));
+    until("renamed", || other.path().join("state.json.imported").exists());
+}

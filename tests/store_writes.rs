@@ -1,0 +1,95 @@
+//! What a day costs a memory card (`forecasting.md` A9). Alone in its process: it counts what the process writes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use virtual_shelly::{
+    config::settings::StoreSettings,
+    meter::{Counter, Energy, MinuteRecord, PhaseMinute},
+    store::{self, MeterRow, StoreState},
+    time::{Clock, Now},
+};
+
+const START: i64 = 1_800_000_000;
+const DAY: i64 = 86_400;
+const BAR: u64 = 40_000_000;
+
+#[derive(Debug)]
+struct Simulated(AtomicI64);
+
+impl Clock for Simulated {
+    fn now(&self) -> Now {
+        let s = self.0.load(Ordering::Relaxed);
+        Now { mono: Duration::from_secs(s.unsigned_abs()), unix: (START + s) as f64 }
+    }
+}
+
+/// Bytes that this process has handed to `write` in any form.
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_day_of_commits_every_30_s_writes_less_than_40_mb() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = StoreSettings {
+        data_dir: dir.path().into(),
+        state_path: None,
+        interval: Duration::from_secs(30),
+        records_days: 60,
+        raw_days: 7,
+        history_days: 400,
+    };
+    let clock = Arc::new(Simulated(AtomicI64::new(0)));
+    let store = store::open(&settings, Arc::clone(&clock) as Arc<dyn Clock>).store;
+    let mut random = fastrand::Rng::with_seed(42);
+    let mut energy = Energy::default();
+    let before = written();
+    for second in (30..=DAY).step_by(30) {
+        for ts in (second - 30..second).step_by(2) {
+            store.sample(START + ts, random.f64() * 4000.0 - 1000.0);
+        }
+        let phase = Counter { import: energy.phases[0].import + random.f64() * 10.0, export: energy.phases[0].export + random.f64() };
+        energy = Energy { phases: [phase; 3], net: phase };
+        let extra = r#"{"seeded":true,"offset":[0.0,0.0,0.0,0.0,0.0,0.0]}"#.to_owned();
+        store.put_counters("", MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 0.0, extra });
+        if second % 60 == 0 {
+            let wh = random.f64() * 20.0;
+            let phase = PhaseMinute {
+                act_energy: wh,
+                lag_react_energy: wh / 3.0,
+                max_act_power: wh * 70.0,
+                min_act_power: wh * 50.0,
+                max_aprt_power: wh * 75.0,
+                min_aprt_power: wh * 55.0,
+                max_voltage: 231.123,
+                min_voltage: 228.456,
+                avg_voltage: 230.0,
+                max_current: wh / 3.0,
+                min_current: wh / 4.0,
+                avg_current: wh / 3.5,
+                ..PhaseMinute::default()
+            };
+            store.minute("", MinuteRecord { ts: START + second - 60, phases: [phase; 3], n_current: [0.0; 3] });
+        }
+        clock.0.store(second, Ordering::Relaxed);
+        store.flush().wait().unwrap();
+    }
+    store.close().wait().unwrap();
+    let written = written() - before;
+    let size = std::fs::metadata(dir.path().join(store::DATABASE_FILE)).unwrap().len();
+    println!("written in a simulated day: {:.1} MB; database after it: {:.1} MB", written as f64 / 1e6, size as f64 / 1e6);
+    assert!(!matches!(store.health().state, StoreState::Failing { .. }));
+    assert!(written <= BAR, "{written}");
+    // The bar would be meaningless if the day were not there.
+    let store = store::open(&settings, clock).store;
+    assert_eq!(store.samples(0, i64::MAX).unwrap().len(), 43_200);
+    assert_eq!(store.minutes(0, i64::MAX).unwrap().len(), 1_440);
+}
