@@ -162,7 +162,7 @@ fn run(case: &Case, path: &Path) -> Result<usize, Box<dyn Error>> {
 
 /// Print a bar; whether it is missed.
 fn bar(name: &str, what: &str, got: f64, most: f64) -> usize {
-    let missed = !(got <= most);
+    let missed = got.is_nan() || got > most;
     println!("  {name}  {what:<52} {got:>7.3} ≤ {most:<6.3} {}", if missed { "MISSED" } else { "ok" });
     usize::from(missed)
 }

@@ -14,16 +14,7 @@ use super::trainer::{Series, train_horizon};
 use super::*;
 
 fn protocol(horizon: Horizon, train_days: usize, test_days: usize, stride: usize) -> Protocol {
-    Protocol {
-        horizon,
-        train_days,
-        test_days,
-        stride,
-        metric: Metric::Mae,
-        models: ModelKind::ALL.to_vec(),
-        seed: 42,
-        drawn: 0,
-    }
+    Protocol { horizon, train_days, test_days, stride, metric: Metric::Mae, models: ModelKind::ALL.to_vec(), seed: 42, drawn: 0 }
 }
 
 const TWO_SECONDS: Horizon = Horizon { step: 2, window: 30, steps: 30 };
@@ -94,8 +85,11 @@ fn bars_on_twenty_real_days_ahead() {
     }
 }
 
-/// What was forecast before `cut`: index, lead, line and band of each step.
-fn said_before(cut: usize, drawn: impl IntoIterator<Item = Drawn>) -> Vec<(usize, usize, f32, Option<(f32, f32)>)> {
+/// Index, lead, line and band of a step.
+type Said = (usize, usize, f32, Option<(f32, f32)>);
+
+/// What was forecast before `cut`.
+fn said_before(cut: usize, drawn: impl IntoIterator<Item = Drawn>) -> Vec<Said> {
     let said = drawn.into_iter().filter(|d| d.index - d.lead < cut);
     said.map(|d| (d.index, d.lead, d.line, d.band)).collect()
 }
@@ -193,12 +187,9 @@ fn shape() -> impl Strategy<Value = Vec<f32>> {
     let level = -5000.0_f32..5000.0;
     prop_oneof![
         (level.clone(), 1_usize..600).prop_map(|(w, n)| vec![w; n]),
-        (level.clone(), level.clone(), 1_usize..600).prop_map(|(a, b, n)| {
-            (0..n).map(|i| if i < n / 2 { a } else { b }).collect()
-        }),
-        (level, 1.0_f32..500.0, 2_usize..30, 1_usize..600).prop_map(|(w, rise, period, n)| {
-            (0..n).map(|i| w + rise * (i % period) as f32).collect()
-        }),
+        (level.clone(), level.clone(), 1_usize..600).prop_map(|(a, b, n)| { (0..n).map(|i| if i < n / 2 { a } else { b }).collect() }),
+        (level, 1.0_f32..500.0, 2_usize..30, 1_usize..600)
+            .prop_map(|(w, rise, period, n)| { (0..n).map(|i| w + rise * (i % period) as f32).collect() }),
     ]
 }
 

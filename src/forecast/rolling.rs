@@ -110,12 +110,7 @@ impl Rolling {
             days: BTreeMap::new(),
             today: 0,
             phase: 0,
-            state: State {
-                line: ModelKind::LastValue,
-                band: None,
-                levels: [band::NOMINAL; KINDS],
-                residuals: Default::default(),
-            },
+            state: State { line: ModelKind::LastValue, band: None, levels: [band::NOMINAL; KINDS], residuals: Default::default() },
         }
     }
 
@@ -181,16 +176,7 @@ impl Rolling {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn score(
-        &mut self,
-        t: usize,
-        now: f32,
-        came: &[f32],
-        kinds: &[ModelKind],
-        answers: &Answers,
-        keep: Keep,
-        stretch: &mut Stretch,
-    ) {
+    fn score(&mut self, t: usize, now: f32, came: &[f32], kinds: &[ModelKind], answers: &Answers, keep: Keep, stretch: &mut Stretch) {
         let steps = self.horizon.steps;
         let draw = keep.drawn > 0 && stretch.drawn.back().is_none_or(|last| t >= last.index);
         for (h, &came) in came.iter().enumerate() {
@@ -351,14 +337,7 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
     }
     let mut rolling = Rolling::new(horizon, protocol.metric, protocol.stride);
     warm_up(&mut rolling, &w[..n], protocol, &mut job.part("warm-up", 0.0, 0.45))?;
-    let fitted = Fitted::fit(
-        &w[..n],
-        horizon,
-        &protocol.models,
-        protocol.seed,
-        None,
-        &mut job.part("fit", 0.45, 0.7),
-    )?;
+    let fitted = Fitted::fit(&w[..n], horizon, &protocol.models, protocol.seed, None, &mut job.part("fit", 0.45, 0.7))?;
     let mut ready = fitted.ready(horizon)?;
     let test = rolling.run(w, n, end, &mut ready, Keep { mape: false, drawn: protocol.drawn }, &mut job.part("test", 0.7, 1.0))?;
     if test.origins == 0 {
@@ -372,14 +351,7 @@ fn warm_up(rolling: &mut Rolling, w: &[f32], protocol: &Protocol, job: &mut Job<
     let horizon = protocol.horizon;
     let length = (trail_days(horizon) * horizon.day()).min(w.len() / 2);
     let from = w.len() - length;
-    let fitted = Fitted::fit(
-        &w[..from],
-        horizon,
-        &protocol.models,
-        protocol.seed,
-        None,
-        &mut job.part("fit", 0.0, 0.6),
-    )?;
+    let fitted = Fitted::fit(&w[..from], horizon, &protocol.models, protocol.seed, None, &mut job.part("fit", 0.0, 0.6))?;
     let mut ready = fitted.ready(horizon)?;
     rolling.run(w, from, w.len(), &mut ready, Keep::default(), &mut job.part("back-test", 0.6, 1.0))?;
     Ok(())

@@ -28,11 +28,7 @@ impl Home {
     fn new(days: usize) -> Self {
         let w = house(days * 2880, 2880);
         let m1: Vec<f32> = w.chunks(2).map(|c| c.iter().sum::<f32>() / 2.0).collect();
-        Self {
-            s2: samples(&w, T0, 30),
-            m1: samples(&m1, T0, 60),
-            valid: settings().check().unwrap(),
-        }
+        Self { s2: samples(&w, T0, 30), m1: samples(&m1, T0, 60), valid: settings().check().unwrap() }
     }
 
     fn series(&self) -> Series<'_> {
@@ -80,11 +76,9 @@ fn a_training_survives_a_restart_and_says_the_same() {
 fn a_stored_training_that_does_not_fit_is_refused_and_never_panics() {
     let (home, trained) = &*FIVE_DAYS;
     let bytes = stored::to_bytes(trained).unwrap();
-    let refused = |bytes: &[u8], settings: Settings, series: &Series<'_>| {
-        match stored::restore(bytes, &settings.check().unwrap(), series) {
-            Err(Error::Stored(why)) => why,
-            other => panic!("{:?}", other.map(|t| t.at)),
-        }
+    let refused = |bytes: &[u8], settings: Settings, series: &Series<'_>| match stored::restore(bytes, &settings.check().unwrap(), series) {
+        Err(Error::Stored(why)) => why,
+        other => panic!("{:?}", other.map(|t| t.at)),
     };
     let series = home.series();
     for other in [
@@ -152,10 +146,7 @@ fn forecasts_start_after_now_and_stop_when_nothing_comes() {
     let mut forecaster = Forecaster::new(trained).unwrap();
     let forecasts = forecaster.forecast(&recent, now);
     let shapes: Vec<_> = forecasts.iter().map(|f| (f.id, f.step, f.points.len())).collect();
-    assert_eq!(
-        shapes,
-        [(HorizonId::Minute, 30, 4), (HorizonId::QuarterHour, 60, 15), (HorizonId::Day, 900, 96)]
-    );
+    assert_eq!(shapes, [(HorizonId::Minute, 30, 4), (HorizonId::QuarterHour, 60, 15), (HorizonId::Day, 900, 96)]);
     assert_eq!(forecasts[0].points[0].ts, home.s2[home.s2.len() - 1].ts + 30);
     for forecast in &forecasts {
         assert_eq!(forecast.points[0].ts, forecast.origin + i64::from(forecast.step));
