@@ -70,8 +70,8 @@ impl Blend {
         let sums = Sums::new(past);
         let from = past.len().saturating_sub(FIT_DAYS * day);
         let mut means = Vec::new();
-        for t in from..past.len() {
-            let (now, end) = (past[t], t + 1);
+        for (t, &now) in past.iter().enumerate().skip(from) {
+            let end = t + 1;
             if let (true, Some(one), Some(three)) = (now.is_finite(), sums.mean(end, day), sums.mean(end, 3 * day)) {
                 means.push((t, f64::from(now), one, three));
             }
@@ -144,10 +144,11 @@ fn ridge(mut xx: [[f64; FEATURES]; FEATURES], mut xy: [f64; FEATURES]) -> [f64; 
         if xx[i][i].abs() < f64::MIN_POSITIVE {
             return [0.0; FEATURES];
         }
+        let above = xx[i];
         for r in i + 1..FEATURES {
-            let factor = xx[r][i] / xx[i][i];
-            for c in i..FEATURES {
-                xx[r][c] -= factor * xx[i][c];
+            let factor = xx[r][i] / above[i];
+            for (value, above) in xx[r].iter_mut().zip(&above).skip(i) {
+                *value -= factor * above;
             }
             xy[r] -= factor * xy[i];
         }

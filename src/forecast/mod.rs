@@ -48,9 +48,11 @@ pub mod trainer;
 pub mod yesterday;
 
 #[cfg(test)]
-mod proofs {}
+mod proofs;
 #[cfg(test)]
-mod testdata {}
+mod service_tests;
+#[cfg(test)]
+mod testdata;
 
 use std::fmt;
 use std::str::FromStr;

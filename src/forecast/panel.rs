@@ -182,10 +182,10 @@ impl Ready<'_> {
             }
             answers.spread = spread;
         }
-        if both || kinds.contains(&ModelKind::Mlp) {
-            if let (Some(model), Some(work)) = (&self.of.mlp, &mut self.work) {
-                network = model.predict(past, work, answers.line_mut(ModelKind::Mlp));
-            }
+        if (both || kinds.contains(&ModelKind::Mlp))
+            && let (Some(model), Some(work)) = (&self.of.mlp, &mut self.work)
+        {
+            network = model.predict(past, work, answers.line_mut(ModelKind::Mlp));
         }
         for &kind in kinds {
             let said = match kind {

@@ -223,6 +223,7 @@ impl Rolling {
         let keep = trail_days(self.horizon).max(TRAIL_DAYS);
         self.days.retain(|&d, _| d + keep >= day);
         let mut scores = Vec::new();
+        let mut bands = Vec::new();
         for &kind in kinds {
             let k = kind.index();
             let mut trail = Score::default();
@@ -234,11 +235,14 @@ impl Rolling {
                 self.state.levels[k] = yesterday.coverage[k].calibrated();
             }
             let mut steps = vec![Vec::new(); self.horizon.steps];
+            let mut whole = Score::default();
             for past in self.days.range(..day) {
+                whole.merge(&past.1.scores[k]);
                 for (all, some) in steps.iter_mut().zip(&past.1.residuals[k]) {
                     all.extend_from_slice(some);
                 }
             }
+            bands.push((kind, whole));
             if let Some(table) = Residuals::new(steps) {
                 self.state.residuals[k] = Some(table);
             }
@@ -247,9 +251,11 @@ impl Rolling {
         if day >= TRAIL_DAYS {
             self.state.line = choice::choose(self.metric, self.state.line, &scores);
         }
-        let banded = scores.iter().filter_map(|(kind, score)| Some((*kind, score.pinball()?)));
+        let banded = bands.iter().filter_map(|(kind, score)| Some((*kind, score.pinball()?)));
         if let Some((kind, _)) = banded.min_by(|a, b| a.1.total_cmp(&b.1)) {
             self.state.band = Some(kind);
+        } else if self.state.residuals[ModelKind::LastValue.index()].is_some() {
+            self.state.band = Some(ModelKind::LastValue);
         }
     }
 }
