@@ -12,26 +12,16 @@ use crate::{
 /// An id that no client would accept, with the reason.
 pub fn of(key: &str, settings: &MeterSettings, restored: &Restored, in_memory: bool) -> Result<Identity, String> {
     let kept = restored.meters.get(key).map(|row| row.mac.clone()).filter(|mac| !mac.is_empty());
-    let mac = settings.identity.mac.clone().or(kept).unwrap_or_else(|| if in_memory { fallback(key) } else { fresh() });
+    let mac = settings.identity.mac.clone().or(kept).unwrap_or_else(|| if in_memory { fallback_mac(key) } else { fresh(key) });
     Identity::new(&settings.identity, &mac)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 /// A MAC that was never there, locally administered.
-fn fresh() -> String {
+fn fresh(key: &str) -> String {
     let mut bytes = [0; 6];
     match getrandom::fill(&mut bytes) {
         Ok(()) => identity::generate_mac(bytes),
-        Err(_) => fallback_mac(),
+        Err(_) => fallback_mac(key),
     }
-}
-
-/// The machine's MAC for the first meter; for further ones the last byte moves with the name.
-fn fallback(key: &str) -> String {
-    let mut mac = fallback_mac();
-    if !key.is_empty() {
-        let sum = key.bytes().fold(1_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
-        mac.replace_range(10.., &format!("{sum:02X}"));
-    }
-    mac
 }

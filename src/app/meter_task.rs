@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::{
     config::MeterSettings,
     device::View,
-    meter::{Changed, CounterState, Energy, EntityReport, Meter, MinuteRecord},
+    meter::{Changed, CounterState, EntityReport, Meter, MinuteRecord},
     source::SourceEvent,
     store::{Import, MeterRow, Store},
     time::{Clock, Now},
@@ -150,10 +150,9 @@ impl MeterTask {
             }
             Command::Block(reason) => self.meter.block(&reason, now),
             Command::Add(import) => {
-                let mut counters = self.meter.counters();
-                add(&mut counters, &import.energy);
-                self.meter.restore(counters, now);
-                self.store.import_done(&import, &self.key, row(&self.mac, &self.meter.counters()));
+                self.meter.take(&import.energy, now);
+                self.store.import_done(&import, &self.key, row(&self.mac, self.meter.counters()));
+                info!("the original's counters and samples were taken over");
             }
             Command::Entities(reply) => {
                 let _ = reply.send(self.meter.entities(now));
@@ -162,7 +161,7 @@ impl MeterTask {
     }
 
     fn keep_counters(&self) {
-        self.store.put_counters(&self.key, row(&self.mac, &self.meter.counters()));
+        self.store.put_counters(&self.key, row(&self.mac, self.meter.counters()));
     }
 }
 
@@ -186,15 +185,4 @@ pub fn counters(row: &MeterRow) -> CounterState {
     state.lifetime = row.lifetime;
     state.reset_ts = row.reset_at as i64;
     state
-}
-
-fn add(counters: &mut CounterState, more: &Energy) {
-    for sum in [&mut counters.energy, &mut counters.lifetime] {
-        for (phase, extra) in sum.phases.iter_mut().zip(&more.phases) {
-            phase.import += extra.import;
-            phase.export += extra.export;
-        }
-        sum.net.import += more.net.import;
-        sum.net.export += more.net.export;
-    }
 }

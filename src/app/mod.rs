@@ -170,7 +170,7 @@ fn start_setup(
         if let Some((inputs, _)) = kept {
             taker.take(inputs).await;
         }
-        search.run(async |inputs| taker.take(inputs).await).await;
+        search.run(taker).await;
     });
     seen
 }

@@ -10,7 +10,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::choice::{inputs_of, options_of};
+use super::{
+    choice::{inputs_of, options_of},
+    start::Taker,
+};
 use crate::{
     config::{Inputs, SourceSettings},
     source::{
@@ -81,8 +84,8 @@ pub struct Search {
 }
 
 impl Search {
-    /// Asks each time Home Assistant has come up: for the first choice, later for a difference. `chosen` takes it over.
-    pub async fn run(mut self, chosen: impl AsyncFn(Inputs)) {
+    /// Asks each time Home Assistant has come up: for the first choice, later for a difference.
+    pub async fn run(mut self, taker: Taker) {
         let mut told = false;
         let mut pause = Duration::from_secs(2);
         loop {
@@ -93,7 +96,7 @@ impl Search {
             match asked {
                 Ok(found) if found.is_running() => {
                     if let Some(inputs) = self.weigh(&found, &mut told) {
-                        chosen(inputs).await;
+                        taker.take(inputs).await;
                     }
                     pause = Duration::from_secs(300);
                 }

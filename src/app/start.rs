@@ -190,8 +190,8 @@ impl Meters {
                 match resolved.settings.source.kind {
                     SourceKind::HomeAssistant => {}
                     SourceKind::Demo => settings.inputs = source::demo::inputs(),
-                    SourceKind::Replay => match source::replay::inputs_of(&resolved.settings.source) {
-                        Ok(inputs) => settings.inputs = inputs,
+                    SourceKind::Replay => match source::replay::Replay::of(&resolved.settings.source) {
+                        Ok(replay) => settings.inputs = replay.inputs(),
                         Err(why) => shared.health.add(why.to_string()),
                     },
                 }
@@ -266,9 +266,9 @@ impl Meters {
         let Some(first) = self.running.first() else { return };
         let commands = first.commands.clone();
         shared.health.spawn_work(async move {
-            let Ok(import) = import.await else { return };
-            if commands.send(Command::Add(import)).await.is_ok() {
-                info!("the original's counters and samples were taken over");
+            // An error means that there was nothing to import.
+            if let Ok(import) = import.await {
+                let _ = commands.send(Command::Add(import)).await;
             }
         });
     }

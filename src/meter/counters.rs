@@ -242,6 +242,17 @@ impl Ledger {
         self.state.resets = self.state.resets.saturating_add(1);
         self.state.reset_ts = now.unix_s();
     }
+
+    /// Adds what another meter has counted before, to counters and lifetime sums; nothing is seeded any more.
+    pub fn take(&mut self, more: &Energy) {
+        for sum in [&mut self.state.energy, &mut self.state.lifetime] {
+            for (counter, extra) in sum.phases.iter_mut().zip(&more.phases).chain([(&mut sum.net, &more.net)]) {
+                counter.import += extra.import;
+                counter.export += extra.export;
+            }
+        }
+        self.state.seeded = true;
+    }
 }
 
 #[cfg(test)]

@@ -298,6 +298,12 @@ impl Meter {
         self.ledger.reset(now);
     }
 
+    /// Adds the counters of a meter that this one replaces: the original's.
+    pub fn take(&mut self, more: &Energy, now: Now) {
+        self.advance(now);
+        self.ledger.take(more);
+    }
+
     /// What the store keeps of the counters.
     #[must_use]
     pub const fn counters(&self) -> &CounterState {

@@ -18,14 +18,15 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::tally::Tally;
+use bytes::Bytes;
+
 use crate::{
     config::ChannelSettings,
-    consumers::{Caller, Channel, Consumers},
+    consumers::{Asked, Caller, Consumers},
     device::{
         self, Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, Records, RpcError, View,
         auth::{self, Guard},
-        frame::{self, Frame, Message},
+        frame::{self, Frame, FrameError, Message},
     },
     time::{Clock, Now},
 };
@@ -91,8 +92,6 @@ pub struct Endpoint {
     pub consumers: Arc<Consumers>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// What the channels have done.
-    pub tally: Tally,
     /// Outbound WebSockets that are connected (`ws.connected`).
     pub outbound_up: AtomicUsize,
     guard: Mutex<Guard>,
@@ -152,9 +151,9 @@ pub struct Terms<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Bare {
     /// The result's JSON text.
-    Result(Json),
-    /// The device's error.
-    Error(RpcError),
+    Result(Bytes),
+    /// The device's error and its JSON text.
+    Error(RpcError, Bytes),
     /// Password missing or wrong; the value of `WWW-Authenticate`.
     Unauthorized(String),
     /// Nothing is sent.
@@ -177,8 +176,8 @@ pub enum Verdict {
 /// What becomes of a frame.
 #[derive(Clone, Debug)]
 pub struct Spoken {
-    /// The reply.
-    pub reply: Option<String>,
+    /// The reply, JSON text.
+    pub reply: Option<Bytes>,
     /// How it ended.
     pub verdict: Verdict,
     /// The frame's `src`, if it was a valid frame that was let in: whom notifications are for from now on.
@@ -193,7 +192,7 @@ impl Spoken {
     /// A refusal of a frame that was not even looked into: too many came.
     pub(super) fn too_many(bytes: &[u8], device_id: &str) -> Self {
         let reply = frame::parse(bytes).ok().and_then(|f| frame::reply(&f, device_id, None, &Answer::Error(RpcError::too_many())));
-        Self { reply, verdict: Verdict::Malformed, src: None }
+        Self { reply: reply.map(Bytes::from), verdict: Verdict::Malformed, src: None }
     }
 
     /// Whether it was a frame of somebody who may speak.
@@ -219,7 +218,6 @@ impl Endpoint {
             hub,
             consumers,
             clock,
-            tally: Tally::default(),
             outbound_up: AtomicUsize::new(0),
             guard: Mutex::default(),
             disk: Semaphore::new(DISK_READS),
@@ -233,21 +231,16 @@ impl Endpoint {
         Arc::clone(&self.views.borrow())
     }
 
-    /// The newest view as this caller shall see it.
+    /// `view` as this caller shall see it (`decisions.md` C20). Modbus and whoever is not counted see it as it is. Asking
+    /// counts the caller as a reader of power; `src` is that of its frame, if it is known.
     #[must_use]
-    pub fn view_for(&self, caller: &Caller) -> Arc<View> {
-        self.scaled(self.view(), caller)
-    }
-
-    /// `view` as this caller shall see it (`decisions.md` C20). Modbus and whoever is not counted see it as it is.
-    #[must_use]
-    pub fn scaled(&self, view: Arc<View>, caller: &Caller) -> Arc<View> {
+    pub fn scaled(&self, view: Arc<View>, caller: &Caller, src: Option<&str>) -> Arc<View> {
         let share = {
             let channels = self.channels.borrow();
-            if !channels.scaling.enable || caller.channel == Channel::Modbus {
+            if !channels.scaling.enable {
                 return view;
             }
-            self.consumers.share(caller, &channels.scaling, self.clock.now())
+            self.consumers.share(caller, src, &channels.scaling, self.clock.now())
         };
         if share == 1.0 {
             return view;
@@ -286,54 +279,61 @@ impl Endpoint {
         self.boot.borrow().over.clone()
     }
 
-    /// Answers a bare call: `GET` or `POST /rpc/<Method>`.
-    pub async fn bare(&self, caller: &Caller, method: &str, params: Option<&str>, terms: Terms<'_>) -> Bare {
+    /// Answers a bare call: `GET` or `POST /rpc/<Method>`. `request` is what came, for the register: the target or the body.
+    pub async fn bare(&self, caller: &Caller, method: &str, params: Option<&str>, request: Bytes, terms: Terms<'_>) -> Bare {
         if !auth::is_open(method)
             && let Err(challenge) = self.admit(caller, &terms)
         {
             return Bare::Unauthorized(challenge);
         }
-        match self.execute(caller, method, params, &terms).await {
-            Answer::Result(result) => Bare::Result(result),
-            Answer::Error(error) => Bare::Error(error),
+        let executed = self.execute(caller, None, method, params, &terms).await;
+        let reply = match &executed.answer {
+            Answer::Result(result) => Bytes::copy_from_slice(result.as_bytes()),
+            Answer::Error(error) => Bytes::from(frame::error_json(error)),
+            Answer::Silence => Bytes::new(),
+        };
+        self.note(caller, None, method, &executed, request, reply.clone());
+        match executed.answer {
+            Answer::Result(_) => Bare::Result(reply),
+            Answer::Error(error) => Bare::Error(error, reply),
             Answer::Silence => Bare::Silence,
         }
     }
 
     /// Answers bytes that hold a frame, or, where the channel takes them, a batch of frames.
-    pub async fn frames(&self, caller: &Caller, bytes: &[u8], terms: Terms<'_>) -> Spoken {
+    pub async fn frames(&self, caller: &Caller, bytes: &Bytes, terms: Terms<'_>) -> Spoken {
         if !terms.batches {
             return match frame::parse(bytes) {
-                Ok(frame) => self.frame(caller, &frame, terms).await,
+                Ok(frame) => self.frame(caller, &frame, bytes, terms).await,
                 Err(_) => Spoken::nothing(Verdict::Malformed),
             };
         }
         match frame::parse_any(bytes) {
-            Ok(Message::One(frame)) => self.frame(caller, &frame, terms).await,
-            Ok(Message::Batch(frames)) => self.batch(caller, &frames, terms).await,
+            Ok(Message::One(frame)) => self.frame(caller, &frame, bytes, terms).await,
+            Ok(Message::Batch(frames)) => self.batch(caller, &frames, bytes, terms).await,
             Err(_) => Spoken::nothing(Verdict::Malformed),
         }
     }
 
     /// Members are answered in order; what is no frame in a batch has no answer, as without `id`.
-    async fn batch(&self, caller: &Caller, frames: &[Result<Frame, frame::FrameError>], terms: Terms<'_>) -> Spoken {
+    async fn batch(&self, caller: &Caller, frames: &[Result<Frame, FrameError>], bytes: &Bytes, terms: Terms<'_>) -> Spoken {
         if frames.is_empty() {
             return Spoken::nothing(Verdict::Malformed);
         }
         let mut replies = Vec::with_capacity(frames.len());
         let mut verdict = Verdict::Answered;
         for frame in frames.iter().flatten() {
-            let spoken = self.frame(caller, frame, terms).await;
+            let spoken = self.frame(caller, frame, bytes, terms).await;
             if let Verdict::Unauthorized(_) = spoken.verdict {
                 verdict = spoken.verdict;
             }
-            replies.extend(spoken.reply);
+            replies.extend(spoken.reply.and_then(|reply| String::from_utf8(reply.into()).ok()));
         }
-        Spoken { reply: frame::batch(&replies), verdict, src: None }
+        Spoken { reply: frame::batch(&replies).map(Bytes::from), verdict, src: None }
     }
 
-    /// Answers one frame.
-    pub async fn frame(&self, caller: &Caller, frame: &Frame, terms: Terms<'_>) -> Spoken {
+    /// Answers one frame; `bytes` is what it came in, for the register.
+    pub async fn frame(&self, caller: &Caller, frame: &Frame, bytes: &Bytes, terms: Terms<'_>) -> Spoken {
         // A frame without a method is somebody's answer to us.
         let Some(method) = &frame.method else { return Spoken::nothing(Verdict::Malformed) };
         let device = Arc::clone(&self.device.borrow());
@@ -341,16 +341,18 @@ impl Endpoint {
         if !frame.is_for(id) {
             return Spoken::nothing(Verdict::Silence);
         }
-        let src = frame.src.as_deref().map(Arc::from);
+        let src = frame.src.as_deref();
         if !auth::is_open(method)
             && let Err((challenge, error)) = self.admit_frame(caller, frame, &terms)
         {
-            let reply = frame::reply(frame, id, terms.default_dst, &Answer::Error(error));
+            let reply = frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
             return Spoken { reply, verdict: Verdict::Unauthorized(challenge), src: None };
         }
-        let answer = self.execute(caller, method, frame.params.as_deref(), &terms).await;
-        let verdict = if answer == Answer::Silence { Verdict::Silence } else { Verdict::Answered };
-        Spoken { reply: frame::reply(frame, id, terms.default_dst, &answer), verdict, src }
+        let executed = self.execute(caller, src, method, frame.params.as_deref(), &terms).await;
+        let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
+        self.note(caller, src, method, &executed, bytes.clone(), reply.clone().unwrap_or_default());
+        let verdict = if executed.answer == Answer::Silence { Verdict::Silence } else { Verdict::Answered };
+        Spoken { reply, verdict, src: src.map(Arc::from) }
     }
 
     /// Whether the caller may do what is protected.
@@ -394,26 +396,25 @@ impl Endpoint {
         if verdict == auth::Verdict::Granted { Ok(()) } else { Err(challenge(&mut guard, realm, now)) }
     }
 
-    /// Asks the device, carries out what follows, notes who asked.
-    async fn execute(&self, caller: &Caller, method: &str, params: Option<&str>, terms: &Terms<'_>) -> Answer {
+    /// Asks the device and carries out what follows.
+    async fn execute(&self, caller: &Caller, src: Option<&str>, method: &str, params: Option<&str>, terms: &Terms<'_>) -> Executed {
         let known = device::canonical(method);
         let name = known.unwrap_or(method);
-        let view = self.view_for(caller);
-        let answer = if terms.foreign && device::writes(name) {
-            Answer::Error(foreign_write())
-        } else {
-            let Outcome { answer, effects } = self.ask(caller, name, params, terms.manner, Arc::clone(&view)).await;
-            if effects.is_empty() {
-                answer
-            } else if terms.foreign {
-                Answer::Error(foreign_write())
-            } else {
-                self.hub.apply(effects).await;
-                answer
-            }
-        };
-        self.note(caller, method, known, &answer, &view);
-        answer
+        let carries_power = POWER_METHODS.contains(&name);
+        let view = if carries_power { self.scaled(self.view(), caller, src) } else { self.view() };
+        let value = if carries_power { answered_power(name, params, terms.manner, &view) } else { None };
+        if terms.foreign && device::writes(name) {
+            return Executed { answer: Answer::Error(foreign_write()), known, value };
+        }
+        let Outcome { answer, effects } = self.ask(caller, name, params, terms.manner, view).await;
+        if effects.is_empty() {
+            return Executed { answer, known, value };
+        }
+        if terms.foreign {
+            return Executed { answer: Answer::Error(foreign_write()), known, value };
+        }
+        self.hub.apply(effects).await;
+        Executed { answer, known, value }
     }
 
     async fn ask(&self, caller: &Caller, method: &str, params: Option<&str>, manner: Manner, view: Arc<View>) -> Outcome {
@@ -443,20 +444,48 @@ impl Endpoint {
         }
     }
 
-    fn note(&self, caller: &Caller, method: &str, known: Option<&'static str>, answer: &Answer, view: &View) {
-        match caller.channel {
-            Channel::Http => self.tally.http(known, matches!(answer, Answer::Error(_))),
-            Channel::Websocket | Channel::Outbound => self.tally.ws_message(),
-            Channel::Udp | Channel::Modbus => {}
-        }
-        let _ = (method, view);
+    fn note(&self, caller: &Caller, src: Option<&str>, method: &str, executed: &Executed, request: Bytes, reply: Bytes) {
+        let error = match &executed.answer {
+            Answer::Error(error) => Some(error.code),
+            Answer::Result(_) | Answer::Silence => None,
+        };
+        let asked = Asked {
+            caller,
+            src,
+            method: executed.known.unwrap_or(method),
+            known: executed.known.is_some(),
+            error,
+            value: executed.value.filter(|_| matches!(executed.answer, Answer::Result(_))),
+            request,
+            reply,
+        };
+        self.consumers.note(&asked, self.clock.now());
     }
+}
 
-    /// A notification went to this caller.
-    pub fn notified(&self, caller: &Caller) {
-        self.tally.ws_notified();
-        self.consumers.notified(caller, self.clock.now());
+/// What became of a call.
+struct Executed {
+    answer: Answer,
+    /// The method's own spelling, if there is such a method.
+    known: Option<&'static str>,
+    /// The power that was answered, W.
+    value: Option<f64>,
+}
+
+/// Methods whose answer carries power: who calls them is a reader (`decisions.md` C20).
+const POWER_METHODS: [&str; 4] = ["EM.GetStatus", "EM1.GetStatus", "Shelly.GetStatus", "Shelly.GetComponents"];
+
+/// The power in the answer, W: the total, or that of the phase asked.
+fn answered_power(method: &str, params: Option<&str>, manner: Manner, view: &View) -> Option<f64> {
+    if method == "EM1.GetStatus" && !manner.em1_is_total {
+        #[derive(serde::Deserialize)]
+        struct Phase {
+            id: usize,
+        }
+        let Phase { id } = serde_json::from_str(params?).ok()?;
+        return view.phases.get(id)?.map(|p| p.act_power.get());
     }
+    view.totals.map(|t| t.act_power.get())
 }
 
 /// What a call sees, owned, so that it can be answered on another thread.

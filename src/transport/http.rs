@@ -16,7 +16,7 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts as Head},
     routing::get,
 };
 use bytes::{Bytes, BytesMut};
@@ -33,7 +33,7 @@ use super::{
     limits::{Activity, Connections, Rate},
     listener::{self, Connection, Wanted, Watched},
 };
-use crate::{consumers::{Caller, Channel}, device::RpcError};
+use crate::{consumers::{Caller, Channel}, device::{RpcError, frame::error_json}};
 
 /// Largest request body.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -198,7 +198,7 @@ async fn route(request: Request<Incoming>, site: Arc<Site>, router: Router, conn
         && site.role == Role::Device
         && let Some(method) = request.uri().path().strip_prefix("/rpc/").filter(|m| !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
     {
-        let asked = Asked::new(&site, connection, request.method(), request.uri().path_and_query().map_or("/", |p| p.as_str()), request.headers());
+        let asked = Asked::new(&site, connection, request.method(), request.uri(), request.headers());
         return rpc::bare(&asked, method, rpc::Params::Query(request.uri().query())).await;
     }
     let mut request = request.map(Body::new);
@@ -224,8 +224,13 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(site: &'a Site, connection: &Connection, method: &'a Method, uri: &'a str, headers: &'a HeaderMap) -> Self {
+    fn new(site: &'a Site, connection: &Connection, method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> Self {
+        let uri = uri.path_and_query().map_or("/", |p| p.as_str());
         Self { site, method, uri, headers, caller: caller(connection, headers, Channel::Http) }
+    }
+
+    fn of(site: &'a Site, connection: &Connection, head: &'a Head) -> Self {
+        Self::new(site, connection, &head.method, &head.uri, &head.headers)
     }
 }
 
@@ -243,12 +248,17 @@ fn caller(connection: &Connection, headers: &HeaderMap, channel: Channel) -> Cal
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// An answer of the device: JSON text closed by CRLF, as the device ends its bodies.
-fn json(asked_by: &Site, headers: &HeaderMap, status: StatusCode, text: &str) -> Response<Body> {
+/// An answer of the device: JSON text.
+fn json(site: &Site, headers: &HeaderMap, status: StatusCode, text: &[u8]) -> Response<Body> {
+    answer(site, headers, status, JSON, closed(text))
+}
+
+/// A body as the device ends it, by CRLF.
+fn closed(text: &[u8]) -> Bytes {
     let mut body = BytesMut::with_capacity(text.len() + 2);
-    body.extend_from_slice(text.as_bytes());
+    body.extend_from_slice(text);
     body.extend_from_slice(b"\r\n");
-    answer(asked_by, headers, status, JSON, body.freeze())
+    body.freeze()
 }
 
 fn answer(site: &Site, headers: &HeaderMap, status: StatusCode, kind: HeaderValue, body: Bytes) -> Response<Body> {
@@ -261,8 +271,11 @@ fn answer(site: &Site, headers: &HeaderMap, status: StatusCode, kind: HeaderValu
 
 /// A bare error with its status (section 2.1).
 fn error(site: &Site, headers: &HeaderMap, error: &RpcError) -> Response<Body> {
-    let status = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    json(site, headers, status, &error.json())
+    json(site, headers, status(error), error_json(error).as_bytes())
+}
+
+fn status(error: &RpcError) -> StatusCode {
+    StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn silence() -> Response<Body> {

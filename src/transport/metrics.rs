@@ -6,16 +6,18 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::{Registry, Unit},
+    metrics::{TypedMetric, counter::Counter, family::Family, gauge::Gauge},
+    registry::{Metric, Registry, Unit},
 };
 
 use super::{
     endpoint::Endpoint,
     healthz::{link_word, quality_word},
-    tally::Figures,
 };
-use crate::meter::{Counter as Wh, Phase, Snapshot};
+use crate::{
+    consumers::Overview,
+    meter::{Counter as Wh, Phase, Quality, Snapshot},
+};
 
 /// What the text is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -36,6 +38,20 @@ struct Series {
     lines: Vec<(Labels, f64)>,
 }
 
+impl Series {
+    /// A family, or the metric by itself where there is only one without labels.
+    fn register<M: Metric + TypedMetric + Default + Clone>(&self, registry: &mut Registry, family: Family<Labels, M>) {
+        match (&self.lines[..], self.unit) {
+            ([(labels, _)], Some(unit)) if labels.is_empty() => {
+                registry.register_with_unit(self.name, self.help, Unit::Other(unit.into()), M::clone(&family.get_or_create(labels)));
+            }
+            ([(labels, _)], None) if labels.is_empty() => registry.register(self.name, self.help, M::clone(&family.get_or_create(labels))),
+            (_, Some(unit)) => registry.register_with_unit(self.name, self.help, Unit::Other(unit.into()), family),
+            (_, None) => registry.register(self.name, self.help, family),
+        }
+    }
+}
+
 impl Sheet {
     fn line(series: &mut Vec<Series>, (name, help, unit): (&'static str, &'static str, Option<&'static str>), labels: Labels, value: f64) {
         match series.iter_mut().find(|s| s.name == name) {
@@ -54,25 +70,19 @@ impl Sheet {
 
     fn text(self) -> String {
         let mut registry = Registry::with_prefix("virtual_shelly");
-        for series in self.gauges {
+        for series in &self.gauges {
             let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
             for (labels, value) in &series.lines {
                 family.get_or_create(labels).set(*value);
             }
-            match series.unit {
-                Some(unit) => registry.register_with_unit(series.name, series.help, Unit::Other(unit.into()), family),
-                None => registry.register(series.name, series.help, family),
-            }
+            series.register(&mut registry, family);
         }
-        for series in self.counters {
+        for series in &self.counters {
             let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
             for (labels, value) in &series.lines {
                 family.get_or_create(labels).inc_by(value.max(0.0));
             }
-            match series.unit {
-                Some(unit) => registry.register_with_unit(series.name, series.help, Unit::Other(unit.into()), family),
-                None => registry.register(series.name, series.help, family),
-            }
+            series.register(&mut registry, family);
         }
         let mut text = String::new();
         // Writing into a String cannot fail.
@@ -87,12 +97,16 @@ pub fn render(endpoints: &[Arc<Endpoint>]) -> String {
     let mut sheet = Sheet::default();
     for endpoint in endpoints {
         let base: Labels = if endpoint.meter.is_empty() { Vec::new() } else { vec![("meter", endpoint.meter.clone())] };
-        channels(&mut sheet, &base, &endpoint.tally.figures());
+        let overview = {
+            let settings = endpoint.channels.borrow().clone();
+            endpoint.consumers.overview(&settings.scaling, endpoint.clock.now())
+        };
+        channels(&mut sheet, &base, &overview);
+        consumers(&mut sheet, &base, &overview);
         let view = endpoint.view();
         power(&mut sheet, &base, &view.snapshot);
         energy(&mut sheet, &base, &view.snapshot);
         source(&mut sheet, &base, endpoint, &view.snapshot);
-        consumers(&mut sheet, &base, endpoint);
     }
     sheet.text()
 }
@@ -101,22 +115,40 @@ fn with(base: &Labels, more: &[(&'static str, &str)]) -> Labels {
     base.iter().cloned().chain(more.iter().map(|(k, v)| (*k, (*v).to_owned()))).collect()
 }
 
-fn channels(sheet: &mut Sheet, base: &Labels, figures: &Figures) {
-    for (method, calls) in &figures.http {
+fn channels(sheet: &mut Sheet, base: &Labels, overview: &Overview) {
+    let metrics = &overview.metrics;
+    for (method, calls) in &metrics.http.by_method {
         let labels = with(base, &[("method", method)]);
-        sheet.counter("http_rpc_requests", "RPC calls over HTTP", None, labels.clone(), calls.requests as f64);
-        sheet.counter("http_rpc_errors", "RPC calls over HTTP answered with an error", None, labels, calls.errors as f64);
+        let errors = metrics.http.errors.get(method).copied().unwrap_or_default();
+        sheet.counter("http_rpc_requests", "RPC calls over HTTP", None, labels.clone(), *calls as f64);
+        sheet.counter("http_rpc_errors", "RPC calls over HTTP answered with an error", None, labels, errors as f64);
     }
-    sheet.counter("ws_rpc_messages", "Requests over WebSocket", None, base.clone(), figures.ws_messages as f64);
-    sheet.counter("ws_notify", "Notifications over WebSocket", None, base.clone(), figures.ws_notify as f64);
-    sheet.gauge("ws_clients", "WebSocket clients connected", None, base.clone(), figures.ws_clients as f64);
-    sheet.counter("udp_packets", "Datagrams received", None, base.clone(), figures.udp_packets as f64);
-    sheet.counter("udp_replies", "Datagrams answered", None, base.clone(), figures.udp_replies as f64);
+    let sockets = [&metrics.ws, &metrics.outbound];
+    let sum = |of: fn(&crate::consumers::overview::SocketsView) -> u64| sockets.iter().map(|s| of(s)).sum::<u64>() as f64;
+    sheet.counter("ws_rpc_messages", "Requests over WebSocket", None, base.clone(), sum(|s| s.rpc_messages));
+    sheet.counter("ws_notify", "Notifications over WebSocket", None, base.clone(), sum(|s| s.notify_total));
+    sheet.gauge("ws_clients", "WebSocket clients connected", None, base.clone(), metrics.ws.clients as f64);
+    sheet.counter("udp_packets", "Datagrams received", None, base.clone(), metrics.udp.packets as f64);
+    sheet.counter("udp_replies", "Datagrams answered", None, base.clone(), metrics.udp.replies as f64);
+}
+
+fn consumers(sheet: &mut Sheet, base: &Labels, overview: &Overview) {
+    for consumer in &overview.consumers {
+        let channel = serde_json::to_value(consumer.channel).ok().and_then(|c| c.as_str().map(ToOwned::to_owned)).unwrap_or_default();
+        let labels = with(base, &[("ip", &consumer.ip.to_string()), ("channel", &channel)]);
+        sheet.counter("consumer_requests", "Calls of one reader", None, labels.clone(), consumer.calls as f64);
+        sheet.counter("consumer_errors", "Calls of one reader answered with an error", None, labels.clone(), consumer.errors as f64);
+        sheet.counter("consumer_notifications", "Notifications to one reader", None, labels, consumer.notified as f64);
+    }
 }
 
 fn power(sheet: &mut Sheet, base: &Labels, snapshot: &Snapshot) {
     for phase in Phase::ALL {
         let Some(served) = snapshot.phases[phase.index()] else { continue };
+        // The zeros of phases that nothing is configured for mean something only beside values.
+        if snapshot.stale() && snapshot.inputs[phase.index()].quality == Quality::Unused {
+            continue;
+        }
         let labels = with(base, &[("phase", phase.letter())]);
         sheet.gauge("act_power", "Active power of a phase, import positive", Some("watts"), labels.clone(), served.act_power.get());
         sheet.gauge("aprt_power", "Apparent power of a phase", Some("voltamperes"), labels.clone(), served.aprt_power.get());

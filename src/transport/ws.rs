@@ -24,7 +24,7 @@ use crate::{
     device::{
         DeviceState, Manner, View,
         frame::notification,
-        notify::{Kind, Note, Notifier, Policy},
+        notify::{Kind, Note, Notifier, Policy, Topic},
     },
 };
 
@@ -73,8 +73,8 @@ pub struct Rules {
 
 /// What a frame of the socket's library means here, so that axum's and tungstenite's sockets are served alike.
 pub trait Message: Sized {
-    /// A text frame.
-    fn from_text(text: String) -> Self;
+    /// A text frame; the bytes are JSON that we made, so UTF-8.
+    fn from_text(text: Bytes) -> Self;
     /// An empty ping.
     fn ping() -> Self;
     /// A close frame.
@@ -84,8 +84,8 @@ pub trait Message: Sized {
 }
 
 impl Message for axum::extract::ws::Message {
-    fn from_text(text: String) -> Self {
-        Self::Text(text.into())
+    fn from_text(text: Bytes) -> Self {
+        text.try_into().map_or_else(|_| Self::ping(), Self::Text)
     }
 
     fn ping() -> Self {
@@ -106,8 +106,8 @@ impl Message for axum::extract::ws::Message {
 }
 
 impl Message for tokio_tungstenite::tungstenite::Message {
-    fn from_text(text: String) -> Self {
-        Self::Text(text.into())
+    fn from_text(text: Bytes) -> Self {
+        text.try_into().map_or_else(|_| Self::ping(), Self::Text)
     }
 
     fn ping() -> Self {
@@ -164,6 +164,8 @@ impl Audience {
 struct Listening {
     notifier: Notifier,
     views: watch::Receiver<Arc<View>>,
+    /// The total that the newest note tells, W.
+    value: Option<f64>,
     state: watch::Receiver<Arc<DeviceState>>,
     wake: Instant,
 }
@@ -173,8 +175,9 @@ impl Listening {
         let (mut views, mut state) = (endpoint.views.clone(), endpoint.state.clone());
         views.mark_unchanged();
         state.mark_unchanged();
-        let notifier = endpoint.moment(caller, endpoint.view_for(caller), Manner::default()).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
-        Self { notifier, views, state, wake: Instant::now() }
+        let view = endpoint.scaled(endpoint.view(), caller, None);
+        let notifier = endpoint.moment(caller, view, Manner::default()).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
+        Self { notifier, views, value: None, state, wake: Instant::now() }
     }
 
     /// Waits until something may be due, and gives what is; may be dropped while it waits.
@@ -194,13 +197,14 @@ impl Listening {
 
     /// What is due now, of the newest view.
     fn due(&mut self, endpoint: &Endpoint, caller: &Caller) -> Vec<Note> {
-        let view = endpoint.scaled(Arc::clone(&self.views.borrow_and_update()), caller);
+        let view = endpoint.scaled(Arc::clone(&self.views.borrow_and_update()), caller, None);
         self.state.mark_unchanged();
         let policy = {
             let settings = endpoint.channels.borrow();
             Policy { interval: settings.ws_notify_interval, eps: settings.ws_notify_eps }
         };
         let device = Arc::clone(&endpoint.device.borrow());
+        self.value = view.totals.map(|t| t.act_power.get());
         let moment = endpoint.moment(caller, view, Manner::default());
         let notes = moment.with(endpoint.records.as_ref(), |context| self.notifier.poll(&device, context, &policy));
         self.wake = Instant::now() + self.notifier.wake().saturating_sub(endpoint.clock.now().mono).max(SHORTEST_WAIT);
@@ -225,8 +229,7 @@ where
     M: Message + Send,
     E: Send,
 {
-    endpoint.consumers.connected(caller);
-    endpoint.tally.ws_opened();
+    endpoint.consumers.connected(caller, endpoint.clock.now());
     let mut conversation = Conversation { socket, endpoint, caller, rules, close, audience: Audience::Nobody, listening: None };
     let ended = match conversation.run().await {
         Ok(never) => match never {},
@@ -236,8 +239,7 @@ where
         let (code, reason) = if ended == Ended::ByUs { (1001, "going away") } else { (1008, "not reading") };
         conversation.farewell(code, reason).await;
     }
-    endpoint.tally.ws_closed();
-    endpoint.consumers.disconnected(caller);
+    endpoint.consumers.disconnected(caller, endpoint.clock.now());
     ended
 }
 
@@ -317,10 +319,11 @@ where
 
     /// Sends an answer, and binds the audience by the frame it answers.
     async fn answer(&mut self, spoken: Spoken) -> Result<(), Ended> {
+        let accepted = spoken.accepted();
         if let Some(reply) = spoken.reply {
             self.send(M::from_text(reply)).await?;
         }
-        if !spoken.accepted() {
+        if !accepted {
             return Ok(());
         }
         match (&self.audience, spoken.src) {
@@ -352,8 +355,9 @@ where
                 let device = self.endpoint.device.borrow();
                 notification(&device.identity.id, self.audience.dst(), note.method, &note.params)
             };
-            self.send(M::from_text(text)).await?;
-            self.endpoint.notified(self.caller);
+            self.send(M::from_text(text.into())).await?;
+            let value = self.listening.as_ref().and_then(|l| l.value).filter(|_| note.topic == Topic::Power);
+            self.endpoint.consumers.notified(self.caller, value, self.endpoint.clock.now());
         }
         Ok(())
     }

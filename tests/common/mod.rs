@@ -252,7 +252,7 @@ impl Meter {
             boot: boot_rx,
             records: Arc::clone(&records) as Arc<dyn Records>,
             hub: Arc::clone(&hub) as Arc<dyn Hub>,
-            consumers: Arc::new(Consumers::default()),
+            consumers: Arc::new(Consumers::new(100)),
             clock: Arc::clone(&clock),
         }));
         let cancel = CancellationToken::new();

@@ -6,17 +6,20 @@ use std::sync::Arc;
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, Query, Request, State},
-    http::{HeaderValue, Response, StatusCode, header},
+    extract::{Path, Query, State},
+    http::{HeaderValue, Response, StatusCode, header, request::Parts as Head},
 };
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{Asked, Shared, answer, error, rpc::path_and_query, unauthorized};
+use super::{Asked, Shared, answer, error, unauthorized};
 use crate::{
     config::Profile,
-    device::{Columns, Csv, RpcError},
+    device::{
+        RpcError,
+        history::{Columns, Csv},
+    },
     transport::listener::Connection,
 };
 
@@ -29,15 +32,15 @@ struct Wanted {
 }
 
 /// `/emdata/0/data.csv`: in profile triphase.
-pub(super) async fn emdata(state: Shared, connection: Extension<Arc<Connection>>, request: Request) -> Response<Body> {
-    file(state, connection, &request, Profile::Triphase, Columns::Em, "emdata").await
+pub(super) async fn emdata(state: Shared, connection: Extension<Arc<Connection>>, head: Head) -> Response<Body> {
+    file(state, connection, &head, Profile::Triphase, Columns::Em, "emdata").await
 }
 
 /// `/em1data/<n>/data.csv`: in profile monophase.
-pub(super) async fn em1data(state: Shared, connection: Extension<Arc<Connection>>, Path(id): Path<String>, request: Request) -> Response<Body> {
+pub(super) async fn em1data(state: Shared, connection: Extension<Arc<Connection>>, Path(id): Path<String>, head: Head) -> Response<Body> {
     match id.parse::<usize>() {
-        Ok(id) if id < 3 => file(state, connection, &request, Profile::Monophase, Columns::Em1(id), "em1data").await,
-        _ => error(&state, request.headers(), &not_here()),
+        Ok(id) if id < 3 => file(state, connection, &head, Profile::Monophase, Columns::Em1(id), "em1data").await,
+        _ => error(&state, &head.headers, &not_here()),
     }
 }
 
@@ -48,33 +51,33 @@ fn not_here() -> RpcError {
 async fn file(
     State(site): Shared,
     Extension(connection): Extension<Arc<Connection>>,
-    request: &Request,
+    head: &Head,
     profile: Profile,
     columns: Columns,
     name: &str,
 ) -> Response<Body> {
-    let asked = Asked::new(&site, &connection, request.method(), path_and_query(request.uri()), request.headers());
+    let asked = Asked::of(&site, &connection, head);
     if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
-        return unauthorized(&site, request.headers(), &challenge, Bytes::new());
+        return unauthorized(&site, &head.headers, &challenge, Bytes::new());
     }
     if site.endpoint.state.borrow().profile != profile {
-        return error(&site, request.headers(), &not_here());
+        return error(&site, &head.headers, &not_here());
     }
-    let wanted = match Query::<Wanted>::try_from_uri(request.uri()) {
+    let wanted = match Query::<Wanted>::try_from_uri(&head.uri) {
         Ok(Query(wanted)) => wanted,
-        Err(_) => return error(&site, request.headers(), &RpcError { code: -103, message: "ts and end_ts are Unix seconds, add_keys is true or false".into() }),
+        Err(_) => return error(&site, &head.headers, &RpcError { code: -103, message: "ts and end_ts are Unix seconds, add_keys is true or false".into() }),
     };
     let mut csv = Csv::new(Arc::clone(&site.endpoint.records), columns, wanted.ts.unwrap_or(0), wanted.end_ts.unwrap_or(i64::MAX), wanted.add_keys);
 
     // The first piece decides whether there is a file at all; the others follow as fast as the reader takes them.
     let first = tokio::task::spawn_blocking(move || (csv.next(), csv)).await;
     let (first, rest) = match first {
-        Ok((Some(Err(refused)), _)) => return error(&site, request.headers(), &RpcError::unavailable(refused.to_string())),
+        Ok((Some(Err(refused)), _)) => return error(&site, &head.headers, &RpcError::unavailable(refused.to_string())),
         Ok((first, rest)) => (first.and_then(Result::ok).unwrap_or_default(), rest),
-        Err(_) => return error(&site, request.headers(), &RpcError::unavailable("records cannot be read")),
+        Err(_) => return error(&site, &head.headers, &RpcError::unavailable("records cannot be read")),
     };
     let body = if first.is_empty() { Body::empty() } else { Body::from_stream(stream(first, rest)) };
-    let mut response = answer(&site, request.headers(), StatusCode::OK, HeaderValue::from_static("text/csv"), Bytes::new());
+    let mut response = answer(&site, &head.headers, StatusCode::OK, HeaderValue::from_static("text/csv"), Bytes::new());
     *response.body_mut() = body;
     let mac = site.endpoint.device.borrow().identity.mac.clone();
     if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}_{mac}.csv\"")) {

@@ -6,12 +6,12 @@ use askama::Template;
 use axum::{
     Extension,
     body::Body,
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    extract::State,
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts as Head},
 };
 use bytes::Bytes;
 
-use super::{Asked, Shared, Site, cors, healthz as health, rpc::path_and_query, unauthorized};
+use super::{Asked, Shared, Site, cors, healthz as health, unauthorized};
 use crate::transport::{listener::Connection, metrics as exposition};
 
 /// What a browser sees at `/`.
@@ -45,44 +45,44 @@ fn page(site: &Site, headers: &HeaderMap, status: StatusCode, kind: &'static str
 }
 
 /// `/`: HTML for a browser, else what the original says.
-pub(super) async fn root(State(site): Shared, request: Request) -> Response<Body> {
-    let html = request.headers().get_all(header::ACCEPT).iter().any(|a| a.to_str().is_ok_and(|a| a.contains("text/html")));
+pub(super) async fn root(State(site): Shared, head: Head) -> Response<Body> {
+    let html = head.headers.get_all(header::ACCEPT).iter().any(|a| a.to_str().is_ok_and(|a| a.contains("text/html")));
     if !html {
-        return page(&site, request.headers(), StatusCode::OK, "application/json", r#"{"service":"virtual-shelly","rpc":"/rpc"}"#);
+        return page(&site, &head.headers, StatusCode::OK, "application/json", r#"{"service":"virtual-shelly","rpc":"/rpc"}"#);
     }
     let device = Arc::clone(&site.endpoint.device.borrow());
     let front = Front { id: &device.identity.id, version: env!("CARGO_PKG_VERSION"), pages: site.pages.is_some() };
     match front.render() {
-        Ok(text) => page(&site, request.headers(), StatusCode::OK, "text/html; charset=utf-8", text),
-        Err(_) => page(&site, request.headers(), StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "page cannot be made"),
+        Ok(text) => page(&site, &head.headers, StatusCode::OK, "text/html; charset=utf-8", text),
+        Err(_) => page(&site, &head.headers, StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "page cannot be made"),
     }
 }
 
 /// `/healthz`: how the meter is, for monitors.
-pub(super) async fn healthz(State(site): Shared, request: Request) -> Response<Body> {
+pub(super) async fn healthz(State(site): Shared, head: Head) -> Response<Body> {
     let (status, body) = health::report(&site.endpoint, &site.board, site.vitals.as_ref());
-    page(&site, request.headers(), status, "application/json", body)
+    page(&site, &head.headers, status, "application/json", body)
 }
 
 /// `/livez`: whether the process responds.
-pub(super) async fn livez(State(site): Shared, request: Request) -> Response<Body> {
+pub(super) async fn livez(State(site): Shared, head: Head) -> Response<Body> {
     match site.vitals.alive() {
-        Ok(()) => page(&site, request.headers(), StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
-        Err(reason) => page(&site, request.headers(), StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{reason}\n")),
+        Ok(()) => page(&site, &head.headers, StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
+        Err(reason) => page(&site, &head.headers, StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{reason}\n")),
     }
 }
 
 /// `/metrics`: figures of the house, so protected like the device's when a password is set.
-pub(super) async fn metrics(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, request: Request) -> Response<Body> {
-    let asked = Asked::new(&site, &connection, request.method(), path_and_query(request.uri()), request.headers());
+pub(super) async fn metrics(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, head: Head) -> Response<Body> {
+    let asked = Asked::of(&site, &connection, &head);
     if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
-        return unauthorized(&site, request.headers(), &challenge, Bytes::new());
+        return unauthorized(&site, &head.headers, &challenge, Bytes::new());
     }
     let text = exposition::render(std::slice::from_ref(&site.endpoint));
-    page(&site, request.headers(), StatusCode::OK, exposition::CONTENT_TYPE, text)
+    page(&site, &head.headers, StatusCode::OK, exposition::CONTENT_TYPE, text)
 }
 
 /// Everything else, Gen1 paths included.
-pub(super) async fn not_found(State(site): Shared, request: Request) -> Response<Body> {
-    page(&site, request.headers(), StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "Not Found\n")
+pub(super) async fn not_found(State(site): Shared, head: Head) -> Response<Body> {
+    page(&site, &head.headers, StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "Not Found\n")
 }

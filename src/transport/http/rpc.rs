@@ -6,18 +6,21 @@ use axum::{
     Extension,
     body::Body,
     extract::{Path, Request, State},
-    http::{Response, StatusCode, header},
+    http::{HeaderMap, Response, StatusCode, header, request::Parts as Head},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{
-    Asked, HEAD_TIMEOUT, JSON, MAX_BODY, Shared, Site, answer, error, json,
+    Asked, HEAD_TIMEOUT, JSON, MAX_BODY, Shared, Site, answer, closed, json,
     legacy::{legacy_batch, legacy_frame},
-    silence, unauthorized,
+    silence, status, unauthorized,
 };
 use crate::{
-    device::{Manner, RpcError, frame::query_to_params},
+    device::{
+        Manner, RpcError,
+        frame::{error_json, query_to_params},
+    },
     transport::{
         endpoint::{Bare, Credentials, Terms, Verdict},
         http::cors,
@@ -50,15 +53,19 @@ impl Asked<'_> {
 pub(super) async fn bare(asked: &Asked<'_>, method: &str, params: Params<'_>) -> Response<Body> {
     let site = asked.site;
     let legacy = site.endpoint.channels.borrow().legacy_http;
+    let request = match params {
+        Params::Query(_) => Bytes::copy_from_slice(asked.uri.as_bytes()),
+        Params::Body(body) => Bytes::copy_from_slice(body.as_bytes()),
+    };
     let text = match params {
         Params::Query(None) => None,
         Params::Query(Some(query)) if legacy && let Some(batch) = legacy_batch(Some(method), query) => return frames(asked, &Bytes::from(batch)).await,
         Params::Query(Some(query)) => Some(query_to_params(query)),
         Params::Body(body) => Some(body.to_owned()),
     };
-    match site.endpoint.bare(&asked.caller, method, text.as_deref(), asked.terms()).await {
+    match site.endpoint.bare(&asked.caller, method, text.as_deref(), request, asked.terms()).await {
         Bare::Result(result) => json(site, asked.headers, StatusCode::OK, &result),
-        Bare::Error(refused) => error(site, asked.headers, &refused),
+        Bare::Error(refused, text) => json(site, asked.headers, status(&refused), &text),
         Bare::Unauthorized(challenge) => unauthorized(site, asked.headers, &challenge, Bytes::new()),
         Bare::Silence => silence(),
     }
@@ -68,31 +75,34 @@ pub(super) async fn bare(asked: &Asked<'_>, method: &str, params: Params<'_>) ->
 pub(super) async fn frames(asked: &Asked<'_>, body: &Bytes) -> Response<Body> {
     let site = asked.site;
     let spoken = site.endpoint.frames(&asked.caller, body, asked.terms()).await;
-    let reply = spoken.reply.map(|mut text| {
-        text.push_str("\r\n");
-        Bytes::from(text)
-    });
+    let reply = spoken.reply.map(|text| closed(&text)).unwrap_or_default();
     match spoken.verdict {
-        Verdict::Answered => answer(site, asked.headers, StatusCode::OK, JSON, reply.unwrap_or_default()),
-        Verdict::Malformed => json(site, asked.headers, StatusCode::BAD_REQUEST, &RpcError::malformed().json()),
-        Verdict::Unauthorized(challenge) => unauthorized(site, asked.headers, &challenge, reply.unwrap_or_default()),
+        Verdict::Answered => answer(site, asked.headers, StatusCode::OK, JSON, reply),
+        Verdict::Malformed => malformed(site, asked.headers),
+        Verdict::Unauthorized(challenge) => unauthorized(site, asked.headers, &challenge, reply),
         Verdict::Silence => silence(),
     }
 }
 
+/// The body was no frame: no JSON, no object, or no call.
+fn malformed(site: &Site, headers: &HeaderMap) -> Response<Body> {
+    let refused = RpcError { code: 400, message: "The request is no JSON object with a method".into() };
+    json(site, headers, StatusCode::BAD_REQUEST, error_json(&refused).as_bytes())
+}
+
 /// `GET /rpc/<Method>`.
-pub(super) async fn get(state: Shared, connection: Extension<Arc<Connection>>, Path(method): Path<String>, request: Request) -> Response<Body> {
-    with_head(&state, &connection, &request, async |asked| bare(asked, &method, Params::Query(request.uri().query())).await).await
+pub(super) async fn get(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, Path(method): Path<String>, head: Head) -> Response<Body> {
+    bare(&Asked::of(&site, &connection, &head), &method, Params::Query(head.uri.query())).await
 }
 
 /// `POST /rpc/<Method>`: the query is not read.
 pub(super) async fn post(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, Path(method): Path<String>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let asked = Asked::new(&site, &connection, &head.method, path_and_query(&head.uri), &head.headers);
+    let asked = Asked::of(&site, &connection, &head);
     match read(&asked, body).await {
         Ok(body) => match std::str::from_utf8(&body) {
             Ok(text) => bare(&asked, &method, Params::Body(text)).await,
-            Err(_) => json(&site, &head.headers, StatusCode::BAD_REQUEST, &RpcError::malformed().json()),
+            Err(_) => malformed(&site, &head.headers),
         },
         Err(refused) => refused,
     }
@@ -101,7 +111,7 @@ pub(super) async fn post(State(site): Shared, Extension(connection): Extension<A
 /// `POST /rpc`.
 pub(super) async fn frame(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let asked = Asked::new(&site, &connection, &head.method, path_and_query(&head.uri), &head.headers);
+    let asked = Asked::of(&site, &connection, &head);
     match read(&asked, body).await {
         Ok(body) => frames(&asked, &body).await,
         Err(refused) => refused,
@@ -109,40 +119,30 @@ pub(super) async fn frame(State(site): Shared, Extension(connection): Extension<
 }
 
 /// `GET /rpc?method=…` of the original.
-pub(super) async fn legacy(site: &Arc<Site>, connection: &Arc<Connection>, request: &Request) -> Response<Body> {
+pub(super) async fn legacy(site: &Arc<Site>, connection: &Arc<Connection>, head: &Head) -> Response<Body> {
     let wanted = site.endpoint.channels.borrow().legacy_http;
-    let query = request.uri().query().unwrap_or_default();
-    let body = wanted.then(|| legacy_batch(None, query).or_else(|| legacy_frame(query))).flatten();
-    match body {
-        Some(body) => with_head(site, connection, request, async |asked| frames(asked, &Bytes::from(body.clone())).await).await,
-        None => json(site, request.headers(), StatusCode::BAD_REQUEST, &RpcError::malformed().json()),
+    let query = head.uri.query().unwrap_or_default();
+    match wanted.then(|| legacy_batch(None, query).or_else(|| legacy_frame(query))).flatten() {
+        Some(body) => frames(&Asked::of(site, connection, head), &Bytes::from(body)).await,
+        None => malformed(site, &head.headers),
     }
 }
 
 /// `GET /shelly`: never protected.
-pub(super) async fn shelly(State(site): Shared, request: Request) -> Response<Body> {
-    let info = site.endpoint.info();
-    json(&site, request.headers(), StatusCode::OK, &info)
+pub(super) async fn shelly(State(site): Shared, headers: HeaderMap) -> Response<Body> {
+    json(&site, &headers, StatusCode::OK, site.endpoint.info().as_bytes())
 }
 
 /// `OPTIONS`: empty, with the headers that browsers ask for first.
-pub(super) async fn options(State(site): Shared, request: Request) -> Response<Body> {
-    answer(&site, request.headers(), StatusCode::OK, JSON, Bytes::new())
-}
-
-async fn with_head(site: &Arc<Site>, connection: &Arc<Connection>, request: &Request, work: impl AsyncFnOnce(&Asked<'_>) -> Response<Body>) -> Response<Body> {
-    work(&Asked::new(site, connection, request.method(), path_and_query(request.uri()), request.headers())).await
-}
-
-pub(super) fn path_and_query(uri: &axum::http::Uri) -> &str {
-    uri.path_and_query().map_or("/", |p| p.as_str())
+pub(super) async fn options(State(site): Shared, headers: HeaderMap) -> Response<Body> {
+    answer(&site, &headers, StatusCode::OK, JSON, Bytes::new())
 }
 
 /// The body, if it is small and comes in time.
 async fn read(asked: &Asked<'_>, body: Body) -> Result<Bytes, Response<Body>> {
     let refuse = |status: StatusCode, text: &str| {
         let refused = RpcError { code: i32::from(status.as_u16()), message: text.to_owned() };
-        json(asked.site, asked.headers, status, &refused.json())
+        json(asked.site, asked.headers, status, error_json(&refused).as_bytes())
     };
     match tokio::time::timeout(HEAD_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use axum::{
     Extension,
     body::Body,
-    extract::{FromRequestParts, Request, State, ws::WebSocketUpgrade},
-    http::{HeaderMap, Response, StatusCode, header},
+    extract::{FromRequestParts, State, ws::WebSocketUpgrade},
+    http::{HeaderMap, Response, StatusCode, header, request::Parts as Head},
     response::IntoResponse,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, caller, cors, json, rpc};
+use super::{Shared, Site, caller, cors, json, rpc};
 use crate::{
     consumers::Channel,
-    device::{RpcError, notify::Kind},
+    device::{RpcError, frame::error_json, notify::Kind},
     transport::{
         listener::Connection,
         ws::{self, MAX_MESSAGE, Opening, Rules},
@@ -26,19 +26,19 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// `GET /rpc`: a WebSocket if one is asked for, else the original's query form.
-pub(super) async fn or_legacy(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, request: Request) -> Response<Body> {
-    if !wants_upgrade(request.headers()) {
-        return rpc::legacy(&site, &connection, &request).await;
+pub(super) async fn or_legacy(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, head: Head) -> Response<Body> {
+    if !wants_upgrade(&head.headers) {
+        return rpc::legacy(&site, &connection, &head).await;
     }
     let passive = site.endpoint.channels.borrow().ws_passive_after;
-    upgrade(site, connection, request, passive.map_or(Opening::Device, Opening::Passive)).await
+    upgrade(site, connection, head, passive.map_or(Opening::Device, Opening::Passive)).await
 }
 
 /// A fan-out port: a WebSocket whatever the path.
-pub(super) async fn any_path(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, request: Request) -> Response<Body> {
-    if !wants_upgrade(request.headers()) {
+pub(super) async fn any_path(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, head: Head) -> Response<Body> {
+    if !wants_upgrade(&head.headers) {
         let hint = RpcError { code: 404, message: "This port speaks RPC over WebSocket only".into() };
-        return json(&site, request.headers(), StatusCode::NOT_FOUND, &hint.json());
+        return json(&site, &head.headers, StatusCode::NOT_FOUND, error_json(&hint).as_bytes());
     }
     let opening = {
         let settings = site.endpoint.channels.borrow();
@@ -49,11 +49,10 @@ pub(super) async fn any_path(State(site): Shared, Extension(connection): Extensi
             None => Opening::Device,
         }
     };
-    upgrade(site, connection, request, opening).await
+    upgrade(site, connection, head, opening).await
 }
 
-async fn upgrade(site: Arc<Site>, connection: Arc<Connection>, request: Request, opening: Opening) -> Response<Body> {
-    let (mut head, _) = request.into_parts();
+async fn upgrade(site: Arc<Site>, connection: Arc<Connection>, mut head: Head, opening: Opening) -> Response<Body> {
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut head, &()).await {
         Ok(upgrade) => upgrade,
         Err(refused) => return refused.into_response(),

@@ -1,0 +1,345 @@
+//! RPC over WebSocket: framing, notifications, passive listeners, slow readers (`shelly-pro-3em.md` sections 2.2 and 7).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use common::{FakeRecords, ID, Meter, get};
+use futures_util::{SinkExt, StreamExt};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::Instant};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest, protocol::frame::coding::CloseCode},
+};
+
+struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    async fn open(address: SocketAddr, path: &str) -> Self {
+        Self(connect_async(format!("ws://{address}{path}")).await.unwrap().0)
+    }
+
+    async fn with(address: SocketAddr, headers: &[(&'static str, &str)]) -> (Self, Option<String>) {
+        let mut request = format!("ws://{address}/rpc").into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (socket, response) = connect_async(request).await.unwrap();
+        let protocol = response.headers().get("sec-websocket-protocol").map(|p| p.to_str().unwrap().to_owned());
+        (Self(socket), protocol)
+    }
+
+    async fn send(&mut self, frame: &Value) {
+        self.0.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The next frame of JSON, or none within the time.
+    async fn within(&mut self, time: Duration) -> Option<Value> {
+        let next = async {
+            loop {
+                match self.0.next().await? {
+                    Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
+                    Ok(Message::Close(_)) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            }
+        };
+        tokio::time::timeout(time, next).await.ok().flatten()
+    }
+
+    async fn next(&mut self) -> Value {
+        self.within(Duration::from_secs(5)).await.expect("a frame")
+    }
+
+    /// The next frame that has this member equal.
+    async fn find(&mut self, key: &str, value: &Value) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame.get(key) == Some(value) {
+                return frame;
+            }
+        }
+    }
+
+    async fn call(&mut self, id: i64, src: Option<&str>, method: &str) -> Value {
+        let mut frame = json!({"id": id, "method": method, "params": {"id": 0}});
+        if let Some(src) = src {
+            frame["src"] = src.into();
+        }
+        self.send(&frame).await;
+        self.find("id", &id.into()).await
+    }
+
+    async fn closed(&mut self) -> Option<CloseCode> {
+        let end = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Close(frame))) => return frame.map(|f| f.code),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return None,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), end).await.expect("closed in time")
+    }
+}
+
+#[tokio::test]
+async fn notifications_begin_with_src_and_are_bound_once() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    let mut client = Client::open(http, "/rpc").await;
+    let info = client.call(1, Some("aios-1"), "Shelly.GetDeviceInfo").await;
+    assert_eq!((&info["src"], &info["dst"], &info["result"]["mac"]), (&json!(ID), &json!("aios-1"), &json!("AABBCCDDEEFF")));
+    let other = client.call(2, Some("aios-2"), "Sys.GetStatus").await;
+    assert_eq!(other["dst"], "aios-2");
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    meter.power([Some(-300.5), Some(0.0), Some(1.0)]);
+    let note = client.next().await;
+    assert_eq!(note.as_object().unwrap().keys().collect::<Vec<_>>(), ["dst", "method", "params", "src"]);
+    assert_eq!((&note["dst"], &note["method"], &note["params"]["em:0"]["a_act_power"]), (&json!("aios-1"), &json!("NotifyStatus"), &json!(-300.5)));
+    // Within the interval nothing, at its end the newest.
+    meter.power([Some(1.0), Some(0.0), Some(1.0)]);
+    meter.power([Some(2.0), Some(0.0), Some(1.0)]);
+    assert_eq!(client.next().await["params"]["em:0"]["a_act_power"], 2.0);
+    // Less than eps is nothing to tell.
+    meter.power([Some(2.0), Some(0.0), Some(1.0)]);
+    assert_eq!(client.within(Duration::from_millis(300)).await, None);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn who_speaks_without_src_gets_answers_only() {
+    let meter = Meter::new();
+    meter.set(|c| c.ws_passive_after = Some(Duration::from_millis(100)));
+    let http = meter.http().await;
+    let mut client = Client::open(http, "/rpc").await;
+    assert!(client.call(1, None, "Sys.GetStatus").await.get("dst").is_none());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    meter.power([Some(9.0), Some(0.0), Some(1.0)]);
+    assert_eq!(client.within(Duration::from_millis(300)).await, None);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn a_passive_listener_gets_everything_and_then_changes() {
+    let meter = Meter::new();
+    meter.set(|c| c.ws_passive_after = Some(Duration::from_millis(100)));
+    let http = meter.http().await;
+    let mut client = Client::open(http, "/rpc").await;
+    let full = client.next().await;
+    assert_eq!(full.as_object().unwrap().keys().collect::<Vec<_>>(), ["method", "params", "src"]);
+    assert_eq!(full["method"], "NotifyFullStatus");
+    for key in ["ts", "em:0", "emdata:0", "sys", "wifi", "ws", "cloud"] {
+        assert!(full["params"].get(key).is_some(), "{key}");
+    }
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    meter.power([Some(9.0), Some(0.0), Some(1.0)]);
+    let note = client.next().await;
+    assert!(note.get("dst").is_none() && note["params"]["em:0"]["a_act_power"] == 9.0);
+    // With its first frame it follows the device's rules.
+    client.call(1, None, "Sys.GetStatus").await;
+    meter.power([Some(19.0), Some(0.0), Some(1.0)]);
+    assert_eq!(client.within(Duration::from_millis(300)).await, None);
+    client.call(2, Some("me"), "Sys.GetStatus").await;
+    meter.power([Some(29.0), Some(0.0), Some(1.0)]);
+    assert_eq!(client.find("method", &json!("NotifyStatus")).await["dst"], "me");
+
+    meter.set(|c| c.ws_passive_after = None);
+    let mut never = Client::open(http, "/rpc").await;
+    assert_eq!(never.within(Duration::from_millis(300)).await, None);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_pushed_to_before_a_password() {
+    let meter = Meter::new();
+    meter.set(|c| c.ws_passive_after = Some(Duration::from_millis(50)));
+    let (http, fanout) = (meter.http().await, meter.fanout().await);
+    let ha1 = virtual_shelly::device::auth::ha1(ID, "secret");
+    let body = format!(r#"{{"user":"admin","realm":"{ID}","ha1":"{ha1}"}}"#);
+    assert_eq!(common::post(http, "/rpc/Shelly.SetAuth", &body).await.status, 200);
+    for address in [http, fanout] {
+        let mut client = Client::open(address, "/rpc").await;
+        meter.power([Some(9.0), Some(0.0), Some(1.0)]);
+        assert_eq!(client.within(Duration::from_millis(300)).await, None);
+        let refused = client.call(1, Some("me"), "EM.GetStatus").await;
+        assert_eq!(refused["error"]["code"], 401);
+        let challenge: Value = serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
+        assert_eq!((&challenge["realm"], &challenge["algorithm"]), (&json!(ID), &json!("SHA-256")));
+        meter.power([Some(10.0), Some(0.0), Some(1.0)]);
+        assert_eq!(client.within(Duration::from_millis(200)).await, None);
+    }
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn fanout_ports_push_from_the_start_on_any_path() {
+    let meter = Meter::new();
+    let port = meter.fanout().await;
+    let mut client = Client::open(port, "/any/path?x").await;
+    assert_eq!(client.next().await["method"], "NotifyFullStatus");
+    assert_eq!(client.call(1, None, "EM.GetStatus").await["result"]["id"], 0);
+    meter.power([Some(9.0), Some(0.0), Some(1.0)]);
+    assert!(client.find("method", &json!("NotifyStatus")).await.get("dst").is_none(), "goes on although it spoke");
+    assert_eq!(get(port, "/rpc/EM.GetStatus?id=0").await.status, 404);
+
+    meter.set(|c| c.ws_push_on_connect = false);
+    let mut quiet = Client::open(port, "/").await;
+    assert_eq!(quiet.within(Duration::from_millis(300)).await, None);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn requests_overtake_a_slow_one_and_stay_on_their_socket() {
+    let meter = Meter::with(FakeRecords { minutes: 10, slow: Duration::from_millis(500), ..FakeRecords::default() });
+    let http = meter.http().await;
+    let (mut one, mut two) = (Client::open(http, "/rpc").await, Client::open(http, "/rpc").await);
+    one.send(&json!({"id": "slow", "method": "EMData.GetRecords", "params": {"id": 0, "ts": 0}})).await;
+    for id in 1..4 {
+        one.send(&json!({"id": id, "method": "EM.GetStatus", "params": {"id": 0}})).await;
+    }
+    let order: Vec<Value> = [one.next().await, one.next().await, one.next().await, one.next().await].iter().map(|f| f["id"].clone()).collect();
+    assert_eq!(order, [json!(1), json!(2), json!(3), json!("slow")]);
+    assert_eq!(two.within(Duration::from_millis(100)).await, None);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn rubbish_is_survived_and_binary_understood() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    let mut client = Client::open(http, "/rpc").await;
+    for text in ["", "{", "17", "[]", r#"{"id":1}"#, r#"{"id":77,"src":"x","error":{"code":500,"message":"Not Implemented"}}"#] {
+        client.0.send(Message::text(text)).await.unwrap();
+    }
+    client.0.send(Message::Binary(Bytes::from_static(&[0xff, 0x00, b'{']))).await.unwrap();
+    client.0.send(Message::Binary(Bytes::from_static(br#"{"id":5,"method":"EM.GetStatus","params":{"id":0}}"#))).await.unwrap();
+    assert_eq!(client.next().await["id"], 5);
+    client.0.send(Message::Ping(Bytes::from_static(b"hello"))).await.unwrap();
+    let pong = tokio::time::timeout(Duration::from_secs(5), client.0.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(pong, Message::Pong(Bytes::from_static(b"hello")));
+    let _ = client.0.send(Message::text(" ".repeat(70_000))).await;
+    client.closed().await;
+    let mut again = Client::open(http, "/rpc").await;
+    assert_eq!(again.call(1, None, "Sys.GetStatus").await["result"]["mac"], "AABBCCDDEEFF");
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn the_sub_protocol_is_accepted_and_a_foreign_page_may_only_read() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    let (_plain, protocol) = Client::with(http, &[]).await;
+    assert_eq!(protocol, None);
+    let (mut page, protocol) = Client::with(http, &[("sec-websocket-protocol", "json-rpc"), ("origin", "http://evil.example")]).await;
+    assert_eq!(protocol.as_deref(), Some("json-rpc"));
+    assert_eq!(page.call(1, None, "EM.GetStatus").await["result"]["a_act_power"], 16.2);
+    assert_eq!(page.call(2, None, "EMData.ResetCounters").await["error"]["code"], 403);
+    assert!(meter.hub.effects.lock().unwrap().is_empty());
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn stop_and_reboot_close_cleanly() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    let mut client = Client::open(http, "/rpc").await;
+    assert_eq!(client.call(1, Some("me"), "Shelly.Reboot").await["result"], Value::Null);
+    assert_eq!(client.closed().await, Some(CloseCode::Away));
+    let mut next = Client::open(http, "/rpc").await;
+    next.call(1, Some("me"), "Sys.GetStatus").await;
+    let stopping = async { meter.stop().await };
+    let (code, ()) = tokio::join!(next.closed(), stopping);
+    assert_eq!(code, Some(CloseCode::Away));
+}
+
+#[tokio::test]
+async fn over_the_rate_frames_are_answered_with_429() {
+    let meter = Meter::new();
+    meter.set(|c| c.rate_limit = 10);
+    let http = meter.http().await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.11:0".parse().unwrap()).unwrap();
+    let stream = socket.connect(http).await.unwrap();
+    let (mut ws, _) = tokio_tungstenite::client_async(format!("ws://{http}/rpc"), stream).await.unwrap();
+    let mut codes = Vec::new();
+    for id in 0..30 {
+        ws.send(Message::text(json!({"id": id, "method": "Sys.GetStatus"}).to_string())).await.unwrap();
+        let Message::Text(text) = ws.next().await.unwrap().unwrap() else { panic!("no text") };
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answer["id"], id);
+        codes.push(answer["error"]["code"].as_i64());
+    }
+    assert!(codes[..9].iter().all(Option::is_none) && codes.contains(&Some(429)), "{codes:?}");
+    drop(ws);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_read_loses_old_powers_and_delays_nobody() {
+    let meter = Meter::new();
+    meter.set(|c| c.ws_notify_interval = Duration::ZERO);
+    let http = meter.http().await;
+    let (mut slow, mut quick) = (Client::open(http, "/rpc").await, Client::open(http, "/rpc").await);
+    slow.call(1, Some("slow"), "Sys.GetStatus").await;
+    quick.call(1, Some("quick"), "Sys.GetStatus").await;
+    // More than any socket buffer holds; the quick one takes each newest.
+    let rounds = 30_000;
+    let mut seen = 0.0;
+    for round in 1..=rounds {
+        meter.power([Some(f64::from(round)), Some(0.0), Some(0.0)]);
+        if round % 50 == 0 {
+            let began = Instant::now();
+            while seen < f64::from(round) {
+                seen = quick.next().await["params"]["em:0"]["a_act_power"].as_f64().unwrap();
+            }
+            assert!(began.elapsed() < Duration::from_secs(5));
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+    let (mut frames, mut last) = (0, 0.0);
+    while last < f64::from(rounds) {
+        last = slow.next().await["params"]["em:0"]["a_act_power"].as_f64().unwrap();
+        frames += 1;
+    }
+    assert!(frames <= rounds, "{frames} of {rounds}");
+    meter.stop().await;
+}
+
+#[test]
+fn any_frame_is_survived() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (meter, http, client) = runtime.block_on(async {
+        let meter = Meter::new();
+        meter.set(|c| c.ws_passive_after = None);
+        let http = meter.http().await;
+        let client = Client::open(http, "/rpc").await;
+        (meter, http, std::cell::RefCell::new(client))
+    });
+    let _ = http;
+    let text = prop_oneof![
+        any::<String>(),
+        "[\\[\\]{}:,\"a-z0-9 .]{0,80}",
+        "\\{\"id\":[0-9]{1,3},\"method\":\"[A-Za-z.]{0,16}\",\"params\":[{}\\[\\]0-9\"a-z:]{0,8}\\}",
+    ];
+    proptest!(ProptestConfig::with_cases(300), |(text in text, bytes in prop::collection::vec(any::<u8>(), 0..100))| {
+        let mut client = client.borrow_mut();
+        let answer = runtime.block_on(async {
+            client.0.send(Message::text(text)).await.unwrap();
+            client.0.send(Message::Binary(bytes.into())).await.unwrap();
+            client.call(987_654, None, "EM.GetStatus").await
+        });
+        prop_assert_eq!(&answer["result"]["a_act_power"], &json!(16.2));
+    });
+    runtime.block_on(async {
+        drop(client);
+        meter.stop().await;
+    });
+}
