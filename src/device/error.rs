@@ -66,6 +66,12 @@ impl RpcError {
         Self { code: -114, message: message.into() }
     }
 
+    /// 429: over the rate limit; the words of firmware 2.0.
+    #[must_use]
+    pub fn too_many() -> Self {
+        Self { code: 429, message: "Too many requests".into() }
+    }
+
     /// 403: forbidden.
     #[must_use]
     pub fn forbidden(message: impl Into<String>) -> Self {

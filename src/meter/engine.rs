@@ -299,7 +299,7 @@ impl Meter {
     }
 
     /// Adds the counters of a meter that this one replaces: the original's.
-    pub fn take(&mut self, more: &Energy, now: Now) {
+    pub fn take(&mut self, more: &super::Energy, now: Now) {
         self.advance(now);
         self.ledger.take(more);
     }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -28,7 +29,7 @@ use super::{
     listener::{self, Wanted},
 };
 use crate::{
-    consumers::{Caller, Channel},
+    consumers::{Asked, Caller, Channel},
     device::{
         Manner,
         modbus::{self, Exception},
@@ -171,33 +172,44 @@ impl Endpoint {
             let moment = self.moment(caller, self.view(), Manner::default());
             moment.with(self.records.as_ref(), |context| modbus::read(&device, context, map, function, address, count))
         };
-        let (name, answer) = match request {
+        let (asked, answer) = match request {
             Request::ReadInputRegisters(address, count) => {
-                ("ReadInputRegisters", read(modbus::READ_INPUT, *address, *count).map(Response::ReadInputRegisters))
+                (format!("read {address}"), read(modbus::READ_INPUT, *address, *count).map(Response::ReadInputRegisters))
             }
             Request::ReadHoldingRegisters(address, count) => {
-                ("ReadHoldingRegisters", read(modbus::READ_HOLDING, *address, *count).map(Response::ReadHoldingRegisters))
+                (format!("read {address}"), read(modbus::READ_HOLDING, *address, *count).map(Response::ReadHoldingRegisters))
             }
             Request::WriteSingleRegister(address, word) => {
-                let done = self.write(&device, map, reset, modbus::WRITE_SINGLE, *address, &[*word]).await;
-                ("WriteSingleRegister", done.map(|()| Response::WriteSingleRegister(*address, *word)))
+                let done = self.write_registers(&device, map, reset, modbus::WRITE_SINGLE, *address, &[*word]).await;
+                (format!("write {address}"), done.map(|()| Response::WriteSingleRegister(*address, *word)))
             }
             Request::WriteMultipleRegisters(address, words) => {
-                let done = self.write(&device, map, reset, modbus::WRITE_MULTIPLE, *address, words).await;
+                let done = self.write_registers(&device, map, reset, modbus::WRITE_MULTIPLE, *address, words).await;
                 let count = u16::try_from(words.len()).unwrap_or(u16::MAX);
-                ("WriteMultipleRegisters", done.map(|()| Response::WriteMultipleRegisters(*address, count)))
+                (format!("write {address}"), done.map(|()| Response::WriteMultipleRegisters(*address, count)))
             }
-            _ => ("other", Err(Exception::Function)),
+            other => (format!("function {}", other.function_code().value()), Err(Exception::Function)),
         };
-        let value = self.view().totals.map(|t| t.act_power.get());
-        self.note_registers(caller, name, answer.as_ref().err().copied(), value);
+        self.consumers.note(
+            &Asked {
+                caller,
+                src: None,
+                method: &asked,
+                known: !matches!(answer, Err(Exception::Function | Exception::Address)),
+                error: answer.as_ref().err().and_then(|e| e.code()).map(i32::from),
+                value: answer.is_ok().then(|| self.view().totals.map(|t| t.act_power.get())).flatten(),
+                request: Bytes::copy_from_slice(asked.as_bytes()),
+                reply: answer.as_ref().map_or_else(|_| Bytes::new(), |response| Bytes::from(format!("{response:?}"))),
+            },
+            self.clock.now(),
+        );
         match answer {
             Ok(response) => Ok(Some(response)),
             Err(exception) => exception.code().map_or(Ok(None), |code| Err(exception_code(code))),
         }
     }
 
-    async fn write(
+    async fn write_registers(
         &self,
         device: &crate::device::Device,
         map: crate::config::ModbusMap,
@@ -235,7 +247,7 @@ impl AsyncRead for Guarded {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.place.activity.touch();
+            self.place.activity.read();
             self.idle.as_mut().reset(Instant::now() + IDLE);
         } else if poll.is_pending() {
             if self.closed.as_mut().poll(cx).is_ready() || self.idle.as_mut().poll(cx).is_ready() {

@@ -166,7 +166,7 @@ impl Port {
         }
         endpoint.consumers.packet(&caller, None, now);
         if let Some(reply) = spoken.reply
-            && let Err(error) = self.out.send(reply.as_bytes(), reached, datagram.peer).await
+            && let Err(error) = self.out.send(&reply, reached, datagram.peer).await
         {
             tracing::debug!("UDP answer to {} was not sent: {error}", datagram.peer);
         }
