@@ -19,7 +19,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts as Head},
     routing::get,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
@@ -28,7 +28,7 @@ use tower::ServiceExt;
 
 use super::{
     board::Board,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, closed},
     healthz::{self, Vitals},
     limits::{Activity, Connections, Rate},
     listener::{self, Connection, Wanted, Watched},
@@ -263,14 +263,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// An answer of the device: JSON text.
 fn json(site: &Site, headers: &HeaderMap, status: StatusCode, text: &[u8]) -> Response<Body> {
     answer(site, headers, status, JSON, closed(text))
-}
-
-/// A body as the device ends it, by CRLF.
-fn closed(text: &[u8]) -> Bytes {
-    let mut body = BytesMut::with_capacity(text.len() + 2);
-    body.extend_from_slice(text);
-    body.extend_from_slice(b"\r\n");
-    body.freeze()
 }
 
 fn answer(site: &Site, headers: &HeaderMap, status: StatusCode, kind: HeaderValue, body: Bytes) -> Response<Body> {

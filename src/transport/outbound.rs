@@ -29,7 +29,7 @@ use tracing::{info, warn};
 use super::{
     board::{Board, Line, ListenerState},
     endpoint::Endpoint,
-    ws::{self, MAX_MESSAGE, Opening, Rules},
+    ws::{self, MAX_MESSAGE, Opening, READ_BUFFER, Rules},
 };
 use crate::{
     consumers::{Caller, Channel},
@@ -154,7 +154,7 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), String> {
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let (peer, local) = (stream.peer_addr().unwrap_or(nowhere), stream.local_addr().unwrap_or(nowhere));
     let connector = if secure { Connector::Rustls(tls::client(target.insecure)?) } else { Connector::Plain };
-    let limits = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+    let limits = WebSocketConfig::default().read_buffer_size(READ_BUFFER).max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
     // A server that does not take up the offered sub-protocol is as good: a GX names none.
     let (socket, _) = match client_async_tls_with_config(request, stream, Some(limits), Some(connector.clone())).await {
         Ok(open) => open,

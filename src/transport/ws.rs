@@ -31,6 +31,9 @@ use crate::{
 /// Largest message that is read; the device's own answers are larger than any request.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
+/// Bytes read at once: requests are small, and the library fills this with zeros before each read (by default 128 KiB a socket).
+pub const READ_BUFFER: usize = 4096;
+
 /// Requests of one socket that may be under way before it is read no further.
 const IN_FLIGHT: usize = 16;
 
