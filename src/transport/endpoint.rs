@@ -318,7 +318,7 @@ impl Endpoint {
     }
 
     /// Members are answered in order; what is no frame in a batch has no answer, as without `id`.
-    async fn batch(&self, caller: &Caller, frames: &[Result<Frame, FrameError>], bytes: &Bytes, terms: Terms<'_>) -> Spoken {
+    pub(super) async fn batch(&self, caller: &Caller, frames: &[Result<Frame, FrameError>], bytes: &Bytes, terms: Terms<'_>) -> Spoken {
         if frames.is_empty() {
             return Spoken::nothing(Verdict::Malformed);
         }
