@@ -15,7 +15,6 @@ pub mod hub;
 pub mod identity;
 pub mod meter_task;
 mod network;
-pub mod overlay;
 pub mod setup;
 mod start;
 pub mod vitals;
@@ -178,14 +177,8 @@ fn start_setup(
 fn start_source(shared: &Shared, resolved: &Resolved, access: Access, meters: &Meters, facts: watch::Sender<HaFacts>) {
     let (out, mut heard) = mpsc::channel::<(Now, SourceEvent)>(EVENTS);
     let macs = watch::channel(Arc::<[String]>::from(meters.macs()));
-    let wires = Wires {
-        entities: meters.entities(),
-        macs: macs.1,
-        out,
-        facts,
-        clock: Arc::clone(&shared.clock),
-        stop: shared.stop.clone(),
-    };
+    let wires =
+        Wires { entities: meters.entities(), macs: macs.1, out, facts, clock: Arc::clone(&shared.clock), stop: shared.stop.clone() };
     let settings = resolved.settings.source.clone();
     shared.health.spawn("source", async move {
         // Kept so that the list of MACs never counts as gone.

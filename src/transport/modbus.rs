@@ -117,12 +117,7 @@ fn accept(
         channel: Channel::Modbus,
         agent: None,
     };
-    let guarded = Guarded {
-        closed: Box::pin(place.close.clone().cancelled_owned()),
-        idle: Box::pin(sleep(IDLE)),
-        stream,
-        place,
-    };
+    let guarded = Guarded { closed: Box::pin(place.close.clone().cancelled_owned()), idle: Box::pin(sleep(IDLE)), stream, place };
     Ok((Master { endpoint: Arc::clone(endpoint), caller: Arc::new(caller), rate: Arc::clone(rate) }, guarded))
 }
 
