@@ -15,7 +15,6 @@ pub mod hub;
 pub mod identity;
 pub mod meter_task;
 mod network;
-pub mod overlay;
 pub mod setup;
 mod start;
 pub mod vitals;
@@ -36,7 +35,7 @@ use crate::{
     config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load},
     control,
     logging::LevelHandle,
-    source::{self, Access, HaFacts, SourceEvent, Wires},
+    source::{self, Access, HaFacts, Link, SourceEvent, Wires},
     store,
     supervisor::Supervisor,
     time::{Clock, Now, SystemClock},
@@ -178,14 +177,8 @@ fn start_setup(
 fn start_source(shared: &Shared, resolved: &Resolved, access: Access, meters: &Meters, facts: watch::Sender<HaFacts>) {
     let (out, mut heard) = mpsc::channel::<(Now, SourceEvent)>(EVENTS);
     let macs = watch::channel(Arc::<[String]>::from(meters.macs()));
-    let wires = Wires {
-        entities: meters.entities(),
-        macs: macs.1,
-        out,
-        facts,
-        clock: Arc::clone(&shared.clock),
-        stop: shared.stop.clone(),
-    };
+    let wires =
+        Wires { entities: meters.entities(), macs: macs.1, out, facts, clock: Arc::clone(&shared.clock), stop: shared.stop.clone() };
     let settings = resolved.settings.source.clone();
     shared.health.spawn("source", async move {
         // Kept so that the list of MACs never counts as gone.
@@ -193,14 +186,22 @@ fn start_source(shared: &Shared, resolved: &Resolved, access: Access, meters: &M
         source::run(settings, access, wires).await;
     });
     let senders = meters.event_senders();
+    let (clock, stop) = (Arc::clone(&shared.clock), shared.stop.clone());
     shared.health.spawn("dispatch", async move {
-        while let Some((now, event)) = heard.recv().await {
+        let tell = async |now: Now, event: SourceEvent| {
             for sender in &senders {
-                if sender.send((now, event.clone())).await.is_err() {
-                    return;
-                }
+                // A meter that is gone needs nothing; the others go on.
+                let _ = sender.send((now, event.clone())).await;
             }
+        };
+        while let Some((now, event)) = heard.recv().await {
+            tell(now, event).await;
         }
+        // The source is gone: at a stop that is right, else no value may live on.
+        let now = clock.now();
+        let reason = "the source has ended".into();
+        tell(now, SourceEvent::Link(Link::Down { reason, last_alive: Some(now.mono) })).await;
+        stop.cancelled().await;
     });
 }
 

@@ -27,6 +27,7 @@ use crate::{
         self, Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, Records, RpcError, View,
         auth::{self, Guard},
         frame::{self, Frame, FrameError, Message},
+        modbus::Exception,
     },
     time::{Clock, Now},
 };
@@ -390,7 +391,9 @@ impl Endpoint {
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = match terms.credentials {
             Credentials::None => return Ok(()),
-            Credentials::Header { value, method, uri } if frame_auth.is_none() => guard.check_http(&who, value.map(str::as_bytes), method, uri),
+            Credentials::Header { value, method, uri } if frame_auth.is_none() => {
+                guard.check_http(&who, value.map(str::as_bytes), method, uri)
+            }
             Credentials::Frame | Credentials::Header { .. } => guard.check_frame(&who, frame_auth),
         };
         if verdict == auth::Verdict::Granted { Ok(()) } else { Err(challenge(&mut guard, realm, now)) }
@@ -457,6 +460,29 @@ impl Endpoint {
             error,
             value: executed.value.filter(|_| matches!(executed.answer, Answer::Result(_))),
             request,
+            reply,
+        };
+        self.consumers.note(&asked, self.clock.now());
+    }
+}
+
+impl Endpoint {
+    /// Notes a read or write of registers under the name of its function; `value` is the total, W.
+    pub(super) fn note_registers(&self, caller: &Caller, function: &str, refused: Option<Exception>, value: Option<f64>) {
+        let code = refused.and_then(Exception::code);
+        let reply = match (refused, code) {
+            (None, _) => Bytes::from_static(b"registers"),
+            (Some(_), Some(code)) => Bytes::from(format!("exception {code:02X}")),
+            (Some(_), None) => Bytes::new(),
+        };
+        let asked = Asked {
+            caller,
+            src: None,
+            method: function,
+            known: refused != Some(Exception::Function),
+            error: code.map(i32::from),
+            value: value.filter(|_| refused.is_none()),
+            request: Bytes::copy_from_slice(function.as_bytes()),
             reply,
         };
         self.consumers.note(&asked, self.clock.now());

@@ -33,7 +33,10 @@ use super::{
     limits::{Activity, Connections, Rate},
     listener::{self, Connection, Wanted, Watched},
 };
-use crate::{consumers::{Caller, Channel}, device::{RpcError, frame::error_json}};
+use crate::{
+    consumers::{Caller, Channel},
+    device::{RpcError, frame::error_json},
+};
 
 /// Largest request body.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -181,7 +184,12 @@ struct Silent;
 #[derive(Clone, Copy)]
 struct Silence;
 
-async fn respond(request: Request<Incoming>, site: Arc<Site>, router: Router, connection: Arc<Connection>) -> Result<Response<Body>, Silent> {
+async fn respond(
+    request: Request<Incoming>,
+    site: Arc<Site>,
+    router: Router,
+    connection: Arc<Connection>,
+) -> Result<Response<Body>, Silent> {
     connection.activity.answering();
     let response = route(request, site, router, &connection).await;
     connection.activity.answered();
@@ -196,7 +204,11 @@ async fn route(request: Request<Incoming>, site: Arc<Site>, router: Router, conn
     // The call that nearly every reader repeats takes no detour through the router.
     if request.method() == Method::GET
         && site.role == Role::Device
-        && let Some(method) = request.uri().path().strip_prefix("/rpc/").filter(|m| !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
+        && let Some(method) = request
+            .uri()
+            .path()
+            .strip_prefix("/rpc/")
+            .filter(|m| !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
     {
         let asked = Asked::new(&site, connection, request.method(), request.uri(), request.headers());
         return rpc::bare(&asked, method, rpc::Params::Query(request.uri().query())).await;

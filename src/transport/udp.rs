@@ -56,7 +56,9 @@ fn bind(wanted: &Wanted) -> io::Result<Vec<Arc<PacketSocket>>> {
         let port = sockets.first().map_or(wanted.port, |s| s.local().port());
         match PacketSocket::bind(SocketAddr::new(broadcast, port)) {
             Ok(socket) => sockets.push(socket),
-            Err(error) => tracing::warn!("UDP {broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard"),
+            Err(error) => {
+                tracing::warn!("UDP {broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard")
+            }
         }
     }
     Ok(sockets.into_iter().map(Arc::new).collect())
@@ -150,7 +152,7 @@ impl Port {
         let (terms, per_address) = {
             let channels = endpoint.channels.borrow();
             let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::None };
-            let manner = Manner { short: channels.udp_short, nonzero: channels.udp_nonzero, em1_is_total: true, ..Manner::default() };
+            let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
             (Terms { credentials, manner, default_dst: Some(UNKNOWN), batches: true, ..Terms::default() }, channels.rate_limit)
         };
         if !self.rate.allow(caller.peer, per_address) {

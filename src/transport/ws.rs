@@ -176,7 +176,8 @@ impl Listening {
         views.mark_unchanged();
         state.mark_unchanged();
         let view = endpoint.scaled(endpoint.view(), caller, None);
-        let notifier = endpoint.moment(caller, view, Manner::default()).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
+        let notifier =
+            endpoint.moment(caller, view, Manner::default()).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
         Self { notifier, views, value: None, state, wake: Instant::now() }
     }
 

@@ -24,9 +24,7 @@ use virtual_shelly::{
     config::{ChannelSettings, ModbusMap, ScalingSettings, StalePolicy},
     consumers::Consumers,
     device::{Block, Device, DeviceOptions, DeviceState, Effect, Identity, Records, RecordsError, View},
-    meter::{
-        Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, Quality, Served, Snapshot, SourceHealth, Totals,
-    },
+    meter::{Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, Quality, Served, Snapshot, SourceHealth, Totals},
     source::Link,
     time::{Clock, Now, SystemClock},
     transport::{
@@ -164,8 +162,7 @@ impl Records for FakeRecords {
         std::thread::sleep(self.slow);
         let first = from.div_euclid(60).max(0);
         let last = end.div_euclid(60).min(self.minutes - 1);
-        let found: Vec<MinuteRecord> =
-            (first..=last).take(limit).map(|n| MinuteRecord { ts: n * 60, ..MinuteRecord::default() }).collect();
+        let found: Vec<MinuteRecord> = (first..=last).take(limit).map(|n| MinuteRecord { ts: n * 60, ..MinuteRecord::default() }).collect();
         self.most.fetch_max(found.len(), Ordering::Relaxed);
         Ok(found)
     }
@@ -381,7 +378,8 @@ pub fn parse(bytes: &[u8]) -> Option<Answer> {
     let head = String::from_utf8_lossy(&bytes[..end]);
     let mut lines = head.lines();
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let headers: Vec<(String, String)> = lines.filter_map(|l| l.split_once(": ")).map(|(k, v)| (k.to_ascii_lowercase(), v.to_owned())).collect();
+    let headers: Vec<(String, String)> =
+        lines.filter_map(|l| l.split_once(": ")).map(|(k, v)| (k.to_ascii_lowercase(), v.to_owned())).collect();
     let mut body = bytes[end + 4..].to_vec();
     if headers.iter().any(|(k, v)| k == "transfer-encoding" && v == "chunked") {
         body = dechunk(&body);
