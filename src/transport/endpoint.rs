@@ -424,6 +424,29 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Notes a read or write of registers under the name of its function; `value` is the total, W.
+    pub(super) fn note_registers(&self, caller: &Caller, function: &str, refused: Option<device::modbus::Exception>, value: Option<f64>) {
+        let code = refused.and_then(device::modbus::Exception::code);
+        let reply = match (refused, code) {
+            (None, _) => Bytes::from_static(b"registers"),
+            (Some(_), Some(code)) => Bytes::from(format!("exception {code:02X}")),
+            (Some(_), None) => Bytes::new(),
+        };
+        let asked = Asked {
+            caller,
+            src: None,
+            method: function,
+            known: refused != Some(device::modbus::Exception::Function),
+            error: code.map(i32::from),
+            value: value.filter(|_| refused.is_none()),
+            request: Bytes::copy_from_slice(function.as_bytes()),
+            reply,
+        };
+        self.consumers.note(&asked, self.clock.now());
+    }
+}
+
 /// What became of a call.
 struct Executed {
     answer: Answer,
