@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{energy::Sums, owner::Owner};
+use super::{energy::{Calendar, Sums}, owner::Owner};
 use crate::{
     source::HaFacts,
     store::{Store, StoreError},
@@ -122,9 +122,12 @@ impl Context {
             }
         }
         let zone = self.zone();
-        let (name, from) = (key.clone(), now.unix_s() - 400 * 86_400);
-        let hours = self.read(move |store| store.energy_hours(&name, from, now.unix_s())).await.unwrap_or_default();
-        let sums = Sums::new(&hours, now.unix_s(), &zone);
+        let calendar = Calendar::new(now.unix_s(), &zone);
+        let (days, months) = calendar.borders(now.unix_s(), &zone);
+        let name = key.clone();
+        let spans = self.read(move |store| Ok((store.energy_between(&name, &days)?, store.energy_between(&name, &months)?))).await;
+        let (days, months) = spans.unwrap_or_default();
+        let sums = Sums::new(&calendar, &days, &months);
         self.0.sums.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (now.mono, sums.clone()));
         sums
     }

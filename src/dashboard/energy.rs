@@ -1,7 +1,5 @@
 //! Energy: today, yesterday, this month; bars a day and a month; the counters a phase.
 
-use std::collections::BTreeMap;
-
 use askama::Template;
 use axum::{
     body::Body,
@@ -19,13 +17,13 @@ use super::{
 };
 use crate::{
     meter::{Counter, Phase},
-    store::HourEnergy,
+    store::EnergySpan,
 };
 
 /// Days drawn.
 const DAYS: i64 = 30;
 /// Months drawn.
-const MONTHS: usize = 12;
+const MONTHS: i64 = 12;
 
 /// Energy of a meter by day and month of the house's time zone, Wh.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,27 +40,45 @@ fn plus(a: Counter, b: Counter) -> Counter {
     Counter { import: a.import + b.import, export: a.export + b.export }
 }
 
+/// Where days and months begin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Calendar {
+    /// The last days, oldest first, today last.
+    days: Vec<Date>,
+    /// First days of the last months, this one last.
+    months: Vec<Date>,
+}
+
+impl Calendar {
+    /// Of Unix time `now`.
+    pub fn new(now: i64, zone: &TimeZone) -> Self {
+        let today = zone.to_datetime(Timestamp::from_second(now).unwrap_or_default()).date();
+        let days = (0..DAYS).rev().filter_map(|back| today.checked_sub(back.days()).ok()).collect();
+        let months = (0..MONTHS).rev().filter_map(|back| today.first_of_month().checked_sub(back.months()).ok()).collect();
+        Self { days, months }
+    }
+
+    /// Unix times at which the days begin, and the end of today so far; the same of the months.
+    pub fn borders(&self, now: i64, zone: &TimeZone) -> (Vec<i64>, Vec<i64>) {
+        let starts = |dates: &[Date]| {
+            let start = |d: &Date| zone.to_timestamp(d.at(0, 0, 0, 0)).map_or(0, Timestamp::as_second);
+            // The next quarter of an hour: the store counts in those.
+            dates.iter().map(start).chain([(now / 900 + 1) * 900]).collect()
+        };
+        (starts(&self.days), starts(&self.months))
+    }
+}
+
 impl Sums {
-    /// From energy by hour, at Unix time `now`.
-    #[must_use]
-    pub fn new(hours: &[HourEnergy], now: i64, zone: &TimeZone) -> Self {
-        let date = |unix: i64| Timestamp::from_second(unix).unwrap_or_default().to_zoned(zone.clone()).date();
-        let today = date(now);
-        let mut by_day: BTreeMap<Date, Counter> = BTreeMap::new();
-        for hour in hours {
-            let sum = hour.phases.iter().fold(Counter::default(), |t, p| plus(t, *p));
-            let day = by_day.entry(date(hour.ts)).or_default();
-            *day = plus(*day, sum);
-        }
-        let mut by_month: BTreeMap<Date, Counter> = BTreeMap::new();
-        for (day, sum) in &by_day {
-            let month = by_month.entry(day.first_of_month()).or_default();
-            *month = plus(*month, *sum);
-        }
-        let days = (0..DAYS).rev().filter_map(|back| today.checked_sub(back.days()).ok()).map(|d| (d, by_day.get(&d).copied().unwrap_or_default()));
-        let months: Vec<(Date, Counter)> = by_month.into_iter().collect();
-        let skip = months.len().saturating_sub(MONTHS);
-        Self { today, days: days.collect(), months: months.into_iter().skip(skip).collect() }
+    /// From the store's energy between the calendar's borders.
+    pub(super) fn new(calendar: &Calendar, days: &[EnergySpan], months: &[EnergySpan]) -> Self {
+        let sum = |span: Option<&EnergySpan>| span.and_then(|s| s.phases).map(|all| all.iter().fold(Counter::default(), |t, p| plus(t, *p)));
+        let all = |dates: &[Date], spans: &[EnergySpan]| -> Vec<(Date, Option<Counter>)> {
+            dates.iter().enumerate().map(|(i, d)| (*d, sum(spans.get(i)))).collect()
+        };
+        let known: Vec<(Date, Option<Counter>)> = all(&calendar.months, months).into_iter().skip_while(|(_, c)| c.is_none()).collect();
+        let flat = |list: Vec<(Date, Option<Counter>)>| list.into_iter().map(|(d, c)| (d, c.unwrap_or_default())).collect();
+        Self { today: calendar.days.last().copied().unwrap_or_default(), days: flat(all(&calendar.days, days)), months: flat(known) }
     }
 
     /// Energy of so many days ago.
@@ -222,18 +238,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hours_become_days_of_the_house() {
+    fn days_are_those_of_the_house() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         // 2026-03-29 has 23 hours there.
-        let start = "2026-03-28T23:00:00Z".parse::<Timestamp>().unwrap().as_second();
-        let hour = |i: i64| HourEnergy { ts: start + i * 3600, phases: [Counter { import: 100.0, export: 1.0 }; 3] };
-        let hours: Vec<HourEnergy> = (0..24).map(hour).collect();
-        let sums = Sums::new(&hours, start + 24 * 3600, &zone);
+        let now = "2026-03-30T10:00:00Z".parse::<Timestamp>().unwrap().as_second();
+        let calendar = Calendar::new(now, &zone);
+        let (days, months) = calendar.borders(now, &zone);
+        assert_eq!((days.len(), months.len()), (31, 13));
+        assert!(days.is_sorted() && months.is_sorted() && days.iter().chain(&months).all(|t| t % 900 == 0));
+        assert_eq!(days[29] - days[28], 23 * 3600);
+        let span = |from: i64, to: i64, wh: f64| EnergySpan { from, to, phases: Some([Counter { import: wh, export: 1.0 }; 3]) };
+        let spans: Vec<EnergySpan> = days.windows(2).enumerate().map(|(i, b)| span(b[0], b[1], i as f64)).collect();
+        let mut by_month: Vec<EnergySpan> = months.windows(2).map(|b| span(b[0], b[1], 7.0)).collect();
+        by_month[..10].iter_mut().for_each(|s| s.phases = None);
+        let sums = Sums::new(&calendar, &spans, &by_month);
         assert_eq!(sums.today.to_string(), "2026-03-30");
-        assert!((sums.days_ago(1).import - 23.0 * 300.0).abs() < 1e-9, "{:?}", sums.days_ago(1));
-        assert!((sums.days_ago(0).import - 300.0).abs() < 1e-9);
-        assert!((sums.this_month().export - 72.0).abs() < 1e-9);
-        assert_eq!(sums.days.len(), 30);
-        assert_eq!(Sums::new(&[], start, &zone).days_ago(1), Counter::default());
+        assert!((sums.days_ago(0).import - 87.0).abs() < 1e-9 && (sums.days_ago(1).import - 84.0).abs() < 1e-9);
+        assert_eq!(sums.months.len(), 2, "months before the first record are left out");
+        assert!((sums.this_month().import - 21.0).abs() < 1e-9);
+        assert_eq!(Sums::default().days_ago(1), Counter::default());
     }
 }

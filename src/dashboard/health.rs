@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    context::{Context, to_json},
+    context::Context,
     original,
     owner::Options,
     page::{Asking, Page, html, json},

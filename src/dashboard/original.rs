@@ -136,7 +136,7 @@ pub(super) fn ask(endpoint: &Endpoint, method: &str, params: &str) -> Box<RawVal
     };
     match device.call(method, Some(params), &context).answer {
         Answer::Result(text) => raw(text.to_string()),
-        Answer::Error(error) => raw(error.json()),
+        Answer::Error(error) => raw(to_json(&error)),
         Answer::Silence => RawValue::NULL.to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     body::Body,
-    extract::{FromRequestParts, OriginalUri},
+    extract::FromRequestParts,
     http::{HeaderValue, Response, StatusCode, header, request},
 };
 use serde::Serialize;
@@ -74,8 +74,7 @@ impl<S: Sync> FromRequestParts<S> for Asking {
 
     async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, Self::Rejection> {
         let pass = parts.extensions.get::<Pass>().cloned().ok_or(StatusCode::FORBIDDEN)?;
-        let path = parts.extensions.get::<OriginalUri>().map_or(parts.uri.path(), |u| u.0.path());
-        let rel = if path == "/ui" { "ui/" } else { "" };
+        let rel = if parts.uri.path() == "/ui" { "ui/" } else { "" };
         let query = parts.uri.query().unwrap_or_default();
         let m = url::form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == "m").and_then(|(_, v)| v.parse().ok()).unwrap_or(0);
         Ok(Self { l: Locale::of(&parts.headers), pass, m, rel })

@@ -122,7 +122,7 @@ pub fn span(locale: &Locale, seconds: f64) -> String {
 /// Time of day, with the date where it is not today's.
 #[must_use]
 pub fn moment(locale: &Locale, unix: f64, now: f64, zone: &TimeZone) -> String {
-    let at = |unix: f64| Timestamp::from_second(unix as i64).unwrap_or_default().to_zoned(zone.clone());
+    let at = |unix: f64| zone.to_datetime(Timestamp::from_second(unix as i64).unwrap_or_default());
     let (then, now) = (at(unix), at(now));
     let time = then.strftime("%H:%M:%S").to_string();
     if then.date() == now.date() { time } else { format!("{}, {time}", day(locale, then.date())) }
