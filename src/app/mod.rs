@@ -35,7 +35,7 @@ use crate::{
     config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load},
     control,
     logging::LevelHandle,
-    source::{self, Access, HaFacts, SourceEvent, Wires},
+    source::{self, Access, HaFacts, Link, SourceEvent, Wires},
     store,
     supervisor::Supervisor,
     time::{Clock, Now, SystemClock},
@@ -186,14 +186,22 @@ fn start_source(shared: &Shared, resolved: &Resolved, access: Access, meters: &M
         source::run(settings, access, wires).await;
     });
     let senders = meters.event_senders();
+    let (clock, stop) = (Arc::clone(&shared.clock), shared.stop.clone());
     shared.health.spawn("dispatch", async move {
-        while let Some((now, event)) = heard.recv().await {
+        let tell = async |now: Now, event: SourceEvent| {
             for sender in &senders {
-                if sender.send((now, event.clone())).await.is_err() {
-                    return;
-                }
+                // A meter that is gone needs nothing; the others go on.
+                let _ = sender.send((now, event.clone())).await;
             }
+        };
+        while let Some((now, event)) = heard.recv().await {
+            tell(now, event).await;
         }
+        // The source is gone: at a stop that is right, else no value may live on.
+        let now = clock.now();
+        let reason = "the source has ended".into();
+        tell(now, SourceEvent::Link(Link::Down { reason, last_alive: Some(now.mono) })).await;
+        stop.cancelled().await;
     });
 }
 

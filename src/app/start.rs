@@ -238,8 +238,15 @@ impl Meters {
     fn follow_facts(&self, shared: &Shared) {
         let mut facts = shared.facts.clone();
         let running = Arc::clone(&self.running);
+        let stop = shared.stop.clone();
         shared.health.spawn("facts", async move {
-            while facts.changed().await.is_ok() {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = facts.changed() => if changed.is_err() {
+                        return stop.cancelled().await;
+                    }
+                }
                 let now = facts.borrow_and_update().clone();
                 for meter in running.iter() {
                     meter.endpoint.consumers.set_home_assistant(now.address.into_iter().collect());
@@ -255,8 +262,6 @@ impl Meters {
                     });
                 }
             }
-            // The source is gone only when the process ends.
-            std::future::pending::<()>().await;
         });
     }
 

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -29,7 +28,7 @@ use super::{
     listener::{self, Wanted},
 };
 use crate::{
-    consumers::{Asked, Caller, Channel},
+    consumers::{Caller, Channel},
     device::{
         Manner,
         modbus::{self, Exception},
@@ -185,19 +184,8 @@ impl Endpoint {
             }
             other => (format!("function {}", other.function_code().value()), Err(Exception::Function)),
         };
-        self.consumers.note(
-            &Asked {
-                caller,
-                src: None,
-                method: &asked,
-                known: !matches!(answer, Err(Exception::Function | Exception::Address)),
-                error: answer.as_ref().err().and_then(|e| e.code()).map(i32::from),
-                value: answer.is_ok().then(|| self.view().totals.map(|t| t.act_power.get())).flatten(),
-                request: Bytes::copy_from_slice(asked.as_bytes()),
-                reply: answer.as_ref().map_or_else(|_| Bytes::new(), |response| Bytes::from(format!("{response:?}"))),
-            },
-            self.clock.now(),
-        );
+        let value = answer.is_ok().then(|| self.view().totals.map(|t| t.act_power.get())).flatten();
+        self.note_registers(caller, &asked, answer.as_ref().err().copied(), value);
         match answer {
             Ok(response) => Ok(Some(response)),
             Err(exception) => exception.code().map_or(Ok(None), |code| Err(exception_code(code))),
