@@ -16,6 +16,7 @@ pub mod identity;
 pub mod meter_task;
 mod network;
 pub mod setup;
+mod pages;
 mod start;
 pub mod vitals;
 
@@ -27,6 +28,7 @@ use tracing::{error, info, warn};
 
 use self::{
     meter_task::Command,
+    pages::{Pages, Wiring},
     setup::{Search, Setup},
     start::{Meters, Shared},
     vitals::Health,
@@ -100,9 +102,13 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     }
 
     let setup = start_setup(&shared, &resolved, &access, &meters, &facts);
-    start_source(&shared, &resolved, access, &meters, facts_tx);
-    meters.start_channels(&shared, &resolved, supervisor.as_ref(), &setup).await;
-    start_control(&shared, inputs.app);
+    start_source(&shared, &resolved, access.clone(), &meters, facts_tx);
+    let app = inputs.app;
+    let wiring = Wiring { inputs, resolved: resolved.clone(), access, supervisor: supervisor.clone(), setup, log };
+    let pages = Pages::new(&shared, &meters, wiring);
+    meters.start_channels(&shared, &resolved, supervisor.as_ref(), pages.on_lan()).await;
+    health.spawn("dashboard", pages.serve(shared.clone()));
+    start_control(&shared, app);
     meters.announce_urls(&resolved);
 
     signalled.await;
@@ -147,14 +153,15 @@ fn start_setup(
     access: &Access,
     meters: &Meters,
     facts: &watch::Receiver<HaFacts>,
-) -> watch::Receiver<Setup> {
+) -> watch::Sender<Setup> {
     let source = &resolved.settings.source;
     let wanted = source.kind == SourceKind::HomeAssistant && source.auto_setup && !resolved.settings.meters[0].inputs.any_power();
     if !wanted {
-        return watch::channel(Setup::ByOptions).1;
+        return watch::Sender::new(Setup::ByOptions);
     }
     let kept = setup::kept(&shared.store);
-    let (state, seen) = watch::channel(kept.as_ref().map_or(Setup::Searching, |(_, setup)| setup.clone()));
+    let state = watch::Sender::new(kept.as_ref().map_or(Setup::Searching, |(_, setup)| setup.clone()));
+    let seen = state.clone();
     let first = meters.first();
     let search = Search {
         source: source.clone(),
