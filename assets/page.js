@@ -109,6 +109,8 @@
         ts.push(at); w.push(chart.w[i]); mn.push(chart.mn[i]); mx.push(chart.mx[i]); fc.push(null);
       });
       for (const [at, value] of chart.forecast) if (!ts.length || at > ts[ts.length - 1]) { ts.push(at); w.push(null); mn.push(null); mx.push(null); fc.push(value); }
+      // The whole period, also where nothing was measured.
+      if (!ts.length || ts[0] > chart.from) { ts.unshift(chart.from); for (const c of [w, mn, mx, fc]) c.unshift(null); }
       return [ts, w, mn, mx, fc];
     };
     const zero = u => {
@@ -120,10 +122,10 @@
     const draw = () => {
       const line = css("--import"), grid = { stroke: css("--line"), width: 1 }, axis = { stroke: css("--muted"), grid, ticks: grid, font: "12px system-ui, sans-serif" };
       const options = {
-        width: box.clientWidth, height: box.clientWidth < 500 ? 220 : 280, legend: { show: false },
+        width: box.clientWidth, padding: [8, 24, 0, 0], height: box.clientWidth < 500 ? 220 : 280, legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, 5); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
-        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t)), space: 70 }, { ...axis, size: 64, values: (u, ticks) => ticks.map(t => (t < 0 ? "−" : "") + number(t)) }],
+        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t)), space: 70 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(t => (t < 0 ? "−" : "") + number(t)) }],
         series: [{}, { label: texts.power, stroke: line, width: 2, spanGaps: false, points: { show: false } }, { stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } }, { label: texts.forecast, stroke: css("--forecast"), width: 2, dash: [6, 5], points: { show: false } }],
         bands: [{ series: [3, 2], fill: line + "2e" }],
         hooks: {
@@ -145,7 +147,6 @@
         if (!answer.ok) throw new Error(String(answer.status));
         const chart = await answer.json();
         range = wanted; seconds = chart.to - chart.from; data = columns(chart);
-        if (plot && plot.zoomed) return;
         draw();
         box.dataset.range = range;
       } catch { hover.textContent = texts.failed; }
@@ -163,7 +164,7 @@
       if (plot.scales.x.max - plot.scales.x.min > 60) plot.setData(data);
     });
     setInterval(() => { if (!document.hidden && range !== "3m" && plot && Math.abs(plot.scales.x.max - data[0][data[0].length - 1]) < 1) load(range); }, 60000);
-    addEventListener("resize", () => plot && plot.setSize({ width: box.clientWidth, height: plot.height }));
+    addEventListener("resize", () => plot && plot.setSize({ width: box.clientWidth, padding: [8, 24, 0, 0], height: plot.height }));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot && draw());
     load(range);
   }

@@ -139,7 +139,7 @@ fn bars(l: &Locale, title: &str, all: &[(Date, Counter)], name: impl Fn(Date) ->
     let down = all.iter().map(|(_, c)| c.export).fold(0.0, f64::max);
     let range = (up + down).max(1.0);
     let zero = (HEIGHT * up.max(range * 0.02) / range).min(HEIGHT - 2.0);
-    let slot = WIDTH / all.len().max(1) as f64;
+    let slot = WIDTH / all.len().max(12) as f64;
     let bar = |(i, (date, c)): (usize, &(Date, Counter))| {
         let import_h = zero * if up > 0.0 { c.import / up } else { 0.0 };
         let export_h = (HEIGHT - zero) * if down > 0.0 { c.export / down } else { 0.0 };
