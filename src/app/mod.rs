@@ -252,7 +252,7 @@ fn take_signals() -> impl Future<Output = ()> {
             },
             (Err(error), _) | (_, Err(error)) => {
                 error!("signals cannot be received ({error}): the process has to be killed to end");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }
