@@ -1,24 +1,28 @@
 # One file for three builds: the Supervisor's local one, the release workflow's, and a bare `docker build .`.
-ARG BUILD_FROM=ghcr.io/home-assistant/base-debian:trixie
+ARG BUILD_FROM=ghcr.io/home-assistant/base-debian:trixie-2026.08.0
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-slim-trixie
 
+# hadolint ignore=DL3006
 FROM ${RUST_IMAGE} AS builder
 WORKDIR /build
-# Two jobs and thin LTO in few units keep the peak below 1.2 GB (DOCS.md says what was measured).
+# Never more than two compilers at once: the peak stays below what a small machine has (DOCS.md, "Local build").
 ENV CARGO_BUILD_JOBS=2
-# The dependencies in a layer of their own: they change rarely.
+# The dependencies are a layer of their own: they change rarely. The stand-in crate must not be taken for ours afterwards.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src benches templates \
-    && echo 'fn main() {}' > src/main.rs && echo '' > src/lib.rs \
+RUN mkdir src \
+    && echo 'fn main() {}' >src/main.rs \
+    && touch src/lib.rs \
     && sed -i '/^\[\[bench\]\]/,/^$/d' Cargo.toml \
     && cargo build --release --locked \
-    && rm -rf src target/release/virtual-shelly target/release/.fingerprint/virtual-shelly-* target/release/deps/virtual_shelly-* target/release/deps/libvirtual_shelly-*
+    && find target/release -name '*virtual[-_]shelly*' -prune -exec rm -rf {} + \
+    && rm -rf src
 COPY src ./src
 COPY templates ./templates
 COPY assets ./assets
 COPY locales ./locales
 RUN cargo build --release --locked && cp target/release/virtual-shelly /virtual-shelly
 
+# hadolint ignore=DL3006
 FROM ${BUILD_FROM}
 ARG BUILD_VERSION=dev
 ARG BUILD_ARCH=amd64
@@ -29,9 +33,14 @@ LABEL \
     io.hass.type="app" \
     io.hass.arch="${BUILD_ARCH}" \
     io.hass.name="Virtual Shelly Pro 3EM" \
-    io.hass.description="Serves Home Assistant's grid power as a Shelly Pro 3EM" \
+    io.hass.description="Serves the grid power that Home Assistant knows as a Shelly Pro 3EM" \
+    io.hass.url="https://github.com/virtual-shelly/virtual-shelly" \
     org.opencontainers.image.title="Virtual Shelly Pro 3EM" \
+    org.opencontainers.image.description="Serves the grid power that Home Assistant knows as a Shelly Pro 3EM" \
+    org.opencontainers.image.source="https://github.com/virtual-shelly/virtual-shelly" \
     org.opencontainers.image.licenses="Apache-2.0 OR MIT" \
     org.opencontainers.image.version="${BUILD_VERSION}"
+# Alive is: process, writer thread and listener tasks respond. An absent Home Assistant or a taken port is cured by no restart.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["/usr/bin/virtual-shelly", "health"]
+# The Supervisor starts it under Docker's init (`init: true` is its default); s6 of the base image is not used.
 ENTRYPOINT ["/usr/bin/virtual-shelly"]

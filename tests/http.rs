@@ -52,7 +52,10 @@ async fn frames_are_answered_with_200_even_when_refused() {
     let http = meter.http().await;
     let answer = post(http, "/rpc", r#"{"id":1,"src":"me","method":"EM.GetConfig","params":{"id":7}}"#).await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.body, format!("{{\"id\":1,\"src\":\"{ID}\",\"dst\":\"me\",\"error\":{{\"code\":-105,\"message\":\"Bad id=7\"}}}}\r\n"));
+    assert_eq!(
+        answer.body,
+        format!("{{\"id\":1,\"src\":\"{ID}\",\"dst\":\"me\",\"error\":{{\"code\":-105,\"message\":\"Bad id=7\"}}}}\r\n")
+    );
     let old = post(http, "/rpc", r#"{"jsonrpc":"2.0","id":"x","method":"Shelly.Identify"}"#).await;
     assert_eq!(old.body, format!("{{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"src\":\"{ID}\",\"result\":null}}\r\n"));
     let silent = post(http, "/rpc", r#"{"method":"EM.GetStatus","params":{"id":0}}"#).await;
@@ -73,7 +76,8 @@ async fn the_original_s_forms_go_by_legacy_http() {
     let query = get(http, "/rpc?method=EM.GetStatus&params=%7B%22id%22%3A0%7D").await;
     assert_eq!((query.status, &query.json()["jsonrpc"], &query.json()["result"]["a_act_power"]), (200, &"2.0".into(), &16.2.into()));
     assert_eq!(get(http, "/rpc?method=EM.GetStatus").await.json()["result"]["id"], 0);
-    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"EM.GetStatus","params":{"id":0}},17,{"id":2,"method":"Nope"},{"method":"EM.GetStatus"}]"#;
+    let batch =
+        r#"[{"jsonrpc":"2.0","id":1,"method":"EM.GetStatus","params":{"id":0}},17,{"id":2,"method":"Nope"},{"method":"EM.GetStatus"}]"#;
     let answers = post(http, "/rpc", batch).await.json();
     let ids: Vec<i64> = answers.as_array().unwrap().iter().map(|a| a["id"].as_i64().unwrap()).collect();
     assert_eq!((ids, &answers[1]["error"]["code"]), (vec![1, 2], &404.into()));
@@ -274,7 +278,8 @@ async fn over_the_rate_the_answer_is_429_for_that_address_only() {
     let meter = Meter::new();
     let http = meter.http().await;
     meter.set(|c| c.rate_limit = 20);
-    let (mut greedy, mut other, mut host) = (from("127.0.0.7", http).await, from("127.0.0.8", http).await, TcpStream::connect(http).await.unwrap());
+    let (mut greedy, mut other, mut host) =
+        (from("127.0.0.7", http).await, from("127.0.0.8", http).await, TcpStream::connect(http).await.unwrap());
     let mut statuses = Vec::new();
     for _ in 0..40 {
         statuses.push(ask(&mut greedy).await);

@@ -111,7 +111,10 @@ async fn notifications_begin_with_src_and_are_bound_once() {
     meter.power([Some(-300.5), Some(0.0), Some(1.0)]);
     let note = client.next().await;
     assert_eq!(note.as_object().unwrap().keys().collect::<Vec<_>>(), ["dst", "method", "params", "src"]);
-    assert_eq!((&note["dst"], &note["method"], &note["params"]["em:0"]["a_act_power"]), (&json!("aios-1"), &json!("NotifyStatus"), &json!(-300.5)));
+    assert_eq!(
+        (&note["dst"], &note["method"], &note["params"]["em:0"]["a_act_power"]),
+        (&json!("aios-1"), &json!("NotifyStatus"), &json!(-300.5))
+    );
     // Within the interval nothing, at its end the newest.
     meter.power([Some(1.0), Some(0.0), Some(1.0)]);
     meter.power([Some(2.0), Some(0.0), Some(1.0)]);
@@ -213,7 +216,8 @@ async fn requests_overtake_a_slow_one_and_stay_on_their_socket() {
     for id in 1..4 {
         one.send(&json!({"id": id, "method": "EM.GetStatus", "params": {"id": 0}})).await;
     }
-    let order: Vec<Value> = [one.next().await, one.next().await, one.next().await, one.next().await].iter().map(|f| f["id"].clone()).collect();
+    let order: Vec<Value> =
+        [one.next().await, one.next().await, one.next().await, one.next().await].iter().map(|f| f["id"].clone()).collect();
     assert_eq!(order, [json!(1), json!(2), json!(3), json!("slow")]);
     assert_eq!(two.within(Duration::from_millis(100)).await, None);
     meter.stop().await;

@@ -10,8 +10,9 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use super::{meter_task::Command, overlay::Overlay};
+use super::meter_task::Command;
 use crate::{
+    config::{ChannelSettings, MeterSettings},
     device::{DeviceState, Effect, Setting},
     store::Store,
     time::Clock,
@@ -32,7 +33,23 @@ pub struct MeterHub {
 /// The state as the device keeps it, and what options lay over it.
 struct Kept {
     state: DeviceState,
-    overlay: Overlay,
+    options: Options,
+}
+
+/// The options that are laid over it.
+pub struct Options {
+    /// The meter's.
+    pub meter: MeterSettings,
+    /// Those of all channels.
+    pub channels: Arc<ChannelSettings>,
+    /// The realm of the password.
+    pub device_id: String,
+}
+
+impl Kept {
+    fn in_force(&self) -> DeviceState {
+        self.state.under(&self.options.meter, &self.options.channels, &self.options.device_id)
+    }
 }
 
 impl MeterHub {
@@ -43,7 +60,7 @@ impl MeterHub {
         key: &str,
         commands: mpsc::Sender<Command>,
         store: Store,
-        overlay: Overlay,
+        options: Options,
         clock: Arc<dyn Clock>,
     ) -> (Arc<Self>, watch::Receiver<Arc<DeviceState>>, watch::Receiver<Boot>) {
         let kept = store.get_state(&state_key(key)).and_then(|text| match serde_json::from_str::<DeviceState>(&text) {
@@ -55,21 +72,21 @@ impl MeterHub {
         });
         // A stored reason is that of the last start; this is a new one.
         let state = DeviceState { reset_reason: 1, ..kept.unwrap_or_default() };
-        let (state_tx, state_rx) = watch::channel(Arc::new(overlay.over(&state)));
+        let kept = Kept { state, options };
+        let (state_tx, state_rx) = watch::channel(Arc::new(kept.in_force()));
         let (boot, boot_rx) = watch::channel(Boot { since: clock.now().mono, ..Boot::default() });
-        let kept = Mutex::new(Kept { state, overlay });
-        (Arc::new(Self { key: key.to_owned(), commands, store, state: state_tx, kept, boot, clock }), state_rx, boot_rx)
+        (Arc::new(Self { key: key.to_owned(), commands, store, state: state_tx, kept: Mutex::new(kept), boot, clock }), state_rx, boot_rx)
     }
 
     /// Other options are laid over the kept state.
-    pub fn set_overlay(&self, overlay: Overlay) {
+    pub fn set_options(&self, options: Options) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.overlay = overlay;
+        kept.options = options;
         self.publish(&kept);
     }
 
     fn publish(&self, kept: &Kept) {
-        let next = kept.overlay.over(&kept.state);
+        let next = kept.in_force();
         self.state.send_if_modified(|old| {
             let changed = **old != next;
             if changed {

@@ -13,8 +13,7 @@ use crate::{
 pub fn of(key: &str, settings: &MeterSettings, restored: &Restored, in_memory: bool) -> Result<Identity, String> {
     let kept = restored.meters.get(key).map(|row| row.mac.clone()).filter(|mac| !mac.is_empty());
     let mac = settings.identity.mac.clone().or(kept).unwrap_or_else(|| if in_memory { fallback_mac(key) } else { fresh(key) });
-    Identity::new(&settings.identity, &mac)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    Identity::new(&settings.identity, &mac).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 /// A MAC that was never there, locally administered.

@@ -62,7 +62,11 @@ pub fn kept(store: &Store) -> Option<(Inputs, Setup)> {
 }
 
 fn words(options: &Map<String, Value>) -> String {
-    options.iter().map(|(key, value)| format!("{key} = {}", value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned))).collect::<Vec<_>>().join(", ")
+    options
+        .iter()
+        .map(|(key, value)| format!("{key} = {}", value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What a search works with.
@@ -130,8 +134,11 @@ impl Search {
             Setup::Chosen { options: old, words, differs } => {
                 let now_differs = old != options;
                 if now_differs && !differs {
-                    warn!("the Energy settings of Home Assistant name other sensors by now ({}); the meter keeps {words}; \
-                        confirm either on the dashboard or name them in the options", self::words(&options));
+                    warn!(
+                        "the Energy settings of Home Assistant name other sensors by now ({}); the meter keeps {words}; \
+                        confirm either on the dashboard or name them in the options",
+                        self::words(&options)
+                    );
                 }
                 if now_differs != differs {
                     self.state.send_replace(Setup::Chosen { options: old, words, differs: now_differs });
@@ -156,7 +163,9 @@ fn tell_candidates(found: &Discovery) {
     let powers: Vec<String> =
         found.candidates.iter().filter(|c| c.kind == Some(crate::source::discover::Kind::Power)).take(LISTED).map(line).collect();
     let list = if powers.is_empty() { "there is no power sensor in Home Assistant".to_owned() } else { powers.join(", ") };
-    warn!("nothing is configured, and the Energy settings of Home Assistant name no grid power sensor: set total_power or a_power, b_power, c_power; candidates: {list}");
+    warn!(
+        "nothing is configured, and the Energy settings of Home Assistant name no grid power sensor: set total_power or a_power, b_power, c_power; candidates: {list}"
+    );
 }
 
 /// Ends when Home Assistant has come up anew.

@@ -8,11 +8,10 @@ use tracing::{info, warn};
 
 use super::{
     commands,
-    hub::MeterHub,
+    hub::{self, MeterHub},
     identity,
     meter_task::{self, Command, MeterTask, Sampling},
-    overlay::Overlay,
-    setup::{Setup, union},
+    setup::union,
     vitals::Health,
 };
 use crate::{
@@ -111,14 +110,21 @@ fn all_entities(meters: &[Running]) -> Arc<[EntityId]> {
 }
 
 impl Running {
-    fn start(key: &str, settings: MeterSettings, channels: &watch::Receiver<Arc<ChannelSettings>>, shared: &Shared, restored: &Restored) -> Result<Self, String> {
+    fn start(
+        key: &str,
+        settings: MeterSettings,
+        channels: &watch::Receiver<Arc<ChannelSettings>>,
+        shared: &Shared,
+        restored: &Restored,
+    ) -> Result<Self, String> {
         let in_memory = matches!(shared.store.health().state, StoreState::InMemory { .. });
         let identity = identity::of(key, &settings, restored, in_memory)?;
-        let overlay = Overlay::new(&settings, &channels.borrow(), &identity);
-        let device = Device { identity: identity.clone(), options: options(&settings, &channels.borrow(), &overlay, &shared.facts.borrow()) };
+        let device =
+            Device { identity: identity.clone(), options: DeviceOptions::new(&settings, &channels.borrow(), zone(&shared.facts.borrow())) };
         let (device, device_seen) = watch::channel(Arc::new(device));
         let (commands, commands_seen) = commands();
-        let (hub, state, boot) = MeterHub::new(key, commands.clone(), shared.store.clone(), overlay, Arc::clone(&shared.clock));
+        let laid_over = hub::Options { meter: settings.clone(), channels: Arc::clone(&channels.borrow()), device_id: identity.id.clone() };
+        let (hub, state, boot) = MeterHub::new(key, commands.clone(), shared.store.clone(), laid_over, Arc::clone(&shared.clock));
         let counters = restored.meters.get(key).map(meter_task::counters).unwrap_or_default();
         let now = shared.clock.now();
         let mut meter = Meter::new(&settings, counters, now);
@@ -160,16 +166,9 @@ impl Running {
     }
 }
 
-/// The device's options from the meter's settings and what is known of the house's time zone (C9, C18).
-fn options(settings: &MeterSettings, channels: &ChannelSettings, overlay: &Overlay, facts: &HaFacts) -> DeviceOptions {
-    DeviceOptions {
-        stale: settings.stale,
-        energy_kwh: settings.energy_kwh,
-        unknown_methods_dummy: channels.unknown_methods_dummy,
-        read_only: channels.read_only,
-        set_by_option: overlay.keys(),
-        tz: facts.time_zone.as_deref().map_or_else(local_zone, ToOwned::to_owned),
-    }
+/// The house's time zone, else this host's (C9, C18).
+fn zone(facts: &HaFacts) -> String {
+    facts.time_zone.as_deref().map_or_else(local_zone, ToOwned::to_owned)
 }
 
 fn local_zone() -> String {
@@ -239,8 +238,15 @@ impl Meters {
     fn follow_facts(&self, shared: &Shared) {
         let mut facts = shared.facts.clone();
         let running = Arc::clone(&self.running);
+        let stop = shared.stop.clone();
         shared.health.spawn("facts", async move {
-            while facts.changed().await.is_ok() {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = facts.changed() => if changed.is_err() {
+                        return stop.cancelled().await;
+                    }
+                }
                 let now = facts.borrow_and_update().clone();
                 for meter in running.iter() {
                     meter.endpoint.consumers.set_home_assistant(now.address.into_iter().collect());
@@ -256,8 +262,6 @@ impl Meters {
                     });
                 }
             }
-            // The source is gone only when the process ends.
-            std::future::pending::<()>().await;
         });
     }
 
@@ -274,11 +278,17 @@ impl Meters {
     }
 
     /// Starts every channel of every meter.
-    pub async fn start_channels(&self, shared: &Shared, resolved: &Resolved, supervisor: Option<&Supervisor>, _setup: &watch::Receiver<Setup>) {
+    pub async fn start_channels(
+        &self,
+        shared: &Shared,
+        resolved: &Resolved,
+        supervisor: Option<&Supervisor>,
+        pages: Option<axum::Router>,
+    ) {
         let mut announcements = Vec::new();
         for meter in self.running.iter() {
             let settings = meter.settings();
-            start_tcp(meter, &settings, shared);
+            start_tcp(meter, &settings, shared, pages.clone().filter(|_| meter.key.is_empty()));
             start_udp(meter, &settings, shared);
             let insecure = resolved.settings.channels.outbound_ws_insecure;
             let targets = settings.outbound_ws.iter().map(|url| outbound::Target { url: url.clone(), insecure }).collect();
@@ -308,7 +318,8 @@ impl Meters {
         for meter in self.running.iter() {
             let settings = meter.settings();
             let Some(port) = settings.http_port else { continue };
-            let host = settings.bind.map_or_else(|| "127.0.0.1".to_owned(), |ip| if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
+            let host =
+                settings.bind.map_or_else(|| "127.0.0.1".to_owned(), |ip| if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
             info!("the meter: http://{host}:{port}/ and http://{host}:{port}/rpc/EM.GetStatus?id=0");
         }
         if resolved.settings.source.kind != SourceKind::HomeAssistant {
@@ -328,10 +339,10 @@ impl FirstMeter<'_> {
     }
 }
 
-fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
+fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared, pages: Option<axum::Router>) {
     let vitals: Arc<dyn crate::transport::healthz::Vitals> = Arc::new(shared.health.clone());
     if let Some(port) = settings.http_port {
-        let site = Site::device(Arc::clone(&meter.endpoint), shared.board.clone(), Arc::clone(&vitals), None);
+        let site = Site::device(Arc::clone(&meter.endpoint), shared.board.clone(), Arc::clone(&vitals), pages);
         let needed_by = "Home Assistant, evcc and most batteries ask there, Hoymiles, NOAH and Victron at port 80 only";
         let wanted = Wanted { name: "http", meter: meter.key.clone(), bind: settings.bind, port, needed_by };
         shared.health.spawn("http", http::run(wanted, site, shared.stop.clone()));

@@ -5,8 +5,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use super::{Device, DeviceState, Json, Records, RecordsError, RpcError, frame, params::Params};
-use crate::config::Profile;
+use super::{Json, Records, RecordsError};
 use crate::meter::{Fixed, MinuteRecord, PhaseMinute};
 
 /// Seconds of a record.
@@ -223,37 +222,6 @@ pub(super) fn net_page(records: &dyn Records, columns: Columns, asked: NetAsked,
         reply.end_row();
     }
     Ok(reply.finish(next))
-}
-
-/// What `GET /emdata/0/data.csv` and `/em1data/n/data.csv` send.
-pub struct CsvFile {
-    /// Name of the attachment.
-    pub name: String,
-    /// Its lines.
-    pub lines: Csv,
-}
-
-impl Device {
-    /// The CSV at `/<component>/<id>/data.csv?<query>`, with the query's `ts`, `end_ts`, `add_keys` (a header line; off unless
-    /// asked for). Without `ts` it holds everything.
-    ///
-    /// # Errors
-    /// 404 where this profile has no such path, -103 for a value of the wrong type.
-    pub fn csv(&self, component: &str, id: &str, query: &str, state: &DeviceState, records: Arc<dyn Records>) -> Result<CsvFile, RpcError> {
-        let columns = match (component, id, state.profile) {
-            ("emdata", "0", Profile::Triphase) => Columns::Em,
-            ("em1data", "0", Profile::Monophase) => Columns::Em1(0),
-            ("em1data", "1", Profile::Monophase) => Columns::Em1(1),
-            ("em1data", "2", Profile::Monophase) => Columns::Em1(2),
-            _ => return Err(RpcError::no_handler(&format!("/{component}/{id}/data.csv"))),
-        };
-        let params = Params::parse(Some(&frame::query_to_params(query)))?;
-        let from = params.int("ts")?.unwrap_or(0);
-        let end = params.int("end_ts")?.unwrap_or(i64::MAX);
-        let keys = params.flag("add_keys")?.unwrap_or(false);
-        let name = format!("{component}_{}_{id}.csv", self.identity.mac);
-        Ok(CsvFile { name, lines: Csv::new(records, columns, from, end, keys) })
-    }
 }
 
 /// The lines of `data.csv`, a piece of some hundred lines at a time. Reading blocks for some ms.

@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Share of the points that the band shall hold.
 pub const WANTED: f64 = 0.8;
 /// Lower ranks to choose from; the upper one is 1 − rank.
-pub const RANKS: [f64; 15] = [
-    0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.19, 0.22, 0.25,
-];
+pub const RANKS: [f64; 15] = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.19, 0.22, 0.25];
 /// Place of rank 0.1 in [`RANKS`].
 pub const NOMINAL: usize = 8;
 /// Quantiles kept of a step's residuals.
@@ -68,8 +66,7 @@ impl Residuals {
     /// Whether it was made for so many steps, and is whole (it may come from a file).
     #[must_use]
     pub fn fits(&self, steps: usize) -> bool {
-        self.steps.len() == steps
-            && self.steps.iter().all(|s| s.len() == KEPT && s.iter().all(|r| r.is_finite()))
+        self.steps.len() == steps && self.steps.iter().all(|s| s.len() == KEPT && s.iter().all(|r| r.is_finite()))
     }
 }
 
@@ -101,11 +98,7 @@ impl Coverage {
             return NOMINAL;
         }
         let off = |level: usize| (self.covered[level] as f64 / self.n as f64 - WANTED).abs();
-        (0..RANKS.len())
-            .min_by(|&a, &b| {
-                off(a).total_cmp(&off(b)).then(a.abs_diff(NOMINAL).cmp(&b.abs_diff(NOMINAL)))
-            })
-            .unwrap_or(NOMINAL)
+        (0..RANKS.len()).min_by(|&a, &b| off(a).total_cmp(&off(b)).then(a.abs_diff(NOMINAL).cmp(&b.abs_diff(NOMINAL)))).unwrap_or(NOMINAL)
     }
 }
 

@@ -45,8 +45,7 @@ impl Sums {
     fn mean(&self, end: usize, length: usize) -> Option<f64> {
         let start = end.checked_sub(length)?;
         let n = self.known[end] - self.known[start];
-        (2 * n as usize >= length && n > 0)
-            .then(|| (self.sum[end] - self.sum[start]) / f64::from(n))
+        (2 * n as usize >= length && n > 0).then(|| (self.sum[end] - self.sum[start]) / f64::from(n))
     }
 }
 
@@ -71,11 +70,9 @@ impl Blend {
         let sums = Sums::new(past);
         let from = past.len().saturating_sub(FIT_DAYS * day);
         let mut means = Vec::new();
-        for t in from..past.len() {
-            let (now, end) = (past[t], t + 1);
-            if let (true, Some(one), Some(three)) =
-                (now.is_finite(), sums.mean(end, day), sums.mean(end, 3 * day))
-            {
+        for (t, &now) in past.iter().enumerate().skip(from) {
+            let end = t + 1;
+            if let (true, Some(one), Some(three)) = (now.is_finite(), sums.mean(end, day), sums.mean(end, 3 * day)) {
                 means.push((t, f64::from(now), one, three));
             }
         }
@@ -112,11 +109,8 @@ impl Blend {
     /// Write the forecast after `past` into `line`, W. False: too much of the last three days is
     /// unknown.
     pub fn predict(&self, past: &[f32], line: &mut [f32]) -> bool {
-        let (Some(now), Some(one), Some(three)) = (
-            past.last().filter(|w| w.is_finite()),
-            mean(past, self.day),
-            mean(past, 3 * self.day),
-        ) else {
+        let (Some(now), Some(one), Some(three)) = (past.last().filter(|w| w.is_finite()), mean(past, self.day), mean(past, 3 * self.day))
+        else {
             return false;
         };
         for (h, (value, weights)) in line.iter_mut().zip(&self.weights).enumerate() {
@@ -144,18 +138,17 @@ fn ridge(mut xx: [[f64; FEATURES]; FEATURES], mut xy: [f64; FEATURES]) -> [f64; 
         row[i] += RIDGE * trace / FEATURES as f64;
     }
     for i in 0..FEATURES {
-        let pivot = (i..FEATURES)
-            .max_by(|&a, &b| xx[a][i].abs().total_cmp(&xx[b][i].abs()))
-            .unwrap_or(i);
+        let pivot = (i..FEATURES).max_by(|&a, &b| xx[a][i].abs().total_cmp(&xx[b][i].abs())).unwrap_or(i);
         xx.swap(i, pivot);
         xy.swap(i, pivot);
         if xx[i][i].abs() < f64::MIN_POSITIVE {
             return [0.0; FEATURES];
         }
+        let above = xx[i];
         for r in i + 1..FEATURES {
-            let factor = xx[r][i] / xx[i][i];
-            for c in i..FEATURES {
-                xx[r][c] -= factor * xx[i][c];
+            let factor = xx[r][i] / above[i];
+            for (value, above) in xx[r].iter_mut().zip(&above).skip(i) {
+                *value -= factor * above;
             }
             xy[r] -= factor * xy[i];
         }

@@ -17,10 +17,7 @@ pub fn choose(metric: Metric, incumbent: ModelKind, scores: &[(ModelKind, Score)
         Metric::Rmse => score.rmse(),
     };
     let of = |kind| scores.iter().find(|(k, _)| *k == kind).and_then(|(_, s)| worth(s));
-    let best = scores
-        .iter()
-        .filter_map(|(kind, score)| Some((*kind, worth(score)?)))
-        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let best = scores.iter().filter_map(|(kind, score)| Some((*kind, worth(score)?))).min_by(|a, b| a.1.total_cmp(&b.1));
     let (Some((best, least)), Some(last)) = (best, of(ModelKind::LastValue)) else {
         return ModelKind::LastValue;
     };
@@ -47,11 +44,7 @@ mod tests {
 
     #[test]
     fn the_best_is_chosen_only_for_more_than_one_percent() {
-        let scores = [
-            (LastValue, score(&[100.0])),
-            (Neighbours, score(&[90.0])),
-            (Mlp, score(&[89.5])),
-        ];
+        let scores = [(LastValue, score(&[100.0])), (Neighbours, score(&[90.0])), (Mlp, score(&[89.5]))];
         assert_eq!(choose(Metric::Mae, LastValue, &scores), Mlp);
         assert_eq!(choose(Metric::Mae, Neighbours, &scores), Neighbours);
         let near = [(LastValue, score(&[100.0])), (Mlp, score(&[99.5]))];
@@ -68,22 +61,14 @@ mod tests {
 
     #[test]
     fn the_metric_decides() {
-        let scores = [
-            (LastValue, score(&[60.0, 60.0])),
-            (Neighbours, score(&[0.0, 70.0])),
-            (Mlp, score(&[42.0, 42.0])),
-        ];
+        let scores = [(LastValue, score(&[60.0, 60.0])), (Neighbours, score(&[0.0, 70.0])), (Mlp, score(&[42.0, 42.0]))];
         assert_eq!(choose(Metric::Mae, LastValue, &scores), Neighbours);
         assert_eq!(choose(Metric::Rmse, LastValue, &scores), Mlp);
     }
 
     #[test]
     fn an_incumbent_that_lost_its_skill_goes_even_for_little() {
-        let scores = [
-            (LastValue, score(&[100.0])),
-            (Neighbours, score(&[100.4])),
-            (Mlp, score(&[99.8])),
-        ];
+        let scores = [(LastValue, score(&[100.0])), (Neighbours, score(&[100.4])), (Mlp, score(&[99.8]))];
         assert_eq!(choose(Metric::Mae, Neighbours, &scores), Mlp);
     }
 }

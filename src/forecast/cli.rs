@@ -27,35 +27,17 @@ pub(super) fn series_args() -> [Arg; 9] {
             .required(true)
             .value_parser(value_parser!(PathBuf))
             .help("File with ts,w (Unix s, W) or one value a line"),
-        number("step", "SECONDS")
-            .value_parser(value_parser!(u32).range(1..=43_200))
-            .help("Length of a step; must divide a day"),
-        number("window", "STEPS")
-            .value_parser(value_parser!(u64).range(2..=300))
-            .default_value("30")
-            .help("Steps looked back at"),
-        number("horizon", "STEPS")
-            .value_parser(value_parser!(u64).range(2..=300))
-            .default_value("30")
-            .help("Steps forecast"),
+        number("step", "SECONDS").value_parser(value_parser!(u32).range(1..=43_200)).help("Length of a step; must divide a day"),
+        number("window", "STEPS").value_parser(value_parser!(u64).range(2..=300)).default_value("30").help("Steps looked back at"),
+        number("horizon", "STEPS").value_parser(value_parser!(u64).range(2..=300)).default_value("30").help("Steps forecast"),
         Arg::new("column").long("column").value_name("NAME").help("Column of the power [default: w]"),
-        Arg::new("minus")
-            .long("minus")
-            .value_name("NAME")
-            .help("Column to take off it, empty = 0 (net = load − PV)"),
+        Arg::new("minus").long("minus").value_name("NAME").help("Column to take off it, empty = 0 (net = load − PV)"),
         Arg::new("fill-gaps")
             .long("fill-gaps")
             .action(ArgAction::SetTrue)
             .help("Fill gaps linearly; else windows that touch one are left out"),
-        number("skip-rows", "ROWS")
-            .value_parser(value_parser!(u64))
-            .default_value("0")
-            .help("Rows left out at the start"),
-        Arg::new("plot")
-            .long("plot")
-            .value_name("FILE.svg")
-            .value_parser(value_parser!(PathBuf))
-            .help("Draw the result"),
+        number("skip-rows", "ROWS").value_parser(value_parser!(u64)).default_value("0").help("Rows left out at the start"),
+        Arg::new("plot").long("plot").value_name("FILE.svg").value_parser(value_parser!(PathBuf)).help("Draw the result"),
     ]
 }
 
@@ -63,11 +45,7 @@ pub(super) fn series_args() -> [Arg; 9] {
 #[must_use]
 pub(super) fn common_args() -> [Arg; 3] {
     [
-        Arg::new("metric")
-            .long("metric")
-            .value_parser(["mae", "rmse"])
-            .default_value("mae")
-            .help("What the automatic choice goes by"),
+        Arg::new("metric").long("metric").value_parser(["mae", "rmse"]).default_value("mae").help("What the automatic choice goes by"),
         Arg::new("seed").long("seed").value_parser(value_parser!(u64)).default_value("42").help("Seed of the perceptron"),
         Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"),
     ]
@@ -77,12 +55,7 @@ pub(super) fn common_args() -> [Arg; 3] {
 #[must_use]
 pub fn backtest_command() -> Command {
     let days = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_name("DAYS")
-            .required(true)
-            .value_parser(value_parser!(u64).range(1..=4000))
-            .help(help)
+        Arg::new(name).long(name).value_name("DAYS").required(true).value_parser(value_parser!(u64).range(1..=4000)).help(help)
     };
     Command::new("backtest")
         .about("Train on the first days of a recorded series, test on the following ones")
@@ -205,10 +178,7 @@ fn picture(title: String, horizon: Horizon, drawn: &[Drawn]) -> Picture {
         title,
         unit: if horizon.long() { "h" } else { "min" }.to_owned(),
         came: drawn.iter().map(|d| (time(d), d.came)).collect(),
-        forecasts: drawn
-            .chunk_by(|a, b| b.lead == a.lead + 1)
-            .map(|one| one.iter().map(|d| (time(d), d.line, d.band)).collect())
-            .collect(),
+        forecasts: drawn.chunk_by(|a, b| b.lead == a.lead + 1).map(|one| one.iter().map(|d| (time(d), d.line, d.band)).collect()).collect(),
     }
 }
 

@@ -19,10 +19,7 @@ const DRAWN_WINDOWS: usize = 3;
 /// The command `forecast`, to be mounted by `main`.
 #[must_use]
 pub fn forecast_command() -> Command {
-    Command::new("forecast")
-        .about("Learn from a recorded series and print its next values")
-        .args(series_args())
-        .args(common_args())
+    Command::new("forecast").about("Learn from a recorded series and print its next values").args(series_args()).args(common_args())
 }
 
 #[derive(Serialize)]
@@ -51,12 +48,7 @@ pub fn run_forecast(args: &ArgMatches) -> anyhow::Result<()> {
     if grid.known() < need {
         return Err(Error::TooFew { have: grid.known(), need }.into());
     }
-    let settings = Settings {
-        metric: input.metric,
-        seed: input.seed,
-        models: ModelKind::ALL.to_vec(),
-        ..Settings::default()
-    };
+    let settings = Settings { metric: input.metric, seed: input.seed, models: ModelKind::ALL.to_vec(), ..Settings::default() };
     let trained = with_progress(|job| train_horizon(HorizonId::Minute, horizon, grid, &settings, job))?;
     let forecast = forecaster::once(&trained, &grid.w, grid.ts(known - 1))?;
     if let Some(file) = &input.plot {
@@ -108,19 +100,7 @@ fn picture(file: &str, forecast: &HorizonForecast, grid: &Grid) -> Picture {
     Picture {
         title: format!("{file}: the next {} steps, model {}", forecast.points.len(), forecast.model),
         unit: "min from now".to_owned(),
-        came: past
-            .iter()
-            .enumerate()
-            .filter(|(_, w)| w.is_finite())
-            .map(|(i, w)| ((start + i as f64) * unit, *w))
-            .collect(),
-        forecasts: vec![
-            forecast
-                .points
-                .iter()
-                .enumerate()
-                .map(|(h, p)| ((h + 1) as f64 * unit, p.w, p.lo.zip(p.hi)))
-                .collect(),
-        ],
+        came: past.iter().enumerate().filter(|(_, w)| w.is_finite()).map(|(i, w)| ((start + i as f64) * unit, *w)).collect(),
+        forecasts: vec![forecast.points.iter().enumerate().map(|(h, p)| ((h + 1) as f64 * unit, p.w, p.lo.zip(p.hi))).collect()],
     }
 }

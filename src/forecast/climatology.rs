@@ -46,7 +46,7 @@ mod tests {
         assert_eq!(at(&past, 4, 0), Some(4.0));
         past[8] = f32::NAN;
         assert_eq!(at(&past, 4, 0), Some(0.0));
-        assert_eq!(at(&past[..2], 4, 2), None);
+        assert_eq!(at(&past[..2], 4, 1), None);
     }
 
     #[test]

@@ -51,8 +51,7 @@ pub fn read(path: &Path, choice: &Choice) -> anyhow::Result<Recorded> {
         let columns = match &columns {
             Some(columns) => columns,
             None => {
-                let (found, header) = Columns::find(&record, choice)
-                    .map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+                let (found, header) = Columns::find(&record, choice).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
                 let columns = columns.insert(found);
                 if header {
                     continue;
@@ -101,9 +100,7 @@ fn on_grid(samples: &[Sample], step: u32) -> Result<Grid, String> {
     }
     let missing = usize::try_from(missing).unwrap_or(0);
     if missing + grid.w.len() > MAX_CELLS {
-        return Err(format!(
-            "its times span more than {MAX_CELLS} steps of {step} s: is `ts` in seconds, is the step right?"
-        ));
+        return Err(format!("its times span more than {MAX_CELLS} steps of {step} s: is `ts` in seconds, is the step right?"));
     }
     grid.w.splice(0..0, std::iter::repeat_n(f32::NAN, missing));
     grid.t0 -= missing as i64 * i64::from(step);
@@ -193,13 +190,8 @@ mod tests {
     #[test]
     fn columns_by_name_with_one_taken_off_and_rows_left_out() {
         let text = "ts,load_w,pv_w\n0,1,\n1800,,\n3600,100,30\n5400,200,\n9000,400,500\n";
-        let choice = Choice {
-            column: Some("load_w".to_owned()),
-            minus: Some("pv_w".to_owned()),
-            skip_rows: 1,
-            fill_gaps: true,
-            step: None,
-        };
+        let choice =
+            Choice { column: Some("load_w".to_owned()), minus: Some("pv_w".to_owned()), skip_rows: 1, fill_gaps: true, step: None };
         let got = read(file(text).path(), &choice).unwrap();
         assert_eq!((got.timed, got.grid.t0, got.grid.step), (true, 1800, 1800));
         assert_eq!(got.grid.w, vec![70.0, 70.0, 200.0, 50.0, -100.0]);

@@ -77,12 +77,7 @@ impl<'a> Asked<'a> {
         let step = i64::from(trained.horizon.step);
         let points = (0..trained.horizon.steps).map(|h| {
             let (w, band) = state.speak(answers, h);
-            Point {
-                ts: origin + (h as i64 + 1) * step,
-                w,
-                lo: band.map(|b| b.0),
-                hi: band.map(|b| b.1),
-            }
+            Point { ts: origin + (h as i64 + 1) * step, w, lo: band.map(|b| b.0), hi: band.map(|b| b.1) }
         });
         let said = answers.said[state.line.index()];
         HorizonForecast {

@@ -75,11 +75,7 @@ pub fn cells(samples: &[Sample], step: u32, limit: usize) -> Result<Grid, Error>
     let cell = |sample: &Sample| sample.ts.div_euclid(size);
     let usable = || samples.iter().filter(|s| s.usable());
     let Some(newest) = usable().map(cell).max() else {
-        return Ok(Grid {
-            t0: 0,
-            step,
-            w: Vec::new(),
-        });
+        return Ok(Grid { t0: 0, step, w: Vec::new() });
     };
     let first = usable().map(cell).min().unwrap_or(newest);
     let first = first.max(newest.saturating_sub(limit as i64 - 1));
@@ -105,11 +101,7 @@ pub fn cells(samples: &[Sample], step: u32, limit: usize) -> Result<Grid, Error>
         last_ts = sample.ts;
         last_cell = Some(index);
     }
-    Ok(Grid {
-        t0: first * size,
-        step,
-        w,
-    })
+    Ok(Grid { t0: first * size, step, w })
 }
 
 impl Sample {

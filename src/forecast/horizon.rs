@@ -54,16 +54,11 @@ impl Horizon {
     /// [`Error::Params`] naming the value and its range.
     pub fn check(self) -> Result<Self, Error> {
         if !(1..=DAY / 2).contains(&self.step) || !DAY.is_multiple_of(self.step) {
-            return Err(Error::Params(format!(
-                "a step of {} s: use a whole number of seconds that divides a day",
-                self.step
-            )));
+            return Err(Error::Params(format!("a step of {} s: use a whole number of seconds that divides a day", self.step)));
         }
         for (name, value) in [("window", self.window), ("horizon", self.steps)] {
             if !(2..=300).contains(&value) {
-                return Err(Error::Params(format!(
-                    "{name} {value}: use 2 to 300 steps"
-                )));
+                return Err(Error::Params(format!("{name} {value}: use 2 to 300 steps")));
             }
         }
         Ok(self)
@@ -101,11 +96,7 @@ impl Horizon {
     /// Steps between the origins of a back-test: enough to see every quarter of an hour.
     #[must_use]
     pub fn stride(self) -> usize {
-        if self.long() {
-            1
-        } else {
-            (self.steps / 2).max(1)
-        }
+        if self.long() { 1 } else { (self.steps / 2).max(1) }
     }
 }
 
@@ -115,22 +106,9 @@ impl Horizon {
 /// [`Error::Params`] if `step`, `window` or `steps` is out of range.
 pub fn horizons(step: u32, window: usize, steps: usize) -> Result<[Horizon; 3], Error> {
     Ok([
-        Horizon {
-            step: sample_step(step),
-            window,
-            steps,
-        }
-        .check()?,
-        Horizon {
-            step: 60,
-            window: 30,
-            steps: 15,
-        },
-        Horizon {
-            step: 900,
-            window: 96,
-            steps: 96,
-        },
+        Horizon { step: sample_step(step), window, steps }.check()?,
+        Horizon { step: 60, window: 30, steps: 15 },
+        Horizon { step: 900, window: 96, steps: 96 },
     ])
 }
 

@@ -113,11 +113,7 @@ impl Score {
 /// Pinball (quantile) loss of the forecast `q` of rank `rank`, W.
 #[must_use]
 pub fn pinball(came: f64, q: f64, rank: f64) -> f64 {
-    if came >= q {
-        rank * (came - q)
-    } else {
-        (1.0 - rank) * (q - came)
-    }
+    if came >= q { rank * (came - q) } else { (1.0 - rank) * (q - came) }
 }
 
 fn ratio(sum: f64, n: u64) -> Option<f64> {

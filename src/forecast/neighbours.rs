@@ -52,9 +52,7 @@ impl Params {
             return Err(Error::Params(format!("windows {windows}: use 100 to 100,000")));
         }
         if line == 0 || line > band || band > 200 {
-            return Err(Error::Params(format!(
-                "neighbours {line} of {band}: use 1 to 200, the line's no more than the band's"
-            )));
+            return Err(Error::Params(format!("neighbours {line} of {band}: use 1 to 200, the line's no more than the band's")));
         }
         Ok(Valid(self))
     }
@@ -105,8 +103,7 @@ impl Valid {
             });
             members[place].push(t as u32);
         }
-        let points = Array2::from_shape_vec((members.len(), dims), values)
-            .map_err(|e| Error::Library(e.to_string()))?;
+        let points = Array2::from_shape_vec((members.len(), dims), values).map_err(|e| Error::Library(e.to_string()))?;
         let (mut starts, mut origins) = (vec![0], Vec::with_capacity(drawn.len()));
         for equal in &members {
             origins.extend(equal);
@@ -122,9 +119,7 @@ impl Neighbours {
     /// # Errors
     /// [`Error::Library`] if the tree refuses the points.
     pub fn index(&self) -> Result<Index<'_>, Error> {
-        let tree = linfa_nn::KdTree
-            .from_batch_with_leaf_size(&self.points, LEAF, L2Dist)
-            .map_err(|e| Error::Library(e.to_string()))?;
+        let tree = linfa_nn::KdTree.from_batch_with_leaf_size(&self.points, LEAF, L2Dist).map_err(|e| Error::Library(e.to_string()))?;
         Ok(Index { of: self, tree })
     }
 
@@ -247,9 +242,7 @@ mod tests {
     fn it_recognises_a_shape_at_another_level() {
         // A kettle of 120 steps now and then on a base that drifts: 70 steps after it came on
         // it still has 50 to go, then falls by exactly what it rose.
-        let past: Vec<f32> = (0..40_000_usize)
-            .map(|i| 100.0 + (i / 1000) as f32 + if i % 500 < 120 { 2000.0 } else { 0.0 })
-            .collect();
+        let past: Vec<f32> = (0..40_000_usize).map(|i| 100.0 + (i / 1000) as f32 + if i % 500 < 120 { 2000.0 } else { 0.0 }).collect();
         let model = fit(&past);
         let index = model.index().unwrap();
         let mut line = [0.0; 30];

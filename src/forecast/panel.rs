@@ -21,12 +21,7 @@ impl Answers {
     /// Room for answers of `steps` steps.
     #[must_use]
     pub fn new(steps: usize) -> Self {
-        Self {
-            steps,
-            lines: vec![f32::NAN; steps * ModelKind::ALL.len()],
-            said: [false; ModelKind::ALL.len()],
-            spread: Spread::default(),
-        }
+        Self { steps, lines: vec![f32::NAN; steps * ModelKind::ALL.len()], said: [false; ModelKind::ALL.len()], spread: Spread::default() }
     }
 
     /// What a model said, W.
@@ -92,18 +87,14 @@ impl Fitted {
         let mut fitted = Self { seen: past.len(), ..Self::default() };
         fitted.seconds[LastValue.index()] = Some(0.0);
         if wants(Near) || wants(Average) {
-            let (model, took) = timed(|| {
-                neighbours::Params::default().check()?.fit(past, horizon, &mut job.part("neighbours", 0.0, 0.1))
-            })?;
+            let (model, took) = timed(|| neighbours::Params::default().check()?.fit(past, horizon, &mut job.part("neighbours", 0.0, 0.1)))?;
             fitted.seconds[Near.index()] = Some(took);
             fitted.neighbours = model;
         }
         if wants(MlpKind) || wants(Average) {
             let (model, took) = timed(|| match ready {
                 Some(model) => Ok(model),
-                None => mlp::Params { seed, ..mlp::Params::default() }
-                    .check()?
-                    .fit(past, horizon, &mut job.part("perceptron", 0.1, 1.0)),
+                None => mlp::Params { seed, ..mlp::Params::default() }.check()?.fit(past, horizon, &mut job.part("perceptron", 0.1, 1.0)),
             })?;
             fitted.seconds[MlpKind.index()] = Some(took);
             fitted.mlp = model;
@@ -191,10 +182,10 @@ impl Ready<'_> {
             }
             answers.spread = spread;
         }
-        if both || kinds.contains(&ModelKind::Mlp) {
-            if let (Some(model), Some(work)) = (&self.of.mlp, &mut self.work) {
-                network = model.predict(past, work, answers.line_mut(ModelKind::Mlp));
-            }
+        if (both || kinds.contains(&ModelKind::Mlp))
+            && let (Some(model), Some(work)) = (&self.of.mlp, &mut self.work)
+        {
+            network = model.predict(past, work, answers.line_mut(ModelKind::Mlp));
         }
         for &kind in kinds {
             let said = match kind {

@@ -52,8 +52,7 @@ pub fn draw(picture: &Picture) -> Result<String, String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (1000, 480)).into_drawing_area();
-        paint(&area, picture, left..right.max(left + 1e-9), low - margin..high + margin)
-            .map_err(|e| e.to_string())?;
+        paint(&area, picture, left..right.max(left + 1e-9), low - margin..high + margin).map_err(|e| e.to_string())?;
         area.present().map_err(|e| e.to_string())?;
     }
     Ok(svg)
@@ -93,9 +92,7 @@ fn paint(
         let line = forecast.iter().map(|s| (s.0, f64::from(s.1)));
         let drawn = chart.draw_series(DashedLineSeries::new(line, 5, 3, LINE.stroke_width(2)))?;
         if i == 0 {
-            drawn
-                .label("forecast, P10–P90")
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], LINE));
+            drawn.label("forecast, P10–P90").legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], LINE));
         }
     }
     chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;

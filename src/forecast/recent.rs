@@ -21,13 +21,7 @@ impl Ring {
         let day = horizon.day();
         // Yesterday and the window; the 14 days of the climatology where it is used.
         let days = if horizon.long() { super::climatology::DAYS + 1 } else { 1 };
-        Self {
-            step: i64::from(horizon.step),
-            keep: days * day + horizon.window + horizon.steps,
-            first: 0,
-            cells: Vec::new(),
-            count: 0,
-        }
+        Self { step: i64::from(horizon.step), keep: days * day + horizon.window + horizon.steps, first: 0, cells: Vec::new(), count: 0 }
     }
 
     fn push(&mut self, sample: Sample) {

@@ -52,8 +52,7 @@ impl Shown {
     #[must_use]
     pub fn new(file: &str, protocol: &Protocol, report: &Report) -> Self {
         let row = |name, score: &Score, train_s| {
-            let Metrics { mae, rmse, skill, skill_rmse, pinball, coverage, .. } =
-                score.metrics(&Mape::default());
+            let Metrics { mae, rmse, skill, skill_rmse, pinball, coverage, .. } = score.metrics(&Mape::default());
             Row { name, mae, rmse, skill_mae: skill, skill_rmse, pinball, coverage, train_s }
         };
         let mut rows: Vec<Row> = report
@@ -104,17 +103,9 @@ impl Shown {
                 number(row.train_s, 2),
             );
         }
-        let spoke = ModelKind::ALL
-            .iter()
-            .zip(report.test.spoke)
-            .filter(|(_, days)| *days > 0)
-            .map(|(kind, days)| format!("{kind} {days}"));
-        let _ = write!(
-            text,
-            "\ndays spoken for by: {}; peak memory {} MB",
-            spoke.collect::<Vec<_>>().join(", "),
-            number(self.peak_rss_mb, 1)
-        );
+        let spoke = ModelKind::ALL.iter().zip(report.test.spoke).filter(|(_, days)| *days > 0).map(|(kind, days)| format!("{kind} {days}"));
+        let _ =
+            write!(text, "\ndays spoken for by: {}; peak memory {} MB", spoke.collect::<Vec<_>>().join(", "), number(self.peak_rss_mb, 1));
         text
     }
 }

@@ -110,12 +110,7 @@ impl Rolling {
             days: BTreeMap::new(),
             today: 0,
             phase: 0,
-            state: State {
-                line: ModelKind::LastValue,
-                band: None,
-                levels: [band::NOMINAL; KINDS],
-                residuals: Default::default(),
-            },
+            state: State { line: ModelKind::LastValue, band: None, levels: [band::NOMINAL; KINDS], residuals: Default::default() },
         }
     }
 
@@ -181,16 +176,7 @@ impl Rolling {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn score(
-        &mut self,
-        t: usize,
-        now: f32,
-        came: &[f32],
-        kinds: &[ModelKind],
-        answers: &Answers,
-        keep: Keep,
-        stretch: &mut Stretch,
-    ) {
+    fn score(&mut self, t: usize, now: f32, came: &[f32], kinds: &[ModelKind], answers: &Answers, keep: Keep, stretch: &mut Stretch) {
         let steps = self.horizon.steps;
         let draw = keep.drawn > 0 && stretch.drawn.back().is_none_or(|last| t >= last.index);
         for (h, &came) in came.iter().enumerate() {
@@ -237,6 +223,7 @@ impl Rolling {
         let keep = trail_days(self.horizon).max(TRAIL_DAYS);
         self.days.retain(|&d, _| d + keep >= day);
         let mut scores = Vec::new();
+        let mut bands = Vec::new();
         for &kind in kinds {
             let k = kind.index();
             let mut trail = Score::default();
@@ -248,11 +235,14 @@ impl Rolling {
                 self.state.levels[k] = yesterday.coverage[k].calibrated();
             }
             let mut steps = vec![Vec::new(); self.horizon.steps];
+            let mut whole = Score::default();
             for past in self.days.range(..day) {
+                whole.merge(&past.1.scores[k]);
                 for (all, some) in steps.iter_mut().zip(&past.1.residuals[k]) {
                     all.extend_from_slice(some);
                 }
             }
+            bands.push((kind, whole));
             if let Some(table) = Residuals::new(steps) {
                 self.state.residuals[k] = Some(table);
             }
@@ -261,9 +251,11 @@ impl Rolling {
         if day >= TRAIL_DAYS {
             self.state.line = choice::choose(self.metric, self.state.line, &scores);
         }
-        let banded = scores.iter().filter_map(|(kind, score)| Some((*kind, score.pinball()?)));
+        let banded = bands.iter().filter_map(|(kind, score)| Some((*kind, score.pinball()?)));
         if let Some((kind, _)) = banded.min_by(|a, b| a.1.total_cmp(&b.1)) {
             self.state.band = Some(kind);
+        } else if self.state.residuals[ModelKind::LastValue.index()].is_some() {
+            self.state.band = Some(ModelKind::LastValue);
         }
     }
 }
@@ -345,14 +337,7 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
     }
     let mut rolling = Rolling::new(horizon, protocol.metric, protocol.stride);
     warm_up(&mut rolling, &w[..n], protocol, &mut job.part("warm-up", 0.0, 0.45))?;
-    let fitted = Fitted::fit(
-        &w[..n],
-        horizon,
-        &protocol.models,
-        protocol.seed,
-        None,
-        &mut job.part("fit", 0.45, 0.7),
-    )?;
+    let fitted = Fitted::fit(&w[..n], horizon, &protocol.models, protocol.seed, None, &mut job.part("fit", 0.45, 0.7))?;
     let mut ready = fitted.ready(horizon)?;
     let test = rolling.run(w, n, end, &mut ready, Keep { mape: false, drawn: protocol.drawn }, &mut job.part("test", 0.7, 1.0))?;
     if test.origins == 0 {
@@ -366,14 +351,7 @@ fn warm_up(rolling: &mut Rolling, w: &[f32], protocol: &Protocol, job: &mut Job<
     let horizon = protocol.horizon;
     let length = (trail_days(horizon) * horizon.day()).min(w.len() / 2);
     let from = w.len() - length;
-    let fitted = Fitted::fit(
-        &w[..from],
-        horizon,
-        &protocol.models,
-        protocol.seed,
-        None,
-        &mut job.part("fit", 0.0, 0.6),
-    )?;
+    let fitted = Fitted::fit(&w[..from], horizon, &protocol.models, protocol.seed, None, &mut job.part("fit", 0.0, 0.6))?;
     let mut ready = fitted.ready(horizon)?;
     rolling.run(w, from, w.len(), &mut ready, Keep::default(), &mut job.part("back-test", 0.6, 1.0))?;
     Ok(())

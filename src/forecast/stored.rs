@@ -87,9 +87,9 @@ fn parse(bytes: &[u8]) -> Result<Stored, Error> {
     if bytes.len() > MAX_BYTES {
         return Err(bad("it is larger than 8 MiB"));
     }
-    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| {
-        bad(if ours(bytes) { "it is of another version" } else { "it is no forecast model of this service" })
-    })?;
+    let body = bytes
+        .strip_prefix(MAGIC)
+        .ok_or_else(|| bad(if ours(bytes) { "it is of another version" } else { "it is no forecast model of this service" }))?;
     postcard::from_bytes(body).map_err(|e| bad(&format!("it cannot be read ({e})")))
 }
 

@@ -93,9 +93,8 @@ impl Tracker {
 impl Track {
     fn wait_for(&mut self, forecast: &Arc<HorizonForecast>) {
         let between = i64::from(self.horizon.step) * self.spacing() as i64;
-        let due = self.waiting.back().is_none_or(|(latest, _)| {
-            forecast.origin >= latest.origin + between || forecast.origin < latest.origin
-        });
+        let due =
+            self.waiting.back().is_none_or(|(latest, _)| forecast.origin >= latest.origin + between || forecast.origin < latest.origin);
         if due {
             // Time ran back: what waits beyond it will never be compared fairly.
             self.waiting.retain(|(waiting, _)| waiting.origin < forecast.origin);
@@ -128,9 +127,7 @@ impl Track {
             }
         }
         // The newest stays, scored or not: the next is measured against its time.
-        while self.waiting.len() > 1
-            && self.waiting.front().is_some_and(|(f, scored)| *scored >= f.points.len())
-        {
+        while self.waiting.len() > 1 && self.waiting.front().is_some_and(|(f, scored)| *scored >= f.points.len()) {
             self.waiting.pop_front();
         }
         let old = now - i64::from(DAY);

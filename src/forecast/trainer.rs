@@ -34,14 +34,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            sample_step: 2,
-            window: 30,
-            steps: 30,
-            metric: Metric::Mae,
-            models: Vec::new(),
-            seed: 42,
-        }
+        Self { sample_step: 2, window: 30, steps: 30, metric: Metric::Mae, models: Vec::new(), seed: 42 }
     }
 }
 
@@ -208,12 +201,7 @@ pub fn train(series: &Series<'_>, settings: &Valid, job: &mut Job<'_>) -> Result
         horizons.push(train_horizon(id, horizon, &grid, &settings.settings, &mut job.part(stage, from, to))?);
     }
     job.part("done", 1.0, 1.0).tick(1.0)?;
-    Ok(Trained {
-        at: series.now,
-        settings: settings.clone(),
-        seconds: cost::cpu_seconds() - start,
-        horizons,
-    })
+    Ok(Trained { at: series.now, settings: settings.clone(), seconds: cost::cpu_seconds() - start, horizons })
 }
 
 /// Train one horizon on its series. `settings` are asked for metric, models and seed only.
@@ -256,15 +244,8 @@ pub fn train_horizon(
         .map(|&kind| (kind, test.scores[kind.index()].metrics(&test.mapes[kind.index()])))
         .collect();
     drop(ready);
-    let mut trained = TrainedHorizon {
-        id,
-        horizon,
-        samples: grid.known(),
-        origins: test.origins,
-        state,
-        backtest,
-        fitted: Fitted::default(),
-    };
+    let mut trained =
+        TrainedHorizon { id, horizon, samples: grid.known(), origins: test.origins, state, backtest, fitted: Fitted::default() };
     trained.refit(w, *seed, None, &mut job.part("final fit", 0.6, 1.0))?;
     Ok(trained)
 }

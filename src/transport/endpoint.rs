@@ -318,7 +318,7 @@ impl Endpoint {
     }
 
     /// Members are answered in order; what is no frame in a batch has no answer, as without `id`.
-    async fn batch(&self, caller: &Caller, frames: &[Result<Frame, FrameError>], bytes: &Bytes, terms: Terms<'_>) -> Spoken {
+    pub(super) async fn batch(&self, caller: &Caller, frames: &[Result<Frame, FrameError>], bytes: &Bytes, terms: Terms<'_>) -> Spoken {
         if frames.is_empty() {
             return Spoken::nothing(Verdict::Malformed);
         }
@@ -418,6 +418,29 @@ impl Endpoint {
             error,
             value: executed.value.filter(|_| matches!(executed.answer, Answer::Result(_))),
             request,
+            reply,
+        };
+        self.consumers.note(&asked, self.clock.now());
+    }
+}
+
+impl Endpoint {
+    /// Notes a read or write of registers under the name of its function; `value` is the total, W.
+    pub(super) fn note_registers(&self, caller: &Caller, function: &str, refused: Option<device::modbus::Exception>, value: Option<f64>) {
+        let code = refused.and_then(device::modbus::Exception::code);
+        let reply = match (refused, code) {
+            (None, _) => Bytes::from_static(b"registers"),
+            (Some(_), Some(code)) => Bytes::from(format!("exception {code:02X}")),
+            (Some(_), None) => Bytes::new(),
+        };
+        let asked = Asked {
+            caller,
+            src: None,
+            method: function,
+            known: refused != Some(device::modbus::Exception::Function),
+            error: code.map(i32::from),
+            value: value.filter(|_| refused.is_none()),
+            request: Bytes::copy_from_slice(function.as_bytes()),
             reply,
         };
         self.consumers.note(&asked, self.clock.now());

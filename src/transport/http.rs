@@ -6,6 +6,7 @@
 mod cors;
 mod csv;
 mod legacy;
+mod lenient;
 mod pages;
 mod rpc;
 mod upgrade;
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use self::lenient::Lenient;
 use super::{
     board::Board,
     endpoint::{Endpoint, closed},
@@ -33,7 +35,10 @@ use super::{
     limits::{Activity, Connections, Rate},
     listener::{self, Connection, Wanted, Watched},
 };
-use crate::{consumers::{Caller, Channel}, device::{RpcError, frame::error_json}};
+use crate::{
+    consumers::{Caller, Channel},
+    device::{RpcError, frame::error_json},
+};
 
 /// Largest request body.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -153,7 +158,7 @@ async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, ro
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_buf_size(MAX_HEAD).half_close(false);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(Lenient::new(stream, Arc::clone(&activity))), service).with_upgrades());
     tokio::select! {
         _ = serving.as_mut() => return,
         () = overdue(&activity) => return,
@@ -181,7 +186,12 @@ struct Silent;
 #[derive(Clone, Copy)]
 struct Silence;
 
-async fn respond(request: Request<Incoming>, site: Arc<Site>, router: Router, connection: Arc<Connection>) -> Result<Response<Body>, Silent> {
+async fn respond(
+    request: Request<Incoming>,
+    site: Arc<Site>,
+    router: Router,
+    connection: Arc<Connection>,
+) -> Result<Response<Body>, Silent> {
     connection.activity.answering();
     let response = route(request, site, router, &connection).await;
     connection.activity.answered();
@@ -196,7 +206,11 @@ async fn route(request: Request<Incoming>, site: Arc<Site>, router: Router, conn
     // The call that nearly every reader repeats takes no detour through the router.
     if request.method() == Method::GET
         && site.role == Role::Device
-        && let Some(method) = request.uri().path().strip_prefix("/rpc/").filter(|m| !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
+        && let Some(method) = request
+            .uri()
+            .path()
+            .strip_prefix("/rpc/")
+            .filter(|m| !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
     {
         let asked = Asked::new(&site, connection, request.method(), request.uri(), request.headers());
         return rpc::bare(&asked, method, rpc::Params::Query(request.uri().query())).await;

@@ -189,6 +189,12 @@ fn source(sheet: &mut Sheet, base: &Labels, endpoint: &Endpoint, snapshot: &Snap
     }
     for phase in Phase::ALL {
         let quality = quality_word(&snapshot.inputs[phase.index()].quality);
-        sheet.gauge("phase_quality", "1 for the quality that a phase has", None, with(base, &[("phase", phase.letter()), ("quality", quality)]), 1.0);
+        sheet.gauge(
+            "phase_quality",
+            "1 for the quality that a phase has",
+            None,
+            with(base, &[("phase", phase.letter()), ("quality", quality)]),
+            1.0,
+        );
     }
 }

@@ -197,7 +197,8 @@ impl Listening {
         views.mark_unchanged();
         state.mark_unchanged();
         let view = endpoint.scaled(endpoint.view(), caller, None);
-        let notifier = endpoint.moment(caller, view, Manner::default()).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
+        let notifier =
+            endpoint.moment(caller, view, Manner::default()).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
         Self { notifier, value: None, news: Box::pin(news((views, state))), wake: Box::pin(sleep_until(Instant::now())) }
     }
 
@@ -376,6 +377,14 @@ where
             (Audience::Pushed(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
                 self.audience = Audience::Nobody;
                 self.listening = None;
+            }
+            (Audience::Pushed(_), None) => {
+                if let Some(listening) = &mut self.listening
+                    && listening.notifier.introduced()
+                {
+                    let notes = listening.due(self.endpoint, self.caller);
+                    self.notify(notes).await?;
+                }
             }
             _ => {}
         }

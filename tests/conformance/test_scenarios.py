@@ -342,12 +342,17 @@ async def test_s9_two_batteries_and_a_browser(grid):
                 assert await asyncio.to_thread(meter.udp, frame("EM.GetStatus"), source="127.0.0.3")
             tick += 1
             await asyncio.sleep(0.5)
-    readers = {(c["address"], c["channel"]): c for c in meter.admin()["consumers"]}
+    readers = {(c["ip"], c["channel"]): c for c in meter.admin()["consumers"]}
     two, three = readers["127.0.0.2", "websocket"], readers["127.0.0.3", "udp"]
-    assert 0.4 <= two["interval"] <= 0.6 and 0.8 <= three["interval"] <= 1.2
+    assert 0.4 <= two["cadence"] <= 0.6 and 0.8 <= three["cadence"] <= 1.2
     assert near(two["last_value"], 700) and near(three["last_value"], 300)
-    assert two["age"] < 5 and three["age"] < 5 and "EM.GetStatus" in two["methods"]
-    assert ("127.0.0.9", "http") in readers
+    assert two["age"] < 5 and three["age"] < 5 and (two["share"], three["share"]) == (0.7, 0.3)
+    assert {m["method"]: m["calls"] >= 35 for m in two["methods"]} == {"EM.GetStatus": True}
+    assert readers["127.0.0.9", "http"]["share"] == 1.0
+    stopped = time.time()
+    silent = await aio_until(lambda: next(c for c in meter.admin()["consumers"] if c["ip"] == "127.0.0.3" and c["channel"] == "udp")
+                             ["silent_since"], 20)
+    assert near(silent, stopped, 5)
 
 
 async def test_s9_counted(new_meter, fake_ha):
@@ -361,6 +366,15 @@ async def test_s9_counted(new_meter, fake_ha):
     meter.em(source="127.0.0.3")
     assert near(meter.em(source="127.0.0.2")["total_act_power"], 500)
     await aio_until(lambda: near(meter.em(source="127.0.0.2")["total_act_power"], 1000), 6, "after the TTL")
+
+
+def test_stops_at_once(demo):
+    """SIGTERM: all is saved and the process gone within 2 s, readers or not; also right after the start."""
+    with socket.create_connection((LOCAL, demo.http_port)), socket.create_connection((LOCAL, demo.modbus_port)):
+        began = time.monotonic()
+        demo.stop()
+        assert time.monotonic() - began < 2
+    demo.start().stop()
 
 
 def test_random_life_never_invents(fake_ha, new_meter):

@@ -335,26 +335,6 @@ fn a_csv_of_many_records_comes_in_pieces() {
     assert!(history::Csv::new(Arc::new(Broken), history::Columns::Em, 0, 1, false).next().unwrap().is_err());
 }
 
-#[test]
-fn csv_paths_are_those_of_the_profile() {
-    let bench = Bench::new();
-    let records = || -> Arc<dyn Records> { Arc::new(Minutes((0..10).map(|i| minute(60 * i, 1.0)).collect())) };
-    let csv = |component, id, query| bench.device.csv(component, id, query, &bench.state, records());
-    let file = csv("emdata", "0", "ts=120&end_ts=180&add_keys=true&esp").unwrap();
-    assert_eq!(file.name, "emdata_AABBCCDDEEFF_0.csv");
-    assert_eq!(file.lines.map(Result::unwrap).collect::<String>().lines().count(), 3);
-    assert_eq!(csv("emdata", "0", "").unwrap().lines.map(Result::unwrap).collect::<String>().lines().count(), 10);
-    for (component, id, query, code) in [
-        ("emdata", "1", "", 404),
-        ("em1data", "0", "", 404),
-        ("emdata", "00", "", 404),
-        ("emdata", "0", "ts=now", -103),
-        ("emdata", "0", "add_keys=1", -103),
-    ] {
-        assert_eq!(csv(component, id, query).err().unwrap().code, code, "{component}/{id}?{query}");
-    }
-}
-
 proptest! {
     #[test]
     fn any_call_gets_an_answer_that_is_json(

@@ -35,15 +35,7 @@ pub struct Params {
 impl Default for Params {
     /// The contract's: 64-16-64, 60,000 windows, 15 epochs, batches of 200, seed 42.
     fn default() -> Self {
-        Self {
-            hidden: vec![64, 16, 64],
-            windows: 60_000,
-            epochs: 15,
-            batch: 200,
-            rate: 1e-3,
-            patience: 3,
-            seed: 42,
-        }
+        Self { hidden: vec![64, 16, 64], windows: 60_000, epochs: 15, batch: 200, rate: 1e-3, patience: 3, seed: 42 }
     }
 }
 

@@ -90,9 +90,9 @@ impl<F: NdFloat> Network<F> {
             let (before, after) = work.acts.split_at_mut(l + 1);
             let input = before[l].slice_axis(Axis(0), Slice::from(..rows));
             let mut out = after[0].slice_axis_mut(Axis(0), Slice::from(..rows));
-            out.assign(&self.bias(l).broadcast((rows, self.sizes[l + 1])).unwrap_or_else(|| {
-                unreachable!("a bias is as wide as its layer")
-            }));
+            out.assign(
+                &self.bias(l).broadcast((rows, self.sizes[l + 1])).unwrap_or_else(|| unreachable!("a bias is as wide as its layer")),
+            );
             general_mat_mul(F::one(), &input, &self.weights(l), F::one(), &mut out);
             if l + 1 < layers {
                 out.mapv_inplace(|x| x.max(F::zero()));

@@ -14,8 +14,8 @@ use super::{
     lamp::Lamp,
     session::{End, Session},
 };
-use crate::tls;
 use crate::source::{HaFacts, Stopped, Transport, Wires};
+use crate::tls;
 
 /// Largest message taken: what the Supervisor's proxy lets through from Core.
 const MESSAGE_MAX: usize = 64 << 20;

@@ -65,9 +65,16 @@ async fn file(
     }
     let wanted = match Query::<Wanted>::try_from_uri(&head.uri) {
         Ok(Query(wanted)) => wanted,
-        Err(_) => return error(&site, &head.headers, &RpcError { code: -103, message: "ts and end_ts are Unix seconds, add_keys is true or false".into() }),
+        Err(_) => {
+            return error(
+                &site,
+                &head.headers,
+                &RpcError { code: -103, message: "ts and end_ts are Unix seconds, add_keys is true or false".into() },
+            );
+        }
     };
-    let mut csv = Csv::new(Arc::clone(&site.endpoint.records), columns, wanted.ts.unwrap_or(0), wanted.end_ts.unwrap_or(i64::MAX), wanted.add_keys);
+    let mut csv =
+        Csv::new(Arc::clone(&site.endpoint.records), columns, wanted.ts.unwrap_or(0), wanted.end_ts.unwrap_or(i64::MAX), wanted.add_keys);
 
     // The first piece decides whether there is a file at all; the others follow as fast as the reader takes them.
     let first = tokio::task::spawn_blocking(move || (csv.next(), csv)).await;

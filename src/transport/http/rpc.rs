@@ -45,7 +45,13 @@ impl Asked<'_> {
             uri: self.uri,
         };
         let settings = self.site.endpoint.channels.borrow();
-        Terms { credentials, foreign: cors::foreign(self.headers, &settings.cors_origins), manner: Manner::http(settings.strict_minimal_payload), batches: settings.legacy_http, ..Terms::default() }
+        Terms {
+            credentials,
+            foreign: cors::foreign(self.headers, &settings.cors_origins),
+            manner: Manner::http(settings.strict_minimal_payload),
+            batches: settings.legacy_http,
+            ..Terms::default()
+        }
     }
 }
 
@@ -93,12 +99,22 @@ fn malformed(site: &Site, headers: &HeaderMap) -> Response<Body> {
 }
 
 /// `GET /rpc/<Method>`.
-pub(super) async fn get(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, Path(method): Path<String>, head: Head) -> Response<Body> {
+pub(super) async fn get(
+    State(site): Shared,
+    Extension(connection): Extension<Arc<Connection>>,
+    Path(method): Path<String>,
+    head: Head,
+) -> Response<Body> {
     bare(&Asked::of(&site, &connection, &head), &method, Params::Query(head.uri.query())).await
 }
 
 /// `POST /rpc/<Method>`: the query is not read.
-pub(super) async fn post(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, Path(method): Path<String>, request: Request) -> Response<Body> {
+pub(super) async fn post(
+    State(site): Shared,
+    Extension(connection): Extension<Arc<Connection>>,
+    Path(method): Path<String>,
+    request: Request,
+) -> Response<Body> {
     let (head, body) = request.into_parts();
     let asked = Asked::of(&site, &connection, &head);
     match read(&asked, body).await {

@@ -66,4 +66,3 @@ async fn upgrade(site: Arc<Site>, connection: Arc<Connection>, mut head: Head, o
         ws::converse(socket, &site.endpoint, &caller, &rules, &close).await;
     })
 }
-
