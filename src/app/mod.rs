@@ -51,6 +51,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Runs until told to stop. `inputs` are the layers without the Network card, which is asked for here.
 pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
+    let signalled = take_signals();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let access = Access::from_env(|name| inputs.env.get(name).cloned());
     let supervisor = access.supervisor.as_ref().and_then(|s| Supervisor::new(&s.url, s.token.clone()));
@@ -110,7 +111,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     start_control(&shared, app);
     meters.announce_urls(&resolved);
 
-    wait_for_signal().await;
+    signalled.await;
     info!("stopping");
     stop.cancel();
     if tokio::time::timeout(STOP_PATIENCE, health.join()).await.is_err() {
@@ -239,18 +240,21 @@ fn start_control(shared: &Shared, app: bool) {
     });
 }
 
-async fn wait_for_signal() {
+/// Takes SIGTERM and SIGINT over; from here on they end the process in order. Gives a future of the first of them.
+fn take_signals() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut signals = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(term), Ok(int)) => (term, int),
-        (Err(error), _) | (_, Err(error)) => {
-            error!("signals cannot be received ({error}): the process has to be killed to end");
-            return std::future::pending().await;
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut term), Ok(mut int)) => tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            },
+            (Err(error), _) | (_, Err(error)) => {
+                error!("signals cannot be received ({error}): the process has to be killed to end");
+                std::future::pending().await
+            }
         }
-    };
-    tokio::select! {
-        _ = signals.0.recv() => {}
-        _ = signals.1.recv() => {}
     }
 }
 

@@ -6,6 +6,7 @@
 mod cors;
 mod csv;
 mod legacy;
+mod lenient;
 mod pages;
 mod rpc;
 mod upgrade;
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use self::lenient::Lenient;
 use super::{
     board::Board,
     endpoint::{Endpoint, closed},
@@ -156,7 +158,7 @@ async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, ro
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_buf_size(MAX_HEAD).half_close(false);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(Lenient::new(stream, Arc::clone(&activity))), service).with_upgrades());
     tokio::select! {
         _ = serving.as_mut() => return,
         () = overdue(&activity) => return,

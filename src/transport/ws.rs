@@ -340,6 +340,14 @@ where
                 self.audience = Audience::Nobody;
                 self.listening = None;
             }
+            (Audience::Pushed(_), None) => {
+                if let Some(listening) = &mut self.listening
+                    && listening.notifier.introduced()
+                {
+                    let notes = listening.due(self.endpoint, self.caller);
+                    self.notify(notes).await?;
+                }
+            }
             _ => {}
         }
         Ok(())

@@ -4,12 +4,14 @@ Runs the binary in a mount namespace with a /run of its own; with VIRTUAL_SHELLY
 built, root) the image instead, with its own entry point and /data bound.
 """
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from harness import LOCAL, ROOT, fetch, free_port, free_range, near, udp, until
 IMAGE = os.environ.get("VIRTUAL_SHELLY_IMAGE")
 # `supervisor` has to be at port 80 for the image, whose environment nobody can extend: an address that nothing else uses.
 SUPERVISOR = "127.30.32.2"
+USER = [] if os.geteuid() == 0 else ["--map-root-user"]
+# In a container without privileges there is one /run for all: then one app at a time, without a namespace.
+ALONE = not IMAGE and subprocess.run(["unshare", *USER, "--mount", "true"], capture_output=True).returncode != 0
 
 
 class App:
@@ -48,9 +53,10 @@ class App:
     def _command(self):
         if IMAGE:
             return [str(ROOT / "tests/tools/local_image.sh"), "run", IMAGE, str(self.data)]
+        if ALONE:
+            return [str(self.binary), "run", "--data-dir", str(self.data)]
         own_run = 'mount -t tmpfs none /run && exec "$0" run --data-dir "$1"'
-        user = [] if os.geteuid() == 0 else ["--map-root-user"]
-        return ["unshare", *user, "--mount", "sh", "-c", own_run, str(self.binary), str(self.data)]
+        return ["unshare", *USER, "--mount", "sh", "-c", own_run, str(self.binary), str(self.data)]
 
     def _environment(self):
         keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
@@ -69,13 +75,12 @@ class App:
 
     def ask(self, *words):
         """A sub-command, as `docker exec` and the Supervisor's hooks run it: (exit code, text)."""
-        pid = self.pid()
-        inside = ["nsenter", "-t", str(pid), "-m"]
+        inside = [] if ALONE else ["nsenter", "-t", str(self.pid()), "-m"]
         if IMAGE:
             inside += ["-r", "--", "/usr/bin/virtual-shelly", *words]
         else:
-            inside += [] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]
-            inside += ["--", str(self.binary), *words]
+            inside += ["-U", "--preserve-credentials"] if USER and not ALONE else []
+            inside += [str(self.binary), *words]
         done = subprocess.run(inside, env=self._environment(), capture_output=True, text=True, timeout=70)
         return done.returncode, done.stdout + done.stderr
 
@@ -121,9 +126,12 @@ def supervisor(fake_ha):
 
 @pytest.fixture
 def app(binary, tmp_path, supervisor):
-    one = App(binary, tmp_path, supervisor)
-    yield one
-    one.end()
+    with open(Path(tempfile.gettempdir()) / "virtual-shelly-app.lock", "w") as lock:
+        if ALONE or IMAGE:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        one = App(binary, tmp_path, supervisor)
+        yield one
+        one.end()
     assert "panicked at" not in one.log()
     assert supervisor.token not in one.log(), "the token is a secret"
 
