@@ -208,7 +208,7 @@ fn file_of(inputs: &LoadInputs) -> Map<String, Value> {
 /// The same for people: without secrets.
 fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
     let mask = |(key, value): (String, Value)| {
-        let secret = definitions::find(&key).is_some_and(|def| def.secret());
+        let secret = definitions::find(&key).is_some_and(crate::config::definition::Definition::secret);
         (key, if secret { Value::String("***".into()) } else { value })
     };
     file_of(inputs).into_iter().map(mask).collect()

@@ -157,7 +157,7 @@ fn bars(l: &Locale, title: &str, all: &[(Date, Counter)], name: impl Fn(Date) ->
             export_h,
             label,
             hint,
-            labelled: (all.len() - 1 - i) % every == 0,
+            labelled: (all.len() - 1 - i).is_multiple_of(every),
         }
     };
     let bars = all.iter().enumerate().map(bar).collect();

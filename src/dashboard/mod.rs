@@ -19,6 +19,8 @@
 //! Everything a page needs is in its first HTML; the scripts only keep it fresh. All links are relative, so that
 //! the pages work under any ingress prefix. Look and words: `dashboard.md` of the contract.
 
+#![allow(clippy::result_large_err, reason = "an answer that refuses is made rarely and moved once")]
+
 mod act;
 mod assets;
 mod context;
@@ -54,7 +56,6 @@ pub use owner::Owner;
 const MAX_BODY: usize = 64 * 1024;
 
 /// The dashboard's own listener: pages at `/` and, as the original, at `/ui`.
-#[must_use]
 pub fn router(context: &Context, door: Door) -> Router {
     let routes = tree("")
         .merge(tree("/ui"))
@@ -67,7 +68,6 @@ pub fn router(context: &Context, door: Door) -> Router {
 }
 
 /// What `dashboard_on_lan` adds to the device's HTTP port: the pages under `/ui`, and `/admin/overview`.
-#[must_use]
 pub fn lan_router(context: &Context, door: Door) -> Router {
     finish(tree("/ui").route("/ui", get(pages::now)), context, door)
 }

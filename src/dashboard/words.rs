@@ -83,7 +83,7 @@ pub fn watts(locale: &Locale, w: f64) -> Figure {
     if size >= 9_999.5 {
         return Figure { value: number(locale, size / 1000.0, 2), unit: "kW" };
     }
-    let decimals = usize::from(size < 9.95 && size >= 0.05);
+    let decimals = usize::from((0.05..9.95).contains(&size));
     Figure { value: number(locale, size, decimals), unit: "W" }
 }
 
