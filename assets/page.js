@@ -122,7 +122,7 @@
     const draw = () => {
       const line = css("--import"), grid = { stroke: css("--line"), width: 1 }, axis = { stroke: css("--muted"), grid, ticks: grid, font: "12px system-ui, sans-serif" };
       const options = {
-        width: box.clientWidth, padding: [8, 24, 0, 0], height: box.clientWidth < 500 ? 220 : 280, legend: { show: false },
+        width: box.clientWidth, padding: [8, 40, 0, 0], height: box.clientWidth < 500 ? 220 : 280, legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, 5); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
         axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t)), space: 70 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(t => (t < 0 ? "−" : "") + number(t)) }],
@@ -164,7 +164,7 @@
       if (plot.scales.x.max - plot.scales.x.min > 60) plot.setData(data);
     });
     setInterval(() => { if (!document.hidden && range !== "3m" && plot && Math.abs(plot.scales.x.max - data[0][data[0].length - 1]) < 1) load(range); }, 60000);
-    addEventListener("resize", () => plot && plot.setSize({ width: box.clientWidth, padding: [8, 24, 0, 0], height: plot.height }));
+    addEventListener("resize", () => plot && plot.setSize({ width: box.clientWidth, padding: [8, 40, 0, 0], height: plot.height }));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot && draw());
     load(range);
   }

@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../tests/common/fake_ha.rs"]
-#[allow(dead_code)]
 mod fake_ha;
 
 use std::{

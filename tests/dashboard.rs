@@ -94,7 +94,8 @@ mod served {
 
     async fn ask(at: SocketAddr, head: &str, host: &str, body: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
-        let length = if body.is_empty() { String::new() } else { format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()) };
+        let length =
+            if body.is_empty() { String::new() } else { format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()) };
         let (line, rest) = head.split_once('\n').unwrap_or((head, ""));
         let rest = if rest.is_empty() { String::new() } else { format!("{rest}\r\n") };
         let text = format!("{line} HTTP/1.1\r\nHost: {host}\r\n{rest}{length}Connection: close\r\n\r\n{body}");

@@ -76,11 +76,21 @@ async fn exceptions_as_the_device() {
     let meter = Meter::new();
     let mut master = master(&meter).await;
     // Function 01: whatever is not a read of input registers.
-    for pdu in [read_pdu(3, 1000, 2), read_pdu(1, 1000, 2), read_pdu(2, 0, 1), vec![5, 0, 1, 0xFF, 0], vec![6, 0x10, 0x68, 0, 1], vec![17], vec![99, 1, 2]] {
+    for pdu in [
+        read_pdu(3, 1000, 2),
+        read_pdu(1, 1000, 2),
+        read_pdu(2, 0, 1),
+        vec![5, 0, 1, 0xFF, 0],
+        vec![6, 0x10, 0x68, 0, 1],
+        vec![17],
+        vec![99, 1, 2],
+    ] {
         assert_eq!(exception(&mut master, &pdu).await, 1, "{pdu:?}");
     }
     // Victron's prober counts on 02 for what is not there.
-    for (address, count) in [(2040, 1), (2000, 2), (1080, 1), (1079, 2), (48, 1), (40, 9), (1150, 2), (1229, 2), (4201, 1), (4200, 2), (65535, 125)] {
+    for (address, count) in
+        [(2040, 1), (2000, 2), (1080, 1), (1079, 2), (48, 1), (40, 9), (1150, 2), (1229, 2), (4201, 1), (4200, 2), (65535, 125)]
+    {
         assert_eq!(exception(&mut master, &read_pdu(4, address, count)).await, 2, "{address} {count}");
     }
     for count in [0, 126, 65535] {
@@ -154,7 +164,8 @@ async fn many_masters_at_once_and_the_idlest_goes() {
     }
     let all = masters.iter_mut().map(|m| words(m, 4, 1013, 2));
     assert_eq!(futures_util::future::join_all(all).await.len(), 100);
-    let connected = |meter: &Meter| meter.overview().consumers.iter().map(|c| (c.channel, c.connected, c.calls, c.last_value)).collect::<Vec<_>>();
+    let connected =
+        |meter: &Meter| meter.overview().consumers.iter().map(|c| (c.channel, c.connected, c.calls, c.last_value)).collect::<Vec<_>>();
     assert_eq!(connected(&meter), [(Channel::Modbus, 100, 100, Some(104.0))]);
     drop(masters);
     until("all gone", || connected(&meter)[0].1 == 0).await;
@@ -206,7 +217,8 @@ fn adus() -> impl Strategy<Value = Vec<u8>> {
     let overflow = Just(vec![16, 0, 0, 0x80, 0, 0]);
     let any_pdu = prop::collection::vec(any::<u8>(), 0..300);
     prop_oneof![
-        (prop_oneof![read, near, write, overflow, any_pdu], prop_oneof![Just(1_u8), any::<u8>()]).prop_map(move |(pdu, unit)| framed(pdu, unit)),
+        (prop_oneof![read, near, write, overflow, any_pdu], prop_oneof![Just(1_u8), any::<u8>()])
+            .prop_map(move |(pdu, unit)| framed(pdu, unit)),
         prop::collection::vec(any::<u8>(), 0..300),
     ]
 }

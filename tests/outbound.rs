@@ -135,7 +135,8 @@ async fn a_gx_sees_what_its_grid_role_needs() {
             break;
         }
     }
-    until("connected", || meter.overview().consumers.iter().any(|c| c.channel == Channel::Outbound && c.connected == 1 && c.notified > 1)).await;
+    until("connected", || meter.overview().consumers.iter().any(|c| c.channel == Channel::Outbound && c.connected == 1 && c.notified > 1))
+        .await;
     meter.stop().await;
     while let Some(message) = session.message().await {
         if let Message::Close(close) = message {

@@ -39,7 +39,8 @@ impl Battery {
     /// The next datagram and who sent it.
     async fn receive(&self) -> (String, SocketAddr) {
         let mut buffer = vec![0; 65_536];
-        let (n, from) = tokio::time::timeout(Duration::from_secs(10), self.socket.recv_from(&mut buffer)).await.expect("an answer").unwrap();
+        let (n, from) =
+            tokio::time::timeout(Duration::from_secs(10), self.socket.recv_from(&mut buffer)).await.expect("an answer").unwrap();
         (String::from_utf8(buffer[..n].to_vec()).unwrap(), from)
     }
 
@@ -105,7 +106,12 @@ async fn a_battery_gets_the_golden_answer_and_the_full_one() {
     let short = battery.ask(request).await;
     assert_eq!(shape(&short), shape(golden["response"]["datagram_text"].as_str().unwrap()));
     // No `src` in, `unknown` out; else what came.
-    assert!(battery.ask(r#"{"id":"x","src":"me","method":"em.getstatus"}"#).await.starts_with(r#"{"id":"x","src":"shellypro3em-aabbccddeeff","dst":"me","#));
+    assert!(
+        battery
+            .ask(r#"{"id":"x","src":"me","method":"em.getstatus"}"#)
+            .await
+            .starts_with(r#"{"id":"x","src":"shellypro3em-aabbccddeeff","dst":"me","#)
+    );
     assert!(battery.answers().await.is_empty(), "one datagram each");
     meter.stop().await;
 }
@@ -263,7 +269,8 @@ async fn a_password_is_asked_for_only_by_its_own_switch() {
     let challenge: Value = serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
     let nonce = &challenge["nonce"];
     let response = sha256(&format!("{ha1}:{nonce}:1:77:auth:{}", sha256("dummy_method:dummy_uri")));
-    let auth = json!({"realm": ID, "username": "admin", "nonce": nonce, "nc": 1, "cnonce": 77, "response": response, "algorithm": "SHA-256"});
+    let auth =
+        json!({"realm": ID, "username": "admin", "nonce": nonce, "nc": 1, "cnonce": 77, "response": response, "algorithm": "SHA-256"});
     let frame = json!({"id": 1, "method": "EM.GetStatus", "params": {"id": 0}, "auth": auth}).to_string();
     assert!(battery.ask(&frame).await.contains("total_act_power"));
     assert!(battery.ask(&frame).await.contains(r#""code":401"#), "a captured frame is good once");
@@ -277,7 +284,8 @@ fn datagrams() -> impl Strategy<Value = Vec<u8>> {
         Just("\"method\":\"EM.GetStatus\"".to_owned()),
         Just("\"params\":{\"id\":0}".to_owned()),
         ("id|src|dst|method|params|args|auth|tag|jsonrpc", "\\PC{0,12}").prop_map(|(key, text)| format!("\"{key}\":{}", json!(text))),
-        ("id|src|dst|method|params|args|auth|tag|jsonrpc", "-?[0-9]{1,30}|\\[\\]|\\{\\}|null|true").prop_map(|(k, v)| format!("\"{k}\":{v}")),
+        ("id|src|dst|method|params|args|auth|tag|jsonrpc", "-?[0-9]{1,30}|\\[\\]|\\{\\}|null|true")
+            .prop_map(|(k, v)| format!("\"{k}\":{v}")),
     ];
     let frame = prop::collection::vec(member, 0..7).prop_map(|m| format!("{{{}}}", m.join(",")));
     let batch = prop::collection::vec(frame.clone(), 0..4).prop_map(|f| format!("[{}]", f.join(",")));

@@ -150,7 +150,13 @@ impl Pages {
 
     /// Serves the dashboard's own listener until the stop.
     pub async fn serve(self, shared: Shared) {
-        let wanted = |bind, port| Wanted { name: "dashboard", meter: String::new(), bind: Some(bind), port, needed_by: "this is the page for people" };
+        let wanted = |bind, port| Wanted {
+            name: "dashboard",
+            meter: String::new(),
+            bind: Some(bind),
+            port,
+            needed_by: "this is the page for people",
+        };
         let address = |name: &str, plain| self.env.get(name).and_then(|text| text.trim().parse::<IpAddr>().ok()).unwrap_or(plain);
         let (door, wanted) = match (&self.supervisor, self.app) {
             (Some(supervisor), true) => {
@@ -202,7 +208,11 @@ fn file_of(inputs: &LoadInputs) -> Map<String, Value> {
 /// The same for people: without secrets.
 fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
     let mask = |(key, value): (String, Value)| {
+<<<<<<< HEAD
         let secret = definitions::find(&key).is_some_and(super::super::config::definition::Definition::secret);
+=======
+        let secret = definitions::find(&key).is_some_and(crate::config::definition::Definition::secret);
+>>>>>>> h/dashboard
         (key, if secret { Value::String("***".into()) } else { value })
     };
     file_of(inputs).into_iter().map(mask).collect()
@@ -211,7 +221,8 @@ fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
 /// Whether a change of this option takes effect at once.
 fn is_live(key: &str) -> bool {
     // Targets are dialled by tasks that start with the process.
-    key != "outbound_ws" && (definitions::find(key).is_some_and(|def| def.live) || key.ends_with("energy_import") || key.ends_with("energy_export"))
+    key != "outbound_ws"
+        && (definitions::find(key).is_some_and(|def| def.live) || key.ends_with("energy_import") || key.ends_with("energy_export"))
 }
 
 /// Replaces a file as a whole: what was there stays until the new one is on the disk.
@@ -297,9 +308,10 @@ impl Actor {
         file.contents = Ok(self.write(file.path.clone(), &options).await?);
         let resolved = load(&next);
         self.apply(&resolved).await;
-        let (restart, applied): (Vec<String>, Vec<String>) = changes.keys().cloned().partition(|key| {
-            !is_live(key) && self.started.values.get(key.as_str()) != resolved.values.get(key.as_str())
-        });
+        let (restart, applied): (Vec<String>, Vec<String>) = changes
+            .keys()
+            .cloned()
+            .partition(|key| !is_live(key) && self.started.values.get(key.as_str()) != resolved.values.get(key.as_str()));
         info!("options changed on the dashboard: {}", changes.keys().cloned().collect::<Vec<_>>().join(", "));
         let chosen = chosen(&next);
         *self.current() = (resolved, chosen);
@@ -380,7 +392,8 @@ fn live_part(old: &MeterSettings, new: &MeterSettings, inputs: bool) -> MeterSet
 /// Whether an option says which power is read, or how.
 fn is_power(key: &str) -> bool {
     let ends = ["_power", "_power_export", "_invert", "_scale", "_offset"];
-    key == "total_phase" || (key != "target_offset" && ["total", "a", "b", "c"].iter().any(|p| ends.iter().any(|end| key == format!("{p}{end}"))))
+    key == "total_phase"
+        || (key != "target_offset" && ["total", "a", "b", "c"].iter().any(|p| ends.iter().any(|end| key == format!("{p}{end}"))))
 }
 
 impl Owner for Actor {

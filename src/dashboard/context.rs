@@ -11,7 +11,10 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{energy::{Calendar, Sums}, owner::Owner};
+use super::{
+    energy::{Calendar, Sums},
+    owner::Owner,
+};
 use crate::{
     source::HaFacts,
     store::{Store, StoreError},

@@ -194,7 +194,9 @@ fn is_loopback(name: &str) -> bool {
 
 /// An address, or a name that no public DNS can give: rebinding needs a public name.
 fn is_local(name: &str) -> bool {
-    name.parse::<IpAddr>().is_ok() || !name.contains('.') || [".local", ".lan", ".home.arpa", ".fritz.box"].iter().any(|end| name.ends_with(end))
+    name.parse::<IpAddr>().is_ok()
+        || !name.contains('.')
+        || [".local", ".lan", ".home.arpa", ".fritz.box"].iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a page of another origin asks. Behind ingress `Host` may be rewritten, so the browser's own word counts there first.

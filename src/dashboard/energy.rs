@@ -72,7 +72,8 @@ impl Calendar {
 impl Sums {
     /// From the store's energy between the calendar's borders.
     pub(super) fn new(calendar: &Calendar, days: &[EnergySpan], months: &[EnergySpan]) -> Self {
-        let sum = |span: Option<&EnergySpan>| span.and_then(|s| s.phases).map(|all| all.iter().fold(Counter::default(), |t, p| plus(t, *p)));
+        let sum =
+            |span: Option<&EnergySpan>| span.and_then(|s| s.phases).map(|all| all.iter().fold(Counter::default(), |t, p| plus(t, *p)));
         let all = |dates: &[Date], spans: &[EnergySpan]| -> Vec<(Date, Option<Counter>)> {
             dates.iter().enumerate().map(|(i, d)| (*d, sum(spans.get(i)))).collect()
         };
@@ -148,7 +149,20 @@ fn bars(l: &Locale, title: &str, all: &[(Date, Counter)], name: impl Fn(Date) ->
             "bar_hint",
             &[("day", &label), ("import", &words::kwh(l, c.import).to_string()), ("export", &words::kwh(l, c.export).to_string())],
         );
+<<<<<<< HEAD
         Bar { x: i as f64 * slot + slot * 0.15, width: slot * 0.7, import_y: zero - import_h, import_h, export_h, label, hint, labelled: (all.len() - 1 - i).is_multiple_of(every) }
+=======
+        Bar {
+            x: i as f64 * slot + slot * 0.15,
+            width: slot * 0.7,
+            import_y: zero - import_h,
+            import_h,
+            export_h,
+            label,
+            hint,
+            labelled: (all.len() - 1 - i).is_multiple_of(every),
+        }
+>>>>>>> h/dashboard
     };
     let bars = all.iter().enumerate().map(bar).collect();
     Bars { title: title.to_owned(), bars, zero, top: words::kwh(l, up).to_string(), bottom: words::kwh(l, down).to_string() }

@@ -112,8 +112,7 @@ impl Figures {
     /// Of a snapshot, at this moment, in a language.
     pub fn of(snapshot: &Snapshot, now: Now, locale: &Locale) -> Self {
         let alive = snapshot.source.last_alive.map(|at| now.mono.saturating_sub(at).as_secs_f64());
-        let phases = Phase::ALL
-            .map(|p| phase(locale, p, &snapshot.inputs[p.index()], snapshot.phases[p.index()].as_ref(), alive, now));
+        let phases = Phase::ALL.map(|p| phase(locale, p, &snapshot.inputs[p.index()], snapshot.phases[p.index()].as_ref(), alive, now));
         let rank = |q: &Quality| match q {
             Quality::Absent { .. } => 3,
             Quality::Held { .. } => 2,

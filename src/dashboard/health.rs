@@ -73,10 +73,12 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
         _ => "absent",
     };
     let key = format!("link_{link}");
-    let age = snapshot.source.last_alive.map_or_else(String::new, |at| {
-        l.with("last_sign", &[("time", &words::span(l, now.mono.saturating_sub(at).as_secs_f64()))])
-    });
-    let mut rows = vec![Row { state, name: l.t("connection").to_owned(), text: l.t(&key).to_owned(), note: reason.map_or(age, ToOwned::to_owned) }];
+    let age = snapshot
+        .source
+        .last_alive
+        .map_or_else(String::new, |at| l.with("last_sign", &[("time", &words::span(l, now.mono.saturating_sub(at).as_secs_f64()))]));
+    let mut rows =
+        vec![Row { state, name: l.t("connection").to_owned(), text: l.t(&key).to_owned(), note: reason.map_or(age, ToOwned::to_owned) }];
     let facts = context.facts.borrow().clone();
     if let Some(version) = &facts.version {
         let way = match facts.transport {
@@ -88,7 +90,12 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
         rows.push(Row { state: "live", name: "Home Assistant".to_owned(), text: version.to_string(), note: format!("{way} · {zone}") });
     }
     if !facts.refused.is_empty() {
-        rows.push(Row { state: "absent", name: l.t("own_entities").to_owned(), text: facts.refused.join(", "), note: l.t("own_entities_why").to_owned() });
+        rows.push(Row {
+            state: "absent",
+            name: l.t("own_entities").to_owned(),
+            text: facts.refused.join(", "),
+            note: l.t("own_entities_why").to_owned(),
+        });
     }
     rows
 }
@@ -116,8 +123,17 @@ fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
     let last = health.last_commit.map_or_else(|| "–".to_owned(), |at| words::moment(l, at, now.unix, &zone));
     let row = |name: &str, text: String, note: String| Row { state: "unused", name: l.t(name).to_owned(), text, note };
     let mut rows = vec![
-        Row { state, name: l.t("store").to_owned(), text, note: health.path.as_ref().map_or_else(String::new, |p| p.display().to_string()) },
-        row("store_size", words::bytes(l, health.bytes).to_string(), l.with("store_rows", &[("n", &words::number(l, health.rows as f64, 0))])),
+        Row {
+            state,
+            name: l.t("store").to_owned(),
+            text,
+            note: health.path.as_ref().map_or_else(String::new, |p| p.display().to_string()),
+        },
+        row(
+            "store_size",
+            words::bytes(l, health.bytes).to_string(),
+            l.with("store_rows", &[("n", &words::number(l, health.rows as f64, 0))]),
+        ),
         row("store_last", last, String::new()),
     ];
     if health.dropped > 0 {

@@ -19,6 +19,8 @@
 //! Everything a page needs is in its first HTML; the scripts only keep it fresh. All links are relative, so that
 //! the pages work under any ingress prefix. Look and words: `dashboard.md` of the contract.
 
+#![allow(clippy::result_large_err, reason = "an answer that refuses is made rarely and moved once")]
+
 mod act;
 mod assets;
 mod context;

@@ -57,7 +57,9 @@ pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Re
     let samples = context.read(move |store| store.samples(from, to)).await.unwrap_or_default();
     let model = match &context.forecast {
         Some(forecast) => forecast.model_json(),
-        None => to_json(&NoModel { trained_at: None, mse: None, mape: None, n: 0, horizon: None, dataset_total: context.store.health().rows }),
+        None => {
+            to_json(&NoModel { trained_at: None, mse: None, mape: None, n: 0, horizon: None, dataset_total: context.store.health().rows })
+        }
     };
     let power = Power {
         ts: now.unix,

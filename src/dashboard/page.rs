@@ -93,7 +93,12 @@ impl Page {
         let here = |key: &str| if key == "now" { String::from("./") } else { key.to_owned() };
         let tabs = tabs
             .into_iter()
-            .map(|key| Tab { key, label: asking.l.t(&format!("tab_{key}")).to_owned(), href: format!("{}{}{query}", asking.rel, here(key)), current: key == name || (key == "now" && name == "setup") })
+            .map(|key| Tab {
+                key,
+                label: asking.l.t(&format!("tab_{key}")).to_owned(),
+                href: format!("{}{}{query}", asking.rel, here(key)),
+                current: key == name || (key == "now" && name == "setup"),
+            })
             .collect();
         let label = |e: &Arc<Endpoint>| if e.meter.is_empty() { asking.l.t("first_meter").to_owned() } else { e.meter.clone() };
         let meters = if context.meters.len() < 2 {

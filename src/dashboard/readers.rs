@@ -92,7 +92,8 @@ fn reader(l: &Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> 
             details.push((l.t(key).to_owned(), value.to_string()));
         }
     }
-    let methods: Vec<String> = c.methods.iter().take(12).map(|m| format!("{} × {}{}", m.method, m.calls, if m.known { "" } else { " (?)" })).collect();
+    let methods: Vec<String> =
+        c.methods.iter().take(12).map(|m| format!("{} × {}{}", m.method, m.calls, if m.known { "" } else { " (?)" })).collect();
     if !methods.is_empty() {
         details.push((l.t("methods").to_owned(), methods.join(", ")));
     }
@@ -180,7 +181,8 @@ fn channels(l: &Locale, seen: &Overview) -> Vec<ChannelCard> {
     let methods = |calls: &CallsView| {
         let mut all: Vec<_> = calls.by_method.iter().collect();
         all.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-        let line = |(name, count): (&std::sync::Arc<str>, &u64)| (name.to_string(), n(*count), n(calls.errors.get(name).copied().unwrap_or(0)));
+        let line =
+            |(name, count): (&std::sync::Arc<str>, &u64)| (name.to_string(), n(*count), n(calls.errors.get(name).copied().unwrap_or(0)));
         all.into_iter().take(12).map(line).collect()
     };
     let unique = |channel| {
@@ -189,7 +191,14 @@ fn channels(l: &Locale, seen: &Overview) -> Vec<ChannelCard> {
         n(all.len() as u64)
     };
     let m = &seen.metrics;
-    let card = |channel, calls, sent, connected, methods| ChannelCard { name: channel_name(channel), calls, sent, connected, unique: unique(channel), methods };
+    let card = |channel, calls, sent, connected, methods| ChannelCard {
+        name: channel_name(channel),
+        calls,
+        sent,
+        connected,
+        unique: unique(channel),
+        methods,
+    };
     vec![
         card(Channel::Http, n(m.http.total), None, None, methods(&m.http)),
         card(Channel::Websocket, n(m.ws.rpc_messages), Some(n(m.ws.notify_total)), Some(n(m.ws.clients)), Vec::new()),
@@ -213,7 +222,10 @@ fn recent(l: &Locale, seen: &Overview, now: f64, zone: &jiff::tz::TimeZone) -> V
 
 fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
     let stale = endpoint.view().snapshot.stale();
-    let mut all = vec![Check { state: if stale { "absent" } else { "live" }, text: l.t(if stale { "check_values_bad" } else { "check_values" }).to_owned() }];
+    let mut all = vec![Check {
+        state: if stale { "absent" } else { "live" },
+        text: l.t(if stale { "check_values_bad" } else { "check_values" }).to_owned(),
+    }];
     for line in context.board.lines().into_iter().filter(|line| line.meter == endpoint.meter && line.name != "dashboard") {
         let port = line.port.to_string();
         let values = [("name", line.name), ("port", &*port)];
@@ -245,8 +257,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
             let last = port.last.map_or_else(String::new, |t| words::moment(l, t, now.unix, &zone));
             let from = port.last_from.map_or_else(String::new, |ip| ip.to_string());
             let dropped: u64 = port.dropped.values().sum();
-            let mut text =
-                l.with("udp_port", &[("packets", &words::number(l, port.packets as f64, 0)), ("time", &last), ("ip", &from)]);
+            let mut text = l.with("udp_port", &[("packets", &words::number(l, port.packets as f64, 0)), ("time", &last), ("ip", &from)]);
             if dropped > 0 {
                 let why: Vec<String> = port.dropped.iter().map(|(reason, n)| format!("{reason}: {n}")).collect();
                 text = format!("{text} · {}", l.with("udp_dropped", &[("n", &dropped.to_string()), ("why", &why.join(", "))]));

@@ -35,9 +35,15 @@ pub async fn run(wanted: Wanted, router: Router, board: Board, cancel: Cancellat
 pub async fn serve(listener: TcpListener, router: Router, cancel: CancellationToken) {
     let connections = Connections::default();
     let parent = || cancel.child_token();
-    listener::accept(listener, &connections, || MAX_CONNECTIONS, parent, &cancel, GRACE * 2, |stream, connection| {
-        drive(stream, connection, router.clone())
-    })
+    listener::accept(
+        listener,
+        &connections,
+        || MAX_CONNECTIONS,
+        parent,
+        &cancel,
+        GRACE * 2,
+        |stream, connection| drive(stream, connection, router.clone()),
+    )
     .await;
 }
 

@@ -110,7 +110,11 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
     } else {
         chosen.clone()
     };
-    let choice = |value: &str, label: &str| Choice { value: value.to_owned(), label: label.to_owned(), chosen: chosen == value || (read_only && options.values.get(def.key).map(text).as_deref() == Some(value)) };
+    let choice = |value: &str, label: &str| Choice {
+        value: value.to_owned(),
+        label: label.to_owned(),
+        chosen: chosen == value || (read_only && options.values.get(def.key).map(text).as_deref() == Some(value)),
+    };
     let (kind, choices) = match def.kind {
         Kind::Bool => ("choice", vec![choice("true", l.t("yes")), choice("false", l.t("no"))]),
         Kind::Choice(words) => ("choice", words.iter().map(|w| choice(w, w)).collect()),

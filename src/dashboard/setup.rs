@@ -129,6 +129,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
 /// Members of a set-up: keys that name power inputs, nothing else.
 pub(super) fn inputs_only(given: Value) -> Option<serde_json::Map<String, Value>> {
     let Value::Object(members) = given else { return None };
-    let ends = ["_power", "_power_export", "_invert", "_scale", "_offset", "_phase", "energy_import", "energy_export", "_volt", "_curr", "_pf"];
+    let ends =
+        ["_power", "_power_export", "_invert", "_scale", "_offset", "_phase", "energy_import", "energy_export", "_volt", "_curr", "_pf"];
     members.keys().all(|key| ends.iter().any(|end| key.ends_with(end)) || key == "frequency").then_some(members)
 }

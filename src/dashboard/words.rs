@@ -97,7 +97,11 @@ pub fn kwh(locale: &Locale, wh: f64) -> Figure {
 #[must_use]
 pub fn bytes(locale: &Locale, n: u64) -> Figure {
     let n = n as f64;
-    if n >= 1e6 { Figure { value: number(locale, n / 1e6, 1), unit: "MB" } } else { Figure { value: number(locale, n / 1e3, 0), unit: "kB" } }
+    if n >= 1e6 {
+        Figure { value: number(locale, n / 1e6, 1), unit: "MB" }
+    } else {
+        Figure { value: number(locale, n / 1e3, 0), unit: "kB" }
+    }
 }
 
 /// A span of time: `0.4 s`, `12 s`, `3 min`, `2 h`, `5 d`.
@@ -111,12 +115,16 @@ pub fn span(locale: &Locale, seconds: f64) -> String {
         s if s < 172_800.0 => ((s / 3600.0).floor(), 0, "h"),
         s => ((s / 86_400.0).floor(), 0, "d"),
     };
-    format!("{}\u{202f}{}", number(locale, value, decimals), locale.t(match unit {
-        "s" => "unit_s",
-        "min" => "unit_min",
-        "h" => "unit_h",
-        _ => "unit_d",
-    }))
+    format!(
+        "{}\u{202f}{}",
+        number(locale, value, decimals),
+        locale.t(match unit {
+            "s" => "unit_s",
+            "min" => "unit_min",
+            "h" => "unit_h",
+            _ => "unit_d",
+        })
+    )
 }
 
 /// Time of day, with the date where it is not today's.
