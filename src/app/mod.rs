@@ -15,8 +15,8 @@ pub mod hub;
 pub mod identity;
 pub mod meter_task;
 mod network;
-pub mod setup;
 mod pages;
+pub mod setup;
 mod start;
 pub mod vitals;
 

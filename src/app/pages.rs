@@ -208,11 +208,7 @@ fn file_of(inputs: &LoadInputs) -> Map<String, Value> {
 /// The same for people: without secrets.
 fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
     let mask = |(key, value): (String, Value)| {
-<<<<<<< HEAD
-        let secret = definitions::find(&key).is_some_and(super::super::config::definition::Definition::secret);
-=======
         let secret = definitions::find(&key).is_some_and(crate::config::definition::Definition::secret);
->>>>>>> h/dashboard
         (key, if secret { Value::String("***".into()) } else { value })
     };
     file_of(inputs).into_iter().map(mask).collect()

@@ -278,13 +278,7 @@ impl Meters {
     }
 
     /// Starts every channel of every meter.
-    pub async fn start_channels(
-        &self,
-        shared: &Shared,
-        resolved: &Resolved,
-        supervisor: Option<&Supervisor>,
-        pages: Option<axum::Router>,
-    ) {
+    pub async fn start_channels(&self, shared: &Shared, resolved: &Resolved, supervisor: Option<&Supervisor>, pages: Option<axum::Router>) {
         let mut announcements = Vec::new();
         for meter in self.running.iter() {
             let settings = meter.settings();

@@ -149,9 +149,6 @@ fn bars(l: &Locale, title: &str, all: &[(Date, Counter)], name: impl Fn(Date) ->
             "bar_hint",
             &[("day", &label), ("import", &words::kwh(l, c.import).to_string()), ("export", &words::kwh(l, c.export).to_string())],
         );
-<<<<<<< HEAD
-        Bar { x: i as f64 * slot + slot * 0.15, width: slot * 0.7, import_y: zero - import_h, import_h, export_h, label, hint, labelled: (all.len() - 1 - i).is_multiple_of(every) }
-=======
         Bar {
             x: i as f64 * slot + slot * 0.15,
             width: slot * 0.7,
@@ -162,7 +159,6 @@ fn bars(l: &Locale, title: &str, all: &[(Date, Counter)], name: impl Fn(Date) ->
             hint,
             labelled: (all.len() - 1 - i).is_multiple_of(every),
         }
->>>>>>> h/dashboard
     };
     let bars = all.iter().enumerate().map(bar).collect();
     Bars { title: title.to_owned(), bars, zero, top: words::kwh(l, up).to_string(), bottom: words::kwh(l, down).to_string() }

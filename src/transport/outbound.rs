@@ -215,7 +215,8 @@ async fn upgrade(mut stream: MaybeTlsStream<TcpStream>, request: Request) -> Res
         let value = response.headers().get(name).and_then(|v| v.to_str().ok());
         value.is_some_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))
     };
-    let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).is_some_and(|v| v.as_bytes() == derive_accept_key(key.as_bytes()).as_bytes());
+    let accepted =
+        response.headers().get(SEC_WEBSOCKET_ACCEPT).is_some_and(|v| v.as_bytes() == derive_accept_key(key.as_bytes()).as_bytes());
     if !(accepted && says(UPGRADE, "websocket") && says(CONNECTION, "upgrade")) {
         return Err("is no WebSocket server".to_owned());
     }

@@ -72,7 +72,9 @@ fn bind(wanted: &Wanted) -> io::Result<Vec<Arc<PacketSocket>>> {
 fn broadcast_of(address: IpAddr) -> Option<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().ok()?;
     interfaces.into_iter().find_map(|interface| match interface.addr {
-        if_addrs::IfAddr::V4(v4) if IpAddr::V4(v4.ip) == address && !v4.ip.is_loopback() => v4.broadcast.filter(|b| *b != v4.ip).map(IpAddr::V4),
+        if_addrs::IfAddr::V4(v4) if IpAddr::V4(v4.ip) == address && !v4.ip.is_loopback() => {
+            v4.broadcast.filter(|b| *b != v4.ip).map(IpAddr::V4)
+        }
         _ => None,
     })
 }

@@ -51,7 +51,9 @@ impl Endpoint {
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = match terms.credentials {
             Credentials::None => return Ok(()),
-            Credentials::Header { value, method, uri } if frame_auth.is_none() => guard.check_http(&who, value.map(str::as_bytes), method, uri),
+            Credentials::Header { value, method, uri } if frame_auth.is_none() => {
+                guard.check_http(&who, value.map(str::as_bytes), method, uri)
+            }
             Credentials::Frame | Credentials::Header { .. } => guard.check_frame(&who, frame_auth),
         };
         if verdict == auth::Verdict::Granted { Ok(()) } else { Err(challenge(&mut guard, realm, now)) }

@@ -65,7 +65,9 @@ pub(super) async fn bare(asked: &Asked<'_>, method: &str, params: Params<'_>) ->
     };
     let text = match params {
         Params::Query(None) => None,
-        Params::Query(Some(query)) if legacy && let Some(batch) = legacy_batch(Some(method), query) => return frames(asked, &Bytes::from(batch)).await,
+        Params::Query(Some(query)) if legacy && let Some(batch) = legacy_batch(Some(method), query) => {
+            return frames(asked, &Bytes::from(batch)).await;
+        }
         // What nearly everybody asks, without a detour through a map.
         Params::Query(Some("id=0")) => Some(Cow::Borrowed(r#"{"id":0}"#)),
         Params::Query(Some(query)) => Some(Cow::Owned(query_to_params(query))),
