@@ -187,7 +187,8 @@ fn whole_answer(socket: &mut TcpStream) -> usize {
 
 fn websocket(address: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
-    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let upgrade =
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     socket.write_all(format!("GET /rpc HTTP/1.1\r\nHost: {address}\r\n{upgrade}\r\n").as_bytes()).unwrap();
     let mut head = Vec::new();
     let mut byte = [0];

@@ -45,11 +45,8 @@ async fn serve() -> ExitCode {
     let meter = Meter::new();
     meter.set(|c| c.ws_notify_interval = Duration::from_millis(900));
     let address = meter.http().await;
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--readers", &address.to_string()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(std::env::current_exe().unwrap()).args(["--readers", &address.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut line_of = || tokio::task::block_in_place(|| lines.next().expect("the readers speak").unwrap());
     assert_eq!(line_of(), "ready");

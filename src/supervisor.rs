@@ -99,7 +99,12 @@ impl Supervisor {
     pub fn new(base: &str, token: Secret) -> Option<Self> {
         // Plain HTTP, but the library wants a TLS set-up even so.
         let tls = tls::client(false).ok()?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().tls_backend_preconfigured((*tls).clone()).build().ok()?;
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .no_proxy()
+            .tls_backend_preconfigured((*tls).clone())
+            .build()
+            .ok()?;
         Some(Self { base: base.trim_end_matches('/').to_owned(), token, http })
     }
 

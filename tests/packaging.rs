@@ -158,7 +158,10 @@ fn every_key_is_optional_and_of_a_type_that_the_supervisor_knows() {
             assert!(is_schema_element(kind), "{name}: {kind}");
             assert!(kind.ends_with('?') || (key == "meters" && name == "name"), "{name}: {kind} is not optional");
             if let Some(words) = kind.strip_prefix("list(").and_then(|rest| rest.strip_suffix(")?")) {
-                assert!(words.split('|').all(|word| !["on", "off", "yes", "no", "y", "n", "true", "false", "null"].contains(&word)), "{kind}");
+                assert!(
+                    words.split('|').all(|word| !["on", "off", "yes", "no", "y", "n", "true", "false", "null"].contains(&word)),
+                    "{kind}"
+                );
             }
         }
     }
@@ -265,7 +268,8 @@ fn the_profile_can_be_installed() {
     ] {
         assert!(profile.contains(needed), "{needed}");
     }
-    for never in ["net_raw", "net_admin", "sys_admin", "dac_read_search", "flags=(unconfined", " rwkl", "/** rw,", "file,\n", "network,\n"] {
+    for never in ["net_raw", "net_admin", "sys_admin", "dac_read_search", "flags=(unconfined", " rwkl", "/** rw,", "file,\n", "network,\n"]
+    {
         assert!(!profile.contains(never), "{never}");
     }
 }
@@ -306,7 +310,9 @@ fn says_an_option(file: &str, key: &str, entry: &Value, def: Option<&Definition>
     if let Some(default) = def.filter(|def| !matches!(def.kind, Kind::Bool | Kind::Meters)).and_then(|def| def.default_text(true)) {
         assert!(description.contains(default), "{file}: {key} does not say its default {default}");
     }
-    if let Some(Kind::Choice(words)) = def.map(|def| def.kind).filter(|_| !["log_level", "total_phase", "forecast_metric", "ha_transport"].contains(&key)) {
+    if let Some(Kind::Choice(words)) =
+        def.map(|def| def.kind).filter(|_| !["log_level", "total_phase", "forecast_metric", "ha_transport"].contains(&key))
+    {
         let unsaid: Vec<_> = words.iter().filter(|word| !description.contains(*word)).collect();
         assert!(unsaid.len() <= 1, "{file}: {key} does not explain {unsaid:?}");
     }
@@ -353,7 +359,8 @@ fn no_file_is_mistaken_for_another_app() {
         .iter()
         .filter(|path| {
             let suffix = path.extension().and_then(|ext| ext.to_str()).is_some_and(|ext| ["yaml", "yml", "json"].contains(&ext));
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| ["config", "build", "repository"].contains(&stem));
+            let stem =
+                path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| ["config", "build", "repository"].contains(&stem));
             suffix && stem && path.parent() != Some(root())
         })
         .collect();
@@ -425,7 +432,9 @@ fn the_compose_file_names_options_that_exist() {
     }
     let mut named = 0;
     for line in text(".env.example").lines().map(|line| line.trim_start_matches('#').trim()) {
-        let Some((key, value)) = line.split_once('=').filter(|(key, _)| key.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) else { continue };
+        let Some((key, value)) = line.split_once('=').filter(|(key, _)| key.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) else {
+            continue;
+        };
         assert!(known.contains(key), ".env.example: {key} is no option");
         named += 1;
         assert!(!value.contains("eyJ"), ".env.example: no real token");
