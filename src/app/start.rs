@@ -11,7 +11,7 @@ use super::{
     hub::{self, MeterHub},
     identity,
     meter_task::{self, Command, MeterTask, Sampling},
-    setup::{Setup, union},
+    setup::union,
     vitals::Health,
 };
 use crate::{
@@ -283,12 +283,12 @@ impl Meters {
         shared: &Shared,
         resolved: &Resolved,
         supervisor: Option<&Supervisor>,
-        _setup: &watch::Receiver<Setup>,
+        pages: Option<axum::Router>,
     ) {
         let mut announcements = Vec::new();
         for meter in self.running.iter() {
             let settings = meter.settings();
-            start_tcp(meter, &settings, shared);
+            start_tcp(meter, &settings, shared, pages.clone().filter(|_| meter.key.is_empty()));
             start_udp(meter, &settings, shared);
             let insecure = resolved.settings.channels.outbound_ws_insecure;
             let targets = settings.outbound_ws.iter().map(|url| outbound::Target { url: url.clone(), insecure }).collect();
@@ -339,10 +339,10 @@ impl FirstMeter<'_> {
     }
 }
 
-fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
+fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared, pages: Option<axum::Router>) {
     let vitals: Arc<dyn crate::transport::healthz::Vitals> = Arc::new(shared.health.clone());
     if let Some(port) = settings.http_port {
-        let site = Site::device(Arc::clone(&meter.endpoint), shared.board.clone(), Arc::clone(&vitals), None);
+        let site = Site::device(Arc::clone(&meter.endpoint), shared.board.clone(), Arc::clone(&vitals), pages);
         let needed_by = "Home Assistant, evcc and most batteries ask there, Hoymiles, NOAH and Victron at port 80 only";
         let wanted = Wanted { name: "http", meter: meter.key.clone(), bind: settings.bind, port, needed_by };
         shared.health.spawn("http", http::run(wanted, site, shared.stop.clone()));

@@ -29,7 +29,7 @@ pub struct Asked<'a> {
     pub caller: &'a Caller,
     /// `src` of the frame.
     pub src: Option<&'a str>,
-    /// Method as asked, in the device's spelling where it is known; over Modbus e.g. `read 1013`.
+    /// Method as asked, in the device's spelling where it is known; over Modbus e.g. `read input registers`.
     pub method: &'a str,
     /// Whether there is such a method.
     pub known: bool,

@@ -130,6 +130,20 @@ impl Window {
     }
 }
 
+/// Whether a read that begins there carries power, not only identity or energy.
+#[must_use]
+pub fn carries_power(address: u16) -> bool {
+    Block::ALL.iter().any(|block| {
+        let (first, last) = block.bounds();
+        (first..=last).contains(&address)
+            && match block {
+                Block::Em | Block::Em1 => true,
+                Block::Legacy => address < 3036,
+                Block::Info | Block::EmData | Block::Em1Data => false,
+            }
+    })
+}
+
 /// Answers a read. The context's view is the unscaled one: shares never touch Modbus (C20).
 ///
 /// # Errors
@@ -154,12 +168,7 @@ pub fn read(device: &Device, context: &Context<'_>, map: ModbusMap, function: u8
     if end > u32::from(block.bounds().1) {
         return Err(Exception::Address);
     }
-    let power_asked = match block {
-        Block::Em | Block::Em1 => true,
-        Block::Legacy => address < 3036,
-        Block::Info | Block::EmData | Block::Em1Data => false,
-    };
-    if power_asked && context.view.stale() {
+    if carries_power(address) && context.view.stale() {
         match device.options.stale {
             StalePolicy::Device => {}
             StalePolicy::Error => return Err(Exception::Failure),

@@ -1,7 +1,7 @@
 //! Modbus TCP (`shelly-pro-3em.md` section 9): tokio-modbus frames it, [`device::modbus`](crate::device::modbus) knows the registers.
 
 use std::{
-    future::Future,
+    future::{Future, Ready},
     io,
     net::SocketAddr,
     pin::Pin,
@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::Either;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -86,7 +87,7 @@ pub async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, connections: 
         tokio::select! {
             () = cancel.cancelled() => return,
             ended = server.serve(&on_connected, on_error) => if let Err(error) = ended {
-                // Out of file descriptors, mostly: waiting lets others close.
+                // Out of file descriptors, mostly. tokio-modbus ends its connections with it; masters come back by themselves.
                 tracing::warn!("cannot accept Modbus connections: {error}");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -117,7 +118,7 @@ fn accept(
         agent: None,
     };
     let guarded = Guarded { closed: Box::pin(place.close.clone().cancelled_owned()), idle: Box::pin(sleep(IDLE)), stream, place };
-    Ok((Master { endpoint: Arc::clone(endpoint), caller: Arc::new(caller), rate: Arc::clone(rate) }, guarded))
+    Ok((Master::new(Arc::clone(endpoint), caller, Arc::clone(rate)), guarded))
 }
 
 /// One connection's service.
@@ -127,83 +128,105 @@ struct Master {
     rate: Arc<Rate>,
 }
 
+impl Master {
+    fn new(endpoint: Arc<Endpoint>, caller: Caller, rate: Arc<Rate>) -> Self {
+        endpoint.consumers.connected(&caller, endpoint.clock.now());
+        Self { endpoint, caller: Arc::new(caller), rate }
+    }
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        self.endpoint.consumers.disconnected(&self.caller, self.endpoint.clock.now());
+    }
+}
+
+type Reply = Result<Option<Response>, ExceptionCode>;
+
 impl Service for Master {
     type Request = SlaveRequest<'static>;
     type Response = Option<Response>;
     type Exception = ExceptionCode;
-    type Future = Pin<Box<dyn Future<Output = Result<Option<Response>, ExceptionCode>> + Send>>;
+    /// Reads are answered at once; only a write waits for its effect.
+    type Future = Either<Ready<Reply>, Pin<Box<dyn Future<Output = Reply> + Send>>>;
 
     fn call(&self, request: Self::Request) -> Self::Future {
-        let (endpoint, caller, rate) = (Arc::clone(&self.endpoint), Arc::clone(&self.caller), Arc::clone(&self.rate));
-        Box::pin(async move {
-            let (unit, limit) = {
-                let channels = endpoint.channels.borrow();
-                (channels.modbus_unit_id, channels.rate_limit)
-            };
-            if !rate.allow(caller.peer, limit) {
-                return Err(ExceptionCode::ServerDeviceBusy);
+        let (endpoint, caller) = (&self.endpoint, &self.caller);
+        let (unit, limit) = {
+            let channels = endpoint.channels.borrow();
+            (channels.modbus_unit_id, channels.rate_limit)
+        };
+        let refused = |why| Either::Left(std::future::ready(Err(why)));
+        if !self.rate.allow(caller.peer, limit) {
+            return refused(ExceptionCode::ServerDeviceBusy);
+        }
+        if unit != 0 && ![unit, 0, 255].contains(&request.slave) {
+            return refused(ExceptionCode::GatewayTargetDevice);
+        }
+        let (function, address, words) = match request.request {
+            Request::ReadInputRegisters(address, count) => {
+                let words = endpoint.read_registers(caller, modbus::READ_INPUT, address, count);
+                return Either::Left(std::future::ready(sent(words.map(Response::ReadInputRegisters))));
             }
-            if unit != 0 && ![unit, 0, 255].contains(&request.slave) {
-                return Err(ExceptionCode::GatewayTargetDevice);
+            Request::ReadHoldingRegisters(address, count) => {
+                let words = endpoint.read_registers(caller, modbus::READ_HOLDING, address, count);
+                return Either::Left(std::future::ready(sent(words.map(Response::ReadHoldingRegisters))));
             }
-            endpoint.registers(&caller, &request.request).await
-        })
+            Request::WriteSingleRegister(address, word) => (modbus::WRITE_SINGLE, address, vec![word]),
+            Request::WriteMultipleRegisters(address, words) => (modbus::WRITE_MULTIPLE, address, words.into_owned()),
+            _ => {
+                endpoint.note_registers(caller, "other", Some(Exception::Function), None);
+                return refused(ExceptionCode::IllegalFunction);
+            }
+        };
+        let (endpoint, caller) = (Arc::clone(endpoint), Arc::clone(caller));
+        Either::Right(Box::pin(async move {
+            let done = endpoint.write_registers(&caller, function, address, &words).await;
+            sent(done.map(|()| match words[..] {
+                [word] if function == modbus::WRITE_SINGLE => Response::WriteSingleRegister(address, word),
+                _ => Response::WriteMultipleRegisters(address, u16::try_from(words.len()).unwrap_or(u16::MAX)),
+            }))
+        }))
+    }
+}
+
+/// As tokio-modbus wants it: no answer at all is none.
+fn sent(answer: Result<Response, Exception>) -> Reply {
+    match answer {
+        Ok(response) => Ok(Some(response)),
+        Err(exception) => exception.code().map_or(Ok(None), |code| Err(exception_code(code))),
     }
 }
 
 impl Endpoint {
-    /// Answers one Modbus request; `None`: nothing is sent.
-    ///
-    /// # Errors
-    /// The device's exception.
-    pub async fn registers(&self, caller: &Caller, request: &Request<'_>) -> Result<Option<Response>, ExceptionCode> {
+    /// Answers a read from one view, noted with the power that was in it.
+    fn read_registers(&self, caller: &Caller, function: u8, address: u16, count: u16) -> Result<Vec<u16>, Exception> {
+        let map = self.channels.borrow().modbus_map;
+        let device = Arc::clone(&self.device.borrow());
+        let view = self.view();
+        let power = view.totals.map(|t| t.act_power.get()).filter(|_| modbus::carries_power(address));
+        let read = self
+            .moment(caller, view, Manner::default())
+            .with(self.records.as_ref(), |context| modbus::read(&device, context, map, function, address, count));
+        let name = if function == modbus::READ_INPUT { "read input registers" } else { "read holding registers" };
+        self.note_registers(caller, name, read.as_ref().err().copied(), power);
+        read
+    }
+
+    async fn write_registers(&self, caller: &Caller, function: u8, address: u16, words: &[u16]) -> Result<(), Exception> {
         let (map, reset) = {
             let channels = self.channels.borrow();
             (channels.modbus_map, channels.modbus_reset)
         };
         let device = Arc::clone(&self.device.borrow());
-        let read = |function: u8, address: u16, count: u16| {
-            let moment = self.moment(caller, self.view(), Manner::default());
-            moment.with(self.records.as_ref(), |context| modbus::read(&device, context, map, function, address, count))
-        };
-        let (asked, answer) = match request {
-            Request::ReadInputRegisters(address, count) => {
-                (format!("read {address}"), read(modbus::READ_INPUT, *address, *count).map(Response::ReadInputRegisters))
-            }
-            Request::ReadHoldingRegisters(address, count) => {
-                (format!("read {address}"), read(modbus::READ_HOLDING, *address, *count).map(Response::ReadHoldingRegisters))
-            }
-            Request::WriteSingleRegister(address, word) => {
-                let done = self.write_registers(&device, map, reset, modbus::WRITE_SINGLE, *address, &[*word]).await;
-                (format!("write {address}"), done.map(|()| Response::WriteSingleRegister(*address, *word)))
-            }
-            Request::WriteMultipleRegisters(address, words) => {
-                let done = self.write_registers(&device, map, reset, modbus::WRITE_MULTIPLE, *address, words).await;
-                let count = u16::try_from(words.len()).unwrap_or(u16::MAX);
-                (format!("write {address}"), done.map(|()| Response::WriteMultipleRegisters(*address, count)))
-            }
-            other => (format!("function {}", other.function_code().value()), Err(Exception::Function)),
-        };
-        let value = answer.is_ok().then(|| self.view().totals.map(|t| t.act_power.get())).flatten();
-        self.note_registers(caller, &asked, answer.as_ref().err().copied(), value);
-        match answer {
-            Ok(response) => Ok(Some(response)),
-            Err(exception) => exception.code().map_or(Ok(None), |code| Err(exception_code(code))),
+        let written = modbus::write(&device, map, reset, function, address, words);
+        let refused = written.as_ref().err().copied();
+        if let Ok(effects) = written {
+            self.hub.apply(effects).await;
         }
-    }
-
-    async fn write_registers(
-        &self,
-        device: &crate::device::Device,
-        map: crate::config::ModbusMap,
-        reset: bool,
-        function: u8,
-        address: u16,
-        words: &[u16],
-    ) -> Result<(), Exception> {
-        let effects = modbus::write(device, map, reset, function, address, words)?;
-        self.hub.apply(effects).await;
-        Ok(())
+        let name = if function == modbus::WRITE_SINGLE { "write single register" } else { "write multiple registers" };
+        self.note_registers(caller, name, refused, None);
+        refused.map_or(Ok(()), Err)
     }
 }
 

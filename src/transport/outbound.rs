@@ -9,18 +9,28 @@ use std::{
     time::Duration,
 };
 
+use rustls::pki_types::ServerName;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{
-    Connector, MaybeTlsStream, client_async_tls_with_config,
+    MaybeTlsStream, WebSocketStream,
     tungstenite::{
         client::IntoClientRequest,
-        handshake::client::Request,
-        http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
-        protocol::WebSocketConfig,
+        handshake::{
+            client::{Request, Response, generate_request},
+            derive_accept_key,
+            machine::TryParse,
+        },
+        http::{
+            HeaderValue, StatusCode,
+            header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE},
+        },
+        protocol::{Role, WebSocketConfig},
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -29,7 +39,7 @@ use tracing::{info, warn};
 use super::{
     board::{Board, Line, ListenerState},
     endpoint::Endpoint,
-    ws::{self, MAX_MESSAGE, Opening, Rules},
+    ws::{self, Ended, MAX_MESSAGE, Opening, Rules},
 };
 use crate::{
     consumers::{Caller, Channel},
@@ -39,12 +49,16 @@ use crate::{
 
 /// For connecting and the upgrade.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Longest pause between two attempts.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
-/// A connection that lived so long is dialled again at once when it breaks.
+/// Longest pause between two attempts; the device's grows to 60 s, a GX that came back need not wait so long.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// A connection that lived so long is dialled again at once when it breaks, a shorter one once in this time.
 const STEADY: Duration = Duration::from_secs(30);
 /// `dst` of what is pushed there (`shelly-pro-3em.md` section 2.3).
 const DST: &str = "ws";
+/// What the device offers in its upgrade.
+const SUB_PROTOCOL: &str = "json-rpc";
+/// Longest answer to an upgrade.
+const MAX_HEAD: usize = 16 * 1024;
 
 /// One server to dial.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,55 +110,62 @@ fn line(endpoint: &Endpoint, target: &Target, state: ListenerState) -> Line {
 
 /// Dials one target for ever.
 async fn keep_up(target: Target, endpoint: Arc<Endpoint>, board: Board, cancel: CancellationToken) {
-    let mut pause = Duration::ZERO;
+    let mut pace = Pace::default();
     let mut said: Option<String> = None;
-    while !cancel.is_cancelled() {
-        let lived = tokio::select! {
+    loop {
+        let dialled = tokio::select! {
             () = cancel.cancelled() => return,
-            dialled = timeout(HANDSHAKE, dial(&target)) => match dialled.unwrap_or_else(|_| Err("no answer within 10 s".to_owned())) {
-                Ok((socket, caller)) => {
-                    info!("outbound WebSocket to {} is up", target.url);
-                    said = None;
-                    board.set(line(&endpoint, &target, ListenerState::Listening));
-                    let since = Instant::now();
-                    endpoint.outbound_up.fetch_add(1, Ordering::Relaxed);
-                    let rules = Rules {
-                        opening: Opening::AtOnce(Kind::Outbound, Some(DST.into())),
-                        ask_password: endpoint.channels.borrow().auth_outbound,
-                        foreign: false,
-                        rate: None,
-                    };
-                    let ended = ws::converse(socket, &endpoint, &caller, &rules, &cancel).await;
-                    endpoint.outbound_up.fetch_sub(1, Ordering::Relaxed);
-                    if cancel.is_cancelled() {
-                        return;
-                    }
-                    warn!("outbound WebSocket to {} ended ({ended:?}), dialling again", target.url);
-                    since.elapsed()
-                }
-                Err(why) => {
-                    if said.as_ref() != Some(&why) {
-                        warn!("outbound WebSocket to {} cannot be opened: {why}; trying on, at least every minute", target.url);
-                    }
-                    board.set(line(&endpoint, &target, ListenerState::Waiting { reason: why.clone() }));
-                    said = Some(why);
-                    Duration::ZERO
-                }
-            },
+            dialled = timeout(HANDSHAKE, dial(&target)) => dialled.unwrap_or_else(|_| Err("no answer within 10 s".to_owned())),
         };
-        pause = if lived >= STEADY { Duration::ZERO } else { (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE) };
+        let lived = match dialled {
+            Ok((socket, caller)) => {
+                info!("outbound WebSocket to {} is up", target.url);
+                said = None;
+                board.set(line(&endpoint, &target, ListenerState::Listening));
+                let since = Instant::now();
+                let ended = speak(socket, &endpoint, &caller, &cancel).await;
+                if cancel.is_cancelled() {
+                    return;
+                }
+                warn!("outbound WebSocket to {} ended ({ended:?}), dialling again", target.url);
+                board.set(line(&endpoint, &target, ListenerState::Waiting { reason: "the connection ended".to_owned() }));
+                Some(since.elapsed())
+            }
+            Err(why) => {
+                if said.as_ref() != Some(&why) {
+                    warn!("outbound WebSocket to {} cannot be opened: {why}; trying on every {} s", target.url, MAX_PAUSE.as_secs());
+                }
+                board.set(line(&endpoint, &target, ListenerState::Waiting { reason: why.clone() }));
+                said = Some(why);
+                None
+            }
+        };
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = sleep(pause) => {}
+            () = sleep(pace.next(lived, Instant::now())) => {}
         }
     }
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// Talks on one connection; `ws.connected` says so meanwhile.
+async fn speak(socket: Socket, endpoint: &Endpoint, caller: &Caller, cancel: &CancellationToken) -> Ended {
+    endpoint.outbound_up.fetch_add(1, Ordering::Relaxed);
+    let rules = Rules {
+        opening: Opening::AtOnce(Kind::Outbound, Some(DST.into())),
+        ask_password: endpoint.channels.borrow().auth_outbound,
+        foreign: false,
+        rate: None,
+    };
+    let ended = ws::converse(socket, endpoint, caller, &rules, cancel).await;
+    endpoint.outbound_up.fetch_sub(1, Ordering::Relaxed);
+    ended
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn dial(target: &Target) -> Result<(Socket, Caller), String> {
     let mut request: Request = target.url.as_str().into_client_request().map_err(|e| format!("not a WebSocket address: {e}"))?;
-    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("json-rpc"));
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUB_PROTOCOL));
     let uri = request.uri();
     let host = uri.host().ok_or("the address names no host")?.trim_matches(['[', ']']).to_owned();
     let secure = uri.scheme_str() == Some("wss");
@@ -153,17 +174,12 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), String> {
     let _ = stream.set_nodelay(true);
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let (peer, local) = (stream.peer_addr().unwrap_or(nowhere), stream.local_addr().unwrap_or(nowhere));
-    let connector = if secure { Connector::Rustls(tls::client(target.insecure)?) } else { Connector::Plain };
-    let limits = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-    // A server that does not take up the offered sub-protocol is as good: a GX names none.
-    let (socket, _) = match client_async_tls_with_config(request, stream, Some(limits), Some(connector.clone())).await {
-        Ok(open) => open,
-        Err(tokio_tungstenite::tungstenite::Error::Protocol(_)) => {
-            let plain = target.url.as_str().into_client_request().map_err(|e| e.to_string())?;
-            let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| e.to_string())?;
-            client_async_tls_with_config(plain, stream, Some(limits), Some(connector)).await.map_err(|e| e.to_string())?
-        }
-        Err(error) => return Err(error.to_string()),
+    let stream = if secure {
+        let name = ServerName::try_from(host).map_err(|e| format!("not a host name: {e}"))?;
+        let tls = TlsConnector::from(tls::client(target.insecure)?).connect(name, stream).await;
+        MaybeTlsStream::Rustls(tls.map_err(|e| format!("TLS: {e}"))?)
+    } else {
+        MaybeTlsStream::Plain(stream)
     };
     let caller = Caller {
         peer: IpAddr::to_canonical(&peer.ip()),
@@ -173,5 +189,77 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), String> {
         channel: Channel::Outbound,
         agent: None,
     };
-    Ok((socket, caller))
+    Ok((upgrade(stream, request).await?, caller))
+}
+
+/// The upgrade by hand: tungstenite's own refuses a server that does not take up the offered sub-protocol, as a GX does
+/// not, and to dial such a server a second time without the offer would leave it a broken session each time.
+async fn upgrade(mut stream: MaybeTlsStream<TcpStream>, request: Request) -> Result<Socket, String> {
+    let (head, key) = generate_request(request).map_err(|e| e.to_string())?;
+    stream.write_all(&head).await.map_err(|e| e.to_string())?;
+    let mut answer = Vec::with_capacity(512);
+    let (end, response) = loop {
+        if stream.read_buf(&mut answer).await.map_err(|e| e.to_string())? == 0 {
+            return Err("closed without an answer to the upgrade".to_owned());
+        }
+        match Response::try_parse(&answer).map_err(|e| e.to_string())? {
+            Some(parsed) => break parsed,
+            None if answer.len() > MAX_HEAD => return Err("the answer to the upgrade is too long".to_owned()),
+            None => {}
+        }
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(format!("answered with status {} instead of a WebSocket", response.status()));
+    }
+    let says = |name, token: &str| {
+        let value = response.headers().get(name).and_then(|v| v.to_str().ok());
+        value.is_some_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))
+    };
+    let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).is_some_and(|v| v.as_bytes() == derive_accept_key(key.as_bytes()).as_bytes());
+    if !(accepted && says(UPGRADE, "websocket") && says(CONNECTION, "upgrade")) {
+        return Err("is no WebSocket server".to_owned());
+    }
+    if response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) && !says(SEC_WEBSOCKET_PROTOCOL, SUB_PROTOCOL) {
+        return Err("chose a sub-protocol that was not offered".to_owned());
+    }
+    let limits = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+    Ok(WebSocketStream::from_partially_read(stream, answer.split_off(end), Role::Client, Some(limits)).await)
+}
+
+/// How long to wait before each try: none after a break, so that a GX sees us at once; growing where a server refuses
+/// or hangs up at once, so that nobody is dialled in a circle.
+#[derive(Debug, Default)]
+struct Pace {
+    pause: Duration,
+    at_once: Option<Instant>,
+}
+
+impl Pace {
+    /// The pause after a try; `lived` is how long its connection was up, if it came about.
+    fn next(&mut self, lived: Option<Duration>, now: Instant) -> Duration {
+        let lately = self.at_once.is_some_and(|at| now.saturating_duration_since(at) < STEADY);
+        if lived.is_some_and(|lived| lived >= STEADY || !lately) {
+            self.at_once = Some(now);
+            self.pause = Duration::ZERO;
+        } else {
+            self.pause = (self.pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
+        }
+        self.pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_break_is_mended_at_once_and_a_refusal_is_not_pestered() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let s = Duration::from_secs;
+        assert_eq!(pace.next(Some(s(3)), start), s(0), "a short connection, the first time");
+        assert_eq!([1, 2, 3].map(|n| pace.next(Some(s(0)), start + s(n))), [1, 2, 4].map(s), "it hangs up each time");
+        assert_eq!((0..4).map(|_| pace.next(None, start + s(10))).collect::<Vec<_>>(), [8, 15, 15, 15].map(s));
+        assert_eq!(pace.next(Some(s(1)), start + s(60)), s(0));
+        assert_eq!([pace.next(Some(s(40)), start + s(61)), pace.next(Some(s(40)), start + s(62))], [s(0), s(0)]);
+    }
 }

@@ -26,13 +26,18 @@ use super::{
 };
 use crate::{
     consumers::{Caller, Channel},
-    device::Manner,
+    device::{
+        Manner,
+        frame::{self, Frame, Message},
+    },
 };
 
 /// Answers a second out of one socket to all addresses but the host's own.
 const SOCKET_RATE: u32 = 2000;
 /// Requests of one socket that may be under way; nearly all are answered at once.
 const IN_FLIGHT: usize = 16;
+/// Largest payload of a datagram over IPv4.
+const LARGEST: usize = 65_507;
 /// `dst` of an answer to a request without `src`.
 const UNKNOWN: &str = "unknown";
 
@@ -54,7 +59,7 @@ fn bind(wanted: &Wanted) -> io::Result<Vec<Arc<PacketSocket>>> {
     let mut sockets = listener::bind_all(wanted, PacketSocket::bind)?;
     if let Some(broadcast) = wanted.bind.and_then(broadcast_of) {
         let port = sockets.first().map_or(wanted.port, |s| s.local().port());
-        match PacketSocket::bind(SocketAddr::new(broadcast, port)) {
+        match PacketSocket::bind_shared(SocketAddr::new(broadcast, port)) {
             Ok(socket) => sockets.push(socket),
             Err(error) => {
                 tracing::warn!("UDP {broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard")
@@ -67,7 +72,7 @@ fn bind(wanted: &Wanted) -> io::Result<Vec<Arc<PacketSocket>>> {
 fn broadcast_of(address: IpAddr) -> Option<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().ok()?;
     interfaces.into_iter().find_map(|interface| match interface.addr {
-        if_addrs::IfAddr::V4(v4) if IpAddr::V4(v4.ip) == address && !v4.ip.is_loopback() => v4.broadcast.map(IpAddr::V4),
+        if_addrs::IfAddr::V4(v4) if IpAddr::V4(v4.ip) == address && !v4.ip.is_loopback() => v4.broadcast.filter(|b| *b != v4.ip).map(IpAddr::V4),
         _ => None,
     })
 }
@@ -134,9 +139,8 @@ struct Port {
 impl Port {
     async fn answer(&self, datagram: Datagram, bytes: Bytes) {
         let endpoint = &self.endpoint;
-        let now = endpoint.clock.now();
         let local = self.out.local();
-        let reached = datagram.local.or(Some(local.ip())).filter(|ip| !ip.is_unspecified());
+        let reached = datagram.local.or(Some(local.ip())).filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
         let caller = Caller {
             peer: datagram.peer.ip().to_canonical(),
             peer_port: datagram.peer.port(),
@@ -145,32 +149,64 @@ impl Port {
             channel: Channel::Udp,
             agent: None,
         };
-        let drop = |why| endpoint.consumers.packet(&caller, Some(why), now);
-        if datagram.truncated || datagram.len > self.max {
-            return drop("oversize");
+        match self.reply(&caller, &datagram, &bytes).await {
+            Err(why) => endpoint.consumers.packet(&caller, Some(why), endpoint.clock.now()),
+            Ok(reply) => {
+                endpoint.consumers.packet(&caller, None, endpoint.clock.now());
+                if let Some(reply) = reply
+                    && let Err(error) = self.out.send(&reply, reached, datagram.peer).await
+                {
+                    tracing::debug!("UDP answer to {} was not sent: {error}", datagram.peer);
+                }
+            }
         }
+    }
+
+    /// The answer, if there is one; else in a word why there is none.
+    async fn reply(&self, caller: &Caller, datagram: &Datagram, bytes: &Bytes) -> Result<Option<Bytes>, &'static str> {
+        let endpoint = &self.endpoint;
+        if datagram.truncated || datagram.len > self.max {
+            return Err("oversize");
+        }
+        let message = frame::parse_any(bytes).map_err(|_| "malformed")?;
+        let answers = self.requests(&message)?;
         let (terms, per_address) = {
             let channels = endpoint.channels.borrow();
             let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::None };
             let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
-            (Terms { credentials, manner, default_dst: Some(UNKNOWN), batches: true, ..Terms::default() }, channels.rate_limit)
+            (Terms { credentials, manner, default_dst: Some(UNKNOWN), ..Terms::default() }, channels.rate_limit)
         };
-        if !self.rate.allow(caller.peer, per_address) {
-            return drop("rate");
+        // What is not answered costs nobody anything: a forger cannot use up a battery's answers with garbage.
+        for _ in 0..answers {
+            if !self.rate.allow(caller.peer, per_address) {
+                return Err("rate");
+            }
+            // All others share one bucket: a forger changes the sender with every datagram.
+            if !exempt(caller.peer) && !self.all.allow(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SOCKET_RATE) {
+                return Err("socket_rate");
+            }
         }
-        // All others share one bucket: a forger changes the sender with every datagram.
-        if !exempt(caller.peer) && !self.all.allow(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SOCKET_RATE) {
-            return drop("socket_rate");
+        let spoken = match &message {
+            Message::One(frame) => endpoint.frame(caller, frame, bytes, terms).await,
+            Message::Batch(frames) => endpoint.batch(caller, frames, bytes, terms).await,
+        };
+        match (spoken.verdict, spoken.reply) {
+            (_, Some(reply)) if reply.len() > LARGEST => Err("reply_too_long"),
+            (_, Some(reply)) => Ok(Some(reply)),
+            (Verdict::Silence, None) => Err("stale"),
+            (_, None) => Ok(None),
         }
-        let spoken = endpoint.frames(&caller, &bytes, terms).await;
-        if spoken.verdict == Verdict::Malformed {
-            return drop("malformed");
-        }
-        endpoint.consumers.packet(&caller, None, now);
-        if let Some(reply) = spoken.reply
-            && let Err(error) = self.out.send(&reply, reached, datagram.peer).await
-        {
-            tracing::debug!("UDP answer to {} was not sent: {error}", datagram.peer);
+    }
+
+    /// How many requests to us are in it.
+    fn requests(&self, message: &Message) -> Result<usize, &'static str> {
+        let device = self.endpoint.device.borrow();
+        let ours = |frame: &Frame| frame.method.is_some() && frame.is_for(&device.identity.id);
+        match message {
+            // Somebody's answer, or for another device: broadcasts bring both.
+            Message::One(frame) => ours(frame).then_some(1).ok_or("foreign"),
+            Message::Batch(frames) if frames.iter().all(Result::is_err) => Err("malformed"),
+            Message::Batch(frames) => Some(frames.iter().flatten().filter(|f| ours(f)).count()).filter(|n| *n > 0).ok_or("foreign"),
         }
     }
 }

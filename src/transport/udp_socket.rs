@@ -44,6 +44,18 @@ impl PacketSocket {
     /// # Errors
     /// When the system refuses: port taken, forbidden, address not ours.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        Self::open(address, false)
+    }
+
+    /// Binds a broadcast address, which the meters of one network share: each gets every datagram.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn bind_shared(address: SocketAddr) -> io::Result<Self> {
+        Self::open(address, true)
+    }
+
+    fn open(address: SocketAddr, shared: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -51,6 +63,7 @@ impl PacketSocket {
         } else {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
+        socket.set_reuse_address(shared)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         let socket = UdpSocket::from_std(socket.into())?;
@@ -150,6 +163,19 @@ mod tests {
             ours.send(b"world", got.local, got.peer).await.unwrap();
             let (_, from) = client.recv_from(&mut buffer).await.unwrap();
             assert_eq!(from, SocketAddr::new(asked, ours.local().port()));
+        }
+    }
+
+    #[tokio::test]
+    async fn meters_of_one_network_share_its_broadcast_address() {
+        let first = PacketSocket::bind_shared("127.255.255.255:0".parse().unwrap()).unwrap();
+        let second = PacketSocket::bind_shared(first.local()).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.set_broadcast(true).unwrap();
+        client.send_to(b"hello", first.local()).await.unwrap();
+        for socket in [&first, &second] {
+            let got = socket.receive(&mut [0; 16]).await.unwrap();
+            assert_eq!((got.len, got.peer), (5, client.local_addr().unwrap()));
         }
     }
 

@@ -31,6 +31,9 @@ use crate::{
 /// Largest message that is read; the device's own answers are larger than any request.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
+/// Bytes read at once: requests are small, and the library fills this with zeros before each read (by default 128 KiB a socket).
+pub const READ_BUFFER: usize = 4096;
+
 /// Requests of one socket that may be under way before it is read no further.
 const IN_FLIGHT: usize = 16;
 
@@ -336,6 +339,14 @@ where
             (Audience::Pushed(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
                 self.audience = Audience::Nobody;
                 self.listening = None;
+            }
+            (Audience::Pushed(_), None) => {
+                if let Some(listening) = &mut self.listening
+                    && listening.notifier.introduced()
+                {
+                    let notes = listening.due(self.endpoint, self.caller);
+                    self.notify(notes).await?;
+                }
             }
             _ => {}
         }

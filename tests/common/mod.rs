@@ -32,6 +32,9 @@ use virtual_shelly::{
         endpoint::{Boot, Endpoint, Hub, Parts},
         healthz::Vitals,
         http::{self, Site},
+        limits::Connections,
+        modbus, udp,
+        udp_socket::PacketSocket,
     },
 };
 
@@ -312,6 +315,33 @@ impl Meter {
         self.serve_site(Site::fanout(Arc::clone(&self.endpoint), self.board.clone(), Arc::new(Healthy))).await
     }
 
+    /// Runs beside the test until [`Self::stop`].
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().unwrap().push(tokio::spawn(work));
+    }
+
+    /// A UDP port on this address.
+    pub fn udp(&self, bind: &str) -> SocketAddr {
+        let socket = Arc::new(PacketSocket::bind(bind.parse().unwrap()).unwrap());
+        let address = socket.local();
+        self.spawn(udp::serve(socket, None, Arc::clone(&self.endpoint), self.cancel.clone()));
+        address
+    }
+
+    /// A Modbus port.
+    pub async fn modbus(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.spawn(modbus::serve(listener, Arc::clone(&self.endpoint), Connections::default(), self.cancel.clone()));
+        address
+    }
+
+    /// Who reads.
+    pub fn overview(&self) -> virtual_shelly::consumers::Overview {
+        let scaling = self.channels.borrow().scaling.clone();
+        self.endpoint.consumers.overview(&scaling, self.clock.now())
+    }
+
     /// Stops everything and waits for it: nothing is left running.
     pub async fn stop(&self) {
         self.cancel.cancel();
@@ -320,6 +350,43 @@ impl Meter {
             task.await.unwrap();
         }
     }
+}
+
+/// Waits until it is so, at most 10 s.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// A golden file of `tests/fixtures/golden`.
+pub fn golden(name: &str) -> serde_json::Value {
+    let path = format!("{}/tests/fixtures/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Asks a Modbus master's question: unit and PDU; gives unit and PDU of the answer, or none when the connection ends.
+pub async fn ask_modbus(stream: &mut TcpStream, unit: u8, pdu: &[u8]) -> Option<Vec<u8>> {
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(1);
+    let transaction = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let length = (pdu.len() as u16 + 1).to_be_bytes();
+    let adu = [&transaction[..], &[0, 0], &length, &[unit], pdu].concat();
+    stream.write_all(&adu).await.ok()?;
+    let mut head = [0; 7];
+    tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut head)).await.expect("an answer or an end").ok()?;
+    assert_eq!((&head[..2], &head[2..4], head[6]), (&transaction[..], &[0, 0][..], unit));
+    let mut answer = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]])) - 1];
+    stream.read_exact(&mut answer).await.ok()?;
+    Some(answer)
+}
+
+/// PDU of a read.
+pub fn read_pdu(function: u8, address: u16, count: u16) -> Vec<u8> {
+    [&[function][..], &address.to_be_bytes(), &count.to_be_bytes()].concat()
 }
 
 /// An answer over HTTP.

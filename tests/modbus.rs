@@ -1,0 +1,255 @@
+//! Modbus TCP on a real port: maps, exceptions, unit ids, switches, masters that misbehave (`shelly-pro-3em.md` section 9).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use common::{Meter, ask_modbus, golden, post, read_pdu, until};
+use proptest::prelude::*;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use virtual_shelly::{
+    config::{ModbusMap, StalePolicy},
+    consumers::Channel,
+    device::Effect,
+    transport::{ListenerState, listener::Wanted, modbus},
+};
+
+async fn master(meter: &Meter) -> TcpStream {
+    TcpStream::connect(meter.modbus().await).await.unwrap()
+}
+
+async fn ask(stream: &mut TcpStream, pdu: &[u8]) -> Vec<u8> {
+    ask_modbus(stream, 1, pdu).await.expect("an answer")
+}
+
+async fn exception(stream: &mut TcpStream, pdu: &[u8]) -> u8 {
+    let answer = ask(stream, pdu).await;
+    assert_eq!((answer.len(), answer[0]), (2, pdu[0] | 0x80), "{answer:?}");
+    answer[1]
+}
+
+async fn words(stream: &mut TcpStream, function: u8, address: u16, count: u16) -> Vec<u16> {
+    let answer = ask(stream, &read_pdu(function, address, count)).await;
+    assert_eq!((answer[0], usize::from(answer[1])), (function, usize::from(count) * 2), "{answer:?}");
+    answer[2..].chunks(2).map(|w| u16::from_be_bytes([w[0], w[1]])).collect()
+}
+
+fn low_first(words: &[u16]) -> f32 {
+    f32::from_bits(u32::from(words[1]) << 16 | u32::from(words[0]))
+}
+
+#[tokio::test]
+async fn the_golden_registers() {
+    let golden = golden("modbus_em_voltage_word_order");
+    let meter = Meter::new();
+    let mut master = master(&meter).await;
+    let number = |key: &str| u16::try_from(golden["request"][key].as_u64().unwrap()).unwrap();
+    let read = words(&mut master, 4, number("address"), number("count")).await;
+    assert_eq!(low_first(&read), 230.0);
+    let sent: Vec<u16> = golden["response"]["registers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| u16::from_str_radix(w.as_str().unwrap().trim_start_matches("0x"), 16).unwrap())
+        .collect();
+    assert_eq!(f64::from(low_first(&sent)), golden["response"]["value"].as_f64().unwrap());
+    meter.power([Some(-300.5), Some(0.0), Some(1.0)]);
+    assert_eq!(low_first(&words(&mut master, 4, 1013, 2).await), -299.5);
+    // Legacy: the same, high word first, by either function.
+    for function in [3, 4] {
+        let read = words(&mut master, function, 3026, 2).await;
+        assert_eq!(low_first(&[read[1], read[0]]), -299.5);
+    }
+    let model: String = words(&mut master, 4, 6, 6).await.iter().flat_map(|w| w.to_le_bytes()).map(char::from).collect();
+    assert_eq!(model, "SPEM-003CEBE");
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn exceptions_as_the_device() {
+    let meter = Meter::new();
+    let mut master = master(&meter).await;
+    // Function 01: whatever is not a read of input registers.
+    for pdu in [read_pdu(3, 1000, 2), read_pdu(1, 1000, 2), read_pdu(2, 0, 1), vec![5, 0, 1, 0xFF, 0], vec![6, 0x10, 0x68, 0, 1], vec![17], vec![99, 1, 2]] {
+        assert_eq!(exception(&mut master, &pdu).await, 1, "{pdu:?}");
+    }
+    // Victron's prober counts on 02 for what is not there.
+    for (address, count) in [(2040, 1), (2000, 2), (1080, 1), (1079, 2), (48, 1), (40, 9), (1150, 2), (1229, 2), (4201, 1), (4200, 2), (65535, 125)] {
+        assert_eq!(exception(&mut master, &read_pdu(4, address, count)).await, 2, "{address} {count}");
+    }
+    for count in [0, 126, 65535] {
+        assert_eq!(exception(&mut master, &read_pdu(4, 1000, count)).await, 3, "{count}");
+    }
+    meter.set_device(|o| o.stale = StalePolicy::Error);
+    meter.power([Some(1.0), None, Some(2.0)]);
+    assert_eq!(exception(&mut master, &read_pdu(4, 1013, 2)).await, 4);
+    assert_eq!(words(&mut master, 4, 1162, 2).await.len(), 2, "energy stands");
+    meter.set_device(|o| o.stale = StalePolicy::Device);
+    assert!(low_first(&words(&mut master, 4, 1013, 2).await).is_nan());
+    assert_eq!(words(&mut master, 4, 1002, 3).await, [0, 1, 0]);
+    meter.set(|c| c.modbus_map = ModbusMap::Official);
+    assert_eq!(exception(&mut master, &read_pdu(4, 3000, 2)).await, 2);
+    meter.set(|c| c.modbus_map = ModbusMap::Legacy);
+    assert_eq!(exception(&mut master, &read_pdu(4, 1013, 2)).await, 2);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn silent_policy_says_nothing_and_keeps_the_connection() {
+    let meter = Meter::new();
+    let mut master = master(&meter).await;
+    meter.set_device(|o| o.stale = StalePolicy::Silent);
+    meter.power([Some(1.0), None, Some(2.0)]);
+    master.write_all(&[0, 9, 0, 0, 0, 6, 1, 4, 0x03, 0xF5, 0, 2]).await.unwrap();
+    // The next answer belongs to the next question.
+    assert_eq!(words(&mut master, 4, 0, 6).await.len(), 6);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn unit_ids() {
+    let meter = Meter::new();
+    let mut master = master(&meter).await;
+    for (own, unit, answered) in [(1, 1, true), (1, 0, true), (1, 255, true), (1, 2, false), (7, 1, false), (7, 7, true), (0, 99, true)] {
+        meter.set(|c| c.modbus_unit_id = own);
+        let answer = ask_modbus(&mut master, unit, &read_pdu(4, 1013, 2)).await.unwrap();
+        assert_eq!(answer[..2] == [0x84, 0x0B], !answered, "{own} {unit}");
+    }
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn a_reset_needs_its_switch_and_a_1() {
+    let meter = Meter::new();
+    let mut master = master(&meter).await;
+    let single = [6, 0x10, 0x68, 0, 1];
+    let multiple = [16, 0x10, 0x68, 0, 1, 2, 0, 1];
+    assert_eq!(exception(&mut master, &single).await, 1);
+    meter.set(|c| c.modbus_reset = true);
+    assert_eq!(exception(&mut master, &[6, 0x10, 0x68, 0, 2]).await, 3);
+    assert_eq!(exception(&mut master, &[6, 0x10, 0x67, 0, 1]).await, 2);
+    meter.set_device(|o| o.read_only = true);
+    assert_eq!(exception(&mut master, &single).await, 1);
+    assert!(meter.hub.effects.lock().unwrap().is_empty());
+    meter.set_device(|o| o.read_only = false);
+    assert_eq!(ask(&mut master, &single).await, single);
+    assert_eq!(ask(&mut master, &multiple).await, multiple[..5]);
+    assert_eq!(*meter.hub.effects.lock().unwrap(), [Effect::ResetCounters, Effect::ResetCounters]);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn many_masters_at_once_and_the_idlest_goes() {
+    let meter = Meter::new();
+    let at = meter.modbus().await;
+    let mut masters = Vec::new();
+    for _ in 0..100 {
+        masters.push(TcpStream::connect(at).await.unwrap());
+    }
+    let all = masters.iter_mut().map(|m| words(m, 4, 1013, 2));
+    assert_eq!(futures_util::future::join_all(all).await.len(), 100);
+    let connected = |meter: &Meter| meter.overview().consumers.iter().map(|c| (c.channel, c.connected, c.calls, c.last_value)).collect::<Vec<_>>();
+    assert_eq!(connected(&meter), [(Channel::Modbus, 100, 100, Some(104.0))]);
+    drop(masters);
+    until("all gone", || connected(&meter)[0].1 == 0).await;
+
+    meter.set(|c| c.max_connections = 8);
+    let mut first = TcpStream::connect(at).await.unwrap();
+    words(&mut first, 4, 1013, 2).await;
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        let mut other = TcpStream::connect(at).await.unwrap();
+        words(&mut other, 4, 1013, 2).await;
+        others.push(other);
+    }
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), first.read(&mut [0])).await.expect("closed").unwrap_or(0), 0);
+    words(others.last_mut().unwrap(), 4, 1013, 2).await;
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn set_config_opens_and_closes_the_port() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let wanted = Wanted { name: "modbus", meter: String::new(), bind: Some([127, 0, 0, 1].into()), port, needed_by: "" };
+    meter.spawn(modbus::run(wanted, Arc::clone(&meter.endpoint), meter.board.clone(), meter.cancel.clone()));
+    let state = || meter.board.lines().iter().find(|l| l.name == "modbus").map(|l| l.state.clone());
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    for _ in 0..2 {
+        until("open", || state() == Some(ListenerState::Listening)).await;
+        let mut master = TcpStream::connect(at).await.unwrap();
+        words(&mut master, 4, 1013, 2).await;
+        let done = post(http, "/rpc/Modbus.SetConfig", &json!({"config": {"enable": false}}).to_string()).await;
+        assert_eq!(done.status, 200, "{}", done.body);
+        until("closed", || state() == Some(ListenerState::Off)).await;
+        assert_eq!(tokio::time::timeout(Duration::from_secs(10), master.read(&mut [0])).await.expect("ended").unwrap_or(0), 0);
+        assert!(TcpStream::connect(at).await.is_err(), "nobody listens");
+        post(http, "/rpc/Modbus.SetConfig", &json!({"config": {"enable": true}}).to_string()).await;
+    }
+    meter.stop().await;
+}
+
+/// ADUs with a right frame, and bytes.
+fn adus() -> impl Strategy<Value = Vec<u8>> {
+    let framed = |pdu: Vec<u8>, unit: u8| [&[0, 1, 0, 0][..], &(pdu.len() as u16 + 1).to_be_bytes(), &[unit], &pdu].concat();
+    let read = (1..=4_u8, any::<u16>(), any::<u16>()).prop_map(|(f, a, c)| read_pdu(f, a, c));
+    let near = (3..=6_u8, 990..1240_u16, 0..130_u16).prop_map(|(f, a, c)| read_pdu(f, a, c));
+    let write = (any::<u16>(), any::<u16>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..20))
+        .prop_map(|(a, q, n, data)| [&[16][..], &a.to_be_bytes(), &q.to_be_bytes(), &[n], &data].concat());
+    let overflow = Just(vec![16, 0, 0, 0x80, 0, 0]);
+    let any_pdu = prop::collection::vec(any::<u8>(), 0..300);
+    prop_oneof![
+        (prop_oneof![read, near, write, overflow, any_pdu], prop_oneof![Just(1_u8), any::<u8>()]).prop_map(move |(pdu, unit)| framed(pdu, unit)),
+        prop::collection::vec(any::<u8>(), 0..300),
+    ]
+}
+
+#[test]
+fn any_adu_leaves_the_port_answering_and_gets_no_wrong_success() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (meter, at) = runtime.block_on(async {
+        let meter = Meter::new();
+        meter.set(|c| c.modbus_reset = true);
+        let at = meter.modbus().await;
+        (meter, at)
+    });
+    let panics = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (count, before) = (Arc::clone(&panics), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |info| {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        before(info);
+    }));
+    let config = ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(adu in adus())| {
+        let (answer, after) = runtime.block_on(async {
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            stream.write_all(&adu).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            (answer, words(&mut stream, 4, 1013, 2).await)
+        });
+        prop_assert_eq!(low_first(&after), 104.0);
+        if answer.len() > 7 && answer[7] < 0x80 {
+            let (function, address) = (adu[7], u16::from_be_bytes([adu[8], adu[9]]));
+            let count = u16::from_be_bytes([adu[10], adu[11]]);
+            let inside = [(0, 47), (1000, 1079), (1160, 1229), (3000, 4200)]
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&address) && u32::from(address) + u32::from(count) - 1 <= *last as u32);
+            let read = function == 4 || function == 3 && address >= 3000;
+            let reset = (function == 6 || function == 16) && address == 4200;
+            prop_assert!(reset || (read && inside && (1..=125).contains(&count)), "{:?}", answer);
+        }
+    });
+    let _ = std::panic::take_hook();
+    assert_eq!(panics.load(std::sync::atomic::Ordering::Relaxed), 0);
+    runtime.block_on(meter.stop());
+}

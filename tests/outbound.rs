@@ -1,0 +1,229 @@
+//! Outbound WebSockets, against a server that plays a Victron GX (`consumers.md` section 2).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::result_large_err)]
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{ID, Meter, golden, post, until};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async,
+    tungstenite::{
+        Message,
+        handshake::server::{Request, Response},
+    },
+};
+use virtual_shelly::{
+    consumers::Channel,
+    device::{Effect, auth, state::Setting},
+    transport::{
+        Hub, ListenerState,
+        outbound::{self, Target},
+    },
+};
+
+/// A GX: takes whoever dials it and names no sub-protocol.
+struct Gx {
+    listener: TcpListener,
+    url: String,
+}
+
+struct Session {
+    socket: WebSocketStream<TcpStream>,
+    offered: Option<String>,
+}
+
+impl Gx {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/some/path", listener.local_addr().unwrap());
+        Self { listener, url }
+    }
+
+    fn target(&self) -> Target {
+        Target { url: self.url.clone(), insecure: false }
+    }
+
+    async fn accept(&self) -> Session {
+        let (stream, _) = tokio::time::timeout(Duration::from_secs(10), self.listener.accept()).await.expect("dialled").unwrap();
+        let mut offered = None;
+        let note = |request: &Request, response: Response| {
+            offered = request.headers().get("sec-websocket-protocol").map(|p| p.to_str().unwrap().to_owned());
+            Ok(response)
+        };
+        let socket = accept_hdr_async(stream, note).await.unwrap();
+        Session { socket, offered }
+    }
+}
+
+impl Session {
+    async fn message(&mut self) -> Option<Message> {
+        tokio::time::timeout(Duration::from_secs(10), self.socket.next()).await.expect("a message in time")?.ok()
+    }
+
+    async fn frame(&mut self) -> Value {
+        loop {
+            match self.message().await.expect("open") {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn send(&mut self, frame: &Value) {
+        self.socket.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The answer to this id; notifications before it are dropped.
+    async fn answer(&mut self, id: &str) -> Value {
+        loop {
+            let frame = self.frame().await;
+            if frame["id"] == id {
+                return frame;
+            }
+        }
+    }
+}
+
+fn dial(meter: &Meter, targets: Vec<Target>) {
+    meter.spawn(outbound::run(targets, Arc::clone(&meter.endpoint), meter.board.clone(), meter.cancel.clone()));
+}
+
+#[tokio::test]
+async fn a_gx_sees_what_its_grid_role_needs() {
+    let (meter, gx) = (Meter::new(), Gx::new().await);
+    dial(&meter, vec![gx.target()]);
+    let mut session = gx.accept().await;
+    assert_eq!(session.offered.as_deref(), Some("json-rpc"));
+    let golden = golden("outbound_ws_victron_legacy");
+    session.send(&golden["request"]["frame"]).await;
+    let full = session.frame().await;
+    assert_eq!((&full["method"], &full["src"], &full["dst"]), (&json!("NotifyFullStatus"), &json!(ID), &json!("ws")));
+    for key in ["ts", "em:0", "emdata:0", "sys", "wifi", "ws", "modbus", "temperature:0"] {
+        assert!(full["params"].get(key).is_some(), "{key}");
+    }
+    let first = session.frame().await;
+    assert_eq!(first["method"], "NotifyStatus");
+    for phase in ["a", "b", "c"] {
+        for key in ["voltage", "current", "act_power"] {
+            assert!(first["params"]["em:0"][format!("{phase}_{key}")].is_f64(), "{phase} {key}");
+        }
+        for key in ["total_act_energy", "total_act_ret_energy"] {
+            assert!(first["params"]["emdata:0"][format!("{phase}_{key}")].is_f64(), "{phase} {key}");
+        }
+    }
+    assert!(first["params"]["emdata:0"]["total_act"].is_f64() && first["params"]["emdata:0"]["total_act_ret"].is_f64());
+    let answer = session.answer("GetDeviceInfo-1000").await;
+    let wanted = &golden["response"]["frame"];
+    let keys = |v: &Value| v.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&answer), keys(wanted));
+    for key in keys(&wanted["result"]) {
+        assert!(answer["result"][&key].is_string(), "{key}");
+    }
+    meter.power([Some(-1200.5), Some(0.0), Some(3.0)]);
+    let note = session.frame().await;
+    assert_eq!((&note["method"], &note["params"]["em:0"]["a_act_power"]), (&json!("NotifyStatus"), &json!(-1200.5)));
+    session.socket.send(Message::Ping(b"20 s"[..].into())).await.unwrap();
+    loop {
+        if let Message::Pong(payload) = session.message().await.unwrap() {
+            assert_eq!(&payload[..], b"20 s");
+            break;
+        }
+    }
+    until("connected", || meter.overview().consumers.iter().any(|c| c.channel == Channel::Outbound && c.connected == 1 && c.notified > 1)).await;
+    meter.stop().await;
+    while let Some(message) = session.message().await {
+        if let Message::Close(close) = message {
+            assert_eq!(u16::from(close.unwrap().code), 1001);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stale_source_is_silence_on_an_open_connection() {
+    let (meter, gx) = (Meter::new(), Gx::new().await);
+    meter.power([Some(1.0), None, Some(2.0)]);
+    dial(&meter, vec![gx.target()]);
+    let mut session = gx.accept().await;
+    // Nothing came before this answer: no invented zeros, no partial object that would end the GX's session.
+    session.send(&json!({"id": "a", "method": "Ws.GetStatus"})).await;
+    let first = session.frame().await;
+    assert_eq!((&first["id"], &first["result"]["connected"]), (&json!("a"), &json!(true)));
+    meter.power([Some(1.0), Some(5.0), Some(2.0)]);
+    assert_eq!(session.frame().await["method"], "NotifyFullStatus");
+    assert!(session.frame().await["params"]["emdata:0"].is_object());
+    meter.power([Some(1.0), None, Some(2.0)]);
+    session.send(&json!({"id": "b", "method": "Sys.GetStatus"})).await;
+    assert_eq!(session.frame().await["id"], "b", "silence while stale");
+    meter.power([Some(1.0), Some(-7.5), Some(2.0)]);
+    assert_eq!(session.frame().await["params"]["em:0"]["b_act_power"], -7.5);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn a_break_is_mended_at_once_but_never_in_a_circle() {
+    let (meter, gx) = (Meter::new(), Gx::new().await);
+    dial(&meter, vec![gx.target()]);
+    let began = std::time::Instant::now();
+    for _ in 0..4 {
+        drop(gx.accept().await);
+    }
+    // At once, after 1 s, after 2 s.
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn several_targets_and_one_that_is_not_there() {
+    let (meter, one, two) = (Meter::new(), Gx::new().await, Gx::new().await);
+    let nobody = {
+        let gone = Gx::new().await;
+        gone.target()
+    };
+    dial(&meter, vec![nobody.clone(), one.target(), two.target()]);
+    for gx in [&one, &two] {
+        assert_eq!(gx.accept().await.frame().await["method"], "NotifyFullStatus");
+    }
+    let state = |url: &str| meter.board.lines().iter().find(|l| l.address == url).map(|l| l.state.clone());
+    until("said", || matches!(state(&nobody.url), Some(ListenerState::Waiting { .. }))).await;
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn ws_set_config_starts_and_stops_it() {
+    let (meter, gx) = (Meter::new(), Gx::new().await);
+    let http = meter.http().await;
+    dial(&meter, Vec::new());
+    for _ in 0..2 {
+        let config = json!({"config": {"enable": true, "server": gx.url, "ssl_ca": "*"}});
+        let done = post(http, "/rpc/Ws.SetConfig", &config.to_string()).await;
+        assert_eq!(done.json()["restart_required"], true);
+        let mut session = gx.accept().await;
+        assert_eq!(session.frame().await["method"], "NotifyFullStatus");
+        post(http, "/rpc/Ws.SetConfig", &json!({"config": {"enable": false}}).to_string()).await;
+        while session.message().await.is_some() {}
+        until("off", || meter.board.lines().iter().any(|l| l.name == "outbound" && l.state == ListenerState::Off)).await;
+    }
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_only_by_its_own_switch() {
+    let (meter, gx) = (Meter::new(), Gx::new().await);
+    meter.hub.apply(vec![Effect::Set(Setting::Auth(Some(auth::ha1(ID, "secret"))))]).await;
+    dial(&meter, vec![gx.target()]);
+    let mut session = gx.accept().await;
+    session.send(&json!({"id": "a", "method": "EM.GetStatus", "params": {"id": 0}})).await;
+    assert!(session.answer("a").await["result"]["total_act_power"].is_f64());
+    meter.set(|c| c.auth_outbound = true);
+    drop(session);
+    let mut session = gx.accept().await;
+    session.send(&json!({"id": "b", "method": "EM.GetStatus", "params": {"id": 0}})).await;
+    assert_eq!(session.answer("b").await["error"]["code"], 401);
+    meter.stop().await;
+}

@@ -1,0 +1,335 @@
+//! RPC over UDP on real sockets: what batteries ask, what is not answered, limits, password (`shelly-pro-3em.md` section 2.4).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::{net::SocketAddr, time::Duration};
+
+use common::{ID, Meter, golden};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::net::UdpSocket;
+use virtual_shelly::{
+    config::StalePolicy,
+    device::{Effect, auth, state::Setting},
+    transport::Hub,
+};
+
+const EM: &str = r#"{"id":1,"method":"EM.GetStatus","params":{"id":0}}"#;
+
+/// A reader that gives up after 10 s.
+struct Battery {
+    socket: UdpSocket,
+    meter: SocketAddr,
+}
+
+impl Battery {
+    async fn at(own: &str, meter: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(format!("{own}:0")).await.unwrap();
+        socket.set_broadcast(true).unwrap();
+        Self { socket, meter }
+    }
+
+    async fn send(&self, datagram: impl AsRef<[u8]>) {
+        self.socket.send_to(datagram.as_ref(), self.meter).await.unwrap();
+    }
+
+    /// The next datagram and who sent it.
+    async fn receive(&self) -> (String, SocketAddr) {
+        let mut buffer = vec![0; 65_536];
+        let (n, from) = tokio::time::timeout(Duration::from_secs(10), self.socket.recv_from(&mut buffer)).await.expect("an answer").unwrap();
+        (String::from_utf8(buffer[..n].to_vec()).unwrap(), from)
+    }
+
+    async fn ask(&self, datagram: &str) -> String {
+        self.send(datagram).await;
+        self.receive().await.0
+    }
+
+    async fn result(&self, method: &str) -> Value {
+        let text = self.ask(&json!({"id": 7, "method": method, "params": {"id": 0}}).to_string()).await;
+        serde_json::from_str::<Value>(&text).unwrap()["result"].clone()
+    }
+
+    /// Datagrams that come in answer to what was sent so far: a question after them is answered after them.
+    async fn answers(&self) -> Vec<String> {
+        self.send(r#"{"id":987654321,"method":"Shelly.GetDeviceInfo"}"#).await;
+        let mut answers = Vec::new();
+        loop {
+            let (text, _) = self.receive().await;
+            if text.contains("987654321") {
+                return answers;
+            }
+            answers.push(text);
+        }
+    }
+}
+
+/// Every number behind a key is `#`: keys, order and format remain.
+fn shape(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(colon) = rest.find(':') {
+        let (head, tail) = rest.split_at(colon + 1);
+        out.push_str(head);
+        let end = tail.find(|c: char| !(c.is_ascii_digit() || "-.".contains(c))).unwrap_or(tail.len());
+        if end > 0 {
+            out.push_str(if tail[..end].contains('.') { "#.#" } else { "#" });
+        }
+        rest = &tail[end..];
+    }
+    out + rest
+}
+
+fn dropped(meter: &Meter) -> Vec<(&'static str, u64)> {
+    meter.overview().udp_ports.iter().flat_map(|p| p.dropped.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_battery_gets_the_golden_answer_and_the_full_one() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    meter.power([Some(120.5), Some(-30.2), Some(0.0)]);
+    let golden = golden("udp_marstek_em");
+    let request = golden["request"]["datagram_text"].as_str().unwrap();
+    let full = battery.ask(request).await;
+    assert!(full.len() >= 250, "a Venus drops less: {}", full.len());
+    assert!(full.starts_with(&format!(r#"{{"id":1,"src":"{ID}","dst":"unknown","result":{{"id":0,"#)), "{full}");
+    for key in ["a_act_power\":120.5", "b_act_power\":-30.2", "c_act_power\":0.0", "total_act_power\":90.300"] {
+        assert!(full.contains(key), "{key}: {full}");
+    }
+    meter.set(|c| c.udp_short = true);
+    meter.power([Some(120.5), Some(-30.2), Some(0.0)]);
+    let short = battery.ask(request).await;
+    assert_eq!(shape(&short), shape(golden["response"]["datagram_text"].as_str().unwrap()));
+    // No `src` in, `unknown` out; else what came.
+    assert!(battery.ask(r#"{"id":"x","src":"me","method":"em.getstatus"}"#).await.starts_with(r#"{"id":"x","src":"shellypro3em-aabbccddeeff","dst":"me","#));
+    assert!(battery.answers().await.is_empty(), "one datagram each");
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn every_power_has_a_point_and_the_house_total_is_em1() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    for (power, text) in [(512.0, "512.0"), (-300.5, "-300.5"), (0.0, "0.0"), (-0.01, "0.0")] {
+        meter.power([Some(power), Some(0.0), Some(0.0)]);
+        let full = battery.ask(EM).await;
+        assert!(full.contains(&format!("\"a_act_power\":{text},")) && full.contains(&format!("\"total_act_power\":{text}")), "{full}");
+        assert!(!full.contains(":-0.0"), "{full}");
+        let em1 = battery.ask(r#"{"id":2,"method":"EM1.GetStatus","params":{"id":0}}"#).await;
+        assert!(em1.contains(&format!("\"act_power\":{text}")), "{em1}");
+    }
+    let other = battery.ask(r#"{"id":3,"method":"EM1.GetStatus","params":{"id":1}}"#).await;
+    assert!(other.contains(r#""code":-105"#), "{other}");
+    let none = battery.ask(r#"{"id":4,"method":"Nothing.Here"}"#).await;
+    assert!(none.contains(r#""code":404"#), "{none}");
+    let batch = battery.ask(&format!(r#"[{EM},{{"jsonrpc":"2.0","id":5,"method":"Shelly.GetDeviceInfo"}},17]"#)).await;
+    let batch: Vec<Value> = serde_json::from_str(&batch).unwrap();
+    assert_eq!((batch.len(), &batch[0]["id"], &batch[1]["jsonrpc"]), (2, &json!(1), &json!("2.0")));
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_to_us_is_counted_and_not_answered() {
+    let meter = Meter::new();
+    meter.set(|c| c.udp_max = 300);
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let long = format!(r#"{{"id":1,"method":"EM.GetStatus","x":"{}"}}"#, "x".repeat(300));
+    for datagram in [long.as_str(), "", "\u{0}", "hello", "17", "[]", "[1,2]", r#"{"id":1,"method":"EM.GetStatus""#] {
+        battery.send(datagram).await;
+    }
+    for datagram in [
+        r#"{"id":1}"#,
+        r#"{"id":1,"src":"shellypro3em-112233445566","dst":"unknown","result":{"a_act_power":1.0}}"#,
+        r#"{"id":1,"dst":"shellypro3em-112233445566","method":"EM.GetStatus"}"#,
+    ] {
+        battery.send(datagram).await;
+    }
+    battery.send(r#"{"method":"EM.GetStatus","params":{"id":0}}"#).await;
+    assert_eq!(battery.answers().await, [""; 0]);
+    assert_eq!(dropped(&meter), [("foreign", 3), ("malformed", 7), ("oversize", 1)]);
+    assert!(battery.ask(EM).await.contains("a_act_power"));
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn answers_come_from_the_address_and_port_that_were_asked() {
+    let meter = Meter::new();
+    let v4 = meter.udp("0.0.0.0:0");
+    for (asked, from) in [("127.0.0.1", "127.0.0.1"), ("127.0.0.5", "127.0.0.5"), ("127.255.255.255", "127.0.0.1")] {
+        let battery = Battery::at("127.0.0.1", SocketAddr::new(asked.parse().unwrap(), v4.port())).await;
+        battery.send(EM).await;
+        let (text, sender) = battery.receive().await;
+        assert!(text.contains("total_act_power"));
+        assert_eq!(sender, SocketAddr::new(from.parse().unwrap(), v4.port()), "{asked}");
+    }
+    if let Ok(socket) = UdpSocket::bind("[::1]:0").await {
+        let meter_at = SocketAddr::new("::1".parse().unwrap(), meter.udp("[::]:0").port());
+        let battery = Battery { socket, meter: meter_at };
+        battery.send(EM).await;
+        assert_eq!(battery.receive().await.1, meter_at);
+        let consumers = meter.overview().consumers;
+        assert!(consumers.iter().any(|c| c.ip == meter_at.ip()), "{consumers:?}");
+    }
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn silent_while_a_phase_is_absent_whatever_the_policy() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    for stale in [StalePolicy::Device, StalePolicy::Error, StalePolicy::Silent] {
+        meter.set_device(|o| o.stale = stale);
+        meter.power([Some(1.0), None, Some(2.0)]);
+        for method in ["EM.GetStatus", "EM1.GetStatus"] {
+            battery.send(json!({"id": 1, "method": method, "params": {"id": 0}}).to_string()).await;
+        }
+        assert!(battery.answers().await.is_empty(), "{stale:?}");
+        assert_eq!(battery.result("EMData.GetStatus").await["a_total_act_energy"], 1234.57);
+        meter.power([Some(1.0), Some(-90.0), Some(2.0)]);
+        assert_eq!(battery.result("EM.GetStatus").await["b_act_power"], -90.0);
+    }
+    assert_eq!(dropped(&meter), [("stale", 6)]);
+    meter.stop().await;
+}
+
+/// The clock of the limits stands still: nothing else here waits for it.
+#[tokio::test(start_paused = true)]
+async fn no_more_answers_than_the_limits_let_out() {
+    let meter = Meter::new();
+    meter.set(|c| c.rate_limit = 5);
+    let at = meter.udp("127.0.0.1:0");
+    let far = Battery::at("127.0.0.2", at).await;
+    let mut buffer = [0; 2048];
+    for _ in 0..5 {
+        far.send(EM).await;
+        far.socket.recv_from(&mut buffer).await.unwrap();
+    }
+    far.send("garbage costs nothing").await;
+    for _ in 0..4 {
+        far.send(EM).await;
+    }
+    let batch = format!("[{}]", vec![EM; 6].join(","));
+    let other = Battery::at("127.0.0.3", at).await;
+    other.send(&batch).await;
+    let near = Battery::at("127.0.0.1", at).await;
+    for _ in 0..50 {
+        near.send(EM).await;
+        near.socket.recv_from(&mut buffer).await.unwrap();
+    }
+    assert_eq!(dropped(&meter), [("malformed", 1), ("rate", 5)]);
+    assert!(far.socket.try_recv_from(&mut buffer).is_err() && other.socket.try_recv_from(&mut buffer).is_err());
+
+    // All addresses but the host's own share 2,000 a second of one socket.
+    meter.set(|c| c.rate_limit = 0);
+    let at = meter.udp("127.0.0.1:0");
+    let mut sent = 0;
+    for host in 2..22 {
+        let forged = Battery::at(&format!("127.0.0.{host}"), at).await;
+        for _ in 0..100 {
+            forged.send(EM).await;
+            forged.socket.recv_from(&mut buffer).await.unwrap();
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, 2000);
+    let forged = Battery::at("127.0.0.99", at).await;
+    forged.send(EM).await;
+    let near = Battery::at("127.0.0.1", at).await;
+    near.send(EM).await;
+    near.socket.recv_from(&mut buffer).await.unwrap();
+    assert!(forged.socket.try_recv_from(&mut buffer).is_err());
+    assert!(dropped(&meter).contains(&("socket_rate", 1)));
+    meter.stop().await;
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_only_by_its_own_switch() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let ha1 = auth::ha1(ID, "secret");
+    meter.hub.apply(vec![Effect::Set(Setting::Auth(Some(ha1.clone())))]).await;
+    assert!(battery.ask(EM).await.contains("total_act_power"), "no battery can answer a challenge");
+    meter.set(|c| c.auth_udp = true);
+    let refused: Value = serde_json::from_str(&battery.ask(EM).await).unwrap();
+    assert_eq!((&refused["error"]["code"], refused.get("result")), (&json!(401), None));
+    let challenge: Value = serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
+    let nonce = &challenge["nonce"];
+    let response = sha256(&format!("{ha1}:{nonce}:1:77:auth:{}", sha256("dummy_method:dummy_uri")));
+    let auth = json!({"realm": ID, "username": "admin", "nonce": nonce, "nc": 1, "cnonce": 77, "response": response, "algorithm": "SHA-256"});
+    let frame = json!({"id": 1, "method": "EM.GetStatus", "params": {"id": 0}, "auth": auth}).to_string();
+    assert!(battery.ask(&frame).await.contains("total_act_power"));
+    assert!(battery.ask(&frame).await.contains(r#""code":401"#), "a captured frame is good once");
+    meter.stop().await;
+}
+
+/// JSON that looks like a frame, and bytes that do not.
+fn datagrams() -> impl Strategy<Value = Vec<u8>> {
+    let member = prop_oneof![
+        Just("\"id\":1".to_owned()),
+        Just("\"method\":\"EM.GetStatus\"".to_owned()),
+        Just("\"params\":{\"id\":0}".to_owned()),
+        ("id|src|dst|method|params|args|auth|tag|jsonrpc", "\\PC{0,12}").prop_map(|(key, text)| format!("\"{key}\":{}", json!(text))),
+        ("id|src|dst|method|params|args|auth|tag|jsonrpc", "-?[0-9]{1,30}|\\[\\]|\\{\\}|null|true").prop_map(|(k, v)| format!("\"{k}\":{v}")),
+    ];
+    let frame = prop::collection::vec(member, 0..7).prop_map(|m| format!("{{{}}}", m.join(",")));
+    let batch = prop::collection::vec(frame.clone(), 0..4).prop_map(|f| format!("[{}]", f.join(",")));
+    let cut = (frame.clone(), any::<prop::sample::Index>()).prop_map(|(f, at)| f.as_bytes()[..at.index(f.len() + 1)].to_vec());
+    prop_oneof![
+        frame.prop_map(String::into_bytes),
+        batch.prop_map(String::into_bytes),
+        cut,
+        prop::collection::vec(any::<u8>(), 0..400),
+        Just(b"[".repeat(5000)),
+    ]
+}
+
+/// Whether such a request may get a result at all.
+fn may_succeed(datagram: &[u8]) -> bool {
+    let ours = |frame: &Value| {
+        let method = frame["method"].as_str().is_some_and(|m| m.eq_ignore_ascii_case("EM.GetStatus"));
+        let dst = frame["dst"].as_str().is_none_or(|d| d.is_empty() || d.eq_ignore_ascii_case(ID));
+        method && dst && !frame["id"].is_null()
+    };
+    match serde_json::from_slice::<Value>(datagram) {
+        Ok(Value::Array(frames)) => frames.iter().any(ours),
+        Ok(frame) => ours(&frame),
+        Err(_) => false,
+    }
+}
+
+#[test]
+fn any_datagram_leaves_the_port_answering_and_gets_no_wrong_success() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (meter, battery) = runtime.block_on(async {
+        let meter = Meter::new();
+        let at = meter.udp("127.0.0.1:0");
+        (meter, Battery::at("127.0.0.1", at).await)
+    });
+    let config = ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(datagram in datagrams())| {
+        let answers = runtime.block_on(async {
+            battery.send(&datagram).await;
+            battery.answers().await
+        });
+        prop_assert!(answers.len() <= 1);
+        for answer in answers {
+            let parsed: Value = serde_json::from_str(&answer).unwrap();
+            let frames = parsed.as_array().cloned().unwrap_or_else(|| vec![parsed.clone()]);
+            for frame in &frames {
+                prop_assert!(frame["result"].is_object() != frame["error"].is_object(), "{frame}");
+            }
+            if frames.iter().any(|f| f["result"].is_object()) {
+                prop_assert!(may_succeed(&datagram), "{answer}");
+            }
+        }
+    });
+    runtime.block_on(meter.stop());
+}
