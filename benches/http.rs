@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let bare = runtime.block_on(bare(body, reply));
 
     let http = compare("http", ours, bare, |address| Caller::new(TcpStream::connect(address).unwrap(), HTTP.to_vec(), whole_answer));
-    let ws = compare("websocket", ours, bare, |address| Caller::new(websocket(address), masked(FRAME), |socket| frame_of_size(socket)));
+    let ws = compare("websocket", ours, bare, |address| Caller::new(websocket(address), masked(FRAME), frame_of_size));
     runtime.block_on(meter.stop());
     if http < BAR || ws < BAR { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -21,6 +21,7 @@
 //! | [`consumers`] | who reads, how often, and their shares |
 //! | [`store`] | SQLite and its writer thread |
 //! | [`forecast`] | series → forecast: pure over arrays |
+//! | [`dashboard`] | pages and their live data for people |
 //! | [`app`] | how all these are wired |
 //!
 //! Arrows of `use` follow the flow; nothing points back. `app` is the one place where rooms are wired to one
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod config;
 pub mod consumers;
 pub mod control;
+pub mod dashboard;
 pub mod device;
 pub mod forecast;
 pub mod logging;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::config::Secret;
+use crate::{config::Secret, tls};
 
 /// Where the Supervisor is when nothing else is said.
 pub const DEFAULT_URL: &str = "http://supervisor";
@@ -97,7 +97,14 @@ impl Supervisor {
     /// A client for `base` (`http://supervisor`), or `None` if the HTTP client cannot be built.
     #[must_use]
     pub fn new(base: &str, token: Secret) -> Option<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().ok()?;
+        // Plain HTTP, but the library wants a TLS set-up even so.
+        let tls = tls::client(false).ok()?;
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .no_proxy()
+            .tls_backend_preconfigured((*tls).clone())
+            .build()
+            .ok()?;
         Some(Self { base: base.trim_end_matches('/').to_owned(), token, http })
     }
 

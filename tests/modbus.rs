@@ -255,7 +255,7 @@ fn any_adu_leaves_the_port_answering_and_gets_no_wrong_success() {
             let count = u16::from_be_bytes([adu[10], adu[11]]);
             let inside = [(0, 47), (1000, 1079), (1160, 1229), (3000, 4200)]
                 .iter()
-                .any(|(first, last)| (*first..=*last).contains(&address) && u32::from(address) + u32::from(count) - 1 <= *last as u32);
+                .any(|(first, last)| (*first..=*last).contains(&address) && u32::from(address) + u32::from(count) - 1 <= u32::from(*last));
             let read = function == 4 || function == 3 && address >= 3000;
             let reset = (function == 6 || function == 16) && address == 4200;
             prop_assert!(reset || (read && inside && (1..=125).contains(&count)), "{:?}", answer);

@@ -218,7 +218,7 @@ async fn no_more_answers_than_the_limits_let_out() {
     for _ in 0..4 {
         far.send(EM).await;
     }
-    let batch = format!("[{}]", vec![EM; 6].join(","));
+    let batch = format!("[{}]", [EM; 6].join(","));
     let other = Battery::at("127.0.0.3", at).await;
     other.send(&batch).await;
     let near = Battery::at("127.0.0.1", at).await;

@@ -11,10 +11,19 @@ use common::{FakeRecords, ID, Meter, get};
 use futures_util::{SinkExt, StreamExt};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{io::DuplexStream, net::TcpStream, task::JoinHandle, time::Instant};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest, protocol::frame::coding::CloseCode},
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        protocol::{Role, frame::coding::CloseCode},
+    },
+};
+use virtual_shelly::{
+    consumers::{Caller, Channel},
+    device::notify::Kind,
+    transport::ws::{self, Ended, Opening, Rules},
 };
 
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -313,6 +322,53 @@ async fn a_reader_that_does_not_read_loses_old_powers_and_delays_nobody() {
     assert_eq!(taken, rounds);
     assert!(frames < rounds * 9 / 10, "old powers were dropped: {frames} of {rounds}, and the newest came");
     meter.stop().await;
+}
+
+/// A conversation over a pipe of `capacity` bytes, so that the clock can be paused.
+async fn conversation(meter: &Meter, capacity: usize, opening: Opening) -> (WebSocketStream<DuplexStream>, JoinHandle<Ended>) {
+    let (ours, theirs) = tokio::io::duplex(capacity);
+    let server = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
+    let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+    let endpoint = std::sync::Arc::clone(&meter.endpoint);
+    let caller =
+        Caller { peer: "192.0.2.1".parse().unwrap(), peer_port: 1, local: None, local_port: 80, channel: Channel::Websocket, agent: None };
+    let rules = Rules { opening, ask_password: true, foreign: false, rate: None };
+    let close = meter.cancel.clone();
+    let talking = tokio::spawn(async move { ws::converse(server, &endpoint, &caller, &rules, &close).await });
+    (client, talking)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_for_a_minute_is_closed() {
+    let meter = Meter::new();
+    let began = Instant::now();
+    let (client, talking) = conversation(&meter, 256, Opening::AtOnce(Kind::Passive, None)).await;
+    assert_eq!(talking.await.unwrap(), Ended::Stalled);
+    assert!((60..63).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_pinged_and_kept_while_it_answers() {
+    let meter = Meter::new();
+    let (mut client, talking) = conversation(&meter, 65_536, Opening::Device).await;
+    let began = Instant::now();
+    let mut pings = 0;
+    while pings < 10 {
+        // Reading answers the ping.
+        if let Some(Ok(Message::Ping(_))) = client.next().await {
+            pings += 1;
+        }
+    }
+    assert!((290..310).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    client.close(None).await.unwrap();
+    assert_eq!(talking.await.unwrap(), Ended::ByPeer);
+
+    let (silent, talking) = conversation(&meter, 65_536, Opening::Device).await;
+    let began = Instant::now();
+    assert_eq!(talking.await.unwrap(), Ended::Stalled);
+    assert!((110..125).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    drop(silent);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod hub;
 pub mod identity;
 pub mod meter_task;
 mod network;
+mod pages;
 pub mod setup;
 mod start;
 pub mod vitals;
@@ -27,6 +28,7 @@ use tracing::{error, info, warn};
 
 use self::{
     meter_task::Command,
+    pages::{Pages, Wiring},
     setup::{Search, Setup},
     start::{Meters, Shared},
     vitals::Health,
@@ -35,7 +37,7 @@ use crate::{
     config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load},
     control,
     logging::LevelHandle,
-    source::{self, Access, HaFacts, SourceEvent, Wires},
+    source::{self, Access, HaFacts, Link, SourceEvent, Wires},
     store,
     supervisor::Supervisor,
     time::{Clock, Now, SystemClock},
@@ -49,6 +51,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Runs until told to stop. `inputs` are the layers without the Network card, which is asked for here.
 pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
+    let signalled = take_signals();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let access = Access::from_env(|name| inputs.env.get(name).cloned());
     let supervisor = access.supervisor.as_ref().and_then(|s| Supervisor::new(&s.url, s.token.clone()));
@@ -99,12 +102,16 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     }
 
     let setup = start_setup(&shared, &resolved, &access, &meters, &facts);
-    start_source(&shared, &resolved, access, &meters, facts_tx);
-    meters.start_channels(&shared, &resolved, supervisor.as_ref(), &setup).await;
-    start_control(&shared, inputs.app);
+    start_source(&shared, &resolved, access.clone(), &meters, facts_tx);
+    let app = inputs.app;
+    let wiring = Wiring { inputs, resolved: resolved.clone(), access, supervisor: supervisor.clone(), setup, log };
+    let pages = Pages::new(&shared, &meters, wiring);
+    meters.start_channels(&shared, &resolved, supervisor.as_ref(), pages.on_lan()).await;
+    health.spawn("dashboard", pages.serve(shared.clone()));
+    start_control(&shared, app);
     meters.announce_urls(&resolved);
 
-    wait_for_signal().await;
+    signalled.await;
     info!("stopping");
     stop.cancel();
     if tokio::time::timeout(STOP_PATIENCE, health.join()).await.is_err() {
@@ -146,14 +153,15 @@ fn start_setup(
     access: &Access,
     meters: &Meters,
     facts: &watch::Receiver<HaFacts>,
-) -> watch::Receiver<Setup> {
+) -> watch::Sender<Setup> {
     let source = &resolved.settings.source;
     let wanted = source.kind == SourceKind::HomeAssistant && source.auto_setup && !resolved.settings.meters[0].inputs.any_power();
     if !wanted {
-        return watch::channel(Setup::ByOptions).1;
+        return watch::Sender::new(Setup::ByOptions);
     }
     let kept = setup::kept(&shared.store);
-    let (state, seen) = watch::channel(kept.as_ref().map_or(Setup::Searching, |(_, setup)| setup.clone()));
+    let state = watch::Sender::new(kept.as_ref().map_or(Setup::Searching, |(_, setup)| setup.clone()));
+    let seen = state.clone();
     let first = meters.first();
     let search = Search {
         source: source.clone(),
@@ -186,14 +194,22 @@ fn start_source(shared: &Shared, resolved: &Resolved, access: Access, meters: &M
         source::run(settings, access, wires).await;
     });
     let senders = meters.event_senders();
+    let (clock, stop) = (Arc::clone(&shared.clock), shared.stop.clone());
     shared.health.spawn("dispatch", async move {
-        while let Some((now, event)) = heard.recv().await {
+        let tell = async |now: Now, event: SourceEvent| {
             for sender in &senders {
-                if sender.send((now, event.clone())).await.is_err() {
-                    return;
-                }
+                // A meter that is gone needs nothing; the others go on.
+                let _ = sender.send((now, event.clone())).await;
             }
+        };
+        while let Some((now, event)) = heard.recv().await {
+            tell(now, event).await;
         }
+        // The source is gone: at a stop that is right, else no value may live on.
+        let now = clock.now();
+        let reason = "the source has ended".into();
+        tell(now, SourceEvent::Link(Link::Down { reason, last_alive: Some(now.mono) })).await;
+        stop.cancelled().await;
     });
 }
 
@@ -224,18 +240,21 @@ fn start_control(shared: &Shared, app: bool) {
     });
 }
 
-async fn wait_for_signal() {
+/// Takes SIGTERM and SIGINT over; from here on they end the process in order. Gives a future of the first of them.
+fn take_signals() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut signals = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(term), Ok(int)) => (term, int),
-        (Err(error), _) | (_, Err(error)) => {
-            error!("signals cannot be received ({error}): the process has to be killed to end");
-            return std::future::pending().await;
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut term), Ok(mut int)) => tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            },
+            (Err(error), _) | (_, Err(error)) => {
+                error!("signals cannot be received ({error}): the process has to be killed to end");
+                std::future::pending::<()>().await;
+            }
         }
-    };
-    tokio::select! {
-        _ = signals.0.recv() => {}
-        _ = signals.1.recv() => {}
     }
 }
 

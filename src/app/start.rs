@@ -11,7 +11,7 @@ use super::{
     hub::{self, MeterHub},
     identity,
     meter_task::{self, Command, MeterTask, Sampling},
-    setup::{Setup, union},
+    setup::union,
     vitals::Health,
 };
 use crate::{
@@ -238,8 +238,15 @@ impl Meters {
     fn follow_facts(&self, shared: &Shared) {
         let mut facts = shared.facts.clone();
         let running = Arc::clone(&self.running);
+        let stop = shared.stop.clone();
         shared.health.spawn("facts", async move {
-            while facts.changed().await.is_ok() {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = facts.changed() => if changed.is_err() {
+                        return stop.cancelled().await;
+                    }
+                }
                 let now = facts.borrow_and_update().clone();
                 for meter in running.iter() {
                     meter.endpoint.consumers.set_home_assistant(now.address.into_iter().collect());
@@ -255,8 +262,6 @@ impl Meters {
                     });
                 }
             }
-            // The source is gone only when the process ends.
-            std::future::pending::<()>().await;
         });
     }
 
@@ -273,17 +278,11 @@ impl Meters {
     }
 
     /// Starts every channel of every meter.
-    pub async fn start_channels(
-        &self,
-        shared: &Shared,
-        resolved: &Resolved,
-        supervisor: Option<&Supervisor>,
-        _setup: &watch::Receiver<Setup>,
-    ) {
+    pub async fn start_channels(&self, shared: &Shared, resolved: &Resolved, supervisor: Option<&Supervisor>, pages: Option<axum::Router>) {
         let mut announcements = Vec::new();
         for meter in self.running.iter() {
             let settings = meter.settings();
-            start_tcp(meter, &settings, shared);
+            start_tcp(meter, &settings, shared, pages.clone().filter(|_| meter.key.is_empty()));
             start_udp(meter, &settings, shared);
             let insecure = resolved.settings.channels.outbound_ws_insecure;
             let targets = settings.outbound_ws.iter().map(|url| outbound::Target { url: url.clone(), insecure }).collect();
@@ -334,10 +333,10 @@ impl FirstMeter<'_> {
     }
 }
 
-fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
+fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared, pages: Option<axum::Router>) {
     let vitals: Arc<dyn crate::transport::healthz::Vitals> = Arc::new(shared.health.clone());
     if let Some(port) = settings.http_port {
-        let site = Site::device(Arc::clone(&meter.endpoint), shared.board.clone(), Arc::clone(&vitals), None);
+        let site = Site::device(Arc::clone(&meter.endpoint), shared.board.clone(), Arc::clone(&vitals), pages);
         let needed_by = "Home Assistant, evcc and most batteries ask there, Hoymiles, NOAH and Victron at port 80 only";
         let wanted = Wanted { name: "http", meter: meter.key.clone(), bind: settings.bind, port, needed_by };
         shared.health.spawn("http", http::run(wanted, site, shared.stop.clone()));

@@ -379,7 +379,8 @@ impl Kind {
             Self::Int { min, max } => format!("int({min},{})", open(max)),
             Self::Float { min, max } => format!("float({min},{max})"),
             Self::Text { min: 0, max: usize::MAX, .. } => "str".into(),
-            Self::Text { min, max, .. } => format!("str({min},{max})"),
+            // Not `str(min,max)`: the Supervisor compares the text itself with the bounds as numbers, and so refuses every text.
+            Self::Text { min, max, .. } => format!("match(^.{{{min},{max}}}$)"),
             Self::Password => "password".into(),
             Self::Url(_) => "url".into(),
             Self::Port => "port".into(),

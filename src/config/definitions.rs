@@ -97,7 +97,7 @@ impl MeterEntry {
     #[must_use]
     pub fn schema(self) -> String {
         match self {
-            Self::Name => "str(1,32)".into(),
+            Self::Name => "match(^.{1,32}$)".into(),
             Self::Option(Definition { kind: Kind::Many(_), .. }) => "str?".into(),
             Self::Option(def) => format!("{}?", def.kind.schema_type()),
         }
@@ -189,13 +189,13 @@ mod tests {
         assert_eq!(schema("poll_interval"), scalar("float(0.5,60)?"));
         assert_eq!(schema("stale"), scalar("list(device|error|silent)?"));
         assert_eq!(schema("mac"), scalar("match(^([0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}$)?"));
-        assert_eq!(schema("sn"), scalar("str(0,64)?"));
+        assert_eq!(schema("sn"), scalar("match(^.{0,64}$)?"));
         assert_eq!(schema("auth_password"), scalar("password?"));
         assert_eq!(schema("outbound_ws"), Some(Schema::List("url?".into())));
         assert_eq!(schema("http_port"), None);
         assert_eq!(schema("data_dir"), None);
         let Some(Schema::Dictionaries(members)) = schema("meters") else { panic!("meters") };
-        assert_eq!(members[0], ("name", "str(1,32)".into()));
+        assert_eq!(members[0], ("name", "match(^.{1,32}$)".into()));
         assert!(members.contains(&("http_port", "port?".into())) && members.contains(&("udp_ports", "str?".into())));
         assert!(members.iter().all(|(key, _)| !["source", "device_id", "mdns_enable", "log_level"].contains(key)));
     }

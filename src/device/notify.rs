@@ -84,6 +84,8 @@ pub struct Notifier {
     energy: bool,
     state: DeviceState,
     wake: Duration,
+    /// Whether the other side of an outbound socket has spoken, and what it then needs again is still due.
+    introduced: Option<bool>,
 }
 
 impl Notifier {
@@ -101,7 +103,18 @@ impl Notifier {
             energy: context.view.energy.is_some(),
             state: context.state.clone(),
             wake: context.now.mono,
+            introduced: None,
         }
+    }
+
+    /// The other side has asked who we are. A Victron GX takes figures only from a meter that it knows, so what went
+    /// out before that goes out once more, else its energies stay empty for a minute (`consumers.md` section 2).
+    pub fn introduced(&mut self) -> bool {
+        let first = self.kind == Kind::Outbound && self.introduced.is_none();
+        if first {
+            self.introduced = Some(true);
+        }
+        first
     }
 
     /// The latest monotonic time of the next [`Notifier::poll`].
@@ -120,7 +133,10 @@ impl Notifier {
         }
         if !self.begun {
             self.begin(device, context, &mut notes);
+        } else if self.introduced == Some(true) {
+            self.figures(device, context, &mut notes);
         }
+        self.introduced = self.introduced.map(|_| false);
         self.changes(context, &mut notes);
         self.power(context, policy, &mut notes);
         self.energy(device, context, &mut notes);
@@ -161,15 +177,20 @@ impl Notifier {
         self.minute = minute(context.now);
         self.record = context.view.record.as_ref().map(|r| r.ts);
         if self.kind == Kind::Outbound {
-            let mut both = opening(context.now.unix);
-            push_power(&mut both, context.view, context.state.profile, false);
-            if self.energy {
-                both.push(',');
-                push_energy(&mut both, device, context);
-            }
-            both.push('}');
-            notes.push(Note { topic: Topic::Keep, method: "NotifyStatus", params: Json::from(both) });
+            self.figures(device, context, notes);
         }
+    }
+
+    /// Powers and counters in one note, complete.
+    fn figures(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+        let mut both = opening(context.now.unix);
+        push_power(&mut both, context.view, context.state.profile, false);
+        if self.energy {
+            both.push(',');
+            push_energy(&mut both, device, context);
+        }
+        both.push('}');
+        notes.push(Note { topic: Topic::Keep, method: "NotifyStatus", params: Json::from(both) });
     }
 
     fn power(&mut self, context: &Context<'_>, policy: &Policy, notes: &mut Vec<Note>) {

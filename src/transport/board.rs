@@ -51,8 +51,8 @@ impl Board {
             let same = |l: &&mut Line| l.name == line.name && l.meter == line.meter && l.port == line.port && l.address == line.address;
             match lines.iter_mut().find(same) {
                 Some(old) if *old == line => return false,
-                Some(old) => *old = line.clone(),
-                None => lines.push(line.clone()),
+                Some(old) => *old = line,
+                None => lines.push(line),
             }
             true
         });

@@ -4,6 +4,8 @@
 //! caller, its effects are carried out, it is noted, and only then its answer goes out. What reads minute records
 //! runs off the loop, so that a slow disk delays nobody else.
 
+mod admit;
+
 use std::{
     future::Future,
     net::IpAddr,
@@ -18,7 +20,7 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     config::ChannelSettings,
@@ -27,7 +29,6 @@ use crate::{
         self, Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, Records, RpcError, View,
         auth::{self, Guard},
         frame::{self, Frame, FrameError, Message},
-        modbus::Exception,
     },
     time::{Clock, Now},
 };
@@ -151,9 +152,9 @@ pub struct Terms<'a> {
 /// What becomes of a bare call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Bare {
-    /// The result's JSON text.
+    /// The result's JSON text, [`closed`].
     Result(Bytes),
-    /// The device's error and its JSON text.
+    /// The device's error and its JSON text, [`closed`].
     Error(RpcError, Bytes),
     /// Password missing or wrong; the value of `WWW-Authenticate`.
     Unauthorized(String),
@@ -288,15 +289,15 @@ impl Endpoint {
             return Bare::Unauthorized(challenge);
         }
         let executed = self.execute(caller, None, method, params, &terms).await;
-        let reply = match &executed.answer {
-            Answer::Result(result) => Bytes::copy_from_slice(result.as_bytes()),
-            Answer::Error(error) => Bytes::from(frame::error_json(error)),
+        let body = match &executed.answer {
+            Answer::Result(result) => closed(result.as_bytes()),
+            Answer::Error(error) => closed(frame::error_json(error).as_bytes()),
             Answer::Silence => Bytes::new(),
         };
-        self.note(caller, None, method, &executed, request, reply.clone());
+        self.note(caller, None, method, &executed, request, body.slice(..body.len().saturating_sub(END.len())));
         match executed.answer {
-            Answer::Result(_) => Bare::Result(reply),
-            Answer::Error(error) => Bare::Error(error, reply),
+            Answer::Result(_) => Bare::Result(body),
+            Answer::Error(error) => Bare::Error(error, body),
             Answer::Silence => Bare::Silence,
         }
     }
@@ -354,49 +355,6 @@ impl Endpoint {
         self.note(caller, src, method, &executed, bytes.clone(), reply.clone().unwrap_or_default());
         let verdict = if executed.answer == Answer::Silence { Verdict::Silence } else { Verdict::Answered };
         Spoken { reply, verdict, src: src.map(Arc::from) }
-    }
-
-    /// Whether the caller may do what is protected.
-    ///
-    /// # Errors
-    /// With the value of `WWW-Authenticate`.
-    pub fn admit(&self, caller: &Caller, terms: &Terms<'_>) -> Result<(), String> {
-        self.check(caller, terms, None, |guard, realm, now| guard.http_challenge(realm, now, random()))
-    }
-
-    /// The same for a frame; the error is what goes back, over HTTP with a challenge in its header.
-    fn admit_frame(&self, caller: &Caller, frame: &Frame, terms: &Terms<'_>) -> Result<(), (String, RpcError)> {
-        self.check(caller, terms, frame.auth.as_deref(), |guard, realm, now| {
-            let header = match terms.credentials {
-                Credentials::Header { .. } => guard.http_challenge(realm, now, random()),
-                _ => String::new(),
-            };
-            (header, guard.frame_challenge(realm, now, random()))
-        })
-    }
-
-    fn check<E>(
-        &self,
-        caller: &Caller,
-        terms: &Terms<'_>,
-        frame_auth: Option<&str>,
-        challenge: impl FnOnce(&mut Guard, &str, Duration) -> E,
-    ) -> Result<(), E> {
-        let state = Arc::clone(&self.state.borrow());
-        let Some(ha1) = &state.auth_ha1 else { return Ok(()) };
-        let device = Arc::clone(&self.device.borrow());
-        let realm = &device.identity.id;
-        let now = self.clock.now().mono;
-        let who = auth::Caller { realm, ha1, peer: caller.peer, now };
-        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        let verdict = match terms.credentials {
-            Credentials::None => return Ok(()),
-            Credentials::Header { value, method, uri } if frame_auth.is_none() => {
-                guard.check_http(&who, value.map(str::as_bytes), method, uri)
-            }
-            Credentials::Frame | Credentials::Header { .. } => guard.check_frame(&who, frame_auth),
-        };
-        if verdict == auth::Verdict::Granted { Ok(()) } else { Err(challenge(&mut guard, realm, now)) }
     }
 
     /// Asks the device and carries out what follows.
@@ -468,8 +426,8 @@ impl Endpoint {
 
 impl Endpoint {
     /// Notes a read or write of registers under the name of its function; `value` is the total, W.
-    pub(super) fn note_registers(&self, caller: &Caller, function: &str, refused: Option<Exception>, value: Option<f64>) {
-        let code = refused.and_then(Exception::code);
+    pub(super) fn note_registers(&self, caller: &Caller, function: &str, refused: Option<device::modbus::Exception>, value: Option<f64>) {
+        let code = refused.and_then(device::modbus::Exception::code);
         let reply = match (refused, code) {
             (None, _) => Bytes::from_static(b"registers"),
             (Some(_), Some(code)) => Bytes::from(format!("exception {code:02X}")),
@@ -479,7 +437,7 @@ impl Endpoint {
             caller,
             src: None,
             method: function,
-            known: refused != Some(Exception::Function),
+            known: refused != Some(device::modbus::Exception::Function),
             error: code.map(i32::from),
             value: value.filter(|_| refused.is_none()),
             request: Bytes::copy_from_slice(function.as_bytes()),
@@ -541,15 +499,22 @@ impl Moment {
     }
 }
 
+/// How the device ends a body over HTTP.
+const END: &[u8] = b"\r\n";
+
+/// A body as the device ends it, by CRLF.
+#[must_use]
+pub fn closed(text: &[u8]) -> Bytes {
+    let mut body = BytesMut::with_capacity(text.len() + END.len());
+    body.extend_from_slice(text);
+    body.extend_from_slice(END);
+    body.freeze()
+}
+
 fn foreign_write() -> RpcError {
     RpcError::forbidden("A page of another origin may not change anything: name it in cors_origins if it is yours")
 }
 
 fn records_lost() -> Outcome {
     Outcome { answer: Answer::Error(RpcError::unavailable("records cannot be read")), effects: Vec::new() }
-}
-
-/// For nonces; the operating system's, so that nobody guesses the next.
-fn random() -> u32 {
-    getrandom::u32().unwrap_or_else(|_| fastrand::u32(..))
 }

@@ -6,6 +6,7 @@
 mod cors;
 mod csv;
 mod legacy;
+mod lenient;
 mod pages;
 mod rpc;
 mod upgrade;
@@ -19,16 +20,17 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts as Head},
     routing::get,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use self::lenient::Lenient;
 use super::{
     board::Board,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, closed},
     healthz::{self, Vitals},
     limits::{Activity, Connections, Rate},
     listener::{self, Connection, Wanted, Watched},
@@ -156,7 +158,7 @@ async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, ro
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_buf_size(MAX_HEAD).half_close(false);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(Lenient::new(stream, Arc::clone(&activity))), service).with_upgrades());
     tokio::select! {
         _ = serving.as_mut() => return,
         () = overdue(&activity) => return,
@@ -263,14 +265,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// An answer of the device: JSON text.
 fn json(site: &Site, headers: &HeaderMap, status: StatusCode, text: &[u8]) -> Response<Body> {
     answer(site, headers, status, JSON, closed(text))
-}
-
-/// A body as the device ends it, by CRLF.
-fn closed(text: &[u8]) -> Bytes {
-    let mut body = BytesMut::with_capacity(text.len() + 2);
-    body.extend_from_slice(text);
-    body.extend_from_slice(b"\r\n");
-    body.freeze()
 }
 
 fn answer(site: &Site, headers: &HeaderMap, status: StatusCode, kind: HeaderValue, body: Bytes) -> Response<Body> {

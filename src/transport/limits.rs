@@ -80,6 +80,12 @@ impl Activity {
         self.request_ms.store(BETWEEN, Ordering::Relaxed);
     }
 
+    /// Whether no request has begun since the last answer.
+    #[must_use]
+    pub fn between(&self) -> bool {
+        self.request_ms.load(Ordering::Relaxed) == BETWEEN
+    }
+
     /// When the last byte moved, or the connection began.
     #[must_use]
     pub fn last(&self) -> Instant {

@@ -262,3 +262,73 @@ impl AsyncWrite for Watched {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn wanted(port: u16) -> Wanted {
+        let bind = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Wanted { name: "http", meter: String::new(), bind, port, needed_by: "Hoymiles, NOAH and Victron use port 80 only" }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_taken_port_is_tried_again_after_5_10_15_15_seconds() {
+        let (board, cancel, began) = (Board::default(), CancellationToken::new(), Instant::now());
+        let mut tries = Vec::new();
+        let wanted = wanted(80);
+        let bound = acquire(&wanted, &board, &cancel, || {
+            tries.push(began.elapsed().as_secs());
+            match tries.len() {
+                5 => Ok(()),
+                _ => {
+                    assert!(board.lines().iter().all(|l| l.state != ListenerState::Listening));
+                    Err(io::ErrorKind::AddrInUse.into())
+                }
+            }
+        });
+        assert_eq!(bound.await, Some(()));
+        assert_eq!(tries, [0, 5, 15, 30, 45]);
+        assert_eq!(board.lines().len(), 1);
+        assert_eq!(board.lines()[0].state, ListenerState::Listening);
+        assert_eq!(board.http_port(""), Some(80));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_the_waiting() {
+        let (board, cancel) = (Board::default(), CancellationToken::new());
+        let (stop, wanted) = (cancel.clone(), wanted(80));
+        let (bound, ()) = tokio::join!(acquire::<()>(&wanted, &board, &cancel, || Err(io::ErrorKind::PermissionDenied.into())), async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            stop.cancel();
+        });
+        assert_eq!(bound, None);
+        assert!(matches!(&board.lines()[0].state, ListenerState::Waiting { reason } if !reason.is_empty()));
+    }
+
+    #[test]
+    fn the_line_names_port_reader_and_remedy() {
+        let line = wanted(80).complaint(&io::ErrorKind::AddrInUse.into());
+        for part in ["port 80", "Hoymiles, NOAH and Victron use port 80 only", "choose another port", "15 s"] {
+            assert!(line.contains(part), "{part} not in {line}");
+        }
+        assert!(wanted(80).complaint(&io::ErrorKind::PermissionDenied.into()).contains("CAP_NET_BIND_SERVICE"));
+    }
+
+    #[tokio::test]
+    async fn two_listeners_cannot_share_a_port_and_both_families_can() {
+        let first = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = first.local_addr().unwrap().port();
+        assert_eq!(bind_all(&wanted(port), tcp).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        let all = Wanted { bind: None, ..wanted(port) };
+        let bound = bind_all(&all, tcp).unwrap();
+        assert!(bound[0].local_addr().unwrap().is_ipv4());
+        assert!(bound.iter().all(|l| l.local_addr().unwrap().port() == port), "0.0.0.0 and, where there is IPv6, ::");
+        let none = bind_all(&all, |address| if address.is_ipv6() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(()) });
+        assert_eq!(none.unwrap().len(), 1, "a host without IPv6 does with IPv4");
+    }
+}

@@ -64,7 +64,7 @@ pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: 
                     return;
                 }
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = serving => return,
@@ -255,11 +255,9 @@ impl AsyncRead for Guarded {
         if buf.filled().len() > before {
             self.place.activity.read();
             self.idle.as_mut().reset(Instant::now() + IDLE);
-        } else if poll.is_pending() {
-            if self.closed.as_mut().poll(cx).is_ready() || self.idle.as_mut().poll(cx).is_ready() {
-                // Reads as the end of the stream: tokio-modbus then closes the connection cleanly.
-                return Poll::Ready(Ok(()));
-            }
+        } else if poll.is_pending() && (self.closed.as_mut().poll(cx).is_ready() || self.idle.as_mut().poll(cx).is_ready()) {
+            // Reads as the end of the stream: tokio-modbus then closes the connection cleanly.
+            return Poll::Ready(Ok(()));
         }
         poll
     }

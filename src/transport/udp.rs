@@ -62,7 +62,7 @@ fn bind(wanted: &Wanted) -> io::Result<Vec<Arc<PacketSocket>>> {
         match PacketSocket::bind_shared(SocketAddr::new(broadcast, port)) {
             Ok(socket) => sockets.push(socket),
             Err(error) => {
-                tracing::warn!("UDP {broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard")
+                tracing::warn!("UDP {broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard");
             }
         }
     }
@@ -111,7 +111,7 @@ pub async fn serve(socket: Arc<PacketSocket>, out: Option<Arc<PacketSocket>>, en
                     let bytes = Bytes::copy_from_slice(&buffer[..datagram.len]);
                     let port = Arc::clone(&port);
                     let mut answering: Answering = Box::pin(async move { port.answer(datagram, bytes).await });
-                    if let Poll::Pending = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
+                    if std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await.is_pending() {
                         under_way.push(answering);
                     }
                 }

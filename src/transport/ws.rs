@@ -5,13 +5,19 @@
 //! from the newest view at the moment the socket can take one: a reader that is slow misses old powers and delays
 //! nobody, and no queue grows.
 
-use std::{future::Future, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +36,9 @@ use crate::{
 
 /// Largest message that is read; the device's own answers are larger than any request.
 pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Bytes read at once: requests are small, and the library fills this with zeros before each read (by default 128 KiB a socket).
+pub const READ_BUFFER: usize = 4096;
 
 /// Requests of one socket that may be under way before it is read no further.
 const IN_FLIGHT: usize = 16;
@@ -160,14 +169,26 @@ impl Audience {
     }
 }
 
-/// What tells one socket when to notify.
+/// The receivers that say that there is something new.
+type Watches = (watch::Receiver<Arc<View>>, watch::Receiver<Arc<DeviceState>>);
+
+/// Waits for a new view or state; `None` when the meter is being taken down.
+async fn news((mut views, mut state): Watches) -> Option<Watches> {
+    let alive = tokio::select! {
+        changed = views.changed() => changed.is_ok(),
+        changed = state.changed() => changed.is_ok(),
+    };
+    alive.then_some((views, state))
+}
+
+/// What tells one socket when to notify. Its futures live on between the requests of the socket: taking a place in
+/// a queue of waiters anew for each of them costs more than answering it.
 struct Listening {
     notifier: Notifier,
-    views: watch::Receiver<Arc<View>>,
     /// The total that the newest note tells, W.
     value: Option<f64>,
-    state: watch::Receiver<Arc<DeviceState>>,
-    wake: Instant,
+    news: Pin<Box<dyn Future<Output = Option<Watches>> + Send>>,
+    wake: Pin<Box<Sleep>>,
 }
 
 impl Listening {
@@ -178,28 +199,26 @@ impl Listening {
         let view = endpoint.scaled(endpoint.view(), caller, None);
         let notifier =
             endpoint.moment(caller, view, Manner::default()).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
-        Self { notifier, views, value: None, state, wake: Instant::now() }
+        Self { notifier, value: None, news: Box::pin(news((views, state))), wake: Box::pin(sleep_until(Instant::now())) }
     }
 
     /// Waits until something may be due, and gives what is; may be dropped while it waits.
     async fn next(listening: &mut Option<Self>, endpoint: &Endpoint, caller: &Caller) -> Vec<Note> {
         let Some(this) = listening else { return std::future::pending().await };
-        let gone = tokio::select! {
-            changed = this.views.changed() => changed.is_err(),
-            changed = this.state.changed() => changed.is_err(),
-            () = sleep_until(this.wake) => false,
-        };
-        if gone {
-            // The meter is being taken down; its sockets are closed by their token.
-            return std::future::pending().await;
+        tokio::select! {
+            watches = &mut this.news => match watches {
+                Some(watches) => this.news = Box::pin(news(watches)),
+                // Sockets are closed by their token.
+                None => this.news = Box::pin(std::future::pending()),
+            },
+            () = &mut this.wake => {}
         }
         this.due(endpoint, caller)
     }
 
     /// What is due now, of the newest view.
     fn due(&mut self, endpoint: &Endpoint, caller: &Caller) -> Vec<Note> {
-        let view = endpoint.scaled(Arc::clone(&self.views.borrow_and_update()), caller, None);
-        self.state.mark_unchanged();
+        let view = endpoint.scaled(endpoint.view(), caller, None);
         let policy = {
             let settings = endpoint.channels.borrow();
             Policy { interval: settings.ws_notify_interval, eps: settings.ws_notify_eps }
@@ -208,7 +227,8 @@ impl Listening {
         self.value = view.totals.map(|t| t.act_power.get());
         let moment = endpoint.moment(caller, view, Manner::default());
         let notes = moment.with(endpoint.records.as_ref(), |context| self.notifier.poll(&device, context, &policy));
-        self.wake = Instant::now() + self.notifier.wake().saturating_sub(endpoint.clock.now().mono).max(SHORTEST_WAIT);
+        let rest = self.notifier.wake().saturating_sub(endpoint.clock.now().mono).max(SHORTEST_WAIT);
+        self.wake.as_mut().reset(Instant::now() + rest);
         notes
     }
 }
@@ -230,7 +250,7 @@ where
     M: Message + Send,
     E: Send,
 {
-    endpoint.consumers.connected(caller, endpoint.clock.now());
+    let _present = Present::new(endpoint, caller);
     let mut conversation = Conversation { socket, endpoint, caller, rules, close, audience: Audience::Nobody, listening: None };
     let ended = match conversation.run().await {
         Ok(never) => match never {},
@@ -240,8 +260,26 @@ where
         let (code, reason) = if ended == Ended::ByUs { (1001, "going away") } else { (1008, "not reading") };
         conversation.farewell(code, reason).await;
     }
-    endpoint.consumers.disconnected(caller, endpoint.clock.now());
     ended
+}
+
+/// Notes that a socket is open, and that it is closed, however it ends.
+struct Present<'a> {
+    endpoint: &'a Endpoint,
+    caller: &'a Caller,
+}
+
+impl<'a> Present<'a> {
+    fn new(endpoint: &'a Endpoint, caller: &'a Caller) -> Self {
+        endpoint.consumers.connected(caller, endpoint.clock.now());
+        Self { endpoint, caller }
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.endpoint.consumers.disconnected(self.caller, self.endpoint.clock.now());
+    }
 }
 
 impl<S, M, E> Conversation<'_, S>
@@ -262,18 +300,19 @@ where
         };
         let mut under_way: FuturesUnordered<Answering<'_>> = FuturesUnordered::new();
         let mut heard = Instant::now();
-        let mut ping_at = heard + PING_EVERY;
+        let mut pinged = heard;
+        let mut told_to_close = pin!(self.close.cancelled());
+        let mut timer = pin!(sleep_until(passive_at.unwrap_or(heard + PING_EVERY)));
         loop {
             tokio::select! {
-                // Answers and notices are bounded and come first; timers only matter when nothing else happens.
+                // Answers and notices are bounded and come first; the timer only matters when nothing else happens.
                 biased;
-                () = self.close.cancelled() => return Err(Ended::ByUs),
+                () = &mut told_to_close => return Err(Ended::ByUs),
                 Some(spoken) = under_way.next(), if !under_way.is_empty() => self.answer(spoken).await?,
                 notes = Listening::next(&mut self.listening, endpoint, caller) => self.notify(notes).await?,
                 message = self.socket.next(), if under_way.len() < IN_FLIGHT => {
                     let message = message.ok_or(Ended::ByPeer)?.map_err(|_| Ended::ByPeer)?;
                     heard = Instant::now();
-                    ping_at = heard + PING_EVERY;
                     let Some(payload) = message.payload() else { continue };
                     let (limit, minimal) = {
                         let settings = endpoint.channels.borrow();
@@ -301,18 +340,20 @@ where
                         }
                     }
                 }
-                () = sleep_until(passive_at.unwrap_or(heard)), if passive_at.is_some() => {
-                    passive_at = None;
-                    if !(rules.ask_password && endpoint.auth_on()) {
+                () = &mut timer => {
+                    let now = Instant::now();
+                    if passive_at.take_if(|at| *at <= now).is_some() && !(rules.ask_password && endpoint.auth_on()) {
                         self.push(Kind::Passive, None).await?;
                     }
-                }
-                () = sleep_until(ping_at) => {
-                    if heard.elapsed() >= GONE_AFTER {
+                    if now >= heard + GONE_AFTER {
                         return Err(Ended::Stalled);
                     }
-                    ping_at = Instant::now() + PING_EVERY;
-                    self.send(M::ping()).await?;
+                    if now >= heard.max(pinged) + PING_EVERY {
+                        pinged = now;
+                        self.send(M::ping()).await?;
+                    }
+                    let next = heard.max(pinged) + PING_EVERY;
+                    timer.as_mut().reset(passive_at.map_or(next, |at| at.min(next)));
                 }
             }
         }
@@ -336,6 +377,14 @@ where
             (Audience::Pushed(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
                 self.audience = Audience::Nobody;
                 self.listening = None;
+            }
+            (Audience::Pushed(_), None) => {
+                if let Some(listening) = &mut self.listening
+                    && listening.notifier.introduced()
+                {
+                    let notes = listening.due(self.endpoint, self.caller);
+                    self.notify(notes).await?;
+                }
             }
             _ => {}
         }

@@ -151,11 +151,11 @@ impl FakeHa {
         if !unit.is_empty() {
             attributes.insert("unit_of_measurement".into(), unit.into());
         }
-        self.set_with(id, state, attributes);
+        self.set_with(id, state, &attributes);
     }
 
     /// The same with any attributes.
-    pub fn set_with(&self, id: &str, state: &str, attributes: Map<String, Value>) {
+    pub fn set_with(&self, id: &str, state: &str, attributes: &Map<String, Value>) {
         let now = unix();
         let entity = Entity { state: state.into(), attributes: attributes.clone(), changed: now };
         let mut world = self.world();

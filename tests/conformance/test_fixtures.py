@@ -198,7 +198,8 @@ def test_get_parameters(meter):
     assert meter.get("/rpc/EM.GetStatus?id=0&esp").status == 200
     assert meter.get("/rpc/Shelly.GetStatus?esp").status == 200
     assert meter.get("/rpc/shelly.getdeviceinfo").json() == meter.info()
-    assert meter.get('/rpc/Shelly.GetComponents?include=["status"]&keys=["em:0"]').json()["components"][0]["status"]["id"] == 0
+    some = meter.get("/rpc/Shelly.GetComponents?include=[%22status%22]&keys=[%22em:0%22]").json()
+    assert some["components"][0]["status"]["id"] == 0
     assert meter.post("/rpc/EM.GetStatus?id=0", "").json()["code"] == -103, "POST reads no query"
 
 

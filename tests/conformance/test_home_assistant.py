@@ -107,7 +107,7 @@ def test_started_before_home_assistant(own_ha, new_meter):
 
 def test_wrong_token(ha, new_meter):
     meter = new_meter({"total_power": "sensor.grid_power"}, ha=ha, token="not-a-token").start()
-    until(lambda: "token" in meter.log().lower() and "HA_TOKEN" in meter.log(), 10, "the log says what to do")
+    until(lambda: "ha_token" in meter.log().lower(), 10, "the log says what to do")
     assert meter.em()["total_act_power"] is None and meter.get("/livez").status == 200
     assert meter.get("/healthz").status == 503 and "not-a-token" not in meter.log()
 

@@ -368,6 +368,15 @@ async def test_s9_counted(new_meter, fake_ha):
     await aio_until(lambda: near(meter.em(source="127.0.0.2")["total_act_power"], 1000), 6, "after the TTL")
 
 
+def test_stops_at_once(demo):
+    """SIGTERM: all is saved and the process gone within 2 s, readers or not; also right after the start."""
+    with socket.create_connection((LOCAL, demo.http_port)), socket.create_connection((LOCAL, demo.modbus_port)):
+        began = time.monotonic()
+        demo.stop()
+        assert time.monotonic() - began < 2
+    demo.start().stop()
+
+
 def test_random_life_never_invents(fake_ha, new_meter):
     """Whatever the sensor does, every total served is one of its values, or none."""
     dice = random.Random(7)

@@ -329,6 +329,12 @@ class HomeAssistant:
         self.token = answer["access_token"]
         self.rest("POST", "/api/onboarding/integration", {"client_id": client, "redirect_uri": client + "?auth_callback=1"})
         self.token = asyncio.run(self.long_lived_token())
+        # Home Assistant writes its tokens a moment later: one that is killed before would not know this one again.
+        auth, deadline = self.folder / ".storage/auth", time.monotonic() + 30
+        while not (auth.exists() and '"long_lived_access_token"' in auth.read_text()):
+            if time.monotonic() > deadline:
+                raise RuntimeError("Home Assistant did not store its token within 30 s")
+            time.sleep(0.2)
 
     async def long_lived_token(self):
         async with Session(self) as ws:

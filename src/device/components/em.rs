@@ -182,9 +182,13 @@ fn four_powers(snapshot: &Snapshot, nonzero: bool) -> Json {
     }
 }
 
-/// As the original on UDP: less than 0.1 W is said as 0.001, because some B2500 ignore 0.0.
+/// As the original on UDP: less than 0.1 W is said as 0.001, because some B2500 ignore 0.0, and a whole number gets 0.001 more.
 pub(in crate::device) fn nonzero_power(power: Deci) -> NumberText {
-    if power.units() == 0 { number_text(Fixed::<3>::from_units(1)) } else { number_text(power) }
+    match power.units() {
+        0 => number_text(Fixed::<3>::from_units(1)),
+        whole if whole % 10 == 0 => number_text(Fixed::<3>::from_units(whole * 100 + 1)),
+        _ => number_text(power),
+    }
 }
 
 /// As the original on UDP: a whole total gets 0.001 more.

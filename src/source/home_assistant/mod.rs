@@ -111,7 +111,7 @@ async fn pause(lost: Lost, cadence: &Cadence, reconnect: &mut Reconnect, lamp: &
     let (reason, pause) = match lost.end {
         End::Refused(why) => {
             let why = if why.is_empty() { "no reason given".to_owned() } else { why };
-            (format!("the token was refused ({why}): check ha_token"), reconnect.refused(cadence))
+            (format!("the token was refused ({why}): check ha_token (HA_TOKEN)"), reconnect.refused(cadence))
         }
         End::Lost(why) => (why, reconnect.failed(wires.clock.now().mono, cadence, fastrand::f64())),
     };

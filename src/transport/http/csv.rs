@@ -63,15 +63,9 @@ async fn file(
     if site.endpoint.state.borrow().profile != profile {
         return error(&site, &head.headers, &not_here());
     }
-    let wanted = match Query::<Wanted>::try_from_uri(&head.uri) {
-        Ok(Query(wanted)) => wanted,
-        Err(_) => {
-            return error(
-                &site,
-                &head.headers,
-                &RpcError { code: -103, message: "ts and end_ts are Unix seconds, add_keys is true or false".into() },
-            );
-        }
+    let Ok(Query(wanted)) = Query::<Wanted>::try_from_uri(&head.uri) else {
+        let message = "ts and end_ts are Unix seconds, add_keys is true or false".into();
+        return error(&site, &head.headers, &RpcError { code: -103, message });
     };
     let mut csv =
         Csv::new(Arc::clone(&site.endpoint.records), columns, wanted.ts.unwrap_or(0), wanted.end_ts.unwrap_or(i64::MAX), wanted.add_keys);

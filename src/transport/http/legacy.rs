@@ -50,7 +50,7 @@ struct Member {
 
 /// `batch=[…]` as an array of frames; `None` where there is none, text that is not valid as it stands, to be refused as a body.
 pub(super) fn legacy_batch(method: Option<&str>, query: &str) -> Option<String> {
-    let text = member(query, "batch")?;
+    let text = query.contains("batch=").then(|| member(query, "batch")).flatten()?;
     let Ok(members) = serde_json::from_str::<Vec<Map<String, Value>>>(&text) else { return Some(text) };
     let frames = members.into_iter().enumerate().map(|(n, object)| {
         let member: Member = serde_json::from_value(Value::Object(object.clone())).ok()?;

@@ -17,7 +17,7 @@ use crate::{
     device::{RpcError, frame::error_json, notify::Kind},
     transport::{
         listener::Connection,
-        ws::{self, MAX_MESSAGE, Opening, Rules},
+        ws::{self, MAX_MESSAGE, Opening, READ_BUFFER, Rules},
     },
 };
 
@@ -62,7 +62,9 @@ async fn upgrade(site: Arc<Site>, connection: Arc<Connection>, mut head: Head, o
     let caller = caller(&connection, &head.headers, Channel::Websocket);
     let close: CancellationToken = connection.close.clone();
     // The sub-protocol may be offered; it is not required.
-    upgrade.protocols(["json-rpc"]).max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
-        ws::converse(socket, &site.endpoint, &caller, &rules, &close).await;
-    })
+    upgrade.protocols(["json-rpc"]).read_buffer_size(READ_BUFFER).max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(
+        move |socket| async move {
+            ws::converse(socket, &site.endpoint, &caller, &rules, &close).await;
+        },
+    )
 }

@@ -1,0 +1,151 @@
+//! The whole process beside a Home Assistant of the bench's own: from start to the first answer, from an event there to
+//! the notification here, resident memory at one reading a second. Ends with 1 when a bar is missed.
+//!
+//! `cargo bench --bench process`; with `BENCH_CHECK=1` fewer rounds and a shorter stay.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../tests/common/fake_ha.rs"]
+mod fake_ha;
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use fake_ha::{FakeHa, TOKEN};
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::Message;
+
+/// Start to first answer.
+const START_BAR: Duration = Duration::from_millis(150);
+/// Event to notification, 99th percentile.
+const EVENT_BAR: Duration = Duration::from_millis(5);
+/// Resident memory.
+const MEMORY_BAR_MB: f64 = 20.0;
+const SENSOR: &str = "sensor.grid_power";
+
+/// The product, killed when dropped.
+struct Product {
+    child: Child,
+    port: u16,
+    _data: tempfile::TempDir,
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(ha: &FakeHa) -> Product {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
+        .args(["run", "--bind", "127.0.0.1", "--mdns-enable", "false", "--ws-fanout-enable", "false", "--udp-enable", "false"])
+        .args(["--modbus-enable", "false", "--total-power", SENSOR, "--ws-notify-interval", "0.02", "--log-level", "error"])
+        .args(["--http-port", &port.to_string(), "--dashboard-port", &free_port().to_string()])
+        .arg("--data-dir")
+        .arg(data.path())
+        .env("HA_BASE_URL", ha.url())
+        .env("HA_TOKEN", TOKEN)
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    Product { child, port, _data: data }
+}
+
+fn answer(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.starts_with("HTTP/1.1 200").then_some(text)
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn first_answer(ha: &FakeHa, rounds: usize) -> Duration {
+    let mut times: Vec<Duration> = (0..rounds)
+        .map(|_| {
+            let began = Instant::now();
+            let product = start(ha);
+            until("the first answer", || answer(product.port));
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Time of each event from Home Assistant's send to our frame in a reader's hands, sorted.
+async fn events(ha: &FakeHa, product: &Product, count: usize) -> Vec<Duration> {
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://127.0.0.1:{}/rpc", product.port)).await.unwrap();
+    socket.send(Message::text(r#"{"id":1,"src":"bench","method":"Shelly.GetDeviceInfo"}"#)).await.unwrap();
+    let mut times = Vec::new();
+    for n in 0..count {
+        // Apart from one another by more than the interval of notifications.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        let want = format!("\"total_act_power\":{}.000", 1000 + n);
+        let began = Instant::now();
+        ha.set(SENSOR, &(1000 + n).to_string(), "W");
+        loop {
+            let message = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.expect("a notification").unwrap().unwrap();
+            if message.to_text().is_ok_and(|text| text.contains(&want)) {
+                times.push(began.elapsed());
+                break;
+            }
+        }
+    }
+    times.sort();
+    times
+}
+
+fn resident_mb(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+fn main() -> ExitCode {
+    let short = std::env::var_os("BENCH_CHECK").is_some();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let ha = runtime.block_on(FakeHa::start());
+    ha.set(SENSOR, "500", "W");
+
+    let started = first_answer(&ha, if short { 5 } else { 15 });
+    let product = start(&ha);
+    until("a value", || answer(product.port).filter(|text| text.contains("\"total_act_power\":500.000")));
+    let times = runtime.block_on(events(&ha, &product, if short { 150 } else { 600 }));
+    let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    let stay = if short { 15 } else { 60 };
+    for n in 0..stay {
+        ha.set(SENSOR, &(600 + n % 7).to_string(), "W");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let memory = resident_mb(product.child.id());
+    drop(product);
+
+    println!("start to first answer     {started:>10.1?}  (bar {START_BAR:?})");
+    println!("event to notification     {median:>10.2?}  median, {p99:.2?} p99 of {} (bar {EVENT_BAR:?})", times.len());
+    println!("resident memory           {memory:>8.1} MB  after {stay} s at a reading a second (bar {MEMORY_BAR_MB} MB)");
+    let good = started <= START_BAR && p99 <= EVENT_BAR && memory <= MEMORY_BAR_MB;
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

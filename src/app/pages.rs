@@ -1,0 +1,506 @@
+//! The dashboard over the parts of this process: what it shows, and what a person changes with it.
+//!
+//! A change is validated with all layers, written where options live (through the Supervisor, else to the options
+//! file), and what can take effect at once does; the rest is named as waiting for a restart.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use serde_json::{Map, Value};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use tracing::{info, warn};
+
+use super::{
+    choice::{inputs_of, options_of},
+    hub,
+    meter_task::Command,
+    setup::Setup,
+    start::{Meters, Running, Shared, Taker},
+};
+use crate::{
+    config::{
+        ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Resolved, SourceKind, change_options, definitions,
+        load, validate,
+    },
+    dashboard::{
+        self, Context, Door, Owner,
+        owner::{Changed, Doing, Options, Preview, PreviewPhase, Refusal, SetupState},
+    },
+    device::{Device, DeviceOptions},
+    logging::LevelHandle,
+    meter::{CounterState, EntityReport, Meter, Quality},
+    source::{
+        Access, Link, Reading, SourceEvent, State,
+        discover::{Discovery, discover},
+    },
+    supervisor::Supervisor,
+    transport::listener::{self, Wanted},
+};
+
+/// How long an answer of Home Assistant about its sensors is good for.
+const FOUND_FOR: Duration = Duration::from_millis(1500);
+/// The proxy's address on the Supervisor's bridge, and ours.
+const INGRESS_PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 2));
+const INGRESS_BIND: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 1));
+
+/// What the pages are wired to.
+pub struct Wiring {
+    /// As the process was started, Network card included.
+    pub inputs: LoadInputs,
+    /// What came of it.
+    pub resolved: Resolved,
+    /// Where Home Assistant is asked.
+    pub access: Access,
+    /// Whom options are given to, as app.
+    pub supervisor: Option<Supervisor>,
+    /// How far the set-up is; set to "by options" once a person took entities.
+    pub setup: watch::Sender<Setup>,
+    /// The log's level.
+    pub log: LevelHandle,
+}
+
+/// The pages of this process.
+pub struct Pages {
+    context: Context,
+    app: bool,
+    on_lan: DashboardOnLan,
+    hosts: Vec<String>,
+    port: u16,
+    bind: IpAddr,
+    env: BTreeMap<String, String>,
+    supervisor: Option<Supervisor>,
+}
+
+/// Acts for a person.
+struct Actor {
+    shared: Shared,
+    meters: Arc<[Running]>,
+    macs: Vec<String>,
+    taker: Taker,
+    channels: watch::Sender<Arc<ChannelSettings>>,
+    access: Access,
+    supervisor: Option<Supervisor>,
+    setup: watch::Sender<Setup>,
+    log: LevelHandle,
+    /// One change at a time.
+    inputs: tokio::sync::Mutex<LoadInputs>,
+    started: Resolved,
+    current: Mutex<(Resolved, Map<String, Value>)>,
+    found: tokio::sync::Mutex<Option<(Instant, Arc<Discovery>)>>,
+}
+
+impl Pages {
+    /// Pages over these meters.
+    #[must_use]
+    pub fn new(shared: &Shared, meters: &Meters, wiring: Wiring) -> Self {
+        let Wiring { inputs, resolved, access, supervisor, setup, log } = wiring;
+        let settings = &resolved.settings.dashboard;
+        let (on_lan, hosts, port, bind) = (settings.on_lan, settings.hosts.clone(), settings.port, settings.bind);
+        let (app, env) = (inputs.app, inputs.env.clone());
+        let history_seconds = resolved.settings.forecast.history_seconds;
+        let chosen = chosen(&inputs);
+        let actor = Actor {
+            shared: shared.clone(),
+            meters: Arc::clone(&meters.running),
+            macs: meters.macs(),
+            taker: meters.first().taker(),
+            channels: meters.channels.clone(),
+            access,
+            supervisor: supervisor.clone(),
+            setup,
+            log,
+            inputs: tokio::sync::Mutex::new(inputs),
+            started: resolved.clone(),
+            current: Mutex::new((resolved, chosen)),
+            found: tokio::sync::Mutex::default(),
+        };
+        let context = Context::new(dashboard::Parts {
+            meters: meters.running.iter().map(|m| Arc::clone(&m.endpoint)).collect(),
+            board: shared.board.clone(),
+            vitals: Arc::new(shared.health.clone()),
+            store: shared.store.clone(),
+            facts: shared.facts.clone(),
+            owner: Arc::new(actor),
+            forecast: None,
+            history_seconds,
+        });
+        Self { context, app, on_lan, hosts, port, bind, env, supervisor }
+    }
+
+    /// What the device's HTTP port serves beside the device, by `dashboard_on_lan`.
+    #[must_use]
+    pub fn on_lan(&self) -> Option<Router> {
+        let full = match self.on_lan {
+            DashboardOnLan::None => return None,
+            DashboardOnLan::View => false,
+            DashboardOnLan::Full => true,
+        };
+        Some(dashboard::lan_router(&self.context, Door::Lan { full, hosts: self.hosts.clone() }))
+    }
+
+    /// Serves the dashboard's own listener until the stop.
+    pub async fn serve(self, shared: Shared) {
+        let wanted = |bind, port| Wanted {
+            name: "dashboard",
+            meter: String::new(),
+            bind: Some(bind),
+            port,
+            needed_by: "this is the page for people",
+        };
+        let address = |name: &str, plain| self.env.get(name).and_then(|text| text.trim().parse::<IpAddr>().ok()).unwrap_or(plain);
+        let (door, wanted) = match (&self.supervisor, self.app) {
+            (Some(supervisor), true) => {
+                let Some(port) = ingress_port(supervisor, &shared).await else { return };
+                let bind = address("VIRTUAL_SHELLY_INGRESS_BIND", INGRESS_BIND);
+                // A host whose bridge has another address still gets its page: the peer is what counts.
+                let missing = listener::tcp(SocketAddr::new(bind, 0)).is_err_and(|e| e.kind() == std::io::ErrorKind::AddrNotAvailable);
+                let bind = if missing { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { bind };
+                (Door::Ingress { peer: address("VIRTUAL_SHELLY_INGRESS_PEER", INGRESS_PEER) }, wanted(bind, port))
+            }
+            _ => {
+                info!("the dashboard: http://{}/", SocketAddr::new(self.bind, self.port));
+                (Door::Plain { hosts: self.hosts.clone() }, wanted(self.bind, self.port))
+            }
+        };
+        let router = dashboard::router(&self.context, door);
+        dashboard::serve::run(wanted, router, shared.board.clone(), shared.stop.clone()).await;
+    }
+}
+
+/// The port that the Supervisor drew for ingress: asked for until it says one, never guessed.
+async fn ingress_port(supervisor: &Supervisor, shared: &Shared) -> Option<u16> {
+    let mut pause = Duration::from_secs(1);
+    let mut told = false;
+    loop {
+        match supervisor.self_info().await {
+            Ok(info) => match info.ingress_port.filter(|port| *port > 0) {
+                Some(port) => return Some(port),
+                None if !told => warn!("the Supervisor names no ingress port: the page in the sidebar has to wait"),
+                None => {}
+            },
+            Err(error) if !told => warn!("{error}; the page in the sidebar has to wait"),
+            Err(_) => {}
+        }
+        told = true;
+        tokio::select! {
+            () = shared.stop.cancelled() => return None,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
+        }
+    }
+}
+
+/// The options file's members.
+fn file_of(inputs: &LoadInputs) -> Map<String, Value> {
+    let text = inputs.options_file.as_ref().and_then(|file| file.contents.as_ref().ok());
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// The same for people: without secrets.
+fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
+    let mask = |(key, value): (String, Value)| {
+        let secret = definitions::find(&key).is_some_and(crate::config::definition::Definition::secret);
+        (key, if secret { Value::String("***".into()) } else { value })
+    };
+    file_of(inputs).into_iter().map(mask).collect()
+}
+
+/// Whether a change of this option takes effect at once.
+fn is_live(key: &str) -> bool {
+    // Targets are dialled by tasks that start with the process.
+    key != "outbound_ws"
+        && (definitions::find(key).is_some_and(|def| def.live) || key.ends_with("energy_import") || key.ends_with("energy_export"))
+}
+
+/// Replaces a file as a whole: what was there stays until the new one is on the disk.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    if let Ok(old) = std::fs::metadata(path) {
+        file.set_permissions(old.permissions())?;
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
+}
+
+impl Actor {
+    fn current(&self) -> std::sync::MutexGuard<'_, (Resolved, Map<String, Value>)> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn found(&self) -> Result<Arc<Discovery>, String> {
+        let source = self.current().0.settings.source.clone();
+        if source.kind != SourceKind::HomeAssistant {
+            return Err("the values are made up or replayed: there is no Home Assistant to ask".into());
+        }
+        let mut found = self.found.lock().await;
+        if let Some((at, discovery)) = &*found
+            && at.elapsed() < FOUND_FOR
+        {
+            return Ok(Arc::clone(discovery));
+        }
+        let discovery = Arc::new(discover(&source, &self.access, &self.macs, &[]).await.map_err(|e| e.to_string())?);
+        *found = Some((Instant::now(), Arc::clone(&discovery)));
+        Ok(discovery)
+    }
+
+    /// Options as they are stored now: somebody may have changed them elsewhere since the start.
+    async fn stored(&self, inputs: &LoadInputs) -> Result<LoadInputs, Refusal> {
+        let mut next = inputs.clone();
+        let path = inputs.options_file.as_ref().map_or_else(|| inputs.data_dir.join("options.json"), |file| file.path.clone());
+        let contents = match &self.supervisor {
+            Some(supervisor) => {
+                let info = supervisor.self_info().await.map_err(|e| Refusal::Failed(e.to_string()))?;
+                Ok(Value::Object(info.options).to_string())
+            }
+            None => match tokio::fs::read_to_string(&path).await {
+                Ok(text) => Ok(text),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("{}".to_owned()),
+                Err(error) => return Err(Refusal::Failed(format!("{} cannot be read: {error}", path.display()))),
+            },
+        };
+        if let Ok(text) = &contents
+            && !serde_json::from_str::<Value>(text).is_ok_and(|v| v.is_object())
+        {
+            return Err(Refusal::Failed(format!("{} is not a JSON object: correct it by hand first", path.display())));
+        }
+        next.options_file = Some(OptionsFile { path, contents });
+        Ok(next)
+    }
+
+    async fn write(&self, path: PathBuf, options: &Map<String, Value>) -> Result<String, Refusal> {
+        let text = serde_json::to_string_pretty(options).map_err(|e| Refusal::Failed(e.to_string()))?;
+        match &self.supervisor {
+            Some(supervisor) => supervisor.set_options(options).await.map_err(|e| Refusal::Failed(e.to_string()))?,
+            None => {
+                let (to, content) = (path.clone(), text.clone());
+                let written = tokio::task::spawn_blocking(move || replace(&to, &content)).await;
+                let failed = |why: String| Refusal::Failed(format!("{} cannot be written: {why}", path.display()));
+                written.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+            }
+        }
+        Ok(text)
+    }
+
+    async fn change_all(&self, make: impl FnOnce(&Map<String, Value>) -> Map<String, Value>) -> Result<Changed, Refusal> {
+        let mut inputs = self.inputs.lock().await;
+        let mut next = self.stored(&inputs).await?;
+        let changes = make(&file_of(&next));
+        let options = change_options(&next, &changes).map_err(Refusal::Problems)?;
+        let Some(file) = &mut next.options_file else { return Err(Refusal::Failed("there is no options file".into())) };
+        file.contents = Ok(self.write(file.path.clone(), &options).await?);
+        let resolved = load(&next);
+        self.apply(&resolved).await;
+        let (restart, applied): (Vec<String>, Vec<String>) = changes
+            .keys()
+            .cloned()
+            .partition(|key| !is_live(key) && self.started.values.get(key.as_str()) != resolved.values.get(key.as_str()));
+        info!("options changed on the dashboard: {}", changes.keys().cloned().collect::<Vec<_>>().join(", "));
+        let chosen = chosen(&next);
+        *self.current() = (resolved, chosen);
+        *inputs = next;
+        Ok(Changed { applied, restart })
+    }
+
+    /// Puts in force what can be without a restart.
+    async fn apply(&self, resolved: &Resolved) {
+        self.log.set(resolved.settings.log_level);
+        let new = &resolved.settings.channels;
+        self.channels.send_modify(|old| {
+            *old = Arc::new(ChannelSettings {
+                ws_notify_interval: new.ws_notify_interval,
+                ws_notify_eps: new.ws_notify_eps,
+                udp_short: new.udp_short,
+                udp_nonzero: new.udp_nonzero,
+                read_only: new.read_only,
+                scaling: new.scaling.clone(),
+                ..ChannelSettings::clone(old)
+            });
+        });
+        let lines = resolved.problems.iter().map(ToString::to_string).chain(resolved.warnings.iter().cloned());
+        self.shared.health.replace(lines.collect());
+        // The first meter last: its take-over also tells the source which entities all meters want.
+        for (index, meter) in self.meters.iter().enumerate().rev() {
+            let Some(new) = resolved.settings.meters.iter().find(|m| m.name == meter.key) else { continue };
+            let blocked = resolved.absent_reasons.iter().find(|(of, _)| *of == index).map(|(_, why)| why.clone());
+            let from_home_assistant = resolved.settings.source.kind == SourceKind::HomeAssistant;
+            let named = from_home_assistant && (new.inputs.any_power() || blocked.is_some());
+            let settings = {
+                let mut old = meter.settings.lock().unwrap_or_else(PoisonError::into_inner);
+                *old = live_part(&old, new, named);
+                old.clone()
+            };
+            let channels = Arc::clone(&self.channels.borrow());
+            meter.device.send_if_modified(|device| {
+                let mut next = Device::clone(device);
+                next.options = DeviceOptions::new(&settings, &channels, device.options.tz.clone());
+                let changed = **device != next;
+                *device = Arc::new(next);
+                changed
+            });
+            meter.hub.set_options(hub::Options { meter: settings.clone(), channels, device_id: meter.identity.id.clone() });
+            if index == 0 {
+                if new.inputs.any_power() {
+                    self.setup.send_replace(Setup::ByOptions);
+                }
+                self.taker.take(settings.inputs).await;
+            } else {
+                let (done, wait) = oneshot::channel();
+                if meter.commands.send(Command::Reconfigure(Box::new(settings), done)).await.is_ok() {
+                    let _ = wait.await;
+                }
+            }
+            if let Some(why) = blocked {
+                let _ = meter.commands.send(Command::Block(why)).await;
+            }
+        }
+    }
+}
+
+/// The meter's settings with what may change while it runs.
+fn live_part(old: &MeterSettings, new: &MeterSettings, inputs: bool) -> MeterSettings {
+    MeterSettings {
+        inputs: if inputs { new.inputs.clone() } else { old.inputs.clone() },
+        line_voltage: new.line_voltage,
+        line_frequency: new.line_frequency,
+        smoothing: new.smoothing,
+        target_offset: new.target_offset,
+        stale: new.stale,
+        hold: new.hold,
+        device_name: new.device_name.clone(),
+        ..old.clone()
+    }
+}
+
+/// Whether an option says which power is read, or how.
+fn is_power(key: &str) -> bool {
+    let ends = ["_power", "_power_export", "_invert", "_scale", "_offset"];
+    key == "total_phase"
+        || (key != "target_offset" && ["total", "a", "b", "c"].iter().any(|p| ends.iter().any(|end| key == format!("{p}{end}"))))
+}
+
+impl Owner for Actor {
+    fn setup(&self) -> SetupState {
+        match &*self.setup.borrow() {
+            Setup::ByOptions => SetupState::ByOptions,
+            Setup::Searching => SetupState::Searching,
+            Setup::Nothing => SetupState::Nothing,
+            Setup::Chosen { options, differs, .. } => SetupState::Chosen { options: options.clone(), differs: *differs },
+        }
+    }
+
+    fn options(&self) -> Options {
+        let current = self.current();
+        let (resolved, chosen) = &*current;
+        let differs = |key: &&str| self.started.values.get(*key) != resolved.values.get(*key) && !is_live(key);
+        Options {
+            values: resolved.values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+            layers: resolved.origin.iter().map(|(key, layer)| ((*key).to_owned(), *layer)).collect(),
+            chosen: chosen.clone(),
+            problems: resolved.problems.iter().map(ToString::to_string).chain(resolved.warnings.iter().cloned()).collect(),
+            app: resolved.app,
+            waiting: definitions::all().map(|def| def.key).filter(differs).map(ToOwned::to_owned).collect(),
+            can_restart: self.supervisor.is_some(),
+        }
+    }
+
+    fn options_of(&self, inputs: &Inputs) -> Map<String, Value> {
+        options_of(inputs)
+    }
+
+    fn discover(&self) -> Doing<'_, Result<Arc<Discovery>, String>> {
+        Box::pin(self.found())
+    }
+
+    fn preview(&self, inputs: Map<String, Value>) -> Doing<'_, Result<Preview, Refusal>> {
+        Box::pin(async move {
+            let problems: Vec<_> = inputs.iter().filter_map(|(key, value)| validate(key, value).err()).map(|p| *p).collect();
+            if !problems.is_empty() {
+                return Err(Refusal::Problems(problems));
+            }
+            let found = self.found().await.map_err(Refusal::Failed)?;
+            let mut settings = self.current().0.settings.meters[0].clone();
+            settings.inputs = inputs_of(&inputs);
+            (settings.target_offset, settings.smoothing) = (0.0, None);
+            Ok(preview(&settings, &found, self.shared.clock.now()))
+        })
+    }
+
+    fn take(&self, inputs: Map<String, Value>) -> Doing<'_, Result<Changed, Refusal>> {
+        Box::pin(self.change_all(move |stored| {
+            let old = stored.keys().filter(|key| is_power(key)).map(|key| (key.clone(), Value::Null));
+            old.chain(inputs).collect()
+        }))
+    }
+
+    fn change(&self, changes: Map<String, Value>) -> Doing<'_, Result<Changed, Refusal>> {
+        Box::pin(self.change_all(move |_| changes))
+    }
+
+    fn entities(&self, meter: usize) -> Doing<'_, Vec<EntityReport>> {
+        Box::pin(async move {
+            let Some(meter) = self.meters.get(meter) else { return Vec::new() };
+            let (reply, wait) = oneshot::channel();
+            if meter.commands.send(Command::Entities(reply)).await.is_err() {
+                return Vec::new();
+            }
+            wait.await.unwrap_or_default()
+        })
+    }
+
+    fn reset(&self, meter: usize) -> Doing<'_, Result<(), String>> {
+        Box::pin(async move {
+            let meter = self.meters.get(meter).ok_or("there is no such meter")?;
+            let (done, wait) = oneshot::channel();
+            let gone = || "the meter does not respond".to_owned();
+            meter.commands.send(Command::Reset(done)).await.map_err(|_| gone())?;
+            wait.await.map_err(|_| gone())
+        })
+    }
+
+    fn train(&self) -> Doing<'_, Result<(), String>> {
+        Box::pin(async { Err("there is no forecast to train yet".to_owned()) })
+    }
+
+    fn restart(&self) -> Doing<'_, Result<(), String>> {
+        Box::pin(async move {
+            let supervisor = self.supervisor.as_ref().ok_or("nobody is there to start it again: restart it where it was started")?;
+            supervisor.restart().await.map_err(|e| e.to_string())
+        })
+    }
+}
+
+/// What a meter with these settings makes of the sensors' present values.
+fn preview(settings: &MeterSettings, found: &Discovery, now: crate::time::Now) -> Preview {
+    let mut meter = Meter::new(settings, CounterState::default(), now);
+    let reading = |id| {
+        let here = found.candidates.iter().find(|c| c.entity_id == id);
+        let state = here.map_or(State::Gone, |c| State::Text(Arc::from(c.value.as_str())));
+        Reading { entity: id, state, unit: here.and_then(|c| c.unit.as_deref().map(Arc::from)) }
+    };
+    let readings = settings.inputs.entities().into_iter().map(reading).collect();
+    meter.apply(&SourceEvent::Readings(readings), now);
+    meter.apply(&SourceEvent::Link(Link::Up), now);
+    let snapshot = meter.snapshot(now);
+    let phase = |i: usize| {
+        let reason = match &snapshot.inputs[i].quality {
+            Quality::Held { reason, .. } | Quality::Absent { reason, .. } => Some(reason.to_string()),
+            Quality::Live | Quality::Unused => None,
+        };
+        PreviewPhase { w: snapshot.phases[i].map(|s| s.act_power.get()), unused: snapshot.inputs[i].quality == Quality::Unused, reason }
+    };
+    Preview { total: snapshot.totals.map(|t| t.act_power.get()), phases: [phase(0), phase(1), phase(2)] }
+}

@@ -1,0 +1,259 @@
+//! Who may come in, from where, and what every answer carries (`home-assistant-app.md` section 8).
+//!
+//! The peer's address counts, never a header of its. A change is made by POST with a JSON body from a page of the
+//! same origin; the pages share Home Assistant's origin, so their policy lets nothing in that is not ours.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
+    middleware::Next,
+};
+
+use super::context::Context;
+use crate::{
+    consumers::{Caller, Channel},
+    transport::{
+        endpoint::{Credentials, Terms},
+        listener::Connection,
+    },
+};
+
+/// Which listener, and whom it lets in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Home Assistant's ingress: only the Supervisor's proxy, whatever the headers say.
+    Ingress {
+        /// The one peer.
+        peer: IpAddr,
+    },
+    /// A listener of its own; `Host` has to be known, so that no foreign name can be made to point here.
+    Plain {
+        /// Further names beside localhost and loopback addresses.
+        hosts: Vec<String>,
+    },
+    /// The device's HTTP port (`dashboard_on_lan`).
+    Lan {
+        /// With changes.
+        full: bool,
+        /// Further names beside addresses and names of the LAN.
+        hosts: Vec<String>,
+    },
+}
+
+/// A door of these pages.
+#[derive(Clone)]
+pub struct Guard {
+    door: Arc<Door>,
+    context: Context,
+}
+
+impl Guard {
+    /// The door of these pages.
+    #[must_use]
+    pub fn new(door: Door, context: Context) -> Self {
+        Self { door: Arc::new(door), context }
+    }
+}
+
+/// What a request may do, for the pages.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// Changes are allowed.
+    pub full: bool,
+    /// Of this answer's scripts and styles.
+    pub nonce: Arc<str>,
+}
+
+/// Lets a request in or not, and puts the security headers on its answer.
+pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response<Body> {
+    let nonce: Arc<str> = nonce().into();
+    let mut response = match admit(&guard, &request) {
+        Ok(full) => {
+            request.extensions_mut().insert(Pass { full, nonce: Arc::clone(&nonce) });
+            next.run(request).await
+        }
+        Err(refusal) => refusal,
+    };
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    );
+    let headers = response.headers_mut();
+    let mut set = |name: header::HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    set(header::CONTENT_SECURITY_POLICY, &policy);
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::REFERRER_POLICY, "same-origin");
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn nonce() -> String {
+    format!("{:016x}{:016x}", random(), random())
+}
+
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
+}
+
+/// Whether changes are allowed, or the answer that refuses.
+fn admit(guard: &Guard, request: &Request) -> Result<bool, Response<Body>> {
+    let connection = request.extensions().get::<Arc<Connection>>();
+    let headers = request.headers();
+    let write = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let socket = headers.contains_key(header::UPGRADE);
+    let full = match &*guard.door {
+        Door::Ingress { peer } => {
+            if connection.is_none_or(|c| c.peer.ip() != *peer) {
+                return Err(refuse(StatusCode::FORBIDDEN, "this port is Home Assistant's ingress; open the page in its sidebar"));
+            }
+            true
+        }
+        Door::Plain { hosts } => {
+            if !host(request).is_some_and(|name| is_loopback(&name) || hosts.contains(&name)) {
+                return Err(refuse(StatusCode::MISDIRECTED_REQUEST, "unknown host name; list it in dashboard_hosts"));
+            }
+            true
+        }
+        Door::Lan { full, hosts } => {
+            password(guard, connection, request)?;
+            if (write || socket) && !host(request).is_some_and(|name| is_local(&name) || hosts.contains(&name)) {
+                return Err(refuse(StatusCode::MISDIRECTED_REQUEST, "unknown host name; use the address"));
+            }
+            *full
+        }
+    };
+    if (write || socket) && foreign(headers, host(request).as_deref(), matches!(*guard.door, Door::Ingress { .. })) {
+        return Err(refuse(StatusCode::FORBIDDEN, "only a page of this dashboard may do that"));
+    }
+    if write {
+        if !full {
+            return Err(refuse(StatusCode::FORBIDDEN, "changes are off here: set dashboard_on_lan to full"));
+        }
+        let json = headers.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).is_some_and(|t| t.starts_with("application/json"));
+        let bodyless = headers.get(header::CONTENT_LENGTH).is_none_or(|l| l == "0") && !headers.contains_key(header::TRANSFER_ENCODING);
+        if !json && !bodyless {
+            return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
+        }
+    }
+    Ok(full)
+}
+
+/// On the device's port the device's password guards the pages too.
+fn password(guard: &Guard, connection: Option<&Arc<Connection>>, request: &Request) -> Result<(), Response<Body>> {
+    let endpoint = guard.context.meter(0);
+    if !endpoint.auth_on() {
+        return Ok(());
+    }
+    let Some(connection) = connection else { return Err(refuse(StatusCode::FORBIDDEN, "unknown caller")) };
+    let caller = Caller {
+        peer: connection.peer.ip(),
+        peer_port: connection.peer.port(),
+        local: Some(connection.local.ip()),
+        local_port: connection.local.port(),
+        channel: Channel::Http,
+        agent: None,
+    };
+    let credentials = Credentials::Header {
+        value: request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()),
+        method: request.method().as_str(),
+        uri: request.uri().path_and_query().map_or("/", |p| p.as_str()),
+    };
+    endpoint.admit(&caller, &Terms { credentials, ..Terms::default() }).map_err(|challenge| {
+        let mut response = refuse(StatusCode::UNAUTHORIZED, "the device's password is needed");
+        if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    })
+}
+
+fn refuse(status: StatusCode, why: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{why}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// Name asked for, without port, in small letters, IPv6 without brackets.
+fn host(request: &Request) -> Option<String> {
+    let text = request.headers().get(header::HOST)?.to_str().ok()?;
+    let uri: Uri = format!("http://{text}/").parse().ok()?;
+    Some(uri.host()?.trim_matches(['[', ']']).to_ascii_lowercase())
+}
+
+fn is_loopback(name: &str) -> bool {
+    name == "localhost" || matches!(name, "127.0.0.1" | "::1")
+}
+
+/// An address, or a name that no public DNS can give: rebinding needs a public name.
+fn is_local(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok()
+        || !name.contains('.')
+        || [".local", ".lan", ".home.arpa", ".fritz.box"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether a page of another origin asks. Behind ingress `Host` may be rewritten, so the browser's own word counts there first.
+fn foreign(headers: &HeaderMap, host: Option<&str>, ingress: bool) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    match text("sec-fetch-site") {
+        Some("same-origin" | "none") => return false,
+        Some(_) => return true,
+        None => {}
+    }
+    let Some(origin) = text("origin") else { return false };
+    let Some(name) = origin.parse::<Uri>().ok().and_then(|uri| uri.host().map(|h| h.trim_matches(['[', ']']).to_ascii_lowercase())) else {
+        return true;
+    };
+    let forwarded = text("x-forwarded-host").filter(|_| ingress).and_then(|h| h.split(',').next()).map(str::trim);
+    let forwarded = forwarded.and_then(|h| format!("http://{h}/").parse::<Uri>().ok()).and_then(|u| u.host().map(str::to_ascii_lowercase));
+    host != Some(&*name) && forwarded.as_deref() != Some(&*name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
+        all.iter().map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn other_origins_are_told_apart() {
+        let ours = [
+            vec![],
+            vec![("sec-fetch-site", "same-origin")],
+            vec![("origin", "http://meter.local:8080")],
+            vec![("origin", "https://ha.example"), ("sec-fetch-site", "same-origin")],
+        ];
+        for case in ours {
+            assert!(!foreign(&headers(&case), Some("meter.local"), false), "{case:?}");
+        }
+        let theirs = [
+            vec![("sec-fetch-site", "cross-site"), ("origin", "http://meter.local")],
+            vec![("sec-fetch-site", "same-site")],
+            vec![("origin", "http://evil.example")],
+            vec![("origin", "null")],
+        ];
+        for case in theirs {
+            assert!(foreign(&headers(&case), Some("meter.local"), false), "{case:?}");
+        }
+        let proxied = headers(&[("origin", "https://ha.example"), ("x-forwarded-host", "ha.example:8123")]);
+        assert!(!foreign(&proxied, Some("172.30.32.1"), true) && foreign(&proxied, Some("172.30.32.1"), false));
+    }
+
+    #[test]
+    fn names_of_the_lan() {
+        for name in ["192.168.1.5", "fe80::1", "homeassistant", "meter.local", "pi.fritz.box"] {
+            assert!(is_local(name), "{name}");
+        }
+        assert!(!is_local("rebind.example.com") && !is_loopback("127.0.0.1.example") && is_loopback("localhost"));
+    }
+}

@@ -1,0 +1,271 @@
+//! Energy: today, yesterday, this month; bars a day and a month; the counters a phase.
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
+use serde::Serialize;
+
+use super::{
+    context::{Context, to_json},
+    locale::Locale,
+    page::{Asking, Page, html, json},
+    words::{self, Figure},
+};
+use crate::{
+    meter::{Counter, Phase},
+    store::EnergySpan,
+};
+
+/// Days drawn.
+const DAYS: i64 = 30;
+/// Months drawn.
+const MONTHS: i64 = 12;
+
+/// Energy of a meter by day and month of the house's time zone, Wh.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sums {
+    /// Today's date.
+    pub today: Date,
+    /// The last 30 days, oldest first, today last; days without records count 0.
+    pub days: Vec<(Date, Counter)>,
+    /// The last months with records, by their first day.
+    pub months: Vec<(Date, Counter)>,
+}
+
+fn plus(a: Counter, b: Counter) -> Counter {
+    Counter { import: a.import + b.import, export: a.export + b.export }
+}
+
+/// Where days and months begin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Calendar {
+    /// The last days, oldest first, today last.
+    days: Vec<Date>,
+    /// First days of the last months, this one last.
+    months: Vec<Date>,
+}
+
+impl Calendar {
+    /// Of Unix time `now`.
+    pub fn new(now: i64, zone: &TimeZone) -> Self {
+        let today = zone.to_datetime(Timestamp::from_second(now).unwrap_or_default()).date();
+        let days = (0..DAYS).rev().filter_map(|back| today.checked_sub(back.days()).ok()).collect();
+        let months = (0..MONTHS).rev().filter_map(|back| today.first_of_month().checked_sub(back.months()).ok()).collect();
+        Self { days, months }
+    }
+
+    /// Unix times at which the days begin, and the end of today so far; the same of the months.
+    pub fn borders(&self, now: i64, zone: &TimeZone) -> (Vec<i64>, Vec<i64>) {
+        let starts = |dates: &[Date]| {
+            let start = |d: &Date| zone.to_timestamp(d.at(0, 0, 0, 0)).map_or(0, Timestamp::as_second);
+            // The next quarter of an hour: the store counts in those.
+            dates.iter().map(start).chain([(now / 900 + 1) * 900]).collect()
+        };
+        (starts(&self.days), starts(&self.months))
+    }
+}
+
+impl Sums {
+    /// From the store's energy between the calendar's borders.
+    pub(super) fn new(calendar: &Calendar, days: &[EnergySpan], months: &[EnergySpan]) -> Self {
+        let sum =
+            |span: Option<&EnergySpan>| span.and_then(|s| s.phases).map(|all| all.iter().fold(Counter::default(), |t, p| plus(t, *p)));
+        let all = |dates: &[Date], spans: &[EnergySpan]| -> Vec<(Date, Option<Counter>)> {
+            dates.iter().enumerate().map(|(i, d)| (*d, sum(spans.get(i)))).collect()
+        };
+        let known: Vec<(Date, Option<Counter>)> = all(&calendar.months, months).into_iter().skip_while(|(_, c)| c.is_none()).collect();
+        let flat = |list: Vec<(Date, Option<Counter>)>| list.into_iter().map(|(d, c)| (d, c.unwrap_or_default())).collect();
+        Self { today: calendar.days.last().copied().unwrap_or_default(), days: flat(all(&calendar.days, days)), months: flat(known) }
+    }
+
+    /// Energy of so many days ago.
+    #[must_use]
+    pub fn days_ago(&self, n: usize) -> Counter {
+        self.days.len().checked_sub(n + 1).and_then(|i| self.days.get(i)).map(|(_, c)| *c).unwrap_or_default()
+    }
+
+    /// Energy of this month.
+    #[must_use]
+    pub fn this_month(&self) -> Counter {
+        let first = self.today.first_of_month();
+        self.months.iter().find(|(month, _)| *month == first).map(|(_, c)| *c).unwrap_or_default()
+    }
+}
+
+/// A card with both directions.
+pub(super) struct Both {
+    pub title: String,
+    pub import: Figure,
+    pub export: Figure,
+}
+
+impl Both {
+    pub fn new(l: &Locale, title: &str, energy: Counter) -> Self {
+        Self { title: title.to_owned(), import: words::kwh(l, energy.import), export: words::kwh(l, energy.export) }
+    }
+}
+
+/// Two bars of one day or month, in the drawing's own coordinates.
+struct Bar {
+    x: f64,
+    width: f64,
+    import_y: f64,
+    import_h: f64,
+    export_h: f64,
+    label: String,
+    hint: String,
+    /// Whether the label fits.
+    labelled: bool,
+}
+
+/// Bars up for import, down for export.
+struct Bars {
+    title: String,
+    bars: Vec<Bar>,
+    zero: f64,
+    top: String,
+    bottom: String,
+}
+
+/// Drawing's size.
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 160.0;
+
+fn bars(l: &Locale, title: &str, all: &[(Date, Counter)], name: impl Fn(Date) -> String, every: usize) -> Bars {
+    let up = all.iter().map(|(_, c)| c.import).fold(0.0, f64::max);
+    let down = all.iter().map(|(_, c)| c.export).fold(0.0, f64::max);
+    let range = (up + down).max(1.0);
+    let zero = (HEIGHT * up.max(range * 0.02) / range).min(HEIGHT - 2.0);
+    let slot = WIDTH / all.len().max(12) as f64;
+    let bar = |(i, (date, c)): (usize, &(Date, Counter))| {
+        let import_h = zero * if up > 0.0 { c.import / up } else { 0.0 };
+        let export_h = (HEIGHT - zero) * if down > 0.0 { c.export / down } else { 0.0 };
+        let label = name(*date);
+        let hint = l.with(
+            "bar_hint",
+            &[("day", &label), ("import", &words::kwh(l, c.import).to_string()), ("export", &words::kwh(l, c.export).to_string())],
+        );
+        Bar {
+            x: i as f64 * slot + slot * 0.15,
+            width: slot * 0.7,
+            import_y: zero - import_h,
+            import_h,
+            export_h,
+            label,
+            hint,
+            labelled: (all.len() - 1 - i).is_multiple_of(every),
+        }
+    };
+    let bars = all.iter().enumerate().map(bar).collect();
+    Bars { title: title.to_owned(), bars, zero, top: words::kwh(l, up).to_string(), bottom: words::kwh(l, down).to_string() }
+}
+
+/// A row of the counters.
+struct Row {
+    name: &'static str,
+    import: Figure,
+    export: Figure,
+}
+
+#[derive(Template)]
+#[template(path = "energy.html")]
+struct View {
+    p: Page,
+    cards: Vec<Both>,
+    charts: Vec<Bars>,
+    rows: Vec<Row>,
+    total: Option<(Figure, Figure)>,
+    /// Netted totals, where they are served.
+    net: bool,
+    reset_at: Option<String>,
+}
+
+/// The page.
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let p = Page::new(&context, &asking, "energy");
+    let l = asking.l;
+    let sums = context.sums(p.m).await;
+    let cards = vec![
+        Both::new(l, l.t("today"), sums.days_ago(0)),
+        Both::new(l, l.t("yesterday"), sums.days_ago(1)),
+        Both::new(l, l.t("this_month"), sums.this_month()),
+    ];
+    let mut charts = vec![bars(l, l.t("by_day"), &sums.days, |d| words::day(l, d), 5)];
+    if !sums.months.is_empty() {
+        charts.push(bars(l, l.t("by_month"), &sums.months, |d| format!("{} {}", words::month(l, d.month()), d.year()), 1));
+    }
+    let endpoint = context.meter(p.m);
+    let snapshot = endpoint.view().snapshot.clone();
+    let rows = snapshot.energy.map_or_else(Vec::new, |energy| {
+        let row = |p: Phase| {
+            let c = energy.phases[p.index()];
+            Row { name: ["L1", "L2", "L3"][p.index()], import: words::kwh(l, c.import), export: words::kwh(l, c.export) }
+        };
+        Phase::ALL.map(row).into()
+    });
+    let total = snapshot.energy_totals().map(|c| (words::kwh(l, c.import), words::kwh(l, c.export)));
+    let now = context.now();
+    let reset_at = context
+        .store
+        .counters(&endpoint.meter)
+        .filter(|row| row.reset_at > 0.0)
+        .map(|row| words::moment(l, row.reset_at, now.unix, &context.zone()));
+    html(&View { p, cards, charts, rows, total, net: snapshot.energy_net, reset_at })
+}
+
+#[derive(Serialize)]
+struct Line {
+    date: String,
+    import_wh: f64,
+    export_wh: f64,
+}
+
+#[derive(Serialize)]
+struct Json {
+    zone: Option<String>,
+    days: Vec<Line>,
+    months: Vec<Line>,
+}
+
+/// `energy.json`: Wh by day and month.
+pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let sums = context.sums(asking.m).await;
+    let lines = |all: &[(Date, Counter)]| {
+        let round = |wh: f64| (wh * 100.0).round() / 100.0;
+        all.iter().map(|(d, c)| Line { date: d.to_string(), import_wh: round(c.import), export_wh: round(c.export) }).collect()
+    };
+    let zone = context.zone().iana_name().map(ToOwned::to_owned);
+    json(StatusCode::OK, to_json(&Json { zone, days: lines(&sums.days), months: lines(&sums.months) }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn days_are_those_of_the_house() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        // 2026-03-29 has 23 hours there.
+        let now = "2026-03-30T10:00:00Z".parse::<Timestamp>().unwrap().as_second();
+        let calendar = Calendar::new(now, &zone);
+        let (days, months) = calendar.borders(now, &zone);
+        assert_eq!((days.len(), months.len()), (31, 13));
+        assert!(days.is_sorted() && months.is_sorted() && days.iter().chain(&months).all(|t| t % 900 == 0));
+        assert_eq!(days[29] - days[28], 23 * 3600);
+        let span = |from: i64, to: i64, wh: f64| EnergySpan { from, to, phases: Some([Counter { import: wh, export: 1.0 }; 3]) };
+        let spans: Vec<EnergySpan> = days.windows(2).enumerate().map(|(i, b)| span(b[0], b[1], i as f64)).collect();
+        let mut by_month: Vec<EnergySpan> = months.windows(2).map(|b| span(b[0], b[1], 7.0)).collect();
+        by_month[..10].iter_mut().for_each(|s| s.phases = None);
+        let sums = Sums::new(&calendar, &spans, &by_month);
+        assert_eq!(sums.today.to_string(), "2026-03-30");
+        assert!((sums.days_ago(0).import - 87.0).abs() < 1e-9 && (sums.days_ago(1).import - 84.0).abs() < 1e-9);
+        assert_eq!(sums.months.len(), 2, "months before the first record are left out");
+        assert!((sums.this_month().import - 21.0).abs() < 1e-9);
+        assert_eq!(Sums::default().days_ago(1), Counter::default());
+    }
+}

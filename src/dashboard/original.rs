@@ -1,0 +1,180 @@
+//! What the Python original served beside its page, with its keys: `/ui/power`, `/ui/train`, `/admin/overview`.
+
+use std::net::IpAddr;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{
+    context::{Context, to_json},
+    page::{Asking, json},
+};
+use crate::{
+    consumers::{
+        ConsumerView,
+        overview::{ClientsView, MetricsView, PortView},
+    },
+    device::{self, Answer, Manner},
+    transport::{Endpoint, board::Line, healthz::link_word},
+};
+
+#[derive(Serialize)]
+struct Point {
+    ts: f64,
+    w: f64,
+}
+
+#[derive(Serialize)]
+struct Power {
+    ts: f64,
+    /// W, + import; null without a reading.
+    current: Option<f64>,
+    history: Vec<Point>,
+    forecast: Vec<Point>,
+    model: Box<RawValue>,
+}
+
+/// Members that the original has, empty until a model is there.
+#[derive(Serialize)]
+struct NoModel {
+    trained_at: Option<f64>,
+    mse: Option<f64>,
+    mape: Option<f64>,
+    n: u64,
+    horizon: Option<u32>,
+    dataset_total: u64,
+}
+
+/// `/ui/power`.
+pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Response<Body> {
+    let now = context.now();
+    let (from, to) = (now.unix_s() - i64::from(context.history_seconds), now.unix_s() + 1);
+    let samples = context.read(move |store| store.samples(from, to)).await.unwrap_or_default();
+    let model = match &context.forecast {
+        Some(forecast) => forecast.model_json(),
+        None => {
+            to_json(&NoModel { trained_at: None, mse: None, mape: None, n: 0, horizon: None, dataset_total: context.store.health().rows })
+        }
+    };
+    let power = Power {
+        ts: now.unix,
+        current: context.meter(0).view().snapshot.totals.map(|t| t.act_power.get()),
+        history: samples.into_iter().map(|(ts, w)| Point { ts: ts as f64, w }).collect(),
+        forecast: context.forecast.as_ref().map(|f| f.points()).unwrap_or_default().into_iter().map(|(ts, w)| Point { ts, w }).collect(),
+        model: raw(model),
+    };
+    json(StatusCode::OK, to_json(&power))
+}
+
+fn raw(text: String) -> Box<RawValue> {
+    RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+#[derive(Serialize)]
+struct Trained {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// `POST /ui/train`: starts a training; 400 with the reason where that cannot be.
+pub(super) async fn train(State(context): State<Context>, _asking: Asking) -> Response<Body> {
+    match context.owner.train().await {
+        Ok(()) => json(StatusCode::OK, to_json(&Trained { ok: true, error: None })),
+        Err(why) => json(StatusCode::BAD_REQUEST, to_json(&Trained { ok: false, error: Some(why) })),
+    }
+}
+
+#[derive(Serialize)]
+struct Values {
+    em: Box<RawValue>,
+    emdata: Box<RawValue>,
+}
+
+#[derive(Serialize)]
+struct SourceView {
+    link: &'static str,
+    reason: Option<String>,
+    home_assistant: Option<String>,
+    age: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Overview {
+    ts: f64,
+    device: serde_json::Value,
+    values: Values,
+    metrics: MetricsView,
+    clients: ClientsView,
+    consumers: Vec<ConsumerView>,
+    udp_ports: Vec<PortView>,
+    /// Addresses among which power is divided now.
+    counted: usize,
+    listeners: Vec<Line>,
+    source: SourceView,
+    problems: Vec<String>,
+    meters: Vec<String>,
+}
+
+/// What the device would answer to a call, without anybody being counted as a reader.
+pub(super) fn ask(endpoint: &Endpoint, method: &str, params: &str) -> Box<RawValue> {
+    let device = endpoint.device.borrow().clone();
+    let (view, state) = (endpoint.view(), endpoint.state.borrow().clone());
+    let now = endpoint.clock.now();
+    let context = device::Context {
+        view: &view,
+        state: &state,
+        now,
+        uptime_s: now.mono.saturating_sub(endpoint.boot.borrow().since).as_secs(),
+        local_ip: None::<IpAddr>,
+        records: endpoint.records.as_ref(),
+        manner: Manner::http(false),
+        ws_connected: endpoint.outbound_up.load(std::sync::atomic::Ordering::Relaxed) > 0,
+    };
+    match device.call(method, Some(params), &context).answer {
+        Answer::Result(text) => raw(text.to_string()),
+        Answer::Error(error) => raw(to_json(&error)),
+        Answer::Silence => RawValue::NULL.to_owned(),
+    }
+}
+
+/// `/admin/overview`: the original's keys and more.
+pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let endpoint = context.meter(asking.m);
+    let now = context.now();
+    let scaling = endpoint.channels.borrow().scaling.clone();
+    let seen = endpoint.consumers.overview(&scaling, now);
+    let snapshot = endpoint.view().snapshot.clone();
+    let (link, reason) = link_word(&snapshot.source.link);
+    let mut device: serde_json::Value = serde_json::from_str(ask(endpoint, "Shelly.GetDeviceInfo", "{}").get()).unwrap_or_default();
+    let identity = endpoint.device.borrow().identity.clone();
+    if let Some(members) = device.as_object_mut() {
+        members.insert("sn".into(), identity.sn.into());
+        members.insert("manufacturer".into(), identity.manufacturer.into());
+    }
+    let overview = Overview {
+        ts: now.unix,
+        device,
+        values: Values { em: ask(endpoint, "EM.GetStatus", r#"{"id":0}"#), emdata: ask(endpoint, "EMData.GetStatus", r#"{"id":0}"#) },
+        metrics: seen.metrics,
+        clients: seen.clients,
+        consumers: seen.consumers,
+        udp_ports: seen.udp_ports,
+        counted: seen.counted,
+        listeners: context.board.lines(),
+        source: SourceView {
+            link,
+            reason: reason.map(ToOwned::to_owned),
+            home_assistant: context.facts.borrow().version.as_deref().map(ToOwned::to_owned),
+            age: snapshot.source.last_alive.map(|at| now.mono.saturating_sub(at).as_secs_f64()),
+        },
+        problems: context.vitals.problems(),
+        meters: context.meters.iter().map(|m| m.meter.clone()).collect(),
+    };
+    json(StatusCode::OK, to_json(&overview))
+}

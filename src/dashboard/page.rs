@@ -1,0 +1,205 @@
+//! What every page has: frame, tabs, notices, and how it is sent.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::FromRequestParts,
+    http::{HeaderValue, Response, StatusCode, header, request},
+};
+use serde::Serialize;
+
+use super::{assets, context::Context, door::Pass, locale::Locale, owner::SetupState, words};
+use crate::{
+    meter::{Phase, Quality},
+    source::Link,
+    transport::{Endpoint, ListenerState},
+};
+
+/// A tab.
+pub(super) struct Tab {
+    pub key: &'static str,
+    pub label: String,
+    pub href: String,
+    pub current: bool,
+}
+
+/// Another meter of the process.
+pub(super) struct MeterLink {
+    pub name: String,
+    pub href: String,
+    pub current: bool,
+}
+
+/// One line when something needs a person: what, since when, consequence, one action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Notice {
+    /// `warn` or `bad`.
+    pub level: &'static str,
+    pub text: String,
+    /// Page and label of the action.
+    pub action: Option<(&'static str, String)>,
+}
+
+/// The frame of a page.
+pub(super) struct Page {
+    pub l: &'static Locale,
+    /// Before every relative link: `ui/` on the page `/ui`, else empty.
+    pub rel: &'static str,
+    pub name: &'static str,
+    pub m: usize,
+    pub nonce: Arc<str>,
+    pub version: String,
+    pub device: String,
+    pub full: bool,
+    pub tabs: Vec<Tab>,
+    pub meters: Vec<MeterLink>,
+    pub notices: Vec<Notice>,
+    /// Refresh without script.
+    pub refresh: bool,
+}
+
+/// Who asks, how, in which language, about which meter.
+pub(super) struct Asking {
+    pub l: &'static Locale,
+    pub pass: Pass,
+    /// Index of the meter.
+    pub m: usize,
+    pub rel: &'static str,
+}
+
+impl<S: Sync> FromRequestParts<S> for Asking {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let pass = parts.extensions.get::<Pass>().cloned().ok_or(StatusCode::FORBIDDEN)?;
+        let rel = if parts.uri.path() == "/ui" { "ui/" } else { "" };
+        let query = parts.uri.query().unwrap_or_default();
+        let m = url::form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == "m").and_then(|(_, v)| v.parse().ok()).unwrap_or(0);
+        Ok(Self { l: Locale::of(&parts.headers), pass, m, rel })
+    }
+}
+
+impl Page {
+    /// The frame of one page.
+    pub fn new(context: &Context, asking: &Asking, name: &'static str) -> Self {
+        let m = asking.m.min(context.meters.len() - 1);
+        let query = if m == 0 { String::new() } else { format!("?m={m}") };
+        let mut tabs = vec!["now", "energy", "readers", "health"];
+        if asking.pass.full {
+            tabs.push("settings");
+        }
+        let here = |key: &str| if key == "now" { String::from("./") } else { key.to_owned() };
+        let tabs = tabs
+            .into_iter()
+            .map(|key| Tab {
+                key,
+                label: asking.l.t(&format!("tab_{key}")).to_owned(),
+                href: format!("{}{}{query}", asking.rel, here(key)),
+                current: key == name || (key == "now" && name == "setup"),
+            })
+            .collect();
+        let label = |e: &Arc<Endpoint>| if e.meter.is_empty() { asking.l.t("first_meter").to_owned() } else { e.meter.clone() };
+        let meters = if context.meters.len() < 2 {
+            Vec::new()
+        } else {
+            let link = |(i, e)| MeterLink {
+                name: label(e),
+                href: format!("{}{}{}", asking.rel, here(name), if i == 0 { String::new() } else { format!("?m={i}") }),
+                current: i == m,
+            };
+            context.meters.iter().enumerate().map(link).collect()
+        };
+        Self {
+            l: asking.l,
+            rel: asking.rel,
+            name,
+            m,
+            nonce: Arc::clone(&asking.pass.nonce),
+            version: format!("{:x}", assets::VERSION),
+            device: context.meter(m).device.borrow().identity.id.clone(),
+            full: asking.pass.full,
+            tabs,
+            meters,
+            notices: notices(context, context.meter(m), asking.l),
+            refresh: matches!(name, "now" | "readers" | "health"),
+        }
+    }
+
+    /// A link to another page, about the same meter.
+    pub fn link(&self, page: &str) -> String {
+        let query = if self.m == 0 { String::new() } else { format!("?m={}", self.m) };
+        format!("{}{page}{query}", self.rel)
+    }
+}
+
+/// What needs a person, worst first.
+pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<Notice> {
+    let mut out = Vec::new();
+    let view = meter.view();
+    let now = context.now();
+    let setup = context.owner.setup();
+    let first = meter.meter.is_empty();
+    let mut add = |level: &'static str, text: String, action: Option<(&'static str, &str)>| {
+        out.push(Notice { level, text, action: action.map(|(page, label)| (page, l.t(label).to_owned())) });
+    };
+    if view.snapshot.stale() && !(first && matches!(setup, SetupState::Nothing | SetupState::Searching)) {
+        for phase in Phase::ALL {
+            if let Quality::Absent { since, reason } = &view.snapshot.inputs[phase.index()].quality {
+                let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());
+                add("bad", l.with("notice_absent", &[("age", &age), ("reason", reason)]), Some(("health", "open_health")));
+                break;
+            }
+        }
+    }
+    if let Link::Down { reason, .. } = &view.snapshot.source.link {
+        add("warn", l.with("notice_link", &[("reason", reason)]), Some(("health", "open_health")));
+    }
+    if let Link::Idle(reason) = &view.snapshot.source.link {
+        add("bad", l.with("notice_idle", &[("reason", reason)]), Some(("health", "open_health")));
+    }
+    if first {
+        match setup {
+            SetupState::Chosen { differs: false, .. } => add("warn", l.t("notice_unconfirmed").to_owned(), Some(("setup", "check_it"))),
+            SetupState::Chosen { differs: true, .. } => add("warn", l.t("notice_differs").to_owned(), Some(("setup", "check_it"))),
+            _ => {}
+        }
+    }
+    for line in context.board.lines() {
+        if let ListenerState::Waiting { reason } = &line.state
+            && (line.meter == meter.meter || line.name == "dashboard")
+        {
+            let text = l.with("notice_port", &[("name", line.name), ("port", &line.port.to_string()), ("reason", reason)]);
+            add("warn", text, Some(("health", "open_health")));
+        }
+    }
+    for problem in context.vitals.problems().into_iter().take(4) {
+        add("warn", problem, Some(("health", "open_health")));
+    }
+    let options = context.owner.options();
+    if !options.waiting.is_empty() {
+        add("warn", l.with("notice_restart", &[("keys", &options.waiting.join(", "))]), Some(("settings", "open_settings")));
+    }
+    out
+}
+
+/// A rendered page.
+pub(super) fn html(template: &impl Template) -> Response<Body> {
+    match template.render() {
+        Ok(text) => text_response(StatusCode::OK, "text/html; charset=utf-8", text),
+        Err(_) => text_response(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "the page cannot be made\n".to_owned()),
+    }
+}
+
+/// JSON text.
+pub(super) fn json(status: StatusCode, text: String) -> Response<Body> {
+    text_response(status, "application/json", text)
+}
+
+fn text_response(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

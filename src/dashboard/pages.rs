@@ -1,0 +1,89 @@
+//! Now, and what is beside the pages: health for monitors, what there is not.
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderValue, Response, StatusCode, header},
+    response::IntoResponse,
+};
+
+use super::{
+    context::Context,
+    energy::Both,
+    figures::{Figures, Spark},
+    owner::SetupState,
+    page::{Asking, Page, html, json},
+    readers::{self, Reader},
+    setup,
+};
+use crate::transport::{healthz as health, metrics as exposition};
+
+#[derive(Template)]
+#[template(path = "now.html")]
+struct View {
+    p: Page,
+    f: Figures,
+    spark: Spark,
+    today: Both,
+    readers: Vec<Reader>,
+    more: usize,
+}
+
+/// Readers on the first page; the rest is a tab away.
+const READERS: usize = 6;
+/// Seconds that the sparkline shows.
+const SPARK: i64 = 180;
+
+/// The first page; the set-up while nothing is configured.
+pub(super) async fn now(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    if asking.pass.full && asking.m == 0 && matches!(context.owner.setup(), SetupState::Nothing | SetupState::Searching) {
+        return setup::page(State(context), asking).await;
+    }
+    let p = Page::new(&context, &asking, "now");
+    let l = asking.l;
+    let now = context.now();
+    let (from, to) = (now.unix_s() - SPARK, now.unix_s());
+    // Samples are the first meter's; the others have no stored line.
+    let points = if p.m == 0 { context.read(move |store| store.samples(from, to + 1)).await.unwrap_or_default() } else { Vec::new() };
+    let endpoint = context.meter(p.m);
+    let (mut all, _) = readers::list(&context, endpoint, l);
+    let more = all.len().saturating_sub(READERS);
+    all.truncate(READERS);
+    let sums = context.sums(p.m).await;
+    let view = endpoint.view();
+    html(&View {
+        f: Figures::of(&view.snapshot, now, l),
+        spark: Spark::of(&points, from, to, 15),
+        today: Both::new(l, l.t("today"), sums.days_ago(0)),
+        readers: all,
+        more,
+        p,
+    })
+}
+
+/// As on the device's port.
+pub(super) async fn healthz(State(context): State<Context>) -> Response<Body> {
+    let (status, body) = health::report(context.meter(0), &context.board, context.vitals.as_ref());
+    json(status, body)
+}
+
+/// As on the device's port.
+pub(super) async fn livez(State(context): State<Context>) -> Response<Body> {
+    match context.vitals.alive() {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+/// All meters.
+pub(super) async fn metrics(State(context): State<Context>) -> Response<Body> {
+    let mut response = Response::new(Body::from(exposition::render(&context.meters)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
+    response
+}
+
+/// Everything else.
+pub(super) async fn not_found() -> Response<Body> {
+    (StatusCode::NOT_FOUND, "Not Found\n").into_response()
+}

@@ -1,0 +1,308 @@
+//! Who reads: a row each with the last calls, traffic a channel and a method; a checklist where nobody reads.
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{Response, StatusCode},
+};
+use serde::Serialize;
+
+use super::{
+    context::{Context, to_json},
+    data::{failure, parameter},
+    locale::Locale,
+    page::{Asking, Page, html, json},
+    words,
+};
+use crate::{
+    consumers::{
+        Channel, ConsumerView, Overview,
+        overview::{CallsView, RecentView, Role},
+    },
+    transport::{Endpoint, ListenerState},
+};
+
+/// One reader, in words.
+pub(super) struct Reader {
+    /// For the element's id: address and channel.
+    pub id: String,
+    pub ip: String,
+    pub channel: &'static str,
+    pub name: String,
+    pub guess: bool,
+    pub way: String,
+    pub cadence: String,
+    pub value: String,
+    pub age: String,
+    /// `live`, `held` (unknown calls, errors), `absent` (silent).
+    pub state: &'static str,
+    pub word: String,
+    pub share: Option<String>,
+    pub details: Vec<(String, String)>,
+}
+
+pub(super) const fn channel_name(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Http => "HTTP",
+        Channel::Websocket => "WebSocket",
+        Channel::Udp => "UDP",
+        Channel::Modbus => "Modbus TCP",
+        Channel::Outbound => "Outbound WebSocket",
+    }
+}
+
+const fn channel_key(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Http => "http",
+        Channel::Websocket => "websocket",
+        Channel::Udp => "udp",
+        Channel::Modbus => "modbus",
+        Channel::Outbound => "outbound",
+    }
+}
+
+fn reader(l: &Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
+    let pushed = c.notified > 0 && c.cadence.is_none_or(|s| s > 5.0);
+    let cadence = match c.cadence {
+        _ if pushed => l.t("pushed").to_owned(),
+        Some(s) => l.with("every", &[("time", &words::span(l, s))]),
+        None => l.t("once").to_owned(),
+    };
+    let (state, word) = if c.silent_since.is_some() && c.connected == 0 {
+        ("absent", l.t("reader_silent"))
+    } else if c.unknown > 0 {
+        ("held", l.t("reader_unknown"))
+    } else if c.last_error.is_some() && c.last_answer.is_none() {
+        ("held", l.t("reader_errors"))
+    } else {
+        ("live", l.t("reader_ok"))
+    };
+    let mut details = vec![
+        (l.t("calls").to_owned(), words::number(l, c.calls as f64, 0)),
+        (l.t("notifications").to_owned(), words::number(l, c.notified as f64, 0)),
+        (l.t("errors").to_owned(), c.last_error.map_or_else(|| c.errors.to_string(), |code| format!("{} ({code})", c.errors))),
+        (l.t("unknown_calls").to_owned(), c.unknown.to_string()),
+        (l.t("first_seen").to_owned(), words::moment(l, c.first_seen, now, zone)),
+        (l.t("last_seen").to_owned(), words::moment(l, c.last_seen, now, zone)),
+        (l.t("our_port").to_owned(), c.local_port.to_string()),
+    ];
+    for (key, value) in [("agent", &c.agent), ("src", &c.src)] {
+        if let Some(value) = value {
+            details.push((l.t(key).to_owned(), value.to_string()));
+        }
+    }
+    let methods: Vec<String> =
+        c.methods.iter().take(12).map(|m| format!("{} × {}{}", m.method, m.calls, if m.known { "" } else { " (?)" })).collect();
+    if !methods.is_empty() {
+        details.push((l.t("methods").to_owned(), methods.join(", ")));
+    }
+    if c.role == Role::Viewer {
+        details.push((l.t("role").to_owned(), l.t("role_viewer").to_owned()));
+    }
+    let name = c.brand.map_or_else(|| l.t("unknown_reader").to_owned(), |b| b.name.to_owned());
+    Reader {
+        id: format!("r-{}-{}", c.ip, channel_key(c.channel)),
+        ip: c.ip.to_string(),
+        channel: channel_key(c.channel),
+        guess: c.brand.is_some_and(|b| !b.certain),
+        name,
+        way: channel_name(c.channel).to_owned(),
+        cadence,
+        value: c.last_value.map_or_else(String::new, |w| signed(l, w)),
+        age: c.age.map_or_else(String::new, |s| l.with("ago", &[("time", &words::span(l, s))])),
+        state,
+        word: word.to_owned(),
+        share: (c.share < 0.999).then(|| format!("{}\u{202f}%", words::number(l, c.share * 100.0, 0))),
+        details,
+    }
+}
+
+fn signed(l: &Locale, w: f64) -> String {
+    let figure = words::watts(l, w);
+    if words::Flow::of(w) == words::Flow::Export { format!("−{figure}") } else { figure.to_string() }
+}
+
+/// The readers of a meter, last heard first.
+pub(super) fn list(context: &Context, endpoint: &Endpoint, l: &Locale) -> (Vec<Reader>, Overview) {
+    let scaling = endpoint.channels.borrow().scaling.clone();
+    let now = context.now();
+    let seen = endpoint.consumers.overview(&scaling, now);
+    let zone = context.zone();
+    (seen.consumers.iter().map(|c| reader(l, c, now.unix, &zone)).collect(), seen)
+}
+
+/// A card of one channel.
+struct ChannelCard {
+    name: &'static str,
+    calls: String,
+    sent: Option<String>,
+    connected: Option<String>,
+    unique: String,
+    methods: Vec<(String, String, String)>,
+}
+
+struct RecentLine {
+    time: String,
+    ip: String,
+    what: String,
+}
+
+struct RecentCard {
+    name: &'static str,
+    lines: Vec<RecentLine>,
+}
+
+/// A point of the checklist.
+struct Check {
+    state: &'static str,
+    text: String,
+}
+
+struct PortLine {
+    port: u16,
+    text: String,
+}
+
+#[derive(Template)]
+#[template(path = "readers.html")]
+struct View {
+    p: Page,
+    readers: Vec<Reader>,
+    checks: Vec<Check>,
+    channels: Vec<ChannelCard>,
+    recent: Vec<RecentCard>,
+    ports: Vec<PortLine>,
+    source: String,
+}
+
+fn channels(l: &Locale, seen: &Overview) -> Vec<ChannelCard> {
+    let n = |n: u64| words::number(l, n as f64, 0);
+    let methods = |calls: &CallsView| {
+        let mut all: Vec<_> = calls.by_method.iter().collect();
+        all.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        let line =
+            |(name, count): (&std::sync::Arc<str>, &u64)| (name.to_string(), n(*count), n(calls.errors.get(name).copied().unwrap_or(0)));
+        all.into_iter().take(12).map(line).collect()
+    };
+    let unique = |channel| {
+        let mut all: Vec<_> = seen.consumers.iter().filter(|c| c.channel == channel).map(|c| c.ip).collect();
+        all.dedup();
+        n(all.len() as u64)
+    };
+    let m = &seen.metrics;
+    let card = |channel, calls, sent, connected, methods| ChannelCard {
+        name: channel_name(channel),
+        calls,
+        sent,
+        connected,
+        unique: unique(channel),
+        methods,
+    };
+    vec![
+        card(Channel::Http, n(m.http.total), None, None, methods(&m.http)),
+        card(Channel::Websocket, n(m.ws.rpc_messages), Some(n(m.ws.notify_total)), Some(n(m.ws.clients)), Vec::new()),
+        card(Channel::Udp, n(m.udp.packets), Some(n(m.udp.replies)), None, Vec::new()),
+        card(Channel::Modbus, n(m.modbus.total), None, None, methods(&m.modbus)),
+        card(Channel::Outbound, n(m.outbound.rpc_messages), Some(n(m.outbound.notify_total)), Some(n(m.outbound.clients)), Vec::new()),
+    ]
+}
+
+fn recent(l: &Locale, seen: &Overview, now: f64, zone: &jiff::tz::TimeZone) -> Vec<RecentCard> {
+    let line = |r: &RecentView| RecentLine {
+        time: words::moment(l, r.ts, now, zone),
+        ip: r.ip.to_string(),
+        what: [r.verb, r.event, r.method.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" "),
+    };
+    [("HTTP", &seen.clients.http_recent), ("WebSocket", &seen.clients.ws_recent), ("UDP", &seen.clients.udp_recent)]
+        .into_iter()
+        .map(|(name, all)| RecentCard { name, lines: all.iter().rev().map(line).collect() })
+        .collect()
+}
+
+fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
+    let stale = endpoint.view().snapshot.stale();
+    let mut all = vec![Check {
+        state: if stale { "absent" } else { "live" },
+        text: l.t(if stale { "check_values_bad" } else { "check_values" }).to_owned(),
+    }];
+    for line in context.board.lines().into_iter().filter(|line| line.meter == endpoint.meter && line.name != "dashboard") {
+        let port = line.port.to_string();
+        let values = [("name", line.name), ("port", &*port)];
+        let (state, key) = match line.state {
+            ListenerState::Listening => ("live", "check_listening"),
+            ListenerState::Waiting { .. } => ("absent", "check_waiting"),
+            ListenerState::Off => ("unused", "check_off"),
+        };
+        all.push(Check { state, text: l.with(key, &values) });
+    }
+    for key in ["check_same_net", "check_power_cycle", "check_app", "check_id"] {
+        all.push(Check { state: "unused", text: l.with(key, &[("id", &endpoint.device.borrow().identity.id)]) });
+    }
+    all
+}
+
+/// The page.
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let p = Page::new(&context, &asking, "readers");
+    let l = asking.l;
+    let endpoint = context.meter(p.m);
+    let (readers, seen) = list(&context, endpoint, l);
+    let (now, zone) = (context.now(), context.zone());
+    let checks = if readers.is_empty() { checks(&context, endpoint, l) } else { Vec::new() };
+    let ports = seen
+        .udp_ports
+        .iter()
+        .map(|port| {
+            let last = port.last.map_or_else(String::new, |t| words::moment(l, t, now.unix, &zone));
+            let from = port.last_from.map_or_else(String::new, |ip| ip.to_string());
+            let dropped: u64 = port.dropped.values().sum();
+            let mut text = l.with("udp_port", &[("packets", &words::number(l, port.packets as f64, 0)), ("time", &last), ("ip", &from)]);
+            if dropped > 0 {
+                let why: Vec<String> = port.dropped.iter().map(|(reason, n)| format!("{reason}: {n}")).collect();
+                text = format!("{text} · {}", l.with("udp_dropped", &[("n", &dropped.to_string()), ("why", &why.join(", "))]));
+            }
+            PortLine { port: port.port, text }
+        })
+        .collect();
+    let age = endpoint.view().snapshot.source.last_alive.map_or_else(
+        || l.t("source_silent").to_owned(),
+        |at| l.with("source_age", &[("time", &words::span(l, now.mono.saturating_sub(at).as_secs_f64()))]),
+    );
+    html(&View { readers, checks, channels: channels(l, &seen), recent: recent(l, &seen, now.unix, &zone), ports, source: age, p })
+}
+
+/// `readers.json`.
+pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let endpoint = context.meter(asking.m);
+    let scaling = endpoint.channels.borrow().scaling.clone();
+    json(StatusCode::OK, to_json(&endpoint.consumers.overview(&scaling, context.now())))
+}
+
+#[derive(Serialize)]
+struct Exchange {
+    time: String,
+    method: String,
+    error: Option<i32>,
+    request: String,
+    reply: String,
+}
+
+/// `exchanges.json?ip=…&channel=…`: the last 20 calls of one reader, newest first.
+pub(super) async fn exchanges(State(context): State<Context>, asking: Asking, RawQuery(query): RawQuery) -> Response<Body> {
+    let ip = parameter(query.as_deref(), "ip").and_then(|ip| ip.parse().ok());
+    let channel = parameter(query.as_deref(), "channel").and_then(|key| Channel::ALL.into_iter().find(|c| channel_key(*c) == key));
+    let (Some(ip), Some(channel)) = (ip, channel) else {
+        return failure(StatusCode::BAD_REQUEST, "ip is an address; channel one of http, websocket, udp, modbus, outbound".into());
+    };
+    let (now, zone) = (context.now(), context.zone());
+    let line = |e: crate::consumers::ExchangeView| Exchange {
+        time: words::moment(asking.l, e.ts_ms as f64 / 1000.0, now.unix, &zone),
+        method: e.method.to_string(),
+        error: e.error,
+        request: e.request,
+        reply: e.reply,
+    };
+    let all: Vec<Exchange> = context.meter(asking.m).consumers.exchanges(ip, channel).into_iter().rev().map(line).collect();
+    json(StatusCode::OK, to_json(&all))
+}

@@ -1,0 +1,135 @@
+//! Set-up: where is your grid power, does this look right. Replaces Now while nothing is configured.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+use serde_json::Value;
+
+use super::{
+    context::{Context, to_json},
+    data::failure,
+    locale::Locale,
+    owner::SetupState,
+    page::{Asking, Page, html},
+    words,
+};
+use crate::source::discover::{Candidate, Discovery, Kind, Origin, feeds};
+
+/// How long the page waits for Home Assistant before it is shown without sensors.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Sensors listed at most.
+const LISTED: usize = 400;
+
+/// A sensor that could be picked.
+struct Sensor {
+    id: String,
+    name: String,
+    value: String,
+    age: String,
+    good: bool,
+}
+
+/// What was found in the Energy settings, or is in use unconfirmed.
+struct Found {
+    sensors: Vec<(Sensor, String)>,
+    /// Option keys, JSON, for the button.
+    inputs: String,
+    origin: String,
+}
+
+#[derive(Template)]
+#[template(path = "setup.html")]
+struct View {
+    p: Page,
+    found: Option<Found>,
+    sensors: Vec<Sensor>,
+    more: usize,
+    problem: Option<String>,
+    notes: Vec<String>,
+    /// Entities are in use already: this page changes them.
+    again: bool,
+}
+
+fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
+    let good = c.value.trim().parse::<f64>().is_ok_and(f64::is_finite);
+    let value = match (&c.unit, c.value.trim().parse::<f64>()) {
+        (Some(unit), Ok(v)) => format!("{}\u{202f}{unit}", words::number(l, v, if v.abs() < 100.0 { 1 } else { 0 })),
+        (Some(_), Err(_)) | (None, _) => c.value.clone(),
+    };
+    let age = c.age(now).map_or_else(String::new, |s| l.with("ago", &[("time", &words::span(l, s))]));
+    Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, age, good }
+}
+
+fn missing(id: &str, l: &Locale) -> Sensor {
+    Sensor { id: id.to_owned(), name: id.to_owned(), value: l.t("not_there").to_owned(), age: String::new(), good: false }
+}
+
+/// Where a feed is said in words.
+fn feed_words(l: &Locale, keys: &[String]) -> String {
+    let word = |key: &String| match key.as_str() {
+        "total_power" => l.t("feed_total"),
+        "total_power_export" | "a_power_export" | "b_power_export" | "c_power_export" => l.t("feed_export"),
+        "a_power" => "L1",
+        "b_power" => "L2",
+        "c_power" => "L3",
+        key if key.ends_with("energy_import") => l.t("feed_energy_import"),
+        key if key.ends_with("energy_export") => l.t("feed_energy_export"),
+        _ => l.t("feed_other"),
+    };
+    let mut all: Vec<&str> = keys.iter().map(word).collect();
+    all.dedup();
+    all.join(", ")
+}
+
+fn found(l: &Locale, discovery: &Discovery, now: f64, inputs_json: impl Fn(&crate::config::Inputs) -> String) -> Option<Found> {
+    let proposal = discovery.grid.as_ref()?;
+    let one = |id: &crate::source::EntityId| {
+        let here = discovery.candidates.iter().find(|c| c.entity_id == *id);
+        (here.map_or_else(|| missing(id, l), |c| sensor(l, c, now)), feed_words(l, &feeds(&proposal.inputs, id)))
+    };
+    let origin = match proposal.origin {
+        Origin::EnergySettings => l.t("origin_energy"),
+        Origin::OriginalNames => l.t("origin_names"),
+    };
+    Some(Found {
+        sensors: proposal.inputs.entities().iter().map(one).collect(),
+        inputs: inputs_json(&proposal.inputs),
+        origin: origin.to_owned(),
+    })
+}
+
+/// The page.
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    if !asking.pass.full {
+        return failure(StatusCode::FORBIDDEN, "changes are off here: set dashboard_on_lan to full".into());
+    }
+    let mut p = Page::new(&context, &asking, "setup");
+    p.m = 0;
+    let l = asking.l;
+    let asked = tokio::time::timeout(PATIENCE, context.owner.discover()).await;
+    let (discovery, problem) = match asked {
+        Ok(Ok(discovery)) => (discovery, None),
+        Ok(Err(why)) => (Default::default(), Some(why)),
+        Err(_) => (Default::default(), Some(l.t("ha_slow").to_owned())),
+    };
+    let now = context.now().unix;
+    let powers: Vec<&Candidate> = discovery.candidates.iter().filter(|c| c.kind == Some(Kind::Power)).collect();
+    let sensors = powers.iter().take(LISTED).map(|c| sensor(l, c, now)).collect();
+    let setup = context.owner.setup();
+    let again = matches!(setup, SetupState::ByOptions);
+    let found = found(l, &discovery, now, |inputs| to_json(&context.owner.options_of(inputs)));
+    html(&View { p, found, sensors, more: powers.len().saturating_sub(LISTED), problem, notes: discovery.notes.clone(), again })
+}
+
+/// Members of a set-up: keys that name power inputs, nothing else.
+pub(super) fn inputs_only(given: Value) -> Option<serde_json::Map<String, Value>> {
+    let Value::Object(members) = given else { return None };
+    let ends =
+        ["_power", "_power_export", "_invert", "_scale", "_offset", "_phase", "energy_import", "energy_export", "_volt", "_curr", "_pf"];
+    members.keys().all(|key| ends.iter().any(|end| key.ends_with(end)) || key == "frequency").then_some(members)
+}

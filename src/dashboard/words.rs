@@ -1,0 +1,194 @@
+//! One digit rule everywhere, and the words that go before the numbers (`dashboard.md`).
+//!
+//! W: no decimals from 10 up, kW with two from 10,000 up; kWh 1; V 1; A 2; PF 2.
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::locale::Locale;
+
+/// A figure and its unit, apart so that a page can set the unit smaller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// The number, in the language's way.
+    pub value: String,
+    /// Its unit.
+    pub unit: &'static str,
+}
+
+impl std::fmt::Display for Figure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\u{202f}{}", self.value, self.unit)
+    }
+}
+
+/// Where power flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// From the grid.
+    Import,
+    /// To the grid.
+    Export,
+    /// Neither, as far as the figure shows.
+    Idle,
+}
+
+impl Flow {
+    /// Of a signed power, W.
+    #[must_use]
+    pub fn of(w: f64) -> Self {
+        match w {
+            w if w >= 0.05 => Self::Import,
+            w if w <= -0.05 => Self::Export,
+            _ => Self::Idle,
+        }
+    }
+
+    /// Its name for locale keys and style sheet.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Import => "import",
+            Self::Export => "export",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// A number with so many decimals and grouped thousands; a true minus sign.
+#[must_use]
+pub fn number(locale: &Locale, value: f64, decimals: usize) -> String {
+    let text = format!("{:.decimals$}", value.abs());
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let mut out = String::with_capacity(text.len() + 6);
+    if value < 0.0 && text.bytes().any(|b| (b'1'..=b'9').contains(&b)) {
+        out.push('−');
+    }
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i) % 3 == 0 {
+            out.push_str(locale.group);
+        }
+        out.push(digit);
+    }
+    if !fraction.is_empty() {
+        out.push_str(locale.decimal);
+        out.push_str(fraction);
+    }
+    out
+}
+
+/// A power without its sign: the words say where it flows.
+#[must_use]
+pub fn watts(locale: &Locale, w: f64) -> Figure {
+    let size = w.abs();
+    if size >= 9_999.5 {
+        return Figure { value: number(locale, size / 1000.0, 2), unit: "kW" };
+    }
+    let decimals = usize::from((0.05..9.95).contains(&size));
+    Figure { value: number(locale, size, decimals), unit: "W" }
+}
+
+/// Watt-hours as kWh.
+#[must_use]
+pub fn kwh(locale: &Locale, wh: f64) -> Figure {
+    Figure { value: number(locale, wh / 1000.0, 1), unit: "kWh" }
+}
+
+/// Bytes, for people.
+#[must_use]
+pub fn bytes(locale: &Locale, n: u64) -> Figure {
+    let n = n as f64;
+    if n >= 1e6 {
+        Figure { value: number(locale, n / 1e6, 1), unit: "MB" }
+    } else {
+        Figure { value: number(locale, n / 1e3, 0), unit: "kB" }
+    }
+}
+
+/// A span of time: `0.4 s`, `12 s`, `3 min`, `2 h`, `5 d`.
+#[must_use]
+pub fn span(locale: &Locale, seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    let (value, decimals, unit) = match seconds {
+        s if s < 9.95 => (s, 1, "s"),
+        s if s < 119.5 => (s, 0, "s"),
+        s if s < 7200.0 => ((s / 60.0).floor(), 0, "min"),
+        s if s < 172_800.0 => ((s / 3600.0).floor(), 0, "h"),
+        s => ((s / 86_400.0).floor(), 0, "d"),
+    };
+    format!(
+        "{}\u{202f}{}",
+        number(locale, value, decimals),
+        locale.t(match unit {
+            "s" => "unit_s",
+            "min" => "unit_min",
+            "h" => "unit_h",
+            _ => "unit_d",
+        })
+    )
+}
+
+/// Time of day, with the date where it is not today's.
+#[must_use]
+pub fn moment(locale: &Locale, unix: f64, now: f64, zone: &TimeZone) -> String {
+    let at = |unix: f64| zone.to_datetime(Timestamp::from_second(unix as i64).unwrap_or_default());
+    let (then, now) = (at(unix), at(now));
+    let time = then.strftime("%H:%M:%S").to_string();
+    if then.date() == now.date() { time } else { format!("{}, {time}", day(locale, then.date())) }
+}
+
+/// `23 Nov`, in the language's order.
+#[must_use]
+pub fn day(locale: &Locale, date: jiff::civil::Date) -> String {
+    locale.with("day", &[("d", &date.day().to_string()), ("m", month(locale, date.month()))])
+}
+
+/// Short name of a month, 1 to 12.
+#[must_use]
+pub fn month(locale: &Locale, month: i8) -> &str {
+    const KEYS: [&str; 12] = ["m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9", "m10", "m11", "m12"];
+    locale.t(KEYS[usize::try_from(month - 1).unwrap_or(0).min(11)])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn locale(code: &str) -> &'static Locale {
+        Locale::all().iter().find(|l| l.code == code).unwrap()
+    }
+
+    #[test]
+    fn one_digit_rule() {
+        let en = locale("en");
+        for (w, text) in [
+            (0.0, "0\u{202f}W"),
+            (-0.04, "0\u{202f}W"),
+            (0.06, "0.1\u{202f}W"),
+            (9.94, "9.9\u{202f}W"),
+            (9.96, "10\u{202f}W"),
+            (-512.4, "512\u{202f}W"),
+            (1240.2, "1,240\u{202f}W"),
+            (9999.4, "9,999\u{202f}W"),
+            (-9999.6, "10.00\u{202f}kW"),
+            (12_345.0, "12.35\u{202f}kW"),
+        ] {
+            assert_eq!(watts(en, w).to_string(), text, "{w}");
+        }
+        assert_eq!(kwh(locale("de"), 1_234_560.0).to_string(), "1.234,6\u{202f}kWh");
+        assert_eq!(number(locale("fr"), -1_234_567.5, 2), "−1\u{202f}234\u{202f}567,50");
+        assert_eq!(number(en, -0.001, 2), "0.00");
+        assert_eq!(span(en, 0.42), "0.4\u{202f}s");
+        assert_eq!(span(en, 119.0), "119\u{202f}s");
+        assert_eq!(span(en, 300.0), "5\u{202f}min");
+        assert_eq!((Flow::of(0.04), Flow::of(-0.05), Flow::of(3.0)), (Flow::Idle, Flow::Export, Flow::Import));
+    }
+
+    #[test]
+    fn times_are_of_the_house() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let noon = 1_700_046_000.0;
+        assert_eq!(moment(locale("en"), noon, noon + 60.0, &zone), "12:00:00");
+        assert_eq!(moment(locale("de"), noon - 86_400.0, noon, &zone), "14. Nov., 12:00:00");
+    }
+}

@@ -1,0 +1,66 @@
+//! Whether a caller knows the password, where one is set (`shelly-pro-3em.md` section 2.7).
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use super::{Credentials, Endpoint, Terms};
+use crate::{
+    consumers::Caller,
+    device::{
+        RpcError,
+        auth::{self, Guard},
+        frame::Frame,
+    },
+};
+
+impl Endpoint {
+    /// Whether the caller may do what is protected.
+    ///
+    /// # Errors
+    /// With the value of `WWW-Authenticate`.
+    pub fn admit(&self, caller: &Caller, terms: &Terms<'_>) -> Result<(), String> {
+        self.check(caller, terms, None, |guard, realm, now| guard.http_challenge(realm, now, random()))
+    }
+
+    /// The same for a frame; the error is what goes back, over HTTP with a challenge in its header.
+    pub(super) fn admit_frame(&self, caller: &Caller, frame: &Frame, terms: &Terms<'_>) -> Result<(), (String, RpcError)> {
+        self.check(caller, terms, frame.auth.as_deref(), |guard, realm, now| {
+            let header = match terms.credentials {
+                Credentials::Header { .. } => guard.http_challenge(realm, now, random()),
+                _ => String::new(),
+            };
+            (header, guard.frame_challenge(realm, now, random()))
+        })
+    }
+
+    fn check<E>(
+        &self,
+        caller: &Caller,
+        terms: &Terms<'_>,
+        frame_auth: Option<&str>,
+        challenge: impl FnOnce(&mut Guard, &str, Duration) -> E,
+    ) -> Result<(), E> {
+        let state = Arc::clone(&self.state.borrow());
+        let Some(ha1) = &state.auth_ha1 else { return Ok(()) };
+        let device = Arc::clone(&self.device.borrow());
+        let realm = &device.identity.id;
+        let now = self.clock.now().mono;
+        let who = auth::Caller { realm, ha1, peer: caller.peer, now };
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let verdict = match terms.credentials {
+            Credentials::None => return Ok(()),
+            Credentials::Header { value, method, uri } if frame_auth.is_none() => {
+                guard.check_http(&who, value.map(str::as_bytes), method, uri)
+            }
+            Credentials::Frame | Credentials::Header { .. } => guard.check_frame(&who, frame_auth),
+        };
+        if verdict == auth::Verdict::Granted { Ok(()) } else { Err(challenge(&mut guard, realm, now)) }
+    }
+}
+
+/// For nonces; the operating system's, so that nobody guesses the next.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_else(|_| fastrand::u32(..))
+}

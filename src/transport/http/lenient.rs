@@ -1,0 +1,125 @@
+//! Request targets as people type them: `?config={"name":"x"}` with its quotes as they stand.
+//!
+//! The device takes them so (`shelly-pro-3em.md` section 2.1), and so do its users' scripts; the HTTP library refuses a
+//! quote in a query. So quotes, and what else it refuses there, are percent-encoded in the request line on their way in.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::super::{limits::Activity, listener::Watched};
+
+/// A connection whose request lines are mended.
+pub(super) struct Lenient {
+    inner: Watched,
+    activity: Arc<Activity>,
+    /// Nothing was read yet.
+    begins: bool,
+    /// The next byte belongs to a request line.
+    in_line: bool,
+    /// Mended bytes that did not fit any more.
+    rest: Vec<u8>,
+}
+
+impl Lenient {
+    pub(super) fn new(inner: Watched, activity: Arc<Activity>) -> Self {
+        Self { inner, activity, begins: true, in_line: false, rest: Vec::new() }
+    }
+}
+
+/// Whether the byte has to be encoded in a request line.
+fn refused(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}') || byte >= 0x80
+}
+
+/// The request line at the beginning of `bytes` with what is refused encoded; `None`: nothing to mend.
+/// Tells whether the line goes on after these bytes.
+fn mend(bytes: &[u8]) -> (Option<Vec<u8>>, bool) {
+    let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    let (line, others) = bytes.split_at(end);
+    let goes_on = others.is_empty();
+    if !line.iter().any(|b| refused(*b)) {
+        return (None, goes_on);
+    }
+    let mut out = Vec::with_capacity(bytes.len() + 32);
+    for byte in line {
+        if refused(*byte) {
+            out.extend(format!("%{byte:02X}").bytes());
+        } else {
+            out.push(*byte);
+        }
+    }
+    out.extend(others);
+    (Some(out), goes_on)
+}
+
+impl AsyncRead for Lenient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.rest.is_empty() {
+            let take = self.rest.len().min(buf.remaining());
+            buf.put_slice(&self.rest[..take]);
+            self.rest.drain(..take);
+            return Poll::Ready(Ok(()));
+        }
+        let begins = self.begins || self.activity.between();
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if begins && let Some(first) = buf.filled().get(before) {
+            // A WebSocket frame, which never begins with a letter, is left as it is.
+            self.in_line = first.is_ascii_uppercase();
+            self.begins = false;
+        }
+        if self.in_line && buf.filled().len() > before {
+            let (mended, goes_on) = mend(&buf.filled()[before..]);
+            self.in_line = goes_on;
+            if let Some(mended) = mended {
+                buf.set_filled(before);
+                let fits = mended.len().min(buf.remaining());
+                buf.put_slice(&mended[..fits]);
+                self.rest = mended[fits..].to_vec();
+            }
+        }
+        poll
+    }
+}
+
+impl AsyncWrite for Lenient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mend;
+
+    #[test]
+    fn only_the_request_line_is_mended() {
+        let (mended, goes_on) = mend(b"GET /rpc/X?a={\"b\":[1]} HTTP/1.1\r\nX: \"y\"\r\n");
+        assert_eq!(mended.as_deref(), Some(&b"GET /rpc/X?a=%7B%22b%22:[1]%7D HTTP/1.1\r\nX: \"y\"\r\n"[..]));
+        assert!(!goes_on);
+        assert_eq!(mend(b"GET /rpc/X?id=0 HTTP/1.1\r\n\r\n"), (None, false));
+        assert_eq!(mend(b"GET /rpc/X?n=\xC3"), (Some(b"GET /rpc/X?n=%C3".to_vec()), true));
+    }
+}

@@ -1,0 +1,146 @@
+//! The dashboard through its own listener, with an owner that only remembers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use virtual_shelly::dashboard::locale::Locale;
+
+/// Texts of a template that stand outside of tags, and the attributes that people read.
+fn hard_coded(template: &str) -> Vec<String> {
+    let mut text = template.to_owned();
+    for (open, close) in [("{#", "#}"), ("{%", "%}"), ("{{", "}}"), ("<svg", "</svg>"), ("<!", ">"), ("<", ">")] {
+        while let Some(start) = text.find(open) {
+            let Some(end) = text[start..].find(close) else { break };
+            text.replace_range(start..start + end + close.len(), "\u{1}");
+        }
+    }
+    text.split('\u{1}').map(str::trim).filter(|t| t.chars().any(char::is_alphabetic)).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn templates_have_no_text_of_their_own() {
+    let mut found = Vec::new();
+    let mut keys = BTreeSet::new();
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        found.extend(hard_coded(&text).into_iter().map(|t| (path.clone(), t)));
+        for call in ["l.t(\"", "l.with(\""] {
+            keys.extend(text.split(call).skip(1).filter_map(|rest| rest.split_once('"')).map(|(key, _)| key.to_owned()));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    let english: BTreeSet<&str> = Locale::all()[0].keys().collect();
+    let unknown: Vec<&String> = keys.iter().filter(|key| !english.contains(key.as_str())).collect();
+    assert!(keys.len() > 100 && unknown.is_empty(), "{unknown:?}");
+    assert_eq!(hard_coded("<p>{{ x }} word</p>"), ["word"], "the test can fail");
+}
+
+#[test]
+fn links_are_relative_and_nothing_comes_from_elsewhere() {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for bad in ["href=\"/", "src=\"/", "href=\"http", "src=\"http", "style=\"", "onclick", "|safe"] {
+            assert!(!text.contains(bad), "{bad}");
+        }
+    }
+}
+
+mod served {
+    use super::*;
+
+    use std::{net::SocketAddr, process::Stdio};
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        process::{Child, Command},
+    };
+
+    struct Running {
+        _child: Child,
+        _folder: tempfile::TempDir,
+        at: SocketAddr,
+    }
+
+    fn free() -> u16 {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    async fn start() -> Running {
+        let folder = tempfile::tempdir().unwrap();
+        let (http, page) = (free(), free());
+        let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
+            .args(["run", "--source", "demo", "--modbus-enable", "false", "--udp-enable", "false", "--ws-fanout-enable", "false"])
+            .args(["--http-port", &http.to_string(), "--dashboard-port", &page.to_string(), "--data-dir"])
+            .arg(folder.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let at = SocketAddr::from(([127, 0, 0, 1], page));
+        for _ in 0..600 {
+            if tokio::net::TcpStream::connect(at).await.is_ok() {
+                return Running { _child: child, _folder: folder, at };
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        panic!("the dashboard does not open");
+    }
+
+    async fn ask(at: SocketAddr, head: &str, host: &str, body: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+        let length =
+            if body.is_empty() { String::new() } else { format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()) };
+        let (line, rest) = head.split_once('\n').unwrap_or((head, ""));
+        let rest = if rest.is_empty() { String::new() } else { format!("{rest}\r\n") };
+        let text = format!("{line} HTTP/1.1\r\nHost: {host}\r\n{rest}{length}Connection: close\r\n\r\n{body}");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn pages_settings_and_refusals() {
+        let running = start().await;
+        let at = running.at;
+        let nonces = Arc::new(Mutex::new(BTreeSet::new()));
+        for locale in Locale::all() {
+            for page in ["/", "/energy", "/readers", "/health", "/settings", "/setup", "/ui", "/ui/", "/ui/health"] {
+                let answer = ask(at, &format!("GET {page}\nAccept-Language: {}", locale.code), "localhost", "").await;
+                assert!(answer.starts_with("HTTP/1.1 200"), "{page}: {answer}");
+                assert!(answer.contains(&format!("<html lang=\"{}\"", locale.code)), "{page}");
+                let policy = answer.lines().find(|l| l.starts_with("content-security-policy")).unwrap();
+                assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'self'"));
+                let nonce = policy.split("'nonce-").nth(1).and_then(|p| p.split_once('\'')).unwrap().0;
+                assert!(answer.contains(&format!("nonce=\"{nonce}\"")) && nonces.lock().unwrap().insert(nonce.to_owned()));
+            }
+        }
+        assert!(ask(at, "GET /", "evil.example", "").await.starts_with("HTTP/1.1 421"));
+        let wrong = ask(at, "POST /settings", "localhost", r#"{"changes":{"hold":"-5","zzz":"1"}}"#).await;
+        assert!(wrong.starts_with("HTTP/1.1 400") && wrong.contains(r#""key":"hold""#) && wrong.contains(r#""key":"zzz""#), "{wrong}");
+        let fixed = ask(at, "POST /settings", "localhost", r#"{"changes":{"http_port":"81"}}"#).await;
+        assert!(fixed.starts_with("HTTP/1.1 400") && fixed.contains("command line"), "{fixed}");
+        for foreign in ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site"] {
+            let refused = ask(at, &format!("POST /settings\n{foreign}"), "localhost", r#"{"changes":{"hold":"5"}}"#).await;
+            assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+        }
+        let saved = ask(at, "POST /settings\nOrigin: http://localhost", "localhost", r#"{"changes":{"hold":"5","rate_limit":"7"}}"#).await;
+        assert!(saved.starts_with("HTTP/1.1 200") && saved.contains("rate_limit") && saved.contains(r#""restart":true"#), "{saved}");
+        let kept: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(running._folder.path().join("options.json")).unwrap()).unwrap();
+        assert_eq!(kept, serde_json::json!({"hold": 5, "rate_limit": 7}));
+        assert!(ask(at, "POST /ui/train", "localhost", "{}").await.contains(r#""ok":false"#));
+        let overview = ask(at, "GET /admin/overview", "localhost", "").await;
+        for key in ["\"device\"", "\"em\"", "\"emdata\"", "\"http_recent\"", "\"ws_connected\"", "\"rpc_messages\""] {
+            assert!(overview.contains(key), "{key}");
+        }
+        let other = ask(at, "POST /reset", "localhost", r#"{"device":"shellypro3em-000000000000"}"#).await;
+        assert!(other.starts_with("HTTP/1.1 400"), "{other}");
+    }
+}

@@ -1,0 +1,450 @@
+//! The package as the Supervisor sees it: configuration, schema, translations, versions, build files
+//! (`home-assistant-app.md` sections 1 to 6 and 10).
+//!
+//! `UPDATE_DOCS=1 cargo test --test packaging` rewrites the generated part of the app's configuration.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value};
+use virtual_shelly::config::{
+    LoadInputs, OptionsFile,
+    definition::{Definition, Kind, Schema},
+    definitions, load,
+};
+
+/// Keys of section 4.1; `image` comes with the first release.
+const KEYS: [&str; 21] = [
+    "name",
+    "slug",
+    "version",
+    "description",
+    "url",
+    "arch",
+    "stage",
+    "homeassistant",
+    "timeout",
+    "host_network",
+    "ports",
+    "ingress",
+    "ingress_port",
+    "panel_title",
+    "panel_icon",
+    "homeassistant_api",
+    "hassio_api",
+    "backup_pre",
+    "backup_post",
+    "options",
+    "schema",
+];
+const LANGUAGES: [&str; 5] = ["en", "de", "fr", "nl", "es"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn yaml(path: &str) -> Map<String, Value> {
+    serde_yaml_ng::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn keys(map: &Value) -> BTreeSet<&str> {
+    map.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// A scalar of the schema; only what has YAML's own signs in it is quoted.
+fn scalar(kind: &str) -> String {
+    if kind.starts_with("match(") { format!("'{kind}'") } else { kind.to_owned() }
+}
+
+fn schema_text() -> String {
+    let mut out = String::from("schema:\n");
+    for def in definitions::all() {
+        match def.schema() {
+            None => {}
+            Some(Schema::Scalar(kind)) => writeln!(out, "  {}: {}", def.key, scalar(&kind)).unwrap(),
+            Some(Schema::List(kind)) => writeln!(out, "  {}:\n    - {}", def.key, scalar(&kind)).unwrap(),
+            Some(Schema::Dictionaries(members)) => {
+                writeln!(out, "  {}:", def.key).unwrap();
+                for (at, (key, kind)) in members.iter().enumerate() {
+                    writeln!(out, "    {} {key}: {}", if at == 0 { "-" } else { " " }, scalar(kind)).unwrap();
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn the_schema_is_that_of_the_definitions() {
+    let old = text("config.yaml");
+    let (head, _) = old.split_once("schema:\n").expect("a schema");
+    let wanted = format!("{head}{}", schema_text());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        // By renaming: the other tests read it meanwhile.
+        let new = &root().join("config.yaml.new");
+        fs::write(new, &wanted).unwrap();
+        fs::rename(new, root().join("config.yaml")).unwrap();
+    } else {
+        assert!(old == wanted, "config.yaml is not current: UPDATE_DOCS=1 cargo test --test packaging");
+    }
+    // Read back, so that no value is another to a YAML reader than to us.
+    let read: Map<String, Value> = serde_yaml_ng::from_str(&wanted).unwrap();
+    let schema = read["schema"].as_object().unwrap();
+    let mut seen = 0;
+    for def in definitions::all() {
+        let Some(expected) = def.schema() else {
+            assert!(!schema.contains_key(def.key), "{} is not for the app", def.key);
+            continue;
+        };
+        seen += 1;
+        let expected = match expected {
+            Schema::Scalar(kind) => Value::from(kind),
+            Schema::List(kind) => Value::from(vec![kind]),
+            Schema::Dictionaries(members) => {
+                Value::from(vec![members.into_iter().map(|(key, kind)| (key.to_owned(), Value::from(kind))).collect::<Map<_, _>>()])
+            }
+        };
+        assert_eq!(schema.get(def.key), Some(&expected), "{}", def.key);
+    }
+    assert_eq!(schema.len(), seen);
+}
+
+/// The Supervisor's own expression for an element of a schema, by hand: type, bounds, trailing `?`.
+fn is_schema_element(text: &str) -> bool {
+    let text = text.strip_suffix('?').unwrap_or(text);
+    let (name, inner) = match text.split_once('(') {
+        None => (text, None),
+        Some((name, rest)) => (name, rest.strip_suffix(')')),
+    };
+    let number = |part: &str, float: bool| {
+        let digits = part.strip_prefix('-').unwrap_or(part);
+        let (whole, rest) = digits.split_once('.').filter(|_| float).unwrap_or((digits, "0"));
+        part.is_empty() || (whole.bytes().chain(rest.bytes()).all(|b| b.is_ascii_digit()) && !rest.is_empty())
+    };
+    let bounds = |float| inner.is_none_or(|inner| inner.split_once(',').is_some_and(|(a, b)| number(a, float) && number(b, float)));
+    match name {
+        "bool" | "url" | "port" | "str" | "password" => !text.contains('('),
+        "int" => bounds(false),
+        "float" => bounds(true),
+        "match" => inner.is_some_and(|inner| inner.starts_with('^') && inner.ends_with('$')),
+        "list" => inner.is_some_and(|inner| inner.split('|').all(|word| !word.is_empty())),
+        _ => false,
+    }
+}
+
+#[test]
+fn every_key_is_optional_and_of_a_type_that_the_supervisor_knows() {
+    let config = yaml("config.yaml");
+    for (key, value) in config["schema"].as_object().unwrap() {
+        let elements: Vec<(&str, &str)> = match value {
+            Value::String(kind) => vec![(key, kind)],
+            Value::Array(items) if items.len() == 1 => match &items[0] {
+                Value::String(kind) => vec![(key, kind)],
+                Value::Object(members) => members.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap())).collect(),
+                other => panic!("{key}: {other}"),
+            },
+            other => panic!("{key}: {other}"),
+        };
+        for (name, kind) in elements {
+            assert!(is_schema_element(kind), "{name}: {kind}");
+            assert!(kind.ends_with('?') || (key == "meters" && name == "name"), "{name}: {kind} is not optional");
+            if let Some(words) = kind.strip_prefix("list(").and_then(|rest| rest.strip_suffix(")?")) {
+                assert!(
+                    words.split('|').all(|word| !["on", "off", "yes", "no", "y", "n", "true", "false", "null"].contains(&word)),
+                    "{kind}"
+                );
+            }
+        }
+    }
+    assert_eq!(config["options"], serde_json::json!({ "meters": [] }), "defaults live in the definitions alone");
+}
+
+#[test]
+fn the_configuration_has_the_contracts_keys_and_no_other() {
+    let config = yaml("config.yaml");
+    let mut allowed: BTreeSet<&str> = KEYS.into();
+    let found: BTreeSet<&str> = config.keys().map(String::as_str).collect();
+    if found.contains("image") {
+        allowed.insert("image");
+        let image = config["image"].as_str().unwrap();
+        assert!(image.starts_with("ghcr.io/") && image == image.to_lowercase() && image.matches(':').count() == 0, "{image}");
+    }
+    assert_eq!(found, allowed);
+    for (key, value) in [("ingress_port", Value::from(0)), ("timeout", Value::from(30)), ("panel_title", Value::from("Shelly Meter"))] {
+        assert_eq!(config[key], value, "{key}");
+    }
+    for key in ["host_network", "ingress", "homeassistant_api", "hassio_api"] {
+        assert_eq!(config[key], Value::from(true), "{key}");
+    }
+    assert_eq!(config["arch"], serde_json::json!(["aarch64", "amd64"]));
+    let slug = config["slug"].as_str().unwrap();
+    assert_eq!(slug, "virtual_shelly", "another slug is another data folder");
+    for key in ["backup_pre", "backup_post"] {
+        let words: Vec<&str> = config[key].as_str().unwrap().split(' ').collect();
+        assert_eq!((words[0], words[1]), ("/usr/bin/virtual-shelly", "backup"), "no shell is there to find a command");
+    }
+}
+
+#[test]
+fn versions_agree() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(yaml("config.yaml")["version"], Value::from(version));
+    let changelog = text("CHANGELOG.md");
+    let heading = changelog.lines().find(|line| line.starts_with("## ")).expect("a version");
+    assert_eq!(heading, format!("## {version}"), "exactly signs, a blank and the version: Home Assistant cuts the notes there");
+}
+
+#[test]
+fn ports_are_the_defaults_of_the_definitions() {
+    let config = yaml("config.yaml");
+    let default = |key: &str| definitions::find(key).unwrap().default_text(true).unwrap();
+    let udp = default("udp_ports").split(',').map(|port| (format!("{port}/udp"), port));
+    let wanted: BTreeMap<String, Value> = [(format!("{}/tcp", default("http_port")), default("http_port"))]
+        .into_iter()
+        .chain([(format!("{}/tcp", default("modbus_port")), default("modbus_port"))])
+        .chain(udp)
+        .map(|(key, port)| (key, Value::from(port.parse::<u16>().unwrap())))
+        .collect();
+    let found: BTreeMap<String, Value> = config["ports"].as_object().unwrap().clone().into_iter().collect();
+    assert_eq!(found, wanted);
+}
+
+/// Section 10, from the Supervisor's source.
+fn rating(config: &Map<String, Value>, own_profile: bool) -> i64 {
+    let on = |key: &str| config.get(key) == Some(&Value::from(true));
+    if on("docker_api") || on("full_access") {
+        return 1;
+    }
+    let privileged = config.get("privileged").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let mut points = 5;
+    points += if on("ingress") { 2 } else { i64::from(on("auth_api")) };
+    points += match config.get("apparmor") {
+        Some(Value::Bool(false)) => -1,
+        _ => i64::from(own_profile),
+    };
+    points -= i64::from(privileged || on("kernel_modules"));
+    points -= match config.get("hassio_role").and_then(Value::as_str) {
+        Some("manager") => 1,
+        Some("admin") => 2,
+        _ => 0,
+    };
+    points -= i64::from(on("host_network"));
+    points - 2 * i64::from(on("host_pid"))
+}
+
+#[test]
+fn the_rating_is_seven_once_installed() {
+    let config = yaml("config.yaml");
+    assert!(root().join("apparmor.txt").is_file());
+    assert_eq!((rating(&config, false), rating(&config, true)), (6, 7));
+    let mut worse = config.clone();
+    worse.insert("privileged".into(), serde_json::json!(["NET_RAW"]));
+    worse.insert("hassio_role".into(), Value::from("manager"));
+    assert_eq!(rating(&worse, true), 5, "the rule notices what would cost points");
+}
+
+#[test]
+fn the_profile_can_be_installed() {
+    let profile = text("apparmor.txt");
+    assert_eq!(profile.lines().filter(|line| line.starts_with("profile ")).count(), 1, "the Supervisor renames exactly one");
+    assert_eq!(profile.lines().next(), Some("#include <tunables/global>"), "abstractions/base needs it");
+    for needed in [
+        "#include <abstractions/base>",
+        "capability net_bind_service,",
+        "/data/** rwk,",
+        "network inet dgram,",
+        "network netlink raw,",
+        "/usr/bin/virtual-shelly mrix,",
+        "/run/virtual-shelly.sock rw,",
+    ] {
+        assert!(profile.contains(needed), "{needed}");
+    }
+    for never in ["net_raw", "net_admin", "sys_admin", "dac_read_search", "flags=(unconfined", " rwkl", "/** rw,", "file,\n", "network,\n"]
+    {
+        assert!(!profile.contains(never), "{never}");
+    }
+}
+
+#[test]
+fn translations_say_every_option_and_port() {
+    let config = yaml("config.yaml");
+    for language in LANGUAGES {
+        let file = format!("translations/{language}.yaml");
+        let read = yaml(&file);
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["configuration", "network"], "{file}");
+        assert_eq!(keys(&read["network"]), keys(&config["ports"]), "{file}");
+        assert_eq!(keys(&read["configuration"]), keys(&config["schema"]), "{file}");
+        assert!(read["network"].as_object().unwrap().values().all(|text| text.as_str().is_some_and(|text| !text.is_empty())));
+        for (key, entry) in read["configuration"].as_object().unwrap() {
+            let def = definitions::find(key).unwrap();
+            says_an_option(&file, key, entry, Some(def));
+            if def.kind == Kind::Meters {
+                assert_eq!(keys(&entry["fields"]), keys(&config["schema"][key][0]), "{file}");
+                for (member, entry) in entry["fields"].as_object().unwrap() {
+                    says_an_option(&file, member, entry, None);
+                }
+            }
+        }
+    }
+    let files = fs::read_dir(root().join("translations")).unwrap().count();
+    assert_eq!(files, LANGUAGES.len());
+}
+
+fn says_an_option(file: &str, key: &str, entry: &Value, def: Option<&Definition>) {
+    let allowed: BTreeSet<&str> = ["name", "description", "fields"].into();
+    assert!(keys(entry).is_subset(&allowed), "{file}: {key}");
+    let name = entry["name"].as_str().unwrap_or_else(|| panic!("{file}: {key} has no name"));
+    let description = entry["description"].as_str().unwrap_or_else(|| panic!("{file}: {key} has no description"));
+    assert!(!name.is_empty() && name.chars().count() <= 45, "{file}: {key}: {name}");
+    assert!(description.ends_with('.') && description.chars().count() <= 260, "{file}: {key}: {description}");
+    // The form shows no default of an optional key, so its help does; booleans are a word of the language.
+    if let Some(default) = def.filter(|def| !matches!(def.kind, Kind::Bool | Kind::Meters)).and_then(|def| def.default_text(true)) {
+        assert!(description.contains(default), "{file}: {key} does not say its default {default}");
+    }
+    if let Some(Kind::Choice(words)) =
+        def.map(|def| def.kind).filter(|_| !["log_level", "total_phase", "forecast_metric", "ha_transport"].contains(&key))
+    {
+        let unsaid: Vec<_> = words.iter().filter(|word| !description.contains(*word)).collect();
+        assert!(unsaid.len() <= 1, "{file}: {key} does not explain {unsaid:?}");
+    }
+}
+
+#[test]
+fn the_build_file_mirrors_the_dockerfile() {
+    let dockerfile = text("Dockerfile");
+    let base = dockerfile.lines().find_map(|line| line.strip_prefix("ARG BUILD_FROM=")).expect("a default");
+    assert!(base.contains('/') && base.contains(':') && !base.contains('@'), "{base}: a digest makes the whole build file invalid");
+    assert_eq!(yaml("build.yaml"), serde_json::json!({ "build_from": { "aarch64": base, "amd64": base } }).as_object().unwrap().clone());
+    let first_from = dockerfile.lines().position(|line| line.starts_with("FROM ")).unwrap();
+    assert!(dockerfile.lines().take(first_from).any(|line| line.starts_with("ARG BUILD_FROM=")), "it has to stand before the first FROM");
+    let toolchain = text("rust-toolchain.toml");
+    let version = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
+    assert!(dockerfile.contains(&format!("/rust:{version}-slim-trixie")), "the image's compiler is {version}");
+    assert!(!dockerfile.contains("/init\""), "our own entry point and s6's exclude each other");
+    for folder in dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--")) {
+        for source in folder.split(' ').rev().skip(1) {
+            assert!(text(".dockerignore").lines().any(|line| line == format!("!{source}")), "{source} is not in the build context");
+        }
+    }
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name();
+        if entry.file_type().unwrap().is_dir() {
+            // What is not committed reaches no user: build output, the repository's own folder, environments of the tests.
+            if !["target", ".git", "node_modules", "__pycache__", ".venv"].iter().any(|skip| name == *skip) {
+                files_below(&entry.path(), found);
+            }
+        } else {
+            found.push(entry.path());
+        }
+    }
+}
+
+#[test]
+fn no_file_is_mistaken_for_another_app() {
+    let mut files = Vec::new();
+    files_below(root(), &mut files);
+    let strays: Vec<_> = files
+        .iter()
+        .filter(|path| {
+            let suffix = path.extension().and_then(|ext| ext.to_str()).is_some_and(|ext| ["yaml", "yml", "json"].contains(&ext));
+            let stem =
+                path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| ["config", "build", "repository"].contains(&stem));
+            suffix && stem && path.parent() != Some(root())
+        })
+        .collect();
+    assert!(strays.is_empty(), "the store takes them for its own: {strays:?}");
+    for one in ["config", "build", "repository"] {
+        let named = ["yaml", "yml", "json"].iter().filter(|ext| root().join(format!("{one}.{ext}")).exists()).count();
+        assert_eq!(named, 1, "{one}");
+    }
+    let repository = yaml("repository.yaml");
+    assert_eq!(repository.keys().map(String::as_str).collect::<BTreeSet<_>>(), ["maintainer", "name", "url"].into());
+    assert_eq!(repository["url"], yaml("config.yaml")["url"]);
+}
+
+/// Width and height of a PNG.
+fn png_size(path: &str) -> (u32, u32) {
+    let bytes = fs::read(root().join(path)).unwrap();
+    assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "{path}");
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    (number(16), number(20))
+}
+
+#[test]
+fn the_store_finds_pictures_and_texts() {
+    assert_eq!((png_size("icon.png"), png_size("logo.png")), ((128, 128), (250, 100)));
+    for file in ["README.md", "DOCS.md", "CHANGELOG.md", "LICENSE"] {
+        assert!(!text(file).is_empty(), "{file}");
+    }
+}
+
+fn problems_of(options: &str) -> usize {
+    let inputs = LoadInputs {
+        app: true,
+        options_file: Some(OptionsFile { path: "options.json".into(), contents: Ok(options.to_owned()) }),
+        data_dir: "/data".into(),
+        ..LoadInputs::default()
+    };
+    load(&inputs).problems.len()
+}
+
+#[test]
+fn example_options_are_good_or_bad_as_their_names_say() {
+    let mut seen = [0, 0];
+    for entry in fs::read_dir(root().join("addon/options")).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        let bad = name.starts_with("bad-");
+        let problems = problems_of(&fs::read_to_string(entry.path()).unwrap());
+        assert_eq!(problems > 0, bad, "{name}: {problems} problems");
+        seen[usize::from(bad)] += 1;
+    }
+    assert!(seen[0] >= 4 && seen[1] >= 2, "{seen:?}");
+}
+
+/// `${NAME…}` and the keys of `environment:` in the compose file, and the names of its example.
+#[test]
+fn the_compose_file_names_options_that_exist() {
+    let known: BTreeSet<String> = definitions::all()
+        .flat_map(|def| [Some(def.env_name().into_owned()), def.alias.map(str::to_owned)])
+        .flatten()
+        .chain(["TZ".to_owned()])
+        .collect();
+    let compose = yaml("compose.yaml");
+    let service = &compose["services"]["virtual-shelly"];
+    assert_eq!(service["network_mode"], Value::from("host"), "broadcasts and mDNS do not cross a bridge");
+    for (key, value) in service["environment"].as_object().unwrap() {
+        assert!(known.contains(key), "compose.yaml: {key} is no option");
+        if let Some(value) = value.as_str() {
+            assert!(!value.contains("${") || value.contains(&format!("${{{key}")), "compose.yaml: {key} takes another's value");
+        }
+    }
+    let mut named = 0;
+    for line in text(".env.example").lines().map(|line| line.trim_start_matches('#').trim()) {
+        let Some((key, value)) = line.split_once('=').filter(|(key, _)| key.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) else {
+            continue;
+        };
+        assert!(known.contains(key), ".env.example: {key} is no option");
+        named += 1;
+        assert!(!value.contains("eyJ"), ".env.example: no real token");
+    }
+    assert!(named >= 40, "{named}");
+    // Every name of the original is there, so that its file works as it is.
+    let example = text(".env.example");
+    for def in definitions::all() {
+        if let Some(original) = def.original {
+            assert!(example.contains(&format!("{original}=")), ".env.example: {original} is missing");
+        }
+    }
+}
