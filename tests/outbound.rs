@@ -125,6 +125,10 @@ async fn a_gx_sees_what_its_grid_role_needs() {
     for key in keys(&wanted["result"]) {
         assert!(answer["result"][&key].is_string(), "{key}");
     }
+    // A GX takes figures only from a meter that it knows by now: they come once more, complete.
+    let again = session.frame().await;
+    assert_eq!((&again["method"], &again["params"]["em:0"]), (&json!("NotifyStatus"), &first["params"]["em:0"]));
+    assert_eq!(again["params"]["emdata:0"], first["params"]["emdata:0"]);
     meter.power([Some(-1200.5), Some(0.0), Some(3.0)]);
     let note = session.frame().await;
     assert_eq!((&note["method"], &note["params"]["em:0"]["a_act_power"]), (&json!("NotifyStatus"), &json!(-1200.5)));
