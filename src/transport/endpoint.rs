@@ -5,6 +5,9 @@
 //! runs off the loop, so that a slow disk delays nobody else.
 
 mod admit;
+mod hot;
+
+pub(super) use hot::Hot;
 
 use std::{
     future::Future,

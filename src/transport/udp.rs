@@ -8,7 +8,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     board::Board,
-    endpoint::{Credentials, Endpoint, Terms, Verdict},
+    endpoint::{Credentials, Endpoint, Hot, Terms, Verdict},
     limits::{Rate, exempt},
     listener::{self, Wanted},
     udp_socket::{Datagram, PacketSocket},
@@ -38,6 +38,8 @@ const SOCKET_RATE: u32 = 2000;
 const IN_FLIGHT: usize = 16;
 /// Largest payload of a datagram over IPv4.
 const LARGEST: usize = 65_507;
+/// Datagrams that are answered before others have their turn.
+const BURST: usize = 64;
 /// `dst` of an answer to a request without `src`.
 const UNKNOWN: &str = "unknown";
 
@@ -98,16 +100,31 @@ pub async fn serve(socket: Arc<PacketSocket>, out: Option<Arc<PacketSocket>>, en
     let max = endpoint.channels.borrow().udp_max;
     // One byte more than is allowed: a datagram that fills it is too long.
     let mut buffer = vec![0; max + 1];
-    let port = Port { out: out.unwrap_or_else(|| Arc::clone(&socket)), endpoint, rate: Rate::default(), all: Rate::default(), max };
+    let port = Port {
+        out: out.unwrap_or_else(|| Arc::clone(&socket)),
+        endpoint,
+        rate: Rate::default(),
+        all: Rate::default(),
+        max,
+        hot: Mutex::default(),
+    };
     let port = Arc::new(port);
     let mut under_way: FuturesUnordered<Answering> = FuturesUnordered::new();
     let mut complained = false;
-    loop {
+    'next: loop {
         tokio::select! {
             () = cancel.cancelled() => return,
             Some(()) = under_way.next(), if !under_way.is_empty() => {}
             got = socket.receive(&mut buffer), if under_way.len() < IN_FLIGHT => match got {
-                Ok(datagram) => {
+                Ok(mut datagram) => {
+                    // Several batteries ask at once: what waits already is answered in one go, though not for ever.
+                    let mut burst = 0..BURST;
+                    while port.again(&datagram, &buffer[..datagram.len]) {
+                        match burst.next().and_then(|_| socket.receive_waiting(&mut buffer)) {
+                            Some(next) => datagram = next,
+                            None => continue 'next,
+                        }
+                    }
                     let bytes = Bytes::copy_from_slice(&buffer[..datagram.len]);
                     let port = Arc::clone(&port);
                     let mut answering: Answering = Box::pin(async move { port.answer(datagram, bytes).await });
@@ -136,21 +153,55 @@ struct Port {
     rate: Rate,
     all: Rate,
     max: usize,
+    hot: Mutex<Option<Hot>>,
 }
 
 impl Port {
-    async fn answer(&self, datagram: Datagram, bytes: Bytes) {
-        let endpoint = &self.endpoint;
+    fn caller(&self, datagram: &Datagram) -> Caller {
         let local = self.out.local();
-        let reached = datagram.local.or(Some(local.ip())).filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
-        let caller = Caller {
+        Caller {
             peer: datagram.peer.ip().to_canonical(),
             peer_port: datagram.peer.port(),
-            local: reached,
+            local: datagram.local.or(Some(local.ip())).filter(|ip| !ip.is_unspecified() && !ip.is_multicast()),
             local_port: local.port(),
             channel: Channel::Udp,
             agent: None,
-        };
+        }
+    }
+
+    /// Gives the last answer again if the same is asked of the same snapshot and may be sent at once; else `false`.
+    fn again(&self, datagram: &Datagram, bytes: &[u8]) -> bool {
+        let hot = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(hot) = hot.as_ref().filter(|hot| hot.asks(bytes)) else { return false };
+        let caller = self.caller(datagram);
+        if !self.endpoint.still(hot, &caller) {
+            return false;
+        }
+        let allowed = self.allow(caller.peer);
+        self.endpoint.consumers.packet(&caller, allowed.err(), self.endpoint.clock.now());
+        if allowed.is_ok() {
+            self.out.try_send(&self.endpoint.again(hot, &caller), caller.local, datagram.peer);
+        }
+        true
+    }
+
+    /// Whether one more answer may go there; else in a word why not.
+    fn allow(&self, peer: IpAddr) -> Result<(), &'static str> {
+        let per_address = self.endpoint.channels.borrow().rate_limit;
+        if !self.rate.allow(peer, per_address) {
+            return Err("rate");
+        }
+        // All others share one bucket: a forger changes the sender with every datagram.
+        if !exempt(peer) && !self.all.allow(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SOCKET_RATE) {
+            return Err("socket_rate");
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, datagram: Datagram, bytes: Bytes) {
+        let endpoint = &self.endpoint;
+        let caller = self.caller(&datagram);
+        let reached = caller.local;
         match self.reply(&caller, &datagram, &bytes).await {
             Err(why) => endpoint.consumers.packet(&caller, Some(why), endpoint.clock.now()),
             Ok(reply) => {
@@ -172,24 +223,29 @@ impl Port {
         }
         let message = frame::parse_any(bytes).map_err(|_| "malformed")?;
         let answers = self.requests(&message)?;
-        let (terms, per_address) = {
+        let terms = {
             let channels = endpoint.channels.borrow();
             let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::None };
             let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
-            (Terms { credentials, manner, default_dst: Some(UNKNOWN), ..Terms::default() }, channels.rate_limit)
+            Terms { credentials, manner, default_dst: Some(UNKNOWN), ..Terms::default() }
         };
         // What is not answered costs nobody anything: a forger cannot use up a battery's answers with garbage.
         for _ in 0..answers {
-            if !self.rate.allow(caller.peer, per_address) {
-                return Err("rate");
-            }
-            // All others share one bucket: a forger changes the sender with every datagram.
-            if !exempt(caller.peer) && !self.all.allow(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SOCKET_RATE) {
-                return Err("socket_rate");
-            }
+            self.allow(caller.peer)?;
         }
         let spoken = match &message {
-            Message::One(frame) => endpoint.frame(caller, frame, bytes, terms).await,
+            Message::One(frame) => {
+                let src = frame.src.as_deref();
+                let ground = endpoint.ground(caller, src);
+                let spoken = endpoint.frame(caller, frame, bytes, terms).await;
+                if let (Credentials::None, Verdict::Answered, Some(reply), Some(method)) =
+                    (terms.credentials, &spoken.verdict, &spoken.reply, &frame.method)
+                {
+                    let hot = Hot::keep(ground, method, src, bytes, reply);
+                    *self.hot.lock().unwrap_or_else(PoisonError::into_inner) = hot;
+                }
+                spoken
+            }
             Message::Batch(frames) => endpoint.batch(caller, frames, bytes, terms).await,
         };
         match (spoken.verdict, spoken.reply) {
