@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let bare = runtime.block_on(bare(reply));
     let ratio = pairs::compare("udp", || Battery::new(ours), || Battery::new(bare));
     runtime.block_on(meter.stop());
-    if ratio < pairs::BAR { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if pairs::met(ratio) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The floor: tokio with nothing behind it.
