@@ -37,6 +37,7 @@ use crate::{
         owner::{Changed, Doing, Options, Preview, PreviewPhase, Refusal, SetupState},
     },
     device::{Device, DeviceOptions},
+    forecast::Outlooks,
     logging::LevelHandle,
     meter::{CounterState, EntityReport, Meter, Quality},
     source::{
@@ -131,7 +132,7 @@ impl Pages {
             store: shared.store.clone(),
             facts: shared.facts.clone(),
             owner: Arc::new(actor),
-            forecast: None,
+            forecast: Outlooks::none(),
             history_seconds,
         });
         Self { context, app, on_lan, hosts, port, bind, env, supervisor }

@@ -16,20 +16,12 @@ use super::{
     owner::Owner,
 };
 use crate::{
+    forecast::Outlooks,
     source::HaFacts,
     store::{Store, StoreError},
     time::Now,
     transport::{Board, Endpoint, healthz::Vitals},
 };
-
-/// A forecast for the pages; there is none until a model was chosen.
-pub trait ForecastView: Send + Sync {
-    /// Points of the first horizon: Unix s, W.
-    fn points(&self) -> Vec<(f64, f64)>;
-
-    /// The `model` member of `/ui/power`, JSON text.
-    fn model_json(&self) -> String;
-}
 
 /// What `app` gives.
 pub struct Parts {
@@ -45,8 +37,8 @@ pub struct Parts {
     pub facts: watch::Receiver<HaFacts>,
     /// Who acts.
     pub owner: Arc<dyn Owner>,
-    /// The forecast, where there is one.
-    pub forecast: Option<Arc<dyn ForecastView>>,
+    /// The forecast and its training.
+    pub forecast: Outlooks,
     /// `power_history_seconds`: history in `/ui/power`.
     pub history_seconds: u32,
 }

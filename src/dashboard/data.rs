@@ -11,6 +11,7 @@ use super::{
     context::{Context, to_json},
     page::{Asking, json},
 };
+use crate::forecast::HorizonId;
 
 /// Points of a chart at most: more than its pixels are of no use.
 const POINTS: usize = 600;
@@ -27,7 +28,8 @@ struct Chart {
     /// Least and most of a point, where it stands for several samples.
     mn: Vec<f64>,
     mx: Vec<f64>,
-    forecast: Vec<(f64, f64)>,
+    /// What is forecast after it: Unix s, W, and the band's ends.
+    forecast: Vec<(i64, f64, Option<f64>, Option<f64>)>,
 }
 
 /// Seconds of a range by its name.
@@ -39,6 +41,28 @@ fn seconds(range: &str) -> Option<i64> {
         "30d" => 30 * 86_400,
         _ => return None,
     })
+}
+
+/// The horizon that belongs beside a range.
+fn horizon(range: &str) -> Option<HorizonId> {
+    match range {
+        "3m" => Some(HorizonId::Minute),
+        "1h" => Some(HorizonId::QuarterHour),
+        "24h" => Some(HorizonId::Day),
+        _ => None,
+    }
+}
+
+fn ahead(context: &Context, id: HorizonId) -> Vec<(i64, f64, Option<f64>, Option<f64>)> {
+    let outlook = context.forecast.outlook.borrow().clone();
+    let forecast = outlook.horizon(id).and_then(|h| h.forecast.as_ref());
+    let end = |w: Option<f32>| w.map(|w| tenth(w.into()));
+    forecast.map(|f| f.points.iter().map(|p| (p.ts, tenth(p.w.into()), end(p.lo), end(p.hi))).collect()).unwrap_or_default()
+}
+
+/// W with one decimal.
+pub(super) fn tenth(w: f64) -> f64 {
+    (w * 10.0).round() / 10.0
 }
 
 #[derive(Serialize)]
@@ -66,8 +90,6 @@ pub(super) async fn chart(State(context): State<Context>, _asking: Asking, RawQu
         Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     };
     let step = bars.windows(2).map(|pair| pair[1].ts - pair[0].ts).filter(|d| *d > 0).min().unwrap_or(1);
-    let tenth = |w: f64| (w * 10.0).round() / 10.0;
-    let forecast = if range == "3m" { context.forecast.as_ref().map(|f| f.points()).unwrap_or_default() } else { Vec::new() };
     let chart = Chart {
         from,
         to,
@@ -76,7 +98,7 @@ pub(super) async fn chart(State(context): State<Context>, _asking: Asking, RawQu
         w: bars.iter().map(|b| tenth(b.w)).collect(),
         mn: bars.iter().map(|b| tenth(b.mn)).collect(),
         mx: bars.iter().map(|b| tenth(b.mx)).collect(),
-        forecast,
+        forecast: horizon(&range).map(|id| ahead(&context, id)).unwrap_or_default(),
     };
     json(StatusCode::OK, to_json(&chart))
 }

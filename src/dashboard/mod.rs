@@ -48,7 +48,7 @@ use axum::{
     routing::{get, post},
 };
 
-pub use context::{Context, ForecastView, Parts};
+pub use context::{Context, Parts};
 pub use door::Door;
 pub use owner::Owner;
 

@@ -20,6 +20,10 @@ use crate::{
         overview::{ClientsView, MetricsView, PortView},
     },
     device::{self, Answer, Manner},
+    forecast::{
+        self, HorizonId, Metrics, ModelKind,
+        outlook::{Basis, HorizonOutlook},
+    },
     transport::{Endpoint, board::Line, healthz::link_word},
 };
 
@@ -36,18 +40,81 @@ struct Power {
     current: Option<f64>,
     history: Vec<Point>,
     forecast: Vec<Point>,
-    model: Box<RawValue>,
+    model: Model,
 }
 
-/// Members that the original has, empty until a model is there.
+/// The `model` member: the original's keys, and what is known of all horizons. Figures are out of sample.
 #[derive(Serialize)]
-struct NoModel {
-    trained_at: Option<f64>,
+struct Model {
+    trained_at: Option<i64>,
     mse: Option<f64>,
     mape: Option<f64>,
     n: u64,
-    horizon: Option<u32>,
+    /// Steps of the first horizon.
+    horizon: Option<usize>,
+    /// Raw samples that are kept.
     dataset_total: u64,
+    wape: Option<f64>,
+    mae: Option<f64>,
+    skill: Option<f64>,
+    mape_points: u64,
+    /// The model that speaks for the first horizon.
+    model: Option<ModelKind>,
+    baseline_mae: Option<f64>,
+    basis: Option<Basis>,
+    train_seconds: Option<f64>,
+    training: Option<f32>,
+    horizons: Vec<Ahead>,
+}
+
+#[derive(Serialize)]
+struct Ahead {
+    name: &'static str,
+    step: u32,
+    steps: usize,
+    model: ModelKind,
+    basis: Basis,
+    #[serde(flatten)]
+    metrics: Metrics,
+    forecast: Vec<forecast::Point>,
+}
+
+fn model(context: &Context) -> Model {
+    let (outlook, training) = (context.forecast.outlook.borrow().clone(), context.forecast.training.borrow().clone());
+    let first = outlook.horizon(HorizonId::Minute);
+    let metrics = first.map(|h| h.metrics).unwrap_or_default();
+    Model {
+        trained_at: outlook.trained.map(|t| t.at),
+        mse: metrics.mse,
+        mape: metrics.mape,
+        n: metrics.n,
+        horizon: first.map(|h| h.steps),
+        dataset_total: context.store.health().rows,
+        wape: metrics.wape,
+        mae: metrics.mae,
+        skill: metrics.skill,
+        mape_points: metrics.mape_points,
+        model: first.map(|h| h.model),
+        baseline_mae: metrics.baseline_mae,
+        basis: first.map(|h| h.basis),
+        train_seconds: outlook.trained.map(|t| t.seconds),
+        training: training.running.map(|(fraction, _)| fraction),
+        horizons: outlook.horizons.iter().map(Ahead::of).collect(),
+    }
+}
+
+impl Ahead {
+    fn of(h: &HorizonOutlook) -> Self {
+        Self {
+            name: h.id.name(),
+            step: h.step,
+            steps: h.steps,
+            model: h.model,
+            basis: h.basis,
+            metrics: h.metrics,
+            forecast: h.forecast.as_ref().map(|f| f.points.clone()).unwrap_or_default(),
+        }
+    }
 }
 
 /// `/ui/power`.
@@ -55,18 +122,14 @@ pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Re
     let now = context.now();
     let (from, to) = (now.unix_s() - i64::from(context.history_seconds), now.unix_s() + 1);
     let samples = context.read(move |store| store.samples(from, to)).await.unwrap_or_default();
-    let model = match &context.forecast {
-        Some(forecast) => forecast.model_json(),
-        None => {
-            to_json(&NoModel { trained_at: None, mse: None, mape: None, n: 0, horizon: None, dataset_total: context.store.health().rows })
-        }
-    };
+    let model = model(&context);
+    let next = model.horizons.first().filter(|h| h.name == HorizonId::Minute.name()).map(|h| &h.forecast[..]).unwrap_or_default();
     let power = Power {
         ts: now.unix,
         current: context.meter(0).view().snapshot.totals.map(|t| t.act_power.get()),
         history: samples.into_iter().map(|(ts, w)| Point { ts: ts as f64, w }).collect(),
-        forecast: context.forecast.as_ref().map(|f| f.points()).unwrap_or_default().into_iter().map(|(ts, w)| Point { ts, w }).collect(),
-        model: raw(model),
+        forecast: next.iter().map(|p| Point { ts: p.ts as f64, w: p.w.into() }).collect(),
+        model,
     };
     json(StatusCode::OK, to_json(&power))
 }

@@ -16,7 +16,7 @@
 //! * models, one file each: [`last_value`], [`yesterday`], [`neighbours`], [`mlp`], [`average`],
 //!   [`climatology`], [`blend`]; [`panel`] fits and asks them all,
 //! * [`band`] P10–P90 and its calibration, [`metrics`], [`choice`], [`rolling`] back-test,
-//! * [`trainer`], [`stored`] (survives a restart), [`forecaster`], [`tracker`] for the service,
+//! * [`trainer`], [`stored`] (survives a restart), [`forecaster`], [`tracker`], [`outlook`] for the service,
 //! * [`cli`] and [`cli_forecast`] for the commands `backtest` and `forecast`.
 //!
 //! How to add a model: end of `docs/forecast.md`.
@@ -37,6 +37,7 @@ pub mod last_value;
 pub mod metrics;
 pub mod mlp;
 pub mod neighbours;
+pub mod outlook;
 pub mod panel;
 pub mod plot;
 pub mod recent;
@@ -64,6 +65,7 @@ pub use forecaster::{Forecaster, HorizonForecast, Point};
 pub use grid::{Grid, Sample};
 pub use horizon::{Horizon, HorizonId};
 pub use metrics::Metrics;
+pub use outlook::{Outlook, Outlooks};
 pub use recent::Recent;
 pub use tracker::Tracker;
 pub use trainer::{Settings, Trained, train};
