@@ -119,6 +119,29 @@ async fn a_page_of_another_origin_may_read_and_not_change() {
 }
 
 #[tokio::test]
+async fn a_page_whose_name_was_made_to_point_here_may_not_change_anything() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    let ask = async |host: &str, line: &str, more: &str| {
+        let text = format!("{line} HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n");
+        parse(&raw(http, text.as_bytes()).await).unwrap().status
+    };
+    let browser = "User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n";
+    let posted = "Origin: http://evil.example\r\nContent-Length: 0\r\n";
+    assert_eq!(ask("evil.example", "POST /rpc/EMData.DeleteAllData", posted).await, 403);
+    assert_eq!(ask("evil.example", "GET /rpc/EMData.DeleteAllData?id=0", browser).await, 403);
+    assert!(meter.hub.effects.lock().unwrap().is_empty(), "nothing was changed");
+    assert_eq!(ask("evil.example", "GET /rpc/EM.GetStatus?id=0", browser).await, 200, "the device lets every page read");
+    // Programs call it by any name, a browser by its address or a name of the LAN.
+    assert_eq!(ask("meter.example", "GET /rpc/EMData.DeleteAllData?id=0", "").await, 200);
+    assert_eq!(ask("ShellyPro3EM-AABBCCDDEEFF.local", "GET /rpc/EMData.DeleteAllData?id=0", browser).await, 200);
+    meter.set(|c| c.cors_origins = vec!["http://evil.example".into()]);
+    assert_eq!(ask("evil.example", "GET /rpc/EMData.DeleteAllData?id=0", browser).await, 200, "named, so not evil");
+    assert_eq!(meter.hub.effects.lock().unwrap().len(), 3);
+    meter.stop().await;
+}
+
+#[tokio::test]
 async fn pages_beside_the_device() {
     let meter = Meter::new();
     let http = meter.http().await;
@@ -290,6 +313,26 @@ async fn over_the_rate_the_answer_is_429_for_that_address_only() {
         assert_eq!(ask(&mut host).await, 200, "the host itself is exempt");
     }
     drop((greedy, other, host));
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn each_call_of_a_batch_counts() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    meter.set(|c| c.rate_limit = 20);
+    let calls: Vec<_> = (0..60).map(|id| serde_json::json!({"id": id, "method": "EM.GetStatus", "params": {"id": 0}})).collect();
+    let body = serde_json::to_string(&calls).unwrap();
+    let mut stream = from("127.0.0.9", http).await;
+    let head = format!("POST /rpc HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answers = parse(&answer).unwrap().json();
+    let answers = answers.as_array().unwrap();
+    assert_eq!(answers.len(), 60);
+    let refused = answers.iter().filter(|a| a["error"]["code"] == 429).count();
+    assert!((30..=40).contains(&refused) && answers[..20].iter().all(|a| a["result"].is_object()), "{refused}");
     meter.stop().await;
 }
 

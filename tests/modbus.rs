@@ -199,11 +199,28 @@ async fn set_config_opens_and_closes_the_port() {
         words(&mut master, 4, 1013, 2).await;
         let done = post(http, "/rpc/Modbus.SetConfig", &json!({"config": {"enable": false}}).to_string()).await;
         assert_eq!(done.status, 200, "{}", done.body);
-        until("closed", || state() == Some(ListenerState::Off)).await;
+        until("closed", || state() == Some(ListenerState::Off { by: "Modbus.SetConfig" })).await;
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), master.read(&mut [0])).await.expect("ended").unwrap_or(0), 0);
         assert!(TcpStream::connect(at).await.is_err(), "nobody listens");
         post(http, "/rpc/Modbus.SetConfig", &json!({"config": {"enable": true}}).to_string()).await;
     }
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn a_master_that_asks_nothing_for_5_minutes_is_closed() {
+    let meter = Meter::new();
+    let mut master = master(&meter).await;
+    words(&mut master, 4, 1013, 2).await;
+    tokio::time::pause();
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(290)).await;
+        words(&mut master, 4, 1013, 2).await;
+    }
+    let last = tokio::time::Instant::now();
+    assert_eq!(master.read(&mut [0]).await.unwrap_or(0), 0, "closed");
+    assert!((299..=301).contains(&last.elapsed().as_secs()), "{:?}", last.elapsed());
+    tokio::time::resume();
     meter.stop().await;
 }
 

@@ -9,7 +9,10 @@ use std::{sync::Arc, time::Duration};
 use common::{ID, Meter, golden, post, until};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use tokio_tungstenite::{
     WebSocketStream, accept_hdr_async,
     tungstenite::{
@@ -90,8 +93,11 @@ impl Session {
     }
 }
 
-fn dial(meter: &Meter, targets: Vec<Target>) {
-    meter.spawn(outbound::run(targets, Arc::clone(&meter.endpoint), meter.board.clone(), meter.cancel.clone()));
+/// Dials these; what is sent into the answer is dialled from then on.
+fn dial(meter: &Meter, targets: Vec<Target>) -> watch::Sender<Arc<[Target]>> {
+    let (sender, receiver) = watch::channel(targets.into());
+    meter.spawn(outbound::run(receiver, Arc::clone(&meter.endpoint), meter.board.clone(), meter.cancel.clone()));
+    sender
 }
 
 #[tokio::test]
@@ -212,7 +218,7 @@ async fn ws_set_config_starts_and_stops_it() {
         assert_eq!(session.frame().await["method"], "NotifyFullStatus");
         post(http, "/rpc/Ws.SetConfig", &json!({"config": {"enable": false}}).to_string()).await;
         while session.message().await.is_some() {}
-        until("off", || meter.board.lines().iter().any(|l| l.name == "outbound" && l.state == ListenerState::Off)).await;
+        until("off", || meter.board.lines().iter().any(|l| l.name == "outbound" && matches!(l.state, ListenerState::Off { .. }))).await;
     }
     meter.stop().await;
 }
@@ -231,4 +237,123 @@ async fn a_password_is_asked_for_only_by_its_own_switch() {
     session.send(&json!({"id": "b", "method": "EM.GetStatus", "params": {"id": 0}})).await;
     assert_eq!(session.answer("b").await["error"]["code"], 401);
     meter.stop().await;
+}
+
+#[tokio::test]
+async fn targets_come_and_go_while_others_stay_connected() {
+    let (meter, one, two) = (Meter::new(), Gx::new().await, Gx::new().await);
+    let http = meter.http().await;
+    let targets = dial(&meter, vec![one.target()]);
+    let mut first = one.accept().await;
+    assert_eq!(first.frame().await["method"], "NotifyFullStatus");
+
+    targets.send_replace(Arc::new([one.target(), two.target()]));
+    let mut second = two.accept().await;
+    assert_eq!(second.frame().await["method"], "NotifyFullStatus");
+    let listed = |url: &str| meter.board.lines().iter().filter(|l| l.address == url).map(|l| l.state.clone()).collect::<Vec<_>>();
+    assert_eq!([&one, &two].map(|gx| listed(&gx.url)), [[ListenerState::Listening], [ListenerState::Listening]]);
+
+    targets.send_replace(Arc::new([two.target()]));
+    while first.message().await.is_some() {}
+    until("forgotten", || listed(&one.url).is_empty()).await;
+    second.send(&json!({"id": "a", "method": "Shelly.GetDeviceInfo"})).await;
+    assert_eq!(second.answer("a").await["result"]["id"], ID, "the same connection as before");
+
+    // What options name no longer is the device's own affair again.
+    targets.send_replace(Arc::new([]));
+    while second.message().await.is_some() {}
+    let config = json!({"config": {"enable": true, "server": one.url}});
+    assert_eq!(post(http, "/rpc/Ws.SetConfig", &config.to_string()).await.status, 200);
+    assert_eq!(one.accept().await.frame().await["method"], "NotifyFullStatus");
+    meter.stop().await;
+}
+
+/// `wss://`, with the real program: which certificates it trusts is the process's affair.
+mod tls {
+    use super::*;
+
+    use std::process::Stdio;
+
+    use rustls::{
+        ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    };
+    use tokio::{
+        io::{AsyncBufReadExt, BufReader},
+        process::{Child, Command},
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
+
+    fn acceptor() -> TlsAcceptor {
+        let certificate = CertificateDer::from_pem_file(format!("{FOLDER}/server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(format!("{FOLDER}/server.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        TlsAcceptor::from(Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()))
+    }
+
+    /// A meter that dials this; the certificates of this file are all it trusts.
+    fn meter(url: &str, trusted: &str, options: &[&str], folder: &tempfile::TempDir) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
+            .args(["run", "--source", "demo", "--modbus-enable", "false", "--udp-enable", "false", "--ws-fanout-enable", "false"])
+            .args(["--http-port", "0", "--dashboard-port", "0", "--outbound-ws", url, "--data-dir"])
+            .arg(folder.path())
+            .args(options)
+            .env_clear()
+            .env("SSL_CERT_FILE", trusted)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Whether the meter came through the handshake and greeted.
+    async fn greeted(listener: &TcpListener) -> bool {
+        let (stream, _) = tokio::time::timeout(Duration::from_secs(20), listener.accept()).await.expect("dialled").unwrap();
+        let Ok(stream) = acceptor().accept(stream).await else { return false };
+        let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return false };
+        loop {
+            match tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("a frame") {
+                Some(Ok(Message::Text(text))) => return text.contains("NotifyFullStatus"),
+                Some(Ok(_)) => {}
+                _ => return false,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_certificate_that_is_trusted_is_taken_unless_told_otherwise() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let nothing = folder.path().join("nothing.pem");
+        std::fs::write(&nothing, "").unwrap();
+        let (ca, nothing) = (format!("{FOLDER}/ca.pem"), nothing.to_str().unwrap().to_owned());
+        for (host, trusted, options, wanted) in [
+            ("localhost", &ca, &[][..], true),
+            ("127.0.0.1", &ca, &[], true),
+            ("127.0.0.1", &nothing, &[], false),
+            ("127.0.0.1", &nothing, &["--outbound-ws-insecure"], true),
+        ] {
+            let url = format!("wss://{host}:{port}/gx");
+            let mut child = meter(&url, trusted, options, &tempfile::tempdir().unwrap());
+            assert_eq!(greeted(&listener).await, wanted, "{url} {trusted} {options:?}");
+            if !wanted {
+                let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+                let line = loop {
+                    let line = tokio::time::timeout(Duration::from_secs(10), lines.next_line()).await.expect("a line");
+                    let line = line.unwrap().expect("it runs on");
+                    if line.contains(&url) {
+                        break line;
+                    }
+                };
+                assert!(line.contains("its certificate is refused (UnknownIssuer)") && line.contains("`outbound_ws_insecure`"), "{line}");
+            }
+            child.kill().await.unwrap();
+        }
+    }
 }

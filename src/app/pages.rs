@@ -25,7 +25,7 @@ use super::{
     hub,
     meter_task::Command,
     setup::Setup,
-    start::{Meters, Running, Shared, Taker},
+    start::{Meters, Running, Shared, Taker, targets},
 };
 use crate::{
     config::{
@@ -217,9 +217,7 @@ fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
 
 /// Whether a change of this option takes effect at once.
 fn is_live(key: &str) -> bool {
-    // Targets are dialled by tasks that start with the process.
-    key != "outbound_ws"
-        && (definitions::find(key).is_some_and(|def| def.live) || key.ends_with("energy_import") || key.ends_with("energy_export"))
+    definitions::find(key).is_some_and(|def| def.live) || key.ends_with("energy_import") || key.ends_with("energy_export")
 }
 
 /// Replaces a file as a whole: what was there stays until the new one is on the disk.
@@ -352,6 +350,12 @@ impl Actor {
                 *device = Arc::new(next);
                 changed
             });
+            meter.outbound.send_if_modified(|old| {
+                let new = targets(&settings, &channels);
+                let changed = *old != new;
+                *old = new;
+                changed
+            });
             meter.hub.set_options(hub::Options { meter: settings.clone(), channels, device_id: meter.identity.id.clone() });
             if index == 0 {
                 if new.inputs.any_power() {
@@ -382,6 +386,7 @@ fn live_part(old: &MeterSettings, new: &MeterSettings, inputs: bool) -> MeterSet
         stale: new.stale,
         hold: new.hold,
         device_name: new.device_name.clone(),
+        outbound_ws: new.outbound_ws.clone(),
         ..old.clone()
     }
 }

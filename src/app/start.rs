@@ -24,7 +24,9 @@ use crate::{
     supervisor::Supervisor,
     time::{Clock, Now},
     transport::{
-        Board, Endpoint, Parts, fanout,
+        Board, Endpoint, ListenerState, Parts,
+        board::Line,
+        fanout,
         http::{self, Site},
         listener::Wanted,
         mdns, modbus, outbound, udp,
@@ -66,6 +68,8 @@ pub struct Running {
     pub commands: mpsc::Sender<Command>,
     /// Replaces its device when options or the time zone change.
     pub device: watch::Sender<Arc<Device>>,
+    /// What options name to dial.
+    pub outbound: watch::Sender<Arc<[outbound::Target]>>,
     events: mpsc::Sender<(Now, SourceEvent)>,
 }
 
@@ -156,14 +160,38 @@ impl Running {
             consumers,
             clock: Arc::clone(&shared.clock),
         }));
+        let outbound = watch::Sender::new(targets(&settings, &channels.borrow()));
         let settings = Arc::new(std::sync::Mutex::new(settings));
-        Ok(Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, events })
+        Ok(Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, outbound, events })
     }
 
     /// A way to give the first meter its entities.
     fn settings(&self) -> MeterSettings {
         self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
+}
+
+/// What options name to dial.
+pub fn targets(settings: &MeterSettings, channels: &ChannelSettings) -> Arc<[outbound::Target]> {
+    let insecure = channels.outbound_ws_insecure;
+    settings.outbound_ws.iter().map(|url| outbound::Target { url: url.clone(), insecure }).collect()
+}
+
+/// A line for each channel of the first meter that an option turned off, so that nobody takes it for broken.
+fn off<'a>(settings: &'a MeterSettings, resolved: &'a Resolved) -> impl Iterator<Item = Line> + 'a {
+    [
+        ("http", settings.http_port.is_none(), None, "http_port"),
+        ("udp", settings.udp_ports.is_empty(), Some("udp_enable"), "udp_ports"),
+        ("modbus", settings.modbus_port.is_none(), Some("modbus_enable"), "modbus_port"),
+        ("websocket", settings.ws_fanout_ports.is_empty(), None, "ws_fanout_enable"),
+        ("mdns", !settings.mdns_enable, None, "mdns_enable"),
+    ]
+    .into_iter()
+    .filter(|(_, off, ..)| *off)
+    .map(|(name, _, switch, port)| {
+        let by = switch.filter(|key| resolved.values.get(key) == Some(&serde_json::Value::Bool(false))).unwrap_or(port);
+        Line { name, meter: String::new(), address: String::new(), port: 0, state: ListenerState::Off { by } }
+    })
 }
 
 /// The house's time zone, else this host's (C9, C18).
@@ -284,9 +312,12 @@ impl Meters {
             let settings = meter.settings();
             start_tcp(meter, &settings, shared, pages.clone().filter(|_| meter.key.is_empty()));
             start_udp(meter, &settings, shared);
-            let insecure = resolved.settings.channels.outbound_ws_insecure;
-            let targets = settings.outbound_ws.iter().map(|url| outbound::Target { url: url.clone(), insecure }).collect();
-            shared.health.spawn("outbound", outbound::run(targets, Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone()));
+            let dialling =
+                outbound::run(meter.outbound.subscribe(), Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone());
+            shared.health.spawn("outbound", dialling);
+            if meter.key.is_empty() {
+                off(&settings, resolved).for_each(|line| shared.board.set(line));
+            }
             if settings.mdns_enable {
                 let address = settings.mdns_ip.or_else(|| mdns::announceable(settings.bind));
                 let host = settings.mdns_hostname.as_deref();

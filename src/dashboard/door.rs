@@ -17,6 +17,7 @@ use crate::{
     consumers::{Caller, Channel},
     transport::{
         endpoint::{Credentials, Terms},
+        http::is_local,
         listener::Connection,
     },
 };
@@ -190,13 +191,6 @@ fn host(request: &Request) -> Option<String> {
 
 fn is_loopback(name: &str) -> bool {
     name == "localhost" || matches!(name, "127.0.0.1" | "::1")
-}
-
-/// An address, or a name that no public DNS can give: rebinding needs a public name.
-fn is_local(name: &str) -> bool {
-    name.parse::<IpAddr>().is_ok()
-        || !name.contains('.')
-        || [".local", ".lan", ".home.arpa", ".fritz.box"].iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a page of another origin asks. Behind ingress `Host` may be rewritten, so the browser's own word counts there first.

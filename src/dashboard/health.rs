@@ -104,11 +104,15 @@ fn listener(l: &super::locale::Locale, line: &Line) -> Row {
     let (state, text) = match &line.state {
         ListenerState::Listening => ("live", l.t("listening").to_owned()),
         ListenerState::Waiting { reason } => ("absent", l.with("waiting", &[("reason", reason)])),
-        ListenerState::Off => ("unused", l.t("off").to_owned()),
+        ListenerState::Off { by } => ("unused", l.with("off_by", &[("by", by)])),
     };
     let address = if line.address == "all addresses" { l.t("all_addresses") } else { &line.address };
     let name = if line.meter.is_empty() { line.name.to_owned() } else { format!("{} ({})", line.name, line.meter) };
-    Row { state, name, text, note: l.with("port_on", &[("port", &line.port.to_string()), ("address", address)]) }
+    let note = match line.port {
+        0 => address.to_owned(),
+        port => l.with("port_on", &[("port", &port.to_string()), ("address", address)]),
+    };
+    Row { state, name, text, note }
 }
 
 fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {

@@ -228,11 +228,14 @@ fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
     }];
     for line in context.board.lines().into_iter().filter(|line| line.meter == endpoint.meter && line.name != "dashboard") {
         let port = line.port.to_string();
-        let values = [("name", line.name), ("port", &*port)];
+        let mut values = vec![("name", line.name), ("port", &*port)];
         let (state, key) = match line.state {
             ListenerState::Listening => ("live", "check_listening"),
             ListenerState::Waiting { .. } => ("absent", "check_waiting"),
-            ListenerState::Off => ("unused", "check_off"),
+            ListenerState::Off { by } => {
+                values.push(("by", by));
+                ("unused", "check_off")
+            }
         };
         all.push(Check { state, text: l.with(key, &values) });
     }

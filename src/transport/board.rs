@@ -14,24 +14,33 @@ pub enum ListenerState {
         /// Why: port taken, forbidden ….
         reason: String,
     },
-    /// Off by setting.
-    Off,
+    /// Off by setting, not broken.
+    Off {
+        /// The option or method that turned it off: `modbus_enable`, `Modbus.SetConfig` ….
+        by: &'static str,
+    },
 }
 
 /// A listener's line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// `http`, `udp`, `modbus`, `websocket`, `mdns`, `dashboard`.
+    /// `http`, `udp`, `modbus`, `websocket`, `mdns`, `outbound`, `dashboard`.
     pub name: &'static str,
     /// The meter's name, empty for the first.
     pub meter: String,
     /// Address and port.
     pub address: String,
-    /// Port, for `mdns` the announced one.
+    /// Port; 0 where there is none, as of a listener that an option turned off.
     pub port: u16,
     /// Its state.
     #[serde(flatten)]
     pub state: ListenerState,
+}
+
+impl Line {
+    fn is_of(&self, other: &Self) -> bool {
+        self.name == other.name && self.meter == other.meter && self.port == other.port && self.address == other.address
+    }
 }
 
 /// All listeners.
@@ -48,13 +57,21 @@ impl Board {
     /// Sets a listener's line, replacing the one with the same name, meter, address and port.
     pub fn set(&self, line: Line) {
         self.0.send_if_modified(|lines| {
-            let same = |l: &&mut Line| l.name == line.name && l.meter == line.meter && l.port == line.port && l.address == line.address;
-            match lines.iter_mut().find(same) {
+            match lines.iter_mut().find(|old| old.is_of(&line)) {
                 Some(old) if *old == line => return false,
                 Some(old) => *old = line,
                 None => lines.push(line),
             }
             true
+        });
+    }
+
+    /// Takes the line of this name, meter, address and port away, whatever its state.
+    pub fn remove(&self, line: &Line) {
+        self.0.send_if_modified(|lines| {
+            let before = lines.len();
+            lines.retain(|old| !old.is_of(line));
+            lines.len() != before
         });
     }
 

@@ -34,6 +34,7 @@ use crate::{
         frame::{self, Frame, FrameError, Message},
     },
     time::{Clock, Now},
+    transport::limits::Rate,
 };
 
 /// Carries out what a call asks for beyond its answer. `app` implements it; the future ends when it took effect.
@@ -150,6 +151,8 @@ pub struct Terms<'a> {
     pub default_dst: Option<&'a str>,
     /// Whether arrays are answered: the original's batches.
     pub batches: bool,
+    /// What each further member of a batch counts against; the first was counted as the request.
+    pub rate: Option<&'a Rate>,
 }
 
 /// What becomes of a bare call.
@@ -327,7 +330,13 @@ impl Endpoint {
         }
         let mut replies = Vec::with_capacity(frames.len());
         let mut verdict = Verdict::Answered;
-        for frame in frames.iter().flatten() {
+        let limit = self.channels.borrow().rate_limit;
+        for (n, frame) in frames.iter().flatten().enumerate() {
+            if n > 0 && terms.rate.is_some_and(|rate| !rate.allow(caller.peer, limit)) {
+                let id = self.device.borrow().identity.id.clone();
+                replies.extend(frame::reply(frame, &id, terms.default_dst, &Answer::Error(RpcError::too_many())));
+                continue;
+            }
             let spoken = self.frame(caller, frame, bytes, terms).await;
             if let Verdict::Unauthorized(_) = spoken.verdict {
                 verdict = spoken.verdict;

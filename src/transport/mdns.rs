@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use if_addrs::IfAddr;
+use ipnet::IpNet;
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -97,9 +99,16 @@ pub struct Interfaces {
     pub primary: Option<String>,
 }
 
+/// An interface that is announced on.
+#[derive(Clone, Debug)]
+struct Found {
+    name: String,
+    addresses: Vec<IfAddr>,
+}
+
 impl Interfaces {
-    /// Names to announce on now, with their addresses. Docker's bridges never come up by themselves.
-    fn now(&self) -> Vec<(String, Vec<IpAddr>)> {
+    /// Interfaces to announce on now. Docker's bridges never come up by themselves.
+    fn now(&self) -> Vec<Found> {
         let names = match (&self.named[..], &self.primary) {
             ([], Some(primary)) => vec![primary.clone()],
             ([], None) => default_route(&std::fs::read_to_string("/proc/net/route").unwrap_or_default()).into_iter().collect(),
@@ -109,11 +118,34 @@ impl Interfaces {
         names
             .into_iter()
             .map(|name| {
-                let addresses = all.iter().filter(|i| i.name == name).map(if_addrs::Interface::ip).filter(IpAddr::is_ipv4).collect();
-                (name, addresses)
+                let addresses = all.iter().filter(|i| i.name == name).map(|i| i.addr.clone()).collect();
+                Found { name, addresses }
             })
             .collect()
     }
+}
+
+/// Why `fixed` reaches nobody: an address is announced only in its own network, and none of these interfaces is in it.
+fn outside(fixed: IpAddr, found: &[Found]) -> Option<String> {
+    let (mut inside, mut here) = (false, Vec::new());
+    for (name, address) in found.iter().flat_map(|f| f.addresses.iter().map(move |a| (&f.name, a))) {
+        let (ip, prefix) = match address {
+            IfAddr::V4(v4) => (IpAddr::V4(v4.ip), v4.prefixlen),
+            IfAddr::V6(v6) => (IpAddr::V6(v6.ip), v6.prefixlen),
+        };
+        let network = IpNet::new(ip, prefix).ok()?;
+        inside |= network.contains(&fixed);
+        if ip.is_ipv4() {
+            here.push(format!("{network} on {name}"));
+        }
+    }
+    (!inside).then(|| {
+        format!(
+            "{fixed} is in no network that is announced on ({}): correct `mdns_ip`, or `bind` where that is not set, or name the \
+             interface of that network in `mdns_interfaces`",
+            here.join(", ")
+        )
+    })
 }
 
 /// The interface of the default route with the least metric, from the text of `/proc/net/route`.
@@ -161,41 +193,50 @@ pub async fn run(announcements: Vec<Announcement>, interfaces: Interfaces, board
     let mut enabled: BTreeSet<String> = BTreeSet::new();
     let mut announced: Vec<Option<Announced>> = announcements.iter().map(|_| None).collect();
     let mut told_none = false;
+    let mut told_lost: Vec<Option<String>> = announcements.iter().map(|_| None).collect();
     let mut lines = board.subscribe();
     loop {
         lines.mark_unchanged();
         let found = interfaces.now();
-        for (name, _) in &found {
+        for Found { name, .. } in &found {
             if enabled.insert(name.clone()) {
                 let _ = daemon.enable_interface(IfKind::Name(name.clone()));
                 info!("mDNS announces on {name}");
             }
         }
-        for gone in enabled.iter().filter(|e| !found.iter().any(|(name, _)| name == *e)).cloned().collect::<Vec<_>>() {
+        for gone in enabled.iter().filter(|e| !found.iter().any(|f| f.name == **e)).cloned().collect::<Vec<_>>() {
             let _ = daemon.disable_interface(IfKind::Name(gone.clone()));
             enabled.remove(&gone);
         }
-        let here: Vec<IpAddr> = found.into_iter().flat_map(|(_, addresses)| addresses).collect();
+        let here: Vec<IpAddr> = found.iter().flat_map(|f| f.addresses.iter().map(IfAddr::ip)).filter(IpAddr::is_ipv4).collect();
         if here.is_empty() && !told_none {
             warn!("mDNS found no network interface with an address to announce on: name one in `mdns_interfaces`");
         }
         told_none = here.is_empty();
         for (i, announcement) in announcements.iter().enumerate() {
             let port = board.http_port(&announcement.meter);
+            let lost = announcement.address.filter(|_| !here.is_empty()).and_then(|fixed| outside(fixed, &found));
             let addresses = announcement.address.map_or_else(|| here.clone(), |fixed| vec![fixed]);
-            let wanted = port.filter(|_| !addresses.is_empty() && !here.is_empty()).map(|port| Announced { port, addresses });
-            if wanted == announced[i] {
+            let reachable = lost.is_none() && !addresses.is_empty() && !here.is_empty();
+            let wanted = port.filter(|_| reachable).map(|port| Announced { port, addresses });
+            if lost != told_lost[i] {
+                if let Some(why) = &lost {
+                    warn!("mDNS does not announce {}: {why}", announcement.instance);
+                }
+                told_lost[i].clone_from(&lost);
+            } else if wanted == announced[i] {
                 continue;
             }
-            if announced[i].is_some() {
+            if announced[i].is_some() && wanted != announced[i] {
                 goodbye(&daemon, announcement).await;
             }
-            if let Some(w) = &wanted {
+            if let Some(w) = wanted.as_ref().filter(|_| wanted != announced[i]) {
                 announce(&daemon, announcement, w);
             }
-            let state = match &wanted {
-                Some(_) => ListenerState::Listening,
-                None => ListenerState::Waiting { reason: "the HTTP port is not ours yet, or no interface has an address".into() },
+            let state = match (&wanted, lost) {
+                (Some(_), _) => ListenerState::Listening,
+                (None, Some(reason)) => ListenerState::Waiting { reason },
+                (None, None) => ListenerState::Waiting { reason: "the HTTP port is not ours yet, or no interface has an address".into() },
             };
             set_line(&board, announcement, state);
             announced[i] = wanted;
@@ -284,6 +325,45 @@ mod tests {
         for want in [("gen", "3"), ("app", "shellypro3em"), ("mac", "AA:BB:CC:DD:EE:FF"), ("id", "shellypro3em-aabbccddeeff")] {
             assert!(a.shelly_txt.iter().any(|(k, v)| (*k, v.as_str()) == want), "{want:?}");
         }
+    }
+
+    #[test]
+    fn an_address_of_no_announced_network_is_named() {
+        let v4 = |ip: &str, prefixlen| {
+            let ip = ip.parse().unwrap();
+            IfAddr::V4(if_addrs::Ifv4Addr { ip, netmask: [0; 4].into(), prefixlen, broadcast: None })
+        };
+        let found = [
+            Found { name: "eth0".into(), addresses: vec![v4("192.0.2.5", 25)] },
+            Found { name: "wlan0".into(), addresses: vec![v4("198.51.100.9", 24)] },
+        ];
+        for inside in ["192.0.2.5", "192.0.2.99", "198.51.100.1"] {
+            assert_eq!(outside(inside.parse().unwrap(), &found), None, "{inside}");
+        }
+        for lost in ["192.0.2.130", "203.0.113.1", "fd00::1"] {
+            let why = outside(lost.parse().unwrap(), &found).unwrap();
+            for part in [lost, "192.0.2.5/25 on eth0", "198.51.100.9/24 on wlan0", "`mdns_ip`", "`mdns_interfaces`"] {
+                assert!(why.contains(part), "{part} not in {why}");
+            }
+            assert!(!why.contains('\n'));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_announced_waits_with_its_reason() {
+        let (board, stop) = (Board::default(), CancellationToken::new());
+        let http = |state| board.set(Line { name: "http", meter: String::new(), address: String::new(), port: 80, state });
+        http(ListenerState::Listening);
+        let lost = Announcement::new("", &identity(), MdnsProfile::Device, None, Some("203.0.113.77".parse().unwrap()));
+        let interfaces = Interfaces { named: vec!["lo".into()], primary: None };
+        let running = tokio::spawn(run(vec![lost], interfaces, board.clone(), stop.clone()));
+        let mut lines = board.subscribe();
+        let said = |lines: &Vec<Line>| {
+            lines.iter().any(|l| l.name == "mdns" && matches!(&l.state, ListenerState::Waiting { reason } if reason.contains("203.0.113.77")))
+        };
+        timeout(Duration::from_secs(20), lines.wait_for(said)).await.unwrap().unwrap();
+        stop.cancel();
+        running.await.unwrap();
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: 
     let mut state = endpoint.state.clone();
     loop {
         if !state.borrow_and_update().modbus_enable {
-            board.set(wanted.line(ListenerState::Off));
+            board.set(wanted.line(ListenerState::Off { by: "Modbus.SetConfig" }));
             tokio::select! {
                 () = cancel.cancelled() => return,
                 changed = state.changed() => if changed.is_err() { return } else { continue },

@@ -4,6 +4,7 @@
 //! not need it closed (a stale source included) and dialled again at once when it breaks.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -13,7 +14,7 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::JoinSet,
+    sync::watch,
     time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
@@ -33,7 +34,7 @@ use tokio_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use super::{
@@ -70,33 +71,47 @@ pub struct Target {
 }
 
 /// Dials what options name in `fixed`, or, where they name nothing, what `Ws.SetConfig` says; until cancelled.
-pub async fn run(fixed: Vec<Target>, endpoint: Arc<Endpoint>, board: Board, cancel: CancellationToken) {
+///
+/// A change of either is followed at once; a target that stays keeps its connection.
+pub async fn run(mut fixed: watch::Receiver<Arc<[Target]>>, endpoint: Arc<Endpoint>, board: Board, cancel: CancellationToken) {
     let mut state = endpoint.state.clone();
-    let mut running: Option<(Vec<Target>, CancellationToken, JoinSet<()>)> = None;
+    let mut running: BTreeMap<Target, Kept> = BTreeMap::new();
     loop {
-        let wanted = if fixed.is_empty() { by_config(&state.borrow_and_update().ws) } else { fixed.clone() };
-        if running.as_ref().is_none_or(|(targets, ..)| *targets != wanted) {
-            if let Some((old, stop, mut tasks)) = running.take() {
-                stop.cancel();
-                while tasks.join_next().await.is_some() {}
-                old.iter().for_each(|t| board.set(line(&endpoint, t, ListenerState::Off)));
+        let named = Arc::clone(&fixed.borrow_and_update());
+        let wanted = if named.is_empty() { by_config(&state.borrow_and_update().ws) } else { named.to_vec() };
+        let gone: Vec<(Target, Kept)> = running.extract_if(.., |target, _| !wanted.contains(target)).collect();
+        gone.iter().for_each(|(_, kept)| kept.stop.cancel());
+        for (target, kept) in gone {
+            let _ = kept.task.await;
+            if named.is_empty() && state.borrow().ws.server.as_ref() == Some(&target.url) {
+                board.set(line(&endpoint, &target, ListenerState::Off { by: "Ws.SetConfig" }));
+            } else {
+                board.remove(&line(&endpoint, &target, ListenerState::Listening));
             }
-            let stop = cancel.child_token();
-            let mut tasks = JoinSet::new();
-            for target in wanted.clone() {
-                tasks.spawn(keep_up(target, Arc::clone(&endpoint), board.clone(), stop.clone()));
-            }
-            running = Some((wanted, stop, tasks));
+        }
+        for target in wanted {
+            running.entry(target).or_insert_with_key(|target| {
+                let stop = cancel.child_token();
+                let work = keep_up(target.clone(), Arc::clone(&endpoint), board.clone(), stop.clone());
+                Kept { task: AbortOnDropHandle::new(tokio::spawn(work)), stop }
+            });
         }
         tokio::select! {
             () = cancel.cancelled() => break,
+            Ok(()) = fixed.changed() => {}
             changed = state.changed() => if changed.is_err() { break },
         }
     }
-    if let Some((_, stop, mut tasks)) = running {
-        stop.cancel();
-        while tasks.join_next().await.is_some() {}
+    running.values().for_each(|kept| kept.stop.cancel());
+    for kept in running.into_values() {
+        let _ = kept.task.await;
     }
+}
+
+/// A target that is being dialled.
+struct Kept {
+    task: AbortOnDropHandle<()>,
+    stop: CancellationToken,
 }
 
 fn by_config(ws: &crate::device::state::WsConfig) -> Vec<Target> {
@@ -177,7 +192,7 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), String> {
     let stream = if secure {
         let name = ServerName::try_from(host).map_err(|e| format!("not a host name: {e}"))?;
         let tls = TlsConnector::from(tls::client(target.insecure)?).connect(name, stream).await;
-        MaybeTlsStream::Rustls(tls.map_err(|e| format!("TLS: {e}"))?)
+        MaybeTlsStream::Rustls(tls.map_err(|e| refused(&e))?)
     } else {
         MaybeTlsStream::Plain(stream)
     };
@@ -190,6 +205,18 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), String> {
         agent: None,
     };
     Ok((upgrade(stream, request).await?, caller))
+}
+
+/// A failed TLS handshake in words.
+fn refused(error: &std::io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::InvalidCertificate(why)) = inner {
+        return format!(
+            "its certificate is refused ({why:?}): add its authority to the certificates that this host trusts, or set \
+             `outbound_ws_insecure` to take any"
+        );
+    }
+    format!("TLS: {error}")
 }
 
 /// The upgrade by hand: tungstenite's own refuses a server that does not take up the offered sub-protocol, as a GX does

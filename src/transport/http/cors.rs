@@ -4,7 +4,9 @@
 //! that; `cors_enable` adds it to the pages that are not the device's. A change is another thing: a page of a foreign
 //! origin may not make one through its visitor's browser (`decisions.md` C13), whatever CORS says.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
@@ -26,17 +28,42 @@ pub fn allow(headers: &mut HeaderMap, origins: &[String], origin: Option<&Header
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ANY);
 }
 
-/// Whether a browser sends this for a page that is neither ours nor one that `cors_origins` names. Programs send no `Origin`.
+/// Whether a browser sends this for a page that is neither ours nor one that `cors_origins` names.
+///
+/// Programs send no `Origin` and may call us by any name. A page whose own public name was made to point here (DNS
+/// rebinding) is of our origin as its browser sees it: there the name gives it away.
 #[must_use]
 pub fn foreign(headers: &HeaderMap, origins: &[String]) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST);
+    let rebound = || host.is_some_and(|host| !is_local(host) && !origins.iter().any(|o| authority(o) == Some(host)));
     let Some(origin) = headers.get(header::ORIGIN) else {
-        // Older browsers leave Origin out of some requests, but say where the request comes from.
-        return headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site");
+        // Browsers leave Origin out of a GET of the same origin, older ones out of more, but say where it comes from.
+        let site = text(HeaderName::from_static("sec-fetch-site"));
+        let browser = site.is_some() || text(header::USER_AGENT).is_some_and(|agent| agent.starts_with("Mozilla/"));
+        // "none" is what a person typed.
+        return matches!(site, Some("cross-site" | "same-site")) || (browser && site != Some("none") && rebound());
     };
-    let authority = origin.to_str().ok().and_then(|o| o.split_once("://")).map(|(_, authority)| authority);
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
-    let own = matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host));
-    !own && !listed(origins, origin)
+    let own = matches!((origin.to_str().ok().and_then(authority), host), (Some(own), Some(host)) if own.eq_ignore_ascii_case(host));
+    !listed(origins, origin) && (!own || rebound())
+}
+
+/// `host:port` of an origin.
+fn authority(origin: &str) -> Option<&str> {
+    origin.split_once("://").map(|(_, authority)| authority.trim_end_matches('/'))
+}
+
+/// Whether this `Host` is an address, or a name that no public DNS can give: rebinding needs a public one.
+#[must_use]
+pub(crate) fn is_local(host: &str) -> bool {
+    if host.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let Some(name) = host.parse::<Authority>().ok().map(|a| a.host().trim_matches(['[', ']']).to_ascii_lowercase()) else { return false };
+    let name = name.trim_end_matches('.');
+    name.parse::<IpAddr>().is_ok()
+        || !name.contains('.')
+        || [".local", ".localhost", ".lan", ".home.arpa", ".internal", ".fritz.box"].iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -59,6 +86,29 @@ mod tests {
         assert!(foreign(&headers(&[("host", "192.0.2.7"), ("sec-fetch-site", "cross-site")]), &any));
         let named = ["http://page.example".to_owned()];
         assert!(!foreign(&headers(&[("host", "192.0.2.7"), ("origin", "http://page.example")]), &named));
+    }
+
+    #[test]
+    fn a_page_whose_name_was_made_to_point_here_is_foreign_and_a_program_is_not() {
+        let any = ["*".to_owned()];
+        for host in ["evil.example", "evil.example:8080", "192.0.2.7.evil.example"] {
+            let origin = format!("http://{host}");
+            assert!(foreign(&headers(&[("host", host), ("origin", &origin)]), &any), "{host}");
+            assert!(foreign(&headers(&[("host", host), ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)")]), &any), "{host}");
+            assert!(foreign(&headers(&[("host", host), ("sec-fetch-site", "same-origin")]), &any), "{host}");
+            for agent in ["python-requests/2.32", "aioshelly", "Mozilla"] {
+                assert!(!foreign(&headers(&[("host", host), ("user-agent", agent)]), &any), "{host} {agent}");
+            }
+            assert!(!foreign(&headers(&[("host", host)]), &any), "{host}");
+            let named = [format!("{origin}/")];
+            assert!(!foreign(&headers(&[("host", host), ("origin", &origin)]), &named), "{host}");
+            assert!(!foreign(&headers(&[("host", host), ("user-agent", "Mozilla/5.0")]), &named), "{host}");
+        }
+        for host in ["192.0.2.7", "[fe80::1]:8080", "shellypro3em-aabbccddeeff.local", "ShellyPro3EM-AABBCCDDEEFF.local.", "meter", "meter.fritz.box"] {
+            let origin = format!("http://{host}");
+            assert!(!foreign(&headers(&[("host", host), ("origin", &origin), ("user-agent", "Mozilla/5.0")]), &any), "{host}");
+            assert!(!foreign(&headers(&[("host", host), ("user-agent", "Mozilla/5.0"), ("sec-fetch-site", "same-origin")]), &any), "{host}");
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Asked<'_> {
             foreign: cors::foreign(self.headers, &settings.cors_origins),
             manner: Manner::http(settings.strict_minimal_payload),
             batches: settings.legacy_http,
+            rate: Some(&self.site.rate),
             ..Terms::default()
         }
     }
