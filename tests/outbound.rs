@@ -294,11 +294,15 @@ mod tls {
         TlsAcceptor::from(Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()))
     }
 
+    fn free() -> String {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+    }
+
     /// A meter that dials this; the certificates of this file are all it trusts.
     fn meter(url: &str, trusted: &str, options: &[&str], folder: &tempfile::TempDir) -> Child {
         Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
             .args(["run", "--source", "demo", "--modbus-enable", "false", "--udp-enable", "false", "--ws-fanout-enable", "false"])
-            .args(["--http-port", "0", "--dashboard-port", "0", "--outbound-ws", url, "--data-dir"])
+            .args(["--http-port", &free(), "--dashboard-port", &free(), "--outbound-ws", url, "--data-dir"])
             .arg(folder.path())
             .args(options)
             .env_clear()
@@ -340,7 +344,8 @@ mod tls {
             ("127.0.0.1", &nothing, &["--outbound-ws-insecure"], true),
         ] {
             let url = format!("wss://{host}:{port}/gx");
-            let mut child = meter(&url, trusted, options, &tempfile::tempdir().unwrap());
+            let data = tempfile::tempdir().unwrap();
+            let mut child = meter(&url, trusted, options, &data);
             assert_eq!(greeted(&listener).await, wanted, "{url} {trusted} {options:?}");
             if !wanted {
                 let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
