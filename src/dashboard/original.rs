@@ -24,6 +24,7 @@ use crate::{
         self, HorizonId, Metrics, ModelKind,
         outlook::{Basis, HorizonOutlook},
     },
+    store::Store,
     transport::{Endpoint, board::Line, healthz::link_word},
 };
 
@@ -79,7 +80,7 @@ struct Ahead {
     forecast: Vec<forecast::Point>,
 }
 
-fn model(context: &Context) -> Model {
+fn model(context: &Context, dataset_total: u64) -> Model {
     let (outlook, training) = (context.forecast.outlook.borrow().clone(), context.forecast.training.borrow().clone());
     let first = outlook.horizon(HorizonId::Minute);
     let metrics = first.map(|h| h.metrics).unwrap_or_default();
@@ -89,7 +90,7 @@ fn model(context: &Context) -> Model {
         mape: metrics.mape,
         n: metrics.n,
         horizon: first.map(|h| h.steps),
-        dataset_total: context.store.health().rows,
+        dataset_total,
         wape: metrics.wape,
         mae: metrics.mae,
         skill: metrics.skill,
@@ -122,7 +123,8 @@ pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Re
     let now = context.now();
     let (from, to) = (now.unix_s() - i64::from(context.history_seconds), now.unix_s() + 1);
     let samples = context.read(move |store| store.samples(from, to)).await.unwrap_or_default();
-    let model = model(&context);
+    let dataset = context.read(Store::sample_count).await.unwrap_or_default();
+    let model = model(&context, dataset);
     let next = model.horizons.first().filter(|h| h.name == HorizonId::Minute.name()).map(|h| &h.forecast[..]).unwrap_or_default();
     let power = Power {
         ts: now.unix,
