@@ -1,13 +1,16 @@
 """The program as the Supervisor runs it: from its options.json, with a token, the Network card and Core behind the proxy.
 
 Runs the binary in a mount namespace with a /run of its own; with VIRTUAL_SHELLY_IMAGE (a name that tests/tools/local_image.sh
-built, root) the image instead, with its own entry point and /data bound.
+built, root) the image instead, with its own entry point and /data bound, in a network that has the addresses of the Supervisor's
+bridge (scripts/test makes it).
 """
 import contextlib
 import fcntl
 import hashlib
+import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,8 +24,8 @@ from fake_supervisor import FakeSupervisor
 from harness import LOCAL, ROOT, fetch, free_port, free_range, near, udp, until
 
 IMAGE = os.environ.get("VIRTUAL_SHELLY_IMAGE")
-# `supervisor` has to be at port 80 for the image, whose environment nobody can extend: an address that nothing else uses.
-SUPERVISOR = "127.30.32.2"
+# The image's environment cannot be extended: there the Supervisor and its bridge have the addresses that they have in a home.
+SUPERVISOR, BRIDGE = "172.30.32.2", "172.30.32.1"
 USER = [] if os.geteuid() == 0 else ["--map-root-user"]
 # In a container without privileges there is one /run for all: then one app at a time, without a namespace.
 ALONE = not IMAGE and subprocess.run(["unshare", *USER, "--mount", "true"], capture_output=True).returncode != 0
@@ -141,11 +144,6 @@ def files(folder):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.is_file() and not p.name.endswith(".sock")}
 
 
-def refused(port):
-    with socket.socket() as s:
-        return s.connect_ex((LOCAL, port)) != 0
-
-
 def test_ports_of_the_network_card_and_power_through_the_proxy(app, supervisor, fake_ha):
     app.start()
     until(lambda: near(app.total(), 512), 10)
@@ -157,6 +155,41 @@ def test_ports_of_the_network_card_and_power_through_the_proxy(app, supervisor, 
     ours = [call for call in supervisor.calls if call == "GET /addons/self/info"]
     assert 1 <= len(ours) <= 3, "asked at start, not in a loop"
     assert not any("core/api/states" in call for call in supervisor.calls)
+
+
+def page(supervisor, path, source=None):
+    """Status, headers and text of a page at the ingress port, as the Supervisor's proxy asks for it."""
+    host = BRIDGE if IMAGE else LOCAL
+    connection = http.client.HTTPConnection(host, supervisor.ingress_port, timeout=10, source_address=source and (source, 0))
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"X-Ingress-Path": "/api/hassio_ingress/abc", "Accept-Language": "de"})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode()
+
+
+def test_the_ingress_port_is_the_supervisors_alone(app, supervisor):
+    app.start()
+    refused = until(lambda: page(supervisor, "/"), 15, "the port that the Supervisor named is open")
+    assert refused[0] == 403 and "Home Assistant" in refused[2]
+
+
+@pytest.mark.skipif(not IMAGE, reason="only there the Supervisor has its own address")
+def test_the_image_holds_all_that_the_pages_need(app, supervisor):
+    app.start()
+    until(lambda: near(app.total(), 512), 10)
+    until(lambda: page(supervisor, "/", SUPERVISOR), 15)
+    linked = set()
+    for path in ("/", "/energy", "/readers", "/health", "/settings", "/setup"):
+        status, headers, text = page(supervisor, path, SUPERVISOR)
+        assert status == 200 and '<html lang="de"' in text, path
+        assert headers["content-type"].startswith("text/html") and "nonce-" in headers["content-security-policy"]
+        linked |= {link for link in re.findall(r'(?:href|src)="([^"]+)"', text) if re.search(r"\.(css|js|svg|png)\b", link)}
+    assert any(".css" in link for link in linked) and any(".js" in link for link in linked), linked
+    for link in linked:
+        assert not link.startswith("/") and ":" not in link, f"{link} leaves the prefix"
+        status, headers, text = page(supervisor, "/" + link.removeprefix("./"), SUPERVISOR)
+        assert status == 200 and len(text) > 100, link
+    assert "512" in page(supervisor, "/", SUPERVISOR)[2], "the value is in the page itself"
 
 
 def test_core_comes_late_and_goes_again(app, supervisor, fake_ha):
