@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use common::{ID, Meter, golden, post, until};
 use futures_util::{SinkExt, StreamExt};
@@ -268,20 +268,77 @@ async fn targets_come_and_go_while_others_stay_connected() {
     meter.stop().await;
 }
 
-/// `wss://`, with the real program: which certificates it trusts is the process's affair.
-mod tls {
+/// With the real program.
+mod process {
     use super::*;
 
     use std::process::Stdio;
+
+    use tokio::process::{Child, Command};
+
+    fn free() -> u16 {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    /// A meter of made-up values with what these options say.
+    pub fn meter(options: &[&str], environment: &[(&str, &str)], folder: &tempfile::TempDir) -> (Child, [SocketAddr; 2]) {
+        let (http, page) = (free(), free());
+        let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
+            .args(["run", "--source", "demo", "--modbus-enable", "false", "--udp-enable", "false", "--ws-fanout-enable", "false"])
+            .args(["--http-port", &http.to_string(), "--dashboard-port", &page.to_string(), "--data-dir"])
+            .arg(folder.path())
+            .args(options)
+            .env_clear()
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        (child, [http, page].map(|port| SocketAddr::from(([127, 0, 0, 1], port))))
+    }
+
+    #[tokio::test]
+    async fn targets_set_on_the_settings_page_are_dialled_at_once() {
+        let (one, two, folder) = (Gx::new().await, Gx::new().await, tempfile::tempdir().unwrap());
+        let (mut child, [http, page]) = meter(&[], &[], &folder);
+        for at in [http, page] {
+            for _ in 0..600 {
+                if TcpStream::connect(at).await.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        }
+        let health = common::get(http, "/healthz").await.json();
+        let off: Vec<_> = health["listeners"].as_array().unwrap().iter().filter(|l| l["state"] == "off").map(|l| &l["by"]).collect();
+        assert_eq!(off, ["udp_enable", "modbus_enable", "ws_fanout_enable", "mdns_enable"]);
+
+        let set = async |urls: &[&str]| {
+            let body = json!({"changes": {"outbound_ws": urls}}).to_string();
+            let answer = common::call(page, "POST", "/settings", &[("Content-Type", "application/json")], body.as_bytes()).await.unwrap();
+            assert_eq!((answer.status, &answer.json()["restart"]), (200, &json!(false)), "{}", answer.body);
+        };
+        set(&[&one.url]).await;
+        let mut first = one.accept().await;
+        assert_eq!(first.frame().await["method"], "NotifyFullStatus");
+        set(&[&two.url]).await;
+        assert_eq!(two.accept().await.frame().await["method"], "NotifyFullStatus");
+        while first.message().await.is_some() {}
+        child.kill().await.unwrap();
+    }
+}
+
+/// `wss://`, with the real program: which certificates it trusts is the process's affair.
+mod tls {
+    use super::*;
 
     use rustls::{
         ServerConfig,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     };
-    use tokio::{
-        io::{AsyncBufReadExt, BufReader},
-        process::{Child, Command},
-    };
+    use tokio::io::{AsyncBufReadExt, BufReader};
     use tokio_rustls::TlsAcceptor;
 
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
@@ -292,27 +349,6 @@ mod tls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         TlsAcceptor::from(Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()))
-    }
-
-    fn free() -> String {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
-    }
-
-    /// A meter that dials this; the certificates of this file are all it trusts.
-    fn meter(url: &str, trusted: &str, options: &[&str], folder: &tempfile::TempDir) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
-            .args(["run", "--source", "demo", "--modbus-enable", "false", "--udp-enable", "false", "--ws-fanout-enable", "false"])
-            .args(["--http-port", &free(), "--dashboard-port", &free(), "--outbound-ws", url, "--data-dir"])
-            .arg(folder.path())
-            .args(options)
-            .env_clear()
-            .env("SSL_CERT_FILE", trusted)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
     }
 
     /// Whether the meter came through the handshake and greeted.
@@ -345,7 +381,8 @@ mod tls {
         ] {
             let url = format!("wss://{host}:{port}/gx");
             let data = tempfile::tempdir().unwrap();
-            let mut child = meter(&url, trusted, options, &data);
+            let options = [&["--outbound-ws", &url], options].concat();
+            let (mut child, _) = process::meter(&options, &[("SSL_CERT_FILE", trusted)], &data);
             assert_eq!(greeted(&listener).await, wanted, "{url} {trusted} {options:?}");
             if !wanted {
                 let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

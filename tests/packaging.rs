@@ -440,6 +440,28 @@ fn the_compose_file_names_options_that_exist() {
         assert!(!value.contains("eyJ"), ".env.example: no real token");
     }
     assert!(named >= 40, "{named}");
+    // Every line of it is a value that can be set as it stands.
+    let env: BTreeMap<String, String> = text(".env.example")
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').split_once('='))
+        .filter(|(key, value)| known.contains(*key) && !value.is_empty())
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        // One sensor for the house, or one a phase.
+        .filter(|(key, _)| key != "VIRTUAL_SHELLY_TOTAL_POWER")
+        .collect();
+    let inputs = LoadInputs { env: env.clone(), data_dir: "/data".into(), ..LoadInputs::default() };
+    let read = load(&inputs);
+    assert!(read.problems.is_empty(), ".env.example: {:?}", read.problems);
+    // And the default, wherever it names one.
+    for (key, value) in env.iter().filter(|(key, _)| text(".env.example").contains(&format!("\n#{key}="))) {
+        let def = definitions::all().find(|def| def.env_name() == key.as_str()).unwrap();
+        let stated =
+            def.default_text(true).or(def.default).filter(|_| def.original.is_some() && def.key != "http_port" && def.default.is_some());
+        if let Some(default) = stated {
+            let same = value == default || value.parse::<f64>().ok().zip(default.parse::<f64>().ok()).is_some_and(|(a, b)| a == b);
+            assert!(same, ".env.example: {key}={value}, but the default is {default}");
+        }
+    }
     // Every name of the original is there, so that its file works as it is.
     let example = text(".env.example");
     for def in definitions::all() {

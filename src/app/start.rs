@@ -401,3 +401,38 @@ fn start_udp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
         shared.health.spawn("udp", udp::run(wanted, Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::{LoadInputs, load};
+
+    fn off_lines(env: &[(&str, &str)]) -> Vec<(&'static str, ListenerState)> {
+        let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let resolved = load(&LoadInputs { env, data_dir: "/data".into(), ..LoadInputs::default() });
+        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
+        off(&resolved.settings.meters[0], &resolved).map(|line| (line.name, line.state)).collect()
+    }
+
+    #[test]
+    fn what_an_option_turned_off_is_named_with_it() {
+        assert_eq!(off_lines(&[]), []);
+        let all = [
+            ("VIRTUAL_SHELLY_UDP_ENABLE", "0"),
+            ("MDNS_ENABLE", "0"),
+            ("MODBUS_ENABLE", "false"),
+            ("VIRTUAL_SHELLY_WS_FANOUT_ENABLE", "no"),
+        ];
+        let by = |by| ListenerState::Off { by };
+        assert_eq!(
+            off_lines(&all),
+            [
+                ("udp", by("udp_enable")),
+                ("modbus", by("modbus_enable")),
+                ("websocket", by("ws_fanout_enable")),
+                ("mdns", by("mdns_enable"))
+            ]
+        );
+    }
+}

@@ -359,7 +359,9 @@ mod tests {
         let running = tokio::spawn(run(vec![lost], interfaces, board.clone(), stop.clone()));
         let mut lines = board.subscribe();
         let said = |lines: &Vec<Line>| {
-            lines.iter().any(|l| l.name == "mdns" && matches!(&l.state, ListenerState::Waiting { reason } if reason.contains("203.0.113.77")))
+            lines
+                .iter()
+                .any(|l| l.name == "mdns" && matches!(&l.state, ListenerState::Waiting { reason } if reason.contains("203.0.113.77")))
         };
         timeout(Duration::from_secs(20), lines.wait_for(said)).await.unwrap().unwrap();
         stop.cancel();

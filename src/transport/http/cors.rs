@@ -104,10 +104,20 @@ mod tests {
             assert!(!foreign(&headers(&[("host", host), ("origin", &origin)]), &named), "{host}");
             assert!(!foreign(&headers(&[("host", host), ("user-agent", "Mozilla/5.0")]), &named), "{host}");
         }
-        for host in ["192.0.2.7", "[fe80::1]:8080", "shellypro3em-aabbccddeeff.local", "ShellyPro3EM-AABBCCDDEEFF.local.", "meter", "meter.fritz.box"] {
+        for host in [
+            "192.0.2.7",
+            "[fe80::1]:8080",
+            "shellypro3em-aabbccddeeff.local",
+            "ShellyPro3EM-AABBCCDDEEFF.local.",
+            "meter",
+            "meter.fritz.box",
+        ] {
             let origin = format!("http://{host}");
             assert!(!foreign(&headers(&[("host", host), ("origin", &origin), ("user-agent", "Mozilla/5.0")]), &any), "{host}");
-            assert!(!foreign(&headers(&[("host", host), ("user-agent", "Mozilla/5.0"), ("sec-fetch-site", "same-origin")]), &any), "{host}");
+            assert!(
+                !foreign(&headers(&[("host", host), ("user-agent", "Mozilla/5.0"), ("sec-fetch-site", "same-origin")]), &any),
+                "{host}"
+            );
         }
     }
 
