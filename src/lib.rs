@@ -21,18 +21,17 @@
 //! | [`consumers`] | who reads, how often, and their shares |
 //! | [`store`] | SQLite and its writer thread |
 //! | [`forecast`] | series → forecast: pure over arrays |
-//! | [`dashboard`] | pages and their live data for people |
-//! | [`app`] | how all these are wired |
+//! | `dashboard` | pages and their live data for people |
+//! | `app` | how all these are wired |
 //!
 //! Arrows of `use` follow the flow; nothing points back. `app` is the one place where rooms are wired to one
-//! another and tasks start and stop.
+//! another and tasks start and stop. The last two are rooms of the program (`main.rs`), which nothing else uses: compiled
+//! with the others in one piece, they would need more memory than a small machine has (DOCS.md, "Local build").
 
-pub mod app;
 pub mod cli;
 pub mod config;
 pub mod consumers;
 pub mod control;
-pub mod dashboard;
 pub mod device;
 pub mod forecast;
 pub mod logging;

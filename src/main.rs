@@ -1,25 +1,26 @@
-//! Parses, builds, runs. See the library for everything else.
+//! Parses, builds, runs. `app` wires the library's rooms, `dashboard` shows them to people; all else is the library's.
 
 use std::{
     io::{Write, stdout},
     process::ExitCode,
 };
 
+use forecast::{cli as backtest, cli_forecast};
 use virtual_shelly::{
-    app,
     cli::{self, Action, Invocation},
     config::{self, EXIT_CONFIGURATION, LoadInputs},
-    control,
-    forecast::{cli as backtest, cli_forecast as forecast},
-    logging,
+    consumers, control, device, forecast, logging, meter, source, store, supervisor, time, transport,
 };
 
+mod app;
+mod dashboard;
+
 fn main() -> ExitCode {
-    let extra = [backtest::backtest_command(), forecast::forecast_command()];
+    let extra = [backtest::backtest_command(), cli_forecast::forecast_command()];
     let Invocation { action, options } = cli::parse(std::env::args(), extra).unwrap_or_else(|error| error.exit());
     match action {
         Action::Other(name, args) => {
-            let done = if name == "backtest" { backtest::run_backtest(&args) } else { forecast::run_forecast(&args) };
+            let done = if name == "backtest" { backtest::run_backtest(&args) } else { cli_forecast::run_forecast(&args) };
             return match done {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(&format!("{error:#}")),

@@ -31,7 +31,7 @@ static ALL: LazyLock<Vec<Locale>> = LazyLock::new(|| {
 
 impl Locale {
     /// All languages, English first.
-    #[must_use]
+    #[cfg(test)]
     pub fn all() -> &'static [Self] {
         &ALL
     }
@@ -74,6 +74,7 @@ impl Locale {
     }
 
     /// Keys of this language, for the test that all have the same.
+    #[cfg(test)]
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.texts.keys().map(String::as_str)
     }

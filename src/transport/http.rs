@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-pub(crate) use self::cors::is_local;
+pub use self::cors::is_local;
 use self::lenient::Lenient;
 use super::{
     board::Board,

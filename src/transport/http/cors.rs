@@ -55,7 +55,7 @@ fn authority(origin: &str) -> Option<&str> {
 
 /// Whether this `Host` is an address, or a name that no public DNS can give: rebinding needs a public one.
 #[must_use]
-pub(crate) fn is_local(host: &str) -> bool {
+pub fn is_local(host: &str) -> bool {
     if host.parse::<IpAddr>().is_ok() {
         return true;
     }
