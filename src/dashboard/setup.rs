@@ -30,7 +30,10 @@ struct Sensor {
     id: String,
     name: String,
     value: String,
-    age: String,
+    /// Where it is; empty if Home Assistant does not say.
+    area: String,
+    /// When it last changed, in words.
+    changed: String,
     good: bool,
 }
 
@@ -61,12 +64,14 @@ fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
         (Some(unit), Ok(v)) => format!("{}\u{202f}{unit}", words::number(l, v, if v.abs() < 100.0 { 1 } else { 0 })),
         (Some(_), Err(_)) | (None, _) => c.value.clone(),
     };
-    let age = c.age(now).map_or_else(String::new, |s| l.with("ago", &[("time", &words::span(l, s))]));
-    Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, age, good }
+    let changed = c.last_changed.map_or_else(String::new, |at| l.with("changed_ago", &[("time", &words::span(l, (now - at).max(0.0)))]));
+    let area = c.area.clone().unwrap_or_default();
+    Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, area, changed, good }
 }
 
 fn missing(id: &str, l: &Locale) -> Sensor {
-    Sensor { id: id.to_owned(), name: id.to_owned(), value: l.t("not_there").to_owned(), age: String::new(), good: false }
+    let value = l.t("not_there").to_owned();
+    Sensor { id: id.to_owned(), name: id.to_owned(), value, area: String::new(), changed: String::new(), good: false }
 }
 
 /// Where a feed is said in words.
