@@ -95,13 +95,15 @@
   if (box && window.uPlot) {
     const css = name => getComputedStyle(root).getPropertyValue(name).trim();
     const hover = $("#hover"), help = hover.innerHTML, locale = root.lang;
+    // Times as the person is used to them, in the page's language: en-GB has no AM and PM.
+    const region = navigator.languages.find(l => l.split("-")[0] === locale) ?? locale;
     let range = "3m", plot, data, seconds = 180;
     const number = w => {
       const size = Math.abs(w), kilo = size >= 9999.5, digits = kilo ? 2 : size < 9.95 && size >= 0.05 ? 1 : 0;
       return (kilo ? size / 1000 : size).toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }) + "\u202f" + (kilo ? "kW" : "W");
     };
     const words = w => (w >= 0.05 ? texts.import : w <= -0.05 ? texts.export : texts.idle) + " · " + number(w);
-    const clock = (ts, long) => new Date(ts * 1000).toLocaleString(locale, long ? { dateStyle: "short", timeStyle: "medium" } : seconds > 172800 ? { day: "numeric", month: "numeric" } : seconds > 7200 ? { hour: "2-digit", minute: "2-digit" } : seconds > 600 ? { hour: "2-digit", minute: "2-digit" } : { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    const clock = (ts, long) => new Date(ts * 1000).toLocaleString(region, long ? { dateStyle: "short", timeStyle: "medium" } : seconds > 172800 ? { day: "numeric", month: "numeric" } : seconds > 7200 ? { hour: "2-digit", minute: "2-digit" } : seconds > 600 ? { hour: "2-digit", minute: "2-digit" } : { hour: "2-digit", minute: "2-digit", second: "2-digit" });
     const columns = chart => {
       const ts = [], w = [], mn = [], mx = [], fc = [];
       chart.ts.forEach((at, i) => {
@@ -125,7 +127,7 @@
         width: box.clientWidth, padding: [8, 40, 0, 0], height: box.clientWidth < 500 ? 220 : 280, legend: { show: false },
         cursor: { drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, 5); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
-        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t)), space: 70 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(t => (t < 0 ? "−" : "") + number(t)) }],
+        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t)), space: () => (seconds > 600 ? 70 : 100), size: 34 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(t => (t < 0 ? "−" : "") + number(t)) }],
         series: [{}, { label: texts.power, stroke: line, width: 2, spanGaps: false, points: { show: false } }, { stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } }, { label: texts.forecast, stroke: css("--forecast"), width: 2, dash: [6, 5], points: { show: false } }],
         bands: [{ series: [3, 2], fill: line + "2e" }],
         hooks: {
@@ -264,7 +266,7 @@
   if (setup) {
     const look = $("#look"), error = $("#pv-error"), take = $("#take"), yes = $("#yes"), no = $("#no");
     const slots = all(".slot", setup), empty = $("strong", slots[0]).textContent, chosen = {};
-    let kind = "one", base = null, inverted = false, timer, flow = "none", active = slots[0];
+    let kind = "one", base = null, inverted = false, timer, flow = "none", active = slots[0], taken = false;
     const usable = slot => slot.dataset.kind.split(" ").includes(kind);
     const inputs = () => {
       if (!base) return null;
@@ -290,6 +292,8 @@
     };
     const choose = () => {
       base = null;
+      if (found) found.hidden = false;
+      for (const sensor of all(".sensor", setup)) sensor.setAttribute("aria-pressed", String(slots.some(s => usable(s) && chosen[s.dataset.slot] === sensor.dataset.id)));
       const out = {};
       for (const slot of slots) if (usable(slot) && chosen[slot.dataset.slot]) out[slot.dataset.slot] = chosen[slot.dataset.slot];
       if (kind === "three" ? Object.keys(out).length : out.total_power && (kind === "one" || out.total_power_export)) {
@@ -320,7 +324,14 @@
       choose();
     });
     $("#phase").addEventListener("change", choose);
-    $("#use-found")?.addEventListener("click", event => { base = JSON.parse(event.target.dataset.inputs); inverted = false; preview().then(() => look.scrollIntoView({ block: "nearest" })); });
+    const found = $("#use-found");
+    const useFound = () => {
+      base = JSON.parse(found.dataset.inputs); inverted = false; found.hidden = true; $("#flipped").hidden = true;
+      for (const b of [yes, no]) b.setAttribute("aria-pressed", "false");
+      return preview();
+    };
+    found?.addEventListener("click", () => useFound().then(() => look.scrollIntoView({ block: "nearest" })));
+    if (found && !$(".pick", setup).open) useFound();
     const answer = drawing => {
       yes.setAttribute("aria-pressed", String(drawing)); no.setAttribute("aria-pressed", String(!drawing));
       if (flow === "import" || flow === "export") if ((flow === "import") !== drawing) { inverted = !inverted; $("#flipped").hidden = !inverted; preview(); }
@@ -331,9 +342,26 @@
       take.disabled = true;
       const said = await post("setup", inputs());
       $(".answer", look).textContent = said.problems?.length ? said.problems.map(p => `${p.key}: ${p.text}`).join(" ") : said.text;
-      if (said.ok) { clearTimeout(timer); $("#done").hidden = false; $("#done").scrollIntoView({ block: "nearest" }); } else take.disabled = false;
+      if (said.ok) { clearTimeout(timer); taken = true; $("#done").hidden = false; $("#done").scrollIntoView({ block: "nearest" }); } else take.disabled = false;
     });
     const list = all(".sensors li", setup).map(li => [li, li.textContent.toLowerCase()]);
     find?.addEventListener("input", () => seek(find.value, list));
+    // The sensors' values stay fresh; a page that had none yet is made anew when there are some.
+    setInterval(async () => {
+      if (document.hidden || taken) return;
+      let page;
+      try {
+        const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+        if (!answer.ok) return;
+        page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      } catch { return; }
+      const fresh = new Map(all("[data-sensor]", page).map(row => [row.dataset.sensor, row]));
+      if (fresh.size && !$("[data-sensor]", setup)) { location.reload(); return; }
+      for (const row of all("[data-sensor]", setup)) {
+        const now = fresh.get(row.dataset.sensor);
+        if (now) for (const part of [".is", ":scope > .muted"]) { const old = $(part, row), text = $(part, now)?.textContent; if (old && text !== undefined && old.textContent !== text) old.textContent = text; }
+        if (now) $(".dot", row).dataset.state = $(".dot", now).dataset.state;
+      }
+    }, 5000);
   }
 })();

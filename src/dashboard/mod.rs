@@ -29,6 +29,7 @@ pub mod door;
 mod energy;
 mod figures;
 mod health;
+mod listeners;
 mod live;
 pub mod locale;
 mod original;
@@ -39,6 +40,7 @@ mod readers;
 pub mod serve;
 mod settings;
 mod setup;
+mod why;
 pub mod words;
 
 use axum::{

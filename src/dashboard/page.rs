@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{assets, context::Context, door::Pass, locale::Locale, owner::SetupState, words};
+use super::{assets, context::Context, door::Pass, listeners, locale::Locale, owner::SetupState, words};
 use crate::{
     meter::{Phase, Quality},
     source::Link,
@@ -148,16 +148,16 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<No
         for phase in Phase::ALL {
             if let Quality::Absent { since, reason } = &view.snapshot.inputs[phase.index()].quality {
                 let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());
-                add("bad", l.with("notice_absent", &[("age", &age), ("reason", reason)]), Some(("health", "open_health")));
+                add("bad", l.with("notice_absent", &[("age", &age), ("reason", &l.why(reason))]), Some(("health", "open_health")));
                 break;
             }
         }
     }
     if let Link::Down { reason, .. } = &view.snapshot.source.link {
-        add("warn", l.with("notice_link", &[("reason", reason)]), Some(("health", "open_health")));
+        add("warn", l.with("notice_link", &[("reason", &l.why(reason))]), Some(("health", "open_health")));
     }
     if let Link::Idle(reason) = &view.snapshot.source.link {
-        add("bad", l.with("notice_idle", &[("reason", reason)]), Some(("health", "open_health")));
+        add("bad", l.with("notice_idle", &[("reason", &l.why(reason))]), Some(("health", "open_health")));
     }
     if first {
         match setup {
@@ -170,7 +170,7 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<No
         if let ListenerState::Waiting { reason } = &line.state
             && (line.meter == meter.meter || line.name == "dashboard")
         {
-            let text = l.with("notice_port", &[("name", line.name), ("port", &line.port.to_string()), ("reason", reason)]);
+            let text = l.with("notice_port", &[("name", listeners::name(l, line.name)), ("port", &line.port.to_string()), ("reason", reason)]);
             add("warn", text, Some(("health", "open_health")));
         }
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     context::{Context, to_json},
     data::{failure, parameter},
+    listeners::groups,
     locale::Locale,
     page::{Asking, Page, html, json},
     words,
@@ -226,10 +227,10 @@ fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
         state: if stale { "absent" } else { "live" },
         text: l.t(if stale { "check_values_bad" } else { "check_values" }).to_owned(),
     }];
-    for line in context.board.lines().into_iter().filter(|line| line.meter == endpoint.meter && line.name != "dashboard") {
-        let port = line.port.to_string();
-        let values = [("name", line.name), ("port", &*port)];
-        let (state, key) = match line.state {
+    let lines = context.board.lines();
+    for group in groups(l, lines.iter().filter(|line| line.meter == endpoint.meter && line.name != "dashboard")) {
+        let values = [("name", &*group.name), ("port", &*group.ports)];
+        let (state, key) = match group.state {
             ListenerState::Listening => ("live", "check_listening"),
             ListenerState::Waiting { .. } => ("absent", "check_waiting"),
             ListenerState::Off => ("unused", "check_off"),

@@ -56,6 +56,8 @@ struct View {
     notes: Vec<String>,
     /// Entities are in use already: this page changes them.
     again: bool,
+    /// They were chosen by themselves: there is a meter to look at.
+    unconfirmed: bool,
 }
 
 fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
@@ -75,18 +77,31 @@ fn missing(id: &str, l: &Locale) -> Sensor {
 }
 
 /// Where a feed is said in words.
-fn feed_words(l: &Locale, keys: &[String]) -> String {
-    let word = |key: &String| match key.as_str() {
-        "total_power" => l.t("feed_total"),
-        "total_power_export" | "a_power_export" | "b_power_export" | "c_power_export" => l.t("feed_export"),
-        "a_power" => "L1",
-        "b_power" => "L2",
-        "c_power" => "L3",
-        key if key.ends_with("energy_import") => l.t("feed_energy_import"),
-        key if key.ends_with("energy_export") => l.t("feed_energy_export"),
-        _ => l.t("feed_other"),
+pub(super) fn feed_words(l: &Locale, keys: &[impl AsRef<str>]) -> String {
+    let word = |key: &str| {
+        let (phase, what) = match key.split_once('_') {
+            Some(("a", what)) => ("L1", what),
+            Some(("b", what)) => ("L2", what),
+            Some(("c", what)) => ("L3", what),
+            Some(("total", what)) => ("", what),
+            _ => ("", key),
+        };
+        let what = match what {
+            "power" if phase.is_empty() => l.t("feed_total"),
+            "power" => "",
+            "power_export" => l.t("feed_export"),
+            "energy_import" => l.t("feed_energy_import"),
+            "energy_export" => l.t("feed_energy_export"),
+            "volt" => l.t("voltage"),
+            "curr" => l.t("current"),
+            "pf" => l.t("pf"),
+            "frequency" => l.t("frequency"),
+            "n_curr" => l.t("neutral_current"),
+            _ => l.t("feed_other"),
+        };
+        [phase, what].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     };
-    let mut all: Vec<&str> = keys.iter().map(word).collect();
+    let mut all: Vec<String> = keys.iter().map(|key| word(key.as_ref())).collect();
     all.dedup();
     all.join(", ")
 }
@@ -125,10 +140,11 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let now = context.now().unix;
     let powers: Vec<&Candidate> = discovery.candidates.iter().filter(|c| c.kind == Some(Kind::Power)).collect();
     let sensors = powers.iter().take(LISTED).map(|c| sensor(l, c, now)).collect();
+    let notes = discovery.notes.iter().map(|note| l.why(note).into_owned()).collect();
     let setup = context.owner.setup();
-    let again = matches!(setup, SetupState::ByOptions);
+    let (again, unconfirmed) = (matches!(setup, SetupState::ByOptions), matches!(setup, SetupState::Chosen { .. }));
     let found = found(l, &discovery, now, |inputs| to_json(&context.owner.options_of(inputs)));
-    html(&View { p, found, sensors, more: powers.len().saturating_sub(LISTED), problem, notes: discovery.notes.clone(), again })
+    html(&View { p, found, sensors, more: powers.len().saturating_sub(LISTED), problem: problem.map(|why| l.why(&why).into_owned()), notes, again, unconfirmed })
 }
 
 /// Members of a set-up: keys that name power inputs, nothing else.

@@ -191,6 +191,10 @@ async fn over_websocket(asker: &mut Asker, macs: &[String], asked: &[EntityId]) 
     let area_of = areas_of(&entries, &devices, &areas);
     let prefs = match asker.ask::<EnergyPrefs>("the Energy settings", |id| Outgoing::GetPrefs { id }.frame()).await? {
         Ok(prefs) => Some(prefs),
+        Err(QueryError::Failed { why, .. }) if why.contains("not_found") => {
+            notes.push("Home Assistant's Energy settings are not set up".to_owned());
+            None
+        }
         Err(error) => {
             notes.push(format!("no Energy settings: {error}"));
             None
@@ -326,9 +330,11 @@ fn candidate(state: &FullState) -> Candidate {
 fn grid_likeness(candidate: &Candidate) -> i32 {
     let text = format!("{} {}", candidate.entity_id, candidate.name).to_lowercase();
     let count = |words: &[&str]| i32::try_from(words.iter().filter(|w| text.contains(**w)).count()).unwrap_or(0);
-    let likely = ["grid", "netz", "mains", "smart_meter", "smartmeter", "stromz", "utility", "p1", "phase", "total", "net_power", "import"];
+    let likely = ["grid", "netz", "mains", "smart_meter", "smartmeter", "stromz", "utility", "p1", "phase", "total", "net_power"];
+    // Parts of the grid come after the whole: most homes have one signed sensor.
+    let part = ["import", "export", "l1", "l2", "l3"];
     let unlikely = ["solar", "pv", "battery", "batterie", "plug", "steckdose", "inverter", "charger", "wallbox", "lamp", "light"];
-    2 * count(&likely) - 2 * count(&unlikely) + i32::from(candidate.value.parse::<f64>().is_ok())
+    4 * count(&likely) - 4 * count(&unlikely) - count(&part).min(1) + 2 * i32::from(candidate.value.parse::<f64>().is_ok())
 }
 
 /// Which options an entity feeds, by their keys (`a_power`, `total_power_export` …), for `check` and the page.

@@ -94,7 +94,7 @@ class Ingress:
         headers["X-Forwarded-For"] = f"{request.remote}, 172.30.32.1"
         headers["X-Forwarded-Host"] = request.host
         headers["X-Forwarded-Proto"] = request.scheme
-        headers |= {"X-Remote-User-Id": "0123456789abcdef0123456789abcdef", "X-Remote-User-Name": "fixture", "X-Remote-User-Display-Name": "Fixture"}
+        headers.update({"X-Remote-User-Id": "0123456789abcdef0123456789abcdef", "X-Remote-User-Name": "fixture", "X-Remote-User-Display-Name": "Fixture"})
         return headers
 
     async def _page(self, request, target, headers):
