@@ -71,8 +71,9 @@
     const poll = async () => {
       try {
         const answer = await fetch(url("live.json"));
-        if (answer.ok) got(await answer.json());
+        if (answer.ok) { got(await answer.json()); return; }
       } catch { /* the next one may come through */ }
+      if (heard) lost(true);
     };
     const connect = () => {
       const to = url("live");
@@ -266,7 +267,7 @@
   if (setup) {
     const look = $("#look"), error = $("#pv-error"), take = $("#take"), yes = $("#yes"), no = $("#no");
     const slots = all(".slot", setup), empty = $("strong", slots[0]).textContent, chosen = {};
-    let kind = "one", base = null, inverted = false, timer, flow = "none", active = slots[0], taken = false;
+    let kind = "one", base = null, inverted = false, timer, flow = "none", active = slots[0], taken = false, asked = 0;
     const usable = slot => slot.dataset.kind.split(" ").includes(kind);
     const inputs = () => {
       if (!base) return null;
@@ -276,10 +277,11 @@
     };
     const preview = async () => {
       clearTimeout(timer);
-      const wanted = inputs();
-      look.hidden = !wanted;
-      if (!wanted) return;
+      const wanted = inputs(), mine = ++asked;
+      if (!wanted) { look.hidden = true; return; }
       const said = await post("preview", wanted);
+      if (mine !== asked) return; // something else was chosen meanwhile
+      look.hidden = false;
       error.hidden = said.status === 200;
       error.textContent = said.problems?.map(p => p.text).join(" ") || said.text;
       if (said.status === 200) {
@@ -355,10 +357,10 @@
         if (!answer.ok) return;
         page = new DOMParser().parseFromString(await answer.text(), "text/html");
       } catch { return; }
-      const fresh = new Map(all("[data-sensor]", page).map(row => [row.dataset.sensor, row]));
+      const fresh = new Map(all("[data-sensor]", page).map(row => [row.tagName + row.dataset.sensor, row]));
       if (fresh.size && !$("[data-sensor]", setup)) { location.reload(); return; }
       for (const row of all("[data-sensor]", setup)) {
-        const now = fresh.get(row.dataset.sensor);
+        const now = fresh.get(row.tagName + row.dataset.sensor);
         if (now) for (const part of [".is", ":scope > .muted"]) { const old = $(part, row), text = $(part, now)?.textContent; if (old && text !== undefined && old.textContent !== text) old.textContent = text; }
         if (now) $(".dot", row).dataset.state = $(".dot", now).dataset.state;
       }

@@ -84,8 +84,12 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
         .source
         .last_alive
         .map_or_else(String::new, |at| l.with("last_sign", &[("time", &words::span(l, now.mono.saturating_sub(at).as_secs_f64()))]));
-    let mut rows =
-        vec![Row { state, name: l.t("connection").to_owned(), text: l.t(&key).to_owned(), note: reason.map_or(age, |why| l.why(why).into_owned()) }];
+    let mut rows = vec![Row {
+        state,
+        name: l.t("connection").to_owned(),
+        text: l.t(&key).to_owned(),
+        note: reason.map_or(age, |why| l.why(why).into_owned()),
+    }];
     let facts = context.facts.borrow().clone();
     if let Some(version) = &facts.version {
         let way = match facts.transport {

@@ -46,8 +46,9 @@ fn ports(mut all: Vec<u16>) -> String {
 pub(super) fn groups<'a>(l: &Locale, lines: impl Iterator<Item = &'a Line>) -> Vec<Group> {
     let mut found: Vec<(&Line, Vec<u16>)> = Vec::new();
     for line in lines {
-        let same =
-            |(of, _): &&mut (&Line, Vec<u16>)| of.name == line.name && of.meter == line.meter && of.address == line.address && of.state == line.state;
+        let same = |(of, _): &&mut (&Line, Vec<u16>)| {
+            of.name == line.name && of.meter == line.meter && of.address == line.address && of.state == line.state
+        };
         match found.iter_mut().find(same) {
             Some((_, ports)) => ports.push(line.port),
             None => found.push((line, vec![line.port])),
@@ -68,7 +69,8 @@ mod tests {
 
     #[test]
     fn thirteen_fan_out_ports_are_one_line() {
-        let line = |name, port, state: &ListenerState| Line { name, meter: String::new(), address: "0.0.0.0".into(), port, state: state.clone() };
+        let line =
+            |name, port, state: &ListenerState| Line { name, meter: String::new(), address: "0.0.0.0".into(), port, state: state.clone() };
         let (open, taken) = (ListenerState::Listening, ListenerState::Waiting { reason: "taken".into() });
         let mut lines = vec![line("http", 80, &open)];
         lines.extend((6010..=6022).map(|port| line("websocket", port, if port == 6015 { &taken } else { &open })));

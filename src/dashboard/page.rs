@@ -122,7 +122,7 @@ impl Page {
             full: asking.pass.full,
             tabs,
             meters,
-            notices: notices(context, context.meter(m), asking.l),
+            notices: notices(context, context.meter(m), asking.l, name),
             refresh: matches!(name, "now" | "readers" | "health"),
         }
     }
@@ -135,7 +135,7 @@ impl Page {
 }
 
 /// What needs a person, worst first.
-pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<Notice> {
+pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale, page: &str) -> Vec<Notice> {
     let mut out = Vec::new();
     let view = meter.view();
     let now = context.now();
@@ -159,7 +159,8 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<No
     if let Link::Idle(reason) = &view.snapshot.source.link {
         add("bad", l.with("notice_idle", &[("reason", &l.why(reason))]), Some(("health", "open_health")));
     }
-    if first {
+    // The set-up page says so itself.
+    if first && page != "setup" {
         match setup {
             SetupState::Chosen { differs: false, .. } => add("warn", l.t("notice_unconfirmed").to_owned(), Some(("setup", "check_it"))),
             SetupState::Chosen { differs: true, .. } => add("warn", l.t("notice_differs").to_owned(), Some(("setup", "check_it"))),
@@ -170,7 +171,8 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<No
         if let ListenerState::Waiting { reason } = &line.state
             && (line.meter == meter.meter || line.name == "dashboard")
         {
-            let text = l.with("notice_port", &[("name", listeners::name(l, line.name)), ("port", &line.port.to_string()), ("reason", reason)]);
+            let text =
+                l.with("notice_port", &[("name", listeners::name(l, line.name)), ("port", &line.port.to_string()), ("reason", reason)]);
             add("warn", text, Some(("health", "open_health")));
         }
     }

@@ -24,6 +24,9 @@ use crate::{
     transport::{Endpoint, ListenerState},
 };
 
+/// Below this, s, calls came in a burst.
+const BURST: f64 = 0.05;
+
 /// One reader, in words.
 pub(super) struct Reader {
     /// For the element's id: address and channel.
@@ -64,9 +67,11 @@ const fn channel_key(channel: Channel) -> &'static str {
 }
 
 fn reader(l: &Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
-    let pushed = c.notified > 0 && c.cadence.is_none_or(|s| s > 5.0);
+    // Who asked a burst of questions to begin with and only listens since has no cadence worth a word.
+    let pushed = c.notified > 0 && (c.silent_since.is_some() || c.cadence.is_none_or(|s| s > 5.0 || s < BURST));
     let cadence = match c.cadence {
         _ if pushed => l.t("pushed").to_owned(),
+        Some(s) if s < BURST => l.with("every", &[("time", &format!("< {}", words::span(l, 0.1)))]),
         Some(s) => l.with("every", &[("time", &words::span(l, s))]),
         None => l.t("once").to_owned(),
     };

@@ -54,6 +54,8 @@ struct View {
     more: usize,
     problem: Option<String>,
     notes: Vec<String>,
+    /// What this page is for, now.
+    intro: &'static str,
     /// Entities are in use already: this page changes them.
     again: bool,
     /// They were chosen by themselves: there is a meter to look at.
@@ -116,11 +118,11 @@ fn found(l: &Locale, discovery: &Discovery, now: f64, inputs_json: impl Fn(&crat
         Origin::EnergySettings => l.t("origin_energy"),
         Origin::OriginalNames => l.t("origin_names"),
     };
-    Some(Found {
-        sensors: proposal.inputs.entities().iter().map(one).collect(),
-        inputs: inputs_json(&proposal.inputs),
-        origin: origin.to_owned(),
-    })
+    // What the meter serves first, what its counters start with after it.
+    let is_energy = |id: &crate::source::EntityId| feeds(&proposal.inputs, id).iter().all(|key| key.contains("energy"));
+    let mut entities = proposal.inputs.entities();
+    entities.sort_by_key(is_energy);
+    Some(Found { sensors: entities.iter().map(one).collect(), inputs: inputs_json(&proposal.inputs), origin: origin.to_owned() })
 }
 
 /// The page.
@@ -142,9 +144,25 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let sensors = powers.iter().take(LISTED).map(|c| sensor(l, c, now)).collect();
     let notes = discovery.notes.iter().map(|note| l.why(note).into_owned()).collect();
     let setup = context.owner.setup();
+    let intro = l.t(match setup {
+        SetupState::ByOptions => "setup_again",
+        SetupState::Chosen { differs: true, .. } => "notice_differs",
+        SetupState::Chosen { differs: false, .. } => "notice_unconfirmed",
+        SetupState::Searching | SetupState::Nothing => "setup_intro",
+    });
     let (again, unconfirmed) = (matches!(setup, SetupState::ByOptions), matches!(setup, SetupState::Chosen { .. }));
     let found = found(l, &discovery, now, |inputs| to_json(&context.owner.options_of(inputs)));
-    html(&View { p, found, sensors, more: powers.len().saturating_sub(LISTED), problem: problem.map(|why| l.why(&why).into_owned()), notes, again, unconfirmed })
+    html(&View {
+        p,
+        found,
+        sensors,
+        more: powers.len().saturating_sub(LISTED),
+        problem: problem.map(|why| l.why(&why).into_owned()),
+        notes,
+        intro,
+        again,
+        unconfirmed,
+    })
 }
 
 /// Members of a set-up: keys that name power inputs, nothing else.

@@ -65,6 +65,6 @@ class Visit:
                 for v in found["violations"] if v["impact"] in ("serious", "critical") for n in v["nodes"]]
 
     def close(self):
+        """Ends it; what was wrong and not to be expected."""
         self.context.close()
-        faults = [f for f in self.faults if not any(word in f for word in self.allowed)]
-        assert not faults, faults
+        return [fault for fault in self.faults if not any(word in fault for word in self.allowed)]

@@ -65,7 +65,7 @@ class Ingress:
 
     async def _panel(self, _):
         """As the frontend shows an app: a frame of the same origin."""
-        body = f'<!doctype html><title>Home Assistant</title><iframe src="{self.prefix}/" width="900" height="700"></iframe>'
+        body = f'<!doctype html><title>Home Assistant</title><link rel="icon" href="data:,"><iframe src="{self.prefix}/" width="900" height="700"></iframe>'
         return web.Response(text=body, content_type="text/html")
 
     async def _handle(self, request):
