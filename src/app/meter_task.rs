@@ -9,6 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::forecasting::Feed;
 use crate::{
     config::MeterSettings,
     device::View,
@@ -35,10 +36,11 @@ pub enum Command {
 }
 
 /// Samples of the house, for the store and the forecast: the first meter's.
-#[derive(Clone, Copy, Debug)]
 pub struct Sampling {
     /// Seconds between two samples.
     pub step: u32,
+    /// The forecast, unless it is off.
+    pub feed: Option<Feed>,
 }
 
 /// Everything a meter task works with.
@@ -89,10 +91,13 @@ impl MeterTask {
                 _ = second.tick() => {
                     let now = self.clock.now();
                     let ticked = self.meter.tick(now);
-                    if let (Some(sampling), Some(w)) = (self.sampling, ticked.total()) {
+                    if let (Some(sampling), Some(w)) = (&self.sampling, ticked.total()) {
                         let ts = now.unix_s();
                         if ts.rem_euclid(i64::from(sampling.step)) == 0 {
                             self.store.sample(ts, w);
+                            if let Some(feed) = &sampling.feed {
+                                feed.sample(ts, w);
+                            }
                         }
                     }
                     if let Some(minute) = ticked.minute {

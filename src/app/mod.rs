@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod choice;
+pub mod forecasting;
 pub mod hub;
 pub mod identity;
 pub mod meter_task;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::{
+    forecasting::Forecasting,
     meter_task::Command,
     pages::{Pages, Wiring},
     setup::{Search, Setup},
@@ -36,6 +38,7 @@ use self::{
 use crate::{
     config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load},
     control,
+    forecast::Outlooks,
     logging::LevelHandle,
     source::{self, Access, HaFacts, Link, SourceEvent, Wires},
     store,
@@ -70,7 +73,9 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     say_problems(&resolved);
 
     let stop = CancellationToken::new();
-    let health = Health::new(opened.store.clone(), stop.clone());
+    let forecasting = Forecasting::new(&resolved.settings, &opened.store);
+    let outlooks = forecasting.as_ref().map_or_else(Outlooks::none, Forecasting::outlooks);
+    let health = Health::new(opened.store.clone(), outlooks.clone(), stop.clone());
     for line in resolved.problems.iter().map(ToString::to_string).chain(resolved.warnings.iter().cloned()) {
         health.add(line);
     }
@@ -87,6 +92,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
         board: board.clone(),
         health: health.clone(),
         facts: facts.clone(),
+        feed: forecasting.as_ref().map(Forecasting::feed),
         stop: stop.clone(),
     };
     let meters = match Meters::start(&shared, &resolved, &opened.restored) {
@@ -104,11 +110,23 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     let setup = start_setup(&shared, &resolved, &access, &meters, &facts);
     start_source(&shared, &resolved, access.clone(), &meters, facts_tx);
     let app = inputs.app;
-    let wiring = Wiring { inputs, resolved: resolved.clone(), access, supervisor: supervisor.clone(), setup, log };
+    let wiring = Wiring {
+        inputs,
+        resolved: resolved.clone(),
+        access,
+        supervisor: supervisor.clone(),
+        setup,
+        forecast: outlooks,
+        trainer: forecasting.as_ref().map(Forecasting::trainer),
+        log,
+    };
     let pages = Pages::new(&shared, &meters, wiring);
     meters.start_channels(&shared, &resolved, supervisor.as_ref(), pages.on_lan()).await;
     health.spawn("dashboard", pages.serve(shared.clone()));
     start_control(&shared, app);
+    if let Some(forecasting) = forecasting {
+        forecasting.start(&shared);
+    }
     meters.announce_urls(&resolved);
 
     signalled.await;

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::{
     choice::{inputs_of, options_of},
+    forecasting::Trainer,
     hub,
     meter_task::Command,
     setup::Setup,
@@ -66,6 +67,10 @@ pub struct Wiring {
     pub supervisor: Option<Supervisor>,
     /// How far the set-up is; set to "by options" once a person took entities.
     pub setup: watch::Sender<Setup>,
+    /// Where the forecast is read.
+    pub forecast: Outlooks,
+    /// How a training is asked for, unless the forecast is off.
+    pub trainer: Option<Trainer>,
     /// The log's level.
     pub log: LevelHandle,
 }
@@ -92,6 +97,7 @@ struct Actor {
     access: Access,
     supervisor: Option<Supervisor>,
     setup: watch::Sender<Setup>,
+    trainer: Option<Trainer>,
     log: LevelHandle,
     /// One change at a time.
     inputs: tokio::sync::Mutex<LoadInputs>,
@@ -104,7 +110,7 @@ impl Pages {
     /// Pages over these meters.
     #[must_use]
     pub fn new(shared: &Shared, meters: &Meters, wiring: Wiring) -> Self {
-        let Wiring { inputs, resolved, access, supervisor, setup, log } = wiring;
+        let Wiring { inputs, resolved, access, supervisor, setup, forecast, trainer, log } = wiring;
         let settings = &resolved.settings.dashboard;
         let (on_lan, hosts, port, bind) = (settings.on_lan, settings.hosts.clone(), settings.port, settings.bind);
         let (app, env) = (inputs.app, inputs.env.clone());
@@ -119,6 +125,7 @@ impl Pages {
             access,
             supervisor: supervisor.clone(),
             setup,
+            trainer,
             log,
             inputs: tokio::sync::Mutex::new(inputs),
             started: resolved.clone(),
@@ -132,7 +139,7 @@ impl Pages {
             store: shared.store.clone(),
             facts: shared.facts.clone(),
             owner: Arc::new(actor),
-            forecast: Outlooks::none(),
+            forecast,
             history_seconds,
         });
         Self { context, app, on_lan, hosts, port, bind, env, supervisor }
@@ -473,7 +480,10 @@ impl Owner for Actor {
     }
 
     fn train(&self) -> Doing<'_, Result<(), String>> {
-        Box::pin(async { Err("there is no forecast to train yet".to_owned()) })
+        Box::pin(async {
+            let Some(trainer) = self.trainer.clone() else { return Err("the forecast is off: set forecast_enable to true".to_owned()) };
+            tokio::task::spawn_blocking(move || trainer.train()).await.unwrap_or_else(|e| Err(e.to_string()))
+        })
     }
 
     fn restart(&self) -> Doing<'_, Result<(), String>> {

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::{
     commands,
+    forecasting::Feed,
     hub::{self, MeterHub},
     identity,
     meter_task::{self, Command, MeterTask, Sampling},
@@ -46,6 +47,8 @@ pub struct Shared {
     pub health: Health,
     /// What is known of Home Assistant.
     pub facts: watch::Receiver<HaFacts>,
+    /// Where the first meter's samples go, unless the forecast is off.
+    pub feed: Option<Feed>,
     /// The end.
     pub stop: CancellationToken,
 }
@@ -138,7 +141,7 @@ impl Running {
             commands: commands_seen,
             views,
             store: shared.store.clone(),
-            sampling: key.is_empty().then(|| Sampling { step: shared.settings.source.sample_step() }),
+            sampling: key.is_empty().then(|| Sampling { step: shared.settings.source.sample_step(), feed: shared.feed.clone() }),
             clock: Arc::clone(&shared.clock),
             stop: shared.stop.clone(),
         };

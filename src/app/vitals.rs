@@ -6,15 +6,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+use super::forecasting::gauges;
 use crate::{
+    forecast::Outlooks,
     store::{Store, StoreState},
-    transport::healthz::Vitals,
+    transport::{healthz::Vitals, metrics::Gauge},
 };
 
 /// The tasks of the process and what is wrong with it.
 #[derive(Clone)]
 pub struct Health {
     store: Store,
+    forecast: Outlooks,
     problems: Arc<Mutex<Vec<String>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
     tasks: TaskTracker,
@@ -24,8 +27,8 @@ pub struct Health {
 impl Health {
     /// Nothing wrong yet.
     #[must_use]
-    pub fn new(store: Store, stop: CancellationToken) -> Self {
-        Self { store, problems: Arc::default(), dead: Arc::default(), tasks: TaskTracker::new(), stop }
+    pub fn new(store: Store, forecast: Outlooks, stop: CancellationToken) -> Self {
+        Self { store, forecast, problems: Arc::default(), dead: Arc::default(), tasks: TaskTracker::new(), stop }
     }
 
     /// Adds a line that stays until [`Self::replace`].
@@ -72,6 +75,10 @@ impl Vitals for Health {
             StoreState::Failing { reason, .. } => lines.push(format!("the database cannot be written: {reason}")),
         }
         lines
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        gauges::of(&self.forecast.outlook.borrow(), &self.forecast.training.borrow())
     }
 
     fn alive(&self) -> Result<(), String> {

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{
     context::{Context, to_json},
+    data::tenth,
     page::{Asking, json},
 };
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
         self, HorizonId, Metrics, ModelKind,
         outlook::{Basis, HorizonOutlook},
     },
+    store::Store,
     transport::{Endpoint, board::Line, healthz::link_word},
 };
 
@@ -79,7 +81,7 @@ struct Ahead {
     forecast: Vec<forecast::Point>,
 }
 
-fn model(context: &Context) -> Model {
+fn model(context: &Context, dataset_total: u64) -> Model {
     let (outlook, training) = (context.forecast.outlook.borrow().clone(), context.forecast.training.borrow().clone());
     let first = outlook.horizon(HorizonId::Minute);
     let metrics = first.map(|h| h.metrics).unwrap_or_default();
@@ -89,7 +91,7 @@ fn model(context: &Context) -> Model {
         mape: metrics.mape,
         n: metrics.n,
         horizon: first.map(|h| h.steps),
-        dataset_total: context.store.health().rows,
+        dataset_total,
         wape: metrics.wape,
         mae: metrics.mae,
         skill: metrics.skill,
@@ -122,13 +124,14 @@ pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Re
     let now = context.now();
     let (from, to) = (now.unix_s() - i64::from(context.history_seconds), now.unix_s() + 1);
     let samples = context.read(move |store| store.samples(from, to)).await.unwrap_or_default();
-    let model = model(&context);
+    let dataset = context.read(Store::sample_count).await.unwrap_or_default();
+    let model = model(&context, dataset);
     let next = model.horizons.first().filter(|h| h.name == HorizonId::Minute.name()).map(|h| &h.forecast[..]).unwrap_or_default();
     let power = Power {
         ts: now.unix,
         current: context.meter(0).view().snapshot.totals.map(|t| t.act_power.get()),
         history: samples.into_iter().map(|(ts, w)| Point { ts: ts as f64, w }).collect(),
-        forecast: next.iter().map(|p| Point { ts: p.ts as f64, w: p.w.into() }).collect(),
+        forecast: next.iter().map(|p| Point { ts: p.ts as f64, w: tenth(p.w.into()) }).collect(),
         model,
     };
     json(StatusCode::OK, to_json(&power))

@@ -84,7 +84,7 @@ pub(super) async fn livez(State(context): State<Context>) -> Response<Body> {
 
 /// All meters.
 pub(super) async fn metrics(State(context): State<Context>) -> Response<Body> {
-    let mut response = Response::new(Body::from(exposition::render(&context.meters)));
+    let mut response = Response::new(Body::from(exposition::render(&context.meters, || context.vitals.gauges())));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
     response
 }

@@ -84,6 +84,17 @@ impl Tracker {
         score.metrics(&mape)
     }
 
+    /// What was forecast longest before, beside what came, from `from` (Unix s) on: one point a step, to be drawn.
+    #[must_use]
+    pub fn drawn(&self, id: HorizonId, from: i64) -> Arc<[Tracked]> {
+        let track = &self.tracks[id as usize];
+        let least = track.horizon.steps - track.spacing().min(track.horizon.steps);
+        let newest = track.points.iter().rev().take_while(|p| p.ts >= from - track.horizon.reach() as i64);
+        let mut drawn: Vec<Tracked> = newest.filter(|p| p.ts >= from && usize::from(p.lead) > least).copied().collect();
+        drawn.sort_by_key(|p| p.ts);
+        drawn.into()
+    }
+
     /// The points of the last 24 hours in the order in which they came, to be drawn.
     pub fn points(&self, id: HorizonId) -> impl Iterator<Item = &Tracked> {
         self.tracks[id as usize].points.iter()

@@ -178,6 +178,14 @@ impl Store {
         self.0.shared.samples(from, to)
     }
 
+    /// How many raw samples are kept.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn sample_count(&self) -> Result<u64, StoreError> {
+        self.0.shared.sample_count()
+    }
+
     /// Minute means between two times, oldest first, as of the last commit.
     ///
     /// # Errors

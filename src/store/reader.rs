@@ -216,6 +216,12 @@ impl Shared {
         })
     }
 
+    pub(super) fn sample_count(&self) -> Result<u64, StoreError> {
+        let pending: u64 = lock(&self.buffer).batches().map(|b| b.samples.len() as u64).sum();
+        let rows: i64 = self.query(|conn| conn.query_row("SELECT count(*) FROM s2", [], |r| r.get(0)))?;
+        Ok(rows.unsigned_abs() + pending)
+    }
+
     /// Rows of the three large tables.
     pub(super) fn count_rows(&self) -> Result<u64, StoreError> {
         let sql = "SELECT (SELECT count(*) FROM s2) + (SELECT count(*) FROM m1) + (SELECT count(*) FROM records)";

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     board::{Board, Line, ListenerState},
     endpoint::Endpoint,
+    metrics::Gauge,
 };
 use crate::{
     meter::{Phase, Quality, Snapshot},
@@ -19,6 +20,11 @@ use crate::{
 pub trait Vitals: Send + Sync {
     /// What is wrong beside the source and the listeners, a line each: options, data folder, store.
     fn problems(&self) -> Vec<String>;
+
+    /// Figures of the process that belong to no meter's readings, for `/metrics` of the first meter.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
+    }
 
     /// Whether writer thread and listener tasks respond.
     ///

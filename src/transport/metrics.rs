@@ -6,7 +6,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{TypedMetric, counter::Counter, family::Family, gauge::Gauge},
+    metrics::{TypedMetric, counter::Counter, family::Family, gauge},
     registry::{Metric, Registry, Unit},
 };
 
@@ -71,7 +71,7 @@ impl Sheet {
     fn text(self) -> String {
         let mut registry = Registry::with_prefix("virtual_shelly");
         for series in &self.gauges {
-            let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+            let family = Family::<Labels, gauge::Gauge<f64, AtomicU64>>::default();
             for (labels, value) in &series.lines {
                 family.get_or_create(labels).set(*value);
             }
@@ -91,10 +91,30 @@ impl Sheet {
     }
 }
 
-/// The exposition of these meters. A further meter's lines carry its name as label `meter`.
+/// A line that comes from elsewhere in the process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gauge {
+    /// Without the prefix and the unit.
+    pub name: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// In OpenMetrics' words.
+    pub unit: Option<&'static str>,
+    /// Names and values.
+    pub labels: Vec<(&'static str, String)>,
+    /// Finite.
+    pub value: f64,
+}
+
+/// The exposition of these meters. A further meter's lines carry its name as label `meter`; `more` goes with the first.
 #[must_use]
-pub fn render(endpoints: &[Arc<Endpoint>]) -> String {
+pub fn render(endpoints: &[Arc<Endpoint>], more: impl FnOnce() -> Vec<Gauge>) -> String {
     let mut sheet = Sheet::default();
+    if endpoints.iter().any(|e| e.meter.is_empty()) {
+        for line in more() {
+            sheet.gauge(line.name, line.help, line.unit, line.labels, line.value);
+        }
+    }
     for endpoint in endpoints {
         let base: Labels = if endpoint.meter.is_empty() { Vec::new() } else { vec![("meter", endpoint.meter.clone())] };
         let overview = {

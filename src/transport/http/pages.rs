@@ -78,7 +78,7 @@ pub(super) async fn metrics(State(site): Shared, Extension(connection): Extensio
     if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
         return unauthorized(&site, &head.headers, &challenge, Bytes::new());
     }
-    let text = exposition::render(std::slice::from_ref(&site.endpoint));
+    let text = exposition::render(std::slice::from_ref(&site.endpoint), || site.vitals.gauges());
     page(&site, &head.headers, StatusCode::OK, exposition::CONTENT_TYPE, text)
 }
 

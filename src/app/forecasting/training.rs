@@ -1,0 +1,215 @@
+//! When models are trained, on what, and at whose expense.
+//!
+//! The numbers are crunched by a thread of their own at nice 10 and SCHED_IDLE, which holds no lock that anybody
+//! waits for: samples are loaded before, progress goes through a channel.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, info, warn};
+
+use super::{AT_MOST, Heard, Loaded, Source, Trainer, ended};
+use crate::{
+    forecast::{
+        self, Error, Job, Trained,
+        outlook::Training,
+        stored,
+        trainer::{Series, Valid},
+    },
+    store::Model,
+};
+
+/// Name of the models in the store.
+const NAME: &str = "forecast";
+/// Minute means looked at, s: the blend is fitted on 60 days.
+const MINUTES: i64 = 75 * 86_400;
+/// After a training that had too little to learn from, the next is not sooner than this.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Work of the training between two rests is at least this long: shorter ones cost more than they give back.
+const STINT: Duration = Duration::from_millis(5);
+
+/// The thread that has models trained.
+pub(super) struct Trains {
+    pub valid: Valid,
+    /// `model_train_interval`.
+    pub interval: Duration,
+    /// `forecast_cpu`, percent of a core.
+    pub cpu: u8,
+    pub source: Source,
+    pub asked: Receiver<()>,
+    pub trainer: Trainer,
+    pub tell: SyncSender<Heard>,
+    pub cancel: Arc<AtomicBool>,
+}
+
+impl Trains {
+    pub(super) fn run(self) {
+        self.restore();
+        let mut why = "at start";
+        loop {
+            let wait = self.once(why);
+            self.change(|training| training.next = Some(self.source.now_s() + wait.as_secs() as i64));
+            why = match self.wait(wait) {
+                Some(why) => why,
+                None => return,
+            };
+        }
+    }
+
+    /// Until the next by schedule, or until somebody asks; None at the stop.
+    fn wait(&self, wait: Duration) -> Option<&'static str> {
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let heard = self.asked.recv_timeout(left.min(AT_MOST));
+            if self.cancel.load(Ordering::Relaxed) {
+                return None;
+            }
+            match heard {
+                Ok(()) => return Some("by hand"),
+                Err(RecvTimeoutError::Timeout) if left <= AT_MOST => return Some("by schedule"),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Training)) {
+        self.trainer.training.send_modify(change);
+    }
+
+    /// The models of the last run speak until there are new ones.
+    fn restore(&self) {
+        let blob = match self.source.store.get_model(NAME) {
+            Ok(Some(model)) => model.blob,
+            Ok(None) => return,
+            Err(why) => return warn!("the stored forecast model cannot be read: {why}"),
+        };
+        let restored = self.load().and_then(|loaded| stored::restore(&blob, &self.valid, &loaded.series()).map_err(|e| e.to_string()));
+        match restored {
+            Ok(trained) => {
+                info!("forecast models of the last run speak on: {trained}");
+                let _ = self.tell.send(Heard::Trained(Arc::new(trained), false));
+            }
+            Err(why) => info!("{why}: the models are trained anew"),
+        }
+    }
+
+    fn load(&self) -> Result<Loaded, String> {
+        self.source.load(self.source.raw_span(), MINUTES, &self.cancel).map_err(|e| e.to_string())
+    }
+
+    /// One training; gives how long until the next.
+    fn once(&self, why: &str) -> Duration {
+        self.change(|training| (training.running, training.next) = (Some((0.0, "loading")), None));
+        let result = self.load().map_err(Error::Library).and_then(|loaded| {
+            info!("forecast training starts ({why}): {} samples, {} minutes", loaded.s2.len(), loaded.m1.len());
+            debug!("training inputs: {}", loaded.describe());
+            self.train(&loaded)
+        });
+        let now = self.source.now_s();
+        let (last, wait) = match result {
+            Ok(trained) => {
+                info!("forecast trained: {trained}");
+                self.keep(&trained);
+                let _ = self.tell.send(Heard::Trained(Arc::new(trained), true));
+                (ended(now, None), self.interval)
+            }
+            Err(Error::Cancelled) => (None, self.interval),
+            Err(few @ Error::TooFew { have, need }) => {
+                info!("forecast training skipped: {few}");
+                let missing = need.saturating_sub(have) as u64 * u64::from(self.valid.horizons()[0].step);
+                let wait = Duration::from_secs(missing).clamp(PATIENCE, self.interval.max(PATIENCE));
+                (ended(now, Some(few.to_string())), wait)
+            }
+            Err(why) => {
+                warn!("forecast training failed: {why}; the next is in {} min", self.interval.as_secs() / 60);
+                (ended(now, Some(why.to_string())), self.interval)
+            }
+        };
+        self.change(|training| {
+            training.running = None;
+            training.last = last.or(training.last.take());
+        });
+        wait
+    }
+
+    fn train(&self, loaded: &Loaded) -> Result<Trained, Error> {
+        let (report, progress) = mpsc::channel();
+        let cpu = f64::from(self.cpu.clamp(1, 100));
+        thread::scope(|scope| {
+            let (valid, cancel) = (&self.valid, &*self.cancel);
+            let work = move || {
+                lower_priority();
+                let mut since = Instant::now();
+                let mut report = |progress| {
+                    let _ = report.send(progress);
+                    let busy = since.elapsed();
+                    if cpu < 100.0 && busy >= STINT {
+                        thread::sleep(busy.mul_f64((100.0 - cpu) / cpu));
+                        since = Instant::now();
+                    }
+                };
+                forecast::train(&loaded.series(), valid, &mut Job::new(cancel, &mut report))
+            };
+            let worker = thread::Builder::new().name("train".to_owned()).spawn_scoped(scope, work);
+            let worker = worker.map_err(|e| Error::Library(format!("the training's thread cannot be started: {e}")))?;
+            let mut shown = (0.0, "");
+            // Ends when the worker is done, and its end of the channel with it.
+            for progress in progress {
+                if progress.stage != shown.1 || progress.fraction - shown.0 >= 0.01 {
+                    shown = (progress.fraction, progress.stage);
+                    self.change(|training| training.running = Some(shown));
+                }
+            }
+            worker.join().unwrap_or_else(|_| Err(Error::Library("the training broke off".to_owned())))
+        })
+    }
+
+    fn keep(&self, trained: &Trained) {
+        match stored::to_bytes(trained) {
+            Ok(blob) => {
+                let names: Vec<_> = trained.horizons.iter().map(|h| format!("\"{}\":\"{}\"", h.id.name(), h.model())).collect();
+                let meta = format!("{{\"trained_at\":{},{}}}", trained.at, names.join(","));
+                self.source.store.put_model(NAME, Model { meta, blob });
+            }
+            Err(why) => warn!("the forecast models cannot be kept over a restart: {why}"),
+        }
+    }
+}
+
+impl Loaded {
+    fn series(&self) -> Series<'_> {
+        Series { s2: &self.s2, m1: &self.m1, now: self.now }
+    }
+
+    fn describe(&self) -> String {
+        let span = |of: &[forecast::Sample]| match of {
+            [] => "none".to_owned(),
+            [first, .., last] => format!("{} from {} to {}, {:.1} … {:.1} W", of.len(), first.ts, last.ts, first.w, last.w),
+            [only] => format!("1 at {}, {:.1} W", only.ts, only.w),
+        };
+        format!("samples: {}; minutes: {}", span(&self.s2), span(&self.m1))
+    }
+}
+
+/// This thread works when nobody else wants to.
+fn lower_priority() {
+    use thread_priority::{
+        NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy::Normal, set_thread_priority_and_policy, thread_native_id,
+    };
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, Normal(Idle)) {
+        debug!("the training is not scheduled as idle: {error:?}");
+    }
+    // On Linux a thread's nice value is its own. After the policy, whose change sets it to 0.
+    if let Err(error) = rustix::process::nice(10) {
+        debug!("the training runs at normal priority: {error}");
+    }
+}
