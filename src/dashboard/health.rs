@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     context::Context,
-    listeners::{Group, groups},
+    listeners::{Group, groups, name},
     original,
     owner::Options,
     page::{Asking, Page, html, json},
@@ -160,7 +160,11 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let own = &context.meter(p.m).meter;
     let listeners = context.board.lines();
     let listeners = listeners.iter().filter(|x| x.meter == *own || x.meter.is_empty());
-    let listeners = groups(l, listeners).into_iter().map(|group| listener(l, group)).collect();
+    let mut listeners: Vec<Row> = groups(l, listeners).into_iter().map(|group| listener(l, group)).collect();
+    if !context.board.lines().iter().any(|line| line.name == "mdns" && line.meter == *own) {
+        let name = name(l, "mdns").to_owned();
+        listeners.push(Row { state: "unused", name, text: l.t("off").to_owned(), note: String::new() });
+    }
     let mut problems = context.vitals.problems();
     for line in context.owner.options().problems {
         if !problems.contains(&line) {

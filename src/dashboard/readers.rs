@@ -68,7 +68,7 @@ const fn channel_key(channel: Channel) -> &'static str {
 
 fn reader(l: &Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
     // Who asked a burst of questions to begin with and only listens since has no cadence worth a word.
-    let pushed = c.notified > 0 && (c.silent_since.is_some() || c.cadence.is_none_or(|s| s > 5.0 || s < BURST));
+    let pushed = c.notified > 0 && (c.silent_since.is_some() || c.cadence.is_none_or(|s| !(BURST..=5.0).contains(&s)));
     let cadence = match c.cadence {
         _ if pushed => l.t("pushed").to_owned(),
         Some(s) if s < BURST => l.with("every", &[("time", &format!("< {}", words::span(l, 0.1)))]),

@@ -460,6 +460,7 @@ def test_health_and_diagnostics(house, visit):
     text = page.locator("main").inner_text()
     for word in ("2026.", "connected", "sensor.grid_l1_power", "420", "L1", f"port {house.http_port}", "HTTP", "WebSocket", "saving works", "Europe/Amsterdam"):
         assert word in text, word
+    assert re.search(r"mDNS\s+off", text)
     assert "−37.5\u202fW" in text, "a true minus sign"
     assert text.count("WebSocket\n") == 1, "ports of one kind are one line"
     one.shot("health")
