@@ -7,9 +7,9 @@ import time
 
 def watts(ts, dice):
     """Grid power at a time: sun by day, an evening's cooking, a cloud now and then."""
-    hour = (ts / 3600 + 1) % 24
-    sun = max(0.0, 1 - ((hour - 13) / 4.5) ** 2) * (2400 if ts // 86400 % 3 else 800)
-    evening = 1100 * max(0.0, 1 - ((hour - 19.5) / 2.5) ** 2)
+    hour, day = (ts / 3600 + 1) % 24, random.Random(ts // 86400)
+    sun = max(0.0, 1 - ((hour - 13) / 4.5) ** 2) * day.uniform(300, 3000)
+    evening = day.uniform(400, 1800) * max(0.0, 1 - ((hour - 19.5) / 2.5) ** 2)
     kettle = 1900 if dice.random() < 0.008 else 0
     return 310 + evening - sun * dice.uniform(0.75, 1) + kettle + dice.gauss(0, 60)
 

@@ -424,11 +424,11 @@ def test_readers(ha, battery, visit):
         expect(pushed).to_contain_text("pushed", timeout=12000)
         assert "Home Assistant" in pushed.inner_text(), pushed.inner_text()
         ha.set(grid_l1=420)
+        one.shot("readers", whole=False)
         row.locator("summary").click()
         row.locator(".call").first.wait_for()
         assert "EM.GetStatus" in row.locator(".call").first.inner_text() and "total_act_power" in row.locator("pre").nth(1).inner_text()
         assert 1 <= row.locator(".call").count() <= 20
-        one.shot("readers", whole=False)
         one.go("setup")
         page.wait_for_selector(".sensor")
         assert "shellypro3em" not in page.locator(".sensors").inner_text(), "our own entities are not offered"
