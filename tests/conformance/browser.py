@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import axe_playwright_python
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from harness import ROOT
 
@@ -12,6 +12,8 @@ SHOTS = ROOT / "target/screenshots"
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars"]
+PATIENCE = 20_000  # ms; a busy machine is no fault of the page
+expect.set_options(timeout=PATIENCE)
 
 
 @contextlib.contextmanager
@@ -34,7 +36,7 @@ class Visit:
         self.context = browser.new_context(viewport={"width": width, "height": height}, locale=options.pop("locale", "en-GB"),
                                            timezone_id="Europe/Berlin", **options)
         self.context.add_cookies([ingress.cookie])
-        self.context.set_default_timeout(10000)
+        self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
         self.requests, self.faults, self.allowed = [], [], ()
         self.page.on("console", lambda m: m.type in ("error", "warning") and self.faults.append(f"console: {m.text} {m.location.get('url')}"))
