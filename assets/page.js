@@ -65,7 +65,7 @@
   };
   const live = $("#live");
   if (live) {
-    let socket, pause = 1000, polling, heard = 0;
+    let socket, pause = 1000, polling, heard = Date.now(); // the page itself was fresh
     const lost = is => { live.classList.toggle("lost", is); say(is ? texts.reconnecting : ""); };
     const got = update => { heard = Date.now(); lost(false); show(update); };
     const poll = async () => {
@@ -73,7 +73,7 @@
         const answer = await fetch(url("live.json"));
         if (answer.ok) { got(await answer.json()); return; }
       } catch { /* the next one may come through */ }
-      if (heard) lost(true);
+      lost(true);
     };
     const connect = () => {
       const to = url("live");
@@ -87,7 +87,7 @@
       };
     };
     connect();
-    setInterval(() => { if (Date.now() - heard > 6000) { if (heard) lost(true); if (socket.readyState === 1) socket.close(); } }, 2000);
+    setInterval(() => { if (Date.now() - heard > 6000) { lost(true); if (socket.readyState === 1) socket.close(); } }, 2000);
     document.addEventListener("visibilitychange", () => { if (!document.hidden) { poll(); refresh(); } });
   }
 
@@ -113,6 +113,7 @@
       });
       for (const [at, value] of chart.forecast) if (!ts.length || at > ts[ts.length - 1]) { ts.push(at); w.push(null); mn.push(null); mx.push(null); fc.push(value); }
       // The whole period, also where nothing was measured.
+      if (!ts.length || ts[ts.length - 1] < chart.to - Math.max(chart.step * 3, 15)) { ts.push(chart.to); for (const c of [w, mn, mx, fc]) c.push(null); }
       if (!ts.length || ts[0] > chart.from) { ts.unshift(chart.from); for (const c of [w, mn, mx, fc]) c.unshift(null); }
       return [ts, w, mn, mx, fc];
     };

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     context::Context,
-    listeners::{Group, groups, name},
+    listeners::{self, Group, groups, name},
     original,
     owner::Options,
     page::{Asking, Page, html, json},
@@ -63,7 +63,7 @@ fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
         (Some(text), unit) => match (number(text), unit) {
             (Some(number), Some(unit)) => format!("{number}\u{202f}{unit}"),
             (Some(number), None) => number,
-            (None, _) => text.to_string(),
+            (None, _) => setup::state_words(l, text).to_owned(),
         },
         (None, _) => "–".to_owned(),
     };
@@ -114,7 +114,7 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
 fn listener(l: &super::locale::Locale, group: Group) -> Row {
     let (state, text) = match &group.state {
         ListenerState::Listening => ("live", l.t("listening").to_owned()),
-        ListenerState::Waiting { reason } => ("absent", l.with("waiting", &[("reason", reason)])),
+        ListenerState::Waiting { reason } => ("absent", l.with("waiting", &[("reason", listeners::reason(l, reason))])),
         ListenerState::Off => ("unused", l.t("off").to_owned()),
     };
     Row { state, name: group.name, text, note: l.with("port_on", &[("port", &group.ports), ("address", &group.address)]) }

@@ -28,6 +28,17 @@ pub(super) fn name<'a>(l: &'a Locale, key: &'a str) -> &'a str {
     }
 }
 
+/// Why a port cannot be had: the system's usual two reasons in the person's words.
+pub(super) fn reason<'a>(l: &'a Locale, why: &'a str) -> &'a str {
+    if why.contains("(os error 98)") {
+        l.t("port_taken")
+    } else if why.contains("(os error 13)") {
+        l.t("port_forbidden")
+    } else {
+        why
+    }
+}
+
 fn ports(mut all: Vec<u16>) -> String {
     all.sort_unstable();
     all.dedup();
@@ -66,6 +77,14 @@ pub(super) fn groups<'a>(l: &Locale, lines: impl Iterator<Item = &'a Line>) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_taken_port_is_said_in_words() {
+        let taken = std::io::Error::from_raw_os_error(98).to_string();
+        let l = Locale::all();
+        assert_eq!((reason(&l[0], &taken), reason(&l[1], &taken)), ("another program has it", "ein anderes Programm hat ihn"));
+        assert_eq!(reason(&l[1], "the moon"), "the moon");
+    }
 
     #[test]
     fn thirteen_fan_out_ports_are_one_line() {

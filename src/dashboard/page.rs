@@ -144,20 +144,26 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale, page: &st
     let mut add = |level: &'static str, text: String, action: Option<(&'static str, &str)>| {
         out.push(Notice { level, text, action: action.map(|(page, label)| (page, l.t(label).to_owned())) });
     };
+    // Without a link there is one thing to say, not one a phase.
+    let down = match &view.snapshot.source.link {
+        Link::Down { reason, .. } => Some(("warn", "notice_link", reason)),
+        Link::Idle(reason) => Some(("bad", "notice_idle", reason)),
+        Link::Connecting | Link::Starting | Link::Up => None,
+    };
+    let mut told = false;
     if view.snapshot.stale() && !(first && matches!(setup, SetupState::Nothing | SetupState::Searching)) {
         for phase in Phase::ALL {
             if let Quality::Absent { since, reason } = &view.snapshot.inputs[phase.index()].quality {
                 let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());
+                let reason = down.map_or(reason, |(_, _, reason)| reason);
                 add("bad", l.with("notice_absent", &[("age", &age), ("reason", &l.why(reason))]), Some(("health", "open_health")));
+                told = true;
                 break;
             }
         }
     }
-    if let Link::Down { reason, .. } = &view.snapshot.source.link {
-        add("warn", l.with("notice_link", &[("reason", &l.why(reason))]), Some(("health", "open_health")));
-    }
-    if let Link::Idle(reason) = &view.snapshot.source.link {
-        add("bad", l.with("notice_idle", &[("reason", &l.why(reason))]), Some(("health", "open_health")));
+    if let Some((level, text, reason)) = down.filter(|_| !told) {
+        add(level, l.with(text, &[("reason", &l.why(reason))]), Some(("health", "open_health")));
     }
     // The set-up page says so itself.
     if first && page != "setup" {
@@ -171,8 +177,10 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale, page: &st
         if let ListenerState::Waiting { reason } = &line.state
             && (line.meter == meter.meter || line.name == "dashboard")
         {
-            let text =
-                l.with("notice_port", &[("name", listeners::name(l, line.name)), ("port", &line.port.to_string()), ("reason", reason)]);
+            let text = l.with(
+                "notice_port",
+                &[("name", listeners::name(l, line.name)), ("port", &line.port.to_string()), ("reason", listeners::reason(l, reason))],
+            );
             add("warn", text, Some(("health", "open_health")));
         }
     }

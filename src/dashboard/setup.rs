@@ -66,11 +66,20 @@ fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
     let good = c.value.trim().parse::<f64>().is_ok_and(f64::is_finite);
     let value = match (&c.unit, c.value.trim().parse::<f64>()) {
         (Some(unit), Ok(v)) => format!("{}\u{202f}{unit}", words::number(l, v, if v.abs() < 100.0 { 1 } else { 0 })),
-        (Some(_), Err(_)) | (None, _) => c.value.clone(),
+        (Some(_), Err(_)) | (None, _) => state_words(l, &c.value).to_owned(),
     };
     let changed = c.last_changed.map_or_else(String::new, |at| l.with("changed_ago", &[("time", &words::span(l, (now - at).max(0.0)))]));
     let area = c.area.clone().unwrap_or_default();
     Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, area, changed, good }
+}
+
+/// Home Assistant's words for a state that is none.
+pub(super) fn state_words<'a>(l: &'a Locale, state: &'a str) -> &'a str {
+    match state {
+        "unavailable" => l.t("state_unavailable"),
+        "unknown" => l.t("state_unknown"),
+        other => other,
+    }
 }
 
 fn missing(id: &str, l: &Locale) -> Sensor {

@@ -117,6 +117,8 @@ class Ingress:
             ours = web.WebSocketResponse(protocols=protocols, autoclose=False, autoping=False)
             await ours.prepare(request)
             self.sockets.add(ours)
+            if not self.up:  # it went while this one was being opened
+                await ours.close()
 
             async def forward(one, other):
                 async for message in one:

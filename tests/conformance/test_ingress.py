@@ -267,6 +267,34 @@ def test_unavailable_in_words(ha, house, visit):
     english.page.wait_for_selector(".grid[data-state=live]")
 
 
+def test_when_much_is_wrong(binary, ha, tmp_path, visit):
+    """A missing entity, a taken port, then no Home Assistant: each said once, in words, and nothing breaks the layout."""
+    with socket.socket() as taken, app_behind(binary, ha, tmp_path, {**PHASES, "b_power": "sensor.not_there", "hold": 1}) as app:
+        taken.bind((LOCAL, 0))
+        taken.listen()
+        app.supervisor.network["502/tcp"] = taken.getsockname()[1]
+        app.start()
+        until(lambda: "not_there" in app.log() and power(app) is None, 10)
+        one = phone(visit, app, "health", locale="de-DE")
+        page = one.page
+        expect(page.locator(".notice").first).to_contain_text("sensor.not_there gibt es nicht")
+        expect(page.locator(".notice").nth(1)).to_contain_text("ein anderes Programm hat ihn")
+        assert "os error" not in page.locator("main").inner_text()
+        tall = page.evaluate("() => Math.max(...[...document.querySelectorAll('.rows .what')].map(e => e.getBoundingClientRect().height))")
+        assert tall < 60, "names are not broken letter by letter"
+        assert one.axe() == []
+        app.supervisor.core_state(False)
+        one.go("")
+        expect(page.locator(".notice").first).to_contain_text("Home Assistant läuft noch nicht, sagt der Supervisor", timeout=30000)
+        assert page.locator(".notice").count() == 2, "the link is named once"
+        page.wait_for_selector("#chart canvas")
+        hours = page.evaluate("() => { const c = document.querySelector('#chart canvas'); return [c.width > 300, document.body.innerText.includes('NaN')]; }")
+        assert hours == [True, False]
+        one.go("setup")
+        page.get_by_text("Nochmal versuchen").wait_for()
+        assert "keinen Sensor" not in page.locator("#setup").inner_text(), "nobody was asked: that is not none"
+
+
 def test_reconnects_by_itself(ha, house, visit):
     one = visit(house)
     one.allowed = ("502", "WebSocket connection")
