@@ -256,7 +256,9 @@ fn put_together(
     };
     let mut candidates: Vec<Candidate> =
         states.iter().filter(|s| !ours.contains(&s.entity_id) && kind(s).is_some()).map(candidate).collect();
-    candidates.sort_by_cached_key(|c| (c.kind, std::cmp::Reverse(grid_likeness(c)), c.entity_id.clone()));
+    // What says a number now comes first: nobody can see whether the others are right.
+    let is_number = |c: &Candidate| c.value.trim().parse::<f64>().is_ok();
+    candidates.sort_by_cached_key(|c| (c.kind, !is_number(c), std::cmp::Reverse(grid_likeness(c)), c.entity_id.clone()));
     let mut our_own: Vec<EntityId> = ours.into_iter().collect();
     our_own.sort();
     Discovery {
@@ -334,7 +336,7 @@ fn grid_likeness(candidate: &Candidate) -> i32 {
     // Parts of the grid come after the whole: most homes have one signed sensor.
     let part = ["import", "export", "l1", "l2", "l3"];
     let unlikely = ["solar", "pv", "battery", "batterie", "plug", "steckdose", "inverter", "charger", "wallbox", "lamp", "light"];
-    4 * count(&likely) - 4 * count(&unlikely) - count(&part).min(1) + 2 * i32::from(candidate.value.parse::<f64>().is_ok())
+    4 * count(&likely) - 4 * count(&unlikely) - count(&part).min(1)
 }
 
 /// Which options an entity feeds, by their keys (`a_power`, `total_power_export` …), for `check` and the page.
@@ -398,6 +400,16 @@ mod tests {
         assert!((kw.age(1_795_438_960.0).unwrap() - 3.19).abs() < 0.01, "{:?}", kw.age(1_795_438_960.0));
         assert_eq!(d.asked[1].1, None);
         assert_eq!(d.our_own, [EntityId::from("sensor.shelly_total")]);
+    }
+
+    #[test]
+    fn the_whole_grid_comes_first_and_what_is_unavailable_last() {
+        let one = |id: &str, state: &str| format!(r#"{{"entity_id":"{id}","state":"{state}","attributes":{{"unit_of_measurement":"W"}}}}"#);
+        let all = [("sensor.grid_import", "1"), ("sensor.pv", "5"), ("sensor.grid_net_power", "unavailable"), ("sensor.grid_power", "2")];
+        let json = format!("[{}]", all.map(|(id, state)| one(id, state)).join(","));
+        let d = put_together(Config::default(), &states(&json), HashSet::new(), None, &[], Vec::new());
+        let ids: Vec<&str> = d.candidates.iter().map(|c| &*c.entity_id).collect();
+        assert_eq!(ids, ["sensor.grid_power", "sensor.grid_import", "sensor.pv", "sensor.grid_net_power"]);
     }
 
     #[test]
