@@ -256,6 +256,7 @@
       const key = `${card.dataset.horizon} ${name}`;
       if (!drawings.has(key)) {
         const place = $(`[data-plot=${name}]`, card), hover = $("[data-hover]", place.parentElement);
+        if (name === "skill") place.parentElement.hidden = false;
         drawings.set(key, plotOf(place, hover, name === "skill" ? { lines: share, tell: (data, i) => data[1][i] == null ? [] : [[percent(data[1][i])]], value: percent, tall: () => 130 } : {}));
       }
       return drawings.get(key);
@@ -266,7 +267,7 @@
         if (n && ts - points[n - 1][0] > 3 * far) rows.push([points[n - 1][0] + far]);
         rows.push([ts, all[i]]);
       });
-      return rows.some(row => row[1] != null) ? turned(rows, 2) : [[]];
+      return turned(rows, 2);
     };
     const lines = async () => {
       try {
@@ -279,7 +280,8 @@
           if (!card) return;
           drawing(card, "ahead").set(ahead(horizon.chart), "ahead");
           drawing(card, "drawn").set(beside(horizon.drawn, horizon.step), "drawn");
-          drawing(card, "skill").set(skills(fresh.skills, i), "skill");
+          // A history begins with its second point.
+          if (fresh.skills.filter(p => p[1][i] != null).length > 1) drawing(card, "skill").set(skills(fresh.skills, i), "skill");
         });
         outlook.dataset.drawn = fresh.horizons.length;
       } catch { /* the next one may come through */ }

@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 use super::{
     context::{Context, to_json},
     data::failure,
-    forecast_words,
     locale::Locale,
     owner::{Changed, Preview, Refusal},
     page::{Asking, json},
@@ -177,15 +176,6 @@ pub(super) async fn reset(State(context): State<Context>, asking: Asking, body: 
     match context.owner.reset(m).await {
         Ok(()) => json(StatusCode::OK, to_json(&Done { ok: true, text: asking.l.t("was_reset").to_owned(), restart: false })),
         Err(why) => refused(asking.l, Refusal::Failed(why)),
-    }
-}
-
-/// `POST train`: the forecast's models, in the background.
-pub(super) async fn train(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let said = |ok, text| to_json(&Done { ok, text, restart: false });
-    match context.owner.train().await {
-        Ok(()) => json(StatusCode::OK, said(true, asking.l.t("fc_started").to_owned())),
-        Err(why) => json(StatusCode::CONFLICT, said(false, forecast_words::failure(asking.l, &why))),
     }
 }
 

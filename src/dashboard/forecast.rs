@@ -235,3 +235,178 @@ pub(super) async fn data(State(context): State<Context>, asking: Asking, RawQuer
     let button = asking.l.with("fc_train", &[("n", &words::number(asking.l, samples as f64, 0))]);
     json(StatusCode::OK, to_json(&Answer { training: progress, button, horizons, skills }))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::forecast::{
+        HorizonForecast, HorizonId, Metrics,
+        outlook::{Basis, LastTraining, SkillPoint, TrainedAt},
+        tracker::Tracked,
+    };
+
+    const NOW: i64 = 1_700_046_000;
+
+    fn locale(code: &str) -> &'static Locale {
+        Locale::all().iter().find(|l| l.code == code).unwrap()
+    }
+
+    fn metrics(skill: Option<f64>) -> Metrics {
+        Metrics {
+            n: 1200,
+            mae: Some(81.2),
+            mse: Some(65_343.4),
+            rmse: Some(255.6),
+            mape: None,
+            baseline_mae: Some(92.3),
+            skill,
+            coverage: Some(0.786),
+            ..Metrics::default()
+        }
+    }
+
+    fn horizon(id: HorizonId, metrics: Metrics) -> HorizonOutlook {
+        let (step, steps) = match id {
+            HorizonId::Minute => (2_u32, 30),
+            HorizonId::QuarterHour => (60, 15),
+            HorizonId::Day => (900, 96),
+        };
+        let points = (1..=steps as i64).map(|i| Point { ts: NOW + i * i64::from(step), w: 512.0, lo: Some(-120.4), hi: Some(800.0) });
+        let forecast =
+            HorizonForecast { id, step, model: ModelKind::Neighbours, origin: NOW, now: 500.0, points: points.collect() };
+        let drawn = Tracked { ts: NOW - 60, lead: 16, came: 500.0, w: 512.0, last: 490.0, lo: Some(1.0), hi: None };
+        HorizonOutlook {
+            id,
+            step,
+            steps,
+            model: ModelKind::Neighbours,
+            forecast: Some(Arc::new(forecast)),
+            metrics,
+            basis: Basis::LastDay,
+            backtest: Arc::new([(ModelKind::LastValue, Metrics::default()), (ModelKind::Neighbours, metrics)]),
+            drawn: Arc::new([drawn]),
+        }
+    }
+
+    fn outlook(metrics: Metrics) -> Outlook {
+        Outlook {
+            horizons: HorizonId::ALL.into_iter().map(|id| horizon(id, metrics)).collect(),
+            trained: Some(TrainedAt { at: NOW - 600, seconds: 4.12, samples: 302_400 }),
+            skills: Arc::new([SkillPoint { ts: NOW, skill: [Some(0.12), None, Some(f32::NAN)] }]),
+        }
+    }
+
+    fn rendered(l: &'static Locale, outlook: &Outlook, training: &Training, full: bool) -> String {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let p = Page {
+            l,
+            rel: "",
+            name: "forecast",
+            m: 0,
+            nonce: "n".into(),
+            version: "v".into(),
+            device: "shellypro3em-0a1b2c3d4e5f".into(),
+            full,
+            tabs: Vec::new(),
+            meters: Vec::new(),
+            notices: Vec::new(),
+            refresh: true,
+        };
+        View { p, s: Shown::of(l, outlook, training, 302_412, NOW as f64, &zone), elsewhere: false }.render().unwrap()
+    }
+
+    #[test]
+    fn the_page_says_in_words_what_the_lines_are_worth() {
+        let page = rendered(locale("en"), &outlook(metrics(Some(0.12))), &Training::default(), true);
+        for text in [
+            "12\u{202f}% closer than the last value, over the last day.",
+            "8 of 10 values should fall in the band; 79\u{202f}% did, over the last day.",
+            "The next quarter of an hour",
+            "Similar moments",
+            "not meaningful near zero",
+            "65,343\u{202f}W\u{b2}",
+            "Drawing from the grid \u{b7} 512\u{202f}W",
+            "\u{2212}120\u{202f}W \u{2026} 800\u{202f}W",
+            "Train now on 302,412 samples",
+            "302,400 samples",
+            "4.1\u{202f}s",
+            "12:00:02",
+            "12:15",
+            "16 Nov, 12:00",
+            "Forecast at least 32\u{202f}s before, and what came",
+        ] {
+            assert!(page.contains(text), "{text}");
+        }
+        // The last of the list is the end of the horizon; the chosen model is marked once a horizon.
+        assert_eq!((page.matches(">chosen<").count(), page.matches("data-plot=\"ahead\"").count()), (3, 3));
+        assert!(page.contains("12:01:00") && !page.contains("12:01:02"));
+    }
+
+    #[test]
+    fn what_is_no_better_is_said_so() {
+        let l = locale("en");
+        let said = |skill| say::worth(l, &horizon(HorizonId::Day, metrics(skill)));
+        assert_eq!(said(Some(0.0049)), "No better than the last value, over the last day.");
+        assert_eq!(said(Some(-0.2)), "No better than the last value: 20\u{202f}% further off, over the last day.");
+        assert_eq!(said(None), "What this line is worth is not known yet.");
+        assert_eq!(said(Some(f64::NAN)), "What this line is worth is not known yet.");
+        let mut tested = horizon(HorizonId::Day, metrics(Some(0.05)));
+        tested.basis = Basis::BackTest;
+        assert_eq!(say::worth(l, &tested), "5\u{202f}% closer than the last value, in the training's test on days it had not seen.");
+    }
+
+    #[test]
+    fn each_state_of_the_training_is_said() {
+        let en = locale("en");
+        let none = Outlook::default();
+        let off = rendered(en, &none, &Training { enabled: false, ..Training::default() }, true);
+        assert!(off.contains("forecast_enable") && !off.contains("<progress"), "{off}");
+        let why = crate::forecast::Error::TooFew { have: 12, need: 1060 }.to_string();
+        let few = Training { last: Some(LastTraining { at: NOW, failed: Some(why) }), next: Some(NOW + 60), ..Training::default() };
+        let page = rendered(en, &none, &few, true);
+        assert!(page.contains("There is no forecast yet: too few samples, 12 of 1,060. Stored by now: 302,412 samples."), "{page}");
+        assert!(page.contains("12:01:00"), "when the next is due");
+        let running = Training { running: Some((0.427, "perceptron")), ..Training::default() };
+        let page = rendered(en, &outlook(metrics(None)), &running, true);
+        assert!(page.contains("Trains the neural network \u{b7} 42\u{202f}%") && page.contains("value=\"42\""), "{page}");
+        let failed = Training { last: Some(LastTraining { at: NOW, failed: Some("disk full".into()) }), ..Training::default() };
+        assert!(rendered(en, &outlook(metrics(None)), &failed, true).contains("The training of 12:00:00 gave no new model: disk full."));
+        assert!(!rendered(en, &outlook(metrics(None)), &failed, false).contains("<button type=\"submit\""), "changes are off");
+        let mut gone = outlook(metrics(None));
+        for h in &mut gone.horizons {
+            h.forecast = None;
+        }
+        assert!(rendered(en, &gone, &Training::default(), true).contains("No line now: the newest samples are missing."));
+    }
+
+    fn figure() -> impl Strategy<Value = Option<f64>> {
+        prop_oneof![Just(None), any::<f64>().prop_map(Some), (-2.0..2.0).prop_map(Some)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn figures_that_are_not_known_are_never_nan(
+            all in prop::array::uniform8(figure()), w in any::<f32>(), band in any::<Option<f32>>(), which in 0..5_usize,
+        ) {
+            let [mae, mse, rmse, wape, mape, baseline_mae, skill, coverage] = all;
+            let m = Metrics { n: 3, mae, mse, rmse, wape, mape, baseline_mae, skill, coverage, ..Metrics::default() };
+            let mut o = outlook(m);
+            for h in &mut o.horizons {
+                let mut forecast = (**h.forecast.as_ref().unwrap()).clone();
+                forecast.points.iter_mut().for_each(|p| (p.w, p.lo, p.hi) = (w, band, Some(w)));
+                h.forecast = Some(Arc::new(forecast));
+                h.drawn = Arc::new([Tracked { came: w, w, lo: band, ..h.drawn[0] }]);
+                let lines = to_json(&drawn(h));
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&lines).is_ok() && !lines.contains("NaN"), "{}", lines);
+            }
+            let page = rendered(&Locale::all()[which], &o, &Training::default(), true);
+            prop_assert!(!page.contains("NaN") && !page.contains(">inf"), "{}", page);
+        }
+    }
+}

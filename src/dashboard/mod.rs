@@ -33,6 +33,7 @@ mod forecast_words;
 mod health;
 mod live;
 pub mod locale;
+mod option_texts;
 mod original;
 pub mod owner;
 mod page;
@@ -80,7 +81,6 @@ fn finish(routes: Router<Context>, context: &Context, door: Door) -> Router {
     routes
         .route("/admin/overview", get(original::overview))
         .route("/ui/power", get(original::power))
-        .route("/ui/train", post(original::train))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(guard, door::guard))
         .with_state(context.clone())
@@ -100,7 +100,7 @@ fn tree(at: &str) -> Router<Context> {
         .route(&path("preview"), post(act::preview))
         .route(&path("reset"), post(act::reset))
         .route(&path("restart"), post(act::restart))
-        .route(&path("train"), post(act::train))
+        .route(&path("train"), post(original::train))
         .route(&path("diagnostics"), get(health::diagnostics))
         .route(&path("live"), get(live::socket))
         .route(&path("live.json"), get(live::once))
