@@ -164,7 +164,7 @@
         ...size(), padding: [8, 40, 0, 0], legend: { show: false }, ...lines(),
         cursor: { drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, least); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
-        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t, span())), space: 70 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(value) }],
+        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t, span())), space: 70, size: 40 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(value) }],
         hooks: {
           drawAxes: [zero],
           setCursor: [u => {

@@ -325,7 +325,7 @@ mod tests {
         let page = rendered(locale("en"), &outlook(metrics(Some(0.12))), &Training::default(), true);
         for text in [
             "12\u{202f}% closer than the last value, over the last day.",
-            "8 of 10 values should fall in the band; 79\u{202f}% did, over the last day.",
+            "8 of 10 values should fall in the band; 79\u{202f}% did.",
             "The next quarter of an hour",
             "Similar moments",
             "not meaningful near zero",

@@ -111,7 +111,7 @@ pub(super) fn worth(l: &Locale, h: &HorizonOutlook) -> String {
 pub(super) fn band(l: &Locale, h: &HorizonOutlook) -> String {
     let banded = h.forecast.as_ref().is_none_or(|f| f.points.iter().any(|p| p.lo.is_some()));
     match known(h.metrics.coverage) {
-        Some(share) => l.with("band_did", &[("p", &percent(l, share)), ("basis", basis(l, h.basis))]),
+        Some(share) => l.with("band_did", &[("p", &percent(l, share))]),
         None if banded => l.t("band_should").to_owned(),
         None => l.t("band_none").to_owned(),
     }
