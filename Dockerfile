@@ -40,6 +40,8 @@ LABEL \
     org.opencontainers.image.source="https://github.com/virtual-shelly/virtual-shelly" \
     org.opencontainers.image.licenses="Apache-2.0 OR MIT" \
     org.opencontainers.image.version="${BUILD_VERSION}"
+# A training needs tens of megabytes for some seconds, once an hour: large blocks go back to the system at once.
+ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
 # Alive is: process, writer thread and listener tasks respond. An absent Home Assistant or a taken port is cured by no restart.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["/usr/bin/virtual-shelly", "health"]
 # The Supervisor starts it under Docker's init (`init: true` is its default); s6 of the base image is not used.

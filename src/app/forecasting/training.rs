@@ -110,7 +110,7 @@ impl Trains {
     fn once(&self, why: &str) -> Duration {
         self.change(|training| (training.running, training.next) = (Some((0.0, "loading")), None));
         let result = self.load().map_err(Error::Library).and_then(|loaded| {
-            info!("forecast training starts {why}: {} samples, {} minutes", loaded.s2.len(), loaded.m1.len());
+            info!("forecast training starts ({why}): {} samples, {} minutes", loaded.s2.len(), loaded.m1.len());
             debug!("training inputs: {}", loaded.describe());
             self.train(&loaded)
         });
@@ -203,14 +203,13 @@ impl Loaded {
 /// This thread works when nobody else wants to.
 fn lower_priority() {
     use thread_priority::{
-        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+        NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy::Normal, set_thread_priority_and_policy, thread_native_id,
     };
-    // On Linux a thread's nice value is its own.
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, Normal(Idle)) {
+        debug!("the training is not scheduled as idle: {error:?}");
+    }
+    // On Linux a thread's nice value is its own. After the policy, whose change sets it to 0.
     if let Err(error) = rustix::process::nice(10) {
         debug!("the training runs at normal priority: {error}");
-    }
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
-        debug!("the training is not scheduled as idle: {error:?}");
     }
 }
