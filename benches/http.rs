@@ -7,12 +7,13 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod pairs;
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -27,10 +28,6 @@ use axum::{
 use common::Meter;
 use tokio::{net::TcpListener, runtime::Runtime};
 
-const CLIENTS: usize = 8;
-const ROUNDS: usize = 9;
-const ROUND: Duration = Duration::from_millis(700);
-const BAR: f64 = 0.8;
 const HTTP: &[u8] = b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n\r\n";
 const FRAME: &str = r#"{"id":1,"src":"bench","method":"EM.GetStatus","params":{"id":0}}"#;
 
@@ -50,12 +47,12 @@ fn main() -> ExitCode {
     };
     let bare = runtime.block_on(bare(body, reply));
 
-    let http = compare("http", ours, bare, |address| Caller::new(TcpStream::connect(address).unwrap(), HTTP.to_vec(), whole_answer));
-    let ws = compare("websocket", ours, bare, |address| Caller::new(websocket(address), masked(FRAME), frame_of_size));
+    let caller = |address| Caller::new(TcpStream::connect(address).unwrap(), HTTP.to_vec(), whole_answer);
+    let http = pairs::compare("http", || caller(ours), || caller(bare));
+    let caller = |address| Caller::new(websocket(address), masked(FRAME), frame_of_size);
+    let ws = pairs::compare("websocket", || caller(ours), || caller(bare));
     runtime.block_on(meter.stop());
-    // With `BENCH_CHECK` a tenth less counts too: one short run on a machine that others share.
-    let bar = if std::env::var_os("BENCH_CHECK").is_some() { BAR * 0.9 } else { BAR };
-    if http < bar || ws < bar { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if pairs::met(http) && pairs::met(ws) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The floor: axum with nothing behind it.
@@ -109,64 +106,13 @@ impl Caller {
         let size = size(&mut socket);
         Self { socket, request, answer: vec![0; size] }
     }
+}
 
+impl pairs::Ask for Caller {
     fn ask(&mut self) {
         self.socket.write_all(&self.request).unwrap();
         self.socket.read_exact(&mut self.answer).unwrap();
     }
-}
-
-fn compare(name: &str, ours: SocketAddr, bare: SocketAddr, open: impl Fn(SocketAddr) -> Caller) -> f64 {
-    let mut sides = [ours, bare].map(|address| ((0..CLIENTS).map(|_| open(address)).collect::<Vec<_>>(), Vec::new(), Vec::new()));
-    for round in 0..=ROUNDS {
-        for (callers, rates, latencies) in &mut sides {
-            let mut times = one_round(callers);
-            // The first round warms up.
-            if round > 0 {
-                rates.push(times.len() as f64 / ROUND.as_secs_f64());
-                times.sort();
-                latencies.push((times[times.len() / 2], times[times.len() * 99 / 100]));
-            }
-        }
-    }
-    let [(_, mut rates, mut latencies), (_, mut floor_rates, mut floor_latencies)] = sides;
-    let (rate, floor) = (median(&mut rates), median(&mut floor_rates));
-    latencies.sort();
-    floor_latencies.sort();
-    let ((p50, p99), (floor_p50, floor_p99)) = (latencies[ROUNDS / 2], floor_latencies[ROUNDS / 2]);
-    let ratio = rate / floor;
-    println!("{name:<10} {rate:>8.0}/s  p50 {p50:>9.1?}  p99 {p99:>9.1?}");
-    println!("{:<10} {floor:>8.0}/s  p50 {floor_p50:>9.1?}  p99 {floor_p99:>9.1?}", "  bare");
-    println!("{:<10} {ratio:>8.2}    bar {BAR}", "  ratio");
-    ratio
-}
-
-fn one_round(callers: &mut [Caller]) -> Vec<Duration> {
-    let end = Instant::now() + ROUND;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = callers
-            .iter_mut()
-            .map(|caller| {
-                scope.spawn(move || {
-                    let mut times = Vec::with_capacity(32_768);
-                    loop {
-                        let began = Instant::now();
-                        if began >= end {
-                            return times;
-                        }
-                        caller.ask();
-                        times.push(began.elapsed());
-                    }
-                })
-            })
-            .collect();
-        threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
-    })
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Bytes of an HTTP answer, head and body.

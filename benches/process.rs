@@ -28,6 +28,8 @@ const START_BAR: Duration = Duration::from_millis(150);
 const EVENT_BAR: Duration = Duration::from_millis(5);
 /// Resident memory.
 const MEMORY_BAR_MB: f64 = 20.0;
+/// What a training may take beyond the idle service (`forecasting.md` A7).
+const TRAINING_BAR_MB: f64 = 40.0;
 const SENSOR: &str = "sensor.grid_power";
 
 /// The product, killed when dropped.
@@ -61,6 +63,8 @@ fn start_on(ha: &FakeHa, data: tempfile::TempDir) -> Product {
         .args(["--http-port", &port.to_string(), "--dashboard-port", &dashboard.to_string()])
         .arg("--data-dir")
         .arg(data.path())
+        // As in the image and in the systemd unit.
+        .envs([("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")])
         .env("HA_BASE_URL", ha.url())
         .env("HA_TOKEN", TOKEN)
         .stdout(Stdio::null())
@@ -125,9 +129,10 @@ async fn events(ha: &FakeHa, product: &Product, count: usize) -> Vec<Duration> {
     times
 }
 
-fn resident_mb(pid: u32) -> f64 {
+/// `VmRSS:` now, `VmHWM:` the most there ever was.
+fn memory_mb(pid: u32, which: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|l| l.starts_with(which)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
@@ -147,19 +152,24 @@ fn main() -> ExitCode {
         ha.set(SENSOR, &(600 + n % 7).to_string(), "W");
         std::thread::sleep(Duration::from_secs(1));
     }
-    let memory = resident_mb(product.child.id());
+    let memory = memory_mb(product.child.id(), "VmRSS:");
     drop(product);
     let data = tempfile::tempdir().unwrap();
     training::week(data.path());
     let product = start_on(&ha, data);
     until("a value", || answer(product.port).filter(|text| text.contains("\"total_act_power\":6")));
     let unfelt = training::felt(product.port, product.dashboard, if short { 3 } else { 7 });
+    let [trained, peak] = ["VmRSS:", "VmHWM:"].map(|which| memory_mb(product.child.id(), which));
     drop(product);
 
     println!("start to first answer     {started:>10.1?}  (bar {START_BAR:?})");
     println!("event to notification     {median:>10.2?}  median, {p99:.2?} p99 of {} (bar {EVENT_BAR:?})", times.len());
     println!("resident memory           {memory:>8.1} MB  after {stay} s at a reading a second (bar {MEMORY_BAR_MB} MB)");
+    println!(
+        "with a week of samples    {trained:>8.1} MB  after trainings, {peak:.1} MB the most (bar {memory:.1} + {TRAINING_BAR_MB} MB)"
+    );
     // In a check of the tests times are shown and do not fail: another program on the machine would.
-    let good = unfelt && memory <= MEMORY_BAR_MB && (short || (started <= START_BAR && p99 <= EVENT_BAR));
+    let good =
+        unfelt && peak <= memory + TRAINING_BAR_MB && memory <= MEMORY_BAR_MB && (short || (started <= START_BAR && p99 <= EVENT_BAR));
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -47,7 +47,7 @@ pub struct Parts {
 pub struct Shared {
     /// What `app` gave.
     pub parts: Parts,
-    /// Version that assets are cached by.
+    /// Energy by day and month, of each meter.
     pub(super) sums: Mutex<BTreeMap<String, (Duration, Sums)>>,
 }
 

@@ -192,6 +192,13 @@ fn score_is_kept_of_forecasts_against_what_came_for_a_day() {
     assert!(m.coverage.is_some_and(|c| c > 0.5) && m.baseline_mae.is_some());
     assert!(tracker.metrics(HorizonId::QuarterHour).n > 1000);
     assert!(tracker.metrics(HorizonId::Day).n > 90);
+    // Drawn is one point a step, of what was said longest before.
+    for (id, step, span) in [(id, 30, 3600), (HorizonId::QuarterHour, 60, 6 * 3600), (HorizonId::Day, 900, 40_000)] {
+        let drawn = tracker.drawn(id, now - span);
+        assert!(drawn.len() as i64 >= span / step - 12, "{} {}", id.name(), drawn.len());
+        assert!(drawn.windows(2).all(|pair| pair[1].ts - pair[0].ts == step), "{}", id.name());
+        assert!(drawn.iter().all(|p| p.ts >= now - span && tracker.points(id).any(|q| q == p)));
+    }
     // A clock that jumps back: nothing of the future is left.
     tracker.note(&[], &recent, now - 43_200);
     assert!(tracker.points(id).all(|p| p.ts <= now - 43_200));

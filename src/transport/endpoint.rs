@@ -12,6 +12,7 @@ pub(super) use hot::Hot;
 use std::{
     future::Future,
     net::IpAddr,
+    ops::Deref,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -57,7 +58,7 @@ pub struct Parts {
     pub meter: String,
     /// The device; replaced as a whole when its options change.
     pub device: watch::Receiver<Arc<Device>>,
-    /// Newest view.
+    /// Newest view, not scaled.
     pub views: watch::Receiver<Arc<View>>,
     /// The device's own state.
     pub state: watch::Receiver<Arc<DeviceState>>,
@@ -77,26 +78,7 @@ pub struct Parts {
 
 /// What all channels of one meter share. Cheap to clone behind an `Arc`.
 pub struct Endpoint {
-    /// The meter's name, empty for the first.
-    pub meter: String,
-    /// The device.
-    pub device: watch::Receiver<Arc<Device>>,
-    /// Newest view, not scaled.
-    pub views: watch::Receiver<Arc<View>>,
-    /// The device's own state.
-    pub state: watch::Receiver<Arc<DeviceState>>,
-    /// Channel settings in force.
-    pub channels: watch::Receiver<Arc<ChannelSettings>>,
-    /// The running time.
-    pub boot: watch::Receiver<Boot>,
-    /// Minute records.
-    pub records: Arc<dyn Records>,
-    /// Effects go here.
-    pub hub: Arc<dyn Hub>,
-    /// Who reads.
-    pub consumers: Arc<Consumers>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
+    parts: Parts,
     /// Outbound WebSockets that are connected (`ws.connected`).
     pub outbound_up: AtomicUsize,
     guard: Mutex<Guard>,
@@ -207,22 +189,20 @@ impl Spoken {
     }
 }
 
+impl Deref for Endpoint {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
 impl Endpoint {
     /// A meter's door.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { meter, device, views, state, channels, boot, records, hub, consumers, clock } = parts;
         Self {
-            meter,
-            device,
-            views,
-            state,
-            channels,
-            boot,
-            records,
-            hub,
-            consumers,
-            clock,
+            parts,
             outbound_up: AtomicUsize::new(0),
             guard: Mutex::default(),
             disk: Semaphore::new(DISK_READS),

@@ -32,6 +32,8 @@ const NAME: &str = "forecast";
 const MINUTES: i64 = 75 * 86_400;
 /// After a training that had too little to learn from, the next is not sooner than this.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After one that failed, e.g. because a backup had the database.
+const AFTER_FAILURE: Duration = Duration::from_secs(300);
 /// Work of the training between two rests is at least this long: shorter ones cost more than they give back.
 const STINT: Duration = Duration::from_millis(5);
 
@@ -130,8 +132,9 @@ impl Trains {
                 (ended(now, Some(few.to_string())), wait)
             }
             Err(why) => {
-                warn!("forecast training failed: {why}; the next is in {} min", self.interval.as_secs() / 60);
-                (ended(now, Some(why.to_string())), self.interval)
+                let wait = self.interval.min(AFTER_FAILURE);
+                warn!("forecast training failed: {why}; the next is in {} s", wait.as_secs());
+                (ended(now, Some(why.to_string())), wait)
             }
         };
         self.change(|training| {
