@@ -157,7 +157,10 @@ mod served {
         assert_eq!(kept, serde_json::json!({"hold": 5, "rate_limit": 7}));
         assert!(ask(at, "POST /ui/train", "localhost", "{}").await.contains(r#""ok":false"#));
         let train = ask(at, "POST /train\nAccept-Language: de", "localhost", "{}").await;
-        assert!(train.starts_with("HTTP/1.1 400") && train.contains("zu wenige Messwerte") && train.contains(r#""error":"too few"#), "{train}");
+        assert!(
+            train.starts_with("HTTP/1.1 400") && train.contains("zu wenige Messwerte") && train.contains(r#""error":"too few"#),
+            "{train}"
+        );
         let page = ask(at, "GET /forecast\nAccept-Language: de", "localhost", "").await;
         assert!(page.contains("Es gibt noch keine Vorhersage") && !page.contains("NaN"), "{page}");
         let lines = ask(at, "GET /forecast.json", "localhost", "").await;

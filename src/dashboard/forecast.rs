@@ -277,8 +277,7 @@ mod tests {
             HorizonId::Day => (900, 96),
         };
         let points = (1..=steps as i64).map(|i| Point { ts: NOW + i * i64::from(step), w: 512.0, lo: Some(-120.4), hi: Some(800.0) });
-        let forecast =
-            HorizonForecast { id, step, model: ModelKind::Neighbours, origin: NOW, now: 500.0, points: points.collect() };
+        let forecast = HorizonForecast { id, step, model: ModelKind::Neighbours, origin: NOW, now: 500.0, points: points.collect() };
         let drawn = Tracked { ts: NOW - 60, lead: 16, came: 500.0, w: 512.0, last: 490.0, lo: Some(1.0), hi: None };
         HorizonOutlook {
             id,
