@@ -44,7 +44,8 @@ fn each_stage_of_a_training_has_words() {
     let mut stages = BTreeSet::new();
     for (folder, call) in [("forecast", "part(\""), ("app/forecasting", "Some((0.0, \"")] {
         for entry in std::fs::read_dir(format!("{}/src/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap() {
-            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let path = entry.unwrap().path();
+            let text = if path.is_file() { std::fs::read_to_string(path).unwrap() } else { String::new() };
             stages.extend(text.split(call).skip(1).filter_map(|rest| rest.split_once('"')).map(|(stage, _)| stage.to_owned()));
         }
     }
