@@ -11,14 +11,20 @@ use super::{
     context::{Context, to_json},
     page::{Asking, json},
 };
-use crate::forecast::HorizonId;
+use crate::{
+    forecast::HorizonId,
+    store::{Bar, Store, StoreError},
+};
 
 /// Points of a chart at most: more than its pixels are of no use.
 const POINTS: usize = 600;
 
-/// Columns as the chart library takes them.
+/// A step of a forecast: Unix s, W, and the band's ends.
+pub(super) type Ahead = (i64, f64, Option<f64>, Option<f64>);
+
+/// A chart's data: columns as the chart library takes them.
 #[derive(Serialize)]
-struct Chart {
+pub struct Chart {
     from: i64,
     to: i64,
     /// Width of a point, s: a longer distance is a gap.
@@ -28,32 +34,65 @@ struct Chart {
     /// Least and most of a point, where it stands for several samples.
     mn: Vec<f64>,
     mx: Vec<f64>,
-    /// What is forecast after it: Unix s, W, and the band's ends.
-    forecast: Vec<(i64, f64, Option<f64>, Option<f64>)>,
+    /// What is forecast after it.
+    forecast: Vec<Ahead>,
 }
 
-/// Seconds of a range by its name.
-fn seconds(range: &str) -> Option<i64> {
-    Some(match range {
-        "3m" => 180,
-        "1h" => 3600,
-        "24h" => 86_400,
-        "30d" => 30 * 86_400,
-        _ => return None,
-    })
+/// How much of the past a chart shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// `3m`
+    Minutes,
+    /// `1h`
+    Hour,
+    /// `24h`
+    Day,
+    /// `30d`
+    Month,
 }
 
-/// The horizon that belongs beside a range.
-fn horizon(range: &str) -> Option<HorizonId> {
-    match range {
-        "3m" => Some(HorizonId::Minute),
-        "1h" => Some(HorizonId::QuarterHour),
-        "24h" => Some(HorizonId::Day),
-        _ => None,
+impl Range {
+    /// By its name in the query.
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "3m" => Self::Minutes,
+            "1h" => Self::Hour,
+            "24h" => Self::Day,
+            "30d" => Self::Month,
+            _ => return None,
+        })
+    }
+
+    const fn seconds(self) -> i64 {
+        match self {
+            Self::Minutes => 180,
+            Self::Hour => 3600,
+            Self::Day => 86_400,
+            Self::Month => 30 * 86_400,
+        }
+    }
+
+    /// The horizon that belongs beside it.
+    const fn horizon(self) -> Option<HorizonId> {
+        match self {
+            Self::Minutes => Some(HorizonId::Minute),
+            Self::Hour => Some(HorizonId::QuarterHour),
+            Self::Day => Some(HorizonId::Day),
+            Self::Month => None,
+        }
+    }
+
+    /// The past that belongs beside a horizon.
+    pub(super) const fn beside(id: HorizonId) -> Self {
+        match id {
+            HorizonId::Minute => Self::Minutes,
+            HorizonId::QuarterHour => Self::Hour,
+            HorizonId::Day => Self::Day,
+        }
     }
 }
 
-fn ahead(context: &Context, id: HorizonId) -> Vec<(i64, f64, Option<f64>, Option<f64>)> {
+fn ahead(context: &Context, id: HorizonId) -> Vec<Ahead> {
     let outlook = context.forecast.outlook.borrow().clone();
     let forecast = outlook.horizon(id).and_then(|h| h.forecast.as_ref());
     let end = |w: Option<f32>| w.map(|w| tenth(w.into()));
@@ -79,26 +118,43 @@ pub(super) fn parameter(query: Option<&str>, key: &str) -> Option<String> {
     url::form_urlencoded::parse(query?.as_bytes()).find(|(k, _)| k == key).map(|(_, v)| v.into_owned())
 }
 
+impl Chart {
+    /// The power of a range up to `now` (Unix s), without a forecast.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn of(store: &Store, range: Range, now: i64) -> Result<Self, StoreError> {
+        let to = now + 1;
+        let from = to - range.seconds();
+        let bars = store.power(from, to, POINTS)?;
+        let step = bars.windows(2).map(|pair| pair[1].ts - pair[0].ts).filter(|d| *d > 0).min().unwrap_or(1);
+        let column = |value: fn(&Bar) -> f64| bars.iter().map(|b| tenth(value(b))).collect();
+        let (w, mn, mx) = (column(|b| b.w), column(|b| b.mn), column(|b| b.mx));
+        Ok(Self { from, to, step, ts: bars.iter().map(|b| b.ts).collect(), w, mn, mx, forecast: Vec::new() })
+    }
+
+    /// As JSON text.
+    #[must_use]
+    pub fn json(&self) -> String {
+        to_json(self)
+    }
+}
+
+/// The power of a range with what is forecast after it.
+pub(super) async fn power(context: &Context, range: Range) -> Result<Chart, StoreError> {
+    let now = context.now().unix_s();
+    let mut chart = context.read(move |store| Chart::of(store, range, now)).await?;
+    chart.forecast = range.horizon().map(|id| ahead(context, id)).unwrap_or_default();
+    Ok(chart)
+}
+
 /// `chart.json?range=3m|1h|24h|30d`: power of the house, W.
 pub(super) async fn chart(State(context): State<Context>, _asking: Asking, RawQuery(query): RawQuery) -> Response<Body> {
-    let range = parameter(query.as_deref(), "range").unwrap_or_else(|| "3m".into());
-    let Some(length) = seconds(&range) else { return failure(StatusCode::BAD_REQUEST, "range is one of 3m, 1h, 24h, 30d".into()) };
-    let to = context.now().unix_s() + 1;
-    let from = to - length;
-    let bars = match context.read(move |store| store.power(from, to, POINTS)).await {
-        Ok(bars) => bars,
-        Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    let Some(range) = parameter(query.as_deref(), "range").map_or(Some(Range::Minutes), |name| Range::named(&name)) else {
+        return failure(StatusCode::BAD_REQUEST, "range is one of 3m, 1h, 24h, 30d".into());
     };
-    let step = bars.windows(2).map(|pair| pair[1].ts - pair[0].ts).filter(|d| *d > 0).min().unwrap_or(1);
-    let chart = Chart {
-        from,
-        to,
-        step,
-        ts: bars.iter().map(|b| b.ts).collect(),
-        w: bars.iter().map(|b| tenth(b.w)).collect(),
-        mn: bars.iter().map(|b| tenth(b.mn)).collect(),
-        mx: bars.iter().map(|b| tenth(b.mx)).collect(),
-        forecast: horizon(&range).map(|id| ahead(&context, id)).unwrap_or_default(),
-    };
-    json(StatusCode::OK, to_json(&chart))
+    match power(&context, range).await {
+        Ok(chart) => json(StatusCode::OK, chart.json()),
+        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    }
 }

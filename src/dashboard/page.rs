@@ -86,7 +86,7 @@ impl Page {
     pub fn new(context: &Context, asking: &Asking, name: &'static str) -> Self {
         let m = asking.m.min(context.meters.len() - 1);
         let query = if m == 0 { String::new() } else { format!("?m={m}") };
-        let mut tabs = vec!["now", "energy", "readers", "health"];
+        let mut tabs = vec!["now", "energy", "readers", "forecast", "health"];
         if asking.pass.full {
             tabs.push("settings");
         }
@@ -123,7 +123,7 @@ impl Page {
             tabs,
             meters,
             notices: notices(context, context.meter(m), asking.l, name),
-            refresh: matches!(name, "now" | "readers" | "health"),
+            refresh: matches!(name, "now" | "readers" | "forecast" | "health"),
         }
     }
 
