@@ -65,14 +65,15 @@
   };
   const live = $("#live");
   if (live) {
-    let socket, pause = 1000, polling, heard = 0;
+    let socket, pause = 1000, polling, heard = Date.now(); // the page itself was fresh
     const lost = is => { live.classList.toggle("lost", is); say(is ? texts.reconnecting : ""); };
     const got = update => { heard = Date.now(); lost(false); show(update); };
     const poll = async () => {
       try {
         const answer = await fetch(url("live.json"));
-        if (answer.ok) got(await answer.json());
+        if (answer.ok) { got(await answer.json()); return; }
       } catch { /* the next one may come through */ }
+      lost(true);
     };
     const connect = () => {
       const to = url("live");
@@ -86,87 +87,228 @@
       };
     };
     connect();
-    setInterval(() => { if (Date.now() - heard > 6000) { if (heard) lost(true); if (socket.readyState === 1) socket.close(); } }, 2000);
+    setInterval(() => { if (Date.now() - heard > 6000) { lost(true); if (socket.readyState === 1) socket.close(); } }, 2000);
     document.addEventListener("visibilitychange", () => { if (!document.hidden) { poll(); refresh(); } });
   }
 
-  // ---- chart
-  const box = $("#chart");
-  if (box && window.uPlot) {
-    const css = name => getComputedStyle(root).getPropertyValue(name).trim();
-    const hover = $("#hover"), help = hover.innerHTML, locale = root.lang;
-    let range = "3m", plot, data, seconds = 180;
-    const number = w => {
-      const size = Math.abs(w), kilo = size >= 9999.5, digits = kilo ? 2 : size < 9.95 && size >= 0.05 ? 1 : 0;
-      return (kilo ? size / 1000 : size).toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }) + "\u202f" + (kilo ? "kW" : "W");
+  // ---- charts: what was measured in blue, what is forecast red and dashed with its band
+  const css = name => getComputedStyle(root).getPropertyValue(name).trim(), locale = root.lang;
+  // Times as the person is used to them, in the page's language: en-GB has no AM and PM.
+  const region = navigator.languages.find(l => l.split("-")[0] === locale) ?? locale;
+  const number = w => {
+    const size = Math.abs(w), kilo = size >= 9999.5, digits = kilo ? 2 : size < 9.95 && size >= 0.05 ? 1 : 0;
+    return (kilo ? size / 1000 : size).toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }) + "\u202f" + (kilo ? "kW" : "W");
+  };
+  const signed = w => (w <= -0.05 ? "−" : "") + number(w);
+  const percent = p => (p < 0 ? "−" : "") + Math.abs(p).toLocaleString(locale, { maximumFractionDigits: 1 }) + "\u202f%";
+  const words = w => (w >= 0.05 ? texts.import : w <= -0.05 ? texts.export : texts.idle) + " · " + number(w);
+  const stamp = ts => new Date(ts * 1000).toLocaleString(region, { dateStyle: "short", timeStyle: "medium" });
+  const clock = (ts, span) => new Date(ts * 1000).toLocaleString(region, span > 172800 ? { day: "numeric", month: "numeric" } : { hour: "2-digit", minute: "2-digit", ...(span > 600 ? {} : { second: "2-digit" }) });
+  // Rows of time, W, least, most, forecast, and the band's ends, as columns; a row of nothing is a gap.
+  const gap = (last, at, step) => at - last > Math.max(step * 3, 15);
+  const turned = (rows, width) => Array.from({ length: width }, (_, c) => rows.map(row => row[c] ?? null));
+  const ahead = chart => {
+    const rows = [], { ts, w, mn, mx, step, forecast } = chart;
+    ts.forEach((at, i) => {
+      if (i && gap(ts[i - 1], at, step)) rows.push([ts[i - 1] + step]);
+      rows.push([at, w[i], mn[i], mx[i]]);
+    });
+    const last = rows[rows.length - 1], next = forecast.filter(f => !last || f[0] > last[0]);
+    // From what is known into what is not, unless something is missing between.
+    if (last && next.length && !gap(last[0], next[0][0], Math.max(step, forecast.length > 1 ? forecast[1][0] - forecast[0][0] : 0))) last.push(last[1], last[1], last[1]);
+    for (const [at, line, lo, hi] of next) rows.push([at, null, null, null, line, lo, hi]);
+    // The whole period, also where nothing was measured.
+    if (!rows.length || gap(rows[rows.length - 1][0], chart.to, step)) rows.push([chart.to]);
+    if (!rows.length || rows[0][0] > chart.from) rows.unshift([chart.from]);
+    return turned(rows, 7);
+  };
+  const beside = ({ ts, w, forecast }, step) => {
+    const rows = [];
+    ts.forEach((at, i) => {
+      if (i && gap(ts[i - 1], at, step)) rows.push([ts[i - 1] + step]);
+      rows.push([at, w[i], w[i], w[i], ...forecast[i].slice(1)]);
+    });
+    return turned(rows, 7);
+  };
+  const zero = u => {
+    const y = u.valToPos(0, "y", true);
+    if (y < u.bbox.top || y > u.bbox.top + u.bbox.height) return;
+    u.ctx.save(); u.ctx.strokeStyle = css("--muted"); u.ctx.lineWidth = devicePixelRatio; u.ctx.beginPath();
+    u.ctx.moveTo(u.bbox.left, y); u.ctx.lineTo(u.bbox.left + u.bbox.width, y); u.ctx.stroke(); u.ctx.restore();
+  };
+  // What a power chart says at a place: parts of text, muted or not.
+  const measured = (data, i, range) => {
+    const [, w, mn, mx, line, lo, hi] = data.map(column => column[i]), out = [];
+    if (w != null) out.push([line != null && range === "drawn" ? `${texts.came}: ${words(w)}` : words(w)]);
+    if (w != null && mx - mn > 0.5 && range !== "3m") out.push([`${signed(mn)} … ${signed(mx)}`, "muted"]);
+    if (line != null && (w == null || range === "drawn")) {
+      out.push([`${texts.forecast}: ${words(line)}`]);
+      if (lo != null && hi != null) out.push([texts.between.replace("{lo}", signed(lo)).replace("{hi}", signed(hi)), "muted"]);
+    }
+    return out;
+  };
+  const power = () => {
+    const line = css("--import"), red = css("--forecast"), none = { stroke: "transparent", points: { show: false } };
+    return {
+      series: [{}, { label: texts.power, stroke: line, width: 2, spanGaps: false, points: { show: false } }, none, none, { label: texts.forecast, stroke: red, width: 2, dash: [6, 5], points: { show: false } }, none, none],
+      bands: [{ series: [3, 2], fill: line + "2e" }, { series: [6, 5], fill: red + "2e" }],
     };
-    const words = w => (w >= 0.05 ? texts.import : w <= -0.05 ? texts.export : texts.idle) + " · " + number(w);
-    const clock = (ts, long) => new Date(ts * 1000).toLocaleString(locale, long ? { dateStyle: "short", timeStyle: "medium" } : seconds > 172800 ? { day: "numeric", month: "numeric" } : seconds > 7200 ? { hour: "2-digit", minute: "2-digit" } : seconds > 600 ? { hour: "2-digit", minute: "2-digit" } : { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-    const columns = chart => {
-      const ts = [], w = [], mn = [], mx = [], fc = [];
-      chart.ts.forEach((at, i) => {
-        if (i && at - chart.ts[i - 1] > Math.max(chart.step * 3, 15)) { ts.push(chart.ts[i - 1] + chart.step); for (const c of [w, mn, mx, fc]) c.push(null); }
-        ts.push(at); w.push(chart.w[i]); mn.push(chart.mn[i]); mx.push(chart.mx[i]); fc.push(null);
-      });
-      for (const [at, value] of chart.forecast) if (!ts.length || at > ts[ts.length - 1]) { ts.push(at); w.push(null); mn.push(null); mx.push(null); fc.push(value); }
-      // The whole period, also where nothing was measured.
-      if (!ts.length || ts[0] > chart.from) { ts.unshift(chart.from); for (const c of [w, mn, mx, fc]) c.unshift(null); }
-      return [ts, w, mn, mx, fc];
-    };
-    const zero = u => {
-      const y = u.valToPos(0, "y", true);
-      if (y < u.bbox.top || y > u.bbox.top + u.bbox.height) return;
-      u.ctx.save(); u.ctx.strokeStyle = css("--muted"); u.ctx.lineWidth = devicePixelRatio; u.ctx.beginPath();
-      u.ctx.moveTo(u.bbox.left, y); u.ctx.lineTo(u.bbox.left + u.bbox.width, y); u.ctx.stroke(); u.ctx.restore();
-    };
+  };
+  const share = () => ({ series: [{}, { stroke: css("--accent"), width: 2, points: { show: true, size: 5 } }] });
+  const plots = [];
+  const plotOf = (box, hover, { lines = power, tell = measured, value = signed, least = 5, tall = () => 200 }) => {
+    const help = hover.innerHTML;
+    let plot, data, range, held = false;
+    const span = () => data[0][data[0].length - 1] - data[0][0];
+    const size = () => ({ width: box.clientWidth, height: tall() });
     const draw = () => {
-      const line = css("--import"), grid = { stroke: css("--line"), width: 1 }, axis = { stroke: css("--muted"), grid, ticks: grid, font: "12px system-ui, sans-serif" };
-      const options = {
-        width: box.clientWidth, padding: [8, 40, 0, 0], height: box.clientWidth < 500 ? 220 : 280, legend: { show: false },
+      const grid = { stroke: css("--line"), width: 1 }, axis = { stroke: css("--muted"), grid, ticks: grid, font: "12px system-ui, sans-serif" };
+      plot?.destroy();
+      plot = new window.uPlot({
+        ...size(), padding: [8, 40, 0, 0], legend: { show: false }, ...lines(),
         cursor: { drag: { x: true, y: false }, points: { size: 7 } },
-        scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, 5); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
-        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t)), space: 70 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(t => (t < 0 ? "−" : "") + number(t)) }],
-        series: [{}, { label: texts.power, stroke: line, width: 2, spanGaps: false, points: { show: false } }, { stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } }, { label: texts.forecast, stroke: css("--forecast"), width: 2, dash: [6, 5], points: { show: false } }],
-        bands: [{ series: [3, 2], fill: line + "2e" }],
+        scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, least); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
+        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t, span())), space: () => (span() > 600 ? 70 : 100), size: 34 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(value) }],
         hooks: {
           drawAxes: [zero],
           setCursor: [u => {
-            const i = u.cursor.idx, w = i == null ? null : data[1][i] ?? data[4][i];
-            if (w == null) { hover.innerHTML = help; return; }
-            const band = data[2][i] != null && data[3][i] - data[2][i] > 0.5 && range !== "3m" ? ` (${data[2][i] < 0 ? "−" : ""}${number(data[2][i])} … ${data[3][i] < 0 ? "−" : ""}${number(data[3][i])})` : "";
-            hover.replaceChildren(make("span", clock(data[0][i], true), "muted"), " ", make("strong", words(w)), make("span", band, "muted"));
+            const i = u.cursor.idx, parts = i == null ? [] : tell(data, i, range);
+            if (!parts.length) { hover.innerHTML = help; return; }
+            hover.replaceChildren(make("span", stamp(data[0][i]), "muted"), ...parts.flatMap(([text, name]) => [" ", make(name ? "span" : "strong", text, name)]));
           }],
         },
-      };
-      plot?.destroy();
-      plot = new window.uPlot(options, data, box);
+      }, data, box);
     };
-    const load = async wanted => {
+    const zoomed = () => { const { min, max } = plot.scales.x; return min != null && (Math.abs(min - data[0][0]) > 1 || Math.abs(max - data[0][data[0].length - 1]) > 1); };
+    box.addEventListener("mousedown", () => { held = true; });
+    addEventListener("mouseup", () => { held = false; });
+    const drawn = {
+      // In place; somebody who has zoomed in keeps what is looked at.
+      set(next, name) {
+        box.hidden = !next[0].length;
+        if (box.hidden) return;
+        if (plot && name === range && (held || zoomed())) return;
+        const same = plot && name === range;
+        data = next; range = name;
+        if (same) plot.setData(data); else draw();
+      },
+      redraw: () => plot && draw(),
+      fit: () => plot && plot.setSize(size()),
+    };
+    plots.push(drawn);
+    return drawn;
+  };
+  addEventListener("resize", () => plots.forEach(p => p.fit()));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plots.forEach(p => p.redraw()));
+
+  const box = $("#chart");
+  if (box && window.uPlot) {
+    const hover = $("#hover"), plot = plotOf(box, hover, { tall: () => box.clientWidth < 500 ? 220 : 280 });
+    let range = "3m", chart, wanted;
+    const load = async name => {
+      wanted = name;
       try {
-        const answer = await fetch(url("chart.json", { range: wanted }));
+        const answer = await fetch(url("chart.json", { range: name }));
         if (!answer.ok) throw new Error(String(answer.status));
-        const chart = await answer.json();
-        range = wanted; seconds = chart.to - chart.from; data = columns(chart);
-        draw();
+        const fresh = await answer.json();
+        if (wanted !== name) return;
+        // The line that grew by itself stays as it is; only what is ahead of it is new.
+        const grown = chart && range === name && name === "3m" && chart.ts[chart.ts.length - 1] > fresh.to - 10;
+        chart = grown ? { ...chart, forecast: fresh.forecast } : fresh;
+        range = name;
+        plot.set(ahead(chart), range);
         box.dataset.range = range;
-      } catch { hover.textContent = texts.failed; }
+        box.dataset.forecast = chart.forecast.length;
+      } catch { if (!chart) hover.textContent = texts.failed; }
     };
     for (const button of all("[data-range]", $("#chart-card"))) if (button.tagName === "BUTTON") button.addEventListener("click", () => {
       for (const other of all("button[data-range]")) other.setAttribute("aria-pressed", String(other === button));
       load(button.dataset.range);
     });
     listeners.push(update => {
-      if (!plot || range !== "3m" || update.w == null || plot.cursor.drag._x) return;
-      const ts = Math.round(update.ts), last = data[0].length - 1;
-      if (ts <= data[0][last]) return;
-      for (const [i, value] of [ts, update.w, update.w, update.w, null].entries()) data[i].push(value);
-      while (data[0].length && data[0][0] < ts - 180) for (const column of data) column.shift();
-      if (plot.scales.x.max - plot.scales.x.min > 60) plot.setData(data);
+      if (!chart || range !== "3m" || update.w == null) return;
+      const ts = Math.round(update.ts);
+      if (ts <= chart.ts[chart.ts.length - 1]) return;
+      chart.ts.push(ts);
+      for (const column of [chart.w, chart.mn, chart.mx]) column.push(update.w);
+      chart.from = ts - 180;
+      while (chart.ts[0] < chart.from) for (const column of [chart.ts, chart.w, chart.mn, chart.mx]) column.shift();
+      plot.set(ahead(chart), range);
     });
-    setInterval(() => { if (!document.hidden && range !== "3m" && plot && Math.abs(plot.scales.x.max - data[0][data[0].length - 1]) < 1) load(range); }, 60000);
-    addEventListener("resize", () => plot && plot.setSize({ width: box.clientWidth, padding: [8, 40, 0, 0], height: plot.height }));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot && draw());
+    let tick = 0;
+    setInterval(() => { tick += 1; if (!document.hidden && (range === "3m" || tick % 12 === 0)) load(wanted); }, 5000);
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) { chart = undefined; load(wanted); } });
     load(range);
+  }
+
+  // ---- forecast: lines, training
+  const outlook = $("#forecast");
+  if (outlook) {
+    const progress = $("#fc-progress"), bar = $("#fc-bar"), train = $("#train"), button = $("button", train), said = $(".answer", train), drawings = new Map();
+    if (button) button.hidden = false;
+    let running = !progress.hidden, tick = 0, timer;
+    const follow = training => {
+      progress.hidden = training.percent == null;
+      if (training.percent != null) { bar.value = training.percent; $("#fc-stage").textContent = training.text; }
+      if (button) button.disabled = training.percent != null;
+      const ended = running && training.percent == null;
+      running = training.percent != null;
+      if (ended) { if (said) said.textContent = ""; refresh(); lines(); }
+    };
+    const ask = async query => { const answer = await fetch(url("forecast.json", query)); if (!answer.ok) throw new Error(String(answer.status)); return answer.json(); };
+    const drawing = (card, name) => {
+      const key = `${card.dataset.horizon} ${name}`;
+      if (!drawings.has(key)) {
+        const place = $(`[data-plot=${name}]`, card), hover = $("[data-hover]", place.parentElement);
+        if (name === "skill") place.parentElement.hidden = false;
+        drawings.set(key, plotOf(place, hover, name === "skill" ? { lines: share, tell: (data, i) => data[1][i] == null ? [] : [[percent(data[1][i])]], value: percent, tall: () => 130 } : {}));
+      }
+      return drawings.get(key);
+    };
+    const skills = (points, i) => {
+      const rows = [], far = points.slice(1).map((p, n) => p[0] - points[n][0]).sort((a, b) => a - b)[points.length >> 1] || 3600;
+      points.forEach(([ts, all], n) => {
+        if (n && ts - points[n - 1][0] > 3 * far) rows.push([points[n - 1][0] + far]);
+        rows.push([ts, all[i]]);
+      });
+      return turned(rows, 2);
+    };
+    const lines = async () => {
+      try {
+        const fresh = await ask({}), cards = all("[data-horizon]", outlook);
+        if (!cards.length && fresh.horizons.length) { location.reload(); return; }
+        if (button) button.textContent = fresh.button;
+        follow(fresh.training);
+        if (window.uPlot) fresh.horizons.forEach((horizon, i) => {
+          const card = cards.find(c => c.dataset.horizon === horizon.id);
+          if (!card) return;
+          drawing(card, "ahead").set(ahead(horizon.chart), "ahead");
+          drawing(card, "drawn").set(beside(horizon.drawn, horizon.step), "drawn");
+          // A history begins with its second point.
+          if (fresh.skills.filter(p => p[1][i] != null).length > 1) drawing(card, "skill").set(skills(fresh.skills, i), "skill");
+        });
+        outlook.dataset.drawn = fresh.horizons.length;
+      } catch { /* the next one may come through */ }
+    };
+    const next = async () => {
+      clearTimeout(timer);
+      if (!document.hidden) {
+        if (running) try { follow(await ask({ part: "training" })); } catch { /* the next one may come through */ }
+        if (!running || tick % 5 === 0) await lines();
+        tick += 1;
+      }
+      timer = setTimeout(next, running ? 1000 : 5000);
+    };
+    train.addEventListener("submit", async event => {
+      event.preventDefault();
+      button.disabled = true;
+      const answer = await post("train");
+      said.textContent = answer.text;
+      said.dataset.state = answer.ok ? "live" : "absent";
+      button.disabled = running = answer.ok;
+      next();
+    });
+    next();
   }
 
   // ---- readers: the last calls of an opened row
@@ -264,7 +406,7 @@
   if (setup) {
     const look = $("#look"), error = $("#pv-error"), take = $("#take"), yes = $("#yes"), no = $("#no");
     const slots = all(".slot", setup), empty = $("strong", slots[0]).textContent, chosen = {};
-    let kind = "one", base = null, inverted = false, timer, flow = "none", active = slots[0];
+    let kind = "one", base = null, inverted = false, timer, flow = "none", active = slots[0], taken = false, asked = 0;
     const usable = slot => slot.dataset.kind.split(" ").includes(kind);
     const inputs = () => {
       if (!base) return null;
@@ -274,10 +416,11 @@
     };
     const preview = async () => {
       clearTimeout(timer);
-      const wanted = inputs();
-      look.hidden = !wanted;
-      if (!wanted) return;
+      const wanted = inputs(), mine = ++asked;
+      if (!wanted) { look.hidden = true; return; }
       const said = await post("preview", wanted);
+      if (mine !== asked) return; // something else was chosen meanwhile
+      look.hidden = false;
       error.hidden = said.status === 200;
       error.textContent = said.problems?.map(p => p.text).join(" ") || said.text;
       if (said.status === 200) {
@@ -290,6 +433,8 @@
     };
     const choose = () => {
       base = null;
+      if (found) found.hidden = false;
+      for (const sensor of all(".sensor", setup)) sensor.setAttribute("aria-pressed", String(slots.some(s => usable(s) && chosen[s.dataset.slot] === sensor.dataset.id)));
       const out = {};
       for (const slot of slots) if (usable(slot) && chosen[slot.dataset.slot]) out[slot.dataset.slot] = chosen[slot.dataset.slot];
       if (kind === "three" ? Object.keys(out).length : out.total_power && (kind === "one" || out.total_power_export)) {
@@ -320,7 +465,14 @@
       choose();
     });
     $("#phase").addEventListener("change", choose);
-    $("#use-found")?.addEventListener("click", event => { base = JSON.parse(event.target.dataset.inputs); inverted = false; preview().then(() => look.scrollIntoView({ block: "nearest" })); });
+    const found = $("#use-found");
+    const useFound = () => {
+      base = JSON.parse(found.dataset.inputs); inverted = false; found.hidden = true; $("#flipped").hidden = true;
+      for (const b of [yes, no]) b.setAttribute("aria-pressed", "false");
+      return preview();
+    };
+    found?.addEventListener("click", () => useFound().then(() => look.scrollIntoView({ block: "nearest" })));
+    if (found && !$(".pick", setup).open) useFound();
     const answer = drawing => {
       yes.setAttribute("aria-pressed", String(drawing)); no.setAttribute("aria-pressed", String(!drawing));
       if (flow === "import" || flow === "export") if ((flow === "import") !== drawing) { inverted = !inverted; $("#flipped").hidden = !inverted; preview(); }
@@ -331,9 +483,26 @@
       take.disabled = true;
       const said = await post("setup", inputs());
       $(".answer", look).textContent = said.problems?.length ? said.problems.map(p => `${p.key}: ${p.text}`).join(" ") : said.text;
-      if (said.ok) { clearTimeout(timer); $("#done").hidden = false; $("#done").scrollIntoView({ block: "nearest" }); } else take.disabled = false;
+      if (said.ok) { clearTimeout(timer); taken = true; $("#done").hidden = false; $("#done").scrollIntoView({ block: "nearest" }); } else take.disabled = false;
     });
     const list = all(".sensors li", setup).map(li => [li, li.textContent.toLowerCase()]);
     find?.addEventListener("input", () => seek(find.value, list));
+    // The sensors' values stay fresh; a page that had none yet is made anew when there are some.
+    setInterval(async () => {
+      if (document.hidden || taken) return;
+      let page;
+      try {
+        const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+        if (!answer.ok) return;
+        page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      } catch { return; }
+      const fresh = new Map(all("[data-sensor]", page).map(row => [row.tagName + row.dataset.sensor, row]));
+      if (fresh.size && !$("[data-sensor]", setup)) { location.reload(); return; }
+      for (const row of all("[data-sensor]", setup)) {
+        const now = fresh.get(row.tagName + row.dataset.sensor);
+        if (now) for (const part of [".is", ":scope > .muted"]) { const old = $(part, row), text = $(part, now)?.textContent; if (old && text !== undefined && old.textContent !== text) old.textContent = text; }
+        if (now) $(".dot", row).dataset.state = $(".dot", now).dataset.state;
+      }
+    }, 5000);
   }
 })();

@@ -17,12 +17,16 @@ use virtual_shelly::{
     config::settings::StoreSettings,
     device::records::Records,
     meter::{MinuteRecord, PhaseMinute},
-    store::{self, DATABASE_FILE},
+    store::{self, Chart, DATABASE_FILE, Range},
     time::{Clock, SystemClock},
 };
 
 const DAY: i64 = 86_400;
 const ROUNDS: usize = 21;
+/// 30 days of chart are there within this time (issue 5).
+const CHART_BAR: Duration = Duration::from_millis(100);
+/// And cost at most so many times the bare query of their rows.
+const CHART_RATIO: f64 = 1.5;
 
 fn main() {
     let dir = tempfile::tempdir().unwrap();
@@ -58,6 +62,20 @@ fn main() {
         means,
     );
     compare("chart of 30 days, 600 bars", || store.power(now - 30 * DAY, now, 600).unwrap().len(), means);
+    // What the dashboard sends, text included, beside a bare query of the same columns; the bar of issue 5.
+    let columns = || {
+        let mut select = bare.prepare_cached("SELECT ts, w, mn, mx, n FROM m1 WHERE ts >= ?1 ORDER BY ts").unwrap();
+        let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?));
+        let all = select.query_map([now - 30 * DAY], row).unwrap().map(Result::unwrap).collect::<Vec<(i64, i64, i64, i64, i64)>>();
+        all.len()
+    };
+    let chart = || Chart::of(&store, Range::Month, now).unwrap().json().len();
+    let (_, first) = timed(|| black_box(chart()));
+    let (took, ratio) = compare("chart.json of 30 days", chart, columns);
+    assert!(took < CHART_BAR && first < CHART_BAR, "the chart of 30 days takes {} ({} at first): the bar is 100 ms", ms(took), ms(first));
+    // The bars and their text may cost half as much again as fetching the rows, and no more.
+    let most = if std::env::var_os("BENCH_CHECK").is_some() { CHART_RATIO * 1.1 } else { CHART_RATIO };
+    assert!(ratio <= most, "chart.json of 30 days: {ratio:.2} times the bare query, the bar is {CHART_RATIO}");
     compare(
         "chart of 1 hour, 900 bars",
         || store.power(now - 3600, now, 900).unwrap().len(),
@@ -154,7 +172,8 @@ fn median(times: impl Iterator<Item = Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-fn compare(name: &str, ours: impl Fn() -> usize, floor: impl Fn() -> usize) {
+/// Prints both medians and gives ours, and how many times the floor it is.
+fn compare(name: &str, ours: impl Fn() -> usize, floor: impl Fn() -> usize) -> (Duration, f64) {
     let (mut mine, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         mine.push(timed(|| black_box(ours())).1);
@@ -166,6 +185,7 @@ fn compare(name: &str, ours: impl Fn() -> usize, floor: impl Fn() -> usize) {
     } else {
         println!("{name:<58} {:>10} {:>10} {:>6.2}", ms(mine), ms(bare), mine.as_secs_f64() / bare.as_secs_f64());
     }
+    (mine, mine.as_secs_f64() / bare.as_secs_f64().max(1e-9))
 }
 
 fn ms(time: Duration) -> String {

@@ -64,6 +64,27 @@ fn templates_have_no_text_of_their_own() {
 }
 
 #[test]
+fn each_stage_of_a_training_has_words() {
+    let mut stages = BTreeSet::new();
+    for (folder, call) in [("forecast", "part(\""), ("app/forecasting", "Some((0.0, \"")] {
+        for entry in std::fs::read_dir(format!("{}/src/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap() {
+            let path = entry.unwrap().path();
+            let text = if path.is_file() { std::fs::read_to_string(path).unwrap() } else { String::new() };
+            stages.extend(text.split(call).skip(1).filter_map(|rest| rest.split_once('"')).map(|(stage, _)| stage.to_owned()));
+        }
+    }
+    // Those that only hold others, and those of the commands.
+    for outer in ["fit", "final fit", "warm-up", "test"] {
+        assert!(stages.remove(outer), "{outer}");
+    }
+    assert!(stages.len() > 5, "{stages:?}");
+    for stage in stages {
+        let key: String = stage.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        assert!(Locale::all()[0].texts.contains_key(&format!("stage_{key}")), "{stage}");
+    }
+}
+
+#[test]
 fn links_are_relative_and_nothing_comes_from_elsewhere() {
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
@@ -135,7 +156,7 @@ mod served {
         let at = running.at;
         let nonces = Arc::new(Mutex::new(BTreeSet::new()));
         for locale in Locale::all() {
-            for page in ["/", "/energy", "/readers", "/health", "/settings", "/setup", "/ui", "/ui/", "/ui/health"] {
+            for page in ["/", "/energy", "/readers", "/forecast", "/health", "/settings", "/setup", "/ui", "/ui/", "/ui/health"] {
                 let answer = ask(at, &format!("GET {page}\nAccept-Language: {}", locale.code), "localhost", "").await;
                 assert!(answer.starts_with("HTTP/1.1 200"), "{page}: {answer}");
                 assert!(answer.contains(&format!("<html lang=\"{}\"", locale.code)), "{page}");
@@ -160,6 +181,18 @@ mod served {
             serde_json::from_str(&std::fs::read_to_string(running._folder.path().join("options.json")).unwrap()).unwrap();
         assert_eq!(kept, serde_json::json!({"hold": 5, "rate_limit": 7}));
         assert!(ask(at, "POST /ui/train", "localhost", "{}").await.contains(r#""ok":false"#));
+        let train = ask(at, "POST /train\nAccept-Language: de", "localhost", "{}").await;
+        assert!(
+            train.starts_with("HTTP/1.1 400") && train.contains("zu wenige Messwerte") && train.contains(r#""error":"too few"#),
+            "{train}"
+        );
+        let page = ask(at, "GET /forecast\nAccept-Language: de", "localhost", "").await;
+        assert!(page.contains("Es gibt noch keine Vorhersage") && !page.contains("NaN"), "{page}");
+        let lines = ask(at, "GET /forecast.json", "localhost", "").await;
+        assert!(lines.contains(r#""horizons":[]"#) && lines.contains("Train now on"), "{lines}");
+        assert!(ask(at, "GET /chart.json?range=2h", "localhost", "").await.starts_with("HTTP/1.1 400"));
+        let settings = ask(at, "GET /settings\nAccept-Language: de", "localhost", "").await;
+        assert!(settings.contains("<strong>Abtastintervall</strong>") && settings.contains("<strong>Demo-Tempo</strong>"), "{settings}");
         let overview = ask(at, "GET /admin/overview", "localhost", "").await;
         for key in ["\"device\"", "\"em\"", "\"emdata\"", "\"http_recent\"", "\"ws_connected\"", "\"rpc_messages\""] {
             assert!(overview.contains(key), "{key}");

@@ -129,7 +129,7 @@ fn line(l: &Locale, w: Option<f64>, reason: Option<&str>) -> (&'static str, Stri
             let flow = words::Flow::of(w).key();
             (flow, l.t(&format!("flow_{flow}")).to_owned(), words::watts(l, w).to_string())
         }
-        None => ("none", reason.map_or_else(|| l.t("flow_none").to_owned(), ToOwned::to_owned), "–".to_owned()),
+        None => ("none", reason.map_or_else(|| l.t("flow_none").to_owned(), |why| l.why(why).into_owned()), "–".to_owned()),
     }
 }
 

@@ -72,8 +72,8 @@ fn quality(locale: &Locale, quality: &Quality, alive: Option<f64>, now: Now) -> 
             Some(age) => locale.with("quality_live_age", &[("age", &words::span(locale, age))]),
             None => locale.t("quality_live").to_owned(),
         },
-        Quality::Held { since: at, reason } => locale.with("quality_held", &[("age", &since(at)), ("reason", reason)]),
-        Quality::Absent { since: at, reason } => locale.with("quality_absent", &[("age", &since(at)), ("reason", reason)]),
+        Quality::Held { since: at, reason } => locale.with("quality_held", &[("age", &since(at)), ("reason", &locale.why(reason))]),
+        Quality::Absent { since: at, reason } => locale.with("quality_absent", &[("age", &since(at)), ("reason", &locale.why(reason))]),
         Quality::Unused => locale.t("quality_unused").to_owned(),
     }
 }

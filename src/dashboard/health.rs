@@ -11,10 +11,11 @@ use serde_json::value::RawValue;
 
 use super::{
     context::Context,
+    listeners::{self, Group, groups, name},
     original,
     owner::Options,
     page::{Asking, Page, html, json},
-    words,
+    setup, words,
 };
 use crate::{
     consumers::Overview,
@@ -50,17 +51,23 @@ struct View {
 
 fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
     let (state, note) = match (&e.problem, e.age) {
-        (Some(problem), _) => ("absent", problem.to_string()),
+        (Some(problem), _) => ("absent", l.why(problem).into_owned()),
         (None, None) => ("absent", l.t("nothing_heard").to_owned()),
         (None, Some(age)) => ("live", l.with("ago", &[("time", &words::span(l, age))])),
     };
+    let number = |text: &str| {
+        let decimals = text.split_once('.').map_or(0, |(_, fraction)| fraction.len()).min(3);
+        text.trim().parse::<f64>().ok().filter(|v| v.is_finite()).map(|v| words::number(l, v, decimals))
+    };
     let value = match (&e.text, &e.unit) {
-        (Some(text), Some(unit)) => format!("{text}\u{202f}{unit}"),
-        (Some(text), None) => text.to_string(),
+        (Some(text), unit) => match (number(text), unit) {
+            (Some(number), Some(unit)) => format!("{number}\u{202f}{unit}"),
+            (Some(number), None) => number,
+            (None, _) => setup::state_words(l, text).to_owned(),
+        },
         (None, _) => "–".to_owned(),
     };
-    let feeds = e.feeds.join(", ");
-    Row { state, name: e.entity.to_string(), text: value, note: format!("{note} · {feeds}") }
+    Row { state, name: e.entity.to_string(), text: value, note: format!("{} · {note}", setup::feed_words(l, &e.feeds)) }
 }
 
 fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
@@ -77,8 +84,12 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
         .source
         .last_alive
         .map_or_else(String::new, |at| l.with("last_sign", &[("time", &words::span(l, now.mono.saturating_sub(at).as_secs_f64()))]));
-    let mut rows =
-        vec![Row { state, name: l.t("connection").to_owned(), text: l.t(&key).to_owned(), note: reason.map_or(age, ToOwned::to_owned) }];
+    let mut rows = vec![Row {
+        state,
+        name: l.t("connection").to_owned(),
+        text: l.t(&key).to_owned(),
+        note: reason.map_or(age, |why| l.why(why).into_owned()),
+    }];
     let facts = context.facts.borrow().clone();
     if let Some(version) = &facts.version {
         let way = match facts.transport {
@@ -100,19 +111,15 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
     rows
 }
 
-fn listener(l: &super::locale::Locale, line: &Line) -> Row {
-    let (state, text) = match &line.state {
+fn listener(l: &super::locale::Locale, group: Group) -> Row {
+    let (state, text) = match &group.state {
         ListenerState::Listening => ("live", l.t("listening").to_owned()),
-        ListenerState::Waiting { reason } => ("absent", l.with("waiting", &[("reason", reason)])),
+        ListenerState::Waiting { reason } => ("absent", l.with("waiting", &[("reason", listeners::reason(l, reason))])),
         ListenerState::Off { by } => ("unused", l.with("off_by", &[("by", by)])),
     };
-    let address = if line.address == "all addresses" { l.t("all_addresses") } else { &line.address };
-    let name = if line.meter.is_empty() { line.name.to_owned() } else { format!("{} ({})", line.name, line.meter) };
-    let note = match line.port {
-        0 => address.to_owned(),
-        port => l.with("port_on", &[("port", &port.to_string()), ("address", address)]),
-    };
-    Row { state, name, text, note }
+    let note =
+        if group.ports.is_empty() { group.address } else { l.with("port_on", &[("port", &group.ports), ("address", &group.address)]) };
+    Row { state, name: group.name, text, note }
 }
 
 fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
@@ -136,7 +143,8 @@ fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
         row(
             "store_size",
             words::bytes(l, health.bytes).to_string(),
-            l.with("store_rows", &[("n", &words::number(l, health.rows as f64, 0))]),
+            // Counted now and then only: none yet is not a figure.
+            if health.rows == 0 { String::new() } else { l.with("store_rows", &[("n", &words::number(l, health.rows as f64, 0))]) },
         ),
         row("store_last", last, String::new()),
     ];
@@ -152,7 +160,13 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let l = asking.l;
     let entities = context.owner.entities(p.m).await.iter().map(|e| entity(l, e)).collect();
     let own = &context.meter(p.m).meter;
-    let listeners = context.board.lines().iter().filter(|x| x.meter == *own || x.meter.is_empty()).map(|x| listener(l, x)).collect();
+    let listeners = context.board.lines();
+    let listeners = listeners.iter().filter(|x| x.meter == *own || x.meter.is_empty());
+    let mut listeners: Vec<Row> = groups(l, listeners).into_iter().map(|group| listener(l, group)).collect();
+    if !context.board.lines().iter().any(|line| line.name == "mdns" && line.meter == *own) {
+        let name = name(l, "mdns").to_owned();
+        listeners.push(Row { state: "unused", name, text: l.t("off").to_owned(), note: String::new() });
+    }
     let mut problems = context.vitals.problems();
     for line in context.owner.options().problems {
         if !problems.contains(&line) {

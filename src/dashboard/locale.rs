@@ -31,7 +31,7 @@ static ALL: LazyLock<Vec<Locale>> = LazyLock::new(|| {
 
 impl Locale {
     /// All languages, English first.
-    #[cfg(test)]
+    #[must_use]
     pub fn all() -> &'static [Self] {
         &ALL
     }
@@ -73,8 +73,7 @@ impl Locale {
         values.iter().fold(self.t(key).to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
     }
 
-    /// Keys of this language, for the test that all have the same.
-    #[cfg(test)]
+    /// Keys of this language.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.texts.keys().map(String::as_str)
     }

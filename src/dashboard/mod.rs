@@ -11,7 +11,7 @@
 //! | [`door`] | peer, host, origin, password, security headers |
 //! | [`locale`], [`words`] | languages; one digit rule for every figure |
 //! | `figures`, `live` | the current values, once for the page's HTML and for the live socket |
-//! | `pages`, `energy`, `readers`, `health`, `settings`, `setup` | one page each |
+//! | `pages`, `energy`, `readers`, `forecast`, `health`, `settings`, `setup` | one page each |
 //! | `data` | chart, exchanges, figures as JSON |
 //! | `original` | `/ui/power`, `/ui/train`, `/admin/overview` with the original's keys |
 //! | [`serve`] | its own listener |
@@ -28,9 +28,13 @@ mod data;
 pub mod door;
 mod energy;
 mod figures;
+mod forecast;
+mod forecast_words;
 mod health;
+mod listeners;
 mod live;
 pub mod locale;
+mod option_texts;
 mod original;
 pub mod owner;
 mod page;
@@ -39,6 +43,7 @@ mod readers;
 pub mod serve;
 mod settings;
 mod setup;
+mod why;
 pub mod words;
 
 use axum::{
@@ -77,7 +82,6 @@ fn finish(routes: Router<Context>, context: &Context, door: Door) -> Router {
     routes
         .route("/admin/overview", get(original::overview))
         .route("/ui/power", get(original::power))
-        .route("/ui/train", post(original::train))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(guard, door::guard))
         .with_state(context.clone())
@@ -90,12 +94,14 @@ fn tree(at: &str) -> Router<Context> {
         .route(&path(""), get(pages::now))
         .route(&path("energy"), get(energy::page))
         .route(&path("readers"), get(readers::page))
+        .route(&path("forecast"), get(forecast::page))
         .route(&path("health"), get(health::page))
         .route(&path("settings"), get(settings::page).post(act::change))
         .route(&path("setup"), get(setup::page).post(act::take))
         .route(&path("preview"), post(act::preview))
         .route(&path("reset"), post(act::reset))
         .route(&path("restart"), post(act::restart))
+        .route(&path("train"), post(original::train))
         .route(&path("diagnostics"), get(health::diagnostics))
         .route(&path("live"), get(live::socket))
         .route(&path("live.json"), get(live::once))
@@ -103,6 +109,7 @@ fn tree(at: &str) -> Router<Context> {
         .route(&path("energy.json"), get(energy::data))
         .route(&path("readers.json"), get(readers::data))
         .route(&path("exchanges.json"), get(readers::exchanges))
+        .route(&path("forecast.json"), get(forecast::data))
         .route(&path("health.json"), get(health::data))
         .route(&path("style.css"), get(assets::style))
         .route(&path("page.js"), get(assets::script))

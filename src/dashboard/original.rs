@@ -12,9 +12,10 @@ use serde_json::value::RawValue;
 
 use super::{
     context::{Context, to_json},
-    data::tenth,
+    forecast_words,
     page::{Asking, json},
 };
+use crate::store::chart::tenth;
 use crate::{
     consumers::{
         ConsumerView,
@@ -146,14 +147,17 @@ struct Trained {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// The same in the person's language, for the page's button.
+    text: String,
 }
 
 /// `POST /ui/train`: starts a training; 400 with the reason where that cannot be.
-pub(super) async fn train(State(context): State<Context>, _asking: Asking) -> Response<Body> {
-    match context.owner.train().await {
-        Ok(()) => json(StatusCode::OK, to_json(&Trained { ok: true, error: None })),
-        Err(why) => json(StatusCode::BAD_REQUEST, to_json(&Trained { ok: false, error: Some(why) })),
-    }
+pub(super) async fn train(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let (status, said) = match context.owner.train().await {
+        Ok(()) => (StatusCode::OK, Trained { ok: true, error: None, text: asking.l.t("fc_started").to_owned() }),
+        Err(why) => (StatusCode::BAD_REQUEST, Trained { ok: false, text: forecast_words::failure(asking.l, &why), error: Some(why) }),
+    };
+    json(status, to_json(&said))
 }
 
 #[derive(Serialize)]

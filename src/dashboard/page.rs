@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{assets, context::Context, door::Pass, locale::Locale, owner::SetupState, words};
+use super::{assets, context::Context, door::Pass, listeners, locale::Locale, owner::SetupState, words};
 use crate::{
     meter::{Phase, Quality},
     source::Link,
@@ -86,7 +86,7 @@ impl Page {
     pub fn new(context: &Context, asking: &Asking, name: &'static str) -> Self {
         let m = asking.m.min(context.meters.len() - 1);
         let query = if m == 0 { String::new() } else { format!("?m={m}") };
-        let mut tabs = vec!["now", "energy", "readers", "health"];
+        let mut tabs = vec!["now", "energy", "readers", "forecast", "health"];
         if asking.pass.full {
             tabs.push("settings");
         }
@@ -122,8 +122,8 @@ impl Page {
             full: asking.pass.full,
             tabs,
             meters,
-            notices: notices(context, context.meter(m), asking.l),
-            refresh: matches!(name, "now" | "readers" | "health"),
+            notices: notices(context, context.meter(m), asking.l, name),
+            refresh: matches!(name, "now" | "readers" | "forecast" | "health"),
         }
     }
 
@@ -135,7 +135,7 @@ impl Page {
 }
 
 /// What needs a person, worst first.
-pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<Notice> {
+pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale, page: &str) -> Vec<Notice> {
     let mut out = Vec::new();
     let view = meter.view();
     let now = context.now();
@@ -144,22 +144,29 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<No
     let mut add = |level: &'static str, text: String, action: Option<(&'static str, &str)>| {
         out.push(Notice { level, text, action: action.map(|(page, label)| (page, l.t(label).to_owned())) });
     };
+    // Without a link there is one thing to say, not one a phase.
+    let down = match &view.snapshot.source.link {
+        Link::Down { reason, .. } => Some(("warn", "notice_link", reason)),
+        Link::Idle(reason) => Some(("bad", "notice_idle", reason)),
+        Link::Connecting | Link::Starting | Link::Up => None,
+    };
+    let mut told = false;
     if view.snapshot.stale() && !(first && matches!(setup, SetupState::Nothing | SetupState::Searching)) {
         for phase in Phase::ALL {
             if let Quality::Absent { since, reason } = &view.snapshot.inputs[phase.index()].quality {
                 let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());
-                add("bad", l.with("notice_absent", &[("age", &age), ("reason", reason)]), Some(("health", "open_health")));
+                let reason = down.map_or(reason, |(_, _, reason)| reason);
+                add("bad", l.with("notice_absent", &[("age", &age), ("reason", &l.why(reason))]), Some(("health", "open_health")));
+                told = true;
                 break;
             }
         }
     }
-    if let Link::Down { reason, .. } = &view.snapshot.source.link {
-        add("warn", l.with("notice_link", &[("reason", reason)]), Some(("health", "open_health")));
+    if let Some((level, text, reason)) = down.filter(|_| !told) {
+        add(level, l.with(text, &[("reason", &l.why(reason))]), Some(("health", "open_health")));
     }
-    if let Link::Idle(reason) = &view.snapshot.source.link {
-        add("bad", l.with("notice_idle", &[("reason", reason)]), Some(("health", "open_health")));
-    }
-    if first {
+    // The set-up page says so itself.
+    if first && page != "setup" {
         match setup {
             SetupState::Chosen { differs: false, .. } => add("warn", l.t("notice_unconfirmed").to_owned(), Some(("setup", "check_it"))),
             SetupState::Chosen { differs: true, .. } => add("warn", l.t("notice_differs").to_owned(), Some(("setup", "check_it"))),
@@ -170,7 +177,10 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<No
         if let ListenerState::Waiting { reason } = &line.state
             && (line.meter == meter.meter || line.name == "dashboard")
         {
-            let text = l.with("notice_port", &[("name", line.name), ("port", &line.port.to_string()), ("reason", reason)]);
+            let text = l.with(
+                "notice_port",
+                &[("name", listeners::name(l, line.name)), ("port", &line.port.to_string()), ("reason", listeners::reason(l, reason))],
+            );
             add("warn", text, Some(("health", "open_health")));
         }
     }

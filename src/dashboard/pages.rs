@@ -3,13 +3,14 @@
 use askama::Template;
 use axum::{
     body::Body,
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderValue, Response, StatusCode, header},
     response::IntoResponse,
 };
 
 use super::{
     context::Context,
+    data::parameter,
     energy::Both,
     figures::{Figures, Spark},
     owner::SetupState,
@@ -35,9 +36,14 @@ const READERS: usize = 6;
 /// Seconds that the sparkline shows.
 const SPARK: i64 = 180;
 
-/// The first page; the set-up while nothing is configured.
-pub(super) async fn now(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    if asking.pass.full && asking.m == 0 && matches!(context.owner.setup(), SetupState::Nothing | SetupState::Searching) {
+/// The first page; the set-up while nothing is configured. What was chosen by itself can be looked at unconfirmed (`?skip=1`).
+pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery(query): RawQuery) -> Response<Body> {
+    let wanting = match context.owner.setup() {
+        SetupState::ByOptions => false,
+        SetupState::Nothing | SetupState::Searching => true,
+        SetupState::Chosen { .. } => parameter(query.as_deref(), "skip").is_none(),
+    };
+    if asking.pass.full && asking.m == 0 && wanting {
         return setup::page(State(context), asking).await;
     }
     let p = Page::new(&context, &asking, "now");

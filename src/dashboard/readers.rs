@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     context::{Context, to_json},
     data::{failure, parameter},
+    listeners::groups,
     locale::Locale,
     page::{Asking, Page, html, json},
     words,
@@ -22,6 +23,9 @@ use crate::{
     },
     transport::{Endpoint, ListenerState},
 };
+
+/// Below this, s, calls came in a burst.
+const BURST: f64 = 0.05;
 
 /// One reader, in words.
 pub(super) struct Reader {
@@ -62,13 +66,21 @@ const fn channel_key(channel: Channel) -> &'static str {
     }
 }
 
-fn reader(l: &Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
-    let pushed = c.notified > 0 && c.cadence.is_none_or(|s| s > 5.0);
-    let cadence = match c.cadence {
-        _ if pushed => l.t("pushed").to_owned(),
+/// How often it asks, in words, or that it is told. Who asked a burst of questions to begin with and only listens since
+/// has no cadence worth a word.
+fn rhythm(l: &Locale, cadence: Option<f64>, notified: bool, silent: bool) -> String {
+    if notified && (silent || cadence.is_none_or(|s| !(BURST..=5.0).contains(&s))) {
+        return l.t("pushed").to_owned();
+    }
+    match cadence {
+        Some(s) if s < BURST => l.with("every", &[("time", &format!("< {}", words::span(l, 0.1)))]),
         Some(s) => l.with("every", &[("time", &words::span(l, s))]),
         None => l.t("once").to_owned(),
-    };
+    }
+}
+
+fn reader(l: &Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
+    let cadence = rhythm(l, c.cadence, c.notified > 0, c.silent_since.is_some());
     let (state, word) = if c.silent_since.is_some() && c.connected == 0 {
         ("absent", l.t("reader_silent"))
     } else if c.unknown > 0 {
@@ -226,10 +238,10 @@ fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
         state: if stale { "absent" } else { "live" },
         text: l.t(if stale { "check_values_bad" } else { "check_values" }).to_owned(),
     }];
-    for line in context.board.lines().into_iter().filter(|line| line.meter == endpoint.meter && line.name != "dashboard") {
-        let port = line.port.to_string();
-        let mut values = vec![("name", line.name), ("port", &*port)];
-        let (state, key) = match line.state {
+    let lines = context.board.lines();
+    for group in groups(l, lines.iter().filter(|line| line.meter == endpoint.meter && line.name != "dashboard")) {
+        let mut values = vec![("name", &*group.name), ("port", &*group.ports)];
+        let (state, key) = match group.state {
             ListenerState::Listening => ("live", "check_listening"),
             ListenerState::Waiting { .. } => ("absent", "check_waiting"),
             ListenerState::Off { by } => {
@@ -308,4 +320,20 @@ pub(super) async fn exchanges(State(context): State<Context>, asking: Asking, Ra
     };
     let all: Vec<Exchange> = context.meter(asking.m).consumers.exchanges(ip, channel).into_iter().rev().map(line).collect();
     json(StatusCode::OK, to_json(&all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_only_listens_is_told() {
+        let said = |cadence, notified, silent| rhythm(&Locale::all()[0], cadence, notified, silent).replace('\u{202f}', " ");
+        assert_eq!(said(Some(1.0), false, false), "every 1.0 s");
+        assert_eq!(said(Some(1.0), true, false), "every 1.0 s", "it asks and is told");
+        assert_eq!(said(Some(0.1), true, true), "pushed", "asked at the beginning, listens since");
+        assert_eq!(said(Some(0.001), true, false), "pushed");
+        assert_eq!(said(Some(0.001), false, false), "every < 0.1 s");
+        assert_eq!((said(None, true, false), said(None, false, false)), ("pushed".into(), "once".into()));
+    }
 }

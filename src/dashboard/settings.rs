@@ -12,6 +12,7 @@ use super::{
     context::Context,
     data::failure,
     locale::Locale,
+    option_texts,
     owner::Options,
     page::{Asking, Page, html},
 };
@@ -19,13 +20,15 @@ use crate::config::{
     Layer,
     definition::{Definition, Group, Kind},
     definitions,
+    pattern::Form,
 };
 
 /// One option's field.
 struct Field {
     key: &'static str,
+    name: String,
     help: String,
-    unit: &'static str,
+    unit: String,
     /// `choice`, `number`, `text`, `password`, `list`, `meters`.
     kind: &'static str,
     /// As text; empty where the user chose nothing.
@@ -65,11 +68,6 @@ struct View {
     waiting: bool,
 }
 
-/// Help of an option: the language's own, else the definition's.
-pub(super) fn help(l: &Locale, def: &Definition) -> String {
-    l.find(&format!("opt_{}", def.key)).unwrap_or(def.text).to_owned()
-}
-
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -98,7 +96,7 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
         Some("true") => l.t("yes").to_owned(),
         Some("false") => l.t("no").to_owned(),
         Some(text) => text.to_owned(),
-        None if !def.automatic.is_empty() => l.with("automatic", &[("how", def.automatic)]),
+        None if !def.automatic.is_empty() => l.with("automatic", &[("how", option_texts::automatic(l, def))]),
         None => l.t("not_set").to_owned(),
     };
     let effective = options.values.get(def.key).map(text).unwrap_or_default();
@@ -126,8 +124,9 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
     };
     Field {
         key: def.key,
-        help: help(l, def),
-        unit: def.unit,
+        name: option_texts::name(l, def),
+        help: option_texts::help(l, def),
+        unit: option_texts::unit(l, def).to_owned(),
         kind,
         value,
         default,
@@ -182,21 +181,32 @@ fn one(kind: Kind, text: &str) -> Value {
     }
 }
 
-/// What is allowed, in the person's language where the kind has words of ours.
+/// What is allowed, in the person's language where the kind has words of ours; what two options have to agree on, and
+/// patterns, are said in English.
 pub(super) fn allowed(l: &Locale, key: &str, english: &str) -> String {
-    let Some(def) = definitions::find(key) else { return english.to_owned() };
-    let between = |min: String, max: String| l.with("err_between", &[("min", &min), ("max", &max)]);
-    if !english.starts_with("must be") {
-        return english.to_owned();
-    }
-    match def.kind {
+    let words = definitions::find(key).filter(|_| english.starts_with("must be")).and_then(|def| limits(l, def.kind));
+    words.unwrap_or_else(|| english.to_owned())
+}
+
+fn limits(l: &Locale, kind: Kind) -> Option<String> {
+    let between = |key: &str, min: String, max: String| l.with(key, &[("min", &min), ("max", &max)]);
+    let one_of = |words: &[&str]| l.with("err_one_of", &[("words", &words.join(", "))]);
+    Some(match kind {
+        Kind::Bool => one_of(&["true", "false"]),
         Kind::Int { min, max: i64::MAX } => l.with("err_least", &[("min", &min.to_string())]),
-        Kind::Int { min, max } => between(min.to_string(), max.to_string()),
-        Kind::Float { min, max } => between(min.to_string(), max.to_string()),
-        Kind::Port => between("1".into(), "65535".into()),
-        Kind::Choice(words) => l.with("err_one_of", &[("words", &words.join(", "))]),
-        _ => english.to_owned(),
-    }
+        Kind::Int { min, max } => between("err_between", min.to_string(), max.to_string()),
+        Kind::Float { min, max } => between("err_between", min.to_string(), max.to_string()),
+        Kind::Port => between("err_between", "1".into(), "65535".into()),
+        Kind::Choice(words) => one_of(words),
+        Kind::Password => between("err_length", "1".into(), "1024".into()),
+        Kind::Text { min, max, form: Form::Any } if max < usize::MAX => between("err_length", min.to_string(), max.to_string()),
+        Kind::Url(schemes) => {
+            let begins: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+            l.with("err_url", &[("words", &begins.join(", "))])
+        }
+        Kind::Many(item) => l.with("err_each", &[("what", &limits(l, *item)?)]),
+        Kind::Text { .. } | Kind::Match(_) | Kind::Meters => return None,
+    })
 }
 
 #[cfg(test)]

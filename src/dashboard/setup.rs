@@ -30,7 +30,10 @@ struct Sensor {
     id: String,
     name: String,
     value: String,
-    age: String,
+    /// Where it is; empty if Home Assistant does not say.
+    area: String,
+    /// When it last changed, in words.
+    changed: String,
     good: bool,
 }
 
@@ -51,37 +54,65 @@ struct View {
     more: usize,
     problem: Option<String>,
     notes: Vec<String>,
+    /// What this page is for, now.
+    intro: &'static str,
     /// Entities are in use already: this page changes them.
     again: bool,
+    /// They were chosen by themselves: there is a meter to look at.
+    unconfirmed: bool,
 }
 
 fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
     let good = c.value.trim().parse::<f64>().is_ok_and(f64::is_finite);
     let value = match (&c.unit, c.value.trim().parse::<f64>()) {
         (Some(unit), Ok(v)) => format!("{}\u{202f}{unit}", words::number(l, v, if v.abs() < 100.0 { 1 } else { 0 })),
-        (Some(_), Err(_)) | (None, _) => c.value.clone(),
+        (Some(_), Err(_)) | (None, _) => state_words(l, &c.value).to_owned(),
     };
-    let age = c.age(now).map_or_else(String::new, |s| l.with("ago", &[("time", &words::span(l, s))]));
-    Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, age, good }
+    let changed = c.last_changed.map_or_else(String::new, |at| l.with("changed_ago", &[("time", &words::span(l, (now - at).max(0.0)))]));
+    let area = c.area.clone().unwrap_or_default();
+    Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, area, changed, good }
+}
+
+/// Home Assistant's words for a state that is none.
+pub(super) fn state_words<'a>(l: &'a Locale, state: &'a str) -> &'a str {
+    match state {
+        "unavailable" => l.t("state_unavailable"),
+        "unknown" => l.t("state_unknown"),
+        other => other,
+    }
 }
 
 fn missing(id: &str, l: &Locale) -> Sensor {
-    Sensor { id: id.to_owned(), name: id.to_owned(), value: l.t("not_there").to_owned(), age: String::new(), good: false }
+    let value = l.t("not_there").to_owned();
+    Sensor { id: id.to_owned(), name: id.to_owned(), value, area: String::new(), changed: String::new(), good: false }
 }
 
 /// Where a feed is said in words.
-fn feed_words(l: &Locale, keys: &[String]) -> String {
-    let word = |key: &String| match key.as_str() {
-        "total_power" => l.t("feed_total"),
-        "total_power_export" | "a_power_export" | "b_power_export" | "c_power_export" => l.t("feed_export"),
-        "a_power" => "L1",
-        "b_power" => "L2",
-        "c_power" => "L3",
-        key if key.ends_with("energy_import") => l.t("feed_energy_import"),
-        key if key.ends_with("energy_export") => l.t("feed_energy_export"),
-        _ => l.t("feed_other"),
+pub(super) fn feed_words(l: &Locale, keys: &[impl AsRef<str>]) -> String {
+    let word = |key: &str| {
+        let (phase, what) = match key.split_once('_') {
+            Some(("a", what)) => ("L1", what),
+            Some(("b", what)) => ("L2", what),
+            Some(("c", what)) => ("L3", what),
+            Some(("total", what)) => ("", what),
+            _ => ("", key),
+        };
+        let what = match what {
+            "power" if phase.is_empty() => l.t("feed_total"),
+            "power" => "",
+            "power_export" => l.t("feed_export"),
+            "energy_import" => l.t("feed_energy_import"),
+            "energy_export" => l.t("feed_energy_export"),
+            "volt" => l.t("voltage"),
+            "curr" => l.t("current"),
+            "pf" => l.t("pf"),
+            "frequency" => l.t("frequency"),
+            "n_curr" => l.t("neutral_current"),
+            _ => l.t("feed_other"),
+        };
+        [phase, what].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     };
-    let mut all: Vec<&str> = keys.iter().map(word).collect();
+    let mut all: Vec<String> = keys.iter().map(|key| word(key.as_ref())).collect();
     all.dedup();
     all.join(", ")
 }
@@ -96,11 +127,11 @@ fn found(l: &Locale, discovery: &Discovery, now: f64, inputs_json: impl Fn(&crat
         Origin::EnergySettings => l.t("origin_energy"),
         Origin::OriginalNames => l.t("origin_names"),
     };
-    Some(Found {
-        sensors: proposal.inputs.entities().iter().map(one).collect(),
-        inputs: inputs_json(&proposal.inputs),
-        origin: origin.to_owned(),
-    })
+    // What the meter serves first, what its counters start with after it.
+    let is_energy = |id: &crate::source::EntityId| feeds(&proposal.inputs, id).iter().all(|key| key.contains("energy"));
+    let mut entities = proposal.inputs.entities();
+    entities.sort_by_key(is_energy);
+    Some(Found { sensors: entities.iter().map(one).collect(), inputs: inputs_json(&proposal.inputs), origin: origin.to_owned() })
 }
 
 /// The page.
@@ -120,10 +151,27 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let now = context.now().unix;
     let powers: Vec<&Candidate> = discovery.candidates.iter().filter(|c| c.kind == Some(Kind::Power)).collect();
     let sensors = powers.iter().take(LISTED).map(|c| sensor(l, c, now)).collect();
+    let notes = discovery.notes.iter().map(|note| l.why(note).into_owned()).collect();
     let setup = context.owner.setup();
-    let again = matches!(setup, SetupState::ByOptions);
+    let intro = l.t(match setup {
+        SetupState::ByOptions => "setup_again",
+        SetupState::Chosen { differs: true, .. } => "notice_differs",
+        SetupState::Chosen { differs: false, .. } => "notice_unconfirmed",
+        SetupState::Searching | SetupState::Nothing => "setup_intro",
+    });
+    let (again, unconfirmed) = (matches!(setup, SetupState::ByOptions), matches!(setup, SetupState::Chosen { .. }));
     let found = found(l, &discovery, now, |inputs| to_json(&context.owner.options_of(inputs)));
-    html(&View { p, found, sensors, more: powers.len().saturating_sub(LISTED), problem, notes: discovery.notes.clone(), again })
+    html(&View {
+        p,
+        found,
+        sensors,
+        more: powers.len().saturating_sub(LISTED),
+        problem: problem.map(|why| l.why(&why).into_owned()),
+        notes,
+        intro,
+        again,
+        unconfirmed,
+    })
 }
 
 /// Members of a set-up: keys that name power inputs, nothing else.

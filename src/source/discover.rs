@@ -15,7 +15,7 @@ use super::{
     energy_prefs::{EnergyPrefs, Grid},
     home_assistant::{
         Access, Address,
-        frames::{Attributes, Config, Outgoing, RegistryEntry, unit},
+        frames::{AreaEntry, Attributes, Config, DeviceEntry, Outgoing, RegistryEntry, unit},
         query::Asker,
         rest::Rest,
         session::End,
@@ -60,6 +60,8 @@ pub struct Candidate {
     pub device_class: Option<String>,
     /// What it measures; `None` for entities that were asked for by name only.
     pub kind: Option<Kind>,
+    /// Name of the area that it, or else its device, is in.
+    pub area: Option<String>,
 }
 
 impl Candidate {
@@ -174,21 +176,43 @@ async fn over_websocket(asker: &mut Asker, macs: &[String], asked: &[EntityId]) 
     let config: Config = asker.ask("get_config", |id| Outgoing::GetConfig { id }.frame()).await??;
     let states: Vec<FullState> = asker.ask("get_states", |id| Outgoing::GetStates { id }.frame()).await??;
     let registry = asker.ask::<Vec<RegistryEntry>>("the entity registry", |id| Outgoing::ListRegistry { id }.frame()).await?;
-    let ours: HashSet<EntityId> = match registry {
-        Ok(entries) => entries.iter().filter(|e| e.is_ours(macs)).map(|e| EntityId::from(e.entity_id.as_str())).collect(),
+    let entries = match registry {
+        Ok(entries) => entries,
         Err(error) => {
             notes.push(format!("our own entities cannot be told from others: {error}"));
-            HashSet::new()
+            Vec::new()
         }
     };
+    let ours: HashSet<EntityId> = entries.iter().filter(|e| e.is_ours(macs)).map(|e| EntityId::from(e.entity_id.as_str())).collect();
+    // Areas only help a person to choose: a token that may not list them costs nothing else.
+    let devices = asker.ask::<Vec<DeviceEntry>>("the device registry", |id| Outgoing::ListDevices { id }.frame()).await?;
+    let areas = asker.ask::<Vec<AreaEntry>>("the areas", |id| Outgoing::ListAreas { id }.frame()).await?;
+    let (devices, areas) = (devices.unwrap_or_default(), areas.unwrap_or_default());
+    let area_of = areas_of(&entries, &devices, &areas);
     let prefs = match asker.ask::<EnergyPrefs>("the Energy settings", |id| Outgoing::GetPrefs { id }.frame()).await? {
         Ok(prefs) => Some(prefs),
+        Err(QueryError::Failed { why, .. }) if why.contains("not_found") => {
+            notes.push("Home Assistant's Energy settings are not set up".to_owned());
+            None
+        }
         Err(error) => {
             notes.push(format!("no Energy settings: {error}"));
             None
         }
     };
-    Ok(put_together(config, &states, ours, prefs.as_ref(), asked, notes))
+    let mut found = put_together(config, &states, ours, prefs.as_ref(), asked, notes);
+    for candidate in &mut found.candidates {
+        candidate.area = area_of.get(&*candidate.entity_id).map(|name| (*name).to_owned());
+    }
+    Ok(found)
+}
+
+/// The area's name of each entity that is in one: its own, else its device's.
+fn areas_of<'a>(entries: &'a [RegistryEntry], devices: &'a [DeviceEntry], areas: &'a [AreaEntry]) -> HashMap<&'a str, &'a str> {
+    let names: HashMap<&str, &str> = areas.iter().map(|a| (a.area_id.as_str(), a.name.as_str())).collect();
+    let rooms: HashMap<&str, &str> = devices.iter().filter_map(|d| Some((d.id.as_str(), d.area_id.as_deref()?))).collect();
+    let area = |e: &'a RegistryEntry| e.area_id.as_deref().or_else(|| rooms.get(e.device_id.as_deref()?).copied());
+    entries.iter().filter_map(|e| Some((e.entity_id.as_str(), *names.get(area(e)?)?))).collect()
 }
 
 async fn over_rest(address: &Address, macs: &[String], asked: &[EntityId]) -> Result<Discovery, QueryError> {
@@ -232,7 +256,9 @@ fn put_together(
     };
     let mut candidates: Vec<Candidate> =
         states.iter().filter(|s| !ours.contains(&s.entity_id) && kind(s).is_some()).map(candidate).collect();
-    candidates.sort_by_cached_key(|c| (c.kind, std::cmp::Reverse(grid_likeness(c)), c.entity_id.clone()));
+    // What says a number now comes first: nobody can see whether the others are right.
+    let is_number = |c: &Candidate| c.value.trim().parse::<f64>().is_ok();
+    candidates.sort_by_cached_key(|c| (c.kind, !is_number(c), std::cmp::Reverse(grid_likeness(c)), c.entity_id.clone()));
     let mut our_own: Vec<EntityId> = ours.into_iter().collect();
     our_own.sort();
     Discovery {
@@ -298,6 +324,7 @@ fn candidate(state: &FullState) -> Candidate {
         last_reported: unix(&state.last_reported),
         device_class: text(state, "device_class").map(str::to_owned),
         kind: kind(state),
+        area: None,
     }
 }
 
@@ -305,9 +332,11 @@ fn candidate(state: &FullState) -> Candidate {
 fn grid_likeness(candidate: &Candidate) -> i32 {
     let text = format!("{} {}", candidate.entity_id, candidate.name).to_lowercase();
     let count = |words: &[&str]| i32::try_from(words.iter().filter(|w| text.contains(**w)).count()).unwrap_or(0);
-    let likely = ["grid", "netz", "mains", "smart_meter", "smartmeter", "stromz", "utility", "p1", "phase", "total", "net_power", "import"];
+    let likely = ["grid", "netz", "mains", "smart_meter", "smartmeter", "stromz", "utility", "p1", "phase", "total", "net_power"];
+    // Parts of the grid come after the whole: most homes have one signed sensor.
+    let part = ["import", "export", "l1", "l2", "l3"];
     let unlikely = ["solar", "pv", "battery", "batterie", "plug", "steckdose", "inverter", "charger", "wallbox", "lamp", "light"];
-    2 * count(&likely) - 2 * count(&unlikely) + i32::from(candidate.value.parse::<f64>().is_ok())
+    4 * count(&likely) - 4 * count(&unlikely) - count(&part).min(1)
 }
 
 /// Which options an entity feeds, by their keys (`a_power`, `total_power_export` …), for `check` and the page.
@@ -371,6 +400,31 @@ mod tests {
         assert!((kw.age(1_795_438_960.0).unwrap() - 3.19).abs() < 0.01, "{:?}", kw.age(1_795_438_960.0));
         assert_eq!(d.asked[1].1, None);
         assert_eq!(d.our_own, [EntityId::from("sensor.shelly_total")]);
+    }
+
+    #[test]
+    fn the_whole_grid_comes_first_and_what_is_unavailable_last() {
+        let one = |id: &str, state: &str| format!(r#"{{"entity_id":"{id}","state":"{state}","attributes":{{"unit_of_measurement":"W"}}}}"#);
+        let all = [("sensor.grid_import", "1"), ("sensor.pv", "5"), ("sensor.grid_net_power", "unavailable"), ("sensor.grid_power", "2")];
+        let json = format!("[{}]", all.map(|(id, state)| one(id, state)).join(","));
+        let d = put_together(Config::default(), &states(&json), HashSet::new(), None, &[], Vec::new());
+        let ids: Vec<&str> = d.candidates.iter().map(|c| &*c.entity_id).collect();
+        assert_eq!(ids, ["sensor.grid_power", "sensor.grid_import", "sensor.pv", "sensor.grid_net_power"]);
+    }
+
+    #[test]
+    fn an_entity_is_where_its_device_is_unless_it_says_otherwise() {
+        let entries: Vec<RegistryEntry> = serde_json::from_str(
+            r#"[{"entity_id":"sensor.own","unique_id":"1","area_id":"hall","device_id":"d1"},
+                {"entity_id":"sensor.of_device","unique_id":"2","area_id":null,"device_id":"d1"},
+                {"entity_id":"sensor.nowhere","unique_id":3,"device_id":"d2"},{"entity_id":"sensor.lost","area_id":"gone"}]"#,
+        )
+        .unwrap();
+        let devices: Vec<DeviceEntry> = serde_json::from_str(r#"[{"id":"d1","area_id":"cellar"},{"id":"d2","area_id":null}]"#).unwrap();
+        let areas: Vec<AreaEntry> =
+            serde_json::from_str(r#"[{"area_id":"cellar","name":"Cellar","floor_id":null},{"area_id":"hall","name":"Hall"}]"#).unwrap();
+        let found = areas_of(&entries, &devices, &areas);
+        assert_eq!(found, HashMap::from([("sensor.own", "Hall"), ("sensor.of_device", "Cellar")]));
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 mod blocks;
 mod buffer;
+pub mod chart;
 mod codec;
 mod commit;
 mod handle;
@@ -35,6 +36,7 @@ mod types;
 mod upkeep;
 mod writer;
 
+pub use chart::{Chart, Range};
 pub use handle::{Done, Store};
 pub use import::Import;
 pub use machine::fallback_mac;

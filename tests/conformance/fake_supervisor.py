@@ -1,7 +1,8 @@
 """A stand-in Supervisor: the calls of an app to itself, and Home Assistant Core behind its proxy.
 
 Speaks as the Supervisor's source says: envelopes, plain text for 401 and 502, the proxy's own authentication, 502 while
-Core is away, the primary network interface. The options are kept and written to the app's folder at its start only.
+Core is away, the primary network interface. The options are checked against config.yaml, kept, and written to the app's folder
+at its start only. Ingress is in fake_ingress.py.
 """
 import asyncio
 import json
@@ -11,6 +12,8 @@ import threading
 import aiohttp
 from aiohttp import web
 
+import app_options
+from fake_ingress import Ingress
 from harness import LOCAL, free_port
 
 
@@ -22,7 +25,8 @@ class FakeSupervisor:
         self.token = secrets.token_hex(56)
         self.options, self.network = options or {"meters": []}, network or {}
         self.ingress_port = free_port()
-        self.core_up, self.calls, self.restarts = True, [], 0
+        self.ingress = Ingress(self.ingress_port)
+        self.core_up, self.calls, self.restarts, self.dropped = True, [], 0, []
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.runner, self.sockets = None, set()
@@ -48,9 +52,15 @@ class FakeSupervisor:
         if not up:
             self._run(self._hang_up())
 
+    def ingress_state(self, up):
+        """Whether a browser gets through to the app; open sockets close when it does not."""
+        self.ingress.up = up
+        if not up:
+            self._run(self.ingress.hang_up())
+
     def write_options(self, data):
         """Once, at the app's start."""
-        (data / "options.json").write_text(json.dumps(self.options))
+        (data / "options.json").write_text(json.dumps(app_options.check(self.options)[0]))
 
     def _run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
@@ -73,9 +83,11 @@ class FakeSupervisor:
         self.runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self.runner.setup()
         await web.TCPSite(self.runner, self.host, self.port, reuse_address=True).start()
+        await self.ingress.listen()
 
     async def _close(self):
         await self._hang_up()
+        await self.ingress.close()
         runner, self.runner = self.runner, None
         if runner:
             await runner.cleanup()
@@ -100,10 +112,11 @@ class FakeSupervisor:
         return self._ok(self.options)
 
     async def _set_options(self, request):
-        options = (await request.json())["options"]
-        if not isinstance(options.get("meters"), list):
-            return web.json_response({"result": "error", "message": "Missing option 'meters' in root"}, status=400)
-        self.options = options
+        try:
+            self.options, dropped = app_options.check((await request.json())["options"])
+        except app_options.Refused as error:
+            return web.json_response({"result": "error", "message": str(error)}, status=400)
+        self.dropped += dropped
         return self._ok()
 
     async def _restart(self, _):

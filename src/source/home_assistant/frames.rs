@@ -181,6 +181,10 @@ pub(crate) enum Outgoing<'a> {
     GetPrefs { id: u64 },
     #[serde(rename = "config/entity_registry/list")]
     ListRegistry { id: u64 },
+    #[serde(rename = "config/device_registry/list")]
+    ListDevices { id: u64 },
+    #[serde(rename = "config/area_registry/list")]
+    ListAreas { id: u64 },
     #[serde(rename = "config/entity_registry/get_entries")]
     GetEntries { id: u64, entity_ids: &'a [&'a str] },
     #[serde(rename = "subscribe_events")]
@@ -206,6 +210,29 @@ pub(crate) struct RegistryEntry {
     pub entity_id: String,
     #[serde(default)]
     unique_id: Value,
+    /// The entity's own area; without one it is where its device is.
+    #[serde(default)]
+    pub area_id: Option<String>,
+    #[serde(default)]
+    pub device_id: Option<String>,
+}
+
+/// What of a device registry's entry matters here.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct DeviceEntry {
+    #[serde(default)]
+    pub id: String,
+    #[serde(default)]
+    pub area_id: Option<String>,
+}
+
+/// What of an area registry's entry matters here.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct AreaEntry {
+    #[serde(default)]
+    pub area_id: String,
+    #[serde(default)]
+    pub name: String,
 }
 
 impl RegistryEntry {

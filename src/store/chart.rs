@@ -1,0 +1,91 @@
+//! A chart's points: power of a range, as columns.
+
+use serde::Serialize;
+
+use super::{Bar, Store, StoreError};
+
+/// Points of a chart at most: more than its pixels are of no use.
+const POINTS: usize = 600;
+
+/// A step of a forecast: Unix s, W, and the band's ends.
+pub type Ahead = (i64, f64, Option<f64>, Option<f64>);
+
+/// A chart's data: columns as the chart library takes them.
+#[derive(Serialize)]
+pub struct Chart {
+    from: i64,
+    to: i64,
+    /// Width of a point, s: a longer distance is a gap.
+    step: i64,
+    ts: Vec<i64>,
+    w: Vec<f64>,
+    /// Least and most of a point, where it stands for several samples.
+    mn: Vec<f64>,
+    mx: Vec<f64>,
+    /// What is forecast after it; none of it comes from here.
+    pub forecast: Vec<Ahead>,
+}
+
+/// How much of the past a chart shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// `3m`
+    Minutes,
+    /// `1h`
+    Hour,
+    /// `24h`
+    Day,
+    /// `30d`
+    Month,
+}
+
+impl Range {
+    /// By its name in a query.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "3m" => Self::Minutes,
+            "1h" => Self::Hour,
+            "24h" => Self::Day,
+            "30d" => Self::Month,
+            _ => return None,
+        })
+    }
+
+    const fn seconds(self) -> i64 {
+        match self {
+            Self::Minutes => 180,
+            Self::Hour => 3600,
+            Self::Day => 86_400,
+            Self::Month => 30 * 86_400,
+        }
+    }
+}
+
+/// W with one decimal.
+#[must_use]
+pub fn tenth(w: f64) -> f64 {
+    (w * 10.0).round() / 10.0
+}
+
+impl Chart {
+    /// The power of a range up to `now` (Unix s), without a forecast.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn of(store: &Store, range: Range, now: i64) -> Result<Self, StoreError> {
+        let to = now + 1;
+        let from = to - range.seconds();
+        let bars = store.power(from, to, POINTS)?;
+        let step = bars.windows(2).map(|pair| pair[1].ts - pair[0].ts).filter(|d| *d > 0).min().unwrap_or(1);
+        let column = |value: fn(&Bar) -> f64| bars.iter().map(|b| tenth(value(b))).collect();
+        let (w, mn, mx) = (column(|b| b.w), column(|b| b.mn), column(|b| b.mx));
+        Ok(Self { from, to, step, ts: bars.iter().map(|b| b.ts).collect(), w, mn, mx, forecast: Vec::new() })
+    }
+
+    /// As JSON text.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
+    }
+}
