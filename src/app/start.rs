@@ -337,6 +337,7 @@ impl Meters {
             };
             let interfaces =
                 mdns::Interfaces { named: resolved.settings.channels.mdns_interfaces.clone(), primary: primary.map(|p| p.interface) };
+            shared.health.spawn("mDNS self-query", mdns::self_query::run(interfaces.clone(), shared.board.clone(), shared.stop.clone()));
             shared.health.spawn("mDNS", mdns::run(announcements, interfaces, shared.board.clone(), shared.stop.clone()));
         }
     }

@@ -1,7 +1,11 @@
 //! Listeners in words: what belongs together is one line, `WebSocket, ports 6010–6022`.
 
 use super::locale::Locale;
-use crate::transport::{ListenerState, board::Line};
+use crate::transport::{
+    ListenerState,
+    board::Line,
+    mdns::self_query::{self, UNHEARD},
+};
 
 /// Listeners of one name, meter, address and state.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +27,7 @@ pub(super) fn name<'a>(l: &'a Locale, key: &'a str) -> &'a str {
         "udp" => "UDP",
         "modbus" => "Modbus TCP",
         "mdns" => "mDNS",
+        self_query::NAME => l.t("mdns_query"),
         "dashboard" => l.t("group_dashboard"),
         other => other,
     }
@@ -34,6 +39,8 @@ pub(super) fn reason<'a>(l: &'a Locale, why: &'a str) -> &'a str {
         l.t("port_taken")
     } else if why.contains("(os error 13)") {
         l.t("port_forbidden")
+    } else if why == UNHEARD {
+        l.t("mdns_unheard")
     } else {
         why
     }

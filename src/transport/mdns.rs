@@ -4,6 +4,8 @@
 //! its HTTP port is ours, announced anew when addresses change, and says goodbye at the end, so that a
 //! reader that dropped it comes back after a restart (`consumers.md` 1.7).
 
+pub mod self_query;
+
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},

@@ -95,3 +95,13 @@ def test_off_with_demo_unless_asked(browser, new_meter):
     device = meter.info()["id"]
     with pytest.raises(AssertionError):
         until(lambda: f"{device}.{SHELLY}" in found.now, 3)
+
+
+def test_it_looks_for_itself_as_a_reader_would(new_meter):
+    meter = new_meter(OPTIONS, args=ARGS, mdns=True).start()
+
+    def asked():
+        lines = [line for line in meter.get("/healthz").json()["listeners"] if line["name"] == "mdns-query"]
+        return lines and lines[0]
+    line = until(asked, 15, "the question is asked")
+    assert line["state"] == "listening" and line["address"] == f"ShellyPro3EM-{meter.info()['mac']}.local"
