@@ -66,7 +66,7 @@ def test_the_image_holds_all_that_the_pages_need(app, supervisor):
     status, _, text = page(supervisor, "/")
     assert status == 403 and "Home Assistant" in text, "another address"
     linked = set()
-    for path in ("/", "/energy", "/readers", "/health", "/settings", "/setup"):
+    for path in ("/", "/energy", "/readers", "/forecast", "/health", "/settings", "/setup"):
         status, headers, text = page(supervisor, path, SUPERVISOR)
         assert status == 200 and '<html lang="de"' in text, path
         assert headers["content-type"].startswith("text/html") and "nonce-" in headers["content-security-policy"]
