@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(bool(IMAGE), reason="the image's page is the sam
 GRID = {"type": "grid", "stat_energy_from": "sensor.grid_import_energy", "stat_energy_to": "sensor.grid_export_energy",
         "stat_cost": None, "entity_energy_price": None, "number_energy_price": None, "stat_compensation": None,
         "entity_energy_price_export": None, "number_energy_price_export": None, "cost_adjustment_day": 0.0}
-PAGES = ("", "energy", "readers", "health", "settings", "setup")
+PAGES = ("", "energy", "readers", "forecast", "health", "settings", "setup")
 
 
 # -- set-up
@@ -259,10 +259,11 @@ def visible_words(page):
     """Words of a page that a person reads, those of code and names aside."""
     text = page.evaluate("""() => { const w = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), out = [];
         while (w.nextNode()) { const e = w.currentNode.parentElement;
-            if (!e.closest('script,style,code,noscript,pre,option,.name,.help,.what,small,[hidden]')) out.push(w.currentNode.data); }
+            if (!e.closest('script,style,code,noscript,pre,option,.name,.what,small,[hidden]')) out.push(w.currentNode.data); }
         for (const e of document.querySelectorAll('[aria-label],[placeholder],[title]')) out.push(e.ariaLabel ?? '', e.placeholder ?? '', e.title ?? '');
         return out.join(' '); }""")
-    return set(re.findall(r"[a-zA-Zäöüß]{3,}", re.sub(r"\b[a-z]+\.[a-z0-9_]+", "", text)))
+    # Names of entities, keys and what an option may be set to are the same in every language.
+    return set(re.findall(r"[a-zA-Zäöüß]{3,}", re.sub(r"\b[a-z]+\.[a-z0-9_]+|\b\w+_\w+|\b[a-z]+(?=: )", "", text)))
 
 
 ENGLISH = {"the", "and", "from", "with", "your", "this", "that", "not", "for", "are", "drawing", "feeding", "nothing", "last", "power", "grid",
@@ -275,8 +276,6 @@ def test_german(house, visit):
     for path in PAGES:
         page = one.go(path)
         assert page.locator("html").get_attribute("lang") == "de"
-        if path == "settings":  # the options' own help is as long as a manual; here the page around it
-            page.evaluate("() => document.querySelectorAll('.field').forEach(f => f.remove())")
         left = {word for word in visible_words(page) if word.lower() in ENGLISH}
         assert not left, f"{path}: {left}"
     page = one.go("")
@@ -300,6 +299,19 @@ def test_keyboard(house, visit):
     page.get_by_role("link", name="Readers").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/readers")
+
+
+@pytest.mark.parametrize("path", PAGES[1:])
+def test_keyboard_reaches_what_a_page_is_for(house, visit, path):
+    """Behind the tabs: the first things of the page itself, each with a focus that is seen."""
+    page = visit(house, path).page
+    here = page.locator("main").locator("a:visible, button:visible:enabled, input:visible:enabled, select:visible, summary:visible").count()
+    page.locator("nav.tabs a").last.focus()
+    for _ in range(min(here, 5)):
+        page.keyboard.press("Tab")
+        name, inside, outlined = page.evaluate("""() => { const e = document.activeElement, s = getComputedStyle(e);
+            return [e.outerHTML.slice(0, 80), !!e.closest('main'), s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2]; }""")
+        assert inside and outlined, name
 
 
 # -- pages
@@ -523,7 +535,7 @@ def test_in_home_assistants_frame(house, visit):
 
 # -- weight and time
 def test_weight(house, visit):
-    for path in ("", "energy", "settings"):
+    for path in ("", "energy", "forecast", "settings"):
         one = visit(house, path)
         if path == "":
             one.page.wait_for_selector("#chart canvas")
