@@ -1,9 +1,10 @@
 """The page of a plain run, on its own listener; with a browser, through ingress: test_ingress.py."""
 import re
+import urllib.parse
 
 import pytest
 
-from harness import fetch, until
+from harness import LOCAL, fetch, until
 
 
 @pytest.fixture
@@ -30,3 +31,52 @@ def test_overview_has_the_originals_keys(meter):
     assert {"total", "by_method", "errors"} <= set(overview["metrics"]["http"])
     power = fetch(meter.dashboard_port, "GET", "/ui/power").json()
     assert {"ts", "current", "history", "forecast", "model"} <= set(power)
+
+
+# -- dashboard_on_lan: the pages beside the device, on its own port
+LAN = ("/ui", "/ui/energy", "/ui/readers", "/ui/forecast", "/ui/health", "/ui/power", "/ui/live.json", "/ui/chart.json?range=1h", "/admin/overview")
+
+
+def test_off_the_lan_by_default(meter):
+    for path in LAN:
+        assert meter.get(path).status == 404, path
+    assert meter.post("/ui/train", "").status == 404
+    assert meter.get("/shelly").status == 200 and meter.get("/metrics").status == 200
+
+
+def test_on_the_lan_to_look_at(replay):
+    meter = replay(600.0, -88.0, 0.0, {"dashboard_on_lan": "view"})
+    for path in LAN:
+        assert meter.get(path).status == 200, path
+    page = meter.get("/ui").text
+    assert "512" in page
+    for link in set(re.findall(r'(?:href|src)="([^"#:]+)"', page)):
+        target = urllib.parse.urljoin("/ui", link)
+        status = meter.get(target).status
+        assert status == 200, f"{link} is {target}: {status}"
+        assert not target.endswith(("settings", "setup")), "changes are not offered"
+    assert meter.post("/ui/train", "").status == 403
+    assert meter.post("/ui/settings", {"changes": {"hold": 7}}, headers={"Content-Type": "application/json"}).status == 403
+    assert meter.post("/ui/reset", "").status == 403
+    assert fetch(meter.http_port, "GET", "/rpc/EM.GetStatus?id=0").status == 200, "the device beside it"
+
+
+def test_on_the_lan_with_changes(replay):
+    meter = replay(600.0, -88.0, 0.0, {"dashboard_on_lan": "full"})
+    for path in (*LAN, "/ui/settings"):
+        assert meter.get(path).status == 200, path
+    answer = meter.post("/ui/train", "")
+    assert answer.status == 400 and "too few samples" in answer.json()["error"]
+    own, other = {"Origin": f"http://{LOCAL}:{meter.http_port}"}, {"Origin": "https://evil.example"}
+    assert meter.post("/ui/train", "", headers=own).status == 400
+    assert meter.post("/ui/train", "", headers=other).status == 403, "a page of another site"
+    assert meter.post("/ui/train", "", headers={"Host": "evil.example"}).status == 421, "a name that points here by another's will"
+    change = meter.post("/ui/settings", {"changes": {"hold": 7}}, headers={"Content-Type": "application/json", **own})
+    assert change.status == 200, change
+
+
+def test_the_devices_password_guards_the_pages_on_its_port(new_meter):
+    meter = new_meter({"dashboard_on_lan": "full", "auth_password": "secret words"}, args=["--source", "demo"]).start()
+    for path in LAN:
+        answer = meter.get(path)
+        assert answer.status == 401 and answer.headers["www-authenticate"].startswith("Digest "), path
