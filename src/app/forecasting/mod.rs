@@ -18,11 +18,11 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{self, SyncSender, TrySendError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::{start::Shared, vitals::Health};
 use crate::{
@@ -39,7 +39,9 @@ use crate::{
 /// Samples that may wait for the speaking thread.
 const WAITING: usize = 1024;
 /// Samples are loaded in stretches of this length, s: nobody else waits long for the database meanwhile.
-const STRETCH: i64 = 6 * 3600;
+const STRETCH: i64 = 3600;
+/// Minute means are a thirtieth as many.
+const MINUTES_STRETCH: i64 = 30 * STRETCH;
 
 /// What the speaking thread hears.
 enum Heard {
@@ -229,22 +231,19 @@ struct Loaded {
 }
 
 impl Source {
-    /// `raw` and `minutes`: how far back, s. Raw samples are not kept longer than the option says anyway.
-    fn load(&self, raw: i64, minutes: i64, cancel: &AtomicBool) -> Result<Loaded, StoreError> {
+    /// `raw` and `minutes`: how far back, s. Raw samples are not kept longer than the option says anyway. `rest` is told
+    /// after each stretch how long it took.
+    fn load(&self, raw: i64, minutes: i64, cancel: &AtomicBool, rest: impl Fn(Duration)) -> Result<Loaded, StoreError> {
         let now = self.clock.now().unix_s();
         let mut loaded = Loaded { s2: Vec::new(), m1: Vec::new(), now };
-        let mut from = now - raw;
-        while from <= now && !cancel.load(Ordering::Relaxed) {
-            let to = (from + STRETCH - 1).min(now);
+        stretches(now - raw, now, STRETCH, cancel, &rest, |from, to| {
             loaded.s2.extend(self.store.samples(from, to)?.into_iter().map(|(ts, w)| Sample { ts, w: w as f32 }));
-            from = to + 1;
-        }
-        let mut from = now - minutes;
-        while from <= now && !cancel.load(Ordering::Relaxed) {
-            let to = (from + 30 * STRETCH - 1).min(now);
+            Ok(())
+        })?;
+        stretches(now - minutes, now, MINUTES_STRETCH, cancel, &rest, |from, to| {
             loaded.m1.extend(self.store.minutes(from, to)?.into_iter().map(|m| Sample { ts: m.ts, w: m.w as f32 }));
-            from = to + 1;
-        }
+            Ok(())
+        })?;
         Ok(loaded)
     }
 
@@ -255,6 +254,33 @@ impl Source {
 
     fn now_s(&self) -> i64 {
         self.clock.now().unix_s()
+    }
+}
+
+/// Calls `read` for each stretch from `from` to `to`, both included.
+fn stretches(
+    mut from: i64,
+    to: i64,
+    length: i64,
+    cancel: &AtomicBool,
+    rest: &impl Fn(Duration),
+    mut read: impl FnMut(i64, i64) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    while from <= to && !cancel.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        let end = (from + length - 1).min(to);
+        read(from, end)?;
+        rest(began.elapsed());
+        from = end + 1;
+    }
+    Ok(())
+}
+
+/// What this thread does can wait for readings and replies; it still gets its turn, so that a lock it holds is let go.
+/// On Linux a thread's nice value is its own.
+fn be_nice() {
+    if let Err(error) = rustix::process::nice(10) {
+        debug!("the forecast runs at normal priority: {error}");
     }
 }
 

@@ -55,6 +55,7 @@ struct Figures {
 
 impl Speaking {
     pub(super) fn run(self) {
+        super::be_nice();
         let mut memory = Memory { recent: self.recent(), tracker: Tracker::new(&self.valid), skills: self.skills() };
         let mut trained: Option<Arc<Trained>> = None;
         let mut fresh = false;
@@ -106,7 +107,7 @@ impl Speaking {
 
     fn recent(&self) -> Recent {
         let mut recent = Recent::new(&self.valid);
-        match self.source.load(86_400 + 3600, 15 * 86_400, &AtomicBool::new(false)) {
+        match self.source.load(86_400 + 3600, 15 * 86_400, &AtomicBool::new(false), |_| {}) {
             Ok(mut loaded) => {
                 // Minutes are there as of the last commit; what came after it is only among the samples.
                 let end = loaded.m1.last().map_or(i64::MIN, |m| m.ts + 60);

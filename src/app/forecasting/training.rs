@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::{AT_MOST, Heard, Loaded, Source, Trainer, ended};
 use crate::{
     forecast::{
-        self, Error, Job, Trained,
+        self, Error, Job, Progress, Trained,
         outlook::Training,
         stored,
         trainer::{Series, Valid},
@@ -53,6 +53,7 @@ pub(super) struct Trains {
 
 impl Trains {
     pub(super) fn run(self) {
+        super::be_nice();
         self.restore();
         let mut why = "at start";
         loop {
@@ -105,7 +106,7 @@ impl Trains {
     }
 
     fn load(&self) -> Result<Loaded, String> {
-        self.source.load(self.source.raw_span(), MINUTES, &self.cancel).map_err(|e| e.to_string())
+        self.source.load(self.source.raw_span(), MINUTES, &self.cancel, |busy| rest(self.cpu, busy)).map_err(|e| e.to_string())
     }
 
     /// One training; gives how long until the next.
@@ -146,17 +147,20 @@ impl Trains {
 
     fn train(&self, loaded: &Loaded) -> Result<Trained, Error> {
         let (report, progress) = mpsc::channel();
-        let cpu = f64::from(self.cpu.clamp(1, 100));
         thread::scope(|scope| {
-            let (valid, cancel) = (&self.valid, &*self.cancel);
+            let (valid, cancel, cpu) = (&self.valid, &*self.cancel, self.cpu);
             let work = move || {
                 lower_priority();
-                let mut since = Instant::now();
-                let mut report = |progress| {
-                    let _ = report.send(progress);
+                let (mut since, mut shown) = (Instant::now(), Progress { fraction: 0.0, stage: "" });
+                let mut report = |now: Progress| {
+                    // Each message wakes a thread: only those that show.
+                    if now.stage != shown.stage || now.fraction - shown.fraction >= 0.01 {
+                        shown = now;
+                        let _ = report.send(now);
+                    }
                     let busy = since.elapsed();
-                    if cpu < 100.0 && busy >= STINT {
-                        thread::sleep(busy.mul_f64((100.0 - cpu) / cpu));
+                    if busy >= STINT {
+                        rest(cpu, busy);
                         since = Instant::now();
                     }
                 };
@@ -164,13 +168,9 @@ impl Trains {
             };
             let worker = thread::Builder::new().name("train".to_owned()).spawn_scoped(scope, work);
             let worker = worker.map_err(|e| Error::Library(format!("the training's thread cannot be started: {e}")))?;
-            let mut shown = (0.0, "");
             // Ends when the worker is done, and its end of the channel with it.
-            for progress in progress {
-                if progress.stage != shown.1 || progress.fraction - shown.0 >= 0.01 {
-                    shown = (progress.fraction, progress.stage);
-                    self.change(|training| training.running = Some(shown));
-                }
+            for now in progress {
+                self.change(|training| training.running = Some((now.fraction, now.stage)));
             }
             worker.join().unwrap_or_else(|_| Err(Error::Library("the training broke off".to_owned())))
         })
@@ -203,6 +203,12 @@ impl Loaded {
     }
 }
 
+/// After so much work: leaves the core to others, so that `cpu` percent of it are taken.
+fn rest(cpu: u8, busy: Duration) {
+    let cpu = f64::from(cpu.clamp(1, 100));
+    thread::sleep(busy.mul_f64((100.0 - cpu) / cpu));
+}
+
 /// This thread works when nobody else wants to.
 fn lower_priority() {
     use thread_priority::{
@@ -211,8 +217,6 @@ fn lower_priority() {
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, Normal(Idle)) {
         debug!("the training is not scheduled as idle: {error:?}");
     }
-    // On Linux a thread's nice value is its own. After the policy, whose change sets it to 0.
-    if let Err(error) = rustix::process::nice(10) {
-        debug!("the training runs at normal priority: {error}");
-    }
+    // After the policy, whose change sets it to 0.
+    super::be_nice();
 }
