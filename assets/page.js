@@ -27,14 +27,17 @@
 
   // ---- what is marked data-refresh is taken anew from the page itself
   const regions = all("[data-refresh]");
-  const refresh = async () => {
-    if (document.hidden || !regions.length) return;
-    let page;
+  // This page as it is now; nothing where it cannot be had.
+  const again = async () => {
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-      if (!answer.ok) return;
-      page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    } catch { return; }
+      if (answer.ok) return new DOMParser().parseFromString(await answer.text(), "text/html");
+    } catch { /* the next one may come through */ }
+  };
+  const refresh = async () => {
+    if (document.hidden || !regions.length) return;
+    const page = await again();
+    if (!page) return;
     for (const old of regions) {
       const fresh = page.getElementById(old.id);
       if (!fresh || old.innerHTML === fresh.innerHTML || (old.contains(document.activeElement) && document.activeElement.matches("a,button,input"))) continue;
@@ -490,12 +493,8 @@
     // The sensors' values stay fresh; a page that had none yet is made anew when there are some.
     setInterval(async () => {
       if (document.hidden || taken) return;
-      let page;
-      try {
-        const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-        if (!answer.ok) return;
-        page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      } catch { return; }
+      const page = await again();
+      if (!page) return;
       const fresh = new Map(all("[data-sensor]", page).map(row => [row.tagName + row.dataset.sensor, row]));
       if (fresh.size && !$("[data-sensor]", setup)) { location.reload(); return; }
       for (const row of all("[data-sensor]", setup)) {
