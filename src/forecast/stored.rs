@@ -40,15 +40,6 @@ struct StoredHorizon {
     mlp: Option<Mlp>,
 }
 
-/// What a blob says of itself, without the samples that [`restore`] needs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Label {
-    /// Unix time of the training, s.
-    pub at: i64,
-    /// The settings it was trained for.
-    pub settings: Valid,
-}
-
 /// A training as bytes.
 ///
 /// # Errors
@@ -76,9 +67,8 @@ pub fn to_bytes(trained: &Trained) -> Result<Vec<u8>, Error> {
     Ok([MAGIC, &body].concat())
 }
 
-/// Whether bytes are a blob of ours, of any version (a foreign file is left alone, C21).
-#[must_use]
-pub fn ours(bytes: &[u8]) -> bool {
+/// Whether bytes are a blob of ours, of any version.
+fn ours(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC[..MAGIC.len() - 1])
 }
 
@@ -91,14 +81,6 @@ fn parse(bytes: &[u8]) -> Result<Stored, Error> {
         .strip_prefix(MAGIC)
         .ok_or_else(|| bad(if ours(bytes) { "it is of another version" } else { "it is no forecast model of this service" }))?;
     postcard::from_bytes(body).map_err(|e| bad(&format!("it cannot be read ({e})")))
-}
-
-/// What a blob says of itself.
-///
-/// # Errors
-/// [`Error::Stored`] for bytes that are no model of this version.
-pub fn label(bytes: &[u8]) -> Result<Label, Error> {
-    parse(bytes).map(|stored| Label { at: stored.at, settings: stored.settings })
 }
 
 /// A training from bytes, completed from the samples.

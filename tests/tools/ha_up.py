@@ -38,10 +38,8 @@ import python_env
 try:
     import aiohttp
 except ImportError:  # started by hand with another Python
-    interpreter = python_env.environment()
-    if Path(sys.prefix) == interpreter.parent.parent:
-        raise
-    os.execv(interpreter, [str(interpreter), *sys.argv])
+    python_env.start_again_there()
+    raise
 
 START_SECONDS, STOP_SECONDS = 180, 30
 USER, PASSWORD = "fixture", "fixture-password"

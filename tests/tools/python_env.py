@@ -126,6 +126,13 @@ def find_python():
     return debian_python()
 
 
+def start_again_there():
+    """Run this same command with the environment's interpreter; comes back only where that already runs it."""
+    interpreter = environment()
+    if Path(sys.prefix) != interpreter.parent.parent:
+        os.execv(interpreter, [str(interpreter), *sys.argv])
+
+
 def environment():
     """Make the environment if it is missing or of other requirements; its interpreter's path."""
     venv = CACHE / "venv"

@@ -5,7 +5,6 @@
 
 Each becomes a PNG no wider than 1280 and below 150 kB, of fewer colours if it has to be. Look at them before you commit.
 """
-import os
 import sys
 from pathlib import Path
 
@@ -14,10 +13,8 @@ import python_env
 try:
     from PIL import Image
 except ImportError:  # started by hand with another Python
-    interpreter = python_env.environment()
-    if Path(sys.prefix) == interpreter.parent.parent:
-        raise
-    os.execv(interpreter, [str(interpreter), *sys.argv])
+    python_env.start_again_there()
+    raise
 
 FROM, TO = python_env.ROOT / "target/screenshots", python_env.ROOT / "docs/images"
 NAMES = ("now-light", "now-dark", "phone-now", "setup", "energy", "readers")
