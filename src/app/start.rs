@@ -180,20 +180,21 @@ pub fn targets(settings: &MeterSettings, channels: &ChannelSettings) -> Arc<[out
     settings.outbound_ws.iter().map(|url| outbound::Target { url: url.clone(), insecure }).collect()
 }
 
-/// A line for each channel of the first meter that an option turned off, so that nobody takes it for broken.
-fn off<'a>(settings: &'a MeterSettings, resolved: &'a Resolved) -> impl Iterator<Item = Line> + 'a {
+/// A line for each channel of a meter that an option turned off, so that nobody takes it for broken. `key` is empty for
+/// the first meter; the others have no fan-out of their own to be off.
+fn off<'a>(key: &'a str, settings: &'a MeterSettings, resolved: &'a Resolved) -> impl Iterator<Item = Line> + 'a {
     [
         ("http", settings.http_port.is_none(), None, "http_port"),
         ("udp", settings.udp_ports.is_empty(), Some("udp_enable"), "udp_ports"),
         ("modbus", settings.modbus_port.is_none(), Some("modbus_enable"), "modbus_port"),
-        ("websocket", settings.ws_fanout_ports.is_empty(), None, "ws_fanout_enable"),
+        ("websocket", key.is_empty() && settings.ws_fanout_ports.is_empty(), None, "ws_fanout_enable"),
         ("mdns", !settings.mdns_enable, None, "mdns_enable"),
     ]
     .into_iter()
     .filter(|(_, off, ..)| *off)
-    .map(|(name, _, switch, port)| {
+    .map(move |(name, _, switch, port)| {
         let by = switch.filter(|key| resolved.values.get(key) == Some(&serde_json::Value::Bool(false))).unwrap_or(port);
-        Line { name, meter: String::new(), address: String::new(), port: 0, state: ListenerState::Off { by } }
+        Line { name, meter: key.to_owned(), address: String::new(), port: 0, state: ListenerState::Off { by } }
     })
 }
 
@@ -318,9 +319,7 @@ impl Meters {
             let dialling =
                 outbound::run(meter.outbound.subscribe(), Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone());
             shared.health.spawn("outbound", dialling);
-            if meter.key.is_empty() {
-                off(&settings, resolved).for_each(|line| shared.board.set(line));
-            }
+            off(&meter.key, &settings, resolved).for_each(|line| shared.board.set(line));
             if settings.mdns_enable {
                 let address = settings.mdns_ip.or_else(|| mdns::announceable(settings.bind));
                 let host = settings.mdns_hostname.as_deref();
@@ -413,7 +412,7 @@ mod tests {
         let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let resolved = load(&LoadInputs { env, data_dir: "/data".into(), ..LoadInputs::default() });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        off(&resolved.settings.meters[0], &resolved).map(|line| (line.name, line.state)).collect()
+        off("", &resolved.settings.meters[0], &resolved).map(|line| (line.name, line.state)).collect()
     }
 
     #[test]
@@ -435,5 +434,18 @@ mod tests {
                 ("mdns", by("mdns_enable"))
             ]
         );
+    }
+
+    #[test]
+    fn a_further_meter_says_what_is_off_too() {
+        let text = r#"{"mdns_enable": false, "meters": [{"name": "garage", "a_power": "sensor.garage", "http_port": 8081}]}"#;
+        let file = crate::config::OptionsFile { path: "options.json".into(), contents: Ok(text.into()) };
+        let resolved = load(&LoadInputs { options_file: Some(file), data_dir: "/data".into(), ..LoadInputs::default() });
+        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
+        let lines: Vec<Line> = off("garage", &resolved.settings.meters[1], &resolved).collect();
+        let named: Vec<(&str, &str)> =
+            lines.iter().map(|line| (line.name, if let ListenerState::Off { by } = line.state { by } else { "" })).collect();
+        assert_eq!(named, [("udp", "udp_ports"), ("modbus", "modbus_port"), ("mdns", "mdns_enable")]);
+        assert!(lines.iter().all(|line| line.meter == "garage"));
     }
 }

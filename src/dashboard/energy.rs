@@ -135,7 +135,13 @@ struct Bars {
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 160.0;
 
-fn bars(l: &Locale, title: &str, all: &[(Date, Counter)], name: impl Fn(Date) -> String, every: usize) -> Bars {
+fn bars(
+    l: &Locale,
+    title: &str,
+    all: &[(Date, Counter)],
+    (name, label): (impl Fn(Date) -> String, impl Fn(Date) -> String),
+    every: usize,
+) -> Bars {
     let up = all.iter().map(|(_, c)| c.import).fold(0.0, f64::max);
     let down = all.iter().map(|(_, c)| c.export).fold(0.0, f64::max);
     let range = (up + down).max(1.0);
@@ -144,10 +150,9 @@ fn bars(l: &Locale, title: &str, all: &[(Date, Counter)], name: impl Fn(Date) ->
     let bar = |(i, (date, c)): (usize, &(Date, Counter))| {
         let import_h = zero * if up > 0.0 { c.import / up } else { 0.0 };
         let export_h = (HEIGHT - zero) * if down > 0.0 { c.export / down } else { 0.0 };
-        let label = name(*date);
         let hint = l.with(
             "bar_hint",
-            &[("day", &label), ("import", &words::kwh(l, c.import).to_string()), ("export", &words::kwh(l, c.export).to_string())],
+            &[("day", &name(*date)), ("import", &words::kwh(l, c.import).to_string()), ("export", &words::kwh(l, c.export).to_string())],
         );
         Bar {
             x: i as f64 * slot + slot * 0.15,
@@ -155,7 +160,7 @@ fn bars(l: &Locale, title: &str, all: &[(Date, Counter)], name: impl Fn(Date) ->
             import_y: zero - import_h,
             import_h,
             export_h,
-            label,
+            label: label(*date),
             hint,
             labelled: (all.len() - 1 - i).is_multiple_of(every),
         }
@@ -194,9 +199,11 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         Both::new(l, l.t("yesterday"), sums.days_ago(1)),
         Both::new(l, l.t("this_month"), sums.this_month()),
     ];
-    let mut charts = vec![bars(l, l.t("by_day"), &sums.days, |d| words::day(l, d), 5)];
+    let mut charts = vec![bars(l, l.t("by_day"), &sums.days, (|d| words::day(l, d), |d| words::day(l, d)), 5)];
     if !sums.months.is_empty() {
-        charts.push(bars(l, l.t("by_month"), &sums.months, |d| format!("{} {}", words::month(l, d.month()), d.year()), 1));
+        // At most twelve, so a month's name says which: with the year beside it the labels of a phone overlap.
+        let whole = |d: Date| format!("{} {}", words::month(l, d.month()), d.year());
+        charts.push(bars(l, l.t("by_month"), &sums.months, (whole, |d| words::month(l, d.month()).to_owned()), 1));
     }
     let endpoint = context.meter(p.m);
     let snapshot = endpoint.view().snapshot.clone();
@@ -267,5 +274,15 @@ mod tests {
         assert_eq!(sums.months.len(), 2, "months before the first record are left out");
         assert!((sums.this_month().import - 21.0).abs() < 1e-9);
         assert_eq!(Sums::default().days_ago(1), Counter::default());
+    }
+
+    #[test]
+    fn a_month_is_named_shortly_below_its_bar_and_wholly_in_its_hint() {
+        let l = &Locale::all()[0];
+        let months = [(jiff::civil::date(2026, 10, 1), Counter { import: 2000.0, export: 0.0 })];
+        let month = |d: Date| words::month(l, d.month()).to_owned();
+        let drawn = bars(l, "", &months, (|d| format!("{} {}", month(d), d.year()), month), 1);
+        assert_eq!(drawn.bars[0].label, "Oct");
+        assert!(drawn.bars[0].hint.starts_with("Oct 2026: 2.0"), "{}", drawn.bars[0].hint);
     }
 }

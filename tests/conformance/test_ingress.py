@@ -129,7 +129,7 @@ def test_set_up_by_hand(ha, fresh, visit):
 def test_live_values_without_a_reload(ha, house, visit):
     one = visit(house)
     page = one.page
-    assert page.locator(".grid .flow").inner_text() == "Drawing from the grid" and page.locator(".grid .big").inner_text() == "512 W"
+    assert page.locator(".grid .flow").inner_text() == "Drawing from the grid" and page.locator(".grid .big").inner_text() == "512\u202fW"
     page.evaluate("window.untouched = true")
     loads = len([url for url in one.requests if url == one.ingress.url])
     ha.set(grid_l1=-800, grid_l2=0, grid_l3=-40)
@@ -481,7 +481,7 @@ def test_reset_asks_first(house, visit):
     expect(page.locator(".danger .answer")).to_have_text("The counters are at 0 now.")
     until(lambda: house.energy() < 100, 3)
     page.reload()
-    assert page.locator("tr.sum td").first.inner_text() == "0.0 kWh"
+    assert page.locator("tr.sum td").first.inner_text() == "0.0\u202fkWh"
 
 
 # -- doors
@@ -526,7 +526,7 @@ def test_in_home_assistants_frame(house, visit):
     one.allowed = ("/panel",)
     page.goto(f"{one.ingress.origin}/panel")
     frame = page.frame_locator("iframe")
-    assert frame.locator(".grid .big").inner_text() == "512 W"
+    assert frame.locator(".grid .big").inner_text() == "512\u202fW"
     frame.locator("#chart canvas").wait_for()
     frame.get_by_role("link", name="Energy").click()
     frame.locator(".bars").first.wait_for()
@@ -550,8 +550,8 @@ def test_values_are_in_the_html(house, visit):
     """Without script: every figure is there, and the page comes again by itself."""
     one = visit(house, java_script_enabled=False)
     page = one.page
-    assert page.locator(".grid .big").inner_text() == "512 W" and "Drawing" in page.locator(".grid").inner_text()
-    assert page.locator(".phase .mid").all_inner_texts() == ["420 W", "130 W", "38 W"]
+    assert page.locator(".grid .big").inner_text() == "512\u202fW" and "Drawing" in page.locator(".grid").inner_text()
+    assert page.locator(".phase .mid").all_inner_texts() == ["420\u202fW", "130\u202fW", "38\u202fW"]
     assert page.locator("#spark path").count() == 1, "the last minutes as a line"
     assert page.locator("noscript").count() and page.locator("meta[http-equiv=refresh]").get_attribute("content") == "10"
     for path in ("energy", "readers", "health"):
