@@ -17,10 +17,10 @@ use super::{
     page::{Asking, Page, html},
 };
 use crate::config::{
-    Layer,
+    Layer, Problem, ProblemKind,
     definition::{Definition, Group, Kind},
     definitions,
-    pattern::Form,
+    pattern::{Form, Pattern},
 };
 
 /// One option's field.
@@ -181,17 +181,26 @@ fn one(kind: Kind, text: &str) -> Value {
     }
 }
 
-/// What is allowed, in the person's language where the kind has words of ours; what two options have to agree on, and
-/// patterns, are said in English.
-pub(super) fn allowed(l: &Locale, key: &str, english: &str) -> String {
-    let words = definitions::find(key).filter(|_| english.starts_with("must be")).and_then(|def| limits(l, def.kind));
-    words.unwrap_or_else(|| english.to_owned())
+/// What is wrong or allowed, in the person's language: limits and forms by the option's own definition, what two options
+/// have to agree on by the texts `why_…` of `locales/`.
+pub(super) fn allowed(l: &Locale, problem: &Problem) -> String {
+    if let (ProblemKind::Unknown, Some(nearest)) = (problem.kind, &problem.nearest) {
+        return l.with("err_unknown", &[("nearest", nearest)]);
+    }
+    // `meters[0].hold` is limited as `hold` is.
+    let (entry, key) = problem.key.rsplit_once('.').unwrap_or(("", &problem.key));
+    let kind = match definitions::find(key) {
+        _ if !problem.allowed.starts_with("must be") => None,
+        None if !entry.is_empty() && key == "name" => Some(Kind::Text { min: 1, max: 32, form: Form::Any }),
+        def => def.map(|def| def.kind),
+    };
+    kind.map_or_else(|| l.why(&problem.allowed).into_owned(), |kind| limits(l, kind))
 }
 
-fn limits(l: &Locale, kind: Kind) -> Option<String> {
+fn limits(l: &Locale, kind: Kind) -> String {
     let between = |key: &str, min: String, max: String| l.with(key, &[("min", &min), ("max", &max)]);
     let one_of = |words: &[&str]| l.with("err_one_of", &[("words", &words.join(", "))]);
-    Some(match kind {
+    match kind {
         Kind::Bool => one_of(&["true", "false"]),
         Kind::Int { min, max: i64::MAX } => l.with("err_least", &[("min", &min.to_string())]),
         Kind::Int { min, max } => between("err_between", min.to_string(), max.to_string()),
@@ -204,9 +213,32 @@ fn limits(l: &Locale, kind: Kind) -> Option<String> {
             let begins: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
             l.with("err_url", &[("words", &begins.join(", "))])
         }
-        Kind::Many(item) => l.with("err_each", &[("what", &limits(l, *item)?)]),
-        Kind::Text { .. } | Kind::Match(_) | Kind::Meters => return None,
-    })
+        Kind::Many(item) => l.with("err_each", &[("what", &limits(l, *item))]),
+        Kind::Meters => l.t("form_meters").to_owned(),
+        Kind::Text { form, .. } => l.t(form_key(form)).to_owned(),
+        Kind::Match(pattern) => l.t(pattern_key(pattern)).to_owned(),
+    }
+}
+
+const fn form_key(form: Form) -> &'static str {
+    match form {
+        Form::Any => "form_text",
+        Form::Address => "form_address",
+        Form::HostName => "form_host_name",
+        Form::Host => "form_host",
+        Form::Origin => "form_origin",
+        Form::Network => "form_network",
+        Form::Share => "form_share",
+    }
+}
+
+const fn pattern_key(pattern: Pattern) -> &'static str {
+    match pattern {
+        Pattern::Entities => "form_entities",
+        Pattern::Mac => "form_mac",
+        Pattern::DeviceId => "form_device_id",
+        Pattern::FwId => "form_fw_id",
+    }
 }
 
 #[cfg(test)]
@@ -244,6 +276,61 @@ mod tests {
         }
         for group in Group::ALL {
             assert!(l.find(&format!("group_{}", group.key())).is_some(), "{group:?}");
+        }
+    }
+
+    /// What a change of the options is refused for, key and words, in a language.
+    fn refused(l: &Locale, app: bool, env: &[(&str, &str)], changes: &Value) -> Vec<(String, String)> {
+        use crate::config::{LoadInputs, OptionsFile, change_options};
+        let file = OptionsFile { path: "options.json".into(), contents: Ok("{}".into()) };
+        let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let network = app.then(|| [("80/tcp".to_owned(), Some(80))].into());
+        let inputs = LoadInputs { options_file: Some(file), env, network, app, ..LoadInputs::default() };
+        let problems = change_options(&inputs, changes.as_object().unwrap()).unwrap_err();
+        problems.iter().map(|problem| (problem.key.clone(), allowed(l, problem))).collect()
+    }
+
+    #[test]
+    fn a_refusal_is_in_the_persons_language() {
+        let meter = |more: Value| {
+            let mut entry = json!({"name": "x", "a_power": "sensor.x"});
+            entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!([entry])
+        };
+        let cases = [
+            json!({"mac": "zz", "device_id": "Shelly", "fw_id": "1", "a_power": "Sensor A", "bind": "host", "mdns_hostname": "a.b"}),
+            json!({"dashboard_hosts": ["http://x"], "scaling_shares": ["x"], "outbound_ws": ["x"], "cors_allow_origins": ["x"]}),
+            json!({"hold": -1, "stale": "maybe", "total_invert": "perhaps", "total_scale": "x", "meters": "x", "no_such": 1}),
+            json!({"total_power": "sensor.t", "a_power": "sensor.a"}),
+            json!({"total_power_export": "sensor.t"}),
+            json!({"energy_import": "sensor.t", "a_energy_import": "sensor.a"}),
+            json!({"mac": "2cbcbb0a1b2c", "device_id": "shellypro3em-2cbcbb0a1b2d"}),
+            json!({"mac": "2cbcbb0a1b2c", "meters": meter(json!({"http_port": 81, "mac": "2cbcbb0a1b2c"}))}),
+            json!({"ws_port_start": 7000, "ws_port_end": 6000}),
+            json!({"source": "replay"}),
+            json!({"meters": meter(json!({}))}),
+            json!({"meters": meter(json!({"http_port": 81, "hold": -1, "a_pwoer": "x"}))}),
+            json!({"meters": [{"name": "x", "http_port": 81}, {"name": "x", "http_port": 82}, {"http_port": 83}]}),
+            json!({"http_port": 8081, "modbus_port": 8081}),
+            json!({"bind": "192.168.1.2", "modbus_bind": "192.168.1.2", "http_port": 8081, "modbus_port": 8081}),
+            json!({"bind": "192.168.1.2", "modbus_bind": "192.168.1.3", "http_port": 8081, "dashboard_port": 8081, "dashboard_bind": "0.0.0.0"}),
+            json!({"modbus_bind": "192.168.1.2", "http_port": 8081, "modbus_port": 8081}),
+            json!({"http_port": 8081, "dashboard_port": 8081}),
+            json!({"mac": "AABBCCDDEEFF"}),
+            json!({"data_dir": "x"}),
+        ];
+        let mut layers =
+            vec![(true, &[][..], json!({"http_port": 81})), (false, &[("POLL_INTERVAL", "3")][..], json!({"poll_interval": 2}))];
+        layers.extend(cases.into_iter().map(|changes| (false, &[][..], changes)));
+        let english = &Locale::all()[0];
+        for (app, env, changes) in layers {
+            let said = refused(english, app, env, &changes);
+            for l in &Locale::all()[1..] {
+                for ((key, own), (_, english)) in refused(l, app, env, &changes).iter().zip(&said) {
+                    assert_ne!(own, english, "{} {key}", l.code);
+                    assert!(!own.contains('{') && !own.contains("must ") && !own.contains("all addresses"), "{} {key}: {own}", l.code);
+                }
+            }
         }
     }
 }
