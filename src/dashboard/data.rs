@@ -59,10 +59,15 @@ pub(super) fn parameter(query: Option<&str>, key: &str) -> Option<String> {
     url::form_urlencoded::parse(query?.as_bytes()).find(|(k, _)| k == key).map(|(_, v)| v.into_owned())
 }
 
-/// The power of a range with what is forecast after it.
-pub(super) async fn power(context: &Context, range: Range) -> Result<Chart, StoreError> {
+/// The power of a range with what is forecast after it; of at most so many points.
+pub(super) async fn power(context: &Context, range: Range, points: Option<usize>) -> Result<Chart, StoreError> {
     let now = context.now().unix_s();
-    let mut chart = context.read(move |store| Chart::of(store, range, now)).await?;
+    let mut chart = context
+        .read(move |store| match points {
+            Some(points) => Chart::within(store, range, now, points),
+            None => Chart::of(store, range, now),
+        })
+        .await?;
     chart.forecast = horizon(range).map(|id| ahead(context, id)).unwrap_or_default();
     Ok(chart)
 }
@@ -72,7 +77,7 @@ pub(super) async fn chart(State(context): State<Context>, _asking: Asking, RawQu
     let Some(range) = parameter(query.as_deref(), "range").map_or(Some(Range::Minutes), |name| Range::named(&name)) else {
         return failure(StatusCode::BAD_REQUEST, "range is one of 3m, 1h, 24h, 30d".into());
     };
-    match power(&context, range).await {
+    match power(&context, range, None).await {
         Ok(chart) => json(StatusCode::OK, chart.json()),
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }

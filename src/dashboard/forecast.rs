@@ -218,6 +218,9 @@ fn drawn(h: &HorizonOutlook) -> Drawn {
     }
 }
 
+/// Points of the past in one drawing, which is half as wide as the page: three of them and all else weigh below 150 kB.
+const POINTS: usize = 180;
+
 /// `forecast.json`: lines and progress; with `?part=training` the progress alone.
 pub(super) async fn data(State(context): State<Context>, asking: Asking, RawQuery(query): RawQuery) -> Response<Body> {
     let (outlook, training) = (context.forecast.outlook.borrow().clone(), context.forecast.training.borrow().clone());
@@ -227,7 +230,7 @@ pub(super) async fn data(State(context): State<Context>, asking: Asking, RawQuer
     }
     let mut horizons = Vec::with_capacity(outlook.horizons.len());
     for h in &outlook.horizons {
-        match data::power(&context, data::beside(h.id)).await {
+        match data::power(&context, data::beside(h.id), Some(POINTS)).await {
             Ok(chart) => horizons.push(Lines { id: h.id.name(), step: h.step, chart, drawn: drawn(h) }),
             Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }

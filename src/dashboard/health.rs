@@ -26,6 +26,7 @@ use crate::{
         ListenerState,
         board::Line,
         healthz::{self, link_word},
+        mdns::self_query,
     },
 };
 
@@ -161,7 +162,8 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let entities = context.owner.entities(p.m).await.iter().map(|e| entity(l, e)).collect();
     let own = &context.meter(p.m).meter;
     let listeners = context.board.lines();
-    let listeners = listeners.iter().filter(|x| x.meter == *own || x.meter.is_empty());
+    let shared = |x: &Line| x.meter.is_empty() && matches!(x.name, "dashboard" | self_query::NAME);
+    let listeners = listeners.iter().filter(|x| x.meter == *own || shared(x));
     let mut listeners: Vec<Row> = groups(l, listeners).into_iter().map(|group| listener(l, group)).collect();
     if !context.board.lines().iter().any(|line| line.name == "mdns" && line.meter == *own) {
         let name = name(l, "mdns").to_owned();

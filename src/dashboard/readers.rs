@@ -46,13 +46,13 @@ pub(super) struct Reader {
     pub details: Vec<(String, String)>,
 }
 
-pub(super) const fn channel_name(channel: Channel) -> &'static str {
+fn channel_name(l: &'static Locale, channel: Channel) -> &'static str {
     match channel {
         Channel::Http => "HTTP",
         Channel::Websocket => "WebSocket",
         Channel::Udp => "UDP",
         Channel::Modbus => "Modbus TCP",
-        Channel::Outbound => "Outbound WebSocket",
+        Channel::Outbound => l.t("group_outbound"),
     }
 }
 
@@ -79,7 +79,13 @@ fn rhythm(l: &Locale, cadence: Option<f64>, notified: bool, silent: bool) -> Str
     }
 }
 
-fn reader(l: &Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
+/// A brand's name; where it is a description, in the language.
+fn brand_name<'a>(l: &'a Locale, name: &'a str) -> &'a str {
+    let slug: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    l.find(&format!("brand_{slug}")).unwrap_or(name)
+}
+
+fn reader(l: &'static Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
     let cadence = rhythm(l, c.cadence, c.notified > 0, c.silent_since.is_some());
     let (state, word) = if c.silent_since.is_some() && c.connected == 0 {
         ("absent", l.t("reader_silent"))
@@ -112,14 +118,14 @@ fn reader(l: &Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> 
     if c.role == Role::Viewer {
         details.push((l.t("role").to_owned(), l.t("role_viewer").to_owned()));
     }
-    let name = c.brand.map_or_else(|| l.t("unknown_reader").to_owned(), |b| b.name.to_owned());
+    let name = c.brand.map_or_else(|| l.t("unknown_reader").to_owned(), |b| brand_name(l, b.name).to_owned());
     Reader {
         id: format!("r-{}-{}", c.ip, channel_key(c.channel)),
         ip: c.ip.to_string(),
         channel: channel_key(c.channel),
         guess: c.brand.is_some_and(|b| !b.certain),
         name,
-        way: channel_name(c.channel).to_owned(),
+        way: channel_name(l, c.channel).to_owned(),
         cadence,
         value: c.last_value.map_or_else(String::new, |w| signed(l, w)),
         age: c.age.map_or_else(String::new, |s| l.with("ago", &[("time", &words::span(l, s))])),
@@ -136,7 +142,7 @@ fn signed(l: &Locale, w: f64) -> String {
 }
 
 /// The readers of a meter, last heard first.
-pub(super) fn list(context: &Context, endpoint: &Endpoint, l: &Locale) -> (Vec<Reader>, Overview) {
+pub(super) fn list(context: &Context, endpoint: &Endpoint, l: &'static Locale) -> (Vec<Reader>, Overview) {
     let scaling = endpoint.channels.borrow().scaling.clone();
     let now = context.now();
     let seen = endpoint.consumers.overview(&scaling, now);
@@ -188,7 +194,7 @@ struct View {
     source: String,
 }
 
-fn channels(l: &Locale, seen: &Overview) -> Vec<ChannelCard> {
+fn channels(l: &'static Locale, seen: &Overview) -> Vec<ChannelCard> {
     let n = |n: u64| words::number(l, n as f64, 0);
     let methods = |calls: &CallsView| {
         let mut all: Vec<_> = calls.by_method.iter().collect();
@@ -204,7 +210,7 @@ fn channels(l: &Locale, seen: &Overview) -> Vec<ChannelCard> {
     };
     let m = &seen.metrics;
     let card = |channel, calls, sent, connected, methods| ChannelCard {
-        name: channel_name(channel),
+        name: channel_name(l, channel),
         calls,
         sent,
         connected,
@@ -335,5 +341,14 @@ mod tests {
         assert_eq!(said(Some(0.001), true, false), "pushed");
         assert_eq!(said(Some(0.001), false, false), "every < 0.1 s");
         assert_eq!((said(None, true, false), said(None, false, false)), ("pushed".into(), "once".into()));
+    }
+
+    #[test]
+    fn what_describes_a_reader_is_in_the_language() {
+        let l = &Locale::all()[1];
+        assert_eq!(brand_name(l, "Marstek or compatible"), "Marstek oder ähnlich");
+        assert_eq!(brand_name(l, "Web browser"), "Webbrowser");
+        assert_eq!(brand_name(l, "evcc"), "evcc");
+        assert_eq!(channel_name(l, Channel::Outbound), "Ausgehender WebSocket");
     }
 }

@@ -74,9 +74,17 @@ impl Chart {
     /// # Errors
     /// When the database cannot be read.
     pub fn of(store: &Store, range: Range, now: i64) -> Result<Self, StoreError> {
+        Self::within(store, range, now, POINTS)
+    }
+
+    /// As [`Self::of`], of at most so many points: for a drawing that is smaller than the page.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn within(store: &Store, range: Range, now: i64, points: usize) -> Result<Self, StoreError> {
         let to = now + 1;
         let from = to - range.seconds();
-        let bars = store.power(from, to, POINTS)?;
+        let bars = store.power(from, to, points)?;
         let step = bars.windows(2).map(|pair| pair[1].ts - pair[0].ts).filter(|d| *d > 0).min().unwrap_or(1);
         let column = |value: fn(&Bar) -> f64| bars.iter().map(|b| tenth(value(b))).collect();
         let (w, mn, mx) = (column(|b| b.w), column(|b| b.mn), column(|b| b.mx));

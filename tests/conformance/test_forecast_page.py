@@ -87,6 +87,7 @@ def test_weight(house):
     page = html(house)
     version = re.search(r"page\.js\?v=(\w+)", page)[1]
     all_of_it = [page] + [fetch(house.dashboard_port, "GET", f"/{f}?v={version}").text for f in ("style.css", "page.js", "uplot.js")]
+    all_of_it.append(fetch(house.dashboard_port, "GET", "/forecast.json").text)
     assert sum(len(t.encode()) for t in all_of_it) < 150_000
 
 
