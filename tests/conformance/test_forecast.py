@@ -36,7 +36,7 @@ def house(new_meter):
     return start
 
 
-def trained(meter, after=0, seconds=90):
+def trained(meter, after=0, seconds=180):
     return until(lambda: (m := model(meter))["training"] is None and (m["trained_at"] or 0) > after and m, seconds, "trained")
 
 
