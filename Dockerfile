@@ -20,6 +20,7 @@ COPY src ./src
 COPY templates ./templates
 COPY assets ./assets
 COPY locales ./locales
+COPY translations ./translations
 RUN cargo build --release --locked && cp target/release/virtual-shelly /virtual-shelly
 
 # hadolint ignore=DL3006

@@ -352,6 +352,24 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
+fn what_the_source_embeds_is_copied_into_the_build() {
+    let (mut files, mut embedded) = (Vec::new(), 0);
+    files_below(&root().join("src"), &mut files);
+    for path in files.iter().filter(|path| path.extension().is_some_and(|ext| ext == "rs")) {
+        let source = fs::read_to_string(path).unwrap();
+        let included = ["include_str!(\"", "include_bytes!(\""].iter().flat_map(|call| source.split(call).skip(1));
+        for outside in included.filter_map(|rest| rest.split('"').next()).filter_map(|name| name.rsplit_once("../")) {
+            let folder = outside.1.split('/').next().unwrap();
+            if !root().join("src").join(folder).exists() {
+                assert!(text("Dockerfile").contains(&format!("\nCOPY {folder} ./{folder}\n")), "{}: {folder}", path.display());
+                embedded += 1;
+            }
+        }
+    }
+    assert!(embedded > 10, "{embedded} embedded files were found");
+}
+
+#[test]
 fn no_file_is_mistaken_for_another_app() {
     let mut files = Vec::new();
     files_below(root(), &mut files);
