@@ -179,10 +179,15 @@ fn bars(case: &Case, report: &Report) -> usize {
         missed += bar("A2", "neighbours MAE / last value's", ratio(of(ModelKind::Neighbours).mae, last.mae), 1.0);
     }
     missed += bar("A3", "band pinball / last value's with residual quantiles", ratio(chosen.pinball, last.pinball), 0.85);
-    let off = chosen.coverage.map_or(f64::NAN, |c| (c - 0.8).abs());
-    missed += bar("A4", "coverage's distance to 80 %", off, 0.08);
+    let off = |m: Metrics| m.coverage.map_or(f64::NAN, |c| (c - 0.8).abs());
+    missed += bar("A4", "served band: coverage's distance to 80 %", off(chosen), 0.08);
+    if case.train_days > 1 {
+        let farthest = report.kinds.iter().map(|k| off(of(*k))).fold(0.0, |most: f64, d| if d.is_nan() { d } else { most.max(d) });
+        missed += bar("A4", "… the farthest of all models' bands", farthest, 0.08);
+    }
     if let Some(rmse) = case.ridge {
         missed += bar("A5", "blend RMSE / reference ridge blend's", ratio(of(ModelKind::Blend).rmse, Some(rmse)), 1.02);
+        missed += bar("A5", "automatic choice RMSE / reference ridge blend's", ratio(chosen.rmse, Some(rmse)), 1.02);
     }
     missed + bar("A6", "automatic choice MAE / last value's", ratio(chosen.mae, last.mae), 1.01)
 }

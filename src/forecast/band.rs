@@ -91,14 +91,22 @@ impl Coverage {
         }
     }
 
-    /// The level that came nearest to 80 %; the nominal one where nothing was counted.
+    /// Count another period in.
+    pub fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        for (all, some) in self.covered.iter_mut().zip(&other.covered) {
+            *all += some;
+        }
+    }
+
+    /// The level that came nearest to 80 %; None where nothing was counted.
     #[must_use]
-    pub fn calibrated(&self) -> usize {
+    pub fn calibrated(&self) -> Option<usize> {
         if self.n == 0 {
-            return NOMINAL;
+            return None;
         }
         let off = |level: usize| (self.covered[level] as f64 / self.n as f64 - WANTED).abs();
-        (0..RANKS.len()).min_by(|&a, &b| off(a).total_cmp(&off(b)).then(a.abs_diff(NOMINAL).cmp(&b.abs_diff(NOMINAL)))).unwrap_or(NOMINAL)
+        (0..RANKS.len()).min_by(|&a, &b| off(a).total_cmp(&off(b)).then(a.abs_diff(NOMINAL).cmp(&b.abs_diff(NOMINAL))))
     }
 }
 
@@ -127,9 +135,11 @@ mod tests {
             wide.add(50.0 + 0.62 * (i as f32 - 100.0), |level| of(&sorted, level));
             narrow.add(50.0 + 0.35 * (i as f32 - 100.0), |level| of(&sorted, level));
         }
-        assert!(RANKS[wide.calibrated()] <= 0.01);
-        assert!(RANKS[narrow.calibrated()] >= 0.19);
-        assert_eq!(Coverage::default().calibrated(), NOMINAL);
+        assert!(RANKS[wide.calibrated().unwrap()] <= 0.01);
+        assert!(RANKS[narrow.calibrated().unwrap()] >= 0.19);
+        wide.merge(&narrow);
+        assert!((0.03..=0.19).contains(&RANKS[wide.calibrated().unwrap()]));
+        assert_eq!(Coverage::default().calibrated(), None);
     }
 
     #[test]

@@ -1,29 +1,31 @@
 //! Rolling back-test: walk through the past as if it were now, forecast, and look what came.
 //!
-//! Nothing is used before it was known: models see `past` only, choice, residuals and calibration
-//! come from points whose own time lies before the day in which they are used.
+//! Nothing is used before it was known: models see `past` only, choice and residuals come from points
+//! whose own time lies before the day in which they are used, the calibration of the band from those
+//! before the hour.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::band::{self, Coverage, Residuals};
-use super::choice::{self, TRAIL_DAYS};
+use super::choice::{self, Guard, TRAIL_DAYS};
 use super::grid;
 use super::metrics::{Mape, Score, Scored};
 use super::panel::{Answers, Fitted, Panel};
 use super::{Error, Horizon, Job, Metric, ModelKind};
 
 const KINDS: usize = ModelKind::ALL.len();
-/// Days of residuals and back-test before the first test day, for horizons from an hour on:
-/// there a day holds few independent forecasts.
-const LONG_TRAIL_DAYS: usize = 14;
+/// Days that choice, residuals and back-test look back for horizons from an hour on: two days hold but two
+/// forecasts of a day that are independent of one another.
+const LONG_TRAIL_DAYS: usize = 10;
+/// Hours of points that calibrate the band.
+const CALIBRATION_HOURS: usize = 24;
 
 /// What came in one day, by the day of what came.
 #[derive(Default)]
 struct Day {
     scores: [Score; KINDS],
-    coverage: [Coverage; KINDS],
     residuals: [Vec<Vec<f32>>; KINDS],
 }
 
@@ -46,9 +48,12 @@ pub struct Rolling {
     metric: Metric,
     stride: usize,
     days: BTreeMap<usize, Day>,
-    today: usize,
+    /// How often bands held what came, by the hour of what came.
+    hours: BTreeMap<usize, [Coverage; KINDS]>,
+    /// Day and hour that [`Rolling::state`] was last made for.
+    reached: Option<(usize, usize)>,
     phase: usize,
-    /// Who speaks, as of the day reached.
+    /// Who speaks, as of the hour reached.
     pub state: State,
 }
 
@@ -93,7 +98,7 @@ pub struct Stretch {
     pub drawn: VecDeque<Drawn>,
 }
 
-/// Days of residuals kept, and days of back-test before the first test day.
+/// Days that choice and residuals look back, and days of back-test before the first test day.
 #[must_use]
 pub fn trail_days(horizon: Horizon) -> usize {
     if horizon.long() { LONG_TRAIL_DAYS } else { TRAIL_DAYS }
@@ -108,7 +113,8 @@ impl Rolling {
             metric,
             stride: stride.max(1),
             days: BTreeMap::new(),
-            today: 0,
+            hours: BTreeMap::new(),
+            reached: None,
             phase: 0,
             state: State { line: ModelKind::LastValue, band: None, levels: [band::NOMINAL; KINDS], residuals: Default::default() },
         }
@@ -122,10 +128,10 @@ impl Rolling {
         self
     }
 
-    /// The day that value `index` lies in.
-    #[must_use]
-    pub fn day_of(&self, index: usize) -> usize {
-        (index + self.phase) / self.horizon.day()
+    /// The day and the hour that value `index` lies in.
+    fn time_of(&self, index: usize) -> (usize, usize) {
+        let steps = index + self.phase;
+        (steps / self.horizon.day(), steps * self.horizon.step as usize / 3600)
     }
 
     /// Forecast from every `stride`-th origin of `from..to` whose horizon ends before `to`.
@@ -155,9 +161,7 @@ impl Rolling {
         };
         let last = to.saturating_sub(steps);
         for t in (from..last).step_by(self.stride) {
-            let day = self.day_of(t);
-            if day > self.today || stretch.origins == 0 {
-                self.turn(day, &kinds);
+            if self.learn(t, &kinds) || stretch.origins == 0 {
                 stretch.spoke[self.state.line.index()] += 1;
             }
             let came = &w[t + 1..=t + steps];
@@ -180,8 +184,9 @@ impl Rolling {
         let steps = self.horizon.steps;
         let draw = keep.drawn > 0 && stretch.drawn.back().is_none_or(|last| t >= last.index);
         for (h, &came) in came.iter().enumerate() {
-            let day = self.day_of(t + 1 + h);
+            let (day, hour) = self.time_of(t + 1 + h);
             let day = self.days.entry(day).or_default();
+            let held = self.hours.entry(hour).or_default();
             for &kind in kinds {
                 let k = kind.index();
                 let line = answers.line(kind)[h];
@@ -195,7 +200,7 @@ impl Rolling {
                 day.scores[k].add(point);
                 stretch.scores[k].add(point);
                 if point.band.is_some() {
-                    day.coverage[k].add(came, |level| band(level).unwrap_or((f32::NAN, f32::NAN)));
+                    held[k].add(came, |level| band(level).unwrap_or((f32::NAN, f32::NAN)));
                 }
                 if !spread {
                     let all = &mut day.residuals[k];
@@ -217,41 +222,60 @@ impl Rolling {
         }
     }
 
+    /// Learn what is known at value `t`: once a day who speaks, whose band and from which residuals, once an hour
+    /// at which ranks. Whether a day began.
+    pub fn learn(&mut self, t: usize, kinds: &[ModelKind]) -> bool {
+        let (day, hour) = self.time_of(t);
+        let before = self.reached.replace((day, hour));
+        let new_day = before.is_none_or(|(then, _)| day > then);
+        if new_day {
+            self.turn(day, kinds);
+        }
+        if before.is_none_or(|(_, then)| hour > then) {
+            self.calibrate(hour, kinds);
+        }
+        new_day
+    }
+
+    /// The ranks that would have held four out of five points of the 24 hours before `hour`.
+    fn calibrate(&mut self, hour: usize, kinds: &[ModelKind]) {
+        self.hours.retain(|&h, _| h + CALIBRATION_HOURS >= hour);
+        for &kind in kinds {
+            let k = kind.index();
+            let mut held = Coverage::default();
+            self.hours.range(..hour).for_each(|(_, of)| held.merge(&of[k]));
+            if let Some(level) = held.calibrated() {
+                self.state.levels[k] = level;
+            }
+        }
+    }
+
     /// Learn from the days before `day`; days too old to matter are dropped.
-    pub fn turn(&mut self, day: usize, kinds: &[ModelKind]) {
-        self.today = day;
-        let keep = trail_days(self.horizon).max(TRAIL_DAYS);
+    fn turn(&mut self, day: usize, kinds: &[ModelKind]) {
+        let keep = trail_days(self.horizon);
         self.days.retain(|&d, _| d + keep >= day);
         let mut scores = Vec::new();
-        let mut bands = Vec::new();
         for &kind in kinds {
             let k = kind.index();
             let mut trail = Score::default();
-            for past in self.days.range(day.saturating_sub(TRAIL_DAYS)..day) {
-                trail.merge(&past.1.scores[k]);
-            }
-            scores.push((kind, trail));
-            if let Some(yesterday) = day.checked_sub(1).and_then(|d| self.days.get(&d)) {
-                self.state.levels[k] = yesterday.coverage[k].calibrated();
-            }
             let mut steps = vec![Vec::new(); self.horizon.steps];
-            let mut whole = Score::default();
             for past in self.days.range(..day) {
-                whole.merge(&past.1.scores[k]);
+                trail.merge(&past.1.scores[k]);
                 for (all, some) in steps.iter_mut().zip(&past.1.residuals[k]) {
                     all.extend_from_slice(some);
                 }
             }
-            bands.push((kind, whole));
+            scores.push((kind, trail));
             if let Some(table) = Residuals::new(steps) {
                 self.state.residuals[k] = Some(table);
             }
         }
         // "Below 2 days of data the last value": counted from the beginning of the series.
         if day >= TRAIL_DAYS {
-            self.state.line = choice::choose(self.metric, self.state.line, &scores);
+            let guard = if self.horizon.long() { Guard::BigMisses } else { Guard::None };
+            self.state.line = choice::choose(self.metric, guard, self.state.line, &scores);
         }
-        let banded = bands.iter().filter_map(|(kind, score)| Some((*kind, score.pinball()?)));
+        let banded = scores.iter().filter_map(|(kind, score)| Some((*kind, score.pinball()?)));
         if let Some((kind, _)) = banded.min_by(|a, b| a.1.total_cmp(&b.1)) {
             self.state.band = Some(kind);
         } else if self.state.residuals[ModelKind::LastValue.index()].is_some() {

@@ -1,6 +1,6 @@
 //! Training: samples → which model speaks for each horizon, how well it did, and the models.
 //!
-//! For each horizon the last two days (14 for the day ahead) are forecast by models that were
+//! For each horizon the last two days (ten for the day ahead) are forecast by models that were
 //! fitted on what lies before them; that decides who speaks and calibrates the band. The model
 //! that speaks is then fitted again on everything.
 
@@ -227,7 +227,7 @@ pub fn train_horizon(
     let trial = Fitted::fit(&w[..from], horizon, models, *seed, None, &mut job.part("fit", 0.0, 0.4))?;
     let mut ready = trial.ready(horizon)?;
     let test = rolling.run(w, from, w.len(), &mut ready, Keep { mape: true, drawn: 0 }, &mut job.part("back-test", 0.4, 0.6))?;
-    rolling.turn(rolling.day_of(w.len()), &trial.kinds);
+    rolling.learn(w.len(), &trial.kinds);
     let mut state = rolling.state;
     if !enough {
         state.line = ModelKind::LastValue;
