@@ -19,7 +19,7 @@
 //! * [`trainer`], [`stored`] (survives a restart), [`forecaster`], [`tracker`], [`outlook`] for the service,
 //! * [`cli`] and [`cli_forecast`] for the commands `backtest` and `forecast`.
 //!
-//! How to add a model: end of `docs/forecast.md`.
+//! How to add a model: `CONTRIBUTING.md`.
 
 pub mod average;
 pub mod band;
