@@ -22,7 +22,10 @@ fn main() -> ExitCode {
         Action::Other(name, args) => {
             let done = if name == "backtest" { backtest::run_backtest(&args) } else { cli_forecast::run_forecast(&args) };
             return match done {
-                Ok(()) => ExitCode::SUCCESS,
+                Ok(text) => {
+                    print(&format!("{text}\n"));
+                    ExitCode::SUCCESS
+                }
                 Err(error) => fail(&format!("{error:#}")),
             };
         }

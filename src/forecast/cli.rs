@@ -74,11 +74,11 @@ pub fn backtest_command() -> Command {
         .args(common_args())
 }
 
-/// Run `backtest` and print its result.
+/// Run `backtest`; gives what is to be printed.
 ///
 /// # Errors
 /// One line: what failed, with which value.
-pub fn run_backtest(args: &ArgMatches) -> anyhow::Result<()> {
+pub fn run_backtest(args: &ArgMatches) -> anyhow::Result<String> {
     let input = Input::of(args);
     let recorded = csv_file::read(&input.file, &input.choice)?;
     let protocol = Protocol {
@@ -98,12 +98,7 @@ pub fn run_backtest(args: &ArgMatches) -> anyhow::Result<()> {
         let title = format!("{}: automatic choice, MAE {mae:.1} W, last forecasts of the test", input.name());
         plot::write(file, &picture(title, protocol.horizon, &Vec::from(report.test.drawn.clone())))?;
     }
-    if input.json {
-        println!("{}", serde_json::to_string(&shown)?);
-    } else {
-        println!("{}", shown.table(&report));
-    }
-    Ok(())
+    Ok(if input.json { serde_json::to_string(&shown)? } else { shown.table(&report) })
 }
 
 /// The arguments of [`series_args`] and [`common_args`].

@@ -32,11 +32,11 @@ struct Printed<'a> {
     values: &'a [forecaster::Point],
 }
 
-/// Run `forecast` and print its result.
+/// Run `forecast`; gives what is to be printed.
 ///
 /// # Errors
 /// One line: what failed, with which value.
-pub fn run_forecast(args: &ArgMatches) -> anyhow::Result<()> {
+pub fn run_forecast(args: &ArgMatches) -> anyhow::Result<String> {
     let input = Input::of(args);
     let mut recorded = csv_file::read(&input.file, &input.choice)?;
     let grid = &mut recorded.grid;
@@ -63,11 +63,9 @@ pub fn run_forecast(args: &ArgMatches) -> anyhow::Result<()> {
             now: forecast.now,
             values: &forecast.points,
         };
-        println!("{}", serde_json::to_string(&printed)?);
-    } else {
-        println!("{}", table(&input.name(), &forecast, &trained, recorded.timed));
+        return Ok(serde_json::to_string(&printed)?);
     }
-    Ok(())
+    Ok(table(&input.name(), &forecast, &trained, recorded.timed))
 }
 
 fn table(file: &str, forecast: &HorizonForecast, trained: &TrainedHorizon, timed: bool) -> String {
@@ -93,14 +91,17 @@ fn table(file: &str, forecast: &HorizonForecast, trained: &TrainedHorizon, timed
 }
 
 fn picture(file: &str, forecast: &HorizonForecast, grid: &Grid) -> Picture {
-    let unit = f64::from(forecast.step) / 60.0;
+    let long = u64::from(forecast.step) * forecast.points.len() as u64 >= 3600;
+    let unit = f64::from(forecast.step) / if long { 3600.0 } else { 60.0 };
     let shown = (DRAWN_WINDOWS * forecast.points.len()).min(grid.w.len());
     let past = &grid.w[grid.w.len() - shown..];
     let start = 1.0 - shown as f64;
+    let from_now = std::iter::once((0.0, forecast.now, Some((forecast.now, forecast.now))));
+    let next = forecast.points.iter().enumerate().map(|(h, p)| ((h + 1) as f64 * unit, p.w, p.lo.zip(p.hi)));
     Picture {
         title: format!("{file}: the next {} steps, model {}", forecast.points.len(), forecast.model),
-        unit: "min from now".to_owned(),
+        unit: if long { "h from now" } else { "min from now" }.to_owned(),
         came: past.iter().enumerate().filter(|(_, w)| w.is_finite()).map(|(i, w)| ((start + i as f64) * unit, *w)).collect(),
-        forecasts: vec![forecast.points.iter().enumerate().map(|(h, p)| ((h + 1) as f64 * unit, p.w, p.lo.zip(p.hi))).collect()],
+        forecasts: vec![from_now.chain(next).collect()],
     }
 }

@@ -49,10 +49,12 @@ pub fn draw(picture: &Picture) -> Result<String, String> {
         return Err("there is nothing to draw".to_owned());
     };
     let margin = (0.05 * (high - low)).max(1.0);
+    // Above everything there is room for the legend.
+    let top = high + 4.0 * margin;
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (1000, 480)).into_drawing_area();
-        paint(&area, picture, left..right.max(left + 1e-9), low - margin..high + margin).map_err(|e| e.to_string())?;
+        paint(&area, picture, left..right.max(left + 1e-9), low - margin..top).map_err(|e| e.to_string())?;
         area.present().map_err(|e| e.to_string())?;
     }
     Ok(svg)
@@ -72,8 +74,20 @@ fn paint(
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(64)
-        .build_cartesian_2d(times, watts)?;
-    chart.configure_mesh().light_line_style(WHITE).x_desc(&picture.unit).y_desc("W").draw()?;
+        .build_cartesian_2d(times.clone(), watts.clone())?;
+    let whole = |v: &f64| format!("{v:.0}");
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(BLACK.mix(0.12))
+        .x_desc(&picture.unit)
+        .y_desc("W")
+        .x_label_formatter(&|t| format!("{}", (t * 100.0).round() / 100.0))
+        .y_label_formatter(&whole)
+        .draw()?;
+    if watts.contains(&0.0) {
+        chart.draw_series(LineSeries::new([(times.start, 0.0), (times.end, 0.0)], BLACK.mix(0.6)))?;
+    }
     for forecast in &picture.forecasts {
         let mut outline: Vec<(f64, f64)> = Vec::new();
         let banded = || forecast.iter().filter_map(|s| Some((s.0, s.2?)));
@@ -86,7 +100,7 @@ fn paint(
     let came = picture.came.iter().map(|&(t, w)| (t, f64::from(w)));
     chart
         .draw_series(LineSeries::new(came, CAME.stroke_width(1)))?
-        .label("came")
+        .label("measured")
         .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], CAME));
     for (i, forecast) in picture.forecasts.iter().enumerate() {
         let line = forecast.iter().map(|s| (s.0, f64::from(s.1)));
@@ -95,7 +109,12 @@ fn paint(
             drawn.label("forecast, P10–P90").legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], LINE));
         }
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
     Ok(())
 }
 
@@ -122,6 +141,7 @@ mod tests {
         let svg = draw(&picture).unwrap();
         assert!(svg.starts_with("<svg") && svg.contains("polygon") && svg.contains("the next minute"));
         assert!(svg.contains("#D32F2F") && svg.contains("#1565C0"));
+        assert!(svg.contains("measured") && !svg.contains(".0\n"), "{svg}");
         assert!(draw(&Picture::default()).is_err());
     }
 }
