@@ -15,7 +15,7 @@
 //! * [`horizon`] the three horizons, [`grid`] samples → regular series,
 //! * models, one file each: [`last_value`], [`yesterday`], [`neighbours`], [`mlp`], [`average`],
 //!   [`climatology`], [`blend`]; [`panel`] fits and asks them all,
-//! * [`band`] P10–P90 and its calibration, [`metrics`], [`choice`], [`rolling`] back-test,
+//! * [`band`] P10–P90, [`calibration`] of its width, [`metrics`], [`choice`], [`rolling`] back-test,
 //! * [`trainer`], [`stored`] (survives a restart), [`forecaster`], [`tracker`], [`outlook`] for the service,
 //! * [`cli`] and [`cli_forecast`] for the commands `backtest` and `forecast`.
 //!
@@ -24,6 +24,7 @@
 pub mod average;
 pub mod band;
 pub mod blend;
+pub mod calibration;
 pub mod choice;
 pub mod cli;
 pub mod cli_forecast;

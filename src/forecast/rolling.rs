@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::band::{self, Coverage, Residuals};
+use super::band::{self, Residuals};
+use super::calibration::{Calibration, Outcomes};
 use super::choice::{self, Guard, TRAIL_DAYS};
 use super::grid;
 use super::metrics::{Mape, Score, Scored};
@@ -29,15 +30,15 @@ struct Day {
     residuals: [Vec<Vec<f32>>; KINDS],
 }
 
-/// What the last days taught: who speaks, whose band, at which ranks.
+/// What the last days taught: who speaks, whose band, how wide.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The model of the line.
     pub line: ModelKind,
     /// The model whose band has the least pinball loss; None before there is any.
     pub band: Option<ModelKind>,
-    /// Place in [`band::RANKS`] for each model.
-    pub levels: [usize; KINDS],
+    /// How wide each model's band is.
+    pub calibrations: [Calibration; KINDS],
     /// Residuals of each model that has no spread of its own.
     pub residuals: [Option<Residuals>; KINDS],
 }
@@ -48,8 +49,8 @@ pub struct Rolling {
     metric: Metric,
     stride: usize,
     days: BTreeMap<usize, Day>,
-    /// How often bands held what came, by the hour of what came.
-    hours: BTreeMap<usize, [Coverage; KINDS]>,
+    /// Bands beside what came, by the hour of what came.
+    hours: BTreeMap<usize, [Outcomes; KINDS]>,
     /// Day and hour that [`Rolling::state`] was last made for.
     reached: Option<(usize, usize)>,
     phase: usize,
@@ -116,7 +117,12 @@ impl Rolling {
             hours: BTreeMap::new(),
             reached: None,
             phase: 0,
-            state: State { line: ModelKind::LastValue, band: None, levels: [band::NOMINAL; KINDS], residuals: Default::default() },
+            state: State {
+                line: ModelKind::LastValue,
+                band: None,
+                calibrations: [Calibration::NOMINAL; KINDS],
+                residuals: Default::default(),
+            },
         }
     }
 
@@ -186,21 +192,21 @@ impl Rolling {
         for (h, &came) in came.iter().enumerate() {
             let (day, hour) = self.time_of(t + 1 + h);
             let day = self.days.entry(day).or_default();
-            let held = self.hours.entry(hour).or_default();
+            let outcomes = self.hours.entry(hour).or_default();
             for &kind in kinds {
                 let k = kind.index();
                 let line = answers.line(kind)[h];
                 let spread = own_spread(kind, answers);
-                let band = |level| match (spread, &self.state.residuals[k]) {
-                    (true, _) => Some(band::of(answers.spread.step(h), level)),
-                    (false, Some(table)) => Some(table.band(h, line, level)),
+                let band = |calibration| match (spread, &self.state.residuals[k]) {
+                    (true, _) => Some(band::of(answers.spread.step(h), calibration)),
+                    (false, Some(table)) => Some(table.band(h, line, calibration)),
                     (false, None) => None,
                 };
-                let point = Scored { came, line, last: now, band: band(self.state.levels[k]) };
+                let point = Scored { came, line, last: now, band: band(self.state.calibrations[k]) };
                 day.scores[k].add(point);
                 stretch.scores[k].add(point);
                 if point.band.is_some() {
-                    held[k].add(came, |level| band(level).unwrap_or((f32::NAN, f32::NAN)));
+                    outcomes[k].add(came, |calibration| band(calibration).unwrap_or((f32::NAN, f32::NAN)));
                 }
                 if !spread {
                     let all = &mut day.residuals[k];
@@ -223,7 +229,7 @@ impl Rolling {
     }
 
     /// Learn what is known at value `t`: once a day who speaks, whose band and from which residuals, once an hour
-    /// at which ranks. Whether a day began.
+    /// how wide. Whether a day began.
     pub fn learn(&mut self, t: usize, kinds: &[ModelKind]) -> bool {
         let (day, hour) = self.time_of(t);
         let before = self.reached.replace((day, hour));
@@ -237,15 +243,15 @@ impl Rolling {
         new_day
     }
 
-    /// The ranks that would have held four out of five points of the 24 hours before `hour`.
+    /// The widths that would have held four out of five points of the 24 hours before `hour`.
     fn calibrate(&mut self, hour: usize, kinds: &[ModelKind]) {
         self.hours.retain(|&h, _| h + CALIBRATION_HOURS >= hour);
         for &kind in kinds {
             let k = kind.index();
-            let mut held = Coverage::default();
-            self.hours.range(..hour).for_each(|(_, of)| held.merge(&of[k]));
-            if let Some(level) = held.calibrated() {
-                self.state.levels[k] = level;
+            let mut outcomes = Outcomes::default();
+            self.hours.range(..hour).for_each(|(_, of)| outcomes.merge(&of[k]));
+            if let Some(calibration) = outcomes.calibrated(sees_a_window(kind)) {
+                self.state.calibrations[k] = calibration;
             }
         }
     }
@@ -275,20 +281,38 @@ impl Rolling {
             let guard = if self.horizon.long() { Guard::BigMisses } else { Guard::None };
             self.state.line = choice::choose(self.metric, guard, self.state.line, &scores);
         }
-        let banded = scores.iter().filter_map(|(kind, score)| Some((*kind, score.pinball()?)));
-        if let Some((kind, _)) = banded.min_by(|a, b| a.1.total_cmp(&b.1)) {
+        if let Some(kind) = self.best_band(kinds) {
             self.state.band = Some(kind);
         } else if self.state.residuals[ModelKind::LastValue.index()].is_some() {
             self.state.band = Some(ModelKind::LastValue);
         }
+    }
+
+    /// The model whose band had the least pinball loss, on the days on which all had one: bands of residuals begin a
+    /// day later, and that day may have been a calm one.
+    fn best_band(&self, kinds: &[ModelKind]) -> Option<ModelKind> {
+        let newest = self.days.range(..self.reached?.0).next_back()?.1;
+        let banded = |kind: &ModelKind, day: &Day| day.scores[kind.index()].pinball().is_some();
+        let able: Vec<ModelKind> = kinds.iter().copied().filter(|kind| banded(kind, newest)).collect();
+        let mut trails = vec![Score::default(); able.len()];
+        for (_, past) in self.days.range(..self.reached?.0) {
+            if able.iter().all(|kind| banded(kind, past)) {
+                trails.iter_mut().zip(&able).for_each(|(trail, kind)| trail.merge(&past.scores[kind.index()]));
+            }
+        }
+        let losses = able.into_iter().zip(&trails).filter_map(|(kind, trail)| Some((kind, trail.pinball()?)));
+        losses.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(kind, _)| kind)
     }
 }
 
 /// Whether a model's band comes from the neighbours' outcomes: their own, and, since it knows
 /// calm from stormy moments, also that of the models that see the same window.
 fn own_spread(kind: ModelKind, answers: &Answers) -> bool {
-    use ModelKind::{Average, Mlp, Neighbours};
-    answers.spread.count > 0 && matches!(kind, Neighbours | Mlp | Average)
+    answers.spread.count > 0 && sees_a_window(kind)
+}
+
+const fn sees_a_window(kind: ModelKind) -> bool {
+    matches!(kind, ModelKind::Neighbours | ModelKind::Mlp | ModelKind::Average)
 }
 
 impl State {
@@ -299,10 +323,10 @@ impl State {
         let band = self.band.and_then(|kind| {
             let k = kind.index();
             if own_spread(kind, answers) {
-                return Some(band::of(answers.spread.step(h), self.levels[k]));
+                return Some(band::of(answers.spread.step(h), self.calibrations[k]));
             }
             let table = self.residuals[k].as_ref()?;
-            Some(table.band(h, answers.line(kind)[h], self.levels[k]))
+            Some(table.band(h, answers.line(kind)[h], self.calibrations[k]))
         });
         (line, band.map(|(lo, hi)| (lo.min(line), hi.max(line))))
     }

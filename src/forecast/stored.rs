@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use super::band::RANKS;
 use super::horizon::{Horizon, HorizonId};
 use super::mlp::Mlp;
 use super::panel::Fitted;
@@ -17,7 +16,7 @@ use super::trainer::{Series, Trained, TrainedHorizon, Valid};
 use super::{Error, Job, Metrics, ModelKind};
 
 /// First bytes of a blob; the digit is the format's version.
-const MAGIC: &[u8] = b"VSFORECAST1";
+const MAGIC: &[u8] = b"VSFORECAST2";
 /// No blob of ours is larger, bytes.
 const MAX_BYTES: usize = 8 << 20;
 
@@ -104,7 +103,7 @@ pub fn restore(bytes: &[u8], settings: &Valid, series: &Series<'_>) -> Result<Tr
         let state = &kept.state;
         let sound = kept.id == id
             && kept.horizon == horizon
-            && state.levels.iter().all(|level| *level < RANKS.len())
+            && state.calibrations.iter().all(|c| c.sound())
             && state.residuals.iter().flatten().all(|table| table.fits(horizon.steps))
             && kept.mlp.as_ref().is_none_or(|mlp| mlp.fits(horizon, seed));
         if !sound {

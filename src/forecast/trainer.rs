@@ -117,7 +117,7 @@ pub struct TrainedHorizon {
     pub samples: usize,
     /// Forecasts of the back-test.
     pub origins: usize,
-    /// Who speaks, whose band, at which ranks.
+    /// Who speaks, whose band, how wide.
     pub state: State,
     /// Each model's figures in the back-test, out of sample.
     pub backtest: Vec<(ModelKind, Metrics)>,
