@@ -314,6 +314,19 @@
     next();
   }
 
+  // ---- bars: a tap or the pointer says a day's figures in a line of its own; all of them are in the table
+  for (const line of all("[data-bars]")) {
+    const help = line.innerHTML, bars = $(`#bars-${line.dataset.bars}`);
+    const tell = bar => {
+      for (const other of all(".on", bars)) other.classList.remove("on");
+      bar?.classList.add("on");
+      if (bar) line.replaceChildren(make("strong", bar.dataset.hint)); else line.innerHTML = help;
+    };
+    line.hidden = false;
+    for (const event of ["pointerover", "click"]) bars.addEventListener(event, e => { const bar = e.target.closest("g"); if (bar) tell(bar); });
+    bars.addEventListener("pointerleave", e => { if (e.pointerType === "mouse") tell(); });
+  }
+
   // ---- readers: the last calls of an opened row
   const copy = async (text, button) => {
     try { await navigator.clipboard.writeText(text); } catch {

@@ -466,6 +466,24 @@ def test_settings_are_written_through_the_supervisor(house, visit, monkeypatch):
     assert page.locator(".notice").count() == 0, "empty is the default again"
 
 
+def test_each_days_energy_can_be_read(house, visit):
+    """By a tap, and without script or pointer from the table; bars use the height of a phone."""
+    page = phone(visit, house, "energy").page
+    drawn = page.evaluate("""() => { const all = [...document.querySelectorAll('#bars-day .import, #bars-day .export')].map(e => e.getBoundingClientRect());
+        return Math.max(...all.map(b => b.bottom)) - Math.min(...all.map(b => b.top)); }""")
+    assert drawn > 180, "the largest of both fill it"
+    page.locator("#bars-day g").nth(20).tap()
+    said = page.locator("[data-bars=day]")
+    expect(said).to_contain_text("kWh from grid")
+    page.locator("#figures-day summary").focus()
+    page.keyboard.press("Enter")
+    rows = page.locator("#figures-day tbody tr")
+    assert rows.count() == 30
+    day, imported, exported = rows.nth(9).locator("th, td").all_inner_texts()
+    assert said.inner_text() == f"{day}: {imported} from grid, {exported} to grid"
+    assert page.locator("#figures-month tbody tr").count() >= 1
+
+
 def test_reset_asks_first(house, visit):
     one = visit(house, "energy")
     page = one.page
