@@ -332,20 +332,25 @@
     try { await navigator.clipboard.writeText(text); } catch {
       const area = make("textarea", text); area.className = "hidden"; document.body.append(area); area.select(); document.execCommand("copy"); area.remove();
     }
+    const name = button.dataset.name ??= button.textContent;
     button.textContent = texts.copied;
-    setTimeout(() => { button.textContent = texts.copy; }, 1500);
+    setTimeout(() => { button.textContent = name; }, 1500);
   };
   const fill = async row => {
     const place = $(".calls", row);
     const answer = await fetch(url("exchanges.json", { ip: row.dataset.ip, channel: row.dataset.channel }));
     if (!answer.ok) { place.textContent = texts.failed; return; }
     const calls = await answer.json();
+    const written = call => `${call.time} ${call.method}${call.error == null ? "" : ` ${call.error}`}\n> ${call.request}\n< ${call.reply || texts.noReply}\n`;
+    const every = $("[data-copy-all]", row);
+    every.hidden = !calls.length;
+    every.onclick = () => copy(calls.map(written).join("\n"), every);
     place.replaceChildren();
     if (!calls.length) place.append(make("p", texts.noCalls, "muted"));
     for (const call of calls) {
       const part = make("div", undefined, "call"), head = make("p"), button = make("button", texts.copy, "plain");
       button.type = "button";
-      button.addEventListener("click", () => copy(`${call.time} ${call.method}\n> ${call.request}\n< ${call.reply}\n`, button));
+      button.addEventListener("click", () => copy(written(call), button));
       head.append(make("span", call.time, "muted"), " ", make("strong", call.method), call.error == null ? "" : ` ${call.error}`, " ", button);
       part.append(head);
       for (const [label, text] of [[texts.request, call.request], [texts.reply, call.reply || texts.noReply]]) { const pre = make("pre", text); pre.tabIndex = 0; pre.setAttribute("aria-label", label); part.append(pre); }

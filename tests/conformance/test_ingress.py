@@ -357,6 +357,12 @@ def test_readers(ha, battery, visit):
         row.locator(".call").first.wait_for()
         assert "EM.GetStatus" in row.locator(".call").first.inner_text() and "total_act_power" in row.locator("pre").nth(1).inner_text()
         assert 1 <= row.locator(".call").count() <= 20
+        one.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        row.get_by_role("button", name="Copy all").click()
+        expect(row.get_by_role("button", name="Copied")).to_be_visible()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied.count("\n> ") == row.locator(".call").count() == copied.count("\n< ") and "total_act_power" in copied
+        expect(row.get_by_role("button", name="Copy all")).to_be_visible()
         one.go("setup")
         page.wait_for_selector(".sensor")
         assert "shellypro3em" not in page.locator(".sensors").inner_text(), "our own entities are not offered"
