@@ -71,6 +71,8 @@ impl Vitals for Health {
         let mut lines = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match self.store.health().state {
             StoreState::Ok | StoreState::Frozen => {}
+            // What opening the store found wrong mostly says so itself.
+            StoreState::InMemory { reason } if reason.contains("nothing is kept over a restart") => lines.push(reason),
             StoreState::InMemory { reason } => lines.push(format!("nothing is kept over a restart: {reason}")),
             StoreState::Failing { reason, .. } => lines.push(format!("the database cannot be written: {reason}")),
         }

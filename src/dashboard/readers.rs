@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     context::{Context, to_json},
     data::{failure, parameter},
-    listeners::groups,
+    listeners::{self, groups},
     locale::Locale,
     page::{Asking, Page, html, json},
     words,
@@ -246,10 +246,15 @@ fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
     }];
     let lines = context.board.lines();
     for group in groups(l, lines.iter().filter(|line| line.meter == endpoint.meter && line.name != "dashboard")) {
+        let reason;
         let mut values = vec![("name", &*group.name), ("port", &*group.ports)];
-        let (state, key) = match group.state {
-            ListenerState::Listening => ("live", "check_listening"),
-            ListenerState::Waiting { .. } => ("absent", "check_waiting"),
+        let (state, key) = match &group.state {
+            ListenerState::Listening => ("live", if group.single() { "check_listening" } else { "check_listening_many" }),
+            ListenerState::Waiting { reason: why } => {
+                reason = listeners::reason(l, why);
+                values.push(("reason", &reason));
+                ("absent", "check_waiting")
+            }
             ListenerState::Off { by } => {
                 values.push(("by", by));
                 ("unused", "check_off")

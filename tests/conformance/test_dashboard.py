@@ -33,6 +33,24 @@ def test_overview_has_the_originals_keys(meter):
     assert {"ts", "current", "history", "forecast", "model"} <= set(power)
 
 
+def test_problems_are_said_in_the_persons_language(new_meter):
+    """A database that cannot be had, a taken port, no Home Assistant: what, the consequence, what to do."""
+    first = new_meter(args=["--source", "demo"]).start()
+    meter = new_meter({"ha_base_url": f"http://{LOCAL}:9", "ha_token": "x", "a_power": "sensor.grid", "hold": 1})
+    meter.http_port = first.http_port
+    (meter.data / "virtual-shelly.db").mkdir(parents=True)
+    meter.start(port=meter.dashboard_port)
+    german = {"Accept-Language": "de"}
+    page = until(lambda: "Verbindung abgelehnt" in (text := fetch(meter.dashboard_port, "GET", "/", headers=german).text) and text, 10)
+    assert f"Port {first.http_port} (HTTP) lässt sich nicht öffnen (von einem anderen Programm belegt)" in page
+    assert "die meisten Batterien finden dort keinen Zähler" in page and "mit der Option http_port" in page
+    assert "Datei oder Ordner ist nicht zugänglich; gemessen wird im Speicher weiter" in page and "den freien Platz prüfen" in page
+    health = fetch(meter.dashboard_port, "GET", "/health", headers=german).text
+    assert health.count("mit der Option http_port") == 1 and "nur im Speicher" in health
+    for text in (page, health):
+        assert "os error" not in text and "refused" not in text and "cannot be" not in text
+
+
 # -- dashboard_on_lan: the pages beside the device, on its own port
 LAN = ("/ui", "/ui/energy", "/ui/readers", "/ui/forecast", "/ui/health", "/ui/power", "/ui/live.json", "/ui/chart.json?range=1h", "/admin/overview")
 
