@@ -414,6 +414,9 @@
       first?.focus();
       save.disabled = false;
     });
+    // An address with an option or a group in it opens the group.
+    const to = location.hash && document.getElementById(location.hash.slice(1));
+    if (to) { const group = to.closest("details"); if (group) group.open = true; to.scrollIntoView(); }
     const words = fields.map(f => [f.place, f.place.textContent.toLowerCase()]);
     find?.addEventListener("input", () => {
       const want = seek(find.value, words);

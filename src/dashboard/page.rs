@@ -36,7 +36,7 @@ pub(super) struct MeterLink {
 /// One line when something needs a person: what, since when, consequence, one action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Notice {
-    /// `warn` or `bad`.
+    /// `info`, `warn` or `bad`.
     pub level: &'static str,
     pub text: String,
     /// Page and label of the action.
@@ -59,6 +59,8 @@ pub(super) struct Page {
     pub notices: Vec<Notice>,
     /// Refresh without script.
     pub refresh: bool,
+    /// Whether Home Assistant's sensors are read: of a demo or a recording none can be chosen.
+    pub sensors: bool,
 }
 
 /// Who asks, how, in which language, about which meter.
@@ -124,6 +126,7 @@ impl Page {
             tabs,
             meters,
             notices: notices(context, context.meter(m), asking.l, name),
+            sensors: context.owner.options().values.get("source").is_none_or(|source| source == "home-assistant"),
             refresh: matches!(name, "now" | "readers" | "forecast" | "health"),
         }
     }
@@ -208,7 +211,10 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale, page: &st
     for problem in problems(context, l).into_iter().filter(|_| page != "health").take(4) {
         add("warn", problem, Some(("health", "open_health")));
     }
-    let options = context.owner.options();
+    let source = options.values.get("source").and_then(serde_json::Value::as_str);
+    if let Some(text) = source.and_then(|source| l.find(&format!("notice_source_{source}"))) {
+        add("info", text.to_owned(), None);
+    }
     if !options.waiting.is_empty() {
         add("warn", l.with("notice_restart", &[("keys", &options.waiting.join(", "))]), Some(("settings", "open_settings")));
     }

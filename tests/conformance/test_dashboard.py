@@ -33,6 +33,15 @@ def test_overview_has_the_originals_keys(meter):
     assert {"ts", "current", "history", "forecast", "model"} <= set(power)
 
 
+def test_made_up_values_are_said_to_be(new_meter):
+    """On each page; and no sensors are offered where there are none to choose."""
+    meter = new_meter(args=["--source", "demo"]).start()
+    page = lambda path: fetch(meter.dashboard_port, "GET", path, headers={"Accept-Language": "de"}).text  # noqa: E731
+    assert all("alle Werte auf diesen Seiten sind erfunden" in page(path) for path in ("/", "/energy", "/health", "/setup"))
+    assert "Andere Sensoren" not in page("/health") and "Nochmal versuchen" not in page("/setup")
+    assert "es gibt kein Home Assistant, das man fragen könnte" in page("/setup")
+
+
 def test_problems_are_said_in_the_persons_language(new_meter):
     """A database that cannot be had, a taken port, no Home Assistant: what, the consequence, what to do."""
     first = new_meter(args=["--source", "demo"]).start()
