@@ -193,6 +193,7 @@
         if (plot && name === range && (held || zoomed())) return;
         const same = plot && name === range;
         data = next; range = name;
+        if (next.slice(1).some(column => column.some(v => v != null))) delete box.dataset.nothing; else box.dataset.nothing = texts.nothing;
         if (same) plot.setData(data); else draw();
       },
       redraw: () => plot && draw(),
@@ -263,7 +264,7 @@
       const key = `${card.dataset.horizon} ${name}`;
       if (!drawings.has(key)) {
         const place = $(`[data-plot=${name}]`, card), hover = $("[data-hover]", place.parentElement);
-        if (name === "skill") place.parentElement.hidden = false;
+        if (name === "skill") { place.parentElement.hidden = false; $("[data-no-skill]", card).hidden = true; }
         drawings.set(key, plotOf(place, hover, name === "skill" ? { lines: share, tell: (data, i) => data[1][i] == null ? [] : [[percent(data[1][i])]], value: percent, tall: () => 130 } : {}));
       }
       return drawings.get(key);
