@@ -199,8 +199,13 @@ fn channels(l: &'static Locale, seen: &Overview) -> Vec<ChannelCard> {
     let methods = |calls: &CallsView| {
         let mut all: Vec<_> = calls.by_method.iter().collect();
         all.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-        let line =
-            |(name, count): (&std::sync::Arc<str>, &u64)| (name.to_string(), n(*count), n(calls.errors.get(name).copied().unwrap_or(0)));
+        let line = |(name, count): (&std::sync::Arc<str>, &u64)| {
+            (
+                if &**name == "unknown" { l.t("state_unknown").to_owned() } else { name.to_string() },
+                n(*count),
+                n(calls.errors.get(name).copied().unwrap_or(0)),
+            )
+        };
         all.into_iter().take(12).map(line).collect()
     };
     let unique = |channel| {
