@@ -231,11 +231,24 @@ fn channels(l: &'static Locale, seen: &Overview) -> Vec<ChannelCard> {
     ]
 }
 
+/// What happened to a connection; that a message came goes without saying.
+fn event_key(event: &str) -> Option<&'static str> {
+    match event {
+        "connect" => Some("event_connect"),
+        "disconnect" => Some("event_disconnect"),
+        _ => None,
+    }
+}
+
 fn recent(l: &Locale, seen: &Overview, now: f64, zone: &jiff::tz::TimeZone) -> Vec<RecentCard> {
     let line = |r: &RecentView| RecentLine {
         time: words::moment(l, r.ts, now, zone),
         ip: r.ip.to_string(),
-        what: [r.verb, r.event, r.method.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" "),
+        what: [r.verb, r.event.and_then(|e| l.find(event_key(e)?)), r.method.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" "),
     };
     [("HTTP", &seen.clients.http_recent), ("WebSocket", &seen.clients.ws_recent), ("UDP", &seen.clients.udp_recent)]
         .into_iter()
@@ -290,7 +303,8 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
             let dropped: u64 = port.dropped.values().sum();
             let mut text = l.with("udp_port", &[("packets", &words::number(l, port.packets as f64, 0)), ("time", &last), ("ip", &from)]);
             if dropped > 0 {
-                let why: Vec<String> = port.dropped.iter().map(|(reason, n)| format!("{reason}: {n}")).collect();
+                let why: Vec<String> =
+                    port.dropped.iter().map(|(why, n)| format!("{}: {n}", l.find(&format!("drop_{why}")).unwrap_or(why))).collect();
                 text = format!("{text} · {}", l.with("udp_dropped", &[("n", &dropped.to_string()), ("why", &why.join(", "))]));
             }
             PortLine { port: port.port, text }
