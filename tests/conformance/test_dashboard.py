@@ -60,6 +60,17 @@ def test_problems_are_said_in_the_persons_language(new_meter):
         assert "os error" not in text and "refused" not in text and "cannot be" not in text
 
 
+def test_a_database_set_aside_is_told(new_meter):
+    """Charts start anew then: somebody who wonders finds why."""
+    meter = new_meter(args=["--source", "demo"])
+    meter.data.mkdir()
+    (meter.data / "virtual-shelly.db").write_bytes(b"no database at all " * 400)
+    meter.start()
+    health = fetch(meter.dashboard_port, "GET", "/health", headers={"Accept-Language": "de"}).text
+    assert "beiseitegelegt und eine neue begonnen: Identität und Zählerstände gehen weiter" in health
+    assert "set aside" not in health and "Speichern klappt" in health
+
+
 # -- dashboard_on_lan: the pages beside the device, on its own port
 LAN = ("/ui", "/ui/energy", "/ui/readers", "/ui/forecast", "/ui/health", "/ui/power", "/ui/live.json", "/ui/chart.json?range=1h", "/admin/overview")
 
