@@ -113,7 +113,7 @@ impl Both {
 struct Bar {
     x: f64,
     width: f64,
-    middle: f64,
+    label_x: f64,
     import_y: f64,
     import_h: f64,
     export_h: f64,
@@ -122,6 +122,8 @@ struct Bar {
     hint: String,
     /// Whether the label fits.
     labelled: bool,
+    /// Where the label is held: the last one ends with its bar, or a phone's card would cut it.
+    anchor: &'static str,
 }
 
 /// A day or month in words, for the table.
@@ -138,6 +140,8 @@ struct Bars {
     column: String,
     bars: Vec<Bar>,
     zero: f64,
+    /// Whether no figure would be other than 0.
+    empty: bool,
     top: String,
     bottom: String,
     /// Newest first.
@@ -176,6 +180,8 @@ fn bars(l: &Locale, all: &[(Date, Counter)], naming: &Naming<'_>) -> Bars {
     let tenth = |v: f64| (v * 100.0).round() / 100.0;
     let bar = |(i, (date, c)): (usize, &(Date, Counter))| {
         let import_h = tenth(c.import * scale);
+        // Wide bars hold their label.
+        let last = i + 1 == all.len() && naming.every > 1;
         let hint = l.with(
             "bar_hint",
             &[
@@ -187,7 +193,8 @@ fn bars(l: &Locale, all: &[(Date, Counter)], naming: &Naming<'_>) -> Bars {
         Bar {
             x: tenth((i as f64 + 0.15) * slot),
             width: tenth(slot * 0.7),
-            middle: tenth((i as f64 + 0.5) * slot),
+            label_x: tenth(if last { (i as f64 + 0.85) * slot } else { (i as f64 + 0.5) * slot }),
+            anchor: if last { "end" } else { "middle" },
             import_y: tenth(zero - import_h),
             import_h,
             export_h: tenth(c.export * scale),
@@ -207,6 +214,7 @@ fn bars(l: &Locale, all: &[(Date, Counter)], naming: &Naming<'_>) -> Bars {
         column: l.t(naming.column).to_owned(),
         bars: all.iter().enumerate().map(bar).collect(),
         zero: tenth(zero),
+        empty: up < 50.0 && down < 50.0,
         top: words::kwh(l, up).to_string(),
         bottom: words::kwh(l, down).to_string(),
         rows: all.iter().rev().map(row).collect(),
@@ -219,7 +227,7 @@ fn charts(l: &Locale, sums: &Sums) -> Vec<Bars> {
     let month = |d: Date| words::month(l, d.month()).to_owned();
     // At most twelve, so a month's name says which: with the year beside it the labels of a phone overlap.
     let whole = |d: Date| format!("{} {}", month(d), d.year());
-    let days = Naming { id: "day", title: "by_day", column: "col_day", name: &day, label: &day, every: 5 };
+    let days = Naming { id: "day", title: "by_day", column: "col_day", name: &day, label: &day, every: 6 };
     let months = Naming { id: "month", title: "by_month", column: "col_month", name: &whole, label: &month, every: 1 };
     let mut out = vec![bars(l, &sums.days, &days)];
     if !sums.months.is_empty() {
@@ -344,6 +352,7 @@ mod tests {
         assert_eq!((drawn.len(), drawn[0].id, drawn[1].id), (2, "day", "month"));
         assert_eq!(drawn[1].bars[1].label, "Oct");
         assert!(drawn[1].bars[1].hint.starts_with("Oct 2026: 1.0"), "{}", drawn[1].bars[1].hint);
+        assert!(!drawn[1].empty && drawn[0].empty, "zeros are no drawing");
         assert_eq!(charts(l, &some(&[(0.0, 0.0)], &[])).len(), 1, "no months, no chart of them");
     }
 
