@@ -193,6 +193,7 @@
         if (plot && name === range && (held || zoomed())) return;
         const same = plot && name === range;
         data = next; range = name;
+        if (next.slice(1).some(column => column.some(v => v != null))) delete box.dataset.nothing; else box.dataset.nothing = texts.nothing;
         if (same) plot.setData(data); else draw();
       },
       redraw: () => plot && draw(),
@@ -263,7 +264,7 @@
       const key = `${card.dataset.horizon} ${name}`;
       if (!drawings.has(key)) {
         const place = $(`[data-plot=${name}]`, card), hover = $("[data-hover]", place.parentElement);
-        if (name === "skill") place.parentElement.hidden = false;
+        if (name === "skill") { place.parentElement.hidden = false; $("[data-no-skill]", card).hidden = true; }
         drawings.set(key, plotOf(place, hover, name === "skill" ? { lines: share, tell: (data, i) => data[1][i] == null ? [] : [[percent(data[1][i])]], value: percent, tall: () => 130 } : {}));
       }
       return drawings.get(key);
@@ -314,25 +315,43 @@
     next();
   }
 
+  // ---- bars: a tap or the pointer says a day's figures in a line of its own; all of them are in the table
+  for (const line of all("[data-bars]")) {
+    const help = line.innerHTML, bars = $(`#bars-${line.dataset.bars}`);
+    const tell = bar => {
+      for (const other of all(".on", bars)) other.classList.remove("on");
+      bar?.classList.add("on");
+      if (bar) line.replaceChildren(make("strong", bar.dataset.hint)); else line.innerHTML = help;
+    };
+    line.hidden = false;
+    for (const event of ["pointerover", "click"]) bars.addEventListener(event, e => { const bar = e.target.closest("g"); if (bar) tell(bar); });
+    bars.addEventListener("pointerleave", e => { if (e.pointerType === "mouse") tell(); });
+  }
+
   // ---- readers: the last calls of an opened row
   const copy = async (text, button) => {
     try { await navigator.clipboard.writeText(text); } catch {
       const area = make("textarea", text); area.className = "hidden"; document.body.append(area); area.select(); document.execCommand("copy"); area.remove();
     }
+    const name = button.dataset.name ??= button.textContent;
     button.textContent = texts.copied;
-    setTimeout(() => { button.textContent = texts.copy; }, 1500);
+    setTimeout(() => { button.textContent = name; }, 1500);
   };
   const fill = async row => {
     const place = $(".calls", row);
     const answer = await fetch(url("exchanges.json", { ip: row.dataset.ip, channel: row.dataset.channel }));
     if (!answer.ok) { place.textContent = texts.failed; return; }
     const calls = await answer.json();
+    const written = call => `${call.time} ${call.method}${call.error == null ? "" : ` ${call.error}`}\n> ${call.request}\n< ${call.reply || texts.noReply}\n`;
+    const every = $("[data-copy-all]", row);
+    every.hidden = !calls.length;
+    every.onclick = () => copy(calls.map(written).join("\n"), every);
     place.replaceChildren();
     if (!calls.length) place.append(make("p", texts.noCalls, "muted"));
     for (const call of calls) {
       const part = make("div", undefined, "call"), head = make("p"), button = make("button", texts.copy, "plain");
       button.type = "button";
-      button.addEventListener("click", () => copy(`${call.time} ${call.method}\n> ${call.request}\n< ${call.reply}\n`, button));
+      button.addEventListener("click", () => copy(written(call), button));
       head.append(make("span", call.time, "muted"), " ", make("strong", call.method), call.error == null ? "" : ` ${call.error}`, " ", button);
       part.append(head);
       for (const [label, text] of [[texts.request, call.request], [texts.reply, call.reply || texts.noReply]]) { const pre = make("pre", text); pre.tabIndex = 0; pre.setAttribute("aria-label", label); part.append(pre); }
@@ -396,6 +415,9 @@
       first?.focus();
       save.disabled = false;
     });
+    // An address with an option or a group in it opens the group.
+    const to = location.hash && document.getElementById(location.hash.slice(1));
+    if (to) { const group = to.closest("details"); if (group) group.open = true; to.scrollIntoView(); }
     const words = fields.map(f => [f.place, f.place.textContent.toLowerCase()]);
     find?.addEventListener("input", () => {
       const want = seek(find.value, words);

@@ -64,6 +64,18 @@ fn templates_have_no_text_of_their_own() {
 }
 
 #[test]
+fn each_reason_to_drop_a_datagram_has_words() {
+    let udp = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/transport/udp.rs")).unwrap();
+    let mut reasons = BTreeSet::new();
+    for call in ["Err(\"", "ok_or(\"", "map_err(|_| \""] {
+        reasons.extend(udp.split(call).skip(1).filter_map(|rest| rest.split_once('"')).map(|(reason, _)| format!("drop_{reason}")));
+    }
+    assert!(reasons.len() > 5, "{reasons:?}");
+    let english = &Locale::all()[0];
+    assert!(reasons.iter().all(|key| english.texts.contains_key(key)), "{reasons:?}");
+}
+
+#[test]
 fn each_stage_of_a_training_has_words() {
     let mut stages = BTreeSet::new();
     for (folder, call) in [("forecast", "part(\""), ("app/forecasting", "Some((0.0, \"")] {

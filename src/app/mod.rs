@@ -75,7 +75,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     let stop = CancellationToken::new();
     let forecasting = Forecasting::new(&resolved.settings, &opened.store);
     let outlooks = forecasting.as_ref().map_or_else(Outlooks::none, Forecasting::outlooks);
-    let health = Health::new(opened.store.clone(), outlooks.clone(), stop.clone());
+    let health = Health::new(opened.store.clone(), &opened.problems, outlooks.clone(), stop.clone());
     for line in resolved.problems.iter().map(ToString::to_string).chain(resolved.warnings.iter().cloned()) {
         health.add(line);
     }

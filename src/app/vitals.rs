@@ -18,6 +18,8 @@ use crate::{
 pub struct Health {
     store: Store,
     forecast: Outlooks,
+    /// Found when the store was opened; they stay until the stop.
+    opening: Arc<[String]>,
     problems: Arc<Mutex<Vec<String>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
     tasks: TaskTracker,
@@ -25,10 +27,10 @@ pub struct Health {
 }
 
 impl Health {
-    /// Nothing wrong yet.
+    /// Nothing wrong yet but what was found when the store was opened.
     #[must_use]
-    pub fn new(store: Store, forecast: Outlooks, stop: CancellationToken) -> Self {
-        Self { store, forecast, problems: Arc::default(), dead: Arc::default(), tasks: TaskTracker::new(), stop }
+    pub fn new(store: Store, opening: &[String], forecast: Outlooks, stop: CancellationToken) -> Self {
+        Self { store, opening: opening.into(), forecast, problems: Arc::default(), dead: Arc::default(), tasks: TaskTracker::new(), stop }
     }
 
     /// Adds a line that stays until [`Self::replace`].
@@ -69,8 +71,11 @@ impl Health {
 impl Vitals for Health {
     fn problems(&self) -> Vec<String> {
         let mut lines = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        lines.extend(self.opening.iter().cloned());
         match self.store.health().state {
             StoreState::Ok | StoreState::Frozen => {}
+            // What opening the store found wrong mostly says so itself.
+            StoreState::InMemory { reason } if lines.contains(&reason) => {}
             StoreState::InMemory { reason } => lines.push(format!("nothing is kept over a restart: {reason}")),
             StoreState::Failing { reason, .. } => lines.push(format!("the database cannot be written: {reason}")),
         }

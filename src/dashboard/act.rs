@@ -56,7 +56,7 @@ fn done(l: &Locale, changed: &Changed) -> Response<Body> {
 
 fn refused(l: &Locale, refusal: Refusal) -> Response<Body> {
     let (status, text, problems) = match refusal {
-        Refusal::Failed(why) => (StatusCode::BAD_GATEWAY, why, Vec::new()),
+        Refusal::Failed(why) => (StatusCode::BAD_GATEWAY, l.sentence(&why), Vec::new()),
         Refusal::Problems(all) => {
             let wrong = |p: crate::config::Problem| Wrong { text: settings::allowed(l, &p), key: p.key };
             (StatusCode::BAD_REQUEST, l.t("not_saved").to_owned(), all.into_iter().map(wrong).collect())

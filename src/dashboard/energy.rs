@@ -109,64 +109,131 @@ impl Both {
     }
 }
 
-/// Two bars of one day or month, in the drawing's own coordinates.
+/// Two bars of one day or month, in percent of the drawing; both lengths in its height.
 struct Bar {
     x: f64,
     width: f64,
+    label_x: f64,
     import_y: f64,
     import_h: f64,
     export_h: f64,
     label: String,
+    /// All of it in one line.
     hint: String,
     /// Whether the label fits.
     labelled: bool,
+    /// Where the label is held: the last one ends with its bar, or a phone's card would cut it.
+    anchor: &'static str,
+}
+
+/// A day or month in words, for the table.
+struct BarRow {
+    name: String,
+    import: Figure,
+    export: Figure,
 }
 
 /// Bars up for import, down for export.
 struct Bars {
+    id: &'static str,
     title: String,
+    column: String,
     bars: Vec<Bar>,
     zero: f64,
+    /// Whether no figure would be other than 0.
+    empty: bool,
     top: String,
     bottom: String,
+    /// Newest first.
+    rows: Vec<BarRow>,
 }
 
-/// Drawing's size.
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 160.0;
+/// Where the bars end, percent of the drawing's height: below stand the labels.
+const FLOOR: f64 = 88.0;
+/// Fewest places for bars: one alone is no wall.
+const PLACES: usize = 6;
 
-fn bars(
-    l: &Locale,
-    title: &str,
-    all: &[(Date, Counter)],
-    (name, label): (impl Fn(Date) -> String, impl Fn(Date) -> String),
+/// How bars of one sort are named and labelled.
+struct Naming<'a> {
+    /// `day` or `month`.
+    id: &'static str,
+    /// Key of the title.
+    title: &'a str,
+    /// Key of the table's first column.
+    column: &'a str,
+    /// In the table.
+    name: &'a dyn Fn(Date) -> String,
+    /// Below the bar.
+    label: &'a dyn Fn(Date) -> String,
+    /// Every so many bars have a label, counted from the newest.
     every: usize,
-) -> Bars {
+}
+
+fn bars(l: &Locale, all: &[(Date, Counter)], naming: &Naming<'_>) -> Bars {
     let up = all.iter().map(|(_, c)| c.import).fold(0.0, f64::max);
     let down = all.iter().map(|(_, c)| c.export).fold(0.0, f64::max);
     let range = (up + down).max(1.0);
-    let zero = (HEIGHT * up.max(range * 0.02) / range).min(HEIGHT - 2.0);
-    let slot = WIDTH / all.len().max(12) as f64;
+    // One scale for both; what is nothing leaves room for its line all the same.
+    let zero = (FLOOR * up / range).clamp(1.0, FLOOR - 1.0);
+    let scale = (zero / up.max(1.0)).min((FLOOR - zero) / down.max(1.0));
+    let slot = 100.0 / all.len().max(PLACES) as f64;
+    let tenth = |v: f64| (v * 100.0).round() / 100.0;
     let bar = |(i, (date, c)): (usize, &(Date, Counter))| {
-        let import_h = zero * if up > 0.0 { c.import / up } else { 0.0 };
-        let export_h = (HEIGHT - zero) * if down > 0.0 { c.export / down } else { 0.0 };
+        let import_h = tenth(c.import * scale);
+        // Wide bars hold their label.
+        let last = i + 1 == all.len() && naming.every > 1;
         let hint = l.with(
             "bar_hint",
-            &[("day", &name(*date)), ("import", &words::kwh(l, c.import).to_string()), ("export", &words::kwh(l, c.export).to_string())],
+            &[
+                ("day", &(naming.name)(*date)),
+                ("import", &words::kwh(l, c.import).to_string()),
+                ("export", &words::kwh(l, c.export).to_string()),
+            ],
         );
         Bar {
-            x: i as f64 * slot + slot * 0.15,
-            width: slot * 0.7,
-            import_y: zero - import_h,
+            x: tenth((i as f64 + 0.15) * slot),
+            width: tenth(slot * 0.7),
+            label_x: tenth(if last { (i as f64 + 0.85) * slot } else { (i as f64 + 0.5) * slot }),
+            anchor: if last { "end" } else { "middle" },
+            import_y: tenth(zero - import_h),
             import_h,
-            export_h,
-            label: label(*date),
+            export_h: tenth(c.export * scale),
+            label: (naming.label)(*date),
             hint,
-            labelled: (all.len() - 1 - i).is_multiple_of(every),
+            labelled: (all.len() - 1 - i).is_multiple_of(naming.every),
         }
     };
-    let bars = all.iter().enumerate().map(bar).collect();
-    Bars { title: title.to_owned(), bars, zero, top: words::kwh(l, up).to_string(), bottom: words::kwh(l, down).to_string() }
+    let row = |(date, c): &(Date, Counter)| BarRow {
+        name: (naming.name)(*date),
+        import: words::kwh(l, c.import),
+        export: words::kwh(l, c.export),
+    };
+    Bars {
+        id: naming.id,
+        title: l.t(naming.title).to_owned(),
+        column: l.t(naming.column).to_owned(),
+        bars: all.iter().enumerate().map(bar).collect(),
+        zero: tenth(zero),
+        empty: up < 50.0 && down < 50.0,
+        top: words::kwh(l, up).to_string(),
+        bottom: words::kwh(l, down).to_string(),
+        rows: all.iter().rev().map(row).collect(),
+    }
+}
+
+/// A chart of the days and, where there is more than one day's record, of the months.
+fn charts(l: &Locale, sums: &Sums) -> Vec<Bars> {
+    let day = |d: Date| words::day(l, d);
+    let month = |d: Date| words::month(l, d.month()).to_owned();
+    // At most twelve, so a month's name says which: with the year beside it the labels of a phone overlap.
+    let whole = |d: Date| format!("{} {}", month(d), d.year());
+    let days = Naming { id: "day", title: "by_day", column: "col_day", name: &day, label: &day, every: 6 };
+    let months = Naming { id: "month", title: "by_month", column: "col_month", name: &whole, label: &month, every: 1 };
+    let mut out = vec![bars(l, &sums.days, &days)];
+    if !sums.months.is_empty() {
+        out.push(bars(l, &sums.months, &months));
+    }
+    out
 }
 
 /// A row of the counters.
@@ -199,12 +266,6 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         Both::new(l, l.t("yesterday"), sums.days_ago(1)),
         Both::new(l, l.t("this_month"), sums.this_month()),
     ];
-    let mut charts = vec![bars(l, l.t("by_day"), &sums.days, (|d| words::day(l, d), |d| words::day(l, d)), 5)];
-    if !sums.months.is_empty() {
-        // At most twelve, so a month's name says which: with the year beside it the labels of a phone overlap.
-        let whole = |d: Date| format!("{} {}", words::month(l, d.month()), d.year());
-        charts.push(bars(l, l.t("by_month"), &sums.months, (whole, |d| words::month(l, d.month()).to_owned()), 1));
-    }
     let endpoint = context.meter(p.m);
     let snapshot = endpoint.view().snapshot.clone();
     let rows = snapshot.energy.map_or_else(Vec::new, |energy| {
@@ -221,7 +282,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         .counters(&endpoint.meter)
         .filter(|row| row.reset_at > 0.0)
         .map(|row| words::moment(l, row.reset_at, now.unix, &context.zone()));
-    html(&View { p, cards, charts, rows, total, net: snapshot.energy_net, reset_at })
+    html(&View { charts: charts(l, &sums), p, cards, rows, total, net: snapshot.energy_net, reset_at })
 }
 
 #[derive(Serialize)]
@@ -276,13 +337,51 @@ mod tests {
         assert_eq!(Sums::default().days_ago(1), Counter::default());
     }
 
+    fn some(days: &[(f64, f64)], months: &[(f64, f64)]) -> Sums {
+        let first = jiff::civil::date(2026, 9, 1);
+        let counter = |(import, export): &(f64, f64)| Counter { import: *import, export: *export };
+        let day = |(i, c): (usize, &(f64, f64))| (first.checked_add((i as i64).days()).unwrap(), counter(c));
+        let month = |(i, c): (usize, &(f64, f64))| (first.checked_add((i as i64).months()).unwrap(), counter(c));
+        Sums { today: first, days: days.iter().enumerate().map(day).collect(), months: months.iter().enumerate().map(month).collect() }
+    }
+
     #[test]
-    fn a_month_is_named_shortly_below_its_bar_and_wholly_in_its_hint() {
+    fn a_month_is_named_shortly_below_its_bar_and_wholly_in_words() {
         let l = &Locale::all()[0];
-        let months = [(jiff::civil::date(2026, 10, 1), Counter { import: 2000.0, export: 0.0 })];
-        let month = |d: Date| words::month(l, d.month()).to_owned();
-        let drawn = bars(l, "", &months, (|d| format!("{} {}", month(d), d.year()), month), 1);
-        assert_eq!(drawn.bars[0].label, "Oct");
-        assert!(drawn.bars[0].hint.starts_with("Oct 2026: 2.0"), "{}", drawn.bars[0].hint);
+        let drawn = charts(l, &some(&[(0.0, 0.0)], &[(2000.0, 0.0), (1000.0, 500.0)]));
+        assert_eq!((drawn.len(), drawn[0].id, drawn[1].id), (2, "day", "month"));
+        assert_eq!(drawn[1].bars[1].label, "Oct");
+        assert!(drawn[1].bars[1].hint.starts_with("Oct 2026: 1.0"), "{}", drawn[1].bars[1].hint);
+        assert!(!drawn[1].empty && drawn[0].empty, "zeros are no drawing");
+        assert_eq!(charts(l, &some(&[(0.0, 0.0)], &[])).len(), 1, "no months, no chart of them");
+    }
+
+    #[test]
+    fn each_bar_has_its_line_in_the_table_newest_first() {
+        let l = &Locale::all()[1];
+        let drawn = &charts(l, &some(&[(7040.0, 9500.0), (1_234_500.0, 0.0)], &[]))[0];
+        let rows: Vec<(&str, String, String)> = drawn.rows.iter().map(|r| (&*r.name, r.import.to_string(), r.export.to_string())).collect();
+        assert_eq!(
+            rows,
+            [
+                ("2. Sept.", "1.234,5\u{202f}kWh".to_owned(), "0,0\u{202f}kWh".to_owned()),
+                ("1. Sept.", "7,0\u{202f}kWh".to_owned(), "9,5\u{202f}kWh".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn bars_use_the_height_and_stay_within() {
+        let l = &Locale::all()[0];
+        for all in [[(10.0, 20.0), (5.0, 1.0)], [(10.0, 0.0), (5.0, 0.0)], [(0.0, 8.0), (0.0, 1.0)], [(0.0, 0.0), (0.0, 0.0)]] {
+            let thousand = all.map(|(i, e)| (i * 1000.0, e * 1000.0));
+            let drawn = &charts(l, &some(&thousand, &[]))[0];
+            let top = drawn.bars.iter().map(|b| b.import_y).fold(f64::MAX, f64::min);
+            let bottom = drawn.bars.iter().map(|b| drawn.zero + b.export_h).fold(0.0, f64::max);
+            assert!((0.0..=100.0).contains(&top) && bottom <= FLOOR + 0.02, "{all:?}: {top} to {bottom}");
+            let sum: f64 = all.iter().map(|(i, e)| i + e).sum();
+            assert!(sum == 0.0 || bottom - top > FLOOR - 2.5, "{all:?}: {top} to {bottom}");
+            assert!(drawn.bars.iter().all(|b| b.x >= 0.0 && b.x + b.width <= 100.0));
+        }
     }
 }

@@ -321,6 +321,7 @@ mod tests {
             meters: Vec::new(),
             notices: Vec::new(),
             refresh: true,
+            sensors: true,
         };
         View { p, s: Shown::of(l, outlook, training, 302_412, NOW as f64, &zone), elsewhere: false }.render().unwrap()
     }

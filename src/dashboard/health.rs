@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 
 use super::{
     context::Context,
-    listeners::{self, Group, groups, name},
+    listeners::{self, Group, Place, groups, name},
     original,
     owner::Options,
-    page::{Asking, Page, html, json},
+    page::{self, Asking, Page, html, json},
     setup, words,
 };
 use crate::{
@@ -52,7 +52,11 @@ struct View {
 
 fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
     let (state, note) = match (&e.problem, e.age) {
-        (Some(problem), _) => ("absent", l.why(problem).into_owned()),
+        // The row has the entity's name already.
+        (Some(problem), _) => {
+            let why = problem.strip_prefix(&*e.entity.to_string()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(problem);
+            ("absent", l.why(why).into_owned())
+        }
         (None, None) => ("absent", l.t("nothing_heard").to_owned()),
         (None, Some(age)) => ("live", l.with("ago", &[("time", &words::span(l, age))])),
     };
@@ -112,14 +116,18 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
     rows
 }
 
-fn listener(l: &super::locale::Locale, group: Group) -> Row {
+fn listener(l: &super::locale::Locale, group: Group, place: &Place) -> Row {
     let (state, text) = match &group.state {
         ListenerState::Listening => ("live", l.t("listening").to_owned()),
-        ListenerState::Waiting { reason } => ("absent", l.with("waiting", &[("reason", listeners::reason(l, reason))])),
+        ListenerState::Waiting { .. } => ("absent", l.t("waits").to_owned()),
         ListenerState::Off { by } => ("unused", l.with("off_by", &[("by", by)])),
     };
-    let note =
-        if group.ports.is_empty() { group.address } else { l.with("port_on", &[("port", &group.ports), ("address", &group.address)]) };
+    let at = if group.ports.is_empty() {
+        group.address.clone()
+    } else {
+        l.with(if group.single() { "port_on" } else { "ports_on" }, &[("port", &group.ports), ("address", &group.address)])
+    };
+    let note = if let ListenerState::Waiting { reason } = &group.state { listeners::note(l, &group, &at, reason, place) } else { at };
     Row { state, name: group.name, text, note }
 }
 
@@ -129,18 +137,17 @@ fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
     let (state, text) = match &health.state {
         StoreState::Ok => ("live", l.t("store_ok").to_owned()),
         StoreState::Frozen => ("held", l.t("store_frozen").to_owned()),
-        StoreState::InMemory { reason } => ("absent", l.with("store_memory", &[("reason", reason)])),
-        StoreState::Failing { reason, .. } => ("absent", l.with("store_failing", &[("reason", reason)])),
+        StoreState::InMemory { .. } => ("absent", l.t("store_memory").to_owned()),
+        StoreState::Failing { .. } => ("absent", l.t("store_failing").to_owned()),
+    };
+    let note = match &health.state {
+        StoreState::Ok | StoreState::Frozen => health.path.as_ref().map_or_else(String::new, |p| p.display().to_string()),
+        StoreState::InMemory { reason } | StoreState::Failing { reason, .. } => l.sentence(reason),
     };
     let last = health.last_commit.map_or_else(|| "–".to_owned(), |at| words::moment(l, at, now.unix, &zone));
     let row = |name: &str, text: String, note: String| Row { state: "unused", name: l.t(name).to_owned(), text, note };
     let mut rows = vec![
-        Row {
-            state,
-            name: l.t("store").to_owned(),
-            text,
-            note: health.path.as_ref().map_or_else(String::new, |p| p.display().to_string()),
-        },
+        Row { state, name: l.t("store").to_owned(), text, note },
         row(
             "store_size",
             words::bytes(l, health.bytes).to_string(),
@@ -161,26 +168,21 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let l = asking.l;
     let entities = context.owner.entities(p.m).await.iter().map(|e| entity(l, e)).collect();
     let own = &context.meter(p.m).meter;
+    let place = Place::of(&context, own);
     let listeners = context.board.lines();
     let shared = |x: &Line| x.meter.is_empty() && matches!(x.name, "dashboard" | self_query::NAME);
     let listeners = listeners.iter().filter(|x| x.meter == *own || shared(x));
-    let mut listeners: Vec<Row> = groups(l, listeners).into_iter().map(|group| listener(l, group)).collect();
+    let mut listeners: Vec<Row> = groups(l, listeners).into_iter().map(|group| listener(l, group, &place)).collect();
     if !context.board.lines().iter().any(|line| line.name == "mdns" && line.meter == *own) {
         let name = name(l, "mdns").to_owned();
         listeners.push(Row { state: "unused", name, text: l.t("off").to_owned(), note: String::new() });
-    }
-    let mut problems = context.vitals.problems();
-    for line in context.owner.options().problems {
-        if !problems.contains(&line) {
-            problems.push(line);
-        }
     }
     html(&View {
         source: source(&context, p.m, l),
         entities,
         listeners,
         store: store(&context, l),
-        problems,
+        problems: page::problems(&context, l),
         version: env!("CARGO_PKG_VERSION"),
         p,
     })

@@ -14,6 +14,7 @@ use super::{assets, context::Context, door::Pass, listeners, locale::Locale, own
 use crate::{
     meter::{Phase, Quality},
     source::Link,
+    store::StoreState,
     transport::{Endpoint, ListenerState},
 };
 
@@ -35,7 +36,7 @@ pub(super) struct MeterLink {
 /// One line when something needs a person: what, since when, consequence, one action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Notice {
-    /// `warn` or `bad`.
+    /// `info`, `warn` or `bad`.
     pub level: &'static str,
     pub text: String,
     /// Page and label of the action.
@@ -58,6 +59,8 @@ pub(super) struct Page {
     pub notices: Vec<Notice>,
     /// Refresh without script.
     pub refresh: bool,
+    /// Whether Home Assistant's sensors are read: of a demo or a recording none can be chosen.
+    pub sensors: bool,
 }
 
 /// Who asks, how, in which language, about which meter.
@@ -123,6 +126,7 @@ impl Page {
             tabs,
             meters,
             notices: notices(context, context.meter(m), asking.l, name),
+            sensors: context.owner.options().values.get("source").is_none_or(|source| source == "home-assistant"),
             refresh: matches!(name, "now" | "readers" | "forecast" | "health"),
         }
     }
@@ -132,6 +136,25 @@ impl Page {
         let query = if self.m == 0 { String::new() } else { format!("?m={}", self.m) };
         format!("{}{page}{query}", self.rel)
     }
+}
+
+/// What was found wrong with options, files and the store, in the language, a sentence each and with what to do.
+pub(super) fn problems(context: &Context, l: &Locale) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let state = context.store.health().state;
+    for line in context.vitals.problems().into_iter().chain(context.owner.options().problems) {
+        let help = match &state {
+            StoreState::InMemory { reason } if line.contains(&**reason) => Some("store_memory_do"),
+            StoreState::Failing { reason, .. } if line.contains(&**reason) => Some("store_failing_do"),
+            _ => None,
+        };
+        let text = l.sentence(&line);
+        let text = help.map_or_else(|| text.clone(), |key| format!("{text}. {}", l.t(key)));
+        if !out.contains(&text) {
+            out.push(text);
+        }
+    }
+    out
 }
 
 /// What needs a person, worst first.
@@ -173,21 +196,25 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale, page: &st
             _ => {}
         }
     }
-    for line in context.board.lines() {
-        if let ListenerState::Waiting { reason } = &line.state
-            && (line.meter == meter.meter || line.name == "dashboard")
-        {
-            let text = l.with(
-                "notice_port",
-                &[("name", listeners::name(l, line.name)), ("port", &line.port.to_string()), ("reason", listeners::reason(l, reason))],
-            );
-            add("warn", text, Some(("health", "open_health")));
+    let options = context.owner.options();
+    let place = listeners::Place::of(context, &meter.meter);
+    let lines = context.board.lines();
+    let own = lines.iter().filter(|line| line.meter == meter.meter || line.name == "dashboard");
+    let waiting: Vec<_> = listeners::groups(l, own).into_iter().filter(|g| matches!(g.state, ListenerState::Waiting { .. })).collect();
+    let no_http = waiting.iter().any(|g| g.key == "http");
+    // The health page has a row of each; what is only announced with the HTTP port is missed with it.
+    for group in waiting.iter().filter(|g| page != "health" && (g.key != "mdns" || !no_http)) {
+        if let ListenerState::Waiting { reason } = &group.state {
+            add("warn", listeners::notice(l, group, reason, &place), Some(("health", "open_health")));
         }
     }
-    for problem in context.vitals.problems().into_iter().take(4) {
+    for problem in problems(context, l).into_iter().filter(|_| page != "health").take(4) {
         add("warn", problem, Some(("health", "open_health")));
     }
-    let options = context.owner.options();
+    let source = options.values.get("source").and_then(serde_json::Value::as_str);
+    if let Some(text) = source.and_then(|source| l.find(&format!("notice_source_{source}"))) {
+        add("info", text.to_owned(), None);
+    }
     if !options.waiting.is_empty() {
         add("warn", l.with("notice_restart", &[("keys", &options.waiting.join(", "))]), Some(("settings", "open_settings")));
     }

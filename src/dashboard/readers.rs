@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     context::{Context, to_json},
     data::{failure, parameter},
-    listeners::groups,
+    listeners::{self, groups},
     locale::Locale,
     page::{Asking, Page, html, json},
     words,
@@ -199,8 +199,13 @@ fn channels(l: &'static Locale, seen: &Overview) -> Vec<ChannelCard> {
     let methods = |calls: &CallsView| {
         let mut all: Vec<_> = calls.by_method.iter().collect();
         all.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-        let line =
-            |(name, count): (&std::sync::Arc<str>, &u64)| (name.to_string(), n(*count), n(calls.errors.get(name).copied().unwrap_or(0)));
+        let line = |(name, count): (&std::sync::Arc<str>, &u64)| {
+            (
+                if &**name == "unknown" { l.t("state_unknown").to_owned() } else { name.to_string() },
+                n(*count),
+                n(calls.errors.get(name).copied().unwrap_or(0)),
+            )
+        };
         all.into_iter().take(12).map(line).collect()
     };
     let unique = |channel| {
@@ -226,11 +231,24 @@ fn channels(l: &'static Locale, seen: &Overview) -> Vec<ChannelCard> {
     ]
 }
 
+/// What happened to a connection; that a message came goes without saying.
+fn event_key(event: &str) -> Option<&'static str> {
+    match event {
+        "connect" => Some("event_connect"),
+        "disconnect" => Some("event_disconnect"),
+        _ => None,
+    }
+}
+
 fn recent(l: &Locale, seen: &Overview, now: f64, zone: &jiff::tz::TimeZone) -> Vec<RecentCard> {
     let line = |r: &RecentView| RecentLine {
         time: words::moment(l, r.ts, now, zone),
         ip: r.ip.to_string(),
-        what: [r.verb, r.event, r.method.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" "),
+        what: [r.verb, r.event.and_then(|e| l.find(event_key(e)?)), r.method.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" "),
     };
     [("HTTP", &seen.clients.http_recent), ("WebSocket", &seen.clients.ws_recent), ("UDP", &seen.clients.udp_recent)]
         .into_iter()
@@ -246,10 +264,15 @@ fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
     }];
     let lines = context.board.lines();
     for group in groups(l, lines.iter().filter(|line| line.meter == endpoint.meter && line.name != "dashboard")) {
+        let reason;
         let mut values = vec![("name", &*group.name), ("port", &*group.ports)];
-        let (state, key) = match group.state {
-            ListenerState::Listening => ("live", "check_listening"),
-            ListenerState::Waiting { .. } => ("absent", "check_waiting"),
+        let (state, key) = match &group.state {
+            ListenerState::Listening => ("live", if group.single() { "check_listening" } else { "check_listening_many" }),
+            ListenerState::Waiting { reason: why } => {
+                reason = listeners::reason(l, why);
+                values.push(("reason", &reason));
+                ("absent", "check_waiting")
+            }
             ListenerState::Off { by } => {
                 values.push(("by", by));
                 ("unused", "check_off")
@@ -280,7 +303,8 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
             let dropped: u64 = port.dropped.values().sum();
             let mut text = l.with("udp_port", &[("packets", &words::number(l, port.packets as f64, 0)), ("time", &last), ("ip", &from)]);
             if dropped > 0 {
-                let why: Vec<String> = port.dropped.iter().map(|(reason, n)| format!("{reason}: {n}")).collect();
+                let why: Vec<String> =
+                    port.dropped.iter().map(|(why, n)| format!("{}: {n}", l.find(&format!("drop_{why}")).unwrap_or(why))).collect();
                 text = format!("{text} · {}", l.with("udp_dropped", &[("n", &dropped.to_string()), ("why", &why.join(", "))]));
             }
             PortLine { port: port.port, text }

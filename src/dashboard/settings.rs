@@ -126,7 +126,8 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
         key: def.key,
         name: option_texts::name(l, def),
         help: option_texts::help(l, def),
-        unit: option_texts::unit(l, def).to_owned(),
+        // An entity's name has no unit.
+        unit: if matches!(def.kind, Kind::Match(Pattern::Entities)) { String::new() } else { option_texts::unit(l, def).to_owned() },
         kind,
         value,
         default,

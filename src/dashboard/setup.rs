@@ -166,7 +166,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         found,
         sensors,
         more: powers.len().saturating_sub(LISTED),
-        problem: problem.map(|why| l.why(&why).into_owned()),
+        problem: problem.map(|why| l.sentence(&why)),
         notes,
         intro,
         again,

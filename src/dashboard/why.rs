@@ -1,9 +1,33 @@
-//! Reasons in the person's language. The source and the meter say in English why something is wrong; the English
-//! texts `why_…` of `locales/` are the patterns by which such a line is known again, and each language has its own.
+//! Reasons in the person's language. The rooms below say in English why something is wrong; the English texts `why_…`
+//! of `locales/` are the patterns by which such a line is known again, and each language has its own. What is wrong with
+//! an option is said by the option's own definition, and what the system says by the usual few reasons (`sys_…`).
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use super::locale::Locale;
+use super::{locale::Locale, settings};
+use crate::config::{Layer, Problem, ProblemKind};
+
+/// Marks of the system's and the database's usual errors, and their words.
+const SYSTEM: [(&str, &str); 18] = [
+    ("(os error 2)", "sys_missing"),
+    ("(os error 13)", "port_forbidden"),
+    ("(os error 28)", "sys_full"),
+    ("(os error 30)", "sys_read_only"),
+    ("(os error 98)", "port_taken"),
+    ("(os error 99)", "sys_no_address"),
+    ("(os error 101)", "sys_no_route"),
+    ("(os error 110)", "sys_timeout"),
+    ("(os error 111)", "sys_refused"),
+    ("(os error 113)", "sys_no_route"),
+    ("failed to lookup address", "sys_no_name"),
+    ("database or disk is full", "sys_full"),
+    ("readonly database", "sys_read_only"),
+    ("unable to open database file", "sys_cannot_open"),
+    ("disk I/O error", "sys_disk"),
+    ("database is locked", "sys_locked"),
+    ("operation timed out", "sys_timeout"),
+    ("Permission denied", "port_forbidden"),
+];
 
 /// Part of a pattern.
 #[derive(Debug)]
@@ -60,21 +84,75 @@ fn values<'t>(parts: &[Part], text: &'t str) -> Option<Vec<(&'static str, &'t st
     }
 }
 
+/// A configuration problem, as its `Display` writes it: `options file: hold = 99999: must be …`.
+fn complaint(text: &str) -> Option<(&'static str, &str, &str)> {
+    const LAYERS: [(Layer, &str); 6] = [
+        (Layer::Default, "at_default"),
+        (Layer::Device, "at_device"),
+        (Layer::File, "at_file"),
+        (Layer::Network, "at_network"),
+        (Layer::Environment, "at_environment"),
+        (Layer::CommandLine, "at_command_line"),
+    ];
+    let (key, rest) = LAYERS.iter().find_map(|(layer, key)| Some((*key, text.strip_prefix(layer.words())?.strip_prefix(": ")?)))?;
+    // A value in quotes may hold anything but its end.
+    let from = rest.find(" = \"").filter(|at| !rest[..*at].contains(": ")).and_then(|at| rest[at + 4..].find("\": ").map(|n| at + 4 + n));
+    let end = from.unwrap_or(0) + rest[from.unwrap_or(0)..].find(": ")?;
+    Some((key, &rest[..end], &rest[end + 2..]))
+}
+
 impl Locale {
     /// A reason in this language; one that no pattern describes stays as it is.
     #[must_use]
     pub fn why<'t>(&self, reason: &'t str) -> Cow<'t, str> {
-        if self.code == "en" {
-            return Cow::Borrowed(reason);
+        if let Some((place, what, why)) = complaint(reason) {
+            let why = self.wrong(what, why);
+            return Cow::Owned(self.with("problem_line", &[("where", self.t(place)), ("what", what), ("why", &why)]));
         }
         let Some((key, found)) = PATTERNS.iter().find_map(|(key, parts)| Some((key, values(parts, reason)?))) else {
-            return Cow::Borrowed(reason);
+            return SYSTEM
+                .iter()
+                .find(|(mark, _)| reason.contains(mark))
+                .map_or(Cow::Borrowed(reason), |(_, key)| self.t(key).to_owned().into());
         };
         // A reason within the reason is shorter each time: this ends.
+        let nested = |name: &str| matches!(name, "why" | "error");
         let found: Vec<(&str, Cow<'_, str>)> =
-            found.into_iter().map(|(name, value)| (name, if name == "why" { self.why(value) } else { value.into() })).collect();
+            found.into_iter().map(|(name, value)| (name, if nested(name) { self.why(value) } else { value.into() })).collect();
         let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (*name, &**value)).collect();
-        Cow::Owned(self.with(key, &found))
+        // Marks of code are for the log.
+        Cow::Owned(self.with(key, &found).replace('`', ""))
+    }
+
+    /// The same as the beginning of a sentence.
+    #[must_use]
+    pub fn sentence(&self, reason: &str) -> String {
+        let text = self.why(reason);
+        let mut rest = text.chars();
+        // A path, an address or an option's name stays as it is written.
+        match rest.next().filter(|_| text.split(' ').next().is_some_and(|word| word.chars().all(char::is_alphabetic))) {
+            Some(first) => first.to_uppercase().chain(rest).collect(),
+            None => text.into_owned(),
+        }
+    }
+
+    /// What is wrong with an option, `hold = 99999` or `mac (MAC) = "x"`.
+    fn wrong(&self, what: &str, why: &str) -> String {
+        let nearest =
+            why.strip_prefix("no such option; the nearest is ").and_then(|rest| rest.split_once(": ")).map(|(key, _)| key.to_owned());
+        if why.starts_with("must hold a JSON object") {
+            return self.t("form_object").to_owned();
+        }
+        let problem = Problem {
+            kind: if nearest.is_some() { ProblemKind::Unknown } else { ProblemKind::Value },
+            key: what.split(' ').next().unwrap_or_default().to_owned(),
+            layer: Layer::File,
+            name: None,
+            value: None,
+            nearest,
+            allowed: why.to_owned(),
+        };
+        settings::allowed(self, &problem)
     }
 }
 
@@ -96,7 +174,7 @@ mod tests {
         assert_eq!(german("sensor.grid is unavailable"), "sensor.grid ist nicht verfügbar");
         assert_eq!(german("sensor.grid: Home Assistant is starting"), "sensor.grid: Home Assistant startet gerade");
         assert_eq!(german("ws://h:1/ cannot be reached: refused (111)"), "ws://h:1/ ist nicht erreichbar: refused (111)");
-        assert_eq!(german("the disk is full"), "the disk is full", "what nobody knows stays");
+        assert_eq!(german("the moon is full"), "the moon is full", "what nobody knows stays");
         assert_eq!(Locale::all()[0].why("sensor.grid is unavailable"), "sensor.grid is unavailable");
     }
 
@@ -117,6 +195,54 @@ mod tests {
         assert!(seen > 40);
         let gone = parse(Quantity::Power, &State::Gone, None).unwrap_err();
         assert_eq!(german(&format!("sensor.grid {gone}")), "sensor.grid gibt es nicht");
+    }
+
+    #[test]
+    fn what_the_system_says_is_said_in_words() {
+        let refused = format!("ws://h:1/ cannot be reached: IO error: {}", std::io::Error::from_raw_os_error(111));
+        assert_eq!(german(&refused), "ws://h:1/ ist nicht erreichbar: Verbindung abgelehnt, dort hört niemand");
+        assert_eq!(Locale::all()[0].why(&refused), "ws://h:1/ cannot be reached: connection refused, nothing listens there");
+        let full = format!("the database cannot be written: /data/x.db: {}", "database or disk is full");
+        assert_eq!(german(&full), "die Datenbank lässt sich nicht schreiben: /data/x.db: der Datenträger ist voll");
+        for l in Locale::all() {
+            assert!(SYSTEM.iter().all(|(_, key)| l.find(key).is_some()), "{}", l.code);
+        }
+    }
+
+    #[test]
+    fn problems_found_at_the_start_are_said_in_the_language() {
+        let gone = "/none/virtual-shelly.db cannot be opened: unable to open database file: /none/virtual-shelly.db; metering goes on in \
+                    memory, nothing is kept over a restart";
+        assert_eq!(
+            german(gone),
+            "/none/virtual-shelly.db lässt sich nicht öffnen: Datei oder Ordner ist nicht zugänglich; gemessen wird im Speicher weiter, \
+             nichts übersteht einen Neustart"
+        );
+        let l = Locale::all().iter().find(|l| l.code == "de").unwrap();
+        assert_eq!(l.sentence("nothing is kept over a restart: no database"), "Nichts übersteht einen Neustart: no database");
+        assert_eq!(l.sentence("/x/meter.json is damaged and is written anew"), "/x/meter.json ist beschädigt und wird neu geschrieben");
+    }
+
+    /// All that `load` finds wrong is said in the language, with the option as it was written.
+    #[test]
+    fn a_wrong_option_is_said_in_the_language() {
+        use crate::config::{LoadInputs, OptionsFile, load};
+        let said = |text: &str| -> Vec<String> {
+            let file = OptionsFile { path: "/data/options.json".into(), contents: Ok(text.into()) };
+            let found = load(&LoadInputs { options_file: Some(file), data_dir: "/data".into(), ..LoadInputs::default() });
+            found.problems.iter().map(ToString::to_string).chain(found.warnings).map(|line| german(&line)).collect()
+        };
+        assert_eq!(said(r#"{"hold": 99999}"#), ["Optionsdatei: hold = 99999: Erlaubt: 0 bis 3600"]);
+        assert_eq!(said(r#"{"mac": "a: b"}"#)[0], format!("Optionsdatei: mac = \"a: b\": {}", Locale::all()[1].t("form_mac")));
+        assert_eq!(said(r#"{"holt": 3}"#), ["Optionsdatei: holt = 3: Diese Option gibt es nicht; die ähnlichste ist hold"]);
+        assert_eq!(said("[]"), ["Optionsdatei: /data/options.json: muss ein JSON-Objekt mit den Optionen enthalten"]);
+        assert!(said("{")[0].starts_with("Optionsdatei: /data/options.json: ist kein JSON: "), "{:?}", said("{"));
+        let warned = said(
+            r#"{"generation": 3, "energy_unit": "kwh", "outbound_ws_insecure": true, "scaling_shares": ["192.168.1.2=0.9", "192.168.1.3=0.8"]}"#,
+        );
+        assert_eq!(warned.len(), 5);
+        let english = ["device", "certificates", "every reader", "more than", "asks for"];
+        assert!(warned.iter().all(|line| english.iter().all(|word| !line.contains(word))), "{warned:?}");
     }
 
     proptest! {

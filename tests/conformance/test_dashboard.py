@@ -33,6 +33,44 @@ def test_overview_has_the_originals_keys(meter):
     assert {"ts", "current", "history", "forecast", "model"} <= set(power)
 
 
+def test_made_up_values_are_said_to_be(new_meter):
+    """On each page; and no sensors are offered where there are none to choose."""
+    meter = new_meter(args=["--source", "demo"]).start()
+    page = lambda path: fetch(meter.dashboard_port, "GET", path, headers={"Accept-Language": "de"}).text  # noqa: E731
+    assert all("alle Werte auf diesen Seiten sind erfunden" in page(path) for path in ("/", "/energy", "/health", "/setup"))
+    assert "Andere Sensoren" not in page("/health") and "Nochmal versuchen" not in page("/setup")
+    assert "es gibt kein Home Assistant, das man fragen könnte" in page("/setup")
+
+
+def test_problems_are_said_in_the_persons_language(new_meter):
+    """A database that cannot be had, a taken port, no Home Assistant: what, the consequence, what to do."""
+    first = new_meter(args=["--source", "demo"]).start()
+    meter = new_meter({"ha_base_url": f"http://{LOCAL}:9", "ha_token": "x", "a_power": "sensor.grid", "hold": 1})
+    meter.http_port = first.http_port
+    (meter.data / "virtual-shelly.db").mkdir(parents=True)
+    meter.start(port=meter.dashboard_port)
+    german = {"Accept-Language": "de"}
+    page = until(lambda: "Verbindung abgelehnt" in (text := fetch(meter.dashboard_port, "GET", "/", headers=german).text) and text, 10)
+    assert f"Port {first.http_port} (HTTP) lässt sich nicht öffnen (von einem anderen Programm belegt)" in page
+    assert "die meisten Batterien finden dort keinen Zähler" in page and "mit der Option http_port" in page
+    assert "Datei oder Ordner ist nicht zugänglich; gemessen wird im Speicher weiter" in page and "den freien Platz prüfen" in page
+    health = fetch(meter.dashboard_port, "GET", "/health", headers=german).text
+    assert health.count("mit der Option http_port") == 1 and "nur im Speicher" in health
+    for text in (page, health):
+        assert "os error" not in text and "refused" not in text and "cannot be" not in text
+
+
+def test_a_database_set_aside_is_told(new_meter):
+    """Charts start anew then: somebody who wonders finds why."""
+    meter = new_meter(args=["--source", "demo"])
+    meter.data.mkdir()
+    (meter.data / "virtual-shelly.db").write_bytes(b"no database at all " * 400)
+    meter.start()
+    health = fetch(meter.dashboard_port, "GET", "/health", headers={"Accept-Language": "de"}).text
+    assert "beiseitegelegt und eine neue begonnen: Identität und Zählerstände gehen weiter" in health
+    assert "set aside" not in health and "Speichern klappt" in health
+
+
 # -- dashboard_on_lan: the pages beside the device, on its own port
 LAN = ("/ui", "/ui/energy", "/ui/readers", "/ui/forecast", "/ui/health", "/ui/power", "/ui/live.json", "/ui/chart.json?range=1h", "/admin/overview")
 
