@@ -156,7 +156,7 @@ impl MeterTask {
             Command::Block(reason) => self.meter.block(&reason, now),
             Command::Add(import) => {
                 self.meter.take(&import.energy, now);
-                self.store.import_done(&import, &self.key, row(&self.mac, self.meter.counters()));
+                self.store.import_done(&import, &self.key, self.row());
                 info!("the original's counters and samples were taken over");
             }
             Command::Entities(reply) => {
@@ -165,8 +165,12 @@ impl MeterTask {
         }
     }
 
+    fn row(&self) -> MeterRow {
+        MeterRow { counted: self.meter.counted(), ..row(&self.mac, self.meter.counters()) }
+    }
+
     fn keep_counters(&self) {
-        self.store.put_counters(&self.key, row(&self.mac, self.meter.counters()));
+        self.store.put_counters(&self.key, self.row());
     }
 }
 
@@ -179,6 +183,7 @@ pub fn row(mac: &str, counters: &CounterState) -> MeterRow {
         lifetime: counters.lifetime,
         reset_at: counters.reset_ts as f64,
         extra: serde_json::to_string(counters).unwrap_or_default(),
+        ..MeterRow::default()
     }
 }
 

@@ -321,6 +321,12 @@ impl Meter {
         self.ledger.state()
     }
 
+    /// What this process has counted, Wh; a reset does not undo it.
+    #[must_use]
+    pub const fn counted(&self) -> super::Energy {
+        self.ledger.counted()
+    }
+
     /// Each entity: what it says, what that feeds, what is wrong with it.
     #[must_use]
     pub fn entities(&self, now: Now) -> Vec<EntityReport> {

@@ -324,6 +324,33 @@ def test_s8_killed_loses_no_more_than_the_store_interval(fake_ha, new_meter):
     assert meter.emdata()["total_act"] >= 300, "100 Wh a second, at most 10 s lost"
 
 
+def test_s8_a_folder_that_comes_late(replay):
+    """Started without its data folder: it meters in memory under a makeshift identity until the folder is there."""
+    meter = replay(36000.0, -3600.0, 0.0)
+    mac = meter.info()["mac"]
+    until(lambda: meter.emdata()["total_act"] > 20, 10)
+    meter.stop()
+    first = json.loads((meter.data / "meter.json").read_text().splitlines()[-1])["meters"][0]["energy"]
+    hidden = meter.data.rename(meter.folder / "hidden")
+    meter.data.symlink_to("/proc")  # nobody can write there, not even root
+
+    meter.start()
+    assert meter.info()["mac"] != mac
+    health = meter.get("/healthz").json()
+    assert health["status"] == "degraded" and "nothing is kept over a restart" in str(health["problems"]), health
+    until(lambda: meter.emdata()["total_act"] > 20, 10)
+    meter.data.unlink()
+    hidden.rename(meter.data)
+    until(lambda: meter.get("/healthz").json()["status"] == "ok", 75, "the folder is used")
+    served = meter.emdata()["total_act"]
+    assert meter.info()["mac"] != mac, "what is read goes on as it began"
+
+    meter.restart()
+    assert meter.info()["mac"] == mac
+    assert meter.emdata()["total_act"] >= first[0] + served - 0.02
+    assert meter.get("/healthz").json()["status"] == "ok"
+
+
 def test_s8_seeding(fake_ha, new_meter):
     fake_ha.set("sensor.grid", "3600")
     fake_ha.set("sensor.import", "12345.678", "kWh", "energy", state_class="total_increasing")
