@@ -145,7 +145,7 @@ impl Running {
             commands: commands_seen,
             views,
             store: shared.store.clone(),
-            sampling: key.is_empty().then(|| Sampling { step: shared.settings.source.sample_step(), feed: shared.feed.clone() }),
+            sampling: key.is_empty().then(|| Sampling::new(shared.settings.source.sample_step(), shared.feed.clone(), now)),
             clock: Arc::clone(&shared.clock),
             stop: shared.stop.clone(),
         };
