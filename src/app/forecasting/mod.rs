@@ -32,7 +32,7 @@ use crate::{
         outlook::{LastTraining, Training},
         trainer::Valid,
     },
-    store::{Store, StoreError},
+    store::{Store, StoreError, StoreState},
     time::Clock,
 };
 
@@ -248,6 +248,11 @@ impl Source {
             Ok(())
         })?;
         Ok(loaded)
+    }
+
+    /// Whether there is a past: not while the store is only in memory.
+    fn kept(&self) -> bool {
+        !matches!(self.store.health().state, StoreState::InMemory { .. })
     }
 
     /// All raw samples that are kept, at most a month of them.
