@@ -6,7 +6,7 @@
 use std::{
     future::Future,
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -24,6 +24,9 @@ use tracing::warn;
 const MAX_LINE: u64 = 256;
 /// How long the asking side waits: a freeze writes all that is buffered to a slow card.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a socket that cannot be made is tried again: its folder may come late.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,19 +57,14 @@ pub fn path(app: bool, data_dir: &Path) -> PathBuf {
     if app && Path::new("/run").is_dir() { PathBuf::from("/run/virtual-shelly.sock") } else { data_dir.join("control.sock") }
 }
 
-/// Serves the socket until `stop`; removes the file at the end. A socket that cannot be made is one warning.
+/// Serves the socket until `stop`; removes the file at the end. A socket that cannot be made is one warning, and tried again.
 pub async fn serve<F, R>(path: PathBuf, answer: F, stop: CancellationToken)
 where
     F: Fn(Request) -> R + Send + Sync + 'static,
     R: Future<Output = Result<(), String>> + Send + 'static,
 {
-    let listener = match bind(&path) {
-        Ok(listener) => listener,
-        Err(error) => {
-            warn!("control socket {} cannot be made ({error}): `health` and `backup` will not reach this process", path.display());
-            return;
-        }
-    };
+    let Some(listener) = bind_at_last(&path, &stop).await else { return };
+    let ours = file_id(&path);
     let answer = Arc::new(answer);
     loop {
         let stream = tokio::select! {
@@ -84,7 +82,32 @@ where
             let _ = timeout(PATIENCE, converse(stream, &*answer)).await;
         });
     }
-    let _ = std::fs::remove_file(&path);
+    // Another process may have put its own there.
+    if file_id(&path) == ours {
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+fn file_id(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+async fn bind_at_last(path: &Path, stop: &CancellationToken) -> Option<UnixListener> {
+    let mut said = false;
+    loop {
+        match bind(path) {
+            Ok(listener) => return Some(listener),
+            Err(error) if !said => {
+                said = true;
+                warn!("control socket {} cannot be made ({error}): `health` and `backup` do not reach this process", path.display());
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -164,5 +187,25 @@ mod tests {
         task.await.unwrap();
         assert!(!path.exists());
         assert!(ask(&path, Request::Health).await.unwrap_err().contains("nobody answers"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_comes_late_gets_its_socket_and_keeps_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("late/control.sock");
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(path.clone(), |_| async { Ok(()) }, stop.clone()));
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        std::fs::create_dir(dir.path().join("late")).unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(path.exists());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "another process's").unwrap();
+        stop.cancel();
+        task.await.unwrap();
+        assert!(path.exists());
+        let never = CancellationToken::new();
+        never.cancel();
+        serve(dir.path().join("nowhere/control.sock"), |_| async { Ok(()) }, never).await;
     }
 }

@@ -39,7 +39,7 @@ fn open(dir: &Path) -> Opened {
 fn row(import: f64) -> MeterRow {
     let counter = Counter { import, export: import / 3.0 };
     let energy = Energy { phases: [counter; 3], net: counter };
-    MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 1000.125, extra: r#"{"a":1}"#.into() }
+    MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 1000.125, extra: r#"{"a":1}"#.into(), ..MeterRow::default() }
 }
 
 fn record(ts: i64, wh: f64) -> MinuteRecord {

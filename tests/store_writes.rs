@@ -59,7 +59,10 @@ fn a_day_of_commits_every_30_s_writes_less_than_40_mb() {
         let phase = Counter { import: energy.phases[0].import + random.f64() * 10.0, export: energy.phases[0].export + random.f64() };
         energy = Energy { phases: [phase; 3], net: phase };
         let extra = r#"{"seeded":true,"offset":[0.0,0.0,0.0,0.0,0.0,0.0]}"#.to_owned();
-        store.put_counters("", MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 0.0, extra });
+        store.put_counters(
+            "",
+            MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 0.0, extra, ..MeterRow::default() },
+        );
         if second % 60 == 0 {
             let wh = random.f64() * 20.0;
             let phase = PhaseMinute {

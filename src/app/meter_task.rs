@@ -38,9 +38,27 @@ pub enum Command {
 /// Samples of the house, for the store and the forecast: the first meter's.
 pub struct Sampling {
     /// Seconds between two samples.
-    pub step: u32,
+    step: i64,
+    /// Number of the step under way; its sample is taken.
+    taken: i64,
     /// The forecast, unless it is off.
-    pub feed: Option<Feed>,
+    feed: Option<Feed>,
+}
+
+impl Sampling {
+    /// A sample each `step` seconds from the next whole one after `now` on.
+    #[must_use]
+    pub fn new(step: u32, feed: Option<Feed>, now: Now) -> Self {
+        let step = i64::from(step.max(1));
+        Self { step, taken: now.unix_s().div_euclid(step), feed }
+    }
+
+    /// The stamp of the sample that the first second of a step brings. A second that comes a moment early or late, as each
+    /// does while its beat is close to that of the clock, costs no step its sample.
+    fn due(&mut self, now: Now) -> Option<i64> {
+        let step = now.unix_s().div_euclid(self.step);
+        (std::mem::replace(&mut self.taken, step) != step).then_some(step * self.step)
+    }
 }
 
 /// Everything a meter task works with.
@@ -91,13 +109,13 @@ impl MeterTask {
                 _ = second.tick() => {
                     let now = self.clock.now();
                     let ticked = self.meter.tick(now);
-                    if let (Some(sampling), Some(w)) = (&self.sampling, ticked.total()) {
-                        let ts = now.unix_s();
-                        if ts.rem_euclid(i64::from(sampling.step)) == 0 {
-                            self.store.sample(ts, w);
-                            if let Some(feed) = &sampling.feed {
-                                feed.sample(ts, w);
-                            }
+                    if let Some(sampling) = &mut self.sampling
+                        && let Some(ts) = sampling.due(now)
+                        && let Some(w) = ticked.total()
+                    {
+                        self.store.sample(ts, w);
+                        if let Some(feed) = &sampling.feed {
+                            feed.sample(ts, w);
                         }
                     }
                     if let Some(minute) = ticked.minute {
@@ -156,7 +174,7 @@ impl MeterTask {
             Command::Block(reason) => self.meter.block(&reason, now),
             Command::Add(import) => {
                 self.meter.take(&import.energy, now);
-                self.store.import_done(&import, &self.key, row(&self.mac, self.meter.counters()));
+                self.store.import_done(&import, &self.key, self.row());
                 info!("the original's counters and samples were taken over");
             }
             Command::Entities(reply) => {
@@ -165,8 +183,12 @@ impl MeterTask {
         }
     }
 
+    fn row(&self) -> MeterRow {
+        MeterRow { counted: self.meter.counted(), ..row(&self.mac, self.meter.counters()) }
+    }
+
     fn keep_counters(&self) {
-        self.store.put_counters(&self.key, row(&self.mac, self.meter.counters()));
+        self.store.put_counters(&self.key, self.row());
     }
 }
 
@@ -179,6 +201,7 @@ pub fn row(mac: &str, counters: &CounterState) -> MeterRow {
         lifetime: counters.lifetime,
         reset_at: counters.reset_ts as f64,
         extra: serde_json::to_string(counters).unwrap_or_default(),
+        ..MeterRow::default()
     }
 }
 
@@ -190,4 +213,26 @@ pub fn counters(row: &MeterRow) -> CounterState {
     state.lifetime = row.lifetime;
     state.reset_ts = row.reset_at as i64;
     state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamps(step: u32, seconds: &[f64]) -> Vec<i64> {
+        let at = |unix| Now { unix, ..Now::default() };
+        let mut sampling = Sampling::new(step, None, at(100.3));
+        seconds.iter().filter_map(|unix| sampling.due(at(*unix))).collect()
+    }
+
+    #[test]
+    fn each_step_has_its_sample_however_the_beat_lies() {
+        assert_eq!(stamps(2, &[101.3, 102.3, 103.3, 104.3]), [102, 104]);
+        // The beat lies on the border of the clock's seconds: some come before it, some after.
+        assert_eq!(stamps(2, &[101.999, 103.001, 103.999, 105.001, 105.999, 107.001]), [102, 104, 106]);
+        assert_eq!(stamps(1, &[101.3, 102.3]), [101, 102]);
+        assert_eq!(stamps(7, &[101.3, 104.9, 105.001, 105.9, 112.2]), [105, 112]);
+        // A jump of the clock, either way, is another step.
+        assert_eq!(stamps(2, &[102.3, 4000.3, 103.3]), [102, 4000, 102]);
+    }
 }

@@ -134,7 +134,7 @@ impl Running {
         let (hub, state, boot) = MeterHub::new(key, commands.clone(), shared.store.clone(), laid_over, Arc::clone(&shared.clock));
         let counters = restored.meters.get(key).map(meter_task::counters).unwrap_or_default();
         let now = shared.clock.now();
-        let mut meter = Meter::new(&settings, counters, now);
+        let mut meter = Meter::new(&settings, counters, now).at_pace(shared.settings.source.pace());
         let (views, views_seen) = watch::channel(Arc::new(View::new(Arc::new(meter.snapshot(now)))));
         let (events, events_seen) = mpsc::channel(64);
         let task = MeterTask {
@@ -145,7 +145,7 @@ impl Running {
             commands: commands_seen,
             views,
             store: shared.store.clone(),
-            sampling: key.is_empty().then(|| Sampling { step: shared.settings.source.sample_step(), feed: shared.feed.clone() }),
+            sampling: key.is_empty().then(|| Sampling::new(shared.settings.source.sample_step(), shared.feed.clone(), now)),
             clock: Arc::clone(&shared.clock),
             stop: shared.stop.clone(),
         };

@@ -88,6 +88,16 @@ impl SourceSettings {
     pub fn sample_step(&self) -> u32 {
         (self.poll_interval.as_secs_f64().round() as u32).max(1)
     }
+
+    /// Seconds that pass in the household for each that passes here: other than 1 with a demo or replay of another speed.
+    #[must_use]
+    pub fn pace(&self) -> f64 {
+        match self.kind {
+            SourceKind::HomeAssistant => 1.0,
+            SourceKind::Demo => self.demo_speed,
+            SourceKind::Replay => self.replay_speed,
+        }
+    }
 }
 
 /// One power input: entities summed, import minus export, × scale, + offset, then inverted (C1, `total_invert` row).

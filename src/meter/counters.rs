@@ -83,6 +83,8 @@ pub struct Stretch {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     state: CounterState,
+    /// Since the process began.
+    counted: Energy,
     mode: EnergySource,
     slots: Vec<Slot>,
     /// Something is configured to be counted; until then a new store's counters wait.
@@ -100,7 +102,14 @@ impl Ledger {
     pub fn new(mut state: CounterState) -> Self {
         let sum = state.energy.sum();
         state.seeded |= sum.import > 0.0 || sum.export > 0.0;
-        Self { state, mode: EnergySource::Integrate, slots: Vec::new(), configured: false, configured_at: Duration::ZERO }
+        Self {
+            state,
+            counted: Energy::default(),
+            mode: EnergySource::Integrate,
+            slots: Vec::new(),
+            configured: false,
+            configured_at: Duration::ZERO,
+        }
     }
 
     /// Sets mode and inputs; counters stay. What another mode or other entities had followed is forgotten, so nothing is booked twice.
@@ -117,6 +126,12 @@ impl Ledger {
     #[must_use]
     pub const fn state(&self) -> &CounterState {
         &self.state
+    }
+
+    /// What was counted since this ledger began, Wh: neither what it began with, nor seed and import; no reset undoes it.
+    #[must_use]
+    pub const fn counted(&self) -> Energy {
+        self.counted
     }
 
     /// Counters as served; `None` while they wait for their seed.
@@ -143,17 +158,22 @@ impl Ledger {
         f(&mut self.state.lifetime);
     }
 
+    fn count(&mut self, f: impl Fn(&mut Energy)) {
+        self.add(&f);
+        f(&mut self.counted);
+    }
+
     /// Adds a stretch of constant power: each phase by its own sign, and their sum by its sign. An absent phase counts nothing.
     pub fn integrate(&mut self, stretch: Stretch) {
         for (i, power) in stretch.power.iter().enumerate() {
             let Some(power) = *power else { continue };
             if power != 0.0 && !self.followed(i, power < 0.0) {
-                self.add(|e| *side(&mut e.phases[i], power < 0.0) += power.abs() * stretch.hours);
+                self.count(|e| *side(&mut e.phases[i], power < 0.0) += power.abs() * stretch.hours);
             }
         }
         let net: f64 = stretch.power.iter().flatten().sum();
         if net != 0.0 && !self.house_followed(net < 0.0) {
-            self.add(|e| *side(&mut e.net, net < 0.0) += net.abs() * stretch.hours);
+            self.count(|e| *side(&mut e.net, net < 0.0) += net.abs() * stretch.hours);
         }
     }
 
@@ -216,7 +236,7 @@ impl Ledger {
             match last {
                 Some(last) if value > last => {
                     let gain = value - last;
-                    self.add(|e| match slot.share {
+                    self.count(|e| match slot.share {
                         Share::Phase(i) => *side(&mut e.phases[i], slot.export) += gain,
                         Share::House(parts) => {
                             for (phase, part) in e.phases.iter_mut().zip(parts) {
@@ -302,6 +322,21 @@ mod tests {
 
     fn hour(p: f64) -> Stretch {
         Stretch { power: [Some(p), Some(0.0), None], hours: 1.0 }
+    }
+
+    #[test]
+    fn a_seed_is_not_what_this_run_counted() {
+        for mode in [EnergySource::Seed, EnergySource::Entities] {
+            let mut rig = Rig::new(mode, CounterState::default(), Share::Phase(0));
+            assert_eq!(rig.say("5", 1), Some(5_000.0));
+            rig.ledger.integrate(Stretch { power: [Some(-3_000.0), None, None], hours: 1.0 });
+            rig.say("6", 2);
+            let counted = rig.ledger.counted().phases[0];
+            let imported = if mode == EnergySource::Entities { 1_000.0 } else { 0.0 };
+            assert_eq!(counted, Counter { import: imported, export: 3_000.0 });
+            rig.ledger.reset(Now::default());
+            assert_eq!(rig.ledger.counted().phases[0], counted, "a reset does not undo what was counted");
+        }
     }
 
     #[test]

@@ -58,6 +58,8 @@ impl Ticked {
 #[derive(Clone, Debug)]
 pub struct Meter {
     settings: MeterSettings,
+    /// Seconds of the household for each here.
+    pace: f64,
     cells: Cells,
     plan: Plan,
     target: [f64; 3],
@@ -82,6 +84,7 @@ impl Meter {
         let plan = Plan::compile(settings, &mut cells, now.mono);
         let mut meter = Self {
             settings: settings.clone(),
+            pace: 1.0,
             cells,
             plan,
             target: [0.0; 3],
@@ -98,6 +101,14 @@ impl Meter {
         };
         meter.configured(now);
         meter
+    }
+
+    /// For a household that lives faster or slower than time passes here, as a demo or a replay may: its energy, in counters
+    /// and records alike, is its power times its own time. Stamps, holding and the length of a minute stay ours.
+    #[must_use]
+    pub fn at_pace(mut self, pace: f64) -> Self {
+        self.pace = pace;
+        self
     }
 
     fn configured(&mut self, now: Now) {
@@ -269,7 +280,7 @@ impl Meter {
     }
 
     fn stretch(&mut self, phases: &[(Option<Electric>, Option<Duration>); 3], start: Duration, end: Duration) {
-        let hours = (end - start).as_secs_f64() / 3600.0;
+        let hours = (end - start).as_secs_f64() * self.pace / 3600.0;
         let here = phases.map(|(e, until)| e.filter(|_| until.is_none_or(|until| start < until)));
         self.minute.integrate(&here, hours);
         self.ledger.integrate(Stretch { power: here.map(|e| e.map(|e| e.act_power)), hours });
@@ -308,6 +319,12 @@ impl Meter {
     #[must_use]
     pub const fn counters(&self) -> &CounterState {
         self.ledger.state()
+    }
+
+    /// What this process has counted, Wh; a reset does not undo it.
+    #[must_use]
+    pub const fn counted(&self) -> super::Energy {
+        self.ledger.counted()
     }
 
     /// Each entity: what it says, what that feeds, what is wrong with it.

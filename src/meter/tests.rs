@@ -210,6 +210,33 @@ fn s4_home_assistant_restarts() {
 }
 
 #[test]
+fn a_household_that_lives_faster_counts_its_own_time() {
+    let now = Now { mono: Duration::from_secs(100), unix: 1_700_000_040.0 };
+    let real = settings(three());
+    for pace in [0.1, 1.0, 100.0] {
+        let mut rig = Rig { meter: Meter::new(&real, CounterState::default(), now).at_pace(pace), now };
+        rig.link(Link::Up);
+        rig.say_all(&[("l1", "3600", "W"), ("l2", "-1800", "W"), ("l3", "0", "W")]);
+        let records = rig.run(60);
+        let energy = rig.snap().energy.unwrap();
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-6 * b, "{a} {b}");
+        near(energy.phases[0].import, 60.0 * pace);
+        near(energy.phases[1].export, 30.0 * pace);
+        near(energy.net.import, 30.0 * pace);
+        // The minute is a minute here, and holds what the counters got in it.
+        assert_eq!((records.len(), records[0].ts, records[0].phases[0].max_act_power), (1, 1_700_000_040, 3600.0));
+        near(records[0].phases[0].act_energy, 60.0 * pace);
+        near(records[0].phases[1].act_ret_energy, 30.0 * pace);
+        // Holding is about the way to the source, which is real.
+        rig.say("l1", "unavailable", "W");
+        rig.run(4);
+        assert!(rig.powers()[0].is_some());
+        rig.run(1);
+        assert!(rig.powers()[0].is_none());
+    }
+}
+
+#[test]
 fn s8_energy_is_not_netted_between_phases() {
     let mut rig = Rig::new(&settings(three()));
     rig.say_all(&[("l1", "3600", "W"), ("l2", "0", "W"), ("l3", "0", "W")]);

@@ -172,7 +172,7 @@ impl Records<'_> {
     }
 }
 
-fn meter_id(tx: &Connection, key: &str) -> rusqlite::Result<i64> {
+pub(super) fn meter_id(tx: &Connection, key: &str) -> rusqlite::Result<i64> {
     let mut select = tx.prepare_cached("SELECT id FROM meters WHERE key = ?1")?;
     if let Some(id) = select.query_row([key], |r| r.get(0)).optional()? {
         return Ok(id);
@@ -235,6 +235,7 @@ pub(super) fn load_meters(conn: &Connection) -> rusqlite::Result<(BTreeMap<Strin
             lifetime: from_numbers(std::array::from_fn(|i| numbers[8 + i])),
             reset_at: r.get(2)?,
             extra: r.get(3)?,
+            ..MeterRow::default()
         };
         seen = seen.max(r.get(20)?);
         meters.insert(r.get(0)?, row);

@@ -79,11 +79,18 @@ impl Store {
     /// committed at once.
     pub fn put_counters(&self, meter: &str, row: MeterRow) {
         let shared = &self.0.shared;
-        let before = lock(&shared.cache).meters.insert(meter.to_owned(), row.clone());
+        let mut cache = lock(&shared.cache);
+        let row = match cache.base.get(meter) {
+            Some(base) => base.under(row),
+            None => row,
+        };
+        let before = cache.meters.insert(meter.to_owned(), row.clone());
         let rare = before.is_none_or(|b| b.reset_at != row.reset_at || b.mac != row.mac);
+        // Still under the cache's lock: what stands on a folder's counters must not be followed by what does not.
         lock(&shared.buffer).add(|batch| {
             batch.meters.insert(meter.to_owned(), row);
         });
+        drop(cache);
         if rare {
             self.wake();
         }

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::{
     DATABASE_FILE, SIDECAR_FILE, commit,
     handle::Store,
+    heal::Heal,
     import::{self, Import},
     retention::Keep,
     schema::{self, Database, OpenError, Place},
@@ -45,7 +46,7 @@ pub struct Opened {
     pub problems: Vec<String>,
 }
 
-/// Opens the database of the data folder, or one in memory where that cannot be, and starts its writer.
+/// Opens the database of the data folder, or one in memory until that can be, and starts its writer.
 #[must_use]
 pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     let mut problems = Vec::new();
@@ -77,7 +78,12 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     let stored = kept.meters.clone();
     let meters = merge(kept.meters, side);
     let fresh = meters.is_empty();
-    let shared = Arc::new(Shared::new(clock, place.clone(), Cache { meters: meters.clone(), state: kept.state.clone() }, reason));
+    let shared = Arc::new(Shared::new(
+        clock,
+        place.clone(),
+        Cache { meters: meters.clone(), state: kept.state.clone(), ..Cache::default() },
+        reason,
+    ));
     lock(&shared.buffer).add(|batch| {
         if in_memory {
             batch.meters.clone_from(&meters);
@@ -88,7 +94,8 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
 
     let seen = (kept.seen > 0.0 && !in_memory).then_some(kept.seen);
     let keep = Keep::new(settings, in_memory);
-    let start = Start { place, db: conn, sidecar: sidecar.ok(), keep, interval: settings.interval, seen };
+    let heal = in_memory.then(|| Heal::new(settings, &meters, &kept.state, now));
+    let start = Start { place, db: conn, sidecar: sidecar.ok(), keep, interval: settings.interval, seen, heal };
     let writer = Writer::new(Arc::clone(&shared), start);
     let (control, commands) = mpsc::channel();
     let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(&commands));
@@ -103,14 +110,14 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
 
 /// What a database held.
 #[derive(Debug, Default)]
-struct Kept {
-    meters: BTreeMap<String, MeterRow>,
-    state: BTreeMap<String, String>,
-    seen: f64,
+pub(super) struct Kept {
+    pub meters: BTreeMap<String, MeterRow>,
+    pub state: BTreeMap<String, String>,
+    pub seen: f64,
 }
 
 impl Kept {
-    fn load(conn: &rusqlite::Connection) -> rusqlite::Result<Self> {
+    pub(super) fn load(conn: &rusqlite::Connection) -> rusqlite::Result<Self> {
         let (meters, seen) = commit::load_meters(conn)?;
         Ok(Self { meters, seen, state: commit::load_state(conn)? })
     }
@@ -122,7 +129,7 @@ impl Kept {
     }
 }
 
-fn merge(mut stored: BTreeMap<String, MeterRow>, side: BTreeMap<String, MeterRow>) -> BTreeMap<String, MeterRow> {
+pub(super) fn merge(mut stored: BTreeMap<String, MeterRow>, side: BTreeMap<String, MeterRow>) -> BTreeMap<String, MeterRow> {
     for (key, row) in side {
         let newest = MeterRow::newest(stored.remove(&key), Some(row));
         stored.extend(newest.map(|row| (key, row)));
@@ -130,7 +137,7 @@ fn merge(mut stored: BTreeMap<String, MeterRow>, side: BTreeMap<String, MeterRow
     stored
 }
 
-fn open_sidecar(dir: &Path, problems: &mut Vec<String>) -> (io::Result<Sidecar>, BTreeMap<String, MeterRow>) {
+pub(super) fn open_sidecar(dir: &Path, problems: &mut Vec<String>) -> (io::Result<Sidecar>, BTreeMap<String, MeterRow>) {
     let path = dir.join(SIDECAR_FILE);
     if let Err(error) = fs::create_dir_all(dir) {
         problems.push(format!("the data folder {} cannot be made: {error}; nothing is kept over a restart", dir.display()));
@@ -158,7 +165,7 @@ fn open_sidecar(dir: &Path, problems: &mut Vec<String>) -> (io::Result<Sidecar>,
     }
 }
 
-fn open_database(path: &Path, unix_s: i64, problems: &mut Vec<String>) -> Option<Database> {
+pub(super) fn open_database(path: &Path, unix_s: i64, problems: &mut Vec<String>) -> Option<Database> {
     let place = Place::File(path.to_owned());
     let error = match schema::open(&place, true) {
         Ok(database) => return Some(database),
@@ -183,7 +190,7 @@ fn open_database(path: &Path, unix_s: i64, problems: &mut Vec<String>) -> Option
 }
 
 /// After a clean stop the quick check runs beside the work; after an unclean one the whole check ran before.
-fn start_check(shared: &Arc<Shared>, quick: bool) {
+pub(super) fn start_check(shared: &Arc<Shared>, quick: bool) {
     let shared = Arc::clone(shared);
     let check = move || {
         while quick && !shared.is_closing() {

@@ -13,6 +13,7 @@ use std::{
 use super::{
     blocks::Blocks,
     buffer::Buffer,
+    heal::Base,
     reader::Readers,
     schema::Place,
     types::{MeterRow, StoreHealth, StoreState},
@@ -24,6 +25,8 @@ use crate::time::Clock;
 pub(super) struct Cache {
     pub meters: BTreeMap<String, MeterRow>,
     pub state: BTreeMap<String, String>,
+    /// What the folder held of meters that began without it: what is kept stands on that.
+    pub base: BTreeMap<String, Base>,
 }
 
 /// See the module.

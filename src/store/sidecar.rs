@@ -163,7 +163,7 @@ fn parse(bytes: &[u8]) -> Option<(u64, BTreeMap<String, MeterRow>)> {
         energy: from_numbers(e.energy),
         lifetime: from_numbers(e.lifetime),
         reset_at: e.reset_at,
-        extra: String::new(),
+        ..MeterRow::default()
     };
     Some((slot.seq, entries.iter().map(|e| (e.key.clone(), row(e))).collect()))
 }
@@ -187,7 +187,7 @@ mod tests {
             .map(|i| {
                 (
                     format!("meter {i}"),
-                    MeterRow { mac: "0A1B2C3D4E5F".into(), energy, lifetime: energy, reset_at: 1.5, extra: String::new() },
+                    MeterRow { mac: "0A1B2C3D4E5F".into(), energy, lifetime: energy, reset_at: 1.5, ..MeterRow::default() },
                 )
             })
             .collect()

@@ -2,18 +2,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use super::{
-    DATABASE_FILE, MeterRow, StoreState,
+    DATABASE_FILE, MeterRow, Store, StoreState,
+    heal::Heal,
     retention::Keep,
     schema::{self, Place},
     shared::{Cache, Shared, lock},
     sidecar::Sidecar,
-    types::from_numbers,
+    types::{from_numbers, to_numbers},
     writer::{Control, Start, Writer},
 };
 use crate::{
@@ -66,6 +68,7 @@ impl Rig {
             keep: Keep::new(&settings(dir), false),
             interval: Duration::from_secs(30),
             seen: (seen > 0.0).then_some(seen),
+            heal: None,
         };
         let writer = Writer::new(Arc::clone(&shared), start);
         Self { clock, shared, writer }
@@ -91,7 +94,8 @@ impl Rig {
 
     fn counters(&self, import: f64) {
         let energy = from_numbers([import; 8]);
-        let row = MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 0.0, extra: "{}".into() };
+        let row =
+            MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 0.0, extra: "{}".into(), ..MeterRow::default() };
         lock(&self.shared.cache).meters.insert(String::new(), row.clone());
         lock(&self.shared.buffer).add(|b| {
             b.meters.insert(String::new(), row);
@@ -267,4 +271,158 @@ fn records_overwritten_by_a_clock_that_went_back_leave_the_energy_right() {
     assert_eq!(records.blocks(0).unwrap(), []);
     rig.writer.handle(Control::Wake);
     assert_eq!((rig.count("records"), records.blocks(0).unwrap().len(), hour(&rig)), (0, 0, 100.0));
+}
+
+/// A writer in memory whose folder is `dir`, with the handle that the meters have.
+struct Homeless {
+    clock: Arc<Hand>,
+    store: Store,
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+impl Homeless {
+    fn new(dir: &Path, unix: i64, began: &BTreeMap<String, MeterRow>) -> Self {
+        let clock = Arc::new(Hand(Mutex::new(Now { mono: Duration::ZERO, unix: unix as f64 })));
+        let place = Place::memory();
+        let db = schema::open(&place, true).unwrap();
+        let cache = Cache { meters: began.clone(), ..Cache::default() };
+        let shared = Arc::new(Shared::new(Arc::clone(&clock) as Arc<dyn Clock>, place.clone(), cache, Some("no folder".into())));
+        let heal = Heal::new(&settings(dir), began, &BTreeMap::new(), clock.now());
+        let keep = Keep::new(&settings(dir), true);
+        let start =
+            Start { place, db: Some(db.conn), sidecar: None, keep, interval: Duration::from_secs(30), seen: None, heal: Some(heal) };
+        let writer = Writer::new(Arc::clone(&shared), start);
+        let store = Store::new(Arc::clone(&shared), std::sync::mpsc::channel().0, None, 7);
+        Self { clock, store, shared, writer }
+    }
+
+    /// Time passes, a minute.
+    fn minute(&mut self) {
+        let now = self.clock.now().plus(Duration::from_secs(61));
+        *lock(&self.clock.0) = now;
+        self.writer.tick(now);
+    }
+
+    /// The meter of this run: `counted` on top of `first`.
+    fn put(&self, first: f64, counted: f64, reset_at: f64) {
+        self.store.put_counters("", counters(&super::fallback_mac(""), first + counted, counted, reset_at));
+    }
+}
+
+fn counters(mac: &str, import: f64, counted: f64, reset_at: f64) -> MeterRow {
+    let (energy, counted) = (from_numbers([import; 8]), from_numbers([counted; 8]));
+    MeterRow { mac: mac.into(), energy, lifetime: energy, counted, reset_at, extra: "{}".into() }
+}
+
+/// A folder with a past: 1000 Wh, a name, a sample and a record.
+fn past(dir: &Path) {
+    let mut rig = Rig::new(dir, T0 - 7_200);
+    rig.counters(1_000.0);
+    lock(&rig.shared.cache).state.insert("device/".into(), "old".into());
+    lock(&rig.shared.buffer).add(|b| {
+        b.state.insert("device/".into(), Some("old".into()));
+        b.samples.push_back((T0 - 7_200, 50));
+        b.records.push_back(("".into(), record(T0 - 7_200, 5.0)));
+    });
+    rig.writer.close().unwrap();
+}
+
+fn kept(dir: &Path) -> (MeterRow, BTreeMap<String, String>) {
+    let db = schema::open(&Place::File(dir.join(DATABASE_FILE)), true).unwrap();
+    let row = super::commit::load_meters(&db.conn).unwrap().0.remove("").unwrap();
+    (row, super::commit::load_state(&db.conn).unwrap())
+}
+
+#[test]
+fn a_folder_that_comes_late_gets_what_was_counted_without_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, hidden) = (home.path().join("data"), home.path().join("hidden"));
+    std::fs::create_dir(&hidden).unwrap();
+    past(&hidden);
+    std::fs::write(&dir, "in the way").unwrap();
+    let mut rig = Homeless::new(&dir, T0, &BTreeMap::new());
+    rig.put(400.0, 0.0, 0.0);
+    rig.minute();
+    assert!(matches!(rig.shared.health().state, StoreState::InMemory { reason } if reason.contains("data")));
+    rig.put(400.0, 3.0, 0.0);
+    rig.store.put_state("new", "1");
+    rig.store.put_state("device/", "never meant for that meter");
+    rig.store.minute("", record(T0, 3.0));
+    rig.store.sample(T0, 30.0);
+    rig.minute();
+    rig.store.minute("", record(T0 + 60, 2.0));
+
+    std::fs::remove_file(&dir).unwrap();
+    std::fs::rename(&hidden, &dir).unwrap();
+    rig.minute();
+    let health = rig.shared.health();
+    assert_eq!((health.state, health.path), (StoreState::Ok, Some(dir.join(DATABASE_FILE))));
+    // Identity and counters of the folder, and what was counted: the seed was another count of the same.
+    let wh = |n: f64| from_numbers([n; 8]);
+    let (row, state) = kept(&dir);
+    assert_eq!((row.mac.as_str(), row.energy, row.lifetime), ("02AABBCCDDEE", wh(1_003.0), wh(1_003.0)));
+    assert_eq!((state["device/"].as_str(), state["new"].as_str()), ("old", "1"));
+    let side = Sidecar::peek(&dir.join("meter.json")).meters.remove("").unwrap();
+    assert_eq!((side.mac.as_str(), side.energy), ("02AABBCCDDEE", wh(1_003.0)));
+    // Charts and records hold both.
+    assert_eq!(rig.store.samples(0, i64::MAX).unwrap(), [(T0 - 7_200, 5.0), (T0, 30.0)]);
+    assert_eq!(rig.store.minutes(0, i64::MAX).unwrap().len(), 2);
+    let hours = rig.store.energy_between("", &[T0 - 7_200, T0 - 3_600, T0 + 900]).unwrap();
+    assert_eq!(hours.iter().map(|h| h.phases.unwrap()[0].import).collect::<Vec<_>>(), [5.0, 5.0]);
+    assert_eq!(rig.store.records("").read(0, i64::MAX, 9).unwrap().len(), 3);
+
+    // It goes on from there, and a reset is one.
+    rig.put(400.0, 4.0, 0.0);
+    rig.minute();
+    assert_eq!(kept(&dir).0.energy, wh(1_004.0));
+    rig.store.put_counters("", counters(&super::fallback_mac(""), 1.0, 5.0, T0 as f64 + 300.0));
+    rig.writer.close().unwrap();
+    let (row, _) = kept(&dir);
+    assert_eq!((row.energy, row.lifetime, row.reset_at), (wh(1.0), wh(1_005.0), T0 as f64 + 300.0));
+}
+
+#[test]
+fn a_new_folder_gets_all_and_the_stop_tries_it_once_more() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    std::fs::write(&dir, "in the way").unwrap();
+    let mut rig = Homeless::new(&dir, T0, &BTreeMap::new());
+    rig.put(400.0, 3.0, 0.0);
+    rig.minute();
+    std::fs::remove_file(&dir).unwrap();
+    rig.put(400.0, 4.0, 0.0);
+    rig.writer.close().unwrap();
+    let (row, _) = kept(&dir);
+    assert_eq!((row.mac, row.energy.net.import), (super::fallback_mac(""), 404.0));
+}
+
+#[test]
+fn what_another_process_counted_meanwhile_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    past(dir.path());
+    let other = Sidecar::open(&dir.path().join("meter.json")).unwrap();
+    let mut rig = Homeless::new(dir.path(), T0, &BTreeMap::new());
+    rig.put(0.0, 7.0, 0.0);
+    rig.minute();
+    assert!(matches!(rig.shared.health().state, StoreState::InMemory { reason } if reason.contains("another process")));
+    drop(other);
+    rig.put(0.0, 9.0, 0.0);
+    rig.minute();
+    assert_eq!(rig.shared.health().state, StoreState::Ok);
+    assert_eq!(to_numbers(&kept(dir.path()).0.energy), [1_002.0; 8]);
+}
+
+#[test]
+fn a_meter_that_could_read_its_past_is_not_counted_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    past(dir.path());
+    let began = BTreeMap::from([(String::new(), counters("02AABBCCDDEE", 1_000.0, 0.0, 0.0))]);
+    let mut rig = Homeless::new(dir.path(), T0, &began);
+    rig.store.put_counters("", counters("02AABBCCDDEE", 1_006.0, 6.0, 0.0));
+    rig.store.delete_records("");
+    rig.writer.commit().unwrap();
+    rig.minute();
+    assert_eq!(to_numbers(&kept(dir.path()).0.energy), [1_006.0; 8]);
+    assert_eq!(rig.store.records("").read(0, i64::MAX, 9).unwrap(), [], "deleted while in memory");
 }

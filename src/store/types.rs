@@ -13,6 +13,8 @@ pub struct MeterRow {
     pub energy: Energy,
     /// Sums that no reset lowers, Wh.
     pub lifetime: Energy,
+    /// What this run of the process has counted of them, Wh; not kept.
+    pub counted: Energy,
     /// When the counters were last reset, Unix s; 0 never.
     pub reset_at: f64,
     /// What else the meter keeps, JSON; the store does not look into it.
@@ -47,6 +49,12 @@ impl MeterRow {
 fn higher(a: &Energy, b: &Energy) -> Energy {
     let (a, b) = (to_numbers(a), to_numbers(b));
     from_numbers(std::array::from_fn(|i| a[i].max(b[i])))
+}
+
+/// The sum of two.
+pub(super) fn add(a: &Energy, b: &Energy) -> Energy {
+    let (a, b) = (to_numbers(a), to_numbers(b));
+    from_numbers(std::array::from_fn(|i| a[i] + b[i]))
 }
 
 /// `a_import, a_export, b_import, …, net_import, net_export`.
@@ -168,7 +176,7 @@ mod tests {
 
     fn row(import: f64, reset_at: f64) -> MeterRow {
         let energy = from_numbers([import; 8]);
-        MeterRow { mac: "AA".into(), energy, lifetime: energy, reset_at, extra: "{}".into() }
+        MeterRow { mac: "AA".into(), energy, lifetime: energy, reset_at, extra: "{}".into(), ..MeterRow::default() }
     }
 
     #[test]

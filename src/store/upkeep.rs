@@ -57,7 +57,12 @@ impl Writer {
     pub(super) fn close(&mut self) -> Result<(), StoreError> {
         self.shared.set_closing();
         self.last = self.shared.clock.now();
-        let saved = if self.frozen_at.is_some() { self.thaw() } else { self.commit() };
+        let saved = if self.frozen_at.is_some() {
+            self.thaw()
+        } else {
+            self.try_folder_now();
+            self.commit()
+        };
         self.write_sidecar();
         if saved.is_ok()
             && let Some(conn) = &self.db
@@ -167,7 +172,7 @@ impl Writer {
     }
 
     /// Goes on with that connection. A new database gets everything that is kept in memory.
-    fn adopt(&mut self, database: Database) {
+    pub(super) fn adopt(&mut self, database: Database) {
         if database.fresh {
             let cache = lock(&self.shared.cache);
             let (meters, state) = (cache.meters.clone(), cache.state.clone());

@@ -16,6 +16,7 @@ use super::{
     blocks::Blocks,
     buffer::Batch,
     commit::{Progress, RecordChange},
+    heal::Heal,
     import::Rows,
     retention::{HOLD, JUMP, Keep},
     schema::{self, Place},
@@ -60,7 +61,7 @@ pub(super) struct Writer {
     pub(super) sidecar: Option<Sidecar>,
     pub(super) sidecar_failed: bool,
     pub(super) progress: Progress,
-    keep: Keep,
+    pub(super) keep: Keep,
     pub(super) interval: Duration,
     pub(super) last: Now,
     commit_at: Duration,
@@ -68,7 +69,9 @@ pub(super) struct Writer {
     prune_at: Duration,
     pruning: bool,
     /// Uptime that retention still waits for.
-    hold: Duration,
+    pub(super) hold: Duration,
+    /// Only in memory: how to get out of it.
+    pub(super) heal: Option<Heal>,
     pub(super) frozen_at: Option<Duration>,
     rename: Option<PathBuf>,
 }
@@ -82,21 +85,25 @@ pub(super) struct Start {
     pub interval: Duration,
     /// Wall time of the last commit before this start, Unix s.
     pub seen: Option<f64>,
+    /// In memory: how to get out of it.
+    pub heal: Option<Heal>,
+}
+
+/// Uptime that retention waits for with a database last written at `seen`.
+pub(super) fn hold(conn: &Connection, seen: Option<f64>, now: Now) -> Duration {
+    let kept = schema::meta(conn, "retention_hold").ok().flatten().unwrap_or(0);
+    let left = Duration::from_secs(u64::try_from(kept).unwrap_or(0)).min(HOLD);
+    let away = seen.map_or(0.0, |seen| now.unix - seen);
+    // A long stop looks like a jump forward; one that is off every night must still get to prune, so only a
+    // hold that has run out is begun anew.
+    if away < -JUMP || (away > JUMP && left.is_zero()) { HOLD } else { left }
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, start: Start) -> Self {
         let now = shared.clock.now();
-        let loaded = start.db.as_ref().map(|conn| (Progress::load(conn), schema::meta(conn, "retention_hold")));
-        let (progress, kept) =
-            loaded.map_or((Progress::default(), 0), |(p, hold)| (p.unwrap_or_default(), hold.ok().flatten().unwrap_or(0)));
-        let mut hold = Duration::from_secs(u64::try_from(kept).unwrap_or(0)).min(HOLD);
-        let away = start.seen.map_or(0.0, |seen| now.unix - seen);
-        // A long stop looks like a jump forward; one that is off every night must still get to prune, so only a
-        // hold that has run out is begun anew.
-        if away < -JUMP || (away > JUMP && hold.is_zero()) {
-            hold = HOLD;
-        }
+        let progress = start.db.as_ref().and_then(|conn| Progress::load(conn).ok()).unwrap_or_default();
+        let hold = start.db.as_ref().map_or(Duration::ZERO, |conn| hold(conn, start.seen, now));
         Self {
             shared,
             file: start.place.file_id(),
@@ -113,6 +120,7 @@ impl Writer {
             prune_at: now.mono + Duration::from_secs(60),
             pruning: false,
             hold,
+            heal: start.heal,
             frozen_at: None,
             rename: None,
         }
@@ -181,6 +189,7 @@ impl Writer {
             }
             return;
         }
+        self.try_folder(now);
         if self.shared.take_suspect() {
             self.verify();
         }
@@ -213,6 +222,9 @@ impl Writer {
             return Ok(());
         }
         let written = self.write(&batch);
+        if let Some(heal) = &mut self.heal {
+            heal.cleared.extend(batch.deleted.iter().cloned());
+        }
         drop(batch);
         match written {
             Ok((progress, changes)) => {

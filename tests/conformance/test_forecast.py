@@ -158,3 +158,23 @@ def test_a_damaged_model_is_trained_anew(house):
     meter.start()
     until(lambda: "trained anew" in meter.log(), 20)
     assert trained(meter, after=first["trained_at"])["mae"] > 0
+
+
+def test_a_past_that_comes_late(house):
+    """Started without its data folder; once that is there, a training gives all horizons their past."""
+    meter = house(HOUSE, forecast_models=["last_value", "yesterday", "climatology"])
+    trained(meter)
+    meter.stop()
+    hidden = meter.data.rename(meter.folder / "hidden")
+    meter.data.symlink_to("/proc")  # nobody can write there, not even root
+    meter.start()
+    assert model(meter)["dataset_total"] < 100 and train(meter).status == 400
+    meter.data.unlink()
+    hidden.rename(meter.data)
+    until(lambda: meter.get("/healthz").json()["status"] == "ok", 75, "the folder is used")
+    until(lambda: model(meter)["training"] is None, 60)
+    before = model(meter)["trained_at"] or 0
+    time.sleep(1.1)  # stamps are whole seconds
+    assert train(meter).status == 200
+    assert trained(meter, after=before)["dataset_total"] > len(HOUSE)
+    until(lambda: [len(h["forecast"]) for h in model(meter)["horizons"]] == [30, 15, 96], 10, "each horizon has its line")

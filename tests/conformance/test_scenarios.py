@@ -293,6 +293,26 @@ def test_s8_energy(fake_ha, new_meter):
     assert all(again[k] >= last[k] for k in last if k != "id")
 
 
+@pytest.mark.parametrize("source", ["demo", "replay"])
+def test_s8_a_faster_household_counts_its_own_time(new_meter, tmp_path, source):
+    """3.6 kW at 1,000 times the speed: 1 kWh a second, in the counters and in the records of real minutes alike."""
+    file = tmp_path / "fast.csv"
+    file.write_text("ts,a,b,c\n" + "".join(f"{1_700_000_000 + n},3600,-3600,0\n" for n in range(0, 300_000, 10)))
+    args = ["--source", source, f"--{source}-speed", "1000", "--replay-file", str(file)]
+    meter = new_meter({"store_interval": 10}, args=args).start()
+
+    def turned(data):
+        return data["total_act"] + data["total_act_ret"]
+    # in real time the demo's 20 kW at the most would need 90 s for this
+    until(lambda: turned(meter.emdata()) > 500, 20, "half a kWh")
+    served = turned(meter.emdata())
+    meter.restart()
+    data = meter.rpc("EMData.GetData", {"id": 0, "ts": 0})
+    rows = [dict(zip(data["keys"], row)) for block in data["data"] for row in block["values"]]
+    recorded = sum(row[f"{p}_total_act_{way}energy"] for row in rows for p in "abc" for way in ("", "ret_"))
+    assert recorded >= served, "what the counters got is in the records"
+
+
 def test_s8_killed_loses_no_more_than_the_store_interval(fake_ha, new_meter):
     fake_ha.set("sensor.grid", "360000")
     meter = new_meter({"total_power": "sensor.grid", "store_interval": 10}, ha=fake_ha).start()
@@ -302,6 +322,33 @@ def test_s8_killed_loses_no_more_than_the_store_interval(fake_ha, new_meter):
     meter.start()
     meter.until_total(360000, 5)
     assert meter.emdata()["total_act"] >= 300, "100 Wh a second, at most 10 s lost"
+
+
+def test_s8_a_folder_that_comes_late(replay):
+    """Started without its data folder: it meters in memory under a makeshift identity until the folder is there."""
+    meter = replay(36000.0, -3600.0, 0.0)
+    mac = meter.info()["mac"]
+    until(lambda: meter.emdata()["total_act"] > 20, 10)
+    meter.stop()
+    first = json.loads((meter.data / "meter.json").read_text().splitlines()[-1])["meters"][0]["energy"]
+    hidden = meter.data.rename(meter.folder / "hidden")
+    meter.data.symlink_to("/proc")  # nobody can write there, not even root
+
+    meter.start()
+    assert meter.info()["mac"] != mac
+    health = meter.get("/healthz").json()
+    assert health["status"] == "degraded" and "nothing is kept over a restart" in str(health["problems"]), health
+    until(lambda: meter.emdata()["total_act"] > 20, 10)
+    meter.data.unlink()
+    hidden.rename(meter.data)
+    until(lambda: meter.get("/healthz").json()["status"] == "ok", 75, "the folder is used")
+    served = meter.emdata()["total_act"]
+    assert meter.info()["mac"] != mac, "what is read goes on as it began"
+
+    meter.restart()
+    assert meter.info()["mac"] == mac
+    assert meter.emdata()["total_act"] >= first[0] + served - 0.02
+    assert meter.get("/healthz").json()["status"] == "ok"
 
 
 def test_s8_seeding(fake_ha, new_meter):

@@ -32,7 +32,7 @@ use crate::{
         outlook::{LastTraining, Training},
         trainer::Valid,
     },
-    store::{Store, StoreError},
+    store::{Store, StoreError, StoreState},
     time::Clock,
 };
 
@@ -96,7 +96,10 @@ impl Trainer {
         }
         match self.asks.try_send(()) {
             Ok(()) | Err(TrySendError::Full(())) => Ok(()),
-            Err(TrySendError::Disconnected(())) => Err("the forecast has ended: restart the service".to_owned()),
+            Err(TrySendError::Disconnected(())) => {
+                self.training.send_modify(|training| training.running = None);
+                Err("the forecast has ended: restart the service".to_owned())
+            }
         }
     }
 }
@@ -247,6 +250,11 @@ impl Source {
         Ok(loaded)
     }
 
+    /// Whether there is a past: not while the store is only in memory.
+    fn kept(&self) -> bool {
+        !matches!(self.store.health().state, StoreState::InMemory { .. })
+    }
+
     /// All raw samples that are kept, at most a month of them.
     fn raw_span(&self) -> i64 {
         i64::from(self.raw_days.min(31)) * 86_400 + 3600
@@ -290,3 +298,34 @@ fn ended(at: i64, failed: Option<String>) -> Option<LastTraining> {
 
 /// No wait is longer: the clock of the schedule and the stop are looked at again.
 const AT_MOST: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{
+        config::{LoadInputs, load},
+        store,
+        time::SystemClock,
+    };
+
+    #[test]
+    fn a_training_is_asked_for_once_and_not_of_a_thread_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = load(&LoadInputs::default()).settings;
+        settings.store.data_dir = dir.path().to_owned();
+        let store = store::open(&settings.store, Arc::new(SystemClock::new())).store;
+        let forecasting = Forecasting::new(&settings, &store).unwrap();
+        let (trainer, training) = (forecasting.trainer(), forecasting.outlooks().training);
+        assert_eq!(trainer.train(), Err("too few samples: 0 usable, 60 needed".to_owned()));
+        let now = SystemClock::new().now().unix_s();
+        (0..60).for_each(|i| store.sample(now - 120 + 2 * i, 1.0));
+        assert_eq!(trainer.train(), Ok(()));
+        assert_eq!(training.borrow().running, Some((0.0, "waiting")));
+        assert_eq!(trainer.train(), Err("a training is under way already".to_owned()));
+        trainer.training.send_modify(|training| training.running = None);
+        drop(forecasting);
+        assert_eq!(trainer.train(), Err("the forecast has ended: restart the service".to_owned()));
+        assert_eq!(training.borrow().running, None, "nothing is under way");
+    }
+}

@@ -56,6 +56,7 @@ struct Figures {
 impl Speaking {
     pub(super) fn run(self) {
         super::be_nice();
+        let mut kept = self.source.kept();
         let mut memory = Memory { recent: self.recent(), tracker: Tracker::new(&self.valid), skills: self.skills() };
         let mut trained: Option<Arc<Trained>> = None;
         let mut fresh = false;
@@ -67,6 +68,10 @@ impl Speaking {
             match self.speak(speaks.as_deref().zip(forecaster), fresh, &mut memory) {
                 Some((next, new)) => (trained, fresh) = (Some(next), new),
                 None => return,
+            }
+            if !kept && self.source.kept() {
+                // The data folder came late, and the past with it.
+                (kept, memory.recent, memory.skills) = (true, self.recent(), self.skills());
             }
         }
     }

@@ -25,8 +25,22 @@ pub const SOURCE: &[Definition] = &[
     .plain()
     .safety(),
     new(Group::Source, "replay_file", TEXT, "CSV for source replay, with the columns ts,a,b,c or ts,w").plain(),
-    new(Group::Source, "replay_speed", SPEED, "How many times faster than real time it is replayed").default("1.0").plain(),
-    new(Group::Source, "demo_speed", SPEED, "How many times faster than real time the demo household lives").default("1.0").plain(),
+    new(
+        Group::Source,
+        "replay_speed",
+        SPEED,
+        "How many times faster than real time it is replayed; energy counts the time of the file, records and samples have real stamps",
+    )
+    .default("1.0")
+    .plain(),
+    new(
+        Group::Source,
+        "demo_speed",
+        SPEED,
+        "How many times faster than real time the demo household lives; energy counts its time, records and samples have real stamps",
+    )
+    .default("1.0")
+    .plain(),
     new(Group::Source, "demo_seed", Kind::Int { min: 0, max: i64::MAX }, "Seed of the demo household").default("42").plain(),
     new(Group::Source, "ha_base_url", Kind::Url(&["http", "https"]), "Home Assistant; never used under the Supervisor")
         .default("http://homeassistant:8123")
