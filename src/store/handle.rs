@@ -185,6 +185,14 @@ impl Store {
         self.0.shared.samples(from, to)
     }
 
+    /// As [`Self::samples`], as of the last commit: it waits for no lock that those who write hold.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn kept_samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
+        self.0.shared.kept_samples(from, to)
+    }
+
     /// How many raw samples are kept.
     ///
     /// # Errors

@@ -120,13 +120,18 @@ impl Shared {
         (cleared, records)
     }
 
+    pub(super) fn kept_samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
+        let to = to.min(self.now_s());
+        self.query(|conn| {
+            let mut select = conn.prepare_cached("SELECT ts, w FROM s2 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts")?;
+            select.query_map([from, to], |r| Ok((r.get(0)?, watts(r.get(1)?))))?.collect()
+        })
+    }
+
     pub(super) fn samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
         let to = to.min(self.now_s());
         let pending = self.pending_samples(from, to);
-        let mut rows = self.query(|conn| {
-            let mut select = conn.prepare_cached("SELECT ts, w FROM s2 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts")?;
-            select.query_map([from, to], |r| Ok((r.get(0)?, watts(r.get(1)?))))?.collect::<rusqlite::Result<Vec<(i64, f64)>>>()
-        })?;
+        let mut rows = self.kept_samples(from, to)?;
         if let Some(&first) = pending.keys().next() {
             let later = rows.split_off(rows.partition_point(|&(ts, _)| ts < first));
             let mut merged: BTreeMap<i64, f64> = later.into_iter().collect();

@@ -226,6 +226,12 @@ struct Source {
     raw_days: u32,
 }
 
+/// The last hour of raw samples: Unix s, W.
+struct Newest {
+    s2: Vec<(i64, f64)>,
+    now: i64,
+}
+
 /// Raw samples and minute means.
 struct Loaded {
     s2: Vec<Sample>,
@@ -234,15 +240,24 @@ struct Loaded {
 }
 
 impl Source {
-    /// `raw` and `minutes`: how far back, s. Raw samples are not kept longer than the option says anyway. `rest` is told
-    /// after each stretch how long it took.
-    fn load(&self, raw: i64, minutes: i64, cancel: &AtomicBool, rest: impl Fn(Duration)) -> Result<Loaded, StoreError> {
-        let now = self.clock.now().unix_s();
+    /// The last hour of samples, what is not committed yet included: asks under a lock that the meter needs, so not from
+    /// a thread that may have to wait for its turn.
+    fn newest(&self) -> Result<Newest, StoreError> {
+        let now = self.now_s();
+        Ok(Newest { s2: self.store.samples(now - STRETCH, now)?, now })
+    }
+
+    /// What lies before `newest` as of the last commit, and that. `raw` and `minutes`: how far back, s. Raw samples are not
+    /// kept longer than the option says anyway. `rest` is told after each stretch how long it took.
+    fn load(&self, newest: Newest, raw: i64, minutes: i64, cancel: &AtomicBool, rest: impl Fn(Duration)) -> Result<Loaded, StoreError> {
+        let now = newest.now;
+        let sample = |(ts, w): (i64, f64)| Sample { ts, w: w as f32 };
         let mut loaded = Loaded { s2: Vec::new(), m1: Vec::new(), now };
-        stretches(now - raw, now, STRETCH, cancel, &rest, |from, to| {
-            loaded.s2.extend(self.store.samples(from, to)?.into_iter().map(|(ts, w)| Sample { ts, w: w as f32 }));
+        stretches(now - raw, now - STRETCH - 1, STRETCH, cancel, &rest, |from, to| {
+            loaded.s2.extend(self.store.kept_samples(from, to)?.into_iter().map(sample));
             Ok(())
         })?;
+        loaded.s2.extend(newest.s2.into_iter().map(sample));
         stretches(now - minutes, now, MINUTES_STRETCH, cancel, &rest, |from, to| {
             loaded.m1.extend(self.store.minutes(from, to)?.into_iter().map(|m| Sample { ts: m.ts, w: m.w as f32 }));
             Ok(())

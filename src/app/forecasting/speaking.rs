@@ -112,7 +112,8 @@ impl Speaking {
 
     fn recent(&self) -> Recent {
         let mut recent = Recent::new(&self.valid);
-        match self.source.load(86_400 + 3600, 15 * 86_400, &AtomicBool::new(false), |_| {}) {
+        let newest = self.source.newest();
+        match newest.and_then(|newest| self.source.load(newest, 86_400 + 3600, 15 * 86_400, &AtomicBool::new(false), |_| {})) {
             Ok(mut loaded) => {
                 // Minutes are there as of the last commit; what came after it is only among the samples.
                 let end = loaded.m1.last().map_or(i64::MIN, |m| m.ts + 60);

@@ -1,7 +1,9 @@
 //! When models are trained, on what, and at whose expense.
 //!
-//! The numbers are crunched by a thread of their own at nice 10 and SCHED_IDLE, which holds no lock that anybody
-//! waits for: samples are loaded before, progress goes through a channel.
+//! Samples are loaded and numbers crunched by a thread of their own at nice 10 and SCHED_IDLE, which holds no lock that
+//! anybody waits for: it reads what is committed on a connection of its own, and progress goes through a channel. At
+//! nice 10 alone a reply that comes while it computes waits for a time slice (measured: a 99th percentile of 1.7 ms
+//! instead of 0.2).
 
 use std::{
     sync::{
@@ -23,7 +25,7 @@ use crate::{
         stored,
         trainer::{Series, Valid},
     },
-    store::Model,
+    store::{Model, StoreError},
 };
 
 /// Name of the models in the store.
@@ -95,28 +97,28 @@ impl Trains {
             Ok(None) => return,
             Err(why) => return warn!("the stored forecast model cannot be read: {why}"),
         };
-        let restored = self.load().and_then(|loaded| stored::restore(&blob, &self.valid, &loaded.series()).map_err(|e| e.to_string()));
+        let valid = &self.valid;
+        let restored = self.when_idle(|loaded, _| stored::restore(&blob, valid, &loaded.series()), |_| {});
         match restored {
             Ok(trained) => {
                 info!("forecast models of the last run speak on: {trained}");
                 let _ = self.tell.send(Heard::Trained(Arc::new(trained), false));
             }
+            Err(Error::Cancelled) => {}
             Err(why) => info!("{why}: the models are trained anew"),
         }
-    }
-
-    fn load(&self) -> Result<Loaded, String> {
-        self.source.load(self.source.raw_span(), MINUTES, &self.cancel, |busy| rest(self.cpu, busy)).map_err(|e| e.to_string())
     }
 
     /// One training; gives how long until the next.
     fn once(&self, why: &str) -> Duration {
         self.change(|training| (training.running, training.next) = (Some((0.0, "loading")), None));
-        let result = self.load().map_err(Error::Library).and_then(|loaded| {
+        let valid = &self.valid;
+        let train = |loaded: &Loaded, job: &mut Job<'_>| {
             info!("forecast training starts ({why}): {} samples, {} minutes", loaded.s2.len(), loaded.m1.len());
             debug!("training inputs: {}", loaded.describe());
-            self.train(&loaded)
-        });
+            forecast::train(&loaded.series(), valid, job)
+        };
+        let result = self.when_idle(train, |now| self.change(|training| training.running = Some((now.fraction, now.stage))));
         let now = self.source.now_s();
         let (last, wait) = match result {
             Ok(trained) => {
@@ -145,12 +147,23 @@ impl Trains {
         wait
     }
 
-    fn train(&self, loaded: &Loaded) -> Result<Trained, Error> {
+    /// Loads the samples and works on them on a thread that runs when nobody else wants to; `show` is told how far it is.
+    fn when_idle<T: Send>(
+        &self,
+        work: impl FnOnce(&Loaded, &mut Job<'_>) -> Result<T, Error> + Send,
+        show: impl Fn(Progress),
+    ) -> Result<T, Error> {
+        let unreadable = |why: StoreError| Error::Library(why.to_string());
+        let newest = self.source.newest().map_err(unreadable)?;
         let (report, progress) = mpsc::channel();
         thread::scope(|scope| {
-            let (valid, cancel, cpu) = (&self.valid, &*self.cancel, self.cpu);
+            let (source, cancel, cpu) = (&self.source, &*self.cancel, self.cpu);
             let work = move || {
                 lower_priority();
+                let loaded = source.load(newest, source.raw_span(), MINUTES, cancel, |busy| rest(cpu, busy)).map_err(unreadable)?;
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(Error::Cancelled);
+                }
                 let (mut since, mut shown) = (Instant::now(), Progress { fraction: 0.0, stage: "" });
                 let mut report = |now: Progress| {
                     // Each message wakes a thread: only those that show.
@@ -164,14 +177,12 @@ impl Trains {
                         since = Instant::now();
                     }
                 };
-                forecast::train(&loaded.series(), valid, &mut Job::new(cancel, &mut report))
+                work(&loaded, &mut Job::new(cancel, &mut report))
             };
             let worker = thread::Builder::new().name("train".to_owned()).spawn_scoped(scope, work);
             let worker = worker.map_err(|e| Error::Library(format!("the training's thread cannot be started: {e}")))?;
             // Ends when the worker is done, and its end of the channel with it.
-            for now in progress {
-                self.change(|training| training.running = Some((now.fraction, now.stage)));
-            }
+            progress.iter().for_each(show);
             worker.join().unwrap_or_else(|_| Err(Error::Library("the training broke off".to_owned())))
         })
     }
