@@ -7,6 +7,7 @@
 use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::horizon::{Horizon, HorizonId};
 use super::mlp::Mlp;
@@ -17,6 +18,8 @@ use super::{Error, Job, Metrics, ModelKind};
 
 /// First bytes of a blob; the digit is the format's version.
 const MAGIC: &[u8] = b"VSFORECAST2";
+/// Length of the body's check sum that follows, bytes: the beginning of its SHA-256.
+const SUM: usize = 8;
 /// No blob of ours is larger, bytes.
 const MAX_BYTES: usize = 8 << 20;
 
@@ -63,7 +66,17 @@ pub fn to_bytes(trained: &Trained) -> Result<Vec<u8>, Error> {
             .collect(),
     };
     let body = postcard::to_allocvec(&stored).map_err(|e| Error::Library(e.to_string()))?;
-    Ok([MAGIC, &body].concat())
+    Ok(sealed(&body))
+}
+
+/// A body with what stands before it.
+pub(super) fn sealed(body: &[u8]) -> Vec<u8> {
+    [MAGIC, &sum(body), body].concat()
+}
+
+fn sum(body: &[u8]) -> [u8; SUM] {
+    let hash = Sha256::digest(body);
+    std::array::from_fn(|i| hash[i])
 }
 
 /// Whether bytes are a blob of ours, of any version.
@@ -79,6 +92,11 @@ fn parse(bytes: &[u8]) -> Result<Stored, Error> {
     let body = bytes
         .strip_prefix(MAGIC)
         .ok_or_else(|| bad(if ours(bytes) { "it is of another version" } else { "it is no forecast model of this service" }))?;
+    // A flipped bit of a weight would parse, and speak nonsense until the next training.
+    let (kept, body) = body.split_at_checked(SUM).ok_or_else(|| bad("it is cut off"))?;
+    if kept != sum(body) {
+        return Err(bad("it is damaged"));
+    }
     postcard::from_bytes(body).map_err(|e| bad(&format!("it cannot be read ({e})")))
 }
 
