@@ -57,7 +57,7 @@ impl Grid {
 ///
 /// # Errors
 /// [`Error::Params`] for a step of 0.
-pub fn grid(samples: &[Sample], step: u32) -> Result<Grid, Error> {
+pub fn grid<'a>(samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>, step: u32) -> Result<Grid, Error> {
     let mut grid = cells(samples, step, MAX_CELLS)?;
     hold_short_gaps(&mut grid.w);
     Ok(grid)
@@ -67,13 +67,14 @@ pub fn grid(samples: &[Sample], step: u32) -> Result<Grid, Error> {
 ///
 /// # Errors
 /// [`Error::Params`] for a step of 0.
-pub fn cells(samples: &[Sample], step: u32, limit: usize) -> Result<Grid, Error> {
+pub fn cells<'a>(samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>, step: u32, limit: usize) -> Result<Grid, Error> {
     if step == 0 {
         return Err(Error::Params("a step of 0 s: use at least 1".to_owned()));
     }
     let size = i64::from(step);
     let cell = |sample: &Sample| sample.ts.div_euclid(size);
-    let usable = || samples.iter().filter(|s| s.usable());
+    let samples = samples.into_iter();
+    let usable = || samples.clone().filter(|s| s.usable());
     let Some(newest) = usable().map(cell).max() else {
         return Ok(Grid { t0: 0, step, w: Vec::new() });
     };

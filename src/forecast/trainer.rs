@@ -93,8 +93,8 @@ impl Series<'_> {
     /// [`Error::Params`] for a step of 0.
     pub fn grid(&self, id: HorizonId, horizon: Horizon) -> Result<Grid, Error> {
         let samples = if id == HorizonId::Minute || self.m1.is_empty() { self.s2 } else { self.m1 };
-        let past: Vec<Sample> = samples.iter().copied().filter(|s| s.ts <= self.now).collect();
-        let mut grid = grid::grid(&past, horizon.step)?;
+        let past = samples.iter().filter(|s| s.ts <= self.now);
+        let mut grid = grid::grid(past, horizon.step)?;
         // A quarter of an hour that is still running is not its mean yet.
         if id != HorizonId::Minute && !grid.w.is_empty() {
             let end = grid.ts(grid.w.len());
