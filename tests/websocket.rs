@@ -309,15 +309,18 @@ async fn a_reader_that_does_not_read_loses_old_powers_and_delays_nobody() {
         meter.power([Some(f64::from(round)), Some(0.0), Some(0.0)]);
         let began = Instant::now();
         while seen < f64::from(round) {
-            seen = quick.next().await["params"]["em:0"]["a_act_power"].as_f64().unwrap();
-            taken += 1;
+            // A minute that ends meanwhile has a frame of its own, without powers.
+            if let Some(w) = quick.next().await["params"]["em:0"]["a_act_power"].as_f64() {
+                (seen, taken) = (w, taken + 1);
+            }
         }
         assert!(began.elapsed() < Duration::from_secs(5));
     }
     let (mut frames, mut last) = (0, 0.0);
     while last < f64::from(rounds) {
-        last = slow.next().await["params"]["em:0"]["a_act_power"].as_f64().unwrap();
-        frames += 1;
+        if let Some(w) = slow.next().await["params"]["em:0"]["a_act_power"].as_f64() {
+            (last, frames) = (w, frames + 1);
+        }
     }
     assert_eq!(taken, rounds);
     assert!(frames < rounds * 9 / 10, "old powers were dropped: {frames} of {rounds}, and the newest came");
