@@ -158,7 +158,7 @@ fn main() -> ExitCode {
     training::week(data.path());
     let product = start_on(&ha, data);
     until("a value", || answer(product.port).filter(|text| text.contains("\"total_act_power\":6")));
-    let unfelt = training::felt(product.port, product.dashboard, if short { 3 } else { 7 });
+    let unfelt = training::felt(product.port, product.dashboard, if short { 7 } else { 21 });
     let [trained, peak] = ["VmRSS:", "VmHWM:"].map(|which| memory_mb(product.child.id(), which));
     drop(product);
 
