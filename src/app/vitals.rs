@@ -18,8 +18,10 @@ use crate::{
 pub struct Health {
     store: Store,
     forecast: Outlooks,
-    /// Found when the store was opened; they stay until the stop.
+    /// Found when the store was opened; they stay until the stop, or until a folder that could not be used can.
     opening: Arc<[String]>,
+    /// The store began without its folder.
+    homeless: bool,
     problems: Arc<Mutex<Vec<String>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
     tasks: TaskTracker,
@@ -30,7 +32,17 @@ impl Health {
     /// Nothing wrong yet but what was found when the store was opened.
     #[must_use]
     pub fn new(store: Store, opening: &[String], forecast: Outlooks, stop: CancellationToken) -> Self {
-        Self { store, opening: opening.into(), forecast, problems: Arc::default(), dead: Arc::default(), tasks: TaskTracker::new(), stop }
+        let homeless = matches!(store.health().state, StoreState::InMemory { .. });
+        Self {
+            store,
+            opening: opening.into(),
+            homeless,
+            forecast,
+            problems: Arc::default(),
+            dead: Arc::default(),
+            tasks: TaskTracker::new(),
+            stop,
+        }
     }
 
     /// Adds a line that stays until [`Self::replace`].
@@ -71,8 +83,11 @@ impl Health {
 impl Vitals for Health {
     fn problems(&self) -> Vec<String> {
         let mut lines = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        lines.extend(self.opening.iter().cloned());
-        match self.store.health().state {
+        let state = self.store.health().state;
+        if !self.homeless || matches!(state, StoreState::InMemory { .. }) {
+            lines.extend(self.opening.iter().cloned());
+        }
+        match state {
             StoreState::Ok | StoreState::Frozen => {}
             // What opening the store found wrong mostly says so itself.
             StoreState::InMemory { reason } if lines.contains(&reason) => {}
