@@ -126,37 +126,44 @@ fn quotient(a: f64, b: f64) -> Option<f64> {
 
 /// Mean absolute percentage error, only over points that are worth a percentage:
 /// |W| ≥ max(50 W, 10 % of the mean of |W|). None when fewer than half qualify.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Mape {
-    /// |came| and |miss|, W.
-    points: Vec<(f32, f32)>,
+    /// Least |W| that is worth a percentage.
+    least: f64,
+    n: u64,
+    count: u64,
+    sum: f64,
 }
 
 impl Mape {
+    /// Of points whose |W| will be `mean` on average.
+    #[must_use]
+    pub fn of(mean: f64) -> Self {
+        Self { least: (0.1 * mean).max(50.0), ..Self::default() }
+    }
+
     /// Take a point into account.
     pub fn add(&mut self, came: f32, line: f32) {
-        self.points.push((came.abs(), (came - line).abs()));
+        self.n += 1;
+        let size = f64::from(came.abs());
+        if size >= self.least {
+            self.sum += f64::from((came - line).abs()) / size;
+            self.count += 1;
+        }
     }
 
     /// Percentage and the number of points that qualified.
     #[must_use]
     pub fn value(&self) -> (Option<f64>, u64) {
-        let n = self.points.len();
-        if n == 0 {
-            return (None, 0);
-        }
-        let mean = self.points.iter().map(|p| f64::from(p.0)).sum::<f64>() / n as f64;
-        let least = (0.1 * mean).max(50.0);
-        let (mut sum, mut count) = (0.0, 0_u64);
-        for &(came, miss) in &self.points {
-            if f64::from(came) >= least {
-                sum += f64::from(miss) / f64::from(came);
-                count += 1;
-            }
-        }
-        let enough = 2 * count >= n as u64;
-        (enough.then(|| 100.0 * sum / count as f64), count)
+        let enough = self.count > 0 && 2 * self.count >= self.n;
+        (enough.then(|| 100.0 * self.sum / self.count as f64), self.count)
     }
+}
+
+/// Mean of |W|; 0 of none.
+pub fn mean_size(came: impl Iterator<Item = f32>) -> f64 {
+    let (sum, n) = came.fold((0.0, 0_u64), |(sum, n), w| (sum + f64::from(w.abs()), n + 1));
+    ratio(sum, n).unwrap_or(0.0)
 }
 
 /// The figures of a period; `None` where a figure says nothing (no points, a yardstick of 0).
@@ -200,7 +207,7 @@ mod tests {
     #[test]
     fn figures_of_two_points() {
         let mut score = Score::default();
-        let mut mape = Mape::default();
+        let mut mape = Mape::of(150.0);
         for p in [point(100.0, 90.0, 60.0), point(200.0, 230.0, 260.0)] {
             score.add(p);
             mape.add(p.came, p.line);
@@ -217,17 +224,18 @@ mod tests {
 
     #[test]
     fn mape_leaves_out_what_is_near_zero_and_says_nothing_of_a_house_regulated_to_zero() {
-        let mut mape = Mape::default();
-        for _ in 0..3 {
-            mape.add(0.001, 38.0);
-        }
-        mape.add(100.0, 90.0);
-        assert_eq!(mape.value(), (None, 1));
-        mape.add(100.0, 90.0);
-        mape.add(100.0, 110.0);
-        let (value, points) = mape.value();
+        let of = |came: &[f32], lines: &[f32]| {
+            let mut mape = Mape::of(mean_size(came.iter().copied()));
+            came.iter().zip(lines).for_each(|(came, line)| mape.add(*came, *line));
+            mape.value()
+        };
+        assert_eq!(of(&[0.001, 0.001, 0.001, 100.0], &[38.0, 38.0, 38.0, 90.0]), (None, 1));
+        let (value, points) = of(&[0.001, 0.001, 0.001, 100.0, -100.0, 100.0], &[38.0, 38.0, 38.0, 90.0, -90.0, 110.0]);
         assert_eq!(points, 3);
         assert!((value.unwrap() - 10.0).abs() < 1e-4);
+        // A tenth of the mean: 300 W of a house of 5 kW are not worth a percentage.
+        assert_eq!(of(&[300.0, 9_700.0], &[600.0, 9_700.0]), (Some(0.0), 1));
+        assert_eq!(of(&[], &[]), (None, 0));
     }
 
     #[test]

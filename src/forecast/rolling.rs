@@ -12,7 +12,7 @@ use super::band::{self, Residuals};
 use super::calibration::{Calibration, Outcomes};
 use super::choice::{self, Guard, TRAIL_DAYS};
 use super::grid;
-use super::metrics::{Mape, Score, Scored};
+use super::metrics::{self, Mape, Score, Scored};
 use super::panel::{Answers, Fitted, Panel};
 use super::{Error, Horizon, Job, Metric, ModelKind};
 
@@ -61,7 +61,7 @@ pub struct Rolling {
 /// What to keep of a stretch beside the scores.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Keep {
-    /// The points for MAPE (8 bytes a model and point).
+    /// MAPE.
     pub mape: bool,
     /// So many of the last forecasts of the automatic choice, a horizon apart, to be drawn.
     pub drawn: usize,
@@ -160,20 +160,25 @@ impl Rolling {
         let mut stretch = Stretch {
             origins: 0,
             scores: [Score::default(); KINDS],
-            mapes: std::array::from_fn(|_| Mape::default()),
+            mapes: [Mape::default(); KINDS],
             chosen: Score::default(),
             spoke: [0; KINDS],
             drawn: VecDeque::new(),
         };
         let last = to.saturating_sub(steps);
+        let scored = |t: usize| grid::whole(&w[..=t], window) && grid::whole(&w[..=t + steps], steps);
+        if keep.mape {
+            let came = (from..last).step_by(self.stride).filter(|t| scored(*t)).flat_map(|t| &w[t + 1..=t + steps]);
+            stretch.mapes = [Mape::of(metrics::mean_size(came.copied())); KINDS];
+        }
         for t in (from..last).step_by(self.stride) {
             if self.learn(t, &kinds) || stretch.origins == 0 {
                 stretch.spoke[self.state.line.index()] += 1;
             }
-            let came = &w[t + 1..=t + steps];
-            if !grid::whole(&w[..=t], window) || !grid::whole(came, steps) {
+            if !scored(t) {
                 continue;
             }
+            let came = &w[t + 1..=t + steps];
             let done = (t - from) as f32 / (last - from) as f32;
             if stretch.origins.is_multiple_of(64) {
                 job.part("back-test", done, 1.0).tick(0.0)?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::forecaster::HorizonForecast;
 use super::horizon::{DAY, Horizon, HorizonId};
-use super::metrics::{Mape, Metrics, Score, Scored};
+use super::metrics::{Mape, Metrics, Score, Scored, mean_size};
 use super::recent::Recent;
 use super::trainer::Valid;
 
@@ -76,7 +76,7 @@ impl Tracker {
     #[must_use]
     pub fn metrics(&self, id: HorizonId) -> Metrics {
         let mut score = Score::default();
-        let mut mape = Mape::default();
+        let mut mape = Mape::of(mean_size(self.points(id).map(|p| p.came)));
         for p in self.points(id) {
             score.add(Scored { came: p.came, line: p.w, last: p.last, band: p.lo.zip(p.hi) });
             mape.add(p.came, p.w);
