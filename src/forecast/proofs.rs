@@ -132,6 +132,16 @@ fn the_back_test_with_all_models_choice_and_bands_sees_no_future() {
     }
 }
 
+#[test]
+fn a_day_that_begins_with_a_hole_is_one_day() {
+    let day = QUARTERS.day();
+    let mut w = house(8 * day, day);
+    w[4 * day - 2..4 * day + 20].fill(f32::NAN);
+    let asked = Protocol { models: vec![ModelKind::Yesterday], ..protocol(QUARTERS, 4, 4, 1) };
+    let report = quietly(|job| rolling::backtest(&w, &asked, job)).unwrap();
+    assert_eq!(report.test.spoke.iter().sum::<usize>(), 4);
+}
+
 /// A model that got hold of the whole series, and says what will come.
 struct Peek(Vec<f32>);
 

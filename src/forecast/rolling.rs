@@ -172,7 +172,7 @@ impl Rolling {
             stretch.mapes = [Mape::of(metrics::mean_size(came.copied())); KINDS];
         }
         for t in (from..last).step_by(self.stride) {
-            if self.learn(t, &kinds) || stretch.origins == 0 {
+            if self.learn(t, &kinds) || t == from {
                 stretch.spoke[self.state.line.index()] += 1;
             }
             if !scored(t) {
