@@ -36,6 +36,11 @@ def house(new_meter):
     return start
 
 
+def later_than(stamp):
+    """Stamps of trainings are whole seconds: the next one is to have another."""
+    until(lambda: time.time() >= stamp + 1, 5, "the next second")
+
+
 def trained(meter, after=0, seconds=180):
     return until(lambda: (m := model(meter))["training"] is None and (m["trained_at"] or 0) > after and m, seconds, "trained")
 
@@ -89,7 +94,7 @@ def test_a_forecast_of_a_constant_is_the_constant(house):
 def test_by_hand_one_at_a_time_and_kept_over_a_restart(house):
     meter = house(HOUSE * 2, forecast_cpu=25)
     first = trained(meter)
-    time.sleep(1.1)  # stamps are whole seconds
+    later_than(first["trained_at"])
     answer = train(meter)
     assert answer.status == 200 and answer.json()["ok"] is True, answer
     again = train(meter)
@@ -155,6 +160,7 @@ def test_a_damaged_model_is_trained_anew(house):
         assert json.loads(meta)["trained_at"] == first["trained_at"]
         db.execute("UPDATE models SET blob = ?", (blob[:len(blob) // 2],))
     db.close()
+    later_than(first["trained_at"])
     meter.start()
     until(lambda: "trained anew" in meter.log(), 20)
     assert trained(meter, after=first["trained_at"])["mae"] > 0
@@ -174,7 +180,7 @@ def test_a_past_that_comes_late(house):
     until(lambda: meter.get("/healthz").json()["status"] == "ok", 75, "the folder is used")
     until(lambda: model(meter)["training"] is None, 60)
     before = model(meter)["trained_at"] or 0
-    time.sleep(1.1)  # stamps are whole seconds
+    later_than(before)
     assert train(meter).status == 200
     assert trained(meter, after=before)["dataset_total"] > len(HOUSE)
     until(lambda: [len(h["forecast"]) for h in model(meter)["horizons"]] == [30, 15, 96], 10, "each horizon has its line")

@@ -27,7 +27,7 @@ def browser():
 @pytest.fixture(scope="module")
 def house(binary, tmp_path_factory):
     """A meter with the demo household that has four days behind it, trained."""
-    meter = Meter(binary, tmp_path_factory.mktemp("house"), {"forecast_cpu": 100}, args=("--source", "demo")).start()
+    meter = Meter(binary, tmp_path_factory.mktemp("house"), {"forecast_cpu": 25}, args=("--source", "demo")).start()
     try:
         meter.stop()
         seed(meter.data / "virtual-shelly.db", samples(repeat=2))
@@ -186,6 +186,7 @@ def test_the_button_trains_and_shows_how_far_it_is(house, visit):
     button = page.locator("#train button")
     assert re.fullmatch(r"Train now on [\d,]+ samples", button.inner_text())
     before = fetch(house.dashboard_port, "GET", "/ui/power").json()["model"]["trained_at"]
+    until(lambda: time.time() >= before + 1, 5, "a second with a stamp of its own")
     button.click()
     page.wait_for_function("() => document.querySelector('#train .answer').textContent === 'The training has started.'")
     bar = page.get_by_role("progressbar")
