@@ -177,9 +177,9 @@ fn bars(l: &Locale, all: &[(Date, Counter)], naming: &Naming<'_>) -> Bars {
     let zero = (FLOOR * up / range).clamp(1.0, FLOOR - 1.0);
     let scale = (zero / up.max(1.0)).min((FLOOR - zero) / down.max(1.0));
     let slot = 100.0 / all.len().max(PLACES) as f64;
-    let tenth = |v: f64| (v * 100.0).round() / 100.0;
+    let hundredth = |v: f64| (v * 100.0).round() / 100.0;
     let bar = |(i, (date, c)): (usize, &(Date, Counter))| {
-        let import_h = tenth(c.import * scale);
+        let import_h = hundredth(c.import * scale);
         // Wide bars hold their label.
         let last = i + 1 == all.len() && naming.every > 1;
         let hint = l.with(
@@ -191,13 +191,13 @@ fn bars(l: &Locale, all: &[(Date, Counter)], naming: &Naming<'_>) -> Bars {
             ],
         );
         Bar {
-            x: tenth((i as f64 + 0.15) * slot),
-            width: tenth(slot * 0.7),
-            label_x: tenth(if last { (i as f64 + 0.85) * slot } else { (i as f64 + 0.5) * slot }),
+            x: hundredth((i as f64 + 0.15) * slot),
+            width: hundredth(slot * 0.7),
+            label_x: hundredth(if last { (i as f64 + 0.85) * slot } else { (i as f64 + 0.5) * slot }),
             anchor: if last { "end" } else { "middle" },
-            import_y: tenth(zero - import_h),
+            import_y: hundredth(zero - import_h),
             import_h,
-            export_h: tenth(c.export * scale),
+            export_h: hundredth(c.export * scale),
             label: (naming.label)(*date),
             hint,
             labelled: (all.len() - 1 - i).is_multiple_of(naming.every),
@@ -213,7 +213,7 @@ fn bars(l: &Locale, all: &[(Date, Counter)], naming: &Naming<'_>) -> Bars {
         title: l.t(naming.title).to_owned(),
         column: l.t(naming.column).to_owned(),
         bars: all.iter().enumerate().map(bar).collect(),
-        zero: tenth(zero),
+        zero: hundredth(zero),
         empty: up < 50.0 && down < 50.0,
         top: words::kwh(l, up).to_string(),
         bottom: words::kwh(l, down).to_string(),

@@ -160,12 +160,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
-    use super::super::band;
+    use super::super::band::of;
     use super::*;
-
-    fn of(sorted: &[f32], calibration: Calibration) -> (f32, f32) {
-        band::of(sorted, calibration)
-    }
 
     #[test]
     fn ranks_widen_a_band_that_is_too_narrow_and_narrow_one_too_wide() {
