@@ -98,6 +98,8 @@
   const css = name => getComputedStyle(root).getPropertyValue(name).trim(), locale = root.lang;
   // Times as the person is used to them, in the page's language: en-GB has no AM and PM.
   const region = navigator.languages.find(l => l.split("-")[0] === locale) ?? locale;
+  // In the house's time zone, as the lists beside the charts; a browser that does not know it takes its own.
+  const zone = (() => { try { return new Intl.DateTimeFormat(locale, { timeZone: root.dataset.zone }).resolvedOptions().timeZone; } catch { return undefined; } })();
   const number = w => {
     const size = Math.abs(w), kilo = size >= 9999.5, digits = kilo ? 2 : size < 9.95 && size >= 0.05 ? 1 : 0;
     return (kilo ? size / 1000 : size).toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }) + "\u202f" + (kilo ? "kW" : "W");
@@ -105,8 +107,8 @@
   const signed = w => (w <= -0.05 ? "−" : "") + number(w);
   const percent = p => (p < 0 ? "−" : "") + Math.abs(p).toLocaleString(locale, { maximumFractionDigits: 1 }) + "\u202f%";
   const words = w => (w >= 0.05 ? texts.import : w <= -0.05 ? texts.export : texts.idle) + " · " + number(w);
-  const stamp = ts => new Date(ts * 1000).toLocaleString(region, { dateStyle: "short", timeStyle: "medium" });
-  const clock = (ts, span) => new Date(ts * 1000).toLocaleString(region, span > 172800 ? { day: "numeric", month: "numeric" } : { hour: "2-digit", minute: "2-digit", ...(span > 600 ? {} : { second: "2-digit" }) });
+  const stamp = ts => new Date(ts * 1000).toLocaleString(region, { dateStyle: "short", timeStyle: "medium", timeZone: zone });
+  const clock = (ts, span) => new Date(ts * 1000).toLocaleString(region, { timeZone: zone, ...(span > 172800 ? { day: "numeric", month: "numeric" } : { hour: "2-digit", minute: "2-digit", ...(span > 600 ? {} : { second: "2-digit" }) }) });
   // Rows of time, W, least, most, forecast, and the band's ends, as columns; a row of nothing is a gap.
   const gap = (last, at, step) => at - last > Math.max(step * 3, 15);
   const turned = (rows, width) => Array.from({ length: width }, (_, c) => rows.map(row => row[c] ?? null));
@@ -169,6 +171,7 @@
       plot?.destroy();
       plot = new window.uPlot({
         ...size(), padding: [8, 40, 0, 0], legend: { show: false }, ...lines(),
+        tzDate: ts => zone ? window.uPlot.tzDate(new Date(ts * 1000), zone) : new Date(ts * 1000),
         cursor: { drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, least); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
         axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t, span())), space: () => (span() > 600 ? 70 : 100), size: 34 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(value) }],

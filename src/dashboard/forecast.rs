@@ -322,6 +322,7 @@ mod tests {
             notices: Vec::new(),
             refresh: true,
             sensors: true,
+            zone: String::new(),
         };
         View { p, s: Shown::of(l, outlook, training, 302_412, NOW as f64, &zone), elsewhere: false }.render().unwrap()
     }

@@ -59,6 +59,8 @@ pub(super) struct Page {
     pub notices: Vec<Notice>,
     /// Refresh without script.
     pub refresh: bool,
+    /// The house's time zone by its IANA name, for the charts; empty where it has none.
+    pub zone: String,
     /// Whether Home Assistant's sensors are read: of a demo or a recording none can be chosen.
     pub sensors: bool,
 }
@@ -126,6 +128,7 @@ impl Page {
             tabs,
             meters,
             notices: notices(context, context.meter(m), asking.l, name),
+            zone: context.zone().iana_name().unwrap_or_default().to_owned(),
             sensors: context.owner.options().values.get("source").is_none_or(|source| source == "home-assistant"),
             refresh: matches!(name, "now" | "readers" | "forecast" | "health"),
         }

@@ -33,8 +33,7 @@ class Visit:
 
     def __init__(self, browser, ingress, width=1280, height=900, **options):
         self.ingress = ingress
-        self.context = browser.new_context(viewport={"width": width, "height": height}, locale=options.pop("locale", "en-GB"),
-                                           timezone_id="Europe/Berlin", **options)
+        self.context = browser.new_context(viewport={"width": width, "height": height}, **{"locale": "en-GB", "timezone_id": "Europe/Berlin", **options})
         self.context.add_cookies([ingress.cookie])
         self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()

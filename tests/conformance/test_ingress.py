@@ -8,6 +8,8 @@ import re
 import socket
 import statistics
 import threading
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import expect
@@ -219,6 +221,16 @@ def test_chart_is_drawn(house, visit):
     assert len(answer.text) < 150_000 and len(answer.json()["ts"]) > 300
     axis = page.evaluate("() => { const c = document.querySelector('#chart canvas'); return [c.width, c.height]; }")
     assert min(axis) > 200
+
+
+def test_charts_keep_the_houses_time(house, visit):
+    """As the lists do, wherever the browser is; the fixture's Home Assistant lives in Amsterdam."""
+    page = visit(house, timezone_id="Asia/Tokyo").page
+    page.wait_for_selector("#chart[data-range='3m'] canvas")
+    area = page.locator("#chart .u-over").bounding_box()
+    page.mouse.move(area["x"] + area["width"] * 0.6, area["y"] + area["height"] / 2)
+    shown = datetime.strptime(page.locator("#hover .muted").first.inner_text(), "%d/%m/%Y, %H:%M:%S")
+    assert abs(datetime.now(ZoneInfo("Europe/Amsterdam")).replace(tzinfo=None) - shown) < timedelta(minutes=10)
 
 
 def test_dark(house, visit):
