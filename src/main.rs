@@ -29,8 +29,7 @@ fn main() -> ExitCode {
                 Err(error) => fail(&format!("{error:#}")),
             };
         }
-        Action::Config { json } => return show_config(&LoadInputs::of_process(options, config::environment()), json),
-        Action::Run | Action::Check | Action::Health | Action::BackupBegin | Action::BackupEnd => {}
+        Action::Run | Action::Check | Action::Config { .. } | Action::Health | Action::BackupBegin | Action::BackupEnd => {}
     }
     let inputs = LoadInputs::of_process(options, config::environment());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -39,10 +38,11 @@ fn main() -> ExitCode {
     };
     let code = match action {
         Action::Check => {
-            let (text, good) = runtime.block_on(app::check::check(&inputs));
+            let (text, code) = runtime.block_on(app::check::check(inputs));
             print(&text);
-            ExitCode::from(u8::from(!good))
+            ExitCode::from(code)
         }
+        Action::Config { json } => runtime.block_on(show_config(inputs, json)),
         Action::Health => runtime.block_on(ask(&inputs, control::Request::Health)),
         Action::BackupBegin => runtime.block_on(ask(&inputs, control::Request::BackupBegin)),
         Action::BackupEnd => runtime.block_on(ask(&inputs, control::Request::BackupEnd)),
@@ -60,18 +60,22 @@ async fn ask(inputs: &LoadInputs, request: control::Request) -> ExitCode {
     }
 }
 
-fn show_config(inputs: &LoadInputs, json: bool) -> ExitCode {
-    let resolved = config::load(inputs);
+/// The options on standard output, what is wrong with them on standard error.
+async fn show_config(mut inputs: LoadInputs, json: bool) -> ExitCode {
+    if let Some(line) = app::network::fill(&mut inputs).await {
+        eprint_line(&format!("note: {line}"));
+    }
+    let resolved = config::load(&inputs);
     if json {
         print(&format!("{:#}\n", config::as_json(&resolved)));
     } else {
         print(&config::as_text(&resolved));
     }
-    if resolved.fatal() {
-        eprint_line(config::report(&resolved).trim_end());
-        return ExitCode::from(EXIT_CONFIGURATION);
+    let report = config::report(&resolved);
+    if !report.is_empty() {
+        eprint_line(report.trim_end());
     }
-    ExitCode::SUCCESS
+    if resolved.fatal() { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::SUCCESS }
 }
 
 /// A reader that closed the pipe has seen enough.

@@ -1,7 +1,8 @@
 //! `virtual-shelly check`: is the configuration right, is Home Assistant there, what does each entity say?
 
+use super::network;
 use crate::{
-    config::{LoadInputs, Resolved, SourceKind, load, report},
+    config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load, report},
     source::{
         self, Access, EntityId,
         discover::{Candidate, Discovery, discover, feeds},
@@ -9,10 +10,13 @@ use crate::{
     time::{Clock, SystemClock},
 };
 
-/// Runs the check; gives its lines and whether all is well.
-pub async fn check(inputs: &LoadInputs) -> (String, bool) {
-    let resolved = load(inputs);
-    let mut out = report(&resolved);
+/// Runs the check; gives its lines and the exit code: 0 all is well, 1 something is missing, [`EXIT_CONFIGURATION`] for
+/// what `run` would end with at once (`decisions.md` B).
+pub async fn check(mut inputs: LoadInputs) -> (String, u8) {
+    let unknown = network::fill(&mut inputs).await;
+    let resolved = load(&inputs);
+    let mut out = unknown.map(|line| format!("note: {line}\n")).unwrap_or_default();
+    out.push_str(&report(&resolved));
     let mut good = resolved.problems.is_empty();
     if good {
         out.push_str("configuration: good\n");
@@ -26,9 +30,9 @@ pub async fn check(inputs: &LoadInputs) -> (String, bool) {
                 out.push_str(&format!("error: {why}\n"));
             }
         },
-        SourceKind::HomeAssistant => good &= home_assistant(inputs, &resolved, &mut out).await,
+        SourceKind::HomeAssistant => good &= home_assistant(&inputs, &resolved, &mut out).await,
     }
-    (out, good)
+    (out, if resolved.fatal() { EXIT_CONFIGURATION } else { u8::from(!good) })
 }
 
 async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut String) -> bool {

@@ -9,13 +9,14 @@
 //!
 //! [`run`] is the whole life of the process: it ends on SIGTERM or SIGINT, with everything saved.
 
+mod announce;
 pub mod check;
 pub mod choice;
 pub mod forecasting;
 pub mod hub;
 pub mod identity;
 pub mod meter_task;
-mod network;
+pub mod network;
 mod pages;
 pub mod setup;
 mod start;
@@ -42,7 +43,6 @@ use crate::{
     logging::LevelHandle,
     source::{self, Access, HaFacts, Link, SourceEvent, Wires},
     store,
-    supervisor::Supervisor,
     time::{Clock, Now, SystemClock},
     transport::{Board, healthz::Vitals},
 };
@@ -57,7 +57,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     let signalled = take_signals();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let access = Access::from_env(|name| inputs.env.get(name).cloned());
-    let supervisor = access.supervisor.as_ref().and_then(|s| Supervisor::new(&s.url, s.token.clone()));
+    let supervisor = network::supervisor(&access);
     raise_file_limit();
 
     let first = load(&inputs);
@@ -127,7 +127,8 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     if let Some(forecasting) = forecasting {
         forecasting.start(&shared);
     }
-    meters.announce_urls(&resolved);
+    announce::urls(&meters, &resolved);
+    health.spawn_work(announce::channels(board, meters.settings(), meters.entities(), stop.clone()));
 
     signalled.await;
     info!("stopping");

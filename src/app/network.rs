@@ -5,12 +5,33 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
-use crate::{store::Store, supervisor::Supervisor};
+use crate::{config::LoadInputs, source::Access, store::Store, supervisor::Supervisor};
 
 /// Key of the store.
 const KEY: &str = "network";
 /// How long the Supervisor is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for a command that somebody waits for.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The Supervisor that these inputs name, if it is one of an app.
+pub fn supervisor(access: &Access) -> Option<Supervisor> {
+    access.supervisor.as_ref().and_then(|s| Supervisor::new(&s.url, s.token.clone()))
+}
+
+/// Asks once for the card, for the commands `config` and `check`; a line for people where it could not be had.
+pub async fn fill(inputs: &mut LoadInputs) -> Option<String> {
+    let supervisor = supervisor(&Access::from_env(|name| inputs.env.get(name).cloned()))?;
+    let why = match tokio::time::timeout(COMMAND_PATIENCE, supervisor.self_info()).await {
+        Ok(Ok(info)) => {
+            inputs.network = Some(info.network.unwrap_or_default());
+            return None;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("the Supervisor did not answer in {} s", COMMAND_PATIENCE.as_secs()),
+    };
+    Some(format!("{why}: ports are the defaults here, whatever the Network card says"))
+}
 
 /// Ports by card entry; `None` outside the Supervisor, or when it neither answers nor did before.
 pub async fn card(supervisor: Option<&Supervisor>, store: &Store) -> Option<BTreeMap<String, Option<u16>>> {

@@ -169,6 +169,7 @@ impl Pages {
         let (door, wanted) = match (&self.supervisor, self.app) {
             (Some(supervisor), true) => {
                 let Some(port) = ingress_port(supervisor, &shared).await else { return };
+                info!("the page in the sidebar: ingress port {port}");
                 let bind = address("VIRTUAL_SHELLY_INGRESS_BIND", INGRESS_BIND);
                 // A host whose bridge has another address still gets its page: the peer is what counts.
                 let missing = listener::tcp(SocketAddr::new(bind, 0)).is_err_and(|e| e.kind() == std::io::ErrorKind::AddrNotAvailable);
@@ -341,7 +342,7 @@ impl Actor {
         // The first meter last: its take-over also tells the source which entities all meters want.
         for (index, meter) in self.meters.iter().enumerate().rev() {
             let Some(new) = resolved.settings.meters.iter().find(|m| m.name == meter.key) else { continue };
-            let blocked = resolved.absent_reasons.iter().find(|(of, _)| *of == index).map(|(_, why)| why.clone());
+            let blocked = resolved.absent_reason(index);
             let from_home_assistant = resolved.settings.source.kind == SourceKind::HomeAssistant;
             let named = from_home_assistant && (new.inputs.any_power() || blocked.is_some());
             let settings = {

@@ -123,6 +123,7 @@ impl Running {
         channels: &watch::Receiver<Arc<ChannelSettings>>,
         shared: &Shared,
         restored: &Restored,
+        blocked: Option<&str>,
     ) -> Result<Self, String> {
         let in_memory = matches!(shared.store.health().state, StoreState::InMemory { .. });
         let identity = identity::of(key, &settings, restored, in_memory)?;
@@ -135,6 +136,9 @@ impl Running {
         let counters = restored.meters.get(key).map(meter_task::counters).unwrap_or_default();
         let now = shared.clock.now();
         let mut meter = Meter::new(&settings, counters, now).at_pace(shared.settings.source.pace());
+        if let Some(reason) = blocked {
+            meter.block(reason, now);
+        }
         let (views, views_seen) = watch::channel(Arc::new(View::new(Arc::new(meter.snapshot(now)))));
         let (events, events_seen) = mpsc::channel(64);
         let task = MeterTask {
@@ -168,7 +172,7 @@ impl Running {
         Ok(Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, outbound, events })
     }
 
-    /// A way to give the first meter its entities.
+    /// Its settings, as they are now.
     fn settings(&self) -> MeterSettings {
         self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -228,10 +232,8 @@ impl Meters {
                 }
             }
             let name = settings.name.clone();
-            let meter = Running::start(&name, settings, &channels_seen, shared, restored)?;
-            for (_, reason) in resolved.absent_reasons.iter().filter(|(i, _)| *i == index) {
-                let _ = meter.commands.try_send(Command::Block(reason.clone()));
-            }
+            let blocked = resolved.absent_reason(index);
+            let meter = Running::start(&name, settings, &channels_seen, shared, restored, blocked.as_deref())?;
             info!("meter {} is {} (MAC {})", if name.is_empty() { "1" } else { &name }, meter.identity.id, meter.identity.mac);
             running.push(meter);
         }
@@ -341,18 +343,10 @@ impl Meters {
         }
     }
 
-    /// The addresses to open, for somebody who tries it out.
-    pub fn announce_urls(&self, resolved: &Resolved) {
-        for meter in self.running.iter() {
-            let settings = meter.settings();
-            let Some(port) = settings.http_port else { continue };
-            let host =
-                settings.bind.map_or_else(|| "127.0.0.1".to_owned(), |ip| if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
-            info!("the meter: http://{host}:{port}/ and http://{host}:{port}/rpc/EM.GetStatus?id=0");
-        }
-        if resolved.settings.source.kind != SourceKind::HomeAssistant {
-            info!("values are made up or replayed: nothing but this machine can reach them unless `bind` says otherwise");
-        }
+    /// Each meter's settings, as they are now.
+    #[must_use]
+    pub fn settings(&self) -> Vec<MeterSettings> {
+        self.running.iter().map(Running::settings).collect()
     }
 }
 

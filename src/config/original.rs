@@ -22,6 +22,7 @@ const REFUSED: [(&str, &str); 7] = [
 pub(super) fn is_refused(key: &str, value: &str) -> bool {
     REFUSED.iter().any(|(k, v)| *k == key && *v == value)
         || (key == "mac" && pattern::mac(value).is_some_and(|mac| mac == "AABBCCDDEEFF"))
+        || (key == "device_id" && value.to_ascii_lowercase().ends_with("aabbccddeeff"))
         || (key == "mdns_hostname" && (value.ends_with('-') || value == "shellypro3em-virtual-001"))
 }
 
@@ -87,6 +88,8 @@ mod tests {
         ]);
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(warnings, 8);
+        assert_eq!(run(&[("device_id", "shellypro3em-aabbccddeeff")]), ([].into(), 1), "its MAC inside an id");
+        assert_eq!(run(&[("device_id", "aabbccddeeff")]), ([].into(), 1));
     }
 
     #[test]

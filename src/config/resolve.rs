@@ -51,6 +51,13 @@ impl Resolved {
         self.origin.get(key).copied().unwrap_or(Layer::Default)
     }
 
+    /// Why all phases of a meter (by index) have to be absent, if they have to.
+    #[must_use]
+    pub fn absent_reason(&self, meter: usize) -> Option<String> {
+        let reasons: Vec<&str> = self.absent_reasons.iter().filter(|(index, _)| *index == meter).map(|(_, why)| &**why).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
     /// Notes what the device's own state says, for display: it counts only where no option says otherwise.
     pub fn note_device_state(&mut self, key: &str, value: Value) {
         let Some(def) = definitions::find(key).filter(|def| def.device && self.layer(def.key) == Layer::Default) else { return };

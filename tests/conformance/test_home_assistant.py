@@ -175,3 +175,5 @@ def test_check_command(ha, new_meter):
     assert fine.returncode == 0 and "sensor.grid_power" in fine.stdout and "64.5" in fine.stdout, fine
     missing = check("--total-power", "sensor.not_there")
     assert missing.returncode == 1 and "sensor.not_there" in missing.stdout + missing.stderr
+    wrong = check("--hold", "99999")
+    assert wrong.returncode == 78 and "hold" in wrong.stdout, "what a run would end with at once"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import app_options
 from fake_supervisor import FakeSupervisor
 from harness import LOCAL, near, udp, until
 from installed import BRIDGE, IMAGE, SUPERVISOR, installed
@@ -44,9 +45,24 @@ def test_ports_of_the_network_card_and_power_through_the_proxy(app, supervisor, 
     answer = udp(app.udp_port, {"id": 1, "src": "x", "method": "EM.GetStatus", "params": {"id": 0}})
     assert near(json.loads(answer)["result"]["total_act_power"], -1234.5)
     assert "502/tcp off" in app.log()
+    first = until(lambda: re.search(r"meter 1 serves (.*)\n(?s:.*)read: (.*)\n", app.log()), 10, "what it serves is in the log's first lines")
+    assert f"HTTP {app.http_port}" in first[1] and f"UDP {app.udp_port}" in first[1] and "Modbus" not in first[1] and first[2] == "1 entity"
+    assert f"ingress port {supervisor.ingress_port}" in app.log()
     ours = [call for call in supervisor.calls if call == "GET /addons/self/info"]
     assert 1 <= len(ours) <= 3, "asked at start, not in a loop"
     assert not any("core/api/states" in call for call in supervisor.calls)
+
+
+def test_config_and_a_refused_value(app, supervisor, monkeypatch):
+    """What a person sees who asks inside the app, and in the log where a value got past the form."""
+    monkeypatch.setattr(app_options, "check", lambda options: (options, []))
+    supervisor.options |= {"hold": 99999}
+    app.start()
+    code, text = app.ask("config", *([] if IMAGE else ["--data-dir", str(app.data)]))
+    assert code == 0 and f"http_port = {app.http_port} (" in text and "modbus_port = off" in text, text
+    assert "hold" in text and "99999" in text, "what was refused is named"
+    lines = [line for line in app.log().splitlines() if "phase A: no value" in line]
+    assert lines and "hold" in lines[0] and "no power entity is configured" not in app.log(), app.log()
 
 
 def page(supervisor, path, source=None):
