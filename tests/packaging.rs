@@ -265,6 +265,8 @@ fn the_profile_can_be_installed() {
         "network netlink raw,",
         "/usr/bin/virtual-shelly mrix,",
         "/run/virtual-shelly.sock rw,",
+        "signal (receive) peer=runc,",
+        "signal (receive) peer=crun,",
     ] {
         assert!(profile.contains(needed), "{needed}");
     }
