@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::UdpSocket;
 use virtual_shelly::{
-    config::StalePolicy,
+    config::{Profile, StalePolicy},
     device::{Effect, auth, state::Setting},
     transport::Hub,
 };
@@ -135,6 +135,47 @@ async fn every_power_has_a_point_and_the_house_total_is_em1() {
     let batch = battery.ask(&format!(r#"[{EM},{{"jsonrpc":"2.0","id":5,"method":"Shelly.GetDeviceInfo"}},17]"#)).await;
     let batch: Vec<Value> = serde_json::from_str(&batch).unwrap();
     assert_eq!((batch.len(), &batch[0]["id"], &batch[1]["jsonrpc"]), (2, &json!(1), &json!("2.0")));
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn a_battery_set_to_a_one_channel_meter_gets_an_answer_that_is_long_enough() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let em1 = r#"{"id":2,"method":"EM1.GetStatus","params":{"id":0}}"#;
+    // The second is the first one given again.
+    for _ in 0..2 {
+        let answer = battery.ask(em1).await;
+        assert!(answer.len() >= 256 && answer.trim_end().ends_with('}'), "{answer:?}");
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["result"]["act_power"], 104.0);
+    }
+    assert!(battery.ask(EM).await.ends_with('}'), "long as it is");
+    meter.set(|c| c.udp_short = true);
+    meter.power([Some(1.0), Some(2.0), Some(3.0)]);
+    assert!(battery.ask(em1).await.ends_with('}'), "short is what the user asked for");
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_answered_again_is_noted_as_what_it_is() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let noted = || meter.overview().consumers.iter().map(|c| (c.calls, c.errors, c.last_value)).collect::<Vec<_>>();
+    for _ in 0..3 {
+        assert!(battery.ask(r#"{"id":1,"method":"EM.GetStatus","params":{"id":5}}"#).await.contains(r#""code":-105"#));
+    }
+    assert_eq!(noted(), [(3, 3, None)]);
+    meter.hub.apply(vec![Effect::Set(Setting::Profile(Profile::Monophase))]).await;
+    for calls in 4..7 {
+        let answer = battery.ask(r#"{"id":1,"method":"EM1.GetStatus","params":{"id":1}}"#).await;
+        assert!(answer.contains(r#""act_power":55.6"#), "{answer}");
+        assert_eq!(noted(), [(calls, 3, Some(55.6))]);
+    }
+    meter.hub.apply(vec![Effect::Set(Setting::Profile(Profile::Triphase))]).await;
+    for calls in 7..9 {
+        battery.ask(r#"{"id":1,"method":"EM1.GetStatus","params":{"id":0}}"#).await;
+        assert_eq!(noted(), [(calls, 3, Some(104.0))]);
+    }
     meter.stop().await;
 }
 

@@ -216,6 +216,10 @@ mod tests {
         let refused = format!("ws://h:1/ cannot be reached: IO error: {}", std::io::Error::from_raw_os_error(111));
         assert_eq!(german(&refused), "ws://h:1/ ist nicht erreichbar: Verbindung abgelehnt, dort hört niemand");
         assert_eq!(Locale::all()[0].why(&refused), "ws://h:1/ cannot be reached: connection refused, nothing listens there");
+        assert_eq!(
+            german("our own question on the network could not be asked: try again"),
+            "die eigene Abfrage im Netz konnte nicht gestellt werden: try again"
+        );
         let full = format!("the database cannot be written: /data/x.db: {}", "database or disk is full");
         assert_eq!(german(&full), "die Datenbank lässt sich nicht schreiben: /data/x.db: der Datenträger ist voll");
         for l in Locale::all() {

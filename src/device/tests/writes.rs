@@ -190,6 +190,21 @@ fn what_an_option_sets_is_changed_there() {
 }
 
 #[test]
+fn a_password_in_an_options_url_is_not_for_readers() {
+    let mut bench = Bench::new();
+    let secret = "ws://gx:secret@h/rpc?token=secret";
+    bench.apply("Ws.SetConfig", &format!(r#"{{"config":{{"enable":true,"server":"{secret}"}}}}"#));
+    assert_eq!(bench.value("Ws.GetConfig", "{}")["server"], secret, "it comes back to who set it");
+    bench.device.options.set_by_option = vec!["outbound_ws"];
+    for (method, path) in [("Ws.GetConfig", "/server"), ("Shelly.GetConfig", "/ws/server")] {
+        assert_eq!(bench.value(method, "{}").pointer(path).unwrap(), "ws://***@h/rpc?token=***", "{method}");
+    }
+    let shown = bench.text("Ws.GetConfig", "{}");
+    assert!(bench.outcome("Ws.SetConfig", &format!(r#"{{"config":{shown}}}"#)).effects.is_empty());
+    assert!(bench.apply("Ws.SetConfig", &format!(r#"{{"config":{shown}}}"#)).contains(r#""restart_required":false"#), "nothing changed");
+}
+
+#[test]
 fn read_only_refuses_every_write_and_nothing_else() {
     for mut bench in [Bench::new(), Bench::new().monophase()] {
         bench.device.options.read_only = true;
