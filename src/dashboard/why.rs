@@ -263,6 +263,13 @@ mod tests {
         assert_eq!(warned.len(), 5);
         let english = ["device", "certificates", "every reader", "more than", "asks for"];
         assert!(warned.iter().all(|line| english.iter().all(|word| !line.contains(word))), "{warned:?}");
+        assert_eq!(
+            said(r#"{"total_power": "sensor.t", "a_invert": true, "b_pf": "sensor.p"}"#),
+            [
+                "a_invert ist gesetzt, a_power aber nicht: es bewirkt nichts",
+                "b_pf ist gesetzt, seine Phase führt aber keine Leistung: es bewirkt nichts"
+            ]
+        );
     }
 
     proptest! {
