@@ -21,6 +21,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    check::rehearse,
     choice::{inputs_of, is_power, laid, options_of, said},
     forecasting::Trainer,
     hub,
@@ -40,9 +41,9 @@ use crate::{
     device::{Device, DeviceOptions},
     forecast::Outlooks,
     logging::LevelHandle,
-    meter::{CounterState, EntityReport, Meter, Quality},
+    meter::{EntityReport, Quality},
     source::{
-        Access, Link, Reading, SourceEvent, State,
+        Access,
         discover::{Discovery, discover},
     },
     supervisor::Supervisor,
@@ -520,15 +521,7 @@ fn with_higher_layers(mut options: Map<String, Value>, resolved: &Resolved) -> M
 
 /// What a meter with these settings makes of the sensors' present values.
 fn preview(settings: &MeterSettings, found: &Discovery, now: crate::time::Now) -> Preview {
-    let mut meter = Meter::new(settings, CounterState::default(), now);
-    let reading = |id| {
-        let here = found.candidates.iter().find(|c| c.entity_id == id);
-        let state = here.map_or(State::Gone, |c| State::Text(Arc::from(c.value.as_str())));
-        Reading { entity: id, state, unit: here.and_then(|c| c.unit.as_deref().map(Arc::from)) }
-    };
-    let readings = settings.inputs.entities().into_iter().map(reading).collect();
-    meter.apply(&SourceEvent::Readings(readings), now);
-    meter.apply(&SourceEvent::Link(Link::Up), now);
+    let mut meter = rehearse(settings, found, now);
     let snapshot = meter.snapshot(now);
     let phase = |i: usize| {
         let reason = match &snapshot.inputs[i].quality {
