@@ -68,7 +68,8 @@ pub fn command(extra: impl IntoIterator<Item = Command>) -> Command {
         .args(definitions::all().map(arg))
         .subcommands(subcommands)
         .after_help(
-            "Layers, a later one wins: defaults, options file, the app's Network card, environment, command line.\n\
+            "Layers, a later one wins: defaults, what a reader set through the device's RPC, options file, the app's Network card, \
+             environment, command line.\n\
              Exit codes: 0 done, 1 the thing asked failed, 2 command line, 78 configuration.",
         )
 }
@@ -189,6 +190,7 @@ fn in_front(args: Vec<String>, command: &Command) -> Vec<String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::config::Layer;
 
     fn read(args: &[&str]) -> Result<Invocation, clap::Error> {
         let extra = Command::new("backtest")
@@ -260,5 +262,10 @@ mod tests {
             assert!(help.contains(&format!("env: {}]", def.env_name())), "{}", def.key);
         }
         assert!(help.contains("default: 8080, as app 80"));
+        assert!(!help.contains("below"), "nothing stands below the options that DOCS.md has there");
+        let (_, layers) = help.split_once("a later one wins: ").unwrap();
+        let all = [Layer::Default, Layer::Device, Layer::File, Layer::Network, Layer::Environment, Layer::CommandLine];
+        let places: Vec<_> = all.iter().map(|layer| layers.find(layer.words()).unwrap_or_else(|| panic!("{layer:?}"))).collect();
+        assert!(places.is_sorted(), "in their order: {layers}");
     }
 }

@@ -265,6 +265,8 @@ fn the_profile_can_be_installed() {
         "network netlink raw,",
         "/usr/bin/virtual-shelly mrix,",
         "/run/virtual-shelly.sock rw,",
+        "signal (receive) peer=runc,",
+        "signal (receive) peer=crun,",
     ] {
         assert!(profile.contains(needed), "{needed}");
     }
@@ -406,6 +408,33 @@ fn the_store_finds_pictures_and_texts() {
     for file in ["README.md", "DOCS.md", "CHANGELOG.md", "LICENSE"] {
         assert!(!text(file).is_empty(), "{file}");
     }
+}
+
+/// What stands between `open` and `close`, wherever that is.
+fn between<'t>(text: &'t str, open: &str, close: char) -> Vec<&'t str> {
+    text.split(open).skip(1).filter_map(|rest| rest.split_once(close)).map(|(inner, _)| inner).collect()
+}
+
+/// Home Assistant shows the three files in its own pages, where a relative address leads nowhere.
+#[test]
+fn addresses_in_the_stores_texts_are_absolute_and_lead_somewhere() {
+    let url = yaml("repository.yaml")["url"].as_str().unwrap().to_owned();
+    let mut ours = 0;
+    for file in ["README.md", "DOCS.md", "CHANGELOG.md"] {
+        let text = text(file);
+        let addresses = [between(&text, "](", ')'), between(&text, "src=\"", '"'), between(&text, "href=\"", '"')].concat();
+        for address in addresses.into_iter().filter(|address| !address.starts_with('#')) {
+            assert!(address.starts_with("https://"), "{file}: {address}");
+            if let Some(inside) = address.strip_prefix(&url) {
+                let path = ["/raw/main/", "/blob/main/"].iter().find_map(|way| inside.strip_prefix(way)).expect(address);
+                assert!(root().join(path.split('#').next().unwrap()).is_file(), "{file}: {address}");
+                let picture = path.ends_with(".png");
+                assert_eq!(inside.starts_with("/raw/"), picture, "{file}: {address}: a page is shown, a picture is fetched");
+                ours += 1;
+            }
+        }
+    }
+    assert!(ours >= 12, "{ours}");
 }
 
 fn problems_of(options: &str) -> usize {

@@ -103,6 +103,45 @@ mod tests {
         }
     }
 
+    /// The settings page shows both files side by side.
+    #[test]
+    fn both_files_use_one_word_for_one_thing() {
+        const NEVER: [(&str, &[&str]); 4] = [
+            ("de", &["batterie", "batterien", "angerufen", "anzuwählende", "netzwerk-karte", "rechnername"]),
+            ("fr", &["firmware", "appeler", "appelle", "rappelé", "app"]),
+            ("nl", &["datamap", "bellen", "gebeld", "belt", "uw", "netwerkkaart", "verdere"]),
+            ("es", &["aparato", "aparatos", "pronóstico", "partes", "pareja", "app"]),
+        ];
+        for (code, never) in NEVER {
+            let l = Locale::all().iter().find(|l| l.code == code).unwrap();
+            let yaml: serde_json::Value = serde_yaml_ng::from_str(FILES.iter().find(|(name, _)| *name == code).unwrap().1).unwrap();
+            let mut texts: Vec<String> = l.keys().filter(|key| *key != "app").map(|key| l.t(key).to_owned()).collect();
+            let mut left = vec![&yaml];
+            while let Some(value) = left.pop() {
+                match value {
+                    serde_json::Value::Object(members) => left.extend(members.values()),
+                    other => texts.push(other.as_str().unwrap().to_owned()),
+                }
+            }
+            assert!(texts.len() > 700, "{code}: {}", texts.len());
+            for text in texts {
+                let lower = text.to_lowercase();
+                let found = lower.split(|c: char| !c.is_alphanumeric() && !"-_".contains(c)).find(|word| never.contains(word));
+                assert_eq!(found, None, "{code}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_option_needs_and_its_heading_are_called_as_the_option_is() {
+        let def = |key: &str| definitions::find(key).unwrap();
+        for l in Locale::all() {
+            assert_eq!(l.t("group_meters"), name(l, def("meters")), "{}", l.code);
+            let switch = name(l, def("request_side_scaling_enable"));
+            assert!(help(l, def("scaling_shares")).contains(&switch), "{}: {switch}", l.code);
+        }
+    }
+
     #[test]
     fn every_option_of_the_page_has_name_and_help_in_every_language() {
         let english = &Locale::all()[0];

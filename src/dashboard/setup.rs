@@ -151,7 +151,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let now = context.now().unix;
     let powers: Vec<&Candidate> = discovery.candidates.iter().filter(|c| c.kind == Some(Kind::Power)).collect();
     let sensors = powers.iter().take(LISTED).map(|c| sensor(l, c, now)).collect();
-    let notes = discovery.notes.iter().map(|note| l.why(note).into_owned()).collect();
+    let notes = discovery.notes.iter().map(|note| l.sentence(note)).collect();
     let setup = context.owner.setup();
     let intro = l.t(match setup {
         SetupState::ByOptions => "setup_again",

@@ -116,9 +116,12 @@ impl Locale {
                 .map_or(Cow::Borrowed(reason), |(_, key)| self.t(key).to_owned().into());
         };
         // A reason within the reason is shorter each time: this ends.
-        let nested = |name: &str| matches!(name, "why" | "error");
-        let found: Vec<(&str, Cow<'_, str>)> =
-            found.into_iter().map(|(name, value)| (name, if nested(name) { self.why(value) } else { value.into() })).collect();
+        let said = |name: &str, value: &'t str| match name {
+            "why" | "error" => self.why(value),
+            "what" => self.find(&format!("what_{}", value.replace(' ', "_"))).map_or(value.into(), |word| word.to_owned().into()),
+            _ => value.into(),
+        };
+        let found: Vec<(&str, Cow<'_, str>)> = found.into_iter().map(|(name, value)| (name, said(name, value))).collect();
         let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (*name, &**value)).collect();
         // Marks of code are for the log.
         Cow::Owned(self.with(key, &found).replace('`', ""))
@@ -193,6 +196,17 @@ mod tests {
             }
         }
         assert!(seen > 40);
+        let bare = parse(Quantity::Energy, &State::Text("5".into()), None).unwrap_err();
+        assert_eq!(
+            german(&format!("sensor.grid {bare}")),
+            "sensor.grid hat keine Einheit; nötig ist eine von Wh, kWh, MWh, GWh (Energie)",
+            "the quantity too"
+        );
+        use Quantity::{Current, Energy, Frequency, Power, PowerFactor, Voltage};
+        for quantity in [Power, Voltage, Current, PowerFactor, Frequency, Energy] {
+            let key = format!("what_{}", quantity.name().replace(' ', "_"));
+            assert_eq!(Locale::all()[0].find(&key), Some(quantity.name()));
+        }
         let gone = parse(Quantity::Power, &State::Gone, None).unwrap_err();
         assert_eq!(german(&format!("sensor.grid {gone}")), "sensor.grid gibt es nicht");
         let own = parse(Quantity::Power, &State::Own, None).unwrap_err();
@@ -229,13 +243,24 @@ mod tests {
         }
     }
 
+    /// They also stand within a sentence; [`Locale::sentence`] makes one begin.
+    #[test]
+    fn reasons_begin_small_in_every_language() {
+        for l in Locale::all() {
+            for key in l.keys().filter(|key| key.starts_with("why_")) {
+                let name = ["Home Assistant", "REST"].iter().any(|name| l.t(key).starts_with(name));
+                assert!(name || !l.t(key).starts_with(char::is_uppercase), "{} {key}: {}", l.code, l.t(key));
+            }
+        }
+    }
+
     #[test]
     fn problems_found_at_the_start_are_said_in_the_language() {
         let gone = "/none/virtual-shelly.db cannot be opened: unable to open database file: /none/virtual-shelly.db; metering goes on in \
                     memory, nothing is kept over a restart";
         assert_eq!(
             german(gone),
-            "/none/virtual-shelly.db lässt sich nicht öffnen: Datei oder Ordner ist nicht zugänglich; gemessen wird im Speicher weiter, \
+            "/none/virtual-shelly.db lässt sich nicht öffnen: Datei oder Ordner ist nicht zugänglich; gemessen wird im Arbeitsspeicher weiter, \
              nichts übersteht einen Neustart"
         );
         let l = Locale::all().iter().find(|l| l.code == "de").unwrap();

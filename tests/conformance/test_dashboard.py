@@ -42,6 +42,13 @@ def test_made_up_values_are_said_to_be(new_meter):
     assert "es gibt kein Home Assistant, das man fragen könnte" in page("/setup")
 
 
+def test_set_up_says_what_the_energy_settings_lack(new_meter, fake_ha):
+    """A note that stands alone is a sentence."""
+    meter = new_meter({"ha_base_url": fake_ha.url, "ha_token": fake_ha.token}).start()
+    page = fetch(meter.dashboard_port, "GET", "/setup", headers={"Accept-Language": "de"}).text
+    assert "Die Energie-Einstellungen von Home Assistant sind nicht eingerichtet" in page
+
+
 def test_problems_are_said_in_the_persons_language(new_meter):
     """A database that cannot be had, a taken port, no Home Assistant: what, the consequence, what to do."""
     first = new_meter(args=["--source", "demo"]).start()
@@ -52,10 +59,10 @@ def test_problems_are_said_in_the_persons_language(new_meter):
     german = {"Accept-Language": "de"}
     page = until(lambda: "Verbindung abgelehnt" in (text := fetch(meter.dashboard_port, "GET", "/", headers=german).text) and text, 10)
     assert f"Port {first.http_port} (HTTP) lässt sich nicht öffnen (von einem anderen Programm belegt)" in page
-    assert "die meisten Batterien finden dort keinen Zähler" in page and "mit der Option http_port" in page
-    assert "Datei oder Ordner ist nicht zugänglich; gemessen wird im Speicher weiter" in page and "den freien Platz prüfen" in page
+    assert "die meisten Speicher finden den Zähler dort nicht" in page and "mit der Option http_port" in page
+    assert "Datei oder Ordner ist nicht zugänglich; gemessen wird im Arbeitsspeicher weiter" in page and "den freien Platz prüfen" in page
     health = fetch(meter.dashboard_port, "GET", "/health", headers=german).text
-    assert health.count("mit der Option http_port") == 1 and "nur im Speicher" in health
+    assert health.count("mit der Option http_port") == 1 and "nur im Arbeitsspeicher" in health
     for text in (page, health):
         assert "os error" not in text and "refused" not in text and "cannot be" not in text
 

@@ -169,7 +169,7 @@ def test_when_much_is_wrong(binary, ha, tmp_path, visit):
         expect(page.locator(".notice").first).to_contain_text("sensor.not_there gibt es nicht")
         row = page.locator(".rows li", has_text="Modbus TCP")
         expect(row).to_contain_text("von einem anderen Programm belegt: Geräte, die über Modbus TCP lesen")
-        assert "Netzwerk-Karte der App" in row.inner_text(), "what to do, there"
+        assert "Karte „Netzwerk“ der App" in row.inner_text(), "what to do, there"
         assert "os error" not in page.locator("main").inner_text()
         tall = page.evaluate("() => Math.max(...[...document.querySelectorAll('.rows .what')].map(e => e.getBoundingClientRect().height))")
         assert tall < 60, "names are not broken letter by letter"

@@ -218,7 +218,7 @@ pub const SCALING: &[Definition] = &[
         Group::Scaling,
         "scaling_shares",
         Kind::Many(&form(Form::Share)),
-        "Fixed shares, address-or-network=share; everybody else gets all",
+        "Fixed shares, address-or-network=share; everybody else gets all; needs request_side_scaling_enable",
     )
     .live()
     .safety(),

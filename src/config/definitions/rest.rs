@@ -170,6 +170,6 @@ pub const METERS: &[Definition] = &[new(
     Group::Meters,
     "meters",
     Kind::Meters,
-    "Further meters in the same process, one entry each; what an entry may hold is listed below",
+    "Further meters in the same process, one entry each; DOCS.md lists at its end what an entry may hold",
 )
 .default("[]")];
