@@ -96,6 +96,7 @@ impl Running {
                     .map(|r| match &r.state {
                         State::Text(t) => format!("{}={t}{}", r.entity, r.unit.as_deref().unwrap_or("")),
                         State::Gone => format!("{} gone", r.entity),
+                        State::Own => format!("{} own", r.entity),
                     })
                     .collect::<Vec<_>>()
                     .join(" "),
@@ -303,7 +304,7 @@ async fn our_own_entity_is_refused_on_both_ways() {
     ha.register("sensor.ours", "AABBCCDDEEFF-em:0-total_act_power");
     for ha_transport in [HaTransport::Websocket, HaTransport::Rest] {
         let mut s = Running::start(SourceSettings { ha_transport, ..settings(&ha) }, quick(), &["sensor.grid", "sensor.ours"]);
-        assert_eq!(s.until("Up").await, ["Connecting", "sensor.grid=1W sensor.ours gone", "Up"], "{ha_transport:?}");
+        assert_eq!(s.until("Up").await, ["Connecting", "sensor.grid=1W sensor.ours own", "Up"], "{ha_transport:?}");
         assert_eq!(*s.facts.borrow().refused, *list(&["sensor.ours"]));
         s.macs.send_replace(Arc::from(["112233445566".to_owned()]));
         s.until("sensor.ours=2W").await;

@@ -1,14 +1,27 @@
 //! `virtual-shelly check`: is the configuration right, is Home Assistant there, what does each entity say?
 
-use super::network;
-use crate::{
-    config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load, report},
-    source::{
-        self, Access, EntityId,
-        discover::{Candidate, Discovery, discover, feeds},
-    },
-    time::{Clock, SystemClock},
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use super::{
+    choice::{laid, options_of, said},
+    identity, network,
+    setup::{self, union},
 };
+use crate::{
+    config::{EXIT_CONFIGURATION, LoadInputs, MeterSettings, Resolved, SourceKind, load, report},
+    meter::{CounterState, EntityReport, Meter, Quality},
+    source::{
+        self, Access, EntityId, Link, Reading, SourceEvent, State,
+        discover::{Discovery, discover},
+    },
+    store,
+    time::{Clock, Now, SystemClock},
+};
+
+/// Most candidates that are listed.
+const LISTED: usize = 20;
 
 /// Runs the check; gives its lines and the exit code: 0 all is well, 1 something is missing, [`EXIT_CONFIGURATION`] for
 /// what `run` would end with at once (`decisions.md` B).
@@ -37,11 +50,12 @@ pub async fn check(mut inputs: LoadInputs) -> (String, u8) {
 
 async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut String) -> bool {
     let access = Access::from_env(|name| inputs.env.get(name).cloned());
-    let mut asked: Vec<EntityId> = resolved.settings.meters.iter().flat_map(|m| m.inputs.entities()).collect();
-    asked.sort();
-    asked.dedup();
-    let macs: Vec<String> = resolved.settings.meters.iter().filter_map(|m| m.identity.mac.clone()).collect();
-    let found = match discover(&resolved.settings.source, &access, &macs, &asked).await {
+    let source = &resolved.settings.source;
+    let mut meters = resolved.settings.meters.clone();
+    let stored = store::peek(&resolved.settings.store.data_dir);
+    let mac = |m: &MeterSettings| identity::known_mac(&m.name, m, &stored.meters).unwrap_or_else(|| store::fallback_mac(&m.name));
+    let macs: Vec<String> = meters.iter().map(mac).collect();
+    let found = match discover(source, &access, &macs, &union(meters.iter().map(|m| &m.inputs))).await {
         Ok(found) => found,
         Err(why) => {
             out.push_str(&format!("error: {why}\n"));
@@ -53,41 +67,97 @@ async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut Stri
     for note in &found.notes {
         out.push_str(&format!("note: {note}\n"));
     }
-    if asked.is_empty() {
-        return nothing_configured(&found, out);
-    }
-    let now = SystemClock::new().now().unix;
-    let mut good = true;
-    for (id, candidate) in &found.asked {
-        let what: Vec<String> = resolved.settings.meters.iter().flat_map(|m| feeds(&m.inputs, id)).collect();
-        let own = found.our_own.contains(id);
-        good &= candidate.is_some() && !own;
-        out.push_str(&line(id, candidate.as_ref(), &what.join(", "), own, now));
-    }
-    good
-}
-
-fn line(id: &EntityId, candidate: Option<&Candidate>, feeds: &str, own: bool, now: f64) -> String {
-    let Some(c) = candidate else {
-        return format!("error: {id}: there is no such entity; feeds {feeds}\n");
+    // What is wrong with the options is listed already.
+    let mut said_why: Vec<bool> = (0..meters.len()).map(|index| resolved.absent_reason(index).is_some()).collect();
+    let wanting = source.auto_setup && !meters[0].inputs.any_power();
+    let Some(said) = said(resolved).filter(|_| wanting) else { return entities(&meters, &found, &said_why, out) };
+    let Some(chosen) = choice(&found, stored.state.get(setup::KEY).map(String::as_str), out) else {
+        said_why[0] = true;
+        entities(&meters, &found, &said_why, out);
+        return false;
     };
-    if own {
-        return format!("error: {id}: is an entity of this very meter and is refused as an input; feeds {feeds}\n");
+    meters[0].inputs = laid(&chosen, &said);
+    // What was chosen is not among the entities that were asked for.
+    match discover(source, &access, &macs, &union(meters.iter().map(|m| &m.inputs))).await {
+        Ok(found) => entities(&meters, &found, &said_why, out),
+        Err(why) => {
+            out.push_str(&format!("error: {why}\n"));
+            false
+        }
     }
-    let unit = c.unit.as_deref().unwrap_or("(no unit)");
-    let age = c.age(now).map_or_else(|| "age unknown".to_owned(), |s| format!("{s:.0} s old"));
-    format!("{id}: {} {unit}, {age}, feeds {feeds}\n", c.value)
 }
 
-fn nothing_configured(found: &Discovery, out: &mut String) -> bool {
-    match &found.grid {
-        Some(proposal) => out.push_str(&format!("nothing is configured; would take {}\n", proposal.describe())),
-        None => {
-            out.push_str("error: nothing is configured, and the Energy settings name no grid power sensor; set total_power or a_power, b_power, c_power\n");
-            for c in found.candidates.iter().take(20) {
-                out.push_str(&format!("candidate: {} ({} {})\n", c.entity_id, c.value, c.unit.as_deref().unwrap_or("no unit")));
+/// What `run` would take by itself, as options; `before` is what it kept of an earlier run.
+fn choice(found: &Discovery, before: Option<&str>, out: &mut String) -> Option<Map<String, Value>> {
+    if let Some(kept) = setup::kept(before) {
+        out.push_str("no power entity is configured; goes on with what was chosen before\n");
+        return Some(kept);
+    }
+    if let Some(proposal) = &found.grid {
+        out.push_str(&format!("no power entity is configured; would take {}\n", proposal.describe()));
+        return Some(options_of(&proposal.inputs));
+    }
+    out.push_str(
+        "error: no power entity is configured, and nothing could be taken by itself; set total_power or a_power, b_power, c_power\n",
+    );
+    for c in found.candidates.iter().take(LISTED) {
+        out.push_str(&format!("candidate: {} ({} {})\n", c.entity_id, c.value, c.unit.as_deref().unwrap_or("no unit")));
+    }
+    None
+}
+
+/// A line an entity, then one for each further reason why a phase has no value, but of meters of which it was said; whether
+/// all is well.
+fn entities(meters: &[MeterSettings], found: &Discovery, said_why: &[bool], out: &mut String) -> bool {
+    let now = SystemClock::new().now();
+    let (mut lines, mut wrong, mut reasons) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for (settings, said) in meters.iter().zip(said_why) {
+        let mut meter = rehearse(settings, found, now);
+        for entity in meter.entities(now) {
+            wrong.extend(entity.problem.as_ref().map(ToString::to_string));
+            lines.insert((entity.entity.clone(), line(&entity, found, now.unix)));
+        }
+        let of = if settings.name.is_empty() { String::new() } else { format!("meter {}: ", settings.name) };
+        for input in meter.snapshot(now).inputs.iter().filter(|_| !said) {
+            if let Quality::Absent { reason, .. } = &input.quality
+                && !wrong.contains(&**reason)
+                && wrong.insert(format!("{of}{reason}"))
+            {
+                reasons.push(format!("error: {of}{reason}\n"));
             }
         }
     }
-    found.grid.is_some()
+    out.extend(lines.into_iter().map(|(_, line)| line).chain(reasons));
+    wrong.is_empty()
+}
+
+/// An entity, or what is wrong with it.
+fn line(entity: &EntityReport, found: &Discovery, now: f64) -> String {
+    let feeds = entity.feeds.join(", ");
+    if let Some(problem) = &entity.problem {
+        return format!("error: {problem}; feeds {feeds}\n");
+    }
+    let asked = found.asked.iter().find(|(id, _)| *id == entity.entity).and_then(|(_, candidate)| candidate.as_ref());
+    let age = asked.and_then(|c| c.age(now)).map_or_else(|| "age unknown".to_owned(), |s| format!("{s:.0} s old"));
+    let text = entity.text.as_deref().unwrap_or_default();
+    format!("{}: {text} {}, {age}, feeds {feeds}\n", entity.entity, entity.unit.as_deref().unwrap_or("(no unit)"))
+}
+
+/// A meter of these settings that heard what Home Assistant says of its entities now.
+#[must_use]
+pub fn rehearse(settings: &MeterSettings, found: &Discovery, now: Now) -> Meter {
+    let mut meter = Meter::new(settings, CounterState::default(), now);
+    let reading = |id: EntityId| {
+        let asked = found.asked.iter().find(|(of, _)| *of == id).and_then(|(_, candidate)| candidate.as_ref());
+        let here = asked.or_else(|| found.candidates.iter().find(|c| c.entity_id == id));
+        let state = match here {
+            _ if found.our_own.contains(&id) => State::Own,
+            Some(candidate) => State::Text(Arc::from(candidate.value.as_str())),
+            None => State::Gone,
+        };
+        Reading { entity: id, state, unit: here.and_then(|c| c.unit.as_deref().map(Arc::from)) }
+    };
+    meter.apply(&SourceEvent::Readings(settings.inputs.entities().into_iter().map(reading).collect()), now);
+    meter.apply(&SourceEvent::Link(Link::Up), now);
+    meter
 }

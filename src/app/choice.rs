@@ -1,9 +1,10 @@
-//! Inputs as options and back: what the automatic set-up keeps, and what the set-up page writes.
+//! Inputs as options and back: what the automatic set-up keeps, what the set-up page writes, and how options that
+//! somebody set lie over a choice.
 
 use serde_json::{Map, Value};
 
 use crate::{
-    config::{Inputs, PowerInput, TotalPhase},
+    config::{Inputs, Layer, PowerInput, Resolved, TotalPhase},
     meter::Phase,
     source::EntityId,
 };
@@ -100,9 +101,109 @@ pub fn inputs_of(options: &Map<String, Value>) -> Inputs {
     }
 }
 
+/// Whether an option says which power is read, or how.
+#[must_use]
+pub fn is_power(key: &str) -> bool {
+    let ends = ["_power", "_power_export", "_invert", "_scale", "_offset"];
+    key == "total_phase"
+        || (key != "target_offset" && ["total", "a", "b", "c"].iter().any(|p| ends.iter().any(|end| key == format!("{p}{end}"))))
+}
+
+fn is_energy(key: &str) -> bool {
+    key.ends_with("energy_import") || key.ends_with("energy_export")
+}
+
+/// The input options of the first meter that somebody set, in normal form; `None`: what is wrong with the options leaves
+/// its phases without value, and nothing may be chosen for them.
+#[must_use]
+pub fn said(resolved: &Resolved) -> Option<Map<String, Value>> {
+    let is_input =
+        |key: &str| is_power(key) || is_energy(key) || key == "frequency" || ["_volt", "_curr", "_pf"].iter().any(|end| key.ends_with(end));
+    let set = resolved.values.iter().filter(|(key, value)| is_input(key) && resolved.layer(key) != Layer::Default && !value.is_null());
+    resolved.absent_reason(0).is_none().then(|| set.map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
+}
+
+/// A choice of the set-up with the options that somebody set laid over it (`decisions.md` C11).
+///
+/// The power entities are those of the choice; factor, offset and sign apply to what was chosen; all else is the option's
+/// where there is one.
+#[must_use]
+pub fn laid(chosen: &Map<String, Value>, said: &Map<String, Value>) -> Inputs {
+    let is_house = |key: &str| is_energy(key) && !key.contains("_energy");
+    let mut options = chosen.clone();
+    // The energy of the house and that of the phases exclude one another.
+    if let Some(house) = said.keys().find(|key| is_energy(key)).map(|key| is_house(key)) {
+        options.retain(|key, _| !is_energy(key) || is_house(key) == house);
+    }
+    for (key, value) in said {
+        let (name, what) = key.split_once('_').unwrap_or(("", key));
+        // The sign comes last: over one that is turned already, turning turns it back, and what is added has the other sign.
+        let turned = chosen.get(&format!("{name}_invert")) == Some(&Value::Bool(true));
+        let value = match what {
+            "power" | "power_export" => continue,
+            "invert" => Value::Bool(value.as_bool().unwrap_or_default() != turned),
+            "offset" if turned => value.as_f64().map_or(Value::Null, |watts| (-watts).into()),
+            _ => value.clone(),
+        };
+        options.insert(key.clone(), value);
+    }
+    inputs_of(&options)
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use serde_json::json;
+
     use super::*;
+    use crate::config::{LoadInputs, OptionsFile, load};
+
+    fn object(value: Value) -> Map<String, Value> {
+        let Value::Object(members) = value else { panic!("{value}") };
+        members
+    }
+
+    /// What options say over a choice, as options again.
+    fn over(chosen: Value, options: &Value, env: &[(&str, &str)]) -> Value {
+        let file = OptionsFile { path: "options.json".into(), contents: Ok(options.to_string()) };
+        let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let resolved = load(&LoadInputs { options_file: Some(file), env, ..LoadInputs::default() });
+        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
+        Value::Object(options_of(&laid(&object(chosen), &said(&resolved).unwrap())))
+    }
+
+    #[test]
+    fn options_lie_over_a_choice() {
+        let grid = || json!({"total_power": "sensor.grid", "energy_import": "sensor.in", "energy_export": "sensor.out"});
+        assert_eq!(over(grid(), &json!({}), &[]), grid());
+        let more = json!({"total_power": "sensor.grid", "energy_import": "sensor.mine", "energy_export": "sensor.out", "total_phase": "b",
+            "total_invert": true, "total_scale": 2.0, "total_offset": 5.0, "a_volt": "sensor.u", "n_curr": "sensor.n", "frequency": "sensor.f"});
+        let said = json!({"energy_import": "sensor.mine", "total_phase": "b", "total_invert": true, "total_scale": 2, "total_offset": 5,
+            "a_volt": "sensor.u", "n_curr": "sensor.n", "hold": 5, "a_invert": true, "target_offset": 9});
+        assert_eq!(over(grid(), &said, &[("VIRTUAL_SHELLY_FREQUENCY", "sensor.f")]), more);
+        let phases = json!({"b_energy_import": "sensor.b1, sensor.b2"});
+        assert_eq!(over(grid(), &phases, &[]), json!({"total_power": "sensor.grid", "b_energy_import": "sensor.b1,sensor.b2"}));
+        let three = json!({"a_power": "sensor.a", "c_power": "sensor.c", "c_volt": "sensor.u"});
+        let said = json!({"a_invert": true, "total_invert": true, "c_volt": "sensor.v", "c_offset": 3});
+        let more = json!({"a_power": "sensor.a", "c_power": "sensor.c", "c_volt": "sensor.v", "a_invert": true, "c_offset": 3.0});
+        assert_eq!(over(three, &said, &[]), more);
+    }
+
+    #[test]
+    fn a_choice_that_is_turned_already_is_turned_back() {
+        let to_grid = || json!({"total_power": "sensor.to_grid", "total_invert": true});
+        assert_eq!(over(to_grid(), &json!({"total_invert": false}), &[]), to_grid(), "said, but nothing to turn");
+        assert_eq!(over(to_grid(), &json!({"total_invert": true}), &[]), json!({"total_power": "sensor.to_grid"}));
+        // Of -300 W chosen, 10 W more are -290 W: -(300 - 10).
+        let more = json!({"total_power": "sensor.to_grid", "total_invert": true, "total_offset": -10.0});
+        assert_eq!(over(to_grid(), &json!({"total_offset": 10}), &[]), more);
+    }
+
+    #[test]
+    fn wrong_options_leave_nothing_to_choose_for() {
+        let file = OptionsFile { path: "options.json".into(), contents: Ok(r#"{"total_invert": "maybe"}"#.into()) };
+        assert_eq!(said(&load(&LoadInputs { options_file: Some(file), app: true, ..LoadInputs::default() })), None);
+    }
 
     #[test]
     fn there_and_back() {

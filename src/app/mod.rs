@@ -24,7 +24,7 @@ pub mod vitals;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -32,7 +32,7 @@ use self::{
     forecasting::Forecasting,
     meter_task::Command,
     pages::{Pages, Wiring},
-    setup::{Search, Setup},
+    setup::{Choice, Search, Setup},
     start::{Meters, Shared},
     vitals::Health,
 };
@@ -166,39 +166,30 @@ fn raise_file_limit() {
     }
 }
 
-fn start_setup(
-    shared: &Shared,
-    resolved: &Resolved,
-    access: &Access,
-    meters: &Meters,
-    facts: &watch::Receiver<HaFacts>,
-) -> watch::Sender<Setup> {
+fn start_setup(shared: &Shared, resolved: &Resolved, access: &Access, meters: &Meters, facts: &watch::Receiver<HaFacts>) -> Choice {
     let source = &resolved.settings.source;
     let wanted = source.kind == SourceKind::HomeAssistant && source.auto_setup && !resolved.settings.meters[0].inputs.any_power();
+    let kept = setup::kept(shared.store.get_state(setup::KEY).as_deref());
+    let begins = match kept {
+        _ if !wanted => Setup::ByOptions,
+        Some(options) => Setup::Chosen { options, differs: false },
+        None => Setup::Searching,
+    };
+    let choice = Choice { state: watch::Sender::new(begins), said: Arc::new(Mutex::new(choice::said(resolved))) };
     if !wanted {
-        return watch::Sender::new(Setup::ByOptions);
+        return choice;
     }
-    let kept = setup::kept(&shared.store);
-    let state = watch::Sender::new(kept.as_ref().map_or(Setup::Searching, |(_, setup)| setup.clone()));
-    let seen = state.clone();
-    let first = meters.first();
     let search = Search {
         source: source.clone(),
         access: access.clone(),
         macs: meters.macs(),
         facts: facts.clone(),
         store: shared.store.clone(),
-        state,
+        choice: choice.clone(),
         stop: shared.stop.clone(),
     };
-    let taker = first.taker();
-    shared.health.spawn("set-up", async move {
-        if let Some((inputs, _)) = kept {
-            taker.take(inputs).await;
-        }
-        search.run(taker).await;
-    });
-    seen
+    shared.health.spawn("set-up", search.run(meters.taker()));
+    choice
 }
 
 fn start_source(shared: &Shared, resolved: &Resolved, access: Access, meters: &Meters, facts: watch::Sender<HaFacts>) {

@@ -21,11 +21,12 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    choice::{inputs_of, options_of},
+    check::rehearse,
+    choice::{inputs_of, is_power, laid, options_of, said},
     forecasting::Trainer,
     hub,
     meter_task::Command,
-    setup::Setup,
+    setup::{Choice, Setup, in_force},
     start::{Meters, Running, Shared, Taker, targets},
 };
 use crate::{
@@ -40,9 +41,9 @@ use crate::{
     device::{Device, DeviceOptions, DeviceState},
     forecast::Outlooks,
     logging::LevelHandle,
-    meter::{CounterState, EntityReport, Meter, Quality},
+    meter::{EntityReport, Quality},
     source::{
-        Access, Link, Reading, SourceEvent, State,
+        Access,
         discover::{Discovery, discover},
     },
     supervisor::Supervisor,
@@ -66,7 +67,7 @@ pub struct Wiring {
     /// Whom options are given to, as app.
     pub supervisor: Option<Supervisor>,
     /// How far the set-up is; set to "by options" once a person took entities.
-    pub setup: watch::Sender<Setup>,
+    pub setup: Choice,
     /// Where the forecast is read.
     pub forecast: Outlooks,
     /// How a training is asked for, unless the forecast is off.
@@ -96,7 +97,7 @@ struct Actor {
     channels: watch::Sender<Arc<ChannelSettings>>,
     access: Access,
     supervisor: Option<Supervisor>,
-    setup: watch::Sender<Setup>,
+    setup: Choice,
     trainer: Option<Trainer>,
     log: LevelHandle,
     /// One change at a time.
@@ -120,7 +121,7 @@ impl Pages {
             shared: shared.clone(),
             meters: Arc::clone(&meters.running),
             macs: meters.macs(),
-            taker: meters.first().taker(),
+            taker: meters.taker(),
             channels: meters.channels.clone(),
             access,
             supervisor: supervisor.clone(),
@@ -357,15 +358,24 @@ impl Actor {
         });
         let lines = resolved.problems.iter().map(ToString::to_string).chain(resolved.warnings.iter().cloned());
         self.shared.health.replace(lines.collect());
+        let from_home_assistant = resolved.settings.source.kind == SourceKind::HomeAssistant;
+        let mut options_say = self.setup.said.lock().await;
+        *options_say = said(resolved);
         // The first meter last: its take-over also tells the source which entities all meters want.
         for (index, meter) in self.meters.iter().enumerate().rev() {
             let Some(new) = resolved.settings.meters.iter().find(|m| m.name == meter.key) else { continue };
             let blocked = resolved.absent_reason(index);
-            let from_home_assistant = resolved.settings.source.kind == SourceKind::HomeAssistant;
-            let named = from_home_assistant && (new.inputs.any_power() || blocked.is_some());
+            if index == 0 && new.inputs.any_power() {
+                self.setup.state.send_replace(Setup::ByOptions);
+            }
+            let inputs = match index {
+                0 => in_force(&self.setup.state.borrow(), &new.inputs, options_say.as_ref()),
+                _ => new.inputs.clone(),
+            };
             let settings = {
                 let mut old = meter.settings.lock().unwrap_or_else(PoisonError::into_inner);
-                *old = live_part(&old, new, named);
+                let inputs = if from_home_assistant { inputs } else { old.inputs.clone() };
+                *old = live_part(&old, new, inputs);
                 old.clone()
             };
             let channels = Arc::clone(&self.channels.borrow());
@@ -384,9 +394,6 @@ impl Actor {
             });
             meter.hub.set_options(hub::Options { meter: settings.clone(), channels, device_id: meter.identity.id.clone() });
             if index == 0 {
-                if new.inputs.any_power() {
-                    self.setup.send_replace(Setup::ByOptions);
-                }
                 self.taker.take(settings.inputs).await;
             } else {
                 let (done, wait) = oneshot::channel();
@@ -402,9 +409,9 @@ impl Actor {
 }
 
 /// The meter's settings with what may change while it runs.
-fn live_part(old: &MeterSettings, new: &MeterSettings, inputs: bool) -> MeterSettings {
+fn live_part(old: &MeterSettings, new: &MeterSettings, inputs: Inputs) -> MeterSettings {
     MeterSettings {
-        inputs: if inputs { new.inputs.clone() } else { old.inputs.clone() },
+        inputs,
         line_voltage: new.line_voltage,
         line_frequency: new.line_frequency,
         smoothing: new.smoothing,
@@ -417,16 +424,9 @@ fn live_part(old: &MeterSettings, new: &MeterSettings, inputs: bool) -> MeterSet
     }
 }
 
-/// Whether an option says which power is read, or how.
-fn is_power(key: &str) -> bool {
-    let ends = ["_power", "_power_export", "_invert", "_scale", "_offset"];
-    key == "total_phase"
-        || (key != "target_offset" && ["total", "a", "b", "c"].iter().any(|p| ends.iter().any(|end| key == format!("{p}{end}"))))
-}
-
 impl Owner for Actor {
     fn setup(&self) -> SetupState {
-        match &*self.setup.borrow() {
+        match &*self.setup.state.borrow() {
             Setup::ByOptions => SetupState::ByOptions,
             Setup::Searching => SetupState::Searching,
             Setup::Nothing => SetupState::Nothing,
@@ -452,8 +452,19 @@ impl Owner for Actor {
         }
     }
 
+    /// While nobody chose, what options say beside the entities is part of it: taking it keeps that. What a higher layer sets
+    /// holds without it.
     fn options_of(&self, inputs: &Inputs) -> Map<String, Value> {
-        options_of(inputs)
+        let options = options_of(inputs);
+        let resolved = &self.current().0;
+        match said(resolved) {
+            Some(said) if *self.setup.state.borrow() != Setup::ByOptions => {
+                let mut options = options_of(&laid(&options, &said));
+                options.retain(|key, _| !resolved.layer(key).read_only());
+                options
+            }
+            _ => options,
+        }
     }
 
     fn discover(&self) -> Doing<'_, Result<Arc<Discovery>, String>> {
@@ -468,7 +479,7 @@ impl Owner for Actor {
             }
             let found = self.found().await.map_err(Refusal::Failed)?;
             let mut settings = self.current().0.settings.meters[0].clone();
-            settings.inputs = inputs_of(&inputs);
+            settings.inputs = inputs_of(&with_higher_layers(inputs, &self.current().0));
             (settings.target_offset, settings.smoothing) = (0.0, None);
             Ok(preview(&settings, &found, self.shared.clock.now()))
         })
@@ -521,17 +532,17 @@ impl Owner for Actor {
     }
 }
 
+/// Options that name a power, with what environment or command line say of how it is read: that holds whatever is taken.
+fn with_higher_layers(mut options: Map<String, Value>, resolved: &Resolved) -> Map<String, Value> {
+    for (key, value) in resolved.values.iter().filter(|(key, _)| is_power(key) && resolved.layer(key).read_only()) {
+        options.entry(*key).or_insert_with(|| value.clone());
+    }
+    options
+}
+
 /// What a meter with these settings makes of the sensors' present values.
 fn preview(settings: &MeterSettings, found: &Discovery, now: crate::time::Now) -> Preview {
-    let mut meter = Meter::new(settings, CounterState::default(), now);
-    let reading = |id| {
-        let here = found.candidates.iter().find(|c| c.entity_id == id);
-        let state = here.map_or(State::Gone, |c| State::Text(Arc::from(c.value.as_str())));
-        Reading { entity: id, state, unit: here.and_then(|c| c.unit.as_deref().map(Arc::from)) }
-    };
-    let readings = settings.inputs.entities().into_iter().map(reading).collect();
-    meter.apply(&SourceEvent::Readings(readings), now);
-    meter.apply(&SourceEvent::Link(Link::Up), now);
+    let mut meter = rehearse(settings, found, now);
     let snapshot = meter.snapshot(now);
     let phase = |i: usize| {
         let reason = match &snapshot.inputs[i].quality {

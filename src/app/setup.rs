@@ -1,30 +1,30 @@
 //! Nothing configured? Home Assistant's Energy settings know the grid sensors (`decisions.md` C11).
 //!
-//! What was found is kept as state and used until options name entities. Later changes of the Energy settings
-//! only give a notice: a meter that a battery obeys does not change its sensors by itself.
+//! What was found is kept as state and used until options name entities; the other input options lie over it. Later
+//! changes of the Energy settings only give a notice: a meter that a battery obeys does not change its sensors by itself.
 
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    choice::{inputs_of, options_of},
+    choice::{inputs_of, laid, options_of},
     start::Taker,
 };
 use crate::{
     config::{Inputs, SourceSettings},
     source::{
         Access, EntityId, HaFacts,
-        discover::{Discovery, discover},
+        discover::{Candidate, Discovery, Kind, discover},
     },
     store::Store,
 };
 
 /// Key of the store.
-const KEY: &str = "setup";
+pub const KEY: &str = "setup";
 /// Most candidates that are listed in the log.
 const LISTED: usize = 12;
 
@@ -38,10 +38,8 @@ pub enum Setup {
     Searching,
     /// Chosen by itself, not confirmed by anybody.
     Chosen {
-        /// The options that describe it.
+        /// The options that describe it, before others are laid over them.
         options: Map<String, Value>,
-        /// In words.
-        words: String,
         /// The Energy settings say something else by now.
         differs: bool,
     },
@@ -49,16 +47,30 @@ pub enum Setup {
     Nothing,
 }
 
-/// What was chosen in an earlier run.
+/// What was chosen in an earlier run, from the text that was kept.
 #[must_use]
-pub fn kept(store: &Store) -> Option<(Inputs, Setup)> {
-    let options: Map<String, Value> = serde_json::from_str(&store.get_state(KEY)?).ok()?;
-    let inputs = inputs_of(&options);
-    inputs.any_power().then(|| {
-        let words = words(&options);
-        info!("nothing is configured: going on with the entities chosen before, {words}; the options total_power or a_power … change that");
-        (inputs, Setup::Chosen { options, words, differs: false })
-    })
+pub fn kept(text: Option<&str>) -> Option<Map<String, Value>> {
+    let options: Map<String, Value> = serde_json::from_str(text?).ok()?;
+    inputs_of(&options).any_power().then_some(options)
+}
+
+/// What the first meter reads: the entities that options `named`, else what the set-up chose, under what options `said`.
+#[must_use]
+pub fn in_force(setup: &Setup, named: &Inputs, said: Option<&Map<String, Value>>) -> Inputs {
+    match (setup, said) {
+        (Setup::Chosen { options, .. }, Some(said)) if !named.any_power() => laid(options, said),
+        _ => named.clone(),
+    }
+}
+
+/// How far the set-up is and what options say: the search and the page share it.
+#[derive(Clone)]
+pub struct Choice {
+    /// How far the set-up is.
+    pub state: watch::Sender<Setup>,
+    /// What [`super::choice::said`] gave last. Held while the first meter takes inputs over, so that the last to come are
+    /// those of the newest of both.
+    pub said: Arc<Mutex<Option<Map<String, Value>>>>,
 }
 
 fn words(options: &Map<String, Value>) -> String {
@@ -82,24 +94,26 @@ pub struct Search {
     /// What is chosen is kept there.
     pub store: Store,
     /// How far it is.
-    pub state: watch::Sender<Setup>,
+    pub choice: Choice,
     /// The end.
     pub stop: CancellationToken,
 }
 
 impl Search {
-    /// Asks each time Home Assistant has come up: for the first choice, later for a difference.
+    /// Asks each time Home Assistant has come up: for the first choice, later for a difference, until options name entities.
     pub async fn run(mut self, taker: Taker) {
+        self.go_on(&taker).await;
         let mut told = false;
         let mut pause = Duration::from_secs(2);
-        loop {
+        while *self.choice.state.borrow() != Setup::ByOptions {
             let asked = tokio::select! {
                 () = self.stop.cancelled() => return,
                 asked = discover(&self.source, &self.access, &self.macs, &[]) => asked,
             };
             match asked {
                 Ok(found) if found.is_running() => {
-                    if let Some(inputs) = self.weigh(&found, &mut told) {
+                    let said = self.choice.said.lock().await;
+                    if let Some(inputs) = said.as_ref().and_then(|said| self.weigh(&found, said, &mut told)) {
                         taker.take(inputs).await;
                     }
                     pause = Duration::from_secs(300);
@@ -116,56 +130,83 @@ impl Search {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        self.stop.cancelled().await;
     }
 
-    fn weigh(&self, found: &Discovery, told: &mut bool) -> Option<Inputs> {
-        let current = self.state.borrow().clone();
+    /// The first meter reads what was chosen in an earlier run.
+    async fn go_on(&self, taker: &Taker) {
+        let said = self.choice.said.lock().await;
+        let (Setup::Chosen { options, .. }, Some(said)) = (self.choice.state.borrow().clone(), &*said) else { return };
+        let inputs = laid(&options, said);
+        info!(
+            "no power entity is configured: going on with what was chosen before, {}{}; the options total_power or a_power … change that",
+            words(&options),
+            beside(said)
+        );
+        taker.take(inputs).await;
+    }
+
+    /// What to take, for a first choice; `said` is what options say beside it.
+    fn weigh(&self, found: &Discovery, said: &Map<String, Value>, told: &mut bool) -> Option<Inputs> {
+        let state = &self.choice.state;
+        let current = state.borrow().clone();
         let Some(proposal) = &found.grid else {
             if !*told && matches!(current, Setup::Searching | Setup::Nothing) {
                 *told = true;
-                tell_candidates(found);
-                self.state.send_replace(Setup::Nothing);
+                warn!("{}", nothing_taken(found));
+                state.send_replace(Setup::Nothing);
             }
             return None;
         };
         let options = options_of(&proposal.inputs);
         match current {
             Setup::ByOptions => None,
-            Setup::Chosen { options: old, words, differs } => {
+            Setup::Chosen { options: old, differs } => {
                 let now_differs = old != options;
                 if now_differs && !differs {
                     warn!(
-                        "the Energy settings of Home Assistant name other sensors by now ({}); the meter keeps {words}; \
+                        "the Energy settings of Home Assistant name other sensors by now ({}); the meter keeps {}; \
                         confirm either on the dashboard or name them in the options",
-                        self::words(&options)
+                        words(&options),
+                        words(&old)
                     );
                 }
                 if now_differs != differs {
-                    self.state.send_replace(Setup::Chosen { options: old, words, differs: now_differs });
+                    state.send_replace(Setup::Chosen { options: old, differs: now_differs });
                 }
                 None
             }
             Setup::Searching | Setup::Nothing => {
-                info!("nothing is configured: took {}; to change it, set total_power or a_power, b_power, c_power", proposal.describe());
+                info!(
+                    "no power entity is configured: took {}{}; to change it, set total_power or a_power, b_power, c_power",
+                    proposal.describe(),
+                    beside(said)
+                );
                 if let Ok(text) = serde_json::to_string(&options) {
                     self.store.put_state(KEY, &text);
                 }
-                let words = words(&options);
-                self.state.send_replace(Setup::Chosen { options, words, differs: false });
-                Some(proposal.inputs.clone())
+                let inputs = laid(&options, said);
+                state.send_replace(Setup::Chosen { options, differs: false });
+                Some(inputs)
             }
         }
     }
 }
 
-fn tell_candidates(found: &Discovery) {
-    let line = |c: &crate::source::discover::Candidate| format!("{} ({} {})", c.entity_id, c.value, c.unit.as_deref().unwrap_or("no unit"));
-    let powers: Vec<String> =
-        found.candidates.iter().filter(|c| c.kind == Some(crate::source::discover::Kind::Power)).take(LISTED).map(line).collect();
+/// What options say beside a choice, in words.
+fn beside(said: &Map<String, Value>) -> String {
+    if said.is_empty() { String::new() } else { format!("; the options lay over it {}", words(said)) }
+}
+
+/// Why nothing could be taken, and what could be named.
+fn nothing_taken(found: &Discovery) -> String {
+    let line = |c: &Candidate| format!("{} ({} {})", c.entity_id, c.value, c.unit.as_deref().unwrap_or("no unit"));
+    let powers: Vec<String> = found.candidates.iter().filter(|c| c.kind == Some(Kind::Power)).take(LISTED).map(line).collect();
     let list = if powers.is_empty() { "there is no power sensor in Home Assistant".to_owned() } else { powers.join(", ") };
-    warn!(
-        "nothing is configured, and the Energy settings of Home Assistant name no grid power sensor: set total_power or a_power, b_power, c_power; candidates: {list}"
-    );
+    format!(
+        "no power entity is configured, and nothing could be taken by itself ({}): set total_power or a_power, b_power, c_power; candidates: {list}",
+        found.notes.join("; ")
+    )
 }
 
 /// Ends when Home Assistant has come up anew.
@@ -191,4 +232,45 @@ pub fn union<'a>(inputs: impl IntoIterator<Item = &'a Inputs>) -> Arc<[EntityId]
     all.sort();
     all.dedup();
     all.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        let Value::Object(members) = value else { panic!("{value}") };
+        members
+    }
+
+    #[test]
+    fn what_was_chosen_counts_only_while_it_is_in_use() {
+        let chosen = Setup::Chosen { options: object(json!({"total_power": "sensor.grid"})), differs: false };
+        let said = object(json!({"total_invert": true}));
+        let inputs = |setup: &Setup, named, said| Value::Object(options_of(&in_force(setup, &inputs_of(&object(named)), said)));
+        assert_eq!(inputs(&chosen, json!({}), Some(&said)), json!({"total_power": "sensor.grid", "total_invert": true}));
+        assert_eq!(inputs(&chosen, json!({"a_power": "sensor.a"}), Some(&said)), json!({"a_power": "sensor.a"}), "named");
+        assert_eq!(inputs(&chosen, json!({}), None), json!({}), "wrong options");
+        for setup in [Setup::ByOptions, Setup::Searching, Setup::Nothing] {
+            assert_eq!(inputs(&setup, json!({"a_volt": "sensor.u"}), Some(&said)), json!({"a_volt": "sensor.u"}), "the last power is gone");
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_read_again() {
+        let text = r#"{"total_power":"sensor.grid","energy_import":"sensor.in"}"#;
+        assert_eq!(kept(Some(text)), Some(object(serde_json::from_str(text).unwrap())));
+        assert_eq!([None, Some("{"), Some("[]"), Some(r#"{"a_volt":"sensor.u"}"#)].map(kept), [const { None }; 4]);
+    }
+
+    #[test]
+    fn what_could_not_be_taken_is_said() {
+        let found =
+            Discovery { notes: vec!["grid power … because of sensor.own: it is this meter's own".into()], ..Discovery::default() };
+        let text = nothing_taken(&found);
+        assert!(text.contains("sensor.own: it is this meter's own") && text.contains("there is no power sensor"), "{text}");
+    }
 }

@@ -244,10 +244,10 @@ impl Meters {
         Ok(meters)
     }
 
-    /// The first meter.
+    /// A way to give the first meter entities later.
     #[must_use]
-    pub fn first(&self) -> FirstMeter<'_> {
-        FirstMeter(self)
+    pub fn taker(&self) -> Taker {
+        Taker { meters: Arc::clone(&self.running), entities: Arc::clone(&self.entities) }
     }
 
     /// MACs of all meters.
@@ -346,17 +346,6 @@ impl Meters {
     #[must_use]
     pub fn settings(&self) -> Vec<MeterSettings> {
         self.running.iter().map(Running::settings).collect()
-    }
-}
-
-/// The meter that the flat options describe.
-pub struct FirstMeter<'a>(&'a Meters);
-
-impl FirstMeter<'_> {
-    /// A way to give it entities later.
-    #[must_use]
-    pub fn taker(&self) -> Taker {
-        Taker { meters: Arc::clone(&self.0.running), entities: Arc::clone(&self.0.entities) }
     }
 }
 

@@ -25,6 +25,12 @@ pub(super) fn values(meters: &mut [Meter], problems: &mut Vec<Problem>, warnings
         energy(meter, problems);
         identity(meter, &mut macs, problems);
     }
+    for (index, meter) in meters.iter().enumerate() {
+        let chosen_later = index == 0 && is_open(meter);
+        if !chosen_later && meter.blocked.is_empty() {
+            idle(meter, warnings);
+        }
+    }
     let Some((first, others)) = meters.split_first_mut() else { return };
     first_only(first, problems, warnings);
     for meter in others {
@@ -140,6 +146,44 @@ fn warn(first: &Meter, warnings: &mut Vec<String>) {
     let sum: f64 = shares.iter().sum();
     if sum > 1.0 + 1e-9 {
         warnings.push(format!("scaling_shares add up to {sum}: more than the whole is given away, and the readers will overshoot"));
+    }
+}
+
+/// Whether the first meter's power comes from elsewhere than its options: the set-up may still choose, or values are made up.
+fn is_open(first: &Meter) -> bool {
+    let names_power = first.values.contains_key("total_power") || PHASES.iter().any(|(power, _)| first.values.contains_key(power));
+    let is = |key: &str, value: Value| first.values.get(key) == Some(&value);
+    !is("source", "home-assistant".into()) || (is("auto_setup", true.into()) && !names_power)
+}
+
+/// Names what was set and acts on nothing. The voltage of an unused phase is served, its current and power factor are not.
+fn idle(meter: &Meter, warnings: &mut Vec<String>) {
+    let has = |key: &str| meter.values.contains_key(key);
+    let plain = |key: &str| definitions::find(key).and_then(|def| super::resolve::default_value(def, false));
+    let changed = |key: &str| meter.values.get(key).is_some_and(|value| plain(key).as_ref() != Some(value));
+    let total = has("total_power");
+    let place = meter.values.get("total_phase").and_then(Value::as_str).unwrap_or("a");
+    let mut say = |key: String, why: String| warnings.push(format!("{}{key} is set but {why}: it has no effect", meter.prefix));
+    for name in ["total", "a", "b", "c"] {
+        let power = format!("{name}_power");
+        for what in ["invert", "scale", "offset"] {
+            let key = format!("{name}_{what}");
+            if changed(&key) && !has(&power) {
+                say(key, format!("{power} is not"));
+            }
+        }
+    }
+    // The phase of the total is also that of the house's energy and of the target, where there are phases to choose from.
+    let phases = PHASES.iter().filter(|(power, _)| has(power)).count();
+    let placed_too = phases > 1 && (HOUSE_ENERGY.iter().any(|key| has(key)) || changed("target_offset"));
+    if changed("total_phase") && !total && !placed_too {
+        say("total_phase".into(), "total_power is not".into());
+    }
+    for name in ["a", "b", "c"] {
+        let used = if total { [name, "split"].contains(&place) } else { has(&format!("{name}_power")) };
+        for key in [format!("{name}_curr"), format!("{name}_pf")].into_iter().filter(|key| !used && has(key)) {
+            say(key, "its phase carries no power".into());
+        }
     }
 }
 

@@ -80,7 +80,9 @@ impl LoadInputs {
         let app = is_app(&env);
         let places = locate(&args, &env, app, &|path: &Path| usable_folder(path));
         let options_file = read_options(&places);
-        Self { args, env, options_file, network: None, data_dir: places.data_dir, app }
+        let mut inputs = Self { args, env, options_file, network: None, data_dir: places.data_dir.clone(), app };
+        places::keep_apart(&mut inputs, places);
+        inputs
     }
 }
 

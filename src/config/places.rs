@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{OptionsFile, definitions};
+use super::{LoadInputs, OptionsFile, SourceKind, definitions, load};
 
 /// Largest options file that is read.
 const OPTIONS_MAX: u64 = 1 << 20;
@@ -14,8 +14,10 @@ const OPTIONS_MAX: u64 = 1 << 20;
 /// Folders and files to start from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// Data folder.
+    /// Data folder, of a source that is not made up.
     pub data_dir: PathBuf,
+    /// The data folder was named, by itself or by `state_path`: then it is that for every source.
+    pub data_named: bool,
     /// Options file.
     pub options: PathBuf,
     /// The options file was named: then it has to be there.
@@ -38,15 +40,37 @@ pub fn locate(args: &BTreeMap<String, String>, env: &BTreeMap<String, String>, a
         || option("state_path").map(|file| file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf());
     let data = Path::new("/data");
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let data_dir = option("data_dir")
-        .or_else(beside_state)
+    let named = option("data_dir").or_else(beside_state);
+    let data_named = named.is_some();
+    let data_dir = named
         .or_else(|| (app || usable(data)).then(|| data.to_path_buf()))
         .or_else(|| variable("STATE_DIRECTORY").and_then(|list| list.split(':').find(|dir| !dir.is_empty())).map(PathBuf::from))
         .or_else(|| absolute("XDG_DATA_HOME").map(|home| home.join("virtual-shelly")))
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share/virtual-shelly")))
         .unwrap_or_else(|| PathBuf::from("/var/lib/virtual-shelly"));
     let named = option("options");
-    Places { options: named.clone().unwrap_or_else(|| data_dir.join("options.json")), options_named: named.is_some(), data_dir }
+    Places { options: named.clone().unwrap_or_else(|| data_dir.join("options.json")), options_named: named.is_some(), data_dir, data_named }
+}
+
+/// The folder inside the usual data folder that keeps made-up values apart from those of a real meter, its counters and its
+/// `state.json`.
+const fn apart(kind: SourceKind) -> Option<&'static str> {
+    match kind {
+        SourceKind::HomeAssistant => None,
+        SourceKind::Demo => Some("demo"),
+        SourceKind::Replay => Some("replay"),
+    }
+}
+
+/// Gives a demo or replay a data folder of its own, unless one was named; the options file stays where it is.
+pub(super) fn keep_apart(inputs: &mut LoadInputs, places: Places) {
+    if places.data_named {
+        return;
+    }
+    if let Some(folder) = apart(load(inputs).settings.source.kind) {
+        inputs.options_file.get_or_insert_with(|| OptionsFile { path: places.options, contents: Ok("{}".into()) });
+        inputs.data_dir = places.data_dir.join(folder);
+    }
 }
 
 /// Whether a folder exists and can be written to.
@@ -99,9 +123,32 @@ mod tests {
     }
 
     #[test]
+    fn made_up_values_have_a_folder_of_their_own() {
+        let inputs = |args: &[(&str, &str)], env: &[(&str, &str)], file: Option<&str>, app: bool| {
+            let (args, env) = (map(args), map(env));
+            let places = locate(&args, &env, app, &|_| true);
+            let options_file = file.map(|text| OptionsFile { path: places.options.clone(), contents: Ok(text.into()) });
+            let mut inputs = LoadInputs { args, env, options_file, data_dir: places.data_dir.clone(), app, network: None };
+            keep_apart(&mut inputs, places);
+            (inputs.data_dir, inputs.options_file.map(|file| file.path))
+        };
+        let options = Path::new("/data/options.json");
+        assert_eq!(inputs(&[], &[], None, false), ("/data".into(), None));
+        let demo = || ("/data/demo".into(), Some(options.to_path_buf()));
+        assert_eq!(inputs(&[("source", "demo")], &[], None, false), demo());
+        assert_eq!(inputs(&[], &[("VIRTUAL_SHELLY_SOURCE", "demo")], Some("{}"), true), demo());
+        assert_eq!(inputs(&[], &[], Some(r#"{"source": "demo"}"#), false), demo());
+        let replay = [("source", "replay"), ("replay_file", "x.csv")];
+        assert_eq!(inputs(&replay, &[], Some(r#"{"source": "demo"}"#), false).0, Path::new("/data/replay"));
+        assert_eq!(inputs(&[("source", "demo"), ("data_dir", "/d")], &[], None, false), ("/d".into(), None));
+        assert_eq!(inputs(&[("source", "demo")], &[("STATE_PATH", "/old/state.json")], None, false).0, Path::new("/old"));
+    }
+
+    #[test]
     fn a_missing_file_matters_only_if_it_was_named() {
         let folder = tempfile::tempdir().unwrap();
-        let mut places = Places { data_dir: folder.path().into(), options: folder.path().join("options.json"), options_named: false };
+        let mut places =
+            Places { data_dir: folder.path().into(), data_named: true, options: folder.path().join("options.json"), options_named: false };
         assert!(read_options(&places).is_none());
         places.options_named = true;
         assert!(read_options(&places).unwrap().contents.is_err());

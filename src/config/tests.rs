@@ -150,6 +150,45 @@ fn power_inputs_are_read() {
 }
 
 #[test]
+fn what_acts_on_nothing_is_named() {
+    let idle = |options: Value| -> Vec<String> {
+        let resolved = file(&options);
+        assert_eq!(resolved.problems, [], "{options}");
+        resolved.warnings.iter().map(|line| line.split(" is set but").next().unwrap_or_default().to_string()).collect()
+    };
+    let none: [&str; 0] = [];
+    let total = |more: Value| {
+        let mut options = json!({"total_power": "sensor.t"});
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        idle(options)
+    };
+    assert_eq!(total(json!({"a_invert": true, "b_scale": 2, "c_offset": 3})), ["a_invert", "b_scale", "c_offset"]);
+    assert_eq!(total(json!({"total_invert": true, "total_scale": 2, "total_phase": "b", "b_curr": "sensor.i"})), none);
+    assert_eq!(total(json!({"a_invert": false, "a_scale": 1})), none, "as without it");
+    assert_eq!(total(json!({"a_curr": "sensor.i", "b_curr": "sensor.i", "c_pf": "sensor.p"})), ["b_curr", "c_pf"]);
+    assert_eq!(total(json!({"b_volt": "sensor.u", "n_curr": "sensor.n", "b_energy_import": "sensor.e"})), none, "served and counted");
+    assert_eq!(total(json!({"total_phase": "split", "b_curr": "sensor.i", "c_pf": "sensor.p"})), none);
+    assert_eq!(idle(json!({"a_power": "sensor.a", "total_invert": true, "b_invert": true})), ["total_invert", "b_invert"]);
+    let split = |more: Value| {
+        let mut options = json!({"a_power": "sensor.a", "total_phase": "split"});
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        idle(options)
+    };
+    assert_eq!(split(json!({})), ["total_phase"]);
+    assert_eq!(split(json!({"energy_import": "sensor.e"})), ["total_phase"], "one phase takes all");
+    assert_eq!(split(json!({"b_power": "sensor.b", "energy_import": "sensor.e"})), none);
+    assert_eq!(split(json!({"b_power": "sensor.b", "target_offset": 5})), none);
+    // While something may still be chosen, or made up, nobody knows.
+    assert_eq!(idle(json!({"total_invert": true, "a_invert": true, "a_curr": "sensor.i"})), none);
+    assert_eq!(idle(json!({"source": "demo", "total_power": "sensor.t", "a_invert": true})), none);
+    assert_eq!(idle(json!({"total_invert": true, "auto_setup": false})), ["total_invert"]);
+    let further = json!({"meters": [{"name": "x", "http_port": 81, "a_power": "sensor.a", "total_invert": true}]});
+    assert_eq!(idle(further), ["meters[0].total_invert"]);
+    // What is wrong is said already.
+    assert_eq!(app(&json!({"total_power": "sensor.t", "a_power": "sensor.a", "b_invert": true})).warnings, none);
+}
+
+#[test]
 fn options_that_contradict_one_another() {
     for (options, key, absent) in [
         (json!({"total_power": "sensor.t", "b_power": "sensor.b"}), "total_power", true),

@@ -209,6 +209,26 @@ mod tests {
         }
         let gone = parse(Quantity::Power, &State::Gone, None).unwrap_err();
         assert_eq!(german(&format!("sensor.grid {gone}")), "sensor.grid gibt es nicht");
+        let own = parse(Quantity::Power, &State::Own, None).unwrap_err();
+        assert_eq!(german(&format!("sensor.own {own}")), "sensor.own gehört diesem Zähler selbst und wird als Eingang abgelehnt");
+    }
+
+    /// What the Energy settings name and cannot be taken, as [`crate::source::energy_prefs`] writes it.
+    #[test]
+    fn what_the_energy_settings_leave_out_is_said_in_the_language() {
+        use crate::source::energy_prefs::EnergyPrefs;
+        let prefs = r#"{"energy_sources":[{"type":"grid","stat_energy_from":"tibber:import","stat_energy_to":"sensor.own","stat_rate":"sensor.own"}]}"#;
+        let own = |id: &str| (id == "sensor.own").then(|| "it is this meter's own".to_owned());
+        let notes = serde_json::from_str::<EnergyPrefs>(prefs).unwrap().grid(&own).notes;
+        assert_eq!(
+            notes.iter().map(|note| german(note)).collect::<Vec<_>>(),
+            [
+                "die Energie aus dem Netz der Energie-Einstellungen wird nicht übernommen, wegen tibber:import: das ist eine externe Statistik \
+                 ohne Entität",
+                "die Energie ins Netz der Energie-Einstellungen wird nicht übernommen, wegen sensor.own: das ist ein Sensor dieses Zählers selbst",
+                "die Netzleistung der Energie-Einstellungen wird nicht übernommen, wegen sensor.own: das ist ein Sensor dieses Zählers selbst",
+            ]
+        );
     }
 
     #[test]
@@ -272,6 +292,13 @@ mod tests {
         assert_eq!(warned.len(), 5);
         let english = ["device", "certificates", "every reader", "more than", "asks for"];
         assert!(warned.iter().all(|line| english.iter().all(|word| !line.contains(word))), "{warned:?}");
+        assert_eq!(
+            said(r#"{"total_power": "sensor.t", "a_invert": true, "b_pf": "sensor.p"}"#),
+            [
+                "a_invert ist gesetzt, a_power aber nicht: es bewirkt nichts",
+                "b_pf ist gesetzt, seine Phase führt aber keine Leistung: es bewirkt nichts"
+            ]
+        );
     }
 
     proptest! {

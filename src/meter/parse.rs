@@ -103,6 +103,8 @@ pub struct Parsed {
 pub enum Unusable {
     /// The entity does not exist.
     Gone,
+    /// The entity is our own: a meter must not measure itself.
+    Own,
     /// `unavailable`, `unknown`, or empty.
     NoState(&'static str),
     /// Not a finite number.
@@ -120,6 +122,7 @@ impl fmt::Display for Unusable {
         let list = |q: &Quantity| q.units().iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         match self {
             Self::Gone => f.write_str("does not exist"),
+            Self::Own => f.write_str("is this meter's own and is refused as an input"),
             Self::NoState(state) => write!(f, "is {state}"),
             Self::NotANumber(text) => write!(f, "says {text:?}, which is not a number"),
             Self::ForeignUnit(q, unit) => write!(f, "has the unit {unit:?}, which is not one of {} ({})", q.name(), list(q)),
@@ -134,8 +137,11 @@ impl fmt::Display for Unusable {
 /// # Errors
 /// [`Unusable`] when it says nothing that may be used.
 pub fn parse(quantity: Quantity, state: &State, unit: Option<&str>) -> Result<Parsed, Unusable> {
-    let State::Text(text) = state else { return Err(Unusable::Gone) };
-    let text = text.trim();
+    let text = match state {
+        State::Text(text) => text.trim(),
+        State::Gone => return Err(Unusable::Gone),
+        State::Own => return Err(Unusable::Own),
+    };
     if text.is_empty() {
         return Err(Unusable::NoState("empty"));
     }
@@ -224,6 +230,7 @@ mod tests {
         assert_eq!(power("5", "°C").unwrap_err().to_string(), "has the unit \"°C\", which is not one of power (W, kW, mW, MW, GW, TW)");
         assert_eq!(power("12 W", "W").unwrap_err().to_string(), "says \"12 W\", which is not a number");
         assert_eq!(parse(Quantity::Power, &State::Gone, Some("W")), Err(Unusable::Gone));
+        assert_eq!(parse(Quantity::Power, &State::Own, Some("W")), Err(Unusable::Own));
     }
 
     proptest! {

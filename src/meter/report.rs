@@ -48,7 +48,7 @@ pub(super) fn entities(cells: &[Cell], feeds: &[(usize, &'static str)], now: Dur
             quantity: cell.quantity.name(),
             text: reading.and_then(|r| match &r.state {
                 State::Text(text) => Some(Arc::clone(text)),
-                State::Gone => None,
+                State::Gone | State::Own => None,
             }),
             unit: reading.and_then(|r| r.unit.clone()),
             value: cell.good,

@@ -242,7 +242,7 @@ fn put_together(
     mut notes: Vec<String>,
 ) -> Discovery {
     let by_id: HashMap<&str, &FullState> = states.iter().map(|s| (&*s.entity_id, s)).collect();
-    let refuse = |id: &str| ours.contains(id).then(|| "it is our own".to_owned());
+    let refuse = |id: &str| ours.contains(id).then(|| "it is this meter's own".to_owned());
     let grid = prefs.map_or_else(Grid::default, |p| p.grid(&refuse));
     notes.extend(grid.notes.iter().cloned());
     let proposal = if grid.power.is_some() {

@@ -147,7 +147,7 @@ impl EnergyPrefs {
             }
             without_power += usize::from(plus.ids.len() + minus.ids.len() + plus.left_out.len() + minus.left_out.len() == before);
         }
-        if sources > 0 && without_power == sources {
+        if without_power == sources {
             notes.push("the Energy settings name no power sensor of the grid".to_owned());
         } else if without_power > 0 {
             notes.push(format!("{without_power} of {sources} grid sources of the Energy settings have no power sensor of their own"));
@@ -249,6 +249,7 @@ mod tests {
         assert_eq!(one(r#"{"stat_rate_inverted":"sensor.i"}"#), Some((1, 0, true, "sensor.i".into())));
         assert_eq!(one(r#"{"stat_rate_from":"sensor.f","stat_rate_to":"sensor.t"}"#), Some((1, 1, false, "sensor.f".into())));
         assert_eq!(one("{}"), None);
+        assert_eq!(grid(r#"{"energy_sources":[]}"#).notes.len(), 1, "whoever takes no power says why");
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Order of events that a reader may rely on: after a loss of the link, every wanted entity's [`Reading`] (or
-//! [`State::Gone`]) comes *before* [`Link::Up`]; while the link is [`Link::Starting`] only readings come that
+//! [`State::Gone`], [`State::Own`]) comes *before* [`Link::Up`]; while the link is [`Link::Starting`] only readings come that
 //! count (`decisions.md` C10). So what was held before the loss never turns live by the link alone.
 
 pub mod demo;
@@ -53,6 +53,8 @@ pub enum State {
     Text(Arc<str>),
     /// The entity does not exist (any more).
     Gone,
+    /// The entity is our own and is never read (`decisions.md` C12).
+    Own,
 }
 
 /// How the way to the source is.

@@ -26,6 +26,7 @@ mod import;
 mod machine;
 mod open;
 mod original;
+mod peek;
 mod reader;
 mod retention;
 mod schema;
@@ -43,6 +44,7 @@ pub use handle::{Done, Store};
 pub use import::Import;
 pub use machine::fallback_mac;
 pub use open::{Opened, Restored, open};
+pub use peek::{Peek, peek};
 pub use reader::MeterRecords;
 pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, StoreError, StoreHealth, StoreState};
 

@@ -1,12 +1,15 @@
 """Values of a real Home Assistant Core arrive, and whatever happens to it the same process goes on."""
 import asyncio
+import html
+import json
+import re
 import subprocess
 import time
 
 import pytest
 
 import ha_up
-from harness import near, until
+from harness import fetch, near, until
 
 PHASES = {"a_power": "sensor.grid_l1_power", "b_power": "sensor.grid_l2_power", "c_power": "sensor.grid_l3_power"}
 
@@ -28,6 +31,11 @@ def energy_settings(ha):
             "power_config": power_config}]))
     yield save
     asyncio.run(_save_prefs(ha, []))
+
+
+def _check(meter, *args):
+    command = [str(meter.binary), "check", "--options", str(meter.options_file), "--data-dir", str(meter.data), *args]
+    return subprocess.run(command, env=meter.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
 
 
 @pytest.mark.parametrize("entity", ["sensor.grid_power", "sensor.grid_power_kw"])
@@ -162,18 +170,98 @@ def test_nothing_configured_and_no_energy_settings(ha, new_meter):
     assert meter.em()["total_act_power"] is None
 
 
+GRID = {"energy_sources": [{"type": "grid", "stat_energy_from": "sensor.import", "stat_energy_to": None, "stat_rate": "sensor.grid"}]}
+
+
+def test_options_lie_over_what_was_chosen(fake_ha, new_meter):
+    """A sign, a phase, an entity of the user's own count beside what the set-up took: at once, after a restart, once confirmed."""
+    fake_ha.set("sensor.grid", "1000")
+    fake_ha.set("sensor.import", "10", "kWh", device_class="energy")
+    fake_ha.set("sensor.volt", "241", "V", device_class="voltage")
+    fake_ha.prefs = GRID
+    meter = new_meter({"total_phase": "b"}, ha=fake_ha).start()
+    em = meter.until_total(1000, 10)
+    assert em["b_act_power"] == 1000.0 and em["a_act_power"] == 0.0
+    page = {"Content-Type": "application/json"}
+
+    def change(**changes):
+        answer = fetch(meter.dashboard_port, "POST", "/settings", {"changes": changes}, headers=page)
+        assert answer.status == 200 and not answer.json()["restart"], answer
+        meter.options = json.loads(meter.options_file.read_text())
+    change(total_invert="true", b_volt="sensor.volt")
+    meter.until_total(-1000, 2)
+    assert until(lambda: near(meter.em()["b_voltage"], 241) and meter.em(), 2)["b_act_power"] == -1000.0
+    meter.restart()
+    meter.until_total(-1000, 10)
+    # The set-up page asks about the sign as it is served now, and what it writes stands for itself.
+    found = html.unescape(re.search(r'data-inputs="([^"]*)"', fetch(meter.dashboard_port, "GET", "/setup").text)[1])
+    assert json.loads(found) == {"total_power": "sensor.grid", "total_invert": True, "total_phase": "b", "energy_import": "sensor.import",
+                                 "b_volt": "sensor.volt"}
+    assert "1,000" in fetch(meter.dashboard_port, "POST", "/preview", found, headers=page).json()["power"]
+    assert fetch(meter.dashboard_port, "POST", "/setup", found, headers=page).status == 200
+    meter.options = json.loads(meter.options_file.read_text())
+    assert meter.options == json.loads(found)
+    meter.until_total(-1000, 2)
+    meter.restart()
+    meter.until_total(-1000, 10)
+    # Without the last power entity nothing is read any more, whatever was chosen once.
+    change(total_power=None, total_invert=None)
+    until(lambda: meter.em()["total_act_power"] is None, 2, "absent at once")
+    fake_ha.set("sensor.grid", "5")
+    assert meter.total() is None and "no power entity is configured" in meter.get("/healthz").text
+
+
+def test_our_own_entity_is_named_as_such(fake_ha, new_meter):
+    fake_ha.set("sensor.own", "700")
+    fake_ha.registry["sensor.own"] = {"entity_id": "sensor.own", "unique_id": "AA1122334455-em:0-total_act_power"}
+    mac = ("--mac", "AA1122334455")
+    meter = new_meter({"total_power": "sensor.own"}, ha=fake_ha, args=mac).start()
+    reason = "sensor.own is this meter's own and is refused as an input"
+    until(lambda: reason in meter.get("/healthz").text, 10)
+    assert meter.total() is None and reason in html.unescape(fetch(meter.dashboard_port, "GET", "/").text)
+    fake_ha.prefs = {"energy_sources": [{**GRID["energy_sources"][0], "stat_rate": "sensor.own"}]}
+    wanting = new_meter({}, ha=fake_ha, args=mac).start()
+    until(lambda: "because of sensor.own: it is this meter's own" in wanting.log(), 10, "why nothing could be taken")
+    assert "name no" not in wanting.log()
+
+
 def test_check_command(ha, new_meter):
     ha.set(grid_power=64.5)
     good = new_meter({"total_power": "sensor.grid_power"}, ha=ha)
     good.data.mkdir()
     good.options_file.write_text('{"total_power":"sensor.grid_power"}')
 
-    def check(*args):
-        command = [str(good.binary), "check", "--options", str(good.options_file), "--data-dir", str(good.data), *args]
-        return subprocess.run(command, env=good.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
-    fine = check()
+    fine = _check(good)
     assert fine.returncode == 0 and "sensor.grid_power" in fine.stdout and "64.5" in fine.stdout, fine
-    missing = check("--total-power", "sensor.not_there")
+    missing = _check(good, "--total-power", "sensor.not_there")
     assert missing.returncode == 1 and "sensor.not_there" in missing.stdout + missing.stderr
-    wrong = check("--hold", "99999")
+    energy = _check(good, "--total-power", "sensor.grid_import_energy")
+    assert energy.returncode == 1 and 'error: sensor.grid_import_energy has the unit "kWh"' in energy.stdout, energy
+    wrong = _check(good, "--hold", "99999")
     assert wrong.returncode == 78 and "hold" in wrong.stdout, "what a run would end with at once"
+
+
+def test_check_knows_what_a_run_knows(fake_ha, new_meter):
+    """What is kept in the data folder counts in `check` too, beside a running service and after its stop."""
+    fake_ha.set("sensor.grid", "1000")
+    fake_ha.set("sensor.import", "unavailable", "kWh", device_class="energy")
+    fake_ha.prefs = GRID
+    meter = new_meter({}, ha=fake_ha).start()
+    meter.until_total(1000, 10)
+    fake_ha.prefs, fake_ha.registry["sensor.own"] = None, {"entity_id": "sensor.own", "unique_id": f"{meter.info()['mac']}-em:0-x"}
+    fake_ha.set("sensor.own", "700")
+    for running in (True, False):
+        files = sorted(path.name for path in meter.data.iterdir())
+        kept = _check(meter)
+        assert kept.returncode == 1 and "what was chosen before" in kept.stdout and "sensor.grid: 1000 W" in kept.stdout, kept
+        assert "error: sensor.import is unavailable; feeds energy_import" in kept.stdout, kept
+        own = _check(meter, "--total-power", "sensor.own")
+        assert own.returncode == 1 and "error: sensor.own is this meter's own and is refused as an input; feeds total_power" in own.stdout, own
+        assert sorted(path.name for path in meter.data.iterdir()) == files, "nothing is made there"
+        if running:
+            meter.stop()
+    nobody = new_meter({}, ha=fake_ha)
+    nobody.data.mkdir()
+    nobody.options_file.write_text("{}")
+    nothing = _check(nobody)
+    assert nothing.returncode == 1 and "nothing could be taken by itself" in nothing.stdout and not list(nobody.data.iterdir()), nothing

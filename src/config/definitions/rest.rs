@@ -108,7 +108,10 @@ pub const STORE: &[Definition] = &[
         .env("POWER_RETENTION_DAYS"),
     new(Group::Store, "raw_days", DAYS, "Raw samples").default("7").unit("days"),
     new(Group::Store, "history_days", DAYS, "Minute means, never less than power_retention_days").default("400").unit("days"),
-    new(Group::Store, "data_dir", TEXT, "Data folder").automatic("/data, or the user's data folder").plain().not_in_file(),
+    new(Group::Store, "data_dir", TEXT, "Data folder; where none is named, demo and replay use one of their own inside it")
+        .automatic("/data, or the user's data folder")
+        .plain()
+        .not_in_file(),
     new(Group::Store, "options", TEXT, "Options file").automatic("options.json in the data folder").plain().not_in_file(),
     new(Group::Store, "state_path", TEXT, "The original's state.json to import; its folder is the data folder if that is not set")
         .automatic("state.json in the data folder")

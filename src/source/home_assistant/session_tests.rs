@@ -33,6 +33,7 @@ impl Talk {
         let show = |r: &Reading| match &r.state {
             State::Text(t) => format!("{}={t}{}", r.entity, r.unit.as_deref().map(|u| format!(" {u}")).unwrap_or_default()),
             State::Gone => format!("{} gone", r.entity),
+            State::Own => format!("{} own", r.entity),
         };
         let events = self.session.take_events();
         let texts = events.iter().filter_map(|e| match e {
@@ -132,7 +133,7 @@ fn our_own_entities_are_never_subscribed_to() {
     let frames = t.hear(r#"{"id":4,"type":"result","success":true,"result":{"sensor.grid":null,"sensor.ours":{"entity_id":"sensor.ours","platform":"shelly","unique_id":"AABBCCDDEEFF-em:0-total_act_power"}}}"#);
     assert_eq!(frames, [r#"{"type":"subscribe_entities","id":5,"entity_ids":["sensor.grid"]}"#]);
     t.event(5, r#"{"a":{"sensor.grid":{"s":"1","a":{}},"sensor.ours":{"s":"1","a":{}}}}"#);
-    assert_eq!(t.events(), ["sensor.grid=1, sensor.ours gone", "Up"]);
+    assert_eq!(t.events(), ["sensor.grid=1, sensor.ours own", "Up"]);
     assert_eq!(*t.session.refused(), *list(&["sensor.ours"]));
     // Another meter of ours: asked again, nothing is said meanwhile.
     t.session.set_macs(Arc::new(["112233445566".to_owned()]));
@@ -150,7 +151,7 @@ fn only_our_own_configured_means_no_subscription_at_all() {
     t.config(3, "RUNNING");
     let frames = t.hear(r#"{"id":4,"type":"result","success":true,"result":{"sensor.ours":{"unique_id":"AABBCCDDEEFF-x"}}}"#);
     assert_eq!(frames, [""; 0], "an empty list would subscribe to the whole house");
-    assert_eq!(t.events(), ["sensor.ours gone", "Up"]);
+    assert_eq!(t.events(), ["sensor.ours own", "Up"]);
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Table {
         self.wanted = wanted;
     }
 
-    /// These are our own: from now on gone, whatever Home Assistant says of them.
+    /// These are our own: from now on not read, whatever Home Assistant says of them.
     pub(super) fn refuse(&mut self, ours: HashSet<EntityId>) {
         for (id, entry) in &mut self.entries {
             if ours.contains(id) != self.refused.contains(id) {
@@ -158,13 +158,14 @@ impl Table {
         let mut readings = Vec::new();
         for id in self.wanted.iter() {
             let Some(entry) = self.entries.get_mut(id) else { continue };
+            let own = self.refused.contains(id);
             let passes = match self.gate {
                 Gate::Closed => false,
-                Gate::Starting => entry.counts || self.refused.contains(id),
+                Gate::Starting => entry.counts || own,
                 Gate::Open => true,
             };
             if passes && std::mem::take(&mut entry.news) {
-                let state = entry.state.clone().map_or(State::Gone, State::Text);
+                let state = if own { State::Own } else { entry.state.clone().map_or(State::Gone, State::Text) };
                 readings.push(Reading { entity: id.clone(), state, unit: entry.unit.clone() });
             }
         }
@@ -210,6 +211,7 @@ mod tests {
             .map(|r| match r.state {
                 State::Text(t) => format!("{}={t}", r.entity),
                 State::Gone => format!("{} gone", r.entity),
+                State::Own => format!("{} own", r.entity),
             })
             .collect()
     }
@@ -253,13 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn our_own_is_gone_whatever_is_said() {
+    fn our_own_is_not_read_whatever_is_said() {
         let mut t = table(&["s.a", "s.b"]);
         t.set_gate(Gate::Open);
         t.refuse([EntityId::from("s.a")].into());
         t.hear(added("s.a", "1"));
         t.hear(added("s.b", "2"));
-        assert_eq!(texts(&mut t), ["s.a gone", "s.b=2"]);
+        assert_eq!(texts(&mut t), ["s.a own", "s.b=2"]);
         t.refuse(HashSet::new());
         t.hear(added("s.a", "1"));
         assert_eq!(texts(&mut t), ["s.a=1"]);
