@@ -283,7 +283,7 @@ mod tests {
             options.values.insert(key.to_owned(), value);
             options.layers.insert(key.to_owned(), Layer::Device);
         }
-        for (key, shown) in [("device_name", "Keller"), ("modbus_enable", "no"), ("outbound_ws", "ws://***@gx/")] {
+        for (key, shown) in [("device_name", "Keller"), ("modbus_enable", "No"), ("outbound_ws", "ws://***@gx/")] {
             let field = field(l, definitions::find(key).unwrap(), &options);
             assert_eq!((&*field.value, &*field.default, field.layer.as_deref()), ("", shown, Some(l.t("layer_device"))), "{key}");
         }
