@@ -24,8 +24,8 @@ pub(super) struct Batch {
     pub deleted: BTreeSet<String>,
     /// Newest row a meter.
     pub meters: BTreeMap<String, MeterRow>,
-    /// Newest text a key; `None` deletes.
-    pub state: BTreeMap<String, Option<String>>,
+    /// Newest text a key.
+    pub state: BTreeMap<String, String>,
     /// Newest model a name.
     pub models: BTreeMap<String, Model>,
     /// Mark of the original's file that this transaction's counters hold.
@@ -127,12 +127,12 @@ mod tests {
         buffer.add(|b| {
             b.samples.push_back((1, 10));
             b.records.push_back(("".into(), MinuteRecord::default()));
-            b.state.insert("k".into(), Some("old".into()));
+            b.state.insert("k".into(), "old".into());
         });
         buffer.take();
         buffer.add(|b| {
             b.samples.push_back((2, 20));
-            b.state.insert("k".into(), Some("new".into()));
+            b.state.insert("k".into(), "new".into());
             b.delete_records("");
         });
         assert_eq!(buffer.batches().count(), 2);
@@ -140,7 +140,7 @@ mod tests {
         let batch = buffer.take();
         assert_eq!(batch.samples, [(1, 10), (2, 20)]);
         assert!(batch.records.is_empty() && batch.deleted.contains(""));
-        assert_eq!(batch.state["k"].as_deref(), Some("new"));
+        assert_eq!(batch.state["k"], "new");
         buffer.done();
         assert!(buffer.batches().all(Batch::is_empty));
     }

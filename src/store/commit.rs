@@ -54,10 +54,7 @@ impl Progress {
         }
         let changes = self.write_records(tx, batch)?;
         for (key, json) in &batch.state {
-            match json {
-                Some(json) => tx.prepare_cached("INSERT OR REPLACE INTO state(key, json) VALUES(?1, ?2)")?.execute((key, json))?,
-                None => tx.execute("DELETE FROM state WHERE key = ?1", [key])?,
-            };
+            tx.prepare_cached("INSERT OR REPLACE INTO state(key, json) VALUES(?1, ?2)")?.execute((key, json))?;
         }
         for (name, model) in &batch.models {
             tx.execute("INSERT OR REPLACE INTO models(name, meta, blob) VALUES(?1, ?2, ?3)", (name, &model.meta, &model.blob))?;

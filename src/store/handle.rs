@@ -107,17 +107,7 @@ impl Store {
         let before = lock(&self.0.shared.cache).state.insert(key.to_owned(), json.to_owned());
         if before.as_deref() != Some(json) {
             lock(&self.0.shared.buffer).add(|batch| {
-                batch.state.insert(key.to_owned(), Some(json.to_owned()));
-            });
-            self.wake();
-        }
-    }
-
-    /// Forgets a key.
-    pub fn delete_state(&self, key: &str) {
-        if lock(&self.0.shared.cache).state.remove(key).is_some() {
-            lock(&self.0.shared.buffer).add(|batch| {
-                batch.state.insert(key.to_owned(), None);
+                batch.state.insert(key.to_owned(), json.to_owned());
             });
             self.wake();
         }

@@ -178,7 +178,7 @@ impl Writer {
         cache.state.extend(state.into_iter().filter(|(key, _)| !heal.knew.contains(key)));
         lock(&self.shared.buffer).add(|batch| {
             batch.meters.clone_from(&cache.meters);
-            batch.state.extend(cache.state.iter().map(|(key, json)| (key.clone(), Some(json.clone()))));
+            batch.state.clone_from(&cache.state);
         });
     }
 

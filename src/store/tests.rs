@@ -321,7 +321,7 @@ fn past(dir: &Path) {
     rig.counters(1_000.0);
     lock(&rig.shared.cache).state.insert("device/".into(), "old".into());
     lock(&rig.shared.buffer).add(|b| {
-        b.state.insert("device/".into(), Some("old".into()));
+        b.state.insert("device/".into(), "old".into());
         b.samples.push_back((T0 - 7_200, 50));
         b.records.push_back(("".into(), record(T0 - 7_200, 5.0)));
     });

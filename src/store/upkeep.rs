@@ -182,7 +182,7 @@ impl Writer {
                     batch.meters.entry(key).or_insert(row);
                 }
                 for (key, json) in state {
-                    batch.state.entry(key).or_insert(Some(json));
+                    batch.state.entry(key).or_insert(json);
                 }
             });
         }
