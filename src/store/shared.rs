@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -33,6 +33,9 @@ pub(super) struct Cache {
 pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub buffer: Mutex<Buffer>,
+    /// Held while a batch moves from the buffer into the database, and shared by whoever adds both up: a row that is counted
+    /// in one of them must not be counted in the other.
+    pub moving: RwLock<()>,
     pub cache: Mutex<Cache>,
     pub readers: Readers,
     /// By meter key; loaded at the first question.
@@ -55,6 +58,7 @@ impl Shared {
         Self {
             clock,
             buffer: Mutex::default(),
+            moving: RwLock::default(),
             cache: Mutex::new(cache),
             readers: Readers::new(place),
             blocks: Mutex::default(),

@@ -4,7 +4,10 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -271,6 +274,43 @@ fn records_overwritten_by_a_clock_that_went_back_leave_the_energy_right() {
     assert_eq!(records.blocks(0).unwrap(), []);
     rig.writer.handle(Control::Wake);
     assert_eq!((rig.count("records"), records.blocks(0).unwrap().len(), hour(&rig)), (0, 0, 100.0));
+}
+
+#[test]
+fn what_is_added_up_during_a_commit_is_counted_once() {
+    const ROUNDS: i64 = 1_500;
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0 + ROUNDS * 60);
+    let quarters: Vec<i64> = (0..=ROUNDS / 15).map(|i| T0 + i * 900).collect();
+    let (shared, handed, done) = (Arc::clone(&rig.shared), AtomicU64::new(0), AtomicBool::new(false));
+    let reads = |what: &str, read: &dyn Fn() -> u64| {
+        while !done.load(Ordering::SeqCst) {
+            let before = handed.load(Ordering::SeqCst).saturating_sub(1);
+            let n = read();
+            let after = handed.load(Ordering::SeqCst);
+            assert!((before..=after).contains(&n), "{n} {what} of {before} to {after}");
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let all = (0..ROUNDS).all(|i| {
+                // Counted right before it is handed over.
+                handed.fetch_add(1, Ordering::SeqCst);
+                lock(&rig.shared.buffer).add(|b| {
+                    b.records.push_back(("".into(), record(T0 + i * 60, 1.0)));
+                    b.samples.push_back((T0 + i * 60, 10));
+                });
+                rig.writer.commit().is_ok()
+            });
+            done.store(true, Ordering::SeqCst);
+            assert!(all);
+        });
+        scope.spawn(|| reads("samples", &|| shared.sample_count().unwrap()));
+        reads("Wh", &|| {
+            let spans = shared.energy_between("", &quarters).unwrap();
+            spans.iter().filter_map(|span| span.phases).map(|phases| phases[0].import as u64).sum()
+        });
+    });
 }
 
 /// A writer in memory whose folder is `dir`, with the handle that the meters have.
