@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     buffer::Batch,
-    codec,
+    codec, part, schema,
     series::Series,
     types::{MeterRow, QUARTER, from_numbers, to_numbers},
 };
@@ -88,6 +88,10 @@ impl Progress {
             }
             let mark = records.mark;
             self.marks.insert(key.to_owned(), mark);
+            match batch.parts.get(key) {
+                Some(until) => schema::set_meta(tx, &part::mark(key), *until)?,
+                None => tx.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([part::mark(key)]).map(|_| ())?,
+            }
         }
         Ok(changes)
     }

@@ -19,6 +19,7 @@ use super::{
     commit::Progress,
     machine::fallback_mac,
     open::{Kept, merge, open_database, open_sidecar, start_check},
+    part,
     retention::Keep,
     schema::{self, Place},
     series,
@@ -94,7 +95,12 @@ fn subtract(a: [f64; 8], b: [f64; 8]) -> [f64; 8] {
 impl Writer {
     /// Looks whether the folder can be used by now, if that is due.
     pub(super) fn try_folder(&mut self, now: Now) {
-        let Some(mut heal) = self.heal.take_if(|heal| now.mono >= heal.due) else { return };
+        if self.heal.as_ref().is_none_or(|heal| now.mono < heal.due) {
+            return;
+        }
+        // What waits moves in with the rest.
+        let _ = self.commit();
+        let Some(mut heal) = self.heal.take() else { return };
         if let Err(reason) = self.move_in(&mut heal) {
             tracing::debug!("the data folder was tried again: {reason}");
             self.shared.change_health(|health| health.state = super::StoreState::InMemory { reason });
@@ -187,7 +193,15 @@ impl Writer {
         let Some(memory) = &self.db else { return Ok(()) };
         let mut progress = Progress::load(to)?;
         let tx = to.transaction()?;
-        let batch = batch(memory, heal)?;
+        let mut batch = batch(memory, heal)?;
+        // Another process that was in the folder meanwhile counted what we did.
+        let parts = if heal.elsewhere.is_empty() { part::load(&tx, self.last.unix_s())? } else { BTreeMap::new() };
+        for (key, record) in &mut batch.records {
+            if let Some(part) = parts.get(&**key) {
+                let until = batch.parts.get(&**key).copied().filter(|until| (0..60).contains(&(until - record.ts)));
+                *record = part.with(*record, until);
+            }
+        }
         series::import(&tx, &[], &means(memory)?)?;
         quarters(memory, &tx, batch.records.iter().map(|(_, record)| record.ts).min())?;
         progress.apply(&tx, &batch, self.last.unix)?;
@@ -211,7 +225,7 @@ fn batch(memory: &Connection, heal: &Heal) -> rusqlite::Result<Batch> {
     }
     let mut select = memory.prepare("SELECT name, meta, blob FROM models")?;
     let models = select.query_map([], |r| Ok((r.get(0)?, super::Model { meta: r.get(1)?, blob: r.get(2)? })))?.collect::<Result<_, _>>()?;
-    Ok(Batch { samples, records, models, deleted: heal.cleared.clone(), ..Batch::default() })
+    Ok(Batch { samples, records, parts: part::marks(memory)?, models, deleted: heal.cleared.clone(), ..Batch::default() })
 }
 
 /// Minute means, those of minutes whose samples are gone too.

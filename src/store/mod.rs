@@ -26,6 +26,7 @@ mod import;
 mod machine;
 mod open;
 mod original;
+mod part;
 mod reader;
 mod retention;
 mod schema;

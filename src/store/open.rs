@@ -14,6 +14,7 @@ use super::{
     handle::Store,
     heal::Heal,
     import::{self, Import},
+    part,
     retention::Keep,
     schema::{self, Database, OpenError, Place},
     shared::{Cache, Shared, lock},
@@ -57,10 +58,11 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     let (sidecar, side) = open_sidecar(dir, &mut problems);
     let busy = matches!(&sidecar, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
     let database = if busy { None } else { open_database(&path, now.unix_s(), &mut problems) };
-    let mut kept = Kept::default();
+    let (mut kept, mut parts) = (Kept::default(), BTreeMap::new());
     let (place, conn, clean, reason) = match database {
         Some(Database { conn, clean, .. }) => {
             kept = Kept::load(&conn).unwrap_or_default();
+            parts = part::load(&conn, now.unix_s()).unwrap_or_default();
             (Place::File(path.clone()), Some(conn), clean, None)
         }
         None => {
@@ -81,7 +83,7 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     let shared = Arc::new(Shared::new(
         clock,
         place.clone(),
-        Cache { meters: meters.clone(), state: kept.state.clone(), ..Cache::default() },
+        Cache { meters: meters.clone(), state: kept.state.clone(), parts, ..Cache::default() },
         reason,
     ));
     lock(&shared.buffer).add(|batch| {

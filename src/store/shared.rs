@@ -14,6 +14,7 @@ use super::{
     blocks::Blocks,
     buffer::Buffer,
     heal::Base,
+    part::Part,
     reader::Readers,
     schema::Place,
     types::{MeterRow, StoreHealth, StoreState},
@@ -27,6 +28,8 @@ pub(super) struct Cache {
     pub state: BTreeMap<String, String>,
     /// What the folder held of meters that began without it: what is kept stands on that.
     pub base: BTreeMap<String, Base>,
+    /// Meters whose newest record is part of its minute.
+    pub parts: BTreeMap<String, Part>,
 }
 
 /// See the module.

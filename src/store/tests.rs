@@ -466,3 +466,33 @@ fn a_meter_that_could_read_its_past_is_not_counted_twice() {
     assert_eq!(to_numbers(&kept(dir.path()).0.energy), [1_006.0; 8]);
     assert_eq!(rig.store.records("").read(0, i64::MAX, 9).unwrap(), [], "deleted while in memory");
 }
+
+#[test]
+fn the_minute_that_a_stop_cut_goes_on_in_a_folder_that_comes_late() {
+    for stopped in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, hidden) = (home.path().join("data"), home.path().join("hidden"));
+        std::fs::create_dir(&hidden).unwrap();
+        let mut rig = Rig::new(&hidden, T0 + 20);
+        lock(&rig.shared.buffer).add(|b| b.put_record("", record(T0, 5.0), Some(T0 + 20)));
+        rig.writer.close().unwrap();
+        std::fs::write(&dir, "in the way").unwrap();
+        let mut rig = Homeless::new(&dir, T0 + 30, &BTreeMap::new());
+        std::fs::remove_file(&dir).unwrap();
+        std::fs::rename(&hidden, &dir).unwrap();
+        if stopped {
+            lock(&rig.clock.0).unix += 10.0;
+            rig.store.minute("", record(T0, 2.0));
+            rig.writer.close().unwrap();
+            let db = schema::open(&Place::File(dir.join(DATABASE_FILE)), true).unwrap();
+            let part = super::part::load(&db.conn, T0 + 45).unwrap().remove("").unwrap();
+            assert_eq!((part.record, part.until), (record(T0, 7.0), T0 + 40));
+        } else {
+            lock(&rig.clock.0).unix += 30.0;
+            rig.store.minute("", record(T0, 3.0));
+            rig.minute();
+            assert_eq!(rig.store.records("").read(0, i64::MAX, 9).unwrap(), [record(T0, 8.0)]);
+            assert_eq!(rig.store.energy_between("", &[T0, T0 + 900]).unwrap()[0].phases.unwrap()[0].import, 8.0);
+        }
+    }
+}
