@@ -221,6 +221,7 @@ fn damage(hurt: impl Fn(&mut Vec<u8>), clean: bool) {
     }
     assert_eq!(fs::metadata(dir.path().join(aside().unwrap())).unwrap().len(), bytes.len() as u64);
     let store = opened.store;
+    until("told", || store.health().set_aside.iter().any(|s| s.line.contains(&aside().unwrap())));
     store.sample(now_s(), 1.0);
     store.flush().wait().unwrap();
     assert_eq!(store.health().state, StoreState::Ok);

@@ -132,7 +132,14 @@ impl Writer {
             sidecar = opened.ok();
         }
         let path = dir.join(DATABASE_FILE);
-        let Some(mut database) = open_database(&path, self.last.unix_s(), &mut problems) else { return Err(last(&problems)) };
+        let mut set_aside = None;
+        let database = open_database(&path, self.last.unix_s(), &mut problems, &mut set_aside);
+        if let Some(line) = set_aside {
+            problems.retain(|problem| *problem != line);
+            tracing::error!("{line}");
+            self.shared.set_aside(line);
+        }
+        let Some(mut database) = database else { return Err(last(&problems)) };
         let kept = Kept::load(&database.conn).and_then(|kept| self.copy(&mut database.conn, heal).map(|()| kept));
         let kept = kept.map_err(|error| {
             // Checked wholly when it was opened, so the next try need not.

@@ -45,7 +45,7 @@ pub use import::Import;
 pub use machine::fallback_mac;
 pub use open::{Opened, Restored, open};
 pub use reader::MeterRecords;
-pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, StoreError, StoreHealth, StoreState};
+pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, SetAside, StoreError, StoreHealth, StoreState};
 
 /// Name of the database inside the data folder.
 pub const DATABASE_FILE: &str = "virtual-shelly.db";
