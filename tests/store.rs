@@ -75,8 +75,6 @@ fn everything_comes_back_after_a_clean_stop() {
     store.put_counters("", row(5.0 / 7.0));
     store.put_counters("garage", row(2.0));
     store.put_state("device/", r#"{"name":"x"}"#);
-    store.put_state("gone", "1");
-    store.delete_state("gone");
     store.put_model("minute", Model { meta: "{}".into(), blob: vec![7; 100_000] });
     for i in 0..300 {
         store.sample(minute + i, i as f64);
@@ -98,7 +96,6 @@ fn everything_comes_back_after_a_clean_stop() {
     assert_eq!(opened.restored.meters["garage"], row(2.0));
     let store = opened.store;
     assert_eq!(store.get_state("device/").as_deref(), Some(r#"{"name":"x"}"#));
-    assert_eq!(store.get_state("gone"), None);
     assert_eq!(store.get_model("minute").unwrap().unwrap().blob.len(), 100_000);
     assert_eq!(store.get_model("none").unwrap(), None);
     let samples = store.samples(minute, minute + 299).unwrap();
@@ -224,6 +221,7 @@ fn damage(hurt: impl Fn(&mut Vec<u8>), clean: bool) {
     }
     assert_eq!(fs::metadata(dir.path().join(aside().unwrap())).unwrap().len(), bytes.len() as u64);
     let store = opened.store;
+    until("told", || store.health().set_aside.iter().any(|s| s.line.contains(&aside().unwrap())));
     store.sample(now_s(), 1.0);
     store.flush().wait().unwrap();
     assert_eq!(store.health().state, StoreState::Ok);
