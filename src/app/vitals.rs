@@ -1,6 +1,9 @@
 //! How the process is, for `/healthz`, `/livez`, the control socket and the health page (`decisions.md` C19).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +26,8 @@ pub struct Health {
     /// The store began without its folder.
     homeless: bool,
     problems: Arc<Mutex<Vec<String>>>,
+    /// By meter, what is wrong with its inputs.
+    meters: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -39,6 +44,7 @@ impl Health {
             homeless,
             forecast,
             problems: Arc::default(),
+            meters: Arc::default(),
             dead: Arc::default(),
             tasks: TaskTracker::new(),
             stop,
@@ -53,6 +59,16 @@ impl Health {
     /// Replaces all lines, when options were read anew.
     pub fn replace(&self, lines: Vec<String>) {
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    /// What is wrong with the inputs of a meter; its key is empty for the first.
+    pub fn set_meter(&self, key: &str, lines: Vec<String>) {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            meters.remove(key);
+        } else {
+            meters.insert(key.to_owned(), lines);
+        }
     }
 
     /// Starts a task that has to live until the stop; one that ends before makes the process unhealthy.
@@ -83,6 +99,9 @@ impl Health {
 impl Vitals for Health {
     fn problems(&self) -> Vec<String> {
         let mut lines = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (key, of) in &*self.meters.lock().unwrap_or_else(PoisonError::into_inner) {
+            lines.extend(of.iter().map(|line| if key.is_empty() { line.clone() } else { format!("{key}: {line}") }));
+        }
         let state = self.store.health().state;
         if !self.homeless || matches!(state, StoreState::InMemory { .. }) {
             lines.extend(self.opening.iter().cloned());
