@@ -226,7 +226,9 @@ mod served {
         for key in ["\"device\"", "\"em\"", "\"emdata\"", "\"http_recent\"", "\"ws_connected\"", "\"rpc_messages\""] {
             assert!(overview.contains(key), "{key}");
         }
-        let other = ask(at, "POST /reset", "localhost", r#"{"device":"shellypro3em-000000000000"}"#).await;
-        assert!(other.starts_with("HTTP/1.1 400"), "{other}");
+        for action in ["reset", "seed"] {
+            let other = ask(at, &format!("POST /{action}"), "localhost", r#"{"device":"shellypro3em-000000000000"}"#).await;
+            assert!(other.starts_with("HTTP/1.1 400"), "{other}");
+        }
     }
 }

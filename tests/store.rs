@@ -70,7 +70,7 @@ fn everything_comes_back_after_a_clean_stop() {
     let minute = now_s() / 60 * 60 - 600;
     let opened = open(dir.path());
     assert_eq!(opened.problems, Vec::<String>::new());
-    assert!(opened.restored.fresh && opened.restored.meters.is_empty() && opened.restored.import.is_none());
+    assert!(opened.restored.meters.is_empty() && opened.restored.import.is_none());
     let store = opened.store;
     store.put_counters("", row(5.0 / 7.0));
     store.put_counters("garage", row(2.0));
@@ -91,7 +91,6 @@ fn everything_comes_back_after_a_clean_stop() {
 
     let opened = open(dir.path());
     assert_eq!(opened.problems, Vec::<String>::new());
-    assert!(!opened.restored.fresh);
     assert_eq!(opened.restored.meters[""], row(5.0 / 7.0));
     assert_eq!(opened.restored.meters["garage"], row(2.0));
     let store = opened.store;

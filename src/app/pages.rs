@@ -41,7 +41,7 @@ use crate::{
     device::{Device, DeviceOptions, DeviceState},
     forecast::Outlooks,
     logging::LevelHandle,
-    meter::{EntityReport, Quality},
+    meter::{EntityReport, Quality, Taken},
     source::{
         Access,
         discover::{Discovery, discover},
@@ -514,6 +514,16 @@ impl Owner for Actor {
             let gone = || "the meter does not respond".to_owned();
             meter.commands.send(Command::Reset(done)).await.map_err(|_| gone())?;
             wait.await.map_err(|_| gone())
+        })
+    }
+
+    fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<String>>> {
+        Box::pin(async move {
+            let meter = self.meters.get(meter).ok_or_else(|| vec!["there is no such meter".to_owned()])?;
+            let (reply, wait) = oneshot::channel();
+            let gone = || vec!["the meter does not respond".to_owned()];
+            meter.commands.send(Command::Seed(reply)).await.map_err(|_| gone())?;
+            wait.await.map_err(|_| gone())?.map_err(|why| why.iter().map(ToString::to_string).collect())
         })
     }
 

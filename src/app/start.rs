@@ -149,6 +149,7 @@ impl Running {
             commands: commands_seen,
             views,
             store: shared.store.clone(),
+            health: shared.health.clone(),
             sampling: key.is_empty().then(|| Sampling::new(shared.settings.source.sample_step(), shared.feed.clone(), now)),
             clock: Arc::clone(&shared.clock),
             stop: shared.stop.clone(),

@@ -1,6 +1,7 @@
 //! How the process is, for `/healthz`, `/livez`, the control socket and the health page (`decisions.md` C19).
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -31,6 +32,8 @@ pub struct Health {
     /// The store began without its folder.
     homeless: bool,
     problems: Arc<Mutex<Vec<String>>>,
+    /// By meter, what is wrong with its inputs.
+    meters: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -47,6 +50,7 @@ impl Health {
             homeless,
             forecast,
             problems: Arc::default(),
+            meters: Arc::default(),
             dead: Arc::default(),
             tasks: TaskTracker::new(),
             stop,
@@ -61,6 +65,16 @@ impl Health {
     /// Replaces all lines, when options were read anew.
     pub fn replace(&self, lines: Vec<String>) {
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    /// What is wrong with the inputs of a meter; its key is empty for the first.
+    pub fn set_meter(&self, key: &str, lines: Vec<String>) {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            meters.remove(key);
+        } else {
+            meters.insert(key.to_owned(), lines);
+        }
     }
 
     /// Starts a task that has to live until the stop; one that ends before makes the process unhealthy.
@@ -91,6 +105,9 @@ impl Health {
 impl Vitals for Health {
     fn problems(&self) -> Vec<String> {
         let mut lines = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (key, of) in &*self.meters.lock().unwrap_or_else(PoisonError::into_inner) {
+            lines.extend(of.iter().map(|line| if key.is_empty() { line.clone() } else { format!("{key}: {line}") }));
+        }
         let StoreHealth { state, set_aside, .. } = self.store.health();
         if !self.homeless || matches!(state, StoreState::InMemory { .. }) {
             lines.extend(self.opening.iter().cloned());

@@ -177,6 +177,19 @@ mod tests {
         assert_eq!(german("sensor.grid is unavailable"), "sensor.grid ist nicht verfügbar");
         assert_eq!(german("sensor.grid: Home Assistant is starting"), "sensor.grid: Home Assistant startet gerade");
         assert_eq!(german("ws://h:1/ cannot be reached: refused (111)"), "ws://h:1/ ist nicht erreichbar: refused (111)");
+        for line in [
+            "no energy entity is configured: set energy_import and energy_export, or those of the phases",
+            "sensor.a, sensor.b had no value in time, so the counters began without energy_import, energy_export: once there is one, take the \
+             counters over on the Energy page",
+        ] {
+            let said = german(line);
+            assert!(said.contains("energy_import") && said.contains("Energie"), "{said}");
+        }
+        assert_eq!(
+            german("garage: a_volt/b_volt: sensor.u does not exist"),
+            "garage: a_volt/b_volt: sensor.u gibt es nicht",
+            "of a further meter too"
+        );
         assert_eq!(german("the moon is full"), "the moon is full", "what nobody knows stays");
         assert_eq!(Locale::all()[0].why("sensor.grid is unavailable"), "sensor.grid is unavailable");
     }

@@ -29,8 +29,6 @@ use crate::{config::settings::StoreSettings, time::Clock};
 pub struct Restored {
     /// Identity and counters by meter key.
     pub meters: BTreeMap<String, MeterRow>,
-    /// No counter was ever kept here: a seed may still come (`decisions.md` C8).
-    pub fresh: bool,
     /// Where a `state.json` of the original waits: gets its energy once its samples are in. Add it to the first meter's
     /// counters and say so with [`Store::import_done`]. An error means that there was nothing to import.
     pub import: Option<oneshot::Receiver<Import>>,
@@ -80,7 +78,6 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     let in_memory = reason.is_some();
     let stored = kept.meters.clone();
     let meters = merge(kept.meters, side);
-    let fresh = meters.is_empty();
     let shared = Arc::new(Shared::new(
         clock,
         place.clone(),
@@ -111,7 +108,7 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     start_check(&shared, clean && !in_memory);
     let import = if in_memory { None } else { start_import(settings, &shared, &control, &mut problems) };
     let store = Store::new(shared, control, thread.ok(), settings.raw_days);
-    Opened { store, restored: Restored { meters, fresh, import }, problems }
+    Opened { store, restored: Restored { meters, import }, problems }
 }
 
 /// What a database held.
