@@ -261,7 +261,7 @@ async fn a_password_is_asked_for_only_by_its_own_switch() {
     let meter = Meter::new();
     let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
     let ha1 = auth::ha1(ID, "secret");
-    meter.hub.apply(vec![Effect::Set(Setting::Auth(Some(ha1.clone())))]).await;
+    meter.hub.apply(vec![Effect::Set(Setting::Auth { realm: ID.into(), ha1: Some(ha1.clone()) })]).await;
     assert!(battery.ask(EM).await.contains("total_act_power"), "no battery can answer a challenge");
     meter.set(|c| c.auth_udp = true);
     let refused: Value = serde_json::from_str(&battery.ask(EM).await).unwrap();
