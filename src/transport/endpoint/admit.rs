@@ -7,7 +7,7 @@ use std::{
 
 use super::{Credentials, Endpoint, Terms};
 use crate::{
-    consumers::Caller,
+    consumers::{Caller, Channel},
     device::{
         RpcError,
         auth::{self, Guard},
@@ -47,7 +47,7 @@ impl Endpoint {
         let device = Arc::clone(&self.device.borrow());
         let realm = &device.identity.id;
         let now = self.clock.now().mono;
-        let who = auth::Caller { realm, ha1, peer: caller.peer, now };
+        let who = auth::Caller { realm, ha1, peer: caller.peer, datagram: caller.channel == Channel::Udp, now };
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = match terms.credentials {
             Credentials::None => return Ok(()),
