@@ -225,7 +225,7 @@ impl Port {
         let answers = self.requests(&message)?;
         let terms = {
             let channels = endpoint.channels.borrow();
-            let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::None };
+            let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::FrameToChange };
             let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
             Terms { credentials, manner, default_dst: Some(UNKNOWN), ..Terms::default() }
         };
@@ -238,7 +238,7 @@ impl Port {
                 let src = frame.src.as_deref();
                 let ground = endpoint.ground(caller, src);
                 let spoken = endpoint.frame(caller, frame, bytes, terms).await;
-                if let (Credentials::None, Verdict::Answered, Some(reply), Some(method)) =
+                if let (Credentials::FrameToChange, Verdict::Answered, Some(reply), Some(method)) =
                     (terms.credentials, &spoken.verdict, &spoken.reply, &frame.method)
                 {
                     let hot = Hot::keep(ground, method, src, bytes, reply);
