@@ -224,6 +224,11 @@ async fn a_password_is_asked_for_by_digest() {
     let frame = post(http, "/rpc", r#"{"id":1,"method":"EM.GetStatus","params":{"id":0}}"#).await;
     assert_eq!((frame.status, &frame.json()["error"]["code"]), (401, &401.into()));
     assert!(frame.header("www-authenticate").is_some());
+    for no_frame in ["", "{}", "no json", "[]"] {
+        let asked = post(http, "/rpc", no_frame).await;
+        assert_eq!((asked.status, asked.body.as_str()), (401, ""), "digest clients ask with an empty body first: {no_frame}");
+        assert!(asked.header("www-authenticate").is_some(), "{no_frame}");
+    }
     meter.stop().await;
 }
 
