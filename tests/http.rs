@@ -242,8 +242,22 @@ async fn csv_is_streamed_and_never_read_whole() {
     assert!(all.body.starts_with("timestamp,a_total_act_energy,"));
     assert_eq!(all.body.lines().count(), 20_001);
     assert!(meter.records.most.load(Ordering::Relaxed) < 1000, "never more than a piece at once");
-    assert_eq!(get(http, "/emdata/0/data.csv?ts=60&end_ts=120").await.body.lines().count(), 2);
-    assert_eq!(get(http, "/emdata/0/data.csv?ts=x").await.status, 500);
+    for (query, lines) in [
+        ("ts=60&end_ts=120", 2),
+        ("ts=&end_ts=&add_keys=true", 20_001),
+        ("ts&add_keys", 20_000),
+        ("ts=6e1&end_ts=120.9", 2),
+        ("ts=0&ts=60&end_ts=120&end_ts=", 2),
+        ("ts=null&end_ts=120&add_keys=false", 3),
+        ("ts=1e300", 0),
+    ] {
+        let csv = get(http, &format!("/emdata/0/data.csv?{query}")).await;
+        assert_eq!((csv.status, csv.body.lines().count()), (200, lines), "{query}");
+    }
+    for wrong in ["ts=x", "end_ts=[1]", "add_keys=7", "ts=true"] {
+        let refused = get(http, &format!("/emdata/0/data.csv?{wrong}")).await;
+        assert_eq!((refused.status, &refused.json()["code"]), (500, &(-103).into()), "{wrong}");
+    }
     meter.stop().await;
 }
 
