@@ -16,6 +16,8 @@ pub(in crate::device) const METHODS: &[Method] = &[
 ];
 
 const INSIDE_C: f64 = 40.0;
+/// `offset_C` that a device takes, up or down.
+const MOST_OFFSET_C: f64 = 50.0;
 
 #[derive(Serialize)]
 #[allow(non_snake_case, reason = "the wire's own names")]
@@ -47,12 +49,12 @@ pub(in crate::device) fn status_text(state: &DeviceState) -> Json {
     json(&TemperatureStatus { id: 0, tC: Fixed::round(celsius), tF: Fixed::round(celsius * 1.8 + 32.0) })
 }
 
-pub(in crate::device) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&current(context.state))
 pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
     status_text(context.state)
 }
 
+pub(in crate::device) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
+    json(&current(context.state))
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
@@ -69,6 +71,9 @@ fn set_config(call: &Call<'_>) -> Handled {
     call.params.instance(1)?;
     let (next, mut changed) = stored::change(&current(call.context.state), call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
+    if next.offset_C.get().abs() > MOST_OFFSET_C {
+        return Err(RpcError::invalid(format!("Invalid config: offset_C is a number from -{MOST_OFFSET_C} to {MOST_OFFSET_C}")));
+    }
     changed.remove("id");
     restart_required(false, stored::keep("temperature:0", changed))
 }
