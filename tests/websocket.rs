@@ -238,7 +238,7 @@ async fn rubbish_is_survived_and_binary_understood() {
     let pong = tokio::time::timeout(Duration::from_secs(5), client.0.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(pong, Message::Pong(Bytes::from_static(b"hello")));
     let _ = client.0.send(Message::text(" ".repeat(70_000))).await;
-    client.closed().await;
+    assert_eq!(client.closed().await, Some(CloseCode::Size));
     let mut again = Client::open(http, "/rpc").await;
     assert_eq!(again.call(1, None, "Sys.GetStatus").await["result"]["mac"], "AABBCCDDEEFF");
     meter.stop().await;
