@@ -273,6 +273,23 @@ async fn stop_and_reboot_close_cleanly() {
 }
 
 #[tokio::test]
+async fn a_stop_is_over_when_every_socket_has_got_its_close_frame() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Client::open(http, "/rpc").await);
+    }
+    // Nobody answers the close frame, as nobody reads yet: each conversation waits for that as long as it may.
+    let began = Instant::now();
+    meter.stop().await;
+    assert!(began.elapsed() >= Duration::from_millis(900), "the conversations were waited for: {:?}", began.elapsed());
+    for client in &mut clients {
+        assert_eq!(client.closed().await, Some(CloseCode::Away));
+    }
+}
+
+#[tokio::test]
 async fn over_the_rate_frames_are_answered_with_429() {
     let meter = Meter::new();
     meter.set(|c| c.rate_limit = 10);

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 pub use self::cors::is_local;
@@ -74,6 +74,8 @@ pub struct Site {
     role: Role,
     rate: Arc<Rate>,
     connections: Connections,
+    /// Conversations over WebSocket: the tasks that they run in are not the listener's.
+    sockets: TaskTracker,
     pages: Option<Router>,
 }
 
@@ -91,7 +93,8 @@ impl Site {
     }
 
     fn plain(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>) -> Self {
-        Self { endpoint, board, vitals, role: Role::Device, rate: Arc::default(), connections: Connections::default(), pages: None }
+        let (rate, connections, sockets) = (Arc::default(), Connections::default(), TaskTracker::new());
+        Self { endpoint, board, vitals, role: Role::Device, rate, connections, sockets, pages: None }
     }
 
     /// The listener's connections.
@@ -131,7 +134,7 @@ pub async fn run(wanted: Wanted, site: Arc<Site>, cancel: CancellationToken) {
     futures_util::future::join_all(listeners.into_iter().map(|l| serve(l, Arc::clone(&site), cancel.clone()))).await;
 }
 
-/// Serves `listener` until cancelled; returns when every connection has ended.
+/// Serves `listener` until cancelled; returns when every connection has ended, WebSockets with a close frame.
 pub async fn serve(listener: TcpListener, site: Arc<Site>, cancel: CancellationToken) {
     let router = site.router();
     let max = {
@@ -147,6 +150,8 @@ pub async fn serve(listener: TcpListener, site: Arc<Site>, cancel: CancellationT
         async move { drive(stream, connection, site, router).await }
     })
     .await;
+    site.sockets.close();
+    let _ = tokio::time::timeout(GRACE, site.sockets.wait()).await;
 }
 
 /// One connection: requests until it ends, is idle or late, or has to close.
