@@ -288,7 +288,7 @@ async fn bodies_heads_and_patience_are_limited() {
     assert!(garbage.is_none_or(|a| a.status == 400));
     // Half a head is closed after 10 s, a kept-alive connection that did speak is not.
     let mut kept = TcpStream::connect(http).await.unwrap();
-    let ask = b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let ask = b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n";
     let mut buffer = vec![0; 4096];
     kept.write_all(ask).await.unwrap();
     assert!(kept.read(&mut buffer).await.unwrap() > 0);
@@ -301,6 +301,40 @@ async fn bodies_heads_and_patience_are_limited() {
     meter.stop().await;
 }
 
+/// The answers that come on one connection to this request sent twice.
+async fn twice(to: std::net::SocketAddr, request: &str) -> (String, usize) {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let mut answers = String::new();
+    let mut buffer = vec![0; 8192];
+    let mut n = 0;
+    while n < 2 && stream.write_all(request.as_bytes()).await.is_ok() {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(read) => answers.push_str(&String::from_utf8_lossy(&buffer[..read])),
+        }
+        n += 1;
+    }
+    (answers, n)
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_unless_keep_alive_was_asked_for() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    for line in ["GET /rpc/EM.GetStatus?id=0 HTTP/1.1", "GET /shelly HTTP/1.1", "POST /rpc HTTP/1.1", "GET /nothing HTTP/1.1"] {
+        let ask = |more: &str| format!("{line}\r\nHost: x\r\nContent-Length: 0\r\n{more}\r\n");
+        let (answer, n) = twice(http, &ask("")).await;
+        assert!(n == 1 && answer.contains("\r\nConnection: close\r\n"), "{line}: {answer}");
+        assert!(answer.contains("\r\nContent-Type: ") && answer.contains("\r\nContent-Length: "), "as the device spells them: {answer}");
+        assert_eq!(twice(http, &ask("Connection: close\r\n")).await.1, 1, "{line}");
+        for kept in ["Connection: keep-alive\r\n", "Connection: Foo, Keep-Alive\r\n"] {
+            let (answers, n) = twice(http, &ask(kept)).await;
+            assert!(n == 2 && !answers.contains("Connection: close"), "{line}: {answers}");
+        }
+    }
+    meter.stop().await;
+}
+
 /// A connection from another loopback address: those are not exempt from limits.
 async fn from(address: &str, to: std::net::SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -309,7 +343,7 @@ async fn from(address: &str, to: std::net::SocketAddr) -> TcpStream {
 }
 
 async fn ask(stream: &mut TcpStream) -> u16 {
-    stream.write_all(b"GET /rpc/Sys.GetStatus HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /rpc/Sys.GetStatus HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
     let mut buffer = vec![0; 8192];
     let n = stream.read(&mut buffer).await.unwrap_or(0);
     parse(&buffer[..n]).map_or(0, |a| a.status)

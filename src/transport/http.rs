@@ -83,7 +83,7 @@ impl Site {
     /// The device's port. `pages` are further ones, those that `dashboard_on_lan` lets in.
     #[must_use]
     pub fn device(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>, pages: Option<Router>) -> Arc<Self> {
-        Arc::new(Self { endpoint, board, vitals, role: Role::Device, rate: Arc::default(), connections: Connections::default(), pages })
+        Arc::new(Self { pages, ..Self::plain(endpoint, board, vitals) })
     }
 
     /// A fan-out port.
@@ -163,7 +163,8 @@ async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, ro
         async move { respond(request, site, router, connection).await }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.max_buf_size(MAX_HEAD).half_close(false);
+    // The device writes `Content-Type`, not `content-type`.
+    builder.max_buf_size(MAX_HEAD).half_close(false).title_case_headers(true);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(Lenient::new(stream, Arc::clone(&activity))), service).with_upgrades());
     tokio::select! {
         _ = serving.as_mut() => return,
@@ -199,9 +200,21 @@ async fn respond(
     connection: Arc<Connection>,
 ) -> Result<Response<Body>, Silent> {
     connection.activity.answering();
-    let response = route(request, site, router, &connection).await;
+    let keep = keeps_alive(request.headers());
+    let mut response = route(request, site, router, &connection).await;
+    if !keep && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
+    }
     connection.activity.answered();
     if response.extensions().get::<Silence>().is_some() { Err(Silent) } else { Ok(response) }
+}
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Whether the client asked for the connection to stay open: the device closes it otherwise, also with HTTP/1.1 (section 2.1).
+fn keeps_alive(headers: &HeaderMap) -> bool {
+    let mut options = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    options.any(|option| option.trim().eq_ignore_ascii_case("keep-alive"))
 }
 
 async fn route(request: Request<Incoming>, site: Arc<Site>, router: Router, connection: &Arc<Connection>) -> Response<Body> {
