@@ -231,7 +231,7 @@ async fn ws_set_config_starts_and_stops_it() {
 #[tokio::test]
 async fn a_password_is_asked_for_only_by_its_own_switch() {
     let (meter, gx) = (Meter::new(), Gx::new().await);
-    meter.hub.apply(vec![Effect::Set(Setting::Auth(Some(auth::ha1(ID, "secret"))))]).await;
+    meter.hub.apply(vec![Effect::Set(Setting::Auth { realm: ID.into(), ha1: Some(auth::ha1(ID, "secret")) })]).await;
     dial(&meter, vec![gx.target()]);
     let mut session = gx.accept().await;
     session.send(&json!({"id": "a", "method": "EM.GetStatus", "params": {"id": 0}})).await;

@@ -104,9 +104,12 @@ const SHARES: usize = 64;
 /// How a caller proves that it knows the password.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Credentials<'a> {
-    /// The channel does not ask: outbound and UDP without their own switch.
+    /// The channel does not ask: outbound without its own switch.
     #[default]
     None,
+    /// By the frame's `auth` member, but only where something is changed: UDP without its own switch. Batteries read there
+    /// and cannot log in.
+    FrameToChange,
     /// By the frame's `auth` member.
     Frame,
     /// By the `Authorization` header, or by the frame's `auth` member where there is a frame.

@@ -238,7 +238,7 @@ impl Port {
         let answers = self.requests(&message)?;
         let terms = {
             let channels = endpoint.channels.borrow();
-            let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::None };
+            let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::FrameToChange };
             let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
             Terms { credentials, manner, default_dst: Some(UNKNOWN), ..Terms::default() }
         };
@@ -254,7 +254,7 @@ impl Port {
                 if spoken.power.is_some() && !terms.manner.short {
                     spoken.reply = spoken.reply.map(long_enough);
                 }
-                if let (Credentials::None, Verdict::Answered, Some(reply), Some(method)) =
+                if let (Credentials::FrameToChange, Verdict::Answered, Some(reply), Some(method)) =
                     (terms.credentials, &spoken.verdict, &spoken.reply, &frame.method)
                 {
                     let hot = Hot::keep(ground, method, src, bytes, (reply, spoken.power));
