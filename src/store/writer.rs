@@ -282,7 +282,10 @@ impl Writer {
             }
         });
         if was.is_some() {
-            tracing::info!("the database is written again, nothing of what was buffered is lost");
+            match super::shared::lock(&self.shared.buffer).dropped {
+                0 => tracing::info!("the database is written again, nothing of what was buffered is lost"),
+                rows => tracing::warn!("the database is written again; {rows} rows that waited too long were given up, the counters are whole"),
+            }
         }
     }
 
