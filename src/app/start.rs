@@ -336,8 +336,7 @@ impl Meters {
                 }),
                 None => None,
             };
-            let interfaces =
-                mdns::Interfaces { named: resolved.settings.channels.mdns_interfaces.clone(), primary: primary.map(|p| p.interface) };
+            let interfaces = mdns::Interfaces { named: resolved.settings.channels.mdns_interfaces.clone(), primary };
             shared.health.spawn("mDNS self-query", mdns::self_query::run(interfaces.clone(), shared.board.clone(), shared.stop.clone()));
             shared.health.spawn("mDNS", mdns::run(announcements, interfaces, shared.board.clone(), shared.stop.clone()));
         }
