@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-pub use self::cors::is_local;
+pub use self::cors::{authority, is_local, same_origin};
 use self::lenient::Lenient;
 use super::{
     board::Board,
@@ -249,7 +249,9 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn caller(connection: &Connection, headers: &HeaderMap, channel: Channel) -> Caller {
+/// Who sends these headers over this connection.
+#[must_use]
+pub fn caller(connection: &Connection, headers: &HeaderMap, channel: Channel) -> Caller {
     let agent = headers.get(header::USER_AGENT).and_then(|a| a.to_str().ok());
     Caller {
         peer: connection.peer.ip(),
