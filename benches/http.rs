@@ -28,7 +28,7 @@ use axum::{
 use common::Meter;
 use tokio::{net::TcpListener, runtime::Runtime};
 
-const HTTP: &[u8] = b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n\r\n";
+const HTTP: &[u8] = b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nConnection: keep-alive\r\n\r\n";
 const FRAME: &str = r#"{"id":1,"src":"bench","method":"EM.GetStatus","params":{"id":0}}"#;
 
 fn main() -> ExitCode {

@@ -34,6 +34,7 @@ pub mod consumers;
 pub mod control;
 pub mod device;
 pub mod forecast;
+mod http_client;
 pub mod logging;
 pub mod meter;
 pub mod source;

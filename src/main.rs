@@ -1,7 +1,7 @@
 //! Parses, builds, runs. `app` wires the library's rooms, `dashboard` shows them to people; all else is the library's.
 
 use std::{
-    io::{Write, stdout},
+    io::{ErrorKind, Write, stdout},
     process::ExitCode,
 };
 
@@ -22,10 +22,7 @@ fn main() -> ExitCode {
         Action::Other(name, args) => {
             let done = if name == "backtest" { backtest::run_backtest(&args) } else { cli_forecast::run_forecast(&args) };
             return match done {
-                Ok(text) => {
-                    print(&format!("{text}\n"));
-                    ExitCode::SUCCESS
-                }
+                Ok(text) => print(&format!("{text}\n"), 0),
                 Err(error) => fail(&format!("{error:#}")),
             };
         }
@@ -39,8 +36,7 @@ fn main() -> ExitCode {
     let code = match action {
         Action::Check => {
             let (text, code) = runtime.block_on(app::check::check(inputs));
-            print(&text);
-            ExitCode::from(code)
+            print(&text, code)
         }
         Action::Config { json } => runtime.block_on(show_config(inputs, json)),
         Action::Health => runtime.block_on(ask(&inputs, control::Request::Health)),
@@ -66,21 +62,21 @@ async fn show_config(mut inputs: LoadInputs, json: bool) -> ExitCode {
         eprint_line(&format!("note: {line}"));
     }
     let resolved = config::load(&inputs);
-    if json {
-        print(&format!("{:#}\n", config::as_json(&resolved)));
-    } else {
-        print(&config::as_text(&resolved));
-    }
+    let text = if json { format!("{:#}\n", config::as_json(&resolved)) } else { config::as_text(&resolved) };
     let report = config::report(&resolved);
     if !report.is_empty() {
         eprint_line(report.trim_end());
     }
-    if resolved.fatal() { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::SUCCESS }
+    print(&text, if resolved.fatal() { EXIT_CONFIGURATION } else { 0 })
 }
 
-/// A reader that closed the pipe has seen enough.
-fn print(text: &str) {
-    let _ = stdout().write_all(text.as_bytes());
+/// Ends with `code`, or with 1 if the text cannot be written. A reader that closed the pipe has seen enough.
+fn print(text: &str, code: u8) -> ExitCode {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&format!("cannot write what was asked for: {error}")),
+        _ => ExitCode::from(code),
+    }
 }
 
 fn eprint_line(text: &str) {

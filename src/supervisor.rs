@@ -2,14 +2,11 @@
 //!
 //! Asked at start and on a change, never in a loop: every call is a line in the Supervisor's log.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{config::Secret, tls};
-
-/// Where the Supervisor is when nothing else is said.
-pub const DEFAULT_URL: &str = "http://supervisor";
+use crate::{config::Secret, http_client};
 
 /// The Supervisor did not answer as hoped.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +37,8 @@ pub struct SelfInfo {
     pub ingress_port: Option<u16>,
     /// Ports of the Network card, `80/tcp` → port, or `None` for disabled.
     pub network: Option<BTreeMap<String, Option<u16>>>,
-    /// Our address on the Supervisor's bridge.
-    pub ip_address: Option<IpAddr>,
     /// Stored options.
     pub options: serde_json::Map<String, serde_json::Value>,
-    /// Installed version.
-    pub version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -67,22 +60,6 @@ struct Interface {
     interface: String,
     #[serde(default)]
     primary: bool,
-    ipv4: Option<Ipv4>,
-}
-
-#[derive(Deserialize)]
-struct Ipv4 {
-    #[serde(default)]
-    address: Vec<String>,
-}
-
-/// The host's primary network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Primary {
-    /// Its name, `eth0`.
-    pub interface: String,
-    /// Its first IPv4 address.
-    pub address: Option<IpAddr>,
 }
 
 /// A client with its token.
@@ -97,21 +74,8 @@ impl Supervisor {
     /// A client for `base` (`http://supervisor`), or `None` if the HTTP client cannot be built.
     #[must_use]
     pub fn new(base: &str, token: Secret) -> Option<Self> {
-        // Plain HTTP, but the library wants a TLS set-up even so.
-        let tls = tls::client(false).ok()?;
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(10))
-            .no_proxy()
-            .tls_backend_preconfigured((*tls).clone())
-            .build()
-            .ok()?;
+        let http = http_client::client(Duration::from_secs(10)).ok()?;
         Some(Self { base: base.trim_end_matches('/').to_owned(), token, http })
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn base(&self) -> &str {
-        &self.base
     }
 
     /// Our own entry: ports, ingress port, options.
@@ -122,16 +86,13 @@ impl Supervisor {
         self.call::<SelfInfo>("/addons/self/info", None).await.map(Option::unwrap_or_default)
     }
 
-    /// The host's primary interface, if the Supervisor names one.
+    /// Name of the host's primary network interface (`eth0`), if the Supervisor names one.
     ///
     /// # Errors
     /// When the Supervisor does not answer or refuses.
-    pub async fn primary_interface(&self) -> Result<Option<Primary>, SupervisorError> {
+    pub async fn primary_interface(&self) -> Result<Option<String>, SupervisorError> {
         let info = self.call::<NetworkInfo>("/network/info", None).await?;
-        Ok(info.and_then(|n| n.interfaces.into_iter().find(|i| i.primary)).map(|i| Primary {
-            interface: i.interface,
-            address: i.ipv4.and_then(|v| v.address.first().and_then(|a| a.split('/').next().and_then(|a| a.parse().ok()))),
-        }))
+        Ok(info.and_then(|n| n.interfaces.into_iter().find(|i| i.primary)).map(|i| i.interface))
     }
 
     /// Replaces our options as a whole; the Supervisor validates them.
@@ -157,7 +118,7 @@ impl Supervisor {
 
     async fn call<T: DeserializeOwned>(&self, path: &str, body: Option<String>) -> Result<Option<T>, SupervisorError> {
         let url = format!("{}{path}", self.base);
-        let unreachable = |e: &reqwest::Error| SupervisorError::Unreachable { path: path.to_owned(), reason: one_line(e) };
+        let unreachable = |e: &reqwest::Error| SupervisorError::Unreachable { path: path.to_owned(), reason: http_client::why(e) };
         let request = match body {
             Some(body) => self.http.post(url).header("Content-Type", "application/json").body(body),
             None => self.http.get(url),
@@ -171,17 +132,4 @@ impl Supervisor {
             serde_json::from_str(&text).map_err(|_| refused(format!("{status}: {}", text.chars().take(120).collect::<String>())))?;
         if envelope.result == "ok" { Ok(envelope.data) } else { Err(refused(envelope.message.unwrap_or_else(|| status.to_string()))) }
     }
-}
-
-fn one_line(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    while let Some(e) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&e.to_string());
-        next = e.source();
-    }
-    text.replace('\n', " ")
 }

@@ -120,6 +120,8 @@ mod served {
         _child: Child,
         _folder: tempfile::TempDir,
         at: SocketAddr,
+        /// The device's own port.
+        http: SocketAddr,
     }
 
     fn free() -> u16 {
@@ -139,10 +141,10 @@ mod served {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let at = SocketAddr::from(([127, 0, 0, 1], page));
+        let [at, http] = [page, http].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         for _ in 0..600 {
             if tokio::net::TcpStream::connect(at).await.is_ok() {
-                return Running { _child: child, _folder: folder, at };
+                return Running { _child: child, _folder: folder, at, http };
             }
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
         }
@@ -203,13 +205,30 @@ mod served {
         let lines = ask(at, "GET /forecast.json", "localhost", "").await;
         assert!(lines.contains(r#""horizons":[]"#) && lines.contains("Train now on"), "{lines}");
         assert!(ask(at, "GET /chart.json?range=2h", "localhost", "").await.starts_with("HTTP/1.1 400"));
+        let device = running.http;
+        for (method, params) in
+            [("Sys.SetConfig", r#"{"config":{"device":{"name":"Keller 7"}}}"#), ("Shelly.SetProfile", r#"{"name":"monophase"}"#)]
+        {
+            assert!(ask(device, &format!("POST /rpc/{method}"), "localhost", params).await.starts_with("HTTP/1.1 200"), "{method}");
+        }
+        let file = ask(at, "GET /diagnostics", "localhost", "").await;
+        let options = &serde_json::from_str::<serde_json::Value>(file.split_once("\r\n\r\n").unwrap().1).unwrap()["options"];
+        assert_eq!(options["device_name"], serde_json::json!({"value": "Keller 7", "layer": "device"}));
+        assert_eq!(options["profile"], serde_json::json!({"value": "monophase", "layer": "device"}));
+        assert_eq!(options["modbus_enable"], serde_json::json!({"value": false, "layer": "command line"}));
+        assert_ne!(options["outbound_ws"]["layer"], "device", "nobody set it");
         let settings = ask(at, "GET /settings\nAccept-Language: de", "localhost", "").await;
         assert!(settings.contains("<strong>Abtastintervall</strong>") && settings.contains("<strong>Demo-Tempo</strong>"), "{settings}");
+        for shown in ["placeholder=\"Keller 7\"", "Standard: monophase", "von einem Leser am Gerät gesetzt"] {
+            assert!(settings.contains(shown), "{shown}");
+        }
         let overview = ask(at, "GET /admin/overview", "localhost", "").await;
         for key in ["\"device\"", "\"em\"", "\"emdata\"", "\"http_recent\"", "\"ws_connected\"", "\"rpc_messages\""] {
             assert!(overview.contains(key), "{key}");
         }
-        let other = ask(at, "POST /reset", "localhost", r#"{"device":"shellypro3em-000000000000"}"#).await;
-        assert!(other.starts_with("HTTP/1.1 400"), "{other}");
+        for action in ["reset", "seed"] {
+            let other = ask(at, &format!("POST /{action}"), "localhost", r#"{"device":"shellypro3em-000000000000"}"#).await;
+            assert!(other.starts_with("HTTP/1.1 400"), "{other}");
+        }
     }
 }

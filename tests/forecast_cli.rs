@@ -121,6 +121,49 @@ fn the_next_values_are_printed_for_people_and_for_programs() {
 }
 
 #[test]
+fn why_a_model_speaks_is_said_truly() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, values: &[String]| {
+        let file = folder.path().join(name);
+        fs::write(&file, values.join("\n")).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let heater = |i: usize| (200 + if i % 47 < 15 { 1500 } else { 0 } + i % 7).to_string();
+    let call = |file: &str, more: &[&str]| good(&[&["forecast", "--csv", file, "--step", "60", "--horizon", "15"], more].concat());
+    let little = write("little.csv", &(0..300).map(heater).collect::<Vec<_>>());
+    assert!(call(&little, &[]).contains("too little data to compare models, two days are needed"), "{}", call(&little, &[]));
+    let mut gap: Vec<String> = (0..3 * 1440).map(heater).collect();
+    let end = gap.len();
+    gap[end - 20..end - 12].fill("unavailable".to_owned());
+    let gap = write("gap.csv", &gap);
+    assert!(call(&gap, &[]).contains("model last_value: stands in for"), "{}", call(&gap, &[]));
+    let shown: Value = serde_json::from_str(&call(&gap, &["--json"])).unwrap();
+    assert_eq!((&shown["model"], &shown["skill"]), (&Value::from("last_value"), &Value::Null));
+    let whole = minutes(folder.path());
+    let rmse = call(whole.to_str().unwrap(), &["--metric", "rmse"]);
+    assert!(rmse.contains("smaller in its big misses (RMSE)") && !rmse.contains(", -"), "{rmse}");
+}
+
+#[test]
+fn a_power_column_at_the_beginning_is_no_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("columns.csv");
+    let rows: Vec<String> = (0..300).map(|i| format!("{},{}", 500 + i % 9, i % 5)).collect();
+    fs::write(&file, format!("load,pv\n{}", rows.join("\n"))).unwrap();
+    let call = ["forecast", "--csv", file.to_str().unwrap(), "--column", "load", "--minus", "pv", "--step", "60", "--horizon", "15"];
+    assert!(good(&call).contains("now 498 W"), "{}", good(&call));
+}
+
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"));
+    let output = command.args(["config", "--source", "demo"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot write"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn what_cannot_be_read_is_one_line_with_the_value() {
     let days = ["--train-days", "60", "--test-days", "20"];
     let missing = refused(1, &[&["backtest", "--step", "60", "--csv", "no-such.csv"], &days[..]].concat());
@@ -134,6 +177,8 @@ fn what_cannot_be_read_is_one_line_with_the_value() {
         &[&["backtest", "--step", "1800", "--column", "load_w", "--csv", HOUSE], &["--train-days", "90", "--test-days", "9"][..]].concat(),
     );
     assert!(few.contains("too few samples"), "{few}");
+    let short = refused(1, &backtest(&["--train-days", "60", "--test-days", "1"]));
+    assert!(short.contains("1 test days are 48 steps, no more than the horizon of 48"), "{short}");
     let picture = refused(1, &backtest(&["--train-days", "60", "--test-days", "20", "--plot", "/no/such/folder/x.svg"]));
     assert!(picture.contains("/no/such/folder/x.svg"), "{picture}");
     assert!(refused(2, &["backtest", "--csv", HOUSE]).contains("--step"));

@@ -224,6 +224,11 @@ async fn a_password_is_asked_for_by_digest() {
     let frame = post(http, "/rpc", r#"{"id":1,"method":"EM.GetStatus","params":{"id":0}}"#).await;
     assert_eq!((frame.status, &frame.json()["error"]["code"]), (401, &401.into()));
     assert!(frame.header("www-authenticate").is_some());
+    for no_frame in ["", "{}", "no json", "[]"] {
+        let asked = post(http, "/rpc", no_frame).await;
+        assert_eq!((asked.status, asked.body.as_str()), (401, ""), "digest clients ask with an empty body first: {no_frame}");
+        assert!(asked.header("www-authenticate").is_some(), "{no_frame}");
+    }
     meter.stop().await;
 }
 
@@ -237,8 +242,22 @@ async fn csv_is_streamed_and_never_read_whole() {
     assert!(all.body.starts_with("timestamp,a_total_act_energy,"));
     assert_eq!(all.body.lines().count(), 20_001);
     assert!(meter.records.most.load(Ordering::Relaxed) < 1000, "never more than a piece at once");
-    assert_eq!(get(http, "/emdata/0/data.csv?ts=60&end_ts=120").await.body.lines().count(), 2);
-    assert_eq!(get(http, "/emdata/0/data.csv?ts=x").await.status, 500);
+    for (query, lines) in [
+        ("ts=60&end_ts=120", 2),
+        ("ts=&end_ts=&add_keys=true", 20_001),
+        ("ts&add_keys", 20_000),
+        ("ts=6e1&end_ts=120.9", 2),
+        ("ts=0&ts=60&end_ts=120&end_ts=", 2),
+        ("ts=null&end_ts=120&add_keys=false", 3),
+        ("ts=1e300", 0),
+    ] {
+        let csv = get(http, &format!("/emdata/0/data.csv?{query}")).await;
+        assert_eq!((csv.status, csv.body.lines().count()), (200, lines), "{query}");
+    }
+    for wrong in ["ts=x", "end_ts=[1]", "add_keys=7", "ts=true"] {
+        let refused = get(http, &format!("/emdata/0/data.csv?{wrong}")).await;
+        assert_eq!((refused.status, &refused.json()["code"]), (500, &(-103).into()), "{wrong}");
+    }
     meter.stop().await;
 }
 
@@ -269,7 +288,7 @@ async fn bodies_heads_and_patience_are_limited() {
     assert!(garbage.is_none_or(|a| a.status == 400));
     // Half a head is closed after 10 s, a kept-alive connection that did speak is not.
     let mut kept = TcpStream::connect(http).await.unwrap();
-    let ask = b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let ask = b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n";
     let mut buffer = vec![0; 4096];
     kept.write_all(ask).await.unwrap();
     assert!(kept.read(&mut buffer).await.unwrap() > 0);
@@ -282,6 +301,40 @@ async fn bodies_heads_and_patience_are_limited() {
     meter.stop().await;
 }
 
+/// The answers that come on one connection to this request sent twice.
+async fn twice(to: std::net::SocketAddr, request: &str) -> (String, usize) {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let mut answers = String::new();
+    let mut buffer = vec![0; 8192];
+    let mut n = 0;
+    while n < 2 && stream.write_all(request.as_bytes()).await.is_ok() {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(read) => answers.push_str(&String::from_utf8_lossy(&buffer[..read])),
+        }
+        n += 1;
+    }
+    (answers, n)
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_unless_keep_alive_was_asked_for() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    for line in ["GET /rpc/EM.GetStatus?id=0 HTTP/1.1", "GET /shelly HTTP/1.1", "POST /rpc HTTP/1.1", "GET /nothing HTTP/1.1"] {
+        let ask = |more: &str| format!("{line}\r\nHost: x\r\nContent-Length: 0\r\n{more}\r\n");
+        let (answer, n) = twice(http, &ask("")).await;
+        assert!(n == 1 && answer.contains("\r\nConnection: close\r\n"), "{line}: {answer}");
+        assert!(answer.contains("\r\nContent-Type: ") && answer.contains("\r\nContent-Length: "), "as the device spells them: {answer}");
+        assert_eq!(twice(http, &ask("Connection: close\r\n")).await.1, 1, "{line}");
+        for kept in ["Connection: keep-alive\r\n", "Connection: Foo, Keep-Alive\r\n"] {
+            let (answers, n) = twice(http, &ask(kept)).await;
+            assert!(n == 2 && !answers.contains("Connection: close"), "{line}: {answers}");
+        }
+    }
+    meter.stop().await;
+}
+
 /// A connection from another loopback address: those are not exempt from limits.
 async fn from(address: &str, to: std::net::SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -290,7 +343,7 @@ async fn from(address: &str, to: std::net::SocketAddr) -> TcpStream {
 }
 
 async fn ask(stream: &mut TcpStream) -> u16 {
-    stream.write_all(b"GET /rpc/Sys.GetStatus HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /rpc/Sys.GetStatus HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
     let mut buffer = vec![0; 8192];
     let n = stream.read(&mut buffer).await.unwrap_or(0);
     parse(&buffer[..n]).map_or(0, |a| a.status)

@@ -184,6 +184,42 @@ async fn many_masters_at_once_and_the_idlest_goes() {
     meter.stop().await;
 }
 
+/// A master that asks and asks and takes no answer, until its questions are not taken either.
+async fn deaf(at: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    socket.set_send_buffer_size(2048).unwrap();
+    let mut stream = socket.connect(at).await.unwrap();
+    let questions = [&[0, 1, 0, 0, 0, 6, 1][..], &read_pdu(4, 1000, 80)].concat().repeat(100);
+    while matches!(tokio::time::timeout(Duration::from_millis(300), stream.write_all(&questions)).await, Ok(Ok(()))) {}
+    stream
+}
+
+#[tokio::test]
+async fn a_master_that_takes_no_answer_has_to_go_too() {
+    let meter = Meter::new();
+    meter.set(|c| c.max_connections = 2);
+    let at = meter.modbus().await;
+    let connected = || meter.overview().consumers.iter().map(|c| c.connected).sum::<u32>();
+    let mut masters = Vec::new();
+    for _ in 0..6 {
+        masters.push(deaf(at).await);
+    }
+    until("only as many as are allowed", || connected() == 2).await;
+    meter.set(|c| c.max_connections = 8);
+    masters.push(deaf(at).await);
+    assert_eq!(connected(), 3);
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    while connected() > 0 {
+        assert!(began.elapsed().as_secs() < 400, "they stay for ever");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert!(began.elapsed().as_secs() >= 290, "{:?}", began.elapsed());
+    tokio::time::resume();
+    meter.stop().await;
+}
+
 #[tokio::test]
 async fn set_config_opens_and_closes_the_port() {
     let meter = Meter::new();

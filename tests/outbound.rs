@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::result_large_err)]
 
 mod common;
+#[path = "common/fake_ha.rs"]
+mod fake_ha;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -38,6 +40,8 @@ struct Gx {
 struct Session {
     socket: WebSocketStream<TcpStream>,
     offered: Option<String>,
+    /// Path and query that were asked for.
+    asked: String,
 }
 
 impl Gx {
@@ -53,13 +57,14 @@ impl Gx {
 
     async fn accept(&self) -> Session {
         let (stream, _) = tokio::time::timeout(Duration::from_secs(10), self.listener.accept()).await.expect("dialled").unwrap();
-        let mut offered = None;
+        let (mut offered, mut asked) = (None, String::new());
         let note = |request: &Request, response: Response| {
+            asked = request.uri().to_string();
             offered = request.headers().get("sec-websocket-protocol").map(|p| p.to_str().unwrap().to_owned());
             Ok(response)
         };
         let socket = accept_hdr_async(stream, note).await.unwrap();
-        Session { socket, offered }
+        Session { socket, offered, asked }
     }
 }
 
@@ -226,7 +231,7 @@ async fn ws_set_config_starts_and_stops_it() {
 #[tokio::test]
 async fn a_password_is_asked_for_only_by_its_own_switch() {
     let (meter, gx) = (Meter::new(), Gx::new().await);
-    meter.hub.apply(vec![Effect::Set(Setting::Auth(Some(auth::ha1(ID, "secret"))))]).await;
+    meter.hub.apply(vec![Effect::Set(Setting::Auth { realm: ID.into(), ha1: Some(auth::ha1(ID, "secret")) })]).await;
     dial(&meter, vec![gx.target()]);
     let mut session = gx.accept().await;
     session.send(&json!({"id": "a", "method": "EM.GetStatus", "params": {"id": 0}})).await;
@@ -274,17 +279,21 @@ mod process {
 
     use std::process::Stdio;
 
-    use tokio::process::{Child, Command};
+    use tokio::{
+        io::{AsyncBufReadExt, BufReader},
+        process::{Child, Command},
+    };
 
     fn free() -> u16 {
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
     }
 
-    /// A meter of made-up values with what these options say.
+    /// A meter with what these options say; of made-up values unless they name another source.
     pub fn meter(options: &[&str], environment: &[(&str, &str)], folder: &tempfile::TempDir) -> (Child, [SocketAddr; 2]) {
         let (http, page) = (free(), free());
         let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
-            .args(["run", "--source", "demo", "--modbus-enable", "false", "--udp-enable", "false", "--ws-fanout-enable", "false"])
+            .args(["run", "--modbus-enable", "false", "--udp-enable", "false", "--ws-fanout-enable", "false", "--mdns-enable", "false"])
+            .args(if options.contains(&"--source") { &[][..] } else { &["--source", "demo"] })
             .args(["--http-port", &http.to_string(), "--dashboard-port", &page.to_string(), "--data-dir"])
             .arg(folder.path())
             .args(options)
@@ -299,11 +308,9 @@ mod process {
         (child, [http, page].map(|port| SocketAddr::from(([127, 0, 0, 1], port))))
     }
 
-    #[tokio::test]
-    async fn targets_set_on_the_settings_page_are_dialled_at_once() {
-        let (one, two, folder) = (Gx::new().await, Gx::new().await, tempfile::tempdir().unwrap());
-        let (mut child, [http, page]) = meter(&[], &[], &folder);
-        for at in [http, page] {
+    /// Waits until all of them can be connected to.
+    async fn opened(ports: &[SocketAddr]) {
+        for at in ports {
             for _ in 0..600 {
                 if TcpStream::connect(at).await.is_ok() {
                     break;
@@ -311,6 +318,54 @@ mod process {
                 tokio::time::sleep(Duration::from_millis(25)).await;
             }
         }
+    }
+
+    #[tokio::test]
+    async fn passwords_in_urls_are_dialled_and_not_shown() {
+        let (ha, gx, folder) = (fake_ha::FakeHa::start().await, Gx::new().await, tempfile::tempdir().unwrap());
+        let gone = Gx::new().await.url;
+        let with = |url: &str| format!("{}?token=SEKRET&a=b", url.replace("://", "://user:SEKRET@"));
+        let targets = format!("{},{}", with(&gx.url), with(&gone));
+        let base = ha.url().replace("://", "://user:SEKRET@");
+        let source = ["--source", "home-assistant", "--ha-token", fake_ha::TOKEN, "--ha-transport", "rest", "--ha-base-url", &base];
+        let options = [&source[..], &["--total-power", "sensor.grid", "--bind", "127.0.0.1", "--outbound-ws", &targets]].concat();
+        ha.set("sensor.grid", "1.0", "W");
+        let (mut child, [http, page]) = meter(&options, &[], &folder);
+        opened(&[http, page]).await;
+        let mut session = gx.accept().await;
+        assert_eq!(session.asked, "/some/path?token=SEKRET&a=b");
+        assert_eq!(session.frame().await["method"], "NotifyFullStatus");
+        drop(session);
+        gx.accept().await;
+
+        let (mut seen, mut log) = (false, String::new());
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        while !(seen && ["is connected (REST", "dialling again", "cannot be opened"].iter().all(|part| log.contains(part))) {
+            let health = common::get(http, "/healthz").await.json();
+            let state = |url: &str| {
+                let shown = format!("{}?token=***&a=***", url.replace("://", "://***@"));
+                health["listeners"].as_array().unwrap().iter().any(|l| l["address"] == shown.as_str())
+            };
+            seen |= state(&gx.url) && state(&gone);
+            log += &tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await.expect("a line").unwrap().unwrap();
+            log.push('\n');
+        }
+        assert!(log.contains(&format!("Home Assistant at http://{}/api/ is connected", ha.addr)), "{log}");
+        assert!(!log.contains("SEKRET"), "{log}");
+        let file = common::get(page, "/diagnostics").await;
+        assert_eq!(file.json()["options"]["ha_base_url"]["value"], format!("http://***@{}", ha.addr));
+        let open = [common::get(http, "/healthz").await, common::get(http, "/rpc/Shelly.GetConfig").await];
+        for answer in open.iter().chain([&file, &common::get(page, "/admin/overview").await, &common::get(page, "/health").await]) {
+            assert!(answer.status == 200 && !answer.body.contains("SEKRET"), "{}", answer.body);
+        }
+        child.kill().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn targets_set_on_the_settings_page_are_dialled_at_once() {
+        let (one, two, folder) = (Gx::new().await, Gx::new().await, tempfile::tempdir().unwrap());
+        let (mut child, [http, page]) = meter(&[], &[], &folder);
+        opened(&[http, page]).await;
         let health = common::get(http, "/healthz").await.json();
         let off: Vec<_> = health["listeners"].as_array().unwrap().iter().filter(|l| l["state"] == "off").map(|l| &l["by"]).collect();
         assert_eq!(off, ["udp_enable", "modbus_enable", "ws_fanout_enable", "mdns_enable"]);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::UdpSocket;
 use virtual_shelly::{
-    config::StalePolicy,
+    config::{Profile, StalePolicy},
     device::{Effect, auth, state::Setting},
     transport::Hub,
 };
@@ -139,6 +139,47 @@ async fn every_power_has_a_point_and_the_house_total_is_em1() {
 }
 
 #[tokio::test]
+async fn a_battery_set_to_a_one_channel_meter_gets_an_answer_that_is_long_enough() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let em1 = r#"{"id":2,"method":"EM1.GetStatus","params":{"id":0}}"#;
+    // The second is the first one given again.
+    for _ in 0..2 {
+        let answer = battery.ask(em1).await;
+        assert!(answer.len() >= 256 && answer.trim_end().ends_with('}'), "{answer:?}");
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["result"]["act_power"], 104.0);
+    }
+    assert!(battery.ask(EM).await.ends_with('}'), "long as it is");
+    meter.set(|c| c.udp_short = true);
+    meter.power([Some(1.0), Some(2.0), Some(3.0)]);
+    assert!(battery.ask(em1).await.ends_with('}'), "short is what the user asked for");
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_answered_again_is_noted_as_what_it_is() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let noted = || meter.overview().consumers.iter().map(|c| (c.calls, c.errors, c.last_value)).collect::<Vec<_>>();
+    for _ in 0..3 {
+        assert!(battery.ask(r#"{"id":1,"method":"EM.GetStatus","params":{"id":5}}"#).await.contains(r#""code":-105"#));
+    }
+    assert_eq!(noted(), [(3, 3, None)]);
+    meter.hub.apply(vec![Effect::Set(Setting::Profile(Profile::Monophase))]).await;
+    for calls in 4..7 {
+        let answer = battery.ask(r#"{"id":1,"method":"EM1.GetStatus","params":{"id":1}}"#).await;
+        assert!(answer.contains(r#""act_power":55.6"#), "{answer}");
+        assert_eq!(noted(), [(calls, 3, Some(55.6))]);
+    }
+    meter.hub.apply(vec![Effect::Set(Setting::Profile(Profile::Triphase))]).await;
+    for calls in 7..9 {
+        battery.ask(r#"{"id":1,"method":"EM1.GetStatus","params":{"id":0}}"#).await;
+        assert_eq!(noted(), [(calls, 3, Some(104.0))]);
+    }
+    meter.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_no_request_to_us_is_counted_and_not_answered() {
     let meter = Meter::new();
     meter.set(|c| c.udp_max = 300);
@@ -256,24 +297,65 @@ fn sha256(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// The `auth` of a frame.
+fn proof(ha1: &str, nonce: &Value) -> Value {
+    let response = sha256(&format!("{ha1}:{nonce}:1:77:auth:{}", sha256("dummy_method:dummy_uri")));
+    json!({"realm": ID, "username": "admin", "nonce": nonce, "nc": 1, "cnonce": 77, "response": response, "algorithm": "SHA-256"})
+}
+
 #[tokio::test]
 async fn a_password_is_asked_for_only_by_its_own_switch() {
     let meter = Meter::new();
     let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
     let ha1 = auth::ha1(ID, "secret");
-    meter.hub.apply(vec![Effect::Set(Setting::Auth(Some(ha1.clone())))]).await;
+    meter.hub.apply(vec![Effect::Set(Setting::Auth { realm: ID.into(), ha1: Some(ha1.clone()) })]).await;
     assert!(battery.ask(EM).await.contains("total_act_power"), "no battery can answer a challenge");
     meter.set(|c| c.auth_udp = true);
     let refused: Value = serde_json::from_str(&battery.ask(EM).await).unwrap();
     assert_eq!((&refused["error"]["code"], refused.get("result")), (&json!(401), None));
     let challenge: Value = serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
-    let nonce = &challenge["nonce"];
-    let response = sha256(&format!("{ha1}:{nonce}:1:77:auth:{}", sha256("dummy_method:dummy_uri")));
-    let auth =
-        json!({"realm": ID, "username": "admin", "nonce": nonce, "nc": 1, "cnonce": 77, "response": response, "algorithm": "SHA-256"});
+    let auth = proof(&ha1, &challenge["nonce"]);
     let frame = json!({"id": 1, "method": "EM.GetStatus", "params": {"id": 0}, "auth": auth}).to_string();
     assert!(battery.ask(&frame).await.contains("total_act_power"));
     assert!(battery.ask(&frame).await.contains(r#""code":401"#), "a captured frame is good once");
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn with_a_password_reading_stays_open_and_changes_need_it() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let rename = json!({"id": 1, "method": "Sys.SetConfig", "params": {"config": {"device": {"name": "x"}}}});
+    assert!(battery.ask(&rename.to_string()).await.contains("result"), "without a password as the device");
+    let ha1 = auth::ha1(ID, "secret");
+    meter.hub.apply(vec![Effect::Set(Setting::Auth { realm: ID.into(), ha1: Some(ha1.clone()) })]).await;
+    meter.hub.effects.lock().unwrap().clear();
+
+    let open = json!({"user": "admin", "realm": ID, "ha1": null});
+    let mut challenge = Value::Null;
+    for (method, params) in [
+        ("Shelly.SetAuth", open.clone()),
+        ("emdata.resetcounters", json!({"id": 0})),
+        ("WS.SetConfig", json!({"config": {"enable": true, "server": "ws://192.0.2.1/x"}})),
+        ("Sys.SetConfig", json!({"config": {"device": {"name": "y"}}})),
+        ("Shelly.SetProfile", json!({"name": "monophase"})),
+        ("Shelly.Reboot", json!({})),
+    ] {
+        let refused: Value =
+            serde_json::from_str(&battery.ask(&json!({"id": 1, "method": method, "params": params}).to_string()).await).unwrap();
+        assert_eq!((&refused["error"]["code"], refused.get("result")), (&json!(401), None), "{method}");
+        challenge = serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
+    }
+    let batch = json!([{"id": 1, "method": "Shelly.SetAuth", "params": open}, {"id": 2, "method": "EM.GetStatus", "params": {"id": 0}}]);
+    let answers = battery.ask(&batch.to_string()).await;
+    assert!(answers.contains(r#""code":401"#) && answers.contains("total_act_power"), "{answers}");
+    assert!(meter.hub.effects.lock().unwrap().is_empty(), "nothing was changed");
+    assert!(battery.ask(EM).await.contains("total_act_power"));
+
+    let mut frame = rename;
+    frame["auth"] = proof(&ha1, &challenge["nonce"]);
+    assert!(battery.ask(&frame.to_string()).await.contains("result"), "who knows it may");
+    assert!(battery.ask(&frame.to_string()).await.contains(r#""code":401"#), "a captured frame is good once");
     meter.stop().await;
 }
 

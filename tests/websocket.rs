@@ -238,7 +238,7 @@ async fn rubbish_is_survived_and_binary_understood() {
     let pong = tokio::time::timeout(Duration::from_secs(5), client.0.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(pong, Message::Pong(Bytes::from_static(b"hello")));
     let _ = client.0.send(Message::text(" ".repeat(70_000))).await;
-    client.closed().await;
+    assert_eq!(client.closed().await, Some(CloseCode::Size));
     let mut again = Client::open(http, "/rpc").await;
     assert_eq!(again.call(1, None, "Sys.GetStatus").await["result"]["mac"], "AABBCCDDEEFF");
     meter.stop().await;
@@ -270,6 +270,23 @@ async fn stop_and_reboot_close_cleanly() {
     let stopping = async { meter.stop().await };
     let (code, ()) = tokio::join!(next.closed(), stopping);
     assert_eq!(code, Some(CloseCode::Away));
+}
+
+#[tokio::test]
+async fn a_stop_is_over_when_every_socket_has_got_its_close_frame() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Client::open(http, "/rpc").await);
+    }
+    // Nobody answers the close frame, as nobody reads yet: each conversation waits for that as long as it may.
+    let began = Instant::now();
+    meter.stop().await;
+    assert!(began.elapsed() >= Duration::from_millis(900), "the conversations were waited for: {:?}", began.elapsed());
+    for client in &mut clients {
+        assert_eq!(client.closed().await, Some(CloseCode::Away));
+    }
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ fn round(port: u16) -> Vec<Duration> {
         let mut times = Vec::new();
         while Instant::now() < end {
             let began = Instant::now();
-            ask(&mut stream, "GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\n\r\n");
+            ask(&mut stream, "GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n");
             times.push(began.elapsed());
             std::thread::sleep(PAUSE);
         }

@@ -50,6 +50,16 @@ impl Kept {
     fn in_force(&self) -> DeviceState {
         self.state.under(&self.options.meter, &self.options.channels, &self.options.device_id)
     }
+
+    /// Takes out what the options make worthless; tells whether there was something.
+    fn settle(&mut self) -> bool {
+        let before = self.state.clone();
+        let by_option = self.options.channels.auth_password.is_some();
+        if let Some(why) = self.state.drop_dead_password(by_option, &self.options.device_id) {
+            warn!("{why}");
+        }
+        self.state != before
+    }
 }
 
 impl MeterHub {
@@ -72,7 +82,10 @@ impl MeterHub {
         });
         // A stored reason is that of the last start; this is a new one.
         let state = DeviceState { reset_reason: 1, ..kept.unwrap_or_default() };
-        let kept = Kept { state, options };
+        let mut kept = Kept { state, options };
+        if kept.settle() {
+            keep(&store, key, &kept.state);
+        }
         let (state_tx, state_rx) = watch::channel(Arc::new(kept.in_force()));
         let (boot, boot_rx) = watch::channel(Boot { since: clock.now().mono, ..Boot::default() });
         (Arc::new(Self { key: key.to_owned(), commands, store, state: state_tx, kept: Mutex::new(kept), boot, clock }), state_rx, boot_rx)
@@ -82,6 +95,9 @@ impl MeterHub {
     pub fn set_options(&self, options: Options) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.options = options;
+        if kept.settle() {
+            keep(&self.store, &self.key, &kept.state);
+        }
         self.publish(&kept);
     }
 
@@ -99,10 +115,7 @@ impl MeterHub {
     fn set(&self, setting: &Setting) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.state = kept.state.with(setting);
-        match serde_json::to_string(&kept.state) {
-            Ok(text) => self.store.put_state(&state_key(&self.key), &text),
-            Err(error) => warn!("the device state cannot be kept: {error}"),
-        }
+        keep(&self.store, &self.key, &kept.state);
         self.publish(&kept);
     }
 
@@ -133,6 +146,13 @@ impl MeterHub {
 
 fn state_key(meter: &str) -> String {
     format!("device/{meter}")
+}
+
+fn keep(store: &Store, meter: &str, state: &DeviceState) {
+    match serde_json::to_string(state) {
+        Ok(text) => store.put_state(&state_key(meter), &text),
+        Err(error) => warn!("the device state cannot be kept: {error}"),
+    }
 }
 
 impl Hub for MeterHub {

@@ -9,11 +9,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::forecasting::Feed;
+use super::{forecasting::Feed, vitals::Health};
 use crate::{
     config::MeterSettings,
     device::View,
-    meter::{Changed, CounterState, EntityReport, Meter, MinuteRecord},
+    meter::{Changed, CounterState, EntityReport, Meter, MinuteRecord, Taken},
     source::SourceEvent,
     store::{Import, MeterRow, Store},
     time::{Clock, Now},
@@ -23,6 +23,8 @@ use crate::{
 pub enum Command {
     /// Counters to 0.
     Reset(oneshot::Sender<()>),
+    /// Counters become what the energy entities say; else the reasons why not.
+    Seed(oneshot::Sender<Result<Vec<Taken>, Vec<Arc<str>>>>),
     /// Counters to 0, minute records deleted.
     DeleteAll(oneshot::Sender<()>),
     /// Other settings; counters stay.
@@ -77,6 +79,8 @@ pub struct MeterTask {
     pub views: watch::Sender<Arc<View>>,
     /// Rows go there.
     pub store: Store,
+    /// What is wrong with the inputs goes there.
+    pub health: Health,
     /// Whether this meter's total is sampled.
     pub sampling: Option<Sampling>,
     /// The clock.
@@ -124,6 +128,7 @@ impl MeterTask {
                     }
                     self.keep_counters();
                     self.publish(&mut due, record.as_ref());
+                    self.health.set_meter(&self.key, self.meter.problems());
                 }
             }
         }
@@ -159,6 +164,17 @@ impl MeterTask {
                 self.keep_counters();
                 info!("{}energy counters were reset", self.prefix());
                 let _ = done.send(());
+            }
+            Command::Seed(reply) => {
+                let taken = self.meter.seed_now(now);
+                self.keep_counters();
+                self.health.set_meter(&self.key, self.meter.problems());
+                if let Ok(taken) = &taken {
+                    let one = |t: &Taken| format!("{} = {} Wh from {}", t.key, t.wh, t.entities.join(", "));
+                    let all: Vec<String> = taken.iter().map(one).collect();
+                    info!("{}energy counters were taken from the energy entities: {}", self.prefix(), all.join("; "));
+                }
+                let _ = reply.send(taken);
             }
             Command::DeleteAll(done) => {
                 self.meter.reset(now);
@@ -217,7 +233,51 @@ pub fn counters(row: &MeterRow) -> CounterState {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::{
+        config::{LoadInputs, OptionsFile, load},
+        meter::Energy,
+        source::{Link, Reading, State},
+    };
+
+    /// What a run leaves behind of which the energy entity said this, with 3600 W all the while.
+    fn run(restored: &MeterRow, mode: &str, said: &str) -> MeterRow {
+        let text = format!(r#"{{"total_power": "sensor.p", "energy_import": "sensor.e", "energy_source": "{mode}"}}"#);
+        let file = OptionsFile { path: "options.json".into(), contents: Ok(text) };
+        let resolved = load(&LoadInputs { options_file: Some(file), data_dir: "/data".into(), ..LoadInputs::default() });
+        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
+        let at = |secs| Now { mono: Duration::from_secs(secs), unix: 1.7e9 };
+        let mut meter = Meter::new(&resolved.settings.meters[0], counters(restored), at(0));
+        let reading = |entity: &str, state: &str, unit: &str| Reading {
+            entity: entity.into(),
+            state: State::Text(state.into()),
+            unit: Some(unit.into()),
+        };
+        meter.apply(&SourceEvent::Readings(vec![reading("sensor.p", "3600", "W"), reading("sensor.e", said, "kWh")]), at(1));
+        meter.apply(&SourceEvent::Link(Link::Up), at(1));
+        for second in 2..=31 {
+            meter.tick(at(second));
+        }
+        MeterRow { counted: meter.counted(), ..row("02AABBCCDDEE", meter.counters()) }
+    }
+
+    #[test]
+    fn a_restart_before_the_seed_does_not_cost_it() {
+        for mode in ["seed", "entities"] {
+            let first = run(&MeterRow::default(), mode, "unavailable");
+            assert_eq!((first.energy, first.lifetime, first.counted), (Energy::default(), Energy::default(), Energy::default()));
+            // Of a database that was lost too, only the sidecar's figures remain.
+            for kept in [MeterRow { extra: String::new(), ..first.clone() }, first] {
+                let import = run(&kept, mode, "12345.678").energy.sum().import;
+                let integrated = if mode == "seed" { 30.0 } else { 0.0 };
+                assert!((import - 12_345_678.0 - integrated).abs() < 1e-6, "{mode}: {import}");
+            }
+        }
+        let seeded = run(&MeterRow::default(), "seed", "5");
+        let kept = MeterRow { extra: String::new(), ..seeded.clone() };
+        assert_eq!(run(&kept, "seed", "12345.678").energy.sum().import, seeded.energy.sum().import + 30.0, "what was served stays");
+    }
 
     fn stamps(step: u32, seconds: &[f64]) -> Vec<i64> {
         let at = |unix| Now { unix, ..Now::default() };

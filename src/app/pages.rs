@@ -38,10 +38,10 @@ use crate::{
         self, Context, Door, Owner,
         owner::{Changed, Doing, Options, Preview, PreviewPhase, Refusal, SetupState},
     },
-    device::{Device, DeviceOptions},
+    device::{Device, DeviceOptions, DeviceState},
     forecast::Outlooks,
     logging::LevelHandle,
-    meter::{EntityReport, Quality},
+    meter::{EntityReport, Quality, Taken},
     source::{
         Access,
         discover::{Discovery, discover},
@@ -249,6 +249,24 @@ impl Actor {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What readers set on the first meter through the device's RPC, by option.
+    fn by_readers(&self) -> Vec<(&'static str, Value)> {
+        let Some(meter) = self.meters.first() else { return Vec::new() };
+        let (state, untouched) = (Arc::clone(&meter.endpoint.state.borrow()), DeviceState::default());
+        let has_port = meter.settings.lock().unwrap_or_else(PoisonError::into_inner).modbus_port.is_some();
+        let mut found = Vec::new();
+        found.extend(state.name.clone().map(|name| ("device_name", name.into())));
+        if state.profile != untouched.profile {
+            found.extend(serde_json::to_value(state.profile).ok().map(|profile| ("profile", profile)));
+        }
+        found.extend(state.ws.server.clone().filter(|_| state.ws.enable).map(|server| ("outbound_ws", Value::Array(vec![server.into()]))));
+        // Without a port, as the Network card may have it, the device says off whatever a reader set.
+        if state.modbus_enable != untouched.modbus_enable && has_port {
+            found.push(("modbus_enable", state.modbus_enable.into()));
+        }
+        found
+    }
+
     async fn found(&self) -> Result<Arc<Discovery>, String> {
         let source = self.current().0.settings.source.clone();
         if source.kind != SourceKind::HomeAssistant {
@@ -418,7 +436,10 @@ impl Owner for Actor {
 
     fn options(&self) -> Options {
         let current = self.current();
-        let (resolved, chosen) = &*current;
+        let (mut resolved, chosen) = (current.0.clone(), &current.1);
+        for (key, value) in self.by_readers() {
+            resolved.note_device_state(key, value);
+        }
         let differs = |key: &&str| self.started.values.get(*key) != resolved.values.get(*key) && !is_live(key);
         Options {
             values: resolved.values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
@@ -493,6 +514,16 @@ impl Owner for Actor {
             let gone = || "the meter does not respond".to_owned();
             meter.commands.send(Command::Reset(done)).await.map_err(|_| gone())?;
             wait.await.map_err(|_| gone())
+        })
+    }
+
+    fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<String>>> {
+        Box::pin(async move {
+            let meter = self.meters.get(meter).ok_or_else(|| vec!["there is no such meter".to_owned()])?;
+            let (reply, wait) = oneshot::channel();
+            let gone = || vec!["the meter does not respond".to_owned()];
+            meter.commands.send(Command::Seed(reply)).await.map_err(|_| gone())?;
+            wait.await.map_err(|_| gone())?.map_err(|why| why.iter().map(ToString::to_string).collect())
         })
     }
 

@@ -149,6 +149,7 @@ impl Running {
             commands: commands_seen,
             views,
             store: shared.store.clone(),
+            health: shared.health.clone(),
             sampling: key.is_empty().then(|| Sampling::new(shared.settings.source.sample_step(), shared.feed.clone(), now)),
             clock: Arc::clone(&shared.clock),
             stop: shared.stop.clone(),
@@ -336,8 +337,7 @@ impl Meters {
                 }),
                 None => None,
             };
-            let interfaces =
-                mdns::Interfaces { named: resolved.settings.channels.mdns_interfaces.clone(), primary: primary.map(|p| p.interface) };
+            let interfaces = mdns::Interfaces { named: resolved.settings.channels.mdns_interfaces.clone(), primary };
             shared.health.spawn("mDNS self-query", mdns::self_query::run(interfaces.clone(), shared.board.clone(), shared.stop.clone()));
             shared.health.spawn("mDNS", mdns::run(announcements, interfaces, shared.board.clone(), shared.stop.clone()));
         }

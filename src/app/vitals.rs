@@ -1,6 +1,10 @@
 //! How the process is, for `/healthz`, `/livez`, the control socket and the health page (`decisions.md` C19).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -9,9 +13,14 @@ use tracing::error;
 use super::forecasting::gauges;
 use crate::{
     forecast::Outlooks,
-    store::{Store, StoreState},
+    store::{SetAside, Store, StoreHealth, StoreState},
     transport::{healthz::Vitals, metrics::Gauge},
 };
+
+/// How long a damaged database that was set aside is reason to be `degraded`. All works again with the new one, so nothing
+/// but a stop would end it; but its charts are lost, and a monitor that looks once a day has to see that. The line itself
+/// stays on the pages and among the `problems` until the stop.
+const SET_ASIDE: Duration = Duration::from_secs(24 * 3_600);
 
 /// The tasks of the process and what is wrong with it.
 #[derive(Clone)]
@@ -23,6 +32,8 @@ pub struct Health {
     /// The store began without its folder.
     homeless: bool,
     problems: Arc<Mutex<Vec<String>>>,
+    /// By meter, what is wrong with its inputs.
+    meters: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -39,6 +50,7 @@ impl Health {
             homeless,
             forecast,
             problems: Arc::default(),
+            meters: Arc::default(),
             dead: Arc::default(),
             tasks: TaskTracker::new(),
             stop,
@@ -53,6 +65,16 @@ impl Health {
     /// Replaces all lines, when options were read anew.
     pub fn replace(&self, lines: Vec<String>) {
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    /// What is wrong with the inputs of a meter; its key is empty for the first.
+    pub fn set_meter(&self, key: &str, lines: Vec<String>) {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            meters.remove(key);
+        } else {
+            meters.insert(key.to_owned(), lines);
+        }
     }
 
     /// Starts a task that has to live until the stop; one that ends before makes the process unhealthy.
@@ -83,7 +105,10 @@ impl Health {
 impl Vitals for Health {
     fn problems(&self) -> Vec<String> {
         let mut lines = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let state = self.store.health().state;
+        for (key, of) in &*self.meters.lock().unwrap_or_else(PoisonError::into_inner) {
+            lines.extend(of.iter().map(|line| if key.is_empty() { line.clone() } else { format!("{key}: {line}") }));
+        }
+        let StoreHealth { state, set_aside, .. } = self.store.health();
         if !self.homeless || matches!(state, StoreState::InMemory { .. }) {
             lines.extend(self.opening.iter().cloned());
         }
@@ -94,7 +119,18 @@ impl Vitals for Health {
             StoreState::InMemory { reason } => lines.push(format!("nothing is kept over a restart: {reason}")),
             StoreState::Failing { reason, .. } => lines.push(format!("the database cannot be written: {reason}")),
         }
+        for SetAside { line, .. } in set_aside {
+            // Found when the store was opened, or since.
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
         lines
+    }
+
+    fn degraded(&self) -> bool {
+        let over: Vec<String> = self.store.health().set_aside.into_iter().filter(|s| s.age >= SET_ASIDE).map(|s| s.line).collect();
+        self.problems().iter().any(|line| !over.contains(line))
     }
 
     fn gauges(&self) -> Vec<Gauge> {
@@ -107,5 +143,47 @@ impl Vitals for Health {
             return Err(format!("the {name} task is gone"));
         }
         if self.store.alive() { Ok(()) } else { Err("the store's writer does not respond".to_owned()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{
+        config::settings::StoreSettings,
+        store::{DATABASE_FILE, open},
+        time::{Clock, Now},
+    };
+
+    struct Hand(Mutex<Duration>);
+
+    impl Clock for Hand {
+        fn now(&self) -> Now {
+            Now::default().plus(Duration::from_secs(1_800_000_000)).plus(*self.0.lock().unwrap())
+        }
+    }
+
+    #[test]
+    fn a_database_set_aside_is_told_until_the_stop_and_degrades_for_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(DATABASE_FILE), "no database at all ".repeat(400)).unwrap();
+        let clock = Arc::new(Hand(Mutex::default()));
+        let settings = StoreSettings {
+            data_dir: dir.path().into(),
+            state_path: None,
+            interval: Duration::from_secs(30),
+            records_days: 2,
+            raw_days: 1,
+            history_days: 3,
+        };
+        let opened = open(&settings, clock.clone());
+        let health = Health::new(opened.store, &opened.problems, Outlooks::none(), CancellationToken::new());
+        assert_eq!((health.problems().len(), health.degraded()), (1, true));
+        *clock.0.lock().unwrap() += SET_ASIDE;
+        assert_eq!((health.problems(), health.degraded()), (opened.problems, false));
+        assert!(health.problems()[0].contains(".damaged-1800000000") && health.problems()[0].contains("charts start anew"));
+        health.add("a_power: unit missing");
+        assert!(health.degraded());
     }
 }

@@ -36,10 +36,11 @@ use std::{
 
 pub use edit::change_options;
 pub use places::{Places, locate, read_options, usable_folder};
+pub(crate) use problem::mask_url;
 pub use problem::{Layer, Problem, ProblemKind};
 pub use resolve::{Resolved, Values, load};
 pub use settings::*;
-pub use show::{as_json, as_text, report};
+pub use show::{as_json, as_text, masked, report};
 pub use value::validate;
 
 /// Exit code of a plain run whose configuration is wrong (`EX_CONFIG` of sysexits).

@@ -5,7 +5,10 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::definition::{Definition, Kind};
+use super::{
+    definition::{Definition, Kind},
+    show::MASK,
+};
 
 /// Where a value comes from; a later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -147,7 +150,7 @@ impl Problem {
 #[must_use]
 pub(super) fn show(value: &Value, secret: bool) -> String {
     if secret {
-        return super::show::MASK.into();
+        return MASK.into();
     }
     match value {
         Value::String(text) => format!("\"{}\"", clean(&mask_url(text), 80)),
@@ -165,13 +168,42 @@ fn clean(text: &str, max: usize) -> String {
     out
 }
 
-/// A URL without its password.
+/// A URL without user and password, and without what its query holds: keys and tokens stand there too.
 #[must_use]
-pub(super) fn mask_url(text: &str) -> String {
+pub(crate) fn mask_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://***{}", &rest[at..]),
-        None => text.into(),
+    // In what is no URL nobody knows where the password ends.
+    let authority = if url::Url::parse(text).is_ok() { rest.find(['/', '?', '#']).unwrap_or(rest.len()) } else { rest.len() };
+    let (user, rest) = rest[..authority].rfind('@').map_or(("", rest), |at| (MASK, &rest[at..]));
+    let (place, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let hidden = |part: &str| {
+        let (said, end) = part.split_at(part.trim_end_matches(['?', '&', '#']).len());
+        match said.split_once('=') {
+            Some((name, _)) => format!("{name}={MASK}{end}"),
+            None if said.is_empty() => end.to_owned(),
+            None => format!("{MASK}{end}"),
+        }
+    };
+    format!("{scheme}://{user}{place}{}", query.split_inclusive(['?', '&', '#']).map(hidden).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask_url;
+
+    #[test]
+    fn a_url_is_shown_without_password_and_tokens() {
+        for (given, shown) in [
+            ("sensor.grid", "sensor.grid"),
+            ("ws://gx/", "ws://gx/"),
+            ("http://[fe80::1]:8123", "http://[fe80::1]:8123"),
+            ("ws://gx:secret@h:1/rpc?token=secret&esp&x=", "ws://***@h:1/rpc?token=***&***&x=***"),
+            ("ws://h?secret#secret", "ws://h?***#***"),
+            ("ws://h/a@b", "ws://h/a@b"),
+            ("ws://gx:sec/ret@h/rpc", "ws://***@h/rpc"),
+            ("ws://gx:sec?ret@h/rpc?token=secret", "ws://***@h/rpc?token=***"),
+        ] {
+            assert_eq!(mask_url(given), shown, "{given}");
+        }
     }
 }

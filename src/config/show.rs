@@ -46,8 +46,9 @@ pub fn as_json(resolved: &Resolved) -> Value {
     json!({ "options": options, "problems": resolved.problems, "warnings": resolved.warnings, "absent": absent })
 }
 
-/// Without passwords in URLs; secrets are masked before.
-fn masked(value: &Value) -> Value {
+/// Without passwords and tokens in URLs; secrets are masked before.
+#[must_use]
+pub fn masked(value: &Value) -> Value {
     match value {
         Value::String(text) => mask_url(text).into(),
         Value::Array(items) => items.iter().map(masked).collect(),

@@ -97,13 +97,6 @@ impl Consumers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets how many are remembered.
-    pub fn set_max(&self, max: usize) {
-        let mut inner = self.inner();
-        inner.max = max.max(1);
-        inner.evict();
-    }
-
     /// Sets the addresses of our own Home Assistant: it looks at the meter and is never counted (C20).
     pub fn set_home_assistant(&self, addresses: Vec<IpAddr>) {
         self.inner().home = addresses;

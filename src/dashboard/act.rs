@@ -17,7 +17,7 @@ use super::{
     page::{Asking, json},
     settings, setup, words,
 };
-use crate::config::definitions;
+use crate::{config::definitions, meter::Taken};
 
 #[derive(Deserialize)]
 struct Changes {
@@ -159,20 +159,50 @@ pub(super) async fn preview(State(context): State<Context>, asking: Asking, body
 
 #[derive(Deserialize)]
 struct Confirmed {
-    /// The device's id, repeated: a reset names what it resets.
+    /// The device's id, repeated: what sets counters names whose.
     device: String,
+}
+
+/// Index of the meter that is asked about, if the body names it.
+fn confirmed(context: &Context, asking: &Asking, body: &[u8]) -> Result<usize, Response<Body>> {
+    let given: Confirmed = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    let m = asking.m.min(context.meters.len() - 1);
+    let same = given.device == context.meter(m).device.borrow().identity.id;
+    if same { Ok(m) } else { Err(failure(StatusCode::BAD_REQUEST, "the device named is not this one".into())) }
+}
+
+/// What was taken from which entities, in words.
+fn taken(l: &Locale, taken: &[Taken]) -> String {
+    let one = |t: &Taken| format!("{} {} ({})", setup::feed_words(l, &[t.key]), words::kwh(l, t.wh), t.entities.join(" + "));
+    taken.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// `POST seed`: energy counters of the meter become what its energy entities say now.
+pub(super) async fn seed(State(context): State<Context>, asking: Asking, body: Bytes) -> Response<Body> {
+    let m = match confirmed(&context, &asking, &body) {
+        Ok(m) => m,
+        Err(response) => return response,
+    };
+    let l = asking.l;
+    match context.owner.seed(m).await {
+        Ok(all) => {
+            let text = l.with("was_seeded", &[("list", &taken(l, &all))]);
+            json(StatusCode::OK, to_json(&Done { ok: true, text, restart: false }))
+        }
+        Err(reasons) => {
+            let why: Vec<_> = reasons.iter().map(|reason| l.why(reason)).collect();
+            let text = l.with("not_seeded", &[("why", &why.join("; "))]);
+            json(StatusCode::CONFLICT, to_json(&Refused { ok: false, text, problems: Vec::new() }))
+        }
+    }
 }
 
 /// `POST reset`: energy counters of the meter to 0.
 pub(super) async fn reset(State(context): State<Context>, asking: Asking, body: Bytes) -> Response<Body> {
-    let given: Confirmed = match serde_json::from_slice(&body) {
-        Ok(given) => given,
-        Err(error) => return unreadable(&error),
+    let m = match confirmed(&context, &asking, &body) {
+        Ok(m) => m,
+        Err(response) => return response,
     };
-    let m = asking.m.min(context.meters.len() - 1);
-    if given.device != context.meter(m).device.borrow().identity.id {
-        return failure(StatusCode::BAD_REQUEST, "the device named is not this one".into());
-    }
     match context.owner.reset(m).await {
         Ok(()) => json(StatusCode::OK, to_json(&Done { ok: true, text: asking.l.t("was_reset").to_owned(), restart: false })),
         Err(why) => refused(asking.l, Refusal::Failed(why)),
@@ -191,6 +221,14 @@ pub(super) async fn restart(State(context): State<Context>, asking: Asking) -> R
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    #[test]
+    fn what_was_taken_is_said_with_its_entities() {
+        let of = |key, entities: &[&str], wh| Taken { key, entities: entities.iter().map(|e| (*e).into()).collect(), wh };
+        let all = [of("energy_import", &["sensor.t1", "sensor.t2"], 12_345_678.0), of("b_energy_export", &["sensor.b"], 50.0)];
+        let words = "energy from grid 12,345.7\u{202f}kWh (sensor.t1 + sensor.t2); L2 energy to grid 0.1\u{202f}kWh (sensor.b)";
+        assert_eq!(taken(&Locale::all()[0], &all), words);
+    }
 
     #[test]
     fn set_up_takes_inputs_and_nothing_else() {

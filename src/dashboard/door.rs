@@ -14,10 +14,10 @@ use axum::{
 
 use super::context::Context;
 use crate::{
-    consumers::{Caller, Channel},
+    consumers::Channel,
     transport::{
         endpoint::{Credentials, Terms},
-        http::is_local,
+        http::{self, is_local},
         listener::Connection,
     },
 };
@@ -130,7 +130,7 @@ fn admit(guard: &Guard, request: &Request) -> Result<bool, Response<Body>> {
             *full
         }
     };
-    if (write || socket) && foreign(headers, host(request).as_deref(), matches!(*guard.door, Door::Ingress { .. })) {
+    if (write || socket) && foreign(headers, matches!(*guard.door, Door::Ingress { .. })) {
         return Err(refuse(StatusCode::FORBIDDEN, "only a page of this dashboard may do that"));
     }
     if write {
@@ -153,14 +153,7 @@ fn password(guard: &Guard, connection: Option<&Arc<Connection>>, request: &Reque
         return Ok(());
     }
     let Some(connection) = connection else { return Err(refuse(StatusCode::FORBIDDEN, "unknown caller")) };
-    let caller = Caller {
-        peer: connection.peer.ip(),
-        peer_port: connection.peer.port(),
-        local: Some(connection.local.ip()),
-        local_port: connection.local.port(),
-        channel: Channel::Http,
-        agent: None,
-    };
+    let caller = http::caller(connection, request.headers(), Channel::Http);
     let credentials = Credentials::Header {
         value: request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()),
         method: request.method().as_str(),
@@ -184,8 +177,12 @@ fn refuse(status: StatusCode, why: &str) -> Response<Body> {
 
 /// Name asked for, without port, in small letters, IPv6 without brackets.
 fn host(request: &Request) -> Option<String> {
-    let text = request.headers().get(header::HOST)?.to_str().ok()?;
-    let uri: Uri = format!("http://{text}/").parse().ok()?;
+    name(request.headers().get(header::HOST)?.to_str().ok()?)
+}
+
+/// The name in `host:port`.
+fn name(authority: &str) -> Option<String> {
+    let uri: Uri = format!("http://{authority}/").parse().ok()?;
     Some(uri.host()?.trim_matches(['[', ']']).to_ascii_lowercase())
 }
 
@@ -193,8 +190,9 @@ fn is_loopback(name: &str) -> bool {
     name == "localhost" || matches!(name, "127.0.0.1" | "::1")
 }
 
-/// Whether a page of another origin asks. Behind ingress `Host` may be rewritten, so the browser's own word counts there first.
-fn foreign(headers: &HeaderMap, host: Option<&str>, ingress: bool) -> bool {
+/// Whether a page of another origin asks. The host was looked at before, so the browser's own word counts first. Behind
+/// ingress `Host` may be rewritten and lose its port, so there names are compared, that of `X-Forwarded-Host` too.
+fn foreign(headers: &HeaderMap, ingress: bool) -> bool {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     match text("sec-fetch-site") {
         Some("same-origin" | "none") => return false,
@@ -202,12 +200,12 @@ fn foreign(headers: &HeaderMap, host: Option<&str>, ingress: bool) -> bool {
         None => {}
     }
     let Some(origin) = text("origin") else { return false };
-    let Some(name) = origin.parse::<Uri>().ok().and_then(|uri| uri.host().map(|h| h.trim_matches(['[', ']']).to_ascii_lowercase())) else {
-        return true;
-    };
-    let forwarded = text("x-forwarded-host").filter(|_| ingress).and_then(|h| h.split(',').next()).map(str::trim);
-    let forwarded = forwarded.and_then(|h| format!("http://{h}/").parse::<Uri>().ok()).and_then(|u| u.host().map(str::to_ascii_lowercase));
-    host != Some(&*name) && forwarded.as_deref() != Some(&*name)
+    if !ingress {
+        return !http::same_origin(headers);
+    }
+    let forwarded = text("x-forwarded-host").and_then(|hosts| hosts.split(',').next()).map(str::trim);
+    let own = http::authority(origin).and_then(name);
+    own.is_none() || ![text("host"), forwarded].into_iter().flatten().any(|host| name(host) == own)
 }
 
 #[cfg(test)]
@@ -221,26 +219,33 @@ mod tests {
 
     #[test]
     fn other_origins_are_told_apart() {
+        let host = ("host", "meter.local:8080");
         let ours = [
-            vec![],
-            vec![("sec-fetch-site", "same-origin")],
-            vec![("origin", "http://meter.local:8080")],
-            vec![("origin", "https://ha.example"), ("sec-fetch-site", "same-origin")],
+            vec![host],
+            vec![host, ("sec-fetch-site", "same-origin")],
+            vec![host, ("origin", "http://meter.local:8080")],
+            vec![host, ("origin", "https://ha.example"), ("sec-fetch-site", "same-origin")],
         ];
         for case in ours {
-            assert!(!foreign(&headers(&case), Some("meter.local"), false), "{case:?}");
+            assert!(!foreign(&headers(&case), false), "{case:?}");
         }
         let theirs = [
-            vec![("sec-fetch-site", "cross-site"), ("origin", "http://meter.local")],
-            vec![("sec-fetch-site", "same-site")],
-            vec![("origin", "http://evil.example")],
-            vec![("origin", "null")],
+            vec![host, ("sec-fetch-site", "cross-site"), ("origin", "http://meter.local:8080")],
+            vec![host, ("sec-fetch-site", "same-site")],
+            vec![host, ("origin", "http://evil.example")],
+            vec![host, ("origin", "http://meter.local")],
+            vec![host, ("origin", "http://meter.local:3000")],
+            vec![host, ("origin", "null")],
         ];
         for case in theirs {
-            assert!(foreign(&headers(&case), Some("meter.local"), false), "{case:?}");
+            assert!(foreign(&headers(&case), false), "{case:?}");
         }
-        let proxied = headers(&[("origin", "https://ha.example"), ("x-forwarded-host", "ha.example:8123")]);
-        assert!(!foreign(&proxied, Some("172.30.32.1"), true) && foreign(&proxied, Some("172.30.32.1"), false));
+        for (origin, theirs) in
+            [("https://ha.example", false), ("https://ha.example:8123", false), ("https://evil.example", true), ("null", true)]
+        {
+            let proxied = headers(&[("host", "172.30.32.1"), ("origin", origin), ("x-forwarded-host", "ha.example:8123, x")]);
+            assert_eq!((foreign(&proxied, true), foreign(&proxied, false)), (theirs, true), "{origin}");
+        }
     }
 
     #[test]

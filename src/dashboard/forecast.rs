@@ -153,7 +153,7 @@ impl Card {
             id,
             title: say::title(l, h),
             worth: say::worth(l, h),
-            state: if h.metrics.skill.is_some_and(|s| s >= say::WORTH) { "live" } else { "none" },
+            state: if say::worth_of(h).is_some_and(|s| s >= say::WORTH) { "live" } else { "none" },
             model: model(h.model),
             about: l.t(&format!("about_{}", h.model)).to_owned(),
             note,
@@ -251,7 +251,7 @@ mod tests {
 
     use super::*;
     use crate::forecast::{
-        HorizonForecast, HorizonId, Metrics,
+        HorizonForecast, HorizonId, Metric, Metrics,
         outlook::{Basis, LastTraining, SkillPoint, TrainedAt},
         tracker::Tracked,
     };
@@ -290,6 +290,8 @@ mod tests {
             step,
             steps,
             model: ModelKind::Neighbours,
+            compared: true,
+            metric: Metric::Mae,
             forecast: Some(Arc::new(forecast)),
             metrics,
             basis: Basis::LastDay,
@@ -365,6 +367,21 @@ mod tests {
         let mut tested = horizon(HorizonId::Day, metrics(Some(0.05)));
         tested.basis = Basis::BackTest;
         assert_eq!(say::worth(l, &tested), "5\u{202f}% closer than the last value, in the training's test on days it had not seen.");
+    }
+
+    #[test]
+    fn words_go_by_what_the_choice_goes_by() {
+        let l = locale("en");
+        let by_rmse = |skill_rmse| {
+            let mut h = horizon(HorizonId::Day, Metrics { skill_rmse: Some(skill_rmse), ..metrics(Some(-0.07)) });
+            h.metric = Metric::Rmse;
+            (say::worth(l, &h), Card::of(l, &h, NOW as f64, &TimeZone::UTC).state)
+        };
+        assert_eq!(by_rmse(0.1), ("Big misses 10\u{202f}% smaller than the last value's, over the last day.".to_owned(), "live"));
+        assert_eq!(by_rmse(-0.2), ("No better than the last value: big misses 20\u{202f}% larger, over the last day.".to_owned(), "none"));
+        let mut early = horizon(HorizonId::Day, metrics(Some(0.0)));
+        early.compared = false;
+        assert_eq!(say::worth(l, &early), "It says “as now”: two days of data are needed to compare models.");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     words::{self, Flow},
 };
 use crate::forecast::{
-    HorizonId, Metrics, ModelKind, Point,
+    HorizonId, Metric, Metrics, ModelKind, Point,
     outlook::{Basis, HorizonOutlook},
 };
 
@@ -94,15 +94,27 @@ fn basis(l: &Locale, basis: Basis) -> &str {
     })
 }
 
-/// "12 % closer than the last value, over the last day".
+/// The line's skill by what the choice goes by.
+pub(super) fn worth_of(h: &HorizonOutlook) -> Option<f64> {
+    known(h.metrics.skill_by(h.metric))
+}
+
+/// "12 % closer than the last value, over the last day"; with `forecast_metric: rmse` by the big misses.
 pub(super) fn worth(l: &Locale, h: &HorizonOutlook) -> String {
-    let Some(skill) = known(h.metrics.skill) else { return l.t("worth_unknown").to_owned() };
+    if !h.compared {
+        return l.t("worth_too_early").to_owned();
+    }
+    let Some(skill) = worth_of(h) else { return l.t("worth_unknown").to_owned() };
+    let (closer, further) = match h.metric {
+        Metric::Mae => ("worth_closer", "worth_further"),
+        Metric::Rmse => ("worth_closer_rmse", "worth_further_rmse"),
+    };
     let text = if skill >= WORTH {
-        l.with("worth_closer", &[("p", &percent(l, skill))])
+        l.with(closer, &[("p", &percent(l, skill))])
     } else if skill > -WORTH {
         l.t("worth_same").to_owned()
     } else {
-        l.with("worth_further", &[("p", &percent(l, -skill))])
+        l.with(further, &[("p", &percent(l, -skill))])
     };
     format!("{text}, {}.", basis(l, h.basis))
 }

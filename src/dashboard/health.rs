@@ -18,6 +18,7 @@ use super::{
     setup, words,
 };
 use crate::{
+    config::masked,
     consumers::Overview,
     meter::EntityReport,
     source::Transport,
@@ -216,7 +217,7 @@ struct MeterFile {
     name: String,
     health: Box<RawValue>,
     status: Box<RawValue>,
-    config: Box<RawValue>,
+    config: serde_json::Value,
     entities: Vec<EntityReport>,
     readers: Overview,
 }
@@ -234,7 +235,7 @@ struct File {
     app: bool,
     home_assistant: Option<String>,
     time_zone: Option<String>,
-    /// Effective values; secrets are `***`.
+    /// Effective values; secrets are `***`, in URLs too.
     options: std::collections::BTreeMap<String, OptionLine>,
     problems: Vec<String>,
     listeners: Vec<Line>,
@@ -245,7 +246,7 @@ struct File {
 fn option_lines(options: &Options) -> std::collections::BTreeMap<String, OptionLine> {
     let line = |(key, value): (&String, &serde_json::Value)| {
         let layer = options.layers.get(key).map_or("default", |layer| layer.words());
-        (key.clone(), OptionLine { value: value.clone(), layer })
+        (key.clone(), OptionLine { value: masked(value), layer })
     };
     options.values.iter().map(line).collect()
 }
@@ -261,7 +262,8 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
             name: endpoint.meter.clone(),
             health: raw(healthz::report(endpoint, &context.board, context.vitals.as_ref()).1),
             status: original::ask(endpoint, "Shelly.GetStatus", "{}"),
-            config: original::ask(endpoint, "Shelly.GetConfig", "{}"),
+            // The outbound server that a reader set may hold a password too.
+            config: masked(&serde_json::from_str(original::ask(endpoint, "Shelly.GetConfig", "{}").get()).unwrap_or_default()),
             entities: context.owner.entities(i).await,
             readers: endpoint.consumers.overview(&scaling, context.now()),
         });

@@ -100,6 +100,7 @@ fn tree(at: &str) -> Router<Context> {
         .route(&path("setup"), get(setup::page).post(act::take))
         .route(&path("preview"), post(act::preview))
         .route(&path("reset"), post(act::reset))
+        .route(&path("seed"), post(act::seed))
         .route(&path("restart"), post(act::restart))
         .route(&path("train"), post(original::train))
         .route(&path("diagnostics"), get(health::diagnostics))

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     config::{Inputs, Layer, Problem},
-    meter::EntityReport,
+    meter::{EntityReport, Taken},
     source::discover::Discovery,
 };
 
@@ -118,6 +118,9 @@ pub trait Owner: Send + Sync {
 
     /// Energy counters of a meter to 0.
     fn reset(&self, meter: usize) -> Doing<'_, Result<(), String>>;
+
+    /// Energy counters of a meter become what its energy entities say now.
+    fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<String>>>;
 
     /// Trains the forecast's models in the background.
     fn train(&self) -> Doing<'_, Result<(), String>>;

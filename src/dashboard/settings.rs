@@ -19,7 +19,7 @@ use super::{
 use crate::config::{
     Layer, Problem, ProblemKind,
     definition::{Definition, Group, Kind},
-    definitions,
+    definitions, masked,
     pattern::{Form, Pattern},
 };
 
@@ -33,7 +33,7 @@ struct Field {
     kind: &'static str,
     /// As text; empty where the user chose nothing.
     value: String,
-    /// What counts without a choice.
+    /// What counts without a choice; where a reader set it through the device, that.
     default: String,
     choices: Vec<Choice>,
     /// Where it comes from, where that is worth a word.
@@ -89,17 +89,26 @@ fn layer_words(l: &Locale, layer: Layer) -> Option<String> {
     Some(l.t(key).to_owned())
 }
 
+/// A value in words, where it has any.
+fn words<'a>(l: &'a Locale, value: &'a str) -> &'a str {
+    match value {
+        "true" => l.t("yes"),
+        "false" => l.t("no"),
+        other => other,
+    }
+}
+
 fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
     let layer = options.layers.get(def.key).copied().unwrap_or(Layer::Default);
     let read_only = layer.read_only();
+    // Nothing here can be changed in it, so nothing is lost.
+    let effective = options.values.get(def.key).map(|value| text(&masked(value))).unwrap_or_default();
     let default = match def.default_text(options.app) {
-        Some("true") => l.t("yes").to_owned(),
-        Some("false") => l.t("no").to_owned(),
-        Some(text) => text.to_owned(),
+        _ if layer == Layer::Device => words(l, &effective).to_owned(),
+        Some(text) => words(l, text).to_owned(),
         None if !def.automatic.is_empty() => l.with("automatic", &[("how", option_texts::automatic(l, def))]),
         None => l.t("not_set").to_owned(),
     };
-    let effective = options.values.get(def.key).map(text).unwrap_or_default();
     let chosen = options.chosen.get(def.key).map(text).unwrap_or_default();
     let value = if def.secret() {
         String::new()
@@ -262,6 +271,21 @@ mod tests {
             ("meters", r#"[{"name":"x"}]"#, json!([{"name":"x"}])),
         ] {
             assert_eq!(value_of(definitions::find(key).unwrap(), &json!(text)), want, "{key} {text}");
+        }
+    }
+
+    #[test]
+    fn what_a_reader_set_stands_where_the_default_stood() {
+        let l = &Locale::all()[0];
+        let mut options = Options::default();
+        let set = [("device_name", json!("Keller")), ("modbus_enable", json!(false)), ("outbound_ws", json!(["ws://u:p@gx/"]))];
+        for (key, value) in set {
+            options.values.insert(key.to_owned(), value);
+            options.layers.insert(key.to_owned(), Layer::Device);
+        }
+        for (key, shown) in [("device_name", "Keller"), ("modbus_enable", "No"), ("outbound_ws", "ws://***@gx/")] {
+            let field = field(l, definitions::find(key).unwrap(), &options);
+            assert_eq!((&*field.value, &*field.default, field.layer.as_deref()), ("", shown, Some(l.t("layer_device"))), "{key}");
         }
     }
 

@@ -177,6 +177,19 @@ mod tests {
         assert_eq!(german("sensor.grid is unavailable"), "sensor.grid ist nicht verfügbar");
         assert_eq!(german("sensor.grid: Home Assistant is starting"), "sensor.grid: Home Assistant startet gerade");
         assert_eq!(german("ws://h:1/ cannot be reached: refused (111)"), "ws://h:1/ ist nicht erreichbar: refused (111)");
+        for line in [
+            "no energy entity is configured: set energy_import and energy_export, or those of the phases",
+            "sensor.a, sensor.b had no value in time, so the counters began without energy_import, energy_export: once there is one, take the \
+             counters over on the Energy page",
+        ] {
+            let said = german(line);
+            assert!(said.contains("energy_import") && said.contains("Energie"), "{said}");
+        }
+        assert_eq!(
+            german("garage: a_volt/b_volt: sensor.u does not exist"),
+            "garage: a_volt/b_volt: sensor.u gibt es nicht",
+            "of a further meter too"
+        );
         assert_eq!(german("the moon is full"), "the moon is full", "what nobody knows stays");
         assert_eq!(Locale::all()[0].why("sensor.grid is unavailable"), "sensor.grid is unavailable");
     }
@@ -236,6 +249,10 @@ mod tests {
         let refused = format!("ws://h:1/ cannot be reached: IO error: {}", std::io::Error::from_raw_os_error(111));
         assert_eq!(german(&refused), "ws://h:1/ ist nicht erreichbar: Verbindung abgelehnt, dort hört niemand");
         assert_eq!(Locale::all()[0].why(&refused), "ws://h:1/ cannot be reached: connection refused, nothing listens there");
+        assert_eq!(
+            german("our own question on the network could not be asked: try again"),
+            "die eigene Abfrage im Netz konnte nicht gestellt werden: try again"
+        );
         let full = format!("the database cannot be written: /data/x.db: {}", "database or disk is full");
         assert_eq!(german(&full), "die Datenbank lässt sich nicht schreiben: /data/x.db: der Datenträger ist voll");
         for l in Locale::all() {

@@ -70,8 +70,10 @@ pub struct Credentials {
     pub realm: String,
     /// `nonce`, text.
     pub nonce: String,
-    /// `nc`, text: 8 hex digits or fewer in a header, a number in a frame.
+    /// `nc`, text.
     pub nc: String,
+    /// `nc` as a number: hex in a header and where a frame quotes it (openHAB sends `"0000000a"`), else decimal.
+    pub count: Option<u64>,
     /// `cnonce`, text.
     pub cnonce: String,
     /// `response`, hex.
@@ -92,11 +94,13 @@ impl Credentials {
             return None;
         }
         let mut take = |name: &str| parts.remove(name);
+        let nc = take("nc")?;
         Some(Self {
             username: take("username")?,
             realm: take("realm")?,
             nonce: take("nonce")?,
-            nc: take("nc")?,
+            count: u64::from_str_radix(&nc, 16).ok(),
+            nc,
             cnonce: take("cnonce")?,
             response: take("response")?,
         })
@@ -122,11 +126,14 @@ impl Credentials {
         if !is_sha256(wire.algorithm.as_deref()) {
             return None;
         }
+        let nc = wire.nc.map_or_else(|| Some("1".to_owned()), scalar)?;
+        let radix = if wire.nc.is_some_and(|raw| raw.get().starts_with('"')) { 16 } else { 10 };
         Some(Self {
             username: wire.username,
             realm: wire.realm,
             nonce: scalar(wire.nonce)?,
-            nc: wire.nc.map_or_else(|| Some("1".to_owned()), scalar)?,
+            count: u64::from_str_radix(&nc, radix).ok(),
+            nc,
             cnonce: scalar(wire.cnonce)?,
             response: wire.response,
         })
@@ -177,19 +184,31 @@ fn header_parts(mut rest: &str) -> Option<HashMap<String, String>> {
     }
 }
 
-/// A nonce that was issued.
+/// An address, and whether it came with a datagram: what a forged sender does must not fall back on the real one.
+type Origin = (IpAddr, bool);
+
+/// A nonce that was issued, and to whom it belongs since it was first used.
+///
+/// Clients send the same `auth` in every frame (section 2.7; `nc` rises only with firmware 2.0), so `nc` cannot tell a
+/// repetition from a captured request. The address does: a connection has shaken hands with its own, and what was
+/// captured is worth nothing from another. A datagram's sender may be forged, so there each `nc` is good once.
 #[derive(Debug)]
 struct Nonce {
     issued: Duration,
-    /// Highest `nc` seen and which of the [`NC_WINDOW`] below it were: a captured request is not good twice.
+    owner: Option<Origin>,
+    /// Of datagrams: highest `nc` seen and which of the [`NC_WINDOW`] below it were.
     highest: u64,
     seen: u64,
 }
 
 impl Nonce {
-    fn take(&mut self, nc: u64) -> bool {
-        if nc == 0 {
+    fn take(&mut self, nc: u64, from: Origin) -> bool {
+        if nc == 0 || *self.owner.get_or_insert(from) != from {
             return false;
+        }
+        let (_, datagram) = from;
+        if !datagram {
+            return true;
         }
         if nc > self.highest {
             let by = nc - self.highest;
@@ -212,7 +231,7 @@ impl Nonce {
 pub struct Guard {
     nonces: HashMap<u32, Nonce>,
     order: VecDeque<u32>,
-    failures: HashMap<IpAddr, VecDeque<Duration>>,
+    failures: HashMap<Origin, VecDeque<Duration>>,
 }
 
 impl Guard {
@@ -240,8 +259,7 @@ impl Guard {
         let Some(header) = header else { return Verdict::Challenge };
         let Some(given) = Credentials::from_header(header) else { return Verdict::Challenge };
         let nonce = u32::from_str_radix(&given.nonce, 16).ok();
-        let nc = u64::from_str_radix(&given.nc, 16).ok();
-        self.check(who, &given, nonce, nc, &format!("{method}:{uri}"))
+        self.check(who, &given, nonce, &format!("{method}:{uri}"))
     }
 
     /// Looks at the JSON text of a frame's `auth`.
@@ -249,24 +267,24 @@ impl Guard {
         let Some(auth) = auth else { return Verdict::Challenge };
         let Some(given) = Credentials::from_frame(auth) else { return Verdict::Challenge };
         let nonce = given.nonce.parse().ok();
-        let nc = given.nc.parse().ok();
-        self.check(who, &given, nonce, nc, "dummy_method:dummy_uri")
+        self.check(who, &given, nonce, "dummy_method:dummy_uri")
     }
 
-    fn check(&mut self, who: &Caller<'_>, given: &Credentials, nonce: Option<u32>, nc: Option<u64>, a2: &str) -> Verdict {
-        if self.limited(who.peer, who.now) {
+    fn check(&mut self, who: &Caller<'_>, given: &Credentials, nonce: Option<u32>, a2: &str) -> Verdict {
+        let from = (who.peer, who.datagram);
+        if self.limited(from, who.now) {
             return Verdict::Limited;
         }
         let Credentials { nonce: nonce_text, nc: nc_text, cnonce, .. } = given;
         let expected = sha256_hex(&format!("{}:{nonce_text}:{nc_text}:{cnonce}:auth:{}", who.ha1, sha256_hex(a2)));
         let right = expected.as_bytes().ct_eq(given.response.to_ascii_lowercase().as_bytes());
         if !bool::from(right) || given.username != "admin" || given.realm != who.realm {
-            self.fail(who.peer, who.now);
+            self.fail(from, who.now);
             return Verdict::Wrong;
         }
         // The password is right; only a nonce of ours that is not too old makes it a fresh proof.
         let fresh = nonce.and_then(|n| self.nonces.get_mut(&n)).filter(|n| who.now.saturating_sub(n.issued) < NONCE_LIFE);
-        let granted = fresh.zip(nc).is_some_and(|(nonce, nc)| nonce.take(nc));
+        let granted = fresh.zip(given.count).is_some_and(|(nonce, nc)| nonce.take(nc, from));
         if granted { Verdict::Granted } else { Verdict::Challenge }
     }
 
@@ -284,33 +302,33 @@ impl Guard {
         while self.nonces.contains_key(&nonce) {
             nonce = (nonce % 0x7FFF_FFFF) + 1;
         }
-        self.nonces.insert(nonce, Nonce { issued: now, highest: 0, seen: 0 });
+        self.nonces.insert(nonce, Nonce { issued: now, owner: None, highest: 0, seen: 0 });
         self.order.push_back(nonce);
         nonce
     }
 
     /// Whether an address has used up its wrong passwords of the last minute.
-    pub fn limited(&mut self, peer: IpAddr, now: Duration) -> bool {
-        let Some(times) = self.failures.get_mut(&peer) else { return false };
+    fn limited(&mut self, from: Origin, now: Duration) -> bool {
+        let Some(times) = self.failures.get_mut(&from) else { return false };
         while times.front().is_some_and(|t| now.saturating_sub(*t) >= FAILURE_WINDOW) {
             times.pop_front();
         }
         if times.is_empty() {
-            self.failures.remove(&peer);
+            self.failures.remove(&from);
             return false;
         }
         times.len() >= MAX_FAILURES
     }
 
-    fn fail(&mut self, peer: IpAddr, now: Duration) {
-        if self.failures.len() >= MAX_ADDRESSES && !self.failures.contains_key(&peer) {
+    fn fail(&mut self, from: Origin, now: Duration) {
+        if self.failures.len() >= MAX_ADDRESSES && !self.failures.contains_key(&from) {
             self.failures.retain(|_, times| times.back().is_some_and(|t| now.saturating_sub(*t) < FAILURE_WINDOW));
             if self.failures.len() >= MAX_ADDRESSES {
-                let oldest = self.failures.iter().min_by_key(|(_, times)| times.back().copied()).map(|(peer, _)| *peer);
-                oldest.map(|peer| self.failures.remove(&peer));
+                let oldest = self.failures.iter().min_by_key(|(_, times)| times.back().copied()).map(|(from, _)| *from);
+                oldest.map(|from| self.failures.remove(&from));
             }
         }
-        self.failures.entry(peer).or_default().push_back(now);
+        self.failures.entry(from).or_default().push_back(now);
     }
 }
 
@@ -323,6 +341,8 @@ pub struct Caller<'a> {
     pub ha1: &'a str,
     /// Its address.
     pub peer: IpAddr,
+    /// Whether the call is a datagram, whose sender may be forged.
+    pub datagram: bool,
     /// Monotonic time.
     pub now: Duration,
 }
@@ -338,11 +358,17 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn caller(ha1: &str, s: u64) -> Caller<'_> {
-        Caller { realm: REALM, ha1, peer: PEER, now: Duration::from_secs(s) }
+        Caller { realm: REALM, ha1, peer: PEER, datagram: false, now: Duration::from_secs(s) }
     }
 
     fn frame_auth(password: &str, nonce: &str, nc: u32) -> String {
-        let response = sha256_hex(&format!("{}:{nonce}:{nc}:12345:auth:{}", ha1(REALM, password), sha256_hex("dummy_method:dummy_uri")));
+        frame_auth_as(password, nonce, &nc.to_string())
+    }
+
+    /// `nc` as JSON text: the hash is over what the text says.
+    fn frame_auth_as(password: &str, nonce: &str, nc: &str) -> String {
+        let said = nc.trim_matches('"');
+        let response = sha256_hex(&format!("{}:{nonce}:{said}:12345:auth:{}", ha1(REALM, password), sha256_hex("dummy_method:dummy_uri")));
         format!(
             r#"{{"realm":"{REALM}","username":"admin","nonce":{nonce},"nc":{nc},"cnonce":12345,"response":"{response}","algorithm":"SHA-256"}}"#
         )
@@ -368,22 +394,72 @@ mod tests {
     }
 
     #[test]
-    fn frames_prove_the_password_with_a_rising_nc() {
+    fn frames_prove_the_password() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
         guard.frame_challenge(REALM, Duration::ZERO, 77);
         assert_eq!(guard.check_frame(&caller(&good, 1), None), Verdict::Challenge);
         for nc in [1, 2, 4, 3] {
             assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "77", nc))), Verdict::Granted, "{nc}");
         }
-        let again = frame_auth("secret", "77", 3);
-        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&again)), Verdict::Challenge, "a captured frame is good once");
+        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "77", 0))), Verdict::Challenge, "nc counts from 1");
         assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 1))), Verdict::Challenge, "not our nonce");
         assert_eq!(guard.check_frame(&caller(&good, 3600), Some(&frame_auth("secret", "77", 9))), Verdict::Challenge, "an hour old");
         assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("wrong", "77", 10))), Verdict::Wrong);
     }
 
     #[test]
-    fn headers_prove_the_password_for_one_request() {
+    fn the_same_auth_is_good_again_and_again_for_the_address_that_first_used_it() {
+        let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+        guard.frame_challenge(REALM, Duration::ZERO, 77);
+        guard.http_challenge(REALM, Duration::ZERO, 0xbeef);
+        let frame = frame_auth("secret", "77", 1);
+        let head = header("secret", "beef", "00000001", "GET:/shelly");
+        let other = Caller { peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)), ..caller(&good, 2) };
+        for s in [1, 1, 2, 3599] {
+            assert_eq!(guard.check_frame(&caller(&good, s), Some(&frame)), Verdict::Granted, "{s}");
+            assert_eq!(guard.check_http(&caller(&good, s), Some(head.as_bytes()), "GET", "/shelly"), Verdict::Granted, "{s}");
+            assert_eq!(guard.check_frame(&other, Some(&frame)), Verdict::Challenge, "captured");
+            assert_eq!(guard.check_frame(&other, Some(&frame_auth("secret", "77", 2))), Verdict::Challenge, "a nonce of another's");
+            assert_eq!(guard.check_http(&other, Some(head.as_bytes()), "GET", "/shelly"), Verdict::Challenge, "captured");
+        }
+    }
+
+    #[test]
+    fn a_datagram_s_sender_may_be_forged_so_its_auth_is_good_once() {
+        let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+        let datagram = Caller { datagram: true, ..caller(&good, 1) };
+        guard.frame_challenge(REALM, Duration::ZERO, 77);
+        for nc in [1, 2, 4, 3] {
+            assert_eq!(guard.check_frame(&datagram, Some(&frame_auth("secret", "77", nc))), Verdict::Granted, "{nc}");
+            assert_eq!(guard.check_frame(&datagram, Some(&frame_auth("secret", "77", nc))), Verdict::Challenge, "{nc} again");
+        }
+        // What a connection used is not good in a datagram from its address, and forged failures do not shut the connection out.
+        guard.frame_challenge(REALM, Duration::ZERO, 78);
+        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 1))), Verdict::Granted);
+        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth("secret", "78", 2))), Verdict::Challenge);
+        for nc in 5..20 {
+            guard.check_frame(&datagram, Some(&frame_auth("wrong", "77", nc)));
+        }
+        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth("secret", "77", 20))), Verdict::Limited);
+        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 2))), Verdict::Granted);
+    }
+
+    #[test]
+    fn a_quoted_nc_is_hex_and_a_number_is_decimal() {
+        let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+        let datagram = Caller { datagram: true, ..caller(&good, 1) };
+        guard.frame_challenge(REALM, Duration::ZERO, 77);
+        for nc in 1..=40 {
+            let quoted = frame_auth_as("secret", "77", &format!("\"{nc:08x}\""));
+            assert_eq!(guard.check_frame(&datagram, Some(&quoted)), Verdict::Granted, "{nc:08x}");
+        }
+        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "40"))), Verdict::Challenge, "used as 00000028");
+        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "41"))), Verdict::Granted);
+        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "\"x\""))), Verdict::Challenge);
+    }
+
+    #[test]
+    fn headers_prove_the_password_for_their_request() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
         guard.http_challenge(REALM, Duration::ZERO, 0xbeef);
         let sent = header("secret", "beef", "00000001", "GET:/rpc/EM.GetStatus?id=0");
@@ -405,8 +481,9 @@ mod tests {
         let right = frame_auth("secret", "5", 20);
         assert_eq!(guard.check_frame(&caller(&good, 60), Some(&right)), Verdict::Limited);
         let other = Caller { peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)), ..caller(&good, 60) };
-        assert_eq!(guard.check_frame(&other, Some(&right)), Verdict::Granted);
-        assert_eq!(guard.check_frame(&caller(&good, 61), Some(&frame_auth("secret", "5", 21))), Verdict::Granted);
+        guard.frame_challenge(REALM, Duration::ZERO, 6);
+        assert_eq!(guard.check_frame(&other, Some(&frame_auth("secret", "6", 1))), Verdict::Granted);
+        assert_eq!(guard.check_frame(&caller(&good, 61), Some(&right)), Verdict::Granted);
     }
 
     #[test]

@@ -14,6 +14,9 @@ const PERIOD: i64 = 60;
 const PAGE: usize = 40;
 /// Stretches of one `GetNetEnergies` reply.
 const NET_PAGE: usize = 30;
+/// How long a stretch that is over waits for the record of its last minute, s: it is stored within about 1 s of the minute's
+/// end (section 6.1), and of a minute without power there is none.
+const RECORD_DUE: i64 = 5;
 /// Records read at once for a CSV.
 const CSV_CHUNK: usize = 240;
 
@@ -191,7 +194,8 @@ pub(super) struct NetAsked {
     pub(super) end: i64,
     /// 300, 900, 1800 or 3600.
     pub(super) period: i64,
-    /// A stretch that is not over yet is left out: who follows `next_record_ts` would book half of it.
+    /// A stretch that is not over yet, or whose last minute is not stored yet, is left out: who follows `next_record_ts`
+    /// would book a part of it.
     pub(super) now: i64,
 }
 
@@ -200,8 +204,11 @@ pub(super) fn net_page(records: &dyn Records, columns: Columns, asked: NetAsked,
     let period = asked.period;
     let start_of = |ts: i64| ts.div_euclid(period) * period;
     let from = start_of(asked.from.max(0));
-    let over = start_of(asked.now) - 1;
-    let end = start_of(asked.end).saturating_add(period - 1).min(over);
+    let mut over = start_of(asked.now);
+    if asked.now < over + RECORD_DUE && records.read(over - PERIOD, over - PERIOD, 1)?.is_empty() {
+        over -= period;
+    }
+    let end = start_of(asked.end).saturating_add(period - 1).min(over - 1);
     let per = usize::try_from(period / PERIOD).unwrap_or(1);
     let limit = NET_PAGE * per + 1;
     let rows = if end < from { Vec::new() } else { records.read(from, end, limit)? };

@@ -59,65 +59,8 @@ impl Identity {
     pub fn new(settings: &IdentitySettings, stored_mac: &str) -> Result<Self, Vec<IdentityError>> {
         let mut errors = Vec::new();
         let mut refuse = |key, value: &str, reason| errors.push(IdentityError { key, value: value.into(), reason });
-
-        let id_mac = settings.device_id.as_deref().and_then(|id| match mac_of_id(id) {
-            Some(mac) => Some(mac),
-            None => {
-                refuse(
-                    "device_id",
-                    id,
-                    "is no device id: batteries and Home Assistant take shelly…-, then the MAC as 12 small hex digits (shellypro3em-aabbccddeeff)",
-                );
-                None
-            }
-        });
-        let mac = match settings.mac.as_deref() {
-            Some(text) => parse_mac(text).unwrap_or_else(|reason| {
-                refuse("mac", text, reason);
-                String::new()
-            }),
-            None => match &id_mac {
-                Some(mac) => mac.clone(),
-                None => parse_mac(stored_mac).unwrap_or_else(|reason| {
-                    refuse("mac", stored_mac, reason);
-                    String::new()
-                }),
-            },
-        };
-        if let (Some(id), Some(of_id)) = (&settings.device_id, &id_mac)
-            && settings.mac.is_some()
-            && !mac.is_empty()
-            && *of_id != mac
-        {
-            refuse(
-                "device_id",
-                id,
-                "does not end in the MAC of option mac: clients compare the two; drop one of the options or make them agree",
-            );
-        }
-
-        let fw_id = match (&settings.fw_id, &settings.firmware) {
-            (Some(fw_id), _) => fw_id.clone(),
-            (None, Some(ver)) => FW_ID.replace("1.6.1", ver),
-            (None, None) => FW_ID.to_owned(),
-        };
-        let ver = match check_fw_id(&fw_id) {
-            Ok(ver) => settings.firmware.clone().unwrap_or(ver),
-            Err(reason) => {
-                match (&settings.fw_id, &settings.firmware) {
-                    (None, Some(ver)) => refuse("firmware", ver, "is no version: digits, letters and dots, first a digit (1.6.1)"),
-                    _ => refuse("fw_id", &fw_id, reason),
-                }
-                String::new()
-            }
-        };
-        if settings.fw_id.is_some()
-            && let Some(ver) = &settings.firmware
-            && !is_version(ver)
-        {
-            refuse("firmware", ver, "is no version: digits, letters and dots, first a digit (1.6.1)");
-        }
-
+        let mac = mac_of(settings, stored_mac, &mut refuse);
+        let (fw_id, ver) = firmware_of(settings, &mut refuse);
         let app = settings.app_id.clone().unwrap_or_else(|| APP.to_owned());
         if !is_word(&app) {
             refuse("app_id", &app, "is no app name: 1 to 32 printable characters");
@@ -130,7 +73,6 @@ impl Identity {
         if !(2..=4).contains(&generation) {
             refuse("generation", &generation.to_string(), "is out of range: 2 to 4 (2 is a Pro 3EM's)");
         }
-
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -144,6 +86,63 @@ impl Identity {
     pub fn host_name(&self) -> String {
         format!("ShellyPro3EM-{}", self.mac)
     }
+}
+
+/// Notes a setting that no client would accept: key, value, reason.
+type Refuse<'a> = &'a mut dyn FnMut(&'static str, &str, &'static str);
+
+/// The MAC by the settings, else the stored one; empty once it was refused.
+fn mac_of(settings: &IdentitySettings, stored_mac: &str, refuse: Refuse<'_>) -> String {
+    let id_mac = settings.device_id.as_deref().and_then(|id| {
+        let mac = mac_of_id(id);
+        if mac.is_none() {
+            refuse(
+                "device_id",
+                id,
+                "is no device id: batteries and Home Assistant take shelly…-, then the MAC as 12 small hex digits (shellypro3em-aabbccddeeff)",
+            );
+        }
+        mac
+    });
+    let mac = match (settings.mac.as_deref(), &id_mac) {
+        (None, Some(mac)) => mac.clone(),
+        (given, _) => {
+            let text = given.unwrap_or(stored_mac);
+            parse_mac(text).unwrap_or_else(|reason| {
+                refuse("mac", text, reason);
+                String::new()
+            })
+        }
+    };
+    if let (Some(id), Some(of_id)) = (&settings.device_id, &id_mac)
+        && !mac.is_empty()
+        && *of_id != mac
+    {
+        refuse(
+            "device_id",
+            id,
+            "does not end in the MAC of option mac: clients compare the two; drop one of the options or make them agree",
+        );
+    }
+    mac
+}
+
+/// `fw_id` and `ver`, which is part of it unless `firmware` says otherwise.
+fn firmware_of(settings: &IdentitySettings, refuse: Refuse<'_>) -> (String, String) {
+    let given = settings.firmware.as_deref();
+    if let Some(ver) = given.filter(|ver| !is_version(ver)) {
+        refuse("firmware", ver, "is no version: digits, letters and dots, first a digit (1.6.1)");
+    }
+    let fw_id = match (&settings.fw_id, given.filter(|ver| is_version(ver))) {
+        (Some(fw_id), _) => fw_id.clone(),
+        (None, Some(ver)) => FW_ID.replace("1.6.1", ver),
+        (None, None) => FW_ID.to_owned(),
+    };
+    let ver = check_fw_id(&fw_id).unwrap_or_else(|reason| {
+        refuse("fw_id", &fw_id, reason);
+        String::new()
+    });
+    (fw_id, given.map_or(ver, ToOwned::to_owned))
 }
 
 /// A locally administered unicast MAC, 12 capitals, of six random bytes.

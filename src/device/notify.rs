@@ -7,7 +7,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::{
     Context, Device, DeviceState, Json, View,
-    components::{em, em_data, em1, em1_data, shelly},
+    components::{em, em_data, em1, em1_data, shelly, temperature, ws},
     dispatch::json,
     history::Columns,
 };
@@ -41,19 +41,19 @@ pub enum Kind {
     Outbound,
 }
 
-/// What a notification is about, so that a slow reader can lose old ones that a newer one replaces.
+/// What a notification is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
-    /// `em:0`: an older one may be dropped.
+    /// `em:0` or `em1`, nothing else: its reader has been told a power.
     Power,
-    /// Anything else: keep.
-    Keep,
+    /// Anything else.
+    Other,
 }
 
 /// One notification: [`super::frame::notification`] makes the frame of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Whether it may be dropped for a newer one.
+    /// What it is about.
     pub topic: Topic,
     /// `NotifyStatus`, `NotifyEvent`, `NotifyFullStatus`.
     pub method: &'static str,
@@ -83,6 +83,8 @@ pub struct Notifier {
     record: Option<i64>,
     energy: bool,
     state: DeviceState,
+    /// `ws.connected` as told.
+    ws_connected: bool,
     wake: Duration,
     /// Whether the other side of an outbound socket has spoken, and what it then needs again is still due.
     introduced: Option<bool>,
@@ -102,6 +104,7 @@ impl Notifier {
             record: context.view.record.as_ref().map(|r| r.ts),
             energy: context.view.energy.is_some(),
             state: context.state.clone(),
+            ws_connected: context.ws_connected,
             wake: context.now.mono,
             introduced: None,
         }
@@ -137,7 +140,7 @@ impl Notifier {
             self.figures(device, context, &mut notes);
         }
         self.introduced = self.introduced.map(|_| false);
-        self.changes(context, &mut notes);
+        self.changes(device, context, &mut notes);
         self.power(context, policy, &mut notes);
         self.energy(device, context, &mut notes);
         notes
@@ -157,7 +160,7 @@ impl Notifier {
             }
             Kind::Passive | Kind::Inbound => {}
         }
-        self.changes(context, notes);
+        self.changes(device, context, notes);
         let told = self.seen.as_ref().is_some_and(|seen| seen.stale);
         if !told {
             if device.options.stale != StalePolicy::Silent {
@@ -170,9 +173,10 @@ impl Notifier {
 
     fn begin(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
         self.begun = true;
-        notes.push(Note { topic: Topic::Keep, method: "NotifyFullStatus", params: full_status(device, context) });
+        notes.push(Note { topic: Topic::Other, method: "NotifyFullStatus", params: full_status(device, context) });
         self.seen = Some(seen(context.view, context.now));
         self.state = context.state.clone();
+        self.ws_connected = context.ws_connected;
         self.energy = context.view.energy.is_some();
         self.minute = minute(context.now);
         self.record = context.view.record.as_ref().map(|r| r.ts);
@@ -190,7 +194,7 @@ impl Notifier {
             push_energy(&mut both, device, context);
         }
         both.push('}');
-        notes.push(Note { topic: Topic::Keep, method: "NotifyStatus", params: Json::from(both) });
+        notes.push(Note { topic: Topic::Other, method: "NotifyStatus", params: Json::from(both) });
     }
 
     fn power(&mut self, context: &Context<'_>, policy: &Policy, notes: &mut Vec<Note>) {
@@ -215,13 +219,13 @@ impl Notifier {
         let known = context.view.energy.is_some();
         let minute = minute(context.now);
         if known && (minute != self.minute || !self.energy) {
-            notes.push(Note { topic: Topic::Keep, method: "NotifyStatus", params: energy_text(device, context) });
+            notes.push(Note { topic: Topic::Other, method: "NotifyStatus", params: energy_text(device, context) });
         }
         (self.energy, self.minute) = (known, minute);
         let record = context.view.record.as_ref().map(|r| r.ts);
         if record.is_some() && record > self.record {
             if let Some(params) = data_event(context) {
-                notes.push(Note { topic: Topic::Keep, method: "NotifyEvent", params });
+                notes.push(Note { topic: Topic::Other, method: "NotifyEvent", params });
             }
             self.record = record;
         }
@@ -229,26 +233,33 @@ impl Notifier {
         self.wake = self.wake.min(context.now.mono + Duration::from_secs_f64(to_minute.clamp(0.001, 60.0)));
     }
 
-    /// `config_changed` and `sys` after a write, whoever wrote.
-    fn changes(&mut self, context: &Context<'_>, notes: &mut Vec<Note>) {
+    /// `config_changed` and the statuses beside powers and energies, whoever changed them.
+    fn changes(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
         let (old, new) = (&self.state, context.state);
-        if old.cfg_rev == new.cfg_rev && old.kvs_rev == new.kvs_rev {
+        let written = old.cfg_rev != new.cfg_rev || old.kvs_rev != new.kvs_rev;
+        if !written && self.ws_connected == context.ws_connected {
             return;
         }
-        for component in changed_components(old, new) {
-            notes.push(Note { topic: Topic::Keep, method: "NotifyEvent", params: config_changed(component, context) });
+        let mut changed = Vec::new();
+        if written {
+            for component in changed_components(old, new) {
+                notes.push(Note { topic: Topic::Other, method: "NotifyEvent", params: config_changed(component, context) });
+            }
+            let revisions = [("cfg_rev", old.cfg_rev, new.cfg_rev), ("kvs_rev", old.kvs_rev, new.kvs_rev)];
+            let revisions = revisions.iter().filter(|(_, old, new)| old != new).map(|(name, _, new)| format!("\"{name}\":{new}"));
+            changed.push(format!("\"sys\":{{{}}}", revisions.collect::<Vec<_>>().join(",")));
+            let temperature = temperature::status_text(new);
+            if temperature != temperature::status_text(old) {
+                changed.push(format!("\"temperature:0\":{temperature}"));
+            }
+            self.state = new.clone();
         }
-        let mut sys = String::new();
-        if old.cfg_rev != new.cfg_rev {
-            let _ = write!(sys, "\"cfg_rev\":{}", new.cfg_rev);
+        if self.ws_connected != context.ws_connected {
+            changed.push(format!("\"ws\":{}", ws::status(device, context, 0)));
+            self.ws_connected = context.ws_connected;
         }
-        if old.kvs_rev != new.kvs_rev {
-            let comma = if sys.is_empty() { "" } else { "," };
-            let _ = write!(sys, "{comma}\"kvs_rev\":{}", new.kvs_rev);
-        }
-        let params = format!("{}\"sys\":{{{sys}}}}}", opening(context.now.unix));
-        notes.push(Note { topic: Topic::Keep, method: "NotifyStatus", params: Json::from(params) });
-        self.state = new.clone();
+        let params = format!("{}{}}}", opening(context.now.unix), changed.join(","));
+        notes.push(Note { topic: Topic::Other, method: "NotifyStatus", params: Json::from(params) });
     }
 }
 
@@ -424,7 +435,8 @@ fn config_changed(component: String, context: &Context<'_>) -> Json {
     }
     let ts = Fixed::round(context.now.unix);
     let id = component.split_once(':').and_then(|(_, id)| id.parse().ok());
-    let restart_required = component == "ws";
+    // As the result of the component's SetConfig.
+    let restart_required = matches!(component.as_str(), "ws" | "mqtt");
     let cfg_rev = context.state.cfg_rev;
     json(&Events { ts, events: [Event { component, id, event: "config_changed", restart_required, ts, cfg_rev }] })
 }

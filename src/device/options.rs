@@ -46,7 +46,30 @@ impl DeviceState {
         }
         if let Some(password) = &channels.auth_password {
             state.auth_ha1 = Some(auth::ha1(device_id, &password.0));
+            state.auth_realm = Some(device_id.to_owned());
         }
         state
+    }
+
+    /// Takes a password away that a reader set and that nobody could log in with or get rid of; says why, if one was there.
+    ///
+    /// Its hash is over the device id, so under another id the right password is a wrong one. And `auth_password` takes its
+    /// place for good (`by_option`): who forgot it sets that option and takes it out again. One kept without its realm is the
+    /// present id's.
+    pub fn drop_dead_password(&mut self, by_option: bool, device_id: &str) -> Option<String> {
+        self.auth_ha1.as_ref()?;
+        let realm = self.auth_realm.get_or_insert_with(|| device_id.to_owned());
+        let why = if by_option {
+            "option auth_password takes the place of the password that was set by RPC".to_owned()
+        } else if realm != device_id {
+            format!(
+                "the password that was set by RPC was for device id {realm} and cannot be used with {device_id}: it is removed, \
+                 nothing asks for a password until option auth_password or Shelly.SetAuth sets one"
+            )
+        } else {
+            return None;
+        };
+        (self.auth_ha1, self.auth_realm) = (None, None);
+        Some(why)
     }
 }

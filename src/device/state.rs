@@ -45,6 +45,8 @@ pub struct DeviceState {
     pub modbus_enable: bool,
     /// SHA-256 `HA1` of user admin; authentication is on with it.
     pub auth_ha1: Option<String>,
+    /// The realm that is part of `auth_ha1`: the device id when it was set.
+    pub auth_realm: Option<String>,
     /// Stored values of configurations without other effect, by component (`mqtt`, `cloud`, `ble`, `sys`, `em:0`, …): the members
     /// that differ from the default.
     pub overrides: std::collections::BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
@@ -67,6 +69,7 @@ impl Default for DeviceState {
             ws: WsConfig::default(),
             modbus_enable: true,
             auth_ha1: None,
+            auth_realm: None,
             overrides: std::collections::BTreeMap::new(),
             kvs: std::collections::BTreeMap::new(),
             kvs_rev: 0,
@@ -89,7 +92,12 @@ pub enum Setting {
     /// `Modbus.SetConfig`.
     ModbusEnable(bool),
     /// `Shelly.SetAuth`.
-    Auth(Option<String>),
+    Auth {
+        /// The device id.
+        realm: String,
+        /// `SHA256(admin:<realm>:<password>)`, hex; none takes the password away.
+        ha1: Option<String>,
+    },
     /// `Shelly.SetProfile`.
     Profile(Profile),
     /// A configuration that is kept without other effect: component and members.
@@ -107,7 +115,7 @@ impl DeviceState {
         let mut next = self.clone();
         match setting {
             Setting::KvsSet(..) | Setting::KvsDelete(_) => next.kvs_rev += 1,
-            Setting::Auth(_) => {}
+            Setting::Auth { .. } => {}
             _ => next.cfg_rev += 1,
         }
         match setting.clone() {
@@ -120,7 +128,10 @@ impl DeviceState {
             }
             Setting::Ws(ws) => next.ws = ws,
             Setting::ModbusEnable(on) => next.modbus_enable = on,
-            Setting::Auth(ha1) => next.auth_ha1 = ha1,
+            Setting::Auth { realm, ha1 } => {
+                next.auth_realm = ha1.is_some().then_some(realm);
+                next.auth_ha1 = ha1;
+            }
             Setting::Profile(profile) => next.profile = profile,
             Setting::Override(component, members) => next.overrides.entry(component).or_default().extend(members),
             Setting::KvsSet(key, value) => {

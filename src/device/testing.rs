@@ -152,6 +152,7 @@ pub(super) struct Bench {
     pub(super) now: Now,
     pub(super) records: Box<dyn Records>,
     pub(super) manner: Manner,
+    pub(super) ws_connected: bool,
 }
 
 impl Bench {
@@ -168,6 +169,7 @@ impl Bench {
             now,
             records: Box::new(Minutes((0..100).map(|i| minute(1_747_500_000 + 60 * i, 60.0)).collect())),
             manner: Manner::default(),
+            ws_connected: false,
         }
     }
 
@@ -185,7 +187,7 @@ impl Bench {
             local_ip: Some(IpAddr::from([192, 168, 2, 151])),
             records: &*self.records,
             manner: self.manner,
-            ws_connected: false,
+            ws_connected: self.ws_connected,
         }
     }
 

@@ -3,7 +3,7 @@
 //! net): RMSE 7.5 and 6.5 % above the blend's; by ten days and with [`Guard::BigMisses`] 1.4 and 0.7 %.
 
 use super::metrics::Score;
-use super::{Metric, ModelKind};
+use super::{Horizon, Metric, ModelKind};
 
 /// Days of data below which nothing is chosen, and days of back-test that choose below an hour.
 pub const TRAIL_DAYS: usize = 2;
@@ -11,6 +11,12 @@ pub const TRAIL_DAYS: usize = 2;
 const WORTH: f64 = 0.01;
 /// Share by which the RMSE of who speaks may lie above the least, see [`Guard`].
 const BIGGER: f64 = 0.02;
+
+/// Whether so many known steps are enough to compare models on: two days, without the holes.
+#[must_use]
+pub const fn enough(horizon: Horizon, known: usize) -> bool {
+    known >= TRAIL_DAYS * horizon.day()
+}
 
 /// What else is asked of who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

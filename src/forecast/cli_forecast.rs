@@ -11,7 +11,7 @@ use super::grid::Grid;
 use super::horizon::HorizonId;
 use super::plot::{self, Picture};
 use super::trainer::{Settings, TrainedHorizon, train_horizon};
-use super::{Error, ModelKind, csv_file};
+use super::{Error, Metric, ModelKind, csv_file};
 
 /// Windows of the past drawn before the forecast.
 const DRAWN_WINDOWS: usize = 3;
@@ -49,7 +49,7 @@ pub fn run_forecast(args: &ArgMatches) -> anyhow::Result<String> {
         return Err(Error::TooFew { have: grid.known(), need }.into());
     }
     let settings = Settings { metric: input.metric, seed: input.seed, models: ModelKind::ALL.to_vec(), ..Settings::default() };
-    let trained = with_progress(|job| train_horizon(HorizonId::Minute, horizon, grid, &settings, job))?;
+    let trained = with_progress(|job| train_horizon(HorizonId::Minute, horizon, grid, &settings, None, job))?;
     let forecast = forecaster::once(&trained, &grid.w, grid.ts(known - 1))?;
     if let Some(file) = &input.plot {
         plot::write(file, &picture(&input.name(), &forecast, grid))?;
@@ -59,25 +59,17 @@ pub fn run_forecast(args: &ArgMatches) -> anyhow::Result<String> {
             file: &input.name(),
             step: forecast.step,
             model: forecast.model,
-            skill: trained.metrics().and_then(|m| m.skill),
+            skill: trained.metrics().filter(|_| forecast.model == trained.model()).and_then(|m| m.skill),
             now: forecast.now,
             values: &forecast.points,
         };
         return Ok(serde_json::to_string(&printed)?);
     }
-    Ok(table(&input.name(), &forecast, &trained, recorded.timed))
+    Ok(table(&input.name(), &forecast, &trained, recorded.timed, input.metric))
 }
 
-fn table(file: &str, forecast: &HorizonForecast, trained: &TrainedHorizon, timed: bool) -> String {
-    let mut text = format!("{file}: now {:.0} W; model {}", forecast.now, forecast.model);
-    match trained.metrics() {
-        Some(m) if forecast.model != ModelKind::LastValue => {
-            let skill = 100.0 * m.skill.unwrap_or(0.0);
-            let _ = write!(text, ", {skill:.1} % closer than the last value over the last days of the file");
-        }
-        Some(_) => text.push_str(": nothing beat it over the last days of the file"),
-        None => text.push_str(": too little data to compare models"),
-    }
+fn table(file: &str, forecast: &HorizonForecast, trained: &TrainedHorizon, timed: bool, metric: Metric) -> String {
+    let mut text = format!("{file}: now {:.0} W; model {}{}", forecast.now, forecast.model, worth(forecast, trained, metric));
     let _ = write!(text, "\n\n{:<20} {:>9} {:>9} {:>9}", "from", "W", "P10", "P90");
     for point in &forecast.points {
         let when = jiff::Timestamp::from_second(point.ts)
@@ -88,6 +80,24 @@ fn table(file: &str, forecast: &HorizonForecast, trained: &TrainedHorizon, timed
         let _ = write!(text, "\n{when:<20} {:>9.0} {:>9} {:>9}", point.w, end(point.lo), end(point.hi));
     }
     text
+}
+
+/// Why this model speaks, and what its line is worth.
+fn worth(forecast: &HorizonForecast, trained: &TrainedHorizon, metric: Metric) -> String {
+    let by = match metric {
+        Metric::Mae => "closer than",
+        Metric::Rmse => "smaller in its big misses (RMSE) than",
+    };
+    match trained.metrics().and_then(|m| m.skill_by(metric)) {
+        _ if !trained.compared => ": too little data to compare models, two days are needed".to_owned(),
+        _ if forecast.model != trained.model() => {
+            format!(": stands in for {}, which finds a gap among the newest values", trained.model())
+        }
+        Some(skill) if forecast.model != ModelKind::LastValue => {
+            format!(", {:.1} % {by} the last value over the last days of the file", 100.0 * skill)
+        }
+        _ => ": nothing beat it over the last days of the file".to_owned(),
+    }
 }
 
 fn picture(file: &str, forecast: &HorizonForecast, grid: &Grid) -> Picture {

@@ -133,12 +133,11 @@ impl Columns {
             })
         };
         let many = first.len() > 1;
-        let ts = if header { named("ts").or_else(|| many.then_some(0)) } else { many.then_some(0) };
-        let w = match &choice.column {
-            Some(name) => must(name)?,
-            None => named("w").unwrap_or(usize::from(many)),
-        };
         let minus = choice.minus.as_ref().map(must).transpose()?;
+        let column = choice.column.as_ref().map(must).transpose()?;
+        // The first column holds the time, unless it is the power that was asked for.
+        let ts = named("ts").or_else(|| (many && minus != Some(0) && column != Some(0)).then_some(0));
+        let w = column.or_else(|| named("w")).unwrap_or(usize::from(many));
         Ok((Self { ts, w, minus }, header))
     }
 

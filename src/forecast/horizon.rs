@@ -93,10 +93,12 @@ impl Horizon {
         }
     }
 
-    /// Steps between the origins of a back-test: enough to see every quarter of an hour.
+    /// Steps between the origins of a training's back-test: half a horizon, at most a minute. At 7 minutes, 410 origins in
+    /// two days, the choice and the skill shown followed the draw of the origins (skills of consecutive hours on one house:
+    /// 2.6, −2.1, 4.2 %; at a minute 2.7, 2.6, 2.8 %).
     #[must_use]
     pub fn stride(self) -> usize {
-        if self.long() { 1 } else { (self.steps / 2).max(1) }
+        if self.long() { 1 } else { (self.steps / 2).min(self.day() / 1440).max(1) }
     }
 }
 
@@ -133,6 +135,13 @@ mod tests {
         assert_eq!(all.map(Horizon::reach), [60, 900, 86_400]);
         assert_eq!(all.map(Horizon::day), [43_200, 1440, 96]);
         assert_eq!(all.map(Horizon::long), [false, false, true]);
+    }
+
+    #[test]
+    fn a_back_test_looks_from_a_minute_to_the_next_at_most() {
+        assert_eq!(horizons(2, 30, 30).unwrap().map(Horizon::stride), [15, 1, 1]);
+        assert_eq!(horizons(1, 30, 300).unwrap()[0].stride(), 60);
+        assert_eq!(Horizon { step: 300, window: 12, steps: 6 }.stride(), 1);
     }
 
     #[test]

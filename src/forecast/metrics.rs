@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Metric;
+
 /// Lower and upper rank of the band.
 pub const BAND: (f64, f64) = (0.1, 0.9);
 
@@ -193,6 +195,17 @@ pub struct Metrics {
     pub pinball: Option<f64>,
     /// Share of points inside the band, 0–1; 0.8 is wanted.
     pub coverage: Option<f64>,
+}
+
+impl Metrics {
+    /// The skill by what a choice goes by.
+    #[must_use]
+    pub const fn skill_by(&self, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::Mae => self.skill,
+            Metric::Rmse => self.skill_rmse,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{HorizonForecast, HorizonId, Metrics, ModelKind, tracker::Tracked};
+use super::{HorizonForecast, HorizonId, Metric, Metrics, ModelKind, tracker::Tracked};
 
 /// Where the forecast can be read; a clone is another pair of receivers.
 #[derive(Clone, Debug)]
@@ -67,6 +67,10 @@ pub struct HorizonOutlook {
     pub steps: usize,
     /// The model that was chosen.
     pub model: ModelKind,
+    /// Whether there was enough to compare models on; the last value speaks otherwise.
+    pub compared: bool,
+    /// What the choice goes by, and the page's words.
+    pub metric: Metric,
     /// The next values; None while the newest samples are missing.
     pub forecast: Option<Arc<HorizonForecast>>,
     /// How good it was, out of sample.
@@ -96,7 +100,8 @@ pub enum Basis {
 pub struct SkillPoint {
     /// Unix time, s.
     pub ts: i64,
-    /// 1 − MAE / MAE of the last value, shortest horizon first; None where there was no figure.
+    /// 1 − error / error of the last value, by what the choice goes by, shortest horizon first; None where there was no
+    /// figure.
     pub skill: [Option<f32>; 3],
 }
 

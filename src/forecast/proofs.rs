@@ -180,7 +180,7 @@ fn a_model_that_peeks_is_caught_and_an_honest_one_is_not() {
 fn survive(of: &[Sample]) -> Option<HorizonForecast> {
     let grid = grid::grid(of, QUARTERS.step).unwrap();
     let settings = Settings { models: ModelKind::ALL.to_vec(), ..Settings::default() };
-    let trained = quietly(|job| train_horizon(HorizonId::Minute, QUARTERS, &grid, &settings, job)).unwrap();
+    let trained = quietly(|job| train_horizon(HorizonId::Minute, QUARTERS, &grid, &settings, None, job)).unwrap();
     let end = grid.w.iter().rposition(|w| w.is_finite())?;
     let forecast = once(&trained, &grid.w[..=end], grid.ts(end)).unwrap();
     for point in &forecast.points {
@@ -275,7 +275,7 @@ fn a_week_of_equal_values_is_no_trouble() {
     let settings = Settings::default().check().unwrap();
     let now = s2[s2.len() - 1].ts;
     let series = Series { s2: &s2, m1: &[], now };
-    let trained = quietly(|job| train(&series, &settings, job)).unwrap();
+    let trained = quietly(|job| train(&series, &settings, None, job)).unwrap();
     let mut recent = Recent::new(&settings);
     recent.fill(&s2, &[]);
     let forecasts = Forecaster::new(&trained).unwrap().forecast(&recent, now);

@@ -12,8 +12,8 @@ struct Ring {
     /// Number of the first cell: its time divided by the step.
     first: i64,
     cells: Vec<f32>,
-    /// Samples in the newest cell.
-    count: u32,
+    /// Seconds that are known of the newest cell.
+    seconds: f32,
 }
 
 impl Ring {
@@ -21,14 +21,17 @@ impl Ring {
         let day = horizon.day();
         // Yesterday and the window; the 14 days of the climatology where it is used.
         let days = if horizon.long() { super::climatology::DAYS + 1 } else { 1 };
-        Self { step: i64::from(horizon.step), keep: days * day + horizon.window + horizon.steps, first: 0, cells: Vec::new(), count: 0 }
+        Self { step: i64::from(horizon.step), keep: days * day + horizon.window + horizon.steps, first: 0, cells: Vec::new(), seconds: 0.0 }
     }
 
-    fn push(&mut self, sample: Sample) {
+    /// Adds what stands for so many seconds; whether all that was known had to go.
+    fn push(&mut self, sample: Sample, seconds: f32) -> bool {
+        let mut lost = false;
         let cell = sample.ts.div_euclid(self.step);
         let next = self.first + self.cells.len() as i64;
         if self.cells.is_empty() || cell - next >= self.keep as i64 || cell < self.first {
             // A beginning, a hole longer than what is kept, or a clock that ran back beyond it.
+            lost = !self.cells.is_empty();
             self.cells.clear();
             self.first = cell;
         } else if cell >= next {
@@ -39,21 +42,22 @@ impl Ring {
             // The newest cell grows. Before it, time ran back: what was after it is overwritten.
             self.cells.truncate((cell - self.first + 1) as usize);
             if cell + 1 == next {
-                self.count += 1;
+                self.seconds += seconds;
                 if let Some(mean) = self.cells.last_mut() {
-                    *mean += (sample.w - *mean) / self.count as f32;
+                    *mean += (sample.w - *mean) * seconds / self.seconds;
                 }
-                return;
+                return lost;
             }
             self.cells.pop();
         }
         self.cells.push(sample.w);
-        self.count = 1;
+        self.seconds = seconds;
         if self.cells.len() > 2 * self.keep {
             let old = self.cells.len() - self.keep;
             self.cells.drain(..old);
             self.first += old as i64;
         }
+        lost
     }
 
     /// What is known at `now`, and the time of its last cell. `running`: with the cell that is
@@ -79,36 +83,45 @@ impl Ring {
 #[derive(Debug, Clone)]
 pub struct Recent {
     rings: [Ring; 3],
+    /// What a sample stands for, s.
+    sample_step: f32,
 }
 
 impl Recent {
     /// Empty.
     #[must_use]
     pub fn new(settings: &Valid) -> Self {
-        Self { rings: settings.horizons().map(Ring::new) }
+        Self { rings: settings.horizons().map(Ring::new), sample_step: settings.settings().sample_step as f32 }
     }
 
     /// Fill from the store at start: `s2` as far back as it is kept at hand (a day serves every
-    /// model), minute means for 15 days.
+    /// model), minute means for 15 days. Of the samples those after the last minute count there too.
     pub fn fill(&mut self, s2: &[Sample], m1: &[Sample]) {
         let [first, others @ ..] = &mut self.rings;
         for sample in s2.iter().copied().filter(Sample::usable) {
-            first.push(sample);
+            first.push(sample, self.sample_step);
         }
+        let minutes = m1.last().map_or(i64::MIN, |last| last.ts + 60);
         for ring in others {
-            for sample in if m1.is_empty() { s2 } else { m1 }.iter().copied().filter(Sample::usable) {
-                ring.push(sample);
+            for minute in m1.iter().copied().filter(Sample::usable) {
+                ring.push(minute, 60.0);
+            }
+            for sample in s2.iter().copied().filter(|s| s.usable() && s.ts >= minutes) {
+                ring.push(sample, self.sample_step);
             }
         }
     }
 
-    /// Add a sample; what is no reading is left out.
-    pub fn push(&mut self, sample: Sample) {
+    /// Add a sample; what is no reading is left out. Whether a jump of the clock made a horizon forget its past, which the
+    /// store still has.
+    pub fn push(&mut self, sample: Sample) -> bool {
+        let mut lost = false;
         if sample.usable() {
             for ring in &mut self.rings {
-                ring.push(sample);
+                lost |= ring.push(sample, self.sample_step);
             }
         }
+        lost
     }
 
     /// What is known of a horizon's series at `now`, and the time of its last cell. The first
@@ -167,6 +180,27 @@ mod tests {
         assert_eq!(r.past(HorizonId::Minute, 1), Some((&[5.0_f32][..], 0)));
         assert_eq!(r.at(HorizonId::Minute, 1), Some(5.0));
         assert_eq!(r.at(HorizonId::Minute, 2), None);
+    }
+
+    #[test]
+    fn a_minute_counts_for_thirty_samples() {
+        let mut r = recent(&[]);
+        let minutes: Vec<Sample> = (0..10).map(|i| Sample { ts: 60 * i, w: 5000.0 }).collect();
+        let samples: Vec<Sample> = (0..450).map(|i| Sample { ts: 2 * i, w: if i < 300 { 5000.0 } else { 500.0 } }).collect();
+        r.fill(&samples, &minutes);
+        let (past, _) = r.past(HorizonId::Day, 900).unwrap();
+        assert!(past.len() == 1 && (past[0] - 3500.0).abs() < 0.01, "{past:?}");
+        assert_eq!(r.at(HorizonId::QuarterHour, 540), Some(5000.0));
+        assert_eq!(r.at(HorizonId::QuarterHour, 600), Some(500.0));
+    }
+
+    #[test]
+    fn a_past_that_a_jump_took_is_told_of() {
+        let mut r = recent(&[(0, 1.0), (2, 2.0)]);
+        assert!(!r.push(Sample { ts: 4, w: 3.0 }));
+        assert!(r.push(Sample { ts: 40 * 86_400, w: 4.0 }));
+        assert!(!r.push(Sample { ts: 40 * 86_400 + 2, w: 4.0 }));
+        assert!(r.push(Sample { ts: 6, w: 5.0 }));
     }
 
     #[test]

@@ -385,8 +385,15 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
         )));
     }
     let (n, end) = (train * day, ((train + test) * day).min(w.len()));
-    if end <= n + horizon.steps {
+    if w.len() <= n + horizon.steps {
         return Err(Error::TooFew { have: w.len(), need: n + horizon.steps + 1 });
+    }
+    if end <= n + horizon.steps {
+        return Err(Error::Params(format!(
+            "{test} test days are {} steps, no more than the horizon of {}: use more test days or a shorter horizon",
+            test * day,
+            horizon.steps
+        )));
     }
     let mut rolling = Rolling::new(horizon, protocol.metric, protocol.stride);
     warm_up(&mut rolling, &w[..n], protocol, &mut job.part("warm-up", 0.0, 0.45))?;
@@ -394,7 +401,10 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
     let mut ready = fitted.ready(horizon)?;
     let test = rolling.run(w, n, end, &mut ready, Keep { mape: false, drawn: protocol.drawn }, &mut job.part("test", 0.7, 1.0))?;
     if test.origins == 0 {
-        return Err(Error::TooFew { have: 0, need: 1 });
+        return Err(Error::Params(format!(
+            "no moment of the test days (every {} steps) has {} known steps up to it and {} after it: fill the gaps, or check step and stride",
+            protocol.stride, horizon.window, horizon.steps
+        )));
     }
     Ok(Report { kinds: fitted.kinds.clone(), seconds: fitted.seconds, test })
 }

@@ -5,10 +5,10 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
-use super::horizon::HorizonId;
+use super::horizon::{Horizon, HorizonId};
 use super::stored;
 use super::testdata::{house, quietly, samples};
-use super::trainer::{Series, Valid};
+use super::trainer::{Series, TrainedHorizon, Valid, train_horizon};
 use super::*;
 
 const T0: i64 = 1_700_006_400;
@@ -42,7 +42,7 @@ impl Home {
     }
 
     fn train(&self) -> Trained {
-        quietly(|job| train(&self.series(), &self.valid, job)).unwrap()
+        quietly(|job| train(&self.series(), &self.valid, None, job)).unwrap()
     }
 }
 
@@ -122,14 +122,14 @@ fn body(bytes: &[u8]) -> &[u8] {
 fn too_few_samples_are_said_and_a_cancelled_training_stops() {
     let home = Home::new(1);
     let few = Series { s2: &home.s2[..9], m1: &[], now: home.s2[8].ts };
-    let got = quietly(|job| train(&few, &home.valid, job)).map(|t| t.at);
+    let got = quietly(|job| train(&few, &home.valid, None, job)).map(|t| t.at);
     assert_eq!(got, Err(Error::TooFew { have: 9, need: 10 }));
     // Samples of the future do not count.
     let hidden = Series { s2: &home.s2, m1: &[], now: home.s2[8].ts };
-    assert!(quietly(|job| train(&hidden, &home.valid, job)).is_err());
+    assert!(quietly(|job| train(&hidden, &home.valid, None, job)).is_err());
     let cancelled = AtomicBool::new(true);
     let mut last = 0.0;
-    let got = train(&home.series(), &home.valid, &mut Job::new(&cancelled, &mut |p| last = p.fraction));
+    let got = train(&home.series(), &home.valid, None, &mut Job::new(&cancelled, &mut |p| last = p.fraction));
     assert_eq!(got.map(|t| t.at), Err(Error::Cancelled));
     assert!(last < 0.5);
 }
@@ -138,7 +138,7 @@ fn too_few_samples_are_said_and_a_cancelled_training_stops() {
 fn progress_rises_from_nothing_to_one() {
     let home = Home::new(3);
     let (never, mut seen) = (AtomicBool::new(false), Vec::new());
-    train(&home.series(), &home.valid, &mut Job::new(&never, &mut |p| seen.push(p.fraction))).unwrap();
+    train(&home.series(), &home.valid, None, &mut Job::new(&never, &mut |p| seen.push(p.fraction))).unwrap();
     assert!(seen.is_sorted() && seen[0] < 0.05 && seen.last() == Some(&1.0));
     assert!(seen.len() > 50);
 }
@@ -216,4 +216,49 @@ fn score_is_kept_of_forecasts_against_what_came_for_a_day() {
     // A clock that jumps back: nothing of the future is left.
     tracker.note(&[], &recent, now - 43_200);
     assert!(tracker.points(id).all(|p| p.ts <= now - 43_200));
+}
+
+#[test]
+fn who_speaks_stays_from_one_training_to_the_next() {
+    let horizon = Horizon { step: 900, window: 96, steps: 96 };
+    let models = vec![ModelKind::Yesterday, ModelKind::Climatology];
+    // Every day the same: both are right, neither is more than 1 % better.
+    let w: Vec<f32> = (0..20 * 96).map(|i| (i % 96) as f32 * 10.0).collect();
+    let grid = grid::Grid { t0: T0, step: 900, w };
+    let settings = Settings { models, ..Settings::default() };
+    let speaker = |incumbent| quietly(|job| train_horizon(HorizonId::Day, horizon, &grid, &settings, incumbent, job)).unwrap().model();
+    assert_eq!(speaker(Some(ModelKind::Climatology)), ModelKind::Climatology);
+    assert_eq!(speaker(Some(ModelKind::Yesterday)), ModelKind::Yesterday);
+    assert_eq!(speaker(Some(ModelKind::LastValue)), ModelKind::Yesterday);
+    assert_eq!(speaker(Some(ModelKind::Blend)), ModelKind::Yesterday, "it is not among the models any more");
+}
+
+#[test]
+fn two_days_of_data_are_counted_without_the_hole_between() {
+    let horizon = Horizon { step: 60, window: 30, steps: 15 };
+    let settings = Settings { models: vec![ModelKind::Yesterday, ModelKind::Neighbours], ..Settings::default() };
+    let mut w = house(6 * 1440, 1440);
+    let mut train = |hole: std::ops::Range<usize>| {
+        w[hole].fill(f32::NAN);
+        let grid = grid::Grid { t0: T0, step: 60, w: w.clone() };
+        let trained = quietly(|job| train_horizon(HorizonId::QuarterHour, horizon, &grid, &settings, None, job)).unwrap();
+        (trained.compared, trained.model() == ModelKind::LastValue)
+    };
+    assert_eq!(train(0..0), (true, false));
+    assert_eq!(train(100..100 + 4 * 1440 + 1), (false, true));
+}
+
+#[test]
+fn a_band_that_is_the_neighbours_needs_them() {
+    let (_, trained) = &*FIVE_DAYS;
+    let mut minute = TrainedHorizon {
+        fitted: panel::Fitted::default(),
+        backtest: Vec::new(),
+        state: trained.horizons[0].state.clone(),
+        ..trained.horizons[0]
+    };
+    minute.state.line = ModelKind::LastValue;
+    minute.state.band = Some(ModelKind::Mlp);
+    minute.state.residuals = Default::default();
+    assert_eq!(minute.needed(), [ModelKind::LastValue, ModelKind::Neighbours, ModelKind::Mlp]);
 }

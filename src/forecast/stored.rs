@@ -14,7 +14,7 @@ use super::mlp::Mlp;
 use super::panel::Fitted;
 use super::rolling::State;
 use super::trainer::{Series, Trained, TrainedHorizon, Valid};
-use super::{Error, Job, Metrics, ModelKind};
+use super::{Error, Job, Metrics, ModelKind, choice};
 
 /// First bytes of a blob; the digit is the format's version.
 const MAGIC: &[u8] = b"VSFORECAST2";
@@ -134,6 +134,7 @@ pub fn restore(bytes: &[u8], settings: &Valid, series: &Series<'_>) -> Result<Tr
             origins: kept.origins,
             state: kept.state,
             backtest: kept.backtest,
+            compared: choice::enough(horizon, kept.samples),
             fitted: Fitted::default(),
         };
         let needs = |kinds: &[ModelKind]| trained.needed().iter().any(|kind| kinds.contains(kind));

@@ -115,7 +115,7 @@ impl Track {
 
     /// Steps between the forecasts kept: half a horizon, for the day ahead 8 steps (2 h).
     fn spacing(&self) -> usize {
-        if self.horizon.long() { (self.horizon.steps / 12).max(1) } else { self.horizon.stride() }
+        (self.horizon.steps / if self.horizon.long() { 12 } else { 2 }).max(1)
     }
 
     fn score(&mut self, recent: &Recent, now: i64) {

@@ -121,6 +121,8 @@ pub struct TrainedHorizon {
     pub state: State,
     /// Each model's figures in the back-test, out of sample.
     pub backtest: Vec<(ModelKind, Metrics)>,
+    /// Whether there was enough to compare models on; the last value speaks otherwise.
+    pub compared: bool,
     /// The models that are needed to speak.
     pub fitted: Fitted,
 }
@@ -138,11 +140,14 @@ impl TrainedHorizon {
         self.backtest.iter().find(|(kind, _)| *kind == self.state.line).map(|(_, m)| m)
     }
 
-    /// The models that must be fitted for the line and the band.
+    /// The models that must be fitted for the line and the band: also the neighbours where another model's band is theirs.
     #[must_use]
     pub fn needed(&self) -> Vec<ModelKind> {
         let mut kinds = vec![self.state.line];
-        kinds.extend(self.state.band.filter(|band| *band != self.state.line));
+        kinds.extend(self.state.band);
+        kinds.extend(self.state.band.filter(|band| self.state.residuals[band.index()].is_none()).map(|_| ModelKind::Neighbours));
+        kinds.sort_unstable();
+        kinds.dedup();
         kinds
     }
 }
@@ -161,6 +166,12 @@ pub struct Trained {
 }
 
 impl Trained {
+    /// Who speaks.
+    #[must_use]
+    pub fn speakers(&self) -> Option<Incumbents> {
+        self.horizons.iter().map(TrainedHorizon::model).collect::<Vec<_>>().try_into().ok()
+    }
+
     /// One of the three.
     #[must_use]
     pub fn horizon(&self, id: HorizonId) -> Option<&TrainedHorizon> {
@@ -182,12 +193,15 @@ impl fmt::Display for Trained {
     }
 }
 
-/// Train all horizons.
+/// Who speaks at the moment, shortest horizon first.
+pub type Incumbents = [ModelKind; 3];
+
+/// Train all horizons. `incumbents`, who stay unless another model is more than 1 % better; None: nobody speaks yet.
 ///
 /// # Errors
 /// [`Error::TooFew`] when the first horizon has not even one window, [`Error::Cancelled`],
 /// [`Error::Library`].
-pub fn train(series: &Series<'_>, settings: &Valid, job: &mut Job<'_>) -> Result<Trained, Error> {
+pub fn train(series: &Series<'_>, settings: &Valid, incumbents: Option<Incumbents>, job: &mut Job<'_>) -> Result<Trained, Error> {
     const SHARES: [(&str, f32, f32); 3] =
         [("the next minute", 0.0, 0.6), ("the next quarter of an hour", 0.6, 0.95), ("the next day", 0.95, 1.0)];
     let start = cost::cpu_seconds();
@@ -198,13 +212,14 @@ pub fn train(series: &Series<'_>, settings: &Valid, job: &mut Job<'_>) -> Result
         if id == HorizonId::Minute && grid.known() < need {
             return Err(Error::TooFew { have: grid.known(), need });
         }
-        horizons.push(train_horizon(id, horizon, &grid, &settings.settings, &mut job.part(stage, from, to))?);
+        let incumbent = incumbents.map(|all| all[id as usize]);
+        horizons.push(train_horizon(id, horizon, &grid, &settings.settings, incumbent, &mut job.part(stage, from, to))?);
     }
     job.part("done", 1.0, 1.0).tick(1.0)?;
     Ok(Trained { at: series.now, settings: settings.clone(), seconds: cost::cpu_seconds() - start, horizons })
 }
 
-/// Train one horizon on its series. `settings` are asked for metric, models and seed only.
+/// Train one horizon on its series. `settings` are asked for metric, models and seed only; `incumbent` as for [`train`].
 ///
 /// # Errors
 /// [`Error::Cancelled`], [`Error::Library`].
@@ -213,23 +228,27 @@ pub fn train_horizon(
     horizon: Horizon,
     grid: &Grid,
     settings: &Settings,
+    incumbent: Option<ModelKind>,
     job: &mut Job<'_>,
 ) -> Result<TrainedHorizon, Error> {
     let Settings { metric, models, seed, .. } = settings;
     let w = &grid.w[..];
     let day = horizon.day();
-    let enough = w.len() >= choice::TRAIL_DAYS * day;
+    let compared = choice::enough(horizon, grid.known());
     // Below two days nothing beats the last value; it still gets a band.
-    let models: &[ModelKind] = if enough { models } else { &[ModelKind::LastValue] };
+    let models: &[ModelKind] = if compared { models } else { &[ModelKind::LastValue] };
     let length = (trail_days(horizon) * day).min(w.len() / 2);
     let from = w.len() - length;
     let mut rolling = Rolling::new(horizon, *metric, horizon.stride()).with_day_ending(w.len());
     let trial = Fitted::fit(&w[..from], horizon, models, *seed, None, &mut job.part("fit", 0.0, 0.4))?;
     let mut ready = trial.ready(horizon)?;
     let test = rolling.run(w, from, w.len(), &mut ready, Keep { mape: true, drawn: 0 }, &mut job.part("back-test", 0.4, 0.6))?;
+    if let Some(incumbent) = incumbent {
+        rolling.state.line = incumbent;
+    }
     rolling.learn(w.len(), &trial.kinds);
     let mut state = rolling.state;
-    if !enough {
+    if !compared {
         state.line = ModelKind::LastValue;
     }
     for (kind, table) in ModelKind::ALL.into_iter().zip(&mut state.residuals) {
@@ -244,8 +263,8 @@ pub fn train_horizon(
         .map(|&kind| (kind, test.scores[kind.index()].metrics(&test.mapes[kind.index()])))
         .collect();
     drop(ready);
-    let mut trained =
-        TrainedHorizon { id, horizon, samples: grid.known(), origins: test.origins, state, backtest, fitted: Fitted::default() };
+    let (samples, origins) = (grid.known(), test.origins);
+    let mut trained = TrainedHorizon { id, horizon, samples, origins, state, backtest, compared, fitted: Fitted::default() };
     trained.refit(w, *seed, None, &mut job.part("final fit", 0.6, 1.0))?;
     Ok(trained)
 }

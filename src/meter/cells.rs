@@ -117,8 +117,11 @@ impl Cell {
     }
 }
 
+/// How the reason ends of an entity that the source has not told of yet.
+pub(super) const NO_STATE: &str = "has no state yet";
+
 fn no_state(entity: &str) -> Arc<str> {
-    format!("{entity} has no state yet").into()
+    format!("{entity} {NO_STATE}").into()
 }
 
 fn link_text(link: &Link) -> Option<String> {

@@ -1,23 +1,21 @@
 //! The counters: what was integrated, where they began, and which entities they follow (`decisions.md` C6, C8).
 //!
-//! A counter never falls, whatever entities or clocks do; only [`Ledger::reset`] lowers it, and never the
-//! lifetime sums. What is kept over a restart is [`CounterState`].
+//! A counter never falls, whatever entities or clocks do; only [`Ledger::reset`] and [`Ledger::seed_now`] lower it, and
+//! never the lifetime sums. What is kept over a restart is [`CounterState`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     cells::{Cells, Level},
+    follow::Follow,
     snapshot::{Counter, Energy},
 };
 use crate::{config::EnergySource, source::EntityId, time::Now};
 
 /// Entities that come later than this after Home Assistant is up seed nothing (C8).
 const SEED_WAIT: Duration = Duration::from_secs(60);
-
-/// A followed entity that falls by no more than this (Wh) jitters; by more, it was reset.
-const JITTER: f64 = 100.0;
 
 /// What the store keeps of a meter's counters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,19 +29,10 @@ pub struct CounterState {
     pub seeded: bool,
     /// `energy_source = entities`: by option key, what was last heard.
     pub follows: BTreeMap<String, Follow>,
-    /// How often the counters were reset: of two copies the one with more resets is newer.
+    /// How often the counters were reset or seeded by hand.
     pub resets: u32,
-    /// Unix s of the last reset, 0 without one.
+    /// Unix s of the last time, 0 without one: of two copies the later one is newer.
     pub reset_ts: i64,
-}
-
-/// A followed input: counter = its value + (counter − `last`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Follow {
-    /// Its entities; others under the same key begin anew.
-    pub entities: Vec<EntityId>,
-    /// Value that the counter stands for, Wh.
-    pub last: f64,
 }
 
 /// Where an energy input goes.
@@ -70,6 +59,17 @@ pub struct Slot {
     pub export: bool,
 }
 
+/// What a counter was set to by hand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// Option key of the input, e.g. `energy_import`.
+    pub key: &'static str,
+    /// Its entities.
+    pub entities: Vec<EntityId>,
+    /// Their sum, Wh.
+    pub wh: f64,
+}
+
 /// One stretch of constant power.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stretch {
@@ -83,6 +83,8 @@ pub struct Stretch {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     state: CounterState,
+    /// Integrated while the counters wait for their seed, Wh: not kept, or the next start would take it for served.
+    early: Energy,
     /// Since the process began.
     counted: Energy,
     mode: EnergySource,
@@ -90,25 +92,37 @@ pub struct Ledger {
     /// Something is configured to be counted; until then a new store's counters wait.
     configured: bool,
     configured_at: Duration,
+    /// Inputs that had no value when the seed was taken: option key and entities.
+    missed: Vec<(&'static str, Vec<EntityId>)>,
 }
 
 fn side(counter: &mut Counter, export: bool) -> &mut f64 {
     if export { &mut counter.export } else { &mut counter.import }
 }
 
+/// Applies `f` to each counter of `to` with the same one of `from`.
+fn each(to: &mut Energy, from: &Energy, f: impl Fn(&mut f64, f64)) {
+    for (counter, other) in to.phases.iter_mut().zip(&from.phases).chain([(&mut to.net, &from.net)]) {
+        f(&mut counter.import, other.import);
+        f(&mut counter.export, other.export);
+    }
+}
+
 impl Ledger {
-    /// Goes on from `state`. Counters above 0 were served, whatever the state says.
+    /// Goes on from `state`. Counters above 0 were served, also where only the sidecar's figures survived.
     #[must_use]
     pub fn new(mut state: CounterState) -> Self {
-        let sum = state.energy.sum();
-        state.seeded |= sum.import > 0.0 || sum.export > 0.0;
+        let any = |sum: Counter| sum.import > 0.0 || sum.export > 0.0;
+        state.seeded |= any(state.energy.sum()) || any(state.lifetime.sum()) || state.reset_ts > 0;
         Self {
             state,
+            early: Energy::default(),
             counted: Energy::default(),
             mode: EnergySource::Integrate,
             slots: Vec::new(),
             configured: false,
             configured_at: Duration::ZERO,
+            missed: Vec::new(),
         }
     }
 
@@ -119,6 +133,7 @@ impl Ledger {
         } else {
             self.state.follows.clear();
         }
+        self.missed.retain(|(key, entities)| slots.iter().any(|slot| slot.key == *key && slot.entities == *entities));
         (self.mode, self.slots, self.configured, self.configured_at) = (mode, slots, configured, now);
     }
 
@@ -140,6 +155,12 @@ impl Ledger {
         self.state.seeded.then_some(self.state.energy)
     }
 
+    /// Inputs that the counters began without, since they had no value in time: option key and entities.
+    #[must_use]
+    pub fn missed(&self) -> &[(&'static str, Vec<EntityId>)] {
+        &self.missed
+    }
+
     /// Whether integration does not count this direction of this phase, since an entity does.
     fn followed(&self, phase: usize, export: bool) -> bool {
         self.mode == EnergySource::Entities
@@ -153,14 +174,22 @@ impl Ledger {
         self.mode == EnergySource::Entities && self.slots.iter().any(|slot| slot.export == export && matches!(slot.share, Share::House(_)))
     }
 
-    fn add(&mut self, f: impl Fn(&mut Energy)) {
-        f(&mut self.state.energy);
-        f(&mut self.state.lifetime);
+    fn count(&mut self, f: impl Fn(&mut Energy)) {
+        if self.state.seeded {
+            f(&mut self.state.energy);
+            f(&mut self.state.lifetime);
+            f(&mut self.counted);
+        } else {
+            f(&mut self.early);
+        }
     }
 
-    fn count(&mut self, f: impl Fn(&mut Energy)) {
-        self.add(&f);
-        f(&mut self.counted);
+    /// The counters are served from here on, with what was integrated while they waited.
+    fn serve(&mut self) {
+        if !std::mem::replace(&mut self.state.seeded, true) {
+            let early = std::mem::take(&mut self.early);
+            self.count(|sum| each(sum, &early, |counter, more| *counter += more));
+        }
     }
 
     /// Adds a stretch of constant power: each phase by its own sign, and their sum by its sign. An absent phase counts nothing.
@@ -182,74 +211,109 @@ impl Ledger {
         if self.state.seeded && self.mode != EnergySource::Entities {
             return;
         }
-        let values: Vec<Option<f64>> = self
-            .slots
-            .iter()
-            .map(|slot| match cells.sum(&slot.cells, hold, now) {
-                Some(Level::Live(v)) => Some(v),
-                _ => None,
-            })
-            .collect();
+        let values = self.values(cells, hold, now);
         if self.state.seeded {
-            self.follow(&values);
+            self.follow(&values, now);
         } else if self.mode == EnergySource::Integrate {
-            self.state.seeded = true;
+            self.serve();
         } else if self.configured {
             let late = cells.first_up.is_some_and(|up| now >= up.max(self.configured_at) + SEED_WAIT);
-            if late || values.iter().all(Option::is_some) {
+            if late || values.iter().all(Result::is_ok) {
+                let missed = self.slots.iter().zip(&values).filter(|(_, value)| value.is_err());
+                self.missed = missed.map(|(slot, _)| (slot.key, slot.entities.clone())).collect();
                 self.seed(&values);
             }
         }
     }
 
-    fn seed(&mut self, values: &[Option<f64>]) {
-        self.state.seeded = true;
+    /// What each input says, Wh, or why it says nothing.
+    fn values(&self, cells: &Cells, hold: Duration, now: Duration) -> Vec<Result<f64, Arc<str>>> {
+        let value = |slot: &Slot| match cells.sum(&slot.cells, hold, now) {
+            Some(Level::Live(v)) => Ok(v),
+            Some(Level::Held(_, lost) | Level::Absent(lost)) => Err(lost.reason),
+            None => Err(slot.key.into()),
+        };
+        self.slots.iter().map(value).collect()
+    }
+
+    /// Counters become what their inputs say; the others stay, and no lifetime sum falls.
+    fn seed(&mut self, values: &[Result<f64, Arc<str>>]) {
+        self.serve();
         let slots = std::mem::take(&mut self.slots);
         for (slot, value) in slots.iter().zip(values) {
-            let Some(value) = *value else { continue };
-            self.add(|e| match slot.share {
+            let Ok(value) = *value else { continue };
+            let e = &mut self.state.energy;
+            match slot.share {
                 Share::Phase(i) => *side(&mut e.phases[i], slot.export) = value,
                 Share::House(parts) => {
                     for (phase, part) in e.phases.iter_mut().zip(parts) {
                         *side(phase, slot.export) = value * part;
                     }
                 }
-            });
+            }
             // Per phase nothing tells what the net was; the sum is what an unnetted meter knows.
-            self.add(|e| *side(&mut e.net, slot.export) = *side(&mut e.sum(), slot.export));
+            *side(&mut e.net, slot.export) = *side(&mut e.sum(), slot.export);
             self.remember(slot, value);
         }
         self.slots = slots;
+        each(&mut self.state.lifetime, &self.state.energy, |sum, counter| *sum = sum.max(counter));
+    }
+
+    /// The seed by hand, at any time: each counter with an energy input becomes what that says now, in any mode.
+    ///
+    /// # Errors
+    /// A reason for each input without a value, or that there is no input; nothing is changed then.
+    pub fn seed_now(&mut self, cells: &Cells, hold: Duration, now: Now) -> Result<Vec<Taken>, Vec<Arc<str>>> {
+        let values = self.values(cells, hold, now.mono);
+        let mut missing: Vec<Arc<str>> = values.iter().filter_map(|value| value.clone().err()).collect();
+        if values.is_empty() {
+            missing.push("no energy entity is configured: set energy_import and energy_export, or those of the phases".into());
+        }
+        if !missing.is_empty() {
+            missing.dedup();
+            return Err(missing);
+        }
+        self.seed(&values);
+        self.set_anew(now);
+        let taken = |(slot, value): (&Slot, &Result<f64, _>)| {
+            value.as_ref().ok().map(|wh| Taken { key: slot.key, entities: slot.entities.clone(), wh: *wh })
+        };
+        Ok(self.slots.iter().zip(&values).filter_map(taken).collect())
+    }
+
+    /// From now on: a copy of the counters that is kept elsewhere is older.
+    fn set_anew(&mut self, now: Now) {
+        self.missed.clear();
+        self.state.resets = self.state.resets.saturating_add(1);
+        self.state.reset_ts = now.unix_s();
     }
 
     fn remember(&mut self, slot: &Slot, value: f64) {
         if self.mode == EnergySource::Entities {
-            self.state.follows.insert(slot.key.to_owned(), Follow { entities: slot.entities.clone(), last: value });
+            self.state.follows.insert(slot.key.to_owned(), Follow::new(slot.entities.clone(), value));
         }
     }
 
-    fn follow(&mut self, values: &[Option<f64>]) {
+    fn follow(&mut self, values: &[Result<f64, Arc<str>>], now: Duration) {
         let slots = std::mem::take(&mut self.slots);
         for (slot, value) in slots.iter().zip(values) {
-            let Some(value) = *value else { continue };
-            let last = self.state.follows.get(slot.key).map(|follow| follow.last);
-            match last {
-                Some(last) if value > last => {
-                    let gain = value - last;
-                    self.count(|e| match slot.share {
-                        Share::Phase(i) => *side(&mut e.phases[i], slot.export) += gain,
-                        Share::House(parts) => {
-                            for (phase, part) in e.phases.iter_mut().zip(parts) {
-                                *side(phase, slot.export) += gain * part;
-                            }
-                            *side(&mut e.net, slot.export) += gain;
+            let Ok(value) = *value else { continue };
+            let Some(follow) = self.state.follows.get_mut(slot.key) else {
+                // Heard for the first time after counters were served: go on from where they stand.
+                self.remember(slot, value);
+                continue;
+            };
+            let gain = follow.hear(value, now);
+            if gain > 0.0 {
+                self.count(|e| match slot.share {
+                    Share::Phase(i) => *side(&mut e.phases[i], slot.export) += gain,
+                    Share::House(parts) => {
+                        for (phase, part) in e.phases.iter_mut().zip(parts) {
+                            *side(phase, slot.export) += gain * part;
                         }
-                    });
-                    self.remember(slot, value);
-                }
-                Some(last) if value >= last - JITTER => {}
-                // Reset, or heard for the first time after counters were served: go on from where they stand.
-                _ => self.remember(slot, value),
+                        *side(&mut e.net, slot.export) += gain;
+                    }
+                });
             }
         }
         self.slots = slots;
@@ -257,21 +321,18 @@ impl Ledger {
 
     /// Counters to 0; the lifetime sums stay, and no seed comes later.
     pub fn reset(&mut self, now: Now) {
+        self.serve();
         self.state.energy = Energy::default();
-        self.state.seeded = true;
-        self.state.resets = self.state.resets.saturating_add(1);
-        self.state.reset_ts = now.unix_s();
+        self.set_anew(now);
     }
 
     /// Adds what another meter has counted before, to counters and lifetime sums; nothing is seeded any more.
     pub fn take(&mut self, more: &Energy) {
+        self.serve();
+        self.missed.clear();
         for sum in [&mut self.state.energy, &mut self.state.lifetime] {
-            for (counter, extra) in sum.phases.iter_mut().zip(&more.phases).chain([(&mut sum.net, &more.net)]) {
-                counter.import += extra.import;
-                counter.export += extra.export;
-            }
+            each(sum, more, |counter, extra| *counter += extra);
         }
-        self.state.seeded = true;
     }
 }
 
@@ -362,6 +423,78 @@ mod tests {
     }
 
     #[test]
+    fn what_is_integrated_before_the_seed_is_not_kept() {
+        for mode in [EnergySource::Seed, EnergySource::Entities] {
+            let mut rig = Rig::new(mode, CounterState::default(), ON_A);
+            rig.ledger.integrate(hour(7.0));
+            assert_eq!(rig.say("unavailable", 1), None);
+            assert_eq!((rig.ledger.state(), rig.ledger.counted()), (&CounterState::default(), Energy::default()));
+            let mut again = Rig::new(mode, rig.ledger.state().clone(), ON_A);
+            again.ledger.integrate(Stretch { power: [None, Some(-5.0), None], hours: 1.0 });
+            assert_eq!(again.say("12345.678", 1), Some(12_345_678.0), "{mode:?}: the seed may still come");
+            assert_eq!(again.ledger.state().energy.phases[1].export, 5.0, "what no entity gives goes on from what was counted");
+            assert_eq!(again.ledger.state().lifetime, again.ledger.state().energy);
+        }
+    }
+
+    #[test]
+    fn a_stumble_of_a_followed_entity_is_not_counted_twice() {
+        let mut rig = Rig::new(EnergySource::Entities, CounterState::default(), ON_A);
+        rig.say("1500", 1);
+        for (kwh, secs) in [("0", 2), ("0.001", 3)] {
+            rig.say(kwh, secs);
+        }
+        assert_eq!(rig.say("1502", 4), Some(1_502_000.0));
+    }
+
+    #[test]
+    fn the_seed_by_hand_lowers_counters_and_no_lifetime_sum() {
+        for mode in [EnergySource::Integrate, EnergySource::Seed, EnergySource::Entities] {
+            let mut state = CounterState { seeded: true, ..CounterState::default() };
+            state.energy.phases = [Counter { import: 9_000.0, export: 40.0 }; 3];
+            state.lifetime = state.energy;
+            let mut rig = Rig::new(mode, state, ON_A);
+            rig.say("5", 1);
+            let taken = rig.ledger.seed_now(&rig.cells, HOLD, Now { mono: Duration::from_secs(2), unix: 1e9 }).unwrap();
+            assert_eq!(taken, [Taken { key: "energy_import", entities: vec!["sensor.import".into()], wh: 5_000.0 }]);
+            let state = rig.ledger.state();
+            assert_eq!(state.energy.phases.map(|p| (p.import, p.export)), [(5_000.0, 40.0), (0.0, 40.0), (0.0, 40.0)], "{mode:?}");
+            assert_eq!((state.energy.net.import, state.lifetime.sum().import), (5_000.0, 27_000.0));
+            assert_eq!((state.resets, state.reset_ts), (1, 1_000_000_000), "so that no older copy wins");
+            rig.say("6", 100);
+            let followed = if mode == EnergySource::Entities { 1_000.0 } else { 0.0 };
+            rig.ledger.integrate(hour(500.0));
+            let integrated = if mode == EnergySource::Entities { 0.0 } else { 500.0 };
+            assert_eq!(rig.at(101), Some(5_000.0 + followed + integrated), "{mode:?} goes on from there");
+        }
+    }
+
+    #[test]
+    fn the_seed_by_hand_says_why_not() {
+        let mut rig = Rig::new(EnergySource::Seed, CounterState { seeded: true, ..CounterState::default() }, ON_A);
+        rig.say("unavailable", 1);
+        let why = rig.ledger.seed_now(&rig.cells, HOLD, Now::default()).unwrap_err();
+        assert_eq!(why.iter().map(|why| &**why).collect::<Vec<_>>(), ["sensor.import is unavailable"]);
+        rig.ledger.configure(EnergySource::Seed, Vec::new(), true, Duration::ZERO);
+        assert!(rig.ledger.seed_now(&rig.cells, HOLD, Now::default()).unwrap_err()[0].starts_with("no energy entity is configured"));
+        assert_eq!(rig.ledger.state(), &CounterState { seeded: true, ..CounterState::default() }, "nothing is changed");
+    }
+
+    #[test]
+    fn an_input_without_a_value_in_time_is_named_until_it_is_taken_by_hand() {
+        let mut rig = Rig::new(EnergySource::Seed, CounterState::default(), ON_A);
+        rig.at(59);
+        assert!(rig.ledger.missed().is_empty());
+        rig.at(60);
+        assert_eq!(rig.ledger.missed(), [("energy_import", vec!["sensor.import".into()])]);
+        rig.say("5", 61);
+        rig.configure(EnergySource::Seed, ON_A);
+        assert_eq!(rig.ledger.missed().len(), 1, "a change of other options does not mend it");
+        rig.ledger.seed_now(&rig.cells, HOLD, Now::default()).unwrap();
+        assert_eq!((rig.ledger.missed().len(), rig.at(62)), (0, Some(5_000.0)));
+    }
+
+    #[test]
     fn a_served_counter_is_never_seeded() {
         let mut state = CounterState::default();
         state.energy.phases[1].export = 3.0;
@@ -382,9 +515,10 @@ mod tests {
         close(rig.say("100.5", 6), 100_500.0);
         close(rig.say("unavailable", 7), 100_500.0);
         close(rig.say("0", 8), 100_500.0);
-        close(rig.say("2", 9), 102_500.0);
+        close(rig.say("2", 68), 102_500.0);
         // Over a restart the entity went on counting; so does the counter.
-        let mut again = Rig::new(EnergySource::Entities, rig.ledger.state().clone(), Share::House([1.0 / 3.0; 3]));
+        let kept = serde_json::from_str(&serde_json::to_string(rig.ledger.state()).unwrap()).unwrap();
+        let mut again = Rig::new(EnergySource::Entities, kept, Share::House([1.0 / 3.0; 3]));
         close(again.at(1), 102_500.0);
         close(again.say("3", 2), 103_500.0);
     }

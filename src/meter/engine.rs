@@ -7,15 +7,20 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     cells::{Cells, Level, Lost},
-    counters::{CounterState, Ledger, Stretch},
+    counters::{CounterState, Ledger, Stretch, Taken},
     derive::{derive, unused},
     inputs::{PhasePower, Plan, line},
     minutes::{MinuteBuilder, MinuteRecord, minute_of},
-    report::{self, EntityReport, Notice, Watch},
+    report::{self, EntityReport},
     round::serve,
     snapshot::{Derived, Electric, Milli, Phase, PhaseInput, Quality, Snapshot, SourceHealth},
+    watch::{Notice, Scene, Watch},
 };
-use crate::{config::MeterSettings, source::SourceEvent, time::Now};
+use crate::{
+    config::{EnergySource, MeterSettings},
+    source::SourceEvent,
+    time::Now,
+};
 
 /// How long the siblings of a power reading are waited for (`decisions.md` C7).
 pub const SIBLINGS: Duration = Duration::from_millis(20);
@@ -122,7 +127,7 @@ impl Meter {
 
     /// Takes other settings over; counters and the values of entities that stay are kept, a block is lifted.
     pub fn reconfigure(&mut self, settings: &MeterSettings, now: Now) {
-        self.advance(now);
+        let now = self.enter(now);
         self.settings = settings.clone();
         self.plan = Plan::compile(settings, &mut self.cells, now.mono);
         self.blocked = None;
@@ -131,13 +136,13 @@ impl Meter {
 
     /// Makes all phases absent for `reason` (options that are wrong: `decisions.md` A †) until [`Self::reconfigure`].
     pub fn block(&mut self, reason: &str, now: Now) {
-        self.advance(now);
+        let now = self.enter(now);
         self.blocked = Some(Lost { since: now.mono, reason: reason.into() });
     }
 
     /// Takes an event of the source in, and says whether a snapshot is due.
     pub fn apply(&mut self, event: &SourceEvent, now: Now) -> Changed {
-        self.advance(now);
+        let now = self.enter(now);
         let (mut any, heard, power_cells) = (false, &mut self.heard, &self.power_cells);
         let mut power = false;
         self.cells.apply(event, now.mono, |cell| {
@@ -167,7 +172,7 @@ impl Meter {
 
     /// To be called once a second: integrates, takes a one-second value, closes minutes.
     pub fn tick(&mut self, now: Now) -> Ticked {
-        self.advance(now);
+        let now = self.enter(now);
         self.settle(now);
         let phases = self.measured(now.mono);
         let n_current = self.plan.n_current(&self.cells, self.settings.hold, now.mono).filter(|_| self.blocked.is_none());
@@ -177,7 +182,7 @@ impl Meter {
 
     /// Closes the minute under way, for a stop: a minute with fewer values is stored with what there was.
     pub fn finish(&mut self, now: Now) -> Vec<MinuteRecord> {
-        self.advance(now);
+        self.enter(now);
         let rest = self.minute.finish();
         self.minute = MinuteBuilder::new(self.minute.ts());
         self.done.drain(..).chain(rest).collect()
@@ -185,7 +190,7 @@ impl Meter {
 
     /// The truth of this moment.
     pub fn snapshot(&mut self, now: Now) -> Snapshot {
-        self.advance(now);
+        let now = self.enter(now);
         self.settle(now);
         self.heard.clear();
         self.waiting = None;
@@ -197,7 +202,21 @@ impl Meter {
             inputs = [0, 1, 2].map(|_| absent(lost));
         }
         let n_current = self.plan.n_current(&self.cells, hold, now.mono).filter(|_| self.blocked.is_none()).map(Milli::round);
-        self.watch.qualities(&inputs, hold);
+        self.watch.look(
+            &inputs,
+            &Scene {
+                cells: &self.cells,
+                feeds: &self.plan.feeds,
+                hold,
+                now: now.mono,
+                by_entities: self.blocked.is_none() && !self.power_cells.is_empty(),
+                energy: match (self.settings.energy_source, self.ledger.served()) {
+                    (EnergySource::Integrate, _) | (EnergySource::Seed, Some(_)) => "",
+                    (EnergySource::Seed, None) => "; the counters wait for it",
+                    (EnergySource::Entities, _) => "; its counter stands still",
+                },
+            },
+        );
         let (phases, totals) = serve(&inputs, 1.0);
         Snapshot {
             seq: self.seq,
@@ -249,9 +268,21 @@ impl Meter {
     fn settle(&mut self, now: Now) {
         self.plan.settle(&self.cells, self.settings.hold, now.mono);
         if self.blocked.is_none() {
+            let waited = self.ledger.served().is_none();
             self.ledger.settle(&self.cells, self.settings.hold, now.mono);
+            if waited && let Some(line) = report::missed(self.ledger.missed()) {
+                self.watch.say(true, line);
+            }
         }
         self.watch.units(self.cells.all());
+    }
+
+    /// Comes to `now`, or stays where it is: an event may be older than what was handled before it, and no value is of before
+    /// the one that it follows.
+    fn enter(&mut self, now: Now) -> Now {
+        let now = Now { mono: now.mono.max(self.at.mono), ..now };
+        self.advance(now);
+        now
     }
 
     /// Integrates from the last moment to `now` with what was known then.
@@ -275,7 +306,7 @@ impl Meter {
                 start = cut;
             }
         }
-        self.at = Now { mono: now.mono.max(from), unix: now.unix };
+        self.at = now;
         self.roll(now);
     }
 
@@ -305,13 +336,25 @@ impl Meter {
 
     /// Counters to 0; history and lifetime sums stay.
     pub fn reset(&mut self, now: Now) {
-        self.advance(now);
+        let now = self.enter(now);
         self.ledger.reset(now);
+    }
+
+    /// The counters become what the energy entities say now, and go on from there; lifetime sums do not fall (C8).
+    ///
+    /// # Errors
+    /// Reasons, one line each; nothing is changed then.
+    pub fn seed_now(&mut self, now: Now) -> Result<Vec<Taken>, Vec<Arc<str>>> {
+        let now = self.enter(now);
+        match &self.blocked {
+            Some(lost) => Err(vec![Arc::clone(&lost.reason)]),
+            None => self.ledger.seed_now(&self.cells, self.settings.hold, now),
+        }
     }
 
     /// Adds the counters of a meter that this one replaces: the original's.
     pub fn take(&mut self, more: &super::Energy, now: Now) {
-        self.advance(now);
+        self.enter(now);
         self.ledger.take(more);
     }
 
@@ -331,6 +374,14 @@ impl Meter {
     #[must_use]
     pub fn entities(&self, now: Now) -> Vec<EntityReport> {
         report::entities(self.cells.all(), &self.plan.feeds, now.mono)
+    }
+
+    /// What is wrong for longer and leaves the power as it is, a line each: other entities that cannot be read, a seed that
+    /// did not come.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let faults = self.watch.faults(self.cells.all(), &self.plan.feeds);
+        faults.into_iter().chain(report::missed(self.ledger.missed())).collect()
     }
 
     /// Lines for the log since the last call, each about a change and said once.

@@ -14,6 +14,7 @@ pub mod counters;
 pub mod derive;
 pub mod engine;
 pub mod fixed;
+pub mod follow;
 pub mod inputs;
 pub mod minutes;
 pub mod parse;
@@ -21,13 +22,15 @@ pub mod report;
 pub mod round;
 pub mod smooth;
 pub mod snapshot;
+pub mod watch;
 
-pub use counters::{CounterState, Follow};
+pub use counters::{CounterState, Taken};
 pub use engine::{Changed, Meter, SIBLINGS, Ticked};
 pub use fixed::Fixed;
 pub use minutes::{MinuteRecord, PhaseMinute};
-pub use report::{EntityReport, Notice};
+pub use report::EntityReport;
 pub use snapshot::{Counter, Derived, Electric, Energy, Phase, PhaseInput, Quality, Served, Snapshot, SourceHealth, Totals};
+pub use watch::Notice;
 
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,11 @@
-//! What a person is told about the inputs: a line an entity for pages and `check`, and notices for the log.
+//! What a person is told about the inputs: a line an entity, and what is wrong for longer.
 
 use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use super::{
-    cells::Cell,
-    engine::letter,
-    snapshot::{PhaseInput, Quality},
-};
-use crate::source::State;
+use super::cells::Cell;
+use crate::source::{EntityId, State};
 
 /// One entity as the meter sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -64,69 +60,15 @@ pub(super) fn entities(cells: &[Cell], feeds: &[(usize, &'static str)], now: Dur
     all
 }
 
-/// A line for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Something a user should mend.
-    pub warning: bool,
-    /// One line.
-    pub text: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Fine,
-    Held,
-    Absent,
-}
-
-/// Remembers what was said, so that nothing is said twice.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Watch {
-    kinds: [Option<Kind>; 3],
-    unitless: Vec<Arc<str>>,
-    notices: Vec<Notice>,
-}
-
-impl Watch {
-    /// Says which phase became live, held or absent, and why.
-    pub(super) fn qualities(&mut self, inputs: &[PhaseInput; 3], hold: Duration) {
-        for (i, input) in inputs.iter().enumerate() {
-            let (kind, text) = match &input.quality {
-                Quality::Live | Quality::Unused => (Kind::Fine, String::new()),
-                Quality::Held { reason, .. } => (Kind::Held, format!("{reason}; its last value goes on for up to {} s", hold.as_secs())),
-                Quality::Absent { reason, .. } => (Kind::Absent, format!("no value: {reason}")),
-            };
-            let before = self.kinds[i].replace(kind);
-            let text = match before {
-                Some(Kind::Held | Kind::Absent) if kind == Kind::Fine => "measured again".to_owned(),
-                None if kind != Kind::Absent => continue,
-                _ if before == Some(kind) || kind == Kind::Fine => continue,
-                _ => text,
-            };
-            self.say(kind == Kind::Absent && before.is_some(), format!("phase {}: {text}", letter(i)));
-        }
-    }
-
-    /// Says which entity names no unit.
-    pub(super) fn units(&mut self, cells: &[Cell]) {
-        for cell in cells.iter().filter(|cell| cell.unit_assumed) {
-            if !self.unitless.contains(&cell.entity) {
-                self.unitless.push(Arc::clone(&cell.entity));
-                let text = format!("{} names no unit; its {} is taken as {}", cell.entity, cell.quantity.name(), cell.quantity.base_unit());
-                self.say(true, text);
-            }
-        }
-    }
-
-    fn say(&mut self, warning: bool, text: String) {
-        // Nobody collecting is no reason to grow.
-        if self.notices.len() < 100 {
-            self.notices.push(Notice { warning, text });
-        }
-    }
-
-    pub(super) fn take(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
-    }
+/// That counters began without these inputs, and what to do.
+pub(super) fn missed(inputs: &[(&'static str, Vec<EntityId>)]) -> Option<String> {
+    let keys: Vec<&str> = inputs.iter().map(|(key, _)| *key).collect();
+    let entities: Vec<&str> = inputs.iter().flat_map(|(_, entities)| entities).map(|entity| &**entity).collect();
+    (!keys.is_empty()).then(|| {
+        format!(
+            "{} had no value in time, so the counters began without {}: once there is one, take the counters over on the Energy page",
+            entities.join(", "),
+            keys.join(", ")
+        )
+    })
 }

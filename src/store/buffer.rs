@@ -20,12 +20,14 @@ pub(super) struct Batch {
     pub samples: VecDeque<(i64, i64)>,
     /// Meter key and record.
     pub records: VecDeque<(Arc<str>, MinuteRecord)>,
+    /// Meters whose newest record is [`super::part`] of its minute: how far it reaches, Unix s.
+    pub parts: BTreeMap<String, i64>,
     /// Meters whose older records are deleted before `records` are added.
     pub deleted: BTreeSet<String>,
     /// Newest row a meter.
     pub meters: BTreeMap<String, MeterRow>,
-    /// Newest text a key; `None` deletes.
-    pub state: BTreeMap<String, Option<String>>,
+    /// Newest text a key.
+    pub state: BTreeMap<String, String>,
     /// Newest model a name.
     pub models: BTreeMap<String, Model>,
     /// Mark of the original's file that this transaction's counters hold.
@@ -44,9 +46,19 @@ impl Batch {
             && self.imported.is_none()
     }
 
+    /// A record, and how far into its minute it reaches if that is not over.
+    pub(super) fn put_record(&mut self, meter: &str, record: MinuteRecord, until: Option<i64>) {
+        self.records.push_back((meter.into(), record));
+        match until {
+            Some(until) => self.parts.insert(meter.to_owned(), until),
+            None => self.parts.remove(meter),
+        };
+    }
+
     /// Records of this meter are gone, those that wait too.
     pub(super) fn delete_records(&mut self, meter: &str) {
         self.records.retain(|(key, _)| &**key != meter);
+        self.parts.remove(meter);
         self.deleted.insert(meter.to_owned());
     }
 
@@ -56,7 +68,9 @@ impl Batch {
             self.delete_records(meter);
         }
         self.samples.extend(later.samples);
+        self.parts.retain(|meter, _| !later.records.iter().any(|(key, _)| **key == **meter));
         self.records.extend(later.records);
+        self.parts.extend(later.parts);
         self.meters.extend(later.meters);
         self.state.extend(later.state);
         self.models.extend(later.models);
@@ -127,12 +141,12 @@ mod tests {
         buffer.add(|b| {
             b.samples.push_back((1, 10));
             b.records.push_back(("".into(), MinuteRecord::default()));
-            b.state.insert("k".into(), Some("old".into()));
+            b.state.insert("k".into(), "old".into());
         });
         buffer.take();
         buffer.add(|b| {
             b.samples.push_back((2, 20));
-            b.state.insert("k".into(), Some("new".into()));
+            b.state.insert("k".into(), "new".into());
             b.delete_records("");
         });
         assert_eq!(buffer.batches().count(), 2);
@@ -140,9 +154,24 @@ mod tests {
         let batch = buffer.take();
         assert_eq!(batch.samples, [(1, 10), (2, 20)]);
         assert!(batch.records.is_empty() && batch.deleted.contains(""));
-        assert_eq!(batch.state["k"].as_deref(), Some("new"));
+        assert_eq!(batch.state["k"], "new");
         buffer.done();
         assert!(buffer.batches().all(Batch::is_empty));
+    }
+
+    #[test]
+    fn a_part_is_marked_until_the_next_record() {
+        let mut buffer = Buffer::default();
+        let minute = |ts| MinuteRecord { ts, ..MinuteRecord::default() };
+        buffer.add(|b| b.put_record("a", minute(0), Some(20)));
+        buffer.add(|b| b.put_record("b", minute(0), Some(20)));
+        buffer.take();
+        buffer.add(|b| b.put_record("a", minute(0), None));
+        buffer.failed();
+        assert_eq!(buffer.take().parts, BTreeMap::from([("b".into(), 20)]));
+        buffer.add(|b| b.put_record("a", minute(60), Some(70)));
+        buffer.failed();
+        assert_eq!(buffer.take().parts, BTreeMap::from([("a".into(), 70), ("b".into(), 20)]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     buffer::Batch,
-    codec,
+    codec, part, schema,
     series::Series,
     types::{MeterRow, QUARTER, from_numbers, to_numbers},
 };
@@ -54,10 +54,7 @@ impl Progress {
         }
         let changes = self.write_records(tx, batch)?;
         for (key, json) in &batch.state {
-            match json {
-                Some(json) => tx.prepare_cached("INSERT OR REPLACE INTO state(key, json) VALUES(?1, ?2)")?.execute((key, json))?,
-                None => tx.execute("DELETE FROM state WHERE key = ?1", [key])?,
-            };
+            tx.prepare_cached("INSERT OR REPLACE INTO state(key, json) VALUES(?1, ?2)")?.execute((key, json))?;
         }
         for (name, model) in &batch.models {
             tx.execute("INSERT OR REPLACE INTO models(name, meta, blob) VALUES(?1, ?2, ?3)", (name, &model.meta, &model.blob))?;
@@ -91,6 +88,10 @@ impl Progress {
             }
             let mark = records.mark;
             self.marks.insert(key.to_owned(), mark);
+            match batch.parts.get(key) {
+                Some(until) => schema::set_meta(tx, &part::mark(key), *until)?,
+                None => tx.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([part::mark(key)]).map(|_| ())?,
+            }
         }
         Ok(changes)
     }

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     import::Import,
+    part::{self, Part},
     reader::MeterRecords,
     shared::{Shared, lock},
     types::{Bar, EnergySpan, MeterRow, Minute, Model, StoreError, StoreHealth},
@@ -107,17 +108,7 @@ impl Store {
         let before = lock(&self.0.shared.cache).state.insert(key.to_owned(), json.to_owned());
         if before.as_deref() != Some(json) {
             lock(&self.0.shared.buffer).add(|batch| {
-                batch.state.insert(key.to_owned(), Some(json.to_owned()));
-            });
-            self.wake();
-        }
-    }
-
-    /// Forgets a key.
-    pub fn delete_state(&self, key: &str) {
-        if lock(&self.0.shared.cache).state.remove(key).is_some() {
-            lock(&self.0.shared.buffer).add(|batch| {
-                batch.state.insert(key.to_owned(), None);
+                batch.state.insert(key.to_owned(), json.to_owned());
             });
             self.wake();
         }
@@ -136,14 +127,23 @@ impl Store {
         }
     }
 
-    /// A finished minute of a meter; its energy is also kept for good, by the quarter of an hour.
+    /// A finished minute of a meter; its energy is also kept for good, by the quarter of an hour. One that a stop cut short is
+    /// handed over before its time is up: what the next run records of it goes on with it.
     pub fn minute(&self, meter: &str, record: MinuteRecord) {
-        lock(&self.0.shared.buffer).add(|batch| batch.records.push_back((meter.into(), record)));
+        let shared = &self.0.shared;
+        let until = part::reach(record.ts, shared.clock.now().unix_s());
+        let mut cache = lock(&shared.cache);
+        let record = cache.parts.remove(meter).map_or(record, |part| part.with(record, until));
+        cache.parts.extend(until.map(|until| (meter.to_owned(), Part { record, until })));
+        lock(&shared.buffer).add(|batch| batch.put_record(meter, record, until));
     }
 
     /// `EMData.DeleteAllData`: the minute records of a meter go; energy by time, samples and lifetime sums stay.
     pub fn delete_records(&self, meter: &str) {
+        let mut cache = lock(&self.0.shared.cache);
+        cache.parts.remove(meter);
         lock(&self.0.shared.buffer).add(|batch| batch.delete_records(meter));
+        drop(cache);
         self.wake();
     }
 

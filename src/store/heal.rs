@@ -19,6 +19,7 @@ use super::{
     commit::Progress,
     machine::fallback_mac,
     open::{Kept, merge, open_database, open_sidecar, start_check},
+    part,
     retention::Keep,
     schema::{self, Place},
     series,
@@ -94,7 +95,12 @@ fn subtract(a: [f64; 8], b: [f64; 8]) -> [f64; 8] {
 impl Writer {
     /// Looks whether the folder can be used by now, if that is due.
     pub(super) fn try_folder(&mut self, now: Now) {
-        let Some(mut heal) = self.heal.take_if(|heal| now.mono >= heal.due) else { return };
+        if self.heal.as_ref().is_none_or(|heal| now.mono < heal.due) {
+            return;
+        }
+        // What waits moves in with the rest.
+        let _ = self.commit();
+        let Some(mut heal) = self.heal.take() else { return };
         if let Err(reason) = self.move_in(&mut heal) {
             tracing::debug!("the data folder was tried again: {reason}");
             self.shared.change_health(|health| health.state = super::StoreState::InMemory { reason });
@@ -126,7 +132,14 @@ impl Writer {
             sidecar = opened.ok();
         }
         let path = dir.join(DATABASE_FILE);
-        let Some(mut database) = open_database(&path, self.last.unix_s(), &mut problems) else { return Err(last(&problems)) };
+        let mut set_aside = None;
+        let database = open_database(&path, self.last.unix_s(), &mut problems, &mut set_aside);
+        if let Some(line) = set_aside {
+            problems.retain(|problem| *problem != line);
+            tracing::error!("{line}");
+            self.shared.set_aside(line);
+        }
+        let Some(mut database) = database else { return Err(last(&problems)) };
         let kept = Kept::load(&database.conn).and_then(|kept| self.copy(&mut database.conn, heal).map(|()| kept));
         let kept = kept.map_err(|error| {
             // Checked wholly when it was opened, so the next try need not.
@@ -178,7 +191,7 @@ impl Writer {
         cache.state.extend(state.into_iter().filter(|(key, _)| !heal.knew.contains(key)));
         lock(&self.shared.buffer).add(|batch| {
             batch.meters.clone_from(&cache.meters);
-            batch.state.extend(cache.state.iter().map(|(key, json)| (key.clone(), Some(json.clone()))));
+            batch.state.clone_from(&cache.state);
         });
     }
 
@@ -187,7 +200,15 @@ impl Writer {
         let Some(memory) = &self.db else { return Ok(()) };
         let mut progress = Progress::load(to)?;
         let tx = to.transaction()?;
-        let batch = batch(memory, heal)?;
+        let mut batch = batch(memory, heal)?;
+        // Another process that was in the folder meanwhile counted what we did.
+        let parts = if heal.elsewhere.is_empty() { part::load(&tx, self.last.unix_s())? } else { BTreeMap::new() };
+        for (key, record) in &mut batch.records {
+            if let Some(part) = parts.get(&**key) {
+                let until = batch.parts.get(&**key).copied().filter(|until| (0..60).contains(&(until - record.ts)));
+                *record = part.with(*record, until);
+            }
+        }
         series::import(&tx, &[], &means(memory)?)?;
         quarters(memory, &tx, batch.records.iter().map(|(_, record)| record.ts).min())?;
         progress.apply(&tx, &batch, self.last.unix)?;
@@ -211,7 +232,7 @@ fn batch(memory: &Connection, heal: &Heal) -> rusqlite::Result<Batch> {
     }
     let mut select = memory.prepare("SELECT name, meta, blob FROM models")?;
     let models = select.query_map([], |r| Ok((r.get(0)?, super::Model { meta: r.get(1)?, blob: r.get(2)? })))?.collect::<Result<_, _>>()?;
-    Ok(Batch { samples, records, models, deleted: heal.cleared.clone(), ..Batch::default() })
+    Ok(Batch { samples, records, parts: part::marks(memory)?, models, deleted: heal.cleared.clone(), ..Batch::default() })
 }
 
 /// Minute means, those of minutes whose samples are gone too.

@@ -26,6 +26,7 @@ mod import;
 mod machine;
 mod open;
 mod original;
+mod part;
 mod peek;
 mod reader;
 mod retention;
@@ -46,7 +47,7 @@ pub use machine::fallback_mac;
 pub use open::{Opened, Restored, open};
 pub use peek::{Peek, peek};
 pub use reader::MeterRecords;
-pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, StoreError, StoreHealth, StoreState};
+pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, SetAside, StoreError, StoreHealth, StoreState};
 
 /// Name of the database inside the data folder.
 pub const DATABASE_FILE: &str = "virtual-shelly.db";

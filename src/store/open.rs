@@ -14,6 +14,7 @@ use super::{
     handle::Store,
     heal::Heal,
     import::{self, Import},
+    part,
     retention::Keep,
     schema::{self, Database, OpenError, Place},
     shared::{Cache, Shared, lock},
@@ -28,8 +29,6 @@ use crate::{config::settings::StoreSettings, time::Clock};
 pub struct Restored {
     /// Identity and counters by meter key.
     pub meters: BTreeMap<String, MeterRow>,
-    /// No counter was ever kept here: a seed may still come (`decisions.md` C8).
-    pub fresh: bool,
     /// Where a `state.json` of the original waits: gets its energy once its samples are in. Add it to the first meter's
     /// counters and say so with [`Store::import_done`]. An error means that there was nothing to import.
     pub import: Option<oneshot::Receiver<Import>>,
@@ -56,11 +55,13 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
 
     let (sidecar, side) = open_sidecar(dir, &mut problems);
     let busy = matches!(&sidecar, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-    let database = if busy { None } else { open_database(&path, now.unix_s(), &mut problems) };
-    let mut kept = Kept::default();
+    let mut set_aside = None;
+    let database = if busy { None } else { open_database(&path, now.unix_s(), &mut problems, &mut set_aside) };
+    let (mut kept, mut parts) = (Kept::default(), BTreeMap::new());
     let (place, conn, clean, reason) = match database {
         Some(Database { conn, clean, .. }) => {
             kept = Kept::load(&conn).unwrap_or_default();
+            parts = part::load(&conn, now.unix_s()).unwrap_or_default();
             (Place::File(path.clone()), Some(conn), clean, None)
         }
         None => {
@@ -77,13 +78,15 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     let in_memory = reason.is_some();
     let stored = kept.meters.clone();
     let meters = merge(kept.meters, side);
-    let fresh = meters.is_empty();
     let shared = Arc::new(Shared::new(
         clock,
         place.clone(),
-        Cache { meters: meters.clone(), state: kept.state.clone(), ..Cache::default() },
+        Cache { meters: meters.clone(), state: kept.state.clone(), parts, ..Cache::default() },
         reason,
     ));
+    if let Some(line) = set_aside {
+        shared.set_aside(line);
+    }
     lock(&shared.buffer).add(|batch| {
         if in_memory {
             batch.meters.clone_from(&meters);
@@ -105,7 +108,7 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     start_check(&shared, clean && !in_memory);
     let import = if in_memory { None } else { start_import(settings, &shared, &control, &mut problems) };
     let store = Store::new(shared, control, thread.ok(), settings.raw_days);
-    Opened { store, restored: Restored { meters, fresh, import }, problems }
+    Opened { store, restored: Restored { meters, import }, problems }
 }
 
 /// What a database held.
@@ -165,17 +168,15 @@ pub(super) fn open_sidecar(dir: &Path, problems: &mut Vec<String>) -> (io::Resul
     }
 }
 
-pub(super) fn open_database(path: &Path, unix_s: i64, problems: &mut Vec<String>) -> Option<Database> {
+/// The database of that path; else why not is the last of the `problems`. `set_aside` gets what became of a damaged one.
+pub(super) fn open_database(path: &Path, unix_s: i64, problems: &mut Vec<String>, set_aside: &mut Option<String>) -> Option<Database> {
     let place = Place::File(path.to_owned());
     let error = match schema::open(&place, true) {
         Ok(database) => return Some(database),
-        Err(OpenError::Damaged(fault)) => match schema::set_aside(path, unix_s) {
-            Ok(aside) => {
-                problems.push(format!(
-                    "{} is damaged ({fault}); it was set aside as {} and a new one begun: identity and counters go on, charts start anew",
-                    path.display(),
-                    aside.display()
-                ));
+        Err(OpenError::Damaged(fault)) => match schema::set_aside(path, &fault, unix_s) {
+            Ok(line) => {
+                problems.push(line.clone());
+                *set_aside = Some(line);
                 match schema::open(&place, true) {
                     Ok(database) => return Some(database),
                     Err(error) => error.to_string(),

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use rusqlite::{Connection, InterruptHandle, OptionalExtension, Row};
@@ -101,6 +101,11 @@ impl Shared {
         self.clock.now().unix_s()
     }
 
+    /// As long as this is held, nothing moves from the buffer into the database. Not twice in one reader.
+    fn still(&self) -> RwLockReadGuard<'_, ()> {
+        self.moving.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Buffered samples of a range, oldest first, W.
     fn pending_samples(&self, from: i64, to: i64) -> BTreeMap<i64, f64> {
         let buffer = lock(&self.buffer);
@@ -160,6 +165,7 @@ impl Shared {
             return Ok(bars.finish());
         }
         let mut bars = Bars::new((step + 59) / 60 * 60);
+        let _still = self.still();
         // What is buffered belongs to the last minutes; after a clock that went back, to any.
         let mut pending = self.pending_samples(from, to).into_iter().peekable();
         self.query(|conn| {
@@ -179,9 +185,13 @@ impl Shared {
     }
 
     pub(super) fn energy_between(&self, key: &str, borders: &[i64]) -> Result<Vec<EnergySpan>, StoreError> {
-        let (now, (_, pending)) = (self.now_s(), self.pending_records(key));
-        let pending: Vec<(i64, MinuteRecord)> =
-            pending.values().filter(|r| r.ts <= now).map(|r| (r.ts - r.ts.rem_euclid(QUARTER), *r)).collect();
+        let (now, _still) = (self.now_s(), self.still());
+        let (cleared, mut pending) = self.pending_records(key);
+        pending.retain(|ts, _| *ts <= now);
+        // A minute that is recorded anew is still in its quarter.
+        let replaced = if cleared { Vec::new() } else { self.stored_under(key, &pending)? };
+        let changes: Vec<(&MinuteRecord, f64)> =
+            replaced.iter().map(|record| (record, -1.0)).chain(pending.values().map(|record| (record, 1.0))).collect();
         let mut spans: Vec<EnergySpan> = self.query(|conn| {
             let mut select = conn.prepare_cached(
                 "SELECT sum(a_import), sum(a_export), sum(b_import), sum(b_export), sum(c_import), sum(c_export) FROM quarters
@@ -199,15 +209,30 @@ impl Shared {
             borders.windows(2).map(span).collect()
         })?;
         for span in &mut spans {
-            for (_, record) in pending.iter().filter(|(quarter, _)| (span.from..span.to).contains(quarter)) {
+            for (record, sign) in changes.iter().filter(|(r, _)| (span.from..span.to).contains(&(r.ts - r.ts.rem_euclid(QUARTER)))) {
                 let phases = span.phases.get_or_insert_default();
                 for (sum, phase) in phases.iter_mut().zip(record.phases) {
-                    sum.import += phase.act_energy;
-                    sum.export += phase.act_ret_energy;
+                    sum.import += sign * phase.act_energy;
+                    sum.export += sign * phase.act_ret_energy;
                 }
             }
         }
         Ok(spans)
+    }
+
+    /// The records in the database that `pending` is going to replace.
+    fn stored_under(&self, key: &str, pending: &BTreeMap<i64, MinuteRecord>) -> Result<Vec<MinuteRecord>, StoreError> {
+        let (Some((first, _)), Some((last, _))) = (pending.first_key_value(), pending.last_key_value()) else { return Ok(Vec::new()) };
+        self.query(|conn| {
+            let mut select = conn.prepare_cached(
+                "SELECT ts, rec FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts BETWEEN ?2 AND ?3",
+            )?;
+            let rows = select.query_map((key, first, last), |r| {
+                let ts = r.get(0)?;
+                Ok(pending.contains_key(&ts).then(|| codec::decode(ts, r.get_ref(1).ok()?.as_blob().ok()?)).flatten())
+            })?;
+            rows.filter_map(Result::transpose).collect()
+        })
     }
 
     pub(super) fn model(&self, name: &str) -> Result<Option<Model>, StoreError> {
@@ -222,6 +247,7 @@ impl Shared {
     }
 
     pub(super) fn sample_count(&self) -> Result<u64, StoreError> {
+        let _still = self.still();
         let pending: u64 = lock(&self.buffer).batches().map(|b| b.samples.len() as u64).sum();
         let rows: i64 = self.query(|conn| conn.query_row("SELECT count(*) FROM s2", [], |r| r.get(0)))?;
         Ok(rows.unsigned_abs() + pending)

@@ -204,11 +204,11 @@ pub(super) fn open_reader(place: &Place, immutable: bool) -> rusqlite::Result<Co
     Ok(conn)
 }
 
-/// Moves a damaged database with its log out of the way; the new name.
+/// Moves a damaged database with its log out of the way; what that means, one line.
 ///
 /// # Errors
 /// When the folder refuses.
-pub(super) fn set_aside(path: &Path, unix_s: i64) -> std::io::Result<PathBuf> {
+pub(super) fn set_aside(path: &Path, fault: &str, unix_s: i64) -> std::io::Result<String> {
     let named = |ending: &str| PathBuf::from(format!("{}{ending}", path.display()));
     let aside = (0..)
         .map(|n| named(&if n == 0 { format!(".damaged-{unix_s}") } else { format!(".damaged-{unix_s}-{n}") }))
@@ -222,7 +222,11 @@ pub(super) fn set_aside(path: &Path, unix_s: i64) -> std::io::Result<PathBuf> {
     if named("-shm").exists() {
         fs::remove_file(named("-shm"))?;
     }
-    Ok(aside)
+    Ok(format!(
+        "{} is damaged ({fault}); it was set aside as {} and a new one begun: identity and counters go on, charts start anew",
+        path.display(),
+        aside.display()
+    ))
 }
 
 /// Which file a path names now: another one, or none, once somebody deleted or replaced it.

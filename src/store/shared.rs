@@ -1,24 +1,28 @@
 //! What the handle, the writer thread and the readers have in common.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
     blocks::Blocks,
     buffer::Buffer,
     heal::Base,
+    part::Part,
     reader::Readers,
     schema::Place,
-    types::{MeterRow, StoreHealth, StoreState},
+    types::{MeterRow, SetAside, StoreHealth, StoreState},
 };
 use crate::time::Clock;
+
+/// How many [`SetAside`] are remembered.
+const SET_ASIDE: usize = 4;
 
 /// What is small and always at hand: no read of it waits for a disk.
 #[derive(Debug, Default)]
@@ -27,17 +31,24 @@ pub(super) struct Cache {
     pub state: BTreeMap<String, String>,
     /// What the folder held of meters that began without it: what is kept stands on that.
     pub base: BTreeMap<String, Base>,
+    /// Meters whose newest record is part of its minute.
+    pub parts: BTreeMap<String, Part>,
 }
 
 /// See the module.
 pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub buffer: Mutex<Buffer>,
+    /// Held while a batch moves from the buffer into the database, and shared by whoever adds both up: a row that is counted
+    /// in one of them must not be counted in the other.
+    pub moving: RwLock<()>,
     pub cache: Mutex<Cache>,
     pub readers: Readers,
     /// By meter key; loaded at the first question.
     pub blocks: Mutex<BTreeMap<String, Blocks>>,
     health: Mutex<StoreHealth>,
+    /// What was set aside, and when on the monotonic clock.
+    set_aside: Mutex<VecDeque<(Duration, String)>>,
     /// A reader met damage: the writer checks.
     suspect: AtomicBool,
     closing: AtomicBool,
@@ -55,10 +66,12 @@ impl Shared {
         Self {
             clock,
             buffer: Mutex::default(),
+            moving: RwLock::default(),
             cache: Mutex::new(cache),
             readers: Readers::new(place),
             blocks: Mutex::default(),
-            health: Mutex::new(StoreHealth { path, state, last_commit: None, rows: 0, bytes: 0, dropped: 0 }),
+            health: Mutex::new(StoreHealth { path, state, last_commit: None, rows: 0, bytes: 0, dropped: 0, set_aside: Vec::new() }),
+            set_aside: Mutex::default(),
             suspect: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             started: Instant::now(),
@@ -73,11 +86,24 @@ impl Shared {
     pub(super) fn health(&self) -> StoreHealth {
         let mut health = lock(&self.health).clone();
         health.dropped = lock(&self.buffer).dropped;
+        let now = self.clock.now().mono;
+        let set_aside = lock(&self.set_aside);
+        health.set_aside = set_aside.iter().map(|(at, line)| SetAside { line: line.clone(), age: now.saturating_sub(*at) }).collect();
+        drop(set_aside);
         if let Some(path) = &health.path {
             let wal = PathBuf::from(format!("{}-wal", path.display()));
             health.bytes = [path, &wal].iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
         }
         health
+    }
+
+    /// A damaged database was set aside: see [`SetAside::line`].
+    pub(super) fn set_aside(&self, line: String) {
+        let mut all = lock(&self.set_aside);
+        if all.len() == SET_ASIDE {
+            all.pop_front();
+        }
+        all.push_back((self.clock.now().mono, line));
     }
 
     pub(super) fn is_frozen(&self) -> bool {

@@ -4,7 +4,10 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -273,6 +276,43 @@ fn records_overwritten_by_a_clock_that_went_back_leave_the_energy_right() {
     assert_eq!((rig.count("records"), records.blocks(0).unwrap().len(), hour(&rig)), (0, 0, 100.0));
 }
 
+#[test]
+fn what_is_added_up_during_a_commit_is_counted_once() {
+    const ROUNDS: i64 = 1_500;
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0 + ROUNDS * 60);
+    let quarters: Vec<i64> = (0..=ROUNDS / 15).map(|i| T0 + i * 900).collect();
+    let (shared, handed, done) = (Arc::clone(&rig.shared), AtomicU64::new(0), AtomicBool::new(false));
+    let reads = |what: &str, read: &dyn Fn() -> u64| {
+        while !done.load(Ordering::SeqCst) {
+            let before = handed.load(Ordering::SeqCst).saturating_sub(1);
+            let n = read();
+            let after = handed.load(Ordering::SeqCst);
+            assert!((before..=after).contains(&n), "{n} {what} of {before} to {after}");
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let all = (0..ROUNDS).all(|i| {
+                // Counted right before it is handed over.
+                handed.fetch_add(1, Ordering::SeqCst);
+                lock(&rig.shared.buffer).add(|b| {
+                    b.records.push_back(("".into(), record(T0 + i * 60, 1.0)));
+                    b.samples.push_back((T0 + i * 60, 10));
+                });
+                rig.writer.commit().is_ok()
+            });
+            done.store(true, Ordering::SeqCst);
+            assert!(all);
+        });
+        scope.spawn(|| reads("samples", &|| shared.sample_count().unwrap()));
+        reads("Wh", &|| {
+            let spans = shared.energy_between("", &quarters).unwrap();
+            spans.iter().filter_map(|span| span.phases).map(|phases| phases[0].import as u64).sum()
+        });
+    });
+}
+
 /// A writer in memory whose folder is `dir`, with the handle that the meters have.
 struct Homeless {
     clock: Arc<Hand>,
@@ -321,7 +361,7 @@ fn past(dir: &Path) {
     rig.counters(1_000.0);
     lock(&rig.shared.cache).state.insert("device/".into(), "old".into());
     lock(&rig.shared.buffer).add(|b| {
-        b.state.insert("device/".into(), Some("old".into()));
+        b.state.insert("device/".into(), "old".into());
         b.samples.push_back((T0 - 7_200, 50));
         b.records.push_back(("".into(), record(T0 - 7_200, 5.0)));
     });
@@ -425,4 +465,34 @@ fn a_meter_that_could_read_its_past_is_not_counted_twice() {
     rig.minute();
     assert_eq!(to_numbers(&kept(dir.path()).0.energy), [1_006.0; 8]);
     assert_eq!(rig.store.records("").read(0, i64::MAX, 9).unwrap(), [], "deleted while in memory");
+}
+
+#[test]
+fn the_minute_that_a_stop_cut_goes_on_in_a_folder_that_comes_late() {
+    for stopped in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, hidden) = (home.path().join("data"), home.path().join("hidden"));
+        std::fs::create_dir(&hidden).unwrap();
+        let mut rig = Rig::new(&hidden, T0 + 20);
+        lock(&rig.shared.buffer).add(|b| b.put_record("", record(T0, 5.0), Some(T0 + 20)));
+        rig.writer.close().unwrap();
+        std::fs::write(&dir, "in the way").unwrap();
+        let mut rig = Homeless::new(&dir, T0 + 30, &BTreeMap::new());
+        std::fs::remove_file(&dir).unwrap();
+        std::fs::rename(&hidden, &dir).unwrap();
+        if stopped {
+            lock(&rig.clock.0).unix += 10.0;
+            rig.store.minute("", record(T0, 2.0));
+            rig.writer.close().unwrap();
+            let db = schema::open(&Place::File(dir.join(DATABASE_FILE)), true).unwrap();
+            let part = super::part::load(&db.conn, T0 + 45).unwrap().remove("").unwrap();
+            assert_eq!((part.record, part.until), (record(T0, 7.0), T0 + 40));
+        } else {
+            lock(&rig.clock.0).unix += 30.0;
+            rig.store.minute("", record(T0, 3.0));
+            rig.minute();
+            assert_eq!(rig.store.records("").read(0, i64::MAX, 9).unwrap(), [record(T0, 8.0)]);
+            assert_eq!(rig.store.energy_between("", &[T0, T0 + 900]).unwrap()[0].phases.unwrap()[0].import, 8.0);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What goes in and out of the store.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::meter::{Counter, Energy};
 
@@ -142,6 +142,15 @@ pub enum StoreState {
     },
 }
 
+/// A damaged database that was set aside since the start; a new one took its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Which file, what goes on and what is lost, one line.
+    pub line: String,
+    /// How long ago.
+    pub age: Duration,
+}
+
 /// Figures for the health page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoreHealth {
@@ -157,6 +166,8 @@ pub struct StoreHealth {
     pub bytes: u64,
     /// Rows that were given up because the buffer was full.
     pub dropped: u64,
+    /// Oldest first; the last few.
+    pub set_aside: Vec<SetAside>,
 }
 
 /// The store cannot do what was asked; the text is one line for a person.

@@ -153,15 +153,12 @@ impl Writer {
         let aside = self.shared.readers.shut(|gate| {
             gate.place = None;
             drop(db);
-            schema::set_aside(&path, unix_s)
+            schema::set_aside(&path, fault, unix_s)
         });
         match aside {
-            Ok(aside) => {
-                tracing::error!(
-                    "{} is damaged ({fault}); it was set aside as {} and a new one begun: identity and counters go on, charts start anew",
-                    path.display(),
-                    aside.display()
-                );
+            Ok(line) => {
+                tracing::error!("{line}");
+                self.shared.set_aside(line);
                 match schema::open(&self.place, true) {
                     Ok(database) => self.adopt(database),
                     Err(error) => self.failing(&format!("{} {error}", path.display())),
@@ -182,7 +179,7 @@ impl Writer {
                     batch.meters.entry(key).or_insert(row);
                 }
                 for (key, json) in state {
-                    batch.state.entry(key).or_insert(Some(json));
+                    batch.state.entry(key).or_insert(json);
                 }
             });
         }

@@ -5,7 +5,7 @@
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{Arc, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -214,10 +214,12 @@ impl Writer {
         if self.db.is_none() {
             self.reopen(true)?;
         }
-        let batch = lock(&self.shared.buffer).take();
+        let shared = Arc::clone(&self.shared);
+        let moving = shared.moving.write().unwrap_or_else(PoisonError::into_inner);
+        let batch = lock(&shared.buffer).take();
         if batch.is_empty() {
-            lock(&self.shared.buffer).done();
-            drop(batch);
+            lock(&shared.buffer).done();
+            drop((batch, moving));
             self.rename_imported();
             return Ok(());
         }
@@ -231,13 +233,16 @@ impl Writer {
                 self.progress = progress;
                 // The index first, then the buffer: a reader finds a record in one of them at any moment.
                 self.index(&changes);
-                lock(&self.shared.buffer).done();
+                lock(&shared.buffer).done();
+                drop(moving);
                 self.recovered();
                 self.rename_imported();
                 Ok(())
             }
             Err(error) => {
-                lock(&self.shared.buffer).failed();
+                lock(&shared.buffer).failed();
+                // What follows may wait for the readers.
+                drop(moving);
                 Err(self.failed(&error))
             }
         }

@@ -28,7 +28,7 @@ pub struct Line {
     pub name: &'static str,
     /// The meter's name, empty for the first.
     pub meter: String,
-    /// Address and port.
+    /// Where; of an outbound WebSocket its URL without password and tokens.
     pub address: String,
     /// Port; 0 where there is none, as of a listener that an option turned off.
     pub port: u16,

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    config::ChannelSettings,
+    config::{ChannelSettings, Profile},
     consumers::{Asked, Caller, Consumers},
     device::{
         self, Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, Records, RpcError, View,
@@ -104,9 +104,12 @@ const SHARES: usize = 64;
 /// How a caller proves that it knows the password.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Credentials<'a> {
-    /// The channel does not ask: outbound and UDP without their own switch.
+    /// The channel does not ask: outbound without its own switch.
     #[default]
     None,
+    /// By the frame's `auth` member, but only where something is changed: UDP without its own switch. Batteries read there
+    /// and cannot log in.
+    FrameToChange,
     /// By the frame's `auth` member.
     Frame,
     /// By the `Authorization` header, or by the frame's `auth` member where there is a frame.
@@ -172,17 +175,19 @@ pub struct Spoken {
     pub verdict: Verdict,
     /// The frame's `src`, if it was a valid frame that was let in: whom notifications are for from now on.
     pub src: Option<Arc<str>>,
+    /// The power in the reply, W, if it is a result that carries power.
+    pub power: Option<f64>,
 }
 
 impl Spoken {
     fn nothing(verdict: Verdict) -> Self {
-        Self { reply: None, verdict, src: None }
+        Self { reply: None, verdict, src: None, power: None }
     }
 
     /// A refusal of a frame that was not even looked into: too many came.
     pub(super) fn too_many(bytes: &[u8], device_id: &str) -> Self {
         let reply = frame::parse(bytes).ok().and_then(|f| frame::reply(&f, device_id, None, &Answer::Error(RpcError::too_many())));
-        Self { reply: reply.map(Bytes::from), verdict: Verdict::Malformed, src: None }
+        Self { reply: reply.map(Bytes::from), verdict: Verdict::Malformed, src: None, power: None }
     }
 
     /// Whether it was a frame of somebody who may speak.
@@ -323,7 +328,7 @@ impl Endpoint {
             }
             replies.extend(spoken.reply.and_then(|reply| String::from_utf8(reply.into()).ok()));
         }
-        Spoken { reply: frame::batch(&replies).map(Bytes::from), verdict, src: None }
+        Spoken { reply: frame::batch(&replies).map(Bytes::from), verdict, src: None, power: None }
     }
 
     /// Answers one frame; `bytes` is what it came in, for the register.
@@ -340,13 +345,13 @@ impl Endpoint {
             && let Err((challenge, error)) = self.admit_frame(caller, frame, &terms)
         {
             let reply = frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
-            return Spoken { reply, verdict: Verdict::Unauthorized(challenge), src: None };
+            return Spoken { reply, verdict: Verdict::Unauthorized(challenge), src: None, power: None };
         }
         let executed = self.execute(caller, src, method, frame.params.as_deref(), &terms).await;
         let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
         self.note(caller, src, method, &executed, bytes.clone(), reply.clone().unwrap_or_default());
         let verdict = if executed.answer == Answer::Silence { Verdict::Silence } else { Verdict::Answered };
-        Spoken { reply, verdict, src: src.map(Arc::from) }
+        Spoken { reply, verdict, src: src.map(Arc::from), power: executed.value }
     }
 
     /// Asks the device and carries out what follows.
@@ -355,19 +360,19 @@ impl Endpoint {
         let name = known.unwrap_or(method);
         let carries_power = POWER_METHODS.contains(&name);
         let view = if carries_power { self.scaled(self.view(), caller, src) } else { self.view() };
-        let value = if carries_power { answered_power(name, params, terms.manner, &view) } else { None };
         if terms.foreign && device::writes(name) {
-            return Executed { answer: Answer::Error(foreign_write()), known, value };
+            return Executed { answer: Answer::Error(foreign_write()), known, value: None };
         }
-        let Outcome { answer, effects } = self.ask(caller, name, params, terms.manner, view).await;
-        if effects.is_empty() {
-            return Executed { answer, known, value };
+        let profile = self.state.borrow().profile;
+        let Outcome { answer, effects } = self.ask(caller, name, params, terms.manner, Arc::clone(&view)).await;
+        if !effects.is_empty() {
+            if terms.foreign {
+                return Executed { answer: Answer::Error(foreign_write()), known, value: None };
+            }
+            self.hub.apply(effects).await;
         }
-        if terms.foreign {
-            return Executed { answer: Answer::Error(foreign_write()), known, value };
-        }
-        self.hub.apply(effects).await;
-        Executed { answer, known, value }
+        let carried = carries_power && matches!(answer, Answer::Result(_));
+        Executed { answer, known, value: if carried { answered_power(name, params, terms.manner, profile, &view) } else { None } }
     }
 
     async fn ask(&self, caller: &Caller, method: &str, params: Option<&str>, manner: Manner, view: Arc<View>) -> Outcome {
@@ -408,7 +413,7 @@ impl Endpoint {
             method: executed.known.unwrap_or(method),
             known: executed.known.is_some(),
             error,
-            value: executed.value.filter(|_| matches!(executed.answer, Answer::Result(_))),
+            value: executed.value,
             request,
             reply,
         };
@@ -444,16 +449,16 @@ struct Executed {
     answer: Answer,
     /// The method's own spelling, if there is such a method.
     known: Option<&'static str>,
-    /// The power that was answered, W.
+    /// The power in the result, W.
     value: Option<f64>,
 }
 
 /// Methods whose answer carries power: who calls them is a reader (`decisions.md` C20).
 const POWER_METHODS: [&str; 4] = ["EM.GetStatus", "EM1.GetStatus", "Shelly.GetStatus", "Shelly.GetComponents"];
 
-/// The power in the answer, W: the total, or that of the phase asked.
-fn answered_power(method: &str, params: Option<&str>, manner: Manner, view: &View) -> Option<f64> {
-    if method == "EM1.GetStatus" && !manner.em1_is_total {
+/// The power in the answer, W: the total, or that of the phase asked. `EM1.GetStatus` has the total on UDP in triphase (C15).
+fn answered_power(method: &str, params: Option<&str>, manner: Manner, profile: Profile, view: &View) -> Option<f64> {
+    if method == "EM1.GetStatus" && !(manner.em1_is_total && profile == Profile::Triphase) {
         #[derive(serde::Deserialize)]
         struct Phase {
             id: usize,

@@ -21,6 +21,11 @@ pub trait Vitals: Send + Sync {
     /// What is wrong beside the source and the listeners, a line each: options, data folder, store.
     fn problems(&self) -> Vec<String>;
 
+    /// Whether one of [`Self::problems`] still makes the process `degraded`: not one that is over and only told of.
+    fn degraded(&self) -> bool {
+        !self.problems().is_empty()
+    }
+
     /// Figures of the process that belong to no meter's readings, for `/metrics` of the first meter.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()
@@ -112,7 +117,7 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
     let up = matches!(snapshot.source.link, Link::Up);
     let (status, code) = if snapshot.stale() {
         ("stale", StatusCode::SERVICE_UNAVAILABLE)
-    } else if held || waiting || !up || !problems.is_empty() {
+    } else if held || waiting || !up || vitals.degraded() {
         ("degraded", StatusCode::OK)
     } else {
         ("ok", StatusCode::OK)

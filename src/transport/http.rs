@@ -24,10 +24,10 @@ use bytes::Bytes;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-pub use self::cors::is_local;
+pub use self::cors::{authority, is_local, same_origin};
 use self::lenient::Lenient;
 use super::{
     board::Board,
@@ -74,6 +74,8 @@ pub struct Site {
     role: Role,
     rate: Arc<Rate>,
     connections: Connections,
+    /// Conversations over WebSocket: the tasks that they run in are not the listener's.
+    sockets: TaskTracker,
     pages: Option<Router>,
 }
 
@@ -81,7 +83,7 @@ impl Site {
     /// The device's port. `pages` are further ones, those that `dashboard_on_lan` lets in.
     #[must_use]
     pub fn device(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>, pages: Option<Router>) -> Arc<Self> {
-        Arc::new(Self { endpoint, board, vitals, role: Role::Device, rate: Arc::default(), connections: Connections::default(), pages })
+        Arc::new(Self { pages, ..Self::plain(endpoint, board, vitals) })
     }
 
     /// A fan-out port.
@@ -91,7 +93,8 @@ impl Site {
     }
 
     fn plain(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>) -> Self {
-        Self { endpoint, board, vitals, role: Role::Device, rate: Arc::default(), connections: Connections::default(), pages: None }
+        let (rate, connections, sockets) = (Arc::default(), Connections::default(), TaskTracker::new());
+        Self { endpoint, board, vitals, role: Role::Device, rate, connections, sockets, pages: None }
     }
 
     /// The listener's connections.
@@ -131,7 +134,7 @@ pub async fn run(wanted: Wanted, site: Arc<Site>, cancel: CancellationToken) {
     futures_util::future::join_all(listeners.into_iter().map(|l| serve(l, Arc::clone(&site), cancel.clone()))).await;
 }
 
-/// Serves `listener` until cancelled; returns when every connection has ended.
+/// Serves `listener` until cancelled; returns when every connection has ended, WebSockets with a close frame.
 pub async fn serve(listener: TcpListener, site: Arc<Site>, cancel: CancellationToken) {
     let router = site.router();
     let max = {
@@ -147,6 +150,8 @@ pub async fn serve(listener: TcpListener, site: Arc<Site>, cancel: CancellationT
         async move { drive(stream, connection, site, router).await }
     })
     .await;
+    site.sockets.close();
+    let _ = tokio::time::timeout(GRACE, site.sockets.wait()).await;
 }
 
 /// One connection: requests until it ends, is idle or late, or has to close.
@@ -158,7 +163,8 @@ async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, ro
         async move { respond(request, site, router, connection).await }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.max_buf_size(MAX_HEAD).half_close(false);
+    // The device writes `Content-Type`, not `content-type`.
+    builder.max_buf_size(MAX_HEAD).half_close(false).title_case_headers(true);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(Lenient::new(stream, Arc::clone(&activity))), service).with_upgrades());
     tokio::select! {
         _ = serving.as_mut() => return,
@@ -194,9 +200,21 @@ async fn respond(
     connection: Arc<Connection>,
 ) -> Result<Response<Body>, Silent> {
     connection.activity.answering();
-    let response = route(request, site, router, &connection).await;
+    let keep = keeps_alive(request.headers());
+    let mut response = route(request, site, router, &connection).await;
+    if !keep && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
+    }
     connection.activity.answered();
     if response.extensions().get::<Silence>().is_some() { Err(Silent) } else { Ok(response) }
+}
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Whether the client asked for the connection to stay open: the device closes it otherwise, also with HTTP/1.1 (section 2.1).
+fn keeps_alive(headers: &HeaderMap) -> bool {
+    let mut options = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    options.any(|option| option.trim().eq_ignore_ascii_case("keep-alive"))
 }
 
 async fn route(request: Request<Incoming>, site: Arc<Site>, router: Router, connection: &Arc<Connection>) -> Response<Body> {
@@ -249,7 +267,9 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn caller(connection: &Connection, headers: &HeaderMap, channel: Channel) -> Caller {
+/// Who sends these headers over this connection.
+#[must_use]
+pub fn caller(connection: &Connection, headers: &HeaderMap, channel: Channel) -> Caller {
     let agent = headers.get(header::USER_AGENT).and_then(|a| a.to_str().ok());
     Caller {
         peer: connection.peer.ip(),

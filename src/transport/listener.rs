@@ -162,7 +162,8 @@ pub struct Watched {
 
 /// Accepts until cancelled and gives each connection to `handle`, all joined before this returns. `max` is asked at each accept.
 ///
-/// Handlers learn by [`Connection::close`] that they have to end; after `grace` they are dropped.
+/// Handlers learn by [`Connection::close`] that they have to end; after `grace` they are dropped. A handler that hands its
+/// socket on, as one that is upgraded, has ended with that: who took it learns by the same token and is waited for by its owner.
 pub async fn accept<F, Fut>(
     listener: TcpListener,
     connections: &Connections,

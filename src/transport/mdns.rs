@@ -170,78 +170,34 @@ struct Announced {
     addresses: Vec<IpAddr>,
 }
 
+/// One meter and what was said of it last.
+struct Meter {
+    announcement: Announcement,
+    announced: Option<Announced>,
+    /// Why it cannot be announced, as it was told.
+    lost: Option<String>,
+}
+
 /// Announces all meters until `stop`, then says goodbye.
 pub async fn run(announcements: Vec<Announcement>, interfaces: Interfaces, board: Board, stop: CancellationToken) {
-    let mut delay = [5, 10, 15].into_iter();
-    let daemon = loop {
-        match ServiceDaemon::new() {
-            Ok(daemon) => break daemon,
-            Err(error) => {
-                let pause = delay.next();
-                if pause == Some(5) {
-                    warn!("mDNS cannot start ({error}): readers that search the network will not find the meter; by address it works");
-                }
-                for a in &announcements {
-                    set_line(&board, a, ListenerState::Waiting { reason: error.to_string() });
-                }
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(Duration::from_secs(pause.unwrap_or(15))) => {}
-                }
-            }
-        }
-    };
-    let _ = daemon.disable_interface(IfKind::All);
-    let mut enabled: BTreeSet<String> = BTreeSet::new();
-    let mut announced: Vec<Option<Announced>> = announcements.iter().map(|_| None).collect();
+    let Some(daemon) = start_daemon(&announcements, &board, &stop).await else { return };
+    let mut enabled = BTreeSet::new();
+    let mut meters: Vec<Meter> =
+        announcements.into_iter().map(|announcement| Meter { announcement, announced: None, lost: None }).collect();
     let mut told_none = false;
-    let mut told_lost: Vec<Option<String>> = announcements.iter().map(|_| None).collect();
     let mut lines = board.subscribe();
     loop {
         lines.mark_unchanged();
         let found = interfaces.now();
-        for Found { name, .. } in &found {
-            if enabled.insert(name.clone()) {
-                let _ = daemon.enable_interface(IfKind::Name(name.clone()));
-                info!("mDNS announces on {name}");
-            }
-        }
-        for gone in enabled.iter().filter(|e| !found.iter().any(|f| f.name == **e)).cloned().collect::<Vec<_>>() {
-            let _ = daemon.disable_interface(IfKind::Name(gone.clone()));
-            enabled.remove(&gone);
-        }
-        let here: Vec<IpAddr> = found.iter().flat_map(|f| f.addresses.iter().map(IfAddr::ip)).filter(IpAddr::is_ipv4).collect();
-        if here.is_empty() && !told_none {
+        follow_interfaces(&daemon, &found, &mut enabled);
+        let none = here(&found).is_empty();
+        if none && !told_none {
             warn!("mDNS found no network interface with an address to announce on: name one in `mdns_interfaces`");
         }
-        told_none = here.is_empty();
-        for (i, announcement) in announcements.iter().enumerate() {
-            let port = board.http_port(&announcement.meter);
-            let lost = announcement.address.filter(|_| !here.is_empty()).and_then(|fixed| outside(fixed, &found));
-            let addresses = announcement.address.map_or_else(|| here.clone(), |fixed| vec![fixed]);
-            let reachable = lost.is_none() && !addresses.is_empty() && !here.is_empty();
-            let wanted = port.filter(|_| reachable).map(|port| Announced { port, addresses });
-            if lost != told_lost[i] {
-                if let Some(why) = &lost {
-                    warn!("mDNS does not announce {}: {why}", announcement.instance);
-                }
-                told_lost[i].clone_from(&lost);
-            } else if wanted == announced[i] {
-                continue;
-            }
-            if announced[i].is_some() && wanted != announced[i] {
-                goodbye(&daemon, announcement).await;
-            }
-            if let Some(w) = wanted.as_ref().filter(|_| wanted != announced[i]) {
-                announce(&daemon, announcement, w);
-            }
-            let state = match (&wanted, lost) {
-                (Some(_), _) => ListenerState::Listening,
-                (None, Some(reason)) => ListenerState::Waiting { reason },
-                (None, None) => ListenerState::Waiting { reason: "the HTTP port is not ours yet, or no interface has an address".into() },
-            };
-            set_line(&board, announcement, state);
-            announced[i] = wanted;
+        told_none = none;
+        for meter in &mut meters {
+            let (wanted, lost) = decide(&meter.announcement, board.http_port(&meter.announcement.meter), &found);
+            meter.say(wanted, lost, &daemon, &board).await;
         }
         tokio::select! {
             () = stop.cancelled() => break,
@@ -249,11 +205,91 @@ pub async fn run(announcements: Vec<Announcement>, interfaces: Interfaces, board
             () = tokio::time::sleep(RECHECK) => {}
         }
     }
-    for announcement in &announcements {
-        goodbye(&daemon, announcement).await;
+    for meter in &meters {
+        goodbye(&daemon, &meter.announcement).await;
     }
     if let Ok(done) = daemon.shutdown() {
         let _ = timeout(GOODBYE, done.recv_async()).await;
+    }
+}
+
+/// The responder, on no interface yet; tried again and again, `None` at the stop.
+async fn start_daemon(announcements: &[Announcement], board: &Board, stop: &CancellationToken) -> Option<ServiceDaemon> {
+    let mut told = false;
+    let mut pause = Duration::from_secs(5);
+    loop {
+        let error = match ServiceDaemon::new() {
+            Ok(daemon) => {
+                let _ = daemon.disable_interface(IfKind::All);
+                return Some(daemon);
+            }
+            Err(error) => error,
+        };
+        if !std::mem::replace(&mut told, true) {
+            warn!("mDNS cannot start ({error}): readers that search the network will not find the meter; by address it works");
+        }
+        for a in announcements {
+            set_line(board, a, ListenerState::Waiting { reason: error.to_string() });
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(pause) => pause = (pause + Duration::from_secs(5)).min(RECHECK),
+        }
+    }
+}
+
+/// Announces on these interfaces and no others.
+fn follow_interfaces(daemon: &ServiceDaemon, found: &[Found], enabled: &mut BTreeSet<String>) {
+    for Found { name, .. } in found {
+        if enabled.insert(name.clone()) {
+            let _ = daemon.enable_interface(IfKind::Name(name.clone()));
+            info!("mDNS announces on {name}");
+        }
+    }
+    for gone in enabled.extract_if(.., |name| !found.iter().any(|f| f.name == *name)) {
+        let _ = daemon.disable_interface(IfKind::Name(gone));
+    }
+}
+
+/// IPv4 addresses of these interfaces.
+fn here(found: &[Found]) -> Vec<IpAddr> {
+    found.iter().flat_map(|f| f.addresses.iter().map(IfAddr::ip)).filter(IpAddr::is_ipv4).collect()
+}
+
+/// What to announce of a meter whose HTTP port is this, if it is ours; or why its address reaches nobody.
+fn decide(announcement: &Announcement, port: Option<u16>, found: &[Found]) -> (Option<Announced>, Option<String>) {
+    let here = here(found);
+    if here.is_empty() {
+        return (None, None);
+    }
+    let lost = announcement.address.and_then(|fixed| outside(fixed, found));
+    let addresses = announcement.address.map_or(here, |fixed| vec![fixed]);
+    (port.filter(|_| lost.is_none()).map(|port| Announced { port, addresses }), lost)
+}
+
+impl Meter {
+    /// Says what is new: in the network, in the log, on the board.
+    async fn say(&mut self, wanted: Option<Announced>, lost: Option<String>, daemon: &ServiceDaemon, board: &Board) {
+        let (changed, newly_lost) = (wanted != self.announced, lost != self.lost);
+        if !changed && !newly_lost {
+            return;
+        }
+        if let Some(why) = lost.as_ref().filter(|_| newly_lost) {
+            warn!("mDNS does not announce {}: {why}", self.announcement.instance);
+        }
+        if changed && self.announced.is_some() {
+            goodbye(daemon, &self.announcement).await;
+        }
+        if let Some(wanted) = wanted.as_ref().filter(|_| changed) {
+            announce(daemon, &self.announcement, wanted);
+        }
+        let state = match (&wanted, &lost) {
+            (Some(_), _) => ListenerState::Listening,
+            (None, Some(reason)) => ListenerState::Waiting { reason: reason.clone() },
+            (None, None) => ListenerState::Waiting { reason: "the HTTP port is not ours yet, or no interface has an address".into() },
+        };
+        set_line(board, &self.announcement, state);
+        (self.announced, self.lost) = (wanted, lost);
     }
 }
 
@@ -349,6 +385,27 @@ mod tests {
             }
             assert!(!why.contains('\n'));
         }
+    }
+
+    #[test]
+    fn a_meter_is_announced_where_its_port_is_ours_and_its_address_is_known() {
+        let meter = |address: Option<&str>| {
+            Announcement::new("", &identity(), MdnsProfile::Device, None, address.map(|address| address.parse().unwrap()))
+        };
+        let v4 = |ip: &str| {
+            let ip = ip.parse().unwrap();
+            IfAddr::V4(if_addrs::Ifv4Addr { ip, netmask: [0; 4].into(), prefixlen: 24, broadcast: None })
+        };
+        let found = [Found { name: "eth0".into(), addresses: vec![v4("192.0.2.5")] }];
+        let said = |address, port, found: &[Found]| {
+            let (wanted, lost) = decide(&meter(address), port, found);
+            (wanted.map(|w| (w.port, w.addresses[0].to_string())), lost.is_some())
+        };
+        assert_eq!(said(None, Some(80), &found), (Some((80, "192.0.2.5".into())), false));
+        assert_eq!(said(Some("192.0.2.9"), Some(80), &found), (Some((80, "192.0.2.9".into())), false));
+        assert_eq!(said(Some("203.0.113.1"), Some(80), &found), (None, true));
+        assert_eq!(said(None, None, &found), (None, false));
+        assert_eq!(said(Some("203.0.113.1"), Some(80), &[]), (None, false), "no interface is another matter");
     }
 
     #[tokio::test]

@@ -248,6 +248,18 @@ struct Guarded {
     idle: Pin<Box<Sleep>>,
 }
 
+impl Guarded {
+    /// Whether it has to end: told to, or nothing was asked for too long. Wakes the task when that comes.
+    fn over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.closed.as_mut().poll(cx).is_ready() || self.idle.as_mut().poll(cx).is_ready()
+    }
+
+    /// An answer that a master does not take ends with its connection.
+    fn taken<T>(&mut self, poll: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if poll.is_pending() && self.over(cx) { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { poll }
+    }
+}
+
 impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
@@ -255,7 +267,7 @@ impl AsyncRead for Guarded {
         if buf.filled().len() > before {
             self.place.activity.read();
             self.idle.as_mut().reset(Instant::now() + IDLE);
-        } else if poll.is_pending() && (self.closed.as_mut().poll(cx).is_ready() || self.idle.as_mut().poll(cx).is_ready()) {
+        } else if poll.is_pending() && self.over(cx) {
             // Reads as the end of the stream: tokio-modbus then closes the connection cleanly.
             return Poll::Ready(Ok(()));
         }
@@ -265,11 +277,13 @@ impl AsyncRead for Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.taken(poll, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let poll = Pin::new(&mut self.stream).poll_flush(cx);
+        self.taken(poll, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -43,6 +43,7 @@ use super::{
     ws::{self, Ended, MAX_MESSAGE, Opening, Rules},
 };
 use crate::{
+    config::mask_url,
     consumers::{Caller, Channel},
     device::notify::Kind,
     tls,
@@ -70,6 +71,13 @@ pub struct Target {
     pub insecure: bool,
 }
 
+impl Target {
+    /// For log and pages: the URL without user, password and what its query holds.
+    fn shown(&self) -> String {
+        mask_url(&self.url)
+    }
+}
+
 /// Dials what options name in `fixed`, or, where they name nothing, what `Ws.SetConfig` says; until cancelled.
 ///
 /// A change of either is followed at once; a target that stays keeps its connection.
@@ -83,6 +91,10 @@ pub async fn run(mut fixed: watch::Receiver<Arc<[Target]>>, endpoint: Arc<Endpoi
         gone.iter().for_each(|(_, kept)| kept.stop.cancel());
         for (target, kept) in gone {
             let _ = kept.task.await;
+            // Another one may look the same without its token: the line is its own then.
+            if running.keys().any(|other| other.shown() == target.shown()) {
+                continue;
+            }
             if named.is_empty() && state.borrow().ws.server.as_ref() == Some(&target.url) {
                 board.set(line(&endpoint, &target, ListenerState::Off { by: "Ws.SetConfig" }));
             } else {
@@ -120,12 +132,12 @@ fn by_config(ws: &crate::device::state::WsConfig) -> Vec<Target> {
 }
 
 fn line(endpoint: &Endpoint, target: &Target, state: ListenerState) -> Line {
-    Line { name: "outbound", meter: endpoint.meter.clone(), address: target.url.clone(), port: 0, state }
+    Line { name: "outbound", meter: endpoint.meter.clone(), address: target.shown(), port: 0, state }
 }
 
 /// Dials one target for ever.
 async fn keep_up(target: Target, endpoint: Arc<Endpoint>, board: Board, cancel: CancellationToken) {
-    let mut pace = Pace::default();
+    let (mut pace, shown) = (Pace::default(), target.shown());
     let mut said: Option<String> = None;
     loop {
         let dialled = tokio::select! {
@@ -134,7 +146,7 @@ async fn keep_up(target: Target, endpoint: Arc<Endpoint>, board: Board, cancel: 
         };
         let lived = match dialled {
             Ok((socket, caller)) => {
-                info!("outbound WebSocket to {} is up", target.url);
+                info!("outbound WebSocket to {shown} is up");
                 said = None;
                 board.set(line(&endpoint, &target, ListenerState::Listening));
                 let since = Instant::now();
@@ -142,13 +154,13 @@ async fn keep_up(target: Target, endpoint: Arc<Endpoint>, board: Board, cancel: 
                 if cancel.is_cancelled() {
                     return;
                 }
-                warn!("outbound WebSocket to {} ended ({ended:?}), dialling again", target.url);
+                warn!("outbound WebSocket to {shown} ended ({ended:?}), dialling again");
                 board.set(line(&endpoint, &target, ListenerState::Waiting { reason: "the connection ended".to_owned() }));
                 Some(since.elapsed())
             }
             Err(why) => {
                 if said.as_ref() != Some(&why) {
-                    warn!("outbound WebSocket to {} cannot be opened: {why}; trying on every {} s", target.url, MAX_PAUSE.as_secs());
+                    warn!("outbound WebSocket to {shown} cannot be opened: {why}; trying on every {} s", MAX_PAUSE.as_secs());
                 }
                 board.set(line(&endpoint, &target, ListenerState::Waiting { reason: why.clone() }));
                 said = Some(why);

@@ -19,6 +19,7 @@ use tokio::{
     sync::watch,
     time::{Instant, Sleep, sleep_until},
 };
+use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -51,6 +52,9 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// Silence after which the other side is taken for gone: three pings without an answer.
 const GONE_AFTER: Duration = Duration::from_secs(110);
+
+/// What a client whose message was too long has to take our close frame in.
+const TO_READ_THE_CLOSE: Duration = Duration::from_millis(300);
 
 /// A wake-up that is due at once is taken this late, so that no clock can make a socket spin.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -136,6 +140,25 @@ impl Message for tokio_tungstenite::tungstenite::Message {
     }
 }
 
+/// Why a socket of the library gives nothing more.
+pub trait Failure {
+    /// A message or frame was longer than [`MAX_MESSAGE`].
+    fn too_long(&self) -> bool;
+}
+
+impl Failure for tokio_tungstenite::tungstenite::Error {
+    fn too_long(&self) -> bool {
+        matches!(self, Self::Capacity(CapacityError::MessageTooLong { .. }))
+    }
+}
+
+impl Failure for axum::Error {
+    fn too_long(&self) -> bool {
+        let inner = std::error::Error::source(self).and_then(|e| e.downcast_ref::<tokio_tungstenite::tungstenite::Error>());
+        inner.is_some_and(Failure::too_long)
+    }
+}
+
 /// Why a conversation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -145,6 +168,20 @@ pub enum Ended {
     ByUs,
     /// It took nothing, or sent nothing, for too long.
     Stalled,
+    /// It sent more than [`MAX_MESSAGE`] at once.
+    TooLong,
+}
+
+impl Ended {
+    /// Code and reason of our close frame; none where the other side is gone.
+    fn farewell(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::ByPeer => None,
+            Self::ByUs => Some((1001, "going away")),
+            Self::Stalled => Some((1008, "not reading")),
+            Self::TooLong => Some((1009, "message too long")),
+        }
+    }
 }
 
 type Answering<'a> = Pin<Box<dyn Future<Output = Spoken> + Send + 'a>>;
@@ -248,7 +285,7 @@ pub async fn converse<S, M, E>(socket: S, endpoint: &Endpoint, caller: &Caller, 
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
     M: Message + Send,
-    E: Send,
+    E: Failure + Send,
 {
     let _present = Present::new(endpoint, caller);
     let mut conversation = Conversation { socket, endpoint, caller, rules, close, audience: Audience::Nobody, listening: None };
@@ -256,9 +293,12 @@ where
         Ok(never) => match never {},
         Err(ended) => ended,
     };
-    if ended != Ended::ByPeer {
-        let (code, reason) = if ended == Ended::ByUs { (1001, "going away") } else { (1008, "not reading") };
+    if let Some((code, reason)) = ended.farewell() {
         conversation.farewell(code, reason).await;
+    }
+    if ended == Ended::TooLong {
+        // The library reads no further, and closing over unread bytes is a reset, which may overtake the close frame.
+        tokio::time::sleep(TO_READ_THE_CLOSE).await;
     }
     ended
 }
@@ -286,7 +326,7 @@ impl<S, M, E> Conversation<'_, S>
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
     M: Message + Send,
-    E: Send,
+    E: Failure + Send,
 {
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         let (endpoint, caller, rules) = (self.endpoint, self.caller, self.rules);
@@ -311,7 +351,8 @@ where
                 Some(spoken) = under_way.next(), if !under_way.is_empty() => self.answer(spoken).await?,
                 notes = Listening::next(&mut self.listening, endpoint, caller) => self.notify(notes).await?,
                 message = self.socket.next(), if under_way.len() < IN_FLIGHT => {
-                    let message = message.ok_or(Ended::ByPeer)?.map_err(|_| Ended::ByPeer)?;
+                    let ended = |failed: E| if failed.too_long() { Ended::TooLong } else { Ended::ByPeer };
+                    let message = message.ok_or(Ended::ByPeer)?.map_err(ended)?;
                     heard = Instant::now();
                     let Some(payload) = message.payload() else { continue };
                     let (limit, minimal) = {

@@ -514,12 +514,47 @@ def test_reset_asks_first(house, visit):
     button = page.get_by_role("button", name="Set all counters to 0")
     assert not button.is_visible(), "not with one click"
     page.get_by_text("Reset counters").click()
-    assert house.get("/shelly").json()["id"] in page.locator(".danger").inner_text(), "it names what it resets"
+    assert house.get("/shelly").json()["id"] in page.locator("#reset").inner_text(), "it names what it resets"
     button.click()
-    expect(page.locator(".danger .answer")).to_have_text("The counters are at 0 now.")
+    expect(page.locator("#reset .answer")).to_have_text("The counters are at 0 now.")
     until(lambda: house.energy() < 100, 3)
     page.reload()
     assert page.locator("tr.sum td").first.inner_text() == "0.0\u202fkWh"
+
+
+def test_counters_are_taken_over_by_hand(ha, fresh, visit):
+    """From the energy entities, whatever was counted before; a sensor without a value changes nothing, and says so."""
+    ha.set(grid_power=0, grid_import_energy=12345.678)
+    fresh.supervisor.options |= {"total_power": "sensor.grid_power", "energy_import": "sensor.grid_import_energy", "energy_source": "integrate"}
+    fresh.start()
+    until(lambda: fresh.energy() == 0, 15)
+    one = visit(fresh, "energy")
+    page = one.page
+    button, said = page.get_by_role("button", name="Take the counters over now"), page.locator("#seed .answer")
+    assert not button.is_visible(), "not with one click"
+    page.get_by_text("Take the counters from the energy entities").click()
+    assert fresh.get("/shelly").json()["id"] in page.locator("#seed").inner_text(), "it names whose"
+    button.click()
+    expect(said).to_have_text("Taken over: energy from grid 12,345.7\u202fkWh (sensor.grid_import_energy).")
+    assert fresh.energy() == 12345678
+    one.allowed = ("status of 409",)  # the browser's own words on the refused one
+    try:
+        ha.available(False)
+        until(lambda: fresh.get("/healthz").json()["quality"]["a"]["state"] != "live", 5)
+        button.click()
+        expect(said).to_contain_text("Nothing was changed: sensor.grid_import_energy")
+    finally:
+        ha.available(True)
+    ha.set(grid_import_energy=5)
+    until(lambda: fresh.get("/healthz").json()["quality"]["a"]["state"] == "live", 5)
+    page.reload()
+    assert "12,345.7" in page.locator("tr.sum").inner_text() and "taken over" in page.locator("main").inner_text()
+    page.get_by_text("Take the counters from the energy entities").click()
+    button.click()
+    expect(said).to_contain_text("Taken over: energy from grid 5.0")
+    fresh.stop()
+    fresh.start()
+    until(lambda: fresh.energy() == 5000, 15, "also after a restart: no copy with the higher counter wins")
 
 
 # -- doors

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::{Heard, Source};
 use crate::forecast::{
-    Forecaster, HorizonForecast, HorizonId, Metrics, Outlook, Recent, Sample, Tracker, Trained,
+    Forecaster, HorizonForecast, HorizonId, Metrics, Outlook, Recent, Tracker, Trained,
     outlook::{Basis, HorizonOutlook, SkillPoint, TrainedAt},
     trainer::{TrainedHorizon, Valid},
 };
@@ -102,7 +102,13 @@ impl Speaking {
             }
             let wait = if models.is_some() { due.saturating_duration_since(Instant::now()) } else { super::AT_MOST };
             match self.heard.recv_timeout(wait) {
-                Ok(Heard::Sample(sample)) => memory.recent.push(sample),
+                Ok(Heard::Sample(sample)) => {
+                    if memory.recent.push(sample) {
+                        debug!("the clock jumped: what the forecast goes on from is read anew");
+                        memory.recent = self.recent();
+                        memory.recent.push(sample);
+                    }
+                }
                 Ok(Heard::Trained(trained, new)) => return Some((trained, new)),
                 Ok(Heard::End) | Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -114,13 +120,8 @@ impl Speaking {
         let mut recent = Recent::new(&self.valid);
         let newest = self.source.newest();
         match newest.and_then(|newest| self.source.load(newest, 86_400 + 3600, 15 * 86_400, &AtomicBool::new(false), |_| {})) {
-            Ok(mut loaded) => {
-                // Minutes are there as of the last commit; what came after it is only among the samples.
-                let end = loaded.m1.last().map_or(i64::MIN, |m| m.ts + 60);
-                let later: Vec<Sample> = loaded.s2.iter().copied().filter(|s| s.ts >= end).collect();
-                loaded.m1.extend(later);
-                recent.fill(&loaded.s2, &loaded.m1);
-            }
+            // Minutes are there as of the last commit; what came after it is only among the samples.
+            Ok(loaded) => recent.fill(&loaded.s2, &loaded.m1),
             Err(why) => warn!("the forecast starts without what was kept: {why}"),
         }
         recent
@@ -135,7 +136,7 @@ impl Speaking {
     fn note_skill(&self, now: i64, figures: &[(Metrics, Basis)], memory: &mut Memory) {
         let mut skill = [None; 3];
         for (place, (metrics, _)) in skill.iter_mut().zip(figures) {
-            *place = metrics.skill.map(|s| s as f32);
+            *place = metrics.skill_by(self.valid.settings().metric).map(|s| s as f32);
         }
         let mut all: Vec<SkillPoint> = memory.skills.iter().copied().filter(|p| (now - SKILLS_FOR..=now).contains(&p.ts)).collect();
         if all.last().is_some_and(|last| now - last.ts < SKILLS_APART) {
@@ -166,6 +167,8 @@ impl Memory {
             step: h.horizon.step,
             steps: h.horizon.steps,
             model: h.model(),
+            compared: h.compared,
+            metric: trained.settings.settings().metric,
             forecast: forecasts.iter().find(|f| f.id == h.id).cloned(),
             metrics,
             basis,

@@ -23,7 +23,7 @@ use crate::{
         self, Error, Job, Progress, Trained,
         outlook::Training,
         stored,
-        trainer::{Series, Valid},
+        trainer::{Incumbents, Series, Valid},
     },
     store::{Model, StoreError},
 };
@@ -56,10 +56,10 @@ pub(super) struct Trains {
 impl Trains {
     pub(super) fn run(self) {
         super::be_nice();
-        self.restore();
+        let mut speakers = self.restore();
         let mut why = "at start";
         loop {
-            let wait = self.once(why);
+            let wait = self.once(why, &mut speakers);
             self.change(|training| training.next = Some(self.source.now_s() + wait.as_secs() as i64));
             why = match self.wait(wait) {
                 Some(why) => why,
@@ -90,33 +90,38 @@ impl Trains {
         self.trainer.training.send_modify(change);
     }
 
-    /// The models of the last run speak until there are new ones.
-    fn restore(&self) {
+    /// The models of the last run speak until there are new ones; who they are.
+    fn restore(&self) -> Option<Incumbents> {
         let blob = match self.source.store.get_model(NAME) {
-            Ok(Some(model)) => model.blob,
-            Ok(None) => return,
-            Err(why) => return warn!("the stored forecast model cannot be read: {why}"),
+            Ok(model) => model?.blob,
+            Err(why) => {
+                warn!("the stored forecast model cannot be read: {why}");
+                return None;
+            }
         };
         let valid = &self.valid;
         let restored = self.when_idle(|loaded, _| stored::restore(&blob, valid, &loaded.series()), |_| {});
         match restored {
             Ok(trained) => {
                 info!("forecast models of the last run speak on: {trained}");
+                let speakers = trained.speakers();
                 let _ = self.tell.send(Heard::Trained(Arc::new(trained), false));
+                return speakers;
             }
             Err(Error::Cancelled) => {}
             Err(why) => info!("{why}: the models are trained anew"),
         }
+        None
     }
 
-    /// One training; gives how long until the next.
-    fn once(&self, why: &str) -> Duration {
+    /// One training; gives how long until the next. `speakers`: who speaks before it, and after it.
+    fn once(&self, why: &str, speakers: &mut Option<Incumbents>) -> Duration {
         self.change(|training| (training.running, training.next) = (Some((0.0, "loading")), None));
-        let valid = &self.valid;
+        let (valid, incumbents) = (&self.valid, *speakers);
         let train = |loaded: &Loaded, job: &mut Job<'_>| {
             info!("forecast training starts ({why}): {} samples, {} minutes", loaded.s2.len(), loaded.m1.len());
             debug!("training inputs: {}", loaded.describe());
-            forecast::train(&loaded.series(), valid, job)
+            forecast::train(&loaded.series(), valid, incumbents, job)
         };
         let result = self.when_idle(train, |now| self.change(|training| training.running = Some((now.fraction, now.stage))));
         let now = self.source.now_s();
@@ -124,6 +129,7 @@ impl Trains {
             Ok(trained) => {
                 info!("forecast trained: {trained}");
                 self.keep(&trained);
+                *speakers = trained.speakers();
                 let _ = self.tell.send(Heard::Trained(Arc::new(trained), true));
                 (ended(now, None), self.interval)
             }

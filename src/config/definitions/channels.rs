@@ -192,8 +192,14 @@ pub const OUTBOUND: &[Definition] = &[
 /// Protection.
 pub const SECURITY: &[Definition] = &[
     switch(Group::Security, "read_only", "false", "Refuse every change by RPC and Modbus").live(),
-    new(Group::Security, "auth_password", Kind::Password, "Password of user admin; batteries and GX devices cannot log in").device(),
-    switch(Group::Security, "auth_udp", "false", "With a password: ask for it on UDP too"),
+    new(
+        Group::Security,
+        "auth_password",
+        Kind::Password,
+        "Password of user admin, replaces one set by RPC; batteries and GX devices cannot log in",
+    )
+    .device(),
+    switch(Group::Security, "auth_udp", "false", "With a password: ask for it on UDP for reading too; changes always need it"),
     switch(Group::Security, "auth_outbound", "false", "With a password: ask for it on outbound WebSocket too"),
 ];
 

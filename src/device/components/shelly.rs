@@ -247,7 +247,7 @@ fn set_auth(call: &Call<'_>) -> Handled {
         Some(_) => return Err(RpcError::bad_argument("ha1")),
     };
     call.device.refuse_if_set("auth_password")?;
-    null(vec![Effect::Set(Setting::Auth(ha1))])
+    null(vec![Effect::Set(Setting::Auth { realm: call.device.identity.id.clone(), ha1 })])
 }
 
 /// Every time zone of the IANA database, sorted.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Context, Device, Json,
+    Context, Device, DeviceState, Json, RpcError,
     dispatch::{Call, Handled, Method, json, restart_required, text},
     stored,
 };
@@ -16,6 +16,8 @@ pub(in crate::device) const METHODS: &[Method] = &[
 ];
 
 const INSIDE_C: f64 = 40.0;
+/// `offset_C` that a device takes, up or down.
+const MOST_OFFSET_C: f64 = 50.0;
 
 #[derive(Serialize)]
 #[allow(non_snake_case, reason = "the wire's own names")]
@@ -36,18 +38,23 @@ struct TemperatureConfig {
     offset_C: Fixed<1>,
 }
 
-fn current(context: &Context<'_>) -> TemperatureConfig {
+fn current(state: &DeviceState) -> TemperatureConfig {
     let default = TemperatureConfig { id: 0, name: None, report_thr_C: Fixed::round(5.0), offset_C: Fixed::round(0.0) };
-    stored::read(default, context.state, "temperature:0")
+    stored::read(default, state, "temperature:0")
 }
 
-pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    let celsius = INSIDE_C + current(context).offset_C.get();
+/// The status; it changes with the configuration only.
+pub(in crate::device) fn status_text(state: &DeviceState) -> Json {
+    let celsius = INSIDE_C + current(state).offset_C.get();
     json(&TemperatureStatus { id: 0, tC: Fixed::round(celsius), tF: Fixed::round(celsius * 1.8 + 32.0) })
 }
 
+pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
+    status_text(context.state)
+}
+
 pub(in crate::device) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&current(context))
+    json(&current(context.state))
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
@@ -62,8 +69,11 @@ fn get_config(call: &Call<'_>) -> Handled {
 
 fn set_config(call: &Call<'_>) -> Handled {
     call.params.instance(1)?;
-    let (next, mut changed) = stored::change(&current(call.context), call.params.config()?)?;
+    let (next, mut changed) = stored::change(&current(call.context.state), call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
+    if next.offset_C.get().abs() > MOST_OFFSET_C {
+        return Err(RpcError::invalid(format!("Invalid config: offset_C is a number from -{MOST_OFFSET_C} to {MOST_OFFSET_C}")));
+    }
     changed.remove("id");
     restart_required(false, stored::keep("temperature:0", changed))
 }

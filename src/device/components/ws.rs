@@ -7,6 +7,7 @@ use super::super::{
     stored,
 };
 use super::Connected;
+use crate::config::mask_url;
 
 pub(in crate::device) const METHODS: &[Method] =
     &[Method::new("WS.GetStatus", get_status), Method::new("WS.GetConfig", get_config), Method::new("WS.SetConfig", set_config).writes()];
@@ -15,8 +16,18 @@ pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> 
     json(&Connected { connected: context.ws_connected })
 }
 
-pub(in crate::device) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&context.state.ws)
+pub(in crate::device) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
+    json(&current(device, context))
+}
+
+/// What a reader sees and changes. Passwords and tokens in an option's URL are nobody's business; what a reader set itself
+/// comes back as it is, as from the device.
+fn current(device: &Device, context: &Context<'_>) -> WsConfig {
+    let mut config = context.state.ws.clone();
+    if device.options.set_by_option.contains(&"outbound_ws") {
+        config.server = config.server.as_deref().map(mask_url);
+    }
+    config
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
@@ -28,8 +39,7 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    let current = &call.context.state.ws;
-    let (next, changed): (WsConfig, _) = stored::change(current, call.params.config()?)?;
+    let (next, changed) = stored::change(&current(call.device, call.context), call.params.config()?)?;
     if changed.is_empty() {
         return restart_required(false, Vec::new());
     }

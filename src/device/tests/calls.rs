@@ -314,6 +314,26 @@ fn net_energies_add_up_whole_stretches() {
 }
 
 #[test]
+fn a_stretch_is_told_when_its_last_minute_is_stored_or_seconds_later() {
+    for mut bench in [Bench::new(), Bench::new().monophase()] {
+        let method = if bench.state.profile == Profile::Monophase { "EM1Data.GetNetEnergies" } else { "EMData.GetNetEnergies" };
+        let first = 1_747_500_000 / 900 * 900;
+        let minutes = |n: i64| (0..n).map(|i| minute(first + 60 * i, 60.0)).collect::<Vec<_>>();
+        for (stored, seconds, stretches) in [(9, 0.0, 1), (9, 0.2, 1), (10, 0.2, 2), (9, 4.9, 1), (9, 5.0, 2), (8, 30.0, 2)] {
+            bench.records = Box::new(Minutes(minutes(stored)));
+            bench.now = Now { unix: (first + 600) as f64 + seconds, ..bench.now };
+            let page = bench.value(method, &format!(r#"{{"id":0,"ts":{first},"period":300}}"#));
+            let told = page["data"][0]["values"].as_array().unwrap().len();
+            assert_eq!(told, stretches, "{method}: {stored} minutes, {seconds} s after the end");
+        }
+        // What was over long ago does not wait for the present minute.
+        bench.records = Box::new(Minutes(minutes(5)));
+        let page = bench.value(method, &format!(r#"{{"id":0,"ts":{first},"end_ts":{first},"period":300}}"#));
+        assert_eq!(page["data"][0]["values"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
 fn em1_data_has_14_columns() {
     let mut bench = Bench::new().monophase();
     bench.records = Box::new(Minutes(vec![minute(1_747_500_000, -60.0)]));

@@ -219,6 +219,50 @@ fn writes_are_told_as_events() {
 }
 
 #[test]
+fn a_status_beside_powers_is_told_when_it_changes() {
+    let mut wire = Wire::new(Kind::Inbound, power(1.0));
+    wire.bench.ws_connected = true;
+    let told = |notes: &[Note]| notes.iter().map(|n| (n.method, n.params.to_string())).collect::<Vec<_>>();
+    assert_eq!(told(&wire.at(0.1, power(1.0))), [("NotifyStatus", r#"{"ts":1747561101.10,"ws":{"connected":true}}"#.to_owned())]);
+    assert!(wire.at(0.2, power(1.0)).is_empty());
+    wire.bench.apply("Temperature.SetConfig", r#"{"id":0,"config":{"offset_C":-2}}"#);
+    wire.bench.ws_connected = false;
+    let notes = told(&wire.at(0.3, power(1.0)));
+    let all = r#"{"ts":1747561101.30,"sys":{"cfg_rev":2},"temperature:0":{"id":0,"tC":38.0,"tF":100.4},"ws":{"connected":false}}"#;
+    assert_eq!((notes.len(), notes[1].1.as_str()), (2, all));
+    wire.bench.apply("Temperature.SetConfig", r#"{"id":0,"config":{"name":"inside"}}"#);
+    assert_eq!(told(&wire.at(0.4, power(1.0)))[1].1, r#"{"ts":1747561101.40,"sys":{"cfg_rev":3}}"#, "the status is the same");
+
+    // Who begins with a full status has both in it.
+    let mut outbound = Wire::new(Kind::Outbound, power(1.0));
+    outbound.bench.ws_connected = true;
+    let notes = outbound.at(0.0, power(1.0));
+    assert_eq!(params(&notes[0])["ws"]["connected"], true);
+    assert!(!notes[1..].iter().any(|n| n.params.contains("\"ws\"")), "{notes:?}");
+}
+
+#[test]
+fn an_event_says_of_a_restart_what_the_call_said() {
+    let config = [
+        ("Ws.SetConfig", r#"{"config":{"enable":true,"server":"ws://192.0.2.7/"}}"#),
+        ("Mqtt.SetConfig", r#"{"config":{"status_ntf":true}}"#),
+        ("Cloud.SetConfig", r#"{"config":{"enable":true}}"#),
+        ("BLE.SetConfig", r#"{"config":{"enable":true}}"#),
+        ("Modbus.SetConfig", r#"{"config":{"enable":false}}"#),
+        ("Temperature.SetConfig", r#"{"id":0,"config":{"offset_C":1}}"#),
+        ("EM.SetConfig", r#"{"id":0,"config":{"name":"x"}}"#),
+        ("Sys.SetConfig", r#"{"config":{"device":{"name":"x"}}}"#),
+    ];
+    let mut wire = Wire::new(Kind::Inbound, power(1.0));
+    for (n, (method, params_text)) in config.into_iter().enumerate() {
+        let result: Value = serde_json::from_str(&wire.bench.apply(method, params_text)).unwrap();
+        let notes = wire.at(0.01 * (n + 1) as f64, power(1.0));
+        let event = &params(&notes[0])["events"][0];
+        assert_eq!((&event["event"], &event["restart_required"]), (&"config_changed".into(), &result["restart_required"]), "{method}");
+    }
+}
+
+#[test]
 fn monophase_tells_its_channels() {
     let bench = Bench::of(power(1.0)).monophase();
     let mut notifier = Notifier::new(Kind::Inbound, &bench.context());

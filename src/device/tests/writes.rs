@@ -78,6 +78,9 @@ fn values_that_do_not_fit_change_nothing() {
         ("Ws.SetConfig", r#"{"config":{"enable":true}}"#, -103),
         ("Ws.SetConfig", r#"{"config":{"enable":true,"server":"http://x"}}"#, -103),
         ("Ws.SetConfig", r#"{"config":{"ssl_ca":"mine"}}"#, -103),
+        ("Temperature.SetConfig", r#"{"id":0,"config":{"offset_C":-50.1}}"#, -103),
+        ("Temperature.SetConfig", r#"{"id":0,"config":{"offset_C":1000}}"#, -103),
+        ("Temperature.SetConfig", r#"{"id":0,"config":{"offset_C":"warm"}}"#, -103),
         ("Wifi.SetConfig", r#"{"config":{"sta":{"enable":false}}}"#, -109),
         ("Eth.SetConfig", r#"{"config":{"enable":false}}"#, -109),
         ("Shelly.Update", "{}", -109),
@@ -164,11 +167,33 @@ fn authentication_is_set_for_admin_in_this_realm() {
         assert_eq!(bench.code("Shelly.SetAuth", &wrong), -103, "{wrong}");
     }
     assert_eq!(bench.apply("Shelly.SetAuth", &params("admin", &id, &hex)), "null");
-    assert_eq!(bench.state.auth_ha1.as_deref(), Some(ha1.as_str()));
+    assert_eq!((bench.state.auth_ha1.as_deref(), bench.state.auth_realm.as_deref()), (Some(ha1.as_str()), Some(id.as_str())));
     let info = bench.value("Shelly.GetDeviceInfo", "{}");
     assert_eq!((info["auth_en"].as_bool(), info["auth_domain"].as_str()), (Some(true), Some(id.as_str())));
     bench.apply("Shelly.SetAuth", &params("admin", &id, "null"));
-    assert_eq!(bench.state.auth_ha1, None);
+    assert_eq!((bench.state.auth_ha1, bench.state.auth_realm), (None, None));
+}
+
+#[test]
+fn a_password_that_nobody_can_use_or_remove_is_dropped() {
+    let (id, other) = ("shellypro3em-aabbccddeeff", "shellypro3em-000000000001");
+    let stored = |realm: Option<&str>| DeviceState {
+        auth_ha1: Some(auth::ha1(id, "secret")),
+        auth_realm: realm.map(str::to_owned),
+        ..DeviceState::default()
+    };
+    let mut nothing = DeviceState::default();
+    assert_eq!((nothing.drop_dead_password(true, id), nothing), (None, DeviceState::default()));
+    for mut good in [stored(Some(id)), stored(None)] {
+        assert_eq!((good.drop_dead_password(false, id), good), (None, stored(Some(id))), "one without a realm is the present id's");
+    }
+    let mut dead = stored(Some(id));
+    let why = dead.drop_dead_password(false, other).unwrap();
+    assert!(why.contains(id) && why.contains(other) && why.contains("auth_password"), "{why}");
+    assert_eq!(dead, DeviceState::default());
+    let mut replaced = stored(Some(id));
+    assert!(replaced.drop_dead_password(true, id).is_some_and(|why| why.contains("auth_password")));
+    assert_eq!(replaced, DeviceState::default(), "it does not come back when the option is taken out");
 }
 
 #[test]
@@ -187,6 +212,21 @@ fn what_an_option_sets_is_changed_there() {
         let Answer::Error(error) = outcome.answer else { panic!("{method}") };
         assert!(error.code == -109 && error.message.contains(option) && outcome.effects.is_empty(), "{method}: {}", error.message);
     }
+}
+
+#[test]
+fn a_password_in_an_options_url_is_not_for_readers() {
+    let mut bench = Bench::new();
+    let secret = "ws://gx:secret@h/rpc?token=secret";
+    bench.apply("Ws.SetConfig", &format!(r#"{{"config":{{"enable":true,"server":"{secret}"}}}}"#));
+    assert_eq!(bench.value("Ws.GetConfig", "{}")["server"], secret, "it comes back to who set it");
+    bench.device.options.set_by_option = vec!["outbound_ws"];
+    for (method, path) in [("Ws.GetConfig", "/server"), ("Shelly.GetConfig", "/ws/server")] {
+        assert_eq!(bench.value(method, "{}").pointer(path).unwrap(), "ws://***@h/rpc?token=***", "{method}");
+    }
+    let shown = bench.text("Ws.GetConfig", "{}");
+    assert!(bench.outcome("Ws.SetConfig", &format!(r#"{{"config":{shown}}}"#)).effects.is_empty());
+    assert!(bench.apply("Ws.SetConfig", &format!(r#"{{"config":{shown}}}"#)).contains(r#""restart_required":false"#), "nothing changed");
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::config::{Secret, SourceSettings};
+use crate::{
+    config::{Secret, SourceSettings, mask_url},
+    source::Transport,
+};
 
 /// The Supervisor's proxy, as an app sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,28 +130,18 @@ impl Address {
         })
     }
 
-    /// For log lines: the WebSocket URL without user, password or query.
+    /// For log lines: the URL of this way in. It holds no password.
     #[must_use]
-    pub fn shown(&self) -> String {
-        let mut shown = self.websocket.clone();
-        // Only URLs that cannot have a host refuse these; ours has one.
-        let _ = shown.set_username("");
-        let _ = shown.set_password(None);
-        shown.set_query(None);
-        shown.to_string()
+    pub fn shown(&self, way: Transport) -> String {
+        match way {
+            Transport::Websocket => self.websocket.to_string(),
+            Transport::Rest => self.rest.to_string(),
+        }
     }
 }
 
 fn bad(url: &str, why: &dyn std::fmt::Display) -> AddressError {
-    AddressError::BadUrl { url: without_secrets(url), why: why.to_string() }
-}
-
-/// The URL's text with whatever stands before an `@` left out.
-fn without_secrets(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}://***{}", &url[..scheme], &url[at..]),
-        _ => url.to_owned(),
-    }
+    AddressError::BadUrl { url: mask_url(url), why: why.to_string() }
 }
 
 fn base_url(text: &str) -> Result<Url, AddressError> {
@@ -169,6 +162,9 @@ fn base_url(text: &str) -> Result<Url, AddressError> {
     url.set_path(&format!("{path}/"));
     url.set_query(None);
     url.set_fragment(None);
+    // Home Assistant knows the token only, and a name and password would take its place in the header.
+    let dropped = url.set_username("").and_then(|()| url.set_password(None));
+    dropped.map_err(|()| bad(text, &"no host"))?;
     Ok(url)
 }
 
@@ -216,6 +212,14 @@ mod tests {
             let a = Address::choose(&settings(url, Some(" tok ")), &Access::default()).unwrap();
             assert_eq!((a.websocket.as_str(), a.rest.as_str(), a.token.0.as_str()), (ws, rest, "tok"), "{url}");
         }
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_neither_sent_nor_shown() {
+        let a = Address::choose(&settings("http://user:secret@h:8123/ha", Some("t")), &Access::default()).unwrap();
+        assert_eq!(a.shown(Transport::Rest), "http://h:8123/ha/api/");
+        assert_eq!(a.shown(Transport::Websocket), "ws://h:8123/ha/api/websocket");
+        assert!(!format!("{a:?}").contains("secret"), "{a:?}");
     }
 
     #[test]

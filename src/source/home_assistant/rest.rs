@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     config::SourceSettings,
+    http_client,
     source::{EntityId, HaFacts, Link, SourceEvent, Stopped, Transport, Wires},
-    tls,
 };
 
 /// With more entities than this one request for all states is cheaper.
@@ -63,14 +63,7 @@ pub(crate) struct Rest<'a> {
 
 impl<'a> Rest<'a> {
     pub(crate) fn new(address: &'a Address) -> Result<Self, String> {
-        let tls = tls::client(false)?;
-        let client = Client::builder()
-            .tls_backend_preconfigured((*tls).clone())
-            .no_proxy()
-            .timeout(TIMEOUT)
-            .connect_timeout(TIMEOUT / 2)
-            .build()
-            .map_err(|e| format!("no REST client: {e}"))?;
+        let client = http_client::client(TIMEOUT)?;
         Ok(Self { client, address })
     }
 
@@ -102,14 +95,7 @@ impl<'a> Rest<'a> {
     }
 
     fn lost(&self, path: &str, error: &reqwest::Error) -> End {
-        let mut text = String::new();
-        let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
-        while let Some(deeper) = source {
-            text = deeper.to_string();
-            source = deeper.source();
-        }
-        let why = if error.is_timeout() { "no answer in time".to_owned() } else { text };
-        End::Lost(format!("REST {}{path} failed: {why}", self.address.rest.path()))
+        End::Lost(format!("REST {}{path} failed: {}", self.address.rest.path(), http_client::why(error)))
     }
 
     /// Which of these entities belong to a device with one of our MACs; `None` if it cannot be told.
@@ -245,7 +231,7 @@ impl Poll<'_> {
         self.settled = true;
         let now = wires.clock.now();
         lamp.heard(now);
-        let shown = self.rest.address.rest.to_string();
+        let shown = self.rest.address.shown(Transport::Rest);
         if running {
             self.starting_since = None;
         }

@@ -37,7 +37,7 @@ pub(crate) enum End {
     Lost(String),
 }
 
-/// What a sent id was for.
+/// What a sent id was for, where its answer or its events count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Started,
@@ -45,8 +45,6 @@ enum Asked {
     Config,
     Registry,
     Entities,
-    Unsubscribe,
-    Ping,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +173,7 @@ impl Session {
             self.ping_open = false;
         }
         if !self.ping_open && now.mono >= self.last_ping + self.cadence.ping {
-            self.ask(Asked::Ping, |id| Outgoing::Ping { id }.frame());
+            self.send(|id| Outgoing::Ping { id }.frame());
             (self.last_ping, self.ping_open) = (now.mono, true);
         }
         if self.config_due.is_some_and(|due| now.mono >= due) {
@@ -247,11 +245,17 @@ impl Session {
         }
     }
 
-    fn ask(&mut self, asked: Asked, frame: impl FnOnce(u64) -> String) -> u64 {
+    /// Sends what needs an id; its answer does not matter.
+    fn send(&mut self, frame: impl FnOnce(u64) -> String) -> u64 {
         self.last_id += 1;
-        self.asked.insert(self.last_id, asked);
         self.frames.push(frame(self.last_id));
         self.last_id
+    }
+
+    fn ask(&mut self, asked: Asked, frame: impl FnOnce(u64) -> String) -> u64 {
+        let id = self.send(frame);
+        self.asked.insert(id, asked);
+        id
     }
 
     fn message(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End> {
@@ -284,7 +288,9 @@ impl Session {
     /// Asks which of the wanted are our own, then subscribes.
     fn check_registry(&mut self) {
         self.registry_retry = None;
-        self.registry = None;
+        if let Some(older) = self.registry.take() {
+            self.asked.remove(&older);
+        }
         let wanted = self.table.wanted().clone();
         let ids: Vec<&str> = wanted.iter().map(|id| &**id).filter(|id| valid_entity_id(id)).collect();
         if ids.is_empty() || self.macs.is_empty() {
@@ -304,7 +310,8 @@ impl Session {
 
     fn subscribe(&mut self) {
         if let Some((subscription, _)) = self.subscription.take() {
-            self.ask(Asked::Unsubscribe, |id| Outgoing::Unsubscribe { id, subscription }.frame());
+            self.asked.remove(&subscription);
+            self.send(|id| Outgoing::Unsubscribe { id, subscription }.frame());
         }
         let wanted = self.table.wanted().clone();
         let refused = self.table.refused();
@@ -325,7 +332,7 @@ impl Session {
                 Some(Ok(config)) => self.heard_config(config, now),
                 _ => return Err(End::Lost(format!("get_config failed: {}", error()))),
             },
-            Asked::Registry if message.id == self.registry => {
+            Asked::Registry => {
                 self.registry = None;
                 let entries =
                     message.result.filter(|_| ok).map(|r| serde_json::from_str::<HashMap<String, Option<RegistryEntry>>>(r.get()));
@@ -352,7 +359,7 @@ impl Session {
                     self.asked.insert(id, asked);
                 }
             }
-            Asked::Ping | Asked::Registry | Asked::Unsubscribe | Asked::Started | Asked::CoreConfig | Asked::Entities => {}
+            Asked::Started | Asked::CoreConfig | Asked::Entities => {}
         }
         Ok(())
     }

@@ -190,6 +190,35 @@ fn another_list_resubscribes_on_the_same_connection() {
 }
 
 #[test]
+fn only_questions_whose_answer_is_still_wanted_are_remembered() {
+    let mut t = Talk::new(&["sensor.grid"], &["AABBCCDDEEFF"]);
+    t.login();
+    t.config(3, "RUNNING");
+    t.hear(r#"{"id":1,"type":"result","success":true,"result":null}"#);
+    let mut id = 4;
+    for round in 0..100 {
+        t.now += 15.0;
+        t.session.tick(at(t.now)).unwrap();
+        for frame in t.session.take_frames() {
+            let sent: serde_json::Value = serde_json::from_str(&frame).unwrap();
+            id = sent["id"].as_u64().unwrap();
+            match sent["type"].as_str().unwrap() {
+                "ping" => t.hear(&format!(r#"{{"id":{id},"type":"pong"}}"#)),
+                other => panic!("{other}"),
+            };
+        }
+        // The first of the two is answered late, when nobody wants it any more.
+        t.session.set_entities(list(&["sensor.grid", "sensor.more"][..1 + round % 2]));
+        t.session.set_macs(Arc::new([format!("AABBCCDDEE{round:02X}")]));
+        assert_eq!(t.session.take_frames().len(), 2 - usize::from(round == 0));
+        for late in [id + 1, id + 2] {
+            t.hear(&format!(r#"{{"id":{late},"type":"result","success":true,"result":{{}}}}"#));
+        }
+    }
+    assert!(t.session.asked.len() <= 4, "{:?}", t.session.asked);
+}
+
+#[test]
 fn a_dead_link_is_noticed_within_25_seconds() {
     let mut t = Talk::new(&["sensor.grid"], &[]);
     t.login();

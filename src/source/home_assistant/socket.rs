@@ -45,7 +45,9 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
     };
     let attempt = connect_async_tls_with_config(address.websocket.as_str(), Some(config), true, Some(connector));
     match tokio::time::timeout(cadence.handshake, attempt).await {
-        Err(_) => Err(NoSocket::Failed(format!("{} did not answer for {} s", address.shown(), cadence.handshake.as_secs()))),
+        Err(_) => {
+            Err(NoSocket::Failed(format!("{} did not answer for {} s", address.shown(Transport::Websocket), cadence.handshake.as_secs())))
+        }
         Ok(Err(error)) => Err(no_socket(address, &error)),
         Ok(Ok((stream, _))) => {
             let peer = match stream.get_ref() {
@@ -59,7 +61,7 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
 }
 
 fn no_socket(address: &Address, error: &Error) -> NoSocket {
-    let shown = address.shown();
+    let shown = address.shown(Transport::Websocket);
     match error {
         Error::Http(response) => {
             let status = response.status();
@@ -111,7 +113,7 @@ async fn carry(
     wires: &mut Wires,
     peer: Option<IpAddr>,
 ) -> Result<End, Stopped> {
-    let shown = address.shown();
+    let shown = address.shown(Transport::Websocket);
     // A dropped sender is no change to wait for.
     let (mut entities_open, mut macs_open) = (true, true);
     loop {

@@ -7,9 +7,9 @@ use std::{
 
 use super::{Credentials, Endpoint, Terms};
 use crate::{
-    consumers::Caller,
+    consumers::{Caller, Channel},
     device::{
-        RpcError,
+        self, RpcError,
         auth::{self, Guard},
         frame::Frame,
     },
@@ -26,6 +26,9 @@ impl Endpoint {
 
     /// The same for a frame; the error is what goes back, over HTTP with a challenge in its header.
     pub(super) fn admit_frame(&self, caller: &Caller, frame: &Frame, terms: &Terms<'_>) -> Result<(), (String, RpcError)> {
+        if matches!(terms.credentials, Credentials::FrameToChange) && !frame.method.as_deref().is_some_and(device::writes) {
+            return Ok(());
+        }
         self.check(caller, terms, frame.auth.as_deref(), |guard, realm, now| {
             let header = match terms.credentials {
                 Credentials::Header { .. } => guard.http_challenge(realm, now, random()),
@@ -47,14 +50,14 @@ impl Endpoint {
         let device = Arc::clone(&self.device.borrow());
         let realm = &device.identity.id;
         let now = self.clock.now().mono;
-        let who = auth::Caller { realm, ha1, peer: caller.peer, now };
+        let who = auth::Caller { realm, ha1, peer: caller.peer, datagram: caller.channel == Channel::Udp, now };
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = match terms.credentials {
             Credentials::None => return Ok(()),
             Credentials::Header { value, method, uri } if frame_auth.is_none() => {
                 guard.check_http(&who, value.map(str::as_bytes), method, uri)
             }
-            Credentials::Frame | Credentials::Header { .. } => guard.check_frame(&who, frame_auth),
+            Credentials::Frame | Credentials::FrameToChange | Credentials::Header { .. } => guard.check_frame(&who, frame_auth),
         };
         if verdict == auth::Verdict::Granted { Ok(()) } else { Err(challenge(&mut guard, realm, now)) }
     }

@@ -40,13 +40,21 @@ pub(in crate::transport) struct Hot {
     src: Option<String>,
     request: Bytes,
     reply: Bytes,
+    /// The power in it, W.
+    power: f64,
 }
 
 impl Hot {
-    /// Keeps an answer, if its method is one that can be given again.
-    pub(in crate::transport) fn keep(ground: Ground, method: &str, src: Option<&str>, request: &Bytes, reply: &Bytes) -> Option<Self> {
-        let method = STEADY.into_iter().find(|steady| steady.eq_ignore_ascii_case(method))?;
-        Some(Self { ground, method, src: src.map(ToOwned::to_owned), request: request.clone(), reply: reply.clone() })
+    /// Keeps an answer, if its method is one that can be given again. An error carries no power and is made anew.
+    pub(in crate::transport) fn keep(
+        ground: Ground,
+        method: &str,
+        src: Option<&str>,
+        request: &Bytes,
+        (reply, power): (&Bytes, Option<f64>),
+    ) -> Option<Self> {
+        let (method, power) = (STEADY.into_iter().find(|steady| steady.eq_ignore_ascii_case(method))?, power?);
+        Some(Self { ground, method, src: src.map(ToOwned::to_owned), request: request.clone(), reply: reply.clone(), power })
     }
 
     /// Whether these bytes ask the same.
@@ -79,7 +87,7 @@ impl Endpoint {
             method: hot.method,
             known: true,
             error: None,
-            value: hot.ground.view.totals.map(|t| t.act_power.get()),
+            value: Some(hot.power),
             request: hot.request.clone(),
             reply: hot.reply.clone(),
         };

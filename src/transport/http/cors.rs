@@ -44,12 +44,19 @@ pub fn foreign(headers: &HeaderMap, origins: &[String]) -> bool {
         // "none" is what a person typed.
         return matches!(site, Some("cross-site" | "same-site")) || (browser && site != Some("none") && rebound());
     };
-    let own = matches!((origin.to_str().ok().and_then(authority), host), (Some(own), Some(host)) if own.eq_ignore_ascii_case(host));
-    !listed(origins, origin) && (!own || rebound())
+    !listed(origins, origin) && (!same_origin(headers) || rebound())
+}
+
+/// Whether `Origin` is that of the `Host` that is asked, port included: another port is another program's page.
+#[must_use]
+pub fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    matches!((text(header::ORIGIN).and_then(authority), text(header::HOST)), (Some(own), Some(host)) if own.eq_ignore_ascii_case(host))
 }
 
 /// `host:port` of an origin.
-fn authority(origin: &str) -> Option<&str> {
+#[must_use]
+pub fn authority(origin: &str) -> Option<&str> {
     origin.split_once("://").map(|(_, authority)| authority.trim_end_matches('/'))
 }
 

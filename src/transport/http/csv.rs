@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{HeaderValue, Response, StatusCode, header, request::Parts as Head},
 };
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Number;
 use tokio::sync::mpsc;
 
 use super::{Asked, Shared, answer, error, unauthorized};
@@ -18,17 +19,24 @@ use crate::{
     config::Profile,
     device::{
         RpcError,
+        frame::query_to_params,
         history::{Columns, Csv},
     },
     transport::listener::Connection,
 };
 
-#[derive(Deserialize)]
+/// Which records; what is empty or null counts as left out, of a name that comes twice the last counts.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Wanted {
-    ts: Option<i64>,
-    end_ts: Option<i64>,
-    #[serde(default)]
-    add_keys: bool,
+    ts: Option<Number>,
+    end_ts: Option<Number>,
+    add_keys: Option<bool>,
+}
+
+/// Unix s as `GetData` takes them: fractions are cut off.
+fn seconds(number: &Number) -> i64 {
+    number.as_i64().or_else(|| number.as_f64().map(|f| f as i64)).unwrap_or_default()
 }
 
 /// `/emdata/0/data.csv`: in profile triphase.
@@ -63,12 +71,12 @@ async fn file(
     if site.endpoint.state.borrow().profile != profile {
         return error(&site, &head.headers, &not_here());
     }
-    let Ok(Query(wanted)) = Query::<Wanted>::try_from_uri(&head.uri) else {
+    let Ok(wanted) = serde_json::from_str::<Wanted>(&query_to_params(head.uri.query().unwrap_or_default())) else {
         let message = "ts and end_ts are Unix seconds, add_keys is true or false".into();
         return error(&site, &head.headers, &RpcError { code: -103, message });
     };
-    let mut csv =
-        Csv::new(Arc::clone(&site.endpoint.records), columns, wanted.ts.unwrap_or(0), wanted.end_ts.unwrap_or(i64::MAX), wanted.add_keys);
+    let (from, end) = (wanted.ts.as_ref().map_or(0, seconds), wanted.end_ts.as_ref().map_or(i64::MAX, seconds));
+    let mut csv = Csv::new(Arc::clone(&site.endpoint.records), columns, from, end, wanted.add_keys.unwrap_or(false));
 
     // The first piece decides whether there is a file at all; the others follow as fast as the reader takes them.
     let first = tokio::task::spawn_blocking(move || (csv.next(), csv)).await;

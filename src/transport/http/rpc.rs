@@ -86,6 +86,12 @@ pub(super) async fn bare(asked: &Asked<'_>, method: &str, params: Params<'_>) ->
 pub(super) async fn frames(asked: &Asked<'_>, body: &Bytes) -> Response<Body> {
     let site = asked.site;
     let spoken = site.endpoint.frames(&asked.caller, body, asked.terms()).await;
+    // Digest clients ask with an empty body first (curl), for the challenge.
+    if spoken.verdict == Verdict::Malformed
+        && let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms())
+    {
+        return unauthorized(site, asked.headers, &challenge, Bytes::new());
+    }
     let reply = spoken.reply.map(|text| closed(&text)).unwrap_or_default();
     match spoken.verdict {
         Verdict::Answered => answer(site, asked.headers, StatusCode::OK, JSON, reply),

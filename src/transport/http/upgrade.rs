@@ -61,10 +61,13 @@ async fn upgrade(site: Arc<Site>, connection: Arc<Connection>, mut head: Head, o
     let rules = Rules { opening, ask_password: true, foreign, rate: Some(Arc::clone(&site.rate)) };
     let caller = caller(&connection, &head.headers, Channel::Websocket);
     let close: CancellationToken = connection.close.clone();
+    // From now on, so that no stop comes between the upgrade and the conversation.
+    let conversing = site.sockets.token();
     // The sub-protocol may be offered; it is not required.
     upgrade.protocols(["json-rpc"]).read_buffer_size(READ_BUFFER).max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(
         move |socket| async move {
             ws::converse(socket, &site.endpoint, &caller, &rules, &close).await;
+            drop(conversing);
         },
     )
 }

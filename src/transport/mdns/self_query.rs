@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use mdns_sd::{IfKind, ServiceDaemon, ServiceEvent};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::Interfaces;
 use crate::transport::board::{Board, Line, ListenerState};
@@ -28,37 +28,42 @@ pub const NAME: &str = "mdns-query";
 
 /// Asks again and again for what the board's `mdns` lines say is announced.
 pub async fn run(interfaces: Interfaces, board: Board, stop: CancellationToken) {
-    let mut told = false;
+    let mut told: Option<String> = None;
     loop {
         let lines: Vec<Line> = board.lines().into_iter().filter(|l| l.name == "mdns" && l.state == ListenerState::Listening).collect();
         let mut pause = SETTLED;
         if !lines.is_empty() {
             let hosts: BTreeSet<String> = lines.iter().map(|l| l.address.to_ascii_lowercase()).collect();
-            let seen = match seen(&interfaces, &hosts).await {
-                Ok(seen) => seen,
-                Err(error) => {
-                    debug!("mDNS self-query: {error}");
-                    BTreeSet::new()
-                }
-            };
-            let mut unheard = false;
+            let seen = seen(&interfaces, &hosts).await;
+            let mut unheard = None;
             for line in lines {
-                let heard = seen.contains(&line.address.to_ascii_lowercase());
-                unheard |= !heard;
-                let state = if heard { ListenerState::Listening } else { ListenerState::Waiting { reason: UNHEARD.into() } };
+                let state = state(&seen, &line.address);
+                if let ListenerState::Waiting { reason } = &state {
+                    unheard = Some(reason.clone());
+                }
                 board.set(Line { name: NAME, state, ..line });
             }
-            if unheard && !told {
-                warn!("mDNS: {UNHEARD}");
+            if let Some(why) = unheard.as_ref().filter(|_| told != unheard) {
+                warn!("mDNS: {why}");
             }
+            pause = if unheard.is_some() { AGAIN_SOON } else { AGAIN };
             told = unheard;
-            pause = if unheard { AGAIN_SOON } else { AGAIN };
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(pause) => {}
         }
     }
+}
+
+/// What came of asking for this host.
+fn state(seen: &Result<BTreeSet<String>, mdns_sd::Error>, host: &str) -> ListenerState {
+    let reason = match seen {
+        Ok(seen) if seen.contains(&host.to_ascii_lowercase()) => return ListenerState::Listening,
+        Ok(_) => UNHEARD.to_owned(),
+        Err(error) => format!("our own question on the network could not be asked: {error}"),
+    };
+    ListenerState::Waiting { reason }
 }
 
 /// The hosts among `hosts` (small letters, `name.local`) whose service answers on these interfaces.
@@ -88,4 +93,22 @@ async fn seen(interfaces: &Interfaces, hosts: &BTreeSet<String>) -> Result<BTree
     }
     let _ = daemon.shutdown();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_could_not_be_asked_blames_no_port() {
+        let seen = Ok(BTreeSet::from(["meter.local".to_owned()]));
+        assert_eq!(state(&seen, "Meter.local"), ListenerState::Listening);
+        assert_eq!(state(&seen, "other.local"), ListenerState::Waiting { reason: UNHEARD.to_owned() });
+        let failed = Err(mdns_sd::Error::Msg("failed to create poller: Too many open files (os error 24)".to_owned()));
+        let ListenerState::Waiting { reason } = state(&failed, "meter.local") else { unreachable!("nobody answered") };
+        assert_eq!(
+            reason,
+            "our own question on the network could not be asked: failed to create poller: Too many open files (os error 24)"
+        );
+    }
 }
