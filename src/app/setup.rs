@@ -177,6 +177,8 @@ impl Search {
                 None
             }
             Setup::Searching | Setup::Nothing => {
+                // What was left out, and why.
+                found.notes.iter().for_each(|note| info!("{note}"));
                 info!(
                     "no power entity is configured: took {}{}; to change it, set total_power or a_power, b_power, c_power",
                     proposal.describe(),
