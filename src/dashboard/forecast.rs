@@ -409,7 +409,7 @@ mod tests {
     }
 
     fn figure() -> impl Strategy<Value = Option<f64>> {
-        prop_oneof![Just(None), any::<f64>().prop_map(Some), (-2.0..2.0).prop_map(Some)]
+        prop_oneof![Just(None), Just(Some(f64::MAX)), any::<f64>().prop_map(Some), (-2.0..2.0).prop_map(Some)]
     }
 
     proptest! {

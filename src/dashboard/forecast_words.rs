@@ -52,7 +52,7 @@ fn watts(l: &Locale, w: Option<f64>) -> String {
 
 /// Share as whole percent, with its sign.
 fn percent(l: &Locale, share: f64) -> String {
-    words::number(l, (share * 100.0).round(), 0)
+    known(Some(share * 100.0)).map_or_else(|| NONE.to_owned(), |p| words::number(l, p.round(), 0))
 }
 
 /// Time of a step: seconds only where steps are shorter than a minute, the day where it is not today.
@@ -157,7 +157,8 @@ pub(super) fn models(l: &Locale, h: &HorizonOutlook) -> Vec<ModelRow> {
         chosen: *kind == h.model,
         mae: watts(l, m.mae),
         rmse: watts(l, m.rmse),
-        skill: known(m.skill).map_or_else(|| NONE.to_owned(), |s| l.with("fc_percent", &[("p", &words::number(l, s * 100.0, 1))])),
+        skill: known(m.skill.map(|s| s * 100.0))
+            .map_or_else(|| NONE.to_owned(), |p| l.with("fc_percent", &[("p", &words::number(l, p, 1))])),
     };
     h.backtest.iter().map(one).collect()
 }

@@ -7,7 +7,7 @@ import pytest
 
 import fake_ha as fake
 from ha_up import HomeAssistant
-from harness import ROOT, Meter, free_port
+from harness import ROOT, Meter, free_port, until
 
 METERS = pytest.StashKey[list]()
 
@@ -59,8 +59,10 @@ def new_meter(binary, tmp_path, request):
 
 @pytest.fixture
 def demo(new_meter):
-    """A meter with the demo household."""
-    return new_meter(args=["--source", "demo"]).start()
+    """A meter with the demo household, which has its first values."""
+    meter = new_meter(args=["--source", "demo"]).start()
+    until(lambda: meter.get("/healthz").status == 200, 10, "all phases have a value")
+    return meter
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ def test_broadcast_address_of_loopback(replay):
     meter.stop()
     meter.args = (*meter.args, "--bind", "0.0.0.0")
     meter.start()
+    meter.until_total(5.0, 5)
     with socket.socket(type=socket.SOCK_DGRAM) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         s.bind((LOCAL, 0))
