@@ -11,10 +11,12 @@
     return to;
   };
   const post = async (name, body) => {
-    const answer = await fetch(url(name), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body ?? {}) });
-    let said;
-    try { said = await answer.json(); } catch { said = {}; }
-    return { ok: answer.ok, text: said.text || said.error || (answer.ok ? "" : texts.failed), ...said, status: answer.status };
+    let answer = {}, said = {};
+    try {
+      answer = await fetch(url(name), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body ?? {}) });
+      said = await answer.json();
+    } catch { /* nobody there, or without words */ }
+    return { ok: Boolean(answer.ok), text: said.text || said.error || (answer.ok ? "" : texts.failed), ...said, status: answer.status };
   };
   const make = (tag, text, name) => {
     const element = document.createElement(tag);
@@ -22,25 +24,50 @@
     if (name) element.className = name;
     return element;
   };
-  const toast = $("#toast");
-  const say = text => { toast.hidden = !text; toast.textContent = text; };
+
+  // ---- whether the meter is heard: while it is not, figures grey out and the page says so
+  const main = $("#main"), live = $("#live"), toast = $("#toast");
+  let missed = 0, since = 0, shut = false;
+  const tell = () => {
+    // Where no figure is live, one miss may be chance.
+    const lost = missed > (live ? 0 : 1), text = shut || (lost && Date.now() - since > 60000) ? texts.reload : lost ? texts.reconnecting : "";
+    main.classList.toggle("lost", lost);
+    toast.hidden = !text;
+    if (toast.textContent !== text) toast.textContent = text;
+  };
+  const heard = () => { missed = 0; tell(); };
+  const miss = () => { if (!missed) since = Date.now(); missed += 1; tell(); };
+  // An ended session of Home Assistant comes back only by loading anew.
+  const admitted = answer => { shut = answer.status === 401 || answer.status === 403; return answer.ok; };
 
   // ---- what is marked data-refresh is taken anew from the page itself
-  const regions = all("[data-refresh]");
+  const regions = all("[data-refresh]"), served = new Map(regions.map(region => [region, region.innerHTML])), renewed = [];
   // This page as it is now; nothing where it cannot be had.
   const again = async () => {
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-      if (answer.ok) return new DOMParser().parseFromString(await answer.text(), "text/html");
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(10000) });
+      if (admitted(answer)) {
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        if (live) tell(); else heard();
+        return page;
+      }
     } catch { /* the next one may come through */ }
+    if (live) tell(); else miss();
+  };
+  // Whether somebody is at it: what has the focus, or is being selected, stays.
+  const held = region => {
+    const selected = getSelection();
+    return (region.contains(document.activeElement) && document.activeElement.matches("a,button,input"))
+      || (!selected.isCollapsed && (region.contains(selected.anchorNode) || region.contains(selected.focusNode)));
   };
   const refresh = async () => {
-    if (document.hidden || !regions.length) return;
+    if (document.hidden) return;
     const page = await again();
     if (!page) return;
     for (const old of regions) {
-      const fresh = page.getElementById(old.id);
-      if (!fresh || old.innerHTML === fresh.innerHTML || (old.contains(document.activeElement) && document.activeElement.matches("a,button,input"))) continue;
+      const fresh = page.getElementById(old.id), text = fresh?.innerHTML;
+      if (!fresh || served.get(old) === text || held(old)) continue;
+      served.set(old, text);
       for (const open of all("details[open]", old)) {
         const same = open.id && fresh.querySelector("#" + CSS.escape(open.id));
         if (!same) continue;
@@ -52,9 +79,12 @@
       old.replaceChildren(...document.adoptNode(fresh).childNodes);
       if (focus) document.getElementById(focus)?.querySelector("summary")?.focus();
     }
-    watchRows();
+    for (const then of renewed) then();
   };
-  if (root.dataset.page !== "setup" && regions.length) setInterval(refresh, 5000);
+  if (root.dataset.page !== "setup") {
+    setInterval(refresh, 5000);
+    document.addEventListener("visibilitychange", refresh);
+  }
 
   // ---- live figures
   const listeners = [];
@@ -66,17 +96,15 @@
     }
     for (const listen of listeners) listen(update);
   };
-  const live = $("#live");
   if (live) {
-    let socket, pause = 1000, polling, heard = Date.now(); // the page itself was fresh
-    const lost = is => { live.classList.toggle("lost", is); say(is ? texts.reconnecting : ""); };
-    const got = update => { heard = Date.now(); lost(false); show(update); };
+    let socket, pause = 1000, polling, last = Date.now(); // the page itself was fresh
+    const got = update => { last = Date.now(); heard(); show(update); };
     const poll = async () => {
       try {
         const answer = await fetch(url("live.json"));
-        if (answer.ok) { got(await answer.json()); return; }
+        if (admitted(answer)) { got(await answer.json()); return; }
       } catch { /* the next one may come through */ }
-      lost(true);
+      miss();
     };
     const connect = () => {
       const to = url("live");
@@ -90,8 +118,8 @@
       };
     };
     connect();
-    setInterval(() => { if (Date.now() - heard > 6000) { lost(true); if (socket.readyState === 1) socket.close(); } }, 2000);
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) { poll(); refresh(); } });
+    setInterval(() => { if (Date.now() - last > 6000) { miss(); if (socket.readyState === 1) socket.close(); } }, 2000);
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
   }
 
   // ---- charts: what was measured in blue, what is forecast red and dashed with its band
@@ -319,16 +347,29 @@
   }
 
   // ---- bars: a tap or the pointer says a day's figures in a line of its own; all of them are in the table
-  for (const line of all("[data-bars]")) {
-    const help = line.innerHTML, bars = $(`#bars-${line.dataset.bars}`);
-    const tell = bar => {
-      for (const other of all(".on", bars)) other.classList.remove("on");
-      bar?.classList.add("on");
-      if (bar) line.replaceChildren(make("strong", bar.dataset.hint)); else line.innerHTML = help;
+  const charts = $("#charts");
+  if (charts) {
+    const picked = new Map(); // of a chart's id: the date of its bar
+    const mark = () => {
+      for (const line of all("[data-bars]", charts)) {
+        const bars = $(`#bars-${line.dataset.bars}`), bar = $(`[data-at="${picked.get(bars.id)}"]`, bars), [help, hint] = line.children;
+        for (const other of all(".on", bars)) if (other !== bar) other.classList.remove("on");
+        bar?.classList.add("on");
+        line.hidden = false;
+        help.hidden = Boolean(bar);
+        hint.textContent = bar?.dataset.hint ?? "";
+      }
     };
-    line.hidden = false;
-    for (const event of ["pointerover", "click"]) bars.addEventListener(event, e => { const bar = e.target.closest("g"); if (bar) tell(bar); });
-    bars.addEventListener("pointerleave", e => { if (e.pointerType === "mouse") tell(); });
+    for (const event of ["pointerover", "click"]) charts.addEventListener(event, e => {
+      const bar = e.target.closest("g");
+      if (bar) { picked.set(bar.parentElement.id, bar.dataset.at); mark(); }
+    });
+    charts.addEventListener("pointerout", e => {
+      const bars = e.target.closest(".bars");
+      if (e.pointerType === "mouse" && bars && !bars.contains(e.relatedTarget)) { picked.delete(bars.id); mark(); }
+    });
+    renewed.push(mark);
+    mark();
   }
 
   // ---- readers: the last calls of an opened row
@@ -342,7 +383,7 @@
   };
   const fill = async row => {
     const place = $(".calls", row);
-    const answer = await fetch(url("exchanges.json", { ip: row.dataset.ip, channel: row.dataset.channel }));
+    const answer = await fetch(url("exchanges.json", { ip: row.dataset.ip, channel: row.dataset.channel })).catch(() => ({}));
     if (!answer.ok) { place.textContent = texts.failed; return; }
     const calls = await answer.json();
     const written = call => `${call.time} ${call.method}${call.error == null ? "" : ` ${call.error}`}\n> ${call.request}\n< ${call.reply || texts.noReply}\n`;
@@ -398,6 +439,7 @@
       const wanted = changes();
       save.disabled = true;
       for (const f of fields) { f.error.hidden = true; f.input.removeAttribute("aria-invalid"); }
+  renewed.push(watchRows);
       const said = await post("settings", { changes: wanted });
       answer.textContent = said.text;
       answer.dataset.state = said.ok ? "live" : "absent";
