@@ -128,13 +128,31 @@
   const region = navigator.languages.find(l => l.split("-")[0] === locale) ?? locale;
   // In the house's time zone, as the lists beside the charts; a browser that does not know it takes its own.
   const zone = (() => { try { return new Intl.DateTimeFormat(locale, { timeZone: root.dataset.zone }).resolvedOptions().timeZone; } catch { return undefined; } })();
+  // Grouped also where the language leaves four digits together, as the server writes them.
+  const written = (size, digits, least = digits) => size.toLocaleString(locale, { minimumFractionDigits: least, maximumFractionDigits: digits, useGrouping: true });
   const number = w => {
-    const size = Math.abs(w), kilo = size >= 9999.5, digits = kilo ? 2 : size < 9.95 && size >= 0.05 ? 1 : 0;
-    return (kilo ? size / 1000 : size).toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }) + "\u202f" + (kilo ? "kW" : "W");
+    const size = Math.abs(w), kilo = size >= 9999.5;
+    return written(kilo ? size / 1000 : size, kilo ? 2 : size < 9.95 && size >= 0.05 ? 1 : 0) + "\u202f" + (kilo ? "kW" : "W");
   };
   const signed = w => (w <= -0.05 ? "−" : "") + number(w);
-  const percent = p => (p < 0 ? "−" : "") + Math.abs(p).toLocaleString(locale, { maximumFractionDigits: 1 }) + "\u202f%";
+  const percent = p => (p < 0 ? "−" : "") + written(Math.abs(p), 1, 0) + "\u202f%";
   const words = w => (w >= 0.05 ? texts.import : w <= -0.05 ? texts.export : texts.idle) + " · " + number(w);
+  // Ticks of an axis in one unit, with the decimals that tell them apart.
+  const watts = ticks => {
+    const kilo = ticks.some(w => Math.abs(w) >= 9999.5), all = ticks.map(w => (kilo ? w / 1000 : w));
+    const digits = [0, 1, 2].find(d => all.every(v => Math.abs(v * 10 ** d - Math.round(v * 10 ** d)) < 1e-6)) ?? 3;
+    return all.map(v => (v < 0 ? "−" : "") + written(Math.abs(v), digits) + "\u202f" + (kilo ? "kW" : "W"));
+  };
+  const percents = ticks => ticks.map(percent);
+  // Seconds between two times on the axis; uPlot's own have none between one minute and five.
+  const spans = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 10800, 21600, 43200, 86400, 172800, 432000, 864000];
+  // An axis as wide as its widest label.
+  const wide = (u, labels, i, cycle) => {
+    const axis = u.axes[i];
+    if (cycle > 1) return axis._size;
+    u.ctx.font = axis.font[0];
+    return Math.ceil(axis.ticks.size + axis.gap + Math.max(44, ...(labels ?? []).map(label => u.ctx.measureText(label).width / devicePixelRatio)));
+  };
   const stamp = ts => new Date(ts * 1000).toLocaleString(region, { dateStyle: "short", timeStyle: "medium", timeZone: zone });
   const clock = (ts, span) => new Date(ts * 1000).toLocaleString(region, { timeZone: zone, ...(span > 172800 ? { day: "numeric", month: "numeric" } : { hour: "2-digit", minute: "2-digit", ...(span > 600 ? {} : { second: "2-digit" }) }) });
   // Rows of time, W, least, most, forecast, and the band's ends, as columns; a row of nothing is a gap.
@@ -189,7 +207,7 @@
   };
   const share = () => ({ series: [{}, { stroke: css("--accent"), width: 2, points: { show: true, size: 5 } }] });
   const plots = [];
-  const plotOf = (box, hover, { lines = power, tell = measured, value = signed, least = 5, tall = () => 200 }) => {
+  const plotOf = (box, hover, { lines = power, tell = measured, ticks = watts, least = 5, tall = () => 200 }) => {
     const help = hover.innerHTML;
     let plot, data, range, held = false;
     const span = () => data[0][data[0].length - 1] - data[0][0];
@@ -202,7 +220,7 @@
         tzDate: ts => zone ? window.uPlot.tzDate(new Date(ts * 1000), zone) : new Date(ts * 1000),
         cursor: { drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, least); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
-        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t, span())), space: () => (span() > 600 ? 70 : 100), size: 34 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(value) }],
+        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t, span())), space: () => (span() > 600 ? 70 : 100), incrs: spans, size: 34 }, { ...axis, size: wide, values: (u, places) => ticks(places) }],
         hooks: {
           drawAxes: [zero],
           setCursor: [u => {
@@ -239,7 +257,7 @@
   const box = $("#chart");
   if (box && window.uPlot) {
     const hover = $("#hover"), plot = plotOf(box, hover, { tall: () => box.clientWidth < 500 ? 220 : 280 });
-    let range = "3m", chart, wanted;
+    let range = "3m", chart, wanted, span;
     const load = async name => {
       wanted = name;
       try {
@@ -296,7 +314,7 @@
       if (!drawings.has(key)) {
         const place = $(`[data-plot=${name}]`, card), hover = $("[data-hover]", place.parentElement);
         if (name === "skill") { place.parentElement.hidden = false; $("[data-no-skill]", card).hidden = true; }
-        drawings.set(key, plotOf(place, hover, name === "skill" ? { lines: share, tell: (data, i) => data[1][i] == null ? [] : [[percent(data[1][i])]], value: percent, tall: () => 130 } : {}));
+        drawings.set(key, plotOf(place, hover, name === "skill" ? { lines: share, tell: (data, i) => data[1][i] == null ? [] : [[percent(data[1][i])]], ticks: percents, tall: () => 130 } : {}));
       }
       return drawings.get(key);
     };
