@@ -269,6 +269,7 @@
         const grown = chart && range === name && name === "3m" && chart.ts[chart.ts.length - 1] > fresh.to - 10;
         chart = grown ? { ...chart, forecast: fresh.forecast } : fresh;
         range = name;
+        span = fresh.to - fresh.from - 1;
         plot.set(ahead(chart), range);
         box.dataset.range = range;
         box.dataset.forecast = chart.forecast.length;
@@ -284,7 +285,7 @@
       if (ts <= chart.ts[chart.ts.length - 1]) return;
       chart.ts.push(ts);
       for (const column of [chart.w, chart.mn, chart.mx]) column.push(update.w);
-      chart.from = ts - 180;
+      chart.from = ts - span;
       while (chart.ts[0] < chart.from) for (const column of [chart.ts, chart.w, chart.mn, chart.mx]) column.shift();
       plot.set(ahead(chart), range);
     });
