@@ -11,10 +11,12 @@
     return to;
   };
   const post = async (name, body) => {
-    const answer = await fetch(url(name), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body ?? {}) });
-    let said;
-    try { said = await answer.json(); } catch { said = {}; }
-    return { ok: answer.ok, text: said.text || said.error || (answer.ok ? "" : texts.failed), ...said, status: answer.status };
+    let answer = {}, said = {};
+    try {
+      answer = await fetch(url(name), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body ?? {}) });
+      said = await answer.json();
+    } catch { /* nobody there, or without words */ }
+    return { ok: Boolean(answer.ok), text: said.text || said.error || (answer.ok ? "" : texts.failed), ...said, status: answer.status };
   };
   const make = (tag, text, name) => {
     const element = document.createElement(tag);
@@ -22,25 +24,50 @@
     if (name) element.className = name;
     return element;
   };
-  const toast = $("#toast");
-  const say = text => { toast.hidden = !text; toast.textContent = text; };
+
+  // ---- whether the meter is heard: while it is not, figures grey out and the page says so
+  const main = $("#main"), live = $("#live"), toast = $("#toast");
+  let missed = 0, since = 0, shut = false;
+  const tell = () => {
+    // Where no figure is live, one miss may be chance.
+    const lost = missed > (live ? 0 : 1), text = shut || (lost && Date.now() - since > 60000) ? texts.reload : lost ? texts.reconnecting : "";
+    main.classList.toggle("lost", lost);
+    toast.hidden = !text;
+    if (toast.textContent !== text) toast.textContent = text;
+  };
+  const heard = () => { missed = 0; tell(); };
+  const miss = () => { if (!missed) since = Date.now(); missed += 1; tell(); };
+  // An ended session of Home Assistant comes back only by loading anew.
+  const admitted = answer => { shut = answer.status === 401 || answer.status === 403; return answer.ok; };
 
   // ---- what is marked data-refresh is taken anew from the page itself
-  const regions = all("[data-refresh]");
+  const regions = all("[data-refresh]"), served = new Map(regions.map(region => [region, region.innerHTML])), renewed = [];
   // This page as it is now; nothing where it cannot be had.
   const again = async () => {
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-      if (answer.ok) return new DOMParser().parseFromString(await answer.text(), "text/html");
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(10000) });
+      if (admitted(answer)) {
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        if (live) tell(); else heard();
+        return page;
+      }
     } catch { /* the next one may come through */ }
+    if (live) tell(); else miss();
+  };
+  // Whether somebody is at it: what has the focus, or is being selected, stays.
+  const held = region => {
+    const selected = getSelection();
+    return (region.contains(document.activeElement) && document.activeElement.matches("a,button,input"))
+      || (!selected.isCollapsed && (region.contains(selected.anchorNode) || region.contains(selected.focusNode)));
   };
   const refresh = async () => {
-    if (document.hidden || !regions.length) return;
+    if (document.hidden) return;
     const page = await again();
     if (!page) return;
     for (const old of regions) {
-      const fresh = page.getElementById(old.id);
-      if (!fresh || old.innerHTML === fresh.innerHTML || (old.contains(document.activeElement) && document.activeElement.matches("a,button,input"))) continue;
+      const fresh = page.getElementById(old.id), text = fresh?.innerHTML;
+      if (!fresh || served.get(old) === text || held(old)) continue;
+      served.set(old, text);
       for (const open of all("details[open]", old)) {
         const same = open.id && fresh.querySelector("#" + CSS.escape(open.id));
         if (!same) continue;
@@ -52,9 +79,12 @@
       old.replaceChildren(...document.adoptNode(fresh).childNodes);
       if (focus) document.getElementById(focus)?.querySelector("summary")?.focus();
     }
-    watchRows();
+    for (const then of renewed) then();
   };
-  if (root.dataset.page !== "setup" && regions.length) setInterval(refresh, 5000);
+  if (root.dataset.page !== "setup") {
+    setInterval(refresh, 5000);
+    document.addEventListener("visibilitychange", refresh);
+  }
 
   // ---- live figures
   const listeners = [];
@@ -66,17 +96,15 @@
     }
     for (const listen of listeners) listen(update);
   };
-  const live = $("#live");
   if (live) {
-    let socket, pause = 1000, polling, heard = Date.now(); // the page itself was fresh
-    const lost = is => { live.classList.toggle("lost", is); say(is ? texts.reconnecting : ""); };
-    const got = update => { heard = Date.now(); lost(false); show(update); };
+    let socket, pause = 1000, polling, last = Date.now(); // the page itself was fresh
+    const got = update => { last = Date.now(); heard(); show(update); };
     const poll = async () => {
       try {
         const answer = await fetch(url("live.json"));
-        if (answer.ok) { got(await answer.json()); return; }
+        if (admitted(answer)) { got(await answer.json()); return; }
       } catch { /* the next one may come through */ }
-      lost(true);
+      miss();
     };
     const connect = () => {
       const to = url("live");
@@ -90,8 +118,8 @@
       };
     };
     connect();
-    setInterval(() => { if (Date.now() - heard > 6000) { lost(true); if (socket.readyState === 1) socket.close(); } }, 2000);
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) { poll(); refresh(); } });
+    setInterval(() => { if (Date.now() - last > 6000) { miss(); if (socket.readyState === 1) socket.close(); } }, 2000);
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
   }
 
   // ---- charts: what was measured in blue, what is forecast red and dashed with its band
@@ -100,13 +128,31 @@
   const region = navigator.languages.find(l => l.split("-")[0] === locale) ?? locale;
   // In the house's time zone, as the lists beside the charts; a browser that does not know it takes its own.
   const zone = (() => { try { return new Intl.DateTimeFormat(locale, { timeZone: root.dataset.zone }).resolvedOptions().timeZone; } catch { return undefined; } })();
+  // Grouped also where the language leaves four digits together, as the server writes them.
+  const written = (size, digits, least = digits) => size.toLocaleString(locale, { minimumFractionDigits: least, maximumFractionDigits: digits, useGrouping: true });
   const number = w => {
-    const size = Math.abs(w), kilo = size >= 9999.5, digits = kilo ? 2 : size < 9.95 && size >= 0.05 ? 1 : 0;
-    return (kilo ? size / 1000 : size).toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }) + "\u202f" + (kilo ? "kW" : "W");
+    const size = Math.abs(w), kilo = size >= 9999.5;
+    return written(kilo ? size / 1000 : size, kilo ? 2 : size < 9.95 && size >= 0.05 ? 1 : 0) + "\u202f" + (kilo ? "kW" : "W");
   };
   const signed = w => (w <= -0.05 ? "−" : "") + number(w);
-  const percent = p => (p < 0 ? "−" : "") + Math.abs(p).toLocaleString(locale, { maximumFractionDigits: 1 }) + "\u202f%";
+  const percent = p => (p < 0 ? "−" : "") + written(Math.abs(p), 1, 0) + "\u202f%";
   const words = w => (w >= 0.05 ? texts.import : w <= -0.05 ? texts.export : texts.idle) + " · " + number(w);
+  // Ticks of an axis in one unit, with the decimals that tell them apart.
+  const watts = ticks => {
+    const kilo = ticks.some(w => Math.abs(w) >= 9999.5), all = ticks.map(w => (kilo ? w / 1000 : w));
+    const digits = [0, 1, 2].find(d => all.every(v => Math.abs(v * 10 ** d - Math.round(v * 10 ** d)) < 1e-6)) ?? 3;
+    return all.map(v => (v < 0 ? "−" : "") + written(Math.abs(v), digits) + "\u202f" + (kilo ? "kW" : "W"));
+  };
+  const percents = ticks => ticks.map(percent);
+  // Seconds between two times on the axis; uPlot's own have none between one minute and five.
+  const spans = [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 10800, 21600, 43200, 86400, 172800, 432000, 864000];
+  // An axis as wide as its widest label.
+  const wide = (u, labels, i, cycle) => {
+    const axis = u.axes[i];
+    if (cycle > 1) return axis._size;
+    u.ctx.font = axis.font[0];
+    return Math.ceil(axis.ticks.size + axis.gap + Math.max(44, ...(labels ?? []).map(label => u.ctx.measureText(label).width / devicePixelRatio)));
+  };
   const stamp = ts => new Date(ts * 1000).toLocaleString(region, { dateStyle: "short", timeStyle: "medium", timeZone: zone });
   const clock = (ts, span) => new Date(ts * 1000).toLocaleString(region, { timeZone: zone, ...(span > 172800 ? { day: "numeric", month: "numeric" } : { hour: "2-digit", minute: "2-digit", ...(span > 600 ? {} : { second: "2-digit" }) }) });
   // Rows of time, W, least, most, forecast, and the band's ends, as columns; a row of nothing is a gap.
@@ -161,7 +207,7 @@
   };
   const share = () => ({ series: [{}, { stroke: css("--accent"), width: 2, points: { show: true, size: 5 } }] });
   const plots = [];
-  const plotOf = (box, hover, { lines = power, tell = measured, value = signed, least = 5, tall = () => 200 }) => {
+  const plotOf = (box, hover, { lines = power, tell = measured, ticks = watts, least = 5, tall = () => 200 }) => {
     const help = hover.innerHTML;
     let plot, data, range, held = false;
     const span = () => data[0][data[0].length - 1] - data[0][0];
@@ -174,7 +220,7 @@
         tzDate: ts => zone ? window.uPlot.tzDate(new Date(ts * 1000), zone) : new Date(ts * 1000),
         cursor: { drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, least); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
-        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t, span())), space: () => (span() > 600 ? 70 : 100), size: 34 }, { ...axis, size: 72, values: (u, ticks) => ticks.map(value) }],
+        axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t, span())), space: () => (span() > 600 ? 70 : 100), incrs: spans, size: 34 }, { ...axis, size: wide, values: (u, places) => ticks(places) }],
         hooks: {
           drawAxes: [zero],
           setCursor: [u => {
@@ -211,7 +257,7 @@
   const box = $("#chart");
   if (box && window.uPlot) {
     const hover = $("#hover"), plot = plotOf(box, hover, { tall: () => box.clientWidth < 500 ? 220 : 280 });
-    let range = "3m", chart, wanted;
+    let range = "3m", chart, wanted, span;
     const load = async name => {
       wanted = name;
       try {
@@ -223,6 +269,7 @@
         const grown = chart && range === name && name === "3m" && chart.ts[chart.ts.length - 1] > fresh.to - 10;
         chart = grown ? { ...chart, forecast: fresh.forecast } : fresh;
         range = name;
+        span = fresh.to - fresh.from - 1;
         plot.set(ahead(chart), range);
         box.dataset.range = range;
         box.dataset.forecast = chart.forecast.length;
@@ -238,7 +285,7 @@
       if (ts <= chart.ts[chart.ts.length - 1]) return;
       chart.ts.push(ts);
       for (const column of [chart.w, chart.mn, chart.mx]) column.push(update.w);
-      chart.from = ts - 180;
+      chart.from = ts - span;
       while (chart.ts[0] < chart.from) for (const column of [chart.ts, chart.w, chart.mn, chart.mx]) column.shift();
       plot.set(ahead(chart), range);
     });
@@ -268,7 +315,7 @@
       if (!drawings.has(key)) {
         const place = $(`[data-plot=${name}]`, card), hover = $("[data-hover]", place.parentElement);
         if (name === "skill") { place.parentElement.hidden = false; $("[data-no-skill]", card).hidden = true; }
-        drawings.set(key, plotOf(place, hover, name === "skill" ? { lines: share, tell: (data, i) => data[1][i] == null ? [] : [[percent(data[1][i])]], value: percent, tall: () => 130 } : {}));
+        drawings.set(key, plotOf(place, hover, name === "skill" ? { lines: share, tell: (data, i) => data[1][i] == null ? [] : [[percent(data[1][i])]], ticks: percents, tall: () => 130 } : {}));
       }
       return drawings.get(key);
     };
@@ -319,16 +366,29 @@
   }
 
   // ---- bars: a tap or the pointer says a day's figures in a line of its own; all of them are in the table
-  for (const line of all("[data-bars]")) {
-    const help = line.innerHTML, bars = $(`#bars-${line.dataset.bars}`);
-    const tell = bar => {
-      for (const other of all(".on", bars)) other.classList.remove("on");
-      bar?.classList.add("on");
-      if (bar) line.replaceChildren(make("strong", bar.dataset.hint)); else line.innerHTML = help;
+  const charts = $("#charts");
+  if (charts) {
+    const picked = new Map(); // of a chart's id: the date of its bar
+    const mark = () => {
+      for (const line of all("[data-bars]", charts)) {
+        const bars = $(`#bars-${line.dataset.bars}`), bar = $(`[data-at="${picked.get(bars.id)}"]`, bars), [help, hint] = line.children;
+        for (const other of all(".on", bars)) if (other !== bar) other.classList.remove("on");
+        bar?.classList.add("on");
+        line.hidden = false;
+        help.hidden = Boolean(bar);
+        hint.textContent = bar?.dataset.hint ?? "";
+      }
     };
-    line.hidden = false;
-    for (const event of ["pointerover", "click"]) bars.addEventListener(event, e => { const bar = e.target.closest("g"); if (bar) tell(bar); });
-    bars.addEventListener("pointerleave", e => { if (e.pointerType === "mouse") tell(); });
+    for (const event of ["pointerover", "click"]) charts.addEventListener(event, e => {
+      const bar = e.target.closest("g");
+      if (bar) { picked.set(bar.parentElement.id, bar.dataset.at); mark(); }
+    });
+    charts.addEventListener("pointerout", e => {
+      const bars = e.target.closest(".bars");
+      if (e.pointerType === "mouse" && bars && !bars.contains(e.relatedTarget)) { picked.delete(bars.id); mark(); }
+    });
+    renewed.push(mark);
+    mark();
   }
 
   // ---- readers: the last calls of an opened row
@@ -342,7 +402,7 @@
   };
   const fill = async row => {
     const place = $(".calls", row);
-    const answer = await fetch(url("exchanges.json", { ip: row.dataset.ip, channel: row.dataset.channel }));
+    const answer = await fetch(url("exchanges.json", { ip: row.dataset.ip, channel: row.dataset.channel })).catch(() => ({}));
     if (!answer.ok) { place.textContent = texts.failed; return; }
     const calls = await answer.json();
     const written = call => `${call.time} ${call.method}${call.error == null ? "" : ` ${call.error}`}\n> ${call.request}\n< ${call.reply || texts.noReply}\n`;
@@ -398,6 +458,7 @@
       const wanted = changes();
       save.disabled = true;
       for (const f of fields) { f.error.hidden = true; f.input.removeAttribute("aria-invalid"); }
+  renewed.push(watchRows);
       const said = await post("settings", { changes: wanted });
       answer.textContent = said.text;
       answer.dataset.state = said.ok ? "live" : "absent";

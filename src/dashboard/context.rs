@@ -39,7 +39,7 @@ pub struct Parts {
     pub owner: Arc<dyn Owner>,
     /// The forecast and its training.
     pub forecast: Outlooks,
-    /// `power_history_seconds`: history in `/ui/power`.
+    /// `power_history_seconds`: history in `/ui/power`, and of the shortest range of the chart.
     pub history_seconds: u32,
 }
 

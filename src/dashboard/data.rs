@@ -15,7 +15,7 @@ use crate::{
     forecast::HorizonId,
     store::{
         StoreError,
-        chart::{Ahead, Chart, Range, tenth},
+        chart::{Ahead, Chart, POINTS, Range, tenth},
     },
 };
 
@@ -59,25 +59,21 @@ pub(super) fn parameter(query: Option<&str>, key: &str) -> Option<String> {
     url::form_urlencoded::parse(query?.as_bytes()).find(|(k, _)| k == key).map(|(_, v)| v.into_owned())
 }
 
-/// The power of a range with what is forecast after it; of at most so many points.
-pub(super) async fn power(context: &Context, range: Range, points: Option<usize>) -> Result<Chart, StoreError> {
+/// The power of a range, of so many seconds, with what is forecast after it; of at most so many points.
+pub(super) async fn power(context: &Context, range: Range, seconds: i64, points: usize) -> Result<Chart, StoreError> {
     let now = context.now().unix_s();
-    let mut chart = context
-        .read(move |store| match points {
-            Some(points) => Chart::within(store, range, now, points),
-            None => Chart::of(store, range, now),
-        })
-        .await?;
+    let mut chart = context.read(move |store| Chart::within(store, seconds, now, points)).await?;
     chart.forecast = horizon(range).map(|id| ahead(context, id)).unwrap_or_default();
     Ok(chart)
 }
 
-/// `chart.json?range=3m|1h|24h|30d`: power of the house, W.
+/// `chart.json?range=3m|1h|24h|30d`: power of the house, W. The shortest is as long as `power_history_seconds` says.
 pub(super) async fn chart(State(context): State<Context>, _asking: Asking, RawQuery(query): RawQuery) -> Response<Body> {
     let Some(range) = parameter(query.as_deref(), "range").map_or(Some(Range::Minutes), |name| Range::named(&name)) else {
         return failure(StatusCode::BAD_REQUEST, "range is one of 3m, 1h, 24h, 30d".into());
     };
-    match power(&context, range, None).await {
+    let seconds = if range == Range::Minutes { context.history_seconds.into() } else { range.seconds() };
+    match power(&context, range, seconds, POINTS).await {
         Ok(chart) => json(StatusCode::OK, chart.json()),
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }

@@ -123,10 +123,11 @@ fn admit(guard: &Guard, request: &Request) -> Result<bool, Response<Body>> {
             true
         }
         Door::Lan { full, hosts } => {
-            password(guard, connection, request)?;
-            if (write || socket) && !host(request).is_some_and(|name| is_local(&name) || hosts.contains(&name)) {
-                return Err(refuse(StatusCode::MISDIRECTED_REQUEST, "unknown host name; use the address"));
+            // Reading too: a page whose own name was made to point here would read settings and diagnostics.
+            if !host(request).is_some_and(|name| is_local(&name) || hosts.contains(&name)) {
+                return Err(refuse(StatusCode::MISDIRECTED_REQUEST, "unknown host name; use the address, or list it in dashboard_hosts"));
             }
+            password(guard, connection, request)?;
             *full
         }
     };

@@ -118,6 +118,8 @@ struct Bar {
     import_h: f64,
     export_h: f64,
     label: String,
+    /// The day or the month's first day.
+    at: Date,
     /// All of it in one line.
     hint: String,
     /// Whether the label fits.
@@ -199,6 +201,7 @@ fn bars(l: &Locale, all: &[(Date, Counter)], naming: &Naming<'_>) -> Bars {
             import_h,
             export_h: hundredth(c.export * scale),
             label: (naming.label)(*date),
+            at: *date,
             hint,
             labelled: (all.len() - 1 - i).is_multiple_of(naming.every),
         }

@@ -230,7 +230,8 @@ pub(super) async fn data(State(context): State<Context>, asking: Asking, RawQuer
     }
     let mut horizons = Vec::with_capacity(outlook.horizons.len());
     for h in &outlook.horizons {
-        match data::power(&context, data::beside(h.id), Some(POINTS)).await {
+        let past = data::beside(h.id);
+        match data::power(&context, past, past.seconds(), POINTS).await {
             Ok(chart) => horizons.push(Lines { id: h.id.name(), step: h.step, chart, drawn: drawn(h) }),
             Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }

@@ -61,12 +61,8 @@ fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
         (None, None) => ("absent", l.t("nothing_heard").to_owned()),
         (None, Some(age)) => ("live", l.with("ago", &[("time", &words::span(l, age))])),
     };
-    let number = |text: &str| {
-        let decimals = text.split_once('.').map_or(0, |(_, fraction)| fraction.len()).min(3);
-        text.trim().parse::<f64>().ok().filter(|v| v.is_finite()).map(|v| words::number(l, v, decimals))
-    };
     let value = match (&e.text, &e.unit) {
-        (Some(text), unit) => match (number(text), unit) {
+        (Some(text), unit) => match (words::as_written(l, text), unit) {
             (Some(number), Some(unit)) => format!("{number}\u{202f}{unit}"),
             (Some(number), None) => number,
             (None, _) => setup::state_words(l, text).to_owned(),

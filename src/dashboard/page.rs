@@ -127,10 +127,10 @@ impl Page {
             full: asking.pass.full,
             tabs,
             meters,
-            notices: notices(context, context.meter(m), asking.l, name),
+            notices: notices(context, context.meter(m), asking, name),
             zone: context.zone().iana_name().unwrap_or_default().to_owned(),
             sensors: context.owner.options().values.get("source").is_none_or(|source| source == "home-assistant"),
-            refresh: matches!(name, "now" | "readers" | "forecast" | "health"),
+            refresh: matches!(name, "now" | "energy" | "readers" | "forecast" | "health"),
         }
     }
 
@@ -161,8 +161,8 @@ pub(super) fn problems(context: &Context, l: &Locale) -> Vec<String> {
 }
 
 /// What needs a person, worst first.
-pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale, page: &str) -> Vec<Notice> {
-    let mut out = Vec::new();
+fn notices(context: &Context, meter: &Endpoint, asking: &Asking, page: &str) -> Vec<Notice> {
+    let (mut out, l) = (Vec::new(), asking.l);
     let view = meter.view();
     let now = context.now();
     let setup = context.owner.setup();
@@ -172,12 +172,16 @@ pub(super) fn notices(context: &Context, meter: &Endpoint, l: &Locale, page: &st
     };
     // Without a link there is one thing to say, not one a phase.
     let down = match &view.snapshot.source.link {
+        // The set-up has just asked Home Assistant, and says itself what came of it.
+        _ if page == "setup" => None,
         Link::Down { reason, .. } => Some(("warn", "notice_link", reason)),
         Link::Idle(reason) => Some(("bad", "notice_idle", reason)),
         Link::Connecting | Link::Starting | Link::Up => None,
     };
     let mut told = false;
-    if view.snapshot.stale() && !(first && matches!(setup, SetupState::Nothing | SetupState::Searching)) {
+    // While nothing is configured the set-up says so, to whom it is offered.
+    let in_setup = first && asking.pass.full && matches!(setup, SetupState::Nothing | SetupState::Searching);
+    if view.snapshot.stale() && !in_setup {
         for phase in Phase::ALL {
             if let Quality::Absent { since, reason } = &view.snapshot.inputs[phase.index()].quality {
                 let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());

@@ -13,6 +13,7 @@ use super::{
     data::parameter,
     energy::Both,
     figures::{Figures, Spark},
+    locale::Locale,
     owner::SetupState,
     page::{Asking, Page, html, json},
     readers::{self, Reader},
@@ -29,12 +30,19 @@ struct View {
     today: Both,
     readers: Vec<Reader>,
     more: usize,
+    /// How long the chart's shortest range is.
+    shortest: String,
 }
 
 /// Readers on the first page; the rest is a tab away.
 const READERS: usize = 6;
 /// Seconds that the sparkline shows.
 const SPARK: i64 = 180;
+
+/// Seconds as the label of a range: whole minutes as such.
+fn length(l: &Locale, seconds: u32) -> String {
+    if seconds.is_multiple_of(60) { format!("{} {}", seconds / 60, l.t("unit_min")) } else { format!("{seconds} {}", l.t("unit_s")) }
+}
 
 /// The first page; the set-up while nothing is configured. What was chosen by itself can be looked at unconfirmed (`?skip=1`).
 pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery(query): RawQuery) -> Response<Body> {
@@ -64,6 +72,7 @@ pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery
         today: Both::new(l, l.t("today"), sums.days_ago(0)),
         readers: all,
         more,
+        shortest: length(l, context.history_seconds),
         p,
     })
 }

@@ -24,6 +24,8 @@ use crate::{
     transport::{Endpoint, ListenerState},
 };
 
+/// Readers in rows of their own: with the last values of more, a page would take longer than the time until its next.
+const ROWS: usize = 50;
 /// Below this, s, calls came in a burst.
 const BURST: f64 = 0.05;
 
@@ -127,18 +129,13 @@ fn reader(l: &'static Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZ
         name,
         way: channel_name(l, c.channel).to_owned(),
         cadence,
-        value: c.last_value.map_or_else(String::new, |w| signed(l, w)),
+        value: c.last_value.map_or_else(String::new, |w| words::signed_watts(l, w)),
         age: c.age.map_or_else(String::new, |s| l.with("ago", &[("time", &words::span(l, s))])),
         state,
         word: word.to_owned(),
         share: (c.share < 0.999).then(|| format!("{}\u{202f}%", words::number(l, c.share * 100.0, 0))),
         details,
     }
-}
-
-fn signed(l: &Locale, w: f64) -> String {
-    let figure = words::watts(l, w);
-    if words::Flow::of(w) == words::Flow::Export { format!("−{figure}") } else { figure.to_string() }
 }
 
 /// The readers of a meter, last heard first.
@@ -187,6 +184,10 @@ struct PortLine {
 struct View {
     p: Page,
     readers: Vec<Reader>,
+    /// Readers without a row.
+    more: usize,
+    /// Says how many are kept, once that is about as many as may be.
+    limit: Option<String>,
     checks: Vec<Check>,
     channels: Vec<ChannelCard>,
     recent: Vec<RecentCard>,
@@ -286,12 +287,21 @@ fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
     all
 }
 
+/// How many readers are kept, where so many came that some have been dropped: an eighth of them goes at once.
+fn limit(l: &Locale, kept: usize, most: Option<&serde_json::Value>) -> Option<String> {
+    let most = usize::try_from(most?.as_u64()?).ok()?;
+    (kept + (most / 8).max(1) >= most).then(|| l.with("readers_limit", &[("n", &words::number(l, most as f64, 0))]))
+}
+
 /// The page.
 pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
     let p = Page::new(&context, &asking, "readers");
     let l = asking.l;
     let endpoint = context.meter(p.m);
-    let (readers, seen) = list(&context, endpoint, l);
+    let (mut readers, seen) = list(&context, endpoint, l);
+    let limit = limit(l, readers.len(), context.owner.options().values.get("recent_clients_max"));
+    let more = readers.len().saturating_sub(ROWS);
+    readers.truncate(ROWS);
     let (now, zone) = (context.now(), context.zone());
     let checks = if readers.is_empty() { checks(&context, endpoint, l) } else { Vec::new() };
     let ports = seen
@@ -314,7 +324,17 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         || l.t("source_silent").to_owned(),
         |at| l.with("source_age", &[("time", &words::span(l, now.mono.saturating_sub(at).as_secs_f64()))]),
     );
-    html(&View { readers, checks, channels: channels(l, &seen), recent: recent(l, &seen, now.unix, &zone), ports, source: age, p })
+    html(&View {
+        readers,
+        more,
+        limit,
+        checks,
+        channels: channels(l, &seen),
+        recent: recent(l, &seen, now.unix, &zone),
+        ports,
+        source: age,
+        p,
+    })
 }
 
 /// `readers.json`.
@@ -365,6 +385,17 @@ mod tests {
         assert_eq!(said(Some(0.001), true, false), "pushed");
         assert_eq!(said(Some(0.001), false, false), "every < 0.1 s");
         assert_eq!((said(None, true, false), said(None, false, false)), ("pushed".into(), "once".into()));
+    }
+
+    #[test]
+    fn the_limit_of_readers_is_named_where_it_is_reached() {
+        let said = |kept| limit(&Locale::all()[0], kept, Some(&serde_json::json!(100)));
+        assert_eq!((said(0), said(87)), (None, None));
+        let text = said(88).unwrap_or_default();
+        assert!(
+            text.contains("100") && text.contains("recent_clients_max"),
+            "an eighth less than the most is what dropping leaves: {text}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use askama::Template;
 use axum::{
     body::Body,
-    extract::State,
+    extract,
     http::{Response, StatusCode},
 };
 use serde_json::Value;
@@ -18,7 +18,13 @@ use super::{
     page::{Asking, Page, html},
     words,
 };
-use crate::source::discover::{Candidate, Discovery, Kind, Origin, feeds};
+use crate::{
+    meter::parse::{Quantity, parse},
+    source::{
+        Link, State,
+        discover::{Candidate, Discovery, Kind, Origin, feeds},
+    },
+};
 
 /// How long the page waits for Home Assistant before it is shown without sensors.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -30,6 +36,8 @@ struct Sensor {
     id: String,
     name: String,
     value: String,
+    /// Its own unit, where the value is shown in another; else empty.
+    unit: String,
     /// Where it is; empty if Home Assistant does not say.
     area: String,
     /// When it last changed, in words.
@@ -53,6 +61,8 @@ struct View {
     sensors: Vec<Sensor>,
     more: usize,
     problem: Option<String>,
+    /// Whether asking again can help: not where there is nowhere to ask.
+    askable: bool,
     notes: Vec<String>,
     /// What this page is for, now.
     intro: &'static str,
@@ -60,17 +70,26 @@ struct View {
     again: bool,
     /// They were chosen by themselves: there is a meter to look at.
     unconfirmed: bool,
+    /// Options are the app's, not a file's.
+    app: bool,
 }
 
 fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
-    let good = c.value.trim().parse::<f64>().is_ok_and(f64::is_finite);
-    let value = match (&c.unit, c.value.trim().parse::<f64>()) {
-        (Some(unit), Ok(v)) => format!("{}\u{202f}{unit}", words::number(l, v, if v.abs() < 100.0 { 1 } else { 0 })),
-        (Some(_), Err(_)) | (None, _) => state_words(l, &c.value).to_owned(),
+    let written = words::as_written(l, &c.value);
+    let good = written.is_some();
+    let unit = c.unit.as_deref().unwrap_or_default();
+    // A power as everywhere on these pages, whatever its unit; what is none, as Home Assistant writes it.
+    let power = (c.kind == Some(Kind::Power)).then(|| parse(Quantity::Power, &State::Text(c.value.as_str().into()), Some(unit)));
+    let (value, own) = match (power, written) {
+        (Some(Ok(power)), _) => (words::signed_watts(l, power.value), unit != "W"),
+        (_, Some(number)) if !unit.is_empty() => (format!("{number}\u{202f}{unit}"), false),
+        (_, Some(number)) => (number, false),
+        (_, None) => (state_words(l, &c.value).to_owned(), false),
     };
+    let unit = if own { unit.to_owned() } else { String::new() };
     let changed = c.last_changed.map_or_else(String::new, |at| l.with("changed_ago", &[("time", &words::span(l, (now - at).max(0.0)))]));
     let area = c.area.clone().unwrap_or_default();
-    Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, area, changed, good }
+    Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, unit, area, changed, good }
 }
 
 /// Home Assistant's words for a state that is none.
@@ -84,7 +103,7 @@ pub(super) fn state_words<'a>(l: &'a Locale, state: &'a str) -> &'a str {
 
 fn missing(id: &str, l: &Locale) -> Sensor {
     let value = l.t("not_there").to_owned();
-    Sensor { id: id.to_owned(), name: id.to_owned(), value, area: String::new(), changed: String::new(), good: false }
+    Sensor { id: id.to_owned(), name: id.to_owned(), value, unit: String::new(), area: String::new(), changed: String::new(), good: false }
 }
 
 /// Where a feed is said in words.
@@ -135,7 +154,7 @@ fn found(l: &Locale, discovery: &Discovery, now: f64, inputs_json: impl Fn(&crat
 }
 
 /// The page.
-pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn page(extract::State(context): extract::State<Context>, asking: Asking) -> Response<Body> {
     if !asking.pass.full {
         return failure(StatusCode::FORBIDDEN, "changes are off here: set dashboard_on_lan to full".into());
     }
@@ -167,10 +186,12 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         sensors,
         more: powers.len().saturating_sub(LISTED),
         problem: problem.map(|why| l.sentence(&why)),
+        askable: !matches!(context.meter(0).view().snapshot.source.link, Link::Idle(_)),
         notes,
         intro,
         again,
         unconfirmed,
+        app: context.owner.options().app,
     })
 }
 
@@ -180,4 +201,51 @@ pub(super) fn inputs_only(given: Value) -> Option<serde_json::Map<String, Value>
     let ends =
         ["_power", "_power_export", "_invert", "_scale", "_offset", "_phase", "energy_import", "energy_export", "_volt", "_curr", "_pf"];
     members.keys().all(|key| ends.iter().any(|end| key.ends_with(end)) || key == "frequency").then_some(members)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    /// Value and unit of its own of a sensor that could be picked.
+    fn shown(code: &str, kind: Kind, value: &str, unit: Option<&str>) -> (String, String) {
+        let candidate = Candidate {
+            entity_id: "sensor.x".into(),
+            name: "X".into(),
+            value: value.into(),
+            unit: unit.map(Into::into),
+            last_changed: None,
+            last_reported: None,
+            device_class: None,
+            kind: Some(kind),
+            area: None,
+        };
+        let found = sensor(Locale::all().iter().find(|l| l.code == code).unwrap(), &candidate, 0.0);
+        assert_eq!(found.good, value.parse::<f64>().is_ok());
+        (found.value.replace('\u{202f}', " "), found.unit)
+    }
+
+    #[test]
+    fn a_power_is_listed_in_watts_whatever_its_unit() {
+        let power = |value, unit| shown("de", Kind::Power, value, unit);
+        for (value, unit, text, own) in [
+            ("0.0423", "kW", "42 W", "kW"),
+            ("0.512", "kW", "512 W", "kW"),
+            ("-1.234567", "kW", "−1.235 W", "kW"),
+            ("0.00123", "MW", "1.230 W", "MW"),
+            ("12.3456", "kW", "12,35 kW", "kW"),
+            ("11.5", "W", "12 W", ""),
+            ("3.25", "W", "3,2 W", ""),
+            ("unavailable", "kW", "nicht verfügbar", ""),
+            ("2500", "kW", "2.500 kW", ""),
+        ] {
+            assert_eq!(power(value, Some(unit)), (text.to_owned(), own.to_owned()), "{value} {unit}");
+        }
+        assert_eq!(
+            shown("en", Kind::Energy, "1234.56789", Some("kWh")),
+            ("1,234.568 kWh".into(), String::new()),
+            "as Home Assistant writes it"
+        );
+    }
 }

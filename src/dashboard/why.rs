@@ -8,14 +8,16 @@ use super::{locale::Locale, settings};
 use crate::config::{Layer, Problem, ProblemKind};
 
 /// Marks of the system's and the database's usual errors, and their words.
-const SYSTEM: [(&str, &str); 18] = [
+const SYSTEM: [(&str, &str); 21] = [
     ("(os error 2)", "sys_missing"),
     ("(os error 13)", "port_forbidden"),
     ("(os error 28)", "sys_full"),
     ("(os error 30)", "sys_read_only"),
+    ("(os error 32)", "sys_cut"),
     ("(os error 98)", "port_taken"),
     ("(os error 99)", "sys_no_address"),
     ("(os error 101)", "sys_no_route"),
+    ("(os error 104)", "sys_cut"),
     ("(os error 110)", "sys_timeout"),
     ("(os error 111)", "sys_refused"),
     ("(os error 113)", "sys_no_route"),
@@ -26,6 +28,7 @@ const SYSTEM: [(&str, &str); 18] = [
     ("disk I/O error", "sys_disk"),
     ("database is locked", "sys_locked"),
     ("operation timed out", "sys_timeout"),
+    ("without closing handshake", "sys_cut"),
     ("Permission denied", "port_forbidden"),
 ];
 
@@ -61,7 +64,8 @@ fn parts(mut pattern: &'static str) -> Vec<Part> {
     out
 }
 
-/// The values of a pattern in a text that it describes as a whole. `{entity}` is one word.
+/// The values of a pattern in a text that it describes as a whole. `{entity}` and `{address}` are one word each: what stands
+/// before an address, such as the entity that is read there, is no part of it.
 fn values<'t>(parts: &[Part], text: &'t str) -> Option<Vec<(&'static str, &'t str)>> {
     match parts {
         [] => text.is_empty().then(Vec::new),
@@ -73,7 +77,7 @@ fn values<'t>(parts: &[Part], text: &'t str) -> Option<Vec<(&'static str, &'t st
             };
             ends.into_iter().filter(|end| *end > 0).find_map(|end| {
                 let (value, after) = text.split_at(end);
-                if *name == "entity" && value.contains(char::is_whitespace) {
+                if matches!(*name, "entity" | "address") && value.contains(char::is_whitespace) {
                     return None;
                 }
                 let mut all = values(rest, after)?;
@@ -191,7 +195,35 @@ mod tests {
             "of a further meter too"
         );
         assert_eq!(german("the moon is full"), "the moon is full", "what nobody knows stays");
+        assert_eq!(
+            german("is taken by http_port on all addresses: each listener needs its own"),
+            "ist auf allen Adressen von http_port belegt: jeder Kanal braucht einen eigenen"
+        );
         assert_eq!(Locale::all()[0].why("sensor.grid is unavailable"), "sensor.grid is unavailable");
+    }
+
+    /// A link's reason behind an entity: the entity stands before it, and the address alone is said to be out of reach.
+    #[test]
+    fn an_entitys_reason_names_the_address_alone() {
+        let said = |code: &str, text: &str| Locale::all().iter().find(|l| l.code == code).unwrap().why(text).into_owned();
+        let refused = format!("sensor.l1: ws://h:1/ cannot be reached: IO error: {}", std::io::Error::from_raw_os_error(111));
+        assert_eq!(said("es", &refused), "sensor.l1: no se llega a ws://h:1/: conexión rechazada, ahí no escucha nadie");
+        let broke = "sensor.a: ws://h:1/ connection broke: WebSocket protocol error: Connection reset without closing handshake";
+        assert_eq!(said("nl", broke), "sensor.a: de verbinding met ws://h:1/ is verbroken: de andere kant heeft de verbinding afgebroken");
+        for l in Locale::all() {
+            for reason in [broke.to_owned(), refused.clone()] {
+                let text = l.why(&reason);
+                let tail = text.strip_prefix(if reason == broke { "sensor.a" } else { "sensor.l1" }).unwrap();
+                assert!(tail.contains("ws://h:1/") && !tail.contains("sensor") && !tail.contains("error"), "{}: {text}", l.code);
+            }
+            for code in [32, 104] {
+                let error = std::io::Error::from_raw_os_error(code);
+                assert_eq!(
+                    l.why(&format!("ws://h:1/ connection broke: IO error: {error}")),
+                    l.with("why_broke", &[("address", "ws://h:1/"), ("error", l.t("sys_cut"))])
+                );
+            }
+        }
     }
 
     #[test]

@@ -87,6 +87,21 @@ pub fn watts(locale: &Locale, w: f64) -> Figure {
     Figure { value: number(locale, size, decimals), unit: "W" }
 }
 
+/// A power with its sign, where no word says where it flows.
+#[must_use]
+pub fn signed_watts(locale: &Locale, w: f64) -> String {
+    let figure = watts(locale, w);
+    if Flow::of(w) == Flow::Export { format!("−{figure}") } else { figure.to_string() }
+}
+
+/// A state's text with the decimals that it has, at most three; nothing where it is no finite number.
+#[must_use]
+pub fn as_written(locale: &Locale, text: &str) -> Option<String> {
+    let text = text.trim();
+    let decimals = text.split_once('.').map_or(0, |(_, fraction)| fraction.len()).min(3);
+    text.parse::<f64>().ok().filter(|v| v.is_finite()).map(|v| number(locale, v, decimals))
+}
+
 /// Watt-hours as kWh.
 #[must_use]
 pub fn kwh(locale: &Locale, wh: f64) -> Figure {
@@ -178,6 +193,9 @@ mod tests {
         assert_eq!(kwh(locale("de"), 1_234_560.0).to_string(), "1.234,6\u{202f}kWh");
         assert_eq!(number(locale("fr"), -1_234_567.5, 2), "−1\u{202f}234\u{202f}567,50");
         assert_eq!(number(en, -0.001, 2), "0.00");
+        assert_eq!((signed_watts(en, -1240.2), signed_watts(en, -0.04)), ("−1,240\u{202f}W".into(), "0\u{202f}W".into()));
+        assert_eq!(as_written(locale("de"), " 1234.56789 ").as_deref(), Some("1.234,568"));
+        assert_eq!((as_written(en, "230"), as_written(en, "inf"), as_written(en, "off")), (Some("230".into()), None, None));
         assert_eq!(span(en, 0.42), "0.4\u{202f}s");
         assert_eq!(span(en, 119.0), "119\u{202f}s");
         assert_eq!(span(en, 300.0), "5\u{202f}min");

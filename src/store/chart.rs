@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Bar, Store, StoreError};
 
 /// Points of a chart at most: more than its pixels are of no use.
-const POINTS: usize = 600;
+pub const POINTS: usize = 600;
 
 /// A step of a forecast: Unix s, W, and the band's ends.
 pub type Ahead = (i64, f64, Option<f64>, Option<f64>);
@@ -52,7 +52,9 @@ impl Range {
         })
     }
 
-    const fn seconds(self) -> i64 {
+    /// Seconds of the past; of the shortest range by default.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
         match self {
             Self::Minutes => 180,
             Self::Hour => 3600,
@@ -74,16 +76,16 @@ impl Chart {
     /// # Errors
     /// When the database cannot be read.
     pub fn of(store: &Store, range: Range, now: i64) -> Result<Self, StoreError> {
-        Self::within(store, range, now, POINTS)
+        Self::within(store, range.seconds(), now, POINTS)
     }
 
-    /// As [`Self::of`], of at most so many points: for a drawing that is smaller than the page.
+    /// As [`Self::of`], of so many seconds and at most so many points: for a drawing that is smaller than the page.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn within(store: &Store, range: Range, now: i64, points: usize) -> Result<Self, StoreError> {
+    pub fn within(store: &Store, seconds: i64, now: i64, points: usize) -> Result<Self, StoreError> {
         let to = now + 1;
-        let from = to - range.seconds();
+        let from = to - seconds;
         let bars = store.power(from, to, points)?;
         let step = bars.windows(2).map(|pair| pair[1].ts - pair[0].ts).filter(|d| *d > 0).min().unwrap_or(1);
         let column = |value: fn(&Bar) -> f64| bars.iter().map(|b| tenth(value(b))).collect();

@@ -49,6 +49,38 @@ def test_set_up_says_what_the_energy_settings_lack(new_meter, fake_ha):
     assert "Die Energie-Einstellungen von Home Assistant sind nicht eingerichtet" in page
 
 
+def test_without_a_token_the_settings_are_offered(new_meter):
+    """Asking again could not help; and the reason is said once."""
+    meter = new_meter().start()
+    page = fetch(meter.dashboard_port, "GET", "/").text
+    assert page.count("set ha_token (HA_TOKEN)") + page.count("Set ha_token (HA_TOKEN)") == 1
+    assert 'href="settings#g-source">Open the settings</a>' in page and "Try again" not in page
+    assert 'id="g-source"' in fetch(meter.dashboard_port, "GET", "/settings").text, "the link leads there"
+    for path in ("/setup", "/settings"):
+        noscript = fetch(meter.dashboard_port, "GET", path).text.split("<noscript>")[-1].split("</noscript>")[0]
+        assert "needs JavaScript; the settings can also be made in the options file" in noscript, path
+
+
+def test_many_readers_do_not_make_the_page_heavy(demo):
+    """It is taken anew every 5 s: fifty rows, and how many there are beside them."""
+    for n in range(240):
+        fetch(demo.http_port, "GET", "/rpc/EM.GetStatus?id=0", source=f"127.0.{1 + n // 200}.{2 + n % 200}", headers={"User-Agent": "reader " * 30})
+    page = fetch(demo.dashboard_port, "GET", "/readers").text
+    kept = len(fetch(demo.dashboard_port, "GET", "/readers.json").json()["consumers"])
+    assert 80 < kept <= 100 and page.count("<details id=") == 50 and f"and {kept - 50} more" in page
+    assert "holds at most 100 readers (option recent_clients_max)" in page
+    sent = [page, *(fetch(demo.dashboard_port, "GET", f"/{name}").text for name in ("style.css", "page.js"))]
+    assert sum(len(text.encode()) for text in sent) < 150_000
+
+
+def test_the_chart_shows_as_much_as_the_option_says(new_meter):
+    meter = new_meter({"power_history_seconds": 90}, args=["--source", "demo"]).start()
+    for name, seconds in (("3m", 90), ("1h", 3600)):
+        chart = fetch(meter.dashboard_port, "GET", f"/chart.json?range={name}").json()
+        assert chart["to"] - chart["from"] == seconds
+    assert ">90 s</button>" in fetch(meter.dashboard_port, "GET", "/").text
+
+
 def test_problems_are_said_in_the_persons_language(new_meter):
     """A database that cannot be had, a taken port, no Home Assistant: what, the consequence, what to do."""
     first = new_meter(args=["--source", "demo"]).start()
@@ -104,6 +136,32 @@ def test_on_the_lan_to_look_at(replay):
     assert meter.post("/ui/settings", {"changes": {"hold": 7}}, headers={"Content-Type": "application/json"}).status == 403
     assert meter.post("/ui/reset", "").status == 403
     assert fetch(meter.http_port, "GET", "/rpc/EM.GetStatus?id=0").status == 200, "the device beside it"
+
+
+def test_who_only_looks_is_told_what_others_can_do(fake_ha, new_meter):
+    """While nothing is configured, and while nobody has confirmed it: without a button to what is not open to them."""
+    fake_ha.set("sensor.grid_power", "512")
+    meter = new_meter({"dashboard_on_lan": "view"}, ha=fake_ha).start()
+    page = until(lambda: "no power entity is configured" in (text := meter.get("/ui").text) and text, 10)
+    assert 'class="notice"' in page and "setup" not in page
+    meter.stop()
+    grid = {"type": "grid", "stat_energy_from": "sensor.e", "stat_energy_to": None, "power_config": {"stat_rate": "sensor.grid_power"}}
+    fake_ha.prefs = {"energy_sources": [grid], "device_consumption": []}
+    meter.start()
+    page = until(lambda: "Please confirm" in (text := meter.get("/ui").text) and text, 20)
+    assert 'href="ui/setup"' not in page and "Check it" not in page
+    assert 'href="ui/health"' in page, "what is open to them is linked"
+
+
+def test_a_foreign_name_reads_nothing_on_the_lan(replay):
+    """A page whose own name was made to point here: neither settings nor diagnostics; the device answers under any name."""
+    meter = replay(600.0, -88.0, 0.0, {"dashboard_on_lan": "full", "dashboard_hosts": ["meter.example.org"]})
+    for path in (*LAN, "/ui/settings", "/ui/diagnostics", "/ui/readers.json", "/ui/page.js"):
+        assert meter.get(path, headers={"Host": "evil.example"}).status == 421, path
+        for name in ("meter.local", "192.168.1.5:80", "[fe80::1]:8080", "pi", "meter.example.org"):
+            assert meter.get(path, headers={"Host": name}).status == 200, f"{path} as {name}"
+    for path in ("/shelly", "/rpc/EM.GetStatus?id=0", "/metrics", "/healthz"):
+        assert meter.get(path, headers={"Host": "evil.example"}).status == 200, path
 
 
 def test_on_the_lan_with_changes(replay):

@@ -193,14 +193,32 @@ def test_reconnects_by_itself(ha, house, visit):
     until(lambda: one.ingress.sockets, 5, "the live channel is open")
     try:
         house.supervisor.ingress_state(False)
-        page.wait_for_selector("#live.lost")
+        page.wait_for_selector("main.lost")
         assert page.locator("#toast").inner_text() == "Reconnecting …" and "512" in page.locator(".grid").inner_text(), "the last figures stay, greyed"
         ha.set(grid_l1=1000)
     finally:
         house.supervisor.ingress_state(True)
-    page.wait_for_selector("#live:not(.lost)", timeout=15000)
+    page.wait_for_selector("main:not(.lost)", timeout=15000)
     expect(page.locator(".grid .big")).to_contain_text("1,092")
     assert page.locator("#toast").is_hidden()
+
+
+def test_an_ended_session_asks_for_a_reload(house, visit):
+    """Home Assistant then answers 401 to whatever is asked; a socket that is open goes on."""
+    ingress = house.supervisor.ingress
+    now, health = visit(house), visit(house, "health")
+    until(lambda: ingress.sockets, 5, "the live channel is open")
+    mine, ingress.session = ingress.session, "another"
+    try:
+        for one in (now, health):
+            one.allowed = ("401",)
+            expect(one.page.locator("#toast")).to_have_text("No connection: please reload the page")
+        health.page.wait_for_selector("main.lost")
+        assert now.page.locator("main.lost").count() == 0, "its figures are live"
+    finally:
+        ingress.session = mine
+    for one in (now, health):
+        expect(one.page.locator("#toast")).to_be_hidden()
 
 
 DRAWN = """() => { const c = document.querySelector('#chart canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
@@ -630,6 +648,9 @@ def test_values_are_in_the_html(house, visit):
     for path in ("energy", "readers", "health"):
         one.go(path)
         assert re.search(r"\d", page.locator("main").inner_text())
+    for path in ("settings", "setup"):
+        one.go(path)
+        assert "This page needs JavaScript; the settings can also be made in the app's options." in page.locator("main").inner_text()
     answer = fetch(one.ingress.port, "GET", f"{one.ingress.prefix}/", headers={"Cookie": f"ingress_session={one.ingress.session}"})
     assert answer.text.index('<meta charset="utf-8">') < 1024 and answer.headers["content-type"] == "text/html", "Core cuts the charset off"
     assert not re.search(r'(src|href|action)="(/|https?:)', answer.text), "nothing absolute"
