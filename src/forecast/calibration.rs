@@ -61,7 +61,13 @@ fn place(outside: f32) -> usize {
         return 0;
     }
     let above = (outside / LEAST_MARGIN).ln() / FINER.ln();
-    (above.ceil().max(0.0) as usize + 1).min(MARGINS)
+    let near = (above.ceil().max(0.0) as usize + 1).min(MARGINS);
+    // The logarithm is rounded, the margins are what is laid on.
+    match near {
+        _ if margin(near) < outside => (near + 1).min(MARGINS),
+        _ if margin(near - 1) >= outside => near - 1,
+        _ => near,
+    }
 }
 
 /// What came beside the bands of one model.
@@ -206,23 +212,24 @@ mod tests {
             came.iter().for_each(|w| outcomes.add(*w, |c| of(&sorted, c)));
             let calibration = outcomes.calibrated(true).unwrap();
             prop_assert!(calibration.sound());
-            let held = |calibration| {
+            let held = |calibration, slack: f32| {
                 let (lo, hi) = of(&sorted, calibration);
-                came.iter().filter(|w| (lo..=hi).contains(*w)).count() as f64 / came.len() as f64
+                came.iter().filter(|w| (lo - slack..=hi + slack).contains(*w)).count() as f64 / came.len() as f64
             };
-            prop_assert!(held(calibration) >= WANTED, "{calibration:?}");
+            // A thousandth of a watt is the rounding of values so large.
+            prop_assert!(held(calibration, 0.001) >= WANTED, "{calibration:?}");
             // … and no more than must be: the next smaller margin would not do.
             if calibration.margin > LEAST_MARGIN {
                 let smaller = Calibration { margin: calibration.margin / FINER * 0.999, ..calibration };
-                prop_assert!(held(smaller) < WANTED, "{calibration:?}");
+                prop_assert!(held(smaller, 0.0) < WANTED, "{calibration:?}");
             }
         }
 
         #[test]
         fn a_margins_place_holds_its_point(outside in 0.0_f32..100_000.0) {
             let at = place(outside);
-            prop_assert!(margin(at) >= outside * 0.999);
-            prop_assert!(at == 0 || margin(at - 1) <= outside * 1.001);
+            prop_assert!(margin(at) >= outside || at == MARGINS);
+            prop_assert!(at == 0 || margin(at - 1) < outside);
         }
     }
 }

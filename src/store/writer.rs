@@ -285,7 +285,7 @@ impl Writer {
             match super::shared::lock(&self.shared.buffer).dropped {
                 0 => tracing::info!("the database is written again, nothing of what was buffered is lost"),
                 rows => {
-                    tracing::warn!("the database is written again; {rows} rows that waited too long were given up, the counters are whole")
+                    tracing::warn!("the database is written again; {rows} rows that waited too long were given up, the counters are whole");
                 }
             }
         }
