@@ -426,6 +426,7 @@
     row.dataset.watched = "1";
     row.addEventListener("toggle", () => { if (row.open && !$(".call", row)) fill(row); });
   });
+  renewed.push(watchRows);
   watchRows();
 
   // ---- buttons that do one thing
@@ -458,7 +459,6 @@
       const wanted = changes();
       save.disabled = true;
       for (const f of fields) { f.error.hidden = true; f.input.removeAttribute("aria-invalid"); }
-  renewed.push(watchRows);
       const said = await post("settings", { changes: wanted });
       answer.textContent = said.text;
       answer.dataset.state = said.ok ? "live" : "absent";
