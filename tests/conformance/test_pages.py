@@ -98,7 +98,8 @@ def test_energy_goes_on_and_over_midnight(new_meter, look):
     day, hint = bar.get_attribute("data-at"), page.locator("[data-bars=day]")
     said = hint.inner_text()
     assert "kWh from grid" in said
-    for fold in ("#figures-day", ".danger"):
+    folds = ("#figures-day", ".danger:has-text('Reset counters')")
+    for fold in folds:
         page.locator(f"{fold} summary").click()
     counted, cards, first = page.locator("#counted"), page.locator("#sums"), page.locator("#figures-day tbody th").first
     before, today, newest = counted.inner_text(), cards.inner_text(), first.inner_text()
@@ -112,7 +113,7 @@ def test_energy_goes_on_and_over_midnight(new_meter, look):
     assert page.locator("#bars-day g").last.get_attribute("data-at") > page.locator(f"#bars-day g[data-at='{day}']").get_attribute("data-at")
     assert page.locator("#bars-day g.on").get_attribute("data-at") == day, "the bar that was chosen is marked"
     assert hint.inner_text().split(":")[0] == said.split(":")[0] and "kWh from grid" in hint.inner_text()
-    assert all(page.locator(fold).evaluate("d => d.open") for fold in ("#figures-day", ".danger")) and page.evaluate("window.untouched")
+    assert all(page.locator(fold).evaluate("d => d.open") for fold in folds) and page.evaluate("window.untouched")
     page.mouse.move(0, 0)
     bar.hover()
     page.mouse.move(0, 0)

@@ -109,7 +109,7 @@ def test_core_comes_late_and_goes_again(app, supervisor, fake_ha):
     fake_ha.set("sensor.grid", "777")
     supervisor.core_state(True)
     until(lambda: near(app.total(), 777), 15)
-    assert app.log().count("502") <= 3, "no storm of lines"
+    assert app.log().count("says the Supervisor (502)") <= 3, "no storm of lines"
 
 
 def test_stop_saves_all_in_two_seconds_and_a_restart_keeps_who_it_is(app):
