@@ -82,6 +82,8 @@ async fn exceptions_as_the_device() {
         read_pdu(2, 0, 1),
         vec![5, 0, 1, 0xFF, 0],
         vec![6, 0x10, 0x68, 0, 1],
+        // 16 coils in one byte.
+        vec![15, 0, 1, 0, 16, 1, 0xFF],
         vec![17],
         vec![99, 1, 2],
     ] {
@@ -268,9 +270,11 @@ fn adus() -> impl Strategy<Value = Vec<u8>> {
     let write = (any::<u16>(), any::<u16>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..20))
         .prop_map(|(a, q, n, data)| [&[16][..], &a.to_be_bytes(), &q.to_be_bytes(), &[n], &data].concat());
     let overflow = Just(vec![16, 0, 0, 0x80, 0, 0]);
+    let coils = (any::<u16>(), any::<u16>(), 0..20_u8, prop::collection::vec(any::<u8>(), 0..20))
+        .prop_map(|(a, q, n, data)| [&[15][..], &a.to_be_bytes(), &q.to_be_bytes(), &[n], &data].concat());
     let any_pdu = prop::collection::vec(any::<u8>(), 0..300);
     prop_oneof![
-        (prop_oneof![read, near, write, overflow, any_pdu], prop_oneof![Just(1_u8), any::<u8>()])
+        (prop_oneof![read, near, write, overflow, coils, any_pdu], prop_oneof![Just(1_u8), any::<u8>()])
             .prop_map(move |(pdu, unit)| framed(pdu, unit)),
         prop::collection::vec(any::<u8>(), 0..300),
     ]

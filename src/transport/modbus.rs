@@ -1,5 +1,7 @@
 //! Modbus TCP (`shelly-pro-3em.md` section 9): tokio-modbus frames it, [`device::modbus`](crate::device::modbus) knows the registers.
 
+mod coils;
+
 use std::{
     future::{Future, Ready},
     io,
@@ -22,6 +24,7 @@ use tokio_modbus::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::coils::Coils;
 use super::{
     board::{Board, ListenerState},
     endpoint::Endpoint,
@@ -117,7 +120,13 @@ fn accept(
         channel: Channel::Modbus,
         agent: None,
     };
-    let guarded = Guarded { closed: Box::pin(place.close.clone().cancelled_owned()), idle: Box::pin(sleep(IDLE)), stream, place };
+    let guarded = Guarded {
+        closed: Box::pin(place.close.clone().cancelled_owned()),
+        idle: Box::pin(sleep(IDLE)),
+        coils: Coils::default(),
+        stream,
+        place,
+    };
     Ok((Master::new(Arc::clone(endpoint), caller, Arc::clone(rate)), guarded))
 }
 
@@ -243,6 +252,7 @@ fn exception_code(code: u8) -> ExceptionCode {
 /// A master's socket that ends when it has to, whatever tokio-modbus waits for.
 struct Guarded {
     stream: TcpStream,
+    coils: Coils,
     place: Place,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     idle: Pin<Box<Sleep>>,
@@ -265,6 +275,7 @@ impl AsyncRead for Guarded {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
+            self.coils.take_from(&mut buf.filled_mut()[before..]);
             self.place.activity.read();
             self.idle.as_mut().reset(Instant::now() + IDLE);
         } else if poll.is_pending() && self.over(cx) {
