@@ -151,14 +151,15 @@ pub fn laid(chosen: &Map<String, Value>, said: &Map<String, Value>) -> Inputs {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use serde_json::json;
 
     use super::*;
     use crate::config::{LoadInputs, OptionsFile, load};
 
-    fn object(value: Value) -> Map<String, Value> {
+    /// The members of an object.
+    pub(in crate::app) fn object(value: Value) -> Map<String, Value> {
         let Value::Object(members) = value else { panic!("{value}") };
         members
     }

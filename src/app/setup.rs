@@ -241,12 +241,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use serde_json::json;
 
-    use super::*;
-
-    fn object(value: Value) -> Map<String, Value> {
-        let Value::Object(members) = value else { panic!("{value}") };
-        members
-    }
+    use super::{super::choice::tests::object, *};
 
     #[test]
     fn what_was_chosen_counts_only_while_it_is_in_use() {

@@ -160,6 +160,14 @@ mod tests {
             opened.store.close().wait().unwrap();
         }
 
+        /// A life of 20 s that ends with 5 Wh in the minute under way.
+        fn stop_at_20(&self) {
+            self.run(0, |store| {
+                self.at(20);
+                store.minute("", record(0, 5.0, 230.0));
+            });
+        }
+
         fn at(&self, s: i64) {
             self.clock.0.store(T0 + s, Ordering::Relaxed);
         }
@@ -221,10 +229,7 @@ mod tests {
     #[test]
     fn a_whole_minute_is_overwritten() {
         let house = House::new();
-        house.run(0, |store| {
-            house.at(20);
-            store.minute("", record(0, 5.0, 230.0));
-        });
+        house.stop_at_20();
         house.run(25, |store| {
             house.at(60);
             store.minute("", record(0, 4.0, 230.0));
@@ -265,10 +270,7 @@ mod tests {
     #[test]
     fn deleted_records_do_not_come_back_with_the_minute_under_way() {
         let house = House::new();
-        house.run(0, |store| {
-            house.at(20);
-            store.minute("", record(0, 5.0, 230.0));
-        });
+        house.stop_at_20();
         house.run(25, |store| {
             store.delete_records("");
             house.at(60);
