@@ -29,6 +29,8 @@ struct View {
     spark: Spark,
     today: Both,
     readers: Vec<Reader>,
+    /// Said where there is none.
+    nobody: String,
     more: usize,
     /// How long the chart's shortest range is.
     shortest: String,
@@ -71,6 +73,7 @@ pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery
         spark: Spark::of(&points, from, to, 15),
         today: Both::new(l, l.t("today"), sums.days_ago(0)),
         readers: all,
+        nobody: readers::nobody(l, endpoint, now),
         more,
         shortest: length(l, context.history_seconds),
         p,

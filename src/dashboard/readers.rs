@@ -21,6 +21,7 @@ use crate::{
         Channel, ConsumerView, Overview,
         overview::{CallsView, RecentView, Role},
     },
+    time::Now,
     transport::{Endpoint, ListenerState},
 };
 
@@ -184,6 +185,8 @@ struct PortLine {
 struct View {
     p: Page,
     readers: Vec<Reader>,
+    /// Said where there is none.
+    nobody: String,
     /// Readers without a row.
     more: usize,
     /// Says how many are kept, once that is about as many as may be.
@@ -193,6 +196,12 @@ struct View {
     recent: Vec<RecentCard>,
     ports: Vec<PortLine>,
     source: String,
+}
+
+/// That nobody has read, and for how long that is known: readers are not kept over a restart.
+pub(super) fn nobody(l: &Locale, endpoint: &Endpoint, now: Now) -> String {
+    let up = now.mono.saturating_sub(endpoint.boot.borrow().since);
+    l.with("nobody_since", &[("time", &words::span(l, up.as_secs_f64()))])
 }
 
 fn channels(l: &'static Locale, seen: &Overview) -> Vec<ChannelCard> {
@@ -326,6 +335,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     );
     html(&View {
         readers,
+        nobody: nobody(l, endpoint, now),
         more,
         limit,
         checks,

@@ -43,7 +43,7 @@ pub enum Level {
     Live(f64),
     /// Last known.
     Held(f64, Lost),
-    /// None; `since` is when the value ceased to be served.
+    /// None; `since` is when the last good value was lost, the time of holding it included.
     Absent(Lost),
 }
 
@@ -86,8 +86,7 @@ impl Cell {
         match (self.good, &self.lost) {
             (Some(v), None) => Level::Live(v),
             (Some(v), Some(lost)) if now < lost.since + hold => Level::Held(v, lost.clone()),
-            (Some(_), Some(lost)) => Level::Absent(Lost { since: lost.since + hold, reason: lost.reason.clone() }),
-            (None, Some(lost)) => Level::Absent(lost.clone()),
+            (_, Some(lost)) => Level::Absent(lost.clone()),
             (None, None) => Level::Absent(Lost { since: now, reason: no_state(&self.entity) }),
         }
     }
@@ -317,7 +316,7 @@ mod tests {
         say(&mut cells, "sensor.grid", "unknown", 1003);
         let lost = Lost { since: s(1000), reason: "sensor.grid is unknown".into() };
         assert_eq!(cells.sum(&[0], HOLD, s(1004)), Some(Level::Held(100.0, lost.clone())));
-        assert_eq!(cells.sum(&[0], HOLD, s(1005)), Some(Level::Absent(Lost { since: s(1005), ..lost })));
+        assert_eq!(cells.sum(&[0], HOLD, s(1005)), Some(Level::Absent(lost)));
         say(&mut cells, "sensor.grid", "-90", 1010);
         assert_eq!(cells.sum(&[0], HOLD, s(1010)), Some(Level::Live(-90.0)));
     }

@@ -64,7 +64,7 @@ pub enum Quality {
     },
     /// No value that may be served; the text says why.
     Absent {
-        /// Since when, monotonic.
+        /// Monotonic time of the last sign of life: the time of holding counts too.
         since: Duration,
         /// E.g. `sensor.grid_power is unavailable`.
         reason: Arc<str>,

@@ -263,7 +263,7 @@ impl PhaseLog {
                 line(scene.by_entities || self.measured)
             }
             Told::Fine if self.measured => match self.restless.loss(scene.now) {
-                Log::No if lasts < LASTING => None,
+                Log::No if lasts < scene.hold + LASTING => None,
                 Log::Last => Some((true, format!("{reason}; {RESTS}"))),
                 Log::Yes | Log::No => {
                     self.told = Told::Absent(vec![gist]);
