@@ -1,6 +1,7 @@
 """Fixtures: the binary, meters that are stopped and looked at, a real and a scripted Home Assistant."""
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import fake_ha as fake
 from ha_up import HomeAssistant
 from harness import ROOT, Meter, free_port, until
 
+# Runs by itself (scripts/hostile): what it times must not be the neighbours.
+collect_ignore = [] if any("hostile" in str(a) for a in sys.argv) else ["hostile"]
 METERS = pytest.StashKey[list]()
 
 

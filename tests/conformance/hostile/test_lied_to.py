@@ -1,0 +1,96 @@
+"""Home Assistant, or what stands before it, misbehaves."""
+import contextlib
+import json
+import threading
+import time
+
+from conftest import reading, resident, settles
+from harness import fetch, until
+
+STAYS = 20
+
+
+def test_events_of_thirty_megabytes(grid, row):
+    """One attribute of an entity that grows to 30 MB, three times."""
+    ha, meter = grid
+    before = resident(meter)
+    with reading(meter) as good:
+        time.sleep(1)
+        for n in range(3):
+            ha.set("sensor.grid", str(600 + n), blob="x" * 30_000_000 + str(n))
+            time.sleep(1)
+        until(lambda: ha.set("sensor.grid", "700") is None and meter.em()["total_act_power"] == 700, 20, "it still reads")
+        time.sleep(1)
+    after = settles(lambda: resident(meter), before + STAYS, 30)
+    row(case="three events of 30 MB", **good.cells(), MB=f"{before:.0f} → {after:.0f}")
+    good.check()
+    assert after <= before + STAYS
+
+
+def test_thousands_of_entities_and_the_set_up_in_a_loop(new_meter, fake_ha, row):
+    """A big house, and somebody who reloads the set-up page."""
+    for n in range(5000):
+        fake_ha.states[f"sensor.s{n}"] = {"s": str(n), "c": "01M8", "lc": time.time(), "a": {
+            "unit_of_measurement": "W", "device_class": "power", "state_class": "measurement", "friendly_name": f"Power of plug {n}", "icon": "mdi:flash"}}
+    fake_ha.set("sensor.grid", "512")
+    meter = new_meter({"total_power": "sensor.grid"}, ha=fake_ha).start()
+    meter.until_total(512, 10)
+    stop, pages = threading.Event(), []
+
+    def reload():
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                pages.append(fetch(meter.dashboard_port, "GET", "/setup", timeout=30).status)
+    browser = threading.Thread(target=reload)
+    with reading(meter) as good:
+        browser.start()
+        time.sleep(10)
+        stop.set()
+        browser.join()
+    row(case=f"5,000 entities, set-up loaded {len(pages)} times", **good.cells())
+    good.check()
+    assert pages and set(pages) <= {200, 503}
+
+
+def test_a_question_that_is_never_answered(new_meter, fake_ha, row):
+    """Home Assistant takes the subscription and says nothing of it: after a while that is told, and it is asked anew."""
+    fake_ha.set("sensor.grid", "512")
+    meter = new_meter({"total_power": "sensor.grid", "hold": 2}, ha=fake_ha).start()
+    meter.until_total(512, 5)
+    answer = fake_ha._command
+
+    async def silent(ws, m):
+        if m["type"] in ("ping",):
+            await answer(ws, m)
+    fake_ha._command = silent
+    fake_ha.run(_abort(fake_ha))
+    until(lambda: meter.get("/healthz").status == 503, 10, "the value is gone")
+    before = fake_ha.connections
+    until(lambda: fake_ha.connections > before + 1, 120, "it tries again instead of waiting for ever")
+    fake_ha._command = answer
+    meter.until_total(512, 60)
+    row(case="a question that is never answered", note="asked anew")
+
+
+async def _abort(ha):
+    for ws in list(ha.sockets):
+        if ws._req is not None and ws._req.transport is not None:
+            ws._req.transport.abort()
+
+
+def test_only_pings_of_a_proxy(new_meter, fake_ha, row):
+    """Home Assistant hangs behind a proxy whose WebSocket pings go on: that is no sign of life."""
+    fake_ha.set("sensor.grid", "512")
+    meter = new_meter({"total_power": "sensor.grid", "hold": 5}, ha=fake_ha).start()
+    meter.until_total(512, 5)
+    fake_ha.mute()
+    began = time.monotonic()
+    while meter.get("/healthz").status == 200 and time.monotonic() - began < 100:
+        for ws in list(fake_ha.sockets):
+            with contextlib.suppress(ConnectionError):
+                fake_ha.run(ws.ping())
+        time.sleep(1)
+    took = time.monotonic() - began
+    row(case="only pings of a proxy", note=f"absent after {took:.0f} s")
+    assert json.loads(meter.get("/healthz").text)["status"] == "stale", "it is live on pings alone"
+    assert took < 90
