@@ -115,6 +115,15 @@ pub struct PowerInput {
     pub invert: bool,
 }
 
+impl PowerInput {
+    /// The power in W that follows from the sum of each side.
+    #[must_use]
+    pub fn of(&self, import: f64, export: f64) -> f64 {
+        let value = (import - export) * self.scale + self.offset;
+        if self.invert { -value } else { value }
+    }
+}
+
 /// `total_phase`: where one total power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TotalPhase {

@@ -12,6 +12,7 @@
 pub mod cells;
 pub mod counters;
 pub mod derive;
+pub mod direction;
 pub mod engine;
 pub mod fixed;
 pub mod follow;

@@ -8,6 +8,7 @@
 //!  run ──┬─ home_assistant   WebSocket session or REST poll, one task, reconnects for ever
 //!        ├─ demo             a seeded household, a pure function of the time
 //!        └─ replay           a recorded CSV
+//!  recorded                  one-shot questions: what the recorder knows of a power and its counters
 //!  discover                  one-shot questions: what could be an input (set-up, picker, `check`)
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod demo;
 pub mod discover;
 pub mod energy_prefs;
 pub mod home_assistant;
+pub mod recorded;
 pub mod replay;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};

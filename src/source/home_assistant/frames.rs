@@ -193,6 +193,15 @@ pub(crate) enum Outgoing<'a> {
     SubscribeEntities { id: u64, entity_ids: &'a [&'a str] },
     #[serde(rename = "unsubscribe_events")]
     Unsubscribe { id: u64, subscription: u64 },
+    #[serde(rename = "recorder/statistics_during_period")]
+    Statistics { id: u64, start_time: &'a str, statistic_ids: &'a [&'a str], period: &'a str, types: [&'a str; 2], units: StatisticUnits },
+}
+
+/// Units that statistics are wanted in, by class.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatisticUnits {
+    pub power: &'static str,
+    pub energy: &'static str,
 }
 
 impl Outgoing<'_> {
