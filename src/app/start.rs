@@ -314,22 +314,27 @@ impl Meters {
 
     /// Starts every channel of every meter.
     pub async fn start_channels(&self, shared: &Shared, resolved: &Resolved, supervisor: Option<&Supervisor>, pages: Option<axum::Router>) {
-        let mut announcements = Vec::new();
-        for meter in self.running.iter() {
+        let (mut members, mut sites) = (Vec::new(), Vec::new());
+        let places: Vec<_> = self.settings().iter().map(|settings| (settings.bind, settings.http_port)).collect();
+        for (meter, shelly) in self.running.iter().zip(mdns::told_apart(&places)) {
             let settings = meter.settings();
-            start_tcp(meter, &settings, shared, pages.clone().filter(|_| meter.key.is_empty()));
+            let site = start_tcp(meter, &settings, shared, pages.clone().filter(|_| meter.key.is_empty()));
             start_udp(meter, &settings, shared);
             let dialling =
                 outbound::run(meter.outbound.subscribe(), Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone());
             shared.health.spawn("outbound", dialling);
             off(&meter.key, &settings, resolved).for_each(|line| shared.board.set(line));
+            let address = settings.mdns_ip.or_else(|| mdns::announceable(settings.bind));
+            let host = settings.mdns_hostname.as_deref();
+            let announcement = mdns::Announcement::new(&meter.key, &meter.identity, settings.mdns_profile, host, address);
+            sites.extend(site.map(|site| (announcement.host.clone(), site)));
             if settings.mdns_enable {
-                let address = settings.mdns_ip.or_else(|| mdns::announceable(settings.bind));
-                let host = settings.mdns_hostname.as_deref();
-                announcements.push(mdns::Announcement::new(&meter.key, &meter.identity, settings.mdns_profile, host, address));
+                let (views, state) = (meter.endpoint.views.clone(), meter.endpoint.state.clone());
+                members.push(mdns::Member { announcement: mdns::Announcement { shelly, ..announcement }, views, state });
             }
         }
-        if !announcements.is_empty() {
+        Site::introduce(&sites);
+        if !members.is_empty() {
             let primary = match supervisor {
                 Some(supervisor) => supervisor.primary_interface().await.unwrap_or_else(|error| {
                     warn!("{error}; mDNS announces on the interface of the default route");
@@ -339,7 +344,7 @@ impl Meters {
             };
             let interfaces = mdns::Interfaces { named: resolved.settings.channels.mdns_interfaces.clone(), primary };
             shared.health.spawn("mDNS self-query", mdns::self_query::run(interfaces.clone(), shared.board.clone(), shared.stop.clone()));
-            shared.health.spawn("mDNS", mdns::run(announcements, interfaces, shared.board.clone(), shared.stop.clone()));
+            shared.health.spawn("mDNS", mdns::run(members, interfaces, shared.board.clone(), shared.stop.clone()));
         }
     }
 
@@ -350,13 +355,15 @@ impl Meters {
     }
 }
 
-fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared, pages: Option<axum::Router>) {
+/// Starts its TCP channels, and gives what its HTTP port serves.
+fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared, pages: Option<axum::Router>) -> Option<Arc<Site>> {
     let vitals: Arc<dyn crate::transport::healthz::Vitals> = Arc::new(shared.health.clone());
+    let mut served = None;
     if let Some(port) = settings.http_port {
         let site = Site::device(Arc::clone(&meter.endpoint), shared.board.clone(), Arc::clone(&vitals), pages);
         let needed_by = "Home Assistant, evcc and most batteries ask there, Hoymiles, NOAH and Victron at port 80 only";
         let wanted = Wanted { name: "http", meter: meter.key.clone(), bind: settings.bind, port, needed_by };
-        shared.health.spawn("http", http::run(wanted, site, shared.stop.clone()));
+        shared.health.spawn("http", http::run(wanted, Arc::clone(served.insert(site)), shared.stop.clone()));
     }
     if !settings.ws_fanout_ports.is_empty() {
         let site = Site::fanout(Arc::clone(&meter.endpoint), shared.board.clone(), vitals);
@@ -369,6 +376,7 @@ fn start_tcp(meter: &Running, settings: &MeterSettings, shared: &Shared, pages: 
         let wanted = Wanted { name: "modbus", meter: meter.key.clone(), bind, port, needed_by };
         shared.health.spawn("modbus", modbus::run(wanted, Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone()));
     }
+    served
 }
 
 fn start_udp(meter: &Running, settings: &MeterSettings, shared: &Shared) {

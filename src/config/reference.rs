@@ -45,7 +45,11 @@ pub fn markdown() -> String {
         out,
         "\nAn entry of `meters` holds `name` (1 to 32 characters, required) and any of the following; its `udp_ports` and `outbound_ws` are \
          text with commas. {} are taken from the first meter where an entry has none. A further meter with a `bind` of its own gets the \
-         default ports there; without one it needs `http_port`, and UDP and Modbus are served only where a port is given.\n\n{}\n",
+         default ports there; without one it needs `http_port`, and UDP and Modbus are served only where a port is given. On any HTTP \
+         port of ours the host name in a request chooses the meter (`ShellyPro3EM-<MAC>.local` or the device's name), an address the \
+         port's own. Readers that know only port 80 and go by the address would take the first meter's values for those of another: \
+         of meters that share an address only the one on port 80 (else the first) is announced as `_shelly._tcp`, and a `bind` of its own \
+         is the remedy.\n\n{}\n",
         definitions::INHERITED.map(|key| format!("`{key}`")).join(", "),
         members.join(" "),
     );

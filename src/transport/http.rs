@@ -5,6 +5,7 @@
 
 mod cors;
 mod csv;
+mod hosts;
 mod legacy;
 mod lenient;
 mod pages;
@@ -77,6 +78,7 @@ pub struct Site {
     /// Conversations over WebSocket: the tasks that they run in are not the listener's.
     sockets: TaskTracker,
     pages: Option<Router>,
+    hosts: hosts::Hosts,
 }
 
 impl Site {
@@ -94,7 +96,7 @@ impl Site {
 
     fn plain(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>) -> Self {
         let (rate, connections, sockets) = (Arc::default(), Connections::default(), TaskTracker::new());
-        Self { endpoint, board, vitals, role: Role::Device, rate, connections, sockets, pages: None }
+        Self { endpoint, board, vitals, role: Role::Device, rate, connections, sockets, pages: None, hosts: hosts::Hosts::default() }
     }
 
     /// The listener's connections.
@@ -201,6 +203,10 @@ async fn respond(
 ) -> Result<Response<Body>, Silent> {
     connection.activity.answering();
     let keep = keeps_alive(request.headers());
+    let (site, router) = match site.named(request.uri(), request.headers()) {
+        Some(other) => (other, None),
+        None => (site, Some(router)),
+    };
     let mut response = route(request, site, router, &connection).await;
     if !keep && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
@@ -217,7 +223,7 @@ fn keeps_alive(headers: &HeaderMap) -> bool {
     options.any(|option| option.trim().eq_ignore_ascii_case("keep-alive"))
 }
 
-async fn route(request: Request<Incoming>, site: Arc<Site>, router: Router, connection: &Arc<Connection>) -> Response<Body> {
+async fn route(request: Request<Incoming>, site: Arc<Site>, router: Option<Router>, connection: &Arc<Connection>) -> Response<Body> {
     let limit = site.endpoint.channels.borrow().rate_limit;
     if !site.rate.allow(connection.peer.ip(), limit) {
         return error(&site, request.headers(), &RpcError::too_many());
@@ -236,7 +242,7 @@ async fn route(request: Request<Incoming>, site: Arc<Site>, router: Router, conn
     }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Arc::clone(connection));
-    match router.oneshot(request).await {
+    match router.unwrap_or_else(|| site.router()).oneshot(request).await {
         Ok(response) => response,
         Err(never) => never_happens(never),
     }

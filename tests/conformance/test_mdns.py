@@ -1,11 +1,12 @@
 """mDNS by python-zeroconf on loopback: found, resolved, the same after a restart, gone at the goodbye."""
+import os
 import re
 import socket
 
 import pytest
 from zeroconf import IPVersion, ServiceBrowser, ServiceListener, Zeroconf
 
-from harness import LOCAL, until
+from harness import LOCAL, fetch, free_port, until
 
 HTTP, SHELLY = "_http._tcp.local.", "_shelly._tcp.local."
 VICTRON = r"^shelly[\d\w\-]+-[0-9a-f]{12}\._shelly\._tcp\.local\.$"
@@ -63,6 +64,49 @@ def test_found_and_resolved(browser, new_meter):
     meter.stop()
     until(lambda: not names & found.now, 5, "goodbye")
     assert names <= set(found.removed)
+
+
+def test_back_by_itself_after_a_crash(browser, new_meter):
+    """A reader's list says "gone" and "here" again: an announcement like the one before the crash would be no news."""
+    zc, found = browser
+    meter = new_meter(OPTIONS, args=ARGS, mdns=True).start()
+    device = meter.info()
+    names = {f"{device['id']}.{HTTP}", f"{device['id']}.{SHELLY}"}
+    until(lambda: names <= found.now, 10, "both services are found")
+    meter.kill()
+    assert not found.removed
+    meter.start()
+    assert meter.info() == device
+    until(lambda: names <= set(found.removed), 10, "the goodbye before the announcement")
+    until(lambda: names <= found.now, 10, "back by itself")
+
+
+def test_a_name_is_announced_beside_the_id(browser, new_meter):
+    zc, found = browser
+    name = f"Zähler {new_meter.__name__} {os.getpid()}"
+    meter = new_meter({**OPTIONS, "device_name": name}, args=ARGS, mdns=True).start()
+    device = meter.info()
+    until(lambda: {f"{device['id']}.{SHELLY}", f"{name}.{SHELLY}"} <= found.now, 15, "id and name are found")
+    info, text = resolve(zc, SHELLY, name)
+    assert info.server == f"Z-hler-{new_meter.__name__}-{os.getpid()}.local." and info.parsed_addresses() == [LOCAL]
+    assert text == {"gen": "2", "app": "Pro3EM", "ver": device["ver"]} and info.port == meter.http_port
+    assert f"{name}.{HTTP}" not in found.now, "as the device: by its name as _shelly._tcp only"
+
+
+def test_a_further_meter_that_port_80_cannot_tell_apart(browser, new_meter, fake_ha):
+    _, found = browser
+    port = free_port()
+    fake_ha.set("sensor.grid", 1345.5)
+    fake_ha.set("sensor.solar", 77.7)
+    further = {"name": "solar", "http_port": port, "total_power": "sensor.solar"}
+    meter = new_meter({**OPTIONS, "total_power": "sensor.grid", "meters": [further]}, ha=fake_ha, mdns=True).start()
+    first, second = meter.info(), fetch(port, "GET", "/shelly").json()
+    assert first["id"] != second["id"]
+    until(lambda: {f"{first['id']}.{SHELLY}", f"{first['id']}.{HTTP}", f"{second['id']}.{HTTP}"} <= found.now, 15)
+    assert f"{second['id']}.{SHELLY}" not in found.now
+    assert "meter solar is not announced as _shelly._tcp" in meter.log() and "`bind`" in meter.log()
+    host = {"Host": f"ShellyPro3EM-{second['mac']}.local"}
+    assert fetch(meter.http_port, "GET", "/shelly", headers=host).json()["mac"] == second["mac"], "by its host name it is told apart"
 
 
 def test_profiles(browser, new_meter):

@@ -60,13 +60,23 @@ async fn upgrade(site: Arc<Site>, connection: Arc<Connection>, mut head: Head, o
     let foreign = cors::foreign(&head.headers, &site.endpoint.channels.borrow().cors_origins);
     let rules = Rules { opening, ask_password: true, foreign, rate: Some(Arc::clone(&site.rate)) };
     let caller = caller(&connection, &head.headers, Channel::Websocket);
-    let close: CancellationToken = connection.close.clone();
+    let close: CancellationToken = connection.close.child_token();
+    // The listener may be another meter's: a reboot of this one ends its sockets too.
+    let over = site.endpoint.boot_over();
     // From now on, so that no stop comes between the upgrade and the conversation.
     let conversing = site.sockets.token();
     // The sub-protocol may be offered; it is not required.
     upgrade.protocols(["json-rpc"]).read_buffer_size(READ_BUFFER).max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(
         move |socket| async move {
-            ws::converse(socket, &site.endpoint, &caller, &rules, &close).await;
+            let rebooted = async {
+                over.cancelled().await;
+                close.cancel();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                _ = ws::converse(socket, &site.endpoint, &caller, &rules, &close) => {}
+                () = rebooted => {}
+            }
             drop(conversing);
         },
     )

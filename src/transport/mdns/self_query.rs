@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use mdns_sd::{IfKind, ServiceDaemon, ServiceEvent};
+use mdns_sd::{HostnameResolutionEvent, IfKind, ServiceDaemon, ServiceEvent};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -16,9 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two questions while all is well, and while not.
 const AGAIN: Duration = Duration::from_secs(600);
 const AGAIN_SOON: Duration = Duration::from_secs(60);
-/// After an announcement: the records go out a second time after a second.
+/// After an announcement: a goodbye went before it, and the records go out a second time after a second.
 const SETTLED: Duration = Duration::from_secs(3);
-const KIND: &str = "_shelly._tcp.local.";
+/// Every meter is announced as this, those too that are not announced as `_shelly._tcp`.
+const KIND: &str = "_http._tcp.local.";
+/// How long the owner of a name may take to answer.
+const OWNER_PATIENCE: Duration = Duration::from_millis(1500);
 /// What it means when nobody answers.
 pub const UNHEARD: &str = "our own question on the network was not answered: another program or a firewall may hold UDP port 5353; \
                        enter the meter's address by hand in the reader";
@@ -66,16 +69,44 @@ fn state(seen: &Result<BTreeSet<String>, mdns_sd::Error>, host: &str) -> Listene
     ListenerState::Waiting { reason }
 }
 
-/// The hosts among `hosts` (small letters, `name.local`) whose service answers on these interfaces.
-///
-/// # Errors
-/// When nothing can be asked.
-async fn seen(interfaces: &Interfaces, hosts: &BTreeSet<String>) -> Result<BTreeSet<String>, mdns_sd::Error> {
+/// A questioner on these interfaces.
+fn on(interfaces: &Interfaces) -> Result<ServiceDaemon, mdns_sd::Error> {
     let daemon = ServiceDaemon::new()?;
     daemon.disable_interface(IfKind::All)?;
     for found in interfaces.now() {
         daemon.enable_interface(IfKind::Name(found.name))?;
     }
+    Ok(daemon)
+}
+
+/// Whether somebody answers to the name `host` (without `.local`), which is to be asked before we do.
+pub(super) async fn taken(interfaces: &Interfaces, host: &str) -> bool {
+    let Ok(daemon) = on(interfaces) else { return false };
+    let millis = u64::try_from(OWNER_PATIENCE.as_millis()).ok();
+    let mut taken = false;
+    if let Ok(answers) = daemon.resolve_hostname(&format!("{host}.local."), millis) {
+        let end = Instant::now() + OWNER_PATIENCE;
+        while let Ok(Ok(event)) = timeout_at(end, answers.recv_async()).await {
+            match event {
+                HostnameResolutionEvent::AddressesFound(..) => taken = true,
+                HostnameResolutionEvent::SearchTimeout(_) | HostnameResolutionEvent::SearchStopped(_) => break,
+                _ => {}
+            }
+            if taken {
+                break;
+            }
+        }
+    }
+    let _ = daemon.shutdown();
+    taken
+}
+
+/// The hosts among `hosts` (small letters, `name.local`) whose service answers on these interfaces.
+///
+/// # Errors
+/// When nothing can be asked.
+async fn seen(interfaces: &Interfaces, hosts: &BTreeSet<String>) -> Result<BTreeSet<String>, mdns_sd::Error> {
+    let daemon = on(interfaces)?;
     let answers = daemon.browse(KIND)?;
     let end = Instant::now() + PATIENCE;
     let mut found = BTreeSet::new();
