@@ -44,7 +44,7 @@ fn without_anything_there_are_the_defaults() {
     assert_eq!(meter.ws_fanout_ports, (6010..=6022).collect::<Vec<u16>>());
     assert_eq!((meter.hold, meter.stale, meter.smoothing, meter.profile), (Duration::from_secs(30), StalePolicy::Device, None, None));
     assert_eq!((meter.inputs.clone(), meter.identity.clone()), (Inputs::none(), IdentitySettings::default()));
-    assert_eq!((channels.ws_notify_interval, channels.ws_passive_after), (Duration::from_secs(1), Some(Duration::from_secs(1))));
+    assert_eq!((channels.ws_notify_interval, channels.ws_passive_after), (Duration::from_millis(500), Some(Duration::from_secs(1))));
     assert_eq!((channels.rate_limit, channels.max_connections, channels.modbus_unit_id), (100, 1024, 1));
     assert_eq!((dashboard.port, dashboard.bind), (8099, IpAddr::from([127, 0, 0, 1])));
     assert_eq!((store.data_dir.as_path(), store.raw_days, store.history_days), (Path::new("/d"), 7, 400));

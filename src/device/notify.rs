@@ -20,10 +20,14 @@ use crate::{
 /// `em:0` at least this often, even unchanged: clients that time out stay connected.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// The interval gives way by so much: a source whose rhythm is about the interval's would else be told later and later, and lose
+/// a value each time the two pass each other.
+const GIVE: f64 = 0.9;
+
 /// How often and how finely a connection is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// `ws_notify_interval`: least time between two `em:0`.
+    /// `ws_notify_interval`: least time between two `em:0`, but for a tenth of it. The first change goes out at once.
     pub interval: Duration,
     /// `ws_notify_eps`, W: least change of any phase.
     pub eps: f64,
@@ -76,6 +80,8 @@ pub struct Notifier {
     kind: Kind,
     begun: bool,
     seen: Option<Seen>,
+    /// When it was last told a power by itself; before the first time nothing holds a change back.
+    told: Option<Duration>,
     /// The reader holds an error that only an empty list takes back.
     uncleared: bool,
     /// Minutes of the wall clock, one second late as the device's records.
@@ -99,6 +105,7 @@ impl Notifier {
             kind,
             begun,
             seen: begun.then(|| seen(context.view, context.now)),
+            told: None,
             uncleared: begun && context.view.stale(),
             minute: minute(context.now),
             record: context.view.record.as_ref().map(|r| r.ts),
@@ -203,16 +210,18 @@ impl Notifier {
             let quiet = now.saturating_sub(last.at);
             let back = last.stale;
             let changed = last.qualities != fresh.qualities || moved(&last.powers, &fresh.powers, policy.eps);
-            let due = back || (changed && quiet >= policy.interval) || quiet >= KEEP_ALIVE;
+            let free = self.told.map_or(Duration::ZERO, |told| told + policy.interval.mul_f64(GIVE));
+            let due = back || (changed && now >= free) || quiet >= KEEP_ALIVE;
             if !due {
-                let rest = if changed { policy.interval.min(KEEP_ALIVE) } else { KEEP_ALIVE };
-                self.wake = last.at + rest;
+                let kept = last.at + KEEP_ALIVE;
+                self.wake = if changed { kept.min(free) } else { kept };
                 return;
             }
         }
         let params = if std::mem::take(&mut self.uncleared) { cleared_text(context) } else { power_text(context) };
         notes.push(Note { topic: Topic::Power, method: "NotifyStatus", params });
         self.seen = Some(fresh);
+        self.told = Some(now);
     }
 
     fn energy(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {

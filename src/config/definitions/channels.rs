@@ -102,11 +102,16 @@ pub const WEBSOCKET: &[Definition] = &[
     switch(Group::Websocket, "ws_fanout_enable", "true", "The original's further WebSocket ports"),
     new(Group::Websocket, "ws_port_start", Kind::Port, "First of them").default("6010").env("WS_PORT_START"),
     new(Group::Websocket, "ws_port_end", Kind::Port, "Last of them; at most 64 ports").default("6022").env("WS_PORT_END"),
-    new(Group::Websocket, "ws_notify_interval", Kind::Float { min: 0.0, max: 60.0 }, "Least time between two notifications")
-        .default("1.0")
-        .unit("s")
-        .env("WS_NOTIFY_INTERVAL")
-        .live(),
+    new(
+        Group::Websocket,
+        "ws_notify_interval",
+        Kind::Float { min: 0.0, max: 60.0 },
+        "Least time between two notifications; the first change goes out at once",
+    )
+    .default("0.5")
+    .unit("s")
+    .env("WS_NOTIFY_INTERVAL")
+    .live(),
     new(Group::Websocket, "ws_notify_eps", Kind::Float { min: 0.0, max: 10_000.0 }, "Change of any phase that is worth a notification")
         .default("0.1")
         .unit("W")

@@ -74,8 +74,9 @@ fn em_is_the_golden_frame() {
 #[test]
 fn power_goes_out_when_it_moved_and_the_interval_is_over() {
     let mut wire = Wire::new(Kind::Inbound, power(100.0));
+    assert_eq!(params(&wire.at(0.1, power(150.0))[0])["em:0"]["a_act_power"], 150.0, "the first change at once");
     assert!(wire.at(0.5, power(200.0)).is_empty(), "within the interval");
-    assert_eq!(wire.notifier.wake(), Duration::from_secs(1));
+    assert_eq!(wire.notifier.wake(), Duration::from_secs(1), "which gives way by a tenth");
     assert_eq!(params(&wire.at(1.0, power(210.0))[0])["em:0"]["a_act_power"], 210.0, "the newest at its end");
     assert!(wire.at(5.0, power(210.0)).is_empty(), "nothing moved");
     assert_eq!(wire.at(5.1, power(210.1)).len(), 1, "0.1 W is enough");
@@ -88,6 +89,47 @@ fn power_goes_out_when_it_moved_and_the_interval_is_over() {
     wire.bench.now = now(17.0);
     wire.bench.view = View::new(Arc::new(held));
     assert_eq!(wire.notifier.poll(&wire.bench.device, &wire.bench.context(), &POLICY).len(), 1, "a quality changed");
+}
+
+/// How late a reader hears each value of a source with this rhythm, s, sorted; and how many values it never hears.
+fn lateness(kind: Kind, interval: Duration, rhythm: f64, jitter: f64) -> (Vec<f64>, usize) {
+    let policy = Policy { interval, eps: 0.1 };
+    let mut wire = Wire::new(kind, power(0.0));
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut late, mut lost, mut pending): (Vec<f64>, usize, Option<f64>) = (Vec::new(), 0, None);
+    let mut look = |wire: &mut Wire, at: f64, pending: &mut Option<f64>| {
+        wire.bench.now = now(at);
+        let notes = wire.notifier.poll(&wire.bench.device, &wire.bench.context(), &policy);
+        if notes.iter().any(|n| n.topic == crate::device::notify::Topic::Power) {
+            late.extend(pending.take().map(|came| at - came));
+        }
+    };
+    look(&mut wire, 0.0, &mut pending);
+    for n in 1..600 {
+        let came = f64::from(n) * rhythm + (random.f64() - 0.5) * jitter;
+        while wire.notifier.wake().as_secs_f64() < came {
+            let due = wire.notifier.wake().as_secs_f64();
+            look(&mut wire, due + 1e-6, &mut pending);
+        }
+        lost += usize::from(pending.replace(came).is_some());
+        wire.bench.view = View::new(Arc::new(snapshot(now(came), power(f64::from(n)))));
+        look(&mut wire, came, &mut pending);
+    }
+    late.sort_by(f64::total_cmp);
+    (late, lost)
+}
+
+#[test]
+fn a_reader_hears_a_value_at_once_whatever_the_rhythm_of_the_source() {
+    let default = Duration::from_secs_f64(0.5);
+    for kind in [Kind::Inbound, Kind::Passive, Kind::Outbound] {
+        for (interval, rhythm) in [(default, 1.0), (default, 0.99), (default, 0.5), (default, 2.0), (Duration::from_secs(1), 1.0)] {
+            let (late, lost) = lateness(kind, interval, rhythm, 0.02);
+            assert!(late[late.len() * 95 / 100] < 0.001 && lost == 0, "{kind:?} {interval:?} {rhythm}: {late:?}");
+        }
+        let (late, _) = lateness(kind, default, 0.1, 0.02);
+        assert!(late[late.len() - 1] < 0.125, "a fast source: the newest value, never one that another has replaced");
+    }
 }
 
 #[test]
