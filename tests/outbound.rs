@@ -6,7 +6,12 @@ mod common;
 #[path = "common/fake_ha.rs"]
 mod fake_ha;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use common::{ID, Meter, golden, post, until};
 use futures_util::{SinkExt, StreamExt};
@@ -27,7 +32,7 @@ use virtual_shelly::{
     device::{Effect, auth, state::Setting},
     transport::{
         Hub, ListenerState,
-        outbound::{self, Target},
+        outbound::{self, Memory, Target},
     },
 };
 
@@ -98,11 +103,84 @@ impl Session {
     }
 }
 
+/// What is remembered of servers, in memory.
+#[derive(Default)]
+struct Kept(Mutex<BTreeSet<String>>);
+
+impl Memory for Kept {
+    fn knows(&self, _meter: &str, server: &str) -> bool {
+        self.0.lock().unwrap().contains(server)
+    }
+
+    fn keep(&self, _meter: &str, server: &str, known: bool) {
+        let mut all = self.0.lock().unwrap();
+        all.retain(|other| other != server);
+        all.extend(known.then(|| server.to_owned()));
+    }
+}
+
 /// Dials these; what is sent into the answer is dialled from then on.
 fn dial(meter: &Meter, targets: Vec<Target>) -> watch::Sender<Arc<[Target]>> {
+    dial_with(meter, targets, Arc::default())
+}
+
+fn dial_with(meter: &Meter, targets: Vec<Target>, memory: Arc<Kept>) -> watch::Sender<Arc<[Target]>> {
     let (sender, receiver) = watch::channel(targets.into());
-    meter.spawn(outbound::run(receiver, Arc::clone(&meter.endpoint), meter.board.clone(), meter.cancel.clone()));
+    meter.spawn(outbound::run(receiver, Arc::clone(&meter.endpoint), memory, meter.board.clone(), meter.cancel.clone()));
     sender
+}
+
+/// Asks as the GX does, waits for the answer, and gives whether readers are warned about it.
+async fn introduce(meter: &Meter, session: &mut Session) -> bool {
+    session.send(&json!({"id": "GetDeviceInfo-1000", "method": "Shelly.GetDeviceInfo"})).await;
+    session.answer("GetDeviceInfo-1000").await;
+    // What tells the readers runs beside the answer; it is over when the figures after it have gone out and one more question is answered.
+    session.send(&json!({"id": "again", "method": "Shelly.GetDeviceInfo"})).await;
+    session.answer("again").await;
+    tokio::task::yield_now().await;
+    meter.overview().consumers.iter().any(|c| c.channel == Channel::Outbound && c.frozen)
+}
+
+#[tokio::test]
+async fn a_gx_that_is_met_again_is_warned_of_until_its_driver_was_down() {
+    let (meter, gx, memory) = (Meter::new(), Gx::new().await, Arc::new(Kept::default()));
+    let _dialling = dial_with(&meter, vec![gx.target()], Arc::clone(&memory));
+    let mut first = gx.accept().await;
+    assert!(!introduce(&meter, &mut first).await, "the first time it begins anew");
+    drop(first);
+    let mut second = gx.accept().await;
+    assert!(introduce(&meter, &mut second).await, "its service of before is still there");
+    assert!(memory.knows("", &gx.url));
+    // Its driver is restarted: for a while nobody listens on its port.
+    let address = gx.listener.local_addr().unwrap();
+    let Gx { listener, url } = gx;
+    drop((second, listener));
+    until("the refusal is noted", || !memory.knows("", &url)).await;
+    let gx = Gx { listener: TcpListener::bind(address).await.unwrap(), url };
+    let mut third = gx.accept().await;
+    assert!(!introduce(&meter, &mut third).await, "a new driver shows what it gets");
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn a_gx_is_known_after_our_own_restart_and_another_server_is_never_one() {
+    let (gx, memory) = (Gx::new().await, Arc::new(Kept::default()));
+    for (round, warned) in [(0, false), (1, true)] {
+        let meter = Meter::new();
+        let _dialling = dial_with(&meter, vec![gx.target()], Arc::clone(&memory));
+        let mut session = gx.accept().await;
+        assert_eq!(introduce(&meter, &mut session).await, warned, "{round}");
+        meter.stop().await;
+    }
+    let (meter, other, memory) = (Meter::new(), Gx::new().await, Arc::new(Kept::default()));
+    let _dialling = dial_with(&meter, vec![other.target()], Arc::clone(&memory));
+    for _ in 0..2 {
+        let mut session = other.accept().await;
+        session.send(&json!({"id": 1, "method": "Shelly.GetDeviceInfo"})).await;
+        while session.frame().await["id"] != 1 {}
+        assert!(!meter.overview().consumers.iter().any(|c| c.frozen) && !memory.knows("", &other.url));
+    }
+    meter.stop().await;
 }
 
 #[tokio::test]

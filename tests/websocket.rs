@@ -352,7 +352,7 @@ async fn conversation(meter: &Meter, capacity: usize, opening: Opening) -> (WebS
     let endpoint = std::sync::Arc::clone(&meter.endpoint);
     let caller =
         Caller { peer: "192.0.2.1".parse().unwrap(), peer_port: 1, local: None, local_port: 80, channel: Channel::Websocket, agent: None };
-    let rules = Rules { opening, ask_password: true, foreign: false, rate: None };
+    let rules = Rules { opening, ask_password: true, foreign: false, rate: None, introduced: None };
     let close = meter.cancel.clone();
     let talking = tokio::spawn(async move { ws::converse(server, &endpoint, &caller, &rules, &close).await });
     (client, talking)

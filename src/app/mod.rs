@@ -13,6 +13,7 @@ mod announce;
 pub mod check;
 pub mod choice;
 pub mod forecasting;
+pub mod gx;
 pub mod hub;
 pub mod identity;
 pub mod meter_task;

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{
     commands,
     forecasting::Feed,
+    gx,
     hub::{self, MeterHub},
     identity,
     meter_task::{self, Command, MeterTask, Sampling},
@@ -314,14 +315,20 @@ impl Meters {
 
     /// Starts every channel of every meter.
     pub async fn start_channels(&self, shared: &Shared, resolved: &Resolved, supervisor: Option<&Supervisor>, pages: Option<axum::Router>) {
+        let known: Arc<dyn outbound::Memory> = Arc::new(gx::Known(shared.store.clone()));
         let (mut members, mut sites) = (Vec::new(), Vec::new());
         let places: Vec<_> = self.settings().iter().map(|settings| (settings.bind, settings.http_port)).collect();
         for (meter, shelly) in self.running.iter().zip(mdns::told_apart(&places)) {
             let settings = meter.settings();
             let site = start_tcp(meter, &settings, shared, pages.clone().filter(|_| meter.key.is_empty()));
             start_udp(meter, &settings, shared);
-            let dialling =
-                outbound::run(meter.outbound.subscribe(), Arc::clone(&meter.endpoint), shared.board.clone(), shared.stop.clone());
+            let dialling = outbound::run(
+                meter.outbound.subscribe(),
+                Arc::clone(&meter.endpoint),
+                Arc::clone(&known),
+                shared.board.clone(),
+                shared.stop.clone(),
+            );
             shared.health.spawn("outbound", dialling);
             off(&meter.key, &settings, resolved).for_each(|line| shared.board.set(line));
             let address = settings.mdns_ip.or_else(|| mdns::announceable(settings.bind));

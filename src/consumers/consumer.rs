@@ -17,6 +17,8 @@ const GAPS: usize = 20;
 const METHODS: usize = 64;
 /// Characters of a method, agent or `src` that are kept.
 const TEXT: usize = 96;
+/// Rounds of questions that make a rhythm: fewer are the beginning of something.
+const ROUNDS: usize = 3;
 /// Silent is who says nothing for three of its own intervals, but at least this long.
 const LEAST_SILENCE: Duration = Duration::from_secs(10);
 
@@ -35,6 +37,7 @@ pub(super) struct Method {
     pub known: bool,
     pub calls: u64,
     pub errors: u64,
+    pace: Pace,
 }
 
 /// A request and its answer.
@@ -63,13 +66,25 @@ impl Pace {
         }
     }
 
-    /// Median, s.
-    pub(super) fn median(&self) -> Option<f64> {
-        let mut gaps = self.gaps[..self.count.min(GAPS)].to_vec();
-        gaps.sort_by(f32::total_cmp);
-        let middle = gaps.len() / 2;
-        let upper = f64::from(*gaps.get(middle)?);
-        Some(if gaps.len() % 2 == 1 { upper } else { f64::midpoint(f64::from(gaps[middle - 1]), upper) })
+    /// Median distance of its rounds, s: several questions one after the other, as by who reads Modbus in blocks, are one round.
+    fn cadence(&self) -> Option<f64> {
+        let kept = self.count.min(GAPS);
+        let mut sorted = self.gaps[..kept].to_vec();
+        sorted.sort_by(f32::total_cmp);
+        let usual = *sorted.get(kept * 3 / 4)?;
+        // In the order they came in: the oldest is the next to be written over.
+        let in_order = (0..kept).map(|n| self.gaps[(self.count - kept + n) % GAPS]);
+        let (mut rounds, mut sum) = (Vec::new(), 0.0);
+        for gap in in_order {
+            sum += gap;
+            if gap >= usual / 4.0 {
+                rounds.push(std::mem::take(&mut sum));
+            }
+        }
+        rounds.sort_by(f32::total_cmp);
+        let middle = rounds.len() / 2;
+        let upper = f64::from(*rounds.get(middle).filter(|_| rounds.len() >= ROUNDS)?);
+        Some(if rounds.len() % 2 == 1 { upper } else { f64::midpoint(f64::from(rounds[middle - 1]), upper) })
     }
 }
 
@@ -94,7 +109,8 @@ pub(super) struct Consumer {
     pub exchanges: VecDeque<Exchange>,
     pub esp: bool,
     pub gx_id: bool,
-    any_pace: Pace,
+    /// A GX that was met again after a gap: its driver shows figures from before it.
+    pub frozen: bool,
     value_pace: Pace,
 }
 
@@ -119,7 +135,7 @@ impl Consumer {
             exchanges: VecDeque::new(),
             esp: false,
             gx_id: false,
-            any_pace: Pace::default(),
+            frozen: false,
             value_pace: Pace::default(),
         }
     }
@@ -145,7 +161,6 @@ impl Consumer {
         }
         self.calls += 1;
         self.unknown += u64::from(!asked.known);
-        self.any_pace.mark(now.mono);
         if asked.error.is_some() {
             self.errors += 1;
             self.last_error = asked.error;
@@ -161,24 +176,27 @@ impl Consumer {
             Channel::Outbound => self.gx_id |= contains(&asked.request, b"\"GetDeviceInfo-"),
             _ => {}
         }
-        let method = self.count(asked);
+        let method = self.count(asked, now);
         self.keep(asked, Arc::clone(&method), now);
         method
     }
 
-    fn count(&mut self, asked: &Asked<'_>) -> Arc<str> {
+    fn count(&mut self, asked: &Asked<'_>, now: Now) -> Arc<str> {
         let errors = u64::from(asked.error.is_some());
         if let Some(method) = self.methods.iter_mut().find(|m| *m.name == *asked.method) {
             method.calls += 1;
             method.errors += errors;
+            method.pace.mark(now.mono);
             return Arc::clone(&method.name);
         }
         let name = clip(asked.method);
         if let Some(method) = self.methods.iter_mut().find(|m| m.name == name) {
             method.calls += 1;
             method.errors += errors;
+            method.pace.mark(now.mono);
         } else if self.methods.len() < METHODS {
-            self.methods.push(Method { name: Arc::clone(&name), known: asked.known, calls: 1, errors });
+            let pace = Pace { last: Some(now.mono), ..Pace::default() };
+            self.methods.push(Method { name: Arc::clone(&name), known: asked.known, calls: 1, errors, pace });
         }
         name
     }
@@ -198,14 +216,20 @@ impl Consumer {
         self.exchanges.push_back(Exchange { unix: now.unix, method, error: asked.error, request, reply });
     }
 
-    /// Median of its newest intervals between questions for power, else between any calls; s.
-    pub(super) fn cadence(&self) -> Option<f64> {
-        self.value_pace.median().or_else(|| self.any_pace.median())
+    /// Its rhythm, s: how often it asks for power, else for what it asks for most. Different questions one after the other are
+    /// how a reader begins, and no rhythm; nor has one any more that asked to begin with, and is told since.
+    pub(super) fn cadence(&self, now: Now) -> Option<f64> {
+        let (gap, last) = {
+            let often = self.methods.iter().max_by_key(|m| m.calls).map(|m| &m.pace);
+            [Some(&self.value_pace), often].into_iter().flatten().find_map(|pace| Some((pace.cadence()?, pace.last?)))?
+        };
+        let quiet = now.mono.saturating_sub(last);
+        (self.notified == 0 || quiet < LEAST_SILENCE + Duration::from_secs_f64(gap * 3.0)).then_some(gap)
     }
 
     /// When it was last heard or told something, if that is too long ago for its own rhythm.
     pub(super) fn silent_since(&self, now: Now) -> Option<Now> {
-        let rhythm = self.cadence().map_or(Duration::ZERO, |gap| Duration::from_secs_f64(gap * 3.0));
+        let rhythm = self.cadence(now).map_or(Duration::ZERO, |gap| Duration::from_secs_f64(gap * 3.0));
         (now.mono.saturating_sub(self.last.mono) > rhythm.max(LEAST_SILENCE)).then_some(self.last)
     }
 }

@@ -71,7 +71,7 @@ pub struct ConsumerView {
     pub errors: u64,
     /// Code of the last failure.
     pub last_error: Option<i32>,
-    /// Median of the newest 20 intervals, s.
+    /// Median of the newest intervals between its rounds of questions, s; none before the third, nor of who is only told.
     pub cadence: Option<f64>,
     /// Unix s of the last good answer or notification.
     pub last_answer: Option<f64>,
@@ -87,6 +87,8 @@ pub struct ConsumerView {
     pub connected: u32,
     /// Notifications sent.
     pub notified: u64,
+    /// A Victron GX that was met again after a gap: its driver shows the figures from before it until it is restarted.
+    pub frozen: bool,
     /// Unix s of its last word, once it is silent for three of its intervals and 10 s.
     pub silent_since: Option<f64>,
 }
@@ -316,7 +318,8 @@ fn view(
         unknown: c.unknown,
         errors: c.errors,
         last_error: c.last_error,
-        cadence: c.cadence(),
+        frozen: c.frozen,
+        cadence: c.cadence(now),
         last_answer: c.answered.map(|at| at.unix),
         age: c.answered.map(|at| now.mono.saturating_sub(at.mono).as_secs_f64()),
         last_value: c.value,

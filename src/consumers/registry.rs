@@ -167,6 +167,15 @@ impl Consumers {
         });
     }
 
+    /// Notes that the other side of an outbound connection has asked who we are, and says whether a Victron GX asks so; `again`:
+    /// it knew this meter before the connection, and has not been restarted since.
+    pub fn introduced(&self, caller: &Caller, again: bool) -> bool {
+        let inner = &mut *self.inner();
+        let Some(consumer) = inner.consumers.get_mut(&(caller.peer.to_canonical(), caller.channel)) else { return false };
+        consumer.frozen = again && consumer.gx_id;
+        consumer.gx_id
+    }
+
     /// Notes that it is closed.
     pub fn disconnected(&self, caller: &Caller, now: Now) {
         let inner = &mut *self.inner();

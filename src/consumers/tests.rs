@@ -159,6 +159,56 @@ fn sockets_and_drops_are_counted() {
     assert_eq!(events, ["connect", "connect"]);
 }
 
+/// Calls of one reader at these ms: method and whether its answer carries power.
+fn rhythm(calls: &[(u64, &str, bool)], notified: Option<u64>, now: u64) -> Option<f64> {
+    let consumers = Consumers::new(10);
+    let from = caller("127.0.0.6", Channel::Websocket);
+    for (ms, method, power) in calls {
+        consumers.note(&asked(&from, method, power.then_some(5.0)), at(*ms));
+    }
+    if let Some(every) = notified {
+        for ms in (0..now).step_by(every as usize) {
+            consumers.notified(&from, Some(5.0), at(ms));
+        }
+    }
+    of(&consumers.overview(&off(), at(now)), "127.0.0.6", Channel::Websocket).cadence
+}
+
+#[test]
+fn a_burst_to_begin_with_is_no_rhythm() {
+    let set_up =
+        ["Shelly.GetDeviceInfo", "Shelly.GetConfig", "Shelly.GetStatus", "Shelly.GetComponents", "Shelly.ListMethods", "EM.GetConfig"];
+    let mut calls: Vec<(u64, &str, bool)> = Vec::new();
+    // A Victron driver: the whole set-up when it found the meter, and again when its channel is enabled.
+    for start in [0, 4000] {
+        calls.extend(set_up.iter().enumerate().map(|(n, method)| (start + n as u64 * 100, *method, false)));
+        calls.extend([(start + 700, "EM.GetStatus", true), (start + 800, "EM.GetStatus", true)]);
+    }
+    assert_eq!(rhythm(&calls, Some(500), 9000), None);
+    assert_eq!(rhythm(&calls, Some(500), 600_000), None);
+    assert_eq!(rhythm(&calls, None, 9000), None, "nor without notifications");
+    // Home Assistant looks at everything once, then polls rarely and is told.
+    let polls: Vec<(u64, &str, bool)> = (0..6).map(|n| (n * 60_000, "Shelly.GetStatus", true)).collect();
+    assert_eq!(rhythm(&polls, Some(1000), 330_000), Some(60.0));
+    // One who asked ten times a second to begin with, and is told since.
+    let eager: Vec<(u64, &str, bool)> = (0..30).map(|n| (n * 100, "EM.GetStatus", true)).collect();
+    assert!((rhythm(&eager, None, 4000).unwrap() - 0.1).abs() < 1e-6);
+    assert_eq!(rhythm(&eager, Some(500), 60_000), None);
+}
+
+#[test]
+fn several_questions_one_after_the_other_are_one_round() {
+    let mut calls = Vec::new();
+    for n in 0..10 {
+        calls.extend([0, 15, 30].map(|ms| (n * 1000 + ms, "read input registers", true)));
+    }
+    assert!((rhythm(&calls, None, 10_000).unwrap() - 1.0).abs() < 0.05, "a Modbus master that reads three blocks a second");
+    let pairs: Vec<_> = (0..12).flat_map(|n| [(n * 2000, "EM.GetStatus", true), (n * 2000 + 40, "EMData.GetStatus", false)]).collect();
+    assert_eq!(rhythm(&pairs, None, 24_000), Some(2.0));
+    let gap: Vec<_> = (0..15).map(|n| (n * 1000 + if n > 7 { 90_000 } else { 0 }, "EM.GetStatus", true)).collect();
+    assert_eq!(rhythm(&gap, None, 105_000), Some(1.0), "a pause of the reader's is none");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

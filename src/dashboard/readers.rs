@@ -69,8 +69,7 @@ const fn channel_key(channel: Channel) -> &'static str {
     }
 }
 
-/// How often it asks, in words, or that it is told. Who asked a burst of questions to begin with and only listens since
-/// has no cadence worth a word.
+/// How often it asks, in words, or that it is told.
 fn rhythm(l: &Locale, cadence: Option<f64>, notified: bool, silent: bool) -> String {
     if notified && (silent || cadence.is_none_or(|s| !(BURST..=5.0).contains(&s))) {
         return l.t("pushed").to_owned();
@@ -92,6 +91,8 @@ fn reader(l: &'static Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZ
     let cadence = rhythm(l, c.cadence, c.notified > 0, c.silent_since.is_some());
     let (state, word) = if c.silent_since.is_some() && c.connected == 0 {
         ("absent", l.t("reader_silent"))
+    } else if c.frozen {
+        ("held", l.t("reader_frozen"))
     } else if c.unknown > 0 {
         ("held", l.t("reader_unknown"))
     } else if c.last_error.is_some() && c.last_answer.is_none() {
@@ -108,6 +109,9 @@ fn reader(l: &'static Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZ
         (l.t("last_seen").to_owned(), words::moment(l, c.last_seen, now, zone)),
         (l.t("our_port").to_owned(), c.local_port.to_string()),
     ];
+    if c.frozen {
+        details.insert(0, (l.t("reader_frozen").to_owned(), l.t("reader_frozen_hint").to_owned()));
+    }
     for (key, value) in [("agent", &c.agent), ("src", &c.src)] {
         if let Some(value) = value {
             details.push((l.t(key).to_owned(), value.to_string()));

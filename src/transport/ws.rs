@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, stream::FuturesUnordered};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, Sleep, sleep_until},
 };
 use tokio_tungstenite::tungstenite::error::CapacityError;
@@ -82,6 +82,8 @@ pub struct Rules {
     pub foreign: bool,
     /// Answers a second to one address, shared with the listener's other connections.
     pub rate: Option<Arc<Rate>>,
+    /// Told when the other side of a socket that we push to has asked for the first time.
+    pub introduced: Option<Arc<Notify>>,
 }
 
 /// What a frame of the socket's library means here, so that axum's and tungstenite's sockets are served alike.
@@ -425,6 +427,9 @@ where
                 {
                     let notes = listening.due(self.endpoint, self.caller);
                     self.notify(notes).await?;
+                    if let Some(introduced) = &self.rules.introduced {
+                        introduced.notify_one();
+                    }
                 }
             }
             _ => {}

@@ -58,7 +58,7 @@ async fn upgrade(site: Arc<Site>, connection: Arc<Connection>, mut head: Head, o
         Err(refused) => return refused.into_response(),
     };
     let foreign = cors::foreign(&head.headers, &site.endpoint.channels.borrow().cors_origins);
-    let rules = Rules { opening, ask_password: true, foreign, rate: Some(Arc::clone(&site.rate)) };
+    let rules = Rules { opening, ask_password: true, foreign, rate: Some(Arc::clone(&site.rate)), introduced: None };
     let caller = caller(&connection, &head.headers, Channel::Websocket);
     let close: CancellationToken = connection.close.child_token();
     // The listener may be another meter's: a reboot of this one ends its sockets too.
