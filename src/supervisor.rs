@@ -41,6 +41,14 @@ pub struct SelfInfo {
     pub options: serde_json::Map<String, serde_json::Value>,
 }
 
+/// `GET /core/info`, the members used here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct CoreInfo {
+    /// Port that Home Assistant is on.
+    pub port: Option<u16>,
+}
+
 #[derive(Deserialize)]
 struct Envelope<T> {
     result: String,
@@ -84,6 +92,14 @@ impl Supervisor {
     /// When the Supervisor does not answer or refuses.
     pub async fn self_info(&self) -> Result<SelfInfo, SupervisorError> {
         self.call::<SelfInfo>("/addons/self/info", None).await.map(Option::unwrap_or_default)
+    }
+
+    /// What the Supervisor knows of Home Assistant Core.
+    ///
+    /// # Errors
+    /// When the Supervisor does not answer or refuses.
+    pub async fn core_info(&self) -> Result<CoreInfo, SupervisorError> {
+        self.call::<CoreInfo>("/core/info", None).await.map(Option::unwrap_or_default)
     }
 
     /// Name of the host's primary network interface (`eth0`), if the Supervisor names one.

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod meter_task;
 pub mod network;
 mod pages;
+mod reserved;
 pub mod setup;
 mod start;
 pub mod vitals;
@@ -33,6 +34,7 @@ use self::{
     forecasting::Forecasting,
     meter_task::Command,
     pages::{Pages, Wiring},
+    reserved::Reserving,
     setup::{Choice, Search, Setup},
     start::{Meters, Shared},
     vitals::Health,
@@ -122,6 +124,9 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
         log,
     };
     let pages = Pages::new(&shared, &meters, wiring);
+    let reserving =
+        Reserving::begin(&resolved.settings.source, supervisor.clone(), facts, opened.store.clone(), board.guard().clone()).await;
+    health.spawn("reserved ports", reserving.run(stop.clone()));
     meters.start_channels(&shared, &resolved, supervisor.as_ref(), pages.on_lan()).await;
     health.spawn("dashboard", pages.serve(shared.clone()));
     start_control(&shared, app);

@@ -7,6 +7,7 @@ use crate::transport::{
     ListenerState,
     board::Line,
     mdns::self_query::{self, UNHEARD},
+    reserve::HOME_ASSISTANT_HERE,
 };
 
 /// Listeners of one name, meter, address and state.
@@ -39,7 +40,11 @@ pub(super) fn name<'a>(l: &'a Locale, key: &'a str) -> &'a str {
 
 /// Why a listener waits, in the person's words.
 pub(super) fn reason<'a>(l: &'a Locale, why: &'a str) -> Cow<'a, str> {
-    if why == UNHEARD { l.t("mdns_unheard").into() } else { l.why(why) }
+    match why {
+        UNHEARD => l.t("mdns_unheard").into(),
+        _ if why.starts_with(HOME_ASSISTANT_HERE) => l.t("port_home_assistant").into(),
+        _ => l.why(why),
+    }
 }
 
 /// The options that say where a listener is, and with `at` on which address.
@@ -92,7 +97,9 @@ fn loss(l: &Locale, group: &Group, why: &str, place: &Place) -> Option<(String, 
     let prefix = if group.key == "dashboard" { "" } else { &place.prefix };
     let option = |at: bool| format!("{prefix}{}", options(group.key, at));
     let in_card = place.app && prefix.is_empty() && matches!(group.key, "http" | "udp" | "modbus");
-    let remedy = if why.contains("(os error 99)") {
+    let remedy = if why.starts_with(HOME_ASSISTANT_HERE) {
+        l.t("remedy_home_assistant").to_owned()
+    } else if why.contains("(os error 99)") {
         l.with("remedy_address", &[("option", &option(true))])
     } else if place.app && group.key == "dashboard" {
         // The port of ingress is the Supervisor's choice.
@@ -170,6 +177,7 @@ pub(super) fn groups<'a>(l: &Locale, lines: impl Iterator<Item = &'a Line>) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::{holder::Holder, reserve::HOME_ASSISTANT_REASON};
 
     fn waiting(name: &'static str, ports: &[u16], why: &str) -> Group {
         let state = ListenerState::Waiting { reason: why.to_owned() };
@@ -208,6 +216,12 @@ mod tests {
         let (mdns, why) = (waiting("mdns", &[5353], "x"), "the HTTP port is not ours yet, or no interface has an address");
         assert!(!notice(&Locale::all()[1], &mdns, why, &place("", true)).contains("port is not"));
         for l in Locale::all() {
+            let text = notice(l, &waiting("http", &[80], HOME_ASSISTANT_REASON), HOME_ASSISTANT_REASON, &place("", true));
+            let named = [l.t("port_home_assistant"), "8123", "bind"].iter().all(|part| text.contains(part));
+            assert!(named, "{}: {text}", l.code);
+            let kept = Holder::Server("nginx").reason(std::time::Duration::from_secs(600));
+            let said = reason(l, &kept);
+            assert!(said.contains("nginx") && said.contains("10 min") && (l.code == "en") == (said == kept), "{}: {said}", l.code);
             for name in ["http", "udp", "modbus", "websocket", "dashboard", "mdns", "outbound", "mdns-query"] {
                 for app in [true, false] {
                     let text = notice(l, &waiting(name, &[1010], &taken), &taken, &place("", app));

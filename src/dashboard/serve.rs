@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::transport::{
-    Board,
+    Board, hold,
     limits::Connections,
     listener::{self, Connection, Wanted, Watched},
 };
@@ -27,8 +27,11 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Binds what `wanted` says, again and again while it cannot be had, and serves it until cancelled.
 pub async fn run(wanted: Wanted, router: Router, board: Board, cancel: CancellationToken) {
     let bind = || listener::bind_all(&wanted, listener::tcp);
-    let Some(listeners) = listener::acquire(&wanted, &board, &cancel, bind).await else { return };
-    futures_util::future::join_all(listeners.into_iter().map(|l| serve(l, router.clone(), cancel.clone()))).await;
+    let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
+        let serving = listeners.into_iter().map(|l| serve(l, router.clone(), session.clone())).collect::<Vec<_>>();
+        async move { drop(futures_util::future::join_all(serving).await) }
+    };
+    hold::hold(&wanted, &board, &cancel, bind, each).await;
 }
 
 /// Serves a listener until cancelled; returns when every connection has ended.

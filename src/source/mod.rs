@@ -102,10 +102,34 @@ pub struct HaFacts {
     pub state: Option<Arc<str>>,
     /// Its address as seen by the connection (the Supervisor's when going through the proxy); never scaled for (C20).
     pub address: Option<IpAddr>,
+    /// The TCP port of that connection.
+    pub port: Option<u16>,
+    /// What it says of its own addresses.
+    pub places: HaPlaces,
     /// Which way values come.
     pub transport: Option<Transport>,
     /// Configured entities that are our own and therefore never read (C12).
     pub refused: Arc<[EntityId]>,
+}
+
+/// Where Home Assistant says that it listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HaPlaces {
+    /// Its HTTP configurations, the one on trial too; empty for versions that don't tell.
+    pub configured: Arc<[HttpPlace]>,
+    /// `internal_url`, as its owner set it.
+    pub internal_url: Option<Arc<str>>,
+    /// It is in recovery mode: then it may be elsewhere than its owner wants it.
+    pub recovery: bool,
+}
+
+/// One HTTP configuration of Home Assistant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpPlace {
+    /// `server_port`.
+    pub port: u16,
+    /// `server_host`, addresses or names; empty for all.
+    pub hosts: Vec<String>,
 }
 
 /// Which way Home Assistant's values come.

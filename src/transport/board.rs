@@ -3,6 +3,8 @@
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::reserve::PortGuard;
+
 /// How a listener is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -43,20 +45,29 @@ impl Line {
     }
 }
 
-/// All listeners.
+/// All listeners, and the ports that none of them may have.
 #[derive(Clone, Debug)]
-pub struct Board(watch::Sender<Vec<Line>>);
+pub struct Board {
+    lines: watch::Sender<Vec<Line>>,
+    guard: PortGuard,
+}
 
 impl Default for Board {
     fn default() -> Self {
-        Self(watch::Sender::new(Vec::new()))
+        Self { lines: watch::Sender::new(Vec::new()), guard: PortGuard::default() }
     }
 }
 
 impl Board {
+    /// Ports that are Home Assistant's.
+    #[must_use]
+    pub fn guard(&self) -> &PortGuard {
+        &self.guard
+    }
+
     /// Sets a listener's line, replacing the one with the same name, meter, address and port.
     pub fn set(&self, line: Line) {
-        self.0.send_if_modified(|lines| {
+        self.lines.send_if_modified(|lines| {
             match lines.iter_mut().find(|old| old.is_of(&line)) {
                 Some(old) if *old == line => return false,
                 Some(old) => *old = line,
@@ -68,7 +79,7 @@ impl Board {
 
     /// Takes the line of this name, meter, address and port away, whatever its state.
     pub fn remove(&self, line: &Line) {
-        self.0.send_if_modified(|lines| {
+        self.lines.send_if_modified(|lines| {
             let before = lines.len();
             lines.retain(|old| !old.is_of(line));
             lines.len() != before
@@ -78,19 +89,19 @@ impl Board {
     /// All lines as they are now.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        self.0.borrow().clone()
+        self.lines.borrow().clone()
     }
 
     /// Lets somebody wait for a change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Vec<Line>> {
-        self.0.subscribe()
+        self.lines.subscribe()
     }
 
     /// The HTTP port of a meter while it is ours.
     #[must_use]
     pub fn http_port(&self, meter: &str) -> Option<u16> {
         let ours = |l: &&Line| l.name == "http" && l.meter == meter && l.state == ListenerState::Listening;
-        self.0.borrow().iter().find(ours).map(|l| l.port)
+        self.lines.borrow().iter().find(ours).map(|l| l.port)
     }
 }

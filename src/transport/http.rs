@@ -34,6 +34,7 @@ use super::{
     board::Board,
     endpoint::{Endpoint, closed},
     healthz::{self, Vitals},
+    hold,
     limits::{Activity, Connections, Rate},
     listener::{self, Connection, Wanted, Watched},
 };
@@ -132,8 +133,11 @@ impl Site {
 /// Binds what `wanted` says, again and again while it cannot be had, and serves it until cancelled.
 pub async fn run(wanted: Wanted, site: Arc<Site>, cancel: CancellationToken) {
     let bind = || listener::bind_all(&wanted, listener::tcp);
-    let Some(listeners) = listener::acquire(&wanted, &site.board, &cancel, bind).await else { return };
-    futures_util::future::join_all(listeners.into_iter().map(|l| serve(l, Arc::clone(&site), cancel.clone()))).await;
+    let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
+        let serving = listeners.into_iter().map(|l| serve(l, Arc::clone(&site), session.clone())).collect::<Vec<_>>();
+        async move { drop(futures_util::future::join_all(serving).await) }
+    };
+    hold::hold(&wanted, &site.board, &cancel, bind, each).await;
 }
 
 /// Serves `listener` until cancelled; returns when every connection has ended, WebSockets with a close frame.

@@ -1,7 +1,8 @@
 //! How every TCP listener begins and ends: bind, try again while the port is taken, accept, count, stop.
 //!
 //! A port that cannot be had stops nothing else (`decisions.md` B). It is tried again after 5, 10, then every 15 s;
-//! one log line says which port, who needs it and what to do, one says when it is ours.
+//! one log line says which port, who needs it and what to do, one says when it is ours. A TCP port is bound through
+//! [`super::hold`], which leaves others theirs.
 
 use std::{
     future::Future,
@@ -57,8 +58,8 @@ impl Wanted {
         Line { name: self.name, meter: self.meter.clone(), address, port: self.port, state }
     }
 
-    /// What a user reads when the port cannot be had: which, why, who misses it, what to do.
-    fn complaint(&self, error: &io::Error) -> String {
+    /// What a user reads when the port cannot be had: which, why, who misses it, what to do, when it is tried `again`.
+    pub(super) fn complaint(&self, error: &io::Error, again: &str) -> String {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => "another program has it: stop that one or choose another port here",
             io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE: grant it or choose a higher port",
@@ -66,9 +67,12 @@ impl Wanted {
             _ => "choose another port or address",
         };
         let port = self.port;
-        format!("{} port {port} cannot be opened ({error}); {}; {remedy}; trying again every 15 s", self.name, self.needed_by)
+        format!("{} port {port} cannot be opened ({error}); {}; {remedy}; {again}", self.name, self.needed_by)
     }
 }
+
+/// When a port that is just taken is tried again, in words.
+pub(super) const AGAIN: &str = "trying again every 15 s";
 
 /// Pause before the `n`th new try, counted from 0: 5, 10, 15, 15 … s.
 #[must_use]
@@ -90,7 +94,7 @@ pub async fn acquire<T>(wanted: &Wanted, board: &Board, cancel: &CancellationTok
             }
             Err(error) => {
                 if failures == 0 {
-                    tracing::error!("{}", wanted.complaint(&error));
+                    tracing::error!("{}", wanted.complaint(&error, AGAIN));
                 }
                 board.set(wanted.line(ListenerState::Waiting { reason: error.to_string() }));
             }
@@ -312,11 +316,11 @@ mod tests {
 
     #[test]
     fn the_line_names_port_reader_and_remedy() {
-        let line = wanted(80).complaint(&io::ErrorKind::AddrInUse.into());
+        let line = wanted(80).complaint(&io::ErrorKind::AddrInUse.into(), AGAIN);
         for part in ["port 80", "Hoymiles, NOAH and Victron use port 80 only", "choose another port", "15 s"] {
             assert!(line.contains(part), "{part} not in {line}");
         }
-        assert!(wanted(80).complaint(&io::ErrorKind::PermissionDenied.into()).contains("CAP_NET_BIND_SERVICE"));
+        assert!(wanted(80).complaint(&io::ErrorKind::PermissionDenied.into(), AGAIN).contains("CAP_NET_BIND_SERVICE"));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`endpoint`] | the one door: password, share, effects, notes |
 //! | [`listener`], [`limits`] | how a TCP port is bound, tried again, counted and left |
+//! | [`hold`], [`reserve`], [`holder`] | ports that are Home Assistant's, and others' that are left alone |
 //! | [`http`] | the device over HTTP, upgrades to WebSocket, pages beside it |
 //! | [`ws`] | a conversation over one WebSocket, whoever dialled |
 //! | [`fanout`] | the ports 6010 to 6022 |
@@ -17,6 +18,8 @@ pub mod board;
 pub mod endpoint;
 pub mod fanout;
 pub mod healthz;
+pub mod hold;
+pub mod holder;
 pub mod http;
 pub mod limits;
 pub mod listener;
@@ -24,6 +27,7 @@ pub mod mdns;
 pub mod metrics;
 pub mod modbus;
 pub mod outbound;
+pub mod reserve;
 pub mod udp;
 pub mod udp_socket;
 pub mod ws;

@@ -28,6 +28,7 @@ use self::coils::Coils;
 use super::{
     board::{Board, ListenerState},
     endpoint::Endpoint,
+    hold,
     limits::{Connections, Place, Rate},
     listener::{self, Wanted},
 };
@@ -54,13 +55,14 @@ pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: 
             }
         }
         let session = cancel.child_token();
-        let serving = async {
-            let bind = || listener::bind_all(&wanted, listener::tcp);
-            let Some(listeners) = listener::acquire(&wanted, &board, &session, bind).await else { return };
+        let bind = || listener::bind_all(&wanted, listener::tcp);
+        let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
             let connections = Connections::default();
-            let each = listeners.into_iter().map(|l| serve(l, Arc::clone(&endpoint), connections.clone(), session.clone()));
-            futures_util::future::join_all(each).await;
+            let serving = listeners.into_iter().map(|l| serve(l, Arc::clone(&endpoint), connections.clone(), session.clone()));
+            let serving = serving.collect::<Vec<_>>();
+            async move { drop(futures_util::future::join_all(serving).await) }
         };
+        let serving = hold::hold(&wanted, &board, &session, bind, each);
         let disabled = async {
             while state.changed().await.is_ok() {
                 if !state.borrow_and_update().modbus_enable {

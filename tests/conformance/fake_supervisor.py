@@ -26,6 +26,7 @@ class FakeSupervisor:
         self.options, self.network = options or {"meters": []}, network or {}
         self.ingress_port = free_port()
         self.ingress = Ingress(self.ingress_port)
+        self.core_info = {"version": "2026.11.0", "port": 8123, "ssl": False, "ip_address": "172.30.32.1"}
         self.core_up, self.calls, self.restarts, self.dropped = True, [], 0, []
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -77,6 +78,7 @@ class FakeSupervisor:
             web.post("/addons/self/options", self._set_options),
             web.post("/addons/self/restart", self._restart),
             web.get("/network/info", self._network),
+            web.get("/core/info", self._core_info),
             web.get("/core/websocket", self._socket),
             web.get("/core/api/{path:.*}", self._api),
         ])
@@ -122,6 +124,11 @@ class FakeSupervisor:
     async def _restart(self, _):
         self.restarts += 1
         return self._ok()
+
+    async def _core_info(self, _):
+        if self.core_info is None:
+            return web.json_response({"result": "error", "message": "System is not ready"}, status=400)
+        return self._ok(self.core_info)
 
     async def _network(self, _):
         return self._ok({"interfaces": [

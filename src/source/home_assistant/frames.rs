@@ -6,6 +6,8 @@ use std::{borrow::Cow, collections::HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
+use crate::source::HttpPlace;
+
 /// One message from Home Assistant; a frame holds one, or an array of them when coalesced.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Incoming<'a> {
@@ -66,6 +68,49 @@ pub(crate) struct Config {
     pub version: Option<String>,
     #[serde(default)]
     pub time_zone: Option<String>,
+    #[serde(default)]
+    pub internal_url: Option<String>,
+    #[serde(default)]
+    pub recovery_mode: bool,
+}
+
+/// `http/config`: the configuration in use and the one on trial. Anything of another shape is passed over.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct HttpConfigs {
+    #[serde(default)]
+    stable: Value,
+    #[serde(default)]
+    pending: Value,
+    #[serde(default)]
+    default: Value,
+}
+
+impl HttpConfigs {
+    /// Where Home Assistant listens with them.
+    pub(crate) fn places(&self) -> Vec<HttpPlace> {
+        // Without a stored one the default is in use.
+        let stable = if self.stable.is_object() { &self.stable } else { &self.default };
+        [stable, &self.pending].into_iter().filter_map(place).collect()
+    }
+
+    /// Whether one is on trial: it ends by itself.
+    pub(crate) fn on_trial(&self) -> bool {
+        place(&self.pending).is_some()
+    }
+}
+
+fn place(config: &Value) -> Option<HttpPlace> {
+    // One that failed its trial is kept to be shown, never used again.
+    if config.get("error").is_some_and(|e| !e.is_null()) {
+        return None;
+    }
+    let port = u16::try_from(config.get("server_port")?.as_u64()?).ok()?;
+    let hosts = match config.get("server_host") {
+        Some(Value::String(host)) => vec![host.clone()],
+        Some(Value::Array(hosts)) => hosts.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    Some(HttpPlace { port, hosts })
 }
 
 /// What of an entity's attributes matters here.
@@ -177,6 +222,8 @@ pub(crate) enum Outgoing<'a> {
     GetConfig { id: u64 },
     #[serde(rename = "get_states")]
     GetStates { id: u64 },
+    #[serde(rename = "http/config")]
+    GetHttpConfig { id: u64 },
     #[serde(rename = "energy/get_prefs")]
     GetPrefs { id: u64 },
     #[serde(rename = "config/entity_registry/list")]
@@ -324,6 +371,23 @@ mod tests {
         assert_eq!((all.len(), bad, all[1].id), (2, 1, Some(3)));
         let (all, bad) = messages(r#"{"id":null,"type":"result","success":false,"error":{"code":"invalid_format","message":"m"}}"#);
         assert_eq!((all[0].id, bad, all[0].error.as_ref().unwrap().to_string().as_str()), (None, 0, "m (invalid_format)"));
+    }
+
+    #[test]
+    fn places_of_home_assistant() {
+        let places = |text: &str| -> Vec<(u16, Vec<String>)> {
+            let configs: HttpConfigs = serde_json::from_str(text).unwrap();
+            configs.places().into_iter().map(|p| (p.port, p.hosts)).collect()
+        };
+        assert_eq!(places(r#"{"stable":{"server_port":80},"pending":null,"default":{"server_port":8123}}"#), [(80, vec![])]);
+        assert_eq!(places(r#"{"stable":null,"default":{"server_port":8123}}"#), [(8123, vec![])]);
+        let trial = r#"{"stable":{"server_port":80},"pending":{"server_port":8123,"server_host":["192.0.2.5"],"error":null}}"#;
+        assert_eq!(places(trial), [(80, vec![]), (8123, vec!["192.0.2.5".to_owned()])]);
+        assert_eq!(
+            places(r#"{"stable":{"server_port":80,"server_host":"::"},"pending":{"server_port":9,"error":"x"}}"#),
+            [(80, vec!["::".into()])]
+        );
+        assert_eq!(places(r#"{"stable":7,"pending":{"server_port":"x"}}"#), []);
     }
 
     #[test]

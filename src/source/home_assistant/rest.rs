@@ -3,7 +3,7 @@
 //! Each round asks `core/state` and the states; what changed since the last round is said. Our own entities are told by
 //! a rendered template, since the registry has no REST door (C12).
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use reqwest::{Client, StatusCode};
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::SourceSettings,
     http_client,
-    source::{EntityId, HaFacts, Link, SourceEvent, Stopped, Transport, Wires},
+    source::{EntityId, HaFacts, HaPlaces, Link, SourceEvent, Stopped, Transport, Wires},
 };
 
 /// With more entities than this one request for all states is cheaper.
@@ -72,10 +72,10 @@ impl<'a> Rest<'a> {
     }
 
     /// `GET path`; `None` for 404.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Option<T>, Option<IpAddr>), End> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Option<T>, Option<SocketAddr>), End> {
         let request = self.client.get(self.url(path)?).bearer_auth(&self.address.token.0);
         let response = request.send().await.map_err(|e| self.lost(path, &e))?;
-        let peer = response.remote_addr().map(|a| a.ip());
+        let peer = response.remote_addr();
         match response.status() {
             StatusCode::NOT_FOUND => Ok((None, peer)),
             status if status.is_success() => match response.json().await {
@@ -211,7 +211,7 @@ struct Poll<'a> {
     table: Table,
     macs: Arc<[String]>,
     config: Config,
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
     starting_since: Option<Duration>,
     settled: bool,
     checked: bool,
@@ -295,7 +295,13 @@ impl Poll<'_> {
             version: self.config.version.as_deref().map(Into::into),
             time_zone: self.config.time_zone.as_deref().map(Into::into),
             state: self.config.state.as_deref().map(Into::into),
-            address: self.peer,
+            address: self.peer.map(|peer| peer.ip()),
+            port: self.peer.map(|peer| peer.port()),
+            places: HaPlaces {
+                internal_url: self.config.internal_url.as_deref().map(Into::into),
+                recovery: self.config.recovery_mode,
+                ..HaPlaces::default()
+            },
             transport: Some(Transport::Rest),
             refused: refused.into(),
         };

@@ -19,14 +19,17 @@ use serde_json::value::RawValue;
 
 use super::{
     address::Cadence,
-    frames::{Config, EntitiesEvent, Incoming, Outgoing, RegistryEntry, messages, valid_entity_id},
+    frames::{Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, messages, valid_entity_id},
     table::{Gate, Table},
 };
 use crate::{
     config::Secret,
-    source::{EntityId, Link, SourceEvent},
+    source::{EntityId, HaPlaces, HttpPlace, Link, SourceEvent},
     time::Now,
 };
+
+/// How often an HTTP configuration on trial is asked for: the trial ends without a word.
+const ON_TRIAL: Duration = Duration::from_secs(60);
 
 /// Why a session is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,7 @@ enum Asked {
     Started,
     CoreConfig,
     Config,
+    Http,
     Registry,
     Entities,
 }
@@ -68,6 +72,8 @@ pub(super) struct Session {
     running: bool,
     starting_since: Option<Duration>,
     config_due: Option<Duration>,
+    places: Arc<[HttpPlace]>,
+    http_due: Option<Duration>,
     /// Running subscription of entities, and whether its first event came.
     subscription: Option<(u64, bool)>,
     /// The newest registry question; older answers don't count.
@@ -99,6 +105,8 @@ impl Session {
             running: false,
             starting_since: None,
             config_due: None,
+            places: Arc::from([]),
+            http_due: None,
             subscription: None,
             registry: None,
             registry_retry: None,
@@ -129,6 +137,15 @@ impl Session {
         &self.config
     }
 
+    /// Where it says that it listens.
+    pub(super) fn places(&self) -> HaPlaces {
+        HaPlaces {
+            configured: Arc::clone(&self.places),
+            internal_url: self.config.internal_url.as_deref().map(Arc::from),
+            recovery: self.config.recovery_mode,
+        }
+    }
+
     /// Configured entities that are our own, sorted.
     pub(super) fn refused(&self) -> Arc<[EntityId]> {
         let mut ours: Vec<EntityId> = self.table.refused().iter().cloned().collect();
@@ -153,7 +170,7 @@ impl Session {
         }
         let ping = if self.ping_open { self.last_ping + self.cadence.pong_wait } else { self.last_ping + self.cadence.ping };
         let limit = self.starting_since.filter(|_| !self.running).map(|since| since + self.cadence.starting_max);
-        [self.config_due, self.registry_retry, limit].into_iter().flatten().fold(ping, Duration::min)
+        [self.config_due, self.http_due, self.registry_retry, limit].into_iter().flatten().fold(ping, Duration::min)
     }
 
     /// Time passes.
@@ -179,6 +196,10 @@ impl Session {
         if self.config_due.is_some_and(|due| now.mono >= due) {
             self.config_due = None;
             self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+        }
+        if self.http_due.is_some_and(|due| now.mono >= due) {
+            self.http_due = None;
+            self.ask(Asked::Http, |id| Outgoing::GetHttpConfig { id }.frame());
         }
         if self.registry_retry.is_some_and(|due| now.mono >= due) {
             self.registry_retry = None;
@@ -332,6 +353,14 @@ impl Session {
                 Some(Ok(config)) => self.heard_config(config, now),
                 _ => return Err(End::Lost(format!("get_config failed: {}", error()))),
             },
+            // Only newer versions know the question, and only administrators get an answer.
+            Asked::Http => {
+                let answer = message.result.filter(|_| ok).and_then(|r| serde_json::from_str::<HttpConfigs>(r.get()).ok());
+                if let Some(configs) = answer {
+                    self.http_due = configs.on_trial().then(|| now.mono + ON_TRIAL);
+                    self.places = configs.places().into();
+                }
+            }
             Asked::Registry => {
                 self.registry = None;
                 let entries =
@@ -432,6 +461,10 @@ impl Session {
             self.events.push(SourceEvent::Readings(news));
         }
         if self.running {
+            if self.link != Some(Link::Up) {
+                // What is not urgent, once values come.
+                self.http_due = Some(self.last_frame + Duration::from_secs(1));
+            }
             self.set_link(Link::Up);
         }
     }

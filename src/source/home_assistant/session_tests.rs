@@ -224,6 +224,8 @@ fn a_dead_link_is_noticed_within_25_seconds() {
     t.login();
     t.config(3, "RUNNING");
     t.event(4, GRID);
+    t.session.tick(at(1.0)).unwrap();
+    assert_eq!(t.session.take_frames(), [r#"{"type":"http/config","id":5}"#], "where it listens is asked once values come");
     for (sent, pong) in [(15.0, 15.1), (30.0, 30.1)] {
         t.session.tick(at(sent - 0.1)).unwrap();
         assert_eq!(t.session.take_frames(), [""; 0]);

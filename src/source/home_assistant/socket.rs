@@ -1,6 +1,6 @@
 //! The thin IO around [`Session`]: connect, carry frames both ways, keep time.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ const MESSAGE_MAX: usize = 64 << 20;
 /// An upgraded connection.
 pub(crate) struct Socket {
     pub(crate) stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    pub(crate) peer: Option<IpAddr>,
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 /// Why there is no connection.
@@ -55,7 +55,7 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
                 MaybeTlsStream::Rustls(tls) => tls.get_ref().0.peer_addr().ok(),
                 _ => None,
             };
-            Ok(Socket { stream, peer: peer.map(|p| p.ip()) })
+            Ok(Socket { stream, peer })
         }
     }
 }
@@ -111,7 +111,7 @@ async fn carry(
     cadence: &Cadence,
     lamp: &mut Lamp,
     wires: &mut Wires,
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
 ) -> Result<End, Stopped> {
     let shown = address.shown(Transport::Websocket);
     // A dropped sender is no change to wait for.
@@ -171,17 +171,20 @@ async fn carry(
     }
 }
 
-fn publish_facts(session: &Session, wires: &Wires, peer: Option<IpAddr>) {
+fn publish_facts(session: &Session, wires: &Wires, peer: Option<SocketAddr>) {
     if !session.settled() {
         return;
     }
     let config = session.config();
+    let (address, port, places) = (peer.map(|p| p.ip()), peer.map(|p| p.port()), session.places());
     wires.facts.send_if_modified(|facts| {
         let same = |a: Option<&str>, b: &Option<String>| a == b.as_deref();
         let unchanged = same(facts.version.as_deref(), &config.version)
             && same(facts.time_zone.as_deref(), &config.time_zone)
             && same(facts.state.as_deref(), &config.state)
-            && facts.address == peer
+            && facts.address == address
+            && facts.port == port
+            && facts.places == places
             && facts.transport == Some(Transport::Websocket)
             && facts.refused == session.refused();
         if !unchanged {
@@ -189,7 +192,9 @@ fn publish_facts(session: &Session, wires: &Wires, peer: Option<IpAddr>) {
                 version: config.version.as_deref().map(Into::into),
                 time_zone: config.time_zone.as_deref().map(Into::into),
                 state: config.state.as_deref().map(Into::into),
-                address: peer,
+                address,
+                port,
+                places: places.clone(),
                 transport: Some(Transport::Websocket),
                 refused: session.refused(),
             };

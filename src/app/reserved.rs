@@ -1,0 +1,316 @@
+//! Which ports of this host are Home Assistant's, from all that says so: the Supervisor, Home Assistant itself, the
+//! configured URL, the address that the link has, and what all these said in an earlier run.
+
+use std::{net::IpAddr, time::Duration};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+use url::{Host, Url};
+
+use crate::{
+    config::{SourceKind, SourceSettings},
+    source::{HaFacts, HttpPlace},
+    store::Store,
+    supervisor::Supervisor,
+    transport::reserve::{Hosts, PortGuard, Reservation, is_own, own_addresses},
+};
+
+/// Key of the store.
+const KEY: &str = "home_assistant_ports";
+/// How long the Supervisor, and a name server, are waited for before the first port is opened.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often a name without address is looked up again.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(15);
+
+/// What each source says.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Known {
+    /// By an earlier run, until something newer is known.
+    before: Vec<Reservation>,
+    /// By the URL: the port, and the address if the name has one; `None` where it leads to another host.
+    url: Option<Reservation>,
+    /// By the Supervisor.
+    supervisor: Option<u16>,
+    /// By the link.
+    link: Vec<Reservation>,
+    /// The link was up at least once in this run, outside of recovery mode.
+    fresh: bool,
+}
+
+impl Known {
+    fn all(&self) -> Vec<Reservation> {
+        let supervisor = self.supervisor.map(|port| Reservation { port, hosts: Hosts::Seen(None) });
+        let mut all = self.link.clone();
+        if self.fresh {
+            all.extend(supervisor);
+        } else if let Some(supervisor) = supervisor.filter(|_| self.link.is_empty()) {
+            // It knows where Home Assistant is now; an earlier run may know more of the same place.
+            let same = self.before.iter().any(|r| r.port == supervisor.port);
+            all.extend(if same { self.before.clone() } else { vec![supervisor] });
+        } else {
+            all.extend(self.before.iter().chain(&self.url).cloned());
+        }
+        let mut once: Vec<Reservation> = Vec::new();
+        for reservation in all {
+            // Where Home Assistant says on which addresses it listens, a bare port says less.
+            let bare = matches!(reservation.hosts, Hosts::Seen(_));
+            let says_more = |r: &Reservation| bare && r.port == reservation.port && !matches!(r.hosts, Hosts::Seen(_));
+            if !once.iter().any(|r| *r == reservation || says_more(r)) {
+                once.push(reservation);
+            }
+        }
+        once
+    }
+}
+
+/// What the link and Home Assistant itself say, seen from a host with these addresses. Behind the Supervisor it is always here.
+fn of_link(facts: &HaFacts, supervised: bool, own: &[IpAddr]) -> Vec<Reservation> {
+    let peer = facts.address.zip(facts.port).filter(|(ip, _)| is_own(*ip, own));
+    let here = supervised || peer.is_some();
+    let mut all: Vec<Reservation> = Vec::new();
+    if here {
+        all.extend(facts.places.configured.iter().map(configured));
+    }
+    let told = |port: u16, all: &[Reservation]| all.iter().any(|r| r.port == port);
+    if let Some((ip, port)) = peer
+        && !told(port, &all)
+    {
+        all.push(Reservation { port, hosts: Hosts::Seen(Some(ip.to_canonical())) });
+    }
+    let internal = facts.places.internal_url.as_deref().and_then(|url| Url::parse(url).ok());
+    if let Some((host, port)) = internal.as_ref().and_then(|url| Some((url.host()?, url.port_or_known_default()?)))
+        && let Host::Ipv4(_) | Host::Ipv6(_) = host
+        && let Some(ip) = literal(&host).filter(|ip| is_own(*ip, own) && here)
+        && !told(port, &all)
+    {
+        all.push(Reservation { port, hosts: Hosts::Seen(Some(ip)) });
+    }
+    all
+}
+
+fn configured(place: &HttpPlace) -> Reservation {
+    let hosts: Option<Vec<IpAddr>> = place.hosts.iter().map(|host| host.parse().ok()).collect();
+    let hosts = match hosts {
+        Some(hosts) if !hosts.is_empty() && !hosts.iter().any(IpAddr::is_unspecified) => Hosts::Only(hosts),
+        // All, or by name.
+        _ => Hosts::All,
+    };
+    Reservation { port: place.port, hosts }
+}
+
+fn literal(host: &Host<&str>) -> Option<IpAddr> {
+    match host {
+        Host::Ipv4(ip) => Some(IpAddr::V4(*ip)),
+        Host::Ipv6(ip) => Some(IpAddr::V6(*ip)),
+        Host::Domain(_) => None,
+    }
+}
+
+/// What a URL says whose host has these addresses; `None`: they could not be found.
+fn of_url(url: &Url, found: Option<&[IpAddr]>, own: &[IpAddr]) -> Option<Reservation> {
+    let (host, port) = (url.host()?, url.port_or_known_default()?);
+    let mut seen = None;
+    if let Some(found) = found {
+        seen = found.iter().copied().find(|ip| is_own(*ip, own));
+        // It leads to another host.
+        seen?;
+    } else if let Some(ip) = literal(&host) {
+        seen = is_own(ip, own).then_some(ip);
+        seen?;
+    }
+    Some(Reservation { port, hosts: Hosts::Seen(seen) })
+}
+
+/// Addresses of the URL's host, once they can be found.
+async fn look_up(url: &Url) -> Option<Vec<IpAddr>> {
+    match url.host()? {
+        Host::Domain(name) => {
+            let asked = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await;
+            let found: Vec<IpAddr> = asked.ok()?.ok()?.map(|address| address.ip()).collect();
+            (!found.is_empty()).then_some(found)
+        }
+        host => literal(&host).map(|ip| vec![ip]),
+    }
+}
+
+/// Keeps the guard up to date.
+pub struct Reserving {
+    known: Known,
+    url: Option<Url>,
+    /// The URL's host is known, or there is none.
+    sure: bool,
+    supervisor: Option<Supervisor>,
+    facts: watch::Receiver<HaFacts>,
+    store: Store,
+    guard: PortGuard,
+}
+
+impl Reserving {
+    /// What is known before the first port is opened.
+    pub async fn begin(
+        source: &SourceSettings,
+        supervisor: Option<Supervisor>,
+        facts: watch::Receiver<HaFacts>,
+        store: Store,
+        guard: PortGuard,
+    ) -> Self {
+        let before = store.get_state(KEY).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        // Behind the Supervisor the URL is not used.
+        let url = if supervisor.is_none() && source.kind == SourceKind::HomeAssistant {
+            Url::parse(source.ha_base_url.trim()).ok()
+        } else {
+            None
+        };
+        let known = Known { before, ..Known::default() };
+        let mut this = Self { known, sure: url.is_none(), url, supervisor, facts, store, guard };
+        this.ask_supervisor().await;
+        this.ask_names().await;
+        this.put();
+        this
+    }
+
+    async fn ask_supervisor(&mut self) -> bool {
+        let Some(supervisor) = &self.supervisor else { return true };
+        match tokio::time::timeout(PATIENCE, supervisor.core_info()).await {
+            Ok(Ok(info)) => {
+                // In recovery mode it says where Home Assistant is, not where it wants to be.
+                if let Some(port) = info.port.filter(|_| !self.facts.borrow().places.recovery) {
+                    self.known.supervisor = Some(port);
+                }
+                return true;
+            }
+            Ok(Err(error)) => debug!("{error}"),
+            Err(_) => debug!("the Supervisor did not answer in time"),
+        }
+        false
+    }
+
+    async fn ask_names(&mut self) {
+        let Some(url) = &self.url else { return };
+        let found = look_up(url).await;
+        self.sure = found.is_some();
+        self.known.url = of_url(url, found.as_deref(), &own_addresses());
+    }
+
+    /// Puts in force what is known, and keeps it for the next start.
+    fn put(&mut self) {
+        let all = self.known.all();
+        if *self.guard.all() != *all {
+            let ports: Vec<String> = all.iter().map(|r| r.port.to_string()).collect();
+            info!("ports of Home Assistant on this host, left alone: {}", if ports.is_empty() { "none".into() } else { ports.join(", ") });
+        }
+        if let Ok(text) = serde_json::to_string(&all) {
+            self.store.put_state(KEY, &text);
+        }
+        self.guard.set(all);
+    }
+
+    /// Follows all that may change until the stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ask_again = if self.supervisor.is_some() && self.known.supervisor.is_none() { Some(Duration::from_secs(2)) } else { None };
+        let mut was_up = false;
+        loop {
+            let facts = self.facts.borrow_and_update().clone();
+            let up = facts.state.is_some();
+            if up {
+                self.known.link = of_link(&facts, self.supervisor.is_some(), &own_addresses());
+                if facts.places.recovery {
+                    // It is where it could go, and wants back: both are kept free for it.
+                    self.known.fresh = false;
+                } else {
+                    self.known.fresh = true;
+                    self.known.before = self.known.link.clone();
+                }
+                self.put();
+                if !was_up && self.supervisor.is_some() {
+                    ask_again = Some(Duration::from_secs(1));
+                }
+            }
+            was_up = up;
+            let pause = ask_again.or((!self.sure).then_some(LOOK_UP_AGAIN));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = self.facts.changed() => if changed.is_err() {
+                    return stop.cancelled().await;
+                },
+                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {
+                    if let Some(last) = ask_again {
+                        ask_again = if self.ask_supervisor().await { None } else { Some((last * 2).min(Duration::from_secs(60))) };
+                    } else {
+                        self.ask_names().await;
+                    }
+                    self.put();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::source::HaPlaces;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn own() -> Vec<IpAddr> {
+        vec![ip("127.0.0.1"), ip("192.0.2.5")]
+    }
+
+    #[test]
+    fn a_url_reserves_a_port_of_this_host_only() {
+        let said = |url: &str, found: Option<&[&str]>| {
+            let found = found.map(|all| all.iter().map(|text| ip(text)).collect::<Vec<_>>());
+            of_url(&Url::parse(url).unwrap(), found.as_deref(), &own())
+        };
+        let seen = |port, at: Option<&str>| Some(Reservation { port, hosts: Hosts::Seen(at.map(ip)) });
+        assert_eq!(said("http://localhost", None), seen(80, None));
+        assert_eq!(said("http://127.0.0.1:8123/x", None), seen(8123, Some("127.0.0.1")));
+        assert_eq!(said("https://[::1]", None), seen(443, Some("::1")));
+        assert_eq!(said("http://ha.lan", Some(&["203.0.113.7", "192.0.2.5"])), seen(80, Some("192.0.2.5")));
+        assert_eq!(said("http://ha.lan", Some(&["203.0.113.7"])), None, "another host");
+        assert_eq!(said("http://203.0.113.7", None), None);
+        assert_eq!(said("http://ha.lan:81", None), seen(81, None), "it cannot be told otherwise");
+    }
+
+    fn facts(address: &str, port: u16, places: HaPlaces) -> HaFacts {
+        HaFacts { address: Some(ip(address)), port: Some(port), state: Some("RUNNING".into()), places, ..HaFacts::default() }
+    }
+
+    #[test]
+    fn the_link_and_home_assistants_own_words() {
+        let place = |port, hosts: &[&str]| HttpPlace { port, hosts: hosts.iter().map(|h| (*h).to_owned()).collect() };
+        let told = |places: Vec<HttpPlace>| HaPlaces { configured: places.into(), ..HaPlaces::default() };
+        let at = |port, hosts| Reservation { port, hosts };
+        let near = facts("127.0.0.1", 80, HaPlaces::default());
+        assert_eq!(of_link(&near, false, &own()), [at(80, Hosts::Seen(Some(ip("127.0.0.1"))))]);
+        let far = facts("203.0.113.7", 80, told(vec![place(80, &[])]));
+        assert_eq!(of_link(&far, false, &own()), [], "another host's port is not ours to keep");
+        let behind = facts("172.30.32.2", 80, told(vec![place(8123, &["192.0.2.5"]), place(80, &["::", "0.0.0.0"])]));
+        assert_eq!(of_link(&behind, true, &own()), [at(8123, Hosts::Only(vec![ip("192.0.2.5")])), at(80, Hosts::All)]);
+        // A proxy in front, on this host as well.
+        let proxied = facts("192.0.2.5", 443, told(vec![place(8123, &[])]));
+        assert_eq!(of_link(&proxied, false, &own()), [at(8123, Hosts::All), at(443, Hosts::Seen(Some(ip("192.0.2.5"))))]);
+        let url = HaPlaces { internal_url: Some("http://192.0.2.5".into()), ..HaPlaces::default() };
+        assert_eq!(of_link(&facts("172.30.32.2", 80, url.clone()), true, &own()), [at(80, Hosts::Seen(Some(ip("192.0.2.5"))))]);
+        assert_eq!(of_link(&facts("203.0.113.7", 80, url), false, &own()), [], "the same private network elsewhere");
+    }
+
+    #[test]
+    fn what_was_known_counts_until_something_newer_is() {
+        let at = |port| Reservation { port, hosts: Hosts::Seen(None) };
+        let mut known = Known { before: vec![at(80)], ..Known::default() };
+        assert_eq!(known.all(), [at(80)], "Home Assistant is down at the start");
+        known.supervisor = Some(8123);
+        assert_eq!(known.all(), [at(8123)], "moved while we were away");
+        known.supervisor = None;
+        (known.link, known.fresh) = (vec![at(8123)], true);
+        assert_eq!(known.all(), [at(8123)]);
+        (known.link, known.fresh) = (vec![at(8123)], false);
+        assert_eq!(known.all(), [at(8123), at(80)], "recovery mode: where it is and where it wants to be");
+    }
+}
