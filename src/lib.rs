@@ -20,6 +20,7 @@
 //! | [`transport`] | bytes in, bytes out, one file a channel |
 //! | [`consumers`] | who reads, how often, and their shares |
 //! | [`store`] | SQLite and its writer thread |
+//! | [`background`] | what reads the database for others, at a lower priority |
 //! | [`forecast`] | series → forecast: pure over arrays |
 //! | `dashboard` | pages and their live data for people |
 //! | `app` | how all these are wired |
@@ -28,6 +29,7 @@
 //! another and tasks start and stop. The last two are rooms of the program (`main.rs`), which nothing else uses: compiled
 //! with the others in one piece, they would need more memory than a small machine has (DOCS.md, "Local build").
 
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod consumers;

@@ -7,6 +7,7 @@ use std::{
 
 use forecast::{cli as backtest, cli_forecast};
 use virtual_shelly::{
+    background,
     cli::{self, Action, Invocation},
     config::{self, EXIT_CONFIGURATION, LoadInputs},
     consumers, control, device, forecast, logging, meter, source, store, supervisor, time, transport,

@@ -16,6 +16,7 @@ use super::{
     owner::Owner,
 };
 use crate::{
+    background,
     forecast::Outlooks,
     source::HaFacts,
     store::{Store, StoreError},
@@ -101,7 +102,7 @@ impl Context {
         ask: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || ask(&store)).await.unwrap_or_else(|_| Err(StoreError("the store is closed".into())))
+        background::run(move || ask(&store)).await.unwrap_or_else(|refused| Err(StoreError(refused.to_string())))
     }
 
     /// Energy of a meter by day and month; remembered for some seconds.

@@ -3,7 +3,7 @@
 use axum::{
     body::Body,
     extract::{RawQuery, State},
-    http::{Response, StatusCode},
+    http::{HeaderValue, Response, StatusCode, header},
 };
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use super::{
     page::{Asking, json},
 };
 use crate::{
+    background,
     forecast::HorizonId,
     store::{
         StoreError,
@@ -51,7 +52,11 @@ struct Failure {
 }
 
 pub(super) fn failure(status: StatusCode, error: String) -> Response<Body> {
-    json(status, to_json(&Failure { error }))
+    let mut response = json(status, to_json(&Failure { error }));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(background::RETRY_AFTER));
+    }
+    response
 }
 
 /// A value of the query, by key.

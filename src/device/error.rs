@@ -72,17 +72,23 @@ impl RpcError {
         Self { code: 429, message: "Too many requests".into() }
     }
 
+    /// 503: too much at once; the same call may be answered a little later.
+    #[must_use]
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self { code: 503, message: message.into() }
+    }
+
     /// 403: forbidden.
     #[must_use]
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self { code: 403, message: message.into() }
     }
 
-    /// The HTTP status of a bare answer (section 2.1): 401, 403 and 404 as they stand, any other 500.
+    /// The HTTP status of a bare answer (section 2.1): 401, 403, 404, 429 and 503 as they stand, any other 500.
     #[must_use]
     pub fn http_status(&self) -> u16 {
         match self.code {
-            401 | 403 | 404 | 429 => self.code as u16,
+            401 | 403 | 404 | 429 | 503 => self.code as u16,
             _ => 500,
         }
     }

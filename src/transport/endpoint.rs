@@ -21,12 +21,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
+    background,
     config::{ChannelSettings, Profile},
     consumers::{Asked, Caller, Consumers},
     device::{
@@ -83,8 +84,6 @@ pub struct Endpoint {
     /// Outbound WebSockets that are connected (`ws.connected`).
     pub outbound_up: AtomicUsize,
     guard: Mutex<Guard>,
-    /// Reads of records that may run at once; more wait here and not in threads.
-    disk: Semaphore,
     scaled: Mutex<Scaled>,
 }
 
@@ -94,9 +93,6 @@ struct Scaled {
     of: Option<Arc<View>>,
     views: Vec<(u64, Arc<View>)>,
 }
-
-/// Calls that read minute records at once.
-const DISK_READS: usize = 2;
 
 /// Different shares that are kept of one snapshot.
 const SHARES: usize = 64;
@@ -209,13 +205,7 @@ impl Endpoint {
     /// A meter's door.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self {
-            parts,
-            outbound_up: AtomicUsize::new(0),
-            guard: Mutex::default(),
-            disk: Semaphore::new(DISK_READS),
-            scaled: Mutex::default(),
-        }
+        Self { parts, outbound_up: AtomicUsize::new(0), guard: Mutex::default(), scaled: Mutex::default() }
     }
 
     /// The newest view, not scaled.
@@ -381,11 +371,11 @@ impl Endpoint {
         if !device::reads_records(method) {
             return moment.with(self.records.as_ref(), |context| device.call(method, params, context));
         }
-        let Ok(_permit) = self.disk.acquire().await else { return records_lost() };
         let (records, method, params) = (Arc::clone(&self.records), method.to_owned(), params.map(ToOwned::to_owned));
-        let asking =
-            tokio::task::spawn_blocking(move || moment.with(records.as_ref(), |context| device.call(&method, params.as_deref(), context)));
-        asking.await.unwrap_or_else(|_| records_lost())
+        let asking = background::run(move || moment.with(records.as_ref(), |context| device.call(&method, params.as_deref(), context)));
+        let busy =
+            |refused: background::Refused| Outcome { answer: Answer::Error(RpcError::busy(refused.to_string())), effects: Vec::new() };
+        asking.await.unwrap_or_else(busy)
     }
 
     /// What the device sees now, with this view of it.
@@ -510,8 +500,4 @@ pub fn closed(text: &[u8]) -> Bytes {
 
 fn foreign_write() -> RpcError {
     RpcError::forbidden("A page of another origin may not change anything: name it in cors_origins if it is yours")
-}
-
-fn records_lost() -> Outcome {
-    Outcome { answer: Answer::Error(RpcError::unavailable("records cannot be read")), effects: Vec::new() }
 }

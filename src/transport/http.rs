@@ -5,6 +5,7 @@
 
 mod cors;
 mod csv;
+mod downloads;
 mod hosts;
 mod legacy;
 mod lenient;
@@ -39,6 +40,7 @@ use super::{
     listener::{self, Connection, Wanted, Watched},
 };
 use crate::{
+    background::RETRY_AFTER,
     consumers::{Caller, Channel},
     device::{RpcError, frame::error_json},
 };
@@ -80,6 +82,7 @@ pub struct Site {
     sockets: TaskTracker,
     pages: Option<Router>,
     hosts: hosts::Hosts,
+    downloads: downloads::Downloads,
 }
 
 impl Site {
@@ -97,7 +100,18 @@ impl Site {
 
     fn plain(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>) -> Self {
         let (rate, connections, sockets) = (Arc::default(), Connections::default(), TaskTracker::new());
-        Self { endpoint, board, vitals, role: Role::Device, rate, connections, sockets, pages: None, hosts: hosts::Hosts::default() }
+        Self {
+            endpoint,
+            board,
+            vitals,
+            role: Role::Device,
+            rate,
+            connections,
+            sockets,
+            pages: None,
+            hosts: hosts::Hosts::default(),
+            downloads: downloads::Downloads::default(),
+        }
     }
 
     /// The listener's connections.
@@ -308,7 +322,12 @@ fn answer(site: &Site, headers: &HeaderMap, status: StatusCode, kind: HeaderValu
 
 /// A bare error with its status (section 2.1).
 fn error(site: &Site, headers: &HeaderMap, error: &RpcError) -> Response<Body> {
-    json(site, headers, status(error), error_json(error).as_bytes())
+    let status = status(error);
+    let mut response = json(site, headers, status, error_json(error).as_bytes());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    response
 }
 
 fn status(error: &RpcError) -> StatusCode {

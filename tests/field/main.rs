@@ -8,5 +8,6 @@
 mod common;
 
 mod discovery;
+mod downloads;
 mod numbers;
 mod ports;

@@ -22,7 +22,7 @@ use std::{
 };
 
 use tokio::sync::watch;
-use tracing::{debug, error, info};
+use tracing::{error, info};
 
 use super::{start::Shared, vitals::Health};
 use crate::{
@@ -297,14 +297,6 @@ fn stretches(
         from = end + 1;
     }
     Ok(())
-}
-
-/// What this thread does can wait for readings and replies; it still gets its turn, so that a lock it holds is let go.
-/// On Linux a thread's nice value is its own.
-fn be_nice() {
-    if let Err(error) = rustix::process::nice(10) {
-        debug!("the forecast runs at normal priority: {error}");
-    }
 }
 
 fn ended(at: i64, failed: Option<String>) -> Option<LastTraining> {

@@ -55,7 +55,7 @@ struct Figures {
 
 impl Speaking {
     pub(super) fn run(self) {
-        super::be_nice();
+        crate::background::be_nice();
         let mut kept = self.source.kept();
         let mut memory = Memory { recent: self.recent(), tracker: Tracker::new(&self.valid), skills: self.skills() };
         let mut trained: Option<Arc<Trained>> = None;

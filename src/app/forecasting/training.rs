@@ -55,7 +55,7 @@ pub(super) struct Trains {
 
 impl Trains {
     pub(super) fn run(self) {
-        super::be_nice();
+        crate::background::be_nice();
         let mut speakers = self.restore();
         let mut why = "at start";
         loop {
@@ -235,5 +235,5 @@ fn lower_priority() {
         debug!("the training is not scheduled as idle: {error:?}");
     }
     // After the policy, whose change sets it to 0.
-    super::be_nice();
+    crate::background::be_nice();
 }

@@ -12,10 +12,10 @@ use axum::{
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Number;
-use tokio::sync::mpsc;
 
-use super::{Asked, Shared, answer, error, unauthorized};
+use super::{Asked, Shared, answer, downloads::Place, error, unauthorized};
 use crate::{
+    background,
     config::Profile,
     device::{
         RpcError,
@@ -78,14 +78,16 @@ async fn file(
     let (from, end) = (wanted.ts.as_ref().map_or(0, seconds), wanted.end_ts.as_ref().map_or(i64::MAX, seconds));
     let mut csv = Csv::new(Arc::clone(&site.endpoint.records), columns, from, end, wanted.add_keys.unwrap_or(false));
 
+    let Some(place) = site.downloads.enter(asked.caller.peer) else {
+        return error(&site, &head.headers, &RpcError::busy("Too many downloads at once"));
+    };
     // The first piece decides whether there is a file at all; the others follow as fast as the reader takes them.
-    let first = tokio::task::spawn_blocking(move || (csv.next(), csv)).await;
-    let (first, rest) = match first {
+    let (first, rest) = match background::run(move || (csv.next(), csv)).await {
         Ok((Some(Err(refused)), _)) => return error(&site, &head.headers, &RpcError::unavailable(refused.to_string())),
         Ok((first, rest)) => (first.and_then(Result::ok).unwrap_or_default(), rest),
-        Err(_) => return error(&site, &head.headers, &RpcError::unavailable("records cannot be read")),
+        Err(refused) => return error(&site, &head.headers, &RpcError::busy(refused.to_string())),
     };
-    let body = if first.is_empty() { Body::empty() } else { Body::from_stream(stream(first, rest)) };
+    let body = if first.is_empty() { Body::empty() } else { Body::from_stream(stream(first, rest, place)) };
     let mut response = answer(&site, &head.headers, StatusCode::OK, HeaderValue::from_static("text/csv"), Bytes::new());
     *response.body_mut() = body;
     let mac = site.endpoint.device.borrow().identity.mac.clone();
@@ -95,22 +97,17 @@ async fn file(
     response
 }
 
-/// The pieces, read on a thread for blocking work and at most two ahead of the reader.
-fn stream(first: String, rest: Csv) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
-    let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
-    tokio::task::spawn_blocking(move || {
-        for piece in rest {
-            // An error cuts the file off, so that nobody takes a part for the whole.
-            let piece = piece.map(Bytes::from).map_err(std::io::Error::other);
-            if sender.blocking_send(piece).is_err() {
-                break;
-            }
+/// The pieces, each read when the reader has taken the one before: who does not read holds no thread, and two pieces at most.
+fn stream(first: String, rest: Csv, place: Place) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
+    futures_util::stream::unfold((Some(first), Some(rest), place), |(first, rest, place)| async move {
+        if let Some(first) = first {
+            return Some((Ok(Bytes::from(first)), (None, rest, place)));
         }
-    });
-    futures_util::stream::unfold((Some(Bytes::from(first)), receiver), |(first, mut receiver)| async move {
-        match first {
-            Some(first) => Some((Ok(first), (None, receiver))),
-            None => receiver.recv().await.map(|piece| (piece, (None, receiver))),
+        let mut csv = rest?;
+        // An error cuts the file off, so that nobody takes a part for the whole.
+        match background::go_on(move || (csv.next(), csv)).await {
+            Ok((piece, csv)) => piece.map(|piece| (piece.map(Bytes::from).map_err(std::io::Error::other), (None, Some(csv), place))),
+            Err(refused) => Some((Err(std::io::Error::other(refused)), (None, None, place))),
         }
     })
 }
