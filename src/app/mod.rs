@@ -98,14 +98,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
         feed: forecasting.as_ref().map(Forecasting::feed),
         stop: stop.clone(),
     };
-    let meters = match Meters::start(&shared, &resolved, &opened.restored) {
-        Ok(meters) => meters,
-        Err(why) => {
-            error!("{why}");
-            let _ = opened.store.close().wait();
-            return ExitCode::from(EXIT_CONFIGURATION);
-        }
-    };
+    let meters = Meters::start(&shared, &resolved, &opened.restored);
     if let Some(import) = opened.restored.import {
         meters.take_import(import, &shared);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     commands,
@@ -125,9 +125,14 @@ impl Running {
         shared: &Shared,
         restored: &Restored,
         blocked: Option<&str>,
-    ) -> Result<Self, String> {
+    ) -> Self {
         let in_memory = matches!(shared.store.health().state, StoreState::InMemory { .. });
-        let identity = identity::of(key, &settings, restored, in_memory)?;
+        let (identity, problems) = identity::of(key, &settings, restored, in_memory);
+        for problem in problems {
+            let line = if key.is_empty() { problem } else { format!("{key}: {problem}") };
+            error!("{line}");
+            shared.health.add(line);
+        }
         let device =
             Device { identity: identity.clone(), options: DeviceOptions::new(&settings, &channels.borrow(), zone(&shared.facts.borrow())) };
         let (device, device_seen) = watch::channel(Arc::new(device));
@@ -171,7 +176,7 @@ impl Running {
         }));
         let outbound = watch::Sender::new(targets(&settings, &channels.borrow()));
         let settings = Arc::new(std::sync::Mutex::new(settings));
-        Ok(Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, outbound, events })
+        Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, outbound, events }
     }
 
     /// Its settings, as they are now.
@@ -215,10 +220,7 @@ fn local_zone() -> String {
 
 impl Meters {
     /// Starts all meters; their channels come with [`Self::start_channels`].
-    ///
-    /// # Errors
-    /// An identity that no client would accept.
-    pub fn start(shared: &Shared, resolved: &Resolved, restored: &Restored) -> Result<Self, String> {
+    pub fn start(shared: &Shared, resolved: &Resolved, restored: &Restored) -> Self {
         let (channels, channels_seen) = watch::channel(Arc::new(resolved.settings.channels.clone()));
         let mut running = Vec::new();
         for (index, settings) in resolved.settings.meters.iter().enumerate() {
@@ -235,7 +237,7 @@ impl Meters {
             }
             let name = settings.name.clone();
             let blocked = resolved.absent_reason(index);
-            let meter = Running::start(&name, settings, &channels_seen, shared, restored, blocked.as_deref())?;
+            let meter = Running::start(&name, settings, &channels_seen, shared, restored, blocked.as_deref());
             info!("meter {} is {} (MAC {})", if name.is_empty() { "1" } else { &name }, meter.identity.id, meter.identity.mac);
             running.push(meter);
         }
@@ -243,7 +245,7 @@ impl Meters {
         let entities = Arc::new(watch::Sender::new(all_entities(&running)));
         let meters = Self { running, entities, channels };
         meters.follow_facts(shared);
-        Ok(meters)
+        meters
     }
 
     /// A way to give the first meter entities later.

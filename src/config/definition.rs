@@ -53,6 +53,9 @@ pub enum Kind {
     Meters,
 }
 
+/// The Supervisor's type of a text of any form, read from a number too.
+pub const ANY_TEXT: &str = "match(^.*$)";
+
 /// Text without bounds or form.
 pub const TEXT: Kind = Kind::Text { min: 0, max: usize::MAX, form: Form::Any };
 
@@ -378,13 +381,12 @@ impl Kind {
             Self::Bool => "bool".into(),
             Self::Int { min, max } => format!("int({min},{})", open(max)),
             Self::Float { min, max } => format!("float({min},{max})"),
-            Self::Text { min: 0, max: usize::MAX, .. } => "str".into(),
-            // Not `str(min,max)`: the Supervisor compares the text itself with the bounds as numbers, and so refuses every text.
-            Self::Text { min, max, .. } => format!("match(^.{{{min},{max}}}$)"),
+            // Text is judged here and not by the Supervisor: it would refuse the form without a word of which option is wrong.
+            Self::Text { min: 0, max: usize::MAX, .. } | Self::Url(_) | Self::Match(Pattern::Entities) => "str".into(),
+            // As `str`, but a number without quotes in the YAML editor becomes text instead of being refused.
+            Self::Text { .. } | Self::Match(_) => ANY_TEXT.into(),
             Self::Password => "password".into(),
-            Self::Url(_) => "url".into(),
             Self::Port => "port".into(),
-            Self::Match(pattern) => format!("match({})", pattern.regex()),
             Self::Choice(words) => format!("list({})", words.join("|")),
             Self::Many(item) => format!("[{}]", item.schema_type()),
             Self::Meters => "[meter]".into(),

@@ -97,7 +97,7 @@ impl MeterEntry {
     #[must_use]
     pub fn schema(self) -> String {
         match self {
-            Self::Name => "match(^.{1,32}$)".into(),
+            Self::Name => super::definition::ANY_TEXT.into(),
             Self::Option(Definition { kind: Kind::Many(_), .. }) => "str?".into(),
             Self::Option(def) => format!("{}?", def.kind.schema_type()),
         }
@@ -188,14 +188,15 @@ mod tests {
         let schema = |key| find(key).and_then(Definition::schema);
         assert_eq!(schema("poll_interval"), scalar("float(0.5,60)?"));
         assert_eq!(schema("stale"), scalar("list(device|error|silent)?"));
-        assert_eq!(schema("mac"), scalar("match(^([0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}$)?"));
-        assert_eq!(schema("sn"), scalar("match(^.{0,64}$)?"));
+        assert_eq!(schema("total_power"), scalar("str?"));
+        assert_eq!(schema("mac"), scalar("match(^.*$)?"));
+        assert_eq!(schema("sn"), scalar("match(^.*$)?"));
         assert_eq!(schema("auth_password"), scalar("password?"));
-        assert_eq!(schema("outbound_ws"), Some(Schema::List("url?".into())));
+        assert_eq!(schema("outbound_ws"), Some(Schema::List("str?".into())));
         assert_eq!(schema("http_port"), None);
         assert_eq!(schema("data_dir"), None);
         let Some(Schema::Dictionaries(members)) = schema("meters") else { panic!("meters") };
-        assert_eq!(members[0], ("name", "match(^.{1,32}$)".into()));
+        assert_eq!(members[0], ("name", "match(^.*$)".into()));
         assert!(members.contains(&("http_port", "port?".into())) && members.contains(&("udp_ports", "str?".into())));
         assert!(members.iter().all(|(key, _)| !["source", "device_id", "mdns_enable", "log_level"].contains(key)));
     }

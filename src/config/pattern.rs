@@ -1,10 +1,11 @@
 //! Forms of text that options have: entity ids, MAC, device id, firmware id, addresses, shares.
 //!
-//! Written by hand after the regular expressions of `decisions.md` part A, which the Supervisor applies to the same values.
+//! The one place that says what is good: the layers of the configuration ask here, and so does the device's identity, with
+//! what it was given and with what was kept from before.
 
 use std::net::IpAddr;
 
-/// A form that the Supervisor's schema states as `match(…)`.
+/// A form that has a name and a normal spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// One entity id, or several with commas.
@@ -13,19 +14,22 @@ pub enum Pattern {
     Mac,
     /// `shelly…-` and twelve small hexadecimal digits.
     DeviceId,
+    /// `1.7.5`.
+    Version,
     /// `20250508-110717/1.6.1-g8dbd358`.
     FwId,
 }
 
 impl Pattern {
-    /// The regular expression, as it stands in the schema.
-    #[must_use]
-    pub const fn regex(self) -> &'static str {
+    /// A regular expression of texts that have the form, but for what no expression says (a date, a device's own MAC).
+    #[cfg(test)]
+    pub(super) const fn regex(self) -> &'static str {
         match self {
             Self::Entities => r"^[a-z_]+\.[a-z0-9_]+( *, *[a-z_]+\.[a-z0-9_]+)*$",
             Self::Mac => "^([0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}$",
             Self::DeviceId => "^shelly[a-z0-9]*-[0-9a-f]{12}$",
-            Self::FwId => r"^[0-9]{8}-[0-9]{6}/[0-9A-Za-z.]+-g[0-9a-f]{7,}$",
+            Self::Version => r"^[0-9]{1,5}(\.[0-9]{1,5}){1,3}$",
+            Self::FwId => r"^[0-9]{8}-[0-9]{6}/[0-9]{1,5}(\.[0-9]{1,5}){1,3}-g[0-9a-f]{7,40}$",
         }
     }
 
@@ -34,10 +38,23 @@ impl Pattern {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Entities => "an entity id such as sensor.grid_power, or several separated by commas",
-            Self::Mac => "a MAC address of 12 hexadecimal digits, with or without : or -",
+            Self::Mac => "a MAC address of 12 hexadecimal digits, with or without : or -, neither all 0 nor all F",
+            Self::Version => "a version such as 1.7.5: numbers with dots, without a v in front",
             Self::DeviceId => "shelly…-<mac> in small letters, such as shellypro3em-2cbcbb0a1b2c",
             Self::FwId => "a firmware id such as 20250508-110717/1.6.1-g8dbd358, dated 20230803 or later",
         }
+    }
+
+    /// The text in its normal spelling (a MAC as 12 capitals).
+    ///
+    /// # Errors
+    /// What it must be, where it is something else.
+    pub fn check(self, text: &str) -> Result<String, String> {
+        let good = match self {
+            Self::Mac => mac(text),
+            _ => self.matches(text).then(|| text.to_owned()),
+        };
+        good.ok_or_else(|| format!("must be {}", self.words()))
     }
 
     /// Whether the text has the form.
@@ -47,7 +64,8 @@ impl Pattern {
             Self::Entities => !text.starts_with(' ') && !text.ends_with(' ') && text.split(',').all(|id| is_entity(id.trim_matches(' '))),
             Self::Mac => mac(text).is_some(),
             Self::DeviceId => is_device_id(text),
-            Self::FwId => is_fw_id(text),
+            Self::Version => is_version(text),
+            Self::FwId => fw_version(text).is_some(),
         }
     }
 }
@@ -115,7 +133,8 @@ fn is_entity(id: &str) -> bool {
     part(domain, false) && part(name, true)
 }
 
-/// The 12 capital digits of a MAC address in any of its forms (`:` or `-` or nothing between pairs).
+/// The 12 capital digits of a MAC address in any of its forms (`:` or `-` or nothing between pairs). All zeros stand for "none"
+/// and all ones for "everybody": neither is a device's.
 #[must_use]
 pub fn mac(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
@@ -131,7 +150,8 @@ pub fn mac(text: &str) -> Option<String> {
             at += 1;
         }
     }
-    (at == bytes.len()).then_some(digits)
+    let of_a_device = !["000000000000", "FFFFFFFFFFFF"].contains(&digits.as_str());
+    (at == bytes.len() && of_a_device).then_some(digits)
 }
 
 fn is_small_hex(text: &str) -> bool {
@@ -141,21 +161,29 @@ fn is_small_hex(text: &str) -> bool {
 fn is_device_id(text: &str) -> bool {
     let Some((prefix, mac)) = text.split_once('-') else { return false };
     let small = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    prefix.starts_with("shelly") && prefix.bytes().all(small) && mac.len() == 12 && is_small_hex(mac)
+    prefix.starts_with("shelly") && prefix.bytes().all(small) && mac.len() == 12 && is_small_hex(mac) && self::mac(mac).is_some()
 }
 
-fn is_fw_id(text: &str) -> bool {
-    let Some((stamp, version)) = text.split_once('/') else { return false };
-    let Some((date, time)) = stamp.split_once('-') else { return false };
-    let Some((version, commit)) = version.split_once("-g") else { return false };
+/// Two to four numbers with dots: what readers compare versions by.
+fn is_version(text: &str) -> bool {
+    let number = |part: &str| (1..=5).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    (2..=4).contains(&text.split('.').count()) && text.split('.').all(number)
+}
+
+/// The version inside a firmware id. Home Assistant reads its date and takes none before 20230803.
+#[must_use]
+pub fn fw_version(text: &str) -> Option<&str> {
+    let (stamp, rest) = text.split_once('/')?;
+    let (date, time) = stamp.split_once('-')?;
+    let (version, commit) = rest.split_once("-g")?;
     let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
-    digits(date, 8)
+    let good = digits(date, 8)
         && digits(time, 6)
-        && !version.is_empty()
-        && version.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
-        && commit.len() >= 7
+        && is_version(version)
+        && (7..=40).contains(&commit.len())
         && is_small_hex(commit)
-        && date >= "20230803"
+        && date >= "20230803";
+    good.then_some(version)
 }
 
 fn is_host_name(text: &str) -> bool {

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::{
     definition::{Definition, Kind},
     original,
-    pattern::{self, Pattern},
     problem::{Layer, Problem},
 };
 
@@ -64,8 +63,7 @@ pub(super) fn from_json(kind: Kind, value: &Value) -> Checked {
             .map(Value::from),
         Kind::Password => text.filter(|t| t.chars().count() <= SECRET_MAX && !t.chars().any(char::is_control)).map(Value::from),
         Kind::Url(schemes) => text.filter(|t| is_url(t, schemes)).map(Value::from),
-        Kind::Match(Pattern::Mac) => text.and_then(pattern::mac).map(Value::from),
-        Kind::Match(pattern) => text.filter(|t| t.len() <= TEXT_MAX && pattern.matches(t)).map(Value::from),
+        Kind::Match(pattern) => text.filter(|t| t.len() <= TEXT_MAX).and_then(|t| pattern.check(t).ok()).map(Value::from),
         Kind::Choice(words) => text.filter(|t| words.contains(t)).map(Value::from),
         Kind::Many(item) => {
             let Value::Array(items) = value else { return Err(refused()) };

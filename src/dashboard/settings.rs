@@ -247,6 +247,7 @@ const fn pattern_key(pattern: Pattern) -> &'static str {
         Pattern::Entities => "form_entities",
         Pattern::Mac => "form_mac",
         Pattern::DeviceId => "form_device_id",
+        Pattern::Version => "form_version",
         Pattern::FwId => "form_fw_id",
     }
 }

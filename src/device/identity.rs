@@ -4,7 +4,10 @@
 //! option overrides is checked against what the known clients accept, because a battery that rejects an id
 //! does so in silence.
 
-use crate::config::IdentitySettings;
+use crate::config::{
+    IdentitySettings,
+    pattern::{self, Pattern},
+};
 
 /// Model of the 120 A device of 2022–25.
 const MODEL: &str = "SPEM-003CEBEU";
@@ -12,8 +15,6 @@ const MODEL: &str = "SPEM-003CEBEU";
 const APP: &str = "Pro3EM";
 /// The firmware that is emulated (its dump is in the fixtures).
 const FW_ID: &str = "20250508-110717/1.6.1-g8dbd358";
-/// Home Assistant refuses older firmware of this generation.
-const MIN_FW_DATE: u32 = 20_230_803;
 
 /// Identity as announced on every channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub struct IdentityError {
     /// What was given.
     pub value: String,
     /// What is wrong with it and what is allowed.
-    pub reason: &'static str,
+    pub reason: String,
 }
 
 impl Identity {
@@ -58,16 +59,16 @@ impl Identity {
     /// Every setting that no client would accept, each with the reason.
     pub fn new(settings: &IdentitySettings, stored_mac: &str) -> Result<Self, Vec<IdentityError>> {
         let mut errors = Vec::new();
-        let mut refuse = |key, value: &str, reason| errors.push(IdentityError { key, value: value.into(), reason });
+        let mut refuse = |key, value: &str, reason: &str| errors.push(IdentityError { key, value: value.into(), reason: reason.into() });
         let mac = mac_of(settings, stored_mac, &mut refuse);
         let (fw_id, ver) = firmware_of(settings, &mut refuse);
         let app = settings.app_id.clone().unwrap_or_else(|| APP.to_owned());
         if !is_word(&app) {
-            refuse("app_id", &app, "is no app name: 1 to 32 printable characters");
+            refuse("app_id", &app, "must be text of 1 to 32 characters");
         }
         let model = settings.model.clone().unwrap_or_else(|| MODEL.to_owned());
         if !is_word(&model) {
-            refuse("model", &model, "is no model: 1 to 32 printable characters");
+            refuse("model", &model, "must be text of 1 to 32 characters");
         }
         let generation = settings.generation.unwrap_or(2);
         if !(2..=4).contains(&generation) {
@@ -80,6 +81,40 @@ impl Identity {
         Ok(Self { id, mac, model, app, generation, fw_id, ver, sn: settings.sn.clone(), manufacturer: settings.manufacturer.clone() })
     }
 
+    /// The same, with its own value in the place of each setting that no client would accept: a wrong option is no reason to be
+    /// nobody. `stored_mac` has to be good ([`kept_mac`]).
+    #[must_use]
+    pub fn with_own_values(settings: &IdentitySettings, stored_mac: &str) -> (Self, Vec<IdentityError>) {
+        let errors = match Self::new(settings, stored_mac) {
+            Ok(identity) => return (identity, Vec::new()),
+            Err(errors) => errors,
+        };
+        let mut left = settings.clone();
+        for error in &errors {
+            match error.key {
+                "device_id" => left.device_id = None,
+                "mac" => left.mac = None,
+                "app_id" => left.app_id = None,
+                "model" => left.model = None,
+                "firmware" => left.firmware = None,
+                "fw_id" => left.fw_id = None,
+                _ => left.generation = None,
+            }
+        }
+        let identity = Self::new(&left, stored_mac).unwrap_or_else(|_| Self {
+            id: format!("shellypro3em-{}", stored_mac.to_ascii_lowercase()),
+            mac: stored_mac.to_owned(),
+            model: MODEL.to_owned(),
+            app: APP.to_owned(),
+            generation: 2,
+            fw_id: FW_ID.to_owned(),
+            ver: pattern::fw_version(FW_ID).unwrap_or_default().to_owned(),
+            sn: None,
+            manufacturer: None,
+        });
+        (identity, errors)
+    }
+
     /// `ShellyPro3EM-AABBCCDDEEFF`: host name, access point, Bluetooth name. Clients take the serial from
     /// what follows the dash and compare it with `mac`, hence the capitals.
     #[must_use]
@@ -89,18 +124,14 @@ impl Identity {
 }
 
 /// Notes a setting that no client would accept: key, value, reason.
-type Refuse<'a> = &'a mut dyn FnMut(&'static str, &str, &'static str);
+type Refuse<'a> = &'a mut dyn FnMut(&'static str, &str, &str);
 
 /// The MAC by the settings, else the stored one; empty once it was refused.
 fn mac_of(settings: &IdentitySettings, stored_mac: &str, refuse: Refuse<'_>) -> String {
     let id_mac = settings.device_id.as_deref().and_then(|id| {
         let mac = mac_of_id(id);
         if mac.is_none() {
-            refuse(
-                "device_id",
-                id,
-                "is no device id: batteries and Home Assistant take shelly…-, then the MAC as 12 small hex digits (shellypro3em-aabbccddeeff)",
-            );
+            refuse("device_id", id, &format!("must be {}", Pattern::DeviceId.words()));
         }
         mac
     });
@@ -108,8 +139,8 @@ fn mac_of(settings: &IdentitySettings, stored_mac: &str, refuse: Refuse<'_>) -> 
         (None, Some(mac)) => mac.clone(),
         (given, _) => {
             let text = given.unwrap_or(stored_mac);
-            parse_mac(text).unwrap_or_else(|reason| {
-                refuse("mac", text, reason);
+            Pattern::Mac.check(text).unwrap_or_else(|reason| {
+                refuse("mac", text, &reason);
                 String::new()
             })
         }
@@ -130,18 +161,21 @@ fn mac_of(settings: &IdentitySettings, stored_mac: &str, refuse: Refuse<'_>) -> 
 /// `fw_id` and `ver`, which is part of it unless `firmware` says otherwise.
 fn firmware_of(settings: &IdentitySettings, refuse: Refuse<'_>) -> (String, String) {
     let given = settings.firmware.as_deref();
-    if let Some(ver) = given.filter(|ver| !is_version(ver)) {
-        refuse("firmware", ver, "is no version: digits, letters and dots, first a digit (1.6.1)");
+    if let Some(Err(reason)) = given.map(|ver| Pattern::Version.check(ver)) {
+        refuse("firmware", given.unwrap_or_default(), &reason);
     }
-    let fw_id = match (&settings.fw_id, given.filter(|ver| is_version(ver))) {
+    let fw_id = match (&settings.fw_id, given.filter(|ver| Pattern::Version.matches(ver))) {
         (Some(fw_id), _) => fw_id.clone(),
         (None, Some(ver)) => FW_ID.replace("1.6.1", ver),
         (None, None) => FW_ID.to_owned(),
     };
-    let ver = check_fw_id(&fw_id).unwrap_or_else(|reason| {
-        refuse("fw_id", &fw_id, reason);
-        String::new()
-    });
+    let ver = match pattern::fw_version(&fw_id) {
+        Some(ver) => ver.to_owned(),
+        None => {
+            refuse("fw_id", &fw_id, &format!("must be {}", Pattern::FwId.words()));
+            String::new()
+        }
+    };
     (fw_id, given.map_or(ver, ToOwned::to_owned))
 }
 
@@ -153,49 +187,16 @@ pub fn generate_mac(random: [u8; 6]) -> String {
     bytes.iter().map(|b| format!("{b:02X}")).collect()
 }
 
-/// 12 capitals from any usual spelling: separators `:` or `-` or none, either case.
-///
-/// # Errors
-/// What is wrong with the text.
-pub fn parse_mac(text: &str) -> Result<String, &'static str> {
-    let digits: String = text.chars().filter(|c| !matches!(c, ':' | '-')).collect::<String>().to_ascii_uppercase();
-    if digits.len() != 12 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err("is no MAC: 12 hex digits, with or without colons (AABBCCDDEEFF)");
-    }
-    if digits.bytes().all(|b| b == b'0') || digits.bytes().all(|b| b == b'F') {
-        return Err("is no device's MAC: all zeros or all ones");
-    }
-    Ok(digits)
+/// A MAC that was kept from before, if it still is one: what stands in a file may have been changed by anything.
+#[must_use]
+pub fn kept_mac(text: &str) -> Option<String> {
+    pattern::mac(text)
 }
 
-/// The MAC that a well-formed device id ends in: `^shelly[a-z0-9]*-[0-9a-f]{12}$`.
+/// The MAC that a well-formed device id ends in.
 fn mac_of_id(id: &str) -> Option<String> {
-    let (prefix, mac) = id.rsplit_once('-')?;
-    let name = prefix.strip_prefix("shelly")?;
-    let name_ok = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let mac_ok = mac.len() == 12 && mac.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    (name_ok && mac_ok).then(|| mac.to_ascii_uppercase())
-}
-
-/// The version inside a `YYYYMMDD-HHMMSS/<ver>-g<7 hex>`: aioshelly parses the date, openHAB splits at `/`.
-fn check_fw_id(fw_id: &str) -> Result<String, &'static str> {
-    const SHAPE: &str = "is no firmware id: YYYYMMDD-HHMMSS/version-g and 7 hex digits (20250508-110717/1.6.1-g8dbd358)";
-    let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
-    let (stamp, rest) = fw_id.split_once('/').ok_or(SHAPE)?;
-    let (date, time) = stamp.split_once('-').ok_or(SHAPE)?;
-    let (ver, commit) = rest.rsplit_once("-g").ok_or(SHAPE)?;
-    let commit_ok = commit.len() >= 7 && commit.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if !digits(date, 8) || !digits(time, 6) || !is_version(ver) || !commit_ok {
-        return Err(SHAPE);
-    }
-    if date.parse::<u32>().map_or(true, |d| d < MIN_FW_DATE) {
-        return Err("is too old: Home Assistant takes dates from 20230803 on");
-    }
-    Ok(ver.to_owned())
-}
-
-fn is_version(text: &str) -> bool {
-    text.len() <= 32 && text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
+    let mac = id.rsplit_once('-').filter(|_| Pattern::DeviceId.matches(id))?.1;
+    pattern::mac(mac)
 }
 
 fn is_word(text: &str) -> bool {

@@ -31,7 +31,7 @@ pub const IDENTITY: &[Definition] = &[
         .env("MAC"),
     new(Group::Identity, "app_id", IDENTITY_TEXT, "Application name").automatic("that of firmware 1.6.1").env("APP_ID").alias("APP"),
     new(Group::Identity, "model", IDENTITY_TEXT, "Model").automatic("that of firmware 1.6.1").env("MODEL"),
-    new(Group::Identity, "firmware", IDENTITY_TEXT, "Firmware version; alone it also changes the version inside fw_id")
+    new(Group::Identity, "firmware", Kind::Match(Pattern::Version), "Firmware version; alone it also changes the version inside fw_id")
         .automatic("1.6.1")
         .env("FIRMWARE"),
     new(Group::Identity, "fw_id", Kind::Match(Pattern::FwId), "Firmware build id").automatic("that of firmware 1.6.1").env("FW_ID"),
