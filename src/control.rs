@@ -4,9 +4,13 @@
 //! (`ok` or `error <why>`).
 
 use std::{
+    fs::File,
     future::Future,
     io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -95,7 +99,7 @@ fn file_id(path: &Path) -> Option<(u64, u64)> {
 async fn bind_at_last(path: &Path, stop: &CancellationToken) -> Option<UnixListener> {
     let mut said = false;
     loop {
-        match bind(path) {
+        match bind(path).await {
             Ok(listener) => return Some(listener),
             Err(error) if !said => {
                 said = true;
@@ -110,10 +114,33 @@ async fn bind_at_last(path: &Path, stop: &CancellationToken) -> Option<UnixListe
     }
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    // A file left by a killed process; a living one would have been asked by the user to stop first.
-    let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path)?;
+/// Longest path that the kernel takes for a socket.
+const MAX_PATH: usize = 107;
+
+/// A name of `path` that is short enough, valid as long as the folder is held. A socket in a folder deep down is reached
+/// through the open folder, so it stays where its owner looks for it.
+fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if path.as_os_str().len() > MAX_PATH => {
+            let folder = File::open(folder)?;
+            let through = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+            Ok((through, Some(folder)))
+        }
+        _ => Ok((path.to_owned(), None)),
+    }
+}
+
+async fn bind(path: &Path) -> io::Result<UnixListener> {
+    let (name, _folder) = short(path)?;
+    // A file left by a killed process is replaced; that of a living one is not ours.
+    match UnixStream::connect(&name).await {
+        Ok(living) => {
+            let pid = living.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or_default();
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("process {pid} answers there")));
+        }
+        Err(_) => _ = std::fs::remove_file(path),
+    }
+    let listener = UnixListener::bind(&name)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
@@ -143,7 +170,8 @@ where
 /// One line: nobody there, or what it answered.
 pub async fn ask(path: &Path, request: Request) -> Result<(), String> {
     let attempt = async {
-        let mut stream = UnixStream::connect(path).await?;
+        let (name, _folder) = short(path)?;
+        let mut stream = UnixStream::connect(name).await?;
         stream.write_all(format!("{}\n", request.text()).as_bytes()).await?;
         let mut reply = String::new();
         BufReader::new(stream.take(4096)).read_line(&mut reply).await?;
@@ -187,6 +215,25 @@ mod tests {
         task.await.unwrap();
         assert!(!path.exists());
         assert!(ask(&path, Request::Health).await.unwrap_err().contains("nobody answers"));
+    }
+
+    #[tokio::test]
+    async fn a_folder_deep_down_has_its_socket_and_a_second_process_leaves_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(100)).join("e".repeat(60));
+        std::fs::create_dir_all(&deep).unwrap();
+        let path = deep.join("control.sock");
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(path.clone(), |_| async { Ok(()) }, stop.clone()));
+        while ask(&path, Request::Health).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        let error = bind(&path).await.unwrap_err().to_string();
+        assert_eq!(error, format!("process {} answers there", std::process::id()));
+        assert_eq!(ask(&path, Request::Health).await, Ok(()), "still the first one's");
+        stop.cancel();
+        task.await.unwrap();
+        assert!(!path.exists());
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,13 +12,13 @@ use std::{
 use virtual_shelly::{
     config::settings::StoreSettings,
     meter::{Counter, Energy, MinuteRecord, PhaseMinute},
-    store::{self, MeterRow, StoreState},
+    store::{self, MeterRow, Run, StoreState},
     time::{Clock, Now},
 };
 
 const START: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
-const BAR: u64 = 40_000_000;
+const BAR: u64 = 30_000_000;
 
 #[derive(Debug)]
 struct Simulated(AtomicI64);
@@ -37,7 +37,7 @@ fn written() -> u64 {
 }
 
 #[test]
-fn a_day_of_commits_every_30_s_writes_less_than_40_mb() {
+fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
     let dir = tempfile::tempdir().unwrap();
     let settings = StoreSettings {
         data_dir: dir.path().into(),
@@ -59,28 +59,43 @@ fn a_day_of_commits_every_30_s_writes_less_than_40_mb() {
         let phase = Counter { import: energy.phases[0].import + random.f64() * 10.0, export: energy.phases[0].export + random.f64() };
         energy = Energy { phases: [phase; 3], net: phase };
         let extra = r#"{"seeded":true,"offset":[0.0,0.0,0.0,0.0,0.0,0.0]}"#.to_owned();
+        let wh = random.f64() * 20.0;
+        let phase = PhaseMinute {
+            act_energy: wh,
+            lag_react_energy: wh / 3.0,
+            max_act_power: wh * 70.0,
+            min_act_power: wh * 50.0,
+            max_aprt_power: wh * 75.0,
+            min_aprt_power: wh * 55.0,
+            max_voltage: 231.123,
+            min_voltage: 228.456,
+            avg_voltage: 230.0,
+            max_current: wh / 3.0,
+            min_current: wh / 4.0,
+            avg_current: wh / 3.5,
+            ..PhaseMinute::default()
+        };
+        let ts = START + (second - 1) / 60 * 60;
+        let minute = MinuteRecord { ts, phases: [phase; 3], n_current: [0.0; 3] };
+        let reserve = Counter { import: random.f64(), export: random.f64() };
+        let phase_reserve = Energy { phases: [reserve; 3], net: reserve };
+        let whole = second % 60 == 0;
+        let run = Run { limit: Some(energy), under_way: (!whole).then_some(minute), ..Run::default() };
         store.put_counters(
             "",
-            MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 0.0, extra, ..MeterRow::default() },
+            MeterRow {
+                mac: "02AABBCCDDEE".into(),
+                energy,
+                reserve: phase_reserve,
+                lifetime: energy,
+                reset_at: 0.0,
+                extra,
+                run,
+                ..MeterRow::default()
+            },
         );
-        if second % 60 == 0 {
-            let wh = random.f64() * 20.0;
-            let phase = PhaseMinute {
-                act_energy: wh,
-                lag_react_energy: wh / 3.0,
-                max_act_power: wh * 70.0,
-                min_act_power: wh * 50.0,
-                max_aprt_power: wh * 75.0,
-                min_aprt_power: wh * 55.0,
-                max_voltage: 231.123,
-                min_voltage: 228.456,
-                avg_voltage: 230.0,
-                max_current: wh / 3.0,
-                min_current: wh / 4.0,
-                avg_current: wh / 3.5,
-                ..PhaseMinute::default()
-            };
-            store.minute("", MinuteRecord { ts: START + second - 60, phases: [phase; 3], n_current: [0.0; 3] });
+        if whole {
+            store.minute("", minute);
         }
         clock.0.store(second, Ordering::Relaxed);
         store.flush().wait().unwrap();

@@ -115,7 +115,13 @@ impl MeterHub {
     fn set(&self, setting: &Setting) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.state = kept.state.with(setting);
-        keep(&self.store, &self.key, &kept.state);
+        if matches!(setting, Setting::KvsSet(..) | Setting::KvsDelete(_)) {
+            if let Some(text) = text(&kept.state) {
+                self.store.put_state_often(&state_key(&self.key), &text);
+            }
+        } else {
+            keep(&self.store, &self.key, &kept.state);
+        }
         self.publish(&kept);
     }
 
@@ -149,15 +155,19 @@ fn state_key(meter: &str) -> String {
 }
 
 fn keep(store: &Store, meter: &str, state: &DeviceState) {
-    match serde_json::to_string(state) {
-        Ok(text) => store.put_state(&state_key(meter), &text),
-        Err(error) => warn!("the device state cannot be kept: {error}"),
+    if let Some(text) = text(state) {
+        store.put_state(&state_key(meter), &text);
     }
+}
+
+fn text(state: &DeviceState) -> Option<String> {
+    serde_json::to_string(state).map_err(|error| warn!("the device state cannot be kept: {error}")).ok()
 }
 
 impl Hub for MeterHub {
     fn apply(&self, effects: Vec<Effect>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
+            let kept = effects.iter().any(|effect| !matches!(effect, Effect::Reboot { .. }));
             for effect in effects {
                 match effect {
                     Effect::ResetCounters => self.tell(Command::Reset).await,
@@ -165,6 +175,10 @@ impl Hub for MeterHub {
                     Effect::Reboot { delay_ms } => self.reboot(Duration::from_millis(delay_ms.clamp(100, 60_000))),
                     Effect::Set(setting) => self.set(&setting),
                 }
+            }
+            // Whoever is answered may cut the power.
+            if kept {
+                self.store.saved().await;
             }
         })
     }

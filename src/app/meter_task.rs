@@ -15,7 +15,7 @@ use crate::{
     device::View,
     meter::{Changed, CounterState, EntityReport, Meter, MinuteRecord, Taken},
     source::SourceEvent,
-    store::{Import, MeterRow, Store},
+    store::{Import, MeterRow, Run, Store},
     time::{Clock, Now},
 };
 
@@ -83,6 +83,8 @@ pub struct MeterTask {
     pub health: Health,
     /// Whether this meter's total is sampled.
     pub sampling: Option<Sampling>,
+    /// The newest minute, until it is kept.
+    pub waiting: Option<Arc<MinuteRecord>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The end.
@@ -96,6 +98,7 @@ impl MeterTask {
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut due: Option<Instant> = None;
         let mut record: Option<Arc<MinuteRecord>> = None;
+        let mut kept = self.store.kept();
         loop {
             tokio::select! {
                 biased;
@@ -106,6 +109,12 @@ impl MeterTask {
                     Changed::Now => self.publish(&mut due, record.as_ref()),
                     Changed::Within(wait) => due = due.or_else(|| Some(Instant::now() + wait)),
                 },
+                Ok(()) = kept.changed() => {
+                    let run = kept.borrow_and_update().get(&self.key).cloned();
+                    if self.kept(&run.unwrap_or_default(), &mut record) {
+                        self.publish(&mut due, record.as_ref());
+                    }
+                }
                 Some(command) = self.commands.recv() => {
                     self.carry_out(command);
                     self.publish(&mut due, record.as_ref());
@@ -124,7 +133,11 @@ impl MeterTask {
                     }
                     if let Some(minute) = ticked.minute {
                         self.store.minute(&self.key, minute);
-                        record = Some(Arc::new(minute));
+                        // One that is still not kept a minute later is not waited for.
+                        record = self.waiting.replace(Arc::new(minute)).or(record);
+                        if !self.store.commits_minutes() {
+                            record = self.waiting.take();
+                        }
                     }
                     self.keep_counters();
                     self.publish(&mut due, record.as_ref());
@@ -136,7 +149,9 @@ impl MeterTask {
         for minute in self.meter.finish(now) {
             self.store.minute(&self.key, minute);
         }
-        self.keep_counters();
+        // From here on nothing more is served: a stop in order leaves no reserve, unless an earlier one had it served already.
+        let row = self.row();
+        self.store.put_counters(&self.key, MeterRow { reserve: self.meter.ahead(), ..row });
     }
 
     fn publish(&mut self, due: &mut Option<Instant>, record: Option<&Arc<MinuteRecord>>) {
@@ -150,6 +165,17 @@ impl MeterTask {
                 info!("{}{}", self.prefix(), notice.text);
             }
         }
+    }
+
+    /// What the store has kept may be served; tells whether that is news.
+    fn kept(&mut self, run: &Run, record: &mut Option<Arc<MinuteRecord>>) -> bool {
+        if let Some(limit) = &run.limit {
+            self.meter.kept(limit, run.resets, self.clock.now());
+        }
+        if let Some(minute) = self.waiting.take_if(|minute| minute.ts <= run.minute) {
+            *record = Some(minute);
+        }
+        run.limit.is_some()
     }
 
     fn prefix(&self) -> String {
@@ -200,7 +226,15 @@ impl MeterTask {
     }
 
     fn row(&self) -> MeterRow {
-        MeterRow { counted: self.meter.counted(), ..row(&self.mac, self.meter.counters()) }
+        let row = MeterRow { reserve: self.meter.reserve(), ..row(&self.mac, self.meter.counters()) };
+        let run = Run {
+            limit: self.meter.is_counting().then(|| row.ceiling()),
+            short: self.meter.is_short(),
+            resets: self.meter.counters().resets,
+            minute: self.waiting.as_ref().map_or(0, |minute| minute.ts),
+            under_way: self.meter.under_way(),
+        };
+        MeterRow { counted: self.meter.counted(), run, ..row }
     }
 
     fn keep_counters(&self) {
@@ -228,6 +262,7 @@ pub fn counters(row: &MeterRow) -> CounterState {
     state.energy = row.energy;
     state.lifetime = row.lifetime;
     state.reset_ts = row.reset_at as i64;
+    state.ceiling = row.ceiling();
     state
 }
 

@@ -70,6 +70,12 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
         return ExitCode::from(EXIT_CONFIGURATION);
     }
     info!("virtual-shelly {} starts, data in {}", env!("CARGO_PKG_VERSION"), first.settings.store.data_dir.display());
+    if let Some(other) = other_user(&first.settings.store.data_dir).await {
+        let who = if other == 0 { "another process".to_owned() } else { format!("process {other}") };
+        let dir = first.settings.store.data_dir.display();
+        error!("{who} runs as this meter already and uses {dir}: stop it, or give this one a data_dir of its own");
+        return ExitCode::FAILURE;
+    }
     let opened = store::open(&first.settings.store, Arc::clone(&clock));
     inputs.network = network::card(supervisor.as_ref(), &opened.store).await;
     let resolved = if inputs.network.is_some() { load(&inputs) } else { first };
@@ -142,6 +148,18 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
         Err(_) => error!("stopped without waiting for the store"),
     }
     ExitCode::SUCCESS
+}
+
+/// Who else uses the data folder. One that is just stopping is waited for.
+async fn other_user(dir: &std::path::Path) -> Option<u32> {
+    let begin = tokio::time::Instant::now();
+    loop {
+        let other = store::user_of(dir)?;
+        if begin.elapsed() >= STOP_PATIENCE {
+            return Some(other);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn say_problems(resolved: &Resolved) {

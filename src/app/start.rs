@@ -141,7 +141,8 @@ impl Running {
         let (hub, state, boot) = MeterHub::new(key, commands.clone(), shared.store.clone(), laid_over, Arc::clone(&shared.clock));
         let counters = restored.meters.get(key).map(meter_task::counters).unwrap_or_default();
         let now = shared.clock.now();
-        let mut meter = Meter::new(&settings, counters, now).at_pace(shared.settings.source.pace());
+        let kept_every = shared.settings.store.interval.min(std::time::Duration::from_secs(60)) + std::time::Duration::from_secs(2);
+        let mut meter = Meter::new(&settings, counters, now).at_pace(shared.settings.source.pace()).serving_kept(kept_every, now);
         if let Some(reason) = blocked {
             meter.block(reason, now);
         }
@@ -157,6 +158,7 @@ impl Running {
             store: shared.store.clone(),
             health: shared.health.clone(),
             sampling: key.is_empty().then(|| Sampling::new(shared.settings.source.sample_step(), shared.feed.clone(), now)),
+            waiting: None,
             clock: Arc::clone(&shared.clock),
             stop: shared.stop.clone(),
         };

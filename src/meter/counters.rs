@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     cells::{Cells, Level},
     follow::Follow,
+    shown::{Shown, each},
     snapshot::{Counter, Energy},
 };
 use crate::{config::EnergySource, source::EntityId, time::Now};
@@ -33,6 +34,9 @@ pub struct CounterState {
     pub resets: u32,
     /// Unix s of the last time, 0 without one: of two copies the later one is newer.
     pub reset_ts: i64,
+    /// How far the counters may have been served before a stop without notice, Wh. The store keeps it in its own way.
+    #[serde(skip)]
+    pub ceiling: Energy,
 }
 
 /// Where an energy input goes.
@@ -94,18 +98,12 @@ pub struct Ledger {
     configured_at: Duration,
     /// Inputs that had no value when the seed was taken: option key and entities.
     missed: Vec<(&'static str, Vec<EntityId>)>,
+    /// `None`: what is counted is served at once.
+    shown: Option<Shown>,
 }
 
 fn side(counter: &mut Counter, export: bool) -> &mut f64 {
     if export { &mut counter.export } else { &mut counter.import }
-}
-
-/// Applies `f` to each counter of `to` with the same one of `from`.
-fn each(to: &mut Energy, from: &Energy, f: impl Fn(&mut f64, f64)) {
-    for (counter, other) in to.phases.iter_mut().zip(&from.phases).chain([(&mut to.net, &from.net)]) {
-        f(&mut counter.import, other.import);
-        f(&mut counter.export, other.export);
-    }
 }
 
 impl Ledger {
@@ -123,7 +121,51 @@ impl Ledger {
             configured: false,
             configured_at: Duration::ZERO,
             missed: Vec::new(),
+            shown: None,
         }
+    }
+
+    /// From now on serves counters only as far as [`Self::kept`] was told. `interval`: between two commits.
+    pub fn serve_kept(&mut self, interval: Duration, now: Duration) {
+        let restored = self.counters().map(|mut energy| {
+            each(&mut energy, &self.state.ceiling, |counter, ceiling| *counter = counter.max(ceiling));
+            energy
+        });
+        self.shown = Some(Shown::new(restored, self.state.energy, interval, now));
+    }
+
+    /// Counters of so many resets may be served as far as this.
+    pub fn kept(&mut self, limit: &Energy, resets: u32, now: Duration) {
+        if let Some(shown) = &mut self.shown
+            && resets == self.state.resets
+        {
+            shown.kept(limit, now);
+        }
+    }
+
+    /// To be called once a second.
+    pub fn tick(&mut self, now: Duration) {
+        if let (true, Some(shown)) = (self.state.seeded, &mut self.shown) {
+            shown.tick(&self.state.energy, now);
+        }
+    }
+
+    /// How far beyond the counters the next commit has to keep them, Wh.
+    #[must_use]
+    pub fn reserve(&self) -> Energy {
+        self.shown.as_ref().filter(|_| self.state.seeded).map_or_else(Energy::default, |shown| shown.reserve(&self.state.energy))
+    }
+
+    /// What an earlier run may have served beyond the counters, Wh.
+    #[must_use]
+    pub fn ahead(&self) -> Energy {
+        self.shown.as_ref().map_or_else(Energy::default, |shown| shown.ahead(&self.state.energy))
+    }
+
+    /// Whether a counter waits for a commit to be served further.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.state.seeded && self.shown.as_ref().is_some_and(|shown| shown.is_short(&self.state.energy))
     }
 
     /// Sets mode and inputs; counters stay. What another mode or other entities had followed is forgotten, so nothing is booked twice.
@@ -149,10 +191,17 @@ impl Ledger {
         self.counted
     }
 
+    /// Counters as counted; `None` while they wait for their seed.
+    #[must_use]
+    pub fn counters(&self) -> Option<Energy> {
+        self.state.seeded.then_some(self.state.energy)
+    }
+
     /// Counters as served; `None` while they wait for their seed.
     #[must_use]
     pub fn served(&self) -> Option<Energy> {
-        self.state.seeded.then_some(self.state.energy)
+        let counters = self.counters()?;
+        self.shown.as_ref().map_or(Some(counters), |shown| shown.energy(&counters))
     }
 
     /// Inputs that the counters began without, since they had no value in time: option key and entities.
@@ -216,6 +265,9 @@ impl Ledger {
             self.follow(&values, now);
         } else if self.mode == EnergySource::Integrate {
             self.serve();
+            if let Some(shown) = &mut self.shown {
+                shown.begin();
+            }
         } else if self.configured {
             let late = cells.first_up.is_some_and(|up| now >= up.max(self.configured_at) + SEED_WAIT);
             if late || values.iter().all(Result::is_ok) {
@@ -284,6 +336,9 @@ impl Ledger {
     /// From now on: a copy of the counters that is kept elsewhere is older.
     fn set_anew(&mut self, now: Now) {
         self.missed.clear();
+        if let Some(shown) = &mut self.shown {
+            shown.set_by_hand(&self.state.energy, now.mono);
+        }
         self.state.resets = self.state.resets.saturating_add(1);
         self.state.reset_ts = now.unix_s();
     }
@@ -322,6 +377,9 @@ impl Ledger {
     /// Counters to 0; the lifetime sums stay, and no seed comes later.
     pub fn reset(&mut self, now: Now) {
         self.serve();
+        if let Some(shown) = &mut self.shown {
+            shown.begin();
+        }
         self.state.energy = Energy::default();
         self.set_anew(now);
     }

@@ -116,6 +116,36 @@ impl Meter {
         self
     }
 
+    /// Serves counters only as far as a restart brings them back: see [`Self::kept`]. `interval`: between two commits.
+    #[must_use]
+    pub fn serving_kept(mut self, interval: Duration, now: Now) -> Self {
+        self.ledger.serve_kept(interval, now.mono);
+        self
+    }
+
+    /// Counters of so many resets are kept as far as this, Wh: they may be served.
+    pub fn kept(&mut self, limit: &super::Energy, resets: u32, now: Now) {
+        self.ledger.kept(limit, resets, now.mono);
+    }
+
+    /// How far beyond [`Self::counters`] they have to be kept to be served until the next commit, Wh.
+    #[must_use]
+    pub fn reserve(&self) -> super::Energy {
+        self.ledger.reserve()
+    }
+
+    /// What an earlier run may have served beyond [`Self::counters`], Wh: a stop in order keeps no more.
+    #[must_use]
+    pub fn ahead(&self) -> super::Energy {
+        self.ledger.ahead()
+    }
+
+    /// Whether a counter waits for a commit to be served further.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.ledger.is_short()
+    }
+
     fn configured(&mut self, now: Now) {
         let settings = &self.settings;
         self.target = Plan::target(settings);
@@ -174,6 +204,7 @@ impl Meter {
     pub fn tick(&mut self, now: Now) -> Ticked {
         let now = self.enter(now);
         self.settle(now);
+        self.ledger.tick(now.mono);
         let phases = self.measured(now.mono);
         let n_current = self.plan.n_current(&self.cells, self.settings.hold, now.mono).filter(|_| self.blocked.is_none());
         self.minute.sample(&phases.map(|(e, _)| e), n_current);
@@ -210,7 +241,7 @@ impl Meter {
                 hold,
                 now: now.mono,
                 by_entities: self.blocked.is_none() && !self.power_cells.is_empty(),
-                energy: match (self.settings.energy_source, self.ledger.served()) {
+                energy: match (self.settings.energy_source, self.ledger.counters()) {
                     (EnergySource::Integrate, _) | (EnergySource::Seed, Some(_)) => "",
                     (EnergySource::Seed, None) => "; the counters wait for it",
                     (EnergySource::Entities, _) => "; its counter stands still",
@@ -268,7 +299,7 @@ impl Meter {
     fn settle(&mut self, now: Now) {
         self.plan.settle(&self.cells, self.settings.hold, now.mono);
         if self.blocked.is_none() {
-            let waited = self.ledger.served().is_none();
+            let waited = self.ledger.counters().is_none();
             self.ledger.settle(&self.cells, self.settings.hold, now.mono);
             if waited && let Some(line) = report::missed(self.ledger.missed()) {
                 self.watch.say(true, line);
@@ -362,6 +393,18 @@ impl Meter {
     #[must_use]
     pub const fn counters(&self) -> &CounterState {
         self.ledger.state()
+    }
+
+    /// Whether the counters are served, or wait for their seed.
+    #[must_use]
+    pub const fn is_counting(&self) -> bool {
+        self.ledger.state().seeded
+    }
+
+    /// The minute under way with what there is of it; `None` while nothing was measured in it.
+    #[must_use]
+    pub fn under_way(&self) -> Option<MinuteRecord> {
+        self.minute.finish()
     }
 
     /// What this process has counted, Wh; a reset does not undo it.

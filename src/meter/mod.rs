@@ -21,6 +21,7 @@ pub mod minutes;
 pub mod parse;
 pub mod report;
 pub mod round;
+mod shown;
 pub mod smooth;
 pub mod snapshot;
 pub mod watch;

@@ -51,6 +51,7 @@ impl Progress {
         self.series.write(tx, batch.samples.iter().copied())?;
         for (key, row) in &batch.meters {
             put_meter(tx, key, row, seen)?;
+            part::put_open(tx, key, row, seen)?;
         }
         let changes = self.write_records(tx, batch)?;
         for (key, json) in &batch.state {
@@ -224,6 +225,7 @@ pub(super) fn load_meters(conn: &Connection) -> rusqlite::Result<(BTreeMap<Strin
     )?;
     let mut seen: f64 = 0.0;
     let mut meters = BTreeMap::new();
+    let mut reserves = part::reserves(conn)?;
     let mut rows = select.query([])?;
     while let Some(r) = rows.next()? {
         let mut numbers = [0.0; 16];
@@ -239,7 +241,9 @@ pub(super) fn load_meters(conn: &Connection) -> rusqlite::Result<(BTreeMap<Strin
             ..MeterRow::default()
         };
         seen = seen.max(r.get(20)?);
-        meters.insert(r.get(0)?, row);
+        let key: String = r.get(0)?;
+        let reserve = reserves.remove(&key).unwrap_or_default();
+        meters.insert(key, MeterRow { reserve, ..row });
     }
     Ok((meters, seen))
 }

@@ -1,27 +1,32 @@
 //! The handle that every other room holds.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, mpsc},
     task::{Context, Poll},
     thread::JoinHandle,
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     import::Import,
     part::{self, Part},
     reader::MeterRecords,
     shared::{Shared, lock},
-    types::{Bar, EnergySpan, MeterRow, Minute, Model, StoreError, StoreHealth},
+    types::{Bar, EnergySpan, MeterRow, Minute, Model, Run, StoreError, StoreHealth},
     writer::{Ack, Control},
 };
 use crate::meter::MinuteRecord;
 
 /// A writer that has not moved for so long is dead or its disk hangs.
 const SILENT_AT_MOST: u64 = 60;
+
+/// How long an answer waits for the disk.
+const SAVED_WITHIN: Duration = Duration::from_secs(5);
 
 struct Inner {
     shared: Arc<Shared>,
@@ -86,7 +91,11 @@ impl Store {
             None => row,
         };
         let before = cache.meters.insert(meter.to_owned(), row.clone());
-        let rare = before.is_none_or(|b| b.reset_at != row.reset_at || b.mac != row.mac);
+        let rare = before.is_none_or(|b| {
+            let (then, now) = (&b.run, &row.run);
+            b.reset_at != row.reset_at || b.mac != row.mac || then.resets != now.resets || then.limit.is_some() != now.limit.is_some()
+        });
+        let short = row.run.short;
         // Still under the cache's lock: what stands on a folder's counters must not be followed by what does not.
         lock(&shared.buffer).add(|batch| {
             batch.meters.insert(meter.to_owned(), row);
@@ -94,7 +103,21 @@ impl Store {
         drop(cache);
         if rare {
             self.wake();
+        } else if short {
+            let _ = self.0.control.send(Control::Short);
         }
+    }
+
+    /// By meter, the [`Run`] of the newest row that is kept, where a restart finds it; changes after each commit.
+    #[must_use]
+    pub fn kept(&self) -> watch::Receiver<BTreeMap<String, Run>> {
+        self.0.shared.kept.subscribe()
+    }
+
+    /// Whether readers are told of a minute only once it is kept.
+    #[must_use]
+    pub fn commits_minutes(&self) -> bool {
+        self.0.shared.commits_minutes()
     }
 
     /// What [`Self::put_counters`] last got, or what was restored.
@@ -112,6 +135,21 @@ impl Store {
             });
             self.wake();
         }
+    }
+
+    /// As [`Self::put_state`] for what changes all day: the first few changes are committed at once, the others with one of
+    /// the next commits, within 5 minutes.
+    pub fn put_state_often(&self, key: &str, json: &str) {
+        let before = lock(&self.0.shared.cache).state.insert(key.to_owned(), json.to_owned());
+        if before.as_deref() != Some(json) {
+            let _ = self.0.control.send(Control::Often(key.to_owned()));
+        }
+    }
+
+    /// Waits until what was put before is on the disk, where it has to be at once; a disk that hangs, for 5 s. What cannot be
+    /// written is said elsewhere and tried again: it holds nevertheless.
+    pub async fn saved(&self) {
+        let _ = tokio::time::timeout(SAVED_WITHIN, self.ask(Control::Saved)).await;
     }
 
     /// The text of a key; never waits for a disk.
@@ -136,6 +174,10 @@ impl Store {
         let record = cache.parts.remove(meter).map_or(record, |part| part.with(record, until));
         cache.parts.extend(until.map(|until| (meter.to_owned(), Part { record, until })));
         lock(&shared.buffer).add(|batch| batch.put_record(meter, record, until));
+        drop(cache);
+        if shared.minutes_first {
+            let _ = self.0.control.send(Control::Minute);
+        }
     }
 
     /// `EMData.DeleteAllData`: the minute records of a meter go; energy by time, samples and lifetime sums stay.

@@ -28,6 +28,7 @@ mod open;
 mod original;
 mod part;
 mod peek;
+mod private;
 mod reader;
 mod retention;
 mod schema;
@@ -44,10 +45,11 @@ pub use chart::{Chart, Range};
 pub use handle::{Done, Store};
 pub use import::Import;
 pub use machine::fallback_mac;
+pub use open::user_of;
 pub use open::{Opened, Restored, open};
 pub use peek::{Peek, peek};
 pub use reader::MeterRecords;
-pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, SetAside, StoreError, StoreHealth, StoreState};
+pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, Run, SetAside, StoreError, StoreHealth, StoreState};
 
 /// Name of the database inside the data folder.
 pub const DATABASE_FILE: &str = "virtual-shelly.db";

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
 };
@@ -18,7 +18,7 @@ use super::{
     retention::Keep,
     schema::{self, Database, OpenError, Place},
     shared::{Cache, Shared, lock},
-    sidecar::Sidecar,
+    sidecar::{self, Sidecar},
     types::MeterRow,
     writer::{Start, Writer},
 };
@@ -45,6 +45,12 @@ pub struct Opened {
     pub problems: Vec<String>,
 }
 
+/// Another process of ours that uses this data folder: its id, 0 where that cannot be seen from here.
+#[must_use]
+pub fn user_of(dir: &Path) -> Option<u32> {
+    sidecar::holder(&dir.join(SIDECAR_FILE))
+}
+
 /// Opens the database of the data folder, or one in memory until that can be, and starts its writer.
 #[must_use]
 pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
@@ -57,11 +63,14 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     let busy = matches!(&sidecar, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
     let mut set_aside = None;
     let database = if busy { None } else { open_database(&path, now.unix_s(), &mut problems, &mut set_aside) };
-    let (mut kept, mut parts) = (Kept::default(), BTreeMap::new());
+    let (mut kept, mut parts, mut cut_off) = (Kept::default(), BTreeMap::new(), BTreeMap::new());
     let (place, conn, clean, reason) = match database {
         Some(Database { conn, clean, .. }) => {
             kept = Kept::load(&conn).unwrap_or_default();
             parts = part::load(&conn, now.unix_s()).unwrap_or_default();
+            cut_off = part::cut_off(&conn, &parts).unwrap_or_default();
+            // A clock that ran ahead stamped it: nothing that comes goes on with it.
+            parts.extend(cut_off.iter().filter(|(_, part)| part.record.ts <= now.unix_s()).map(|(key, part)| (key.clone(), part.clone())));
             (Place::File(path.clone()), Some(conn), clean, None)
         }
         None => {
@@ -80,6 +89,7 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
     let meters = merge(kept.meters, side);
     let shared = Arc::new(Shared::new(
         clock,
+        settings.interval,
         place.clone(),
         Cache { meters: meters.clone(), state: kept.state.clone(), parts, ..Cache::default() },
         reason,
@@ -91,7 +101,12 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
         if in_memory {
             batch.meters.clone_from(&meters);
         } else {
-            batch.meters.extend(meters.iter().filter(|(key, row)| stored.get(*key) != Some(*row)).map(|(k, r)| (k.clone(), r.clone())));
+            // With its row goes the mark of the minute that is a record now.
+            let differs = |key: &String, row| cut_off.contains_key(key) || stored.get(key) != Some(row);
+            batch.meters.extend(meters.iter().filter(|(key, row)| differs(key, row)).map(|(k, r)| (k.clone(), r.clone())));
+            for (key, part) in &cut_off {
+                batch.put_record(key, part.record, (part.record.ts <= now.unix_s()).then_some(part.until));
+            }
         }
     });
 
@@ -142,7 +157,7 @@ pub(super) fn merge(mut stored: BTreeMap<String, MeterRow>, side: BTreeMap<Strin
 
 pub(super) fn open_sidecar(dir: &Path, problems: &mut Vec<String>) -> (io::Result<Sidecar>, BTreeMap<String, MeterRow>) {
     let path = dir.join(SIDECAR_FILE);
-    if let Err(error) = fs::create_dir_all(dir) {
+    if let Err(error) = super::private::folder(dir) {
         problems.push(format!("the data folder {} cannot be made: {error}; nothing is kept over a restart", dir.display()));
         return (Err(error), BTreeMap::new());
     }

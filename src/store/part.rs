@@ -3,12 +3,16 @@
 //! A stop stores the minute under way with what there was. A mark in `meta`, `part/` and the meter's key, says how far into
 //! it that reaches; it is written with that record and gone with the meter's next one. A record that follows goes on with
 //! the one that is marked and with no other, so a minute that a wrong clock stamped is overwritten (`decisions.md` C9).
+//!
+//! Before a stop without notice nobody stores it. So each commit keeps the minute under way beside the counters that hold its
+//! energy, as `open/` and the meter's key in `meta`, and the next start makes a record of it: what is counted is recorded.
 
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use crate::meter::{MinuteRecord, PhaseMinute};
+use super::types::{MeterRow, from_numbers, to_numbers};
+use crate::meter::{Energy, MinuteRecord, PhaseMinute};
 
 const MINUTE: i64 = 60;
 
@@ -76,6 +80,66 @@ fn measured(p: &PhaseMinute) -> bool {
 /// that is no part to go on with.
 pub(super) fn reach(ts: i64, now: i64) -> Option<i64> {
     (ts - MINUTE..ts + MINUTE).contains(&now).then(|| now.clamp(ts + 1, ts + MINUTE - 1))
+}
+
+/// Keeps what a stop without notice leaves open of a meter: the reserve of its counters and the minute under way.
+pub(super) fn put_open(tx: &Connection, meter: &str, row: &MeterRow, now: f64) -> rusqlite::Result<()> {
+    let name = format!("open/{meter}");
+    let reserve = to_numbers(&row.reserve);
+    if row.run.under_way.is_none() && reserve.iter().all(|wh| *wh == 0.0) {
+        return tx.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([name]).map(|_| ());
+    }
+    let mut blob: Vec<u8> = reserve.iter().flat_map(|wh| wh.to_le_bytes()).collect();
+    if let Some(minute) = &row.run.under_way {
+        blob.extend([minute.ts, now.floor() as i64].iter().flat_map(|n| n.to_le_bytes()));
+        blob.extend(super::codec::encode(minute));
+    }
+    tx.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?.execute((name, blob)).map(|_| ())
+}
+
+/// What [`put_open`] kept, by meter: the reserve, and the rest.
+fn open(conn: &Connection) -> rusqlite::Result<Vec<(String, Energy, Vec<u8>)>> {
+    let mut select = conn.prepare("SELECT substr(key, 6), value FROM meta WHERE key GLOB 'open/*' AND typeof(value) = 'blob'")?;
+    let rows = select.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, Vec<u8>>(1)?)))?;
+    let mut all = Vec::new();
+    for row in rows {
+        let (meter, blob) = row?;
+        let Some((reserve, rest)) = blob.split_at_checked(64) else { continue };
+        let wh = |i: usize| reserve[i * 8..].first_chunk().map_or(0.0, |bytes| f64::from_le_bytes(*bytes));
+        let reserve = std::array::from_fn(|i| Some(wh(i)).filter(|wh| (0.0..1e6).contains(wh)).unwrap_or_default());
+        all.push((meter, from_numbers(reserve), rest.to_vec()));
+    }
+    Ok(all)
+}
+
+/// The reserve of each meter's counters, Wh.
+pub(super) fn reserves(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Energy>> {
+    Ok(open(conn)?.into_iter().map(|(meter, reserve, _)| (meter, reserve)).collect())
+}
+
+/// The minutes that were under way at a stop without notice, by meter: with what `parts` has of an earlier stop in them.
+/// One that was recorded after it was kept here is no longer under way.
+pub(super) fn cut_off(conn: &Connection, parts: &BTreeMap<String, Part>) -> rusqlite::Result<BTreeMap<String, Part>> {
+    let mut all = BTreeMap::new();
+    for (meter, _, blob) in open(conn)? {
+        let Some((ts, until, record)) = under_way(&blob) else { continue };
+        let before = parts.get(&meter).filter(|part| part.record.ts == ts);
+        let sql = "SELECT 1 FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts = ?2";
+        if before.is_none() && conn.prepare_cached(sql)?.exists((&meter, ts))? {
+            continue;
+        }
+        let Some(until) = reach(ts, until) else { continue };
+        let record = before.map_or(record, |part| part.with(record, Some(until)));
+        all.insert(meter, Part { record, until });
+    }
+    Ok(all)
+}
+
+fn under_way(blob: &[u8]) -> Option<(i64, i64, MinuteRecord)> {
+    let (ts, rest) = blob.split_first_chunk()?;
+    let (until, rest) = rest.split_first_chunk()?;
+    let ts = i64::from_le_bytes(*ts);
+    Some((ts, i64::from_le_bytes(*until), super::codec::decode(ts, rest)?))
 }
 
 /// The name of a meter's mark.

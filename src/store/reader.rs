@@ -344,6 +344,16 @@ impl MeterRecords {
     pub(super) fn new(shared: Arc<Shared>, key: &str) -> Self {
         Self { shared, key: key.into() }
     }
+
+    /// As [`Shared::pending_records`], without those that are about to be committed: no reader is told of a minute that a
+    /// power cut may still take. The dashboard's charts are drawn anew anyway.
+    fn pending(&self) -> (bool, BTreeMap<i64, MinuteRecord>) {
+        let (cleared, mut records) = self.shared.pending_records(&self.key);
+        if self.shared.commits_minutes() {
+            records.clear();
+        }
+        (cleared, records)
+    }
 }
 
 impl std::fmt::Debug for MeterRecords {
@@ -354,7 +364,7 @@ impl std::fmt::Debug for MeterRecords {
 
 impl Records for MeterRecords {
     fn blocks(&self, from: i64) -> Result<Vec<Block>, RecordsError> {
-        let (cleared, pending) = self.shared.pending_records(&self.key);
+        let (cleared, pending) = self.pending();
         let mut blocks = if cleared { Blocks::default() } else { self.shared.stored_blocks(&self.key).map_err(records_error)? };
         pending.keys().for_each(|&ts| blocks.insert(ts));
         Ok(blocks.between(from, self.shared.now_s()))
@@ -363,7 +373,7 @@ impl Records for MeterRecords {
     fn read(&self, from: i64, end: i64, limit: usize) -> Result<Vec<MinuteRecord>, RecordsError> {
         let end = end.min(self.shared.now_s());
         let first = from.saturating_sub(59);
-        let (cleared, mut pending) = self.shared.pending_records(&self.key);
+        let (cleared, mut pending) = self.pending();
         pending.retain(|ts, _| (first..=end).contains(ts));
         let mut records = Vec::new();
         if !cleared {

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
+
 use super::{
     blocks::Blocks,
     buffer::Buffer,
@@ -17,12 +19,15 @@ use super::{
     part::Part,
     reader::Readers,
     schema::Place,
-    types::{MeterRow, SetAside, StoreHealth, StoreState},
+    types::{MeterRow, Run, SetAside, StoreHealth, StoreState},
 };
 use crate::time::Clock;
 
 /// How many [`SetAside`] are remembered.
 const SET_ASIDE: usize = 4;
+
+/// An owner who wants fewer writes than one a minute gets records that a power cut may take.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What is small and always at hand: no read of it waits for a disk.
 #[derive(Debug, Default)]
@@ -44,6 +49,10 @@ pub(super) struct Shared {
     pub moving: RwLock<()>,
     pub cache: Mutex<Cache>,
     pub readers: Readers,
+    /// Whole minutes are committed as they come, and read once they are.
+    pub minutes_first: bool,
+    /// By meter: where a run stands with the newest row that is kept; changed after each commit.
+    pub kept: watch::Sender<BTreeMap<String, Run>>,
     /// By meter key; loaded at the first question.
     pub blocks: Mutex<BTreeMap<String, Blocks>>,
     health: Mutex<StoreHealth>,
@@ -57,7 +66,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(clock: Arc<dyn Clock>, place: Place, cache: Cache, memory_reason: Option<String>) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, interval: Duration, place: Place, cache: Cache, memory_reason: Option<String>) -> Self {
         let path = match &place {
             Place::File(path) => Some(path.clone()),
             Place::Memory(_) => None,
@@ -69,6 +78,8 @@ impl Shared {
             moving: RwLock::default(),
             cache: Mutex::new(cache),
             readers: Readers::new(place),
+            minutes_first: interval <= MINUTE,
+            kept: watch::Sender::default(),
             blocks: Mutex::default(),
             health: Mutex::new(StoreHealth { path, state, last_commit: None, rows: 0, bytes: 0, dropped: 0, set_aside: Vec::new() }),
             set_aside: Mutex::default(),
@@ -104,6 +115,18 @@ impl Shared {
             all.pop_front();
         }
         all.push_back((self.clock.now().mono, line));
+    }
+
+    /// These rows are on the disk.
+    pub(super) fn keep(&self, rows: Vec<(String, Run)>) {
+        if !rows.is_empty() {
+            self.kept.send_modify(|kept| kept.extend(rows));
+        }
+    }
+
+    /// Whether buffered records wait until they are committed before somebody reads them.
+    pub(super) fn commits_minutes(&self) -> bool {
+        self.minutes_first && matches!(lock(&self.health).state, StoreState::Ok | StoreState::Frozen)
     }
 
     pub(super) fn is_frozen(&self) -> bool {

@@ -20,6 +20,7 @@ use super::{
     schema::file_id,
     types::{MeterRow, from_numbers, to_numbers},
 };
+use crate::meter::Energy;
 
 const SLOT: u64 = 2048;
 /// Room for some 200 meters; a longer file is foreign.
@@ -41,6 +42,8 @@ struct Entry {
     reset_at: f64,
     energy: [f64; 8],
     lifetime: [f64; 8],
+    #[serde(default)]
+    ceiling: [f64; 8],
 }
 
 /// The open file. It also holds the lock that keeps a second process out of the folder.
@@ -61,12 +64,30 @@ pub(super) struct Found {
     pub damaged: bool,
 }
 
+/// The process that has the lock of a sidecar, if one has; 0 where it cannot be seen from here.
+pub(super) fn holder(path: &Path) -> Option<u32> {
+    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Err(e) if e == rustix::io::Errno::WOULDBLOCK => {}
+        Ok(()) | Err(_) => return None,
+    }
+    let inode = format!(":{}", file.metadata().ok()?.ino());
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let pid = locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip_while(|field| *field != "FLOCK").skip(3);
+        let pid = fields.next()?.parse().ok()?;
+        fields.next()?.ends_with(&inode).then_some(pid)
+    });
+    Some(pid.unwrap_or(0))
+}
+
 impl Sidecar {
     /// Opens or creates the file and takes its lock.
     ///
     /// # Errors
     /// When it cannot be opened for writing; `WouldBlock` when another process has it.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Found)> {
+        super::private::file(path);
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Err(e) if e == rustix::io::Errno::WOULDBLOCK => return Err(io::ErrorKind::WouldBlock.into()),
@@ -133,10 +154,17 @@ fn newest(bytes: &[u8]) -> (Option<(u64, u64)>, Found) {
     }
 }
 
+/// Counters as the sidecar keeps them. A thousandth of a watt-hour is below what any channel serves; cut off, so that the
+/// database's exact figure stays the higher one.
+pub(super) fn as_kept(energy: &Energy) -> Energy {
+    from_numbers(short(to_numbers(energy)))
+}
+
+fn short(n: [f64; 8]) -> [f64; 8] {
+    n.map(|v| (v * 1000.0).floor() / 1000.0)
+}
+
 fn line(seq: u64, meters: &BTreeMap<String, MeterRow>) -> io::Result<Vec<u8>> {
-    // A thousandth of a watt-hour is below what any channel serves; cut off, so that the database's exact figure stays the
-    // higher one.
-    let short = |n: [f64; 8]| n.map(|v| (v * 1000.0).floor() / 1000.0);
     let entries: Vec<Entry> = meters
         .iter()
         .map(|(key, row)| Entry {
@@ -145,6 +173,7 @@ fn line(seq: u64, meters: &BTreeMap<String, MeterRow>) -> io::Result<Vec<u8>> {
             reset_at: (row.reset_at * 1000.0).round() / 1000.0,
             energy: short(to_numbers(&row.energy)),
             lifetime: short(to_numbers(&row.lifetime)),
+            ceiling: short(to_numbers(&row.ceiling())),
         })
         .collect();
     let meters = serde_json::value::to_raw_value(&entries)?;
@@ -161,6 +190,7 @@ fn parse(bytes: &[u8]) -> Option<(u64, BTreeMap<String, MeterRow>)> {
     let row = |e: &Entry| MeterRow {
         mac: e.mac.clone(),
         energy: from_numbers(e.energy),
+        reserve: from_numbers(std::array::from_fn(|i| (e.ceiling[i] - e.energy[i]).max(0.0))),
         lifetime: from_numbers(e.lifetime),
         reset_at: e.reset_at,
         ..MeterRow::default()

@@ -63,7 +63,8 @@ impl Rig {
         let place = Place::File(dir.join(DATABASE_FILE));
         let db = schema::open(&place, true).unwrap();
         let (_, seen) = super::commit::load_meters(&db.conn).unwrap();
-        let shared = Arc::new(Shared::new(Arc::clone(&clock) as Arc<dyn Clock>, place.clone(), Cache::default(), None));
+        let shared =
+            Arc::new(Shared::new(Arc::clone(&clock) as Arc<dyn Clock>, Duration::from_secs(30), place.clone(), Cache::default(), None));
         let start = Start {
             place,
             db: Some(db.conn),
@@ -327,7 +328,13 @@ impl Homeless {
         let place = Place::memory();
         let db = schema::open(&place, true).unwrap();
         let cache = Cache { meters: began.clone(), ..Cache::default() };
-        let shared = Arc::new(Shared::new(Arc::clone(&clock) as Arc<dyn Clock>, place.clone(), cache, Some("no folder".into())));
+        let shared = Arc::new(Shared::new(
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Duration::from_secs(30),
+            place.clone(),
+            cache,
+            Some("no folder".into()),
+        ));
         let heal = Heal::new(&settings(dir), began, &BTreeMap::new(), clock.now());
         let keep = Keep::new(&settings(dir), true);
         let start =
@@ -352,7 +359,7 @@ impl Homeless {
 
 fn counters(mac: &str, import: f64, counted: f64, reset_at: f64) -> MeterRow {
     let (energy, counted) = (from_numbers([import; 8]), from_numbers([counted; 8]));
-    MeterRow { mac: mac.into(), energy, lifetime: energy, counted, reset_at, extra: "{}".into() }
+    MeterRow { mac: mac.into(), energy, lifetime: energy, counted, reset_at, extra: "{}".into(), ..MeterRow::default() }
 }
 
 /// A folder with a past: 1000 Wh, a name, a sample and a record.

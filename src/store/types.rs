@@ -2,15 +2,17 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::meter::{Counter, Energy};
+use crate::meter::{Counter, Energy, MinuteRecord};
 
 /// Identity and counters of one meter, as kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeterRow {
     /// 12 capitals; empty while there is none.
     pub mac: String,
-    /// Counters as served, Wh.
+    /// Counters as counted, Wh.
     pub energy: Energy,
+    /// How much more may have been served when the row is found after a stop without notice, Wh.
+    pub reserve: Energy,
     /// Sums that no reset lowers, Wh.
     pub lifetime: Energy,
     /// What this run of the process has counted of them, Wh; not kept.
@@ -19,6 +21,23 @@ pub struct MeterRow {
     pub reset_at: f64,
     /// What else the meter keeps, JSON; the store does not look into it.
     pub extra: String,
+    /// Where this run of the process stands with it.
+    pub run: Run,
+}
+
+/// What belongs to a [`MeterRow`] while its process runs: told back by [`super::Store::kept`] once the row is kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Run {
+    /// How far the counters may be served then, Wh; `None` while they wait for their seed.
+    pub limit: Option<Energy>,
+    /// One of them stands at that limit: to be committed soon.
+    pub short: bool,
+    /// How often the counters were reset.
+    pub resets: u32,
+    /// Start of the newest whole minute handed over before, Unix s; 0 without one.
+    pub minute: i64,
+    /// The minute under way, with the energy that the counters hold of it. After a stop without notice it becomes a record.
+    pub under_way: Option<MinuteRecord>,
 }
 
 impl MeterRow {
@@ -33,10 +52,14 @@ impl MeterRow {
             (row, side) => return row.or(side),
         };
         if side.reset_at > row.reset_at + SAME_RESET {
+            row.reserve = side.reserve;
             row.energy = side.energy;
             row.reset_at = side.reset_at;
         } else if side.reset_at > row.reset_at - SAME_RESET {
+            let ceiling = to_numbers(&higher(&add(&row.energy, &row.reserve), &add(&side.energy, &side.reserve)));
             row.energy = higher(&row.energy, &side.energy);
+            let energy = to_numbers(&row.energy);
+            row.reserve = from_numbers(std::array::from_fn(|i| (ceiling[i] - energy[i]).max(0.0)));
         }
         row.lifetime = higher(&row.lifetime, &side.lifetime);
         if row.mac.is_empty() {
@@ -49,6 +72,14 @@ impl MeterRow {
 fn higher(a: &Energy, b: &Energy) -> Energy {
     let (a, b) = (to_numbers(a), to_numbers(b));
     from_numbers(std::array::from_fn(|i| a[i].max(b[i])))
+}
+
+impl MeterRow {
+    /// How far the counters may have been served, Wh.
+    #[must_use]
+    pub fn ceiling(&self) -> Energy {
+        add(&self.energy, &self.reserve)
+    }
 }
 
 /// The sum of two.

@@ -3,7 +3,8 @@
 use super::{
     schema::{self, Database, OpenError, Place},
     shared::lock,
-    types::{StoreError, StoreState},
+    sidecar,
+    types::{MeterRow, Run, StoreError, StoreState},
     writer::Writer,
 };
 
@@ -14,6 +15,7 @@ impl Writer {
             self.frozen_at = Some(self.last.mono);
             return Ok(());
         }
+        self.collect_often();
         if let Err(error) = self.commit() {
             tracing::warn!("backup: {error}; it will hold the database as of its last commit");
         }
@@ -57,6 +59,7 @@ impl Writer {
     pub(super) fn close(&mut self) -> Result<(), StoreError> {
         self.shared.set_closing();
         self.last = self.shared.clock.now();
+        self.collect_often();
         let saved = if self.frozen_at.is_some() {
             self.thaw()
         } else {
@@ -87,7 +90,11 @@ impl Writer {
             return;
         }
         match sidecar.write(&meters) {
-            Ok(()) => self.sidecar_failed = false,
+            Ok(()) => {
+                self.sidecar_failed = false;
+                let run = |row: MeterRow| Run { limit: row.run.limit.map(|limit| sidecar::as_kept(&limit)), ..row.run };
+                self.shared.keep(meters.into_iter().map(|(key, row)| (key, run(row))).collect());
+            }
             Err(error) if !self.sidecar_failed => {
                 self.sidecar_failed = true;
                 tracing::error!("{} cannot be written: {error}; identity and counters are in the database only", super::SIDECAR_FILE);

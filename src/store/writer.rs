@@ -3,6 +3,7 @@
 //! [`Writer::tick`] and the commands are plain functions of a time, so tests drive them without a thread.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::PathBuf,
     sync::{Arc, PoisonError, mpsc},
@@ -23,13 +24,22 @@ use super::{
     series,
     shared::{Shared, lock},
     sidecar::Sidecar,
-    types::{StoreError, StoreState},
+    types::{Run, StoreError, StoreState},
 };
 use crate::time::Now;
 
 /// How often the thread looks at the clock.
 const TICK: Duration = Duration::from_secs(1);
 const SIDECAR_EVERY: Duration = Duration::from_secs(600);
+/// Counters are kept at least so often, for they are served no sooner: in the sidecar where the database is not written.
+const COUNTERS_EVERY: Duration = Duration::from_secs(60);
+/// Texts that change often are kept so often, beyond a few that are kept at once. An automation that writes one each second
+/// would wear a card out.
+const OFTEN_EVERY: Duration = Duration::from_secs(300);
+/// The minutes of all meters end within this time: one commit holds them.
+const MINUTES: Duration = Duration::from_millis(100);
+/// A commit at a minute's end is the one that was due with it.
+const MARGIN: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 /// A freeze that nobody ends (`home-assistant-app.md` section 9).
 const FREEZE_AT_MOST: Duration = Duration::from_secs(900);
@@ -41,6 +51,14 @@ pub(super) type Ack = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub(super) enum Control {
     /// Commit now: something rare and dear came.
     Wake,
+    /// The text of this key changed, as it may do all day.
+    Often(String),
+    /// A whole minute came: commit soon.
+    Minute,
+    /// A counter waits to be served further.
+    Short,
+    /// Tell when what came before is kept.
+    Saved(Ack),
     Flush(Ack),
     Freeze(Ack),
     Thaw(Ack),
@@ -74,6 +92,39 @@ pub(super) struct Writer {
     pub(super) heal: Option<Heal>,
     pub(super) frozen_at: Option<Duration>,
     rename: Option<PathBuf>,
+    rare: Allowance,
+    /// Keys of texts that change often and wait.
+    often: BTreeSet<String>,
+    often_now: Allowance,
+    short: Allowance,
+    often_at: Duration,
+}
+
+/// Commits out of turn: so many at once, and one more after each pause. Beyond, what comes waits for the commit that is due.
+struct Allowance {
+    left: u32,
+    most: u32,
+    pause: Duration,
+    since: Duration,
+}
+
+impl Allowance {
+    fn new(most: u32, pause: Duration, now: Duration) -> Self {
+        Self { left: most, most, pause, since: now }
+    }
+
+    fn take(&mut self, now: Duration) -> bool {
+        while self.left < self.most && now.saturating_sub(self.since) >= self.pause {
+            self.left += 1;
+            self.since += self.pause;
+        }
+        if self.left == self.most {
+            self.since = now;
+        }
+        let some = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        some
+    }
 }
 
 /// What the writer starts with.
@@ -123,15 +174,31 @@ impl Writer {
             heal: start.heal,
             frozen_at: None,
             rename: None,
+            rare: Allowance::new(60, Duration::from_secs(120), now.mono),
+            often: BTreeSet::new(),
+            often_now: Allowance::new(10, OFTEN_EVERY, now.mono),
+            short: Allowance::new(10, Duration::from_secs(40), now.mono),
+            often_at: now.mono + OFTEN_EVERY,
         }
+    }
+
+    /// Texts that change often go with the next commit.
+    pub(super) fn collect_often(&mut self) {
+        let cache = lock(&self.shared.cache);
+        let texts: Vec<(String, String)> = std::mem::take(&mut self.often)
+            .into_iter()
+            .filter_map(|key| cache.state.get(&key).map(|text| (key.clone(), text.clone())))
+            .collect();
+        lock(&self.shared.buffer).add(|batch| batch.state.extend(texts));
+        drop(cache);
+        self.often_at = self.last.mono + OFTEN_EVERY;
     }
 
     /// Until it is closed or every handle is gone.
     pub(super) fn run(mut self, control: &mpsc::Receiver<Control>) {
         loop {
             self.shared.beat();
-            let wait = if self.pruning { Duration::ZERO } else { TICK };
-            match control.recv_timeout(wait) {
+            match control.recv_timeout(self.wait()) {
                 Ok(Control::Close(ack)) => return ack(self.close()),
                 Ok(command) => self.handle(command),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -146,15 +213,45 @@ impl Writer {
         }
     }
 
+    fn wait(&self) -> Duration {
+        if self.pruning {
+            return Duration::ZERO;
+        }
+        let due = self.commit_at.saturating_sub(self.shared.clock.now().mono);
+        if self.frozen_at.is_some() { TICK } else { due.clamp(Duration::from_millis(10), TICK) }
+    }
+
     pub(super) fn handle(&mut self, command: Control) {
         match command {
             Control::Wake => {
+                let now = self.shared.clock.now().mono;
+                if !self.rare.take(now) {
+                    return;
+                }
                 if self.frozen_at.is_none() {
                     let _ = self.commit();
                 }
                 self.write_sidecar();
             }
-            Control::Flush(ack) => ack(self.commit()),
+            Control::Often(key) => {
+                self.often.insert(key);
+                if self.often_now.take(self.shared.clock.now().mono) && self.frozen_at.is_none() {
+                    self.collect_often();
+                    let _ = self.commit();
+                }
+            }
+            // What is rare was committed when it came; where that fails it was said, and is tried again.
+            Control::Saved(ack) => ack(Ok(())),
+            Control::Short => {
+                if self.short.take(self.shared.clock.now().mono) && self.frozen_at.is_none() && self.commit().is_err() {
+                    self.write_sidecar();
+                }
+            }
+            Control::Minute => self.commit_at = self.commit_at.min(self.shared.clock.now().mono + MINUTES),
+            Control::Flush(ack) => {
+                self.collect_often();
+                ack(self.commit());
+            }
             Control::Freeze(ack) => ack(self.freeze()),
             Control::Thaw(ack) => ack(self.thaw()),
             Control::Close(ack) => ack(self.close()),
@@ -185,7 +282,7 @@ impl Writer {
                 let _ = self.thaw();
             } else if now.mono >= self.sidecar_at {
                 self.write_sidecar();
-                self.sidecar_at = now.mono + self.interval;
+                self.sidecar_at = now.mono + self.interval.min(COUNTERS_EVERY);
             }
             return;
         }
@@ -193,13 +290,19 @@ impl Writer {
         if self.shared.take_suspect() {
             self.verify();
         }
+        if !self.often.is_empty() && now.mono >= self.often_at {
+            self.collect_often();
+        }
         if now.mono >= self.commit_at {
-            self.commit_at = now.mono + self.interval;
-            let _ = self.commit();
+            self.commit_at = now.mono + self.interval + if self.shared.minutes_first { MARGIN } else { Duration::ZERO };
+            if self.commit().is_err() {
+                self.sidecar_at = now.mono;
+            }
         }
         if now.mono >= self.sidecar_at {
             self.write_sidecar();
-            self.sidecar_at = now.mono + SIDECAR_EVERY;
+            let alone = self.interval > COUNTERS_EVERY || matches!(self.place, Place::Memory(_));
+            self.sidecar_at = now.mono + if alone { self.interval.min(COUNTERS_EVERY) } else { SIDECAR_EVERY };
         }
         if self.pruning || now.mono >= self.prune_at {
             self.prune(now);
@@ -227,6 +330,10 @@ impl Writer {
         if let Some(heal) = &mut self.heal {
             heal.cleared.extend(batch.deleted.iter().cloned());
         }
+        // In memory nothing is kept, and waiting for what cannot come is no use: unless the sidecar can keep the counters.
+        let kept = matches!(self.place, Place::File(_)) || self.sidecar.is_none() || self.sidecar_failed;
+        let runs: Vec<(String, Run)> =
+            if kept { batch.meters.iter().map(|(key, row)| (key.clone(), row.run.clone())).collect() } else { Vec::new() };
         drop(batch);
         match written {
             Ok((progress, changes)) => {
@@ -235,6 +342,7 @@ impl Writer {
                 self.index(&changes);
                 lock(&shared.buffer).done();
                 drop(moving);
+                shared.keep(runs);
                 self.recovered();
                 self.rename_imported();
                 Ok(())

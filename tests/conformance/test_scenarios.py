@@ -336,9 +336,9 @@ def test_s8_a_folder_that_comes_late(replay):
 
     meter.start()
     assert meter.info()["mac"] != mac
+    until(lambda: meter.emdata()["total_act"] > 20, 10)
     health = meter.get("/healthz").json()
     assert health["status"] == "degraded" and "nothing is kept over a restart" in str(health["problems"]), health
-    until(lambda: meter.emdata()["total_act"] > 20, 10)
     meter.data.unlink()
     hidden.rename(meter.data)
     until(lambda: meter.get("/healthz").json()["status"] == "ok", 75, "the folder is used")

@@ -11,3 +11,4 @@ mod discovery;
 mod downloads;
 mod numbers;
 mod ports;
+mod power_cut;
