@@ -13,7 +13,8 @@ use crate::tls;
 pub(crate) fn client(timeout: Duration) -> Result<Client, String> {
     // Plain HTTP mostly, but the library wants a TLS set-up even so.
     let tls = tls::client(false)?;
-    let builder = Client::builder().tls_backend_preconfigured((*tls).clone()).no_proxy();
+    // Not sent on: a token follows to no other host, and whoever sends on says where we should ask.
+    let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).tls_backend_preconfigured((*tls).clone()).no_proxy();
     builder.timeout(timeout).connect_timeout(timeout / 2).build().map_err(|e| format!("no HTTP client: {}", why(&e)))
 }
 

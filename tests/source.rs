@@ -77,7 +77,8 @@ impl Running {
         let (facts_tx, facts) = watch::channel(HaFacts::default());
         let stop = CancellationToken::new();
         let clock = Arc::new(SystemClock::new());
-        let wires = Wires { entities: entities_rx, macs: macs_rx, out, facts: facts_tx, clock, stop: stop.clone() };
+        let registry = tokio::sync::mpsc::channel(8).0;
+        let wires = Wires { entities: entities_rx, macs: macs_rx, out, registry, facts: facts_tx, clock, stop: stop.clone() };
         let task = tokio::spawn(source::run(settings, access, wires));
         Self { events, entities, macs, facts, stop, task, seen: Vec::new() }
     }
@@ -248,10 +249,10 @@ async fn https_to_what_does_not_speak_it_is_a_reason_and_no_panic() {
     let https = SourceSettings { ha_base_url: ha.url().replace("http:", "https:"), ..settings(&ha) };
     let mut s = Running::start(https.clone(), quick(), &["sensor.grid"]);
     let said = s.until("down").await;
-    assert!(said[1].contains("wss://") && said[1].contains("cannot be reached"), "{said:?}");
+    assert!(said[1].contains("wss://") && said[1].contains("is plain http") && said[1].contains(&ha.url()), "{said:?}");
     s.stop().await;
     let mut s = Running::start(SourceSettings { ha_transport: HaTransport::Rest, ..https }, quick(), &["sensor.grid"]);
-    assert!(s.until("down").await[1].contains("REST /api/config failed"));
+    assert!(s.until("down").await[1].contains("is plain http, not https: set ha_base_url to http://127.0.0.1:"));
     s.stop().await;
 }
 

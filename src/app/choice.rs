@@ -109,6 +109,12 @@ pub fn is_power(key: &str) -> bool {
         || (key != "target_offset" && ["total", "a", "b", "c"].iter().any(|p| ends.iter().any(|end| key == format!("{p}{end}"))))
 }
 
+/// Whether an option names entities that feed a meter, or says how.
+#[must_use]
+pub fn is_input(key: &str) -> bool {
+    is_power(key) || is_energy(key) || key == "frequency" || ["_volt", "_curr", "_pf"].iter().any(|end| key.ends_with(end))
+}
+
 fn is_energy(key: &str) -> bool {
     key.ends_with("energy_import") || key.ends_with("energy_export")
 }
@@ -117,8 +123,6 @@ fn is_energy(key: &str) -> bool {
 /// its phases without value, and nothing may be chosen for them.
 #[must_use]
 pub fn said(resolved: &Resolved) -> Option<Map<String, Value>> {
-    let is_input =
-        |key: &str| is_power(key) || is_energy(key) || key == "frequency" || ["_volt", "_curr", "_pf"].iter().any(|end| key.ends_with(end));
     let set = resolved.values.iter().filter(|(key, value)| is_input(key) && resolved.layer(key) != Layer::Default && !value.is_null());
     resolved.absent_reason(0).is_none().then(|| set.map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
 }

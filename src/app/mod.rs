@@ -19,6 +19,7 @@ pub mod identity;
 pub mod meter_task;
 pub mod network;
 mod pages;
+mod renames;
 mod reserved;
 pub mod setup;
 mod start;
@@ -34,6 +35,7 @@ use self::{
     forecasting::Forecasting,
     meter_task::Command,
     pages::{Pages, Wiring},
+    renames::Following,
     reserved::Reserving,
     setup::{Choice, Search, Setup},
     start::{Meters, Shared},
@@ -44,7 +46,7 @@ use crate::{
     control,
     forecast::Outlooks,
     logging::LevelHandle,
-    source::{self, Access, HaFacts, Link, SourceEvent, Wires},
+    source::{self, Access, HaFacts, Link, SourceEvent, Wires, registry::RegistryEvent},
     store,
     time::{Clock, Now, SystemClock},
     transport::{Board, healthz::Vitals},
@@ -52,6 +54,8 @@ use crate::{
 
 /// Events that may wait between source and meters; a full channel slows the source, it loses nothing.
 const EVENTS: usize = 256;
+/// Changes of names that may wait.
+const NAMES: usize = 64;
 /// What a stop may take in all before it is cut off.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -110,8 +114,9 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     }
 
     let setup = start_setup(&shared, &resolved, &access, &meters, &facts);
-    start_source(&shared, &resolved, access.clone(), &meters, facts_tx);
-    let app = inputs.app;
+    let (names, names_seen) = mpsc::channel(NAMES);
+    start_source(&shared, &resolved, access.clone(), &meters, facts_tx, names);
+    let (app, asked) = (inputs.app, access.clone());
     let wiring = Wiring {
         inputs,
         resolved: resolved.clone(),
@@ -123,6 +128,18 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
         log,
     };
     let pages = Pages::new(&shared, &meters, wiring);
+    let following = Following {
+        source: resolved.settings.source.clone(),
+        access: asked,
+        facts: facts.clone(),
+        entities: meters.entities(),
+        events: names_seen,
+        store: opened.store.clone(),
+        actor: pages.actor(),
+        health: health.clone(),
+        stop: stop.clone(),
+    };
+    health.spawn("names", following.run());
     let reserving =
         Reserving::begin(&resolved.settings.source, supervisor.clone(), facts, opened.store.clone(), board.guard().clone()).await;
     health.spawn("reserved ports", reserving.run(stop.clone()));
@@ -209,11 +226,25 @@ fn start_setup(shared: &Shared, resolved: &Resolved, access: &Access, meters: &M
     choice
 }
 
-fn start_source(shared: &Shared, resolved: &Resolved, access: Access, meters: &Meters, facts: watch::Sender<HaFacts>) {
+fn start_source(
+    shared: &Shared,
+    resolved: &Resolved,
+    access: Access,
+    meters: &Meters,
+    facts: watch::Sender<HaFacts>,
+    registry: mpsc::Sender<RegistryEvent>,
+) {
     let (out, mut heard) = mpsc::channel::<(Now, SourceEvent)>(EVENTS);
     let macs = watch::channel(Arc::<[String]>::from(meters.macs()));
-    let wires =
-        Wires { entities: meters.entities(), macs: macs.1, out, facts, clock: Arc::clone(&shared.clock), stop: shared.stop.clone() };
+    let wires = Wires {
+        entities: meters.entities(),
+        macs: macs.1,
+        out,
+        registry,
+        facts,
+        clock: Arc::clone(&shared.clock),
+        stop: shared.stop.clone(),
+    };
     let settings = resolved.settings.source.clone();
     shared.health.spawn("source", async move {
         // Kept so that the list of MACs never counts as gone.

@@ -3,6 +3,8 @@
 //! A change is validated with all layers, written where options live (through the Supervisor, else to the options
 //! file), and what can take effect at once does; the rest is named as waiting for a restart.
 
+mod renamed;
+
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -50,6 +52,8 @@ use crate::{
     transport::listener::{self, Wanted},
 };
 
+pub use renamed::under;
+
 /// How long an answer of Home Assistant about its sensors is good for.
 const FOUND_FOR: Duration = Duration::from_millis(1500);
 /// The proxy's address on the Supervisor's bridge, and ours.
@@ -79,6 +83,7 @@ pub struct Wiring {
 /// The pages of this process.
 pub struct Pages {
     context: Context,
+    actor: Arc<Actor>,
     app: bool,
     on_lan: DashboardOnLan,
     hosts: Vec<String>,
@@ -89,7 +94,7 @@ pub struct Pages {
 }
 
 /// Acts for a person.
-struct Actor {
+pub struct Actor {
     shared: Shared,
     meters: Arc<[Running]>,
     macs: Vec<String>,
@@ -117,7 +122,7 @@ impl Pages {
         let (app, env) = (inputs.app, inputs.env.clone());
         let history_seconds = resolved.settings.forecast.history_seconds;
         let chosen = chosen(&inputs);
-        let actor = Actor {
+        let actor = Arc::new(Actor {
             shared: shared.clone(),
             meters: Arc::clone(&meters.running),
             macs: meters.macs(),
@@ -132,18 +137,24 @@ impl Pages {
             started: resolved.clone(),
             current: Mutex::new((resolved, chosen)),
             found: tokio::sync::Mutex::default(),
-        };
+        });
         let context = Context::new(dashboard::Parts {
             meters: meters.running.iter().map(|m| Arc::clone(&m.endpoint)).collect(),
             board: shared.board.clone(),
             vitals: Arc::new(shared.health.clone()),
             store: shared.store.clone(),
             facts: shared.facts.clone(),
-            owner: Arc::new(actor),
+            owner: Arc::clone(&actor) as Arc<dyn Owner>,
             forecast,
             history_seconds,
         });
-        Self { context, app, on_lan, hosts, port, bind, env, supervisor }
+        Self { context, actor, app, on_lan, hosts, port, bind, env, supervisor }
+    }
+
+    /// Who changes options, for changes that nobody asked for.
+    #[must_use]
+    pub fn actor(&self) -> Arc<Actor> {
+        Arc::clone(&self.actor)
     }
 
     /// What the device's HTTP port serves beside the device, by `dashboard_on_lan`.
@@ -370,7 +381,7 @@ impl Actor {
             }
             let inputs = match index {
                 0 => in_force(&self.setup.state.borrow(), &new.inputs, options_say.as_ref()),
-                _ => new.inputs.clone(),
+                _ => under(new.inputs.clone(), &self.aliases()),
             };
             let settings = {
                 let mut old = meter.settings.lock().unwrap_or_else(PoisonError::into_inner);

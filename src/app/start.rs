@@ -1,6 +1,6 @@
 //! Builds meters and starts what serves them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use super::{
     hub::{self, MeterHub},
     identity,
     meter_task::{self, Command, MeterTask, Sampling},
+    pages::under,
     setup::union,
     vitals::Health,
 };
@@ -83,6 +84,7 @@ pub struct Meters {
     pub running: Arc<[Running]>,
     /// Every entity that a source has to follow.
     entities: Arc<watch::Sender<Arc<[EntityId]>>>,
+    aliases: Arc<std::sync::Mutex<BTreeMap<EntityId, EntityId>>>,
     /// Channel settings in force.
     pub channels: watch::Sender<Arc<ChannelSettings>>,
 }
@@ -92,12 +94,14 @@ pub struct Meters {
 pub struct Taker {
     meters: Arc<[Running]>,
     entities: Arc<watch::Sender<Arc<[EntityId]>>>,
+    aliases: Arc<std::sync::Mutex<BTreeMap<EntityId, EntityId>>>,
 }
 
 impl Taker {
     /// The first meter reads these from now on; its counters stay.
     pub async fn take(&self, inputs: Inputs) {
         let Some(first) = self.meters.first() else { return };
+        let inputs = under(inputs, &self.aliases());
         let settings = {
             let mut settings = first.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             settings.inputs = inputs;
@@ -108,6 +112,25 @@ impl Taker {
             let _ = wait.await;
         }
         self.entities.send_replace(all_entities(&self.meters));
+    }
+
+    /// What is read in place of entities that options still name by an old name.
+    #[must_use]
+    pub fn aliases(&self) -> BTreeMap<EntityId, EntityId> {
+        self.aliases.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// These have other names; of those that are `named` by options the old one is remembered.
+    pub fn alias(&self, renamed: &BTreeMap<EntityId, EntityId>, named: impl Fn(&EntityId) -> bool) {
+        let mut aliases = self.aliases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for now in aliases.values_mut() {
+            if let Some(new) = renamed.get(now) {
+                *now = new.clone();
+            }
+        }
+        let more = renamed.iter().filter(|(old, _)| named(old)).map(|(old, new)| (old.clone(), new.clone()));
+        aliases.extend(more);
+        aliases.retain(|named, now| named != now);
     }
 }
 
@@ -245,7 +268,7 @@ impl Meters {
         }
         let running: Arc<[Running]> = running.into();
         let entities = Arc::new(watch::Sender::new(all_entities(&running)));
-        let meters = Self { running, entities, channels };
+        let meters = Self { running, entities, aliases: Arc::default(), channels };
         meters.follow_facts(shared);
         meters
     }
@@ -253,7 +276,7 @@ impl Meters {
     /// A way to give the first meter entities later.
     #[must_use]
     pub fn taker(&self) -> Taker {
-        Taker { meters: Arc::clone(&self.running), entities: Arc::clone(&self.entities) }
+        Taker { meters: Arc::clone(&self.running), entities: Arc::clone(&self.entities), aliases: Arc::clone(&self.aliases) }
     }
 
     /// MACs of all meters.

@@ -22,6 +22,9 @@ use crate::{
 /// stays on the pages and among the `problems` until the stop.
 const SET_ASIDE: Duration = Duration::from_secs(24 * 3_600);
 
+/// Most lines that are told and no fault.
+const TOLD_MAX: usize = 16;
+
 /// The tasks of the process and what is wrong with it.
 #[derive(Clone)]
 pub struct Health {
@@ -32,6 +35,8 @@ pub struct Health {
     /// The store began without its folder.
     homeless: bool,
     problems: Arc<Mutex<Vec<String>>>,
+    /// What the owner should know although all works.
+    told: Arc<Mutex<Vec<String>>>,
     /// By meter, what is wrong with its inputs.
     meters: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
@@ -50,6 +55,7 @@ impl Health {
             homeless,
             forecast,
             problems: Arc::default(),
+            told: Arc::default(),
             meters: Arc::default(),
             dead: Arc::default(),
             tasks: TaskTracker::new(),
@@ -65,6 +71,23 @@ impl Health {
     /// Replaces all lines, when options were read anew.
     pub fn replace(&self, lines: Vec<String>) {
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    /// Adds a line that says of something that is well again what an owner should know; false if it is there already.
+    pub fn tell(&self, line: impl Into<String>) -> bool {
+        let (line, mut told) = (line.into(), self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        let new = !told.contains(&line);
+        if new {
+            told.push(line);
+            let over = told.len().saturating_sub(TOLD_MAX);
+            told.drain(..over);
+        }
+        new
+    }
+
+    /// Takes such a line back.
+    pub fn untell(&self, line: &str) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).retain(|told| told != line);
     }
 
     /// What is wrong with the inputs of a meter; its key is empty for the first.
@@ -119,6 +142,7 @@ impl Vitals for Health {
             StoreState::InMemory { reason } => lines.push(format!("nothing is kept over a restart: {reason}")),
             StoreState::Failing { reason, .. } => lines.push(format!("the database cannot be written: {reason}")),
         }
+        lines.extend(self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         for SetAside { line, .. } in set_aside {
             // Found when the store was opened, or since.
             if !lines.contains(&line) {
@@ -129,7 +153,8 @@ impl Vitals for Health {
     }
 
     fn degraded(&self) -> bool {
-        let over: Vec<String> = self.store.health().set_aside.into_iter().filter(|s| s.age >= SET_ASIDE).map(|s| s.line).collect();
+        let mut over: Vec<String> = self.store.health().set_aside.into_iter().filter(|s| s.age >= SET_ASIDE).map(|s| s.line).collect();
+        over.extend(self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         self.problems().iter().any(|line| !over.contains(line))
     }
 
@@ -183,6 +208,10 @@ mod tests {
         *clock.0.lock().unwrap() += SET_ASIDE;
         assert_eq!((health.problems(), health.degraded()), (opened.problems, false));
         assert!(health.problems()[0].contains(".damaged-1800000000") && health.problems()[0].contains("charts start anew"));
+        assert!(health.tell("sensor.a is called sensor.b") && !health.tell("sensor.a is called sensor.b"));
+        assert_eq!((health.problems().len(), health.degraded()), (2, false), "told, and no fault");
+        health.untell("sensor.a is called sensor.b");
+        assert_eq!(health.problems().len(), 1);
         health.add("a_power: unit missing");
         assert!(health.degraded());
     }

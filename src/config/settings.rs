@@ -188,6 +188,24 @@ impl Inputs {
         self.total.is_some() || self.phases.iter().any(Option::is_some)
     }
 
+    /// Every entity named, as often as it is, to change its name.
+    pub fn entities_mut(&mut self) -> impl Iterator<Item = &mut EntityId> {
+        let power = self.total.iter_mut().chain(self.phases.iter_mut().flatten()).flat_map(|p| p.import.iter_mut().chain(&mut p.export));
+        let lists = self
+            .voltage
+            .iter_mut()
+            .chain(&mut self.current)
+            .chain(&mut self.pf)
+            .chain(&mut self.phase_energy_import)
+            .chain(&mut self.phase_energy_export)
+            .flatten()
+            .chain(&mut self.n_current)
+            .chain(&mut self.frequency)
+            .chain(&mut self.energy_import)
+            .chain(&mut self.energy_export);
+        power.chain(lists)
+    }
+
     /// Every entity named, sorted, each once: what a source has to subscribe to.
     #[must_use]
     pub fn entities(&self) -> Vec<EntityId> {

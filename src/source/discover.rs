@@ -154,21 +154,37 @@ struct FullState {
 /// Asks Home Assistant once. `asked` are entities whose state is wanted by name, `macs` those of our meters.
 /// With `ha_transport` rest, or auto where no WebSocket can be opened, the Energy settings cannot be asked; a note says so.
 pub async fn discover(settings: &SourceSettings, access: &Access, macs: &[String], asked: &[EntityId]) -> Result<Discovery, QueryError> {
-    let address = Address::choose(settings, access)?;
+    let mut last = None;
+    for address in Address::all(settings, access)? {
+        match discover_at(&address, settings, access, macs, asked).await {
+            Err(error @ QueryError::Unreachable(_)) => last = Some(error),
+            done => return done,
+        }
+    }
+    Err(last.unwrap_or_else(|| QueryError::Unreachable("no address".to_owned())))
+}
+
+async fn discover_at(
+    address: &Address,
+    settings: &SourceSettings,
+    access: &Access,
+    macs: &[String],
+    asked: &[EntityId],
+) -> Result<Discovery, QueryError> {
     if settings.ha_transport != HaTransport::Rest {
-        match Asker::open(&address, &access.cadence).await {
+        match Asker::open(address, &access.cadence).await {
             Ok(mut asker) => {
                 let found = over_websocket(&mut asker, macs, asked).await;
                 asker.close().await;
                 return found;
             }
             Err(error @ QueryError::Unreachable(_)) if settings.ha_transport == HaTransport::Auto => {
-                return over_rest(&address, macs, asked).await.map_err(|_| error);
+                return over_rest(address, macs, asked).await.map_err(|_| error);
             }
             Err(error) => return Err(error),
         }
     }
-    over_rest(&address, macs, asked).await
+    over_rest(address, macs, asked).await
 }
 
 async fn over_websocket(asker: &mut Asker, macs: &[String], asked: &[EntityId]) -> Result<Discovery, QueryError> {

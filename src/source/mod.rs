@@ -21,6 +21,7 @@ pub mod discover;
 pub mod energy_prefs;
 pub mod home_assistant;
 pub mod recorded;
+pub mod registry;
 pub mod replay;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -149,6 +150,8 @@ pub struct Wires {
     pub macs: watch::Receiver<Arc<[String]>>,
     /// Where events go, each with the moment it was heard. A full channel makes the source wait, never past `stop`.
     pub out: mpsc::Sender<(Now, SourceEvent)>,
+    /// Where names that change in Home Assistant's registry are told; a full channel loses some.
+    pub registry: mpsc::Sender<registry::RegistryEvent>,
     /// Facts for whoever shows them.
     pub facts: watch::Sender<HaFacts>,
     /// The clock that stamps events.

@@ -89,7 +89,7 @@ def test_problems_are_said_in_the_persons_language(new_meter):
     (meter.data / "virtual-shelly.db").mkdir(parents=True)
     meter.start(port=meter.dashboard_port)
     german = {"Accept-Language": "de"}
-    page = until(lambda: "Verbindung abgelehnt" in (text := fetch(meter.dashboard_port, "GET", "/", headers=german).text) and text, 10)
+    page = until(lambda: "hört niemand" in (text := fetch(meter.dashboard_port, "GET", "/", headers=german).text) and text, 10)
     assert f"Port {first.http_port} (HTTP) lässt sich nicht öffnen (von einem anderen Programm belegt)" in page
     assert "die meisten Speicher finden den Zähler dort nicht" in page and "mit der Option http_port" in page
     assert "Datei oder Ordner ist nicht zugänglich; gemessen wird im Arbeitsspeicher weiter" in page and "den freien Platz prüfen" in page

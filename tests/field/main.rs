@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod connection;
 mod discovery;
 mod downloads;
 mod numbers;

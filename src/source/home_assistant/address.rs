@@ -9,6 +9,31 @@ use crate::{
     source::Transport,
 };
 
+/// Where Home Assistant is looked for unless an option says where, and where it is on newer installs.
+const DEFAULT_URL: &str = "http://homeassistant:8123";
+const OTHER_URL: &str = "http://homeassistant";
+/// The first part of the path of Home Assistant's own pages, as in an address that was copied from a browser.
+const PAGES: [&str; 18] = [
+    "api",
+    "auth",
+    "calendar",
+    "config",
+    "developer-tools",
+    "energy",
+    "hassio",
+    "hacs",
+    "history",
+    "home",
+    "logbook",
+    "lovelace",
+    "map",
+    "media-browser",
+    "onboarding.html",
+    "profile",
+    "shopping-list",
+    "todo",
+];
+
 /// The Supervisor's proxy, as an app sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supervisor {
@@ -86,6 +111,8 @@ pub struct Address {
     pub websocket: Url,
     /// REST API, ends in `/api/`.
     pub rest: Url,
+    /// What both are under.
+    pub base: Url,
     /// Bearer token.
     pub token: Secret,
     /// Whether this is the Supervisor's proxy.
@@ -118,6 +145,7 @@ impl Address {
                 rest: join(&base, "core/api/")?,
                 token: supervisor.token.clone(),
                 proxied: true,
+                base,
             });
         }
         let token = settings.ha_token.clone().filter(|t| !t.0.trim().is_empty()).ok_or(AddressError::NoToken)?;
@@ -125,9 +153,21 @@ impl Address {
         Ok(Self {
             websocket: websocket_scheme(join(&base, "api/websocket")?)?,
             rest: join(&base, "api/")?,
-            token: Secret(token.0.trim().to_owned()),
+            token: Secret(bare_token(&token.0).to_owned()),
             proxied: false,
+            base,
         })
+    }
+
+    /// The addresses to try in turn. Home Assistant is on port 8123, on newer installs on 80: as long as nobody said where,
+    /// both are tried.
+    pub fn all(settings: &SourceSettings, access: &Access) -> Result<Vec<Self>, AddressError> {
+        let mut all = vec![Self::choose(settings, access)?];
+        if access.supervisor.is_none() && settings.ha_base_url.trim_end_matches('/') == DEFAULT_URL {
+            let other = SourceSettings { ha_base_url: OTHER_URL.to_owned(), ..settings.clone() };
+            all.push(Self::choose(&other, access)?);
+        }
+        Ok(all)
     }
 
     /// For log lines: the URL of this way in. It holds no password.
@@ -155,17 +195,23 @@ fn base_url(text: &str) -> Result<Url, AddressError> {
     if url.host_str().is_none_or(str::is_empty) {
         return Err(bad(text, &"no host"));
     }
-    // People paste the address of the API too.
-    let path = url.path().trim_end_matches('/');
-    let path = path.strip_suffix("/websocket").unwrap_or(path);
-    let path = path.strip_suffix("/api").unwrap_or(path).to_owned();
-    url.set_path(&format!("{path}/"));
+    // People paste the address of a page, or of the API: what is before it may be a base path of theirs.
+    let is_page = |part: &&str| !PAGES.contains(part) && !part.starts_with("dashboard-") && !part.starts_with("lovelace-");
+    let kept: Vec<&str> = url.path().split('/').filter(|part| !part.is_empty()).take_while(is_page).collect();
+    let path = kept.iter().fold(String::from("/"), |path, part| format!("{path}{part}/"));
+    url.set_path(&path);
     url.set_query(None);
     url.set_fragment(None);
     // Home Assistant knows the token only, and a name and password would take its place in the header.
     let dropped = url.set_username("").and_then(|()| url.set_password(None));
     dropped.map_err(|()| bad(text, &"no host"))?;
     Ok(url)
+}
+
+/// What was pasted around a token is no part of it.
+fn bare_token(text: &str) -> &str {
+    let text = text.trim().trim_matches(['"', '\'']);
+    text.strip_prefix("Bearer ").unwrap_or(text).trim()
 }
 
 fn join(base: &Url, path: &str) -> Result<Url, AddressError> {
@@ -208,9 +254,33 @@ mod tests {
             (" https://x.example/ha/base ", "wss://x.example/ha/base/api/websocket", "https://x.example/ha/base/api/"),
             ("http://[::1]:80/api/", "ws://[::1]/api/websocket", "http://[::1]/api/"),
             ("ws://h:1/api/websocket", "ws://h:1/api/websocket", "http://h:1/api/"),
+            ("http://ha:8123/lovelace/0", "ws://ha:8123/api/websocket", "http://ha:8123/api/"),
+            ("http://ha/dashboard-energy/0?edit=1#x", "ws://ha/api/websocket", "http://ha/api/"),
+            ("https://x/ha/config/dashboard", "wss://x/ha/api/websocket", "https://x/ha/api/"),
+            ("http://ha:8123//auth/authorize?a=b", "ws://ha:8123/api/websocket", "http://ha:8123/api/"),
         ] {
             let a = Address::choose(&settings(url, Some(" tok ")), &Access::default()).unwrap();
             assert_eq!((a.websocket.as_str(), a.rest.as_str(), a.token.0.as_str()), (ws, rest, "tok"), "{url}");
+        }
+    }
+
+    #[test]
+    fn without_a_word_where_both_usual_ports_are_tried() {
+        let all = |url: &str, access: &Access| -> Vec<String> {
+            Address::all(&settings(url, Some("t")), access).unwrap().iter().map(|a| a.rest.to_string()).collect()
+        };
+        let plain = Access::default();
+        assert_eq!(all("http://homeassistant:8123", &plain), ["http://homeassistant:8123/api/", "http://homeassistant/api/"]);
+        assert_eq!(all("http://homeassistant", &plain), ["http://homeassistant/api/"]);
+        assert_eq!(all("http://ha:8123", &plain).len(), 1);
+        let app = Access::from_env(|key| (key == "SUPERVISOR_TOKEN").then(|| "sup".to_owned()));
+        assert_eq!(all("http://homeassistant:8123", &app).len(), 1);
+    }
+
+    #[test]
+    fn what_was_pasted_around_a_token_is_left_out() {
+        for text in ["a.b.c", " a.b.c\n", "\"a.b.c\"", "Bearer a.b.c", "'Bearer a.b.c'"] {
+            assert_eq!(Address::choose(&settings("http://h", Some(text)), &Access::default()).unwrap().token.0, "a.b.c", "{text:?}");
         }
     }
 

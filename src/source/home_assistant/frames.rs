@@ -6,7 +6,10 @@ use std::{borrow::Cow, collections::HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::source::HttpPlace;
+use crate::source::{
+    HttpPlace,
+    registry::{Registered, RegistryEvent},
+};
 
 /// One message from Home Assistant; a frame holds one, or an array of them when coalesced.
 #[derive(Debug, Deserialize)]
@@ -265,6 +268,10 @@ pub(crate) struct RegistryEntry {
     #[serde(default)]
     pub entity_id: String,
     #[serde(default)]
+    id: String,
+    #[serde(default)]
+    platform: String,
+    #[serde(default)]
     unique_id: Value,
     /// The entity's own area; without one it is where its device is.
     #[serde(default)]
@@ -291,7 +298,43 @@ pub(crate) struct AreaEntry {
     pub name: String,
 }
 
+/// `entity_registry_updated`, as far as it concerns names.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RegistryUpdated {
+    data: RegistryUpdate,
+}
+
+#[derive(Debug, Deserialize)]
+struct RegistryUpdate {
+    action: String,
+    entity_id: String,
+    #[serde(default)]
+    old_entity_id: Option<String>,
+}
+
+impl RegistryUpdated {
+    /// What it says of a name, if anything.
+    pub(crate) fn told(self) -> Option<RegistryEvent> {
+        let RegistryUpdate { action, entity_id, old_entity_id } = self.data;
+        match (action.as_str(), old_entity_id) {
+            ("update", Some(old)) if old != entity_id => Some(RegistryEvent::Renamed { old: old.into(), new: entity_id.into() }),
+            ("remove", _) => Some(RegistryEvent::Removed(entity_id.into())),
+            _ => None,
+        }
+    }
+}
+
 impl RegistryEntry {
+    /// What the entity stays known by.
+    pub(crate) fn registered(&self) -> Registered {
+        // Some integrations give numbers.
+        let unique_id = self
+            .unique_id
+            .as_str()
+            .map_or_else(|| if self.unique_id.is_null() { String::new() } else { self.unique_id.to_string() }, str::to_owned);
+        Registered { id: self.id.clone(), platform: self.platform.clone(), unique_id }
+    }
+
     /// Whether its unique id starts with one of these MACs (12 hex digits, any case): our own entity (C12).
     pub(crate) fn is_ours(&self, macs: &[String]) -> bool {
         self.unique_id.as_str().is_some_and(|unique| starts_with_mac(unique, macs))

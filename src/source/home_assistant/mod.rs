@@ -9,9 +9,11 @@
 //! | `socket` | its thin IO |
 //! | `rest` | the poll, as fallback or by choice |
 //! | `query` | one-shot questions over an own connection |
+//! | `fault` | what went wrong, with what to do |
 //! | `reconnect`, `lamp` | when to try again; what is said and logged of it |
 
 pub mod address;
+mod fault;
 pub(crate) mod frames;
 mod lamp;
 pub(crate) mod query;
@@ -37,8 +39,8 @@ const UPGRADES_BEFORE_REST: u32 = 3;
 
 /// Follows the wanted entities until stopped.
 pub(super) async fn run(settings: &SourceSettings, access: &Access, mut wires: Wires) -> Result<Infallible, Stopped> {
-    let address = match Address::choose(settings, access) {
-        Ok(address) => address,
+    let addresses = match Address::all(settings, access) {
+        Ok(addresses) => addresses,
         Err(error) => {
             tracing::warn!("{error}");
             wires.say(wires.clock.now(), SourceEvent::Link(Link::Idle(Arc::from(error.to_string())))).await?;
@@ -51,10 +53,15 @@ pub(super) async fn run(settings: &SourceSettings, access: &Access, mut wires: W
     let mut reconnect = Reconnect::default();
     let mut failed_upgrades = 0;
     let mut next: Option<Socket> = None;
+    let mut way = 0;
     lamp.connecting(&wires).await?;
     loop {
+        let address = &addresses[way];
         if settings.ha_transport == HaTransport::Rest {
-            let lost = rest::serve(settings, &address, cadence, &mut lamp, &mut wires, None).await?;
+            let lost = rest::serve(settings, address, cadence, &mut lamp, &mut wires, None).await?;
+            if !lost.settled {
+                way = (way + 1) % addresses.len();
+            }
             pause(lost, cadence, &mut reconnect, &mut lamp, &wires).await?;
             continue;
         }
@@ -63,12 +70,12 @@ pub(super) async fn run(settings: &SourceSettings, access: &Access, mut wires: W
             None => tokio::select! {
                 biased;
                 () = wires.stop.cancelled() => return Err(Stopped),
-                socket = socket::connect(&address, cadence) => socket,
+                socket = socket::connect(address, cadence) => socket,
             },
         };
         let lost = match socket {
             Ok(socket) => {
-                let ended = socket::serve(socket, &address, cadence, &mut lamp, &mut wires).await?;
+                let ended = socket::serve(socket, address, cadence, &mut lamp, &mut wires).await?;
                 failed_upgrades = if ended.greeted { 0 } else { failed_upgrades + 1 };
                 Lost { end: ended.end, settled: ended.settled }
             }
@@ -82,7 +89,7 @@ pub(super) async fn run(settings: &SourceSettings, access: &Access, mut wires: W
             }
         };
         if settings.ha_transport == HaTransport::Auto && failed_upgrades >= UPGRADES_BEFORE_REST {
-            let ended = rest::serve(settings, &address, cadence, &mut lamp, &mut wires, Some(&mut next)).await?;
+            let ended = rest::serve(settings, address, cadence, &mut lamp, &mut wires, Some(&mut next)).await?;
             if next.is_some() {
                 tracing::info!("Home Assistant's WebSocket answers again");
                 continue;
@@ -91,6 +98,9 @@ pub(super) async fn run(settings: &SourceSettings, access: &Access, mut wires: W
                 pause(ended, cadence, &mut reconnect, &mut lamp, &wires).await?;
                 continue;
             }
+        }
+        if !lost.settled {
+            way = (way + 1) % addresses.len();
         }
         pause(lost, cadence, &mut reconnect, &mut lamp, &wires).await?;
     }
@@ -109,10 +119,7 @@ async fn pause(lost: Lost, cadence: &Cadence, reconnect: &mut Reconnect, lamp: &
         reconnect.reset();
     }
     let (reason, pause) = match lost.end {
-        End::Refused(why) => {
-            let why = if why.is_empty() { "no reason given".to_owned() } else { why };
-            (format!("the token was refused ({why}): check ha_token (HA_TOKEN)"), reconnect.refused(cadence))
-        }
+        End::Refused(why) => (why, reconnect.refused(cadence)),
         End::Lost(why) => (why, reconnect.failed(wires.clock.now().mono, cadence, fastrand::f64())),
     };
     lamp.down(wires, &reason, pause).await?;

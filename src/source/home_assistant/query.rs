@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::{
     address::{Address, AddressError, Cadence},
     frames::{Outgoing, messages},
-    socket::{NoSocket, Socket, connect},
+    socket::{NoSocket, Socket, connect, refused},
 };
 
 /// Why Home Assistant could not be asked.
@@ -19,7 +19,7 @@ pub enum QueryError {
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The token is wrong, or this address is banned.
-    #[error("Home Assistant refused the token ({0}): check ha_token")]
+    #[error("{0}")]
     Refused(String),
     /// It is not there, or went away.
     #[error("{0}")]
@@ -56,11 +56,23 @@ impl Asker {
                 match &*message.kind {
                     "auth_required" => asker.send(Outgoing::Auth { access_token: &address.token.0 }.frame()).await?,
                     "auth_ok" => return Ok(asker),
-                    "auth_invalid" => return Err(QueryError::Refused(message.message.unwrap_or_default())),
+                    "auth_invalid" => return Err(QueryError::Refused(refused(address, &message.message.unwrap_or_default()))),
                     _ => {}
                 }
             }
         }
+    }
+
+    /// The same with the first of these that answers.
+    pub(crate) async fn open_any(addresses: &[Address], cadence: &Cadence) -> Result<Self, QueryError> {
+        let mut last = QueryError::Unreachable("no address".to_owned());
+        for address in addresses {
+            match Self::open(address, cadence).await {
+                Err(error @ QueryError::Unreachable(_)) => last = error,
+                done => return done,
+            }
+        }
+        Err(last)
     }
 
     /// Asks one thing. The outer error: no connection any more; the inner: this question failed.

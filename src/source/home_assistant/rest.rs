@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     Lost,
     address::{Address, Cadence},
+    fault::{self, Fault},
     frames::{Attributes, Config, starts_with_mac, unit, valid_entity_id},
     lamp::Lamp,
     session::End,
@@ -74,28 +75,51 @@ impl<'a> Rest<'a> {
     /// `GET path`; `None` for 404.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Option<T>, Option<SocketAddr>), End> {
         let request = self.client.get(self.url(path)?).bearer_auth(&self.address.token.0);
-        let response = request.send().await.map_err(|e| self.lost(path, &e))?;
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.lost(path, &error).await),
+        };
         let peer = response.remote_addr();
         match response.status() {
             StatusCode::NOT_FOUND => Ok((None, peer)),
             status if status.is_success() => match response.json().await {
                 Ok(value) => Ok((Some(value), peer)),
-                Err(error) => Err(self.lost(path, &error)),
+                Err(error) => Err(self.lost(path, &error).await),
             },
-            status => Err(self.refused(path, status)),
+            status => {
+                let location = response.headers().get(reqwest::header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
+                Err(self.refused(path, status, location).await)
+            }
         }
     }
 
-    fn refused(&self, path: &str, status: StatusCode) -> End {
+    /// The address of a question, as it is shown.
+    fn shown(&self, path: &str) -> String {
+        format!("{}{path}", self.address.rest)
+    }
+
+    async fn refused(&self, path: &str, status: StatusCode, location: Option<String>) -> End {
+        let shown = self.shown(path);
         match status.as_u16() {
-            401 | 403 => End::Refused(format!("REST {path} answered {status}")),
+            401 => End::Refused(fault::token(&shown, "401", &self.address.token.0, self.address.proxied)),
             502 if self.address.proxied => End::Lost("Home Assistant is not running yet, says the Supervisor (502)".to_owned()),
-            _ => End::Lost(format!("REST {path} answered {status}")),
+            403 if self.address.proxied => End::Refused(format!("REST {path} answered {status}")),
+            _ if self.address.proxied => End::Lost(format!("REST {path} answered {status}")),
+            code => {
+                let line = Fault::Status { code, location }.line(&shown, &self.address.base).await;
+                if code == 403 { End::Refused(line) } else { End::Lost(line) }
+            }
         }
     }
 
-    fn lost(&self, path: &str, error: &reqwest::Error) -> End {
-        End::Lost(format!("REST {}{path} failed: {}", self.address.rest.path(), http_client::why(error)))
+    async fn lost(&self, path: &str, error: &reqwest::Error) -> End {
+        let why = http_client::why(error);
+        let fault = if error.is_decode() { Fault::Garbled(why.clone()) } else { Fault::of(error, &why) };
+        match fault {
+            Fault::Other(_) => End::Lost(format!("REST {}{path} failed: {why}", self.address.rest.path())),
+            _ if self.address.proxied => End::Lost(format!("REST {}{path} failed: {why}", self.address.rest.path())),
+            fault => End::Lost(fault.line(&self.shown(path), &self.address.base).await),
+        }
     }
 
     /// Which of these entities belong to a device with one of our MACs; `None` if it cannot be told.

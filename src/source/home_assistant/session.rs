@@ -19,12 +19,12 @@ use serde_json::value::RawValue;
 
 use super::{
     address::Cadence,
-    frames::{Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, messages, valid_entity_id},
+    frames::{Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, RegistryUpdated, messages, valid_entity_id},
     table::{Gate, Table},
 };
 use crate::{
     config::Secret,
-    source::{EntityId, HaPlaces, HttpPlace, Link, SourceEvent},
+    source::{EntityId, HaPlaces, HttpPlace, Link, SourceEvent, registry::RegistryEvent},
     time::Now,
 };
 
@@ -47,6 +47,7 @@ enum Asked {
     CoreConfig,
     Config,
     Http,
+    Names,
     Registry,
     Entities,
 }
@@ -88,6 +89,8 @@ pub(super) struct Session {
     unreadable: u64,
     frames: Vec<String>,
     events: Vec<SourceEvent>,
+    names: Vec<RegistryEvent>,
+    follows_names: bool,
 }
 
 impl Session {
@@ -119,6 +122,8 @@ impl Session {
             unreadable: 0,
             frames: Vec::new(),
             events: Vec::new(),
+            names: Vec::new(),
+            follows_names: false,
         }
     }
 
@@ -130,6 +135,11 @@ impl Session {
     /// Events to say, in order.
     pub(super) fn take_events(&mut self) -> Vec<SourceEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Wanted entities whose names changed, in order.
+    pub(super) fn take_names(&mut self) -> Vec<RegistryEvent> {
+        std::mem::take(&mut self.names)
     }
 
     /// What Home Assistant said of itself.
@@ -200,6 +210,9 @@ impl Session {
         if self.http_due.is_some_and(|due| now.mono >= due) {
             self.http_due = None;
             self.ask(Asked::Http, |id| Outgoing::GetHttpConfig { id }.frame());
+            if !std::mem::replace(&mut self.follows_names, true) {
+                self.ask(Asked::Names, |id| Outgoing::SubscribeEvents { id, event_type: "entity_registry_updated" }.frame());
+            }
         }
         if self.registry_retry.is_some_and(|due| now.mono >= due) {
             self.registry_retry = None;
@@ -383,12 +396,12 @@ impl Session {
             }
             Asked::Entities if !ok => return Err(End::Lost(format!("subscribe_entities failed: {}", error()))),
             // Events of these carry the id of the question.
-            Asked::Started | Asked::CoreConfig | Asked::Entities if ok => {
+            Asked::Started | Asked::CoreConfig | Asked::Names | Asked::Entities if ok => {
                 if let Some(id) = message.id {
                     self.asked.insert(id, asked);
                 }
             }
-            Asked::Started | Asked::CoreConfig | Asked::Entities => {}
+            Asked::Started | Asked::CoreConfig | Asked::Names | Asked::Entities => {}
         }
         Ok(())
     }
@@ -421,6 +434,13 @@ impl Session {
             }
             Some(Asked::CoreConfig) => {
                 self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+            }
+            Some(Asked::Names) => {
+                let told = serde_json::from_str::<RegistryUpdated>(event.get()).ok().and_then(RegistryUpdated::told);
+                let wanted = self.table.wanted();
+                self.names.extend(told.filter(|told| match told {
+                    RegistryEvent::Renamed { old: id, .. } | RegistryEvent::Removed(id) => wanted.contains(id),
+                }));
             }
             Some(Asked::Entities) => self.entities(id, event),
             _ => {}

@@ -219,13 +219,38 @@ fn only_questions_whose_answer_is_still_wanted_are_remembered() {
 }
 
 #[test]
+fn names_of_wanted_entities_are_followed() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.login();
+    t.config(3, "RUNNING");
+    t.event(4, GRID);
+    t.session.tick(at(1.0)).unwrap();
+    t.hear(r#"{"id":6,"type":"result","success":true,"result":null}"#);
+    let told = |data: &str| format!(r#"{{"event_type":"entity_registry_updated","data":{data},"origin":"LOCAL"}}"#);
+    for data in [
+        r#"{"action":"update","entity_id":"sensor.net","old_entity_id":"sensor.grid","changes":{"entity_id":"sensor.grid"}}"#,
+        r#"{"action":"update","entity_id":"sensor.x","old_entity_id":"sensor.y","changes":{}}"#,
+        r#"{"action":"update","entity_id":"sensor.grid","changes":{"name":null}}"#,
+        r#"{"action":"create","entity_id":"sensor.grid"}"#,
+        r#"{"action":"remove","entity_id":"sensor.z"}"#,
+        r#"{"action":"remove","entity_id":"sensor.grid"}"#,
+        r#"{"action":7}"#,
+    ] {
+        t.event(6, &told(data));
+    }
+    let (old, new) = (EntityId::from("sensor.grid"), EntityId::from("sensor.net"));
+    assert_eq!(t.session.take_names(), [RegistryEvent::Renamed { old: old.clone(), new }, RegistryEvent::Removed(old)]);
+}
+
+#[test]
 fn a_dead_link_is_noticed_within_25_seconds() {
     let mut t = Talk::new(&["sensor.grid"], &[]);
     t.login();
     t.config(3, "RUNNING");
     t.event(4, GRID);
     t.session.tick(at(1.0)).unwrap();
-    assert_eq!(t.session.take_frames(), [r#"{"type":"http/config","id":5}"#], "where it listens is asked once values come");
+    let later = [r#"{"type":"http/config","id":5}"#, r#"{"type":"subscribe_events","id":6,"event_type":"entity_registry_updated"}"#];
+    assert_eq!(t.session.take_frames(), later, "what is not urgent is asked once values come");
     for (sent, pong) in [(15.0, 15.1), (30.0, 30.1)] {
         t.session.tick(at(sent - 0.1)).unwrap();
         assert_eq!(t.session.take_frames(), [""; 0]);

@@ -11,6 +11,7 @@ use tokio_tungstenite::{
 
 use super::{
     address::{Address, Cadence},
+    fault::{self, Fault},
     lamp::Lamp,
     session::{End, Session},
 };
@@ -48,7 +49,7 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
         Err(_) => {
             Err(NoSocket::Failed(format!("{} did not answer for {} s", address.shown(Transport::Websocket), cadence.handshake.as_secs())))
         }
-        Ok(Err(error)) => Err(no_socket(address, &error)),
+        Ok(Err(error)) => Err(no_socket(address, &error).await),
         Ok(Ok((stream, _))) => {
             let peer = match stream.get_ref() {
                 MaybeTlsStream::Plain(tcp) => tcp.peer_addr().ok(),
@@ -60,19 +61,33 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
     }
 }
 
-fn no_socket(address: &Address, error: &Error) -> NoSocket {
+async fn no_socket(address: &Address, error: &Error) -> NoSocket {
     let shown = address.shown(Transport::Websocket);
-    match error {
+    let fault = match error {
         Error::Http(response) => {
-            let status = response.status();
-            match status.as_u16() {
-                401 | 403 => NoSocket::Forbidden(format!("{shown} answered {status}: access denied, or this address is banned there")),
-                502 if address.proxied => NoSocket::Failed("Home Assistant is not running yet, says the Supervisor (502)".to_owned()),
-                _ => NoSocket::Failed(format!("{shown} answered {status} instead of a WebSocket")),
-            }
+            let location = response.headers().get(http::header::LOCATION).and_then(|to| to.to_str().ok());
+            Fault::Status { code: response.status().as_u16(), location: location.map(str::to_owned) }
         }
-        other => NoSocket::Failed(format!("{shown} cannot be reached: {other}")),
+        other => Fault::of(other, &other.to_string()),
+    };
+    match fault {
+        // Nobody can set another address of the Supervisor.
+        Fault::Status { code: 502, .. } if address.proxied => {
+            NoSocket::Failed("Home Assistant is not running yet, says the Supervisor (502)".to_owned())
+        }
+        Fault::Status { code, .. } if address.proxied => {
+            let why = format!("{shown} answered {code}: the Supervisor refuses us; restart the app");
+            if matches!(code, 401 | 403) { NoSocket::Forbidden(why) } else { NoSocket::Failed(why) }
+        }
+        _ if address.proxied => NoSocket::Failed(format!("{shown} cannot be reached: {error}")),
+        Fault::Status { code: 401 | 403, .. } => NoSocket::Forbidden(fault.line(&shown, &address.base).await),
+        fault => NoSocket::Failed(fault.line(&shown, &address.base).await),
     }
+}
+
+/// The words for a token that was refused there.
+pub(super) fn refused(address: &Address, why: &str) -> String {
+    fault::token(&address.shown(Transport::Websocket), why, &address.token.0, address.proxied)
 }
 
 /// How a session over a socket ended.
@@ -100,7 +115,10 @@ pub(super) async fn serve(
     // Politely, but not for long: the other end may be dead.
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.close(None)).await;
     wires.facts.send_if_modified(|facts| facts.state.take().is_some());
-    let end = outcome?;
+    let end = match outcome? {
+        End::Refused(why) => End::Refused(refused(address, &why)),
+        lost => lost,
+    };
     Ok(Ended { end, greeted: session.greeted(), settled: session.settled() })
 }
 
@@ -152,6 +170,10 @@ async fn carry(
             heard = session.tick(now);
         }
         publish_facts(session, wires, peer);
+        for event in session.take_names() {
+            // Whoever missed one finds it when the registry is looked at next.
+            let _ = wires.registry.try_send(event);
+        }
         for event in session.take_events() {
             lamp.say(wires, now, event, Transport::Websocket, &shown).await?;
         }

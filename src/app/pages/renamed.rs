@@ -1,0 +1,182 @@
+//! A renamed entity in the options: written where it stands, and read under its new name where it cannot be written.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use tracing::info;
+
+use super::{super::choice::is_input, Actor, Setup, change_options, chosen, file_of, load};
+use crate::{config::Inputs, source::EntityId};
+
+type Renamed = BTreeMap<EntityId, EntityId>;
+
+impl Actor {
+    /// Old name → new name of what options name that cannot be written.
+    pub(in crate::app) fn aliases(&self) -> Renamed {
+        self.taker.aliases()
+    }
+
+    /// These entities have other names: changes the options, the set-up's choice and what is read. Gives a line for each.
+    pub(in crate::app) async fn rename(&self, renamed: &Renamed) -> Vec<String> {
+        let mut inputs = self.inputs.lock().await;
+        let mut failed = None;
+        let mut resolved = self.current().0.clone();
+        match self.stored(&inputs).await {
+            Ok(mut next) => {
+                let changes = changes(&file_of(&next), renamed);
+                if !changes.is_empty() {
+                    let written = match (change_options(&next, &changes), next.options_file.clone()) {
+                        (Ok(options), Some(file)) => self.write(file.path, &options).await.map_err(|e| format!("{e:?}")),
+                        (Err(problems), _) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+                        (_, None) => Err("there is no options file".to_owned()),
+                    };
+                    match written {
+                        Ok(text) => {
+                            if let Some(file) = &mut next.options_file {
+                                file.contents = Ok(text);
+                            }
+                            info!(
+                                "options changed for a rename in Home Assistant: {}",
+                                changes.keys().cloned().collect::<Vec<_>>().join(", ")
+                            );
+                            resolved = load(&next);
+                            *self.current() = (resolved.clone(), chosen(&next));
+                            *inputs = next;
+                        }
+                        Err(why) => failed = Some(why),
+                    }
+                }
+            }
+            Err(why) => failed = Some(format!("{why:?}")),
+        }
+        self.setup.state.send_if_modified(|state| {
+            let Setup::Chosen { options, .. } = state else { return false };
+            let changed = changes(options, renamed);
+            options.extend(changed.clone());
+            if let Ok(text) = serde_json::to_string(options) {
+                self.shared.store.put_state(super::super::setup::KEY, &text);
+            }
+            !changed.is_empty()
+        });
+        // What still names the old one: environment, command line, or a file that cannot be written. What was written may name
+        // it too, where two have changed names.
+        let stuck = |key: &str| failed.is_some() || resolved.layer(key).read_only();
+        let names = |old: &EntityId| -> Vec<String> {
+            let own = resolved.values.iter().filter(|(key, value)| is_input(key) && stuck(key) && ids(value).any(|id| *id == **old));
+            let further = resolved.settings.meters.iter().skip(1).filter(|m| stuck("meters") && m.inputs.entities().contains(old));
+            own.map(|(key, _)| (*key).to_owned()).chain(further.map(|m| format!("meters ({})", m.name))).collect()
+        };
+        let before = self.aliases();
+        let all = |old: &EntityId| -> Vec<String> {
+            let earlier = before.iter().filter(|(_, now)| *now == old).flat_map(|(named, _)| names(named));
+            names(old).into_iter().chain(earlier).collect()
+        };
+        let stands: Vec<(EntityId, EntityId, Vec<String>)> =
+            renamed.iter().map(|(old, new)| (old.clone(), new.clone(), all(old))).collect();
+        self.taker.alias(renamed, |old| !names(old).is_empty());
+        self.apply(&resolved).await;
+        let line = |(old, new, keys): (EntityId, EntityId, Vec<String>)| {
+            let begin = format!("{old} is called {new} in Home Assistant now: the meter reads it there");
+            match (keys.is_empty(), &failed) {
+                (true, _) => format!("{begin}, and the options say so"),
+                (false, Some(why)) => format!("{begin}; correct {}, which could not be written ({why})", keys.join(", ")),
+                (false, None) => format!("{begin}; correct {}, which the environment or the command line sets", keys.join(", ")),
+            }
+        };
+        stands.into_iter().map(line).collect()
+    }
+}
+
+/// The entity ids of an option's value.
+fn ids(value: &Value) -> impl Iterator<Item = &str> {
+    value.as_str().unwrap_or_default().split(',').map(str::trim)
+}
+
+/// The input options that name one of these, with the new names; further meters as a whole.
+fn changes(options: &Map<String, Value>, renamed: &Renamed) -> Map<String, Value> {
+    let mut changes = Map::new();
+    for (key, value) in options {
+        let new = match value {
+            Value::Array(meters) if key == "meters" => Value::Array(
+                meters
+                    .iter()
+                    .map(|meter| match meter {
+                        Value::Object(options) => {
+                            let mut options = options.clone();
+                            let changed = self::changes(&options, renamed);
+                            options.extend(changed);
+                            Value::Object(options)
+                        }
+                        other => other.clone(),
+                    })
+                    .collect(),
+            ),
+            Value::String(text) if is_input(key) => {
+                Value::String(text.split(',').map(|part| replaced(part, renamed)).collect::<Vec<_>>().join(","))
+            }
+            other => other.clone(),
+        };
+        if new != *value {
+            changes.insert(key.clone(), new);
+        }
+    }
+    changes
+}
+
+/// One id with the blanks around it.
+fn replaced(part: &str, renamed: &Renamed) -> String {
+    let id = part.trim();
+    renamed.get(id).map_or_else(|| part.to_owned(), |new| part.replacen(id, new, 1))
+}
+
+/// Inputs under the new names.
+pub fn under(mut inputs: Inputs, aliases: &Renamed) -> Inputs {
+    if !aliases.is_empty() {
+        for id in inputs.entities_mut() {
+            if let Some(new) = aliases.get(id) {
+                *id = new.clone();
+            }
+        }
+    }
+    inputs
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn renamed(pairs: &[(&str, &str)]) -> Renamed {
+        pairs.iter().map(|(old, new)| (EntityId::from(*old), EntityId::from(*new))).collect()
+    }
+
+    fn told(options: &Value, pairs: &[(&str, &str)]) -> Value {
+        Value::Object(changes(options.as_object().unwrap(), &renamed(pairs)))
+    }
+
+    #[test]
+    fn every_kind_of_input_is_renamed_and_nothing_else() {
+        let options = json!({
+            "total_power": "sensor.a, sensor.b", "total_power_export": "sensor.c", "n_curr": "sensor.a", "frequency": "sensor.f",
+            "energy_import": "sensor.a,sensor.aa", "device_name": "sensor.a", "hold": 5,
+            "meters": [{"name": "sensor.a", "a_power": "sensor.a", "http_port": 81}, {"name": "y", "b_power": "sensor.y"}]
+        });
+        assert_eq!(
+            told(&options, &[("sensor.a", "sensor.z")]),
+            json!({
+                "total_power": "sensor.z, sensor.b", "n_curr": "sensor.z", "energy_import": "sensor.z,sensor.aa",
+                "meters": [{"name": "sensor.a", "a_power": "sensor.z", "http_port": 81}, {"name": "y", "b_power": "sensor.y"}]
+            })
+        );
+        assert_eq!(told(&options, &[("sensor.q", "sensor.z")]), json!({}));
+    }
+
+    #[test]
+    fn two_that_changed_names_are_changed_once_each() {
+        let swap = [("sensor.a", "sensor.b"), ("sensor.b", "sensor.a")];
+        let pair = json!({"total_power": "sensor.a", "total_power_export": "sensor.b"});
+        assert_eq!(told(&pair, &swap), json!({"total_power": "sensor.b", "total_power_export": "sensor.a"}));
+    }
+}

@@ -1,0 +1,158 @@
+//! Entities that were renamed in Home Assistant are followed: at once by its registry's events, and after a start by what
+//! the registry knew them by before.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{pages::Actor, vitals::Health};
+use crate::{
+    config::{HaTransport, SourceKind, SourceSettings},
+    source::{
+        Access, EntityId, HaFacts,
+        registry::{Registered, RegistryEvent, names},
+    },
+    store::Store,
+};
+
+/// Key of the store.
+const KEY: &str = "entities";
+/// How long after a change of the list, or of the connection, the registry is looked at once more: events may come late.
+const SOON: Duration = Duration::from_secs(3);
+/// The same after it could not be asked.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Follows names.
+pub struct Following {
+    /// How to ask.
+    pub source: SourceSettings,
+    /// Where to ask.
+    pub access: Access,
+    /// Tells when Home Assistant is there.
+    pub facts: watch::Receiver<HaFacts>,
+    /// What is read.
+    pub entities: watch::Receiver<Arc<[EntityId]>>,
+    /// What the registry's events say.
+    pub events: mpsc::Receiver<RegistryEvent>,
+    /// Where each entity's id is kept.
+    pub store: Store,
+    /// Who changes options.
+    pub actor: Arc<Actor>,
+    /// Where it is told.
+    pub health: Health,
+    /// The end.
+    pub stop: CancellationToken,
+}
+
+impl Following {
+    /// Until the stop.
+    pub async fn run(mut self) {
+        let kept = self.store.get_state(KEY).and_then(|text| serde_json::from_str(&text).ok());
+        let mut known: BTreeMap<EntityId, Registered> = kept.unwrap_or_default();
+        let asks = self.source.kind == SourceKind::HomeAssistant && self.source.ha_transport != HaTransport::Rest;
+        if !asks {
+            return self.stop.cancelled().await;
+        }
+        let mut up = false;
+        // When to look, and once more after that.
+        let mut due: Option<Instant> = None;
+        let mut more = false;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                Ok(()) = self.facts.changed() => {
+                    let now_up = self.facts.borrow_and_update().state.is_some();
+                    if now_up && !up {
+                        (due, more) = (Some(Instant::now()), true);
+                    }
+                    up = now_up;
+                }
+                Ok(()) = self.entities.changed() => {
+                    self.entities.mark_unchanged();
+                    due = due.or(Some(Instant::now() + SOON));
+                }
+                Some(event) = self.events.recv() => {
+                    match event {
+                        RegistryEvent::Renamed { old, new } => self.follow(&mut known, BTreeMap::from([(old, new)])).await,
+                        RegistryEvent::Removed(entity) => self.removed(&entity),
+                    }
+                    due = Some(Instant::now() + SOON);
+                }
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && up => {
+                    due = if self.look(&mut known).await { more.then(|| Instant::now() + SOON) } else { Some(Instant::now() + AGAIN) };
+                    more = false;
+                }
+            }
+        }
+    }
+
+    /// Asks the registry what became of what is read, and of what options that cannot be written still name.
+    async fn look(&self, known: &mut BTreeMap<EntityId, Registered>) -> bool {
+        let mut wanted: Vec<EntityId> = self.entities.borrow().to_vec();
+        let named = self.actor.aliases();
+        // What is read in another's place was asked for by the other's name.
+        wanted.retain(|id| !named.values().any(|new| new == id));
+        wanted.extend(named.keys().cloned());
+        wanted.sort();
+        wanted.dedup();
+        let told = match names(&self.source, &self.access, &wanted, known).await {
+            Ok(told) => told,
+            Err(error) => {
+                debug!("the entity registry cannot be asked: {error}");
+                return false;
+            }
+        };
+        for entity in &told.gone {
+            self.removed(entity);
+        }
+        for entity in told.known.keys() {
+            self.health.untell(&removed_words(entity));
+        }
+        // Those that are gone may come back.
+        known.retain(|id, _| wanted.contains(id));
+        known.extend(told.known);
+        let fresh: BTreeMap<EntityId, EntityId> = told.renamed.into_iter().filter(|(old, new)| named.get(old) != Some(new)).collect();
+        if fresh.is_empty() {
+            self.keep(known);
+        } else {
+            self.follow(known, fresh).await;
+        }
+        true
+    }
+
+    async fn follow(&self, known: &mut BTreeMap<EntityId, Registered>, renamed: BTreeMap<EntityId, EntityId>) {
+        let lines = self.actor.rename(&renamed).await;
+        let moved: Vec<_> = renamed.iter().filter_map(|(old, new)| Some((new.clone(), known.get(old)?.clone()))).collect();
+        let still = self.actor.aliases();
+        // An option that cannot be written goes on naming the old one.
+        for old in renamed.keys().filter(|old| !still.contains_key(*old)) {
+            known.remove(old);
+        }
+        known.extend(moved);
+        self.keep(known);
+        for line in lines {
+            warn!("{line}");
+            self.health.tell(line);
+        }
+    }
+
+    fn removed(&self, entity: &EntityId) {
+        let line = removed_words(entity);
+        if self.health.tell(line.clone()) {
+            warn!("{line}");
+        }
+    }
+
+    fn keep(&self, known: &BTreeMap<EntityId, Registered>) {
+        if let Ok(text) = serde_json::to_string(known) {
+            self.store.put_state(KEY, &text);
+        }
+    }
+}
+
+fn removed_words(entity: &EntityId) -> String {
+    format!("{entity} was removed from Home Assistant: choose another sensor")
+}
