@@ -39,6 +39,7 @@ pub mod forecast;
 mod http_client;
 pub mod logging;
 pub mod meter;
+pub mod one_line;
 pub mod source;
 pub mod store;
 pub mod supervisor;

@@ -6,7 +6,7 @@ mod common;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use common::{FakeRecords, ID, Meter, call, get, parse, post, raw};
+use common::{FakeRecords, ID, Meter, call, get, parse, post, proof, raw};
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -134,9 +134,17 @@ async fn a_page_whose_name_was_made_to_point_here_may_not_change_anything() {
     assert_eq!(ask("evil.example", "GET /rpc/EM.GetStatus?id=0", browser).await, 200, "the device lets every page read");
     // Programs call it by any name, a browser by its address or a name of the LAN.
     assert_eq!(ask("meter.example", "GET /rpc/EMData.DeleteAllData?id=0", "").await, 200);
-    assert_eq!(ask("ShellyPro3EM-AABBCCDDEEFF.local", "GET /rpc/EMData.DeleteAllData?id=0", browser).await, 200);
+    let own = "Origin: http://ShellyPro3EM-AABBCCDDEEFF.local\r\nContent-Length: 0\r\n";
+    assert_eq!(
+        ask("ShellyPro3EM-AABBCCDDEEFF.local", "POST /rpc/EMData.DeleteAllData?id=0", own).await,
+        500,
+        "the id is in no query there"
+    );
+    let own = format!("Origin: http://ShellyPro3EM-AABBCCDDEEFF.local\r\n{browser}");
+    assert_eq!(ask("ShellyPro3EM-AABBCCDDEEFF.local", "GET /rpc/EMData.DeleteAllData?id=0", &own).await, 200);
     meter.set(|c| c.cors_origins = vec!["http://evil.example".into()]);
-    assert_eq!(ask("evil.example", "GET /rpc/EMData.DeleteAllData?id=0", browser).await, 200, "named, so not evil");
+    let named = format!("Origin: http://evil.example\r\n{browser}");
+    assert_eq!(ask("evil.example", "GET /rpc/EMData.DeleteAllData?id=0", &named).await, 200, "named, so not evil");
     assert_eq!(meter.hub.effects.lock().unwrap().len(), 3);
     meter.stop().await;
 }
@@ -147,10 +155,13 @@ async fn pages_beside_the_device() {
     let http = meter.http().await;
     let preflight = call(http, "OPTIONS", "/rpc/EM.GetStatus", &[("Origin", "http://a.example")], b"").await.unwrap();
     assert_eq!((preflight.status, preflight.body.as_str(), preflight.header("access-control-allow-origin")), (200, "", Some("*")));
-    let root = get(http, "/").await.json();
+    let root = call(http, "GET", "/", &[("Accept", "application/json")], b"").await.unwrap().json();
     assert!(root["service"].is_string() && root["rpc"] == "/rpc");
-    let page = call(http, "GET", "/", &[("Accept", "text/html,*/*")], b"").await.unwrap();
-    assert!(page.header("content-type").unwrap().starts_with("text/html") && page.body.contains(ID));
+    for accept in [&[("Accept", "*/*")][..], &[("Accept", "text/html,*/*")], &[("Accept", "application/json, */*;q=0.1")], &[]] {
+        let page = call(http, "GET", "/", accept, b"").await.unwrap();
+        assert!(page.header("content-type").unwrap().starts_with("text/html") && page.body.contains(ID), "{accept:?}");
+        assert!(page.body.contains("Shelly"), "readers look for the word");
+    }
     for gone in ["/status", "/settings", "/relay/0", "/rpc2", "/ui", "/emdata/1/data.csv", "/em1data/0/data.csv"] {
         assert_eq!(get(http, gone).await.status, 404, "{gone}");
     }
@@ -215,6 +226,13 @@ async fn a_password_is_asked_for_by_digest() {
     assert_eq!((refused.status, refused.body.as_str(), refused.header("content-length")), (401, "", Some("0")));
     let challenge = refused.header("www-authenticate").unwrap();
     assert!(challenge.starts_with(&format!("Digest qop=\"auth\", realm=\"{ID}\", nonce=\"")) && challenge.ends_with(", algorithm=SHA-256"));
+    let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(nonce.parse::<u32>().is_ok(), "decimal, as the frame's: {nonce}");
+    for copied in [serde_json::Value::from(nonce.parse::<u32>().unwrap()), nonce.into()] {
+        let frame = serde_json::json!({"id": 1, "method": "EM.GetStatus", "params": {"id": 0}, "auth": proof(&ha1, &copied)});
+        let answer = post(http, "/rpc", &frame.to_string()).await;
+        assert_eq!((answer.status, answer.json().get("error")), (200, None), "the header's nonce in a frame: {frame}");
+    }
     for open in ["/shelly", "/rpc/Shelly.GetDeviceInfo", "/healthz", "/livez"] {
         assert_eq!(get(http, open).await.status, 200, "{open}");
     }
@@ -243,16 +261,27 @@ async fn csv_is_streamed_and_never_read_whole() {
     assert_eq!(all.body.lines().count(), 20_001);
     assert!(meter.records.most.load(Ordering::Relaxed) < 1000, "never more than a piece at once");
     for (query, lines) in [
-        ("ts=60&end_ts=120", 2),
+        ("ts=60&end_ts=120", 3),
         ("ts=&end_ts=&add_keys=true", 20_001),
-        ("ts&add_keys", 20_000),
-        ("ts=6e1&end_ts=120.9", 2),
-        ("ts=0&ts=60&end_ts=120&end_ts=", 2),
+        ("ts&add_keys", 20_001),
+        ("ts=6e1&end_ts=120.9&add_keys=false", 2),
+        ("ts=0&ts=60&end_ts=120&end_ts=", 3),
         ("ts=null&end_ts=120&add_keys=false", 3),
-        ("ts=1e300", 0),
+        ("ts=1e300&add_keys=false", 0),
     ] {
         let csv = get(http, &format!("/emdata/0/data.csv?{query}")).await;
         assert_eq!((csv.status, csv.body.lines().count()), (200, lines), "{query}");
+    }
+    for (target, form, file, first) in [
+        ("/emdata/0/data.csv", "add_keys=false&ts=600", "emdata_AABBCCDDEEFF_600.csv", "600,"),
+        ("/emdata/0/data.csv?ts=600", "", "emdata_AABBCCDDEEFF_600.csv", "timestamp,"),
+        ("/emdata/0/data.csv?ts=60&add_keys=true", "ts=600.9&add_keys=false", "emdata_AABBCCDDEEFF_600.csv", "600,"),
+        ("/emdata/0/data.csv", "add_keys=false", "emdata_AABBCCDDEEFF.csv", "0,"),
+    ] {
+        let csv = post(http, target, form).await;
+        let name = csv.header("content-disposition").unwrap().to_owned();
+        assert!(csv.status == 200 && name.ends_with(&format!("filename=\"{file}\"")), "{target} {form}: {name}");
+        assert!(csv.body.starts_with(first), "{target} {form}");
     }
     for wrong in ["ts=x", "end_ts=[1]", "add_keys=7", "ts=true"] {
         let refused = get(http, &format!("/emdata/0/data.csv?{wrong}")).await;

@@ -6,7 +6,7 @@ mod common;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use common::{Meter, ask_modbus, golden, post, read_pdu, until};
+use common::{ID, Meter, ask_modbus, golden, post, read_pdu, until};
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::{
@@ -16,8 +16,8 @@ use tokio::{
 use virtual_shelly::{
     config::{ModbusMap, StalePolicy},
     consumers::Channel,
-    device::Effect,
-    transport::{ListenerState, listener::Wanted, modbus},
+    device::{Effect, state::Setting},
+    transport::{Hub, ListenerState, listener::Wanted, modbus},
 };
 
 async fn master(meter: &Meter) -> TcpStream {
@@ -150,6 +150,13 @@ async fn a_reset_needs_its_switch_and_a_1() {
     assert_eq!(exception(&mut master, &single).await, 1);
     assert!(meter.hub.effects.lock().unwrap().is_empty());
     meter.set_device(|o| o.read_only = false);
+    // There is no place for a password in Modbus, so with one nothing is changed.
+    let password = |ha1: Option<&str>| Effect::Set(Setting::Auth { realm: ID.into(), ha1: ha1.map(str::to_owned) });
+    meter.hub.apply(vec![password(Some("ab"))]).await;
+    assert_eq!(exception(&mut master, &single).await, 1);
+    assert_eq!(exception(&mut master, &multiple).await, 1);
+    meter.hub.apply(vec![password(None)]).await;
+    meter.hub.effects.lock().unwrap().clear();
     assert_eq!(ask(&mut master, &single).await, single);
     assert_eq!(ask(&mut master, &multiple).await, multiple[..5]);
     assert_eq!(*meter.hub.effects.lock().unwrap(), [Effect::ResetCounters, Effect::ResetCounters]);

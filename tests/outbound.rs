@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use common::{ID, Meter, golden, post, until};
+use common::{ID, Meter, golden, post, proof, until};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
@@ -29,9 +29,13 @@ use tokio_tungstenite::{
 };
 use virtual_shelly::{
     consumers::Channel,
-    device::{Effect, auth, state::Setting},
+    device::{
+        Effect, auth,
+        state::{Setting, WsConfig},
+    },
     transport::{
         Hub, ListenerState,
+        board::Line,
         outbound::{self, Memory, Target},
     },
 };
@@ -57,7 +61,7 @@ impl Gx {
     }
 
     fn target(&self) -> Target {
-        Target { url: self.url.clone(), insecure: false }
+        Target { url: self.url.clone(), insecure: false, local: true }
     }
 
     async fn accept(&self) -> Session {
@@ -299,10 +303,46 @@ async fn ws_set_config_starts_and_stops_it() {
         assert_eq!(done.json()["restart_required"], true);
         let mut session = gx.accept().await;
         assert_eq!(session.frame().await["method"], "NotifyFullStatus");
-        post(http, "/rpc/Ws.SetConfig", &json!({"config": {"enable": false}}).to_string()).await;
+        // As Homey does it when the device is removed there.
+        let off = json!({"config": {"enable": false, "server": "", "ssl_ca": "*"}});
+        assert_eq!(post(http, "/rpc/WS.SetConfig", &off.to_string()).await.status, 200);
         while session.message().await.is_some() {}
-        until("off", || meter.board.lines().iter().any(|l| l.name == "outbound" && matches!(l.state, ListenerState::Off { .. }))).await;
+        let dialling = |l: &Line| l.name == "outbound" && !matches!(l.state, ListenerState::Off { .. });
+        until("off", || !meter.board.lines().iter().any(dialling)).await;
     }
+    meter.stop().await;
+}
+
+/// A name is looked at when it is dialled: it may stand for this host.
+#[tokio::test]
+async fn a_reader_cannot_make_the_meter_try_the_ports_of_its_host() {
+    let (meter, gx) = (Meter::new(), Gx::new().await);
+    let http = meter.http().await;
+    meter.set(|c| c.outbound_ws_local = false);
+    meter.set_device(|o| o.outbound_local = false);
+    dial(&meter, Vec::new());
+    let set = json!({"config": {"enable": true, "server": gx.url}});
+    let refused = post(http, "/rpc/Ws.SetConfig", &set.to_string()).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (500, &json!(-109)));
+    // As an older version kept it, and as a name gives it: said alike whether somebody listens there or not.
+    let open = gx.url.parse::<url::Url>().unwrap().port().unwrap();
+    let shut = {
+        let gone = Gx::new().await;
+        gone.url.parse::<url::Url>().unwrap().port().unwrap()
+    };
+    let mut said = Vec::new();
+    for server in [format!("ws://127.0.0.1:{open}/"), format!("ws://localhost:{open}/"), format!("ws://localhost:{shut}/")] {
+        let ws = WsConfig { enable: true, server: Some(server.clone()), ssl_ca: None };
+        meter.hub.apply(vec![Effect::Set(Setting::Ws(ws))]).await;
+        let waiting = || meter.board.lines().into_iter().find(|line| line.address == server).map(|line| line.state);
+        until("refused", || matches!(waiting(), Some(ListenerState::Waiting { .. }))).await;
+        said.push(waiting());
+    }
+    assert!(said.iter().all(|state| *state == said[0]), "{said:?}");
+    // The option lets them, at once.
+    meter.set(|c| c.outbound_ws_local = true);
+    meter.hub.apply(vec![Effect::Set(Setting::Ws(WsConfig { enable: true, server: Some(gx.url.clone()), ssl_ca: None }))]).await;
+    assert_eq!(gx.accept().await.frame().await["method"], "NotifyFullStatus");
     meter.stop().await;
 }
 
@@ -314,6 +354,27 @@ async fn a_password_is_asked_for_only_by_its_own_switch() {
     let mut session = gx.accept().await;
     session.send(&json!({"id": "a", "method": "EM.GetStatus", "params": {"id": 0}})).await;
     assert!(session.answer("a").await["result"]["total_act_power"].is_f64());
+    // Whoever is dialled may read; to change something it has to know the password too.
+    let before = meter.hub.effects.lock().unwrap().len();
+    for (method, params) in [
+        ("EMData.ResetCounters", json!({"id": 0})),
+        ("emdata.deletealldata", json!({"id": 0})),
+        ("Shelly.Reboot", json!({})),
+        ("Shelly.SetAuth", json!({"user": "admin", "realm": ID, "ha1": null})),
+        ("Sys.SetConfig", json!({"config": {"device": {"name": "x"}}})),
+        ("WS.SetConfig", json!({"config": {"enable": true, "server": "ws://192.0.2.1/"}})),
+        ("KVS.Set", json!({"key": "k", "value": 1})),
+    ] {
+        session.send(&json!({"id": method, "method": method, "params": params})).await;
+        assert_eq!(session.answer(method).await["error"]["code"], 401, "{method}");
+    }
+    assert_eq!(meter.hub.effects.lock().unwrap().len(), before);
+    session.send(&json!({"id": "k", "method": "KVS.Set", "params": {"key": "k", "value": 1}})).await;
+    let asked = session.answer("k").await;
+    let challenge: Value = serde_json::from_str(asked["error"]["message"].as_str().unwrap()).unwrap();
+    let auth = proof(&auth::ha1(ID, "secret"), &challenge["nonce"]);
+    session.send(&json!({"id": "l", "method": "KVS.Set", "params": {"key": "k", "value": 1}, "auth": auth})).await;
+    assert!(session.answer("l").await["result"]["etag"].is_string(), "with the password it may");
     meter.set(|c| c.auth_outbound = true);
     drop(session);
     let mut session = gx.accept().await;

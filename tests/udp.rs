@@ -6,10 +6,9 @@ mod common;
 
 use std::{net::SocketAddr, time::Duration};
 
-use common::{ID, Meter, golden};
+use common::{ID, Meter, golden, proof};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::net::UdpSocket;
 use virtual_shelly::{
     config::{Profile, StalePolicy},
@@ -291,16 +290,6 @@ async fn no_more_answers_than_the_limits_let_out() {
     assert!(forged.socket.try_recv_from(&mut buffer).is_err());
     assert!(dropped(&meter).contains(&("socket_rate", 1)));
     meter.stop().await;
-}
-
-fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// The `auth` of a frame.
-fn proof(ha1: &str, nonce: &Value) -> Value {
-    let response = sha256(&format!("{ha1}:{nonce}:1:77:auth:{}", sha256("dummy_method:dummy_uri")));
-    json!({"realm": ID, "username": "admin", "nonce": nonce, "nc": 1, "cnonce": 77, "response": response, "algorithm": "SHA-256"})
 }
 
 #[tokio::test]

@@ -213,7 +213,7 @@ impl Running {
 /// What options name to dial.
 pub fn targets(settings: &MeterSettings, channels: &ChannelSettings) -> Arc<[outbound::Target]> {
     let insecure = channels.outbound_ws_insecure;
-    settings.outbound_ws.iter().map(|url| outbound::Target { url: url.clone(), insecure }).collect()
+    settings.outbound_ws.iter().map(|url| outbound::Target { url: url.clone(), insecure, local: true }).collect()
 }
 
 /// A line for each channel of a meter that an option turned off, so that nobody takes it for broken. `key` is empty for

@@ -298,6 +298,7 @@ fn channels(all: &View<'_>) -> ChannelSettings {
         modbus_reset: all.flag("modbus_reset"),
         mdns_interfaces: all.list("mdns_interfaces"),
         outbound_ws_insecure: all.flag("outbound_ws_insecure"),
+        outbound_ws_local: all.flag("outbound_ws_local"),
         read_only: all.flag("read_only"),
         auth_password: all.secret("auth_password"),
         auth_udp: all.flag("auth_udp"),

@@ -9,6 +9,7 @@ use super::{
     definition::{Definition, Kind},
     show::MASK,
 };
+use crate::one_line::one_line;
 
 /// Where a value comes from; a later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -158,10 +159,9 @@ pub(super) fn show(value: &Value, secret: bool) -> String {
     }
 }
 
-/// At most `max` characters, control characters escaped.
+/// At most `max` characters, on one line.
 fn clean(text: &str, max: usize) -> String {
-    let mut out: String =
-        text.chars().take(max).flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
+    let mut out = one_line(&text.chars().take(max).collect::<String>()).into_owned();
     if text.chars().nth(max).is_some() {
         out.push('…');
     }
@@ -171,7 +171,7 @@ fn clean(text: &str, max: usize) -> String {
 /// A URL without user and password, and without what its query holds: keys and tokens stand there too.
 #[must_use]
 pub(crate) fn mask_url(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
+    let Some((scheme, rest)) = text.split_once("://") else { return one_line(text).into_owned() };
     // In what is no URL nobody knows where the password ends.
     let authority = if url::Url::parse(text).is_ok() { rest.find(['/', '?', '#']).unwrap_or(rest.len()) } else { rest.len() };
     let (user, rest) = rest[..authority].rfind('@').map_or(("", rest), |at| (MASK, &rest[at..]));
@@ -184,7 +184,8 @@ pub(crate) fn mask_url(text: &str) -> String {
             None => format!("{MASK}{end}"),
         }
     };
-    format!("{scheme}://{user}{place}{}", query.split_inclusive(['?', '&', '#']).map(hidden).collect::<String>())
+    let query: String = query.split_inclusive(['?', '&', '#']).map(hidden).collect();
+    one_line(&format!("{scheme}://{user}{place}{query}")).into_owned()
 }
 
 #[cfg(test)]
@@ -200,6 +201,7 @@ mod tests {
             ("ws://gx:secret@h:1/rpc?token=secret&esp&x=", "ws://***@h:1/rpc?token=***&***&x=***"),
             ("ws://h?secret#secret", "ws://h?***#***"),
             ("ws://h/a@b", "ws://h/a@b"),
+            ("ws://h/\n2026 WARN forged\u{202e}", "ws://h/\\n2026 WARN forged\\u{202e}"),
             ("ws://gx:sec/ret@h/rpc", "ws://***@h/rpc"),
             ("ws://gx:sec?ret@h/rpc?token=secret", "ws://***@h/rpc?token=***"),
         ] {

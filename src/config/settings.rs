@@ -415,6 +415,8 @@ pub struct ChannelSettings {
     pub mdns_interfaces: Vec<String>,
     /// `outbound_ws_insecure`.
     pub outbound_ws_insecure: bool,
+    /// `outbound_ws_local`.
+    pub outbound_ws_local: bool,
     /// `read_only`.
     pub read_only: bool,
     /// `auth_password`, if an option sets it.

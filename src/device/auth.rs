@@ -244,7 +244,7 @@ impl Guard {
     /// The value of `WWW-Authenticate`. Clients split it at `, `.
     pub fn http_challenge(&mut self, realm: &str, now: Duration, random: u32) -> String {
         let nonce = self.issue(now, random);
-        format!("Digest qop=\"auth\", realm=\"{realm}\", nonce=\"{nonce:x}\", algorithm=SHA-256")
+        format!("Digest qop=\"auth\", realm=\"{realm}\", nonce=\"{nonce}\", algorithm=SHA-256")
     }
 
     /// The error of a frame: its message is JSON text.
@@ -258,19 +258,24 @@ impl Guard {
     pub fn check_http(&mut self, who: &Caller<'_>, header: Option<&[u8]>, method: &str, uri: &str) -> Verdict {
         let Some(header) = header else { return Verdict::Challenge };
         let Some(given) = Credentials::from_header(header) else { return Verdict::Challenge };
-        let nonce = u32::from_str_radix(&given.nonce, 16).ok();
-        self.check(who, &given, nonce, &format!("{method}:{uri}"))
+        self.check(who, &given, &format!("{method}:{uri}"))
     }
 
     /// Looks at the JSON text of a frame's `auth`.
     pub fn check_frame(&mut self, who: &Caller<'_>, auth: Option<&str>) -> Verdict {
         let Some(auth) = auth else { return Verdict::Challenge };
         let Some(given) = Credentials::from_frame(auth) else { return Verdict::Challenge };
-        let nonce = given.nonce.parse().ok();
-        self.check(who, &given, nonce, "dummy_method:dummy_uri")
+        self.check(who, &given, "dummy_method:dummy_uri")
     }
 
-    fn check(&mut self, who: &Caller<'_>, given: &Credentials, nonce: Option<u32>, a2: &str) -> Verdict {
+    /// The nonce that a client sends back: decimal as issued, or, from one that writes the number anew, hexadecimal.
+    fn issued(&self, text: &str) -> Option<u32> {
+        let known = |nonce: &u32| self.nonces.contains_key(nonce);
+        let hexadecimal = || u32::from_str_radix(text, 16).ok().filter(known);
+        text.parse().ok().filter(known).or_else(hexadecimal)
+    }
+
+    fn check(&mut self, who: &Caller<'_>, given: &Credentials, a2: &str) -> Verdict {
         let from = (who.peer, who.datagram);
         if self.limited(from, who.now) {
             return Verdict::Limited;
@@ -283,7 +288,7 @@ impl Guard {
             return Verdict::Wrong;
         }
         // The password is right; only a nonce of ours that is not too old makes it a fresh proof.
-        let fresh = nonce.and_then(|n| self.nonces.get_mut(&n)).filter(|n| who.now.saturating_sub(n.issued) < NONCE_LIFE);
+        let fresh = self.issued(nonce_text).and_then(|n| self.nonces.get_mut(&n)).filter(|n| who.now.saturating_sub(n.issued) < NONCE_LIFE);
         let granted = fresh.zip(given.count).is_some_and(|(nonce, nc)| nonce.take(nc, from));
         if granted { Verdict::Granted } else { Verdict::Challenge }
     }
@@ -365,10 +370,11 @@ mod tests {
         frame_auth_as(password, nonce, &nc.to_string())
     }
 
-    /// `nc` as JSON text: the hash is over what the text says.
+    /// `nonce` and `nc` as JSON text: the hash is over what the text says.
     fn frame_auth_as(password: &str, nonce: &str, nc: &str) -> String {
         let said = nc.trim_matches('"');
-        let response = sha256_hex(&format!("{}:{nonce}:{said}:12345:auth:{}", ha1(REALM, password), sha256_hex("dummy_method:dummy_uri")));
+        let plain = nonce.trim_matches('"');
+        let response = sha256_hex(&format!("{}:{plain}:{said}:12345:auth:{}", ha1(REALM, password), sha256_hex("dummy_method:dummy_uri")));
         format!(
             r#"{{"realm":"{REALM}","username":"admin","nonce":{nonce},"nc":{nc},"cnonce":12345,"response":"{response}","algorithm":"SHA-256"}}"#
         )
@@ -386,11 +392,33 @@ mod tests {
         let mut guard = Guard::new();
         assert_eq!(
             guard.http_challenge(REALM, Duration::ZERO, 0x1234_abcd),
-            format!(r#"Digest qop="auth", realm="{REALM}", nonce="1234abcd", algorithm=SHA-256"#)
+            format!(r#"Digest qop="auth", realm="{REALM}", nonce="305441741", algorithm=SHA-256"#)
         );
         let error = guard.frame_challenge(REALM, Duration::ZERO, 1_625_038_762);
         assert_eq!(error.code, 401);
         assert_eq!(error.message, format!(r#"{{"auth_type":"digest","nonce":1625038762,"nc":1,"realm":"{REALM}","algorithm":"SHA-256"}}"#));
+    }
+
+    #[test]
+    fn a_nonce_is_one_number_in_header_and_frame_whoever_copies_it_and_however_it_is_written() {
+        let good = ha1(REALM, "secret");
+        let mut guard = Guard::new();
+        let challenge = guard.http_challenge(REALM, Duration::ZERO, 1_716_556_501);
+        let copied = challenge.split("nonce=").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap();
+        assert_eq!(copied, "1716556501");
+        for frame in [copied.to_owned(), format!("\"{copied}\""), format!("\"{:x}\"", 1_716_556_501), format!("\"{:08X}\"", 1_716_556_501)]
+        {
+            let response = frame_auth("secret", &frame, 1);
+            assert_eq!(guard.check_frame(&caller(&good, 1), Some(&response)), Verdict::Granted, "{frame}");
+        }
+        for text in [copied, "665092d5"] {
+            let head = header("secret", text, "00000001", "GET:/shelly");
+            assert_eq!(guard.check_http(&caller(&good, 1), Some(head.as_bytes()), "GET", "/shelly"), Verdict::Granted, "{text}");
+        }
+        // A number that is both: what was issued counts, not what it would be in the other notation.
+        guard.frame_challenge(REALM, Duration::ZERO, 77);
+        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "4d", 1))), Verdict::Challenge, "no JSON number");
+        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "119", 1))), Verdict::Challenge, "not issued");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::one_line::one_line;
+
 /// `{"code":-105,"message":"Bad id=7"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RpcError {
@@ -15,7 +17,7 @@ impl RpcError {
     /// 404: no such method.
     #[must_use]
     pub fn no_handler(method: &str) -> Self {
-        Self { code: 404, message: format!("No handler for {method}") }
+        Self { code: 404, message: format!("No handler for {}", one_line(method)) }
     }
 
     /// -103: parameter missing or of the wrong type.
@@ -33,7 +35,7 @@ impl RpcError {
     /// -103 with a reason: a value inside an object does not fit.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self { code: -103, message: message.into() }
+        Self { code: -103, message: one_line(&message.into()).into_owned() }
     }
 
     /// -105: no such instance.

@@ -12,13 +12,13 @@ use crate::meter::{Fixed, MinuteRecord, PhaseMinute};
 const PERIOD: i64 = 60;
 /// Records of one `GetData` reply: the device sends some tens.
 const PAGE: usize = 40;
-/// Stretches of one `GetNetEnergies` reply.
-const NET_PAGE: usize = 30;
+/// Stretches of one `GetNetEnergies` reply: a day of quarter-hours comes in one, and so does a day of 5 minutes.
+const NET_PAGE: usize = 300;
 /// How long a stretch that is over waits for the record of its last minute, s: it is stored within about 1 s of the minute's
 /// end (section 6.1), and of a minute without power there is none.
 const RECORD_DUE: i64 = 5;
-/// Records read at once for a CSV.
-const CSV_CHUNK: usize = 240;
+/// Records read at once where many are asked for.
+const CHUNK: usize = 240;
 
 const EM_PHASE: [&str; 16] = [
     "total_act_energy",
@@ -79,15 +79,26 @@ impl Columns {
         }
     }
 
-    /// Imported minus exported energy of a record, Wh.
-    fn net(self, record: &MinuteRecord) -> f64 {
+    /// The names of `GetNetEnergies`.
+    const fn net_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Em => &["a_net_act_energy", "b_net_act_energy", "c_net_act_energy"],
+            Self::Em1(_) => &["net_act_energy"],
+        }
+    }
+
+    /// Imported minus exported energy of a record, Wh, a column each.
+    fn net(self, record: &MinuteRecord) -> Net {
         let of = |p: &PhaseMinute| p.act_energy - p.act_ret_energy;
         match self {
-            Self::Em => record.phases.iter().map(of).sum(),
-            Self::Em1(id) => record.phases.get(id).map_or(0.0, of),
+            Self::Em => record.phases.each_ref().map(of),
+            Self::Em1(id) => [record.phases.get(id).map_or(0.0, of), 0.0, 0.0],
         }
     }
 }
+
+/// Net energies of a stretch, Wh: as many of them count as there are [`Columns::net_names`].
+type Net = [f64; 3];
 
 /// One phase's values, each followed by a comma. What is derived has no harmonics: fundamental is total, and
 /// all reactive energy counts as lagging.
@@ -134,7 +145,7 @@ struct Reply {
 }
 
 impl Reply {
-    fn new(keys: Option<Vec<String>>, period: i64) -> Self {
+    fn new<T: std::fmt::Display>(keys: Option<&[T]>, period: i64) -> Self {
         let mut out = String::from("{");
         if let Some(keys) = keys {
             let names: Vec<String> = keys.iter().map(|k| format!("\"{k}\"")).collect();
@@ -179,7 +190,8 @@ impl Reply {
 /// The result of `GetData`: at most [`PAGE`] records, and where to go on if there are more.
 pub(super) fn page(records: &dyn Records, columns: Columns, from: i64, end: i64, keys: bool) -> Result<Json, RecordsError> {
     let rows = if end < from { Vec::new() } else { records.read(from, end, PAGE + 1)? };
-    let mut reply = Reply::new(keys.then(|| columns.names()), PERIOD);
+    let names = columns.names();
+    let mut reply = Reply::new(keys.then_some(&names[..]), PERIOD);
     for record in rows.iter().take(PAGE) {
         columns.push(reply.row(record.ts), record);
         reply.end_row();
@@ -209,23 +221,30 @@ pub(super) fn net_page(records: &dyn Records, columns: Columns, asked: NetAsked,
         over -= period;
     }
     let end = start_of(asked.end).saturating_add(period - 1).min(over - 1);
-    let per = usize::try_from(period / PERIOD).unwrap_or(1);
-    let limit = NET_PAGE * per + 1;
-    let rows = if end < from { Vec::new() } else { records.read(from, end, limit)? };
-
-    let mut sums: Vec<(i64, f64)> = Vec::new();
-    for record in &rows {
-        let start = start_of(record.ts);
-        match sums.last_mut() {
-            Some((ts, sum)) if *ts == start => *sum += columns.net(record),
-            _ => sums.push((start, columns.net(record))),
+    let mut sums: Vec<(i64, Net)> = Vec::new();
+    let mut next = None;
+    let mut at = (from <= end).then_some(from);
+    'reading: while let Some(ts) = at {
+        let rows = records.read(ts, end, CHUNK)?;
+        for record in &rows {
+            let (start, net) = (start_of(record.ts), columns.net(record));
+            let full = sums.len() == NET_PAGE;
+            match sums.last_mut() {
+                Some((last, sum)) if *last == start => sum.iter_mut().zip(net).for_each(|(sum, net)| *sum += net),
+                _ if full => {
+                    next = Some(start);
+                    break 'reading;
+                }
+                _ => sums.push((start, net)),
+            }
         }
+        at = rows.last().filter(|_| rows.len() == CHUNK).map(|r| r.ts + PERIOD).filter(|ts| *ts <= end);
     }
-    // The last stretch may go on beyond what was read; there are others before it, as a page holds several.
-    let next = if rows.len() == limit { sums.pop().map(|(ts, _)| ts) } else { None };
-    let mut reply = Reply::new(keys.then(|| vec!["net_act_energy".to_owned()]), period);
+    let names = columns.net_names();
+    let mut reply = Reply::new(keys.then_some(names), period);
     for (ts, sum) in sums {
-        let _ = write!(reply.row(ts), "{}", Fixed::<4>::round(sum));
+        let values: Vec<String> = sum.iter().take(names.len()).map(|wh| Fixed::<4>::round(*wh).to_string()).collect();
+        reply.row(ts).push_str(&values.join(","));
         reply.end_row();
     }
     Ok(reply.finish(next))
@@ -257,7 +276,7 @@ impl Iterator for Csv {
             let _ = writeln!(out, "timestamp,{}", self.columns.names().join(","));
         }
         if let Some(from) = self.next.take() {
-            let rows = match self.records.read(from, self.end, CSV_CHUNK) {
+            let rows = match self.records.read(from, self.end, CHUNK) {
                 Ok(rows) => rows,
                 Err(error) => return Some(Err(error)),
             };
@@ -266,7 +285,7 @@ impl Iterator for Csv {
                 self.columns.push(&mut out, record);
                 out.push('\n');
             }
-            let last = rows.last().filter(|_| rows.len() == CSV_CHUNK);
+            let last = rows.last().filter(|_| rows.len() == CHUNK);
             self.next = last.map(|r| r.ts + PERIOD).filter(|ts| *ts <= self.end);
         }
         (!out.is_empty()).then_some(Ok(out))

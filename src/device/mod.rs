@@ -13,6 +13,7 @@
 //! | [`history`], [`records`] | minute records: columns, pages, CSV |
 //! | [`modbus`] | registers |
 //! | [`state`], `stored` | what a reader may change |
+//! | [`target`] | where a reader may send the meter |
 //! | [`view`] | a snapshot with the texts made of it |
 
 pub mod auth;
@@ -29,6 +30,7 @@ mod params;
 pub mod records;
 pub mod state;
 mod stored;
+pub mod target;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -126,6 +128,8 @@ pub struct DeviceOptions {
     pub unknown_methods_dummy: bool,
     /// `read_only`.
     pub read_only: bool,
+    /// `outbound_ws_local`.
+    pub outbound_local: bool,
     /// Keys that an option sets, so that a device-side change answers -109 naming them (C13): `device_name`,
     /// `profile`, `outbound_ws`, `modbus_enable`, `auth_password`.
     pub set_by_option: Vec<&'static str>,

@@ -187,7 +187,7 @@ pub fn read(device: &Device, context: &Context<'_>, map: ModbusMap, function: u8
     Ok(window.words)
 }
 
-/// Answers a write: only 1 to register 4200 does anything, and only with `modbus_reset`.
+/// Answers a write: only 1 to register 4200 does anything, and only with `modbus_reset` and without a password.
 ///
 /// # Errors
 /// The exception that the device answers.

@@ -445,7 +445,7 @@ fn config_changed(component: String, context: &Context<'_>) -> Json {
     let ts = Fixed::round(context.now.unix);
     let id = component.split_once(':').and_then(|(_, id)| id.parse().ok());
     // As the result of the component's SetConfig.
-    let restart_required = matches!(component.as_str(), "ws" | "mqtt");
+    let restart_required = component == "ws";
     let cfg_rev = context.state.cfg_rev;
     json(&Events { ts, events: [Event { component, id, event: "config_changed", restart_required, ts, cfg_rev }] })
 }

@@ -20,6 +20,7 @@ impl DeviceOptions {
             energy_kwh: meter.energy_kwh,
             unknown_methods_dummy: channels.unknown_methods_dummy,
             read_only: channels.read_only,
+            outbound_local: channels.outbound_ws_local,
             set_by_option: set.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect(),
             tz,
         }

@@ -28,12 +28,11 @@ impl Params {
     /// `id` of one of `count` instances: -103 when missing or no integer, -105 when there is no such instance.
     pub(super) fn instance(&self, count: usize) -> Result<usize, RpcError> {
         let value = self.get("id").ok_or_else(|| RpcError::missing("id"))?;
-        if !(value.is_i64() || value.is_u64()) {
-            return Err(RpcError::bad_argument("id"));
-        }
-        match value.as_u64().and_then(|id| usize::try_from(id).ok()) {
-            Some(id) if id < count => Ok(id),
-            _ => Err(RpcError::bad_id(&value.to_string())),
+        // JSON knows one kind of number: a client whose language has no integers writes 0.0.
+        let whole = value.as_f64().filter(|id| id.fract() == 0.0).ok_or_else(|| RpcError::bad_argument("id"))?;
+        match (0..count).find(|id| *id as f64 == whole) {
+            Some(id) => Ok(id),
+            None => Err(RpcError::bad_id(&whole.to_string())),
         }
     }
 
@@ -90,6 +89,8 @@ mod tests {
     fn ids_are_strict() {
         assert_eq!(id(r#"{"id":0}"#), Ok(0));
         assert_eq!(id(r#"{"id":2,"?esp":1}"#), Ok(2));
+        assert_eq!([r#"{"id":0.0}"#, r#"{"id":1e0}"#, r#"{"id":-0.0}"#, r#"{"id":2.00}"#].map(id), [Ok(0), Ok(1), Ok(0), Ok(2)]);
+        assert_eq!([r#"{"id":3.0}"#, r#"{"id":-1.0}"#, r#"{"id":1e300}"#].map(id), [Err(-105); 3]);
         for missing in ["{}", r#"{"id":null}"#, r#"{"id":"0"}"#, r#"{"id":true}"#, r#"{"id":0.5}"#, r#"{"id":[0]}"#] {
             assert_eq!(id(missing), Err(-103), "{missing}");
         }

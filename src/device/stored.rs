@@ -13,10 +13,69 @@ use crate::meter::Fixed;
 /// Most bytes of JSON that one change of a configuration may hold.
 const MAX_CHANGE: usize = 4096;
 
-/// The default with what is stored for `component`; a stored value that no longer fits gives the default.
-pub(super) fn read<T: Serialize + DeserializeOwned>(default: T, state: &DeviceState, component: &str) -> T {
+/// The default with those of its `members` that are stored for `component`; a stored value that no longer fits gives the default.
+pub(super) fn read<T: Serialize + DeserializeOwned>(default: T, state: &DeviceState, component: &str, members: &[&str]) -> T {
     let Some(stored) = state.overrides.get(component) else { return default };
-    laid_over(&default, stored).unwrap_or(default)
+    let kept = stored.iter().filter(|(key, _)| members.contains(&key.as_str()));
+    laid_over(&default, &kept.map(|(key, value)| (key.clone(), value.clone())).collect()).unwrap_or(default)
+}
+
+/// The whole change of a configuration in which nothing can be changed: taken where it asks for what is so already.
+///
+/// # Errors
+/// As [`change`] and [`refuse_without_effect`].
+pub(super) fn refuse_change<T: Serialize + DeserializeOwned>(
+    component: &str,
+    why: &str,
+    current: &T,
+    asked: &Map<String, Value>,
+) -> Result<(), RpcError> {
+    if gives_password(asked) {
+        return Err(without_effect(component, "pass", why));
+    }
+    let (next, _) = change(current, asked)?;
+    refuse_without_effect(component, why, current, &next, &[])
+}
+
+/// Refuses a change that would be answered with success and then do nothing: of every member but those that are `in_effect`
+/// (`name`, `location.tz`; with all below them).
+///
+/// # Errors
+/// -109 naming the first such member.
+pub(super) fn refuse_without_effect<T: Serialize>(
+    component: &str,
+    why: &str,
+    before: &T,
+    after: &T,
+    in_effect: &[&str],
+) -> Result<(), RpcError> {
+    match first_difference("", &members(before), &members(after), in_effect) {
+        Some(path) => Err(without_effect(component, &path, why)),
+        None => Ok(()),
+    }
+}
+
+fn without_effect(component: &str, member: &str, why: &str) -> RpcError {
+    RpcError::refused(format!("{component}: a change of {member} is refused, it would have no effect: {why}"))
+}
+
+fn first_difference(within: &str, before: &Map<String, Value>, after: &Map<String, Value>, but: &[&str]) -> Option<String> {
+    after.iter().find_map(|(key, value)| {
+        let path = if within.is_empty() { key.clone() } else { format!("{within}.{key}") };
+        match (before.get(key), value) {
+            _ if but.contains(&path.as_str()) => None,
+            (Some(Value::Object(before)), Value::Object(after)) => first_difference(&path, before, after, but),
+            (before, value) => (before != Some(value)).then_some(path),
+        }
+    })
+}
+
+/// Whether a password is given anywhere: devices take one and never show it, so it is no member that could be compared.
+fn gives_password(asked: &Map<String, Value>) -> bool {
+    asked.iter().any(|(key, value)| match value {
+        Value::Object(inner) => gives_password(inner),
+        other => key == "pass" && !other.is_null(),
+    })
 }
 
 /// The configuration after `change`, and the top-level members that differ from before, each whole.

@@ -23,6 +23,7 @@ pub(super) fn device() -> Device {
             energy_kwh: false,
             unknown_methods_dummy: false,
             read_only: false,
+            outbound_local: false,
             set_by_option: Vec::new(),
             tz: "Europe/Warsaw".into(),
         },

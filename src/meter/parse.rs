@@ -1,11 +1,15 @@
 //! From an entity's state text and unit to a number in the base unit, or the reason why there is none.
 //!
 //! Only finite, plausible numbers count (`decisions.md` C5): `nan`, `inf`, the empty text, `1,5`, `12 W` and
-//! absurd sizes are as good as `unavailable`. Nothing is guessed: a foreign unit gives no value, and its name.
+//! absurd sizes are as good as `unavailable`. Nothing is guessed: a foreign unit gives no value, and its name; another spelling
+//! of a known one is that one ([`unit::canonical`]).
 
 use std::fmt;
 
-use crate::source::State;
+use crate::source::{
+    State,
+    unit::{self, NotActive},
+};
 
 /// What an entity measures; each has one base unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,6 +129,14 @@ impl fmt::Display for Unusable {
             Self::Own => f.write_str("is this meter's own and is refused as an input"),
             Self::NoState(state) => write!(f, "is {state}"),
             Self::NotANumber(text) => write!(f, "says {text:?}, which is not a number"),
+            Self::ForeignUnit(q @ (Quantity::Power | Quantity::Energy), unit) if let Some(kind) = unit::not_active(unit) => {
+                let kind = match kind {
+                    NotActive::Apparent => "apparent",
+                    NotActive::Reactive => "reactive",
+                };
+                let (what, list) = (q.name(), list(q));
+                write!(f, "has the unit {unit:?}: that is {kind} {what}, a meter needs active {what} ({list}); choose the sensor of that")
+            }
             Self::ForeignUnit(q, unit) => write!(f, "has the unit {unit:?}, which is not one of {} ({})", q.name(), list(q)),
             Self::NoUnit(q) => write!(f, "has no unit; {} needs one ({})", q.name(), list(q)),
             Self::Implausible(q, value) => write!(f, "says {value} {}, which is not plausible ({})", q.base_unit(), q.range()),
@@ -155,7 +167,7 @@ pub fn parse(quantity: Quantity, state: &State, unit: Option<&str>) -> Result<Pa
     let (factor, unit_assumed) = match unit {
         "" if quantity == Quantity::Energy => return Err(Unusable::NoUnit(quantity)),
         "" => (1.0, quantity != Quantity::PowerFactor),
-        named => match quantity.units().iter().find(|(name, _)| *name == named) {
+        named => match quantity.units().iter().find(|(name, _)| *name == unit::canonical(named)) {
             Some((_, factor)) => (*factor, false),
             None => return Err(Unusable::ForeignUnit(quantity, clip(named))),
         },
@@ -195,6 +207,27 @@ mod tests {
         let energy = |unit| parse(Quantity::Energy, &State::Text("12345.678".into()), unit).map(|p| p.value);
         assert_eq!(energy(Some("kWh")), Ok(12_345_678.0));
         assert_eq!(energy(None), Err(Unusable::NoUnit(Quantity::Energy)));
+    }
+
+    #[test]
+    fn understands_a_unit_however_it_is_spelled_and_names_apparent_power() {
+        for (unit, watts) in
+            [("Watt", 2.0), ("watts", 2.0), ("w", 2.0), ("kw", 2000.0), ("KW", 2000.0), ("kiloWatt", 2000.0), ("mW", 0.002)]
+        {
+            assert_eq!(power("2", unit), Ok(watts), "{unit}");
+        }
+        assert_eq!(power("0.2", "MW"), Ok(200_000.0));
+        let energy = |unit| parse(Quantity::Energy, &State::Text("2".into()), Some(unit)).map(|p| p.value);
+        assert_eq!([energy("kW·h"), energy("wh"), energy("KWH")], [Ok(2000.0), Ok(2.0), Ok(2000.0)]);
+        let volts = |unit| parse(Quantity::Voltage, &State::Text("230".into()), Some(unit)).map(|p| p.value);
+        assert_eq!([volts("Volt"), volts("volts"), volts("v")], [Ok(230.0), Ok(230.0), Ok(230.0)]);
+        for unit in ["mw", "Mw", "VA", "kVA", "var", "°C"] {
+            assert!(matches!(power("2", unit), Err(Unusable::ForeignUnit(Quantity::Power, _))), "{unit}");
+        }
+        let said = power("2", "VA").unwrap_err().to_string();
+        assert!(said.contains("\"VA\": that is apparent power") && said.contains("needs active power"), "{said}");
+        let said = energy("kvarh").unwrap_err().to_string();
+        assert!(said.contains("reactive energy"), "{said}");
     }
 
     #[test]

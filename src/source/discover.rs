@@ -316,7 +316,7 @@ fn kind(state: &FullState) -> Option<Kind> {
     if !(state.entity_id.starts_with("sensor.") || state.entity_id.starts_with("input_number.") || state.entity_id.starts_with("number.")) {
         return None;
     }
-    match (text(state, "device_class"), unit(&state.attributes)) {
+    match (text(state, "device_class"), unit(&state.attributes).map(super::unit::canonical)) {
         (Some("power_factor"), _) => Some(Kind::PowerFactor),
         (_, Some("W" | "kW" | "MW" | "mW" | "GW" | "TW")) => Some(Kind::Power),
         (_, Some("Wh" | "kWh" | "MWh")) => Some(Kind::Energy),

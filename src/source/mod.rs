@@ -23,6 +23,7 @@ pub mod home_assistant;
 pub mod recorded;
 pub mod registry;
 pub mod replay;
+pub mod unit;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

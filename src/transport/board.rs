@@ -4,6 +4,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::reserve::PortGuard;
+use crate::one_line::one_line;
 
 /// How a listener is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -66,7 +67,11 @@ impl Board {
     }
 
     /// Sets a listener's line, replacing the one with the same name, meter, address and port.
-    pub fn set(&self, line: Line) {
+    pub fn set(&self, mut line: Line) {
+        if let ListenerState::Waiting { reason } = &mut line.state {
+            // What the other side answered may be part of it.
+            *reason = one_line(reason).into_owned();
+        }
         self.lines.send_if_modified(|lines| {
             match lines.iter_mut().find(|old| old.is_of(&line)) {
                 Some(old) if *old == line => return false,

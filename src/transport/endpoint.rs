@@ -100,13 +100,11 @@ const SHARES: usize = 64;
 /// How a caller proves that it knows the password.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Credentials<'a> {
-    /// The channel does not ask: outbound without its own switch.
-    #[default]
-    None,
-    /// By the frame's `auth` member, but only where something is changed: UDP without its own switch. Batteries read there
-    /// and cannot log in.
+    /// By the frame's `auth` member, but only where something is changed: UDP and outbound without their own switches.
+    /// Batteries and a GX read there and cannot log in.
     FrameToChange,
     /// By the frame's `auth` member.
+    #[default]
     Frame,
     /// By the `Authorization` header, or by the frame's `auth` member where there is a frame.
     Header {
@@ -451,10 +449,11 @@ fn answered_power(method: &str, params: Option<&str>, manner: Manner, profile: P
     if method == "EM1.GetStatus" && !(manner.em1_is_total && profile == Profile::Triphase) {
         #[derive(serde::Deserialize)]
         struct Phase {
-            id: usize,
+            id: f64,
         }
+        // The call was answered, so it is a whole number of a phase.
         let Phase { id } = serde_json::from_str(params?).ok()?;
-        return view.phases.get(id)?.map(|p| p.act_power.get());
+        return view.phases.get(id as usize)?.map(|p| p.act_power.get());
     }
     view.totals.map(|t| t.act_power.get())
 }
@@ -499,5 +498,8 @@ pub fn closed(text: &[u8]) -> Bytes {
 }
 
 fn foreign_write() -> RpcError {
-    RpcError::forbidden("A page of another origin may not change anything: name it in cors_origins if it is yours")
+    RpcError::forbidden(
+        "A browser may change something only from the meter's own page: use the dashboard, or curl; name another page of yours in \
+         cors_origins",
+    )
 }

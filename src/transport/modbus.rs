@@ -230,7 +230,8 @@ impl Endpoint {
             (channels.modbus_map, channels.modbus_reset)
         };
         let device = Arc::clone(&self.device.borrow());
-        let written = modbus::write(&device, map, reset, function, address, words);
+        // Modbus has no way to tell a password.
+        let written = modbus::write(&device, map, reset && !self.auth_on(), function, address, words);
         let refused = written.as_ref().err().copied();
         if let Ok(effects) = written {
             self.hub.apply(effects).await;

@@ -46,7 +46,7 @@ use super::{
 use crate::{
     config::mask_url,
     consumers::{Caller, Channel},
-    device::notify::Kind,
+    device::{notify::Kind, target},
     tls,
 };
 
@@ -72,6 +72,8 @@ pub struct Target {
     pub url: String,
     /// No certificate check (`ssl_ca: "*"`).
     pub insecure: bool,
+    /// It may be this host or a link-local address: an option names it, or lets readers do so.
+    pub local: bool,
 }
 
 impl Target {
@@ -100,10 +102,12 @@ pub async fn run(
     cancel: CancellationToken,
 ) {
     let mut state = endpoint.state.clone();
+    let mut channels = endpoint.channels.clone();
     let mut running: BTreeMap<Target, Kept> = BTreeMap::new();
     loop {
         let named = Arc::clone(&fixed.borrow_and_update());
-        let wanted = if named.is_empty() { by_config(&state.borrow_and_update().ws) } else { named.to_vec() };
+        let local = channels.borrow_and_update().outbound_ws_local;
+        let wanted = if named.is_empty() { by_config(&state.borrow_and_update().ws, local) } else { named.to_vec() };
         let gone: Vec<(Target, Kept)> = running.extract_if(.., |target, _| !wanted.contains(target)).collect();
         gone.iter().for_each(|(_, kept)| kept.stop.cancel());
         for (target, kept) in gone {
@@ -129,6 +133,7 @@ pub async fn run(
             () = cancel.cancelled() => break,
             Ok(()) = fixed.changed() => {}
             changed = state.changed() => if changed.is_err() { break },
+            Ok(()) = channels.changed() => {}
         }
     }
     running.values().for_each(|kept| kept.stop.cancel());
@@ -143,9 +148,9 @@ struct Kept {
     stop: CancellationToken,
 }
 
-fn by_config(ws: &crate::device::state::WsConfig) -> Vec<Target> {
+fn by_config(ws: &crate::device::state::WsConfig, local: bool) -> Vec<Target> {
     let insecure = ws.ssl_ca.as_deref() == Some("*");
-    ws.server.iter().filter(|_| ws.enable).map(|url| Target { url: url.clone(), insecure }).collect()
+    ws.server.iter().filter(|_| ws.enable).map(|url| Target { url: url.clone(), insecure, local }).collect()
 }
 
 fn line(endpoint: &Endpoint, target: &Target, state: ListenerState) -> Line {
@@ -257,10 +262,19 @@ fn late(patience: Duration) -> String {
     format!("no answer within {} s", patience.as_secs())
 }
 
-/// A connection to the first address of `host` that takes one.
-async fn connect(host: &str, port: u16) -> Result<TcpStream, Failed> {
+/// A connection to the first address of `host` that takes one. Where readers set the target, a name may stand for this host too:
+/// then it is not tried, so that what is said is the same whatever listens there.
+async fn connect(target: &Target, host: &str, port: u16) -> Result<TcpStream, Failed> {
+    if !target.local {
+        // A server kept by an older version was looked at less closely.
+        target::check(&target.url, false).map_err(|why| format!("it {why}"))?;
+    }
     let mut failed = Failed::from("the name has no address".to_owned());
     for address in lookup_host((host, port)).await.map_err(|e| e.to_string())? {
+        if !target.local && target::is_near(address.ip()) {
+            failed = format!("it {}", target::NEAR).into();
+            continue;
+        }
         failed = match timeout(CONNECT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => Failed { refused: error.kind() == std::io::ErrorKind::ConnectionRefused, why: error.to_string() },
@@ -277,7 +291,7 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), Failed> {
     let host = uri.host().ok_or_else(|| "the address names no host".to_owned())?.trim_matches(['[', ']']).to_owned();
     let secure = uri.scheme_str() == Some("wss");
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = connect(&host, port).await?;
+    let stream = connect(target, &host, port).await?;
     let _ = stream.set_nodelay(true);
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let (peer, local) = (stream.peer_addr().unwrap_or(nowhere), stream.local_addr().unwrap_or(nowhere));

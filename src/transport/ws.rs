@@ -76,7 +76,7 @@ pub enum Opening {
 pub struct Rules {
     /// When notifications begin.
     pub opening: Opening,
-    /// Whether a configured password is asked for on this channel.
+    /// Whether a configured password is asked for on this channel; to change something it is asked for on all.
     pub ask_password: bool,
     /// Whether a page of another origin opened the socket: it may read and not change.
     pub foreign: bool,
@@ -366,7 +366,7 @@ where
                         self.answer(Spoken::too_many(&payload, &id)).await?;
                         continue;
                     }
-                    let credentials = if rules.ask_password { Credentials::Frame } else { Credentials::None };
+                    let credentials = if rules.ask_password { Credentials::Frame } else { Credentials::FrameToChange };
                     let terms = Terms { credentials, foreign: rules.foreign, manner: Manner::http(minimal), ..Terms::default() };
                     let mut answering: Answering<'_> = Box::pin(async move { endpoint.frames(caller, &payload, terms).await });
                     // Nearly every answer is there at once; only those that read records or take effect are waited for beside others.

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -40,6 +41,20 @@ use virtual_shelly::{
 
 pub const ID: &str = "shellypro3em-aabbccddeeff";
 
+/// In small hexadecimal digits.
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The `auth` of a frame; `nonce` as its challenge has it.
+pub fn proof(ha1: &str, nonce: &serde_json::Value) -> serde_json::Value {
+    let plain = nonce.as_str().map_or_else(|| nonce.to_string(), ToOwned::to_owned);
+    let response = sha256(&format!("{ha1}:{plain}:1:77:auth:{}", sha256("dummy_method:dummy_uri")));
+    serde_json::json!({
+        "realm": ID, "username": "admin", "nonce": nonce, "nc": 1, "cnonce": 77, "response": response, "algorithm": "SHA-256"
+    })
+}
+
 pub fn channels() -> ChannelSettings {
     ChannelSettings {
         ws_notify_interval: Duration::from_millis(50),
@@ -62,6 +77,7 @@ pub fn channels() -> ChannelSettings {
         modbus_reset: false,
         mdns_interfaces: Vec::new(),
         outbound_ws_insecure: false,
+        outbound_ws_local: true,
         read_only: false,
         auth_password: None,
         auth_udp: false,
@@ -88,6 +104,7 @@ pub fn device() -> Device {
             energy_kwh: false,
             unknown_methods_dummy: false,
             read_only: false,
+            outbound_local: true,
             set_by_option: Vec::new(),
             tz: "Europe/Berlin".into(),
         },

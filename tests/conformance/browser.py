@@ -17,11 +17,11 @@ expect.set_options(timeout=PATIENCE)
 
 
 @contextlib.contextmanager
-def chromium():
+def chromium(*more):
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert program, "install chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *more])
         try:
             yield browser
         finally:

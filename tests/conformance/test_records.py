@@ -46,14 +46,16 @@ async def test_a_minute(replay):
     share = values["a_total_act_energy"] / 10
     assert 0 < share <= 1.02 and near(values["b_total_act_ret_energy"] / 5, share, 0.02) and values["c_total_act_energy"] == 0
     net = meter.rpc("EMData.GetNetEnergies", {"id": 0, "ts": start, "period": 300})
-    assert net["keys"] == ["net_act_energy"]
-    sums = [value for block in net["data"] for row in block["values"] for value in row]
-    assert len(sums) <= 1 and all(near(v, values["a_total_act_energy"] - values["b_total_act_ret_energy"], 0.001) for v in sums)
+    assert net["keys"] == ["a_net_act_energy", "b_net_act_energy", "c_net_act_energy"]
+    rows = [row for block in net["data"] for row in block["values"]]
+    expected = (values["a_total_act_energy"], -values["b_total_act_ret_energy"], 0)
+    assert len(rows) <= 1 and all(near(v, e, 0.001) for row in rows for v, e in zip(row, expected))
     assert meter.post("/rpc/EMData.GetNetEnergies", {"id": 0, "ts": start, "period": 7}).json()["code"] == -103
     lines = meter.get(f"/emdata/0/data.csv?add_keys=true&ts={start}&end_ts={start}").text.split()
     assert lines[0] == HEADER and len(lines) == 2 and lines[1].split(",")[0] == str(start)
     assert [len(v.partition(".")[2]) for v in lines[1].split(",")] == [len(v.partition(".")[2]) for v in ROW.split(",")]
-    assert len(meter.get("/emdata/0/data.csv").text.split()) == 1, "without add_keys no header"
+    assert len(meter.get("/emdata/0/data.csv?add_keys=false").text.split()) == 1
+    assert meter.get("/emdata/0/data.csv").text.split()[0] == HEADER, "the keys come unless they are declined"
     # kept over a restart; counters reset without the history, the history by its own call
     meter.restart()
     assert meter.rpc("EMData.GetRecords", {"id": 0})["data_blocks"][0]["ts"] == start
@@ -93,7 +95,7 @@ def test_profile(demo):
     methods = demo.rpc("Shelly.ListMethods")["methods"]
     assert "EM1.GetStatus" in methods and not [m for m in methods if m.startswith(("EM.", "EMData."))]
     text = demo.get("/rpc/EM1.GetStatus?id=2").text
-    assert [k for k, _ in shape(text)] == ["id", "current", "voltage", "act_power", "aprt_power", "pf", "freq", "calibration"]
+    assert [k for k, _ in shape(text)] == ["id", "voltage", "current", "act_power", "aprt_power", "pf", "freq", "calibration"]
     assert json.loads(text)["id"] == 2 and demo.get("/rpc/EM1Data.GetStatus?id=0").json()["total_act_energy"] >= 0
     assert demo.get("/rpc/EM.GetStatus?id=0").status == 404
     assert demo.post("/rpc/Shelly.SetProfile", {"name": "no"}).json()["code"] == -103

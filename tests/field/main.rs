@@ -13,3 +13,4 @@ mod downloads;
 mod numbers;
 mod ports;
 mod power_cut;
+mod shelly_api;

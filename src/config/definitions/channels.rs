@@ -161,7 +161,7 @@ pub const MODBUS: &[Definition] = &[
         "official: the device's registers; legacy: those of the original",
     )
     .default("both"),
-    switch(Group::Modbus, "modbus_reset", "false", "Writing 1 to register 4200 resets the counters"),
+    switch(Group::Modbus, "modbus_reset", "false", "Writing 1 to register 4200 resets the counters; not with a password"),
 ];
 
 /// mDNS.
@@ -192,6 +192,7 @@ pub const OUTBOUND: &[Definition] = &[
     .device()
     .live(),
     switch(Group::Outbound, "outbound_ws_insecure", "false", "No certificate check for wss"),
+    switch(Group::Outbound, "outbound_ws_local", "false", "Let Ws.SetConfig name this host itself or a link-local address"),
 ];
 
 /// Protection.
@@ -205,7 +206,12 @@ pub const SECURITY: &[Definition] = &[
     )
     .device(),
     switch(Group::Security, "auth_udp", "false", "With a password: ask for it on UDP for reading too; changes always need it"),
-    switch(Group::Security, "auth_outbound", "false", "With a password: ask for it on outbound WebSocket too"),
+    switch(
+        Group::Security,
+        "auth_outbound",
+        "false",
+        "With a password: ask for it on outbound WebSocket for reading too; changes always need it",
+    ),
 ];
 
 /// Power shared between readers.

@@ -1,4 +1,4 @@
-//! `ble`: there is no radio; the configuration is kept without effect.
+//! `ble`: there is no radio, so it is off and stays so.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,16 +27,14 @@ struct BleConfig {
     rpc: Rpc,
 }
 
-fn current(context: &Context<'_>) -> BleConfig {
-    stored::read(BleConfig { enable: false, rpc: Rpc { enable: true } }, context.state, "ble")
-}
+const CONFIG: BleConfig = BleConfig { enable: false, rpc: Rpc { enable: true } };
 
 pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
     Json::from("{}")
 }
 
-pub(in crate::device) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&current(context))
+pub(in crate::device) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&CONFIG)
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
@@ -48,8 +46,8 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    let (_, changed) = stored::change(&current(call.context), call.params.config()?)?;
-    restart_required(false, stored::keep("ble", changed))
+    stored::refuse_change("ble", "there is no Bluetooth here", &CONFIG, call.params.config()?)?;
+    restart_required(false, Vec::new())
 }
 
 fn cloud_relay_list(_: &Call<'_>) -> Handled {

@@ -4,11 +4,14 @@ use serde::Serialize;
 
 use super::super::{
     Context, Device, Json,
-    dispatch::{Call, Handled, Method, json, text},
+    dispatch::{Call, Handled, Method, json, restart_required, text},
 };
 
-pub(in crate::device) const METHODS: &[Method] =
-    &[Method::new("BTHome.GetStatus", get_status).unlisted(), Method::new("BTHome.GetConfig", get_config).unlisted()];
+pub(in crate::device) const METHODS: &[Method] = &[
+    Method::new("BTHome.GetStatus", get_status).unlisted(),
+    Method::new("BTHome.GetConfig", get_config).unlisted(),
+    Method::new("BTHome.SetConfig", set_config).unlisted().writes(),
+];
 
 #[derive(Serialize)]
 struct BtHomeStatus {
@@ -29,4 +32,10 @@ fn get_status(call: &Call<'_>) -> Handled {
 
 fn get_config(call: &Call<'_>) -> Handled {
     text(config(call.device, call.context, 0))
+}
+
+/// The configuration has no members, so there is none to change.
+fn set_config(call: &Call<'_>) -> Handled {
+    call.params.config()?;
+    restart_required(false, Vec::new())
 }

@@ -1,4 +1,4 @@
-//! `cloud`: never connected (Growatt refuses a meter whose cloud is on); the configuration is kept.
+//! `cloud`: never connected (Growatt refuses a meter whose cloud is on), and nobody can turn it on.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,16 +23,16 @@ struct CloudConfig {
     server: Option<String>,
 }
 
-fn current(context: &Context<'_>) -> CloudConfig {
-    stored::read(CloudConfig { enable: false, server: Some("iot.shelly.cloud:6012/jrpc".into()) }, context.state, "cloud")
+fn current() -> CloudConfig {
+    CloudConfig { enable: false, server: Some("iot.shelly.cloud:6012/jrpc".into()) }
 }
 
 pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
     json(&Connected { connected: false })
 }
 
-pub(in crate::device) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&current(context))
+pub(in crate::device) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&current())
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
@@ -44,6 +44,6 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    let (_, changed) = stored::change(&current(call.context), call.params.config()?)?;
-    restart_required(false, stored::keep("cloud", changed))
+    stored::refuse_change("cloud", "this meter never connects to a cloud", &current(), call.params.config()?)?;
+    restart_required(false, Vec::new())
 }

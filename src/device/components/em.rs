@@ -278,16 +278,15 @@ struct EmConfig {
 }
 
 fn current_config(context: &Context<'_>) -> EmConfig {
-    let default = EmConfig {
+    EmConfig {
         id: 0,
-        name: None,
+        name: context.state.em_name.clone(),
         blink_mode_selector: "active_energy".into(),
         phase_selector: "all".into(),
         monitor_phase_sequence: false,
         ct_type: "120A".into(),
         reverse: Map::new(),
-    };
-    EmConfig { name: context.state.em_name.clone(), ..stored::read(default, context.state, "em:0") }
+    }
 }
 
 /// The configuration as `Shelly.GetConfig` holds it.
@@ -303,21 +302,19 @@ fn get_config(call: &Call<'_>) -> Handled {
 fn set_config(call: &Call<'_>) -> Handled {
     call.params.instance(1)?;
     let current = current_config(call.context);
-    let (next, mut changed) = stored::change(&current, call.params.config()?)?;
+    let (next, _) = stored::change(&current, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
     stored::check_word("blink_mode_selector", &next.blink_mode_selector, &["active_energy", "apparent_energy"])?;
     stored::check_word("phase_selector", &next.phase_selector, &["a", "b", "c", "all"])?;
     stored::check_word("ct_type", &next.ct_type, &["120A"])?;
     refuse_reverse(next.reverse.values().any(|v| v.as_bool() != Some(false)))?;
-    changed.remove("id");
-    changed.remove("reverse");
-    let mut effects = Vec::new();
-    if changed.remove("name").is_some() {
-        effects.push(Effect::Set(Setting::EmName(next.name)));
-    }
-    effects.extend(stored::keep("em:0", changed));
+    stored::refuse_without_effect("em:0", NO_HARDWARE, &current, &next, &["name", "reverse"])?;
+    let effects = if next.name == current.name { Vec::new() } else { vec![Effect::Set(Setting::EmName(next.name))] };
     restart_required(false, effects)
 }
+
+/// Why most of a meter's configuration cannot be changed here.
+pub(in crate::device) const NO_HARDWARE: &str = "a virtual meter has no lights and no transformers";
 
 /// A transformer clamped the wrong way round is put right where the power comes in, not by a reader.
 pub(in crate::device) fn refuse_reverse(reversed: bool) -> Result<(), RpcError> {

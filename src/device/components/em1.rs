@@ -29,8 +29,8 @@ pub(in crate::device) const METHODS: &[Method] = &[
 #[derive(Serialize)]
 struct Em1Status<Power> {
     id: usize,
-    current: Option<Milli>,
     voltage: Option<Deci>,
+    current: Option<Milli>,
     act_power: Option<Power>,
     aprt_power: Option<Deci>,
     pf: Option<Centi>,
@@ -105,8 +105,8 @@ fn total_status<Power>(snapshot: &Snapshot, act_power: Option<Power>) -> Em1Stat
     let pf = totals.map(|t| if t.aprt_power.units() == 0 { 0.0 } else { (t.act_power.get().abs() / t.aprt_power.get()).min(1.0) });
     Em1Status {
         id: 0,
-        current: totals.map(|t| t.current),
         voltage: totals.and(first).map(|p| p.voltage),
+        current: totals.map(|t| t.current),
         act_power,
         aprt_power: totals.map(|t| Deci::round(t.aprt_power.get())),
         pf: pf.map(Centi::round),
@@ -147,8 +147,8 @@ fn channel_status<Power>(snapshot: &Snapshot, id: usize, number: impl Fn(Deci) -
     let phase = snapshot.phases[id];
     Em1Status {
         id,
-        current: phase.map(|p| p.current),
         voltage: phase.map(|p| p.voltage),
+        current: phase.map(|p| p.current),
         act_power: phase.map(|p| number(p.act_power)),
         aprt_power: phase.map(|p| p.aprt_power),
         pf: phase.map(|p| p.pf),
@@ -188,6 +188,7 @@ fn set_config(call: &Call<'_>) -> Handled {
     stored::check_name(next.name.as_deref())?;
     stored::check_word("ct_type", &next.ct_type, &["120A"])?;
     em::refuse_reverse(next.reverse)?;
+    stored::refuse_without_effect("em1", em::NO_HARDWARE, &current, &next, &["name"])?;
     let effects = if next.name == current.name { Vec::new() } else { vec![Effect::Set(Setting::Em1Name(id, next.name))] };
     restart_required(false, effects)
 }

@@ -1,10 +1,11 @@
 //! `eth`: unplugged; the device says that it is on Wi-Fi, because batteries check that when pairing.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Context, Device, Json, RpcError,
-    dispatch::{Call, Handled, Method, json, result, text},
+    Context, Device, Json,
+    dispatch::{Call, Handled, Method, json, restart_required, result, text},
+    stored,
 };
 
 pub(in crate::device) const METHODS: &[Method] = &[
@@ -20,11 +21,11 @@ struct EthStatus {
     ip6: Option<Vec<String>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct EthConfig {
     enable: bool,
     server_mode: bool,
-    ipv4mode: &'static str,
+    ipv4mode: String,
     ip: Option<String>,
     netmask: Option<String>,
     gw: Option<String>,
@@ -35,8 +36,12 @@ pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
     json(&EthStatus { ip: None, ip6: None })
 }
 
+fn current() -> EthConfig {
+    EthConfig { enable: true, server_mode: false, ipv4mode: "dhcp".into(), ip: None, netmask: None, gw: None, nameserver: None }
+}
+
 pub(in crate::device) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
-    json(&EthConfig { enable: true, server_mode: false, ipv4mode: "dhcp", ip: None, netmask: None, gw: None, nameserver: None })
+    json(&current())
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
@@ -48,14 +53,12 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    call.params.config()?;
-    Err(host_network())
+    stored::refuse_change("eth", HOST_NETWORK, &current(), call.params.config()?)?;
+    restart_required(false, Vec::new())
 }
 
 /// The network of a virtual device is its host's.
-pub(in crate::device) fn host_network() -> RpcError {
-    RpcError::refused("The network is the host's: change it there (options bind, mdns_ip say what is announced)")
-}
+pub(in crate::device) const HOST_NETWORK: &str = "the network is the host's, change it there (options bind, mdns_ip say what is announced)";
 
 fn list_clients(call: &Call<'_>) -> Handled {
     #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! `mqtt`: kept without effect; a broker is never dialled.
+//! `mqtt`: off; a broker is never dialled, so nothing of it can be changed.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +34,8 @@ struct MqttConfig {
     enable_control: bool,
 }
 
-fn current(device: &Device, context: &Context<'_>) -> MqttConfig {
-    let default = MqttConfig {
+fn current(device: &Device) -> MqttConfig {
+    MqttConfig {
         enable: false,
         server: None,
         client_id: device.identity.id.clone(),
@@ -47,16 +47,15 @@ fn current(device: &Device, context: &Context<'_>) -> MqttConfig {
         use_client_cert: false,
         enable_rpc: true,
         enable_control: true,
-    };
-    stored::read(default, context.state, "mqtt")
+    }
 }
 
 pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
     json(&Connected { connected: false })
 }
 
-pub(in crate::device) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&current(device, context))
+pub(in crate::device) fn config(device: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&current(device))
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
@@ -67,8 +66,8 @@ fn get_config(call: &Call<'_>) -> Handled {
     text(config(call.device, call.context, 0))
 }
 
-/// `pass` is no member here, so a password is neither kept nor ever returned.
 fn set_config(call: &Call<'_>) -> Handled {
-    let (_, changed) = stored::change(&current(call.device, call.context), call.params.config()?)?;
-    restart_required(!changed.is_empty(), stored::keep("mqtt", changed))
+    let why = "this meter connects to no broker; Home Assistant can publish its sensors there";
+    stored::refuse_change("mqtt", why, &current(call.device), call.params.config()?)?;
+    restart_required(false, Vec::new())
 }

@@ -115,7 +115,8 @@ fn get_components(call: &Call<'_>) -> Handled {
         let Some(value) = params.get(name) else { return Ok(None) };
         serde_json::from_value(value.clone()).map(Some).map_err(|_| RpcError::bad_argument(name))
     };
-    let include = asked("include")?.unwrap_or_default();
+    // Who asks for no part in particular gets both, as from the device.
+    let include = asked("include")?.unwrap_or_else(|| ["status", "config"].map(ToOwned::to_owned).into());
     if include.iter().any(|part| part != "status" && part != "config") {
         return Err(RpcError::bad_argument("include"));
     }

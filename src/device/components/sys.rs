@@ -151,7 +151,7 @@ fn current(device: &Device, context: &Context<'_>) -> SysConfig {
         sntp: Sntp { server: Some("time.cloudflare.com".into()) },
         cfg_rev: 0,
     };
-    let mut config = pinned(stored::read(default, context.state, "sys"), device, context);
+    let mut config = pinned(stored::read(default, context.state, "sys", &["location", "ui_data"]), device, context);
     config.device.name.clone_from(&context.state.name);
     config
 }
@@ -208,8 +208,9 @@ fn get_info(call: &Call<'_>) -> Handled {
 
 fn set_config(call: &Call<'_>) -> Handled {
     let current = current(call.device, call.context);
-    let (asked, _) = stored::change(&current, call.params.config()?)?;
-    let mut next = pinned(asked, call.device, call.context);
+    let (mut next, _) = stored::change(&current, call.params.config()?)?;
+    // Who writes back what it read may have read it before another's change.
+    next.cfg_rev = current.cfg_rev;
     if next.device.name.as_deref() == Some("") {
         next.device.name = None;
     }
@@ -223,6 +224,11 @@ fn set_config(call: &Call<'_>) -> Handled {
     if next.rpc_udp != current.rpc_udp {
         return Err(RpcError::refused("rpc_udp is refused: the option udp_ports says where UDP is answered"));
     }
+    if next.device.profile != current.device.profile {
+        return Err(RpcError::refused("device.profile is refused: Shelly.SetProfile changes it"));
+    }
+    let why = "a virtual meter has no such thing";
+    stored::refuse_without_effect("sys", why, &current, &next, &["device.name", "location", "ui_data"])?;
     let mut effects = Vec::new();
     if next.device.name != current.device.name {
         call.device.refuse_if_set("device_name")?;

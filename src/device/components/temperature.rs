@@ -40,7 +40,7 @@ struct TemperatureConfig {
 
 fn current(state: &DeviceState) -> TemperatureConfig {
     let default = TemperatureConfig { id: 0, name: None, report_thr_C: Fixed::round(5.0), offset_C: Fixed::round(0.0) };
-    stored::read(default, state, "temperature:0")
+    stored::read(default, state, "temperature:0", &["name", "offset_C"])
 }
 
 /// The status; it changes with the configuration only.
@@ -69,11 +69,12 @@ fn get_config(call: &Call<'_>) -> Handled {
 
 fn set_config(call: &Call<'_>) -> Handled {
     call.params.instance(1)?;
-    let (next, mut changed) = stored::change(&current(call.context.state), call.params.config()?)?;
+    let before = current(call.context.state);
+    let (next, changed) = stored::change(&before, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
     if next.offset_C.get().abs() > MOST_OFFSET_C {
         return Err(RpcError::invalid(format!("Invalid config: offset_C is a number from -{MOST_OFFSET_C} to {MOST_OFFSET_C}")));
     }
-    changed.remove("id");
+    stored::refuse_without_effect("temperature:0", "the temperature here is steady", &before, &next, &["name", "offset_C"])?;
     restart_required(false, stored::keep("temperature:0", changed))
 }

@@ -3,14 +3,15 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
         Context, Device, Json,
-        dispatch::{Call, Handled, Method, json, result, text},
+        dispatch::{Call, Handled, Method, json, restart_required, result, text},
+        stored,
     },
-    eth,
+    eth::HOST_NETWORK,
 };
 
 pub(in crate::device) const METHODS: &[Method] = &[
@@ -32,12 +33,12 @@ struct WifiStatus {
     sta_ip6: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct RangeExtender {
     enable: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Ap {
     ssid: String,
     is_open: bool,
@@ -45,25 +46,25 @@ struct Ap {
     range_extender: RangeExtender,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Sta {
-    ssid: Option<&'static str>,
+    ssid: Option<String>,
     is_open: bool,
     enable: bool,
-    ipv4mode: &'static str,
+    ipv4mode: String,
     ip: Option<String>,
     netmask: Option<String>,
     gw: Option<String>,
     nameserver: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Roam {
     rssi_thr: i32,
     interval: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct WifiConfig {
     ap: Ap,
     sta: Sta,
@@ -72,7 +73,8 @@ struct WifiConfig {
 }
 
 fn sta(ssid: Option<&'static str>) -> Sta {
-    Sta { ssid, is_open: ssid.is_none(), enable: ssid.is_some(), ipv4mode: "dhcp", ip: None, netmask: None, gw: None, nameserver: None }
+    let (is_open, enable, ssid) = (ssid.is_none(), ssid.is_some(), ssid.map(ToOwned::to_owned));
+    Sta { ssid, is_open, enable, ipv4mode: "dhcp".into(), ip: None, netmask: None, gw: None, nameserver: None }
 }
 
 pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
@@ -86,13 +88,17 @@ pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> 
     json(&WifiStatus { sta_ip: v4, status: "got ip", ssid: Some(SSID), rssi: -55, sta_ip6: v6 })
 }
 
-pub(in crate::device) fn config(device: &Device, _: &Context<'_>, _: usize) -> Json {
-    json(&WifiConfig {
+fn current(device: &Device) -> WifiConfig {
+    WifiConfig {
         ap: Ap { ssid: device.identity.host_name(), is_open: true, enable: false, range_extender: RangeExtender { enable: false } },
         sta: sta(Some(SSID)),
         sta1: sta(None),
         roam: Roam { rssi_thr: -80, interval: 60 },
-    })
+    }
+}
+
+pub(in crate::device) fn config(device: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&current(device))
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
@@ -104,8 +110,8 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    call.params.config()?;
-    Err(eth::host_network())
+    stored::refuse_change("wifi", HOST_NETWORK, &current(call.device), call.params.config()?)?;
+    restart_required(false, Vec::new())
 }
 
 fn scan(_: &Call<'_>) -> Handled {

@@ -4,7 +4,7 @@ use super::super::{
     Context, Device, Effect, Json, RpcError, Setting,
     dispatch::{Call, Handled, Method, json, restart_required, text},
     state::WsConfig,
-    stored,
+    stored, target,
 };
 use super::Connected;
 use crate::config::mask_url;
@@ -39,27 +39,29 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    let (next, changed) = stored::change(&current(call.device, call.context), call.params.config()?)?;
-    if changed.is_empty() {
+    let before = current(call.device, call.context);
+    let (mut next, _) = stored::change(&before, call.params.config()?)?;
+    // An empty text is none: that is how Homey takes its server away.
+    next.server = next.server.filter(|server| !server.is_empty());
+    if next == before {
         return restart_required(false, Vec::new());
     }
     call.device.refuse_if_set("outbound_ws")?;
-    check(&next)?;
+    check(&next, next.server != before.server || next.enable, call.device.options.outbound_local)?;
     restart_required(true, vec![Effect::Set(Setting::Ws(next))])
 }
 
-fn check(config: &WsConfig) -> Result<(), RpcError> {
-    let invalid = |text: &str| Err(RpcError::invalid(format!("Invalid config: {text}")));
+/// Looks at the server where it is new or to be dialled: one that was kept from before may always be turned off.
+fn check(config: &WsConfig, dialled: bool, local: bool) -> Result<(), RpcError> {
     match &config.server {
-        None if config.enable => return invalid("server is missing: ws://host:port/path"),
-        Some(server) => {
-            let fits = server.len() <= 255
-                && url::Url::parse(server).is_ok_and(|url| matches!(url.scheme(), "ws" | "wss") && url.host_str().is_some());
-            if !fits {
-                return invalid("server is no address: ws://host:port/path or wss://…, at most 255 characters");
-            }
+        None if config.enable => return Err(RpcError::invalid("Invalid config: server is missing: ws://host:port/path")),
+        Some(server) if dialled => {
+            target::check(server, local).map_err(|why| match why {
+                target::NEAR => RpcError::refused(format!("server {why}")),
+                _ => RpcError::invalid(format!("Invalid config: server {why}")),
+            })?;
         }
-        None => {}
+        _ => {}
     }
     if let Some(ca) = &config.ssl_ca {
         stored::check_word("ssl_ca", ca, &["ca.pem", "user_ca.pem", "*"])?;

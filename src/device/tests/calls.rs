@@ -102,7 +102,9 @@ fn components_come_in_pages() {
     assert_eq!(bench.text("Shelly.GetComponents", r#"{"dynamic_only":true}"#), r#"{"components":[],"cfg_rev":1,"offset":0,"total":0}"#);
     let (mut offset, mut pages, mut keys) = (0, Vec::new(), Vec::new());
     loop {
-        let page = bench.value("Shelly.GetComponents", &format!(r#"{{"offset":{offset},"include":["status","config"]}}"#));
+        let page = bench.value("Shelly.GetComponents", &format!(r#"{{"offset":{offset}}}"#));
+        let both = format!(r#"{{"offset":{offset},"include":["config","status"]}}"#);
+        assert_eq!(bench.value("Shelly.GetComponents", &both), page, "without include both come");
         let components = page["components"].as_array().unwrap().clone();
         assert_eq!((page["offset"].as_u64(), page["total"].as_u64()), (Some(offset), Some(12)));
         for component in &components {
@@ -120,7 +122,14 @@ fn components_come_in_pages() {
     assert_eq!((keys.len(), pages[0]), (12, 9), "a device's first page holds 9 of 12: {pages:?}");
     let page = bench.value("Shelly.GetComponents", r#"{"keys":["em:0","nosuch"]}"#);
     assert_eq!((page["total"].as_u64(), page["components"][0]["key"].as_str()), (Some(1), Some("em:0")));
-    assert!(page["components"][0].get("status").is_none());
+    let members = |params: &str| -> Vec<String> {
+        let page = bench.value("Shelly.GetComponents", params);
+        page["components"][0].as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(members(r#"{"keys":["em:0"],"include":["status"]}"#), ["key", "status"]);
+    assert_eq!(members(r#"{"keys":["emdata:0"],"include":["config"]}"#), ["config", "key"]);
+    assert_eq!(members(r#"{"include":[]}"#), ["key"]);
+    assert_eq!(members(r#"{"include":null}"#), ["config", "key", "status"]);
     assert_eq!(bench.code("Shelly.GetComponents", r#"{"include":["all"]}"#), -103);
     assert_eq!(bench.code("Shelly.GetComponents", r#"{"offset":-1}"#), -103);
 }
@@ -138,6 +147,11 @@ fn the_rest_of_shelly_answers_as_listed() {
     assert_eq!(bench.text("Shelly.DetectLocation", "{}"), r#"{"tz":"Europe/Warsaw","lat":null,"lon":null}"#);
     assert_eq!(bench.text("Shelly.CheckForUpdate", "{}"), "{}");
     assert_eq!(bench.text("Shelly.Identify", "{}"), "null");
+    let supported = bench.value("Webhook.ListSupported", "{}");
+    assert_eq!(supported["types"]["em.active_power_change"]["attrs"][0]["name"], "phase");
+    assert_eq!(supported["types"].as_object().unwrap().len(), 3);
+    let single = Bench::new().monophase().value("Webhook.ListSupported", "{}");
+    assert_eq!(single["types"]["em1.voltage_change"]["attrs"].as_array().unwrap().len(), 1);
     assert_eq!(bench.text("Script.List", "{}"), r#"{"scripts":[]}"#);
     assert_eq!(bench.text("EM.GetCTTypes", r#"{"id":0}"#), r#"{"supported":["120A"]}"#);
     assert_eq!(
@@ -290,13 +304,14 @@ fn net_energies_add_up_whole_stretches() {
         let (mut from, mut sum, mut stretches) = (first + 10, 0.0, 0);
         loop {
             let page = bench.value("EMData.GetNetEnergies", &format!(r#"{{"id":0,"ts":{from},"period":{period}}}"#));
-            assert_eq!(page["keys"], serde_json::json!(["net_act_energy"]));
+            assert_eq!(page["keys"], serde_json::json!(["a_net_act_energy", "b_net_act_energy", "c_net_act_energy"]));
             for block in page["data"].as_array().unwrap() {
                 assert_eq!(block["period"].as_i64(), Some(period));
                 for values in block["values"].as_array().unwrap() {
-                    let net = values[0].as_f64().unwrap();
-                    assert_eq!(net.abs(), 3.0 * (period / 60) as f64);
-                    sum += net;
+                    let phases: Vec<f64> = values.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+                    let net = (period / 60) as f64;
+                    assert!(phases == [net; 3] || phases == [-net; 3], "{phases:?}");
+                    sum += phases.iter().sum::<f64>();
                     stretches += 1;
                 }
             }
@@ -311,6 +326,45 @@ fn net_energies_add_up_whole_stretches() {
     }
     assert_eq!(bench.code("EMData.GetNetEnergies", r#"{"id":0,"ts":0,"period":60}"#), -103);
     assert_eq!(bench.code("EMData.GetNetEnergies", r#"{"id":0,"ts":0}"#), -103);
+}
+
+#[test]
+fn a_day_of_quarter_hours_comes_in_one_reply() {
+    let first = 1_747_500_000 / 3600 * 3600;
+    let minutes = || (0..14 * 1440).filter(|i| i % 1000 != 7).map(|i| minute(first + 60 * i, 60.0)).collect();
+    let tri = ("EMData.GetNetEnergies", &["a_net_act_energy", "b_net_act_energy", "c_net_act_energy"][..]);
+    for (mut bench, (method, keys)) in
+        [(Bench::new(), tri), (Bench::new().monophase(), ("EM1Data.GetNetEnergies", &["net_act_energy"][..]))]
+    {
+        bench.records = Box::new(Minutes(minutes()));
+        bench.now = Now { unix: (first + 14 * 86_400 + 30) as f64, ..bench.now };
+        for (period, end_ts, stretches) in [(900, first + 86_400 - 900, 96), (300, first + 86_399, 288), (3600, first, 1)] {
+            let page = bench.value(method, &format!(r#"{{"id":0,"ts":{},"end_ts":{end_ts},"period":{period}}}"#, first + 59));
+            assert_eq!((page.get("next_record_ts"), &page["keys"]), (None, &serde_json::json!(keys)), "{method} {period}");
+            assert_eq!((page["data"].as_array().unwrap().len(), &page["data"][0]["ts"]), (1, &first.into()));
+            let values = page["data"][0]["values"].as_array().unwrap();
+            assert!(values.len() == stretches && values.iter().all(|row| row.as_array().unwrap().len() == keys.len()), "{method} {period}");
+        }
+        // More than a page: asked on where it says, nothing is told twice or left out.
+        let (mut from, mut seen) = (first, Vec::new());
+        loop {
+            let page = bench.value(method, &format!(r#"{{"id":0,"ts":{from},"period":1800,"add_keys":false}}"#));
+            assert_eq!(page.get("keys"), None);
+            for block in page["data"].as_array().unwrap() {
+                let start = block["ts"].as_i64().unwrap();
+                seen.extend((0..block["values"].as_array().unwrap().len() as i64).map(|j| start + 1800 * j));
+            }
+            match page["next_record_ts"].as_i64() {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        assert_eq!(seen, (0..14 * 48).map(|i| first + 1800 * i).collect::<Vec<_>>());
+        assert_eq!(
+            bench.text(method, &format!(r#"{{"id":0,"ts":{},"period":900,"add_keys":false}}"#, first + 20 * 86_400)),
+            r#"{"data":[]}"#
+        );
+    }
 }
 
 #[test]

@@ -254,9 +254,9 @@ fn writes_are_told_as_events() {
     );
     assert_eq!(&*notes[1].params, r#"{"ts":1747561101.10,"sys":{"cfg_rev":2,"kvs_rev":1}}"#);
     assert_eq!(notes.len(), 2);
-    wire.bench.apply("Mqtt.SetConfig", r#"{"config":{"status_ntf":true}}"#);
+    wire.bench.apply("Temperature.SetConfig", r#"{"id":0,"config":{"name":"inside"}}"#);
     let notes = wire.at(0.2, power(1.0));
-    assert!(notes[0].params.contains(r#"{"component":"mqtt","event":"config_changed""#), "{}", notes[0].params);
+    assert!(notes[0].params.contains(r#"{"component":"temperature:0","id":0,"event":"config_changed""#), "{}", notes[0].params);
     assert!(wire.at(0.3, power(1.0)).is_empty());
 }
 
@@ -287,9 +287,6 @@ fn a_status_beside_powers_is_told_when_it_changes() {
 fn an_event_says_of_a_restart_what_the_call_said() {
     let config = [
         ("Ws.SetConfig", r#"{"config":{"enable":true,"server":"ws://192.0.2.7/"}}"#),
-        ("Mqtt.SetConfig", r#"{"config":{"status_ntf":true}}"#),
-        ("Cloud.SetConfig", r#"{"config":{"enable":true}}"#),
-        ("BLE.SetConfig", r#"{"config":{"enable":true}}"#),
         ("Modbus.SetConfig", r#"{"config":{"enable":false}}"#),
         ("Temperature.SetConfig", r#"{"id":0,"config":{"offset_C":1}}"#),
         ("EM.SetConfig", r#"{"id":0,"config":{"name":"x"}}"#),

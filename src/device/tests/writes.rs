@@ -23,29 +23,15 @@ fn names_take_effect_and_raise_the_revision() {
 }
 
 #[test]
-fn configurations_without_effect_are_kept_whole() {
+fn what_is_kept_is_kept_whole() {
     let mut bench = Bench::new();
-    bench.apply("Mqtt.SetConfig", r#"{"config":{"enable":true,"server":"192.0.2.1:1883","user":"u","pass":"secret"}}"#);
-    let mqtt = bench.value("Mqtt.GetConfig", "{}");
-    assert_eq!(
-        (mqtt["enable"].as_bool(), mqtt["server"].as_str(), mqtt["rpc_ntf"].as_bool()),
-        (Some(true), Some("192.0.2.1:1883"), Some(true))
-    );
-    assert!(!format!("{:?}", bench.state).contains("secret"), "a password is never kept");
-    bench.apply(
-        "Sys.SetConfig",
-        r#"{"config":{"location":{"lat":52.5,"lon":13.405},"debug":{"udp":{"addr":"192.0.2.2:1"}},"ui_data":{"a":[1]}}}"#,
-    );
+    bench.apply("Sys.SetConfig", r#"{"config":{"location":{"lat":52.5,"lon":13.405},"ui_data":{"a":[1]}}}"#);
     let text = bench.text("Sys.GetConfig", "{}");
     assert!(text.contains(r#""lat":52.500000,"lon":13.405000"#) && text.contains(r#""tz":"Europe/Warsaw""#), "{text}");
-    assert!(text.contains(r#""udp":{"addr":"192.0.2.2:1"}"#) && text.contains(r#""ui_data":{"a":[1]}"#), "{text}");
+    assert!(text.contains(r#""ui_data":{"a":[1]}"#), "{text}");
     bench.apply("Temperature.SetConfig", r#"{"id":0,"config":{"offset_C":-2}}"#);
     assert_eq!(bench.text("Temperature.GetStatus", r#"{"id":0}"#), r#"{"id":0,"tC":38.0,"tF":100.4}"#);
     assert!(bench.text("Temperature.GetConfig", r#"{"id":0}"#).contains(r#""report_thr_C":5.0,"offset_C":-2.0"#));
-    bench.apply("EM.SetConfig", r#"{"id":0,"config":{"phase_selector":"a","monitor_phase_sequence":true}}"#);
-    assert_eq!(bench.value("EM.GetConfig", r#"{"id":0}"#)["phase_selector"], "a");
-    bench.apply("Cloud.SetConfig", r#"{"config":{"enable":true}}"#);
-    assert_eq!(bench.text("Cloud.GetStatus", "{}"), r#"{"connected":false}"#);
     bench.apply("Sys.SetConfig", r#"{"config":{"location":{"tz":"America/New_York"}}}"#);
     assert_eq!(bench.value("Sys.GetStatus", "{}")["time"], "05:38");
 
@@ -56,6 +42,152 @@ fn configurations_without_effect_are_kept_whole() {
     // What identifies the device is never taken from the store.
     bench.device.identity.fw_id = "20260101-000000/1.9.0-g1234567".into();
     assert_eq!(bench.value("Sys.GetConfig", "{}")["device"]["fw_id"], "20260101-000000/1.9.0-g1234567");
+}
+
+#[test]
+fn what_would_have_no_effect_is_refused_and_named() {
+    let bench = Bench::new();
+    for (method, config, named) in [
+        ("Mqtt.SetConfig", r#"{"enable":true,"server":"192.0.2.1:1883"}"#, "enable"),
+        ("Mqtt.SetConfig", r#"{"enable":false,"server":"192.0.2.1:1883"}"#, "server"),
+        ("MQTT.SetConfig", r#"{"topic_prefix":"house"}"#, "topic_prefix"),
+        ("Mqtt.SetConfig", r#"{"pass":"secret"}"#, "pass"),
+        ("BLE.SetConfig", r#"{"enable":true}"#, "enable"),
+        ("BLE.SetConfig", r#"{"rpc":{"enable":false}}"#, "rpc.enable"),
+        ("Cloud.SetConfig", r#"{"enable":true}"#, "enable"),
+        ("Cloud.SetConfig", r#"{"server":"192.0.2.1:6012/jrpc"}"#, "server"),
+        ("WiFi.SetConfig", r#"{"ap":{"enable":true}}"#, "ap.enable"),
+        ("Wifi.SetConfig", r#"{"sta":{"pass":"secret"}}"#, "pass"),
+        ("Eth.SetConfig", r#"{"ipv4mode":"static","ip":"192.0.2.7"}"#, "ip"),
+        ("Sys.SetConfig", r#"{"sntp":{"server":"192.0.2.1"}}"#, "sntp.server"),
+        ("Sys.SetConfig", r#"{"debug":{"udp":{"addr":"192.0.2.2:514"}}}"#, "debug.udp.addr"),
+        ("Sys.SetConfig", r#"{"debug":{"level":4}}"#, "debug.level"),
+        ("Sys.SetConfig", r#"{"device":{"name":"x","eco_mode":true}}"#, "device.eco_mode"),
+        ("Sys.SetConfig", r#"{"device":{"discoverable":false}}"#, "device.discoverable"),
+        ("Sys.SetConfig", r#"{"device":{"mac":"AABBCCDDEE00"}}"#, "device.mac"),
+        ("Sys.SetConfig", r#"{"device":{"profile":"monophase"}}"#, "Shelly.SetProfile"),
+        ("Sys.SetConfig", r#"{"rpc_udp":{"listen_port":2020}}"#, "rpc_udp"),
+        ("EM.SetConfig", r#"{"phase_selector":"a"}"#, "phase_selector"),
+        ("EM.SetConfig", r#"{"name":"x","monitor_phase_sequence":true}"#, "monitor_phase_sequence"),
+        ("EM.SetConfig", r#"{"blink_mode_selector":"apparent_energy"}"#, "blink_mode_selector"),
+        ("EM.SetConfig", r#"{"reverse":{"a":true}}"#, "reverse"),
+        ("Temperature.SetConfig", r#"{"report_thr_C":1}"#, "report_thr_C"),
+    ] {
+        let outcome = bench.outcome(method, &format!(r#"{{"id":0,"config":{config}}}"#));
+        let Answer::Error(error) = outcome.answer else { panic!("{method} {config}") };
+        assert!(error.code == -109 && error.message.contains(named) && outcome.effects.is_empty(), "{method} {config}: {}", error.message);
+        assert!(!error.message.contains("secret"));
+    }
+}
+
+#[test]
+fn what_is_so_already_may_be_asked_for() {
+    for bench in [Bench::new(), Bench::new().monophase()] {
+        let config = bench.value("Shelly.GetConfig", "{}");
+        for (component, own) in config.as_object().unwrap() {
+            // A device is given back what it said of itself, as its app does it.
+            let (name, id) = component.split_once(':').unwrap_or((component, "0"));
+            let outcome = bench.outcome(&format!("{name}.SetConfig"), &format!(r#"{{"id":{id},"config":{own}}}"#));
+            let Answer::Result(result) = outcome.answer else { panic!("{component}: {:?}", outcome.answer) };
+            assert_eq!((&*result, outcome.effects.len()), (r#"{"restart_required":false}"#, 0), "{component}");
+        }
+        for (method, config) in [
+            ("Mqtt.SetConfig", r#"{"enable":false}"#),
+            ("BLE.SetConfig", r#"{"enable":false,"rpc":{"enable":true}}"#),
+            ("Cloud.SetConfig", r#"{"enable":false}"#),
+            ("WiFi.SetConfig", r#"{"ap":{"enable":false}}"#),
+            ("WiFi.SetConfig", r#"{"sta":{"pass":null}}"#),
+            ("BTHome.SetConfig", "{}"),
+            ("Ws.SetConfig", r#"{"enable":false,"server":null}"#),
+            ("Ws.SetConfig", r#"{"enable":false,"server":""}"#),
+        ] {
+            let outcome = bench.outcome(method, &format!(r#"{{"config":{config}}}"#));
+            assert!(matches!(outcome.answer, Answer::Result(_)) && outcome.effects.is_empty(), "{method} {config}");
+        }
+    }
+}
+
+#[test]
+fn what_an_older_version_kept_without_effect_is_not_told_any_more() {
+    let mut bench = Bench::new();
+    let members = |text: &str| serde_json::from_str(text).unwrap();
+    for (component, kept) in [
+        ("mqtt", r#"{"enable":true,"server":"192.0.2.1:1883"}"#),
+        ("ble", r#"{"enable":true}"#),
+        ("cloud", r#"{"enable":true}"#),
+        ("sys", r#"{"debug":{"level":4},"location":{"tz":"America/New_York"}}"#),
+        ("em:0", r#"{"phase_selector":"a"}"#),
+    ] {
+        bench.state.overrides.insert(component.into(), members(kept));
+    }
+    let fresh = Bench::new();
+    for method in ["Mqtt.GetConfig", "BLE.GetConfig", "Cloud.GetConfig", "EM.GetConfig"] {
+        assert_eq!(bench.text(method, r#"{"id":0}"#), fresh.text(method, r#"{"id":0}"#), "{method}");
+    }
+    let sys = bench.value("Sys.GetConfig", "{}");
+    assert_eq!((&sys["debug"]["level"], &sys["location"]["tz"]), (&2.into(), &"America/New_York".into()));
+}
+
+#[test]
+fn a_server_is_taken_away_by_none_and_by_an_empty_text() {
+    // Homey sends this when the device is removed there.
+    for off in [r#"{"enable":false,"server":"","ssl_ca":"*"}"#, r#"{"enable":false,"server":null}"#] {
+        let mut bench = Bench::new();
+        bench.apply("WS.SetConfig", r#"{"config":{"enable":true,"server":"ws://192.0.2.7/x","ssl_ca":"*"}}"#);
+        assert_eq!(bench.apply("WS.SetConfig", &format!(r#"{{"config":{off}}}"#)), r#"{"restart_required":true}"#);
+        assert_eq!(bench.text("WS.GetConfig", "{}"), r#"{"enable":false,"server":null,"ssl_ca":"*"}"#);
+        assert_eq!(bench.code("WS.SetConfig", r#"{"config":{"enable":true,"server":""}}"#), -103, "none to dial");
+    }
+}
+
+#[test]
+fn a_reader_does_not_send_the_meter_to_its_own_host() {
+    let mut bench = Bench::new();
+    let set = |server: &str| format!(r#"{{"config":{{"enable":true,"server":{}}}}}"#, serde_json::Value::from(server));
+    for (server, code) in [
+        ("ws://127.0.0.1:22/", -109),
+        ("ws://[::1]:8123/", -109),
+        ("ws://localhost/", -109),
+        ("ws://169.254.169.254/", -109),
+        ("ws://192.0.2.7/\nWARN forged", -103),
+        ("ws://192.0.2.7/\u{202e}", -103),
+        ("ws://192.0.2.7:0/", -103),
+    ] {
+        assert_eq!(bench.code("Ws.SetConfig", &set(server)), code, "{server:?}");
+    }
+    bench.device.options.outbound_local = true;
+    bench.apply("Ws.SetConfig", &set("ws://127.0.0.1:8000/"));
+    // Kept from before the option was taken out: it may be turned off, not on.
+    bench.device.options.outbound_local = false;
+    assert_eq!(bench.code("Ws.SetConfig", r#"{"config":{"ssl_ca":"*"}}"#), -109);
+    bench.apply("Ws.SetConfig", r#"{"config":{"enable":false}}"#);
+    assert_eq!(bench.code("Ws.SetConfig", r#"{"config":{"enable":true}}"#), -109);
+}
+
+#[test]
+fn methods_that_are_listed_answer() {
+    for bench in [Bench::new(), Bench::new().monophase()] {
+        let profile = bench.state.profile;
+        let own = if profile == Profile::Triphase { r#""from":"a","to":"b""# } else { r#""from":1"# };
+        let params = format!(
+            r#"{{"id":0,"ts":0,"period":900,"config":{{}},"key":"k","value":1,"name":"triphase","user":"admin","realm":"{}","ha1":null,{own}}}"#,
+            bench.device.identity.id
+        );
+        let methods = bench.value("Shelly.ListMethods", "{}");
+        for method in methods["methods"].as_array().unwrap() {
+            let method = method.as_str().unwrap();
+            match bench.outcome(method, &params).answer {
+                Answer::Result(text) => assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{method}: {text}"),
+                // Refused with a reason, or asked for one that is not there.
+                Answer::Error(error) => {
+                    assert!([-105, -109].contains(&error.code) && !error.message.is_empty(), "{method}: {error:?}");
+                    let reads = !writes(method);
+                    assert!(!reads || method.starts_with("Script.") || method.starts_with("KVS."), "{method}: {error:?}");
+                }
+                Answer::Silence => panic!("{method} is silent"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -53,7 +53,6 @@ impl Endpoint {
         let who = auth::Caller { realm, ha1, peer: caller.peer, datagram: caller.channel == Channel::Udp, now };
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = match terms.credentials {
-            Credentials::None => return Ok(()),
             Credentials::Header { value, method, uri } if frame_auth.is_none() => {
                 guard.check_http(&who, value.map(str::as_bytes), method, uri)
             }

@@ -1,8 +1,20 @@
 //! Which pages of other origins may read, and which may change anything.
 //!
 //! The device lets every page read (`Access-Control-Allow-Origin: *`, `shelly-pro-3em.md` section 2.1). `cors_origins` narrows
-//! that; `cors_enable` adds it to the pages that are not the device's. A change is another thing: a page of a foreign
-//! origin may not make one through its visitor's browser (`decisions.md` C13), whatever CORS says.
+//! that; `cors_enable` adds it to the pages that are not the device's.
+//!
+//! A change is another thing. The device takes it by GET, so any page on the internet could make one through the browser of
+//! somebody at home: an image, a frame, a form, a link are enough, and to an address without https browsers then say neither
+//! `Origin` nor `Sec-Fetch-Site`. So who changes something is either no browser, or proves to come from our own page:
+//!
+//! - A browser is what calls itself `Mozilla/…`, as all of them do and as no page can prevent: a request with another
+//!   `User-Agent` is one that they make with `Origin` only. Any `Origin`, `Sec-Fetch-…`, or foreign `Referer` counts as well.
+//! - The proof is `Origin` equal to `Host`, or `Sec-Fetch-Site: same-origin`: no page can forge them. Where the page's own public
+//!   name was made to point here (DNS rebinding), they are true, and there the name gives it away.
+//! - Content types and methods say nothing: `curl -d` sends JSON as a form, and the device's documentation changes things by
+//!   GET. Home Assistant, curl, scripts and other meters' readers send none of the signs and are asked for nothing.
+//!
+//! An address that a person types looks like a link that was followed, so it is refused too; the answer says what to do.
 
 use std::net::IpAddr;
 
@@ -28,23 +40,34 @@ pub fn allow(headers: &mut HeaderMap, origins: &[String], origin: Option<&Header
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ANY);
 }
 
-/// Whether a browser sends this for a page that is neither ours nor one that `cors_origins` names.
-///
-/// Programs send no `Origin` and may call us by any name. A page whose own public name was made to point here (DNS
-/// rebinding) is of our origin as its browser sees it: there the name gives it away.
+/// Whether a browser sends this without proof that it does so for our own page, or for one that `cors_origins` names.
 #[must_use]
 pub fn foreign(headers: &HeaderMap, origins: &[String]) -> bool {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST);
-    let rebound = || host.is_some_and(|host| !is_local(host) && !origins.iter().any(|o| authority(o) == Some(host)));
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        // Browsers leave Origin out of a GET of the same origin, older ones out of more, but say where it comes from.
-        let site = text(HeaderName::from_static("sec-fetch-site"));
-        let browser = site.is_some() || text(header::USER_AGENT).is_some_and(|agent| agent.starts_with("Mozilla/"));
-        // "none" is what a person typed.
-        return matches!(site, Some("cross-site" | "same-site")) || (browser && site != Some("none") && rebound());
-    };
-    !listed(origins, origin) && (!same_origin(headers) || rebound())
+    is_browser(headers) && !is_proven(headers, origins)
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn is_browser(headers: &HeaderMap) -> bool {
+    // Windows PowerShell calls itself Mozilla too.
+    let agent = text(headers, header::USER_AGENT).is_some_and(|agent| agent.starts_with("Mozilla/") && !agent.contains("PowerShell/"));
+    let led_here = headers.get(header::REFERER).is_some_and(|referer| {
+        let page = referer.to_str().ok().and_then(authority).map(|rest| rest.split('/').next().unwrap_or_default());
+        page.is_none() || page != text(headers, header::HOST)
+    });
+    agent || led_here || headers.keys().any(|name| *name == header::ORIGIN || name.as_str().starts_with("sec-fetch-"))
+}
+
+fn is_proven(headers: &HeaderMap, origins: &[String]) -> bool {
+    let named = |host: &str| origins.iter().any(|o| authority(o) == Some(host));
+    let by_its_name = || text(headers, header::HOST).is_some_and(|host| is_local(host) || named(host));
+    match headers.get(header::ORIGIN) {
+        Some(origin) => listed(origins, origin) || (same_origin(headers) && by_its_name()),
+        // Browsers leave Origin out of a GET of the same origin.
+        None => text(headers, HeaderName::from_static("sec-fetch-site")) == Some("same-origin") && by_its_name(),
+    }
 }
 
 /// Whether `Origin` is that of the `Host` that is asked, port included: another port is another program's page.
@@ -109,7 +132,7 @@ mod tests {
             assert!(!foreign(&headers(&[("host", host)]), &any), "{host}");
             let named = [format!("{origin}/")];
             assert!(!foreign(&headers(&[("host", host), ("origin", &origin)]), &named), "{host}");
-            assert!(!foreign(&headers(&[("host", host), ("user-agent", "Mozilla/5.0")]), &named), "{host}");
+            assert!(!foreign(&headers(&[("host", host), ("sec-fetch-site", "same-origin")]), &named), "{host}");
         }
         for host in [
             "192.0.2.7",
@@ -125,6 +148,42 @@ mod tests {
                 !foreign(&headers(&[("host", host), ("user-agent", "Mozilla/5.0"), ("sec-fetch-site", "same-origin")]), &any),
                 "{host}"
             );
+        }
+    }
+
+    #[test]
+    fn a_browser_has_to_prove_where_it_comes_from_and_a_program_has_not() {
+        let any = ["*".to_owned()];
+        let chromium = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Safari/537.36");
+        let host = ("host", "192.0.2.7");
+        for signs in [
+            // An image, a frame, a link, a no-cors fetch to an address without https.
+            &[chromium][..],
+            &[chromium, ("referer", "http://evil.example/")],
+            &[chromium, ("referer", "http://192.0.2.7/ui")],
+            &[chromium, ("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")],
+            &[chromium, ("sec-fetch-site", "same-site")],
+            &[("sec-fetch-mode", "no-cors")],
+            &[("sec-fetch-dest", "image")],
+            &[("referer", "http://evil.example/a")],
+            &[("referer", "no address")],
+            // A form and a script's request with another name for itself.
+            &[chromium, ("origin", "null"), ("content-type", "text/plain")],
+            &[("user-agent", "curl/8.0"), ("origin", "http://evil.example")],
+            &[("user-agent", "Mozilla/5.0 (Android 14; Mobile; rv:130.0) Gecko/130.0 Firefox/130.0")],
+        ] {
+            assert!(foreign(&headers(&[&[host], signs].concat()), &any), "{signs:?}");
+        }
+        for signs in [
+            &[][..],
+            &[("user-agent", "curl/8.5.0"), ("content-type", "application/x-www-form-urlencoded")],
+            &[("user-agent", "HomeAssistant/2026.11.0 aiohttp/3.13 Python/3.14")],
+            &[("user-agent", "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1.19041.1")],
+            &[("user-agent", "node-red"), ("referer", "http://192.0.2.7/rpc")],
+            &[chromium, ("origin", "http://192.0.2.7")],
+            &[chromium, ("sec-fetch-site", "same-origin")],
+        ] {
+            assert!(!foreign(&headers(&[&[host], signs].concat()), &any), "{signs:?}");
         }
     }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, State},
-    http::{HeaderValue, Response, StatusCode, header, request::Parts as Head},
+    extract::{Path, Request, State},
+    http::{HeaderValue, Response, StatusCode, header},
 };
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Number;
 
-use super::{Asked, Shared, answer, downloads::Place, error, unauthorized};
+use super::{Asked, Shared, answer, downloads::Place, error, rpc, unauthorized};
 use crate::{
     background,
     config::Profile,
@@ -31,6 +31,7 @@ use crate::{
 struct Wanted {
     ts: Option<Number>,
     end_ts: Option<Number>,
+    /// As for `GetData`, the keys come unless they are declined.
     add_keys: Option<bool>,
 }
 
@@ -40,15 +41,20 @@ fn seconds(number: &Number) -> i64 {
 }
 
 /// `/emdata/0/data.csv`: in profile triphase.
-pub(super) async fn emdata(state: Shared, connection: Extension<Arc<Connection>>, head: Head) -> Response<Body> {
-    file(state, connection, &head, Profile::Triphase, Columns::Em, "emdata").await
+pub(super) async fn emdata(state: Shared, connection: Extension<Arc<Connection>>, request: Request) -> Response<Body> {
+    file(state, connection, request, Profile::Triphase, Columns::Em, "emdata").await
 }
 
 /// `/em1data/<n>/data.csv`: in profile monophase.
-pub(super) async fn em1data(state: Shared, connection: Extension<Arc<Connection>>, Path(id): Path<String>, head: Head) -> Response<Body> {
+pub(super) async fn em1data(
+    state: Shared,
+    connection: Extension<Arc<Connection>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response<Body> {
     match id.parse::<usize>() {
-        Ok(id) if id < 3 => file(state, connection, &head, Profile::Monophase, Columns::Em1(id), "em1data").await,
-        _ => error(&state, &head.headers, &not_here()),
+        Ok(id) if id < 3 => file(state, connection, request, Profile::Monophase, Columns::Em1(id), "em1data").await,
+        _ => error(&state, request.headers(), &not_here()),
     }
 }
 
@@ -59,24 +65,31 @@ fn not_here() -> RpcError {
 async fn file(
     State(site): Shared,
     Extension(connection): Extension<Arc<Connection>>,
-    head: &Head,
+    request: Request,
     profile: Profile,
     columns: Columns,
     name: &str,
 ) -> Response<Body> {
-    let asked = Asked::of(&site, &connection, head);
+    let (head, body) = request.into_parts();
+    let asked = Asked::of(&site, &connection, &head);
     if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
         return unauthorized(&site, &head.headers, &challenge, Bytes::new());
     }
     if site.endpoint.state.borrow().profile != profile {
         return error(&site, &head.headers, &not_here());
     }
-    let Ok(wanted) = serde_json::from_str::<Wanted>(&query_to_params(head.uri.query().unwrap_or_default())) else {
+    // By POST the same names stand in the body, as a form.
+    let form = match rpc::read(&asked, body).await {
+        Ok(form) => form,
+        Err(refused) => return refused,
+    };
+    let names = format!("{}&{}", head.uri.query().unwrap_or_default(), String::from_utf8_lossy(&form));
+    let Ok(wanted) = serde_json::from_str::<Wanted>(&query_to_params(&names)) else {
         let message = "ts and end_ts are Unix seconds, add_keys is true or false".into();
         return error(&site, &head.headers, &RpcError { code: -103, message });
     };
     let (from, end) = (wanted.ts.as_ref().map_or(0, seconds), wanted.end_ts.as_ref().map_or(i64::MAX, seconds));
-    let mut csv = Csv::new(Arc::clone(&site.endpoint.records), columns, from, end, wanted.add_keys.unwrap_or(false));
+    let mut csv = Csv::new(Arc::clone(&site.endpoint.records), columns, from, end, wanted.add_keys.unwrap_or(true));
 
     let Some(place) = site.downloads.enter(asked.caller.peer) else {
         return error(&site, &head.headers, &RpcError::busy("Too many downloads at once"));
@@ -91,7 +104,8 @@ async fn file(
     let mut response = answer(&site, &head.headers, StatusCode::OK, HeaderValue::from_static("text/csv"), Bytes::new());
     *response.body_mut() = body;
     let mac = site.endpoint.device.borrow().identity.mac.clone();
-    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}_{mac}.csv\"")) {
+    let since = wanted.ts.as_ref().map(|ts| format!("_{}", seconds(ts))).unwrap_or_default();
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}_{mac}{since}.csv\"")) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
     }
     response

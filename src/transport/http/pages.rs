@@ -44,10 +44,10 @@ fn page(site: &Site, headers: &HeaderMap, status: StatusCode, kind: &'static str
     response
 }
 
-/// `/`: HTML for a browser, else what the original says.
+/// `/`: HTML, as the device; what the original says for who wants JSON and nothing else.
 pub(super) async fn root(State(site): Shared, head: Head) -> Response<Body> {
-    let html = head.headers.get_all(header::ACCEPT).iter().any(|a| a.to_str().is_ok_and(|a| a.contains("text/html")));
-    if !html {
+    let accepts = |kind: &str| head.headers.get_all(header::ACCEPT).iter().any(|a| a.to_str().is_ok_and(|a| a.contains(kind)));
+    if accepts("application/json") && !accepts("text/html") && !accepts("*/*") {
         return page(&site, &head.headers, StatusCode::OK, "application/json", r#"{"service":"virtual-shelly","rpc":"/rpc"}"#);
     }
     let device = Arc::clone(&site.endpoint.device.borrow());

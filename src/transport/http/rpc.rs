@@ -166,7 +166,7 @@ pub(super) async fn options(State(site): Shared, headers: HeaderMap) -> Response
 }
 
 /// The body, if it is small and comes in time.
-async fn read(asked: &Asked<'_>, body: Body) -> Result<Bytes, Response<Body>> {
+pub(super) async fn read(asked: &Asked<'_>, body: Body) -> Result<Bytes, Response<Body>> {
     let refuse = |status: StatusCode, text: &str| {
         let refused = RpcError { code: i32::from(status.as_u16()), message: text.to_owned() };
         json(asked.site, asked.headers, status, error_json(&refused).as_bytes())
