@@ -466,3 +466,94 @@ fn state_path_names_another_file() {
     opened.store.import_done(&import, "", row(1.0));
     until("renamed", || other.path().join("state.json.imported").exists());
 }
+
+/// A page of the file that holds this text, overwritten: a dying card.
+fn spoil(path: &Path, text: &[u8], with: &[u8]) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.windows(text.len()).rposition(|w| w == text).unwrap();
+    bytes[at..at + with.len()].copy_from_slice(with);
+    fs::write(path, bytes).unwrap();
+}
+
+const STATE: &str = r#"{"auth_ha1":"ab12","kvs":{"k":1},"name":"Haus"}"#;
+const VITAL: &str = r#"{"auth_ha1":"ab12","name":"Haus"}"#;
+
+fn with_a_password(dir: &Path) {
+    let store = open(dir).store;
+    store.put_counters("", row(7.0));
+    store.put_vital_state("device/", STATE, VITAL);
+    store.flush().wait().unwrap();
+    store.close().wait().unwrap();
+}
+
+#[test]
+fn a_password_outlives_the_database_and_the_loss_is_told() {
+    for (what, harm) in [
+        ("missing", Box::new(|db: &Path| fs::remove_file(db).unwrap()) as Box<dyn Fn(&Path)>),
+        ("empty", Box::new(|db: &Path| fs::write(db, "").unwrap())),
+        ("no database", Box::new(|db: &Path| fs::write(db, "x".repeat(9000)).unwrap())),
+        ("a wrong cell", Box::new(|db: &Path| spoil(db, STATE.as_bytes(), b"{{{{"))),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        with_a_password(dir.path());
+        harm(&dir.path().join(DATABASE_FILE));
+        let opened = open(dir.path());
+        assert_eq!(opened.store.get_state("device/").as_deref(), Some(VITAL), "{what}");
+        assert!(!opened.store.state_lost(), "{what}");
+        assert_eq!(opened.restored.meters[""].mac, row(7.0).mac, "{what}");
+        assert_eq!(opened.restored.meters[""].energy.net.import, 7.0, "{what}");
+        assert!(!opened.problems.is_empty() && !opened.store.health().set_aside.is_empty(), "{what}");
+        opened.store.close().wait().unwrap();
+        drop(opened);
+        // It is in the new database too.
+        let again = open(dir.path());
+        assert_eq!((again.store.get_state("device/").as_deref(), again.problems.len()), (Some(VITAL), 0), "{what}");
+    }
+}
+
+#[test]
+fn without_any_trace_of_the_settings_it_is_said_that_they_are_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!open(dir.path()).store.state_lost(), "a new installation");
+    let dir = tempfile::tempdir().unwrap();
+    with_a_password(dir.path());
+    fs::write(dir.path().join(DATABASE_FILE), "x".repeat(9000)).unwrap();
+    fs::write(dir.path().join(SIDECAR_FILE), "x".repeat(4096)).unwrap();
+    assert!(open(dir.path()).store.state_lost());
+}
+
+#[test]
+fn a_mac_that_no_device_has_is_taken_from_the_sidecar() {
+    for wrong in ["02AABBCCDDEg", "000000000000", "02aabbccddee"] {
+        let dir = tempfile::tempdir().unwrap();
+        with_a_password(dir.path());
+        spoil(&dir.path().join(DATABASE_FILE), b"02AABBCCDDEE", wrong.as_bytes());
+        let opened = open(dir.path());
+        assert_eq!(opened.restored.meters[""].mac, "02AABBCCDDEE", "{wrong}");
+        assert!(opened.problems.iter().any(|line| line.contains("mac")), "{:?}", opened.problems);
+    }
+}
+
+#[test]
+fn salvage_reads_the_log_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).store;
+    store.put_counters("", row(7.0));
+    store.put_state("device/", STATE);
+    store.flush().wait().unwrap();
+    // As a kill leaves it: the changes stand in the log. Then the sidecar is lost and the database's folder is read-only.
+    let left = tempfile::tempdir().unwrap();
+    for name in [DATABASE_FILE.to_owned(), format!("{DATABASE_FILE}-wal")] {
+        fs::copy(dir.path().join(&name), left.path().join(&name)).unwrap();
+    }
+    fs::create_dir(left.path().join(SIDECAR_FILE)).unwrap();
+    let path = left.path().join(DATABASE_FILE);
+    let mut bytes = fs::read(&path).unwrap();
+    // A page that nobody needs for it: the root of the samples is found damaged, meters and state are whole.
+    bytes[60..64].copy_from_slice(&i32::MAX.to_be_bytes());
+    fs::write(&path, bytes).unwrap();
+    let opened = open(left.path());
+    assert!(matches!(opened.store.health().state, StoreState::InMemory { .. }));
+    assert_eq!(opened.store.get_state("device/").as_deref(), Some(STATE));
+    assert_eq!(opened.restored.meters[""].energy.net.import, 7.0);
+}

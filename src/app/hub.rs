@@ -1,6 +1,7 @@
 //! Carries out what a call asked for beyond its answer, and keeps the device's own state.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -18,6 +19,10 @@ use crate::{
     time::Clock,
     transport::endpoint::{Boot, Hub},
 };
+
+/// What a reader and the owner are told while it is not known whether a password was set.
+pub const LOCKED: &str = "the settings were lost, and nobody knows whether a password was set: changes are refused until option auth_password \
+                          is set; it may be taken out again after a restart";
 
 /// One meter's hub.
 pub struct MeterHub {
@@ -55,6 +60,11 @@ impl Kept {
     fn settle(&mut self) -> bool {
         let before = self.state.clone();
         let by_option = self.options.channels.auth_password.is_some();
+        if by_option && std::mem::take(&mut self.state.locked) {
+            info!("option auth_password is set: changes are accepted again");
+        } else if self.state.locked {
+            warn!("{LOCKED}");
+        }
         if let Some(why) = self.state.drop_dead_password(by_option, &self.options.device_id) {
             warn!("{why}");
         }
@@ -73,19 +83,24 @@ impl MeterHub {
         options: Options,
         clock: Arc<dyn Clock>,
     ) -> (Arc<Self>, watch::Receiver<Arc<DeviceState>>, watch::Receiver<Boot>) {
-        let kept = store.get_state(&state_key(key)).and_then(|text| match serde_json::from_str::<DeviceState>(&text) {
+        let read = |text: String| match serde_json::from_str::<DeviceState>(&text) {
             Ok(state) => Some(state),
             Err(error) => {
-                warn!("the kept device state cannot be read ({error}); the device starts with its defaults");
+                warn!("the kept device state cannot be read ({error})");
                 None
             }
+        };
+        let text = store.get_state(&state_key(key));
+        let unreadable = text.is_some();
+        let kept = text.and_then(read).or_else(|| store.vital_state(&state_key(key)).and_then(read)).or_else(|| {
+            // Nobody knows whether a password was set: until the owner says, nobody may set anything.
+            (unreadable || store.state_lost()).then(|| DeviceState { locked: true, ..DeviceState::default() })
         });
         // A stored reason is that of the last start; this is a new one.
         let state = DeviceState { reset_reason: 1, ..kept.unwrap_or_default() };
         let mut kept = Kept { state, options };
-        if kept.settle() {
-            keep(&store, key, &kept.state);
-        }
+        kept.settle();
+        keep(&store, key, &kept.state);
         let (state_tx, state_rx) = watch::channel(Arc::new(kept.in_force()));
         let (boot, boot_rx) = watch::channel(Boot { since: clock.now().mono, ..Boot::default() });
         (Arc::new(Self { key: key.to_owned(), commands, store, state: state_tx, kept: Mutex::new(kept), boot, clock }), state_rx, boot_rx)
@@ -156,7 +171,9 @@ fn state_key(meter: &str) -> String {
 
 fn keep(store: &Store, meter: &str, state: &DeviceState) {
     if let Some(text) = text(state) {
-        store.put_state(&state_key(meter), &text);
+        // Keys of scripts may be many, and nobody is let in by them.
+        let vital = DeviceState { kvs: BTreeMap::new(), ..state.clone() };
+        store.put_vital_state(&state_key(meter), &text, &self::text(&vital).unwrap_or_default());
     }
 }
 

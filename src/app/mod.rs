@@ -56,6 +56,8 @@ use crate::{
 const EVENTS: usize = 256;
 /// Changes of names that may wait.
 const NAMES: usize = 64;
+/// What the last commit of a stop may take: a disk that hangs must not make it a kill.
+const SAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// What a stop may take in all before it is cut off.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -159,10 +161,14 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
         warn!("some tasks did not end in time");
     }
     let store = opened.store;
-    match tokio::task::spawn_blocking(move || store.close().wait()).await {
+    match tokio::time::timeout(SAVE_PATIENCE, store.close()).await {
         Ok(Ok(())) => info!("stopped, all is saved"),
         Ok(Err(why)) => error!("stopped, but not all could be saved: {why}"),
-        Err(_) => error!("stopped without waiting for the store"),
+        Err(_) => {
+            error!("stopped, but the disk of the data folder does not answer: what came since its last commit is lost");
+            // The last handle would wait for the thread that waits for the disk.
+            std::mem::forget(store);
+        }
     }
     ExitCode::SUCCESS
 }

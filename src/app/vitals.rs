@@ -143,6 +143,10 @@ impl Vitals for Health {
             StoreState::Failing { reason, .. } => lines.push(format!("the database cannot be written: {reason}")),
         }
         lines.extend(self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        if let Some(seconds) = self.store.hangs() {
+            lines
+                .push(format!("the disk of the data folder has not answered for {seconds} s: metering goes on, nothing is kept meanwhile"));
+        }
         for SetAside { line, .. } in set_aside {
             // Found when the store was opened, or since.
             if !lines.contains(&line) {

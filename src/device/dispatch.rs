@@ -97,6 +97,9 @@ pub fn canonical(method: &str) -> Option<&'static str> {
 /// Answers one call.
 pub(super) fn call(device: &Device, method: &str, params: Option<&str>, context: &Context<'_>) -> Outcome {
     let handled = match route(method, context) {
+        Some(found) if found.writes && context.state.locked => {
+            Err(RpcError::forbidden(format!("{} is refused: the settings were lost, set option auth_password", found.name)))
+        }
         Some(found) if found.writes && device.options.read_only => {
             Err(RpcError::forbidden(format!("{} is refused: option read_only is on", found.name)))
         }

@@ -54,6 +54,8 @@ pub struct DeviceState {
     pub kvs: std::collections::BTreeMap<String, serde_json::Value>,
     /// `sys.kvs_rev`.
     pub kvs_rev: u32,
+    /// The settings were lost, a password perhaps with them: nothing may be changed.
+    pub locked: bool,
     /// 1 after power-on, 3 after a reboot.
     pub reset_reason: u8,
 }
@@ -73,6 +75,7 @@ impl Default for DeviceState {
             overrides: std::collections::BTreeMap::new(),
             kvs: std::collections::BTreeMap::new(),
             kvs_rev: 0,
+            locked: false,
             reset_reason: 1,
         }
     }

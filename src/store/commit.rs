@@ -217,38 +217,82 @@ fn put_meter(tx: &Connection, key: &str, row: &MeterRow, seen: f64) -> rusqlite:
     .map(|_| ())
 }
 
-/// All meters, and when any was last written, Unix s.
-pub(super) fn load_meters(conn: &Connection) -> rusqlite::Result<(BTreeMap<String, MeterRow>, f64)> {
+/// What a database holds of its meters.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub meters: BTreeMap<String, MeterRow>,
+    /// When any was last written, Unix s.
+    pub seen: f64,
+    /// Cells that could not be read, for a person.
+    pub unreadable: Vec<String>,
+}
+
+/// All meters. A cell that cannot be read is empty, and named: the sidecar may have it.
+pub(super) fn load_meters(conn: &Connection) -> rusqlite::Result<Loaded> {
     let mut select = conn.prepare(
         "SELECT key, mac, reset_at, extra, a_import, a_export, b_import, b_export, c_import, c_export, net_import, net_export,
          life_a_import, life_a_export, life_b_import, life_b_export, life_c_import, life_c_export, life_net_import, life_net_export, seen FROM meters",
     )?;
-    let mut seen: f64 = 0.0;
-    let mut meters = BTreeMap::new();
+    let names: Vec<String> = select.column_names().into_iter().map(ToOwned::to_owned).collect();
+    let (mut meters, mut last, mut unreadable) = (BTreeMap::new(), 0.0, Vec::new());
     let mut reserves = part::reserves(conn)?;
     let mut rows = select.query([])?;
     while let Some(r) = rows.next()? {
-        let mut numbers = [0.0; 16];
+        let Ok(key) = r.get::<_, String>(0) else {
+            unreadable.push("the name of a meter".into());
+            continue;
+        };
+        let mut bad = |i: usize| {
+            let name = names.get(i).map_or("", String::as_str);
+            unreadable.push(if key.is_empty() { name.to_owned() } else { format!("{name} of {key}") });
+        };
+        let mut numbers = [0.0; 17];
         for (i, n) in numbers.iter_mut().enumerate() {
-            *n = r.get(4 + i)?;
+            match r.get::<_, f64>(4 + i) {
+                Ok(value) if value.is_finite() && value >= 0.0 => *n = value,
+                _ => bad(4 + i),
+            }
         }
+        let reset_at = r.get(2).ok().filter(|at: &f64| at.is_finite());
+        let mac = r.get(1).ok().filter(|mac: &String| mac.is_empty() || is_mac(mac));
+        let extra = r.get(3).ok().filter(|extra: &String| extra.is_empty() || is_json(extra));
+        [mac.is_none(), reset_at.is_none(), extra.is_none()].into_iter().zip(1..).filter(|(is, _)| *is).for_each(|(_, i)| bad(i));
         let row = MeterRow {
-            mac: r.get(1)?,
+            mac: mac.unwrap_or_default(),
             energy: from_numbers(std::array::from_fn(|i| numbers[i])),
+            reserve: reserves.remove(&key).unwrap_or_default(),
             lifetime: from_numbers(std::array::from_fn(|i| numbers[8 + i])),
-            reset_at: r.get(2)?,
-            extra: r.get(3)?,
+            reset_at: reset_at.unwrap_or_default(),
+            extra: extra.unwrap_or_default(),
             ..MeterRow::default()
         };
-        seen = seen.max(r.get(20)?);
-        let key: String = r.get(0)?;
-        let reserve = reserves.remove(&key).unwrap_or_default();
-        meters.insert(key, MeterRow { reserve, ..row });
+        last = numbers[16].max(last);
+        meters.insert(key, row);
     }
-    Ok((meters, seen))
+    Ok(Loaded { meters, seen: last, unreadable })
 }
 
-/// The whole key-value table.
-pub(super) fn load_state(conn: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
-    conn.prepare("SELECT key, json FROM state")?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
+/// 12 capitals of an address that a device may have.
+fn is_mac(text: &str) -> bool {
+    let hex = |b: u8| b.is_ascii_digit() || (b'A'..=b'F').contains(&b);
+    text.len() == 12 && text.bytes().all(hex) && text != "000000000000" && text != "FFFFFFFFFFFF"
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// The whole key-value table but what is no JSON: the keys of that are the second.
+pub(super) fn load_state(conn: &Connection) -> rusqlite::Result<(BTreeMap<String, String>, Vec<String>)> {
+    let (mut state, mut unreadable) = (BTreeMap::new(), Vec::new());
+    let mut select = conn.prepare("SELECT key, json FROM state")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let Ok(key) = row.get::<_, String>(0) else { continue };
+        match row.get::<_, String>(1) {
+            Ok(json) if is_json(&json) => _ = state.insert(key, json),
+            _ => unreadable.push(key),
+        }
+    }
+    Ok((state, unreadable))
 }

@@ -28,6 +28,9 @@ const SILENT_AT_MOST: u64 = 60;
 /// How long an answer waits for the disk.
 const SAVED_WITHIN: Duration = Duration::from_secs(5);
 
+/// A commit takes some ms, a slow card's a second or two.
+const HANGS_AFTER: u64 = 10;
+
 struct Inner {
     shared: Arc<Shared>,
     control: mpsc::Sender<Control>,
@@ -135,6 +138,27 @@ impl Store {
             });
             self.wake();
         }
+    }
+
+    /// As [`Self::put_state`]; `vital`, those members of `json` that must outlive the database, goes into the sidecar too.
+    pub fn put_vital_state(&self, key: &str, json: &str, vital: &str) {
+        let before = lock(&self.0.shared.cache).vital.insert(key.to_owned(), vital.to_owned());
+        self.put_state(key, json);
+        if before.as_deref() != Some(vital) {
+            self.wake();
+        }
+    }
+
+    /// The members of a state that the sidecar had.
+    #[must_use]
+    pub fn vital_state(&self, key: &str) -> Option<String> {
+        lock(&self.0.shared.cache).vital.get(key).cloned()
+    }
+
+    /// Whether there was state before that cannot be read: what is not found need not be unset.
+    #[must_use]
+    pub fn state_lost(&self) -> bool {
+        lock(&self.0.shared.cache).state_lost
     }
 
     /// As [`Self::put_state`] for what changes all day: the first few changes are committed at once, the others with one of
@@ -280,6 +304,12 @@ impl Store {
     #[must_use]
     pub fn health(&self) -> StoreHealth {
         self.0.shared.health()
+    }
+
+    /// Seconds since when the disk has not answered the writer; none while it does.
+    #[must_use]
+    pub fn hangs(&self) -> Option<u64> {
+        Some(self.0.shared.silent_for()).filter(|seconds| *seconds >= HANGS_AFTER)
     }
 
     /// Whether the writer thread responds (`decisions.md` C19); a full disk or a freeze does not count against it.

@@ -127,14 +127,14 @@ impl Writer {
                 heal.elsewhere = lock(&self.shared.cache).meters.iter().map(|(key, row)| (key.clone(), row.counted)).collect();
                 return Err(last(&problems));
             }
-            found = merge(found, side);
+            found = merge(found, side.meters);
             // Without it the database goes alone, as at a start.
             sidecar = opened.ok();
         }
         let path = dir.join(DATABASE_FILE);
         let mut set_aside = None;
         let database = open_database(&path, self.last.unix_s(), &mut problems, &mut set_aside);
-        if let Some(line) = set_aside {
+        if let Some((line, _)) = set_aside {
             problems.retain(|problem| *problem != line);
             tracing::error!("{line}");
             self.shared.set_aside(line);

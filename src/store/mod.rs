@@ -23,6 +23,7 @@ mod commit;
 mod handle;
 mod heal;
 mod import;
+mod loss;
 mod machine;
 mod open;
 mod original;

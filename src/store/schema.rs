@@ -207,11 +207,11 @@ pub(super) fn open_reader(place: &Place, immutable: bool) -> rusqlite::Result<Co
     Ok(conn)
 }
 
-/// Moves a damaged database with its log out of the way; what that means, one line.
+/// Moves a damaged database with its log out of the way; what that means, one line, and where it is.
 ///
 /// # Errors
 /// When the folder refuses.
-pub(super) fn set_aside(path: &Path, fault: &str, unix_s: i64) -> std::io::Result<String> {
+pub(super) fn set_aside(path: &Path, fault: &str, unix_s: i64) -> std::io::Result<(String, PathBuf)> {
     let named = |ending: &str| PathBuf::from(format!("{}{ending}", path.display()));
     let aside = (0..)
         .map(|n| named(&if n == 0 { format!(".damaged-{unix_s}") } else { format!(".damaged-{unix_s}-{n}") }))
@@ -225,11 +225,12 @@ pub(super) fn set_aside(path: &Path, fault: &str, unix_s: i64) -> std::io::Resul
     if named("-shm").exists() {
         fs::remove_file(named("-shm"))?;
     }
-    Ok(format!(
-        "{} is damaged ({fault}); it was set aside as {} and a new one begun: identity and counters go on, charts start anew",
+    let line = format!(
+        "{} is damaged ({fault}); it was set aside as {} and a new one begun: identity, password, settings and counters go on, charts start anew",
         path.display(),
         aside.display()
-    ))
+    );
+    Ok((line, aside))
 }
 
 /// Which file a path names now: another one, or none, once somebody deleted or replaced it.

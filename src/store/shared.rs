@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -34,6 +33,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) struct Cache {
     pub meters: BTreeMap<String, MeterRow>,
     pub state: BTreeMap<String, String>,
+    /// What of it the sidecar keeps too.
+    pub vital: BTreeMap<String, String>,
+    /// Last commit that the database in the folder is known to have, Unix s.
+    pub database: Option<f64>,
+    /// There was state before that could not be read.
+    pub state_lost: bool,
     /// What the folder held of meters that began without it: what is kept stands on that.
     pub base: BTreeMap<String, Base>,
     /// Meters whose newest record is part of its minute.
@@ -101,10 +106,6 @@ impl Shared {
         let set_aside = lock(&self.set_aside);
         health.set_aside = set_aside.iter().map(|(at, line)| SetAside { line: line.clone(), age: now.saturating_sub(*at) }).collect();
         drop(set_aside);
-        if let Some(path) = &health.path {
-            let wal = PathBuf::from(format!("{}-wal", path.display()));
-            health.bytes = [path, &wal].iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
-        }
         health
     }
 

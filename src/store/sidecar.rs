@@ -5,7 +5,7 @@
 //! the file keeps its size while a backup reads it. Only where the meters need more room do the slots double.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
     io::{self, Read},
     os::unix::fs::{FileExt, MetadataExt},
@@ -33,6 +33,23 @@ struct Slot<'a> {
     sum: String,
     #[serde(borrow)]
     meters: &'a RawValue,
+    /// What a version of before does not know; with a checksum of its own, so that it reads the rest.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    more: Option<&'a RawValue>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    more_sum: String,
+}
+
+/// What the sidecar keeps beside the meters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct More {
+    /// Last commit of the database beside it, Unix s; none where there was none.
+    pub database: Option<f64>,
+    /// What must not be lost with the database, by key of the state: JSON.
+    pub state: BTreeMap<String, String>,
+    /// Keys of `state` that the database does not have yet.
+    pub ahead: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,6 +77,8 @@ pub(super) struct Sidecar {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub meters: BTreeMap<String, MeterRow>,
+    /// None in the file of an earlier version, and where there was no file.
+    pub more: Option<More>,
     /// Both slots are damaged, or the file is a foreign one.
     pub damaged: bool,
 }
@@ -115,14 +134,14 @@ impl Sidecar {
     ///
     /// # Errors
     /// When the disk refuses; the newer slot is untouched then.
-    pub(super) fn write(&mut self, meters: &BTreeMap<String, MeterRow>) -> io::Result<()> {
+    pub(super) fn write(&mut self, meters: &BTreeMap<String, MeterRow>, more: &More) -> io::Result<()> {
         let open = self.file.metadata()?;
         if file_id(&self.path) != Some((open.dev(), open.ino())) {
             // Deleted below us: what is written into it would be lost.
             let seq = self.seq;
             *self = Self { seq, ..Self::open(&self.path)?.0 };
         }
-        let mut line = line(self.seq + 1, meters)?;
+        let mut line = line(self.seq + 1, meters, more)?;
         let needed = (line.len() as u64 + 1).next_power_of_two();
         if needed > self.slot {
             // The new second slot begins behind both old ones.
@@ -145,12 +164,12 @@ impl Sidecar {
 fn newest(bytes: &[u8]) -> (Option<(u64, u64)>, Found) {
     let second_slots = std::iter::successors(Some(SLOT), |&offset| Some(offset * 2)).take_while(|&offset| offset < bytes.len() as u64);
     let slots = std::iter::once(0).chain(second_slots).filter_map(|offset| {
-        let (seq, meters) = parse(bytes.get(offset as usize..)?)?;
-        Some((seq, offset, meters))
+        let (seq, found) = parse(bytes.get(offset as usize..)?)?;
+        Some((seq, offset, found))
     });
     match slots.max_by_key(|(seq, ..)| *seq) {
-        Some((seq, offset, meters)) => (Some((seq, offset)), Found { meters, damaged: false }),
-        None => (None, Found { meters: BTreeMap::new(), damaged: bytes.iter().any(|b| !b.is_ascii_whitespace()) }),
+        Some((seq, offset, found)) => (Some((seq, offset)), found),
+        None => (None, Found { damaged: bytes.iter().any(|b| !b.is_ascii_whitespace()), ..Found::default() }),
     }
 }
 
@@ -164,7 +183,7 @@ fn short(n: [f64; 8]) -> [f64; 8] {
     n.map(|v| (v * 1000.0).floor() / 1000.0)
 }
 
-fn line(seq: u64, meters: &BTreeMap<String, MeterRow>) -> io::Result<Vec<u8>> {
+fn line(seq: u64, meters: &BTreeMap<String, MeterRow>, more: &More) -> io::Result<Vec<u8>> {
     let entries: Vec<Entry> = meters
         .iter()
         .map(|(key, row)| Entry {
@@ -177,10 +196,12 @@ fn line(seq: u64, meters: &BTreeMap<String, MeterRow>) -> io::Result<Vec<u8>> {
         })
         .collect();
     let meters = serde_json::value::to_raw_value(&entries)?;
-    Ok(serde_json::to_vec(&Slot { v: 1, seq, sum: checksum(1, seq, meters.get()), meters: &meters })?)
+    let more = serde_json::value::to_raw_value(more)?;
+    let (sum, more_sum) = (checksum(1, seq, meters.get()), checksum(1, seq, more.get()));
+    Ok(serde_json::to_vec(&Slot { v: 1, seq, sum, meters: &meters, more: Some(&more), more_sum })?)
 }
 
-fn parse(bytes: &[u8]) -> Option<(u64, BTreeMap<String, MeterRow>)> {
+fn parse(bytes: &[u8]) -> Option<(u64, Found)> {
     let line = bytes.split(|&b| b == b'\n').next()?;
     let slot: Slot<'_> = serde_json::from_slice(line).ok()?;
     if slot.v != 1 || slot.sum != checksum(slot.v, slot.seq, slot.meters.get()) {
@@ -195,7 +216,9 @@ fn parse(bytes: &[u8]) -> Option<(u64, BTreeMap<String, MeterRow>)> {
         reset_at: e.reset_at,
         ..MeterRow::default()
     };
-    Some((slot.seq, entries.iter().map(|e| (e.key.clone(), row(e))).collect()))
+    let more = slot.more.filter(|more| slot.more_sum == checksum(slot.v, slot.seq, more.get()));
+    let more = more.and_then(|more| serde_json::from_str(more.get()).ok());
+    Some((slot.seq, Found { meters: entries.iter().map(|e| (e.key.clone(), row(e))).collect(), more, damaged: false }))
 }
 
 fn checksum(version: u32, seq: u64, meters: &str) -> String {
@@ -230,14 +253,14 @@ mod tests {
         let (mut sidecar, found) = Sidecar::open(&path).unwrap();
         assert!(found.meters.is_empty() && !found.damaged);
         for i in 1..6 {
-            sidecar.write(&meters(2, f64::from(i))).unwrap();
+            sidecar.write(&meters(2, f64::from(i)), &More::default()).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().len(), 4096);
         }
         assert_eq!(Sidecar::open(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(sidecar);
         let (mut sidecar, found) = Sidecar::open(&path).unwrap();
         assert_eq!(found.meters, meters(2, 5.0));
-        sidecar.write(&meters(2, 6.0)).unwrap();
+        sidecar.write(&meters(2, 6.0), &More::default()).unwrap();
         drop(sidecar);
         assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(2, 6.0));
     }
@@ -251,7 +274,7 @@ mod tests {
             let (mut sidecar, _) = Sidecar::open(&path).unwrap();
             for _ in 0..3 {
                 last += 1.0;
-                sidecar.write(&meters(n, last)).unwrap();
+                sidecar.write(&meters(n, last), &More::default()).unwrap();
             }
             drop(sidecar);
             assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(n, last));
@@ -263,9 +286,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meter.json");
         let (mut sidecar, _) = Sidecar::open(&path).unwrap();
-        sidecar.write(&meters(1, 1.0)).unwrap();
+        sidecar.write(&meters(1, 1.0), &More::default()).unwrap();
         fs::remove_file(&path).unwrap();
-        sidecar.write(&meters(1, 2.0)).unwrap();
+        sidecar.write(&meters(1, 2.0), &More::default()).unwrap();
         assert_eq!(Sidecar::peek(&path).meters, meters(1, 2.0));
     }
 
@@ -276,7 +299,7 @@ mod tests {
         fs::write(&path, "{\"hello\": 1}").unwrap();
         let (mut sidecar, found) = Sidecar::open(&path).unwrap();
         assert!(found.damaged && found.meters.is_empty());
-        sidecar.write(&meters(1, 1.0)).unwrap();
+        sidecar.write(&meters(1, 1.0), &More::default()).unwrap();
         drop(sidecar);
         assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(1, 1.0));
     }
@@ -293,7 +316,7 @@ mod tests {
             let path = dir.path().join("meter.json");
             let (mut sidecar, _) = Sidecar::open(&path).unwrap();
             for i in 1..=writes {
-                sidecar.write(&meters(1, f64::from(i))).unwrap();
+                sidecar.write(&meters(1, f64::from(i)), &More::default()).unwrap();
             }
             drop(sidecar);
             let mut bytes = fs::read(&path).unwrap();
@@ -306,7 +329,7 @@ mod tests {
             let good = found.meters == meters(1, f64::from(writes)) || (newest_hit && found.meters == meters(1, f64::from(writes - 1)));
             prop_assert!(good, "{:?}", found);
             // The next write takes the place of the damaged or older slot and is what the next start finds.
-            sidecar.write(&meters(1, 99.0)).unwrap();
+            sidecar.write(&meters(1, 99.0), &More::default()).unwrap();
             drop(sidecar);
             prop_assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(1, 99.0));
         }

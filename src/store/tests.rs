@@ -62,7 +62,7 @@ impl Rig {
         let clock = Arc::new(Hand(Mutex::new(Now { mono: Duration::ZERO, unix: unix as f64 })));
         let place = Place::File(dir.join(DATABASE_FILE));
         let db = schema::open(&place, true).unwrap();
-        let (_, seen) = super::commit::load_meters(&db.conn).unwrap();
+        let seen = super::commit::load_meters(&db.conn).unwrap().seen;
         let shared =
             Arc::new(Shared::new(Arc::clone(&clock) as Arc<dyn Clock>, Duration::from_secs(30), place.clone(), Cache::default(), None));
         let start = Start {
@@ -211,7 +211,7 @@ fn a_full_disk_loses_nothing_and_is_said() {
     rig.writer.commit().unwrap();
     assert_eq!(rig.shared.health().state, StoreState::Ok);
     assert_eq!(rig.count("s2"), 10_000);
-    let (meters, _) = super::commit::load_meters(rig.writer.db.as_ref().unwrap()).unwrap();
+    let meters = super::commit::load_meters(rig.writer.db.as_ref().unwrap()).unwrap().meters;
     assert_eq!(meters[""].energy.net.import, 3.0);
 }
 
@@ -234,7 +234,7 @@ fn a_freeze_that_nobody_ends_thaws_and_the_sidecar_goes_on_meanwhile() {
     rig.pass(Duration::from_secs(900));
     assert_eq!(rig.shared.health().state, StoreState::Ok);
     rig.pass(Duration::from_secs(30));
-    assert_eq!(super::commit::load_meters(rig.writer.db.as_ref().unwrap()).unwrap().0[""].energy.net.import, 1.0);
+    assert_eq!(super::commit::load_meters(rig.writer.db.as_ref().unwrap()).unwrap().meters[""].energy.net.import, 1.0);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_database_deleted_below_us_is_made_anew_with_what_is_known() {
     rig.writer.commit().unwrap();
     assert!(dir.path().join(DATABASE_FILE).exists());
     assert_eq!(rig.shared.health().state, StoreState::Ok);
-    assert_eq!(super::commit::load_meters(rig.writer.db.as_ref().unwrap()).unwrap().0[""].energy.net.import, 2.0);
+    assert_eq!(super::commit::load_meters(rig.writer.db.as_ref().unwrap()).unwrap().meters[""].energy.net.import, 2.0);
 }
 
 #[test]
@@ -377,8 +377,8 @@ fn past(dir: &Path) {
 
 fn kept(dir: &Path) -> (MeterRow, BTreeMap<String, String>) {
     let db = schema::open(&Place::File(dir.join(DATABASE_FILE)), true).unwrap();
-    let row = super::commit::load_meters(&db.conn).unwrap().0.remove("").unwrap();
-    (row, super::commit::load_state(&db.conn).unwrap())
+    let row = super::commit::load_meters(&db.conn).unwrap().meters.remove("").unwrap();
+    (row, super::commit::load_state(&db.conn).unwrap().0)
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Opening and closing under the writer's hands: backups, damage, a lost file, the stop.
 
+use std::collections::BTreeSet;
+
 use super::{
     schema::{self, Database, OpenError, Place},
     shared::lock,
@@ -85,11 +87,17 @@ impl Writer {
     /// Identity and counters into `meter.json`; a failure is said once.
     pub(super) fn write_sidecar(&mut self) {
         let Some(sidecar) = &mut self.sidecar else { return };
-        let meters = lock(&self.shared.cache).meters.clone();
+        let cache = lock(&self.shared.cache);
+        let (meters, state, database) = (cache.meters.clone(), cache.vital.clone(), cache.database);
+        drop(cache);
+        let waits: BTreeSet<String> = lock(&self.shared.buffer).batches().flat_map(|batch| batch.state.keys().cloned()).collect();
+        let in_file = matches!(self.place, Place::File(_));
+        let ahead = state.keys().filter(|key| !in_file || waits.contains(*key)).cloned().collect();
+        let more = sidecar::More { database, state, ahead };
         if meters.is_empty() {
             return;
         }
-        match sidecar.write(&meters) {
+        match sidecar.write(&meters, &more) {
             Ok(()) => {
                 self.sidecar_failed = false;
                 let run = |row: MeterRow| Run { limit: row.run.limit.map(|limit| sidecar::as_kept(&limit)), ..row.run };
@@ -163,7 +171,7 @@ impl Writer {
             schema::set_aside(&path, fault, unix_s)
         });
         match aside {
-            Ok(line) => {
+            Ok((line, _)) => {
                 tracing::error!("{line}");
                 self.shared.set_aside(line);
                 match schema::open(&self.place, true) {

@@ -334,6 +334,7 @@ impl Writer {
         let kept = matches!(self.place, Place::File(_)) || self.sidecar.is_none() || self.sidecar_failed;
         let runs: Vec<(String, Run)> =
             if kept { batch.meters.iter().map(|(key, row)| (key.clone(), row.run.clone())).collect() } else { Vec::new() };
+        let had_meters = !batch.meters.is_empty();
         drop(batch);
         match written {
             Ok((progress, changes)) => {
@@ -342,6 +343,9 @@ impl Writer {
                 self.index(&changes);
                 lock(&shared.buffer).done();
                 drop(moving);
+                if had_meters && matches!(self.place, Place::File(_)) {
+                    lock(&shared.cache).database = Some(self.last.unix);
+                }
                 shared.keep(runs);
                 self.recovered();
                 self.rename_imported();
@@ -381,7 +385,9 @@ impl Writer {
 
     pub(super) fn recovered(&self) {
         let unix = self.last.unix;
+        let bytes = self.bytes();
         let was = self.shared.change_health(|health| {
+            health.bytes = bytes;
             health.last_commit = Some(unix);
             if matches!(health.state, StoreState::Failing { .. }) {
                 Some(std::mem::replace(&mut health.state, StoreState::Ok))
@@ -429,6 +435,13 @@ impl Writer {
         if first {
             tracing::error!("{reason}; metering goes on, what comes is kept in memory and written as soon as that works again");
         }
+    }
+
+    /// Database and its log on disk. Here and not where it is asked for: a disk that hangs answers nobody.
+    fn bytes(&self) -> u64 {
+        let Place::File(path) = &self.place else { return 0 };
+        let log = PathBuf::from(format!("{}-wal", path.display()));
+        [path, &log].iter().filter_map(|p| fs::metadata(p).ok()).map(|m| m.len()).sum()
     }
 
     pub(super) fn name(&self) -> String {

@@ -227,7 +227,7 @@ impl Endpoint {
     async fn write_registers(&self, caller: &Caller, function: u8, address: u16, words: &[u16]) -> Result<(), Exception> {
         let (map, reset) = {
             let channels = self.channels.borrow();
-            (channels.modbus_map, channels.modbus_reset)
+            (channels.modbus_map, channels.modbus_reset && !self.state.borrow().locked)
         };
         let device = Arc::clone(&self.device.borrow());
         // Modbus has no way to tell a password.
