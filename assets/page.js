@@ -453,13 +453,15 @@
     const changes = () => Object.fromEntries(fields.filter(f => f.remove?.checked || f.input.value !== initial.get(f.key)).map(f => [f.key, f.remove?.checked || f.input.value.trim() === "" ? null : f.input.value]));
     const look = () => { const any = Object.keys(changes()).length > 0; save.disabled = reset.disabled = !any; for (const f of fields) f.place.classList.toggle("changed", f.remove?.checked || f.input.value !== initial.get(f.key)); };
     form.addEventListener("input", look);
-    form.addEventListener("reset", () => setTimeout(() => { for (const f of fields) f.error.hidden = true; answer.textContent = ""; look(); }));
-    form.addEventListener("submit", async event => {
-      event.preventDefault();
+    const meant = $("#anyway");
+    form.addEventListener("input", () => { meant.hidden = true; });
+    form.addEventListener("reset", () => setTimeout(() => { for (const f of fields) f.error.hidden = true; answer.textContent = ""; meant.hidden = true; look(); }));
+    const send = async anyway => {
       const wanted = changes();
       save.disabled = true;
+      meant.hidden = true;
       for (const f of fields) { f.error.hidden = true; f.input.removeAttribute("aria-invalid"); }
-      const said = await post("settings", { changes: wanted });
+      const said = await post("settings", { changes: wanted, anyway });
       answer.textContent = said.text;
       answer.dataset.state = said.ok ? "live" : "absent";
       if (said.ok) {
@@ -472,13 +474,16 @@
       let first;
       for (const problem of said.problems || []) {
         const f = fields.find(x => x.key === problem.key) || fields.find(x => problem.key.startsWith(x.key + "["));
-        if (!f) { answer.textContent += ` ${problem.key}: ${problem.text}`; continue; }
+        if (!f) { answer.textContent += ` ${problem.key ? `${problem.key}: ` : ""}${problem.text}`; continue; }
         f.error.textContent = problem.text; f.error.hidden = false; f.input.setAttribute("aria-invalid", "true"); f.place.closest("details").open = true;
         first ??= f.input;
       }
+      meant.hidden = !said.ask;
       first?.focus();
       save.disabled = false;
-    });
+    };
+    form.addEventListener("submit", event => { event.preventDefault(); send(false); });
+    meant.addEventListener("click", () => send(true));
     // An address with an option or a group in it opens the group.
     const to = location.hash && document.getElementById(location.hash.slice(1));
     if (to) { const group = to.closest("details"); if (group) group.open = true; to.scrollIntoView(); }
@@ -495,7 +500,8 @@
   if (setup) {
     const look = $("#look"), error = $("#pv-error"), take = $("#take"), yes = $("#yes"), no = $("#no");
     const slots = all(".slot", setup), empty = $("strong", slots[0]).textContent, chosen = {};
-    let kind = "one", base = null, inverted = false, timer, flow = "none", active = slots[0], taken = false, asked = 0;
+    const ask = $("#ask"), wait = $("#wait"), plain = take.textContent, outcome = $(".answer", look);
+    let kind = "one", base = null, inverted = false, answered = false, anyway = false, timer, active = slots[0], taken = false, asked = 0;
     const usable = slot => slot.dataset.kind.split(" ").includes(kind);
     const inputs = () => {
       if (!base) return null;
@@ -512,17 +518,25 @@
       look.hidden = false;
       error.hidden = said.status === 200;
       error.textContent = said.problems?.map(p => p.text).join(" ") || said.text;
+      ask.hidden = !said.answers;
+      wait.hidden = !said.ok || Boolean(said.answers);
+      if (said.answers) [yes.textContent, no.textContent] = said.answers;
       if (said.status === 200) {
-        flow = said.flow;
-        $("#pv-word").textContent = said.word; $("#pv-power").textContent = said.power; look.dataset.flow = flow;
+        $("#pv-word").textContent = said.word; $("#pv-power").textContent = said.power; look.dataset.flow = said.flow;
         $("#pv-phases").replaceChildren(...said.phases.map(p => { const item = make("li"); item.dataset.flow = p.flow; item.append(make("strong", p.name), make("span", p.word), make("span", p.power, "num")); return item; }));
       }
-      take.disabled = said.status !== 200;
+      // Who takes it has said that the sign is right, or turned it.
+      take.disabled = said.status !== 200 || !answered;
       timer = setTimeout(preview, 2000);
+    };
+    const fresh = () => {
+      inverted = answered = anyway = false;
+      $("#flipped").hidden = true; take.textContent = plain; outcome.textContent = "";
+      for (const b of [yes, no]) b.setAttribute("aria-pressed", "false");
     };
     const choose = () => {
       base = null;
-      if (found) found.hidden = false;
+      for (const button of found) button.hidden = false;
       for (const sensor of all(".sensor", setup)) sensor.setAttribute("aria-pressed", String(slots.some(s => usable(s) && chosen[s.dataset.slot] === sensor.dataset.id)));
       const out = {};
       for (const slot of slots) if (usable(slot) && chosen[slot.dataset.slot]) out[slot.dataset.slot] = chosen[slot.dataset.slot];
@@ -531,8 +545,7 @@
         if (phase && kind !== "three") out.total_phase = phase;
         base = out;
       }
-      inverted = false; $("#flipped").hidden = true;
-      for (const b of [yes, no]) b.setAttribute("aria-pressed", "false");
+      fresh();
       preview();
     };
     const activate = slot => { active = slot; for (const s of slots) s.setAttribute("aria-pressed", String(s === slot)); };
@@ -554,24 +567,30 @@
       choose();
     });
     $("#phase").addEventListener("change", choose);
-    const found = $("#use-found");
-    const useFound = () => {
-      base = JSON.parse(found.dataset.inputs); inverted = false; found.hidden = true; $("#flipped").hidden = true;
-      for (const b of [yes, no]) b.setAttribute("aria-pressed", "false");
+    const found = all(".use-found", setup);
+    const useFound = button => {
+      base = JSON.parse(button.dataset.inputs);
+      for (const other of found) other.hidden = other === button;
+      fresh();
       return preview();
     };
-    found?.addEventListener("click", () => useFound().then(() => look.scrollIntoView({ block: "nearest" })));
-    if (found && !$(".pick", setup).open) useFound();
-    const answer = drawing => {
-      yes.setAttribute("aria-pressed", String(drawing)); no.setAttribute("aria-pressed", String(!drawing));
-      if (flow === "import" || flow === "export") if ((flow === "import") !== drawing) { inverted = !inverted; $("#flipped").hidden = !inverted; preview(); }
+    for (const button of found) button.addEventListener("click", () => useFound(button).then(() => look.scrollIntoView({ block: "nearest" })));
+    if (found.length && !$(".pick", setup).open) useFound(found[0]);
+    // What is shown is right, or the other way round: then it is turned, and what is shown then was said to be right.
+    const answer = right => {
+      answered = true; anyway = false; take.textContent = plain; outcome.textContent = "";
+      if (!right) { inverted = !inverted; $("#flipped").hidden = !inverted; }
+      yes.setAttribute("aria-pressed", "true"); no.setAttribute("aria-pressed", "false");
+      preview();
     };
     yes.addEventListener("click", () => answer(true));
     no.addEventListener("click", () => answer(false));
     take.addEventListener("click", async () => {
       take.disabled = true;
-      const said = await post("setup", inputs());
-      $(".answer", look).textContent = said.problems?.length ? said.problems.map(p => `${p.key}: ${p.text}`).join(" ") : said.text;
+      const said = await post("setup", { ...inputs(), anyway });
+      outcome.textContent = said.problems?.length ? said.problems.map(p => p.text).join(" ") : said.text;
+      anyway = Boolean(said.ask);
+      take.textContent = anyway ? take.dataset.anyway : plain;
       if (said.ok) { clearTimeout(timer); taken = true; $("#done").hidden = false; $("#done").scrollIntoView({ block: "nearest" }); } else take.disabled = false;
     });
     const list = all(".sensors li", setup).map(li => [li, li.textContent.toLowerCase()]);
@@ -581,10 +600,10 @@
       if (document.hidden || taken) return;
       const page = await again();
       if (!page) return;
-      const fresh = new Map(all("[data-sensor]", page).map(row => [row.tagName + row.dataset.sensor, row]));
-      if (fresh.size && !$("[data-sensor]", setup)) { location.reload(); return; }
+      const rows = new Map(all("[data-sensor]", page).map(row => [row.tagName + row.dataset.sensor, row]));
+      if (rows.size && !$("[data-sensor]", setup)) { location.reload(); return; }
       for (const row of all("[data-sensor]", setup)) {
-        const now = fresh.get(row.tagName + row.dataset.sensor);
+        const now = rows.get(row.tagName + row.dataset.sensor);
         if (now) for (const part of [".is", ":scope > .muted"]) { const old = $(part, row), text = $(part, now)?.textContent; if (old && text !== undefined && old.textContent !== text) old.textContent = text; }
         if (now) $(".dot", row).dataset.state = $(".dot", now).dataset.state;
       }

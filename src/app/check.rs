@@ -67,6 +67,9 @@ async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut Stri
     for note in &found.notes {
         out.push_str(&format!("note: {note}\n"));
     }
+    for (id, _) in found.derived.iter().filter(|(id, _)| meters.iter().any(|m| m.inputs.entities().contains(id))) {
+        out.push_str(&format!("error: {id} {}\n", found.refusal(id).unwrap_or_default()));
+    }
     // What is wrong with the options is listed already.
     let mut said_why: Vec<bool> = (0..meters.len()).map(|index| resolved.absent_reason(index).is_some()).collect();
     let wanting = source.auto_setup && !meters[0].inputs.any_power();
@@ -151,7 +154,7 @@ pub fn rehearse(settings: &MeterSettings, found: &Discovery, now: Now) -> Meter 
         let asked = found.asked.iter().find(|(of, _)| *of == id).and_then(|(_, candidate)| candidate.as_ref());
         let here = asked.or_else(|| found.candidates.iter().find(|c| c.entity_id == id));
         let state = match here {
-            _ if found.our_own.contains(&id) => State::Own,
+            _ if found.refusal(&id).is_some() => State::Own,
             Some(candidate) => State::Text(Arc::from(candidate.value.as_str())),
             None => State::Gone,
         };

@@ -16,8 +16,10 @@ pub mod forecasting;
 pub mod gx;
 pub mod hub;
 pub mod identity;
+mod loops;
 pub mod meter_task;
 pub mod network;
+mod object;
 mod pages;
 mod renames;
 mod reserved;
@@ -33,6 +35,7 @@ use tracing::{error, info, warn};
 
 use self::{
     forecasting::Forecasting,
+    loops::Loops,
     meter_task::Command,
     pages::{Pages, Wiring},
     renames::Following,
@@ -116,6 +119,18 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     }
 
     let setup = start_setup(&shared, &resolved, &access, &meters, &facts);
+    if resolved.settings.source.kind == SourceKind::HomeAssistant {
+        let loops = Loops {
+            source: resolved.settings.source.clone(),
+            access: access.clone(),
+            macs: meters.macs(),
+            facts: facts.clone(),
+            entities: meters.entities(),
+            meters: Arc::clone(&meters.running),
+            stop: stop.clone(),
+        };
+        health.spawn("loops", loops.run());
+    }
     let (names, names_seen) = mpsc::channel(NAMES);
     start_source(&shared, &resolved, access.clone(), &meters, facts_tx, names);
     let (app, asked) = (inputs.app, access.clone());

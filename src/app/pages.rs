@@ -28,13 +28,14 @@ use super::{
     forecasting::Trainer,
     hub,
     meter_task::Command,
+    object,
     setup::{Choice, Setup, in_force},
     start::{Meters, Running, Shared, Taker, targets},
 };
 use crate::{
     config::{
-        ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Resolved, SourceKind, change_options, definitions,
-        load, validate,
+        ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Resolved, SourceKind, change_options,
+        contradictions, definitions, load,
     },
     dashboard::{
         self, Context, Door, Owner,
@@ -332,11 +333,50 @@ impl Actor {
         Ok(text)
     }
 
-    async fn change_all(&self, make: impl FnOnce(&Map<String, Value>) -> Map<String, Value>) -> Result<Changed, Refusal> {
+    /// What Home Assistant and the options themselves say against a change; gives why it could not be asked, if so.
+    async fn object(
+        &self,
+        next: &LoadInputs,
+        changes: &Map<String, Value>,
+        options: &Map<String, Value>,
+        anyway: bool,
+    ) -> Result<Option<String>, Refusal> {
+        let contents = Ok(Value::Object(options.clone()).to_string());
+        let path = next.options_file.as_ref().map(|file| file.path.clone()).unwrap_or_default();
+        let after = load(&LoadInputs { options_file: Some(OptionsFile { path, contents }), ..next.clone() });
+        let before = load(next);
+        let mut doubtful = object::to_options(&before, &after);
+        let named = object::entities(changes);
+        let sign = object::touches_sign(changes);
+        let source = &after.settings.source;
+        let mut unchecked = None;
+        if source.kind == SourceKind::HomeAssistant && (sign || !named.is_empty()) {
+            match discover(source, &self.access, &self.macs, &named).await {
+                Ok(found) => {
+                    let against = object::to_entities(changes, &found);
+                    if !against.refused.is_empty() {
+                        return Err(Refusal::Problems(against.refused));
+                    }
+                    doubtful.extend(against.doubtful);
+                    // What was turned before was asked about then.
+                    let turned = |resolved: &Resolved| {
+                        let inputs = in_force(&self.setup.state.borrow(), &resolved.settings.meters[0].inputs, said(resolved).as_ref());
+                        object::to_sign(&inputs, &found)
+                    };
+                    doubtful.extend(turned(&after).filter(|_| sign && turned(&before).is_none()));
+                }
+                Err(why) => unchecked = (!named.is_empty()).then(|| why.to_string()),
+            }
+        }
+        if doubtful.is_empty() || anyway { Ok(unchecked) } else { Err(Refusal::Ask(doubtful)) }
+    }
+
+    async fn change_all(&self, make: impl FnOnce(&Map<String, Value>) -> Map<String, Value>, anyway: bool) -> Result<Changed, Refusal> {
         let mut inputs = self.inputs.lock().await;
         let mut next = self.stored(&inputs).await?;
         let changes = make(&file_of(&next));
         let options = change_options(&next, &changes).map_err(Refusal::Problems)?;
+        let unchecked = self.object(&next, &changes, &options, anyway).await?;
         let Some(file) = &mut next.options_file else { return Err(Refusal::Failed("there is no options file".into())) };
         file.contents = Ok(self.write(file.path.clone(), &options).await?);
         let resolved = load(&next);
@@ -349,7 +389,7 @@ impl Actor {
         let chosen = chosen(&next);
         *self.current() = (resolved, chosen);
         *inputs = next;
-        Ok(Changed { applied, restart })
+        Ok(Changed { applied, restart, unchecked })
     }
 
     /// Puts in force what can be without a restart.
@@ -484,7 +524,7 @@ impl Owner for Actor {
 
     fn preview(&self, inputs: Map<String, Value>) -> Doing<'_, Result<Preview, Refusal>> {
         Box::pin(async move {
-            let problems: Vec<_> = inputs.iter().filter_map(|(key, value)| validate(key, value).err()).map(|p| *p).collect();
+            let problems = contradictions(&inputs);
             if !problems.is_empty() {
                 return Err(Refusal::Problems(problems));
             }
@@ -496,15 +536,16 @@ impl Owner for Actor {
         })
     }
 
-    fn take(&self, inputs: Map<String, Value>) -> Doing<'_, Result<Changed, Refusal>> {
-        Box::pin(self.change_all(move |stored| {
+    fn take(&self, inputs: Map<String, Value>, anyway: bool) -> Doing<'_, Result<Changed, Refusal>> {
+        let make = move |stored: &Map<String, Value>| {
             let old = stored.keys().filter(|key| is_power(key)).map(|key| (key.clone(), Value::Null));
             old.chain(inputs).collect()
-        }))
+        };
+        Box::pin(self.change_all(make, anyway))
     }
 
-    fn change(&self, changes: Map<String, Value>) -> Doing<'_, Result<Changed, Refusal>> {
-        Box::pin(self.change_all(move |_| changes))
+    fn change(&self, changes: Map<String, Value>, anyway: bool) -> Doing<'_, Result<Changed, Refusal>> {
+        Box::pin(self.change_all(move |_| changes, anyway))
     }
 
     fn entities(&self, meter: usize) -> Doing<'_, Vec<EntityReport>> {

@@ -2,6 +2,7 @@
 //!
 //! What was found is kept as state and used until options name entities; the other input options lie over it. Later
 //! changes of the Energy settings only give a notice: a meter that a battery obeys does not change its sensors by itself.
+//! Only what is gone from Home Assistant together with the settings that named it is chosen anew, as long as nobody confirmed it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,6 +20,7 @@ use crate::{
     source::{
         Access, EntityId, HaFacts,
         discover::{Candidate, Discovery, Kind, discover},
+        prefs_watch::PrefsWatch,
     },
     store::Store,
 };
@@ -106,10 +108,15 @@ impl Search {
         let mut told = false;
         let mut pause = Duration::from_secs(2);
         while *self.choice.state.borrow() != Setup::ByOptions {
+            let chosen = match &*self.choice.state.borrow() {
+                Setup::Chosen { options, .. } => inputs_of(options).entities(),
+                _ => Vec::new(),
+            };
             let asked = tokio::select! {
                 () = self.stop.cancelled() => return,
-                asked = discover(&self.source, &self.access, &self.macs, &[]) => asked,
+                asked = discover(&self.source, &self.access, &self.macs, &chosen) => asked,
             };
+            let mut seen = None;
             match asked {
                 Ok(found) if found.is_running() => {
                     let said = self.choice.said.lock().await;
@@ -117,6 +124,7 @@ impl Search {
                         taker.take(inputs).await;
                     }
                     pause = Duration::from_secs(300);
+                    seen = Some(found.prefs);
                 }
                 Ok(_) => pause = Duration::from_secs(5),
                 Err(error) => {
@@ -127,6 +135,7 @@ impl Search {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = running(&mut self.facts) => pause = Duration::from_secs(2),
+                () = changed(&self.source, &self.access, seen) => told = false,
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -161,6 +170,19 @@ impl Search {
         let options = options_of(&proposal.inputs);
         match current {
             Setup::ByOptions => None,
+            Setup::Chosen { options: old, .. } if found.grid_before.as_ref().is_some_and(|before| options_of(before) == old) => {
+                info!("the meter reads {} from now on, of which Home Assistant makes what it read before", words(&options));
+                Some(self.choose(options, said))
+            }
+            Setup::Chosen { options: old, .. } if old != options && gone(&old, found) => {
+                warn!(
+                    "what the meter read ({}) is gone from Home Assistant, and its Energy settings name other sensors: took {}; \
+                    please confirm them on the dashboard",
+                    words(&old),
+                    proposal.describe()
+                );
+                Some(self.choose(options, said))
+            }
             Setup::Chosen { options: old, differs } => {
                 let now_differs = old != options;
                 if now_differs && !differs {
@@ -184,14 +206,35 @@ impl Search {
                     proposal.describe(),
                     beside(said)
                 );
-                if let Ok(text) = serde_json::to_string(&options) {
-                    self.store.put_state(KEY, &text);
-                }
-                let inputs = laid(&options, said);
-                state.send_replace(Setup::Chosen { options, differs: false });
-                Some(inputs)
+                Some(self.choose(options, said))
             }
         }
+    }
+
+    /// Keeps a choice and gives what is read by it.
+    fn choose(&self, options: Map<String, Value>, said: &Map<String, Value>) -> Inputs {
+        if let Ok(text) = serde_json::to_string(&options) {
+            self.store.put_state(KEY, &text);
+        }
+        let inputs = laid(&options, said);
+        self.choice.state.send_replace(Setup::Chosen { options, differs: false });
+        inputs
+    }
+}
+
+/// Whether a power that was chosen is not in Home Assistant any more.
+fn gone(options: &Map<String, Value>, found: &Discovery) -> bool {
+    let inputs = inputs_of(options);
+    let mut powers = inputs.total.iter().chain(inputs.phases.iter().flatten()).flat_map(|p| p.import.iter().chain(&p.export));
+    powers.any(|id| found.asked.iter().any(|(of, here)| of == id && here.as_ref().is_none_or(|c| c.restored)))
+}
+
+/// Ends when the Energy settings are others than those that were `seen`; never where nothing was, or where they can't be watched.
+async fn changed(source: &SourceSettings, access: &Access, seen: Option<Option<String>>) {
+    let Some(seen) = seen else { return std::future::pending().await };
+    match PrefsWatch::open(source, access).await {
+        Ok(mut watch) => watch.changed(seen.as_deref()).await,
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -212,7 +255,7 @@ fn nothing_taken(found: &Discovery) -> String {
 }
 
 /// Ends when Home Assistant has come up anew.
-async fn running(facts: &mut watch::Receiver<HaFacts>) {
+pub async fn running(facts: &mut watch::Receiver<HaFacts>) {
     let is_up = |f: &HaFacts| f.state.as_deref() == Some("RUNNING");
     let mut was = is_up(&facts.borrow_and_update());
     loop {

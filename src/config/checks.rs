@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::{
-    Settings, definitions,
+    Settings, definitions, named,
     problem::{Layer, Problem},
     resolve::Meter,
 };
@@ -23,6 +23,7 @@ pub(super) fn values(meters: &mut [Meter], problems: &mut Vec<Problem>, warnings
     for meter in meters.iter_mut() {
         power(meter, problems);
         energy(meter, problems);
+        named::check(meter, problems, warnings);
         identity(meter, &mut macs, problems);
     }
     for (index, meter) in meters.iter().enumerate() {
@@ -46,7 +47,7 @@ pub(super) fn values(meters: &mut [Meter], problems: &mut Vec<Problem>, warnings
 }
 
 /// Reports a contradiction at a key.
-fn contradiction(meter: &Meter, key: &'static str, what: &str) -> Problem {
+pub(super) fn contradiction(meter: &Meter, key: &'static str, what: &str) -> Problem {
     Problem::conflict(meter.layer(key), format!("{}{key}", meter.prefix), meter.values.get(key), what)
 }
 

@@ -49,6 +49,13 @@ pub fn change_options(inputs: &LoadInputs, changes: &Map<String, Value>) -> Resu
     if problems.is_empty() { Ok(options) } else { Err(problems) }
 }
 
+/// What is wrong with options by themselves, each once.
+#[must_use]
+pub fn contradictions(options: &Map<String, Value>) -> Vec<Problem> {
+    let contents = Ok(Value::Object(options.clone()).to_string());
+    load(&LoadInputs { options_file: Some(OptionsFile { path: "options.json".into(), contents }), ..LoadInputs::default() }).problems
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]

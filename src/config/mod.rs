@@ -19,6 +19,7 @@ pub mod definitions;
 mod edit;
 mod layers;
 mod meters;
+mod named;
 mod original;
 pub mod pattern;
 mod places;
@@ -34,7 +35,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use edit::change_options;
+pub use edit::{change_options, contradictions};
 pub use places::{Places, locate, read_options, usable_folder};
 pub(crate) use problem::mask_url;
 pub use problem::{Layer, Problem, ProblemKind};

@@ -22,6 +22,9 @@ use crate::{config::definitions, meter::Taken};
 #[derive(Deserialize)]
 struct Changes {
     changes: Map<String, Value>,
+    /// What is doubtful is meant.
+    #[serde(default)]
+    anyway: bool,
 }
 
 #[derive(Serialize)]
@@ -40,6 +43,8 @@ struct Done {
 #[derive(Serialize)]
 struct Refused {
     ok: bool,
+    /// The same again with `anyway` is done.
+    ask: bool,
     text: String,
     problems: Vec<Wrong>,
 }
@@ -51,18 +56,22 @@ fn done(l: &Locale, changed: &Changed) -> Response<Body> {
         (true, true) => l.with("saved_restart", &[("keys", &changed.restart.join(", "))]),
         (false, true) => l.with("saved_both", &[("keys", &changed.restart.join(", "))]),
     };
+    let text = match &changed.unchecked {
+        Some(why) => format!("{text} {}", l.with("saved_unchecked", &[("why", &l.why(why))])),
+        None => text,
+    };
     json(StatusCode::OK, to_json(&Done { ok: true, text, restart }))
 }
 
 fn refused(l: &Locale, refusal: Refusal) -> Response<Body> {
+    let wrong = |p: crate::config::Problem| Wrong { text: settings::allowed(l, &p), key: p.key };
+    let ask = matches!(refusal, Refusal::Ask(_));
     let (status, text, problems) = match refusal {
         Refusal::Failed(why) => (StatusCode::BAD_GATEWAY, l.sentence(&why), Vec::new()),
-        Refusal::Problems(all) => {
-            let wrong = |p: crate::config::Problem| Wrong { text: settings::allowed(l, &p), key: p.key };
-            (StatusCode::BAD_REQUEST, l.t("not_saved").to_owned(), all.into_iter().map(wrong).collect())
-        }
+        Refusal::Problems(all) => (StatusCode::BAD_REQUEST, l.t("not_saved").to_owned(), all.into_iter().map(wrong).collect()),
+        Refusal::Ask(all) => (StatusCode::CONFLICT, l.t("not_yet_saved").to_owned(), all.into_iter().map(wrong).collect()),
     };
-    json(status, to_json(&Refused { ok: false, text, problems }))
+    json(status, to_json(&Refused { ok: false, ask, text, problems }))
 }
 
 fn unreadable(error: &serde_json::Error) -> Response<Body> {
@@ -83,24 +92,28 @@ pub(super) async fn change(State(context): State<Context>, asking: Asking, body:
             (key, value)
         })
         .collect();
-    match context.owner.change(changes).await {
+    match context.owner.change(changes, given.anyway).await {
         Ok(changed) => done(asking.l, &changed),
         Err(refusal) => refused(asking.l, refusal),
     }
 }
 
-fn inputs(body: &[u8]) -> Result<Map<String, Value>, Response<Body>> {
-    let given: Value = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-    setup::inputs_only(given).ok_or_else(|| failure(StatusCode::BAD_REQUEST, "only the keys of power inputs belong here".into()))
+/// Inputs, and whether what is doubtful of them is meant.
+fn inputs(body: &[u8]) -> Result<(Map<String, Value>, bool), Response<Body>> {
+    let mut given: Value = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    let anyway = given.as_object_mut().and_then(|members| members.remove("anyway")) == Some(Value::Bool(true));
+    setup::inputs_only(given)
+        .map(|inputs| (inputs, anyway))
+        .ok_or_else(|| failure(StatusCode::BAD_REQUEST, "only the keys of power inputs belong here".into()))
 }
 
 /// `POST setup`: the option keys of the inputs to take.
 pub(super) async fn take(State(context): State<Context>, asking: Asking, body: Bytes) -> Response<Body> {
-    let inputs = match inputs(&body) {
-        Ok(inputs) => inputs,
+    let (inputs, anyway) = match inputs(&body) {
+        Ok(given) => given,
         Err(response) => return response,
     };
-    match context.owner.take(inputs).await {
+    match context.owner.take(inputs, anyway).await {
         Ok(changed) => done(asking.l, &changed),
         Err(refusal) => refused(asking.l, refusal),
     }
@@ -121,6 +134,19 @@ struct PreviewLine {
     word: String,
     power: String,
     phases: Vec<PhaseLine>,
+    /// The two answers about the sign, which repeat what is shown; none while nobody can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<[String; 2]>,
+}
+
+/// Below this the direction of a power is no thing that a person can know, W.
+const TELLING_W: f64 = 20.0;
+
+/// What a person can answer to a power that is shown: that it is right, or what is true instead.
+fn answers(l: &Locale, total: Option<f64>) -> Option<[String; 2]> {
+    let w = total.filter(|w| w.abs() >= TELLING_W)?;
+    let (yes, no) = if w > 0.0 { ("sign_yes_import", "sign_no_import") } else { ("sign_yes_export", "sign_no_export") };
+    Some([l.with(yes, &[("power", &words::watts(l, w).to_string())]), l.t(no).to_owned()])
 }
 
 fn line(l: &Locale, w: Option<f64>, reason: Option<&str>) -> (&'static str, String, String) {
@@ -136,7 +162,7 @@ fn line(l: &Locale, w: Option<f64>, reason: Option<&str>) -> (&'static str, Stri
 /// `POST preview`: what the meter would serve with these inputs.
 pub(super) async fn preview(State(context): State<Context>, asking: Asking, body: Bytes) -> Response<Body> {
     let inputs = match inputs(&body) {
-        Ok(inputs) => inputs,
+        Ok((inputs, _)) => inputs,
         Err(response) => return response,
     };
     let l = asking.l;
@@ -154,7 +180,7 @@ pub(super) async fn preview(State(context): State<Context>, asking: Asking, body
             PhaseLine { name, word, power, flow }
         })
         .collect();
-    json(StatusCode::OK, to_json(&PreviewLine { ok: total.is_some(), flow, word, power, phases }))
+    json(StatusCode::OK, to_json(&PreviewLine { ok: total.is_some(), flow, word, power, phases, answers: answers(l, total) }))
 }
 
 #[derive(Deserialize)]
@@ -192,7 +218,7 @@ pub(super) async fn seed(State(context): State<Context>, asking: Asking, body: B
         Err(reasons) => {
             let why: Vec<_> = reasons.iter().map(|reason| l.why(reason)).collect();
             let text = l.with("not_seeded", &[("why", &why.join("; "))]);
-            json(StatusCode::CONFLICT, to_json(&Refused { ok: false, text, problems: Vec::new() }))
+            json(StatusCode::CONFLICT, to_json(&Refused { ok: false, ask: false, text, problems: Vec::new() }))
         }
     }
 }
@@ -231,8 +257,28 @@ mod tests {
     }
 
     #[test]
+    fn answers_repeat_what_is_shown_and_wait_at_zero() {
+        let l = &Locale::all()[0];
+        let said = |w| answers(l, w).map(|a| a.map(|text| text.replace('\u{202f}', " ")));
+        let two = |yes: &str, no: &str| Some([yes.to_owned(), no.to_owned()]);
+        assert_eq!(said(Some(-616.0)), two("Yes, feeding in 616 W is right", "No, I am drawing from the grid"));
+        assert_eq!(said(Some(2050.0)), two("Yes, drawing 2,050 W is right", "No, I am feeding into the grid"));
+        assert_eq!([Some(0.0), Some(19.9), Some(-3.0), None].map(said), [const { None }; 4], "nobody can tell");
+        for l in Locale::all() {
+            let all: Vec<String> = [-616.0, 616.0].into_iter().flat_map(|w| answers(l, Some(w)).unwrap()).collect();
+            assert!(
+                all.iter().all(|text| !text.contains('{')) && all[0].contains("616") && all[0] != all[2] && all[1] != all[3],
+                "{all:?}"
+            );
+        }
+    }
+
+    #[test]
     fn set_up_takes_inputs_and_nothing_else() {
         let keys = |text: &str| inputs(text.as_bytes()).is_ok();
+        let meant = |text: &str| inputs(text.as_bytes()).map(|(inputs, anyway)| (inputs.len(), anyway)).unwrap();
+        assert_eq!(meant(r#"{"total_power":"sensor.a","anyway":true}"#), (1, true));
+        assert_eq!(meant(r#"{"total_power":"sensor.a","anyway":"yes"}"#), (1, false));
         assert!(keys(r#"{"total_power":"sensor.a","total_invert":true,"total_phase":"split"}"#));
         assert!(!keys(r#"{"auth_password":"x"}"#) && !keys("[]") && !keys("{"));
     }

@@ -59,6 +59,8 @@ pub struct Changed {
     pub applied: Vec<String>,
     /// Keys that count after a restart.
     pub restart: Vec<String>,
+    /// Why the entities could not be looked up in Home Assistant.
+    pub unchecked: Option<String>,
 }
 
 /// Why a change was not made.
@@ -66,6 +68,8 @@ pub struct Changed {
 pub enum Refusal {
     /// These values are wrong.
     Problems(Vec<Problem>),
+    /// These may be meant: the same again with `anyway` makes them.
+    Ask(Vec<Problem>),
     /// It could not be written, or Home Assistant could not be asked: one line.
     Failed(String),
 }
@@ -107,11 +111,11 @@ pub trait Owner: Send + Sync {
     /// What the first meter would serve with these input options, from the sensors' present values.
     fn preview(&self, inputs: Map<String, Value>) -> Doing<'_, Result<Preview, Refusal>>;
 
-    /// Makes these the first meter's power inputs, in the options; other power inputs go.
-    fn take(&self, inputs: Map<String, Value>) -> Doing<'_, Result<Changed, Refusal>>;
+    /// Makes these the first meter's power inputs, in the options; other power inputs go. `anyway`: what is doubtful too.
+    fn take(&self, inputs: Map<String, Value>, anyway: bool) -> Doing<'_, Result<Changed, Refusal>>;
 
-    /// Changes options; null takes a key out.
-    fn change(&self, changes: Map<String, Value>) -> Doing<'_, Result<Changed, Refusal>>;
+    /// Changes options; null takes a key out. `anyway`: what is doubtful too.
+    fn change(&self, changes: Map<String, Value>, anyway: bool) -> Doing<'_, Result<Changed, Refusal>>;
 
     /// What each entity of a meter (by index) says.
     fn entities(&self, meter: usize) -> Doing<'_, Vec<EntityReport>>;

@@ -22,7 +22,7 @@ use crate::{
     meter::parse::{Quantity, parse},
     source::{
         Link, State,
-        discover::{Candidate, Discovery, Kind, Origin, feeds},
+        discover::{Candidate, Discovery, Kind, Origin, Proposal, feeds},
     },
 };
 
@@ -38,14 +38,14 @@ struct Sensor {
     value: String,
     /// Its own unit, where the value is shown in another; else empty.
     unit: String,
-    /// Where it is; empty if Home Assistant does not say.
+    /// Its device, else where it is; empty if Home Assistant does not say.
     area: String,
     /// When it last changed, in words.
     changed: String,
     good: bool,
 }
 
-/// What was found in the Energy settings, or is in use unconfirmed.
+/// What was found in the Energy settings or on the device of their counters, or is in use unconfirmed.
 struct Found {
     sensors: Vec<(Sensor, String)>,
     /// Option keys, JSON, for the button.
@@ -57,7 +57,7 @@ struct Found {
 #[template(path = "setup.html")]
 struct View {
     p: Page,
-    found: Option<Found>,
+    found: Vec<Found>,
     sensors: Vec<Sensor>,
     more: usize,
     problem: Option<String>,
@@ -88,7 +88,8 @@ fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
     };
     let unit = if own { unit.to_owned() } else { String::new() };
     let changed = c.last_changed.map_or_else(String::new, |at| l.with("changed_ago", &[("time", &words::span(l, (now - at).max(0.0)))]));
-    let area = c.area.clone().unwrap_or_default();
+    // A device tells more than a room.
+    let area = c.device.clone().or_else(|| c.area.clone()).unwrap_or_default();
     Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, unit, area, changed, good }
 }
 
@@ -136,8 +137,13 @@ pub(super) fn feed_words(l: &Locale, keys: &[impl AsRef<str>]) -> String {
     all.join(", ")
 }
 
-fn found(l: &Locale, discovery: &Discovery, now: f64, inputs_json: impl Fn(&crate::config::Inputs) -> String) -> Option<Found> {
-    let proposal = discovery.grid.as_ref()?;
+fn found(
+    l: &Locale,
+    discovery: &Discovery,
+    proposal: &Proposal,
+    now: f64,
+    inputs_json: impl Fn(&crate::config::Inputs) -> String,
+) -> Found {
     let one = |id: &crate::source::EntityId| {
         let here = discovery.candidates.iter().find(|c| c.entity_id == *id);
         (here.map_or_else(|| missing(id, l), |c| sensor(l, c, now)), feed_words(l, &feeds(&proposal.inputs, id)))
@@ -145,12 +151,14 @@ fn found(l: &Locale, discovery: &Discovery, now: f64, inputs_json: impl Fn(&crat
     let origin = match proposal.origin {
         Origin::EnergySettings => l.t("origin_energy"),
         Origin::OriginalNames => l.t("origin_names"),
+        Origin::MeterDevice if proposal.inputs.total.is_none() => l.t("origin_phases"),
+        Origin::MeterDevice => l.t("origin_device"),
     };
     // What the meter serves first, what its counters start with after it.
     let is_energy = |id: &crate::source::EntityId| feeds(&proposal.inputs, id).iter().all(|key| key.contains("energy"));
     let mut entities = proposal.inputs.entities();
     entities.sort_by_key(is_energy);
-    Some(Found { sensors: entities.iter().map(one).collect(), inputs: inputs_json(&proposal.inputs), origin: origin.to_owned() })
+    Found { sensors: entities.iter().map(one).collect(), inputs: inputs_json(&proposal.inputs), origin: origin.to_owned() }
 }
 
 /// The page.
@@ -179,7 +187,8 @@ pub(super) async fn page(extract::State(context): extract::State<Context>, askin
         SetupState::Searching | SetupState::Nothing => "setup_intro",
     });
     let (again, unconfirmed) = (matches!(setup, SetupState::ByOptions), matches!(setup, SetupState::Chosen { .. }));
-    let found = found(l, &discovery, now, |inputs| to_json(&context.owner.options_of(inputs)));
+    let json = |inputs: &crate::config::Inputs| to_json(&context.owner.options_of(inputs));
+    let found = discovery.grid.iter().chain(&discovery.offers).map(|proposal| found(l, &discovery, proposal, now, json)).collect();
     html(&View {
         p,
         found,
@@ -220,6 +229,8 @@ mod tests {
             device_class: None,
             kind: Some(kind),
             area: None,
+            device: None,
+            restored: false,
         };
         let found = sensor(Locale::all().iter().find(|l| l.code == code).unwrap(), &candidate, 0.0);
         assert_eq!(found.good, value.parse::<f64>().is_ok());

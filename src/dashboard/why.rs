@@ -244,7 +244,7 @@ mod tests {
         let bare = parse(Quantity::Energy, &State::Text("5".into()), None).unwrap_err();
         assert_eq!(
             german(&format!("sensor.grid {bare}")),
-            "sensor.grid hat keine Einheit; nötig ist eine von Wh, kWh, MWh, GWh (Energie)",
+            "sensor.grid hat keine Einheit; nötig ist eine von Wh, kWh, MWh, GWh, TWh, mWh, J, kJ, MJ, GJ, cal, kcal, Mcal, Gcal (Energie)",
             "the quantity too"
         );
         use Quantity::{Current, Energy, Frequency, Power, PowerFactor, Voltage};
@@ -274,6 +274,32 @@ mod tests {
                 "die Netzleistung der Energie-Einstellungen wird nicht übernommen, wegen sensor.own: das ist ein Sensor dieses Zählers selbst",
             ]
         );
+    }
+
+    /// What speaks against entities that somebody types, as it is written where it is found.
+    #[test]
+    fn objections_are_said_in_every_language() {
+        for line in [
+            "names sensor.x, which a_power names too: the difference of a sensor and itself is always 0; name the export sensor, or nothing if the \
+             sensor turns negative by itself",
+            "names sensor.x twice: it would be counted twice; name it once",
+            "meters[0].b_power names sensor.x, which meters[0].a_power names too: two phases count the same",
+            "sensor.x is of the device class battery, not power_factor",
+            "sensor.x is one of this meter's own entities: a meter must not measure itself",
+            "sensor.x is made of sensor.own, one of this meter's own entities: a meter must not measure itself",
+            "sensor.x would count the other way round than Home Assistant's Energy settings say: what they call drawing would be served as \
+             feeding in",
+            "grid power of the Energy settings is not taken, because sensor.x stands there for both directions",
+            "energy of the Energy settings is not taken, because sensor.x stands there for both directions",
+            "grid power of the Energy settings is not taken, because of sensor.x: it is made of sensor.own, this meter's own",
+        ] {
+            for l in &Locale::all()[1..] {
+                let said = l.why(line);
+                assert!(said != line && said.contains("sensor.x") && !said.contains('{'), "{}: {said}", l.code);
+                assert!(!said.contains("made of") && !said.contains("names"), "{}: {said}", l.code);
+            }
+            assert_eq!(Locale::all()[0].why(line), line);
+        }
     }
 
     #[test]

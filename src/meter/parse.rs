@@ -11,6 +11,11 @@ use crate::source::{
     unit::{self, NotActive},
 };
 
+/// A joule in Wh.
+const JOULE: f64 = 1.0 / 3600.0;
+/// A calorie as Home Assistant converts it, in Wh.
+const CALORIE: f64 = 4.184 * JOULE;
+
 /// What an entity measures; each has one base unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Quantity {
@@ -38,7 +43,22 @@ impl Quantity {
             Self::Current => &[("A", 1.0), ("mA", 1e-3)],
             Self::PowerFactor => &[("1", 1.0), ("%", 0.01)],
             Self::Frequency => &[("Hz", 1.0), ("kHz", 1e3)],
-            Self::Energy => &[("Wh", 1.0), ("kWh", 1e3), ("MWh", 1e6), ("GWh", 1e9)],
+            Self::Energy => &[
+                ("Wh", 1.0),
+                ("kWh", 1e3),
+                ("MWh", 1e6),
+                ("GWh", 1e9),
+                ("TWh", 1e12),
+                ("mWh", 1e-3),
+                ("J", JOULE),
+                ("kJ", 1e3 * JOULE),
+                ("MJ", 1e6 * JOULE),
+                ("GJ", 1e9 * JOULE),
+                ("cal", CALORIE),
+                ("kcal", 1e3 * CALORIE),
+                ("Mcal", 1e6 * CALORIE),
+                ("Gcal", 1e9 * CALORIE),
+            ],
         }
     }
 
@@ -173,7 +193,8 @@ pub fn parse(quantity: Quantity, state: &State, unit: Option<&str>) -> Result<Pa
         },
     };
     // Dividing by 1000 is exact where multiplying by 0.001 is not.
-    let value = if factor < 1.0 { number / (1.0 / factor).round() } else { number * factor };
+    let whole = (1.0 / factor).round();
+    let value = if factor < 1.0 && (whole * factor - 1.0).abs() < 1e-9 { number / whole } else { number * factor };
     if quantity.plausible(value) { Ok(Parsed { value, unit_assumed }) } else { Err(Unusable::Implausible(quantity, value)) }
 }
 
@@ -207,6 +228,17 @@ mod tests {
         let energy = |unit| parse(Quantity::Energy, &State::Text("12345.678".into()), unit).map(|p| p.value);
         assert_eq!(energy(Some("kWh")), Ok(12_345_678.0));
         assert_eq!(energy(None), Err(Unusable::NoUnit(Quantity::Energy)));
+        let wh = |text: &str, unit| parse(Quantity::Energy, &State::Text(text.into()), Some(unit)).unwrap().value;
+        for (text, unit, want) in [
+            ("3600", "J", 1.0),
+            ("3.6", "kJ", 1.0),
+            ("3.6", "MJ", 1000.0),
+            ("7.2", "GJ", 2e6),
+            ("860.42", "kcal", 1000.0),
+            ("500", "mWh", 0.5),
+        ] {
+            assert!((wh(text, unit) / want - 1.0).abs() < 1e-4, "{text} {unit}: {}", wh(text, unit));
+        }
     }
 
     #[test]

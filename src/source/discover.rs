@@ -8,10 +8,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 pub use super::home_assistant::query::QueryError;
 use super::{
-    EntityId,
+    EntityId, State,
     energy_prefs::{EnergyPrefs, Grid},
     home_assistant::{
         Access, Address,
@@ -20,8 +21,13 @@ use super::{
         rest::Rest,
         session::End,
     },
+    kin,
+    rank::{Known, Measure, Power, Ranking, rank},
 };
-use crate::config::{HaTransport, Inputs, PowerInput, SourceSettings};
+use crate::{
+    config::{HaTransport, Inputs, PowerInput, SourceSettings},
+    meter::parse::{Quantity, parse},
+};
 
 /// What an entity measures, by its unit and device class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,6 +45,21 @@ pub enum Kind {
     PowerFactor,
     /// Hz.
     Frequency,
+}
+
+impl Kind {
+    /// The quantity that a meter reads.
+    #[must_use]
+    pub const fn quantity(self) -> Quantity {
+        match self {
+            Self::Power => Quantity::Power,
+            Self::Energy => Quantity::Energy,
+            Self::Voltage => Quantity::Voltage,
+            Self::Current => Quantity::Current,
+            Self::PowerFactor => Quantity::PowerFactor,
+            Self::Frequency => Quantity::Frequency,
+        }
+    }
 }
 
 /// An entity that could be an input.
@@ -62,6 +83,10 @@ pub struct Candidate {
     pub kind: Option<Kind>,
     /// Name of the area that it, or else its device, is in.
     pub area: Option<String>,
+    /// Name of its device.
+    pub device: Option<String>,
+    /// Nothing gives it a value any more: what Home Assistant kept of it over a restart.
+    pub restored: bool,
 }
 
 impl Candidate {
@@ -80,6 +105,8 @@ pub enum Origin {
     EnergySettings,
     /// The entity names that the Python original had as defaults.
     OriginalNames,
+    /// Power sensors of the device whose counters the Energy settings name: to be asked about, never taken unasked.
+    MeterDevice,
 }
 
 /// Inputs that could be taken as they are.
@@ -98,6 +125,7 @@ impl Proposal {
         let from = match self.origin {
             Origin::EnergySettings => "Home Assistant's Energy settings",
             Origin::OriginalNames => "entity names known from the Python original",
+            Origin::MeterDevice => "the device of the Energy settings' counters",
         };
         let parts: Vec<String> =
             self.inputs.entities().iter().map(|id| format!("{id} as {}", feeds(&self.inputs, id).join(" and "))).collect();
@@ -116,6 +144,14 @@ pub struct Discovery {
     pub state: Option<String>,
     /// Power inputs to take when nothing is configured, with energy entities where known.
     pub grid: Option<Proposal>,
+    /// What versions before 0.2 took of the same Energy settings, where that is something else.
+    pub grid_before: Option<Inputs>,
+    /// What could be taken if a person says so, the likeliest first.
+    pub offers: Vec<Proposal>,
+    /// Power sensors that the Energy settings name as the grid's: their sign is the owner's word.
+    pub declared: Vec<EntityId>,
+    /// The Energy settings as they were told; what differs from it is a change.
+    pub prefs: Option<String>,
     /// Energy from the grid by the Energy settings, for seeding.
     pub energy_import: Vec<EntityId>,
     /// Energy to the grid by the Energy settings.
@@ -126,11 +162,25 @@ pub struct Discovery {
     pub asked: Vec<(EntityId, Option<Candidate>)>,
     /// Entities of our own meters in that Home Assistant, sorted; refused as input.
     pub our_own: Vec<EntityId>,
+    /// Entities that stand on one of ours, and on which; refused as input like those.
+    pub derived: Vec<(EntityId, EntityId)>,
+    /// Their values are what Home Assistant makes of others, by the Energy settings.
+    pub made: HashSet<EntityId>,
     /// What could not be asked or was left out, a line each.
     pub notes: Vec<String>,
 }
 
 impl Discovery {
+    /// Why an entity cannot be an input, if it cannot: it is this meter's own, or stands on what is.
+    #[must_use]
+    pub fn refusal(&self, id: &str) -> Option<String> {
+        if self.our_own.iter().any(|own| **own == *id) {
+            return Some("is one of this meter's own entities: a meter must not measure itself".to_owned());
+        }
+        let on = self.derived.iter().find(|(of, _)| **of == *id).map(|(_, on)| on)?;
+        Some(format!("is made of {on}, one of this meter's own entities: a meter must not measure itself"))
+    }
+
     /// Whether the answer is complete: Home Assistant runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -199,14 +249,11 @@ async fn over_websocket(asker: &mut Asker, macs: &[String], asked: &[EntityId]) 
             Vec::new()
         }
     };
-    let ours: HashSet<EntityId> = entries.iter().filter(|e| e.is_ours(macs)).map(|e| EntityId::from(e.entity_id.as_str())).collect();
-    // Areas only help a person to choose: a token that may not list them costs nothing else.
+    // Areas and devices only help to choose: a token that may not list them costs nothing else.
     let devices = asker.ask::<Vec<DeviceEntry>>("the device registry", |id| Outgoing::ListDevices { id }.frame()).await?;
     let areas = asker.ask::<Vec<AreaEntry>>("the areas", |id| Outgoing::ListAreas { id }.frame()).await?;
-    let (devices, areas) = (devices.unwrap_or_default(), areas.unwrap_or_default());
-    let area_of = areas_of(&entries, &devices, &areas);
-    let prefs = match asker.ask::<EnergyPrefs>("the Energy settings", |id| Outgoing::GetPrefs { id }.frame()).await? {
-        Ok(prefs) => Some(prefs),
+    let prefs = match asker.ask::<Box<RawValue>>("the Energy settings", |id| Outgoing::GetPrefs { id }.frame()).await? {
+        Ok(prefs) => Some(prefs.get().to_owned()),
         Err(QueryError::Failed { why, .. }) if why.contains("not_found") => {
             notes.push("Home Assistant's Energy settings are not set up".to_owned());
             None
@@ -216,11 +263,19 @@ async fn over_websocket(asker: &mut Asker, macs: &[String], asked: &[EntityId]) 
             None
         }
     };
-    let mut found = put_together(config, &states, ours, prefs.as_ref(), asked, notes);
-    for candidate in &mut found.candidates {
-        candidate.area = area_of.get(&*candidate.entity_id).map(|name| (*name).to_owned());
-    }
-    Ok(found)
+    let house = House { entries, devices: devices.unwrap_or_default(), areas: areas.unwrap_or_default(), prefs };
+    let ours = house.entries.iter().filter(|e| e.is_ours(macs)).map(|e| EntityId::from(e.entity_id.as_str())).collect();
+    Ok(put_together(config, &states, &ours, &house, asked, notes))
+}
+
+/// What is known beside the states.
+#[derive(Default)]
+struct House {
+    entries: Vec<RegistryEntry>,
+    devices: Vec<DeviceEntry>,
+    areas: Vec<AreaEntry>,
+    /// The Energy settings, as told.
+    prefs: Option<String>,
 }
 
 /// The area's name of each entity that is in one: its own, else its device's.
@@ -246,20 +301,36 @@ async fn over_rest(address: &Address, macs: &[String], asked: &[EntityId]) -> Re
         notes.push("our own entities cannot be told from others: this token may not render templates".to_owned());
         HashSet::new()
     });
-    Ok(put_together(config, &states, ours, None, asked, notes))
+    Ok(put_together(config, &states, &ours, &House::default(), asked, notes))
 }
 
 fn put_together(
     config: Config,
     states: &[FullState],
-    ours: HashSet<EntityId>,
-    prefs: Option<&EnergyPrefs>,
+    ours: &HashSet<EntityId>,
+    house: &House,
     asked: &[EntityId],
     mut notes: Vec<String>,
 ) -> Discovery {
     let by_id: HashMap<&str, &FullState> = states.iter().map(|s| (&*s.entity_id, s)).collect();
-    let refuse = |id: &str| ours.contains(id).then(|| "it is this meter's own".to_owned());
-    let grid = prefs.map_or_else(Grid::default, |p| p.grid(&refuse));
+    let made_of: HashMap<EntityId, Vec<EntityId>> =
+        states.iter().map(|s| (s.entity_id.clone(), kin::made_of(&s.attributes))).filter(|(_, parts)| !parts.is_empty()).collect();
+    let derived = kin::standing_on(ours, &made_of, &house.entries);
+    let refuse = |id: &str| match derived.get(id) {
+        _ if ours.contains(id) => Some("it is this meter's own".to_owned()),
+        Some(on) => Some(format!("it is made of {on}, this meter's own")),
+        None => None,
+    };
+    let read = house.prefs.as_deref().map(serde_json::from_str::<EnergyPrefs>);
+    let prefs = match read {
+        Some(Ok(prefs)) => Some(prefs),
+        Some(Err(error)) => {
+            notes.push(format!("no Energy settings: {error}"));
+            None
+        }
+        None => None,
+    };
+    let grid = prefs.as_ref().map_or_else(Grid::default, |p| p.grid(&refuse));
     notes.extend(grid.notes.iter().cloned());
     let proposal = if grid.power.is_some() {
         Some(Proposal { inputs: grid.inputs(), origin: Origin::EnergySettings })
@@ -270,25 +341,101 @@ fn put_together(
             Proposal { inputs, origin: Origin::OriginalNames }
         })
     };
-    let mut candidates: Vec<Candidate> =
-        states.iter().filter(|s| !ours.contains(&s.entity_id) && kind(s).is_some()).map(candidate).collect();
+    let made: HashSet<EntityId> =
+        house.entries.iter().filter(|e| e.platform.as_deref() == Some("energy")).map(|e| EntityId::from(e.entity_id.as_str())).collect();
+    let declared = grid.power.as_ref().map_or_else(Vec::new, |p| p.import.iter().chain(&p.export).cloned().collect());
+    let usable = |s: &&FullState| refuse(&s.entity_id).is_none();
+    let mut candidates: Vec<Candidate> = states.iter().filter(usable).filter(|s| kind(s).is_some()).map(candidate).collect();
     // What says a number now comes first: nobody can see whether the others are right.
     let is_number = |c: &Candidate| c.value.trim().parse::<f64>().is_ok();
-    candidates.sort_by_cached_key(|c| (c.kind, !is_number(c), std::cmp::Reverse(grid_likeness(c)), c.entity_id.clone()));
-    let mut our_own: Vec<EntityId> = ours.into_iter().collect();
+    candidates.sort_by_cached_key(|c| (c.kind, !is_number(c), c.entity_id.clone()));
+    let known = Known {
+        power: declared.clone(),
+        import: grid.energy_import.clone(),
+        export: grid.energy_export.clone(),
+        counters: {
+            let is_grids = |id: &EntityId| grid.energy_import.contains(id) || grid.energy_export.contains(id);
+            let energies = candidates.iter().filter(|c| c.kind == Some(Kind::Energy)).map(|c| c.entity_id.clone());
+            energies.filter(|id| !is_grids(id)).collect()
+        },
+        other: prefs.as_ref().map_or_else(HashSet::new, EnergyPrefs::other_than_grid).into_iter().chain(made.iter().cloned()).collect(),
+        devices: house.entries.iter().filter_map(|e| Some((EntityId::from(e.entity_id.as_str()), e.device_id.clone()?))).collect(),
+        made_of,
+    };
+    let measures = put_in_order(&mut candidates, &known);
+    let offers =
+        if declared.is_empty() { measures.iter().map(|m| offer(m, &grid)).collect() } else { more_than_declared(&measures, &grid) };
+    let area_of = areas_of(&house.entries, &house.devices, &house.areas);
+    let names: HashMap<&str, &str> =
+        house.devices.iter().filter_map(|d| Some((d.id.as_str(), d.name_by_user.as_deref().or(d.name.as_deref())?))).collect();
+    for candidate in &mut candidates {
+        candidate.area = area_of.get(&*candidate.entity_id).map(|name| (*name).to_owned());
+        candidate.device = known.devices.get(&candidate.entity_id).and_then(|id| names.get(id.as_str())).map(|name| (*name).to_owned());
+    }
+    let mut our_own: Vec<EntityId> = ours.iter().cloned().collect();
     our_own.sort();
+    let before = grid.inputs_before();
     Discovery {
         ha_version: config.version,
         time_zone: config.time_zone,
         state: config.state,
+        grid_before: proposal.as_ref().filter(|p| p.inputs != before && before.any_power()).map(|_| before),
         grid: proposal,
+        offers,
+        declared,
+        prefs: house.prefs.clone(),
         energy_import: grid.energy_import,
         energy_export: grid.energy_export,
         candidates,
         asked: asked.iter().map(|id| (id.clone(), by_id.get(&**id).map(|s| candidate(s)))).collect(),
         our_own,
+        derived: derived.into_iter().collect(),
+        made,
         notes,
     }
+}
+
+/// Puts the power sensors among the candidates in order; gives what the meter's device measures with.
+fn put_in_order(candidates: &mut Vec<Candidate>, known: &Known) -> Vec<Measure> {
+    let (mut powers, rest): (Vec<Candidate>, Vec<Candidate>) = candidates.drain(..).partition(|c| c.kind == Some(Kind::Power));
+    let watts = |c: &Candidate| parse(Quantity::Power, &State::Text(c.value.as_str().into()), c.unit.as_deref()).ok().map(|p| p.value);
+    let given: Vec<Power<'_>> = powers
+        .iter()
+        .map(|c| Power { id: &c.entity_id, device: known.devices.get(&c.entity_id).map(String::as_str), watts: watts(c) })
+        .collect();
+    let Ranking { order, offers } = rank(&given, known);
+    let mut places = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(place, &i)| places[i] = place);
+    let mut placed: Vec<(usize, Candidate)> = places.into_iter().zip(powers.drain(..)).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    candidates.extend(placed.into_iter().map(|(_, c)| c).chain(rest));
+    offers
+}
+
+/// A measure as inputs, with the counters of the Energy settings.
+fn offer(measure: &Measure, grid: &Grid) -> Proposal {
+    let power = |import: &EntityId, export: Option<&EntityId>| {
+        Some(PowerInput {
+            import: vec![import.clone()],
+            export: export.into_iter().cloned().collect(),
+            scale: 1.0,
+            offset: 0.0,
+            invert: false,
+        })
+    };
+    let inputs = Inputs { energy_import: grid.energy_import.clone(), energy_export: grid.energy_export.clone(), ..Inputs::none() };
+    let inputs = match measure {
+        Measure::One(one) => Inputs { total: power(one, None), ..inputs },
+        Measure::Pair(import, export) => Inputs { total: power(import, Some(export)), ..inputs },
+        Measure::Three(three) => Inputs { phases: three.each_ref().map(|one| power(one, None)), ..inputs },
+        Measure::ThreePairs(three) => Inputs { phases: three.each_ref().map(|(import, export)| power(import, Some(export))), ..inputs },
+    };
+    Proposal { inputs, origin: Origin::MeterDevice }
+}
+
+/// Beside a declared total, its three phases.
+fn more_than_declared(measures: &[Measure], grid: &Grid) -> Vec<Proposal> {
+    measures.iter().filter(|m| matches!(m, Measure::Three(_) | Measure::ThreePairs(_))).map(|m| offer(m, grid)).collect()
 }
 
 /// The original's default entities: at least one phase's power has to exist (C11).
@@ -318,11 +465,10 @@ fn kind(state: &FullState) -> Option<Kind> {
     }
     match (text(state, "device_class"), unit(&state.attributes).map(super::unit::canonical)) {
         (Some("power_factor"), _) => Some(Kind::PowerFactor),
-        (_, Some("W" | "kW" | "MW" | "mW" | "GW" | "TW")) => Some(Kind::Power),
-        (_, Some("Wh" | "kWh" | "MWh")) => Some(Kind::Energy),
-        (_, Some("V" | "mV")) => Some(Kind::Voltage),
-        (_, Some("A" | "mA")) => Some(Kind::Current),
-        (_, Some("Hz")) => Some(Kind::Frequency),
+        // What is measured is told by the units that a meter understands.
+        (_, Some(unit)) => [Kind::Power, Kind::Energy, Kind::Voltage, Kind::Current, Kind::Frequency]
+            .into_iter()
+            .find(|kind| kind.quantity().units().iter().any(|(known, _)| *known == unit)),
         _ => None,
     }
 }
@@ -341,18 +487,9 @@ fn candidate(state: &FullState) -> Candidate {
         device_class: text(state, "device_class").map(str::to_owned),
         kind: kind(state),
         area: None,
+        device: None,
+        restored: state.attributes.get("restored").and_then(serde_json::Value::as_bool).unwrap_or_default(),
     }
-}
-
-/// Words in id or name that speak for the grid, less those that speak for something else.
-fn grid_likeness(candidate: &Candidate) -> i32 {
-    let text = format!("{} {}", candidate.entity_id, candidate.name).to_lowercase();
-    let count = |words: &[&str]| i32::try_from(words.iter().filter(|w| text.contains(**w)).count()).unwrap_or(0);
-    let likely = ["grid", "netz", "mains", "smart_meter", "smartmeter", "stromz", "utility", "p1", "phase", "total", "net_power"];
-    // Parts of the grid come after the whole: most homes have one signed sensor.
-    let part = ["import", "export", "l1", "l2", "l3"];
-    let unlikely = ["solar", "pv", "battery", "batterie", "plug", "steckdose", "inverter", "charger", "wallbox", "lamp", "light"];
-    4 * count(&likely) - 4 * count(&unlikely) - count(&part).min(1)
 }
 
 /// Which options an entity feeds, by their keys (`a_power`, `total_power_export` …), for `check` and the page.
@@ -408,24 +545,21 @@ mod tests {
     #[test]
     fn candidates_leave_our_own_out_and_put_the_grid_first() {
         let asked = ["sensor.grid_power_kw", "sensor.nowhere"].map(EntityId::from);
-        let d = put_together(Config::default(), &states(STATES), [EntityId::from("sensor.shelly_total")].into(), None, &asked, Vec::new());
+        let d = put_together(
+            Config::default(),
+            &states(STATES),
+            &HashSet::from([EntityId::from("sensor.shelly_total")]),
+            &House::default(),
+            &asked,
+            Vec::new(),
+        );
         let ids: Vec<&str> = d.candidates.iter().map(|c| &*c.entity_id).collect();
-        assert_eq!(ids, ["sensor.grid_power_kw", "sensor.phase_a_power", "sensor.solar_power", "sensor.phase_a_pf"]);
+        assert_eq!(ids, ["sensor.grid_power_kw", "sensor.phase_a_power", "sensor.solar_power", "sensor.phase_a_pf"], "powers first");
         let kw = d.asked[0].1.as_ref().unwrap();
         assert_eq!((kw.name.as_str(), kw.value.as_str(), kw.unit.as_deref()), ("Grid power kW", "0.5", Some("kW")));
         assert!((kw.age(1_795_438_960.0).unwrap() - 3.19).abs() < 0.01, "{:?}", kw.age(1_795_438_960.0));
         assert_eq!(d.asked[1].1, None);
         assert_eq!(d.our_own, [EntityId::from("sensor.shelly_total")]);
-    }
-
-    #[test]
-    fn the_whole_grid_comes_first_and_what_is_unavailable_last() {
-        let one = |id: &str, state: &str| format!(r#"{{"entity_id":"{id}","state":"{state}","attributes":{{"unit_of_measurement":"W"}}}}"#);
-        let all = [("sensor.grid_import", "1"), ("sensor.pv", "5"), ("sensor.grid_net_power", "unavailable"), ("sensor.grid_power", "2")];
-        let json = format!("[{}]", all.map(|(id, state)| one(id, state)).join(","));
-        let d = put_together(Config::default(), &states(&json), HashSet::new(), None, &[], Vec::new());
-        let ids: Vec<&str> = d.candidates.iter().map(|c| &*c.entity_id).collect();
-        assert_eq!(ids, ["sensor.grid_power", "sensor.grid_import", "sensor.pv", "sensor.grid_net_power"]);
     }
 
     #[test]
@@ -445,21 +579,19 @@ mod tests {
 
     #[test]
     fn the_originals_names_are_the_second_guess() {
-        let d = put_together(Config::default(), &states(STATES), HashSet::new(), None, &[], Vec::new());
+        let d = put_together(Config::default(), &states(STATES), &HashSet::new(), &House::default(), &[], Vec::new());
         let p = d.grid.unwrap();
         assert_eq!(p.origin, Origin::OriginalNames);
         assert_eq!(feeds(&p.inputs, "sensor.phase_a_power"), ["a_power"]);
         assert!(p.describe().contains("sensor.phase_a_pf as a_pf"), "{}", p.describe());
         assert!(p.inputs.voltage[0].is_empty() && p.inputs.phases[1].is_none());
-        let prefs: EnergyPrefs = serde_json::from_str(
-            r#"{"energy_sources":[{"type":"grid","stat_energy_from":"sensor.e","stat_rate":"sensor.grid_power_kw"}]}"#,
-        )
-        .unwrap();
-        let d = put_together(Config::default(), &states(STATES), HashSet::new(), Some(&prefs), &[], Vec::new());
+        let prefs = r#"{"energy_sources":[{"type":"grid","stat_energy_from":"sensor.e","stat_rate":"sensor.grid_power_kw"}]}"#;
+        let house = House { prefs: Some(prefs.into()), ..House::default() };
+        let d = put_together(Config::default(), &states(STATES), &HashSet::new(), &house, &[], Vec::new());
         assert_eq!(d.grid.as_ref().unwrap().origin, Origin::EnergySettings);
         assert_eq!(feeds(&d.grid.unwrap().inputs, "sensor.e"), ["energy_import"]);
-        let ours = [EntityId::from("sensor.grid_power_kw"), EntityId::from("sensor.phase_a_power")].into();
-        let d = put_together(Config::default(), &states(STATES), ours, Some(&prefs), &[], Vec::new());
+        let ours = HashSet::from([EntityId::from("sensor.grid_power_kw"), EntityId::from("sensor.phase_a_power")]);
+        let d = put_together(Config::default(), &states(STATES), &ours, &house, &[], Vec::new());
         assert_eq!(d.grid, None, "our own is never an input");
     }
 }

@@ -1,11 +1,12 @@
 //! What the owner told Home Assistant's Energy dashboard about the grid: power sensors with their sign, and energy
 //! sensors. Pure decoding of `energy/get_prefs` in its three shapes (2025.4, 2026.2, 2026.11).
 //!
-//! `stat_rate` beside a `power_config` names the ready signed sensor (+ from grid, − to grid), whatever way the owner
-//! gave it; only where it is missing the parts of `power_config` are put together. An id with `:` is an external
-//! statistic without an entity.
+//! `power_config` names the owner's own sensors: one that is right, one that counts the other way round, or one for each
+//! direction. Those are taken. `stat_rate` beside it then names a sensor that Home Assistant makes of them, which goes
+//! when the owner changes the settings, and which says half of a pair's change for a moment; it counts only where there is
+//! nothing else. An id with `:` is an external statistic without an entity.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use serde::Deserialize;
 
@@ -17,6 +18,8 @@ use crate::config::{Inputs, PowerInput};
 pub struct EnergyPrefs {
     #[serde(default)]
     energy_sources: Vec<serde_json::Value>,
+    #[serde(default)]
+    device_consumption: Vec<serde_json::Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +70,8 @@ struct PowerConfig {
 
 impl PowerConfig {
     fn parts(&self) -> impl Iterator<Item = &str> {
-        [&self.stat_rate, &self.stat_rate_inverted, &self.stat_rate_from, &self.stat_rate_to].into_iter().filter_map(Option::as_deref)
+        let all = [&self.stat_rate, &self.stat_rate_inverted, &self.stat_rate_from, &self.stat_rate_to];
+        all.into_iter().filter_map(Option::as_deref).filter(|id| !id.is_empty())
     }
 }
 
@@ -76,6 +80,8 @@ impl PowerConfig {
 pub struct Grid {
     /// The house's grid power, if sensors of it are named.
     pub power: Option<PowerInput>,
+    /// The same by the sensors that Home Assistant makes: what versions before 0.2 took.
+    pub ready: Option<PowerInput>,
     /// Imported energy, summed; for seeding the counters.
     pub energy_import: Vec<EntityId>,
     /// Exported energy, summed.
@@ -94,6 +100,12 @@ impl Grid {
             energy_export: self.energy_export.clone(),
             ..Inputs::none()
         }
+    }
+
+    /// What versions before 0.2 made of it.
+    #[must_use]
+    pub fn inputs_before(&self) -> Inputs {
+        Inputs { total: self.ready.clone(), ..self.inputs() }
     }
 }
 
@@ -122,6 +134,7 @@ impl EnergyPrefs {
     #[must_use]
     pub fn grid(&self, refuse: &dyn Fn(&str) -> Option<String>) -> Grid {
         let (mut plus, mut minus, mut import, mut export) = (Ids::default(), Ids::default(), Ids::default(), Ids::default());
+        let mut ready = Ids::default();
         let mut notes = Vec::new();
         let mut without_power = 0;
         let mut sources = 0;
@@ -143,6 +156,7 @@ impl EnergyPrefs {
             source.flow_to.into_iter().for_each(|f| export.add(Some(f.stat_energy_to), refuse));
             let before = plus.ids.len() + minus.ids.len() + plus.left_out.len() + minus.left_out.len();
             for power in std::iter::once(source.own).chain(source.power) {
+                ready.add(power.stat_rate.clone(), refuse);
                 power.put(&mut plus, &mut minus, refuse);
             }
             without_power += usize::from(plus.ids.len() + minus.ids.len() + plus.left_out.len() + minus.left_out.len() == before);
@@ -158,29 +172,59 @@ impl EnergyPrefs {
             }
             ids.left_out.is_empty().then_some(ids.ids)
         };
-        let energy_import = whole("energy from the grid", import).unwrap_or_default();
-        let energy_export = whole("energy to the grid", export).unwrap_or_default();
+        let mut energy_import = whole("energy from the grid", import).unwrap_or_default();
+        let mut energy_export = whole("energy to the grid", export).unwrap_or_default();
         let power = match (whole("grid power", plus), whole("grid power", minus)) {
-            (Some(plus), Some(minus)) => power_input(plus, minus),
+            (Some(plus), Some(minus)) => Some((plus, minus)),
             _ => None,
         };
-        Grid { power, energy_import, energy_export, notes }
+        let both = |one: &[EntityId], other: &[EntityId]| one.iter().find(|id| other.contains(id)).cloned();
+        if let Some(id) = both(&energy_import, &energy_export) {
+            notes.push(format!("energy of the Energy settings is not taken, because {id} stands there for both directions"));
+            (energy_import, energy_export) = (Vec::new(), Vec::new());
+        }
+        let power = power.filter(|(plus, minus)| match both(plus, minus) {
+            Some(id) => {
+                notes.push(format!("grid power of the Energy settings is not taken, because {id} stands there for both directions"));
+                false
+            }
+            None => true,
+        });
+        let power = power.and_then(|(plus, minus)| power_input(plus, minus));
+        let ready = (ready.left_out.is_empty() && power.is_some()).then(|| power_input(ready.ids, Vec::new())).flatten();
+        Grid { power, ready, energy_import, energy_export, notes }
+    }
+}
+
+impl EnergyPrefs {
+    /// Sensors named for anything but the grid: solar, batteries, single devices.
+    #[must_use]
+    pub fn other_than_grid(&self) -> HashSet<EntityId> {
+        let is_grid = |source: &&serde_json::Value| source.get("type").and_then(serde_json::Value::as_str) == Some("grid");
+        let others = self.energy_sources.iter().filter(|source| !is_grid(source)).chain(&self.device_consumption);
+        let members = others.flat_map(|value| value.as_object().into_iter().flatten());
+        members
+            .flat_map(|(key, value)| match value {
+                serde_json::Value::Object(config) if key == "power_config" => config.iter().collect(),
+                _ => vec![(key, value)],
+            })
+            .filter(|(key, _)| key.starts_with("stat_"))
+            .filter_map(|(_, value)| value.as_str().map(EntityId::from))
+            .collect()
     }
 }
 
 impl Power {
+    /// The owner's own sensors.
     fn put(self, plus: &mut Ids, minus: &mut Ids, refuse: &dyn Fn(&str) -> Option<String>) {
-        // The ready sensor may be one that Home Assistant makes from an entity of ours: look at what it is made of.
-        let parts = self.power_config.iter().flat_map(PowerConfig::parts);
-        if let Some((id, why)) = parts.filter_map(|id| refuse(id).map(|why| (id, why))).next() {
-            plus.left_out.push(format!("{id}: {why}"));
-        } else if self.stat_rate.as_deref().is_some_and(|id| !id.is_empty()) {
-            plus.add(self.stat_rate, refuse);
-        } else if let Some(config) = self.power_config {
-            plus.add(config.stat_rate, refuse);
-            minus.add(config.stat_rate_inverted, refuse);
-            plus.add(config.stat_rate_from, refuse);
-            minus.add(config.stat_rate_to, refuse);
+        match self.power_config {
+            Some(config) if config.parts().next().is_some() => {
+                plus.add(config.stat_rate, refuse);
+                minus.add(config.stat_rate_inverted, refuse);
+                plus.add(config.stat_rate_from, refuse);
+                minus.add(config.stat_rate_to, refuse);
+            }
+            _ => plus.add(self.stat_rate, refuse),
         }
     }
 }
@@ -227,17 +271,77 @@ mod tests {
     }
 
     #[test]
-    fn several_sources_are_summed_and_the_ready_sensor_wins() {
+    fn the_owners_own_sensors_are_taken_and_not_what_is_made_of_them() {
+        let one = |shape: fn(&str) -> String, config: &str, ready: &str| {
+            let power = format!(r#""power_config":{config},"stat_rate":"{ready}""#);
+            let g = grid(&format!(r#"{{"energy_sources":[{{"type":"grid",{}}}]}}"#, shape(&power)));
+            let p = g.power.unwrap();
+            (ids(&p.import).join(","), ids(&p.export).join(","), p.invert, ids(&g.ready.unwrap().import).join(","))
+        };
+        let flat = |power: &str| power.to_owned();
+        let nested = |power: &str| format!(r#""flow_from":[],"power":[{{{power}}}]"#);
+        for shape in [flat as fn(&str) -> String, nested] {
+            let text = |a: &str, b: &str, invert, ready: &str| (a.to_owned(), b.to_owned(), invert, ready.to_owned());
+            assert_eq!(
+                one(shape, r#"{"stat_rate_inverted":"sensor.raw"}"#, "sensor.raw_inverted"),
+                text("sensor.raw", "", true, "sensor.raw_inverted")
+            );
+            assert_eq!(
+                one(shape, r#"{"stat_rate_from":"sensor.f","stat_rate_to":"sensor.t"}"#, "sensor.energy_grid_f_t_net_power"),
+                text("sensor.f", "sensor.t", false, "sensor.energy_grid_f_t_net_power")
+            );
+            assert_eq!(one(shape, r#"{"stat_rate":"sensor.p"}"#, "sensor.p"), text("sensor.p", "", false, "sensor.p"));
+            assert_eq!(
+                one(shape, r#"{"stat_rate":null}"#, "sensor.p"),
+                text("sensor.p", "", false, "sensor.p"),
+                "nothing but the ready one"
+            );
+        }
+    }
+
+    #[test]
+    fn sources_of_any_kind_are_summed() {
         let g = grid(
             r#"{"energy_sources":[
             {"type":"grid","stat_energy_from":"sensor.t1","stat_energy_to":null,"power_config":{"stat_rate_inverted":"sensor.raw"},"stat_rate":"sensor.raw_inverted"},
             {"type":"grid","stat_energy_from":"sensor.t2","power_config":{"stat_rate_from":"sensor.f","stat_rate_to":"sensor.t"},"stat_rate":"sensor.net_power"},
+            {"type":"grid","power_config":{"stat_rate":"sensor.s"},"stat_rate":"sensor.s"},
             {"type":"grid","stat_energy_from":"sensor.t1"},
             {"type":"battery","stat_rate":"sensor.battery"},{"type":"martian"},7]}"#,
         );
         let p = g.power.unwrap();
-        assert_eq!((ids(&p.import), ids(&p.export), p.invert), (vec!["sensor.raw_inverted", "sensor.net_power"], vec![], false));
+        assert_eq!((ids(&p.import), ids(&p.export), p.invert), (vec!["sensor.f", "sensor.s"], vec!["sensor.raw", "sensor.t"], false));
         assert_eq!((ids(&g.energy_import), g.energy_export.len(), g.notes.len()), (vec!["sensor.t1", "sensor.t2"], 0, 1));
+        let two = r#"{"energy_sources":[{"type":"grid","power_config":{"stat_rate_inverted":"sensor.a"}},{"type":"grid","power_config":{"stat_rate_inverted":"sensor.b"}}]}"#;
+        let p = grid(two).power.unwrap();
+        assert_eq!((ids(&p.import), p.export.len(), p.invert), (vec!["sensor.a", "sensor.b"], 0, true));
+    }
+
+    #[test]
+    fn one_sensor_for_both_directions_is_none() {
+        let g = grid(
+            r#"{"energy_sources":[{"type":"grid","stat_energy_from":"sensor.e","stat_energy_to":"sensor.e",
+            "power_config":{"stat_rate_from":"sensor.p","stat_rate_to":"sensor.p"},"stat_rate":"sensor.net"}]}"#,
+        );
+        assert_eq!(
+            (g.power, g.ready, g.energy_import.len(), g.energy_export.len(), g.notes.len()),
+            (None, None, 0, 0, 2),
+            "never 0 for ever"
+        );
+    }
+
+    #[test]
+    fn what_is_named_for_something_else() {
+        let prefs: EnergyPrefs = serde_json::from_str(
+            r#"{"energy_sources":[{"type":"grid","stat_energy_from":"sensor.g"},{"type":"solar","stat_energy_from":"sensor.s","config_entry_solar_forecast":["x"]},
+            {"type":"battery","stat_energy_from":"sensor.d","stat_energy_to":"sensor.c","power_config":{"stat_rate_from":"sensor.bd","stat_rate_to":"sensor.bc"},"stat_rate":"sensor.b"}],
+            "device_consumption":[{"stat_consumption":"sensor.washer","stat_rate":"sensor.washer_power","name":"W"}]}"#,
+        )
+        .unwrap();
+        let mut other: Vec<EntityId> = prefs.other_than_grid().into_iter().collect();
+        other.sort();
+        let want = ["sensor.b", "sensor.bc", "sensor.bd", "sensor.c", "sensor.d", "sensor.s", "sensor.washer", "sensor.washer_power"];
+        assert_eq!(ids(&other), want);
     }
 
     #[test]

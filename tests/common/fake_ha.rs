@@ -50,6 +50,8 @@ struct World {
     core_state: String,
     states: BTreeMap<String, Entity>,
     registry: BTreeMap<String, String>,
+    /// Device and integration of an entity.
+    homes: BTreeMap<String, (String, String)>,
     prefs: Option<Value>,
     /// Answer of upgrades instead of a WebSocket.
     upgrade_status: Option<u16>,
@@ -96,6 +98,7 @@ impl FakeHa {
             core_state: "RUNNING".into(),
             states: BTreeMap::new(),
             registry: BTreeMap::new(),
+            homes: BTreeMap::new(),
             prefs: None,
             upgrade_status: None,
             rest_status: None,
@@ -205,6 +208,12 @@ impl FakeHa {
     /// An entry of the entity registry.
     pub fn register(&self, id: &str, unique_id: &str) {
         self.world().registry.insert(id.into(), unique_id.into());
+    }
+
+    /// The same with the device it is on, and the integration that made it.
+    pub fn register_on(&self, id: &str, unique_id: &str, device: &str, platform: &str) {
+        self.register(id, unique_id);
+        self.world().homes.insert(id.into(), (device.into(), platform.into()));
     }
 
     pub fn set_prefs(&self, prefs: Value) {
@@ -379,12 +388,22 @@ fn answers(question: &Value, shared: &Shared, subscriptions: &mut Subscriptions,
     let ids = || -> Vec<String> {
         question["entity_ids"].as_array().map(|a| a.iter().map(|v| v.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
     };
-    let entry = |world: &World, e: &String| world.registry.get(e).map(|u| json!({"entity_id": e, "unique_id": u, "platform": "shelly"}));
+    let entry = |world: &World, e: &String| {
+        let (device, platform) = world.homes.get(e).map_or((Value::Null, "shelly"), |(device, platform)| (device.clone().into(), platform));
+        world.registry.get(e).map(|u| json!({"entity_id": e, "unique_id": u, "platform": platform, "device_id": device}))
+    };
     match question["type"].as_str().unwrap() {
         "ping" => vec![json!({"id": id, "type": "pong"})],
         "get_config" => ok(config_of(&world)),
         "get_states" => ok(world.states.iter().map(|(i, e)| full(i, e)).collect()),
         "energy/get_prefs" => world.prefs.clone().map_or_else(|| no("not_found", "No prefs"), ok),
+        "config/device_registry/list" => {
+            let devices: std::collections::BTreeSet<&String> = world.homes.values().map(|(device, _)| device).collect();
+            ok(devices
+                .into_iter()
+                .map(|d| json!({"id": d, "name": format!("Device {d}"), "name_by_user": null, "area_id": null}))
+                .collect())
+        }
         "config/entity_registry/list" => ok(world.registry.keys().filter_map(|e| entry(&world, e)).collect()),
         "config/entity_registry/get_entries" => {
             let entries: Map<String, Value> = ids().into_iter().map(|e| (e.clone(), entry(&world, &e).into())).collect();

@@ -154,10 +154,11 @@ def test_unit_changes(ha, new_meter):
 def test_nothing_configured(ha, new_meter, energy_settings, power, sign):
     """The grid of the Energy settings is taken, with its sign and its counters, and the log says so."""
     ha.set(grid_power=-450.5, grid_import_energy=12345.678, grid_export_energy=99.5)
-    chosen = energy_settings(power)[0]["stat_rate"]
+    energy_settings(power)
     meter = new_meter({}, ha=ha).start()
     meter.until_total(sign * -450.5, 15)
-    assert chosen in meter.log()
+    took = re.search(r"no power entity is configured: took (.*)", meter.log())[1]
+    assert all(f"{own} as" in took for own in power.values()) and "net_power" not in took and "inverted" not in took, "the owner's own sensors"
     counters = until(lambda: meter.emdata()["total_act"] and meter.emdata(), 70, "seeded")
     assert near(counters["total_act"], 12345678, 5) and near(counters["total_act_ret"], 99500, 5)
     ha.set(grid_power=100)
@@ -185,7 +186,11 @@ def test_options_lie_over_what_was_chosen(fake_ha, new_meter):
     page = {"Content-Type": "application/json"}
 
     def change(**changes):
-        answer = fetch(meter.dashboard_port, "POST", "/settings", {"changes": changes}, headers=page)
+        turns = "total_invert" in changes and changes["total_invert"]
+        if turns:  # what the Energy settings declare is not turned by one click
+            asked = fetch(meter.dashboard_port, "POST", "/settings", {"changes": changes}, headers=page)
+            assert asked.status == 409 and asked.json()["ask"] and asked.json()["problems"][0]["key"] == "total_invert", asked
+        answer = fetch(meter.dashboard_port, "POST", "/settings", {"changes": changes, "anyway": bool(turns)}, headers=page)
         assert answer.status == 200 and not answer.json()["restart"], answer
         meter.options = json.loads(meter.options_file.read_text())
     change(total_invert="true", b_volt="sensor.volt")

@@ -50,7 +50,17 @@ def test_set_up_from_the_energy_settings(ha, fresh, visit, energy_settings):
     assert "grid power · changed" in found.inner_text()
     one.shot("setup")
     pid = fresh.pid()
-    page.get_by_role("button", name="Use it").click()
+    use = page.get_by_role("button", name="Use it")
+    assert use.is_disabled(), "nobody has said yet that the sign is right"
+    ha.set(grid_power=3)
+    expect(page.locator("#wait")).to_be_visible()
+    assert page.locator("#ask").is_hidden(), "at about 0 W there is nothing to answer"
+    ha.set(grid_power=-616)
+    # The answers repeat what is shown: a hasty yes to a right sign turns nothing.
+    page.get_by_role("button", name="Yes, feeding in 616\u202fW is right").click()
+    expect(page.locator("#pv-power")).to_contain_text("616")
+    assert page.locator("#flipped").is_hidden()
+    use.click()
     page.wait_for_selector("#done:not([hidden])")
     stored(fresh, total_power="sensor.grid_power", energy_import="sensor.grid_import_energy", total_invert=None)
     assert fresh.supervisor.restarts == 0 and fresh.pid() == pid, "applied without a restart"
@@ -98,13 +108,13 @@ def test_set_up_by_hand(ha, fresh, visit):
     power, word = page.locator("#pv-power"), page.locator("#pv-word")
     assert word.inner_text() == "Drawing from the grid" and power.inner_text() == "640\u202fW"
     assert page.locator("#pv-phases li").first.inner_text().split("\n") == ["L1", "Drawing from the grid", "640\u202fW"]
-    page.get_by_role("button", name="No", exact=True).click()
+    page.get_by_role("button", name="No, I am feeding into the grid").click()
     expect(word).to_have_text("Feeding into the grid")
     assert page.locator("#flipped").is_visible(), "the sign was turned, and the page says so"
     page.get_by_label("Served on").select_option("split")
     third = page.locator("#pv-phases li").nth(2)
     expect(third).to_contain_text("213")
-    page.get_by_role("button", name="No", exact=True).click()
+    page.get_by_role("button", name="No, I am feeding into the grid").click()
     expect(third).to_contain_text("Feeding")
     one.shot("setup-by-hand")
     assert one.axe() == []
@@ -121,10 +131,66 @@ def test_set_up_by_hand(ha, fresh, visit):
         page.locator(f".sensor[data-id='sensor.grid_{way}_power']").click()
     expect(power).to_contain_text("250")
     assert word.inner_text() == "Feeding into the grid"
+    page.get_by_role("button", name="Yes, feeding in 250").click()
     page.get_by_role("button", name="Use it").click()
     page.wait_for_selector("#done:not([hidden])")
     stored(fresh, total_power="sensor.grid_import_power", total_power_export="sensor.grid_export_power", total_invert=None, total_phase=None)
     until(lambda: near(fresh.total(), -250), 5)
+
+
+def test_turning_a_declared_sensor_asks_twice(ha, fresh, visit, energy_settings):
+    ha.set(grid_power=-616)
+    energy_settings({**GRID, "power_config": {"stat_rate": "sensor.grid_power"}})
+    fresh.start()
+    until(lambda: near(fresh.total(), -616), 15, "taken by itself")
+    one = visit(fresh)
+    one.allowed = ("status of 409",)
+    page = one.page
+    page.get_by_role("button", name="No, I am drawing from the grid").click()
+    expect(page.locator("#pv-word")).to_have_text("Drawing from the grid")
+    page.get_by_role("button", name="Use it").click()
+    anyway = page.get_by_role("button", name="Use it anyway")
+    anyway.wait_for()
+    said = page.locator("#look .answer").inner_text()
+    assert "other way round" in said and "sensor.grid_power" in said and "total_power" not in fresh.supervisor.options
+    one.shot("setup-turn")
+    assert one.axe() == []
+    anyway.click()
+    page.wait_for_selector("#done:not([hidden])")
+    stored(fresh, total_power="sensor.grid_power", total_invert=True)
+    until(lambda: near(fresh.total(), 616), 5)
+
+
+def test_a_mistyped_entity_asks_before_it_is_saved(ha, house, visit):
+    one = visit(house, "settings")
+    one.allowed = ("status of 400", "status of 409")
+    page = one.page
+    before = dict(house.supervisor.options)
+    page.get_by_label("Search options").fill("c_power")
+    field, error = page.locator("#i-c_power"), page.locator("#f-c_power .error")
+    save, anyway = page.get_by_role("button", name="Save", exact=True), page.get_by_role("button", name="Save anyway")
+    field.fill("sensor.gird_l3_power")
+    save.click()
+    anyway.wait_for()
+    assert "sensor.gird_l3_power does not exist" in error.inner_text()
+    one.shot("settings-asks", whole=False)
+    assert one.axe() == []
+    field.fill("sensor.grid_import_energy")
+    expect(anyway).to_be_hidden()  # what is typed anew is asked anew
+    save.click()
+    expect(error).to_contain_text("unit")
+    assert anyway.is_hidden(), "a counter is no power: refused"
+    field.fill("sensor.grid_l3_power")
+    page.locator("#i-c_power_export").fill("sensor.grid_l3_power")
+    save.click()
+    expect(page.locator("#f-c_power_export .error")).to_contain_text("always 0")
+    page.locator("#i-c_power_export").fill("")
+    field.fill("sensor.grid_l1_power")
+    save.click()
+    expect(page.locator(".savebar .answer")).to_contain_text("two phases count the same")
+    assert house.supervisor.options == before, "nothing was written"
+    assert near(house.total(), 512), "and the meter goes on"
+    page.get_by_role("button", name="Discard").click()
 
 
 # -- Now

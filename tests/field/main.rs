@@ -6,7 +6,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/fake_ha.rs"]
+mod fake_ha;
 
+mod brands;
 mod connection;
 mod discovery;
 mod downloads;

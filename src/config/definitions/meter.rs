@@ -111,8 +111,8 @@ pub const ENERGY: &[Definition] = &[
         "integrate: count from power; seed: the same, starting once from the energy entities; entities: follow the energy entities",
     )
     .default("seed"),
-    energy("energy_import", ENTITIES, "Energy drawn by the whole house (Wh, kWh, MWh)"),
-    energy("energy_export", ENTITIES, "Energy fed in by the whole house (Wh, kWh, MWh)"),
+    energy("energy_import", ENTITIES, "Energy drawn by the whole house (Wh, kWh, MWh, MJ, GJ)"),
+    energy("energy_export", ENTITIES, "Energy fed in by the whole house (Wh, kWh, MWh, MJ, GJ)"),
     energy("a_energy_import", ENTITIES, "Energy drawn on phase A; excludes the house's"),
     energy("b_energy_import", ENTITIES, "Energy drawn on phase B; excludes the house's"),
     energy("c_energy_import", ENTITIES, "Energy drawn on phase C; excludes the house's"),

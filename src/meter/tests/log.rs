@@ -95,7 +95,7 @@ fn an_entity_that_gives_no_power_is_named_when_it_lasts() {
     rig.link(Link::Up);
     assert_eq!(rig.said(), [""; 0]);
     assert_eq!(rig.log(9), [""; 0]);
-    let unit = "energy_import: e has the unit \"W\", which is not one of energy (Wh, kWh, MWh, GWh)";
+    let unit = "energy_import: e has the unit \"W\", which is not one of energy (Wh, kWh, MWh, GWh, TWh, mWh, J, kJ, MJ, GJ, cal, kcal, Mcal, Gcal)";
     assert_eq!(rig.log(1), [format!("! {unit}; the counters wait for it")]);
     assert_eq!(rig.meter.problems(), [unit]);
     let late =

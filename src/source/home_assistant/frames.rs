@@ -278,6 +278,9 @@ pub(crate) struct RegistryEntry {
     pub area_id: Option<String>,
     #[serde(default)]
     pub device_id: Option<String>,
+    /// The integration that made it; `energy`: Home Assistant's own, of the Energy settings.
+    #[serde(default)]
+    pub platform: Option<String>,
 }
 
 /// What of a device registry's entry matters here.
@@ -287,6 +290,10 @@ pub(crate) struct DeviceEntry {
     pub id: String,
     #[serde(default)]
     pub area_id: Option<String>,
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub name_by_user: Option<String>,
 }
 
 /// What of an area registry's entry matters here.

@@ -1,0 +1,70 @@
+//! A meter must not measure itself: entities that stand on one of our own are refused, also through helpers between.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use super::{meter_task::Command, setup::running, start::Running};
+use crate::{
+    config::SourceSettings,
+    source::{
+        Access, EntityId, HaFacts,
+        discover::{Discovery, discover},
+    },
+};
+
+/// What is watched, and how Home Assistant is asked.
+pub struct Loops {
+    /// Where to ask.
+    pub source: SourceSettings,
+    /// How.
+    pub access: Access,
+    /// MACs of ours.
+    pub macs: Vec<String>,
+    /// Tells when Home Assistant has come up: its helpers may be others then.
+    pub facts: watch::Receiver<HaFacts>,
+    /// Every entity that is read; changes with each take-over.
+    pub entities: watch::Receiver<Arc<[EntityId]>>,
+    /// The meters.
+    pub meters: Arc<[Running]>,
+    /// The end.
+    pub stop: CancellationToken,
+}
+
+impl Loops {
+    /// Looks each time Home Assistant has come up and whenever other entities are read. An entity of ours itself is refused
+    /// by the source, at once and without this.
+    pub async fn run(mut self) {
+        loop {
+            if !self.entities.borrow_and_update().is_empty() {
+                let asked = tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    asked = discover(&self.source, &self.access, &self.macs, &[]) => asked,
+                };
+                match asked {
+                    Ok(found) => self.block(&found).await,
+                    Err(why) => debug!("what the entities stand on cannot be asked: {why}"),
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = running(&mut self.facts) => {}
+                changed = self.entities.changed() => if changed.is_err() {
+                    return self.stop.cancelled().await;
+                }
+            }
+        }
+    }
+
+    async fn block(&self, found: &Discovery) {
+        for meter in self.meters.iter() {
+            let read = meter.settings.lock().unwrap_or_else(PoisonError::into_inner).inputs.entities();
+            let Some((id, on)) = found.derived.iter().find(|(id, _)| read.binary_search(id).is_ok()) else { continue };
+            let why = format!("{id} is made of {on}, one of this meter's own entities: a meter must not measure itself");
+            error!("{why}; it is not read, choose another");
+            let _ = meter.commands.send(Command::Block(why)).await;
+        }
+    }
+}
