@@ -1,6 +1,6 @@
 //! Whose product asks? A guess from how it asks (`consumers.md` sections 1 to 12).
 //!
-//! Nothing depends on the guess: it is a word for people beside an address.
+//! Nothing depends on the guess: it is a word for people beside an address. [`takes_nulls`] is no guess.
 
 use super::Channel;
 
@@ -56,6 +56,15 @@ impl Evidence<'_> {
     fn over(&self, channel: Channel, method: &str) -> bool {
         self.calls.iter().any(|(c, m)| *c == channel && m.eq_ignore_ascii_case(method))
     }
+}
+
+/// Whether who asks so is known to take the device's nulls for "unknown": Home Assistant, and Victron's dbus-shelly, which
+/// both read through aioshelly. To nearly every other reader null is 0 W.
+///
+/// Told from the request alone: behind one address there may be both kinds.
+#[must_use]
+pub fn takes_nulls(agent: Option<&str>, src: Option<&str>) -> bool {
+    agent.is_some_and(|agent| agent.starts_with("HomeAssistant/")) || src.is_some_and(|src| src.starts_with("aios-"))
 }
 
 /// The best guess, most telling sign first; `None` when nothing is typical.

@@ -203,7 +203,8 @@ pub(super) fn ask(endpoint: &Endpoint, method: &str, params: &str) -> Box<RawVal
         uptime_s: now.mono.saturating_sub(endpoint.boot.borrow().since).as_secs(),
         local_ip: None::<IpAddr>,
         records: endpoint.records.as_ref(),
-        manner: Manner::http(false),
+        // For people's pages, which show a null as no value.
+        manner: Manner { takes_nulls: true, ..Manner::http(false) },
         ws_connected: endpoint.outbound_up.load(std::sync::atomic::Ordering::Relaxed) > 0,
     };
     match device.call(method, Some(params), &context).answer {

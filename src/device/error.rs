@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use crate::one_line::one_line;
 
+const UNAVAILABLE: i32 = -114;
+
 /// `{"code":-105,"message":"Bad id=7"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RpcError {
@@ -65,7 +67,13 @@ impl RpcError {
     /// -114: unavailable.
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self { code: -114, message: message.into() }
+        Self { code: UNAVAILABLE, message: message.into() }
+    }
+
+    /// Whether it says that something is unavailable.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        self.code == UNAVAILABLE
     }
 
     /// 429: over the rate limit; the words of firmware 2.0.

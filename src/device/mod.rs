@@ -78,22 +78,25 @@ pub struct Manner {
     pub nonzero: bool,
     /// UDP in triphase: `EM1.GetStatus` id 0 is the house total (C15).
     pub em1_is_total: bool,
-    /// UDP: no answer to EM and EM1 status while a used phase has no value (C3), whatever `stale` says. A
+    /// UDP: no answer that holds EM or EM1 status while a used phase has no value (C3), whatever `stale` says. A
     /// battery goes to its safe state when its meter is silent.
     pub silent_when_stale: bool,
+    /// The caller takes the device's nulls for "unknown". Nearly everybody else reads null as 0 W and goes on regulating, so
+    /// who is not known to do better gets an error while a used phase has no value, and no notification of power.
+    pub takes_nulls: bool,
 }
 
 impl Manner {
     /// UDP's: house total, silence when stale; `short` and `nonzero` by option.
     #[must_use]
     pub const fn udp(short: bool, nonzero: bool) -> Self {
-        Self { minimal: false, short, nonzero, em1_is_total: true, silent_when_stale: true }
+        Self { minimal: false, short, nonzero, em1_is_total: true, silent_when_stale: true, takes_nulls: false }
     }
 
     /// HTTP's and WebSocket's; `minimal` by option.
     #[must_use]
     pub const fn http(minimal: bool) -> Self {
-        Self { minimal, short: false, nonzero: false, em1_is_total: false, silent_when_stale: false }
+        Self { minimal, short: false, nonzero: false, em1_is_total: false, silent_when_stale: false, takes_nulls: false }
     }
 }
 
@@ -144,7 +147,7 @@ pub enum Answer {
     Result(Json),
     /// An error.
     Error(RpcError),
-    /// Nothing at all is sent (`stale = silent`, UDP when stale).
+    /// Nothing at all is sent (`stale = silent`, UDP while a used phase has no value).
     Silence,
 }
 

@@ -31,7 +31,7 @@ pub enum Exception {
     Address,
     /// 03, illegal data value.
     Value,
-    /// 04, server device failure: no power value, with `stale = error`.
+    /// 04, server device failure: no power value.
     Failure,
     /// Nothing at all is sent: no power value, with `stale = silent`.
     NoAnswer,
@@ -168,12 +168,9 @@ pub fn read(device: &Device, context: &Context<'_>, map: ModbusMap, function: u8
     if end > u32::from(block.bounds().1) {
         return Err(Exception::Address);
     }
+    // Never NaN, which a Victron GX adds up as 0 W beside a meter that looks connected; an exception takes the meter away.
     if carries_power(address) && context.view.stale() {
-        match device.options.stale {
-            StalePolicy::Device => {}
-            StalePolicy::Error => return Err(Exception::Failure),
-            StalePolicy::Silent => return Err(Exception::NoAnswer),
-        }
+        return Err(if device.options.stale == StalePolicy::Silent { Exception::NoAnswer } else { Exception::Failure });
     }
     let mut window = Window { start: address, words: vec![0; usize::from(count)], low_first: block != Block::Legacy };
     match block {

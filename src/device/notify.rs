@@ -38,7 +38,7 @@ pub struct Policy {
 pub enum Kind {
     /// A client that asks: it fetched the status itself.
     Inbound,
-    /// A listener that never speaks: begins with a complete NotifyFullStatus (C14).
+    /// A listener that never speaks: begins with a complete NotifyFullStatus (C14), once every used phase has a value.
     Passive,
     /// A server that we dialled: begins with a NotifyFullStatus, then `em:0` and `emdata:0` together (a Victron
     /// GX needs both); told nothing at all while a used phase has no value.
@@ -106,7 +106,7 @@ impl Notifier {
             begun,
             seen: begun.then(|| seen(context.view, context.now)),
             told: None,
-            uncleared: begun && context.view.stale(),
+            uncleared: begun && context.view.stale() && context.manner.takes_nulls,
             minute: minute(context.now),
             record: context.view.record.as_ref().map(|r| r.ts),
             energy: context.view.energy.is_some(),
@@ -153,24 +153,27 @@ impl Notifier {
         notes
     }
 
-    /// A used phase has no value: one NotifyStatus says so, then silence (C3).
+    /// A used phase has no value: one NotifyStatus with nulls says so to who takes nulls, then silence (C3). To anybody else
+    /// there is silence at once, as on UDP: what stands still for longer than the keep-alive is no live meter, a null may be 0 W.
     fn poll_stale(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+        let nulls = context.manner.takes_nulls && device.options.stale != StalePolicy::Silent;
         match self.kind {
             Kind::Outbound => {
                 // It sees nothing of this, but the first value after it goes out at once.
                 self.seen.iter_mut().for_each(|seen| seen.stale = true);
                 return;
             }
-            Kind::Passive if !self.begun => {
+            Kind::Passive if !self.begun && nulls => {
                 self.begin(device, context, notes);
                 self.uncleared = true;
             }
+            Kind::Passive if !self.begun => return,
             Kind::Passive | Kind::Inbound => {}
         }
         self.changes(device, context, notes);
         let told = self.seen.as_ref().is_some_and(|seen| seen.stale);
         if !told {
-            if device.options.stale != StalePolicy::Silent {
+            if nulls {
                 notes.push(Note { topic: Topic::Power, method: "NotifyStatus", params: power_text(context) });
                 self.uncleared = true;
             }

@@ -29,7 +29,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     background,
     config::{ChannelSettings, Profile},
-    consumers::{Asked, Caller, Consumers},
+    consumers::{Asked, Caller, Consumers, brand},
     device::{
         self, Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, Records, RpcError, View,
         auth::{self, Guard},
@@ -171,17 +171,19 @@ pub struct Spoken {
     pub src: Option<Arc<str>>,
     /// The power in the reply, W, if it is a result that carries power.
     pub power: Option<f64>,
+    /// The power was asked for and is absent: the reply is the error that says so.
+    pub absent: bool,
 }
 
 impl Spoken {
     fn nothing(verdict: Verdict) -> Self {
-        Self { reply: None, verdict, src: None, power: None }
+        Self { reply: None, verdict, src: None, power: None, absent: false }
     }
 
     /// A refusal of a frame that was not even looked into: too many came.
     pub(super) fn too_many(bytes: &[u8], device_id: &str) -> Self {
         let reply = frame::parse(bytes).ok().and_then(|f| frame::reply(&f, device_id, None, &Answer::Error(RpcError::too_many())));
-        Self { reply: reply.map(Bytes::from), verdict: Verdict::Malformed, src: None, power: None }
+        Self { reply: reply.map(Bytes::from), verdict: Verdict::Malformed, src: None, power: None, absent: false }
     }
 
     /// Whether it was a frame of somebody who may speak.
@@ -302,7 +304,7 @@ impl Endpoint {
             return Spoken::nothing(Verdict::Malformed);
         }
         let mut replies = Vec::with_capacity(frames.len());
-        let mut verdict = Verdict::Answered;
+        let (mut verdict, mut absent) = (Verdict::Answered, false);
         let limit = self.channels.borrow().rate_limit;
         for (n, frame) in frames.iter().flatten().enumerate() {
             if n > 0 && terms.rate.is_some_and(|rate| !rate.allow(caller.peer, limit)) {
@@ -314,9 +316,10 @@ impl Endpoint {
             if let Verdict::Unauthorized(_) = spoken.verdict {
                 verdict = spoken.verdict;
             }
+            absent |= spoken.absent;
             replies.extend(spoken.reply.and_then(|reply| String::from_utf8(reply.into()).ok()));
         }
-        Spoken { reply: frame::batch(&replies).map(Bytes::from), verdict, src: None, power: None }
+        Spoken { reply: frame::batch(&replies).map(Bytes::from), verdict, src: None, power: None, absent }
     }
 
     /// Answers one frame; `bytes` is what it came in, for the register.
@@ -333,13 +336,13 @@ impl Endpoint {
             && let Err((challenge, error)) = self.admit_frame(caller, frame, &terms)
         {
             let reply = frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
-            return Spoken { reply, verdict: Verdict::Unauthorized(challenge), src: None, power: None };
+            return Spoken { reply, ..Spoken::nothing(Verdict::Unauthorized(challenge)) };
         }
         let executed = self.execute(caller, src, method, frame.params.as_deref(), &terms).await;
         let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
         self.note(caller, src, method, &executed, bytes.clone(), reply.clone().unwrap_or_default());
         let verdict = if executed.answer == Answer::Silence { Verdict::Silence } else { Verdict::Answered };
-        Spoken { reply, verdict, src: src.map(Arc::from), power: executed.value }
+        Spoken { reply, verdict, src: src.map(Arc::from), power: executed.value, absent: executed.absent() }
     }
 
     /// Asks the device and carries out what follows.
@@ -352,7 +355,8 @@ impl Endpoint {
             return Executed { answer: Answer::Error(foreign_write()), known, value: None };
         }
         let profile = self.state.borrow().profile;
-        let Outcome { answer, effects } = self.ask(caller, name, params, terms.manner, Arc::clone(&view)).await;
+        let manner = manner_of(terms.manner, caller, src);
+        let Outcome { answer, effects } = self.ask(caller, name, params, manner, Arc::clone(&view)).await;
         if !effects.is_empty() {
             if terms.foreign {
                 return Executed { answer: Answer::Error(foreign_write()), known, value: None };
@@ -439,6 +443,18 @@ struct Executed {
     known: Option<&'static str>,
     /// The power in the result, W.
     value: Option<f64>,
+}
+
+impl Executed {
+    /// Whether it was the power that was asked for, and there is none.
+    fn absent(&self) -> bool {
+        self.known.is_some_and(|name| POWER_METHODS.contains(&name)) && matches!(&self.answer, Answer::Error(e) if e.is_unavailable())
+    }
+}
+
+/// The channel's manner, with what is known of this caller's.
+pub(super) fn manner_of(manner: Manner, caller: &Caller, src: Option<&str>) -> Manner {
+    Manner { takes_nulls: brand::takes_nulls(caller.agent.as_deref(), src), ..manner }
 }
 
 /// Methods whose answer carries power: who calls them is a reader (`decisions.md` C20).

@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    endpoint::{Credentials, Endpoint, Spoken, Terms},
+    endpoint::{Credentials, Endpoint, Spoken, Terms, manner_of},
     limits::Rate,
 };
 use crate::{
@@ -224,6 +224,7 @@ async fn news((mut views, mut state): Watches) -> Option<Watches> {
 /// a queue of waiters anew for each of them costs more than answering it.
 struct Listening {
     notifier: Notifier,
+    manner: Manner,
     /// The total that the newest note tells, W.
     value: Option<f64>,
     news: Pin<Box<dyn Future<Output = Option<Watches>> + Send>>,
@@ -231,14 +232,14 @@ struct Listening {
 }
 
 impl Listening {
-    fn new(kind: Kind, endpoint: &Endpoint, caller: &Caller) -> Self {
+    fn new(kind: Kind, endpoint: &Endpoint, caller: &Caller, src: Option<&str>) -> Self {
         let (mut views, mut state) = (endpoint.views.clone(), endpoint.state.clone());
         views.mark_unchanged();
         state.mark_unchanged();
         let view = endpoint.scaled(endpoint.view(), caller, None);
-        let notifier =
-            endpoint.moment(caller, view, Manner::default()).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
-        Self { notifier, value: None, news: Box::pin(news((views, state))), wake: Box::pin(sleep_until(Instant::now())) }
+        let manner = manner_of(Manner::default(), caller, src);
+        let notifier = endpoint.moment(caller, view, manner).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
+        Self { notifier, manner, value: None, news: Box::pin(news((views, state))), wake: Box::pin(sleep_until(Instant::now())) }
     }
 
     /// Waits until something may be due, and gives what is; may be dropped while it waits.
@@ -264,7 +265,7 @@ impl Listening {
         };
         let device = Arc::clone(&endpoint.device.borrow());
         self.value = view.totals.map(|t| t.act_power.get());
-        let moment = endpoint.moment(caller, view, Manner::default());
+        let moment = endpoint.moment(caller, view, self.manner);
         let notes = moment.with(endpoint.records.as_ref(), |context| self.notifier.poll(&device, context, &policy));
         let rest = self.notifier.wake().saturating_sub(endpoint.clock.now().mono).max(SHORTEST_WAIT);
         self.wake.as_mut().reset(Instant::now() + rest);
@@ -413,7 +414,9 @@ where
         }
         match (&self.audience, spoken.src) {
             (Audience::Nobody | Audience::Pushed(_), Some(src)) => {
-                self.listening.get_or_insert_with(|| Listening::new(Kind::Inbound, self.endpoint, self.caller));
+                let manner = manner_of(Manner::default(), self.caller, Some(&src));
+                let listening = self.listening.get_or_insert_with(|| Listening::new(Kind::Inbound, self.endpoint, self.caller, Some(&src)));
+                listening.manner = manner;
                 self.audience = Audience::Bound(src);
             }
             // A passive listener that spoke without `src` follows the device's rules: answers, no notifications.
@@ -440,7 +443,7 @@ where
     /// Begins to push to somebody who has not asked: everything first, then what changes.
     async fn push(&mut self, kind: Kind, dst: Option<Arc<str>>) -> Result<(), Ended> {
         self.audience = Audience::Pushed(dst);
-        let listening = self.listening.insert(Listening::new(kind, self.endpoint, self.caller));
+        let listening = self.listening.insert(Listening::new(kind, self.endpoint, self.caller, None));
         let notes = listening.due(self.endpoint, self.caller);
         self.notify(notes).await
     }

@@ -304,6 +304,10 @@ impl Meter {
         });
     }
 
+    pub fn set_profile(&self, profile: virtual_shelly::config::Profile) {
+        self.hub.state.send_modify(|state| *state = Arc::new(DeviceState { profile, ..DeviceState::clone(state) }));
+    }
+
     /// A new snapshot.
     pub fn power(&self, powers: [Option<f64>; 3]) {
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;

@@ -106,7 +106,8 @@ class App:
         return fetch(self.http_port, "GET", path)
 
     def total(self):
-        return self.get("/rpc/EM.GetStatus?id=0").json()["total_act_power"]
+        """W; None while it is absent, which is an error to who asks."""
+        return self.get("/rpc/EM.GetStatus?id=0").json().get("total_act_power")
 
     def energy(self):
         return self.get("/rpc/EMData.GetStatus?id=0").json()["total_act"]

@@ -119,7 +119,7 @@ def test_switched_off_by_rpc(demo):
     until(lambda: ModbusTcpClient(LOCAL, port=demo.modbus_port, timeout=1, retries=0).connect(), 5)
 
 
-def test_absent_is_nan(grid):
+def test_absent_is_an_exception(grid):
     ha, meter = grid
     meter.stop()
     meter.options["hold"] = 0
@@ -129,9 +129,10 @@ def test_absent_is_nan(grid):
     until(lambda: meter.em()["total_act_power"] is None, 3)
     client = ModbusTcpClient(LOCAL, port=meter.modbus_port)
     assert client.connect()
-    total, phase = official(client, 1013), official(client, 1024)
-    assert total != total and phase != phase, "NaN"
-    assert client.read_input_registers(1002, count=1, device_id=1).registers == [1]
+    for address in (1000, 1002, 1013, 1024, 3000, 3020):
+        assert client.read_input_registers(address, count=2, device_id=1).exception_code == 4, "never NaN, never a number"
+    for address in (0, 1162, 3100):
+        assert not client.read_input_registers(address, count=2, device_id=1).isError(), "identity and counters stay"
     client.close()
 
 

@@ -10,6 +10,7 @@ mod common;
 mod fake_ha;
 
 mod brands;
+mod absent;
 mod connection;
 mod discovery;
 mod downloads;

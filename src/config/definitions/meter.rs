@@ -149,7 +149,7 @@ pub const POLICY: &[Definition] = &[
         Group::Policy,
         "stale",
         Kind::Choice(&["device", "error", "silent"]),
-        "Once values are older than hold; device: nulls with power_meter_failure, as a real meter; error: an RPC error; silent: no answer",
+        "Once values are older than hold; device: each reader is told in the way it understands (nulls only to those that do not take null for 0 W, else an error); error: an error for all; silent: no answer",
     )
     .default("device")
     .live()

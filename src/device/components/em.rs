@@ -242,23 +242,25 @@ fn status_text(view: &View, minimal: bool, short: bool, nonzero: bool) -> Json {
     Json::clone(view.em_status[cell].get_or_init(make))
 }
 
-/// What the stale policy makes of a status call (C3): `None` lets it be answered.
-pub(in crate::device) fn stale_answer(call: &Call<'_>) -> Option<Handled> {
+/// What becomes of a call whose answer would hold the power while a used phase has none: `None` lets it be answered.
+///
+/// Absent has to mean absent to whoever asks: nulls are for readers that are known to take them so.
+pub(in crate::device) fn absent_answer(call: &Call<'_>) -> Option<Handled> {
     if !call.context.view.stale() {
         return None;
     }
-    let silence = Ok(Outcome { answer: Answer::Silence, effects: Vec::new() });
+    let manner = call.context.manner;
     match call.device.options.stale {
-        _ if call.context.manner.silent_when_stale => Some(silence),
-        StalePolicy::Silent => Some(silence),
-        StalePolicy::Error => Some(Err(RpcError::unavailable("Power is unavailable: the source gives no value"))),
-        StalePolicy::Device => None,
+        StalePolicy::Silent => Some(Ok(Outcome { answer: Answer::Silence, effects: Vec::new() })),
+        _ if manner.silent_when_stale => Some(Ok(Outcome { answer: Answer::Silence, effects: Vec::new() })),
+        StalePolicy::Device if manner.takes_nulls => None,
+        StalePolicy::Device | StalePolicy::Error => Some(Err(RpcError::unavailable("Power is unavailable: the source gives no value"))),
     }
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
     call.params.instance(1)?;
-    if let Some(answer) = stale_answer(call) {
+    if let Some(answer) = absent_answer(call) {
         return answer;
     }
     let manner = call.context.manner;

@@ -120,7 +120,7 @@ fn get_status(call: &Call<'_>) -> Handled {
     let manner = call.context.manner;
     let triphase = call.context.state.profile == Profile::Triphase;
     let id = call.params.instance(if triphase { 1 } else { 3 })?;
-    if let Some(answer) = em::stale_answer(call) {
+    if let Some(answer) = em::absent_answer(call) {
         return answer;
     }
     if triphase {

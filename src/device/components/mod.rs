@@ -70,6 +70,11 @@ impl Component {
         Self { key, instance, profile: Some(profile), status, config }
     }
 
+    /// Whether its status is about power.
+    pub(super) fn holds_power(&self) -> bool {
+        self.key.starts_with("em:") || self.key.starts_with("em1:")
+    }
+
     /// JSON text of its status.
     pub(super) fn status(&self, device: &Device, context: &Context<'_>) -> Json {
         (self.status)(device, context, self.instance)

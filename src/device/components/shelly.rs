@@ -8,7 +8,7 @@ use super::super::{
     Context, Device, DeviceState, Effect, Json, RpcError, Setting,
     dispatch::{self, Call, Handled, Method, json, null, result, text},
 };
-use super::{Component, sys};
+use super::{Component, em, sys};
 use crate::config::Profile;
 
 pub(in crate::device) const METHODS: &[Method] = &[
@@ -99,6 +99,9 @@ pub(in crate::device) fn full_status(head: &str, device: &Device, context: &Cont
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
+    if let Some(answer) = em::absent_answer(call) {
+        return answer;
+    }
     text(full_status("", call.device, call.context))
 }
 
@@ -129,6 +132,7 @@ fn get_components(call: &Call<'_>) -> Handled {
         .filter(|c| !dynamic_only && keys.as_ref().is_none_or(|keys| keys.iter().any(|k| k == c.key)))
         .collect();
     let mut components = String::new();
+    let mut holds_power = false;
     for component in found.iter().skip(offset) {
         let mut item = format!("{{\"key\":\"{}\"", component.key);
         if include.iter().any(|part| part == "status") {
@@ -147,6 +151,10 @@ fn get_components(call: &Call<'_>) -> Handled {
             components.push(',');
         }
         components.push_str(&item);
+        holds_power |= component.holds_power() && include.iter().any(|part| part == "status");
+    }
+    if holds_power && let Some(answer) = em::absent_answer(call) {
+        return answer;
     }
     let (cfg_rev, total) = (call.context.state.cfg_rev, found.len());
     text(Json::from(format!("{{\"components\":[{components}],\"cfg_rev\":{cfg_rev},\"offset\":{offset},\"total\":{total}}}")))

@@ -177,7 +177,8 @@ fn a_status_is_encoded_once_a_snapshot() {
 #[test]
 fn an_absent_phase_makes_nulls_and_no_partial_total() {
     let [a, _, c] = house();
-    let bench = Bench::of([a, None, c]);
+    let mut bench = Bench::of([a, None, c]);
+    bench.manner.takes_nulls = true;
     let em = bench.value("EM.GetStatus", r#"{"id":0}"#);
     for field in
         ["b_current", "b_voltage", "b_act_power", "b_aprt_power", "b_pf", "b_freq", "total_current", "total_act_power", "total_aprt_power"]
@@ -188,7 +189,8 @@ fn an_absent_phase_makes_nulls_and_no_partial_total() {
     assert_eq!(em["errors"], serde_json::json!(["power_meter_failure"]));
     assert_eq!(bench.value("EMData.GetStatus", r#"{"id":0}"#)["total_act"].as_f64(), Some(1_562_384.2), "counters stand");
 
-    let mono = Bench::of([a, None, c]).monophase();
+    let mut mono = Bench::of([a, None, c]).monophase();
+    mono.manner.takes_nulls = true;
     assert!(mono.value("EM1.GetStatus", r#"{"id":1}"#)["act_power"].is_null());
     assert!(mono.value("EM1.GetStatus", r#"{"id":0}"#).get("errors").is_none());
 }
@@ -200,16 +202,25 @@ fn the_stale_policy_speaks_for_power_only() {
     bench.device.options.stale = crate::config::StalePolicy::Error;
     assert_eq!(bench.code("EM.GetStatus", r#"{"id":0}"#), -114);
     assert_eq!(bench.code("EM.GetStatus", r#"{"id":1}"#), -105, "a wrong id stays one");
-    bench.text("Shelly.GetStatus", "{}");
+    assert_eq!(bench.code("Shelly.GetStatus", "{}"), -114);
+    assert_eq!(bench.code("Shelly.GetComponents", r#"{"include":["status"]}"#), -114);
+    bench.text("Shelly.GetComponents", r#"{"include":["status"],"keys":["sys","emdata:0"]}"#);
     bench.text("EMData.GetStatus", r#"{"id":0}"#);
     bench.device.options.stale = crate::config::StalePolicy::Silent;
     assert_eq!(bench.outcome("EM.GetStatus", r#"{"id":0}"#).answer, Answer::Silence);
     bench.text("EM.GetConfig", r#"{"id":0}"#);
+    bench.device.options.stale = crate::config::StalePolicy::Device;
+    assert_eq!(bench.code("EM.GetStatus", r#"{"id":0}"#), -114, "nulls only to who takes them");
+    assert_eq!(bench.code("Shelly.GetStatus", "{}"), -114);
+    bench.manner.takes_nulls = true;
+    assert!(bench.value("EM.GetStatus", r#"{"id":0}"#)["total_act_power"].is_null());
+    assert_eq!(bench.value("Shelly.GetStatus", "{}")["em:0"]["errors"][0], "power_meter_failure");
     for policy in [crate::config::StalePolicy::Device, crate::config::StalePolicy::Error] {
         bench.device.options.stale = policy;
         bench.manner = Manner::udp(false, false);
         assert_eq!(bench.outcome("EM.GetStatus", r#"{"id":0}"#).answer, Answer::Silence);
         assert_eq!(bench.outcome("EM1.GetStatus", r#"{"id":0}"#).answer, Answer::Silence);
+        assert_eq!(bench.outcome("Shelly.GetStatus", "{}").answer, Answer::Silence);
     }
 }
 

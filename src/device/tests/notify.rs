@@ -21,7 +21,12 @@ struct Wire {
 
 impl Wire {
     fn new(kind: Kind, phases: [Option<Served>; 3]) -> Self {
-        let bench = Bench::of(phases);
+        Self::with(kind, phases, false)
+    }
+
+    fn with(kind: Kind, phases: [Option<Served>; 3], takes_nulls: bool) -> Self {
+        let mut bench = Bench::of(phases);
+        bench.manner.takes_nulls = takes_nulls;
         let notifier = Notifier::new(kind, &bench.context());
         Self { bench, notifier }
     }
@@ -142,9 +147,9 @@ fn all_connections_share_one_text() {
 }
 
 #[test]
-fn going_stale_is_said_once_then_silence_until_back() {
+fn going_stale_is_said_once_to_who_takes_nulls_then_silence_until_back() {
     let [a, _, c] = power(100.0);
-    let mut wire = Wire::new(Kind::Inbound, power(100.0));
+    let mut wire = Wire::with(Kind::Inbound, power(100.0), true);
     let notes = wire.at(0.2, [a, None, c]);
     assert_eq!(notes.len(), 1, "at once");
     let em = &params(&notes[0])["em:0"];
@@ -156,7 +161,12 @@ fn going_stale_is_said_once_then_silence_until_back() {
     assert_eq!(params(&notes[0])["em:0"]["errors"], serde_json::json!([]), "a NotifyStatus is laid over: the error is taken back");
     assert!(params(&wire.at(702.0, power(101.0))[0])["em:0"].get("errors").is_none());
 
-    let mut silent = Wire::new(Kind::Inbound, power(100.0));
+    let mut stranger = Wire::new(Kind::Inbound, power(100.0));
+    assert!(stranger.at(2.0, [a, None, c]).is_empty(), "it would take the nulls for 0 W");
+    let back = stranger.at(3.0, power(100.0));
+    assert!(back.len() == 1 && params(&back[0])["em:0"].get("errors").is_none(), "it never saw an error");
+
+    let mut silent = Wire::with(Kind::Inbound, power(100.0), true);
     silent.bench.device.options.stale = StalePolicy::Silent;
     assert!(silent.at(2.0, [a, None, c]).is_empty());
     assert_eq!(silent.at(3.0, power(100.0)).len(), 1);
@@ -168,6 +178,16 @@ fn a_client_that_came_while_stale_is_told_when_values_are_back() {
     let mut wire = Wire::new(Kind::Inbound, [a, None, c]);
     assert!(wire.at(1.0, [a, None, c]).is_empty(), "it fetched the nulls itself");
     assert_eq!(wire.at(1.1, power(100.0)).len(), 1);
+}
+
+#[test]
+fn a_passive_listener_waits_for_a_value_unless_it_takes_nulls() {
+    let [a, _, c] = power(100.0);
+    let mut wire = Wire::new(Kind::Passive, [a, None, c]);
+    assert!(wire.at(0.0, [a, None, c]).is_empty() && wire.at(9.0, [a, None, c]).is_empty());
+    assert_eq!(wire.at(9.5, power(100.0))[0].method, "NotifyFullStatus");
+    let mut wire = Wire::with(Kind::Passive, [a, None, c], true);
+    assert_eq!(wire.at(0.0, [a, None, c])[0].method, "NotifyFullStatus");
 }
 
 #[test]

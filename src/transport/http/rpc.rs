@@ -94,6 +94,9 @@ pub(super) async fn frames(asked: &Asked<'_>, body: &Bytes) -> Response<Body> {
     }
     let reply = spoken.reply.map(|text| closed(&text)).unwrap_or_default();
     match spoken.verdict {
+        // A frame's error goes out with 200, as the device's; but who looks for `result` alone and takes a missing power for 0
+        // would not notice that there is none, and must.
+        Verdict::Answered if spoken.absent => answer(site, asked.headers, StatusCode::INTERNAL_SERVER_ERROR, JSON, reply),
         Verdict::Answered => answer(site, asked.headers, StatusCode::OK, JSON, reply),
         Verdict::Malformed => malformed(site, asked.headers),
         Verdict::Unauthorized(challenge) => unauthorized(site, asked.headers, &challenge, reply),
