@@ -293,7 +293,7 @@ fn view(
     scaling: &ScalingSettings,
     now: Now,
 ) -> ConsumerView {
-    let asker = Asker { peer: ip, agent: c.agent.as_deref(), src: c.src.as_deref() };
+    let asker = Asker { peer: ip, agent: c.agent.as_deref(), src: c.src.as_deref(), datagram: channel == Channel::Udp };
     let viewer = if scaling.enable && !scaling.shares.is_empty() {
         named_share(ip, scaling).is_none()
     } else {

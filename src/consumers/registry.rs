@@ -112,7 +112,7 @@ impl Consumers {
         let known = inner.consumers.get(&(caller.peer.to_canonical(), caller.channel));
         let agent = caller.agent.as_deref().or_else(|| known.and_then(|c| c.agent.as_deref()));
         let src = src.or_else(|| known.and_then(|c| c.src.as_deref()));
-        inner.seen.share(Asker { peer: caller.peer, agent, src }, scaling, &inner.home, now.mono)
+        inner.seen.share(Asker { peer: caller.peer, agent, src, datagram: caller.channel == Channel::Udp }, scaling, &inner.home, now.mono)
     }
 
     /// Notes a call and its answer.
