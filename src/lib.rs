@@ -29,6 +29,7 @@
 //! another and tasks start and stop. The last two are rooms of the program (`main.rs`), which nothing else uses: compiled
 //! with the others in one piece, they would need more memory than a small machine has (DOCS.md, "Local build").
 
+mod address;
 pub mod background;
 pub mod cli;
 pub mod config;

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::RpcError;
+use crate::address::counted_as;
 
 /// How long a nonce is good.
 pub const NONCE_LIFE: Duration = Duration::from_secs(3600);
@@ -277,14 +278,16 @@ impl Guard {
 
     fn check(&mut self, who: &Caller<'_>, given: &Credentials, a2: &str) -> Verdict {
         let from = (who.peer, who.datagram);
-        if self.limited(from, who.now) {
+        // Guesses are counted by whose they are, a nonce belongs to the very address.
+        let guesser = (counted_as(who.peer), who.datagram);
+        if self.limited(guesser, who.now) {
             return Verdict::Limited;
         }
         let Credentials { nonce: nonce_text, nc: nc_text, cnonce, .. } = given;
         let expected = sha256_hex(&format!("{}:{nonce_text}:{nc_text}:{cnonce}:auth:{}", who.ha1, sha256_hex(a2)));
         let right = expected.as_bytes().ct_eq(given.response.to_ascii_lowercase().as_bytes());
         if !bool::from(right) || given.username != "admin" || given.realm != who.realm {
-            self.fail(from, who.now);
+            self.fail(guesser, who.now);
             return Verdict::Wrong;
         }
         // The password is right; only a nonce of ours that is not too old makes it a fresh proof.

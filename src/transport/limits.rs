@@ -1,21 +1,25 @@
 //! What one listener lets its callers do: how many connections, how many answers a second.
 //!
-//! The rules are those of the rows `max_connections` and `rate_limit` of `decisions.md`: over a limit the connection
-//! that has been idle longest is closed, the newest is never refused (as the device does with its six channels,
-//! `shelly-pro-3em.md` section 2); 127.0.0.1 and ::1 are exempt from what is counted per address.
+//! The rules are those of the rows `max_connections` and `rate_limit` of `decisions.md`: the newest connection is never
+//! refused (as the device does with its six channels, `shelly-pro-3em.md` section 2), so over a limit an older one is
+//! closed: first one that has not completed a request, the idlest of them; else the idlest of the address that holds most.
+//! Addresses are counted as [`counted_as`] says; 127.0.0.1 and ::1 are exempt from what is counted per address.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::address::counted_as;
 
 /// Connections that one address may hold on one listener.
 pub const PER_ADDRESS: usize = 64;
@@ -42,12 +46,14 @@ pub struct Activity {
     moved_ms: AtomicU64,
     /// When the first byte of a request came that is not yet complete, or [`BETWEEN`] or [`ANSWERING`].
     request_ms: AtomicU64,
+    /// A request has been completed: it is somebody who reads.
+    served: AtomicBool,
 }
 
 impl Activity {
     /// A connection that begins now: it owes a request from the start.
     fn new() -> Self {
-        Self { start: Instant::now(), moved_ms: AtomicU64::new(0), request_ms: AtomicU64::new(0) }
+        Self { start: Instant::now(), moved_ms: AtomicU64::new(0), request_ms: AtomicU64::new(0), served: AtomicBool::new(false) }
     }
 
     fn now_ms(&self) -> u64 {
@@ -78,6 +84,13 @@ impl Activity {
     /// The answer is on its way.
     pub fn answered(&self) {
         self.request_ms.store(BETWEEN, Ordering::Relaxed);
+        self.served.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request was ever completed on it.
+    #[must_use]
+    pub fn served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// Whether no request has begun since the last answer.
@@ -101,6 +114,7 @@ impl Activity {
 
 #[derive(Debug)]
 struct Entry {
+    /// As [`counted_as`] says.
     peer: IpAddr,
     activity: Arc<Activity>,
     close: CancellationToken,
@@ -128,19 +142,20 @@ pub struct Place {
 }
 
 impl Connections {
-    /// Lets a connection in. While the table is over `max`, or over [`PER_ADDRESS`] for this address, the one that has been
-    /// idle longest is told to close; the new one always gets its place.
+    /// Lets a connection in. While the table is over `max`, or over [`PER_ADDRESS`] for this address, another one is told to
+    /// close; the new one always gets its place.
     #[must_use]
     pub fn enter(&self, peer: IpAddr, max: usize, parent: &CancellationToken) -> Place {
         let activity = Arc::new(Activity::new());
         let close = parent.child_token();
         let mut table = self.lock();
+        let (unlimited, peer) = (exempt(peer), counted_as(peer));
         let own = |entry: &Entry| entry.peer == peer;
-        if !exempt(peer) && table.open.values().filter(|e| own(e)).count() >= PER_ADDRESS {
-            table.close_idlest(own);
+        if !unlimited && table.open.values().filter(|e| own(e)).count() >= PER_ADDRESS {
+            table.close_one(own);
         }
         if table.open.len() >= max.max(1) {
-            table.close_idlest(|_| true);
+            table.close_one(|_| true);
         }
         let id = table.next;
         table.next += 1;
@@ -174,10 +189,19 @@ impl Connections {
 }
 
 impl Table {
-    /// Takes the idlest entry out, so that the same one is not chosen twice while it is still closing.
-    fn close_idlest(&mut self, choose: impl Fn(&Entry) -> bool) {
-        let idlest = self.open.iter().filter(|(_, e)| choose(e)).min_by_key(|(id, e)| (e.activity.last(), **id)).map(|(id, _)| *id);
-        if let Some(entry) = idlest.and_then(|id| self.open.remove(&id)) {
+    /// Takes an entry out, so that the same one is not chosen twice while it is still closing: one that never completed a
+    /// request, else one of the address that holds most; of those the idlest. Readers that work outlive strangers that don't.
+    fn close_one(&mut self, choose: impl Fn(&Entry) -> bool) {
+        let mut held: HashMap<IpAddr, usize> = HashMap::new();
+        for entry in self.open.values() {
+            *held.entry(entry.peer).or_default() += 1;
+        }
+        let order = |id: u64, e: &Entry| {
+            let most = if e.activity.served() { held.get(&e.peer).copied().unwrap_or(0) } else { 0 };
+            (e.activity.served(), Reverse(most), e.activity.last(), id)
+        };
+        let first = self.open.iter().filter(|(_, e)| choose(e)).min_by_key(|(id, e)| order(**id, e)).map(|(id, _)| *id);
+        if let Some(entry) = first.and_then(|id| self.open.remove(&id)) {
             entry.close.cancel();
         }
     }
@@ -211,7 +235,7 @@ impl Rate {
         if per_second == 0 || exempt(peer) {
             return true;
         }
-        let rate = f64::from(per_second);
+        let (rate, peer) = (f64::from(per_second), counted_as(peer));
         let now = Instant::now();
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= RATE_ADDRESSES && !buckets.contains_key(&peer) {
@@ -258,6 +282,52 @@ mod tests {
         assert_eq!(table.len(), 2);
         drop((first, third));
         assert!(table.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_strangers_closes_strangers() {
+        let (table, parent, max) = (Connections::default(), CancellationToken::new(), 100);
+        let reader = table.enter(ip("192.0.2.1"), max, &parent);
+        reader.activity.answering();
+        reader.activity.answered();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        let mut strangers = Vec::new();
+        for n in 0..1000_u32 {
+            let stranger = table.enter(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)), max, &parent);
+            // Bytes alone make no reader.
+            stranger.activity.read();
+            tokio::time::advance(Duration::from_millis(1)).await;
+            strangers.push(stranger);
+        }
+        assert!(!reader.close.is_cancelled(), "idlest of all, and the only one that reads");
+        assert_eq!(strangers.iter().filter(|s| s.close.is_cancelled()).count(), 901);
+        assert!(strangers[..901].iter().all(|s| s.close.is_cancelled()), "the oldest of them first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn among_readers_the_greediest_gives_way() {
+        let (table, parent, max) = (Connections::default(), CancellationToken::new(), 12);
+        let enter = |peer: &str| {
+            let place = table.enter(ip(peer), max, &parent);
+            place.activity.answered();
+            place
+        };
+        let quiet = [enter("192.0.2.1"), enter("192.0.2.2")];
+        tokio::time::advance(Duration::from_secs(60)).await;
+        // One host, by as many addresses as it likes.
+        let greedy: Vec<Place> = (0..40).map(|n| enter(&format!("2001:db8::{n:x}"))).collect();
+        assert!(quiet.iter().all(|p| !p.close.is_cancelled()));
+        assert_eq!(greedy.iter().filter(|p| !p.close.is_cancelled()).count(), max - quiet.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slash_64_is_one_address() {
+        let (table, rate, parent) = (Connections::default(), Rate::default(), CancellationToken::new());
+        let at = |n: usize| ip(&format!("2001:db8:1:2:{n:x}::1"));
+        let places: Vec<Place> = (0..PER_ADDRESS + 3).map(|n| table.enter(at(n), 1024, &parent)).collect();
+        assert_eq!(places.iter().filter(|p| p.close.is_cancelled()).count(), 3);
+        assert_eq!((0..30).filter(|n| rate.allow(at(*n), 10)).count(), 10);
+        assert!(rate.allow(ip("2001:db8:1:3::1"), 10));
     }
 
     #[tokio::test(start_paused = true)]
