@@ -23,6 +23,9 @@ pub fn of(key: &str, settings: &MeterSettings, restored: &Restored, in_memory: b
     let new = || if in_memory { fallback_mac(key) } else { fresh(key) };
     let mac = known_mac(key, settings, &restored.meters).unwrap_or_else(new);
     let (identity, errors) = Identity::with_own_values(&settings.identity, &identity::kept_mac(&mac).unwrap_or_else(new));
+    for remark in Identity::remarks(&settings.identity) {
+        tracing::warn!("{remark}");
+    }
     let mut problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let kept = restored.meters.get(key).map(|row| row.mac.as_str()).filter(|mac| !mac.is_empty());
     if let Some(kept) = kept.filter(|kept| settings.identity.mac.is_none() && identity::kept_mac(kept).is_none()) {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -141,6 +142,19 @@ impl Credentials {
     }
 }
 
+/// A nonce as text: 64 characters of base64, made of its number alone.
+fn text_nonce(nonce: u32) -> String {
+    let digest = Sha256::digest(nonce.to_be_bytes());
+    BASE64_STANDARD.encode([&nonce.to_be_bytes()[..], &digest[..], &digest[..12]].concat())
+}
+
+/// The number of such a nonce.
+fn number_of(text: &str) -> Option<u32> {
+    let bytes = BASE64_STANDARD.decode(text).ok()?;
+    let nonce = u32::from_be_bytes(*bytes.first_chunk()?);
+    (text_nonce(nonce) == text).then_some(nonce)
+}
+
 fn is_sha256(algorithm: Option<&str>) -> bool {
     algorithm.is_none_or(|a| a.eq_ignore_ascii_case("SHA-256"))
 }
@@ -255,6 +269,19 @@ impl Guard {
         RpcError { code: 401, message }
     }
 
+    /// [`Self::http_challenge`] with a nonce that is text, as from 2.0 on.
+    pub fn http_text_challenge(&mut self, realm: &str, now: Duration, random: u32) -> String {
+        let nonce = text_nonce(self.issue(now, random));
+        format!("Digest qop=\"auth\", realm=\"{realm}\", nonce=\"{nonce}\", algorithm=SHA-256")
+    }
+
+    /// [`Self::frame_challenge`] with a nonce that is text and no `nc`, as from 2.0 on.
+    pub fn frame_text_challenge(&mut self, realm: &str, now: Duration, random: u32) -> RpcError {
+        let nonce = text_nonce(self.issue(now, random));
+        let message = format!(r#"{{"auth_type": "digest", "nonce": "{nonce}", "realm": "{realm}", "algorithm": "SHA-256"}}"#);
+        RpcError { code: 401, message }
+    }
+
     /// Looks at an `Authorization` header; `uri` is the request's target as sent, with its query.
     pub fn check_http(&mut self, who: &Caller<'_>, header: Option<&[u8]>, method: &str, uri: &str) -> Verdict {
         let Some(header) = header else { return Verdict::Challenge };
@@ -269,11 +296,11 @@ impl Guard {
         self.check(who, &given, "dummy_method:dummy_uri")
     }
 
-    /// The nonce that a client sends back: decimal as issued, or, from one that writes the number anew, hexadecimal.
+    /// The nonce that a client sends back: as issued, decimal or as text, or, from one that writes the number anew, hexadecimal.
     fn issued(&self, text: &str) -> Option<u32> {
         let known = |nonce: &u32| self.nonces.contains_key(nonce);
         let hexadecimal = || u32::from_str_radix(text, 16).ok().filter(known);
-        text.parse().ok().filter(known).or_else(hexadecimal)
+        text.parse().ok().filter(known).or_else(hexadecimal).or_else(|| number_of(text))
     }
 
     fn check(&mut self, who: &Caller<'_>, given: &Credentials, a2: &str) -> Verdict {
@@ -422,6 +449,33 @@ mod tests {
         guard.frame_challenge(REALM, Duration::ZERO, 77);
         assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "4d", 1))), Verdict::Challenge, "no JSON number");
         assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "119", 1))), Verdict::Challenge, "not issued");
+    }
+
+    #[test]
+    fn from_2_0_on_a_nonce_is_text_that_is_good_again_with_a_rising_nc() {
+        let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+        let error = guard.frame_text_challenge(REALM, Duration::ZERO, 1_625_038_762);
+        let challenge: serde_json::Value = serde_json::from_str(&error.message).unwrap();
+        let nonce = challenge["nonce"].as_str().unwrap();
+        let path = format!("{}/tests/fixtures/golden/ws_auth_challenge_2_0.json", env!("CARGO_MANIFEST_DIR"));
+        let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let shown = golden["response"]["frame"]["error"]["message"].as_str().unwrap();
+        assert_eq!(error.message.replace(nonce, "<64 characters of base64>").replace(REALM, "<device id>"), shown);
+        assert_eq!((error.code, nonce.len()), (401, 64));
+        let frame = |nonce: &str, nc: u32| {
+            let response =
+                sha256_hex(&format!("{good}:{nonce}:{nc}:PrpvbOzqX1jgEjiyO8Z8Ow==:auth:{}", sha256_hex("dummy_method:dummy_uri")));
+            serde_json::json!({"realm": REALM, "username": "admin", "nonce": nonce, "nc": nc, "cnonce": "PrpvbOzqX1jgEjiyO8Z8Ow==",
+                "response": response, "algorithm": "SHA-256"})
+            .to_string()
+        };
+        for nc in [1, 2, 20] {
+            assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame(nonce, nc))), Verdict::Granted, "{nc}");
+        }
+        let other = text_nonce(1_625_038_763);
+        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame(&other, 1))), Verdict::Challenge, "not issued");
+        let header = guard.http_text_challenge(REALM, Duration::ZERO, 5);
+        assert!(header.contains(&format!("nonce=\"{}\"", text_nonce(5))), "{header}");
     }
 
     #[test]

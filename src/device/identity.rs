@@ -4,6 +4,7 @@
 //! option overrides is checked against what the known clients accept, because a battery that rejects an id
 //! does so in silence.
 
+use super::firmware::{self, Firmware, FirmwareSet};
 use crate::config::{
     IdentitySettings,
     pattern::{self, Pattern},
@@ -13,8 +14,6 @@ use crate::config::{
 const MODEL: &str = "SPEM-003CEBEU";
 /// `app` of every variant.
 const APP: &str = "Pro3EM";
-/// The firmware that is emulated (its dump is in the fixtures).
-const FW_ID: &str = "20250508-110717/1.6.1-g8dbd358";
 
 /// Identity as announced on every channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +28,12 @@ pub struct Identity {
     pub app: String,
     /// 2.
     pub generation: u8,
-    /// `20250508-110717/1.6.1-g8dbd358`.
+    /// `20260311-095913/1.7.5-g9979d16`.
     pub fw_id: String,
-    /// `1.6.1`.
+    /// `1.7.5`.
     pub ver: String,
+    /// The set of answers of that version, or of the nearest that is known.
+    pub firmware: &'static FirmwareSet,
     /// Overview only.
     pub sn: Option<String>,
     /// Overview only.
@@ -61,7 +62,7 @@ impl Identity {
         let mut errors = Vec::new();
         let mut refuse = |key, value: &str, reason: &str| errors.push(IdentityError { key, value: value.into(), reason: reason.into() });
         let mac = mac_of(settings, stored_mac, &mut refuse);
-        let (fw_id, ver) = firmware_of(settings, &mut refuse);
+        let Firmware { set: firmware, ver, fw_id, .. } = firmware_of(settings, &mut refuse);
         let app = settings.app_id.clone().unwrap_or_else(|| APP.to_owned());
         if !is_word(&app) {
             refuse("app_id", &app, "must be text of 1 to 32 characters");
@@ -78,7 +79,24 @@ impl Identity {
             return Err(errors);
         }
         let id = settings.device_id.clone().unwrap_or_else(|| format!("shellypro3em-{}", mac.to_ascii_lowercase()));
-        Ok(Self { id, mac, model, app, generation, fw_id, ver, sn: settings.sn.clone(), manufacturer: settings.manufacturer.clone() })
+        Ok(Self {
+            id,
+            mac,
+            model,
+            app,
+            generation,
+            fw_id,
+            ver,
+            firmware,
+            sn: settings.sn.clone(),
+            manufacturer: settings.manufacturer.clone(),
+        })
+    }
+
+    /// What the owner should know of the firmware options, one line each.
+    #[must_use]
+    pub fn remarks(settings: &IdentitySettings) -> Vec<String> {
+        firmware_of(settings, &mut |_, _, _| {}).remarks
     }
 
     /// The same, with its own value in the place of each setting that no client would accept: a wrong option is no reason to be
@@ -107,8 +125,9 @@ impl Identity {
             model: MODEL.to_owned(),
             app: APP.to_owned(),
             generation: 2,
-            fw_id: FW_ID.to_owned(),
-            ver: pattern::fw_version(FW_ID).unwrap_or_default().to_owned(),
+            fw_id: firmware::DEFAULT.fw_id.to_owned(),
+            ver: firmware::DEFAULT.ver.to_owned(),
+            firmware: firmware::DEFAULT,
             sn: None,
             manufacturer: None,
         });
@@ -158,25 +177,21 @@ fn mac_of(settings: &IdentitySettings, stored_mac: &str, refuse: Refuse<'_>) -> 
     mac
 }
 
-/// `fw_id` and `ver`, which is part of it unless `firmware` says otherwise.
-fn firmware_of(settings: &IdentitySettings, refuse: Refuse<'_>) -> (String, String) {
-    let given = settings.firmware.as_deref();
-    if let Some(Err(reason)) = given.map(|ver| Pattern::Version.check(ver)) {
-        refuse("firmware", given.unwrap_or_default(), &reason);
-    }
-    let fw_id = match (&settings.fw_id, given.filter(|ver| Pattern::Version.matches(ver))) {
-        (Some(fw_id), _) => fw_id.clone(),
-        (None, Some(ver)) => FW_ID.replace("1.6.1", ver),
-        (None, None) => FW_ID.to_owned(),
-    };
-    let ver = match pattern::fw_version(&fw_id) {
-        Some(ver) => ver.to_owned(),
-        None => {
-            refuse("fw_id", &fw_id, &format!("must be {}", Pattern::FwId.words()));
-            String::new()
+/// The firmware by the options.
+fn firmware_of(settings: &IdentitySettings, refuse: Refuse<'_>) -> Firmware {
+    let ver = settings.firmware.as_deref().filter(|ver| match Pattern::Version.check(ver) {
+        Ok(_) => true,
+        Err(reason) => {
+            refuse("firmware", ver, &reason);
+            false
         }
-    };
-    (fw_id, given.map_or(ver, ToOwned::to_owned))
+    });
+    let fw_id = settings.fw_id.as_deref();
+    let of_id = fw_id.and_then(pattern::fw_version);
+    if let (Some(id), None) = (fw_id, of_id) {
+        refuse("fw_id", id, &format!("must be {}", Pattern::FwId.words()));
+    }
+    Firmware::new(ver, fw_id, of_id)
 }
 
 /// A locally administered unicast MAC, 12 capitals, of six random bytes.
@@ -213,11 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_firmware_1_6_1() {
+    fn defaults_are_firmware_1_7_5() {
         let i = identity(&IdentitySettings::default()).unwrap();
         assert_eq!(i.id, "shellypro3em-aabbccddeeff");
         assert_eq!((i.model.as_str(), i.app.as_str(), i.generation), ("SPEM-003CEBEU", "Pro3EM", 2));
-        assert_eq!((i.fw_id.as_str(), i.ver.as_str()), ("20250508-110717/1.6.1-g8dbd358", "1.6.1"));
+        assert_eq!((i.fw_id.as_str(), i.ver.as_str()), ("20260311-095913/1.7.5-g9979d16", "1.7.5"));
         assert_eq!(i.host_name(), "ShellyPro3EM-AABBCCDDEEFF");
     }
 
@@ -230,9 +245,13 @@ mod tests {
     }
 
     #[test]
-    fn firmware_alone_changes_the_version_inside_fw_id() {
-        let i = identity(&IdentitySettings { firmware: Some("1.7.1".into()), ..Default::default() }).unwrap();
-        assert_eq!((i.fw_id.as_str(), i.ver.as_str()), ("20250508-110717/1.7.1-g8dbd358", "1.7.1"));
+    fn firmware_chooses_a_set_and_fw_id_brings_its_version() {
+        for set in &super::super::firmware::SETS {
+            let settings = IdentitySettings { firmware: Some(set.ver.into()), ..Default::default() };
+            let i = identity(&settings).unwrap();
+            assert_eq!((i.fw_id.as_str(), i.ver.as_str(), i.firmware), (set.fw_id, set.ver, set));
+            assert!(Identity::remarks(&settings).is_empty());
+        }
         let i = identity(&IdentitySettings { fw_id: Some("20250924-062729/1.7.1-gd336f31".into()), ..Default::default() }).unwrap();
         assert_eq!(i.ver, "1.7.1");
     }

@@ -6,6 +6,7 @@
 //! | file | it knows |
 //! | --- | --- |
 //! | [`identity`] | who the device is |
+//! | [`firmware`] | in what versions of its firmware differ |
 //! | `dispatch`, `components/` | methods, one file a component |
 //! | [`frame`] | RPC frames and query strings to calls, answers to frames |
 //! | [`auth`] | digest authentication of headers and frames |
@@ -20,6 +21,7 @@ pub mod auth;
 mod components;
 mod dispatch;
 pub mod error;
+pub mod firmware;
 pub mod frame;
 pub mod history;
 pub mod identity;

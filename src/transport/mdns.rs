@@ -255,6 +255,7 @@ mod tests {
             generation: 2,
             fw_id: "20260101-000000/1.7.5-gabcdef0".into(),
             ver: "1.7.5".into(),
+            firmware: crate::device::firmware::DEFAULT,
             sn: None,
             manufacturer: None,
         }

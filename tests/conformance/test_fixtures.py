@@ -23,7 +23,7 @@ COMPONENTS = ["BLE", "BTHome", "Cloud", "EM", "EMData", "Eth", "Modbus", "Mqtt",
 
 @pytest.fixture
 def meter(replay):
-    return replay(0.0, 1.7, 72.1, {"device_name": "Test Name"})
+    return replay(0.0, 1.7, 72.1, {"device_name": "Test Name", "firmware": "1.6.1"})
 
 
 def kind(value):
@@ -89,6 +89,34 @@ def test_status_as_dumped(meter):
     assert inner["em:0"] == shape(golden("http_get_em_getstatus")["response"]["body_text"])
     assert inner["emdata:0"] == shape(golden("http_get_emdata_getstatus")["response"]["body_text"])
     assert dict(inner["temperature:0"])["tC"] == "number with 1 decimals"
+
+
+@pytest.mark.parametrize(("name", "firmware", "profile"), [
+    ("pro3em-1.7.5-triphase", None, "triphase"), ("pro3em-monophase", "1.7.5", "monophase"), ("pro3em63-2.0.1-triphase", "2.0.1", "triphase")])
+def test_other_sets_as_captured(replay, name, firmware, profile):
+    """Keys of whole captures; of 1.7.5, whose captures kept the device's order, in that order. 1.7.5 is the default."""
+    real = dump(name)
+    real = real.get("dump", real)
+    meter = replay(0.0, 1.7, 72.1, {"device_name": "3EM Pro", "profile": profile} | ({"firmware": firmware} if firmware else {}))
+    own = {"beta", "version", "tz", "lat", "lon", "alt", "addr", "flags", "device_revision", "bssid", "rssi", *"desc name stable build_id".split()}
+
+    def keys(value, path=""):
+        if not isinstance(value, dict):
+            return []
+        return [k for key, v in value.items() for k in [f"{path}.{key}", *keys(v, f"{path}.{key}")] if key not in own and "Pro3EMProAddon" not in k]
+
+    for part, method in (("shelly", "Shelly.GetDeviceInfo"), ("settings", "Shelly.GetConfig"), ("status", "Shelly.GetStatus")):
+        theirs = real.get(part) or real[{"shelly": "device_info", "settings": "config"}[part]]
+        theirs, ours = keys(theirs), keys(meter.rpc(method))
+        assert (ours == theirs) if "1.7.5" in name or profile == "monophase" else (sorted(ours) == sorted(theirs)), part
+    info = real.get("shelly") or real["device_info"]
+    assert {k: meter.info()[k] for k in ("fw_id", "ver", "app", "gen")} == {k: info[k] for k in ("fw_id", "ver", "app", "gen")}
+
+
+def test_another_version_gets_the_nearest_set_and_a_warning(replay):
+    meter = replay(0.0, 1.7, 72.1, {"firmware": "1.7.1"})
+    assert (meter.info()["ver"], meter.info()["fw_id"]) == ("1.7.1", "20260311-095913/1.7.5-g9979d16")
+    assert "firmware 1.7.1: known are 1.6.1, 1.7.5, 2.0.1" in meter.log()
 
 
 def test_config_as_dumped(meter):

@@ -29,12 +29,17 @@ pub const IDENTITY: &[Definition] = &[
     new(Group::Identity, "mac", Kind::Match(Pattern::Mac), "MAC address; that of an old device takes its place over")
         .automatic("generated once and kept")
         .env("MAC"),
-    new(Group::Identity, "app_id", IDENTITY_TEXT, "Application name").automatic("that of firmware 1.6.1").env("APP_ID").alias("APP"),
-    new(Group::Identity, "model", IDENTITY_TEXT, "Model").automatic("that of firmware 1.6.1").env("MODEL"),
-    new(Group::Identity, "firmware", Kind::Match(Pattern::Version), "Firmware version; alone it also changes the version inside fw_id")
-        .automatic("1.6.1")
-        .env("FIRMWARE"),
-    new(Group::Identity, "fw_id", Kind::Match(Pattern::FwId), "Firmware build id").automatic("that of firmware 1.6.1").env("FW_ID"),
+    new(Group::Identity, "app_id", IDENTITY_TEXT, "Application name").automatic("that of firmware 1.7.5").env("APP_ID").alias("APP"),
+    new(Group::Identity, "model", IDENTITY_TEXT, "Model").automatic("that of firmware 1.7.5").env("MODEL"),
+    new(
+        Group::Identity,
+        "firmware",
+        Kind::Match(Pattern::Version),
+        "Firmware to answer as: 1.6.1, 1.7.5 or 2.0.1; another version is answered as the nearest of them, with its build id",
+    )
+    .automatic("1.7.5")
+    .env("FIRMWARE"),
+    new(Group::Identity, "fw_id", Kind::Match(Pattern::FwId), "Firmware build id").automatic("that of the firmware").env("FW_ID"),
     new(Group::Identity, "sn", FREE_TEXT, "Serial number; only in /admin/overview").env("SN"),
     new(Group::Identity, "manufacturer", FREE_TEXT, "Manufacturer; only in /admin/overview").env("MANUFACTURER"),
     new(Group::Identity, "generation", Kind::Int { min: 2, max: 4 }, "Device generation; readers expect 2").default("2").env("GENERATION"),

@@ -23,18 +23,21 @@ struct Rpc {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct BleConfig {
-    enable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable: Option<bool>,
     rpc: Rpc,
 }
 
-const CONFIG: BleConfig = BleConfig { enable: false, rpc: Rpc { enable: true } };
+fn current(device: &Device) -> BleConfig {
+    BleConfig { enable: device.identity.firmware.ble_switch.then_some(false), rpc: Rpc { enable: true } }
+}
 
 pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
     Json::from("{}")
 }
 
-pub(in crate::device) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
-    json(&CONFIG)
+pub(in crate::device) fn config(device: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&current(device))
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
@@ -46,7 +49,7 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    stored::refuse_change("ble", "there is no Bluetooth here", &CONFIG, call.params.config()?)?;
+    stored::refuse_change("ble", "there is no Bluetooth here", &current(call.device), call.params.config()?)?;
     restart_required(false, Vec::new())
 }
 

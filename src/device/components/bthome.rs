@@ -15,11 +15,12 @@ pub(in crate::device) const METHODS: &[Method] = &[
 
 #[derive(Serialize)]
 struct BtHomeStatus {
-    errors: [&'static str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<[&'static str; 1]>,
 }
 
-pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
-    json(&BtHomeStatus { errors: ["bluetooth_disabled"] })
+pub(in crate::device) fn status(device: &Device, _: &Context<'_>, _: usize) -> Json {
+    json(&BtHomeStatus { errors: device.identity.firmware.ble_switch.then_some(["bluetooth_disabled"]) })
 }
 
 pub(in crate::device) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {

@@ -267,6 +267,21 @@ fn get_status(call: &Call<'_>) -> Handled {
     text(status_text(call.context.view, manner.minimal, manner.short, manner.nonzero))
 }
 
+/// Limits of `alarms`, lower and upper; nothing watches them here, so they cannot be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::device) struct Alarms {
+    voltage: [Option<f64>; 2],
+    current: [Option<f64>; 2],
+    power: [Option<f64>; 2],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct PhaseAlarms {
+    a: Alarms,
+    b: Alarms,
+    c: Alarms,
+}
+
 /// Configuration of `em:0`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct EmConfig {
@@ -277,9 +292,11 @@ struct EmConfig {
     monitor_phase_sequence: bool,
     ct_type: String,
     reverse: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alarms: Option<PhaseAlarms>,
 }
 
-fn current_config(context: &Context<'_>) -> EmConfig {
+fn current_config(device: &Device, context: &Context<'_>) -> EmConfig {
     EmConfig {
         id: 0,
         name: context.state.em_name.clone(),
@@ -288,12 +305,13 @@ fn current_config(context: &Context<'_>) -> EmConfig {
         monitor_phase_sequence: false,
         ct_type: "120A".into(),
         reverse: Map::new(),
+        alarms: device.identity.firmware.alarms.then(PhaseAlarms::default),
     }
 }
 
 /// The configuration as `Shelly.GetConfig` holds it.
-pub(in crate::device) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&current_config(context))
+pub(in crate::device) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
+    json(&current_config(device, context))
 }
 
 fn get_config(call: &Call<'_>) -> Handled {
@@ -303,7 +321,7 @@ fn get_config(call: &Call<'_>) -> Handled {
 
 fn set_config(call: &Call<'_>) -> Handled {
     call.params.instance(1)?;
-    let current = current_config(call.context);
+    let current = current_config(call.device, call.context);
     let (next, _) = stored::change(&current, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
     stored::check_word("blink_mode_selector", &next.blink_mode_selector, &["active_energy", "apparent_energy"])?;

@@ -165,15 +165,18 @@ struct Em1Config {
     name: Option<String>,
     reverse: bool,
     ct_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alarms: Option<em::Alarms>,
 }
 
-fn current_config(context: &Context<'_>, id: usize) -> Em1Config {
-    Em1Config { id, name: context.state.em1_names[id].clone(), reverse: false, ct_type: "120A".into() }
+fn current_config(device: &Device, context: &Context<'_>, id: usize) -> Em1Config {
+    let alarms = device.identity.firmware.alarms.then(em::Alarms::default);
+    Em1Config { alarms, id, name: context.state.em1_names[id].clone(), reverse: false, ct_type: "120A".into() }
 }
 
 /// The configuration as `Shelly.GetConfig` holds it.
-pub(in crate::device) fn config(_: &Device, context: &Context<'_>, id: usize) -> Json {
-    json(&current_config(context, id))
+pub(in crate::device) fn config(device: &Device, context: &Context<'_>, id: usize) -> Json {
+    json(&current_config(device, context, id))
 }
 
 fn get_config(call: &Call<'_>) -> Handled {
@@ -183,7 +186,7 @@ fn get_config(call: &Call<'_>) -> Handled {
 
 fn set_config(call: &Call<'_>) -> Handled {
     let id = call.params.instance(3)?;
-    let current = current_config(call.context, id);
+    let current = current_config(call.device, call.context, id);
     let (next, _) = stored::change(&current, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
     stored::check_word("ct_type", &next.ct_type, &["120A"])?;

@@ -50,6 +50,10 @@ struct DeviceInfo<'a> {
     auth_en: bool,
     auth_domain: Option<&'a str>,
     profile: Profile,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enhanced_security: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provision: Option<&'static str>,
 }
 
 /// The device info text.
@@ -68,6 +72,8 @@ pub(in crate::device) fn info(device: &Device, state: &DeviceState) -> Json {
         auth_en: state.auth_ha1.is_some(),
         auth_domain: state.auth_ha1.is_some().then_some(&identity.id),
         profile: state.profile,
+        enhanced_security: identity.firmware.security.then_some(false),
+        provision: identity.firmware.provision.then_some("complete"),
     })
 }
 

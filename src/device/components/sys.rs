@@ -21,12 +21,8 @@ pub(in crate::device) const METHODS: &[Method] = &[
     Method::new("Shelly.SetConfig", set_config).unlisted().writes(),
 ];
 
-/// Memory and file system of the dump: there is no such thing to measure here.
-const RAM_SIZE: u32 = 247_524;
-const RAM_FREE: u32 = 113_080;
-const RAM_MIN_FREE: u32 = 97_524;
+/// File system of the dumps: there is no such thing to measure here.
 const FS_SIZE: u32 = 524_288;
-const FS_FREE: u32 = 180_224;
 
 #[derive(Serialize)]
 struct NoUpdates {}
@@ -64,6 +60,10 @@ struct DeviceConfig {
     profile: Profile,
     addon_type: Option<String>,
     sys_btn_toggle: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enhanced_security: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_check_cert_validity_time: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +89,8 @@ struct Addr {
 struct Debug {
     level: u8,
     file_level: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_log: Option<Enable>,
     mqtt: Enable,
     websocket: Enable,
     udp: Addr,
@@ -122,6 +124,10 @@ fn pinned(mut config: SysConfig, device: &Device, context: &Context<'_>) -> SysC
     config.device.fw_id.clone_from(&device.identity.fw_id);
     config.device.profile = context.state.profile;
     config.device.addon_type = None;
+    let security = device.identity.firmware.security;
+    config.device.enhanced_security = security.then_some(false);
+    config.device.tls_check_cert_validity_time = security.then_some(true);
+    config.debug.file_log = security.then_some(Enable { enable: false });
     config.cfg_rev = context.state.cfg_rev;
     config
 }
@@ -137,11 +143,14 @@ fn current(device: &Device, context: &Context<'_>) -> SysConfig {
             profile: Profile::Triphase,
             addon_type: None,
             sys_btn_toggle: true,
+            enhanced_security: None,
+            tls_check_cert_validity_time: None,
         },
         location: Location { tz: Some(device.options.tz.clone()), lat: None, lon: None },
         debug: Debug {
             level: 2,
             file_level: None,
+            file_log: None,
             mqtt: Enable { enable: false },
             websocket: Enable { enable: false },
             udp: Addr { addr: None },
@@ -166,6 +175,7 @@ pub(in crate::device) fn status(device: &Device, context: &Context<'_>, _: usize
     let unixtime = context.now.unix_s();
     let zone = TimeZone::get(&zone_name(device, context)).unwrap_or(TimeZone::UTC);
     let local = Timestamp::from_second(unixtime).unwrap_or_default().to_zoned_datetime(zone);
+    let firmware = device.identity.firmware;
     json(&SysStatus {
         mac: &device.identity.mac,
         restart_required: false,
@@ -174,11 +184,11 @@ pub(in crate::device) fn status(device: &Device, context: &Context<'_>, _: usize
         // The host keeps its clock; the device knows it since it started.
         last_sync_ts: unixtime.saturating_sub(i64::try_from(context.uptime_s).unwrap_or(0)),
         uptime: context.uptime_s,
-        ram_size: RAM_SIZE,
-        ram_free: RAM_FREE,
-        ram_min_free: RAM_MIN_FREE,
+        ram_size: firmware.ram_size,
+        ram_free: firmware.ram_free,
+        ram_min_free: firmware.ram_min_free,
         fs_size: FS_SIZE,
-        fs_free: FS_FREE,
+        fs_free: firmware.fs_free,
         cfg_rev: context.state.cfg_rev,
         kvs_rev: context.state.kvs_rev,
         schedule_rev: 0,

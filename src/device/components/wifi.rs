@@ -23,12 +23,16 @@ pub(in crate::device) const METHODS: &[Method] = &[
 ];
 
 const SSID: &str = "virtual";
+/// Locally administered: nobody's access point.
+const BSSID: &str = "02:00:00:00:00:01";
 
 #[derive(Serialize)]
 struct WifiStatus {
     sta_ip: Option<String>,
     status: &'static str,
     ssid: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bssid: Option<&'static str>,
     rssi: i32,
     sta_ip6: Vec<String>,
 }
@@ -77,15 +81,16 @@ fn sta(ssid: Option<&'static str>) -> Sta {
     Sta { ssid, is_open, enable, ipv4mode: "dhcp".into(), ip: None, netmask: None, gw: None, nameserver: None }
 }
 
-pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(in crate::device) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
     let (v4, v6) = match context.local_ip.map(|ip| ip.to_canonical()) {
         Some(IpAddr::V4(ip)) if !ip.is_unspecified() => (Some(ip.to_string()), Vec::new()),
         Some(IpAddr::V6(ip)) if !ip.is_unspecified() => (None, vec![ip.to_string()]),
         _ => {
-            return json(&WifiStatus { sta_ip: None, status: "disconnected", ssid: None, rssi: 0, sta_ip6: Vec::new() });
+            return json(&WifiStatus { sta_ip: None, status: "disconnected", ssid: None, bssid: None, rssi: 0, sta_ip6: Vec::new() });
         }
     };
-    json(&WifiStatus { sta_ip: v4, status: "got ip", ssid: Some(SSID), rssi: -55, sta_ip6: v6 })
+    let bssid = device.identity.firmware.bssid.then_some(BSSID);
+    json(&WifiStatus { sta_ip: v4, status: "got ip", ssid: Some(SSID), bssid, rssi: -55, sta_ip6: v6 })
 }
 
 fn current(device: &Device) -> WifiConfig {

@@ -156,7 +156,7 @@ fn the_rest_of_shelly_answers_as_listed() {
     assert_eq!(bench.text("EM.GetCTTypes", r#"{"id":0}"#), r#"{"supported":["120A"]}"#);
     assert_eq!(
         bench.text("Wifi.GetStatus", "{}"),
-        r#"{"sta_ip":"192.168.2.151","status":"got ip","ssid":"virtual","rssi":-55,"sta_ip6":[]}"#
+        r#"{"sta_ip":"192.168.2.151","status":"got ip","ssid":"virtual","bssid":"02:00:00:00:00:01","rssi":-55,"sta_ip6":[]}"#
     );
     let ap = &bench.value("Wifi.GetConfig", "{}")["ap"];
     assert_eq!((ap["enable"].as_bool(), ap["ssid"].as_str()), (Some(false), Some("ShellyPro3EM-AABBCCDDEEFF")));

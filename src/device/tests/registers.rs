@@ -75,7 +75,7 @@ fn texts_have_their_byte_order() {
     assert_eq!(text(read(&bench, READ_INPUT, 16, 32).unwrap(), true), "Haus");
     assert_eq!(text(read(&bench, READ_INPUT, 3300, 8).unwrap(), false), "shellypro3em-aab");
     assert_eq!(text(read(&bench, READ_INPUT, 3330, 6).unwrap(), false), "AABBCCDDEEFF");
-    assert_eq!(text(read(&bench, READ_INPUT, 3320, 6).unwrap(), false), "1.6.1");
+    assert_eq!(text(read(&bench, READ_INPUT, 3320, 6).unwrap(), false), "1.7.5");
 }
 
 #[test]

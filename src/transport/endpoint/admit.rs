@@ -21,7 +21,7 @@ impl Endpoint {
     /// # Errors
     /// With the value of `WWW-Authenticate`.
     pub fn admit(&self, caller: &Caller, terms: &Terms<'_>) -> Result<(), String> {
-        self.check(caller, terms, None, |guard, realm, now| guard.http_challenge(realm, now, random()))
+        self.check(caller, terms, None, http_challenge)
     }
 
     /// The same for a frame; the error is what goes back, over HTTP with a challenge in its header.
@@ -29,12 +29,13 @@ impl Endpoint {
         if matches!(terms.credentials, Credentials::FrameToChange) && !frame.method.as_deref().is_some_and(device::writes) {
             return Ok(());
         }
-        self.check(caller, terms, frame.auth.as_deref(), |guard, realm, now| {
+        self.check(caller, terms, frame.auth.as_deref(), |guard, realm, now, text| {
             let header = match terms.credentials {
-                Credentials::Header { .. } => guard.http_challenge(realm, now, random()),
+                Credentials::Header { .. } => http_challenge(guard, realm, now, text),
                 _ => String::new(),
             };
-            (header, guard.frame_challenge(realm, now, random()))
+            let frame = if text { guard.frame_text_challenge(realm, now, random()) } else { guard.frame_challenge(realm, now, random()) };
+            (header, frame)
         })
     }
 
@@ -43,7 +44,7 @@ impl Endpoint {
         caller: &Caller,
         terms: &Terms<'_>,
         frame_auth: Option<&str>,
-        challenge: impl FnOnce(&mut Guard, &str, Duration) -> E,
+        challenge: impl FnOnce(&mut Guard, &str, Duration, bool) -> E,
     ) -> Result<(), E> {
         let state = Arc::clone(&self.state.borrow());
         let Some(ha1) = &state.auth_ha1 else { return Ok(()) };
@@ -58,8 +59,13 @@ impl Endpoint {
             }
             Credentials::Frame | Credentials::FrameToChange | Credentials::Header { .. } => guard.check_frame(&who, frame_auth),
         };
-        if verdict == auth::Verdict::Granted { Ok(()) } else { Err(challenge(&mut guard, realm, now)) }
+        if verdict == auth::Verdict::Granted { Ok(()) } else { Err(challenge(&mut guard, realm, now, device.identity.firmware.text_nonce)) }
     }
+}
+
+/// A challenge of the firmware's form.
+fn http_challenge(guard: &mut Guard, realm: &str, now: Duration, text: bool) -> String {
+    if text { guard.http_text_challenge(realm, now, random()) } else { guard.http_challenge(realm, now, random()) }
 }
 
 /// For nonces; the operating system's, so that nobody guesses the next.
