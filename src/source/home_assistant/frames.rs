@@ -270,8 +270,6 @@ pub(crate) struct RegistryEntry {
     #[serde(default)]
     id: String,
     #[serde(default)]
-    platform: String,
-    #[serde(default)]
     unique_id: Value,
     /// The entity's own area; without one it is where its device is.
     #[serde(default)]
@@ -339,7 +337,7 @@ impl RegistryEntry {
             .unique_id
             .as_str()
             .map_or_else(|| if self.unique_id.is_null() { String::new() } else { self.unique_id.to_string() }, str::to_owned);
-        Registered { id: self.id.clone(), platform: self.platform.clone(), unique_id }
+        Registered { id: self.id.clone(), platform: self.platform.clone().unwrap_or_default(), unique_id }
     }
 
     /// Whether its unique id starts with one of these MACs (12 hex digits, any case): our own entity (C12).
