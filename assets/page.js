@@ -434,10 +434,23 @@
     button.disabled = true;
     const said = await post(button.dataset.post, JSON.parse(button.dataset.body || "{}"));
     $(".answer", button.closest("details, form")).textContent = said.text;
-    button.disabled = false;
-    if (button.dataset.post === "restart" && said.ok) {
-      const back = setInterval(async () => { try { if ((await fetch(url("live.json"))).ok) { clearInterval(back); location.reload(); } } catch { /* not yet */ } }, 3000);
-    }
+    const restarts = button.dataset.post === "restart" && said.ok;
+    button.disabled = restarts;
+    if (!restarts) return;
+    // Until another run of the process answers, or this one says that there will be none.
+    const place = $(".answer", button.closest("form"));
+    const back = setInterval(async () => {
+      try {
+        const answer = await fetch(url("restart"));
+        if (!admitted(answer)) { if (shut) tell(); return; }
+        const now = await answer.json();
+        if (now.run === said.run && now.ok) return;
+        clearInterval(back);
+        if (now.run !== said.run) { location.reload(); return; }
+        place.textContent = now.text;
+        button.disabled = false;
+      } catch { /* not yet */ }
+    }, 2000);
   });
 
   // ---- a search field hides what does not match

@@ -29,11 +29,13 @@ fn main() -> ExitCode {
         }
         Action::Run | Action::Check | Action::Config { .. } | Action::Health | Action::BackupBegin | Action::BackupEnd => {}
     }
-    let inputs = LoadInputs::of_process(options, config::environment());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime cannot be started: {error}")),
     };
+    // Before any file is read: a disk may take its time, and a stop must not wait for it.
+    let stop = matches!(action, Action::Run).then(|| app::signals::heard(&runtime));
+    let inputs = LoadInputs::of_process(options, config::environment());
     let code = match action {
         Action::Check => {
             let (text, code) = runtime.block_on(app::check::check(inputs));
@@ -43,10 +45,11 @@ fn main() -> ExitCode {
         Action::Health => runtime.block_on(ask(&inputs, control::Request::Health)),
         Action::BackupBegin => runtime.block_on(ask(&inputs, control::Request::BackupBegin)),
         Action::BackupEnd => runtime.block_on(ask(&inputs, control::Request::BackupEnd)),
-        _ => runtime.block_on(app::run(inputs, logging::init(tracing::Level::INFO))),
+        _ => runtime.block_on(app::run(inputs, logging::init(tracing::Level::INFO), stop.unwrap_or_default())),
     };
     // A read of the disk that hangs must not hold the end up.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    logging::flush(std::time::Duration::from_secs(1));
     code
 }
 

@@ -18,6 +18,8 @@ pub enum SupervisorError {
         path: String,
         /// Why, without the token.
         reason: String,
+        /// The question was on its way: it may have been heard.
+        sent: bool,
     },
     /// It said no; its own words.
     #[error("the Supervisor refused {path}: {message}")]
@@ -26,6 +28,8 @@ pub enum SupervisorError {
         path: String,
         /// Its message.
         message: String,
+        /// HTTP status.
+        status: u16,
     },
 }
 
@@ -124,17 +128,22 @@ impl Supervisor {
         self.call::<serde_json::Value>("/addons/self/options", Some(body)).await.map(drop)
     }
 
-    /// Asks for a restart of ourselves.
+    /// Asks for a restart of ourselves. It answers only after it has stopped and started us, so there mostly is nobody left to
+    /// hear it: a connection that breaks, a gateway's error and silence mean that it is on its way.
     ///
     /// # Errors
-    /// When the Supervisor does not answer or refuses.
+    /// When the Supervisor cannot be reached or refuses.
     pub async fn restart(&self) -> Result<(), SupervisorError> {
-        self.call::<serde_json::Value>("/addons/self/restart", Some(String::from("{}"))).await.map(drop)
+        match self.call::<serde_json::Value>("/addons/self/restart", Some(String::from("{}"))).await {
+            Ok(_) | Err(SupervisorError::Unreachable { sent: true, .. } | SupervisorError::Refused { status: 502..=504, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn call<T: DeserializeOwned>(&self, path: &str, body: Option<String>) -> Result<Option<T>, SupervisorError> {
         let url = format!("{}{path}", self.base);
-        let unreachable = |e: &reqwest::Error| SupervisorError::Unreachable { path: path.to_owned(), reason: http_client::why(e) };
+        let unreachable =
+            |e: &reqwest::Error| SupervisorError::Unreachable { path: path.to_owned(), reason: http_client::why(e), sent: !e.is_connect() };
         let request = match body {
             Some(body) => self.http.post(url).header("Content-Type", "application/json").body(body),
             None => self.http.get(url),
@@ -142,7 +151,7 @@ impl Supervisor {
         let response = request.bearer_auth(&self.token.0).send().await.map_err(|e| unreachable(&e))?;
         let status = response.status();
         let text = response.text().await.map_err(|e| unreachable(&e))?;
-        let refused = |message: String| SupervisorError::Refused { path: path.to_owned(), message };
+        let refused = |message: String| SupervisorError::Refused { path: path.to_owned(), message, status: status.as_u16() };
         // 401, 403 and 502 come as plain text.
         let envelope: Envelope<T> =
             serde_json::from_str(&text).map_err(|_| refused(format!("{status}: {}", text.chars().take(120).collect::<String>())))?;

@@ -165,7 +165,48 @@ fn every_key_is_optional_and_of_a_type_that_the_supervisor_knows() {
             }
         }
     }
-    assert_eq!(config["options"], serde_json::json!({ "meters": [] }), "defaults live in the definitions alone");
+    // A list of dictionaries cannot be optional, and an optional switch without a value is drawn as off.
+    let on = definitions::all().filter(|def| def.on_in_form()).map(|def| (def.key.to_owned(), Value::Bool(true)));
+    let wanted: Map<String, Value> = on.chain([("meters".to_owned(), serde_json::json!([]))]).collect();
+    assert_eq!(config["options"], Value::from(wanted), "all other defaults live in the definitions alone");
+    assert_eq!(config["options"].as_object().unwrap().len(), 9);
+}
+
+#[test]
+fn the_options_of_the_form_are_nobodys_choice() {
+    let of = |options: &Value| {
+        let file = OptionsFile { path: "options.json".into(), contents: Ok(options.to_string()) };
+        load(&LoadInputs { options_file: Some(file), app: true, ..LoadInputs::default() })
+    };
+    // As stored by an install of 0.1.0, as the form stores it now, and nothing at all.
+    let now = yaml("config.yaml")["options"].clone();
+    let all = [serde_json::json!({}), serde_json::json!({ "meters": [] }), now.clone()].map(|options| of(&options));
+    for resolved in &all {
+        assert!(resolved.problems.is_empty() && resolved.warnings.is_empty(), "{:?} {:?}", resolved.problems, resolved.warnings);
+        assert_eq!(resolved.values, all[0].values);
+        for key in now.as_object().unwrap().keys().filter(|key| *key != "meters") {
+            assert_eq!(resolved.layer(key), virtual_shelly::config::Layer::Default, "{key}");
+        }
+    }
+    // Switched off is a choice, and so is `true` where no form writes it.
+    let off = of(&serde_json::json!({ "modbus_enable": false }));
+    assert_eq!(off.layer("modbus_enable"), virtual_shelly::config::Layer::File);
+    assert_eq!(off.settings.meters[0].modbus_port, None);
+    let file = OptionsFile { path: "options.json".into(), contents: Ok(r#"{"mdns_enable": true, "source": "demo"}"#.into()) };
+    let plain = load(&LoadInputs { options_file: Some(file), ..LoadInputs::default() });
+    assert!(plain.settings.meters[0].mdns_enable, "a plain file with it wants the demo announced");
+}
+
+#[test]
+fn no_text_is_judged_by_the_supervisor() {
+    let config = yaml("config.yaml");
+    let all = config["schema"].to_string();
+    assert!(!all.contains("url") && !all.contains("str("), "what fails there fails without a name");
+    assert!(all.split("match(").skip(1).all(|rest| rest.starts_with("^.*$)")));
+    for key in ["total_power", "a_power", "energy_import", "n_curr"] {
+        assert_eq!(config["schema"][key], "str?", "{key}");
+        assert_eq!(config["schema"]["meters"][0][key], "str?", "{key}");
+    }
 }
 
 #[test]
@@ -325,6 +366,9 @@ fn the_build_file_mirrors_the_dockerfile() {
     let dockerfile = text("Dockerfile");
     let base = dockerfile.lines().find_map(|line| line.strip_prefix("ARG BUILD_FROM=")).expect("a default");
     assert!(base.contains('/') && base.contains(':') && !base.contains('@'), "{base}: a digest makes the whole build file invalid");
+    assert!(text("build.yaml").starts_with("# Nothing depends on this file"));
+    let others = ["Dockerfile", ".dockerignore", "scripts/test", ".github/workflows/ci.yaml", ".github/workflows/release.yaml"];
+    assert!(others.iter().all(|file| !text(file).contains("build.yaml")), "nothing depends on it");
     assert_eq!(yaml("build.yaml"), serde_json::json!({ "build_from": { "aarch64": base, "amd64": base } }).as_object().unwrap().clone());
     let first_from = dockerfile.lines().position(|line| line.starts_with("FROM ")).unwrap();
     assert!(dockerfile.lines().take(first_from).any(|line| line.starts_with("ARG BUILD_FROM=")), "it has to stand before the first FROM");

@@ -7,7 +7,7 @@
 //!                        store
 //! ```
 //!
-//! [`run`] is the whole life of the process: it ends on SIGTERM or SIGINT, with everything saved.
+//! [`run`] is the whole life of the process: it ends on a signal ([`signals`]), with everything saved.
 
 mod announce;
 pub mod check;
@@ -24,7 +24,9 @@ mod pages;
 mod renames;
 mod reserved;
 pub mod setup;
+pub mod signals;
 mod start;
+mod users;
 pub mod vitals;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -64,9 +66,8 @@ const SAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// What a stop may take in all before it is cut off.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
-/// Runs until told to stop. `inputs` are the layers without the Network card, which is asked for here.
-pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
-    let signalled = take_signals();
+/// Runs until `stop`, at whatever point that comes. `inputs` are the layers without the Network card, which is asked for here.
+pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationToken) -> ExitCode {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let access = Access::from_env(|name| inputs.env.get(name).cloned());
     let supervisor = network::supervisor(&access);
@@ -85,12 +86,29 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
         error!("{who} runs as this meter already and uses {dir}: stop it, or give this one a data_dir of its own");
         return ExitCode::FAILURE;
     }
-    let opened = store::open(&first.settings.store, Arc::clone(&clock));
-    inputs.network = network::card(supervisor.as_ref(), &opened.store).await;
+    let (settings, its_clock) = (first.settings.store.clone(), Arc::clone(&clock));
+    let opening = tokio::task::spawn_blocking(move || store::open(&settings, its_clock));
+    let opened = tokio::select! {
+        // Nothing was served yet, so nothing is lost by not waiting for a disk.
+        () = stop.cancelled() => return ExitCode::SUCCESS,
+        opened = opening => match opened {
+            Ok(opened) => opened,
+            Err(why) => {
+                error!("the store cannot be opened: {why}");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    inputs.network = tokio::select! {
+        () = stop.cancelled() => None,
+        card = network::card(supervisor.as_ref(), &opened.store) => card,
+    };
+    if stop.is_cancelled() {
+        return close(opened.store).await;
+    }
     let resolved = if inputs.network.is_some() { load(&inputs) } else { first };
     say_problems(&resolved);
 
-    let stop = CancellationToken::new();
     let forecasting = Forecasting::new(&resolved.settings, &opened.store);
     let outlooks = forecasting.as_ref().map_or_else(Outlooks::none, Forecasting::outlooks);
     let health = Health::new(opened.store.clone(), &opened.problems, outlooks.clone(), stop.clone());
@@ -157,10 +175,14 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
         stop: stop.clone(),
     };
     health.spawn("names", following.run());
-    let reserving =
-        Reserving::begin(&resolved.settings.source, supervisor.clone(), facts, opened.store.clone(), board.guard().clone()).await;
-    health.spawn("reserved ports", reserving.run(stop.clone()));
-    meters.start_channels(&shared, &resolved, supervisor.as_ref(), pages.on_lan()).await;
+    let reserving = Reserving::begin(&resolved.settings.source, supervisor.clone(), facts, opened.store.clone(), board.guard().clone());
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = async {
+            health.spawn("reserved ports", reserving.await.run(stop.clone()));
+            meters.start_channels(&shared, &resolved, supervisor.as_ref(), pages.on_lan()).await;
+        } => {}
+    }
     health.spawn("dashboard", pages.serve(shared.clone()));
     start_control(&shared, app);
     if let Some(forecasting) = forecasting {
@@ -169,13 +191,16 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle) -> ExitCode {
     announce::urls(&meters, &resolved);
     health.spawn_work(announce::channels(board, meters.settings(), meters.entities(), stop.clone()));
 
-    signalled.await;
+    stop.cancelled().await;
     info!("stopping");
-    stop.cancel();
     if tokio::time::timeout(STOP_PATIENCE, health.join()).await.is_err() {
         warn!("some tasks did not end in time");
     }
-    let store = opened.store;
+    close(opened.store).await
+}
+
+/// Saves what is not saved yet, for as long as a disk may take that answers.
+async fn close(store: store::Store) -> ExitCode {
     match tokio::time::timeout(SAVE_PATIENCE, store.close()).await {
         Ok(Ok(())) => info!("stopped, all is saved"),
         Ok(Err(why)) => error!("stopped, but not all could be saved: {why}"),
@@ -317,24 +342,6 @@ fn start_control(shared: &Shared, app: bool) {
             stop.cancelled().await;
         }
     });
-}
-
-/// Takes SIGTERM and SIGINT over; from here on they end the process in order. Gives a future of the first of them.
-fn take_signals() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    async move {
-        match signals {
-            (Ok(mut term), Ok(mut int)) => tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            },
-            (Err(error), _) | (_, Err(error)) => {
-                error!("signals cannot be received ({error}): the process has to be killed to end");
-                std::future::pending::<()>().await;
-            }
-        }
-    }
 }
 
 /// Commands that may wait for a meter.

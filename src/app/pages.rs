@@ -31,6 +31,7 @@ use super::{
     object,
     setup::{Choice, Setup, in_force},
     start::{Meters, Running, Shared, Taker, targets},
+    users::Users,
 };
 use crate::{
     config::{
@@ -39,7 +40,7 @@ use crate::{
     },
     dashboard::{
         self, Context, Door, Owner,
-        owner::{Changed, Doing, Options, Preview, PreviewPhase, Refusal, SetupState},
+        owner::{Changed, Doing, Options, Preview, PreviewPhase, Refusal, Run, SetupState},
     },
     device::{Device, DeviceOptions, DeviceState},
     forecast::Outlooks,
@@ -57,6 +58,10 @@ pub use renamed::under;
 
 /// How long an answer of Home Assistant about its sensors is good for.
 const FOUND_FOR: Duration = Duration::from_millis(1500);
+/// How long the browser's answer about a restart has for its way out.
+const ANSWER_FIRST: Duration = Duration::from_millis(500);
+/// A restart that did not come in this time does not come.
+const RESTART_PATIENCE: Duration = Duration::from_secs(120);
 /// The proxy's address on the Supervisor's bridge, and ours.
 const INGRESS_PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 2));
 const INGRESS_BIND: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 1));
@@ -111,6 +116,17 @@ pub struct Actor {
     started: Resolved,
     current: Mutex<(Resolved, Map<String, Value>)>,
     found: tokio::sync::Mutex<Option<(Instant, Arc<Discovery>)>>,
+    /// Another text in each run of the process.
+    run: String,
+    restart: watch::Sender<Restart>,
+    users: Users,
+}
+
+/// A restart that a person asked for.
+#[derive(Clone, Default)]
+struct Restart {
+    asked: Option<Instant>,
+    failed: Option<String>,
 }
 
 impl Pages {
@@ -138,6 +154,9 @@ impl Pages {
             started: resolved.clone(),
             current: Mutex::new((resolved, chosen)),
             found: tokio::sync::Mutex::default(),
+            run: format!("{:016x}", getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))),
+            restart: watch::Sender::default(),
+            users: Users::default(),
         });
         let context = Context::new(dashboard::Parts {
             meters: meters.running.iter().map(|m| Arc::clone(&m.endpoint)).collect(),
@@ -233,7 +252,11 @@ fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
         let secret = definitions::find(&key).is_some_and(crate::config::definition::Definition::secret);
         (key, if secret { Value::String("***".into()) } else { value })
     };
-    file_of(inputs).into_iter().map(mask).collect()
+    // The Supervisor adds the app's defaults to what it stores: nobody chose those.
+    let drawn = |key: &str, value: &Value| {
+        inputs.app && *value == Value::Bool(true) && definitions::find(key).is_some_and(crate::config::definition::Definition::on_in_form)
+    };
+    file_of(inputs).into_iter().filter(|(key, value)| !drawn(key, value)).map(mask).collect()
 }
 
 /// Whether a change of this option takes effect at once.
@@ -586,10 +609,31 @@ impl Owner for Actor {
         })
     }
 
-    fn restart(&self) -> Doing<'_, Result<(), String>> {
+    fn restart(&self) -> Result<(), String> {
+        let supervisor = self.supervisor.clone().ok_or("nobody is there to start it again: restart it where it was started")?;
+        self.restart.send_replace(Restart { asked: Some(Instant::now()), failed: None });
+        let told = self.restart.clone();
+        info!("a restart was asked for on the dashboard");
+        tokio::spawn(async move {
+            // The browser's answer goes first: the Supervisor stops us before it answers.
+            tokio::time::sleep(ANSWER_FIRST).await;
+            if let Err(error) = supervisor.restart().await {
+                warn!("{error}; it goes on without a restart");
+                told.send_replace(Restart { asked: None, failed: Some(error.to_string()) });
+            }
+        });
+        Ok(())
+    }
+
+    fn run(&self) -> Run {
+        let Restart { asked, failed } = self.restart.borrow().clone();
+        Run { id: self.run.clone(), failed, late: asked.is_some_and(|at| at.elapsed() > RESTART_PATIENCE) }
+    }
+
+    fn administrator(&self, user: String, change: bool) -> Doing<'_, Result<bool, String>> {
         Box::pin(async move {
-            let supervisor = self.supervisor.as_ref().ok_or("nobody is there to start it again: restart it where it was started")?;
-            supervisor.restart().await.map_err(|e| e.to_string())
+            let source = self.current().0.settings.source.clone();
+            self.users.is_administrator(&source, &self.access, &user, change).await
         })
     }
 }

@@ -428,6 +428,10 @@ fn start_udp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
 }
 
 #[cfg(test)]
+#[path = "start_tests.rs"]
+mod start_tests;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

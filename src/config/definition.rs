@@ -338,6 +338,13 @@ impl Definition {
         !self.plain_only && self.in_file
     }
 
+    /// A switch that is on by default and stands so in the app's `options:`: without a value there the form would draw it as
+    /// off. A stored `true` is therefore nobody's choice.
+    #[must_use]
+    pub fn on_in_form(&self) -> bool {
+        self.in_app() && matches!(self.kind, Kind::Bool) && self.default_text(true) == Some("true")
+    }
+
     /// The default that counts, as text.
     #[must_use]
     pub const fn default_text(&self, app: bool) -> Option<&'static str> {

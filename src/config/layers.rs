@@ -9,7 +9,7 @@ use super::{
     definition::{Definition, ENV_PREFIX},
     definitions::{self, TEST_VARIABLES},
     original,
-    problem::{self, Layer, Problem, ProblemKind},
+    problem::{Layer, Problem, ProblemKind},
     value::Raw,
 };
 
@@ -90,24 +90,15 @@ fn file(inputs: &LoadInputs, out: &mut Gathered) {
                 let how = if inputs.app { String::new() } else { format!("; use --{} or {}", def.flag(), def.env_name()) };
                 out.unknown(inputs.app, Problem::value(Layer::File, def.key, Some(def), &value, format!("{place}{how}")));
             }
+            Some(def) if inputs.app && def.on_in_form() && value == Value::Bool(true) => {}
             Some(def) => out.push(def, Layer::File, key, Some(Raw::Json(value))),
             None => {
                 let nearest = definitions::nearest(&key);
                 let kind = definitions::find(nearest).map(|d| d.kind);
-                out.unknown(
-                    inputs.app,
-                    Problem::unknown(Layer::File, &key, Some(problem::show(&value, looks_secret(&key))), nearest, kind),
-                );
+                out.unknown(inputs.app, Problem::unknown(Layer::File, &key, nearest, kind));
             }
         }
     }
-}
-
-/// A mistyped secret is a secret.
-fn looks_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    ["token", "pass", "secret", "auth"].iter().any(|part| key.contains(part))
-        || definitions::find(definitions::nearest(&key)).is_some_and(Definition::secret)
 }
 
 fn broken(file: &super::OptionsFile, error: &str, out: &mut Gathered) {
@@ -168,8 +159,7 @@ fn environment(inputs: &LoadInputs, out: &mut Gathered) {
         // Both spellings are compared: `VIRTUAL_SHELLY_HTTP_PORT` means the option that is called `HTTP_PORT` here.
         let key = name[ENV_PREFIX.len()..].to_lowercase();
         let def = definitions::find(definitions::nearest(&key));
-        let shown = problem::show(&Value::String(text.clone()), looks_secret(&key));
         let nearest = def.map(|def| def.env_name().into_owned()).unwrap_or_default();
-        out.unknown(inputs.app, Problem::unknown(Layer::Environment, name, Some(shown), nearest, def.map(|def| def.kind)));
+        out.unknown(inputs.app, Problem::unknown(Layer::Environment, name, nearest, def.map(|def| def.kind)));
     }
 }

@@ -36,8 +36,7 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Entry>, Vec<Problem>
             }
             let Some(def) = definitions::find(name).filter(|def| definitions::in_meter(def)) else {
                 let nearest = definitions::nearest_of(name, definitions::meter_entry().map(MeterEntry::key));
-                let shown = Some(super::problem::show(given, false));
-                problems.push(Problem::unknown(layer, &key(name), shown, nearest, definitions::find(nearest).map(|d| d.kind)));
+                problems.push(Problem::unknown(layer, &key(name), nearest, definitions::find(nearest).map(|d| d.kind)));
                 continue;
             };
             match member(def, given) {
@@ -60,16 +59,25 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Entry>, Vec<Problem>
             Some(name) if names.insert(name.to_string()) => out.name = name.into(),
             Some(name) => {
                 problems.push(Problem::conflict(layer, key("name"), Some(given), "each meter needs a name of its own"));
-                out.name = format!("{name} {}", index + 2);
+                out.name = free(&mut names, &format!("{name} {}", index + 2));
             }
             None => {
                 problems.push(Problem::value(layer, key("name"), None, given, "must be text of 1 to 32 characters"));
-                out.name = format!("meter {}", index + 2);
+                out.name = free(&mut names, &format!("meter {}", index + 2));
             }
         }
         read.push(out);
     }
     (read, problems)
+}
+
+/// A name that no other meter has: counters and records are kept under it.
+fn free(names: &mut std::collections::BTreeSet<String>, wish: &str) -> String {
+    let mut name = wish.to_owned();
+    while !names.insert(name.clone()) {
+        name.push('\'');
+    }
+    name
 }
 
 /// A member of an entry: lists are text with commas, as the Supervisor's schema allows no list there.

@@ -127,14 +127,15 @@ impl Problem {
         }
     }
 
-    /// A key that is no option; `nearest` is the name meant, with what it takes.
-    pub(super) fn unknown(layer: Layer, key: &str, value: Option<String>, nearest: impl Into<String>, kind: Option<Kind>) -> Self {
+    /// A key that is no option; `nearest` is the name meant, with what it takes. The value is not shown: nobody knows whether
+    /// it is a secret.
+    pub(super) fn unknown(layer: Layer, key: &str, nearest: impl Into<String>, kind: Option<Kind>) -> Self {
         Self {
             kind: ProblemKind::Unknown,
             key: clean(key, 64),
             layer,
             name: None,
-            value,
+            value: None,
             nearest: Some(nearest.into()),
             allowed: kind.map_or_else(|| "text of 1 to 32 characters".into(), Kind::allowed),
         }
@@ -154,8 +155,44 @@ pub(super) fn show(value: &Value, secret: bool) -> String {
         return MASK.into();
     }
     match value {
-        Value::String(text) => format!("\"{}\"", clean(&mask_url(text), 80)),
-        other => clean(&other.to_string(), 80),
+        Value::String(text) => format!("\"{}\"", clean(&mask_any(text), 80)),
+        other => clean(&without_secrets(other).to_string(), 80),
+    }
+}
+
+/// The same value with the passwords and tokens of all texts in it hidden, whole where its key says what it is.
+fn without_secrets(value: &Value) -> Value {
+    match value {
+        Value::String(text) => mask_any(text).into(),
+        Value::Array(items) => items.iter().map(without_secrets).collect(),
+        Value::Object(members) => {
+            let hide = |(key, value): (&String, &Value)| {
+                let known = super::definitions::find(key).is_some_and(|def| !def.secret());
+                (key.clone(), if known || key == "name" { without_secrets(value) } else { MASK.into() })
+            };
+            members.iter().map(hide).collect::<serde_json::Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
+/// A text that was refused, so that nobody knows its parts: all that may be a password (before an @) or a token (after a ?)
+/// is hidden.
+pub(super) fn mask_any(text: &str) -> String {
+    let at = [text.rfind('@').map(|at| at + 1), text.to_ascii_lowercase().rfind("%40").map(|at| at + 3)].into_iter().flatten().max();
+    let Some(at) = at else { return mask_query(text) };
+    let scheme = text.find("://").map(|end| end + 3).filter(|end| *end < at).unwrap_or(0);
+    mask_query(&format!("{}{MASK}@{}", &text[..scheme], &text[at..]))
+}
+
+/// Without what stands after a question mark or a number sign.
+fn mask_query(text: &str) -> String {
+    if text.contains("://") {
+        return mask_url(text);
+    }
+    match text.find(['?', '#']).filter(|end| *end + 1 < text.len()) {
+        Some(end) => format!("{}{MASK}", &text[..=end]),
+        None => text.into(),
     }
 }
 
@@ -190,7 +227,30 @@ pub(crate) fn mask_url(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::mask_url;
+    use serde_json::json;
+
+    use super::{mask_any, mask_url, show};
+
+    #[test]
+    fn what_was_refused_is_shown_without_what_may_be_a_password() {
+        for (given, shown) in [
+            ("sensor.grid", "sensor.grid"),
+            ("me:secret@host:8123", "***@host:8123"),
+            ("http:me:secret@host", "***@host"),
+            ("ftp://me:secret@host/x?token=secret", "ftp://***@host/x?token=***"),
+            ("ws://me:sec,ret@a, ws://me:secret@b", "ws://***@b"),
+            ("ws://me:sec@ret@h", "ws://***@h"),
+            ("ws://me:secret%40host/", "ws://***@host/"),
+            ("gx/rpc?secret", "gx/rpc?***"),
+            ("Ä@", "***@"),
+        ] {
+            assert_eq!(mask_any(given), shown, "{given}");
+        }
+        let nested =
+            json!([["ws://me:secret@h"], {"name": "x", "outbound_ws": "me:secret@h", "pw": "secret", "auth_password": {"a": "secret"}}]);
+        let shown = show(&nested, false);
+        assert!(!shown.contains("secret") && shown.contains("***@h"), "{shown}");
+    }
 
     #[test]
     fn a_url_is_shown_without_password_and_tokens() {

@@ -4,7 +4,12 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::{Resolved, definitions, problem::mask_url};
+use super::{
+    Resolved,
+    definition::Definition,
+    definitions,
+    problem::{mask_any, mask_url},
+};
 
 /// What stands for a secret.
 pub(super) const MASK: &str = "***";
@@ -54,8 +59,12 @@ pub fn masked(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(masked).collect(),
         Value::Object(members) => {
             let mask = |(key, value): (&String, &Value)| match value {
-                // Lists inside `meters` are text with commas.
-                Value::String(text) => (key.clone(), text.split(',').map(mask_url).collect::<Vec<_>>().join(",").into()),
+                _ if key != "name" && definitions::find(key).is_none_or(Definition::secret) => (key.clone(), MASK.into()),
+                // Lists inside `meters` are text with commas. What is wrong in them was not taken, but it stands there.
+                Value::String(text) if text.split(',').all(|one| url::Url::parse(one.trim()).is_ok()) => {
+                    (key.clone(), text.split(',').map(mask_url).collect::<Vec<_>>().join(",").into())
+                }
+                Value::String(text) => (key.clone(), mask_any(text).into()),
                 other => (key.clone(), masked(other)),
             };
             members.iter().map(mask).collect::<Map<_, _>>().into()

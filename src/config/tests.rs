@@ -87,7 +87,7 @@ fn a_plain_run_lists_everything_wrong_at_once() {
     let text = |key: &str| resolved.problems.iter().find(|p| p.key == key).map(ToString::to_string).unwrap();
     assert_eq!(
         text("poll_intervall"),
-        "options file: poll_intervall = 2: no such option; the nearest is poll_interval: a number from 0.5 to 60"
+        "options file: poll_intervall: no such option; the nearest is poll_interval: a number from 0.5 to 60"
     );
     assert_eq!(text("http_port"), "environment: http_port (HTTP_PORT) = \"99999\": must be a port from 1 to 65535");
     assert_eq!(text("udp_max"), "command line: udp_max (--udp-max) = \"1\": must be a whole number from 256 to 65507");

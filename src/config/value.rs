@@ -143,7 +143,7 @@ pub(super) fn check(def: &Definition, raw: &Raw) -> Checked {
 pub fn validate(key: &str, value: &Value) -> Result<Option<Value>, Box<Problem>> {
     let Some(def) = super::definitions::find(key) else {
         let nearest = super::definitions::nearest(key);
-        return Err(Box::new(Problem::unknown(Layer::File, key, None, nearest, super::definitions::find(nearest).map(|d| d.kind))));
+        return Err(Box::new(Problem::unknown(Layer::File, key, nearest, super::definitions::find(nearest).map(|d| d.kind))));
     };
     let checked =
         check(def, &Raw::Json(value.clone())).map_err(|allowed| Box::new(Problem::value(Layer::File, key, Some(def), value, allowed)))?;

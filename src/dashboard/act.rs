@@ -235,12 +235,34 @@ pub(super) async fn reset(State(context): State<Context>, asking: Asking, body: 
     }
 }
 
-/// `POST restart`.
+#[derive(Serialize)]
+struct Restarting {
+    ok: bool,
+    text: String,
+    /// Of this run of the process: the page waits for another.
+    run: String,
+}
+
+/// `POST restart`: answered before it is asked for, as the process ends by it.
 pub(super) async fn restart(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    match context.owner.restart().await {
-        Ok(()) => json(StatusCode::OK, to_json(&Done { ok: true, text: asking.l.t("restarting").to_owned(), restart: false })),
+    match context.owner.restart() {
+        Ok(()) => {
+            let (text, run) = (asking.l.t("restarting").to_owned(), context.owner.run().id);
+            json(StatusCode::ACCEPTED, to_json(&Restarting { ok: true, text, run }))
+        }
         Err(why) => refused(asking.l, Refusal::Failed(why)),
     }
+}
+
+/// `GET restart`: which run this is, and whether a restart that was asked for will not come.
+pub(super) async fn run(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let run = context.owner.run();
+    let text = match (&run.failed, run.late) {
+        (Some(why), _) => asking.l.sentence(why),
+        (None, true) => asking.l.t("restart_late").to_owned(),
+        (None, false) => String::new(),
+    };
+    json(StatusCode::OK, to_json(&Restarting { ok: text.is_empty(), text, run: run.id }))
 }
 
 #[cfg(test)]

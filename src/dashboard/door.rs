@@ -11,8 +11,13 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
     middleware::Next,
 };
+use serde::Serialize;
 
-use super::context::Context;
+use super::{
+    context::{Context, to_json},
+    locale::Locale,
+    page::json,
+};
 use crate::{
     consumers::Channel,
     transport::{
@@ -59,11 +64,60 @@ impl Guard {
     }
 }
 
+/// Header in which the Supervisor says which user of Home Assistant asks; what a browser sends under this name it takes out.
+const USER: &str = "x-remote-user-id";
+
+/// Why a user of Home Assistant can look but not change: ingress lets every user in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Locked {
+    /// No administrator.
+    NotAdministrator,
+    /// Home Assistant cannot be asked: why.
+    CannotAsk(String),
+    /// The Supervisor did not say who it is. That may be anybody, and what an administrator wants to change is in the
+    /// Configuration tab too.
+    Nobody,
+}
+
+impl Locked {
+    /// In the reader's language, with what to do.
+    #[must_use]
+    pub fn words(&self, l: &Locale) -> String {
+        match self {
+            Self::NotAdministrator => l.t("locked_not_admin").to_owned(),
+            Self::CannotAsk(why) => l.with("locked_cannot_ask", &[("why", &l.why(why))]),
+            Self::Nobody => l.t("locked_nobody").to_owned(),
+        }
+    }
+}
+
+/// Whether the user that the Supervisor names may not change anything.
+async fn locked(context: &Context, user: Option<String>, change: bool) -> Option<Locked> {
+    let Some(user) = user else { return Some(Locked::Nobody) };
+    match context.owner.administrator(user, change).await {
+        Ok(true) => None,
+        Ok(false) => Some(Locked::NotAdministrator),
+        Err(why) => Some(Locked::CannotAsk(why)),
+    }
+}
+
+/// Whether an answer looks different for who may change nothing: a change does, and a page.
+fn depends_on_user(method: &Method, path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    is_change(method) || !(name.contains('.') || ["live", "healthz", "livez", "metrics", "restart", "diagnostics"].contains(&name))
+}
+
+fn is_change(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
+}
+
 /// What a request may do, for the pages.
 #[derive(Clone, Debug)]
 pub struct Pass {
     /// Changes are allowed.
     pub full: bool,
+    /// Why this user of Home Assistant can look but not change.
+    pub locked: Option<Locked>,
     /// Of this answer's scripts and styles.
     pub nonce: Arc<str>,
 }
@@ -73,8 +127,22 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     let nonce: Arc<str> = nonce().into();
     let mut response = match admit(&guard, &request) {
         Ok(full) => {
-            request.extensions_mut().insert(Pass { full, nonce: Arc::clone(&nonce) });
-            next.run(request).await
+            let (change, l) = (is_change(request.method()), Locale::of(request.headers()));
+            let locked = if matches!(*guard.door, Door::Ingress { .. }) && depends_on_user(request.method(), request.uri().path()) {
+                let user = request.headers().get(USER).and_then(|v| v.to_str().ok()).filter(|user| !user.is_empty());
+                let user = user.map(str::to_owned);
+                locked(&guard.context, user, change).await
+            } else {
+                None
+            };
+            match &locked {
+                Some(why) if change => json(StatusCode::FORBIDDEN, to_json(&Refused { ok: false, text: why.words(l) })),
+                _ => {
+                    let full = full && locked.is_none();
+                    request.extensions_mut().insert(Pass { full, locked, nonce: Arc::clone(&nonce) });
+                    next.run(request).await
+                }
+            }
         }
         Err(refusal) => refusal,
     };
@@ -95,6 +163,12 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     response
 }
 
+#[derive(Serialize)]
+struct Refused {
+    ok: bool,
+    text: String,
+}
+
 fn nonce() -> String {
     format!("{:016x}{:016x}", random(), random())
 }
@@ -107,7 +181,7 @@ fn random() -> u64 {
 fn admit(guard: &Guard, request: &Request) -> Result<bool, Response<Body>> {
     let connection = request.extensions().get::<Arc<Connection>>();
     let headers = request.headers();
-    let write = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let write = is_change(request.method());
     let socket = headers.contains_key(header::UPGRADE);
     let full = match &*guard.door {
         Door::Ingress { peer } => {
@@ -247,6 +321,18 @@ mod tests {
             let proxied = headers(&[("host", "172.30.32.1"), ("origin", origin), ("x-forwarded-host", "ha.example:8123, x")]);
             assert_eq!((foreign(&proxied, true), foreign(&proxied, false)), (theirs, true), "{origin}");
         }
+    }
+
+    #[test]
+    fn every_change_and_every_page_looks_at_the_user() {
+        let looks = |method: &str, path: &str| depends_on_user(&method.parse().unwrap(), path);
+        for name in ["settings", "setup", "preview", "reset", "seed", "restart", "train", "ui/reset", "new.json"] {
+            assert!(looks("POST", &format!("/{name}")) && looks("PUT", &format!("/{name}")), "{name}");
+        }
+        for page in ["/", "/settings", "/setup", "/energy", "/forecast", "/ui/health", "/ui"] {
+            assert!(looks("GET", page), "{page}");
+        }
+        assert!(!looks("GET", "/style.css") && !looks("GET", "/live.json") && !looks("GET", "/live") && !looks("GET", "/restart"));
     }
 
     #[test]

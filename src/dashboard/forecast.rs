@@ -320,6 +320,7 @@ mod tests {
             version: "v".into(),
             device: "shellypro3em-0a1b2c3d4e5f".into(),
             full,
+            locked: None,
             tabs: Vec::new(),
             meters: Vec::new(),
             notices: Vec::new(),

@@ -101,7 +101,7 @@ fn tree(at: &str) -> Router<Context> {
         .route(&path("preview"), post(act::preview))
         .route(&path("reset"), post(act::reset))
         .route(&path("seed"), post(act::seed))
-        .route(&path("restart"), post(act::restart))
+        .route(&path("restart"), get(act::run).post(act::restart))
         .route(&path("train"), post(original::train))
         .route(&path("diagnostics"), get(health::diagnostics))
         .route(&path("live"), get(live::socket))

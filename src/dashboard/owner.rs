@@ -63,6 +63,17 @@ pub struct Changed {
     pub unchecked: Option<String>,
 }
 
+/// One run of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Another one each time.
+    pub id: String,
+    /// Why the restart that was asked for does not come; `late`: nobody refused, but it did not come.
+    pub failed: Option<String>,
+    /// It was asked for long ago.
+    pub late: bool,
+}
+
 /// Why a change was not made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
@@ -129,6 +140,20 @@ pub trait Owner: Send + Sync {
     /// Trains the forecast's models in the background.
     fn train(&self) -> Doing<'_, Result<(), String>>;
 
-    /// Restarts the process, where somebody is there to start it again.
-    fn restart(&self) -> Doing<'_, Result<(), String>>;
+    /// Asks for a restart of the process where somebody is there to start it again, and does not wait for it: the caller has
+    /// to be answered before the process ends.
+    ///
+    /// # Errors
+    /// When nobody is there to start it again.
+    fn restart(&self) -> Result<(), String>;
+
+    /// This run of the process, and what became of a restart that was asked for in it.
+    fn run(&self) -> Run;
+
+    /// Whether a user of Home Assistant, by id, is an administrator; `change`: the user wants to change something, so the
+    /// answer must not be old.
+    ///
+    /// # Errors
+    /// Why Home Assistant cannot be asked, of a user of whom nothing is known.
+    fn administrator(&self, user: String, change: bool) -> Doing<'_, Result<bool, String>>;
 }

@@ -54,6 +54,8 @@ pub(super) struct Page {
     pub version: String,
     pub device: String,
     pub full: bool,
+    /// Why this person can look at everything and change nothing.
+    pub locked: Option<String>,
     pub tabs: Vec<Tab>,
     pub meters: Vec<MeterLink>,
     pub notices: Vec<Notice>,
@@ -92,7 +94,7 @@ impl Page {
         let m = asking.m.min(context.meters.len() - 1);
         let query = if m == 0 { String::new() } else { format!("?m={m}") };
         let mut tabs = vec!["now", "energy", "readers", "forecast", "health"];
-        if asking.pass.full {
+        if asking.pass.full || asking.pass.locked.is_some() {
             tabs.push("settings");
         }
         let here = |key: &str| if key == "now" { String::from("./") } else { key.to_owned() };
@@ -125,6 +127,7 @@ impl Page {
             version: format!("{:x}", assets::VERSION),
             device: context.meter(m).device.borrow().identity.id.clone(),
             full: asking.pass.full,
+            locked: asking.pass.locked.as_ref().map(|locked| locked.words(asking.l)),
             tabs,
             meters,
             notices: notices(context, context.meter(m), asking, name),

@@ -39,6 +39,8 @@ struct Field {
     /// Where it comes from, where that is worth a word.
     layer: Option<String>,
     read_only: bool,
+    /// The person who looks may change nothing.
+    disabled: bool,
     /// A secret is set.
     set: bool,
     restart: bool,
@@ -143,6 +145,7 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
         choices,
         layer: layer_words(l, layer),
         read_only,
+        disabled: false,
         set: def.secret() && options.values.get(def.key).is_some_and(|v| !v.is_null()),
         restart: !def.live,
         waiting: options.waiting.iter().any(|key| key == def.key),
@@ -151,16 +154,22 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
 
 /// The page.
 pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    if !asking.pass.full {
+    let locked = asking.pass.locked.is_some();
+    if !asking.pass.full && !locked {
         return failure(StatusCode::FORBIDDEN, "changes are off here: set dashboard_on_lan to full".into());
     }
     let p = Page::new(&context, &asking, "settings");
-    let options = context.owner.options();
+    let mut options = context.owner.options();
+    if locked {
+        // What is only looked at needs no password in it.
+        options.chosen = options.chosen.iter().map(|(key, value)| (key.clone(), masked(value))).collect();
+    }
     let groups = Group::ALL
         .into_iter()
         .map(|group| {
             let belongs = |d: &&Definition| d.group == group && d.in_file && (!options.app || d.in_app());
-            let fields: Vec<Field> = definitions::all().filter(belongs).map(|d| field(asking.l, d, &options)).collect();
+            let fields: Vec<Field> =
+                definitions::all().filter(belongs).map(|d| Field { disabled: locked, ..field(asking.l, d, &options) }).collect();
             let changed = fields.iter().filter(|f| options.chosen.contains_key(f.key)).count();
             GroupView { key: group.key(), title: asking.l.t(&format!("group_{}", group.key())).to_owned(), fields, changed }
         })

@@ -354,7 +354,7 @@ mod tests {
         };
         assert_eq!(said(r#"{"hold": 99999}"#), ["Optionsdatei: hold = 99999: Erlaubt: 0 bis 3600"]);
         assert_eq!(said(r#"{"mac": "a: b"}"#)[0], format!("Optionsdatei: mac = \"a: b\": {}", Locale::all()[1].t("form_mac")));
-        assert_eq!(said(r#"{"holt": 3}"#), ["Optionsdatei: holt = 3: Diese Option gibt es nicht; die ähnlichste ist hold"]);
+        assert_eq!(said(r#"{"holt": 3}"#), ["Optionsdatei: holt: Diese Option gibt es nicht; die ähnlichste ist hold"]);
         assert_eq!(said("[]"), ["Optionsdatei: /data/options.json: muss ein JSON-Objekt mit den Optionen enthalten"]);
         assert!(said("{")[0].starts_with("Optionsdatei: /data/options.json: ist kein JSON: "), "{:?}", said("{"));
         let warned = said(

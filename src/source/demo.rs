@@ -195,7 +195,7 @@ fn readings(ids: &[EntityId], moment: &Moment) -> Vec<Reading> {
 /// One reading a simulated second (at most one each 5 ms), from now on, until stopped.
 pub(super) async fn run(settings: &SourceSettings, wires: Wires) -> Result<Infallible, Stopped> {
     let began = wires.clock.now();
-    let household = Household::new(settings.demo_seed, jiff::tz::TimeZone::system().to_offset(jiff::Timestamp::now()).seconds());
+    let household = Household::new(settings.demo_seed, offset_here());
     let ids = ENTITIES.map(EntityId::from);
     let period = Duration::try_from_secs_f64(1.0 / settings.demo_speed).unwrap_or(Duration::MAX).max(PAUSE_MIN);
     tracing::warn!("demo household: every value is made up (seed {}, speed {})", settings.demo_seed, settings.demo_speed);
@@ -215,6 +215,11 @@ pub(super) async fn run(settings: &SourceSettings, wires: Wires) -> Result<Infal
             wires.say(now, SourceEvent::Link(Link::Up)).await?;
         }
     }
+}
+
+/// Seconds that this host's clocks are ahead of UTC; 0 at a time that no calendar has.
+fn offset_here() -> i32 {
+    jiff::Timestamp::try_from(std::time::SystemTime::now()).map_or(0, |now| jiff::tz::TimeZone::system().to_offset(now).seconds())
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub mod recorded;
 pub mod registry;
 pub mod replay;
 pub mod unit;
+pub mod users;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

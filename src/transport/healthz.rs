@@ -93,6 +93,16 @@ pub fn link_word(link: &Link) -> (&'static str, Option<&str>) {
     }
 }
 
+/// An outbound server's line without its path: that may be what lets one in there, and anybody can read this.
+fn without_path(mut line: Line) -> Line {
+    if line.name == "outbound" {
+        let host = line.address.find("://").map_or(0, |at| at + 3);
+        let end = line.address[host..].find(['/', '?', '#']).map_or(line.address.len(), |at| host + at);
+        line.address.truncate(end);
+    }
+    line
+}
+
 /// Status and body.
 #[must_use]
 pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (StatusCode, String) {
@@ -110,7 +120,8 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
     };
     let quality = Qualities { a: line(Phase::A), b: line(Phase::B), c: line(Phase::C) };
     let (source, error) = link_word(&snapshot.source.link);
-    let listeners: Vec<Line> = board.lines().into_iter().filter(|l| l.meter == endpoint.meter || l.name == "dashboard").collect();
+    let listeners: Vec<Line> =
+        board.lines().into_iter().filter(|l| l.meter == endpoint.meter || l.name == "dashboard").map(without_path).collect();
     let problems = vitals.problems();
     let held = [&quality.a, &quality.b, &quality.c].iter().any(|q| q.state == "held");
     let waiting = listeners.iter().any(|l| matches!(l.state, ListenerState::Waiting { .. }));

@@ -21,6 +21,11 @@ def schema():
     return yaml.safe_load((ROOT / "config.yaml").read_text())["schema"]
 
 
+def defaults():
+    """What the Supervisor adds to what is stored."""
+    return yaml.safe_load((ROOT / "config.yaml").read_text())["options"]
+
+
 def check(options):
     """(the options as they are stored, names of those that were dropped); `Refused` with what is wrong."""
     dropped = []
@@ -64,6 +69,8 @@ def _scalar(kind, key, value):
         raise Refused(f"expected {expected} for dictionary value @ data['options']. Got {value!r} for '{key}'")
     if name == "bool":
         return value if isinstance(value, bool) else wrong("bool")
+    if name in ("match", "list") and isinstance(value, (int, float)):
+        value = str(value)
     if name in ("str", "password", "email", "url", "match", "list") and not isinstance(value, str):
         wrong("str")
     if name in ("int", "port", "float"):

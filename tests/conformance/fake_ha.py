@@ -9,6 +9,7 @@ import time
 
 from aiohttp import WSMsgType, web
 
+from fake_ingress import ADMINISTRATOR, GUEST
 from harness import LOCAL, free_port
 
 TOKEN = "fake-token"
@@ -21,6 +22,7 @@ class FakeHA:
         self.token = TOKEN
         self.states, self.prefs, self.registry, self.core_state = {}, None, {}, "RUNNING"
         self.muted = False
+        self.users = {ADMINISTRATOR: "system-admin", GUEST: "system-users"}
         self.sockets, self.subscriptions, self.connections, self.refused = set(), [], 0, 0
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -170,6 +172,9 @@ class FakeHA:
             await result(list(self.registry.values()))
         elif kind in ("config/area_registry/list", "config/device_registry/list"):
             await result([])
+        elif kind == "config/auth/list":
+            await result([{"id": user, "username": group, "name": group, "is_owner": False, "is_active": True, "local_only": False,
+                           "system_generated": False, "group_ids": [group], "credentials": []} for user, group in self.users.items()])
         else:
             await error("unknown_command", "Unknown command.")
 

@@ -16,6 +16,8 @@ from multidict import CIMultiDict
 from harness import LOCAL, free_port
 
 PEER = "127.0.0.2"  # stands for 172.30.32.2
+# A scripted Home Assistant's two users.
+ADMINISTRATOR, GUEST = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 NOT_SENT_ON = {name.lower() for name in (
     hdrs.CONTENT_LENGTH, hdrs.CONTENT_ENCODING, hdrs.TRANSFER_ENCODING, hdrs.SEC_WEBSOCKET_EXTENSIONS, hdrs.SEC_WEBSOCKET_PROTOCOL,
     hdrs.SEC_WEBSOCKET_VERSION, hdrs.SEC_WEBSOCKET_KEY, hdrs.CONNECTION, hdrs.UPGRADE,
@@ -36,6 +38,8 @@ class Ingress:
         self.origin = f"http://{LOCAL}:{self.port}"
         self.url = f"{self.origin}{self.prefix}/"
         self.up, self.seen = True, []
+        # Who is logged in in the browser; None: a Supervisor that does not say.
+        self.user = ADMINISTRATOR
         self.sockets, self.runner, self.client = set(), None, None
 
     @property
@@ -94,7 +98,8 @@ class Ingress:
         headers["X-Forwarded-For"] = f"{request.remote}, 172.30.32.1"
         headers["X-Forwarded-Host"] = request.host
         headers["X-Forwarded-Proto"] = request.scheme
-        headers.update({"X-Remote-User-Id": "0123456789abcdef0123456789abcdef", "X-Remote-User-Name": "fixture", "X-Remote-User-Display-Name": "Fixture"})
+        if self.user:
+            headers.update({"X-Remote-User-Id": self.user, "X-Remote-User-Name": "fixture", "X-Remote-User-Display-Name": "Fixture"})
         return headers
 
     async def _page(self, request, target, headers):

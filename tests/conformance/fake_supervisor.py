@@ -1,8 +1,9 @@
 """A stand-in Supervisor: the calls of an app to itself, and Home Assistant Core behind its proxy.
 
 Speaks as the Supervisor's source says: envelopes, plain text for 401 and 502, the proxy's own authentication, 502 while
-Core is away, the primary network interface. The options are checked against config.yaml, kept, and written to the app's folder
-at its start only. Ingress is in fake_ingress.py.
+Core is away, the primary network interface. The options are checked against config.yaml, kept, laid over its defaults, and written
+to the app's folder at its start only. A restart stops the app, starts it and only then answers. `faults` makes a call fail as the
+real one can. Ingress is in fake_ingress.py.
 """
 import asyncio
 import json
@@ -28,6 +29,8 @@ class FakeSupervisor:
         self.ingress = Ingress(self.ingress_port)
         self.core_info = {"version": "2026.11.0", "port": 8123, "ssl": False, "ip_address": "172.30.32.1"}
         self.core_up, self.calls, self.restarts, self.dropped = True, [], 0, []
+        # The app that it has started; and by "POST /addons/self/restart": "not ready", "401", "403", "502", "reset", seconds of silence
+        self.app, self.faults = None, {}
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.runner, self.sockets = None, set()
@@ -59,9 +62,13 @@ class FakeSupervisor:
         if not up:
             self._run(self.ingress.hang_up())
 
+    def merged(self):
+        """What is stored over the defaults of config.yaml."""
+        return {**app_options.defaults(), **self.options}
+
     def write_options(self, data):
         """Once, at the app's start."""
-        (data / "options.json").write_text(json.dumps(app_options.check(self.options)[0]))
+        (data / "options.json").write_text(json.dumps(app_options.check(self.merged())[0]))
 
     def _run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
@@ -100,6 +107,16 @@ class FakeSupervisor:
         own_way = request.path == "/core/websocket"  # asks for the token in its first frame
         if not own_way and request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.Response(status=401, text="401: Unauthorized")
+        fault = self.faults.get(f"{request.method} {request.path}")
+        if fault == "not ready":
+            return web.json_response({"result": "error", "message": "System is not ready with state: setup"}, status=400)
+        if fault == "reset":
+            request.transport.abort()
+            raise ConnectionResetError
+        elif isinstance(fault, str):
+            return web.Response(status=int(fault), text={"401": "401: Unauthorized", "403": "403: Forbidden", "502": "502: Bad Gateway"}[fault])
+        elif fault:
+            await asyncio.sleep(fault)
         return await handler(request)
 
     @staticmethod
@@ -108,10 +125,10 @@ class FakeSupervisor:
 
     async def _info(self, _):
         return self._ok({"slug": "local_virtual_shelly", "version": "0.1.0", "state": "started", "network": self.network,
-                         "options": self.options, "ingress_port": self.ingress_port, "ip_address": "172.30.32.1", "rating": 7})
+                         "options": self.merged(), "ingress_port": self.ingress_port, "ip_address": "172.30.32.1", "rating": 7})
 
     async def _options(self, _):
-        return self._ok(self.options)
+        return self._ok(self.merged())
 
     async def _set_options(self, request):
         try:
@@ -123,6 +140,9 @@ class FakeSupervisor:
 
     async def _restart(self, _):
         self.restarts += 1
+        if self.app:
+            # Nobody is left to hear the answer: the app that asked has ended by then.
+            await asyncio.get_running_loop().run_in_executor(None, self.app.restarted)
         return self._ok()
 
     async def _core_info(self, _):

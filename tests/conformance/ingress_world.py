@@ -58,6 +58,7 @@ def browser(ha):
 @contextlib.contextmanager
 def app_behind(binary, ha, folder, options=None):
     supervisor = FakeSupervisor(ha, options={"meters": [], **(options or {})}).start()
+    supervisor.ingress.user = ask_ha(ha, ("auth/current_user", {}))["id"]
     try:
         with installed(binary, folder, supervisor) as app:
             yield app

@@ -36,6 +36,7 @@ class App:
                               "2222/udp": None, "2223/udp": None}
         supervisor.options |= {"bind": LOCAL, "ws_port_start": ws, "ws_port_end": ws + 1, "mdns_enable": False, "store_interval": 10}
         self.process = None
+        supervisor.app = self
 
     def start(self, wait=True):
         self.supervisor.write_options(self.data)
@@ -89,6 +90,11 @@ class App:
         took = time.monotonic() - began
         assert code == 0, f"exit code {code}:\n{self.log()}"
         return took
+
+    def restarted(self):
+        """As the Supervisor does it: stopped, then started."""
+        self.stop()
+        self.start(wait=False)
 
     def end(self):
         if self.process and self.process.poll() is None:

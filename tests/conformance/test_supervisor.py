@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import app_options
+from fake_ingress import ADMINISTRATOR
 from fake_supervisor import FakeSupervisor
 from harness import LOCAL, near, udp, until
 from installed import BRIDGE, IMAGE, SUPERVISOR, installed
@@ -65,11 +66,25 @@ def test_config_and_a_refused_value(app, supervisor, monkeypatch):
     assert lines and "hold" in lines[0] and "no power entity is configured" not in app.log(), app.log()
 
 
+@pytest.mark.parametrize("key, value", [("firmware", "v1.7.1"), ("mac", "000000000000"), ("mac", "FFFFFFFFFFFF"), ("fw_id", "1.7.1"),
+                                        ("device_id", "shellypro3em-garage"), ("meters", [{"name": "x", "mac": "00:00:00:00:00:00", "http_port": 1}])])
+def test_no_option_ends_an_app(app, supervisor, key, value):
+    """What the Supervisor's form lets through is named in log and /healthz, and the meter goes on as itself."""
+    supervisor.options[key] = value
+    app.start()
+    until(lambda: near(app.total(), 512), 10)
+    wrong = "meters[0].mac" if key == "meters" else key
+    assert app.get("/shelly").json()["id"].startswith("shellypro3em-") and wrong in str(app.get("/healthz").json()["problems"])
+    assert f"{wrong} = " in app.log() and "panicked" not in app.log()
+    app.stop()
+
+
 def page(supervisor, path, source=None):
     """Status, headers and text of a page at the ingress port, as the Supervisor's proxy asks for it."""
     connection = http.client.HTTPConnection(BRIDGE, supervisor.ingress_port, timeout=10, source_address=source and (source, 0))
     with contextlib.closing(connection):
-        connection.request("GET", path, headers={"X-Ingress-Path": "/api/hassio_ingress/abc", "Accept-Language": "de"})
+        connection.request("GET", path, headers={"X-Ingress-Path": "/api/hassio_ingress/abc", "Accept-Language": "de",
+                                                "X-Remote-User-Id": ADMINISTRATOR})
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read().decode()
 

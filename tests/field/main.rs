@@ -18,3 +18,4 @@ mod numbers;
 mod ports;
 mod power_cut;
 mod shelly_api;
+mod start;

@@ -57,9 +57,9 @@ impl Trains {
     pub(super) fn run(self) {
         crate::background::be_nice();
         let mut speakers = self.restore();
-        let mut why = "at start";
+        let (mut why, mut few_said) = ("at start", false);
         loop {
-            let wait = self.once(why, &mut speakers);
+            let wait = self.once(why, &mut speakers, &mut few_said);
             self.change(|training| training.next = Some(self.source.now_s() + wait.as_secs() as i64));
             why = match self.wait(wait) {
                 Some(why) => why,
@@ -114,12 +114,18 @@ impl Trains {
         None
     }
 
-    /// One training; gives how long until the next. `speakers`: who speaks before it, and after it.
-    fn once(&self, why: &str, speakers: &mut Option<Incumbents>) -> Duration {
+    /// One training; gives how long until the next. `speakers`: who speaks before it, and after it. `few_said`: it was said that
+    /// there is too little to learn from. While nothing is configured that stays so, and a line is enough.
+    fn once(&self, why: &str, speakers: &mut Option<Incumbents>, few_said: &mut bool) -> Duration {
         self.change(|training| (training.running, training.next) = (Some((0.0, "loading")), None));
-        let (valid, incumbents) = (&self.valid, *speakers);
+        let (valid, incumbents, again) = (&self.valid, *speakers, *few_said);
         let train = |loaded: &Loaded, job: &mut Job<'_>| {
-            info!("forecast training starts ({why}): {} samples, {} minutes", loaded.s2.len(), loaded.m1.len());
+            let begins = format!("forecast training starts ({why}): {} samples, {} minutes", loaded.s2.len(), loaded.m1.len());
+            if again {
+                debug!("{begins}");
+            } else {
+                info!("{begins}");
+            }
             debug!("training inputs: {}", loaded.describe());
             forecast::train(&loaded.series(), valid, incumbents, job)
         };
@@ -127,6 +133,7 @@ impl Trains {
         let now = self.source.now_s();
         let (last, wait) = match result {
             Ok(trained) => {
+                *few_said = false;
                 info!("forecast trained: {trained}");
                 self.keep(&trained);
                 *speakers = trained.speakers();
@@ -135,7 +142,11 @@ impl Trains {
             }
             Err(Error::Cancelled) => (None, self.interval),
             Err(few @ Error::TooFew { have, need }) => {
-                info!("forecast training skipped: {few}");
+                if std::mem::replace(few_said, true) {
+                    debug!("forecast training skipped: {few}");
+                } else {
+                    info!("forecast training skipped: {few}; it begins by itself when there are enough");
+                }
                 let missing = need.saturating_sub(have) as u64 * u64::from(self.valid.horizons()[0].step);
                 let wait = Duration::from_secs(missing).clamp(PATIENCE, self.interval.max(PATIENCE));
                 (ended(now, Some(few.to_string())), wait)

@@ -235,6 +235,8 @@ pub(crate) enum Outgoing<'a> {
     ListDevices { id: u64 },
     #[serde(rename = "config/area_registry/list")]
     ListAreas { id: u64 },
+    #[serde(rename = "config/auth/list")]
+    ListUsers { id: u64 },
     #[serde(rename = "config/entity_registry/get_entries")]
     GetEntries { id: u64, entity_ids: &'a [&'a str] },
     #[serde(rename = "subscribe_events")]
