@@ -233,7 +233,7 @@ pub(super) fn load_meters(conn: &Connection) -> rusqlite::Result<Loaded> {
         "SELECT key, mac, reset_at, extra, a_import, a_export, b_import, b_export, c_import, c_export, net_import, net_export,
          life_a_import, life_a_export, life_b_import, life_b_export, life_c_import, life_c_export, life_net_import, life_net_export, seen FROM meters",
     )?;
-    let names: Vec<String> = select.column_names().into_iter().map(ToOwned::to_owned).collect();
+    let names: Vec<String> = select.column_names().map(ToOwned::to_owned).collect();
     let (mut meters, mut last, mut unreadable) = (BTreeMap::new(), 0.0, Vec::new());
     let mut reserves = part::reserves(conn)?;
     let mut rows = select.query([])?;

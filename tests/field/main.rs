@@ -9,8 +9,8 @@ mod common;
 #[path = "../common/fake_ha.rs"]
 mod fake_ha;
 
-mod brands;
 mod absent;
+mod brands;
 mod connection;
 mod discovery;
 mod downloads;
