@@ -172,7 +172,8 @@ async fn pages_beside_the_device() {
 
     let health = get(http, "/healthz").await;
     assert_eq!((health.status, &health.json()["status"], &health.json()["quality"]["a"]["state"]), (200, &"ok".into(), &"live".into()));
-    for key in ["status", "ts", "device", "last_poll_ok", "last_poll_age", "last_poll_error", "listeners", "problems", "source"] {
+    for key in ["status", "ts", "device", "last_poll_ok", "last_poll_age", "last_poll_error", "listeners", "problems", "source", "link_age"]
+    {
         assert!(health.json().get(key).is_some(), "{key}");
     }
     get(http, "/rpc/EM.GetStatus?id=9").await;

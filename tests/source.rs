@@ -114,6 +114,18 @@ impl Running {
         self.seen[from..].to_vec()
     }
 
+    /// Waits for a reading of this entity; its state, and its age in whole seconds.
+    async fn reading(&mut self, id: &str) -> (State, Option<u64>) {
+        loop {
+            let waited = tokio::time::timeout(LONG, self.events.recv()).await.expect("nothing more").expect("source ended");
+            if let SourceEvent::Readings(readings) = waited.1
+                && let Some(reading) = readings.into_iter().find(|r| *r.entity == *id)
+            {
+                return (reading.state, reading.age.map(|age| age.as_secs_f64().round() as u64));
+            }
+        }
+    }
+
     async fn stop(self) {
         self.stop.cancel();
         tokio::time::timeout(LONG, self.task).await.expect("the source does not stop").unwrap();
@@ -149,6 +161,53 @@ async fn first_values_then_changes_units_unavailable_gone() {
         (Some("2026.11.0"), Some("Europe/Berlin"), Some(Transport::Websocket))
     );
     assert_eq!(facts.address, Some(ha.addr.ip()));
+    s.stop().await;
+}
+
+#[tokio::test]
+async fn readings_are_as_old_as_their_report() {
+    let value = |text: &str| State::Text(text.into());
+    for (transport, templates) in
+        [(HaTransport::Websocket, true), (HaTransport::Rest, true), (HaTransport::Websocket, false), (HaTransport::Rest, false)]
+    {
+        let ha = FakeHa::start().await;
+        if !templates {
+            ha.refuse_templates();
+        }
+        ha.set("sensor.grid", "812", "W");
+        ha.grow_old("sensor.grid", Duration::from_secs(3600));
+        let mut access = quick();
+        access.cadence.look = Duration::from_millis(50);
+        let mut s = Running::start(SourceSettings { ha_transport: transport, ..settings(&ha) }, access, &["sensor.grid"]);
+        let (state, age) = s.reading("sensor.grid").await;
+        assert!(state == value("812") && age.is_some_and(|age| age.abs_diff(3600) <= 1), "{transport:?}: {age:?}");
+        // The same value again: no event, only a stamp.
+        ha.report("sensor.grid", Duration::ZERO);
+        let (state, age) = s.reading("sensor.grid").await;
+        assert!(state == value("812") && age.is_some_and(|age| age <= 1), "{transport:?}: {age:?}");
+        ha.set("sensor.grid", "5", "W");
+        let (state, age) = s.reading("sensor.grid").await;
+        assert!(state == value("5") && age.is_some_and(|age| age <= 1), "{transport:?}: {age:?}");
+        // A Home Assistant that cannot be asked costs no value.
+        if transport == HaTransport::Websocket {
+            ha.refuse_rest(Some(500));
+            ha.set("sensor.grid", "6", "W");
+            assert_eq!(s.reading("sensor.grid").await.0, value("6"));
+        }
+        s.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_value_of_before_a_restart_has_no_age() {
+    let ha = FakeHa::start().await;
+    ha.set_core_state("STARTING");
+    ha.set("sensor.grid", "321", "W");
+    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
+    s.until("Starting").await;
+    ha.subscribed(1).await;
+    ha.set_core_state("RUNNING");
+    assert_eq!(s.reading("sensor.grid").await, (State::Text("321".into()), None));
     s.stop().await;
 }
 

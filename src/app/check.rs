@@ -1,6 +1,6 @@
 //! `virtual-shelly check`: is the configuration right, is Home Assistant there, what does each entity say?
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -158,7 +158,8 @@ pub fn rehearse(settings: &MeterSettings, found: &Discovery, now: Now) -> Meter 
             Some(candidate) => State::Text(Arc::from(candidate.value.as_str())),
             None => State::Gone,
         };
-        Reading { entity: id, state, unit: here.and_then(|c| c.unit.as_deref().map(Arc::from)) }
+        let age = here.and_then(|c| c.age(now.unix)).and_then(|s| Duration::try_from_secs_f64(s).ok());
+        Reading { entity: id, state, unit: here.and_then(|c| c.unit.as_deref().map(Arc::from)), age }
     };
     meter.apply(&SourceEvent::Readings(settings.inputs.entities().into_iter().map(reading).collect()), now);
     meter.apply(&SourceEvent::Link(Link::Up), now);

@@ -288,6 +288,7 @@ mod tests {
             entity: entity.into(),
             state: State::Text(state.into()),
             unit: Some(unit.into()),
+            age: Some(Duration::ZERO),
         };
         meter.apply(&SourceEvent::Readings(vec![reading("sensor.p", "3600", "W"), reading("sensor.e", said, "kWh")]), at(1));
         meter.apply(&SourceEvent::Link(Link::Up), at(1));

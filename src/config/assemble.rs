@@ -230,6 +230,7 @@ fn meter(own: &View<'_>, all: &View<'_>, further: Option<&str>) -> MeterSettings
             _ => StalePolicy::Device,
         },
         hold: own.seconds("hold"),
+        max_age: Some(own.seconds("max_age")).filter(|age| !age.is_zero()),
         identity: identity(own, first),
         device_name: own.text("device_name"),
         profile: own.text("profile").filter(|_| own.set("profile")).map(|word| match word.as_str() {

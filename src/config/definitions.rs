@@ -40,7 +40,7 @@ const TABLES: [&[Definition]; 21] = [
 pub const TEST_VARIABLES: [&str; 3] = ["VIRTUAL_SHELLY_SUPERVISOR_URL", "VIRTUAL_SHELLY_INGRESS_BIND", "VIRTUAL_SHELLY_INGRESS_PEER"];
 
 /// Keys that a further meter takes from the first where its own entry has none.
-pub const INHERITED: [&str; 5] = ["stale", "hold", "line_voltage", "line_frequency", "mdns_profile"];
+pub const INHERITED: [&str; 6] = ["stale", "hold", "max_age", "line_voltage", "line_frequency", "mdns_profile"];
 
 /// Keys of a meter that are neither its entities nor its policy.
 const METER_EXTRA: [&str; 10] =

@@ -320,6 +320,8 @@ pub struct MeterSettings {
     pub stale: StalePolicy,
     /// `hold`.
     pub hold: Duration,
+    /// `max_age`; `None`: values may be of any age.
+    pub max_age: Option<Duration>,
     /// Identity overrides.
     pub identity: IdentitySettings,
     /// `device_name`, if an option sets it.

@@ -1,5 +1,7 @@
 //! The current values in words and digits: once for the first HTML, and the same for the live socket.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{
@@ -7,10 +9,13 @@ use super::{
     words::{self, Figure, Flow},
 };
 use crate::{
-    meter::{Phase, PhaseInput, Quality, Served, Snapshot},
+    meter::{Phase, PhaseInput, Quality, Report, Served, Snapshot},
     time::Now,
     transport::healthz::quality_word,
 };
+
+/// A value that was reported longer ago is not called live: it may be right, but nobody has said so of late.
+const OLD: Duration = Duration::from_secs(60);
 
 /// Where there is no figure.
 const NONE: &str = "–";
@@ -65,11 +70,12 @@ fn power(locale: &Locale, w: Option<f64>) -> (&'static str, String, String, &'st
     (flow, word.to_owned(), value, unit)
 }
 
-fn quality(locale: &Locale, quality: &Quality, alive: Option<f64>, now: Now) -> String {
+fn quality(locale: &Locale, quality: &Quality, report: Option<Report>, now: Now) -> String {
     let since = |at: &std::time::Duration| words::span(locale, now.mono.saturating_sub(*at).as_secs_f64());
     match quality {
-        Quality::Live => match alive {
-            Some(age) => locale.with("quality_live_age", &[("age", &words::span(locale, age))]),
+        Quality::Live => match report.map(|report| report.age(now.mono)) {
+            Some(age) if age >= OLD => locale.with("quality_old", &[("age", &words::span(locale, age.as_secs_f64()))]),
+            Some(age) => locale.with("quality_live_age", &[("age", &words::span(locale, age.as_secs_f64()))]),
             None => locale.t("quality_live").to_owned(),
         },
         Quality::Held { since: at, reason } => locale.with("quality_held", &[("age", &since(at)), ("reason", &locale.why(reason))]),
@@ -78,14 +84,14 @@ fn quality(locale: &Locale, quality: &Quality, alive: Option<f64>, now: Now) -> 
     }
 }
 
-fn phase(locale: &Locale, at: Phase, input: &PhaseInput, served: Option<&Served>, alive: Option<f64>, now: Now) -> PhaseFigures {
+fn phase(locale: &Locale, at: Phase, input: &PhaseInput, served: Option<&Served>, now: Now) -> PhaseFigures {
     let unused = input.quality == Quality::Unused;
     let (mut flow, mut word, power, unit) = power(locale, served.map(|s| s.act_power.get()));
     if unused {
         (flow, word) = ("idle", String::new());
     }
     let figure = |value: Option<f64>, decimals: usize| value.map_or_else(|| NONE.to_owned(), |v| words::number(locale, v, decimals));
-    let mut text = quality(locale, &input.quality, alive, now);
+    let mut text = quality(locale, &input.quality, input.report, now);
     let derived: Vec<&str> = [(input.derived.voltage, "V"), (input.derived.current, "A"), (input.derived.pf, "PF")]
         .into_iter()
         .filter_map(|(is, name)| is.then_some(name))
@@ -111,8 +117,7 @@ fn phase(locale: &Locale, at: Phase, input: &PhaseInput, served: Option<&Served>
 impl Figures {
     /// Of a snapshot, at this moment, in a language.
     pub fn of(snapshot: &Snapshot, now: Now, locale: &Locale) -> Self {
-        let alive = snapshot.source.last_alive.map(|at| now.mono.saturating_sub(at).as_secs_f64());
-        let phases = Phase::ALL.map(|p| phase(locale, p, &snapshot.inputs[p.index()], snapshot.phases[p.index()].as_ref(), alive, now));
+        let phases = Phase::ALL.map(|p| phase(locale, p, &snapshot.inputs[p.index()], snapshot.phases[p.index()].as_ref(), now));
         let rank = |q: &Quality| match q {
             Quality::Absent { .. } => 3,
             Quality::Held { .. } => 2,
@@ -122,7 +127,17 @@ impl Figures {
         let worst = snapshot.inputs.iter().map(|i| &i.quality).max_by_key(|q| rank(q)).unwrap_or(&Quality::Unused);
         let w = snapshot.totals.map(|t| t.act_power.get());
         let (flow, word, power, unit) = power(locale, w);
-        Self { ts: now.unix, w, state: quality_word(worst), flow, word, power, unit, quality: quality(locale, worst, alive, now), phases }
+        Self {
+            ts: now.unix,
+            w,
+            state: quality_word(worst),
+            flow,
+            word,
+            power,
+            unit,
+            quality: quality(locale, worst, snapshot.report(), now),
+            phases,
+        }
     }
 }
 

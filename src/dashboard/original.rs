@@ -171,7 +171,10 @@ struct SourceView {
     link: &'static str,
     reason: Option<String>,
     home_assistant: Option<String>,
+    /// Seconds since the oldest of the values in use was reported.
     age: Option<f64>,
+    /// Seconds since the source's last sign of life.
+    link_age: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -242,7 +245,8 @@ pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> 
             link,
             reason: reason.map(ToOwned::to_owned),
             home_assistant: context.facts.borrow().version.as_deref().map(ToOwned::to_owned),
-            age: snapshot.source.last_alive.map(|at| now.mono.saturating_sub(at).as_secs_f64()),
+            age: snapshot.report().map(|report| report.age(now.mono).as_secs_f64()),
+            link_age: snapshot.source.last_alive.map(|at| now.mono.saturating_sub(at).as_secs_f64()),
         },
         problems: context.vitals.problems(),
         meters: context.meters.iter().map(|m| m.meter.clone()).collect(),

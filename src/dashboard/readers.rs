@@ -333,9 +333,9 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
             PortLine { port: port.port, text }
         })
         .collect();
-    let age = endpoint.view().snapshot.source.last_alive.map_or_else(
+    let age = endpoint.view().snapshot.report().map_or_else(
         || l.t("source_silent").to_owned(),
-        |at| l.with("source_age", &[("time", &words::span(l, now.mono.saturating_sub(at).as_secs_f64()))]),
+        |report| l.with("source_age", &[("time", &words::span(l, report.age(now.mono).as_secs_f64()))]),
     );
     html(&View {
         readers,

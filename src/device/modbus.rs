@@ -7,7 +7,7 @@
 use super::{Context, Device, Effect};
 use crate::{
     config::{ModbusMap, Profile, StalePolicy},
-    meter::{Fixed, MinuteRecord, PhaseMinute, Served},
+    meter::{Fixed, MinuteRecord, Phase, PhaseMinute, Served},
 };
 
 /// Read holding registers.
@@ -216,9 +216,14 @@ fn stamp(unix: i64) -> u32 {
     u32::try_from(unix).unwrap_or(0)
 }
 
+/// When the values were reported, which is not when they were asked for: 0 before the first.
+fn updated(unix: Option<f64>) -> u32 {
+    stamp(unix.map_or(0, |unix| unix.floor() as i64))
+}
+
 fn em(w: &mut Window, context: &Context<'_>) {
     let view = context.view;
-    w.u32(1000, stamp(view.now.unix_s()));
+    w.u32(1000, updated(view.reported_at(None)));
     w.f32(1007, view.n_current.map(Fixed::get));
     w.f32(1011, view.totals.map(|t| t.current.get()));
     w.f32(1013, view.totals.map(|t| t.act_power.get()));
@@ -238,9 +243,9 @@ fn em(w: &mut Window, context: &Context<'_>) {
 
 fn em1(w: &mut Window, context: &Context<'_>) {
     let view = context.view;
-    for (i, phase) in (0u16..).zip(&view.phases) {
+    for (i, (phase, of)) in (0u16..).zip(view.phases.iter().zip(Phase::ALL)) {
         let base = 2000 + 20 * i;
-        w.u32(base, stamp(view.now.unix_s()));
+        w.u32(base, updated(view.reported_at(Some(of))));
         w.flag(base + 2, phase.is_none());
         let put = |w: &mut Window, offset, get: fn(&Served) -> f64| w.f32(base + offset, phase.as_ref().map(get));
         put(w, 3, |p| p.voltage.get());

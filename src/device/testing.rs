@@ -7,7 +7,8 @@ use super::*;
 use crate::{
     config::{IdentitySettings, Profile},
     meter::{
-        Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, PhaseMinute, Quality, Served, Snapshot, SourceHealth, Totals,
+        Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, PhaseMinute, Quality, Report, Served, Snapshot, SourceHealth,
+        Totals,
     },
     source::Link,
 };
@@ -61,6 +62,7 @@ pub(super) fn snapshot(now: Now, phases: [Option<Served>; 3]) -> Snapshot {
             freq: p.freq.get(),
         }),
         derived: Derived::default(),
+        report: p.map(|_| Report { at: now.mono, age: Duration::ZERO }),
     });
     let all: Option<Vec<Served>> = phases.iter().copied().collect();
     Snapshot {

@@ -7,7 +7,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::parse::{Quantity, parse};
+use super::{
+    parse::{Quantity, parse},
+    rhythm::{Report, Rhythm, Usual},
+};
 use crate::source::{EntityId, Link, Reading, SourceEvent};
 
 /// Since when and why a value is no longer fresh.
@@ -34,6 +37,12 @@ pub struct Cell {
     pub lost: Option<Lost>,
     /// The unit was assumed.
     pub unit_assumed: bool,
+    /// When its good value was reported last, changed or not.
+    pub report: Option<Report>,
+    /// How often that is.
+    pub rhythm: Rhythm,
+    /// Nothing can have been missed since: the time until the next report is an interval.
+    unbroken: bool,
 }
 
 /// A value and how good it is; of several cells the worst.
@@ -95,11 +104,13 @@ impl Cell {
         self.last = Some((reading.clone(), now));
         match parse(self.quantity, &reading.state, reading.unit.as_deref()) {
             Ok(parsed) => {
+                self.reported(reading.age, self.good == Some(parsed.value), now);
                 self.good = Some(parsed.value);
                 self.unit_assumed = parsed.unit_assumed;
                 self.lost = None;
             }
             Err(why) => {
+                self.unbroken = false;
                 let reason: Arc<str> = format!("{} {why}", self.entity).into();
                 match &mut self.lost {
                     Some(lost) => lost.reason = reason,
@@ -109,12 +120,47 @@ impl Cell {
         }
     }
 
+    fn reported(&mut self, age: Option<Duration>, unchanged: bool, now: Duration) {
+        // Of a value that was restored nobody knows: what was known before goes on.
+        let Some(age) = age else {
+            self.unbroken = false;
+            self.report.get_or_insert(Report { at: now, age: Duration::ZERO });
+            return;
+        };
+        let before = self.report.replace(Report { at: now, age });
+        if let Some(before) = before.filter(|_| std::mem::replace(&mut self.unbroken, true)) {
+            let since = before.age(now).saturating_sub(age);
+            // What was found by looking was found somewhere between two reports: on average half an interval old.
+            let interval = if age.is_zero() { since } else { since.min(age * 2) };
+            if !interval.is_zero() {
+                self.rhythm.learn(interval, unchanged);
+            }
+        }
+    }
+
+    /// For how long it has said nothing, if that is unusual for it.
+    #[must_use]
+    pub fn silence(&self, now: Duration) -> Option<(Duration, Usual)> {
+        let age = self.report?.age(now);
+        let usual = self.rhythm.usual().filter(|_| self.lost.is_none() && self.rhythm.patience().is_some_and(|most| age > most))?;
+        Some((age, usual))
+    }
+
+    /// Whether it is there and said something of late.
+    fn lively(&self, now: Duration) -> bool {
+        let most = self.rhythm.patience().unwrap_or(UNKNOWN_RHYTHM);
+        self.lost.is_none() && self.report.is_some_and(|report| report.age(now) <= most)
+    }
+
     /// Why the entity is no good now, if it isn't.
     #[must_use]
     pub fn problem(&self) -> Option<&Arc<str>> {
         self.lost.as_ref().map(|lost| &lost.reason)
     }
 }
+
+/// Who reported within this time is there, while nobody knows how often it does.
+const UNKNOWN_RHYTHM: Duration = Duration::from_secs(300);
 
 /// How the reason ends of an entity that the source has not told of yet.
 pub(super) const NO_STATE: &str = "has no state yet";
@@ -172,7 +218,17 @@ impl Cells {
             return index;
         }
         let lost = Lost { since: now, reason: self.missing(entity) };
-        let mut cell = Cell { entity: entity.clone(), quantity, last: None, good: None, lost: Some(lost), unit_assumed: false };
+        let mut cell = Cell {
+            entity: entity.clone(),
+            quantity,
+            last: None,
+            good: None,
+            lost: Some(lost),
+            unit_assumed: false,
+            report: None,
+            rhythm: Rhythm::default(),
+            unbroken: false,
+        };
         if let Some(twin) = known.first().map(|&i| &self.cells[i])
             && let Some((reading, at)) = &twin.last
         {
@@ -231,6 +287,7 @@ impl Cells {
         let since = self.last_alive.unwrap_or(now);
         let gone = link_text(link).filter(|_| !matches!(link, Link::Starting));
         for index in 0..self.cells.len() {
+            self.cells[index].unbroken &= gone.is_none();
             if self.cells[index].last.is_none() {
                 let reason = self.missing(&self.cells[index].entity);
                 if let Some(lost) = &mut self.cells[index].lost {
@@ -247,6 +304,26 @@ impl Cells {
     #[must_use]
     pub fn sum(&self, cells: &[usize], hold: Duration, now: Duration) -> Option<Level> {
         cells.iter().map(|&i| self.cells[i].level(hold, now)).reduce(|a, b| a.join(b, |x, y| x + y))
+    }
+
+    /// The report that a value made of these cells stands on, and whose it is: the oldest one. A part that says 0 does not count
+    /// beside one that says something, as the other side of a pair says 0 for hours.
+    #[must_use]
+    pub fn report(&self, cells: impl Iterator<Item = usize>, now: Duration) -> Option<(usize, Report)> {
+        let known: Vec<(usize, Report)> = cells.filter_map(|i| Some((i, self.cells[i].report?))).collect();
+        let age = |(_, report): &&(usize, Report)| report.age(now);
+        let speaks = |(i, _): &&(usize, Report)| self.cells[*i].good != Some(0.0);
+        known.iter().filter(speaks).max_by_key(age).or_else(|| known.iter().min_by_key(age)).copied()
+    }
+
+    /// Those of `cells`, which make up one value, that are silent for longer than is usual for them. Not one that says 0 beside
+    /// one that is lively.
+    pub fn silent(&self, cells: impl Iterator<Item = usize> + Clone, now: Duration) -> impl Iterator<Item = usize> {
+        let others = cells.clone();
+        cells.filter(move |&i| {
+            let excused = || self.cells[i].good == Some(0.0) && others.clone().any(|other| other != i && self.cells[other].lively(now));
+            self.cells[i].silence(now).is_some() && !excused()
+        })
     }
 
     /// Until when the value of `cells` may be believed if nothing more is heard; `None` without bound.
@@ -275,7 +352,7 @@ mod tests {
     }
 
     fn say(cells: &mut Cells, entity: &str, text: &str, now: u64) {
-        let reading = Reading { entity: entity.into(), state: State::Text(text.into()), unit: Some("W".into()) };
+        let reading = Reading { entity: entity.into(), state: State::Text(text.into()), unit: Some("W".into()), age: Some(Duration::ZERO) };
         cells.apply(&SourceEvent::Readings(vec![reading]), s(now), |_| {});
     }
 

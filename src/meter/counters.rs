@@ -426,7 +426,7 @@ mod tests {
         }
 
         fn say(&mut self, kwh: &str, secs: u64) -> Option<f64> {
-            let reading = Reading { entity: "sensor.import".into(), state: State::Text(kwh.into()), unit: Some("kWh".into()) };
+            let reading = Reading { entity: "sensor.import".into(), state: State::Text(kwh.into()), unit: Some("kWh".into()), age: None };
             self.cells.apply(&SourceEvent::Readings(vec![reading]), Duration::from_secs(secs), |_| {});
             self.at(secs)
         }

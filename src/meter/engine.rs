@@ -228,7 +228,8 @@ impl Meter {
         self.seq += 1;
         let hold = self.settings.hold;
         let powers = self.plan.smoothed(&self.cells, hold, now.mono);
-        let mut inputs = [0, 1, 2].map(|i| self.input(i, &powers[i], now.mono));
+        let reports = self.plan.reports(&self.cells, now.mono);
+        let mut inputs = [0, 1, 2].map(|i| PhaseInput { report: reports[i], ..self.input(i, &powers[i], now.mono) });
         if let Some(lost) = &self.blocked {
             inputs = [0, 1, 2].map(|_| absent(lost));
         }
@@ -248,6 +249,8 @@ impl Meter {
                 },
             },
         );
+        let silent = if self.blocked.is_none() { self.plan.silent(&self.cells, now.mono) } else { Vec::new() };
+        self.watch.silent(self.cells.all(), &silent, now.mono);
         let (phases, totals) = serve(&inputs, 1.0);
         Snapshot {
             seq: self.seq,
@@ -273,7 +276,7 @@ impl Meter {
                 (quality, derive(p - self.target[i], side, line(&self.settings)))
             }
         };
-        PhaseInput { quality, electric: Some(electric), derived }
+        PhaseInput { quality, electric: Some(electric), derived, report: None }
     }
 
     /// Measured values by phase, and until when they hold if nothing is heard.
@@ -420,11 +423,12 @@ impl Meter {
     }
 
     /// What is wrong for longer and leaves the power as it is, a line each: other entities that cannot be read, a seed that
-    /// did not come.
+    /// did not come, a sensor that is silent.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let faults = self.watch.faults(self.cells.all(), &self.plan.feeds);
-        faults.into_iter().chain(report::missed(self.ledger.missed())).collect()
+        let silent = self.watch.silences(self.cells.all(), self.at.mono);
+        faults.into_iter().chain(report::missed(self.ledger.missed())).chain(silent).collect()
     }
 
     /// Lines for the log since the last call, each about a change and said once.
@@ -438,6 +442,7 @@ fn absent(lost: &Lost) -> PhaseInput {
         quality: Quality::Absent { since: lost.since, reason: Arc::clone(&lost.reason) },
         electric: None,
         derived: Derived::default(),
+        report: None,
     }
 }
 

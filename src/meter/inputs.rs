@@ -10,6 +10,7 @@ use super::{
     counters::{Share, Slot},
     derive::{Line, Measured},
     parse::Quantity,
+    rhythm::Report,
     smooth::Smoother,
 };
 use crate::{
@@ -41,6 +42,8 @@ struct Power {
     offset: f64,
     invert: bool,
     smoother: Option<Smoother>,
+    /// A value that was reported longer ago is none.
+    max_age: Option<Duration>,
 }
 
 /// The settings of a meter, resolved to cells.
@@ -64,6 +67,8 @@ struct Compiler<'a> {
     cells: &'a mut Cells,
     now: Duration,
     feeds: Vec<(usize, &'static str)>,
+    smoothing: Option<Duration>,
+    max_age: Option<Duration>,
 }
 
 impl Compiler<'_> {
@@ -73,7 +78,7 @@ impl Compiler<'_> {
         cells
     }
 
-    fn power(&mut self, input: Option<&PowerInput>, [key, export_key]: [&'static str; 2], smoothing: Option<Duration>) -> Option<Power> {
+    fn power(&mut self, input: Option<&PowerInput>, [key, export_key]: [&'static str; 2]) -> Option<Power> {
         let input = input?;
         Some(Power {
             import: self.list(&input.import, Quantity::Power, key),
@@ -81,7 +86,8 @@ impl Compiler<'_> {
             scale: input.scale,
             offset: input.offset,
             invert: input.invert,
-            smoother: smoothing.filter(|window| !window.is_zero()).map(Smoother::new),
+            smoother: self.smoothing.filter(|window| !window.is_zero()).map(Smoother::new),
+            max_age: self.max_age,
         })
     }
 
@@ -127,11 +133,11 @@ impl Plan {
         let inputs = &settings.inputs;
         let named = inputs.entities();
         cells.retain(|cell| named.binary_search(&cell.entity).is_ok());
-        let mut c = Compiler { cells, now, feeds: Vec::new() };
+        let mut c = Compiler { cells, now, feeds: Vec::new(), smoothing: settings.smoothing, max_age: settings.max_age };
         Self {
-            total: c.power(inputs.total.as_ref(), ["total_power", "total_power_export"], settings.smoothing),
+            total: c.power(inputs.total.as_ref(), ["total_power", "total_power_export"]),
             total_phase: inputs.total_phase,
-            phases: [0, 1, 2].map(|i| c.power(inputs.phases[i].as_ref(), POWER[i], settings.smoothing)),
+            phases: [0, 1, 2].map(|i| c.power(inputs.phases[i].as_ref(), POWER[i])),
             voltage: c.lists(&inputs.voltage, Quantity::Voltage, VOLT),
             current: c.lists(&inputs.current, Quantity::Current, CURR),
             pf: c.lists(&inputs.pf, Quantity::PowerFactor, PF),
@@ -185,8 +191,9 @@ impl Plan {
         with: impl Fn(&Power, Level) -> Level,
     ) -> [(PhasePower, Option<Duration>); 3] {
         let of = |power: &Power| {
-            let until = [&power.import, &power.export].into_iter().filter_map(|list| cells.until(list, hold)).min();
-            (with(power, power.level(cells, hold, now)), until)
+            let lost = [&power.import, &power.export].into_iter().filter_map(|list| cells.until(list, hold)).min();
+            let old = power.too_old(cells, now).map(|(_, at)| at);
+            (with(power, power.level(cells, hold, now)), lost.into_iter().chain(old).min())
         };
         if let Some(total) = &self.total {
             let (level, until) = of(total);
@@ -208,6 +215,26 @@ impl Plan {
             }
             None => (PhasePower::Unused, None),
         })
+    }
+
+    /// The reports that the phases' powers stand on.
+    #[must_use]
+    pub fn reports(&self, cells: &Cells, now: Duration) -> [Option<Report>; 3] {
+        let of = |power: &Power| Some(cells.report(power.parts(), now)?.1);
+        [0, 1, 2].map(|i| match (&self.total, self.total_phase) {
+            (Some(total), TotalPhase::Split) => of(total),
+            (Some(total), TotalPhase::On(phase)) => of(total).filter(|_| i == phase.index()),
+            (None, _) => self.phases[i].as_ref().and_then(of),
+        })
+    }
+
+    /// Power cells that have been silent for longer than is usual for them.
+    #[must_use]
+    pub fn silent(&self, cells: &Cells, now: Duration) -> Vec<usize> {
+        let mut silent: Vec<usize> = self.inputs().flat_map(|power| cells.silent(power.parts(), now)).collect();
+        silent.sort_unstable();
+        silent.dedup();
+        silent
     }
 
     /// Tells the smoothers what their inputs say now.
@@ -241,6 +268,16 @@ impl Plan {
 }
 
 impl Power {
+    fn parts(&self) -> impl Iterator<Item = usize> + Clone {
+        self.import.iter().chain(&self.export).copied()
+    }
+
+    /// The entity whose report is, or will be, too old first, and when that is.
+    fn too_old(&self, cells: &Cells, now: Duration) -> Option<(usize, Duration)> {
+        let (cell, report) = cells.report(self.parts(), now).filter(|_| self.max_age.is_some())?;
+        Some((cell, report.at + self.max_age?.saturating_sub(report.age)))
+    }
+
     fn level(&self, cells: &Cells, hold: Duration, now: Duration) -> Level {
         let Some(import) = cells.sum(&self.import, hold, now) else {
             return Level::Absent(Lost { since: Duration::ZERO, reason: "no power entity is configured".into() });
@@ -258,6 +295,15 @@ impl Power {
                 let names: Vec<&str> = self.import.iter().chain(&self.export).map(|&i| &*cells.all()[i].entity).collect();
                 let reason = format!("{}: {v} W after scale and offset is not plausible (at most 1 MW)", names.join(", "));
                 Level::Absent(Lost { since: now, reason: reason.into() })
+            }
+            Some(_)
+                if let Some((cell, at)) = self.too_old(cells, now)
+                    && now >= at =>
+            {
+                let cell = &cells.all()[cell];
+                let most = self.max_age.unwrap_or_default().as_secs();
+                let reason = format!("{} has not reported for more than {most} s (max_age)", cell.entity);
+                Level::Absent(Lost { since: cell.report.map_or(at, Report::made), reason: reason.into() })
             }
             _ => level,
         }

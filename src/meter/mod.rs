@@ -20,6 +20,7 @@ pub mod inputs;
 pub mod minutes;
 pub mod parse;
 pub mod report;
+pub mod rhythm;
 pub mod round;
 mod shown;
 pub mod smooth;
@@ -31,6 +32,7 @@ pub use engine::{Changed, Meter, SIBLINGS, Ticked};
 pub use fixed::Fixed;
 pub use minutes::{MinuteRecord, PhaseMinute};
 pub use report::EntityReport;
+pub use rhythm::Report;
 pub use snapshot::{Counter, Derived, Electric, Energy, Phase, PhaseInput, Quality, Served, Snapshot, SourceHealth, Totals};
 pub use watch::Notice;
 

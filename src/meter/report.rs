@@ -24,8 +24,10 @@ pub struct EntityReport {
     pub value: Option<f64>,
     /// W, V, A, Hz, Wh, or empty.
     pub base_unit: &'static str,
-    /// Seconds since its last reading.
+    /// Seconds since it was reported last, changed or not; without a good value ever, since its last word.
     pub age: Option<f64>,
+    /// Seconds that half of the intervals between its reports are shorter than, once that is known.
+    pub usual_interval: Option<f64>,
     /// Seconds since it stopped being good.
     pub lost_for: Option<f64>,
     /// Why it is no good now.
@@ -49,7 +51,8 @@ pub(super) fn entities(cells: &[Cell], feeds: &[(usize, &'static str)], now: Dur
             unit: reading.and_then(|r| r.unit.clone()),
             value: cell.good,
             base_unit: cell.quantity.base_unit(),
-            age: cell.last.as_ref().map(|(_, at)| seconds(*at)),
+            age: cell.report.map(|report| report.age(now).as_secs_f64()).or_else(|| cell.last.as_ref().map(|(_, at)| seconds(*at))),
+            usual_interval: cell.rhythm.usual().map(|usual| usual.median),
             lost_for: cell.lost.as_ref().map(|lost| seconds(lost.since)),
             problem: cell.problem().cloned(),
             unit_assumed: cell.unit_assumed,

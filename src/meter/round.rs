@@ -92,12 +92,13 @@ mod tests {
         powers.map(|p| match p {
             Some(p) => {
                 let (electric, derived) = derive(p, Measured::default(), LINE);
-                PhaseInput { quality: Quality::Live, electric: Some(electric), derived }
+                PhaseInput { quality: Quality::Live, electric: Some(electric), derived, report: None }
             }
             None => PhaseInput {
                 quality: Quality::Absent { since: std::time::Duration::ZERO, reason: "gone".into() },
                 electric: None,
                 derived: super::super::snapshot::Derived::default(),
+                report: None,
             },
         })
     }

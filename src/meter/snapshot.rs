@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::fixed::Fixed;
+use super::{fixed::Fixed, rhythm::Report};
 use crate::time::Now;
 
 /// Watt, volt-ampere, volt, hertz: one decimal.
@@ -112,6 +112,8 @@ pub struct PhaseInput {
     pub electric: Option<Electric>,
     /// What of it was derived.
     pub derived: Derived,
+    /// When its power was reported last, so far as is known; of several entities the oldest that counts.
+    pub report: Option<Report>,
 }
 
 /// A phase's figures as served.
@@ -205,6 +207,20 @@ impl Snapshot {
     #[must_use]
     pub fn stale(&self) -> bool {
         self.totals.is_none()
+    }
+
+    /// When the oldest of the values in use was reported, so far as is known: all others are newer.
+    #[must_use]
+    pub fn report(&self) -> Option<Report> {
+        let used = self.inputs.iter().filter(|input| input.quality != Quality::Unused);
+        used.filter_map(|input| input.report).max_by_key(|report| report.age(self.now.mono))
+    }
+
+    /// Unix time of the last report of a phase, or of the oldest of the values in use; `None` where nothing was reported yet.
+    #[must_use]
+    pub fn reported_at(&self, phase: Option<Phase>) -> Option<f64> {
+        let of_phase = phase.and_then(|phase| self.inputs[phase.index()].report);
+        Some(self.now.unix - of_phase.or_else(|| self.report())?.age(self.now.mono).as_secs_f64())
     }
 
     /// Energy totals as served: summed, or netted by setting.

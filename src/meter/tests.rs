@@ -27,6 +27,7 @@ fn settings(inputs: Inputs) -> MeterSettings {
         target_offset: 0.0,
         stale: StalePolicy::Device,
         hold: Duration::from_secs(5),
+        max_age: None,
         identity: IdentitySettings::default(),
         device_name: None,
         profile: None,
@@ -83,6 +84,7 @@ impl Rig {
             entity: (*entity).into(),
             state: State::Text((*text).into()),
             unit: Some((*unit).into()),
+            age: Some(Duration::ZERO),
         };
         self.meter.apply(&SourceEvent::Readings(readings.iter().map(reading).collect()), self.now)
     }

@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     cells::{Cell, Cells, NO_STATE},
+    direction::Span,
     engine::letter,
     parse::{Quantity, Unusable, parse},
+    rhythm::Report,
     snapshot::{PhaseInput, Quality},
 };
 use crate::source::{EntityId, Link};
@@ -120,6 +122,8 @@ pub(super) struct Watch {
     /// Since when the link is up.
     up: Option<Duration>,
     unitless: Vec<Arc<str>>,
+    /// Entities of power that are silent, and their last report.
+    silent: Vec<(EntityId, Report)>,
     notices: Vec<Notice>,
 }
 
@@ -176,6 +180,36 @@ impl Watch {
         cells.iter().enumerate().filter_map(fault).collect()
     }
 
+    /// Says which entity of power has fallen silent, and which has come back. `cells` are all, `silent` some of them.
+    pub(super) fn silent(&mut self, cells: &[Cell], silent: &[usize], now: Duration) {
+        // Without a link nobody can report.
+        let silent = if self.up.is_some() { silent } else { &[] };
+        let is = |entity: &EntityId| silent.iter().any(|&i| cells[i].entity == *entity);
+        let (still, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.silent).into_iter().partition(|(entity, _)| is(entity));
+        self.silent = still;
+        for (entity, before) in over {
+            let again = cells.iter().find(|cell| cell.entity == entity).filter(|cell| cell.lost.is_none()).and_then(|cell| cell.report);
+            if let Some(report) = again.filter(|report| report.age(now) < before.age(now)) {
+                let lasted = before.age(now).saturating_sub(report.age(now));
+                self.say(false, format!("{entity} reports again, after {}", Span(lasted.as_secs_f64())));
+            }
+        }
+        for &i in silent {
+            if let Some(report) = cells[i].report.filter(|_| !self.silent.iter().any(|(entity, _)| *entity == cells[i].entity)) {
+                self.silent.push((Arc::clone(&cells[i].entity), report));
+                self.say(true, silence(&cells[i], now).unwrap_or_default());
+            }
+        }
+    }
+
+    /// A line for each entity that is silent.
+    pub(super) fn silences(&self, cells: &[Cell], now: Duration) -> Vec<String> {
+        let is = |cell: &&Cell| self.silent.iter().any(|(entity, _)| *entity == cell.entity);
+        let mut lines: Vec<String> = cells.iter().filter(is).filter_map(|cell| silence(cell, now)).collect();
+        lines.dedup();
+        lines
+    }
+
     /// Says which entity names no unit.
     pub(super) fn units(&mut self, cells: &[Cell]) {
         for cell in cells.iter().filter(|cell| cell.unit_assumed) {
@@ -198,6 +232,14 @@ impl Watch {
     pub(super) fn take(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
+}
+
+/// How long an entity has been silent, and what is usual for it.
+fn silence(cell: &Cell, now: Duration) -> Option<String> {
+    let (age, usual) = cell.silence(now)?;
+    let (age, median, most) = (Span(age.as_secs_f64()), Span(usual.median), Span(usual.most));
+    let line = format!("{} has not reported for {age}; it usually does every {median} (99 % within {most})", cell.entity);
+    Some(if usual.repeats { line } else { format!("{line}; it was only ever seen to report changes, so its value may be steady") })
 }
 
 /// Option keys that a cell feeds, as one word.

@@ -185,6 +185,7 @@ fn readings(ids: &[EntityId], moment: &Moment) -> Vec<Reading> {
         entity: entity.clone(),
         state: State::Text(Arc::from(value)),
         unit: Some(Arc::from(unit)),
+        age: Some(Duration::ZERO),
     };
     let powers = ids.iter().zip(moment.power).map(|(id, w)| text(id, format!("{w:.1}"), "W"));
     let voltages = ids.iter().skip(3).zip(moment.voltage).map(|(id, u)| text(id, format!("{u:.1}"), "V"));

@@ -52,6 +52,9 @@ pub struct Reading {
     pub state: State,
     /// Its `unit_of_measurement` at that moment; it may change at run time.
     pub unit: Option<Arc<str>>,
+    /// How long ago it was reported, changed or not: 0 for what is heard as it happens. `None` where nobody knows, as of a value
+    /// that Home Assistant restored from before its restart.
+    pub age: Option<Duration>,
 }
 
 /// An entity's state.

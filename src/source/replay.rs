@@ -174,6 +174,7 @@ impl Rows {
             entity: id.clone(),
             state: State::Text(cell(i).unwrap_or_else(|| Arc::from("unavailable"))),
             unit: Some(Arc::from("W")),
+            age: Some(Duration::ZERO),
         };
         self.entities.iter().enumerate().map(reading).collect()
     }

@@ -12,7 +12,7 @@ use super::{
     metrics::Gauge,
 };
 use crate::{
-    meter::{Phase, Quality, Snapshot},
+    meter::{Phase, Quality, Report as Reported, Snapshot},
     source::Link,
 };
 
@@ -44,10 +44,12 @@ struct Report<'a> {
     ts: f64,
     device: &'a str,
     last_poll_ok: bool,
-    /// Seconds since the last sign of life.
+    /// Seconds since the oldest of the values in use was reported, changed or not.
     last_poll_age: Option<f64>,
     last_poll_error: Option<&'a str>,
     source: &'static str,
+    /// Seconds since the source's last sign of life, which says nothing about values.
+    link_age: Option<f64>,
     quality: Qualities<'a>,
     listeners: Vec<Line>,
     problems: Vec<String>,
@@ -63,7 +65,7 @@ struct Qualities<'a> {
 #[derive(Serialize)]
 struct QualityLine<'a> {
     state: &'static str,
-    /// Seconds since the last sign of life.
+    /// Seconds since the value was reported; of one that is held or absent since its last sign of life.
     #[serde(skip_serializing_if = "Option::is_none")]
     age: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,11 +112,13 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
     let snapshot: &Snapshot = &view.snapshot;
     let now = endpoint.clock.now();
     let seconds = |since: std::time::Duration| (now.mono.saturating_sub(since).as_secs_f64() * 10.0).round() / 10.0;
+    let age = |report: Reported| (report.age(now.mono).as_secs_f64() * 10.0).round() / 10.0;
     let line = |phase: Phase| {
         let quality = &snapshot.inputs[phase.index()].quality;
         let (age, reason) = match quality {
             Quality::Held { since, reason } | Quality::Absent { since, reason } => (Some(seconds(*since)), Some(&**reason)),
-            Quality::Live | Quality::Unused => (None, None),
+            Quality::Live => (snapshot.inputs[phase.index()].report.map(age), None),
+            Quality::Unused => (None, None),
         };
         QualityLine { state: quality_word(quality), age, reason }
     };
@@ -139,9 +143,10 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
         ts: (now.unix * 1000.0).round() / 1000.0,
         device: &device.identity.id,
         last_poll_ok: up,
-        last_poll_age: snapshot.source.last_alive.map(seconds),
+        last_poll_age: snapshot.report().map(age),
         last_poll_error: error,
         source,
+        link_age: snapshot.source.last_alive.map(seconds),
         quality,
         listeners,
         problems,

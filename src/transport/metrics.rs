@@ -203,11 +203,21 @@ fn energy(sheet: &mut Sheet, base: &Labels, snapshot: &Snapshot) {
 fn source(sheet: &mut Sheet, base: &Labels, endpoint: &Endpoint, snapshot: &Snapshot) {
     let (word, _) = link_word(&snapshot.source.link);
     sheet.gauge("source_up", "1 while the source is connected and running", None, base.clone(), f64::from(u8::from(word == "up")));
+    let now = endpoint.clock.now().mono;
+    if let Some(report) = snapshot.report() {
+        let help = "Time since the oldest of the values in use was reported, changed or not";
+        sheet.gauge("source_age", help, Some("seconds"), base.clone(), report.age(now).as_secs_f64());
+    }
     if let Some(alive) = snapshot.source.last_alive {
-        let age = endpoint.clock.now().mono.saturating_sub(alive).as_secs_f64();
-        sheet.gauge("source_age", "Time since the source's last sign of life", Some("seconds"), base.clone(), age);
+        let age = now.saturating_sub(alive).as_secs_f64();
+        sheet.gauge("link_age", "Time since the source's last sign of life, with or without values", Some("seconds"), base.clone(), age);
     }
     for phase in Phase::ALL {
+        if let Some(report) = snapshot.inputs[phase.index()].report {
+            let labels = with(base, &[("phase", phase.letter())]);
+            let help = "Time since the power of a phase was reported, changed or not";
+            sheet.gauge("reading_age", help, Some("seconds"), labels, report.age(now).as_secs_f64());
+        }
         let quality = quality_word(&snapshot.inputs[phase.index()].quality);
         sheet.gauge(
             "phase_quality",

@@ -33,6 +33,9 @@ struct Entity {
     state: String,
     attributes: Map<String, Value>,
     changed: f64,
+    reported: f64,
+    /// As the real one: the stamp in the state's text is that of when the text was made first.
+    shown: std::cell::Cell<Option<f64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +61,7 @@ struct World {
     /// Answer of every REST call.
     rest_status: Option<u16>,
     silent: bool,
+    templates: bool,
     answer_delay: Duration,
     connections: usize,
     logins: usize,
@@ -103,6 +107,7 @@ impl FakeHa {
             upgrade_status: None,
             rest_status: None,
             silent: false,
+            templates: true,
             answer_delay: Duration::ZERO,
             connections: 0,
             logins: 0,
@@ -160,7 +165,7 @@ impl FakeHa {
     /// The same with any attributes.
     pub fn set_with(&self, id: &str, state: &str, attributes: &Map<String, Value>) {
         let now = unix();
-        let entity = Entity { state: state.into(), attributes: attributes.clone(), changed: now };
+        let entity = Entity { state: state.into(), attributes: attributes.clone(), changed: now, reported: now, shown: Default::default() };
         let mut world = self.world();
         let old = world.states.insert(id.into(), entity);
         let (kind, body) = match old {
@@ -188,6 +193,19 @@ impl FakeHa {
         };
         world.seq += 1;
         self.change(Change::Entity { seq: world.seq, id: id.into(), kind, body });
+    }
+
+    /// The same state was reported again this long ago: as a real one, no event says so.
+    pub fn report(&self, id: &str, ago: Duration) {
+        self.world().states.get_mut(id).unwrap().reported = unix() - ago.as_secs_f64();
+    }
+
+    /// It was reported and has not changed since so long ago, as far as the next subscription is told.
+    pub fn grow_old(&self, id: &str, ago: Duration) {
+        let mut world = self.world();
+        let entity = world.states.get_mut(id).unwrap();
+        entity.changed = unix() - ago.as_secs_f64();
+        entity.reported = entity.changed;
     }
 
     pub fn remove(&self, id: &str) {
@@ -222,6 +240,11 @@ impl FakeHa {
 
     pub fn set_token(&self, token: &str) {
         self.world().token = token.into();
+    }
+
+    /// Renders no template, and makes the text of each state anew.
+    pub fn refuse_templates(&self) {
+        self.world().templates = false;
     }
 
     /// Answer upgrades with this status instead.
@@ -329,6 +352,8 @@ async fn talk(mut socket: WebSocket, shared: &Shared) -> Option<()> {
     socket.send(text(&json!({"type": "auth_ok", "ha_version": "2026.11.0"}))).await.ok()?;
     loop {
         tokio::select! {
+            // In order: what changed before a question is told before its answer.
+            biased;
             change = changes.recv() => {
                 if shared.world.lock().unwrap().silent { continue }
                 match change.ok()? {
@@ -370,8 +395,11 @@ async fn heard(socket: &mut WebSocket) -> Option<Value> {
 }
 
 fn full(id: &str, entity: &Entity) -> Value {
-    let changed = jiff::Timestamp::from_microsecond((entity.changed * 1e6) as i64).unwrap().to_string();
-    json!({"entity_id": id, "state": entity.state, "attributes": entity.attributes, "last_changed": changed, "last_reported": changed, "last_updated": changed})
+    let stamp = |unix: f64| jiff::Timestamp::from_microsecond((unix * 1e6) as i64).unwrap().to_string();
+    let shown = entity.shown.get().unwrap_or(entity.reported);
+    entity.shown.set(Some(shown));
+    let (changed, reported) = (stamp(entity.changed), stamp(shown));
+    json!({"entity_id": id, "state": entity.state, "attributes": entity.attributes, "last_changed": changed, "last_reported": reported, "last_updated": changed})
 }
 
 fn config_of(world: &World) -> Value {
@@ -412,6 +440,11 @@ fn answers(question: &Value, shared: &Shared, subscriptions: &mut Subscriptions,
         "subscribe_events" => {
             bus.insert(id, question["event_type"].as_str().unwrap().to_owned());
             ok(Value::Null)
+        }
+        "render_template" if world.templates => {
+            let ids = question["variables"]["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap());
+            let event = json!({"result": stamps(&world, ids), "listeners": {"all": false}});
+            ok(Value::Null).into_iter().chain([json!({"type": "event", "event": event, "id": id})]).collect()
         }
         "unsubscribe_events" => {
             subscriptions.remove(&question["subscription"].as_u64().unwrap());
@@ -465,17 +498,41 @@ async fn core_state(State((shared, _)): State<Site>, headers: HeaderMap) -> Resp
     rest(&shared, &headers, |w| Some(json!({"state": w.core_state})))
 }
 
+/// Where no template is rendered, texts are made anew.
+fn forget(world: &World) {
+    if !world.templates {
+        world.states.values().for_each(|entity| entity.shown.set(None));
+    }
+}
+
 async fn all_states(State((shared, _)): State<Site>, headers: HeaderMap) -> Response {
+    forget(&shared.world.lock().unwrap());
     rest(&shared, &headers, |w| Some(w.states.iter().map(|(i, e)| full(i, e)).collect()))
 }
 
 async fn one_state(State((shared, _)): State<Site>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    forget(&shared.world.lock().unwrap());
     rest(&shared, &headers, |w| w.states.get(&id).map(|e| full(&id, e)))
 }
 
-/// Renders the one template there is: an entity and the identifiers of its device a line.
+/// The time, and when each was reported last.
+fn stamps<'a>(world: &World, ids: impl Iterator<Item = &'a str>) -> String {
+    let one = |id: &str| world.states.get(id).map(|entity| format!(" {id}={}", entity.reported)).unwrap_or_default();
+    format!("{}{}", unix(), ids.map(one).collect::<String>())
+}
+
+/// Renders the templates there are: stamps of entities; an entity and the identifiers of its device a line.
 async fn template(State((shared, _)): State<Site>, headers: HeaderMap, body: String) -> Response {
     let body: Value = serde_json::from_str(&body).unwrap();
+    let ids = || body["variables"]["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap());
+    if body["template"].as_str().unwrap().contains("last_reported") {
+        let mut text = None;
+        let answer = rest(&shared, &headers, |w| {
+            text = w.templates.then(|| stamps(w, ids()));
+            text.as_ref().map(|_| Value::Null)
+        });
+        return text.map_or(answer, IntoResponse::into_response);
+    }
     let mut text = String::new();
     let answer = rest(&shared, &headers, |w| {
         for id in body["variables"]["ids"].as_array()? {

@@ -25,7 +25,7 @@ use virtual_shelly::{
     config::{ChannelSettings, ModbusMap, ScalingSettings, StalePolicy},
     consumers::Consumers,
     device::{Block, Device, DeviceOptions, DeviceState, Effect, Identity, Records, RecordsError, View},
-    meter::{Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, Quality, Served, Snapshot, SourceHealth, Totals},
+    meter::{Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, Quality, Report, Served, Snapshot, SourceHealth, Totals},
     source::Link,
     time::{Clock, Now, SystemClock},
     transport::{
@@ -126,11 +126,13 @@ pub fn snapshot(seq: u64, now: Now, powers: [Option<f64>; 3]) -> Snapshot {
                 freq: 50.0,
             }),
             derived: Derived::default(),
+            report: Some(Report { at: now.mono, age: Duration::ZERO }),
         },
         None => PhaseInput {
             quality: Quality::Absent { since: Duration::ZERO, reason: "sensor.l2 is unavailable".into() },
             electric: None,
             derived: Derived::default(),
+            report: None,
         },
     });
     let phases = powers.map(|power| {

@@ -49,6 +49,29 @@ def test_watts_and_kilowatts(ha, new_meter, entity):
         assert near(em["a_act_power"], watts) and em["b_act_power"] == 0.0 and em["a_voltage"] == 230.0
 
 
+def test_the_same_value_again_is_a_report(ha, new_meter):
+    """A state written again moves Home Assistant's `last_reported` and makes no event: the age must follow it all the same."""
+    entity = "sensor.posted_power"
+
+    def post():
+        status, _ = ha.rest("POST", f"/api/states/{entity}", {"state": "812", "attributes": {"unit_of_measurement": "W"}})
+        assert status in (200, 201)
+
+    post()
+    time.sleep(3)
+    meter = new_meter({"total_power": entity}, ha=ha).start()
+    meter.until_total(812, 5)
+
+    def age():
+        return meter.get("/healthz").json()["last_poll_age"]
+    assert age() > 2.5, "as old as Home Assistant says, not as the connection"
+    until(lambda: age() > 8, 12, "nobody says anything")
+    assert meter.get("/healthz").json()["link_age"] is not None
+    post()
+    until(lambda: age() < 7, 8, "the same value again was noticed")
+    assert re.search(r"virtual_shelly_source_age_seconds [0-6]\.", meter.get("/metrics").text)
+
+
 def test_phases_and_pair(ha, new_meter):
     ha.set(grid_l1=100.1, grid_l2=-50, grid_l3=25.5, grid_power=-400)
     meter = new_meter(PHASES, ha=ha).start()

@@ -14,6 +14,7 @@ mod brands;
 mod connection;
 mod discovery;
 mod downloads;
+mod frozen;
 mod numbers;
 mod ports;
 mod power_cut;

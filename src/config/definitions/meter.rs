@@ -159,4 +159,14 @@ pub const POLICY: &[Definition] = &[
         .unit("s")
         .live()
         .safety(),
+    Definition::new(
+        Group::Policy,
+        "max_age",
+        Kind::Int { min: 0, max: 86_400 },
+        "A power that its sensor reported longer ago, changed or not, is no value; 0: however old. Take 20 s or more: of steady values the report is looked at each 5 s only",
+    )
+    .default("0")
+    .unit("s")
+    .live()
+    .safety(),
 ];

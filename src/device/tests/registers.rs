@@ -1,5 +1,7 @@
 //! Registers: both maps against the values served elsewhere, and the exceptions.
 
+use std::{sync::Arc, time::Duration};
+
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -9,6 +11,7 @@ use super::super::{
     *,
 };
 use crate::config::{ModbusMap, Profile, StalePolicy};
+use crate::meter::Report;
 
 fn read(bench: &Bench, function: u8, address: u16, count: u16) -> Result<Vec<u16>, Exception> {
     modbus::read(&bench.device, &bench.context(), ModbusMap::Both, function, address, count)
@@ -60,6 +63,25 @@ fn both_maps_say_what_http_says() {
     assert_eq!(u32::from(words[1]) << 16 | u32::from(words[0]), UNIX as u32);
     let words = read(&bench, READ_HOLDING, 3202, 2).unwrap();
     assert_eq!(u32::from(words[0]) << 16 | u32::from(words[1]), 501_683);
+}
+
+#[test]
+fn the_time_of_the_last_update_is_that_of_the_reading() {
+    let mut snapshot = snapshot(now(0.0), house());
+    for (input, minutes) in snapshot.inputs.iter_mut().zip([1, 25, 0]) {
+        input.report = Some(Report { at: Duration::ZERO, age: snapshot.now.mono + Duration::from_secs(60 * minutes) });
+    }
+    let mut bench = Bench::new();
+    bench.view = View::new(Arc::new(snapshot));
+    let stamp = |bench: &Bench, address| {
+        let words = read(bench, READ_INPUT, address, 2).unwrap();
+        u32::from(words[1]) << 16 | u32::from(words[0])
+    };
+    assert_eq!(stamp(&bench, 1000), UNIX as u32 - 1500, "the oldest in use");
+    bench.state.profile = Profile::Monophase;
+    assert_eq!([2000, 2020, 2040].map(|address| stamp(&bench, address)), [60, 1500, 0].map(|ago| UNIX as u32 - ago));
+    let bench = Bench::of([None; 3]);
+    assert_eq!(stamp(&bench, 1000), 0, "nothing was ever reported");
 }
 
 #[test]

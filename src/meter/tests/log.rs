@@ -21,7 +21,8 @@ fn a_power_entity_that_is_wrong_from_the_start_is_named_once() {
         rig.link(Link::Starting);
         assert_eq!(rig.log(60), [""; 0]);
         let state = text.map_or(State::Gone, |text| State::Text(text.into()));
-        let reading = |state| SourceEvent::Readings(vec![Reading { entity: "g".into(), state, unit: Some(unit.into()) }]);
+        let reading =
+            |state| SourceEvent::Readings(vec![Reading { entity: "g".into(), state, unit: Some(unit.into()), age: Some(Duration::ZERO) }]);
         rig.meter.apply(&reading(state), rig.now);
         rig.link(Link::Up);
         assert_eq!(rig.log(600), [format!("! phase A: no value: g {reason}")]);

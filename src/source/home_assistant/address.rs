@@ -82,6 +82,9 @@ pub struct Cadence {
     pub refused_first: Duration,
     /// Retries after that.
     pub refused_again: Duration,
+    /// An entity that has been quiet for so long is asked when it was reported last; also the shortest time between two
+    /// questions about one.
+    pub look: Duration,
     /// WebSocket tried again while REST carries the values.
     pub websocket_again: Duration,
     /// Multiplies the pauses of the reconnect schedule.
@@ -98,6 +101,7 @@ impl Default for Cadence {
             starting_max: Duration::from_secs(300),
             refused_first: Duration::from_secs(60),
             refused_again: Duration::from_secs(1800),
+            look: Duration::from_secs(5),
             websocket_again: Duration::from_secs(60),
             reconnect_scale: 1.0,
         }

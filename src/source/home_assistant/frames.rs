@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::source::{
-    HttpPlace,
+    EntityId, HttpPlace,
     registry::{Registered, RegistryEvent},
 };
 
@@ -140,6 +140,10 @@ struct Added {
     s: String,
     #[serde(default)]
     a: Attributes,
+    #[serde(default)]
+    lc: Value,
+    #[serde(default)]
+    lu: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,6 +162,8 @@ struct Plus {
     a: Attributes,
     #[serde(default)]
     lc: Option<Value>,
+    #[serde(default)]
+    lu: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,11 +180,26 @@ pub(crate) enum UnitChange {
 }
 
 /// One thing an entities event says, in its order: added, changed, removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Told {
-    Added { entity: String, state: String, unit: Option<String> },
-    Changed { entity: String, state: Option<String>, unit: UnitChange, reported: bool },
-    Removed { entity: String },
+    /// `at` is Home Assistant's stamp of the last report, Unix seconds.
+    Added {
+        entity: String,
+        state: String,
+        unit: Option<String>,
+        at: Option<f64>,
+    },
+    /// `reported`: its state was, not its attributes alone.
+    Changed {
+        entity: String,
+        state: Option<String>,
+        unit: UnitChange,
+        reported: bool,
+        at: Option<f64>,
+    },
+    Removed {
+        entity: String,
+    },
 }
 
 impl EntitiesEvent<'_> {
@@ -187,7 +208,10 @@ impl EntitiesEvent<'_> {
         let (mut told, mut bad) = (Vec::new(), 0);
         for (entity, raw) in self.a {
             match serde_json::from_str::<Added>(raw.get()) {
-                Ok(added) => told.push(Told::Added { entity, unit: unit(&added.a).map(str::to_owned), state: added.s }),
+                Ok(added) => {
+                    let at = later(added.lc.as_f64(), added.lu.as_f64());
+                    told.push(Told::Added { entity, unit: unit(&added.a).map(str::to_owned), state: added.s, at });
+                }
                 Err(_) => bad += 1,
             }
         }
@@ -203,7 +227,8 @@ impl EntitiesEvent<'_> {
                     };
                     // A forced update of the same value carries `lc` alone.
                     let reported = plus.s.is_some() || plus.lc.is_some();
-                    told.push(Told::Changed { entity, state: plus.s, unit, reported });
+                    let at = later(plus.lc.as_ref().and_then(Value::as_f64), plus.lu.as_ref().and_then(Value::as_f64));
+                    told.push(Told::Changed { entity, state: plus.s, unit, reported, at });
                 }
                 Err(_) => bad += 1,
             }
@@ -211,6 +236,11 @@ impl EntitiesEvent<'_> {
         told.extend(self.r.into_iter().map(|entity| Told::Removed { entity }));
         (told, bad)
     }
+}
+
+/// The later stamp: `lu` is left out where it equals `lc`.
+fn later(lc: Option<f64>, lu: Option<f64>) -> Option<f64> {
+    lc.into_iter().chain(lu).filter(|at| at.is_finite()).reduce(f64::max)
 }
 
 /// Our messages.
@@ -245,8 +275,57 @@ pub(crate) enum Outgoing<'a> {
     SubscribeEntities { id: u64, entity_ids: &'a [&'a str] },
     #[serde(rename = "unsubscribe_events")]
     Unsubscribe { id: u64, subscription: u64 },
+    #[serde(rename = "render_template")]
+    RenderTemplate { id: u64, template: &'a str, variables: TemplateIds<'a> },
     #[serde(rename = "recorder/statistics_during_period")]
     Statistics { id: u64, start_time: &'a str, statistic_ids: &'a [&'a str], period: &'a str, types: [&'a str; 2], units: StatisticUnits },
+}
+
+/// Home Assistant's time, then each entity of `ids` with the time it was reported last, Unix seconds. What else tells states
+/// (`get_states`, REST) is no use for that: its texts are kept until the state changes, with the stamp of when they were made.
+pub(crate) const STAMPS: &str = "{{ now().timestamp() }}{% for e in ids %}{% if states[e] %} \
+    {{ e }}={{ (states[e].last_reported or states[e].last_updated).timestamp() }}{% endif %}{% endfor %}";
+
+/// Variables of a template.
+#[derive(Debug, Serialize)]
+pub(crate) struct TemplateIds<'a> {
+    pub ids: &'a [&'a str],
+}
+
+/// When entities were reported, and what time it was where they are; Unix seconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Stamps {
+    /// `None`: it was not said.
+    pub home: Option<f64>,
+    pub entities: Vec<(EntityId, f64)>,
+}
+
+impl Stamps {
+    /// What [`STAMPS`] renders.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let number = |text: &str| text.parse().ok().filter(|n: &f64| n.is_finite());
+        let mut words = text.split_whitespace();
+        let home = number(words.next()?)?;
+        let entities = words.filter_map(|word| word.split_once('=')).filter_map(|(id, at)| Some((EntityId::from(id), number(at)?)));
+        Some(Self { home: Some(home), entities: entities.collect() })
+    }
+}
+
+/// The event of a rendered template. A text that looks like a number comes as one.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Rendered {
+    #[serde(default)]
+    pub result: Value,
+}
+
+impl Rendered {
+    pub(crate) fn stamps(&self) -> Option<Stamps> {
+        match &self.result {
+            Value::String(text) => Stamps::parse(text),
+            Value::Number(home) => Some(Stamps { home: home.as_f64(), entities: Vec::new() }),
+            _ => None,
+        }
+    }
 }
 
 /// Units that statistics are wanted in, by class.
@@ -385,22 +464,30 @@ mod tests {
         let added = told(
             r#"{"a":{"sensor.grid_power":{"s":"1234.5","a":{"state_class":"measurement","unit_of_measurement":"W","device_class":"power","friendly_name":"Grid power"},"c":{"id":"01M8","parent_id":null,"user_id":"b116"},"lc":1795439063.0075302}}}"#,
         );
-        assert_eq!(added, [Told::Added { entity: "sensor.grid_power".into(), state: "1234.5".into(), unit: Some("W".into()) }]);
-        let changed = |state: Option<&str>, unit, reported| {
-            vec![Told::Changed { entity: "sensor.x".into(), state: state.map(str::to_owned), unit, reported }]
+        let stamp = |text: &str| Some(serde_json::from_str::<f64>(text).unwrap());
+        let at = stamp("1795439063.0075302");
+        assert_eq!(added, [Told::Added { entity: "sensor.grid_power".into(), state: "1234.5".into(), unit: Some("W".into()), at }]);
+        let changed = |state: Option<&str>, unit, reported, at| {
+            vec![Told::Changed { entity: "sensor.x".into(), state: state.map(str::to_owned), unit, reported, at }]
         };
         for (event, expected) in [
             (
                 r#"{"c":{"sensor.x":{"+":{"s":"-800.0","lc":1795439063.7176902,"c":"01M8"}}}}"#,
-                changed(Some("-800.0"), UnitChange::Same, true),
+                changed(Some("-800.0"), UnitChange::Same, true, stamp("1795439063.7176902")),
             ),
             (
                 r#"{"c":{"sensor.x":{"+":{"lu":1795439065.8350127,"c":"01M8","a":{"unit_of_measurement":"kW"}},"-":{"a":["state_class"]}}}}"#,
-                changed(None, UnitChange::Now(Some("kW".into())), false),
+                changed(None, UnitChange::Now(Some("kW".into())), false, stamp("1795439065.8350127")),
             ),
-            (r#"{"c":{"sensor.x":{"+":{"lu":1.5},"-":{"a":["unit_of_measurement"]}}}}"#, changed(None, UnitChange::Now(None), false)),
-            (r#"{"c":{"sensor.x":{"+":{"lc":1795439067.2449274,"c":"01M8"}}}}"#, changed(None, UnitChange::Same, true)),
-            (r#"{"c":{"sensor.x":{"-":{"a":["icon"]}}}}"#, changed(None, UnitChange::Same, false)),
+            (
+                r#"{"c":{"sensor.x":{"+":{"lu":1.5},"-":{"a":["unit_of_measurement"]}}}}"#,
+                changed(None, UnitChange::Now(None), false, Some(1.5)),
+            ),
+            (
+                r#"{"c":{"sensor.x":{"+":{"lc":1795439067.2449274,"c":"01M8"}}}}"#,
+                changed(None, UnitChange::Same, true, stamp("1795439067.2449274")),
+            ),
+            (r#"{"c":{"sensor.x":{"-":{"a":["icon"]}}}}"#, changed(None, UnitChange::Same, false, None)),
         ] {
             assert_eq!(told(event), expected, "{event}");
         }
@@ -412,7 +499,7 @@ mod tests {
     fn one_odd_entity_does_not_cost_the_others() {
         let event = r#"{"a":{"sensor.odd":{"s":5},"sensor.good":{"s":"1","a":{"unit_of_measurement":7}}},"c":{"sensor.odd":7}}"#;
         let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
-        assert_eq!((told, bad), (vec![Told::Added { entity: "sensor.good".into(), state: "1".into(), unit: None }], 2));
+        assert_eq!((told, bad), (vec![Told::Added { entity: "sensor.good".into(), state: "1".into(), unit: None, at: None }], 2));
     }
 
     #[test]
@@ -455,9 +542,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn stamps_are_read_as_rendered() {
+        let event = r#"{"result":"1795439070.25 sensor.a=1795439063.5 sensor.b=x sensor.c","listeners":{"all":false}}"#;
+        let stamps = serde_json::from_str::<Rendered>(event).unwrap().stamps().unwrap();
+        assert_eq!(stamps, Stamps { home: Some(1_795_439_070.25), entities: vec![("sensor.a".into(), 1_795_439_063.5)] });
+        let alone = serde_json::from_str::<Rendered>(r#"{"result":1795439070.25}"#).unwrap().stamps().unwrap();
+        assert_eq!(alone, Stamps { home: Some(1_795_439_070.25), entities: Vec::new() });
+        for other in [r#"{"result":null}"#, r#"{"error":"UndefinedError","level":"ERROR"}"#, r#"{"result":"sensor.a=1"}"#] {
+            assert_eq!(serde_json::from_str::<Rendered>(other).unwrap().stamps(), None, "{other}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_decodes_without_panic(text in ".{0,300}") {
+            let _ = Stamps::parse(&text);
             let _ = messages(&text);
             if let Ok(event) = serde_json::from_str::<EntitiesEvent>(&text) {
                 let _ = event.told();

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `address` | where, and with which token; timings |
 //! | `frames` | the wire's shapes |
+//! | `reported` | when an entity was reported last, and when it is worth asking |
 //! | `table` | wanted entities, and which values count while Home Assistant starts |
 //! | `session` | the WebSocket protocol as a pure state machine |
 //! | `socket` | its thin IO |
@@ -18,6 +19,7 @@ pub(crate) mod frames;
 mod lamp;
 pub(crate) mod query;
 mod reconnect;
+mod reported;
 pub(crate) mod rest;
 pub(crate) mod session;
 pub(crate) mod socket;

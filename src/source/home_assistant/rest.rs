@@ -13,16 +13,17 @@ use super::{
     Lost,
     address::{Address, Cadence},
     fault::{self, Fault},
-    frames::{Attributes, Config, starts_with_mac, unit, valid_entity_id},
+    frames::{Attributes, Config, STAMPS, Stamps, TemplateIds, starts_with_mac, unit, valid_entity_id},
     lamp::Lamp,
     session::End,
     socket::{self, Socket},
-    table::{Gate, Table},
+    table::{Asked, Gate, Polled, Table},
 };
 use crate::{
     config::SourceSettings,
     http_client,
     source::{EntityId, HaFacts, HaPlaces, Link, SourceEvent, Stopped, Transport, Wires},
+    time::{Clock, Now},
 };
 
 /// With more entities than this one request for all states is cheaper.
@@ -37,6 +38,41 @@ struct RestState {
     state: String,
     #[serde(default)]
     attributes: Attributes,
+    #[serde(flatten)]
+    times: Times,
+}
+
+/// When a state was reported last, as far as its text tells. Home Assistant before 2024.3 has the second only.
+#[derive(Debug, Default, Deserialize)]
+struct Times {
+    #[serde(default)]
+    last_reported: Option<String>,
+    #[serde(default)]
+    last_updated: Option<String>,
+}
+
+impl Times {
+    /// Unix s.
+    fn last(&self) -> Option<f64> {
+        let at: jiff::Timestamp = self.last_reported.as_deref().or(self.last_updated.as_deref())?.parse().ok()?;
+        Some(at.as_duration().as_secs_f64())
+    }
+}
+
+/// Where an answer came from, and what time it was there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct From {
+    pub(crate) peer: Option<SocketAddr>,
+    /// Its `Date`, Unix s, in the middle of that second.
+    pub(crate) date: Option<f64>,
+}
+
+impl From {
+    fn of(response: &reqwest::Response) -> Self {
+        let text = response.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
+        let date = text.and_then(|text| jiff::fmt::rfc2822::parse(text).ok()).map(|at| at.timestamp().as_second() as f64 + 0.5);
+        Self { peer: response.remote_addr(), date }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,16 +80,14 @@ struct CoreState {
     state: String,
 }
 
+/// Answer of [`Rest::stamps`].
+pub(crate) type Stamped = Result<Stamps, End>;
+
 /// Body of `POST /api/template`.
 #[derive(Debug, Serialize)]
 struct Template<'a> {
     template: &'a str,
-    variables: TemplateVariables<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct TemplateVariables<'a> {
-    ids: Vec<&'a str>,
+    variables: TemplateIds<'a>,
 }
 
 /// A REST client of one Home Assistant.
@@ -73,17 +107,17 @@ impl<'a> Rest<'a> {
     }
 
     /// `GET path`; `None` for 404.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Option<T>, Option<SocketAddr>), End> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Option<T>, From), End> {
         let request = self.client.get(self.url(path)?).bearer_auth(&self.address.token.0);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return Err(self.lost(path, &error).await),
         };
-        let peer = response.remote_addr();
+        let from = From::of(&response);
         match response.status() {
-            StatusCode::NOT_FOUND => Ok((None, peer)),
+            StatusCode::NOT_FOUND => Ok((None, from)),
             status if status.is_success() => match response.json().await {
-                Ok(value) => Ok((Some(value), peer)),
+                Ok(value) => Ok((Some(value), from)),
                 Err(error) => Err(self.lost(path, &error).await),
             },
             status => {
@@ -132,10 +166,7 @@ impl<'a> Rest<'a> {
         let template = "{% for e in ids %}{{ e }}\
             {% for p in device_attr(e, 'identifiers') or [] %} {{ p | join(' ') }}{% endfor %}\
             {% for p in device_attr(e, 'connections') or [] %} {{ p | join(' ') }}{% endfor %}\n{% endfor %}";
-        let body = Template { template, variables: TemplateVariables { ids } };
-        let request = self.client.post(self.url("template").ok()?).bearer_auth(&self.address.token.0).json(&body);
-        let response = request.send().await.ok()?.error_for_status().ok()?;
-        let text = response.text().await.ok()?;
+        let text = self.render(template, &ids).await?;
         let line_is_ours = |line: &str| {
             let mut words = line.split_whitespace();
             let id = words.next()?;
@@ -144,20 +175,69 @@ impl<'a> Rest<'a> {
         Some(text.lines().filter_map(line_is_ours).collect())
     }
 
-    async fn states(&self, wanted: &[EntityId], table: &mut Table) -> Result<(), End> {
+    /// When these were reported last, as the texts of their states tell; what does not exist is left out.
+    pub(crate) async fn stamps(&self, entities: &[EntityId]) -> Stamped {
+        let one = |id: &EntityId| {
+            let path = format!("states/{id}");
+            async move { self.get::<Times>(&path).await }
+        };
+        let mut stamps = Stamps::default();
+        for (id, answer) in entities.iter().zip(join_all(entities.iter().map(one)).await) {
+            let (found, from) = answer?;
+            stamps.entities.extend(found.and_then(|times| Some((id.clone(), times.last()?))));
+            stamps.home = from.date.or(stamps.home);
+        }
+        Ok(stamps)
+    }
+
+    /// The same by a template, which knows better; `None` where none is rendered for this token.
+    async fn rendered_stamps(&self, entities: &[EntityId]) -> Option<Stamps> {
+        let ids: Vec<&str> = entities.iter().map(|id| &**id).filter(|id| valid_entity_id(id)).collect();
+        Stamps::parse(&self.render(STAMPS, &ids).await?)
+    }
+
+    async fn render(&self, template: &str, ids: &[&str]) -> Option<String> {
+        let body = Template { template, variables: TemplateIds { ids } };
+        let request = self.client.post(self.url("template").ok()?).bearer_auth(&self.address.token.0).json(&body);
+        request.send().await.ok()?.error_for_status().ok()?.text().await.ok()
+    }
+
+    /// Polls the states of the wanted entities. `rendered`: templates tell when they were reported; else their texts have to do.
+    async fn states(
+        &self,
+        wanted: &[EntityId],
+        table: &mut Table,
+        running: bool,
+        rendered: &mut bool,
+        clock: &dyn Clock,
+    ) -> Result<(), End> {
+        let asked = clock.now();
+        let stamps = self.rendered_stamps(wanted).await;
+        *rendered |= stamps.is_some();
+        let stamps = if *rendered { Some(stamps.unwrap_or_default()) } else { None };
+        let mut poll = |id: &EntityId, found: Option<&RestState>, date: Option<f64>, now: Now| {
+            let stamp = |state: &RestState| match &stamps {
+                Some(stamps) => stamps.entities.iter().find(|(of, _)| of == id).map(|(_, stamp)| *stamp),
+                None => state.times.last(),
+            };
+            let home = stamps.as_ref().and_then(|stamps| stamps.home).or(date).unwrap_or(now.unix);
+            let polled = found.map(|state| Polled { state: &state.state, unit: unit(&state.attributes), stamp: stamp(state) });
+            table.poll(id, polled, running, Asked { at: asked.mono, home }, now.mono);
+        };
         let valid: Vec<&EntityId> = wanted.iter().filter(|id| valid_entity_id(id)).collect();
         if valid.len() > SINGLE_MAX {
-            let all: Vec<RestState> = self.get("states").await?.0.unwrap_or_default();
+            let (all, from) = self.get::<Vec<RestState>>("states").await?;
+            let (all, now) = (all.unwrap_or_default(), clock.now());
             for id in valid {
-                let found = all.iter().find(|s| *s.entity_id == **id);
-                table.poll(id, found.map(|s| (s.state.as_str(), unit(&s.attributes))));
+                poll(id, all.iter().find(|s| *s.entity_id == **id), from.date, now);
             }
             return Ok(());
         }
         let answers = join_all(valid.iter().map(|id| async move { self.get::<RestState>(&format!("states/{id}")).await })).await;
+        let now = clock.now();
         for (id, answer) in valid.into_iter().zip(answers) {
-            let found = answer?.0;
-            table.poll(id, found.as_ref().map(|s| (s.state.as_str(), unit(&s.attributes))));
+            let (found, from) = answer?;
+            poll(id, found.as_ref(), from.date, now);
         }
         Ok(())
     }
@@ -178,13 +258,14 @@ pub(super) async fn serve(
     };
     let mut poll = Poll {
         rest,
-        table: Table::new(wires.entities.borrow_and_update().clone()),
+        table: Table::new(wires.entities.borrow_and_update().clone(), cadence.look),
         macs: wires.macs.borrow_and_update().clone(),
         config: Config::default(),
         peer: None,
         starting_since: None,
         settled: false,
         checked: false,
+        rendered: false,
         fallback: websocket.is_some(),
     };
     let began = wires.clock.now().mono;
@@ -239,6 +320,8 @@ struct Poll<'a> {
     starting_since: Option<Duration>,
     settled: bool,
     checked: bool,
+    /// Templates have been rendered.
+    rendered: bool,
     fallback: bool,
 }
 
@@ -267,7 +350,7 @@ impl Poll<'_> {
             lamp.say(wires, now, SourceEvent::Link(Link::Starting), Transport::Rest, &shown).await?;
         }
         self.publish_facts(wires);
-        let news = self.table.news();
+        let news = self.table.news(now.mono);
         let event = if news.is_empty() { SourceEvent::Alive } else { SourceEvent::Readings(news) };
         lamp.say(wires, now, event, Transport::Rest, &shown).await?;
         if self.table.gate() == Gate::Open {
@@ -279,9 +362,9 @@ impl Poll<'_> {
     /// Asks everything; whether Home Assistant is RUNNING.
     async fn ask(&mut self, wires: &Wires) -> Result<bool, End> {
         if !self.settled || self.config.state.as_deref() != Some("RUNNING") {
-            let (config, peer) = self.rest.get::<Config>("config").await?;
+            let (config, from) = self.rest.get::<Config>("config").await?;
             self.config = config.ok_or_else(|| End::Lost("REST config answered 404: no Home Assistant there".to_owned()))?;
-            self.peer = peer;
+            self.peer = from.peer;
         } else if let (Some(core), _) = self.rest.get::<CoreState>("core/state").await? {
             // Older versions have no such path: then the state of the first answer stands.
             self.config.state = Some(core.state);
@@ -308,7 +391,7 @@ impl Poll<'_> {
         if wires.stop.is_cancelled() {
             return Ok(running);
         }
-        self.rest.states(&wanted, &mut self.table).await?;
+        self.rest.states(&wanted, &mut self.table, running, &mut self.rendered, &*wires.clock).await?;
         Ok(running)
     }
 

@@ -19,8 +19,11 @@ use serde_json::value::RawValue;
 
 use super::{
     address::Cadence,
-    frames::{Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, RegistryUpdated, messages, valid_entity_id},
-    table::{Gate, Table},
+    frames::{
+        Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, RegistryUpdated, Rendered, STAMPS, Stamps, TemplateIds,
+        messages, valid_entity_id,
+    },
+    table::{Asked, Gate, Table},
 };
 use crate::{
     config::Secret,
@@ -30,6 +33,8 @@ use crate::{
 
 /// How often an HTTP configuration on trial is asked for: the trial ends without a word.
 const ON_TRIAL: Duration = Duration::from_secs(60);
+/// Where a stamp could not be asked for, it is tried again after this.
+const NO_ANSWER: Duration = Duration::from_secs(60);
 
 /// Why a session is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub(crate) enum End {
 
 /// What a sent id was for, where its answer or its events count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum Question {
     Started,
     CoreConfig,
     Config,
@@ -50,6 +55,7 @@ enum Asked {
     Names,
     Registry,
     Entities,
+    Stamps,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +74,7 @@ pub(super) struct Session {
     phase: Phase,
     began: Duration,
     last_id: u64,
-    asked: HashMap<u64, Asked>,
+    asked: HashMap<u64, Question>,
     config: Config,
     running: bool,
     starting_since: Option<Duration>,
@@ -86,6 +92,12 @@ pub(super) struct Session {
     last_ping: Duration,
     ping_open: bool,
     last_alive: Option<Duration>,
+    /// Since when an answer about stamps is awaited, and whose.
+    looking: Option<(Duration, Vec<EntityId>)>,
+    /// Templates are rendered here; else stamps have to be asked for over REST.
+    templates: bool,
+    /// What is awaited was refused as a template just now.
+    by_rest: bool,
     unreadable: u64,
     frames: Vec<String>,
     events: Vec<SourceEvent>,
@@ -113,12 +125,15 @@ impl Session {
             subscription: None,
             registry: None,
             registry_retry: None,
-            table: Table::new(wanted),
+            table: Table::new(wanted, cadence.look),
             link: None,
             last_frame: now.mono,
             last_ping: now.mono,
             ping_open: false,
             last_alive: None,
+            looking: None,
+            templates: true,
+            by_rest: false,
             unreadable: 0,
             frames: Vec::new(),
             events: Vec::new(),
@@ -180,7 +195,8 @@ impl Session {
         }
         let ping = if self.ping_open { self.last_ping + self.cadence.pong_wait } else { self.last_ping + self.cadence.ping };
         let limit = self.starting_since.filter(|_| !self.running).map(|since| since + self.cadence.starting_max);
-        [self.config_due, self.http_due, self.registry_retry, limit].into_iter().flatten().fold(ping, Duration::min)
+        let look = self.table.look_due().filter(|_| self.looking.is_none());
+        [self.config_due, self.http_due, self.registry_retry, limit, look].into_iter().flatten().fold(ping, Duration::min)
     }
 
     /// Time passes.
@@ -205,13 +221,13 @@ impl Session {
         }
         if self.config_due.is_some_and(|due| now.mono >= due) {
             self.config_due = None;
-            self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+            self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
         }
         if self.http_due.is_some_and(|due| now.mono >= due) {
             self.http_due = None;
-            self.ask(Asked::Http, |id| Outgoing::GetHttpConfig { id }.frame());
+            self.ask(Question::Http, |id| Outgoing::GetHttpConfig { id }.frame());
             if !std::mem::replace(&mut self.follows_names, true) {
-                self.ask(Asked::Names, |id| Outgoing::SubscribeEvents { id, event_type: "entity_registry_updated" }.frame());
+                self.ask(Question::Names, |id| Outgoing::SubscribeEvents { id, event_type: "entity_registry_updated" }.frame());
             }
         }
         if self.registry_retry.is_some_and(|due| now.mono >= due) {
@@ -224,8 +240,40 @@ impl Session {
             tracing::warn!("Home Assistant is still {state} after {minutes} min: its values count from now on");
             self.now_running();
         }
-        self.publish();
+        self.publish(now);
         Ok(())
+    }
+
+    /// Asks, of entities that have been quiet, when they were reported last. Gives those that are to be asked for over REST, as no
+    /// template is rendered here; what comes of it goes to [`Session::looked`].
+    pub(super) fn looks(&mut self, now: Now) -> Vec<EntityId> {
+        let again = match &self.looking {
+            Some((_, refused)) if !self.templates && self.by_rest => refused.clone(),
+            Some((at, _)) if now.mono < *at + NO_ANSWER => return Vec::new(),
+            _ => Vec::new(),
+        };
+        self.by_rest = false;
+        let due = if again.is_empty() { self.table.looks(now.mono, now.mono + NO_ANSWER) } else { again };
+        if due.is_empty() || !self.running {
+            return Vec::new();
+        }
+        self.looking = Some((now.mono, due.clone()));
+        if !self.templates {
+            return due;
+        }
+        let ids: Vec<&str> = due.iter().map(|id| &**id).collect();
+        self.ask(Question::Stamps, |id| Outgoing::RenderTemplate { id, template: STAMPS, variables: TemplateIds { ids: &ids } }.frame());
+        Vec::new()
+    }
+
+    /// When they were reported; nothing, where it could not be asked.
+    pub(super) fn looked(&mut self, stamps: &Stamps, now: Now) {
+        let Some((at, _)) = self.looking.take() else { return };
+        let asked = Asked { at, home: stamps.home.unwrap_or(now.unix) };
+        for (entity, stamp) in &stamps.entities {
+            self.table.looked(entity, *stamp, asked, now.mono);
+        }
+        self.publish(now);
     }
 
     /// Another list of entities: asked for on the same connection.
@@ -256,7 +304,7 @@ impl Session {
         for message in messages {
             self.message(&message, now)?;
         }
-        self.publish();
+        self.publish(now);
         Ok(())
     }
 
@@ -286,7 +334,7 @@ impl Session {
         self.last_id
     }
 
-    fn ask(&mut self, asked: Asked, frame: impl FnOnce(u64) -> String) -> u64 {
+    fn ask(&mut self, asked: Question, frame: impl FnOnce(u64) -> String) -> u64 {
         let id = self.send(frame);
         self.asked.insert(id, asked);
         id
@@ -302,7 +350,7 @@ impl Session {
             ("auth_invalid", _) => return Err(End::Refused(message.message.clone().unwrap_or_default())),
             ("pong", Phase::Live) => self.ping_open = false,
             ("result", Phase::Live) => self.result(message, now)?,
-            ("event", Phase::Live) => self.event(message),
+            ("event", Phase::Live) => self.event(message, now),
             _ => {}
         }
         Ok(())
@@ -313,9 +361,9 @@ impl Session {
         self.last_ping = now.mono;
         // First the event, then the question, so that RUNNING cannot slip between them. A user without
         // administrator's rights is refused the event: the question is repeated while starting.
-        self.ask(Asked::Started, |id| Outgoing::SubscribeEvents { id, event_type: "homeassistant_started" }.frame());
-        self.ask(Asked::CoreConfig, |id| Outgoing::SubscribeEvents { id, event_type: "core_config_updated" }.frame());
-        self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+        self.ask(Question::Started, |id| Outgoing::SubscribeEvents { id, event_type: "homeassistant_started" }.frame());
+        self.ask(Question::CoreConfig, |id| Outgoing::SubscribeEvents { id, event_type: "core_config_updated" }.frame());
+        self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
         self.check_registry();
     }
 
@@ -331,7 +379,7 @@ impl Session {
             self.refuse(HashSet::new());
             self.subscribe();
         } else {
-            self.registry = Some(self.ask(Asked::Registry, |id| Outgoing::GetEntries { id, entity_ids: &ids }.frame()));
+            self.registry = Some(self.ask(Question::Registry, |id| Outgoing::GetEntries { id, entity_ids: &ids }.frame()));
         }
     }
 
@@ -352,7 +400,7 @@ impl Session {
         let ids: Vec<&str> = wanted.iter().filter(|id| !refused.contains(*id) && valid_entity_id(id)).map(|id| &**id).collect();
         // An empty list would mean every entity of the house.
         if !ids.is_empty() {
-            let id = self.ask(Asked::Entities, |id| Outgoing::SubscribeEntities { id, entity_ids: &ids }.frame());
+            let id = self.ask(Question::Entities, |id| Outgoing::SubscribeEntities { id, entity_ids: &ids }.frame());
             self.subscription = Some((id, false));
         }
     }
@@ -362,19 +410,19 @@ impl Session {
         let ok = message.success == Some(true);
         let error = || message.error.clone().unwrap_or_default().to_string();
         match asked {
-            Asked::Config => match message.result.filter(|_| ok).map(|r| serde_json::from_str::<Config>(r.get())) {
+            Question::Config => match message.result.filter(|_| ok).map(|r| serde_json::from_str::<Config>(r.get())) {
                 Some(Ok(config)) => self.heard_config(config, now),
                 _ => return Err(End::Lost(format!("get_config failed: {}", error()))),
             },
             // Only newer versions know the question, and only administrators get an answer.
-            Asked::Http => {
+            Question::Http => {
                 let answer = message.result.filter(|_| ok).and_then(|r| serde_json::from_str::<HttpConfigs>(r.get()).ok());
                 if let Some(configs) = answer {
                     self.http_due = configs.on_trial().then(|| now.mono + ON_TRIAL);
                     self.places = configs.places().into();
                 }
             }
-            Asked::Registry => {
+            Question::Registry => {
                 self.registry = None;
                 let entries =
                     message.result.filter(|_| ok).map(|r| serde_json::from_str::<HashMap<String, Option<RegistryEntry>>>(r.get()));
@@ -394,14 +442,18 @@ impl Session {
                     }
                 }
             }
-            Asked::Entities if !ok => return Err(End::Lost(format!("subscribe_entities failed: {}", error()))),
+            Question::Entities if !ok => return Err(End::Lost(format!("subscribe_entities failed: {}", error()))),
             // Events of these carry the id of the question.
-            Asked::Started | Asked::CoreConfig | Asked::Names | Asked::Entities if ok => {
+            Question::Stamps if !ok => {
+                tracing::debug!("Home Assistant renders no template ({}): asking over REST when sensors were reported", error());
+                (self.templates, self.by_rest) = (false, self.looking.is_some());
+            }
+            Question::Started | Question::CoreConfig | Question::Names | Question::Entities | Question::Stamps if ok => {
                 if let Some(id) = message.id {
                     self.asked.insert(id, asked);
                 }
             }
-            Asked::Started | Asked::CoreConfig | Asked::Names | Asked::Entities => {}
+            Question::Started | Question::CoreConfig | Question::Names | Question::Entities | Question::Stamps => {}
         }
         Ok(())
     }
@@ -425,29 +477,36 @@ impl Session {
         self.config_due = None;
     }
 
-    fn event(&mut self, message: &Incoming<'_>) {
+    fn event(&mut self, message: &Incoming<'_>, now: Now) {
         let (Some(id), Some(event)) = (message.id, message.event) else { return };
         match self.asked.get(&id) {
-            Some(Asked::Started) => {
+            Some(Question::Started) => {
                 self.now_running();
-                self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+                self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
             }
-            Some(Asked::CoreConfig) => {
-                self.ask(Asked::Config, |id| Outgoing::GetConfig { id }.frame());
+            Some(Question::CoreConfig) => {
+                self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
             }
-            Some(Asked::Names) => {
+            Some(Question::Entities) => self.entities(id, event, now),
+            Some(Question::Stamps) => {
+                let stamps = serde_json::from_str::<Rendered>(event.get()).ok().and_then(|rendered| rendered.stamps());
+                self.looked(&stamps.unwrap_or_default(), now);
+                // It would be rendered anew at each change.
+                self.asked.remove(&id);
+                self.send(|own| Outgoing::Unsubscribe { id: own, subscription: id }.frame());
+            }
+            Some(Question::Names) => {
                 let told = serde_json::from_str::<RegistryUpdated>(event.get()).ok().and_then(RegistryUpdated::told);
                 let wanted = self.table.wanted();
                 self.names.extend(told.filter(|told| match told {
                     RegistryEvent::Renamed { old: id, .. } | RegistryEvent::Removed(id) => wanted.contains(id),
                 }));
             }
-            Some(Asked::Entities) => self.entities(id, event),
             _ => {}
         }
     }
 
-    fn entities(&mut self, id: u64, event: &RawValue) {
+    fn entities(&mut self, id: u64, event: &RawValue, now: Now) {
         let Some((subscription, heard)) = &mut self.subscription else { return };
         if *subscription != id {
             return;
@@ -462,13 +521,13 @@ impl Session {
         let (told, bad) = entities.told();
         self.odd(bad, event.get());
         for told in told {
-            self.table.hear(told);
+            self.table.hear(told, self.running, now);
         }
     }
 
     /// Gives out what may be given out; Up last. Not while it is open which entities are followed: one that was not
     /// told yet would look gone.
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Now) {
         let asking = self.registry.is_some() || self.registry_retry.is_some();
         if self.phase != Phase::Live || asking || self.subscription.is_some_and(|(_, heard)| !heard) {
             return;
@@ -476,7 +535,7 @@ impl Session {
         if self.running {
             self.table.set_gate(Gate::Open);
         }
-        let news = self.table.news();
+        let news = self.table.news(now.mono);
         if !news.is_empty() {
             self.events.push(SourceEvent::Readings(news));
         }

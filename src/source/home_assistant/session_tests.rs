@@ -261,6 +261,8 @@ fn a_dead_link_is_noticed_within_25_seconds() {
     }
     // The other end dies right after the last pong.
     t.session.tick(at(45.0)).unwrap();
+    assert_eq!(t.session.looks(at(45.0)).len(), 0, "asked by a template");
+    assert!(t.session.take_frames().iter().any(|frame| frame.contains("render_template")));
     assert_eq!(t.session.deadline(), Duration::from_secs(55));
     t.session.tick(at(54.9)).unwrap();
     assert!(matches!(t.session.tick(at(55.0)), Err(End::Lost(why)) if why.contains("no sign of life")));

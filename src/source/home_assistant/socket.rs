@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
@@ -12,7 +12,9 @@ use tokio_tungstenite::{
 use super::{
     address::{Address, Cadence},
     fault::{self, Fault},
+    frames::Stamps,
     lamp::Lamp,
+    rest::{Rest, Stamped},
     session::{End, Session},
 };
 use crate::source::{HaFacts, Stopped, Transport, Wires};
@@ -134,6 +136,9 @@ async fn carry(
     let shown = address.shown(Transport::Websocket);
     // A dropped sender is no change to wait for.
     let (mut entities_open, mut macs_open) = (true, true);
+    // No event tells that a sensor said the same again. Where it cannot be asked here, REST has to do.
+    let rest = Rest::new(address).map_err(|why| tracing::warn!("{why}")).ok();
+    let mut looks: FuturesUnordered<BoxFuture<'_, Stamped>> = FuturesUnordered::new();
     loop {
         let wait = session.deadline().saturating_sub(wires.clock.now().mono);
         let mut heard = Ok(());
@@ -163,11 +168,25 @@ async fn carry(
                 }
                 Some(Err(error)) => closed = Some(format!("connection broke: {error}")),
             },
+            Some(answer) = looks.next(), if !looks.is_empty() => {
+                let now = wires.clock.now();
+                let stamps = answer.unwrap_or_else(|end| {
+                    tracing::debug!("it cannot be asked when sensors were reported: {end:?}");
+                    Stamps::default()
+                });
+                session.looked(&stamps, now);
+            }
             () = tokio::time::sleep(wait) => {}
         }
         let now = wires.clock.now();
         if heard.is_ok() && closed.is_none() {
             heard = session.tick(now);
+        }
+        let quiet = session.looks(now);
+        match &rest {
+            _ if quiet.is_empty() => {}
+            Some(rest) => looks.push(Box::pin(async move { rest.stamps(&quiet).await })),
+            None => session.looked(&Stamps::default(), now),
         }
         publish_facts(session, wires, peer);
         for event in session.take_names() {
