@@ -13,7 +13,11 @@ use super::{forecasting::Feed, vitals::Health};
 use crate::{
     config::MeterSettings,
     device::View,
-    meter::{Changed, CounterState, EntityReport, Meter, MinuteRecord, Taken},
+    meter::{
+        Changed, CounterState, EntityReport, Meter, MinuteRecord, Taken,
+        direction::{Counters, Verdict},
+        witness::Side,
+    },
     source::SourceEvent,
     store::{Import, MeterRow, Run, Store},
     time::{Clock, Now},
@@ -33,6 +37,8 @@ pub enum Command {
     Block(String),
     /// Counters of the Python original, once.
     Add(Import),
+    /// What the recorder proves of a sign.
+    Recorded(Side, Verdict, Counters),
     /// What each entity says.
     Entities(oneshot::Sender<Vec<EntityReport>>),
 }
@@ -219,6 +225,7 @@ impl MeterTask {
                 self.store.import_done(&import, &self.key, self.row());
                 info!("the original's counters and samples were taken over");
             }
+            Command::Recorded(side, verdict, counters) => self.meter.recorded(side, verdict, &counters),
             Command::Entities(reply) => {
                 let _ = reply.send(self.meter.entities(now));
             }

@@ -12,6 +12,7 @@
 mod announce;
 pub mod check;
 pub mod choice;
+mod direction;
 pub mod forecasting;
 pub mod gx;
 pub mod hub;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::{
+    direction::Directions,
     forecasting::Forecasting,
     loops::Loops,
     meter_task::Command,
@@ -148,6 +150,15 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
             stop: stop.clone(),
         };
         health.spawn("loops", loops.run());
+        let directions = Directions {
+            source: resolved.settings.source.clone(),
+            access: access.clone(),
+            meters: Arc::clone(&meters.running),
+            facts: facts.clone(),
+            clock: Arc::clone(&clock),
+            stop: stop.clone(),
+        };
+        health.spawn("direction", directions.run());
     }
     let (names, names_seen) = mpsc::channel(NAMES);
     start_source(&shared, &resolved, access.clone(), &meters, facts_tx, names);
@@ -266,6 +277,8 @@ fn start_setup(shared: &Shared, resolved: &Resolved, access: &Access, meters: &M
         facts: facts.clone(),
         store: shared.store.clone(),
         choice: choice.clone(),
+        health: shared.health.clone(),
+        clock: Arc::clone(&shared.clock),
         stop: shared.stop.clone(),
     };
     shared.health.spawn("set-up", search.run(meters.taker()));

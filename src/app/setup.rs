@@ -13,7 +13,9 @@ use tracing::{debug, info, warn};
 
 use super::{
     choice::{inputs_of, laid, options_of},
+    direction::refuse_contradicted,
     start::Taker,
+    vitals::Health,
 };
 use crate::{
     config::{Inputs, SourceSettings},
@@ -23,6 +25,7 @@ use crate::{
         prefs_watch::PrefsWatch,
     },
     store::Store,
+    time::Clock,
 };
 
 /// Key of the store.
@@ -97,6 +100,10 @@ pub struct Search {
     pub store: Store,
     /// How far it is.
     pub choice: Choice,
+    /// A contradicted sign is told there.
+    pub health: Health,
+    /// For what the recorder is asked.
+    pub clock: Arc<dyn Clock>,
     /// The end.
     pub stop: CancellationToken,
 }
@@ -118,7 +125,8 @@ impl Search {
             };
             let mut seen = None;
             match asked {
-                Ok(found) if found.is_running() => {
+                Ok(mut found) if found.is_running() => {
+                    self.prove(&mut found, &taker).await;
                     let said = self.choice.said.lock().await;
                     if let Some(inputs) = said.as_ref().and_then(|said| self.weigh(&found, said, &mut told)) {
                         taker.take(inputs).await;
@@ -139,7 +147,26 @@ impl Search {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        self.health.set_direction(Vec::new());
         self.stop.cancelled().await;
+    }
+
+    /// Leaves out what the counters contradict; what was chosen before and turns out so is withdrawn, as nobody confirmed it.
+    async fn prove(&self, found: &mut Discovery, taker: &Taker) {
+        let Some(options) = found.grid.as_ref().map(|proposal| options_of(&proposal.inputs)) else { return };
+        let over = self.choice.said.lock().await.clone().unwrap_or_default();
+        let line = refuse_contradicted(&self.source, &self.access, found, &laid(&options, &over), self.clock.now().unix).await;
+        self.health.set_direction(line.iter().cloned().collect());
+        let current = self.choice.state.borrow().clone();
+        if let (Some(line), Setup::Chosen { options: chosen, .. }) = (line, current)
+            && options == chosen
+        {
+            warn!("{line}; what was chosen by itself is not served any more: confirm it, or turn it, on the dashboard");
+            self.store.put_state(KEY, "");
+            let said = self.choice.said.lock().await;
+            self.choice.state.send_replace(Setup::Nothing);
+            taker.take(laid(&Map::new(), said.as_ref().unwrap_or(&Map::new()))).await;
+        }
     }
 
     /// The first meter reads what was chosen in an earlier run.

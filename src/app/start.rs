@@ -204,6 +204,11 @@ impl Running {
         Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, outbound, events }
     }
 
+    /// What it reads, as it is now.
+    pub fn inputs(&self) -> Inputs {
+        self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).inputs.clone()
+    }
+
     /// Its settings, as they are now.
     fn settings(&self) -> MeterSettings {
         self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()

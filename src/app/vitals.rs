@@ -39,6 +39,8 @@ pub struct Health {
     told: Arc<Mutex<Vec<String>>>,
     /// By meter, what is wrong with its inputs.
     meters: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
+    /// Why the set-up did not take a power: its counters say the opposite.
+    direction: Arc<Mutex<Vec<String>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -57,6 +59,7 @@ impl Health {
             problems: Arc::default(),
             told: Arc::default(),
             meters: Arc::default(),
+            direction: Arc::default(),
             dead: Arc::default(),
             tasks: TaskTracker::new(),
             stop,
@@ -100,6 +103,11 @@ impl Health {
         }
     }
 
+    /// What the set-up found contradicted.
+    pub fn set_direction(&self, lines: Vec<String>) {
+        *self.direction.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
     /// Starts a task that has to live until the stop; one that ends before makes the process unhealthy.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let (dead, stop) = (Arc::clone(&self.dead), self.stop.clone());
@@ -131,6 +139,7 @@ impl Vitals for Health {
         for (key, of) in &*self.meters.lock().unwrap_or_else(PoisonError::into_inner) {
             lines.extend(of.iter().map(|line| if key.is_empty() { line.clone() } else { format!("{key}: {line}") }));
         }
+        lines.extend(self.direction.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         let StoreHealth { state, set_aside, .. } = self.store.health();
         if !self.homeless || matches!(state, StoreState::InMemory { .. }) {
             lines.extend(self.opening.iter().cloned());

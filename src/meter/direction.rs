@@ -212,17 +212,20 @@ impl Check {
     }
 }
 
-/// Judges what was recorded.
+/// Judges what was recorded: all of it, or where `recent` the last of it, if that decides.
 #[must_use]
-pub fn look_back(periods: &[Period]) -> Verdict {
-    let mut check = Check::back();
-    for period in periods {
-        if period.after_gap {
-            check.interrupt();
+pub fn look_back(periods: &[Period], recent: bool) -> Verdict {
+    let judge = |mut check: Check| {
+        for period in periods {
+            if period.after_gap {
+                check.interrupt();
+            }
+            check.push(&Row::of_mean(period.watts, period.hours, period.import, period.export));
         }
-        check.push(&Row::of_mean(period.watts, period.hours, period.import, period.export));
-    }
-    check.verdict()
+        check.verdict()
+    };
+    let last = if recent { judge(Check::running()) } else { Verdict::Unknown };
+    if matches!(last, Verdict::Proven(_) | Verdict::Contradicted(_)) { last } else { judge(Check::back()) }
 }
 
 /// The entities of the counters that were compared, for words.
@@ -238,12 +241,11 @@ pub struct Counters {
 #[must_use]
 pub fn contradiction(evidence: &Evidence, counters: &Counters) -> String {
     let Evidence { watts, import, export, hours } = *evidence;
-    let rose =
-        |ids: &[Arc<str>], wh: Option<f64>| wh.filter(|_| !ids.is_empty()).map(|wh| format!("{} rose by {}", ids.join(" + "), Wh(wh)));
+    let rose = |ids: &[Arc<str>], wh: Option<f64>| wh.filter(|_| !ids.is_empty()).map(|wh| format!("{} +{}", ids.join("+"), Wh(wh)));
     let both: Vec<String> = [rose(&counters.import, import), rose(&counters.export, export)].into_iter().flatten().collect();
-    let way = if watts < 0.0 { "feeding in" } else { "drawing" };
-    let served = format!("{}{} W", if watts < 0.0 { "\u{2212}" } else { "" }, watts.abs().round());
-    format!("{served} is served as {way}, while {} in {}: the sign contradicts the counters", both.join(" and "), Span(hours * 3600.0))
+    let (sign, way) = if watts < 0.0 { ("\u{2212}", "feeding in") } else { ("", "drawing") };
+    let (both, span) = (both.join(", "), Span(hours * 3600.0));
+    format!("{sign}{} W counts as {way}, but the counters say the opposite: {both} in {span}; check the sign (invert)", watts.abs().round())
 }
 
 /// Energy for people: `0 Wh`, `250 Wh`, `1.0 kWh`.
@@ -315,8 +317,8 @@ mod tests {
         let line = contradiction(&Evidence { hours: 1.0 / 3.0, import: Some(1000.0), ..evidence }, &counters);
         assert_eq!(
             line,
-            "\u{2212}3000 W is served as feeding in, while sensor.import rose by 1.0 kWh and sensor.export rose by 0 Wh in 20 min: \
-             the sign contradicts the counters"
+            "\u{2212}3000 W counts as feeding in, but the counters say the opposite: sensor.import +1.0 kWh, sensor.export +0 Wh in \
+             20 min; check the sign (invert)"
         );
         assert_eq!(word(watch(|_| 3000.0, 25, 1.0, 10.0, 1, true)), "proven");
     }

@@ -9,12 +9,14 @@ use super::{
     cells::{Cells, Level, Lost},
     counters::{CounterState, Ledger, Stretch, Taken},
     derive::{derive, unused},
+    direction::{Counters, Verdict},
     inputs::{PhasePower, Plan, line},
     minutes::{MinuteBuilder, MinuteRecord, minute_of},
     report::{self, EntityReport},
     round::serve,
     snapshot::{Derived, Electric, Milli, Phase, PhaseInput, Quality, Snapshot, SourceHealth},
     watch::{Notice, Scene, Watch},
+    witness::{Side, Witnesses},
 };
 use crate::{
     config::{EnergySource, MeterSettings},
@@ -79,6 +81,7 @@ pub struct Meter {
     heard: Vec<usize>,
     waiting: Option<Duration>,
     watch: Watch,
+    witnesses: Witnesses,
 }
 
 impl Meter {
@@ -103,6 +106,7 @@ impl Meter {
             heard: Vec::new(),
             waiting: None,
             watch: Watch::default(),
+            witnesses: Witnesses::default(),
         };
         meter.configured(now);
         meter
@@ -151,6 +155,7 @@ impl Meter {
         self.target = Plan::target(settings);
         self.power_cells = self.plan.power_cells();
         self.heard.clear();
+        self.witnesses = self.plan.witnesses(&self.cells);
         self.ledger.configure(settings.energy_source, self.plan.slots.clone(), settings.inputs.any_power(), now.mono);
         self.settle(now);
     }
@@ -208,6 +213,9 @@ impl Meter {
         let phases = self.measured(now.mono);
         let n_current = self.plan.n_current(&self.cells, self.settings.hold, now.mono).filter(|_| self.blocked.is_none());
         self.minute.sample(&phases.map(|(e, _)| e), n_current);
+        for said in self.witnesses.tick(&self.cells, self.settings.hold, now.mono) {
+            self.watch.say(said.warning, said.text);
+        }
         Ticked { minute: self.done.pop_front(), measured: phases.map(|(e, _)| e.map(|e| e.act_power)) }
     }
 
@@ -348,7 +356,9 @@ impl Meter {
         let hours = (end - start).as_secs_f64() * self.pace / 3600.0;
         let here = phases.map(|(e, until)| e.filter(|_| until.is_none_or(|until| start < until)));
         self.minute.integrate(&here, hours);
-        self.ledger.integrate(Stretch { power: here.map(|e| e.map(|e| e.act_power)), hours });
+        let stretch = Stretch { power: here.map(|e| e.map(|e| e.act_power)), hours };
+        self.witnesses.integrate(stretch);
+        self.ledger.integrate(stretch);
     }
 
     /// When, on the monotonic clock, the minute under way ended, if it did so on this step and the wall clock did not jump.
@@ -392,6 +402,17 @@ impl Meter {
         self.ledger.take(more);
     }
 
+    /// What the recorder proves of a sign, by which counters; what is seen while running counts more.
+    pub fn recorded(&mut self, side: Side, verdict: Verdict, counters: &Counters) {
+        self.witnesses.recorded(side, verdict, counters);
+    }
+
+    /// Whether the signs of the powers are right, as far as is known.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<(Side, Verdict)> {
+        self.witnesses.verdicts()
+    }
+
     /// What the store keeps of the counters.
     #[must_use]
     pub const fn counters(&self) -> &CounterState {
@@ -423,12 +444,12 @@ impl Meter {
     }
 
     /// What is wrong for longer and leaves the power as it is, a line each: other entities that cannot be read, a seed that
-    /// did not come, a sensor that is silent.
+    /// did not come, a sensor that is silent, a sign that the counters contradict.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let faults = self.watch.faults(self.cells.all(), &self.plan.feeds);
         let silent = self.watch.silences(self.cells.all(), self.at.mono);
-        faults.into_iter().chain(report::missed(self.ledger.missed())).chain(silent).collect()
+        faults.into_iter().chain(report::missed(self.ledger.missed())).chain(silent).chain(self.witnesses.problems()).collect()
     }
 
     /// Lines for the log since the last call, each about a change and said once.

@@ -12,6 +12,7 @@ use super::{
     parse::Quantity,
     rhythm::Report,
     smooth::Smoother,
+    witness::Witnesses,
 };
 use crate::{
     config::{Inputs, MeterSettings, PowerInput, TotalPhase},
@@ -152,6 +153,16 @@ impl Plan {
     #[must_use]
     pub fn target(settings: &MeterSettings) -> [f64; 3] {
         parts(&settings.inputs).map(|part| part * settings.target_offset)
+    }
+
+    /// The energy counters as witnesses of the powers' signs.
+    #[must_use]
+    pub fn witnesses(&self, cells: &Cells) -> Witnesses {
+        let of = |power: &Option<Power>| power.iter().flat_map(Power::parts).collect::<Vec<_>>();
+        let phases = [0, 1, 2].map(|i| of(&self.phases[i]));
+        let house = if self.total.is_some() { of(&self.total) } else { phases.concat() };
+        let [a, b, c] = phases;
+        Witnesses::of(&self.slots, self.total.is_some(), &[house, a, b, c], cells.all())
     }
 
     fn inputs(&self) -> impl Iterator<Item = &Power> {

@@ -26,6 +26,7 @@ mod shown;
 pub mod smooth;
 pub mod snapshot;
 pub mod watch;
+pub mod witness;
 
 pub use counters::{CounterState, Taken};
 pub use engine::{Changed, Meter, SIBLINGS, Ticked};

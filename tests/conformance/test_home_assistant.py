@@ -194,6 +194,69 @@ def test_nothing_configured_and_no_energy_settings(ha, new_meter):
     assert meter.em()["total_act_power"] is None
 
 
+@pytest.mark.parametrize("plus", ["export", "import"])
+def test_a_sign_that_the_recorder_contradicts_is_not_taken(ha, new_meter, plus):
+    """A SolarEdge meter in the Energy settings as it comes: plus is export. The recorder's statistics prove it at once."""
+    sign = -1 if plus == "export" else 1
+    ids = {name: f"sensor.m1_{plus}_{name}" for name in ("power", "imported", "exported")}
+    begin = int(time.time()) // 3600 * 3600 - 24 * 3600
+
+    def post(name, state, unit, kind, state_class):
+        attributes = {"unit_of_measurement": unit, "device_class": kind, "state_class": state_class}
+        status, answer = ha.rest("POST", f"/api/states/{ids[name]}", {"state": str(state), "attributes": attributes})
+        assert status in (200, 201), answer
+
+    def rows(of):
+        return [{"start": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(begin + 3600 * hour)), **of(hour)} for hour in range(24)]
+
+    async def prepare():
+        async with ha_up.Session(ha) as ws:
+            for name, unit, kind, of in (
+                    ("power", "W", "power", lambda hour: {"mean": sign * 3000, "min": sign * 3000, "max": sign * 3000}),
+                    ("imported", "kWh", "energy", lambda hour: {"state": 3 * hour + 3, "sum": 3 * hour + 3}),
+                    ("exported", "kWh", "energy", lambda hour: {"state": 7, "sum": 7})):
+                meta = {"has_mean": kind == "power", "mean_type": int(kind == "power"), "has_sum": kind == "energy", "name": None,
+                        "source": "recorder", "statistic_id": ids[name], "unit_of_measurement": unit, "unit_class": kind}
+                await ws.call("recorder/import_statistics", metadata=meta, stats=rows(of))
+            await ws.call("energy/save_prefs", energy_sources=[{
+                "type": "grid", "stat_energy_from": ids["imported"], "stat_energy_to": ids["exported"], "stat_cost": None,
+                "entity_energy_price": None, "number_energy_price": None, "stat_compensation": None,
+                "entity_energy_price_export": None, "number_energy_price_export": None, "cost_adjustment_day": 0.0,
+                "power_config": {"stat_rate": ids["power"]}}], device_consumption=[])
+
+            async def known():
+                found = await ws.call("recorder/statistics_during_period", period="hour", statistic_ids=list(ids.values()),
+                                      start_time=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(begin)))
+                return len(found) == 3
+            for _ in range(100):
+                if await known():
+                    return
+                await asyncio.sleep(0.1)
+            raise AssertionError("the statistics were not imported")
+
+    post("power", sign * 3000, "W", "power", "measurement")
+    post("imported", 72, "kWh", "energy", "total_increasing")
+    post("exported", 7, "kWh", "energy", "total_increasing")
+    asyncio.run(prepare())
+    try:
+        meter = new_meter({}, ha=ha).start()
+        if plus == "import":
+            meter.until_total(3000, 20)
+            return
+        says = f"{ids['power']}: \u22123000 W counts as feeding in, but the counters say the opposite: {ids['imported']} +"
+        until(lambda: says in meter.get("/healthz").text, 20, "the contradiction with its numbers")
+        assert meter.total() is None and says in meter.log()
+        # Named by its owner it is served, and as loud.
+        named = new_meter({"total_power": ids["power"]}, ha=ha).start()
+        named.until_total(-3000, 10)
+        until(lambda: says in named.get("/healthz").text and named.get("/healthz").json()["status"] == "degraded", 20)
+        turned = new_meter({"total_power": ids["power"], "total_invert": True}, ha=ha).start()
+        turned.until_total(3000, 10)
+        assert "opposite" not in turned.get("/healthz").text
+    finally:
+        asyncio.run(_save_prefs(ha, []))
+
+
 GRID = {"energy_sources": [{"type": "grid", "stat_energy_from": "sensor.import", "stat_energy_to": None, "stat_rate": "sensor.grid"}]}
 
 

@@ -12,6 +12,7 @@ mod fake_ha;
 mod absent;
 mod brands;
 mod connection;
+mod direction;
 mod discovery;
 mod downloads;
 mod frozen;

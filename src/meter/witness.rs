@@ -1,0 +1,197 @@
+//! The energy counters beside the powers as witnesses of their sign, while a meter runs and from what was recorded before.
+
+use std::sync::Arc;
+
+use super::{
+    cells::{Cell, Cells},
+    counters::{Share, Slot, Stretch},
+    direction::{Check, Counters, Evidence, Row, Verdict, contradiction},
+};
+use std::time::Duration;
+
+/// Length of a row, in hours.
+const ROW: f64 = 20.0 / 3600.0;
+
+/// Whose sign is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// All phases together.
+    House,
+    /// One of them.
+    Phase(usize),
+}
+
+/// A power with the counters beside it.
+#[derive(Clone, Debug)]
+struct Witness {
+    side: Side,
+    import: Vec<usize>,
+    export: Vec<usize>,
+    counters: Counters,
+    /// Entities of the power, for words.
+    power: Vec<Arc<str>>,
+    check: Check,
+    row: Row,
+    /// What the counters said when the row began; `None`: not both said something.
+    before: Option<(f64, f64)>,
+    /// The power had no value for a part of the row.
+    broken: bool,
+    recorded: Option<(Verdict, Counters)>,
+    told: bool,
+}
+
+/// All witnesses of a meter.
+#[derive(Clone, Debug, Default)]
+pub struct Witnesses {
+    all: Vec<Witness>,
+}
+
+/// A line for the log.
+pub(super) struct Said {
+    pub warning: bool,
+    pub text: String,
+}
+
+impl Witnesses {
+    /// Those that energy inputs give. `total`: one power feeds all phases, so that theirs cannot be told apart; `powers` are the
+    /// cells of the power of the house, then of each phase.
+    #[must_use]
+    pub fn of(slots: &[Slot], total: bool, powers: &[Vec<usize>; 4], cells: &[Cell]) -> Self {
+        let side = |share: Share| match share {
+            Share::Phase(i) if !total => Side::Phase(i),
+            Share::Phase(_) | Share::House(_) => Side::House,
+        };
+        let names = |list: &[usize]| list.iter().map(|&i| Arc::clone(&cells[i].entity)).collect::<Vec<_>>();
+        let mut all: Vec<Witness> = Vec::new();
+        for of in [Side::House, Side::Phase(0), Side::Phase(1), Side::Phase(2)] {
+            let power = &powers[if let Side::Phase(i) = of { i + 1 } else { 0 }];
+            let list = |export| -> Vec<usize> {
+                slots
+                    .iter()
+                    .filter(|slot| slot.export == export && side(slot.share) == of)
+                    .flat_map(|slot| slot.cells.iter().copied())
+                    .collect()
+            };
+            let (import, export) = (list(false), list(true));
+            if power.is_empty() {
+                continue;
+            }
+            let counters = Counters { import: names(&import), export: names(&export) };
+            all.push(Witness {
+                side: of,
+                import,
+                export,
+                counters,
+                power: names(power),
+                check: Check::running(),
+                row: Row::default(),
+                before: None,
+                broken: true,
+                recorded: None,
+                told: false,
+            });
+        }
+        Self { all }
+    }
+
+    /// Power over a stretch of time.
+    pub fn integrate(&mut self, stretch: Stretch) {
+        for witness in &mut self.all {
+            let watts = match witness.side {
+                Side::House => stretch.power.iter().copied().sum::<Option<f64>>(),
+                Side::Phase(i) => stretch.power[i],
+            };
+            witness.row.hours += stretch.hours;
+            match watts {
+                Some(watts) if watts >= 0.0 => witness.row.drawn += watts * stretch.hours,
+                Some(watts) => witness.row.fed -= watts * stretch.hours,
+                None => witness.broken = true,
+            }
+        }
+    }
+
+    /// To be called each second; gives what there is to say.
+    pub(super) fn tick(&mut self, cells: &Cells, hold: Duration, now: Duration) -> Vec<Said> {
+        let mut said = Vec::new();
+        for witness in &mut self.all {
+            if witness.row.hours >= ROW {
+                witness.close(cells, hold, now);
+            }
+            said.extend(witness.say());
+        }
+        said
+    }
+
+    /// What was recorded before, and which counters that is of.
+    pub fn recorded(&mut self, side: Side, verdict: Verdict, counters: &Counters) {
+        for witness in self.all.iter_mut().filter(|witness| witness.side == side) {
+            witness.recorded = Some((verdict, counters.clone()));
+        }
+    }
+
+    /// Whether the signs are right, as far as is known.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<(Side, Verdict)> {
+        self.all.iter().map(|witness| (witness.side, witness.verdict().0)).collect()
+    }
+
+    /// A line for each sign that is contradicted.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        self.all.iter().filter_map(Witness::problem).collect()
+    }
+}
+
+impl Witness {
+    fn close(&mut self, cells: &Cells, hold: Duration, now: Duration) {
+        let sum = |list: &[usize]| match list {
+            [] => Some(0.0),
+            list => cells.sum(list, hold, now).and_then(|level| level.value()),
+        };
+        let after = if self.import.is_empty() && self.export.is_empty() { None } else { sum(&self.import).zip(sum(&self.export)) };
+        let row = std::mem::take(&mut self.row);
+        let broken = std::mem::replace(&mut self.broken, false);
+        match self.before.zip(after) {
+            Some((before, after)) if !broken && after.0 >= before.0 && after.1 >= before.1 => self.check.push(&Row {
+                import: (!self.import.is_empty()).then_some(after.0 - before.0),
+                export: (!self.export.is_empty()).then_some(after.1 - before.1),
+                ..row
+            }),
+            _ => self.check.interrupt(),
+        }
+        self.before = after;
+    }
+
+    /// What is seen now decides, else what was recorded.
+    fn verdict(&self) -> (Verdict, &Counters) {
+        let live = self.check.verdict();
+        let decides = |verdict: &Verdict| matches!(verdict, Verdict::Proven(_) | Verdict::Contradicted(_));
+        match &self.recorded {
+            Some((verdict, counters)) if !decides(&live) => (*verdict, counters),
+            _ => (live, &self.counters),
+        }
+    }
+
+    fn line(&self, evidence: &Evidence, counters: &Counters) -> String {
+        format!("{}: {}", self.power.join("+"), contradiction(evidence, counters))
+    }
+
+    fn problem(&self) -> Option<String> {
+        let (verdict, counters) = self.verdict();
+        verdict.contradiction().map(|evidence| self.line(evidence, counters))
+    }
+
+    fn say(&mut self) -> Option<Said> {
+        let (verdict, _) = self.verdict();
+        let contradicted = verdict.contradiction().is_some();
+        // Not a word where it is merely no longer known.
+        if contradicted == self.told || (self.told && !matches!(verdict, Verdict::Proven(_))) {
+            return None;
+        }
+        self.told = contradicted;
+        Some(match self.problem() {
+            Some(text) => Said { warning: true, text },
+            None => Said { warning: false, text: format!("{}: the sign agrees with the counters", self.power.join("+")) },
+        })
+    }
+}
