@@ -541,8 +541,8 @@ impl Session {
         }
         if self.running {
             if self.link != Some(Link::Up) {
-                // What is not urgent, once values come.
-                self.http_due = Some(self.last_frame + Duration::from_secs(1));
+                // What is not urgent comes with the next tick.
+                self.http_due = Some(self.last_frame);
             }
             self.set_link(Link::Up);
         }
