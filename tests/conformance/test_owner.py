@@ -81,7 +81,7 @@ def test_a_restart_that_is_refused_is_told(app, fault, says):
 
 
 @pytest.mark.parametrize("fault, says", [("not ready", "not ready"), ("401", "401"), ("403", "403"), ("502", "502"), ("reset", "does not answer"),
-                                         (12, "timed out")])
+                                         (12, "no answer in time")])
 def test_options_that_cannot_be_handed_over_are_not_called_saved(app, fault, says):
     before = dict(app.supervisor.options)
     app.supervisor.faults[OPTIONS] = fault
