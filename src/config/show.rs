@@ -61,7 +61,7 @@ pub fn masked(value: &Value) -> Value {
             let mask = |(key, value): (&String, &Value)| match value {
                 _ if key != "name" && definitions::find(key).is_none_or(Definition::secret) => (key.clone(), MASK.into()),
                 // Lists inside `meters` are text with commas. What is wrong in them was not taken, but it stands there.
-                Value::String(text) if text.split(',').all(|one| url::Url::parse(one.trim()).is_ok()) => {
+                Value::String(text) if text.split(',').all(|one| url::Url::parse(one.trim()).is_ok_and(|url| url.has_host())) => {
                     (key.clone(), text.split(',').map(mask_url).collect::<Vec<_>>().join(",").into())
                 }
                 Value::String(text) => (key.clone(), mask_any(text).into()),

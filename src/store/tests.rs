@@ -366,9 +366,9 @@ fn counters(mac: &str, import: f64, counted: f64, reset_at: f64) -> MeterRow {
 fn past(dir: &Path) {
     let mut rig = Rig::new(dir, T0 - 7_200);
     rig.counters(1_000.0);
-    lock(&rig.shared.cache).state.insert("device/".into(), "old".into());
+    lock(&rig.shared.cache).state.insert("device/".into(), r#"{"name":"old"}"#.into());
     lock(&rig.shared.buffer).add(|b| {
-        b.state.insert("device/".into(), "old".into());
+        b.state.insert("device/".into(), r#"{"name":"old"}"#.into());
         b.samples.push_back((T0 - 7_200, 50));
         b.records.push_back(("".into(), record(T0 - 7_200, 5.0)));
     });
@@ -409,7 +409,7 @@ fn a_folder_that_comes_late_gets_what_was_counted_without_it() {
     let wh = |n: f64| from_numbers([n; 8]);
     let (row, state) = kept(&dir);
     assert_eq!((row.mac.as_str(), row.energy, row.lifetime), ("02AABBCCDDEE", wh(1_003.0), wh(1_003.0)));
-    assert_eq!((state["device/"].as_str(), state["new"].as_str()), ("old", "1"));
+    assert_eq!((state["device/"].as_str(), state["new"].as_str()), (r#"{"name":"old"}"#, "1"));
     let side = Sidecar::peek(&dir.join("meter.json")).meters.remove("").unwrap();
     assert_eq!((side.mac.as_str(), side.energy), ("02AABBCCDDEE", wh(1_003.0)));
     // Charts and records hold both.

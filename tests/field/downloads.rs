@@ -94,7 +94,7 @@ async fn a_file_that_is_read_slowly_is_whole() {
     let meter = Meter::with(FakeRecords { minutes: 2000, ..FakeRecords::default() });
     let http = meter.http().await;
     let whole = get(http, "/emdata/0/data.csv").await.body;
-    assert_eq!(whole.lines().count(), 2000);
+    assert_eq!(whole.lines().count(), 1 + 2000, "keys, then records");
     let mut slow = connect(Ipv4Addr::LOCALHOST, http).await;
     slow.write_all(FILE).await.unwrap();
     let (mut got, mut bite) = (Vec::new(), [0; 4096]);
