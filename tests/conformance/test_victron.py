@@ -11,7 +11,7 @@ from aioshelly.exceptions import RpcCallError
 from aioshelly.rpc_device import RpcDevice, WsServer
 from pymodbus.client import ModbusTcpClient
 
-from harness import LOCAL, aio_until, free_port, near
+from harness import LOCAL, aio_until, free_port, near, until
 
 
 async def channels(shelly, capability):
@@ -144,8 +144,11 @@ async def test_grid_meter_by_outbound_websocket(new_meter, fake_ha):
         await aio_until(lambda: gx.calls == 2 and gx.meters[mac]["updates"], 5, "reconnects at once")
 
 
-async def test_outbound_by_rpc(demo):
+async def test_outbound_by_rpc(new_meter):
     async with Gx().listen() as gx:
+        # the GX of this test is on the same machine, which a reader may name only by this option
+        demo = new_meter(args=["--source", "demo", "--outbound-ws-local"]).start()
+        until(lambda: demo.get("/healthz").status == 200, 10)
         changed = demo.rpc("Ws.SetConfig", {"config": {"enable": True, "server": gx.url, "ssl_ca": "*"}})
         assert changed == {"restart_required": True}
         demo.restart()
