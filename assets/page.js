@@ -459,7 +459,8 @@
 
   // ---- settings
   const form = $("#settings");
-  if (form) {
+  // Who may only look has no bar to save with.
+  if (form && $(".savebar", form)) {
     const fields = all(".field", form).map(place => ({ place, key: place.dataset.key, input: $("input:not([type=checkbox]),select,textarea", place), remove: $("[data-remove]", place), error: $(".error", place) }));
     const initial = new Map(fields.map(f => [f.key, f.input.value]));
     const save = $("button[type=submit]", form), reset = $("button[type=reset]", form), answer = $(".savebar .answer", form);

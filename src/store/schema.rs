@@ -226,7 +226,7 @@ pub(super) fn set_aside(path: &Path, fault: &str, unix_s: i64) -> std::io::Resul
         fs::remove_file(named("-shm"))?;
     }
     let line = format!(
-        "{} is damaged ({fault}); it was set aside as {} and a new one begun: identity, password, settings and counters go on, charts start anew",
+        "{} is damaged ({fault}); it was set aside as {} and a new one begun: identity and counters go on, charts start anew",
         path.display(),
         aside.display()
     );

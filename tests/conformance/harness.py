@@ -230,9 +230,10 @@ class Meter:
     def em(self, **how):
         """The status of `em:0`; while a power is absent, which is an error to most, the nulls that Home Assistant is told."""
         answer = self.post("/rpc/EM.GetStatus", {"id": 0}, **how)
-        if answer.status == 500 and answer.json()["code"] == -114:
-            how["headers"] = {**how.get("headers", {}), "User-Agent": "HomeAssistant/2026.11.0"}
-        return self.rpc("EM.GetStatus", {"id": 0}, **how)
+        if answer.status == 200:
+            return answer.json()
+        assert answer.status == 500 and answer.json()["code"] == -114, answer
+        return self.rpc("EM.GetStatus", {"id": 0}, **{**how, "headers": {**how.get("headers", {}), "User-Agent": "HomeAssistant/2026.11.0"}})
 
     def total(self):
         return self.em()["total_act_power"]

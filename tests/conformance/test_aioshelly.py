@@ -36,7 +36,7 @@ async def test_initialise_and_read(grid):
     _, meter = grid
     async with device(meter) as (shelly, _):
         assert shelly.connected and shelly.initialized and shelly.firmware_supported
-        assert shelly.model == "SPEM-003CEBEU" and shelly.gen == 2 and shelly.firmware_version.startswith("20250508-")
+        assert shelly.model == "SPEM-003CEBEU" and shelly.gen == 2 and shelly.firmware_version.startswith("20260311-")
         assert near(shelly.status["em:0"]["total_act_power"], 512)
         assert shelly.status["em:0"]["a_act_power"] == 512.0 and shelly.config["em:0"]["ct_type"] == "120A"
         assert shelly.shelly["mac"] == meter.info()["mac"] and shelly.requires_auth is False

@@ -482,7 +482,7 @@ def test_nobody_reads_is_a_checklist(fresh, visit):
     fresh.start()
     page = visit(fresh, "readers").page
     text = page.locator("#who").inner_text()
-    assert "Nobody has read the meter yet" in text and re.search(rf"UDP listens on ports? .*{fresh.udp_port}", text) and "same network" in text
+    assert "Nobody has read the meter since it started" in text and re.search(rf"UDP listens on ports? .*{fresh.udp_port}", text) and "same network" in text
 
 
 def test_health_and_diagnostics(house, visit):
