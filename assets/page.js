@@ -514,13 +514,13 @@
   if (setup) {
     const look = $("#look"), error = $("#pv-error"), take = $("#take"), yes = $("#yes"), no = $("#no");
     const slots = all(".slot", setup), empty = $("strong", slots[0]).textContent, chosen = {};
-    const ask = $("#ask"), wait = $("#wait"), plain = take.textContent, outcome = $(".answer", look);
-    let kind = "one", base = null, inverted = false, answered = false, anyway = false, timer, active = slots[0], taken = false, asked = 0;
+    const turned = new Set(), told = $("#sign"), ask = $("#ask"), wait = $("#wait"), plain = take.textContent, outcome = $(".answer", look);
+    let kind = "one", base = null, sign = null, answered = false, anyway = false, timer, active = slots[0], taken = false, asked = 0;
     const usable = slot => slot.dataset.kind.split(" ").includes(kind);
     const inputs = () => {
       if (!base) return null;
       const out = { ...base };
-      if (inverted) for (const key of ["total", "a", "b", "c"]) if (out[`${key}_power`]) out[`${key}_invert`] = !base[`${key}_invert`];
+      for (const key of turned) if (out[`${key}_power`]) out[`${key}_invert`] = !base[`${key}_invert`];
       return out;
     };
     const preview = async () => {
@@ -532,19 +532,25 @@
       look.hidden = false;
       error.hidden = said.status === 200;
       error.textContent = said.problems?.map(p => p.text).join(" ") || said.text;
+      // The counters know: what they prove needs no answer, what they contradict is said before it is asked about.
+      sign = said.sign;
+      const proven = sign?.state === "proven";
+      told.hidden = !sign;
+      if (sign) { told.dataset.state = proven ? "good" : "warn"; $("span", told).textContent = sign.text; }
+      no.classList.toggle("right", sign?.state === "contradicted");
       ask.hidden = !said.answers;
-      wait.hidden = !said.ok || Boolean(said.answers);
+      wait.hidden = !said.ok || Boolean(said.answers) || proven;
       if (said.answers) [yes.textContent, no.textContent] = said.answers;
       if (said.status === 200) {
         $("#pv-word").textContent = said.word; $("#pv-power").textContent = said.power; look.dataset.flow = said.flow;
         $("#pv-phases").replaceChildren(...said.phases.map(p => { const item = make("li"); item.dataset.flow = p.flow; item.append(make("strong", p.name), make("span", p.word), make("span", p.power, "num")); return item; }));
       }
       // Who takes it has said that the sign is right, or turned it.
-      take.disabled = said.status !== 200 || !answered;
+      take.disabled = said.status !== 200 || !(answered || proven);
       timer = setTimeout(preview, 2000);
     };
     const fresh = () => {
-      inverted = answered = anyway = false;
+      answered = anyway = false; turned.clear();
       $("#flipped").hidden = true; take.textContent = plain; outcome.textContent = "";
       for (const b of [yes, no]) b.setAttribute("aria-pressed", "false");
     };
@@ -593,7 +599,10 @@
     // What is shown is right, or the other way round: then it is turned, and what is shown then was said to be right.
     const answer = right => {
       answered = true; anyway = false; take.textContent = plain; outcome.textContent = "";
-      if (!right) { inverted = !inverted; $("#flipped").hidden = !inverted; }
+      if (!right) {
+        for (const key of sign?.turn?.length ? sign.turn : ["total", "a", "b", "c"]) if (!turned.delete(key)) turned.add(key);
+        $("#flipped").hidden = !turned.size;
+      }
       yes.setAttribute("aria-pressed", "true"); no.setAttribute("aria-pressed", "false");
       preview();
     };

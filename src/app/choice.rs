@@ -98,6 +98,7 @@ pub fn inputs_of(options: &Map<String, Value>) -> Inputs {
         energy_export: ids("energy_export"),
         phase_energy_import: each("energy_import"),
         phase_energy_export: each("energy_export"),
+        witnesses: Default::default(),
     }
 }
 

@@ -7,17 +7,21 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{meter_task::Command, start::Running};
+use super::{
+    meter_task::Command,
+    setup::Choice,
+    start::{Running, Taker},
+};
 use crate::{
-    config::{Inputs, SourceSettings},
+    config::{Inputs, PowerInput, SourceSettings},
     meter::{
-        direction::{Counters, Verdict, contradiction, look_back},
+        direction::{Counters, Evidence, Verdict, contradiction, look_back},
         witness::Side,
     },
     source::{
         Access, EntityId, HaFacts,
-        discover::Discovery,
-        recorded::{Look, Question, ask, counters},
+        discover::{Discovery, discover},
+        recorded::{Look, Question, ask},
     },
     time::Clock,
 };
@@ -33,8 +37,14 @@ pub struct Directions {
     pub source: SourceSettings,
     /// Where to ask.
     pub access: Access,
+    /// MACs of ours: their counters prove nothing.
+    pub macs: Vec<String>,
     /// All meters.
     pub meters: Arc<[Running]>,
+    /// Gives the first meter the counters of the Energy settings, where options name none.
+    pub taker: Taker,
+    /// Held meanwhile.
+    pub choice: Choice,
     /// Tells when Home Assistant runs.
     pub facts: watch::Receiver<HaFacts>,
     /// For what is to be asked.
@@ -71,8 +81,8 @@ impl Directions {
     }
 
     async fn look(&self, inputs: &[Inputs], now: f64) {
-        let named = inputs.first().is_some_and(|first| first.any_power() && questions(first, &[], &[]).is_empty());
-        let (import, export) = if named { counters(&self.source, &self.access).await.unwrap_or_default() } else { Default::default() };
+        let unnamed = inputs.first().is_some_and(|first| first.any_power() && !first.any_energy());
+        let [import, export] = if unnamed { self.witness().await } else { Default::default() };
         let mut all: Vec<(usize, Side, Question)> = Vec::new();
         for (meter, inputs) in inputs.iter().enumerate() {
             // The Energy settings are those of the house, and the first meter is the house's.
@@ -86,10 +96,20 @@ impl Directions {
             let _ = self.meters[meter].commands.send(Command::Recorded(side, verdict, counters)).await;
         }
     }
+
+    /// The grid's counters of the Energy settings: the first meter hears them from now on, so that it sees a sign that they
+    /// contradict within minutes, also where the recorder keeps nothing.
+    async fn witness(&self) -> [Vec<EntityId>; 2] {
+        let Ok(found) = discover(&self.source, &self.access, &self.macs, &[]).await else { return Default::default() };
+        let counters = [found.energy_import, found.energy_export];
+        let _held = self.choice.said.lock().await;
+        self.taker.witness(counters.clone()).await;
+        counters
+    }
 }
 
 /// What can be compared of a meter's inputs; `import` and `export` are the house's counters where the inputs name none.
-fn questions(inputs: &Inputs, import: &[EntityId], export: &[EntityId]) -> Vec<(Side, Question)> {
+pub(super) fn questions(inputs: &Inputs, import: &[EntityId], export: &[EntityId]) -> Vec<(Side, Question)> {
     let mut all = Vec::new();
     let mut put = |side, power, import: Vec<EntityId>, export: Vec<EntityId>| {
         let question = Question { power, import, export };
@@ -120,7 +140,7 @@ fn questions(inputs: &Inputs, import: &[EntityId], export: &[EntityId]) -> Vec<(
 /// be asked.
 pub async fn recorded(source: &SourceSettings, access: &Access, questions: &[Question], recent: bool, now: f64) -> Vec<Verdict> {
     let mut verdicts = vec![Verdict::Unknown; questions.len()];
-    let open = |verdict: &Verdict| !matches!(verdict, Verdict::Proven(_) | Verdict::Contradicted(_));
+    let open = |verdict: &Verdict| !verdict.decides();
     for look in [Look::Day, Look::Week] {
         let asked: Vec<Question> =
             questions.iter().zip(&verdicts).map(|(q, verdict)| if open(verdict) { q.clone() } else { Question::default() }).collect();
@@ -140,6 +160,12 @@ pub async fn recorded(source: &SourceSettings, access: &Access, questions: &[Que
     verdicts
 }
 
+/// A contradiction in one line, with the entities that it is about.
+pub(super) fn words(power: &[PowerInput], evidence: &Evidence, counters: &Counters) -> String {
+    let power: Vec<&str> = power.iter().flat_map(|p| p.import.iter().chain(&p.export)).map(|id| &**id).collect();
+    format!("{}: {}", power.join("+"), contradiction(evidence, counters))
+}
+
 /// Takes a proposal out of what was found where the counters of the Energy settings contradict the sign: nobody has confirmed it,
 /// and it would order a battery the wrong way. `inputs` is what would be read of it. Gives the line that says so.
 pub async fn refuse_contradicted(
@@ -152,9 +178,8 @@ pub async fn refuse_contradicted(
     let (_, question) = questions(inputs, &found.energy_import, &found.energy_export).into_iter().find(|(side, _)| *side == Side::House)?;
     let verdict = recorded(source, access, std::slice::from_ref(&question), false, now).await.pop()?;
     let evidence = verdict.contradiction()?;
-    let power: Vec<&str> = question.power.iter().flat_map(|p| p.import.iter().chain(&p.export)).map(|id| &**id).collect();
     let counters = Counters { import: question.import.clone(), export: question.export.clone() };
-    let line = format!("{}: {}", power.join("+"), contradiction(evidence, &counters));
+    let line = words(&question.power, evidence, &counters);
     found.grid = None;
     found.notes.push(line.clone());
     Some(line)

@@ -41,6 +41,8 @@ pub enum Command {
     Recorded(Side, Verdict, Counters),
     /// What each entity says.
     Entities(oneshot::Sender<Vec<EntityReport>>),
+    /// Whether the signs of the powers are right, as far as is known, and by which counters.
+    Signs(oneshot::Sender<Vec<(Side, Verdict, Counters)>>),
 }
 
 /// Samples of the house, for the store and the forecast: the first meter's.
@@ -113,7 +115,10 @@ impl MeterTask {
                 Some((now, event)) = self.events.recv() => match self.meter.apply(&event, now) {
                     Changed::No => {}
                     Changed::Now => self.publish(&mut due, record.as_ref()),
-                    Changed::Within(wait) => due = due.or_else(|| Some(Instant::now() + wait)),
+                    Changed::Within(wait) => {
+                        let then = Instant::now() + wait;
+                        due = Some(due.map_or(then, |due| due.min(then)));
+                    }
                 },
                 Ok(()) = kept.changed() => {
                     let run = kept.borrow_and_update().get(&self.key).cloned();
@@ -161,9 +166,9 @@ impl MeterTask {
     }
 
     fn publish(&mut self, due: &mut Option<Instant>, record: Option<&Arc<MinuteRecord>>) {
-        *due = None;
         let snapshot = Arc::new(self.meter.snapshot(self.clock.now()));
         self.views.send_replace(Arc::new(View::with_record(snapshot, record.cloned())));
+        *due = self.meter.due().map(|wait| Instant::now() + wait);
         for notice in self.meter.notices() {
             if notice.warning {
                 warn!("{}{}", self.prefix(), notice.text);
@@ -228,6 +233,9 @@ impl MeterTask {
             Command::Recorded(side, verdict, counters) => self.meter.recorded(side, verdict, &counters),
             Command::Entities(reply) => {
                 let _ = reply.send(self.meter.entities(now));
+            }
+            Command::Signs(reply) => {
+                let _ = reply.send(self.meter.signs());
             }
         }
     }

@@ -25,6 +25,7 @@ mod pages;
 mod renames;
 mod reserved;
 pub mod setup;
+mod sign;
 pub mod signals;
 mod start;
 mod users;
@@ -153,7 +154,10 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         let directions = Directions {
             source: resolved.settings.source.clone(),
             access: access.clone(),
+            macs: meters.macs(),
             meters: Arc::clone(&meters.running),
+            taker: meters.taker(),
+            choice: setup.clone(),
             facts: facts.clone(),
             clock: Arc::clone(&clock),
             stop: stop.clone(),

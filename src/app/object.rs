@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     config::{Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved, definition::Kind, definitions, pattern::Pattern},
+    dashboard::owner::Sign,
     meter::parse::{Quantity, Unusable, parse},
     source::{EntityId, State, discover::Discovery},
 };
@@ -159,6 +160,13 @@ pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
         "{id} would count the other way round than Home Assistant's Energy settings say: what they call drawing would be served as feeding in"
     );
     Some(problem(&format!("{name}_invert"), None, what))
+}
+
+/// A sign that the counters contradict.
+#[must_use]
+pub fn to_contradiction(sign: &Sign) -> Option<Problem> {
+    let (line, name) = (sign.line.clone()?, sign.turn.first()?);
+    Some(problem(&format!("{name}_invert"), None, line))
 }
 
 /// What a change makes doubtful by the options alone, as warnings that were not there before.

@@ -30,22 +30,23 @@ use super::{
     meter_task::Command,
     object,
     setup::{Choice, Setup, in_force},
+    sign::{Asked, Signs},
     start::{Meters, Running, Shared, Taker, targets},
     users::Users,
 };
 use crate::{
     config::{
-        ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Resolved, SourceKind, change_options,
-        contradictions, definitions, load,
+        ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Problem, Resolved, SourceKind, SourceSettings,
+        change_options, contradictions, definitions, load,
     },
     dashboard::{
         self, Context, Door, Owner,
-        owner::{Changed, Doing, Options, Preview, PreviewPhase, Refusal, Run, SetupState},
+        owner::{Changed, Doing, Options, Preview, PreviewPhase, Refusal, Run, SetupState, Sign},
     },
     device::{Device, DeviceOptions, DeviceState},
     forecast::Outlooks,
     logging::LevelHandle,
-    meter::{EntityReport, Quality, Taken},
+    meter::{EntityReport, Quality, Taken, direction::Verdict},
     source::{
         Access,
         discover::{Discovery, discover},
@@ -120,6 +121,7 @@ pub struct Actor {
     run: String,
     restart: watch::Sender<Restart>,
     users: Users,
+    signs: Signs,
 }
 
 /// A restart that a person asked for.
@@ -157,6 +159,7 @@ impl Pages {
             run: format!("{:016x}", getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))),
             restart: watch::Sender::default(),
             users: Users::default(),
+            signs: Signs::default(),
         });
         let context = Context::new(dashboard::Parts {
             meters: meters.running.iter().map(|m| Arc::clone(&m.endpoint)).collect(),
@@ -381,17 +384,38 @@ impl Actor {
                         return Err(Refusal::Problems(against.refused));
                     }
                     doubtful.extend(against.doubtful);
-                    // What was turned before was asked about then.
-                    let turned = |resolved: &Resolved| {
-                        let inputs = in_force(&self.setup.state.borrow(), &resolved.settings.meters[0].inputs, said(resolved).as_ref());
-                        object::to_sign(&inputs, &found)
-                    };
-                    doubtful.extend(turned(&after).filter(|_| sign && turned(&before).is_none()));
+                    if sign {
+                        doubtful.extend(self.object_to_sign(&before, &after, &found).await);
+                    }
                 }
                 Err(why) => unchecked = (!named.is_empty()).then(|| why.to_string()),
             }
         }
         if doubtful.is_empty() || anyway { Ok(unchecked) } else { Err(Refusal::Ask(doubtful)) }
+    }
+
+    /// What counters and Energy settings say against the sign that a change gives the first meter; the counters know better.
+    async fn object_to_sign(&self, before: &Resolved, after: &Resolved, found: &Discovery) -> Vec<Problem> {
+        let inputs =
+            |resolved: &Resolved| in_force(&self.setup.state.borrow(), &resolved.settings.meters[0].inputs, said(resolved).as_ref());
+        let (old, new) = (inputs(before), inputs(after));
+        if same_powers(&old, &new) {
+            return Vec::new();
+        }
+        let signs = self.signs_of(&after.settings.source, &new, found).await;
+        let against: Vec<Problem> = signs.iter().filter_map(object::to_contradiction).collect();
+        if !against.is_empty() {
+            return against;
+        }
+        let proven = !signs.is_empty() && signs.iter().all(|sign| matches!(sign.verdict, Verdict::Proven(_)));
+        // What was turned before was asked about then.
+        object::to_sign(&new, found).filter(|_| !proven && object::to_sign(&old, found).is_none()).into_iter().collect()
+    }
+
+    async fn signs_of(&self, source: &SourceSettings, inputs: &Inputs, found: &Discovery) -> Vec<Sign> {
+        let beside = (&*found.energy_import, &*found.energy_export);
+        let (meter, now) = (self.meters.first(), self.shared.clock.now().unix);
+        self.signs.of(Asked { source, access: &self.access, inputs, beside, meter, now }).await
     }
 
     async fn change_all(&self, make: impl FnOnce(&Map<String, Value>) -> Map<String, Value>, anyway: bool) -> Result<Changed, Refusal> {
@@ -553,9 +577,12 @@ impl Owner for Actor {
             }
             let found = self.found().await.map_err(Refusal::Failed)?;
             let mut settings = self.current().0.settings.meters[0].clone();
-            settings.inputs = inputs_of(&with_higher_layers(inputs, &self.current().0));
+            let source = self.current().0.settings.source.clone();
+            let named = std::mem::replace(&mut settings.inputs, inputs_of(&with_higher_layers(inputs, &self.current().0)));
             (settings.target_offset, settings.smoothing) = (0.0, None);
-            Ok(preview(&settings, &found, self.shared.clock.now()))
+            let seen = preview(&settings, &found, self.shared.clock.now());
+            let signs = self.signs_of(&source, &with_counters(settings.inputs, &named), &found).await;
+            Ok(Preview { signs, ..seen })
         })
     }
 
@@ -657,5 +684,24 @@ fn preview(settings: &MeterSettings, found: &Discovery, now: crate::time::Now) -
         };
         PreviewPhase { w: snapshot.phases[i].map(|s| s.act_power.get()), unused: snapshot.inputs[i].quality == Quality::Unused, reason }
     };
-    Preview { total: snapshot.totals.map(|t| t.act_power.get()), phases: [phase(0), phase(1), phase(2)] }
+    Preview { total: snapshot.totals.map(|t| t.act_power.get()), phases: [phase(0), phase(1), phase(2)], signs: Vec::new() }
+}
+
+/// Whether the same powers are read the same way.
+fn same_powers(one: &Inputs, other: &Inputs) -> bool {
+    one.total == other.total && one.phases == other.phases
+}
+
+/// Powers with the counters that options name: choosing other powers leaves those.
+fn with_counters(inputs: Inputs, named: &Inputs) -> Inputs {
+    if inputs.any_energy() {
+        return inputs;
+    }
+    Inputs {
+        energy_import: named.energy_import.clone(),
+        energy_export: named.energy_export.clone(),
+        phase_energy_import: named.phase_energy_import.clone(),
+        phase_energy_export: named.phase_energy_export.clone(),
+        ..inputs
+    }
 }

@@ -1,5 +1,5 @@
-//! Entities that were renamed in Home Assistant are followed: at once by its registry's events, and after a start by what
-//! the registry knew them by before.
+//! Entities that were renamed in Home Assistant are followed: at once by its registry's events, or where values are polled
+//! when one is not there any more, and after a start by what the registry knew them by before.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,6 +24,8 @@ const KEY: &str = "entities";
 const SOON: Duration = Duration::from_secs(3);
 /// The same after it could not be asked.
 const AGAIN: Duration = Duration::from_secs(30);
+/// Between two looks where values are polled: no event tells of a change.
+const SELDOM: Duration = Duration::from_secs(600);
 
 /// Follows names.
 pub struct Following {
@@ -52,10 +54,10 @@ impl Following {
     pub async fn run(mut self) {
         let kept = self.store.get_state(KEY).and_then(|text| serde_json::from_str(&text).ok());
         let mut known: BTreeMap<EntityId, Registered> = kept.unwrap_or_default();
-        let asks = self.source.kind == SourceKind::HomeAssistant && self.source.ha_transport != HaTransport::Rest;
-        if !asks {
+        if self.source.kind != SourceKind::HomeAssistant {
             return self.stop.cancelled().await;
         }
+        let polls = self.source.ha_transport == HaTransport::Rest;
         let mut up = false;
         // When to look, and once more after that.
         let mut due: Option<Instant> = None;
@@ -75,14 +77,28 @@ impl Following {
                     due = due.or(Some(Instant::now() + SOON));
                 }
                 Some(event) = self.events.recv() => {
-                    match event {
-                        RegistryEvent::Renamed { old, new } => self.follow(&mut known, BTreeMap::from([(old, new)])).await,
-                        RegistryEvent::Removed(entity) => self.removed(&entity),
-                    }
-                    due = Some(Instant::now() + SOON);
+                    let wait = match event {
+                        RegistryEvent::Renamed { old, new } => {
+                            self.follow(&mut known, BTreeMap::from([(old, new)])).await;
+                            SOON
+                        }
+                        RegistryEvent::Removed(entity) => {
+                            self.removed(&entity);
+                            SOON
+                        }
+                        RegistryEvent::Missing(_) => Duration::ZERO,
+                    };
+                    due = Some(Instant::now() + wait);
                 }
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && up => {
-                    due = if self.look(&mut known).await { more.then(|| Instant::now() + SOON) } else { Some(Instant::now() + AGAIN) };
+                    let wait = match self.look(&mut known).await {
+                        true if more => Some(SOON),
+                        // Two that changed names are both there: without events only looking tells.
+                        _ if polls => Some(SELDOM),
+                        true => None,
+                        false => Some(AGAIN),
+                    };
+                    due = wait.map(|wait| Instant::now() + wait);
                     more = false;
                 }
             }

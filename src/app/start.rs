@@ -85,6 +85,7 @@ pub struct Meters {
     /// Every entity that a source has to follow.
     entities: Arc<watch::Sender<Arc<[EntityId]>>>,
     aliases: Arc<std::sync::Mutex<BTreeMap<EntityId, EntityId>>>,
+    witnesses: Arc<std::sync::Mutex<[Vec<EntityId>; 2]>>,
     /// Channel settings in force.
     pub channels: watch::Sender<Arc<ChannelSettings>>,
 }
@@ -95,12 +96,17 @@ pub struct Taker {
     meters: Arc<[Running]>,
     entities: Arc<watch::Sender<Arc<[EntityId]>>>,
     aliases: Arc<std::sync::Mutex<BTreeMap<EntityId, EntityId>>>,
+    /// See [`Inputs::witnesses`].
+    witnesses: Arc<std::sync::Mutex<[Vec<EntityId>; 2]>>,
 }
 
 impl Taker {
     /// The first meter reads these from now on; its counters stay.
-    pub async fn take(&self, inputs: Inputs) {
+    pub async fn take(&self, mut inputs: Inputs) {
         let Some(first) = self.meters.first() else { return };
+        if !inputs.any_energy() {
+            inputs.witnesses = self.witnesses.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        }
         let inputs = under(inputs, &self.aliases());
         let settings = {
             let mut settings = first.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -112,6 +118,16 @@ impl Taker {
             let _ = wait.await;
         }
         self.entities.send_replace(all_entities(&self.meters));
+    }
+
+    /// Import and export counters that the first meter compares its sign with wherever options name none.
+    pub async fn witness(&self, counters: [Vec<EntityId>; 2]) {
+        let Some(first) = self.meters.first() else { return };
+        *self.witnesses.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = counters.clone();
+        let inputs = first.inputs();
+        if inputs.any_power() && !inputs.any_energy() && inputs.witnesses != counters {
+            self.take(inputs).await;
+        }
     }
 
     /// What is read in place of entities that options still name by an old name.
@@ -273,7 +289,7 @@ impl Meters {
         }
         let running: Arc<[Running]> = running.into();
         let entities = Arc::new(watch::Sender::new(all_entities(&running)));
-        let meters = Self { running, entities, aliases: Arc::default(), channels };
+        let meters = Self { running, entities, aliases: Arc::default(), witnesses: Arc::default(), channels };
         meters.follow_facts(shared);
         meters
     }
@@ -281,7 +297,12 @@ impl Meters {
     /// A way to give the first meter entities later.
     #[must_use]
     pub fn taker(&self) -> Taker {
-        Taker { meters: Arc::clone(&self.running), entities: Arc::clone(&self.entities), aliases: Arc::clone(&self.aliases) }
+        Taker {
+            meters: Arc::clone(&self.running),
+            entities: Arc::clone(&self.entities),
+            aliases: Arc::clone(&self.aliases),
+            witnesses: Arc::clone(&self.witnesses),
+        }
     }
 
     /// MACs of all meters.

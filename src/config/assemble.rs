@@ -197,6 +197,7 @@ fn inputs(own: &View<'_>) -> Inputs {
         energy_export: own.entities("energy_export"),
         phase_energy_import: own.per_phase("_energy_import"),
         phase_energy_export: own.per_phase("_energy_export"),
+        witnesses: Default::default(),
     }
 }
 

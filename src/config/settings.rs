@@ -160,6 +160,9 @@ pub struct Inputs {
     pub phase_energy_import: [Vec<EntityId>; 3],
     /// `a_energy_export` ….
     pub phase_energy_export: [Vec<EntityId>; 3],
+    /// Import and export counters of Home Assistant's Energy settings where options name none: they tell whether a sign is right,
+    /// and no energy is taken from them.
+    pub witnesses: [Vec<EntityId>; 2],
 }
 
 impl Inputs {
@@ -179,7 +182,15 @@ impl Inputs {
             energy_export: Vec::new(),
             phase_energy_import: Default::default(),
             phase_energy_export: Default::default(),
+            witnesses: Default::default(),
         }
+    }
+
+    /// Whether any energy counter is configured.
+    #[must_use]
+    pub fn any_energy(&self) -> bool {
+        let phases = self.phase_energy_import.iter().chain(&self.phase_energy_export);
+        phases.chain([&self.energy_import, &self.energy_export]).any(|ids| !ids.is_empty())
     }
 
     /// Whether any power input is configured.
@@ -198,6 +209,7 @@ impl Inputs {
             .chain(&mut self.pf)
             .chain(&mut self.phase_energy_import)
             .chain(&mut self.phase_energy_export)
+            .chain(&mut self.witnesses)
             .flatten()
             .chain(&mut self.n_current)
             .chain(&mut self.frequency)
@@ -217,6 +229,7 @@ impl Inputs {
             .chain(&self.pf)
             .chain(&self.phase_energy_import)
             .chain(&self.phase_energy_export)
+            .chain(&self.witnesses)
             .flatten()
             .chain(&self.n_current)
             .chain(&self.frequency)

@@ -1,5 +1,7 @@
 //! What a person changes. Each answer says what happened.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::State,
@@ -13,11 +15,17 @@ use super::{
     context::{Context, to_json},
     data::failure,
     locale::Locale,
-    owner::{Changed, Preview, Refusal},
+    owner::{Changed, Preview, Refusal, Sign},
     page::{Asking, json},
     settings, setup, words,
 };
-use crate::{config::definitions, meter::Taken};
+use crate::{
+    config::definitions,
+    meter::{
+        Taken,
+        direction::{Evidence, Verdict},
+    },
+};
 
 #[derive(Deserialize)]
 struct Changes {
@@ -137,6 +145,49 @@ struct PreviewLine {
     /// The two answers about the sign, which repeat what is shown; none while nobody can tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<[String; 2]>,
+    /// What the energy counters say of the sign, where they say something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign: Option<SignLine>,
+}
+
+/// What the energy counters say of the sign.
+#[derive(Debug, Serialize, PartialEq)]
+struct SignLine {
+    /// `proven`: nothing needs to be asked. `contradicted`: the other answer is the right one.
+    state: &'static str,
+    text: String,
+    /// The powers that turning is about.
+    turn: Vec<&'static str>,
+}
+
+/// The counters' word on all signs, or on the first that is wrong, and the answers that it leaves.
+fn sign(l: &Locale, signs: &[Sign]) -> Option<(SignLine, Option<[String; 2]>)> {
+    let numbers = |sign: &Sign, evidence: &Evidence| {
+        let rose = |ids: &[Arc<str>], wh: Option<f64>| Some(format!("{} +{}", ids.join(" + "), words::energy(l, wh?)));
+        let both = [rose(&sign.counters.import, evidence.import), rose(&sign.counters.export, evidence.export)];
+        let list = both.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        (words::watts(l, evidence.watts).to_string(), list, words::span(l, evidence.hours * 3600.0))
+    };
+    let text = |key: &str, sign: &Sign, evidence: &Evidence| {
+        let (power, list, time) = numbers(sign, evidence);
+        l.with(key, &[("power", &power), ("list", &list), ("time", &time)])
+    };
+    let by_way = |evidence: &Evidence, import, export| if evidence.watts < 0.0 { export } else { import };
+    match signs.first()?.verdict {
+        Verdict::Contradicted(evidence) => {
+            let text = text(by_way(&evidence, "sign_wrong_import", "sign_wrong_export"), &signs[0], &evidence);
+            let answers = [l.t("sign_keep").to_owned(), l.t("sign_turn").to_owned()];
+            Some((SignLine { state: "contradicted", text, turn: signs[0].turn.clone() }, Some(answers)))
+        }
+        _ => {
+            let proven = |sign: &Sign| match &sign.verdict {
+                Verdict::Proven(evidence) => Some(text(by_way(evidence, "sign_right_import", "sign_right_export"), sign, evidence)),
+                _ => None,
+            };
+            let texts: Vec<String> = signs.iter().map(proven).collect::<Option<_>>()?;
+            Some((SignLine { state: "proven", text: texts.join(" "), turn: Vec::new() }, None))
+        }
+    }
 }
 
 /// Below this the direction of a power is no thing that a person can know, W.
@@ -166,7 +217,7 @@ pub(super) async fn preview(State(context): State<Context>, asking: Asking, body
         Err(response) => return response,
     };
     let l = asking.l;
-    let Preview { total, phases } = match context.owner.preview(inputs).await {
+    let Preview { total, phases, signs } = match context.owner.preview(inputs).await {
         Ok(preview) => preview,
         Err(refusal) => return refused(l, refusal),
     };
@@ -180,7 +231,11 @@ pub(super) async fn preview(State(context): State<Context>, asking: Asking, body
             PhaseLine { name, word, power, flow }
         })
         .collect();
-    json(StatusCode::OK, to_json(&PreviewLine { ok: total.is_some(), flow, word, power, phases, answers: answers(l, total) }))
+    let (sign, answers) = match sign(l, &signs) {
+        Some((sign, answers)) => (Some(sign), answers),
+        None => (None, answers(l, total)),
+    };
+    json(StatusCode::OK, to_json(&PreviewLine { ok: total.is_some(), flow, word, power, phases, answers, sign }))
 }
 
 #[derive(Deserialize)]
@@ -269,6 +324,7 @@ pub(super) async fn run(State(context): State<Context>, asking: Asking) -> Respo
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::meter::direction::Counters;
 
     #[test]
     fn what_was_taken_is_said_with_its_entities() {
@@ -293,6 +349,53 @@ mod tests {
                 "{all:?}"
             );
         }
+    }
+
+    fn counted(turn: &'static str, verdict: Verdict) -> Sign {
+        let counters = Counters { import: vec!["sensor.in".into()], export: vec!["sensor.out".into()] };
+        Sign { turn: vec![turn], verdict, counters, line: None }
+    }
+
+    fn rose(watts: f64, import: f64, export: f64) -> Evidence {
+        Evidence { watts, import: Some(import), export: Some(export), hours: 24.0 }
+    }
+
+    #[test]
+    fn the_counters_word_stands_at_the_question_in_each_language() {
+        for l in Locale::all() {
+            // A SolarEdge meter as it comes: plus is export.
+            let wrong = counted("total", Verdict::Contradicted(rose(-3000.0, 72_000.0, 0.0)));
+            let (line, given) = sign(l, &[wrong]).unwrap();
+            assert_eq!((line.state, line.turn), ("contradicted", vec!["total"]));
+            let (power, list) = (words::watts(l, -3000.0).to_string(), words::energy(l, 72_000.0).to_string());
+            for part in ["sensor.in +", &list, "sensor.out +0", &words::span(l, 86_400.0), &power] {
+                assert!(line.text.contains(part), "{}: {} has no {part}", l.code, line.text);
+            }
+            assert_eq!(given, Some([l.t("sign_keep").to_owned(), l.t("sign_turn").to_owned()]), "asked at 0 W too");
+            let right = counted("total", Verdict::Proven(rose(512.0, 12_300.0, 40.0)));
+            let (line, given) = sign(l, &[right]).unwrap();
+            assert!(line.state == "proven" && line.turn.is_empty() && given.is_none(), "{line:?}: no question is left");
+            assert!(line.text.contains(&words::energy(l, 40.0).to_string()), "{}", line.text);
+            let ways = [("sign_right_import", 1.0), ("sign_right_export", -1.0)].map(|(key, way)| {
+                let said = sign(l, &[counted("total", Verdict::Proven(rose(way * 500.0, 10.0, 10.0)))]).unwrap().0.text;
+                assert!(said.starts_with(l.t(key).split('{').next().unwrap()), "{said}");
+                said
+            });
+            assert_ne!(ways[0], ways[1]);
+        }
+    }
+
+    #[test]
+    fn where_the_counters_say_nothing_the_question_stays() {
+        let l = &Locale::all()[0];
+        assert_eq!(sign(l, &[]), None);
+        assert_eq!(sign(l, &[counted("total", Verdict::Unknown)]), None);
+        assert_eq!(sign(l, &[counted("total", Verdict::Unclear(rose(500.0, 900.0, 900.0)))]), None);
+        let proven = || counted("a", Verdict::Proven(rose(500.0, 900.0, 0.0)));
+        assert_eq!(sign(l, &[proven(), counted("b", Verdict::Unknown)]), None, "one phase of two is not the whole");
+        assert!(sign(l, &[proven(), counted("b", Verdict::Proven(rose(1.0, 2.0, 3.0)))]).is_some());
+        let one = sign(l, &[counted("b", Verdict::Contradicted(rose(-600.0, 900.0, 0.0))), proven()]).unwrap().0;
+        assert_eq!(one.turn, ["b"], "that one is to be turned");
     }
 
     #[test]

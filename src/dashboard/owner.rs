@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     config::{Inputs, Layer, Problem},
-    meter::{EntityReport, Taken},
+    meter::{
+        EntityReport, Taken,
+        direction::{Counters, Verdict},
+    },
     source::discover::Discovery,
 };
 
@@ -96,6 +99,19 @@ pub struct PreviewPhase {
     pub reason: Option<String>,
 }
 
+/// What energy counters say of the sign of a power.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sign {
+    /// `total`, or `a`, `b`, `c`: the powers that it is about.
+    pub turn: Vec<&'static str>,
+    /// Whether the sign is right.
+    pub verdict: Verdict,
+    /// By which counters.
+    pub counters: Counters,
+    /// A contradiction in one line.
+    pub line: Option<String>,
+}
+
 /// What the meter would serve with other inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Preview {
@@ -103,6 +119,8 @@ pub struct Preview {
     pub total: Option<f64>,
     /// L1 to L3.
     pub phases: [PreviewPhase; 3],
+    /// What is known of the signs, a contradiction first; empty where there are no counters.
+    pub signs: Vec<Sign>,
 }
 
 /// What a person may ask of the process.

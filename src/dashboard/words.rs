@@ -108,6 +108,12 @@ pub fn kwh(locale: &Locale, wh: f64) -> Figure {
     Figure { value: number(locale, wh / 1000.0, 1), unit: "kWh" }
 }
 
+/// Energy for people: `40 Wh`, `12.3 kWh`.
+#[must_use]
+pub fn energy(locale: &Locale, wh: f64) -> Figure {
+    if wh.abs() < 999.5 { Figure { value: number(locale, wh, 0), unit: "Wh" } } else { kwh(locale, wh) }
+}
+
 /// Bytes, for people.
 #[must_use]
 pub fn bytes(locale: &Locale, n: u64) -> Figure {

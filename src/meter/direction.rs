@@ -73,6 +73,24 @@ impl Verdict {
             Self::Unknown | Self::Proven(_) | Self::Unclear(_) => None,
         }
     }
+
+    /// Whether it says that a sign is right, or that it is wrong.
+    #[must_use]
+    pub const fn decides(&self) -> bool {
+        matches!(self, Self::Proven(_) | Self::Contradicted(_))
+    }
+
+    /// What follows for the same power turned round.
+    #[must_use]
+    pub fn turned(self) -> Self {
+        let turned = |evidence: Evidence| Evidence { watts: -evidence.watts, ..evidence };
+        match self {
+            Self::Unknown => Self::Unknown,
+            Self::Proven(evidence) => Self::Contradicted(turned(evidence)),
+            Self::Contradicted(evidence) => Self::Proven(turned(evidence)),
+            Self::Unclear(evidence) => Self::Unclear(turned(evidence)),
+        }
+    }
 }
 
 impl Row {
@@ -225,7 +243,7 @@ pub fn look_back(periods: &[Period], recent: bool) -> Verdict {
         check.verdict()
     };
     let last = if recent { judge(Check::running()) } else { Verdict::Unknown };
-    if matches!(last, Verdict::Proven(_) | Verdict::Contradicted(_)) { last } else { judge(Check::back()) }
+    if last.decides() { last } else { judge(Check::back()) }
 }
 
 /// The entities of the counters that were compared, for words.
@@ -279,6 +297,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_known_of_a_power_is_known_of_it_turned_round() {
+        let evidence = Evidence { watts: -3000.0, import: Some(72_000.0), export: Some(0.0), hours: 24.0 };
+        let other = Evidence { watts: 3000.0, ..evidence };
+        assert_eq!(Verdict::Contradicted(evidence).turned(), Verdict::Proven(other));
+        assert_eq!(Verdict::Proven(other).turned(), Verdict::Contradicted(evidence));
+        assert_eq!((Verdict::Unknown.turned(), Verdict::Unclear(evidence).turned()), (Verdict::Unknown, Verdict::Unclear(other)));
+    }
 
     /// A house: W by minute, as the power sensor says it, and counters that show whole steps, each renewed after so many minutes.
     fn watch(watts: impl Fn(usize) -> f64, minutes: usize, sign: f64, step: f64, every: usize, with_export: bool) -> Verdict {

@@ -178,6 +178,7 @@ impl Meter {
     /// Takes an event of the source in, and says whether a snapshot is due.
     pub fn apply(&mut self, event: &SourceEvent, now: Now) -> Changed {
         let now = self.enter(now);
+        let waited = self.plan.waiting(now.mono).is_some();
         let (mut any, heard, power_cells) = (false, &mut self.heard, &self.power_cells);
         let mut power = false;
         self.cells.apply(event, now.mono, |cell| {
@@ -194,6 +195,8 @@ impl Meter {
             SourceEvent::Alive => Changed::No,
             SourceEvent::Link(_) => Changed::Now,
             SourceEvent::Readings(_) if !any => Changed::No,
+            // The other half of a pair is here.
+            SourceEvent::Readings(_) if waited && self.plan.waiting(now.mono).is_none() => Changed::Now,
             SourceEvent::Readings(_) if power && self.heard.len() < self.power_cells.len() => {
                 let since = *self.waiting.get_or_insert(now.mono);
                 match SIBLINGS.saturating_sub(now.mono.saturating_sub(since)) {
@@ -203,6 +206,12 @@ impl Meter {
             }
             SourceEvent::Readings(_) => Changed::Now,
         }
+    }
+
+    /// How long until a snapshot is due though nothing is heard: the other half of a pair did not come.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.plan.waiting(self.at.mono).map(|until| until.saturating_sub(self.at.mono))
     }
 
     /// To be called once a second: integrates, takes a one-second value, closes minutes.
@@ -323,6 +332,11 @@ impl Meter {
     /// the one that it follows.
     fn enter(&mut self, now: Now) -> Now {
         let now = Now { mono: now.mono.max(self.at.mono), ..now };
+        // From where a pair is not waited for any longer on, what it says counts.
+        while let Some(until) = self.plan.waiting(self.at.mono).filter(|until| *until < now.mono) {
+            self.advance(Now { mono: until, unix: now.unix - (now.mono - until).as_secs_f64() });
+            self.plan.settle(&self.cells, self.settings.hold, until);
+        }
         self.advance(now);
         now
     }
@@ -411,6 +425,12 @@ impl Meter {
     #[must_use]
     pub fn verdicts(&self) -> Vec<(Side, Verdict)> {
         self.witnesses.verdicts()
+    }
+
+    /// The same with the counters that tell so.
+    #[must_use]
+    pub fn signs(&self) -> Vec<(Side, Verdict, Counters)> {
+        self.witnesses.signs()
     }
 
     /// What the store keeps of the counters.

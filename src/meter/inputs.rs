@@ -9,6 +9,7 @@ use super::{
     cells::{Cells, Level, Lost},
     counters::{Share, Slot},
     derive::{Line, Measured},
+    pair::{Pair, Sides},
     parse::Quantity,
     rhythm::Report,
     smooth::Smoother,
@@ -42,6 +43,8 @@ struct Power {
     scale: f64,
     offset: f64,
     invert: bool,
+    /// Of what both sides said, where there are two.
+    pair: Pair,
     smoother: Option<Smoother>,
     /// A value that was reported longer ago is none.
     max_age: Option<Duration>,
@@ -60,6 +63,8 @@ pub struct Plan {
     frequency: Vec<usize>,
     /// Energy inputs.
     pub slots: Vec<Slot>,
+    /// Import and export counters that only tell whether a sign is right.
+    beside: [Vec<usize>; 2],
     /// Cell and the option key that it feeds.
     pub feeds: Vec<(usize, &'static str)>,
 }
@@ -79,6 +84,11 @@ impl Compiler<'_> {
         cells
     }
 
+    /// Cells that feed nothing.
+    fn unfed(&mut self, entities: &[EntityId], quantity: Quantity) -> Vec<usize> {
+        entities.iter().map(|e| self.cells.of(e, quantity, self.now)).collect()
+    }
+
     fn power(&mut self, input: Option<&PowerInput>, [key, export_key]: [&'static str; 2]) -> Option<Power> {
         let input = input?;
         Some(Power {
@@ -87,6 +97,7 @@ impl Compiler<'_> {
             scale: input.scale,
             offset: input.offset,
             invert: input.invert,
+            pair: Pair::default(),
             smoother: self.smoothing.filter(|window| !window.is_zero()).map(Smoother::new),
             max_age: self.max_age,
         })
@@ -145,6 +156,7 @@ impl Plan {
             n_current: c.list(&inputs.n_current, Quantity::Current, "n_curr"),
             frequency: c.list(&inputs.frequency, Quantity::Frequency, "frequency"),
             slots: c.slots(inputs, parts(inputs)),
+            beside: inputs.witnesses.each_ref().map(|ids| c.unfed(ids, Quantity::Energy)),
             feeds: c.feeds,
         }
     }
@@ -162,7 +174,7 @@ impl Plan {
         let phases = [0, 1, 2].map(|i| of(&self.phases[i]));
         let house = if self.total.is_some() { of(&self.total) } else { phases.concat() };
         let [a, b, c] = phases;
-        Witnesses::of(&self.slots, self.total.is_some(), &[house, a, b, c], cells.all())
+        Witnesses::of(&self.slots, &self.beside, self.total.is_some(), &[house, a, b, c], cells.all())
     }
 
     fn inputs(&self) -> impl Iterator<Item = &Power> {
@@ -248,9 +260,19 @@ impl Plan {
         silent
     }
 
-    /// Tells the smoothers what their inputs say now.
+    /// When the next pair is not waited for any longer, monotonic; `None`: none is waited for.
+    #[must_use]
+    pub fn waiting(&self, now: Duration) -> Option<Duration> {
+        self.inputs().filter_map(|power| Some(power.pair.held(now)?.1)).min()
+    }
+
+    /// Tells pairs and smoothers what their inputs say now.
     pub fn settle(&mut self, cells: &Cells, hold: Duration, now: Duration) {
         for power in self.total.iter_mut().chain(self.phases.iter_mut().flatten()) {
+            if !power.export.is_empty() {
+                let sides = power.sides(cells, hold, now);
+                power.pair.set(sides, now);
+            }
             let value = power.level(cells, hold, now).value();
             if let Some(smoother) = &mut power.smoother {
                 smoother.set(value, now);
@@ -289,13 +311,22 @@ impl Power {
         Some((cell, report.at + self.max_age?.saturating_sub(report.age)))
     }
 
+    /// What both sides of a pair say, W, while both say something fresh.
+    fn sides(&self, cells: &Cells, hold: Duration, now: Duration) -> Option<Sides> {
+        match (cells.sum(&self.import, hold, now)?, cells.sum(&self.export, hold, now)?) {
+            (Level::Live(import), Level::Live(export)) => Some((import, export)),
+            _ => None,
+        }
+    }
+
     fn level(&self, cells: &Cells, hold: Duration, now: Duration) -> Level {
         let Some(import) = cells.sum(&self.import, hold, now) else {
             return Level::Absent(Lost { since: Duration::ZERO, reason: "no power entity is configured".into() });
         };
-        let sum = match cells.sum(&self.export, hold, now) {
-            Some(export) => import.join(export, |i, e| i - e),
-            None => import,
+        let sum = match (cells.sum(&self.export, hold, now), self.pair.held(now)) {
+            (Some(Level::Live(_)), Some(((i, e), _))) if matches!(import, Level::Live(_)) => Level::Live(i - e),
+            (Some(export), _) => import.join(export, |i, e| i - e),
+            (None, _) => import,
         };
         let level = sum.map(|v| {
             let value = v * self.scale + self.offset;

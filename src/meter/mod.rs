@@ -18,6 +18,7 @@ pub mod fixed;
 pub mod follow;
 pub mod inputs;
 pub mod minutes;
+pub mod pair;
 pub mod parse;
 pub mod report;
 pub mod rhythm;

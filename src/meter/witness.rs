@@ -53,10 +53,10 @@ pub(super) struct Said {
 }
 
 impl Witnesses {
-    /// Those that energy inputs give. `total`: one power feeds all phases, so that theirs cannot be told apart; `powers` are the
+    /// Those that energy inputs give, or where there are none the counters `beside` them, import and export. `total`: one power feeds all phases, so that theirs cannot be told apart; `powers` are the
     /// cells of the power of the house, then of each phase.
     #[must_use]
-    pub fn of(slots: &[Slot], total: bool, powers: &[Vec<usize>; 4], cells: &[Cell]) -> Self {
+    pub fn of(slots: &[Slot], beside: &[Vec<usize>; 2], total: bool, powers: &[Vec<usize>; 4], cells: &[Cell]) -> Self {
         let side = |share: Share| match share {
             Share::Phase(i) if !total => Side::Phase(i),
             Share::Phase(_) | Share::House(_) => Side::House,
@@ -65,7 +65,10 @@ impl Witnesses {
         let mut all: Vec<Witness> = Vec::new();
         for of in [Side::House, Side::Phase(0), Side::Phase(1), Side::Phase(2)] {
             let power = &powers[if let Side::Phase(i) = of { i + 1 } else { 0 }];
-            let list = |export| -> Vec<usize> {
+            let list = |export: bool| -> Vec<usize> {
+                if slots.is_empty() && of == Side::House {
+                    return beside[usize::from(export)].clone();
+                }
                 slots
                     .iter()
                     .filter(|slot| slot.export == export && side(slot.share) == of)
@@ -135,6 +138,16 @@ impl Witnesses {
         self.all.iter().map(|witness| (witness.side, witness.verdict().0)).collect()
     }
 
+    /// The same with the counters that it stands on.
+    #[must_use]
+    pub fn signs(&self) -> Vec<(Side, Verdict, Counters)> {
+        let sign = |witness: &Witness| {
+            let (verdict, counters) = witness.verdict();
+            (witness.side, verdict, counters.clone())
+        };
+        self.all.iter().map(sign).collect()
+    }
+
     /// A line for each sign that is contradicted.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
@@ -165,9 +178,8 @@ impl Witness {
     /// What is seen now decides, else what was recorded.
     fn verdict(&self) -> (Verdict, &Counters) {
         let live = self.check.verdict();
-        let decides = |verdict: &Verdict| matches!(verdict, Verdict::Proven(_) | Verdict::Contradicted(_));
         match &self.recorded {
-            Some((verdict, counters)) if !decides(&live) => (*verdict, counters),
+            Some((verdict, counters)) if !live.decides() => (*verdict, counters),
             _ => (live, &self.counters),
         }
     }

@@ -10,7 +10,6 @@ use serde::Deserialize;
 use super::{
     EntityId,
     discover::QueryError,
-    energy_prefs::EnergyPrefs,
     home_assistant::{
         Access, Address,
         frames::{Outgoing, StatisticUnits},
@@ -152,22 +151,6 @@ pub async fn ask(
     let answers = over(&mut asker, questions, look, now).await;
     asker.close().await;
     answers
-}
-
-/// The grid's counters of the Energy settings, import and export; over REST none.
-///
-/// # Errors
-/// Home Assistant could not be reached, or has no Energy settings.
-pub async fn counters(settings: &SourceSettings, access: &Access) -> Result<(Vec<EntityId>, Vec<EntityId>), QueryError> {
-    if settings.ha_transport == HaTransport::Rest {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let address = Address::choose(settings, access)?;
-    let mut asker = Asker::open(&address, &access.cadence).await?;
-    let prefs = asker.ask::<EnergyPrefs>("the Energy settings", |id| Outgoing::GetPrefs { id }.frame()).await;
-    asker.close().await;
-    let grid = prefs??.grid(&|_| None);
-    Ok((grid.energy_import, grid.energy_export))
 }
 
 async fn over(asker: &mut Asker, questions: &[Question], look: Look, now: f64) -> Result<Vec<Vec<Period>>, QueryError> {

@@ -1,4 +1,8 @@
 //! Names of entities over time: Home Assistant's registry knows each entity by an id that a rename does not change.
+//!
+//! It has no REST door, and what templates tell over REST (the entities of a device) does not say which of several is the one
+//! that was renamed: a guess could give a battery another power. So a short WebSocket connection asks the registry, also where
+//! values are polled over REST.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -49,6 +53,8 @@ pub enum RegistryEvent {
     },
     /// It was taken out.
     Removed(EntityId),
+    /// It is polled and not there any more: over REST no event says why.
+    Missing(EntityId),
 }
 
 /// What the registry says of some entities.

@@ -4,6 +4,7 @@ For what a real one cannot do on cue: drop the connection for so long, say `unkn
 The frames are those measured of a real one. `set`, `remove`, `drop`, `accept` may be called from any thread.
 """
 import asyncio
+import datetime
 import threading
 import time
 
@@ -21,6 +22,8 @@ class FakeHA:
         self.url = f"http://{LOCAL}:{self.port}"
         self.token = TOKEN
         self.states, self.prefs, self.registry, self.core_state = {}, None, {}, "RUNNING"
+        # What its recorder knows: entity → {"mean": W} or {"change": Wh an hour}, the same all the time.
+        self.recorded = {}
         self.muted = False
         self.users = {ADMINISTRATOR: "system-admin", GUEST: "system-users"}
         self.sockets, self.subscriptions, self.connections, self.refused = set(), [], 0, 0
@@ -162,6 +165,8 @@ class FakeHA:
             await result(None)
         elif kind == "energy/get_prefs":
             await (result(self.prefs) if self.prefs else error("not_found", "No prefs"))
+        elif kind == "recorder/statistics_during_period":
+            await result(self.statistics(m))
         elif kind == "config/entity_registry/get" and m.get("entity_id") in self.registry:
             await result(self.registry[m["entity_id"]])
         elif kind == "config/entity_registry/get":
@@ -177,6 +182,14 @@ class FakeHA:
                            "system_generated": False, "group_ids": [group], "credentials": []} for user, group in self.users.items()])
         else:
             await error("unknown_command", "Unknown command.")
+
+    def statistics(self, m):
+        step = {"5minute": 300, "hour": 3600}[m["period"]]
+        end = int(time.time()) // step * step
+        begin = int(datetime.datetime.fromisoformat(m["start_time"]).timestamp()) // step * step + step
+        row = {name: {"mean": of.get("mean"), "change": of["change"] * step / 3600 if "change" in of else None}
+               for name, of in self.recorded.items() if name in m["statistic_ids"]}
+        return {name: [{"start": at * 1000, "end": (at + step) * 1000, **values} for at in range(begin, end, step)] for name, values in row.items()}
 
     def config(self):
         return {"state": self.core_state, "version": "2026.11.0", "location_name": "Fake", "time_zone": "Europe/Berlin",

@@ -75,13 +75,19 @@ async def test_reconnects_after_restart(grid):
         assert shelly.connected and near(shelly.status["em:0"]["total_act_power"], 77)
 
 
-async def test_digest(new_meter):
-    meter = new_meter({"auth_password": "correct horse"}, args=["--source", "demo"]).start()
+@pytest.mark.parametrize("firmware, built", [("1.6.1", "20250508-"), ("1.7.5", "20260311-"), ("2.0.1", "20260923-")])
+async def test_digest(new_meter, firmware, built):
+    """With a password, whose digest differs between versions: 2.0 has a nonce of text and no `nc` over a frame."""
+    meter = new_meter({"auth_password": "correct horse", "firmware": firmware}, args=["--source", "demo"]).start()
     assert meter.info()["auth_en"] is True and meter.info()["auth_domain"] == meter.info()["id"]
     async with device(meter, username="admin", password="correct horse") as (shelly, updates):
-        assert shelly.requires_auth and shelly.initialized
+        assert shelly.requires_auth and shelly.initialized and shelly.firmware_supported
+        assert shelly.firmware_version.startswith(built) and shelly.version == firmware
         await aio_until(lambda: RpcUpdateType.STATUS in updates, 12)
         await shelly.update_status()
+        # Not the first frame alone: each further one is signed with the same nonce.
+        for _ in range(3):
+            assert (await shelly.call_rpc("EM.GetStatus", {"id": 0}))["id"] == 0
     with pytest.raises(InvalidAuthError):
         async with device(meter, username="admin", password="wrong"):
             pass

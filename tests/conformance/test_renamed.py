@@ -1,11 +1,15 @@
 """Entities that are renamed in a real Home Assistant are followed, in every kind of option, live and over a stop."""
 import asyncio
 import json
+import sqlite3
 
 import pytest
 
 import ha_up
+from fake_supervisor import FakeSupervisor
 from harness import fetch, free_port, near, until
+from installed import IMAGE, installed
+from test_home_assistant import energy_settings  # noqa: F401: a fixture
 
 
 async def _rename(ha, pairs):
@@ -92,14 +96,18 @@ def test_names_changed_while_the_meter_was_off(ha, new_meter, rename):
     assert [em[f"{p}_act_power"] for p in "abc"] == [1.0, 20.0, 300.0]
 
 
-def known(meter):
-    import sqlite3
+def known_names(meter):
+    """What the store keeps of the registry, by name."""
     with sqlite3.connect(f"file:{meter.data / 'virtual-shelly.db'}?mode=ro", uri=True) as database:
         for table, in database.execute("select name from sqlite_master where type = 'table'").fetchall():
             for row in database.execute(f"select * from {table} limit 50").fetchall():
                 if row and row[0] == "entities":
-                    return len(json.loads(row[1]))
-    return 0
+                    return json.loads(row[1])
+    return {}
+
+
+def known(meter):
+    return len(known_names(meter))
 
 
 def test_what_the_environment_names_is_followed_and_said(ha, new_meter, rename):
@@ -118,3 +126,93 @@ def test_what_the_environment_names_is_followed_and_said(ha, new_meter, rename):
     rename(("sensor.elsewhere", "sensor.third_name"))
     ha.set(grid_power=66)
     meter.until_total(66, 10)
+
+
+# -- values polled over REST, which has no registry: a short WebSocket asks it
+def test_over_rest_it_is_followed_too(ha, new_meter, rename):
+    ha.set(grid_power=431)
+    meter = new_meter({"total_power": "sensor.grid_power", "ha_transport": "rest", "hold": 30}, ha=ha).start()
+    meter.until_total(431, 10)
+    until(lambda: known(meter), 15)
+    rename(("sensor.grid_power", "sensor.polled"))
+    until(lambda: options(meter)["total_power"] == "sensor.polled", 10, "as soon as a poll misses it")
+    assert near(meter.total(), 431), "held meanwhile"
+    ha.set(grid_power=-31)
+    meter.until_total(-31, 5)
+    # Two that changed names are both there: a start looks.
+    until(lambda: "sensor.polled" in str(known_names(meter)), 15)
+    meter.stop()
+    rename(("sensor.polled", "sensor.tmp"), ("sensor.grid_l1_power", "sensor.polled"), ("sensor.tmp", "sensor.grid_l1_power"))
+    meter.options = options(meter)
+    meter.start()
+    until(lambda: options(meter)["total_power"] == "sensor.grid_l1_power", 15)
+    meter.until_total(-31, 5)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "rest"])
+def test_one_that_was_removed_is_said_and_may_come_back(ha, new_meter, transport):
+    ha.set(grid_power=88)
+    meter = new_meter({"total_power": "sensor.grid_power", "ha_transport": transport, "hold": 1}, ha=ha).start()
+    meter.until_total(88, 10)
+    until(lambda: known(meter), 15)
+    removed = "sensor.grid_power was removed from Home Assistant: choose another sensor"
+    try:
+        asyncio.run(_command(ha, "config/entity_registry/remove", entity_id="sensor.grid_power"))
+        until(lambda: removed in meter.get("/healthz").text, 15)
+        until(lambda: meter.total() is None, 5)
+        assert options(meter)["total_power"] == "sensor.grid_power", "nothing else is chosen"
+    finally:
+        asyncio.run(_command(ha, "call_service", domain="template", service="reload"))
+    meter.until_total(88, 20)
+    until(lambda: removed not in meter.get("/healthz").text, 45)
+
+
+async def _command(ha, kind, **fields):
+    async with ha_up.Session(ha) as ws:
+        return await ws.call(kind, **fields)
+
+
+# -- where nobody typed an option
+def test_what_automatic_set_up_took_is_followed(ha, new_meter, energy_settings, rename):  # noqa: F811
+    ha.set(grid_power=640)
+    energy_settings({"stat_rate": "sensor.grid_power"})
+    meter = new_meter({}, ha=ha).start()
+    meter.until_total(640, 20)
+    until(lambda: known(meter) >= 3, 15, "its counters too")
+    rename(("sensor.grid_power", "sensor.chosen"), ("sensor.grid_import_energy", "sensor.drawn_energy"))
+    until(lambda: "sensor.grid_power is called sensor.chosen" in meter.log() and "sensor.drawn_energy" in meter.log(), 10)
+    ha.set(grid_power=641)
+    meter.until_total(641, 5)
+    assert options(meter) == {}, "nothing was typed, nothing is written"
+    meter.restart()
+    meter.until_total(641, 20)
+    ha.set(grid_power=642)
+    meter.until_total(642, 5)
+
+
+@pytest.mark.skipif(bool(IMAGE), reason="the stand-in's own addresses")
+@pytest.mark.parametrize("transport, refuses", [("auto", None), ("rest", None), ("auto", "403")])
+def test_what_the_supervisor_keeps_is_written_through_it(ha, binary, tmp_path, rename, transport, refuses):
+    ha.set(grid_power=71)
+    supervisor = FakeSupervisor(ha, options={"meters": [], "total_power": "sensor.grid_power", "ha_transport": transport}).start()
+    try:
+        with installed(binary, tmp_path, supervisor) as app:
+            app.start()
+            until(lambda: near(app.total(), 71), 15)
+            until(lambda: known(app), 15)
+            if refuses:
+                supervisor.faults["POST /addons/self/options"] = refuses
+            rename(("sensor.grid_power", "sensor.of_the_app"))
+            ha.set(grid_power=72)
+            if refuses:
+                until(lambda: "correct total_power, which could not be written" in app.log(), 15)
+            else:
+                until(lambda: supervisor.options["total_power"] == "sensor.of_the_app", 15)
+            until(lambda: near(app.total(), 72), 10)
+            # The Supervisor writes what it keeps at the next start; where it kept the old name, the registry tells again.
+            app.restarted()
+            until(lambda: app.get("/livez").status == 200, 30)
+            ha.set(grid_power=73)
+            until(lambda: near(app.total(), 73), 20)
+    finally:
+        supervisor.close()

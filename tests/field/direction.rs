@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use virtual_shelly::{
-    config::{LoadInputs, OptionsFile, load},
+    config::{LoadInputs, MeterSettings, OptionsFile, load},
     meter::{CounterState, Meter, direction::Verdict, witness::Side},
     source::{Link, Reading, SourceEvent, State},
     time::Now,
@@ -22,15 +22,19 @@ fn shown(wh: f64, step: f64) -> String {
 }
 
 impl House {
-    fn new(options: &str) -> Self {
+    fn settings(options: &str) -> MeterSettings {
         let file = OptionsFile { path: "options.json".into(), contents: Ok(options.into()) };
         let resolved = load(&LoadInputs { options_file: Some(file), data_dir: "/data".into(), ..LoadInputs::default() });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        let mut house = Self {
-            meter: Meter::new(&resolved.settings.meters[0], CounterState::default(), Now::default()),
-            second: 1,
-            counters: [5e6, 7e6],
-        };
+        resolved.settings.meters[0].clone()
+    }
+
+    fn new(options: &str) -> Self {
+        Self::of(&Self::settings(options))
+    }
+
+    fn of(settings: &MeterSettings) -> Self {
+        let mut house = Self { meter: Meter::new(settings, CounterState::default(), Now::default()), second: 1, counters: [5e6, 7e6] };
         house.meter.apply(&SourceEvent::Link(Link::Up), house.now());
         house
     }
@@ -104,6 +108,32 @@ fn a_right_sign_is_no_problem_whatever_the_sun_does() {
         }
         assert!(matches!(house.verdict(), Verdict::Proven(_)), "step {step}: {:?}", house.verdict());
     }
+}
+
+/// Sensors picked by hand, which name no counters: those of the Energy settings tell, and no energy is taken from them.
+#[test]
+fn counters_beside_a_power_picked_by_hand_tell_its_sign() {
+    for (said, contradicted) in [(-3000.0, true), (3000.0, false)] {
+        let mut settings = House::settings(r#"{"total_power": "sensor.m1_power", "energy_source": "entities"}"#);
+        settings.inputs.witnesses = [vec!["sensor.import".into()], vec!["sensor.export".into()]];
+        let mut house = House::of(&settings);
+        let lines = house.live(3000.0, 300, 10.0, &[("sensor.m1_power", said)]);
+        assert_eq!(matches!(house.verdict(), Verdict::Contradicted(_)), contradicted, "{:?}", house.verdict());
+        assert_eq!(matches!(house.verdict(), Verdict::Proven(_)), !contradicted);
+        assert_eq!(
+            lines.iter().filter(|line| line.contains("the counters say the opposite: sensor.import +")).count(),
+            usize::from(contradicted)
+        );
+        assert!(house.meter.entities(house.now()).iter().all(|entity| &*entity.entity == "sensor.m1_power"), "they feed nothing");
+        let counters = house.meter.signs().into_iter().next().unwrap().2;
+        assert_eq!((&*counters.import[0], &*counters.export[0]), ("sensor.import", "sensor.export"));
+    }
+    // Counters that options name are compared, and no others.
+    let mut settings = House::settings(&format!(r#"{{"total_power": "sensor.m1_power", {ENERGY}}}"#));
+    settings.inputs.witnesses = [vec!["sensor.export".into()], vec!["sensor.import".into()]];
+    let mut house = House::of(&settings);
+    assert_eq!(house.live(3000.0, 300, 10.0, &[("sensor.m1_power", 3000.0)]), [""; 0]);
+    assert!(matches!(house.verdict(), Verdict::Proven(_)));
 }
 
 /// A P1 meter that shows whole kilowatt-hours: for an hour nothing can be said, and nothing is.

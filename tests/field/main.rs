@@ -17,6 +17,7 @@ mod discovery;
 mod downloads;
 mod frozen;
 mod numbers;
+mod pairs;
 mod ports;
 mod power_cut;
 mod shelly_api;

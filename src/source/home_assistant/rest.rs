@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::SourceSettings,
     http_client,
-    source::{EntityId, HaFacts, HaPlaces, Link, SourceEvent, Stopped, Transport, Wires},
+    source::{EntityId, HaFacts, HaPlaces, Link, SourceEvent, State, Stopped, Transport, Wires, registry::RegistryEvent},
     time::{Clock, Now},
 };
 
@@ -351,6 +351,10 @@ impl Poll<'_> {
         }
         self.publish_facts(wires);
         let news = self.table.news(now.mono);
+        for gone in news.iter().filter(|reading| reading.state == State::Gone) {
+            // A full channel is of one that asks soon anyway.
+            let _ = wires.registry.try_send(RegistryEvent::Missing(gone.entity.clone()));
+        }
         let event = if news.is_empty() { SourceEvent::Alive } else { SourceEvent::Readings(news) };
         lamp.say(wires, now, event, Transport::Rest, &shown).await?;
         if self.table.gate() == Gate::Open {

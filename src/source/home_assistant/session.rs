@@ -499,7 +499,7 @@ impl Session {
                 let told = serde_json::from_str::<RegistryUpdated>(event.get()).ok().and_then(RegistryUpdated::told);
                 let wanted = self.table.wanted();
                 self.names.extend(told.filter(|told| match told {
-                    RegistryEvent::Renamed { old: id, .. } | RegistryEvent::Removed(id) => wanted.contains(id),
+                    RegistryEvent::Renamed { old: id, .. } | RegistryEvent::Removed(id) | RegistryEvent::Missing(id) => wanted.contains(id),
                 }));
             }
             _ => {}

@@ -1,0 +1,169 @@
+//! What energy counters say of the sign of inputs that a person looks at, or is about to save.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::{Mutex, oneshot},
+    time::{Instant, timeout},
+};
+
+use super::{
+    direction::{questions, recorded, words},
+    meter_task::Command,
+    start::Running,
+};
+use crate::{
+    config::{Inputs, PowerInput, SourceSettings},
+    dashboard::owner::Sign,
+    meter::{
+        direction::{Counters, Verdict},
+        witness::Side,
+    },
+    source::{Access, EntityId, recorded::Question},
+};
+
+/// How long the recorder's answer is good for; it has a new row each 5 minutes, and the page asks every 2 s.
+const GOOD_FOR: Duration = Duration::from_secs(60);
+/// Longer than this nobody waits for it: the question about the sign is asked as if nothing were known.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Answers that are remembered.
+const ANSWERS: usize = 16;
+
+/// Asks, and remembers the answers for a while.
+#[derive(Default)]
+pub struct Signs {
+    answers: Mutex<Vec<(Instant, Question, Verdict)>>,
+}
+
+/// What the answer is about.
+pub struct Asked<'a> {
+    /// How to ask.
+    pub source: &'a SourceSettings,
+    /// Where to ask.
+    pub access: &'a Access,
+    /// The inputs in question.
+    pub inputs: &'a Inputs,
+    /// Import and export counters of the house, where the inputs name none.
+    pub beside: (&'a [EntityId], &'a [EntityId]),
+    /// The meter that these inputs are, or would be, read by.
+    pub meter: Option<&'a Running>,
+    /// Unix time.
+    pub now: f64,
+}
+
+impl Signs {
+    /// What is known of each sign, a contradiction first. Nothing where there are no counters.
+    pub async fn of(&self, asked: Asked<'_>) -> Vec<Sign> {
+        let found = questions(asked.inputs, asked.beside.0, asked.beside.1);
+        let live = live(asked.meter, asked.inputs).await;
+        let mut signs = Vec::with_capacity(found.len());
+        for (side, question) in found {
+            let seen = live.iter().find(|(of, verdict, _)| *of == side && verdict.decides());
+            let (verdict, counters) = match seen {
+                Some((_, verdict, counters)) => (*verdict, counters.clone()),
+                None => {
+                    let counters = Counters { import: question.import.clone(), export: question.export.clone() };
+                    (self.look_back(&asked, &question).await, counters)
+                }
+            };
+            let line = verdict.contradiction().map(|evidence| words(&question.power, evidence, &counters));
+            signs.push(Sign { turn: turned_by(asked.inputs, side), verdict, counters, line });
+        }
+        signs.sort_by_key(|sign| sign.verdict.contradiction().is_none());
+        signs
+    }
+
+    async fn look_back(&self, asked: &Asked<'_>, question: &Question) -> Verdict {
+        let mut answers = self.answers.lock().await;
+        answers.retain(|(at, ..)| at.elapsed() < GOOD_FOR);
+        if let Some((.., verdict)) = answers.iter().find(|(_, of, _)| of == question) {
+            return *verdict;
+        }
+        let one = std::slice::from_ref(question);
+        let Ok(mut verdicts) = timeout(PATIENCE, recorded(asked.source, asked.access, one, true, asked.now)).await else {
+            return Verdict::Unknown;
+        };
+        let verdict = verdicts.pop().unwrap_or_default();
+        answers.truncate(ANSWERS - 1);
+        answers.insert(0, (Instant::now(), question.clone(), verdict));
+        verdict
+    }
+}
+
+/// What the running meter has seen of these powers, or of the same the other way round.
+async fn live(meter: Option<&Running>, inputs: &Inputs) -> Vec<(Side, Verdict, Counters)> {
+    let Some((meter, turned)) = meter.and_then(|meter| Some((meter, turned(&meter.inputs(), inputs)?))) else { return Vec::new() };
+    let (reply, wait) = oneshot::channel();
+    if meter.commands.send(Command::Signs(reply)).await.is_err() {
+        return Vec::new();
+    }
+    let mut seen = wait.await.unwrap_or_default();
+    for (_, verdict, _) in seen.iter_mut().filter(|_| turned) {
+        *verdict = verdict.turned();
+    }
+    seen
+}
+
+/// Whether these are the same powers turned round; `None`: they are others.
+fn turned(before: &Inputs, after: &Inputs) -> Option<bool> {
+    let powers = |inputs: &Inputs| [&inputs.total, &inputs.phases[0], &inputs.phases[1], &inputs.phases[2]].map(Clone::clone);
+    let mut all = None;
+    for pair in powers(before).into_iter().zip(powers(after)) {
+        let (Some(old), Some(new)) = pair else {
+            if pair == (None, None) {
+                continue;
+            }
+            return None;
+        };
+        let turned = old.invert != new.invert;
+        let same = PowerInput { invert: old.invert, ..new } == old;
+        if !same || all.is_some_and(|all| all != turned) {
+            return None;
+        }
+        all = Some(turned);
+    }
+    all
+}
+
+/// The options' names of the powers that a verdict is about.
+fn turned_by(inputs: &Inputs, side: Side) -> Vec<&'static str> {
+    const PHASES: [&str; 3] = ["a", "b", "c"];
+    match side {
+        Side::Phase(i) => vec![PHASES[i]],
+        Side::House if inputs.total.is_some() => vec!["total"],
+        Side::House => (0..3).filter(|&i| inputs.phases[i].is_some()).map(|i| PHASES[i]).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::choice::{inputs_of, tests::object},
+        *,
+    };
+
+    #[test]
+    fn the_same_powers_are_known_again_as_they_are_and_turned_round() {
+        let of = |before, after| turned(&inputs_of(&object(before)), &inputs_of(&object(after)));
+        let one = || json!({"total_power": "sensor.p"});
+        assert_eq!(of(one(), json!({"total_power": "sensor.p", "energy_import": "sensor.e"})), Some(false));
+        assert_eq!(of(one(), json!({"total_power": "sensor.p", "total_invert": true})), Some(true));
+        assert_eq!(of(one(), json!({"total_power": "sensor.q"})), None);
+        assert_eq!(of(one(), json!({"a_power": "sensor.p"})), None);
+        assert_eq!(of(one(), json!({"total_power": "sensor.p", "total_scale": 1000.0})), None, "another power");
+        let three = |invert: [bool; 2]| json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_invert": invert[0], "b_invert": invert[1]});
+        assert_eq!(of(three([false, true]), three([true, false])), Some(true));
+        assert_eq!(of(three([false, false]), three([true, false])), None, "one of them alone");
+        assert_eq!(of(json!({}), json!({})), None);
+    }
+
+    #[test]
+    fn a_verdict_names_what_turns_it() {
+        let by = |options, side| turned_by(&inputs_of(&object(options)), side);
+        assert_eq!(by(json!({"total_power": "sensor.p"}), Side::House), ["total"]);
+        assert_eq!(by(json!({"a_power": "sensor.a", "c_power": "sensor.c"}), Side::House), ["a", "c"]);
+        assert_eq!(by(json!({"a_power": "sensor.a", "c_power": "sensor.c"}), Side::Phase(2)), ["c"]);
+    }
+}
