@@ -27,6 +27,16 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// Between two looks where values are polled: no event tells of a change.
 const SELDOM: Duration = Duration::from_secs(600);
 
+/// What came of a look at the registry.
+enum Looked {
+    /// All that is known is there, under whatever name.
+    All,
+    /// Something is gone.
+    Missing,
+    /// It cannot be asked.
+    Failed,
+}
+
 /// Follows names.
 pub struct Following {
     /// How to ask.
@@ -92,11 +102,13 @@ impl Following {
                 }
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && up => {
                     let wait = match self.look(&mut known).await {
-                        true if more => Some(SOON),
-                        // Two that changed names are both there: without events only looking tells.
+                        Looked::All | Looked::Missing if more => Some(SOON),
+                        // Without events only looking tells that one is back.
+                        Looked::Missing if polls => Some(AGAIN),
+                        // And that two have changed names, which are both there.
                         _ if polls => Some(SELDOM),
-                        true => None,
-                        false => Some(AGAIN),
+                        Looked::All | Looked::Missing => None,
+                        Looked::Failed => Some(AGAIN),
                     };
                     due = wait.map(|wait| Instant::now() + wait);
                     more = false;
@@ -106,7 +118,7 @@ impl Following {
     }
 
     /// Asks the registry what became of what is read, and of what options that cannot be written still name.
-    async fn look(&self, known: &mut BTreeMap<EntityId, Registered>) -> bool {
+    async fn look(&self, known: &mut BTreeMap<EntityId, Registered>) -> Looked {
         let mut wanted: Vec<EntityId> = self.entities.borrow().to_vec();
         let named = self.actor.aliases();
         // What is read in another's place was asked for by the other's name.
@@ -118,7 +130,7 @@ impl Following {
             Ok(told) => told,
             Err(error) => {
                 debug!("the entity registry cannot be asked: {error}");
-                return false;
+                return Looked::Failed;
             }
         };
         for entity in &told.gone {
@@ -136,7 +148,7 @@ impl Following {
         } else {
             self.follow(known, fresh).await;
         }
-        true
+        if told.gone.is_empty() { Looked::All } else { Looked::Missing }
     }
 
     async fn follow(&self, known: &mut BTreeMap<EntityId, Registered>, renamed: BTreeMap<EntityId, EntityId>) {
