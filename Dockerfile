@@ -9,6 +9,7 @@ WORKDIR /build
 ENV CARGO_BUILD_JOBS=2
 # The dependencies are a layer of their own: they change rarely. The stand-in crate must not be taken for ours afterwards.
 COPY Cargo.toml Cargo.lock ./
+COPY patches ./patches
 RUN mkdir src \
     && echo 'fn main() {}' >src/main.rs \
     && touch src/lib.rs \

@@ -561,3 +561,81 @@ fn the_compose_file_names_options_that_exist() {
         }
     }
 }
+
+/// The value of a constant of simple form: a number, a product, or a time in seconds.
+fn constant(path: &str, name: &str) -> u64 {
+    let source = text(path);
+    let mark = format!("const {name}: ");
+    let line = source.lines().find(|line| line.trim_start().trim_start_matches("pub ").starts_with(&mark));
+    let line = line.unwrap_or_else(|| panic!("{path} has no constant {name}"));
+    let value = line.split_once(" = ").unwrap().1.trim_end_matches(';');
+    let value = value.strip_prefix("Duration::from_secs(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(value);
+    let number = |text: &str| text.trim().replace('_', "").parse::<u64>().unwrap_or_else(|_| panic!("{path}: {name} = {value}"));
+    match value.split_once(" << ") {
+        Some((base, bits)) => number(base) << number(bits),
+        None => value.split('*').map(number).product(),
+    }
+}
+
+#[test]
+fn the_limits_of_the_security_policy_are_those_of_the_code() {
+    let policy = text("SECURITY.md");
+    let table = policy.split("## Limits").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut rows = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| what")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let (number, unit) = cells[1].split_once(' ').unwrap_or((cells[1], ""));
+        let scale = match unit {
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "" | "s" | "bytes" => 1,
+            other => panic!("{row}: the unit {other}"),
+        };
+        let said = number.parse::<u64>().unwrap_or_else(|_| panic!("{row}")) * scale;
+        let names: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        let is = match cells[2].strip_prefix("option ") {
+            Some(_) => definitions::find(names[0]).unwrap().default.unwrap().parse().unwrap(),
+            None => constant(names[0], names[names.len() - 1]),
+        };
+        assert_eq!(said, is, "{row}");
+        rows += 1;
+    }
+    assert!(rows > 30, "{rows} rows");
+}
+
+/// Names of tests that a text tells to run, by cargo or pytest, which would run none if they did not exist.
+fn told_tests(path: &str) -> Vec<String> {
+    let text = text(path);
+    let commands = text
+        .split(['`', '"'])
+        .filter(|part| part.contains("cargo test ") || part.contains("scripts/test ") || part.contains("scripts/hostile"));
+    let name = |command: &str| {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let by_k = words.iter().position(|word| *word == "-k").and_then(|at| words.get(at + 1));
+        by_k.or(words.last().filter(|word| command.contains("cargo test ") && word.contains('_'))).map(ToString::to_string)
+    };
+    commands.filter_map(name).collect()
+}
+
+#[test]
+fn every_test_that_a_row_of_faults_names_exists() {
+    let mut sources = Vec::new();
+    for folder in ["src", "tests"] {
+        files_below(&root().join(folder), &mut sources);
+    }
+    let sources: Vec<(String, String)> = sources
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "rs" || e == "py"))
+        .map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap()))
+        .collect();
+    for file in ["tests/conformance/hostile/elsewhere.py", "docs/reliability.md", "SECURITY.md"] {
+        let names = told_tests(file);
+        assert!(!names.is_empty(), "{file} names no test");
+        for name in names {
+            let there = sources.iter().any(|(path, source)| {
+                path.ends_with(&format!("/{name}.py")) || source.contains(&format!("fn {name}")) || source.contains(&format!("def {name}"))
+            });
+            assert!(there, "{file} names {name}, which there is not");
+        }
+    }
+}

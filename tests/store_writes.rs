@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -30,6 +30,23 @@ impl Clock for Simulated {
     }
 }
 
+/// What the tests count is the whole process's: one at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn settings(dir: &tempfile::TempDir) -> StoreSettings {
+    StoreSettings {
+        data_dir: dir.path().into(),
+        state_path: None,
+        interval: Duration::from_secs(30),
+        records_days: 60,
+        raw_days: 7,
+        history_days: 400,
+    }
+}
+
 /// Bytes that this process has handed to `write` in any form.
 fn written() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap();
@@ -38,15 +55,9 @@ fn written() -> u64 {
 
 #[test]
 fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
-    let settings = StoreSettings {
-        data_dir: dir.path().into(),
-        state_path: None,
-        interval: Duration::from_secs(30),
-        records_days: 60,
-        raw_days: 7,
-        history_days: 400,
-    };
+    let settings = settings(&dir);
     let clock = Arc::new(Simulated(AtomicI64::new(0)));
     let store = store::open(&settings, Arc::clone(&clock) as Arc<dyn Clock>).store;
     let mut random = fastrand::Rng::with_seed(42);
@@ -110,4 +121,62 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
     let store = store::open(&settings, clock).store;
     assert_eq!(store.samples(0, i64::MAX).unwrap().len(), 43_200);
     assert_eq!(store.minutes(0, i64::MAX).unwrap().len(), 1_440);
+}
+
+/// An automation that sets a key once a second: 740 MB a day were written for it.
+#[test]
+fn a_key_set_every_second_of_a_day_costs_little_and_is_kept() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(&dir);
+    let clock = Arc::new(Simulated(AtomicI64::new(0)));
+    let store = store::open(&settings, Arc::clone(&clock) as Arc<dyn Clock>).store;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    // The device's whole state is one text; some 20 keys more stand in it.
+    let text = |second: i64| format!(r#"{{"kvs":{{"heartbeat":{second},"more":"{}"}}}}"#, "x".repeat(2_000));
+    let before = written();
+    for second in 1..=DAY {
+        clock.0.store(second, Ordering::Relaxed);
+        store.put_state_often("device/", &text(second));
+        // Each answer waits for the writer, as over the network.
+        runtime.block_on(store.saved());
+    }
+    let written = written() - before;
+    println!("written in a simulated day of one KVS.Set a second: {:.1} MB", written as f64 / 1e6);
+    assert!(written <= BAR / 10, "{written}");
+    store.close().wait().unwrap();
+    let store = store::open(&settings, Arc::clone(&clock) as Arc<dyn Clock>).store;
+    assert_eq!(store.get_state("device/").as_deref(), Some(&*text(DAY)), "a stop loses none");
+    store.close().wait().unwrap();
+}
+
+/// The first changes are kept at once, later ones within 5 minutes.
+#[test]
+fn a_key_set_now_and_then_is_kept_at_once() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Simulated(AtomicI64::new(0)));
+    let store = store::open(&settings(&dir), Arc::clone(&clock) as Arc<dyn Clock>).store;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let kept = || {
+        let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE_FILE)).unwrap();
+        conn.query_row("SELECT json FROM state WHERE key = 'device/'", [], |row| row.get::<_, String>(0)).ok()
+    };
+    let mut set = |second: i64| {
+        clock.0.store(second, Ordering::Relaxed);
+        store.put_state_often("device/", &second.to_string());
+        runtime.block_on(store.saved());
+    };
+    for second in [1, 400, 800] {
+        set(second);
+        assert_eq!(kept().as_deref(), Some(&*second.to_string()));
+    }
+    // A burst is coalesced, and its last word is on the disk within 5 minutes without a further change.
+    (801..=900).for_each(&mut set);
+    assert_ne!(kept().as_deref(), Some("900"));
+    clock.0.store(1_201, Ordering::Relaxed);
+    runtime.block_on(store.saved());
+    runtime.block_on(store.saved());
+    assert_eq!(kept().as_deref(), Some("900"));
+    store.close().wait().unwrap();
 }

@@ -83,7 +83,11 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         return ExitCode::from(EXIT_CONFIGURATION);
     }
     info!("virtual-shelly {} starts, data in {}", env!("CARGO_PKG_VERSION"), first.settings.store.data_dir.display());
-    if let Some(other) = other_user(&first.settings.store.data_dir).await {
+    let other = tokio::select! {
+        () = stop.cancelled() => return ExitCode::SUCCESS,
+        other = other_user(first.settings.store.data_dir.clone()) => other,
+    };
+    if let Some(other) = other {
         let who = if other == 0 { "another process".to_owned() } else { format!("process {other}") };
         let dir = first.settings.store.data_dir.display();
         error!("{who} runs as this meter already and uses {dir}: stop it, or give this one a data_dir of its own");
@@ -229,10 +233,12 @@ async fn close(store: store::Store) -> ExitCode {
 }
 
 /// Who else uses the data folder. One that is just stopping is waited for.
-async fn other_user(dir: &std::path::Path) -> Option<u32> {
+async fn other_user(dir: std::path::PathBuf) -> Option<u32> {
     let begin = tokio::time::Instant::now();
     loop {
-        let other = store::user_of(dir)?;
+        let asked = dir.clone();
+        // Off the loop: a disk that hangs must not keep a stop from being heard.
+        let other = tokio::task::spawn_blocking(move || store::user_of(&asked)).await.ok().flatten()?;
         if begin.elapsed() >= STOP_PATIENCE {
             return Some(other);
         }

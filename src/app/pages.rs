@@ -35,6 +35,7 @@ use super::{
     users::Users,
 };
 use crate::{
+    background::{PATIENCE, Refused},
     config::{
         ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Problem, Resolved, SourceKind, SourceSettings,
         change_options, contradictions, definitions, load,
@@ -267,6 +268,11 @@ fn is_live(key: &str) -> bool {
     definitions::find(key).is_some_and(|def| def.live) || key.ends_with("energy_import") || key.ends_with("energy_export")
 }
 
+/// What a disk is asked for, for as long as a person waits: one that hangs is an error.
+async fn within<T>(asked: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(std::io::Error::other(Refused::Slow)))
+}
+
 /// Replaces a file as a whole: what was there stays until the new one is on the disk.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -330,7 +336,7 @@ impl Actor {
                 let info = supervisor.self_info().await.map_err(|e| Refusal::Failed(e.to_string()))?;
                 Ok(Value::Object(info.options).to_string())
             }
-            None => match tokio::fs::read_to_string(&path).await {
+            None => match within(tokio::fs::read_to_string(&path)).await {
                 Ok(text) => Ok(text),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("{}".to_owned()),
                 Err(error) => return Err(Refusal::Failed(format!("{} cannot be read: {error}", path.display()))),
@@ -351,9 +357,9 @@ impl Actor {
             Some(supervisor) => supervisor.set_options(options).await.map_err(|e| Refusal::Failed(e.to_string()))?,
             None => {
                 let (to, content) = (path.clone(), text.clone());
-                let written = tokio::task::spawn_blocking(move || replace(&to, &content)).await;
-                let failed = |why: String| Refusal::Failed(format!("{} cannot be written: {why}", path.display()));
-                written.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+                let writing = tokio::task::spawn_blocking(move || replace(&to, &content));
+                let written = within(async { writing.await.map_err(std::io::Error::other)? }).await;
+                written.map_err(|e| Refusal::Failed(format!("{} cannot be written: {e}", path.display())))?;
             }
         }
         Ok(text)

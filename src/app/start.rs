@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::{ChannelSettings, Inputs, MeterSettings, Resolved, Settings, SourceKind},
     consumers::Consumers,
-    device::{Device, DeviceOptions, Identity, View},
+    device::{Device, DeviceOptions, DeviceState, Identity, View},
     meter::Meter,
     source::{self, EntityId, HaFacts, SourceEvent},
     store::{Import, Restored, Store, StoreState},
@@ -215,6 +215,7 @@ impl Running {
             consumers,
             clock: Arc::clone(&shared.clock),
         }));
+        shared.health.spawn_work(tell_locked(key.to_owned(), endpoint.state.clone(), shared.health.clone(), shared.stop.clone()));
         let outbound = watch::Sender::new(targets(&settings, &channels.borrow()));
         let settings = Arc::new(std::sync::Mutex::new(settings));
         Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, outbound, events }
@@ -228,6 +229,17 @@ impl Running {
     /// Its settings, as they are now.
     fn settings(&self) -> MeterSettings {
         self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+/// Says on the pages and in `/healthz` for how long changes are refused because the settings were lost.
+async fn tell_locked(key: String, mut state: watch::Receiver<Arc<DeviceState>>, health: Health, stop: CancellationToken) {
+    loop {
+        health.set_locked(&key, state.borrow_and_update().locked);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = state.changed() => if changed.is_err() { return },
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How the process is, for `/healthz`, `/livez`, the control socket and the health page (`decisions.md` C19).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::forecasting::gauges;
+use super::{forecasting::gauges, hub::LOCKED};
 use crate::{
+    background,
     forecast::Outlooks,
     store::{SetAside, Store, StoreHealth, StoreState},
     transport::{healthz::Vitals, metrics::Gauge},
@@ -41,6 +42,8 @@ pub struct Health {
     meters: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
     /// Why the set-up did not take a power: its counters say the opposite.
     direction: Arc<Mutex<Vec<String>>>,
+    /// Meters of which nobody knows whether a password was set.
+    locked: Arc<Mutex<BTreeSet<String>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -60,6 +63,7 @@ impl Health {
             told: Arc::default(),
             meters: Arc::default(),
             direction: Arc::default(),
+            locked: Arc::default(),
             dead: Arc::default(),
             tasks: TaskTracker::new(),
             stop,
@@ -108,6 +112,16 @@ impl Health {
         *self.direction.lock().unwrap_or_else(PoisonError::into_inner) = lines;
     }
 
+    /// Whether changes of a meter are refused because its settings were lost.
+    pub fn set_locked(&self, key: &str, locked: bool) {
+        let mut all = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        if locked {
+            all.insert(key.to_owned());
+        } else {
+            all.remove(key);
+        }
+    }
+
     /// Starts a task that has to live until the stop; one that ends before makes the process unhealthy.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let (dead, stop) = (Arc::clone(&self.dead), self.stop.clone());
@@ -140,6 +154,9 @@ impl Vitals for Health {
             lines.extend(of.iter().map(|line| if key.is_empty() { line.clone() } else { format!("{key}: {line}") }));
         }
         lines.extend(self.direction.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        for key in &*self.locked.lock().unwrap_or_else(PoisonError::into_inner) {
+            lines.push(if key.is_empty() { LOCKED.to_owned() } else { format!("{key}: {LOCKED}") });
+        }
         let StoreHealth { state, set_aside, .. } = self.store.health();
         if !self.homeless || matches!(state, StoreState::InMemory { .. }) {
             lines.extend(self.opening.iter().cloned());
@@ -152,7 +169,7 @@ impl Vitals for Health {
             StoreState::Failing { reason, .. } => lines.push(format!("the database cannot be written: {reason}")),
         }
         lines.extend(self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
-        if let Some(seconds) = self.store.hangs() {
+        if let Some(seconds) = self.store.hangs().max(background::hangs()) {
             lines
                 .push(format!("the disk of the data folder has not answered for {seconds} s: metering goes on, nothing is kept meanwhile"));
         }

@@ -106,7 +106,10 @@ impl Context {
     }
 
     /// Energy of a meter by day and month; remembered for some seconds.
-    pub(super) async fn sums(&self, meter: usize) -> Sums {
+    ///
+    /// # Errors
+    /// When the database cannot be read: what is not known is not 0.
+    pub(super) async fn sums(&self, meter: usize) -> Result<Sums, StoreError> {
         let key = self.meter(meter).meter.clone();
         let now = self.now();
         {
@@ -114,7 +117,7 @@ impl Context {
             if let Some((at, sums)) = kept.get(&key)
                 && now.mono.saturating_sub(*at) < SUMS_FOR
             {
-                return sums.clone();
+                return Ok(sums.clone());
             }
         }
         let zone = self.zone();
@@ -122,10 +125,10 @@ impl Context {
         let (days, months) = calendar.borders(now.unix_s(), &zone);
         let name = key.clone();
         let spans = self.read(move |store| Ok((store.energy_between(&name, &days)?, store.energy_between(&name, &months)?))).await;
-        let (days, months) = spans.unwrap_or_default();
+        let (days, months) = spans?;
         let sums = Sums::new(&calendar, &days, &months);
         self.0.sums.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (now.mono, sums.clone()));
-        sums
+        Ok(sums)
     }
 }
 

@@ -125,6 +125,7 @@ pub struct Pass {
 /// Lets a request in or not, and puts the security headers on its answer.
 pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response<Body> {
     let nonce: Arc<str> = nonce().into();
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
     let mut response = match admit(&guard, &request) {
         Ok(full) => {
             let (change, l) = (is_change(request.method()), Locale::of(request.headers()));
@@ -160,6 +161,10 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "same-origin");
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Who was answered keeps the connection before those that only opened one.
+    if let Some(connection) = connection {
+        connection.activity.answered();
+    }
     response
 }
 

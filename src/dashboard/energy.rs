@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     context::{Context, to_json},
+    data::failure,
     locale::Locale,
     page::{Asking, Page, html, json},
     words::{self, Figure},
@@ -104,8 +105,10 @@ pub(super) struct Both {
 }
 
 impl Both {
-    pub fn new(l: &Locale, title: &str, energy: Counter) -> Self {
-        Self { title: title.to_owned(), import: words::kwh(l, energy.import), export: words::kwh(l, energy.export) }
+    /// Of an energy that is known, else with dashes.
+    pub fn new(l: &Locale, title: &str, energy: Option<Counter>) -> Self {
+        let figure = |wh: Option<f64>| wh.map_or_else(words::no_kwh, |wh| words::kwh(l, wh));
+        Self { title: title.to_owned(), import: figure(energy.map(|e| e.import)), export: figure(energy.map(|e| e.export)) }
     }
 }
 
@@ -261,13 +264,14 @@ struct View {
 
 /// The page.
 pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let p = Page::new(&context, &asking, "energy");
+    let mut p = Page::new(&context, &asking, "energy");
     let l = asking.l;
-    let sums = context.sums(p.m).await;
+    let sums = p.noting(context.sums(p.m).await);
+    let sums = sums.as_ref();
     let cards = vec![
-        Both::new(l, l.t("today"), sums.days_ago(0)),
-        Both::new(l, l.t("yesterday"), sums.days_ago(1)),
-        Both::new(l, l.t("this_month"), sums.this_month()),
+        Both::new(l, l.t("today"), sums.map(|sums| sums.days_ago(0))),
+        Both::new(l, l.t("yesterday"), sums.map(|sums| sums.days_ago(1))),
+        Both::new(l, l.t("this_month"), sums.map(Sums::this_month)),
     ];
     let endpoint = context.meter(p.m);
     let snapshot = endpoint.view().snapshot.clone();
@@ -285,7 +289,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         .counters(&endpoint.meter)
         .filter(|row| row.reset_at > 0.0)
         .map(|row| words::moment(l, row.reset_at, now.unix, &context.zone()));
-    html(&View { charts: charts(l, &sums), p, cards, rows, total, net: snapshot.energy_net, reset_at })
+    html(&View { charts: sums.map_or_else(Vec::new, |sums| charts(l, sums)), p, cards, rows, total, net: snapshot.energy_net, reset_at })
 }
 
 #[derive(Serialize)]
@@ -304,7 +308,10 @@ struct Json {
 
 /// `energy.json`: Wh by day and month.
 pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let sums = context.sums(asking.m).await;
+    let sums = match context.sums(asking.m).await {
+        Ok(sums) => sums,
+        Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    };
     let lines = |all: &[(Date, Counter)]| {
         let round = |wh: f64| (wh * 100.0).round() / 100.0;
         all.iter().map(|(d, c)| Line { date: d.to_string(), import_wh: round(c.import), export_wh: round(c.export) }).collect()

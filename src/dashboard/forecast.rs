@@ -174,8 +174,8 @@ fn shown(context: &Context, l: &Locale, samples: u64) -> Shown {
 
 /// The page.
 pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let p = Page::new(&context, &asking, "forecast");
-    let samples = context.read(Store::sample_count).await.unwrap_or_default();
+    let mut p = Page::new(&context, &asking, "forecast");
+    let samples = p.noting(context.read(Store::sample_count).await).unwrap_or_default();
     let s = shown(&context, asking.l, samples);
     html(&View { elsewhere: p.m > 0, p, s })
 }

@@ -124,8 +124,8 @@ impl Ahead {
 pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Response<Body> {
     let now = context.now();
     let (from, to) = (now.unix_s() - i64::from(context.history_seconds), now.unix_s() + 1);
-    let samples = context.read(move |store| store.samples(from, to)).await.unwrap_or_default();
-    let dataset = context.read(Store::sample_count).await.unwrap_or_default();
+    let (samples, dataset) = tokio::join!(context.read(move |store| store.samples(from, to)), context.read(Store::sample_count));
+    let (samples, dataset) = (samples.unwrap_or_default(), dataset.unwrap_or_default());
     let model = model(&context, dataset);
     let next = model.horizons.first().filter(|h| h.name == HorizonId::Minute.name()).map(|h| &h.forecast[..]).unwrap_or_default();
     let power = Power {

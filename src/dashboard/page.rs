@@ -14,7 +14,7 @@ use super::{assets, context::Context, door::Pass, listeners, locale::Locale, own
 use crate::{
     meter::{Phase, Quality},
     source::Link,
-    store::StoreState,
+    store::{StoreError, StoreState},
     transport::{Endpoint, ListenerState},
 };
 
@@ -135,6 +135,19 @@ impl Page {
             sensors: context.owner.options().values.get("source").is_none_or(|source| source == "home-assistant"),
             refresh: matches!(name, "now" | "energy" | "readers" | "forecast" | "health"),
         }
+    }
+
+    /// What was read of the store; where it could not be, the page does without and says so once.
+    pub fn noting<T>(&mut self, read: Result<T, StoreError>) -> Option<T> {
+        let error = match read {
+            Ok(read) => return Some(read),
+            Err(error) => error,
+        };
+        let text = self.l.with("notice_records", &[("reason", &self.l.why(&error.0))]);
+        if self.notices.iter().all(|notice| notice.text != text) {
+            self.notices.push(Notice { level: "warn", text, action: None });
+        }
+        None
     }
 
     /// A link to another page, about the same meter.

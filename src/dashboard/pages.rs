@@ -56,22 +56,25 @@ pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery
     if asking.pass.full && asking.m == 0 && wanting {
         return setup::page(State(context), asking).await;
     }
-    let p = Page::new(&context, &asking, "now");
+    let mut p = Page::new(&context, &asking, "now");
     let l = asking.l;
     let now = context.now();
     let (from, to) = (now.unix_s() - SPARK, now.unix_s());
     // Samples are the first meter's; the others have no stored line.
-    let points = if p.m == 0 { context.read(move |store| store.samples(from, to + 1)).await.unwrap_or_default() } else { Vec::new() };
+    let first = p.m == 0;
+    let points = async { if first { context.read(move |store| store.samples(from, to + 1)).await } else { Ok(Vec::new()) } };
+    // Together: a disk that hangs is waited for once.
+    let (points, sums) = tokio::join!(points, context.sums(p.m));
+    let (points, sums) = (p.noting(points).unwrap_or_default(), p.noting(sums));
     let endpoint = context.meter(p.m);
     let (mut all, _) = readers::list(&context, endpoint, l);
     let more = all.len().saturating_sub(READERS);
     all.truncate(READERS);
-    let sums = context.sums(p.m).await;
     let view = endpoint.view();
     html(&View {
         f: Figures::of(&view.snapshot, now, l),
         spark: Spark::of(&points, from, to, 15),
-        today: Both::new(l, l.t("today"), sums.days_ago(0)),
+        today: Both::new(l, l.t("today"), sums.map(|sums| sums.days_ago(0))),
         readers: all,
         nobody: readers::nobody(l, endpoint, now),
         more,

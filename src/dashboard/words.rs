@@ -114,6 +114,12 @@ pub fn energy(locale: &Locale, wh: f64) -> Figure {
     if wh.abs() < 999.5 { Figure { value: number(locale, wh, 0), unit: "Wh" } } else { kwh(locale, wh) }
 }
 
+/// An energy that is not known.
+#[must_use]
+pub fn no_kwh() -> Figure {
+    Figure { value: "–".to_owned(), unit: "kWh" }
+}
+
 /// Bytes, for people.
 #[must_use]
 pub fn bytes(locale: &Locale, n: u64) -> Figure {

@@ -25,8 +25,8 @@ use crate::meter::MinuteRecord;
 /// A writer that has not moved for so long is dead or its disk hangs.
 const SILENT_AT_MOST: u64 = 60;
 
-/// How long an answer waits for the disk.
-const SAVED_WITHIN: Duration = Duration::from_secs(5);
+/// How long an answer waits for the disk, as who reads does.
+const SAVED_WITHIN: Duration = crate::background::PATIENCE;
 
 /// A commit takes some ms, a slow card's a second or two.
 const HANGS_AFTER: u64 = 10;
@@ -170,7 +170,7 @@ impl Store {
         }
     }
 
-    /// Waits until what was put before is on the disk, where it has to be at once; a disk that hangs, for 5 s. What cannot be
+    /// Waits until what was put before is on the disk, where it has to be at once; a disk that hangs, for 3 s. What cannot be
     /// written is said elsewhere and tried again: it holds nevertheless.
     pub async fn saved(&self) {
         let _ = tokio::time::timeout(SAVED_WITHIN, self.ask(Control::Saved)).await;

@@ -71,6 +71,10 @@ impl Wanted {
     }
 }
 
+/// Connections that wait to be accepted: beyond them a reader's is dropped for a second and more, so a burst of strangers must
+/// fit in. It is the system's own limit on most hosts.
+const BACKLOG: i32 = 4096;
+
 /// When a port that is just taken is tried again, in words.
 pub(super) const AGAIN: &str = "trying again every 15 s";
 
@@ -120,7 +124,7 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(1024)?;
+    socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 

@@ -146,6 +146,8 @@ class Meter:
     env: dict = field(default_factory=dict)
     args: tuple = ()
     mdns: bool = False
+    # None: all addresses of this host.
+    bind: str | None = LOCAL
     process: subprocess.Popen | None = None
 
     def __post_init__(self):
@@ -157,7 +159,7 @@ class Meter:
 
     def command(self):
         return [str(self.binary), "run", "--options", str(self.options_file), "--data-dir", str(self.data),
-                "--bind", LOCAL, "--http-port", str(self.http_port), "--modbus-port", str(self.modbus_port),
+                *(("--bind", self.bind) if self.bind else ()), "--http-port", str(self.http_port), "--modbus-port", str(self.modbus_port),
                 "--udp-ports", ",".join(map(str, self.udp_ports)), "--ws-port-start", str(self.ws_port),
                 "--ws-port-end", str(self.ws_port + 1), "--dashboard-port", str(self.dashboard_port),
                 "--mdns-enable", "true" if self.mdns else "false", *self.args]

@@ -9,12 +9,18 @@ mod common;
 #[path = "../common/fake_ha.rs"]
 mod fake_ha;
 
+// Not a dependency of ours but of hyper's: its tests run here.
+#[allow(dead_code)]
+#[path = "../../patches/httpdate/src/lib.rs"]
+mod httpdate;
+
 mod absent;
 mod brands;
 mod connection;
 mod direction;
 mod discovery;
 mod downloads;
+mod folder;
 mod frozen;
 mod numbers;
 mod pairs;

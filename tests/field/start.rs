@@ -10,15 +10,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_virtual-shelly");
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_virtual-shelly");
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A demo meter with one HTTP port and nothing else.
-fn demo(folder: &std::path::Path, http: u16) -> Command {
+pub fn demo(folder: &std::path::Path, http: u16) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(["run", "--data-dir"]).arg(folder).env_clear().envs([
         ("VIRTUAL_SHELLY_SOURCE", "demo"),
@@ -35,7 +35,7 @@ fn demo(folder: &std::path::Path, http: u16) -> Command {
 }
 
 /// Ended whatever becomes of the test.
-struct Ended(Child);
+pub struct Ended(pub Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -45,11 +45,11 @@ impl Drop for Ended {
 }
 
 impl Ended {
-    fn send(&self, signal: Signal) {
+    pub fn send(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 
-    fn wait(&mut self, patience: Duration) -> ExitStatus {
+    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
         let until = Instant::now() + patience;
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
@@ -62,16 +62,16 @@ impl Ended {
 }
 
 /// Status line and body.
-fn get(port: u16, path: &str) -> std::io::Result<String> {
+pub fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)
 }
 
-fn serves(port: u16) {
+pub fn serves(port: u16) {
     let until = Instant::now() + PATIENCE;
     while !get(port, "/livez").is_ok_and(|text| text.starts_with("HTTP/1.1 200")) {
         assert!(Instant::now() < until, "it does not serve");

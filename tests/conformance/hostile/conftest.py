@@ -1,8 +1,11 @@
 """Fixtures of the hostile runs: a good reader beside a bare floor while something goes wrong, memory before and after, one table at the end.
 
-`--long` runs what takes minutes: more rounds, more connections.
+`--long` runs what takes minutes: more rounds, more connections. What is timed decides only there and with `--strict-times`: a
+machine that others use, as in CI, is late by itself. That everything is answered, memory comes back and nothing is lost
+decides always.
 """
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -12,31 +15,48 @@ from pathlib import Path
 
 import pytest
 
+from elsewhere import ELSEWHERE
 from harness import free_port
 
 HERE = Path(__file__).parent
+CHANNELS = {"http", "websocket", "udp", "modbus"}
 # A good reader's 99th percentile, ms, on every channel and throughout. A machine that is slower than this by itself (its
 # floor) is given three times what the floor took.
 BAR = 100.0
+# The same where time does not decide: an answer that comes at all, in a time in which no client has given up.
+LENIENT = 3000.0
+# MB that may stay after everything was closed.
+STAYS = 20
 ROWS = pytest.StashKey[list]()
+COLUMNS = ["no", "case", *(f"{name} p99 ms" for name in ("http", "websocket", "udp", "modbus", "floor")), "longest ms", "MB", "lost", "note"]
 
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="the long form: minutes instead of seconds a case")
+    parser.addoption("--strict-times", action="store_true", help="what is timed decides, as in the long form")
 
 
 def pytest_configure(config):
     config.stash[ROWS] = []
+    # Thousands of connections: as many files as this process may have.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items if config.getoption("--long") else []:
+        item.add_marker(pytest.mark.timeout(3600))
 
 
 def pytest_terminal_summary(terminalreporter, config):
     rows = config.stash[ROWS]
     if not rows:
         return
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    terminalreporter.section("hostile")
-    for row in [dict(zip(names, names)), dict.fromkeys(names, "---"), *rows]:
-        terminalreporter.write_line("| " + " | ".join(str(row.get(name, "")) for name in names) + " |")
+    terminalreporter.section("hostile: by the numbers of what can go wrong, the good reader's times beside a bare floor's")
+    whole = not config.getoption("-k") and all("::" not in str(arg) for arg in config.args)
+    rows = sorted(rows + (ELSEWHERE if whole else []), key=lambda row: (int(row["no"]), row["case"]))
+    for row in [dict(zip(COLUMNS, COLUMNS)), dict.fromkeys(COLUMNS, "---"), *rows]:
+        terminalreporter.write_line("| " + " | ".join(str(row.get(name, "")) for name in COLUMNS) + " |")
 
 
 @pytest.fixture
@@ -45,9 +65,23 @@ def long(request):
 
 
 @pytest.fixture
+def strict(request):
+    """Whether what is timed decides."""
+    return request.config.getoption("--long") or request.config.getoption("--strict-times")
+
+
+@pytest.fixture
 def row(request):
-    """Adds a row to the table at the end: `row(case=…, …)`."""
-    return lambda **cells: request.config.stash[ROWS].append(cells)
+    """Adds a row to the table at the end: `row(no=…, case=…, …)`."""
+    def add(**cells):
+        assert set(cells) <= set(COLUMNS), cells
+        request.config.stash[ROWS].append(cells)
+    return add
+
+
+@pytest.fixture(autouse=True)
+def _times(strict):
+    Measured.strict = strict
 
 
 @dataclass
@@ -56,6 +90,7 @@ class Measured:
 
     took: dict
     failed: dict
+    strict = True
 
     def p99(self, channel):
         times = sorted(self.took[channel])
@@ -67,9 +102,10 @@ class Measured:
 
     def check(self):
         """Every channel answered throughout, within the bar."""
+        assert CHANNELS | {"floor"} == set(self.took), f"asked on {set(self.took)}"
         failures = {name: why for name, why in self.failed.items() if why and name != "floor"}
         assert not failures, failures
-        bar = max(BAR, 3 * self.p99("floor"))
+        bar = max(BAR, 3 * self.p99("floor")) if self.strict else max(LENIENT, 10 * self.p99("floor"))
         late = {name: self.p99(name) for name in self.took if name != "floor" and self.p99(name) > bar}
         assert not late, f"bar {bar:.0f} ms, floor {self.p99('floor'):.1f} ms, late: {late}, answers: {({n: len(t) for n, t in self.took.items()})}"
 

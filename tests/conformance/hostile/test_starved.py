@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -13,11 +14,9 @@ import time
 import pytest
 
 import history
-from conftest import reading, resident, settles, threads
+from conftest import STAYS, reading, resident, settles, threads
 from harness import LOCAL, fetch, until
 
-# MB that may stay after everything was closed.
-STAYS = 20
 RECORD_FIGURES = 3 * 13 + 3
 
 
@@ -89,7 +88,7 @@ def test_unread_downloads(in_use, long, row):
         time.sleep(20 if long else 8)  # how long they go unread
         most, tasks = resident(meter), threads(meter)
     after = settles(lambda: resident(meter), before + STAYS, 30)
-    row(case=f"{len(addresses) * (50 if long else 64)} unread downloads", **good.cells(), **{"MB": f"{before:.0f} → {most:.0f} → {after:.0f}", "threads": tasks})
+    row(no=7, case=f"{len(addresses) * (50 if long else 64)} unread downloads", **good.cells(), MB=f"{before:.0f} → {most:.0f} → {after:.0f}", note=f"{tasks} threads")
     good.check()
     assert tasks < 64 and after <= before + STAYS
 
@@ -105,7 +104,7 @@ def test_one_honest_download_after_the_other(in_use, row):
             answer = meter.get("/emdata/0/data.csv?add_keys=true", source="127.0.0.20", timeout=60)
             assert answer.status == 200, answer.status
             sizes.append(len(answer.text))
-    row(case=f"{len(sizes)} downloads of {sizes[0] / 1e6:.0f} MB, one after the other", **good.cells())
+    row(no=7, case=f"{len(sizes)} downloads of {sizes[0] / 1e6:.0f} MB, one after the other", **good.cells())
     good.check()
     assert len(set(sizes)) <= 3, "each is whole"
 
@@ -131,7 +130,7 @@ def test_pages_and_history_in_loops(in_use, row):
         stop.set()
         for b in browsers:
             b.join()
-    row(case=f"{sum(statuses.values())} pages and charts by eight browsers", **good.cells())
+    row(no=7, case=f"{sum(statuses.values())} pages and charts by eight browsers", **good.cells())
     good.check()
     assert set(statuses) <= {200, 503} and statuses[200] > 50, statuses
 
@@ -151,7 +150,7 @@ def test_strangers_that_connect_and_say_nothing(in_use, long, row):
             most = resident(meter)
         time.sleep(1)
     after = settles(lambda: resident(meter), before + STAYS, 30)
-    row(case=f"{count} connections that say nothing", **good.cells(), MB=f"{before:.0f} → {most:.0f} → {after:.0f}")
+    row(no=11, case=f"{count} connections that say nothing", **good.cells(), MB=f"{before:.0f} → {most:.0f} → {after:.0f}")
     good.check()
     assert after <= before + STAYS
 
@@ -177,7 +176,7 @@ def test_a_log_that_nobody_reads(new_meter, fake_ha, row):
                 fake_ha.set("sensor.grid", str(600 + n))
                 for _ in range(20):
                     meter.get("/rpc/No.Such?x=" + "y" * 200, source="127.0.0.20")
-        row(case="a log that nobody reads", **good.cells())
+        row(no=9, case="a log that nobody reads", **good.cells())
         good.check()
         meter.process.send_signal(signal.SIGTERM)
         assert meter.process.wait(10) == 0
@@ -188,8 +187,8 @@ def test_a_log_that_nobody_reads(new_meter, fake_ha, row):
 @pytest.fixture
 def disk(tmp_path):
     """A small file system of its own, which can be frozen."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
+    if os.geteuid() != 0 or not all(map(shutil.which, ("mkfs.ext4", "fsfreeze", "mount"))):
+        pytest.skip("only root can make and mount a file system")
     image, at = tmp_path / "disk.img", tmp_path / "disk"
     at.mkdir()
     subprocess.run(["truncate", "-s", "96M", image], check=True)
@@ -202,41 +201,65 @@ def disk(tmp_path):
 
 
 def test_a_disk_that_hangs(new_meter, fake_ha, disk, row):
-    """A card that answers no write any more: readers are served, pages end within seconds, /healthz says it, SIGTERM ends."""
+    """A card that answers no write any more: readers are served, pages and changes end within seconds, /healthz says it, SIGTERM ends."""
     fake_ha.set("sensor.grid", "512")
     meter = new_meter({"total_power": "sensor.grid", "store_interval": 10}, ha=fake_ha)
     meter.data = disk / "data"
     meter.start()
     meter.until_total(512, 5)
     until(lambda: meter.get("/healthz").status == 200, 10)
+    with_records(meter, 30)
+    meter.until_total(512, 10)
+    took, failed = {}, {}
+
+    def ask(name, do):
+        began = time.monotonic()
+        try:
+            failed[name] = do()
+        finally:
+            took[name] = time.monotonic() - began
+
+    def page(path):
+        return lambda: fetch(meter.dashboard_port, "GET", path, timeout=15)
+
     subprocess.run(["fsfreeze", "-f", disk], check=True)
     try:
         with reading(meter) as good:
-            told = until(lambda: json.loads(meter.get("/healthz").text)["status"] != "ok", 40, "/healthz says that the disk hangs")
-            assert told
-            slowest = 0.0
-            for path in ("/", "/energy", "/health", "/chart.json?range=24h", "/settings"):
-                began = time.monotonic()
-                fetch(meter.dashboard_port, "GET", path, timeout=15)
-                slowest = max(slowest, time.monotonic() - began)
-            began = time.monotonic()
-            meter.get("/emdata/0/data.csv", timeout=15)
-            slowest = max(slowest, time.monotonic() - began)
-        row(case="a disk that hangs", **good.cells())
-        good.check()
+            # Before anybody knows that it hangs, and after.
+            for when in ("at first", "later"):
+                for path in ("/", "/energy", "/forecast", "/readers", "/health", "/settings", "/chart.json?range=24h", "/energy.json"):
+                    ask(f"{path} {when}", page(path))
+                ask(f"csv {when}", lambda: meter.get("/emdata/0/data.csv", timeout=15))
+                ask(f"history {when}", lambda: meter.post("/rpc/EMData.GetData", {"id": 0, "ts": 0}, timeout=15))
+                ask(f"records {when}", lambda: meter.post("/rpc/EMData.GetRecords", {"id": 0}, timeout=15))
+                ask(f"key {when}", lambda: meter.post("/rpc/KVS.Set", {"key": "a", "value": when}, timeout=15))
+                ask(f"name {when}", lambda: meter.post("/rpc/Sys.SetConfig", {"config": {"device": {"name": when}}}, timeout=15))
+                if when == "at first":
+                    health = until(lambda: (h := meter.get("/healthz").json())["status"] != "ok" and h, 40, "/healthz says that the disk hangs")
+                    assert any("disk of the data folder" in line for line in health["problems"]), health
+        slowest = max(took, key=took.get)
+        for path in ("/", "/energy", "/forecast", "/readers", "/health", "/settings"):
+            answer = failed[f"{path} later"]
+            assert answer.status == 200 and "disk of the data folder" in answer.text, (path, answer)
         meter.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
         # What hangs in the kernel cannot end before the disk does; all else must have.
         until(lambda: meter.process.poll() is not None or gone(meter), 15, "SIGTERM ends it")
+        ended = time.monotonic() - began
+        row(no=12, case="a disk that hangs", **good.cells(), note=f"slowest: {slowest} {took[slowest]:.1f} s; SIGTERM {ended:.1f} s")
+        good.check()
     finally:
         subprocess.run(["fsfreeze", "-u", disk], check=True)
     meter.process.wait(20)
-    assert slowest < 6, slowest
+    assert took[slowest] < 6, took
 
 
 def gone(meter):
     """Whether nothing of it listens any more."""
-    try:
-        socket.create_connection((LOCAL, meter.http_port), 1).close()
-    except OSError:
-        return True
-    return False
+    for port in (meter.http_port, meter.modbus_port, meter.dashboard_port):
+        try:
+            socket.create_connection((LOCAL, port), 1).close()
+            return False
+        except OSError:
+            pass
+    return True
