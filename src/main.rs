@@ -10,7 +10,7 @@ use virtual_shelly::{
     background,
     cli::{self, Action, Invocation},
     config::{self, EXIT_CONFIGURATION, LoadInputs},
-    consumers, control, device, forecast, logging, meter, source, store, supervisor, time, transport,
+    consumers, control, device, forecast, logging, meter, one_line, source, store, supervisor, time, transport,
 };
 
 mod app;

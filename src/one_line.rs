@@ -8,7 +8,17 @@ use std::borrow::Cow;
 /// The text with line ends, control characters and bidirectional marks escaped: `\n`, `\u{202e}`.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    if !text.contains(misleads) {
+    without(text, misleads)
+}
+
+/// The same for a page, which has lines of its own.
+#[must_use]
+pub fn lines(text: &str) -> Cow<'_, str> {
+    without(text, |c| c != '\n' && misleads(c))
+}
+
+fn without(text: &str, misleads: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&misleads) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
@@ -37,6 +47,7 @@ mod tests {
             ("\u{202e}txt\u{2069}\u{200f}\u{2028}", "\\u{202e}txt\\u{2069}\\u{200f}\\u{2028}"),
         ] {
             assert_eq!(one_line(given), shown);
+            assert_eq!(lines(&format!("<p>\n{given}")).replace('\n', "\\n"), format!("<p>\\n{shown}"));
         }
     }
 

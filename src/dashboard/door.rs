@@ -274,6 +274,9 @@ fn is_loopback(name: &str) -> bool {
 /// ingress `Host` may be rewritten and lose its port, so there names are compared, that of `X-Forwarded-Host` too.
 fn foreign(headers: &HeaderMap, ingress: bool) -> bool {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    if http::contradicts_itself(headers) {
+        return true;
+    }
     match text("sec-fetch-site") {
         Some("same-origin" | "none") => return false,
         Some(_) => return true,
@@ -316,6 +319,8 @@ mod tests {
             vec![host, ("origin", "http://meter.local")],
             vec![host, ("origin", "http://meter.local:3000")],
             vec![host, ("origin", "null")],
+            vec![host, ("origin", "http://meter.local:8080"), ("origin", "http://evil.example")],
+            vec![host, ("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
         ];
         for case in theirs {
             assert!(foreign(&headers(&case), false), "{case:?}");

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{assets, context::Context, door::Pass, listeners, locale::Locale, owner::SetupState, words};
 use crate::{
     meter::{Phase, Quality},
+    one_line::lines,
     source::Link,
     store::{StoreError, StoreState},
     transport::{Endpoint, ListenerState},
@@ -244,10 +245,10 @@ fn notices(context: &Context, meter: &Endpoint, asking: &Asking, page: &str) -> 
     out
 }
 
-/// A rendered page.
+/// A rendered page. A state or a name of others may hold anything: no mark in it turns the page's text round.
 pub(super) fn html(template: &impl Template) -> Response<Body> {
     match template.render() {
-        Ok(text) => text_response(StatusCode::OK, "text/html; charset=utf-8", text),
+        Ok(text) => text_response(StatusCode::OK, "text/html; charset=utf-8", lines(&text).into_owned()),
         Err(_) => text_response(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "the page cannot be made\n".to_owned()),
     }
 }

@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-pub use self::cors::{authority, is_local, same_origin};
+pub use self::cors::{authority, contradicts_itself, is_local, same_origin};
 use self::lenient::Lenient;
 use super::{
     board::Board,

@@ -51,8 +51,9 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 fn is_browser(headers: &HeaderMap) -> bool {
-    // Windows PowerShell calls itself Mozilla too.
-    let agent = text(headers, header::USER_AGENT).is_some_and(|agent| agent.starts_with("Mozilla/") && !agent.contains("PowerShell/"));
+    // Windows PowerShell calls itself Mozilla too. Of a header that stands there twice each counts.
+    let browser = |agent: &str| agent.starts_with("Mozilla/") && !agent.contains("PowerShell/");
+    let agent = headers.get_all(header::USER_AGENT).iter().any(|agent| agent.to_str().is_ok_and(browser));
     let led_here = headers.get(header::REFERER).is_some_and(|referer| {
         let page = referer.to_str().ok().and_then(authority).map(|rest| rest.split('/').next().unwrap_or_default());
         page.is_none() || page != text(headers, header::HOST)
@@ -61,6 +62,9 @@ fn is_browser(headers: &HeaderMap) -> bool {
 }
 
 fn is_proven(headers: &HeaderMap, origins: &[String]) -> bool {
+    if contradicts_itself(headers) {
+        return false;
+    }
     let named = |host: &str| origins.iter().any(|o| authority(o) == Some(host));
     let by_its_name = || text(headers, header::HOST).is_some_and(|host| is_local(host) || named(host));
     match headers.get(header::ORIGIN) {
@@ -68,6 +72,13 @@ fn is_proven(headers: &HeaderMap, origins: &[String]) -> bool {
         // Browsers leave Origin out of a GET of the same origin.
         None => text(headers, HeaderName::from_static("sec-fetch-site")) == Some("same-origin") && by_its_name(),
     }
+}
+
+/// Whether what a proof is read from stands there twice: no browser does that, and one of the two is somebody else's.
+#[must_use]
+pub fn contradicts_itself(headers: &HeaderMap) -> bool {
+    let proofs = [header::ORIGIN, header::HOST, HeaderName::from_static("sec-fetch-site")];
+    proofs.into_iter().any(|name| headers.get_all(name).iter().count() > 1)
 }
 
 /// Whether `Origin` is that of the `Host` that is asked, port included: another port is another program's page.
@@ -167,6 +178,10 @@ mod tests {
             &[("sec-fetch-dest", "image")],
             &[("referer", "http://evil.example/a")],
             &[("referer", "no address")],
+            // One of two is a browser's.
+            &[("user-agent", "curl/8.0"), chromium],
+            &[("origin", "http://192.0.2.7"), ("origin", "http://evil.example")],
+            &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
             // A form and a script's request with another name for itself.
             &[chromium, ("origin", "null"), ("content-type", "text/plain")],
             &[("user-agent", "curl/8.0"), ("origin", "http://evil.example")],
