@@ -20,6 +20,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::ListenerExt,
 };
 use serde_json::{Map, Value, json};
 use tokio::{net::TcpListener, sync::broadcast};
@@ -133,6 +134,8 @@ impl FakeHa {
             .route("/api/states/{id}", get(one_state))
             .route("/api/template", post(template))
             .with_state((self.shared.clone(), up.clone()));
+        // As the real one: else each small frame after the first waits 40 ms for our acknowledgement.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         tokio::spawn(async move {
             tokio::select! {
                 served = axum::serve(listener, app).into_future() => drop(served),

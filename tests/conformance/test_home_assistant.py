@@ -83,6 +83,42 @@ def test_phases_and_pair(ha, new_meter):
     pair.until_total(350, 1)
 
 
+@pytest.mark.parametrize("apart", [None, 0.02, 0.15, 0.4], ids=["templates of one sensor", "20 ms", "150 ms", "400 ms"])
+async def test_a_pair_that_changes_direction(ha, new_meter, apart):
+    """Two sensors of one power: templates, which Home Assistant writes in one turn, or polled one after the other. No reader is told of a
+    power between both directions, which never was."""
+    loop = asyncio.get_running_loop()
+    ids = ("sensor.grid_import_power", "sensor.grid_export_power") if apart is None else (f"sensor.in_{apart * 1000:.0f}", f"sensor.out_{apart * 1000:.0f}")
+
+    def say(watts, import_first=True):
+        if apart is None:
+            return ha.set(grid_power=watts)
+        both = [(ids[0], max(watts, 0)), (ids[1], max(-watts, 0))]
+        for number, (entity, value) in enumerate(both if import_first else reversed(both)):
+            if number:
+                time.sleep(apart)  # as far apart as the poll has them
+            ha.rest("POST", f"/api/states/{entity}", {"state": str(value), "attributes": {"unit_of_measurement": "W", "device_class": "power"}})
+    await loop.run_in_executor(None, say, 500)
+    meter = new_meter({"total_power": ids[0], "total_power_export": ids[1], "ws_notify_interval": 0.0}, ha=ha).start()
+    await loop.run_in_executor(None, meter.until_total, 500, 10)
+    told = []
+    async with meter.ws() as ws:
+        await ws.call("Shelly.GetDeviceInfo")
+
+        async def until_told(watts):
+            while not told or not near(told[-1], watts):
+                note = await ws.note(where=lambda frame: "em:0" in frame["params"], seconds=10)
+                told.append(note["params"]["em:0"]["total_act_power"])
+        # The first change tells how far apart they are; each a while after the one before, as of a meter that reports now and then.
+        for number, watts in enumerate([-300, 500, -300, 500, -300, 500]):
+            await asyncio.sleep(3 * (apart or 0.1) + 0.5)
+            if number == 1:
+                told.clear()
+            await loop.run_in_executor(None, say, watts, number % 3 != 1)
+            await until_told(watts)
+    assert {round(watts) for watts in told} == {500, -300}, told
+
+
 def test_unavailable(ha, new_meter):
     ha.set(grid_l1=230.4, grid_l2=-120, grid_l3=45)
     meter = new_meter({**PHASES, "hold": 2}, ha=ha).start()

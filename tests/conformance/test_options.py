@@ -27,7 +27,7 @@ from harness import LOCAL, ROOT, Meter, fetch, free_port, free_range, udp, until
 
 MAC = "2CBCBB0A1B2C"
 STATES = {
-    "sensor.l1": ("100", "W"), "sensor.l2": ("200", "W"), "sensor.l3": ("300", "W"), "sensor.out": ("40", "W"), "sensor.gone": ("unavailable", "W"),
+    "sensor.l1": ("100", "W"), "sensor.l2": ("200", "W"), "sensor.l3": ("300", "W"), "sensor.out": ("40", "W"), "sensor.none": ("0", "W"), "sensor.gone": ("unavailable", "W"),
     "sensor.volt": ("231.5", "V"), "sensor.curr": ("3.0", "A"), "sensor.pf": ("0.5", ""), "sensor.hz": ("49.9", "Hz"),
     "sensor.from_grid": ("1234.5", "kWh"), "sensor.to_grid": ("55.5", "kWh"),
 }
@@ -840,6 +840,22 @@ def power_history_seconds(w):
     return len(fetch(w.meter.dashboard_port, "GET", "/ui/power").json()["history"]) > 20
 
 
+@option("store_interval", 10, False, True, given={"total_power": "sensor.none", "store_interval": 300})
+def store_interval(w):
+    """Whether the database is written again within 12 s. Full minutes, and counters that come near what is kept of them, are written earlier:
+    nothing is counted here, and no minute ends meanwhile."""
+    w.ready()
+    log = w.meter.data / "virtual-shelly.db-wal"
+
+    def quiet():
+        return time.time() - log.stat().st_mtime > 3 and time.time() % 60 < 46
+    until(quiet, 30, "what a start writes is written")
+    last = log.stat().st_mtime
+    with contextlib.suppress(AssertionError):
+        return until(lambda: log.stat().st_mtime > last, 12)
+    return False
+
+
 # -- log and further meters
 @option("log_level", "debug", False, True, given={}, source="demo")
 def log_level(w):
@@ -859,7 +875,6 @@ def meters(w):
 
 # Told on the command line only, of no effect by design, or looked at where the rest of its subject is.
 ELSEWHERE = {
-    "store_interval": "tests/store_writes.rs: full minutes, and counters that come near what is kept of them, are written earlier",
     "raw_days": "test_retention", "history_days": "test_retention", "power_retention_days": "test_retention", "records_days": "test_retention",
     "data_dir": "every case here names it", "options": "every case here is read from it", "state_path": "test_scenarios.py imports from it",
     "model_path": "accepted for the original's sake; a foreign file there stays untouched",
