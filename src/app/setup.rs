@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,10 @@ use crate::{
 
 /// Key of the store.
 pub const KEY: &str = "setup";
+/// Key of what counters contradicted while it was served.
+const REFUSED: &str = "setup_refused";
+/// How often a choice that nobody confirmed is looked at for that.
+const LOOK: Duration = Duration::from_secs(5);
 /// Most candidates that are listed in the log.
 const LISTED: usize = 12;
 
@@ -108,10 +113,18 @@ pub struct Search {
     pub stop: CancellationToken,
 }
 
+/// A choice that counters contradicted: it is not taken again, also not by the next start, unless somebody says so.
+#[derive(Debug, Serialize, Deserialize)]
+struct Refused {
+    options: Map<String, Value>,
+    line: String,
+}
+
 impl Search {
     /// Asks each time Home Assistant has come up: for the first choice, later for a difference, until options name entities.
     pub async fn run(mut self, taker: Taker) {
         self.go_on(&taker).await;
+        let mut refused: Option<Refused> = self.store.get_state(REFUSED).and_then(|text| serde_json::from_str(&text).ok());
         let mut told = false;
         let mut pause = Duration::from_secs(2);
         while *self.choice.state.borrow() != Setup::ByOptions {
@@ -126,7 +139,7 @@ impl Search {
             let mut seen = None;
             match asked {
                 Ok(mut found) if found.is_running() => {
-                    self.prove(&mut found, &taker).await;
+                    self.prove(&mut found, &taker, refused.as_ref()).await;
                     let said = self.choice.said.lock().await;
                     if let Some(inputs) = said.as_ref().and_then(|said| self.weigh(&found, said, &mut told)) {
                         taker.take(inputs).await;
@@ -144,6 +157,12 @@ impl Search {
                 () = self.stop.cancelled() => return,
                 () = running(&mut self.facts) => pause = Duration::from_secs(2),
                 () = changed(&self.source, &self.access, seen) => told = false,
+                (options, line) = contradicted(&self.choice.state, &taker) => {
+                    self.withdraw(&line, &taker).await;
+                    let new = Refused { options, line };
+                    self.store.put_state(REFUSED, &serde_json::to_string(&new).unwrap_or_default());
+                    refused = Some(new);
+                }
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -152,8 +171,14 @@ impl Search {
     }
 
     /// Leaves out what the counters contradict; what was chosen before and turns out so is withdrawn, as nobody confirmed it.
-    async fn prove(&self, found: &mut Discovery, taker: &Taker) {
+    async fn prove(&self, found: &mut Discovery, taker: &Taker, refused: Option<&Refused>) {
         let Some(options) = found.grid.as_ref().map(|proposal| options_of(&proposal.inputs)) else { return };
+        if let Some(Refused { line, .. }) = refused.filter(|refused| refused.options == options) {
+            found.grid = None;
+            found.notes.push(line.clone());
+            self.health.set_direction(vec![line.clone()]);
+            return;
+        }
         let over = self.choice.said.lock().await.clone().unwrap_or_default();
         let line = refuse_contradicted(&self.source, &self.access, found, &laid(&options, &over), self.clock.now().unix).await;
         self.health.set_direction(line.iter().cloned().collect());
@@ -161,12 +186,16 @@ impl Search {
         if let (Some(line), Setup::Chosen { options: chosen, .. }) = (line, current)
             && options == chosen
         {
-            warn!("{line}; what was chosen by itself is not served any more: confirm it, or turn it, on the dashboard");
-            self.store.put_state(KEY, "");
-            let said = self.choice.said.lock().await;
-            self.choice.state.send_replace(Setup::Nothing);
-            taker.take(laid(&Map::new(), said.as_ref().unwrap_or(&Map::new()))).await;
+            self.withdraw(&line, taker).await;
         }
+    }
+
+    async fn withdraw(&self, line: &str, taker: &Taker) {
+        warn!("{line}; what was chosen by itself is not served any more: confirm it, or turn it, on the dashboard");
+        self.store.put_state(KEY, "");
+        let said = self.choice.said.lock().await;
+        self.choice.state.send_replace(Setup::Nothing);
+        taker.take(laid(&Map::new(), said.as_ref().unwrap_or(&Map::new()))).await;
     }
 
     /// The first meter reads what was chosen in an earlier run.
@@ -262,6 +291,20 @@ async fn changed(source: &SourceSettings, access: &Access, seen: Option<Option<S
     match PrefsWatch::open(source, access).await {
         Ok(mut watch) => watch.changed(seen.as_deref()).await,
         Err(_) => std::future::pending().await,
+    }
+}
+
+/// Ends when the running meter sees that the sign of what nobody has confirmed is wrong: where the recorder keeps nothing, only
+/// that tells. Gives what was chosen, and the line that says so.
+async fn contradicted(state: &watch::Sender<Setup>, taker: &Taker) -> (Map<String, Value>, String) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let current = state.borrow().clone();
+        if let Setup::Chosen { options, .. } = current
+            && let Some(line) = taker.contradiction().await
+        {
+            return (options, line);
+        }
     }
 }
 

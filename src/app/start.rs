@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 
 use super::{
     commands,
+    direction::words,
     forecasting::Feed,
     gx,
     hub::{self, MeterHub},
@@ -18,7 +19,7 @@ use super::{
     vitals::Health,
 };
 use crate::{
-    config::{ChannelSettings, Inputs, MeterSettings, Resolved, Settings, SourceKind},
+    config::{ChannelSettings, Inputs, MeterSettings, PowerInput, Resolved, Settings, SourceKind},
     consumers::Consumers,
     device::{Device, DeviceOptions, DeviceState, Identity, View},
     meter::Meter,
@@ -128,6 +129,17 @@ impl Taker {
         if inputs.any_power() && !inputs.any_energy() && inputs.witnesses != counters {
             self.take(inputs).await;
         }
+    }
+
+    /// What energy counters say against the sign of the first meter's power, as far as it knows.
+    pub async fn contradiction(&self) -> Option<String> {
+        let first = self.meters.first()?;
+        let (reply, wait) = oneshot::channel();
+        first.commands.send(Command::Signs(reply)).await.ok()?;
+        let inputs = first.inputs();
+        let power: Vec<PowerInput> = inputs.total.into_iter().chain(inputs.phases.into_iter().flatten()).collect();
+        let signs = wait.await.ok()?;
+        signs.iter().find_map(|(_, verdict, counters)| Some(words(&power, verdict.contradiction()?, counters)))
     }
 
     /// What is read in place of entities that options still name by an old name.

@@ -174,5 +174,26 @@ def test_a_power_picked_by_hand_is_compared_while_it_runs(home, fake_ha):
     assert all(entity["entity"] == "sensor.m1_power" for entity in entities(meter)), "no energy is taken from them"
 
 
+def test_what_was_taken_by_itself_is_withdrawn_while_it_runs(home, fake_ha):
+    """The same where automatic set-up took the power: nobody confirmed it, so it is served no longer, and not again by a restart."""
+    meter = home(-300_000, recorder=False)
+    meter.until_total(-300_000, 20)
+    begin = time.time()
+
+    def withdrawn():
+        fake_ha.set("sensor.import", f"{8000 + 300 * (time.time() - begin) / 3600:.3f}", "kWh", device_class="energy")
+        return "not served any more" in meter.log() and meter.total() is None
+    until(withdrawn, 120)
+    says = "the counters say the opposite: sensor.import +"
+    until(lambda: says in meter.get("/healthz").text, 10)
+    meter.restart()
+    until(lambda: "nothing could be taken by itself" in meter.log().rsplit("starts, data in", 1)[1], 20)
+    assert meter.total() is None and says in meter.get("/healthz").text
+    # Who says that it is right all the same is believed.
+    taken = fetch(meter.dashboard_port, "POST", "/setup", {"total_power": "sensor.m1_power", "total_invert": True, "anyway": True}, headers=PAGE)
+    assert taken.status == 200
+    meter.until_total(300_000, 5)
+
+
 def entities(meter):
     return json.loads(fetch(meter.dashboard_port, "GET", "/diagnostics").text)["meters"][0]["entities"]
