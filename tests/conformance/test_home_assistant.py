@@ -116,6 +116,8 @@ async def test_a_pair_that_changes_direction(ha, new_meter, apart):
                 told.clear()
             await loop.run_in_executor(None, say, watts, number % 3 != 1)
             await until_told(watts)
+    for entity in ids if apart is not None else ():
+        ha.rest("DELETE", f"/api/states/{entity}")
     assert {round(watts) for watts in told} == {500, -300}, told
 
 
