@@ -19,6 +19,7 @@
 //! | [`device`] | the emulated device: pure functions of request, snapshot, settings |
 //! | [`transport`] | bytes in, bytes out, one file a channel |
 //! | [`consumers`] | who reads, how often, and their shares |
+//! | [`control`] | when a battery is answered, so that it does not swing: pure, time is an argument |
 //! | [`store`] | SQLite and its writer thread |
 //! | [`background`] | what reads the database for others, at a lower priority |
 //! | [`forecast`] | series → forecast: pure over arrays |
@@ -35,6 +36,7 @@ pub mod cli;
 pub mod config;
 pub mod consumers;
 pub mod control;
+pub mod control_socket;
 pub mod device;
 pub mod forecast;
 mod http_client;

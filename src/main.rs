@@ -10,7 +10,7 @@ use virtual_shelly::{
     background,
     cli::{self, Action, Invocation},
     config::{self, EXIT_CONFIGURATION, LoadInputs},
-    consumers, control, device, forecast, logging, meter, one_line, source, store, supervisor, time, transport,
+    consumers, control_socket, device, forecast, logging, meter, one_line, source, store, supervisor, time, transport,
 };
 
 mod app;
@@ -42,9 +42,9 @@ fn main() -> ExitCode {
             print(&text, code)
         }
         Action::Config { json } => runtime.block_on(show_config(inputs, json)),
-        Action::Health => runtime.block_on(ask(&inputs, control::Request::Health)),
-        Action::BackupBegin => runtime.block_on(ask(&inputs, control::Request::BackupBegin)),
-        Action::BackupEnd => runtime.block_on(ask(&inputs, control::Request::BackupEnd)),
+        Action::Health => runtime.block_on(ask(&inputs, control_socket::Request::Health)),
+        Action::BackupBegin => runtime.block_on(ask(&inputs, control_socket::Request::BackupBegin)),
+        Action::BackupEnd => runtime.block_on(ask(&inputs, control_socket::Request::BackupEnd)),
         _ => runtime.block_on(app::run(inputs, logging::init(tracing::Level::INFO), stop.unwrap_or_default())),
     };
     // A read of the disk that hangs must not hold the end up.
@@ -53,8 +53,8 @@ fn main() -> ExitCode {
     code
 }
 
-async fn ask(inputs: &LoadInputs, request: control::Request) -> ExitCode {
-    match control::ask(&control::path(inputs.app, &inputs.data_dir), request).await {
+async fn ask(inputs: &LoadInputs, request: control_socket::Request) -> ExitCode {
+    match control_socket::ask(&control_socket::path(inputs.app, &inputs.data_dir), request).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(&why),
     }

@@ -51,7 +51,7 @@ use self::{
 };
 use crate::{
     config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load},
-    control,
+    control_socket,
     forecast::Outlooks,
     logging::LevelHandle,
     source::{self, Access, HaFacts, Link, SourceEvent, Wires, registry::RegistryEvent},
@@ -341,15 +341,15 @@ fn start_source(
 }
 
 fn start_control(shared: &Shared, app: bool) {
-    let path = control::path(app, &shared.settings.store.data_dir);
+    let path = control_socket::path(app, &shared.settings.store.data_dir);
     let (health, store) = (shared.health.clone(), shared.store.clone());
     let answer = move |request| {
         let (health, store) = (health.clone(), store.clone());
         async move {
             let done = match request {
-                control::Request::Health => return health.alive(),
-                control::Request::BackupBegin => store.freeze(),
-                control::Request::BackupEnd => store.thaw(),
+                control_socket::Request::Health => return health.alive(),
+                control_socket::Request::BackupBegin => store.freeze(),
+                control_socket::Request::BackupEnd => store.thaw(),
             };
             match tokio::task::spawn_blocking(move || done.wait()).await {
                 Ok(result) => result.map_err(|e| e.to_string()),
@@ -360,7 +360,7 @@ fn start_control(shared: &Shared, app: bool) {
     shared.health.spawn("control socket", {
         let stop = shared.stop.clone();
         async move {
-            control::serve(path, answer, stop.clone()).await;
+            control_socket::serve(path, answer, stop.clone()).await;
             // A socket that cannot be made was said once; it is no reason to call the process dead.
             stop.cancelled().await;
         }

@@ -1,0 +1,222 @@
+//! All readers of one meter that are batteries.
+
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use super::{
+    ledger::{Ledger, NotNow, Value},
+    params::{Params, Wrong},
+};
+
+/// Readers that are told apart; further ones are answered as without control. No house has as many batteries.
+const READERS: usize = 64;
+/// The greatest distance of samples that is believed, s.
+const CADENCE_MOST: f64 = 30.0;
+
+/// A reader's question for power.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<R> {
+    /// Who asks.
+    pub reader: R,
+    /// Its part of the power; `None`: one of as many parts as there are readers lately.
+    pub share: Option<f64>,
+    /// How long it has been waiting for this answer already.
+    pub waited: Duration,
+    /// Its connection waits for the answer (HTTP, WebSocket); else it is a datagram, which may stay without one.
+    pub holds: bool,
+}
+
+/// What to do with a question.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decision {
+    /// Answer now; `share` is the reader's part, which a sample is served times.
+    Answer {
+        /// What to say.
+        value: Value,
+        /// The reader's part of the power.
+        share: f64,
+    },
+    /// Ask again with the next sample, or at this monotonic time if none has come.
+    Wait(Duration),
+    /// Leave this datagram without an answer: it harms no battery, which will ask again.
+    Silence,
+}
+
+/// What is known of a reader, for people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReaderState {
+    /// By then an answer has been seen on the meter, s.
+    pub patience: f64,
+    /// What one answer moves at most, W, in the direction of import and of export; infinite: all of it.
+    pub reach: [f64; 2],
+    /// Watts that it was told and that are not seen yet, with their age, s.
+    pub on_its_way: Option<(f64, f64)>,
+    /// Questions, not counting looks at a waiting one.
+    pub asked: u64,
+    /// Answers.
+    pub answered: u64,
+    /// Its part of the power.
+    pub share: f64,
+}
+
+#[derive(Clone, Debug)]
+struct Reader {
+    ledger: Ledger,
+    share: f64,
+    named: bool,
+    asked_at: f64,
+    asked: u64,
+    answered: u64,
+}
+
+/// Decides when each battery that reads a meter is answered. `R` names a reader.
+#[derive(Clone, Debug)]
+pub struct Control<R> {
+    params: Params,
+    watts: f64,
+    /// Number of the newest sample; 0 before the first.
+    n: u64,
+    at: f64,
+    cadence: f64,
+    readers: HashMap<R, Reader>,
+}
+
+impl<R: Clone + Eq + Hash> Control<R> {
+    /// Nobody has asked yet.
+    ///
+    /// # Errors
+    /// A parameter out of its range.
+    pub fn new(params: Params) -> Result<Self, Wrong> {
+        Ok(Self { params: params.check()?, watts: 0.0, n: 0, at: 0.0, cadence: 1.0, readers: HashMap::new() })
+    }
+
+    /// Grid power of the meter, W, import positive. `now` is monotonic.
+    pub fn sample(&mut self, now: Duration, watts: f64) {
+        let now = now.as_secs_f64();
+        if !watts.is_finite() {
+            return;
+        }
+        if self.n > 0 {
+            self.cadence += 0.1 * ((now - self.at).min(CADENCE_MOST) - self.cadence);
+        }
+        (self.watts, self.at, self.n) = (watts, now, self.n + 1);
+        for reader in self.readers.values_mut() {
+            reader.ledger.sample(&self.params, now, watts * reader.share);
+        }
+    }
+
+    /// There is no sample any more: what is on its way is forgotten, what was learned stays.
+    pub fn absent(&mut self) {
+        self.n = 0;
+        for reader in self.readers.values_mut() {
+            reader.ledger.forget_answers();
+        }
+    }
+
+    /// A question. Asked again for one that waits, with `waited` grown.
+    pub fn ask(&mut self, now: Duration, question: &Question<R>) -> Decision {
+        let now = now.as_secs_f64();
+        let params = self.params;
+        let first = question.waited.is_zero();
+        if !self.readers.contains_key(&question.reader) && !self.make_room(now) {
+            return Decision::Answer { value: Value::Sample(self.watts), share: question.share.unwrap_or(1.0) };
+        }
+        let watts = self.watts;
+        let reader = self.readers.entry(question.reader.clone()).or_insert_with(|| Reader {
+            ledger: Ledger::new(&params, now, watts),
+            share: 1.0,
+            named: false,
+            asked_at: now,
+            asked: 0,
+            answered: 0,
+        });
+        reader.asked_at = now;
+        reader.named = question.share.is_some();
+        reader.asked += u64::from(first);
+        self.share_out(now, question);
+        let Some(reader) = self.readers.get_mut(&question.reader) else { return Decision::Silence };
+        let share = reader.share;
+        let waited = question.waited.as_secs_f64();
+        let asked_at = now - waited;
+        let (limit, silent_at) = if question.holds {
+            (asked_at + params.hold, asked_at + params.hold)
+        } else {
+            (asked_at + params.udp_wait, reader.ledger.answered_at() + params.silence)
+        };
+        let answer = if self.n == 0 { Err(NotNow { until: f64::INFINITY }) } else { reader.ledger.ask(&params, now, self.n, self.cadence) };
+        match answer {
+            Ok(value) => {
+                reader.answered += 1;
+                Decision::Answer { value, share }
+            }
+            Err(_) if now >= silent_at => {
+                reader.answered += 1;
+                Decision::Answer { value: reader.ledger.contact(now, self.n), share }
+            }
+            Err(_) if now >= limit => Decision::Silence,
+            Err(NotNow { until }) => Decision::Wait(Duration::from_secs_f64(until.min(limit).min(silent_at).max(now + 0.001))),
+        }
+    }
+
+    /// Shares anew where the number of readers or a named share changed; what is on its way to such a reader is forgotten.
+    fn share_out(&mut self, now: f64, question: &Question<R>) {
+        let shares_for = self.params.shares_for;
+        let sharing = self.readers.values().filter(|r| !r.named && now - r.asked_at < shares_for).count().max(1);
+        for (who, reader) in &mut self.readers {
+            let share = if reader.named {
+                if *who == question.reader { question.share.unwrap_or(1.0) } else { reader.share }
+            } else {
+                1.0 / sharing as f64
+            };
+            if share != reader.share {
+                reader.share = share;
+                let fresh = reader.ledger.clone().with_watts(self.watts * share);
+                reader.ledger = fresh;
+            }
+        }
+    }
+
+    /// Whether there is room for one more reader; who has not asked for long leaves.
+    fn make_room(&mut self, now: f64) -> bool {
+        let forget_after = 10.0 * self.params.shares_for;
+        self.readers.retain(|_, r| now - r.asked_at < forget_after);
+        self.readers.len() < READERS
+    }
+
+    /// Forgets a reader.
+    pub fn forget(&mut self, reader: &R) {
+        self.readers.remove(reader);
+    }
+
+    /// What is known of a reader at `now`.
+    #[must_use]
+    pub fn state(&self, now: Duration, reader: &R) -> Option<ReaderState> {
+        let reader = self.readers.get(reader)?;
+        let ledger = &reader.ledger;
+        Some(ReaderState {
+            patience: ledger.patience(),
+            reach: ledger.reach(),
+            on_its_way: ledger.on_its_way().map(|(watts, at)| (watts, now.as_secs_f64() - at)),
+            asked: reader.asked,
+            answered: reader.answered,
+            share: reader.share,
+        })
+    }
+
+    /// Mean distance of samples, s.
+    #[must_use]
+    pub fn cadence(&self) -> f64 {
+        self.cadence
+    }
+
+    /// Readers that are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.readers.len()
+    }
+
+    /// Whether nobody has asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.readers.is_empty()
+    }
+}

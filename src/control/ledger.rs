@@ -1,0 +1,263 @@
+//! What one reader was told, what of that was seen on the meter since, and how the reader follows.
+
+use super::{episode::Episode, params::Params, side::Side};
+
+/// Errors from which on one answer's limit shows, W.
+const BIG: f64 = 80.0;
+/// Errors below which changing signs are hunting around zero, W.
+const SMALL: f64 = 100.0;
+/// How much of changing signs makes a hunter, 0 to 1.
+const HUNTS: f64 = 0.7;
+/// The dead band for a hunter: at least, times the noise, at most; W.
+const HUNT_BAND: (f64, f64, f64) = (20.0, 2.0, 50.0);
+/// From this distance of samples on, s, a slow reader is answered the same sample again …
+const REPEAT_FROM: f64 = 3.0;
+/// … after this time, s.
+const REPEAT_AFTER: f64 = 1.0;
+/// A sample counts as the reader's own for so many distances of samples.
+const SAME_FOR: f64 = 1.5;
+/// What is added to the time an answer took, s.
+const SLACK: f64 = 0.5;
+
+/// What a reader is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// The newest sample times the reader's share, W.
+    Sample(f64),
+    /// 0 W: it moves no known battery.
+    Zero,
+}
+
+/// Why a reader is not answered at the moment, and until when that holds if no sample comes, s.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct NotNow {
+    pub until: f64,
+}
+
+/// An episode that was closed lately: what shows beyond zero may be its late effect.
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    until: f64,
+    sign: f64,
+    given: u32,
+    whole: bool,
+    limit: f64,
+    unseen: f64,
+}
+
+/// One reader.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    /// The newest sample times the share, W.
+    watts: f64,
+    /// By then an answer has been seen, s.
+    patience: f64,
+    /// Mean change from sample to sample, of changes below 100 W.
+    noise: f64,
+    /// How it follows answers to import, and to export.
+    sides: [Side; 2],
+    /// The number of the last sample it was answered with.
+    heard: u64,
+    /// When it was answered last, s.
+    answered_at: f64,
+    episode: Option<Episode>,
+    closed: Option<Closed>,
+    /// How often small episodes change their sign, 0 to 1, and the sign of the last.
+    swings: f64,
+    small: f64,
+}
+
+impl Ledger {
+    pub fn new(params: &Params, now: f64, watts: f64) -> Self {
+        Self {
+            watts,
+            patience: params.patience,
+            noise: 0.0,
+            sides: [Side::default(), Side::default()],
+            heard: 0,
+            answered_at: now,
+            episode: None,
+            closed: None,
+            swings: 0.0,
+            small: 0.0,
+        }
+    }
+
+    fn side(&mut self, sign: f64) -> &mut Side {
+        &mut self.sides[usize::from(sign < 0.0)]
+    }
+
+    /// By when an answer has been seen, s.
+    pub fn patience(&self) -> f64 {
+        self.patience
+    }
+
+    /// What one answer moves at most, W, for import and export: infinite if all of it.
+    pub fn reach(&self) -> [f64; 2] {
+        [self.sides[0].reach, self.sides[1].reach]
+    }
+
+    /// Watts answered that are on their way, and since when, s.
+    pub fn on_its_way(&self) -> Option<(f64, f64)> {
+        let episode = self.episode.as_ref()?;
+        let left = episode.booked - episode.seen(episode.sign * self.watts);
+        (left > 0.0).then_some((episode.sign * left, episode.answered_at))
+    }
+
+    /// Nothing is on its way any more; what was learned stays.
+    pub fn forget_answers(&mut self) {
+        (self.episode, self.closed) = (None, None);
+    }
+
+    /// The same reader with another share: what was answered was answered in other watts.
+    pub fn with_watts(mut self, watts: f64) -> Self {
+        self.forget_answers();
+        self.watts = watts;
+        self
+    }
+
+    /// A fresh sample times the share: what of the answers has been seen?
+    pub fn sample(&mut self, params: &Params, now: f64, watts: f64) {
+        let change = watts - self.watts;
+        self.watts = watts;
+        if change.abs() < 100.0 {
+            self.noise += 0.02 * (change.abs() - self.noise);
+        }
+        if let Some(episode) = &mut self.episode {
+            let error = episode.sign * watts;
+            let (before, seen) = episode.sample(now, error);
+            let fell = -episode.sign * change;
+            // Still moving, and sampled often enough to tell.
+            let more = fell > f64::max(10.0, 0.08 * episode.booked) && episode.age - before < 0.6 * self.patience;
+            if error < params.still || seen >= episode.booked - params.still || (seen >= 0.85 * episode.booked && !more) {
+                self.close(params, now, seen, error, true);
+            } else if episode.age >= self.patience && !(more && episode.age < 2.0 * params.patience_most) {
+                self.close(params, now, seen, error, false);
+            }
+        } else if let Some(closed) = self.closed {
+            let over = -closed.sign * watts;
+            if now > closed.until {
+                self.closed = None;
+            } else if over > closed.limit {
+                self.closed = None;
+                if over <= closed.unseen + 50.0 {
+                    self.late(params, closed);
+                } else if params.learn && closed.given == 1 && (2.0 * closed.limit..=4.0 * closed.limit + 50.0).contains(&over) {
+                    // It may have been later than it looked.
+                    self.patience = (self.patience * 1.2).min(params.patience_most);
+                }
+            }
+        }
+    }
+
+    /// The answers have been seen, whole or as much of them as comes. Learns from it.
+    fn close(&mut self, params: &Params, now: f64, seen: f64, error: f64, whole: bool) {
+        let Some(episode) = self.episode.take() else { return };
+        let Episode { sign, peak, asked, given, .. } = episode;
+        if peak < SMALL {
+            self.swings = 0.85 * self.swings + if sign == -self.small { 0.15 } else { 0.0 };
+            self.small = sign;
+        }
+        let limit = f64::max(50.0, 0.25 * peak);
+        let closed = Closed { until: now + self.patience, sign, given, whole, limit, unseen: (asked - seen).max(0.0) };
+        if params.learn {
+            let each = seen / f64::from(given.max(1));
+            let still = params.still;
+            let side = self.side(sign);
+            side.calmed();
+            if peak >= BIG {
+                if given == 1 && each >= 0.7 * peak {
+                    side.followed();
+                } else if seen > 20.0 && each < 0.6 * peak {
+                    side.fell_short(each);
+                }
+            } else if peak > 2.0 * still && asked < 2.5 * BIG {
+                side.followed_small(seen, asked);
+            }
+            if given == 1
+                && seen >= 30.0
+                && let Some(took) = episode.took(0.7, seen)
+            {
+                self.timed(params, took);
+            }
+            // Beyond zero by no more than the answers that followed the first: they did it.
+            if given > 1 && limit < -error && -error <= asked - peak {
+                self.late(params, closed);
+            }
+        }
+        self.closed = Some(closed);
+    }
+
+    /// Beyond zero after an episode by no more than was answered: the answers did more, or later, than was booked.
+    fn late(&mut self, params: &Params, closed: Closed) {
+        if !params.learn {
+            return;
+        }
+        if closed.given > 1 {
+            self.side(closed.sign).doubt();
+        }
+        if !closed.whole {
+            self.patience = (self.patience + 0.5).min(params.patience_most);
+        }
+    }
+
+    /// Moves the patience towards the 80th percentile of the time that answers took.
+    fn timed(&mut self, params: &Params, took: f64) {
+        let step = if took + SLACK > self.patience { 0.8 } else { -0.2 };
+        self.patience = (self.patience * (1.0 + 0.05 * step)).clamp(params.patience_least, params.patience_most);
+    }
+
+    /// A question while sample `n` is the newest, these being `cadence` s apart.
+    pub fn ask(&mut self, params: &Params, now: f64, n: u64, cadence: f64) -> Result<Value, NotNow> {
+        let sign = if self.watts < 0.0 { -1.0 } else { 1.0 };
+        let error = self.watts.abs();
+        let mut until = f64::INFINITY;
+        if self.heard == n && now - self.answered_at < SAME_FOR * cadence {
+            until = self.answered_at + SAME_FOR * cadence;
+            if cadence >= REPEAT_FROM && error > params.still && self.side(sign).is_slow() {
+                until = until.min(self.answered_at + REPEAT_AFTER);
+            }
+            if now < until {
+                return Err(NotNow { until });
+            }
+        }
+        if error <= params.still {
+            return Ok(self.say(now, n, Value::Sample(self.watts)));
+        }
+        let (least, times, most) = HUNT_BAND;
+        if self.swings > HUNTS && error <= most.min(least.max(times * self.noise)) {
+            return Ok(self.say(now, n, Value::Zero));
+        }
+        match &self.episode {
+            Some(episode) if episode.sign == sign => {
+                // What nobody has been told yet.
+                let left = error - (episode.booked - episode.seen(error)).max(0.0);
+                if left < params.still.max(0.15 * error) {
+                    return Err(NotNow { until });
+                }
+            }
+            // An error on the other side is a new matter at once.
+            _ => self.episode = Some(Episode::new(sign, error)),
+        }
+        let booked = self.side(sign).booked(error);
+        if let Some(episode) = &mut self.episode {
+            episode.answered(now, error, booked);
+        }
+        Ok(self.say(now, n, Value::Sample(self.watts)))
+    }
+
+    fn say(&mut self, now: f64, n: u64, value: Value) -> Value {
+        (self.answered_at, self.heard) = (now, n);
+        value
+    }
+
+    /// 0 W, so that it is not left without contact.
+    pub fn contact(&mut self, now: f64, n: u64) -> Value {
+        self.say(now, n, Value::Zero)
+    }
+
+    /// When it was answered last, s.
+    pub fn answered_at(&self) -> f64 {
+        self.answered_at
+    }
+}
