@@ -13,14 +13,14 @@
 //! Pure: no clock and no sockets. Every value served is a measured one times the reader's share, or 0 W, which moves no known
 //! battery. State is kept for each reader, bounded, and forgotten with it.
 
-mod control;
 mod episode;
 mod ledger;
 mod params;
+mod readers;
 mod side;
 #[cfg(test)]
 mod tests;
 
-pub use control::{Control, Decision, Question, ReaderState};
 pub use ledger::Value;
 pub use params::{Params, Wrong};
+pub use readers::{Control, Decision, Question, ReaderState};
