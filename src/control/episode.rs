@@ -20,6 +20,14 @@ pub(super) struct Episode {
     pub given: u32,
     /// When the last of them was given, s.
     pub answered_at: f64,
+    /// Its first answer was far from what the reader was told before.
+    pub jump: bool,
+    /// It follows one whose answer was not seen at all.
+    pub after_held: bool,
+    /// Nothing was on its way for some seconds before.
+    pub rested: bool,
+    /// The same was said just before, to a reader that would hold it once.
+    pub primed: bool,
     /// Age of that answer at the newest sample, s.
     pub age: f64,
     /// Age and what was seen by then, of each sample.
@@ -28,7 +36,20 @@ pub(super) struct Episode {
 
 impl Episode {
     pub fn new(sign: f64, error: f64) -> Self {
-        Self { sign, peak: error, booked: 0.0, asked: 0.0, given: 0, answered_at: 0.0, age: 0.0, path: VecDeque::new() }
+        Self {
+            sign,
+            peak: error,
+            booked: 0.0,
+            asked: 0.0,
+            given: 0,
+            answered_at: 0.0,
+            jump: false,
+            primed: false,
+            rested: false,
+            after_held: false,
+            age: 0.0,
+            path: VecDeque::new(),
+        }
     }
 
     /// An answer of `watts` was given, of which `booked` are expected.
@@ -57,6 +78,11 @@ impl Episode {
         (self.peak - error).max(0.0)
     }
 
+    /// Whether two samples and more showed nothing of the answer, and nothing else.
+    pub fn nothing_seen(&self) -> bool {
+        self.path.len() >= 2 && self.path.iter().all(|(_, seen)| seen.abs() <= 0.12 * self.booked)
+    }
+
     /// After how many seconds `part` of `seen` had been seen, straight lines between samples.
     pub fn took(&self, part: f64, seen: f64) -> Option<f64> {
         let goal = part * seen;
@@ -69,4 +95,25 @@ impl Episode {
         }
         None
     }
+}
+
+/// An episode that was closed lately: what shows beyond zero may be its late effect.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed {
+    /// Until when that may be, s.
+    pub until: f64,
+    /// Its direction.
+    pub sign: f64,
+    /// Answers.
+    pub given: u32,
+    /// All of what was booked has been seen.
+    pub whole: bool,
+    /// Beyond zero by more than this is worth a thought, W.
+    pub limit: f64,
+    /// What was answered and not seen, W.
+    pub unseen: f64,
+    /// See [`Episode::primed`].
+    pub primed: bool,
+    /// What was answered, all together, W.
+    pub asked: f64,
 }

@@ -1,21 +1,33 @@
 //! What one reader was told, what of that was seen on the meter since, and how the reader follows.
 
-use super::{episode::Episode, params::Params, side::Side};
+use super::{
+    aside::Aside,
+    episode::{Closed, Episode},
+    gate::Gate,
+    params::Params,
+    parts::Parts,
+    side::Side,
+    trial::Trial,
+};
 
 /// Errors from which on one answer's limit shows, W.
-const BIG: f64 = 80.0;
+const BIG: f64 = 60.0;
 /// Errors below which changing signs are hunting around zero, W.
 const SMALL: f64 = 100.0;
 /// How much of changing signs makes a hunter, 0 to 1.
-const HUNTS: f64 = 0.7;
+const HUNTS: f64 = 0.85;
 /// The dead band for a hunter: at least, times the noise, at most; W.
-const HUNT_BAND: (f64, f64, f64) = (20.0, 2.0, 50.0);
+const HUNT_BAND: (f64, f64, f64) = (15.0, 2.0, 50.0);
 /// From this distance of samples on, s, a slow reader is answered the same sample again …
 const REPEAT_FROM: f64 = 3.0;
 /// … after this time, s.
 const REPEAT_AFTER: f64 = 1.0;
 /// A sample counts as the reader's own for so many distances of samples.
 const SAME_FOR: f64 = 1.5;
+/// A change from answer to answer that a gate holds, W.
+const JUMP: f64 = 50.0;
+/// The loop gain up to which a reader is calm by itself.
+const CALM: f64 = 0.8;
 /// What is added to the time an answer took, s.
 const SLACK: f64 = 0.5;
 
@@ -32,17 +44,6 @@ pub enum Value {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct NotNow {
     pub until: f64,
-}
-
-/// An episode that was closed lately: what shows beyond zero may be its late effect.
-#[derive(Clone, Copy, Debug)]
-struct Closed {
-    until: f64,
-    sign: f64,
-    given: u32,
-    whole: bool,
-    limit: f64,
-    unseen: f64,
 }
 
 /// One reader.
@@ -65,6 +66,16 @@ pub(super) struct Ledger {
     /// How often small episodes change their sign, 0 to 1, and the sign of the last.
     swings: f64,
     small: f64,
+    /// What it was told last, W.
+    said: f64,
+    closed_at: f64,
+    parts: Parts,
+    aside: Aside,
+    /// Mean distance of its questions, and when the last came, s.
+    poll: f64,
+    asked_at: f64,
+    gate: Gate,
+    trial: Trial,
 }
 
 impl Ledger {
@@ -80,6 +91,14 @@ impl Ledger {
             closed: None,
             swings: 0.0,
             small: 0.0,
+            said: 0.0,
+            closed_at: now,
+            parts: Parts::default(),
+            aside: Aside::default(),
+            poll: 1.0,
+            asked_at: now,
+            gate: Gate::default(),
+            trial: Trial::new(now),
         }
     }
 
@@ -97,6 +116,31 @@ impl Ledger {
         [self.sides[0].reach, self.sides[1].reach]
     }
 
+    /// Mean distance of its questions, s.
+    pub fn asks_each(&self) -> f64 {
+        self.poll
+    }
+
+    /// Whether it is calm by itself and answered as without control.
+    pub fn stands_aside(&self) -> bool {
+        self.aside.on
+    }
+
+    /// Whether grid power swings.
+    pub fn swings(&self) -> bool {
+        self.trial.swings()
+    }
+
+    /// Whether it holds an answer once that jumped.
+    pub fn has_gate(&self) -> bool {
+        self.gate.on
+    }
+
+    /// Whether it is told 0 W in place of nothing.
+    pub fn hears_zeros(&self) -> bool {
+        self.trial.zeros()
+    }
+
     /// Watts answered that are on their way, and since when, s.
     pub fn on_its_way(&self) -> Option<(f64, f64)> {
         let episode = self.episode.as_ref()?;
@@ -110,14 +154,20 @@ impl Ledger {
     }
 
     /// The same reader with another share: what was answered was answered in other watts.
-    pub fn with_watts(mut self, watts: f64) -> Self {
+    pub fn restart(&mut self, watts: f64) {
         self.forget_answers();
-        self.watts = watts;
-        self
+        self.watts = watts * self.part();
     }
 
     /// A fresh sample times the share: what of the answers has been seen?
-    pub fn sample(&mut self, params: &Params, now: f64, watts: f64) {
+    pub fn sample(&mut self, params: &Params, now: f64, whole: f64, cadence: f64) {
+        if params.learn {
+            if self.trial.sample(now, whole) {
+                self.restart(whole);
+            }
+            self.aside.sample(now, self.trial.swings());
+        }
+        let watts = whole * self.part();
         let change = watts - self.watts;
         self.watts = watts;
         if change.abs() < 100.0 {
@@ -130,9 +180,9 @@ impl Ledger {
             // Still moving, and sampled often enough to tell.
             let more = fell > f64::max(10.0, 0.08 * episode.booked) && episode.age - before < 0.6 * self.patience;
             if error < params.still || seen >= episode.booked - params.still || (seen >= 0.85 * episode.booked && !more) {
-                self.close(params, now, seen, error, true);
+                self.close(params, now, seen, error, true, cadence);
             } else if episode.age >= self.patience && !(more && episode.age < 2.0 * params.patience_most) {
-                self.close(params, now, seen, error, false);
+                self.close(params, now, seen, error, false, cadence);
             }
         } else if let Some(closed) = self.closed {
             let over = -closed.sign * watts;
@@ -140,6 +190,9 @@ impl Ledger {
                 self.closed = None;
             } else if over > closed.limit {
                 self.closed = None;
+                if closed.primed && closed.given == 1 && (0.6 * closed.asked..=1.4 * closed.asked).contains(&over) {
+                    self.gate.learn(0.0);
+                }
                 if over <= closed.unseen + 50.0 {
                     self.late(params, closed);
                 } else if params.learn && closed.given == 1 && (2.0 * closed.limit..=4.0 * closed.limit + 50.0).contains(&over) {
@@ -150,19 +203,55 @@ impl Ledger {
         }
     }
 
+    /// Whether it does so little of each answer that all of its questions within the time an answer takes come to less than the error.
+    fn is_calm(&self) -> bool {
+        let small = match [self.sides[0].small_part(), self.sides[1].small_part()] {
+            [Some(import), Some(export)] => Some(f64::max(import, export)),
+            _ => None,
+        };
+        let Some(part) = self.parts.usual().into_iter().chain(small).reduce(f64::max) else { return false };
+        (0.1..=0.5).contains(&part) && part * self.patience / self.poll.max(0.1) <= CALM
+    }
+
     /// The answers have been seen, whole or as much of them as comes. Learns from it.
-    fn close(&mut self, params: &Params, now: f64, seen: f64, error: f64, whole: bool) {
+    fn close(&mut self, params: &Params, now: f64, seen: f64, error: f64, whole: bool, cadence: f64) {
         let Some(episode) = self.episode.take() else { return };
-        let Episode { sign, peak, asked, given, .. } = episode;
+        let Episode { sign, peak, asked, given, booked, jump, .. } = episode;
         if peak < SMALL {
             self.swings = 0.85 * self.swings + if sign == -self.small { 0.15 } else { 0.0 };
             self.small = sign;
         }
         let limit = f64::max(50.0, 0.25 * peak);
-        let closed = Closed { until: now + self.patience, sign, given, whole, limit, unseen: (asked - seen).max(0.0) };
+        let closed = Closed {
+            until: now + self.patience,
+            sign,
+            given,
+            whole,
+            limit,
+            unseen: (asked - seen).max(0.0),
+            primed: episode.primed,
+            asked,
+        };
         if params.learn {
             let each = seen / f64::from(given.max(1));
             let still = params.still;
+            if given == 1 && asked > 3.0 * still {
+                self.parts.note(seen, asked);
+            }
+            if given == 1 && booked >= 50.0 {
+                self.trial.did(now, seen >= 0.2 * booked);
+            }
+            if given == 1 {
+                if !episode.primed && booked >= BIG {
+                    if jump && episode.nothing_seen() {
+                        self.gate.held = Some((sign, now + f64::max(1.5 * cadence, 1.3 * self.poll)));
+                    } else if jump && episode.rested && seen >= 0.5 * booked {
+                        self.gate.learn(0.0);
+                    } else if episode.after_held && (0.4 * booked..=1.15 * booked).contains(&seen) {
+                        self.gate.learn(1.0);
+                    }
+                }
+            }
             let side = self.side(sign);
             side.calmed();
             if peak >= BIG {
@@ -186,6 +275,11 @@ impl Ledger {
             }
         }
         self.closed = Some(closed);
+        self.closed_at = now;
+        if params.learn {
+            let calm = self.is_calm();
+            self.aside.closed(calm);
+        }
     }
 
     /// Beyond zero after an episode by no more than was answered: the answers did more, or later, than was booked.
@@ -207,8 +301,26 @@ impl Ledger {
         self.patience = (self.patience * (1.0 + 0.05 * step)).clamp(params.patience_least, params.patience_most);
     }
 
+    /// It asks, and does not only wait.
+    pub fn asks(&mut self, now: f64) {
+        self.poll += 0.1 * ((now - self.asked_at).min(30.0) - self.poll);
+        self.asked_at = now;
+    }
+
     /// A question while sample `n` is the newest, these being `cadence` s apart.
     pub fn ask(&mut self, params: &Params, now: f64, n: u64, cadence: f64) -> Result<Value, NotNow> {
+        if self.aside.on {
+            self.forget_answers();
+            return Ok(self.say(now, n, Value::Sample(self.watts)));
+        }
+        let answer = self.answer(params, now, n, cadence);
+        if answer.is_err() && self.trial.zeros() && now > self.answered_at {
+            return Ok(self.contact(now, n));
+        }
+        answer
+    }
+
+    fn answer(&mut self, params: &Params, now: f64, n: u64, cadence: f64) -> Result<Value, NotNow> {
         let sign = if self.watts < 0.0 { -1.0 } else { 1.0 };
         let error = self.watts.abs();
         let mut until = f64::INFINITY;
@@ -237,7 +349,23 @@ impl Ledger {
                 }
             }
             // An error on the other side is a new matter at once.
-            _ => self.episode = Some(Episode::new(sign, error)),
+            _ => {
+                let jump = (self.watts - self.said).abs() > JUMP;
+                let primed = self.gate.primed > 0;
+                if jump && self.gate.on && self.gate.primed < 2 {
+                    self.gate.primed += 1;
+                    self.episode = None;
+                    let value = self.say(now, n, Value::Sample(self.watts));
+                    self.heard = 0;
+                    return Ok(value);
+                }
+                self.gate.primed = 0;
+                let after_held = self.gate.held.take().is_some_and(|(s, until)| s == sign && now < until);
+                let mut episode = Episode::new(sign, error);
+                (episode.jump, episode.primed, episode.after_held) = (jump, primed, after_held);
+                episode.rested = now - self.closed_at > 3.0;
+                self.episode = Some(episode);
+            }
         }
         let booked = self.side(sign).booked(error);
         if let Some(episode) = &mut self.episode {
@@ -248,12 +376,21 @@ impl Ledger {
 
     fn say(&mut self, now: f64, n: u64, value: Value) -> Value {
         (self.answered_at, self.heard) = (now, n);
+        self.said = match value {
+            Value::Sample(watts) => watts,
+            Value::Zero => 0.0,
+        };
         value
     }
 
     /// 0 W, so that it is not left without contact.
     pub fn contact(&mut self, now: f64, n: u64) -> Value {
         self.say(now, n, Value::Zero)
+    }
+
+    /// The part of its share that it is answered.
+    pub fn part(&self) -> f64 {
+        self.trial.part()
     }
 
     /// When it was answered last, s.

@@ -13,13 +13,18 @@
 //! Pure: no clock and no sockets. Every value served is a measured one times the reader's share, or 0 W, which moves no known
 //! battery. State is kept for each reader, bounded, and forgotten with it.
 
+mod aside;
 mod episode;
+mod gate;
 mod ledger;
 mod params;
+mod parts;
 mod readers;
 mod side;
+mod swing;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use ledger::Value;
 pub use params::{Params, Wrong};

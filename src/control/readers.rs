@@ -54,8 +54,18 @@ pub struct ReaderState {
     pub asked: u64,
     /// Answers.
     pub answered: u64,
-    /// Its part of the power.
+    /// Its part of the power: its share, halved while that is tried against a swing.
     pub share: f64,
+    /// Mean distance of its questions, s.
+    pub asks_each: f64,
+    /// It is calm by itself, and answered as without control.
+    pub stands_aside: bool,
+    /// Grid power crosses zero by more than 60 W six times in 75 s.
+    pub swings: bool,
+    /// It takes a jump for a spike and holds it once, so it is told twice.
+    pub has_gate: bool,
+    /// It is told 0 W in place of nothing, as it swings without.
+    pub hears_zeros: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -100,7 +110,7 @@ impl<R: Clone + Eq + Hash> Control<R> {
         }
         (self.watts, self.at, self.n) = (watts, now, self.n + 1);
         for reader in self.readers.values_mut() {
-            reader.ledger.sample(&self.params, now, watts * reader.share);
+            reader.ledger.sample(&self.params, now, watts * reader.share, self.cadence);
         }
     }
 
@@ -134,7 +144,10 @@ impl<R: Clone + Eq + Hash> Control<R> {
         reader.asked += u64::from(first);
         self.share_out(now, question);
         let Some(reader) = self.readers.get_mut(&question.reader) else { return Decision::Silence };
-        let share = reader.share;
+        if first {
+            reader.ledger.asks(now);
+        }
+        let share = reader.share * reader.ledger.part();
         let waited = question.waited.as_secs_f64();
         let asked_at = now - waited;
         let (limit, silent_at) = if question.holds {
@@ -169,8 +182,7 @@ impl<R: Clone + Eq + Hash> Control<R> {
             };
             if share != reader.share {
                 reader.share = share;
-                let fresh = reader.ledger.clone().with_watts(self.watts * share);
-                reader.ledger = fresh;
+                reader.ledger.restart(self.watts * share);
             }
         }
     }
@@ -198,7 +210,12 @@ impl<R: Clone + Eq + Hash> Control<R> {
             on_its_way: ledger.on_its_way().map(|(watts, at)| (watts, now.as_secs_f64() - at)),
             asked: reader.asked,
             answered: reader.answered,
-            share: reader.share,
+            share: reader.share * ledger.part(),
+            asks_each: ledger.asks_each(),
+            stands_aside: ledger.stands_aside(),
+            swings: ledger.swings(),
+            has_gate: ledger.has_gate(),
+            hears_zeros: ledger.hears_zeros(),
         })
     }
 

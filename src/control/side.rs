@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Episodes needed before a limit of one answer is believed, to begin with; doubled each time that belief was wrong.
+/// Episodes needed before a limit is believed, to begin with; doubled each time that belief was wrong.
 const NEED: f64 = 3.0;
 const NEED_MOST: f64 = 24.0;
 /// What was learned is taken this many times as large: too little booked means an answer too many, and that swings.
@@ -18,7 +18,7 @@ const GAIN_LEAST: f64 = 0.15;
 pub(super) struct Side {
     /// What one answer moves at most, W.
     pub reach: f64,
-    /// Which part of a small answer is done.
+    /// Which part of an answer is done.
     pub gain: f64,
     /// How many episodes have to agree.
     need: f64,
@@ -45,6 +45,11 @@ impl Side {
     /// What of an answer of `watts` is expected to come, W.
     pub fn booked(&self, watts: f64) -> f64 {
         (self.gain * watts).min(self.reach)
+    }
+
+    /// The part of small answers that is done, once enough of them tell.
+    pub fn small_part(&self) -> Option<f64> {
+        (f64::from(self.small) >= 2.0 * self.need).then(|| self.seen_asked / self.asked_asked)
     }
 
     /// An episode is over.
