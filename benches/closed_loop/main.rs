@@ -35,7 +35,6 @@ const TABLE: [&str; 3] = ["1s", "1s-late", "5s"];
 struct Cell {
     family: &'static str,
     policy: &'static str,
-    source: &'static str,
     household: Household,
     steps: Steps,
 }
@@ -63,7 +62,6 @@ fn cells(traces: &[Trace], policies: &[&'static str], families: &[&'static str],
                     let cell = Cell {
                         family,
                         policy,
-                        source: name,
                         household: Household::mean(&households),
                         steps: score::steps(family, source(name), policy, 2 * draws),
                     };
@@ -118,23 +116,23 @@ fn print_families(cells: &[Cell], families: &[&'static str]) {
 }
 
 /// The most that is allowed of all families in the geometric mean, × ideal, in the short run.
-const MOST_OF_ALL: f64 = 9.0;
+const MOST_OF_ALL: f64 = 1.8;
 /// The same of each.
 const MOST: [(&str, f64); 11] = [
-    ("h13", 9.0),
-    ("adds", 9.0),
-    ("venus-d", 9.0),
-    ("venus-3", 9.0),
-    ("venus-2", 9.0),
-    ("b2500", 9.0),
-    ("from-output", 9.0),
-    ("calm", 9.0),
-    ("integer", 9.0),
-    ("integer-fast", 9.0),
-    ("b2500-new", 9.0),
+    ("h13", 1.15),
+    ("adds", 1.35),
+    ("venus-d", 1.65),
+    ("venus-3", 3.2),
+    ("venus-2", 2.2),
+    ("b2500", 1.85),
+    ("from-output", 1.5),
+    ("calm", 1.5),
+    ("integer", 2.1),
+    ("integer-fast", 2.5),
+    ("b2500-new", 2.4),
 ];
 /// The same of several batteries, and of such as the policy was not made for.
-const MOST_REST: [(&str, f64); 5] = [("adds+adds", 9.0), ("venus-3+venus-3", 9.0), ("gain-1.4", 9.0), ("dead-6s", 9.0), ("reuses", 9.0)];
+const MOST_REST: [(&str, f64); 5] = [("adds+adds", 1.7), ("venus-3+venus-3", 4.1), ("gain-1.4", 2.1), ("dead-6s", 1.4), ("reuses", 7.5)];
 
 /// What must hold. The bars stand a tenth above what was measured when they were set.
 struct Bars<'a> {
@@ -153,6 +151,7 @@ impl Bars<'_> {
         let of = |policy: &str| times_ideal(self.cells, |c| c.family == family && c.policy == policy);
         let (control, off) = (of("control"), of("off"));
         self.at_most(&format!("{family} under control, × ideal"), control, most);
+        // The margin is that of `docs/calm-control.md`: nobody is to be worse off by more.
         self.at_most(&format!("{family} under control against each question answered"), control / off, 1.05);
     }
 }

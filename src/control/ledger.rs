@@ -241,15 +241,13 @@ impl Ledger {
             if given == 1 && booked >= 50.0 {
                 self.trial.did(now, seen >= 0.2 * booked);
             }
-            if given == 1 {
-                if !episode.primed && booked >= BIG {
-                    if jump && episode.nothing_seen() {
-                        self.gate.held = Some((sign, now + f64::max(1.5 * cadence, 1.3 * self.poll)));
-                    } else if jump && episode.rested && seen >= 0.5 * booked {
-                        self.gate.learn(0.0);
-                    } else if episode.after_held && (0.4 * booked..=1.15 * booked).contains(&seen) {
-                        self.gate.learn(1.0);
-                    }
+            if given == 1 && !episode.primed && booked >= BIG {
+                if jump && episode.nothing_seen() {
+                    self.gate.held = Some((sign, now + f64::max(1.5 * cadence, 1.3 * self.poll)));
+                } else if jump && episode.rested && seen >= 0.5 * booked {
+                    self.gate.learn(0.0);
+                } else if episode.after_held && (0.4 * booked..=1.15 * booked).contains(&seen) {
+                    self.gate.learn(1.0);
                 }
             }
             let side = self.side(sign);
@@ -295,9 +293,9 @@ impl Ledger {
         }
     }
 
-    /// Moves the patience towards the 80th percentile of the time that answers took.
+    /// Moves the patience towards the 70th percentile of the time that answers took.
     fn timed(&mut self, params: &Params, took: f64) {
-        let step = if took + SLACK > self.patience { 0.8 } else { -0.2 };
+        let step = if took + SLACK > self.patience { 0.7 } else { -0.3 };
         self.patience = (self.patience * (1.0 + 0.05 * step)).clamp(params.patience_least, params.patience_most);
     }
 
@@ -344,7 +342,7 @@ impl Ledger {
             Some(episode) if episode.sign == sign => {
                 // What nobody has been told yet.
                 let left = error - (episode.booked - episode.seen(error)).max(0.0);
-                if left < params.still.max(0.15 * error) {
+                if left < params.still.max(0.1 * error) {
                     return Err(NotNow { until });
                 }
             }
