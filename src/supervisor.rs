@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{config::Secret, http_client};
 
+/// Longest answer that is read, bytes. Ours have some kilobytes, the longest of them a description.
+const ANSWER_MAX: usize = 1 << 20;
+
 /// The Supervisor did not answer as hoped.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
@@ -150,7 +153,12 @@ impl Supervisor {
         };
         let response = request.bearer_auth(&self.token.0).send().await.map_err(|e| unreachable(&e))?;
         let status = response.status();
-        let text = response.text().await.map_err(|e| unreachable(&e))?;
+        let body = http_client::body(response, ANSWER_MAX).await.map_err(|unread| SupervisorError::Unreachable {
+            path: path.to_owned(),
+            reason: unread.why(),
+            sent: true,
+        })?;
+        let text = String::from_utf8_lossy(&body);
         let refused = |message: String| SupervisorError::Refused { path: path.to_owned(), message, status: status.as_u16() };
         // 401, 403 and 502 come as plain text.
         let envelope: Envelope<T> =

@@ -261,6 +261,120 @@ async fn a_silent_link_is_dead() {
 }
 
 #[tokio::test]
+async fn pings_of_a_proxy_are_no_sign_of_life() {
+    let ha = FakeHa::start().await;
+    ha.set("sensor.grid", "1", "W");
+    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
+    s.until("Up").await;
+    ha.keep_pinging();
+    ha.fall_silent(true);
+    assert!(s.next().await.contains("no sign of life"));
+    s.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_that_is_never_answered_ends_the_connection_and_is_named() {
+    for question in ["get_config", "config/entity_registry/get_entries", "subscribe_entities"] {
+        let ha = FakeHa::start().await;
+        ha.set("sensor.grid", "1", "W");
+        ha.never_answer(&[question]);
+        let mut access = quick();
+        access.cadence.answer = Duration::from_millis(400);
+        let mut s = Running::start(settings(&ha), access, &["sensor.grid"]);
+        let said = s.until("down").await;
+        assert!(said.last().unwrap().contains(&format!("{question} was not answered for 0 s")), "{said:?}");
+        ha.never_answer(&[]);
+        s.until("Up").await;
+        s.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn without_answers_that_no_value_needs_it_goes_on() {
+    let ha = FakeHa::start().await;
+    ha.set("sensor.grid", "1", "W");
+    ha.grow_old("sensor.grid", Duration::from_secs(3600));
+    ha.never_answer(&["http/config", "subscribe_events", "render_template"]);
+    let mut access = quick();
+    access.cadence.answer = Duration::from_millis(100);
+    access.cadence.look = Duration::from_millis(50);
+    let mut s = Running::start(settings(&ha), access, &["sensor.grid"]);
+    s.until("Up").await;
+    let before = ha.rest_calls();
+    tokio::time::timeout(LONG, async {
+        while ha.rest_calls() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("REST is asked when sensors were reported");
+    ha.set("sensor.grid", "2", "W");
+    s.until("sensor.grid=2W").await;
+    assert_eq!(ha.logins(), 1, "the same connection");
+    s.stop().await;
+}
+
+#[tokio::test]
+async fn a_one_shot_question_that_is_never_answered_is_named() {
+    let ha = FakeHa::start().await;
+    let mut access = quick();
+    access.cadence.answer = Duration::from_millis(100);
+    for (question, name) in [("get_states", "get_states"), ("energy/get_prefs", "the Energy settings")] {
+        // What else comes meanwhile does not make the wait longer.
+        ha.keep_pinging();
+        ha.never_answer(&[question]);
+        match discover(&settings(&ha), &access, &[], &[]).await {
+            Err(QueryError::Unreachable(why)) => assert!(why.contains(&format!("did not answer {name} for")), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_not_read_again_and_again() {
+    let ha = FakeHa::start().await;
+    let large = "x".repeat(33 << 20);
+    ha.set_with("sensor.grid", "1", &json!({"unit_of_measurement": "W", "blob": large}).as_object().unwrap().clone());
+    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
+    let said = s.until("down").await;
+    assert!(said.last().unwrap().contains("sent a message of 33 MB, and at most 32 MB are taken"), "{said:?}");
+    // At once, as it may have been the only one; then the next try is a minute away.
+    tokio::time::timeout(LONG, ha.subscribed(2)).await.expect("tried again");
+    assert!(tokio::time::timeout(Duration::from_millis(600), ha.subscribed(3)).await.is_err());
+    s.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_message_is_taken_in() {
+    let ha = FakeHa::start().await;
+    let blob = |n: usize| json!({"unit_of_measurement": "W", "blob": "x".repeat(n)}).as_object().unwrap().clone();
+    ha.set_with("sensor.grid", "1", &blob(1));
+    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
+    s.until("Up").await;
+    ha.set_with("sensor.grid", "2", &blob(20 << 20));
+    assert_eq!(s.next().await, "sensor.grid=2W");
+    ha.set("sensor.grid", "3", "W");
+    assert_eq!(s.next().await, "sensor.grid=3W");
+    s.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_of_rest_that_does_not_end_is_cut() {
+    let ha = FakeHa::start().await;
+    ha.set("sensor.grid", "1", "W");
+    ha.answer_without_end(true);
+    let rest = SourceSettings { ha_transport: HaTransport::Rest, ..settings(&ha) };
+    let mut s = Running::start(rest.clone(), quick(), &["sensor.grid"]);
+    let said = s.until("down").await;
+    assert!(said.last().unwrap().contains("REST /api/config: the answer is larger than the 32768 kB that are taken"), "{said:?}");
+    s.stop().await;
+    match discover(&rest, &quick(), &[], &[]).await {
+        Err(QueryError::Unreachable(why)) => assert!(why.contains("larger than the 32768 kB"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_not_hammered_and_never_shown() {
     let ha = FakeHa::start().await;
     ha.set_token("another");

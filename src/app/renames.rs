@@ -126,7 +126,11 @@ impl Following {
         wanted.extend(named.keys().cloned());
         wanted.sort();
         wanted.dedup();
-        let told = match names(&self.source, &self.access, &wanted, known).await {
+        let asked = tokio::select! {
+            () = self.stop.cancelled() => return false,
+            asked = names(&self.source, &self.access, &wanted, known) => asked,
+        };
+        let told = match asked {
             Ok(told) => told,
             Err(error) => {
                 debug!("the entity registry cannot be asked: {error}");

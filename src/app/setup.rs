@@ -23,7 +23,7 @@ use crate::{
     source::{
         Access, EntityId, HaFacts,
         discover::{Candidate, Discovery, Kind, discover},
-        prefs_watch::PrefsWatch,
+        prefs_watch,
     },
     store::Store,
     time::Clock,
@@ -180,7 +180,11 @@ impl Search {
             return;
         }
         let over = self.choice.said.lock().await.clone().unwrap_or_default();
-        let line = refuse_contradicted(&self.source, &self.access, found, &laid(&options, &over), self.clock.now().unix).await;
+        let (laid_over, now) = (laid(&options, &over), self.clock.now().unix);
+        let line = tokio::select! {
+            () = self.stop.cancelled() => return,
+            line = refuse_contradicted(&self.source, &self.access, found, &laid_over, now) => line,
+        };
         self.health.set_direction(line.iter().cloned().collect());
         let current = self.choice.state.borrow().clone();
         if let (Some(line), Setup::Chosen { options: chosen, .. }) = (line, current)
@@ -287,10 +291,9 @@ fn gone(options: &Map<String, Value>, found: &Discovery) -> bool {
 
 /// Ends when the Energy settings are others than those that were `seen`; never where nothing was, or where they can't be watched.
 async fn changed(source: &SourceSettings, access: &Access, seen: Option<Option<String>>) {
-    let Some(seen) = seen else { return std::future::pending().await };
-    match PrefsWatch::open(source, access).await {
-        Ok(mut watch) => watch.changed(seen.as_deref()).await,
-        Err(_) => std::future::pending().await,
+    match seen {
+        Some(seen) => prefs_watch::changed(source, access, seen).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cells::{Cells, Level},
-    follow::Follow,
+    follow::{Follow, Said},
+    rating::{Rating, Seen},
     shown::{Shown, each},
     snapshot::{Counter, Energy},
 };
@@ -100,6 +101,12 @@ pub struct Ledger {
     missed: Vec<(&'static str, Vec<EntityId>)>,
     /// `None`: what is counted is served at once.
     shown: Option<Shown>,
+    /// Seconds of the household for each here.
+    pace: f64,
+    /// The largest power lately: what an entity's step is held against.
+    power: Seen,
+    /// What is to be told of followed entities.
+    said: Vec<String>,
 }
 
 fn side(counter: &mut Counter, export: bool) -> &mut f64 {
@@ -122,7 +129,20 @@ impl Ledger {
             configured_at: Duration::ZERO,
             missed: Vec::new(),
             shown: None,
+            pace: 1.0,
+            power: Seen::default(),
+            said: Vec::new(),
         }
+    }
+
+    /// Its entities count for a household in which so many seconds pass for each here.
+    pub const fn set_pace(&mut self, pace: f64) {
+        self.pace = pace;
+    }
+
+    /// What is to be told of followed entities, a line each.
+    pub fn take_said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
     }
 
     /// From now on serves counters only as far as [`Self::kept`] was told. `interval`: between two commits.
@@ -243,6 +263,7 @@ impl Ledger {
 
     /// Adds a stretch of constant power: each phase by its own sign, and their sum by its sign. An absent phase counts nothing.
     pub fn integrate(&mut self, stretch: Stretch) {
+        self.power.power(stretch.power.iter().flatten().map(|watts| watts.abs()).sum(), stretch.hours);
         for (i, power) in stretch.power.iter().enumerate() {
             let Some(power) = *power else { continue };
             if power != 0.0 && !self.followed(i, power < 0.0) {
@@ -256,11 +277,11 @@ impl Ledger {
     }
 
     /// Looks at the energy entities: takes the seed once, then follows where that is the mode.
-    pub fn settle(&mut self, cells: &Cells, hold: Duration, now: Duration) {
+    pub fn settle(&mut self, cells: &Cells, hold: Duration, now: Now) {
         if self.state.seeded && self.mode != EnergySource::Entities {
             return;
         }
-        let values = self.values(cells, hold, now);
+        let values = self.values(cells, hold, now.mono);
         if self.state.seeded {
             self.follow(&values, now);
         } else if self.mode == EnergySource::Integrate {
@@ -269,11 +290,11 @@ impl Ledger {
                 shown.begin();
             }
         } else if self.configured {
-            let late = cells.first_up.is_some_and(|up| now >= up.max(self.configured_at) + SEED_WAIT);
+            let late = cells.first_up.is_some_and(|up| now.mono >= up.max(self.configured_at) + SEED_WAIT);
             if late || values.iter().all(Result::is_ok) {
                 let missed = self.slots.iter().zip(&values).filter(|(_, value)| value.is_err());
                 self.missed = missed.map(|(slot, _)| (slot.key, slot.entities.clone())).collect();
-                self.seed(&values);
+                self.seed(&values, now);
             }
         }
     }
@@ -289,7 +310,7 @@ impl Ledger {
     }
 
     /// Counters become what their inputs say; the others stay, and no lifetime sum falls.
-    fn seed(&mut self, values: &[Result<f64, Arc<str>>]) {
+    fn seed(&mut self, values: &[Result<f64, Arc<str>>], now: Now) {
         self.serve();
         let slots = std::mem::take(&mut self.slots);
         for (slot, value) in slots.iter().zip(values) {
@@ -305,7 +326,7 @@ impl Ledger {
             }
             // Per phase nothing tells what the net was; the sum is what an unnetted meter knows.
             *side(&mut e.net, slot.export) = *side(&mut e.sum(), slot.export);
-            self.remember(slot, value);
+            self.remember(slot, value, now);
         }
         self.slots = slots;
         each(&mut self.state.lifetime, &self.state.energy, |sum, counter| *sum = sum.max(counter));
@@ -325,7 +346,7 @@ impl Ledger {
             missing.dedup();
             return Err(missing);
         }
-        self.seed(&values);
+        self.seed(&values, now);
         self.set_anew(now);
         let taken = |(slot, value): (&Slot, &Result<f64, _>)| {
             value.as_ref().ok().map(|wh| Taken { key: slot.key, entities: slot.entities.clone(), wh: *wh })
@@ -343,22 +364,25 @@ impl Ledger {
         self.state.reset_ts = now.unix_s();
     }
 
-    fn remember(&mut self, slot: &Slot, value: f64) {
+    fn remember(&mut self, slot: &Slot, value: f64, now: Now) {
         if self.mode == EnergySource::Entities {
-            self.state.follows.insert(slot.key.to_owned(), Follow::new(slot.entities.clone(), value));
+            self.state.follows.insert(slot.key.to_owned(), Follow::new(slot.entities.clone(), value, now));
         }
     }
 
-    fn follow(&mut self, values: &[Result<f64, Arc<str>>], now: Duration) {
+    fn follow(&mut self, values: &[Result<f64, Arc<str>>], now: Now) {
         let slots = std::mem::take(&mut self.slots);
+        let rating = Rating::new(self.power.watts(), self.pace);
         for (slot, value) in slots.iter().zip(values) {
             let Ok(value) = *value else { continue };
             let Some(follow) = self.state.follows.get_mut(slot.key) else {
                 // Heard for the first time after counters were served: go on from where they stand.
-                self.remember(slot, value);
+                self.remember(slot, value, now);
                 continue;
             };
-            let gain = follow.hear(value, now);
+            let heard = follow.hear(value, now, rating);
+            self.said.extend(heard.said.map(|said| words(slot, said)));
+            let gain = heard.gain;
             if gain > 0.0 {
                 self.count(|e| match slot.share {
                     Share::Phase(i) => *side(&mut e.phases[i], slot.export) += gain,
@@ -394,6 +418,26 @@ impl Ledger {
     }
 }
 
+/// A line for the log, with both readings.
+fn words(slot: &Slot, said: Said) -> String {
+    let kwh = |wh: f64| format!("{} kWh", (wh * 1e3).round() / 1e6);
+    let who = format!("{} ({})", slot.entities.join(" + "), slot.key);
+    match said {
+        Said::Doubted { last, value } => format!(
+            "{who} went from {} to {}, more than can have flown since: its counter waits until it is back, or has gone on from there for a \
+             while, as a new meter does",
+            kwh(last),
+            kwh(value)
+        ),
+        Said::Back { doubted, value } => format!("{who} is back at {} after {}: its counter goes on", kwh(value), kwh(doubted)),
+        Said::Believed { last, value } => format!(
+            "{who} has gone on to {}, far from the {} before: taken for another meter's, its counter goes on from here without the step",
+            kwh(value),
+            kwh(last)
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -404,6 +448,10 @@ mod tests {
     };
 
     const HOLD: Duration = Duration::from_secs(30);
+
+    fn now(secs: u64) -> Now {
+        Now { mono: Duration::from_secs(secs), unix: 1.7e9 + secs as f64 }
+    }
 
     struct Rig {
         cells: Cells,
@@ -432,7 +480,7 @@ mod tests {
         }
 
         fn at(&mut self, secs: u64) -> Option<f64> {
-            self.ledger.settle(&self.cells, HOLD, Duration::from_secs(secs));
+            self.ledger.settle(&self.cells, HOLD, now(secs));
             self.ledger.served().map(|e| e.sum().import)
         }
     }
@@ -599,10 +647,10 @@ mod tests {
         let mut cells = Cells::new();
         cells.apply(&SourceEvent::Link(Link::Up), Duration::ZERO, |_| {});
         ledger.configure(EnergySource::Seed, Vec::new(), false, Duration::ZERO);
-        ledger.settle(&cells, HOLD, Duration::from_secs(1000));
+        ledger.settle(&cells, HOLD, now(1000));
         assert_eq!(ledger.served(), None);
         ledger.configure(EnergySource::Seed, Vec::new(), true, Duration::from_secs(1000));
-        ledger.settle(&cells, HOLD, Duration::from_secs(1000));
+        ledger.settle(&cells, HOLD, now(1000));
         assert_eq!(ledger.served(), Some(Energy::default()));
     }
 

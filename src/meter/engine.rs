@@ -117,6 +117,7 @@ impl Meter {
     #[must_use]
     pub fn at_pace(mut self, pace: f64) -> Self {
         self.pace = pace;
+        self.ledger.set_pace(pace);
         self
     }
 
@@ -320,8 +321,11 @@ impl Meter {
         self.plan.settle(&self.cells, self.settings.hold, now.mono);
         if self.blocked.is_none() {
             let waited = self.ledger.counters().is_none();
-            self.ledger.settle(&self.cells, self.settings.hold, now.mono);
+            self.ledger.settle(&self.cells, self.settings.hold, now);
             if waited && let Some(line) = report::missed(self.ledger.missed()) {
+                self.watch.say(true, line);
+            }
+            for line in self.ledger.take_said() {
                 self.watch.say(true, line);
             }
         }

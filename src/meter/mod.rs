@@ -20,6 +20,7 @@ pub mod inputs;
 pub mod minutes;
 pub mod pair;
 pub mod parse;
+pub mod rating;
 pub mod report;
 pub mod rhythm;
 pub mod round;

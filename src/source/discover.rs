@@ -12,11 +12,11 @@ use serde_json::value::RawValue;
 
 pub use super::home_assistant::query::QueryError;
 use super::{
-    EntityId, State,
+    EntityId, State, beside,
     energy_prefs::{EnergyPrefs, Grid},
     home_assistant::{
         Access, Address,
-        frames::{AreaEntry, Attributes, Config, DeviceEntry, Outgoing, RegistryEntry, unit},
+        frames::{AreaEntry, Attributes, Config, DeviceEntry, Outgoing, RegistryEntry},
         query::Asker,
         rest::Rest,
         session::End,
@@ -204,6 +204,16 @@ struct FullState {
 /// Asks Home Assistant once. `asked` are entities whose state is wanted by name, `macs` those of our meters.
 /// With `ha_transport` rest, or auto where no WebSocket can be opened, the Energy settings cannot be asked; a note says so.
 pub async fn discover(settings: &SourceSettings, access: &Access, macs: &[String], asked: &[EntityId]) -> Result<Discovery, QueryError> {
+    let (settings, access, macs, asked) = (settings.clone(), access.clone(), macs.to_vec(), asked.to_vec());
+    beside::ask(async move { discover_anywhere(&settings, &access, &macs, &asked).await }).await
+}
+
+async fn discover_anywhere(
+    settings: &SourceSettings,
+    access: &Access,
+    macs: &[String],
+    asked: &[EntityId],
+) -> Result<Discovery, QueryError> {
     let mut last = None;
     for address in Address::all(settings, access)? {
         match discover_at(&address, settings, access, macs, asked).await {
@@ -289,7 +299,7 @@ fn areas_of<'a>(entries: &'a [RegistryEntry], devices: &'a [DeviceEntry], areas:
 async fn over_rest(address: &Address, macs: &[String], asked: &[EntityId]) -> Result<Discovery, QueryError> {
     let ended = |end| match end {
         End::Refused(why) => QueryError::Refused(why),
-        End::Lost(why) => QueryError::Unreachable(why),
+        End::Lost(why) | End::TooLarge(why) => QueryError::Unreachable(why),
     };
     let missing = |what| QueryError::Failed { what, why: "404".to_owned() };
     let rest = Rest::new(address).map_err(QueryError::Unreachable)?;
@@ -455,15 +465,11 @@ fn original_names(exists: &dyn Fn(&str) -> bool) -> Option<Inputs> {
     inputs.any_power().then_some(inputs)
 }
 
-fn text<'a>(state: &'a FullState, attribute: &str) -> Option<&'a str> {
-    state.attributes.get(attribute).and_then(serde_json::Value::as_str)
-}
-
 fn kind(state: &FullState) -> Option<Kind> {
     if !(state.entity_id.starts_with("sensor.") || state.entity_id.starts_with("input_number.") || state.entity_id.starts_with("number.")) {
         return None;
     }
-    match (text(state, "device_class"), unit(&state.attributes).map(super::unit::canonical)) {
+    match (state.attributes.device_class(), state.attributes.unit().map(super::unit::canonical)) {
         (Some("power_factor"), _) => Some(Kind::PowerFactor),
         // What is measured is told by the units that a meter understands.
         (_, Some(unit)) => [Kind::Power, Kind::Energy, Kind::Voltage, Kind::Current, Kind::Frequency]
@@ -479,16 +485,16 @@ fn candidate(state: &FullState) -> Candidate {
     };
     Candidate {
         entity_id: state.entity_id.clone(),
-        name: text(state, "friendly_name").map_or_else(|| state.entity_id.to_string(), str::to_owned),
+        name: state.attributes.friendly_name().map_or_else(|| state.entity_id.to_string(), str::to_owned),
         value: state.state.clone(),
-        unit: unit(&state.attributes).map(str::to_owned),
+        unit: state.attributes.unit().map(str::to_owned),
         last_changed: unix(&state.last_changed),
         last_reported: unix(&state.last_reported),
-        device_class: text(state, "device_class").map(str::to_owned),
+        device_class: state.attributes.device_class().map(str::to_owned),
         kind: kind(state),
         area: None,
         device: None,
-        restored: state.attributes.get("restored").and_then(serde_json::Value::as_bool).unwrap_or_default(),
+        restored: state.attributes.is_restored(),
     }
 }
 

@@ -5,27 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::Value;
-
 use super::{
     EntityId,
-    home_assistant::frames::{Attributes, RegistryEntry},
+    home_assistant::frames::{Attributes, RegistryEntry, valid_entity_id},
 };
-
-/// Attributes in which helpers name what they are made of.
-const SOURCES: [&str; 6] = ["source", "source_entity", "source_entity_id", "entity_id", "entity_ids", "entities"];
 
 /// The entities that an entity says it is made of.
 pub(super) fn made_of(attributes: &Attributes) -> Vec<EntityId> {
-    let texts = |value: &Value| -> Vec<String> {
-        match value {
-            Value::String(text) => vec![text.clone()],
-            Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            _ => Vec::new(),
-        }
-    };
-    let named = SOURCES.iter().filter_map(|name| attributes.get(*name)).flat_map(texts);
-    named.filter(|id| super::home_assistant::frames::valid_entity_id(id)).map(EntityId::from).collect()
+    attributes.sources().filter(|id| valid_entity_id(id)).map(EntityId::from).collect()
 }
 
 /// Which entities stand on one of ours, and on which: by what they say, or because they hang on our device.
@@ -58,7 +45,7 @@ pub(super) fn standing_on(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

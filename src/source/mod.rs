@@ -16,6 +16,7 @@
 //! [`State::Gone`], [`State::Own`]) comes *before* [`Link::Up`]; while the link is [`Link::Starting`] only readings come that
 //! count (`decisions.md` C10). So what was held before the loss never turns live by the link alone.
 
+mod beside;
 pub mod demo;
 pub mod discover;
 pub mod energy_prefs;
@@ -195,7 +196,7 @@ impl Wires {
 /// Runs the chosen source until `stop`. Nothing outside ends it: an absent Home Assistant is a state of the link.
 pub async fn run(settings: SourceSettings, access: Access, wires: Wires) {
     let stopped = match settings.kind {
-        SourceKind::HomeAssistant => home_assistant::run(&settings, &access, wires).await,
+        SourceKind::HomeAssistant => beside::follow(async move { home_assistant::run(&settings, &access, wires).await }).await,
         SourceKind::Demo => demo::run(&settings, wires).await,
         SourceKind::Replay => replay::run(&settings, wires).await,
     };

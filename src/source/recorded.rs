@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    EntityId,
+    EntityId, beside,
     discover::QueryError,
     home_assistant::{
         Access, Address,
@@ -146,11 +146,14 @@ pub async fn ask(
     if settings.ha_transport == HaTransport::Rest || !questions.iter().any(Question::can_be_asked) {
         return Ok(vec![Vec::new(); questions.len()]);
     }
-    let address = Address::choose(settings, access)?;
-    let mut asker = Asker::open(&address, &access.cadence).await?;
-    let answers = over(&mut asker, questions, look, now).await;
-    asker.close().await;
-    answers
+    let (address, cadence, questions) = (Address::choose(settings, access)?, access.cadence, questions.to_vec());
+    beside::ask(async move {
+        let mut asker = Asker::open(&address, &cadence).await?;
+        let answers = over(&mut asker, &questions, look, now).await;
+        asker.close().await;
+        answers
+    })
+    .await
 }
 
 async fn over(asker: &mut Asker, questions: &[Question], look: Look, now: f64) -> Result<Vec<Vec<Period>>, QueryError> {

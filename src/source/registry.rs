@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EntityId,
+    EntityId, beside,
     home_assistant::{
         Access, Address,
         frames::{Outgoing, RegistryEntry, valid_entity_id},
@@ -78,14 +78,19 @@ pub async fn names(
     wanted: &[EntityId],
     before: &BTreeMap<EntityId, Registered>,
 ) -> Result<Names, QueryError> {
-    let ids: Vec<&str> = wanted.iter().map(|id| &**id).filter(|id| valid_entity_id(id)).collect();
-    if ids.is_empty() {
+    let wanted: Vec<EntityId> = wanted.iter().filter(|id| valid_entity_id(id)).cloned().collect();
+    if wanted.is_empty() {
         return Ok(Names::default());
     }
-    let mut asker = Asker::open_any(&Address::all(settings, access)?, &access.cadence).await?;
-    let asked = ask(&mut asker, &ids, before).await;
-    asker.close().await;
-    asked
+    let (addresses, cadence, before) = (Address::all(settings, access)?, access.cadence, before.clone());
+    beside::ask(async move {
+        let ids: Vec<&str> = wanted.iter().map(|id| &**id).collect();
+        let mut asker = Asker::open_any(&addresses, &cadence).await?;
+        let asked = ask(&mut asker, &ids, &before).await;
+        asker.close().await;
+        asked
+    })
+    .await
 }
 
 async fn ask(asker: &mut Asker, ids: &[&str], before: &BTreeMap<EntityId, Registered>) -> Result<Names, QueryError> {

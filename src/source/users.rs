@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::{
-    Access,
+    Access, beside,
     home_assistant::{
         Address,
         frames::Outgoing,
@@ -40,11 +40,14 @@ impl User {
 /// # Errors
 /// When Home Assistant cannot be asked or refuses.
 pub async fn administrators(settings: &SourceSettings, access: &Access) -> Result<HashMap<String, bool>, QueryError> {
-    let address = Address::choose(settings, access)?;
-    let mut asker = Asker::open(&address, &access.cadence).await?;
-    let users = asker.ask::<Vec<User>>("who its users are", |id| Outgoing::ListUsers { id }.frame()).await;
-    asker.close().await;
-    Ok(users??.into_iter().map(|user| (user.id.clone(), user.is_administrator())).collect())
+    let (address, cadence) = (Address::choose(settings, access)?, access.cadence);
+    let users = beside::ask(async move {
+        let mut asker = Asker::open(&address, &cadence).await?;
+        let users = asker.ask::<Vec<User>>("who its users are", |id| Outgoing::ListUsers { id }.frame()).await;
+        asker.close().await;
+        users
+    });
+    Ok(users.await??.into_iter().map(|user| (user.id.clone(), user.is_administrator())).collect())
 }
 
 #[cfg(test)]

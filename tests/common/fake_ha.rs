@@ -62,6 +62,12 @@ struct World {
     /// Answer of every REST call.
     rest_status: Option<u16>,
     silent: bool,
+    /// WebSocket pings go on, whatever else does.
+    pings: bool,
+    /// Questions that are never answered, by their type.
+    unanswered: Vec<String>,
+    /// REST answers do not end.
+    endless: bool,
     templates: bool,
     answer_delay: Duration,
     connections: usize,
@@ -108,6 +114,9 @@ impl FakeHa {
             upgrade_status: None,
             rest_status: None,
             silent: false,
+            pings: false,
+            unanswered: Vec::new(),
+            endless: false,
             templates: true,
             answer_delay: Duration::ZERO,
             connections: 0,
@@ -264,6 +273,21 @@ impl FakeHa {
         self.world().silent = silent;
     }
 
+    /// As a proxy in between does that knows nothing of what it carries.
+    pub fn keep_pinging(&self) {
+        self.world().pings = true;
+    }
+
+    /// Takes questions of these types and says nothing.
+    pub fn never_answer(&self, types: &[&str]) {
+        self.world().unanswered = types.iter().map(|t| (*t).to_owned()).collect();
+    }
+
+    /// Answers of REST begin and do not end.
+    pub fn answer_without_end(&self, endless: bool) {
+        self.world().endless = endless;
+    }
+
     /// Before each answer of the WebSocket API.
     pub fn answer_after(&self, delay: Duration) {
         self.world().answer_delay = delay;
@@ -370,8 +394,16 @@ async fn talk(mut socket: WebSocket, shared: &Shared) -> Option<()> {
                     },
                 }
             }
+            () = tokio::time::sleep(Duration::from_millis(20)) => {
+                if shared.world.lock().unwrap().pings {
+                    socket.send(Message::Ping(Default::default())).await.ok()?;
+                }
+            }
             question = heard(&mut socket) => {
                 let question = question?;
+                if shared.world.lock().unwrap().unanswered.iter().any(|t| question["type"] == t.as_str()) {
+                    continue;
+                }
                 let (silent, delay) = { let w = shared.world.lock().unwrap(); (w.silent, w.answer_delay) };
                 if silent { continue }
                 tokio::time::sleep(delay).await;
@@ -486,6 +518,10 @@ fn rest(shared: &Shared, headers: &HeaderMap, answer: impl FnOnce(&World) -> Opt
     let right = format!("Bearer {}", world.token);
     if headers.get("authorization").and_then(|h| h.to_str().ok()) != Some(&right) {
         return (StatusCode::UNAUTHORIZED, "401: Unauthorized").into_response();
+    }
+    if world.endless {
+        let blanks = futures_util::stream::repeat_with(|| Ok::<_, std::convert::Infallible>(vec![b' '; 1 << 16]));
+        return axum::body::Body::from_stream(blanks).into_response();
     }
     answer(&world).map_or_else(
         || (StatusCode::NOT_FOUND, json(&json!({"message": "Entity not found."}))).into_response(),

@@ -70,10 +70,12 @@ impl Access {
 pub struct Cadence {
     /// Between two pings.
     pub ping: Duration,
-    /// Without any frame for so long after a ping the link is dead.
+    /// Without an answer or an event for so long after a ping the link is dead.
     pub pong_wait: Duration,
-    /// For connecting, and for each answer of the authentication.
+    /// For connecting, and for the authentication.
     pub handshake: Duration,
+    /// For each answer after that. A large house on a small computer takes its time; for ever is too long.
+    pub answer: Duration,
     /// Between two questions whether Home Assistant is RUNNING yet.
     pub starting_poll: Duration,
     /// Longest that first values wait for RUNNING.
@@ -82,6 +84,8 @@ pub struct Cadence {
     pub refused_first: Duration,
     /// Retries after that.
     pub refused_again: Duration,
+    /// Before the next attempt where one message after the other is too large.
+    pub too_large_again: Duration,
     /// An entity that has been quiet for so long is asked when it was reported last; also the shortest time between two
     /// questions about one.
     pub look: Duration,
@@ -97,10 +101,12 @@ impl Default for Cadence {
             ping: Duration::from_secs(15),
             pong_wait: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
             starting_poll: Duration::from_secs(2),
             starting_max: Duration::from_secs(300),
             refused_first: Duration::from_secs(60),
             refused_again: Duration::from_secs(1800),
+            too_large_again: Duration::from_secs(60),
             look: Duration::from_secs(5),
             websocket_again: Duration::from_secs(60),
             reconnect_scale: 1.0,

@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
+use super::loose::{Loose, Texts, present};
 use crate::source::{
     EntityId, HttpPlace,
     registry::{Registered, RegistryEvent},
@@ -37,14 +38,17 @@ pub(crate) struct Incoming<'a> {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ErrorBody {
     #[serde(default)]
-    pub code: Value,
+    pub code: Loose,
     #[serde(default)]
-    pub message: Value,
+    pub message: Loose,
 }
+
+/// Characters of an error's text that are shown.
+const ERROR_MAX: usize = 300;
 
 impl std::fmt::Display for ErrorBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+        let text = |value: &Loose| value.to_string().chars().take(ERROR_MAX).collect::<String>();
         write!(f, "{} ({})", text(&self.message), text(&self.code))
     }
 }
@@ -116,12 +120,62 @@ fn place(config: &Value) -> Option<HttpPlace> {
     Some(HttpPlace { port, hosts })
 }
 
-/// What of an entity's attributes matters here.
-pub(crate) type Attributes = HashMap<String, Value>;
+/// What of an entity's attributes matters to a set-up. Others may be as large as they like: they are passed over.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Attributes {
+    unit_of_measurement: Loose,
+    device_class: Loose,
+    friendly_name: Loose,
+    restored: Loose,
+    // In these, helpers name what they are made of.
+    source: Texts,
+    source_entity: Texts,
+    source_entity_id: Texts,
+    entity_id: Texts,
+    entity_ids: Texts,
+    entities: Texts,
+}
 
-/// `unit_of_measurement` of attributes; anything but a text counts as none.
-pub(crate) fn unit(attributes: &Attributes) -> Option<&str> {
-    attributes.get("unit_of_measurement").and_then(Value::as_str)
+impl Attributes {
+    /// Anything but a text counts as none; so with all of these.
+    pub(crate) fn unit(&self) -> Option<&str> {
+        self.unit_of_measurement.as_str()
+    }
+
+    pub(crate) fn device_class(&self) -> Option<&str> {
+        self.device_class.as_str()
+    }
+
+    pub(crate) fn friendly_name(&self) -> Option<&str> {
+        self.friendly_name.as_str()
+    }
+
+    /// Kept over a restart, and nothing gives it a value any more.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.restored.is_true()
+    }
+
+    /// What it says to be made of.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
+        let all = [&self.source, &self.source_entity, &self.source_entity_id, &self.entity_id, &self.entity_ids, &self.entities];
+        all.into_iter().flat_map(|texts| &texts.0).map(String::as_str)
+    }
+}
+
+/// What of an entity's attributes matters to a reading.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Unit {
+    #[serde(deserialize_with = "present")]
+    unit_of_measurement: Option<Loose>,
+}
+
+impl Unit {
+    /// Anything but a text counts as none.
+    pub(crate) fn unit(&self) -> Option<&str> {
+        self.unit_of_measurement.as_ref().and_then(Loose::as_str)
+    }
 }
 
 /// The event of `subscribe_entities`: added, changed, removed.
@@ -139,11 +193,11 @@ pub(crate) struct EntitiesEvent<'a> {
 struct Added {
     s: String,
     #[serde(default)]
-    a: Attributes,
+    a: Unit,
     #[serde(default)]
-    lc: Value,
+    lc: Loose,
     #[serde(default)]
-    lu: Value,
+    lu: Loose,
 }
 
 #[derive(Debug, Deserialize)]
@@ -159,11 +213,11 @@ struct Plus {
     #[serde(default)]
     s: Option<String>,
     #[serde(default)]
-    a: Attributes,
+    a: Unit,
     #[serde(default)]
-    lc: Option<Value>,
+    lc: Option<Loose>,
     #[serde(default)]
-    lu: Option<Value>,
+    lu: Option<Loose>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -210,7 +264,7 @@ impl EntitiesEvent<'_> {
             match serde_json::from_str::<Added>(raw.get()) {
                 Ok(added) => {
                     let at = later(added.lc.as_f64(), added.lu.as_f64());
-                    told.push(Told::Added { entity, unit: unit(&added.a).map(str::to_owned), state: added.s, at });
+                    told.push(Told::Added { entity, unit: added.a.unit().map(str::to_owned), state: added.s, at });
                 }
                 Err(_) => bad += 1,
             }
@@ -218,8 +272,8 @@ impl EntitiesEvent<'_> {
         for (entity, raw) in self.c {
             match serde_json::from_str::<Diff>(raw.get()) {
                 Ok(Diff { plus, minus }) => {
-                    let unit = if plus.a.contains_key("unit_of_measurement") {
-                        UnitChange::Now(unit(&plus.a).map(str::to_owned))
+                    let unit = if plus.a.unit_of_measurement.is_some() {
+                        UnitChange::Now(plus.a.unit().map(str::to_owned))
                     } else if minus.a.iter().any(|name| name == "unit_of_measurement") {
                         UnitChange::Now(None)
                     } else {
@@ -227,7 +281,7 @@ impl EntitiesEvent<'_> {
                     };
                     // A forced update of the same value carries `lc` alone.
                     let reported = plus.s.is_some() || plus.lc.is_some();
-                    let at = later(plus.lc.as_ref().and_then(Value::as_f64), plus.lu.as_ref().and_then(Value::as_f64));
+                    let at = later(plus.lc.as_ref().and_then(Loose::as_f64), plus.lu.as_ref().and_then(Loose::as_f64));
                     told.push(Told::Changed { entity, state: plus.s, unit, reported, at });
                 }
                 Err(_) => bad += 1,
@@ -315,14 +369,14 @@ impl Stamps {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Rendered {
     #[serde(default)]
-    pub result: Value,
+    pub result: Loose,
 }
 
 impl Rendered {
     pub(crate) fn stamps(&self) -> Option<Stamps> {
         match &self.result {
-            Value::String(text) => Stamps::parse(text),
-            Value::Number(home) => Some(Stamps { home: home.as_f64(), entities: Vec::new() }),
+            Loose::Text(text) => Stamps::parse(text),
+            Loose::Number(home) => Some(Stamps { home: home.as_f64(), entities: Vec::new() }),
             _ => None,
         }
     }
@@ -351,7 +405,7 @@ pub(crate) struct RegistryEntry {
     #[serde(default)]
     id: String,
     #[serde(default)]
-    unique_id: Value,
+    unique_id: Loose,
     /// The entity's own area; without one it is where its device is.
     #[serde(default)]
     pub area_id: Option<String>,
@@ -414,10 +468,7 @@ impl RegistryEntry {
     /// What the entity stays known by.
     pub(crate) fn registered(&self) -> Registered {
         // Some integrations give numbers.
-        let unique_id = self
-            .unique_id
-            .as_str()
-            .map_or_else(|| if self.unique_id.is_null() { String::new() } else { self.unique_id.to_string() }, str::to_owned);
+        let unique_id = self.unique_id.to_string();
         Registered { id: self.id.clone(), platform: self.platform.clone().unwrap_or_default(), unique_id }
     }
 

@@ -3,7 +3,7 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `address` | where, and with which token; timings |
-//! | `frames` | the wire's shapes |
+//! | `frames`, `loose` | the wire's shapes, and how little of them is kept |
 //! | `reported` | when an entity was reported last, and when it is worth asking |
 //! | `table` | wanted entities, and which values count while Home Assistant starts |
 //! | `session` | the WebSocket protocol as a pure state machine |
@@ -17,6 +17,7 @@ pub mod address;
 mod fault;
 pub(crate) mod frames;
 mod lamp;
+mod loose;
 pub(crate) mod query;
 mod reconnect;
 mod reported;
@@ -123,6 +124,7 @@ async fn pause(lost: Lost, cadence: &Cadence, reconnect: &mut Reconnect, lamp: &
     let (reason, pause) = match lost.end {
         End::Refused(why) => (why, reconnect.refused(cadence)),
         End::Lost(why) => (why, reconnect.failed(wires.clock.now().mono, cadence, fastrand::f64())),
+        End::TooLarge(why) => (why, reconnect.too_large(wires.clock.now().mono, cadence)),
     };
     lamp.down(wires, &reason, pause).await?;
     wires.sleep(pause).await

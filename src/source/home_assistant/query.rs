@@ -1,16 +1,24 @@
 //! One-shot questions to Home Assistant over a connection of their own: ask, answer, close.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use serde::de::DeserializeOwned;
-use tokio_tungstenite::tungstenite::Message;
+use tokio::time::{Instant, timeout_at};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{
     address::{Address, AddressError, Cadence},
     frames::{Outgoing, messages},
-    socket::{NoSocket, Socket, connect, refused},
+    socket::{Broken, NoSocket, Socket, broken, connect, refused},
 };
+
+/// What was not answered last time: told once, until it is answered.
+static SILENT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
 /// Why Home Assistant could not be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +49,33 @@ pub(crate) struct Asker {
     answer_max: Duration,
 }
 
+/// Until when something is waited for, and what it is.
+#[derive(Clone, Copy)]
+struct Wait {
+    what: &'static str,
+    longest: Duration,
+    until: Instant,
+}
+
+impl Wait {
+    fn new(what: &'static str, longest: Duration) -> Self {
+        Self { what, longest, until: Instant::now() + longest }
+    }
+
+    /// Time is over, whatever else came meanwhile.
+    fn over(self) -> QueryError {
+        let line = format!("Home Assistant did not answer {} for {} s", self.what, self.longest.as_secs());
+        if SILENT.lock().unwrap_or_else(PoisonError::into_inner).insert(self.what) {
+            tracing::warn!("{line}: asked again later, on a new connection");
+        }
+        QueryError::Unreachable(line)
+    }
+
+    fn done(self) {
+        SILENT.lock().unwrap_or_else(PoisonError::into_inner).remove(self.what);
+    }
+}
+
 impl Asker {
     /// Connects and authenticates.
     pub(crate) async fn open(address: &Address, cadence: &Cadence) -> Result<Self, QueryError> {
@@ -48,14 +83,18 @@ impl Asker {
             NoSocket::Forbidden(why) => QueryError::Refused(why),
             NoSocket::Failed(why) => QueryError::Unreachable(why),
         })?;
-        let mut asker = Self { socket, last_id: 0, answer_max: cadence.handshake };
+        let mut asker = Self { socket, last_id: 0, answer_max: cadence.answer };
+        let wait = Wait::new("the authentication", cadence.handshake);
         loop {
-            let text = asker.text().await?;
+            let text = asker.text(wait).await?;
             let (all, _) = messages(&text);
             for message in all {
                 match &*message.kind {
-                    "auth_required" => asker.send(Outgoing::Auth { access_token: &address.token.0 }.frame()).await?,
-                    "auth_ok" => return Ok(asker),
+                    "auth_required" => asker.send(Outgoing::Auth { access_token: &address.token.0 }.frame(), wait).await?,
+                    "auth_ok" => {
+                        wait.done();
+                        return Ok(asker);
+                    }
                     "auth_invalid" => return Err(QueryError::Refused(refused(address, &message.message.unwrap_or_default()))),
                     _ => {}
                 }
@@ -83,11 +122,13 @@ impl Asker {
     ) -> Result<Result<T, QueryError>, QueryError> {
         self.last_id += 1;
         let asked = self.last_id;
-        self.send(question(asked)).await?;
+        let wait = Wait::new(what, self.answer_max);
+        self.send(question(asked), wait).await?;
         loop {
-            let text = self.text().await?;
+            let text = self.text(wait).await?;
             let (all, _) = messages(&text);
             let Some(answer) = all.into_iter().find(|m| m.id == Some(asked) && m.kind == "result") else { continue };
+            wait.done();
             let failed = |why: String| QueryError::Failed { what, why };
             return Ok(match answer.result {
                 Some(result) if answer.success == Some(true) => serde_json::from_str(result.get()).map_err(|e| failed(e.to_string())),
@@ -101,33 +142,32 @@ impl Asker {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.stream.close(None)).await;
     }
 
-    async fn send(&mut self, frame: String) -> Result<(), QueryError> {
-        match tokio::time::timeout(self.answer_max, self.socket.stream.send(Message::text(frame))).await {
+    async fn send(&mut self, frame: String, wait: Wait) -> Result<(), QueryError> {
+        match timeout_at(wait.until, self.socket.stream.send(Message::text(frame))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(QueryError::Unreachable(format!("the connection to Home Assistant broke: {error}"))),
-            Err(_) => Err(self.silent()),
+            Err(_) => Err(wait.over()),
         }
     }
 
-    async fn text(&mut self) -> Result<String, QueryError> {
-        let gone = |why: String| QueryError::Unreachable(format!("the connection to Home Assistant {why}"));
+    async fn text(&mut self, wait: Wait) -> Result<Utf8Bytes, QueryError> {
         let next = async {
             loop {
                 match self.socket.stream.next().await {
-                    Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
-                    Some(Ok(Message::Close(_))) | None => return Err(gone("was closed".to_owned())),
+                    Some(Ok(Message::Text(text))) => return Ok(text),
+                    Some(Ok(Message::Close(_))) | None => {
+                        return Err(QueryError::Unreachable("the connection to Home Assistant was closed".to_owned()));
+                    }
                     Some(Ok(_)) => {}
-                    Some(Err(error)) => return Err(gone(format!("broke: {error}"))),
+                    Some(Err(error)) => {
+                        return Err(QueryError::Unreachable(match broken(&error) {
+                            Broken::TooLarge(why) => format!("asked {}, Home Assistant {why}", wait.what),
+                            Broken::Off(why) => format!("the {why} while {} was asked", wait.what),
+                        }));
+                    }
                 }
             }
         };
-        match tokio::time::timeout(self.answer_max, next).await {
-            Ok(text) => text,
-            Err(_) => Err(self.silent()),
-        }
-    }
-
-    fn silent(&self) -> QueryError {
-        QueryError::Unreachable(format!("Home Assistant did not answer for {} s", self.answer_max.as_secs()))
+        timeout_at(wait.until, next).await.unwrap_or_else(|_| Err(wait.over()))
     }
 }

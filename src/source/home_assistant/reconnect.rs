@@ -11,15 +11,26 @@ pub(super) struct Reconnect {
     tries: u32,
     pause: Duration,
     refused: u32,
+    /// When a message was too large last.
+    too_large: Option<Duration>,
 }
 
 const QUICK: Duration = Duration::from_secs(120);
 const LONGEST: Duration = Duration::from_secs(15);
+/// A message that is too large is the first, if there was none for so long.
+const TOO_LARGE: Duration = Duration::from_secs(600);
 
 impl Reconnect {
     /// Connected: the next outage starts afresh.
     pub(super) fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self { too_large: self.too_large, ..Self::default() };
+    }
+
+    /// Pause after a message that was too large to be taken, at monotonic time `now`: it may have been the only one, but if it
+    /// comes with each connection it is not to be read all the time.
+    pub(super) fn too_large(&mut self, now: Duration, cadence: &Cadence) -> Duration {
+        let again = self.too_large.replace(now).is_some_and(|last| now.saturating_sub(last) < TOO_LARGE);
+        if again { cadence.too_large_again } else { Duration::from_secs(1).mul_f64(cadence.reconnect_scale) }
     }
 
     /// Pause after a failure at monotonic time `now`: 1, 2, 4, 4 … s for two minutes, then doubling to 15 s.
@@ -65,6 +76,16 @@ mod tests {
         assert_eq!(r.failed(now, &c, 0.5), Duration::from_secs(1));
         assert!(r.failed(now, &c, 1.0) <= Duration::from_millis(2200));
         assert!(r.failed(now, &c, 0.0) >= Duration::from_millis(3600));
+    }
+
+    #[test]
+    fn messages_that_are_too_large_are_not_read_all_the_time() {
+        let (mut r, c) = (Reconnect::default(), Cadence::default());
+        let pauses = [0, 2, 63, 1000].map(|at| {
+            r.reset();
+            r.too_large(Duration::from_secs(at), &c).as_secs()
+        });
+        assert_eq!(pauses, [1, 60, 60, 1]);
     }
 
     #[test]

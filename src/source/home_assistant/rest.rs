@@ -13,7 +13,7 @@ use super::{
     Lost,
     address::{Address, Cadence},
     fault::{self, Fault},
-    frames::{Attributes, Config, STAMPS, Stamps, TemplateIds, starts_with_mac, unit, valid_entity_id},
+    frames::{Config, STAMPS, Stamps, TemplateIds, Unit, starts_with_mac, valid_entity_id},
     lamp::Lamp,
     session::End,
     socket::{self, Socket},
@@ -21,15 +21,17 @@ use super::{
 };
 use crate::{
     config::SourceSettings,
-    http_client,
+    http_client::{self, Unread},
     source::{EntityId, HaFacts, HaPlaces, Link, SourceEvent, State, Stopped, Transport, Wires, registry::RegistryEvent},
     time::{Clock, Now},
 };
 
 /// With more entities than this one request for all states is cheaper.
 const SINGLE_MAX: usize = 8;
-/// Longest answer waited for.
+/// Longest that an answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer that is read, bytes: all states of a large house are some megabytes.
+const ANSWER_MAX: usize = 32 << 20;
 
 /// One of `GET /api/states`.
 #[derive(Debug, Deserialize)]
@@ -37,9 +39,17 @@ struct RestState {
     entity_id: String,
     state: String,
     #[serde(default)]
-    attributes: Attributes,
-    #[serde(flatten)]
-    times: Times,
+    attributes: Unit,
+    #[serde(default)]
+    last_reported: Option<String>,
+    #[serde(default)]
+    last_updated: Option<String>,
+}
+
+impl RestState {
+    fn reported(&self) -> Option<f64> {
+        last(self.last_reported.as_deref(), self.last_updated.as_deref())
+    }
 }
 
 /// When a state was reported last, as far as its text tells. Home Assistant before 2024.3 has the second only.
@@ -51,12 +61,10 @@ struct Times {
     last_updated: Option<String>,
 }
 
-impl Times {
-    /// Unix s.
-    fn last(&self) -> Option<f64> {
-        let at: jiff::Timestamp = self.last_reported.as_deref().or(self.last_updated.as_deref())?.parse().ok()?;
-        Some(at.as_duration().as_secs_f64())
-    }
+/// Unix s.
+fn last(reported: Option<&str>, updated: Option<&str>) -> Option<f64> {
+    let at: jiff::Timestamp = reported.or(updated)?.parse().ok()?;
+    Some(at.as_duration().as_secs_f64())
 }
 
 /// Where an answer came from, and what time it was there.
@@ -116,9 +124,13 @@ impl<'a> Rest<'a> {
         let from = From::of(&response);
         match response.status() {
             StatusCode::NOT_FOUND => Ok((None, from)),
-            status if status.is_success() => match response.json().await {
-                Ok(value) => Ok((Some(value), from)),
-                Err(error) => Err(self.lost(path, &error).await),
+            status if status.is_success() => match http_client::body(response, ANSWER_MAX).await {
+                Ok(body) => match serde_json::from_slice(&body) {
+                    Ok(value) => Ok((Some(value), from)),
+                    Err(error) => Err(self.unreadable(path, &error).await),
+                },
+                Err(Unread::Broken(error)) => Err(self.lost(path, &error).await),
+                Err(large) => Err(End::TooLarge(format!("REST {}{path}: {}", self.address.rest.path(), large.why()))),
             },
             status => {
                 let location = response.headers().get(reqwest::header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
@@ -146,9 +158,18 @@ impl<'a> Rest<'a> {
         }
     }
 
+    async fn unreadable(&self, path: &str, error: &serde_json::Error) -> End {
+        let why = format!("the answer cannot be read ({error})");
+        self.fault(path, Fault::Garbled(why.clone()), &why).await
+    }
+
     async fn lost(&self, path: &str, error: &reqwest::Error) -> End {
         let why = http_client::why(error);
         let fault = if error.is_decode() { Fault::Garbled(why.clone()) } else { Fault::of(error, &why) };
+        self.fault(path, fault, &why).await
+    }
+
+    async fn fault(&self, path: &str, fault: Fault, why: &str) -> End {
         match fault {
             Fault::Other(_) => End::Lost(format!("REST {}{path} failed: {why}", self.address.rest.path())),
             _ if self.address.proxied => End::Lost(format!("REST {}{path} failed: {why}", self.address.rest.path())),
@@ -184,7 +205,9 @@ impl<'a> Rest<'a> {
         let mut stamps = Stamps::default();
         for (id, answer) in entities.iter().zip(join_all(entities.iter().map(one)).await) {
             let (found, from) = answer?;
-            stamps.entities.extend(found.and_then(|times| Some((id.clone(), times.last()?))));
+            stamps
+                .entities
+                .extend(found.and_then(|times| Some((id.clone(), last(times.last_reported.as_deref(), times.last_updated.as_deref())?))));
             stamps.home = from.date.or(stamps.home);
         }
         Ok(stamps)
@@ -199,7 +222,9 @@ impl<'a> Rest<'a> {
     async fn render(&self, template: &str, ids: &[&str]) -> Option<String> {
         let body = Template { template, variables: TemplateIds { ids } };
         let request = self.client.post(self.url("template").ok()?).bearer_auth(&self.address.token.0).json(&body);
-        request.send().await.ok()?.error_for_status().ok()?.text().await.ok()
+        let answer = request.send().await.ok()?.error_for_status().ok()?;
+        let body = http_client::body(answer, ANSWER_MAX).await.inspect_err(|unread| tracing::debug!("template: {}", unread.why())).ok()?;
+        String::from_utf8(body).ok()
     }
 
     /// Polls the states of the wanted entities. `rendered`: templates tell when they were reported; else their texts have to do.
@@ -218,10 +243,10 @@ impl<'a> Rest<'a> {
         let mut poll = |id: &EntityId, found: Option<&RestState>, date: Option<f64>, now: Now| {
             let stamp = |state: &RestState| match &stamps {
                 Some(stamps) => stamps.entities.iter().find(|(of, _)| of == id).map(|(_, stamp)| *stamp),
-                None => state.times.last(),
+                None => state.reported(),
             };
             let home = stamps.as_ref().and_then(|stamps| stamps.home).or(date).unwrap_or(now.unix);
-            let polled = found.map(|state| Polled { state: &state.state, unit: unit(&state.attributes), stamp: stamp(state) });
+            let polled = found.map(|state| Polled { state: &state.state, unit: state.attributes.unit(), stamp: stamp(state) });
             table.poll(id, polled, running, Asked { at: asked.mono, home }, now.mono);
         };
         let valid: Vec<&EntityId> = wanted.iter().filter(|id| valid_entity_id(id)).collect();

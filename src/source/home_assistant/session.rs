@@ -23,7 +23,7 @@ use super::{
         Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, RegistryUpdated, Rendered, STAMPS, Stamps, TemplateIds,
         messages, valid_entity_id,
     },
-    table::{Asked, Gate, Table},
+    table::{self, Gate, Table},
 };
 use crate::{
     config::Secret,
@@ -41,6 +41,8 @@ const NO_ANSWER: Duration = Duration::from_secs(60);
 pub(crate) enum End {
     /// `auth_invalid`.
     Refused(String),
+    /// A message or an answer was too large to be taken.
+    TooLarge(String),
     /// Anything else, in one line.
     Lost(String),
 }
@@ -56,6 +58,34 @@ enum Question {
     Registry,
     Entities,
     Stamps,
+}
+
+impl Question {
+    /// Its name in the API.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Started | Self::CoreConfig | Self::Names => "subscribe_events",
+            Self::Config => "get_config",
+            Self::Http => "http/config",
+            Self::Registry => "config/entity_registry/get_entries",
+            Self::Entities => "subscribe_entities",
+            Self::Stamps => "render_template",
+        }
+    }
+
+    /// Whether no value comes without its answer.
+    const fn is_needed(self) -> bool {
+        matches!(self, Self::Config | Self::Registry | Self::Entities)
+    }
+}
+
+/// A question that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    question: Question,
+    answered: bool,
+    /// When its answer is not waited for any more.
+    due: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +104,7 @@ pub(super) struct Session {
     phase: Phase,
     began: Duration,
     last_id: u64,
-    asked: HashMap<u64, Question>,
+    asked: HashMap<u64, Asked>,
     config: Config,
     running: bool,
     starting_since: Option<Duration>,
@@ -90,7 +120,8 @@ pub(super) struct Session {
     link: Option<Link>,
     last_frame: Duration,
     last_ping: Duration,
-    ping_open: bool,
+    /// Id of the ping whose pong is awaited.
+    ping: Option<u64>,
     last_alive: Option<Duration>,
     /// Since when an answer about stamps is awaited, and whose.
     looking: Option<(Duration, Vec<EntityId>)>,
@@ -129,7 +160,7 @@ impl Session {
             link: None,
             last_frame: now.mono,
             last_ping: now.mono,
-            ping_open: false,
+            ping: None,
             last_alive: None,
             looking: None,
             templates: true,
@@ -193,10 +224,11 @@ impl Session {
         if self.phase != Phase::Live {
             return self.began + self.cadence.handshake;
         }
-        let ping = if self.ping_open { self.last_ping + self.cadence.pong_wait } else { self.last_ping + self.cadence.ping };
+        let ping = self.last_ping + if self.ping.is_some() { self.cadence.pong_wait } else { self.cadence.ping };
         let limit = self.starting_since.filter(|_| !self.running).map(|since| since + self.cadence.starting_max);
         let look = self.table.look_due().filter(|_| self.looking.is_none());
-        [self.config_due, self.http_due, self.registry_retry, limit, look].into_iter().flatten().fold(ping, Duration::min)
+        let answers = self.asked.values().filter(|asked| !asked.answered).filter_map(|asked| asked.due);
+        [self.config_due, self.http_due, self.registry_retry, limit, look].into_iter().flatten().chain(answers).fold(ping, Duration::min)
     }
 
     /// Time passes.
@@ -208,17 +240,18 @@ impl Session {
             }
             return Ok(());
         }
-        if self.ping_open && now.mono >= self.last_ping + self.cadence.pong_wait {
+        if self.ping.is_some() && now.mono >= self.last_ping + self.cadence.pong_wait {
             if self.last_frame < self.last_ping {
                 return Err(End::Lost(format!("no sign of life for {} s after a ping", self.cadence.pong_wait.as_secs())));
             }
             // Something else was heard since: it lives, ask again in turn.
-            self.ping_open = false;
+            self.ping = None;
         }
-        if !self.ping_open && now.mono >= self.last_ping + self.cadence.ping {
-            self.send(|id| Outgoing::Ping { id }.frame());
-            (self.last_ping, self.ping_open) = (now.mono, true);
+        if self.ping.is_none() && now.mono >= self.last_ping + self.cadence.ping {
+            self.ping = Some(self.send(|id| Outgoing::Ping { id }.frame()));
+            self.last_ping = now.mono;
         }
+        self.give_up(now.mono)?;
         if self.config_due.is_some_and(|due| now.mono >= due) {
             self.config_due = None;
             self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
@@ -240,7 +273,28 @@ impl Session {
             tracing::warn!("Home Assistant is still {state} after {minutes} min: its values count from now on");
             self.now_running();
         }
+        for asked in self.asked.values_mut().filter(|asked| !asked.answered) {
+            asked.due.get_or_insert(now.mono + self.cadence.answer);
+        }
         self.publish(now);
+        Ok(())
+    }
+
+    /// What was never answered: without some answers there is no value, without the others something less.
+    fn give_up(&mut self, now: Duration) -> Result<(), End> {
+        let late = |asked: &Asked| !asked.answered && asked.due.is_some_and(|due| now >= due);
+        let waited = self.cadence.answer.as_secs();
+        while let Some((id, asked)) = self.asked.iter().find(|(_, asked)| late(asked)).map(|(id, asked)| (*id, *asked)) {
+            self.asked.remove(&id);
+            let name = asked.question.name();
+            if asked.question.is_needed() {
+                return Err(End::Lost(format!("{name} was not answered for {waited} s")));
+            }
+            tracing::warn!("Home Assistant did not answer {name} for {waited} s: going on without");
+            if asked.question == Question::Stamps {
+                (self.templates, self.by_rest) = (false, self.looking.is_some());
+            }
+        }
         Ok(())
     }
 
@@ -269,7 +323,7 @@ impl Session {
     /// When they were reported; nothing, where it could not be asked.
     pub(super) fn looked(&mut self, stamps: &Stamps, now: Now) {
         let Some((at, _)) = self.looking.take() else { return };
-        let asked = Asked { at, home: stamps.home.unwrap_or(now.unix) };
+        let asked = table::Asked { at, home: stamps.home.unwrap_or(now.unix) };
         for (entity, stamp) in &stamps.entities {
             self.table.looked(entity, *stamp, asked, now.mono);
         }
@@ -298,9 +352,11 @@ impl Session {
 
     /// A text frame came.
     pub(super) fn hear(&mut self, frame: &str, now: Now) -> Result<(), End> {
-        self.alive(now);
         let (messages, bad) = messages(frame);
         self.odd(bad, frame);
+        if messages.iter().any(|message| self.is_answer(message)) {
+            self.alive(now);
+        }
         for message in messages {
             self.message(&message, now)?;
         }
@@ -308,8 +364,23 @@ impl Session {
         Ok(())
     }
 
-    /// Any frame came, a WebSocket ping or pong included.
-    pub(super) fn alive(&mut self, now: Now) {
+    /// Whether Home Assistant says this to one of our questions: whatever else comes, or comes on its own, may be a proxy's.
+    fn is_answer(&self, message: &Incoming<'_>) -> bool {
+        let Some(id) = message.id else { return false };
+        match &*message.kind {
+            "pong" => self.ping == Some(id),
+            "result" | "event" => (1..=self.last_id).contains(&id),
+            _ => false,
+        }
+    }
+
+    /// Whether Home Assistant answered at this moment.
+    pub(super) fn lives_at(&self, now: Now) -> bool {
+        self.last_frame == now.mono
+    }
+
+    /// It answered, or told something that was asked for.
+    fn alive(&mut self, now: Now) {
         self.last_frame = now.mono;
         if self.settled() && self.last_alive.is_none_or(|last| now.mono >= last + Duration::from_secs(1)) {
             self.last_alive = Some(now.mono);
@@ -334,9 +405,9 @@ impl Session {
         self.last_id
     }
 
-    fn ask(&mut self, asked: Question, frame: impl FnOnce(u64) -> String) -> u64 {
+    fn ask(&mut self, question: Question, frame: impl FnOnce(u64) -> String) -> u64 {
         let id = self.send(frame);
-        self.asked.insert(id, asked);
+        self.asked.insert(id, Asked { question, answered: false, due: None });
         id
     }
 
@@ -348,7 +419,9 @@ impl Session {
             }
             ("auth_ok", Phase::Auth) => self.begin(now),
             ("auth_invalid", _) => return Err(End::Refused(message.message.clone().unwrap_or_default())),
-            ("pong", Phase::Live) => self.ping_open = false,
+            ("pong", Phase::Live) => {
+                self.ping.take_if(|ping| message.id == Some(*ping));
+            }
             ("result", Phase::Live) => self.result(message, now)?,
             ("event", Phase::Live) => self.event(message, now),
             _ => {}
@@ -409,7 +482,7 @@ impl Session {
         let Some(asked) = message.id.and_then(|id| self.asked.remove(&id)) else { return Ok(()) };
         let ok = message.success == Some(true);
         let error = || message.error.clone().unwrap_or_default().to_string();
-        match asked {
+        match asked.question {
             Question::Config => match message.result.filter(|_| ok).map(|r| serde_json::from_str::<Config>(r.get())) {
                 Some(Ok(config)) => self.heard_config(config, now),
                 _ => return Err(End::Lost(format!("get_config failed: {}", error()))),
@@ -448,9 +521,11 @@ impl Session {
                 tracing::debug!("Home Assistant renders no template ({}): asking over REST when sensors were reported", error());
                 (self.templates, self.by_rest) = (false, self.looking.is_some());
             }
+            // Of these two the first event is the answer.
             Question::Started | Question::CoreConfig | Question::Names | Question::Entities | Question::Stamps if ok => {
                 if let Some(id) = message.id {
-                    self.asked.insert(id, asked);
+                    let answered = !matches!(asked.question, Question::Entities | Question::Stamps);
+                    self.asked.insert(id, Asked { answered, ..asked });
                 }
             }
             Question::Started | Question::CoreConfig | Question::Names | Question::Entities | Question::Stamps => {}
@@ -479,23 +554,25 @@ impl Session {
 
     fn event(&mut self, message: &Incoming<'_>, now: Now) {
         let (Some(id), Some(event)) = (message.id, message.event) else { return };
-        match self.asked.get(&id) {
-            Some(Question::Started) => {
+        let Some(asked) = self.asked.get_mut(&id) else { return };
+        asked.answered = true;
+        match asked.question {
+            Question::Started => {
                 self.now_running();
                 self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
             }
-            Some(Question::CoreConfig) => {
+            Question::CoreConfig => {
                 self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
             }
-            Some(Question::Entities) => self.entities(id, event, now),
-            Some(Question::Stamps) => {
+            Question::Entities => self.entities(id, event, now),
+            Question::Stamps => {
                 let stamps = serde_json::from_str::<Rendered>(event.get()).ok().and_then(|rendered| rendered.stamps());
                 self.looked(&stamps.unwrap_or_default(), now);
                 // It would be rendered anew at each change.
                 self.asked.remove(&id);
                 self.send(|own| Outgoing::Unsubscribe { id: own, subscription: id }.frame());
             }
-            Some(Question::Names) => {
+            Question::Names => {
                 let told = serde_json::from_str::<RegistryUpdated>(event.get()).ok().and_then(RegistryUpdated::told);
                 let wanted = self.table.wanted();
                 self.names.extend(told.filter(|told| match told {

@@ -255,9 +255,10 @@ fn a_dead_link_is_noticed_within_25_seconds() {
         t.session.tick(at(sent - 0.1)).unwrap();
         assert_eq!(t.session.take_frames(), [""; 0]);
         t.session.tick(at(sent)).unwrap();
-        assert!(t.session.take_frames()[0].contains(r#""type":"ping""#));
+        let ping: serde_json::Value = serde_json::from_str(&t.session.take_frames()[0]).unwrap();
+        assert_eq!(ping["type"], "ping");
         t.now = pong;
-        t.hear(r#"{"id":5,"type":"pong"}"#);
+        t.hear(&format!(r#"{{"id":{},"type":"pong"}}"#, ping["id"]));
     }
     // The other end dies right after the last pong.
     t.session.tick(at(45.0)).unwrap();
@@ -266,6 +267,58 @@ fn a_dead_link_is_noticed_within_25_seconds() {
     assert_eq!(t.session.deadline(), Duration::from_secs(55));
     t.session.tick(at(54.9)).unwrap();
     assert!(matches!(t.session.tick(at(55.0)), Err(End::Lost(why)) if why.contains("no sign of life")));
+}
+
+#[test]
+fn what_answers_no_question_of_ours_is_no_sign_of_life() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.login();
+    t.config(3, "RUNNING");
+    t.event(4, GRID);
+    t.now = 15.0;
+    t.session.tick(at(15.0)).unwrap();
+    let ping = t.session.last_id;
+    for foreign in [
+        format!(r#"{{"id":{},"type":"pong"}}"#, ping + 1),
+        format!(r#"{{"id":{},"type":"event","event":{{}}}}"#, ping + 1),
+        r#"{"type":"pong"}"#.to_owned(),
+        r#"{"id":null,"type":"result","success":true}"#.to_owned(),
+        r#"{"id":0,"type":"result","success":true}"#.to_owned(),
+        r#"{"type":"auth_required","ha_version":"2026.11.0"}"#.to_owned(),
+        "no JSON at all".to_owned(),
+    ] {
+        t.now += 1.0;
+        t.hear(&foreign);
+        assert!(!t.session.lives_at(at(t.now)), "{foreign}");
+    }
+    assert!(matches!(t.session.tick(at(25.0)), Err(End::Lost(why)) if why.contains("no sign of life")));
+}
+
+#[test]
+fn each_question_has_its_time() {
+    for (answered, missing) in [(vec![], "get_config"), (vec![3], "config/entity_registry/get_entries"), (vec![3, 4], "subscribe_entities")]
+    {
+        let mut t = Talk::new(&["sensor.grid"], &["AABBCCDDEEFF"]);
+        t.login();
+        for id in &answered {
+            if *id == 3 {
+                t.config(3, "RUNNING");
+            } else {
+                t.hear(r#"{"id":4,"type":"result","success":true,"result":{}}"#);
+                // That it was heard is not yet what was asked for.
+                t.hear(r#"{"id":5,"type":"result","success":true,"result":null}"#);
+            }
+        }
+        t.session.tick(at(0.0)).unwrap();
+        assert_eq!(t.session.deadline(), Duration::from_secs(15), "{missing}: a ping comes first");
+        t.session.alive(at(29.0));
+        let end = (1..=6).map(|n| t.session.tick(at(f64::from(n) * 5.0))).find_map(Result::err);
+        let lost = |name: &str| Some(End::Lost(format!("{name} was not answered for 30 s")));
+        let needed = ["get_config", "config/entity_registry/get_entries", "subscribe_entities"];
+        // Of several any one may be named.
+        let open = needed.iter().position(|n| *n == missing).map_or(&needed[..], |first| &needed[first..]);
+        assert!(open.iter().any(|name| end == lost(name)), "{missing}: {end:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use futures_util::{SinkExt, StreamExt, future::BoxFuture, stream::FuturesUnorder
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
-    tungstenite::{Error, Message, protocol::WebSocketConfig},
+    tungstenite::{Error, Message, Utf8Bytes, error::CapacityError, protocol::WebSocketConfig},
 };
 
 use super::{
@@ -20,8 +20,11 @@ use super::{
 use crate::source::{HaFacts, Stopped, Transport, Wires};
 use crate::tls;
 
-/// Largest message taken: what the Supervisor's proxy lets through from Core.
-const MESSAGE_MAX: usize = 64 << 20;
+/// Largest message taken, bytes: all states of a large house are some megabytes. It is in memory two or three times while it is
+/// taken in, and a small computer has little.
+const MESSAGE_MAX: usize = 32 << 20;
+/// Of this size on, a message is kept until the next one has come.
+const LARGE: usize = 256 << 10;
 
 /// An upgraded connection.
 pub(crate) struct Socket {
@@ -87,6 +90,27 @@ async fn no_socket(address: &Address, error: &Error) -> NoSocket {
     }
 }
 
+/// Why nothing more can be read there.
+pub(super) fn broken(error: &Error) -> Broken {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => Broken::TooLarge(format!(
+            "sent a message of {} MB, and at most {} MB are taken: an entity with attributes of that size is of no use here, take it out of \
+             Home Assistant or of what the meter reads",
+            size >> 20,
+            max_size >> 20
+        )),
+        other => Broken::Off(format!("connection broke: {other}")),
+    }
+}
+
+/// See [`broken`].
+pub(super) enum Broken {
+    /// A message of more than [`MESSAGE_MAX`].
+    TooLarge(String),
+    /// Anything else.
+    Off(String),
+}
+
 /// The words for a token that was refused there.
 pub(super) fn refused(address: &Address, why: &str) -> String {
     fault::token(&address.shown(Transport::Websocket), why, &address.token.0, address.proxied)
@@ -139,6 +163,8 @@ async fn carry(
     // No event tells that a sensor said the same again. Where it cannot be asked here, REST has to do.
     let rest = Rest::new(address).map_err(|why| tracing::warn!("{why}")).ok();
     let mut looks: FuturesUnordered<BoxFuture<'_, Stamped>> = FuturesUnordered::new();
+    // The connection reads the next message into the memory of the last, for as long as it lives, unless that is still in use.
+    let mut large: Option<Utf8Bytes> = None;
     loop {
         let wait = session.deadline().saturating_sub(wires.clock.now().mono);
         let mut heard = Ok(());
@@ -157,16 +183,16 @@ async fn carry(
             frame = stream.next() => match frame {
                 Some(Ok(Message::Text(text))) => {
                     let now = wires.clock.now();
-                    lamp.heard(now);
                     heard = session.hear(&text, now);
+                    if session.lives_at(now) {
+                        lamp.heard(now);
+                    }
+                    drop(std::mem::replace(&mut large, (text.len() >= LARGE).then_some(text)));
                 }
-                Some(Ok(Message::Close(_))) | None => closed = Some("closed the connection".to_owned()),
-                Some(Ok(_)) => {
-                    let now = wires.clock.now();
-                    lamp.heard(now);
-                    session.alive(now);
-                }
-                Some(Err(error)) => closed = Some(format!("connection broke: {error}")),
+                Some(Ok(Message::Close(_))) | None => closed = Some(Broken::Off("closed the connection".to_owned())),
+                // Pings and pongs of the WebSocket itself are a proxy's as well as Home Assistant's: no sign of life.
+                Some(Ok(_)) => {}
+                Some(Err(error)) => closed = Some(broken(&error)),
             },
             Some(answer) = looks.next(), if !looks.is_empty() => {
                 let now = wires.clock.now();
@@ -199,8 +225,10 @@ async fn carry(
         if let Err(end) = heard {
             return Ok(end);
         }
-        if let Some(why) = closed {
-            return Ok(End::Lost(format!("{shown} {why}")));
+        match closed {
+            Some(Broken::Off(why)) => return Ok(End::Lost(format!("{shown} {why}"))),
+            Some(Broken::TooLarge(why)) => return Ok(End::TooLarge(format!("{shown} {why}"))),
+            None => {}
         }
         for frame in session.take_frames() {
             match tokio::time::timeout(cadence.pong_wait, stream.send(Message::text(frame))).await {
