@@ -7,9 +7,13 @@ FROM ${RUST_IMAGE} AS builder
 WORKDIR /build
 # Never more than two compilers at once: the peak stays below what a small machine has (DOCS.md, "Local build").
 ENV CARGO_BUILD_JOBS=2
+# For the allocator, which is written in C.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 # The dependencies are a layer of their own: they change rarely. The stand-in crate must not be taken for ours afterwards.
 COPY Cargo.toml Cargo.lock ./
 COPY patches ./patches
+COPY .cargo ./.cargo
 RUN mkdir src \
     && echo 'fn main() {}' >src/main.rs \
     && touch src/lib.rs \
@@ -42,8 +46,6 @@ LABEL \
     org.opencontainers.image.source="https://github.com/virtual-shelly/virtual-shelly" \
     org.opencontainers.image.licenses="Apache-2.0 OR MIT" \
     org.opencontainers.image.version="${BUILD_VERSION}"
-# A training needs tens of megabytes for some seconds, once an hour: large blocks go back to the system at once.
-ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
 # Alive is: process, writer thread and listener tasks respond. An absent Home Assistant or a taken port is cured by no restart.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["/usr/bin/virtual-shelly", "health"]
 # The Supervisor starts it under Docker's init (`init: true` is its default); s6 of the base image is not used.

@@ -16,6 +16,10 @@ use virtual_shelly::{
 mod app;
 mod dashboard;
 
+/// Gives memory back after a flood, where the C library's keeps most of it. How soon is set in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let extra = [backtest::backtest_command(), cli_forecast::forecast_command()];
     let Invocation { action, options } = cli::parse(std::env::args(), extra).unwrap_or_else(|error| error.exit());

@@ -383,6 +383,22 @@ fn the_build_file_mirrors_the_dockerfile() {
     }
 }
 
+/// Memory goes back only if the allocator was built with these: options of another allocator have no effect.
+#[test]
+fn every_build_sets_the_allocator_up() {
+    let config = text(".cargo/config.toml");
+    let line = config.lines().find(|line| line.starts_with("JEMALLOC_SYS_WITH_MALLOC_CONF = ")).expect("its options");
+    for option in ["background_thread:true", "narenas:2", "dirty_decay_ms:1000", "muzzy_decay_ms:0"] {
+        assert!(line.contains(option), "{option}");
+    }
+    let dockerfile = text("Dockerfile");
+    let (copied, built) = (dockerfile.find("\nCOPY .cargo ./.cargo\n").unwrap(), dockerfile.find("cargo build").unwrap());
+    assert!(copied < built && dockerfile[..built].contains("install -y --no-install-recommends make"), "what builds it");
+    for file in ["Dockerfile", "docs/virtual-shelly.service", "compose.yaml"] {
+        assert!(!text(file).contains("MALLOC_"), "{file}: of the C library's allocator, which is not in use");
+    }
+}
+
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let name = entry.file_name();

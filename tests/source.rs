@@ -349,7 +349,10 @@ async fn a_large_message_is_taken_in() {
     let ha = FakeHa::start().await;
     let blob = |n: usize| json!({"unit_of_measurement": "W", "blob": "x".repeat(n)}).as_object().unwrap().clone();
     ha.set_with("sensor.grid", "1", &blob(1));
-    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
+    let mut access = quick();
+    // A pong comes after it, and it takes as long as the link is slow.
+    access.cadence.pong_wait = LONG;
+    let mut s = Running::start(settings(&ha), access, &["sensor.grid"]);
     s.until("Up").await;
     ha.set_with("sensor.grid", "2", &blob(20 << 20));
     assert_eq!(s.next().await, "sensor.grid=2W");

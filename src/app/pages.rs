@@ -58,8 +58,9 @@ use crate::{
 
 pub use renamed::under;
 
-/// How long an answer of Home Assistant about its sensors is good for.
+/// How long an answer of Home Assistant about its sensors is good for; one that took long, for as many times as long.
 const FOUND_FOR: Duration = Duration::from_millis(1500);
+const TIMES: u32 = 4;
 /// How long the browser's answer about a restart has for its way out.
 const ANSWER_FIRST: Duration = Duration::from_millis(500);
 /// A restart that did not come in this time does not come.
@@ -117,6 +118,7 @@ pub struct Actor {
     inputs: tokio::sync::Mutex<LoadInputs>,
     started: Resolved,
     current: Mutex<(Resolved, Map<String, Value>)>,
+    /// Until when it is good.
     found: tokio::sync::Mutex<Option<(Instant, Arc<Discovery>)>>,
     /// Another text in each run of the process.
     run: String,
@@ -317,13 +319,14 @@ impl Actor {
             return Err("the values are made up or replayed: there is no Home Assistant to ask".into());
         }
         let mut found = self.found.lock().await;
-        if let Some((at, discovery)) = &*found
-            && at.elapsed() < FOUND_FOR
+        if let Some((until, discovery)) = &*found
+            && Instant::now() < *until
         {
             return Ok(Arc::clone(discovery));
         }
+        let began = Instant::now();
         let discovery = Arc::new(discover(&source, &self.access, &self.macs, &[]).await.map_err(|e| e.to_string())?);
-        *found = Some((Instant::now(), Arc::clone(&discovery)));
+        *found = Some((Instant::now() + FOUND_FOR.max(began.elapsed() * TIMES), Arc::clone(&discovery)));
         Ok(discovery)
     }
 

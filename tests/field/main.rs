@@ -22,6 +22,7 @@ mod discovery;
 mod downloads;
 mod folder;
 mod frozen;
+mod memory;
 mod numbers;
 mod pairs;
 mod ports;

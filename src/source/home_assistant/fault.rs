@@ -202,7 +202,8 @@ fn plain(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-async fn knock(host: &str, port: u16) -> io::Result<TcpStream> {
+/// Connects, whether the host is a name or an address in the form of a URL.
+pub(super) async fn knock(host: &str, port: u16) -> io::Result<TcpStream> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {
         Ok(ip) => TcpStream::connect(SocketAddr::new(ip, port)).await,

@@ -6,14 +6,16 @@
 //! | `frames`, `loose` | the wire's shapes, and how little of them is kept |
 //! | `reported` | when an entity was reported last, and when it is worth asking |
 //! | `table` | wanted entities, and which values count while Home Assistant starts |
+//! | `asked` | what waits for its answer, and how long |
 //! | `session` | the WebSocket protocol as a pure state machine |
-//! | `socket` | its thin IO |
+//! | `socket`, `roomy` | its thin IO; no more memory than it needs |
 //! | `rest` | the poll, as fallback or by choice |
 //! | `query` | one-shot questions over an own connection |
 //! | `fault` | what went wrong, with what to do |
 //! | `reconnect`, `lamp` | when to try again; what is said and logged of it |
 
 pub mod address;
+mod asked;
 mod fault;
 pub(crate) mod frames;
 mod lamp;
@@ -22,6 +24,7 @@ pub(crate) mod query;
 mod reconnect;
 mod reported;
 pub(crate) mod rest;
+mod roomy;
 pub(crate) mod session;
 pub(crate) mod socket;
 mod table;

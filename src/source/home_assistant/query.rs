@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{SinkExt, StreamExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -139,7 +138,7 @@ impl Asker {
 
     /// Says goodbye; a dead end is not waited for.
     pub(crate) async fn close(mut self) {
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.stream.close(None)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.stream.close()).await;
     }
 
     async fn send(&mut self, frame: String, wait: Wait) -> Result<(), QueryError> {

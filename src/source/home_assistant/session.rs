@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 
 use super::{
     address::Cadence,
+    asked::{Question, Questions},
     frames::{
         Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, RegistryUpdated, Rendered, STAMPS, Stamps, TemplateIds,
         messages, valid_entity_id,
@@ -47,47 +48,6 @@ pub(crate) enum End {
     Lost(String),
 }
 
-/// What a sent id was for, where its answer or its events count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
-    Started,
-    CoreConfig,
-    Config,
-    Http,
-    Names,
-    Registry,
-    Entities,
-    Stamps,
-}
-
-impl Question {
-    /// Its name in the API.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Started | Self::CoreConfig | Self::Names => "subscribe_events",
-            Self::Config => "get_config",
-            Self::Http => "http/config",
-            Self::Registry => "config/entity_registry/get_entries",
-            Self::Entities => "subscribe_entities",
-            Self::Stamps => "render_template",
-        }
-    }
-
-    /// Whether no value comes without its answer.
-    const fn is_needed(self) -> bool {
-        matches!(self, Self::Config | Self::Registry | Self::Entities)
-    }
-}
-
-/// A question that was sent.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    question: Question,
-    answered: bool,
-    /// When its answer is not waited for any more.
-    due: Option<Duration>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Hello,
@@ -104,7 +64,7 @@ pub(super) struct Session {
     phase: Phase,
     began: Duration,
     last_id: u64,
-    asked: HashMap<u64, Asked>,
+    asked: Questions,
     config: Config,
     running: bool,
     starting_since: Option<Duration>,
@@ -146,7 +106,7 @@ impl Session {
             phase: Phase::Hello,
             began: now.mono,
             last_id: 0,
-            asked: HashMap::new(),
+            asked: Questions::default(),
             config: Config::default(),
             running: false,
             starting_since: None,
@@ -227,8 +187,8 @@ impl Session {
         let ping = self.last_ping + if self.ping.is_some() { self.cadence.pong_wait } else { self.cadence.ping };
         let limit = self.starting_since.filter(|_| !self.running).map(|since| since + self.cadence.starting_max);
         let look = self.table.look_due().filter(|_| self.looking.is_none());
-        let answers = self.asked.values().filter(|asked| !asked.answered).filter_map(|asked| asked.due);
-        [self.config_due, self.http_due, self.registry_retry, limit, look].into_iter().flatten().chain(answers).fold(ping, Duration::min)
+        let answer = self.asked.due();
+        [self.config_due, self.http_due, self.registry_retry, limit, look, answer].into_iter().flatten().fold(ping, Duration::min)
     }
 
     /// Time passes.
@@ -273,25 +233,21 @@ impl Session {
             tracing::warn!("Home Assistant is still {state} after {minutes} min: its values count from now on");
             self.now_running();
         }
-        for asked in self.asked.values_mut().filter(|asked| !asked.answered) {
-            asked.due.get_or_insert(now.mono + self.cadence.answer);
-        }
+        self.asked.limit(now.mono + self.cadence.answer);
         self.publish(now);
         Ok(())
     }
 
     /// What was never answered: without some answers there is no value, without the others something less.
     fn give_up(&mut self, now: Duration) -> Result<(), End> {
-        let late = |asked: &Asked| !asked.answered && asked.due.is_some_and(|due| now >= due);
         let waited = self.cadence.answer.as_secs();
-        while let Some((id, asked)) = self.asked.iter().find(|(_, asked)| late(asked)).map(|(id, asked)| (*id, *asked)) {
-            self.asked.remove(&id);
-            let name = asked.question.name();
-            if asked.question.is_needed() {
+        while let Some(question) = self.asked.late(now) {
+            let name = question.name();
+            if question.is_needed() {
                 return Err(End::Lost(format!("{name} was not answered for {waited} s")));
             }
             tracing::warn!("Home Assistant did not answer {name} for {waited} s: going on without");
-            if asked.question == Question::Stamps {
+            if question == Question::Stamps {
                 (self.templates, self.by_rest) = (false, self.looking.is_some());
             }
         }
@@ -407,7 +363,7 @@ impl Session {
 
     fn ask(&mut self, question: Question, frame: impl FnOnce(u64) -> String) -> u64 {
         let id = self.send(frame);
-        self.asked.insert(id, Asked { question, answered: false, due: None });
+        self.asked.ask(id, question);
         id
     }
 
@@ -444,7 +400,7 @@ impl Session {
     fn check_registry(&mut self) {
         self.registry_retry = None;
         if let Some(older) = self.registry.take() {
-            self.asked.remove(&older);
+            self.asked.forget(older);
         }
         let wanted = self.table.wanted().clone();
         let ids: Vec<&str> = wanted.iter().map(|id| &**id).filter(|id| valid_entity_id(id)).collect();
@@ -465,7 +421,7 @@ impl Session {
 
     fn subscribe(&mut self) {
         if let Some((subscription, _)) = self.subscription.take() {
-            self.asked.remove(&subscription);
+            self.asked.forget(subscription);
             self.send(|id| Outgoing::Unsubscribe { id, subscription }.frame());
         }
         let wanted = self.table.wanted().clone();
@@ -479,10 +435,10 @@ impl Session {
     }
 
     fn result(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End> {
-        let Some(asked) = message.id.and_then(|id| self.asked.remove(&id)) else { return Ok(()) };
         let ok = message.success == Some(true);
+        let Some(asked) = message.id.and_then(|id| self.asked.result(id, ok)) else { return Ok(()) };
         let error = || message.error.clone().unwrap_or_default().to_string();
-        match asked.question {
+        match asked {
             Question::Config => match message.result.filter(|_| ok).map(|r| serde_json::from_str::<Config>(r.get())) {
                 Some(Ok(config)) => self.heard_config(config, now),
                 _ => return Err(End::Lost(format!("get_config failed: {}", error()))),
@@ -516,18 +472,11 @@ impl Session {
                 }
             }
             Question::Entities if !ok => return Err(End::Lost(format!("subscribe_entities failed: {}", error()))),
-            // Events of these carry the id of the question.
             Question::Stamps if !ok => {
                 tracing::debug!("Home Assistant renders no template ({}): asking over REST when sensors were reported", error());
                 (self.templates, self.by_rest) = (false, self.looking.is_some());
             }
-            // Of these two the first event is the answer.
-            Question::Started | Question::CoreConfig | Question::Names | Question::Entities | Question::Stamps if ok => {
-                if let Some(id) = message.id {
-                    let answered = !matches!(asked.question, Question::Entities | Question::Stamps);
-                    self.asked.insert(id, Asked { answered, ..asked });
-                }
-            }
+            // Events of these carry the id of the question.
             Question::Started | Question::CoreConfig | Question::Names | Question::Entities | Question::Stamps => {}
         }
         Ok(())
@@ -554,9 +503,8 @@ impl Session {
 
     fn event(&mut self, message: &Incoming<'_>, now: Now) {
         let (Some(id), Some(event)) = (message.id, message.event) else { return };
-        let Some(asked) = self.asked.get_mut(&id) else { return };
-        asked.answered = true;
-        match asked.question {
+        let Some(question) = self.asked.event(id) else { return };
+        match question {
             Question::Started => {
                 self.now_running();
                 self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
@@ -569,7 +517,7 @@ impl Session {
                 let stamps = serde_json::from_str::<Rendered>(event.get()).ok().and_then(|rendered| rendered.stamps());
                 self.looked(&stamps.unwrap_or_default(), now);
                 // It would be rendered anew at each change.
-                self.asked.remove(&id);
+                self.asked.forget(id);
                 self.send(|own| Outgoing::Unsubscribe { id: own, subscription: id }.frame());
             }
             Question::Names => {

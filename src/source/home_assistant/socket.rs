@@ -2,11 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use futures_util::{SinkExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::net::TcpStream;
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_tungstenite::{
-    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
-    tungstenite::{Error, Message, Utf8Bytes, error::CapacityError, protocol::WebSocketConfig},
+    Connector, client_async_tls_with_config,
+    tungstenite::{Error, Message, error::CapacityError, protocol::WebSocketConfig},
 };
 
 use super::{
@@ -15,6 +14,7 @@ use super::{
     frames::Stamps,
     lamp::Lamp,
     rest::{Rest, Stamped},
+    roomy::{Counted, Roomy},
     session::{End, Session},
 };
 use crate::source::{HaFacts, Stopped, Transport, Wires};
@@ -23,13 +23,11 @@ use crate::tls;
 /// Largest message taken, bytes: all states of a large house are some megabytes. It is in memory two or three times while it is
 /// taken in, and a small computer has little.
 const MESSAGE_MAX: usize = 32 << 20;
-/// Of this size on, a message is kept until the next one has come.
-const LARGE: usize = 256 << 10;
 
 /// An upgraded connection.
 pub(crate) struct Socket {
-    pub(crate) stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    pub(crate) peer: Option<SocketAddr>,
+    pub(super) stream: Roomy,
+    peer: Option<SocketAddr>,
 }
 
 /// Why there is no connection.
@@ -43,26 +41,28 @@ pub(crate) enum NoSocket {
 
 /// Connects and upgrades, within the handshake time.
 pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Socket, NoSocket> {
-    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
     let connector = if address.websocket.scheme() == "wss" {
         Connector::Rustls(tls::client(false).map_err(NoSocket::Failed)?)
     } else {
         Connector::Plain
     };
-    let attempt = connect_async_tls_with_config(address.websocket.as_str(), Some(config), true, Some(connector));
+    let attempt = async {
+        let url = &address.websocket;
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        let tcp = fault::knock(host, port).await.map_err(Error::Io)?;
+        tcp.set_nodelay(true).map_err(Error::Io)?;
+        let peer = tcp.peer_addr().ok();
+        let (counted, read) = Counted::new(tcp);
+        let limits = WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
+        let (stream, _) = client_async_tls_with_config(url.as_str(), counted, Some(limits), Some(connector)).await?;
+        Ok(Socket { stream: Roomy::new(stream, limits, read), peer })
+    };
     match tokio::time::timeout(cadence.handshake, attempt).await {
         Err(_) => {
             Err(NoSocket::Failed(format!("{} did not answer for {} s", address.shown(Transport::Websocket), cadence.handshake.as_secs())))
         }
         Ok(Err(error)) => Err(no_socket(address, &error).await),
-        Ok(Ok((stream, _))) => {
-            let peer = match stream.get_ref() {
-                MaybeTlsStream::Plain(tcp) => tcp.peer_addr().ok(),
-                MaybeTlsStream::Rustls(tls) => tls.get_ref().0.peer_addr().ok(),
-                _ => None,
-            };
-            Ok(Socket { stream, peer })
-        }
+        Ok(Ok(socket)) => Ok(socket),
     }
 }
 
@@ -139,7 +139,7 @@ pub(super) async fn serve(
     let mut session = Session::new(address.token.clone(), wanted, macs, *cadence, wires.clock.now());
     let outcome = carry(&mut stream, &mut session, address, cadence, lamp, wires, peer).await;
     // Politely, but not for long: the other end may be dead.
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.close(None)).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.close()).await;
     wires.facts.send_if_modified(|facts| facts.state.take().is_some());
     let end = match outcome? {
         End::Refused(why) => End::Refused(refused(address, &why)),
@@ -149,7 +149,7 @@ pub(super) async fn serve(
 }
 
 async fn carry(
-    stream: &mut WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: &mut Roomy,
     session: &mut Session,
     address: &Address,
     cadence: &Cadence,
@@ -163,8 +163,6 @@ async fn carry(
     // No event tells that a sensor said the same again. Where it cannot be asked here, REST has to do.
     let rest = Rest::new(address).map_err(|why| tracing::warn!("{why}")).ok();
     let mut looks: FuturesUnordered<BoxFuture<'_, Stamped>> = FuturesUnordered::new();
-    // The connection reads the next message into the memory of the last, for as long as it lives, unless that is still in use.
-    let mut large: Option<Utf8Bytes> = None;
     loop {
         let wait = session.deadline().saturating_sub(wires.clock.now().mono);
         let mut heard = Ok(());
@@ -187,7 +185,6 @@ async fn carry(
                     if session.lives_at(now) {
                         lamp.heard(now);
                     }
-                    drop(std::mem::replace(&mut large, (text.len() >= LARGE).then_some(text)));
                 }
                 Some(Ok(Message::Close(_))) | None => closed = Some(Broken::Off("closed the connection".to_owned())),
                 // Pings and pongs of the WebSocket itself are a proxy's as well as Home Assistant's: no sign of life.
@@ -204,6 +201,7 @@ async fn carry(
             }
             () = tokio::time::sleep(wait) => {}
         }
+        stream.give_back().await;
         let now = wires.clock.now();
         if heard.is_ok() && closed.is_none() {
             heard = session.tick(now);

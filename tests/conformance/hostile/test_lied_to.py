@@ -4,6 +4,8 @@ import json
 import threading
 import time
 
+from aiohttp import web
+
 from conftest import reading, resident, settles
 from harness import fetch, until
 
@@ -70,6 +72,78 @@ def test_a_question_that_is_never_answered(new_meter, fake_ha, row):
     fake_ha._command = answer
     meter.until_total(512, 60)
     row(case="a question that is never answered", note="asked anew")
+
+
+def test_a_set_up_that_is_never_answered(new_meter, fake_ha, row):
+    """One of the questions beside the readings gets no answer: it is named once, and asked again."""
+    fake_ha.set("sensor.grid", "512")
+    answer, asked = fake_ha._command, []
+
+    async def silent(ws, m):
+        if m["type"] == "get_states":
+            asked.append(m)
+        else:
+            await answer(ws, m)
+    fake_ha._command = silent
+    meter = new_meter({}, ha=fake_ha).start()
+    until(lambda: len(asked) > 1, 120, "it asks again instead of waiting for ever")
+    assert meter.log().count("did not answer get_states for 30 s") == 1, meter.log()
+    fake_ha.prefs = {"energy_sources": [{"type": "grid", "stat_energy_from": "sensor.e", "stat_rate": "sensor.grid"}]}
+    fake_ha._command = answer
+    meter.until_total(512, 120)
+    row(case="a set-up question that is never answered", note="named, asked again")
+
+
+def test_an_answer_of_rest_that_does_not_end(new_meter, fake_ha, row):
+    """REST sends blanks for ever, as fast as they are taken."""
+    taken = 0
+
+    async def endless(request):
+        nonlocal taken
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        while True:
+            await answer.write(b" " * 65536)
+            taken += 65536
+    fake_ha.set("sensor.grid", "512")
+    meter = new_meter({"total_power": "sensor.grid", "ha_transport": "rest", "hold": 120}, ha=fake_ha).start()
+    meter.until_total(512, 10)
+    before, most = resident(meter), 0
+    with reading(meter) as good:
+        fake_ha.drop()
+        fake_ha._rest = endless
+        fake_ha.accept()
+        end = time.monotonic() + 15
+        while time.monotonic() < end:
+            most = max(most, resident(meter))
+            time.sleep(0.05)
+    after = settles(lambda: resident(meter), before + STAYS, 30)
+    row(case=f"a REST answer without an end, {taken / 1e6:.0f} MB of it in 15 s", **good.cells(), MB=f"{before:.0f} → {most:.0f} → {after:.0f}")
+    good.check()
+    assert "larger than the 32768 kB" in meter.log(), "the limit is named"
+    assert most < before + 100 and after <= before + STAYS and taken < 150e6, "it is not read again and again"
+
+
+def test_one_wrong_sample_of_an_energy_entity(new_meter, fake_ha, row):
+    """1234.1 → 123410 → 1234.2 kWh: the counter goes on as if the middle one had never been said."""
+    def say(kwh):
+        fake_ha.set("sensor.e", kwh, unit="kWh", device_class="energy", state_class="total_increasing")
+    fake_ha.set("sensor.grid", "512")
+    say("1234.1")
+    meter = new_meter({"total_power": "sensor.grid", "energy_import": "sensor.e", "energy_source": "entities"}, ha=fake_ha).start()
+
+    def counter():
+        return meter.rpc("EMData.GetStatus", {"id": 0})["total_act"]
+    until(lambda: counter() == 1_234_100, 10, "it begins with the entity's value")
+    say("123410")
+    until(lambda: "from 1234.1 kWh to 123410 kWh" in meter.log(), 5, "both readings are told")
+    say("1234.2")
+    until(lambda: counter() == 1_234_200, 30, "it goes on")
+    meter.restart()
+    until(lambda: counter() == 1_234_200, 10, "and does so over a restart")
+    say("1234.3")
+    until(lambda: counter() == 1_234_300, 30)
+    row(case="one wrong sample of an energy entity", note="not counted")
 
 
 async def _abort(ha):

@@ -1,0 +1,137 @@
+//! Questions of a session that wait for their answers, and how long they may.
+
+use std::{collections::HashMap, time::Duration};
+
+/// What a sent id was for, where its answer or its events count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    Started,
+    CoreConfig,
+    Config,
+    Http,
+    Names,
+    Registry,
+    Entities,
+    Stamps,
+}
+
+impl Question {
+    /// Its name in the API.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Started | Self::CoreConfig | Self::Names => "subscribe_events",
+            Self::Config => "get_config",
+            Self::Http => "http/config",
+            Self::Registry => "config/entity_registry/get_entries",
+            Self::Entities => "subscribe_entities",
+            Self::Stamps => "render_template",
+        }
+    }
+
+    /// Whether no value comes without its answer.
+    pub(super) const fn is_needed(self) -> bool {
+        matches!(self, Self::Config | Self::Registry | Self::Entities)
+    }
+
+    /// That it was heard says nothing yet: the first event is the answer.
+    const fn answers_by_event(self) -> bool {
+        matches!(self, Self::Entities | Self::Stamps)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    question: Question,
+    answered: bool,
+    /// When its answer is not waited for any more.
+    due: Option<Duration>,
+}
+
+/// By id, what was asked and what is followed.
+#[derive(Debug, Default)]
+pub(super) struct Questions(HashMap<u64, Asked>);
+
+impl Questions {
+    pub(super) fn ask(&mut self, id: u64, question: Question) {
+        self.0.insert(id, Asked { question, answered: false, due: None });
+    }
+
+    /// Neither an answer nor events of it count any more.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.0.remove(&id);
+    }
+
+    /// The result of a question came; `ok`: where it has events, they follow.
+    pub(super) fn result(&mut self, id: u64, ok: bool) -> Option<Question> {
+        let asked = self.0.get_mut(&id)?;
+        let question = asked.question;
+        match question {
+            Question::Started | Question::CoreConfig | Question::Names | Question::Entities | Question::Stamps if ok => {
+                asked.answered |= !question.answers_by_event();
+            }
+            _ => self.forget(id),
+        }
+        Some(question)
+    }
+
+    /// An event came: of what.
+    pub(super) fn event(&mut self, id: u64) -> Option<Question> {
+        let asked = self.0.get_mut(&id)?;
+        asked.answered = true;
+        Some(asked.question)
+    }
+
+    /// What is not answered yet and has no time limit so far, has it from now on.
+    pub(super) fn limit(&mut self, due: Duration) {
+        self.0.values_mut().filter(|asked| !asked.answered).for_each(|asked| {
+            asked.due.get_or_insert(due);
+        });
+    }
+
+    /// When the first of them is over its time.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.0.values().filter(|asked| !asked.answered).filter_map(|asked| asked.due).min()
+    }
+
+    /// One that is over its time; the needed ones first. It is forgotten.
+    pub(super) fn late(&mut self, now: Duration) -> Option<Question> {
+        let late = |asked: &Asked| !asked.answered && asked.due.is_some_and(|due| now >= due);
+        let order = |(id, asked): &(&u64, &Asked)| (!asked.question.is_needed(), **id);
+        let id = *self.0.iter().filter(|(_, asked)| late(asked)).min_by_key(order)?.0;
+        self.0.remove(&id).map(|asked| asked.question)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_time_until_it_is_answered() {
+        let second = Duration::from_secs;
+        let mut open = Questions::default();
+        for (id, question) in [Question::Names, Question::Config, Question::Entities, Question::Http].into_iter().enumerate() {
+            open.ask(id as u64, question);
+        }
+        assert_eq!((open.due(), open.late(second(99))), (None, None), "they have just been asked");
+        open.limit(second(30));
+        open.limit(second(45));
+        assert_eq!((open.due(), open.late(second(29))), (Some(second(30)), None));
+        // Heard is not answered where events are to come.
+        assert_eq!([(0, true), (2, true), (3, false)].map(|(id, ok)| open.result(id, ok).is_some()), [true; 3]);
+        assert_eq!((open.late(second(30)), open.late(second(30))), (Some(Question::Config), Some(Question::Entities)));
+        assert_eq!((open.late(second(99)), open.due()), (None, None));
+        assert_eq!((open.event(0), open.event(2), open.event(3)), (Some(Question::Names), None, None));
+        open.ask(5, Question::Entities);
+        open.limit(second(60));
+        assert_eq!(
+            (open.result(5, true), open.event(5), open.late(second(99))),
+            (Some(Question::Entities), Some(Question::Entities), None)
+        );
+    }
+}
