@@ -127,7 +127,7 @@ impl Following {
         wanted.sort();
         wanted.dedup();
         let asked = tokio::select! {
-            () = self.stop.cancelled() => return false,
+            () = self.stop.cancelled() => return Looked::Failed,
             asked = names(&self.source, &self.access, &wanted, known) => asked,
         };
         let told = match asked {
