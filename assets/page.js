@@ -535,7 +535,7 @@
       // The counters know: what they prove needs no answer, what they contradict is said before it is asked about.
       sign = said.sign;
       const proven = sign?.state === "proven";
-      told.hidden = !sign;
+      told.hidden = !sign; told.classList.toggle("notice", Boolean(sign));
       if (sign) { told.dataset.state = proven ? "good" : "warn"; $("span", told).textContent = sign.text; }
       no.classList.toggle("right", sign?.state === "contradicted");
       ask.hidden = !said.answers;

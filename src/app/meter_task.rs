@@ -1,6 +1,6 @@
 //! The one task that owns a meter: events and seconds in, views, records and counters out.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -18,7 +18,7 @@ use crate::{
         direction::{Counters, Verdict},
         witness::Side,
     },
-    source::SourceEvent,
+    source::{EntityId, SourceEvent},
     store::{Import, MeterRow, Run, Store},
     time::{Clock, Now},
 };
@@ -33,6 +33,8 @@ pub enum Command {
     DeleteAll(oneshot::Sender<()>),
     /// Other settings; counters stay.
     Reconfigure(Box<MeterSettings>, oneshot::Sender<()>),
+    /// Entities have other names; a [`Self::Reconfigure`] that says so comes next.
+    Rename(BTreeMap<EntityId, EntityId>),
     /// All phases absent until reconfigured, for this reason.
     Block(String),
     /// Counters of the Python original, once.
@@ -224,6 +226,7 @@ impl MeterTask {
                 self.meter.reconfigure(&settings, now);
                 let _ = done.send(());
             }
+            Command::Rename(renamed) => self.meter.rename(&renamed, now),
             Command::Block(reason) => self.meter.block(&reason, now),
             Command::Add(import) => {
                 self.meter.take(&import.energy, now);

@@ -5,7 +5,11 @@
 //! value is held for the hold time, then it is gone (`decisions.md` C1, C2). After the link was lost only a
 //! new reading makes a cell live again: `Up` alone proves nothing about a value from before.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     parse::{Quantity, parse},
@@ -243,9 +247,23 @@ impl Cells {
         index
     }
 
+    /// These entities have other names; what was heard of them is theirs.
+    pub fn rename(&mut self, renamed: &BTreeMap<EntityId, EntityId>) {
+        for cell in &mut self.cells {
+            if let Some(new) = renamed.get(&cell.entity) {
+                cell.entity = new.clone();
+            }
+        }
+        self.index();
+    }
+
     /// Drops every cell that `keep` doesn't name; indices change.
     pub fn retain(&mut self, keep: impl Fn(&Cell) -> bool) {
         self.cells.retain(keep);
+        self.index();
+    }
+
+    fn index(&mut self) {
         self.by_entity.clear();
         for (index, cell) in self.cells.iter().enumerate() {
             self.by_entity.entry(cell.entity.clone()).or_default().push(index);

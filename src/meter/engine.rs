@@ -3,7 +3,11 @@
 //! One task owns a [`Meter`]. It calls [`Meter::apply`] for each event of the source, [`Meter::tick`] once a
 //! second, and [`Meter::snapshot`] when either says so. Time comes in as an argument; nothing here waits.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     cells::{Cells, Level, Lost},
@@ -20,7 +24,7 @@ use super::{
 };
 use crate::{
     config::{EnergySource, MeterSettings},
-    source::SourceEvent,
+    source::{EntityId, SourceEvent},
     time::Now,
 };
 
@@ -168,6 +172,13 @@ impl Meter {
         self.plan = Plan::compile(settings, &mut self.cells, now.mono);
         self.blocked = None;
         self.configured(now);
+    }
+
+    /// These entities have other names; [`Self::reconfigure`] with settings that say so comes next. What was heard under the old
+    /// name goes on until the new one is heard, for the hold time where the old one was said to be gone.
+    pub fn rename(&mut self, renamed: &BTreeMap<EntityId, EntityId>, now: Now) {
+        self.enter(now);
+        self.cells.rename(renamed);
     }
 
     /// Makes all phases absent for `reason` (options that are wrong: `decisions.md` A †) until [`Self::reconfigure`].

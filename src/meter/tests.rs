@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{EnergySource, IdentitySettings, Inputs, MdnsProfile, MeterSettings, PowerInput, StalePolicy, TotalPhase},
-    source::{Link, Reading, SourceEvent, State},
+    source::{EntityId, Link, Reading, SourceEvent, State},
     time::Now,
 };
 
@@ -358,6 +358,27 @@ fn siblings_are_awaited_for_20_ms() {
     rig.snap();
     assert_eq!(rig.say("l3", "1", "W"), Changed::Within(SIBLINGS));
     assert_eq!(rig.meter.apply(&SourceEvent::Alive, rig.now), Changed::No);
+}
+
+/// Home Assistant says that the old name is gone before anybody knows that it is a new name of the same.
+#[test]
+fn what_was_heard_goes_on_under_a_new_name() {
+    for gone in [false, true] {
+        let mut rig = Rig::new(&settings(total(input(&["g", "x"], &["e"]))));
+        rig.say_all(&[("g", "500", "W"), ("x", "20", "W"), ("e", "0", "W")]);
+        if gone {
+            rig.say("g", "unavailable", "W");
+        }
+        // Two change names with one another.
+        let names = [("g", "e"), ("e", "g")].map(|(old, new)| (EntityId::from(old), EntityId::from(new)));
+        rig.meter.rename(&names.into_iter().collect(), rig.now);
+        rig.meter.reconfigure(&settings(total(input(&["e", "x"], &["g"]))), rig.now);
+        assert_eq!(rig.total().as_deref(), Some("520.000"), "without a gap");
+        rig.run(6);
+        assert_eq!(rig.total().is_none(), gone, "held no longer than ever");
+        rig.say("e", "70", "W");
+        assert_eq!(rig.total().as_deref(), Some("90.000"));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tracing::info;
 
-use super::{super::choice::is_input, Actor, Setup, change_options, chosen, file_of, load};
+use super::{super::choice::is_input, Actor, Command, Setup, change_options, chosen, file_of, load};
 use crate::{config::Inputs, source::EntityId};
 
 type Renamed = BTreeMap<EntityId, EntityId>;
@@ -74,6 +74,9 @@ impl Actor {
         let stands: Vec<(EntityId, EntityId, Vec<String>)> =
             renamed.iter().map(|(old, new)| (old.clone(), new.clone(), all(old))).collect();
         self.taker.alias(renamed, |old| !names(old).is_empty());
+        for meter in self.meters.iter() {
+            let _ = meter.commands.send(Command::Rename(renamed.clone())).await;
+        }
         self.apply(&resolved).await;
         let line = |(old, new, keys): (EntityId, EntityId, Vec<String>)| {
             let begin = format!("{old} is called {new} in Home Assistant now: the meter reads it there");
