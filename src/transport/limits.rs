@@ -192,15 +192,16 @@ impl Table {
     /// Takes an entry out, so that the same one is not chosen twice while it is still closing: one that never completed a
     /// request, else one of the address that holds most; of those the idlest. Readers that work outlive strangers that don't.
     fn close_one(&mut self, choose: impl Fn(&Entry) -> bool) {
-        let mut held: HashMap<IpAddr, usize> = HashMap::new();
-        for entry in self.open.values() {
-            *held.entry(entry.peer).or_default() += 1;
-        }
-        let order = |id: u64, e: &Entry| {
-            let most = if e.activity.served() { held.get(&e.peer).copied().unwrap_or(0) } else { 0 };
-            (e.activity.served(), Reverse(most), e.activity.last(), id)
-        };
-        let first = self.open.iter().filter(|(_, e)| choose(e)).min_by_key(|(id, e)| order(**id, e)).map(|(id, _)| *id);
+        let age = |(id, e): &(&u64, &Entry)| (e.activity.last(), **id);
+        let idlest = self.open.iter().filter(|(_, e)| choose(e) && !e.activity.served()).min_by_key(age).map(|(id, _)| *id);
+        let first = idlest.or_else(|| {
+            let mut held: HashMap<IpAddr, usize> = HashMap::new();
+            for entry in self.open.values() {
+                *held.entry(entry.peer).or_default() += 1;
+            }
+            let most = |e: &Entry| Reverse(held.get(&e.peer).copied().unwrap_or(0));
+            self.open.iter().filter(|(_, e)| choose(e)).min_by_key(|one| (most(one.1), age(one))).map(|(id, _)| *id)
+        });
         if let Some(entry) = first.and_then(|id| self.open.remove(&id)) {
             entry.close.cancel();
         }
