@@ -24,7 +24,7 @@ def test_events_of_thirty_megabytes(grid, row):
         until(lambda: ha.set("sensor.grid", "700") is None and meter.em()["total_act_power"] == 700, 20, "it still reads")
         time.sleep(1)
     after = settles(lambda: resident(meter), before + STAYS, 30)
-    row(case="three events of 30 MB", **good.cells(), MB=f"{before:.0f} → {after:.0f}")
+    row(no=11, case="three events of 30 MB", **good.cells(), MB=f"{before:.0f} → {after:.0f}")
     good.check()
     assert after <= before + STAYS
 
@@ -49,7 +49,7 @@ def test_thousands_of_entities_and_the_set_up_in_a_loop(new_meter, fake_ha, row)
         time.sleep(10)
         stop.set()
         browser.join()
-    row(case=f"5,000 entities, set-up loaded {len(pages)} times", **good.cells())
+    row(no=8, case=f"5,000 entities, set-up loaded {len(pages)} times", **good.cells())
     good.check()
     assert pages and set(pages) <= {200, 503}
 
@@ -71,7 +71,7 @@ def test_a_question_that_is_never_answered(new_meter, fake_ha, row):
     until(lambda: fake_ha.connections > before + 1, 120, "it tries again instead of waiting for ever")
     fake_ha._command = answer
     meter.until_total(512, 60)
-    row(case="a question that is never answered", note="asked anew")
+    row(no=13, case="a question that is never answered", note="asked anew")
 
 
 def test_a_set_up_that_is_never_answered(new_meter, fake_ha, row):
@@ -91,7 +91,7 @@ def test_a_set_up_that_is_never_answered(new_meter, fake_ha, row):
     fake_ha.prefs = {"energy_sources": [{"type": "grid", "stat_energy_from": "sensor.e", "stat_rate": "sensor.grid"}]}
     fake_ha._command = answer
     meter.until_total(512, 120)
-    row(case="a set-up question that is never answered", note="named, asked again")
+    row(no=13, case="a set-up question that is never answered", note="named, asked again")
 
 
 def test_an_answer_of_rest_that_does_not_end(new_meter, fake_ha, row):
@@ -118,7 +118,7 @@ def test_an_answer_of_rest_that_does_not_end(new_meter, fake_ha, row):
             most = max(most, resident(meter))
             time.sleep(0.05)
     after = settles(lambda: resident(meter), before + STAYS, 30)
-    row(case=f"a REST answer without an end, {taken / 1e6:.0f} MB of it in 15 s", **good.cells(), MB=f"{before:.0f} → {most:.0f} → {after:.0f}")
+    row(no=11, case=f"a REST answer without an end, {taken / 1e6:.0f} MB of it in 15 s", **good.cells(), MB=f"{before:.0f} → {most:.0f} → {after:.0f}")
     good.check()
     assert "larger than the 32768 kB" in meter.log(), "the limit is named"
     assert most < before + 100 and after <= before + STAYS and taken < 150e6, "it is not read again and again"
@@ -143,7 +143,7 @@ def test_one_wrong_sample_of_an_energy_entity(new_meter, fake_ha, row):
     until(lambda: counter() == 1_234_200, 10, "and does so over a restart")
     say("1234.3")
     until(lambda: counter() == 1_234_300, 30)
-    row(case="one wrong sample of an energy entity", note="not counted")
+    row(no=15, case="one wrong sample of an energy entity", note="not counted")
 
 
 async def _abort(ha):
@@ -165,6 +165,6 @@ def test_only_pings_of_a_proxy(new_meter, fake_ha, row):
                 fake_ha.run(ws.ping())
         time.sleep(1)
     took = time.monotonic() - began
-    row(case="only pings of a proxy", note=f"absent after {took:.0f} s")
+    row(no=14, case="only pings of a proxy", note=f"absent after {took:.0f} s")
     assert json.loads(meter.get("/healthz").text)["status"] == "stale", "it is live on pings alone"
     assert took < 90
