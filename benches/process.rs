@@ -65,8 +65,6 @@ fn start_on(ha: &FakeHa, data: tempfile::TempDir) -> Product {
         .args(["--http-port", &port.to_string(), "--dashboard-port", &dashboard.to_string()])
         .arg("--data-dir")
         .arg(data.path())
-        // As in the image and in the systemd unit.
-        .envs([("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")])
         .env("HA_BASE_URL", ha.url())
         .env("HA_TOKEN", TOKEN)
         .stdout(Stdio::null())
