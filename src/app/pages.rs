@@ -499,6 +499,11 @@ impl Actor {
                 *old = new;
                 changed
             });
+            meter.control.send_if_modified(|old| {
+                let changed = *old != settings.control;
+                old.clone_from(&settings.control);
+                changed
+            });
             meter.hub.set_options(hub::Options { meter: settings.clone(), channels, device_id: meter.identity.id.clone() });
             if index == 0 {
                 self.taker.take(settings.inputs).await;
@@ -527,6 +532,7 @@ fn live_part(old: &MeterSettings, new: &MeterSettings, inputs: Inputs) -> MeterS
         hold: new.hold,
         device_name: new.device_name.clone(),
         outbound_ws: new.outbound_ws.clone(),
+        control: new.control.clone(),
         ..old.clone()
     }
 }

@@ -19,7 +19,7 @@ use super::{
     vitals::Health,
 };
 use crate::{
-    config::{ChannelSettings, Inputs, MeterSettings, PowerInput, Resolved, Settings, SourceKind},
+    config::{ChannelSettings, ControlSettings, Inputs, MeterSettings, PowerInput, Resolved, Settings, SourceKind},
     consumers::Consumers,
     device::{Device, DeviceOptions, DeviceState, Identity, View},
     meter::Meter,
@@ -74,6 +74,8 @@ pub struct Running {
     pub commands: mpsc::Sender<Command>,
     /// Replaces its device when options or the time zone change.
     pub device: watch::Sender<Arc<Device>>,
+    /// Whose answers are paced.
+    pub control: watch::Sender<ControlSettings>,
     /// What options name to dial.
     pub outbound: watch::Sender<Arc<[outbound::Target]>>,
     events: mpsc::Sender<(Now, SourceEvent)>,
@@ -215,12 +217,14 @@ impl Running {
         };
         shared.health.spawn("meter", task.run());
         let consumers = Arc::new(Consumers::new(channels.borrow().recent_clients_max));
+        let (control, control_seen) = watch::channel(settings.control.clone());
         let endpoint = Arc::new(Endpoint::new(Parts {
             meter: key.to_owned(),
             device: device_seen,
             views: views_seen,
             state,
             channels: channels.clone(),
+            control: control_seen,
             boot,
             records: Arc::new(shared.store.records(key)),
             hub: Arc::clone(&hub) as Arc<dyn crate::transport::Hub>,
@@ -228,9 +232,10 @@ impl Running {
             clock: Arc::clone(&shared.clock),
         }));
         shared.health.spawn_work(tell_locked(key.to_owned(), endpoint.state.clone(), shared.health.clone(), shared.stop.clone()));
+        shared.health.spawn("calm control", Arc::clone(&endpoint).follow(shared.stop.clone()));
         let outbound = watch::Sender::new(targets(&settings, &channels.borrow()));
         let settings = Arc::new(std::sync::Mutex::new(settings));
-        Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, outbound, events }
+        Self { key: key.to_owned(), settings, identity, endpoint, hub, commands, device, control, outbound, events }
     }
 
     /// What it reads, as it is now.

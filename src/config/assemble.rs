@@ -257,6 +257,15 @@ fn meter(own: &View<'_>, all: &View<'_>, further: Option<&str>) -> MeterSettings
             "solakon" => MdnsProfile::Solakon,
             _ => MdnsProfile::Device,
         },
+        control: ControlSettings {
+            mode: match own.word("control").as_str() {
+                "on" => ControlMode::On,
+                "off" => ControlMode::Off,
+                _ => ControlMode::Auto,
+            },
+            readers: own.list("control_readers").iter().filter_map(|text| network(text)).collect(),
+            smoothed: all.flag("ha_smoothing_enable"),
+        },
     }
 }
 

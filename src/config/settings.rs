@@ -363,6 +363,31 @@ pub struct MeterSettings {
     pub mdns_ip: Option<IpAddr>,
     /// `mdns_profile`.
     pub mdns_profile: MdnsProfile,
+    /// `control`, `control_readers`.
+    pub control: ControlSettings,
+}
+
+/// `control`: whose answers are paced so that batteries do not swing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ControlMode {
+    /// Those of readers that are batteries by how they ask.
+    Auto,
+    /// Those of every reader of power that is no viewer.
+    On,
+    /// Nobody's.
+    #[default]
+    Off,
+}
+
+/// Calm control.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ControlSettings {
+    /// `control`.
+    pub mode: ControlMode,
+    /// `control_readers`: controlled whatever they look like.
+    pub readers: Vec<ipnet::IpNet>,
+    /// `ha_smoothing_enable`: what they are told is a mean.
+    pub smoothed: bool,
 }
 
 /// `modbus_map`.

@@ -64,7 +64,11 @@ pub(super) fn from_json(kind: Kind, value: &Value) -> Checked {
         Kind::Password => text.filter(|t| t.chars().count() <= SECRET_MAX && !t.chars().any(char::is_control)).map(Value::from),
         Kind::Url(schemes) => text.filter(|t| is_url(t, schemes)).map(Value::from),
         Kind::Match(pattern) => text.filter(|t| t.len() <= TEXT_MAX).and_then(|t| pattern.check(t).ok()).map(Value::from),
-        Kind::Choice(words) => text.filter(|t| words.contains(t)).map(Value::from),
+        Kind::Choice(words) => {
+            // YAML of old reads a bare `on` or `off` as a boolean.
+            let word = text.or_else(|| value.as_bool().map(|on| if on { "on" } else { "off" }));
+            word.filter(|t| words.contains(t)).map(Value::from)
+        }
         Kind::Many(item) => {
             let Value::Array(items) = value else { return Err(refused()) };
             let items = items.iter().map(|value| from_json(*item, value)?.ok_or_else(refused));

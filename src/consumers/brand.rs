@@ -1,6 +1,7 @@
 //! Whose product asks? A guess from how it asks (`consumers.md` sections 1 to 12).
 //!
-//! Nothing depends on the guess: it is a word for people beside an address. [`takes_nulls`] is no guess.
+//! It is a word for people beside an address, and tells batteries from others for calm control ([`Brand::usage`]).
+//! [`takes_nulls`] is no guess.
 
 use super::Channel;
 
@@ -30,6 +31,39 @@ pub struct Brand {
     pub name: &'static str,
     /// It names itself or does what nobody else is known to do; else it only looks like it.
     pub certain: bool,
+}
+
+/// What a product does with the power that it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// A battery regulates on it: calm control answers it at its own pace.
+    Regulates,
+    /// It shows, stores or reckons with it, and shall see each value at once.
+    Looks,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Brand {
+    /// What this product does with power. Who only may be a battery is none.
+    #[must_use]
+    pub fn usage(self) -> Use {
+        match self.name {
+            "Marstek Venus / Jupiter" | "Marstek B2500" | "Marstek or compatible" | "Growatt NOAH / NEXA" | "Hoymiles" | "Solakon ONE" => {
+                Use::Regulates
+            }
+            "Home Assistant"
+            | "evcc"
+            | "openHAB"
+            | "ioBroker"
+            | "Victron GX"
+            | "Victron GX (meter dials out)"
+            | "Web browser"
+            | "Prometheus"
+            | "Uptime Kuma" => Use::Looks,
+            _ => Use::Unknown,
+        }
+    }
 }
 
 const fn sure(name: &'static str) -> Option<Brand> {
@@ -175,5 +209,17 @@ mod tests {
         hoymiles.channels.push(Websocket);
         hoymiles.calls.extend([(Websocket, "EM.GetStatus"), (Websocket, "EMData.GetStatus")]);
         assert_eq!(name(&hoymiles), Some("Hoymiles"));
+    }
+
+    #[test]
+    fn only_batteries_regulate() {
+        let of = |seen: &Evidence<'_>| guess(seen).map(Brand::usage);
+        assert_eq!(of(&calls(Udp, &["EM.GetStatus"])), Some(Use::Regulates));
+        assert_eq!(of(&Evidence { esp: true, ..calls(Http, &["Shelly.GetStatus"]) }), Some(Use::Regulates));
+        assert_eq!(of(&calls(Http, &["EM.GetStatus", "WiFi.GetStatus"])), Some(Use::Regulates));
+        assert_eq!(of(&Evidence { srcs: vec!["evcc"], ..calls(Udp, &["EM.GetStatus"]) }), Some(Use::Looks));
+        assert_eq!(of(&Evidence { agents: vec!["HomeAssistant/2026.11"], ..calls(Http, &["EM.GetStatus"]) }), Some(Use::Looks));
+        assert_eq!(of(&Evidence { agents: vec!["curl/8"], ..calls(Http, &["EM.GetStatus"]) }), Some(Use::Unknown));
+        assert_eq!(of(&calls(Http, &["EM.GetStatus"])), None);
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Caller, Channel, registry::Asked};
+use super::{Caller, Channel, brand::Use, registry::Asked};
 use crate::time::Now;
 
 /// Requests and answers kept for a look (`user-needs.md` idea 12).
@@ -19,6 +19,8 @@ const METHODS: usize = 64;
 const TEXT: usize = 96;
 /// Rounds of questions that make a rhythm: fewer are the beginning of something.
 const ROUNDS: usize = 3;
+/// Ports of senders that tell a brand.
+const TELLING_PORTS: [u16; 2] = [10000, 22222];
 /// Silent is who says nothing for three of its own intervals, but at least this long.
 const LEAST_SILENCE: Duration = Duration::from_secs(10);
 
@@ -111,6 +113,8 @@ pub(super) struct Consumer {
     pub gx_id: bool,
     /// A GX that was met again after a gap: its driver shows figures from before it.
     pub frozen: bool,
+    /// What its brand does with power; `None` while that is to be found out (again).
+    pub usage: Option<Use>,
     value_pace: Pace,
 }
 
@@ -136,6 +140,7 @@ impl Consumer {
             esp: false,
             gx_id: false,
             frozen: false,
+            usage: None,
             value_pace: Pace::default(),
         }
     }
@@ -149,6 +154,24 @@ impl Consumer {
         {
             self.agent = Some(clip(agent));
         }
+    }
+
+    /// What its brand is guessed from, as far as that can change.
+    pub(super) fn marks(&self) -> (usize, Option<Arc<str>>, Option<Arc<str>>, bool, bool, Option<u16>) {
+        let port = Some(self.peer_port).filter(|port| TELLING_PORTS.contains(port));
+        (self.methods.len(), self.agent.clone(), self.src.clone(), self.esp, self.gx_id, port)
+    }
+
+    /// The power that it was told last, W, and when.
+    pub(super) fn told(&self) -> Option<(f64, Duration)> {
+        Some((self.value?, self.value_pace.last?))
+    }
+
+    /// A question for power that was left without an answer on purpose: a sign of life, and part of its rhythm.
+    pub(super) fn passed_over(&mut self, caller: &Caller, now: Now) {
+        self.touch(caller, now);
+        self.calls += 1;
+        self.value_pace.mark(now.mono);
     }
 
     /// Takes a call in and says under which name its method is kept.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! transport ── share(caller) ──▶ part of the power that this caller sees      (sharing)
+//!           ── is_controlled ──▶ whether it is a battery, and calm.ask ──▶ when it is answered (brand, calm, `control/`)
 //!           ── note(asked) ────▶ registry: one record an address and channel  (registry, consumer)
 //! pages     ── overview(now) ──▶ who reads, how often, what brand it may be   (overview, brand)
 //! ```
@@ -9,15 +10,18 @@
 //! No wire format is known here: a transport hands in what was asked and answered.
 
 pub mod brand;
+pub mod calm;
 mod consumer;
 pub mod overview;
 pub mod registry;
 pub mod sharing;
+mod swing;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 
+pub use calm::{Ask, Calm, Reader, Told, Turn};
 pub use overview::{ConsumerView, ExchangeView, Overview};
 pub use registry::{Asked, Consumers};
 

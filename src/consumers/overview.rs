@@ -267,7 +267,7 @@ pub(super) fn overview(inner: &Inner, scaling: &ScalingSettings, now: Now) -> Ov
     }
 }
 
-fn evidence(inner: &Inner, ip: IpAddr) -> Evidence<'_> {
+pub(super) fn evidence(inner: &Inner, ip: IpAddr) -> Evidence<'_> {
     let mut seen = Evidence::default();
     for ((_, channel), c) in inner.consumers.iter().filter(|((of, _), _)| *of == ip) {
         seen.channels.push(*channel);

@@ -11,11 +11,15 @@ use bytes::Bytes;
 
 use super::{
     Caller, Channel,
+    brand::{self, Brand, Use},
     consumer::Consumer,
     overview::{self, ExchangeView, Overview},
-    sharing::{Asker, Seen},
+    sharing::{Asker, Seen, is_viewer},
 };
-use crate::{config::ScalingSettings, time::Now};
+use crate::{
+    config::{ControlMode, ControlSettings, ScalingSettings},
+    time::Now,
+};
 
 /// Consumers are forgotten after this time without a word.
 const FORGET: Duration = Duration::from_secs(24 * 3600);
@@ -115,13 +119,68 @@ impl Consumers {
         inner.seen.share(Asker { peer: caller.peer, agent, src, datagram: caller.channel == Channel::Udp }, scaling, &inner.home, now.mono)
     }
 
+    /// Whether `caller`, who asks for power by `method`, is a battery that calm control answers (`calm-control.md` section 3).
+    ///
+    /// Home Assistant and `scaling_viewers` never are; who is named in `control_readers` is, whatever it looks like; else what
+    /// its brand does with power decides.
+    pub fn is_controlled(
+        &self,
+        caller: &Caller,
+        src: Option<&str>,
+        method: &str,
+        control: &ControlSettings,
+        scaling: &ScalingSettings,
+    ) -> bool {
+        if control.mode == ControlMode::Off || matches!(caller.channel, Channel::Modbus | Channel::Outbound) {
+            return false;
+        }
+        let peer = caller.peer.to_canonical();
+        let named = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&peer));
+        if named(&scaling.viewers) || brand::takes_nulls(caller.agent.as_deref(), src) {
+            return false;
+        }
+        if named(&control.readers) {
+            return true;
+        }
+        let inner = &mut *self.inner();
+        let known = inner.consumers.get(&(peer, caller.channel));
+        let asker = Asker {
+            peer,
+            agent: caller.agent.as_deref().or_else(|| known.and_then(|c| c.agent.as_deref())),
+            src: src.or_else(|| known.and_then(|c| c.src.as_deref())),
+            datagram: caller.channel == Channel::Udp,
+        };
+        if is_viewer(asker, scaling, &inner.home) {
+            return false;
+        }
+        match (control.mode, inner.usage(caller, src, method)) {
+            (_, Use::Looks) | (ControlMode::Off, _) | (ControlMode::Auto, Use::Unknown) => false,
+            (ControlMode::On, _) | (ControlMode::Auto, Use::Regulates) => true,
+        }
+    }
+
+    /// The power that `caller` was told last, W, and when, monotonic.
+    #[must_use]
+    pub fn told(&self, caller: &Caller) -> Option<(f64, Duration)> {
+        self.inner().consumers.get(&(caller.peer.to_canonical(), caller.channel)).and_then(Consumer::told)
+    }
+
+    /// Notes a question for power that was left without an answer on purpose: its reader asks again.
+    pub fn passed_over(&self, caller: &Caller, now: Now) {
+        self.inner().entry(caller, now).passed_over(caller, now);
+    }
+
     /// Notes a call and its answer.
     pub fn note(&self, asked: &Asked<'_>, now: Now) {
         let inner = &mut *self.inner();
         let peer = asked.caller.peer.to_canonical();
         let consumer = inner.entry(asked.caller, now);
         let new_src = asked.src.is_some() && consumer.src.is_none();
+        let before = consumer.marks();
         let method = consumer.note(asked, now);
+        if consumer.marks() != before {
+            inner.consumers.iter_mut().filter(|((ip, _), _)| *ip == peer).for_each(|(_, c)| c.usage = None);
+        }
         if new_src && asked.src.is_some_and(|src| src.starts_with("aios-")) {
             inner.seen.forget(peer);
         }
@@ -227,6 +286,32 @@ impl Tally {
 }
 
 impl Inner {
+    /// What the brand of an address does with power, this call being part of how it asks.
+    fn usage(&mut self, caller: &Caller, src: Option<&str>, method: &str) -> Use {
+        let key = (caller.peer.to_canonical(), caller.channel);
+        if let Some(usage) = self.consumers.get(&key).and_then(|c| c.usage) {
+            return usage;
+        }
+        let mut seen = overview::evidence(self, key.0);
+        seen.channels.push(caller.channel);
+        if !seen.calls.contains(&(caller.channel, method)) {
+            seen.calls.push((caller.channel, method));
+        }
+        seen.agents.extend(caller.agent.as_deref());
+        seen.srcs.extend(src);
+        if caller.channel == Channel::Udp {
+            seen.udp_from = Some(caller.peer_port);
+        }
+        let usage = brand::guess(&seen).map_or(Use::Unknown, Brand::usage);
+        // Another call may be more telling: only what is noted already is kept.
+        if let Some(consumer) = self.consumers.get_mut(&key)
+            && consumer.methods.iter().any(|known| known.name.eq_ignore_ascii_case(method))
+        {
+            consumer.usage = Some(usage);
+        }
+        usage
+    }
+
     fn entry(&mut self, caller: &Caller, now: Now) -> &mut Consumer {
         let key = (caller.peer.to_canonical(), caller.channel);
         if self.consumers.len() >= self.max && !self.consumers.contains_key(&key) {

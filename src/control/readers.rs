@@ -83,11 +83,20 @@ struct Reader {
 pub struct Control<R> {
     params: Params,
     watts: f64,
-    /// Number of the newest sample; 0 before the first.
+    /// Number of the newest sample.
     n: u64,
+    /// It is the present one.
+    there: bool,
     at: f64,
     cadence: f64,
     readers: HashMap<R, Reader>,
+}
+
+impl<R> Default for Control<R> {
+    /// With the parameters that were measured best.
+    fn default() -> Self {
+        Self { params: Params::default(), watts: 0.0, n: 0, there: false, at: 0.0, cadence: 1.0, readers: HashMap::new() }
+    }
 }
 
 impl<R: Clone + Eq + Hash> Control<R> {
@@ -96,7 +105,7 @@ impl<R: Clone + Eq + Hash> Control<R> {
     /// # Errors
     /// A parameter out of its range.
     pub fn new(params: Params) -> Result<Self, Wrong> {
-        Ok(Self { params: params.check()?, watts: 0.0, n: 0, at: 0.0, cadence: 1.0, readers: HashMap::new() })
+        Ok(Self { params: params.check()?, ..Self::default() })
     }
 
     /// Grid power of the meter, W, import positive. `now` is monotonic.
@@ -105,10 +114,10 @@ impl<R: Clone + Eq + Hash> Control<R> {
         if !watts.is_finite() {
             return;
         }
-        if self.n > 0 {
+        if self.there {
             self.cadence += 0.1 * ((now - self.at).min(CADENCE_MOST) - self.cadence);
         }
-        (self.watts, self.at, self.n) = (watts, now, self.n + 1);
+        (self.watts, self.at, self.n, self.there) = (watts, now, self.n + 1, true);
         for reader in self.readers.values_mut() {
             reader.ledger.sample(&self.params, now, watts * reader.share, self.cadence);
         }
@@ -116,7 +125,7 @@ impl<R: Clone + Eq + Hash> Control<R> {
 
     /// There is no sample any more: what is on its way is forgotten, what was learned stays.
     pub fn absent(&mut self) {
-        self.n = 0;
+        self.there = false;
         for reader in self.readers.values_mut() {
             reader.ledger.forget_answers();
         }
@@ -217,6 +226,12 @@ impl<R: Clone + Eq + Hash> Control<R> {
             has_gate: ledger.has_gate(),
             hears_zeros: ledger.hears_zeros(),
         })
+    }
+
+    /// A reader that asked within this time shares the power with the others, s.
+    #[must_use]
+    pub fn shares_for(&self) -> f64 {
+        self.params.shares_for
     }
 
     /// Mean distance of samples, s.

@@ -7,8 +7,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+<<<<<<< HEAD
     config::{EnergySource, IdentitySettings, Inputs, MdnsProfile, MeterSettings, PowerInput, StalePolicy, TotalPhase},
     source::{EntityId, Link, Reading, SourceEvent, State},
+=======
+    config::{ControlSettings, EnergySource, IdentitySettings, Inputs, MdnsProfile, MeterSettings, PowerInput, StalePolicy, TotalPhase},
+    source::{Link, Reading, SourceEvent, State},
+>>>>>>> 8ef8f91 (Answer batteries when it is their turn, on every channel)
     time::Now,
 };
 
@@ -42,6 +47,7 @@ fn settings(inputs: Inputs) -> MeterSettings {
         mdns_hostname: None,
         mdns_ip: None,
         mdns_profile: MdnsProfile::Device,
+        control: ControlSettings::default(),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod admit;
 mod hot;
+mod turn;
 
 pub(super) use hot::Hot;
 
@@ -16,7 +17,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -28,8 +29,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     background,
-    config::{ChannelSettings, Profile},
-    consumers::{Asked, Caller, Consumers, brand},
+    config::{ChannelSettings, ControlSettings, Profile},
+    consumers::{Asked, Caller, Calm, Consumers, brand},
     device::{
         self, Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, Records, RpcError, View,
         auth::{self, Guard},
@@ -66,6 +67,8 @@ pub struct Parts {
     pub state: watch::Receiver<Arc<DeviceState>>,
     /// Channel settings in force.
     pub channels: watch::Receiver<Arc<ChannelSettings>>,
+    /// Whose answers are paced.
+    pub control: watch::Receiver<ControlSettings>,
     /// The running time; `app` replaces it at a reboot.
     pub boot: watch::Receiver<Boot>,
     /// Minute records.
@@ -85,6 +88,12 @@ pub struct Endpoint {
     pub outbound_up: AtomicUsize,
     guard: Mutex<Guard>,
     scaled: Mutex<Scaled>,
+    /// The batteries, and when each is answered.
+    pub calm: Calm,
+    /// Wakes the questions that wait for a reading.
+    turns: watch::Sender<()>,
+    /// It was said that a battery reads a mean.
+    warned: AtomicBool,
 }
 
 /// Views by share of one snapshot, so that each share's texts are made once a snapshot.
@@ -132,6 +141,8 @@ pub struct Terms<'a> {
     pub batches: bool,
     /// What each further member of a batch counts against; the first was counted as the request.
     pub rate: Option<&'a Rate>,
+    /// Counts the calls that wait for their turn: they shall not keep others from being read.
+    pub held: Option<&'a AtomicUsize>,
 }
 
 /// What becomes of a bare call.
@@ -158,6 +169,8 @@ pub enum Verdict {
     Unauthorized(String),
     /// Nothing is sent (`stale = silent`).
     Silence,
+    /// Nothing is sent: it is not the battery's turn.
+    NotNow,
 }
 
 /// What becomes of a frame.
@@ -205,7 +218,15 @@ impl Endpoint {
     /// A meter's door.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, outbound_up: AtomicUsize::new(0), guard: Mutex::default(), scaled: Mutex::default() }
+        Self {
+            parts,
+            outbound_up: AtomicUsize::new(0),
+            guard: Mutex::default(),
+            scaled: Mutex::default(),
+            calm: Calm::new(),
+            turns: watch::Sender::new(()),
+            warned: AtomicBool::new(false),
+        }
     }
 
     /// The newest view, not scaled.
@@ -225,6 +246,11 @@ impl Endpoint {
             }
             self.consumers.share(caller, src, &channels.scaling, self.clock.now())
         };
+        self.times(view, share)
+    }
+
+    /// `view` times `share`.
+    fn times(&self, view: Arc<View>, share: f64) -> Arc<View> {
         if share == 1.0 {
             return view;
         }
@@ -275,7 +301,9 @@ impl Endpoint {
             Answer::Error(error) => closed(frame::error_json(error).as_bytes()),
             Answer::Silence => Bytes::new(),
         };
-        self.note(caller, None, method, &executed, request, body.slice(..body.len().saturating_sub(END.len())));
+        if !executed.not_now {
+            self.note(caller, None, method, &executed, request, body.slice(..body.len().saturating_sub(END.len())));
+        }
         match executed.answer {
             Answer::Result(_) => Bare::Result(body),
             Answer::Error(error) => Bare::Error(error, body),
@@ -339,6 +367,9 @@ impl Endpoint {
             return Spoken { reply, ..Spoken::nothing(Verdict::Unauthorized(challenge)) };
         }
         let executed = self.execute(caller, src, method, frame.params.as_deref(), &terms).await;
+        if executed.not_now {
+            return Spoken::nothing(Verdict::NotNow);
+        }
         let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
         self.note(caller, src, method, &executed, bytes.clone(), reply.clone().unwrap_or_default());
         let verdict = if executed.answer == Answer::Silence { Verdict::Silence } else { Verdict::Answered };
@@ -350,21 +381,66 @@ impl Endpoint {
         let known = device::canonical(method);
         let name = known.unwrap_or(method);
         let carries_power = POWER_METHODS.contains(&name);
+        if carries_power && self.is_controlled(caller, src, name) {
+            return self.execute_in_turn(caller, src, (name, known), params, terms).await;
+        }
         let view = if carries_power { self.scaled(self.view(), caller, src) } else { self.view() };
         if terms.foreign && device::writes(name) {
-            return Executed { answer: Answer::Error(foreign_write()), known, value: None };
+            return Executed { answer: Answer::Error(foreign_write()), known, value: None, not_now: false };
         }
-        let profile = self.state.borrow().profile;
-        let manner = manner_of(terms.manner, caller, src);
-        let Outcome { answer, effects } = self.ask(caller, name, params, manner, Arc::clone(&view)).await;
+        let Outcome { answer, effects } = self.ask(caller, name, params, manner_of(terms.manner, caller, src), Arc::clone(&view)).await;
         if !effects.is_empty() {
             if terms.foreign {
-                return Executed { answer: Answer::Error(foreign_write()), known, value: None };
+                return Executed { answer: Answer::Error(foreign_write()), known, value: None, not_now: false };
             }
             self.hub.apply(effects).await;
         }
-        let carried = carries_power && matches!(answer, Answer::Result(_));
-        Executed { answer, known, value: if carried { answered_power(name, params, terms.manner, profile, &view) } else { None } }
+        self.executed(answer, (name, known), params, terms, &view)
+    }
+
+    /// Asks the device for a battery, once it is the battery's turn. What would be answered without power has no turn to wait for.
+    async fn execute_in_turn(
+        &self,
+        caller: &Caller,
+        src: Option<&str>,
+        method: (&str, Option<&'static str>),
+        params: Option<&str>,
+        terms: &Terms<'_>,
+    ) -> Executed {
+        let manner = manner_of(terms.manner, caller, src);
+        let plain = self.view();
+        let would = self.ask(caller, method.0, params, manner, Arc::clone(&plain)).await;
+        let due =
+            if plain.totals.is_some() && matches!(would.answer, Answer::Result(_)) && self.is_of_the_house(method.0, params, terms, &plain)
+            {
+                self.turn(caller, src, method.0, params, terms).await
+            } else {
+                turn::Due::Free
+            };
+        let view = match due {
+            turn::Due::View(view) => view,
+            turn::Due::Free => self.scaled(self.view(), caller, src),
+            turn::Due::NotNow => {
+                self.consumers.passed_over(caller, self.clock.now());
+                return Executed { answer: Answer::Silence, known: method.1, value: None, not_now: true };
+            }
+        };
+        let Outcome { answer, .. } = self.ask(caller, method.0, params, manner, Arc::clone(&view)).await;
+        self.executed(answer, method, params, terms, &view)
+    }
+
+    fn executed(
+        &self,
+        answer: Answer,
+        (name, known): (&str, Option<&'static str>),
+        params: Option<&str>,
+        terms: &Terms<'_>,
+        view: &View,
+    ) -> Executed {
+        let carried = POWER_METHODS.contains(&name) && matches!(answer, Answer::Result(_));
+        let profile = self.state.borrow().profile;
+        let value = if carried { answered_power(name, params, terms.manner, profile, view) } else { None };
+        Executed { answer, known, value, not_now: false }
     }
 
     async fn ask(&self, caller: &Caller, method: &str, params: Option<&str>, manner: Manner, view: Arc<View>) -> Outcome {
@@ -443,6 +519,8 @@ struct Executed {
     known: Option<&'static str>,
     /// The power in the result, W.
     value: Option<f64>,
+    /// It was a battery's datagram, and not its turn.
+    not_now: bool,
 }
 
 impl Executed {
@@ -463,15 +541,19 @@ const POWER_METHODS: [&str; 4] = ["EM.GetStatus", "EM1.GetStatus", "Shelly.GetSt
 /// The power in the answer, W: the total, or that of the phase asked. `EM1.GetStatus` has the total on UDP in triphase (C15).
 fn answered_power(method: &str, params: Option<&str>, manner: Manner, profile: Profile, view: &View) -> Option<f64> {
     if method == "EM1.GetStatus" && !(manner.em1_is_total && profile == Profile::Triphase) {
-        #[derive(serde::Deserialize)]
-        struct Phase {
-            id: f64,
-        }
-        // The call was answered, so it is a whole number of a phase.
-        let Phase { id } = serde_json::from_str(params?).ok()?;
-        return view.phases.get(id as usize)?.map(|p| p.act_power.get());
+        return view.phases.get(em1_id(params)?)?.map(|p| p.act_power.get());
     }
     view.totals.map(|t| t.act_power.get())
+}
+
+/// The phase that an answered `EM1.GetStatus` was for.
+fn em1_id(params: Option<&str>) -> Option<usize> {
+    #[derive(serde::Deserialize)]
+    struct Phase {
+        id: f64,
+    }
+    // The call was answered, so it is a whole number of a phase.
+    serde_json::from_str(params?).ok().map(|Phase { id }| id as usize)
 }
 
 /// What a call sees, owned, so that it can be answered on another thread.

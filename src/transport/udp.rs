@@ -8,7 +8,10 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -36,6 +39,8 @@ use crate::{
 const SOCKET_RATE: u32 = 2000;
 /// Requests of one socket that may be under way; nearly all are answered at once.
 const IN_FLIGHT: usize = 16;
+/// Batteries' requests of one socket that may wait for their turn besides; each for a second at most.
+const HELD: usize = 1024;
 /// A Marstek Venus E 3.0 on its LAN port drops answers of less than about 250 bytes (`consumers.md` section 8); `EM1.GetStatus`
 /// alone has about 190.
 const SHORTEST: usize = 256;
@@ -120,6 +125,7 @@ pub async fn serve(socket: Arc<PacketSocket>, out: Option<Arc<PacketSocket>>, en
         all: Rate::default(),
         max,
         hot: Mutex::default(),
+        held: AtomicUsize::new(0),
     };
     let port = Arc::new(port);
     let mut under_way: FuturesUnordered<Answering> = FuturesUnordered::new();
@@ -128,7 +134,7 @@ pub async fn serve(socket: Arc<PacketSocket>, out: Option<Arc<PacketSocket>>, en
         tokio::select! {
             () = cancel.cancelled() => return,
             Some(()) = under_way.next(), if !under_way.is_empty() => {}
-            got = socket.receive(&mut buffer), if under_way.len() < IN_FLIGHT => match got {
+            got = socket.receive(&mut buffer), if port.has_room(under_way.len()) => match got {
                 Ok(mut datagram) => {
                     // Several batteries ask at once: what waits already is answered in one go, though not for ever.
                     let mut burst = 0..BURST;
@@ -167,9 +173,16 @@ struct Port {
     all: Rate,
     max: usize,
     hot: Mutex<Option<Hot>>,
+    /// Requests under way that wait for their turn.
+    held: AtomicUsize,
 }
 
 impl Port {
+    /// Whether one more request may be taken in beside these.
+    fn has_room(&self, under_way: usize) -> bool {
+        under_way < IN_FLIGHT + self.held.load(Ordering::Relaxed).min(HELD)
+    }
+
     fn caller(&self, datagram: &Datagram) -> Caller {
         let local = self.out.local();
         Caller {
@@ -187,7 +200,8 @@ impl Port {
         let hot = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(hot) = hot.as_ref().filter(|hot| hot.asks(bytes)) else { return false };
         let caller = self.caller(datagram);
-        if !self.endpoint.still(hot, &caller) {
+        // A battery is answered when it is its turn, and what it was told is booked.
+        if hot.is_controlled(&self.endpoint, &caller) || !self.endpoint.still(hot, &caller) {
             return false;
         }
         let allowed = self.allow(caller.peer);
@@ -240,7 +254,7 @@ impl Port {
             let channels = endpoint.channels.borrow();
             let credentials = if channels.auth_udp { Credentials::Frame } else { Credentials::FrameToChange };
             let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
-            Terms { credentials, manner, default_dst: Some(UNKNOWN), ..Terms::default() }
+            Terms { credentials, manner, default_dst: Some(UNKNOWN), held: Some(&self.held), ..Terms::default() }
         };
         // What is not answered costs nobody anything: a forger cannot use up a battery's answers with garbage.
         for _ in 0..answers {
@@ -256,6 +270,7 @@ impl Port {
                 }
                 if let (Credentials::FrameToChange, Verdict::Answered, Some(reply), Some(method)) =
                     (terms.credentials, &spoken.verdict, &spoken.reply, &frame.method)
+                    && !endpoint.is_controlled(caller, src, method)
                 {
                     let hot = Hot::keep(ground, method, src, bytes, (reply, spoken.power));
                     *self.hot.lock().unwrap_or_else(PoisonError::into_inner) = hot;
@@ -268,6 +283,7 @@ impl Port {
             (_, Some(reply)) if reply.len() > LARGEST => Err("reply_too_long"),
             (_, Some(reply)) => Ok(Some(reply)),
             (Verdict::Silence, None) => Err("stale"),
+            (Verdict::NotNow, None) => Err("not_now"),
             (_, None) => Ok(None),
         }
     }

@@ -8,7 +8,10 @@
 use std::{
     future::Future,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -43,6 +46,9 @@ pub const READ_BUFFER: usize = 4096;
 
 /// Requests of one socket that may be under way before it is read no further.
 const IN_FLIGHT: usize = 16;
+
+/// Requests of one socket that may wait for a battery's turn besides.
+const HELD: usize = 64;
 
 /// A reader that takes nothing for this long is closed.
 const STALLED: Duration = Duration::from_secs(60);
@@ -341,6 +347,8 @@ where
                 None
             }
         };
+        let held = AtomicUsize::new(0);
+        let held = &held;
         let mut under_way: FuturesUnordered<Answering<'_>> = FuturesUnordered::new();
         let mut heard = Instant::now();
         let mut pinged = heard;
@@ -353,7 +361,7 @@ where
                 () = &mut told_to_close => return Err(Ended::ByUs),
                 Some(spoken) = under_way.next(), if !under_way.is_empty() => self.answer(spoken).await?,
                 notes = Listening::next(&mut self.listening, endpoint, caller) => self.notify(notes).await?,
-                message = self.socket.next(), if under_way.len() < IN_FLIGHT => {
+                message = self.socket.next(), if under_way.len() < IN_FLIGHT + held.load(Ordering::Relaxed).min(HELD) => {
                     let ended = |failed: E| if failed.too_long() { Ended::TooLong } else { Ended::ByPeer };
                     let message = message.ok_or(Ended::ByPeer)?.map_err(ended)?;
                     heard = Instant::now();
@@ -368,7 +376,7 @@ where
                         continue;
                     }
                     let credentials = if rules.ask_password { Credentials::Frame } else { Credentials::FrameToChange };
-                    let terms = Terms { credentials, foreign: rules.foreign, manner: Manner::http(minimal), ..Terms::default() };
+                    let terms = Terms { credentials, foreign: rules.foreign, manner: Manner::http(minimal), held: Some(held), ..Terms::default() };
                     let mut answering: Answering<'_> = Box::pin(async move { endpoint.frames(caller, &payload, terms).await });
                     // Nearly every answer is there at once; only those that read records or take effect are waited for beside others.
                     match std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use virtual_shelly::{
-    config::{ChannelSettings, ModbusMap, ScalingSettings, StalePolicy},
+    config::{ChannelSettings, ControlSettings, ModbusMap, ScalingSettings, StalePolicy},
     consumers::Consumers,
     device::{Block, Device, DeviceOptions, DeviceState, Effect, Identity, Records, RecordsError, View},
     meter::{Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, Quality, Report, Served, Snapshot, SourceHealth, Totals},
@@ -239,6 +239,7 @@ pub struct Meter {
     pub views: watch::Sender<Arc<View>>,
     pub device: watch::Sender<Arc<Device>>,
     pub channels: watch::Sender<Arc<ChannelSettings>>,
+    pub control: watch::Sender<ControlSettings>,
     pub hub: Arc<FakeHub>,
     pub records: Arc<FakeRecords>,
     pub clock: Arc<dyn Clock>,
@@ -260,6 +261,7 @@ impl Meter {
         let (device, device_rx) = watch::channel(Arc::new(device()));
         let (state, state_rx) = watch::channel(Arc::new(DeviceState::default()));
         let (channels, channels_rx) = watch::channel(Arc::new(channels()));
+        let (control, control_rx) = watch::channel(ControlSettings::default());
         let (boot, boot_rx) = watch::channel(Boot::default());
         let hub = Arc::new(FakeHub { effects: Mutex::default(), state, boot, clock: Arc::clone(&clock) });
         let records = Arc::new(records);
@@ -269,6 +271,7 @@ impl Meter {
             views: views_rx,
             state: state_rx,
             channels: channels_rx,
+            control: control_rx,
             boot: boot_rx,
             records: Arc::clone(&records) as Arc<dyn Records>,
             hub: Arc::clone(&hub) as Arc<dyn Hub>,
@@ -276,18 +279,20 @@ impl Meter {
             clock: Arc::clone(&clock),
         }));
         let cancel = CancellationToken::new();
+        let following = tokio::spawn(Arc::clone(&endpoint).follow(cancel.clone()));
         Self {
             endpoint,
             views,
             device,
             channels,
+            control,
             hub,
             records,
             clock,
             board: Board::default(),
             cancel,
             seq: std::sync::atomic::AtomicU64::new(1),
-            tasks: Mutex::default(),
+            tasks: Mutex::new(vec![following]),
         }
     }
 

@@ -694,6 +694,25 @@ def outbound_ws_local(w):
     return answer.status == 200
 
 
+# -- calm control
+def asks_twice(w, source):
+    """Whether the second of two questions at once is answered at once."""
+    w.ready()
+    question = {"id": 1, "method": "EM.GetStatus", "params": {"id": 0}}
+    until(lambda: udp(w.meter.udp_ports[0], question, source=source), 5)
+    return udp(w.meter.udp_ports[0], question, source=source, timeout=0.6) is not None
+
+
+@option("control", "off", False, True)
+def control(w):
+    return asks_twice(w, REMOTE)
+
+
+@option("control_readers", [LOCAL], True, False)
+def control_readers(w):
+    return asks_twice(w, LOCAL)
+
+
 # -- shares
 SHARED = {**TOTAL, "request_side_scaling_enable": True, "request_side_scaling_clients": 4}
 

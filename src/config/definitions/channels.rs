@@ -219,8 +219,25 @@ pub const SECURITY: &[Definition] = &[
     ),
 ];
 
-/// Power shared between readers.
+/// When batteries are answered, and power shared between readers.
 pub const SCALING: &[Definition] = &[
+    new(
+        Group::Scaling,
+        "control",
+        Kind::Choice(&["auto", "on", "off"]),
+        "Calm control, so that batteries do not swing: what one was told is not told it again while that is on its way; auto: for batteries known by how they ask; on: for every reader of power that is no viewer; off: for none",
+    )
+    .default("auto")
+    .live()
+    .safety(),
+    new(
+        Group::Scaling,
+        "control_readers",
+        Kind::Many(&form(Form::Network)),
+        "Addresses and networks of batteries that calm control does not know by itself; none that scaling_viewers names",
+    )
+    .live()
+    .safety(),
     switch(Group::Scaling, "request_side_scaling_enable", "false", "Divide the served power among the readers")
         .env("REQUEST_SIDE_SCALING_ENABLE")
         .live()

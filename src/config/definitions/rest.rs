@@ -63,11 +63,16 @@ pub const SOURCE: &[Definition] = &[
     .default("2.0")
     .unit("s")
     .env("POLL_INTERVAL"),
-    new(Group::Source, "ha_smoothing_enable", Kind::Bool, "Serve the mean of the last readings instead of the last one")
-        .default("false")
-        .env("HA_SMOOTHING_ENABLE")
-        .live()
-        .safety(),
+    new(
+        Group::Source,
+        "ha_smoothing_enable",
+        Kind::Bool,
+        "Serve the mean of the last readings instead of the last one; not for batteries, which hear late then and swing more",
+    )
+    .default("false")
+    .env("HA_SMOOTHING_ENABLE")
+    .live()
+    .safety(),
     new(Group::Source, "smoothing_window", Kind::Int { min: 2, max: 60 }, "Length of that mean, in times of poll_interval")
         .default("5")
         .live()

@@ -57,6 +57,11 @@ impl Hot {
         Some(Self { ground, method, src: src.map(ToOwned::to_owned), request: request.clone(), reply: reply.clone(), power })
     }
 
+    /// Whether it is a battery that asks so, which is answered when it is its turn.
+    pub(in crate::transport) fn is_controlled(&self, endpoint: &Endpoint, caller: &Caller) -> bool {
+        endpoint.is_controlled(caller, self.src.as_deref(), self.method)
+    }
+
     /// Whether these bytes ask the same.
     pub(in crate::transport) fn asks(&self, request: &[u8]) -> bool {
         *self.request == *request

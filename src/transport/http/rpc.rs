@@ -100,7 +100,7 @@ pub(super) async fn frames(asked: &Asked<'_>, body: &Bytes) -> Response<Body> {
         Verdict::Answered => answer(site, asked.headers, StatusCode::OK, JSON, reply),
         Verdict::Malformed => malformed(site, asked.headers),
         Verdict::Unauthorized(challenge) => unauthorized(site, asked.headers, &challenge, reply),
-        Verdict::Silence => silence(),
+        Verdict::Silence | Verdict::NotNow => silence(),
     }
 }
 
