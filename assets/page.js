@@ -187,6 +187,16 @@
     u.ctx.save(); u.ctx.strokeStyle = css("--muted"); u.ctx.lineWidth = devicePixelRatio; u.ctx.beginPath();
     u.ctx.moveTo(u.bbox.left, y); u.ctx.lineTo(u.bbox.left + u.bbox.width, y); u.ctx.stroke(); u.ctx.restore();
   };
+  // What batteries were told, as dots at its time and power.
+  const dots = (u, told) => {
+    const [from, to] = [u.scales.x.min, u.scales.x.max];
+    u.ctx.save(); u.ctx.fillStyle = css("--accent");
+    for (const [at, w] of told) {
+      if (at < from || at > to) continue;
+      u.ctx.beginPath(); u.ctx.arc(u.valToPos(at, "x", true), u.valToPos(w, "y", true), 3.5 * devicePixelRatio, 0, 7); u.ctx.fill();
+    }
+    u.ctx.restore();
+  };
   // What a power chart says at a place: parts of text, muted or not.
   const measured = (data, i, range) => {
     const [, w, mn, mx, line, lo, hi] = data.map(column => column[i]), out = [];
@@ -209,7 +219,7 @@
   const plots = [];
   const plotOf = (box, hover, { lines = power, tell = measured, ticks = watts, least = 5, tall = () => 200 }) => {
     const help = hover.innerHTML;
-    let plot, data, range, held = false;
+    let plot, data, range, held = false, told = [];
     const span = () => data[0][data[0].length - 1] - data[0][0];
     const size = () => ({ width: box.clientWidth, height: tall() });
     const draw = () => {
@@ -223,6 +233,7 @@
         axes: [{ ...axis, values: (u, ticks) => ticks.map(t => clock(t, span())), space: () => (span() > 600 ? 70 : 100), incrs: spans, size: 34 }, { ...axis, size: wide, values: (u, places) => ticks(places) }],
         hooks: {
           drawAxes: [zero],
+          draw: [u => dots(u, told)],
           setCursor: [u => {
             const i = u.cursor.idx, parts = i == null ? [] : tell(data, i, range);
             if (!parts.length) { hover.innerHTML = help; return; }
@@ -236,7 +247,8 @@
     addEventListener("mouseup", () => { held = false; });
     const drawn = {
       // In place; somebody who has zoomed in keeps what is looked at.
-      set(next, name) {
+      set(next, name, answers = []) {
+        told = answers;
         box.hidden = !next[0].length;
         if (box.hidden) return;
         if (plot && name === range && (held || zoomed())) return;
@@ -267,11 +279,13 @@
         if (wanted !== name) return;
         // The line that grew by itself stays as it is; only what is ahead of it is new.
         const grown = chart && range === name && name === "3m" && chart.ts[chart.ts.length - 1] > fresh.to - 10;
-        chart = grown ? { ...chart, forecast: fresh.forecast } : fresh;
+        chart = grown ? { ...chart, forecast: fresh.forecast, told: fresh.told } : fresh;
         range = name;
         span = fresh.to - fresh.from - 1;
-        plot.set(ahead(chart), range);
+        plot.set(ahead(chart), range, chart.told);
         box.dataset.range = range;
+        box.dataset.told = chart.told.length;
+        $("#told").hidden = !chart.told.length;
         box.dataset.forecast = chart.forecast.length;
       } catch { if (!chart) hover.textContent = texts.failed; }
     };
@@ -287,7 +301,7 @@
       for (const column of [chart.w, chart.mn, chart.mx]) column.push(update.w);
       chart.from = ts - span;
       while (chart.ts[0] < chart.from) for (const column of [chart.ts, chart.w, chart.mn, chart.mx]) column.shift();
-      plot.set(ahead(chart), range);
+      plot.set(ahead(chart), range, chart.told);
     });
     let tick = 0;
     setInterval(() => { tick += 1; if (!document.hidden && (range === "3m" || tick % 12 === 0)) load(wanted); }, 5000);

@@ -150,6 +150,27 @@ fn power_inputs_are_read() {
 }
 
 #[test]
+fn calm_control_is_by_itself_unless_told_otherwise_for_each_meter() {
+    let meters = |options: Value| -> Vec<ControlSettings> {
+        let resolved = file(&options);
+        assert_eq!(resolved.problems, [], "{options}");
+        resolved.settings.meters.into_iter().map(|meter| meter.control).collect()
+    };
+    let mode = |value: Value| meters(json!({"control": value}))[0].mode;
+    assert_eq!(meters(json!({}))[0], ControlSettings { mode: ControlMode::Auto, readers: Vec::new(), smoothed: false });
+    assert_eq!([mode(json!("on")), mode(json!("off")), mode(json!("auto"))], [ControlMode::On, ControlMode::Off, ControlMode::Auto]);
+    assert_eq!([mode(json!(true)), mode(json!(false))], [ControlMode::On, ControlMode::Off], "YAML of old");
+    assert_eq!(keys(&file(&json!({"control": "maybe", "control_readers": ["kitchen"]}))), ["control", "control_readers"]);
+    let two = meters(json!({
+        "control": "off", "control_readers": ["192.168.1.20", "10.0.0.0/8"], "ha_smoothing_enable": true,
+        "meters": [{"name": "x", "a_power": "sensor.x", "control": "on"}, {"name": "y", "a_power": "sensor.y", "control_readers": "10.1.1.1"}]
+    }));
+    assert_eq!(two.iter().map(|c| c.mode).collect::<Vec<_>>(), [ControlMode::Off, ControlMode::On, ControlMode::Off]);
+    assert_eq!(two.iter().map(|c| c.readers.len()).collect::<Vec<_>>(), [2, 2, 1]);
+    assert!(two.iter().all(|c| c.smoothed));
+}
+
+#[test]
 fn what_acts_on_nothing_is_named() {
     let idle = |options: Value| -> Vec<String> {
         let resolved = file(&options);

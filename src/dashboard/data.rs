@@ -8,6 +8,7 @@ use axum::{
 use serde::Serialize;
 
 use super::{
+    battery,
     context::{Context, to_json},
     page::{Asking, json},
 };
@@ -79,7 +80,12 @@ pub(super) async fn chart(State(context): State<Context>, _asking: Asking, RawQu
     };
     let seconds = if range == Range::Minutes { context.history_seconds.into() } else { range.seconds() };
     match power(&context, range, seconds, POINTS).await {
-        Ok(chart) => json(StatusCode::OK, chart.json()),
+        Ok(mut chart) => {
+            if matches!(range, Range::Minutes | Range::Hour) {
+                chart.told = battery::told(context.meter(0), context.now()).map(|(ts, w)| (tenth(ts), tenth(w))).collect();
+            }
+            json(StatusCode::OK, chart.json())
+        }
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }
 }

@@ -151,28 +151,38 @@ pub(super) struct Spark {
     pub line: String,
     /// Where 0 W lies, if it is in sight.
     pub zero: Option<f64>,
+    /// `d` of a path of dots: what batteries were told.
+    pub dots: String,
 }
 
 impl Spark {
-    /// Of points (Unix s, W) between two times; a gap longer than `gap` s breaks the line.
-    pub fn of(points: &[(i64, f64)], from: i64, to: i64, gap: i64) -> Self {
+    /// Of points and answers (Unix s, W) between two times; a gap longer than `gap` s breaks the line.
+    pub fn of(points: &[(i64, f64)], told: &[(f64, f64)], from: i64, to: i64, gap: i64) -> Self {
         use std::fmt::Write;
         if points.len() < 2 || to <= from {
             return Self::default();
         }
-        let (low, high) = points.iter().fold((0.0_f64, 0.0_f64), |(l, h), (_, w)| (l.min(*w), h.max(*w)));
+        let told = || told.iter().filter(|(at, _)| (from as f64..=to as f64).contains(at));
+        let all = points.iter().map(|(_, w)| *w).chain(told().map(|(_, w)| *w));
+        let (low, high) = all.fold((0.0_f64, 0.0_f64), |(l, h), w| (l.min(w), h.max(w)));
         let range = (high - low).max(10.0);
         let y = |w: f64| 2.0 + (SPARK.1 - 4.0) * (1.0 - (w - low) / range);
         let mut line = String::with_capacity(points.len() * 12);
         let mut last = i64::MIN;
+        let x = |at: f64| (at - from as f64) / (to - from) as f64 * SPARK.0;
         for (ts, w) in points {
-            let x = (ts - from) as f64 / (to - from) as f64 * SPARK.0;
+            let x = x(*ts as f64);
             let pen = if last == i64::MIN || ts - last > gap { 'M' } else { 'L' };
             // Writing to a String cannot fail.
             let _ = write!(line, "{pen}{x:.1} {:.1}", y(*w));
             last = *ts;
         }
-        Self { line, zero: Some(y(0.0)) }
+        // A line of no length with round ends is a dot, however the drawing is stretched.
+        let mut dots = String::new();
+        for (at, w) in told() {
+            let _ = write!(dots, "M{:.1} {:.1}h0", x(*at), y(*w));
+        }
+        Self { line, zero: Some(y(0.0)), dots }
     }
 }
 
@@ -182,9 +192,10 @@ mod tests {
 
     #[test]
     fn a_gap_breaks_the_line() {
-        let spark = Spark::of(&[(0, 0.0), (2, 10.0), (60, 5.0), (62, 5.0)], 0, 62, 10);
+        let spark = Spark::of(&[(0, 0.0), (2, 10.0), (60, 5.0), (62, 5.0)], &[(-1.0, 5.0), (31.0, 0.0)], 0, 62, 10);
+        assert_eq!(spark.dots, "M150.0 46.0h0");
         assert_eq!(spark.line.matches('M').count(), 2);
         assert_eq!(spark.line.matches('L').count(), 2);
-        assert_eq!(Spark::of(&[(0, 1.0)], 0, 10, 5), Spark::default());
+        assert_eq!(Spark::of(&[(0, 1.0)], &[], 0, 10, 5), Spark::default());
     }
 }

@@ -23,6 +23,7 @@
 
 mod act;
 mod assets;
+mod battery;
 mod context;
 mod data;
 pub mod door;

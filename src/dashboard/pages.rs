@@ -9,6 +9,7 @@ use axum::{
 };
 
 use super::{
+    battery,
     context::Context,
     data::parameter,
     energy::Both,
@@ -73,8 +74,13 @@ pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery
     let view = endpoint.view();
     html(&View {
         f: Figures::of(&view.snapshot, now, l),
+<<<<<<< HEAD
         spark: Spark::of(&points, from, to, 15),
         today: Both::new(l, l.t("today"), sums.map(|sums| sums.days_ago(0))),
+=======
+        spark: Spark::of(&points, &battery::told(endpoint, now).collect::<Vec<_>>(), from, to, 15),
+        today: Both::new(l, l.t("today"), sums.days_ago(0)),
+>>>>>>> e138873 (Show batteries' state under control, warn of smoothing, explain it to owners)
         readers: all,
         nobody: readers::nobody(l, endpoint, now),
         more,

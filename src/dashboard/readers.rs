@@ -9,6 +9,7 @@ use axum::{
 use serde::Serialize;
 
 use super::{
+    battery::Battery,
     context::{Context, to_json},
     data::{failure, parameter},
     listeners::{self, groups},
@@ -87,18 +88,18 @@ fn brand_name<'a>(l: &'a Locale, name: &'a str) -> &'a str {
     l.find(&format!("brand_{slug}")).unwrap_or(name)
 }
 
-fn reader(l: &'static Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
+fn reader(l: &'static Locale, c: &ConsumerView, battery: Option<&Battery>, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
     let cadence = rhythm(l, c.cadence, c.notified > 0, c.silent_since.is_some());
     let (state, word) = if c.silent_since.is_some() && c.connected == 0 {
-        ("absent", l.t("reader_silent"))
+        ("absent", l.t("reader_silent").to_owned())
     } else if c.frozen {
-        ("held", l.t("reader_frozen"))
+        ("held", l.t("reader_frozen").to_owned())
     } else if c.unknown > 0 {
-        ("held", l.t("reader_unknown"))
+        ("held", l.t("reader_unknown").to_owned())
     } else if c.last_error.is_some() && c.last_answer.is_none() {
-        ("held", l.t("reader_errors"))
+        ("held", l.t("reader_errors").to_owned())
     } else {
-        ("live", l.t("reader_ok"))
+        battery.map_or_else(|| ("live", l.t("reader_ok").to_owned()), |battery| battery.word(l))
     };
     let mut details = vec![
         (l.t("calls").to_owned(), words::number(l, c.calls as f64, 0)),
@@ -109,6 +110,9 @@ fn reader(l: &'static Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZ
         (l.t("last_seen").to_owned(), words::moment(l, c.last_seen, now, zone)),
         (l.t("our_port").to_owned(), c.local_port.to_string()),
     ];
+    if let Some(battery) = battery {
+        details.splice(0..0, battery.details(l, c.cadence));
+    }
     if c.frozen {
         details.insert(0, (l.t("reader_frozen").to_owned(), l.t("reader_frozen_hint").to_owned()));
     }
@@ -137,8 +141,10 @@ fn reader(l: &'static Locale, c: &ConsumerView, now: f64, zone: &jiff::tz::TimeZ
         value: c.last_value.map_or_else(String::new, |w| words::signed_watts(l, w)),
         age: c.age.map_or_else(String::new, |s| l.with("ago", &[("time", &words::span(l, s))])),
         state,
-        word: word.to_owned(),
-        share: (c.share < 0.999).then(|| format!("{}\u{202f}%", words::number(l, c.share * 100.0, 0))),
+        word,
+        share: Some(battery.map_or(c.share, Battery::share))
+            .filter(|share| *share < 0.999)
+            .map(|share| format!("{}\u{202f}%", words::number(l, share * 100.0, 0))),
         details,
     }
 }
@@ -149,7 +155,8 @@ pub(super) fn list(context: &Context, endpoint: &Endpoint, l: &'static Locale) -
     let now = context.now();
     let seen = endpoint.consumers.overview(&scaling, now);
     let zone = context.zone();
-    (seen.consumers.iter().map(|c| reader(l, c, now.unix, &zone)).collect(), seen)
+    let one = |c: &ConsumerView| reader(l, c, Battery::of(endpoint, c, now).as_ref(), now.unix, &zone);
+    (seen.consumers.iter().map(one).collect(), seen)
 }
 
 /// A card of one channel.

@@ -24,6 +24,8 @@ pub struct Chart {
     mx: Vec<f64>,
     /// What is forecast after it; none of it comes from here.
     pub forecast: Vec<Ahead>,
+    /// What batteries were told: Unix s, W; none of it comes from here either.
+    pub told: Vec<(f64, f64)>,
 }
 
 /// How much of the past a chart shows.
@@ -90,7 +92,7 @@ impl Chart {
         let step = bars.windows(2).map(|pair| pair[1].ts - pair[0].ts).filter(|d| *d > 0).min().unwrap_or(1);
         let column = |value: fn(&Bar) -> f64| bars.iter().map(|b| tenth(value(b))).collect();
         let (w, mn, mx) = (column(|b| b.w), column(|b| b.mn), column(|b| b.mx));
-        Ok(Self { from, to, step, ts: bars.iter().map(|b| b.ts).collect(), w, mn, mx, forecast: Vec::new() })
+        Ok(Self { from, to, step, ts: bars.iter().map(|b| b.ts).collect(), w, mn, mx, forecast: Vec::new(), told: Vec::new() })
     }
 
     /// As JSON text.

@@ -15,7 +15,7 @@ use super::{
     healthz::{link_word, quality_word},
 };
 use crate::{
-    consumers::Overview,
+    consumers::{Channel, Overview},
     meter::{Counter as Wh, Phase, Quality, Snapshot},
 };
 
@@ -123,6 +123,7 @@ pub fn render(endpoints: &[Arc<Endpoint>], more: impl FnOnce() -> Vec<Gauge>) ->
         };
         channels(&mut sheet, &base, &overview);
         consumers(&mut sheet, &base, &overview);
+        batteries(&mut sheet, &base, endpoint, &overview);
         let view = endpoint.view();
         power(&mut sheet, &base, &view.snapshot);
         energy(&mut sheet, &base, &view.snapshot);
@@ -154,11 +155,56 @@ fn channels(sheet: &mut Sheet, base: &Labels, overview: &Overview) {
 
 fn consumers(sheet: &mut Sheet, base: &Labels, overview: &Overview) {
     for consumer in &overview.consumers {
-        let channel = serde_json::to_value(consumer.channel).ok().and_then(|c| c.as_str().map(ToOwned::to_owned)).unwrap_or_default();
-        let labels = with(base, &[("ip", &consumer.ip.to_string()), ("channel", &channel)]);
+        let labels = with(base, &[("ip", &consumer.ip.to_string()), ("channel", channel_word(consumer.channel))]);
         sheet.counter("consumer_requests", "Calls of one reader", None, labels.clone(), consumer.calls as f64);
         sheet.counter("consumer_errors", "Calls of one reader answered with an error", None, labels.clone(), consumer.errors as f64);
         sheet.counter("consumer_notifications", "Notifications to one reader", None, labels, consumer.notified as f64);
+    }
+}
+
+/// What calm control knows of its batteries, and how grid power swings.
+fn batteries(sheet: &mut Sheet, base: &Labels, endpoint: &Endpoint, overview: &Overview) {
+    let now = endpoint.clock.now().mono;
+    let mut any = false;
+    for consumer in &overview.consumers {
+        let Some(state) = endpoint.calm.state(now, &(consumer.ip, consumer.channel)) else { continue };
+        any = true;
+        let labels = with(base, &[("ip", &consumer.ip.to_string()), ("channel", channel_word(consumer.channel))]);
+        sheet.counter("battery_questions", "Questions of a controlled battery", None, labels.clone(), state.asked as f64);
+        sheet.counter("battery_answers", "Answers to a controlled battery", None, labels.clone(), state.answered as f64);
+        let help = "By then an answer to a controlled battery has been seen on the meter";
+        sheet.gauge("battery_patience", help, Some("seconds"), labels.clone(), state.patience);
+        sheet.gauge("battery_share", "Part of the power that a controlled battery is told", None, labels.clone(), state.share);
+        let aside = f64::from(u8::from(state.stands_aside));
+        sheet.gauge("battery_aside", "1 while a battery is calm by itself and control stands aside", None, labels.clone(), aside);
+        let on_its_way = state.on_its_way.map_or(0.0, |(watts, _)| watts);
+        let help = "What a controlled battery was told and is not seen on the meter yet";
+        sheet.gauge("battery_on_its_way", help, Some("watts"), labels.clone(), on_its_way);
+        for (reach, direction) in state.reach.into_iter().zip(["import", "export"]).filter(|(reach, _)| reach.is_finite()) {
+            let labels = labels.iter().cloned().chain([("direction", direction.to_owned())]).collect();
+            sheet.gauge("battery_reach", "What one answer moves at most; none: all of it", Some("watts"), labels, reach);
+        }
+    }
+    if !any {
+        return;
+    }
+    sheet.gauge("reading_interval", "Mean distance of readings", Some("seconds"), base.clone(), endpoint.calm.cadence());
+    let (span, swings) = endpoint.calm.swing(now);
+    if let Some(span) = span {
+        sheet.gauge("grid_swing", "Grid power in 10 minutes, from the 5th to the 95th percentile", Some("watts"), base.clone(), span);
+    }
+    let help = "1 while grid power crosses zero by more than 60 W six times in 75 s";
+    sheet.gauge("grid_swings", help, None, base.clone(), f64::from(u8::from(swings)));
+}
+
+/// A channel's name in labels.
+const fn channel_word(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Http => "http",
+        Channel::Websocket => "websocket",
+        Channel::Udp => "udp",
+        Channel::Modbus => "modbus",
+        Channel::Outbound => "outbound",
     }
 }
 

@@ -112,7 +112,7 @@ def test_broadcast_address_of_loopback(replay):
 
 
 def test_no_amplification(new_meter):
-    meter = new_meter({"rate_limit": 10}, args=["--source", "demo"]).start()
+    meter = new_meter({"rate_limit": 10, "control": "off"}, args=["--source", "demo"]).start()
     with socket.socket(type=socket.SOCK_DGRAM) as s:
         s.bind(("127.0.0.7", 0))
         s.settimeout(0.3)

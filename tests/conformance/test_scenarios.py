@@ -368,7 +368,8 @@ def test_s8_seeding(fake_ha, new_meter):
 async def test_s9_two_batteries_and_a_browser(grid):
     ha, meter = grid
     meter.stop()
-    meter.options |= {"scaling_shares": ["127.0.0.2=0.7", "127.0.0.3=0.3"], "request_side_scaling_enable": True}
+    meter.options |= {"scaling_shares": ["127.0.0.2=0.7", "127.0.0.3=0.3"], "request_side_scaling_enable": True,
+                      "control": "off"}  # nobody here acts on what he is told, so control would wait for it
     meter.start()
     ha.set("sensor.grid", "1000")
     meter.until_total(1000, 5)
