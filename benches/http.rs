@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     let runtime = Runtime::new().unwrap();
     let (meter, ours) = runtime.block_on(async {
         let meter = Meter::new();
+        meter.control_by_itself();
         // No notification may come between an answer and the next.
         meter.set(|c| c.ws_notify_interval = Duration::from_secs(60));
         let http = meter.http().await;

@@ -43,6 +43,7 @@ fn stamp() -> f64 {
 
 async fn serve() -> ExitCode {
     let meter = Meter::new();
+    meter.control_by_itself();
     meter.set(|c| c.ws_notify_interval = Duration::from_millis(900));
     let address = meter.http().await;
     let mut child =

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let runtime = Runtime::new().unwrap();
     let (meter, ours) = runtime.block_on(async {
         let meter = Meter::new();
+        meter.control_by_itself();
         let at = meter.udp("0.0.0.0:0");
         (meter, SocketAddr::from(([127, 0, 0, 1], at.port())))
     });

@@ -197,12 +197,13 @@ impl Calm {
         let new = !std::mem::replace(&mut battery.known, true);
         let waited = if ask.first { Duration::ZERO } else { now.saturating_sub(ask.since).max(Duration::from_nanos(1)) };
         let share = ask.share.or_else(|| (!counts).then(|| 1.0 / (book.counting(now) + 1) as f64));
-        let question = Question { reader: ask.reader, share, waited, holds: !datagram };
+        let mut question = Question { reader: ask.reader, share, waited, holds: !datagram };
         let watts = book.reading.map_or(0.0, |reading| reading.watts);
         let about = |told: f64| (told - watts).abs() <= f64::max(20.0, watts.abs() / 4.0);
         if new && ask.before.is_some_and(|(told, at)| now.saturating_sub(at) < BEFORE && about(told)) {
             // It is booked, and not said again.
             book.control.ask(now, &question);
+            question.waited = question.waited.max(Duration::from_nanos(1));
         }
         match book.control.ask(now, &question) {
             Decision::Answer { value, share } => {

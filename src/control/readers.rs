@@ -164,7 +164,7 @@ impl<R: Clone + Eq + Hash> Control<R> {
         } else {
             (asked_at + params.udp_wait, reader.ledger.answered_at() + params.silence)
         };
-        let answer = if self.n == 0 { Err(NotNow { until: f64::INFINITY }) } else { reader.ledger.ask(&params, now, self.n, self.cadence) };
+        let answer = if self.there { reader.ledger.ask(&params, now, self.n, self.cadence) } else { Err(NotNow { until: f64::INFINITY }) };
         match answer {
             Ok(value) => {
                 reader.answered += 1;

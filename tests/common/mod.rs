@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use virtual_shelly::{
-    config::{ChannelSettings, ControlSettings, ModbusMap, ScalingSettings, StalePolicy},
+    config::{ChannelSettings, ControlMode, ControlSettings, ModbusMap, ScalingSettings, StalePolicy},
     consumers::Consumers,
     device::{Block, Device, DeviceOptions, DeviceState, Effect, Identity, Records, RecordsError, View},
     meter::{Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, Quality, Report, Served, Snapshot, SourceHealth, Totals},
@@ -302,6 +302,11 @@ impl Meter {
             change(&mut next);
             *settings = Arc::new(next);
         });
+    }
+
+    /// Calm control as it is by default; without, a reader that asks again and again is answered each time.
+    pub fn control_by_itself(&self) {
+        self.control.send_replace(ControlSettings { mode: ControlMode::Auto, ..ControlSettings::default() });
     }
 
     pub fn set_device(&self, change: impl FnOnce(&mut DeviceOptions)) {

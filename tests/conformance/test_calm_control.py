@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from harness import LOCAL, fetch, until
+from harness import LOCAL, fetch, near, until
 
 BATTERY = "127.0.0.2"
 POLL, BAND, DEAD, LIMIT = 0.5, 20.0, 1.5, 800.0
@@ -186,3 +186,38 @@ def test_a_battery_waits_for_something_new(grid):
     fetch(meter.http_port, "GET", "/rpc/Shelly.GetStatus?esp", source="127.0.0.9")
     took = time.monotonic() - began
     assert first in (450.0, 900.0) and took < 8, (first, took)
+
+
+# -- for people
+def test_what_a_battery_waits_for_is_said_on_pages_and_in_metrics(grid):
+    """In each language; and the answers are dots in the chart."""
+    ha, meter = grid
+    for watts in (512, 900):
+        ha.set("sensor.grid", str(watts))
+        until(lambda: near(json.loads(meter.udp(EM, source=BATTERY))["result"]["total_act_power"], watts), 5)
+
+    def page(path, language="en"):
+        return fetch(meter.dashboard_port, "GET", path, headers={"Accept-Language": language}).text
+    words = {"en": "waits for", "de": "wartet auf", "fr": "attend", "nl": "wacht op", "es": "espera"}
+    for language, word in words.items():
+        readers = page("/readers", language)
+        assert word in readers and "battery_" not in readers, language
+    assert "Calm control" in page("/readers") and 'class="told"' in page("/")
+    told = fetch(meter.dashboard_port, "GET", "/chart.json?range=3m").json()["told"]
+    assert [w for _, w in told] == [512.0, 900.0] and abs(told[-1][0] - time.time()) < 30
+    labels = f'{{ip="{BATTERY}",channel="udp"}}'
+    lines = dict(line.rsplit(" ", 1) for line in meter.get("/metrics").text.splitlines() if not line.startswith("#"))
+    assert float(lines[f"virtual_shelly_battery_questions_total{labels}"]) >= float(lines[f"virtual_shelly_battery_answers_total{labels}"]) == 2
+    assert float(lines[f"virtual_shelly_battery_patience_seconds{labels}"]) == 4 and "virtual_shelly_grid_swings" in lines
+    assert float(lines["virtual_shelly_reading_interval_seconds"]) > 0
+
+
+def test_a_battery_that_reads_smoothed_values_is_warned_of_once(fake_ha, new_meter):
+    fake_ha.set("sensor.grid", "512")
+    meter = new_meter({"total_power": "sensor.grid", "ha_smoothing_enable": True}, ha=fake_ha).start()
+    meter.until_total(512, 5)
+    assert "smoothed" not in meter.log()
+    for _ in range(3):
+        meter.udp(EM, source=BATTERY, timeout=0.2)
+    until(lambda: meter.log().count("reads smoothed values") == 1, 3)
+    assert "reads smoothed values" in fetch(meter.dashboard_port, "GET", "/readers", headers={"Accept-Language": "en"}).text
