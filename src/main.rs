@@ -10,11 +10,7 @@ use virtual_shelly::{
     background,
     cli::{self, Action, Invocation},
     config::{self, EXIT_CONFIGURATION, LoadInputs},
-<<<<<<< HEAD
-    consumers, control_socket, device, forecast, logging, meter, one_line, source, store, supervisor, time, transport,
-=======
-    consumers, control, control_socket, device, forecast, logging, meter, source, store, supervisor, time, transport,
->>>>>>> e138873 (Show batteries' state under control, warn of smoothing, explain it to owners)
+    consumers, control, control_socket, device, forecast, logging, meter, one_line, source, store, supervisor, time, transport,
 };
 
 mod app;

@@ -74,13 +74,8 @@ pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery
     let view = endpoint.view();
     html(&View {
         f: Figures::of(&view.snapshot, now, l),
-<<<<<<< HEAD
-        spark: Spark::of(&points, from, to, 15),
-        today: Both::new(l, l.t("today"), sums.map(|sums| sums.days_ago(0))),
-=======
         spark: Spark::of(&points, &battery::told(endpoint, now).collect::<Vec<_>>(), from, to, 15),
-        today: Both::new(l, l.t("today"), sums.days_ago(0)),
->>>>>>> e138873 (Show batteries' state under control, warn of smoothing, explain it to owners)
+        today: Both::new(l, l.t("today"), sums.map(|sums| sums.days_ago(0))),
         readers: all,
         nobody: readers::nobody(l, endpoint, now),
         more,

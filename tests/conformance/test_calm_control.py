@@ -202,7 +202,8 @@ def test_what_a_battery_waits_for_is_said_on_pages_and_in_metrics(grid):
     for language, word in words.items():
         readers = page("/readers", language)
         assert word in readers and "battery_" not in readers, language
-    assert "Calm control" in page("/readers") and 'class="told"' in page("/")
+    assert "Calm control" in page("/readers")
+    until(lambda: 'class="told"' in page("/"), 20, "the line on Now has its dots, once it has two samples")
     told = fetch(meter.dashboard_port, "GET", "/chart.json?range=3m").json()["told"]
     assert [w for _, w in told] == [512.0, 900.0] and abs(told[-1][0] - time.time()) < 30
     labels = f'{{ip="{BATTERY}",channel="udp"}}'
