@@ -90,6 +90,16 @@ impl Pace {
     }
 }
 
+/// Signs of a brand: others may mean another brand.
+#[derive(PartialEq, Eq)]
+pub(super) struct Marks {
+    methods: usize,
+    agent: Option<Arc<str>>,
+    src: Option<Arc<str>>,
+    asks: (bool, bool),
+    port: Option<u16>,
+}
+
 /// One consumer.
 #[derive(Clone, Debug)]
 pub(super) struct Consumer {
@@ -157,9 +167,14 @@ impl Consumer {
     }
 
     /// What its brand is guessed from, as far as that can change.
-    pub(super) fn marks(&self) -> (usize, Option<Arc<str>>, Option<Arc<str>>, bool, bool, Option<u16>) {
-        let port = Some(self.peer_port).filter(|port| TELLING_PORTS.contains(port));
-        (self.methods.len(), self.agent.clone(), self.src.clone(), self.esp, self.gx_id, port)
+    pub(super) fn marks(&self) -> Marks {
+        Marks {
+            methods: self.methods.len(),
+            agent: self.agent.clone(),
+            src: self.src.clone(),
+            asks: (self.esp, self.gx_id),
+            port: Some(self.peer_port).filter(|port| TELLING_PORTS.contains(port)),
+        }
     }
 
     /// The power that it was told last, W, and when.
