@@ -163,7 +163,8 @@ fn calm_control_is_by_itself_unless_told_otherwise_for_each_meter() {
     assert_eq!(keys(&file(&json!({"control": "maybe", "control_readers": ["kitchen"]}))), ["control", "control_readers"]);
     let two = meters(json!({
         "control": "off", "control_readers": ["192.168.1.20", "10.0.0.0/8"], "ha_smoothing_enable": true,
-        "meters": [{"name": "x", "a_power": "sensor.x", "control": "on"}, {"name": "y", "a_power": "sensor.y", "control_readers": "10.1.1.1"}]
+        "meters": [{"name": "x", "a_power": "sensor.x", "http_port": 81, "control": "on"},
+            {"name": "y", "a_power": "sensor.y", "http_port": 82, "control_readers": "10.1.1.1"}]
     }));
     assert_eq!(two.iter().map(|c| c.mode).collect::<Vec<_>>(), [ControlMode::Off, ControlMode::On, ControlMode::Off]);
     assert_eq!(two.iter().map(|c| c.readers.len()).collect::<Vec<_>>(), [2, 2, 1]);
