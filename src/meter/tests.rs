@@ -7,13 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-<<<<<<< HEAD
-    config::{EnergySource, IdentitySettings, Inputs, MdnsProfile, MeterSettings, PowerInput, StalePolicy, TotalPhase},
-    source::{EntityId, Link, Reading, SourceEvent, State},
-=======
     config::{ControlSettings, EnergySource, IdentitySettings, Inputs, MdnsProfile, MeterSettings, PowerInput, StalePolicy, TotalPhase},
-    source::{Link, Reading, SourceEvent, State},
->>>>>>> 8ef8f91 (Answer batteries when it is their turn, on every channel)
+    source::{EntityId, Link, Reading, SourceEvent, State},
     time::Now,
 };
 
