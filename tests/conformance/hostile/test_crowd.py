@@ -130,7 +130,7 @@ def modbus(s):
 
 
 @pytest.mark.parametrize(("name", "ask", "room"), [("http", http, MAX_CONNECTIONS), ("modbus", modbus, MAX_CONNECTIONS), ("dashboard", page, 256)])
-def test_who_reads_is_not_closed_for_strangers(in_use, long, name, ask, room, row):  # noqa: F811
+def test_who_reads_is_not_closed_for_strangers(in_use, long, strict, name, ask, room, row):  # noqa: F811
     """More strangers than there is room for, from thousands of addresses: readers that asked once and wait keep their connection."""
     _, meter = in_use
     port = getattr(meter, f"{name}_port")
@@ -146,7 +146,7 @@ def test_who_reads_is_not_closed_for_strangers(in_use, long, name, ask, room, ro
                     strangers.append(connect(port, f"127.{1 + n // 250 % 250}.9.{1 + n % 250}", b"" if n % 2 else GET[:9]))
                 if len(strangers) > room:
                     strangers.pop(0).close()
-            time.sleep(0.5)
+            time.sleep(3 if strict else 0.5)  # so many answers that one is no percentile
         kept = sum(map(is_open, quiet))
         row(no=10, case=f"{count} strangers of as many addresses that complete nothing ({name})", **good.cells(), note=f"{kept} of 10 idle readers kept")
         good.check()
