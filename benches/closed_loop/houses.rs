@@ -24,14 +24,10 @@ impl Trace {
         self.watts.len() as f64 * STEP
     }
 
-    /// Hours that the tuning of the reference did not see, of the files under `folder` (`synth_plain_2s.csv`, `synth_pv_2s.csv`).
-    pub fn recorded(folder: &Path, kind: &str) -> Self {
+    /// Hours on which no constant of the control was chosen, of the files under `folder` (`synth_plain_2s.csv`, `synth_pv_2s.csv`).
+    pub fn recorded(folder: &Path) -> Self {
         let mut watts = Vec::new();
-        let (plain, pv, days): ([f64; 4], [f64; 4], &[f64]) = match kind {
-            "train" => ([1.0, 7.0, 12.0, 18.0], [6.5, 8.0, 18.0, 21.0], &[0.0, 1.0, 2.0]),
-            "test2" => ([4.0, 10.0, 16.0, 22.0], [5.0, 9.5, 16.0, 22.5], &[3.0, 4.0, 5.0]),
-            _ => ([2.0, 8.0, 13.0, 19.0], [6.0, 7.5, 17.0, 20.0], &[4.0, 5.0, 6.0]),
-        };
+        let (plain, pv, days) = ([2.0, 8.0, 13.0, 19.0], [6.0, 7.5, 17.0, 20.0], [4.0, 5.0, 6.0]);
         for (file, hours) in [("synth_plain_2s.csv", plain), ("synth_pv_2s.csv", pv)] {
             let path = folder.join(file);
             let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -116,23 +116,23 @@ fn print_families(cells: &[Cell], families: &[&'static str]) {
 }
 
 /// The most that is allowed of all families in the geometric mean, × ideal, in the short run.
-const MOST_OF_ALL: f64 = 1.8;
+const MOST_OF_ALL: f64 = 1.85;
 /// The same of each.
 const MOST: [(&str, f64); 11] = [
     ("h13", 1.15),
-    ("adds", 1.35),
-    ("venus-d", 1.65),
-    ("venus-3", 3.2),
-    ("venus-2", 2.2),
-    ("b2500", 1.85),
-    ("from-output", 1.5),
-    ("calm", 1.5),
-    ("integer", 2.1),
-    ("integer-fast", 2.5),
-    ("b2500-new", 2.4),
+    ("adds", 1.7),
+    ("venus-d", 1.6),
+    ("venus-3", 3.1),
+    ("venus-2", 2.3),
+    ("b2500", 2.0),
+    ("from-output", 1.35),
+    ("calm", 1.6),
+    ("integer", 2.2),
+    ("integer-fast", 2.2),
+    ("b2500-new", 2.5),
 ];
 /// The same of several batteries, and of such as the policy was not made for.
-const MOST_REST: [(&str, f64); 5] = [("adds+adds", 1.7), ("venus-3+venus-3", 4.1), ("gain-1.4", 2.1), ("dead-6s", 1.4), ("reuses", 7.5)];
+const MOST_REST: [(&str, f64); 5] = [("adds+adds", 1.85), ("venus-3+venus-3", 4.3), ("gain-1.4", 2.1), ("dead-6s", 1.35), ("reuses", 7.8)];
 
 /// What must hold. The bars stand a tenth above what was measured when they were set.
 struct Bars<'a> {
@@ -157,7 +157,7 @@ impl Bars<'_> {
 }
 
 fn check() -> ExitCode {
-    let traces = [Trace::invented(7, 12), Trace::invented(8, 12)];
+    let traces = [Trace::invented(101, 12), Trace::invented(102, 12)];
     let mut known: Vec<&'static str> = FAMILIES.to_vec();
     known.extend(NEWER);
     let cells_known = cells(&traces, &["off", "control"], &known, &["1s", "5s"], 1);
@@ -184,8 +184,8 @@ fn check() -> ExitCode {
 
 fn table() {
     let (traces, draws) = match std::env::var_os("RIG_DATA") {
-        Some(folder) => (vec![Trace::recorded(Path::new(&folder), "test"), Trace::recorded(Path::new(&folder), "test2")], 2),
-        None => (vec![Trace::invented(7, 12), Trace::invented(8, 12)], 2),
+        Some(folder) => (vec![Trace::recorded(Path::new(&folder))], 2),
+        None => (vec![Trace::invented(101, 12), Trace::invented(102, 12)], 2),
     };
     let mut families: Vec<&'static str> = FAMILIES.to_vec();
     families.extend(NEWER);
