@@ -8,20 +8,12 @@ const LOOK_BACK: Duration = Duration::from_secs(600);
 const KEPT: usize = 1200;
 /// A reading stands for this time at most.
 const STANDS: f64 = 30.0;
-/// Beyond this, W, on one side and then on the other, power crossed zero.
-const BEYOND: f64 = 60.0;
-/// So many crossings …
-const CROSSINGS: usize = 6;
-/// … within this time are a swing: in simulation at most 3 % of the time with control, most of the time without.
-const WITHIN: Duration = Duration::from_secs(75);
 
 /// Readings of the last minutes.
 #[derive(Debug, Default)]
 pub(super) struct Swing {
     readings: VecDeque<(Duration, f64)>,
-    /// The side on which it was beyond last.
-    side: f64,
-    crossed: VecDeque<Duration>,
+    crossings: crate::control::Swing,
 }
 
 impl Swing {
@@ -39,15 +31,7 @@ impl Swing {
             self.readings.pop_front();
         }
         self.readings.push_back((now, watts));
-        if watts.abs() > BEYOND && watts.signum() != self.side {
-            if self.side != 0.0 {
-                self.crossed.push_back(now);
-            }
-            self.side = watts.signum();
-        }
-        while self.crossed.len() > CROSSINGS {
-            self.crossed.pop_front();
-        }
+        self.crossings.sample(now.as_secs_f64(), watts);
     }
 
     /// From the 5th to the 95th percentile of the time of the last 10 minutes, W; `None` before a minute is known.
@@ -70,7 +54,7 @@ impl Swing {
 
     /// Whether it swings.
     pub fn swings(&self, now: Duration) -> bool {
-        self.crossed.len() >= CROSSINGS && self.crossed.front().is_some_and(|first| now.saturating_sub(*first) <= WITHIN)
+        self.crossings.is_on(now.as_secs_f64())
     }
 }
 
@@ -88,7 +72,7 @@ mod tests {
     #[test]
     fn a_swing_is_told_from_a_house() {
         let (square, now) = of(300, |s| if s / 5 % 2 == 0 { 400.0 } else { -400.0 });
-        assert!(square.swings(now) && !square.swings(now + WITHIN * 2));
+        assert!(square.swings(now) && !square.swings(now + Duration::from_secs(150)));
         assert_eq!(square.span(now), Some(800.0));
         let (house, now) = of(300, |s| if s % 60 < 30 { 300.0 } else { 20.0 });
         assert!(!house.swings(now));
@@ -103,11 +87,7 @@ mod tests {
         for n in 0..100_000_u32 {
             swing.add(Duration::from_millis(u64::from(n) * 50), f64::from(n % 7) * 100.0 - 300.0);
         }
-        assert!(
-            swing.readings.len() <= KEPT && swing.readings.len() > KEPT / 2 && swing.crossed.len() <= CROSSINGS,
-            "{}",
-            swing.readings.len()
-        );
+        assert!(swing.readings.len() <= KEPT && swing.readings.len() > KEPT / 2, "{}", swing.readings.len());
         assert_eq!(of(59, |_| 5.0).0.span(Duration::from_secs(59)), None);
         assert_eq!(of(90, |_| 5.0).0.span(Duration::from_secs(90)), Some(0.0));
     }

@@ -126,9 +126,9 @@ impl Ledger {
         self.aside.on
     }
 
-    /// Whether grid power swings.
-    pub fn swings(&self) -> bool {
-        self.trial.swings()
+    /// Whether grid power swings at `now`, s.
+    pub fn swings(&self, now: f64) -> bool {
+        self.trial.swings(now)
     }
 
     /// Whether it holds an answer once that jumped.
@@ -165,7 +165,7 @@ impl Ledger {
             if self.trial.sample(now, whole) {
                 self.restart(whole);
             }
-            self.aside.sample(now, self.trial.swings());
+            self.aside.sample(now, self.trial.swings(now));
         }
         let watts = whole * self.part();
         let change = watts - self.watts;

@@ -29,3 +29,4 @@ mod trial;
 pub use ledger::Value;
 pub use params::{Params, Wrong};
 pub use readers::{Control, Decision, Question, ReaderState};
+pub use swing::Swing;

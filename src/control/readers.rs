@@ -222,7 +222,7 @@ impl<R: Clone + Eq + Hash> Control<R> {
             share: reader.share * ledger.part(),
             asks_each: ledger.asks_each(),
             stands_aside: ledger.stands_aside(),
-            swings: ledger.swings(),
+            swings: ledger.swings(now.as_secs_f64()),
             has_gate: ledger.has_gate(),
             hears_zeros: ledger.hears_zeros(),
         })

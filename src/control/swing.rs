@@ -11,7 +11,7 @@ const WITHIN: f64 = 75.0;
 
 /// Looks for a swing: grid power that crosses zero by more than 60 W six times in 75 s.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Swing {
+pub struct Swing {
     side: f64,
     crossed: VecDeque<f64>,
 }
@@ -25,14 +25,15 @@ impl Swing {
             }
             self.side = watts.signum();
         }
-        while self.crossed.len() > CROSSINGS || self.crossed.front().is_some_and(|at| now - at > WITHIN) {
+        while self.crossed.len() > CROSSINGS {
             self.crossed.pop_front();
         }
     }
 
-    /// Whether it swings.
-    pub fn is_on(&self) -> bool {
-        self.crossed.len() >= CROSSINGS
+    /// Whether it swings at `now`, s.
+    #[must_use]
+    pub fn is_on(&self, now: f64) -> bool {
+        self.crossed.len() >= CROSSINGS && self.crossed.front().is_some_and(|first| now - first <= WITHIN)
     }
 
     /// Looks anew.

@@ -81,9 +81,9 @@ impl Trial {
         if matches!(self.way, Way::Half | Way::HalfAndZeros) { 0.5 } else { 1.0 }
     }
 
-    /// Whether grid power swings.
-    pub fn swings(&self) -> bool {
-        self.swing.is_on()
+    /// Whether grid power swings at `now`, s.
+    pub fn swings(&self, now: f64) -> bool {
+        self.swing.is_on(now)
     }
 
     fn go(&mut self, way: Way, since: f64) {
@@ -109,7 +109,7 @@ impl Trial {
             // What comes next makes a battery slower: the load has to have had its time to stop.
             Way::Zeros | Way::Half => SLOW_TRIAL,
         };
-        if self.swing.is_on() && tried > long_enough && now > self.paused_until {
+        if self.swing.is_on(now) && tried > long_enough && now > self.paused_until {
             match (self.way, self.helped) {
                 // It swings as soon as it is answered as it was: what helped is needed.
                 (Way::Plain, Some(way)) if tried < SOON => {

@@ -91,14 +91,19 @@ pub(super) fn holder(path: &Path) -> Option<u32> {
         Ok(()) | Err(_) => return None,
     }
     let inode = format!(":{}", file.metadata().ok()?.ino());
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    let pid = locks.lines().find_map(|line| {
-        let mut fields = line.split_whitespace().skip_while(|field| *field != "FLOCK").skip(3);
-        let pid = fields.next()?.parse().ok()?;
-        fields.next()?.ends_with(&inode).then_some(pid)
+    let pid = (0..LOOKS).find_map(|_| {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        locks.lines().find_map(|line| {
+            let mut fields = line.split_whitespace().skip_while(|field| *field != "FLOCK").skip(3);
+            let pid = fields.next()?.parse().ok()?;
+            fields.next()?.ends_with(&inode).then_some(pid)
+        })
     });
     Some(pid.unwrap_or(0))
 }
+
+/// The kernel's list of locks can lack one while others come and go.
+const LOOKS: usize = 20;
 
 impl Sidecar {
     /// Opens or creates the file and takes its lock.
