@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_virtual-shelly");
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -110,10 +110,20 @@ fn a_wrong_identity_is_a_wrong_configuration_and_no_panic() {
     }
 }
 
+fn hang_up_is_off() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    u64::from_str_radix(ignored, 16).unwrap() & 1 == 1
+}
+
 /// A log rotation made for another program sent SIGUSR1, a terminal closed, somebody pressed Ctrl-\: minutes of counters were gone.
 #[test]
 fn every_signal_that_ends_it_saves_first() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2] {
+        // Tests that were started with nohup hand the switched-off hang-up down to the process, which then rightly ignores it.
+        if signal == Signal::HUP && hang_up_is_off() {
+            continue;
+        }
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let mut process = Ended(demo(folder.path(), port).stderr(Stdio::piped()).spawn().unwrap());
