@@ -25,7 +25,7 @@
     return element;
   };
 
-  // ---- whether the meter is heard: while it is not, figures grey out and the page says so
+  // whether the meter is heard: while it is not, figures grey out and the page says so
   const main = $("#main"), live = $("#live"), toast = $("#toast");
   let missed = 0, since = 0, shut = false;
   const tell = () => {
@@ -40,7 +40,7 @@
   // An ended session of Home Assistant comes back only by loading anew.
   const admitted = answer => { shut = answer.status === 401 || answer.status === 403; return answer.ok; };
 
-  // ---- what is marked data-refresh is taken anew from the page itself
+  // what is marked data-refresh is taken anew from the page itself
   const regions = all("[data-refresh]"), served = new Map(regions.map(region => [region, region.innerHTML])), renewed = [];
   // This page as it is now; nothing where it cannot be had.
   const again = async () => {
@@ -86,7 +86,6 @@
     document.addEventListener("visibilitychange", refresh);
   }
 
-  // ---- live figures
   const listeners = [];
   const show = update => {
     for (const [key, text] of Object.entries(update.v)) for (const place of all(`[data-v="${key}"]`)) if (place.textContent !== text) place.textContent = text;
@@ -122,7 +121,7 @@
     document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
   }
 
-  // ---- charts: what was measured in blue, what is forecast red and dashed with its band
+  // charts: what was measured in blue, what is forecast red and dashed with its band
   const css = name => getComputedStyle(root).getPropertyValue(name).trim(), locale = root.lang;
   // Times as the person is used to them, in the page's language: en-GB has no AM and PM.
   const region = navigator.languages.find(l => l.split("-")[0] === locale) ?? locale;
@@ -309,7 +308,6 @@
     load(range);
   }
 
-  // ---- forecast: lines, training
   const outlook = $("#forecast");
   if (outlook) {
     const progress = $("#fc-progress"), bar = $("#fc-bar"), train = $("#train"), button = $("button", train), said = $(".answer", train), drawings = new Map();
@@ -379,7 +377,7 @@
     next();
   }
 
-  // ---- bars: a tap or the pointer says a day's figures in a line of its own; all of them are in the table
+  // bars: a tap or the pointer says a day's figures in a line of its own; all are in the table
   const charts = $("#charts");
   if (charts) {
     const picked = new Map(); // of a chart's id: the date of its bar
@@ -405,7 +403,7 @@
     mark();
   }
 
-  // ---- readers: the last calls of an opened row
+  // readers: the last calls of an opened row
   const copy = async (text, button) => {
     try { await navigator.clipboard.writeText(text); } catch {
       const area = make("textarea", text); area.className = "hidden"; document.body.append(area); area.select(); document.execCommand("copy"); area.remove();
@@ -443,7 +441,6 @@
   renewed.push(watchRows);
   watchRows();
 
-  // ---- buttons that do one thing
   for (const button of all("[data-post]")) button.addEventListener("click", async () => {
     button.disabled = true;
     const said = await post(button.dataset.post, JSON.parse(button.dataset.body || "{}"));
@@ -467,11 +464,9 @@
     }, 2000);
   });
 
-  // ---- a search field hides what does not match
   const find = $("#find");
   const seek = (text, list) => { const want = text.trim().toLowerCase(); for (const [element, words] of list) element.hidden = want !== "" && !words.includes(want); return want; };
 
-  // ---- settings
   const form = $("#settings");
   // Who may only look has no bar to save with.
   if (form && $(".savebar", form)) {
@@ -523,7 +518,6 @@
     addEventListener("beforeunload", event => { if (Object.keys(changes()).length) event.preventDefault(); });
   }
 
-  // ---- set-up
   const setup = $("#setup");
   if (setup) {
     const look = $("#look"), error = $("#pv-error"), take = $("#take"), yes = $("#yes"), no = $("#no");

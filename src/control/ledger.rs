@@ -73,6 +73,7 @@ pub(super) struct Ledger {
     aside: Aside,
     /// Mean distance of its questions, and when the last came, s.
     poll: f64,
+    asks: u32,
     asked_at: f64,
     gate: Gate,
     trial: Trial,
@@ -96,6 +97,7 @@ impl Ledger {
             parts: Parts::default(),
             aside: Aside::default(),
             poll: 1.0,
+            asks: 0,
             asked_at: now,
             gate: Gate::default(),
             trial: Trial::new(now),
@@ -301,7 +303,11 @@ impl Ledger {
 
     /// It asks, and does not only wait.
     pub fn asks(&mut self, now: f64) {
-        self.poll += 0.1 * ((now - self.asked_at).min(30.0) - self.poll);
+        if self.asks > 0 {
+            let rate = f64::max(0.1, 1.0 / f64::from(self.asks));
+            self.poll += rate * ((now - self.asked_at).min(30.0) - self.poll);
+        }
+        self.asks = self.asks.saturating_add(1);
         self.asked_at = now;
     }
 

@@ -170,9 +170,9 @@ def home_assistant(w, _):
 
 @option("ha_transport", "rest", True, False)
 def ha_transport(w):
-    """Whether it came by WebSocket."""
+    """Whether values are told by WebSocket: over REST one is opened now and then, only to ask for names."""
     w.ready()
-    return w.ha.connections > w.extra["connections"]
+    return bool(w.ha.subscriptions)
 
 
 @option("poll_interval", 5.0, 2, 5, given={}, source="replay", prepare=lambda w: None)

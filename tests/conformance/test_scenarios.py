@@ -341,7 +341,9 @@ def test_s8_a_folder_that_comes_late(replay):
     assert health["status"] == "degraded" and "nothing is kept over a restart" in str(health["problems"]), health
     meter.data.unlink()
     hidden.rename(meter.data)
-    until(lambda: meter.get("/healthz").json()["status"] == "ok", 75, "the folder is used")
+    until(lambda: "nothing is kept over a restart" not in str(meter.get("/healthz").json()["problems"]), 75, "the folder is used")
+    problems = meter.get("/healthz").json()["problems"]
+    assert len(problems) == 1 and "whether a password was set" in str(problems), "until a restart, changes stay refused"
     served = meter.emdata()["total_act"]
     assert meter.info()["mac"] != mac, "what is read goes on as it began"
 
