@@ -207,8 +207,9 @@ def smoothing(w):
 
 @option("smoothing_window", 60, True, False, given={**TOTAL, "ha_smoothing_enable": True, "smoothing_window": 2, "poll_interval": 0.5})
 def smoothing_window(w):
-    """Whether two seconds are enough for the whole jump."""
+    """Whether two seconds are enough for the whole jump, from a value that has been there for one."""
     w.ready()
+    time.sleep(1)
     w.ha.set("sensor.l1", "300")
     time.sleep(2)
     value = w.meter.total()
