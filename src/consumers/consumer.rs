@@ -90,16 +90,6 @@ impl Pace {
     }
 }
 
-/// Signs of a brand: others may mean another brand.
-#[derive(PartialEq, Eq)]
-pub(super) struct Marks {
-    methods: usize,
-    agent: Option<Arc<str>>,
-    src: Option<Arc<str>>,
-    asks: (bool, bool),
-    port: Option<u16>,
-}
-
 /// One consumer.
 #[derive(Clone, Debug)]
 pub(super) struct Consumer {
@@ -123,6 +113,8 @@ pub(super) struct Consumer {
     pub gx_id: bool,
     /// A GX that was met again after a gap: its driver shows figures from before it.
     pub frozen: bool,
+    /// Raised with each new sign of a brand: others may mean another brand.
+    pub signs: u32,
     /// What its brand does with power; `None` while that is to be found out (again).
     pub usage: Option<Use>,
     value_pace: Pace,
@@ -150,6 +142,7 @@ impl Consumer {
             esp: false,
             gx_id: false,
             frozen: false,
+            signs: 0,
             usage: None,
             value_pace: Pace::default(),
         }
@@ -158,22 +151,14 @@ impl Consumer {
     /// A sign of life.
     pub(super) fn touch(&mut self, caller: &Caller, now: Now) {
         self.last = now;
+        let telling = |port| Some(port).filter(|port| TELLING_PORTS.contains(port));
+        self.signs += u32::from(telling(self.peer_port) != telling(caller.peer_port));
         (self.peer_port, self.local_port) = (caller.peer_port, caller.local_port);
         if let Some(agent) = &caller.agent
             && !self.agent.as_ref().is_some_and(|known| agent.starts_with(&**known))
         {
             self.agent = Some(clip(agent));
-        }
-    }
-
-    /// What its brand is guessed from, as far as that can change.
-    pub(super) fn marks(&self) -> Marks {
-        Marks {
-            methods: self.methods.len(),
-            agent: self.agent.clone(),
-            src: self.src.clone(),
-            asks: (self.esp, self.gx_id),
-            port: Some(self.peer_port).filter(|port| TELLING_PORTS.contains(port)),
+            self.signs += 1;
         }
     }
 
@@ -196,6 +181,7 @@ impl Consumer {
             && !self.src.as_ref().is_some_and(|known| src.starts_with(&**known))
         {
             self.src = Some(clip(src));
+            self.signs += 1;
         }
         self.calls += 1;
         self.unknown += u64::from(!asked.known);
@@ -209,11 +195,13 @@ impl Consumer {
             self.value = Some(value);
             self.value_pace.mark(now.mono);
         }
+        let before = (self.esp, self.gx_id);
         match asked.caller.channel {
             Channel::Http => self.esp |= has_esp(&asked.request),
             Channel::Outbound => self.gx_id |= contains(&asked.request, b"\"GetDeviceInfo-"),
             _ => {}
         }
+        self.signs += u32::from(before != (self.esp, self.gx_id));
         let method = self.count(asked, now);
         self.keep(asked, Arc::clone(&method), now);
         method
@@ -234,6 +222,7 @@ impl Consumer {
             method.pace.mark(now.mono);
         } else if self.methods.len() < METHODS {
             let pace = Pace { last: Some(now.mono), ..Pace::default() };
+            self.signs += 1;
             self.methods.push(Method { name: Arc::clone(&name), known: asked.known, calls: 1, errors, pace });
         }
         name

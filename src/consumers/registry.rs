@@ -176,9 +176,9 @@ impl Consumers {
         let peer = asked.caller.peer.to_canonical();
         let consumer = inner.entry(asked.caller, now);
         let new_src = asked.src.is_some() && consumer.src.is_none();
-        let before = consumer.marks();
+        let before = consumer.signs;
         let method = consumer.note(asked, now);
-        if consumer.marks() != before {
+        if consumer.signs != before {
             inner.consumers.iter_mut().filter(|((ip, _), _)| *ip == peer).for_each(|(_, c)| c.usage = None);
         }
         if new_src && asked.src.is_some_and(|src| src.starts_with("aios-")) {

@@ -66,11 +66,6 @@ impl Battery {
         }
     }
 
-    /// Mean distance of its questions, answered or not, s.
-    pub(super) fn asks_each(&self) -> Option<f64> {
-        (self.state.asked > 2).then_some(self.state.asks_each)
-    }
-
     /// What was learned of it, by name.
     pub(super) fn details(&self, l: &Locale, asks_each: Option<f64>) -> Vec<(String, String)> {
         let state = &self.state;

@@ -89,9 +89,7 @@ fn brand_name<'a>(l: &'a Locale, name: &'a str) -> &'a str {
 }
 
 fn reader(l: &'static Locale, c: &ConsumerView, battery: Option<&Battery>, now: f64, zone: &jiff::tz::TimeZone) -> Reader {
-    // What a battery asks without an answer is no call of its own, and part of its rhythm.
-    let asks_each = battery.and_then(Battery::asks_each).or(c.cadence);
-    let cadence = rhythm(l, asks_each, c.notified > 0, c.silent_since.is_some());
+    let cadence = rhythm(l, c.cadence, c.notified > 0, c.silent_since.is_some());
     let (state, word) = if c.silent_since.is_some() && c.connected == 0 {
         ("absent", l.t("reader_silent").to_owned())
     } else if c.frozen {
@@ -113,7 +111,7 @@ fn reader(l: &'static Locale, c: &ConsumerView, battery: Option<&Battery>, now: 
         (l.t("our_port").to_owned(), c.local_port.to_string()),
     ];
     if let Some(battery) = battery {
-        details.splice(0..0, battery.details(l, asks_each));
+        details.splice(0..0, battery.details(l, c.cadence));
     }
     if c.frozen {
         details.insert(0, (l.t("reader_frozen").to_owned(), l.t("reader_frozen_hint").to_owned()));
