@@ -77,7 +77,7 @@ async fn answer(stream: &mut TcpStream) -> f64 {
 
 #[tokio::test]
 async fn over_udp_the_same_watts_are_said_once_and_new_ones_at_once() {
-    let meter = meter(ControlMode::Auto);
+    let meter = meter(ControlMode::On);
     let udp = meter.udp("127.0.0.1:0");
     let battery = battery("127.0.0.2").await;
     battery.send_to(EM.as_bytes(), udp).await.unwrap();
@@ -102,7 +102,7 @@ async fn over_udp_the_same_watts_are_said_once_and_new_ones_at_once() {
 
 #[tokio::test]
 async fn waiting_datagrams_block_no_socket() {
-    let meter = meter(ControlMode::Auto);
+    let meter = meter(ControlMode::On);
     let udp = meter.udp("127.0.0.1:0");
     for n in 2..42 {
         let battery = battery(&format!("127.0.1.{n}")).await;
@@ -171,33 +171,65 @@ async fn over_a_websocket_others_calls_go_on_while_one_waits() {
     meter.stop().await;
 }
 
+/// More questions than make a battery's rhythm.
+const ROUNDS: usize = 9;
+/// As far apart as a battery's.
+const PAUSE: Duration = Duration::from_millis(200);
+
 #[tokio::test]
 async fn who_is_no_battery_is_answered_as_ever() {
     let meter = meter(ControlMode::Auto);
     let (http, udp) = (meter.http().await, meter.udp("127.0.0.1:0"));
-    for (from, agent) in
-        [("127.0.0.3", ""), ("127.0.0.4", "curl/8.9"), ("127.0.0.5", "HomeAssistant/2026.11"), ("127.0.0.1", "python-requests/2")]
-    {
-        let mut reader = connect(from, http).await;
-        for _ in 0..5 {
-            get(&mut reader, agent).await;
-            assert_eq!(timeout(AT_ONCE, answer(&mut reader)).await.expect(agent), 400.0);
-        }
-    }
-    let viewer = battery("127.0.0.1").await;
-    for _ in 0..5 {
-        viewer.send_to(EM.as_bytes(), udp).await.unwrap();
-        assert_eq!(heard(&viewer, AT_ONCE).await, Some(400.0));
-    }
-    // One that names itself is none by UDP either, nor who an option names.
     meter.set(|c| c.scaling.viewers = vec!["127.0.0.8/32".parse().unwrap()]);
-    for (from, src) in [("127.0.0.7", "evcc"), ("127.0.0.8", "x")] {
-        let reader = battery(from).await;
-        for _ in 0..5 {
-            let text = format!(r#"{{"id":1,"src":"{src}","method":"EM.GetStatus","params":{{"id":0}}}}"#);
-            reader.send_to(text.as_bytes(), udp).await.unwrap();
-            assert_eq!(heard(&reader, AT_ONCE).await, Some(400.0), "{src}");
+    let mut by_http = Vec::new();
+    for (from, agent) in [
+        ("127.0.0.2", ""),
+        ("127.0.0.3", ""),
+        ("127.0.0.4", "curl/8.9"),
+        ("127.0.0.5", "HomeAssistant/2026.11"),
+        ("127.0.0.1", "python-requests/2"),
+    ] {
+        by_http.push((connect(from, http).await, agent));
+    }
+    // One on this host, one that names itself, and one that an option names.
+    let mut by_udp = Vec::new();
+    for (from, src) in [("127.0.0.1", "x"), ("127.0.0.7", "evcc"), ("127.0.0.8", "x")] {
+        by_udp.push((self::battery(from).await, format!(r#"{{"id":1,"src":"{src}","method":"EM.GetStatus","params":{{"id":0}}}}"#)));
+    }
+    let battery = self::battery("127.0.0.2").await;
+    let mut answered = 0;
+    for _ in 0..ROUNDS {
+        for (stream, agent) in &mut by_http {
+            get(stream, agent).await;
+            assert_eq!(timeout(AT_ONCE, answer(stream)).await.expect(agent), 400.0);
         }
+        for (reader, text) in &by_udp {
+            reader.send_to(text.as_bytes(), udp).await.unwrap();
+            assert_eq!(heard(reader, AT_ONCE).await, Some(400.0), "{text}");
+        }
+        battery.send_to(EM.as_bytes(), udp).await.unwrap();
+        answered += usize::from(heard(&battery, PAUSE).await.is_some());
+        tokio::time::sleep(PAUSE).await;
+    }
+    // It has the address of one of the others, and asks as they do, but by datagrams.
+    assert!((1..ROUNDS).contains(&answered), "{answered}");
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn a_few_questions_or_very_many_are_no_batterys() {
+    let meter = meter(ControlMode::Auto);
+    let udp = meter.udp("127.0.0.1:0");
+    let slow = battery("127.0.0.2").await;
+    for _ in 0..5 {
+        slow.send_to(EM.as_bytes(), udp).await.unwrap();
+        assert_eq!(heard(&slow, SOON).await, Some(400.0));
+        tokio::time::sleep(PAUSE).await;
+    }
+    let fast = battery("127.0.0.3").await;
+    for _ in 0..60 {
+        fast.send_to(EM.as_bytes(), udp).await.unwrap();
+        assert_eq!(heard(&fast, SOON).await, Some(400.0));
     }
     meter.stop().await;
 }

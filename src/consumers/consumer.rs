@@ -21,6 +21,10 @@ const TEXT: usize = 96;
 const ROUNDS: usize = 3;
 /// Ports of senders that tell a brand.
 const TELLING_PORTS: [u16; 2] = [10000, 22222];
+/// Distances between questions that make a battery's rhythm, and what those between its rounds are at least, s: none is known
+/// to ask faster.
+const BATTERY_GAPS: usize = 6;
+const BATTERY_CADENCE: f32 = 0.15;
 /// Silent is who says nothing for three of its own intervals, but at least this long.
 const LEAST_SILENCE: Duration = Duration::from_secs(10);
 
@@ -66,6 +70,14 @@ impl Pace {
             self.gaps[self.count % GAPS] = now.saturating_sub(last).as_secs_f32();
             self.count += 1;
         }
+    }
+
+    /// Whether questions come as a battery's do: over and over, and not as fast as answers can be had.
+    fn is_a_batterys(&self) -> bool {
+        let kept = self.count.min(GAPS);
+        let mut gaps = self.gaps;
+        // Up to three questions one after the other, as for the three phases, are one round.
+        kept >= BATTERY_GAPS && *gaps[..kept].select_nth_unstable_by(kept * 3 / 4, f32::total_cmp).1 >= BATTERY_CADENCE
     }
 
     /// Median distance of its rounds, s: several questions one after the other, as by who reads Modbus in blocks, are one round.
@@ -165,6 +177,11 @@ impl Consumer {
     /// The power that it was told last, W, and when.
     pub(super) fn told(&self) -> Option<(f64, Duration)> {
         Some((self.value?, self.value_pace.last?))
+    }
+
+    /// Whether it asks for power in a battery's rhythm.
+    pub(super) fn asks_as_a_battery(&self) -> bool {
+        self.value_pace.is_a_batterys()
     }
 
     /// A question for power that was left without an answer on purpose: a sign of life, and part of its rhythm.

@@ -122,7 +122,8 @@ impl Consumers {
     /// Whether `caller`, who asks for power by `method`, is a battery that calm control answers (`calm-control.md` section 3).
     ///
     /// Home Assistant and `scaling_viewers` never are; who is named in `control_readers` is, whatever it looks like; else what
-    /// its brand does with power decides.
+    /// its brand does with power decides, and in `auto` whether it asks in a battery's rhythm: a few questions, or as many as
+    /// there are answers, are a look.
     pub fn is_controlled(
         &self,
         caller: &Caller,
@@ -153,9 +154,11 @@ impl Consumers {
         if is_viewer(asker, scaling, &inner.home) {
             return false;
         }
+        let in_rhythm = known.is_some_and(Consumer::asks_as_a_battery);
         match (control.mode, inner.usage(caller, src, method)) {
             (_, Use::Looks) | (ControlMode::Off, _) | (ControlMode::Auto, Use::Unknown) => false,
-            (ControlMode::On, _) | (ControlMode::Auto, Use::Regulates) => true,
+            (ControlMode::Auto, Use::Regulates) => in_rhythm,
+            (ControlMode::On, _) => true,
         }
     }
 
@@ -294,6 +297,11 @@ impl Inner {
         }
         let mut seen = overview::evidence(self, key.0);
         seen.channels.push(caller.channel);
+        // A battery that asks by datagram does not ask otherwise: whoever does so from its address is somebody else.
+        if caller.channel != Channel::Udp {
+            seen.channels.retain(|channel| *channel != Channel::Udp);
+            seen.calls.retain(|(channel, _)| *channel != Channel::Udp);
+        }
         if !seen.calls.contains(&(caller.channel, method)) {
             seen.calls.push((caller.channel, method));
         }

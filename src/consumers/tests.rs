@@ -7,7 +7,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{brand::Brand, overview::Role, *};
-use crate::{config::ScalingSettings, time::Now};
+use crate::{
+    config::{ControlMode, ControlSettings, ScalingSettings},
+    time::Now,
+};
 
 fn scaling(shares: &[(&str, f64)]) -> ScalingSettings {
     ScalingSettings {
@@ -223,4 +226,35 @@ proptest! {
             prop_assert_eq!(list[0].ip, from.peer, "the newest is never the one to go");
         }
     }
+}
+
+#[test]
+fn a_rhythm_is_known_after_seven_questions_and_lost_when_they_come_as_fast_as_answers() {
+    let consumers = Consumers::new(100);
+    let auto = ControlSettings { mode: ControlMode::Auto, ..ControlSettings::default() };
+    let battery = caller("192.0.2.7", Channel::Udp);
+    let controlled = |caller: &Caller| consumers.is_controlled(caller, None, "EM.GetStatus", &auto, &off());
+    for n in 0..7 {
+        assert!(!controlled(&battery), "after {n}");
+        consumers.note(&asked(&battery, "EM.GetStatus", Some(1.0)), at(n * 500));
+    }
+    assert!(controlled(&battery));
+    // Its other channels are somebody else's.
+    assert!(!controlled(&caller("192.0.2.7", Channel::Http)) && !controlled(&caller("192.0.2.7", Channel::Websocket)));
+    for n in 0..20 {
+        consumers.note(&asked(&battery, "EM.GetStatus", Some(1.0)), at(4_000 + n * 20));
+    }
+    assert!(!controlled(&battery));
+    // What is left without an answer is part of the rhythm; three phases, one after the other, are one round.
+    for n in 0..20 {
+        consumers.passed_over(&battery, at(5_000 + n * 500));
+    }
+    assert!(controlled(&battery));
+    let phases = caller("192.0.2.8", Channel::Udp);
+    for n in 0..3 {
+        for phase in 0..3 {
+            consumers.note(&asked(&phases, "EM1.GetStatus", Some(1.0)), at(n * 1000 + phase * 10));
+        }
+    }
+    assert!(controlled(&phases));
 }

@@ -17,7 +17,7 @@ use crate::{
     forecast::HorizonId,
     store::{
         StoreError,
-        chart::{Ahead, Chart, POINTS, Range, tenth},
+        chart::{Ahead, Chart, Figure, POINTS, Range, tenth},
     },
 };
 
@@ -43,8 +43,8 @@ pub(super) const fn beside(id: HorizonId) -> Range {
 fn ahead(context: &Context, id: HorizonId) -> Vec<Ahead> {
     let outlook = context.forecast.outlook.borrow().clone();
     let forecast = outlook.horizon(id).and_then(|h| h.forecast.as_ref());
-    let end = |w: Option<f32>| w.map(|w| tenth(w.into()));
-    forecast.map(|f| f.points.iter().map(|p| (p.ts, tenth(p.w.into()), end(p.lo), end(p.hi))).collect()).unwrap_or_default()
+    let end = |w: Option<f32>| w.map(|w| Figure::whole(w.into()));
+    forecast.map(|f| f.points.iter().map(|p| (p.ts, Figure::whole(p.w.into()), end(p.lo), end(p.hi))).collect()).unwrap_or_default()
 }
 
 #[derive(Serialize)]

@@ -27,7 +27,7 @@ use crate::{
     },
     store::{
         Store,
-        chart::{Ahead, Chart, tenth},
+        chart::{Ahead, Chart, Figure, tenth},
     },
 };
 
@@ -194,12 +194,12 @@ struct Lines {
 #[derive(Serialize)]
 struct Drawn {
     ts: Vec<i64>,
-    w: Vec<f64>,
+    w: Vec<Figure>,
     forecast: Vec<Ahead>,
 }
 
 /// A point of the skill's history: Unix s; percent closer than the last value for each horizon.
-type Skill = (i64, [Option<f64>; 3]);
+type Skill = (i64, [Option<Figure>; 3]);
 
 #[derive(Serialize)]
 struct Answer {
@@ -210,11 +210,11 @@ struct Answer {
 }
 
 fn drawn(h: &HorizonOutlook) -> Drawn {
-    let end = |w: Option<f32>| w.map(|w| tenth(w.into()));
+    let end = |w: Option<f32>| w.map(|w| Figure::whole(w.into()));
     Drawn {
         ts: h.drawn.iter().map(|t| t.ts).collect(),
-        w: h.drawn.iter().map(|t| tenth(t.came.into())).collect(),
-        forecast: h.drawn.iter().map(|t| (t.ts, tenth(t.w.into()), end(t.lo), end(t.hi))).collect(),
+        w: h.drawn.iter().map(|t| Figure::whole(t.came.into())).collect(),
+        forecast: h.drawn.iter().map(|t| (t.ts, Figure::whole(t.w.into()), end(t.lo), end(t.hi))).collect(),
     }
 }
 
@@ -232,7 +232,7 @@ pub(super) async fn data(State(context): State<Context>, asking: Asking, RawQuer
     for h in &outlook.horizons {
         let past = data::beside(h.id);
         match data::power(&context, past, past.seconds(), POINTS).await {
-            Ok(chart) => horizons.push(Lines { id: h.id.name(), step: h.step, chart, drawn: drawn(h) }),
+            Ok(chart) => horizons.push(Lines { id: h.id.name(), step: h.step, chart: chart.whole(), drawn: drawn(h) }),
             Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }

@@ -132,7 +132,7 @@ pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Re
         ts: now.unix,
         current: context.meter(0).view().snapshot.totals.map(|t| t.act_power.get()),
         history: samples.into_iter().map(|(ts, w)| Point { ts: ts as f64, w }).collect(),
-        forecast: next.iter().map(|p| Point { ts: p.ts as f64, w: tenth(p.w.into()) }).collect(),
+        forecast: next.iter().map(|p| Point { ts: p.ts as f64, w: tenth(p.w.into()).get() }).collect(),
         model,
     };
     json(StatusCode::OK, to_json(&power))

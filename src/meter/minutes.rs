@@ -51,6 +51,8 @@ pub struct MinuteBuilder {
     /// One-second values by phase: how many, sum of voltage, sum of current.
     sums: [(u32, f64, f64); 3],
     neutral: (u32, f64),
+    /// What energy was reckoned from last, by phase.
+    integrated: [Option<Electric>; 3],
     /// Something was measured in it.
     any: bool,
 }
@@ -65,7 +67,13 @@ impl MinuteBuilder {
     /// The minute beginning at `ts`.
     #[must_use]
     pub fn new(ts: i64) -> Self {
-        Self { record: MinuteRecord { ts, ..MinuteRecord::default() }, sums: [(0, 0.0, 0.0); 3], neutral: (0, 0.0), any: false }
+        Self {
+            record: MinuteRecord { ts, ..MinuteRecord::default() },
+            sums: [(0, 0.0, 0.0); 3],
+            neutral: (0, 0.0),
+            integrated: [None; 3],
+            any: false,
+        }
     }
 
     /// Unix s of its start.
@@ -76,9 +84,10 @@ impl MinuteBuilder {
 
     /// Adds the energy of so many hours at these values.
     pub fn integrate(&mut self, phases: &[Option<Electric>; 3], hours: f64) {
-        for (phase, e) in self.record.phases.iter_mut().zip(phases) {
+        for ((phase, last), e) in self.record.phases.iter_mut().zip(&mut self.integrated).zip(phases) {
             let Some(e) = e else { continue };
             self.any = true;
+            *last = Some(*e);
             let energy = e.act_power.abs() * hours;
             *(if e.act_power < 0.0 { &mut phase.act_ret_energy } else { &mut phase.act_energy }) += energy;
             phase.lag_react_energy += (e.aprt_power * e.aprt_power - e.act_power * e.act_power).max(0.0).sqrt() * hours;
@@ -115,9 +124,15 @@ impl MinuteBuilder {
     }
 
     /// The record; none if nothing was measured in this minute.
+    ///
+    /// A minute that began or ended between two one-second values has energy and none of them: what the energy was reckoned from
+    /// stands for them, so that it is not said to have been 0 W and 0 V.
     #[must_use]
     pub fn finish(&self) -> Option<MinuteRecord> {
-        self.any.then_some(self.record)
+        let mut whole = self.clone();
+        let missing = [0, 1, 2].map(|i| self.integrated[i].filter(|_| self.sums[i].0 == 0));
+        whole.sample(&missing, None);
+        self.any.then_some(whole.record)
     }
 }
 
@@ -141,6 +156,10 @@ mod tests {
         assert_eq!((a.max_act_power, a.min_act_power, a.max_aprt_power), (-230.0, -234.0, 500.0));
         assert_eq!((a.max_voltage, a.min_voltage, a.avg_voltage, a.avg_current), (234.0, 230.0, 232.0, 2.0));
         assert_eq!((record.phases[1].act_ret_energy, record.phases[1].lag_react_energy), (200.0, 150.0));
+        // Not one of the one-second values was B's.
+        let b = record.phases[1];
+        assert_eq!((b.max_act_power, b.min_act_power, b.avg_voltage, b.min_current), (-400.0, -400.0, 230.0, 2.0));
+        assert_eq!(record.phases[2], PhaseMinute::default());
         assert_eq!(record.n_current, [234.0, 230.0, 232.0]);
         assert_eq!((record.ts, minute_of(179.99), minute_of(-0.5)), (120, 120, -60));
     }

@@ -1,6 +1,6 @@
 //! A chart's points: power of a range, as columns.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Bar, Store, StoreError};
 
@@ -8,7 +8,7 @@ use super::{Bar, Store, StoreError};
 pub const POINTS: usize = 600;
 
 /// A step of a forecast: Unix s, W, and the band's ends.
-pub type Ahead = (i64, f64, Option<f64>, Option<f64>);
+pub type Ahead = (i64, Figure, Option<Figure>, Option<Figure>);
 
 /// A chart's data: columns as the chart library takes them.
 #[derive(Serialize)]
@@ -18,14 +18,38 @@ pub struct Chart {
     /// Width of a point, s: a longer distance is a gap.
     step: i64,
     ts: Vec<i64>,
-    w: Vec<f64>,
+    w: Vec<Figure>,
     /// Least and most of a point, where it stands for several samples.
-    mn: Vec<f64>,
-    mx: Vec<f64>,
+    mn: Vec<Figure>,
+    mx: Vec<Figure>,
     /// What is forecast after it; none of it comes from here.
     pub forecast: Vec<Ahead>,
     /// What batteries were told: Unix s, W; none of it comes from here either.
-    pub told: Vec<(f64, f64)>,
+    pub told: Vec<(Figure, Figure)>,
+}
+
+/// A number of a chart, with one decimal at most: a whole one is written without.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figure(f64);
+
+impl Figure {
+    /// Rounded to a whole one.
+    #[must_use]
+    pub fn whole(value: f64) -> Self {
+        Self(value.round())
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Serialize for Figure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.fract() == 0.0 { serializer.serialize_i64(self.0 as i64) } else { serializer.serialize_f64(self.0) }
+    }
 }
 
 /// How much of the past a chart shows.
@@ -66,10 +90,10 @@ impl Range {
     }
 }
 
-/// W with one decimal.
+/// Rounded to one decimal.
 #[must_use]
-pub fn tenth(w: f64) -> f64 {
-    (w * 10.0).round() / 10.0
+pub fn tenth(value: f64) -> Figure {
+    Figure((value * 10.0).round() / 10.0)
 }
 
 impl Chart {
@@ -93,6 +117,15 @@ impl Chart {
         let column = |value: fn(&Bar) -> f64| bars.iter().map(|b| tenth(value(b))).collect();
         let (w, mn, mx) = (column(|b| b.w), column(|b| b.mn), column(|b| b.mx));
         Ok(Self { from, to, step, ts: bars.iter().map(|b| b.ts).collect(), w, mn, mx, forecast: Vec::new(), told: Vec::new() })
+    }
+
+    /// In whole watts: what a small drawing beside a forecast can show.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        for column in [&mut self.w, &mut self.mn, &mut self.mx] {
+            column.iter_mut().for_each(|figure| *figure = Figure::whole(figure.0));
+        }
+        self
     }
 
     /// As JSON text.

@@ -20,6 +20,7 @@ from elsewhere import ELSEWHERE
 from harness import free_port
 
 HERE = Path(__file__).parent
+GOOD = "127.0.0.9"
 CHANNELS = {"http", "websocket", "udp", "modbus"}
 # A good reader's 99th percentile, ms, on every channel and throughout. A machine that is slower than this by itself (its
 # floor) is given three times what the floor took.
@@ -82,6 +83,12 @@ def row(request):
     return lambda **cells: request.node.user_properties.append((ROW, cells))
 
 
+@pytest.fixture
+def new_meter(new_meter):
+    """The good reader only looks: on a machine so slow that its questions come as far apart as a battery's, they would be paced as one's."""
+    return lambda options=None, **how: new_meter({"scaling_viewers": [GOOD], **(options or {})}, **how)
+
+
 @pytest.fixture(autouse=True)
 def _times(strict):
     Measured.strict = strict
@@ -120,13 +127,13 @@ def child(script, *args):
 
 
 @contextmanager
-def reading(meter, source="127.0.0.9"):
+def reading(meter):
     """The good reader reads this meter while the block runs; yields what is filled in at its end."""
     port, measured = free_port(), Measured({}, {})
     floor = child("floor.py", port)
     try:
         reader = child("good_reader.py", json.dumps({
-            "source": source, "http": meter.http_port, "modbus": meter.modbus_port, "udp": meter.udp_ports[0], "floor": port}))
+            "source": GOOD, "http": meter.http_port, "modbus": meter.modbus_port, "udp": meter.udp_ports[0], "floor": port}))
         try:
             yield measured
             out, _ = reader.communicate(timeout=60)
