@@ -32,11 +32,28 @@ struct Case {
     ridge: Option<f64>,
 }
 
-const TWO_SECONDS: Horizon = Horizon { step: 2, window: 30, steps: 30 };
-const MINUTES: Horizon = Horizon { step: 60, window: 30, steps: 15 };
-const HALF_HOURS: Horizon = Horizon { step: 1800, window: 48, steps: 48 };
+const TWO_SECONDS: Horizon = Horizon {
+    step: 2,
+    window: 30,
+    steps: 30,
+};
+const MINUTES: Horizon = Horizon {
+    step: 60,
+    window: 30,
+    steps: 15,
+};
+const HALF_HOURS: Horizon = Horizon {
+    step: 1800,
+    window: 48,
+    steps: 48,
+};
 
-const fn synthetic(file: &'static str, sklearn: Option<(f64, f64)>, train_days: usize, test_days: usize) -> Case {
+const fn synthetic(
+    file: &'static str,
+    sklearn: Option<(f64, f64)>,
+    train_days: usize,
+    test_days: usize,
+) -> Case {
     Case {
         file,
         kind: "SYNTHETIC",
@@ -52,7 +69,13 @@ const fn synthetic(file: &'static str, sklearn: Option<(f64, f64)>, train_days: 
     }
 }
 
-const fn emhass(file: &'static str, minus: Option<&'static str>, skip_rows: usize, test_days: usize, ridge: Option<f64>) -> Case {
+const fn emhass(
+    file: &'static str,
+    minus: Option<&'static str>,
+    skip_rows: usize,
+    test_days: usize,
+    ridge: Option<f64>,
+) -> Case {
     Case {
         file,
         kind: "REAL",
@@ -86,7 +109,13 @@ const WHOLE: [Case; 6] = [
         ridge: None,
     },
     emhass("emhass_house_30min.csv", None, 246, 195, Some(591.0)),
-    emhass("emhass_house_30min.csv", Some("pv_w"), 246, 195, Some(822.0)),
+    emhass(
+        "emhass_house_30min.csv",
+        Some("pv_w"),
+        246,
+        195,
+        Some(822.0),
+    ),
 ];
 
 const SLICES: [Case; 5] = [
@@ -101,7 +130,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let given = std::env::var_os("FORECAST_DATA").map(PathBuf::from);
     let (folder, cases): (PathBuf, &[Case]) = match &given {
         Some(folder) => (folder.clone(), &WHOLE),
-        None => (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/forecast"), &SLICES),
+        None => (
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/forecast"),
+            &SLICES,
+        ),
     };
     let mut missed = 0;
     for case in cases {
@@ -139,10 +171,24 @@ fn run(case: &Case, path: &Path) -> Result<usize, Box<dyn Error>> {
         drawn: 0,
     };
     let report = quietly(|job| backtest(&w, &protocol, job))?;
-    let what = case.minus.map_or(String::new(), |minus| format!(" minus {minus}"));
-    println!("{} {}{what}: {} forecasts", case.kind, case.file, report.test.origins);
-    println!("  {:<12} {:>8} {:>8} {:>9} {:>9} {:>9} {:>8}", "model", "MAE", "RMSE", "skill", "pinball", "coverage", "train s");
-    let rows = report.kinds.iter().map(|k| (k.name(), report.test.scores[k.index()], report.seconds[k.index()]));
+    let what = case
+        .minus
+        .map_or(String::new(), |minus| format!(" minus {minus}"));
+    println!(
+        "{} {}{what}: {} forecasts",
+        case.kind, case.file, report.test.origins
+    );
+    println!(
+        "  {:<12} {:>8} {:>8} {:>9} {:>9} {:>9} {:>8}",
+        "model", "MAE", "RMSE", "skill", "pinball", "coverage", "train s"
+    );
+    let rows = report.kinds.iter().map(|k| {
+        (
+            k.name(),
+            report.test.scores[k.index()],
+            report.seconds[k.index()],
+        )
+    });
     for (name, score, seconds) in rows.chain([("chosen", report.test.chosen, None)]) {
         let m = figures(&score);
         println!(
@@ -163,7 +209,10 @@ fn run(case: &Case, path: &Path) -> Result<usize, Box<dyn Error>> {
 /// Print a bar; whether it is missed.
 fn bar(name: &str, what: &str, got: f64, most: f64) -> usize {
     let missed = got.is_nan() || got > most;
-    println!("  {name}  {what:<52} {got:>7.3} ≤ {most:<6.3} {}", if missed { "MISSED" } else { "ok" });
+    println!(
+        "  {name}  {what:<52} {got:>7.3} ≤ {most:<6.3} {}",
+        if missed { "MISSED" } else { "ok" }
+    );
     usize::from(missed)
 }
 
@@ -174,22 +223,67 @@ fn bars(case: &Case, report: &Report) -> usize {
     let ratio = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(f64::NAN, |(a, b)| a / b);
     let mut missed = 0;
     if let Some((rmse, mae)) = case.sklearn {
-        missed += bar("A1", "perceptron RMSE / scikit-learn's", ratio(of(ModelKind::Mlp).rmse, Some(rmse)), 1.03);
-        missed += bar("A2", "neighbours MAE / scikit-learn's", ratio(of(ModelKind::Neighbours).mae, Some(mae)), 1.03);
-        missed += bar("A2", "neighbours MAE / last value's", ratio(of(ModelKind::Neighbours).mae, last.mae), 1.0);
+        missed += bar(
+            "A1",
+            "perceptron RMSE / scikit-learn's",
+            ratio(of(ModelKind::Mlp).rmse, Some(rmse)),
+            1.03,
+        );
+        missed += bar(
+            "A2",
+            "neighbours MAE / scikit-learn's",
+            ratio(of(ModelKind::Neighbours).mae, Some(mae)),
+            1.03,
+        );
+        missed += bar(
+            "A2",
+            "neighbours MAE / last value's",
+            ratio(of(ModelKind::Neighbours).mae, last.mae),
+            1.0,
+        );
     }
-    missed += bar("A3", "band pinball / last value's with residual quantiles", ratio(chosen.pinball, last.pinball), 0.85);
+    missed += bar(
+        "A3",
+        "band pinball / last value's with residual quantiles",
+        ratio(chosen.pinball, last.pinball),
+        0.85,
+    );
     let off = |m: Metrics| m.coverage.map_or(f64::NAN, |c| (c - 0.8).abs());
-    missed += bar("A4", "served band: coverage's distance to 80 %", off(chosen), 0.08);
+    missed += bar(
+        "A4",
+        "served band: coverage's distance to 80 %",
+        off(chosen),
+        0.08,
+    );
     if case.train_days > 1 {
-        let farthest = report.kinds.iter().map(|k| off(of(*k))).fold(0.0, |most: f64, d| if d.is_nan() { d } else { most.max(d) });
+        let farthest = report
+            .kinds
+            .iter()
+            .map(|k| off(of(*k)))
+            .fold(0.0, |most: f64, d| if d.is_nan() { d } else { most.max(d) });
         missed += bar("A4", "… the farthest of all models' bands", farthest, 0.08);
     }
     if let Some(rmse) = case.ridge {
-        missed += bar("A5", "blend RMSE / reference ridge blend's", ratio(of(ModelKind::Blend).rmse, Some(rmse)), 1.02);
-        missed += bar("A5", "automatic choice RMSE / reference ridge blend's", ratio(chosen.rmse, Some(rmse)), 1.02);
+        missed += bar(
+            "A5",
+            "blend RMSE / reference ridge blend's",
+            ratio(of(ModelKind::Blend).rmse, Some(rmse)),
+            1.02,
+        );
+        missed += bar(
+            "A5",
+            "automatic choice RMSE / reference ridge blend's",
+            ratio(chosen.rmse, Some(rmse)),
+            1.02,
+        );
     }
-    missed + bar("A6", "automatic choice MAE / last value's", ratio(chosen.mae, last.mae), 1.01)
+    missed
+        + bar(
+            "A6",
+            "automatic choice MAE / last value's",
+            ratio(chosen.mae, last.mae),
+            1.01,
+        )
 }
 
 /// A7 on a synthetic series of a week: 60,000 windows, 15 epochs; queries; memory.
@@ -207,11 +301,19 @@ fn cost_of_training() -> Result<usize, Box<dyn Error>> {
     let before = cost::peak_rss_mb().unwrap_or(f64::NAN);
     // The floor: what the multiplications of one epoch alone cost, as one large product.
     let floor = product_seconds();
-    let patient = mlp::Params { patience: 1000, ..mlp::Params::default() }.check()?;
+    let patient = mlp::Params {
+        patience: 1000,
+        ..mlp::Params::default()
+    }
+    .check()?;
     let start = cost::cpu_seconds();
     let network = quietly(|job| patient.fit(&w, TWO_SECONDS, job))?;
     let training = cost::cpu_seconds() - start;
-    let near = quietly(|job| neighbours::Params::default().check()?.fit(&w, TWO_SECONDS, job))?;
+    let near = quietly(|job| {
+        neighbours::Params::default()
+            .check()?
+            .fit(&w, TWO_SECONDS, job)
+    })?;
     let index = near.index()?;
     let (mut line, mut spread) = ([0.0; 30], Spread::default());
     let mut queries: Vec<f64> = (0..2000)
@@ -222,11 +324,24 @@ fn cost_of_training() -> Result<usize, Box<dyn Error>> {
         })
         .collect();
     queries.sort_by(f64::total_cmp);
-    println!("Cost: {} epochs of 60,000 windows, {} moments", network.epochs, near.windows());
-    println!("  training {training:.2} s of CPU = {:.1} × the bare products ({floor:.2} s)", training / floor);
-    println!("  neighbours query: median {:.3} ms, 99 % {:.3} ms", queries[1000], queries[1980]);
+    println!(
+        "Cost: {} epochs of 60,000 windows, {} moments",
+        network.epochs,
+        near.windows()
+    );
+    println!(
+        "  training {training:.2} s of CPU = {:.1} × the bare products ({floor:.2} s)",
+        training / floor
+    );
+    println!(
+        "  neighbours query: median {:.3} ms, 99 % {:.3} ms",
+        queries[1000], queries[1980]
+    );
     let grown = cost::peak_rss_mb().unwrap_or(f64::NAN) - before;
-    println!("  peak memory {:.1} MB, {grown:.1} MB of it by this", before + grown);
+    println!(
+        "  peak memory {:.1} MB, {grown:.1} MB of it by this",
+        before + grown
+    );
     Ok(bar("A7", "training, s of CPU", training, 4.0)
         + bar("A7", "neighbours query, ms (99 %)", queries[1980], 2.0)
         + bar("A7", "memory, MB", before + grown, 40.0))

@@ -1,5 +1,6 @@
-//! `GET /rpc/EM.GetStatus?id=0` against a bare axum handler, and WebSocket calls against a bare axum WebSocket, each
-//! answering with as many bytes, in the same run: rounds are interleaved and their median counts. Ends with 1 below 0.8.
+//! `GET /rpc/EM.GetStatus?id=0` against a bare axum handler, and WebSocket calls against a bare
+//! axum WebSocket, each answering with as many bytes, in the same run: rounds are interleaved and
+//! their median counts. Ends with 1 below 0.8.
 //!
 //! `cargo bench --bench http`
 
@@ -41,19 +42,31 @@ fn main() -> ExitCode {
         let http = meter.http().await;
         (meter, http)
     });
-    let body = runtime.block_on(common::get(ours, "/rpc/EM.GetStatus?id=0")).body;
+    let body = runtime
+        .block_on(common::get(ours, "/rpc/EM.GetStatus?id=0"))
+        .body;
     let reply = {
         let mut socket = websocket(ours);
         frame_of(&mut socket)
     };
     let bare = runtime.block_on(bare(body, reply));
 
-    let caller = |address| Caller::new(TcpStream::connect(address).unwrap(), HTTP.to_vec(), whole_answer);
+    let caller = |address| {
+        Caller::new(
+            TcpStream::connect(address).unwrap(),
+            HTTP.to_vec(),
+            whole_answer,
+        )
+    };
     let http = pairs::compare("http", || caller(ours), || caller(bare));
     let caller = |address| Caller::new(websocket(address), masked(FRAME), frame_of_size);
     let ws = pairs::compare("websocket", || caller(ours), || caller(bare));
     runtime.block_on(meter.stop());
-    if pairs::met(http) && pairs::met(ws) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if pairs::met(http) && pairs::met(ws) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// The floor: axum with nothing behind it.
@@ -73,7 +86,9 @@ async fn bare(body: String, reply: String) -> SocketAddr {
         let reply = reply.clone();
         async move { upgrade.on_upgrade(move |socket| echo(socket, reply)) }
     });
-    let router = Router::new().route("/rpc/EM.GetStatus", status).route("/rpc", socket);
+    let router = Router::new()
+        .route("/rpc/EM.GetStatus", status)
+        .route("/rpc", socket);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -86,7 +101,9 @@ async fn bare(body: String, reply: String) -> SocketAddr {
 
 async fn echo(mut socket: WebSocket, reply: String) {
     while let Some(Ok(message)) = socket.recv().await {
-        if matches!(message, Message::Text(_)) && socket.send(Message::text(reply.clone())).await.is_err() {
+        if matches!(message, Message::Text(_))
+            && socket.send(Message::text(reply.clone())).await.is_err()
+        {
             return;
         }
     }
@@ -105,7 +122,11 @@ impl Caller {
         socket.set_nodelay(true).unwrap();
         socket.write_all(&request).unwrap();
         let size = size(&mut socket);
-        Self { socket, request, answer: vec![0; size] }
+        Self {
+            socket,
+            request,
+            answer: vec![0; size],
+        }
     }
 }
 
@@ -126,7 +147,12 @@ fn whole_answer(socket: &mut TcpStream) -> usize {
         if let Some(answer) = common::parse(&bytes) {
             assert_eq!(answer.status, 200);
             let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
-            let whole = head + answer.header("content-length").unwrap().parse::<usize>().unwrap();
+            let whole = head
+                + answer
+                    .header("content-length")
+                    .unwrap()
+                    .parse::<usize>()
+                    .unwrap();
             if bytes.len() == whole {
                 return whole;
             }
@@ -136,9 +162,10 @@ fn whole_answer(socket: &mut TcpStream) -> usize {
 
 fn websocket(address: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
-    let upgrade =
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    socket.write_all(format!("GET /rpc HTTP/1.1\r\nHost: {address}\r\n{upgrade}\r\n").as_bytes()).unwrap();
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    socket
+        .write_all(format!("GET /rpc HTTP/1.1\r\nHost: {address}\r\n{upgrade}\r\n").as_bytes())
+        .unwrap();
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -160,7 +187,11 @@ fn masked(text: &str) -> Vec<u8> {
 fn read_frame(socket: &mut TcpStream) -> Vec<u8> {
     let mut head = [0; 4];
     socket.read_exact(&mut head).unwrap();
-    assert_eq!((head[0], head[1]), (0x81, 126), "a text of 126 bytes or more");
+    assert_eq!(
+        (head[0], head[1]),
+        (0x81, 126),
+        "a text of 126 bytes or more"
+    );
     let mut payload = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
     socket.read_exact(&mut payload).unwrap();
     payload

@@ -1,5 +1,6 @@
-//! Reads of `em:0` over Modbus TCP against tokio-modbus with a constant service that answers as many registers, in the
-//! same run: rounds are interleaved and their median counts. Ends with 1 below 0.8.
+//! Reads of `em:0` over Modbus TCP against tokio-modbus with a constant service that answers as
+//! many registers, in the same run: rounds are interleaved and their median counts. Ends with 1
+//! below 0.8.
 //!
 //! `cargo bench --bench modbus`
 
@@ -36,7 +37,11 @@ fn main() -> ExitCode {
     });
     let ratio = pairs::compare("modbus", || Master::new(ours), || Master::new(bare));
     runtime.block_on(meter.stop());
-    if pairs::met(ratio) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if pairs::met(ratio) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 #[derive(Clone)]
@@ -49,7 +54,10 @@ impl Service for Constant {
     type Future = Ready<Result<Response, ExceptionCode>>;
 
     fn call(&self, _: Self::Request) -> Self::Future {
-        ready(Ok(Response::ReadInputRegisters(vec![0x4369; usize::from(COUNT)])))
+        ready(Ok(Response::ReadInputRegisters(vec![
+            0x4369;
+            usize::from(COUNT)
+        ])))
     }
 }
 
@@ -62,7 +70,10 @@ async fn bare() -> SocketAddr {
             stream.set_nodelay(true).unwrap();
             ready(Ok(Some((Constant, stream))))
         };
-        Server::new(listener).serve(&connected, |_| {}).await.unwrap();
+        Server::new(listener)
+            .serve(&connected, |_| {})
+            .await
+            .unwrap();
     });
     at
 }
@@ -78,7 +89,11 @@ impl Master {
         let stream = TcpStream::connect(at).unwrap();
         stream.set_nodelay(true).unwrap();
         let request = [&[0, 1, 0, 0, 0, 6, 1][..], &read_pdu(4, ADDRESS, COUNT)].concat();
-        Self { stream, request, answer: vec![0; 9 + 2 * usize::from(COUNT)] }
+        Self {
+            stream,
+            request,
+            answer: vec![0; 9 + 2 * usize::from(COUNT)],
+        }
     }
 }
 

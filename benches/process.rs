@@ -1,6 +1,6 @@
-//! The whole process beside a Home Assistant of the bench's own: from start to the first answer, from an event there to
-//! the notification here, resident memory at one reading a second, answers while the forecast is trained. Ends with 1 when a
-//! bar is missed.
+//! The whole process beside a Home Assistant of the bench's own: from start to the first answer,
+//! from an event there to the notification here, resident memory at one reading a second, answers
+//! while the forecast is trained. Ends with 1 when a bar is missed.
 //!
 //! `cargo bench --bench process`; with `BENCH_CHECK=1` fewer rounds and a shorter stay.
 
@@ -30,7 +30,8 @@ const EVENT_BAR: Duration = Duration::from_millis(5);
 const MEMORY_BAR_MB: f64 = 20.0;
 /// What a training may take beyond the idle service (`forecasting.md` A7).
 const TRAINING_BAR_MB: f64 = 40.0;
-/// Shorter than the default, so that six hundred events take no five minutes: what is measured is the way, not the interval.
+/// Shorter than the default, so that six hundred events take no five minutes: what is measured is
+/// the way, not the interval.
 const INTERVAL: &str = "0.02";
 const SENSOR: &str = "sensor.grid_power";
 
@@ -50,7 +51,11 @@ impl Drop for Product {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn start(ha: &FakeHa) -> Product {
@@ -60,9 +65,33 @@ fn start(ha: &FakeHa) -> Product {
 fn start_on(ha: &FakeHa, data: tempfile::TempDir) -> Product {
     let (port, dashboard) = (free_port(), free_port());
     let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
-        .args(["run", "--bind", "127.0.0.1", "--mdns-enable", "false", "--ws-fanout-enable", "false", "--udp-enable", "false"])
-        .args(["--modbus-enable", "false", "--total-power", SENSOR, "--ws-notify-interval", INTERVAL, "--log-level", "error"])
-        .args(["--http-port", &port.to_string(), "--dashboard-port", &dashboard.to_string()])
+        .args([
+            "run",
+            "--bind",
+            "127.0.0.1",
+            "--mdns-enable",
+            "false",
+            "--ws-fanout-enable",
+            "false",
+            "--udp-enable",
+            "false",
+        ])
+        .args([
+            "--modbus-enable",
+            "false",
+            "--total-power",
+            SENSOR,
+            "--ws-notify-interval",
+            INTERVAL,
+            "--log-level",
+            "error",
+        ])
+        .args([
+            "--http-port",
+            &port.to_string(),
+            "--dashboard-port",
+            &dashboard.to_string(),
+        ])
         .arg("--data-dir")
         .arg(data.path())
         .env("HA_BASE_URL", ha.url())
@@ -71,12 +100,19 @@ fn start_on(ha: &FakeHa, data: tempfile::TempDir) -> Product {
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
-    Product { child, port, dashboard, _data: data }
+    Product {
+        child,
+        port,
+        dashboard,
+        _data: data,
+    }
 }
 
 fn answer(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.write_all(b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    stream
+        .write_all(b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     text.starts_with("HTTP/1.1 200").then_some(text)
@@ -88,7 +124,10 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "waited in vain for {what}"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -108,8 +147,16 @@ fn first_answer(ha: &FakeHa, rounds: usize) -> Duration {
 
 /// Time of each event from Home Assistant's send to our frame in a reader's hands, sorted.
 async fn events(ha: &FakeHa, product: &Product, count: usize) -> Vec<Duration> {
-    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://127.0.0.1:{}/rpc", product.port)).await.unwrap();
-    socket.send(Message::text(r#"{"id":1,"src":"bench","method":"Shelly.GetDeviceInfo"}"#)).await.unwrap();
+    let (mut socket, _) =
+        tokio_tungstenite::connect_async(format!("ws://127.0.0.1:{}/rpc", product.port))
+            .await
+            .unwrap();
+    socket
+        .send(Message::text(
+            r#"{"id":1,"src":"bench","method":"Shelly.GetDeviceInfo"}"#,
+        ))
+        .await
+        .unwrap();
     let mut times = Vec::new();
     for n in 0..count {
         // Apart from one another by more than the interval of notifications.
@@ -118,7 +165,11 @@ async fn events(ha: &FakeHa, product: &Product, count: usize) -> Vec<Duration> {
         let began = Instant::now();
         ha.set(SENSOR, &(1000 + n).to_string(), "W");
         loop {
-            let message = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.expect("a notification").unwrap().unwrap();
+            let message = tokio::time::timeout(Duration::from_secs(5), socket.next())
+                .await
+                .expect("a notification")
+                .unwrap()
+                .unwrap();
             if message.to_text().is_ok_and(|text| text.contains(&want)) {
                 times.push(began.elapsed());
                 break;
@@ -133,18 +184,29 @@ async fn events(ha: &FakeHa, product: &Product, count: usize) -> Vec<Duration> {
 fn memory_mb(pid: u32, which: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|l| l.starts_with(which)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<f64>()
+        .unwrap()
+        / 1024.0
 }
 
 fn main() -> ExitCode {
     let short = std::env::var_os("BENCH_CHECK").is_some();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let ha = runtime.block_on(FakeHa::start());
     ha.set(SENSOR, "500", "W");
 
     let started = first_answer(&ha, if short { 5 } else { 15 });
     let product = start(&ha);
-    until("a value", || answer(product.port).filter(|text| text.contains("\"total_act_power\":500.000")));
+    until("a value", || {
+        answer(product.port).filter(|text| text.contains("\"total_act_power\":500.000"))
+    });
     let times = runtime.block_on(events(&ha, &product, if short { 150 } else { 600 }));
     let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
     let stay = if short { 15 } else { 60 };
@@ -157,7 +219,9 @@ fn main() -> ExitCode {
     let data = tempfile::tempdir().unwrap();
     training::week(data.path());
     let product = start_on(&ha, data);
-    until("a value", || answer(product.port).filter(|text| text.contains("\"total_act_power\":6")));
+    until("a value", || {
+        answer(product.port).filter(|text| text.contains("\"total_act_power\":6"))
+    });
     let unfelt = training::felt(product.port, product.dashboard, if short { 7 } else { 21 });
     let [trained, peak] = ["VmRSS:", "VmHWM:"].map(|which| memory_mb(product.child.id(), which));
     drop(product);
@@ -167,13 +231,26 @@ fn main() -> ExitCode {
         "event to notification     {median:>10.2?}  median, {p99:.2?} p99 of {} at ws_notify_interval {INTERVAL} (bar {EVENT_BAR:?})",
         times.len()
     );
-    println!("resident memory           {memory:>8.1} MB  after {stay} s at a reading a second (bar {MEMORY_BAR_MB} MB)");
+    println!(
+        "resident memory           {memory:>8.1} MB  after {stay} s at a reading a second (bar {MEMORY_BAR_MB} MB)"
+    );
     println!(
         "with a week of samples    {trained:>8.1} MB  after trainings, {peak:.1} MB the most (bar {memory:.1} + {TRAINING_BAR_MB} MB)"
     );
-    // In a check of the tests times are shown and do not fail: another program on the machine would.
-    // Memory has the tenth of slack there that ratios have.
-    let memory_bar = if short { 1.1 * MEMORY_BAR_MB } else { MEMORY_BAR_MB };
-    let good = unfelt && peak <= memory + TRAINING_BAR_MB && memory <= memory_bar && (short || (started <= START_BAR && p99 <= EVENT_BAR));
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    // In a check of the tests times are shown and do not fail: another program on the machine
+    // would. Memory has the tenth of slack there that ratios have.
+    let memory_bar = if short {
+        1.1 * MEMORY_BAR_MB
+    } else {
+        MEMORY_BAR_MB
+    };
+    let good = unfelt
+        && peak <= memory + TRAINING_BAR_MB
+        && memory <= memory_bar
+        && (short || (started <= START_BAR && p99 <= EVENT_BAR));
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

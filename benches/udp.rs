@@ -1,5 +1,5 @@
-//! `EM.GetStatus` over UDP against a bare tokio echo that sends as many bytes, in the same run: rounds are interleaved
-//! and their median counts. Ends with 1 below 0.8.
+//! `EM.GetStatus` over UDP against a bare tokio echo that sends as many bytes, in the same run:
+//! rounds are interleaved and their median counts. Ends with 1 below 0.8.
 //!
 //! `cargo bench --bench udp`
 
@@ -38,7 +38,11 @@ fn main() -> ExitCode {
     let bare = runtime.block_on(bare(reply));
     let ratio = pairs::compare("udp", || Battery::new(ours), || Battery::new(bare));
     runtime.block_on(meter.stop());
-    if pairs::met(ratio) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if pairs::met(ratio) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// The floor: tokio with nothing behind it.
@@ -64,8 +68,14 @@ impl Battery {
     fn new(at: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(at).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        Self { socket, buffer: vec![0; 65_536], size: 0 }
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        Self {
+            socket,
+            buffer: vec![0; 65_536],
+            size: 0,
+        }
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What limits count as one: an IPv4 address, or the first 64 bits of an IPv6 address. Every host has all addresses of its
-/// /64 to choose from, so a limit by single addresses would limit nobody. `::1` stays itself.
+/// What limits count as one: an IPv4 address, or the first 64 bits of an IPv6 address. Every host
+/// has all addresses of its /64 to choose from, so a limit by single addresses would limit nobody.
+/// `::1` stays itself.
 #[must_use]
 pub fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(ip) if !ip.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
+        IpAddr::V6(ip) if !ip.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)))
+        }
         other => other,
     }
 }
@@ -26,7 +29,11 @@ mod tests {
             ("fe80::1234", "fe80::"),
             ("::1", "::1"),
         ] {
-            assert_eq!(counted_as(given.parse().unwrap()), counted.parse::<IpAddr>().unwrap(), "{given}");
+            assert_eq!(
+                counted_as(given.parse().unwrap()),
+                counted.parse::<IpAddr>().unwrap(),
+                "{given}"
+            );
         }
     }
 }

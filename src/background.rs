@@ -1,8 +1,9 @@
 //! Work that blocks, for whoever asks: reading the database for files, charts and pages.
 //!
-//! A few threads of their own at a lower priority do it one piece after the other, so that a flood of downloads takes no
-//! thread, no core and no memory from those who read the power. Who comes when many wait already is told to come again, and
-//! who comes while the disk hangs is told that at once.
+//! A few threads of their own at a lower priority do it one piece after the other, so that a flood
+//! of downloads takes no thread, no core and no memory from those who read the power. Who comes
+//! when many wait already is told to come again, and who comes while the disk hangs is told that at
+//! once.
 
 use std::{
     sync::{
@@ -23,9 +24,11 @@ use tracing::debug;
 const THREADS: usize = 2;
 /// Pieces of work that wait or run at once.
 const PLACES: usize = 48;
-/// How long who asks waits, for a turn and for the disk. What is not there by then is left out of a page.
+/// How long who asks waits, for a turn and for the disk. What is not there by then is left out of a
+/// page.
 pub const PATIENCE: Duration = Duration::from_secs(3);
-/// The same for the next piece of a file that is on its way: what a loaded machine is late with must not cut it off.
+/// The same for the next piece of a file that is on its way: what a loaded machine is late with
+/// must not cut it off.
 const NEXT_PIECE: Duration = Duration::from_secs(10);
 /// Seconds after which who was refused may come again.
 pub const RETRY_AFTER: &str = "2";
@@ -69,14 +72,15 @@ fn serve(queue: &Mutex<Receiver<Job>>, busy: &Mutex<Option<Instant>>) {
     }
 }
 
-/// Seconds since when no thread has got on with its work, so that the disk is to blame; none while one has.
+/// Seconds since when no thread has got on with its work, so that the disk is to blame; none while
+/// one has.
 #[must_use]
 pub fn hangs() -> Option<u64> {
     POOL.hangs().map(|since| since.as_secs())
 }
 
-/// What this thread does can wait for readings and replies; it still gets its turn, so that a lock it holds is let go.
-/// On Linux a thread's nice value is its own.
+/// What this thread does can wait for readings and replies; it still gets its turn, so that a lock
+/// it holds is let go. On Linux a thread's nice value is its own.
 pub fn be_nice() {
     if let Err(error) = rustix::process::nice(10) {
         debug!("a thread of the background runs at normal priority: {error}");
@@ -87,7 +91,9 @@ pub fn be_nice() {
 ///
 /// # Errors
 /// [`Refused`].
-pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+pub async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
     POOL.run(work).await
 }
 
@@ -95,7 +101,9 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 ///
 /// # Errors
 /// [`Refused::Slow`].
-pub async fn go_on<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+pub async fn go_on<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
     POOL.go_on(work).await
 }
 
@@ -106,23 +114,42 @@ impl Pool {
         let busy: Arc<[Mutex<Option<Instant>>]> = (0..threads).map(|_| Mutex::default()).collect();
         for n in 0..threads {
             let (queue, busy) = (Arc::clone(&queue), Arc::clone(&busy));
-            let started = thread::Builder::new().name("records".into()).spawn(move || serve(&queue, &busy[n]));
+            let started = thread::Builder::new()
+                .name("records".into())
+                .spawn(move || serve(&queue, &busy[n]));
             if let Err(error) = started {
                 tracing::warn!("a thread for reading records cannot be started: {error}");
             }
         }
-        Self { places: Arc::new(Semaphore::new(places)), jobs: Mutex::new(jobs), busy }
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            jobs: Mutex::new(jobs),
+            busy,
+        }
     }
 
-    /// How long the thread that got on last has been at one piece, where that is too long for all of them.
+    /// How long the thread that got on last has been at one piece, where that is too long for all
+    /// of them.
     fn hangs(&self) -> Option<Duration> {
-        let since = |busy: &Mutex<Option<Instant>>| *busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = self.busy.iter().map(since).collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        let since =
+            |busy: &Mutex<Option<Instant>>| *busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self
+            .busy
+            .iter()
+            .map(since)
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .max()?;
         Some(last.elapsed()).filter(|elapsed| *elapsed >= PATIENCE)
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refused::Busy)?;
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let permit = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| Refused::Busy)?;
         // What waits behind work that hangs would only be late.
         if self.hangs().is_some() {
             return Err(Refused::Slow);
@@ -130,9 +157,15 @@ impl Pool {
         self.with(permit, PATIENCE, work).await
     }
 
-    async fn go_on<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
-        let place = timeout(NEXT_PIECE, Arc::clone(&self.places).acquire_owned()).await.map_err(|_| Refused::Slow)?;
-        self.with(place.map_err(|_| Refused::Busy)?, NEXT_PIECE, work).await
+    async fn go_on<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let place = timeout(NEXT_PIECE, Arc::clone(&self.places).acquire_owned())
+            .await
+            .map_err(|_| Refused::Slow)?;
+        self.with(place.map_err(|_| Refused::Busy)?, NEXT_PIECE, work)
+            .await
     }
 
     async fn with<T: Send + 'static>(
@@ -149,7 +182,13 @@ impl Pool {
                 let _ = answer.send(work());
             }
         });
-        if self.jobs.lock().unwrap_or_else(PoisonError::into_inner).send(job).is_err() {
+        if self
+            .jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .send(job)
+            .is_err()
+        {
             return Err(Refused::Busy);
         }
         match timeout(patience, wait).await {
@@ -210,7 +249,10 @@ mod tests {
             let mut first = std::pin::pin!(first);
             let mut second = Box::pin(second);
             let polled = std::future::poll_fn(|cx| {
-                std::task::Poll::Ready((first.as_mut().poll(cx).is_ready(), second.as_mut().poll(cx).is_ready()))
+                std::task::Poll::Ready((
+                    first.as_mut().poll(cx).is_ready(),
+                    second.as_mut().poll(cx).is_ready(),
+                ))
             });
             assert_eq!(polled.await, (false, false));
             drop(second);
@@ -253,6 +295,9 @@ mod tests {
     #[tokio::test]
     async fn its_threads_are_nicer_than_others() {
         let own = rustix::process::nice(0).unwrap();
-        assert_eq!(run(|| rustix::process::nice(0).unwrap()).await, Ok((own + 10).min(19)));
+        assert_eq!(
+            run(|| rustix::process::nice(0).unwrap()).await,
+            Ok((own + 10).min(19))
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! The command line, made from the option definitions: every option as `--key-with-dashes`, before or after the command.
+//! The command line, made from the option definitions: every option as `--key-with-dashes`, before
+//! or after the command.
 //!
-//! Values are not judged here but with those of all other layers ([`crate::config::load`]), so that everything wrong is listed
-//! at once. Only what clap cannot read at all (an unknown flag, a missing value) ends with exit code 2.
+//! Values are not judged here but with those of all other layers ([`crate::config::load`]), so that
+//! everything wrong is listed at once. Only what clap cannot read at all (an unknown flag, a
+//! missing value) ends with exit code 2.
 
 use std::collections::BTreeMap;
 
@@ -46,11 +48,17 @@ pub struct Invocation {
 /// The whole command line. `extra` are further commands, such as those of the forecast.
 #[must_use]
 pub fn command(extra: impl IntoIterator<Item = Command>) -> Command {
-    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("As JSON, with problems and warnings");
+    let json = Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("As JSON, with problems and warnings");
     let backup = Command::new("backup")
         .about("Freezes the database of the running process for a backup, and lets it go on")
         .subcommand_required(true)
-        .subcommand(Command::new("begin").about("Freeze; exit 0 once the files are static, 1 if they are not"))
+        .subcommand(
+            Command::new("begin")
+                .about("Freeze; exit 0 once the files are static, 1 if they are not"),
+        )
         .subcommand(Command::new("end").about("Go on"));
     let own = [
         Command::new("run").about("Serves until SIGTERM or SIGINT (the default)"),
@@ -60,7 +68,10 @@ pub fn command(extra: impl IntoIterator<Item = Command>) -> Command {
         backup,
     ];
     let after = "Every option of `virtual-shelly --help` is accepted here too.";
-    let subcommands = own.into_iter().chain(extra).map(|command| command.after_help(after));
+    let subcommands = own
+        .into_iter()
+        .chain(extra)
+        .map(|command| command.after_help(after));
     Command::new("virtual-shelly")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
@@ -76,10 +87,20 @@ pub fn command(extra: impl IntoIterator<Item = Command>) -> Command {
 
 /// One option. Switches may stand alone; what takes a list takes it with commas.
 fn arg(def: &'static Definition) -> Arg {
-    let arg = Arg::new(def.key).long(def.flag()).help(help(def)).help_heading(def.group.title()).action(ArgAction::Set);
+    let arg = Arg::new(def.key)
+        .long(def.flag())
+        .help(help(def))
+        .help_heading(def.group.title())
+        .action(ArgAction::Set);
     match def.kind {
-        Kind::Bool => arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("true|false"),
-        kind => arg.allow_hyphen_values(matches!(kind, Kind::Int { .. } | Kind::Float { .. })).value_name(value_name(kind)),
+        Kind::Bool => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("true|false"),
+        kind => arg
+            .allow_hyphen_values(matches!(kind, Kind::Int { .. } | Kind::Float { .. }))
+            .value_name(value_name(kind)),
     }
 }
 
@@ -99,24 +120,38 @@ fn value_name(kind: Kind) -> String {
 
 fn help(def: &Definition) -> String {
     let range = match def.kind {
-        Kind::Int { .. } | Kind::Float { .. } | Kind::Match(_) | Kind::Many(Kind::Choice(_)) => format!("; {}", def.kind.allowed()),
+        Kind::Int { .. } | Kind::Float { .. } | Kind::Match(_) | Kind::Many(Kind::Choice(_)) => {
+            format!("; {}", def.kind.allowed())
+        }
         _ => String::new(),
     };
-    let unit = if def.unit.is_empty() || matches!(def.kind, Kind::Match(_)) { String::new() } else { format!(" in {}", def.unit) };
+    let unit = if def.unit.is_empty() || matches!(def.kind, Kind::Match(_)) {
+        String::new()
+    } else {
+        format!(" in {}", def.unit)
+    };
     let default = match (def.default, def.app_default, def.automatic) {
         (Some(text), Some(app), _) => format!("default: {text}, as app {app}; "),
         (Some(text), None, _) => format!("default: {text}; "),
         (None, _, "") => String::new(),
         (None, _, words) => format!("default: {words}; "),
     };
-    format!("{}{range}{unit} [{default}env: {}]", def.text, def.env_name())
+    format!(
+        "{}{range}{unit} [{default}env: {}]",
+        def.text,
+        def.env_name()
+    )
 }
 
 /// Reads a command line, program name first.
 ///
 /// # Errors
-/// What clap cannot read, `--help` and `--version`: [`clap::Error::exit`] prints it and ends with the right code (2, or 0).
-pub fn parse(args: impl IntoIterator<Item = String>, extra: impl IntoIterator<Item = Command>) -> Result<Invocation, clap::Error> {
+/// What clap cannot read, `--help` and `--version`: [`clap::Error::exit`] prints it and ends with
+/// the right code (2, or 0).
+pub fn parse(
+    args: impl IntoIterator<Item = String>,
+    extra: impl IntoIterator<Item = Command>,
+) -> Result<Invocation, clap::Error> {
     let command = command(extra);
     let args = in_front(args.into_iter().collect(), &command);
     let mut matches = command.try_get_matches_from(args)?;
@@ -131,7 +166,9 @@ pub fn parse(args: impl IntoIterator<Item = String>, extra: impl IntoIterator<It
         Some((name, sub)) => match (name.as_str(), sub.subcommand_name()) {
             ("run", _) => Action::Run,
             ("check", _) => Action::Check,
-            ("config", _) => Action::Config { json: sub.get_flag("json") },
+            ("config", _) => Action::Config {
+                json: sub.get_flag("json"),
+            },
             ("health", _) => Action::Health,
             ("backup", Some("begin")) => Action::BackupBegin,
             ("backup", _) => Action::BackupEnd,
@@ -141,8 +178,9 @@ pub fn parse(args: impl IntoIterator<Item = String>, extra: impl IntoIterator<It
     Ok(Invocation { action, options })
 }
 
-/// Puts options that stand after the command in front of it, and joins a switch with the word after it (`--key true`): clap
-/// then needs to know each option once and not once a command. An argument that the command has itself stays where it is.
+/// Puts options that stand after the command in front of it, and joins a switch with the word after
+/// it (`--key true`): clap then needs to know each option once and not once a command. An argument
+/// that the command has itself stays where it is.
 fn in_front(args: Vec<String>, command: &Command) -> Vec<String> {
     let mut args = args.into_iter().peekable();
     let mut front: Vec<String> = args.next().into_iter().collect();
@@ -165,14 +203,21 @@ fn in_front(args: Vec<String>, command: &Command) -> Vec<String> {
                 continue;
             }
         };
-        let own = sub.is_some_and(|sub| sub.get_arguments().any(|known| known.get_long() == Some(name)));
-        let def = definitions::find(&name.replace('-', "_")).filter(|def| !own && def.flag() == name);
+        let own = sub.is_some_and(|sub| {
+            sub.get_arguments()
+                .any(|known| known.get_long() == Some(name))
+        });
+        let def =
+            definitions::find(&name.replace('-', "_")).filter(|def| !own && def.flag() == name);
         match def {
             None => back.push(arg),
             Some(_) if has_value => front.push(arg),
             Some(def) if def.kind == Kind::Bool => {
                 let word = args.next_if(|next| {
-                    matches!(next.to_ascii_lowercase().as_str(), "true" | "false" | "1" | "0" | "yes" | "no" | "on" | "off")
+                    matches!(
+                        next.to_ascii_lowercase().as_str(),
+                        "true" | "false" | "1" | "0" | "yes" | "no" | "on" | "off"
+                    )
                 });
                 front.push(word.map_or(arg.clone(), |word| format!("{arg}={word}")));
             }
@@ -196,11 +241,20 @@ mod tests {
         let extra = Command::new("backtest")
             .arg(Arg::new("minus").long("minus").action(ArgAction::Append))
             .arg(Arg::new("model-path").long("model-path"));
-        parse(std::iter::once("virtual-shelly").chain(args.iter().copied()).map(String::from), [extra])
+        parse(
+            std::iter::once("virtual-shelly")
+                .chain(args.iter().copied())
+                .map(String::from),
+            [extra],
+        )
     }
 
     fn options(args: &[&str]) -> Vec<(String, String)> {
-        read(args).unwrap_or_else(|error| panic!("{error}")).options.into_iter().collect()
+        read(args)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .options
+            .into_iter()
+            .collect()
     }
 
     fn pair(key: &str, value: &str) -> (String, String) {
@@ -222,11 +276,25 @@ mod tests {
         ] {
             let read = read(args).unwrap();
             assert!(matches!(read.action, Action::Check), "{args:?}");
-            assert_eq!(read.options.into_iter().collect::<Vec<_>>(), [pair("cors_enable", "true"), pair("http_port", "8081")], "{args:?}");
+            assert_eq!(
+                read.options.into_iter().collect::<Vec<_>>(),
+                [pair("cors_enable", "true"), pair("http_port", "8081")],
+                "{args:?}"
+            );
         }
-        assert_eq!(options(&["--target-offset", "-20"]), [pair("target_offset", "-20")]);
-        assert_eq!(options(&["--hold", "1", "--hold", "2"]), [pair("hold", "2")], "the last one counts");
-        assert_eq!(options(&["--device-name", "check"]), [pair("device_name", "check")]);
+        assert_eq!(
+            options(&["--target-offset", "-20"]),
+            [pair("target_offset", "-20")]
+        );
+        assert_eq!(
+            options(&["--hold", "1", "--hold", "2"]),
+            [pair("hold", "2")],
+            "the last one counts"
+        );
+        assert_eq!(
+            options(&["--device-name", "check"]),
+            [pair("device_name", "check")]
+        );
     }
 
     #[test]
@@ -234,21 +302,56 @@ mod tests {
         let action = |args: &[&str]| read(args).unwrap().action;
         assert!(matches!(action(&[]), Action::Run));
         assert!(matches!(action(&["run"]), Action::Run));
-        assert!(matches!(action(&["config", "--json"]), Action::Config { json: true }));
+        assert!(matches!(
+            action(&["config", "--json"]),
+            Action::Config { json: true }
+        ));
         assert!(matches!(action(&["health"]), Action::Health));
         assert!(matches!(action(&["backup", "begin"]), Action::BackupBegin));
-        assert!(matches!(action(&["backup", "end", "--data-dir", "/x"]), Action::BackupEnd));
-        let Action::Other(name, sub) = action(&["backtest", "--minus", "pv", "--model-path", "/m", "--minus", "ev"]) else {
+        assert!(matches!(
+            action(&["backup", "end", "--data-dir", "/x"]),
+            Action::BackupEnd
+        ));
+        let Action::Other(name, sub) = action(&[
+            "backtest",
+            "--minus",
+            "pv",
+            "--model-path",
+            "/m",
+            "--minus",
+            "ev",
+        ]) else {
             panic!("backtest")
         };
-        assert_eq!((name.as_str(), sub.get_many::<String>("minus").unwrap().count()), ("backtest", 2));
-        assert_eq!(sub.get_one::<String>("model-path").map(String::as_str), Some("/m"), "a command's own argument stays its own");
+        assert_eq!(
+            (
+                name.as_str(),
+                sub.get_many::<String>("minus").unwrap().count()
+            ),
+            ("backtest", 2)
+        );
+        assert_eq!(
+            sub.get_one::<String>("model-path").map(String::as_str),
+            Some("/m"),
+            "a command's own argument stays its own"
+        );
     }
 
     #[test]
     fn what_cannot_be_read_ends_with_2() {
-        for args in [&["--htp-port", "1"][..], &["--http-port"], &["frobnicate"], &["backup"], &["config", "--jsn"], &["check", "extra"]] {
-            assert_eq!(read(args).expect_err("unreadable").exit_code(), 2, "{args:?}");
+        for args in [
+            &["--htp-port", "1"][..],
+            &["--http-port"],
+            &["frobnicate"],
+            &["backup"],
+            &["config", "--jsn"],
+            &["check", "extra"],
+        ] {
+            assert_eq!(
+                read(args).expect_err("unreadable").exit_code(),
+                2,
+                "{args:?}"
+            );
         }
         assert_eq!(read(&["--help"]).expect_err("help").exit_code(), 0);
         assert_eq!(read(&["--version"]).expect_err("version").exit_code(), 0);
@@ -259,13 +362,34 @@ mod tests {
         let help = command([]).term_width(400).render_long_help().to_string();
         for def in definitions::all() {
             assert!(help.contains(&format!("--{}", def.flag())), "{}", def.key);
-            assert!(help.contains(&format!("env: {}]", def.env_name())), "{}", def.key);
+            assert!(
+                help.contains(&format!("env: {}]", def.env_name())),
+                "{}",
+                def.key
+            );
         }
         assert!(help.contains("default: 8080, as app 80"));
-        assert!(!help.contains("below"), "nothing stands below the options that DOCS.md has there");
+        assert!(
+            !help.contains("below"),
+            "nothing stands below the options that DOCS.md has there"
+        );
         let (_, layers) = help.split_once("a later one wins: ").unwrap();
-        let all = [Layer::Default, Layer::Device, Layer::File, Layer::Network, Layer::Environment, Layer::CommandLine];
-        let places: Vec<_> = all.iter().map(|layer| layers.find(layer.words()).unwrap_or_else(|| panic!("{layer:?}"))).collect();
+        let all = [
+            Layer::Default,
+            Layer::Device,
+            Layer::File,
+            Layer::Network,
+            Layer::Environment,
+            Layer::CommandLine,
+        ];
+        let places: Vec<_> = all
+            .iter()
+            .map(|layer| {
+                layers
+                    .find(layer.words())
+                    .unwrap_or_else(|| panic!("{layer:?}"))
+            })
+            .collect();
         assert!(places.is_sorted(), "in their order: {layers}");
     }
 }

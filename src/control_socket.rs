@@ -44,30 +44,47 @@ pub enum Request {
 }
 
 impl Request {
-    const ALL: [(Self, &'static str); 3] = [(Self::Health, "health"), (Self::BackupBegin, "backup begin"), (Self::BackupEnd, "backup end")];
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Health, "health"),
+        (Self::BackupBegin, "backup begin"),
+        (Self::BackupEnd, "backup end"),
+    ];
 
     fn text(self) -> &'static str {
-        Self::ALL.iter().find(|(request, _)| *request == self).map_or("", |(_, text)| text)
+        Self::ALL
+            .iter()
+            .find(|(request, _)| *request == self)
+            .map_or("", |(_, text)| text)
     }
 
     fn parse(line: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, text)| *text == line.trim()).map(|(request, _)| *request)
+        Self::ALL
+            .iter()
+            .find(|(_, text)| *text == line.trim())
+            .map(|(request, _)| *request)
     }
 }
 
 /// Where the socket is: `/run` as an app (`/data` is being archived there), else the data folder.
 #[must_use]
 pub fn path(app: bool, data_dir: &Path) -> PathBuf {
-    if app && Path::new("/run").is_dir() { PathBuf::from("/run/virtual-shelly.sock") } else { data_dir.join("control.sock") }
+    if app && Path::new("/run").is_dir() {
+        PathBuf::from("/run/virtual-shelly.sock")
+    } else {
+        data_dir.join("control.sock")
+    }
 }
 
-/// Serves the socket until `stop`; removes the file at the end. A socket that cannot be made is one warning, and tried again.
+/// Serves the socket until `stop`; removes the file at the end. A socket that cannot be made is one
+/// warning, and tried again.
 pub async fn serve<F, R>(path: PathBuf, answer: F, stop: CancellationToken)
 where
     F: Fn(Request) -> R + Send + Sync + 'static,
     R: Future<Output = Result<(), String>> + Send + 'static,
 {
-    let Some(listener) = bind_at_last(&path, &stop).await else { return };
+    let Some(listener) = bind_at_last(&path, &stop).await else {
+        return;
+    };
     let ours = file_id(&path);
     let answer = Arc::new(answer);
     loop {
@@ -93,7 +110,9 @@ where
 }
 
 fn file_id(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+    std::fs::symlink_metadata(path)
+        .ok()
+        .map(|meta| (meta.dev(), meta.ino()))
 }
 
 async fn bind_at_last(path: &Path, stop: &CancellationToken) -> Option<UnixListener> {
@@ -103,7 +122,10 @@ async fn bind_at_last(path: &Path, stop: &CancellationToken) -> Option<UnixListe
             Ok(listener) => return Some(listener),
             Err(error) if !said => {
                 said = true;
-                warn!("control socket {} cannot be made ({error}): `health` and `backup` do not reach this process", path.display());
+                warn!(
+                    "control socket {} cannot be made ({error}): `health` and `backup` do not reach this process",
+                    path.display()
+                );
             }
             Err(_) => {}
         }
@@ -117,8 +139,8 @@ async fn bind_at_last(path: &Path, stop: &CancellationToken) -> Option<UnixListe
 /// Longest path that the kernel takes for a socket.
 const MAX_PATH: usize = 107;
 
-/// A name of `path` that is short enough, valid as long as the folder is held. A socket in a folder deep down is reached
-/// through the open folder, so it stays where its owner looks for it.
+/// A name of `path` that is short enough, valid as long as the folder is held. A socket in a folder
+/// deep down is reached through the open folder, so it stays where its owner looks for it.
 fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) if path.as_os_str().len() > MAX_PATH => {
@@ -135,8 +157,15 @@ async fn bind(path: &Path) -> io::Result<UnixListener> {
     // A file left by a killed process is replaced; that of a living one is not ours.
     match UnixStream::connect(&name).await {
         Ok(living) => {
-            let pid = living.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or_default();
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("process {pid} answers there")));
+            let pid = living
+                .peer_cred()
+                .ok()
+                .and_then(|peer| peer.pid())
+                .unwrap_or_default();
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                format!("process {pid} answers there"),
+            ));
         }
         Err(_) => _ = std::fs::remove_file(path),
     }
@@ -152,7 +181,9 @@ where
 {
     let (read, mut write) = stream.split();
     let mut line = String::new();
-    BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
+    BufReader::new(read.take(MAX_LINE))
+        .read_line(&mut line)
+        .await?;
     let reply = match Request::parse(&line) {
         None => Err(format!("unknown request {:?}", line.trim())),
         Some(request) => answer(request).await,
@@ -172,13 +203,21 @@ pub async fn ask(path: &Path, request: Request) -> Result<(), String> {
     let attempt = async {
         let (name, _folder) = short(path)?;
         let mut stream = UnixStream::connect(name).await?;
-        stream.write_all(format!("{}\n", request.text()).as_bytes()).await?;
+        stream
+            .write_all(format!("{}\n", request.text()).as_bytes())
+            .await?;
         let mut reply = String::new();
-        BufReader::new(stream.take(4096)).read_line(&mut reply).await?;
+        BufReader::new(stream.take(4096))
+            .read_line(&mut reply)
+            .await?;
         io::Result::Ok(reply)
     };
     match timeout(PATIENCE, attempt).await {
-        Err(_) => Err(format!("no answer at {} within {} s", path.display(), PATIENCE.as_secs())),
+        Err(_) => Err(format!(
+            "no answer at {} within {} s",
+            path.display(),
+            PATIENCE.as_secs()
+        )),
         Ok(Err(error)) => Err(format!("nobody answers at {}: {error}", path.display())),
         Ok(Ok(reply)) if reply.trim() == "ok" => Ok(()),
         Ok(Ok(reply)) => Err(reply.trim().trim_start_matches("error ").to_owned()),
@@ -197,15 +236,27 @@ mod tests {
         let stop = CancellationToken::new();
         let task = tokio::spawn(serve(
             path.clone(),
-            |request| async move { if request == Request::BackupEnd { Err("not frozen".to_owned()) } else { Ok(()) } },
+            |request| async move {
+                if request == Request::BackupEnd {
+                    Err("not frozen".to_owned())
+                } else {
+                    Ok(())
+                }
+            },
             stop.clone(),
         ));
         while !path.exists() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(ask(&path, Request::Health).await, Ok(()));
-        assert_eq!(ask(&path, Request::BackupEnd).await, Err("not frozen".to_owned()));
+        assert_eq!(
+            ask(&path, Request::BackupEnd).await,
+            Err("not frozen".to_owned())
+        );
         let mut raw = UnixStream::connect(&path).await.unwrap();
         raw.write_all(b"format c:\n").await.unwrap();
         let mut text = String::new();
@@ -214,7 +265,12 @@ mod tests {
         stop.cancel();
         task.await.unwrap();
         assert!(!path.exists());
-        assert!(ask(&path, Request::Health).await.unwrap_err().contains("nobody answers"));
+        assert!(
+            ask(&path, Request::Health)
+                .await
+                .unwrap_err()
+                .contains("nobody answers")
+        );
     }
 
     #[tokio::test]
@@ -229,8 +285,15 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let error = bind(&path).await.unwrap_err().to_string();
-        assert_eq!(error, format!("process {} answers there", std::process::id()));
-        assert_eq!(ask(&path, Request::Health).await, Ok(()), "still the first one's");
+        assert_eq!(
+            error,
+            format!("process {} answers there", std::process::id())
+        );
+        assert_eq!(
+            ask(&path, Request::Health).await,
+            Ok(()),
+            "still the first one's"
+        );
         stop.cancel();
         task.await.unwrap();
         assert!(!path.exists());
@@ -253,6 +316,11 @@ mod tests {
         assert!(path.exists());
         let never = CancellationToken::new();
         never.cancel();
-        serve(dir.path().join("nowhere/control.sock"), |_| async { Ok(()) }, never).await;
+        serve(
+            dir.path().join("nowhere/control.sock"),
+            |_| async { Ok(()) },
+            never,
+        )
+        .await;
     }
 }

@@ -1,4 +1,5 @@
-//! A virtual Shelly Pro 3EM: grid power that Home Assistant knows, served as the meter that batteries read.
+//! A virtual Shelly Pro 3EM: grid power that Home Assistant knows, served as the meter that
+//! batteries read.
 //!
 //! ```text
 //!  source/ ──Reading──▶ meter/ ──Snapshot──▶ device/ ──Reply/Notification──▶ transport/
@@ -26,9 +27,10 @@
 //! | `dashboard` | pages and their live data for people |
 //! | `app` | how all these are wired |
 //!
-//! Arrows of `use` follow the flow; nothing points back. `app` is the one place where rooms are wired to one
-//! another and tasks start and stop. The last two are rooms of the program (`main.rs`), which nothing else uses: compiled
-//! with the others in one piece, they would need more memory than a small machine has (DOCS.md, "Local build").
+//! Arrows of `use` follow the flow; nothing points back. `app` is the one place where rooms are
+//! wired to one another and tasks start and stop. The last two are rooms of the program
+//! (`main.rs`), which nothing else uses: compiled with the others in one piece, they would need
+//! more memory than a small machine has (DOCS.md, "Local build").
 
 mod address;
 pub mod background;

@@ -1,9 +1,11 @@
 //! One line an event on stderr, with a level that can change while running.
 //!
-//! One line whatever an event says: what comes from outside is escaped here, for all of them ([`one_line`]).
+//! One line whatever an event says: what comes from outside is escaped here, for all of them
+//! ([`one_line`]).
 //!
-//! Whoever reads the log may be slow or stop: a full pipe must not stop the meter. Lines go to a thread of their own through
-//! a queue that never blocks; what does not fit is counted, and the count is said when there is room again.
+//! Whoever reads the log may be slow or stop: a full pipe must not stop the meter. Lines go to a
+//! thread of their own through a queue that never blocks; what does not fit is counted, and the
+//! count is said when there is room again.
 
 use std::{
     collections::HashMap,
@@ -46,7 +48,8 @@ const REFILL: Duration = Duration::from_secs(5);
 pub struct LevelHandle(reload::Handle<Targets, Registry>);
 
 impl LevelHandle {
-    /// Shows our own events from `level` on; those of libraries only as warnings, unless `level` is trace.
+    /// Shows our own events from `level` on; those of libraries only as warnings, unless `level` is
+    /// trace.
     pub fn set(&self, level: Level) {
         // The only failure is a subscriber that is gone, and then nothing is logged anyway.
         let _ = self.0.reload(targets(level));
@@ -54,11 +57,18 @@ impl LevelHandle {
 }
 
 fn targets(level: Level) -> Targets {
-    let others = if level == Level::TRACE { LevelFilter::DEBUG } else { LevelFilter::WARN };
-    Targets::new().with_default(others).with_target("virtual_shelly", level)
+    let others = if level == Level::TRACE {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::WARN
+    };
+    Targets::new()
+        .with_default(others)
+        .with_target("virtual_shelly", level)
 }
 
-/// The message, then the other fields as `name=value`, each without anything that would end or disturb the line.
+/// The message, then the other fields as `name=value`, each without anything that would end or
+/// disturb the line.
 fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
     debug_fn(|writer, field, value| {
         let said = format!("{value:?}");
@@ -73,15 +83,28 @@ fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
 /// The queue of the running log.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// Starts the log. A second call in the same process keeps the first log and returns a handle without effect.
+/// Starts the log. A second call in the same process keeps the first log and returns a handle
+/// without effect.
 #[must_use]
 pub fn init(level: Level) -> LevelHandle {
     let (filter, handle) = reload::Layer::new(targets(level));
     let queue = QUEUE.get_or_init(|| Queue::new(stderr()));
     let colours = stderr().is_terminal();
-    let out = Out { queue: queue.clone(), limits: Arc::default() };
-    let lines = fmt::layer().with_target(false).with_ansi(colours).fmt_fields(fields()).with_writer(out);
-    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+    let out = Out {
+        queue: queue.clone(),
+        limits: Arc::default(),
+    };
+    let lines = fmt::layer()
+        .with_target(false)
+        .with_ansi(colours)
+        .fmt_fields(fields())
+        .with_writer(out);
+    if tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .is_ok()
+    {
         // The standard hook writes to stderr itself, and so waits for whoever reads it.
         std::panic::set_hook(Box::new(|panic| {
             tracing::error!("{panic}");
@@ -117,7 +140,9 @@ impl Queue {
         let lost = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&lost);
         // Without the thread the receiver is gone, and every line counts as lost.
-        let _ = std::thread::Builder::new().name("log".into()).spawn(move || write_all(&from, &seen, out));
+        let _ = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(&from, &seen, out));
         Self { to, lost }
     }
 
@@ -154,7 +179,10 @@ fn write_all(from: &Receiver<Message>, lost: &AtomicU64, mut out: impl Write) {
         }
         let missing = lost.swap(0, Ordering::Relaxed);
         if missing > 0 {
-            let _ = writeln!(out, "{missing} lines of the log were lost here: nobody read it fast enough");
+            let _ = writeln!(
+                out,
+                "{missing} lines of the log were lost here: nobody read it fast enough"
+            );
         }
     }
 }
@@ -172,8 +200,15 @@ struct Kind {
 impl Limits {
     /// Whether a line of this kind may be written now, and how many before it were not.
     fn admit(&mut self, kind: Identifier, now: Instant) -> Option<u64> {
-        let kind = self.0.entry(kind).or_insert(Kind { left: BURST, refilled: now, left_out: 0 });
-        let due = u32::try_from(now.saturating_duration_since(kind.refilled).as_secs() / REFILL.as_secs()).unwrap_or(u32::MAX);
+        let kind = self.0.entry(kind).or_insert(Kind {
+            left: BURST,
+            refilled: now,
+            left_out: 0,
+        });
+        let due = u32::try_from(
+            now.saturating_duration_since(kind.refilled).as_secs() / REFILL.as_secs(),
+        )
+        .unwrap_or(u32::MAX);
         if due > 0 {
             kind.left = kind.left.saturating_add(due).min(BURST);
             kind.refilled = now;
@@ -205,7 +240,11 @@ impl<'a> MakeWriter<'a> for Out {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { out: self, bytes: Vec::new(), left_out: Some(0) }
+        Line {
+            out: self,
+            bytes: Vec::new(),
+            left_out: Some(0),
+        }
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
@@ -213,16 +252,25 @@ impl<'a> MakeWriter<'a> for Out {
         let left_out = if *meta.level() > Level::INFO {
             Some(0)
         } else {
-            self.limits.lock().unwrap_or_else(PoisonError::into_inner).admit(meta.callsite(), Instant::now())
+            self.limits
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .admit(meta.callsite(), Instant::now())
         };
-        Line { out: self, bytes: Vec::new(), left_out }
+        Line {
+            out: self,
+            bytes: Vec::new(),
+            left_out,
+        }
     }
 }
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.left_out.is_some() {
-            self.bytes.extend_from_slice(&bytes[..bytes.len().min(LINE_MAX.saturating_sub(self.bytes.len()))]);
+            self.bytes.extend_from_slice(
+                &bytes[..bytes.len().min(LINE_MAX.saturating_sub(self.bytes.len()))],
+            );
         }
         Ok(bytes.len())
     }
@@ -234,11 +282,15 @@ impl Write for Line<'_> {
 
 impl Drop for Line<'_> {
     fn drop(&mut self) {
-        let Some(left_out) = self.left_out.filter(|_| !self.bytes.is_empty()) else { return };
+        let Some(left_out) = self.left_out.filter(|_| !self.bytes.is_empty()) else {
+            return;
+        };
         let text = String::from_utf8_lossy(&self.bytes);
         let mut line = text.trim_end().to_owned();
         if left_out > 0 {
-            line.push_str(&format!(" ({left_out} more lines like this one were left out before it)"));
+            line.push_str(&format!(
+                " ({left_out} more lines like this one were left out before it)"
+            ));
         }
         line.push('\n');
         self.out.queue.send(line.into_bytes());
@@ -270,7 +322,11 @@ mod tests {
 
     impl Write for Stalled {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut state = self.0.1.wait_while(self.0.0.lock().unwrap(), |state| !state.0).unwrap();
+            let mut state = self
+                .0
+                .1
+                .wait_while(self.0.0.lock().unwrap(), |state| !state.0)
+                .unwrap();
             state.1.extend_from_slice(bytes);
             Ok(bytes.len())
         }
@@ -290,12 +346,29 @@ mod tests {
             queue.send(format!("line {n}\n").into_bytes());
         }
         queue.flush(Duration::from_millis(20));
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
         pipe.let_go();
         queue.flush(Duration::from_secs(20));
         let text = pipe.text();
-        let lost: usize = text.lines().find_map(|line| line.split_once(" lines of the log were lost")).unwrap().0.parse().unwrap();
-        assert_eq!(lost + text.lines().filter(|line| line.starts_with("line ")).count(), all, "every line is there or counted");
+        let lost: usize = text
+            .lines()
+            .find_map(|line| line.split_once(" lines of the log were lost"))
+            .unwrap()
+            .0
+            .parse()
+            .unwrap();
+        assert_eq!(
+            lost + text
+                .lines()
+                .filter(|line| line.starts_with("line "))
+                .count(),
+            all,
+            "every line is there or counted"
+        );
     }
 
     #[test]
@@ -303,9 +376,17 @@ mod tests {
         let pipe = Stalled::default();
         pipe.let_go();
         let queue = Queue::new(pipe.clone());
-        let out = Out { queue: queue.clone(), limits: Arc::default() };
+        let out = Out {
+            queue: queue.clone(),
+            limits: Arc::default(),
+        };
         let limits = Arc::clone(&out.limits);
-        let subscriber = tracing_subscriber::registry().with(fmt::layer().with_ansi(false).fmt_fields(fields()).with_writer(out));
+        let subscriber = tracing_subscriber::registry().with(
+            fmt::layer()
+                .with_ansi(false)
+                .fmt_fields(fields())
+                .with_writer(out),
+        );
         tracing::subscriber::with_default(subscriber, || {
             let flood = |times: u32| (0..times).for_each(|n| tracing::warn!("knock {n}"));
             for n in 0..BURST + 50 {
@@ -324,7 +405,10 @@ mod tests {
         let text = pipe.text();
         let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
         assert_eq!(count("knock"), BURST as usize + 1);
-        assert!(text.contains("knock 0 (50 more lines like this one were left out before it)"), "{text}");
+        assert!(
+            text.contains("knock 0 (50 more lines like this one were left out before it)"),
+            "{text}"
+        );
         assert_eq!(count("something else\\nforged line \\u{202e}"), 1);
         assert_eq!(count("detail"), 2 * BURST as usize);
     }

@@ -1,4 +1,5 @@
-//! Parses, builds, runs. `app` wires the library's rooms, `dashboard` shows them to people; all else is the library's.
+//! Parses, builds, runs. `app` wires the library's rooms, `dashboard` shows them to people; all
+//! else is the library's.
 
 use std::{
     io::{ErrorKind, Write, stdout},
@@ -10,30 +11,49 @@ use virtual_shelly::{
     background,
     cli::{self, Action, Invocation},
     config::{self, EXIT_CONFIGURATION, LoadInputs},
-    consumers, control, control_socket, device, forecast, logging, meter, one_line, source, store, supervisor, time, transport,
+    consumers, control, control_socket, device, forecast, logging, meter, one_line, source, store,
+    supervisor, time, transport,
 };
 
 mod app;
 mod dashboard;
 
-/// Gives memory back after a flood, where the C library's keeps most of it. How soon is set in `.cargo/config.toml`.
+/// Gives memory back after a flood, where the C library's keeps most of it. How soon is set in
+/// `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let extra = [backtest::backtest_command(), cli_forecast::forecast_command()];
-    let Invocation { action, options } = cli::parse(std::env::args(), extra).unwrap_or_else(|error| error.exit());
+    let extra = [
+        backtest::backtest_command(),
+        cli_forecast::forecast_command(),
+    ];
+    let Invocation { action, options } =
+        cli::parse(std::env::args(), extra).unwrap_or_else(|error| error.exit());
     match action {
         Action::Other(name, args) => {
-            let done = if name == "backtest" { backtest::run_backtest(&args) } else { cli_forecast::run_forecast(&args) };
+            let done = if name == "backtest" {
+                backtest::run_backtest(&args)
+            } else {
+                cli_forecast::run_forecast(&args)
+            };
             return match done {
                 Ok(text) => print(&format!("{text}\n"), 0),
                 Err(error) => fail(&format!("{error:#}")),
             };
         }
-        Action::Run | Action::Check | Action::Config { .. } | Action::Health | Action::BackupBegin | Action::BackupEnd => {}
+        Action::Run
+        | Action::Check
+        | Action::Config { .. }
+        | Action::Health
+        | Action::BackupBegin
+        | Action::BackupEnd => {}
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime cannot be started: {error}")),
     };
@@ -49,7 +69,11 @@ fn main() -> ExitCode {
         Action::Health => runtime.block_on(ask(&inputs, control_socket::Request::Health)),
         Action::BackupBegin => runtime.block_on(ask(&inputs, control_socket::Request::BackupBegin)),
         Action::BackupEnd => runtime.block_on(ask(&inputs, control_socket::Request::BackupEnd)),
-        _ => runtime.block_on(app::run(inputs, logging::init(tracing::Level::INFO), stop.unwrap_or_default())),
+        _ => runtime.block_on(app::run(
+            inputs,
+            logging::init(tracing::Level::INFO),
+            stop.unwrap_or_default(),
+        )),
     };
     // A read of the disk that hangs must not hold the end up.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -70,19 +94,33 @@ async fn show_config(mut inputs: LoadInputs, json: bool) -> ExitCode {
         eprint_line(&format!("note: {line}"));
     }
     let resolved = config::load(&inputs);
-    let text = if json { format!("{:#}\n", config::as_json(&resolved)) } else { config::as_text(&resolved) };
+    let text = if json {
+        format!("{:#}\n", config::as_json(&resolved))
+    } else {
+        config::as_text(&resolved)
+    };
     let report = config::report(&resolved);
     if !report.is_empty() {
         eprint_line(report.trim_end());
     }
-    print(&text, if resolved.fatal() { EXIT_CONFIGURATION } else { 0 })
+    print(
+        &text,
+        if resolved.fatal() {
+            EXIT_CONFIGURATION
+        } else {
+            0
+        },
+    )
 }
 
-/// Ends with `code`, or with 1 if the text cannot be written. A reader that closed the pipe has seen enough.
+/// Ends with `code`, or with 1 if the text cannot be written. A reader that closed the pipe has
+/// seen enough.
 fn print(text: &str, code: u8) -> ExitCode {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&format!("cannot write what was asked for: {error}")),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            fail(&format!("cannot write what was asked for: {error}"))
+        }
         _ => ExitCode::from(code),
     }
 }

@@ -90,7 +90,11 @@ impl Supervisor {
     #[must_use]
     pub fn new(base: &str, token: Secret) -> Option<Self> {
         let http = http_client::client(Duration::from_secs(10)).ok()?;
-        Some(Self { base: base.trim_end_matches('/').to_owned(), token, http })
+        Some(Self {
+            base: base.trim_end_matches('/').to_owned(),
+            token,
+            http,
+        })
     }
 
     /// Our own entry: ports, ingress port, options.
@@ -98,7 +102,9 @@ impl Supervisor {
     /// # Errors
     /// When the Supervisor does not answer or refuses.
     pub async fn self_info(&self) -> Result<SelfInfo, SupervisorError> {
-        self.call::<SelfInfo>("/addons/self/info", None).await.map(Option::unwrap_or_default)
+        self.call::<SelfInfo>("/addons/self/info", None)
+            .await
+            .map(Option::unwrap_or_default)
     }
 
     /// What the Supervisor knows of Home Assistant Core.
@@ -106,7 +112,9 @@ impl Supervisor {
     /// # Errors
     /// When the Supervisor does not answer or refuses.
     pub async fn core_info(&self) -> Result<CoreInfo, SupervisorError> {
-        self.call::<CoreInfo>("/core/info", None).await.map(Option::unwrap_or_default)
+        self.call::<CoreInfo>("/core/info", None)
+            .await
+            .map(Option::unwrap_or_default)
     }
 
     /// Name of the host's primary network interface (`eth0`), if the Supervisor names one.
@@ -115,54 +123,102 @@ impl Supervisor {
     /// When the Supervisor does not answer or refuses.
     pub async fn primary_interface(&self) -> Result<Option<String>, SupervisorError> {
         let info = self.call::<NetworkInfo>("/network/info", None).await?;
-        Ok(info.and_then(|n| n.interfaces.into_iter().find(|i| i.primary)).map(|i| i.interface))
+        Ok(info
+            .and_then(|n| n.interfaces.into_iter().find(|i| i.primary))
+            .map(|i| i.interface))
     }
 
     /// Replaces our options as a whole; the Supervisor validates them.
     ///
     /// # Errors
     /// Its message where it refuses an option.
-    pub async fn set_options(&self, options: &serde_json::Map<String, serde_json::Value>) -> Result<(), SupervisorError> {
+    pub async fn set_options(
+        &self,
+        options: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(), SupervisorError> {
         #[derive(Serialize)]
         struct Body<'a> {
             options: &'a serde_json::Map<String, serde_json::Value>,
         }
         let body = serde_json::to_string(&Body { options }).unwrap_or_default();
-        self.call::<serde_json::Value>("/addons/self/options", Some(body)).await.map(drop)
+        self.call::<serde_json::Value>("/addons/self/options", Some(body))
+            .await
+            .map(drop)
     }
 
-    /// Asks for a restart of ourselves. It answers only after it has stopped and started us, so there mostly is nobody left to
-    /// hear it: a connection that breaks, a gateway's error and silence mean that it is on its way.
+    /// Asks for a restart of ourselves. It answers only after it has stopped and started us, so
+    /// there mostly is nobody left to hear it: a connection that breaks, a gateway's error and
+    /// silence mean that it is on its way.
     ///
     /// # Errors
     /// When the Supervisor cannot be reached or refuses.
     pub async fn restart(&self) -> Result<(), SupervisorError> {
-        match self.call::<serde_json::Value>("/addons/self/restart", Some(String::from("{}"))).await {
-            Ok(_) | Err(SupervisorError::Unreachable { sent: true, .. } | SupervisorError::Refused { status: 502..=504, .. }) => Ok(()),
+        match self
+            .call::<serde_json::Value>("/addons/self/restart", Some(String::from("{}")))
+            .await
+        {
+            Ok(_)
+            | Err(
+                SupervisorError::Unreachable { sent: true, .. }
+                | SupervisorError::Refused {
+                    status: 502..=504, ..
+                },
+            ) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn call<T: DeserializeOwned>(&self, path: &str, body: Option<String>) -> Result<Option<T>, SupervisorError> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Option<T>, SupervisorError> {
         let url = format!("{}{path}", self.base);
-        let unreachable =
-            |e: &reqwest::Error| SupervisorError::Unreachable { path: path.to_owned(), reason: http_client::why(e), sent: !e.is_connect() };
+        let unreachable = |e: &reqwest::Error| SupervisorError::Unreachable {
+            path: path.to_owned(),
+            reason: http_client::why(e),
+            sent: !e.is_connect(),
+        };
         let request = match body {
-            Some(body) => self.http.post(url).header("Content-Type", "application/json").body(body),
+            Some(body) => self
+                .http
+                .post(url)
+                .header("Content-Type", "application/json")
+                .body(body),
             None => self.http.get(url),
         };
-        let response = request.bearer_auth(&self.token.0).send().await.map_err(|e| unreachable(&e))?;
+        let response = request
+            .bearer_auth(&self.token.0)
+            .send()
+            .await
+            .map_err(|e| unreachable(&e))?;
         let status = response.status();
-        let body = http_client::body(response, ANSWER_MAX).await.map_err(|unread| SupervisorError::Unreachable {
-            path: path.to_owned(),
-            reason: unread.why(),
-            sent: true,
-        })?;
+        let body = http_client::body(response, ANSWER_MAX)
+            .await
+            .map_err(|unread| SupervisorError::Unreachable {
+                path: path.to_owned(),
+                reason: unread.why(),
+                sent: true,
+            })?;
         let text = String::from_utf8_lossy(&body);
-        let refused = |message: String| SupervisorError::Refused { path: path.to_owned(), message, status: status.as_u16() };
+        let refused = |message: String| SupervisorError::Refused {
+            path: path.to_owned(),
+            message,
+            status: status.as_u16(),
+        };
         // 401, 403 and 502 come as plain text.
-        let envelope: Envelope<T> =
-            serde_json::from_str(&text).map_err(|_| refused(format!("{status}: {}", text.chars().take(120).collect::<String>())))?;
-        if envelope.result == "ok" { Ok(envelope.data) } else { Err(refused(envelope.message.unwrap_or_else(|| status.to_string()))) }
+        let envelope: Envelope<T> = serde_json::from_str(&text).map_err(|_| {
+            refused(format!(
+                "{status}: {}",
+                text.chars().take(120).collect::<String>()
+            ))
+        })?;
+        if envelope.result == "ok" {
+            Ok(envelope.data)
+        } else {
+            Err(refused(
+                envelope.message.unwrap_or_else(|| status.to_string()),
+            ))
+        }
     }
 }

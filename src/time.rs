@@ -1,7 +1,8 @@
 //! Time as an argument: a monotonic part for intervals, a wall part for stamps.
 //!
-//! Nothing in the pure rooms reads a clock. The shell around them asks a [`Clock`] once and passes the
-//! [`Now`] in, so a jump of the wall clock changes no energy and tests replay any sequence of times.
+//! Nothing in the pure rooms reads a clock. The shell around them asks a [`Clock`] once and passes
+//! the [`Now`] in, so a jump of the wall clock changes no energy and tests replay any sequence of
+//! times.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,7 +25,10 @@ impl Now {
     /// The moment `by` later on both clocks.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self { mono: self.mono + by, unix: self.unix + by.as_secs_f64() }
+        Self {
+            mono: self.mono + by,
+            unix: self.unix + by.as_secs_f64(),
+        }
     }
 }
 
@@ -44,7 +48,9 @@ impl SystemClock {
     /// A clock whose monotonic part starts at zero now.
     #[must_use]
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 
@@ -56,6 +62,11 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
-        Now { mono: self.start.elapsed(), unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()) }
+        Now {
+            mono: self.start.elapsed(),
+            unix: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0.0, |d| d.as_secs_f64()),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The one TLS set-up of outgoing connections: rustls with ring and the host's trusted certificates.
+//! The one TLS set-up of outgoing connections: rustls with ring and the host's trusted
+//! certificates.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +21,11 @@ use rustls::{
 pub fn client(insecure: bool) -> Result<Arc<ClientConfig>, String> {
     static CHECKED: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     static UNCHECKED: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
-    if insecure { UNCHECKED.get_or_init(unchecked).clone() } else { CHECKED.get_or_init(checked).clone() }
+    if insecure {
+        UNCHECKED.get_or_init(unchecked).clone()
+    } else {
+        CHECKED.get_or_init(checked).clone()
+    }
 }
 
 fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, String> {
@@ -30,17 +35,31 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
 }
 
 fn checked() -> Result<Arc<ClientConfig>, String> {
-    let verifier = Arc::new(HostCertificates { provider: Arc::new(ring::default_provider()), host: OnceLock::new() });
-    Ok(Arc::new(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+    let verifier = Arc::new(HostCertificates {
+        provider: Arc::new(ring::default_provider()),
+        host: OnceLock::new(),
+    });
+    Ok(Arc::new(
+        builder()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth(),
+    ))
 }
 
 fn unchecked() -> Result<Arc<ClientConfig>, String> {
     let verifier = Arc::new(AnyCertificate(ring::default_provider()));
-    Ok(Arc::new(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+    Ok(Arc::new(
+        builder()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth(),
+    ))
 }
 
-/// Takes what the host trusts. Its certificates are read at the first handshake: some hundred files, which would cost each start
-/// of a meter that speaks to Home Assistant in plain HTTP some tens of milliseconds, and memory.
+/// Takes what the host trusts. Its certificates are read at the first handshake: some hundred
+/// files, which would cost each start of a meter that speaks to Home Assistant in plain HTTP some
+/// tens of milliseconds, and memory.
 #[derive(Debug)]
 struct HostCertificates {
     provider: Arc<CryptoProvider>,
@@ -51,11 +70,16 @@ impl HostCertificates {
     /// `None`: the host trusts nobody.
     fn load(&self) -> Option<Arc<WebPkiServerVerifier>> {
         let mut roots = RootCertStore::empty();
-        let (good, bad) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let (good, bad) =
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if good == 0 {
-            tracing::debug!("no trusted certificates on this host ({bad} unreadable): connections over TLS will fail");
+            tracing::debug!(
+                "no trusted certificates on this host ({bad} unreadable): connections over TLS will fail"
+            );
         }
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider)).build().ok()
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
+            .build()
+            .ok()
     }
 }
 
@@ -69,7 +93,9 @@ impl ServerCertVerifier for HostCertificates {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.host.get_or_init(|| self.load()) {
-            Some(host) => host.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            Some(host) => {
+                host.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
             None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
         }
     }
@@ -80,7 +106,12 @@ impl ServerCertVerifier for HostCertificates {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -89,11 +120,18 @@ impl ServerCertVerifier for HostCertificates {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -119,7 +157,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -128,7 +171,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -152,14 +200,32 @@ mod tests {
 
     #[test]
     fn what_the_host_trusts_is_read_at_the_first_handshake() {
-        let verifier = HostCertificates { provider: Arc::new(ring::default_provider()), host: OnceLock::new() };
+        let verifier = HostCertificates {
+            provider: Arc::new(ring::default_provider()),
+            host: OnceLock::new(),
+        };
         assert!(!verifier.supported_verify_schemes().is_empty() && verifier.host.get().is_none());
-        let (name, nonsense) = (ServerName::try_from("home.example").unwrap(), CertificateDer::from(vec![1, 2, 3]));
-        assert!(verifier.verify_server_cert(&nonsense, &[], &name, &[], UnixTime::now()).is_err());
+        let (name, nonsense) = (
+            ServerName::try_from("home.example").unwrap(),
+            CertificateDer::from(vec![1, 2, 3]),
+        );
+        assert!(
+            verifier
+                .verify_server_cert(&nonsense, &[], &name, &[], UnixTime::now())
+                .is_err()
+        );
         assert!(verifier.host.get().is_some());
-        let nobody = HostCertificates { host: OnceLock::from(None), ..verifier };
-        let error = nobody.verify_server_cert(&nonsense, &[], &name, &[], UnixTime::now()).unwrap_err();
-        assert_eq!(error, Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        let nobody = HostCertificates {
+            host: OnceLock::from(None),
+            ..verifier
+        };
+        let error = nobody
+            .verify_server_cert(&nonsense, &[], &name, &[], UnixTime::now())
+            .unwrap_err();
+        assert_eq!(
+            error,
+            Error::InvalidCertificate(CertificateError::UnknownIssuer)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Calm control on real sockets: whose answers are paced, and how each channel waits (`docs/calm-control.md`).
+//! Calm control on real sockets: whose answers are paced, and how each channel waits
+//! (`docs/calm-control.md`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -27,14 +28,22 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn meter(mode: ControlMode) -> Meter {
     let meter = Meter::new();
-    meter.control.send_replace(ControlSettings { mode, ..ControlSettings::default() });
+    meter.control.send_replace(ControlSettings {
+        mode,
+        ..ControlSettings::default()
+    });
     meter.power([Some(400.0), Some(0.0), Some(0.0)]);
     meter
 }
 
 fn total(text: &str) -> f64 {
-    let at = text.find("total_act_power\":").unwrap_or_else(|| panic!("{text}")) + 17;
-    let end = text[at..].find(|c: char| !(c.is_ascii_digit() || "-.".contains(c))).unwrap();
+    let at = text
+        .find("total_act_power\":")
+        .unwrap_or_else(|| panic!("{text}"))
+        + 17;
+    let end = text[at..]
+        .find(|c: char| !(c.is_ascii_digit() || "-.".contains(c)))
+        .unwrap();
     text[at..at + end].parse().unwrap()
 }
 
@@ -44,12 +53,20 @@ async fn battery(from: &str) -> UdpSocket {
 
 async fn heard(socket: &UdpSocket, within: Duration) -> Option<f64> {
     let mut buffer = vec![0; 4096];
-    let (n, _) = timeout(within, socket.recv_from(&mut buffer)).await.ok()?.unwrap();
+    let (n, _) = timeout(within, socket.recv_from(&mut buffer))
+        .await
+        .ok()?
+        .unwrap();
     Some(total(std::str::from_utf8(&buffer[..n]).unwrap()))
 }
 
 fn dropped(meter: &Meter, why: &str) -> u64 {
-    meter.overview().udp_ports.iter().filter_map(|p| p.dropped.get(why)).sum()
+    meter
+        .overview()
+        .udp_ports
+        .iter()
+        .filter_map(|p| p.dropped.get(why))
+        .sum()
 }
 
 async fn connect(from: &str, to: SocketAddr) -> TcpStream {
@@ -59,8 +76,9 @@ async fn connect(from: &str, to: SocketAddr) -> TcpStream {
 }
 
 async fn get(stream: &mut TcpStream, agent: &str) {
-    let request =
-        format!("GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\nUser-Agent: {agent}\r\n\r\n");
+    let request = format!(
+        "GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\nUser-Agent: {agent}\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
 }
 
@@ -92,7 +110,16 @@ async fn over_udp_the_same_watts_are_said_once_and_new_ones_at_once() {
     // The house takes 300 W more: the datagram that waits is answered by that reading.
     battery.send_to(EM.as_bytes(), udp).await.unwrap();
     until("it waits", || {
-        meter.endpoint.calm.state(meter.clock.now().mono, &("127.0.0.2".parse().unwrap(), Channel::Udp)).unwrap().asked == 4
+        meter
+            .endpoint
+            .calm
+            .state(
+                meter.clock.now().mono,
+                &("127.0.0.2".parse().unwrap(), Channel::Udp),
+            )
+            .unwrap()
+            .asked
+            == 4
     })
     .await;
     meter.power([Some(700.0), Some(0.0), Some(0.0)]);
@@ -133,7 +160,11 @@ async fn over_http_the_answer_is_held_until_there_is_something_new() {
     get(&mut battery, "").await;
     let asked = Instant::now();
     assert_eq!(answer(&mut battery).await, 0.0);
-    assert!((4.0..6.0).contains(&asked.elapsed().as_secs_f64()), "{:?}", asked.elapsed());
+    assert!(
+        (4.0..6.0).contains(&asked.elapsed().as_secs_f64()),
+        "{:?}",
+        asked.elapsed()
+    );
     // Off counts at once, for who waits too.
     get(&mut battery, "").await;
     assert!(timeout(AT_ONCE, answer(&mut battery)).await.is_err());
@@ -152,20 +183,38 @@ async fn over_a_websocket_others_calls_go_on_while_one_waits() {
     });
     let http = meter.http().await;
     let stream = connect("127.0.0.2", http).await;
-    let (mut socket, _) = tokio_tungstenite::client_async(format!("ws://{http}/rpc"), stream).await.unwrap();
-    let call = |id: u32, method: &str| Message::text(format!(r#"{{"id":{id},"method":"{method}","params":{{"id":0}}}}"#));
+    let (mut socket, _) = tokio_tungstenite::client_async(format!("ws://{http}/rpc"), stream)
+        .await
+        .unwrap();
+    let call = |id: u32, method: &str| {
+        Message::text(format!(
+            r#"{{"id":{id},"method":"{method}","params":{{"id":0}}}}"#
+        ))
+    };
     for id in 1..=20 {
         socket.send(call(id, "EM.GetStatus")).await.unwrap();
     }
     socket.send(call(99, "EMData.GetStatus")).await.unwrap();
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let text = timeout(AT_ONCE, socket.next()).await.unwrap().unwrap().unwrap();
-        ids.push(serde_json::from_str::<Value>(text.to_text().unwrap()).unwrap()["id"].as_u64().unwrap());
+        let text = timeout(AT_ONCE, socket.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        ids.push(
+            serde_json::from_str::<Value>(text.to_text().unwrap()).unwrap()["id"]
+                .as_u64()
+                .unwrap(),
+        );
     }
     assert_eq!(ids, [1, 99]);
     meter.power([Some(700.0), Some(0.0), Some(0.0)]);
-    let text = timeout(AT_ONCE, socket.next()).await.unwrap().unwrap().unwrap();
+    let text = timeout(AT_ONCE, socket.next())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert_eq!(total(text.to_text().unwrap()), 700.0);
     drop(socket);
     meter.stop().await;
@@ -193,8 +242,15 @@ async fn who_is_no_battery_is_answered_as_ever() {
     }
     // One on this host, one that names itself, and one that an option names.
     let mut by_udp = Vec::new();
-    for (from, src) in [("127.0.0.1", "x"), ("127.0.0.7", "evcc"), ("127.0.0.8", "x")] {
-        by_udp.push((self::battery(from).await, format!(r#"{{"id":1,"src":"{src}","method":"EM.GetStatus","params":{{"id":0}}}}"#)));
+    for (from, src) in [
+        ("127.0.0.1", "x"),
+        ("127.0.0.7", "evcc"),
+        ("127.0.0.8", "x"),
+    ] {
+        by_udp.push((
+            self::battery(from).await,
+            format!(r#"{{"id":1,"src":"{src}","method":"EM.GetStatus","params":{{"id":0}}}}"#),
+        ));
     }
     let battery = self::battery("127.0.0.2").await;
     let mut answered = 0;
@@ -245,9 +301,15 @@ async fn without_power_the_stale_policy_answers() {
     assert!(timeout(AT_ONCE, battery.peek(&mut [0])).await.is_err());
     meter.power([None, Some(0.0), Some(0.0)]);
     let mut buffer = [0; 1024];
-    let n = timeout(AT_ONCE, battery.read(&mut buffer)).await.unwrap().unwrap();
+    let n = timeout(AT_ONCE, battery.read(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
     let text = std::str::from_utf8(&buffer[..n]).unwrap();
-    assert!(text.starts_with("HTTP/1.1 500") && text.contains("-114"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 500") && text.contains("-114"),
+        "{text}"
+    );
     meter.stop().await;
 }
 
@@ -255,14 +317,20 @@ async fn without_power_the_stale_policy_answers() {
 async fn two_batteries_get_halves_and_named_shares_count_once() {
     let meter = meter(ControlMode::On);
     let http = meter.http().await;
-    let (mut one, mut two) = (connect("127.0.0.2", http).await, connect("127.0.0.3", http).await);
+    let (mut one, mut two) = (
+        connect("127.0.0.2", http).await,
+        connect("127.0.0.3", http).await,
+    );
     get(&mut one, "").await;
     assert_eq!(answer(&mut one).await, 400.0);
     get(&mut two, "").await;
     assert_eq!(answer(&mut two).await, 200.0);
     meter.set(|c| {
         c.scaling.enable = true;
-        c.scaling.shares = vec![("127.0.0.2/32".parse().unwrap(), 0.75), ("127.0.0.3/32".parse().unwrap(), 0.25)];
+        c.scaling.shares = vec![
+            ("127.0.0.2/32".parse().unwrap(), 0.75),
+            ("127.0.0.3/32".parse().unwrap(), 0.25),
+        ];
     });
     meter.power([Some(1000.0), Some(0.0), Some(0.0)]);
     for (battery, watts) in [(&mut one, 750.0), (&mut two, 250.0)] {
@@ -295,11 +363,23 @@ async fn five_hundred_that_wait_are_nothing() {
         waiting.push(stream);
     }
     let asked = || {
-        (0..50)
-            .map(|n| meter.endpoint.calm.state(meter.clock.now().mono, &(reader(n).parse().unwrap(), Channel::Http)).map_or(0, |s| s.asked))
+        (0..50).map(|n| {
+            meter
+                .endpoint
+                .calm
+                .state(
+                    meter.clock.now().mono,
+                    &(reader(n).parse().unwrap(), Channel::Http),
+                )
+                .map_or(0, |s| s.asked)
+        })
     };
     until("it is so", || asked().sum::<u64>() == 550).await;
-    assert!(threads() <= before + 2, "{} threads, before {before}", threads());
+    assert!(
+        threads() <= before + 2,
+        "{} threads, before {before}",
+        threads()
+    );
     let began = Instant::now();
     let mut viewer = connect("127.0.0.1", http).await;
     get(&mut viewer, "").await;

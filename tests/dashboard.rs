@@ -20,7 +20,10 @@ impl Locale {
             code: path.file_stem().unwrap().to_str().unwrap().to_owned(),
             texts: serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap(),
         };
-        let mut all: Vec<Self> = std::fs::read_dir(folder).unwrap().map(|entry| read(entry.unwrap().path())).collect();
+        let mut all: Vec<Self> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| read(entry.unwrap().path()))
+            .collect();
         all.sort_by_key(|locale| (locale.code != "en", locale.code.clone()));
         assert!(all.len() == 5 && all[0].code == "en");
         all
@@ -34,13 +37,26 @@ impl Locale {
 /// Texts of a template that stand outside of tags, and the attributes that people read.
 fn hard_coded(template: &str) -> Vec<String> {
     let mut text = template.to_owned();
-    for (open, close) in [("{#", "#}"), ("{%", "%}"), ("{{", "}}"), ("<svg", "</svg>"), ("<!", ">"), ("<", ">")] {
+    for (open, close) in [
+        ("{#", "#}"),
+        ("{%", "%}"),
+        ("{{", "}}"),
+        ("<svg", "</svg>"),
+        ("<!", ">"),
+        ("<", ">"),
+    ] {
         while let Some(start) = text.find(open) {
-            let Some(end) = text[start..].find(close) else { break };
+            let Some(end) = text[start..].find(close) else {
+                break;
+            };
             text.replace_range(start..start + end + close.len(), "\u{1}");
         }
     }
-    text.split('\u{1}').map(str::trim).filter(|t| t.chars().any(char::is_alphabetic)).map(ToOwned::to_owned).collect()
+    text.split('\u{1}')
+        .map(str::trim)
+        .filter(|t| t.chars().any(char::is_alphabetic))
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 #[test]
@@ -52,37 +68,72 @@ fn templates_have_no_text_of_their_own() {
         let text = std::fs::read_to_string(&path).unwrap();
         found.extend(hard_coded(&text).into_iter().map(|t| (path.clone(), t)));
         for call in ["l.t(\"", "l.with(\""] {
-            keys.extend(text.split(call).skip(1).filter_map(|rest| rest.split_once('"')).map(|(key, _)| key.to_owned()));
+            keys.extend(
+                text.split(call)
+                    .skip(1)
+                    .filter_map(|rest| rest.split_once('"'))
+                    .map(|(key, _)| key.to_owned()),
+            );
         }
     }
     assert!(found.is_empty(), "{found:#?}");
     let all = Locale::all();
     let english: BTreeSet<&str> = all[0].keys().collect();
-    let unknown: Vec<&String> = keys.iter().filter(|key| !english.contains(key.as_str())).collect();
+    let unknown: Vec<&String> = keys
+        .iter()
+        .filter(|key| !english.contains(key.as_str()))
+        .collect();
     assert!(keys.len() > 100 && unknown.is_empty(), "{unknown:?}");
-    assert_eq!(hard_coded("<p>{{ x }} word</p>"), ["word"], "the test can fail");
+    assert_eq!(
+        hard_coded("<p>{{ x }} word</p>"),
+        ["word"],
+        "the test can fail"
+    );
 }
 
 #[test]
 fn each_reason_to_drop_a_datagram_has_words() {
-    let udp = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/transport/udp.rs")).unwrap();
+    let udp = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/transport/udp.rs"))
+        .unwrap();
     let mut reasons = BTreeSet::new();
     for call in ["Err(\"", "ok_or(\"", "map_err(|_| \""] {
-        reasons.extend(udp.split(call).skip(1).filter_map(|rest| rest.split_once('"')).map(|(reason, _)| format!("drop_{reason}")));
+        reasons.extend(
+            udp.split(call)
+                .skip(1)
+                .filter_map(|rest| rest.split_once('"'))
+                .map(|(reason, _)| format!("drop_{reason}")),
+        );
     }
     assert!(reasons.len() > 5, "{reasons:?}");
     let english = &Locale::all()[0];
-    assert!(reasons.iter().all(|key| english.texts.contains_key(key)), "{reasons:?}");
+    assert!(
+        reasons.iter().all(|key| english.texts.contains_key(key)),
+        "{reasons:?}"
+    );
 }
 
 #[test]
 fn each_stage_of_a_training_has_words() {
     let mut stages = BTreeSet::new();
-    for (folder, call) in [("forecast", "part(\""), ("app/forecasting", "Some((0.0, \"")] {
-        for entry in std::fs::read_dir(format!("{}/src/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap() {
+    for (folder, call) in [
+        ("forecast", "part(\""),
+        ("app/forecasting", "Some((0.0, \""),
+    ] {
+        for entry in
+            std::fs::read_dir(format!("{}/src/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+        {
             let path = entry.unwrap().path();
-            let text = if path.is_file() { std::fs::read_to_string(path).unwrap() } else { String::new() };
-            stages.extend(text.split(call).skip(1).filter_map(|rest| rest.split_once('"')).map(|(stage, _)| stage.to_owned()));
+            let text = if path.is_file() {
+                std::fs::read_to_string(path).unwrap()
+            } else {
+                String::new()
+            };
+            stages.extend(
+                text.split(call)
+                    .skip(1)
+                    .filter_map(|rest| rest.split_once('"'))
+                    .map(|(stage, _)| stage.to_owned()),
+            );
         }
     }
     // Those that only hold others, and those of the commands.
@@ -91,8 +142,14 @@ fn each_stage_of_a_training_has_words() {
     }
     assert!(stages.len() > 5, "{stages:?}");
     for stage in stages {
-        let key: String = stage.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        assert!(Locale::all()[0].texts.contains_key(&format!("stage_{key}")), "{stage}");
+        let key: String = stage
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .collect();
+        assert!(
+            Locale::all()[0].texts.contains_key(&format!("stage_{key}")),
+            "{stage}"
+        );
     }
 }
 
@@ -100,7 +157,15 @@ fn each_stage_of_a_training_has_words() {
 fn links_are_relative_and_nothing_comes_from_elsewhere() {
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        for bad in ["href=\"/", "src=\"/", "href=\"http", "src=\"http", "style=\"", "onclick", "|safe"] {
+        for bad in [
+            "href=\"/",
+            "src=\"/",
+            "href=\"http",
+            "src=\"http",
+            "style=\"",
+            "onclick",
+            "|safe",
+        ] {
             assert!(!text.contains(bad), "{bad}");
         }
     }
@@ -125,15 +190,35 @@ mod served {
     }
 
     fn free() -> u16 {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+        std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
     }
 
     async fn start() -> Running {
         let folder = tempfile::tempdir().unwrap();
         let (http, page) = (free(), free());
         let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
-            .args(["run", "--source", "demo", "--modbus-enable", "false", "--udp-enable", "false", "--ws-fanout-enable", "false"])
-            .args(["--http-port", &http.to_string(), "--dashboard-port", &page.to_string(), "--data-dir"])
+            .args([
+                "run",
+                "--source",
+                "demo",
+                "--modbus-enable",
+                "false",
+                "--udp-enable",
+                "false",
+                "--ws-fanout-enable",
+                "false",
+            ])
+            .args([
+                "--http-port",
+                &http.to_string(),
+                "--dashboard-port",
+                &page.to_string(),
+                "--data-dir",
+            ])
             .arg(folder.path())
             .env_clear()
             .stdin(Stdio::null())
@@ -144,7 +229,12 @@ mod served {
         let [at, http] = [page, http].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         for _ in 0..600 {
             if tokio::net::TcpStream::connect(at).await.is_ok() {
-                return Running { _child: child, _folder: folder, at, http };
+                return Running {
+                    _child: child,
+                    _folder: folder,
+                    at,
+                    http,
+                };
             }
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
         }
@@ -153,11 +243,23 @@ mod served {
 
     async fn ask(at: SocketAddr, head: &str, host: &str, body: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
-        let length =
-            if body.is_empty() { String::new() } else { format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()) };
+        let length = if body.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            )
+        };
         let (line, rest) = head.split_once('\n').unwrap_or((head, ""));
-        let rest = if rest.is_empty() { String::new() } else { format!("{rest}\r\n") };
-        let text = format!("{line} HTTP/1.1\r\nHost: {host}\r\n{rest}{length}Connection: close\r\n\r\n{body}");
+        let rest = if rest.is_empty() {
+            String::new()
+        } else {
+            format!("{rest}\r\n")
+        };
+        let text = format!(
+            "{line} HTTP/1.1\r\nHost: {host}\r\n{rest}{length}Connection: close\r\n\r\n{body}"
+        );
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -170,64 +272,198 @@ mod served {
         let at = running.at;
         let nonces = Arc::new(Mutex::new(BTreeSet::new()));
         for locale in Locale::all() {
-            for page in ["/", "/energy", "/readers", "/forecast", "/health", "/settings", "/setup", "/ui", "/ui/", "/ui/health"] {
-                let answer = ask(at, &format!("GET {page}\nAccept-Language: {}", locale.code), "localhost", "").await;
+            for page in [
+                "/",
+                "/energy",
+                "/readers",
+                "/forecast",
+                "/health",
+                "/settings",
+                "/setup",
+                "/ui",
+                "/ui/",
+                "/ui/health",
+            ] {
+                let answer = ask(
+                    at,
+                    &format!("GET {page}\nAccept-Language: {}", locale.code),
+                    "localhost",
+                    "",
+                )
+                .await;
                 assert!(answer.starts_with("HTTP/1.1 200"), "{page}: {answer}");
-                assert!(answer.contains(&format!("<html lang=\"{}\"", locale.code)), "{page}");
-                let policy = answer.lines().find(|l| l.starts_with("content-security-policy")).unwrap();
-                assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'self'"));
-                let nonce = policy.split("'nonce-").nth(1).and_then(|p| p.split_once('\'')).unwrap().0;
-                assert!(answer.contains(&format!("nonce=\"{nonce}\"")) && nonces.lock().unwrap().insert(nonce.to_owned()));
+                assert!(
+                    answer.contains(&format!("<html lang=\"{}\"", locale.code)),
+                    "{page}"
+                );
+                let policy = answer
+                    .lines()
+                    .find(|l| l.starts_with("content-security-policy"))
+                    .unwrap();
+                assert!(
+                    policy.contains("default-src 'none'")
+                        && policy.contains("frame-ancestors 'self'")
+                );
+                let nonce = policy
+                    .split("'nonce-")
+                    .nth(1)
+                    .and_then(|p| p.split_once('\''))
+                    .unwrap()
+                    .0;
+                assert!(
+                    answer.contains(&format!("nonce=\"{nonce}\""))
+                        && nonces.lock().unwrap().insert(nonce.to_owned())
+                );
             }
         }
-        assert!(ask(at, "GET /", "evil.example", "").await.starts_with("HTTP/1.1 421"));
-        let wrong = ask(at, "POST /settings", "localhost", r#"{"changes":{"hold":"-5","zzz":"1"}}"#).await;
-        assert!(wrong.starts_with("HTTP/1.1 400") && wrong.contains(r#""key":"hold""#) && wrong.contains(r#""key":"zzz""#), "{wrong}");
-        let fixed = ask(at, "POST /settings", "localhost", r#"{"changes":{"http_port":"81"}}"#).await;
-        assert!(fixed.starts_with("HTTP/1.1 400") && fixed.contains("command line"), "{fixed}");
+        assert!(
+            ask(at, "GET /", "evil.example", "")
+                .await
+                .starts_with("HTTP/1.1 421")
+        );
+        let wrong = ask(
+            at,
+            "POST /settings",
+            "localhost",
+            r#"{"changes":{"hold":"-5","zzz":"1"}}"#,
+        )
+        .await;
+        assert!(
+            wrong.starts_with("HTTP/1.1 400")
+                && wrong.contains(r#""key":"hold""#)
+                && wrong.contains(r#""key":"zzz""#),
+            "{wrong}"
+        );
+        let fixed = ask(
+            at,
+            "POST /settings",
+            "localhost",
+            r#"{"changes":{"http_port":"81"}}"#,
+        )
+        .await;
+        assert!(
+            fixed.starts_with("HTTP/1.1 400") && fixed.contains("command line"),
+            "{fixed}"
+        );
         for foreign in ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site"] {
-            let refused = ask(at, &format!("POST /settings\n{foreign}"), "localhost", r#"{"changes":{"hold":"5"}}"#).await;
+            let refused = ask(
+                at,
+                &format!("POST /settings\n{foreign}"),
+                "localhost",
+                r#"{"changes":{"hold":"5"}}"#,
+            )
+            .await;
             assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
         }
-        let saved = ask(at, "POST /settings\nOrigin: http://localhost", "localhost", r#"{"changes":{"hold":"5","rate_limit":"7"}}"#).await;
-        assert!(saved.starts_with("HTTP/1.1 200") && saved.contains("rate_limit") && saved.contains(r#""restart":true"#), "{saved}");
-        let kept: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(running._folder.path().join("options.json")).unwrap()).unwrap();
+        let saved = ask(
+            at,
+            "POST /settings\nOrigin: http://localhost",
+            "localhost",
+            r#"{"changes":{"hold":"5","rate_limit":"7"}}"#,
+        )
+        .await;
+        assert!(
+            saved.starts_with("HTTP/1.1 200")
+                && saved.contains("rate_limit")
+                && saved.contains(r#""restart":true"#),
+            "{saved}"
+        );
+        let kept: serde_json::Value = serde_json::from_str(
+            &std::fs::read_to_string(running._folder.path().join("options.json")).unwrap(),
+        )
+        .unwrap();
         assert_eq!(kept, serde_json::json!({"hold": 5, "rate_limit": 7}));
-        assert!(ask(at, "POST /ui/train", "localhost", "{}").await.contains(r#""ok":false"#));
+        assert!(
+            ask(at, "POST /ui/train", "localhost", "{}")
+                .await
+                .contains(r#""ok":false"#)
+        );
         let train = ask(at, "POST /train\nAccept-Language: de", "localhost", "{}").await;
         assert!(
-            train.starts_with("HTTP/1.1 400") && train.contains("zu wenige Messwerte") && train.contains(r#""error":"too few"#),
+            train.starts_with("HTTP/1.1 400")
+                && train.contains("zu wenige Messwerte")
+                && train.contains(r#""error":"too few"#),
             "{train}"
         );
         let page = ask(at, "GET /forecast\nAccept-Language: de", "localhost", "").await;
-        assert!(page.contains("Es gibt noch keine Vorhersage") && !page.contains("NaN"), "{page}");
+        assert!(
+            page.contains("Es gibt noch keine Vorhersage") && !page.contains("NaN"),
+            "{page}"
+        );
         let lines = ask(at, "GET /forecast.json", "localhost", "").await;
-        assert!(lines.contains(r#""horizons":[]"#) && lines.contains("Train now on"), "{lines}");
-        assert!(ask(at, "GET /chart.json?range=2h", "localhost", "").await.starts_with("HTTP/1.1 400"));
+        assert!(
+            lines.contains(r#""horizons":[]"#) && lines.contains("Train now on"),
+            "{lines}"
+        );
+        assert!(
+            ask(at, "GET /chart.json?range=2h", "localhost", "")
+                .await
+                .starts_with("HTTP/1.1 400")
+        );
         let device = running.http;
-        for (method, params) in
-            [("Sys.SetConfig", r#"{"config":{"device":{"name":"Keller 7"}}}"#), ("Shelly.SetProfile", r#"{"name":"monophase"}"#)]
-        {
-            assert!(ask(device, &format!("POST /rpc/{method}"), "localhost", params).await.starts_with("HTTP/1.1 200"), "{method}");
+        for (method, params) in [
+            (
+                "Sys.SetConfig",
+                r#"{"config":{"device":{"name":"Keller 7"}}}"#,
+            ),
+            ("Shelly.SetProfile", r#"{"name":"monophase"}"#),
+        ] {
+            assert!(
+                ask(device, &format!("POST /rpc/{method}"), "localhost", params)
+                    .await
+                    .starts_with("HTTP/1.1 200"),
+                "{method}"
+            );
         }
         let file = ask(at, "GET /diagnostics", "localhost", "").await;
-        let options = &serde_json::from_str::<serde_json::Value>(file.split_once("\r\n\r\n").unwrap().1).unwrap()["options"];
-        assert_eq!(options["device_name"], serde_json::json!({"value": "Keller 7", "layer": "device"}));
-        assert_eq!(options["profile"], serde_json::json!({"value": "monophase", "layer": "device"}));
-        assert_eq!(options["modbus_enable"], serde_json::json!({"value": false, "layer": "command line"}));
+        let options =
+            &serde_json::from_str::<serde_json::Value>(file.split_once("\r\n\r\n").unwrap().1)
+                .unwrap()["options"];
+        assert_eq!(
+            options["device_name"],
+            serde_json::json!({"value": "Keller 7", "layer": "device"})
+        );
+        assert_eq!(
+            options["profile"],
+            serde_json::json!({"value": "monophase", "layer": "device"})
+        );
+        assert_eq!(
+            options["modbus_enable"],
+            serde_json::json!({"value": false, "layer": "command line"})
+        );
         assert_ne!(options["outbound_ws"]["layer"], "device", "nobody set it");
         let settings = ask(at, "GET /settings\nAccept-Language: de", "localhost", "").await;
-        assert!(settings.contains("<strong>Abtastintervall</strong>") && settings.contains("<strong>Demo-Tempo</strong>"), "{settings}");
-        for shown in ["placeholder=\"Keller 7\"", "Standard: monophase", "von einem Leser am Gerät gesetzt"] {
+        assert!(
+            settings.contains("<strong>Abtastintervall</strong>")
+                && settings.contains("<strong>Demo-Tempo</strong>"),
+            "{settings}"
+        );
+        for shown in [
+            "placeholder=\"Keller 7\"",
+            "Standard: monophase",
+            "von einem Leser am Gerät gesetzt",
+        ] {
             assert!(settings.contains(shown), "{shown}");
         }
         let overview = ask(at, "GET /admin/overview", "localhost", "").await;
-        for key in ["\"device\"", "\"em\"", "\"emdata\"", "\"http_recent\"", "\"ws_connected\"", "\"rpc_messages\""] {
+        for key in [
+            "\"device\"",
+            "\"em\"",
+            "\"emdata\"",
+            "\"http_recent\"",
+            "\"ws_connected\"",
+            "\"rpc_messages\"",
+        ] {
             assert!(overview.contains(key), "{key}");
         }
         for action in ["reset", "seed"] {
-            let other = ask(at, &format!("POST /{action}"), "localhost", r#"{"device":"shellypro3em-000000000000"}"#).await;
+            let other = ask(
+                at,
+                &format!("POST /{action}"),
+                "localhost",
+                r#"{"device":"shellypro3em-000000000000"}"#,
+            )
+            .await;
             assert!(other.starts_with("HTTP/1.1 400"), "{other}");
         }
     }

@@ -21,15 +21,38 @@ async fn bare_calls_have_the_device_s_statuses_and_end_in_crlf() {
     let http = meter.http().await;
     let em = get(http, "/rpc/EM.GetStatus?id=0").await;
     assert_eq!(em.status, 200);
-    assert!(em.body.ends_with("}\r\n") && em.body.contains("\"a_act_power\":16.2,"), "{}", em.body);
+    assert!(
+        em.body.ends_with("}\r\n") && em.body.contains("\"a_act_power\":16.2,"),
+        "{}",
+        em.body
+    );
     assert_eq!(em.header("content-type"), Some("application/json"));
-    assert_eq!(em.header("content-length"), Some(em.body.len().to_string().as_str()));
+    assert_eq!(
+        em.header("content-length"),
+        Some(em.body.len().to_string().as_str())
+    );
     assert_eq!(em.header("access-control-allow-origin"), Some("*"));
     assert_eq!(em.header("access-control-allow-headers"), Some("*"));
-    assert_eq!(get(http, "/rpc/em.getstatus?id=0&esp").await.body, em.body, "case and value-less keys do not matter");
-    assert_eq!(post(http, "/rpc/EM.GetStatus", r#"{"id":0}"#).await.body, em.body);
+    assert_eq!(
+        get(http, "/rpc/em.getstatus?id=0&esp").await.body,
+        em.body,
+        "case and value-less keys do not matter"
+    );
+    assert_eq!(
+        post(http, "/rpc/EM.GetStatus", r#"{"id":0}"#).await.body,
+        em.body
+    );
     // evcc posts a whole frame where params are expected.
-    assert_eq!(post(http, "/rpc/EM.GetStatus", r#"{"id":0,"src":"evcc","method":"EM.GetStatus"}"#).await.body, em.body);
+    assert_eq!(
+        post(
+            http,
+            "/rpc/EM.GetStatus",
+            r#"{"id":0,"src":"evcc","method":"EM.GetStatus"}"#
+        )
+        .await
+        .body,
+        em.body
+    );
 
     for (target, status, code) in [
         ("/rpc/EM.GetStatus", 500, -103),
@@ -39,10 +62,21 @@ async fn bare_calls_have_the_device_s_statuses_and_end_in_crlf() {
         ("/rpc/%20", 404, 404),
     ] {
         let answer = get(http, target).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (status, &code.into()), "{target}");
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (status, &code.into()),
+            "{target}"
+        );
     }
-    assert_eq!(post(http, "/rpc/EM.GetStatus?id=0", "").await.json()["code"], -103, "POST reads no query");
-    assert_eq!(post(http, "/rpc/EM.GetStatus", "[0]").await.json()["code"], -103);
+    assert_eq!(
+        post(http, "/rpc/EM.GetStatus?id=0", "").await.json()["code"],
+        -103,
+        "POST reads no query"
+    );
+    assert_eq!(
+        post(http, "/rpc/EM.GetStatus", "[0]").await.json()["code"],
+        -103
+    );
     meter.stop().await;
 }
 
@@ -50,22 +84,59 @@ async fn bare_calls_have_the_device_s_statuses_and_end_in_crlf() {
 async fn frames_are_answered_with_200_even_when_refused() {
     let meter = Meter::new();
     let http = meter.http().await;
-    let answer = post(http, "/rpc", r#"{"id":1,"src":"me","method":"EM.GetConfig","params":{"id":7}}"#).await;
+    let answer = post(
+        http,
+        "/rpc",
+        r#"{"id":1,"src":"me","method":"EM.GetConfig","params":{"id":7}}"#,
+    )
+    .await;
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.body,
-        format!("{{\"id\":1,\"src\":\"{ID}\",\"dst\":\"me\",\"error\":{{\"code\":-105,\"message\":\"Bad id=7\"}}}}\r\n")
+        format!(
+            "{{\"id\":1,\"src\":\"{ID}\",\"dst\":\"me\",\"error\":{{\"code\":-105,\"message\":\"Bad id=7\"}}}}\r\n"
+        )
     );
-    let old = post(http, "/rpc", r#"{"jsonrpc":"2.0","id":"x","method":"Shelly.Identify"}"#).await;
-    assert_eq!(old.body, format!("{{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"src\":\"{ID}\",\"result\":null}}\r\n"));
-    let silent = post(http, "/rpc", r#"{"method":"EM.GetStatus","params":{"id":0}}"#).await;
+    let old = post(
+        http,
+        "/rpc",
+        r#"{"jsonrpc":"2.0","id":"x","method":"Shelly.Identify"}"#,
+    )
+    .await;
+    assert_eq!(
+        old.body,
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"src\":\"{ID}\",\"result\":null}}\r\n")
+    );
+    let silent = post(
+        http,
+        "/rpc",
+        r#"{"method":"EM.GetStatus","params":{"id":0}}"#,
+    )
+    .await;
     assert_eq!((silent.status, silent.body.trim()), (200, ""));
-    for body in ["", "no json", "17", "\"x\"", "{\"id\":1,", "{\"id\":1}", "[]"] {
+    for body in [
+        "",
+        "no json",
+        "17",
+        "\"x\"",
+        "{\"id\":1,",
+        "{\"id\":1}",
+        "[]",
+    ] {
         let answer = post(http, "/rpc", body).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (400, &400.into()), "{body}");
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (400, &400.into()),
+            "{body}"
+        );
     }
     let other = r#"{"id":1,"dst":"shellypro3em-000000000000","method":"Shelly.GetDeviceInfo"}"#;
-    assert!(call(http, "POST", "/rpc", &[], other.as_bytes()).await.is_none(), "a frame for somebody else closes the channel");
+    assert!(
+        call(http, "POST", "/rpc", &[], other.as_bytes())
+            .await
+            .is_none(),
+        "a frame for somebody else closes the channel"
+    );
     meter.stop().await;
 }
 
@@ -74,13 +145,30 @@ async fn the_original_s_forms_go_by_legacy_http() {
     let meter = Meter::new();
     let http = meter.http().await;
     let query = get(http, "/rpc?method=EM.GetStatus&params=%7B%22id%22%3A0%7D").await;
-    assert_eq!((query.status, &query.json()["jsonrpc"], &query.json()["result"]["a_act_power"]), (200, &"2.0".into(), &16.2.into()));
-    assert_eq!(get(http, "/rpc?method=EM.GetStatus").await.json()["result"]["id"], 0);
-    let batch =
-        r#"[{"jsonrpc":"2.0","id":1,"method":"EM.GetStatus","params":{"id":0}},17,{"id":2,"method":"Nope"},{"method":"EM.GetStatus"}]"#;
+    assert_eq!(
+        (
+            query.status,
+            &query.json()["jsonrpc"],
+            &query.json()["result"]["a_act_power"]
+        ),
+        (200, &"2.0".into(), &16.2.into())
+    );
+    assert_eq!(
+        get(http, "/rpc?method=EM.GetStatus").await.json()["result"]["id"],
+        0
+    );
+    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"EM.GetStatus","params":{"id":0}},17,{"id":2,"method":"Nope"},{"method":"EM.GetStatus"}]"#;
     let answers = post(http, "/rpc", batch).await.json();
-    let ids: Vec<i64> = answers.as_array().unwrap().iter().map(|a| a["id"].as_i64().unwrap()).collect();
-    assert_eq!((ids, &answers[1]["error"]["code"]), (vec![1, 2], &404.into()));
+    let ids: Vec<i64> = answers
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["id"].as_i64().unwrap())
+        .collect();
+    assert_eq!(
+        (ids, &answers[1]["error"]["code"]),
+        (vec![1, 2], &404.into())
+    );
     let target = "/rpc/EM.GetStatus?batch=%5B%7B%22id%22%3A0%7D%2C%7B%22id%22%3A0%7D%5D";
     assert_eq!(get(http, target).await.json().as_array().unwrap().len(), 2);
 
@@ -99,22 +187,87 @@ async fn a_page_of_another_origin_may_read_and_not_change() {
     let own = format!("http://{http}");
     let evil = [("Origin", "http://evil.example")];
     let body = br#"{"config":{"device":{"name":"x"}}}"#;
-    for target in ["/rpc/Sys.SetConfig", "/rpc/Shelly.Reboot", "/rpc/EMData.ResetCounters"] {
-        assert_eq!(call(http, "POST", target, &evil, body).await.unwrap().status, 403, "{target}");
+    for target in [
+        "/rpc/Sys.SetConfig",
+        "/rpc/Shelly.Reboot",
+        "/rpc/EMData.ResetCounters",
+    ] {
+        assert_eq!(
+            call(http, "POST", target, &evil, body)
+                .await
+                .unwrap()
+                .status,
+            403,
+            "{target}"
+        );
     }
     let get_write = "/rpc/Sys.SetConfig?config=%7B%22device%22%3A%7B%22name%22%3A%22x%22%7D%7D";
-    assert_eq!(call(http, "GET", get_write, &evil, b"").await.unwrap().status, 403);
+    assert_eq!(
+        call(http, "GET", get_write, &evil, b"")
+            .await
+            .unwrap()
+            .status,
+        403
+    );
     let frame = br#"{"id":1,"method":"Sys.SetConfig","params":{"config":{"device":{"name":"x"}}}}"#;
-    assert_eq!(call(http, "POST", "/rpc", &evil, frame).await.unwrap().json()["error"]["code"], 403);
-    assert!(meter.hub.effects.lock().unwrap().is_empty(), "nothing was changed");
-    assert_eq!(call(http, "GET", "/rpc/EM.GetStatus?id=0", &evil, b"").await.unwrap().status, 200);
+    assert_eq!(
+        call(http, "POST", "/rpc", &evil, frame)
+            .await
+            .unwrap()
+            .json()["error"]["code"],
+        403
+    );
+    assert!(
+        meter.hub.effects.lock().unwrap().is_empty(),
+        "nothing was changed"
+    );
+    assert_eq!(
+        call(http, "GET", "/rpc/EM.GetStatus?id=0", &evil, b"")
+            .await
+            .unwrap()
+            .status,
+        200
+    );
 
-    assert_eq!(call(http, "POST", "/rpc/Sys.SetConfig", &[("Origin", own.as_str())], body).await.unwrap().status, 200);
-    assert_eq!(get(http, "/shelly").await.json()["name"], "x", "the change took effect before the answer went out");
+    assert_eq!(
+        call(
+            http,
+            "POST",
+            "/rpc/Sys.SetConfig",
+            &[("Origin", own.as_str())],
+            body
+        )
+        .await
+        .unwrap()
+        .status,
+        200
+    );
+    assert_eq!(
+        get(http, "/shelly").await.json()["name"],
+        "x",
+        "the change took effect before the answer went out"
+    );
     meter.set(|c| c.cors_origins = vec!["http://page.example".into()]);
-    let named = call(http, "POST", "/rpc/Sys.SetConfig", &[("Origin", "http://page.example")], body).await.unwrap();
-    assert_eq!((named.status, named.header("access-control-allow-origin")), (200, Some("http://page.example")));
-    assert_eq!(call(http, "GET", "/shelly", &evil, b"").await.unwrap().header("access-control-allow-origin"), None);
+    let named = call(
+        http,
+        "POST",
+        "/rpc/Sys.SetConfig",
+        &[("Origin", "http://page.example")],
+        body,
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (named.status, named.header("access-control-allow-origin")),
+        (200, Some("http://page.example"))
+    );
+    assert_eq!(
+        call(http, "GET", "/shelly", &evil, b"")
+            .await
+            .unwrap()
+            .header("access-control-allow-origin"),
+        None
+    );
     meter.stop().await;
 }
 
@@ -128,23 +281,61 @@ async fn a_page_whose_name_was_made_to_point_here_may_not_change_anything() {
     };
     let browser = "User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n";
     let posted = "Origin: http://evil.example\r\nContent-Length: 0\r\n";
-    assert_eq!(ask("evil.example", "POST /rpc/EMData.DeleteAllData", posted).await, 403);
-    assert_eq!(ask("evil.example", "GET /rpc/EMData.DeleteAllData?id=0", browser).await, 403);
-    assert!(meter.hub.effects.lock().unwrap().is_empty(), "nothing was changed");
-    assert_eq!(ask("evil.example", "GET /rpc/EM.GetStatus?id=0", browser).await, 200, "the device lets every page read");
+    assert_eq!(
+        ask("evil.example", "POST /rpc/EMData.DeleteAllData", posted).await,
+        403
+    );
+    assert_eq!(
+        ask(
+            "evil.example",
+            "GET /rpc/EMData.DeleteAllData?id=0",
+            browser
+        )
+        .await,
+        403
+    );
+    assert!(
+        meter.hub.effects.lock().unwrap().is_empty(),
+        "nothing was changed"
+    );
+    assert_eq!(
+        ask("evil.example", "GET /rpc/EM.GetStatus?id=0", browser).await,
+        200,
+        "the device lets every page read"
+    );
     // Programs call it by any name, a browser by its address or a name of the LAN.
-    assert_eq!(ask("meter.example", "GET /rpc/EMData.DeleteAllData?id=0", "").await, 200);
+    assert_eq!(
+        ask("meter.example", "GET /rpc/EMData.DeleteAllData?id=0", "").await,
+        200
+    );
     let own = "Origin: http://ShellyPro3EM-AABBCCDDEEFF.local\r\nContent-Length: 0\r\n";
     assert_eq!(
-        ask("ShellyPro3EM-AABBCCDDEEFF.local", "POST /rpc/EMData.DeleteAllData?id=0", own).await,
+        ask(
+            "ShellyPro3EM-AABBCCDDEEFF.local",
+            "POST /rpc/EMData.DeleteAllData?id=0",
+            own
+        )
+        .await,
         500,
         "the id is in no query there"
     );
     let own = format!("Origin: http://ShellyPro3EM-AABBCCDDEEFF.local\r\n{browser}");
-    assert_eq!(ask("ShellyPro3EM-AABBCCDDEEFF.local", "GET /rpc/EMData.DeleteAllData?id=0", &own).await, 200);
+    assert_eq!(
+        ask(
+            "ShellyPro3EM-AABBCCDDEEFF.local",
+            "GET /rpc/EMData.DeleteAllData?id=0",
+            &own
+        )
+        .await,
+        200
+    );
     meter.set(|c| c.cors_origins = vec!["http://evil.example".into()]);
     let named = format!("Origin: http://evil.example\r\n{browser}");
-    assert_eq!(ask("evil.example", "GET /rpc/EMData.DeleteAllData?id=0", &named).await, 200, "named, so not evil");
+    assert_eq!(
+        ask("evil.example", "GET /rpc/EMData.DeleteAllData?id=0", &named).await,
+        200,
+        "named, so not evil"
+    );
     assert_eq!(meter.hub.effects.lock().unwrap().len(), 3);
     meter.stop().await;
 }
@@ -153,27 +344,91 @@ async fn a_page_whose_name_was_made_to_point_here_may_not_change_anything() {
 async fn pages_beside_the_device() {
     let meter = Meter::new();
     let http = meter.http().await;
-    let preflight = call(http, "OPTIONS", "/rpc/EM.GetStatus", &[("Origin", "http://a.example")], b"").await.unwrap();
-    assert_eq!((preflight.status, preflight.body.as_str(), preflight.header("access-control-allow-origin")), (200, "", Some("*")));
-    let root = call(http, "GET", "/", &[("Accept", "application/json")], b"").await.unwrap().json();
+    let preflight = call(
+        http,
+        "OPTIONS",
+        "/rpc/EM.GetStatus",
+        &[("Origin", "http://a.example")],
+        b"",
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (
+            preflight.status,
+            preflight.body.as_str(),
+            preflight.header("access-control-allow-origin")
+        ),
+        (200, "", Some("*"))
+    );
+    let root = call(http, "GET", "/", &[("Accept", "application/json")], b"")
+        .await
+        .unwrap()
+        .json();
     assert!(root["service"].is_string() && root["rpc"] == "/rpc");
-    for accept in [&[("Accept", "*/*")][..], &[("Accept", "text/html,*/*")], &[("Accept", "application/json, */*;q=0.1")], &[]] {
+    for accept in [
+        &[("Accept", "*/*")][..],
+        &[("Accept", "text/html,*/*")],
+        &[("Accept", "application/json, */*;q=0.1")],
+        &[],
+    ] {
         let page = call(http, "GET", "/", accept, b"").await.unwrap();
-        assert!(page.header("content-type").unwrap().starts_with("text/html") && page.body.contains(ID), "{accept:?}");
+        assert!(
+            page.header("content-type")
+                .unwrap()
+                .starts_with("text/html")
+                && page.body.contains(ID),
+            "{accept:?}"
+        );
         assert!(page.body.contains("Shelly"), "readers look for the word");
     }
-    for gone in ["/status", "/settings", "/relay/0", "/rpc2", "/ui", "/emdata/1/data.csv", "/em1data/0/data.csv"] {
+    for gone in [
+        "/status",
+        "/settings",
+        "/relay/0",
+        "/rpc2",
+        "/ui",
+        "/emdata/1/data.csv",
+        "/em1data/0/data.csv",
+    ] {
         assert_eq!(get(http, gone).await.status, 404, "{gone}");
     }
     assert_eq!(get(http, "/livez").await.status, 200);
-    assert_eq!(get(http, "/livez").await.header("access-control-allow-origin"), None);
+    assert_eq!(
+        get(http, "/livez")
+            .await
+            .header("access-control-allow-origin"),
+        None
+    );
     meter.set(|c| c.cors_enable = true);
-    assert_eq!(get(http, "/livez").await.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(
+        get(http, "/livez")
+            .await
+            .header("access-control-allow-origin"),
+        Some("*")
+    );
 
     let health = get(http, "/healthz").await;
-    assert_eq!((health.status, &health.json()["status"], &health.json()["quality"]["a"]["state"]), (200, &"ok".into(), &"live".into()));
-    for key in ["status", "ts", "device", "last_poll_ok", "last_poll_age", "last_poll_error", "listeners", "problems", "source", "link_age"]
-    {
+    assert_eq!(
+        (
+            health.status,
+            &health.json()["status"],
+            &health.json()["quality"]["a"]["state"]
+        ),
+        (200, &"ok".into(), &"live".into())
+    );
+    for key in [
+        "status",
+        "ts",
+        "device",
+        "last_poll_ok",
+        "last_poll_age",
+        "last_poll_error",
+        "listeners",
+        "problems",
+        "source",
+        "link_age",
+    ] {
         assert!(health.json().get(key).is_some(), "{key}");
     }
     get(http, "/rpc/EM.GetStatus?id=9").await;
@@ -188,15 +443,26 @@ async fn pages_beside_the_device() {
         "virtual_shelly_act_energy_watt_hours_total{phase=\"b\"} 1234.57",
         "# EOF",
     ] {
-        assert!(metrics.body.lines().any(|l| l == line), "{line} not in\n{}", metrics.body);
+        assert!(
+            metrics.body.lines().any(|l| l == line),
+            "{line} not in\n{}",
+            metrics.body
+        );
     }
 
     meter.power([Some(1.0), None, Some(3.0)]);
     let health = get(http, "/healthz").await;
-    assert_eq!((health.status, &health.json()["status"]), (503, &"stale".into()));
+    assert_eq!(
+        (health.status, &health.json()["status"]),
+        (503, &"stale".into())
+    );
     assert!(health.body.contains("sensor.l2"));
     let metrics = get(http, "/metrics").await.body;
-    assert!(!metrics.contains("total_act_power_watts ") && !metrics.contains("act_power_watts{phase=\"b\"}"), "{metrics}");
+    assert!(
+        !metrics.contains("total_act_power_watts ")
+            && !metrics.contains("act_power_watts{phase=\"b\"}"),
+        "{metrics}"
+    );
     meter.stop().await;
 }
 
@@ -207,12 +473,29 @@ async fn silence_closes_the_connection_without_an_answer() {
     meter.set_device(|o| o.stale = StalePolicy::Silent);
     assert_eq!(get(http, "/rpc/EM.GetStatus?id=0").await.status, 200);
     meter.power([Some(1.0), None, Some(3.0)]);
-    assert!(call(http, "GET", "/rpc/EM.GetStatus?id=0", &[], b"").await.is_none());
-    assert!(call(http, "POST", "/rpc", &[], br#"{"id":1,"method":"EM.GetStatus","params":{"id":0}}"#).await.is_none());
+    assert!(
+        call(http, "GET", "/rpc/EM.GetStatus?id=0", &[], b"")
+            .await
+            .is_none()
+    );
+    assert!(
+        call(
+            http,
+            "POST",
+            "/rpc",
+            &[],
+            br#"{"id":1,"method":"EM.GetStatus","params":{"id":0}}"#
+        )
+        .await
+        .is_none()
+    );
     assert_eq!(get(http, "/rpc/Sys.GetStatus").await.status, 200);
     meter.set_device(|o| o.stale = StalePolicy::Error);
     let refused = get(http, "/rpc/EM.GetStatus?id=0").await;
-    assert_eq!((refused.status, &refused.json()["code"]), (500, &(-114).into()));
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (500, &(-114).into())
+    );
     meter.stop().await;
 }
 
@@ -224,15 +507,41 @@ async fn a_password_is_asked_for_by_digest() {
     let body = format!(r#"{{"user":"admin","realm":"{ID}","ha1":"{ha1}"}}"#);
     assert_eq!(post(http, "/rpc/Shelly.SetAuth", &body).await.status, 200);
     let refused = get(http, "/rpc/EM.GetStatus?id=0").await;
-    assert_eq!((refused.status, refused.body.as_str(), refused.header("content-length")), (401, "", Some("0")));
+    assert_eq!(
+        (
+            refused.status,
+            refused.body.as_str(),
+            refused.header("content-length")
+        ),
+        (401, "", Some("0"))
+    );
     let challenge = refused.header("www-authenticate").unwrap();
-    assert!(challenge.starts_with(&format!("Digest qop=\"auth\", realm=\"{ID}\", nonce=\"")) && challenge.ends_with(", algorithm=SHA-256"));
-    let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
-    assert!(nonce.parse::<u32>().is_ok(), "decimal, as the frame's: {nonce}");
-    for copied in [serde_json::Value::from(nonce.parse::<u32>().unwrap()), nonce.into()] {
+    assert!(
+        challenge.starts_with(&format!("Digest qop=\"auth\", realm=\"{ID}\", nonce=\""))
+            && challenge.ends_with(", algorithm=SHA-256")
+    );
+    let nonce = challenge
+        .split("nonce=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    assert!(
+        nonce.parse::<u32>().is_ok(),
+        "decimal, as the frame's: {nonce}"
+    );
+    for copied in [
+        serde_json::Value::from(nonce.parse::<u32>().unwrap()),
+        nonce.into(),
+    ] {
         let frame = serde_json::json!({"id": 1, "method": "EM.GetStatus", "params": {"id": 0}, "auth": proof(&ha1, &copied)});
         let answer = post(http, "/rpc", &frame.to_string()).await;
-        assert_eq!((answer.status, answer.json().get("error")), (200, None), "the header's nonce in a frame: {frame}");
+        assert_eq!(
+            (answer.status, answer.json().get("error")),
+            (200, None),
+            "the header's nonce in a frame: {frame}"
+        );
     }
     for open in ["/shelly", "/rpc/Shelly.GetDeviceInfo", "/healthz", "/livez"] {
         assert_eq!(get(http, open).await.status, 200, "{open}");
@@ -240,12 +549,24 @@ async fn a_password_is_asked_for_by_digest() {
     for shut in ["/metrics", "/emdata/0/data.csv"] {
         assert_eq!(get(http, shut).await.status, 401, "{shut}");
     }
-    let frame = post(http, "/rpc", r#"{"id":1,"method":"EM.GetStatus","params":{"id":0}}"#).await;
-    assert_eq!((frame.status, &frame.json()["error"]["code"]), (401, &401.into()));
+    let frame = post(
+        http,
+        "/rpc",
+        r#"{"id":1,"method":"EM.GetStatus","params":{"id":0}}"#,
+    )
+    .await;
+    assert_eq!(
+        (frame.status, &frame.json()["error"]["code"]),
+        (401, &401.into())
+    );
     assert!(frame.header("www-authenticate").is_some());
     for no_frame in ["", "{}", "no json", "[]"] {
         let asked = post(http, "/rpc", no_frame).await;
-        assert_eq!((asked.status, asked.body.as_str()), (401, ""), "digest clients ask with an empty body first: {no_frame}");
+        assert_eq!(
+            (asked.status, asked.body.as_str()),
+            (401, ""),
+            "digest clients ask with an empty body first: {no_frame}"
+        );
         assert!(asked.header("www-authenticate").is_some(), "{no_frame}");
     }
     meter.stop().await;
@@ -253,14 +574,27 @@ async fn a_password_is_asked_for_by_digest() {
 
 #[tokio::test]
 async fn csv_is_streamed_and_never_read_whole() {
-    let meter = Meter::with(FakeRecords { minutes: 20_000, ..FakeRecords::default() });
+    let meter = Meter::with(FakeRecords {
+        minutes: 20_000,
+        ..FakeRecords::default()
+    });
     let http = meter.http().await;
     let all = get(http, "/emdata/0/data.csv?add_keys=true").await;
-    assert_eq!((all.status, all.header("content-type")), (200, Some("text/csv")));
-    assert!(all.header("content-disposition").unwrap().contains("AABBCCDDEEFF"));
+    assert_eq!(
+        (all.status, all.header("content-type")),
+        (200, Some("text/csv"))
+    );
+    assert!(
+        all.header("content-disposition")
+            .unwrap()
+            .contains("AABBCCDDEEFF")
+    );
     assert!(all.body.starts_with("timestamp,a_total_act_energy,"));
     assert_eq!(all.body.lines().count(), 20_001);
-    assert!(meter.records.most.load(Ordering::Relaxed) < 1000, "never more than a piece at once");
+    assert!(
+        meter.records.most.load(Ordering::Relaxed) < 1000,
+        "never more than a piece at once"
+    );
     for (query, lines) in [
         ("ts=60&end_ts=120", 3),
         ("ts=&end_ts=&add_keys=true", 20_001),
@@ -271,36 +605,75 @@ async fn csv_is_streamed_and_never_read_whole() {
         ("ts=1e300&add_keys=false", 0),
     ] {
         let csv = get(http, &format!("/emdata/0/data.csv?{query}")).await;
-        assert_eq!((csv.status, csv.body.lines().count()), (200, lines), "{query}");
+        assert_eq!(
+            (csv.status, csv.body.lines().count()),
+            (200, lines),
+            "{query}"
+        );
     }
     for (target, form, file, first) in [
-        ("/emdata/0/data.csv", "add_keys=false&ts=600", "emdata_AABBCCDDEEFF_600.csv", "600,"),
-        ("/emdata/0/data.csv?ts=600", "", "emdata_AABBCCDDEEFF_600.csv", "timestamp,"),
-        ("/emdata/0/data.csv?ts=60&add_keys=true", "ts=600.9&add_keys=false", "emdata_AABBCCDDEEFF_600.csv", "600,"),
-        ("/emdata/0/data.csv", "add_keys=false", "emdata_AABBCCDDEEFF.csv", "0,"),
+        (
+            "/emdata/0/data.csv",
+            "add_keys=false&ts=600",
+            "emdata_AABBCCDDEEFF_600.csv",
+            "600,",
+        ),
+        (
+            "/emdata/0/data.csv?ts=600",
+            "",
+            "emdata_AABBCCDDEEFF_600.csv",
+            "timestamp,",
+        ),
+        (
+            "/emdata/0/data.csv?ts=60&add_keys=true",
+            "ts=600.9&add_keys=false",
+            "emdata_AABBCCDDEEFF_600.csv",
+            "600,",
+        ),
+        (
+            "/emdata/0/data.csv",
+            "add_keys=false",
+            "emdata_AABBCCDDEEFF.csv",
+            "0,",
+        ),
     ] {
         let csv = post(http, target, form).await;
         let name = csv.header("content-disposition").unwrap().to_owned();
-        assert!(csv.status == 200 && name.ends_with(&format!("filename=\"{file}\"")), "{target} {form}: {name}");
+        assert!(
+            csv.status == 200 && name.ends_with(&format!("filename=\"{file}\"")),
+            "{target} {form}: {name}"
+        );
         assert!(csv.body.starts_with(first), "{target} {form}");
     }
     for wrong in ["ts=x", "end_ts=[1]", "add_keys=7", "ts=true"] {
         let refused = get(http, &format!("/emdata/0/data.csv?{wrong}")).await;
-        assert_eq!((refused.status, &refused.json()["code"]), (500, &(-103).into()), "{wrong}");
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (500, &(-103).into()),
+            "{wrong}"
+        );
     }
     meter.stop().await;
 }
 
 #[tokio::test]
 async fn slow_records_delay_nobody() {
-    let meter = Meter::with(FakeRecords { minutes: 10, slow: Duration::from_millis(800), ..FakeRecords::default() });
+    let meter = Meter::with(FakeRecords {
+        minutes: 10,
+        slow: Duration::from_millis(800),
+        ..FakeRecords::default()
+    });
     let http = meter.http().await;
     let slow = tokio::spawn(async move { get(http, "/rpc/EMData.GetRecords?id=0").await });
     let began = Instant::now();
     for _ in 0..20 {
         assert_eq!(get(http, "/rpc/EM.GetStatus?id=0").await.status, 200);
     }
-    assert!(!slow.is_finished(), "others were answered while records were read: {:?}", began.elapsed());
+    assert!(
+        !slow.is_finished(),
+        "others were answered while records were read: {:?}",
+        began.elapsed()
+    );
     assert_eq!(slow.await.unwrap().status, 200);
     meter.stop().await;
 }
@@ -309,8 +682,20 @@ async fn slow_records_delay_nobody() {
 async fn bodies_heads_and_patience_are_limited() {
     let meter = Meter::new();
     let http = meter.http().await;
-    assert_eq!(post(http, "/rpc", &" ".repeat(64 * 1024 + 1)).await.status, 413);
-    assert_eq!(post(http, "/rpc/Shelly.Identify", &format!("{}{{}}", " ".repeat(60_000))).await.status, 200);
+    assert_eq!(
+        post(http, "/rpc", &" ".repeat(64 * 1024 + 1)).await.status,
+        413
+    );
+    assert_eq!(
+        post(
+            http,
+            "/rpc/Shelly.Identify",
+            &format!("{}{{}}", " ".repeat(60_000))
+        )
+        .await
+        .status,
+        200
+    );
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(200_000));
     let refused = parse(&raw(http, long.as_bytes()).await);
     assert!(refused.is_none_or(|a| a.status == 414 || a.status == 431));
@@ -323,8 +708,16 @@ async fn bodies_heads_and_patience_are_limited() {
     kept.write_all(ask).await.unwrap();
     assert!(kept.read(&mut buffer).await.unwrap() > 0);
     let began = Instant::now();
-    assert!(raw(http, b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost:").await.is_empty());
-    assert!((10..=15).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(
+        raw(http, b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost:")
+            .await
+            .is_empty()
+    );
+    assert!(
+        (10..=15).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
     kept.write_all(ask).await.unwrap();
     assert!(kept.read(&mut buffer).await.unwrap() > 0, "still open");
     drop(kept);
@@ -351,15 +744,36 @@ async fn twice(to: std::net::SocketAddr, request: &str) -> (String, usize) {
 async fn a_connection_is_closed_unless_keep_alive_was_asked_for() {
     let meter = Meter::new();
     let http = meter.http().await;
-    for line in ["GET /rpc/EM.GetStatus?id=0 HTTP/1.1", "GET /shelly HTTP/1.1", "POST /rpc HTTP/1.1", "GET /nothing HTTP/1.1"] {
+    for line in [
+        "GET /rpc/EM.GetStatus?id=0 HTTP/1.1",
+        "GET /shelly HTTP/1.1",
+        "POST /rpc HTTP/1.1",
+        "GET /nothing HTTP/1.1",
+    ] {
         let ask = |more: &str| format!("{line}\r\nHost: x\r\nContent-Length: 0\r\n{more}\r\n");
         let (answer, n) = twice(http, &ask("")).await;
-        assert!(n == 1 && answer.contains("\r\nConnection: close\r\n"), "{line}: {answer}");
-        assert!(answer.contains("\r\nContent-Type: ") && answer.contains("\r\nContent-Length: "), "as the device spells them: {answer}");
-        assert_eq!(twice(http, &ask("Connection: close\r\n")).await.1, 1, "{line}");
-        for kept in ["Connection: keep-alive\r\n", "Connection: Foo, Keep-Alive\r\n"] {
+        assert!(
+            n == 1 && answer.contains("\r\nConnection: close\r\n"),
+            "{line}: {answer}"
+        );
+        assert!(
+            answer.contains("\r\nContent-Type: ") && answer.contains("\r\nContent-Length: "),
+            "as the device spells them: {answer}"
+        );
+        assert_eq!(
+            twice(http, &ask("Connection: close\r\n")).await.1,
+            1,
+            "{line}"
+        );
+        for kept in [
+            "Connection: keep-alive\r\n",
+            "Connection: Foo, Keep-Alive\r\n",
+        ] {
             let (answers, n) = twice(http, &ask(kept)).await;
-            assert!(n == 2 && !answers.contains("Connection: close"), "{line}: {answers}");
+            assert!(
+                n == 2 && !answers.contains("Connection: close"),
+                "{line}: {answers}"
+            );
         }
     }
     meter.stop().await;
@@ -368,12 +782,17 @@ async fn a_connection_is_closed_unless_keep_alive_was_asked_for() {
 /// A connection from another loopback address: those are not exempt from limits.
 async fn from(address: &str, to: std::net::SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+    socket
+        .bind(format!("{address}:0").parse().unwrap())
+        .unwrap();
     socket.connect(to).await.unwrap()
 }
 
 async fn ask(stream: &mut TcpStream) -> u16 {
-    stream.write_all(b"GET /rpc/Sys.GetStatus HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /rpc/Sys.GetStatus HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n")
+        .await
+        .unwrap();
     let mut buffer = vec![0; 8192];
     let n = stream.read(&mut buffer).await.unwrap_or(0);
     parse(&buffer[..n]).map_or(0, |a| a.status)
@@ -384,13 +803,19 @@ async fn over_the_rate_the_answer_is_429_for_that_address_only() {
     let meter = Meter::new();
     let http = meter.http().await;
     meter.set(|c| c.rate_limit = 20);
-    let (mut greedy, mut other, mut host) =
-        (from("127.0.0.7", http).await, from("127.0.0.8", http).await, TcpStream::connect(http).await.unwrap());
+    let (mut greedy, mut other, mut host) = (
+        from("127.0.0.7", http).await,
+        from("127.0.0.8", http).await,
+        TcpStream::connect(http).await.unwrap(),
+    );
     let mut statuses = Vec::new();
     for _ in 0..40 {
         statuses.push(ask(&mut greedy).await);
     }
-    assert!(statuses[..20].iter().all(|s| *s == 200) && statuses.contains(&429), "{statuses:?}");
+    assert!(
+        statuses[..20].iter().all(|s| *s == 200) && statuses.contains(&429),
+        "{statuses:?}"
+    );
     assert_eq!(ask(&mut other).await, 200);
     for _ in 0..40 {
         assert_eq!(ask(&mut host).await, 200, "the host itself is exempt");
@@ -404,19 +829,28 @@ async fn each_call_of_a_batch_counts() {
     let meter = Meter::new();
     let http = meter.http().await;
     meter.set(|c| c.rate_limit = 20);
-    let calls: Vec<_> = (0..50).map(|id| serde_json::json!({"id": id, "method": "EM.GetStatus", "params": {"id": 0}})).collect();
+    let calls: Vec<_> = (0..50)
+        .map(|id| serde_json::json!({"id": id, "method": "EM.GetStatus", "params": {"id": 0}}))
+        .collect();
     let body = serde_json::to_string(&calls).unwrap();
     let mut stream = from("127.0.0.9", http).await;
-    let head = format!("POST /rpc HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let head = format!(
+        "POST /rpc HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     let answers = parse(&answer).unwrap();
-    let answers = serde_json::from_str::<serde_json::Value>(&answers.body).unwrap_or_else(|e| panic!("{e}: {}", answers.body));
+    let answers = serde_json::from_str::<serde_json::Value>(&answers.body)
+        .unwrap_or_else(|e| panic!("{e}: {}", answers.body));
     let answers = answers.as_array().unwrap();
     assert_eq!(answers.len(), 50);
     let refused = answers.iter().filter(|a| a["error"]["code"] == 429).count();
-    assert!((20..=30).contains(&refused) && answers[..20].iter().all(|a| a["result"].is_object()), "{refused}");
+    assert!(
+        (20..=30).contains(&refused) && answers[..20].iter().all(|a| a["result"].is_object()),
+        "{refused}"
+    );
     meter.stop().await;
 }
 
@@ -432,11 +866,22 @@ async fn the_idlest_connection_gives_way_to_the_newest() {
         open.push(stream);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert_eq!(ask(&mut open[0]).await, 200, "the first is busy again, so the second is the idlest");
+    assert_eq!(
+        ask(&mut open[0]).await,
+        200,
+        "the first is busy again, so the second is the idlest"
+    );
     let mut newest = from("127.0.0.9", http).await;
     assert_eq!(ask(&mut newest).await, 200);
     let mut byte = [0; 1];
-    assert_eq!(tokio::time::timeout(Duration::from_secs(5), open[1].read(&mut byte)).await.unwrap().unwrap(), 0, "closed");
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(5), open[1].read(&mut byte))
+            .await
+            .unwrap()
+            .unwrap(),
+        0,
+        "closed"
+    );
     assert_eq!(ask(&mut open[0]).await, 200);
     assert_eq!(ask(&mut open[2]).await, 200);
     drop((open, newest));
@@ -450,10 +895,22 @@ async fn a_reboot_closes_connections_and_the_port_stays() {
     let http = meter.http().await;
     let mut kept = TcpStream::connect(http).await.unwrap();
     assert_eq!(ask(&mut kept).await, 200);
-    assert_eq!(post(http, "/rpc/Shelly.Reboot", "{}").await.body, "null\r\n");
-    assert!(matches!(meter.hub.effects.lock().unwrap()[..], [Effect::Reboot { .. }]));
+    assert_eq!(
+        post(http, "/rpc/Shelly.Reboot", "{}").await.body,
+        "null\r\n"
+    );
+    assert!(matches!(
+        meter.hub.effects.lock().unwrap()[..],
+        [Effect::Reboot { .. }]
+    ));
     let mut byte = [0; 1];
-    assert_eq!(tokio::time::timeout(Duration::from_secs(5), kept.read(&mut byte)).await.unwrap().unwrap(), 0);
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(5), kept.read(&mut byte))
+            .await
+            .unwrap()
+            .unwrap(),
+        0
+    );
     assert_eq!(get(http, "/rpc/Sys.GetStatus").await.json()["uptime"], 0);
     meter.stop().await;
 }
@@ -464,13 +921,22 @@ async fn strict_minimal_payload_keeps_the_powers() {
     let http = meter.http().await;
     meter.set(|c| c.strict_minimal_payload = true);
     let em = get(http, "/rpc/EM.GetStatus?id=0").await.json();
-    assert!(em["a_act_power"] == 16.2 && em["total_act_power"] == 104.0 && em.get("a_aprt_power").is_none(), "{em}");
+    assert!(
+        em["a_act_power"] == 16.2
+            && em["total_act_power"] == 104.0
+            && em.get("a_aprt_power").is_none(),
+        "{em}"
+    );
     meter.stop().await;
 }
 
 #[test]
 fn any_bytes_are_an_answer_or_a_refusal() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let (meter, http) = runtime.block_on(async {
         let meter = Meter::new();
         let http = meter.http().await;

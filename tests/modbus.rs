@@ -1,4 +1,5 @@
-//! Modbus TCP on a real port: maps, exceptions, unit ids, switches, masters that misbehave (`shelly-pro-3em.md` section 9).
+//! Modbus TCP on a real port: maps, exceptions, unit ids, switches, masters that misbehave
+//! (`shelly-pro-3em.md` section 9).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -36,8 +37,15 @@ async fn exception(stream: &mut TcpStream, pdu: &[u8]) -> u8 {
 
 async fn words(stream: &mut TcpStream, function: u8, address: u16, count: u16) -> Vec<u16> {
     let answer = ask(stream, &read_pdu(function, address, count)).await;
-    assert_eq!((answer[0], usize::from(answer[1])), (function, usize::from(count) * 2), "{answer:?}");
-    answer[2..].chunks(2).map(|w| u16::from_be_bytes([w[0], w[1]])).collect()
+    assert_eq!(
+        (answer[0], usize::from(answer[1])),
+        (function, usize::from(count) * 2),
+        "{answer:?}"
+    );
+    answer[2..]
+        .chunks(2)
+        .map(|w| u16::from_be_bytes([w[0], w[1]]))
+        .collect()
 }
 
 fn low_first(words: &[u16]) -> f32 {
@@ -58,7 +66,10 @@ async fn the_golden_registers() {
         .iter()
         .map(|w| u16::from_str_radix(w.as_str().unwrap().trim_start_matches("0x"), 16).unwrap())
         .collect();
-    assert_eq!(f64::from(low_first(&sent)), golden["response"]["value"].as_f64().unwrap());
+    assert_eq!(
+        f64::from(low_first(&sent)),
+        golden["response"]["value"].as_f64().unwrap()
+    );
     meter.power([Some(-300.5), Some(0.0), Some(1.0)]);
     assert_eq!(low_first(&words(&mut master, 4, 1013, 2).await), -299.5);
     // Legacy: the same, high word first, by either function.
@@ -66,7 +77,12 @@ async fn the_golden_registers() {
         let read = words(&mut master, function, 3026, 2).await;
         assert_eq!(low_first(&[read[1], read[0]]), -299.5);
     }
-    let model: String = words(&mut master, 4, 6, 6).await.iter().flat_map(|w| w.to_le_bytes()).map(char::from).collect();
+    let model: String = words(&mut master, 4, 6, 6)
+        .await
+        .iter()
+        .flat_map(|w| w.to_le_bytes())
+        .map(char::from)
+        .collect();
     assert_eq!(model, "SPEM-003CEBE");
     meter.stop().await;
 }
@@ -90,19 +106,41 @@ async fn exceptions_as_the_device() {
         assert_eq!(exception(&mut master, &pdu).await, 1, "{pdu:?}");
     }
     // Victron's prober counts on 02 for what is not there.
-    for (address, count) in
-        [(2040, 1), (2000, 2), (1080, 1), (1079, 2), (48, 1), (40, 9), (1150, 2), (1229, 2), (4201, 1), (4200, 2), (65535, 125)]
-    {
-        assert_eq!(exception(&mut master, &read_pdu(4, address, count)).await, 2, "{address} {count}");
+    for (address, count) in [
+        (2040, 1),
+        (2000, 2),
+        (1080, 1),
+        (1079, 2),
+        (48, 1),
+        (40, 9),
+        (1150, 2),
+        (1229, 2),
+        (4201, 1),
+        (4200, 2),
+        (65535, 125),
+    ] {
+        assert_eq!(
+            exception(&mut master, &read_pdu(4, address, count)).await,
+            2,
+            "{address} {count}"
+        );
     }
     for count in [0, 126, 65535] {
-        assert_eq!(exception(&mut master, &read_pdu(4, 1000, count)).await, 3, "{count}");
+        assert_eq!(
+            exception(&mut master, &read_pdu(4, 1000, count)).await,
+            3,
+            "{count}"
+        );
     }
     meter.power([Some(1.0), None, Some(2.0)]);
     for policy in [StalePolicy::Error, StalePolicy::Device] {
         meter.set_device(|o| o.stale = policy);
         assert_eq!(exception(&mut master, &read_pdu(4, 1013, 2)).await, 4);
-        assert_eq!(words(&mut master, 4, 1162, 2).await.len(), 2, "energy stands");
+        assert_eq!(
+            words(&mut master, 4, 1162, 2).await.len(),
+            2,
+            "energy stands"
+        );
     }
     meter.set(|c| c.modbus_map = ModbusMap::Official);
     assert_eq!(exception(&mut master, &read_pdu(4, 3000, 2)).await, 2);
@@ -117,7 +155,10 @@ async fn silent_policy_says_nothing_and_keeps_the_connection() {
     let mut master = master(&meter).await;
     meter.set_device(|o| o.stale = StalePolicy::Silent);
     meter.power([Some(1.0), None, Some(2.0)]);
-    master.write_all(&[0, 9, 0, 0, 0, 6, 1, 4, 0x03, 0xF5, 0, 2]).await.unwrap();
+    master
+        .write_all(&[0, 9, 0, 0, 0, 6, 1, 4, 0x03, 0xF5, 0, 2])
+        .await
+        .unwrap();
     // The next answer belongs to the next question.
     assert_eq!(words(&mut master, 4, 0, 6).await.len(), 6);
     meter.stop().await;
@@ -127,9 +168,19 @@ async fn silent_policy_says_nothing_and_keeps_the_connection() {
 async fn unit_ids() {
     let meter = Meter::new();
     let mut master = master(&meter).await;
-    for (own, unit, answered) in [(1, 1, true), (1, 0, true), (1, 255, true), (1, 2, false), (7, 1, false), (7, 7, true), (0, 99, true)] {
+    for (own, unit, answered) in [
+        (1, 1, true),
+        (1, 0, true),
+        (1, 255, true),
+        (1, 2, false),
+        (7, 1, false),
+        (7, 7, true),
+        (0, 99, true),
+    ] {
         meter.set(|c| c.modbus_unit_id = own);
-        let answer = ask_modbus(&mut master, unit, &read_pdu(4, 1013, 2)).await.unwrap();
+        let answer = ask_modbus(&mut master, unit, &read_pdu(4, 1013, 2))
+            .await
+            .unwrap();
         assert_eq!(answer[..2] == [0x84, 0x0B], !answered, "{own} {unit}");
     }
     meter.stop().await;
@@ -150,7 +201,12 @@ async fn a_reset_needs_its_switch_and_a_1() {
     assert!(meter.hub.effects.lock().unwrap().is_empty());
     meter.set_device(|o| o.read_only = false);
     // There is no place for a password in Modbus, so with one nothing is changed.
-    let password = |ha1: Option<&str>| Effect::Set(Setting::Auth { realm: ID.into(), ha1: ha1.map(str::to_owned) });
+    let password = |ha1: Option<&str>| {
+        Effect::Set(Setting::Auth {
+            realm: ID.into(),
+            ha1: ha1.map(str::to_owned),
+        })
+    };
     meter.hub.apply(vec![password(Some("ab"))]).await;
     assert_eq!(exception(&mut master, &single).await, 1);
     assert_eq!(exception(&mut master, &multiple).await, 1);
@@ -158,7 +214,10 @@ async fn a_reset_needs_its_switch_and_a_1() {
     meter.hub.effects.lock().unwrap().clear();
     assert_eq!(ask(&mut master, &single).await, single);
     assert_eq!(ask(&mut master, &multiple).await, multiple[..5]);
-    assert_eq!(*meter.hub.effects.lock().unwrap(), [Effect::ResetCounters, Effect::ResetCounters]);
+    assert_eq!(
+        *meter.hub.effects.lock().unwrap(),
+        [Effect::ResetCounters, Effect::ResetCounters]
+    );
     meter.stop().await;
 }
 
@@ -172,9 +231,18 @@ async fn many_masters_at_once_and_the_idlest_goes() {
     }
     let all = masters.iter_mut().map(|m| words(m, 4, 1013, 2));
     assert_eq!(futures_util::future::join_all(all).await.len(), 100);
-    let connected =
-        |meter: &Meter| meter.overview().consumers.iter().map(|c| (c.channel, c.connected, c.calls, c.last_value)).collect::<Vec<_>>();
-    assert_eq!(connected(&meter), [(Channel::Modbus, 100, 100, Some(104.0))]);
+    let connected = |meter: &Meter| {
+        meter
+            .overview()
+            .consumers
+            .iter()
+            .map(|c| (c.channel, c.connected, c.calls, c.last_value))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        connected(&meter),
+        [(Channel::Modbus, 100, 100, Some(104.0))]
+    );
     drop(masters);
     until("all gone", || connected(&meter)[0].1 == 0).await;
 
@@ -187,7 +255,13 @@ async fn many_masters_at_once_and_the_idlest_goes() {
         words(&mut other, 4, 1013, 2).await;
         others.push(other);
     }
-    assert_eq!(tokio::time::timeout(Duration::from_secs(10), first.read(&mut [0])).await.expect("closed").unwrap_or(0), 0);
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(10), first.read(&mut [0]))
+            .await
+            .expect("closed")
+            .unwrap_or(0),
+        0
+    );
     words(others.last_mut().unwrap(), 4, 1013, 2).await;
     meter.stop().await;
 }
@@ -198,8 +272,13 @@ async fn deaf(at: SocketAddr) -> TcpStream {
     socket.set_recv_buffer_size(2048).unwrap();
     socket.set_send_buffer_size(2048).unwrap();
     let mut stream = socket.connect(at).await.unwrap();
-    let questions = [&[0, 1, 0, 0, 0, 6, 1][..], &read_pdu(4, 1000, 80)].concat().repeat(100);
-    while matches!(tokio::time::timeout(Duration::from_millis(300), stream.write_all(&questions)).await, Ok(Ok(()))) {}
+    let questions = [&[0, 1, 0, 0, 0, 6, 1][..], &read_pdu(4, 1000, 80)]
+        .concat()
+        .repeat(100);
+    while matches!(
+        tokio::time::timeout(Duration::from_millis(300), stream.write_all(&questions)).await,
+        Ok(Ok(()))
+    ) {}
     stream
 }
 
@@ -208,7 +287,14 @@ async fn a_master_that_takes_no_answer_has_to_go_too() {
     let meter = Meter::new();
     meter.set(|c| c.max_connections = 2);
     let at = meter.modbus().await;
-    let connected = || meter.overview().consumers.iter().map(|c| c.connected).sum::<u32>();
+    let connected = || {
+        meter
+            .overview()
+            .consumers
+            .iter()
+            .map(|c| c.connected)
+            .sum::<u32>()
+    };
     let mut masters = Vec::new();
     for _ in 0..6 {
         masters.push(deaf(at).await);
@@ -232,21 +318,66 @@ async fn a_master_that_takes_no_answer_has_to_go_too() {
 async fn set_config_opens_and_closes_the_port() {
     let meter = Meter::new();
     let http = meter.http().await;
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let wanted = Wanted { name: "modbus", meter: String::new(), bind: Some([127, 0, 0, 1].into()), port, needed_by: "" };
-    meter.spawn(modbus::run(wanted, Arc::clone(&meter.endpoint), meter.board.clone(), meter.cancel.clone()));
-    let state = || meter.board.lines().iter().find(|l| l.name == "modbus").map(|l| l.state.clone());
+    let port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let wanted = Wanted {
+        name: "modbus",
+        meter: String::new(),
+        bind: Some([127, 0, 0, 1].into()),
+        port,
+        needed_by: "",
+    };
+    meter.spawn(modbus::run(
+        wanted,
+        Arc::clone(&meter.endpoint),
+        meter.board.clone(),
+        meter.cancel.clone(),
+    ));
+    let state = || {
+        meter
+            .board
+            .lines()
+            .iter()
+            .find(|l| l.name == "modbus")
+            .map(|l| l.state.clone())
+    };
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     for _ in 0..2 {
         until("open", || state() == Some(ListenerState::Listening)).await;
         let mut master = TcpStream::connect(at).await.unwrap();
         words(&mut master, 4, 1013, 2).await;
-        let done = post(http, "/rpc/Modbus.SetConfig", &json!({"config": {"enable": false}}).to_string()).await;
+        let done = post(
+            http,
+            "/rpc/Modbus.SetConfig",
+            &json!({"config": {"enable": false}}).to_string(),
+        )
+        .await;
         assert_eq!(done.status, 200, "{}", done.body);
-        until("closed", || state() == Some(ListenerState::Off { by: "Modbus.SetConfig" })).await;
-        assert_eq!(tokio::time::timeout(Duration::from_secs(10), master.read(&mut [0])).await.expect("ended").unwrap_or(0), 0);
+        until("closed", || {
+            state()
+                == Some(ListenerState::Off {
+                    by: "Modbus.SetConfig",
+                })
+        })
+        .await;
+        assert_eq!(
+            tokio::time::timeout(Duration::from_secs(10), master.read(&mut [0]))
+                .await
+                .expect("ended")
+                .unwrap_or(0),
+            0
+        );
         assert!(TcpStream::connect(at).await.is_err(), "nobody listens");
-        post(http, "/rpc/Modbus.SetConfig", &json!({"config": {"enable": true}}).to_string()).await;
+        post(
+            http,
+            "/rpc/Modbus.SetConfig",
+            &json!({"config": {"enable": true}}).to_string(),
+        )
+        .await;
     }
     meter.stop().await;
 }
@@ -263,24 +394,53 @@ async fn a_master_that_asks_nothing_for_5_minutes_is_closed() {
     }
     let last = tokio::time::Instant::now();
     assert_eq!(master.read(&mut [0]).await.unwrap_or(0), 0, "closed");
-    assert!((299..=301).contains(&last.elapsed().as_secs()), "{:?}", last.elapsed());
+    assert!(
+        (299..=301).contains(&last.elapsed().as_secs()),
+        "{:?}",
+        last.elapsed()
+    );
     tokio::time::resume();
     meter.stop().await;
 }
 
 /// ADUs with a right frame, and bytes.
 fn adus() -> impl Strategy<Value = Vec<u8>> {
-    let framed = |pdu: Vec<u8>, unit: u8| [&[0, 1, 0, 0][..], &(pdu.len() as u16 + 1).to_be_bytes(), &[unit], &pdu].concat();
+    let framed = |pdu: Vec<u8>, unit: u8| {
+        [
+            &[0, 1, 0, 0][..],
+            &(pdu.len() as u16 + 1).to_be_bytes(),
+            &[unit],
+            &pdu,
+        ]
+        .concat()
+    };
     let read = (1..=4_u8, any::<u16>(), any::<u16>()).prop_map(|(f, a, c)| read_pdu(f, a, c));
     let near = (3..=6_u8, 990..1240_u16, 0..130_u16).prop_map(|(f, a, c)| read_pdu(f, a, c));
-    let write = (any::<u16>(), any::<u16>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..20))
-        .prop_map(|(a, q, n, data)| [&[16][..], &a.to_be_bytes(), &q.to_be_bytes(), &[n], &data].concat());
+    let write = (
+        any::<u16>(),
+        any::<u16>(),
+        any::<u8>(),
+        prop::collection::vec(any::<u8>(), 0..20),
+    )
+        .prop_map(|(a, q, n, data)| {
+            [&[16][..], &a.to_be_bytes(), &q.to_be_bytes(), &[n], &data].concat()
+        });
     let overflow = Just(vec![16, 0, 0, 0x80, 0, 0]);
-    let coils = (any::<u16>(), any::<u16>(), 0..20_u8, prop::collection::vec(any::<u8>(), 0..20))
-        .prop_map(|(a, q, n, data)| [&[15][..], &a.to_be_bytes(), &q.to_be_bytes(), &[n], &data].concat());
+    let coils = (
+        any::<u16>(),
+        any::<u16>(),
+        0..20_u8,
+        prop::collection::vec(any::<u8>(), 0..20),
+    )
+        .prop_map(|(a, q, n, data)| {
+            [&[15][..], &a.to_be_bytes(), &q.to_be_bytes(), &[n], &data].concat()
+        });
     let any_pdu = prop::collection::vec(any::<u8>(), 0..300);
     prop_oneof![
-        (prop_oneof![read, near, write, overflow, coils, any_pdu], prop_oneof![Just(1_u8), any::<u8>()])
+        (
+            prop_oneof![read, near, write, overflow, coils, any_pdu],
+            prop_oneof![Just(1_u8), any::<u8>()]
+        )
             .prop_map(move |(pdu, unit)| framed(pdu, unit)),
         prop::collection::vec(any::<u8>(), 0..300),
     ]
@@ -301,7 +461,11 @@ fn any_adu_leaves_the_port_answering_and_gets_no_wrong_success() {
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         before(info);
     }));
-    let config = ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     proptest!(config, |(adu in adus())| {
         let (answer, after) = runtime.block_on(async {
             let mut stream = TcpStream::connect(at).await.unwrap();

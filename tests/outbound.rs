@@ -1,6 +1,11 @@
 //! Outbound WebSockets, against a server that plays a Victron GX (`consumers.md` section 2).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::result_large_err)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::result_large_err
+)]
 
 mod common;
 #[path = "common/fake_ha.rs"]
@@ -61,25 +66,42 @@ impl Gx {
     }
 
     fn target(&self) -> Target {
-        Target { url: self.url.clone(), insecure: false, local: true }
+        Target {
+            url: self.url.clone(),
+            insecure: false,
+            local: true,
+        }
     }
 
     async fn accept(&self) -> Session {
-        let (stream, _) = tokio::time::timeout(Duration::from_secs(10), self.listener.accept()).await.expect("dialled").unwrap();
+        let (stream, _) = tokio::time::timeout(Duration::from_secs(10), self.listener.accept())
+            .await
+            .expect("dialled")
+            .unwrap();
         let (mut offered, mut asked) = (None, String::new());
         let note = |request: &Request, response: Response| {
             asked = request.uri().to_string();
-            offered = request.headers().get("sec-websocket-protocol").map(|p| p.to_str().unwrap().to_owned());
+            offered = request
+                .headers()
+                .get("sec-websocket-protocol")
+                .map(|p| p.to_str().unwrap().to_owned());
             Ok(response)
         };
         let socket = accept_hdr_async(stream, note).await.unwrap();
-        Session { socket, offered, asked }
+        Session {
+            socket,
+            offered,
+            asked,
+        }
     }
 }
 
 impl Session {
     async fn message(&mut self) -> Option<Message> {
-        tokio::time::timeout(Duration::from_secs(10), self.socket.next()).await.expect("a message in time")?.ok()
+        tokio::time::timeout(Duration::from_secs(10), self.socket.next())
+            .await
+            .expect("a message in time")?
+            .ok()
     }
 
     async fn frame(&mut self) -> Value {
@@ -93,7 +115,10 @@ impl Session {
     }
 
     async fn send(&mut self, frame: &Value) {
-        self.socket.send(Message::text(frame.to_string())).await.unwrap();
+        self.socket
+            .send(Message::text(frame.to_string()))
+            .await
+            .unwrap();
     }
 
     /// The answer to this id; notifications before it are dropped.
@@ -128,21 +153,40 @@ fn dial(meter: &Meter, targets: Vec<Target>) -> watch::Sender<Arc<[Target]>> {
     dial_with(meter, targets, Arc::default())
 }
 
-fn dial_with(meter: &Meter, targets: Vec<Target>, memory: Arc<Kept>) -> watch::Sender<Arc<[Target]>> {
+fn dial_with(
+    meter: &Meter,
+    targets: Vec<Target>,
+    memory: Arc<Kept>,
+) -> watch::Sender<Arc<[Target]>> {
     let (sender, receiver) = watch::channel(targets.into());
-    meter.spawn(outbound::run(receiver, Arc::clone(&meter.endpoint), memory, meter.board.clone(), meter.cancel.clone()));
+    meter.spawn(outbound::run(
+        receiver,
+        Arc::clone(&meter.endpoint),
+        memory,
+        meter.board.clone(),
+        meter.cancel.clone(),
+    ));
     sender
 }
 
 /// Asks as the GX does, waits for the answer, and gives whether readers are warned about it.
 async fn introduce(meter: &Meter, session: &mut Session) -> bool {
-    session.send(&json!({"id": "GetDeviceInfo-1000", "method": "Shelly.GetDeviceInfo"})).await;
+    session
+        .send(&json!({"id": "GetDeviceInfo-1000", "method": "Shelly.GetDeviceInfo"}))
+        .await;
     session.answer("GetDeviceInfo-1000").await;
-    // What tells the readers runs beside the answer; it is over when the figures after it have gone out and one more question is answered.
-    session.send(&json!({"id": "again", "method": "Shelly.GetDeviceInfo"})).await;
+    // What tells the readers runs beside the answer; it is over when the figures after it have gone
+    // out and one more question is answered.
+    session
+        .send(&json!({"id": "again", "method": "Shelly.GetDeviceInfo"}))
+        .await;
     session.answer("again").await;
     tokio::task::yield_now().await;
-    meter.overview().consumers.iter().any(|c| c.channel == Channel::Outbound && c.frozen)
+    meter
+        .overview()
+        .consumers
+        .iter()
+        .any(|c| c.channel == Channel::Outbound && c.frozen)
 }
 
 #[tokio::test]
@@ -150,19 +194,31 @@ async fn a_gx_that_is_met_again_is_warned_of_until_its_driver_was_down() {
     let (meter, gx, memory) = (Meter::new(), Gx::new().await, Arc::new(Kept::default()));
     let _dialling = dial_with(&meter, vec![gx.target()], Arc::clone(&memory));
     let mut first = gx.accept().await;
-    assert!(!introduce(&meter, &mut first).await, "the first time it begins anew");
+    assert!(
+        !introduce(&meter, &mut first).await,
+        "the first time it begins anew"
+    );
     drop(first);
     let mut second = gx.accept().await;
-    assert!(introduce(&meter, &mut second).await, "its service of before is still there");
+    assert!(
+        introduce(&meter, &mut second).await,
+        "its service of before is still there"
+    );
     assert!(memory.knows("", &gx.url));
     // Its driver is restarted: for a while nobody listens on its port.
     let address = gx.listener.local_addr().unwrap();
     let Gx { listener, url } = gx;
     drop((second, listener));
     until("the refusal is noted", || !memory.knows("", &url)).await;
-    let gx = Gx { listener: TcpListener::bind(address).await.unwrap(), url };
+    let gx = Gx {
+        listener: TcpListener::bind(address).await.unwrap(),
+        url,
+    };
     let mut third = gx.accept().await;
-    assert!(!introduce(&meter, &mut third).await, "a new driver shows what it gets");
+    assert!(
+        !introduce(&meter, &mut third).await,
+        "a new driver shows what it gets"
+    );
     meter.stop().await;
 }
 
@@ -180,9 +236,13 @@ async fn a_gx_is_known_after_our_own_restart_and_another_server_is_never_one() {
     let _dialling = dial_with(&meter, vec![other.target()], Arc::clone(&memory));
     for _ in 0..2 {
         let mut session = other.accept().await;
-        session.send(&json!({"id": 1, "method": "Shelly.GetDeviceInfo"})).await;
+        session
+            .send(&json!({"id": 1, "method": "Shelly.GetDeviceInfo"}))
+            .await;
         while session.frame().await["id"] != 1 {}
-        assert!(!meter.overview().consumers.iter().any(|c| c.frozen) && !memory.knows("", &other.url));
+        assert!(
+            !meter.overview().consumers.iter().any(|c| c.frozen) && !memory.knows("", &other.url)
+        );
     }
     meter.stop().await;
 }
@@ -196,21 +256,42 @@ async fn a_gx_sees_what_its_grid_role_needs() {
     let golden = golden("outbound_ws_victron_legacy");
     session.send(&golden["request"]["frame"]).await;
     let full = session.frame().await;
-    assert_eq!((&full["method"], &full["src"], &full["dst"]), (&json!("NotifyFullStatus"), &json!(ID), &json!("ws")));
-    for key in ["ts", "em:0", "emdata:0", "sys", "wifi", "ws", "modbus", "temperature:0"] {
+    assert_eq!(
+        (&full["method"], &full["src"], &full["dst"]),
+        (&json!("NotifyFullStatus"), &json!(ID), &json!("ws"))
+    );
+    for key in [
+        "ts",
+        "em:0",
+        "emdata:0",
+        "sys",
+        "wifi",
+        "ws",
+        "modbus",
+        "temperature:0",
+    ] {
         assert!(full["params"].get(key).is_some(), "{key}");
     }
     let first = session.frame().await;
     assert_eq!(first["method"], "NotifyStatus");
     for phase in ["a", "b", "c"] {
         for key in ["voltage", "current", "act_power"] {
-            assert!(first["params"]["em:0"][format!("{phase}_{key}")].is_f64(), "{phase} {key}");
+            assert!(
+                first["params"]["em:0"][format!("{phase}_{key}")].is_f64(),
+                "{phase} {key}"
+            );
         }
         for key in ["total_act_energy", "total_act_ret_energy"] {
-            assert!(first["params"]["emdata:0"][format!("{phase}_{key}")].is_f64(), "{phase} {key}");
+            assert!(
+                first["params"]["emdata:0"][format!("{phase}_{key}")].is_f64(),
+                "{phase} {key}"
+            );
         }
     }
-    assert!(first["params"]["emdata:0"]["total_act"].is_f64() && first["params"]["emdata:0"]["total_act_ret"].is_f64());
+    assert!(
+        first["params"]["emdata:0"]["total_act"].is_f64()
+            && first["params"]["emdata:0"]["total_act_ret"].is_f64()
+    );
     let answer = session.answer("GetDeviceInfo-1000").await;
     let wanted = &golden["response"]["frame"];
     let keys = |v: &Value| v.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -220,20 +301,36 @@ async fn a_gx_sees_what_its_grid_role_needs() {
     }
     // A GX takes figures only from a meter that it knows by now: they come once more, complete.
     let again = session.frame().await;
-    assert_eq!((&again["method"], &again["params"]["em:0"]), (&json!("NotifyStatus"), &first["params"]["em:0"]));
+    assert_eq!(
+        (&again["method"], &again["params"]["em:0"]),
+        (&json!("NotifyStatus"), &first["params"]["em:0"])
+    );
     assert_eq!(again["params"]["emdata:0"], first["params"]["emdata:0"]);
     meter.power([Some(-1200.5), Some(0.0), Some(3.0)]);
     let note = session.frame().await;
-    assert_eq!((&note["method"], &note["params"]["em:0"]["a_act_power"]), (&json!("NotifyStatus"), &json!(-1200.5)));
-    session.socket.send(Message::Ping(b"20 s"[..].into())).await.unwrap();
+    assert_eq!(
+        (&note["method"], &note["params"]["em:0"]["a_act_power"]),
+        (&json!("NotifyStatus"), &json!(-1200.5))
+    );
+    session
+        .socket
+        .send(Message::Ping(b"20 s"[..].into()))
+        .await
+        .unwrap();
     loop {
         if let Message::Pong(payload) = session.message().await.unwrap() {
             assert_eq!(&payload[..], b"20 s");
             break;
         }
     }
-    until("connected", || meter.overview().consumers.iter().any(|c| c.channel == Channel::Outbound && c.connected == 1 && c.notified > 1))
-        .await;
+    until("connected", || {
+        meter
+            .overview()
+            .consumers
+            .iter()
+            .any(|c| c.channel == Channel::Outbound && c.connected == 1 && c.notified > 1)
+    })
+    .await;
     meter.stop().await;
     while let Some(message) = session.message().await {
         if let Message::Close(close) = message {
@@ -248,15 +345,23 @@ async fn a_stale_source_is_silence_on_an_open_connection() {
     meter.power([Some(1.0), None, Some(2.0)]);
     dial(&meter, vec![gx.target()]);
     let mut session = gx.accept().await;
-    // Nothing came before this answer: no invented zeros, no partial object that would end the GX's session.
-    session.send(&json!({"id": "a", "method": "Ws.GetStatus"})).await;
+    // Nothing came before this answer: no invented zeros, no partial object that would end the GX's
+    // session.
+    session
+        .send(&json!({"id": "a", "method": "Ws.GetStatus"}))
+        .await;
     let first = session.frame().await;
-    assert_eq!((&first["id"], &first["result"]["connected"]), (&json!("a"), &json!(true)));
+    assert_eq!(
+        (&first["id"], &first["result"]["connected"]),
+        (&json!("a"), &json!(true))
+    );
     meter.power([Some(1.0), Some(5.0), Some(2.0)]);
     assert_eq!(session.frame().await["method"], "NotifyFullStatus");
     assert!(session.frame().await["params"]["emdata:0"].is_object());
     meter.power([Some(1.0), None, Some(2.0)]);
-    session.send(&json!({"id": "b", "method": "Sys.GetStatus"})).await;
+    session
+        .send(&json!({"id": "b", "method": "Sys.GetStatus"}))
+        .await;
     assert_eq!(session.frame().await["id"], "b", "silence while stale");
     meter.power([Some(1.0), Some(-7.5), Some(2.0)]);
     assert_eq!(session.frame().await["params"]["em:0"]["b_act_power"], -7.5);
@@ -272,7 +377,11 @@ async fn a_break_is_mended_at_once_but_never_in_a_circle() {
         drop(gx.accept().await);
     }
     // At once, after 1 s, after 2 s.
-    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
     meter.stop().await;
 }
 
@@ -285,10 +394,23 @@ async fn several_targets_and_one_that_is_not_there() {
     };
     dial(&meter, vec![nobody.clone(), one.target(), two.target()]);
     for gx in [&one, &two] {
-        assert_eq!(gx.accept().await.frame().await["method"], "NotifyFullStatus");
+        assert_eq!(
+            gx.accept().await.frame().await["method"],
+            "NotifyFullStatus"
+        );
     }
-    let state = |url: &str| meter.board.lines().iter().find(|l| l.address == url).map(|l| l.state.clone());
-    until("said", || matches!(state(&nobody.url), Some(ListenerState::Waiting { .. }))).await;
+    let state = |url: &str| {
+        meter
+            .board
+            .lines()
+            .iter()
+            .find(|l| l.address == url)
+            .map(|l| l.state.clone())
+    };
+    until("said", || {
+        matches!(state(&nobody.url), Some(ListenerState::Waiting { .. }))
+    })
+    .await;
     meter.stop().await;
 }
 
@@ -305,9 +427,15 @@ async fn ws_set_config_starts_and_stops_it() {
         assert_eq!(session.frame().await["method"], "NotifyFullStatus");
         // As Homey does it when the device is removed there.
         let off = json!({"config": {"enable": false, "server": "", "ssl_ca": "*"}});
-        assert_eq!(post(http, "/rpc/WS.SetConfig", &off.to_string()).await.status, 200);
+        assert_eq!(
+            post(http, "/rpc/WS.SetConfig", &off.to_string())
+                .await
+                .status,
+            200
+        );
         while session.message().await.is_some() {}
-        let dialling = |l: &Line| l.name == "outbound" && !matches!(l.state, ListenerState::Off { .. });
+        let dialling =
+            |l: &Line| l.name == "outbound" && !matches!(l.state, ListenerState::Off { .. });
         until("off", || !meter.board.lines().iter().any(dialling)).await;
     }
     meter.stop().await;
@@ -323,36 +451,76 @@ async fn a_reader_cannot_make_the_meter_try_the_ports_of_its_host() {
     dial(&meter, Vec::new());
     let set = json!({"config": {"enable": true, "server": gx.url}});
     let refused = post(http, "/rpc/Ws.SetConfig", &set.to_string()).await;
-    assert_eq!((refused.status, &refused.json()["code"]), (500, &json!(-109)));
-    // As an older version kept it, and as a name gives it: said alike whether somebody listens there or not.
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (500, &json!(-109))
+    );
+    // As an older version kept it, and as a name gives it: said alike whether somebody listens
+    // there or not.
     let open = gx.url.parse::<url::Url>().unwrap().port().unwrap();
     let shut = {
         let gone = Gx::new().await;
         gone.url.parse::<url::Url>().unwrap().port().unwrap()
     };
     let mut said = Vec::new();
-    for server in [format!("ws://127.0.0.1:{open}/"), format!("ws://localhost:{open}/"), format!("ws://localhost:{shut}/")] {
-        let ws = WsConfig { enable: true, server: Some(server.clone()), ssl_ca: None };
+    for server in [
+        format!("ws://127.0.0.1:{open}/"),
+        format!("ws://localhost:{open}/"),
+        format!("ws://localhost:{shut}/"),
+    ] {
+        let ws = WsConfig {
+            enable: true,
+            server: Some(server.clone()),
+            ssl_ca: None,
+        };
         meter.hub.apply(vec![Effect::Set(Setting::Ws(ws))]).await;
-        let waiting = || meter.board.lines().into_iter().find(|line| line.address == server).map(|line| line.state);
-        until("refused", || matches!(waiting(), Some(ListenerState::Waiting { .. }))).await;
+        let waiting = || {
+            meter
+                .board
+                .lines()
+                .into_iter()
+                .find(|line| line.address == server)
+                .map(|line| line.state)
+        };
+        until("refused", || {
+            matches!(waiting(), Some(ListenerState::Waiting { .. }))
+        })
+        .await;
         said.push(waiting());
     }
     assert!(said.iter().all(|state| *state == said[0]), "{said:?}");
     // The option lets them, at once.
     meter.set(|c| c.outbound_ws_local = true);
-    meter.hub.apply(vec![Effect::Set(Setting::Ws(WsConfig { enable: true, server: Some(gx.url.clone()), ssl_ca: None }))]).await;
-    assert_eq!(gx.accept().await.frame().await["method"], "NotifyFullStatus");
+    meter
+        .hub
+        .apply(vec![Effect::Set(Setting::Ws(WsConfig {
+            enable: true,
+            server: Some(gx.url.clone()),
+            ssl_ca: None,
+        }))])
+        .await;
+    assert_eq!(
+        gx.accept().await.frame().await["method"],
+        "NotifyFullStatus"
+    );
     meter.stop().await;
 }
 
 #[tokio::test]
 async fn a_password_is_asked_for_only_by_its_own_switch() {
     let (meter, gx) = (Meter::new(), Gx::new().await);
-    meter.hub.apply(vec![Effect::Set(Setting::Auth { realm: ID.into(), ha1: Some(auth::ha1(ID, "secret")) })]).await;
+    meter
+        .hub
+        .apply(vec![Effect::Set(Setting::Auth {
+            realm: ID.into(),
+            ha1: Some(auth::ha1(ID, "secret")),
+        })])
+        .await;
     dial(&meter, vec![gx.target()]);
     let mut session = gx.accept().await;
-    session.send(&json!({"id": "a", "method": "EM.GetStatus", "params": {"id": 0}})).await;
+    session
+        .send(&json!({"id": "a", "method": "EM.GetStatus", "params": {"id": 0}}))
+        .await;
     assert!(session.answer("a").await["result"]["total_act_power"].is_f64());
     // Whoever is dialled may read; to change something it has to know the password too.
     let before = meter.hub.effects.lock().unwrap().len();
@@ -360,25 +528,48 @@ async fn a_password_is_asked_for_only_by_its_own_switch() {
         ("EMData.ResetCounters", json!({"id": 0})),
         ("emdata.deletealldata", json!({"id": 0})),
         ("Shelly.Reboot", json!({})),
-        ("Shelly.SetAuth", json!({"user": "admin", "realm": ID, "ha1": null})),
-        ("Sys.SetConfig", json!({"config": {"device": {"name": "x"}}})),
-        ("WS.SetConfig", json!({"config": {"enable": true, "server": "ws://192.0.2.1/"}})),
+        (
+            "Shelly.SetAuth",
+            json!({"user": "admin", "realm": ID, "ha1": null}),
+        ),
+        (
+            "Sys.SetConfig",
+            json!({"config": {"device": {"name": "x"}}}),
+        ),
+        (
+            "WS.SetConfig",
+            json!({"config": {"enable": true, "server": "ws://192.0.2.1/"}}),
+        ),
         ("KVS.Set", json!({"key": "k", "value": 1})),
     ] {
-        session.send(&json!({"id": method, "method": method, "params": params})).await;
-        assert_eq!(session.answer(method).await["error"]["code"], 401, "{method}");
+        session
+            .send(&json!({"id": method, "method": method, "params": params}))
+            .await;
+        assert_eq!(
+            session.answer(method).await["error"]["code"],
+            401,
+            "{method}"
+        );
     }
     assert_eq!(meter.hub.effects.lock().unwrap().len(), before);
-    session.send(&json!({"id": "k", "method": "KVS.Set", "params": {"key": "k", "value": 1}})).await;
+    session
+        .send(&json!({"id": "k", "method": "KVS.Set", "params": {"key": "k", "value": 1}}))
+        .await;
     let asked = session.answer("k").await;
-    let challenge: Value = serde_json::from_str(asked["error"]["message"].as_str().unwrap()).unwrap();
+    let challenge: Value =
+        serde_json::from_str(asked["error"]["message"].as_str().unwrap()).unwrap();
     let auth = proof(&auth::ha1(ID, "secret"), &challenge["nonce"]);
     session.send(&json!({"id": "l", "method": "KVS.Set", "params": {"key": "k", "value": 1}, "auth": auth})).await;
-    assert!(session.answer("l").await["result"]["etag"].is_string(), "with the password it may");
+    assert!(
+        session.answer("l").await["result"]["etag"].is_string(),
+        "with the password it may"
+    );
     meter.set(|c| c.auth_outbound = true);
     drop(session);
     let mut session = gx.accept().await;
-    session.send(&json!({"id": "b", "method": "EM.GetStatus", "params": {"id": 0}})).await;
+    session
+        .send(&json!({"id": "b", "method": "EM.GetStatus", "params": {"id": 0}}))
+        .await;
     assert_eq!(session.answer("b").await["error"]["code"], 401);
     meter.stop().await;
 }
@@ -394,21 +585,46 @@ async fn targets_come_and_go_while_others_stay_connected() {
     targets.send_replace(Arc::new([one.target(), two.target()]));
     let mut second = two.accept().await;
     assert_eq!(second.frame().await["method"], "NotifyFullStatus");
-    let listed = |url: &str| meter.board.lines().iter().filter(|l| l.address == url).map(|l| l.state.clone()).collect::<Vec<_>>();
-    assert_eq!([&one, &two].map(|gx| listed(&gx.url)), [[ListenerState::Listening], [ListenerState::Listening]]);
+    let listed = |url: &str| {
+        meter
+            .board
+            .lines()
+            .iter()
+            .filter(|l| l.address == url)
+            .map(|l| l.state.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        [&one, &two].map(|gx| listed(&gx.url)),
+        [[ListenerState::Listening], [ListenerState::Listening]]
+    );
 
     targets.send_replace(Arc::new([two.target()]));
     while first.message().await.is_some() {}
     until("forgotten", || listed(&one.url).is_empty()).await;
-    second.send(&json!({"id": "a", "method": "Shelly.GetDeviceInfo"})).await;
-    assert_eq!(second.answer("a").await["result"]["id"], ID, "the same connection as before");
+    second
+        .send(&json!({"id": "a", "method": "Shelly.GetDeviceInfo"}))
+        .await;
+    assert_eq!(
+        second.answer("a").await["result"]["id"],
+        ID,
+        "the same connection as before"
+    );
 
     // What options name no longer is the device's own affair again.
     targets.send_replace(Arc::new([]));
     while second.message().await.is_some() {}
     let config = json!({"config": {"enable": true, "server": one.url}});
-    assert_eq!(post(http, "/rpc/Ws.SetConfig", &config.to_string()).await.status, 200);
-    assert_eq!(one.accept().await.frame().await["method"], "NotifyFullStatus");
+    assert_eq!(
+        post(http, "/rpc/Ws.SetConfig", &config.to_string())
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        one.accept().await.frame().await["method"],
+        "NotifyFullStatus"
+    );
     meter.stop().await;
 }
 
@@ -424,16 +640,44 @@ mod process {
     };
 
     fn free() -> u16 {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+        std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
     }
 
     /// A meter with what these options say; of made-up values unless they name another source.
-    pub fn meter(options: &[&str], environment: &[(&str, &str)], folder: &tempfile::TempDir) -> (Child, [SocketAddr; 2]) {
+    pub fn meter(
+        options: &[&str],
+        environment: &[(&str, &str)],
+        folder: &tempfile::TempDir,
+    ) -> (Child, [SocketAddr; 2]) {
         let (http, page) = (free(), free());
         let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
-            .args(["run", "--modbus-enable", "false", "--udp-enable", "false", "--ws-fanout-enable", "false", "--mdns-enable", "false"])
-            .args(if options.contains(&"--source") { &[][..] } else { &["--source", "demo"] })
-            .args(["--http-port", &http.to_string(), "--dashboard-port", &page.to_string(), "--data-dir"])
+            .args([
+                "run",
+                "--modbus-enable",
+                "false",
+                "--udp-enable",
+                "false",
+                "--ws-fanout-enable",
+                "false",
+                "--mdns-enable",
+                "false",
+            ])
+            .args(if options.contains(&"--source") {
+                &[][..]
+            } else {
+                &["--source", "demo"]
+            })
+            .args([
+                "--http-port",
+                &http.to_string(),
+                "--dashboard-port",
+                &page.to_string(),
+                "--data-dir",
+            ])
             .arg(folder.path())
             .args(options)
             .env_clear()
@@ -444,7 +688,10 @@ mod process {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        (child, [http, page].map(|port| SocketAddr::from(([127, 0, 0, 1], port))))
+        (
+            child,
+            [http, page].map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+        )
     }
 
     /// Waits until all of them can be connected to.
@@ -461,13 +708,38 @@ mod process {
 
     #[tokio::test]
     async fn passwords_in_urls_are_dialled_and_not_shown() {
-        let (ha, gx, folder) = (fake_ha::FakeHa::start().await, Gx::new().await, tempfile::tempdir().unwrap());
+        let (ha, gx, folder) = (
+            fake_ha::FakeHa::start().await,
+            Gx::new().await,
+            tempfile::tempdir().unwrap(),
+        );
         let gone = Gx::new().await.url;
-        let with = |url: &str| format!("{}?token=SEKRET&a=b", url.replace("://", "://user:SEKRET@"));
+        let with =
+            |url: &str| format!("{}?token=SEKRET&a=b", url.replace("://", "://user:SEKRET@"));
         let targets = format!("{},{}", with(&gx.url), with(&gone));
         let base = ha.url().replace("://", "://user:SEKRET@");
-        let source = ["--source", "home-assistant", "--ha-token", fake_ha::TOKEN, "--ha-transport", "rest", "--ha-base-url", &base];
-        let options = [&source[..], &["--total-power", "sensor.grid", "--bind", "127.0.0.1", "--outbound-ws", &targets]].concat();
+        let source = [
+            "--source",
+            "home-assistant",
+            "--ha-token",
+            fake_ha::TOKEN,
+            "--ha-transport",
+            "rest",
+            "--ha-base-url",
+            &base,
+        ];
+        let options = [
+            &source[..],
+            &[
+                "--total-power",
+                "sensor.grid",
+                "--bind",
+                "127.0.0.1",
+                "--outbound-ws",
+                &targets,
+            ],
+        ]
+        .concat();
         ha.set("sensor.grid", "1.0", "W");
         let (mut child, [http, page]) = meter(&options, &[], &folder);
         opened(&[http, page]).await;
@@ -479,47 +751,118 @@ mod process {
 
         let (mut seen, mut log) = (false, String::new());
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        while !(seen && ["is connected (REST", "dialling again", "cannot be opened"].iter().all(|part| log.contains(part))) {
+        while !(seen
+            && ["is connected (REST", "dialling again", "cannot be opened"]
+                .iter()
+                .all(|part| log.contains(part)))
+        {
             let health = common::get(http, "/healthz").await.json();
             let state = |url: &str| {
                 // Without the path too: anybody can read this.
-                let shown = url.replace("://", "://***@").split("/some").next().unwrap().to_owned();
-                health["listeners"].as_array().unwrap().iter().any(|l| l["address"] == shown.as_str())
+                let shown = url
+                    .replace("://", "://***@")
+                    .split("/some")
+                    .next()
+                    .unwrap()
+                    .to_owned();
+                health["listeners"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|l| l["address"] == shown.as_str())
             };
             seen |= state(&gx.url) && state(&gone);
-            log += &tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await.expect("a line").unwrap().unwrap();
+            log += &tokio::time::timeout(Duration::from_secs(20), lines.next_line())
+                .await
+                .expect("a line")
+                .unwrap()
+                .unwrap();
             log.push('\n');
         }
-        assert!(log.contains(&format!("Home Assistant at http://{}/api/ is connected", ha.addr)), "{log}");
+        assert!(
+            log.contains(&format!(
+                "Home Assistant at http://{}/api/ is connected",
+                ha.addr
+            )),
+            "{log}"
+        );
         assert!(!log.contains("SEKRET"), "{log}");
         let file = common::get(page, "/diagnostics").await;
-        assert_eq!(file.json()["options"]["ha_base_url"]["value"], format!("http://***@{}", ha.addr));
-        let open = [common::get(http, "/healthz").await, common::get(http, "/rpc/Shelly.GetConfig").await];
-        for answer in open.iter().chain([&file, &common::get(page, "/admin/overview").await, &common::get(page, "/health").await]) {
-            assert!(answer.status == 200 && !answer.body.contains("SEKRET"), "{}", answer.body);
+        assert_eq!(
+            file.json()["options"]["ha_base_url"]["value"],
+            format!("http://***@{}", ha.addr)
+        );
+        let open = [
+            common::get(http, "/healthz").await,
+            common::get(http, "/rpc/Shelly.GetConfig").await,
+        ];
+        for answer in open.iter().chain([
+            &file,
+            &common::get(page, "/admin/overview").await,
+            &common::get(page, "/health").await,
+        ]) {
+            assert!(
+                answer.status == 200 && !answer.body.contains("SEKRET"),
+                "{}",
+                answer.body
+            );
         }
         child.kill().await.unwrap();
     }
 
     #[tokio::test]
     async fn targets_set_on_the_settings_page_are_dialled_at_once() {
-        let (one, two, folder) = (Gx::new().await, Gx::new().await, tempfile::tempdir().unwrap());
+        let (one, two, folder) = (
+            Gx::new().await,
+            Gx::new().await,
+            tempfile::tempdir().unwrap(),
+        );
         let (mut child, [http, page]) = meter(&[], &[], &folder);
         opened(&[http, page]).await;
         let health = common::get(http, "/healthz").await.json();
-        let off: Vec<_> = health["listeners"].as_array().unwrap().iter().filter(|l| l["state"] == "off").map(|l| &l["by"]).collect();
-        assert_eq!(off, ["udp_enable", "modbus_enable", "ws_fanout_enable", "mdns_enable"]);
+        let off: Vec<_> = health["listeners"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|l| l["state"] == "off")
+            .map(|l| &l["by"])
+            .collect();
+        assert_eq!(
+            off,
+            [
+                "udp_enable",
+                "modbus_enable",
+                "ws_fanout_enable",
+                "mdns_enable"
+            ]
+        );
 
         let set = async |urls: &[&str]| {
             let body = json!({"changes": {"outbound_ws": urls}}).to_string();
-            let answer = common::call(page, "POST", "/settings", &[("Content-Type", "application/json")], body.as_bytes()).await.unwrap();
-            assert_eq!((answer.status, &answer.json()["restart"]), (200, &json!(false)), "{}", answer.body);
+            let answer = common::call(
+                page,
+                "POST",
+                "/settings",
+                &[("Content-Type", "application/json")],
+                body.as_bytes(),
+            )
+            .await
+            .unwrap();
+            assert_eq!(
+                (answer.status, &answer.json()["restart"]),
+                (200, &json!(false)),
+                "{}",
+                answer.body
+            );
         };
         set(&[&one.url]).await;
         let mut first = one.accept().await;
         assert_eq!(first.frame().await["method"], "NotifyFullStatus");
         set(&[&two.url]).await;
-        assert_eq!(two.accept().await.frame().await["method"], "NotifyFullStatus");
+        assert_eq!(
+            two.accept().await.frame().await["method"],
+            "NotifyFullStatus"
+        );
         while first.message().await.is_some() {}
         child.kill().await.unwrap();
     }
@@ -542,17 +885,34 @@ mod tls {
         let certificate = CertificateDer::from_pem_file(format!("{FOLDER}/server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(format!("{FOLDER}/server.key")).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        TlsAcceptor::from(Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()))
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        TlsAcceptor::from(Arc::new(
+            builder
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate], key)
+                .unwrap(),
+        ))
     }
 
     /// Whether the meter came through the handshake and greeted.
     async fn greeted(listener: &TcpListener) -> bool {
-        let (stream, _) = tokio::time::timeout(Duration::from_secs(20), listener.accept()).await.expect("dialled").unwrap();
-        let Ok(stream) = acceptor().accept(stream).await else { return false };
-        let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return false };
+        let (stream, _) = tokio::time::timeout(Duration::from_secs(20), listener.accept())
+            .await
+            .expect("dialled")
+            .unwrap();
+        let Ok(stream) = acceptor().accept(stream).await else {
+            return false;
+        };
+        let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else {
+            return false;
+        };
         loop {
-            match tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("a frame") {
+            match tokio::time::timeout(Duration::from_secs(10), socket.next())
+                .await
+                .expect("a frame")
+            {
                 Some(Ok(Message::Text(text))) => return text.contains("NotifyFullStatus"),
                 Some(Ok(_)) => {}
                 _ => return false,
@@ -567,7 +927,10 @@ mod tls {
         let folder = tempfile::tempdir().unwrap();
         let nothing = folder.path().join("nothing.pem");
         std::fs::write(&nothing, "").unwrap();
-        let (ca, nothing) = (format!("{FOLDER}/ca.pem"), nothing.to_str().unwrap().to_owned());
+        let (ca, nothing) = (
+            format!("{FOLDER}/ca.pem"),
+            nothing.to_str().unwrap().to_owned(),
+        );
         for (host, trusted, options, wanted) in [
             ("localhost", &ca, &[][..], true),
             ("127.0.0.1", &ca, &[], true),
@@ -578,17 +941,27 @@ mod tls {
             let data = tempfile::tempdir().unwrap();
             let options = [&["--outbound-ws", &url], options].concat();
             let (mut child, _) = process::meter(&options, &[("SSL_CERT_FILE", trusted)], &data);
-            assert_eq!(greeted(&listener).await, wanted, "{url} {trusted} {options:?}");
+            assert_eq!(
+                greeted(&listener).await,
+                wanted,
+                "{url} {trusted} {options:?}"
+            );
             if !wanted {
                 let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
                 let line = loop {
-                    let line = tokio::time::timeout(Duration::from_secs(10), lines.next_line()).await.expect("a line");
+                    let line = tokio::time::timeout(Duration::from_secs(10), lines.next_line())
+                        .await
+                        .expect("a line");
                     let line = line.unwrap().expect("it runs on");
                     if line.contains(&url) {
                         break line;
                     }
                 };
-                assert!(line.contains("its certificate is refused (UnknownIssuer)") && line.contains("`outbound_ws_insecure`"), "{line}");
+                assert!(
+                    line.contains("its certificate is refused (UnknownIssuer)")
+                        && line.contains("`outbound_ws_insecure`"),
+                    "{line}"
+                );
             }
             child.kill().await.unwrap();
         }

@@ -1,4 +1,5 @@
-//! The source against a Home Assistant of the test's own: first values, changes, faults and recoveries.
+//! The source against a Home Assistant of the test's own: first values, changes, faults and
+//! recoveries.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/fake_ha.rs"]
@@ -16,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use virtual_shelly::{
     config::{HaTransport, Secret, SourceKind, SourceSettings},
     source::{
-        self, Access, Cadence, EntityId, HaFacts, Link, SourceEvent, State, Supervisor, Transport, Wires,
+        self, Access, Cadence, EntityId, HaFacts, Link, SourceEvent, State, Supervisor, Transport,
+        Wires,
         discover::{Origin, QueryError, discover},
     },
     time::{Now, SystemClock},
@@ -52,7 +54,10 @@ fn quick() -> Access {
         reconnect_scale: 0.02,
         ..Cadence::default()
     };
-    Access { supervisor: None, cadence }
+    Access {
+        supervisor: None,
+        cadence,
+    }
 }
 
 fn list(ids: &[&str]) -> Arc<[EntityId]> {
@@ -78,16 +83,34 @@ impl Running {
         let stop = CancellationToken::new();
         let clock = Arc::new(SystemClock::new());
         let registry = tokio::sync::mpsc::channel(8).0;
-        let wires = Wires { entities: entities_rx, macs: macs_rx, out, registry, facts: facts_tx, clock, stop: stop.clone() };
+        let wires = Wires {
+            entities: entities_rx,
+            macs: macs_rx,
+            out,
+            registry,
+            facts: facts_tx,
+            clock,
+            stop: stop.clone(),
+        };
         let task = tokio::spawn(source::run(settings, access, wires));
-        Self { events, entities, macs, facts, stop, task, seen: Vec::new() }
+        Self {
+            events,
+            entities,
+            macs,
+            facts,
+            stop,
+            task,
+            seen: Vec::new(),
+        }
     }
 
     /// The next thing said, signs of life aside.
     async fn next(&mut self) -> String {
         loop {
             let waited = tokio::time::timeout(LONG, self.events.recv()).await;
-            let (_, event) = waited.unwrap_or_else(|_| panic!("nothing more after {:?}", self.seen)).expect("source ended");
+            let (_, event) = waited
+                .unwrap_or_else(|_| panic!("nothing more after {:?}", self.seen))
+                .expect("source ended");
             let text = match event {
                 SourceEvent::Alive => continue,
                 SourceEvent::Link(Link::Down { reason, .. }) => format!("down: {reason}"),
@@ -95,7 +118,9 @@ impl Running {
                 SourceEvent::Readings(readings) => readings
                     .iter()
                     .map(|r| match &r.state {
-                        State::Text(t) => format!("{}={t}{}", r.entity, r.unit.as_deref().unwrap_or("")),
+                        State::Text(t) => {
+                            format!("{}={t}{}", r.entity, r.unit.as_deref().unwrap_or(""))
+                        }
                         State::Gone => format!("{} gone", r.entity),
                         State::Own => format!("{} own", r.entity),
                     })
@@ -117,18 +142,27 @@ impl Running {
     /// Waits for a reading of this entity; its state, and its age in whole seconds.
     async fn reading(&mut self, id: &str) -> (State, Option<u64>) {
         loop {
-            let waited = tokio::time::timeout(LONG, self.events.recv()).await.expect("nothing more").expect("source ended");
+            let waited = tokio::time::timeout(LONG, self.events.recv())
+                .await
+                .expect("nothing more")
+                .expect("source ended");
             if let SourceEvent::Readings(readings) = waited.1
                 && let Some(reading) = readings.into_iter().find(|r| *r.entity == *id)
             {
-                return (reading.state, reading.age.map(|age| age.as_secs_f64().round() as u64));
+                return (
+                    reading.state,
+                    reading.age.map(|age| age.as_secs_f64().round() as u64),
+                );
             }
         }
     }
 
     async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(LONG, self.task).await.expect("the source does not stop").unwrap();
+        tokio::time::timeout(LONG, self.task)
+            .await
+            .expect("the source does not stop")
+            .unwrap();
     }
 }
 
@@ -154,11 +188,23 @@ async fn first_values_then_changes_units_unavailable_gone() {
     assert_eq!(s.next().await, "sensor.grid gone");
     ha.set("sensor.later", "7", "W");
     assert_eq!(s.next().await, "sensor.later=7W");
-    assert_eq!(ha.subscriptions(), [["sensor.grid", "sensor.later"]], "exactly what is wanted");
+    assert_eq!(
+        ha.subscriptions(),
+        [["sensor.grid", "sensor.later"]],
+        "exactly what is wanted"
+    );
     let facts = s.facts.borrow().clone();
     assert_eq!(
-        (facts.version.as_deref(), facts.time_zone.as_deref(), facts.transport),
-        (Some("2026.11.0"), Some("Europe/Berlin"), Some(Transport::Websocket))
+        (
+            facts.version.as_deref(),
+            facts.time_zone.as_deref(),
+            facts.transport
+        ),
+        (
+            Some("2026.11.0"),
+            Some("Europe/Berlin"),
+            Some(Transport::Websocket)
+        )
     );
     assert_eq!(facts.address, Some(ha.addr.ip()));
     s.stop().await;
@@ -167,9 +213,12 @@ async fn first_values_then_changes_units_unavailable_gone() {
 #[tokio::test]
 async fn readings_are_as_old_as_their_report() {
     let value = |text: &str| State::Text(text.into());
-    for (transport, templates) in
-        [(HaTransport::Websocket, true), (HaTransport::Rest, true), (HaTransport::Websocket, false), (HaTransport::Rest, false)]
-    {
+    for (transport, templates) in [
+        (HaTransport::Websocket, true),
+        (HaTransport::Rest, true),
+        (HaTransport::Websocket, false),
+        (HaTransport::Rest, false),
+    ] {
         let ha = FakeHa::start().await;
         if !templates {
             ha.refuse_templates();
@@ -178,16 +227,32 @@ async fn readings_are_as_old_as_their_report() {
         ha.grow_old("sensor.grid", Duration::from_secs(3600));
         let mut access = quick();
         access.cadence.look = Duration::from_millis(50);
-        let mut s = Running::start(SourceSettings { ha_transport: transport, ..settings(&ha) }, access, &["sensor.grid"]);
+        let mut s = Running::start(
+            SourceSettings {
+                ha_transport: transport,
+                ..settings(&ha)
+            },
+            access,
+            &["sensor.grid"],
+        );
         let (state, age) = s.reading("sensor.grid").await;
-        assert!(state == value("812") && age.is_some_and(|age| age.abs_diff(3600) <= 1), "{transport:?}: {age:?}");
+        assert!(
+            state == value("812") && age.is_some_and(|age| age.abs_diff(3600) <= 1),
+            "{transport:?}: {age:?}"
+        );
         // The same value again: no event, only a stamp.
         ha.report("sensor.grid", Duration::ZERO);
         let (state, age) = s.reading("sensor.grid").await;
-        assert!(state == value("812") && age.is_some_and(|age| age <= 1), "{transport:?}: {age:?}");
+        assert!(
+            state == value("812") && age.is_some_and(|age| age <= 1),
+            "{transport:?}: {age:?}"
+        );
         ha.set("sensor.grid", "5", "W");
         let (state, age) = s.reading("sensor.grid").await;
-        assert!(state == value("5") && age.is_some_and(|age| age <= 1), "{transport:?}: {age:?}");
+        assert!(
+            state == value("5") && age.is_some_and(|age| age <= 1),
+            "{transport:?}: {age:?}"
+        );
         // A Home Assistant that cannot be asked costs no value.
         if transport == HaTransport::Websocket {
             ha.refuse_rest(Some(500));
@@ -207,7 +272,10 @@ async fn a_value_of_before_a_restart_has_no_age() {
     s.until("Starting").await;
     ha.subscribed(1).await;
     ha.set_core_state("RUNNING");
-    assert_eq!(s.reading("sensor.grid").await, (State::Text("321".into()), None));
+    assert_eq!(
+        s.reading("sensor.grid").await,
+        (State::Text("321".into()), None)
+    );
     s.stop().await;
 }
 
@@ -218,7 +286,10 @@ async fn another_list_keeps_the_connection() {
     ha.set("sensor.b", "2", "W");
     let mut s = Running::start(settings(&ha), quick(), &[]);
     s.until("Up").await;
-    assert!(ha.subscriptions().is_empty(), "nothing wanted: not the whole house");
+    assert!(
+        ha.subscriptions().is_empty(),
+        "nothing wanted: not the whole house"
+    );
     s.entities.send_replace(list(&["sensor.a", "sensor.b"]));
     assert_eq!(s.next().await, "sensor.a=1W sensor.b=2W");
     s.entities.send_replace(list(&["sensor.b"]));
@@ -235,7 +306,11 @@ async fn comes_back_after_a_loss_and_a_kill() {
     s.until("Up").await;
     ha.drop_connections();
     assert!(s.next().await.contains("closed the connection"));
-    assert_eq!(s.until("Up").await, ["sensor.grid=1W", "Up"], "values before the link");
+    assert_eq!(
+        s.until("Up").await,
+        ["sensor.grid=1W", "Up"],
+        "values before the link"
+    );
     ha.go_down();
     ha.set("sensor.grid", "unknown", "W");
     s.until("down").await;
@@ -274,7 +349,11 @@ async fn pings_of_a_proxy_are_no_sign_of_life() {
 
 #[tokio::test]
 async fn a_question_that_is_never_answered_ends_the_connection_and_is_named() {
-    for question in ["get_config", "config/entity_registry/get_entries", "subscribe_entities"] {
+    for question in [
+        "get_config",
+        "config/entity_registry/get_entries",
+        "subscribe_entities",
+    ] {
         let ha = FakeHa::start().await;
         ha.set("sensor.grid", "1", "W");
         ha.never_answer(&[question]);
@@ -282,7 +361,12 @@ async fn a_question_that_is_never_answered_ends_the_connection_and_is_named() {
         access.cadence.answer = Duration::from_millis(400);
         let mut s = Running::start(settings(&ha), access, &["sensor.grid"]);
         let said = s.until("down").await;
-        assert!(said.last().unwrap().contains(&format!("{question} was not answered for 0 s")), "{said:?}");
+        assert!(
+            said.last()
+                .unwrap()
+                .contains(&format!("{question} was not answered for 0 s")),
+            "{said:?}"
+        );
         ha.never_answer(&[]);
         s.until("Up").await;
         s.stop().await;
@@ -319,12 +403,17 @@ async fn a_one_shot_question_that_is_never_answered_is_named() {
     let ha = FakeHa::start().await;
     let mut access = quick();
     access.cadence.answer = Duration::from_millis(100);
-    for (question, name) in [("get_states", "get_states"), ("energy/get_prefs", "the Energy settings")] {
+    for (question, name) in [
+        ("get_states", "get_states"),
+        ("energy/get_prefs", "the Energy settings"),
+    ] {
         // What else comes meanwhile does not make the wait longer.
         ha.keep_pinging();
         ha.never_answer(&[question]);
         match discover(&settings(&ha), &access, &[], &[]).await {
-            Err(QueryError::Unreachable(why)) => assert!(why.contains(&format!("did not answer {name} for")), "{why}"),
+            Err(QueryError::Unreachable(why)) => {
+                assert!(why.contains(&format!("did not answer {name} for")), "{why}")
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -334,20 +423,43 @@ async fn a_one_shot_question_that_is_never_answered_is_named() {
 async fn a_message_that_is_too_large_is_not_read_again_and_again() {
     let ha = FakeHa::start().await;
     let large = "x".repeat(33 << 20);
-    ha.set_with("sensor.grid", "1", &json!({"unit_of_measurement": "W", "blob": large}).as_object().unwrap().clone());
+    ha.set_with(
+        "sensor.grid",
+        "1",
+        &json!({"unit_of_measurement": "W", "blob": large})
+            .as_object()
+            .unwrap()
+            .clone(),
+    );
     let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
     let said = s.until("down").await;
-    assert!(said.last().unwrap().contains("sent a message of 33 MB, and at most 32 MB are taken"), "{said:?}");
+    assert!(
+        said.last()
+            .unwrap()
+            .contains("sent a message of 33 MB, and at most 32 MB are taken"),
+        "{said:?}"
+    );
     // At once, as it may have been the only one; then the next try is a minute away.
-    tokio::time::timeout(LONG, ha.subscribed(2)).await.expect("tried again");
-    assert!(tokio::time::timeout(Duration::from_millis(600), ha.subscribed(3)).await.is_err());
+    tokio::time::timeout(LONG, ha.subscribed(2))
+        .await
+        .expect("tried again");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(600), ha.subscribed(3))
+            .await
+            .is_err()
+    );
     s.stop().await;
 }
 
 #[tokio::test]
 async fn a_large_message_is_taken_in() {
     let ha = FakeHa::start().await;
-    let blob = |n: usize| json!({"unit_of_measurement": "W", "blob": "x".repeat(n)}).as_object().unwrap().clone();
+    let blob = |n: usize| {
+        json!({"unit_of_measurement": "W", "blob": "x".repeat(n)})
+            .as_object()
+            .unwrap()
+            .clone()
+    };
     ha.set_with("sensor.grid", "1", &blob(1));
     let mut access = quick();
     // A pong comes after it, and it takes as long as the link is slow.
@@ -366,13 +478,23 @@ async fn an_answer_of_rest_that_does_not_end_is_cut() {
     let ha = FakeHa::start().await;
     ha.set("sensor.grid", "1", "W");
     ha.answer_without_end(true);
-    let rest = SourceSettings { ha_transport: HaTransport::Rest, ..settings(&ha) };
+    let rest = SourceSettings {
+        ha_transport: HaTransport::Rest,
+        ..settings(&ha)
+    };
     let mut s = Running::start(rest.clone(), quick(), &["sensor.grid"]);
     let said = s.until("down").await;
-    assert!(said.last().unwrap().contains("REST /api/config: the answer is larger than the 32768 kB that are taken"), "{said:?}");
+    assert!(
+        said.last()
+            .unwrap()
+            .contains("REST /api/config: the answer is larger than the 32768 kB that are taken"),
+        "{said:?}"
+    );
     s.stop().await;
     match discover(&rest, &quick(), &[], &[]).await {
-        Err(QueryError::Unreachable(why)) => assert!(why.contains("larger than the 32768 kB"), "{why}"),
+        Err(QueryError::Unreachable(why)) => {
+            assert!(why.contains("larger than the 32768 kB"), "{why}")
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -383,7 +505,10 @@ async fn a_wrong_token_is_not_hammered_and_never_shown() {
     ha.set_token("another");
     let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
     let said = s.until("down").await;
-    assert!(said[1].contains("token was refused (Invalid access token or password)"), "{said:?}");
+    assert!(
+        said[1].contains("token was refused (Invalid access token or password)"),
+        "{said:?}"
+    );
     assert!(!said[1].contains(TOKEN));
     tokio::time::timeout(LONG, async {
         while ha.logins() < 2 {
@@ -394,7 +519,11 @@ async fn a_wrong_token_is_not_hammered_and_never_shown() {
     .expect("tried again once after the first pause");
     // The next try is half an hour away, so a right token now changes nothing.
     ha.set_token(TOKEN);
-    assert!(tokio::time::timeout(Duration::from_millis(600), s.events.recv()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(600), s.events.recv())
+            .await
+            .is_err()
+    );
     assert_eq!(ha.logins(), 2);
     s.stop().await;
 }
@@ -409,33 +538,62 @@ async fn answers_that_refuse_us_do_not_freshen_old_values() {
     ha.drop_connections();
     let mut alive = Vec::new();
     while alive.len() < 2 {
-        if let Some((_, SourceEvent::Link(Link::Down { last_alive, reason }))) = tokio::time::timeout(LONG, s.events.recv()).await.unwrap()
+        if let Some((_, SourceEvent::Link(Link::Down { last_alive, reason }))) =
+            tokio::time::timeout(LONG, s.events.recv()).await.unwrap()
         {
             alive.push((last_alive, reason));
         }
     }
     assert!(alive[1].1.contains("refused"), "{alive:?}");
-    assert!(alive[0].0.is_some() && alive[0].0 == alive[1].0, "{alive:?}");
+    assert!(
+        alive[0].0.is_some() && alive[0].0 == alive[1].0,
+        "{alive:?}"
+    );
     s.stop().await;
 }
 
 #[tokio::test]
 async fn https_to_what_does_not_speak_it_is_a_reason_and_no_panic() {
     let ha = FakeHa::start().await;
-    let https = SourceSettings { ha_base_url: ha.url().replace("http:", "https:"), ..settings(&ha) };
+    let https = SourceSettings {
+        ha_base_url: ha.url().replace("http:", "https:"),
+        ..settings(&ha)
+    };
     let mut s = Running::start(https.clone(), quick(), &["sensor.grid"]);
     let said = s.until("down").await;
-    assert!(said[1].contains("wss://") && said[1].contains("is plain http") && said[1].contains(&ha.url()), "{said:?}");
+    assert!(
+        said[1].contains("wss://")
+            && said[1].contains("is plain http")
+            && said[1].contains(&ha.url()),
+        "{said:?}"
+    );
     s.stop().await;
-    let mut s = Running::start(SourceSettings { ha_transport: HaTransport::Rest, ..https }, quick(), &["sensor.grid"]);
-    assert!(s.until("down").await[1].contains("is plain http, not https: set ha_base_url to http://127.0.0.1:"));
+    let mut s = Running::start(
+        SourceSettings {
+            ha_transport: HaTransport::Rest,
+            ..https
+        },
+        quick(),
+        &["sensor.grid"],
+    );
+    assert!(
+        s.until("down").await[1]
+            .contains("is plain http, not https: set ha_base_url to http://127.0.0.1:")
+    );
     s.stop().await;
 }
 
 #[tokio::test]
 async fn without_a_token_nothing_is_tried() {
     let ha = FakeHa::start().await;
-    let mut s = Running::start(SourceSettings { ha_token: None, ..settings(&ha) }, quick(), &["sensor.grid"]);
+    let mut s = Running::start(
+        SourceSettings {
+            ha_token: None,
+            ..settings(&ha)
+        },
+        quick(),
+        &["sensor.grid"],
+    );
     assert!(s.next().await.starts_with("Idle(\"no token"));
     assert_eq!((ha.logins(), ha.rest_calls()), (0, 0));
     s.stop().await;
@@ -464,8 +622,21 @@ async fn behind_the_supervisor_502_means_not_yet() {
     ha.set("sensor.grid", "1", "W");
     ha.refuse_upgrades(Some(502));
     ha.refuse_rest(Some(502));
-    let access = Access { supervisor: Some(Supervisor { url: ha.url(), token: Secret(TOKEN.into()) }), ..quick() };
-    let mut s = Running::start(SourceSettings { ha_token: None, ..settings(&ha) }, access, &["sensor.grid"]);
+    let access = Access {
+        supervisor: Some(Supervisor {
+            url: ha.url(),
+            token: Secret(TOKEN.into()),
+        }),
+        ..quick()
+    };
+    let mut s = Running::start(
+        SourceSettings {
+            ha_token: None,
+            ..settings(&ha)
+        },
+        access,
+        &["sensor.grid"],
+    );
     assert!(s.until("down").await[1].contains("not running yet, says the Supervisor"));
     ha.refuse_upgrades(None);
     let said = s.until("Up").await;
@@ -480,8 +651,19 @@ async fn our_own_entity_is_refused_on_both_ways() {
     ha.set("sensor.ours", "2", "W");
     ha.register("sensor.ours", "AABBCCDDEEFF-em:0-total_act_power");
     for ha_transport in [HaTransport::Websocket, HaTransport::Rest] {
-        let mut s = Running::start(SourceSettings { ha_transport, ..settings(&ha) }, quick(), &["sensor.grid", "sensor.ours"]);
-        assert_eq!(s.until("Up").await, ["Connecting", "sensor.grid=1W sensor.ours own", "Up"], "{ha_transport:?}");
+        let mut s = Running::start(
+            SourceSettings {
+                ha_transport,
+                ..settings(&ha)
+            },
+            quick(),
+            &["sensor.grid", "sensor.ours"],
+        );
+        assert_eq!(
+            s.until("Up").await,
+            ["Connecting", "sensor.grid=1W sensor.ours own", "Up"],
+            "{ha_transport:?}"
+        );
         assert_eq!(*s.facts.borrow().refused, *list(&["sensor.ours"]));
         s.macs.send_replace(Arc::from(["112233445566".to_owned()]));
         s.until("sensor.ours=2W").await;
@@ -496,15 +678,30 @@ async fn rest_carries_on_while_upgrades_fail() {
     ha.refuse_upgrades(Some(400));
     let mut s = Running::start(settings(&ha), quick(), &["sensor.grid", "sensor.nowhere"]);
     let said = s.until("Up").await;
-    assert_eq!(said[said.len() - 2], "sensor.grid=1W sensor.nowhere gone", "{said:?}");
+    assert_eq!(
+        said[said.len() - 2],
+        "sensor.grid=1W sensor.nowhere gone",
+        "{said:?}"
+    );
     assert_eq!(s.facts.borrow().transport, Some(Transport::Rest));
     ha.set("sensor.grid", "2", "kW");
     assert_eq!(s.next().await, "sensor.grid=2kW", "the link stays up");
     ha.refuse_upgrades(None);
     let mut facts = s.facts.clone();
-    tokio::time::timeout(LONG, facts.wait_for(|f| f.transport == Some(Transport::Websocket))).await.expect("WebSocket again").unwrap();
+    tokio::time::timeout(
+        LONG,
+        facts.wait_for(|f| f.transport == Some(Transport::Websocket)),
+    )
+    .await
+    .expect("WebSocket again")
+    .unwrap();
     ha.set("sensor.grid", "3", "W");
-    assert!(s.until("sensor.grid=3W").await.iter().all(|t| !t.contains("down")));
+    assert!(
+        s.until("sensor.grid=3W")
+            .await
+            .iter()
+            .all(|t| !t.contains("down"))
+    );
     s.stop().await;
 }
 
@@ -514,7 +711,14 @@ async fn rest_by_choice_polls_many_in_one_and_sees_a_restart() {
     let ids: Vec<String> = (0..12).map(|i| format!("sensor.s{i}")).collect();
     ids.iter().for_each(|id| ha.set(id, "1", "W"));
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let mut s = Running::start(SourceSettings { ha_transport: HaTransport::Rest, ..settings(&ha) }, quick(), &ids);
+    let mut s = Running::start(
+        SourceSettings {
+            ha_transport: HaTransport::Rest,
+            ..settings(&ha)
+        },
+        quick(),
+        &ids,
+    );
     assert_eq!(s.until("Up").await[1].split(' ').count(), 12);
     assert_eq!(ha.logins(), 0, "no WebSocket");
     ha.go_down();
@@ -537,7 +741,10 @@ async fn stops_at_once_with_nobody_listening() {
     ha.set("sensor.grid", "0", "W");
     let s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
     let mut facts = s.facts.clone();
-    tokio::time::timeout(LONG, facts.wait_for(|f| f.version.is_some())).await.unwrap().unwrap();
+    tokio::time::timeout(LONG, facts.wait_for(|f| f.version.is_some()))
+        .await
+        .unwrap()
+        .unwrap();
     // More than the channel holds, and nobody reads it.
     for i in 0..200 {
         ha.set("sensor.grid", &i.to_string(), "W");
@@ -555,27 +762,57 @@ async fn discovery_finds_the_grid_and_leaves_our_own_out() {
     ha.set_prefs(json!({"energy_sources": [{"type": "grid", "stat_energy_from": "sensor.energy", "stat_rate": "sensor.grid_power"}]}));
     let macs = ["AABBCCDDEEFF".to_owned()];
     let asked = list(&["sensor.grid_power", "sensor.nowhere"]);
-    let d = discover(&settings(&ha), &quick(), &macs, &asked).await.unwrap();
+    let d = discover(&settings(&ha), &quick(), &macs, &asked)
+        .await
+        .unwrap();
     assert!(d.is_running());
     let grid = d.grid.unwrap();
-    assert_eq!((grid.origin, grid.inputs.entities()), (Origin::EnergySettings, list(&["sensor.energy", "sensor.grid_power"]).to_vec()));
-    assert_eq!(d.candidates.iter().map(|c| &*c.entity_id).collect::<Vec<_>>(), ["sensor.grid_power", "sensor.energy"]);
+    assert_eq!(
+        (grid.origin, grid.inputs.entities()),
+        (
+            Origin::EnergySettings,
+            list(&["sensor.energy", "sensor.grid_power"]).to_vec()
+        )
+    );
+    assert_eq!(
+        d.candidates
+            .iter()
+            .map(|c| &*c.entity_id)
+            .collect::<Vec<_>>(),
+        ["sensor.grid_power", "sensor.energy"]
+    );
     assert_eq!(d.our_own, list(&["sensor.ours_power"]).to_vec());
     assert!(d.asked[0].1.as_ref().unwrap().age(f64::MAX).is_some() && d.asked[1].1.is_none());
     // The same over REST, where the Energy settings cannot be asked.
-    let rest = SourceSettings { ha_transport: HaTransport::Rest, ..settings(&ha) };
+    let rest = SourceSettings {
+        ha_transport: HaTransport::Rest,
+        ..settings(&ha)
+    };
     let d = discover(&rest, &quick(), &macs, &asked).await.unwrap();
-    assert_eq!((d.grid, d.our_own, d.notes.len()), (None, list(&["sensor.ours_power"]).to_vec(), 1));
+    assert_eq!(
+        (d.grid, d.our_own, d.notes.len()),
+        (None, list(&["sensor.ours_power"]).to_vec(), 1)
+    );
     ha.set_token("another");
-    assert!(matches!(discover(&settings(&ha), &quick(), &macs, &asked).await, Err(QueryError::Refused(_))));
+    assert!(matches!(
+        discover(&settings(&ha), &quick(), &macs, &asked).await,
+        Err(QueryError::Refused(_))
+    ));
     ha.go_down();
-    assert!(matches!(discover(&settings(&ha), &quick(), &macs, &asked).await, Err(QueryError::Unreachable(_))));
+    assert!(matches!(
+        discover(&settings(&ha), &quick(), &macs, &asked).await,
+        Err(QueryError::Unreachable(_))
+    ));
 }
 
 #[tokio::test]
 async fn demo_and_replay_speak_the_same_way() {
     let ha = FakeHa::start().await;
-    let demo = SourceSettings { kind: SourceKind::Demo, demo_speed: 100.0, ..settings(&ha) };
+    let demo = SourceSettings {
+        kind: SourceKind::Demo,
+        demo_speed: 100.0,
+        ..settings(&ha)
+    };
     let mut s = Running::start(demo, quick(), &[]);
     assert!(s.next().await.starts_with("demo.a_power="));
     assert_eq!(s.next().await, "Up");
@@ -583,11 +820,25 @@ async fn demo_and_replay_speak_the_same_way() {
     s.stop().await;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"ts,w\n100,1.5\n101,\n102,-2\n").unwrap();
-    let replay =
-        SourceSettings { kind: SourceKind::Replay, replay_file: Some(file.path().to_owned()), replay_speed: 100.0, ..settings(&ha) };
+    let replay = SourceSettings {
+        kind: SourceKind::Replay,
+        replay_file: Some(file.path().to_owned()),
+        replay_speed: 100.0,
+        ..settings(&ha)
+    };
     let mut s = Running::start(replay, quick(), &[]);
     let said = s.until("down").await;
     let value = |v: &str| format!("replay.total_power={v}W");
-    assert_eq!(said, [value("1.5"), "Up".into(), value("unavailable"), value("-2"), value("unavailable"), "down: replay ended".into()]);
+    assert_eq!(
+        said,
+        [
+            value("1.5"),
+            "Up".into(),
+            value("unavailable"),
+            value("-2"),
+            value("unavailable"),
+            "down: replay ended".into()
+        ]
+    );
     s.stop().await;
 }

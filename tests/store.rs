@@ -37,14 +37,36 @@ fn open(dir: &Path) -> Opened {
 }
 
 fn row(import: f64) -> MeterRow {
-    let counter = Counter { import, export: import / 3.0 };
-    let energy = Energy { phases: [counter; 3], net: counter };
-    MeterRow { mac: "02AABBCCDDEE".into(), energy, lifetime: energy, reset_at: 1000.125, extra: r#"{"a":1}"#.into(), ..MeterRow::default() }
+    let counter = Counter {
+        import,
+        export: import / 3.0,
+    };
+    let energy = Energy {
+        phases: [counter; 3],
+        net: counter,
+    };
+    MeterRow {
+        mac: "02AABBCCDDEE".into(),
+        energy,
+        lifetime: energy,
+        reset_at: 1000.125,
+        extra: r#"{"a":1}"#.into(),
+        ..MeterRow::default()
+    }
 }
 
 fn record(ts: i64, wh: f64) -> MinuteRecord {
-    let phase = PhaseMinute { act_energy: wh, act_ret_energy: wh / 2.0, max_voltage: 231.5, ..PhaseMinute::default() };
-    MinuteRecord { ts, phases: [phase; 3], n_current: [0.0; 3] }
+    let phase = PhaseMinute {
+        act_energy: wh,
+        act_ret_energy: wh / 2.0,
+        max_voltage: 231.5,
+        ..PhaseMinute::default()
+    };
+    MinuteRecord {
+        ts,
+        phases: [phase; 3],
+        n_current: [0.0; 3],
+    }
 }
 
 fn now_s() -> i64 {
@@ -52,7 +74,10 @@ fn now_s() -> i64 {
 }
 
 fn files(dir: &Path) -> BTreeSet<String> {
-    fs::read_dir(dir).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect()
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|f| f.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 /// Waits for a condition, for as long as no machine needs.
@@ -75,40 +100,88 @@ fn everything_comes_back_after_a_clean_stop() {
     store.put_counters("", row(5.0 / 7.0));
     store.put_counters("garage", row(2.0));
     store.put_state("device/", r#"{"name":"x"}"#);
-    store.put_model("minute", Model { meta: "{}".into(), blob: vec![7; 100_000] });
+    store.put_model(
+        "minute",
+        Model {
+            meta: "{}".into(),
+            blob: vec![7; 100_000],
+        },
+    );
     for i in 0..300 {
         store.sample(minute + i, i as f64);
     }
     store.sample(minute, f64::NAN);
     store.minute("", record(minute, 1.5));
-    // The owner's charts show what is buffered; a reader of records is told of a minute once it is kept.
-    assert_eq!(store.energy_between("", &[0, now_s() / 900 * 900 + 900]).unwrap()[0].phases.unwrap()[0].import, 1.5);
+    // The owner's charts show what is buffered; a reader of records is told of a minute once it is
+    // kept.
+    assert_eq!(
+        store
+            .energy_between("", &[0, now_s() / 900 * 900 + 900])
+            .unwrap()[0]
+            .phases
+            .unwrap()[0]
+            .import,
+        1.5
+    );
     store.flush().wait().unwrap();
-    assert_eq!(store.records("").read(minute, minute, 9).unwrap(), [record(minute, 1.5)]);
+    assert_eq!(
+        store.records("").read(minute, minute, 9).unwrap(),
+        [record(minute, 1.5)]
+    );
     assert!(store.alive());
     store.close().wait().unwrap();
     assert!(store.flush().wait().is_err());
     until("the thread ends", || !store.alive());
-    assert_eq!(files(dir.path()), [SIDECAR_FILE, DATABASE_FILE].map(String::from).into());
+    assert_eq!(
+        files(dir.path()),
+        [SIDECAR_FILE, DATABASE_FILE].map(String::from).into()
+    );
 
     let opened = open(dir.path());
     assert_eq!(opened.problems, Vec::<String>::new());
     assert_eq!(opened.restored.meters[""], row(5.0 / 7.0));
     assert_eq!(opened.restored.meters["garage"], row(2.0));
     let store = opened.store;
-    assert_eq!(store.get_state("device/").as_deref(), Some(r#"{"name":"x"}"#));
-    assert_eq!(store.get_model("minute").unwrap().unwrap().blob.len(), 100_000);
+    assert_eq!(
+        store.get_state("device/").as_deref(),
+        Some(r#"{"name":"x"}"#)
+    );
+    assert_eq!(
+        store.get_model("minute").unwrap().unwrap().blob.len(),
+        100_000
+    );
     assert_eq!(store.get_model("none").unwrap(), None);
     let samples = store.samples(minute, minute + 299).unwrap();
-    assert_eq!((samples.len(), samples[0], samples[299]), (300, (minute, 0.0), (minute + 299, 299.0)));
+    assert_eq!(
+        (samples.len(), samples[0], samples[299]),
+        (300, (minute, 0.0), (minute + 299, 299.0))
+    );
     let minutes = store.minutes(minute, minute + 299).unwrap();
     assert_eq!(minutes.len(), 5);
-    assert_eq!((minutes[1].w, minutes[1].mn, minutes[1].mx, minutes[1].n), (89.5, 60.0, 119.0, 60));
-    assert_eq!(store.records("").read(0, i64::MAX, 9).unwrap(), [record(minute, 1.5)]);
+    assert_eq!(
+        (minutes[1].w, minutes[1].mn, minutes[1].mx, minutes[1].n),
+        (89.5, 60.0, 119.0, 60)
+    );
+    assert_eq!(
+        store.records("").read(0, i64::MAX, 9).unwrap(),
+        [record(minute, 1.5)]
+    );
     let hour = minute / 3600 * 3600;
-    let spans = store.energy_between("", &[hour - 3600, hour, hour + 3600]).unwrap();
+    let spans = store
+        .energy_between("", &[hour - 3600, hour, hour + 3600])
+        .unwrap();
     assert_eq!((spans.len(), spans[0].phases), (2, None));
-    assert_eq!((spans[1].from, spans[1].to, spans[1].phases.unwrap()[2]), (hour, hour + 3600, Counter { import: 1.5, export: 0.75 }));
+    assert_eq!(
+        (spans[1].from, spans[1].to, spans[1].phases.unwrap()[2]),
+        (
+            hour,
+            hour + 3600,
+            Counter {
+                import: 1.5,
+                export: 0.75
+            }
+        )
+    );
 }
 
 #[test]
@@ -146,25 +219,43 @@ fn records_page_block_and_hide_the_future() {
         }
     }
     store.flush().wait().unwrap();
-    let stretches = |from| records.blocks(from).unwrap().iter().map(|b| (b.ts - start, b.records)).collect::<Vec<_>>();
+    let stretches = |from| {
+        records
+            .blocks(from)
+            .unwrap()
+            .iter()
+            .map(|b| (b.ts - start, b.records))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(stretches(0), [(0, 20), (1500, 5)]);
     assert_eq!(stretches(start + 61), [(60, 19), (1500, 5)]);
-    let read =
-        |from, to, limit| records.read(start + from, start + to, limit).unwrap().iter().map(|r| (r.ts - start) / 60).collect::<Vec<_>>();
+    let read = |from, to, limit| {
+        records
+            .read(start + from, start + to, limit)
+            .unwrap()
+            .iter()
+            .map(|r| (r.ts - start) / 60)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(read(59, 240, 10), [0, 1, 2, 3, 4]);
     assert_eq!(read(540, 10_000_000, 4), [9, 10, 11, 12]);
     assert_eq!(read(1200, 10_000_000, 3), [25, 26, 27]);
     store.delete_records("");
     store.minute("", record(start + 1800, 1.0));
     store.flush().wait().unwrap();
-    assert_eq!((stretches(0), read(0, i64::MAX - start, 9)), (vec![(1800, 1)], vec![30]));
+    assert_eq!(
+        (stretches(0), read(0, i64::MAX - start, 9)),
+        (vec![(1800, 1)], vec![30])
+    );
     assert_eq!(store.records("other").blocks(0).unwrap(), []);
 }
 
 /// Not a test of its own: the process that [`a_killed_process_loses_no_committed_counter`] kills.
 #[test]
 fn crash_child() {
-    let Ok(dir) = std::env::var("STORE_TEST_CRASH_DIR") else { return };
+    let Ok(dir) = std::env::var("STORE_TEST_CRASH_DIR") else {
+        return;
+    };
     let store = open(Path::new(&dir)).store;
     store.put_counters("", row(100.0));
     for i in 0..1000 {
@@ -204,7 +295,10 @@ fn damage(hurt: impl Fn(&mut Vec<u8>), clean: bool) {
     drop(store);
     let path = dir.path().join(DATABASE_FILE);
     if !clean {
-        rusqlite::Connection::open(&path).unwrap().execute("UPDATE meta SET value = 0 WHERE key = 'clean'", []).unwrap();
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])
+            .unwrap();
     }
     let mut bytes = fs::read(&path).unwrap();
     hurt(&mut bytes);
@@ -212,17 +306,42 @@ fn damage(hurt: impl Fn(&mut Vec<u8>), clean: bool) {
 
     let opened = open(dir.path());
     let restored = &opened.restored.meters[""];
-    assert_eq!((restored.energy, restored.mac.as_str()), (row(123.0).energy, "02AABBCCDDEE"));
-    let aside = || files(dir.path()).into_iter().find(|f| f.starts_with("virtual-shelly.db.damaged-") && !f.ends_with("-wal"));
+    assert_eq!(
+        (restored.energy, restored.mac.as_str()),
+        (row(123.0).energy, "02AABBCCDDEE")
+    );
+    let aside = || {
+        files(dir.path())
+            .into_iter()
+            .find(|f| f.starts_with("virtual-shelly.db.damaged-") && !f.ends_with("-wal"))
+    };
     if clean {
         // Found in the background.
         until("set aside", || aside().is_some());
     } else {
-        assert!(opened.problems.iter().any(|p| p.contains("damaged") && p.contains("set aside")), "{:?}", opened.problems);
+        assert!(
+            opened
+                .problems
+                .iter()
+                .any(|p| p.contains("damaged") && p.contains("set aside")),
+            "{:?}",
+            opened.problems
+        );
     }
-    assert_eq!(fs::metadata(dir.path().join(aside().unwrap())).unwrap().len(), bytes.len() as u64);
+    assert_eq!(
+        fs::metadata(dir.path().join(aside().unwrap()))
+            .unwrap()
+            .len(),
+        bytes.len() as u64
+    );
     let store = opened.store;
-    until("told", || store.health().set_aside.iter().any(|s| s.line.contains(&aside().unwrap())));
+    until("told", || {
+        store
+            .health()
+            .set_aside
+            .iter()
+            .any(|s| s.line.contains(&aside().unwrap()))
+    });
     store.sample(now_s(), 1.0);
     store.flush().wait().unwrap();
     assert_eq!(store.health().state, StoreState::Ok);
@@ -252,7 +371,14 @@ fn without_a_writable_folder_metering_goes_on_in_memory() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let dir = file.path().join("data");
     let opened = open(&dir);
-    assert!(opened.problems.iter().any(|p| p.contains(dir.to_str().unwrap())), "{:?}", opened.problems);
+    assert!(
+        opened
+            .problems
+            .iter()
+            .any(|p| p.contains(dir.to_str().unwrap())),
+        "{:?}",
+        opened.problems
+    );
     let store = opened.store;
     assert!(matches!(store.health().state, StoreState::InMemory { .. }));
     store.put_counters("", row(1.0));
@@ -279,18 +405,32 @@ fn either_file_alone_carries_identity_and_counters() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(DATABASE_FILE)).unwrap();
     let opened = open(dir.path());
-    assert!(opened.problems.iter().any(|p| p.contains(DATABASE_FILE) && p.contains("in memory")), "{:?}", opened.problems);
+    assert!(
+        opened
+            .problems
+            .iter()
+            .any(|p| p.contains(DATABASE_FILE) && p.contains("in memory")),
+        "{:?}",
+        opened.problems
+    );
     opened.store.put_counters("", row(4.0));
     opened.store.close().wait().unwrap();
     drop(opened.store);
     let restored = open(dir.path()).restored.meters;
-    assert_eq!((restored[""].mac.as_str(), restored[""].energy.net.import), ("02AABBCCDDEE", 4.0));
+    assert_eq!(
+        (restored[""].mac.as_str(), restored[""].energy.net.import),
+        ("02AABBCCDDEE", 4.0)
+    );
 
     // And the other way round.
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(SIDECAR_FILE)).unwrap();
     let opened = open(dir.path());
-    assert!(opened.problems.iter().any(|p| p.contains(SIDECAR_FILE)), "{:?}", opened.problems);
+    assert!(
+        opened.problems.iter().any(|p| p.contains(SIDECAR_FILE)),
+        "{:?}",
+        opened.problems
+    );
     assert_eq!(opened.store.health().state, StoreState::Ok);
     opened.store.put_counters("", row(5.0));
     opened.store.close().wait().unwrap();
@@ -307,19 +447,35 @@ fn a_newer_database_is_left_untouched_and_its_identity_kept() {
     store.close().wait().unwrap();
     drop(store);
     let path = dir.path().join(DATABASE_FILE);
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
     let before = fs::read(&path).unwrap();
     let opened = open(dir.path());
-    assert!(opened.problems[0].contains("newer version") && opened.problems[0].contains("99"), "{:?}", opened.problems);
+    assert!(
+        opened.problems[0].contains("newer version") && opened.problems[0].contains("99"),
+        "{:?}",
+        opened.problems
+    );
     assert_eq!(opened.restored.meters[""], row(9.0));
     assert_eq!(opened.store.get_state("k").as_deref(), Some("1"));
     opened.store.put_counters("", row(10.0));
     opened.store.close().wait().unwrap();
     assert_eq!(fs::read(&path).unwrap(), before);
-    assert_eq!(files(dir.path()), [SIDECAR_FILE, DATABASE_FILE].map(String::from).into());
+    assert_eq!(
+        files(dir.path()),
+        [SIDECAR_FILE, DATABASE_FILE].map(String::from).into()
+    );
     // The newer version takes over again, with what was counted meanwhile.
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert_eq!(open(dir.path()).restored.meters[""].energy.phases[0].import, 10.0);
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", 1)
+        .unwrap();
+    assert_eq!(
+        open(dir.path()).restored.meters[""].energy.phases[0].import,
+        10.0
+    );
 }
 
 #[test]
@@ -327,8 +483,15 @@ fn a_second_process_does_not_touch_the_folder() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path());
     let second = open(dir.path());
-    assert!(second.problems[0].contains("another process"), "{:?}", second.problems);
-    assert!(matches!(second.store.health().state, StoreState::InMemory { .. }));
+    assert!(
+        second.problems[0].contains("another process"),
+        "{:?}",
+        second.problems
+    );
+    assert!(matches!(
+        second.store.health().state,
+        StoreState::InMemory { .. }
+    ));
     assert_eq!(first.store.health().state, StoreState::Ok);
 }
 
@@ -358,8 +521,20 @@ fn a_freeze_leaves_static_files_and_loses_nothing() {
     store.freeze().wait().unwrap();
     // Reading goes on, with what waits.
     assert_eq!(store.samples(minute, minute + 60).unwrap().len(), 61);
-    assert_eq!(store.records("").blocks(0).unwrap()[0].records, 1, "a kill would take what is not kept");
-    assert_eq!(store.energy_between("", &[0, minute / 900 * 900 + 1800]).unwrap()[0].phases.unwrap()[0].import, 3.0);
+    assert_eq!(
+        store.records("").blocks(0).unwrap()[0].records,
+        1,
+        "a kill would take what is not kept"
+    );
+    assert_eq!(
+        store
+            .energy_between("", &[0, minute / 900 * 900 + 1800])
+            .unwrap()[0]
+            .phases
+            .unwrap()[0]
+            .import,
+        3.0
+    );
     assert_eq!(files(dir.path()), names);
     assert_eq!(fs::read(dir.path().join(DATABASE_FILE)).unwrap(), database);
 
@@ -390,7 +565,10 @@ struct Hand(AtomicI64);
 
 impl Clock for Hand {
     fn now(&self) -> Now {
-        Now { mono: Duration::from_secs(1), unix: self.0.load(Ordering::Relaxed) as f64 }
+        Now {
+            mono: Duration::from_secs(1),
+            unix: self.0.load(Ordering::Relaxed) as f64,
+        }
     }
 }
 
@@ -400,8 +578,15 @@ const ORIGINAL: &str = r#"{"energy": {"a_import": 1.5, "b_import": 2, "c_import"
 fn original(dir: &Path, now: i64) {
     let old = (0..90).map(|i| (now / 60 * 60 - 20 * 86_400 + i * 2, i as f64));
     let recent = (0..30).map(|i| (now / 60 * 60 - 3600 + i * 2, 500.25));
-    let samples: Vec<String> = old.chain(recent).map(|(ts, w)| format!("[{ts}.25, {w}]")).collect();
-    fs::write(dir.join("state.json"), ORIGINAL.replace("SAMPLES", &samples.join(", "))).unwrap();
+    let samples: Vec<String> = old
+        .chain(recent)
+        .map(|(ts, w)| format!("[{ts}.25, {w}]"))
+        .collect();
+    fs::write(
+        dir.join("state.json"),
+        ORIGINAL.replace("SAMPLES", &samples.join(", ")),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -413,13 +598,23 @@ fn the_originals_file_is_imported_once() {
     let opened = store::open(&settings(dir.path()), clock.clone());
     let import = opened.restored.import.unwrap().blocking_recv().unwrap();
     assert_eq!(import.samples, 120);
-    assert_eq!((import.energy.phases[0].import, import.energy.phases[0].export, import.energy.net.import), (1500.0, 500.0, 3250.0));
+    assert_eq!(
+        (
+            import.energy.phases[0].import,
+            import.energy.phases[0].export,
+            import.energy.net.import
+        ),
+        (1500.0, 500.0, 3250.0)
+    );
     let store = opened.store;
     let minute = now / 60 * 60;
     assert_eq!(store.samples(minute - 3600, now).unwrap().len(), 30);
     assert_eq!(store.samples(0, minute - 3601).unwrap(), []);
     let old = store.minutes(0, minute - 3601).unwrap();
-    assert_eq!((old.len(), old[0].w, old[0].mn, old[0].mx, old[0].n), (3, 14.5, 0.0, 29.0, 30));
+    assert_eq!(
+        (old.len(), old[0].w, old[0].mn, old[0].mx, old[0].n),
+        (3, 14.5, 0.0, 29.0, 30)
+    );
     // Stopped before the meter had it: the next start offers it again, and nothing is twice there.
     store.close().wait().unwrap();
     drop(store);
@@ -429,7 +624,9 @@ fn the_originals_file_is_imported_once() {
     let store = opened.store;
     assert_eq!(store.minutes(0, now).unwrap().len(), 4);
     store.import_done(&import, "", row(1500.0));
-    until("renamed", || dir.path().join("state.json.imported").exists());
+    until("renamed", || {
+        dir.path().join("state.json.imported").exists()
+    });
     assert!(!dir.path().join("state.json").exists());
     store.close().wait().unwrap();
     drop(store);
@@ -460,11 +657,16 @@ fn a_malformed_original_is_left_alone() {
 fn state_path_names_another_file() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     original(other.path(), now_s());
-    let settings = StoreSettings { state_path: Some(other.path().join("state.json")), ..settings(dir.path()) };
+    let settings = StoreSettings {
+        state_path: Some(other.path().join("state.json")),
+        ..settings(dir.path())
+    };
     let opened = store::open(&settings, Arc::new(SystemClock::new()));
     let import = opened.restored.import.unwrap().blocking_recv().unwrap();
     opened.store.import_done(&import, "", row(1.0));
-    until("renamed", || other.path().join("state.json.imported").exists());
+    until("renamed", || {
+        other.path().join("state.json.imported").exists()
+    });
 }
 
 /// A page of the file that holds this text, overwritten: a dying card.
@@ -489,25 +691,48 @@ fn with_a_password(dir: &Path) {
 #[test]
 fn a_password_outlives_the_database_and_the_loss_is_told() {
     for (what, harm) in [
-        ("missing", Box::new(|db: &Path| fs::remove_file(db).unwrap()) as Box<dyn Fn(&Path)>),
+        (
+            "missing",
+            Box::new(|db: &Path| fs::remove_file(db).unwrap()) as Box<dyn Fn(&Path)>,
+        ),
         ("empty", Box::new(|db: &Path| fs::write(db, "").unwrap())),
-        ("no database", Box::new(|db: &Path| fs::write(db, "x".repeat(9000)).unwrap())),
-        ("a wrong cell", Box::new(|db: &Path| spoil(db, STATE.as_bytes(), b"{{{{"))),
+        (
+            "no database",
+            Box::new(|db: &Path| fs::write(db, "x".repeat(9000)).unwrap()),
+        ),
+        (
+            "a wrong cell",
+            Box::new(|db: &Path| spoil(db, STATE.as_bytes(), b"{{{{")),
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         with_a_password(dir.path());
         harm(&dir.path().join(DATABASE_FILE));
         let opened = open(dir.path());
-        assert_eq!(opened.store.get_state("device/").as_deref(), Some(VITAL), "{what}");
+        assert_eq!(
+            opened.store.get_state("device/").as_deref(),
+            Some(VITAL),
+            "{what}"
+        );
         assert!(!opened.store.state_lost(), "{what}");
         assert_eq!(opened.restored.meters[""].mac, row(7.0).mac, "{what}");
         assert_eq!(opened.restored.meters[""].energy.net.import, 7.0, "{what}");
-        assert!(!opened.problems.is_empty() && !opened.store.health().set_aside.is_empty(), "{what}");
+        assert!(
+            !opened.problems.is_empty() && !opened.store.health().set_aside.is_empty(),
+            "{what}"
+        );
         opened.store.close().wait().unwrap();
         drop(opened);
         // It is in the new database too.
         let again = open(dir.path());
-        assert_eq!((again.store.get_state("device/").as_deref(), again.problems.len()), (Some(VITAL), 0), "{what}");
+        assert_eq!(
+            (
+                again.store.get_state("device/").as_deref(),
+                again.problems.len()
+            ),
+            (Some(VITAL), 0),
+            "{what}"
+        );
     }
 }
 
@@ -527,10 +752,18 @@ fn a_mac_that_no_device_has_is_taken_from_the_sidecar() {
     for wrong in ["02AABBCCDDEg", "000000000000", "02aabbccddee"] {
         let dir = tempfile::tempdir().unwrap();
         with_a_password(dir.path());
-        spoil(&dir.path().join(DATABASE_FILE), b"02AABBCCDDEE", wrong.as_bytes());
+        spoil(
+            &dir.path().join(DATABASE_FILE),
+            b"02AABBCCDDEE",
+            wrong.as_bytes(),
+        );
         let opened = open(dir.path());
         assert_eq!(opened.restored.meters[""].mac, "02AABBCCDDEE", "{wrong}");
-        assert!(opened.problems.iter().any(|line| line.contains("mac")), "{:?}", opened.problems);
+        assert!(
+            opened.problems.iter().any(|line| line.contains("mac")),
+            "{:?}",
+            opened.problems
+        );
     }
 }
 
@@ -541,7 +774,8 @@ fn salvage_reads_the_log_too() {
     store.put_counters("", row(7.0));
     store.put_state("device/", STATE);
     store.flush().wait().unwrap();
-    // As a kill leaves it: the changes stand in the log. Then the sidecar is lost and the database's folder is read-only.
+    // As a kill leaves it: the changes stand in the log. Then the sidecar is lost and the
+    // database's folder is read-only.
     let left = tempfile::tempdir().unwrap();
     for name in [DATABASE_FILE.to_owned(), format!("{DATABASE_FILE}-wal")] {
         fs::copy(dir.path().join(&name), left.path().join(&name)).unwrap();
@@ -549,11 +783,15 @@ fn salvage_reads_the_log_too() {
     fs::create_dir(left.path().join(SIDECAR_FILE)).unwrap();
     let path = left.path().join(DATABASE_FILE);
     let mut bytes = fs::read(&path).unwrap();
-    // A page that nobody needs for it: the root of the samples is found damaged, meters and state are whole.
+    // A page that nobody needs for it: the root of the samples is found damaged, meters and state
+    // are whole.
     bytes[60..64].copy_from_slice(&i32::MAX.to_be_bytes());
     fs::write(&path, bytes).unwrap();
     let opened = open(left.path());
-    assert!(matches!(opened.store.health().state, StoreState::InMemory { .. }));
+    assert!(matches!(
+        opened.store.health().state,
+        StoreState::InMemory { .. }
+    ));
     assert_eq!(opened.store.get_state("device/").as_deref(), Some(STATE));
     assert_eq!(opened.restored.meters[""].energy.net.import, 7.0);
 }

@@ -1,4 +1,5 @@
-//! What a day costs a memory card (`forecasting.md` A9). Alone in its process: it counts what the process writes.
+//! What a day costs a memory card (`forecasting.md` A9). Alone in its process: it counts what the
+//! process writes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
@@ -26,7 +27,10 @@ struct Simulated(AtomicI64);
 impl Clock for Simulated {
     fn now(&self) -> Now {
         let s = self.0.load(Ordering::Relaxed);
-        Now { mono: Duration::from_secs(s.unsigned_abs()), unix: (START + s) as f64 }
+        Now {
+            mono: Duration::from_secs(s.unsigned_abs()),
+            unix: (START + s) as f64,
+        }
     }
 }
 
@@ -50,7 +54,11 @@ fn settings(dir: &tempfile::TempDir) -> StoreSettings {
 /// Bytes that this process has handed to `write` in any form.
 fn written() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap();
-    io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+    io.lines()
+        .find_map(|line| line.strip_prefix("wchar: "))
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -67,8 +75,14 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
         for ts in (second - 30..second).step_by(2) {
             store.sample(START + ts, random.f64() * 4000.0 - 1000.0);
         }
-        let phase = Counter { import: energy.phases[0].import + random.f64() * 10.0, export: energy.phases[0].export + random.f64() };
-        energy = Energy { phases: [phase; 3], net: phase };
+        let phase = Counter {
+            import: energy.phases[0].import + random.f64() * 10.0,
+            export: energy.phases[0].export + random.f64(),
+        };
+        energy = Energy {
+            phases: [phase; 3],
+            net: phase,
+        };
         let extra = r#"{"seeded":true,"offset":[0.0,0.0,0.0,0.0,0.0,0.0]}"#.to_owned();
         let wh = random.f64() * 20.0;
         let phase = PhaseMinute {
@@ -87,11 +101,25 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
             ..PhaseMinute::default()
         };
         let ts = START + (second - 1) / 60 * 60;
-        let minute = MinuteRecord { ts, phases: [phase; 3], n_current: [0.0; 3] };
-        let reserve = Counter { import: random.f64(), export: random.f64() };
-        let phase_reserve = Energy { phases: [reserve; 3], net: reserve };
+        let minute = MinuteRecord {
+            ts,
+            phases: [phase; 3],
+            n_current: [0.0; 3],
+        };
+        let reserve = Counter {
+            import: random.f64(),
+            export: random.f64(),
+        };
+        let phase_reserve = Energy {
+            phases: [reserve; 3],
+            net: reserve,
+        };
         let whole = second % 60 == 0;
-        let run = Run { limit: Some(energy), under_way: (!whole).then_some(minute), ..Run::default() };
+        let run = Run {
+            limit: Some(energy),
+            under_way: (!whole).then_some(minute),
+            ..Run::default()
+        };
         store.put_counters(
             "",
             MeterRow {
@@ -113,8 +141,14 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
     }
     store.close().wait().unwrap();
     let written = written() - before;
-    let size = std::fs::metadata(dir.path().join(store::DATABASE_FILE)).unwrap().len();
-    println!("written in a simulated day: {:.1} MB; database after it: {:.1} MB", written as f64 / 1e6, size as f64 / 1e6);
+    let size = std::fs::metadata(dir.path().join(store::DATABASE_FILE))
+        .unwrap()
+        .len();
+    println!(
+        "written in a simulated day: {:.1} MB; database after it: {:.1} MB",
+        written as f64 / 1e6,
+        size as f64 / 1e6
+    );
     assert!(!matches!(store.health().state, StoreState::Failing { .. }));
     assert!(written <= BAR, "{written}");
     // The bar would be meaningless if the day were not there.
@@ -131,9 +165,17 @@ fn a_key_set_every_second_of_a_day_costs_little_and_is_kept() {
     let settings = settings(&dir);
     let clock = Arc::new(Simulated(AtomicI64::new(0)));
     let store = store::open(&settings, Arc::clone(&clock) as Arc<dyn Clock>).store;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
     // The device's whole state is one text; some 20 keys more stand in it.
-    let text = |second: i64| format!(r#"{{"kvs":{{"heartbeat":{second},"more":"{}"}}}}"#, "x".repeat(2_000));
+    let text = |second: i64| {
+        format!(
+            r#"{{"kvs":{{"heartbeat":{second},"more":"{}"}}}}"#,
+            "x".repeat(2_000)
+        )
+    };
     let before = written();
     for second in 1..=DAY {
         clock.0.store(second, Ordering::Relaxed);
@@ -142,11 +184,18 @@ fn a_key_set_every_second_of_a_day_costs_little_and_is_kept() {
         runtime.block_on(store.saved());
     }
     let written = written() - before;
-    println!("written in a simulated day of one KVS.Set a second: {:.1} MB", written as f64 / 1e6);
+    println!(
+        "written in a simulated day of one KVS.Set a second: {:.1} MB",
+        written as f64 / 1e6
+    );
     assert!(written <= BAR / 10, "{written}");
     store.close().wait().unwrap();
     let store = store::open(&settings, Arc::clone(&clock) as Arc<dyn Clock>).store;
-    assert_eq!(store.get_state("device/").as_deref(), Some(&*text(DAY)), "a stop loses none");
+    assert_eq!(
+        store.get_state("device/").as_deref(),
+        Some(&*text(DAY)),
+        "a stop loses none"
+    );
     store.close().wait().unwrap();
 }
 
@@ -157,10 +206,16 @@ fn a_key_set_now_and_then_is_kept_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(Simulated(AtomicI64::new(0)));
     let store = store::open(&settings(&dir), Arc::clone(&clock) as Arc<dyn Clock>).store;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
     let kept = || {
         let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE_FILE)).unwrap();
-        conn.query_row("SELECT json FROM state WHERE key = 'device/'", [], |row| row.get::<_, String>(0)).ok()
+        conn.query_row("SELECT json FROM state WHERE key = 'device/'", [], |row| {
+            row.get::<_, String>(0)
+        })
+        .ok()
     };
     let mut set = |second: i64| {
         clock.0.store(second, Ordering::Relaxed);
@@ -171,7 +226,8 @@ fn a_key_set_now_and_then_is_kept_at_once() {
         set(second);
         assert_eq!(kept().as_deref(), Some(&*second.to_string()));
     }
-    // A burst is coalesced, and its last word is on the disk within 5 minutes without a further change.
+    // A burst is coalesced, and its last word is on the disk within 5 minutes without a further
+    // change.
     (801..=900).for_each(&mut set);
     assert_ne!(kept().as_deref(), Some("900"));
     clock.0.store(1_201, Ordering::Relaxed);

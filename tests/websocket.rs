@@ -1,4 +1,5 @@
-//! RPC over WebSocket: framing, notifications, passive listeners, slow readers (`shelly-pro-3em.md` sections 2.2 and 7).
+//! RPC over WebSocket: framing, notifications, passive listeners, slow readers (`shelly-pro-3em.md`
+//! sections 2.2 and 7).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -30,7 +31,12 @@ struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
     async fn open(address: SocketAddr, path: &str) -> Self {
-        Self(connect_async(format!("ws://{address}{path}")).await.unwrap().0)
+        Self(
+            connect_async(format!("ws://{address}{path}"))
+                .await
+                .unwrap()
+                .0,
+        )
     }
 
     async fn with(address: SocketAddr, headers: &[(&'static str, &str)]) -> (Self, Option<String>) {
@@ -39,7 +45,10 @@ impl Client {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let (socket, response) = connect_async(request).await.unwrap();
-        let protocol = response.headers().get("sec-websocket-protocol").map(|p| p.to_str().unwrap().to_owned());
+        let protocol = response
+            .headers()
+            .get("sec-websocket-protocol")
+            .map(|p| p.to_str().unwrap().to_owned());
         (Self(socket), protocol)
     }
 
@@ -94,7 +103,9 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), end).await.expect("closed in time")
+        tokio::time::timeout(Duration::from_secs(5), end)
+            .await
+            .expect("closed in time")
     }
 }
 
@@ -104,15 +115,25 @@ async fn notifications_begin_with_src_and_are_bound_once() {
     let http = meter.http().await;
     let mut client = Client::open(http, "/rpc").await;
     let info = client.call(1, Some("aios-1"), "Shelly.GetDeviceInfo").await;
-    assert_eq!((&info["src"], &info["dst"], &info["result"]["mac"]), (&json!(ID), &json!("aios-1"), &json!("AABBCCDDEEFF")));
+    assert_eq!(
+        (&info["src"], &info["dst"], &info["result"]["mac"]),
+        (&json!(ID), &json!("aios-1"), &json!("AABBCCDDEEFF"))
+    );
     let other = client.call(2, Some("aios-2"), "Sys.GetStatus").await;
     assert_eq!(other["dst"], "aios-2");
     tokio::time::sleep(Duration::from_millis(60)).await;
     meter.power([Some(-300.5), Some(0.0), Some(1.0)]);
     let note = client.next().await;
-    assert_eq!(note.as_object().unwrap().keys().collect::<Vec<_>>(), ["dst", "method", "params", "src"]);
     assert_eq!(
-        (&note["dst"], &note["method"], &note["params"]["em:0"]["a_act_power"]),
+        note.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["dst", "method", "params", "src"]
+    );
+    assert_eq!(
+        (
+            &note["dst"],
+            &note["method"],
+            &note["params"]["em:0"]["a_act_power"]
+        ),
         (&json!("aios-1"), &json!("NotifyStatus"), &json!(-300.5))
     );
     // Within the interval nothing, at its end the newest.
@@ -131,7 +152,13 @@ async fn who_speaks_without_src_gets_answers_only() {
     meter.set(|c| c.ws_passive_after = Some(Duration::from_millis(100)));
     let http = meter.http().await;
     let mut client = Client::open(http, "/rpc").await;
-    assert!(client.call(1, None, "Sys.GetStatus").await.get("dst").is_none());
+    assert!(
+        client
+            .call(1, None, "Sys.GetStatus")
+            .await
+            .get("dst")
+            .is_none()
+    );
     tokio::time::sleep(Duration::from_millis(200)).await;
     meter.power([Some(9.0), Some(0.0), Some(1.0)]);
     assert_eq!(client.within(Duration::from_millis(300)).await, None);
@@ -145,7 +172,10 @@ async fn a_passive_listener_gets_everything_and_then_changes() {
     let http = meter.http().await;
     let mut client = Client::open(http, "/rpc").await;
     let full = client.next().await;
-    assert_eq!(full.as_object().unwrap().keys().collect::<Vec<_>>(), ["method", "params", "src"]);
+    assert_eq!(
+        full.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["method", "params", "src"]
+    );
     assert_eq!(full["method"], "NotifyFullStatus");
     for key in ["ts", "em:0", "emdata:0", "sys", "wifi", "ws", "cloud"] {
         assert!(full["params"].get(key).is_some(), "{key}");
@@ -160,7 +190,10 @@ async fn a_passive_listener_gets_everything_and_then_changes() {
     assert_eq!(client.within(Duration::from_millis(300)).await, None);
     client.call(2, Some("me"), "Sys.GetStatus").await;
     meter.power([Some(29.0), Some(0.0), Some(1.0)]);
-    assert_eq!(client.find("method", &json!("NotifyStatus")).await["dst"], "me");
+    assert_eq!(
+        client.find("method", &json!("NotifyStatus")).await["dst"],
+        "me"
+    );
 
     meter.set(|c| c.ws_passive_after = None);
     let mut never = Client::open(http, "/rpc").await;
@@ -175,15 +208,24 @@ async fn nobody_is_pushed_to_before_a_password() {
     let (http, fanout) = (meter.http().await, meter.fanout().await);
     let ha1 = virtual_shelly::device::auth::ha1(ID, "secret");
     let body = format!(r#"{{"user":"admin","realm":"{ID}","ha1":"{ha1}"}}"#);
-    assert_eq!(common::post(http, "/rpc/Shelly.SetAuth", &body).await.status, 200);
+    assert_eq!(
+        common::post(http, "/rpc/Shelly.SetAuth", &body)
+            .await
+            .status,
+        200
+    );
     for address in [http, fanout] {
         let mut client = Client::open(address, "/rpc").await;
         meter.power([Some(9.0), Some(0.0), Some(1.0)]);
         assert_eq!(client.within(Duration::from_millis(300)).await, None);
         let refused = client.call(1, Some("me"), "EM.GetStatus").await;
         assert_eq!(refused["error"]["code"], 401);
-        let challenge: Value = serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
-        assert_eq!((&challenge["realm"], &challenge["algorithm"]), (&json!(ID), &json!("SHA-256")));
+        let challenge: Value =
+            serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            (&challenge["realm"], &challenge["algorithm"]),
+            (&json!(ID), &json!("SHA-256"))
+        );
         meter.power([Some(10.0), Some(0.0), Some(1.0)]);
         assert_eq!(client.within(Duration::from_millis(200)).await, None);
     }
@@ -196,9 +238,19 @@ async fn fanout_ports_push_from_the_start_on_any_path() {
     let port = meter.fanout().await;
     let mut client = Client::open(port, "/any/path?x").await;
     assert_eq!(client.next().await["method"], "NotifyFullStatus");
-    assert_eq!(client.call(1, None, "EM.GetStatus").await["result"]["id"], 0);
+    assert_eq!(
+        client.call(1, None, "EM.GetStatus").await["result"]["id"],
+        0
+    );
     meter.power([Some(9.0), Some(0.0), Some(1.0)]);
-    assert!(client.find("method", &json!("NotifyStatus")).await.get("dst").is_none(), "goes on although it spoke");
+    assert!(
+        client
+            .find("method", &json!("NotifyStatus"))
+            .await
+            .get("dst")
+            .is_none(),
+        "goes on although it spoke"
+    );
     assert_eq!(get(port, "/rpc/EM.GetStatus?id=0").await.status, 404);
 
     meter.set(|c| c.ws_push_on_connect = false);
@@ -209,15 +261,31 @@ async fn fanout_ports_push_from_the_start_on_any_path() {
 
 #[tokio::test]
 async fn requests_overtake_a_slow_one_and_stay_on_their_socket() {
-    let meter = Meter::with(FakeRecords { minutes: 10, slow: Duration::from_millis(500), ..FakeRecords::default() });
+    let meter = Meter::with(FakeRecords {
+        minutes: 10,
+        slow: Duration::from_millis(500),
+        ..FakeRecords::default()
+    });
     let http = meter.http().await;
-    let (mut one, mut two) = (Client::open(http, "/rpc").await, Client::open(http, "/rpc").await);
-    one.send(&json!({"id": "slow", "method": "EMData.GetRecords", "params": {"id": 0, "ts": 0}})).await;
+    let (mut one, mut two) = (
+        Client::open(http, "/rpc").await,
+        Client::open(http, "/rpc").await,
+    );
+    one.send(&json!({"id": "slow", "method": "EMData.GetRecords", "params": {"id": 0, "ts": 0}}))
+        .await;
     for id in 1..4 {
-        one.send(&json!({"id": id, "method": "EM.GetStatus", "params": {"id": 0}})).await;
+        one.send(&json!({"id": id, "method": "EM.GetStatus", "params": {"id": 0}}))
+            .await;
     }
-    let order: Vec<Value> =
-        [one.next().await, one.next().await, one.next().await, one.next().await].iter().map(|f| f["id"].clone()).collect();
+    let order: Vec<Value> = [
+        one.next().await,
+        one.next().await,
+        one.next().await,
+        one.next().await,
+    ]
+    .iter()
+    .map(|f| f["id"].clone())
+    .collect();
     assert_eq!(order, [json!(1), json!(2), json!(3), json!("slow")]);
     assert_eq!(two.within(Duration::from_millis(100)).await, None);
     meter.stop().await;
@@ -228,19 +296,47 @@ async fn rubbish_is_survived_and_binary_understood() {
     let meter = Meter::new();
     let http = meter.http().await;
     let mut client = Client::open(http, "/rpc").await;
-    for text in ["", "{", "17", "[]", r#"{"id":1}"#, r#"{"id":77,"src":"x","error":{"code":500,"message":"Not Implemented"}}"#] {
+    for text in [
+        "",
+        "{",
+        "17",
+        "[]",
+        r#"{"id":1}"#,
+        r#"{"id":77,"src":"x","error":{"code":500,"message":"Not Implemented"}}"#,
+    ] {
         client.0.send(Message::text(text)).await.unwrap();
     }
-    client.0.send(Message::Binary(Bytes::from_static(&[0xff, 0x00, b'{']))).await.unwrap();
-    client.0.send(Message::Binary(Bytes::from_static(br#"{"id":5,"method":"EM.GetStatus","params":{"id":0}}"#))).await.unwrap();
+    client
+        .0
+        .send(Message::Binary(Bytes::from_static(&[0xff, 0x00, b'{'])))
+        .await
+        .unwrap();
+    client
+        .0
+        .send(Message::Binary(Bytes::from_static(
+            br#"{"id":5,"method":"EM.GetStatus","params":{"id":0}}"#,
+        )))
+        .await
+        .unwrap();
     assert_eq!(client.next().await["id"], 5);
-    client.0.send(Message::Ping(Bytes::from_static(b"hello"))).await.unwrap();
-    let pong = tokio::time::timeout(Duration::from_secs(5), client.0.next()).await.unwrap().unwrap().unwrap();
+    client
+        .0
+        .send(Message::Ping(Bytes::from_static(b"hello")))
+        .await
+        .unwrap();
+    let pong = tokio::time::timeout(Duration::from_secs(5), client.0.next())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert_eq!(pong, Message::Pong(Bytes::from_static(b"hello")));
     let _ = client.0.send(Message::text(" ".repeat(70_000))).await;
     assert_eq!(client.closed().await, Some(CloseCode::Size));
     let mut again = Client::open(http, "/rpc").await;
-    assert_eq!(again.call(1, None, "Sys.GetStatus").await["result"]["mac"], "AABBCCDDEEFF");
+    assert_eq!(
+        again.call(1, None, "Sys.GetStatus").await["result"]["mac"],
+        "AABBCCDDEEFF"
+    );
     meter.stop().await;
 }
 
@@ -250,10 +346,23 @@ async fn the_sub_protocol_is_accepted_and_a_foreign_page_may_only_read() {
     let http = meter.http().await;
     let (_plain, protocol) = Client::with(http, &[]).await;
     assert_eq!(protocol, None);
-    let (mut page, protocol) = Client::with(http, &[("sec-websocket-protocol", "json-rpc"), ("origin", "http://evil.example")]).await;
+    let (mut page, protocol) = Client::with(
+        http,
+        &[
+            ("sec-websocket-protocol", "json-rpc"),
+            ("origin", "http://evil.example"),
+        ],
+    )
+    .await;
     assert_eq!(protocol.as_deref(), Some("json-rpc"));
-    assert_eq!(page.call(1, None, "EM.GetStatus").await["result"]["a_act_power"], 16.2);
-    assert_eq!(page.call(2, None, "EMData.ResetCounters").await["error"]["code"], 403);
+    assert_eq!(
+        page.call(1, None, "EM.GetStatus").await["result"]["a_act_power"],
+        16.2
+    );
+    assert_eq!(
+        page.call(2, None, "EMData.ResetCounters").await["error"]["code"],
+        403
+    );
     assert!(meter.hub.effects.lock().unwrap().is_empty());
     meter.stop().await;
 }
@@ -263,7 +372,10 @@ async fn stop_and_reboot_close_cleanly() {
     let meter = Meter::new();
     let http = meter.http().await;
     let mut client = Client::open(http, "/rpc").await;
-    assert_eq!(client.call(1, Some("me"), "Shelly.Reboot").await["result"], Value::Null);
+    assert_eq!(
+        client.call(1, Some("me"), "Shelly.Reboot").await["result"],
+        Value::Null
+    );
     assert_eq!(client.closed().await, Some(CloseCode::Away));
     let mut next = Client::open(http, "/rpc").await;
     next.call(1, Some("me"), "Sys.GetStatus").await;
@@ -280,10 +392,15 @@ async fn a_stop_is_over_when_every_socket_has_got_its_close_frame() {
     for _ in 0..20 {
         clients.push(Client::open(http, "/rpc").await);
     }
-    // Nobody answers the close frame, as nobody reads yet: each conversation waits for that as long as it may.
+    // Nobody answers the close frame, as nobody reads yet: each conversation waits for that as long
+    // as it may.
     let began = Instant::now();
     meter.stop().await;
-    assert!(began.elapsed() >= Duration::from_millis(900), "the conversations were waited for: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(900),
+        "the conversations were waited for: {:?}",
+        began.elapsed()
+    );
     for client in &mut clients {
         assert_eq!(client.closed().await, Some(CloseCode::Away));
     }
@@ -297,16 +414,27 @@ async fn over_the_rate_frames_are_answered_with_429() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.11:0".parse().unwrap()).unwrap();
     let stream = socket.connect(http).await.unwrap();
-    let (mut ws, _) = tokio_tungstenite::client_async(format!("ws://{http}/rpc"), stream).await.unwrap();
+    let (mut ws, _) = tokio_tungstenite::client_async(format!("ws://{http}/rpc"), stream)
+        .await
+        .unwrap();
     let mut codes = Vec::new();
     for id in 0..30 {
-        ws.send(Message::text(json!({"id": id, "method": "Sys.GetStatus"}).to_string())).await.unwrap();
-        let Message::Text(text) = ws.next().await.unwrap().unwrap() else { panic!("no text") };
+        ws.send(Message::text(
+            json!({"id": id, "method": "Sys.GetStatus"}).to_string(),
+        ))
+        .await
+        .unwrap();
+        let Message::Text(text) = ws.next().await.unwrap().unwrap() else {
+            panic!("no text")
+        };
         let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(answer["id"], id);
         codes.push(answer["error"]["code"].as_i64());
     }
-    assert!(codes[..9].iter().all(Option::is_none) && codes.contains(&Some(429)), "{codes:?}");
+    assert!(
+        codes[..9].iter().all(Option::is_none) && codes.contains(&Some(429)),
+        "{codes:?}"
+    );
     drop(ws);
     meter.stop().await;
 }
@@ -316,7 +444,10 @@ async fn a_reader_that_does_not_read_loses_old_powers_and_delays_nobody() {
     let meter = Meter::new();
     meter.set(|c| c.ws_notify_interval = Duration::ZERO);
     let http = meter.http().await;
-    let (mut slow, mut quick) = (Client::open(http, "/rpc").await, Client::open(http, "/rpc").await);
+    let (mut slow, mut quick) = (
+        Client::open(http, "/rpc").await,
+        Client::open(http, "/rpc").await,
+    );
     slow.call(1, Some("slow"), "Sys.GetStatus").await;
     quick.call(1, Some("quick"), "Sys.GetStatus").await;
     // More than any socket buffer holds; the quick one takes each newest.
@@ -340,21 +471,41 @@ async fn a_reader_that_does_not_read_loses_old_powers_and_delays_nobody() {
         }
     }
     assert_eq!(taken, rounds);
-    assert!(frames < rounds * 9 / 10, "old powers were dropped: {frames} of {rounds}, and the newest came");
+    assert!(
+        frames < rounds * 9 / 10,
+        "old powers were dropped: {frames} of {rounds}, and the newest came"
+    );
     meter.stop().await;
 }
 
 /// A conversation over a pipe of `capacity` bytes, so that the clock can be paused.
-async fn conversation(meter: &Meter, capacity: usize, opening: Opening) -> (WebSocketStream<DuplexStream>, JoinHandle<Ended>) {
+async fn conversation(
+    meter: &Meter,
+    capacity: usize,
+    opening: Opening,
+) -> (WebSocketStream<DuplexStream>, JoinHandle<Ended>) {
     let (ours, theirs) = tokio::io::duplex(capacity);
     let server = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
     let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
     let endpoint = std::sync::Arc::clone(&meter.endpoint);
-    let caller =
-        Caller { peer: "192.0.2.1".parse().unwrap(), peer_port: 1, local: None, local_port: 80, channel: Channel::Websocket, agent: None };
-    let rules = Rules { opening, ask_password: true, foreign: false, rate: None, introduced: None };
+    let caller = Caller {
+        peer: "192.0.2.1".parse().unwrap(),
+        peer_port: 1,
+        local: None,
+        local_port: 80,
+        channel: Channel::Websocket,
+        agent: None,
+    };
+    let rules = Rules {
+        opening,
+        ask_password: true,
+        foreign: false,
+        rate: None,
+        introduced: None,
+    };
     let close = meter.cancel.clone();
-    let talking = tokio::spawn(async move { ws::converse(server, &endpoint, &caller, &rules, &close).await });
+    let talking =
+        tokio::spawn(async move { ws::converse(server, &endpoint, &caller, &rules, &close).await });
     (client, talking)
 }
 
@@ -364,7 +515,11 @@ async fn who_takes_nothing_for_a_minute_is_closed() {
     let began = Instant::now();
     let (client, talking) = conversation(&meter, 256, Opening::AtOnce(Kind::Passive, None)).await;
     assert_eq!(talking.await.unwrap(), Ended::Stalled);
-    assert!((60..63).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(
+        (60..63).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
     drop(client);
 }
 
@@ -380,20 +535,32 @@ async fn a_silent_client_is_pinged_and_kept_while_it_answers() {
             pings += 1;
         }
     }
-    assert!((290..310).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(
+        (290..310).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
     client.close(None).await.unwrap();
     assert_eq!(talking.await.unwrap(), Ended::ByPeer);
 
     let (silent, talking) = conversation(&meter, 65_536, Opening::Device).await;
     let began = Instant::now();
     assert_eq!(talking.await.unwrap(), Ended::Stalled);
-    assert!((110..125).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(
+        (110..125).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
     drop(silent);
 }
 
 #[test]
 fn any_frame_is_survived() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let (meter, http, client) = runtime.block_on(async {
         let meter = Meter::new();
         meter.set(|c| c.ws_passive_after = None);

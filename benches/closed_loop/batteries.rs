@@ -1,6 +1,7 @@
-//! Batteries that regulate on a meter. What is common: a set point acts `dead` s after it was made, the output moves at most `ramp`
-//! W/s towards it, and from rest it needs `start` s. What differs is the law by which an answer changes the set point, written
-//! from the descriptions in `docs/calm-control.md`.
+//! Batteries that regulate on a meter. What is common: a set point acts `dead` s after it was made,
+//! the output moves at most `ramp` W/s towards it, and from rest it needs `start` s. What differs
+//! is the law by which an answer changes the set point, written from the descriptions in
+//! `docs/calm-control.md`.
 
 use std::collections::VecDeque;
 
@@ -11,20 +12,36 @@ use crate::world::STEP;
 /// How an answer changes the set point.
 #[derive(Clone, Debug)]
 pub enum Law {
-    /// Each answer outside the band is added, times `gain`, less `bias` (Hoymiles MS-A2 class, Venus D).
+    /// Each answer outside the band is added, times `gain`, less `bias` (Hoymiles MS-A2 class,
+    /// Venus D).
     Adds { gain: f64, band: f64, bias: f64 },
-    /// Marstek's integer law (Venus A, D, E 3.0): adds an import of 11 W and more less 5 W, and any export; holds once when the answer
-    /// jumped by more than 50 W and the own output did not move.
+    /// Marstek's integer law (Venus A, D, E 3.0): adds an import of 11 W and more less 5 W, and any
+    /// export; holds once when the answer jumped by more than 50 W and the own output did not move.
     Integer { gain: f64, last: f64, last_out: f64 },
     /// Output of the moment plus `gain` times the answer (Zendure and NOAH class).
     FromOutput { gain: f64, band: f64 },
     /// Aims at output + 90 % of the answer and moves `step` W an answer (B2500, older reading).
     Slews { step: f64, band: f64 },
-    /// Adds its last answer each 0.5 s once the output has settled, answered anew or not; begins only at an import of `least` W on two
-    /// passes, and stays between `least` and its limit (B2500, newer reading).
-    Repeats { least: f64, heard: f64, pass: f64, passes: u32 },
-    /// A step whose limit grows while the error lasts, behind the same gate (Venus C/E 2 and 3 with the gain table).
-    Ramps { band: f64, acc: i32, last: f64, low: f64, reference: f64, last_seen: f64, last_out: f64 },
+    /// Adds its last answer each 0.5 s once the output has settled, answered anew or not; begins
+    /// only at an import of `least` W on two passes, and stays between `least` and its limit
+    /// (B2500, newer reading).
+    Repeats {
+        least: f64,
+        heard: f64,
+        pass: f64,
+        passes: u32,
+    },
+    /// A step whose limit grows while the error lasts, behind the same gate (Venus C/E 2 and 3 with
+    /// the gain table).
+    Ramps {
+        band: f64,
+        acc: i32,
+        last: f64,
+        low: f64,
+        reference: f64,
+        last_seen: f64,
+        last_out: f64,
+    },
     /// Adds the mean of its last five answers.
     Averages { past: VecDeque<f64> },
     /// Adds, and goes to 0 W when it hears nothing for `patience` s.
@@ -101,7 +118,9 @@ impl Battery {
     /// One step of time.
     pub fn physics(&mut self, t: f64) {
         match &mut self.law {
-            Law::Forgets { patience, heard } if t - *heard > *patience && self.set != 0.0 => self.aim(t, 0.0),
+            Law::Forgets { patience, heard } if t - *heard > *patience && self.set != 0.0 => {
+                self.aim(t, 0.0)
+            }
             Law::Reuses { gain, heard, next } if t >= *next => {
                 *next = t + 0.5;
                 let add = *gain * *heard;
@@ -109,7 +128,12 @@ impl Battery {
                     self.aim(t, self.set + add);
                 }
             }
-            Law::Repeats { least, heard, pass, passes } if t >= *pass => {
+            Law::Repeats {
+                least,
+                heard,
+                pass,
+                passes,
+            } if t >= *pass => {
                 *pass = t + 0.5;
                 let (least, heard) = (*least, *heard);
                 if self.set == 0.0 {
@@ -153,7 +177,11 @@ impl Battery {
                     set
                 }
             }
-            Law::Integer { gain, last, last_out } => {
+            Law::Integer {
+                gain,
+                last,
+                last_out,
+            } => {
                 let value = value.trunc();
                 let spike = (value - *last).abs() > SPIKE && (out - *last_out).abs() < 20.0;
                 (*last, *last_out) = (value, out);
@@ -194,22 +222,41 @@ impl Battery {
                 *heard = t;
                 if value.abs() > 15.0 { set + value } else { set }
             }
-            Law::Ramps { band, acc, last, low, reference, last_seen, last_out } => {
+            Law::Ramps {
+                band,
+                acc,
+                last,
+                low,
+                reference,
+                last_seen,
+                last_out,
+            } => {
                 let (grid, own) = (value.trunc(), out.trunc());
-                let spike = grid.abs() > *band && (grid - *last_seen).abs() > SPIKE && (own - *last_out).abs() < 20.0;
+                let spike = grid.abs() > *band
+                    && (grid - *last_seen).abs() > SPIKE
+                    && (own - *last_out).abs() < 20.0;
                 (*last_seen, *last_out) = (grid, own);
                 if (spike) || (grid.abs() < *band && own < 1.0) || (0.0..10.0).contains(&grid) {
                     return;
                 }
-                // Its comparison takes numbers as unsigned, and the limit of a step by how long the error has lasted.
+                // Its comparison takes numbers as unsigned, and the limit of a step by how long the
+                // error has lasted.
                 let unsigned = |x: f64| if x < 0.0 { x + 4_294_967_296.0 } else { x };
-                let lower = if unsigned(*low) < unsigned(grid) { *low } else { grid };
+                let lower = if unsigned(*low) < unsigned(grid) {
+                    *low
+                } else {
+                    grid
+                };
                 *low = lower;
                 if grid > *last {
                     (*reference, *low) = (lower, grid);
                     *acc = if *acc > 0 { -1 } else { 0 };
                 } else {
-                    *acc = if *acc > 0 { (*acc + 1).min(5) } else { (*acc - 1).max(-5) };
+                    *acc = if *acc > 0 {
+                        (*acc + 1).min(5)
+                    } else {
+                        (*acc - 1).max(-5)
+                    };
                 }
                 let limit = match *acc {
                     -5 => 410.0,
@@ -221,7 +268,10 @@ impl Battery {
                     5 => 400.0,
                     _ => 50.0,
                 };
-                let root = (grid * grid - *reference * *reference).rem_euclid(4_294_967_296.0).sqrt() + 10.0;
+                let root = (grid * grid - *reference * *reference)
+                    .rem_euclid(4_294_967_296.0)
+                    .sqrt()
+                    + 10.0;
                 let step = root.min(limit).min(grid);
                 *last = grid;
                 if *acc > 0 { set - step } else { set + step }
@@ -241,7 +291,10 @@ impl Draw<'_> {
     fn from(&mut self, lo: f64, hi: f64) -> f64 {
         let (middle, half) = (f64::midpoint(lo, hi), (hi - lo) / 2.0 * self.widen);
         match &mut self.rng {
-            Some(rng) => ((middle - half).max(0.5 * lo)) + (middle + half - (middle - half).max(0.5 * lo)) * rng.f64(),
+            Some(rng) => {
+                ((middle - half).max(0.5 * lo))
+                    + (middle + half - (middle - half).max(0.5 * lo)) * rng.f64()
+            }
             None => middle,
         }
     }
@@ -252,69 +305,270 @@ impl Draw<'_> {
 }
 
 /// The families that are known.
-pub const FAMILIES: [&str; 8] = ["h13", "adds", "venus-d", "venus-3", "venus-2", "b2500", "from-output", "calm"];
+pub const FAMILIES: [&str; 8] = [
+    "h13",
+    "adds",
+    "venus-d",
+    "venus-3",
+    "venus-2",
+    "b2500",
+    "from-output",
+    "calm",
+];
 /// Newer readings of two firmwares.
 pub const NEWER: [&str; 3] = ["integer", "integer-fast", "b2500-new"];
 /// Several on one meter.
-pub const SEVERAL: [&str; 5] = ["adds+adds", "adds+venus-3", "adds+venus-3+b2500", "venus-2+b2500", "venus-3+venus-3"];
+pub const SEVERAL: [&str; 5] = [
+    "adds+adds",
+    "adds+venus-3",
+    "adds+venus-3+b2500",
+    "venus-2+b2500",
+    "venus-3+venus-3",
+];
 /// What the policy was not made for.
-pub const ODD: [&str; 7] = ["dead-6s", "gain-1.4", "forgets-10s", "forgets-5s", "averages", "reuses", "calm-fast"];
+pub const ODD: [&str; 7] = [
+    "dead-6s",
+    "gain-1.4",
+    "forgets-10s",
+    "forgets-5s",
+    "averages",
+    "reuses",
+    "calm-fast",
+];
 
 /// A battery of `family`, its parameters drawn from ranges made `widen` times as wide.
 pub fn make(family: &str, rng: Option<&mut Rng>, widen: f64) -> Battery {
     let mut d = Draw { rng, widen };
     let small = (-800.0, 800.0);
     let large = (-2500.0, 2500.0);
-    let ramps = |band| Law::Ramps { band, acc: 0, last: 0.0, low: 0.0, reference: 0.0, last_seen: 0.0, last_out: 0.0 };
+    let ramps = |band| Law::Ramps {
+        band,
+        acc: 0,
+        last: 0.0,
+        low: 0.0,
+        reference: 0.0,
+        last_seen: 0.0,
+        last_out: 0.0,
+    };
     match family {
         // Half-second polls, all of it at once after 1.5 s.
-        "h13" => Battery::new(0.5, 1.5, 1e9, small, Law::Adds { gain: 1.0, band: 20.0, bias: 0.0 }),
+        "h13" => Battery::new(
+            0.5,
+            1.5,
+            1e9,
+            small,
+            Law::Adds {
+                gain: 1.0,
+                band: 20.0,
+                bias: 0.0,
+            },
+        ),
         "adds" => {
-            let law = Law::Adds { gain: d.gain(0.8, 1.0), band: d.from(10.0, 20.0), bias: 0.0 };
-            Battery::new(d.from(0.45, 0.6), d.from(0.8, 2.2), d.from(150.0, 500.0), small, law).holding()
+            let law = Law::Adds {
+                gain: d.gain(0.8, 1.0),
+                band: d.from(10.0, 20.0),
+                bias: 0.0,
+            };
+            Battery::new(
+                d.from(0.45, 0.6),
+                d.from(0.8, 2.2),
+                d.from(150.0, 500.0),
+                small,
+                law,
+            )
+            .holding()
         }
         "venus-d" => {
-            let law = Law::Adds { gain: d.gain(0.7, 1.0), band: 11.0, bias: 5.0 };
-            Battery::new(d.from(0.8, 1.2), d.from(0.5, 1.2), d.from(300.0, 800.0), (-800.0, 2200.0), law)
+            let law = Law::Adds {
+                gain: d.gain(0.7, 1.0),
+                band: 11.0,
+                bias: 5.0,
+            };
+            Battery::new(
+                d.from(0.8, 1.2),
+                d.from(0.5, 1.2),
+                d.from(300.0, 800.0),
+                (-800.0, 2200.0),
+                law,
+            )
         }
-        "venus-3" => {
-            Battery::new(d.from(0.40, 0.46), d.from(0.3, 0.8), d.from(300.0, 800.0), large, ramps(10.0)).starting(d.from(1.0, 2.0))
-        }
-        "venus-2" => Battery::new(d.from(2.8, 3.3), d.from(0.6, 1.4), d.from(250.0, 500.0), large, ramps(20.0)).starting(d.from(1.0, 2.0)),
+        "venus-3" => Battery::new(
+            d.from(0.40, 0.46),
+            d.from(0.3, 0.8),
+            d.from(300.0, 800.0),
+            large,
+            ramps(10.0),
+        )
+        .starting(d.from(1.0, 2.0)),
+        "venus-2" => Battery::new(
+            d.from(2.8, 3.3),
+            d.from(0.6, 1.4),
+            d.from(250.0, 500.0),
+            large,
+            ramps(20.0),
+        )
+        .starting(d.from(1.0, 2.0)),
         "b2500" => {
-            let law = Law::Slews { step: 34.0, band: 20.0 };
-            Battery::new(d.from(1.0, 2.0), d.from(0.5, 1.2), d.from(100.0, 300.0), (0.0, 800.0), law)
+            let law = Law::Slews {
+                step: 34.0,
+                band: 20.0,
+            };
+            Battery::new(
+                d.from(1.0, 2.0),
+                d.from(0.5, 1.2),
+                d.from(100.0, 300.0),
+                (0.0, 800.0),
+                law,
+            )
         }
         "from-output" => {
-            let law = Law::FromOutput { gain: d.gain(0.8, 1.0), band: d.from(10.0, 20.0) };
-            Battery::new(d.from(2.5, 5.0), d.from(0.8, 2.0), d.from(60.0, 200.0), small, law).holding()
+            let law = Law::FromOutput {
+                gain: d.gain(0.8, 1.0),
+                band: d.from(10.0, 20.0),
+            };
+            Battery::new(
+                d.from(2.5, 5.0),
+                d.from(0.8, 2.0),
+                d.from(60.0, 200.0),
+                small,
+                law,
+            )
+            .holding()
         }
         "calm" => {
-            let law = Law::Adds { gain: d.from(0.2, 0.3), band: 15.0, bias: 0.0 };
-            Battery::new(d.from(1.8, 2.2), d.from(0.5, 0.9), d.from(200.0, 500.0), small, law)
+            let law = Law::Adds {
+                gain: d.from(0.2, 0.3),
+                band: 15.0,
+                bias: 0.0,
+            };
+            Battery::new(
+                d.from(1.8, 2.2),
+                d.from(0.5, 0.9),
+                d.from(200.0, 500.0),
+                small,
+                law,
+            )
         }
         "integer" => {
-            let law = Law::Integer { gain: d.gain(0.7, 1.0), last: 0.0, last_out: 0.0 };
-            Battery::new(d.from(0.8, 1.2), d.from(0.5, 1.2), d.from(300.0, 800.0), (-800.0, 2200.0), law)
+            let law = Law::Integer {
+                gain: d.gain(0.7, 1.0),
+                last: 0.0,
+                last_out: 0.0,
+            };
+            Battery::new(
+                d.from(0.8, 1.2),
+                d.from(0.5, 1.2),
+                d.from(300.0, 800.0),
+                (-800.0, 2200.0),
+                law,
+            )
         }
         "integer-fast" => {
-            let law = Law::Integer { gain: d.gain(0.5, 1.0), last: 0.0, last_out: 0.0 };
-            Battery::new(d.from(0.40, 0.46), d.from(0.3, 0.8), d.from(300.0, 800.0), large, law).starting(d.from(1.0, 2.0))
+            let law = Law::Integer {
+                gain: d.gain(0.5, 1.0),
+                last: 0.0,
+                last_out: 0.0,
+            };
+            Battery::new(
+                d.from(0.40, 0.46),
+                d.from(0.3, 0.8),
+                d.from(300.0, 800.0),
+                large,
+                law,
+            )
+            .starting(d.from(1.0, 2.0))
         }
         "b2500-new" => {
             let least = if d.from(0.0, 1.0) < 0.5 { 40.0 } else { 80.0 };
-            let law = Law::Repeats { least, heard: 0.0, pass: 0.0, passes: 0 };
-            Battery::new(d.from(1.0, 1.2), d.from(0.5, 1.2), d.from(100.0, 300.0), (least, 800.0), law)
+            let law = Law::Repeats {
+                least,
+                heard: 0.0,
+                pass: 0.0,
+                passes: 0,
+            };
+            Battery::new(
+                d.from(1.0, 1.2),
+                d.from(0.5, 1.2),
+                d.from(100.0, 300.0),
+                (least, 800.0),
+                law,
+            )
         }
-        "dead-6s" => Battery::new(1.0, 6.0, 300.0, small, Law::Adds { gain: 1.0, band: 15.0, bias: 0.0 }),
-        "gain-1.4" => Battery::new(1.0, 1.0, 300.0, small, Law::Adds { gain: 1.4, band: 15.0, bias: 0.0 }),
-        "forgets-10s" => Battery::new(1.0, 0.9, 350.0, small, Law::Forgets { patience: 10.0, heard: 0.0 }),
-        "forgets-5s" => Battery::new(1.0, 0.9, 350.0, small, Law::Forgets { patience: 5.0, heard: 0.0 }),
-        "averages" => Battery::new(1.0, 0.9, 350.0, small, Law::Averages { past: VecDeque::new() }),
-        "reuses" => Battery::new(1.0, 0.9, 350.0, small, Law::Reuses { gain: 1.0, heard: 0.0, next: 0.0 }),
+        "dead-6s" => Battery::new(
+            1.0,
+            6.0,
+            300.0,
+            small,
+            Law::Adds {
+                gain: 1.0,
+                band: 15.0,
+                bias: 0.0,
+            },
+        ),
+        "gain-1.4" => Battery::new(
+            1.0,
+            1.0,
+            300.0,
+            small,
+            Law::Adds {
+                gain: 1.4,
+                band: 15.0,
+                bias: 0.0,
+            },
+        ),
+        "forgets-10s" => Battery::new(
+            1.0,
+            0.9,
+            350.0,
+            small,
+            Law::Forgets {
+                patience: 10.0,
+                heard: 0.0,
+            },
+        ),
+        "forgets-5s" => Battery::new(
+            1.0,
+            0.9,
+            350.0,
+            small,
+            Law::Forgets {
+                patience: 5.0,
+                heard: 0.0,
+            },
+        ),
+        "averages" => Battery::new(
+            1.0,
+            0.9,
+            350.0,
+            small,
+            Law::Averages {
+                past: VecDeque::new(),
+            },
+        ),
+        "reuses" => Battery::new(
+            1.0,
+            0.9,
+            350.0,
+            small,
+            Law::Reuses {
+                gain: 1.0,
+                heard: 0.0,
+                next: 0.0,
+            },
+        ),
         "calm-fast" => {
-            let law = Law::Adds { gain: d.from(0.1, 0.2), band: 15.0, bias: 0.0 };
-            Battery::new(d.from(0.9, 1.1), d.from(0.4, 0.8), d.from(200.0, 500.0), small, law)
+            let law = Law::Adds {
+                gain: d.from(0.1, 0.2),
+                band: 15.0,
+                bias: 0.0,
+            };
+            Battery::new(
+                d.from(0.9, 1.1),
+                d.from(0.4, 0.8),
+                d.from(200.0, 500.0),
+                small,
+                law,
+            )
         }
         other => panic!("no family is called {other}"),
     }

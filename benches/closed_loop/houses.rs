@@ -1,4 +1,5 @@
-//! Households to regulate: invented ones by a seed, recorded ones from files, and steps between two levels.
+//! Households to regulate: invented ones by a seed, recorded ones from files, and steps between two
+//! levels.
 
 use std::path::Path;
 
@@ -24,13 +25,19 @@ impl Trace {
         self.watts.len() as f64 * STEP
     }
 
-    /// Hours on which no constant of the control was chosen, of the files under `folder` (`synth_plain_2s.csv`, `synth_pv_2s.csv`).
+    /// Hours on which no constant of the control was chosen, of the files under `folder`
+    /// (`synth_plain_2s.csv`, `synth_pv_2s.csv`).
     pub fn recorded(folder: &Path) -> Self {
         let mut watts = Vec::new();
-        let (plain, pv, days) = ([2.0, 8.0, 13.0, 19.0], [6.0, 7.5, 17.0, 20.0], [4.0, 5.0, 6.0]);
+        let (plain, pv, days) = (
+            [2.0, 8.0, 13.0, 19.0],
+            [6.0, 7.5, 17.0, 20.0],
+            [4.0, 5.0, 6.0],
+        );
         for (file, hours) in [("synth_plain_2s.csv", plain), ("synth_pv_2s.csv", pv)] {
             let path = folder.join(file);
-            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let text = std::fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let all: Vec<f64> = text.lines().filter_map(|line| line.parse().ok()).collect();
             for day in days {
                 for hour in hours {
@@ -42,8 +49,8 @@ impl Trace {
         Self { watts }
     }
 
-    /// `hours` of an invented house: a base load, cold appliances, kettles, hobs that switch by thermostat, a washing machine; every
-    /// other hour under a sun with clouds.
+    /// `hours` of an invented house: a base load, cold appliances, kettles, hobs that switch by
+    /// thermostat, a washing machine; every other hour under a sun with clouds.
     pub fn invented(seed: u64, hours: usize) -> Self {
         let mut rng = Rng::with_seed(seed);
         let n = (hours as f64 * 3600.0 / STEP) as usize;
@@ -76,14 +83,28 @@ impl Trace {
             let begin = hour as f64 * 3600.0;
             for _ in 0..rng.usize(1..5) {
                 let at = begin + between(&mut rng, 0.0, 3500.0);
-                add(&mut watts, at, between(&mut rng, 70.0, 210.0), between(&mut rng, 1850.0, 2200.0));
+                add(
+                    &mut watts,
+                    at,
+                    between(&mut rng, 70.0, 210.0),
+                    between(&mut rng, 1850.0, 2200.0),
+                );
             }
             for _ in 0..rng.usize(2..7) {
                 let at = begin + between(&mut rng, 0.0, 3500.0);
-                add(&mut watts, at, between(&mut rng, 60.0, 2400.0), between(&mut rng, 20.0, 160.0));
+                add(
+                    &mut watts,
+                    at,
+                    between(&mut rng, 60.0, 2400.0),
+                    between(&mut rng, 20.0, 160.0),
+                );
             }
             if rng.f64() < 0.5 {
-                let (power, on, off) = (between(&mut rng, 900.0, 1800.0), between(&mut rng, 6.0, 22.0), between(&mut rng, 5.0, 70.0));
+                let (power, on, off) = (
+                    between(&mut rng, 900.0, 1800.0),
+                    between(&mut rng, 6.0, 22.0),
+                    between(&mut rng, 5.0, 70.0),
+                );
                 let mut t = begin + between(&mut rng, 0.0, 2000.0);
                 let stop = t + between(&mut rng, 300.0, 1500.0);
                 while t < stop {
@@ -104,7 +125,11 @@ impl Trace {
             if hour % 2 == 1 {
                 let (sun, mut cloud) = (between(&mut rng, 500.0, 2600.0), 0.0_f64);
                 let mut goal = 0.0;
-                for w in watts.iter_mut().skip((begin / STEP) as usize).take((3600.0 / STEP) as usize) {
+                for w in watts
+                    .iter_mut()
+                    .skip((begin / STEP) as usize)
+                    .take((3600.0 / STEP) as usize)
+                {
                     if rng.f64() < STEP / 90.0 {
                         goal = between(&mut rng, 0.0, 0.7);
                     }
@@ -135,5 +160,9 @@ pub fn steps(rng: &mut Rng, low: f64, high: f64, n: usize) -> (Vec<(f64, f64)>, 
 
 /// The level at `t`.
 pub fn level(events: &[(f64, f64)], t: f64) -> f64 {
-    events.iter().rev().find(|(at, _)| t >= *at).map_or(0.0, |(_, watts)| *watts)
+    events
+        .iter()
+        .rev()
+        .find(|(at, _)| t >= *at)
+        .map_or(0.0, |(_, watts)| *watts)
 }

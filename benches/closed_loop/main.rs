@@ -1,9 +1,10 @@
-//! Batteries on a meter, in a closed loop: families of batteries × ways to answer × sensors, over households. Deterministic from
-//! seeds, and linked to the control that the product runs.
+//! Batteries on a meter, in a closed loop: families of batteries × ways to answer × sensors, over
+//! households. Deterministic from seeds, and linked to the control that the product runs.
 //!
-//! `cargo bench --bench closed_loop` prints the table of `docs/calm-control.md` for invented households; with `RIG_DATA` naming a
-//! folder that has `synth_plain_2s.csv` and `synth_pv_2s.csv` for these. With `BENCH_CHECK` set it is short, and ends with 1 where
-//! a family is worse than its bar.
+//! `cargo bench --bench closed_loop` prints the table of `docs/calm-control.md` for invented
+//! households; with `RIG_DATA` naming a folder that has `synth_plain_2s.csv` and `synth_pv_2s.csv`
+//! for these. With `BENCH_CHECK` set it is short, and ends with 1 where a family is worse than its
+//! bar.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -40,11 +41,20 @@ struct Cell {
 }
 
 fn source(name: &str) -> Source {
-    SOURCES.into_iter().find(|source| source.name == name).unwrap()
+    SOURCES
+        .into_iter()
+        .find(|source| source.name == name)
+        .unwrap()
 }
 
 /// All combinations, on as many threads as there are cores.
-fn cells(traces: &[Trace], policies: &[&'static str], families: &[&'static str], sources: &[&'static str], draws: u64) -> Vec<Cell> {
+fn cells(
+    traces: &[Trace],
+    policies: &[&'static str],
+    families: &[&'static str],
+    sources: &[&'static str],
+    draws: u64,
+) -> Vec<Cell> {
     let mut jobs = Vec::new();
     for &policy in policies {
         for &family in families {
@@ -56,9 +66,13 @@ fn cells(traces: &[Trace], policies: &[&'static str], families: &[&'static str],
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
-                while let Some(&(policy, family, name)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let households: Vec<_> =
-                        traces.iter().map(|trace| score::household(trace, family, source(name), policy, draws)).collect();
+                while let Some(&(policy, family, name)) =
+                    jobs.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let households: Vec<_> = traces
+                        .iter()
+                        .map(|trace| score::household(trace, family, source(name), policy, draws))
+                        .collect();
                     let cell = Cell {
                         family,
                         policy,
@@ -75,12 +89,20 @@ fn cells(traces: &[Trace], policies: &[&'static str], families: &[&'static str],
 
 /// Geometric mean over what `which` picks.
 fn times_ideal(cells: &[Cell], which: impl Fn(&Cell) -> bool) -> f64 {
-    let logs: Vec<f64> = cells.iter().filter(|c| which(c)).map(|c| c.household.times_ideal.ln()).collect();
+    let logs: Vec<f64> = cells
+        .iter()
+        .filter(|c| which(c))
+        .map(|c| c.household.times_ideal.ln())
+        .collect();
     (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp()
 }
 
 fn mean(cells: &[Cell], policy: &str, of: impl Fn(&Cell) -> f64) -> f64 {
-    let values: Vec<f64> = cells.iter().filter(|c| c.policy == policy).map(of).collect();
+    let values: Vec<f64> = cells
+        .iter()
+        .filter(|c| c.policy == policy)
+        .map(of)
+        .collect();
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
@@ -100,12 +122,19 @@ fn print_policies(cells: &[Cell], policies: &[&'static str]) {
 }
 
 fn print_families(cells: &[Cell], families: &[&'static str]) {
-    println!("\n| battery | × ideal: each question answered | control | longest time without an answer, s | questions answered, % |");
+    println!(
+        "\n| battery | × ideal: each question answered | control | longest time without an answer, s | questions answered, % |"
+    );
     println!("| --- | ---: | ---: | ---: | ---: |");
     for family in families {
-        let controlled = || cells.iter().filter(|c| c.family == *family && c.policy == "control");
+        let controlled = || {
+            cells
+                .iter()
+                .filter(|c| c.family == *family && c.policy == "control")
+        };
         let gap = controlled().map(|c| c.household.gap).fold(0.0, f64::max);
-        let answered = controlled().map(|c| c.household.answered).sum::<f64>() / controlled().count().max(1) as f64;
+        let answered = controlled().map(|c| c.household.answered).sum::<f64>()
+            / controlled().count().max(1) as f64;
         println!(
             "| {family} | {:.2} | {:.2} | {gap:.1} | {:.0} |",
             times_ideal(cells, |c| c.family == *family && c.policy == "off"),
@@ -132,7 +161,13 @@ const MOST: [(&str, f64); 11] = [
     ("b2500-new", 2.5),
 ];
 /// The same of several batteries, and of such as the policy was not made for.
-const MOST_REST: [(&str, f64); 5] = [("adds+adds", 1.85), ("venus-3+venus-3", 4.3), ("gain-1.4", 2.1), ("dead-6s", 1.35), ("reuses", 7.8)];
+const MOST_REST: [(&str, f64); 5] = [
+    ("adds+adds", 1.85),
+    ("venus-3+venus-3", 4.3),
+    ("gain-1.4", 2.1),
+    ("dead-6s", 1.35),
+    ("reuses", 7.8),
+];
 
 /// What must hold. The bars stand a tenth above what was measured when they were set.
 struct Bars<'a> {
@@ -144,15 +179,23 @@ impl Bars<'_> {
     fn at_most(&mut self, what: &str, value: f64, most: f64) {
         let met = value <= most;
         self.missed += u32::from(!met);
-        println!("{} {what}: {value:.2} (at most {most:.2})", if met { "ok    " } else { "MISSED" });
+        println!(
+            "{} {what}: {value:.2} (at most {most:.2})",
+            if met { "ok    " } else { "MISSED" }
+        );
     }
 
     fn family(&mut self, family: &'static str, most: f64) {
-        let of = |policy: &str| times_ideal(self.cells, |c| c.family == family && c.policy == policy);
+        let of =
+            |policy: &str| times_ideal(self.cells, |c| c.family == family && c.policy == policy);
         let (control, off) = (of("control"), of("off"));
         self.at_most(&format!("{family} under control, × ideal"), control, most);
         // The margin is that of `docs/calm-control.md`: nobody is to be worse off by more.
-        self.at_most(&format!("{family} under control against each question answered"), control / off, 1.05);
+        self.at_most(
+            &format!("{family} under control against each question answered"),
+            control / off,
+            1.05,
+        );
     }
 }
 
@@ -161,25 +204,64 @@ fn check() -> ExitCode {
     let mut known: Vec<&'static str> = FAMILIES.to_vec();
     known.extend(NEWER);
     let cells_known = cells(&traces, &["off", "control"], &known, &["1s", "5s"], 1);
-    let rest = cells(&traces, &["off", "control"], &["adds+adds", "venus-3+venus-3", "gain-1.4", "dead-6s", "reuses"], &["1s"], 1);
+    let rest = cells(
+        &traces,
+        &["off", "control"],
+        &[
+            "adds+adds",
+            "venus-3+venus-3",
+            "gain-1.4",
+            "dead-6s",
+            "reuses",
+        ],
+        &["1s"],
+        1,
+    );
     print_families(&cells_known, &known);
-    print_families(&rest, &["adds+adds", "venus-3+venus-3", "gain-1.4", "dead-6s", "reuses"]);
-    let mut bars = Bars { cells: &cells_known, missed: 0 };
-    bars.at_most("all families under control, × ideal", times_ideal(&cells_known, |c| c.policy == "control"), MOST_OF_ALL);
+    print_families(
+        &rest,
+        &[
+            "adds+adds",
+            "venus-3+venus-3",
+            "gain-1.4",
+            "dead-6s",
+            "reuses",
+        ],
+    );
+    let mut bars = Bars {
+        cells: &cells_known,
+        missed: 0,
+    };
+    bars.at_most(
+        "all families under control, × ideal",
+        times_ideal(&cells_known, |c| c.policy == "control"),
+        MOST_OF_ALL,
+    );
     for (family, most) in MOST {
         bars.family(family, most);
     }
     let settles = |policy: &str| {
-        let of: Vec<f64> = cells_known.iter().filter(|c| c.family == "calm" && c.policy == policy).map(|c| c.steps.settle).collect();
+        let of: Vec<f64> = cells_known
+            .iter()
+            .filter(|c| c.family == "calm" && c.policy == policy)
+            .map(|c| c.steps.settle)
+            .collect();
         of.iter().sum::<f64>() / of.len() as f64
     };
     let later = settles("control") - settles("off");
     bars.at_most("calm settles later under control, s", later, 2.2);
-    let mut bars_rest = Bars { cells: &rest, missed: bars.missed };
+    let mut bars_rest = Bars {
+        cells: &rest,
+        missed: bars.missed,
+    };
     for (family, most) in MOST_REST {
         bars_rest.family(family, most);
     }
-    if bars_rest.missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if bars_rest.missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn table() {
@@ -193,7 +275,10 @@ fn table() {
     print_policies(&all, &policies::POLICIES);
     print_families(&all, &families);
     for others in [&SEVERAL[..], &ODD[..]] {
-        print_families(&cells(&traces, &["off", "control"], others, &["1s"], draws), others);
+        print_families(
+            &cells(&traces, &["off", "control"], others, &["1s"], draws),
+            others,
+        );
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 
 use crate::control::{Control, Decision, Params, Question, Value};
 
-/// Hears every sample and every question. `None` is "not now": a datagram then stays without an answer after `udp_wait` s, a
-/// connection waits and is looked at again.
+/// Hears every sample and every question. `None` is "not now": a datagram then stays without an
+/// answer after `udp_wait` s, a connection waits and is looked at again.
 pub trait Policy {
     fn sample(&mut self, t: f64, watts: f64);
     fn ask(&mut self, t: f64, who: usize, waited: f64, holds: bool) -> Option<f64>;
@@ -28,7 +28,11 @@ struct Newest {
 
 impl Newest {
     fn take(&mut self, t: f64, watts: f64) {
-        self.cadence = if self.n == 0 { 1.0 } else { self.cadence + 0.1 * ((t - self.at).min(30.0) - self.cadence) };
+        self.cadence = if self.n == 0 {
+            1.0
+        } else {
+            self.cadence + 0.1 * ((t - self.at).min(30.0) - self.cadence)
+        };
         (self.watts, self.at, self.n) = (watts, t, self.n + 1);
     }
 }
@@ -59,7 +63,10 @@ pub struct Mean {
 
 impl Mean {
     pub fn new(window: f64) -> Self {
-        Self { window, past: VecDeque::new() }
+        Self {
+            window,
+            past: VecDeque::new(),
+        }
     }
 }
 
@@ -69,7 +76,11 @@ impl Policy for Mean {
     }
 
     fn ask(&mut self, t: f64, _: usize, _: f64, _: bool) -> Option<f64> {
-        while self.past.get(1).is_some_and(|(at, _)| *at <= t - self.window) {
+        while self
+            .past
+            .get(1)
+            .is_some_and(|(at, _)| *at <= t - self.window)
+        {
             self.past.pop_front();
         }
         let (mut area, mut end) = (0.0, t);
@@ -83,7 +94,8 @@ impl Policy for Mean {
     }
 }
 
-/// One answer in `least` s to a reader, each from a sample it has not had; after `most` s of waiting the last one again.
+/// One answer in `least` s to a reader, each from a sample it has not had; after `most` s of
+/// waiting the last one again.
 #[derive(Debug)]
 pub struct Throttle {
     newest: Newest,
@@ -94,7 +106,12 @@ pub struct Throttle {
 
 impl Throttle {
     pub fn new(least: f64, wait: f64) -> Self {
-        Self { newest: Newest::default(), least, wait, answered: HashMap::new() }
+        Self {
+            newest: Newest::default(),
+            least,
+            wait,
+            answered: HashMap::new(),
+        }
     }
 }
 
@@ -104,7 +121,11 @@ impl Policy for Throttle {
     }
 
     fn ask(&mut self, t: f64, who: usize, _: f64, _: bool) -> Option<f64> {
-        let (at, n) = self.answered.get(&who).copied().unwrap_or((f64::NEG_INFINITY, 0));
+        let (at, n) = self
+            .answered
+            .get(&who)
+            .copied()
+            .unwrap_or((f64::NEG_INFINITY, 0));
         let same = n == self.newest.n && t - at < 1.5 * self.newest.cadence;
         if self.newest.n == 0 || t - at < self.least || same {
             return None;
@@ -118,7 +139,8 @@ impl Policy for Throttle {
     }
 }
 
-/// Waits for the next sample, at most 2 s; then exponential smoothing by `alpha` and a part `gain` of it.
+/// Waits for the next sample, at most 2 s; then exponential smoothing by `alpha` and a part `gain`
+/// of it.
 #[derive(Debug)]
 pub struct Fresh {
     newest: Newest,
@@ -130,7 +152,13 @@ pub struct Fresh {
 
 impl Fresh {
     pub fn new(alpha: f64, gain: f64) -> Self {
-        Self { newest: Newest::default(), alpha, gain, smooth: None, heard: HashMap::new() }
+        Self {
+            newest: Newest::default(),
+            alpha,
+            gain,
+            smooth: None,
+            heard: HashMap::new(),
+        }
     }
 }
 
@@ -155,7 +183,8 @@ impl Policy for Fresh {
     }
 }
 
-/// What was measured less what was answered in the last `loop_time` s and is not seen yet, never beyond zero.
+/// What was measured less what was answered in the last `loop_time` s and is not seen yet, never
+/// beyond zero.
 #[derive(Debug)]
 pub struct Predictor {
     newest: Newest,
@@ -165,7 +194,11 @@ pub struct Predictor {
 
 impl Predictor {
     pub fn new(loop_time: f64) -> Self {
-        Self { newest: Newest::default(), loop_time, answered: HashMap::new() }
+        Self {
+            newest: Newest::default(),
+            loop_time,
+            answered: HashMap::new(),
+        }
     }
 }
 
@@ -184,7 +217,11 @@ impl Policy for Predictor {
         }
         let watts = self.newest.watts;
         let left = watts - past.iter().map(|(_, w)| w).sum::<f64>();
-        let value = if left * watts > 0.0 { left.abs().min(watts.abs()).copysign(watts) } else { 0.0 };
+        let value = if left * watts > 0.0 {
+            left.abs().min(watts.abs()).copysign(watts)
+        } else {
+            0.0
+        };
         past.push_back((t, value));
         Some(value)
     }
@@ -196,7 +233,10 @@ pub struct Calm(Control<usize>, f64);
 
 impl Calm {
     pub fn new(params: Params) -> Self {
-        Self(Control::new(params).expect("parameters in their ranges"), params.udp_wait)
+        Self(
+            Control::new(params).expect("parameters in their ranges"),
+            params.udp_wait,
+        )
     }
 }
 
@@ -206,10 +246,20 @@ impl Policy for Calm {
     }
 
     fn ask(&mut self, t: f64, who: usize, waited: f64, holds: bool) -> Option<f64> {
-        let question = Question { reader: who, share: None, waited: Duration::from_secs_f64(waited.max(0.0)), holds };
+        let question = Question {
+            reader: who,
+            share: None,
+            waited: Duration::from_secs_f64(waited.max(0.0)),
+            holds,
+        };
         match self.0.ask(Duration::from_secs_f64(t), &question) {
-            Decision::Answer { value: Value::Sample(watts), .. } => Some(watts),
-            Decision::Answer { value: Value::Zero, .. } => Some(0.0),
+            Decision::Answer {
+                value: Value::Sample(watts),
+                ..
+            } => Some(watts),
+            Decision::Answer {
+                value: Value::Zero, ..
+            } => Some(0.0),
             Decision::Wait(_) | Decision::Silence => None,
         }
     }
@@ -239,7 +289,10 @@ pub const POLICIES: [&str; 12] = [
 pub fn make(name: &str) -> Box<dyn Policy> {
     match name {
         "control" => Box::new(Calm::new(Params::default())),
-        "control, no learning" => Box::new(Calm::new(Params { learn: false, ..Params::default() })),
+        "control, no learning" => Box::new(Calm::new(Params {
+            learn: false,
+            ..Params::default()
+        })),
         "one in 3.5 s" => Box::new(Throttle::new(3.5, 0.0)),
         "one in 2 s" => Box::new(Throttle::new(2.0, 0.0)),
         "one in 0.9 s" => Box::new(Throttle::new(0.9, 0.0)),

@@ -16,14 +16,21 @@ const WARM: f64 = 600.0;
 
 /// Batteries of a family, or of several joined by `+`.
 pub fn fleet(family: &str, rng: &mut Rng) -> Vec<Battery> {
-    family.split('+').map(|one| batteries::make(one, Some(rng), WIDEN)).collect()
+    family
+        .split('+')
+        .map(|one| batteries::make(one, Some(rng), WIDEN))
+        .collect()
 }
 
 /// Batteries are drawn from here on: the constants of the control were chosen on others.
 const UNSEEN: u64 = 5000;
 
 fn seed(family: &str, n: u64) -> u64 {
-    family.bytes().fold(0xcbf2_9ce4_8422_2325 ^ (UNSEEN + n), |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    family
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325 ^ (UNSEEN + n), |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
 }
 
 /// Scores over a household.
@@ -40,7 +47,8 @@ pub struct Household {
 }
 
 impl Household {
-    /// Over several households: the geometric mean of what is a ratio, the longest of what is a limit.
+    /// Over several households: the geometric mean of what is a ratio, the longest of what is a
+    /// limit.
     pub fn mean(of: &[Self]) -> Self {
         let n = of.len().max(1) as f64;
         Self {
@@ -53,7 +61,13 @@ impl Household {
 }
 
 /// `draws` batteries of the family, each over the whole trace.
-pub fn household(trace: &Trace, family: &str, source: Source, policy: &str, draws: u64) -> Household {
+pub fn household(
+    trace: &Trace,
+    family: &str,
+    source: Source,
+    policy: &str,
+    draws: u64,
+) -> Household {
     let house = |t: f64| trace.at(t);
     let (mut wrong, mut ideal, mut travel, mut seconds) = (0.0, 0.0, 0.0, 0.0);
     let (mut asks, mut answers) = (0, 0);
@@ -62,7 +76,15 @@ pub fn household(trace: &Trace, family: &str, source: Source, policy: &str, draw
         let mut rng = Rng::with_seed(seed(family, n));
         let mut fleet = fleet(family, &mut rng);
         let time = (trace.seconds(), WARM);
-        let run = world::run(&house, &mut fleet, source, &mut *policies::make(policy), time, rng.u64(..), false);
+        let run = world::run(
+            &house,
+            &mut fleet,
+            source,
+            &mut *policies::make(policy),
+            time,
+            rng.u64(..),
+            false,
+        );
         ideal += world::delayed_ideal(&house, &fleet, source, time);
         wrong += run.wrong;
         travel += run.travel;
@@ -71,7 +93,12 @@ pub fn household(trace: &Trace, family: &str, source: Source, policy: &str, draw
         answers += run.answers;
         gap = gap.max(run.gap);
     }
-    Household { times_ideal: wrong / ideal, travel: travel / seconds * 3.6, gap, answered: answers as f64 / asks as f64 }
+    Household {
+        times_ideal: wrong / ideal,
+        travel: travel / seconds * 3.6,
+        gap,
+        answered: answers as f64 / asks as f64,
+    }
 }
 
 /// Scores after steps of the load.
@@ -88,14 +115,26 @@ pub struct Steps {
 /// Steps between 400 and 700 W.
 pub fn steps(family: &str, source: Source, policy: &str, seeds: u64) -> Steps {
     let many = family.matches('+').count() + 1;
-    let band = if many == 1 { 45.0 } else { 25.0 + 20.0 * many as f64 };
+    let band = if many == 1 {
+        45.0
+    } else {
+        25.0 + 20.0 * many as f64
+    };
     let (mut settles, mut overs, mut squares, mut calm) = (Vec::new(), Vec::new(), 0.0, 0_u64);
     for n in 0..seeds {
         let mut rng = Rng::with_seed(seed(family, 1000 + n));
         let (events, end) = houses::steps(&mut rng, 400.0, 700.0, 10);
         let mut fleet = fleet(family, &mut rng);
         let house = |t: f64| houses::level(&events, t);
-        let run = world::run(&house, &mut fleet, source, &mut *policies::make(policy), (end, 0.0), rng.u64(..), true);
+        let run = world::run(
+            &house,
+            &mut fleet,
+            source,
+            &mut *policies::make(policy),
+            (end, 0.0),
+            rng.u64(..),
+            true,
+        );
         for (k, (from, _)) in events.iter().enumerate().skip(1) {
             let to = events.get(k + 1).map_or(end, |e| e.0);
             let part = &run.trace[(from * 10.0) as usize + 1..(to * 10.0) as usize];
@@ -115,7 +154,12 @@ pub fn steps(family: &str, source: Source, policy: &str, seeds: u64) -> Steps {
             }
             settles.push(settle);
             let crossed = part.iter().position(|m| m.grid * sign < -1.0);
-            overs.push(crossed.map_or(0.0, |at| part[at..].iter().map(|m| -m.grid * sign).fold(0.0, f64::max)));
+            overs.push(crossed.map_or(0.0, |at| {
+                part[at..]
+                    .iter()
+                    .map(|m| -m.grid * sign)
+                    .fold(0.0, f64::max)
+            }));
             for moment in part.iter().filter(|m| m.t - from > 60.0) {
                 squares += moment.grid * moment.grid;
                 calm += 1;

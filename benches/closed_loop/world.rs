@@ -1,5 +1,5 @@
-//! The loop: house − batteries → grid → sensor → policy → batteries, in steps of [`STEP`]; its scores, and the limit they are
-//! compared with.
+//! The loop: house − batteries → grid → sensor → policy → batteries, in steps of [`STEP`]; its
+//! scores, and the limit they are compared with.
 //!
 //! House and grid power are positive when drawn, a battery's output when it discharges.
 
@@ -12,7 +12,8 @@ use crate::{batteries::Battery, policies::Policy};
 /// One step of time, s.
 pub const STEP: f64 = 0.1;
 
-/// How grid power reaches the meter: a value each `cadence` s that is `delay` s old when it arrives.
+/// How grid power reaches the meter: a value each `cadence` s that is `delay` s old when it
+/// arrives.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
     pub name: &'static str,
@@ -23,13 +24,48 @@ pub struct Source {
 
 /// As met: a meter pushed each second, the same by a slower path, and slower meters.
 pub const SOURCES: [Source; 7] = [
-    Source { name: "1s", cadence: 1.0, delay: 0.5, noise: 4.0 },
-    Source { name: "1s-late", cadence: 1.0, delay: 1.2, noise: 4.0 },
-    Source { name: "2s", cadence: 2.0, delay: 1.0, noise: 4.0 },
-    Source { name: "5s", cadence: 5.0, delay: 1.0, noise: 4.0 },
-    Source { name: "10s", cadence: 10.0, delay: 1.0, noise: 4.0 },
-    Source { name: "1s-noisy", cadence: 1.0, delay: 0.5, noise: 25.0 },
-    Source { name: "3s-late", cadence: 3.0, delay: 3.0, noise: 4.0 },
+    Source {
+        name: "1s",
+        cadence: 1.0,
+        delay: 0.5,
+        noise: 4.0,
+    },
+    Source {
+        name: "1s-late",
+        cadence: 1.0,
+        delay: 1.2,
+        noise: 4.0,
+    },
+    Source {
+        name: "2s",
+        cadence: 2.0,
+        delay: 1.0,
+        noise: 4.0,
+    },
+    Source {
+        name: "5s",
+        cadence: 5.0,
+        delay: 1.0,
+        noise: 4.0,
+    },
+    Source {
+        name: "10s",
+        cadence: 10.0,
+        delay: 1.0,
+        noise: 4.0,
+    },
+    Source {
+        name: "1s-noisy",
+        cadence: 1.0,
+        delay: 0.5,
+        noise: 25.0,
+    },
+    Source {
+        name: "3s-late",
+        cadence: 3.0,
+        delay: 3.0,
+        noise: 4.0,
+    },
 ];
 
 /// Part of a time by which polls and samples vary.
@@ -46,7 +82,8 @@ pub struct Moment {
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     pub seconds: f64,
-    /// Energy moved the wrong way: drawn though the batteries could give, or fed in though they could take; Ws.
+    /// Energy moved the wrong way: drawn though the batteries could give, or fed in though they
+    /// could take; Ws.
     pub wrong: f64,
     /// What the outputs moved in all, W.
     pub travel: f64,
@@ -66,9 +103,14 @@ fn vary(rng: &mut Rng, part: f64) -> f64 {
     1.0 + part * (2.0 * rng.f64() - 1.0)
 }
 
-/// What is avoidable of the grid power `grid`, W, with the batteries at `out` between `lo` and `hi`.
+/// What is avoidable of the grid power `grid`, W, with the batteries at `out` between `lo` and
+/// `hi`.
 fn avoidable(grid: f64, out: f64, lo: f64, hi: f64) -> f64 {
-    if grid > 0.0 { grid.min((hi - out).max(0.0)) } else { (-grid).min((out - lo).max(0.0)) }
+    if grid > 0.0 {
+        grid.min((hi - out).max(0.0))
+    } else {
+        (-grid).min((out - lo).max(0.0))
+    }
 }
 
 struct Asking {
@@ -94,7 +136,11 @@ pub fn run(
     let mut asking: Vec<Asking> = Vec::new();
     for battery in batteries.iter_mut() {
         battery.reset();
-        asking.push(Asking { next: rng.f64() * battery.poll, since: None, answered: 0.0 });
+        asking.push(Asking {
+            next: rng.f64() * battery.poll,
+            since: None,
+            answered: 0.0,
+        });
     }
     let lo: f64 = batteries.iter().map(|b| b.lo).sum();
     let hi: f64 = batteries.iter().map(|b| b.hi).sum();
@@ -110,7 +156,10 @@ pub fn run(
         let grid = house(t) - out;
         if t >= next_sample {
             next_sample += source.cadence * vary(&mut rng, JITTER);
-            due.push_back((t + source.delay * vary(&mut rng, JITTER), (grid + source.noise * normal(&mut rng)).round()));
+            due.push_back((
+                t + source.delay * vary(&mut rng, JITTER),
+                (grid + source.noise * normal(&mut rng)).round(),
+            ));
         }
         while due.front().is_some_and(|(at, _)| *at <= t) {
             if let Some((_, watts)) = due.pop_front() {
@@ -151,8 +200,14 @@ pub fn run(
     result
 }
 
-/// Energy moved the wrong way, Ws, by batteries that follow the house perfectly, as late as sensor, poll and dead time make it.
-pub fn delayed_ideal(house: &dyn Fn(f64) -> f64, batteries: &[Battery], source: Source, (seconds, warm): (f64, f64)) -> f64 {
+/// Energy moved the wrong way, Ws, by batteries that follow the house perfectly, as late as sensor,
+/// poll and dead time make it.
+pub fn delayed_ideal(
+    house: &dyn Fn(f64) -> f64,
+    batteries: &[Battery],
+    source: Source,
+    (seconds, warm): (f64, f64),
+) -> f64 {
     let lo: f64 = batteries.iter().map(|b| b.lo).sum();
     let hi: f64 = batteries.iter().map(|b| b.hi).sum();
     let least = |of: fn(&Battery) -> f64| batteries.iter().map(of).fold(f64::INFINITY, f64::min);

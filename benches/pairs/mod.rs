@@ -5,10 +5,16 @@ use std::time::{Duration, Instant};
 /// Least ratio of the rates.
 pub const BAR: f64 = 0.8;
 
-/// Whether the bar is met. With `BENCH_CHECK` a tenth less counts too: one short run on a machine that others share.
+/// Whether the bar is met. With `BENCH_CHECK` a tenth less counts too: one short run on a machine
+/// that others share.
 #[must_use]
 pub fn met(ratio: f64) -> bool {
-    ratio >= if std::env::var_os("BENCH_CHECK").is_some() { BAR * 0.9 } else { BAR }
+    ratio
+        >= if std::env::var_os("BENCH_CHECK").is_some() {
+            BAR * 0.9
+        } else {
+            BAR
+        }
 }
 
 const ASKERS: usize = 4;
@@ -36,8 +42,14 @@ pub fn compare<A: Ask, B: Ask>(name: &str, ours: impl Fn() -> A, floor: impl Fn(
         }
     }
     let [ours, floor] = figures.map(Figures::medians);
-    println!("{name:<10} {:>8.0}/s  p50 {:>9.1?}  p99 {:>9.1?}", ours.0, ours.1, ours.2);
-    println!("{:<10} {:>8.0}/s  p50 {:>9.1?}  p99 {:>9.1?}", "  bare", floor.0, floor.1, floor.2);
+    println!(
+        "{name:<10} {:>8.0}/s  p50 {:>9.1?}  p99 {:>9.1?}",
+        ours.0, ours.1, ours.2
+    );
+    println!(
+        "{:<10} {:>8.0}/s  p50 {:>9.1?}  p99 {:>9.1?}",
+        "  bare", floor.0, floor.1, floor.2
+    );
     let ratio = ours.0 / floor.0;
     println!("{:<10} {ratio:>8.2}    bar {BAR}", "  ratio");
     ratio
@@ -86,6 +98,9 @@ fn one_round<A: Ask>(askers: &mut [A]) -> Vec<Duration> {
                 })
             })
             .collect();
-        threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().unwrap())
+            .collect()
     })
 }

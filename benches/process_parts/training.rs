@@ -1,5 +1,5 @@
-//! Whether a training of the forecast is felt by those who read the meter: times of answers in interleaved rounds, idle
-//! and while models are trained on a week of samples.
+//! Whether a training of the forecast is felt by those who read the meter: times of answers in
+//! interleaved rounds, idle and while models are trained on a week of samples.
 
 use std::{
     io::{Read, Write},
@@ -28,9 +28,18 @@ pub fn week(data: &Path) {
         raw_days: 7,
         history_days: 400,
     };
-    virtual_shelly::store::open(&settings, std::sync::Arc::new(SystemClock::new())).store.close().wait().unwrap();
+    virtual_shelly::store::open(&settings, std::sync::Arc::new(SystemClock::new()))
+        .store
+        .close()
+        .wait()
+        .unwrap();
     let mut db = rusqlite::Connection::open(data.join(DATABASE_FILE)).unwrap();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 / 60 * 60;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64
+        / 60
+        * 60;
     let mut rng = fastrand::Rng::with_seed(7);
     let mut level = 3000.0_f64;
     let values: Vec<i64> = (0..302_400)
@@ -38,7 +47,10 @@ pub fn week(data: &Path) {
             if rng.usize(..400) == 0 {
                 level = f64::from(rng.u32(1500..25_000));
             }
-            let sun = (f64::from(i % 43_200) / 43_200.0 * std::f64::consts::TAU).sin().max(0.0) * 20_000.0;
+            let sun = (f64::from(i % 43_200) / 43_200.0 * std::f64::consts::TAU)
+                .sin()
+                .max(0.0)
+                * 20_000.0;
             (level - sun + f64::from(rng.u32(..300))) as i64
         })
         .collect();
@@ -46,14 +58,17 @@ pub fn week(data: &Path) {
     let all = db.transaction().unwrap();
     {
         let mut raw = all.prepare("INSERT INTO s2(ts, w) VALUES(?1, ?2)").unwrap();
-        let mut mean = all.prepare("INSERT INTO m1(ts, w, mn, mx, n) VALUES(?1, ?2, ?3, ?4, 30)").unwrap();
+        let mut mean = all
+            .prepare("INSERT INTO m1(ts, w, mn, mx, n) VALUES(?1, ?2, ?3, ?4, 30)")
+            .unwrap();
         for (i, minute) in values.chunks(30).enumerate() {
             let at = begin + 60 * i as i64;
             for (j, w) in minute.iter().enumerate() {
                 raw.execute((at + 2 * j as i64, w)).unwrap();
             }
             let (least, most) = (minute.iter().min().unwrap(), minute.iter().max().unwrap());
-            mean.execute((at, minute.iter().sum::<i64>() / 30, least, most)).unwrap();
+            mean.execute((at, minute.iter().sum::<i64>() / 30, least, most))
+                .unwrap();
         }
     }
     all.commit().unwrap();
@@ -67,9 +82,19 @@ fn ask(stream: &mut TcpStream, request: &str) -> String {
         let n = stream.read(&mut part).unwrap();
         assert!(n > 0, "the connection was closed");
         text.extend_from_slice(&part[..n]);
-        let Some(head) = text.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+        let Some(head) = text.windows(4).position(|w| w == b"\r\n\r\n") else {
+            continue;
+        };
         let headers = String::from_utf8_lossy(&text[..head]).to_lowercase();
-        let length: usize = headers.split("content-length: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+        let length: usize = headers
+            .split("content-length: ")
+            .nth(1)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         if text.len() >= head + 4 + length {
             return String::from_utf8_lossy(&text[head + 4..]).into_owned();
         }
@@ -78,19 +103,26 @@ fn ask(stream: &mut TcpStream, request: &str) -> String {
 
 fn page(port: u16, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    ask(&mut stream, &format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\r\n"))
+    ask(
+        &mut stream,
+        &format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\r\n"),
+    )
 }
 
 /// Whether models are trained now.
 fn trains(dashboard: u16) -> bool {
-    let power: serde_json::Value = serde_json::from_str(&page(dashboard, "GET", "/ui/power")).unwrap();
+    let power: serde_json::Value =
+        serde_json::from_str(&page(dashboard, "GET", "/ui/power")).unwrap();
     !power["model"]["training"].is_null()
 }
 
 fn wait(what: &str, dashboard: u16, trained: bool) {
     let began = Instant::now();
     while trains(dashboard) != trained {
-        assert!(began.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "waited in vain for {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -104,7 +136,10 @@ fn round(port: u16) -> Vec<Duration> {
         let mut times = Vec::new();
         while Instant::now() < end {
             let began = Instant::now();
-            ask(&mut stream, "GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n");
+            ask(
+                &mut stream,
+                "GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n",
+            );
             times.push(began.elapsed());
             std::thread::sleep(PAUSE);
         }
@@ -126,8 +161,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Prints both and says whether the bar is met. The process at `port` has a week of samples. A round is a whole training,
-/// and as many answers without one after it.
+/// Prints both and says whether the bar is met. The process at `port` has a week of samples. A
+/// round is a whole training, and as many answers without one after it.
 pub fn felt(port: u16, dashboard: u16, rounds: usize) -> bool {
     wait("the training at start", dashboard, false);
     let (mut idle, mut training) = (Vec::new(), Vec::new());
@@ -152,7 +187,11 @@ pub fn felt(port: u16, dashboard: u16, rounds: usize) -> bool {
     }
     let (idle, training) = (median(idle), median(training));
     let ratio = training.as_secs_f64() / idle.as_secs_f64();
-    let bar = if std::env::var_os("BENCH_CHECK").is_some() { BAR_CHECK } else { BAR };
+    let bar = if std::env::var_os("BENCH_CHECK").is_some() {
+        BAR_CHECK
+    } else {
+        BAR
+    };
     println!(
         "answers while training    {training:>10.2?}  p99, idle {idle:.2?}: ratio {ratio:.2} (bar {bar}), median of {rounds} rounds each"
     );

@@ -1,4 +1,5 @@
-//! What the log's first lines say of the channels: the addresses to open, the ports that are ours, what is read.
+//! What the log's first lines say of the channels: the addresses to open, the ports that are ours,
+//! what is read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,23 +17,46 @@ use crate::{
 /// How long the listeners' first try is waited for; a port that is taken then has its own line.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Channels by the board's name, with the field's word.
-const CHANNELS: [(&str, &str); 4] = [("http", "HTTP"), ("websocket", "WebSocket"), ("udp", "UDP"), ("modbus", "Modbus TCP")];
+const CHANNELS: [(&str, &str); 4] = [
+    ("http", "HTTP"),
+    ("websocket", "WebSocket"),
+    ("udp", "UDP"),
+    ("modbus", "Modbus TCP"),
+];
 
 /// The addresses to open, for somebody who tries it out.
 pub fn urls(meters: &Meters, resolved: &Resolved) {
     for settings in meters.settings() {
-        let Some(port) = settings.http_port else { continue };
-        let host = settings.bind.map_or_else(|| "127.0.0.1".to_owned(), |ip| if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
+        let Some(port) = settings.http_port else {
+            continue;
+        };
+        let host = settings.bind.map_or_else(
+            || "127.0.0.1".to_owned(),
+            |ip| {
+                if ip.is_ipv6() {
+                    format!("[{ip}]")
+                } else {
+                    ip.to_string()
+                }
+            },
+        );
         info!("the meter: http://{host}:{port}/ and http://{host}:{port}/rpc/EM.GetStatus?id=0");
     }
     if resolved.settings.source.kind != SourceKind::HomeAssistant {
-        info!("values are made up or replayed: nothing but this machine can reach them unless `bind` says otherwise");
+        info!(
+            "values are made up or replayed: nothing but this machine can reach them unless `bind` says otherwise"
+        );
     }
 }
 
-/// Logs the ports that are ours once each listener has had its first try, and how many entities are read
-/// (`home-assistant-app.md` 7.1).
-pub async fn channels(board: Board, meters: Vec<MeterSettings>, entities: watch::Receiver<Arc<[EntityId]>>, stop: CancellationToken) {
+/// Logs the ports that are ours once each listener has had its first try, and how many entities are
+/// read (`home-assistant-app.md` 7.1).
+pub async fn channels(
+    board: Board,
+    meters: Vec<MeterSettings>,
+    entities: watch::Receiver<Arc<[EntityId]>>,
+    stop: CancellationToken,
+) {
     let mut lines = board.subscribe();
     let wanted: usize = meters.iter().map(ports).sum();
     let tried = lines.wait_for(|lines| lines.iter().filter(|line| is_port(line)).count() >= wanted);
@@ -41,8 +65,15 @@ pub async fn channels(board: Board, meters: Vec<MeterSettings>, entities: watch:
         _ = tokio::time::timeout(PATIENCE, tried) => {}
     }
     for settings in &meters {
-        let name = if settings.name.is_empty() { "1" } else { &settings.name };
-        info!("meter {name} serves {}", describe(&board.lines(), &settings.name));
+        let name = if settings.name.is_empty() {
+            "1"
+        } else {
+            &settings.name
+        };
+        info!(
+            "meter {name} serves {}",
+            describe(&board.lines(), &settings.name)
+        );
     }
     let entities = match entities.borrow().len() {
         0 => "no entity yet".to_owned(),
@@ -62,20 +93,28 @@ fn ports(settings: &MeterSettings) -> usize {
 
 /// Whether this is the line of such a listener, whatever came of it.
 fn is_port(line: &Line) -> bool {
-    CHANNELS.iter().any(|(name, _)| *name == line.name) && !matches!(line.state, ListenerState::Off { .. })
+    CHANNELS.iter().any(|(name, _)| *name == line.name)
+        && !matches!(line.state, ListenerState::Off { .. })
 }
 
 /// `HTTP 8080, WebSocket 6010 to 6022, UDP 1010 2220, Modbus TCP 502`: what is open of a meter.
 fn describe(lines: &[Line], meter: &str) -> String {
     let one = |(name, word): (&str, &str)| {
-        let mut open: Vec<u16> =
-            lines.iter().filter(|l| l.name == name && l.meter == meter && l.state == ListenerState::Listening).map(|l| l.port).collect();
+        let mut open: Vec<u16> = lines
+            .iter()
+            .filter(|l| l.name == name && l.meter == meter && l.state == ListenerState::Listening)
+            .map(|l| l.port)
+            .collect();
         open.sort_unstable();
         open.dedup();
         (!open.is_empty()).then(|| format!("{word} {}", in_words(&open)))
     };
     let open: Vec<String> = CHANNELS.into_iter().filter_map(one).collect();
-    if open.is_empty() { "no port yet".to_owned() } else { open.join(", ") }
+    if open.is_empty() {
+        "no port yet".to_owned()
+    } else {
+        open.join(", ")
+    }
 }
 
 /// Ascending ports; runs of three and more as `first to last`.
@@ -94,15 +133,47 @@ mod tests {
 
     #[test]
     fn open_ports_are_named_by_channel() {
-        let line = |name, port, state| Line { name, meter: String::new(), address: format!("0.0.0.0:{port}"), port, state };
-        let mut lines: Vec<Line> = (6010..=6022).map(|port| line("websocket", port, ListenerState::Listening)).collect();
-        lines.extend([1010, 2222, 2220, 2223].map(|port| line("udp", port, ListenerState::Listening)));
-        lines.push(line("http", 80, ListenerState::Waiting { reason: "taken".into() }));
-        lines.push(line("modbus", 0, ListenerState::Off { by: "modbus_enable" }));
-        lines.push(Line { meter: "garage".into(), ..line("http", 8081, ListenerState::Listening) });
-        assert_eq!(describe(&lines, ""), "WebSocket 6010 to 6022, UDP 1010 2220 2222 2223");
+        let line = |name, port, state| Line {
+            name,
+            meter: String::new(),
+            address: format!("0.0.0.0:{port}"),
+            port,
+            state,
+        };
+        let mut lines: Vec<Line> = (6010..=6022)
+            .map(|port| line("websocket", port, ListenerState::Listening))
+            .collect();
+        lines.extend(
+            [1010, 2222, 2220, 2223].map(|port| line("udp", port, ListenerState::Listening)),
+        );
+        lines.push(line(
+            "http",
+            80,
+            ListenerState::Waiting {
+                reason: "taken".into(),
+            },
+        ));
+        lines.push(line(
+            "modbus",
+            0,
+            ListenerState::Off {
+                by: "modbus_enable",
+            },
+        ));
+        lines.push(Line {
+            meter: "garage".into(),
+            ..line("http", 8081, ListenerState::Listening)
+        });
+        assert_eq!(
+            describe(&lines, ""),
+            "WebSocket 6010 to 6022, UDP 1010 2220 2222 2223"
+        );
         assert_eq!(describe(&lines, "garage"), "HTTP 8081");
         assert_eq!(describe(&lines, "attic"), "no port yet");
-        assert_eq!(lines.iter().filter(|l| is_port(l)).count(), 19, "what is off is not waited for");
+        assert_eq!(
+            lines.iter().filter(|l| is_port(l)).count(),
+            19,
+            "what is off is not waited for"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Inputs as options and back: what the automatic set-up keeps, what the set-up page writes, and how options that
-//! somebody set lie over a choice.
+//! Inputs as options and back: what the automatic set-up keeps, what the set-up page writes, and
+//! how options that somebody set lie over a choice.
 
 use serde_json::{Map, Value};
 
@@ -31,8 +31,14 @@ pub fn options_of(inputs: &Inputs) -> Map<String, Value> {
         list(format!("{letter}_volt"), &inputs.voltage[i]);
         list(format!("{letter}_curr"), &inputs.current[i]);
         list(format!("{letter}_pf"), &inputs.pf[i]);
-        list(format!("{letter}_energy_import"), &inputs.phase_energy_import[i]);
-        list(format!("{letter}_energy_export"), &inputs.phase_energy_export[i]);
+        list(
+            format!("{letter}_energy_import"),
+            &inputs.phase_energy_import[i],
+        );
+        list(
+            format!("{letter}_energy_export"),
+            &inputs.phase_energy_export[i],
+        );
     }
     list("n_curr".into(), &inputs.n_current);
     list("frequency".into(), &inputs.frequency);
@@ -65,9 +71,14 @@ pub fn options_of(inputs: &Inputs) -> Map<String, Value> {
 pub fn inputs_of(options: &Map<String, Value>) -> Inputs {
     let ids = |key: &str| -> Vec<EntityId> {
         let text = options.get(key).and_then(Value::as_str).unwrap_or_default();
-        text.split(',').map(str::trim).filter(|id| !id.is_empty()).map(EntityId::from).collect()
+        text.split(',')
+            .map(str::trim)
+            .filter(|id| !id.is_empty())
+            .map(EntityId::from)
+            .collect()
     };
-    let number = |key: String, plain: f64| options.get(&key).and_then(Value::as_f64).unwrap_or(plain);
+    let number =
+        |key: String, plain: f64| options.get(&key).and_then(Value::as_f64).unwrap_or(plain);
     let power = |name: &str| -> Option<PowerInput> {
         let import = ids(&format!("{name}_power"));
         (!import.is_empty()).then(|| PowerInput {
@@ -75,7 +86,10 @@ pub fn inputs_of(options: &Map<String, Value>) -> Inputs {
             export: ids(&format!("{name}_power_export")),
             scale: number(format!("{name}_scale"), 1.0),
             offset: number(format!("{name}_offset"), 0.0),
-            invert: options.get(&format!("{name}_invert")).and_then(Value::as_bool).unwrap_or(false),
+            invert: options
+                .get(&format!("{name}_invert"))
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
         })
     };
     let each = |suffix: &str| Phase::ALL.map(|p| ids(&format!("{}_{suffix}", p.letter())));
@@ -107,42 +121,60 @@ pub fn inputs_of(options: &Map<String, Value>) -> Inputs {
 pub fn is_power(key: &str) -> bool {
     let ends = ["_power", "_power_export", "_invert", "_scale", "_offset"];
     key == "total_phase"
-        || (key != "target_offset" && ["total", "a", "b", "c"].iter().any(|p| ends.iter().any(|end| key == format!("{p}{end}"))))
+        || (key != "target_offset"
+            && ["total", "a", "b", "c"]
+                .iter()
+                .any(|p| ends.iter().any(|end| key == format!("{p}{end}"))))
 }
 
 /// Whether an option names entities that feed a meter, or says how.
 #[must_use]
 pub fn is_input(key: &str) -> bool {
-    is_power(key) || is_energy(key) || key == "frequency" || ["_volt", "_curr", "_pf"].iter().any(|end| key.ends_with(end))
+    is_power(key)
+        || is_energy(key)
+        || key == "frequency"
+        || ["_volt", "_curr", "_pf"]
+            .iter()
+            .any(|end| key.ends_with(end))
 }
 
 fn is_energy(key: &str) -> bool {
     key.ends_with("energy_import") || key.ends_with("energy_export")
 }
 
-/// The input options of the first meter that somebody set, in normal form; `None`: what is wrong with the options leaves
-/// its phases without value, and nothing may be chosen for them.
+/// The input options of the first meter that somebody set, in normal form; `None`: what is wrong
+/// with the options leaves its phases without value, and nothing may be chosen for them.
 #[must_use]
 pub fn said(resolved: &Resolved) -> Option<Map<String, Value>> {
-    let set = resolved.values.iter().filter(|(key, value)| is_input(key) && resolved.layer(key) != Layer::Default && !value.is_null());
-    resolved.absent_reason(0).is_none().then(|| set.map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
+    let set = resolved.values.iter().filter(|(key, value)| {
+        is_input(key) && resolved.layer(key) != Layer::Default && !value.is_null()
+    });
+    resolved.absent_reason(0).is_none().then(|| {
+        set.map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect()
+    })
 }
 
 /// A choice of the set-up with the options that somebody set laid over it (`decisions.md` C11).
 ///
-/// The power entities are those of the choice; factor, offset and sign apply to what was chosen; all else is the option's
-/// where there is one.
+/// The power entities are those of the choice; factor, offset and sign apply to what was chosen;
+/// all else is the option's where there is one.
 #[must_use]
 pub fn laid(chosen: &Map<String, Value>, said: &Map<String, Value>) -> Inputs {
     let is_house = |key: &str| is_energy(key) && !key.contains("_energy");
     let mut options = chosen.clone();
     // The energy of the house and that of the phases exclude one another.
-    if let Some(house) = said.keys().find(|key| is_energy(key)).map(|key| is_house(key)) {
+    if let Some(house) = said
+        .keys()
+        .find(|key| is_energy(key))
+        .map(|key| is_house(key))
+    {
         options.retain(|key, _| !is_energy(key) || is_house(key) == house);
     }
     for (key, value) in said {
         let (name, what) = key.split_once('_').unwrap_or(("", key));
-        // The sign comes last: over one that is turned already, turning turns it back, and what is added has the other sign.
+        // The sign comes last: over one that is turned already, turning turns it back, and what is
+        // added has the other sign.
         let turned = chosen.get(&format!("{name}_invert")) == Some(&Value::Bool(true));
         let value = match what {
             "power" | "power_export" => continue,
@@ -165,17 +197,32 @@ pub(super) mod tests {
 
     /// The members of an object.
     pub(in crate::app) fn object(value: Value) -> Map<String, Value> {
-        let Value::Object(members) = value else { panic!("{value}") };
+        let Value::Object(members) = value else {
+            panic!("{value}")
+        };
         members
     }
 
     /// What options say over a choice, as options again.
     fn over(chosen: Value, options: &Value, env: &[(&str, &str)]) -> Value {
-        let file = OptionsFile { path: "options.json".into(), contents: Ok(options.to_string()) };
-        let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let resolved = load(&LoadInputs { options_file: Some(file), env, ..LoadInputs::default() });
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok(options.to_string()),
+        };
+        let env = env
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let resolved = load(&LoadInputs {
+            options_file: Some(file),
+            env,
+            ..LoadInputs::default()
+        });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        Value::Object(options_of(&laid(&object(chosen), &said(&resolved).unwrap())))
+        Value::Object(options_of(&laid(
+            &object(chosen),
+            &said(&resolved).unwrap(),
+        )))
     }
 
     #[test]
@@ -186,11 +233,18 @@ pub(super) mod tests {
             "total_invert": true, "total_scale": 2.0, "total_offset": 5.0, "a_volt": "sensor.u", "n_curr": "sensor.n", "frequency": "sensor.f"});
         let said = json!({"energy_import": "sensor.mine", "total_phase": "b", "total_invert": true, "total_scale": 2, "total_offset": 5,
             "a_volt": "sensor.u", "n_curr": "sensor.n", "hold": 5, "a_invert": true, "target_offset": 9});
-        assert_eq!(over(grid(), &said, &[("VIRTUAL_SHELLY_FREQUENCY", "sensor.f")]), more);
+        assert_eq!(
+            over(grid(), &said, &[("VIRTUAL_SHELLY_FREQUENCY", "sensor.f")]),
+            more
+        );
         let phases = json!({"b_energy_import": "sensor.b1, sensor.b2"});
-        assert_eq!(over(grid(), &phases, &[]), json!({"total_power": "sensor.grid", "b_energy_import": "sensor.b1,sensor.b2"}));
+        assert_eq!(
+            over(grid(), &phases, &[]),
+            json!({"total_power": "sensor.grid", "b_energy_import": "sensor.b1,sensor.b2"})
+        );
         let three = json!({"a_power": "sensor.a", "c_power": "sensor.c", "c_volt": "sensor.u"});
-        let said = json!({"a_invert": true, "total_invert": true, "c_volt": "sensor.v", "c_offset": 3});
+        let said =
+            json!({"a_invert": true, "total_invert": true, "c_volt": "sensor.v", "c_offset": 3});
         let more = json!({"a_power": "sensor.a", "c_power": "sensor.c", "c_volt": "sensor.v", "a_invert": true, "c_offset": 3.0});
         assert_eq!(over(three, &said, &[]), more);
     }
@@ -198,17 +252,35 @@ pub(super) mod tests {
     #[test]
     fn a_choice_that_is_turned_already_is_turned_back() {
         let to_grid = || json!({"total_power": "sensor.to_grid", "total_invert": true});
-        assert_eq!(over(to_grid(), &json!({"total_invert": false}), &[]), to_grid(), "said, but nothing to turn");
-        assert_eq!(over(to_grid(), &json!({"total_invert": true}), &[]), json!({"total_power": "sensor.to_grid"}));
+        assert_eq!(
+            over(to_grid(), &json!({"total_invert": false}), &[]),
+            to_grid(),
+            "said, but nothing to turn"
+        );
+        assert_eq!(
+            over(to_grid(), &json!({"total_invert": true}), &[]),
+            json!({"total_power": "sensor.to_grid"})
+        );
         // Of -300 W chosen, 10 W more are -290 W: -(300 - 10).
-        let more = json!({"total_power": "sensor.to_grid", "total_invert": true, "total_offset": -10.0});
+        let more =
+            json!({"total_power": "sensor.to_grid", "total_invert": true, "total_offset": -10.0});
         assert_eq!(over(to_grid(), &json!({"total_offset": 10}), &[]), more);
     }
 
     #[test]
     fn wrong_options_leave_nothing_to_choose_for() {
-        let file = OptionsFile { path: "options.json".into(), contents: Ok(r#"{"total_invert": "maybe"}"#.into()) };
-        assert_eq!(said(&load(&LoadInputs { options_file: Some(file), app: true, ..LoadInputs::default() })), None);
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok(r#"{"total_invert": "maybe"}"#.into()),
+        };
+        assert_eq!(
+            said(&load(&LoadInputs {
+                options_file: Some(file),
+                app: true,
+                ..LoadInputs::default()
+            })),
+            None
+        );
     }
 
     #[test]
@@ -216,14 +288,22 @@ pub(super) mod tests {
         let ids = |text: &str| text.split(' ').map(EntityId::from).collect::<Vec<_>>();
         let mut inputs = Inputs::none();
         assert!(options_of(&inputs).is_empty());
-        inputs.total =
-            Some(PowerInput { import: ids("sensor.a sensor.b"), export: ids("sensor.c"), scale: 2.0, offset: -5.0, invert: true });
+        inputs.total = Some(PowerInput {
+            import: ids("sensor.a sensor.b"),
+            export: ids("sensor.c"),
+            scale: 2.0,
+            offset: -5.0,
+            invert: true,
+        });
         inputs.total_phase = TotalPhase::Split;
         inputs.voltage[1] = ids("sensor.u");
         inputs.energy_import = ids("sensor.e");
         inputs.phase_energy_export[2] = ids("sensor.f");
         let options = options_of(&inputs);
-        assert_eq!(options.get("total_power").and_then(Value::as_str), Some("sensor.a,sensor.b"));
+        assert_eq!(
+            options.get("total_power").and_then(Value::as_str),
+            Some("sensor.a,sensor.b")
+        );
         assert_eq!(inputs_of(&options), inputs);
     }
 }

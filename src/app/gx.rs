@@ -1,4 +1,5 @@
-//! Which servers on an outbound WebSocket are a Victron GX that has known the meter: kept in the store over a restart.
+//! Which servers on an outbound WebSocket are a Victron GX that has known the meter: kept in the
+//! store over a restart.
 
 use crate::{store::Store, transport::outbound::Memory};
 
@@ -14,7 +15,10 @@ fn key(meter: &str) -> String {
 
 impl Known {
     fn all(&self, meter: &str) -> Vec<String> {
-        self.0.get_state(&key(meter)).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+        self.0
+            .get_state(&key(meter))
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default()
     }
 }
 

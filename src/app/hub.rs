@@ -53,7 +53,11 @@ pub struct Options {
 
 impl Kept {
     fn in_force(&self) -> DeviceState {
-        self.state.under(&self.options.meter, &self.options.channels, &self.options.device_id)
+        self.state.under(
+            &self.options.meter,
+            &self.options.channels,
+            &self.options.device_id,
+        )
     }
 
     /// Takes out what the options make worthless; tells whether there was something.
@@ -65,7 +69,10 @@ impl Kept {
         } else if self.state.locked {
             warn!("{LOCKED}");
         }
-        if let Some(why) = self.state.drop_dead_password(by_option, &self.options.device_id) {
+        if let Some(why) = self
+            .state
+            .drop_dead_password(by_option, &self.options.device_id)
+        {
             warn!("{why}");
         }
         self.state != before
@@ -73,8 +80,8 @@ impl Kept {
 }
 
 impl MeterHub {
-    /// A hub over the state that the store kept for this meter. Gives also where the effective state and the
-    /// running time are read.
+    /// A hub over the state that the store kept for this meter. Gives also where the effective
+    /// state and the running time are read.
     #[must_use]
     pub fn new(
         key: &str,
@@ -82,7 +89,11 @@ impl MeterHub {
         store: Store,
         options: Options,
         clock: Arc<dyn Clock>,
-    ) -> (Arc<Self>, watch::Receiver<Arc<DeviceState>>, watch::Receiver<Boot>) {
+    ) -> (
+        Arc<Self>,
+        watch::Receiver<Arc<DeviceState>>,
+        watch::Receiver<Boot>,
+    ) {
         let read = |text: String| match serde_json::from_str::<DeviceState>(&text) {
             Ok(state) => Some(state),
             Err(error) => {
@@ -92,18 +103,43 @@ impl MeterHub {
         };
         let text = store.get_state(&state_key(key));
         let unreadable = text.is_some();
-        let kept = text.and_then(read).or_else(|| store.vital_state(&state_key(key)).and_then(read)).or_else(|| {
-            // Nobody knows whether a password was set: until the owner says, nobody may set anything.
-            (unreadable || store.state_lost()).then(|| DeviceState { locked: true, ..DeviceState::default() })
-        });
+        let kept = text
+            .and_then(read)
+            .or_else(|| store.vital_state(&state_key(key)).and_then(read))
+            .or_else(|| {
+                // Nobody knows whether a password was set: until the owner says, nobody may set
+                // anything.
+                (unreadable || store.state_lost()).then(|| DeviceState {
+                    locked: true,
+                    ..DeviceState::default()
+                })
+            });
         // A stored reason is that of the last start; this is a new one.
-        let state = DeviceState { reset_reason: 1, ..kept.unwrap_or_default() };
+        let state = DeviceState {
+            reset_reason: 1,
+            ..kept.unwrap_or_default()
+        };
         let mut kept = Kept { state, options };
         kept.settle();
         keep(&store, key, &kept.state);
         let (state_tx, state_rx) = watch::channel(Arc::new(kept.in_force()));
-        let (boot, boot_rx) = watch::channel(Boot { since: clock.now().mono, ..Boot::default() });
-        (Arc::new(Self { key: key.to_owned(), commands, store, state: state_tx, kept: Mutex::new(kept), boot, clock }), state_rx, boot_rx)
+        let (boot, boot_rx) = watch::channel(Boot {
+            since: clock.now().mono,
+            ..Boot::default()
+        });
+        (
+            Arc::new(Self {
+                key: key.to_owned(),
+                commands,
+                store,
+                state: state_tx,
+                kept: Mutex::new(kept),
+                boot,
+                clock,
+            }),
+            state_rx,
+            boot_rx,
+        )
     }
 
     /// Other options are laid over the kept state.
@@ -159,7 +195,10 @@ impl MeterHub {
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             info!("rebooting as asked: inbound connections close, counters stay");
-            let old = boot.send_replace(Boot { since: clock.now().mono, ..Boot::default() });
+            let old = boot.send_replace(Boot {
+                since: clock.now().mono,
+                ..Boot::default()
+            });
             old.over.cancel();
         });
     }
@@ -172,24 +211,37 @@ fn state_key(meter: &str) -> String {
 fn keep(store: &Store, meter: &str, state: &DeviceState) {
     if let Some(text) = text(state) {
         // Keys of scripts may be many, and nobody is let in by them.
-        let vital = DeviceState { kvs: BTreeMap::new(), ..state.clone() };
-        store.put_vital_state(&state_key(meter), &text, &self::text(&vital).unwrap_or_default());
+        let vital = DeviceState {
+            kvs: BTreeMap::new(),
+            ..state.clone()
+        };
+        store.put_vital_state(
+            &state_key(meter),
+            &text,
+            &self::text(&vital).unwrap_or_default(),
+        );
     }
 }
 
 fn text(state: &DeviceState) -> Option<String> {
-    serde_json::to_string(state).map_err(|error| warn!("the device state cannot be kept: {error}")).ok()
+    serde_json::to_string(state)
+        .map_err(|error| warn!("the device state cannot be kept: {error}"))
+        .ok()
 }
 
 impl Hub for MeterHub {
     fn apply(&self, effects: Vec<Effect>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            let kept = effects.iter().any(|effect| !matches!(effect, Effect::Reboot { .. }));
+            let kept = effects
+                .iter()
+                .any(|effect| !matches!(effect, Effect::Reboot { .. }));
             for effect in effects {
                 match effect {
                     Effect::ResetCounters => self.tell(Command::Reset).await,
                     Effect::DeleteAllData => self.tell(Command::DeleteAll).await,
-                    Effect::Reboot { delay_ms } => self.reboot(Duration::from_millis(delay_ms.clamp(100, 60_000))),
+                    Effect::Reboot { delay_ms } => {
+                        self.reboot(Duration::from_millis(delay_ms.clamp(100, 60_000)))
+                    }
                     Effect::Set(setting) => self.set(&setting),
                 }
             }

@@ -1,4 +1,5 @@
-//! Which MAC a meter has: typed by the user, kept from before, or made once (`decisions.md` A `mac`).
+//! Which MAC a meter has: typed by the user, kept from before, or made once (`decisions.md` A
+//! `mac`).
 
 use std::collections::BTreeMap;
 
@@ -10,25 +11,49 @@ use crate::{
 
 /// The MAC of a meter that has one already: typed, or kept in `stored`.
 #[must_use]
-pub fn known_mac(key: &str, settings: &MeterSettings, stored: &BTreeMap<String, MeterRow>) -> Option<String> {
+pub fn known_mac(
+    key: &str,
+    settings: &MeterSettings,
+    stored: &BTreeMap<String, MeterRow>,
+) -> Option<String> {
     let kept = || stored.get(key).and_then(|row| identity::kept_mac(&row.mac));
     settings.identity.mac.clone().or_else(kept)
 }
 
-/// The identity of a meter, and what was wrong with what it was to be made of. There always is one: a meter without would
-/// end the process, and with it the page on which its options can be mended.
+/// The identity of a meter, and what was wrong with what it was to be made of. There always is one:
+/// a meter without would end the process, and with it the page on which its options can be mended.
 ///
 /// `in_memory`: nothing can be kept, so the MAC comes from the machine and stays the same.
-pub fn of(key: &str, settings: &MeterSettings, restored: &Restored, in_memory: bool) -> (Identity, Vec<String>) {
-    let new = || if in_memory { fallback_mac(key) } else { fresh(key) };
+pub fn of(
+    key: &str,
+    settings: &MeterSettings,
+    restored: &Restored,
+    in_memory: bool,
+) -> (Identity, Vec<String>) {
+    let new = || {
+        if in_memory {
+            fallback_mac(key)
+        } else {
+            fresh(key)
+        }
+    };
     let mac = known_mac(key, settings, &restored.meters).unwrap_or_else(new);
-    let (identity, errors) = Identity::with_own_values(&settings.identity, &identity::kept_mac(&mac).unwrap_or_else(new));
+    let (identity, errors) = Identity::with_own_values(
+        &settings.identity,
+        &identity::kept_mac(&mac).unwrap_or_else(new),
+    );
     for remark in Identity::remarks(&settings.identity) {
         tracing::warn!("{remark}");
     }
     let mut problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let kept = restored.meters.get(key).map(|row| row.mac.as_str()).filter(|mac| !mac.is_empty());
-    if let Some(kept) = kept.filter(|kept| settings.identity.mac.is_none() && identity::kept_mac(kept).is_none()) {
+    let kept = restored
+        .meters
+        .get(key)
+        .map(|row| row.mac.as_str())
+        .filter(|mac| !mac.is_empty());
+    if let Some(kept) =
+        kept.filter(|kept| settings.identity.mac.is_none() && identity::kept_mac(kept).is_none())
+    {
         problems.push(format!(
             "the MAC address that was kept is none (\"{}\"): the meter is {} now, and readers may have to be paired again; the option mac gives it its old one",
             kept.chars().take(40).collect::<String>().escape_debug(),
@@ -56,15 +81,54 @@ mod tests {
     #[test]
     fn a_mac_that_was_kept_and_is_none_is_replaced_and_named() {
         let settings = load(&LoadInputs::default()).settings.meters.remove(0);
-        for kept in ["000000000000", "ffffffffffff", "02AABBCCDDE", "x", "\u{202e}\0", &"A".repeat(5000)] {
-            let row = MeterRow { mac: kept.into(), ..MeterRow::default() };
-            let restored = Restored { meters: [(String::new(), row)].into(), ..Restored::default() };
+        for kept in [
+            "000000000000",
+            "ffffffffffff",
+            "02AABBCCDDE",
+            "x",
+            "\u{202e}\0",
+            &"A".repeat(5000),
+        ] {
+            let row = MeterRow {
+                mac: kept.into(),
+                ..MeterRow::default()
+            };
+            let restored = Restored {
+                meters: [(String::new(), row)].into(),
+                ..Restored::default()
+            };
             let (identity, problems) = of("", &settings, &restored, false);
-            assert_eq!(identity::kept_mac(&identity.mac).as_ref(), Some(&identity.mac), "{kept}");
-            assert_eq!((problems.len(), problems[0].contains(&identity.id), problems[0].lines().count()), (1, true, 1), "{problems:?}");
+            assert_eq!(
+                identity::kept_mac(&identity.mac).as_ref(),
+                Some(&identity.mac),
+                "{kept}"
+            );
+            assert_eq!(
+                (
+                    problems.len(),
+                    problems[0].contains(&identity.id),
+                    problems[0].lines().count()
+                ),
+                (1, true, 1),
+                "{problems:?}"
+            );
         }
-        let row = MeterRow { mac: "02AABBCCDDEE".into(), ..MeterRow::default() };
-        let (identity, problems) = of("", &settings, &Restored { meters: [(String::new(), row)].into(), ..Restored::default() }, false);
-        assert_eq!((identity.id.as_str(), problems), ("shellypro3em-02aabbccddee", Vec::new()));
+        let row = MeterRow {
+            mac: "02AABBCCDDEE".into(),
+            ..MeterRow::default()
+        };
+        let (identity, problems) = of(
+            "",
+            &settings,
+            &Restored {
+                meters: [(String::new(), row)].into(),
+                ..Restored::default()
+            },
+            false,
+        );
+        assert_eq!(
+            (identity.id.as_str(), problems),
+            ("shellypro3em-02aabbccddee", Vec::new())
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A meter must not measure itself: entities that stand on one of our own are refused, also through helpers between.
+//! A meter must not measure itself: entities that stand on one of our own are refused, also through
+//! helpers between.
 
 use std::sync::{Arc, PoisonError};
 
@@ -34,8 +35,8 @@ pub struct Loops {
 }
 
 impl Loops {
-    /// Looks each time Home Assistant has come up and whenever other entities are read. An entity of ours itself is refused
-    /// by the source, at once and without this.
+    /// Looks each time Home Assistant has come up and whenever other entities are read. An entity
+    /// of ours itself is refused by the source, at once and without this.
     pub async fn run(mut self) {
         loop {
             if !self.entities.borrow_and_update().is_empty() {
@@ -60,9 +61,22 @@ impl Loops {
 
     async fn block(&self, found: &Discovery) {
         for meter in self.meters.iter() {
-            let read = meter.settings.lock().unwrap_or_else(PoisonError::into_inner).inputs.entities();
-            let Some((id, on)) = found.derived.iter().find(|(id, _)| read.binary_search(id).is_ok()) else { continue };
-            let why = format!("{id} is made of {on}, one of this meter's own entities: a meter must not measure itself");
+            let read = meter
+                .settings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .inputs
+                .entities();
+            let Some((id, on)) = found
+                .derived
+                .iter()
+                .find(|(id, _)| read.binary_search(id).is_ok())
+            else {
+                continue;
+            };
+            let why = format!(
+                "{id} is made of {on}, one of this meter's own entities: a meter must not measure itself"
+            );
             error!("{why}; it is not read, choose another");
             let _ = meter.commands.send(Command::Block(why)).await;
         }

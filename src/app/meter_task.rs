@@ -62,11 +62,16 @@ impl Sampling {
     #[must_use]
     pub fn new(step: u32, feed: Option<Feed>, now: Now) -> Self {
         let step = i64::from(step.max(1));
-        Self { step, taken: now.unix_s().div_euclid(step), feed }
+        Self {
+            step,
+            taken: now.unix_s().div_euclid(step),
+            feed,
+        }
     }
 
-    /// The stamp of the sample that the first second of a step brings. A second that comes a moment early or late, as each
-    /// does while its beat is close to that of the clock, costs no step its sample.
+    /// The stamp of the sample that the first second of a step brings. A second that comes a moment
+    /// early or late, as each does while its beat is close to that of the clock, costs no step its
+    /// sample.
     fn due(&mut self, now: Now) -> Option<i64> {
         let step = now.unix_s().div_euclid(self.step);
         (std::mem::replace(&mut self.taken, step) != step).then_some(step * self.step)
@@ -162,14 +167,22 @@ impl MeterTask {
         for minute in self.meter.finish(now) {
             self.store.minute(&self.key, minute);
         }
-        // From here on nothing more is served: a stop in order leaves no reserve, unless an earlier one had it served already.
+        // From here on nothing more is served: a stop in order leaves no reserve, unless an earlier
+        // one had it served already.
         let row = self.row();
-        self.store.put_counters(&self.key, MeterRow { reserve: self.meter.ahead(), ..row });
+        self.store.put_counters(
+            &self.key,
+            MeterRow {
+                reserve: self.meter.ahead(),
+                ..row
+            },
+        );
     }
 
     fn publish(&mut self, due: &mut Option<Instant>, record: Option<&Arc<MinuteRecord>>) {
         let snapshot = Arc::new(self.meter.snapshot(self.clock.now()));
-        self.views.send_replace(Arc::new(View::with_record(snapshot, record.cloned())));
+        self.views
+            .send_replace(Arc::new(View::with_record(snapshot, record.cloned())));
         *due = self.meter.due().map(|wait| Instant::now() + wait);
         for notice in self.meter.notices() {
             if notice.warning {
@@ -192,7 +205,11 @@ impl MeterTask {
     }
 
     fn prefix(&self) -> String {
-        if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) }
+        if self.key.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", self.key)
+        }
     }
 
     fn carry_out(&mut self, command: Command) {
@@ -209,9 +226,15 @@ impl MeterTask {
                 self.keep_counters();
                 self.health.set_meter(&self.key, self.meter.problems());
                 if let Ok(taken) = &taken {
-                    let one = |t: &Taken| format!("{} = {} Wh from {}", t.key, t.wh, t.entities.join(", "));
+                    let one = |t: &Taken| {
+                        format!("{} = {} Wh from {}", t.key, t.wh, t.entities.join(", "))
+                    };
                     let all: Vec<String> = taken.iter().map(one).collect();
-                    info!("{}energy counters were taken from the energy entities: {}", self.prefix(), all.join("; "));
+                    info!(
+                        "{}energy counters were taken from the energy entities: {}",
+                        self.prefix(),
+                        all.join("; ")
+                    );
                 }
                 let _ = reply.send(taken);
             }
@@ -219,7 +242,10 @@ impl MeterTask {
                 self.meter.reset(now);
                 self.keep_counters();
                 self.store.delete_records(&self.key);
-                info!("{}energy counters were reset and the minute records deleted", self.prefix());
+                info!(
+                    "{}energy counters were reset and the minute records deleted",
+                    self.prefix()
+                );
                 let _ = done.send(());
             }
             Command::Reconfigure(settings, done) => {
@@ -233,7 +259,9 @@ impl MeterTask {
                 self.store.import_done(&import, &self.key, self.row());
                 info!("the original's counters and samples were taken over");
             }
-            Command::Recorded(side, verdict, counters) => self.meter.recorded(side, verdict, &counters),
+            Command::Recorded(side, verdict, counters) => {
+                self.meter.recorded(side, verdict, &counters)
+            }
             Command::Entities(reply) => {
                 let _ = reply.send(self.meter.entities(now));
             }
@@ -244,7 +272,10 @@ impl MeterTask {
     }
 
     fn row(&self) -> MeterRow {
-        let row = MeterRow { reserve: self.meter.reserve(), ..row(&self.mac, self.meter.counters()) };
+        let row = MeterRow {
+            reserve: self.meter.reserve(),
+            ..row(&self.mac, self.meter.counters())
+        };
         let run = Run {
             limit: self.meter.is_counting().then(|| row.ceiling()),
             short: self.meter.is_short(),
@@ -252,7 +283,11 @@ impl MeterTask {
             minute: self.waiting.as_ref().map_or(0, |minute| minute.ts),
             under_way: self.meter.under_way(),
         };
-        MeterRow { counted: self.meter.counted(), run, ..row }
+        MeterRow {
+            counted: self.meter.counted(),
+            run,
+            ..row
+        }
     }
 
     fn keep_counters(&self) {
@@ -273,7 +308,8 @@ pub fn row(mac: &str, counters: &CounterState) -> MeterRow {
     }
 }
 
-/// The inverse of [`row`]: what is kept as text, with the numbers that may be newer from the sidecar.
+/// The inverse of [`row`]: what is kept as text, with the numbers that may be newer from the
+/// sidecar.
 #[must_use]
 pub fn counters(row: &MeterRow) -> CounterState {
     let mut state: CounterState = serde_json::from_str(&row.extra).unwrap_or_default();
@@ -296,11 +332,23 @@ mod tests {
 
     /// What a run leaves behind of which the energy entity said this, with 3600 W all the while.
     fn run(restored: &MeterRow, mode: &str, said: &str) -> MeterRow {
-        let text = format!(r#"{{"total_power": "sensor.p", "energy_import": "sensor.e", "energy_source": "{mode}"}}"#);
-        let file = OptionsFile { path: "options.json".into(), contents: Ok(text) };
-        let resolved = load(&LoadInputs { options_file: Some(file), data_dir: "/data".into(), ..LoadInputs::default() });
+        let text = format!(
+            r#"{{"total_power": "sensor.p", "energy_import": "sensor.e", "energy_source": "{mode}"}}"#
+        );
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok(text),
+        };
+        let resolved = load(&LoadInputs {
+            options_file: Some(file),
+            data_dir: "/data".into(),
+            ..LoadInputs::default()
+        });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        let at = |secs| Now { mono: Duration::from_secs(secs), unix: 1.7e9 };
+        let at = |secs| Now {
+            mono: Duration::from_secs(secs),
+            unix: 1.7e9,
+        };
         let mut meter = Meter::new(&resolved.settings.meters[0], counters(restored), at(0));
         let reading = |entity: &str, state: &str, unit: &str| Reading {
             entity: entity.into(),
@@ -308,44 +356,84 @@ mod tests {
             unit: Some(unit.into()),
             age: Some(Duration::ZERO),
         };
-        meter.apply(&SourceEvent::Readings(vec![reading("sensor.p", "3600", "W"), reading("sensor.e", said, "kWh")]), at(1));
+        meter.apply(
+            &SourceEvent::Readings(vec![
+                reading("sensor.p", "3600", "W"),
+                reading("sensor.e", said, "kWh"),
+            ]),
+            at(1),
+        );
         meter.apply(&SourceEvent::Link(Link::Up), at(1));
         for second in 2..=31 {
             meter.tick(at(second));
         }
-        MeterRow { counted: meter.counted(), ..row("02AABBCCDDEE", meter.counters()) }
+        MeterRow {
+            counted: meter.counted(),
+            ..row("02AABBCCDDEE", meter.counters())
+        }
     }
 
     #[test]
     fn a_restart_before_the_seed_does_not_cost_it() {
         for mode in ["seed", "entities"] {
             let first = run(&MeterRow::default(), mode, "unavailable");
-            assert_eq!((first.energy, first.lifetime, first.counted), (Energy::default(), Energy::default(), Energy::default()));
+            assert_eq!(
+                (first.energy, first.lifetime, first.counted),
+                (Energy::default(), Energy::default(), Energy::default())
+            );
             // Of a database that was lost too, only the sidecar's figures remain.
-            for kept in [MeterRow { extra: String::new(), ..first.clone() }, first] {
+            for kept in [
+                MeterRow {
+                    extra: String::new(),
+                    ..first.clone()
+                },
+                first,
+            ] {
                 let import = run(&kept, mode, "12345.678").energy.sum().import;
                 let integrated = if mode == "seed" { 30.0 } else { 0.0 };
-                assert!((import - 12_345_678.0 - integrated).abs() < 1e-6, "{mode}: {import}");
+                assert!(
+                    (import - 12_345_678.0 - integrated).abs() < 1e-6,
+                    "{mode}: {import}"
+                );
             }
         }
         let seeded = run(&MeterRow::default(), "seed", "5");
-        let kept = MeterRow { extra: String::new(), ..seeded.clone() };
-        assert_eq!(run(&kept, "seed", "12345.678").energy.sum().import, seeded.energy.sum().import + 30.0, "what was served stays");
+        let kept = MeterRow {
+            extra: String::new(),
+            ..seeded.clone()
+        };
+        assert_eq!(
+            run(&kept, "seed", "12345.678").energy.sum().import,
+            seeded.energy.sum().import + 30.0,
+            "what was served stays"
+        );
     }
 
     fn stamps(step: u32, seconds: &[f64]) -> Vec<i64> {
-        let at = |unix| Now { unix, ..Now::default() };
+        let at = |unix| Now {
+            unix,
+            ..Now::default()
+        };
         let mut sampling = Sampling::new(step, None, at(100.3));
-        seconds.iter().filter_map(|unix| sampling.due(at(*unix))).collect()
+        seconds
+            .iter()
+            .filter_map(|unix| sampling.due(at(*unix)))
+            .collect()
     }
 
     #[test]
     fn each_step_has_its_sample_however_the_beat_lies() {
         assert_eq!(stamps(2, &[101.3, 102.3, 103.3, 104.3]), [102, 104]);
         // The beat lies on the border of the clock's seconds: some come before it, some after.
-        assert_eq!(stamps(2, &[101.999, 103.001, 103.999, 105.001, 105.999, 107.001]), [102, 104, 106]);
+        assert_eq!(
+            stamps(2, &[101.999, 103.001, 103.999, 105.001, 105.999, 107.001]),
+            [102, 104, 106]
+        );
         assert_eq!(stamps(1, &[101.3, 102.3]), [101, 102]);
-        assert_eq!(stamps(7, &[101.3, 104.9, 105.001, 105.9, 112.2]), [105, 112]);
+        assert_eq!(
+            stamps(7, &[101.3, 104.9, 105.001, 105.9, 112.2]),
+            [105, 112]
+        );
         // A jump of the clock, either way, is another step.
         assert_eq!(stamps(2, &[102.3, 4000.3, 103.3]), [102, 4000, 102]);
     }

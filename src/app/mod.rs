@@ -7,7 +7,8 @@
 //!                        store
 //! ```
 //!
-//! [`run`] is the whole life of the process: it ends on a signal ([`signals`]), with everything saved.
+//! [`run`] is the whole life of the process: it ends on a signal ([`signals`]), with everything
+//! saved.
 
 mod announce;
 pub mod check;
@@ -60,7 +61,8 @@ use crate::{
     transport::{Board, healthz::Vitals},
 };
 
-/// Events that may wait between source and meters; a full channel slows the source, it loses nothing.
+/// Events that may wait between source and meters; a full channel slows the source, it loses
+/// nothing.
 const EVENTS: usize = 256;
 /// Changes of names that may wait.
 const NAMES: usize = 64;
@@ -69,7 +71,8 @@ const SAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// What a stop may take in all before it is cut off.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
-/// Runs until `stop`, at whatever point that comes. `inputs` are the layers without the Network card, which is asked for here.
+/// Runs until `stop`, at whatever point that comes. `inputs` are the layers without the Network
+/// card, which is asked for here.
 pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationToken) -> ExitCode {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let access = Access::from_env(|name| inputs.env.get(name).cloned());
@@ -82,15 +85,25 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         say_problems(&first);
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    info!("virtual-shelly {} starts, data in {}", env!("CARGO_PKG_VERSION"), first.settings.store.data_dir.display());
+    info!(
+        "virtual-shelly {} starts, data in {}",
+        env!("CARGO_PKG_VERSION"),
+        first.settings.store.data_dir.display()
+    );
     let other = tokio::select! {
         () = stop.cancelled() => return ExitCode::SUCCESS,
         other = other_user(first.settings.store.data_dir.clone()) => other,
     };
     if let Some(other) = other {
-        let who = if other == 0 { "another process".to_owned() } else { format!("process {other}") };
+        let who = if other == 0 {
+            "another process".to_owned()
+        } else {
+            format!("process {other}")
+        };
         let dir = first.settings.store.data_dir.display();
-        error!("{who} runs as this meter already and uses {dir}: stop it, or give this one a data_dir of its own");
+        error!(
+            "{who} runs as this meter already and uses {dir}: stop it, or give this one a data_dir of its own"
+        );
         return ExitCode::FAILURE;
     }
     let (settings, its_clock) = (first.settings.store.clone(), Arc::clone(&clock));
@@ -113,13 +126,29 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
     if stop.is_cancelled() {
         return close(opened.store).await;
     }
-    let resolved = if inputs.network.is_some() { load(&inputs) } else { first };
+    let resolved = if inputs.network.is_some() {
+        load(&inputs)
+    } else {
+        first
+    };
     say_problems(&resolved);
 
     let forecasting = Forecasting::new(&resolved.settings, &opened.store);
-    let outlooks = forecasting.as_ref().map_or_else(Outlooks::none, Forecasting::outlooks);
-    let health = Health::new(opened.store.clone(), &opened.problems, outlooks.clone(), stop.clone());
-    for line in resolved.problems.iter().map(ToString::to_string).chain(resolved.warnings.iter().cloned()) {
+    let outlooks = forecasting
+        .as_ref()
+        .map_or_else(Outlooks::none, Forecasting::outlooks);
+    let health = Health::new(
+        opened.store.clone(),
+        &opened.problems,
+        outlooks.clone(),
+        stop.clone(),
+    );
+    for line in resolved
+        .problems
+        .iter()
+        .map(ToString::to_string)
+        .chain(resolved.warnings.iter().cloned())
+    {
         health.add(line);
     }
     for problem in &opened.problems {
@@ -194,7 +223,13 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         stop: stop.clone(),
     };
     health.spawn("names", following.run());
-    let reserving = Reserving::begin(&resolved.settings.source, supervisor.clone(), facts, opened.store.clone(), board.guard().clone());
+    let reserving = Reserving::begin(
+        &resolved.settings.source,
+        supervisor.clone(),
+        facts,
+        opened.store.clone(),
+        board.guard().clone(),
+    );
     tokio::select! {
         () = stop.cancelled() => {}
         () = async {
@@ -208,11 +243,19 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         forecasting.start(&shared);
     }
     announce::urls(&meters, &resolved);
-    health.spawn_work(announce::channels(board, meters.settings(), meters.entities(), stop.clone()));
+    health.spawn_work(announce::channels(
+        board,
+        meters.settings(),
+        meters.entities(),
+        stop.clone(),
+    ));
 
     stop.cancelled().await;
     info!("stopping");
-    if tokio::time::timeout(STOP_PATIENCE, health.join()).await.is_err() {
+    if tokio::time::timeout(STOP_PATIENCE, health.join())
+        .await
+        .is_err()
+    {
         warn!("some tasks did not end in time");
     }
     close(opened.store).await
@@ -224,7 +267,9 @@ async fn close(store: store::Store) -> ExitCode {
         Ok(Ok(())) => info!("stopped, all is saved"),
         Ok(Err(why)) => error!("stopped, but not all could be saved: {why}"),
         Err(_) => {
-            error!("stopped, but the disk of the data folder does not answer: what came since its last commit is lost");
+            error!(
+                "stopped, but the disk of the data folder does not answer: what came since its last commit is lost"
+            );
             // The last handle would wait for the thread that waits for the disk.
             std::mem::forget(store);
         }
@@ -238,7 +283,10 @@ async fn other_user(dir: std::path::PathBuf) -> Option<u32> {
     loop {
         let asked = dir.clone();
         // Off the loop: a disk that hangs must not keep a stop from being heard.
-        let other = tokio::task::spawn_blocking(move || store::user_of(&asked)).await.ok().flatten()?;
+        let other = tokio::task::spawn_blocking(move || store::user_of(&asked))
+            .await
+            .ok()
+            .flatten()?;
         if begin.elapsed() >= STOP_PATIENCE {
             return Some(other);
         }
@@ -255,28 +303,52 @@ fn say_problems(resolved: &Resolved) {
     }
 }
 
-/// The soft limit of open files is 1024 on many hosts: too few for as many connections as are allowed.
+/// The soft limit of open files is 1024 on many hosts: too few for as many connections as are
+/// allowed.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(65_536, |most| most.min(65_536));
     if limit.current.is_some_and(|now| now < wanted)
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
+        && let Err(error) = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum: limit.maximum,
+            },
+        )
     {
-        warn!("the limit of open files stays at {:?}: {error}", limit.current);
+        warn!(
+            "the limit of open files stays at {:?}: {error}",
+            limit.current
+        );
     }
 }
 
-fn start_setup(shared: &Shared, resolved: &Resolved, access: &Access, meters: &Meters, facts: &watch::Receiver<HaFacts>) -> Choice {
+fn start_setup(
+    shared: &Shared,
+    resolved: &Resolved,
+    access: &Access,
+    meters: &Meters,
+    facts: &watch::Receiver<HaFacts>,
+) -> Choice {
     let source = &resolved.settings.source;
-    let wanted = source.kind == SourceKind::HomeAssistant && source.auto_setup && !resolved.settings.meters[0].inputs.any_power();
+    let wanted = source.kind == SourceKind::HomeAssistant
+        && source.auto_setup
+        && !resolved.settings.meters[0].inputs.any_power();
     let kept = setup::kept(shared.store.get_state(setup::KEY).as_deref());
     let begins = match kept {
         _ if !wanted => Setup::ByOptions,
-        Some(options) => Setup::Chosen { options, differs: false },
+        Some(options) => Setup::Chosen {
+            options,
+            differs: false,
+        },
         None => Setup::Searching,
     };
-    let choice = Choice { state: watch::Sender::new(begins), said: Arc::new(Mutex::new(choice::said(resolved))) };
+    let choice = Choice {
+        state: watch::Sender::new(begins),
+        said: Arc::new(Mutex::new(choice::said(resolved))),
+    };
     if !wanted {
         return choice;
     }
@@ -335,7 +407,14 @@ fn start_source(
         // The source is gone: at a stop that is right, else no value may live on.
         let now = clock.now();
         let reason = "the source has ended".into();
-        tell(now, SourceEvent::Link(Link::Down { reason, last_alive: Some(now.mono) })).await;
+        tell(
+            now,
+            SourceEvent::Link(Link::Down {
+                reason,
+                last_alive: Some(now.mono),
+            }),
+        )
+        .await;
         stop.cancelled().await;
     });
 }

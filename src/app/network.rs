@@ -16,10 +16,14 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The Supervisor that these inputs name, if it is one of an app.
 pub fn supervisor(access: &Access) -> Option<Supervisor> {
-    access.supervisor.as_ref().and_then(|s| Supervisor::new(&s.url, s.token.clone()))
+    access
+        .supervisor
+        .as_ref()
+        .and_then(|s| Supervisor::new(&s.url, s.token.clone()))
 }
 
-/// Asks once for the card, for the commands `config` and `check`; a line for people where it could not be had.
+/// Asks once for the card, for the commands `config` and `check`; a line for people where it could
+/// not be had.
 pub async fn fill(inputs: &mut LoadInputs) -> Option<String> {
     let supervisor = supervisor(&Access::from_env(|name| inputs.env.get(name).cloned()))?;
     let why = match tokio::time::timeout(COMMAND_PATIENCE, supervisor.self_info()).await {
@@ -28,13 +32,21 @@ pub async fn fill(inputs: &mut LoadInputs) -> Option<String> {
             return None;
         }
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("the Supervisor did not answer in {} s", COMMAND_PATIENCE.as_secs()),
+        Err(_) => format!(
+            "the Supervisor did not answer in {} s",
+            COMMAND_PATIENCE.as_secs()
+        ),
     };
-    Some(format!("{why}: ports are the defaults here, whatever the Network card says"))
+    Some(format!(
+        "{why}: ports are the defaults here, whatever the Network card says"
+    ))
 }
 
 /// Ports by card entry; `None` outside the Supervisor, or when it neither answers nor did before.
-pub async fn card(supervisor: Option<&Supervisor>, store: &Store) -> Option<BTreeMap<String, Option<u16>>> {
+pub async fn card(
+    supervisor: Option<&Supervisor>,
+    store: &Store,
+) -> Option<BTreeMap<String, Option<u16>>> {
     let supervisor = supervisor?;
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(500);
@@ -55,8 +67,17 @@ pub async fn card(supervisor: Option<&Supervisor>, store: &Store) -> Option<BTre
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(4));
     }
-    let kept: Option<BTreeMap<String, Option<u16>>> = store.get_state(KEY).and_then(|text| serde_json::from_str(&text).ok());
-    warn!("{last}; the ports are {}", if kept.is_some() { "those of the last start" } else { "the defaults" });
+    let kept: Option<BTreeMap<String, Option<u16>>> = store
+        .get_state(KEY)
+        .and_then(|text| serde_json::from_str(&text).ok());
+    warn!(
+        "{last}; the ports are {}",
+        if kept.is_some() {
+            "those of the last start"
+        } else {
+            "the defaults"
+        }
+    );
     kept
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::{
-    config::{Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved, definition::Kind, definitions, pattern::Pattern},
+    config::{
+        Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved, definition::Kind, definitions,
+        pattern::Pattern,
+    },
     dashboard::owner::Sign,
     meter::parse::{Quantity, Unusable, parse},
     source::{EntityId, State, discover::Discovery},
@@ -42,14 +45,30 @@ fn named(changes: &Map<String, Value>) -> Vec<Named> {
     let mut all = Vec::new();
     let mut of = |prefix: &str, members: &Map<String, Value>| {
         for (key, value) in members {
-            let takes_entities = definitions::find(key).is_some_and(|def| matches!(def.kind, Kind::Match(Pattern::Entities)));
-            let ids = value.as_str().filter(|_| takes_entities).into_iter().flat_map(|text| text.split(',')).map(str::trim);
-            let one = |id: &str| Named { key: format!("{prefix}{key}"), quantity: quantity_of(key), id: Arc::from(id) };
+            let takes_entities = definitions::find(key)
+                .is_some_and(|def| matches!(def.kind, Kind::Match(Pattern::Entities)));
+            let ids = value
+                .as_str()
+                .filter(|_| takes_entities)
+                .into_iter()
+                .flat_map(|text| text.split(','))
+                .map(str::trim);
+            let one = |id: &str| Named {
+                key: format!("{prefix}{key}"),
+                quantity: quantity_of(key),
+                id: Arc::from(id),
+            };
             all.extend(ids.filter(|id| !id.is_empty()).map(one));
         }
     };
     of("", changes);
-    for (index, entry) in changes.get("meters").and_then(Value::as_array).into_iter().flatten().enumerate() {
+    for (index, entry) in changes
+        .get("meters")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         if let Some(members) = entry.as_object() {
             of(&format!("meters[{index}]."), members);
         }
@@ -69,7 +88,9 @@ pub fn entities(changes: &Map<String, Value>) -> Vec<EntityId> {
 /// Whether a change says how a power is read.
 #[must_use]
 pub fn touches_sign(changes: &Map<String, Value>) -> bool {
-    ["_invert", "_scale", "_power", "_power_export"].iter().any(|end| changes.keys().any(|key| key.ends_with(end)))
+    ["_invert", "_scale", "_power", "_power_export"]
+        .iter()
+        .any(|end| changes.keys().any(|key| key.ends_with(end)))
 }
 
 fn problem(key: &str, value: Option<&str>, what: String) -> Problem {
@@ -106,11 +127,20 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
             all.refused.push(says(why));
             continue;
         }
-        let Some(here) = found.asked.iter().find(|(of, _)| *of == id).and_then(|(_, candidate)| candidate.as_ref()) else {
+        let Some(here) = found
+            .asked
+            .iter()
+            .find(|(of, _)| *of == id)
+            .and_then(|(_, candidate)| candidate.as_ref())
+        else {
             all.doubtful.push(says("does not exist".to_owned()));
             continue;
         };
-        match parse(quantity, &State::Text(here.value.as_str().into()), here.unit.as_deref()) {
+        match parse(
+            quantity,
+            &State::Text(here.value.as_str().into()),
+            here.unit.as_deref(),
+        ) {
             Ok(_) | Err(Unusable::NoState(_)) => {}
             Err(why @ Unusable::Implausible(..)) => all.doubtful.push(says(why.to_string())),
             Err(why) => {
@@ -122,13 +152,20 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
         let unit = here.unit.as_deref().unwrap_or_default();
         if !unit.is_empty() && !quantity.units().iter().any(|(known, _)| *known == unit) {
             let why = Unusable::ForeignUnit(quantity, unit.to_owned());
-            if !all.refused.iter().any(|p| p.key == key && p.allowed.starts_with(&*id)) {
+            if !all
+                .refused
+                .iter()
+                .any(|p| p.key == key && p.allowed.starts_with(&*id))
+            {
                 all.refused.push(says(why.to_string()));
             }
-        } else if let Some(other) =
-            here.device_class.as_deref().filter(|c| *c != class(quantity) && !(quantity == Quantity::Energy && *c == "energy_storage"))
-        {
-            all.doubtful.push(says(format!("is of the device class {other}, not {}", class(quantity))));
+        } else if let Some(other) = here.device_class.as_deref().filter(|c| {
+            *c != class(quantity) && !(quantity == Quantity::Energy && *c == "energy_storage")
+        }) {
+            all.doubtful.push(says(format!(
+                "is of the device class {other}, not {}",
+                class(quantity)
+            )));
         }
     }
     all
@@ -137,7 +174,13 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
 /// Whether a power is read the other way round than the Energy settings declare it.
 #[must_use]
 pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
-    let declared = found.grid.as_ref().filter(|_| !found.declared.is_empty())?.inputs.total.clone()?;
+    let declared = found
+        .grid
+        .as_ref()
+        .filter(|_| !found.declared.is_empty())?
+        .inputs
+        .total
+        .clone()?;
     let sorted = |ids: &[EntityId]| {
         let mut ids = ids.to_vec();
         ids.sort();
@@ -152,8 +195,16 @@ pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
             _ => false,
         }
     };
-    let powers = [inputs.total.as_ref(), inputs.phases[0].as_ref(), inputs.phases[1].as_ref(), inputs.phases[2].as_ref()];
-    let mut named = ["total", "a", "b", "c"].into_iter().zip(powers).filter_map(|(name, power)| Some((name, power?)));
+    let powers = [
+        inputs.total.as_ref(),
+        inputs.phases[0].as_ref(),
+        inputs.phases[1].as_ref(),
+        inputs.phases[2].as_ref(),
+    ];
+    let mut named = ["total", "a", "b", "c"]
+        .into_iter()
+        .zip(powers)
+        .filter_map(|(name, power)| Some((name, power?)));
     let (name, power) = named.find(|(_, power)| turns(power))?;
     let id = power.import.first()?;
     let what = format!(
@@ -172,9 +223,17 @@ pub fn to_contradiction(sign: &Sign) -> Option<Problem> {
 /// What a change makes doubtful by the options alone, as warnings that were not there before.
 #[must_use]
 pub fn to_options(before: &Resolved, after: &Resolved) -> Vec<Problem> {
-    let new = after.warnings.iter().filter(|warning| !before.warnings.contains(warning));
-    let asked = |warning: &&String| warning.ends_with("two phases count the same") || warning.ends_with("it is not served until then");
-    new.filter(asked).map(|warning| problem("", None, warning.clone())).collect()
+    let new = after
+        .warnings
+        .iter()
+        .filter(|warning| !before.warnings.contains(warning));
+    let asked = |warning: &&String| {
+        warning.ends_with("two phases count the same")
+            || warning.ends_with("it is not served until then")
+    };
+    new.filter(asked)
+        .map(|warning| problem("", None, warning.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -188,7 +247,12 @@ mod tests {
     };
     use crate::source::discover::{Candidate, Origin, Proposal};
 
-    fn here(id: &str, value: &str, unit: &str, class: Option<&str>) -> (EntityId, Option<Candidate>) {
+    fn here(
+        id: &str,
+        value: &str,
+        unit: &str,
+        class: Option<&str>,
+    ) -> (EntityId, Option<Candidate>) {
         let candidate = Candidate {
             entity_id: id.into(),
             name: id.into(),
@@ -206,7 +270,10 @@ mod tests {
     }
 
     fn keys(problems: &[Problem]) -> Vec<String> {
-        problems.iter().map(|p| format!("{} {}", p.key, p.allowed.split(' ').next().unwrap())).collect()
+        problems
+            .iter()
+            .map(|p| format!("{} {}", p.key, p.allowed.split(' ').next().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -231,9 +298,21 @@ mod tests {
             (keys(&refused), keys(&doubtful))
         };
         let none = || (vec![], vec![]);
-        assert_eq!(of(json!({"total_power": "sensor.grid", "hold": 5, "device_name": "sensor.typo", "a_power": null})), none());
-        assert_eq!(of(json!({"total_power": "sensor.gone, sensor.bare"})), none(), "may come back, or have no unit as before");
-        assert_eq!(of(json!({"total_power": "sensor.grid,sensor.typo"})), (vec![], vec!["total_power sensor.typo".to_owned()]));
+        assert_eq!(
+            of(
+                json!({"total_power": "sensor.grid", "hold": 5, "device_name": "sensor.typo", "a_power": null})
+            ),
+            none()
+        );
+        assert_eq!(
+            of(json!({"total_power": "sensor.gone, sensor.bare"})),
+            none(),
+            "may come back, or have no unit as before"
+        );
+        assert_eq!(
+            of(json!({"total_power": "sensor.grid,sensor.typo"})),
+            (vec![], vec!["total_power sensor.typo".to_owned()])
+        );
         for (key, id) in [
             ("total_power", "sensor.warm"),
             ("a_power_export", "sensor.cold"),
@@ -246,10 +325,18 @@ mod tests {
         ] {
             assert_eq!(of(json!({key: id})), (vec![format!("{key} {id}")], vec![]));
         }
-        assert_eq!(of(json!({"a_pf": "sensor.phone"})), (vec![], vec!["a_pf sensor.phone".to_owned()]));
-        let meters =
-            json!({"meters": [{"name": "x", "a_power": "sensor.grid"}, {"name": "y", "a_power": "sensor.typo", "a_volt": "sensor.grid"}]});
-        assert_eq!(of(meters), (vec!["meters[1].a_volt sensor.grid".to_owned()], vec!["meters[1].a_power sensor.typo".to_owned()]));
+        assert_eq!(
+            of(json!({"a_pf": "sensor.phone"})),
+            (vec![], vec!["a_pf sensor.phone".to_owned()])
+        );
+        let meters = json!({"meters": [{"name": "x", "a_power": "sensor.grid"}, {"name": "y", "a_power": "sensor.typo", "a_volt": "sensor.grid"}]});
+        assert_eq!(
+            of(meters),
+            (
+                vec!["meters[1].a_volt sensor.grid".to_owned()],
+                vec!["meters[1].a_power sensor.typo".to_owned()]
+            )
+        );
     }
 
     #[test]
@@ -259,23 +346,81 @@ mod tests {
             let power = inputs.total.clone().unwrap();
             Discovery {
                 declared: power.import.iter().chain(&power.export).cloned().collect(),
-                grid: Some(Proposal { inputs, origin: Origin::EnergySettings }),
+                grid: Some(Proposal {
+                    inputs,
+                    origin: Origin::EnergySettings,
+                }),
                 ..Discovery::default()
             }
         };
-        let asks = |found: &Discovery, options: Value| to_sign(&inputs_of(&object(options)), found).map(|p| p.key);
+        let asks = |found: &Discovery, options: Value| {
+            to_sign(&inputs_of(&object(options)), found).map(|p| p.key)
+        };
         let signed = declared(json!({"total_power": "sensor.grid"}));
         assert_eq!(asks(&signed, json!({"total_power": "sensor.grid"})), None);
-        assert_eq!(asks(&signed, json!({"total_power": "sensor.grid", "total_invert": true})).as_deref(), Some("total_invert"));
-        assert_eq!(asks(&signed, json!({"total_power": "sensor.grid", "total_scale": -1.0})).as_deref(), Some("total_invert"));
-        assert_eq!(asks(&signed, json!({"total_power": "sensor.grid", "total_scale": -1.0, "total_invert": true})), None);
-        assert_eq!(asks(&signed, json!({"a_power": "sensor.grid", "a_invert": true})).as_deref(), Some("a_invert"));
-        assert_eq!(asks(&signed, json!({"total_power": "sensor.other", "total_invert": true})), None, "nothing is declared of it");
+        assert_eq!(
+            asks(
+                &signed,
+                json!({"total_power": "sensor.grid", "total_invert": true})
+            )
+            .as_deref(),
+            Some("total_invert")
+        );
+        assert_eq!(
+            asks(
+                &signed,
+                json!({"total_power": "sensor.grid", "total_scale": -1.0})
+            )
+            .as_deref(),
+            Some("total_invert")
+        );
+        assert_eq!(
+            asks(
+                &signed,
+                json!({"total_power": "sensor.grid", "total_scale": -1.0, "total_invert": true})
+            ),
+            None
+        );
+        assert_eq!(
+            asks(&signed, json!({"a_power": "sensor.grid", "a_invert": true})).as_deref(),
+            Some("a_invert")
+        );
+        assert_eq!(
+            asks(
+                &signed,
+                json!({"total_power": "sensor.other", "total_invert": true})
+            ),
+            None,
+            "nothing is declared of it"
+        );
         let inverted = declared(json!({"total_power": "sensor.raw", "total_invert": true}));
-        assert_eq!(asks(&inverted, json!({"total_power": "sensor.raw"})).as_deref(), Some("total_invert"));
-        assert_eq!(asks(&inverted, json!({"total_power": "sensor.raw", "total_invert": true})), None);
-        let pair = declared(json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}));
-        assert_eq!(asks(&pair, json!({"total_power": "sensor.in", "total_power_export": "sensor.out"})), None);
-        assert_eq!(asks(&pair, json!({"total_power": "sensor.out", "total_power_export": "sensor.in"})).as_deref(), Some("total_invert"));
+        assert_eq!(
+            asks(&inverted, json!({"total_power": "sensor.raw"})).as_deref(),
+            Some("total_invert")
+        );
+        assert_eq!(
+            asks(
+                &inverted,
+                json!({"total_power": "sensor.raw", "total_invert": true})
+            ),
+            None
+        );
+        let pair =
+            declared(json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}));
+        assert_eq!(
+            asks(
+                &pair,
+                json!({"total_power": "sensor.in", "total_power_export": "sensor.out"})
+            ),
+            None
+        );
+        assert_eq!(
+            asks(
+                &pair,
+                json!({"total_power": "sensor.out", "total_power_export": "sensor.in"})
+            )
+            .as_deref(),
+            Some("total_invert")
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The dashboard over the parts of this process: what it shows, and what a person changes with it.
 //!
-//! A change is validated with all layers, written where options live (through the Supervisor, else to the options
-//! file), and what can take effect at once does; the rest is named as waiting for a restart.
+//! A change is validated with all layers, written where options live (through the Supervisor, else
+//! to the options file), and what can take effect at once does; the rest is named as waiting for a
+//! restart.
 
 mod renamed;
 
@@ -37,8 +38,8 @@ use super::{
 use crate::{
     background::{PATIENCE, Refused},
     config::{
-        ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Problem, Resolved, SourceKind, SourceSettings,
-        change_options, contradictions, definitions, load,
+        ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Problem,
+        Resolved, SourceKind, SourceSettings, change_options, contradictions, definitions, load,
     },
     dashboard::{
         self, Context, Door, Owner,
@@ -58,7 +59,8 @@ use crate::{
 
 pub use renamed::under;
 
-/// How long an answer of Home Assistant about its sensors is good for; one that took long, for as many times as long.
+/// How long an answer of Home Assistant about its sensors is good for; one that took long, for as
+/// many times as long.
 const FOUND_FOR: Duration = Duration::from_millis(1500);
 const TIMES: u32 = 4;
 /// How long the browser's answer about a restart has for its way out.
@@ -138,9 +140,23 @@ impl Pages {
     /// Pages over these meters.
     #[must_use]
     pub fn new(shared: &Shared, meters: &Meters, wiring: Wiring) -> Self {
-        let Wiring { inputs, resolved, access, supervisor, setup, forecast, trainer, log } = wiring;
+        let Wiring {
+            inputs,
+            resolved,
+            access,
+            supervisor,
+            setup,
+            forecast,
+            trainer,
+            log,
+        } = wiring;
         let settings = &resolved.settings.dashboard;
-        let (on_lan, hosts, port, bind) = (settings.on_lan, settings.hosts.clone(), settings.port, settings.bind);
+        let (on_lan, hosts, port, bind) = (
+            settings.on_lan,
+            settings.hosts.clone(),
+            settings.port,
+            settings.bind,
+        );
         let (app, env) = (inputs.app, inputs.env.clone());
         let history_seconds = resolved.settings.forecast.history_seconds;
         let chosen = chosen(&inputs);
@@ -159,13 +175,20 @@ impl Pages {
             started: resolved.clone(),
             current: Mutex::new((resolved, chosen)),
             found: tokio::sync::Mutex::default(),
-            run: format!("{:016x}", getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))),
+            run: format!(
+                "{:016x}",
+                getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
+            ),
             restart: watch::Sender::default(),
             users: Users::default(),
             signs: Signs::default(),
         });
         let context = Context::new(dashboard::Parts {
-            meters: meters.running.iter().map(|m| Arc::clone(&m.endpoint)).collect(),
+            meters: meters
+                .running
+                .iter()
+                .map(|m| Arc::clone(&m.endpoint))
+                .collect(),
             board: shared.board.clone(),
             vitals: Arc::new(shared.health.clone()),
             store: shared.store.clone(),
@@ -174,7 +197,17 @@ impl Pages {
             forecast,
             history_seconds,
         });
-        Self { context, actor, app, on_lan, hosts, port, bind, env, supervisor }
+        Self {
+            context,
+            actor,
+            app,
+            on_lan,
+            hosts,
+            port,
+            bind,
+            env,
+            supervisor,
+        }
     }
 
     /// Who changes options, for changes that nobody asked for.
@@ -191,7 +224,13 @@ impl Pages {
             DashboardOnLan::View => false,
             DashboardOnLan::Full => true,
         };
-        Some(dashboard::lan_router(&self.context, Door::Lan { full, hosts: self.hosts.clone() }))
+        Some(dashboard::lan_router(
+            &self.context,
+            Door::Lan {
+                full,
+                hosts: self.hosts.clone(),
+            },
+        ))
     }
 
     /// Serves the dashboard's own listener until the stop.
@@ -203,20 +242,46 @@ impl Pages {
             port,
             needed_by: "this is the page for people",
         };
-        let address = |name: &str, plain| self.env.get(name).and_then(|text| text.trim().parse::<IpAddr>().ok()).unwrap_or(plain);
+        let address = |name: &str, plain| {
+            self.env
+                .get(name)
+                .and_then(|text| text.trim().parse::<IpAddr>().ok())
+                .unwrap_or(plain)
+        };
         let (door, wanted) = match (&self.supervisor, self.app) {
             (Some(supervisor), true) => {
-                let Some(port) = ingress_port(supervisor, &shared).await else { return };
+                let Some(port) = ingress_port(supervisor, &shared).await else {
+                    return;
+                };
                 info!("the page in the sidebar: ingress port {port}");
                 let bind = address("VIRTUAL_SHELLY_INGRESS_BIND", INGRESS_BIND);
-                // A host whose bridge has another address still gets its page: the peer is what counts.
-                let missing = listener::tcp(SocketAddr::new(bind, 0)).is_err_and(|e| e.kind() == std::io::ErrorKind::AddrNotAvailable);
-                let bind = if missing { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { bind };
-                (Door::Ingress { peer: address("VIRTUAL_SHELLY_INGRESS_PEER", INGRESS_PEER) }, wanted(bind, port))
+                // A host whose bridge has another address still gets its page: the peer is what
+                // counts.
+                let missing = listener::tcp(SocketAddr::new(bind, 0))
+                    .is_err_and(|e| e.kind() == std::io::ErrorKind::AddrNotAvailable);
+                let bind = if missing {
+                    IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+                } else {
+                    bind
+                };
+                (
+                    Door::Ingress {
+                        peer: address("VIRTUAL_SHELLY_INGRESS_PEER", INGRESS_PEER),
+                    },
+                    wanted(bind, port),
+                )
             }
             _ => {
-                info!("the dashboard: http://{}/", SocketAddr::new(self.bind, self.port));
-                (Door::Plain { hosts: self.hosts.clone() }, wanted(self.bind, self.port))
+                info!(
+                    "the dashboard: http://{}/",
+                    SocketAddr::new(self.bind, self.port)
+                );
+                (
+                    Door::Plain {
+                        hosts: self.hosts.clone(),
+                    },
+                    wanted(self.bind, self.port),
+                )
             }
         };
         let router = dashboard::router(&self.context, door);
@@ -232,7 +297,9 @@ async fn ingress_port(supervisor: &Supervisor, shared: &Shared) -> Option<u16> {
         match supervisor.self_info().await {
             Ok(info) => match info.ingress_port.filter(|port| *port > 0) {
                 Some(port) => return Some(port),
-                None if !told => warn!("the Supervisor names no ingress port: the page in the sidebar has to wait"),
+                None if !told => warn!(
+                    "the Supervisor names no ingress port: the page in the sidebar has to wait"
+                ),
                 None => {}
             },
             Err(error) if !told => warn!("{error}; the page in the sidebar has to wait"),
@@ -248,31 +315,53 @@ async fn ingress_port(supervisor: &Supervisor, shared: &Shared) -> Option<u16> {
 
 /// The options file's members.
 fn file_of(inputs: &LoadInputs) -> Map<String, Value> {
-    let text = inputs.options_file.as_ref().and_then(|file| file.contents.as_ref().ok());
-    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    let text = inputs
+        .options_file
+        .as_ref()
+        .and_then(|file| file.contents.as_ref().ok());
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
 }
 
 /// The same for people: without secrets.
 fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
     let mask = |(key, value): (String, Value)| {
-        let secret = definitions::find(&key).is_some_and(crate::config::definition::Definition::secret);
-        (key, if secret { Value::String("***".into()) } else { value })
+        let secret =
+            definitions::find(&key).is_some_and(crate::config::definition::Definition::secret);
+        (
+            key,
+            if secret {
+                Value::String("***".into())
+            } else {
+                value
+            },
+        )
     };
     // The Supervisor adds the app's defaults to what it stores: nobody chose those.
     let drawn = |key: &str, value: &Value| {
-        inputs.app && *value == Value::Bool(true) && definitions::find(key).is_some_and(crate::config::definition::Definition::on_in_form)
+        inputs.app
+            && *value == Value::Bool(true)
+            && definitions::find(key).is_some_and(crate::config::definition::Definition::on_in_form)
     };
-    file_of(inputs).into_iter().filter(|(key, value)| !drawn(key, value)).map(mask).collect()
+    file_of(inputs)
+        .into_iter()
+        .filter(|(key, value)| !drawn(key, value))
+        .map(mask)
+        .collect()
 }
 
 /// Whether a change of this option takes effect at once.
 fn is_live(key: &str) -> bool {
-    definitions::find(key).is_some_and(|def| def.live) || key.ends_with("energy_import") || key.ends_with("energy_export")
+    definitions::find(key).is_some_and(|def| def.live)
+        || key.ends_with("energy_import")
+        || key.ends_with("energy_export")
 }
 
 /// What a disk is asked for, for as long as a person waits: one that hangs is an error.
 async fn within<T>(asked: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
-    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(std::io::Error::other(Refused::Slow)))
+    tokio::time::timeout(PATIENCE, asked)
+        .await
+        .unwrap_or_else(|_| Err(std::io::Error::other(Refused::Slow)))
 }
 
 /// Replaces a file as a whole: what was there stays until the new one is on the disk.
@@ -281,7 +370,12 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
     if let Ok(old) = std::fs::metadata(path) {
         file.set_permissions(old.permissions())?;
     }
@@ -297,16 +391,38 @@ impl Actor {
 
     /// What readers set on the first meter through the device's RPC, by option.
     fn by_readers(&self) -> Vec<(&'static str, Value)> {
-        let Some(meter) = self.meters.first() else { return Vec::new() };
-        let (state, untouched) = (Arc::clone(&meter.endpoint.state.borrow()), DeviceState::default());
-        let has_port = meter.settings.lock().unwrap_or_else(PoisonError::into_inner).modbus_port.is_some();
+        let Some(meter) = self.meters.first() else {
+            return Vec::new();
+        };
+        let (state, untouched) = (
+            Arc::clone(&meter.endpoint.state.borrow()),
+            DeviceState::default(),
+        );
+        let has_port = meter
+            .settings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .modbus_port
+            .is_some();
         let mut found = Vec::new();
         found.extend(state.name.clone().map(|name| ("device_name", name.into())));
         if state.profile != untouched.profile {
-            found.extend(serde_json::to_value(state.profile).ok().map(|profile| ("profile", profile)));
+            found.extend(
+                serde_json::to_value(state.profile)
+                    .ok()
+                    .map(|profile| ("profile", profile)),
+            );
         }
-        found.extend(state.ws.server.clone().filter(|_| state.ws.enable).map(|server| ("outbound_ws", Value::Array(vec![server.into()]))));
-        // Without a port, as the Network card may have it, the device says off whatever a reader set.
+        found.extend(
+            state
+                .ws
+                .server
+                .clone()
+                .filter(|_| state.ws.enable)
+                .map(|server| ("outbound_ws", Value::Array(vec![server.into()]))),
+        );
+        // Without a port, as the Network card may have it, the device says off whatever a reader
+        // set.
         if state.modbus_enable != untouched.modbus_enable && has_port {
             found.push(("modbus_enable", state.modbus_enable.into()));
         }
@@ -316,7 +432,9 @@ impl Actor {
     async fn found(&self) -> Result<Arc<Discovery>, String> {
         let source = self.current().0.settings.source.clone();
         if source.kind != SourceKind::HomeAssistant {
-            return Err("the values are made up or replayed: there is no Home Assistant to ask".into());
+            return Err(
+                "the values are made up or replayed: there is no Home Assistant to ask".into(),
+            );
         }
         let mut found = self.found.lock().await;
         if let Some((until, discovery)) = &*found
@@ -325,50 +443,78 @@ impl Actor {
             return Ok(Arc::clone(discovery));
         }
         let began = Instant::now();
-        let discovery = Arc::new(discover(&source, &self.access, &self.macs, &[]).await.map_err(|e| e.to_string())?);
-        *found = Some((Instant::now() + FOUND_FOR.max(began.elapsed() * TIMES), Arc::clone(&discovery)));
+        let discovery = Arc::new(
+            discover(&source, &self.access, &self.macs, &[])
+                .await
+                .map_err(|e| e.to_string())?,
+        );
+        *found = Some((
+            Instant::now() + FOUND_FOR.max(began.elapsed() * TIMES),
+            Arc::clone(&discovery),
+        ));
         Ok(discovery)
     }
 
     /// Options as they are stored now: somebody may have changed them elsewhere since the start.
     async fn stored(&self, inputs: &LoadInputs) -> Result<LoadInputs, Refusal> {
         let mut next = inputs.clone();
-        let path = inputs.options_file.as_ref().map_or_else(|| inputs.data_dir.join("options.json"), |file| file.path.clone());
+        let path = inputs.options_file.as_ref().map_or_else(
+            || inputs.data_dir.join("options.json"),
+            |file| file.path.clone(),
+        );
         let contents = match &self.supervisor {
             Some(supervisor) => {
-                let info = supervisor.self_info().await.map_err(|e| Refusal::Failed(e.to_string()))?;
+                let info = supervisor
+                    .self_info()
+                    .await
+                    .map_err(|e| Refusal::Failed(e.to_string()))?;
                 Ok(Value::Object(info.options).to_string())
             }
             None => match within(tokio::fs::read_to_string(&path)).await {
                 Ok(text) => Ok(text),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("{}".to_owned()),
-                Err(error) => return Err(Refusal::Failed(format!("{} cannot be read: {error}", path.display()))),
+                Err(error) => {
+                    return Err(Refusal::Failed(format!(
+                        "{} cannot be read: {error}",
+                        path.display()
+                    )));
+                }
             },
         };
         if let Ok(text) = &contents
             && !serde_json::from_str::<Value>(text).is_ok_and(|v| v.is_object())
         {
-            return Err(Refusal::Failed(format!("{} is not a JSON object: correct it by hand first", path.display())));
+            return Err(Refusal::Failed(format!(
+                "{} is not a JSON object: correct it by hand first",
+                path.display()
+            )));
         }
         next.options_file = Some(OptionsFile { path, contents });
         Ok(next)
     }
 
     async fn write(&self, path: PathBuf, options: &Map<String, Value>) -> Result<String, Refusal> {
-        let text = serde_json::to_string_pretty(options).map_err(|e| Refusal::Failed(e.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(options).map_err(|e| Refusal::Failed(e.to_string()))?;
         match &self.supervisor {
-            Some(supervisor) => supervisor.set_options(options).await.map_err(|e| Refusal::Failed(e.to_string()))?,
+            Some(supervisor) => supervisor
+                .set_options(options)
+                .await
+                .map_err(|e| Refusal::Failed(e.to_string()))?,
             None => {
                 let (to, content) = (path.clone(), text.clone());
                 let writing = tokio::task::spawn_blocking(move || replace(&to, &content));
                 let written = within(async { writing.await.map_err(std::io::Error::other)? }).await;
-                written.map_err(|e| Refusal::Failed(format!("{} cannot be written: {e}", path.display())))?;
+                written.map_err(|e| {
+                    Refusal::Failed(format!("{} cannot be written: {e}", path.display()))
+                })?;
             }
         }
         Ok(text)
     }
 
-    /// What Home Assistant and the options themselves say against a change; gives why it could not be asked, if so.
+    /// What Home Assistant and the options themselves say against a change; gives why it could not
+    /// be asked, if so.
     async fn object(
         &self,
         next: &LoadInputs,
@@ -377,8 +523,15 @@ impl Actor {
         anyway: bool,
     ) -> Result<Option<String>, Refusal> {
         let contents = Ok(Value::Object(options.clone()).to_string());
-        let path = next.options_file.as_ref().map(|file| file.path.clone()).unwrap_or_default();
-        let after = load(&LoadInputs { options_file: Some(OptionsFile { path, contents }), ..next.clone() });
+        let path = next
+            .options_file
+            .as_ref()
+            .map(|file| file.path.clone())
+            .unwrap_or_default();
+        let after = load(&LoadInputs {
+            options_file: Some(OptionsFile { path, contents }),
+            ..next.clone()
+        });
         let before = load(next);
         let mut doubtful = object::to_options(&before, &after);
         let named = object::entities(changes);
@@ -400,13 +553,28 @@ impl Actor {
                 Err(why) => unchecked = (!named.is_empty()).then(|| why.to_string()),
             }
         }
-        if doubtful.is_empty() || anyway { Ok(unchecked) } else { Err(Refusal::Ask(doubtful)) }
+        if doubtful.is_empty() || anyway {
+            Ok(unchecked)
+        } else {
+            Err(Refusal::Ask(doubtful))
+        }
     }
 
-    /// What counters and Energy settings say against the sign that a change gives the first meter; the counters know better.
-    async fn object_to_sign(&self, before: &Resolved, after: &Resolved, found: &Discovery) -> Vec<Problem> {
-        let inputs =
-            |resolved: &Resolved| in_force(&self.setup.state.borrow(), &resolved.settings.meters[0].inputs, said(resolved).as_ref());
+    /// What counters and Energy settings say against the sign that a change gives the first meter;
+    /// the counters know better.
+    async fn object_to_sign(
+        &self,
+        before: &Resolved,
+        after: &Resolved,
+        found: &Discovery,
+    ) -> Vec<Problem> {
+        let inputs = |resolved: &Resolved| {
+            in_force(
+                &self.setup.state.borrow(),
+                &resolved.settings.meters[0].inputs,
+                said(resolved).as_ref(),
+            )
+        };
         let (old, new) = (inputs(before), inputs(after));
         if same_powers(&old, &new) {
             return Vec::new();
@@ -416,36 +584,70 @@ impl Actor {
         if !against.is_empty() {
             return against;
         }
-        let proven = !signs.is_empty() && signs.iter().all(|sign| matches!(sign.verdict, Verdict::Proven(_)));
+        let proven = !signs.is_empty()
+            && signs
+                .iter()
+                .all(|sign| matches!(sign.verdict, Verdict::Proven(_)));
         // What was turned before was asked about then.
-        object::to_sign(&new, found).filter(|_| !proven && object::to_sign(&old, found).is_none()).into_iter().collect()
+        object::to_sign(&new, found)
+            .filter(|_| !proven && object::to_sign(&old, found).is_none())
+            .into_iter()
+            .collect()
     }
 
-    async fn signs_of(&self, source: &SourceSettings, inputs: &Inputs, found: &Discovery) -> Vec<Sign> {
+    async fn signs_of(
+        &self,
+        source: &SourceSettings,
+        inputs: &Inputs,
+        found: &Discovery,
+    ) -> Vec<Sign> {
         let beside = (&*found.energy_import, &*found.energy_export);
         let (meter, now) = (self.meters.first(), self.shared.clock.now().unix);
-        self.signs.of(Asked { source, access: &self.access, inputs, beside, meter, now }).await
+        self.signs
+            .of(Asked {
+                source,
+                access: &self.access,
+                inputs,
+                beside,
+                meter,
+                now,
+            })
+            .await
     }
 
-    async fn change_all(&self, make: impl FnOnce(&Map<String, Value>) -> Map<String, Value>, anyway: bool) -> Result<Changed, Refusal> {
+    async fn change_all(
+        &self,
+        make: impl FnOnce(&Map<String, Value>) -> Map<String, Value>,
+        anyway: bool,
+    ) -> Result<Changed, Refusal> {
         let mut inputs = self.inputs.lock().await;
         let mut next = self.stored(&inputs).await?;
         let changes = make(&file_of(&next));
         let options = change_options(&next, &changes).map_err(Refusal::Problems)?;
         let unchecked = self.object(&next, &changes, &options, anyway).await?;
-        let Some(file) = &mut next.options_file else { return Err(Refusal::Failed("there is no options file".into())) };
+        let Some(file) = &mut next.options_file else {
+            return Err(Refusal::Failed("there is no options file".into()));
+        };
         file.contents = Ok(self.write(file.path.clone(), &options).await?);
         let resolved = load(&next);
         self.apply(&resolved).await;
-        let (restart, applied): (Vec<String>, Vec<String>) = changes
-            .keys()
-            .cloned()
-            .partition(|key| !is_live(key) && self.started.values.get(key.as_str()) != resolved.values.get(key.as_str()));
-        info!("options changed on the dashboard: {}", changes.keys().cloned().collect::<Vec<_>>().join(", "));
+        let (restart, applied): (Vec<String>, Vec<String>) =
+            changes.keys().cloned().partition(|key| {
+                !is_live(key)
+                    && self.started.values.get(key.as_str()) != resolved.values.get(key.as_str())
+            });
+        info!(
+            "options changed on the dashboard: {}",
+            changes.keys().cloned().collect::<Vec<_>>().join(", ")
+        );
         let chosen = chosen(&next);
         *self.current() = (resolved, chosen);
         *inputs = next;
-        Ok(Changed { applied, restart, unchecked })
+        Ok(Changed {
+            applied,
+            restart,
+            unchecked,
+        })
     }
 
     /// Puts in force what can be without a restart.
@@ -463,25 +665,47 @@ impl Actor {
                 ..ChannelSettings::clone(old)
             });
         });
-        let lines = resolved.problems.iter().map(ToString::to_string).chain(resolved.warnings.iter().cloned());
+        let lines = resolved
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .chain(resolved.warnings.iter().cloned());
         self.shared.health.replace(lines.collect());
         let from_home_assistant = resolved.settings.source.kind == SourceKind::HomeAssistant;
         let mut options_say = self.setup.said.lock().await;
         *options_say = said(resolved);
         // The first meter last: its take-over also tells the source which entities all meters want.
         for (index, meter) in self.meters.iter().enumerate().rev() {
-            let Some(new) = resolved.settings.meters.iter().find(|m| m.name == meter.key) else { continue };
+            let Some(new) = resolved
+                .settings
+                .meters
+                .iter()
+                .find(|m| m.name == meter.key)
+            else {
+                continue;
+            };
             let blocked = resolved.absent_reason(index);
             if index == 0 && new.inputs.any_power() {
                 self.setup.state.send_replace(Setup::ByOptions);
             }
             let inputs = match index {
-                0 => in_force(&self.setup.state.borrow(), &new.inputs, options_say.as_ref()),
+                0 => in_force(
+                    &self.setup.state.borrow(),
+                    &new.inputs,
+                    options_say.as_ref(),
+                ),
                 _ => under(new.inputs.clone(), &self.aliases()),
             };
             let settings = {
-                let mut old = meter.settings.lock().unwrap_or_else(PoisonError::into_inner);
-                let inputs = if from_home_assistant { inputs } else { old.inputs.clone() };
+                let mut old = meter
+                    .settings
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let inputs = if from_home_assistant {
+                    inputs
+                } else {
+                    old.inputs.clone()
+                };
                 *old = live_part(&old, new, inputs);
                 old.clone()
             };
@@ -504,12 +728,21 @@ impl Actor {
                 old.clone_from(&settings.control);
                 changed
             });
-            meter.hub.set_options(hub::Options { meter: settings.clone(), channels, device_id: meter.identity.id.clone() });
+            meter.hub.set_options(hub::Options {
+                meter: settings.clone(),
+                channels,
+                device_id: meter.identity.id.clone(),
+            });
             if index == 0 {
                 self.taker.take(settings.inputs).await;
             } else {
                 let (done, wait) = oneshot::channel();
-                if meter.commands.send(Command::Reconfigure(Box::new(settings), done)).await.is_ok() {
+                if meter
+                    .commands
+                    .send(Command::Reconfigure(Box::new(settings), done))
+                    .await
+                    .is_ok()
+                {
                     let _ = wait.await;
                 }
             }
@@ -543,7 +776,12 @@ impl Owner for Actor {
             Setup::ByOptions => SetupState::ByOptions,
             Setup::Searching => SetupState::Searching,
             Setup::Nothing => SetupState::Nothing,
-            Setup::Chosen { options, differs, .. } => SetupState::Chosen { options: options.clone(), differs: *differs },
+            Setup::Chosen {
+                options, differs, ..
+            } => SetupState::Chosen {
+                options: options.clone(),
+                differs: *differs,
+            },
         }
     }
 
@@ -553,20 +791,39 @@ impl Owner for Actor {
         for (key, value) in self.by_readers() {
             resolved.note_device_state(key, value);
         }
-        let differs = |key: &&str| self.started.values.get(*key) != resolved.values.get(*key) && !is_live(key);
+        let differs = |key: &&str| {
+            self.started.values.get(*key) != resolved.values.get(*key) && !is_live(key)
+        };
         Options {
-            values: resolved.values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
-            layers: resolved.origin.iter().map(|(key, layer)| ((*key).to_owned(), *layer)).collect(),
+            values: resolved
+                .values
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), value.clone()))
+                .collect(),
+            layers: resolved
+                .origin
+                .iter()
+                .map(|(key, layer)| ((*key).to_owned(), *layer))
+                .collect(),
             chosen: chosen.clone(),
-            problems: resolved.problems.iter().map(ToString::to_string).chain(resolved.warnings.iter().cloned()).collect(),
+            problems: resolved
+                .problems
+                .iter()
+                .map(ToString::to_string)
+                .chain(resolved.warnings.iter().cloned())
+                .collect(),
             app: resolved.app,
-            waiting: definitions::all().map(|def| def.key).filter(differs).map(ToOwned::to_owned).collect(),
+            waiting: definitions::all()
+                .map(|def| def.key)
+                .filter(differs)
+                .map(ToOwned::to_owned)
+                .collect(),
             can_restart: self.supervisor.is_some(),
         }
     }
 
-    /// While nobody chose, what options say beside the entities is part of it: taking it keeps that. What a higher layer sets
-    /// holds without it.
+    /// While nobody chose, what options say beside the entities is part of it: taking it keeps
+    /// that. What a higher layer sets holds without it.
     fn options_of(&self, inputs: &Inputs) -> Map<String, Value> {
         let options = options_of(inputs);
         let resolved = &self.current().0;
@@ -593,29 +850,47 @@ impl Owner for Actor {
             let found = self.found().await.map_err(Refusal::Failed)?;
             let mut settings = self.current().0.settings.meters[0].clone();
             let source = self.current().0.settings.source.clone();
-            let named = std::mem::replace(&mut settings.inputs, inputs_of(&with_higher_layers(inputs, &self.current().0)));
+            let named = std::mem::replace(
+                &mut settings.inputs,
+                inputs_of(&with_higher_layers(inputs, &self.current().0)),
+            );
             (settings.target_offset, settings.smoothing) = (0.0, None);
             let seen = preview(&settings, &found, self.shared.clock.now());
-            let signs = self.signs_of(&source, &with_counters(settings.inputs, &named), &found).await;
+            let signs = self
+                .signs_of(&source, &with_counters(settings.inputs, &named), &found)
+                .await;
             Ok(Preview { signs, ..seen })
         })
     }
 
-    fn take(&self, inputs: Map<String, Value>, anyway: bool) -> Doing<'_, Result<Changed, Refusal>> {
+    fn take(
+        &self,
+        inputs: Map<String, Value>,
+        anyway: bool,
+    ) -> Doing<'_, Result<Changed, Refusal>> {
         let make = move |stored: &Map<String, Value>| {
-            let old = stored.keys().filter(|key| is_power(key)).map(|key| (key.clone(), Value::Null));
+            let old = stored
+                .keys()
+                .filter(|key| is_power(key))
+                .map(|key| (key.clone(), Value::Null));
             old.chain(inputs).collect()
         };
         Box::pin(self.change_all(make, anyway))
     }
 
-    fn change(&self, changes: Map<String, Value>, anyway: bool) -> Doing<'_, Result<Changed, Refusal>> {
+    fn change(
+        &self,
+        changes: Map<String, Value>,
+        anyway: bool,
+    ) -> Doing<'_, Result<Changed, Refusal>> {
         Box::pin(self.change_all(move |_| changes, anyway))
     }
 
     fn entities(&self, meter: usize) -> Doing<'_, Vec<EntityReport>> {
         Box::pin(async move {
-            let Some(meter) = self.meters.get(meter) else { return Vec::new() };
+            let Some(meter) = self.meters.get(meter) else {
+                return Vec::new();
+            };
             let (reply, wait) = oneshot::channel();
             if meter.commands.send(Command::Entities(reply)).await.is_err() {
                 return Vec::new();
@@ -629,31 +904,54 @@ impl Owner for Actor {
             let meter = self.meters.get(meter).ok_or("there is no such meter")?;
             let (done, wait) = oneshot::channel();
             let gone = || "the meter does not respond".to_owned();
-            meter.commands.send(Command::Reset(done)).await.map_err(|_| gone())?;
+            meter
+                .commands
+                .send(Command::Reset(done))
+                .await
+                .map_err(|_| gone())?;
             wait.await.map_err(|_| gone())
         })
     }
 
     fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<String>>> {
         Box::pin(async move {
-            let meter = self.meters.get(meter).ok_or_else(|| vec!["there is no such meter".to_owned()])?;
+            let meter = self
+                .meters
+                .get(meter)
+                .ok_or_else(|| vec!["there is no such meter".to_owned()])?;
             let (reply, wait) = oneshot::channel();
             let gone = || vec!["the meter does not respond".to_owned()];
-            meter.commands.send(Command::Seed(reply)).await.map_err(|_| gone())?;
-            wait.await.map_err(|_| gone())?.map_err(|why| why.iter().map(ToString::to_string).collect())
+            meter
+                .commands
+                .send(Command::Seed(reply))
+                .await
+                .map_err(|_| gone())?;
+            wait.await
+                .map_err(|_| gone())?
+                .map_err(|why| why.iter().map(ToString::to_string).collect())
         })
     }
 
     fn train(&self) -> Doing<'_, Result<(), String>> {
         Box::pin(async {
-            let Some(trainer) = self.trainer.clone() else { return Err("the forecast is off: set forecast_enable to true".to_owned()) };
-            tokio::task::spawn_blocking(move || trainer.train()).await.unwrap_or_else(|e| Err(e.to_string()))
+            let Some(trainer) = self.trainer.clone() else {
+                return Err("the forecast is off: set forecast_enable to true".to_owned());
+            };
+            tokio::task::spawn_blocking(move || trainer.train())
+                .await
+                .unwrap_or_else(|e| Err(e.to_string()))
         })
     }
 
     fn restart(&self) -> Result<(), String> {
-        let supervisor = self.supervisor.clone().ok_or("nobody is there to start it again: restart it where it was started")?;
-        self.restart.send_replace(Restart { asked: Some(Instant::now()), failed: None });
+        let supervisor = self
+            .supervisor
+            .clone()
+            .ok_or("nobody is there to start it again: restart it where it was started")?;
+        self.restart.send_replace(Restart {
+            asked: Some(Instant::now()),
+            failed: None,
+        });
         let told = self.restart.clone();
         info!("a restart was asked for on the dashboard");
         tokio::spawn(async move {
@@ -661,7 +959,10 @@ impl Owner for Actor {
             tokio::time::sleep(ANSWER_FIRST).await;
             if let Err(error) = supervisor.restart().await {
                 warn!("{error}; it goes on without a restart");
-                told.send_replace(Restart { asked: None, failed: Some(error.to_string()) });
+                told.send_replace(Restart {
+                    asked: None,
+                    failed: Some(error.to_string()),
+                });
             }
         });
         Ok(())
@@ -669,20 +970,31 @@ impl Owner for Actor {
 
     fn run(&self) -> Run {
         let Restart { asked, failed } = self.restart.borrow().clone();
-        Run { id: self.run.clone(), failed, late: asked.is_some_and(|at| at.elapsed() > RESTART_PATIENCE) }
+        Run {
+            id: self.run.clone(),
+            failed,
+            late: asked.is_some_and(|at| at.elapsed() > RESTART_PATIENCE),
+        }
     }
 
     fn administrator(&self, user: String, change: bool) -> Doing<'_, Result<bool, String>> {
         Box::pin(async move {
             let source = self.current().0.settings.source.clone();
-            self.users.is_administrator(&source, &self.access, &user, change).await
+            self.users
+                .is_administrator(&source, &self.access, &user, change)
+                .await
         })
     }
 }
 
-/// Options that name a power, with what environment or command line say of how it is read: that holds whatever is taken.
+/// Options that name a power, with what environment or command line say of how it is read: that
+/// holds whatever is taken.
 fn with_higher_layers(mut options: Map<String, Value>, resolved: &Resolved) -> Map<String, Value> {
-    for (key, value) in resolved.values.iter().filter(|(key, _)| is_power(key) && resolved.layer(key).read_only()) {
+    for (key, value) in resolved
+        .values
+        .iter()
+        .filter(|(key, _)| is_power(key) && resolved.layer(key).read_only())
+    {
         options.entry(*key).or_insert_with(|| value.clone());
     }
     options
@@ -694,12 +1006,22 @@ fn preview(settings: &MeterSettings, found: &Discovery, now: crate::time::Now) -
     let snapshot = meter.snapshot(now);
     let phase = |i: usize| {
         let reason = match &snapshot.inputs[i].quality {
-            Quality::Held { reason, .. } | Quality::Absent { reason, .. } => Some(reason.to_string()),
+            Quality::Held { reason, .. } | Quality::Absent { reason, .. } => {
+                Some(reason.to_string())
+            }
             Quality::Live | Quality::Unused => None,
         };
-        PreviewPhase { w: snapshot.phases[i].map(|s| s.act_power.get()), unused: snapshot.inputs[i].quality == Quality::Unused, reason }
+        PreviewPhase {
+            w: snapshot.phases[i].map(|s| s.act_power.get()),
+            unused: snapshot.inputs[i].quality == Quality::Unused,
+            reason,
+        }
     };
-    Preview { total: snapshot.totals.map(|t| t.act_power.get()), phases: [phase(0), phase(1), phase(2)], signs: Vec::new() }
+    Preview {
+        total: snapshot.totals.map(|t| t.act_power.get()),
+        phases: [phase(0), phase(1), phase(2)],
+        signs: Vec::new(),
+    }
 }
 
 /// Whether the same powers are read the same way.

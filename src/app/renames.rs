@@ -1,5 +1,6 @@
-//! Entities that were renamed in Home Assistant are followed: at once by its registry's events, or where values are polled
-//! when one is not there any more, and after a start by what the registry knew them by before.
+//! Entities that were renamed in Home Assistant are followed: at once by its registry's events, or
+//! where values are polled when one is not there any more, and after a start by what the registry
+//! knew them by before.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -20,7 +21,8 @@ use crate::{
 
 /// Key of the store.
 const KEY: &str = "entities";
-/// How long after a change of the list, or of the connection, the registry is looked at once more: events may come late.
+/// How long after a change of the list, or of the connection, the registry is looked at once more:
+/// events may come late.
 const SOON: Duration = Duration::from_secs(3);
 /// The same after it could not be asked.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -62,7 +64,10 @@ pub struct Following {
 impl Following {
     /// Until the stop.
     pub async fn run(mut self) {
-        let kept = self.store.get_state(KEY).and_then(|text| serde_json::from_str(&text).ok());
+        let kept = self
+            .store
+            .get_state(KEY)
+            .and_then(|text| serde_json::from_str(&text).ok());
         let mut known: BTreeMap<EntityId, Registered> = kept.unwrap_or_default();
         if self.source.kind != SourceKind::HomeAssistant {
             return self.stop.cancelled().await;
@@ -117,7 +122,8 @@ impl Following {
         }
     }
 
-    /// Asks the registry what became of what is read, and of what options that cannot be written still name.
+    /// Asks the registry what became of what is read, and of what options that cannot be written
+    /// still name.
     async fn look(&self, known: &mut BTreeMap<EntityId, Registered>) -> Looked {
         let mut wanted: Vec<EntityId> = self.entities.borrow().to_vec();
         let named = self.actor.aliases();
@@ -146,18 +152,33 @@ impl Following {
         // Those that are gone may come back.
         known.retain(|id, _| wanted.contains(id));
         known.extend(told.known);
-        let fresh: BTreeMap<EntityId, EntityId> = told.renamed.into_iter().filter(|(old, new)| named.get(old) != Some(new)).collect();
+        let fresh: BTreeMap<EntityId, EntityId> = told
+            .renamed
+            .into_iter()
+            .filter(|(old, new)| named.get(old) != Some(new))
+            .collect();
         if fresh.is_empty() {
             self.keep(known);
         } else {
             self.follow(known, fresh).await;
         }
-        if told.gone.is_empty() { Looked::All } else { Looked::Missing }
+        if told.gone.is_empty() {
+            Looked::All
+        } else {
+            Looked::Missing
+        }
     }
 
-    async fn follow(&self, known: &mut BTreeMap<EntityId, Registered>, renamed: BTreeMap<EntityId, EntityId>) {
+    async fn follow(
+        &self,
+        known: &mut BTreeMap<EntityId, Registered>,
+        renamed: BTreeMap<EntityId, EntityId>,
+    ) {
         let lines = self.actor.rename(&renamed).await;
-        let moved: Vec<_> = renamed.iter().filter_map(|(old, new)| Some((new.clone(), known.get(old)?.clone()))).collect();
+        let moved: Vec<_> = renamed
+            .iter()
+            .filter_map(|(old, new)| Some((new.clone(), known.get(old)?.clone())))
+            .collect();
         let still = self.actor.aliases();
         // An option that cannot be written goes on naming the old one.
         for old in renamed.keys().filter(|old| !still.contains_key(*old)) {

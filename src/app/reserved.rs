@@ -1,5 +1,6 @@
-//! Which ports of this host are Home Assistant's, from all that says so: the Supervisor, Home Assistant itself, the
-//! configured URL, the address that the link has, and what all these said in an earlier run.
+//! Which ports of this host are Home Assistant's, from all that says so: the Supervisor, Home
+//! Assistant itself, the configured URL, the address that the link has, and what all these said in
+//! an earlier run.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -28,7 +29,8 @@ const LOOK_UP_AGAIN: Duration = Duration::from_secs(15);
 struct Known {
     /// By an earlier run, until something newer is known.
     before: Vec<Reservation>,
-    /// By the URL: the port, and the address if the name has one; `None` where it leads to another host.
+    /// By the URL: the port, and the address if the name has one; `None` where it leads to another
+    /// host.
     url: Option<Reservation>,
     /// By the Supervisor.
     supervisor: Option<u16>,
@@ -40,14 +42,21 @@ struct Known {
 
 impl Known {
     fn all(&self) -> Vec<Reservation> {
-        let supervisor = self.supervisor.map(|port| Reservation { port, hosts: Hosts::Seen(None) });
+        let supervisor = self.supervisor.map(|port| Reservation {
+            port,
+            hosts: Hosts::Seen(None),
+        });
         let mut all = self.link.clone();
         if self.fresh {
             all.extend(supervisor);
         } else if let Some(supervisor) = supervisor.filter(|_| self.link.is_empty()) {
             // It knows where Home Assistant is now; an earlier run may know more of the same place.
             let same = self.before.iter().any(|r| r.port == supervisor.port);
-            all.extend(if same { self.before.clone() } else { vec![supervisor] });
+            all.extend(if same {
+                self.before.clone()
+            } else {
+                vec![supervisor]
+            });
         } else {
             all.extend(self.before.iter().chain(&self.url).cloned());
         }
@@ -55,7 +64,9 @@ impl Known {
         for reservation in all {
             // Where Home Assistant says on which addresses it listens, a bare port says less.
             let bare = matches!(reservation.hosts, Hosts::Seen(_));
-            let says_more = |r: &Reservation| bare && r.port == reservation.port && !matches!(r.hosts, Hosts::Seen(_));
+            let says_more = |r: &Reservation| {
+                bare && r.port == reservation.port && !matches!(r.hosts, Hosts::Seen(_))
+            };
             if !once.iter().any(|r| *r == reservation || says_more(r)) {
                 once.push(reservation);
             }
@@ -64,9 +75,13 @@ impl Known {
     }
 }
 
-/// What the link and Home Assistant itself say, seen from a host with these addresses. Behind the Supervisor it is always here.
+/// What the link and Home Assistant itself say, seen from a host with these addresses. Behind the
+/// Supervisor it is always here.
 fn of_link(facts: &HaFacts, supervised: bool, own: &[IpAddr]) -> Vec<Reservation> {
-    let peer = facts.address.zip(facts.port).filter(|(ip, _)| is_own(*ip, own));
+    let peer = facts
+        .address
+        .zip(facts.port)
+        .filter(|(ip, _)| is_own(*ip, own));
     let here = supervised || peer.is_some();
     let mut all: Vec<Reservation> = Vec::new();
     if here {
@@ -76,15 +91,27 @@ fn of_link(facts: &HaFacts, supervised: bool, own: &[IpAddr]) -> Vec<Reservation
     if let Some((ip, port)) = peer
         && !told(port, &all)
     {
-        all.push(Reservation { port, hosts: Hosts::Seen(Some(ip.to_canonical())) });
+        all.push(Reservation {
+            port,
+            hosts: Hosts::Seen(Some(ip.to_canonical())),
+        });
     }
-    let internal = facts.places.internal_url.as_deref().and_then(|url| Url::parse(url).ok());
-    if let Some((host, port)) = internal.as_ref().and_then(|url| Some((url.host()?, url.port_or_known_default()?)))
+    let internal = facts
+        .places
+        .internal_url
+        .as_deref()
+        .and_then(|url| Url::parse(url).ok());
+    if let Some((host, port)) = internal
+        .as_ref()
+        .and_then(|url| Some((url.host()?, url.port_or_known_default()?)))
         && let Host::Ipv4(_) | Host::Ipv6(_) = host
         && let Some(ip) = literal(&host).filter(|ip| is_own(*ip, own) && here)
         && !told(port, &all)
     {
-        all.push(Reservation { port, hosts: Hosts::Seen(Some(ip)) });
+        all.push(Reservation {
+            port,
+            hosts: Hosts::Seen(Some(ip)),
+        });
     }
     all
 }
@@ -92,11 +119,16 @@ fn of_link(facts: &HaFacts, supervised: bool, own: &[IpAddr]) -> Vec<Reservation
 fn configured(place: &HttpPlace) -> Reservation {
     let hosts: Option<Vec<IpAddr>> = place.hosts.iter().map(|host| host.parse().ok()).collect();
     let hosts = match hosts {
-        Some(hosts) if !hosts.is_empty() && !hosts.iter().any(IpAddr::is_unspecified) => Hosts::Only(hosts),
+        Some(hosts) if !hosts.is_empty() && !hosts.iter().any(IpAddr::is_unspecified) => {
+            Hosts::Only(hosts)
+        }
         // All, or by name.
         _ => Hosts::All,
     };
-    Reservation { port: place.port, hosts }
+    Reservation {
+        port: place.port,
+        hosts,
+    }
 }
 
 fn literal(host: &Host<&str>) -> Option<IpAddr> {
@@ -119,7 +151,10 @@ fn of_url(url: &Url, found: Option<&[IpAddr]>, own: &[IpAddr]) -> Option<Reserva
         seen = is_own(ip, own).then_some(ip);
         seen?;
     }
-    Some(Reservation { port, hosts: Hosts::Seen(seen) })
+    Some(Reservation {
+        port,
+        hosts: Hosts::Seen(seen),
+    })
 }
 
 /// Addresses of the URL's host, once they can be found.
@@ -155,15 +190,29 @@ impl Reserving {
         store: Store,
         guard: PortGuard,
     ) -> Self {
-        let before = store.get_state(KEY).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let before = store
+            .get_state(KEY)
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
         // Behind the Supervisor the URL is not used.
         let url = if supervisor.is_none() && source.kind == SourceKind::HomeAssistant {
             Url::parse(source.ha_base_url.trim()).ok()
         } else {
             None
         };
-        let known = Known { before, ..Known::default() };
-        let mut this = Self { known, sure: url.is_none(), url, supervisor, facts, store, guard };
+        let known = Known {
+            before,
+            ..Known::default()
+        };
+        let mut this = Self {
+            known,
+            sure: url.is_none(),
+            url,
+            supervisor,
+            facts,
+            store,
+            guard,
+        };
         this.ask_supervisor().await;
         this.ask_names().await;
         this.put();
@@ -171,7 +220,9 @@ impl Reserving {
     }
 
     async fn ask_supervisor(&mut self) -> bool {
-        let Some(supervisor) = &self.supervisor else { return true };
+        let Some(supervisor) = &self.supervisor else {
+            return true;
+        };
         match tokio::time::timeout(PATIENCE, supervisor.core_info()).await {
             Ok(Ok(info)) => {
                 // In recovery mode it says where Home Assistant is, not where it wants to be.
@@ -198,7 +249,14 @@ impl Reserving {
         let all = self.known.all();
         if *self.guard.all() != *all {
             let ports: Vec<String> = all.iter().map(|r| r.port.to_string()).collect();
-            info!("ports of Home Assistant on this host, left alone: {}", if ports.is_empty() { "none".into() } else { ports.join(", ") });
+            info!(
+                "ports of Home Assistant on this host, left alone: {}",
+                if ports.is_empty() {
+                    "none".into()
+                } else {
+                    ports.join(", ")
+                }
+            );
         }
         if let Ok(text) = serde_json::to_string(&all) {
             self.store.put_state(KEY, &text);
@@ -208,7 +266,11 @@ impl Reserving {
 
     /// Follows all that may change until the stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut ask_again = if self.supervisor.is_some() && self.known.supervisor.is_none() { Some(Duration::from_secs(2)) } else { None };
+        let mut ask_again = if self.supervisor.is_some() && self.known.supervisor.is_none() {
+            Some(Duration::from_secs(2))
+        } else {
+            None
+        };
         let mut was_up = false;
         loop {
             let facts = self.facts.borrow_and_update().clone();
@@ -267,43 +329,116 @@ mod tests {
             let found = found.map(|all| all.iter().map(|text| ip(text)).collect::<Vec<_>>());
             of_url(&Url::parse(url).unwrap(), found.as_deref(), &own())
         };
-        let seen = |port, at: Option<&str>| Some(Reservation { port, hosts: Hosts::Seen(at.map(ip)) });
+        let seen = |port, at: Option<&str>| {
+            Some(Reservation {
+                port,
+                hosts: Hosts::Seen(at.map(ip)),
+            })
+        };
         assert_eq!(said("http://localhost", None), seen(80, None));
-        assert_eq!(said("http://127.0.0.1:8123/x", None), seen(8123, Some("127.0.0.1")));
+        assert_eq!(
+            said("http://127.0.0.1:8123/x", None),
+            seen(8123, Some("127.0.0.1"))
+        );
         assert_eq!(said("https://[::1]", None), seen(443, Some("::1")));
-        assert_eq!(said("http://ha.lan", Some(&["203.0.113.7", "192.0.2.5"])), seen(80, Some("192.0.2.5")));
-        assert_eq!(said("http://ha.lan", Some(&["203.0.113.7"])), None, "another host");
+        assert_eq!(
+            said("http://ha.lan", Some(&["203.0.113.7", "192.0.2.5"])),
+            seen(80, Some("192.0.2.5"))
+        );
+        assert_eq!(
+            said("http://ha.lan", Some(&["203.0.113.7"])),
+            None,
+            "another host"
+        );
         assert_eq!(said("http://203.0.113.7", None), None);
-        assert_eq!(said("http://ha.lan:81", None), seen(81, None), "it cannot be told otherwise");
+        assert_eq!(
+            said("http://ha.lan:81", None),
+            seen(81, None),
+            "it cannot be told otherwise"
+        );
     }
 
     fn facts(address: &str, port: u16, places: HaPlaces) -> HaFacts {
-        HaFacts { address: Some(ip(address)), port: Some(port), state: Some("RUNNING".into()), places, ..HaFacts::default() }
+        HaFacts {
+            address: Some(ip(address)),
+            port: Some(port),
+            state: Some("RUNNING".into()),
+            places,
+            ..HaFacts::default()
+        }
     }
 
     #[test]
     fn the_link_and_home_assistants_own_words() {
-        let place = |port, hosts: &[&str]| HttpPlace { port, hosts: hosts.iter().map(|h| (*h).to_owned()).collect() };
-        let told = |places: Vec<HttpPlace>| HaPlaces { configured: places.into(), ..HaPlaces::default() };
+        let place = |port, hosts: &[&str]| HttpPlace {
+            port,
+            hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
+        };
+        let told = |places: Vec<HttpPlace>| HaPlaces {
+            configured: places.into(),
+            ..HaPlaces::default()
+        };
         let at = |port, hosts| Reservation { port, hosts };
         let near = facts("127.0.0.1", 80, HaPlaces::default());
-        assert_eq!(of_link(&near, false, &own()), [at(80, Hosts::Seen(Some(ip("127.0.0.1"))))]);
+        assert_eq!(
+            of_link(&near, false, &own()),
+            [at(80, Hosts::Seen(Some(ip("127.0.0.1"))))]
+        );
         let far = facts("203.0.113.7", 80, told(vec![place(80, &[])]));
-        assert_eq!(of_link(&far, false, &own()), [], "another host's port is not ours to keep");
-        let behind = facts("172.30.32.2", 80, told(vec![place(8123, &["192.0.2.5"]), place(80, &["::", "0.0.0.0"])]));
-        assert_eq!(of_link(&behind, true, &own()), [at(8123, Hosts::Only(vec![ip("192.0.2.5")])), at(80, Hosts::All)]);
+        assert_eq!(
+            of_link(&far, false, &own()),
+            [],
+            "another host's port is not ours to keep"
+        );
+        let behind = facts(
+            "172.30.32.2",
+            80,
+            told(vec![
+                place(8123, &["192.0.2.5"]),
+                place(80, &["::", "0.0.0.0"]),
+            ]),
+        );
+        assert_eq!(
+            of_link(&behind, true, &own()),
+            [
+                at(8123, Hosts::Only(vec![ip("192.0.2.5")])),
+                at(80, Hosts::All)
+            ]
+        );
         // A proxy in front, on this host as well.
         let proxied = facts("192.0.2.5", 443, told(vec![place(8123, &[])]));
-        assert_eq!(of_link(&proxied, false, &own()), [at(8123, Hosts::All), at(443, Hosts::Seen(Some(ip("192.0.2.5"))))]);
-        let url = HaPlaces { internal_url: Some("http://192.0.2.5".into()), ..HaPlaces::default() };
-        assert_eq!(of_link(&facts("172.30.32.2", 80, url.clone()), true, &own()), [at(80, Hosts::Seen(Some(ip("192.0.2.5"))))]);
-        assert_eq!(of_link(&facts("203.0.113.7", 80, url), false, &own()), [], "the same private network elsewhere");
+        assert_eq!(
+            of_link(&proxied, false, &own()),
+            [
+                at(8123, Hosts::All),
+                at(443, Hosts::Seen(Some(ip("192.0.2.5"))))
+            ]
+        );
+        let url = HaPlaces {
+            internal_url: Some("http://192.0.2.5".into()),
+            ..HaPlaces::default()
+        };
+        assert_eq!(
+            of_link(&facts("172.30.32.2", 80, url.clone()), true, &own()),
+            [at(80, Hosts::Seen(Some(ip("192.0.2.5"))))]
+        );
+        assert_eq!(
+            of_link(&facts("203.0.113.7", 80, url), false, &own()),
+            [],
+            "the same private network elsewhere"
+        );
     }
 
     #[test]
     fn what_was_known_counts_until_something_newer_is() {
-        let at = |port| Reservation { port, hosts: Hosts::Seen(None) };
-        let mut known = Known { before: vec![at(80)], ..Known::default() };
+        let at = |port| Reservation {
+            port,
+            hosts: Hosts::Seen(None),
+        };
+        let mut known = Known {
+            before: vec![at(80)],
+            ..Known::default()
+        };
         assert_eq!(known.all(), [at(80)], "Home Assistant is down at the start");
         known.supervisor = Some(8123);
         assert_eq!(known.all(), [at(8123)], "moved while we were away");
@@ -311,6 +446,10 @@ mod tests {
         (known.link, known.fresh) = (vec![at(8123)], true);
         assert_eq!(known.all(), [at(8123)]);
         (known.link, known.fresh) = (vec![at(8123)], false);
-        assert_eq!(known.all(), [at(8123), at(80)], "recovery mode: where it is and where it wants to be");
+        assert_eq!(
+            known.all(),
+            [at(8123), at(80)],
+            "recovery mode: where it is and where it wants to be"
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Nothing configured? Home Assistant's Energy settings know the grid sensors (`decisions.md` C11).
 //!
-//! What was found is kept as state and used until options name entities; the other input options lie over it. Later
-//! changes of the Energy settings only give a notice: a meter that a battery obeys does not change its sensors by itself.
-//! Only what is gone from Home Assistant together with the settings that named it is chosen anew, as long as nobody confirmed it.
+//! What was found is kept as state and used until options name entities; the other input options
+//! lie over it. Later changes of the Energy settings only give a notice: a meter that a battery
+//! obeys does not change its sensors by itself. Only what is gone from Home Assistant together with
+//! the settings that named it is chosen anew, as long as nobody confirmed it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -64,7 +65,8 @@ pub fn kept(text: Option<&str>) -> Option<Map<String, Value>> {
     inputs_of(&options).any_power().then_some(options)
 }
 
-/// What the first meter reads: the entities that options `named`, else what the set-up chose, under what options `said`.
+/// What the first meter reads: the entities that options `named`, else what the set-up chose, under
+/// what options `said`.
 #[must_use]
 pub fn in_force(setup: &Setup, named: &Inputs, said: Option<&Map<String, Value>>) -> Inputs {
     match (setup, said) {
@@ -78,15 +80,22 @@ pub fn in_force(setup: &Setup, named: &Inputs, said: Option<&Map<String, Value>>
 pub struct Choice {
     /// How far the set-up is.
     pub state: watch::Sender<Setup>,
-    /// What [`super::choice::said`] gave last. Held while the first meter takes inputs over, so that the last to come are
-    /// those of the newest of both.
+    /// What [`super::choice::said`] gave last. Held while the first meter takes inputs over, so
+    /// that the last to come are those of the newest of both.
     pub said: Arc<Mutex<Option<Map<String, Value>>>>,
 }
 
 fn words(options: &Map<String, Value>) -> String {
     options
         .iter()
-        .map(|(key, value)| format!("{key} = {}", value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)))
+        .map(|(key, value)| {
+            format!(
+                "{key} = {}",
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), ToOwned::to_owned)
+            )
+        })
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -113,7 +122,8 @@ pub struct Search {
     pub stop: CancellationToken,
 }
 
-/// A choice that counters contradicted: it is not taken again, also not by the next start, unless somebody says so.
+/// A choice that counters contradicted: it is not taken again, also not by the next start, unless
+/// somebody says so.
 #[derive(Debug, Serialize, Deserialize)]
 struct Refused {
     options: Map<String, Value>,
@@ -121,10 +131,14 @@ struct Refused {
 }
 
 impl Search {
-    /// Asks each time Home Assistant has come up: for the first choice, later for a difference, until options name entities.
+    /// Asks each time Home Assistant has come up: for the first choice, later for a difference,
+    /// until options name entities.
     pub async fn run(mut self, taker: Taker) {
         self.go_on(&taker).await;
-        let mut refused: Option<Refused> = self.store.get_state(REFUSED).and_then(|text| serde_json::from_str(&text).ok());
+        let mut refused: Option<Refused> = self
+            .store
+            .get_state(REFUSED)
+            .and_then(|text| serde_json::from_str(&text).ok());
         let mut told = false;
         let mut pause = Duration::from_secs(2);
         while *self.choice.state.borrow() != Setup::ByOptions {
@@ -141,7 +155,10 @@ impl Search {
                 Ok(mut found) if found.is_running() => {
                     self.prove(&mut found, &taker, refused.as_ref()).await;
                     let said = self.choice.said.lock().await;
-                    if let Some(inputs) = said.as_ref().and_then(|said| self.weigh(&found, said, &mut told)) {
+                    if let Some(inputs) = said
+                        .as_ref()
+                        .and_then(|said| self.weigh(&found, said, &mut told))
+                    {
                         taker.take(inputs).await;
                     }
                     pause = Duration::from_secs(300);
@@ -170,9 +187,16 @@ impl Search {
         self.stop.cancelled().await;
     }
 
-    /// Leaves out what the counters contradict; what was chosen before and turns out so is withdrawn, as nobody confirmed it.
+    /// Leaves out what the counters contradict; what was chosen before and turns out so is
+    /// withdrawn, as nobody confirmed it.
     async fn prove(&self, found: &mut Discovery, taker: &Taker, refused: Option<&Refused>) {
-        let Some(options) = found.grid.as_ref().map(|proposal| options_of(&proposal.inputs)) else { return };
+        let Some(options) = found
+            .grid
+            .as_ref()
+            .map(|proposal| options_of(&proposal.inputs))
+        else {
+            return;
+        };
         if let Some(Refused { line, .. }) = refused.filter(|refused| refused.options == options) {
             found.grid = None;
             found.notes.push(line.clone());
@@ -187,7 +211,12 @@ impl Search {
         };
         self.health.set_direction(line.iter().cloned().collect());
         let current = self.choice.state.borrow().clone();
-        if let (Some(line), Setup::Chosen { options: chosen, .. }) = (line, current)
+        if let (
+            Some(line),
+            Setup::Chosen {
+                options: chosen, ..
+            },
+        ) = (line, current)
             && options == chosen
         {
             self.withdraw(&line, taker).await;
@@ -195,17 +224,25 @@ impl Search {
     }
 
     async fn withdraw(&self, line: &str, taker: &Taker) {
-        warn!("{line}; what was chosen by itself is not served any more: confirm it, or turn it, on the dashboard");
+        warn!(
+            "{line}; what was chosen by itself is not served any more: confirm it, or turn it, on the dashboard"
+        );
         self.store.put_state(KEY, "");
         let said = self.choice.said.lock().await;
         self.choice.state.send_replace(Setup::Nothing);
-        taker.take(laid(&Map::new(), said.as_ref().unwrap_or(&Map::new()))).await;
+        taker
+            .take(laid(&Map::new(), said.as_ref().unwrap_or(&Map::new())))
+            .await;
     }
 
     /// The first meter reads what was chosen in an earlier run.
     async fn go_on(&self, taker: &Taker) {
         let said = self.choice.said.lock().await;
-        let (Setup::Chosen { options, .. }, Some(said)) = (self.choice.state.borrow().clone(), &*said) else { return };
+        let (Setup::Chosen { options, .. }, Some(said)) =
+            (self.choice.state.borrow().clone(), &*said)
+        else {
+            return;
+        };
         let inputs = laid(&options, said);
         info!(
             "no power entity is configured: going on with what was chosen before, {}{}; the options total_power or a_power … change that",
@@ -216,7 +253,12 @@ impl Search {
     }
 
     /// What to take, for a first choice; `said` is what options say beside it.
-    fn weigh(&self, found: &Discovery, said: &Map<String, Value>, told: &mut bool) -> Option<Inputs> {
+    fn weigh(
+        &self,
+        found: &Discovery,
+        said: &Map<String, Value>,
+        told: &mut bool,
+    ) -> Option<Inputs> {
         let state = &self.choice.state;
         let current = state.borrow().clone();
         let Some(proposal) = &found.grid else {
@@ -230,8 +272,16 @@ impl Search {
         let options = options_of(&proposal.inputs);
         match current {
             Setup::ByOptions => None,
-            Setup::Chosen { options: old, .. } if found.grid_before.as_ref().is_some_and(|before| options_of(before) == old) => {
-                info!("the meter reads {} from now on, of which Home Assistant makes what it read before", words(&options));
+            Setup::Chosen { options: old, .. }
+                if found
+                    .grid_before
+                    .as_ref()
+                    .is_some_and(|before| options_of(before) == old) =>
+            {
+                info!(
+                    "the meter reads {} from now on, of which Home Assistant makes what it read before",
+                    words(&options)
+                );
                 Some(self.choose(options, said))
             }
             Setup::Chosen { options: old, .. } if old != options && gone(&old, found) => {
@@ -243,7 +293,10 @@ impl Search {
                 );
                 Some(self.choose(options, said))
             }
-            Setup::Chosen { options: old, differs } => {
+            Setup::Chosen {
+                options: old,
+                differs,
+            } => {
                 let now_differs = old != options;
                 if now_differs && !differs {
                     warn!(
@@ -254,7 +307,10 @@ impl Search {
                     );
                 }
                 if now_differs != differs {
-                    state.send_replace(Setup::Chosen { options: old, differs: now_differs });
+                    state.send_replace(Setup::Chosen {
+                        options: old,
+                        differs: now_differs,
+                    });
                 }
                 None
             }
@@ -277,7 +333,10 @@ impl Search {
             self.store.put_state(KEY, &text);
         }
         let inputs = laid(&options, said);
-        self.choice.state.send_replace(Setup::Chosen { options, differs: false });
+        self.choice.state.send_replace(Setup::Chosen {
+            options,
+            differs: false,
+        });
         inputs
     }
 }
@@ -285,11 +344,21 @@ impl Search {
 /// Whether a power that was chosen is not in Home Assistant any more.
 fn gone(options: &Map<String, Value>, found: &Discovery) -> bool {
     let inputs = inputs_of(options);
-    let mut powers = inputs.total.iter().chain(inputs.phases.iter().flatten()).flat_map(|p| p.import.iter().chain(&p.export));
-    powers.any(|id| found.asked.iter().any(|(of, here)| of == id && here.as_ref().is_none_or(|c| c.restored)))
+    let mut powers = inputs
+        .total
+        .iter()
+        .chain(inputs.phases.iter().flatten())
+        .flat_map(|p| p.import.iter().chain(&p.export));
+    powers.any(|id| {
+        found
+            .asked
+            .iter()
+            .any(|(of, here)| of == id && here.as_ref().is_none_or(|c| c.restored))
+    })
 }
 
-/// Ends when the Energy settings are others than those that were `seen`; never where nothing was, or where they can't be watched.
+/// Ends when the Energy settings are others than those that were `seen`; never where nothing was,
+/// or where they can't be watched.
 async fn changed(source: &SourceSettings, access: &Access, seen: Option<Option<String>>) {
     match seen {
         Some(seen) => prefs_watch::changed(source, access, seen).await,
@@ -297,8 +366,8 @@ async fn changed(source: &SourceSettings, access: &Access, seen: Option<Option<S
     }
 }
 
-/// Ends when the running meter sees that the sign of what nobody has confirmed is wrong: where the recorder keeps nothing, only
-/// that tells. Gives what was chosen, and the line that says so.
+/// Ends when the running meter sees that the sign of what nobody has confirmed is wrong: where the
+/// recorder keeps nothing, only that tells. Gives what was chosen, and the line that says so.
 async fn contradicted(state: &watch::Sender<Setup>, taker: &Taker) -> (Map<String, Value>, String) {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -313,14 +382,35 @@ async fn contradicted(state: &watch::Sender<Setup>, taker: &Taker) -> (Map<Strin
 
 /// What options say beside a choice, in words.
 fn beside(said: &Map<String, Value>) -> String {
-    if said.is_empty() { String::new() } else { format!("; the options lay over it {}", words(said)) }
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!("; the options lay over it {}", words(said))
+    }
 }
 
 /// Why nothing could be taken, and what could be named.
 fn nothing_taken(found: &Discovery) -> String {
-    let line = |c: &Candidate| format!("{} ({} {})", c.entity_id, c.value, c.unit.as_deref().unwrap_or("no unit"));
-    let powers: Vec<String> = found.candidates.iter().filter(|c| c.kind == Some(Kind::Power)).take(LISTED).map(line).collect();
-    let list = if powers.is_empty() { "there is no power sensor in Home Assistant".to_owned() } else { powers.join(", ") };
+    let line = |c: &Candidate| {
+        format!(
+            "{} ({} {})",
+            c.entity_id,
+            c.value,
+            c.unit.as_deref().unwrap_or("no unit")
+        )
+    };
+    let powers: Vec<String> = found
+        .candidates
+        .iter()
+        .filter(|c| c.kind == Some(Kind::Power))
+        .take(LISTED)
+        .map(line)
+        .collect();
+    let list = if powers.is_empty() {
+        "there is no power sensor in Home Assistant".to_owned()
+    } else {
+        powers.join(", ")
+    };
     format!(
         "no power entity is configured, and nothing could be taken by itself ({}): set total_power or a_power, b_power, c_power; candidates: {list}",
         found.notes.join("; ")
@@ -361,29 +451,67 @@ mod tests {
 
     #[test]
     fn what_was_chosen_counts_only_while_it_is_in_use() {
-        let chosen = Setup::Chosen { options: object(json!({"total_power": "sensor.grid"})), differs: false };
+        let chosen = Setup::Chosen {
+            options: object(json!({"total_power": "sensor.grid"})),
+            differs: false,
+        };
         let said = object(json!({"total_invert": true}));
-        let inputs = |setup: &Setup, named, said| Value::Object(options_of(&in_force(setup, &inputs_of(&object(named)), said)));
-        assert_eq!(inputs(&chosen, json!({}), Some(&said)), json!({"total_power": "sensor.grid", "total_invert": true}));
-        assert_eq!(inputs(&chosen, json!({"a_power": "sensor.a"}), Some(&said)), json!({"a_power": "sensor.a"}), "named");
+        let inputs = |setup: &Setup, named, said| {
+            Value::Object(options_of(&in_force(
+                setup,
+                &inputs_of(&object(named)),
+                said,
+            )))
+        };
+        assert_eq!(
+            inputs(&chosen, json!({}), Some(&said)),
+            json!({"total_power": "sensor.grid", "total_invert": true})
+        );
+        assert_eq!(
+            inputs(&chosen, json!({"a_power": "sensor.a"}), Some(&said)),
+            json!({"a_power": "sensor.a"}),
+            "named"
+        );
         assert_eq!(inputs(&chosen, json!({}), None), json!({}), "wrong options");
         for setup in [Setup::ByOptions, Setup::Searching, Setup::Nothing] {
-            assert_eq!(inputs(&setup, json!({"a_volt": "sensor.u"}), Some(&said)), json!({"a_volt": "sensor.u"}), "the last power is gone");
+            assert_eq!(
+                inputs(&setup, json!({"a_volt": "sensor.u"}), Some(&said)),
+                json!({"a_volt": "sensor.u"}),
+                "the last power is gone"
+            );
         }
     }
 
     #[test]
     fn what_was_kept_is_read_again() {
         let text = r#"{"total_power":"sensor.grid","energy_import":"sensor.in"}"#;
-        assert_eq!(kept(Some(text)), Some(object(serde_json::from_str(text).unwrap())));
-        assert_eq!([None, Some("{"), Some("[]"), Some(r#"{"a_volt":"sensor.u"}"#)].map(kept), [const { None }; 4]);
+        assert_eq!(
+            kept(Some(text)),
+            Some(object(serde_json::from_str(text).unwrap()))
+        );
+        assert_eq!(
+            [
+                None,
+                Some("{"),
+                Some("[]"),
+                Some(r#"{"a_volt":"sensor.u"}"#)
+            ]
+            .map(kept),
+            [const { None }; 4]
+        );
     }
 
     #[test]
     fn what_could_not_be_taken_is_said() {
-        let found =
-            Discovery { notes: vec!["grid power … because of sensor.own: it is this meter's own".into()], ..Discovery::default() };
+        let found = Discovery {
+            notes: vec!["grid power … because of sensor.own: it is this meter's own".into()],
+            ..Discovery::default()
+        };
         let text = nothing_taken(&found);
-        assert!(text.contains("sensor.own: it is this meter's own") && text.contains("there is no power sensor"), "{text}");
+        assert!(
+            text.contains("sensor.own: it is this meter's own")
+                && text.contains("there is no power sensor"),
+            "{text}"
+        );
     }
 }

@@ -22,9 +22,11 @@ use crate::{
     source::{Access, EntityId, recorded::Question},
 };
 
-/// How long the recorder's answer is good for; it has a new row each 5 minutes, and the page asks every 2 s.
+/// How long the recorder's answer is good for; it has a new row each 5 minutes, and the page asks
+/// every 2 s.
 const GOOD_FOR: Duration = Duration::from_secs(60);
-/// Longer than this nobody waits for it: the question about the sign is asked as if nothing were known.
+/// Longer than this nobody waits for it: the question about the sign is asked as if nothing were
+/// known.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Answers that are remembered.
 const ANSWERS: usize = 16;
@@ -58,16 +60,28 @@ impl Signs {
         let live = live(asked.meter, asked.inputs).await;
         let mut signs = Vec::with_capacity(found.len());
         for (side, question) in found {
-            let seen = live.iter().find(|(of, verdict, _)| *of == side && verdict.decides());
+            let seen = live
+                .iter()
+                .find(|(of, verdict, _)| *of == side && verdict.decides());
             let (verdict, counters) = match seen {
                 Some((_, verdict, counters)) => (*verdict, counters.clone()),
                 None => {
-                    let counters = Counters { import: question.import.clone(), export: question.export.clone() };
+                    let counters = Counters {
+                        import: question.import.clone(),
+                        export: question.export.clone(),
+                    };
                     (self.look_back(&asked, &question).await, counters)
                 }
             };
-            let line = verdict.contradiction().map(|evidence| words(&question.power, evidence, &counters));
-            signs.push(Sign { turn: turned_by(asked.inputs, side), verdict, counters, line });
+            let line = verdict
+                .contradiction()
+                .map(|evidence| words(&question.power, evidence, &counters));
+            signs.push(Sign {
+                turn: turned_by(asked.inputs, side),
+                verdict,
+                counters,
+                line,
+            });
         }
         signs.sort_by_key(|sign| sign.verdict.contradiction().is_none());
         signs
@@ -80,7 +94,12 @@ impl Signs {
             return *verdict;
         }
         let one = std::slice::from_ref(question);
-        let Ok(mut verdicts) = timeout(PATIENCE, recorded(asked.source, asked.access, one, true, asked.now)).await else {
+        let Ok(mut verdicts) = timeout(
+            PATIENCE,
+            recorded(asked.source, asked.access, one, true, asked.now),
+        )
+        .await
+        else {
             return Verdict::Unknown;
         };
         let verdict = verdicts.pop().unwrap_or_default();
@@ -92,7 +111,11 @@ impl Signs {
 
 /// What the running meter has seen of these powers, or of the same the other way round.
 async fn live(meter: Option<&Running>, inputs: &Inputs) -> Vec<(Side, Verdict, Counters)> {
-    let Some((meter, turned)) = meter.and_then(|meter| Some((meter, turned(&meter.inputs(), inputs)?))) else { return Vec::new() };
+    let Some((meter, turned)) =
+        meter.and_then(|meter| Some((meter, turned(&meter.inputs(), inputs)?)))
+    else {
+        return Vec::new();
+    };
     let (reply, wait) = oneshot::channel();
     if meter.commands.send(Command::Signs(reply)).await.is_err() {
         return Vec::new();
@@ -106,7 +129,15 @@ async fn live(meter: Option<&Running>, inputs: &Inputs) -> Vec<(Side, Verdict, C
 
 /// Whether these are the same powers turned round; `None`: they are others.
 fn turned(before: &Inputs, after: &Inputs) -> Option<bool> {
-    let powers = |inputs: &Inputs| [&inputs.total, &inputs.phases[0], &inputs.phases[1], &inputs.phases[2]].map(Clone::clone);
+    let powers = |inputs: &Inputs| {
+        [
+            &inputs.total,
+            &inputs.phases[0],
+            &inputs.phases[1],
+            &inputs.phases[2],
+        ]
+        .map(Clone::clone)
+    };
     let mut all = None;
     for pair in powers(before).into_iter().zip(powers(after)) {
         let (Some(old), Some(new)) = pair else {
@@ -116,7 +147,10 @@ fn turned(before: &Inputs, after: &Inputs) -> Option<bool> {
             return None;
         };
         let turned = old.invert != new.invert;
-        let same = PowerInput { invert: old.invert, ..new } == old;
+        let same = PowerInput {
+            invert: old.invert,
+            ..new
+        } == old;
         if !same || all.is_some_and(|all| all != turned) {
             return None;
         }
@@ -131,7 +165,10 @@ fn turned_by(inputs: &Inputs, side: Side) -> Vec<&'static str> {
     match side {
         Side::Phase(i) => vec![PHASES[i]],
         Side::House if inputs.total.is_some() => vec!["total"],
-        Side::House => (0..3).filter(|&i| inputs.phases[i].is_some()).map(|i| PHASES[i]).collect(),
+        Side::House => (0..3)
+            .filter(|&i| inputs.phases[i].is_some())
+            .map(|i| PHASES[i])
+            .collect(),
     }
 }
 
@@ -148,22 +185,60 @@ mod tests {
     fn the_same_powers_are_known_again_as_they_are_and_turned_round() {
         let of = |before, after| turned(&inputs_of(&object(before)), &inputs_of(&object(after)));
         let one = || json!({"total_power": "sensor.p"});
-        assert_eq!(of(one(), json!({"total_power": "sensor.p", "energy_import": "sensor.e"})), Some(false));
-        assert_eq!(of(one(), json!({"total_power": "sensor.p", "total_invert": true})), Some(true));
+        assert_eq!(
+            of(
+                one(),
+                json!({"total_power": "sensor.p", "energy_import": "sensor.e"})
+            ),
+            Some(false)
+        );
+        assert_eq!(
+            of(
+                one(),
+                json!({"total_power": "sensor.p", "total_invert": true})
+            ),
+            Some(true)
+        );
         assert_eq!(of(one(), json!({"total_power": "sensor.q"})), None);
         assert_eq!(of(one(), json!({"a_power": "sensor.p"})), None);
-        assert_eq!(of(one(), json!({"total_power": "sensor.p", "total_scale": 1000.0})), None, "another power");
+        assert_eq!(
+            of(
+                one(),
+                json!({"total_power": "sensor.p", "total_scale": 1000.0})
+            ),
+            None,
+            "another power"
+        );
         let three = |invert: [bool; 2]| json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_invert": invert[0], "b_invert": invert[1]});
         assert_eq!(of(three([false, true]), three([true, false])), Some(true));
-        assert_eq!(of(three([false, false]), three([true, false])), None, "one of them alone");
+        assert_eq!(
+            of(three([false, false]), three([true, false])),
+            None,
+            "one of them alone"
+        );
         assert_eq!(of(json!({}), json!({})), None);
     }
 
     #[test]
     fn a_verdict_names_what_turns_it() {
         let by = |options, side| turned_by(&inputs_of(&object(options)), side);
-        assert_eq!(by(json!({"total_power": "sensor.p"}), Side::House), ["total"]);
-        assert_eq!(by(json!({"a_power": "sensor.a", "c_power": "sensor.c"}), Side::House), ["a", "c"]);
-        assert_eq!(by(json!({"a_power": "sensor.a", "c_power": "sensor.c"}), Side::Phase(2)), ["c"]);
+        assert_eq!(
+            by(json!({"total_power": "sensor.p"}), Side::House),
+            ["total"]
+        );
+        assert_eq!(
+            by(
+                json!({"a_power": "sensor.a", "c_power": "sensor.c"}),
+                Side::House
+            ),
+            ["a", "c"]
+        );
+        assert_eq!(
+            by(
+                json!({"a_power": "sensor.a", "c_power": "sensor.c"}),
+                Side::Phase(2)
+            ),
+            ["c"]
+        );
     }
 }

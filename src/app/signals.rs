@@ -7,8 +7,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-/// Each would else end the process with all that is not yet saved. SIGUSR1 and SIGUSR2 mean nothing here, but are sent by hand
-/// and by log rotation that was made for others.
+/// Each would else end the process with all that is not yet saved. SIGUSR1 and SIGUSR2 mean nothing
+/// here, but are sent by hand and by log rotation that was made for others.
 const ENDING: [(&str, SignalKind); 6] = [
     ("SIGTERM", SignalKind::terminate()),
     ("SIGINT", SignalKind::interrupt()),
@@ -48,6 +48,10 @@ async fn wait(name: &'static str, mut signal: Signal, stop: CancellationToken) {
 /// Signals that whoever started us has switched off, a bit each; none where it cannot be known.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
-    mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default()
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .map(str::trim);
+    mask.and_then(|mask| u64::from_str_radix(mask, 16).ok())
+        .unwrap_or_default()
 }

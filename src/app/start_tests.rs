@@ -1,4 +1,5 @@
-//! No option and no stored state ends a start: every key with values that nobody should write, up to the assembled meters.
+//! No option and no stored state ends a start: every key with values that nobody should write, up
+//! to the assembled meters.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
@@ -81,7 +82,8 @@ fn nasty() -> Vec<Value> {
         "extended",
         "full",
     ];
-    let meter = |mac: &str| json!({"name": "x", "mac": mac, "http_port": 81, "a_power": "sensor.a"});
+    let meter =
+        |mac: &str| json!({"name": "x", "mac": mac, "http_port": 81, "a_power": "sensor.a"});
     let mut all: Vec<Value> = texts.into_iter().map(Value::from).collect();
     all.extend([
         Value::Null,
@@ -112,7 +114,11 @@ fn nasty() -> Vec<Value> {
         json!([""]),
         json!([{}]),
         json!([{"name": ""}]),
-        json!([meter("000000000000"), meter("2CBCBB0A1B2C"), meter("2CBCBB0A1B2C")]),
+        json!([
+            meter("000000000000"),
+            meter("2CBCBB0A1B2C"),
+            meter("2CBCBB0A1B2C")
+        ]),
         json!([{"name": "x 3", "bind": "127.0.0.1"}, {"name": "x"}, {"name": "x"}]),
         json!([{"name": long, "profile": "monophase", "hold": -1}]),
         Value::Array(vec![meter("2CBCBB0A1B2C"); 40]),
@@ -123,10 +129,21 @@ fn nasty() -> Vec<Value> {
 /// Starts the meters of these options over a store that kept such a MAC; what was found wrong.
 async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
-    let file = OptionsFile { path: folder.path().join("options.json"), contents: Ok(options.to_string()) };
-    let inputs = LoadInputs { options_file: Some(file), data_dir: folder.path().into(), app, ..LoadInputs::default() };
+    let file = OptionsFile {
+        path: folder.path().join("options.json"),
+        contents: Ok(options.to_string()),
+    };
+    let inputs = LoadInputs {
+        options_file: Some(file),
+        data_dir: folder.path().into(),
+        app,
+        ..LoadInputs::default()
+    };
     let resolved = load(&inputs);
-    assert!(!(app && resolved.fatal()), "an app never ends for an option: {options}");
+    assert!(
+        !(app && resolved.fatal()),
+        "an app never ends for an option: {options}"
+    );
     assert_eq!(resolved.fatal(), !app && !resolved.problems.is_empty());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut opened = tokio::task::spawn_blocking({
@@ -136,10 +153,21 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
     .await
     .unwrap();
     for name in resolved.settings.meters.iter().map(|m| m.name.clone()) {
-        opened.restored.meters.insert(name, MeterRow { mac: kept.into(), ..MeterRow::default() });
+        opened.restored.meters.insert(
+            name,
+            MeterRow {
+                mac: kept.into(),
+                ..MeterRow::default()
+            },
+        );
     }
     let stop = CancellationToken::new();
-    let health = Health::new(opened.store.clone(), &opened.problems, Outlooks::none(), stop.clone());
+    let health = Health::new(
+        opened.store.clone(),
+        &opened.problems,
+        Outlooks::none(),
+        stop.clone(),
+    );
     let shared = Shared {
         settings: Arc::new(resolved.settings.clone()),
         clock,
@@ -155,8 +183,14 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
     for meter in meters.running.iter() {
         let (id, mac) = (&meter.identity.id, &meter.identity.mac);
         assert_eq!(kept_mac(mac).as_ref(), Some(mac), "{options}");
-        assert!(id.starts_with("shelly") && id.ends_with(&mac.to_ascii_lowercase()), "{id}: {options}");
-        assert!(meter.identity.fw_id.contains('/') && !meter.identity.ver.is_empty(), "{options}");
+        assert!(
+            id.starts_with("shelly") && id.ends_with(&mac.to_ascii_lowercase()),
+            "{id}: {options}"
+        );
+        assert!(
+            meter.identity.fw_id.contains('/') && !meter.identity.ver.is_empty(),
+            "{options}"
+        );
         let settings = meter.settings();
         targets(&settings, &resolved.settings.channels);
         off(&meter.key, &settings, &resolved).for_each(|line| shared.board.set(line));
@@ -170,34 +204,81 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
         let (code, _) = crate::transport::healthz::report(&meter.endpoint, &shared.board, &health);
         assert!(code.as_u16() < 600);
     }
-    health.alive().unwrap_or_else(|why| panic!("{why}: {options}"));
+    health
+        .alive()
+        .unwrap_or_else(|why| panic!("{why}: {options}"));
     let problems = health.problems();
     stop.cancel();
     health.join().await;
-    tokio::task::spawn_blocking(move || opened.store.close().wait()).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || opened.store.close().wait())
+        .await
+        .unwrap()
+        .unwrap();
     problems
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 #[test]
 fn each_option_alone_with_every_nasty_identity_ends_no_start() {
     let runtime = runtime();
-    for key in ["firmware", "fw_id", "mac", "device_id", "app_id", "model", "sn", "manufacturer", "generation"] {
-        // One start with the values that pass the configuration, and those that do not are named by it.
+    for key in [
+        "firmware",
+        "fw_id",
+        "mac",
+        "device_id",
+        "app_id",
+        "model",
+        "sn",
+        "manufacturer",
+        "generation",
+    ] {
+        // One start with the values that pass the configuration, and those that do not are named by
+        // it.
         for value in nasty() {
             let options = json!({ key: value });
-            let file = OptionsFile { path: "options.json".into(), contents: Ok(options.to_string()) };
-            let resolved = load(&LoadInputs { options_file: Some(file), app: true, ..LoadInputs::default() });
-            let (identity, wrong) = crate::app::identity::of("", &resolved.settings.meters[0], &Restored::default(), true);
-            assert!(wrong.is_empty(), "{options} passes one check and fails another: {wrong:?}");
-            assert!(identity.id.ends_with(&identity.mac.to_ascii_lowercase()), "{options}");
+            let file = OptionsFile {
+                path: "options.json".into(),
+                contents: Ok(options.to_string()),
+            };
+            let resolved = load(&LoadInputs {
+                options_file: Some(file),
+                app: true,
+                ..LoadInputs::default()
+            });
+            let (identity, wrong) = crate::app::identity::of(
+                "",
+                &resolved.settings.meters[0],
+                &Restored::default(),
+                true,
+            );
+            assert!(
+                wrong.is_empty(),
+                "{options} passes one check and fails another: {wrong:?}"
+            );
+            assert!(
+                identity.id.ends_with(&identity.mac.to_ascii_lowercase()),
+                "{options}"
+            );
         }
     }
-    let found = runtime.block_on(start(json!({"firmware": "v1.7.1", "mac": "000000000000"}), "FFFFFFFFFFFF", true));
-    assert!(found.iter().any(|line| line.contains("FFFFFFFFFFFF") && line.contains("paired again")), "{found:?}");
+    let found = runtime.block_on(start(
+        json!({"firmware": "v1.7.1", "mac": "000000000000"}),
+        "FFFFFFFFFFFF",
+        true,
+    ));
+    assert!(
+        found
+            .iter()
+            .any(|line| line.contains("FFFFFFFFFFFF") && line.contains("paired again")),
+        "{found:?}"
+    );
 }
 
 proptest! {

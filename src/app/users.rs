@@ -16,7 +16,8 @@ use crate::{
 const FOR_PAGES: Duration = Duration::from_secs(300);
 /// And so long for a change: somebody may have lost the right meanwhile.
 const FOR_CHANGES: Duration = Duration::from_secs(30);
-/// Home Assistant is not asked again sooner about somebody whom it did not name, or after it did not answer.
+/// Home Assistant is not asked again sooner about somebody whom it did not name, or after it did
+/// not answer.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Longest that a page waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -36,13 +37,24 @@ struct Kept {
 pub struct Users(Mutex<Kept>);
 
 impl Users {
-    /// Whether this user is an administrator; `change`: an old answer is not good enough. One who was an administrator stays
-    /// it while Home Assistant cannot be asked.
+    /// Whether this user is an administrator; `change`: an old answer is not good enough. One who
+    /// was an administrator stays it while Home Assistant cannot be asked.
     ///
     /// # Errors
     /// Why Home Assistant cannot be asked, of a user of whom nothing is known.
-    pub async fn is_administrator(&self, source: &SourceSettings, access: &Access, user: &str, change: bool) -> Result<bool, String> {
-        self.ask(user, change, || async { administrators(source, access).await.map_err(|e| e.to_string()) }).await
+    pub async fn is_administrator(
+        &self,
+        source: &SourceSettings,
+        access: &Access,
+        user: &str,
+        change: bool,
+    ) -> Result<bool, String> {
+        self.ask(user, change, || async {
+            administrators(source, access)
+                .await
+                .map_err(|e| e.to_string())
+        })
+        .await
     }
 
     async fn ask<F: Future<Output = Result<HashMap<String, bool>, String>>>(
@@ -70,12 +82,18 @@ impl Users {
                 (None, Some(why)) => Err(why.clone()),
             };
         }
-        let answer = timeout(PATIENCE, ask()).await.unwrap_or_else(|_| Err("Home Assistant does not answer".to_owned()));
+        let answer = timeout(PATIENCE, ask())
+            .await
+            .unwrap_or_else(|_| Err("Home Assistant does not answer".to_owned()));
         let now = Instant::now();
         match answer {
             Ok(administrators) => {
                 let is = administrators.get(user).copied().unwrap_or(false);
-                *kept = Kept { administrators, at: Some(now), tried: Some((now, None)) };
+                *kept = Kept {
+                    administrators,
+                    at: Some(now),
+                    tried: Some((now, None)),
+                };
                 Ok(is)
             }
             Err(why) => {
@@ -101,7 +119,9 @@ mod tests {
         change: bool,
         all: Result<&[(&str, bool)], &str>,
     ) -> Result<bool, String> {
-        let answer = all.map(|all| all.iter().map(|(id, is)| ((*id).to_owned(), *is)).collect()).map_err(str::to_owned);
+        let answer = all
+            .map(|all| all.iter().map(|(id, is)| ((*id).to_owned(), *is)).collect())
+            .map_err(str::to_owned);
         users
             .ask(user, change, || {
                 asked.fetch_add(1, Ordering::Relaxed);
@@ -120,27 +140,58 @@ mod tests {
         assert_eq!(says(&users, &asked, "anna", false, Ok(all)).await, Ok(true));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         let demoted: &[(&str, bool)] = &[("anna", false)];
-        assert_eq!(says(&users, &asked, "anna", true, Ok(demoted)).await, Ok(false), "a change asks again");
+        assert_eq!(
+            says(&users, &asked, "anna", true, Ok(demoted)).await,
+            Ok(false),
+            "a change asks again"
+        );
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_home_assistant_is_away_known_ones_stay_and_strangers_wait() {
         let (users, asked) = (Users::default(), AtomicUsize::new(0));
-        assert_eq!(says(&users, &asked, "anna", false, Err("it is away")).await, Err("it is away".into()));
+        assert_eq!(
+            says(&users, &asked, "anna", false, Err("it is away")).await,
+            Err("it is away".into())
+        );
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(says(&users, &asked, "anna", true, Ok(&[("anna", true)])).await, Err("it is away".into()), "not asked in a loop");
-        tokio::time::advance(PAUSE).await;
-        assert_eq!(says(&users, &asked, "anna", true, Ok(&[("anna", true)])).await, Ok(true));
-        tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(says(&users, &asked, "anna", true, Err("it is away")).await, Ok(true));
-        assert_eq!(says(&users, &asked, "carl", true, Err("it is away")).await, Err("it is away".into()));
+        assert_eq!(
+            says(&users, &asked, "anna", true, Ok(&[("anna", true)])).await,
+            Err("it is away".into()),
+            "not asked in a loop"
+        );
         tokio::time::advance(PAUSE).await;
         assert_eq!(
-            says(&users, &asked, "carl", true, Ok(&[("anna", true), ("carl", true)])).await,
+            says(&users, &asked, "anna", true, Ok(&[("anna", true)])).await,
+            Ok(true)
+        );
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(
+            says(&users, &asked, "anna", true, Err("it is away")).await,
+            Ok(true)
+        );
+        assert_eq!(
+            says(&users, &asked, "carl", true, Err("it is away")).await,
+            Err("it is away".into())
+        );
+        tokio::time::advance(PAUSE).await;
+        assert_eq!(
+            says(
+                &users,
+                &asked,
+                "carl",
+                true,
+                Ok(&[("anna", true), ("carl", true)])
+            )
+            .await,
             Ok(true),
             "new ones are asked for at once"
         );
-        assert_eq!(says(&users, &asked, "dora", true, Ok(&[])).await, Ok(false), "an id that it does not know is nobody's");
+        assert_eq!(
+            says(&users, &asked, "dora", true, Ok(&[])).await,
+            Ok(false),
+            "an id that it does not know is nobody's"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! How the process is, for `/healthz`, `/livez`, the control socket and the health page (`decisions.md` C19).
+//! How the process is, for `/healthz`, `/livez`, the control socket and the health page
+//! (`decisions.md` C19).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,9 +19,10 @@ use crate::{
     transport::{healthz::Vitals, metrics::Gauge},
 };
 
-/// How long a damaged database that was set aside is reason to be `degraded`. All works again with the new one, so nothing
-/// but a stop would end it; but its charts are lost, and a monitor that looks once a day has to see that. The line itself
-/// stays on the pages and among the `problems` until the stop.
+/// How long a damaged database that was set aside is reason to be `degraded`. All works again with
+/// the new one, so nothing but a stop would end it; but its charts are lost, and a monitor that
+/// looks once a day has to see that. The line itself stays on the pages and among the `problems`
+/// until the stop.
 const SET_ASIDE: Duration = Duration::from_secs(24 * 3_600);
 
 /// Most lines that are told and no fault.
@@ -31,7 +33,8 @@ const TOLD_MAX: usize = 16;
 pub struct Health {
     store: Store,
     forecast: Outlooks,
-    /// Found when the store was opened; they stay until the stop, or until a folder that could not be used can.
+    /// Found when the store was opened; they stay until the stop, or until a folder that could not
+    /// be used can.
     opening: Arc<[String]>,
     /// The store began without its folder.
     homeless: bool,
@@ -52,7 +55,12 @@ pub struct Health {
 impl Health {
     /// Nothing wrong yet but what was found when the store was opened.
     #[must_use]
-    pub fn new(store: Store, opening: &[String], forecast: Outlooks, stop: CancellationToken) -> Self {
+    pub fn new(
+        store: Store,
+        opening: &[String],
+        forecast: Outlooks,
+        stop: CancellationToken,
+    ) -> Self {
         let homeless = matches!(store.health().state, StoreState::InMemory { .. });
         Self {
             store,
@@ -72,7 +80,10 @@ impl Health {
 
     /// Adds a line that stays until [`Self::replace`].
     pub fn add(&self, line: impl Into<String>) {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(line.into());
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line.into());
     }
 
     /// Replaces all lines, when options were read anew.
@@ -80,9 +91,13 @@ impl Health {
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = lines;
     }
 
-    /// Adds a line that says of something that is well again what an owner should know; false if it is there already.
+    /// Adds a line that says of something that is well again what an owner should know; false if it
+    /// is there already.
     pub fn tell(&self, line: impl Into<String>) -> bool {
-        let (line, mut told) = (line.into(), self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        let (line, mut told) = (
+            line.into(),
+            self.told.lock().unwrap_or_else(PoisonError::into_inner),
+        );
         let new = !told.contains(&line);
         if new {
             told.push(line);
@@ -94,7 +109,10 @@ impl Health {
 
     /// Takes such a line back.
     pub fn untell(&self, line: &str) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).retain(|told| told != line);
+        self.told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|told| told != line);
     }
 
     /// What is wrong with the inputs of a meter; its key is empty for the first.
@@ -109,7 +127,10 @@ impl Health {
 
     /// What the set-up found contradicted.
     pub fn set_direction(&self, lines: Vec<String>) {
-        *self.direction.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+        *self
+            .direction
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = lines;
     }
 
     /// Whether changes of a meter are refused because its settings were lost.
@@ -122,15 +143,23 @@ impl Health {
         }
     }
 
-    /// Starts a task that has to live until the stop; one that ends before makes the process unhealthy.
+    /// Starts a task that has to live until the stop; one that ends before makes the process
+    /// unhealthy.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let (dead, stop) = (Arc::clone(&self.dead), self.stop.clone());
         self.tasks.spawn(async move {
             // A panic in one task is that task's end, not the process's.
             let ended = tokio::spawn(task).await;
             if !stop.is_cancelled() {
-                error!("the {name} task ended by itself ({})", ended.err().map_or_else(|| "returned".to_owned(), |e| e.to_string()));
-                dead.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+                error!(
+                    "the {name} task ended by itself ({})",
+                    ended
+                        .err()
+                        .map_or_else(|| "returned".to_owned(), |e| e.to_string())
+                );
+                dead.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(name);
             }
         });
     }
@@ -149,15 +178,37 @@ impl Health {
 
 impl Vitals for Health {
     fn problems(&self) -> Vec<String> {
-        let mut lines = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut lines = self
+            .problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for (key, of) in &*self.meters.lock().unwrap_or_else(PoisonError::into_inner) {
-            lines.extend(of.iter().map(|line| if key.is_empty() { line.clone() } else { format!("{key}: {line}") }));
+            lines.extend(of.iter().map(|line| {
+                if key.is_empty() {
+                    line.clone()
+                } else {
+                    format!("{key}: {line}")
+                }
+            }));
         }
-        lines.extend(self.direction.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        lines.extend(
+            self.direction
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .cloned(),
+        );
         for key in &*self.locked.lock().unwrap_or_else(PoisonError::into_inner) {
-            lines.push(if key.is_empty() { LOCKED.to_owned() } else { format!("{key}: {LOCKED}") });
+            lines.push(if key.is_empty() {
+                LOCKED.to_owned()
+            } else {
+                format!("{key}: {LOCKED}")
+            });
         }
-        let StoreHealth { state, set_aside, .. } = self.store.health();
+        let StoreHealth {
+            state, set_aside, ..
+        } = self.store.health();
         if !self.homeless || matches!(state, StoreState::InMemory { .. }) {
             lines.extend(self.opening.iter().cloned());
         }
@@ -165,10 +216,20 @@ impl Vitals for Health {
             StoreState::Ok | StoreState::Frozen => {}
             // What opening the store found wrong mostly says so itself.
             StoreState::InMemory { reason } if lines.contains(&reason) => {}
-            StoreState::InMemory { reason } => lines.push(format!("nothing is kept over a restart: {reason}")),
-            StoreState::Failing { reason, .. } => lines.push(format!("the database cannot be written: {reason}")),
+            StoreState::InMemory { reason } => {
+                lines.push(format!("nothing is kept over a restart: {reason}"))
+            }
+            StoreState::Failing { reason, .. } => {
+                lines.push(format!("the database cannot be written: {reason}"))
+            }
         }
-        lines.extend(self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        lines.extend(
+            self.told
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .cloned(),
+        );
         if let Some(seconds) = self.store.hangs().max(background::hangs()) {
             lines
                 .push(format!("the disk of the data folder has not answered for {seconds} s: metering goes on, nothing is kept meanwhile"));
@@ -183,13 +244,29 @@ impl Vitals for Health {
     }
 
     fn degraded(&self) -> bool {
-        let mut over: Vec<String> = self.store.health().set_aside.into_iter().filter(|s| s.age >= SET_ASIDE).map(|s| s.line).collect();
-        over.extend(self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        let mut over: Vec<String> = self
+            .store
+            .health()
+            .set_aside
+            .into_iter()
+            .filter(|s| s.age >= SET_ASIDE)
+            .map(|s| s.line)
+            .collect();
+        over.extend(
+            self.told
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .cloned(),
+        );
         self.problems().iter().any(|line| !over.contains(line))
     }
 
     fn gauges(&self) -> Vec<Gauge> {
-        gauges::of(&self.forecast.outlook.borrow(), &self.forecast.training.borrow())
+        gauges::of(
+            &self.forecast.outlook.borrow(),
+            &self.forecast.training.borrow(),
+        )
     }
 
     fn alive(&self) -> Result<(), String> {
@@ -197,7 +274,11 @@ impl Vitals for Health {
         if let Some(name) = dead.first() {
             return Err(format!("the {name} task is gone"));
         }
-        if self.store.alive() { Ok(()) } else { Err("the store's writer does not respond".to_owned()) }
+        if self.store.alive() {
+            Ok(())
+        } else {
+            Err("the store's writer does not respond".to_owned())
+        }
     }
 }
 
@@ -215,14 +296,20 @@ mod tests {
 
     impl Clock for Hand {
         fn now(&self) -> Now {
-            Now::default().plus(Duration::from_secs(1_800_000_000)).plus(*self.0.lock().unwrap())
+            Now::default()
+                .plus(Duration::from_secs(1_800_000_000))
+                .plus(*self.0.lock().unwrap())
         }
     }
 
     #[test]
     fn a_database_set_aside_is_told_until_the_stop_and_degrades_for_a_day() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(DATABASE_FILE), "no database at all ".repeat(400)).unwrap();
+        std::fs::write(
+            dir.path().join(DATABASE_FILE),
+            "no database at all ".repeat(400),
+        )
+        .unwrap();
         let clock = Arc::new(Hand(Mutex::default()));
         let settings = StoreSettings {
             data_dir: dir.path().into(),
@@ -233,13 +320,31 @@ mod tests {
             history_days: 3,
         };
         let opened = open(&settings, clock.clone());
-        let health = Health::new(opened.store, &opened.problems, Outlooks::none(), CancellationToken::new());
+        let health = Health::new(
+            opened.store,
+            &opened.problems,
+            Outlooks::none(),
+            CancellationToken::new(),
+        );
         assert_eq!((health.problems().len(), health.degraded()), (1, true));
         *clock.0.lock().unwrap() += SET_ASIDE;
-        assert_eq!((health.problems(), health.degraded()), (opened.problems, false));
-        assert!(health.problems()[0].contains(".damaged-1800000000") && health.problems()[0].contains("charts start anew"));
-        assert!(health.tell("sensor.a is called sensor.b") && !health.tell("sensor.a is called sensor.b"));
-        assert_eq!((health.problems().len(), health.degraded()), (2, false), "told, and no fault");
+        assert_eq!(
+            (health.problems(), health.degraded()),
+            (opened.problems, false)
+        );
+        assert!(
+            health.problems()[0].contains(".damaged-1800000000")
+                && health.problems()[0].contains("charts start anew")
+        );
+        assert!(
+            health.tell("sensor.a is called sensor.b")
+                && !health.tell("sensor.a is called sensor.b")
+        );
+        assert_eq!(
+            (health.problems().len(), health.degraded()),
+            (2, false),
+            "told, and no fault"
+        );
         health.untell("sensor.a is called sensor.b");
         assert_eq!(health.problems().len(), 1);
         health.add("a_power: unit missing");

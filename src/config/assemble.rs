@@ -23,18 +23,34 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn of(meter: &'a Meter, first: &'a Meter, app: bool) -> Self {
-        Self { own: &meter.values, origin: &meter.origin, first: &first.values, app }
+        Self {
+            own: &meter.values,
+            origin: &meter.origin,
+            first: &first.values,
+            app,
+        }
     }
 
     fn value(&self, key: &str) -> Value {
-        let inherited = || Some(self.first.get(key)).filter(|_| definitions::INHERITED.contains(&key)).flatten();
+        let inherited = || {
+            Some(self.first.get(key))
+                .filter(|_| definitions::INHERITED.contains(&key))
+                .flatten()
+        };
         let default = || definitions::find(key).and_then(|def| default_value(def, self.app));
-        self.own.get(key).or_else(inherited).cloned().or_else(default).unwrap_or_default()
+        self.own
+            .get(key)
+            .or_else(inherited)
+            .cloned()
+            .or_else(default)
+            .unwrap_or_default()
     }
 
     /// Whether some layer says it, beyond the default.
     fn set(&self, key: &str) -> bool {
-        self.origin.get(key).is_some_and(|layer| *layer != Layer::Default)
+        self.origin
+            .get(key)
+            .is_some_and(|layer| *layer != Layer::Default)
     }
 
     fn flag(&self, key: &str) -> bool {
@@ -47,7 +63,10 @@ impl<'a> View<'a> {
 
     /// A whole number in the type of its field; the definition's range fits it.
     fn whole<T: TryFrom<i64> + Default>(&self, key: &str) -> T {
-        self.value(key).as_i64().and_then(|n| T::try_from(n).ok()).unwrap_or_default()
+        self.value(key)
+            .as_i64()
+            .and_then(|n| T::try_from(n).ok())
+            .unwrap_or_default()
     }
 
     fn seconds(&self, key: &str) -> Duration {
@@ -76,14 +95,21 @@ impl<'a> View<'a> {
 
     fn list(&self, key: &str) -> Vec<String> {
         match self.value(key) {
-            Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_string).collect(),
+            Value::Array(items) => items
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_string)
+                .collect(),
             _ => Vec::new(),
         }
     }
 
     fn ports(&self, key: &str) -> Vec<u16> {
         match self.value(key) {
-            Value::Array(items) => items.iter().filter_map(|item| item.as_u64().and_then(|n| u16::try_from(n).ok())).collect(),
+            Value::Array(items) => items
+                .iter()
+                .filter_map(|item| item.as_u64().and_then(|n| u16::try_from(n).ok()))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -94,11 +120,19 @@ impl<'a> View<'a> {
 
     /// An address; `None`: the word for all or automatic.
     fn address(&self, key: &str) -> Option<IpAddr> {
-        self.text(key).filter(|text| !is_automatic(text)).and_then(|text| text.parse().ok())
+        self.text(key)
+            .filter(|text| !is_automatic(text))
+            .and_then(|text| text.parse().ok())
     }
 
     fn entities(&self, key: &str) -> Vec<EntityId> {
-        self.text(key).map(|text| text.split(',').map(|id| EntityId::from(id.trim())).collect()).unwrap_or_default()
+        self.text(key)
+            .map(|text| {
+                text.split(',')
+                    .map(|id| EntityId::from(id.trim()))
+                    .collect()
+            })
+            .unwrap_or_default()
     }
 
     fn per_phase(&self, suffix: &str) -> [Vec<EntityId>; 3] {
@@ -123,7 +157,13 @@ pub(super) fn settings(meters: &[Meter], inputs: &LoadInputs) -> Settings {
     let none = Meter::default();
     let first = meters.first().unwrap_or(&none);
     let all = View::of(first, first, inputs.app);
-    let one = |(index, of): (usize, &Meter)| meter(&View::of(of, first, inputs.app), &all, (index > 0).then_some(of.name.as_str()));
+    let one = |(index, of): (usize, &Meter)| {
+        meter(
+            &View::of(of, first, inputs.app),
+            &all,
+            (index > 0).then_some(of.name.as_str()),
+        )
+    };
     Settings {
         source: source(&all),
         meters: meters.iter().enumerate().map(one).collect(),
@@ -135,7 +175,9 @@ pub(super) fn settings(meters: &[Meter], inputs: &LoadInputs) -> Settings {
                 _ => DashboardOnLan::None,
             },
             port: all.port("dashboard_port").unwrap_or_default(),
-            bind: all.address("dashboard_bind").unwrap_or(IpAddr::from([0, 0, 0, 0])),
+            bind: all
+                .address("dashboard_bind")
+                .unwrap_or(IpAddr::from([0, 0, 0, 0])),
             hosts: all.list("dashboard_hosts"),
         },
         store: store(&all, inputs),
@@ -151,7 +193,10 @@ pub(super) fn settings(meters: &[Meter], inputs: &LoadInputs) -> Settings {
             cpu: all.whole("forecast_cpu"),
             model_path: all.path("model_path"),
         },
-        log_level: all.word("log_level").parse().unwrap_or(tracing::Level::INFO),
+        log_level: all
+            .word("log_level")
+            .parse()
+            .unwrap_or(tracing::Level::INFO),
     }
 }
 
@@ -214,9 +259,10 @@ fn meter(own: &View<'_>, all: &View<'_>, further: Option<&str>) -> MeterSettings
         inputs: inputs(own),
         line_voltage: own.float("line_voltage"),
         line_frequency: own.float("line_frequency"),
-        smoothing: all
-            .flag("ha_smoothing_enable")
-            .then(|| all.seconds("poll_interval").saturating_mul(all.whole::<u32>("smoothing_window"))),
+        smoothing: all.flag("ha_smoothing_enable").then(|| {
+            all.seconds("poll_interval")
+                .saturating_mul(all.whole::<u32>("smoothing_window"))
+        }),
         energy_source: match own.word("energy_source").as_str() {
             "integrate" => EnergySource::Integrate,
             "entities" => EnergySource::Entities,
@@ -234,14 +280,23 @@ fn meter(own: &View<'_>, all: &View<'_>, further: Option<&str>) -> MeterSettings
         max_age: Some(own.seconds("max_age")).filter(|age| !age.is_zero()),
         identity: identity(own, first),
         device_name: own.text("device_name"),
-        profile: own.text("profile").filter(|_| own.set("profile")).map(|word| match word.as_str() {
-            "monophase" => Profile::Monophase,
-            _ => Profile::Triphase,
-        }),
+        profile: own
+            .text("profile")
+            .filter(|_| own.set("profile"))
+            .map(|word| match word.as_str() {
+                "monophase" => Profile::Monophase,
+                _ => Profile::Triphase,
+            }),
         bind,
         http_port: own.port("http_port").filter(|_| given("http_port")),
-        udp_ports: if all.flag("udp_enable") && given("udp_ports") { own.ports("udp_ports") } else { Vec::new() },
-        modbus_port: own.port("modbus_port").filter(|_| all.flag("modbus_enable") && given("modbus_port")),
+        udp_ports: if all.flag("udp_enable") && given("udp_ports") {
+            own.ports("udp_ports")
+        } else {
+            Vec::new()
+        },
+        modbus_port: own
+            .port("modbus_port")
+            .filter(|_| all.flag("modbus_enable") && given("modbus_port")),
         modbus_bind: place.address("modbus_bind").or(bind),
         ws_fanout_ports: if first && all.flag("ws_fanout_enable") {
             (all.whole("ws_port_start")..=all.whole("ws_port_end")).collect()
@@ -263,7 +318,11 @@ fn meter(own: &View<'_>, all: &View<'_>, further: Option<&str>) -> MeterSettings
                 "off" => ControlMode::Off,
                 _ => ControlMode::Auto,
             },
-            readers: own.list("control_readers").iter().filter_map(|text| network(text)).collect(),
+            readers: own
+                .list("control_readers")
+                .iter()
+                .filter_map(|text| network(text))
+                .collect(),
             smoothed: all.flag("ha_smoothing_enable"),
         },
     }
@@ -272,14 +331,19 @@ fn meter(own: &View<'_>, all: &View<'_>, further: Option<&str>) -> MeterSettings
 fn identity(own: &View<'_>, first: bool) -> IdentitySettings {
     IdentitySettings {
         device_id: own.text("device_id"),
-        mac: own.text("mac").or_else(|| own.text("device_id").and_then(|id| id.rsplit('-').next().and_then(pattern::mac))),
+        mac: own.text("mac").or_else(|| {
+            own.text("device_id")
+                .and_then(|id| id.rsplit('-').next().and_then(pattern::mac))
+        }),
         app_id: own.text("app_id"),
         model: own.text("model"),
         firmware: own.text("firmware"),
         fw_id: own.text("fw_id"),
         sn: own.text("sn"),
         manufacturer: own.text("manufacturer"),
-        generation: first.then(|| own.whole("generation")).filter(|generation| *generation != 2),
+        generation: first
+            .then(|| own.whole("generation"))
+            .filter(|generation| *generation != 2),
     }
 }
 
@@ -318,8 +382,16 @@ fn channels(all: &View<'_>) -> ChannelSettings {
             enable: all.flag("request_side_scaling_enable"),
             clients: all.whole("request_side_scaling_clients"),
             ttl: all.seconds("request_ip_ttl"),
-            shares: all.list("scaling_shares").iter().filter_map(|text| share(text)).collect(),
-            viewers: all.list("scaling_viewers").iter().filter_map(|text| network(text)).collect(),
+            shares: all
+                .list("scaling_shares")
+                .iter()
+                .filter_map(|text| share(text))
+                .collect(),
+            viewers: all
+                .list("scaling_viewers")
+                .iter()
+                .filter_map(|text| network(text))
+                .collect(),
         },
     }
 }
@@ -331,6 +403,8 @@ fn store(all: &View<'_>, inputs: &LoadInputs) -> StoreSettings {
         interval: all.seconds("store_interval"),
         records_days: all.whole("records_days"),
         raw_days: all.whole("raw_days"),
-        history_days: all.whole::<u32>("history_days").max(all.whole("power_retention_days")),
+        history_days: all
+            .whole::<u32>("history_days")
+            .max(all.whole("power_retention_days")),
     }
 }

@@ -10,15 +10,29 @@ use super::{
     resolve::Meter,
 };
 
-const PHASES: [(&str, &str); 3] = [("a_power", "a_power_export"), ("b_power", "b_power_export"), ("c_power", "c_power_export")];
+const PHASES: [(&str, &str); 3] = [
+    ("a_power", "a_power_export"),
+    ("b_power", "b_power_export"),
+    ("c_power", "c_power_export"),
+];
 const HOUSE_ENERGY: [&str; 2] = ["energy_import", "energy_export"];
-const PHASE_ENERGY: [&str; 6] =
-    ["a_energy_import", "b_energy_import", "c_energy_import", "a_energy_export", "b_energy_export", "c_energy_export"];
+const PHASE_ENERGY: [&str; 6] = [
+    "a_energy_import",
+    "b_energy_import",
+    "c_energy_import",
+    "a_energy_export",
+    "b_energy_export",
+    "c_energy_export",
+];
 /// Most fan-out ports.
 const FANOUT_MAX: i64 = 64;
 
 /// Checks values; what is wrong is replaced by its default, or makes the meter's phases absent.
-pub(super) fn values(meters: &mut [Meter], problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+pub(super) fn values(
+    meters: &mut [Meter],
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) {
     let mut macs: Vec<String> = Vec::new();
     for meter in meters.iter_mut() {
         power(meter, problems);
@@ -32,7 +46,9 @@ pub(super) fn values(meters: &mut [Meter], problems: &mut Vec<Problem>, warnings
             idle(meter, warnings);
         }
     }
-    let Some((first, others)) = meters.split_first_mut() else { return };
+    let Some((first, others)) = meters.split_first_mut() else {
+        return;
+    };
     first_only(first, problems, warnings);
     for meter in others {
         if !meter.values.contains_key("bind") && !meter.values.contains_key("http_port") {
@@ -48,24 +64,44 @@ pub(super) fn values(meters: &mut [Meter], problems: &mut Vec<Problem>, warnings
 
 /// Reports a contradiction at a key.
 pub(super) fn contradiction(meter: &Meter, key: &'static str, what: &str) -> Problem {
-    Problem::conflict(meter.layer(key), format!("{}{key}", meter.prefix), meter.values.get(key), what)
+    Problem::conflict(
+        meter.layer(key),
+        format!("{}{key}", meter.prefix),
+        meter.values.get(key),
+        what,
+    )
 }
 
 fn power(meter: &mut Meter, problems: &mut Vec<Problem>) {
     let has = |key: &str| meter.values.contains_key(key);
     let mut found = Vec::new();
     if has("total_power") {
-        let phases: Vec<&str> = PHASES.iter().flat_map(|(power, export)| [*power, *export]).filter(|key| has(key)).collect();
+        let phases: Vec<&str> = PHASES
+            .iter()
+            .flat_map(|(power, export)| [*power, *export])
+            .filter(|key| has(key))
+            .collect();
         if !phases.is_empty() {
-            let what = format!("excludes {}: give either one power for the whole house or one a phase", phases.join(", "));
+            let what = format!(
+                "excludes {}: give either one power for the whole house or one a phase",
+                phases.join(", ")
+            );
             found.push(contradiction(meter, "total_power", &what));
         }
     } else if has("total_power_export") {
-        found.push(contradiction(meter, "total_power_export", "needs total_power, the import side of the pair"));
+        found.push(contradiction(
+            meter,
+            "total_power_export",
+            "needs total_power, the import side of the pair",
+        ));
     }
     for (power, export) in PHASES {
         if has(export) && !has(power) {
-            found.push(contradiction(meter, export, &format!("needs {power}, the import side of the pair")));
+            found.push(contradiction(
+                meter,
+                export,
+                &format!("needs {power}, the import side of the pair"),
+            ));
         }
     }
     meter.blocked.extend(found.iter().map(ToString::to_string));
@@ -73,10 +109,18 @@ fn power(meter: &mut Meter, problems: &mut Vec<Problem>) {
 }
 
 fn energy(meter: &mut Meter, problems: &mut Vec<Problem>) {
-    let set = |keys: &[&'static str]| keys.iter().copied().filter(|key| meter.values.contains_key(key)).collect::<Vec<_>>();
+    let set = |keys: &[&'static str]| {
+        keys.iter()
+            .copied()
+            .filter(|key| meter.values.contains_key(key))
+            .collect::<Vec<_>>()
+    };
     let (house, phases) = (set(&HOUSE_ENERGY), set(&PHASE_ENERGY));
     if let (Some(key), false) = (house.first(), phases.is_empty()) {
-        let what = format!("excludes {}: give the energy of the whole house or of the phases", phases.join(", "));
+        let what = format!(
+            "excludes {}: give the energy of the whole house or of the phases",
+            phases.join(", ")
+        );
         problems.push(contradiction(meter, key, &what));
         for key in house.iter().chain(&phases) {
             meter.drop(key);
@@ -85,33 +129,61 @@ fn energy(meter: &mut Meter, problems: &mut Vec<Problem>) {
 }
 
 fn identity(meter: &mut Meter, macs: &mut Vec<String>, problems: &mut Vec<Problem>) {
-    let text = |key: &str| meter.values.get(key).and_then(Value::as_str).map(str::to_lowercase);
+    let text = |key: &str| {
+        meter
+            .values
+            .get(key)
+            .and_then(Value::as_str)
+            .map(str::to_lowercase)
+    };
     let (id, mac) = (text("device_id"), text("mac"));
     if let (Some(id), Some(mac)) = (&id, &mac)
         && !id.ends_with(mac)
     {
-        problems.push(contradiction(meter, "device_id", &format!("must end in the MAC address, {mac}; the option mac says so")));
+        problems.push(contradiction(
+            meter,
+            "device_id",
+            &format!("must end in the MAC address, {mac}; the option mac says so"),
+        ));
         meter.drop("device_id");
     }
     let own = mac.or_else(|| id.and_then(|id| id.split_once('-').map(|(_, mac)| mac.to_string())));
     let Some(own) = own else { return };
     if macs.contains(&own) {
-        problems.push(contradiction(meter, "mac", "is another meter's: each needs its own"));
+        problems.push(contradiction(
+            meter,
+            "mac",
+            "is another meter's: each needs its own",
+        ));
         meter.drop("mac");
     }
     macs.push(own);
 }
 
 fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
-    let whole = |key: &str| first.values.get(key).and_then(Value::as_i64).unwrap_or_default();
+    let whole = |key: &str| {
+        first
+            .values
+            .get(key)
+            .and_then(Value::as_i64)
+            .unwrap_or_default()
+    };
     let (start, end) = (whole("ws_port_start"), whole("ws_port_end"));
     if end < start || end - start >= FANOUT_MAX {
-        let key = if first.layer("ws_port_end") >= first.layer("ws_port_start") { "ws_port_end" } else { "ws_port_start" };
-        let what = format!("ws_port_start {start} to ws_port_end {end} must be 1 to {FANOUT_MAX} ports, the first not above the last");
+        let key = if first.layer("ws_port_end") >= first.layer("ws_port_start") {
+            "ws_port_end"
+        } else {
+            "ws_port_start"
+        };
+        let what = format!(
+            "ws_port_start {start} to ws_port_end {end} must be 1 to {FANOUT_MAX} ports, the first not above the last"
+        );
         problems.push(contradiction(first, key, &what));
         for key in ["ws_port_start", "ws_port_end"] {
             first.drop(key);
-            if let Some(value) = definitions::find(key).and_then(|def| super::resolve::default_value(def, false)) {
+            if let Some(value) =
+                definitions::find(key).and_then(|def| super::resolve::default_value(def, false))
+            {
                 first.values.insert(key, value);
                 first.origin.insert(key, Layer::Default);
             }
@@ -119,7 +191,11 @@ fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec
     }
     let is = |key: &str, word: &str| first.values.get(key).and_then(Value::as_str) == Some(word);
     if is("source", "replay") && !first.values.contains_key("replay_file") {
-        let problem = contradiction(first, "source", "replay needs replay_file, a CSV with the columns ts,a,b,c or ts,w");
+        let problem = contradiction(
+            first,
+            "source",
+            "replay needs replay_file, a CSV with the columns ts,a,b,c or ts,w",
+        );
         first.blocked.push(problem.to_string());
         problems.push(problem);
     }
@@ -129,7 +205,11 @@ fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec
 /// Honoured, but worth a line.
 fn warn(first: &Meter, warnings: &mut Vec<String>) {
     let flag = |key: &str| first.values.get(key) == Some(&Value::Bool(true));
-    let generation = first.values.get("generation").and_then(Value::as_i64).unwrap_or(2);
+    let generation = first
+        .values
+        .get("generation")
+        .and_then(Value::as_i64)
+        .unwrap_or(2);
     if generation != 2 {
         warnings.push(format!("generation = {generation}: a Pro 3EM is of generation 2; evcc then takes other signs, and Home Assistant asks for newer firmware"));
     }
@@ -139,10 +219,19 @@ fn warn(first: &Meter, warnings: &mut Vec<String>) {
     if flag("outbound_ws_insecure") {
         warnings.push("outbound_ws_insecure = true: certificates of outbound WebSocket servers are not checked".into());
     }
-    let shares: Vec<f64> =
-        first.values.get("scaling_shares").and_then(Value::as_array).into_iter().flatten().filter_map(share_of).collect();
+    let shares: Vec<f64> = first
+        .values
+        .get("scaling_shares")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(share_of)
+        .collect();
     if !shares.is_empty() && !flag("request_side_scaling_enable") {
-        warnings.push("scaling_shares is set but request_side_scaling_enable is false: every reader gets all".into());
+        warnings.push(
+            "scaling_shares is set but request_side_scaling_enable is false: every reader gets all"
+                .into(),
+        );
     }
     let sum: f64 = shares.iter().sum();
     if sum > 1.0 + 1e-9 {
@@ -150,21 +239,42 @@ fn warn(first: &Meter, warnings: &mut Vec<String>) {
     }
 }
 
-/// Whether the first meter's power comes from elsewhere than its options: the set-up may still choose, or values are made up.
+/// Whether the first meter's power comes from elsewhere than its options: the set-up may still
+/// choose, or values are made up.
 fn is_open(first: &Meter) -> bool {
-    let names_power = first.values.contains_key("total_power") || PHASES.iter().any(|(power, _)| first.values.contains_key(power));
+    let names_power = first.values.contains_key("total_power")
+        || PHASES
+            .iter()
+            .any(|(power, _)| first.values.contains_key(power));
     let is = |key: &str, value: Value| first.values.get(key) == Some(&value);
     !is("source", "home-assistant".into()) || (is("auto_setup", true.into()) && !names_power)
 }
 
-/// Names what was set and acts on nothing. The voltage of an unused phase is served, its current and power factor are not.
+/// Names what was set and acts on nothing. The voltage of an unused phase is served, its current
+/// and power factor are not.
 fn idle(meter: &Meter, warnings: &mut Vec<String>) {
     let has = |key: &str| meter.values.contains_key(key);
-    let plain = |key: &str| definitions::find(key).and_then(|def| super::resolve::default_value(def, false));
-    let changed = |key: &str| meter.values.get(key).is_some_and(|value| plain(key).as_ref() != Some(value));
+    let plain = |key: &str| {
+        definitions::find(key).and_then(|def| super::resolve::default_value(def, false))
+    };
+    let changed = |key: &str| {
+        meter
+            .values
+            .get(key)
+            .is_some_and(|value| plain(key).as_ref() != Some(value))
+    };
     let total = has("total_power");
-    let place = meter.values.get("total_phase").and_then(Value::as_str).unwrap_or("a");
-    let mut say = |key: String, why: String| warnings.push(format!("{}{key} is set but {why}: it has no effect", meter.prefix));
+    let place = meter
+        .values
+        .get("total_phase")
+        .and_then(Value::as_str)
+        .unwrap_or("a");
+    let mut say = |key: String, why: String| {
+        warnings.push(format!(
+            "{}{key} is set but {why}: it has no effect",
+            meter.prefix
+        ))
+    };
     for name in ["total", "a", "b", "c"] {
         let power = format!("{name}_power");
         for what in ["invert", "scale", "offset"] {
@@ -174,15 +284,24 @@ fn idle(meter: &Meter, warnings: &mut Vec<String>) {
             }
         }
     }
-    // The phase of the total is also that of the house's energy and of the target, where there are phases to choose from.
+    // The phase of the total is also that of the house's energy and of the target, where there are
+    // phases to choose from.
     let phases = PHASES.iter().filter(|(power, _)| has(power)).count();
-    let placed_too = phases > 1 && (HOUSE_ENERGY.iter().any(|key| has(key)) || changed("target_offset"));
+    let placed_too =
+        phases > 1 && (HOUSE_ENERGY.iter().any(|key| has(key)) || changed("target_offset"));
     if changed("total_phase") && !total && !placed_too {
         say("total_phase".into(), "total_power is not".into());
     }
     for name in ["a", "b", "c"] {
-        let used = if total { [name, "split"].contains(&place) } else { has(&format!("{name}_power")) };
-        for key in [format!("{name}_curr"), format!("{name}_pf")].into_iter().filter(|key| !used && has(key)) {
+        let used = if total {
+            [name, "split"].contains(&place)
+        } else {
+            has(&format!("{name}_power"))
+        };
+        for key in [format!("{name}_curr"), format!("{name}_pf")]
+            .into_iter()
+            .filter(|key| !used && has(key))
+        {
             say(key, "its phase carries no power".into());
         }
     }
@@ -204,22 +323,44 @@ impl Listener {
     /// Whether both cannot be bound at once.
     fn clashes(&self, other: &Self) -> bool {
         let any = |bind: Option<IpAddr>| bind.is_none_or(|ip| ip.is_unspecified());
-        self.udp == other.udp && self.port == other.port && (self.bind == other.bind || any(self.bind) || any(other.bind))
+        self.udp == other.udp
+            && self.port == other.port
+            && (self.bind == other.bind || any(self.bind) || any(other.bind))
     }
 }
 
-/// No two listeners on the same address and port. The later one is left out; a default port that a further meter would have
-/// had on its own address, were it not for a listener on all addresses, is no error.
-pub(super) fn listeners(settings: &mut Settings, meters: &[Meter], app: bool, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+/// No two listeners on the same address and port. The later one is left out; a default port that a
+/// further meter would have had on its own address, were it not for a listener on all addresses, is
+/// no error.
+pub(super) fn listeners(
+    settings: &mut Settings,
+    meters: &[Meter],
+    app: bool,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) {
     let mut taken: Vec<Listener> = Vec::new();
     let mut free = |index: usize, udp: bool, bind: Option<IpAddr>, port: u16, name: &str| {
-        let (prefix, layer) = meters.get(index).map_or(("", Layer::Default), |meter| (meter.prefix.as_str(), meter.layer(name)));
+        let (prefix, layer) = meters.get(index).map_or(("", Layer::Default), |meter| {
+            (meter.prefix.as_str(), meter.layer(name))
+        });
         let key = format!("{prefix}{name}");
-        let new = Listener { udp, bind, port, key };
+        let new = Listener {
+            udp,
+            bind,
+            port,
+            key,
+        };
         if let Some(old) = taken.iter().find(|old| old.clashes(&new)) {
-            let address = |bind: Option<IpAddr>| bind.map_or_else(|| "all addresses".into(), |ip| ip.to_string());
+            let address = |bind: Option<IpAddr>| {
+                bind.map_or_else(|| "all addresses".into(), |ip| ip.to_string())
+            };
             let what = if old.bind == new.bind {
-                format!("is taken by {} on {}: each listener needs its own", old.key, address(new.bind))
+                format!(
+                    "is taken by {} on {}: each listener needs its own",
+                    old.key,
+                    address(new.bind)
+                )
             } else {
                 format!(
                     "is taken by {} on {}, which covers {}: give each an address or a port of its own",
@@ -242,12 +383,26 @@ pub(super) fn listeners(settings: &mut Settings, meters: &[Meter], app: bool, pr
     let dashboard = (settings.dashboard.bind, settings.dashboard.port);
     for (index, meter) in settings.meters.iter_mut().enumerate() {
         let bind = meter.bind;
-        meter.http_port = meter.http_port.filter(|port| free(index, false, bind, *port, "http_port"));
-        meter.modbus_port = meter.modbus_port.filter(|port| free(index, false, meter.modbus_bind, *port, "modbus_port"));
+        meter.http_port = meter
+            .http_port
+            .filter(|port| free(index, false, bind, *port, "http_port"));
+        meter.modbus_port = meter
+            .modbus_port
+            .filter(|port| free(index, false, meter.modbus_bind, *port, "modbus_port"));
         if index == 0 && !app {
-            free(index, false, Some(dashboard.0), dashboard.1, "dashboard_port");
+            free(
+                index,
+                false,
+                Some(dashboard.0),
+                dashboard.1,
+                "dashboard_port",
+            );
         }
-        meter.ws_fanout_ports.retain(|port| free(index, false, bind, *port, "ws_port_start"));
-        meter.udp_ports.retain(|port| free(index, true, bind, *port, "udp_ports"));
+        meter
+            .ws_fanout_ports
+            .retain(|port| free(index, false, bind, *port, "ws_port_start"));
+        meter
+            .udp_ports
+            .retain(|port| free(index, true, bind, *port, "udp_ports"));
     }
 }

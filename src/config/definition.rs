@@ -1,4 +1,5 @@
-//! What an option is: key, kind of value, default, unit, flags, names in each layer, one line of text.
+//! What an option is: key, kind of value, default, unit, flags, names in each layer, one line of
+//! text.
 //!
 //! The tables themselves are in [`super::definitions`]; the rules are `decisions.md` part A.
 
@@ -47,7 +48,8 @@ pub enum Kind {
     Match(Pattern),
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// A list of such values; with commas in the environment, on the command line and inside `meters`.
+    /// A list of such values; with commas in the environment, on the command line and inside
+    /// `meters`.
     Many(&'static Kind),
     /// The list of further meters.
     Meters,
@@ -57,7 +59,11 @@ pub enum Kind {
 pub const ANY_TEXT: &str = "match(^.*$)";
 
 /// Text without bounds or form.
-pub const TEXT: Kind = Kind::Text { min: 0, max: usize::MAX, form: Form::Any };
+pub const TEXT: Kind = Kind::Text {
+    min: 0,
+    max: usize::MAX,
+    form: Form::Any,
+};
 
 /// Part of the settings page and of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -317,7 +323,10 @@ impl Definition {
     /// The one environment name: the original's, else `VIRTUAL_SHELLY_<KEY>`.
     #[must_use]
     pub fn env_name(&self) -> Cow<'static, str> {
-        self.original.map_or_else(|| Cow::Owned(format!("{ENV_PREFIX}{}", self.key.to_uppercase())), Cow::Borrowed)
+        self.original.map_or_else(
+            || Cow::Owned(format!("{ENV_PREFIX}{}", self.key.to_uppercase())),
+            Cow::Borrowed,
+        )
     }
 
     /// Name on the command line, without the two dashes.
@@ -338,8 +347,8 @@ impl Definition {
         !self.plain_only && self.in_file
     }
 
-    /// A switch that is on by default and stands so in the app's `options:`: without a value there the form would draw it as
-    /// off. A stored `true` is therefore nobody's choice.
+    /// A switch that is on by default and stands so in the app's `options:`: without a value there
+    /// the form would draw it as off. A stored `true` is therefore nobody's choice.
     #[must_use]
     pub fn on_in_form(&self) -> bool {
         self.in_app() && matches!(self.kind, Kind::Bool) && self.default_text(true) == Some("true")
@@ -354,7 +363,8 @@ impl Definition {
         }
     }
 
-    /// What the Supervisor's schema says of it (`home-assistant-app.md` section 5); `None` where the app does not have it.
+    /// What the Supervisor's schema says of it (`home-assistant-app.md` section 5); `None` where
+    /// the app does not have it.
     #[must_use]
     pub fn schema(&self) -> Option<Schema> {
         if !self.in_app() {
@@ -362,7 +372,11 @@ impl Definition {
         }
         Some(match self.kind {
             Kind::Many(item) => Schema::List(format!("{}?", item.schema_type())),
-            Kind::Meters => Schema::Dictionaries(super::definitions::meter_entry().map(|e| (e.key(), e.schema())).collect()),
+            Kind::Meters => Schema::Dictionaries(
+                super::definitions::meter_entry()
+                    .map(|e| (e.key(), e.schema()))
+                    .collect(),
+            ),
             kind => Schema::Scalar(format!("{}?", kind.schema_type())),
         })
     }
@@ -383,14 +397,28 @@ impl Kind {
     /// The Supervisor's name of the type, without the trailing `?`.
     #[must_use]
     pub fn schema_type(self) -> String {
-        let open = |n: i64| if n == i64::MAX { String::new() } else { n.to_string() };
+        let open = |n: i64| {
+            if n == i64::MAX {
+                String::new()
+            } else {
+                n.to_string()
+            }
+        };
         match self {
             Self::Bool => "bool".into(),
             Self::Int { min, max } => format!("int({min},{})", open(max)),
             Self::Float { min, max } => format!("float({min},{max})"),
-            // Text is judged here and not by the Supervisor: it would refuse the form without a word of which option is wrong.
-            Self::Text { min: 0, max: usize::MAX, .. } | Self::Url(_) | Self::Match(Pattern::Entities) => "str".into(),
-            // As `str`, but a number without quotes in the YAML editor becomes text instead of being refused.
+            // Text is judged here and not by the Supervisor: it would refuse the form without a
+            // word of which option is wrong.
+            Self::Text {
+                min: 0,
+                max: usize::MAX,
+                ..
+            }
+            | Self::Url(_)
+            | Self::Match(Pattern::Entities) => "str".into(),
+            // As `str`, but a number without quotes in the YAML editor becomes text instead of
+            // being refused.
             Self::Text { .. } | Self::Match(_) => ANY_TEXT.into(),
             Self::Password => "password".into(),
             Self::Port => "port".into(),
@@ -420,7 +448,9 @@ impl Kind {
             Self::Match(pattern) => pattern.words().into(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Many(item) => format!("a list, each item {}", item.allowed()),
-            Self::Meters => "a list of at most 32 meters, each with a name of 1 to 32 characters".into(),
+            Self::Meters => {
+                "a list of at most 32 meters, each with a name of 1 to 32 characters".into()
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Every option, once: the tables of `decisions.md` part A, in the order of the settings page.
 //!
-//! Adding an option is one row in one of the tables below; the command line, the environment, the reference in `DOCS.md`,
-//! the schema of the app and `config` follow from it. What it becomes is in [`super::assemble`].
+//! Adding an option is one row in one of the tables below; the command line, the environment, the
+//! reference in `DOCS.md`, the schema of the app and `config` follow from it. What it becomes is in
+//! [`super::assemble`].
 
 mod channels;
 mod meter;
@@ -37,11 +38,23 @@ const TABLES: [&[Definition]; 21] = [
 ];
 
 /// Environment names that are no options: for tests of what the Supervisor would otherwise fix.
-pub const TEST_VARIABLES: [&str; 3] = ["VIRTUAL_SHELLY_SUPERVISOR_URL", "VIRTUAL_SHELLY_INGRESS_BIND", "VIRTUAL_SHELLY_INGRESS_PEER"];
+pub const TEST_VARIABLES: [&str; 3] = [
+    "VIRTUAL_SHELLY_SUPERVISOR_URL",
+    "VIRTUAL_SHELLY_INGRESS_BIND",
+    "VIRTUAL_SHELLY_INGRESS_PEER",
+];
 
 /// Keys that a further meter takes from the first where its own entry has none.
-pub const INHERITED: [&str; 8] =
-    ["stale", "hold", "max_age", "line_voltage", "line_frequency", "mdns_profile", "control", "control_readers"];
+pub const INHERITED: [&str; 8] = [
+    "stale",
+    "hold",
+    "max_age",
+    "line_voltage",
+    "line_frequency",
+    "mdns_profile",
+    "control",
+    "control_readers",
+];
 
 /// Keys of a meter that are neither its entities nor its policy.
 const METER_EXTRA: [&str; 12] = [
@@ -68,7 +81,10 @@ pub fn all() -> impl Iterator<Item = &'static Definition> {
 #[must_use]
 pub fn find(key: &str) -> Option<&'static Definition> {
     static INDEX: OnceLock<HashMap<&'static str, &'static Definition>> = OnceLock::new();
-    INDEX.get_or_init(|| all().map(|d| (d.key, d)).collect()).get(key).copied()
+    INDEX
+        .get_or_init(|| all().map(|d| (d.key, d)).collect())
+        .get(key)
+        .copied()
 }
 
 /// The known key most like an unknown one.
@@ -81,7 +97,11 @@ pub fn nearest(key: &str) -> &'static str {
 pub(super) fn nearest_of<S: AsRef<str> + Default>(name: &str, known: impl Iterator<Item = S>) -> S {
     let name: String = name.chars().take(64).collect::<String>().to_lowercase();
     let likeness = |other: &S| strsim::jaro_winkler(&name, &other.as_ref().to_lowercase());
-    known.map(|other| (likeness(&other), other)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|best| best.1).unwrap_or_default()
+    known
+        .map(|other| (likeness(&other), other))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|best| best.1)
+        .unwrap_or_default()
 }
 
 /// A member of a `meters` entry.
@@ -111,7 +131,10 @@ impl MeterEntry {
     pub fn schema(self) -> String {
         match self {
             Self::Name => super::definition::ANY_TEXT.into(),
-            Self::Option(Definition { kind: Kind::Many(_), .. }) => "str?".into(),
+            Self::Option(Definition {
+                kind: Kind::Many(_),
+                ..
+            }) => "str?".into(),
             Self::Option(def) => format!("{}?", def.kind.schema_type()),
         }
     }
@@ -165,10 +188,24 @@ mod tests {
         let mut names = std::collections::BTreeSet::new();
         for def in all() {
             assert!(keys.insert(def.key), "{} twice", def.key);
-            assert!(def.key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{}", def.key);
-            assert!(names.insert(def.env_name().into_owned()), "{} twice", def.env_name());
+            assert!(
+                def.key
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{}",
+                def.key
+            );
+            assert!(
+                names.insert(def.env_name().into_owned()),
+                "{} twice",
+                def.env_name()
+            );
             assert!(def.alias.is_none_or(|alias| names.insert(alias.into())));
-            assert!(!def.text.is_empty() && !def.text.contains(['\n', '|']) && !def.text.ends_with('.'), "{}: text", def.key);
+            assert!(
+                !def.text.is_empty() && !def.text.contains(['\n', '|']) && !def.text.ends_with('.'),
+                "{}: text",
+                def.key
+            );
             assert_eq!(find(def.key).map(|d| d.key), Some(def.key));
         }
     }
@@ -177,9 +214,17 @@ mod tests {
     fn every_default_is_a_valid_value_and_round_trips() {
         for def in all() {
             for text in [def.default, def.app_default].into_iter().flatten() {
-                let parsed = value::from_text(def.kind, text).expect("default is valid").expect("default is set");
-                assert_eq!(value::from_json(def.kind, &parsed).expect("valid as JSON too"), Some(parsed.clone()), "{}", def.key);
-                let again = value::from_text(def.kind, &value::to_text(&parsed)).expect("its text is valid");
+                let parsed = value::from_text(def.kind, text)
+                    .expect("default is valid")
+                    .expect("default is set");
+                assert_eq!(
+                    value::from_json(def.kind, &parsed).expect("valid as JSON too"),
+                    Some(parsed.clone()),
+                    "{}",
+                    def.key
+                );
+                let again = value::from_text(def.kind, &value::to_text(&parsed))
+                    .expect("its text is valid");
                 assert_eq!(again, Some(parsed), "{}", def.key);
             }
         }
@@ -188,13 +233,23 @@ mod tests {
     #[test]
     fn no_word_of_a_list_is_a_yaml_keyword() {
         for def in all() {
-            let item = if let Kind::Many(item) = def.kind { *item } else { def.kind };
+            let item = if let Kind::Many(item) = def.kind {
+                *item
+            } else {
+                def.kind
+            };
             if let Kind::Choice(words) = item {
                 // Read as a boolean, these mean the same (`value`).
                 if words.contains(&"on") && words.contains(&"off") {
                     continue;
                 }
-                assert!(words.iter().all(|w| !["on", "off", "yes", "no", "null", "true", "false"].contains(w)), "{}", def.key);
+                assert!(
+                    words
+                        .iter()
+                        .all(|w| !["on", "off", "yes", "no", "null", "true", "false"].contains(w)),
+                    "{}",
+                    def.key
+                );
             }
         }
     }
@@ -212,10 +267,19 @@ mod tests {
         assert_eq!(schema("outbound_ws"), Some(Schema::List("str?".into())));
         assert_eq!(schema("http_port"), None);
         assert_eq!(schema("data_dir"), None);
-        let Some(Schema::Dictionaries(members)) = schema("meters") else { panic!("meters") };
+        let Some(Schema::Dictionaries(members)) = schema("meters") else {
+            panic!("meters")
+        };
         assert_eq!(members[0], ("name", "match(^.*$)".into()));
-        assert!(members.contains(&("http_port", "port?".into())) && members.contains(&("udp_ports", "str?".into())));
-        assert!(members.iter().all(|(key, _)| !["source", "device_id", "mdns_enable", "log_level"].contains(key)));
+        assert!(
+            members.contains(&("http_port", "port?".into()))
+                && members.contains(&("udp_ports", "str?".into()))
+        );
+        assert!(
+            members
+                .iter()
+                .all(|(key, _)| !["source", "device_id", "mdns_enable", "log_level"].contains(key))
+        );
     }
 
     #[test]

@@ -1,32 +1,51 @@
-//! Changing the options file from the settings page: validated as a whole before anything is written.
+//! Changing the options file from the settings page: validated as a whole before anything is
+//! written.
 
 use serde_json::{Map, Value};
 
 use super::{LoadInputs, OptionsFile, Problem, definitions, resolve::load};
 
-/// The options file after some changes; a change to null takes the key out, so that its default counts again.
+/// The options file after some changes; a change to null takes the key out, so that its default
+/// counts again.
 ///
-/// `inputs` are those the process was loaded from, with the current options file. Other keys stay as they are.
+/// `inputs` are those the process was loaded from, with the current options file. Other keys stay
+/// as they are.
 ///
 /// # Errors
-/// Everything that the changes make wrong, each once: unknown keys, wrong values, contradictions, and options that the
-/// Network card, the environment or the command line sets, where a change would be without effect. What was wrong before and
-/// stays so is no reason to refuse.
-pub fn change_options(inputs: &LoadInputs, changes: &Map<String, Value>) -> Result<Map<String, Value>, Vec<Problem>> {
+/// Everything that the changes make wrong, each once: unknown keys, wrong values, contradictions,
+/// and options that the Network card, the environment or the command line sets, where a change
+/// would be without effect. What was wrong before and stays so is no reason to refuse.
+pub fn change_options(
+    inputs: &LoadInputs,
+    changes: &Map<String, Value>,
+) -> Result<Map<String, Value>, Vec<Problem>> {
     let before = load(inputs);
-    let text = inputs.options_file.as_ref().and_then(|file| file.contents.as_ref().ok());
-    let mut options = text.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok()).unwrap_or_default();
+    let text = inputs
+        .options_file
+        .as_ref()
+        .and_then(|file| file.contents.as_ref().ok());
+    let mut options = text
+        .and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok())
+        .unwrap_or_default();
     let mut problems = Vec::new();
     for (key, value) in changes {
         let def = definitions::find(key);
         let layer = before.layer(key);
         if layer.read_only() {
-            let what = format!("is set by the {}, which wins: change it there", layer.words());
+            let what = format!(
+                "is set by the {}, which wins: change it there",
+                layer.words()
+            );
             problems.push(Problem::conflict(layer, key.as_str(), None, what));
         } else if value.is_null() {
             options.remove(key);
         } else if let Some(def) = def.filter(|def| !def.in_file || (inputs.app && def.plain_only)) {
-            problems.push(Problem::conflict(layer, def.key, None, "cannot be set in the options file"));
+            problems.push(Problem::conflict(
+                layer,
+                def.key,
+                None,
+                "cannot be set in the options file",
+            ));
         } else {
             match super::validate(key, value) {
                 // As the user wrote it, so that a MAC stays readable; empty is not set.
@@ -41,19 +60,41 @@ pub fn change_options(inputs: &LoadInputs, changes: &Map<String, Value>) -> Resu
         }
     }
     if problems.is_empty() {
-        let path = inputs.options_file.as_ref().map_or_else(|| inputs.data_dir.join("options.json"), |file| file.path.clone());
+        let path = inputs.options_file.as_ref().map_or_else(
+            || inputs.data_dir.join("options.json"),
+            |file| file.path.clone(),
+        );
         let contents = Ok(Value::Object(options.clone()).to_string());
-        let after = load(&LoadInputs { options_file: Some(OptionsFile { path, contents }), ..inputs.clone() });
-        problems.extend(after.problems.into_iter().filter(|problem| !before.problems.contains(problem)));
+        let after = load(&LoadInputs {
+            options_file: Some(OptionsFile { path, contents }),
+            ..inputs.clone()
+        });
+        problems.extend(
+            after
+                .problems
+                .into_iter()
+                .filter(|problem| !before.problems.contains(problem)),
+        );
     }
-    if problems.is_empty() { Ok(options) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(options)
+    } else {
+        Err(problems)
+    }
 }
 
 /// What is wrong with options by themselves, each once.
 #[must_use]
 pub fn contradictions(options: &Map<String, Value>) -> Vec<Problem> {
     let contents = Ok(Value::Object(options.clone()).to_string());
-    load(&LoadInputs { options_file: Some(OptionsFile { path: "options.json".into(), contents }), ..LoadInputs::default() }).problems
+    load(&LoadInputs {
+        options_file: Some(OptionsFile {
+            path: "options.json".into(),
+            contents,
+        }),
+        ..LoadInputs::default()
+    })
+    .problems
 }
 
 #[cfg(test)]
@@ -64,8 +105,15 @@ mod tests {
     use super::*;
 
     fn inputs(options: &Value, app: bool) -> LoadInputs {
-        let file = OptionsFile { path: "options.json".into(), contents: Ok(options.to_string()) };
-        LoadInputs { options_file: Some(file), app, ..LoadInputs::default() }
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok(options.to_string()),
+        };
+        LoadInputs {
+            options_file: Some(file),
+            app,
+            ..LoadInputs::default()
+        }
     }
 
     fn change(inputs: &LoadInputs, changes: &Value) -> Result<Value, Vec<String>> {
@@ -77,26 +125,60 @@ mod tests {
     #[test]
     fn changes_are_checked_as_a_whole() {
         let start = inputs(&json!({"a_power": "sensor.a", "hold": 5}), true);
-        assert_eq!(change(&start, &json!({"hold": 9, "stale": "error"})), Ok(json!({"a_power": "sensor.a", "hold": 9, "stale": "error"})));
-        assert_eq!(change(&start, &json!({"hold": null})), Ok(json!({"a_power": "sensor.a"})));
-        assert_eq!(change(&start, &json!({"hold": ""})), Ok(json!({"a_power": "sensor.a"})));
-        assert_eq!(change(&start, &json!({"hold": -1, "x": 1})), Err(vec!["hold".into(), "x".into()]));
-        assert_eq!(change(&start, &json!({"total_power": "sensor.t"})), Err(vec!["total_power".into()]));
-        assert_eq!(change(&start, &json!({"total_power": "sensor.t", "a_power": null})), Ok(json!({"total_power": "sensor.t", "hold": 5})));
-        assert_eq!(change(&start, &json!({"http_port": 81})), Err(vec!["http_port".into()]), "the Network card has it");
-        assert_eq!(change(&start, &json!({"meters": [{"name": "x", "hold": -1, "http_port": 81}]})), Err(vec!["meters[0].hold".into()]));
+        assert_eq!(
+            change(&start, &json!({"hold": 9, "stale": "error"})),
+            Ok(json!({"a_power": "sensor.a", "hold": 9, "stale": "error"}))
+        );
+        assert_eq!(
+            change(&start, &json!({"hold": null})),
+            Ok(json!({"a_power": "sensor.a"}))
+        );
+        assert_eq!(
+            change(&start, &json!({"hold": ""})),
+            Ok(json!({"a_power": "sensor.a"}))
+        );
+        assert_eq!(
+            change(&start, &json!({"hold": -1, "x": 1})),
+            Err(vec!["hold".into(), "x".into()])
+        );
+        assert_eq!(
+            change(&start, &json!({"total_power": "sensor.t"})),
+            Err(vec!["total_power".into()])
+        );
+        assert_eq!(
+            change(&start, &json!({"total_power": "sensor.t", "a_power": null})),
+            Ok(json!({"total_power": "sensor.t", "hold": 5}))
+        );
+        assert_eq!(
+            change(&start, &json!({"http_port": 81})),
+            Err(vec!["http_port".into()]),
+            "the Network card has it"
+        );
+        assert_eq!(
+            change(
+                &start,
+                &json!({"meters": [{"name": "x", "hold": -1, "http_port": 81}]})
+            ),
+            Err(vec!["meters[0].hold".into()])
+        );
     }
 
     #[test]
     fn what_another_layer_sets_is_not_written_in_vain() {
         let mut start = inputs(&json!({}), false);
         start.env.insert("POLL_INTERVAL".into(), "3".into());
-        assert_eq!(change(&start, &json!({"poll_interval": 2})), Err(vec!["poll_interval".into()]));
+        assert_eq!(
+            change(&start, &json!({"poll_interval": 2})),
+            Err(vec!["poll_interval".into()])
+        );
     }
 
     #[test]
     fn an_old_fault_does_not_stop_another_change() {
         let start = inputs(&json!({"udp_max": 1, "old": 1}), true);
-        assert_eq!(change(&start, &json!({"hold": 9})), Ok(json!({"udp_max": 1, "old": 1, "hold": 9})));
+        assert_eq!(
+            change(&start, &json!({"hold": 9})),
+            Ok(json!({"udp_max": 1, "old": 1, "hold": 9}))
+        );
     }
 }

@@ -39,7 +39,10 @@ pub(super) struct Gathered {
 
 impl Gathered {
     fn push(&mut self, def: &'static Definition, layer: Layer, name: String, value: Option<Raw>) {
-        self.given.entry(def.key).or_default().push(Given { layer, name, value });
+        self.given
+            .entry(def.key)
+            .or_default()
+            .push(Given { layer, name, value });
     }
 
     /// As app an unknown key is a warning: a restored or newer file must not stop the meter.
@@ -62,14 +65,21 @@ pub(super) fn gather(inputs: &LoadInputs) -> Gathered {
     environment(inputs, &mut out);
     for (key, text) in &inputs.args {
         if let Some(def) = definitions::find(key) {
-            out.push(def, Layer::CommandLine, format!("--{}", def.flag()), Some(Raw::Text(text.clone())));
+            out.push(
+                def,
+                Layer::CommandLine,
+                format!("--{}", def.flag()),
+                Some(Raw::Text(text.clone())),
+            );
         }
     }
     out
 }
 
 fn file(inputs: &LoadInputs, out: &mut Gathered) {
-    let Some(file) = &inputs.options_file else { return };
+    let Some(file) = &inputs.options_file else {
+        return;
+    };
     let text = match &file.contents {
         Ok(text) => text,
         Err(error) => return broken(file, error, out),
@@ -87,15 +97,31 @@ fn file(inputs: &LoadInputs, out: &mut Gathered) {
                 } else {
                     "leads to the options file and cannot stand in it"
                 };
-                let how = if inputs.app { String::new() } else { format!("; use --{} or {}", def.flag(), def.env_name()) };
-                out.unknown(inputs.app, Problem::value(Layer::File, def.key, Some(def), &value, format!("{place}{how}")));
+                let how = if inputs.app {
+                    String::new()
+                } else {
+                    format!("; use --{} or {}", def.flag(), def.env_name())
+                };
+                out.unknown(
+                    inputs.app,
+                    Problem::value(
+                        Layer::File,
+                        def.key,
+                        Some(def),
+                        &value,
+                        format!("{place}{how}"),
+                    ),
+                );
             }
             Some(def) if inputs.app && def.on_in_form() && value == Value::Bool(true) => {}
             Some(def) => out.push(def, Layer::File, key, Some(Raw::Json(value))),
             None => {
                 let nearest = definitions::nearest(&key);
                 let kind = definitions::find(nearest).map(|d| d.kind);
-                out.unknown(inputs.app, Problem::unknown(Layer::File, &key, nearest, kind));
+                out.unknown(
+                    inputs.app,
+                    Problem::unknown(Layer::File, &key, nearest, kind),
+                );
             }
         }
     }
@@ -115,15 +141,27 @@ fn broken(file: &super::OptionsFile, error: &str, out: &mut Gathered) {
     out.problems.push(problem);
 }
 
-/// Network card: a missing port keeps its default, an empty one is off (`home-assistant-app.md` 4.3).
+/// Network card: a missing port keeps its default, an empty one is off (`home-assistant-app.md`
+/// 4.3).
 fn card(network: &BTreeMap<String, Option<u16>>, out: &mut Gathered) {
     for (key, port) in [("http_port", "80/tcp"), ("modbus_port", "502/tcp")] {
         if let (Some(def), Some(set)) = (definitions::find(key), network.get(port)) {
-            out.push(def, Layer::Network, port.into(), set.map(|set| Raw::Json(set.into())));
+            out.push(
+                def,
+                Layer::Network,
+                port.into(),
+                set.map(|set| Raw::Json(set.into())),
+            );
         }
     }
-    let Some(def) = definitions::find("udp_ports") else { return };
-    let defaults = def.default.unwrap_or_default().split(',').filter_map(|port| port.parse::<u16>().ok());
+    let Some(def) = definitions::find("udp_ports") else {
+        return;
+    };
+    let defaults = def
+        .default
+        .unwrap_or_default()
+        .split(',')
+        .filter_map(|port| port.parse::<u16>().ok());
     let (mut set, mut known) = (Vec::new(), false);
     for port in defaults {
         let entry = network.get(&format!("{port}/udp"));
@@ -140,7 +178,13 @@ fn environment(inputs: &LoadInputs, out: &mut Gathered) {
     let mut known = BTreeMap::new();
     for def in definitions::all() {
         let name = def.env_name();
-        let set = |name: &str| inputs.env.get(name).filter(|text| !text.trim().is_empty()).map(|text| (name.to_string(), text.clone()));
+        let set = |name: &str| {
+            inputs
+                .env
+                .get(name)
+                .filter(|text| !text.trim().is_empty())
+                .map(|text| (name.to_string(), text.clone()))
+        };
         if let Some(pair) = set(&name).or_else(|| def.alias.and_then(set)) {
             known.insert(def.key, pair);
         }
@@ -151,15 +195,26 @@ fn environment(inputs: &LoadInputs, out: &mut Gathered) {
             out.push(def, Layer::Environment, name, Some(Raw::Text(text)));
         }
     }
-    for (name, text) in inputs.env.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
-        let is_known = TEST_VARIABLES.contains(&name.as_str()) || definitions::all().any(|def| def.env_name() == name.as_str());
+    for (name, text) in inputs
+        .env
+        .iter()
+        .filter(|(name, _)| name.starts_with(ENV_PREFIX))
+    {
+        let is_known = TEST_VARIABLES.contains(&name.as_str())
+            || definitions::all().any(|def| def.env_name() == name.as_str());
         if is_known || text.trim().is_empty() {
             continue;
         }
-        // Both spellings are compared: `VIRTUAL_SHELLY_HTTP_PORT` means the option that is called `HTTP_PORT` here.
+        // Both spellings are compared: `VIRTUAL_SHELLY_HTTP_PORT` means the option that is called
+        // `HTTP_PORT` here.
         let key = name[ENV_PREFIX.len()..].to_lowercase();
         let def = definitions::find(definitions::nearest(&key));
-        let nearest = def.map(|def| def.env_name().into_owned()).unwrap_or_default();
-        out.unknown(inputs.app, Problem::unknown(Layer::Environment, name, nearest, def.map(|def| def.kind)));
+        let nearest = def
+            .map(|def| def.env_name().into_owned())
+            .unwrap_or_default();
+        out.unknown(
+            inputs.app,
+            Problem::unknown(Layer::Environment, name, nearest, def.map(|def| def.kind)),
+        );
     }
 }

@@ -35,8 +35,14 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Entry>, Vec<Problem>
                 continue;
             }
             let Some(def) = definitions::find(name).filter(|def| definitions::in_meter(def)) else {
-                let nearest = definitions::nearest_of(name, definitions::meter_entry().map(MeterEntry::key));
-                problems.push(Problem::unknown(layer, &key(name), nearest, definitions::find(nearest).map(|d| d.kind)));
+                let nearest =
+                    definitions::nearest_of(name, definitions::meter_entry().map(MeterEntry::key));
+                problems.push(Problem::unknown(
+                    layer,
+                    &key(name),
+                    nearest,
+                    definitions::find(nearest).map(|d| d.kind),
+                ));
                 continue;
             };
             match member(def, given) {
@@ -54,15 +60,28 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Entry>, Vec<Problem>
             }
         }
         let given = entry.get("name").unwrap_or(&Value::Null);
-        let good = |name: &&str| (1..=32).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+        let good = |name: &&str| {
+            (1..=32).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+        };
         match given.as_str().map(str::trim).filter(good) {
             Some(name) if names.insert(name.to_string()) => out.name = name.into(),
             Some(name) => {
-                problems.push(Problem::conflict(layer, key("name"), Some(given), "each meter needs a name of its own"));
+                problems.push(Problem::conflict(
+                    layer,
+                    key("name"),
+                    Some(given),
+                    "each meter needs a name of its own",
+                ));
                 out.name = free(&mut names, &format!("{name} {}", index + 2));
             }
             None => {
-                problems.push(Problem::value(layer, key("name"), None, given, "must be text of 1 to 32 characters"));
+                problems.push(Problem::value(
+                    layer,
+                    key("name"),
+                    None,
+                    given,
+                    "must be text of 1 to 32 characters",
+                ));
                 out.name = free(&mut names, &format!("meter {}", index + 2));
             }
         }
@@ -80,7 +99,8 @@ fn free(names: &mut std::collections::BTreeSet<String>, wish: &str) -> String {
     name
 }
 
-/// A member of an entry: lists are text with commas, as the Supervisor's schema allows no list there.
+/// A member of an entry: lists are text with commas, as the Supervisor's schema allows no list
+/// there.
 fn member(def: &Definition, given: &Value) -> value::Checked {
     match (def.kind, given) {
         (Kind::Many(_), Value::String(text)) => value::check(def, &Raw::Text(text.clone())),
@@ -110,7 +130,14 @@ mod tests {
         let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
         assert_eq!(
             keys,
-            ["meters[1].a_pwoer", "meters[1].device_id", "meters[1].hold", "meters[1].stale", "meters[1].name", "meters[2].name"]
+            [
+                "meters[1].a_pwoer",
+                "meters[1].device_id",
+                "meters[1].hold",
+                "meters[1].stale",
+                "meters[1].name",
+                "meters[2].name"
+            ]
         );
         assert_eq!(problems[0].nearest.as_deref(), Some("a_power"));
     }

@@ -8,9 +8,9 @@
 //!                    env, args)              another)
 //! ```
 //!
-//! [`load`] never fails: what is wrong is listed in [`Resolved::problems`], all at once. A plain run then ends with
-//! [`EXIT_CONFIGURATION`]; an app stays up, and where a wrong value could mean a wrong sign the phases stay absent.
-//! Rules: `decisions.md` part A.
+//! [`load`] never fails: what is wrong is listed in [`Resolved::problems`], all at once. A plain
+//! run then ends with [`EXIT_CONFIGURATION`]; an app stays up, and where a wrong value could mean a
+//! wrong sign the phases stay absent. Rules: `decisions.md` part A.
 
 mod assemble;
 mod checks;
@@ -74,14 +74,21 @@ pub struct LoadInputs {
 }
 
 impl LoadInputs {
-    /// Inputs of this process: finds the data folder and reads the options file. The Network card is asked for by whoever
-    /// talks to the Supervisor.
+    /// Inputs of this process: finds the data folder and reads the options file. The Network card
+    /// is asked for by whoever talks to the Supervisor.
     #[must_use]
     pub fn of_process(args: BTreeMap<String, String>, env: BTreeMap<String, String>) -> Self {
         let app = is_app(&env);
         let places = locate(&args, &env, app, &|path: &Path| usable_folder(path));
         let options_file = read_options(&places);
-        let mut inputs = Self { args, env, options_file, network: None, data_dir: places.data_dir.clone(), app };
+        let mut inputs = Self {
+            args,
+            env,
+            options_file,
+            network: None,
+            data_dir: places.data_dir.clone(),
+            app,
+        };
         places::keep_apart(&mut inputs, places);
         inputs
     }
@@ -90,13 +97,21 @@ impl LoadInputs {
 /// Whether the environment is that of an app: the Supervisor gave a token.
 #[must_use]
 pub fn is_app(env: &BTreeMap<String, String>) -> bool {
-    env.get("SUPERVISOR_TOKEN").is_some_and(|token| !token.is_empty())
+    env.get("SUPERVISOR_TOKEN")
+        .is_some_and(|token| !token.is_empty())
 }
 
 /// The environment of this process; what is not UTF-8 is replaced, and then refused as a value.
 #[must_use]
 pub fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())).collect()
+    std::env::vars_os()
+        .map(|(name, value)| {
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Entities named where they contradict themselves: both sides of a pair, twice in a sum, in two phases.
+//! Entities named where they contradict themselves: both sides of a pair, twice in a sum, in two
+//! phases.
 
 use std::collections::BTreeSet;
 
@@ -20,17 +21,37 @@ const PAIRS: [(&str, &str); 8] = [
 
 /// Keys of which each phase has one, and where one entity in two of them is counted twice.
 const A_PHASE_EACH: [&[&str]; 2] = [
-    &["a_power", "b_power", "c_power", "a_power_export", "b_power_export", "c_power_export"],
-    &["a_energy_import", "b_energy_import", "c_energy_import", "a_energy_export", "b_energy_export", "c_energy_export"],
+    &[
+        "a_power",
+        "b_power",
+        "c_power",
+        "a_power_export",
+        "b_power_export",
+        "c_power_export",
+    ],
+    &[
+        "a_energy_import",
+        "b_energy_import",
+        "c_energy_import",
+        "a_energy_export",
+        "b_energy_export",
+        "c_energy_export",
+    ],
 ];
 
 /// The entities of an option, as named.
 pub(super) fn ids<'a>(meter: &'a Meter, key: &str) -> Vec<&'a str> {
-    meter.values.get(key).and_then(Value::as_str).into_iter().flat_map(|text| text.split(',').map(str::trim)).collect()
+    meter
+        .values
+        .get(key)
+        .and_then(Value::as_str)
+        .into_iter()
+        .flat_map(|text| text.split(',').map(str::trim))
+        .collect()
 }
 
-/// Refuses what can only be a mistake, and warns of what hardly is meant. Power that contradicts itself has no value, as with
-/// any wrong option of power; energy is left out.
+/// Refuses what can only be a mistake, and warns of what hardly is meant. Power that contradicts
+/// itself has no value, as with any wrong option of power; energy is left out.
 pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
     let mut wrong: Vec<(Problem, Vec<&'static str>)> = Vec::new();
     for (import, export) in PAIRS {
@@ -46,11 +67,21 @@ pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &m
     for key in PAIRS.iter().flat_map(|(import, export)| [*import, *export]) {
         let mut seen = BTreeSet::new();
         if let Some(id) = ids(meter, key).into_iter().find(|id| !seen.insert(*id)) {
-            wrong.push((contradiction(meter, key, &format!("names {id} twice: it would be counted twice; name it once")), vec![key]));
+            wrong.push((
+                contradiction(
+                    meter,
+                    key,
+                    &format!("names {id} twice: it would be counted twice; name it once"),
+                ),
+                vec![key],
+            ));
         }
     }
     for (problem, keys) in wrong {
-        if keys.iter().any(|key| definitions::find(key).is_some_and(|def| def.safety)) {
+        if keys
+            .iter()
+            .any(|key| definitions::find(key).is_some_and(|def| def.safety))
+        {
             meter.blocked.push(problem.to_string());
         } else {
             keys.into_iter().for_each(|key| meter.drop(key));
@@ -61,7 +92,10 @@ pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &m
         let mut seen: Vec<(&str, &str)> = Vec::new();
         for key in keys {
             for id in ids(meter, key) {
-                match seen.iter().find(|(of, named)| *named == id && of.get(..1) != key.get(..1)) {
+                match seen
+                    .iter()
+                    .find(|(of, named)| *named == id && of.get(..1) != key.get(..1))
+                {
                     Some((before, _)) => {
                         warnings.push(format!(
                             "{prefix}{key} names {id}, which {prefix}{before} names too: two phases count the same",
@@ -83,8 +117,15 @@ mod tests {
     use crate::config::{LoadInputs, OptionsFile, Resolved, load};
 
     fn of(options: &serde_json::Value, app: bool) -> Resolved {
-        let file = OptionsFile { path: "options.json".into(), contents: Ok(options.to_string()) };
-        load(&LoadInputs { options_file: Some(file), app, ..LoadInputs::default() })
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok(options.to_string()),
+        };
+        load(&LoadInputs {
+            options_file: Some(file),
+            app,
+            ..LoadInputs::default()
+        })
     }
 
     fn keys(resolved: &Resolved) -> Vec<&str> {
@@ -93,51 +134,131 @@ mod tests {
 
     #[test]
     fn one_sensor_is_not_both_sides_of_a_pair() {
-        for (power, export) in [("total_power", "total_power_export"), ("a_power", "a_power_export"), ("c_power", "c_power_export")] {
-            let resolved = of(&json!({power: "sensor.grid", export: "sensor.out, sensor.grid"}), true);
+        for (power, export) in [
+            ("total_power", "total_power_export"),
+            ("a_power", "a_power_export"),
+            ("c_power", "c_power_export"),
+        ] {
+            let resolved = of(
+                &json!({power: "sensor.grid", export: "sensor.out, sensor.grid"}),
+                true,
+            );
             assert_eq!(keys(&resolved), [export]);
-            assert!(resolved.problems[0].allowed.contains("sensor.grid") && resolved.problems[0].allowed.contains(power));
-            assert!(!resolved.settings.meters[0].inputs.any_power() && resolved.absent_reason(0).is_some(), "absent, not 0");
-            assert!(!resolved.settings.source.auto_setup, "and nothing is chosen instead");
-            assert!(of(&json!({power: "sensor.grid", export: "sensor.grid"}), false).fatal(), "a plain run ends with the reason");
+            assert!(
+                resolved.problems[0].allowed.contains("sensor.grid")
+                    && resolved.problems[0].allowed.contains(power)
+            );
+            assert!(
+                !resolved.settings.meters[0].inputs.any_power()
+                    && resolved.absent_reason(0).is_some(),
+                "absent, not 0"
+            );
+            assert!(
+                !resolved.settings.source.auto_setup,
+                "and nothing is chosen instead"
+            );
+            assert!(
+                of(&json!({power: "sensor.grid", export: "sensor.grid"}), false).fatal(),
+                "a plain run ends with the reason"
+            );
         }
-        assert_eq!(keys(&of(&json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}), true)), [""; 0]);
+        assert_eq!(
+            keys(&of(
+                &json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}),
+                true
+            )),
+            [""; 0]
+        );
     }
 
     #[test]
     fn one_counter_is_not_both_directions() {
-        let resolved = of(&json!({"total_power": "sensor.p", "energy_import": "sensor.e", "energy_export": "sensor.e"}), true);
+        let resolved = of(
+            &json!({"total_power": "sensor.p", "energy_import": "sensor.e", "energy_export": "sensor.e"}),
+            true,
+        );
         assert_eq!(keys(&resolved), ["energy_export"]);
         let inputs = &resolved.settings.meters[0].inputs;
         assert!(
-            inputs.any_power() && inputs.energy_import.is_empty() && inputs.energy_export.is_empty(),
+            inputs.any_power()
+                && inputs.energy_import.is_empty()
+                && inputs.energy_export.is_empty(),
             "power goes on, counters from it"
         );
-        assert_eq!(keys(&of(&json!({"b_energy_import": "sensor.e", "b_energy_export": "sensor.e"}), true)), ["b_energy_export"]);
+        assert_eq!(
+            keys(&of(
+                &json!({"b_energy_import": "sensor.e", "b_energy_export": "sensor.e"}),
+                true
+            )),
+            ["b_energy_export"]
+        );
     }
 
     #[test]
     fn no_sum_counts_a_part_twice() {
-        assert_eq!(keys(&of(&json!({"total_power": "sensor.a,sensor.b, sensor.a"}), true)), ["total_power"]);
-        assert_eq!(keys(&of(&json!({"b_power": "sensor.b", "b_power_export": "sensor.a,sensor.a"}), true)), ["b_power_export"]);
-        let resolved = of(&json!({"total_power": "sensor.p", "energy_import": "sensor.e,sensor.e"}), true);
-        assert_eq!((keys(&resolved), resolved.settings.meters[0].inputs.energy_import.len()), (vec!["energy_import"], 0));
+        assert_eq!(
+            keys(&of(
+                &json!({"total_power": "sensor.a,sensor.b, sensor.a"}),
+                true
+            )),
+            ["total_power"]
+        );
+        assert_eq!(
+            keys(&of(
+                &json!({"b_power": "sensor.b", "b_power_export": "sensor.a,sensor.a"}),
+                true
+            )),
+            ["b_power_export"]
+        );
+        let resolved = of(
+            &json!({"total_power": "sensor.p", "energy_import": "sensor.e,sensor.e"}),
+            true,
+        );
+        assert_eq!(
+            (
+                keys(&resolved),
+                resolved.settings.meters[0].inputs.energy_import.len()
+            ),
+            (vec!["energy_import"], 0)
+        );
         assert!(resolved.settings.meters[0].inputs.any_power());
     }
 
     #[test]
     fn one_sensor_in_two_phases_is_worth_a_line() {
-        let resolved = of(&json!({"a_power": "sensor.grid", "b_power": "sensor.grid", "c_power": "sensor.c"}), true);
+        let resolved = of(
+            &json!({"a_power": "sensor.grid", "b_power": "sensor.grid", "c_power": "sensor.c"}),
+            true,
+        );
         assert_eq!(keys(&resolved), [""; 0]);
         assert!(
-            resolved.warnings.iter().any(|w| w.contains("b_power names sensor.grid, which a_power names too")),
+            resolved
+                .warnings
+                .iter()
+                .any(|w| w.contains("b_power names sensor.grid, which a_power names too")),
             "{:?}",
             resolved.warnings
         );
-        let crossed = of(&json!({"a_power": "sensor.a", "b_power": "sensor.b", "b_power_export": "sensor.a"}), true);
-        assert_eq!(crossed.warnings.iter().filter(|w| w.contains("two phases")).count(), 1);
-        let voltage = of(&json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_volt": "sensor.u", "b_volt": "sensor.u"}), true);
-        assert!(!voltage.warnings.iter().any(|w| w.contains("two phases")), "one voltage for all is usual");
+        let crossed = of(
+            &json!({"a_power": "sensor.a", "b_power": "sensor.b", "b_power_export": "sensor.a"}),
+            true,
+        );
+        assert_eq!(
+            crossed
+                .warnings
+                .iter()
+                .filter(|w| w.contains("two phases"))
+                .count(),
+            1
+        );
+        let voltage = of(
+            &json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_volt": "sensor.u", "b_volt": "sensor.u"}),
+            true,
+        );
+        assert!(
+            !voltage.warnings.iter().any(|w| w.contains("two phases")),
+            "one voltage for all is usual"
+        );
     }
 
     #[test]
@@ -145,6 +266,9 @@ mod tests {
         let meter = json!({"name": "garage", "http_port": 8081, "a_power": "sensor.x", "a_power_export": "sensor.x"});
         let resolved = of(&json!({"total_power": "sensor.p", "meters": [meter]}), true);
         assert_eq!(keys(&resolved), ["meters[0].a_power_export"]);
-        assert!(resolved.absent_reason(1).is_some() && resolved.absent_reason(0).is_none(), "the first goes on");
+        assert!(
+            resolved.absent_reason(1).is_some() && resolved.absent_reason(0).is_none(),
+            "the first goes on"
+        );
     }
 }

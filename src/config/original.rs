@@ -1,6 +1,8 @@
-//! Identity values that the Python original used and no device has (`decisions.md`, below the table of part A).
+//! Identity values that the Python original used and no device has (`decisions.md`, below the table
+//! of part A).
 //!
-//! In the environment, where an old compose file still sets them, each is replaced with one warning. Anywhere else they are errors.
+//! In the environment, where an old compose file still sets them, each is replaced with one
+//! warning. Anywhere else they are errors.
 
 use std::collections::BTreeMap;
 
@@ -28,22 +30,43 @@ pub(super) fn is_refused(key: &str, value: &str) -> bool {
 
 /// Takes the original's identity values out of what the environment gave, by key; one warning each.
 ///
-/// A device id of 12 hexadecimal digits is taken as MAC where there is no other; a device id whose end contradicts
-/// the MAC of the environment gives way to it.
-pub(super) fn replace(environment: &mut BTreeMap<&'static str, (String, String)>, warnings: &mut Vec<String>) {
-    let replaced = |name: &str, value: &str, what: &str| format!("environment: {name} = \"{}\" {what}", value.escape_debug());
+/// A device id of 12 hexadecimal digits is taken as MAC where there is no other; a device id whose
+/// end contradicts the MAC of the environment gives way to it.
+pub(super) fn replace(
+    environment: &mut BTreeMap<&'static str, (String, String)>,
+    warnings: &mut Vec<String>,
+) {
+    let replaced = |name: &str, value: &str, what: &str| {
+        format!("environment: {name} = \"{}\" {what}", value.escape_debug())
+    };
     environment.retain(|key, (name, value)| {
         let refused = is_refused(key, value.trim());
         if refused {
-            warnings.push(replaced(name, value, "is the original's and no device has it: the device's own value is used"));
+            warnings.push(replaced(
+                name,
+                value,
+                "is the original's and no device has it: the device's own value is used",
+            ));
         }
         !refused
     });
-    let Some((name, id)) = environment.get("device_id").map(|(name, id)| (name.clone(), id.trim().to_string())) else { return };
-    let mac = environment.get("mac").and_then(|(_, mac)| pattern::mac(mac.trim()));
-    let has_mac = environment.get("mac").is_some_and(|(_, mac)| !mac.trim().is_empty());
+    let Some((name, id)) = environment
+        .get("device_id")
+        .map(|(name, id)| (name.clone(), id.trim().to_string()))
+    else {
+        return;
+    };
+    let mac = environment
+        .get("mac")
+        .and_then(|(_, mac)| pattern::mac(mac.trim()));
+    let has_mac = environment
+        .get("mac")
+        .is_some_and(|(_, mac)| !mac.trim().is_empty());
     let drop_because = if !id.is_empty() && !id.starts_with("shelly") {
-        let bare = Some(&id).filter(|id| id.len() == 12).and_then(|id| pattern::mac(id)).filter(|mac| !is_refused("mac", mac));
+        let bare = Some(&id)
+            .filter(|id| id.len() == 12)
+            .and_then(|id| pattern::mac(id))
+            .filter(|mac| !is_refused("mac", mac));
         match bare {
             Some(digits) if !has_mac => {
                 environment.insert("mac", (name.clone(), digits));
@@ -52,7 +75,8 @@ pub(super) fn replace(environment: &mut BTreeMap<&'static str, (String, String)>
             _ => Some("has no prefix, which no device's id lacks: shellypro3em-<mac> is used"),
         }
     } else if let (Some(mac), true) = (mac, pattern::Pattern::DeviceId.matches(&id)) {
-        (!id.ends_with(&mac.to_lowercase())).then_some("does not end in the MAC address, which wins: shellypro3em-<mac> is used")
+        (!id.ends_with(&mac.to_lowercase()))
+            .then_some("does not end in the MAC address, which wins: shellypro3em-<mac> is used")
     } else {
         None
     };
@@ -68,10 +92,19 @@ mod tests {
     use super::*;
 
     fn run(pairs: &[(&'static str, &str)]) -> (BTreeMap<&'static str, String>, usize) {
-        let mut environment = pairs.iter().map(|(key, value)| (*key, (key.to_uppercase(), (*value).to_string()))).collect();
+        let mut environment = pairs
+            .iter()
+            .map(|(key, value)| (*key, (key.to_uppercase(), (*value).to_string())))
+            .collect();
         let mut warnings = Vec::new();
         replace(&mut environment, &mut warnings);
-        (environment.into_iter().map(|(key, (_, value))| (key, value)).collect(), warnings.len())
+        (
+            environment
+                .into_iter()
+                .map(|(key, (_, value))| (key, value))
+                .collect(),
+            warnings.len(),
+        )
     }
 
     #[test]
@@ -88,24 +121,44 @@ mod tests {
         ]);
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(warnings, 8);
-        assert_eq!(run(&[("device_id", "shellypro3em-aabbccddeeff")]), ([].into(), 1), "its MAC inside an id");
+        assert_eq!(
+            run(&[("device_id", "shellypro3em-aabbccddeeff")]),
+            ([].into(), 1),
+            "its MAC inside an id"
+        );
         assert_eq!(run(&[("device_id", "aabbccddeeff")]), ([].into(), 1));
     }
 
     #[test]
     fn a_bare_id_becomes_the_mac_unless_there_is_one() {
-        assert_eq!(run(&[("device_id", "2cbcbb0a1b2c")]), ([("mac", "2CBCBB0A1B2C".into())].into(), 1));
-        assert_eq!(run(&[("device_id", "2cbcbb0a1b2c"), ("mac", "2CBCBB0A1B2D")]), ([("mac", "2CBCBB0A1B2D".into())].into(), 1));
+        assert_eq!(
+            run(&[("device_id", "2cbcbb0a1b2c")]),
+            ([("mac", "2CBCBB0A1B2C".into())].into(), 1)
+        );
+        assert_eq!(
+            run(&[("device_id", "2cbcbb0a1b2c"), ("mac", "2CBCBB0A1B2D")]),
+            ([("mac", "2CBCBB0A1B2D".into())].into(), 1)
+        );
         assert_eq!(run(&[("device_id", "my-meter")]), ([].into(), 1));
     }
 
     #[test]
     fn the_mac_wins_over_the_id() {
-        let (left, warnings) = run(&[("device_id", "shellypro3em-2cbcbb0a1b2c"), ("mac", "2CBCBB0A1B2D")]);
+        let (left, warnings) = run(&[
+            ("device_id", "shellypro3em-2cbcbb0a1b2c"),
+            ("mac", "2CBCBB0A1B2D"),
+        ]);
         assert_eq!((left.contains_key("device_id"), warnings), (false, 1));
-        let (left, warnings) = run(&[("device_id", "shellypro3em-2cbcbb0a1b2c"), ("mac", "2c-bc-bb-0a-1b-2c")]);
+        let (left, warnings) = run(&[
+            ("device_id", "shellypro3em-2cbcbb0a1b2c"),
+            ("mac", "2c-bc-bb-0a-1b-2c"),
+        ]);
         assert_eq!((left.contains_key("device_id"), warnings), (true, 0));
         let (left, warnings) = run(&[("device_id", "shellypro3em-garage")]);
-        assert_eq!((left.contains_key("device_id"), warnings), (true, 0), "an id of wrong form stays, to be reported");
+        assert_eq!(
+            (left.contains_key("device_id"), warnings),
+            (true, 0),
+            "an id of wrong form stays, to be reported"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Forms of text that options have: entity ids, MAC, device id, firmware id, addresses, shares.
 //!
-//! The one place that says what is good: the layers of the configuration ask here, and so does the device's identity, with
-//! what it was given and with what was kept from before.
+//! The one place that says what is good: the layers of the configuration ask here, and so does the
+//! device's identity, with what it was given and with what was kept from before.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,8 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// A regular expression of texts that have the form, but for what no expression says (a date, a device's own MAC).
+    /// A regular expression of texts that have the form, but for what no expression says (a date, a
+    /// device's own MAC).
     #[cfg(test)]
     pub(super) const fn regex(self) -> &'static str {
         match self {
@@ -37,11 +38,17 @@ impl Pattern {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Entities => "an entity id such as sensor.grid_power, or several separated by commas",
-            Self::Mac => "a MAC address of 12 hexadecimal digits, with or without : or -, neither all 0 nor all F",
+            Self::Entities => {
+                "an entity id such as sensor.grid_power, or several separated by commas"
+            }
+            Self::Mac => {
+                "a MAC address of 12 hexadecimal digits, with or without : or -, neither all 0 nor all F"
+            }
             Self::Version => "a version such as 1.7.5: numbers with dots, without a v in front",
             Self::DeviceId => "shelly…-<mac> in small letters, such as shellypro3em-2cbcbb0a1b2c",
-            Self::FwId => "a firmware id such as 20250508-110717/1.6.1-g8dbd358, dated 20230803 or later",
+            Self::FwId => {
+                "a firmware id such as 20250508-110717/1.6.1-g8dbd358, dated 20230803 or later"
+            }
         }
     }
 
@@ -61,7 +68,11 @@ impl Pattern {
     #[must_use]
     pub fn matches(self, text: &str) -> bool {
         match self {
-            Self::Entities => !text.starts_with(' ') && !text.ends_with(' ') && text.split(',').all(|id| is_entity(id.trim_matches(' '))),
+            Self::Entities => {
+                !text.starts_with(' ')
+                    && !text.ends_with(' ')
+                    && text.split(',').all(|id| is_entity(id.trim_matches(' ')))
+            }
             Self::Mac => mac(text).is_some(),
             Self::DeviceId => is_device_id(text),
             Self::Version => is_version(text),
@@ -96,11 +107,15 @@ impl Form {
         match self {
             Self::Any => "",
             Self::Address => "an IP address such as 192.168.1.20",
-            Self::HostName => "a host name of letters, digits and inner hyphens, at most 63 characters, without domain",
+            Self::HostName => {
+                "a host name of letters, digits and inner hyphens, at most 63 characters, without domain"
+            }
             Self::Host => "a host name or an IP address, without scheme and port",
             Self::Origin => "* or an origin such as https://example.org",
             Self::Network => "an IP address or a network such as 192.168.1.0/24",
-            Self::Share => "address-or-network=share, with a share from 0 to 1, such as 192.168.1.20=0.7",
+            Self::Share => {
+                "address-or-network=share, with a share from 0 to 1, such as 192.168.1.20=0.7"
+            }
         }
     }
 
@@ -111,7 +126,10 @@ impl Form {
             Self::Any => true,
             Self::Address => is_automatic(text) || text.parse::<IpAddr>().is_ok(),
             Self::HostName => is_host_name(text),
-            Self::Host => text.parse::<IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(is_host_name)),
+            Self::Host => {
+                text.parse::<IpAddr>().is_ok()
+                    || (text.len() <= 253 && text.split('.').all(is_host_name))
+            }
             Self::Origin => is_origin(text),
             Self::Network => network(text).is_some(),
             Self::Share => share(text).is_some(),
@@ -126,15 +144,20 @@ pub fn is_automatic(text: &str) -> bool {
 }
 
 fn is_entity(id: &str) -> bool {
-    let Some((domain, name)) = id.split_once('.') else { return false };
+    let Some((domain, name)) = id.split_once('.') else {
+        return false;
+    };
     let part = |text: &str, digits: bool| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || (digits && b.is_ascii_digit()))
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b == b'_' || (digits && b.is_ascii_digit()))
     };
     part(domain, false) && part(name, true)
 }
 
-/// The 12 capital digits of a MAC address in any of its forms (`:` or `-` or nothing between pairs). All zeros stand for "none"
-/// and all ones for "everybody": neither is a device's.
+/// The 12 capital digits of a MAC address in any of its forms (`:` or `-` or nothing between
+/// pairs). All zeros stand for "none" and all ones for "everybody": neither is a device's.
 #[must_use]
 pub fn mac(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
@@ -155,18 +178,26 @@ pub fn mac(text: &str) -> Option<String> {
 }
 
 fn is_small_hex(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.bytes()
+        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 fn is_device_id(text: &str) -> bool {
-    let Some((prefix, mac)) = text.split_once('-') else { return false };
+    let Some((prefix, mac)) = text.split_once('-') else {
+        return false;
+    };
     let small = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    prefix.starts_with("shelly") && prefix.bytes().all(small) && mac.len() == 12 && is_small_hex(mac) && self::mac(mac).is_some()
+    prefix.starts_with("shelly")
+        && prefix.bytes().all(small)
+        && mac.len() == 12
+        && is_small_hex(mac)
+        && self::mac(mac).is_some()
 }
 
 /// Two to four numbers with dots: what readers compare versions by.
 fn is_version(text: &str) -> bool {
-    let number = |part: &str| (1..=5).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    let number =
+        |part: &str| (1..=5).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
     (2..=4).contains(&text.split('.').count()) && text.split('.').all(number)
 }
 
@@ -194,15 +225,21 @@ fn is_host_name(text: &str) -> bool {
 }
 
 fn is_origin(text: &str) -> bool {
-    let Some((_, rest)) = text.split_once("://") else { return text == "*" };
-    !rest.contains('/') && url::Url::parse(text).is_ok_and(|url| url.host_str().is_some_and(|host| !host.is_empty()))
+    let Some((_, rest)) = text.split_once("://") else {
+        return text == "*";
+    };
+    !rest.contains('/')
+        && url::Url::parse(text)
+            .is_ok_and(|url| url.host_str().is_some_and(|host| !host.is_empty()))
 }
 
 /// An address as a network of one, or a network.
 #[must_use]
 pub fn network(text: &str) -> Option<ipnet::IpNet> {
     let text = text.trim();
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(ipnet::IpNet::from))
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(ipnet::IpNet::from))
 }
 
 /// `address-or-network=share`.
@@ -219,7 +256,12 @@ mod tests {
 
     #[test]
     fn entity_lists_follow_their_expression() {
-        for good in ["sensor.a", "sensor.a,sensor.b", "sensor.a , sensor.b_2", "input_number.x1"] {
+        for good in [
+            "sensor.a",
+            "sensor.a,sensor.b",
+            "sensor.a , sensor.b_2",
+            "input_number.x1",
+        ] {
             assert!(Pattern::Entities.matches(good), "{good}");
         }
         for bad in [
@@ -241,11 +283,24 @@ mod tests {
 
     #[test]
     fn mac_forms_become_twelve_capitals() {
-        for good in ["2cbcbb0a1b2c", "2C:BC:BB:0A:1B:2C", "2c-bc-bb-0a-1b-2c", "2cbc:bb0a1b-2c"] {
+        for good in [
+            "2cbcbb0a1b2c",
+            "2C:BC:BB:0A:1B:2C",
+            "2c-bc-bb-0a-1b-2c",
+            "2cbc:bb0a1b-2c",
+        ] {
             assert_eq!(mac(good).as_deref(), Some("2CBCBB0A1B2C"), "{good}");
         }
-        for bad in ["", "2cbcbb0a1b2", "2cbcbb0a1b2c0", "2c::bcbb0a1b2c", ":2cbcbb0a1b2c", "2cbcbb0a1b2c:", "zcbcbb0a1b2c", "é2cbcbb0a1b2"]
-        {
+        for bad in [
+            "",
+            "2cbcbb0a1b2",
+            "2cbcbb0a1b2c0",
+            "2c::bcbb0a1b2c",
+            ":2cbcbb0a1b2c",
+            "2cbcbb0a1b2c:",
+            "zcbcbb0a1b2c",
+            "é2cbcbb0a1b2",
+        ] {
             assert_eq!(mac(bad), None, "{bad}");
         }
     }
@@ -277,14 +332,38 @@ mod tests {
 
     #[test]
     fn forms() {
-        assert!(Form::Address.matches("192.168.1.2") && Form::Address.matches("::1") && Form::Address.matches("all"));
+        assert!(
+            Form::Address.matches("192.168.1.2")
+                && Form::Address.matches("::1")
+                && Form::Address.matches("all")
+        );
         assert!(!Form::Address.matches("192.168.1") && !Form::Address.matches("host"));
-        assert!(Form::HostName.matches("ShellyPro3EM-2CBCBB0A1B2C") && !Form::HostName.matches("x-") && !Form::HostName.matches("a.local"));
-        assert!(Form::Host.matches("a.local") && Form::Host.matches("::1") && !Form::Host.matches("http://a") && !Form::Host.matches(""));
+        assert!(
+            Form::HostName.matches("ShellyPro3EM-2CBCBB0A1B2C")
+                && !Form::HostName.matches("x-")
+                && !Form::HostName.matches("a.local")
+        );
+        assert!(
+            Form::Host.matches("a.local")
+                && Form::Host.matches("::1")
+                && !Form::Host.matches("http://a")
+                && !Form::Host.matches("")
+        );
         assert!(Form::Origin.matches("*") && Form::Origin.matches("https://a.example:8443"));
-        assert!(!Form::Origin.matches("a.example") && !Form::Origin.matches("https://a.example/x") && !Form::Origin.matches("://"));
-        assert_eq!(share("192.168.1.0/24 = 0.5"), Some(("192.168.1.0/24".parse().ok().unwrap_or_default(), 0.5)));
-        assert!(!Form::Share.matches("192.168.1.2=1.5") && !Form::Share.matches("192.168.1.2") && !Form::Share.matches("a=NaN"));
+        assert!(
+            !Form::Origin.matches("a.example")
+                && !Form::Origin.matches("https://a.example/x")
+                && !Form::Origin.matches("://")
+        );
+        assert_eq!(
+            share("192.168.1.0/24 = 0.5"),
+            Some(("192.168.1.0/24".parse().ok().unwrap_or_default(), 0.5))
+        );
+        assert!(
+            !Form::Share.matches("192.168.1.2=1.5")
+                && !Form::Share.matches("192.168.1.2")
+                && !Form::Share.matches("a=NaN")
+        );
         assert!(!Form::Share.matches("1.2.3.4=nan"));
     }
 }

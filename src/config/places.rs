@@ -24,36 +24,72 @@ pub struct Places {
     pub options_named: bool,
 }
 
-/// Finds the data folder and the options file. `usable` says whether a folder exists and can be written to.
+/// Finds the data folder and the options file. `usable` says whether a folder exists and can be
+/// written to.
 ///
-/// Data folder: `--data-dir`, else that of `state_path`, else `/data` under the Supervisor or where it is usable, else
-/// `$STATE_DIRECTORY`, else `$XDG_DATA_HOME/virtual-shelly` or `~/.local/share/virtual-shelly`. Options file: `--options`, else
-/// `options.json` there.
+/// Data folder: `--data-dir`, else that of `state_path`, else `/data` under the Supervisor or where
+/// it is usable, else `$STATE_DIRECTORY`, else `$XDG_DATA_HOME/virtual-shelly` or
+/// `~/.local/share/virtual-shelly`. Options file: `--options`, else `options.json` there.
 #[must_use]
-pub fn locate(args: &BTreeMap<String, String>, env: &BTreeMap<String, String>, app: bool, usable: &dyn Fn(&Path) -> bool) -> Places {
-    let variable = |name: &str| env.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
-    let option = |key: &str| {
-        let named = args.get(key).map(|text| text.trim()).filter(|text| !text.is_empty());
-        named.or_else(|| definitions::find(key).and_then(|def| variable(&def.env_name()))).map(PathBuf::from)
+pub fn locate(
+    args: &BTreeMap<String, String>,
+    env: &BTreeMap<String, String>,
+    app: bool,
+    usable: &dyn Fn(&Path) -> bool,
+) -> Places {
+    let variable = |name: &str| {
+        env.get(name)
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty())
     };
-    let beside_state =
-        || option("state_path").map(|file| file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf());
+    let option = |key: &str| {
+        let named = args
+            .get(key)
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty());
+        named
+            .or_else(|| definitions::find(key).and_then(|def| variable(&def.env_name())))
+            .map(PathBuf::from)
+    };
+    let beside_state = || {
+        option("state_path").map(|file| {
+            file.parent()
+                .filter(|p| !p.as_os_str().is_empty())
+                .unwrap_or(Path::new("."))
+                .to_path_buf()
+        })
+    };
     let data = Path::new("/data");
-    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        variable(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let named = option("data_dir").or_else(beside_state);
     let data_named = named.is_some();
     let data_dir = named
         .or_else(|| (app || usable(data)).then(|| data.to_path_buf()))
-        .or_else(|| variable("STATE_DIRECTORY").and_then(|list| list.split(':').find(|dir| !dir.is_empty())).map(PathBuf::from))
+        .or_else(|| {
+            variable("STATE_DIRECTORY")
+                .and_then(|list| list.split(':').find(|dir| !dir.is_empty()))
+                .map(PathBuf::from)
+        })
         .or_else(|| absolute("XDG_DATA_HOME").map(|home| home.join("virtual-shelly")))
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share/virtual-shelly")))
         .unwrap_or_else(|| PathBuf::from("/var/lib/virtual-shelly"));
     let named = option("options");
-    Places { options: named.clone().unwrap_or_else(|| data_dir.join("options.json")), options_named: named.is_some(), data_dir, data_named }
+    Places {
+        options: named
+            .clone()
+            .unwrap_or_else(|| data_dir.join("options.json")),
+        options_named: named.is_some(),
+        data_dir,
+        data_named,
+    }
 }
 
-/// The folder inside the usual data folder that keeps made-up values apart from those of a real meter, its counters and its
-/// `state.json`.
+/// The folder inside the usual data folder that keeps made-up values apart from those of a real
+/// meter, its counters and its `state.json`.
 const fn apart(kind: SourceKind) -> Option<&'static str> {
     match kind {
         SourceKind::HomeAssistant => None,
@@ -62,13 +98,17 @@ const fn apart(kind: SourceKind) -> Option<&'static str> {
     }
 }
 
-/// Gives a demo or replay a data folder of its own, unless one was named; the options file stays where it is.
+/// Gives a demo or replay a data folder of its own, unless one was named; the options file stays
+/// where it is.
 pub(super) fn keep_apart(inputs: &mut LoadInputs, places: Places) {
     if places.data_named {
         return;
     }
     if let Some(folder) = apart(load(inputs).settings.source.kind) {
-        inputs.options_file.get_or_insert_with(|| OptionsFile { path: places.options, contents: Ok("{}".into()) });
+        inputs.options_file.get_or_insert_with(|| OptionsFile {
+            path: places.options,
+            contents: Ok("{}".into()),
+        });
         inputs.data_dir = places.data_dir.join(folder);
     }
 }
@@ -83,14 +123,18 @@ pub fn usable_folder(path: &Path) -> bool {
 #[must_use]
 pub fn read_options(places: &Places) -> Option<OptionsFile> {
     let mut text = String::new();
-    let read = std::fs::File::open(&places.options).and_then(|file| file.take(OPTIONS_MAX + 1).read_to_string(&mut text));
+    let read = std::fs::File::open(&places.options)
+        .and_then(|file| file.take(OPTIONS_MAX + 1).read_to_string(&mut text));
     let contents = match read {
         Ok(size) if size as u64 > OPTIONS_MAX => Err(format!("is larger than {OPTIONS_MAX} bytes")),
         Ok(_) => Ok(text),
         Err(error) if error.kind() == ErrorKind::NotFound && !places.options_named => return None,
         Err(error) => Err(format!("cannot be read: {error}")),
     };
-    Some(OptionsFile { path: places.options.clone(), contents })
+    Some(OptionsFile {
+        path: places.options.clone(),
+        contents,
+    })
 }
 
 #[cfg(test)]
@@ -99,7 +143,10 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).into(), (*v).into()))
+            .collect()
     }
 
     fn dir(args: &[(&str, &str)], env: &[(&str, &str)], app: bool, data: bool) -> PathBuf {
@@ -108,47 +155,111 @@ mod tests {
 
     #[test]
     fn the_data_folder_is_found_in_order() {
-        let all = [("STATE_PATH", "/old/state.json"), ("STATE_DIRECTORY", "/var/lib/a:/b"), ("XDG_DATA_HOME", "/x"), ("HOME", "/home/me")];
-        assert_eq!(dir(&[("data_dir", "/d")], &all, true, true), Path::new("/d"));
+        let all = [
+            ("STATE_PATH", "/old/state.json"),
+            ("STATE_DIRECTORY", "/var/lib/a:/b"),
+            ("XDG_DATA_HOME", "/x"),
+            ("HOME", "/home/me"),
+        ];
+        assert_eq!(
+            dir(&[("data_dir", "/d")], &all, true, true),
+            Path::new("/d")
+        );
         assert_eq!(dir(&[], &all, true, true), Path::new("/old"));
         assert_eq!(dir(&[], &all[1..], true, false), Path::new("/data"));
         assert_eq!(dir(&[], &all[1..], false, true), Path::new("/data"));
         assert_eq!(dir(&[], &all[1..], false, false), Path::new("/var/lib/a"));
-        assert_eq!(dir(&[], &all[2..], false, false), Path::new("/x/virtual-shelly"));
-        assert_eq!(dir(&[], &all[3..], false, false), Path::new("/home/me/.local/share/virtual-shelly"));
-        assert_eq!(dir(&[("state_path", "state.json")], &[], false, false), Path::new("."));
-        assert_eq!(dir(&[], &[("VIRTUAL_SHELLY_DATA_DIR", "/e")], false, true), Path::new("/e"));
-        let places = locate(&map(&[("data_dir", "/d")]), &map(&[("VIRTUAL_SHELLY_OPTIONS", "/o.json")]), false, &|_| false);
-        assert_eq!((places.options.as_path(), places.options_named), (Path::new("/o.json"), true));
+        assert_eq!(
+            dir(&[], &all[2..], false, false),
+            Path::new("/x/virtual-shelly")
+        );
+        assert_eq!(
+            dir(&[], &all[3..], false, false),
+            Path::new("/home/me/.local/share/virtual-shelly")
+        );
+        assert_eq!(
+            dir(&[("state_path", "state.json")], &[], false, false),
+            Path::new(".")
+        );
+        assert_eq!(
+            dir(&[], &[("VIRTUAL_SHELLY_DATA_DIR", "/e")], false, true),
+            Path::new("/e")
+        );
+        let places = locate(
+            &map(&[("data_dir", "/d")]),
+            &map(&[("VIRTUAL_SHELLY_OPTIONS", "/o.json")]),
+            false,
+            &|_| false,
+        );
+        assert_eq!(
+            (places.options.as_path(), places.options_named),
+            (Path::new("/o.json"), true)
+        );
     }
 
     #[test]
     fn made_up_values_have_a_folder_of_their_own() {
-        let inputs = |args: &[(&str, &str)], env: &[(&str, &str)], file: Option<&str>, app: bool| {
-            let (args, env) = (map(args), map(env));
-            let places = locate(&args, &env, app, &|_| true);
-            let options_file = file.map(|text| OptionsFile { path: places.options.clone(), contents: Ok(text.into()) });
-            let mut inputs = LoadInputs { args, env, options_file, data_dir: places.data_dir.clone(), app, network: None };
-            keep_apart(&mut inputs, places);
-            (inputs.data_dir, inputs.options_file.map(|file| file.path))
-        };
+        let inputs =
+            |args: &[(&str, &str)], env: &[(&str, &str)], file: Option<&str>, app: bool| {
+                let (args, env) = (map(args), map(env));
+                let places = locate(&args, &env, app, &|_| true);
+                let options_file = file.map(|text| OptionsFile {
+                    path: places.options.clone(),
+                    contents: Ok(text.into()),
+                });
+                let mut inputs = LoadInputs {
+                    args,
+                    env,
+                    options_file,
+                    data_dir: places.data_dir.clone(),
+                    app,
+                    network: None,
+                };
+                keep_apart(&mut inputs, places);
+                (inputs.data_dir, inputs.options_file.map(|file| file.path))
+            };
         let options = Path::new("/data/options.json");
         assert_eq!(inputs(&[], &[], None, false), ("/data".into(), None));
         let demo = || ("/data/demo".into(), Some(options.to_path_buf()));
         assert_eq!(inputs(&[("source", "demo")], &[], None, false), demo());
-        assert_eq!(inputs(&[], &[("VIRTUAL_SHELLY_SOURCE", "demo")], Some("{}"), true), demo());
-        assert_eq!(inputs(&[], &[], Some(r#"{"source": "demo"}"#), false), demo());
+        assert_eq!(
+            inputs(&[], &[("VIRTUAL_SHELLY_SOURCE", "demo")], Some("{}"), true),
+            demo()
+        );
+        assert_eq!(
+            inputs(&[], &[], Some(r#"{"source": "demo"}"#), false),
+            demo()
+        );
         let replay = [("source", "replay"), ("replay_file", "x.csv")];
-        assert_eq!(inputs(&replay, &[], Some(r#"{"source": "demo"}"#), false).0, Path::new("/data/replay"));
-        assert_eq!(inputs(&[("source", "demo"), ("data_dir", "/d")], &[], None, false), ("/d".into(), None));
-        assert_eq!(inputs(&[("source", "demo")], &[("STATE_PATH", "/old/state.json")], None, false).0, Path::new("/old"));
+        assert_eq!(
+            inputs(&replay, &[], Some(r#"{"source": "demo"}"#), false).0,
+            Path::new("/data/replay")
+        );
+        assert_eq!(
+            inputs(&[("source", "demo"), ("data_dir", "/d")], &[], None, false),
+            ("/d".into(), None)
+        );
+        assert_eq!(
+            inputs(
+                &[("source", "demo")],
+                &[("STATE_PATH", "/old/state.json")],
+                None,
+                false
+            )
+            .0,
+            Path::new("/old")
+        );
     }
 
     #[test]
     fn a_missing_file_matters_only_if_it_was_named() {
         let folder = tempfile::tempdir().unwrap();
-        let mut places =
-            Places { data_dir: folder.path().into(), data_named: true, options: folder.path().join("options.json"), options_named: false };
+        let mut places = Places {
+            data_dir: folder.path().into(),
+            data_named: true,
+            options: folder.path().join("options.json"),
+            options_named: false,
+        };
         assert!(read_options(&places).is_none());
         places.options_named = true;
         assert!(read_options(&places).unwrap().contents.is_err());

@@ -43,7 +43,8 @@ impl Layer {
         }
     }
 
-    /// Whether the settings page can only show the value: a change in the options file would have no effect.
+    /// Whether the settings page can only show the value: a change in the options file would have
+    /// no effect.
     #[must_use]
     pub const fn read_only(self) -> bool {
         matches!(self, Self::Network | Self::Environment | Self::CommandLine)
@@ -93,7 +94,11 @@ impl fmt::Display for Problem {
             write!(f, " = {value}")?;
         }
         match &self.nearest {
-            Some(nearest) => write!(f, ": no such option; the nearest is {nearest}: {}", self.allowed),
+            Some(nearest) => write!(
+                f,
+                ": no such option; the nearest is {nearest}: {}",
+                self.allowed
+            ),
             None => write!(f, ": {}", self.allowed),
         }
     }
@@ -101,7 +106,13 @@ impl fmt::Display for Problem {
 
 impl Problem {
     /// A value that is not allowed.
-    pub(super) fn value(layer: Layer, key: impl Into<String>, def: Option<&Definition>, value: &Value, allowed: impl Into<String>) -> Self {
+    pub(super) fn value(
+        layer: Layer,
+        key: impl Into<String>,
+        def: Option<&Definition>,
+        value: &Value,
+        allowed: impl Into<String>,
+    ) -> Self {
         let secret = def.is_some_and(Definition::secret);
         Self {
             kind: ProblemKind::Value,
@@ -115,7 +126,12 @@ impl Problem {
     }
 
     /// Options that contradict one another.
-    pub(super) fn conflict(layer: Layer, key: impl Into<String>, value: Option<&Value>, what: impl Into<String>) -> Self {
+    pub(super) fn conflict(
+        layer: Layer,
+        key: impl Into<String>,
+        value: Option<&Value>,
+        what: impl Into<String>,
+    ) -> Self {
         Self {
             kind: ProblemKind::Conflict,
             key: key.into(),
@@ -127,9 +143,14 @@ impl Problem {
         }
     }
 
-    /// A key that is no option; `nearest` is the name meant, with what it takes. The value is not shown: nobody knows whether
-    /// it is a secret.
-    pub(super) fn unknown(layer: Layer, key: &str, nearest: impl Into<String>, kind: Option<Kind>) -> Self {
+    /// A key that is no option; `nearest` is the name meant, with what it takes. The value is not
+    /// shown: nobody knows whether it is a secret.
+    pub(super) fn unknown(
+        layer: Layer,
+        key: &str,
+        nearest: impl Into<String>,
+        kind: Option<Kind>,
+    ) -> Self {
         Self {
             kind: ProblemKind::Unknown,
             key: clean(key, 64),
@@ -160,7 +181,8 @@ pub(super) fn show(value: &Value, secret: bool) -> String {
     }
 }
 
-/// The same value with the passwords and tokens of all texts in it hidden, whole where its key says what it is.
+/// The same value with the passwords and tokens of all texts in it hidden, whole where its key says
+/// what it is.
 fn without_secrets(value: &Value) -> Value {
     match value {
         Value::String(text) => mask_any(text).into(),
@@ -168,20 +190,43 @@ fn without_secrets(value: &Value) -> Value {
         Value::Object(members) => {
             let hide = |(key, value): (&String, &Value)| {
                 let known = super::definitions::find(key).is_some_and(|def| !def.secret());
-                (key.clone(), if known || key == "name" { without_secrets(value) } else { MASK.into() })
+                (
+                    key.clone(),
+                    if known || key == "name" {
+                        without_secrets(value)
+                    } else {
+                        MASK.into()
+                    },
+                )
             };
-            members.iter().map(hide).collect::<serde_json::Map<_, _>>().into()
+            members
+                .iter()
+                .map(hide)
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         }
         other => other.clone(),
     }
 }
 
-/// A text that was refused, so that nobody knows its parts: all that may be a password (before an @) or a token (after a ?)
-/// is hidden.
+/// A text that was refused, so that nobody knows its parts: all that may be a password (before an
+/// @) or a token (after a ?) is hidden.
 pub(super) fn mask_any(text: &str) -> String {
-    let at = [text.rfind('@').map(|at| at + 1), text.to_ascii_lowercase().rfind("%40").map(|at| at + 3)].into_iter().flatten().max();
-    let Some(at) = at else { return mask_query(text) };
-    let scheme = text.find("://").map(|end| end + 3).filter(|end| *end < at).unwrap_or(0);
+    let at = [
+        text.rfind('@').map(|at| at + 1),
+        text.to_ascii_lowercase().rfind("%40").map(|at| at + 3),
+    ]
+    .into_iter()
+    .flatten()
+    .max();
+    let Some(at) = at else {
+        return mask_query(text);
+    };
+    let scheme = text
+        .find("://")
+        .map(|end| end + 3)
+        .filter(|end| *end < at)
+        .unwrap_or(0);
     mask_query(&format!("{}{MASK}@{}", &text[..scheme], &text[at..]))
 }
 
@@ -205,13 +250,22 @@ fn clean(text: &str, max: usize) -> String {
     out
 }
 
-/// A URL without user and password, and without what its query holds: keys and tokens stand there too.
+/// A URL without user and password, and without what its query holds: keys and tokens stand there
+/// too.
 #[must_use]
 pub(crate) fn mask_url(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return one_line(text).into_owned() };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return one_line(text).into_owned();
+    };
     // In what is no URL nobody knows where the password ends.
-    let authority = if url::Url::parse(text).is_ok() { rest.find(['/', '?', '#']).unwrap_or(rest.len()) } else { rest.len() };
-    let (user, rest) = rest[..authority].rfind('@').map_or(("", rest), |at| (MASK, &rest[at..]));
+    let authority = if url::Url::parse(text).is_ok() {
+        rest.find(['/', '?', '#']).unwrap_or(rest.len())
+    } else {
+        rest.len()
+    };
+    let (user, rest) = rest[..authority]
+        .rfind('@')
+        .map_or(("", rest), |at| (MASK, &rest[at..]));
     let (place, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
     let hidden = |part: &str| {
         let (said, end) = part.split_at(part.trim_end_matches(['?', '&', '#']).len());
@@ -237,7 +291,10 @@ mod tests {
             ("sensor.grid", "sensor.grid"),
             ("me:secret@host:8123", "***@host:8123"),
             ("http:me:secret@host", "***@host"),
-            ("ftp://me:secret@host/x?token=secret", "ftp://***@host/x?token=***"),
+            (
+                "ftp://me:secret@host/x?token=secret",
+                "ftp://***@host/x?token=***",
+            ),
             ("ws://me:sec,ret@a, ws://me:secret@b", "ws://***@b"),
             ("ws://me:sec@ret@h", "ws://***@h"),
             ("ws://me:secret%40host/", "ws://***@host/"),
@@ -246,10 +303,12 @@ mod tests {
         ] {
             assert_eq!(mask_any(given), shown, "{given}");
         }
-        let nested =
-            json!([["ws://me:secret@h"], {"name": "x", "outbound_ws": "me:secret@h", "pw": "secret", "auth_password": {"a": "secret"}}]);
+        let nested = json!([["ws://me:secret@h"], {"name": "x", "outbound_ws": "me:secret@h", "pw": "secret", "auth_password": {"a": "secret"}}]);
         let shown = show(&nested, false);
-        assert!(!shown.contains("secret") && shown.contains("***@h"), "{shown}");
+        assert!(
+            !shown.contains("secret") && shown.contains("***@h"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -258,12 +317,21 @@ mod tests {
             ("sensor.grid", "sensor.grid"),
             ("ws://gx/", "ws://gx/"),
             ("http://[fe80::1]:8123", "http://[fe80::1]:8123"),
-            ("ws://gx:secret@h:1/rpc?token=secret&esp&x=", "ws://***@h:1/rpc?token=***&***&x=***"),
+            (
+                "ws://gx:secret@h:1/rpc?token=secret&esp&x=",
+                "ws://***@h:1/rpc?token=***&***&x=***",
+            ),
             ("ws://h?secret#secret", "ws://h?***#***"),
             ("ws://h/a@b", "ws://h/a@b"),
-            ("ws://h/\n2026 WARN forged\u{202e}", "ws://h/\\n2026 WARN forged\\u{202e}"),
+            (
+                "ws://h/\n2026 WARN forged\u{202e}",
+                "ws://h/\\n2026 WARN forged\\u{202e}",
+            ),
             ("ws://gx:sec/ret@h/rpc", "ws://***@h/rpc"),
-            ("ws://gx:sec?ret@h/rpc?token=secret", "ws://***@h/rpc?token=***"),
+            (
+                "ws://gx:sec?ret@h/rpc?token=secret",
+                "ws://***@h/rpc?token=***",
+            ),
         ] {
             assert_eq!(mask_url(given), shown, "{given}");
         }

@@ -40,7 +40,9 @@ pub fn markdown() -> String {
             let _ = writeln!(out, "{}", row(def));
         }
     }
-    let members: Vec<String> = definitions::meter_entry().map(|member| format!("`{}`", member.key())).collect();
+    let members: Vec<String> = definitions::meter_entry()
+        .map(|member| format!("`{}`", member.key()))
+        .collect();
     let _ = write!(
         out,
         "\nAn entry of `meters` holds `name` (1 to 32 characters, required) and any of the following; its `udp_ports` and `outbound_ws` are \
@@ -50,7 +52,9 @@ pub fn markdown() -> String {
          port's own. Readers that know only port 80 and go by the address would take the first meter's values for those of another: \
          of meters that share an address only the one on port 80 (else the first) is announced as `_shelly._tcp`, and a `bind` of its own \
          is the remedy.\n\n{}\n",
-        definitions::INHERITED.map(|key| format!("`{key}`")).join(", "),
+        definitions::INHERITED
+            .map(|key| format!("`{key}`"))
+            .join(", "),
         members.join(" "),
     );
     out.push('\n');
@@ -60,20 +64,41 @@ pub fn markdown() -> String {
 fn row(def: &Definition) -> String {
     let value = def.kind.allowed().replace('|', "\\|");
     // An entity has its own unit, which is converted.
-    let unit = if def.unit.is_empty() || matches!(def.kind, Kind::Match(_)) { String::new() } else { format!(", {}", def.unit) };
+    let unit = if def.unit.is_empty() || matches!(def.kind, Kind::Match(_)) {
+        String::new()
+    } else {
+        format!(", {}", def.unit)
+    };
     let default = match (def.default, def.app_default, def.automatic) {
         (Some(text), Some(app), _) => format!("`{text}` (app: `{app}`)"),
         (Some(text), None, _) => format!("`{text}`"),
         (None, _, "") => "–".into(),
         (None, _, words) => words.replace('<', "\\<"),
     };
-    let alias = def.alias.map(|alias| format!(" or `{alias}`")).unwrap_or_default();
-    let marks: Vec<&str> = [(def.plain_only, "plain"), (def.live, "live"), (def.device, "device"), (def.safety, "safety")]
-        .into_iter()
-        .filter_map(|(on, mark)| on.then_some(mark))
-        .collect();
-    let marks = if marks.is_empty() { String::new() } else { format!(" *({})*", marks.join(", ")) };
-    format!("| `{}` | {value}{unit} | {default} | `{}`{alias} | {}{marks} |", def.key, def.env_name(), def.text)
+    let alias = def
+        .alias
+        .map(|alias| format!(" or `{alias}`"))
+        .unwrap_or_default();
+    let marks: Vec<&str> = [
+        (def.plain_only, "plain"),
+        (def.live, "live"),
+        (def.device, "device"),
+        (def.safety, "safety"),
+    ]
+    .into_iter()
+    .filter_map(|(on, mark)| on.then_some(mark))
+    .collect();
+    let marks = if marks.is_empty() {
+        String::new()
+    } else {
+        format!(" *({})*", marks.join(", "))
+    };
+    format!(
+        "| `{}` | {value}{unit} | {default} | `{}`{alias} | {}{marks} |",
+        def.key,
+        def.env_name(),
+        def.text
+    )
 }
 
 /// A document with its generated part replaced; `None` if the markers are missing.
@@ -97,7 +122,10 @@ mod tests {
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, &wanted).expect("DOCS.md is writable");
         } else {
-            assert!(document == wanted, "DOCS.md is not current: UPDATE_DOCS=1 cargo test --lib config::reference");
+            assert!(
+                document == wanted,
+                "DOCS.md is not current: UPDATE_DOCS=1 cargo test --lib config::reference"
+            );
         }
     }
 }

@@ -20,10 +20,11 @@ pub type Values = BTreeMap<&'static str, Value>;
 /// Everything that came of reading the options.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// The validated settings. With problems they are what an app runs with; a plain run ends with [`super::EXIT_CONFIGURATION`].
+    /// The validated settings. With problems they are what an app runs with; a plain run ends with
+    /// [`super::EXIT_CONFIGURATION`].
     pub settings: Settings,
-    /// The effective value of every option that is set or has a default, secrets as `***`. A port that the Network card
-    /// switched off is null.
+    /// The effective value of every option that is set or has a default, secrets as `***`. A port
+    /// that the Network card switched off is null.
     pub values: Values,
     /// Where each value comes from; options without value are not in it.
     pub origin: BTreeMap<&'static str, Layer>,
@@ -31,8 +32,9 @@ pub struct Resolved {
     pub problems: Vec<Problem>,
     /// What is worth a line in log, `/healthz` and page, and stops nothing.
     pub warnings: Vec<String>,
-    /// Meters (by index in `settings.meters`) whose phases have to be absent, and why: a wrong value in an option of which a
-    /// default could mean a wrong sign or size (†). Their inputs are empty, and nothing is set up by itself.
+    /// Meters (by index in `settings.meters`) whose phases have to be absent, and why: a wrong
+    /// value in an option of which a default could mean a wrong sign or size (†). Their inputs are
+    /// empty, and nothing is set up by itself.
     pub absent_reasons: Vec<(usize, String)>,
     /// Under the Supervisor.
     pub app: bool,
@@ -54,13 +56,23 @@ impl Resolved {
     /// Why all phases of a meter (by index) have to be absent, if they have to.
     #[must_use]
     pub fn absent_reason(&self, meter: usize) -> Option<String> {
-        let reasons: Vec<&str> = self.absent_reasons.iter().filter(|(index, _)| *index == meter).map(|(_, why)| &**why).collect();
+        let reasons: Vec<&str> = self
+            .absent_reasons
+            .iter()
+            .filter(|(index, _)| *index == meter)
+            .map(|(_, why)| &**why)
+            .collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// Notes what the device's own state says, for display: it counts only where no option says otherwise.
+    /// Notes what the device's own state says, for display: it counts only where no option says
+    /// otherwise.
     pub fn note_device_state(&mut self, key: &str, value: Value) {
-        let Some(def) = definitions::find(key).filter(|def| def.device && self.layer(def.key) == Layer::Default) else { return };
+        let Some(def) = definitions::find(key)
+            .filter(|def| def.device && self.layer(def.key) == Layer::Default)
+        else {
+            return;
+        };
         self.values.insert(def.key, value);
         self.origin.insert(def.key, Layer::Device);
     }
@@ -97,15 +109,26 @@ impl Meter {
 /// Reads all layers. Never fails: what is wrong is in [`Resolved::problems`].
 #[must_use]
 pub fn load(inputs: &LoadInputs) -> Resolved {
-    let Gathered { given, mut problems, mut warnings, file_broken } = layers::gather(inputs);
-    let mut first = Meter { blocked: file_broken.into_iter().collect(), ..Meter::default() };
+    let Gathered {
+        given,
+        mut problems,
+        mut warnings,
+        file_broken,
+    } = layers::gather(inputs);
+    let mut first = Meter {
+        blocked: file_broken.into_iter().collect(),
+        ..Meter::default()
+    };
     // Wrong values of options that all meters share, or that a further meter takes from the first.
     let (mut shared, mut inherited) = (Vec::new(), Vec::new());
     for def in definitions::all() {
         let said = given.get(def.key).map_or(&[][..], Vec::as_slice);
         let (effective, wrong) = effective(def, said, &mut problems);
         if let Some(wrong) = wrong.filter(|_| def.safety) {
-            match (definitions::in_meter(def), definitions::INHERITED.contains(&def.key)) {
+            match (
+                definitions::in_meter(def),
+                definitions::INHERITED.contains(&def.key),
+            ) {
                 (false, _) => shared.push(wrong.clone()),
                 (true, true) => inherited.push((def.key, wrong.clone())),
                 (true, false) => {}
@@ -122,38 +145,78 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
     let mut meters = further(&first, inputs.app, &mut problems, &mut warnings);
     for meter in &mut meters {
         meter.blocked.extend(shared.iter().cloned());
-        meter.blocked.extend(inherited.iter().filter(|(key, _)| !meter.values.contains_key(key)).map(|(_, wrong)| wrong.clone()));
+        meter.blocked.extend(
+            inherited
+                .iter()
+                .filter(|(key, _)| !meter.values.contains_key(key))
+                .map(|(_, wrong)| wrong.clone()),
+        );
     }
     meters.insert(0, first);
     checks::values(&mut meters, &mut problems, &mut warnings);
-    let absent_reasons: Vec<(usize, String)> =
-        meters.iter().enumerate().flat_map(|(index, meter)| meter.blocked.iter().map(move |why| (index, why.clone()))).collect();
+    let absent_reasons: Vec<(usize, String)> = meters
+        .iter()
+        .enumerate()
+        .flat_map(|(index, meter)| meter.blocked.iter().map(move |why| (index, why.clone())))
+        .collect();
     let mut settings = assemble::settings(&meters, inputs);
-    checks::listeners(&mut settings, &meters, inputs.app, &mut problems, &mut warnings);
+    checks::listeners(
+        &mut settings,
+        &meters,
+        inputs.app,
+        &mut problems,
+        &mut warnings,
+    );
     for (index, _) in &absent_reasons {
         if let Some(meter) = settings.meters.get_mut(*index) {
             meter.inputs = super::Inputs::none();
         }
         settings.source.auto_setup &= *index != 0;
     }
-    let Meter { mut values, mut origin, .. } = meters.swap_remove(0);
-    let options_path = inputs.options_file.as_ref().map_or_else(|| inputs.data_dir.join("options.json"), |file| file.path.clone());
+    let Meter {
+        mut values,
+        mut origin,
+        ..
+    } = meters.swap_remove(0);
+    let options_path = inputs.options_file.as_ref().map_or_else(
+        || inputs.data_dir.join("options.json"),
+        |file| file.path.clone(),
+    );
     for (key, path) in [("data_dir", &inputs.data_dir), ("options", &options_path)] {
         values.insert(key, path.display().to_string().into());
         origin.entry(key).or_insert(Layer::Default);
     }
     for def in definitions::all().filter(|def| def.secret()) {
-        values.entry(def.key).and_modify(|value| *value = super::show::MASK.into());
+        values
+            .entry(def.key)
+            .and_modify(|value| *value = super::show::MASK.into());
     }
-    Resolved { settings, values, origin, problems, warnings, absent_reasons, app: inputs.app }
+    Resolved {
+        settings,
+        values,
+        origin,
+        problems,
+        warnings,
+        absent_reasons,
+        app: inputs.app,
+    }
 }
 
-/// The highest layer that says anything decides; every wrong value is listed, and given back if it is the deciding one.
-fn effective(def: &'static Definition, said: &[Given], problems: &mut Vec<Problem>) -> (Option<(Value, Layer)>, Option<String>) {
+/// The highest layer that says anything decides; every wrong value is listed, and given back if it
+/// is the deciding one.
+fn effective(
+    def: &'static Definition,
+    said: &[Given],
+    problems: &mut Vec<Problem>,
+) -> (Option<(Value, Layer)>, Option<String>) {
     let (mut best, mut wrong) = (None, None);
     for Given { layer, name, value } in said {
         let Some(raw) = value else {
-            let off = if matches!(def.kind, Kind::Many(_)) { Value::Array(Vec::new()) } else { Value::Null };
+            let off = if matches!(def.kind, Kind::Many(_)) {
+                Value::Array(Vec::new())
+            } else {
+                Value::Null
+            };
             (best, wrong) = (Some((off, *layer)), None);
             continue;
         };
@@ -161,7 +224,8 @@ fn effective(def: &'static Definition, said: &[Given], problems: &mut Vec<Proble
             Ok(None) => {}
             Ok(Some(value)) => (best, wrong) = (Some((value, *layer)), None),
             Err(allowed) => {
-                let problem = Problem::value(*layer, def.key, Some(def), &raw.shown(), allowed).named(name);
+                let problem =
+                    Problem::value(*layer, def.key, Some(def), &raw.shown(), allowed).named(name);
                 (best, wrong) = (None, Some(problem.to_string()));
                 problems.push(problem);
             }
@@ -172,24 +236,36 @@ fn effective(def: &'static Definition, said: &[Given], problems: &mut Vec<Proble
 
 /// A definition's default in normal form.
 pub(super) fn default_value(def: &Definition, app: bool) -> Option<Value> {
-    def.default_text(app).and_then(|text| value::from_text(def.kind, text).ok().flatten())
+    def.default_text(app)
+        .and_then(|text| value::from_text(def.kind, text).ok().flatten())
 }
 
-/// Made-up values must not reach a battery: demo and replay listen on loopback, without mDNS, unless told otherwise.
+/// Made-up values must not reach a battery: demo and replay listen on loopback, without mDNS,
+/// unless told otherwise.
 fn quiet_sources(first: &mut Meter) {
     if first.values.get("source").and_then(Value::as_str) == Some("home-assistant") {
         return;
     }
-    for (key, quiet) in [("bind", Value::from("127.0.0.1")), ("mdns_enable", Value::Bool(false))] {
+    for (key, quiet) in [
+        ("bind", Value::from("127.0.0.1")),
+        ("mdns_enable", Value::Bool(false)),
+    ] {
         if first.layer(key) == Layer::Default {
             first.values.insert(key, quiet);
         }
     }
 }
 
-fn further(first: &Meter, app: bool, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) -> Vec<Meter> {
+fn further(
+    first: &Meter,
+    app: bool,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Vec<Meter> {
     let layer = first.layer("meters");
-    let Some(Value::Array(entries)) = first.values.get("meters") else { return Vec::new() };
+    let Some(Value::Array(entries)) = first.values.get("meters") else {
+        return Vec::new();
+    };
     let (entries, found) = meters::read(entries, layer);
     for problem in found {
         if app && problem.kind == ProblemKind::Unknown {
@@ -198,9 +274,22 @@ fn further(first: &Meter, app: bool, problems: &mut Vec<Problem>, warnings: &mut
             problems.push(problem);
         }
     }
-    let meter = |(index, Entry { name, values, blocked }): (usize, Entry)| {
+    let meter = |(
+        index,
+        Entry {
+            name,
+            values,
+            blocked,
+        },
+    ): (usize, Entry)| {
         let origin = values.keys().map(|key| (*key, layer)).collect();
-        Meter { name, prefix: format!("meters[{index}]."), values, origin, blocked }
+        Meter {
+            name,
+            prefix: format!("meters[{index}]."),
+            values,
+            origin,
+            blocked,
+        }
     };
     entries.into_iter().enumerate().map(meter).collect()
 }

@@ -1,6 +1,7 @@
 //! The one validated struct that options become. Every room takes the part it needs.
 //!
-//! Field names are the option keys of `decisions.md` part A; units and ranges stand in `definitions`.
+//! Field names are the option keys of `decisions.md` part A; units and ranges stand in
+//! `definitions`.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -89,7 +90,8 @@ impl SourceSettings {
         (self.poll_interval.as_secs_f64().round() as u32).max(1)
     }
 
-    /// Seconds that pass in the household for each that passes here: other than 1 with a demo or replay of another speed.
+    /// Seconds that pass in the household for each that passes here: other than 1 with a demo or
+    /// replay of another speed.
     #[must_use]
     pub fn pace(&self) -> f64 {
         match self.kind {
@@ -100,7 +102,8 @@ impl SourceSettings {
     }
 }
 
-/// One power input: entities summed, import minus export, × scale, + offset, then inverted (C1, `total_invert` row).
+/// One power input: entities summed, import minus export, × scale, + offset, then inverted (C1,
+/// `total_invert` row).
 #[derive(Clone, Debug, PartialEq)]
 pub struct PowerInput {
     /// Signed sensors, or the import side of a pair; summed. Never empty.
@@ -160,8 +163,8 @@ pub struct Inputs {
     pub phase_energy_import: [Vec<EntityId>; 3],
     /// `a_energy_export` ….
     pub phase_energy_export: [Vec<EntityId>; 3],
-    /// Import and export counters of Home Assistant's Energy settings where options name none: they tell whether a sign is right,
-    /// and no energy is taken from them.
+    /// Import and export counters of Home Assistant's Energy settings where options name none: they
+    /// tell whether a sign is right, and no energy is taken from them.
     pub witnesses: [Vec<EntityId>; 2],
 }
 
@@ -189,8 +192,13 @@ impl Inputs {
     /// Whether any energy counter is configured.
     #[must_use]
     pub fn any_energy(&self) -> bool {
-        let phases = self.phase_energy_import.iter().chain(&self.phase_energy_export);
-        phases.chain([&self.energy_import, &self.energy_export]).any(|ids| !ids.is_empty())
+        let phases = self
+            .phase_energy_import
+            .iter()
+            .chain(&self.phase_energy_export);
+        phases
+            .chain([&self.energy_import, &self.energy_export])
+            .any(|ids| !ids.is_empty())
     }
 
     /// Whether any power input is configured.
@@ -201,7 +209,11 @@ impl Inputs {
 
     /// Every entity named, as often as it is, to change its name.
     pub fn entities_mut(&mut self) -> impl Iterator<Item = &mut EntityId> {
-        let power = self.total.iter_mut().chain(self.phases.iter_mut().flatten()).flat_map(|p| p.import.iter_mut().chain(&mut p.export));
+        let power = self
+            .total
+            .iter_mut()
+            .chain(self.phases.iter_mut().flatten())
+            .flat_map(|p| p.import.iter_mut().chain(&mut p.export));
         let lists = self
             .voltage
             .iter_mut()
@@ -221,7 +233,11 @@ impl Inputs {
     /// Every entity named, sorted, each once: what a source has to subscribe to.
     #[must_use]
     pub fn entities(&self) -> Vec<EntityId> {
-        let power = self.total.iter().chain(self.phases.iter().flatten()).flat_map(|p| p.import.iter().chain(&p.export));
+        let power = self
+            .total
+            .iter()
+            .chain(self.phases.iter().flatten())
+            .flat_map(|p| p.import.iter().chain(&p.export));
         let lists = self
             .voltage
             .iter()

@@ -1,4 +1,5 @@
-//! The effective configuration for people and for scripts: `virtual-shelly config [--json]`. Secrets are masked.
+//! The effective configuration for people and for scripts: `virtual-shelly config [--json]`.
+//! Secrets are masked.
 
 use std::fmt::Write;
 
@@ -17,8 +18,18 @@ pub(super) const MASK: &str = "***";
 /// What is wrong, then what is odd, a line each; empty if all is well.
 #[must_use]
 pub fn report(resolved: &Resolved) -> String {
-    let problems = resolved.problems.iter().map(|problem| format!("error: {problem}\n"));
-    problems.chain(resolved.warnings.iter().map(|warning| format!("warning: {warning}\n"))).collect()
+    let problems = resolved
+        .problems
+        .iter()
+        .map(|problem| format!("error: {problem}\n"));
+    problems
+        .chain(
+            resolved
+                .warnings
+                .iter()
+                .map(|warning| format!("warning: {warning}\n")),
+        )
+        .collect()
 }
 
 /// One line an option: `key = value (layer)`.
@@ -38,16 +49,24 @@ pub fn as_text(resolved: &Resolved) -> String {
     out
 }
 
-/// `{"options": {key: {"value", "layer"}}, "problems": […], "warnings": […], "absent": [{"meter", "reason"}]}`.
+/// `{"options": {key: {"value", "layer"}}, "problems": […], "warnings": […], "absent": [{"meter",
+/// "reason"}]}`.
 #[must_use]
 pub fn as_json(resolved: &Resolved) -> Value {
     let options: Map<String, Value> = definitions::all()
         .map(|def| {
             let value = resolved.values.get(def.key).map_or(Value::Null, masked);
-            (def.key.to_string(), json!({ "value": value, "layer": resolved.layer(def.key) }))
+            (
+                def.key.to_string(),
+                json!({ "value": value, "layer": resolved.layer(def.key) }),
+            )
         })
         .collect();
-    let absent: Vec<Value> = resolved.absent_reasons.iter().map(|(meter, reason)| json!({ "meter": meter, "reason": reason })).collect();
+    let absent: Vec<Value> = resolved
+        .absent_reasons
+        .iter()
+        .map(|(meter, reason)| json!({ "meter": meter, "reason": reason }))
+        .collect();
     json!({ "options": options, "problems": resolved.problems, "warnings": resolved.warnings, "absent": absent })
 }
 
@@ -59,10 +78,24 @@ pub fn masked(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(masked).collect(),
         Value::Object(members) => {
             let mask = |(key, value): (&String, &Value)| match value {
-                _ if key != "name" && definitions::find(key).is_none_or(Definition::secret) => (key.clone(), MASK.into()),
-                // Lists inside `meters` are text with commas. What is wrong in them was not taken, but it stands there.
-                Value::String(text) if text.split(',').all(|one| url::Url::parse(one.trim()).is_ok_and(|url| url.has_host())) => {
-                    (key.clone(), text.split(',').map(mask_url).collect::<Vec<_>>().join(",").into())
+                _ if key != "name" && definitions::find(key).is_none_or(Definition::secret) => {
+                    (key.clone(), MASK.into())
+                }
+                // Lists inside `meters` are text with commas. What is wrong in them was not taken,
+                // but it stands there.
+                Value::String(text)
+                    if text
+                        .split(',')
+                        .all(|one| url::Url::parse(one.trim()).is_ok_and(|url| url.has_host())) =>
+                {
+                    (
+                        key.clone(),
+                        text.split(',')
+                            .map(mask_url)
+                            .collect::<Vec<_>>()
+                            .join(",")
+                            .into(),
+                    )
                 }
                 Value::String(text) => (key.clone(), mask_any(text).into()),
                 other => (key.clone(), masked(other)),
@@ -75,5 +108,8 @@ pub fn masked(value: &Value) -> Value {
 
 /// As the command line takes it; empty lists as such.
 fn line(value: &Value) -> String {
-    super::value::to_text(value).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    super::value::to_text(value)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }

@@ -1,7 +1,8 @@
-//! A single value: from text (environment, command line) or JSON (options file) to its one normal form, or what is allowed.
+//! A single value: from text (environment, command line) or JSON (options file) to its one normal
+//! form, or what is allowed.
 //!
-//! Normal form: booleans and numbers as such, MAC addresses as 12 capitals, lists without duplicates. `None` is "not set":
-//! empty text or an empty list.
+//! Normal form: booleans and numbers as such, MAC addresses as 12 capitals, lists without
+//! duplicates. `None` is "not set": empty text or an empty list.
 
 use serde_json::{Value, json};
 
@@ -36,16 +37,23 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Checked {
         Kind::Int { .. } | Kind::Port => json!(text.parse::<i64>().map_err(|_| refused())?),
         Kind::Float { .. } => json!(text.parse::<f64>().map_err(|_| refused())?),
         Kind::Many(item) => {
-            let items = text.split(',').map(|part| from_text(*item, part)).filter_map(Result::transpose);
+            let items = text
+                .split(',')
+                .map(|part| from_text(*item, part))
+                .filter_map(Result::transpose);
             return items.collect::<Result<Vec<_>, _>>().map(list);
         }
-        Kind::Meters => serde_json::from_str(text).map_err(|error| format!("{}, as JSON: {error}", refused()))?,
-        Kind::Text { .. } | Kind::Password | Kind::Url(_) | Kind::Match(_) | Kind::Choice(_) => Value::String(text.into()),
+        Kind::Meters => serde_json::from_str(text)
+            .map_err(|error| format!("{}, as JSON: {error}", refused()))?,
+        Kind::Text { .. } | Kind::Password | Kind::Url(_) | Kind::Match(_) | Kind::Choice(_) => {
+            Value::String(text.into())
+        }
     };
     from_json(kind, &json)
 }
 
-/// Reads JSON as the options file gives it. The members of `meters` are looked at by [`super::meters`].
+/// Reads JSON as the options file gives it. The members of `meters` are looked at by
+/// [`super::meters`].
 pub(super) fn from_json(kind: Kind, value: &Value) -> Checked {
     let refused = || format!("must be {}", kind.allowed());
     let text = match value {
@@ -55,26 +63,49 @@ pub(super) fn from_json(kind: Kind, value: &Value) -> Checked {
     };
     let checked = match kind {
         Kind::Bool => value.as_bool().map(Value::Bool),
-        Kind::Int { min, max } => whole(value).filter(|n| (min..=max).contains(n)).map(Value::from),
-        Kind::Port => whole(value).filter(|n| (1..=65_535).contains(n)).map(Value::from),
-        Kind::Float { min, max } => value.as_f64().filter(|n| (min..=max).contains(n)).map(Value::from),
-        Kind::Text { min, max, form } => text
-            .filter(|t| (min..=max.min(TEXT_MAX)).contains(&t.chars().count()) && !t.chars().any(char::is_control) && form.matches(t))
+        Kind::Int { min, max } => whole(value)
+            .filter(|n| (min..=max).contains(n))
             .map(Value::from),
-        Kind::Password => text.filter(|t| t.chars().count() <= SECRET_MAX && !t.chars().any(char::is_control)).map(Value::from),
+        Kind::Port => whole(value)
+            .filter(|n| (1..=65_535).contains(n))
+            .map(Value::from),
+        Kind::Float { min, max } => value
+            .as_f64()
+            .filter(|n| (min..=max).contains(n))
+            .map(Value::from),
+        Kind::Text { min, max, form } => text
+            .filter(|t| {
+                (min..=max.min(TEXT_MAX)).contains(&t.chars().count())
+                    && !t.chars().any(char::is_control)
+                    && form.matches(t)
+            })
+            .map(Value::from),
+        Kind::Password => text
+            .filter(|t| t.chars().count() <= SECRET_MAX && !t.chars().any(char::is_control))
+            .map(Value::from),
         Kind::Url(schemes) => text.filter(|t| is_url(t, schemes)).map(Value::from),
-        Kind::Match(pattern) => text.filter(|t| t.len() <= TEXT_MAX).and_then(|t| pattern.check(t).ok()).map(Value::from),
+        Kind::Match(pattern) => text
+            .filter(|t| t.len() <= TEXT_MAX)
+            .and_then(|t| pattern.check(t).ok())
+            .map(Value::from),
         Kind::Choice(words) => {
             // YAML of old reads a bare `on` or `off` as a boolean.
             let word = text.or_else(|| value.as_bool().map(|on| if on { "on" } else { "off" }));
             word.filter(|t| words.contains(t)).map(Value::from)
         }
         Kind::Many(item) => {
-            let Value::Array(items) = value else { return Err(refused()) };
-            let items = items.iter().map(|value| from_json(*item, value)?.ok_or_else(refused));
+            let Value::Array(items) = value else {
+                return Err(refused());
+            };
+            let items = items
+                .iter()
+                .map(|value| from_json(*item, value)?.ok_or_else(refused));
             return items.collect::<Result<Vec<_>, _>>().map(list);
         }
-        Kind::Meters => value.as_array().filter(|all| all.len() <= 32 && all.iter().all(Value::is_object)).map(|_| value.clone()),
+        Kind::Meters => value
+            .as_array()
+            .filter(|all| all.len() <= 32 && all.iter().all(Value::is_object))
+            .map(|_| value.clone()),
     };
     checked.map(Some).ok_or_else(refused)
 }
@@ -123,7 +154,11 @@ pub(super) fn check(def: &Definition, raw: &Raw) -> Checked {
     // What people write in these two, in the form that the definition knows.
     let familiar = |text: &str| match def.key {
         "log_level" => level(text),
-        "mdns_hostname" => text.trim().trim_end_matches('.').trim_end_matches(".local").to_string(),
+        "mdns_hostname" => text
+            .trim()
+            .trim_end_matches('.')
+            .trim_end_matches(".local")
+            .to_string(),
         _ => text.to_string(),
     };
     let checked = match raw {
@@ -142,17 +177,25 @@ pub(super) fn check(def: &Definition, raw: &Raw) -> Checked {
 /// Checks one value as the options file would hold it, and gives its normal form; `None`: not set.
 ///
 /// # Errors
-/// The key is unknown, or the value has the wrong type, form or range. Contradictions between options are found by
-/// [`super::change_options`].
+/// The key is unknown, or the value has the wrong type, form or range. Contradictions between
+/// options are found by [`super::change_options`].
 pub fn validate(key: &str, value: &Value) -> Result<Option<Value>, Box<Problem>> {
     let Some(def) = super::definitions::find(key) else {
         let nearest = super::definitions::nearest(key);
-        return Err(Box::new(Problem::unknown(Layer::File, key, nearest, super::definitions::find(nearest).map(|d| d.kind))));
+        return Err(Box::new(Problem::unknown(
+            Layer::File,
+            key,
+            nearest,
+            super::definitions::find(nearest).map(|d| d.kind),
+        )));
     };
-    let checked =
-        check(def, &Raw::Json(value.clone())).map_err(|allowed| Box::new(Problem::value(Layer::File, key, Some(def), value, allowed)))?;
+    let checked = check(def, &Raw::Json(value.clone()))
+        .map_err(|allowed| Box::new(Problem::value(Layer::File, key, Some(def), value, allowed)))?;
     if let (Kind::Meters, Some(Value::Array(entries))) = (def.kind, &checked)
-        && let Some(problem) = super::meters::read(entries, Layer::File).1.into_iter().next()
+        && let Some(problem) = super::meters::read(entries, Layer::File)
+            .1
+            .into_iter()
+            .next()
     {
         return Err(Box::new(problem));
     }
@@ -162,12 +205,16 @@ pub fn validate(key: &str, value: &Value) -> Result<Option<Value>, Box<Problem>>
 /// A whole number, also when written as `5.0`.
 fn whole(value: &Value) -> Option<i64> {
     let exact = |n: &f64| n.fract() == 0.0 && n.abs() <= 9_007_199_254_740_992.0;
-    value.as_i64().or_else(|| value.as_f64().filter(exact).map(|n| n as i64))
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().filter(exact).map(|n| n as i64))
 }
 
 fn is_url(text: &str, schemes: &[&str]) -> bool {
     text.len() <= 2048
-        && url::Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()) && url.host_str().is_some_and(|host| !host.is_empty()))
+        && url::Url::parse(text).is_ok_and(|url| {
+            schemes.contains(&url.scheme()) && url.host_str().is_some_and(|host| !host.is_empty())
+        })
 }
 
 /// Each item once, in order; an empty list is not set.
@@ -205,7 +252,11 @@ mod tests {
             ("mdns_hostname", "Meter.local.", json!("Meter")),
             ("mac", "2c:bc:bb:0a:1b:2c", json!("2CBCBB0A1B2C")),
             ("forecast_models", "mlp,blend", json!(["mlp", "blend"])),
-            ("meters", r#"[{"name":"garage"}]"#, json!([{"name":"garage"}])),
+            (
+                "meters",
+                r#"[{"name":"garage"}]"#,
+                json!([{"name":"garage"}]),
+            ),
         ] {
             assert_eq!(text(key, given), Ok(Some(want)), "{key} {given}");
         }

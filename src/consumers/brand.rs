@@ -1,7 +1,7 @@
 //! Whose product asks? A guess from how it asks (`consumers.md` sections 1 to 12).
 //!
-//! It is a word for people beside an address, and tells batteries from others for calm control ([`Brand::usage`]).
-//! [`takes_nulls`] is no guess.
+//! It is a word for people beside an address, and tells batteries from others for calm control
+//! ([`Brand::usage`]). [`takes_nulls`] is no guess.
 
 use super::Channel;
 
@@ -49,9 +49,12 @@ impl Brand {
     #[must_use]
     pub fn usage(self) -> Use {
         match self.name {
-            "Marstek Venus / Jupiter" | "Marstek B2500" | "Marstek or compatible" | "Growatt NOAH / NEXA" | "Hoymiles" | "Solakon ONE" => {
-                Use::Regulates
-            }
+            "Marstek Venus / Jupiter"
+            | "Marstek B2500"
+            | "Marstek or compatible"
+            | "Growatt NOAH / NEXA"
+            | "Hoymiles"
+            | "Solakon ONE" => Use::Regulates,
             "Home Assistant"
             | "evcc"
             | "openHAB"
@@ -67,11 +70,17 @@ impl Brand {
 }
 
 const fn sure(name: &'static str) -> Option<Brand> {
-    Some(Brand { name, certain: true })
+    Some(Brand {
+        name,
+        certain: true,
+    })
 }
 
 const fn maybe(name: &'static str) -> Option<Brand> {
-    Some(Brand { name, certain: false })
+    Some(Brand {
+        name,
+        certain: false,
+    })
 }
 
 impl Evidence<'_> {
@@ -84,21 +93,27 @@ impl Evidence<'_> {
     }
 
     fn called(&self, method: &str) -> bool {
-        self.calls.iter().any(|(_, m)| m.eq_ignore_ascii_case(method))
+        self.calls
+            .iter()
+            .any(|(_, m)| m.eq_ignore_ascii_case(method))
     }
 
     fn over(&self, channel: Channel, method: &str) -> bool {
-        self.calls.iter().any(|(c, m)| *c == channel && m.eq_ignore_ascii_case(method))
+        self.calls
+            .iter()
+            .any(|(c, m)| *c == channel && m.eq_ignore_ascii_case(method))
     }
 }
 
-/// Whether who asks so is known to take the device's nulls for "unknown": Home Assistant, and Victron's dbus-shelly, which
-/// both read through aioshelly. To nearly every other reader null is 0 W.
+/// Whether who asks so is known to take the device's nulls for "unknown": Home Assistant, and
+/// Victron's dbus-shelly, which both read through aioshelly. To nearly every other reader null is 0
+/// W.
 ///
 /// Told from the request alone: behind one address there may be both kinds.
 #[must_use]
 pub fn takes_nulls(agent: Option<&str>, src: Option<&str>) -> bool {
-    agent.is_some_and(|agent| agent.starts_with("HomeAssistant/")) || src.is_some_and(|src| src.starts_with("aios-"))
+    agent.is_some_and(|agent| agent.starts_with("HomeAssistant/"))
+        || src.is_some_and(|src| src.starts_with("aios-"))
 }
 
 /// The best guess, most telling sign first; `None` when nothing is typical.
@@ -119,7 +134,11 @@ pub fn guess(seen: &Evidence<'_>) -> Option<Brand> {
     }
     if seen.src("aios-") {
         // Both use aioshelly; only dbus-shelly counts channels by their configuration.
-        return if seen.called("EM.GetConfig") { sure("Victron GX") } else { maybe("Home Assistant") };
+        return if seen.called("EM.GetConfig") {
+            sure("Victron GX")
+        } else {
+            maybe("Home Assistant")
+        };
     }
     if seen.esp {
         return sure("Growatt NOAH / NEXA");
@@ -128,12 +147,18 @@ pub fn guess(seen: &Evidence<'_>) -> Option<Brand> {
         return match seen.udp_from {
             Some(22222) => sure("Marstek Venus / Jupiter"),
             Some(10000) => sure("Marstek B2500"),
-            _ if seen.over(Udp, "EM.GetStatus") || seen.over(Udp, "EM1.GetStatus") => maybe("Marstek or compatible"),
+            _ if seen.over(Udp, "EM.GetStatus") || seen.over(Udp, "EM1.GetStatus") => {
+                maybe("Marstek or compatible")
+            }
             _ => None,
         };
     }
     if seen.channels.contains(&Outbound) {
-        return if seen.called("EMData.GetData") { maybe("Shelly Fleet Manager") } else { maybe("Victron GX (meter dials out)") };
+        return if seen.called("EMData.GetData") {
+            maybe("Shelly Fleet Manager")
+        } else {
+            maybe("Victron GX (meter dials out)")
+        };
     }
     if seen.agent("Mozilla/") {
         return sure("Web browser");
@@ -150,10 +175,17 @@ pub fn guess(seen: &Evidence<'_>) -> Option<Brand> {
         }
     }
     let status = |channel| seen.over(channel, "EM.GetStatus");
-    if status(Websocket) && seen.over(Websocket, "EMData.GetStatus") && seen.called("Sys.GetStatus") && seen.called("WiFi.GetStatus") {
+    if status(Websocket)
+        && seen.over(Websocket, "EMData.GetStatus")
+        && seen.called("Sys.GetStatus")
+        && seen.called("WiFi.GetStatus")
+    {
         return maybe("Hoymiles");
     }
-    if seen.over(Http, "WiFi.GetConfig") && seen.over(Http, "Cloud.GetConfig") && seen.called("Sys.GetConfig") {
+    if seen.over(Http, "WiFi.GetConfig")
+        && seen.over(Http, "Cloud.GetConfig")
+        && seen.called("Sys.GetConfig")
+    {
         return maybe("ioBroker");
     }
     if status(Http) && seen.over(Http, "WiFi.GetStatus") && !seen.called("Sys.GetStatus") {
@@ -178,36 +210,108 @@ mod tests {
     }
 
     fn calls<'a>(channel: Channel, methods: &[&'a str]) -> Evidence<'a> {
-        Evidence { channels: vec![channel], calls: methods.iter().map(|m| (channel, *m)).collect(), ..Evidence::default() }
+        Evidence {
+            channels: vec![channel],
+            calls: methods.iter().map(|m| (channel, *m)).collect(),
+            ..Evidence::default()
+        }
     }
 
     #[test]
     fn by_name() {
-        let by = |agents: Vec<&'static str>, srcs: Vec<&'static str>| Evidence { agents, srcs, ..calls(Http, &["EM.GetStatus"]) };
-        assert_eq!(name(&by(vec!["HomeAssistant/2026.11 aiohttp/3"], vec!["aios-1"])), Some("Home Assistant"));
+        let by = |agents: Vec<&'static str>, srcs: Vec<&'static str>| Evidence {
+            agents,
+            srcs,
+            ..calls(Http, &["EM.GetStatus"])
+        };
+        assert_eq!(
+            name(&by(vec!["HomeAssistant/2026.11 aiohttp/3"], vec!["aios-1"])),
+            Some("Home Assistant")
+        );
         assert_eq!(name(&by(vec![], vec!["evcc"])), Some("evcc"));
         assert_eq!(name(&by(vec![], vec!["ohshelly-em3"])), Some("openHAB"));
         assert_eq!(name(&by(vec!["Mozilla/5.0"], vec![])), Some("Web browser"));
         assert_eq!(name(&by(vec!["something"], vec![])), None);
-        let gx = Evidence { srcs: vec!["aios-7"], ..calls(Websocket, &["Shelly.ListMethods", "EM.GetConfig", "EM.GetStatus"]) };
+        let gx = Evidence {
+            srcs: vec!["aios-7"],
+            ..calls(
+                Websocket,
+                &["Shelly.ListMethods", "EM.GetConfig", "EM.GetStatus"],
+            )
+        };
         assert_eq!(name(&gx), Some("Victron GX"));
     }
 
     #[test]
     fn by_manner() {
-        assert_eq!(name(&Evidence { udp_from: Some(22222), ..calls(Udp, &["EM.GetStatus"]) }), Some("Marstek Venus / Jupiter"));
-        assert_eq!(name(&Evidence { udp_from: Some(10000), ..calls(Udp, &[]) }), Some("Marstek B2500"));
-        assert_eq!(name(&Evidence { udp_from: Some(40000), ..calls(Udp, &["EM1.GetStatus"]) }), Some("Marstek or compatible"));
-        assert_eq!(name(&Evidence { udp_from: Some(40000), ..calls(Udp, &[]) }), None);
-        assert_eq!(name(&Evidence { esp: true, ..calls(Http, &["Shelly.GetStatus"]) }), Some("Growatt NOAH / NEXA"));
-        assert_eq!(name(&Evidence { gx_id: true, ..calls(Outbound, &["Shelly.GetDeviceInfo"]) }), Some("Victron GX (meter dials out)"));
-        assert_eq!(name(&calls(Outbound, &["EMData.GetData"])), Some("Shelly Fleet Manager"));
-        assert_eq!(name(&calls(Http, &["EM.GetStatus", "WiFi.GetStatus"])), Some("Solakon ONE"));
-        assert_eq!(name(&calls(Http, &["EM.GetStatus", "Shelly.GetDeviceInfo"])), Some("OpenEMS"));
+        assert_eq!(
+            name(&Evidence {
+                udp_from: Some(22222),
+                ..calls(Udp, &["EM.GetStatus"])
+            }),
+            Some("Marstek Venus / Jupiter")
+        );
+        assert_eq!(
+            name(&Evidence {
+                udp_from: Some(10000),
+                ..calls(Udp, &[])
+            }),
+            Some("Marstek B2500")
+        );
+        assert_eq!(
+            name(&Evidence {
+                udp_from: Some(40000),
+                ..calls(Udp, &["EM1.GetStatus"])
+            }),
+            Some("Marstek or compatible")
+        );
+        assert_eq!(
+            name(&Evidence {
+                udp_from: Some(40000),
+                ..calls(Udp, &[])
+            }),
+            None
+        );
+        assert_eq!(
+            name(&Evidence {
+                esp: true,
+                ..calls(Http, &["Shelly.GetStatus"])
+            }),
+            Some("Growatt NOAH / NEXA")
+        );
+        assert_eq!(
+            name(&Evidence {
+                gx_id: true,
+                ..calls(Outbound, &["Shelly.GetDeviceInfo"])
+            }),
+            Some("Victron GX (meter dials out)")
+        );
+        assert_eq!(
+            name(&calls(Outbound, &["EMData.GetData"])),
+            Some("Shelly Fleet Manager")
+        );
+        assert_eq!(
+            name(&calls(Http, &["EM.GetStatus", "WiFi.GetStatus"])),
+            Some("Solakon ONE")
+        );
+        assert_eq!(
+            name(&calls(Http, &["EM.GetStatus", "Shelly.GetDeviceInfo"])),
+            Some("OpenEMS")
+        );
         assert_eq!(name(&calls(Modbus, &[])), Some("Modbus master"));
-        let mut hoymiles = calls(Http, &["Shelly.GetDeviceInfo", "Shelly.GetStatus", "Sys.GetStatus", "WiFi.GetStatus"]);
+        let mut hoymiles = calls(
+            Http,
+            &[
+                "Shelly.GetDeviceInfo",
+                "Shelly.GetStatus",
+                "Sys.GetStatus",
+                "WiFi.GetStatus",
+            ],
+        );
         hoymiles.channels.push(Websocket);
-        hoymiles.calls.extend([(Websocket, "EM.GetStatus"), (Websocket, "EMData.GetStatus")]);
+        hoymiles
+            .calls
+            .extend([(Websocket, "EM.GetStatus"), (Websocket, "EMData.GetStatus")]);
         assert_eq!(name(&hoymiles), Some("Hoymiles"));
     }
 
@@ -215,11 +319,38 @@ mod tests {
     fn only_batteries_regulate() {
         let of = |seen: &Evidence<'_>| guess(seen).map(Brand::usage);
         assert_eq!(of(&calls(Udp, &["EM.GetStatus"])), Some(Use::Regulates));
-        assert_eq!(of(&Evidence { esp: true, ..calls(Http, &["Shelly.GetStatus"]) }), Some(Use::Regulates));
-        assert_eq!(of(&calls(Http, &["EM.GetStatus", "WiFi.GetStatus"])), Some(Use::Regulates));
-        assert_eq!(of(&Evidence { srcs: vec!["evcc"], ..calls(Udp, &["EM.GetStatus"]) }), Some(Use::Looks));
-        assert_eq!(of(&Evidence { agents: vec!["HomeAssistant/2026.11"], ..calls(Http, &["EM.GetStatus"]) }), Some(Use::Looks));
-        assert_eq!(of(&Evidence { agents: vec!["curl/8"], ..calls(Http, &["EM.GetStatus"]) }), Some(Use::Unknown));
+        assert_eq!(
+            of(&Evidence {
+                esp: true,
+                ..calls(Http, &["Shelly.GetStatus"])
+            }),
+            Some(Use::Regulates)
+        );
+        assert_eq!(
+            of(&calls(Http, &["EM.GetStatus", "WiFi.GetStatus"])),
+            Some(Use::Regulates)
+        );
+        assert_eq!(
+            of(&Evidence {
+                srcs: vec!["evcc"],
+                ..calls(Udp, &["EM.GetStatus"])
+            }),
+            Some(Use::Looks)
+        );
+        assert_eq!(
+            of(&Evidence {
+                agents: vec!["HomeAssistant/2026.11"],
+                ..calls(Http, &["EM.GetStatus"])
+            }),
+            Some(Use::Looks)
+        );
+        assert_eq!(
+            of(&Evidence {
+                agents: vec!["curl/8"],
+                ..calls(Http, &["EM.GetStatus"])
+            }),
+            Some(Use::Unknown)
+        );
         assert_eq!(of(&calls(Http, &["EM.GetStatus"])), None);
     }
 }

@@ -21,8 +21,8 @@ const TEXT: usize = 96;
 const ROUNDS: usize = 3;
 /// Ports of senders that tell a brand.
 const TELLING_PORTS: [u16; 2] = [10000, 22222];
-/// Distances between questions that make a battery's rhythm, and what those between its rounds are at least, s: none is known
-/// to ask faster.
+/// Distances between questions that make a battery's rhythm, and what those between its rounds are
+/// at least, s: none is known to ask faster.
 const BATTERY_GAPS: usize = 6;
 const BATTERY_CADENCE: f32 = 0.15;
 /// Silent is who says nothing for three of its own intervals, but at least this long.
@@ -72,15 +72,21 @@ impl Pace {
         }
     }
 
-    /// Whether questions come as a battery's do: over and over, and not as fast as answers can be had.
+    /// Whether questions come as a battery's do: over and over, and not as fast as answers can be
+    /// had.
     fn is_a_batterys(&self) -> bool {
         let kept = self.count.min(GAPS);
         let mut gaps = self.gaps;
         // Up to three questions one after the other, as for the three phases, are one round.
-        kept >= BATTERY_GAPS && *gaps[..kept].select_nth_unstable_by(kept * 3 / 4, f32::total_cmp).1 >= BATTERY_CADENCE
+        kept >= BATTERY_GAPS
+            && *gaps[..kept]
+                .select_nth_unstable_by(kept * 3 / 4, f32::total_cmp)
+                .1
+                >= BATTERY_CADENCE
     }
 
-    /// Median distance of its rounds, s: several questions one after the other, as by who reads Modbus in blocks, are one round.
+    /// Median distance of its rounds, s: several questions one after the other, as by who reads
+    /// Modbus in blocks, are one round.
     fn cadence(&self) -> Option<f64> {
         let kept = self.count.min(GAPS);
         let mut sorted = self.gaps[..kept].to_vec();
@@ -98,7 +104,11 @@ impl Pace {
         rounds.sort_by(f32::total_cmp);
         let middle = rounds.len() / 2;
         let upper = f64::from(*rounds.get(middle).filter(|_| rounds.len() >= ROUNDS)?);
-        Some(if rounds.len() % 2 == 1 { upper } else { f64::midpoint(f64::from(rounds[middle - 1]), upper) })
+        Some(if rounds.len() % 2 == 1 {
+            upper
+        } else {
+            f64::midpoint(f64::from(rounds[middle - 1]), upper)
+        })
     }
 }
 
@@ -167,7 +177,10 @@ impl Consumer {
         self.signs += u32::from(telling(self.peer_port) != telling(caller.peer_port));
         (self.peer_port, self.local_port) = (caller.peer_port, caller.local_port);
         if let Some(agent) = &caller.agent
-            && !self.agent.as_ref().is_some_and(|known| agent.starts_with(&**known))
+            && !self
+                .agent
+                .as_ref()
+                .is_some_and(|known| agent.starts_with(&**known))
         {
             self.agent = Some(clip(agent));
             self.signs += 1;
@@ -184,7 +197,8 @@ impl Consumer {
         self.value_pace.is_a_batterys()
     }
 
-    /// A question for power that was left without an answer on purpose: a sign of life, and part of its rhythm.
+    /// A question for power that was left without an answer on purpose: a sign of life, and part of
+    /// its rhythm.
     pub(super) fn passed_over(&mut self, caller: &Caller, now: Now) {
         self.touch(caller, now);
         self.calls += 1;
@@ -195,7 +209,10 @@ impl Consumer {
     pub(super) fn note(&mut self, asked: &Asked<'_>, now: Now) -> Arc<str> {
         self.touch(asked.caller, now);
         if let Some(src) = asked.src
-            && !self.src.as_ref().is_some_and(|known| src.starts_with(&**known))
+            && !self
+                .src
+                .as_ref()
+                .is_some_and(|known| src.starts_with(&**known))
         {
             self.src = Some(clip(src));
             self.signs += 1;
@@ -238,16 +255,30 @@ impl Consumer {
             method.errors += errors;
             method.pace.mark(now.mono);
         } else if self.methods.len() < METHODS {
-            let pace = Pace { last: Some(now.mono), ..Pace::default() };
+            let pace = Pace {
+                last: Some(now.mono),
+                ..Pace::default()
+            };
             self.signs += 1;
-            self.methods.push(Method { name: Arc::clone(&name), known: asked.known, calls: 1, errors, pace });
+            self.methods.push(Method {
+                name: Arc::clone(&name),
+                known: asked.known,
+                calls: 1,
+                errors,
+                pace,
+            });
         }
         name
     }
 
     fn keep(&mut self, asked: &Asked<'_>, method: Arc<str>, now: Now) {
-        let last = if self.exchanges.len() == EXCHANGES { self.exchanges.pop_front() } else { None };
-        // A request's bytes lie in its connection's buffer, so they are copied; who polls sends the same ones again.
+        let last = if self.exchanges.len() == EXCHANGES {
+            self.exchanges.pop_front()
+        } else {
+            None
+        };
+        // A request's bytes lie in its connection's buffer, so they are copied; who polls sends the
+        // same ones again.
         let head = &asked.request[..asked.request.len().min(EXCHANGE_BYTES)];
         let request = match last.map(|e| e.request).filter(|old| old == head) {
             Some(same) => same,
@@ -257,23 +288,36 @@ impl Consumer {
             Some(head) => Bytes::copy_from_slice(head),
             None => asked.reply.clone(),
         };
-        self.exchanges.push_back(Exchange { unix: now.unix, method, error: asked.error, request, reply });
+        self.exchanges.push_back(Exchange {
+            unix: now.unix,
+            method,
+            error: asked.error,
+            request,
+            reply,
+        });
     }
 
-    /// Its rhythm, s: how often it asks for power, else for what it asks for most. Different questions one after the other are
-    /// how a reader begins, and no rhythm; nor has one any more that asked to begin with, and is told since.
+    /// Its rhythm, s: how often it asks for power, else for what it asks for most. Different
+    /// questions one after the other are how a reader begins, and no rhythm; nor has one any more
+    /// that asked to begin with, and is told since.
     pub(super) fn cadence(&self, now: Now) -> Option<f64> {
         let (gap, last) = {
             let often = self.methods.iter().max_by_key(|m| m.calls).map(|m| &m.pace);
-            [Some(&self.value_pace), often].into_iter().flatten().find_map(|pace| Some((pace.cadence()?, pace.last?)))?
+            [Some(&self.value_pace), often]
+                .into_iter()
+                .flatten()
+                .find_map(|pace| Some((pace.cadence()?, pace.last?)))?
         };
         let quiet = now.mono.saturating_sub(last);
-        (self.notified == 0 || quiet < LEAST_SILENCE + Duration::from_secs_f64(gap * 3.0)).then_some(gap)
+        (self.notified == 0 || quiet < LEAST_SILENCE + Duration::from_secs_f64(gap * 3.0))
+            .then_some(gap)
     }
 
     /// When it was last heard or told something, if that is too long ago for its own rhythm.
     pub(super) fn silent_since(&self, now: Now) -> Option<Now> {
-        let rhythm = self.cadence(now).map_or(Duration::ZERO, |gap| Duration::from_secs_f64(gap * 3.0));
+        let rhythm = self
+            .cadence(now)
+            .map_or(Duration::ZERO, |gap| Duration::from_secs_f64(gap * 3.0));
         (now.mono.saturating_sub(self.last.mono) > rhythm.max(LEAST_SILENCE)).then_some(self.last)
     }
 }
@@ -282,10 +326,16 @@ impl Consumer {
 fn has_esp(request: &[u8]) -> bool {
     match request.first() {
         None | Some(b'{' | b'[') => false,
-        Some(_) => request.split(|b| matches!(b, b'?' | b'&')).skip(1).any(|part| part == b"esp" || part.starts_with(b"esp ")),
+        Some(_) => request
+            .split(|b| matches!(b, b'?' | b'&'))
+            .skip(1)
+            .any(|part| part == b"esp" || part.starts_with(b"esp ")),
     }
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.len() >= part.len() && bytes[..bytes.len().min(EXCHANGE_BYTES)].windows(part.len()).any(|window| window == part)
+    bytes.len() >= part.len()
+        && bytes[..bytes.len().min(EXCHANGE_BYTES)]
+            .windows(part.len())
+            .any(|window| window == part)
 }

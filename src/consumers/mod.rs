@@ -43,7 +43,13 @@ pub enum Channel {
 
 impl Channel {
     /// All channels.
-    pub const ALL: [Self; 5] = [Self::Http, Self::Websocket, Self::Udp, Self::Modbus, Self::Outbound];
+    pub const ALL: [Self; 5] = [
+        Self::Http,
+        Self::Websocket,
+        Self::Udp,
+        Self::Modbus,
+        Self::Outbound,
+    ];
 }
 
 /// Who asks, as far as a transport can tell.

@@ -71,7 +71,8 @@ pub struct ConsumerView {
     pub errors: u64,
     /// Code of the last failure.
     pub last_error: Option<i32>,
-    /// Median of the newest intervals between its rounds of questions, s; none before the third, nor of who is only told.
+    /// Median of the newest intervals between its rounds of questions, s; none before the third,
+    /// nor of who is only told.
     pub cadence: Option<f64>,
     /// Unix s of the last good answer or notification.
     pub last_answer: Option<f64>,
@@ -87,7 +88,8 @@ pub struct ConsumerView {
     pub connected: u32,
     /// Notifications sent.
     pub notified: u64,
-    /// A Victron GX that was met again after a gap: its driver shows the figures from before it until it is restarted.
+    /// A Victron GX that was met again after a gap: its driver shows the figures from before it
+    /// until it is restarted.
     pub frozen: bool,
     /// Unix s of its last word, once it is silent for three of its intervals and 10 s.
     pub silent_since: Option<f64>,
@@ -241,11 +243,25 @@ pub(super) fn exchanges(consumer: &Consumer) -> Vec<ExchangeView> {
 pub(super) fn overview(inner: &Inner, scaling: &ScalingSettings, now: Now) -> Overview {
     let mut brands: BTreeMap<IpAddr, Option<Brand>> = BTreeMap::new();
     for (ip, _) in inner.consumers.keys() {
-        brands.entry(*ip).or_insert_with(|| guess(&evidence(inner, *ip)));
+        brands
+            .entry(*ip)
+            .or_insert_with(|| guess(&evidence(inner, *ip)));
     }
     let mut sorted: Vec<(&(IpAddr, Channel), &Consumer)> = inner.consumers.iter().collect();
     sorted.sort_by(|a, b| b.1.last.mono.cmp(&a.1.last.mono).then(a.0.cmp(b.0)));
-    let consumers = sorted.into_iter().map(|(key, c)| view(inner, *key, c, brands.get(&key.0).copied().flatten(), scaling, now)).collect();
+    let consumers = sorted
+        .into_iter()
+        .map(|(key, c)| {
+            view(
+                inner,
+                *key,
+                c,
+                brands.get(&key.0).copied().flatten(),
+                scaling,
+                now,
+            )
+        })
+        .collect();
     Overview {
         ts: now.unix,
         consumers,
@@ -277,7 +293,8 @@ pub(super) fn evidence(inner: &Inner, ip: IpAddr) -> Evidence<'_> {
             seen.udp_from = Some(c.peer_port);
         }
         if *channel != Channel::Modbus {
-            seen.calls.extend(c.methods.iter().map(|m| (*channel, &*m.name)));
+            seen.calls
+                .extend(c.methods.iter().map(|m| (*channel, &*m.name)));
         }
         seen.esp |= c.esp;
         seen.gx_id |= c.gx_id;
@@ -293,15 +310,32 @@ fn view(
     scaling: &ScalingSettings,
     now: Now,
 ) -> ConsumerView {
-    let asker = Asker { peer: ip, agent: c.agent.as_deref(), src: c.src.as_deref(), datagram: channel == Channel::Udp };
+    let asker = Asker {
+        peer: ip,
+        agent: c.agent.as_deref(),
+        src: c.src.as_deref(),
+        datagram: channel == Channel::Udp,
+    };
     let viewer = if scaling.enable && !scaling.shares.is_empty() {
         named_share(ip, scaling).is_none()
     } else {
         is_viewer(asker, scaling, &inner.home)
     };
-    let share = if channel == Channel::Modbus { 1.0 } else { inner.seen.peek(asker, scaling, &inner.home, now.mono) };
-    let mut methods: Vec<MethodView> =
-        c.methods.iter().map(|m| MethodView { method: Arc::clone(&m.name), known: m.known, calls: m.calls, errors: m.errors }).collect();
+    let share = if channel == Channel::Modbus {
+        1.0
+    } else {
+        inner.seen.peek(asker, scaling, &inner.home, now.mono)
+    };
+    let mut methods: Vec<MethodView> = c
+        .methods
+        .iter()
+        .map(|m| MethodView {
+            method: Arc::clone(&m.name),
+            known: m.known,
+            calls: m.calls,
+            errors: m.errors,
+        })
+        .collect();
     methods.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.method.cmp(&b.method)));
     ConsumerView {
         ip,
@@ -321,7 +355,9 @@ fn view(
         frozen: c.frozen,
         cadence: c.cadence(now),
         last_answer: c.answered.map(|at| at.unix),
-        age: c.answered.map(|at| now.mono.saturating_sub(at.mono).as_secs_f64()),
+        age: c
+            .answered
+            .map(|at| now.mono.saturating_sub(at.mono).as_secs_f64()),
         last_value: c.value,
         first_seen: c.first.unix,
         last_seen: c.last.unix,
@@ -339,16 +375,36 @@ fn metrics(inner: &Inner) -> MetricsView {
     let calls = |channel| {
         let t = tally(inner, channel);
         let by = |pick: fn(&(u64, u64)) -> u64| {
-            t.methods.iter().map(|(name, counts)| (Arc::clone(name), pick(counts))).filter(|(_, n)| *n > 0).collect()
+            t.methods
+                .iter()
+                .map(|(name, counts)| (Arc::clone(name), pick(counts)))
+                .filter(|(_, n)| *n > 0)
+                .collect()
         };
-        CallsView { total: t.calls, by_method: by(|c| c.0), errors: by(|c| c.1) }
+        CallsView {
+            total: t.calls,
+            by_method: by(|c| c.0),
+            errors: by(|c| c.1),
+        }
     };
     let sockets = |channel| {
         let t = tally(inner, channel);
-        let open = inner.consumers.iter().filter(|((_, c), _)| *c == channel).map(|(_, c)| u64::from(c.connections)).sum();
-        SocketsView { rpc_messages: t.calls, notify_total: t.notified, clients: open }
+        let open = inner
+            .consumers
+            .iter()
+            .filter(|((_, c), _)| *c == channel)
+            .map(|(_, c)| u64::from(c.connections))
+            .sum();
+        SocketsView {
+            rpc_messages: t.calls,
+            notify_total: t.notified,
+            clients: open,
+        }
     };
-    let mut udp = DatagramsView { replies: tally(inner, Channel::Udp).replies, ..DatagramsView::default() };
+    let mut udp = DatagramsView {
+        replies: tally(inner, Channel::Udp).replies,
+        ..DatagramsView::default()
+    };
     for port in inner.ports.values() {
         udp.packets += port.packets;
         for (reason, count) in &port.dropped {
@@ -368,11 +424,24 @@ fn clients(inner: &Inner) -> ClientsView {
     let recent = |channel| {
         let line = |r: &Recent| {
             let http = channel == Channel::Http;
-            RecentView { ts: r.unix, ip: r.peer, method: r.method.clone(), verb: http.then_some(r.word), event: (!http).then_some(r.word) }
+            RecentView {
+                ts: r.unix,
+                ip: r.peer,
+                method: r.method.clone(),
+                verb: http.then_some(r.word),
+                event: (!http).then_some(r.word),
+            }
         };
         tally(inner, channel).recent.iter().map(line).collect()
     };
-    let unique = |channel| inner.consumers.keys().filter(|(_, c)| *c == channel).map(|(ip, _)| *ip).collect();
+    let unique = |channel| {
+        inner
+            .consumers
+            .keys()
+            .filter(|(_, c)| *c == channel)
+            .map(|(ip, _)| *ip)
+            .collect()
+    };
     let mut ws_connected: Vec<IpAddr> = inner
         .consumers
         .iter()

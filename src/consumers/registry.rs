@@ -1,4 +1,5 @@
-//! The register of consumers. Shared by all transports, called on every request: one short lock, few allocations.
+//! The register of consumers. Shared by all transports, called on every request: one short lock,
+//! few allocations.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -33,7 +34,8 @@ pub struct Asked<'a> {
     pub caller: &'a Caller,
     /// `src` of the frame.
     pub src: Option<&'a str>,
-    /// Method as asked, in the device's spelling where it is known; over Modbus e.g. `read input registers`.
+    /// Method as asked, in the device's spelling where it is known; over Modbus e.g. `read input
+    /// registers`.
     pub method: &'a str,
     /// Whether there is such a method.
     pub known: bool,
@@ -94,36 +96,63 @@ impl Consumers {
     /// Nobody yet; at most `max` are remembered (`recent_clients_max`).
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self(Mutex::new(Inner { max: max.max(1), ..Inner::default() }))
+        Self(Mutex::new(Inner {
+            max: max.max(1),
+            ..Inner::default()
+        }))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the addresses of our own Home Assistant: it looks at the meter and is never counted (C20).
+    /// Sets the addresses of our own Home Assistant: it looks at the meter and is never counted
+    /// (C20).
     pub fn set_home_assistant(&self, addresses: Vec<IpAddr>) {
         self.inner().home = addresses;
     }
 
-    /// The part of the power that `caller` sees, 1.0 for all of it. To be asked for answers that carry power: it is what counts
-    /// an address as a reader. `src` may be left out where it is not known yet; the one of earlier frames is taken then.
-    pub fn share(&self, caller: &Caller, src: Option<&str>, scaling: &ScalingSettings, now: Now) -> f64 {
+    /// The part of the power that `caller` sees, 1.0 for all of it. To be asked for answers that
+    /// carry power: it is what counts an address as a reader. `src` may be left out where it is not
+    /// known yet; the one of earlier frames is taken then.
+    pub fn share(
+        &self,
+        caller: &Caller,
+        src: Option<&str>,
+        scaling: &ScalingSettings,
+        now: Now,
+    ) -> f64 {
         if !scaling.enable || caller.channel == Channel::Modbus {
             return 1.0;
         }
         let inner = &mut *self.inner();
-        let known = inner.consumers.get(&(caller.peer.to_canonical(), caller.channel));
-        let agent = caller.agent.as_deref().or_else(|| known.and_then(|c| c.agent.as_deref()));
+        let known = inner
+            .consumers
+            .get(&(caller.peer.to_canonical(), caller.channel));
+        let agent = caller
+            .agent
+            .as_deref()
+            .or_else(|| known.and_then(|c| c.agent.as_deref()));
         let src = src.or_else(|| known.and_then(|c| c.src.as_deref()));
-        inner.seen.share(Asker { peer: caller.peer, agent, src, datagram: caller.channel == Channel::Udp }, scaling, &inner.home, now.mono)
+        inner.seen.share(
+            Asker {
+                peer: caller.peer,
+                agent,
+                src,
+                datagram: caller.channel == Channel::Udp,
+            },
+            scaling,
+            &inner.home,
+            now.mono,
+        )
     }
 
-    /// Whether `caller`, who asks for power by `method`, is a battery that calm control answers (`calm-control.md` section 3).
+    /// Whether `caller`, who asks for power by `method`, is a battery that calm control answers
+    /// (`calm-control.md` section 3).
     ///
-    /// Home Assistant and `scaling_viewers` never are; who is named in `control_readers` is, whatever it looks like; else what
-    /// its brand does with power decides, and in `auto` whether it asks in a battery's rhythm: a few questions, or as many as
-    /// there are answers, are a look.
+    /// Home Assistant and `scaling_viewers` never are; who is named in `control_readers` is,
+    /// whatever it looks like; else what its brand does with power decides, and in `auto` whether
+    /// it asks in a battery's rhythm: a few questions, or as many as there are answers, are a look.
     pub fn is_controlled(
         &self,
         caller: &Caller,
@@ -132,7 +161,9 @@ impl Consumers {
         control: &ControlSettings,
         scaling: &ScalingSettings,
     ) -> bool {
-        if control.mode == ControlMode::Off || matches!(caller.channel, Channel::Modbus | Channel::Outbound) {
+        if control.mode == ControlMode::Off
+            || matches!(caller.channel, Channel::Modbus | Channel::Outbound)
+        {
             return false;
         }
         let peer = caller.peer.to_canonical();
@@ -147,7 +178,10 @@ impl Consumers {
         let known = inner.consumers.get(&(peer, caller.channel));
         let asker = Asker {
             peer,
-            agent: caller.agent.as_deref().or_else(|| known.and_then(|c| c.agent.as_deref())),
+            agent: caller
+                .agent
+                .as_deref()
+                .or_else(|| known.and_then(|c| c.agent.as_deref())),
             src: src.or_else(|| known.and_then(|c| c.src.as_deref())),
             datagram: caller.channel == Channel::Udp,
         };
@@ -165,10 +199,14 @@ impl Consumers {
     /// The power that `caller` was told last, W, and when, monotonic.
     #[must_use]
     pub fn told(&self, caller: &Caller) -> Option<(f64, Duration)> {
-        self.inner().consumers.get(&(caller.peer.to_canonical(), caller.channel)).and_then(Consumer::told)
+        self.inner()
+            .consumers
+            .get(&(caller.peer.to_canonical(), caller.channel))
+            .and_then(Consumer::told)
     }
 
-    /// Notes a question for power that was left without an answer on purpose: its reader asks again.
+    /// Notes a question for power that was left without an answer on purpose: its reader asks
+    /// again.
     pub fn passed_over(&self, caller: &Caller, now: Now) {
         self.inner().entry(caller, now).passed_over(caller, now);
     }
@@ -182,7 +220,11 @@ impl Consumers {
         let before = consumer.signs;
         let method = consumer.note(asked, now);
         if consumer.signs != before {
-            inner.consumers.iter_mut().filter(|((ip, _), _)| *ip == peer).for_each(|(_, c)| c.usage = None);
+            inner
+                .consumers
+                .iter_mut()
+                .filter(|((ip, _), _)| *ip == peer)
+                .for_each(|(_, c)| c.usage = None);
         }
         if new_src && asked.src.is_some_and(|src| src.starts_with("aios-")) {
             inner.seen.forget(peer);
@@ -201,7 +243,12 @@ impl Consumers {
             Some((calls, failed)) => (*calls, *failed) = (*calls + 1, *failed + errors),
             None => drop(tally.methods.insert(name.into(), (1, errors))),
         }
-        tally.push(Recent { unix: now.unix, peer, method: Some(method), word });
+        tally.push(Recent {
+            unix: now.unix,
+            peer,
+            method: Some(method),
+            word,
+        });
     }
 
     /// Notes a notification that was sent to `caller`, with the power in it, W.
@@ -229,11 +276,17 @@ impl Consumers {
         });
     }
 
-    /// Notes that the other side of an outbound connection has asked who we are, and says whether a Victron GX asks so; `again`:
-    /// it knew this meter before the connection, and has not been restarted since.
+    /// Notes that the other side of an outbound connection has asked who we are, and says whether a
+    /// Victron GX asks so; `again`: it knew this meter before the connection, and has not been
+    /// restarted since.
     pub fn introduced(&self, caller: &Caller, again: bool) -> bool {
         let inner = &mut *self.inner();
-        let Some(consumer) = inner.consumers.get_mut(&(caller.peer.to_canonical(), caller.channel)) else { return false };
+        let Some(consumer) = inner
+            .consumers
+            .get_mut(&(caller.peer.to_canonical(), caller.channel))
+        else {
+            return false;
+        };
         consumer.frozen = again && consumer.gx_id;
         consumer.gx_id
     }
@@ -241,7 +294,10 @@ impl Consumers {
     /// Notes that it is closed.
     pub fn disconnected(&self, caller: &Caller, now: Now) {
         let inner = &mut *self.inner();
-        if let Some(consumer) = inner.consumers.get_mut(&(caller.peer.to_canonical(), caller.channel)) {
+        if let Some(consumer) = inner
+            .consumers
+            .get_mut(&(caller.peer.to_canonical(), caller.channel))
+        {
             consumer.connections = consumer.connections.saturating_sub(1);
         }
         inner.tallies[caller.channel as usize].push(Recent {
@@ -252,8 +308,9 @@ impl Consumers {
         });
     }
 
-    /// Notes a datagram, whatever becomes of it; `dropped` says in a word why it is not answered (`oversize`, `malformed`, `rate`,
-    /// `stale` …). What is answered is noted besides with [`Self::note`].
+    /// Notes a datagram, whatever becomes of it; `dropped` says in a word why it is not answered
+    /// (`oversize`, `malformed`, `rate`, `stale` …). What is answered is noted besides with
+    /// [`Self::note`].
     pub fn packet(&self, caller: &Caller, dropped: Option<&'static str>, now: Now) {
         let mut inner = self.inner();
         let port = inner.ports.entry(caller.local_port).or_default();
@@ -275,7 +332,11 @@ impl Consumers {
     /// The newest requests of one consumer with their answers, oldest first.
     #[must_use]
     pub fn exchanges(&self, peer: IpAddr, channel: Channel) -> Vec<ExchangeView> {
-        self.inner().consumers.get(&(peer.to_canonical(), channel)).map(overview::exchanges).unwrap_or_default()
+        self.inner()
+            .consumers
+            .get(&(peer.to_canonical(), channel))
+            .map(overview::exchanges)
+            .unwrap_or_default()
     }
 }
 
@@ -297,7 +358,8 @@ impl Inner {
         }
         let mut seen = overview::evidence(self, key.0);
         seen.channels.push(caller.channel);
-        // A battery that asks by datagram does not ask otherwise: whoever does so from its address is somebody else.
+        // A battery that asks by datagram does not ask otherwise: whoever does so from its address
+        // is somebody else.
         if caller.channel != Channel::Udp {
             seen.channels.retain(|channel| *channel != Channel::Udp);
             seen.calls.retain(|(channel, _)| *channel != Channel::Udp);
@@ -313,7 +375,10 @@ impl Inner {
         let usage = brand::guess(&seen).map_or(Use::Unknown, Brand::usage);
         // Another call may be more telling: only what is noted already is kept.
         if let Some(consumer) = self.consumers.get_mut(&key)
-            && consumer.methods.iter().any(|known| known.name.eq_ignore_ascii_case(method))
+            && consumer
+                .methods
+                .iter()
+                .any(|known| known.name.eq_ignore_ascii_case(method))
         {
             consumer.usage = Some(usage);
         }
@@ -326,19 +391,27 @@ impl Inner {
             self.forget(now);
             self.evict();
         }
-        self.consumers.entry(key).or_insert_with(|| Consumer::new(caller, now))
+        self.consumers
+            .entry(key)
+            .or_insert_with(|| Consumer::new(caller, now))
     }
 
     fn forget(&mut self, now: Now) {
-        self.consumers.retain(|_, c| c.connections > 0 || now.mono.saturating_sub(c.last.mono) < FORGET);
+        self.consumers
+            .retain(|_, c| c.connections > 0 || now.mono.saturating_sub(c.last.mono) < FORGET);
     }
 
-    /// Makes room for one more: those silent longest go, an eighth at once, so that a flood of addresses costs little each.
+    /// Makes room for one more: those silent longest go, an eighth at once, so that a flood of
+    /// addresses costs little each.
     fn evict(&mut self) {
         if self.consumers.len() < self.max {
             return;
         }
-        let mut ages: Vec<(bool, Duration)> = self.consumers.values().map(|c| (c.connections > 0, c.last.mono)).collect();
+        let mut ages: Vec<(bool, Duration)> = self
+            .consumers
+            .values()
+            .map(|c| (c.connections > 0, c.last.mono))
+            .collect();
         let surplus = self.consumers.len() - self.max + (self.max / 8).max(1);
         let (_, limit, _) = ages.select_nth_unstable(surplus - 1);
         let limit = *limit;

@@ -1,8 +1,8 @@
 //! Power shared between several readers of one meter: who gets which part (`decisions.md` C20).
 //!
-//! Two batteries that each see the whole house both act on it. So each gets a part: by address, by a fixed
-//! number, or by how many were seen lately. People and Home Assistant look at the meter too; they are not
-//! counted, and see all of it.
+//! Two batteries that each see the whole house both act on it. So each gets a part: by address, by
+//! a fixed number, or by how many were seen lately. People and Home Assistant look at the meter
+//! too; they are not counted, and see all of it.
 
 use std::{
     collections::HashMap,
@@ -34,18 +34,21 @@ pub struct Asker<'a> {
     pub datagram: bool,
 }
 
-/// Whether `asker` is somebody who looks and does not act: never counted, never given less than all.
-/// `home` are our Home Assistant's addresses.
+/// Whether `asker` is somebody who looks and does not act: never counted, never given less than
+/// all. `home` are our Home Assistant's addresses.
 #[must_use]
 pub fn is_viewer(asker: Asker<'_>, scaling: &ScalingSettings, home: &[IpAddr]) -> bool {
     let peer = asker.peer.to_canonical();
-    let supervisor = |ip: Ipv4Addr| ip.octets()[..2] == [172, 30] && (32..34).contains(&ip.octets()[2]);
+    let supervisor =
+        |ip: Ipv4Addr| ip.octets()[..2] == [172, 30] && (32..34).contains(&ip.octets()[2]);
     // Other loopback addresses do count: readers beside us may be told apart by them.
     peer == IpAddr::V4(Ipv4Addr::LOCALHOST)
         || peer == IpAddr::V6(Ipv6Addr::LOCALHOST)
         || matches!(peer, IpAddr::V4(ip) if supervisor(ip))
         || home.iter().any(|ip| ip.to_canonical() == peer)
-        || asker.agent.is_some_and(|agent| agent.starts_with("HomeAssistant/"))
+        || asker
+            .agent
+            .is_some_and(|agent| agent.starts_with("HomeAssistant/"))
         || asker.src.is_some_and(|src| src.starts_with("aios-"))
         || scaling.viewers.iter().any(|net| net.contains(&peer))
 }
@@ -54,11 +57,17 @@ pub fn is_viewer(asker: Asker<'_>, scaling: &ScalingSettings, home: &[IpAddr]) -
 #[must_use]
 pub fn named_share(peer: IpAddr, scaling: &ScalingSettings) -> Option<f64> {
     let peer = peer.to_canonical();
-    scaling.shares.iter().filter(|(net, _)| net.contains(&peer)).max_by_key(|(net, _)| net.prefix_len()).map(|(_, share)| *share)
+    scaling
+        .shares
+        .iter()
+        .filter(|(net, _)| net.contains(&peer))
+        .max_by_key(|(net, _)| net.prefix_len())
+        .map(|(_, share)| *share)
 }
 
-/// Addresses that read power lately. One counts at its first question over a connection, by datagrams once it keeps asking:
-/// else whoever forges senders makes everybody's share as small as he likes.
+/// Addresses that read power lately. One counts at its first question over a connection, by
+/// datagrams once it keeps asking: else whoever forges senders makes everybody's share as small as
+/// he likes.
 #[derive(Clone, Debug, Default)]
 pub struct Seen(HashMap<IpAddr, Asking>);
 
@@ -78,10 +87,21 @@ impl Asking {
 }
 
 impl Seen {
-    /// The part of the power that `asker` gets at monotonic `now`, 1.0 for all of it; it is counted as seen where counting is on.
-    pub fn share(&mut self, asker: Asker<'_>, scaling: &ScalingSettings, home: &[IpAddr], now: Duration) -> f64 {
+    /// The part of the power that `asker` gets at monotonic `now`, 1.0 for all of it; it is counted
+    /// as seen where counting is on.
+    pub fn share(
+        &mut self,
+        asker: Asker<'_>,
+        scaling: &ScalingSettings,
+        home: &[IpAddr],
+        now: Duration,
+    ) -> f64 {
         let peer = asker.peer.to_canonical();
-        if scaling.enable && scaling.shares.is_empty() && scaling.clients == 0 && !is_viewer(asker, scaling, home) {
+        if scaling.enable
+            && scaling.shares.is_empty()
+            && scaling.clients == 0
+            && !is_viewer(asker, scaling, home)
+        {
             self.mark(peer, asker.datagram, scaling.ttl, now);
         }
         self.peek(asker, scaling, home, now)
@@ -89,7 +109,13 @@ impl Seen {
 
     /// The same without counting.
     #[must_use]
-    pub fn peek(&self, asker: Asker<'_>, scaling: &ScalingSettings, home: &[IpAddr], now: Duration) -> f64 {
+    pub fn peek(
+        &self,
+        asker: Asker<'_>,
+        scaling: &ScalingSettings,
+        home: &[IpAddr],
+        now: Duration,
+    ) -> f64 {
         if !scaling.enable {
             return 1.0;
         }
@@ -103,7 +129,10 @@ impl Seen {
             scaling.clients as usize
         } else {
             // Who does not count yet gets no more than it will when it does.
-            let counts = self.0.get(&asker.peer.to_canonical()).is_some_and(|a| a.counts() && now.saturating_sub(a.last) < scaling.ttl);
+            let counts = self
+                .0
+                .get(&asker.peer.to_canonical())
+                .is_some_and(|a| a.counts() && now.saturating_sub(a.last) < scaling.ttl);
             (self.count(scaling.ttl, now) + usize::from(!counts)).min(MOST_READERS)
         };
         1.0 / readers.max(1) as f64
@@ -114,7 +143,12 @@ impl Seen {
             self.0.retain(|_, a| now.saturating_sub(a.last) < ttl);
             // A flood of senders: the one that asked least lately goes, but none that counts.
             if self.0.len() >= MOST_SEEN
-                && let Some(oldest) = self.0.iter().filter(|(_, a)| !a.counts()).min_by_key(|(_, a)| a.last).map(|(peer, _)| *peer)
+                && let Some(oldest) = self
+                    .0
+                    .iter()
+                    .filter(|(_, a)| !a.counts())
+                    .min_by_key(|(_, a)| a.last)
+                    .map(|(peer, _)| *peer)
             {
                 self.0.remove(&oldest);
             }
@@ -122,7 +156,12 @@ impl Seen {
                 return;
             }
         }
-        let new = Asking { first: now, last: now, asks: 0, connected: false };
+        let new = Asking {
+            first: now,
+            last: now,
+            asks: 0,
+            connected: false,
+        };
         let asking = self.0.entry(peer).or_insert(new);
         if now.saturating_sub(asking.last) >= ttl {
             *asking = new;
@@ -135,7 +174,11 @@ impl Seen {
     /// How many addresses count within `ttl`, at most 50.
     #[must_use]
     pub fn count(&self, ttl: Duration, now: Duration) -> usize {
-        self.0.values().filter(|a| a.counts() && now.saturating_sub(a.last) < ttl).count().min(MOST_READERS)
+        self.0
+            .values()
+            .filter(|a| a.counts() && now.saturating_sub(a.last) < ttl)
+            .count()
+            .min(MOST_READERS)
     }
 
     /// Takes back that `peer` was counted: it turned out to be a viewer.
@@ -156,26 +199,53 @@ mod tests {
             enable: true,
             clients,
             ttl: Duration::from_secs(30),
-            shares: shares.iter().map(|(net, share)| (net.parse().unwrap(), *share)).collect(),
+            shares: shares
+                .iter()
+                .map(|(net, share)| (net.parse().unwrap(), *share))
+                .collect(),
             viewers: viewers.iter().map(|net| net.parse().unwrap()).collect(),
         }
     }
 
     fn asker(ip: &str) -> Asker<'static> {
-        Asker { peer: ip.parse().unwrap(), agent: None, src: None, datagram: false }
+        Asker {
+            peer: ip.parse().unwrap(),
+            agent: None,
+            src: None,
+            datagram: false,
+        }
     }
 
     fn ask(seen: &mut Seen, s: &ScalingSettings, ip: &str, secs: u64) -> f64 {
-        seen.share(asker(ip), s, &["192.168.1.10".parse().unwrap()], Duration::from_secs(secs))
+        seen.share(
+            asker(ip),
+            s,
+            &["192.168.1.10".parse().unwrap()],
+            Duration::from_secs(secs),
+        )
     }
 
     #[test]
     fn shares_by_address_as_user_needs_s9() {
-        let s = settings(0, &[("127.0.0.2/32", 0.7), ("127.0.0.3/32", 0.3), ("10.0.0.0/8", 0.5), ("10.1.0.0/16", 0.25)], &[]);
+        let s = settings(
+            0,
+            &[
+                ("127.0.0.2/32", 0.7),
+                ("127.0.0.3/32", 0.3),
+                ("10.0.0.0/8", 0.5),
+                ("10.1.0.0/16", 0.25),
+            ],
+            &[],
+        );
         let mut seen = Seen::default();
-        for (ip, share) in
-            [("127.0.0.2", 0.7), ("127.0.0.3", 0.3), ("127.0.0.9", 1.0), ("10.2.0.1", 0.5), ("10.1.0.1", 0.25), ("::ffff:127.0.0.2", 0.7)]
-        {
+        for (ip, share) in [
+            ("127.0.0.2", 0.7),
+            ("127.0.0.3", 0.3),
+            ("127.0.0.9", 1.0),
+            ("10.2.0.1", 0.5),
+            ("10.1.0.1", 0.25),
+            ("::ffff:127.0.0.2", 0.7),
+        ] {
             assert_eq!(ask(&mut seen, &s, ip, 1), share, "{ip}");
         }
         assert_eq!(seen.count(s.ttl, Duration::from_secs(1)), 0);
@@ -183,7 +253,10 @@ mod tests {
 
     #[test]
     fn off_is_all() {
-        let s = ScalingSettings { enable: false, ..settings(4, &[("127.0.0.2/32", 0.7)], &[]) };
+        let s = ScalingSettings {
+            enable: false,
+            ..settings(4, &[("127.0.0.2/32", 0.7)], &[])
+        };
         assert_eq!(ask(&mut Seen::default(), &s, "127.0.0.2", 1), 1.0);
     }
 
@@ -199,11 +272,25 @@ mod tests {
         let s = settings(0, &[], &["192.168.1.64/28"]);
         let mut seen = Seen::default();
         assert_eq!(ask(&mut seen, &s, "127.0.0.2", 0), 1.0);
-        for viewer in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "172.30.32.2", "172.30.33.255", "192.168.1.10", "192.168.1.70"] {
+        for viewer in [
+            "127.0.0.1",
+            "::1",
+            "::ffff:127.0.0.1",
+            "172.30.32.2",
+            "172.30.33.255",
+            "192.168.1.10",
+            "192.168.1.70",
+        ] {
             assert_eq!(ask(&mut seen, &s, viewer, 1), 1.0, "{viewer}");
         }
-        let agent = Asker { agent: Some("HomeAssistant/2026.11.1 aiohttp/3"), ..asker("127.0.0.5") };
-        let src = Asker { src: Some("aios-123"), ..asker("127.0.0.6") };
+        let agent = Asker {
+            agent: Some("HomeAssistant/2026.11.1 aiohttp/3"),
+            ..asker("127.0.0.5")
+        };
+        let src = Asker {
+            src: Some("aios-123"),
+            ..asker("127.0.0.6")
+        };
         for viewer in [agent, src] {
             assert_eq!(seen.share(viewer, &s, &[], Duration::from_secs(1)), 1.0);
         }
@@ -217,7 +304,17 @@ mod tests {
     }
 
     fn datagram(seen: &mut Seen, s: &ScalingSettings, peer: IpAddr, ms: u64) -> f64 {
-        seen.share(Asker { peer, agent: None, src: None, datagram: true }, s, &[], Duration::from_millis(ms))
+        seen.share(
+            Asker {
+                peer,
+                agent: None,
+                src: None,
+                datagram: true,
+            },
+            s,
+            &[],
+            Duration::from_millis(ms),
+        )
     }
 
     #[test]
@@ -228,10 +325,19 @@ mod tests {
         let forged = |n: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n));
         for second in 0..60_u32 {
             for n in 0..500 {
-                let share = datagram(&mut seen, &s, forged(second * 500 + n), u64::from(second) * 1000 + u64::from(n));
+                let share = datagram(
+                    &mut seen,
+                    &s,
+                    forged(second * 500 + n),
+                    u64::from(second) * 1000 + u64::from(n),
+                );
                 assert!(share >= 0.5, "{share}");
             }
-            assert_eq!(datagram(&mut seen, &s, battery, u64::from(second) * 1000 + 999), 1.0, "{second}");
+            assert_eq!(
+                datagram(&mut seen, &s, battery, u64::from(second) * 1000 + 999),
+                1.0,
+                "{second}"
+            );
         }
         assert!(seen.0.len() <= MOST_SEEN);
     }
@@ -241,13 +347,19 @@ mod tests {
         let s = settings(0, &[], &[]);
         let mut seen = Seen::default();
         let [one, two] = ["192.168.1.50", "192.168.1.51"].map(|ip| ip.parse().unwrap());
-        let shares: Vec<[f64; 2]> =
-            (0..4).map(|second| [one, two].map(|battery| datagram(&mut seen, &s, battery, second * 1000))).collect();
+        let shares: Vec<[f64; 2]> = (0..4)
+            .map(|second| [one, two].map(|battery| datagram(&mut seen, &s, battery, second * 1000)))
+            .collect();
         assert_eq!(shares[0], [1.0, 1.0], "nobody counts yet");
         assert_eq!(shares[3], [0.5, 0.5]);
         for second in 4..10 {
             for n in 0..600 {
-                datagram(&mut seen, &s, IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)), second * 1000);
+                datagram(
+                    &mut seen,
+                    &s,
+                    IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)),
+                    second * 1000,
+                );
             }
         }
         assert_eq!(datagram(&mut seen, &s, one, 10_000), 1.0 / 50.0);

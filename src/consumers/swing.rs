@@ -19,11 +19,20 @@ pub(super) struct Swing {
 impl Swing {
     /// A reading, W.
     pub fn add(&mut self, now: Duration, watts: f64) {
-        while self.readings.front().is_some_and(|(at, _)| now.saturating_sub(*at) > LOOK_BACK) {
+        while self
+            .readings
+            .front()
+            .is_some_and(|(at, _)| now.saturating_sub(*at) > LOOK_BACK)
+        {
             self.readings.pop_front();
         }
         // Of a sensor that is faster, the newest of half a second counts.
-        let pushed = self.readings.iter().rev().nth(1).map_or(Duration::ZERO, |(at, _)| *at);
+        let pushed = self
+            .readings
+            .iter()
+            .rev()
+            .nth(1)
+            .map_or(Duration::ZERO, |(at, _)| *at);
         if self.readings.len() > 1 && now.saturating_sub(pushed) < LOOK_BACK / KEPT as u32 {
             self.readings.pop_back();
         }
@@ -34,11 +43,19 @@ impl Swing {
         self.crossings.sample(now.as_secs_f64(), watts);
     }
 
-    /// From the 5th to the 95th percentile of the time of the last 10 minutes, W; `None` before a minute is known.
+    /// From the 5th to the 95th percentile of the time of the last 10 minutes, W; `None` before a
+    /// minute is known.
     pub fn span(&self, now: Duration) -> Option<f64> {
         let ends = self.readings.iter().skip(1).map(|(at, _)| *at).chain([now]);
-        let lasted = |(begin, end): (Duration, Duration)| end.saturating_sub(begin).as_secs_f64().min(STANDS);
-        let mut all: Vec<(f64, f64)> = self.readings.iter().zip(ends).map(|((at, watts), end)| (*watts, lasted((*at, end)))).collect();
+        let lasted = |(begin, end): (Duration, Duration)| {
+            end.saturating_sub(begin).as_secs_f64().min(STANDS)
+        };
+        let mut all: Vec<(f64, f64)> = self
+            .readings
+            .iter()
+            .zip(ends)
+            .map(|((at, watts), end)| (*watts, lasted((*at, end))))
+            .collect();
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
         let whole: f64 = all.iter().map(|(_, lasted)| lasted).sum();
         let at = |part: f64| {
@@ -85,9 +102,16 @@ mod tests {
     fn little_is_kept() {
         let mut swing = Swing::default();
         for n in 0..100_000_u32 {
-            swing.add(Duration::from_millis(u64::from(n) * 50), f64::from(n % 7) * 100.0 - 300.0);
+            swing.add(
+                Duration::from_millis(u64::from(n) * 50),
+                f64::from(n % 7) * 100.0 - 300.0,
+            );
         }
-        assert!(swing.readings.len() <= KEPT && swing.readings.len() > KEPT / 2, "{}", swing.readings.len());
+        assert!(
+            swing.readings.len() <= KEPT && swing.readings.len() > KEPT / 2,
+            "{}",
+            swing.readings.len()
+        );
         assert_eq!(of(59, |_| 5.0).0.span(Duration::from_secs(59)), None);
         assert_eq!(of(90, |_| 5.0).0.span(Duration::from_secs(90)), Some(0.0));
     }

@@ -28,7 +28,11 @@ impl Aside {
     pub fn sample(&mut self, now: f64, swings: bool) {
         if self.on && swings {
             let soon = now - self.since < 2.0 * self.pause.max(150.0);
-            self.pause = if soon { (2.0 * self.pause).clamp(300.0, 4.0 * 3600.0) } else { 300.0 };
+            self.pause = if soon {
+                (2.0 * self.pause).clamp(300.0, 4.0 * 3600.0)
+            } else {
+                300.0
+            };
             (self.on, self.again) = (false, now + self.pause);
             if soon {
                 self.found = false;

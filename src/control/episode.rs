@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 /// Samples of one episode that are remembered.
 const PATH: usize = 128;
 
-/// An open episode: watts that were answered and are not all seen yet. "Error" is the sample in the episode's direction, W.
+/// An open episode: watts that were answered and are not all seen yet. "Error" is the sample in the
+/// episode's direction, W.
 #[derive(Clone, Debug)]
 pub(super) struct Episode {
     /// +1.0 while the house draws, −1.0 while it feeds in.
@@ -80,7 +81,11 @@ impl Episode {
 
     /// Whether two samples and more showed nothing of the answer, and nothing else.
     pub fn nothing_seen(&self) -> bool {
-        self.path.len() >= 2 && self.path.iter().all(|(_, seen)| seen.abs() <= 0.12 * self.booked)
+        self.path.len() >= 2
+            && self
+                .path
+                .iter()
+                .all(|(_, seen)| seen.abs() <= 0.12 * self.booked)
     }
 
     /// After how many seconds `part` of `seen` had been seen, straight lines between samples.
@@ -89,7 +94,11 @@ impl Episode {
         let (mut age0, mut seen0) = (0.0, 0.0);
         for &(age, seen) in &self.path {
             if seen >= goal {
-                return Some(if seen > seen0 { age0 + (age - age0) * (goal - seen0) / (seen - seen0) } else { age });
+                return Some(if seen > seen0 {
+                    age0 + (age - age0) * (goal - seen0) / (seen - seen0)
+                } else {
+                    age
+                });
             }
             (age0, seen0) = (age, seen);
         }

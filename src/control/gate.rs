@@ -1,6 +1,7 @@
 //! A reader's gate against spikes.
 
-/// A reader that holds an answer once which jumped while its own output did not move, as against spikes (Marstek's firmware).
+/// A reader that holds an answer once which jumped while its own output did not move, as against
+/// spikes (Marstek's firmware).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gate {
     /// How sure it is, 0 to 1.

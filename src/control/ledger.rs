@@ -180,10 +180,16 @@ impl Ledger {
             let (before, seen) = episode.sample(now, error);
             let fell = -episode.sign * change;
             // Still moving, and sampled often enough to tell.
-            let more = fell > f64::max(10.0, 0.08 * episode.booked) && episode.age - before < 0.6 * self.patience;
-            if error < params.still || seen >= episode.booked - params.still || (seen >= 0.85 * episode.booked && !more) {
+            let more = fell > f64::max(10.0, 0.08 * episode.booked)
+                && episode.age - before < 0.6 * self.patience;
+            if error < params.still
+                || seen >= episode.booked - params.still
+                || (seen >= 0.85 * episode.booked && !more)
+            {
                 self.close(params, now, seen, error, true, cadence);
-            } else if episode.age >= self.patience && !(more && episode.age < 2.0 * params.patience_most) {
+            } else if episode.age >= self.patience
+                && !(more && episode.age < 2.0 * params.patience_most)
+            {
                 self.close(params, now, seen, error, false, cadence);
             }
         } else if let Some(closed) = self.closed {
@@ -192,12 +198,18 @@ impl Ledger {
                 self.closed = None;
             } else if over > closed.limit {
                 self.closed = None;
-                if closed.primed && closed.given == 1 && (0.6 * closed.asked..=1.4 * closed.asked).contains(&over) {
+                if closed.primed
+                    && closed.given == 1
+                    && (0.6 * closed.asked..=1.4 * closed.asked).contains(&over)
+                {
                     self.gate.learn(0.0);
                 }
                 if over <= closed.unseen + 50.0 {
                     self.late(params, closed);
-                } else if params.learn && closed.given == 1 && (2.0 * closed.limit..=4.0 * closed.limit + 50.0).contains(&over) {
+                } else if params.learn
+                    && closed.given == 1
+                    && (2.0 * closed.limit..=4.0 * closed.limit + 50.0).contains(&over)
+                {
                     // It may have been later than it looked.
                     self.patience = (self.patience * 1.2).min(params.patience_most);
                 }
@@ -205,20 +217,41 @@ impl Ledger {
         }
     }
 
-    /// Whether it does so little of each answer that all of its questions within the time an answer takes come to less than the error.
+    /// Whether it does so little of each answer that all of its questions within the time an answer
+    /// takes come to less than the error.
     fn is_calm(&self) -> bool {
         let small = match [self.sides[0].small_part(), self.sides[1].small_part()] {
             [Some(import), Some(export)] => Some(f64::max(import, export)),
             _ => None,
         };
-        let Some(part) = self.parts.usual().into_iter().chain(small).reduce(f64::max) else { return false };
+        let Some(part) = self.parts.usual().into_iter().chain(small).reduce(f64::max) else {
+            return false;
+        };
         (0.1..=0.5).contains(&part) && part * self.patience / self.poll.max(0.1) <= CALM
     }
 
     /// The answers have been seen, whole or as much of them as comes. Learns from it.
-    fn close(&mut self, params: &Params, now: f64, seen: f64, error: f64, whole: bool, cadence: f64) {
-        let Some(episode) = self.episode.take() else { return };
-        let Episode { sign, peak, asked, given, booked, jump, .. } = episode;
+    fn close(
+        &mut self,
+        params: &Params,
+        now: f64,
+        seen: f64,
+        error: f64,
+        whole: bool,
+        cadence: f64,
+    ) {
+        let Some(episode) = self.episode.take() else {
+            return;
+        };
+        let Episode {
+            sign,
+            peak,
+            asked,
+            given,
+            booked,
+            jump,
+            ..
+        } = episode;
         if peak < SMALL {
             self.swings = 0.85 * self.swings + if sign == -self.small { 0.15 } else { 0.0 };
             self.small = sign;
@@ -282,7 +315,8 @@ impl Ledger {
         }
     }
 
-    /// Beyond zero after an episode by no more than was answered: the answers did more, or later, than was booked.
+    /// Beyond zero after an episode by no more than was answered: the answers did more, or later,
+    /// than was booked.
     fn late(&mut self, params: &Params, closed: Closed) {
         if !params.learn {
             return;
@@ -297,8 +331,13 @@ impl Ledger {
 
     /// Moves the patience towards the 70th percentile of the time that answers took.
     fn timed(&mut self, params: &Params, took: f64) {
-        let step = if took + SLACK > self.patience { 0.7 } else { -0.3 };
-        self.patience = (self.patience * (1.0 + 0.05 * step)).clamp(params.patience_least, params.patience_most);
+        let step = if took + SLACK > self.patience {
+            0.7
+        } else {
+            -0.3
+        };
+        self.patience = (self.patience * (1.0 + 0.05 * step))
+            .clamp(params.patience_least, params.patience_most);
     }
 
     /// It asks, and does not only wait.
@@ -312,7 +351,13 @@ impl Ledger {
     }
 
     /// A question while sample `n` is the newest, these being `cadence` s apart.
-    pub fn ask(&mut self, params: &Params, now: f64, n: u64, cadence: f64) -> Result<Value, NotNow> {
+    pub fn ask(
+        &mut self,
+        params: &Params,
+        now: f64,
+        n: u64,
+        cadence: f64,
+    ) -> Result<Value, NotNow> {
         if self.aside.on {
             self.forget_answers();
             return Ok(self.say(now, n, Value::Sample(self.watts)));
@@ -364,7 +409,11 @@ impl Ledger {
                     return Ok(value);
                 }
                 self.gate.primed = 0;
-                let after_held = self.gate.held.take().is_some_and(|(s, until)| s == sign && now < until);
+                let after_held = self
+                    .gate
+                    .held
+                    .take()
+                    .is_some_and(|(s, until)| s == sign && now < until);
                 let mut episode = Episode::new(sign, error);
                 (episode.jump, episode.primed, episode.after_held) = (jump, primed, after_held);
                 episode.rested = now - self.closed_at > 3.0;

@@ -1,6 +1,7 @@
 //! What the policy goes by.
 
-/// Parameters of the policy. The defaults are what `benches/closed_loop` measured best over all known batteries.
+/// Parameters of the policy. The defaults are what `benches/closed_loop` measured best over all
+/// known batteries.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Params {
     /// An error no battery acts on, W.
@@ -62,8 +63,18 @@ impl Params {
         let ranges = [
             ("still", self.still, 0.0, 100.0),
             ("patience_least", self.patience_least, 0.5, 10.0),
-            ("patience_most", self.patience_most, self.patience_least, 30.0),
-            ("patience", self.patience, self.patience_least, self.patience_most),
+            (
+                "patience_most",
+                self.patience_most,
+                self.patience_least,
+                30.0,
+            ),
+            (
+                "patience",
+                self.patience,
+                self.patience_least,
+                self.patience_most,
+            ),
             ("hold", self.hold, 0.0, 10.0),
             ("udp_wait", self.udp_wait, 0.0, 5.0),
             ("silence", self.silence, 2.0, 60.0),
@@ -72,7 +83,12 @@ impl Params {
         for (name, value, least, most) in ranges {
             // Not a number is out of every range.
             if !(least..=most).contains(&value) {
-                return Err(Wrong { name, value, least, most });
+                return Err(Wrong {
+                    name,
+                    value,
+                    least,
+                    most,
+                });
             }
         }
         Ok(self)

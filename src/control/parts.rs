@@ -34,7 +34,11 @@ impl Parts {
         }
         let mut sorted: Vec<f64> = self.0.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
-        let (low, middle, high) = (sorted[EPISODES / 4], sorted[EPISODES / 2], sorted[EPISODES * 3 / 4]);
+        let (low, middle, high) = (
+            sorted[EPISODES / 4],
+            sorted[EPISODES / 2],
+            sorted[EPISODES * 3 / 4],
+        );
         (high - low <= SPREAD * middle).then_some(high)
     }
 }

@@ -7,7 +7,8 @@ use super::{
     params::{Params, Wrong},
 };
 
-/// Readers that are told apart; further ones are answered as without control. No house has as many batteries.
+/// Readers that are told apart; further ones are answered as without control. No house has as many
+/// batteries.
 const READERS: usize = 64;
 /// The greatest distance of samples that is believed, s.
 const CADENCE_MOST: f64 = 30.0;
@@ -21,7 +22,8 @@ pub struct Question<R> {
     pub share: Option<f64>,
     /// How long it has been waiting for this answer already.
     pub waited: Duration,
-    /// Its connection waits for the answer (HTTP, WebSocket); else it is a datagram, which may stay without one.
+    /// Its connection waits for the answer (HTTP, WebSocket); else it is a datagram, which may stay
+    /// without one.
     pub holds: bool,
 }
 
@@ -46,7 +48,8 @@ pub enum Decision {
 pub struct ReaderState {
     /// By then an answer has been seen on the meter, s.
     pub patience: f64,
-    /// What one answer moves at most, W, in the direction of import and of export; infinite: all of it.
+    /// What one answer moves at most, W, in the direction of import and of export; infinite: all of
+    /// it.
     pub reach: [f64; 2],
     /// Watts that it was told and that are not seen yet, with their age, s.
     pub on_its_way: Option<(f64, f64)>,
@@ -95,7 +98,15 @@ pub struct Control<R> {
 impl<R> Default for Control<R> {
     /// With the parameters that were measured best.
     fn default() -> Self {
-        Self { params: Params::default(), watts: 0.0, n: 0, there: false, at: 0.0, cadence: 1.0, readers: HashMap::new() }
+        Self {
+            params: Params::default(),
+            watts: 0.0,
+            n: 0,
+            there: false,
+            at: 0.0,
+            cadence: 1.0,
+            readers: HashMap::new(),
+        }
     }
 }
 
@@ -105,7 +116,10 @@ impl<R: Clone + Eq + Hash> Control<R> {
     /// # Errors
     /// A parameter out of its range.
     pub fn new(params: Params) -> Result<Self, Wrong> {
-        Ok(Self { params: params.check()?, ..Self::default() })
+        Ok(Self {
+            params: params.check()?,
+            ..Self::default()
+        })
     }
 
     /// Grid power of the meter, W, import positive. `now` is monotonic.
@@ -119,7 +133,9 @@ impl<R: Clone + Eq + Hash> Control<R> {
         }
         (self.watts, self.at, self.n, self.there) = (watts, now, self.n + 1, true);
         for reader in self.readers.values_mut() {
-            reader.ledger.sample(&self.params, now, watts * reader.share, self.cadence);
+            reader
+                .ledger
+                .sample(&self.params, now, watts * reader.share, self.cadence);
         }
     }
 
@@ -137,22 +153,30 @@ impl<R: Clone + Eq + Hash> Control<R> {
         let params = self.params;
         let first = question.waited.is_zero();
         if !self.readers.contains_key(&question.reader) && !self.make_room(now) {
-            return Decision::Answer { value: Value::Sample(self.watts), share: question.share.unwrap_or(1.0) };
+            return Decision::Answer {
+                value: Value::Sample(self.watts),
+                share: question.share.unwrap_or(1.0),
+            };
         }
         let watts = self.watts;
-        let reader = self.readers.entry(question.reader.clone()).or_insert_with(|| Reader {
-            ledger: Ledger::new(&params, now, watts),
-            share: 1.0,
-            named: false,
-            asked_at: now,
-            asked: 0,
-            answered: 0,
-        });
+        let reader = self
+            .readers
+            .entry(question.reader.clone())
+            .or_insert_with(|| Reader {
+                ledger: Ledger::new(&params, now, watts),
+                share: 1.0,
+                named: false,
+                asked_at: now,
+                asked: 0,
+                answered: 0,
+            });
         reader.asked_at = now;
         reader.named = question.share.is_some();
         reader.asked += u64::from(first);
         self.share_out(now, question);
-        let Some(reader) = self.readers.get_mut(&question.reader) else { return Decision::Silence };
+        let Some(reader) = self.readers.get_mut(&question.reader) else {
+            return Decision::Silence;
+        };
         if first {
             reader.ledger.asks(now);
         }
@@ -162,9 +186,18 @@ impl<R: Clone + Eq + Hash> Control<R> {
         let (limit, silent_at) = if question.holds {
             (asked_at + params.hold, asked_at + params.hold)
         } else {
-            (asked_at + params.udp_wait, reader.ledger.answered_at() + params.silence)
+            (
+                asked_at + params.udp_wait,
+                reader.ledger.answered_at() + params.silence,
+            )
         };
-        let answer = if self.there { reader.ledger.ask(&params, now, self.n, self.cadence) } else { Err(NotNow { until: f64::INFINITY }) };
+        let answer = if self.there {
+            reader.ledger.ask(&params, now, self.n, self.cadence)
+        } else {
+            Err(NotNow {
+                until: f64::INFINITY,
+            })
+        };
         match answer {
             Ok(value) => {
                 reader.answered += 1;
@@ -172,20 +205,35 @@ impl<R: Clone + Eq + Hash> Control<R> {
             }
             Err(_) if now >= silent_at => {
                 reader.answered += 1;
-                Decision::Answer { value: reader.ledger.contact(now, self.n), share }
+                Decision::Answer {
+                    value: reader.ledger.contact(now, self.n),
+                    share,
+                }
             }
             Err(_) if now >= limit => Decision::Silence,
-            Err(NotNow { until }) => Decision::Wait(Duration::from_secs_f64(until.min(limit).min(silent_at).max(now + 0.001))),
+            Err(NotNow { until }) => Decision::Wait(Duration::from_secs_f64(
+                until.min(limit).min(silent_at).max(now + 0.001),
+            )),
         }
     }
 
-    /// Shares anew where the number of readers or a named share changed; what is on its way to such a reader is forgotten.
+    /// Shares anew where the number of readers or a named share changed; what is on its way to such
+    /// a reader is forgotten.
     fn share_out(&mut self, now: f64, question: &Question<R>) {
         let shares_for = self.params.shares_for;
-        let sharing = self.readers.values().filter(|r| !r.named && now - r.asked_at < shares_for).count().max(1);
+        let sharing = self
+            .readers
+            .values()
+            .filter(|r| !r.named && now - r.asked_at < shares_for)
+            .count()
+            .max(1);
         for (who, reader) in &mut self.readers {
             let share = if reader.named {
-                if *who == question.reader { question.share.unwrap_or(1.0) } else { reader.share }
+                if *who == question.reader {
+                    question.share.unwrap_or(1.0)
+                } else {
+                    reader.share
+                }
             } else {
                 1.0 / sharing as f64
             };
@@ -216,7 +264,9 @@ impl<R: Clone + Eq + Hash> Control<R> {
         Some(ReaderState {
             patience: ledger.patience(),
             reach: ledger.reach(),
-            on_its_way: ledger.on_its_way().map(|(watts, at)| (watts, now.as_secs_f64() - at)),
+            on_its_way: ledger
+                .on_its_way()
+                .map(|(watts, at)| (watts, now.as_secs_f64() - at)),
             asked: reader.asked,
             answered: reader.answered,
             share: reader.share * ledger.part(),

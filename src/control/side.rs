@@ -2,18 +2,20 @@
 
 use std::collections::VecDeque;
 
-/// Episodes needed before a limit is believed, to begin with; doubled each time that belief was wrong.
+/// Episodes needed before a limit is believed, to begin with; doubled each time that belief was
+/// wrong.
 const NEED: f64 = 3.0;
 const NEED_MOST: f64 = 24.0;
-/// What was learned is taken this many times as large: too little booked means an answer too many, and that swings.
+/// What was learned is taken this many times as large: too little booked means an answer too many,
+/// and that swings.
 const SAFE: f64 = 1.3;
 /// The least that one answer is taken to move, W.
 const REACH_LEAST: f64 = 25.0;
 /// The least part of an answer that a reader is taken to do.
 const GAIN_LEAST: f64 = 0.15;
 
-/// How a reader follows answers of one direction: at most [`reach`](Self::reach) W for one answer, [`gain`](Self::gain) of its value.
-/// All of it until shown otherwise.
+/// How a reader follows answers of one direction: at most [`reach`](Self::reach) W for one answer,
+/// [`gain`](Self::gain) of its value. All of it until shown otherwise.
 #[derive(Clone, Debug)]
 pub(super) struct Side {
     /// What one answer moves at most, W.
@@ -32,7 +34,15 @@ pub(super) struct Side {
 
 impl Default for Side {
     fn default() -> Self {
-        Self { reach: f64::INFINITY, gain: 1.0, need: NEED, moves: VecDeque::new(), seen_asked: 0.0, asked_asked: 0.0, small: 0 }
+        Self {
+            reach: f64::INFINITY,
+            gain: 1.0,
+            need: NEED,
+            moves: VecDeque::new(),
+            seen_asked: 0.0,
+            asked_asked: 0.0,
+            small: 0,
+        }
     }
 }
 
@@ -86,7 +96,14 @@ impl Side {
 
     /// More came than was booked: nothing is believed any more, and believing takes longer.
     pub fn doubt(&mut self) {
-        let need = if self.is_slow() { (2.0 * self.need).min(NEED_MOST) } else { self.need };
-        *self = Self { need, ..Self::default() };
+        let need = if self.is_slow() {
+            (2.0 * self.need).min(NEED_MOST)
+        } else {
+            self.need
+        };
+        *self = Self {
+            need,
+            ..Self::default()
+        };
     }
 }

@@ -33,7 +33,11 @@ impl Swing {
     /// Whether it swings at `now`, s.
     #[must_use]
     pub fn is_on(&self, now: f64) -> bool {
-        self.crossed.len() >= CROSSINGS && self.crossed.front().is_some_and(|first| now - first <= WITHIN)
+        self.crossed.len() >= CROSSINGS
+            && self
+                .crossed
+                .front()
+                .is_some_and(|first| now - first <= WITHIN)
     }
 
     /// Looks anew.

@@ -12,7 +12,12 @@ fn at(seconds: f64) -> Duration {
 }
 
 fn question(reader: u8, waited: f64, holds: bool) -> Question<u8> {
-    Question { reader, share: None, waited: at(waited), holds }
+    Question {
+        reader,
+        share: None,
+        waited: at(waited),
+        holds,
+    }
 }
 
 fn control() -> Control<u8> {
@@ -30,7 +35,13 @@ struct Plant {
 
 impl Plant {
     fn new(gain: f64, dead: f64) -> Self {
-        Self { gain, dead, set: 0.0, pipe: std::collections::VecDeque::new(), out: 0.0 }
+        Self {
+            gain,
+            dead,
+            set: 0.0,
+            pipe: std::collections::VecDeque::new(),
+            out: 0.0,
+        }
     }
 
     fn output(&mut self, now: f64) -> f64 {
@@ -48,8 +59,15 @@ impl Plant {
     }
 }
 
-/// Grid power each 0.1 s of a house under a battery that asks each `poll` s by datagrams; a sample each second. `house(t)` W.
-fn loop_of(control: &mut Control<u8>, plant: &mut Plant, poll: f64, seconds: f64, house: impl Fn(f64) -> f64) -> Vec<f64> {
+/// Grid power each 0.1 s of a house under a battery that asks each `poll` s by datagrams; a sample
+/// each second. `house(t)` W.
+fn loop_of(
+    control: &mut Control<u8>,
+    plant: &mut Plant,
+    poll: f64,
+    seconds: f64,
+    house: impl Fn(f64) -> f64,
+) -> Vec<f64> {
     let (mut grid, mut answers, mut asks) = (Vec::new(), 0, 0);
     for k in 0..(seconds * 10.0) as usize {
         let now = k as f64 * 0.1;
@@ -62,7 +80,14 @@ fn loop_of(control: &mut Control<u8>, plant: &mut Plant, poll: f64, seconds: f64
             asks += 1;
             if let Decision::Answer { value, .. } = control.ask(at(now), &question(1, 0.0, false)) {
                 answers += 1;
-                plant.answer(now, if let Value::Sample(watts) = value { watts } else { 0.0 });
+                plant.answer(
+                    now,
+                    if let Value::Sample(watts) = value {
+                        watts
+                    } else {
+                        0.0
+                    },
+                );
             }
         }
     }
@@ -72,8 +97,14 @@ fn loop_of(control: &mut Control<u8>, plant: &mut Plant, poll: f64, seconds: f64
 
 #[test]
 fn a_battery_that_adds_is_calm_after_a_step() {
-    let grid = loop_of(&mut control(), &mut Plant::new(1.0, 1.5), 0.5, 240.0, |t| if t < 120.0 { 400.0 } else { 700.0 });
-    let worst = |from: usize, to: usize| grid[from..to].iter().fold(0.0_f64, |most, w| most.max(w.abs()));
+    let grid = loop_of(&mut control(), &mut Plant::new(1.0, 1.5), 0.5, 240.0, |t| {
+        if t < 120.0 { 400.0 } else { 700.0 }
+    });
+    let worst = |from: usize, to: usize| {
+        grid[from..to]
+            .iter()
+            .fold(0.0_f64, |most, w| most.max(w.abs()))
+    };
     assert!(worst(600, 1200) < 60.0, "{}", worst(600, 1200));
     assert!(worst(1800, 2400) < 60.0, "{}", worst(1800, 2400));
     // Beyond zero it never goes far.
@@ -103,13 +134,25 @@ fn the_same_battery_swings_when_each_question_is_answered() {
 fn a_reader_that_is_calm_by_itself_is_answered_each_time() {
     let mut control = control();
     let mut plant = Plant::new(0.25, 0.7);
-    let house = |t: f64| if ((t / 60.0) as u64).is_multiple_of(2) { 300.0 } else { 390.0 };
+    let house = |t: f64| {
+        if ((t / 60.0) as u64).is_multiple_of(2) {
+            300.0
+        } else {
+            390.0
+        }
+    };
     let _ = loop_of(&mut control, &mut plant, 2.0, 1800.0, house);
     let state = control.state(at(1800.0), &1).unwrap();
     assert!(state.stands_aside, "{state:?}");
     for k in 0..20 {
         let now = 1800.0 + f64::from(k) * 0.5;
-        assert!(matches!(control.ask(at(now), &question(1, 0.0, false)), Decision::Answer { value: Value::Sample(_), .. }));
+        assert!(matches!(
+            control.ask(at(now), &question(1, 0.0, false)),
+            Decision::Answer {
+                value: Value::Sample(_),
+                ..
+            }
+        ));
     }
 }
 
@@ -118,28 +161,64 @@ fn watts_on_their_way_are_not_answered_again_and_new_ones_at_once() {
     let mut control = control();
     control.sample(at(0.0), 500.0);
     let first = control.ask(at(0.1), &question(1, 0.0, false));
-    assert_eq!(first, Decision::Answer { value: Value::Sample(500.0), share: 1.0 });
+    assert_eq!(
+        first,
+        Decision::Answer {
+            value: Value::Sample(500.0),
+            share: 1.0
+        }
+    );
     control.sample(at(1.0), 500.0);
-    assert!(matches!(control.ask(at(1.1), &question(1, 0.0, false)), Decision::Wait(_)));
-    assert_eq!(control.ask(at(2.2), &question(1, 1.1, false)), Decision::Silence);
+    assert!(matches!(
+        control.ask(at(1.1), &question(1, 0.0, false)),
+        Decision::Wait(_)
+    ));
+    assert_eq!(
+        control.ask(at(2.2), &question(1, 1.1, false)),
+        Decision::Silence
+    );
     let state = control.state(at(1.1), &1).unwrap();
-    assert_eq!(state.on_its_way.map(|(watts, age)| (watts, age.round())), Some((500.0, 1.0)));
+    assert_eq!(
+        state.on_its_way.map(|(watts, age)| (watts, age.round())),
+        Some((500.0, 1.0))
+    );
     // A kettle: 2000 W more, of which nobody has been told.
     control.sample(at(3.0), 2500.0);
-    assert!(matches!(control.ask(at(3.1), &question(1, 0.0, false)), Decision::Answer { value: Value::Sample(2500.0), .. }));
+    assert!(matches!(
+        control.ask(at(3.1), &question(1, 0.0, false)),
+        Decision::Answer {
+            value: Value::Sample(2500.0),
+            ..
+        }
+    ));
     // The other side of zero is a new matter.
     control.sample(at(4.0), -300.0);
-    assert!(matches!(control.ask(at(4.1), &question(1, 0.0, false)), Decision::Answer { value: Value::Sample(-300.0), .. }));
+    assert!(matches!(
+        control.ask(at(4.1), &question(1, 0.0, false)),
+        Decision::Answer {
+            value: Value::Sample(-300.0),
+            ..
+        }
+    ));
 }
 
 #[test]
 fn two_readers_share_and_a_named_share_stays() {
     let mut control = control();
     control.sample(at(0.0), 600.0);
-    let ask = |control: &mut Control<u8>, t: f64, who: u8, share: Option<f64>| match control
-        .ask(at(t), &Question { reader: who, share, waited: Duration::ZERO, holds: false })
-    {
-        Decision::Answer { value: Value::Sample(watts), share } => Some((watts, share)),
+    let ask = |control: &mut Control<u8>, t: f64, who: u8, share: Option<f64>| match control.ask(
+        at(t),
+        &Question {
+            reader: who,
+            share,
+            waited: Duration::ZERO,
+            holds: false,
+        },
+    ) {
+        Decision::Answer {
+            value: Value::Sample(watts),
+            share,
+        } => Some((watts, share)),
         _ => None,
     };
     assert_eq!(ask(&mut control, 0.1, 1, None), Some((600.0, 1.0)));
@@ -156,18 +235,40 @@ fn two_readers_share_and_a_named_share_stays() {
 #[test]
 fn without_a_sample_nobody_is_answered_a_number() {
     let mut control = control();
-    assert!(matches!(control.ask(at(0.0), &question(1, 0.0, false)), Decision::Wait(_)));
+    assert!(matches!(
+        control.ask(at(0.0), &question(1, 0.0, false)),
+        Decision::Wait(_)
+    ));
     control.sample(at(0.5), 100.0);
     control.absent();
-    assert!(matches!(control.ask(at(0.6), &question(1, 0.0, true)), Decision::Wait(_)));
-    assert_eq!(control.ask(at(5.2), &question(1, 4.6, true)), Decision::Answer { value: Value::Zero, share: 1.0 });
+    assert!(matches!(
+        control.ask(at(0.6), &question(1, 0.0, true)),
+        Decision::Wait(_)
+    ));
+    assert_eq!(
+        control.ask(at(5.2), &question(1, 4.6, true)),
+        Decision::Answer {
+            value: Value::Zero,
+            share: 1.0
+        }
+    );
 }
 
 #[test]
 fn parameters_out_of_range_are_named() {
-    let wrong = Control::<u8>::new(Params { patience: 0.1, ..Params::default() }).unwrap_err();
+    let wrong = Control::<u8>::new(Params {
+        patience: 0.1,
+        ..Params::default()
+    })
+    .unwrap_err();
     assert_eq!(wrong.to_string(), "patience is 0.1, it must be 1.5 to 9");
-    assert!(Control::<u8>::new(Params { hold: f64::NAN, ..Params::default() }).is_err());
+    assert!(
+        Control::<u8>::new(Params {
+            hold: f64::NAN,
+            ..Params::default()
+        })
+        .is_err()
+    );
 }
 
 #[test]
@@ -176,15 +277,31 @@ fn readers_beyond_what_a_house_has_are_answered_as_without_control() {
     control.sample(at(0.0), 500.0);
     for reader in 0..1000 {
         for _ in 0..2 {
-            let question = Question { reader, share: None, waited: Duration::ZERO, holds: false };
+            let question = Question {
+                reader,
+                share: None,
+                waited: Duration::ZERO,
+                holds: false,
+            };
             let _ = control.ask(at(0.1), &question);
         }
     }
     assert_eq!(control.len(), 64);
-    let one_more = Question { reader: 5000, share: None, waited: Duration::ZERO, holds: false };
+    let one_more = Question {
+        reader: 5000,
+        share: None,
+        waited: Duration::ZERO,
+        holds: false,
+    };
     for k in 0..3 {
         let answer = control.ask(at(0.2 + f64::from(k) * 0.1), &one_more);
-        assert_eq!(answer, Decision::Answer { value: Value::Sample(500.0), share: 1.0 });
+        assert_eq!(
+            answer,
+            Decision::Answer {
+                value: Value::Sample(500.0),
+                share: 1.0
+            }
+        );
     }
 }
 
@@ -196,7 +313,13 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<(f64, Step)>> {
-    let watts = prop_oneof![-3000.0..3000.0_f64, -50.0..50.0_f64, Just(0.0), Just(f64::NAN), Just(1e30)];
+    let watts = prop_oneof![
+        -3000.0..3000.0_f64,
+        -50.0..50.0_f64,
+        Just(0.0),
+        Just(f64::NAN),
+        Just(1e30)
+    ];
     let step = prop_oneof![
         4 => watts.prop_map(Step::Sample),
         8 => (0_u8..4, any::<bool>()).prop_map(|(who, holds)| Step::Ask(who, holds)),
@@ -257,7 +380,8 @@ proptest! {
             let Some(asked) = since else { continue };
             match control.ask(at(now), &question(1, now - asked, holds)) {
                 Decision::Answer { .. } => {
-                    // A connection is answered within its limit; over datagrams there is contact within 12 s and a question.
+                    // A connection is answered within its limit; over datagrams there is contact
+                    // within 12 s and a question.
                     let most = if holds { 4.6 + poll as f64 * 0.1 } else { 12.1 + poll as f64 * 0.1 };
                     prop_assert!(now - last <= most, "{} s without an answer", now - last);
                     (last, since) = (now, None);

@@ -6,15 +6,19 @@ use super::swing::Swing;
 const TRIAL: f64 = 75.0;
 /// The same before something is tried that makes a battery slower, s.
 const SLOW_TRIAL: f64 = 150.0;
-/// A swing that comes back within this time without what helped, s, is the battery's; a later one is the load's.
+/// A swing that comes back within this time without what helped, s, is the battery's; a later one
+/// is the load's.
 const SOON: f64 = 240.0;
-/// How long what helped stays before it is tried without, s; doubled each time that was wrong, up to [`STAYS_MOST`].
+/// How long what helped stays before it is tried without, s; doubled each time that was wrong, up
+/// to [`STAYS_MOST`].
 const STAYS: f64 = 300.0;
 const STAYS_MOST: f64 = 4.0 * 3600.0;
-/// How long nothing is tried after nothing has helped, s: it is not the battery that swings, but the load.
+/// How long nothing is tried after nothing has helped, s: it is not the battery that swings, but
+/// the load.
 const PAUSE: f64 = 600.0;
 const PAUSE_MOST: f64 = 2.0 * 3600.0;
-/// Answers in a row that did nothing, after which 0 W are not said any more: a gate against spikes holds what follows them.
+/// Answers in a row that did nothing, after which 0 W are not said any more: a gate against spikes
+/// holds what follows them.
 const NOTHING: u32 = 3;
 
 /// Ways to answer, in the order in which they are tried.
@@ -78,7 +82,11 @@ impl Trial {
 
     /// The part of the share.
     pub fn part(&self) -> f64 {
-        if matches!(self.way, Way::Half | Way::HalfAndZeros) { 0.5 } else { 1.0 }
+        if matches!(self.way, Way::Half | Way::HalfAndZeros) {
+            0.5
+        } else {
+            1.0
+        }
     }
 
     /// Whether grid power swings at `now`, s.

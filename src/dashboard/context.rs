@@ -71,7 +71,10 @@ impl Context {
     /// From what `app` gives; `parts.meters` must not be empty.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, sums: Mutex::default() }))
+        Self(Arc::new(Shared {
+            parts,
+            sums: Mutex::default(),
+        }))
     }
 
     /// A meter by index; the first for an index that there is not.
@@ -90,7 +93,9 @@ impl Context {
     #[must_use]
     pub fn zone(&self) -> TimeZone {
         let named = self.facts.borrow().time_zone.clone();
-        named.and_then(|name| TimeZone::get(&name).ok()).unwrap_or_else(TimeZone::system)
+        named
+            .and_then(|name| TimeZone::get(&name).ok())
+            .unwrap_or_else(TimeZone::system)
     }
 
     /// Reads the store off the event loop.
@@ -102,7 +107,9 @@ impl Context {
         ask: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.store.clone();
-        background::run(move || ask(&store)).await.unwrap_or_else(|refused| Err(StoreError(refused.to_string())))
+        background::run(move || ask(&store))
+            .await
+            .unwrap_or_else(|refused| Err(StoreError(refused.to_string())))
     }
 
     /// Energy of a meter by day and month; remembered for some seconds.
@@ -124,10 +131,21 @@ impl Context {
         let calendar = Calendar::new(now.unix_s(), &zone);
         let (days, months) = calendar.borders(now.unix_s(), &zone);
         let name = key.clone();
-        let spans = self.read(move |store| Ok((store.energy_between(&name, &days)?, store.energy_between(&name, &months)?))).await;
+        let spans = self
+            .read(move |store| {
+                Ok((
+                    store.energy_between(&name, &days)?,
+                    store.energy_between(&name, &months)?,
+                ))
+            })
+            .await;
         let (days, months) = spans?;
         let sums = Sums::new(&calendar, &days, &months);
-        self.0.sums.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (now.mono, sums.clone()));
+        self.0
+            .sums
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, (now.mono, sums.clone()));
         Ok(sums)
     }
 }

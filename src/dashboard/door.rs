@@ -1,7 +1,8 @@
 //! Who may come in, from where, and what every answer carries (`home-assistant-app.md` section 8).
 //!
-//! The peer's address counts, never a header of its. A change is made by POST with a JSON body from a page of the
-//! same origin; the pages share Home Assistant's origin, so their policy lets nothing in that is not ours.
+//! The peer's address counts, never a header of its. A change is made by POST with a JSON body from
+//! a page of the same origin; the pages share Home Assistant's origin, so their policy lets nothing
+//! in that is not ours.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -35,7 +36,8 @@ pub enum Door {
         /// The one peer.
         peer: IpAddr,
     },
-    /// A listener of its own; `Host` has to be known, so that no foreign name can be made to point here.
+    /// A listener of its own; `Host` has to be known, so that no foreign name can be made to point
+    /// here.
     Plain {
         /// Further names beside localhost and loopback addresses.
         hosts: Vec<String>,
@@ -60,11 +62,15 @@ impl Guard {
     /// The door of these pages.
     #[must_use]
     pub fn new(door: Door, context: Context) -> Self {
-        Self { door: Arc::new(door), context }
+        Self {
+            door: Arc::new(door),
+            context,
+        }
     }
 }
 
-/// Header in which the Supervisor says which user of Home Assistant asks; what a browser sends under this name it takes out.
+/// Header in which the Supervisor says which user of Home Assistant asks; what a browser sends
+/// under this name it takes out.
 const USER: &str = "x-remote-user-id";
 
 /// Why a user of Home Assistant can look but not change: ingress lets every user in.
@@ -74,8 +80,8 @@ pub enum Locked {
     NotAdministrator,
     /// Home Assistant cannot be asked: why.
     CannotAsk(String),
-    /// The Supervisor did not say who it is. That may be anybody, and what an administrator wants to change is in the
-    /// Configuration tab too.
+    /// The Supervisor did not say who it is. That may be anybody, and what an administrator wants
+    /// to change is in the Configuration tab too.
     Nobody,
 }
 
@@ -93,7 +99,9 @@ impl Locked {
 
 /// Whether the user that the Supervisor names may not change anything.
 async fn locked(context: &Context, user: Option<String>, change: bool) -> Option<Locked> {
-    let Some(user) = user else { return Some(Locked::Nobody) };
+    let Some(user) = user else {
+        return Some(Locked::Nobody);
+    };
     match context.owner.administrator(user, change).await {
         Ok(true) => None,
         Ok(false) => Some(Locked::NotAdministrator),
@@ -104,7 +112,17 @@ async fn locked(context: &Context, user: Option<String>, change: bool) -> Option
 /// Whether an answer looks different for who may change nothing: a change does, and a page.
 fn depends_on_user(method: &Method, path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
-    is_change(method) || !(name.contains('.') || ["live", "healthz", "livez", "metrics", "restart", "diagnostics"].contains(&name))
+    is_change(method)
+        || !(name.contains('.')
+            || [
+                "live",
+                "healthz",
+                "livez",
+                "metrics",
+                "restart",
+                "diagnostics",
+            ]
+            .contains(&name))
 }
 
 fn is_change(method: &Method) -> bool {
@@ -129,18 +147,34 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     let mut response = match admit(&guard, &request) {
         Ok(full) => {
             let (change, l) = (is_change(request.method()), Locale::of(request.headers()));
-            let locked = if matches!(*guard.door, Door::Ingress { .. }) && depends_on_user(request.method(), request.uri().path()) {
-                let user = request.headers().get(USER).and_then(|v| v.to_str().ok()).filter(|user| !user.is_empty());
+            let locked = if matches!(*guard.door, Door::Ingress { .. })
+                && depends_on_user(request.method(), request.uri().path())
+            {
+                let user = request
+                    .headers()
+                    .get(USER)
+                    .and_then(|v| v.to_str().ok())
+                    .filter(|user| !user.is_empty());
                 let user = user.map(str::to_owned);
                 locked(&guard.context, user, change).await
             } else {
                 None
             };
             match &locked {
-                Some(why) if change => json(StatusCode::FORBIDDEN, to_json(&Refused { ok: false, text: why.words(l) })),
+                Some(why) if change => json(
+                    StatusCode::FORBIDDEN,
+                    to_json(&Refused {
+                        ok: false,
+                        text: why.words(l),
+                    }),
+                ),
                 _ => {
                     let full = full && locked.is_none();
-                    request.extensions_mut().insert(Pass { full, locked, nonce: Arc::clone(&nonce) });
+                    request.extensions_mut().insert(Pass {
+                        full,
+                        locked,
+                        nonce: Arc::clone(&nonce),
+                    });
                     next.run(request).await
                 }
             }
@@ -160,7 +194,9 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     set(header::CONTENT_SECURITY_POLICY, &policy);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "same-origin");
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     // Who was answered keeps the connection before those that only opened one.
     if let Some(connection) = connection {
         connection.activity.answered();
@@ -191,67 +227,112 @@ fn admit(guard: &Guard, request: &Request) -> Result<bool, Response<Body>> {
     let full = match &*guard.door {
         Door::Ingress { peer } => {
             if connection.is_none_or(|c| c.peer.ip() != *peer) {
-                return Err(refuse(StatusCode::FORBIDDEN, "this port is Home Assistant's ingress; open the page in its sidebar"));
+                return Err(refuse(
+                    StatusCode::FORBIDDEN,
+                    "this port is Home Assistant's ingress; open the page in its sidebar",
+                ));
             }
             true
         }
         Door::Plain { hosts } => {
             if !host(request).is_some_and(|name| is_loopback(&name) || hosts.contains(&name)) {
-                return Err(refuse(StatusCode::MISDIRECTED_REQUEST, "unknown host name; list it in dashboard_hosts"));
+                return Err(refuse(
+                    StatusCode::MISDIRECTED_REQUEST,
+                    "unknown host name; list it in dashboard_hosts",
+                ));
             }
             true
         }
         Door::Lan { full, hosts } => {
-            // Reading too: a page whose own name was made to point here would read settings and diagnostics.
+            // Reading too: a page whose own name was made to point here would read settings and
+            // diagnostics.
             if !host(request).is_some_and(|name| is_local(&name) || hosts.contains(&name)) {
-                return Err(refuse(StatusCode::MISDIRECTED_REQUEST, "unknown host name; use the address, or list it in dashboard_hosts"));
+                return Err(refuse(
+                    StatusCode::MISDIRECTED_REQUEST,
+                    "unknown host name; use the address, or list it in dashboard_hosts",
+                ));
             }
             password(guard, connection, request)?;
             *full
         }
     };
     if (write || socket) && foreign(headers, matches!(*guard.door, Door::Ingress { .. })) {
-        return Err(refuse(StatusCode::FORBIDDEN, "only a page of this dashboard may do that"));
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "only a page of this dashboard may do that",
+        ));
     }
     if write {
         if !full {
-            return Err(refuse(StatusCode::FORBIDDEN, "changes are off here: set dashboard_on_lan to full"));
+            return Err(refuse(
+                StatusCode::FORBIDDEN,
+                "changes are off here: set dashboard_on_lan to full",
+            ));
         }
-        let json = headers.get(header::CONTENT_TYPE).and_then(|t| t.to_str().ok()).is_some_and(|t| t.starts_with("application/json"));
-        let bodyless = headers.get(header::CONTENT_LENGTH).is_none_or(|l| l == "0") && !headers.contains_key(header::TRANSFER_ENCODING);
+        let json = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|t| t.to_str().ok())
+            .is_some_and(|t| t.starts_with("application/json"));
+        let bodyless = headers.get(header::CONTENT_LENGTH).is_none_or(|l| l == "0")
+            && !headers.contains_key(header::TRANSFER_ENCODING);
         if !json && !bodyless {
-            return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
+            return Err(refuse(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send application/json",
+            ));
         }
     }
     Ok(full)
 }
 
 /// On the device's port the device's password guards the pages too.
-fn password(guard: &Guard, connection: Option<&Arc<Connection>>, request: &Request) -> Result<(), Response<Body>> {
+fn password(
+    guard: &Guard,
+    connection: Option<&Arc<Connection>>,
+    request: &Request,
+) -> Result<(), Response<Body>> {
     let endpoint = guard.context.meter(0);
     if !endpoint.auth_on() {
         return Ok(());
     }
-    let Some(connection) = connection else { return Err(refuse(StatusCode::FORBIDDEN, "unknown caller")) };
+    let Some(connection) = connection else {
+        return Err(refuse(StatusCode::FORBIDDEN, "unknown caller"));
+    };
     let caller = http::caller(connection, request.headers(), Channel::Http);
     let credentials = Credentials::Header {
-        value: request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()),
+        value: request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|v| v.to_str().ok()),
         method: request.method().as_str(),
         uri: request.uri().path_and_query().map_or("/", |p| p.as_str()),
     };
-    endpoint.admit(&caller, &Terms { credentials, ..Terms::default() }).map_err(|challenge| {
-        let mut response = refuse(StatusCode::UNAUTHORIZED, "the device's password is needed");
-        if let Ok(challenge) = HeaderValue::from_str(&challenge) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        response
-    })
+    endpoint
+        .admit(
+            &caller,
+            &Terms {
+                credentials,
+                ..Terms::default()
+            },
+        )
+        .map_err(|challenge| {
+            let mut response = refuse(StatusCode::UNAUTHORIZED, "the device's password is needed");
+            if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            response
+        })
 }
 
 fn refuse(status: StatusCode, why: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(format!("{why}\n")));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
@@ -270,8 +351,9 @@ fn is_loopback(name: &str) -> bool {
     name == "localhost" || matches!(name, "127.0.0.1" | "::1")
 }
 
-/// Whether a page of another origin asks. The host was looked at before, so the browser's own word counts first. Behind
-/// ingress `Host` may be rewritten and lose its port, so there names are compared, that of `X-Forwarded-Host` too.
+/// Whether a page of another origin asks. The host was looked at before, so the browser's own word
+/// counts first. Behind ingress `Host` may be rewritten and lose its port, so there names are
+/// compared, that of `X-Forwarded-Host` too.
 fn foreign(headers: &HeaderMap, ingress: bool) -> bool {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if http::contradicts_itself(headers) {
@@ -282,13 +364,21 @@ fn foreign(headers: &HeaderMap, ingress: bool) -> bool {
         Some(_) => return true,
         None => {}
     }
-    let Some(origin) = text("origin") else { return false };
+    let Some(origin) = text("origin") else {
+        return false;
+    };
     if !ingress {
         return !http::same_origin(headers);
     }
-    let forwarded = text("x-forwarded-host").and_then(|hosts| hosts.split(',').next()).map(str::trim);
+    let forwarded = text("x-forwarded-host")
+        .and_then(|hosts| hosts.split(',').next())
+        .map(str::trim);
     let own = http::authority(origin).and_then(name);
-    own.is_none() || ![text("host"), forwarded].into_iter().flatten().any(|host| name(host) == own)
+    own.is_none()
+        || ![text("host"), forwarded]
+            .into_iter()
+            .flatten()
+            .any(|host| name(host) == own)
 }
 
 #[cfg(test)]
@@ -297,7 +387,14 @@ mod tests {
     use super::*;
 
     fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
-        all.iter().map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        all.iter()
+            .map(|(name, value)| {
+                (
+                    header::HeaderName::from_static(name),
+                    value.parse().unwrap(),
+                )
+            })
+            .collect()
     }
 
     #[test]
@@ -307,49 +404,105 @@ mod tests {
             vec![host],
             vec![host, ("sec-fetch-site", "same-origin")],
             vec![host, ("origin", "http://meter.local:8080")],
-            vec![host, ("origin", "https://ha.example"), ("sec-fetch-site", "same-origin")],
+            vec![
+                host,
+                ("origin", "https://ha.example"),
+                ("sec-fetch-site", "same-origin"),
+            ],
         ];
         for case in ours {
             assert!(!foreign(&headers(&case), false), "{case:?}");
         }
         let theirs = [
-            vec![host, ("sec-fetch-site", "cross-site"), ("origin", "http://meter.local:8080")],
+            vec![
+                host,
+                ("sec-fetch-site", "cross-site"),
+                ("origin", "http://meter.local:8080"),
+            ],
             vec![host, ("sec-fetch-site", "same-site")],
             vec![host, ("origin", "http://evil.example")],
             vec![host, ("origin", "http://meter.local")],
             vec![host, ("origin", "http://meter.local:3000")],
             vec![host, ("origin", "null")],
-            vec![host, ("origin", "http://meter.local:8080"), ("origin", "http://evil.example")],
-            vec![host, ("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
+            vec![
+                host,
+                ("origin", "http://meter.local:8080"),
+                ("origin", "http://evil.example"),
+            ],
+            vec![
+                host,
+                ("sec-fetch-site", "none"),
+                ("sec-fetch-site", "cross-site"),
+            ],
         ];
         for case in theirs {
             assert!(foreign(&headers(&case), false), "{case:?}");
         }
-        for (origin, theirs) in
-            [("https://ha.example", false), ("https://ha.example:8123", false), ("https://evil.example", true), ("null", true)]
-        {
-            let proxied = headers(&[("host", "172.30.32.1"), ("origin", origin), ("x-forwarded-host", "ha.example:8123, x")]);
-            assert_eq!((foreign(&proxied, true), foreign(&proxied, false)), (theirs, true), "{origin}");
+        for (origin, theirs) in [
+            ("https://ha.example", false),
+            ("https://ha.example:8123", false),
+            ("https://evil.example", true),
+            ("null", true),
+        ] {
+            let proxied = headers(&[
+                ("host", "172.30.32.1"),
+                ("origin", origin),
+                ("x-forwarded-host", "ha.example:8123, x"),
+            ]);
+            assert_eq!(
+                (foreign(&proxied, true), foreign(&proxied, false)),
+                (theirs, true),
+                "{origin}"
+            );
         }
     }
 
     #[test]
     fn every_change_and_every_page_looks_at_the_user() {
         let looks = |method: &str, path: &str| depends_on_user(&method.parse().unwrap(), path);
-        for name in ["settings", "setup", "preview", "reset", "seed", "restart", "train", "ui/reset", "new.json"] {
-            assert!(looks("POST", &format!("/{name}")) && looks("PUT", &format!("/{name}")), "{name}");
+        for name in [
+            "settings", "setup", "preview", "reset", "seed", "restart", "train", "ui/reset",
+            "new.json",
+        ] {
+            assert!(
+                looks("POST", &format!("/{name}")) && looks("PUT", &format!("/{name}")),
+                "{name}"
+            );
         }
-        for page in ["/", "/settings", "/setup", "/energy", "/forecast", "/ui/health", "/ui"] {
+        for page in [
+            "/",
+            "/settings",
+            "/setup",
+            "/energy",
+            "/forecast",
+            "/ui/health",
+            "/ui",
+        ] {
             assert!(looks("GET", page), "{page}");
         }
-        assert!(!looks("GET", "/style.css") && !looks("GET", "/live.json") && !looks("GET", "/live") && !looks("GET", "/restart"));
+        assert!(
+            !looks("GET", "/style.css")
+                && !looks("GET", "/live.json")
+                && !looks("GET", "/live")
+                && !looks("GET", "/restart")
+        );
     }
 
     #[test]
     fn names_of_the_lan() {
-        for name in ["192.168.1.5", "fe80::1", "homeassistant", "meter.local", "pi.fritz.box"] {
+        for name in [
+            "192.168.1.5",
+            "fe80::1",
+            "homeassistant",
+            "meter.local",
+            "pi.fritz.box",
+        ] {
             assert!(is_local(name), "{name}");
         }
-        assert!(!is_local("rebind.example.com") && !is_loopback("127.0.0.1.example") && is_loopback("localhost"));
+        assert!(
+            !is_local("rebind.example.com")
+                && !is_loopback("127.0.0.1.example")
+                && is_loopback("localhost")
+        );
     }
 }

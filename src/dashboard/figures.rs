@@ -1,4 +1,5 @@
-//! The current values in words and digits: once for the first HTML, and the same for the live socket.
+//! The current values in words and digits: once for the first HTML, and the same for the live
+//! socket.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::{
     transport::healthz::quality_word,
 };
 
-/// A value that was reported longer ago is not called live: it may be right, but nobody has said so of late.
+/// A value that was reported longer ago is not called live: it may be right, but nobody has said so
+/// of late.
 const OLD: Duration = Duration::from_secs(60);
 
 /// Where there is no figure.
@@ -59,7 +61,14 @@ pub(super) struct Figures {
 
 /// Power as word, number, unit; without a value the words for that.
 fn power(locale: &Locale, w: Option<f64>) -> (&'static str, String, String, &'static str) {
-    let Some(w) = w else { return ("none", locale.t("flow_none").to_owned(), NONE.to_owned(), "W") };
+    let Some(w) = w else {
+        return (
+            "none",
+            locale.t("flow_none").to_owned(),
+            NONE.to_owned(),
+            "W",
+        );
+    };
     let flow = Flow::of(w).key();
     let Figure { value, unit } = words::watts(locale, w);
     let word = locale.t(match flow {
@@ -71,33 +80,61 @@ fn power(locale: &Locale, w: Option<f64>) -> (&'static str, String, String, &'st
 }
 
 fn quality(locale: &Locale, quality: &Quality, report: Option<Report>, now: Now) -> String {
-    let since = |at: &std::time::Duration| words::span(locale, now.mono.saturating_sub(*at).as_secs_f64());
+    let since =
+        |at: &std::time::Duration| words::span(locale, now.mono.saturating_sub(*at).as_secs_f64());
     match quality {
         Quality::Live => match report.map(|report| report.age(now.mono)) {
-            Some(age) if age >= OLD => locale.with("quality_old", &[("age", &words::span(locale, age.as_secs_f64()))]),
-            Some(age) => locale.with("quality_live_age", &[("age", &words::span(locale, age.as_secs_f64()))]),
+            Some(age) if age >= OLD => locale.with(
+                "quality_old",
+                &[("age", &words::span(locale, age.as_secs_f64()))],
+            ),
+            Some(age) => locale.with(
+                "quality_live_age",
+                &[("age", &words::span(locale, age.as_secs_f64()))],
+            ),
             None => locale.t("quality_live").to_owned(),
         },
-        Quality::Held { since: at, reason } => locale.with("quality_held", &[("age", &since(at)), ("reason", &locale.why(reason))]),
-        Quality::Absent { since: at, reason } => locale.with("quality_absent", &[("age", &since(at)), ("reason", &locale.why(reason))]),
+        Quality::Held { since: at, reason } => locale.with(
+            "quality_held",
+            &[("age", &since(at)), ("reason", &locale.why(reason))],
+        ),
+        Quality::Absent { since: at, reason } => locale.with(
+            "quality_absent",
+            &[("age", &since(at)), ("reason", &locale.why(reason))],
+        ),
         Quality::Unused => locale.t("quality_unused").to_owned(),
     }
 }
 
-fn phase(locale: &Locale, at: Phase, input: &PhaseInput, served: Option<&Served>, now: Now) -> PhaseFigures {
+fn phase(
+    locale: &Locale,
+    at: Phase,
+    input: &PhaseInput,
+    served: Option<&Served>,
+    now: Now,
+) -> PhaseFigures {
     let unused = input.quality == Quality::Unused;
     let (mut flow, mut word, power, unit) = power(locale, served.map(|s| s.act_power.get()));
     if unused {
         (flow, word) = ("idle", String::new());
     }
-    let figure = |value: Option<f64>, decimals: usize| value.map_or_else(|| NONE.to_owned(), |v| words::number(locale, v, decimals));
+    let figure = |value: Option<f64>, decimals: usize| {
+        value.map_or_else(|| NONE.to_owned(), |v| words::number(locale, v, decimals))
+    };
     let mut text = quality(locale, &input.quality, input.report, now);
-    let derived: Vec<&str> = [(input.derived.voltage, "V"), (input.derived.current, "A"), (input.derived.pf, "PF")]
-        .into_iter()
-        .filter_map(|(is, name)| is.then_some(name))
-        .collect();
+    let derived: Vec<&str> = [
+        (input.derived.voltage, "V"),
+        (input.derived.current, "A"),
+        (input.derived.pf, "PF"),
+    ]
+    .into_iter()
+    .filter_map(|(is, name)| is.then_some(name))
+    .collect();
     if !derived.is_empty() && served.is_some() && !unused {
-        text = format!("{text} · {}", locale.with("derived", &[("what", &derived.join(", "))]));
+        text = format!(
+            "{text} · {}",
+            locale.with("derived", &[("what", &derived.join(", "))])
+        );
     }
     PhaseFigures {
         key: at.letter(),
@@ -117,14 +154,27 @@ fn phase(locale: &Locale, at: Phase, input: &PhaseInput, served: Option<&Served>
 impl Figures {
     /// Of a snapshot, at this moment, in a language.
     pub fn of(snapshot: &Snapshot, now: Now, locale: &Locale) -> Self {
-        let phases = Phase::ALL.map(|p| phase(locale, p, &snapshot.inputs[p.index()], snapshot.phases[p.index()].as_ref(), now));
+        let phases = Phase::ALL.map(|p| {
+            phase(
+                locale,
+                p,
+                &snapshot.inputs[p.index()],
+                snapshot.phases[p.index()].as_ref(),
+                now,
+            )
+        });
         let rank = |q: &Quality| match q {
             Quality::Absent { .. } => 3,
             Quality::Held { .. } => 2,
             Quality::Live => 1,
             Quality::Unused => 0,
         };
-        let worst = snapshot.inputs.iter().map(|i| &i.quality).max_by_key(|q| rank(q)).unwrap_or(&Quality::Unused);
+        let worst = snapshot
+            .inputs
+            .iter()
+            .map(|i| &i.quality)
+            .max_by_key(|q| rank(q))
+            .unwrap_or(&Quality::Unused);
         let w = snapshot.totals.map(|t| t.act_power.get());
         let (flow, word, power, unit) = power(locale, w);
         Self {
@@ -156,14 +206,21 @@ pub(super) struct Spark {
 }
 
 impl Spark {
-    /// Of points and answers (Unix s, W) between two times; a gap longer than `gap` s breaks the line.
+    /// Of points and answers (Unix s, W) between two times; a gap longer than `gap` s breaks the
+    /// line.
     pub fn of(points: &[(i64, f64)], told: &[(f64, f64)], from: i64, to: i64, gap: i64) -> Self {
         use std::fmt::Write;
         if points.len() < 2 || to <= from {
             return Self::default();
         }
-        let told = || told.iter().filter(|(at, _)| (from as f64..=to as f64).contains(at));
-        let all = points.iter().map(|(_, w)| *w).chain(told().map(|(_, w)| *w));
+        let told = || {
+            told.iter()
+                .filter(|(at, _)| (from as f64..=to as f64).contains(at))
+        };
+        let all = points
+            .iter()
+            .map(|(_, w)| *w)
+            .chain(told().map(|(_, w)| *w));
         let (low, high) = all.fold((0.0_f64, 0.0_f64), |(l, h), w| (l.min(w), h.max(w)));
         let range = (high - low).max(10.0);
         let y = |w: f64| 2.0 + (SPARK.1 - 4.0) * (1.0 - (w - low) / range);
@@ -172,7 +229,11 @@ impl Spark {
         let x = |at: f64| (at - from as f64) / (to - from) as f64 * SPARK.0;
         for (ts, w) in points {
             let x = x(*ts as f64);
-            let pen = if last == i64::MIN || ts - last > gap { 'M' } else { 'L' };
+            let pen = if last == i64::MIN || ts - last > gap {
+                'M'
+            } else {
+                'L'
+            };
             // Writing to a String cannot fail.
             let _ = write!(line, "{pen}{x:.1} {:.1}", y(*w));
             last = *ts;
@@ -182,7 +243,11 @@ impl Spark {
         for (at, w) in told() {
             let _ = write!(dots, "M{:.1} {:.1}h0", x(*at), y(*w));
         }
-        Self { line, zero: Some(y(0.0)), dots }
+        Self {
+            line,
+            zero: Some(y(0.0)),
+            dots,
+        }
     }
 }
 
@@ -192,7 +257,13 @@ mod tests {
 
     #[test]
     fn a_gap_breaks_the_line() {
-        let spark = Spark::of(&[(0, 0.0), (2, 10.0), (60, 5.0), (62, 5.0)], &[(-1.0, 5.0), (31.0, 0.0)], 0, 62, 10);
+        let spark = Spark::of(
+            &[(0, 0.0), (2, 10.0), (60, 5.0), (62, 5.0)],
+            &[(-1.0, 5.0), (31.0, 0.0)],
+            0,
+            62,
+            10,
+        );
         assert_eq!(spark.dots, "M150.0 46.0h0");
         assert_eq!(spark.line.matches('M').count(), 2);
         assert_eq!(spark.line.matches('L').count(), 2);

@@ -1,7 +1,9 @@
-//! Forecast: what the next minute, quarter of an hour and day will bring, what that is worth, and the training.
+//! Forecast: what the next minute, quarter of an hour and day will bring, what that is worth, and
+//! the training.
 //!
-//! All texts and figures are in the HTML; `forecast.json` has the lines that the script draws, and how far a training
-//! is. Everything is read from the immutable [`Outlook`] and [`Training`]; nothing here waits for the forecast.
+//! All texts and figures are in the HTML; `forecast.json` has the lines that the script draws, and
+//! how far a training is. Everything is read from the immutable [`Outlook`] and [`Training`];
+//! nothing here waits for the forecast.
 
 use askama::Template;
 use axum::{
@@ -86,32 +88,63 @@ struct View {
 }
 
 impl Shown {
-    fn of(l: &Locale, outlook: &Outlook, training: &Training, samples: u64, now: f64, zone: &TimeZone) -> Self {
-        let cards: Vec<Card> = outlook.horizons.iter().map(|h| Card::of(l, h, now, zone)).collect();
-        let failed = training.last.as_ref().and_then(|last| Some(say::failure(l, last.failed.as_deref()?)));
+    fn of(
+        l: &Locale,
+        outlook: &Outlook,
+        training: &Training,
+        samples: u64,
+        now: f64,
+        zone: &TimeZone,
+    ) -> Self {
+        let cards: Vec<Card> = outlook
+            .horizons
+            .iter()
+            .map(|h| Card::of(l, h, now, zone))
+            .collect();
+        let failed = training
+            .last
+            .as_ref()
+            .and_then(|last| Some(say::failure(l, last.failed.as_deref()?)));
         let count = words::number(l, samples as f64, 0);
-        let waiting = cards.is_empty().then(|| match (&training.running, &failed) {
-            (Some(_), _) => l.t("fc_first_training").to_owned(),
-            (None, Some(why)) => l.with("fc_none_because", &[("why", why), ("n", &count)]),
-            (None, None) => l.with("fc_none_yet", &[("n", &count)]),
-        });
+        let waiting = cards
+            .is_empty()
+            .then(|| match (&training.running, &failed) {
+                (Some(_), _) => l.t("fc_first_training").to_owned(),
+                (None, Some(why)) => l.with("fc_none_because", &[("why", why), ("n", &count)]),
+                (None, None) => l.with("fc_none_yet", &[("n", &count)]),
+            });
         let moment = |at: i64| words::moment(l, at as f64, now, zone);
         let mut facts = Vec::new();
         if let Some(trained) = outlook.trained {
             let n = words::number(l, trained.samples as f64, 0);
             let seconds = words::number(l, trained.seconds, 1);
             facts.push((l.t("fc_last_training").to_owned(), moment(trained.at)));
-            facts.push((l.t("fc_cpu").to_owned(), format!("{seconds}\u{202f}{}", l.t("unit_s"))));
-            facts.push((l.t("fc_learned_from").to_owned(), l.with("fc_samples", &[("n", &n)])));
+            facts.push((
+                l.t("fc_cpu").to_owned(),
+                format!("{seconds}\u{202f}{}", l.t("unit_s")),
+            ));
+            facts.push((
+                l.t("fc_learned_from").to_owned(),
+                l.with("fc_samples", &[("n", &n)]),
+            ));
         }
-        facts.push((l.t("fc_kept").to_owned(), l.with("fc_samples", &[("n", &count)])));
+        facts.push((
+            l.t("fc_kept").to_owned(),
+            l.with("fc_samples", &[("n", &count)]),
+        ));
         if let Some(next) = training.next.filter(|_| training.running.is_none()) {
             facts.push((l.t("fc_next_training").to_owned(), moment(next)));
         }
-        let failed = failed.filter(|_| waiting.is_none() && training.running.is_none()).map(|why| {
-            let at = training.last.as_ref().map(|last| moment(last.at)).unwrap_or_default();
-            l.with("fc_failed", &[("time", &at), ("why", &why)])
-        });
+        let failed = failed
+            .filter(|_| waiting.is_none() && training.running.is_none())
+            .map(|why| {
+                let at = training
+                    .last
+                    .as_ref()
+                    .map(|last| moment(last.at))
+                    .unwrap_or_default();
+                l.with("fc_failed", &[("time", &at), ("why", &why)])
+            });
         Self {
             off: !training.enabled,
             waiting,
@@ -126,9 +159,21 @@ impl Shown {
 
 impl Progress {
     fn of(l: &Locale, training: &Training) -> Self {
-        let percent = training.running.map(|(fraction, _)| (fraction.clamp(0.0, 1.0) * 100.0).floor() as u8);
-        let doing = training.running.map(|(_, stage)| say::stage(l, stage)).unwrap_or_default();
-        let text = percent.map(|p| format!("{doing} · {}", l.with("fc_percent", &[("p", &p.to_string())]))).unwrap_or_default();
+        let percent = training
+            .running
+            .map(|(fraction, _)| (fraction.clamp(0.0, 1.0) * 100.0).floor() as u8);
+        let doing = training
+            .running
+            .map(|(_, stage)| say::stage(l, stage))
+            .unwrap_or_default();
+        let text = percent
+            .map(|p| {
+                format!(
+                    "{doing} · {}",
+                    l.with("fc_percent", &[("p", &p.to_string())])
+                )
+            })
+            .unwrap_or_default();
         Self { percent, text }
     }
 }
@@ -140,7 +185,9 @@ impl Card {
         let forecast = h.forecast.as_deref();
         let note = match forecast {
             None => Some(l.t("fc_no_line").to_owned()),
-            Some(f) if f.model != h.model => Some(l.with("fc_stands_in", &[("model", &model(f.model))])),
+            Some(f) if f.model != h.model => {
+                Some(l.with("fc_stands_in", &[("model", &model(f.model))]))
+            }
             Some(_) => None,
         };
         let points = forecast.map(|f| &f.points[..]).unwrap_or_default();
@@ -153,14 +200,32 @@ impl Card {
             id,
             title: say::title(l, h),
             worth: say::worth(l, h),
-            state: if say::worth_of(h).is_some_and(|s| s >= say::WORTH) { "live" } else { "none" },
+            state: if say::worth_of(h).is_some_and(|s| s >= say::WORTH) {
+                "live"
+            } else {
+                "none"
+            },
             model: model(h.model),
             about: l.t(&format!("about_{}", h.model)).to_owned(),
             note,
             band: say::band(l, h),
-            drawn: least.map(|lead| l.with("fc_drawn", &[("time", &words::span(l, f64::from(lead) * f64::from(h.step)))])),
-            brief: points.iter().skip(stretch - 1).step_by(stretch).map(row).collect(),
-            rows: if points.len() > BRIEF { points.iter().step_by(every).map(row).collect() } else { Vec::new() },
+            drawn: least.map(|lead| {
+                l.with(
+                    "fc_drawn",
+                    &[("time", &words::span(l, f64::from(lead) * f64::from(h.step)))],
+                )
+            }),
+            brief: points
+                .iter()
+                .skip(stretch - 1)
+                .step_by(stretch)
+                .map(row)
+                .collect(),
+            rows: if points.len() > BRIEF {
+                points.iter().step_by(every).map(row).collect()
+            } else {
+                Vec::new()
+            },
             figures: say::figures(l, h),
             models: say::models(l, h),
         }
@@ -168,16 +233,32 @@ impl Card {
 }
 
 fn shown(context: &Context, l: &Locale, samples: u64) -> Shown {
-    let (outlook, training) = (context.forecast.outlook.borrow().clone(), context.forecast.training.borrow().clone());
-    Shown::of(l, &outlook, &training, samples, context.now().unix, &context.zone())
+    let (outlook, training) = (
+        context.forecast.outlook.borrow().clone(),
+        context.forecast.training.borrow().clone(),
+    );
+    Shown::of(
+        l,
+        &outlook,
+        &training,
+        samples,
+        context.now().unix,
+        &context.zone(),
+    )
 }
 
 /// The page.
 pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
     let mut p = Page::new(&context, &asking, "forecast");
-    let samples = p.noting(context.read(Store::sample_count).await).unwrap_or_default();
+    let samples = p
+        .noting(context.read(Store::sample_count).await)
+        .unwrap_or_default();
     let s = shown(&context, asking.l, samples);
-    html(&View { elsewhere: p.m > 0, p, s })
+    html(&View {
+        elsewhere: p.m > 0,
+        p,
+        s,
+    })
 }
 
 /// The lines of one horizon.
@@ -213,17 +294,32 @@ fn drawn(h: &HorizonOutlook) -> Drawn {
     let end = |w: Option<f32>| w.map(|w| Figure::whole(w.into()));
     Drawn {
         ts: h.drawn.iter().map(|t| t.ts).collect(),
-        w: h.drawn.iter().map(|t| Figure::whole(t.came.into())).collect(),
-        forecast: h.drawn.iter().map(|t| (t.ts, Figure::whole(t.w.into()), end(t.lo), end(t.hi))).collect(),
+        w: h.drawn
+            .iter()
+            .map(|t| Figure::whole(t.came.into()))
+            .collect(),
+        forecast: h
+            .drawn
+            .iter()
+            .map(|t| (t.ts, Figure::whole(t.w.into()), end(t.lo), end(t.hi)))
+            .collect(),
     }
 }
 
-/// Points of the past in one drawing, which is half as wide as the page: three of them and all else weigh below 150 kB.
+/// Points of the past in one drawing, which is half as wide as the page: three of them and all else
+/// weigh below 150 kB.
 const POINTS: usize = 180;
 
 /// `forecast.json`: lines and progress; with `?part=training` the progress alone.
-pub(super) async fn data(State(context): State<Context>, asking: Asking, RawQuery(query): RawQuery) -> Response<Body> {
-    let (outlook, training) = (context.forecast.outlook.borrow().clone(), context.forecast.training.borrow().clone());
+pub(super) async fn data(
+    State(context): State<Context>,
+    asking: Asking,
+    RawQuery(query): RawQuery,
+) -> Response<Body> {
+    let (outlook, training) = (
+        context.forecast.outlook.borrow().clone(),
+        context.forecast.training.borrow().clone(),
+    );
     let progress = Progress::of(asking.l, &training);
     if parameter(query.as_deref(), "part").as_deref() == Some("training") {
         return json(StatusCode::OK, to_json(&progress));
@@ -232,15 +328,35 @@ pub(super) async fn data(State(context): State<Context>, asking: Asking, RawQuer
     for h in &outlook.horizons {
         let past = data::beside(h.id);
         match data::power(&context, past, past.seconds(), POINTS).await {
-            Ok(chart) => horizons.push(Lines { id: h.id.name(), step: h.step, chart: chart.whole(), drawn: drawn(h) }),
+            Ok(chart) => horizons.push(Lines {
+                id: h.id.name(),
+                step: h.step,
+                chart: chart.whole(),
+                drawn: drawn(h),
+            }),
             Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }
     let percent = |s: Option<f32>| s.map(|s| tenth(f64::from(s) * 100.0));
-    let skills = outlook.skills.iter().map(|p| (p.ts, p.skill.map(percent))).collect();
+    let skills = outlook
+        .skills
+        .iter()
+        .map(|p| (p.ts, p.skill.map(percent)))
+        .collect();
     let samples = context.read(Store::sample_count).await.unwrap_or_default();
-    let button = asking.l.with("fc_train", &[("n", &words::number(asking.l, samples as f64, 0))]);
-    json(StatusCode::OK, to_json(&Answer { training: progress, button, horizons, skills }))
+    let button = asking.l.with(
+        "fc_train",
+        &[("n", &words::number(asking.l, samples as f64, 0))],
+    );
+    json(
+        StatusCode::OK,
+        to_json(&Answer {
+            training: progress,
+            button,
+            horizons,
+            skills,
+        }),
+    )
 }
 
 #[cfg(test)]
@@ -283,9 +399,29 @@ mod tests {
             HorizonId::QuarterHour => (60, 15),
             HorizonId::Day => (900, 96),
         };
-        let points = (1..=steps as i64).map(|i| Point { ts: NOW + i * i64::from(step), w: 512.0, lo: Some(-120.4), hi: Some(800.0) });
-        let forecast = HorizonForecast { id, step, model: ModelKind::Neighbours, origin: NOW, now: 500.0, points: points.collect() };
-        let drawn = Tracked { ts: NOW - 60, lead: 16, came: 500.0, w: 512.0, last: 490.0, lo: Some(1.0), hi: None };
+        let points = (1..=steps as i64).map(|i| Point {
+            ts: NOW + i * i64::from(step),
+            w: 512.0,
+            lo: Some(-120.4),
+            hi: Some(800.0),
+        });
+        let forecast = HorizonForecast {
+            id,
+            step,
+            model: ModelKind::Neighbours,
+            origin: NOW,
+            now: 500.0,
+            points: points.collect(),
+        };
+        let drawn = Tracked {
+            ts: NOW - 60,
+            lead: 16,
+            came: 500.0,
+            w: 512.0,
+            last: 490.0,
+            lo: Some(1.0),
+            hi: None,
+        };
         HorizonOutlook {
             id,
             step,
@@ -296,16 +432,29 @@ mod tests {
             forecast: Some(Arc::new(forecast)),
             metrics,
             basis: Basis::LastDay,
-            backtest: Arc::new([(ModelKind::LastValue, Metrics::default()), (ModelKind::Neighbours, metrics)]),
+            backtest: Arc::new([
+                (ModelKind::LastValue, Metrics::default()),
+                (ModelKind::Neighbours, metrics),
+            ]),
             drawn: Arc::new([drawn]),
         }
     }
 
     fn outlook(metrics: Metrics) -> Outlook {
         Outlook {
-            horizons: HorizonId::ALL.into_iter().map(|id| horizon(id, metrics)).collect(),
-            trained: Some(TrainedAt { at: NOW - 600, seconds: 4.12, samples: 302_400 }),
-            skills: Arc::new([SkillPoint { ts: NOW, skill: [Some(0.12), None, Some(f32::NAN)] }]),
+            horizons: HorizonId::ALL
+                .into_iter()
+                .map(|id| horizon(id, metrics))
+                .collect(),
+            trained: Some(TrainedAt {
+                at: NOW - 600,
+                seconds: 4.12,
+                samples: 302_400,
+            }),
+            skills: Arc::new([SkillPoint {
+                ts: NOW,
+                skill: [Some(0.12), None, Some(f32::NAN)],
+            }]),
         }
     }
 
@@ -328,12 +477,23 @@ mod tests {
             sensors: true,
             zone: String::new(),
         };
-        View { p, s: Shown::of(l, outlook, training, 302_412, NOW as f64, &zone), elsewhere: false }.render().unwrap()
+        View {
+            p,
+            s: Shown::of(l, outlook, training, 302_412, NOW as f64, &zone),
+            elsewhere: false,
+        }
+        .render()
+        .unwrap()
     }
 
     #[test]
     fn the_page_says_in_words_what_the_lines_are_worth() {
-        let page = rendered(locale("en"), &outlook(metrics(Some(0.12))), &Training::default(), true);
+        let page = rendered(
+            locale("en"),
+            &outlook(metrics(Some(0.12))),
+            &Training::default(),
+            true,
+        );
         for text in [
             "12\u{202f}% closer than the last value, over the last day.",
             "8 of 10 values should fall in the band; 79\u{202f}% did.",
@@ -353,8 +513,15 @@ mod tests {
         ] {
             assert!(page.contains(text), "{text}");
         }
-        // The last of the list is the end of the horizon; the chosen model is marked once a horizon.
-        assert_eq!((page.matches(">chosen<").count(), page.matches("data-plot=\"ahead\"").count()), (3, 3));
+        // The last of the list is the end of the horizon; the chosen model is marked once a
+        // horizon.
+        assert_eq!(
+            (
+                page.matches(">chosen<").count(),
+                page.matches("data-plot=\"ahead\"").count()
+            ),
+            (3, 3)
+        );
         assert!(page.contains("12:01:00") && !page.contains("12:01:02"));
     }
 
@@ -362,56 +529,144 @@ mod tests {
     fn what_is_no_better_is_said_so() {
         let l = locale("en");
         let said = |skill| say::worth(l, &horizon(HorizonId::Day, metrics(skill)));
-        assert_eq!(said(Some(0.0049)), "No better than the last value, over the last day.");
-        assert_eq!(said(Some(-0.2)), "No better than the last value: 20\u{202f}% further off, over the last day.");
+        assert_eq!(
+            said(Some(0.0049)),
+            "No better than the last value, over the last day."
+        );
+        assert_eq!(
+            said(Some(-0.2)),
+            "No better than the last value: 20\u{202f}% further off, over the last day."
+        );
         assert_eq!(said(None), "What this line is worth is not known yet.");
-        assert_eq!(said(Some(f64::NAN)), "What this line is worth is not known yet.");
+        assert_eq!(
+            said(Some(f64::NAN)),
+            "What this line is worth is not known yet."
+        );
         let mut tested = horizon(HorizonId::Day, metrics(Some(0.05)));
         tested.basis = Basis::BackTest;
-        assert_eq!(say::worth(l, &tested), "5\u{202f}% closer than the last value, in the training's test on days it had not seen.");
+        assert_eq!(
+            say::worth(l, &tested),
+            "5\u{202f}% closer than the last value, in the training's test on days it had not seen."
+        );
     }
 
     #[test]
     fn words_go_by_what_the_choice_goes_by() {
         let l = locale("en");
         let by_rmse = |skill_rmse| {
-            let mut h = horizon(HorizonId::Day, Metrics { skill_rmse: Some(skill_rmse), ..metrics(Some(-0.07)) });
+            let mut h = horizon(
+                HorizonId::Day,
+                Metrics {
+                    skill_rmse: Some(skill_rmse),
+                    ..metrics(Some(-0.07))
+                },
+            );
             h.metric = Metric::Rmse;
-            (say::worth(l, &h), Card::of(l, &h, NOW as f64, &TimeZone::UTC).state)
+            (
+                say::worth(l, &h),
+                Card::of(l, &h, NOW as f64, &TimeZone::UTC).state,
+            )
         };
-        assert_eq!(by_rmse(0.1), ("Big misses 10\u{202f}% smaller than the last value's, over the last day.".to_owned(), "live"));
-        assert_eq!(by_rmse(-0.2), ("No better than the last value: big misses 20\u{202f}% larger, over the last day.".to_owned(), "none"));
+        assert_eq!(
+            by_rmse(0.1),
+            (
+                "Big misses 10\u{202f}% smaller than the last value's, over the last day."
+                    .to_owned(),
+                "live"
+            )
+        );
+        assert_eq!(
+            by_rmse(-0.2),
+            (
+                "No better than the last value: big misses 20\u{202f}% larger, over the last day."
+                    .to_owned(),
+                "none"
+            )
+        );
         let mut early = horizon(HorizonId::Day, metrics(Some(0.0)));
         early.compared = false;
-        assert_eq!(say::worth(l, &early), "It says “as now”: two days of data are needed to compare models.");
+        assert_eq!(
+            say::worth(l, &early),
+            "It says “as now”: two days of data are needed to compare models."
+        );
     }
 
     #[test]
     fn each_state_of_the_training_is_said() {
         let en = locale("en");
         let none = Outlook::default();
-        let off = rendered(en, &none, &Training { enabled: false, ..Training::default() }, true);
-        assert!(off.contains("forecast_enable") && !off.contains("<progress"), "{off}");
-        let why = crate::forecast::Error::TooFew { have: 12, need: 1060 }.to_string();
-        let few = Training { last: Some(LastTraining { at: NOW, failed: Some(why) }), next: Some(NOW + 60), ..Training::default() };
+        let off = rendered(
+            en,
+            &none,
+            &Training {
+                enabled: false,
+                ..Training::default()
+            },
+            true,
+        );
+        assert!(
+            off.contains("forecast_enable") && !off.contains("<progress"),
+            "{off}"
+        );
+        let why = crate::forecast::Error::TooFew {
+            have: 12,
+            need: 1060,
+        }
+        .to_string();
+        let few = Training {
+            last: Some(LastTraining {
+                at: NOW,
+                failed: Some(why),
+            }),
+            next: Some(NOW + 60),
+            ..Training::default()
+        };
         let page = rendered(en, &none, &few, true);
         assert!(page.contains("There is no forecast yet: too few samples, 12 of 1,060. Stored by now: 302,412 samples."), "{page}");
         assert!(page.contains("12:01:00"), "when the next is due");
-        let running = Training { running: Some((0.427, "perceptron")), ..Training::default() };
+        let running = Training {
+            running: Some((0.427, "perceptron")),
+            ..Training::default()
+        };
         let page = rendered(en, &outlook(metrics(None)), &running, true);
-        assert!(page.contains("Trains the neural network \u{b7} 42\u{202f}%") && page.contains("value=\"42\""), "{page}");
-        let failed = Training { last: Some(LastTraining { at: NOW, failed: Some("disk full".into()) }), ..Training::default() };
-        assert!(rendered(en, &outlook(metrics(None)), &failed, true).contains("The training of 12:00:00 gave no new model: disk full."));
-        assert!(!rendered(en, &outlook(metrics(None)), &failed, false).contains("<button type=\"submit\""), "changes are off");
+        assert!(
+            page.contains("Trains the neural network \u{b7} 42\u{202f}%")
+                && page.contains("value=\"42\""),
+            "{page}"
+        );
+        let failed = Training {
+            last: Some(LastTraining {
+                at: NOW,
+                failed: Some("disk full".into()),
+            }),
+            ..Training::default()
+        };
+        assert!(
+            rendered(en, &outlook(metrics(None)), &failed, true)
+                .contains("The training of 12:00:00 gave no new model: disk full.")
+        );
+        assert!(
+            !rendered(en, &outlook(metrics(None)), &failed, false)
+                .contains("<button type=\"submit\""),
+            "changes are off"
+        );
         let mut gone = outlook(metrics(None));
         for h in &mut gone.horizons {
             h.forecast = None;
         }
-        assert!(rendered(en, &gone, &Training::default(), true).contains("No line now: the newest samples are missing."));
+        assert!(
+            rendered(en, &gone, &Training::default(), true)
+                .contains("No line now: the newest samples are missing.")
+        );
     }
 
     fn figure() -> impl Strategy<Value = Option<f64>> {
-        prop_oneof![Just(None), Just(Some(f64::MAX)), any::<f64>().prop_map(Some), (-2.0..2.0).prop_map(Some)]
+        prop_oneof![
+            Just(None),
+            Just(Some(f64::MAX)),
+            any::<f64>().prop_map(Some),
+            (-2.0..2.0).prop_map(Some)
+        ]
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! Health: source and entities, listeners, mDNS, store, problems; a diagnostics file without secrets.
+//! Health: source and entities, listeners, mDNS, store, problems; a diagnostics file without
+//! secrets.
 
 use askama::Template;
 use axum::{
@@ -55,7 +56,10 @@ fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
     let (state, note) = match (&e.problem, e.age) {
         // The row has the entity's name already.
         (Some(problem), _) => {
-            let why = problem.strip_prefix(&*e.entity.to_string()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(problem);
+            let why = problem
+                .strip_prefix(&*e.entity.to_string())
+                .and_then(|rest| rest.strip_prefix(": "))
+                .unwrap_or(problem);
             ("absent", l.why(why).into_owned())
         }
         (None, None) => ("absent", l.t("nothing_heard").to_owned()),
@@ -69,7 +73,12 @@ fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
         },
         (None, _) => "–".to_owned(),
     };
-    Row { state, name: e.entity.to_string(), text: value, note: format!("{} · {note}", setup::feed_words(l, &e.feeds)) }
+    Row {
+        state,
+        name: e.entity.to_string(),
+        text: value,
+        note: format!("{} · {note}", setup::feed_words(l, &e.feeds)),
+    }
 }
 
 fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
@@ -82,10 +91,15 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
         _ => "absent",
     };
     let key = format!("link_{link}");
-    let age = snapshot
-        .source
-        .last_alive
-        .map_or_else(String::new, |at| l.with("last_sign", &[("time", &words::span(l, now.mono.saturating_sub(at).as_secs_f64()))]));
+    let age = snapshot.source.last_alive.map_or_else(String::new, |at| {
+        l.with(
+            "last_sign",
+            &[(
+                "time",
+                &words::span(l, now.mono.saturating_sub(at).as_secs_f64()),
+            )],
+        )
+    });
     let mut rows = vec![Row {
         state,
         name: l.t("connection").to_owned(),
@@ -100,7 +114,12 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
             None => "",
         };
         let zone = facts.time_zone.as_deref().unwrap_or("–");
-        rows.push(Row { state: "live", name: "Home Assistant".to_owned(), text: version.to_string(), note: format!("{way} · {zone}") });
+        rows.push(Row {
+            state: "live",
+            name: "Home Assistant".to_owned(),
+            text: version.to_string(),
+            note: format!("{way} · {zone}"),
+        });
     }
     if !facts.refused.is_empty() {
         rows.push(Row {
@@ -122,10 +141,26 @@ fn listener(l: &super::locale::Locale, group: Group, place: &Place) -> Row {
     let at = if group.ports.is_empty() {
         group.address.clone()
     } else {
-        l.with(if group.single() { "port_on" } else { "ports_on" }, &[("port", &group.ports), ("address", &group.address)])
+        l.with(
+            if group.single() {
+                "port_on"
+            } else {
+                "ports_on"
+            },
+            &[("port", &group.ports), ("address", &group.address)],
+        )
     };
-    let note = if let ListenerState::Waiting { reason } = &group.state { listeners::note(l, &group, &at, reason, place) } else { at };
-    Row { state, name: group.name, text, note }
+    let note = if let ListenerState::Waiting { reason } = &group.state {
+        listeners::note(l, &group, &at, reason, place)
+    } else {
+        at
+    };
+    Row {
+        state,
+        name: group.name,
+        text,
+        note,
+    }
 }
 
 fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
@@ -138,23 +173,51 @@ fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
         StoreState::Failing { .. } => ("absent", l.t("store_failing").to_owned()),
     };
     let note = match &health.state {
-        StoreState::Ok | StoreState::Frozen => health.path.as_ref().map_or_else(String::new, |p| p.display().to_string()),
+        StoreState::Ok | StoreState::Frozen => health
+            .path
+            .as_ref()
+            .map_or_else(String::new, |p| p.display().to_string()),
         StoreState::InMemory { reason } | StoreState::Failing { reason, .. } => l.sentence(reason),
     };
-    let last = health.last_commit.map_or_else(|| "–".to_owned(), |at| words::moment(l, at, now.unix, &zone));
-    let row = |name: &str, text: String, note: String| Row { state: "unused", name: l.t(name).to_owned(), text, note };
+    let last = health.last_commit.map_or_else(
+        || "–".to_owned(),
+        |at| words::moment(l, at, now.unix, &zone),
+    );
+    let row = |name: &str, text: String, note: String| Row {
+        state: "unused",
+        name: l.t(name).to_owned(),
+        text,
+        note,
+    };
     let mut rows = vec![
-        Row { state, name: l.t("store").to_owned(), text, note },
+        Row {
+            state,
+            name: l.t("store").to_owned(),
+            text,
+            note,
+        },
         row(
             "store_size",
             words::bytes(l, health.bytes).to_string(),
             // Counted now and then only: none yet is not a figure.
-            if health.rows == 0 { String::new() } else { l.with("store_rows", &[("n", &words::number(l, health.rows as f64, 0))]) },
+            if health.rows == 0 {
+                String::new()
+            } else {
+                l.with(
+                    "store_rows",
+                    &[("n", &words::number(l, health.rows as f64, 0))],
+                )
+            },
         ),
         row("store_last", last, String::new()),
     ];
     if health.dropped > 0 {
-        rows.push(Row { state: "absent", name: l.t("store_dropped").to_owned(), text: health.dropped.to_string(), note: String::new() });
+        rows.push(Row {
+            state: "absent",
+            name: l.t("store_dropped").to_owned(),
+            text: health.dropped.to_string(),
+            note: String::new(),
+        });
     }
     rows
 }
@@ -163,16 +226,35 @@ fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
 pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
     let p = Page::new(&context, &asking, "health");
     let l = asking.l;
-    let entities = context.owner.entities(p.m).await.iter().map(|e| entity(l, e)).collect();
+    let entities = context
+        .owner
+        .entities(p.m)
+        .await
+        .iter()
+        .map(|e| entity(l, e))
+        .collect();
     let own = &context.meter(p.m).meter;
     let place = Place::of(&context, own);
     let listeners = context.board.lines();
     let shared = |x: &Line| x.meter.is_empty() && matches!(x.name, "dashboard" | self_query::NAME);
     let listeners = listeners.iter().filter(|x| x.meter == *own || shared(x));
-    let mut listeners: Vec<Row> = groups(l, listeners).into_iter().map(|group| listener(l, group, &place)).collect();
-    if !context.board.lines().iter().any(|line| line.name == "mdns" && line.meter == *own) {
+    let mut listeners: Vec<Row> = groups(l, listeners)
+        .into_iter()
+        .map(|group| listener(l, group, &place))
+        .collect();
+    if !context
+        .board
+        .lines()
+        .iter()
+        .any(|line| line.name == "mdns" && line.meter == *own)
+    {
         let name = name(l, "mdns").to_owned();
-        listeners.push(Row { state: "unused", name, text: l.t("off").to_owned(), note: String::new() });
+        listeners.push(Row {
+            state: "unused",
+            name,
+            text: l.t("off").to_owned(),
+            note: String::new(),
+        });
     }
     html(&View {
         source: source(&context, p.m, l),
@@ -187,7 +269,11 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
 
 /// `health.json`: what `/healthz` says, always with 200.
 pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let (_, body) = healthz::report(context.meter(asking.m), &context.board, context.vitals.as_ref());
+    let (_, body) = healthz::report(
+        context.meter(asking.m),
+        &context.board,
+        context.vitals.as_ref(),
+    );
     json(StatusCode::OK, body)
 }
 
@@ -204,7 +290,14 @@ struct StoreFigures {
 impl From<StoreHealth> for StoreFigures {
     fn from(h: StoreHealth) -> Self {
         let path = h.path.map(|p| p.display().to_string());
-        Self { path, state: format!("{:?}", h.state), last_commit: h.last_commit, rows: h.rows, bytes: h.bytes, dropped: h.dropped }
+        Self {
+            path,
+            state: format!("{:?}", h.state),
+            last_commit: h.last_commit,
+            rows: h.rows,
+            bytes: h.bytes,
+            dropped: h.dropped,
+        }
     }
 }
 
@@ -241,15 +334,25 @@ struct File {
 
 fn option_lines(options: &Options) -> std::collections::BTreeMap<String, OptionLine> {
     let line = |(key, value): (&String, &serde_json::Value)| {
-        let layer = options.layers.get(key).map_or("default", |layer| layer.words());
-        (key.clone(), OptionLine { value: masked(value), layer })
+        let layer = options
+            .layers
+            .get(key)
+            .map_or("default", |layer| layer.words());
+        (
+            key.clone(),
+            OptionLine {
+                value: masked(value),
+                layer,
+            },
+        )
     };
     options.values.iter().map(line).collect()
 }
 
 /// `diagnostics`: everything that helps to find a fault, without secrets, as a file.
 pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking) -> Response<Body> {
-    let raw = |text: String| RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
+    let raw =
+        |text: String| RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
     let options = context.owner.options();
     let mut meters = Vec::new();
     for (i, endpoint) in context.meters.iter().enumerate() {
@@ -259,7 +362,10 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
             health: raw(healthz::report(endpoint, &context.board, context.vitals.as_ref()).1),
             status: original::ask(endpoint, "Shelly.GetStatus", "{}"),
             // The outbound server that a reader set may hold a password too.
-            config: masked(&serde_json::from_str(original::ask(endpoint, "Shelly.GetConfig", "{}").get()).unwrap_or_default()),
+            config: masked(
+                &serde_json::from_str(original::ask(endpoint, "Shelly.GetConfig", "{}").get())
+                    .unwrap_or_default(),
+            ),
             entities: context.owner.entities(i).await,
             readers: endpoint.consumers.overview(&scaling, context.now()),
         });
@@ -272,7 +378,12 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
         home_assistant: facts.version.map(|v| v.to_string()),
         time_zone: facts.time_zone.map(|z| z.to_string()),
         options: option_lines(&options),
-        problems: context.vitals.problems().into_iter().chain(options.problems.iter().cloned()).collect(),
+        problems: context
+            .vitals
+            .problems()
+            .into_iter()
+            .chain(options.problems.iter().cloned())
+            .collect(),
         listeners: context.board.lines(),
         store: context.store.health().into(),
         meters,
@@ -280,6 +391,8 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
     let text = serde_json::to_string_pretty(&file).unwrap_or_else(|_| "{}".to_owned());
     let mut response = json(StatusCode::OK, text);
     let name = HeaderValue::from_static("attachment; filename=\"virtual-shelly-diagnostics.json\"");
-    response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_DISPOSITION, name);
     response
 }

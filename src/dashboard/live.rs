@@ -1,4 +1,5 @@
-//! Live figures: a WebSocket that says what changed, and the same as JSON for a page that has to poll.
+//! Live figures: a WebSocket that says what changed, and the same as JSON for a page that has to
+//! poll.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -37,10 +38,14 @@ struct Update<'a> {
 }
 
 fn texts(figures: &Figures) -> Vec<(String, &str)> {
-    let mut all: Vec<(String, &str)> =
-        [("word", &*figures.word), ("power", &figures.power), ("unit", figures.unit), ("quality", &figures.quality)]
-            .map(|(key, text)| (key.to_owned(), text))
-            .into();
+    let mut all: Vec<(String, &str)> = [
+        ("word", &*figures.word),
+        ("power", &figures.power),
+        ("unit", figures.unit),
+        ("quality", &figures.quality),
+    ]
+    .map(|(key, text)| (key.to_owned(), text))
+    .into();
     for p in &figures.phases {
         let own: [(&str, &str); 7] = [
             ("word", &p.word),
@@ -57,7 +62,10 @@ fn texts(figures: &Figures) -> Vec<(String, &str)> {
 }
 
 fn states(figures: &Figures) -> Vec<(String, &str)> {
-    let mut all = vec![("state".to_owned(), figures.state), ("flow".to_owned(), figures.flow)];
+    let mut all = vec![
+        ("state".to_owned(), figures.state),
+        ("flow".to_owned(), figures.flow),
+    ];
     for p in &figures.phases {
         all.push((format!("{}-state", p.key), p.state));
         all.push((format!("{}-flow", p.key), p.flow));
@@ -67,11 +75,26 @@ fn states(figures: &Figures) -> Vec<(String, &str)> {
 
 /// What differs from the figures that a page has.
 fn update(figures: &Figures, before: Option<&Figures>) -> String {
-    let old_texts: HashMap<String, &str> = before.map(|b| texts(b).into_iter().collect()).unwrap_or_default();
-    let old_states: HashMap<String, &str> = before.map(|b| states(b).into_iter().collect()).unwrap_or_default();
-    let v = texts(figures).into_iter().filter(|(key, text)| old_texts.get(key) != Some(text)).collect();
-    let s = states(figures).into_iter().filter(|(key, text)| old_states.get(key) != Some(text)).collect();
-    to_json(&Update { ts: figures.ts, w: figures.w, v, s })
+    let old_texts: HashMap<String, &str> = before
+        .map(|b| texts(b).into_iter().collect())
+        .unwrap_or_default();
+    let old_states: HashMap<String, &str> = before
+        .map(|b| states(b).into_iter().collect())
+        .unwrap_or_default();
+    let v = texts(figures)
+        .into_iter()
+        .filter(|(key, text)| old_texts.get(key) != Some(text))
+        .collect();
+    let s = states(figures)
+        .into_iter()
+        .filter(|(key, text)| old_states.get(key) != Some(text))
+        .collect();
+    to_json(&Update {
+        ts: figures.ts,
+        w: figures.w,
+        v,
+        s,
+    })
 }
 
 fn figures(context: &Context, m: usize, locale: &Locale) -> Figures {
@@ -81,12 +104,22 @@ fn figures(context: &Context, m: usize, locale: &Locale) -> Figures {
 
 /// `live.json`: everything at once.
 pub(super) async fn once(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    json(StatusCode::OK, update(&figures(&context, asking.m, asking.l), None))
+    json(
+        StatusCode::OK,
+        update(&figures(&context, asking.m, asking.l), None),
+    )
 }
 
 /// `live`: everything first, then what changes, once a second and at each new value.
-pub(super) async fn socket(State(context): State<Context>, asking: Asking, upgrade: WebSocketUpgrade) -> Response<Body> {
-    upgrade.max_message_size(4096).max_frame_size(4096).on_upgrade(move |socket| follow(socket, context, asking.m, asking.l))
+pub(super) async fn socket(
+    State(context): State<Context>,
+    asking: Asking,
+    upgrade: WebSocketUpgrade,
+) -> Response<Body> {
+    upgrade
+        .max_message_size(4096)
+        .max_frame_size(4096)
+        .on_upgrade(move |socket| follow(socket, context, asking.m, asking.l))
 }
 
 async fn follow(mut socket: WebSocket, context: Context, m: usize, locale: &'static Locale) {

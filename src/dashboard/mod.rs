@@ -1,4 +1,5 @@
-//! The pages for people: what the meter says, who reads it, whether anything is wrong, and the settings.
+//! The pages for people: what the meter says, who reads it, whether anything is wrong, and the
+//! settings.
 //!
 //! ```text
 //!  Endpoint, Store, Board, HaFacts ──▶ Context ──▶ figures (words, digits, language) ──▶ pages, live socket, JSON
@@ -16,10 +17,14 @@
 //! | `original` | `/ui/power`, `/ui/train`, `/admin/overview` with the original's keys |
 //! | [`serve`] | its own listener |
 //!
-//! Everything a page needs is in its first HTML; the scripts only keep it fresh. All links are relative, so that
-//! the pages work under any ingress prefix. Look and words: `dashboard.md` of the contract.
+//! Everything a page needs is in its first HTML; the scripts only keep it fresh. All links are
+//! relative, so that the pages work under any ingress prefix. Look and words: `dashboard.md` of the
+//! contract.
 
-#![allow(clippy::result_large_err, reason = "an answer that refuses is made rarely and moved once")]
+#![allow(
+    clippy::result_large_err,
+    reason = "an answer that refuses is made rarely and moved once"
+)]
 
 mod act;
 mod assets;
@@ -73,7 +78,8 @@ pub fn router(context: &Context, door: Door) -> Router {
     finish(routes, context, door)
 }
 
-/// What `dashboard_on_lan` adds to the device's HTTP port: the pages under `/ui`, and `/admin/overview`.
+/// What `dashboard_on_lan` adds to the device's HTTP port: the pages under `/ui`, and
+/// `/admin/overview`.
 pub fn lan_router(context: &Context, door: Door) -> Router {
     finish(tree("/ui").route("/ui", get(pages::now)), context, door)
 }

@@ -1,4 +1,5 @@
-//! What the Python original served beside its page, with its keys: `/ui/power`, `/ui/train`, `/admin/overview`.
+//! What the Python original served beside its page, with its keys: `/ui/power`, `/ui/train`,
+//! `/admin/overview`.
 
 use std::net::IpAddr;
 
@@ -46,7 +47,8 @@ struct Power {
     model: Model,
 }
 
-/// The `model` member: the original's keys, and what is known of all horizons. Figures are out of sample.
+/// The `model` member: the original's keys, and what is known of all horizons. Figures are out of
+/// sample.
 #[derive(Serialize)]
 struct Model {
     trained_at: Option<i64>,
@@ -83,7 +85,10 @@ struct Ahead {
 }
 
 fn model(context: &Context, dataset_total: u64) -> Model {
-    let (outlook, training) = (context.forecast.outlook.borrow().clone(), context.forecast.training.borrow().clone());
+    let (outlook, training) = (
+        context.forecast.outlook.borrow().clone(),
+        context.forecast.training.borrow().clone(),
+    );
     let first = outlook.horizon(HorizonId::Minute);
     let metrics = first.map(|h| h.metrics).unwrap_or_default();
     Model {
@@ -115,7 +120,11 @@ impl Ahead {
             model: h.model,
             basis: h.basis,
             metrics: h.metrics,
-            forecast: h.forecast.as_ref().map(|f| f.points.clone()).unwrap_or_default(),
+            forecast: h
+                .forecast
+                .as_ref()
+                .map(|f| f.points.clone())
+                .unwrap_or_default(),
         }
     }
 }
@@ -123,16 +132,41 @@ impl Ahead {
 /// `/ui/power`.
 pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Response<Body> {
     let now = context.now();
-    let (from, to) = (now.unix_s() - i64::from(context.history_seconds), now.unix_s() + 1);
-    let (samples, dataset) = tokio::join!(context.read(move |store| store.samples(from, to)), context.read(Store::sample_count));
+    let (from, to) = (
+        now.unix_s() - i64::from(context.history_seconds),
+        now.unix_s() + 1,
+    );
+    let (samples, dataset) = tokio::join!(
+        context.read(move |store| store.samples(from, to)),
+        context.read(Store::sample_count)
+    );
     let (samples, dataset) = (samples.unwrap_or_default(), dataset.unwrap_or_default());
     let model = model(&context, dataset);
-    let next = model.horizons.first().filter(|h| h.name == HorizonId::Minute.name()).map(|h| &h.forecast[..]).unwrap_or_default();
+    let next = model
+        .horizons
+        .first()
+        .filter(|h| h.name == HorizonId::Minute.name())
+        .map(|h| &h.forecast[..])
+        .unwrap_or_default();
     let power = Power {
         ts: now.unix,
-        current: context.meter(0).view().snapshot.totals.map(|t| t.act_power.get()),
-        history: samples.into_iter().map(|(ts, w)| Point { ts: ts as f64, w }).collect(),
-        forecast: next.iter().map(|p| Point { ts: p.ts as f64, w: tenth(p.w.into()).get() }).collect(),
+        current: context
+            .meter(0)
+            .view()
+            .snapshot
+            .totals
+            .map(|t| t.act_power.get()),
+        history: samples
+            .into_iter()
+            .map(|(ts, w)| Point { ts: ts as f64, w })
+            .collect(),
+        forecast: next
+            .iter()
+            .map(|p| Point {
+                ts: p.ts as f64,
+                w: tenth(p.w.into()).get(),
+            })
+            .collect(),
         model,
     };
     json(StatusCode::OK, to_json(&power))
@@ -154,8 +188,22 @@ struct Trained {
 /// `POST /ui/train`: starts a training; 400 with the reason where that cannot be.
 pub(super) async fn train(State(context): State<Context>, asking: Asking) -> Response<Body> {
     let (status, said) = match context.owner.train().await {
-        Ok(()) => (StatusCode::OK, Trained { ok: true, error: None, text: asking.l.t("fc_started").to_owned() }),
-        Err(why) => (StatusCode::BAD_REQUEST, Trained { ok: false, text: forecast_words::failure(asking.l, &why), error: Some(why) }),
+        Ok(()) => (
+            StatusCode::OK,
+            Trained {
+                ok: true,
+                error: None,
+                text: asking.l.t("fc_started").to_owned(),
+            },
+        ),
+        Err(why) => (
+            StatusCode::BAD_REQUEST,
+            Trained {
+                ok: false,
+                text: forecast_words::failure(asking.l, &why),
+                error: Some(why),
+            },
+        ),
     };
     json(status, to_json(&said))
 }
@@ -203,12 +251,21 @@ pub(super) fn ask(endpoint: &Endpoint, method: &str, params: &str) -> Box<RawVal
         view: &view,
         state: &state,
         now,
-        uptime_s: now.mono.saturating_sub(endpoint.boot.borrow().since).as_secs(),
+        uptime_s: now
+            .mono
+            .saturating_sub(endpoint.boot.borrow().since)
+            .as_secs(),
         local_ip: None::<IpAddr>,
         records: endpoint.records.as_ref(),
         // For people's pages, which show a null as no value.
-        manner: Manner { takes_nulls: true, ..Manner::http(false) },
-        ws_connected: endpoint.outbound_up.load(std::sync::atomic::Ordering::Relaxed) > 0,
+        manner: Manner {
+            takes_nulls: true,
+            ..Manner::http(false)
+        },
+        ws_connected: endpoint
+            .outbound_up
+            .load(std::sync::atomic::Ordering::Relaxed)
+            > 0,
     };
     match device.call(method, Some(params), &context).answer {
         Answer::Result(text) => raw(text.to_string()),
@@ -225,7 +282,8 @@ pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> 
     let seen = endpoint.consumers.overview(&scaling, now);
     let snapshot = endpoint.view().snapshot.clone();
     let (link, reason) = link_word(&snapshot.source.link);
-    let mut device: serde_json::Value = serde_json::from_str(ask(endpoint, "Shelly.GetDeviceInfo", "{}").get()).unwrap_or_default();
+    let mut device: serde_json::Value =
+        serde_json::from_str(ask(endpoint, "Shelly.GetDeviceInfo", "{}").get()).unwrap_or_default();
     let identity = endpoint.device.borrow().identity.clone();
     if let Some(members) = device.as_object_mut() {
         members.insert("sn".into(), identity.sn.into());
@@ -234,7 +292,10 @@ pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> 
     let overview = Overview {
         ts: now.unix,
         device,
-        values: Values { em: ask(endpoint, "EM.GetStatus", r#"{"id":0}"#), emdata: ask(endpoint, "EMData.GetStatus", r#"{"id":0}"#) },
+        values: Values {
+            em: ask(endpoint, "EM.GetStatus", r#"{"id":0}"#),
+            emdata: ask(endpoint, "EMData.GetStatus", r#"{"id":0}"#),
+        },
         metrics: seen.metrics,
         clients: seen.clients,
         consumers: seen.consumers,
@@ -244,9 +305,19 @@ pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> 
         source: SourceView {
             link,
             reason: reason.map(ToOwned::to_owned),
-            home_assistant: context.facts.borrow().version.as_deref().map(ToOwned::to_owned),
-            age: snapshot.report().map(|report| report.age(now.mono).as_secs_f64()),
-            link_age: snapshot.source.last_alive.map(|at| now.mono.saturating_sub(at).as_secs_f64()),
+            home_assistant: context
+                .facts
+                .borrow()
+                .version
+                .as_deref()
+                .map(ToOwned::to_owned),
+            age: snapshot
+                .report()
+                .map(|report| report.age(now.mono).as_secs_f64()),
+            link_age: snapshot
+                .source
+                .last_alive
+                .map(|at| now.mono.saturating_sub(at).as_secs_f64()),
         },
         problems: context.vitals.problems(),
         meters: context.meters.iter().map(|m| m.meter.clone()).collect(),

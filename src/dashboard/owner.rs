@@ -71,7 +71,8 @@ pub struct Changed {
 pub struct Run {
     /// Another one each time.
     pub id: String,
-    /// Why the restart that was asked for does not come; `late`: nobody refused, but it did not come.
+    /// Why the restart that was asked for does not come; `late`: nobody refused, but it did not
+    /// come.
     pub failed: Option<String>,
     /// It was asked for long ago.
     pub late: bool,
@@ -140,11 +141,17 @@ pub trait Owner: Send + Sync {
     /// What the first meter would serve with these input options, from the sensors' present values.
     fn preview(&self, inputs: Map<String, Value>) -> Doing<'_, Result<Preview, Refusal>>;
 
-    /// Makes these the first meter's power inputs, in the options; other power inputs go. `anyway`: what is doubtful too.
-    fn take(&self, inputs: Map<String, Value>, anyway: bool) -> Doing<'_, Result<Changed, Refusal>>;
+    /// Makes these the first meter's power inputs, in the options; other power inputs go. `anyway`:
+    /// what is doubtful too.
+    fn take(&self, inputs: Map<String, Value>, anyway: bool)
+    -> Doing<'_, Result<Changed, Refusal>>;
 
     /// Changes options; null takes a key out. `anyway`: what is doubtful too.
-    fn change(&self, changes: Map<String, Value>, anyway: bool) -> Doing<'_, Result<Changed, Refusal>>;
+    fn change(
+        &self,
+        changes: Map<String, Value>,
+        anyway: bool,
+    ) -> Doing<'_, Result<Changed, Refusal>>;
 
     /// What each entity of a meter (by index) says.
     fn entities(&self, meter: usize) -> Doing<'_, Vec<EntityReport>>;
@@ -158,8 +165,8 @@ pub trait Owner: Send + Sync {
     /// Trains the forecast's models in the background.
     fn train(&self) -> Doing<'_, Result<(), String>>;
 
-    /// Asks for a restart of the process where somebody is there to start it again, and does not wait for it: the caller has
-    /// to be answered before the process ends.
+    /// Asks for a restart of the process where somebody is there to start it again, and does not
+    /// wait for it: the caller has to be answered before the process ends.
     ///
     /// # Errors
     /// When nobody is there to start it again.
@@ -168,8 +175,8 @@ pub trait Owner: Send + Sync {
     /// This run of the process, and what became of a restart that was asked for in it.
     fn run(&self) -> Run;
 
-    /// Whether a user of Home Assistant, by id, is an administrator; `change`: the user wants to change something, so the
-    /// answer must not be old.
+    /// Whether a user of Home Assistant, by id, is an administrator; `change`: the user wants to
+    /// change something, so the answer must not be old.
     ///
     /// # Errors
     /// Why Home Assistant cannot be asked, of a user of whom nothing is known.

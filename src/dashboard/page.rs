@@ -10,7 +10,9 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{assets, context::Context, door::Pass, listeners, locale::Locale, owner::SetupState, words};
+use super::{
+    assets, context::Context, door::Pass, listeners, locale::Locale, owner::SetupState, words,
+};
 use crate::{
     meter::{Phase, Quality},
     one_line::lines,
@@ -80,12 +82,27 @@ pub(super) struct Asking {
 impl<S: Sync> FromRequestParts<S> for Asking {
     type Rejection = StatusCode;
 
-    async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let pass = parts.extensions.get::<Pass>().cloned().ok_or(StatusCode::FORBIDDEN)?;
+    async fn from_request_parts(
+        parts: &mut request::Parts,
+        _: &S,
+    ) -> Result<Self, Self::Rejection> {
+        let pass = parts
+            .extensions
+            .get::<Pass>()
+            .cloned()
+            .ok_or(StatusCode::FORBIDDEN)?;
         let rel = if parts.uri.path() == "/ui" { "ui/" } else { "" };
         let query = parts.uri.query().unwrap_or_default();
-        let m = url::form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == "m").and_then(|(_, v)| v.parse().ok()).unwrap_or(0);
-        Ok(Self { l: Locale::of(&parts.headers), pass, m, rel })
+        let m = url::form_urlencoded::parse(query.as_bytes())
+            .find(|(k, _)| k == "m")
+            .and_then(|(_, v)| v.parse().ok())
+            .unwrap_or(0);
+        Ok(Self {
+            l: Locale::of(&parts.headers),
+            pass,
+            m,
+            rel,
+        })
     }
 }
 
@@ -93,12 +110,22 @@ impl Page {
     /// The frame of one page.
     pub fn new(context: &Context, asking: &Asking, name: &'static str) -> Self {
         let m = asking.m.min(context.meters.len() - 1);
-        let query = if m == 0 { String::new() } else { format!("?m={m}") };
+        let query = if m == 0 {
+            String::new()
+        } else {
+            format!("?m={m}")
+        };
         let mut tabs = vec!["now", "energy", "readers", "forecast", "health"];
         if asking.pass.full || asking.pass.locked.is_some() {
             tabs.push("settings");
         }
-        let here = |key: &str| if key == "now" { String::from("./") } else { key.to_owned() };
+        let here = |key: &str| {
+            if key == "now" {
+                String::from("./")
+            } else {
+                key.to_owned()
+            }
+        };
         let tabs = tabs
             .into_iter()
             .map(|key| Tab {
@@ -108,13 +135,28 @@ impl Page {
                 current: key == name || (key == "now" && name == "setup"),
             })
             .collect();
-        let label = |e: &Arc<Endpoint>| if e.meter.is_empty() { asking.l.t("first_meter").to_owned() } else { e.meter.clone() };
+        let label = |e: &Arc<Endpoint>| {
+            if e.meter.is_empty() {
+                asking.l.t("first_meter").to_owned()
+            } else {
+                e.meter.clone()
+            }
+        };
         let meters = if context.meters.len() < 2 {
             Vec::new()
         } else {
             let link = |(i, e)| MeterLink {
                 name: label(e),
-                href: format!("{}{}{}", asking.rel, here(name), if i == 0 { String::new() } else { format!("?m={i}") }),
+                href: format!(
+                    "{}{}{}",
+                    asking.rel,
+                    here(name),
+                    if i == 0 {
+                        String::new()
+                    } else {
+                        format!("?m={i}")
+                    }
+                ),
                 current: i == m,
             };
             context.meters.iter().enumerate().map(link).collect()
@@ -128,12 +170,21 @@ impl Page {
             version: format!("{:x}", assets::VERSION),
             device: context.meter(m).device.borrow().identity.id.clone(),
             full: asking.pass.full,
-            locked: asking.pass.locked.as_ref().map(|locked| locked.words(asking.l)),
+            locked: asking
+                .pass
+                .locked
+                .as_ref()
+                .map(|locked| locked.words(asking.l)),
             tabs,
             meters,
             notices: notices(context, context.meter(m), asking, name),
             zone: context.zone().iana_name().unwrap_or_default().to_owned(),
-            sensors: context.owner.options().values.get("source").is_none_or(|source| source == "home-assistant"),
+            sensors: context
+                .owner
+                .options()
+                .values
+                .get("source")
+                .is_none_or(|source| source == "home-assistant"),
             refresh: matches!(name, "now" | "energy" | "readers" | "forecast" | "health"),
         }
     }
@@ -144,28 +195,46 @@ impl Page {
             Ok(read) => return Some(read),
             Err(error) => error,
         };
-        let text = self.l.with("notice_records", &[("reason", &self.l.why(&error.0))]);
+        let text = self
+            .l
+            .with("notice_records", &[("reason", &self.l.why(&error.0))]);
         if self.notices.iter().all(|notice| notice.text != text) {
-            self.notices.push(Notice { level: "warn", text, action: None });
+            self.notices.push(Notice {
+                level: "warn",
+                text,
+                action: None,
+            });
         }
         None
     }
 
     /// A link to another page, about the same meter.
     pub fn link(&self, page: &str) -> String {
-        let query = if self.m == 0 { String::new() } else { format!("?m={}", self.m) };
+        let query = if self.m == 0 {
+            String::new()
+        } else {
+            format!("?m={}", self.m)
+        };
         format!("{}{page}{query}", self.rel)
     }
 }
 
-/// What was found wrong with options, files and the store, in the language, a sentence each and with what to do.
+/// What was found wrong with options, files and the store, in the language, a sentence each and
+/// with what to do.
 pub(super) fn problems(context: &Context, l: &Locale) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let state = context.store.health().state;
-    for line in context.vitals.problems().into_iter().chain(context.owner.options().problems) {
+    for line in context
+        .vitals
+        .problems()
+        .into_iter()
+        .chain(context.owner.options().problems)
+    {
         let help = match &state {
             StoreState::InMemory { reason } if line.contains(&**reason) => Some("store_memory_do"),
-            StoreState::Failing { reason, .. } if line.contains(&**reason) => Some("store_failing_do"),
+            StoreState::Failing { reason, .. } if line.contains(&**reason) => {
+                Some("store_failing_do")
+            }
             _ => None,
         };
         let text = l.sentence(&line);
@@ -185,7 +254,11 @@ fn notices(context: &Context, meter: &Endpoint, asking: &Asking, page: &str) -> 
     let setup = context.owner.setup();
     let first = meter.meter.is_empty();
     let mut add = |level: &'static str, text: String, action: Option<(&'static str, &str)>| {
-        out.push(Notice { level, text, action: action.map(|(page, label)| (page, l.t(label).to_owned())) });
+        out.push(Notice {
+            level,
+            text,
+            action: action.map(|(page, label)| (page, l.t(label).to_owned())),
+        });
     };
     // Without a link there is one thing to say, not one a phase.
     let down = match &view.snapshot.source.link {
@@ -197,59 +270,113 @@ fn notices(context: &Context, meter: &Endpoint, asking: &Asking, page: &str) -> 
     };
     let mut told = false;
     // While nothing is configured the set-up says so, to whom it is offered.
-    let in_setup = first && asking.pass.full && matches!(setup, SetupState::Nothing | SetupState::Searching);
+    let in_setup =
+        first && asking.pass.full && matches!(setup, SetupState::Nothing | SetupState::Searching);
     if view.snapshot.stale() && !in_setup {
         for phase in Phase::ALL {
-            if let Quality::Absent { since, reason } = &view.snapshot.inputs[phase.index()].quality {
+            if let Quality::Absent { since, reason } = &view.snapshot.inputs[phase.index()].quality
+            {
                 let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());
                 let reason = down.map_or(reason, |(_, _, reason)| reason);
-                add("bad", l.with("notice_absent", &[("age", &age), ("reason", &l.why(reason))]), Some(("health", "open_health")));
+                add(
+                    "bad",
+                    l.with(
+                        "notice_absent",
+                        &[("age", &age), ("reason", &l.why(reason))],
+                    ),
+                    Some(("health", "open_health")),
+                );
                 told = true;
                 break;
             }
         }
     }
     if let Some((level, text, reason)) = down.filter(|_| !told) {
-        add(level, l.with(text, &[("reason", &l.why(reason))]), Some(("health", "open_health")));
+        add(
+            level,
+            l.with(text, &[("reason", &l.why(reason))]),
+            Some(("health", "open_health")),
+        );
     }
     // The set-up page says so itself.
     if first && page != "setup" {
         match setup {
-            SetupState::Chosen { differs: false, .. } => add("warn", l.t("notice_unconfirmed").to_owned(), Some(("setup", "check_it"))),
-            SetupState::Chosen { differs: true, .. } => add("warn", l.t("notice_differs").to_owned(), Some(("setup", "check_it"))),
+            SetupState::Chosen { differs: false, .. } => add(
+                "warn",
+                l.t("notice_unconfirmed").to_owned(),
+                Some(("setup", "check_it")),
+            ),
+            SetupState::Chosen { differs: true, .. } => add(
+                "warn",
+                l.t("notice_differs").to_owned(),
+                Some(("setup", "check_it")),
+            ),
             _ => {}
         }
     }
     let options = context.owner.options();
     let place = listeners::Place::of(context, &meter.meter);
     let lines = context.board.lines();
-    let own = lines.iter().filter(|line| line.meter == meter.meter || line.name == "dashboard");
-    let waiting: Vec<_> = listeners::groups(l, own).into_iter().filter(|g| matches!(g.state, ListenerState::Waiting { .. })).collect();
+    let own = lines
+        .iter()
+        .filter(|line| line.meter == meter.meter || line.name == "dashboard");
+    let waiting: Vec<_> = listeners::groups(l, own)
+        .into_iter()
+        .filter(|g| matches!(g.state, ListenerState::Waiting { .. }))
+        .collect();
     let no_http = waiting.iter().any(|g| g.key == "http");
-    // The health page has a row of each; what is only announced with the HTTP port is missed with it.
-    for group in waiting.iter().filter(|g| page != "health" && (g.key != "mdns" || !no_http)) {
+    // The health page has a row of each; what is only announced with the HTTP port is missed with
+    // it.
+    for group in waiting
+        .iter()
+        .filter(|g| page != "health" && (g.key != "mdns" || !no_http))
+    {
         if let ListenerState::Waiting { reason } = &group.state {
-            add("warn", listeners::notice(l, group, reason, &place), Some(("health", "open_health")));
+            add(
+                "warn",
+                listeners::notice(l, group, reason, &place),
+                Some(("health", "open_health")),
+            );
         }
     }
-    for problem in problems(context, l).into_iter().filter(|_| page != "health").take(4) {
+    for problem in problems(context, l)
+        .into_iter()
+        .filter(|_| page != "health")
+        .take(4)
+    {
         add("warn", problem, Some(("health", "open_health")));
     }
-    let source = options.values.get("source").and_then(serde_json::Value::as_str);
+    let source = options
+        .values
+        .get("source")
+        .and_then(serde_json::Value::as_str);
     if let Some(text) = source.and_then(|source| l.find(&format!("notice_source_{source}"))) {
         add("info", text.to_owned(), None);
     }
     if !options.waiting.is_empty() {
-        add("warn", l.with("notice_restart", &[("keys", &options.waiting.join(", "))]), Some(("settings", "open_settings")));
+        add(
+            "warn",
+            l.with("notice_restart", &[("keys", &options.waiting.join(", "))]),
+            Some(("settings", "open_settings")),
+        );
     }
     out
 }
 
-/// A rendered page. A state or a name of others may hold anything: no mark in it turns the page's text round.
+/// A rendered page. A state or a name of others may hold anything: no mark in it turns the page's
+/// text round.
 pub(super) fn html(template: &impl Template) -> Response<Body> {
     match template.render() {
-        Ok(text) => text_response(StatusCode::OK, "text/html; charset=utf-8", lines(&text).into_owned()),
-        Err(_) => text_response(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "the page cannot be made\n".to_owned()),
+        Ok(text) => text_response(
+            StatusCode::OK,
+            "text/html; charset=utf-8",
+            lines(&text).into_owned(),
+        ),
+        Err(_) => text_response(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "text/plain; charset=utf-8",
+            "the page cannot be made\n".to_owned(),
+        ),
     }
 }
 
@@ -261,6 +388,8 @@ pub(super) fn json(status: StatusCode, text: String) -> Response<Body> {
 fn text_response(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

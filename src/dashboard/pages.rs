@@ -44,11 +44,20 @@ const SPARK: i64 = 180;
 
 /// Seconds as the label of a range: whole minutes as such.
 fn length(l: &Locale, seconds: u32) -> String {
-    if seconds.is_multiple_of(60) { format!("{} {}", seconds / 60, l.t("unit_min")) } else { format!("{seconds} {}", l.t("unit_s")) }
+    if seconds.is_multiple_of(60) {
+        format!("{} {}", seconds / 60, l.t("unit_min"))
+    } else {
+        format!("{seconds} {}", l.t("unit_s"))
+    }
 }
 
-/// The first page; the set-up while nothing is configured. What was chosen by itself can be looked at unconfirmed (`?skip=1`).
-pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery(query): RawQuery) -> Response<Body> {
+/// The first page; the set-up while nothing is configured. What was chosen by itself can be looked
+/// at unconfirmed (`?skip=1`).
+pub(super) async fn now(
+    State(context): State<Context>,
+    asking: Asking,
+    RawQuery(query): RawQuery,
+) -> Response<Body> {
     let wanting = match context.owner.setup() {
         SetupState::ByOptions => false,
         SetupState::Nothing | SetupState::Searching => true,
@@ -63,7 +72,13 @@ pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery
     let (from, to) = (now.unix_s() - SPARK, now.unix_s());
     // Samples are the first meter's; the others have no stored line.
     let first = p.m == 0;
-    let points = async { if first { context.read(move |store| store.samples(from, to + 1)).await } else { Ok(Vec::new()) } };
+    let points = async {
+        if first {
+            context.read(move |store| store.samples(from, to + 1)).await
+        } else {
+            Ok(Vec::new())
+        }
+    };
     // Together: a disk that hangs is waited for once.
     let (points, sums) = tokio::join!(points, context.sums(p.m));
     let (points, sums) = (p.noting(points).unwrap_or_default(), p.noting(sums));
@@ -74,7 +89,13 @@ pub(super) async fn now(State(context): State<Context>, asking: Asking, RawQuery
     let view = endpoint.view();
     html(&View {
         f: Figures::of(&view.snapshot, now, l),
-        spark: Spark::of(&points, &battery::told(endpoint, now).collect::<Vec<_>>(), from, to, 15),
+        spark: Spark::of(
+            &points,
+            &battery::told(endpoint, now).collect::<Vec<_>>(),
+            from,
+            to,
+            15,
+        ),
         today: Both::new(l, l.t("today"), sums.map(|sums| sums.days_ago(0))),
         readers: all,
         nobody: readers::nobody(l, endpoint, now),
@@ -100,8 +121,13 @@ pub(super) async fn livez(State(context): State<Context>) -> Response<Body> {
 
 /// All meters.
 pub(super) async fn metrics(State(context): State<Context>) -> Response<Body> {
-    let mut response = Response::new(Body::from(exposition::render(&context.meters, || context.vitals.gauges())));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
+    let mut response = Response::new(Body::from(exposition::render(&context.meters, || {
+        context.vitals.gauges()
+    })));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(exposition::CONTENT_TYPE),
+    );
     response
 }
 

@@ -28,7 +28,10 @@ const GRACE: Duration = Duration::from_secs(2);
 pub async fn run(wanted: Wanted, router: Router, board: Board, cancel: CancellationToken) {
     let bind = || listener::bind_all(&wanted, listener::tcp);
     let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
-        let serving = listeners.into_iter().map(|l| serve(l, router.clone(), session.clone())).collect::<Vec<_>>();
+        let serving = listeners
+            .into_iter()
+            .map(|l| serve(l, router.clone(), session.clone()))
+            .collect::<Vec<_>>();
         async move { drop(futures_util::future::join_all(serving).await) }
     };
     hold::hold(&wanted, &board, &cancel, bind, each).await;
@@ -54,8 +57,15 @@ async fn drive(stream: Watched, connection: Arc<Connection>, router: Router) {
     let close = connection.close.clone();
     let service = TowerToHyperService::new(router.layer(Extension(connection)));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 * 1024);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 * 1024);
+    let mut serving = pin!(
+        builder
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
     tokio::select! {
         _ = serving.as_mut() => return,
         () = close.cancelled() => serving.as_mut().graceful_shutdown(),

@@ -1,4 +1,5 @@
-//! Set-up: where is your grid power, does this look right. Replaces Now while nothing is configured.
+//! Set-up: where is your grid power, does this look right. Replaces Now while nothing is
+//! configured.
 
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ struct Sensor {
     good: bool,
 }
 
-/// What was found in the Energy settings or on the device of their counters, or is in use unconfirmed.
+/// What was found in the Energy settings or on the device of their counters, or is in use
+/// unconfirmed.
 struct Found {
     sensors: Vec<(Sensor, String)>,
     /// Option keys, JSON, for the button.
@@ -78,8 +80,15 @@ fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
     let written = words::as_written(l, &c.value);
     let good = written.is_some();
     let unit = c.unit.as_deref().unwrap_or_default();
-    // A power as everywhere on these pages, whatever its unit; what is none, as Home Assistant writes it.
-    let power = (c.kind == Some(Kind::Power)).then(|| parse(Quantity::Power, &State::Text(c.value.as_str().into()), Some(unit)));
+    // A power as everywhere on these pages, whatever its unit; what is none, as Home Assistant
+    // writes it.
+    let power = (c.kind == Some(Kind::Power)).then(|| {
+        parse(
+            Quantity::Power,
+            &State::Text(c.value.as_str().into()),
+            Some(unit),
+        )
+    });
     let (value, own) = match (power, written) {
         (Some(Ok(power)), _) => (words::signed_watts(l, power.value), unit != "W"),
         (_, Some(number)) if !unit.is_empty() => (format!("{number}\u{202f}{unit}"), false),
@@ -87,10 +96,27 @@ fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
         (_, None) => (state_words(l, &c.value).to_owned(), false),
     };
     let unit = if own { unit.to_owned() } else { String::new() };
-    let changed = c.last_changed.map_or_else(String::new, |at| l.with("changed_ago", &[("time", &words::span(l, (now - at).max(0.0)))]));
+    let changed = c.last_changed.map_or_else(String::new, |at| {
+        l.with(
+            "changed_ago",
+            &[("time", &words::span(l, (now - at).max(0.0)))],
+        )
+    });
     // A device tells more than a room.
-    let area = c.device.clone().or_else(|| c.area.clone()).unwrap_or_default();
-    Sensor { id: c.entity_id.to_string(), name: c.name.clone(), value, unit, area, changed, good }
+    let area = c
+        .device
+        .clone()
+        .or_else(|| c.area.clone())
+        .unwrap_or_default();
+    Sensor {
+        id: c.entity_id.to_string(),
+        name: c.name.clone(),
+        value,
+        unit,
+        area,
+        changed,
+        good,
+    }
 }
 
 /// Home Assistant's words for a state that is none.
@@ -104,7 +130,15 @@ pub(super) fn state_words<'a>(l: &'a Locale, state: &'a str) -> &'a str {
 
 fn missing(id: &str, l: &Locale) -> Sensor {
     let value = l.t("not_there").to_owned();
-    Sensor { id: id.to_owned(), name: id.to_owned(), value, unit: String::new(), area: String::new(), changed: String::new(), good: false }
+    Sensor {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        value,
+        unit: String::new(),
+        area: String::new(),
+        changed: String::new(),
+        good: false,
+    }
 }
 
 /// Where a feed is said in words.
@@ -130,7 +164,11 @@ pub(super) fn feed_words(l: &Locale, keys: &[impl AsRef<str>]) -> String {
             "n_curr" => l.t("neutral_current"),
             _ => l.t("feed_other"),
         };
-        [phase, what].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+        [phase, what]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let mut all: Vec<String> = keys.iter().map(|key| word(key.as_ref())).collect();
     all.dedup();
@@ -146,7 +184,10 @@ fn found(
 ) -> Found {
     let one = |id: &crate::source::EntityId| {
         let here = discovery.candidates.iter().find(|c| c.entity_id == *id);
-        (here.map_or_else(|| missing(id, l), |c| sensor(l, c, now)), feed_words(l, &feeds(&proposal.inputs, id)))
+        (
+            here.map_or_else(|| missing(id, l), |c| sensor(l, c, now)),
+            feed_words(l, &feeds(&proposal.inputs, id)),
+        )
     };
     let origin = match proposal.origin {
         Origin::EnergySettings => l.t("origin_energy"),
@@ -155,16 +196,30 @@ fn found(
         Origin::MeterDevice => l.t("origin_device"),
     };
     // What the meter serves first, what its counters start with after it.
-    let is_energy = |id: &crate::source::EntityId| feeds(&proposal.inputs, id).iter().all(|key| key.contains("energy"));
+    let is_energy = |id: &crate::source::EntityId| {
+        feeds(&proposal.inputs, id)
+            .iter()
+            .all(|key| key.contains("energy"))
+    };
     let mut entities = proposal.inputs.entities();
     entities.sort_by_key(is_energy);
-    Found { sensors: entities.iter().map(one).collect(), inputs: inputs_json(&proposal.inputs), origin: origin.to_owned() }
+    Found {
+        sensors: entities.iter().map(one).collect(),
+        inputs: inputs_json(&proposal.inputs),
+        origin: origin.to_owned(),
+    }
 }
 
 /// The page.
-pub(super) async fn page(extract::State(context): extract::State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn page(
+    extract::State(context): extract::State<Context>,
+    asking: Asking,
+) -> Response<Body> {
     if !asking.pass.full {
-        return failure(StatusCode::FORBIDDEN, "changes are off here: set dashboard_on_lan to full".into());
+        return failure(
+            StatusCode::FORBIDDEN,
+            "changes are off here: set dashboard_on_lan to full".into(),
+        );
     }
     let mut p = Page::new(&context, &asking, "setup");
     p.m = 0;
@@ -176,9 +231,21 @@ pub(super) async fn page(extract::State(context): extract::State<Context>, askin
         Err(_) => (Default::default(), Some(l.t("ha_slow").to_owned())),
     };
     let now = context.now().unix;
-    let powers: Vec<&Candidate> = discovery.candidates.iter().filter(|c| c.kind == Some(Kind::Power)).collect();
-    let sensors = powers.iter().take(LISTED).map(|c| sensor(l, c, now)).collect();
-    let notes = discovery.notes.iter().map(|note| l.sentence(note)).collect();
+    let powers: Vec<&Candidate> = discovery
+        .candidates
+        .iter()
+        .filter(|c| c.kind == Some(Kind::Power))
+        .collect();
+    let sensors = powers
+        .iter()
+        .take(LISTED)
+        .map(|c| sensor(l, c, now))
+        .collect();
+    let notes = discovery
+        .notes
+        .iter()
+        .map(|note| l.sentence(note))
+        .collect();
     let setup = context.owner.setup();
     let intro = l.t(match setup {
         SetupState::ByOptions => "setup_again",
@@ -186,9 +253,17 @@ pub(super) async fn page(extract::State(context): extract::State<Context>, askin
         SetupState::Chosen { differs: false, .. } => "notice_unconfirmed",
         SetupState::Searching | SetupState::Nothing => "setup_intro",
     });
-    let (again, unconfirmed) = (matches!(setup, SetupState::ByOptions), matches!(setup, SetupState::Chosen { .. }));
+    let (again, unconfirmed) = (
+        matches!(setup, SetupState::ByOptions),
+        matches!(setup, SetupState::Chosen { .. }),
+    );
     let json = |inputs: &crate::config::Inputs| to_json(&context.owner.options_of(inputs));
-    let found = discovery.grid.iter().chain(&discovery.offers).map(|proposal| found(l, &discovery, proposal, now, json)).collect();
+    let found = discovery
+        .grid
+        .iter()
+        .chain(&discovery.offers)
+        .map(|proposal| found(l, &discovery, proposal, now, json))
+        .collect();
     html(&View {
         p,
         found,
@@ -206,10 +281,26 @@ pub(super) async fn page(extract::State(context): extract::State<Context>, askin
 
 /// Members of a set-up: keys that name power inputs, nothing else.
 pub(super) fn inputs_only(given: Value) -> Option<serde_json::Map<String, Value>> {
-    let Value::Object(members) = given else { return None };
-    let ends =
-        ["_power", "_power_export", "_invert", "_scale", "_offset", "_phase", "energy_import", "energy_export", "_volt", "_curr", "_pf"];
-    members.keys().all(|key| ends.iter().any(|end| key.ends_with(end)) || key == "frequency").then_some(members)
+    let Value::Object(members) = given else {
+        return None;
+    };
+    let ends = [
+        "_power",
+        "_power_export",
+        "_invert",
+        "_scale",
+        "_offset",
+        "_phase",
+        "energy_import",
+        "energy_export",
+        "_volt",
+        "_curr",
+        "_pf",
+    ];
+    members
+        .keys()
+        .all(|key| ends.iter().any(|end| key.ends_with(end)) || key == "frequency")
+        .then_some(members)
 }
 
 #[cfg(test)]
@@ -232,7 +323,11 @@ mod tests {
             device: None,
             restored: false,
         };
-        let found = sensor(Locale::all().iter().find(|l| l.code == code).unwrap(), &candidate, 0.0);
+        let found = sensor(
+            Locale::all().iter().find(|l| l.code == code).unwrap(),
+            &candidate,
+            0.0,
+        );
         assert_eq!(found.good, value.parse::<f64>().is_ok());
         (found.value.replace('\u{202f}', " "), found.unit)
     }
@@ -251,7 +346,11 @@ mod tests {
             ("unavailable", "kW", "nicht verfügbar", ""),
             ("2500", "kW", "2.500 kW", ""),
         ] {
-            assert_eq!(power(value, Some(unit)), (text.to_owned(), own.to_owned()), "{value} {unit}");
+            assert_eq!(
+                power(value, Some(unit)),
+                (text.to_owned(), own.to_owned()),
+                "{value} {unit}"
+            );
         }
         assert_eq!(
             shown("en", Kind::Energy, "1234.56789", Some("kWh")),

@@ -81,43 +81,73 @@ pub fn number(locale: &Locale, value: f64, decimals: usize) -> String {
 pub fn watts(locale: &Locale, w: f64) -> Figure {
     let size = w.abs();
     if size >= 9_999.5 {
-        return Figure { value: number(locale, size / 1000.0, 2), unit: "kW" };
+        return Figure {
+            value: number(locale, size / 1000.0, 2),
+            unit: "kW",
+        };
     }
     let decimals = usize::from((0.05..9.95).contains(&size));
-    Figure { value: number(locale, size, decimals), unit: "W" }
+    Figure {
+        value: number(locale, size, decimals),
+        unit: "W",
+    }
 }
 
 /// A power with its sign, where no word says where it flows.
 #[must_use]
 pub fn signed_watts(locale: &Locale, w: f64) -> String {
     let figure = watts(locale, w);
-    if Flow::of(w) == Flow::Export { format!("−{figure}") } else { figure.to_string() }
+    if Flow::of(w) == Flow::Export {
+        format!("−{figure}")
+    } else {
+        figure.to_string()
+    }
 }
 
-/// A state's text with the decimals that it has, at most three; nothing where it is no finite number.
+/// A state's text with the decimals that it has, at most three; nothing where it is no finite
+/// number.
 #[must_use]
 pub fn as_written(locale: &Locale, text: &str) -> Option<String> {
     let text = text.trim();
-    let decimals = text.split_once('.').map_or(0, |(_, fraction)| fraction.len()).min(3);
-    text.parse::<f64>().ok().filter(|v| v.is_finite()).map(|v| number(locale, v, decimals))
+    let decimals = text
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len())
+        .min(3);
+    text.parse::<f64>()
+        .ok()
+        .filter(|v| v.is_finite())
+        .map(|v| number(locale, v, decimals))
 }
 
 /// Watt-hours as kWh.
 #[must_use]
 pub fn kwh(locale: &Locale, wh: f64) -> Figure {
-    Figure { value: number(locale, wh / 1000.0, 1), unit: "kWh" }
+    Figure {
+        value: number(locale, wh / 1000.0, 1),
+        unit: "kWh",
+    }
 }
 
 /// Energy for people: `40 Wh`, `12.3 kWh`.
 #[must_use]
 pub fn energy(locale: &Locale, wh: f64) -> Figure {
-    if wh.abs() < 999.5 { Figure { value: number(locale, wh, 0), unit: "Wh" } } else { kwh(locale, wh) }
+    if wh.abs() < 999.5 {
+        Figure {
+            value: number(locale, wh, 0),
+            unit: "Wh",
+        }
+    } else {
+        kwh(locale, wh)
+    }
 }
 
 /// An energy that is not known.
 #[must_use]
 pub fn no_kwh() -> Figure {
-    Figure { value: "–".to_owned(), unit: "kWh" }
+    Figure {
+        value: "–".to_owned(),
+        unit: "kWh",
+    }
 }
 
 /// Bytes, for people.
@@ -125,9 +155,15 @@ pub fn no_kwh() -> Figure {
 pub fn bytes(locale: &Locale, n: u64) -> Figure {
     let n = n as f64;
     if n >= 1e6 {
-        Figure { value: number(locale, n / 1e6, 1), unit: "MB" }
+        Figure {
+            value: number(locale, n / 1e6, 1),
+            unit: "MB",
+        }
     } else {
-        Figure { value: number(locale, n / 1e3, 0), unit: "kB" }
+        Figure {
+            value: number(locale, n / 1e3, 0),
+            unit: "kB",
+        }
     }
 }
 
@@ -160,19 +196,31 @@ pub fn moment(locale: &Locale, unix: f64, now: f64, zone: &TimeZone) -> String {
     let at = |unix: f64| zone.to_datetime(Timestamp::from_second(unix as i64).unwrap_or_default());
     let (then, now) = (at(unix), at(now));
     let time = then.strftime("%H:%M:%S").to_string();
-    if then.date() == now.date() { time } else { format!("{}, {time}", day(locale, then.date())) }
+    if then.date() == now.date() {
+        time
+    } else {
+        format!("{}, {time}", day(locale, then.date()))
+    }
 }
 
 /// `23 Nov`, in the language's order.
 #[must_use]
 pub fn day(locale: &Locale, date: jiff::civil::Date) -> String {
-    locale.with("day", &[("d", &date.day().to_string()), ("m", month(locale, date.month()))])
+    locale.with(
+        "day",
+        &[
+            ("d", &date.day().to_string()),
+            ("m", month(locale, date.month())),
+        ],
+    )
 }
 
 /// Short name of a month, 1 to 12.
 #[must_use]
 pub fn month(locale: &Locale, month: i8) -> &str {
-    const KEYS: [&str; 12] = ["m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9", "m10", "m11", "m12"];
+    const KEYS: [&str; 12] = [
+        "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9", "m10", "m11", "m12",
+    ];
     locale.t(KEYS[usize::try_from(month - 1).unwrap_or(0).min(11)])
 }
 
@@ -202,16 +250,38 @@ mod tests {
         ] {
             assert_eq!(watts(en, w).to_string(), text, "{w}");
         }
-        assert_eq!(kwh(locale("de"), 1_234_560.0).to_string(), "1.234,6\u{202f}kWh");
-        assert_eq!(number(locale("fr"), -1_234_567.5, 2), "−1\u{202f}234\u{202f}567,50");
+        assert_eq!(
+            kwh(locale("de"), 1_234_560.0).to_string(),
+            "1.234,6\u{202f}kWh"
+        );
+        assert_eq!(
+            number(locale("fr"), -1_234_567.5, 2),
+            "−1\u{202f}234\u{202f}567,50"
+        );
         assert_eq!(number(en, -0.001, 2), "0.00");
-        assert_eq!((signed_watts(en, -1240.2), signed_watts(en, -0.04)), ("−1,240\u{202f}W".into(), "0\u{202f}W".into()));
-        assert_eq!(as_written(locale("de"), " 1234.56789 ").as_deref(), Some("1.234,568"));
-        assert_eq!((as_written(en, "230"), as_written(en, "inf"), as_written(en, "off")), (Some("230".into()), None, None));
+        assert_eq!(
+            (signed_watts(en, -1240.2), signed_watts(en, -0.04)),
+            ("−1,240\u{202f}W".into(), "0\u{202f}W".into())
+        );
+        assert_eq!(
+            as_written(locale("de"), " 1234.56789 ").as_deref(),
+            Some("1.234,568")
+        );
+        assert_eq!(
+            (
+                as_written(en, "230"),
+                as_written(en, "inf"),
+                as_written(en, "off")
+            ),
+            (Some("230".into()), None, None)
+        );
         assert_eq!(span(en, 0.42), "0.4\u{202f}s");
         assert_eq!(span(en, 119.0), "119\u{202f}s");
         assert_eq!(span(en, 300.0), "5\u{202f}min");
-        assert_eq!((Flow::of(0.04), Flow::of(-0.05), Flow::of(3.0)), (Flow::Idle, Flow::Export, Flow::Import));
+        assert_eq!(
+            (Flow::of(0.04), Flow::of(-0.05), Flow::of(3.0)),
+            (Flow::Idle, Flow::Export, Flow::Import)
+        );
     }
 
     #[test]
@@ -219,6 +289,9 @@ mod tests {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let noon = 1_700_046_000.0;
         assert_eq!(moment(locale("en"), noon, noon + 60.0, &zone), "12:00:00");
-        assert_eq!(moment(locale("de"), noon - 86_400.0, noon, &zone), "14. Nov., 12:00:00");
+        assert_eq!(
+            moment(locale("de"), noon - 86_400.0, noon, &zone),
+            "14. Nov., 12:00:00"
+        );
     }
 }

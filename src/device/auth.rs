@@ -1,8 +1,9 @@
-//! Digest authentication as the device does it: SHA-256, user `admin`, realm the device id, in HTTP headers
-//! and in frames (`shelly-pro-3em.md` section 2.7).
+//! Digest authentication as the device does it: SHA-256, user `admin`, realm the device id, in HTTP
+//! headers and in frames (`shelly-pro-3em.md` section 2.7).
 //!
-//! A [`Guard`] knows the nonces that were issued and who failed how often. It has no clock and no source of
-//! randomness of its own: time is the monotonic time since start, random numbers are passed in.
+//! A [`Guard`] knows the nonces that were issued and who failed how often. It has no clock and no
+//! source of randomness of its own: time is the monotonic time since start, random numbers are
+//! passed in.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -47,7 +48,10 @@ pub fn is_open(method: &str) -> bool {
 }
 
 fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 /// What a caller proved.
@@ -59,7 +63,8 @@ pub enum Verdict {
     Challenge,
     /// A wrong password: ask with a new challenge; it was counted.
     Wrong,
-    /// Too many wrong passwords from this address: nothing is compared for a minute. Ask as with `Challenge`.
+    /// Too many wrong passwords from this address: nothing is compared for a minute. Ask as with
+    /// `Challenge`.
     Limited,
 }
 
@@ -74,7 +79,8 @@ pub struct Credentials {
     pub nonce: String,
     /// `nc`, text.
     pub nc: String,
-    /// `nc` as a number: hex in a header and where a frame quotes it (openHAB sends `"0000000a"`), else decimal.
+    /// `nc` as a number: hex in a header and where a frame quotes it (openHAB sends `"0000000a"`),
+    /// else decimal.
     pub count: Option<u64>,
     /// `cnonce`, text.
     pub cnonce: String,
@@ -86,13 +92,17 @@ impl Credentials {
     /// Reads an `Authorization` header: `Digest username="admin", …`. Anything else is `None`.
     #[must_use]
     pub fn from_header(header: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(header).ok().filter(|t| t.len() <= MAX_HEADER)?;
+        let text = std::str::from_utf8(header)
+            .ok()
+            .filter(|t| t.len() <= MAX_HEADER)?;
         let (scheme, rest) = text.trim_start().split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("digest") {
             return None;
         }
         let mut parts = header_parts(rest)?;
-        if parts.get("qop").is_some_and(|qop| qop != "auth") || !is_sha256(parts.get("algorithm").map(String::as_str)) {
+        if parts.get("qop").is_some_and(|qop| qop != "auth")
+            || !is_sha256(parts.get("algorithm").map(String::as_str))
+        {
             return None;
         }
         let mut take = |name: &str| parts.remove(name);
@@ -129,7 +139,11 @@ impl Credentials {
             return None;
         }
         let nc = wire.nc.map_or_else(|| Some("1".to_owned()), scalar)?;
-        let radix = if wire.nc.is_some_and(|raw| raw.get().starts_with('"')) { 16 } else { 10 };
+        let radix = if wire.nc.is_some_and(|raw| raw.get().starts_with('"')) {
+            16
+        } else {
+            10
+        };
         Some(Self {
             username: wire.username,
             realm: wire.realm,
@@ -165,7 +179,8 @@ fn scalar(raw: &RawValue) -> Option<String> {
     if text.starts_with('"') {
         return serde_json::from_str(text).ok();
     }
-    text.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| text.to_owned())
+    text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        .then(|| text.to_owned())
 }
 
 /// `name=value` pairs with commas between; values quoted or not; names in any case.
@@ -199,14 +214,16 @@ fn header_parts(mut rest: &str) -> Option<HashMap<String, String>> {
     }
 }
 
-/// An address, and whether it came with a datagram: what a forged sender does must not fall back on the real one.
+/// An address, and whether it came with a datagram: what a forged sender does must not fall back on
+/// the real one.
 type Origin = (IpAddr, bool);
 
 /// A nonce that was issued, and to whom it belongs since it was first used.
 ///
-/// Clients send the same `auth` in every frame (section 2.7; `nc` rises only with firmware 2.0), so `nc` cannot tell a
-/// repetition from a captured request. The address does: a connection has shaken hands with its own, and what was
-/// captured is worth nothing from another. A datagram's sender may be forged, so there each `nc` is good once.
+/// Clients send the same `auth` in every frame (section 2.7; `nc` rises only with firmware 2.0), so
+/// `nc` cannot tell a repetition from a captured request. The address does: a connection has shaken
+/// hands with its own, and what was captured is worth nothing from another. A datagram's sender may
+/// be forged, so there each `nc` is good once.
 #[derive(Debug)]
 struct Nonce {
     issued: Duration,
@@ -265,7 +282,9 @@ impl Guard {
     /// The error of a frame: its message is JSON text.
     pub fn frame_challenge(&mut self, realm: &str, now: Duration, random: u32) -> RpcError {
         let nonce = self.issue(now, random);
-        let message = format!("{{\"auth_type\":\"digest\",\"nonce\":{nonce},\"nc\":1,\"realm\":\"{realm}\",\"algorithm\":\"SHA-256\"}}");
+        let message = format!(
+            "{{\"auth_type\":\"digest\",\"nonce\":{nonce},\"nc\":1,\"realm\":\"{realm}\",\"algorithm\":\"SHA-256\"}}"
+        );
         RpcError { code: 401, message }
     }
 
@@ -278,29 +297,50 @@ impl Guard {
     /// [`Self::frame_challenge`] with a nonce that is text and no `nc`, as from 2.0 on.
     pub fn frame_text_challenge(&mut self, realm: &str, now: Duration, random: u32) -> RpcError {
         let nonce = text_nonce(self.issue(now, random));
-        let message = format!(r#"{{"auth_type": "digest", "nonce": "{nonce}", "realm": "{realm}", "algorithm": "SHA-256"}}"#);
+        let message = format!(
+            r#"{{"auth_type": "digest", "nonce": "{nonce}", "realm": "{realm}", "algorithm": "SHA-256"}}"#
+        );
         RpcError { code: 401, message }
     }
 
     /// Looks at an `Authorization` header; `uri` is the request's target as sent, with its query.
-    pub fn check_http(&mut self, who: &Caller<'_>, header: Option<&[u8]>, method: &str, uri: &str) -> Verdict {
-        let Some(header) = header else { return Verdict::Challenge };
-        let Some(given) = Credentials::from_header(header) else { return Verdict::Challenge };
+    pub fn check_http(
+        &mut self,
+        who: &Caller<'_>,
+        header: Option<&[u8]>,
+        method: &str,
+        uri: &str,
+    ) -> Verdict {
+        let Some(header) = header else {
+            return Verdict::Challenge;
+        };
+        let Some(given) = Credentials::from_header(header) else {
+            return Verdict::Challenge;
+        };
         self.check(who, &given, &format!("{method}:{uri}"))
     }
 
     /// Looks at the JSON text of a frame's `auth`.
     pub fn check_frame(&mut self, who: &Caller<'_>, auth: Option<&str>) -> Verdict {
-        let Some(auth) = auth else { return Verdict::Challenge };
-        let Some(given) = Credentials::from_frame(auth) else { return Verdict::Challenge };
+        let Some(auth) = auth else {
+            return Verdict::Challenge;
+        };
+        let Some(given) = Credentials::from_frame(auth) else {
+            return Verdict::Challenge;
+        };
         self.check(who, &given, "dummy_method:dummy_uri")
     }
 
-    /// The nonce that a client sends back: as issued, decimal or as text, or, from one that writes the number anew, hexadecimal.
+    /// The nonce that a client sends back: as issued, decimal or as text, or, from one that writes
+    /// the number anew, hexadecimal.
     fn issued(&self, text: &str) -> Option<u32> {
         let known = |nonce: &u32| self.nonces.contains_key(nonce);
         let hexadecimal = || u32::from_str_radix(text, 16).ok().filter(known);
-        text.parse().ok().filter(known).or_else(hexadecimal).or_else(|| number_of(text))
+        text.parse()
+            .ok()
+            .filter(known)
+            .or_else(hexadecimal)
+            .or_else(|| number_of(text))
     }
 
     fn check(&mut self, who: &Caller<'_>, given: &Credentials, a2: &str) -> Verdict {
@@ -310,23 +350,47 @@ impl Guard {
         if self.limited(guesser, who.now) {
             return Verdict::Limited;
         }
-        let Credentials { nonce: nonce_text, nc: nc_text, cnonce, .. } = given;
-        let expected = sha256_hex(&format!("{}:{nonce_text}:{nc_text}:{cnonce}:auth:{}", who.ha1, sha256_hex(a2)));
-        let right = expected.as_bytes().ct_eq(given.response.to_ascii_lowercase().as_bytes());
+        let Credentials {
+            nonce: nonce_text,
+            nc: nc_text,
+            cnonce,
+            ..
+        } = given;
+        let expected = sha256_hex(&format!(
+            "{}:{nonce_text}:{nc_text}:{cnonce}:auth:{}",
+            who.ha1,
+            sha256_hex(a2)
+        ));
+        let right = expected
+            .as_bytes()
+            .ct_eq(given.response.to_ascii_lowercase().as_bytes());
         if !bool::from(right) || given.username != "admin" || given.realm != who.realm {
             self.fail(guesser, who.now);
             return Verdict::Wrong;
         }
         // The password is right; only a nonce of ours that is not too old makes it a fresh proof.
-        let fresh = self.issued(nonce_text).and_then(|n| self.nonces.get_mut(&n)).filter(|n| who.now.saturating_sub(n.issued) < NONCE_LIFE);
-        let granted = fresh.zip(given.count).is_some_and(|(nonce, nc)| nonce.take(nc, from));
-        if granted { Verdict::Granted } else { Verdict::Challenge }
+        let fresh = self
+            .issued(nonce_text)
+            .and_then(|n| self.nonces.get_mut(&n))
+            .filter(|n| who.now.saturating_sub(n.issued) < NONCE_LIFE);
+        let granted = fresh
+            .zip(given.count)
+            .is_some_and(|(nonce, nc)| nonce.take(nc, from));
+        if granted {
+            Verdict::Granted
+        } else {
+            Verdict::Challenge
+        }
     }
 
-    /// Issues a nonce made of a random number: never 0, at most 31 bits (clients keep it as an int).
+    /// Issues a nonce made of a random number: never 0, at most 31 bits (clients keep it as an
+    /// int).
     fn issue(&mut self, now: Duration, random: u32) -> u32 {
         while let Some(oldest) = self.order.front().copied() {
-            let over = self.nonces.get(&oldest).is_none_or(|n| now.saturating_sub(n.issued) >= NONCE_LIFE);
+            let over = self
+                .nonces
+                .get(&oldest)
+                .is_none_or(|n| now.saturating_sub(n.issued) >= NONCE_LIFE);
             if !over && self.order.len() < MAX_NONCES {
                 break;
             }
@@ -337,15 +401,28 @@ impl Guard {
         while self.nonces.contains_key(&nonce) {
             nonce = (nonce % 0x7FFF_FFFF) + 1;
         }
-        self.nonces.insert(nonce, Nonce { issued: now, owner: None, highest: 0, seen: 0 });
+        self.nonces.insert(
+            nonce,
+            Nonce {
+                issued: now,
+                owner: None,
+                highest: 0,
+                seen: 0,
+            },
+        );
         self.order.push_back(nonce);
         nonce
     }
 
     /// Whether an address has used up its wrong passwords of the last minute.
     fn limited(&mut self, from: Origin, now: Duration) -> bool {
-        let Some(times) = self.failures.get_mut(&from) else { return false };
-        while times.front().is_some_and(|t| now.saturating_sub(*t) >= FAILURE_WINDOW) {
+        let Some(times) = self.failures.get_mut(&from) else {
+            return false;
+        };
+        while times
+            .front()
+            .is_some_and(|t| now.saturating_sub(*t) >= FAILURE_WINDOW)
+        {
             times.pop_front();
         }
         if times.is_empty() {
@@ -357,9 +434,17 @@ impl Guard {
 
     fn fail(&mut self, from: Origin, now: Duration) {
         if self.failures.len() >= MAX_ADDRESSES && !self.failures.contains_key(&from) {
-            self.failures.retain(|_, times| times.back().is_some_and(|t| now.saturating_sub(*t) < FAILURE_WINDOW));
+            self.failures.retain(|_, times| {
+                times
+                    .back()
+                    .is_some_and(|t| now.saturating_sub(*t) < FAILURE_WINDOW)
+            });
             if self.failures.len() >= MAX_ADDRESSES {
-                let oldest = self.failures.iter().min_by_key(|(_, times)| times.back().copied()).map(|(from, _)| *from);
+                let oldest = self
+                    .failures
+                    .iter()
+                    .min_by_key(|(_, times)| times.back().copied())
+                    .map(|(from, _)| *from);
                 oldest.map(|from| self.failures.remove(&from));
             }
         }
@@ -393,7 +478,13 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn caller(ha1: &str, s: u64) -> Caller<'_> {
-        Caller { realm: REALM, ha1, peer: PEER, datagram: false, now: Duration::from_secs(s) }
+        Caller {
+            realm: REALM,
+            ha1,
+            peer: PEER,
+            datagram: false,
+            now: Duration::from_secs(s),
+        }
     }
 
     fn frame_auth(password: &str, nonce: &str, nc: u32) -> String {
@@ -404,14 +495,22 @@ mod tests {
     fn frame_auth_as(password: &str, nonce: &str, nc: &str) -> String {
         let said = nc.trim_matches('"');
         let plain = nonce.trim_matches('"');
-        let response = sha256_hex(&format!("{}:{plain}:{said}:12345:auth:{}", ha1(REALM, password), sha256_hex("dummy_method:dummy_uri")));
+        let response = sha256_hex(&format!(
+            "{}:{plain}:{said}:12345:auth:{}",
+            ha1(REALM, password),
+            sha256_hex("dummy_method:dummy_uri")
+        ));
         format!(
             r#"{{"realm":"{REALM}","username":"admin","nonce":{nonce},"nc":{nc},"cnonce":12345,"response":"{response}","algorithm":"SHA-256"}}"#
         )
     }
 
     fn header(password: &str, nonce: &str, nc: &str, target: &str) -> String {
-        let response = sha256_hex(&format!("{}:{nonce}:{nc}:abc:auth:{}", ha1(REALM, password), sha256_hex(target)));
+        let response = sha256_hex(&format!(
+            "{}:{nonce}:{nc}:abc:auth:{}",
+            ha1(REALM, password),
+            sha256_hex(target)
+        ));
         format!(
             r#"Digest username="admin", realm="{REALM}", nonce="{nonce}", uri="/x", qop=auth, nc={nc}, cnonce="abc", response="{response}", algorithm=SHA-256"#
         )
@@ -426,7 +525,12 @@ mod tests {
         );
         let error = guard.frame_challenge(REALM, Duration::ZERO, 1_625_038_762);
         assert_eq!(error.code, 401);
-        assert_eq!(error.message, format!(r#"{{"auth_type":"digest","nonce":1625038762,"nc":1,"realm":"{REALM}","algorithm":"SHA-256"}}"#));
+        assert_eq!(
+            error.message,
+            format!(
+                r#"{{"auth_type":"digest","nonce":1625038762,"nc":1,"realm":"{REALM}","algorithm":"SHA-256"}}"#
+            )
+        );
     }
 
     #[test]
@@ -434,21 +538,46 @@ mod tests {
         let good = ha1(REALM, "secret");
         let mut guard = Guard::new();
         let challenge = guard.http_challenge(REALM, Duration::ZERO, 1_716_556_501);
-        let copied = challenge.split("nonce=").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap();
+        let copied = challenge
+            .split("nonce=")
+            .nth(1)
+            .and_then(|rest| rest.split('"').nth(1))
+            .unwrap();
         assert_eq!(copied, "1716556501");
-        for frame in [copied.to_owned(), format!("\"{copied}\""), format!("\"{:x}\"", 1_716_556_501), format!("\"{:08X}\"", 1_716_556_501)]
-        {
+        for frame in [
+            copied.to_owned(),
+            format!("\"{copied}\""),
+            format!("\"{:x}\"", 1_716_556_501),
+            format!("\"{:08X}\"", 1_716_556_501),
+        ] {
             let response = frame_auth("secret", &frame, 1);
-            assert_eq!(guard.check_frame(&caller(&good, 1), Some(&response)), Verdict::Granted, "{frame}");
+            assert_eq!(
+                guard.check_frame(&caller(&good, 1), Some(&response)),
+                Verdict::Granted,
+                "{frame}"
+            );
         }
         for text in [copied, "665092d5"] {
             let head = header("secret", text, "00000001", "GET:/shelly");
-            assert_eq!(guard.check_http(&caller(&good, 1), Some(head.as_bytes()), "GET", "/shelly"), Verdict::Granted, "{text}");
+            assert_eq!(
+                guard.check_http(&caller(&good, 1), Some(head.as_bytes()), "GET", "/shelly"),
+                Verdict::Granted,
+                "{text}"
+            );
         }
-        // A number that is both: what was issued counts, not what it would be in the other notation.
+        // A number that is both: what was issued counts, not what it would be in the other
+        // notation.
         guard.frame_challenge(REALM, Duration::ZERO, 77);
-        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "4d", 1))), Verdict::Challenge, "no JSON number");
-        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "119", 1))), Verdict::Challenge, "not issued");
+        assert_eq!(
+            guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "4d", 1))),
+            Verdict::Challenge,
+            "no JSON number"
+        );
+        assert_eq!(
+            guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "119", 1))),
+            Verdict::Challenge,
+            "not issued"
+        );
     }
 
     #[test]
@@ -457,39 +586,86 @@ mod tests {
         let error = guard.frame_text_challenge(REALM, Duration::ZERO, 1_625_038_762);
         let challenge: serde_json::Value = serde_json::from_str(&error.message).unwrap();
         let nonce = challenge["nonce"].as_str().unwrap();
-        let path = format!("{}/tests/fixtures/golden/ws_auth_challenge_2_0.json", env!("CARGO_MANIFEST_DIR"));
-        let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        let shown = golden["response"]["frame"]["error"]["message"].as_str().unwrap();
-        assert_eq!(error.message.replace(nonce, "<64 characters of base64>").replace(REALM, "<device id>"), shown);
+        let path = format!(
+            "{}/tests/fixtures/golden/ws_auth_challenge_2_0.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let golden: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let shown = golden["response"]["frame"]["error"]["message"]
+            .as_str()
+            .unwrap();
+        assert_eq!(
+            error
+                .message
+                .replace(nonce, "<64 characters of base64>")
+                .replace(REALM, "<device id>"),
+            shown
+        );
         assert_eq!((error.code, nonce.len()), (401, 64));
         let frame = |nonce: &str, nc: u32| {
-            let response =
-                sha256_hex(&format!("{good}:{nonce}:{nc}:PrpvbOzqX1jgEjiyO8Z8Ow==:auth:{}", sha256_hex("dummy_method:dummy_uri")));
+            let response = sha256_hex(&format!(
+                "{good}:{nonce}:{nc}:PrpvbOzqX1jgEjiyO8Z8Ow==:auth:{}",
+                sha256_hex("dummy_method:dummy_uri")
+            ));
             serde_json::json!({"realm": REALM, "username": "admin", "nonce": nonce, "nc": nc, "cnonce": "PrpvbOzqX1jgEjiyO8Z8Ow==",
                 "response": response, "algorithm": "SHA-256"})
             .to_string()
         };
         for nc in [1, 2, 20] {
-            assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame(nonce, nc))), Verdict::Granted, "{nc}");
+            assert_eq!(
+                guard.check_frame(&caller(&good, 1), Some(&frame(nonce, nc))),
+                Verdict::Granted,
+                "{nc}"
+            );
         }
         let other = text_nonce(1_625_038_763);
-        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame(&other, 1))), Verdict::Challenge, "not issued");
+        assert_eq!(
+            guard.check_frame(&caller(&good, 1), Some(&frame(&other, 1))),
+            Verdict::Challenge,
+            "not issued"
+        );
         let header = guard.http_text_challenge(REALM, Duration::ZERO, 5);
-        assert!(header.contains(&format!("nonce=\"{}\"", text_nonce(5))), "{header}");
+        assert!(
+            header.contains(&format!("nonce=\"{}\"", text_nonce(5))),
+            "{header}"
+        );
     }
 
     #[test]
     fn frames_prove_the_password() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
         guard.frame_challenge(REALM, Duration::ZERO, 77);
-        assert_eq!(guard.check_frame(&caller(&good, 1), None), Verdict::Challenge);
+        assert_eq!(
+            guard.check_frame(&caller(&good, 1), None),
+            Verdict::Challenge
+        );
         for nc in [1, 2, 4, 3] {
-            assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "77", nc))), Verdict::Granted, "{nc}");
+            assert_eq!(
+                guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "77", nc))),
+                Verdict::Granted,
+                "{nc}"
+            );
         }
-        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "77", 0))), Verdict::Challenge, "nc counts from 1");
-        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 1))), Verdict::Challenge, "not our nonce");
-        assert_eq!(guard.check_frame(&caller(&good, 3600), Some(&frame_auth("secret", "77", 9))), Verdict::Challenge, "an hour old");
-        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("wrong", "77", 10))), Verdict::Wrong);
+        assert_eq!(
+            guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "77", 0))),
+            Verdict::Challenge,
+            "nc counts from 1"
+        );
+        assert_eq!(
+            guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 1))),
+            Verdict::Challenge,
+            "not our nonce"
+        );
+        assert_eq!(
+            guard.check_frame(&caller(&good, 3600), Some(&frame_auth("secret", "77", 9))),
+            Verdict::Challenge,
+            "an hour old"
+        );
+        assert_eq!(
+            guard.check_frame(&caller(&good, 1), Some(&frame_auth("wrong", "77", 10))),
+            Verdict::Wrong
+        );
     }
 
     #[test]
@@ -499,48 +675,112 @@ mod tests {
         guard.http_challenge(REALM, Duration::ZERO, 0xbeef);
         let frame = frame_auth("secret", "77", 1);
         let head = header("secret", "beef", "00000001", "GET:/shelly");
-        let other = Caller { peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)), ..caller(&good, 2) };
+        let other = Caller {
+            peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)),
+            ..caller(&good, 2)
+        };
         for s in [1, 1, 2, 3599] {
-            assert_eq!(guard.check_frame(&caller(&good, s), Some(&frame)), Verdict::Granted, "{s}");
-            assert_eq!(guard.check_http(&caller(&good, s), Some(head.as_bytes()), "GET", "/shelly"), Verdict::Granted, "{s}");
-            assert_eq!(guard.check_frame(&other, Some(&frame)), Verdict::Challenge, "captured");
-            assert_eq!(guard.check_frame(&other, Some(&frame_auth("secret", "77", 2))), Verdict::Challenge, "a nonce of another's");
-            assert_eq!(guard.check_http(&other, Some(head.as_bytes()), "GET", "/shelly"), Verdict::Challenge, "captured");
+            assert_eq!(
+                guard.check_frame(&caller(&good, s), Some(&frame)),
+                Verdict::Granted,
+                "{s}"
+            );
+            assert_eq!(
+                guard.check_http(&caller(&good, s), Some(head.as_bytes()), "GET", "/shelly"),
+                Verdict::Granted,
+                "{s}"
+            );
+            assert_eq!(
+                guard.check_frame(&other, Some(&frame)),
+                Verdict::Challenge,
+                "captured"
+            );
+            assert_eq!(
+                guard.check_frame(&other, Some(&frame_auth("secret", "77", 2))),
+                Verdict::Challenge,
+                "a nonce of another's"
+            );
+            assert_eq!(
+                guard.check_http(&other, Some(head.as_bytes()), "GET", "/shelly"),
+                Verdict::Challenge,
+                "captured"
+            );
         }
     }
 
     #[test]
     fn a_datagram_s_sender_may_be_forged_so_its_auth_is_good_once() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-        let datagram = Caller { datagram: true, ..caller(&good, 1) };
+        let datagram = Caller {
+            datagram: true,
+            ..caller(&good, 1)
+        };
         guard.frame_challenge(REALM, Duration::ZERO, 77);
         for nc in [1, 2, 4, 3] {
-            assert_eq!(guard.check_frame(&datagram, Some(&frame_auth("secret", "77", nc))), Verdict::Granted, "{nc}");
-            assert_eq!(guard.check_frame(&datagram, Some(&frame_auth("secret", "77", nc))), Verdict::Challenge, "{nc} again");
+            assert_eq!(
+                guard.check_frame(&datagram, Some(&frame_auth("secret", "77", nc))),
+                Verdict::Granted,
+                "{nc}"
+            );
+            assert_eq!(
+                guard.check_frame(&datagram, Some(&frame_auth("secret", "77", nc))),
+                Verdict::Challenge,
+                "{nc} again"
+            );
         }
-        // What a connection used is not good in a datagram from its address, and forged failures do not shut the connection out.
+        // What a connection used is not good in a datagram from its address, and forged failures do
+        // not shut the connection out.
         guard.frame_challenge(REALM, Duration::ZERO, 78);
-        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 1))), Verdict::Granted);
-        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth("secret", "78", 2))), Verdict::Challenge);
+        assert_eq!(
+            guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 1))),
+            Verdict::Granted
+        );
+        assert_eq!(
+            guard.check_frame(&datagram, Some(&frame_auth("secret", "78", 2))),
+            Verdict::Challenge
+        );
         for nc in 5..20 {
             guard.check_frame(&datagram, Some(&frame_auth("wrong", "77", nc)));
         }
-        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth("secret", "77", 20))), Verdict::Limited);
-        assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 2))), Verdict::Granted);
+        assert_eq!(
+            guard.check_frame(&datagram, Some(&frame_auth("secret", "77", 20))),
+            Verdict::Limited
+        );
+        assert_eq!(
+            guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 2))),
+            Verdict::Granted
+        );
     }
 
     #[test]
     fn a_quoted_nc_is_hex_and_a_number_is_decimal() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-        let datagram = Caller { datagram: true, ..caller(&good, 1) };
+        let datagram = Caller {
+            datagram: true,
+            ..caller(&good, 1)
+        };
         guard.frame_challenge(REALM, Duration::ZERO, 77);
         for nc in 1..=40 {
             let quoted = frame_auth_as("secret", "77", &format!("\"{nc:08x}\""));
-            assert_eq!(guard.check_frame(&datagram, Some(&quoted)), Verdict::Granted, "{nc:08x}");
+            assert_eq!(
+                guard.check_frame(&datagram, Some(&quoted)),
+                Verdict::Granted,
+                "{nc:08x}"
+            );
         }
-        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "40"))), Verdict::Challenge, "used as 00000028");
-        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "41"))), Verdict::Granted);
-        assert_eq!(guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "\"x\""))), Verdict::Challenge);
+        assert_eq!(
+            guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "40"))),
+            Verdict::Challenge,
+            "used as 00000028"
+        );
+        assert_eq!(
+            guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "41"))),
+            Verdict::Granted
+        );
+        assert_eq!(
+            guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "\"x\""))),
+            Verdict::Challenge
+        );
     }
 
     #[test]
@@ -548,12 +788,37 @@ mod tests {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
         guard.http_challenge(REALM, Duration::ZERO, 0xbeef);
         let sent = header("secret", "beef", "00000001", "GET:/rpc/EM.GetStatus?id=0");
-        assert_eq!(guard.check_http(&caller(&good, 1), Some(sent.as_bytes()), "GET", "/rpc/EM.GetStatus?id=1"), Verdict::Wrong);
-        assert_eq!(guard.check_http(&caller(&good, 1), Some(sent.as_bytes()), "GET", "/rpc/EM.GetStatus?id=0"), Verdict::Granted);
+        assert_eq!(
+            guard.check_http(
+                &caller(&good, 1),
+                Some(sent.as_bytes()),
+                "GET",
+                "/rpc/EM.GetStatus?id=1"
+            ),
+            Verdict::Wrong
+        );
+        assert_eq!(
+            guard.check_http(
+                &caller(&good, 1),
+                Some(sent.as_bytes()),
+                "GET",
+                "/rpc/EM.GetStatus?id=0"
+            ),
+            Verdict::Granted
+        );
         let short = header("secret", "beef", "2", "POST:/rpc");
-        assert_eq!(guard.check_http(&caller(&good, 1), Some(short.as_bytes()), "POST", "/rpc"), Verdict::Granted);
-        assert_eq!(guard.check_http(&caller(&good, 1), Some(b"Basic YTpi"), "POST", "/rpc"), Verdict::Challenge);
-        assert_eq!(guard.check_http(&caller(&good, 1), None, "POST", "/rpc"), Verdict::Challenge);
+        assert_eq!(
+            guard.check_http(&caller(&good, 1), Some(short.as_bytes()), "POST", "/rpc"),
+            Verdict::Granted
+        );
+        assert_eq!(
+            guard.check_http(&caller(&good, 1), Some(b"Basic YTpi"), "POST", "/rpc"),
+            Verdict::Challenge
+        );
+        assert_eq!(
+            guard.check_http(&caller(&good, 1), None, "POST", "/rpc"),
+            Verdict::Challenge
+        );
     }
 
     #[test]
@@ -561,14 +826,29 @@ mod tests {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
         guard.frame_challenge(REALM, Duration::ZERO, 5);
         for nc in 1..=10 {
-            assert_eq!(guard.check_frame(&caller(&good, 1), Some(&frame_auth("wrong", "5", nc))), Verdict::Wrong);
+            assert_eq!(
+                guard.check_frame(&caller(&good, 1), Some(&frame_auth("wrong", "5", nc))),
+                Verdict::Wrong
+            );
         }
         let right = frame_auth("secret", "5", 20);
-        assert_eq!(guard.check_frame(&caller(&good, 60), Some(&right)), Verdict::Limited);
-        let other = Caller { peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)), ..caller(&good, 60) };
+        assert_eq!(
+            guard.check_frame(&caller(&good, 60), Some(&right)),
+            Verdict::Limited
+        );
+        let other = Caller {
+            peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)),
+            ..caller(&good, 60)
+        };
         guard.frame_challenge(REALM, Duration::ZERO, 6);
-        assert_eq!(guard.check_frame(&other, Some(&frame_auth("secret", "6", 1))), Verdict::Granted);
-        assert_eq!(guard.check_frame(&caller(&good, 61), Some(&right)), Verdict::Granted);
+        assert_eq!(
+            guard.check_frame(&other, Some(&frame_auth("secret", "6", 1))),
+            Verdict::Granted
+        );
+        assert_eq!(
+            guard.check_frame(&caller(&good, 61), Some(&right)),
+            Verdict::Granted
+        );
     }
 
     #[test]
@@ -577,9 +857,19 @@ mod tests {
         for i in 0..20_000_u32 {
             guard.http_challenge(REALM, Duration::from_secs(1), i);
             let peer = IpAddr::V4(std::net::Ipv4Addr::from_bits(i));
-            guard.check_frame(&Caller { peer, ..caller(&good, 1) }, Some(&frame_auth("wrong", "1", 1)));
+            guard.check_frame(
+                &Caller {
+                    peer,
+                    ..caller(&good, 1)
+                },
+                Some(&frame_auth("wrong", "1", 1)),
+            );
         }
-        assert!(guard.nonces.len() <= MAX_NONCES && guard.order.len() <= MAX_NONCES && guard.failures.len() <= MAX_ADDRESSES);
+        assert!(
+            guard.nonces.len() <= MAX_NONCES
+                && guard.order.len() <= MAX_NONCES
+                && guard.failures.len() <= MAX_ADDRESSES
+        );
     }
 
     proptest! {

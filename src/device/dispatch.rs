@@ -1,7 +1,8 @@
 //! Which methods there are, and what becomes of a call.
 //!
-//! Each component's file lists its own methods; here they are found (names compare without regard to case, so
-//! `WiFi`/`Wifi`, `Ws`/`WS`, `Mqtt`/`MQTT` are one), gated by profile and `read_only`, and answered.
+//! Each component's file lists its own methods; here they are found (names compare without regard
+//! to case, so `WiFi`/`Wifi`, `Ws`/`WS`, `Mqtt`/`MQTT` are one), gated by profile and `read_only`,
+//! and answered.
 
 use serde::Serialize;
 
@@ -34,7 +35,14 @@ pub(super) struct Method {
 impl Method {
     /// A method that reads, listed in both profiles.
     pub(super) const fn new(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Self {
-        Self { name, handler, profile: None, listed: true, writes: false, disk: false }
+        Self {
+            name,
+            handler,
+            profile: None,
+            listed: true,
+            writes: false,
+            disk: false,
+        }
     }
 
     /// There only in one profile.
@@ -68,12 +76,20 @@ impl Method {
 
 /// The method of that name, in any case.
 fn find(name: &str) -> Option<&'static Method> {
-    components::METHODS.iter().flat_map(|m| m.iter()).find(|m| m.name.eq_ignore_ascii_case(name))
+    components::METHODS
+        .iter()
+        .flat_map(|m| m.iter())
+        .find(|m| m.name.eq_ignore_ascii_case(name))
 }
 
 /// Names for `Shelly.ListMethods`.
 pub(super) fn listed(profile: Profile) -> Vec<&'static str> {
-    components::METHODS.iter().flat_map(|m| m.iter()).filter(|m| m.listed && m.there(profile)).map(|m| m.name).collect()
+    components::METHODS
+        .iter()
+        .flat_map(|m| m.iter())
+        .filter(|m| m.listed && m.there(profile))
+        .map(|m| m.name)
+        .collect()
 }
 
 /// Whether the method may block on a disk for some ms: transports run it off their loop.
@@ -95,19 +111,38 @@ pub fn canonical(method: &str) -> Option<&'static str> {
 }
 
 /// Answers one call.
-pub(super) fn call(device: &Device, method: &str, params: Option<&str>, context: &Context<'_>) -> Outcome {
+pub(super) fn call(
+    device: &Device,
+    method: &str,
+    params: Option<&str>,
+    context: &Context<'_>,
+) -> Outcome {
     let handled = match route(method, context) {
-        Some(found) if found.writes && context.state.locked => {
-            Err(RpcError::forbidden(format!("{} is refused: the settings were lost, set option auth_password", found.name)))
-        }
-        Some(found) if found.writes && device.options.read_only => {
-            Err(RpcError::forbidden(format!("{} is refused: option read_only is on", found.name)))
-        }
-        Some(found) => Params::parse(params).and_then(|params| (found.handler)(&Call { device, context, params })),
-        None if device.options.unknown_methods_dummy => result(&Dummy { ok: true, dummy: true, method }),
+        Some(found) if found.writes && context.state.locked => Err(RpcError::forbidden(format!(
+            "{} is refused: the settings were lost, set option auth_password",
+            found.name
+        ))),
+        Some(found) if found.writes && device.options.read_only => Err(RpcError::forbidden(
+            format!("{} is refused: option read_only is on", found.name),
+        )),
+        Some(found) => Params::parse(params).and_then(|params| {
+            (found.handler)(&Call {
+                device,
+                context,
+                params,
+            })
+        }),
+        None if device.options.unknown_methods_dummy => result(&Dummy {
+            ok: true,
+            dummy: true,
+            method,
+        }),
         None => Err(RpcError::no_handler(method)),
     };
-    handled.unwrap_or_else(|error| Outcome { answer: Answer::Error(error), effects: Vec::new() })
+    handled.unwrap_or_else(|error| Outcome {
+        answer: Answer::Error(error),
+        effects: Vec::new(),
+    })
 }
 
 /// The method, if this profile has it; on UDP in triphase `EM1.GetStatus` is the house total (C15).
@@ -127,7 +162,8 @@ struct Dummy<'a> {
 
 /// JSON text of a wire struct.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Json {
-    // Wire structs have string keys and finite numbers only, so this cannot fail; null is JSON all the same.
+    // Wire structs have string keys and finite numbers only, so this cannot fail; null is JSON all
+    // the same.
     serde_json::to_string(value).map_or_else(|_| Json::from("null"), Json::from)
 }
 
@@ -138,12 +174,18 @@ pub(super) fn result<T: Serialize + ?Sized>(value: &T) -> Handled {
 
 /// A result that is JSON text already.
 pub(super) fn text(json: Json) -> Handled {
-    Ok(Outcome { answer: Answer::Result(json), effects: Vec::new() })
+    Ok(Outcome {
+        answer: Answer::Result(json),
+        effects: Vec::new(),
+    })
 }
 
 /// `null`, the result of a method without one.
 pub(super) fn null(effects: Vec<Effect>) -> Handled {
-    Ok(Outcome { answer: Answer::Result(Json::from("null")), effects })
+    Ok(Outcome {
+        answer: Answer::Result(Json::from("null")),
+        effects,
+    })
 }
 
 /// `{"restart_required":…}`, the result of every `SetConfig`.
@@ -152,5 +194,8 @@ pub(super) fn restart_required(restart_required: bool, effects: Vec<Effect>) -> 
     struct Restart {
         restart_required: bool,
     }
-    Ok(Outcome { answer: Answer::Result(json(&Restart { restart_required })), effects })
+    Ok(Outcome {
+        answer: Answer::Result(json(&Restart { restart_required })),
+        effects,
+    })
 }

@@ -1,7 +1,9 @@
-//! In what firmware versions differ: one whole set a version of which captures are known, and which of them a version is served with.
+//! In what firmware versions differ: one whole set a version of which captures are known, and which
+//! of them a version is served with.
 //!
-//! What stands in a set was seen in a capture of that version (`tests/fixtures/dumps/`). Where a set has a member that a virtual
-//! device has no value for, the value is the one of a device that does not use it.
+//! What stands in a set was seen in a capture of that version (`tests/fixtures/dumps/`). Where a
+//! set has a member that a virtual device has no value for, the value is the one of a device that
+//! does not use it.
 
 /// One version as its captures show it.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +14,8 @@ pub struct FirmwareSet {
     pub fw_id: &'static str,
     /// Device info ends with `provision`.
     pub provision: bool,
-    /// The members that came with 2.0: `enhanced_security`, `tls_check_cert_validity_time`, `debug.file_log`.
+    /// The members that came with 2.0: `enhanced_security`, `tls_check_cert_validity_time`,
+    /// `debug.file_log`.
     pub security: bool,
     /// `wifi` status names the access point's `bssid`.
     pub bssid: bool,
@@ -20,7 +23,8 @@ pub struct FirmwareSet {
     pub alarms: bool,
     /// `ble` can be switched off (`enable`), and `bthome` says so.
     pub ble_switch: bool,
-    /// A nonce is text of 64 characters, and a challenge over a frame has no `nc`; before it is a number and `nc` is 1.
+    /// A nonce is text of 64 characters, and a challenge over a frame has no `nc`; before it is a
+    /// number and `nc` is 1.
     pub text_nonce: bool,
     /// `sys.ram_size`.
     pub ram_size: u32,
@@ -78,7 +82,8 @@ pub static SETS: [FirmwareSet; 3] = [
     },
 ];
 
-/// The set without option `firmware`: what a Pro 3EM came with or was updated to, of which a whole capture is known.
+/// The set without option `firmware`: what a Pro 3EM came with or was updated to, of which a whole
+/// capture is known.
 pub static DEFAULT: &FirmwareSet = &SETS[1];
 
 /// A version as identity says it.
@@ -95,14 +100,22 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// The firmware by the options `firmware` and `fw_id`; `of_id` is the version inside the latter.
+    /// The firmware by the options `firmware` and `fw_id`; `of_id` is the version inside the
+    /// latter.
     #[must_use]
     pub fn new(ver: Option<&str>, fw_id: Option<&str>, of_id: Option<&str>) -> Self {
         let mut remarks = Vec::new();
         let wanted = ver.or(of_id).unwrap_or(DEFAULT.ver);
         let set = nearest(wanted);
         if set.ver != wanted {
-            let id = if fw_id.is_some() { String::new() } else { format!(", with its build id {}: option fw_id gives another", set.fw_id) };
+            let id = if fw_id.is_some() {
+                String::new()
+            } else {
+                format!(
+                    ", with its build id {}: option fw_id gives another",
+                    set.fw_id
+                )
+            };
             let known: Vec<&str> = SETS.iter().map(|s| s.ver).collect();
             remarks.push(format!(
                 "firmware {wanted}: known are {}, so it is answered as {} under this version{id}",
@@ -117,7 +130,12 @@ impl Firmware {
                 "firmware is {ver}, but fw_id = {fw_id} names {of_id}: readers that compare them refuse the meter; set one of the two"
             ));
         }
-        Self { set, ver: wanted.to_owned(), fw_id: fw_id.unwrap_or(set.fw_id).to_owned(), remarks }
+        Self {
+            set,
+            ver: wanted.to_owned(),
+            fw_id: fw_id.unwrap_or(set.fw_id).to_owned(),
+            remarks,
+        }
     }
 }
 
@@ -125,11 +143,18 @@ impl Firmware {
 fn nearest(ver: &str) -> &'static FirmwareSet {
     let minor = |ver: &str| {
         let mut parts = ver.split('.').map(|part| {
-            part.bytes().take_while(u8::is_ascii_digit).fold(0_u32, |n, digit| n.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
+            part.bytes()
+                .take_while(u8::is_ascii_digit)
+                .fold(0_u32, |n, digit| {
+                    n.saturating_mul(10).saturating_add(u32::from(digit - b'0'))
+                })
         });
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     };
-    SETS.iter().rev().find(|set| minor(set.ver) <= minor(ver)).unwrap_or(&SETS[0])
+    SETS.iter()
+        .rev()
+        .find(|set| minor(set.ver) <= minor(ver))
+        .unwrap_or(&SETS[0])
 }
 
 #[cfg(test)]
@@ -155,7 +180,12 @@ mod tests {
             let firmware = Firmware::new(Some(wanted), None, None);
             assert_eq!((firmware.set.ver, firmware.ver.as_str()), (set, wanted));
             assert_eq!(firmware.fw_id, firmware.set.fw_id, "{wanted}");
-            assert_eq!(firmware.remarks.len(), usize::from(set != wanted), "{:?}", firmware.remarks);
+            assert_eq!(
+                firmware.remarks.len(),
+                usize::from(set != wanted),
+                "{:?}",
+                firmware.remarks
+            );
         }
     }
 
@@ -163,11 +193,34 @@ mod tests {
     fn a_build_id_brings_its_version_and_one_that_contradicts_is_named() {
         let id = "20250924-062729/1.7.1-gd336f31";
         let firmware = Firmware::new(None, Some(id), Some("1.7.1"));
-        assert_eq!((firmware.set.ver, firmware.ver.as_str(), firmware.fw_id.as_str()), ("1.7.5", "1.7.1", id));
+        assert_eq!(
+            (
+                firmware.set.ver,
+                firmware.ver.as_str(),
+                firmware.fw_id.as_str()
+            ),
+            ("1.7.5", "1.7.1", id)
+        );
         let firmware = Firmware::new(Some("2.0.1"), Some(id), Some("1.7.1"));
-        assert_eq!((firmware.set.ver, firmware.fw_id.as_str(), firmware.remarks.len()), ("2.0.1", id, 1), "{:?}", firmware.remarks);
+        assert_eq!(
+            (
+                firmware.set.ver,
+                firmware.fw_id.as_str(),
+                firmware.remarks.len()
+            ),
+            ("2.0.1", id, 1),
+            "{:?}",
+            firmware.remarks
+        );
         let plain = Firmware::new(None, None, None);
-        assert_eq!((plain.ver.as_str(), plain.fw_id.as_str(), plain.remarks.len()), ("1.7.5", "20260311-095913/1.7.5-g9979d16", 0));
+        assert_eq!(
+            (
+                plain.ver.as_str(),
+                plain.fw_id.as_str(),
+                plain.remarks.len()
+            ),
+            ("1.7.5", "20260311-095913/1.7.5-g9979d16", 0)
+        );
     }
 
     proptest! {

@@ -1,7 +1,8 @@
-//! RPC frames: any bytes to a call or an error, an answer to a frame (`shelly-pro-3em.md` section 2).
+//! RPC frames: any bytes to a call or an error, an answer to a frame (`shelly-pro-3em.md` section
+//! 2).
 //!
-//! Reading is lenient where the device is (unknown members, `args`, `id` as text) and total: there are no
-//! bytes that panic, and none that pass for a call they are not.
+//! Reading is lenient where the device is (unknown members, `args`, `id` as text) and total: there
+//! are no bytes that panic, and none that pass for a call they are not.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -73,7 +74,9 @@ impl Frame {
     /// Whether a device of this id takes it: no `dst`, or its own.
     #[must_use]
     pub fn is_for(&self, device_id: &str) -> bool {
-        self.dst.as_deref().is_none_or(|dst| dst.is_empty() || dst.eq_ignore_ascii_case(device_id))
+        self.dst
+            .as_deref()
+            .is_none_or(|dst| dst.is_empty() || dst.eq_ignore_ascii_case(device_id))
     }
 }
 
@@ -95,11 +98,17 @@ pub fn parse(bytes: &[u8]) -> Result<Frame, FrameError> {
 pub fn parse_any(bytes: &[u8]) -> Result<Message, FrameError> {
     match first(bytes) {
         Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|e| FrameError::Json(e.to_string()))?;
+            let items: Vec<&RawValue> =
+                serde_json::from_slice(bytes).map_err(|e| FrameError::Json(e.to_string()))?;
             if items.len() > MAX_BATCH {
                 return Err(FrameError::TooMany);
             }
-            Ok(Message::Batch(items.into_iter().map(|item| parse(item.get().as_bytes())).collect()))
+            Ok(Message::Batch(
+                items
+                    .into_iter()
+                    .map(|item| parse(item.get().as_bytes()))
+                    .collect(),
+            ))
         }
         _ => parse(bytes).map(|frame| Message::One(Box::new(frame))),
     }
@@ -122,7 +131,8 @@ impl<'de> Deserialize<'de> for Frame {
     }
 }
 
-/// Collects the members by hand: a name may come twice (the last wins) and a member of a wrong type counts as absent.
+/// Collects the members by hand: a name may come twice (the last wins) and a member of a wrong type
+/// counts as absent.
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
@@ -209,10 +219,16 @@ fn push_id(out: &mut String, id: &Id) {
     }
 }
 
-/// The reply frame to a request; `None` when nothing is sent: the request had no `id`, or the answer is
-/// [`Answer::Silence`]. `default_dst` stands in where the request had no `src` (`unknown` on UDP).
+/// The reply frame to a request; `None` when nothing is sent: the request had no `id`, or the
+/// answer is [`Answer::Silence`]. `default_dst` stands in where the request had no `src` (`unknown`
+/// on UDP).
 #[must_use]
-pub fn reply(frame: &Frame, device_id: &str, default_dst: Option<&str>, answer: &Answer) -> Option<String> {
+pub fn reply(
+    frame: &Frame,
+    device_id: &str,
+    default_dst: Option<&str>,
+    answer: &Answer,
+) -> Option<String> {
     let id = frame.id.as_ref()?;
     let body = match answer {
         Answer::Silence => return None,
@@ -260,28 +276,40 @@ pub fn batch(replies: &[String]) -> Option<String> {
 /// A notification frame: no id, and no `dst` for a passive listener.
 #[must_use]
 pub fn notification(device_id: &str, dst: Option<&str>, method: &str, params: &str) -> String {
-    let dst = dst.map(|dst| format!(",\"dst\":{}", quoted(dst))).unwrap_or_default();
-    format!("{{\"src\":{}{dst},\"method\":\"{method}\",\"params\":{params}}}", quoted(device_id))
+    let dst = dst
+        .map(|dst| format!(",\"dst\":{}", quoted(dst)))
+        .unwrap_or_default();
+    format!(
+        "{{\"src\":{}{dst},\"method\":\"{method}\",\"params\":{params}}}",
+        quoted(device_id)
+    )
 }
 
-/// The params object of a query string: each value is JSON, or else a text; a key without value is ignored
-/// (Growatt's `?esp`); of a key that comes twice the last counts.
+/// The params object of a query string: each value is JSON, or else a text; a key without value is
+/// ignored (Growatt's `?esp`); of a key that comes twice the last counts.
 #[must_use]
 pub fn query_to_params(query: &str) -> String {
     let members: BTreeMap<String, String> = query_pairs(query)
         .into_iter()
         .filter_map(|(key, value)| {
             let value = value.filter(|v| !v.is_empty())?;
-            let json = if serde_json::from_str::<IgnoredAny>(&value).is_ok() { value } else { quoted(&value) };
+            let json = if serde_json::from_str::<IgnoredAny>(&value).is_ok() {
+                value
+            } else {
+                quoted(&value)
+            };
             Some((key, json))
         })
         .collect();
-    let members: Vec<String> = members.iter().map(|(key, value)| format!("{}:{value}", quoted(key))).collect();
+    let members: Vec<String> = members
+        .iter()
+        .map(|(key, value)| format!("{}:{value}", quoted(key)))
+        .collect();
     format!("{{{}}}", members.join(","))
 }
 
-/// Keys and values of a query string, decoded, in order. What is no valid escape stands for itself, what is
-/// no UTF-8 becomes U+FFFD.
+/// Keys and values of a query string, decoded, in order. What is no valid escape stands for itself,
+/// what is no UTF-8 becomes U+FFFD.
 #[must_use]
 pub fn query_pairs(query: &str) -> Vec<(String, Option<String>)> {
     let parts = query.split('&').filter(|part| !part.is_empty());
@@ -332,10 +360,23 @@ mod tests {
     fn ids_come_back_as_the_device_sends_them() {
         let back = |id: &str| answered(&format!("{{\"id\":{id},\"method\":\"x\"}}"));
         let whole = |id: &str| Some(format!("{{\"id\":{id},\"src\":\"{DEVICE}\",\"result\":1}}"));
-        for (id, expected) in [("1", "1"), ("-7", "-7"), ("1.50", "1.50"), ("\"42\"", "42"), ("\"007\"", "7"), ("0", "0")] {
+        for (id, expected) in [
+            ("1", "1"),
+            ("-7", "-7"),
+            ("1.50", "1.50"),
+            ("\"42\"", "42"),
+            ("\"007\"", "7"),
+            ("0", "0"),
+        ] {
             assert_eq!(back(id), whole(expected), "{id}");
         }
-        for id in ["\"GetDeviceInfo-1000\"", "\"-1\"", "\"\"", "\"ä\\\"\"", "\"99999999999999999999999\""] {
+        for id in [
+            "\"GetDeviceInfo-1000\"",
+            "\"-1\"",
+            "\"\"",
+            "\"ä\\\"\"",
+            "\"99999999999999999999999\"",
+        ] {
             assert_eq!(back(id), whole(id), "{id}");
         }
         for id in ["null", "true", "[]", "{}"] {
@@ -353,26 +394,49 @@ mod tests {
         let frame = parse(br#" {"id":1,"method":"x","args":{"id":0},"dst":"other"}"#).unwrap();
         assert_eq!(frame.params.as_deref(), Some(r#"{"id":0}"#));
         assert!(!frame.is_for(DEVICE));
-        assert!(parse(b"{\"dst\":\"shellypro3em-aabbccddeeff\"}").unwrap().is_for(DEVICE));
+        assert!(
+            parse(b"{\"dst\":\"shellypro3em-aabbccddeeff\"}")
+                .unwrap()
+                .is_for(DEVICE)
+        );
         let error = Answer::Error(RpcError::bad_id("7"));
         assert_eq!(
             reply(&frame, DEVICE, Some("unknown"), &error).unwrap(),
-            format!(r#"{{"id":1,"src":"{DEVICE}","dst":"unknown","error":{{"code":-105,"message":"Bad id=7"}}}}"#)
+            format!(
+                r#"{{"id":1,"src":"{DEVICE}","dst":"unknown","error":{{"code":-105,"message":"Bad id=7"}}}}"#
+            )
         );
         assert_eq!(reply(&frame, DEVICE, None, &Answer::Silence), None);
     }
 
     #[test]
     fn what_is_no_object_is_an_error_and_batches_fail_frame_by_frame() {
-        for bytes in [&b""[..], b"1", b"[]", b"\"x\"", b"null", b"{", b"{}x", b"\xff{}", b"{\"id\":}"] {
+        for bytes in [
+            &b""[..],
+            b"1",
+            b"[]",
+            b"\"x\"",
+            b"null",
+            b"{",
+            b"{}x",
+            b"\xff{}",
+            b"{\"id\":}",
+        ] {
             assert!(parse(bytes).is_err(), "{bytes:?}");
         }
         assert_eq!(parse(b"[1]"), Err(FrameError::NoObject));
-        let Message::Batch(frames) = parse_any(br#"[{"id":1,"method":"x"},3,{"id":2}]"#).unwrap() else { panic!("no batch") };
+        let Message::Batch(frames) = parse_any(br#"[{"id":1,"method":"x"},3,{"id":2}]"#).unwrap()
+        else {
+            panic!("no batch")
+        };
         assert!(frames[0].is_ok() && frames[1].is_err() && frames[2].is_ok());
         let long = format!("[{}0]", "0,".repeat(MAX_BATCH));
         assert_eq!(parse_any(long.as_bytes()), Err(FrameError::TooMany));
-        let deep = format!("{{\"id\":1,\"params\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
+        let deep = format!(
+            "{{\"id\":1,\"params\":{}{}}}",
+            "[".repeat(200_000),
+            "]".repeat(200_000)
+        );
         assert!(parse(deep.as_bytes()).is_ok_and(|f| f.params.is_some_and(|p| p.len() == 400_000)));
         assert_eq!(batch(&[]), None);
         assert_eq!(batch(&["{}".into(), "{}".into()]).unwrap(), "[{},{}]");
@@ -387,13 +451,22 @@ mod tests {
             query_to_params("config=%7B%22enable%22%3Atrue%7D&name=a+b%20c&on=true"),
             r#"{"config":{"enable":true},"name":"a b c","on":true}"#
         );
-        assert_eq!(query_to_params("a=%zz&b=%ff&c=\"true\""), "{\"a\":\"%zz\",\"b\":\"\u{fffd}\",\"c\":\"true\"}");
+        assert_eq!(
+            query_to_params("a=%zz&b=%ff&c=\"true\""),
+            "{\"a\":\"%zz\",\"b\":\"\u{fffd}\",\"c\":\"true\"}"
+        );
     }
 
     #[test]
     fn notifications_have_no_id() {
-        assert_eq!(notification("d", Some("c"), "NotifyStatus", "{}"), r#"{"src":"d","dst":"c","method":"NotifyStatus","params":{}}"#);
-        assert_eq!(notification("d", None, "NotifyStatus", "{}"), r#"{"src":"d","method":"NotifyStatus","params":{}}"#);
+        assert_eq!(
+            notification("d", Some("c"), "NotifyStatus", "{}"),
+            r#"{"src":"d","dst":"c","method":"NotifyStatus","params":{}}"#
+        );
+        assert_eq!(
+            notification("d", None, "NotifyStatus", "{}"),
+            r#"{"src":"d","method":"NotifyStatus","params":{}}"#
+        );
     }
 
     fn jsonish() -> impl Strategy<Value = String> {

@@ -1,7 +1,8 @@
-//! Minute records as the device words them: columns, pages of a reply, CSV (`shelly-pro-3em.md` section 6).
+//! Minute records as the device words them: columns, pages of a reply, CSV (`shelly-pro-3em.md`
+//! section 6).
 //!
-//! Nothing here holds more than one page at a time: replies are cut with `next_record_ts`, the CSV is an
-//! iterator of pieces.
+//! Nothing here holds more than one page at a time: replies are cut with `next_record_ts`, the CSV
+//! is an iterator of pieces.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -12,10 +13,11 @@ use crate::meter::{Fixed, MinuteRecord, PhaseMinute};
 const PERIOD: i64 = 60;
 /// Records of one `GetData` reply: the device sends some tens.
 const PAGE: usize = 40;
-/// Stretches of one `GetNetEnergies` reply: a day of quarter-hours comes in one, and so does a day of 5 minutes.
+/// Stretches of one `GetNetEnergies` reply: a day of quarter-hours comes in one, and so does a day
+/// of 5 minutes.
 const NET_PAGE: usize = 300;
-/// How long a stretch that is over waits for the record of its last minute, s: it is stored within about 1 s of the minute's
-/// end (section 6.1), and of a minute without power there is none.
+/// How long a stretch that is over waits for the record of its last minute, s: it is stored within
+/// about 1 s of the minute's end (section 6.1), and of a minute without power there is none.
 const RECORD_DUE: i64 = 5;
 /// Records read at once where many are asked for.
 const CHUNK: usize = 240;
@@ -55,10 +57,18 @@ impl Columns {
     pub fn names(self) -> Vec<String> {
         match self {
             Self::Em => {
-                let phases = ["a", "b", "c"].into_iter().flat_map(|p| EM_PHASE.iter().map(move |c| format!("{p}_{c}")));
-                phases.chain(NEUTRAL.iter().map(ToString::to_string)).collect()
+                let phases = ["a", "b", "c"]
+                    .into_iter()
+                    .flat_map(|p| EM_PHASE.iter().map(move |c| format!("{p}_{c}")));
+                phases
+                    .chain(NEUTRAL.iter().map(ToString::to_string))
+                    .collect()
             }
-            Self::Em1(_) => EM_PHASE.iter().filter(|c| !c.starts_with("fund_")).map(ToString::to_string).collect(),
+            Self::Em1(_) => EM_PHASE
+                .iter()
+                .filter(|c| !c.starts_with("fund_"))
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 
@@ -73,7 +83,11 @@ impl Columns {
                 let _ = write!(out, "{max},{min},{avg}");
             }
             Self::Em1(id) => {
-                push_phase(out, record.phases.get(id).unwrap_or(&PhaseMinute::default()), false);
+                push_phase(
+                    out,
+                    record.phases.get(id).unwrap_or(&PhaseMinute::default()),
+                    false,
+                );
                 out.pop();
             }
         }
@@ -100,14 +114,18 @@ impl Columns {
 /// Net energies of a stretch, Wh: as many of them count as there are [`Columns::net_names`].
 type Net = [f64; 3];
 
-/// One phase's values, each followed by a comma. What is derived has no harmonics: fundamental is total, and
-/// all reactive energy counts as lagging.
+/// One phase's values, each followed by a comma. What is derived has no harmonics: fundamental is
+/// total, and all reactive energy counts as lagging.
 fn push_phase(out: &mut String, p: &PhaseMinute, fundamental: bool) {
     let e = Fixed::<4>::round;
     let w = Fixed::<1>::round;
     let m = Fixed::<3>::round;
     let (act, ret) = (e(p.act_energy), e(p.act_ret_energy));
-    let _ = if fundamental { write!(out, "{act},{act},{ret},{ret},") } else { write!(out, "{act},{ret},") };
+    let _ = if fundamental {
+        write!(out, "{act},{act},{ret},{ret},")
+    } else {
+        write!(out, "{act},{ret},")
+    };
     let _ = write!(
         out,
         "{},{},{},{},{},{},{},{},{},{},{},{},",
@@ -131,7 +149,11 @@ pub(super) fn blocks(records: &dyn Records, from: i64) -> Result<Json, RecordsEr
     let mut out = String::from("{\"data_blocks\":[");
     for (i, block) in records.blocks(from)?.iter().enumerate() {
         let comma = if i > 0 { "," } else { "" };
-        let _ = write!(out, "{comma}{{\"ts\":{},\"period\":{PERIOD},\"records\":{}}}", block.ts, block.records);
+        let _ = write!(
+            out,
+            "{comma}{{\"ts\":{},\"period\":{PERIOD},\"records\":{}}}",
+            block.ts, block.records
+        );
     }
     out.push_str("]}");
     Ok(Json::from(out))
@@ -152,7 +174,11 @@ impl Reply {
             let _ = write!(out, "\"keys\":[{}],", names.join(","));
         }
         out.push_str("\"data\":[");
-        Self { out, period, next_ts: None }
+        Self {
+            out,
+            period,
+            next_ts: None,
+        }
     }
 
     /// Begins the row of `ts`; the caller appends its values and calls [`Reply::end_row`].
@@ -163,7 +189,11 @@ impl Reply {
                 if before.is_some() {
                     self.out.push_str("]},");
                 }
-                let _ = write!(self.out, "{{\"ts\":{ts},\"period\":{},\"values\":[[", self.period);
+                let _ = write!(
+                    self.out,
+                    "{{\"ts\":{ts},\"period\":{},\"values\":[[",
+                    self.period
+                );
             }
         }
         self.next_ts = Some(ts + self.period);
@@ -188,8 +218,18 @@ impl Reply {
 }
 
 /// The result of `GetData`: at most [`PAGE`] records, and where to go on if there are more.
-pub(super) fn page(records: &dyn Records, columns: Columns, from: i64, end: i64, keys: bool) -> Result<Json, RecordsError> {
-    let rows = if end < from { Vec::new() } else { records.read(from, end, PAGE + 1)? };
+pub(super) fn page(
+    records: &dyn Records,
+    columns: Columns,
+    from: i64,
+    end: i64,
+    keys: bool,
+) -> Result<Json, RecordsError> {
+    let rows = if end < from {
+        Vec::new()
+    } else {
+        records.read(from, end, PAGE + 1)?
+    };
     let names = columns.names();
     let mut reply = Reply::new(keys.then_some(&names[..]), PERIOD);
     for record in rows.iter().take(PAGE) {
@@ -206,13 +246,18 @@ pub(super) struct NetAsked {
     pub(super) end: i64,
     /// 300, 900, 1800 or 3600.
     pub(super) period: i64,
-    /// A stretch that is not over yet, or whose last minute is not stored yet, is left out: who follows `next_record_ts`
-    /// would book a part of it.
+    /// A stretch that is not over yet, or whose last minute is not stored yet, is left out: who
+    /// follows `next_record_ts` would book a part of it.
     pub(super) now: i64,
 }
 
 /// The result of `GetNetEnergies`.
-pub(super) fn net_page(records: &dyn Records, columns: Columns, asked: NetAsked, keys: bool) -> Result<Json, RecordsError> {
+pub(super) fn net_page(
+    records: &dyn Records,
+    columns: Columns,
+    asked: NetAsked,
+    keys: bool,
+) -> Result<Json, RecordsError> {
     let period = asked.period;
     let start_of = |ts: i64| ts.div_euclid(period) * period;
     let from = start_of(asked.from.max(0));
@@ -230,7 +275,9 @@ pub(super) fn net_page(records: &dyn Records, columns: Columns, asked: NetAsked,
             let (start, net) = (start_of(record.ts), columns.net(record));
             let full = sums.len() == NET_PAGE;
             match sums.last_mut() {
-                Some((last, sum)) if *last == start => sum.iter_mut().zip(net).for_each(|(sum, net)| *sum += net),
+                Some((last, sum)) if *last == start => {
+                    sum.iter_mut().zip(net).for_each(|(sum, net)| *sum += net)
+                }
                 _ if full => {
                     next = Some(start);
                     break 'reading;
@@ -238,12 +285,20 @@ pub(super) fn net_page(records: &dyn Records, columns: Columns, asked: NetAsked,
                 _ => sums.push((start, net)),
             }
         }
-        at = rows.last().filter(|_| rows.len() == CHUNK).map(|r| r.ts + PERIOD).filter(|ts| *ts <= end);
+        at = rows
+            .last()
+            .filter(|_| rows.len() == CHUNK)
+            .map(|r| r.ts + PERIOD)
+            .filter(|ts| *ts <= end);
     }
     let names = columns.net_names();
     let mut reply = Reply::new(keys.then_some(names), period);
     for (ts, sum) in sums {
-        let values: Vec<String> = sum.iter().take(names.len()).map(|wh| Fixed::<4>::round(*wh).to_string()).collect();
+        let values: Vec<String> = sum
+            .iter()
+            .take(names.len())
+            .map(|wh| Fixed::<4>::round(*wh).to_string())
+            .collect();
         reply.row(ts).push_str(&values.join(","));
         reply.end_row();
     }
@@ -262,8 +317,20 @@ pub struct Csv {
 impl Csv {
     /// Records from `from` to the one that holds `end` (Unix s), with a header line if `add_keys`.
     #[must_use]
-    pub fn new(records: Arc<dyn Records>, columns: Columns, from: i64, end: i64, add_keys: bool) -> Self {
-        Self { records, columns, next: (from <= end).then_some(from), end, header: add_keys }
+    pub fn new(
+        records: Arc<dyn Records>,
+        columns: Columns,
+        from: i64,
+        end: i64,
+        add_keys: bool,
+    ) -> Self {
+        Self {
+            records,
+            columns,
+            next: (from <= end).then_some(from),
+            end,
+            header: add_keys,
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who the device is (`shelly-pro-3em.md` section 1).
 //!
-//! Everything a consumer keys on hangs on the MAC, so it is fixed for the life of an installation; what an
-//! option overrides is checked against what the known clients accept, because a battery that rejects an id
-//! does so in silence.
+//! Everything a consumer keys on hangs on the MAC, so it is fixed for the life of an installation;
+//! what an option overrides is checked against what the known clients accept, because a battery
+//! that rejects an id does so in silence.
 
 use super::firmware::{self, Firmware, FirmwareSet};
 use crate::config::{
@@ -53,16 +53,28 @@ pub struct IdentityError {
 }
 
 impl Identity {
-    /// The device's identity with the overrides of `settings`; `stored_mac` is the one generated once and
-    /// kept. A MAC in the settings wins over the one that a `device_id` ends in, and that over the stored.
+    /// The device's identity with the overrides of `settings`; `stored_mac` is the one generated
+    /// once and kept. A MAC in the settings wins over the one that a `device_id` ends in, and that
+    /// over the stored.
     ///
     /// # Errors
     /// Every setting that no client would accept, each with the reason.
     pub fn new(settings: &IdentitySettings, stored_mac: &str) -> Result<Self, Vec<IdentityError>> {
         let mut errors = Vec::new();
-        let mut refuse = |key, value: &str, reason: &str| errors.push(IdentityError { key, value: value.into(), reason: reason.into() });
+        let mut refuse = |key, value: &str, reason: &str| {
+            errors.push(IdentityError {
+                key,
+                value: value.into(),
+                reason: reason.into(),
+            })
+        };
         let mac = mac_of(settings, stored_mac, &mut refuse);
-        let Firmware { set: firmware, ver, fw_id, .. } = firmware_of(settings, &mut refuse);
+        let Firmware {
+            set: firmware,
+            ver,
+            fw_id,
+            ..
+        } = firmware_of(settings, &mut refuse);
         let app = settings.app_id.clone().unwrap_or_else(|| APP.to_owned());
         if !is_word(&app) {
             refuse("app_id", &app, "must be text of 1 to 32 characters");
@@ -73,12 +85,19 @@ impl Identity {
         }
         let generation = settings.generation.unwrap_or(2);
         if !(2..=4).contains(&generation) {
-            refuse("generation", &generation.to_string(), "is out of range: 2 to 4 (2 is a Pro 3EM's)");
+            refuse(
+                "generation",
+                &generation.to_string(),
+                "is out of range: 2 to 4 (2 is a Pro 3EM's)",
+            );
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        let id = settings.device_id.clone().unwrap_or_else(|| format!("shellypro3em-{}", mac.to_ascii_lowercase()));
+        let id = settings
+            .device_id
+            .clone()
+            .unwrap_or_else(|| format!("shellypro3em-{}", mac.to_ascii_lowercase()));
         Ok(Self {
             id,
             mac,
@@ -99,10 +118,13 @@ impl Identity {
         firmware_of(settings, &mut |_, _, _| {}).remarks
     }
 
-    /// The same, with its own value in the place of each setting that no client would accept: a wrong option is no reason to be
-    /// nobody. `stored_mac` has to be good ([`kept_mac`]).
+    /// The same, with its own value in the place of each setting that no client would accept: a
+    /// wrong option is no reason to be nobody. `stored_mac` has to be good ([`kept_mac`]).
     #[must_use]
-    pub fn with_own_values(settings: &IdentitySettings, stored_mac: &str) -> (Self, Vec<IdentityError>) {
+    pub fn with_own_values(
+        settings: &IdentitySettings,
+        stored_mac: &str,
+    ) -> (Self, Vec<IdentityError>) {
         let errors = match Self::new(settings, stored_mac) {
             Ok(identity) => return (identity, Vec::new()),
             Err(errors) => errors,
@@ -134,8 +156,8 @@ impl Identity {
         (identity, errors)
     }
 
-    /// `ShellyPro3EM-AABBCCDDEEFF`: host name, access point, Bluetooth name. Clients take the serial from
-    /// what follows the dash and compare it with `mac`, hence the capitals.
+    /// `ShellyPro3EM-AABBCCDDEEFF`: host name, access point, Bluetooth name. Clients take the
+    /// serial from what follows the dash and compare it with `mac`, hence the capitals.
     #[must_use]
     pub fn host_name(&self) -> String {
         format!("ShellyPro3EM-{}", self.mac)
@@ -150,7 +172,11 @@ fn mac_of(settings: &IdentitySettings, stored_mac: &str, refuse: Refuse<'_>) -> 
     let id_mac = settings.device_id.as_deref().and_then(|id| {
         let mac = mac_of_id(id);
         if mac.is_none() {
-            refuse("device_id", id, &format!("must be {}", Pattern::DeviceId.words()));
+            refuse(
+                "device_id",
+                id,
+                &format!("must be {}", Pattern::DeviceId.words()),
+            );
         }
         mac
     });
@@ -179,13 +205,16 @@ fn mac_of(settings: &IdentitySettings, stored_mac: &str, refuse: Refuse<'_>) -> 
 
 /// The firmware by the options.
 fn firmware_of(settings: &IdentitySettings, refuse: Refuse<'_>) -> Firmware {
-    let ver = settings.firmware.as_deref().filter(|ver| match Pattern::Version.check(ver) {
-        Ok(_) => true,
-        Err(reason) => {
-            refuse("firmware", ver, &reason);
-            false
-        }
-    });
+    let ver = settings
+        .firmware
+        .as_deref()
+        .filter(|ver| match Pattern::Version.check(ver) {
+            Ok(_) => true,
+            Err(reason) => {
+                refuse("firmware", ver, &reason);
+                false
+            }
+        });
     let fw_id = settings.fw_id.as_deref();
     let of_id = fw_id.and_then(pattern::fw_version);
     if let (Some(id), None) = (fw_id, of_id) {
@@ -202,7 +231,8 @@ pub fn generate_mac(random: [u8; 6]) -> String {
     bytes.iter().map(|b| format!("{b:02X}")).collect()
 }
 
-/// A MAC that was kept from before, if it still is one: what stands in a file may have been changed by anything.
+/// A MAC that was kept from before, if it still is one: what stands in a file may have been changed
+/// by anything.
 #[must_use]
 pub fn kept_mac(text: &str) -> Option<String> {
     pattern::mac(text)
@@ -210,7 +240,10 @@ pub fn kept_mac(text: &str) -> Option<String> {
 
 /// The MAC that a well-formed device id ends in.
 fn mac_of_id(id: &str) -> Option<String> {
-    let mac = id.rsplit_once('-').filter(|_| Pattern::DeviceId.matches(id))?.1;
+    let mac = id
+        .rsplit_once('-')
+        .filter(|_| Pattern::DeviceId.matches(id))?
+        .1;
     pattern::mac(mac)
 }
 
@@ -231,28 +264,58 @@ mod tests {
     fn defaults_are_firmware_1_7_5() {
         let i = identity(&IdentitySettings::default()).unwrap();
         assert_eq!(i.id, "shellypro3em-aabbccddeeff");
-        assert_eq!((i.model.as_str(), i.app.as_str(), i.generation), ("SPEM-003CEBEU", "Pro3EM", 2));
-        assert_eq!((i.fw_id.as_str(), i.ver.as_str()), ("20260311-095913/1.7.5-g9979d16", "1.7.5"));
+        assert_eq!(
+            (i.model.as_str(), i.app.as_str(), i.generation),
+            ("SPEM-003CEBEU", "Pro3EM", 2)
+        );
+        assert_eq!(
+            (i.fw_id.as_str(), i.ver.as_str()),
+            ("20260311-095913/1.7.5-g9979d16", "1.7.5")
+        );
         assert_eq!(i.host_name(), "ShellyPro3EM-AABBCCDDEEFF");
     }
 
     #[test]
     fn an_id_takes_its_mac_along_and_a_typed_mac_takes_an_old_devices_place() {
-        let i = identity(&IdentitySettings { device_id: Some("shellypro3em63-0123456789ab".into()), ..Default::default() }).unwrap();
-        assert_eq!((i.id.as_str(), i.mac.as_str()), ("shellypro3em63-0123456789ab", "0123456789AB"));
-        let i = identity(&IdentitySettings { mac: Some("a8:03:2a:00:00:01".into()), ..Default::default() }).unwrap();
-        assert_eq!((i.id.as_str(), i.mac.as_str()), ("shellypro3em-a8032a000001", "A8032A000001"));
+        let i = identity(&IdentitySettings {
+            device_id: Some("shellypro3em63-0123456789ab".into()),
+            ..Default::default()
+        })
+        .unwrap();
+        assert_eq!(
+            (i.id.as_str(), i.mac.as_str()),
+            ("shellypro3em63-0123456789ab", "0123456789AB")
+        );
+        let i = identity(&IdentitySettings {
+            mac: Some("a8:03:2a:00:00:01".into()),
+            ..Default::default()
+        })
+        .unwrap();
+        assert_eq!(
+            (i.id.as_str(), i.mac.as_str()),
+            ("shellypro3em-a8032a000001", "A8032A000001")
+        );
     }
 
     #[test]
     fn firmware_chooses_a_set_and_fw_id_brings_its_version() {
         for set in &super::super::firmware::SETS {
-            let settings = IdentitySettings { firmware: Some(set.ver.into()), ..Default::default() };
+            let settings = IdentitySettings {
+                firmware: Some(set.ver.into()),
+                ..Default::default()
+            };
             let i = identity(&settings).unwrap();
-            assert_eq!((i.fw_id.as_str(), i.ver.as_str(), i.firmware), (set.fw_id, set.ver, set));
+            assert_eq!(
+                (i.fw_id.as_str(), i.ver.as_str(), i.firmware),
+                (set.fw_id, set.ver, set)
+            );
             assert!(Identity::remarks(&settings).is_empty());
         }
-        let i = identity(&IdentitySettings { fw_id: Some("20250924-062729/1.7.1-gd336f31".into()), ..Default::default() }).unwrap();
+        let i = identity(&IdentitySettings {
+            fw_id: Some("20250924-062729/1.7.1-gd336f31".into()),
+            ..Default::default()
+        })
+        .unwrap();
         assert_eq!(i.ver, "1.7.1");
     }
 
@@ -277,13 +340,30 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(identity(&two).unwrap_err()[0].key, "device_id");
-        for id in ["shellypro3em-0123456789AB", "shellypro3em-0123456789a", "0123456789ab", "Shelly-0123456789ab", "shelly_x-0123456789ab"]
-        {
-            assert!(identity(&IdentitySettings { device_id: Some(id.into()), ..Default::default() }).is_err(), "{id}");
+        for id in [
+            "shellypro3em-0123456789AB",
+            "shellypro3em-0123456789a",
+            "0123456789ab",
+            "Shelly-0123456789ab",
+            "shelly_x-0123456789ab",
+        ] {
+            assert!(
+                identity(&IdentitySettings {
+                    device_id: Some(id.into()),
+                    ..Default::default()
+                })
+                .is_err(),
+                "{id}"
+            );
         }
         for ver in ["1.0.0-virt", "v1", "", "1/2"] {
             assert_eq!(
-                identity(&IdentitySettings { firmware: Some(ver.into()), ..Default::default() }).unwrap_err()[0].key,
+                identity(&IdentitySettings {
+                    firmware: Some(ver.into()),
+                    ..Default::default()
+                })
+                .unwrap_err()[0]
+                    .key,
                 "firmware",
                 "{ver}"
             );

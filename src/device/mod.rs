@@ -1,7 +1,8 @@
-//! What a Pro 3EM would answer: identity, components, RPC, notifications, registers, authentication.
+//! What a Pro 3EM would answer: identity, components, RPC, notifications, registers,
+//! authentication.
 //!
-//! Pure functions of request, snapshot, state and settings. No socket, no clock, no SQL. A call gives a
-//! reply and a list of [`Effect`]s; `app` carries those out (`decisions.md` C22).
+//! Pure functions of request, snapshot, state and settings. No socket, no clock, no SQL. A call
+//! gives a reply and a list of [`Effect`]s; `app` carries those out (`decisions.md` C22).
 //!
 //! | file | it knows |
 //! | --- | --- |
@@ -80,11 +81,12 @@ pub struct Manner {
     pub nonzero: bool,
     /// UDP in triphase: `EM1.GetStatus` id 0 is the house total (C15).
     pub em1_is_total: bool,
-    /// UDP: no answer that holds EM or EM1 status while a used phase has no value (C3), whatever `stale` says. A
-    /// battery goes to its safe state when its meter is silent.
+    /// UDP: no answer that holds EM or EM1 status while a used phase has no value (C3), whatever
+    /// `stale` says. A battery goes to its safe state when its meter is silent.
     pub silent_when_stale: bool,
-    /// The caller takes the device's nulls for "unknown". Nearly everybody else reads null as 0 W and goes on regulating, so
-    /// who is not known to do better gets an error while a used phase has no value, and no notification of power.
+    /// The caller takes the device's nulls for "unknown". Nearly everybody else reads null as 0 W
+    /// and goes on regulating, so who is not known to do better gets an error while a used phase
+    /// has no value, and no notification of power.
     pub takes_nulls: bool,
 }
 
@@ -92,13 +94,27 @@ impl Manner {
     /// UDP's: house total, silence when stale; `short` and `nonzero` by option.
     #[must_use]
     pub const fn udp(short: bool, nonzero: bool) -> Self {
-        Self { minimal: false, short, nonzero, em1_is_total: true, silent_when_stale: true, takes_nulls: false }
+        Self {
+            minimal: false,
+            short,
+            nonzero,
+            em1_is_total: true,
+            silent_when_stale: true,
+            takes_nulls: false,
+        }
     }
 
     /// HTTP's and WebSocket's; `minimal` by option.
     #[must_use]
     pub const fn http(minimal: bool) -> Self {
-        Self { minimal, short: false, nonzero: false, em1_is_total: false, silent_when_stale: false, takes_nulls: false }
+        Self {
+            minimal,
+            short: false,
+            nonzero: false,
+            em1_is_total: false,
+            silent_when_stale: false,
+            takes_nulls: false,
+        }
     }
 }
 
@@ -135,8 +151,8 @@ pub struct DeviceOptions {
     pub read_only: bool,
     /// `outbound_ws_local`.
     pub outbound_local: bool,
-    /// Keys that an option sets, so that a device-side change answers -109 naming them (C13): `device_name`,
-    /// `profile`, `outbound_ws`, `modbus_enable`, `auth_password`.
+    /// Keys that an option sets, so that a device-side change answers -109 naming them (C13):
+    /// `device_name`, `profile`, `outbound_ws`, `modbus_enable`, `auth_password`.
     pub set_by_option: Vec<&'static str>,
     /// IANA time zone name for `sys.location.tz`.
     pub tz: String,
@@ -172,7 +188,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Answers one call. `method` in any case; `params` is the JSON text of the params object, if any.
+    /// Answers one call. `method` in any case; `params` is the JSON text of the params object, if
+    /// any.
     #[must_use]
     pub fn call(&self, method: &str, params: Option<&str>, context: &Context<'_>) -> Outcome {
         dispatch::call(self, method, params, context)
@@ -187,7 +204,9 @@ impl Device {
     /// -109 naming the option, if an option sets it (C13).
     fn refuse_if_set(&self, option: &'static str) -> Result<(), RpcError> {
         if self.options.set_by_option.contains(&option) {
-            return Err(RpcError::refused(format!("This is set by option {option}: change it there")));
+            return Err(RpcError::refused(format!(
+                "This is set by option {option}: change it there"
+            )));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Modbus registers: the device's official map and the Python original's (`shelly-pro-3em.md` section 9,
-//! `decisions.md` C17). Pure: function, address and count to words or an exception.
+//! Modbus registers: the device's official map and the Python original's (`shelly-pro-3em.md`
+//! section 9, `decisions.md` C17). Pure: function, address and count to words or an exception.
 //!
-//! Official values take two registers, low word first; the original's, high word first. The two do not
-//! overlap, so both can be served side by side.
+//! Official values take two registers, low word first; the original's, high word first. The two do
+//! not overlap, so both can be served side by side.
 
 use super::{Context, Device, Effect};
 use crate::{
@@ -63,7 +63,14 @@ enum Block {
 }
 
 impl Block {
-    const ALL: [Self; 6] = [Self::Info, Self::Em, Self::EmData, Self::Em1, Self::Em1Data, Self::Legacy];
+    const ALL: [Self; 6] = [
+        Self::Info,
+        Self::Em,
+        Self::EmData,
+        Self::Em1,
+        Self::Em1Data,
+        Self::Legacy,
+    ];
 
     /// First and last address.
     const fn bounds(self) -> (u16, u16) {
@@ -77,7 +84,8 @@ impl Block {
         }
     }
 
-    /// Whether it is there: of the other profile's blocks and of a map that is off nothing is known.
+    /// Whether it is there: of the other profile's blocks and of a map that is off nothing is
+    /// known.
     fn there(self, map: ModbusMap, profile: Profile) -> bool {
         match self {
             Self::Legacy => map != ModbusMap::Official,
@@ -97,7 +105,10 @@ struct Window {
 
 impl Window {
     fn word(&mut self, address: u16, value: u16) {
-        if let Some(slot) = address.checked_sub(self.start).and_then(|i| self.words.get_mut(usize::from(i))) {
+        if let Some(slot) = address
+            .checked_sub(self.start)
+            .and_then(|i| self.words.get_mut(usize::from(i)))
+        {
             *slot = value;
         }
     }
@@ -108,7 +119,11 @@ impl Window {
 
     fn u32(&mut self, address: u16, value: u32) {
         let (high, low) = ((value >> 16) as u16, (value & 0xFFFF) as u16);
-        let (first, second) = if self.low_first { (low, high) } else { (high, low) };
+        let (first, second) = if self.low_first {
+            (low, high)
+        } else {
+            (high, low)
+        };
         self.word(address, first);
         self.word(address + 1, second);
     }
@@ -118,14 +133,22 @@ impl Window {
         self.u32(address, value.map_or(0x7FC0_0000, |v| (v as f32).to_bits()));
     }
 
-    /// Text, zero padded; first character in the low byte on the official map, in the high byte on the other.
+    /// Text, zero padded; first character in the low byte on the official map, in the high byte on
+    /// the other.
     fn text(&mut self, address: u16, registers: u16, text: &str) {
         let bytes = text.as_bytes();
         for i in 0..registers {
             let at = usize::from(i) * 2;
             let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
             let pair = [byte(at), byte(at + 1)];
-            self.word(address + i, if self.low_first { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) });
+            self.word(
+                address + i,
+                if self.low_first {
+                    u16::from_le_bytes(pair)
+                } else {
+                    u16::from_be_bytes(pair)
+                },
+            );
         }
     }
 }
@@ -148,7 +171,14 @@ pub fn carries_power(address: u16) -> bool {
 ///
 /// # Errors
 /// The exception that the device answers.
-pub fn read(device: &Device, context: &Context<'_>, map: ModbusMap, function: u8, address: u16, count: u16) -> Result<Vec<u16>, Exception> {
+pub fn read(
+    device: &Device,
+    context: &Context<'_>,
+    map: ModbusMap,
+    function: u8,
+    address: u16,
+    count: u16,
+) -> Result<Vec<u16>, Exception> {
     let profile = context.state.profile;
     let at = |block: &&Block| {
         let (first, last) = block.bounds();
@@ -168,11 +198,20 @@ pub fn read(device: &Device, context: &Context<'_>, map: ModbusMap, function: u8
     if end > u32::from(block.bounds().1) {
         return Err(Exception::Address);
     }
-    // Never NaN, which a Victron GX adds up as 0 W beside a meter that looks connected; an exception takes the meter away.
+    // Never NaN, which a Victron GX adds up as 0 W beside a meter that looks connected; an
+    // exception takes the meter away.
     if carries_power(address) && context.view.stale() {
-        return Err(if device.options.stale == StalePolicy::Silent { Exception::NoAnswer } else { Exception::Failure });
+        return Err(if device.options.stale == StalePolicy::Silent {
+            Exception::NoAnswer
+        } else {
+            Exception::Failure
+        });
     }
-    let mut window = Window { start: address, words: vec![0; usize::from(count)], low_first: block != Block::Legacy };
+    let mut window = Window {
+        start: address,
+        words: vec![0; usize::from(count)],
+        low_first: block != Block::Legacy,
+    };
     match block {
         Block::Info => info(&mut window, device, context),
         Block::Em => em(&mut window, context),
@@ -184,11 +223,19 @@ pub fn read(device: &Device, context: &Context<'_>, map: ModbusMap, function: u8
     Ok(window.words)
 }
 
-/// Answers a write: only 1 to register 4200 does anything, and only with `modbus_reset` and without a password.
+/// Answers a write: only 1 to register 4200 does anything, and only with `modbus_reset` and without
+/// a password.
 ///
 /// # Errors
 /// The exception that the device answers.
-pub fn write(device: &Device, map: ModbusMap, reset: bool, function: u8, address: u16, values: &[u16]) -> Result<Vec<Effect>, Exception> {
+pub fn write(
+    device: &Device,
+    map: ModbusMap,
+    reset: bool,
+    function: u8,
+    address: u16,
+    values: &[u16],
+) -> Result<Vec<Effect>, Exception> {
     let allowed = reset && map != ModbusMap::Official && !device.options.read_only;
     if !allowed || !matches!(function, WRITE_SINGLE | WRITE_MULTIPLE) {
         return Err(Exception::Function);
@@ -231,7 +278,9 @@ fn em(w: &mut Window, context: &Context<'_>) {
     for (i, phase) in (0u16..).zip(&view.phases) {
         w.flag(1002 + i, phase.is_none());
         let base = 1020 + 20 * i;
-        let put = |w: &mut Window, offset, get: fn(&Served) -> f64| w.f32(base + offset, phase.as_ref().map(get));
+        let put = |w: &mut Window, offset, get: fn(&Served) -> f64| {
+            w.f32(base + offset, phase.as_ref().map(get))
+        };
         put(w, 0, |p| p.voltage.get());
         put(w, 2, |p| p.current.get());
         put(w, 4, |p| p.act_power.get());
@@ -247,7 +296,9 @@ fn em1(w: &mut Window, context: &Context<'_>) {
         let base = 2000 + 20 * i;
         w.u32(base, updated(view.reported_at(Some(of))));
         w.flag(base + 2, phase.is_none());
-        let put = |w: &mut Window, offset, get: fn(&Served) -> f64| w.f32(base + offset, phase.as_ref().map(get));
+        let put = |w: &mut Window, offset, get: fn(&Served) -> f64| {
+            w.f32(base + offset, phase.as_ref().map(get))
+        };
         put(w, 3, |p| p.voltage.get());
         put(w, 5, |p| p.current.get());
         put(w, 7, |p| p.act_power.get());
@@ -264,7 +315,9 @@ fn wh(energy: f64) -> f64 {
 
 /// The newest record's part of a phase; zeros while there is none.
 fn last(record: Option<&MinuteRecord>, phase: usize) -> PhaseMinute {
-    record.and_then(|r| r.phases.get(phase).copied()).unwrap_or_default()
+    record
+        .and_then(|r| r.phases.get(phase).copied())
+        .unwrap_or_default()
 }
 
 fn em_data(w: &mut Window, context: &Context<'_>) {
@@ -299,7 +352,12 @@ fn em1_data(w: &mut Window, context: &Context<'_>) {
         let minute = last(record, i);
         let counter = view.energy.map(|e| e.phases[i]);
         w.u32(base, stamp(record.map_or(0, |r| r.ts)));
-        for (offset, energy) in (2u16..).step_by(2).zip([minute.act_energy, minute.act_ret_energy, minute.lag_react_energy, 0.0]) {
+        for (offset, energy) in (2u16..).step_by(2).zip([
+            minute.act_energy,
+            minute.act_ret_energy,
+            minute.lag_react_energy,
+            0.0,
+        ]) {
             w.f32(base + offset, Some(Fixed::<4>::round(energy).get()));
         }
         w.f32(base + 10, counter.map(|c| wh(c.import)));
@@ -309,9 +367,14 @@ fn em1_data(w: &mut Window, context: &Context<'_>) {
 
 fn legacy(w: &mut Window, device: &Device, context: &Context<'_>) {
     let view = context.view;
-    w.f32(3000, view.phases.iter().flatten().next().map(|p| p.freq.get()));
+    w.f32(
+        3000,
+        view.phases.iter().flatten().next().map(|p| p.freq.get()),
+    );
     for (i, phase) in (0u16..).zip(&view.phases) {
-        let put = |w: &mut Window, base: u16, get: fn(&Served) -> f64| w.f32(base + 2 * i, phase.as_ref().map(get));
+        let put = |w: &mut Window, base: u16, get: fn(&Served) -> f64| {
+            w.f32(base + 2 * i, phase.as_ref().map(get))
+        };
         put(w, 3002, |p| p.voltage.get());
         put(w, 3010, |p| p.current.get());
         put(w, 3020, |p| p.act_power.get());

@@ -1,7 +1,8 @@
-//! What a connection is told without asking, and when (`shelly-pro-3em.md` section 7; `decisions.md` C3, C7, C14).
+//! What a connection is told without asking, and when (`shelly-pro-3em.md` section 7;
+//! `decisions.md` C3, C7, C14).
 //!
-//! One [`Notifier`] a connection decides; the texts are made once a snapshot and shared. It reads no clock:
-//! the transport calls [`Notifier::poll`] with each new view and at [`Notifier::wake`].
+//! One [`Notifier`] a connection decides; the texts are made once a snapshot and shared. It reads
+//! no clock: the transport calls [`Notifier::poll`] with each new view and at [`Notifier::wake`].
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -20,14 +21,15 @@ use crate::{
 /// `em:0` at least this often, even unchanged: clients that time out stay connected.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// The interval gives way by so much: a source whose rhythm is about the interval's would else be told later and later, and lose
-/// a value each time the two pass each other.
+/// The interval gives way by so much: a source whose rhythm is about the interval's would else be
+/// told later and later, and lose a value each time the two pass each other.
 const GIVE: f64 = 0.9;
 
 /// How often and how finely a connection is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// `ws_notify_interval`: least time between two `em:0`, but for a tenth of it. The first change goes out at once.
+    /// `ws_notify_interval`: least time between two `em:0`, but for a tenth of it. The first change
+    /// goes out at once.
     pub interval: Duration,
     /// `ws_notify_eps`, W: least change of any phase.
     pub eps: f64,
@@ -38,10 +40,11 @@ pub struct Policy {
 pub enum Kind {
     /// A client that asks: it fetched the status itself.
     Inbound,
-    /// A listener that never speaks: begins with a complete NotifyFullStatus (C14), once every used phase has a value.
+    /// A listener that never speaks: begins with a complete NotifyFullStatus (C14), once every used
+    /// phase has a value.
     Passive,
-    /// A server that we dialled: begins with a NotifyFullStatus, then `em:0` and `emdata:0` together (a Victron
-    /// GX needs both); told nothing at all while a used phase has no value.
+    /// A server that we dialled: begins with a NotifyFullStatus, then `em:0` and `emdata:0`
+    /// together (a Victron GX needs both); told nothing at all while a used phase has no value.
     Outbound,
 }
 
@@ -92,7 +95,8 @@ pub struct Notifier {
     /// `ws.connected` as told.
     ws_connected: bool,
     wake: Duration,
-    /// Whether the other side of an outbound socket has spoken, and what it then needs again is still due.
+    /// Whether the other side of an outbound socket has spoken, and what it then needs again is
+    /// still due.
     introduced: Option<bool>,
 }
 
@@ -117,8 +121,9 @@ impl Notifier {
         }
     }
 
-    /// The other side has asked who we are. A Victron GX takes figures only from a meter that it knows, so what went
-    /// out before that goes out once more, else its energies stay empty for a minute (`consumers.md` section 2).
+    /// The other side has asked who we are. A Victron GX takes figures only from a meter that it
+    /// knows, so what went out before that goes out once more, else its energies stay empty for a
+    /// minute (`consumers.md` section 2).
     pub fn introduced(&mut self) -> bool {
         let first = self.kind == Kind::Outbound && self.introduced.is_none();
         if first {
@@ -153,8 +158,9 @@ impl Notifier {
         notes
     }
 
-    /// A used phase has no value: one NotifyStatus with nulls says so to who takes nulls, then silence (C3). To anybody else
-    /// there is silence at once, as on UDP: what stands still for longer than the keep-alive is no live meter, a null may be 0 W.
+    /// A used phase has no value: one NotifyStatus with nulls says so to who takes nulls, then
+    /// silence (C3). To anybody else there is silence at once, as on UDP: what stands still for
+    /// longer than the keep-alive is no live meter, a null may be 0 W.
     fn poll_stale(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
         let nulls = context.manner.takes_nulls && device.options.stale != StalePolicy::Silent;
         match self.kind {
@@ -174,7 +180,11 @@ impl Notifier {
         let told = self.seen.as_ref().is_some_and(|seen| seen.stale);
         if !told {
             if nulls {
-                notes.push(Note { topic: Topic::Power, method: "NotifyStatus", params: power_text(context) });
+                notes.push(Note {
+                    topic: Topic::Power,
+                    method: "NotifyStatus",
+                    params: power_text(context),
+                });
                 self.uncleared = true;
             }
             self.seen = Some(seen(context.view, context.now));
@@ -183,7 +193,11 @@ impl Notifier {
 
     fn begin(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
         self.begun = true;
-        notes.push(Note { topic: Topic::Other, method: "NotifyFullStatus", params: full_status(device, context) });
+        notes.push(Note {
+            topic: Topic::Other,
+            method: "NotifyFullStatus",
+            params: full_status(device, context),
+        });
         self.seen = Some(seen(context.view, context.now));
         self.state = context.state.clone();
         self.ws_connected = context.ws_connected;
@@ -204,7 +218,11 @@ impl Notifier {
             push_energy(&mut both, device, context);
         }
         both.push('}');
-        notes.push(Note { topic: Topic::Other, method: "NotifyStatus", params: Json::from(both) });
+        notes.push(Note {
+            topic: Topic::Other,
+            method: "NotifyStatus",
+            params: Json::from(both),
+        });
     }
 
     fn power(&mut self, context: &Context<'_>, policy: &Policy, notes: &mut Vec<Note>) {
@@ -212,8 +230,11 @@ impl Notifier {
         if let Some(last) = &self.seen {
             let quiet = now.saturating_sub(last.at);
             let back = last.stale;
-            let changed = last.qualities != fresh.qualities || moved(&last.powers, &fresh.powers, policy.eps);
-            let free = self.told.map_or(Duration::ZERO, |told| told + policy.interval.mul_f64(GIVE));
+            let changed =
+                last.qualities != fresh.qualities || moved(&last.powers, &fresh.powers, policy.eps);
+            let free = self
+                .told
+                .map_or(Duration::ZERO, |told| told + policy.interval.mul_f64(GIVE));
             let due = back || (changed && now >= free) || quiet >= KEEP_ALIVE;
             if !due {
                 let kept = last.at + KEEP_ALIVE;
@@ -221,8 +242,16 @@ impl Notifier {
                 return;
             }
         }
-        let params = if std::mem::take(&mut self.uncleared) { cleared_text(context) } else { power_text(context) };
-        notes.push(Note { topic: Topic::Power, method: "NotifyStatus", params });
+        let params = if std::mem::take(&mut self.uncleared) {
+            cleared_text(context)
+        } else {
+            power_text(context)
+        };
+        notes.push(Note {
+            topic: Topic::Power,
+            method: "NotifyStatus",
+            params,
+        });
         self.seen = Some(fresh);
         self.told = Some(now);
     }
@@ -231,18 +260,28 @@ impl Notifier {
         let known = context.view.energy.is_some();
         let minute = minute(context.now);
         if known && (minute != self.minute || !self.energy) {
-            notes.push(Note { topic: Topic::Other, method: "NotifyStatus", params: energy_text(device, context) });
+            notes.push(Note {
+                topic: Topic::Other,
+                method: "NotifyStatus",
+                params: energy_text(device, context),
+            });
         }
         (self.energy, self.minute) = (known, minute);
         let record = context.view.record.as_ref().map(|r| r.ts);
         if record.is_some() && record > self.record {
             if let Some(params) = data_event(context) {
-                notes.push(Note { topic: Topic::Other, method: "NotifyEvent", params });
+                notes.push(Note {
+                    topic: Topic::Other,
+                    method: "NotifyEvent",
+                    params,
+                });
             }
             self.record = record;
         }
         let to_minute = 60.0 - (context.now.unix - 1.0).rem_euclid(60.0);
-        self.wake = self.wake.min(context.now.mono + Duration::from_secs_f64(to_minute.clamp(0.001, 60.0)));
+        self.wake = self
+            .wake
+            .min(context.now.mono + Duration::from_secs_f64(to_minute.clamp(0.001, 60.0)));
     }
 
     /// `config_changed` and the statuses beside powers and energies, whoever changed them.
@@ -255,11 +294,24 @@ impl Notifier {
         let mut changed = Vec::new();
         if written {
             for component in changed_components(old, new) {
-                notes.push(Note { topic: Topic::Other, method: "NotifyEvent", params: config_changed(component, context) });
+                notes.push(Note {
+                    topic: Topic::Other,
+                    method: "NotifyEvent",
+                    params: config_changed(component, context),
+                });
             }
-            let revisions = [("cfg_rev", old.cfg_rev, new.cfg_rev), ("kvs_rev", old.kvs_rev, new.kvs_rev)];
-            let revisions = revisions.iter().filter(|(_, old, new)| old != new).map(|(name, _, new)| format!("\"{name}\":{new}"));
-            changed.push(format!("\"sys\":{{{}}}", revisions.collect::<Vec<_>>().join(",")));
+            let revisions = [
+                ("cfg_rev", old.cfg_rev, new.cfg_rev),
+                ("kvs_rev", old.kvs_rev, new.kvs_rev),
+            ];
+            let revisions = revisions
+                .iter()
+                .filter(|(_, old, new)| old != new)
+                .map(|(name, _, new)| format!("\"{name}\":{new}"));
+            changed.push(format!(
+                "\"sys\":{{{}}}",
+                revisions.collect::<Vec<_>>().join(",")
+            ));
             let temperature = temperature::status_text(new);
             if temperature != temperature::status_text(old) {
                 changed.push(format!("\"temperature:0\":{temperature}"));
@@ -271,7 +323,11 @@ impl Notifier {
             self.ws_connected = context.ws_connected;
         }
         let params = format!("{}{}}}", opening(context.now.unix), changed.join(","));
-        notes.push(Note { topic: Topic::Other, method: "NotifyStatus", params: Json::from(params) });
+        notes.push(Note {
+            topic: Topic::Other,
+            method: "NotifyStatus",
+            params: Json::from(params),
+        });
     }
 }
 
@@ -285,18 +341,27 @@ fn seen(view: &View, now: Now) -> Seen {
     Seen {
         at: now.mono,
         powers: view.phases.map(|p| p.map(|p| p.act_power)),
-        qualities: [quality(&view.inputs[0].quality), quality(&view.inputs[1].quality), quality(&view.inputs[2].quality)],
+        qualities: [
+            quality(&view.inputs[0].quality),
+            quality(&view.inputs[1].quality),
+            quality(&view.inputs[2].quality),
+        ],
         stale: view.stale(),
     }
 }
 
 fn moved(before: &[Option<Deci>; 3], after: &[Option<Deci>; 3], eps: f64) -> bool {
-    before.iter().zip(after).any(|(before, after)| match (before, after) {
-        // Tenths are exact as integers: 0.1 W apart is 0.1 W, not 0.0999….
-        (Some(before), Some(after)) => (after.units() - before.units()).abs() as f64 >= eps * 10.0 - 1e-9,
-        (None, None) => false,
-        _ => true,
-    })
+    before
+        .iter()
+        .zip(after)
+        .any(|(before, after)| match (before, after) {
+            // Tenths are exact as integers: 0.1 W apart is 0.1 W, not 0.0999….
+            (Some(before), Some(after)) => {
+                (after.units() - before.units()).abs() as f64 >= eps * 10.0 - 1e-9
+            }
+            (None, None) => false,
+            _ => true,
+        })
 }
 
 fn minute(now: Now) -> i64 {
@@ -322,7 +387,11 @@ fn push_power(out: &mut String, view: &View, profile: Profile, cleared: bool) {
         Profile::Monophase => {
             for id in 0..3 {
                 let comma = if id > 0 { "," } else { "" };
-                let _ = write!(out, "{comma}\"em1:{id}\":{}", em1::notify_object(view, id, cleared));
+                let _ = write!(
+                    out,
+                    "{comma}\"em1:{id}\":{}",
+                    em1::notify_object(view, id, cleared)
+                );
             }
         }
     }
@@ -332,18 +401,27 @@ fn push_energy(out: &mut String, device: &Device, context: &Context<'_>) {
     let kwh = device.options.energy_kwh;
     match context.state.profile {
         Profile::Triphase => {
-            let _ = write!(out, "\"emdata:0\":{}", em_data::status_text(context.view, kwh));
+            let _ = write!(
+                out,
+                "\"emdata:0\":{}",
+                em_data::status_text(context.view, kwh)
+            );
         }
         Profile::Monophase => {
             for id in 0..3 {
                 let comma = if id > 0 { "," } else { "" };
-                let _ = write!(out, "{comma}\"em1data:{id}\":{}", em1_data::status_text(context.view, id, kwh));
+                let _ = write!(
+                    out,
+                    "{comma}\"em1data:{id}\":{}",
+                    em1_data::status_text(context.view, id, kwh)
+                );
             }
         }
     }
 }
 
-/// NotifyStatus params of the powers. `ts` is the snapshot's, so the text is made once for all connections.
+/// NotifyStatus params of the powers. `ts` is the snapshot's, so the text is made once for all
+/// connections.
 fn power_text(context: &Context<'_>) -> Json {
     let (view, profile) = (context.view, context.state.profile);
     let make = || {
@@ -387,7 +465,10 @@ fn data_event(context: &Context<'_>) -> Option<Json> {
                 out.push(',');
             }
             let ts = record.ts;
-            let _ = write!(out, "{{\"component\":\"{component}:{id}\",\"id\":{id},\"event\":\"data\",\"ts\":{ts}.00,");
+            let _ = write!(
+                out,
+                "{{\"component\":\"{component}:{id}\",\"id\":{id},\"event\":\"data\",\"ts\":{ts}.00,"
+            );
             let _ = write!(out, "\"data\":{{\"ts\":{ts},\"period\":60,\"values\":[[");
             columns.push(&mut out, record);
             out.push_str("]]}}");
@@ -399,13 +480,19 @@ fn data_event(context: &Context<'_>) -> Option<Json> {
         out.push_str("]}");
         Json::from(out)
     };
-    Some(Json::clone(view.data_event[profile_cell(profile)].get_or_init(make)))
+    Some(Json::clone(
+        view.data_event[profile_cell(profile)].get_or_init(make),
+    ))
 }
 
 /// NotifyFullStatus params: complete, because readers replace all they know by it.
 #[must_use]
 pub fn full_status(device: &Device, context: &Context<'_>) -> Json {
-    shelly::full_status(&format!("\"ts\":{}", Fixed::<2>::round(context.now.unix)), device, context)
+    shelly::full_status(
+        &format!("\"ts\":{}", Fixed::<2>::round(context.now.unix)),
+        device,
+        context,
+    )
 }
 
 /// Components whose configuration differs.
@@ -424,7 +511,10 @@ fn changed_components(old: &DeviceState, new: &DeviceState) -> Vec<String> {
     add(old.ws != new.ws, "ws");
     add(old.modbus_enable != new.modbus_enable, "modbus");
     for component in old.overrides.keys().chain(new.overrides.keys()) {
-        add(old.overrides.get(component) != new.overrides.get(component), component);
+        add(
+            old.overrides.get(component) != new.overrides.get(component),
+            component,
+        );
     }
     changed
 }
@@ -446,9 +536,21 @@ fn config_changed(component: String, context: &Context<'_>) -> Json {
         events: [Event; 1],
     }
     let ts = Fixed::round(context.now.unix);
-    let id = component.split_once(':').and_then(|(_, id)| id.parse().ok());
+    let id = component
+        .split_once(':')
+        .and_then(|(_, id)| id.parse().ok());
     // As the result of the component's SetConfig.
     let restart_required = component == "ws";
     let cfg_rev = context.state.cfg_rev;
-    json(&Events { ts, events: [Event { component, id, event: "config_changed", restart_required, ts, cfg_rev }] })
+    json(&Events {
+        ts,
+        events: [Event {
+            component,
+            id,
+            event: "config_changed",
+            restart_required,
+            ts,
+            cfg_rev,
+        }],
+    })
 }

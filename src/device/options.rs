@@ -1,5 +1,5 @@
-//! The settings of the device, and its state with the options laid over it (`decisions.md` C13): an option wins
-//! over what a reader set, and a change of it is refused naming the option.
+//! The settings of the device, and its state with the options laid over it (`decisions.md` C13): an
+//! option wins over what a reader set, and a change of it is refused naming the option.
 
 use super::{DeviceOptions, DeviceState, auth, state::WsConfig};
 use crate::config::{ChannelSettings, MeterSettings};
@@ -21,16 +21,26 @@ impl DeviceOptions {
             unknown_methods_dummy: channels.unknown_methods_dummy,
             read_only: channels.read_only,
             outbound_local: channels.outbound_ws_local,
-            set_by_option: set.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect(),
+            set_by_option: set
+                .into_iter()
+                .filter(|(_, is_set)| *is_set)
+                .map(|(key, _)| key)
+                .collect(),
             tz,
         }
     }
 }
 
 impl DeviceState {
-    /// The state as readers see it: the stored one under the options. What is written is the stored one.
+    /// The state as readers see it: the stored one under the options. What is written is the stored
+    /// one.
     #[must_use]
-    pub fn under(&self, meter: &MeterSettings, channels: &ChannelSettings, device_id: &str) -> Self {
+    pub fn under(
+        &self,
+        meter: &MeterSettings,
+        channels: &ChannelSettings,
+        device_id: &str,
+    ) -> Self {
         let mut state = self.clone();
         if let Some(name) = &meter.device_name {
             state.name = Some(name.clone()).filter(|name| !name.is_empty());
@@ -39,8 +49,16 @@ impl DeviceState {
             state.profile = profile;
         }
         if let Some(server) = meter.outbound_ws.first() {
-            let ssl_ca = if channels.outbound_ws_insecure { "*" } else { "ca.pem" };
-            state.ws = WsConfig { enable: true, server: Some(server.clone()), ssl_ca: Some(ssl_ca.to_owned()) };
+            let ssl_ca = if channels.outbound_ws_insecure {
+                "*"
+            } else {
+                "ca.pem"
+            };
+            state.ws = WsConfig {
+                enable: true,
+                server: Some(server.clone()),
+                ssl_ca: Some(ssl_ca.to_owned()),
+            };
         }
         if meter.modbus_port.is_none() {
             state.modbus_enable = false;
@@ -52,11 +70,12 @@ impl DeviceState {
         state
     }
 
-    /// Takes a password away that a reader set and that nobody could log in with or get rid of; says why, if one was there.
+    /// Takes a password away that a reader set and that nobody could log in with or get rid of;
+    /// says why, if one was there.
     ///
-    /// Its hash is over the device id, so under another id the right password is a wrong one. And `auth_password` takes its
-    /// place for good (`by_option`): who forgot it sets that option and takes it out again. One kept without its realm is the
-    /// present id's.
+    /// Its hash is over the device id, so under another id the right password is a wrong one. And
+    /// `auth_password` takes its place for good (`by_option`): who forgot it sets that option and
+    /// takes it out again. One kept without its realm is the present id's.
     pub fn drop_dead_password(&mut self, by_option: bool, device_id: &str) -> Option<String> {
         self.auth_ha1.as_ref()?;
         let realm = self.auth_realm.get_or_insert_with(|| device_id.to_owned());

@@ -11,8 +11,15 @@ pub(super) struct Params(Map<String, Value>);
 impl Params {
     /// Reads the text of a params object; none, empty and null are `{}`.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, RpcError> {
-        let Some(text) = text.map(str::trim).filter(|t| !t.is_empty() && *t != "null") else { return Ok(Self::default()) };
-        serde_json::from_str(text).map(Self).map_err(|_| RpcError::bad_argument("params"))
+        let Some(text) = text
+            .map(str::trim)
+            .filter(|t| !t.is_empty() && *t != "null")
+        else {
+            return Ok(Self::default());
+        };
+        serde_json::from_str(text)
+            .map(Self)
+            .map_err(|_| RpcError::bad_argument("params"))
     }
 
     /// The member, absent when it is null.
@@ -25,11 +32,15 @@ impl Params {
         self.0.get(name)
     }
 
-    /// `id` of one of `count` instances: -103 when missing or no integer, -105 when there is no such instance.
+    /// `id` of one of `count` instances: -103 when missing or no integer, -105 when there is no
+    /// such instance.
     pub(super) fn instance(&self, count: usize) -> Result<usize, RpcError> {
         let value = self.get("id").ok_or_else(|| RpcError::missing("id"))?;
         // JSON knows one kind of number: a client whose language has no integers writes 0.0.
-        let whole = value.as_f64().filter(|id| id.fract() == 0.0).ok_or_else(|| RpcError::bad_argument("id"))?;
+        let whole = value
+            .as_f64()
+            .filter(|id| id.fract() == 0.0)
+            .ok_or_else(|| RpcError::bad_argument("id"))?;
         match (0..count).find(|id| *id as f64 == whole) {
             Some(id) => Ok(id),
             None => Err(RpcError::bad_id(&whole.to_string())),
@@ -46,19 +57,25 @@ impl Params {
 
     /// An optional number of seconds or items; fractions are cut off.
     pub(super) fn int(&self, name: &str) -> Result<Option<i64>, RpcError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         let number = value.as_i64().or_else(|| value.as_f64().map(|f| f as i64));
         number.map(Some).ok_or_else(|| RpcError::bad_argument(name))
     }
 
     /// An optional switch.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, RpcError> {
-        self.get(name).map(|v| v.as_bool().ok_or_else(|| RpcError::bad_argument(name))).transpose()
+        self.get(name)
+            .map(|v| v.as_bool().ok_or_else(|| RpcError::bad_argument(name)))
+            .transpose()
     }
 
     /// An optional text.
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, RpcError> {
-        self.get(name).map(|v| v.as_str().ok_or_else(|| RpcError::bad_argument(name))).transpose()
+        self.get(name)
+            .map(|v| v.as_str().ok_or_else(|| RpcError::bad_argument(name)))
+            .transpose()
     }
 
     /// A text that must be there.
@@ -82,19 +99,45 @@ mod tests {
     use super::*;
 
     fn id(text: &str) -> Result<usize, i32> {
-        Params::parse(Some(text)).unwrap().instance(3).map_err(|e| e.code)
+        Params::parse(Some(text))
+            .unwrap()
+            .instance(3)
+            .map_err(|e| e.code)
     }
 
     #[test]
     fn ids_are_strict() {
         assert_eq!(id(r#"{"id":0}"#), Ok(0));
         assert_eq!(id(r#"{"id":2,"?esp":1}"#), Ok(2));
-        assert_eq!([r#"{"id":0.0}"#, r#"{"id":1e0}"#, r#"{"id":-0.0}"#, r#"{"id":2.00}"#].map(id), [Ok(0), Ok(1), Ok(0), Ok(2)]);
-        assert_eq!([r#"{"id":3.0}"#, r#"{"id":-1.0}"#, r#"{"id":1e300}"#].map(id), [Err(-105); 3]);
-        for missing in ["{}", r#"{"id":null}"#, r#"{"id":"0"}"#, r#"{"id":true}"#, r#"{"id":0.5}"#, r#"{"id":[0]}"#] {
+        assert_eq!(
+            [
+                r#"{"id":0.0}"#,
+                r#"{"id":1e0}"#,
+                r#"{"id":-0.0}"#,
+                r#"{"id":2.00}"#
+            ]
+            .map(id),
+            [Ok(0), Ok(1), Ok(0), Ok(2)]
+        );
+        assert_eq!(
+            [r#"{"id":3.0}"#, r#"{"id":-1.0}"#, r#"{"id":1e300}"#].map(id),
+            [Err(-105); 3]
+        );
+        for missing in [
+            "{}",
+            r#"{"id":null}"#,
+            r#"{"id":"0"}"#,
+            r#"{"id":true}"#,
+            r#"{"id":0.5}"#,
+            r#"{"id":[0]}"#,
+        ] {
             assert_eq!(id(missing), Err(-103), "{missing}");
         }
-        for unknown in [r#"{"id":3}"#, r#"{"id":-1}"#, r#"{"id":18446744073709551615}"#] {
+        for unknown in [
+            r#"{"id":3}"#,
+            r#"{"id":-1}"#,
+            r#"{"id":18446744073709551615}"#,
+        ] {
             assert_eq!(id(unknown), Err(-105), "{unknown}");
         }
     }

@@ -16,8 +16,8 @@ pub struct Block {
 #[error("{0}")]
 pub struct RecordsError(pub String);
 
-/// Reads minute records of one meter. Calls may block for some ms on a disk: transports run the methods that
-/// need them off their loop.
+/// Reads minute records of one meter. Calls may block for some ms on a disk: transports run the
+/// methods that need them off their loop.
 pub trait Records: Send + Sync {
     /// Stretches without gap from `from` (Unix s) on.
     ///
@@ -25,7 +25,8 @@ pub trait Records: Send + Sync {
     /// When the store cannot be read.
     fn blocks(&self, from: i64) -> Result<Vec<Block>, RecordsError>;
 
-    /// At most `limit` records, oldest first: the one that holds `from` or the next after it, up to the one that holds `end`.
+    /// At most `limit` records, oldest first: the one that holds `from` or the next after it, up to
+    /// the one that holds `end`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -41,7 +42,12 @@ impl Records for NoRecords {
         Ok(Vec::new())
     }
 
-    fn read(&self, _from: i64, _end: i64, _limit: usize) -> Result<Vec<MinuteRecord>, RecordsError> {
+    fn read(
+        &self,
+        _from: i64,
+        _end: i64,
+        _limit: usize,
+    ) -> Result<Vec<MinuteRecord>, RecordsError> {
         Ok(Vec::new())
     }
 }

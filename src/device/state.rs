@@ -21,7 +21,11 @@ pub struct WsConfig {
 
 impl Default for WsConfig {
     fn default() -> Self {
-        Self { enable: false, server: None, ssl_ca: Some("ca.pem".into()) }
+        Self {
+            enable: false,
+            server: None,
+            ssl_ca: Some("ca.pem".into()),
+        }
     }
 }
 
@@ -47,8 +51,8 @@ pub struct DeviceState {
     pub auth_ha1: Option<String>,
     /// The realm that is part of `auth_ha1`: the device id when it was set.
     pub auth_realm: Option<String>,
-    /// Stored values of configurations without other effect, by component (`mqtt`, `cloud`, `ble`, `sys`, `em:0`, …): the members
-    /// that differ from the default.
+    /// Stored values of configurations without other effect, by component (`mqtt`, `cloud`, `ble`,
+    /// `sys`, `em:0`, …): the members that differ from the default.
     pub overrides: std::collections::BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
     /// Key-value store.
     pub kvs: std::collections::BTreeMap<String, serde_json::Value>,
@@ -136,7 +140,9 @@ impl DeviceState {
                 next.auth_ha1 = ha1;
             }
             Setting::Profile(profile) => next.profile = profile,
-            Setting::Override(component, members) => next.overrides.entry(component).or_default().extend(members),
+            Setting::Override(component, members) => {
+                next.overrides.entry(component).or_default().extend(members)
+            }
             Setting::KvsSet(key, value) => {
                 next.kvs.insert(key, value);
             }

@@ -1,8 +1,9 @@
 //! Where a reader may send the meter: servers of `Ws.SetConfig`.
 //!
-//! Whoever is on the network may name one. A meter that then dials whatever it is told tells a stranger which ports of its own
-//! host are open, and reaches what only the host itself should reach. So a server is an ordinary address: checked as text
-//! when it is set, and again as the addresses that its name stands for when it is dialled. What the option `outbound_ws` names is
+//! Whoever is on the network may name one. A meter that then dials whatever it is told tells a
+//! stranger which ports of its own host are open, and reaches what only the host itself should
+//! reach. So a server is an ordinary address: checked as text when it is set, and again as the
+//! addresses that its name stands for when it is dialled. What the option `outbound_ws` names is
 //! its owner's own word and not looked at; `outbound_ws_local` lets readers name this host too.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,12 +13,14 @@ use url::{Host, Url};
 /// Most characters of a server's address.
 const LONGEST: usize = 255;
 
-/// Whether `server` is an address that a reader may set; `local` lets this host and link-local addresses in.
+/// Whether `server` is an address that a reader may set; `local` lets this host and link-local
+/// addresses in.
 ///
 /// # Errors
 /// What is wrong with it, as it follows its name in a sentence.
 pub fn check(server: &str, local: bool) -> Result<(), &'static str> {
-    const FORM: &str = "is no address: ws://host:port/path or wss://…, at most 255 characters without blanks";
+    const FORM: &str =
+        "is no address: ws://host:port/path or wss://…, at most 255 characters without blanks";
     // `Url` leaves tabs and line ends out, so what it takes need not be what is dialled and shown.
     if server.len() > LONGEST || !server.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(FORM);
@@ -40,7 +43,8 @@ pub fn check(server: &str, local: bool) -> Result<(), &'static str> {
 /// What is said of a server that is this host or on the link, however its ports answer.
 pub const NEAR: &str = "is this host itself or a link-local address, which is refused: option outbound_ws_local allows it";
 
-/// Whether an address is this host's own by any network, of the link alone, or of nobody in particular.
+/// Whether an address is this host's own by any network, of the link alone, or of nobody in
+/// particular.
 #[must_use]
 pub fn is_near(address: IpAddr) -> bool {
     match address.to_canonical() {
@@ -50,13 +54,21 @@ pub fn is_near(address: IpAddr) -> bool {
             let [a, b, c, d, e, f, high, low] = ip.segments();
             let compatible = [a, b, c, d, e, f] == [0; 6];
             let within = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-            ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local() || (compatible && near_v4(within))
+            ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unicast_link_local()
+                || (compatible && near_v4(within))
         }
     }
 }
 
 fn near_v4(ip: Ipv4Addr) -> bool {
-    ip.is_loopback() || ip.octets()[0] == 0 || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast()
+    ip.is_loopback()
+        || ip.octets()[0] == 0
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || ip.is_broadcast()
 }
 
 #[cfg(test)]
@@ -67,9 +79,13 @@ mod tests {
 
     #[test]
     fn a_server_is_an_ordinary_address() {
-        for good in
-            ["ws://192.0.2.7", "ws://192.0.2.7:8000/", "wss://gx.local/rpc?token=x", "ws://user:word@meter.lan/", "ws://[2001:db8::1]:80/x"]
-        {
+        for good in [
+            "ws://192.0.2.7",
+            "ws://192.0.2.7:8000/",
+            "wss://gx.local/rpc?token=x",
+            "ws://user:word@meter.lan/",
+            "ws://[2001:db8::1]:80/x",
+        ] {
             assert_eq!(check(good, false), Ok(()), "{good}");
         }
         for wrong in [

@@ -7,8 +7,8 @@ use super::*;
 use crate::{
     config::{IdentitySettings, Profile},
     meter::{
-        Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, PhaseMinute, Quality, Report, Served, Snapshot, SourceHealth,
-        Totals,
+        Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, PhaseMinute, Quality,
+        Report, Served, Snapshot, SourceHealth, Totals,
     },
     source::Link,
 };
@@ -32,7 +32,10 @@ pub(super) fn device() -> Device {
 }
 
 pub(super) fn now(mono: f64) -> Now {
-    Now { mono: Duration::from_secs_f64(mono), unix: UNIX + mono }
+    Now {
+        mono: Duration::from_secs_f64(mono),
+        unix: UNIX + mono,
+    }
 }
 
 pub(super) fn served(watts: f64, volts: f64, amps: f64, va: f64, pf: f64) -> Served {
@@ -51,7 +54,10 @@ pub(super) fn snapshot(now: Now, phases: [Option<Served>; 3]) -> Snapshot {
     let inputs = phases.map(|p| PhaseInput {
         quality: match p {
             Some(_) => Quality::Live,
-            None => Quality::Absent { since: now.mono, reason: "sensor.grid_power is unavailable".into() },
+            None => Quality::Absent {
+                since: now.mono,
+                reason: "sensor.grid_power is unavailable".into(),
+            },
         },
         electric: p.map(|p| Electric {
             act_power: p.act_power.get(),
@@ -62,7 +68,10 @@ pub(super) fn snapshot(now: Now, phases: [Option<Served>; 3]) -> Snapshot {
             freq: p.freq.get(),
         }),
         derived: Derived::default(),
-        report: p.map(|_| Report { at: now.mono, age: Duration::ZERO }),
+        report: p.map(|_| Report {
+            at: now.mono,
+            age: Duration::ZERO,
+        }),
     });
     let all: Option<Vec<Served>> = phases.iter().copied().collect();
     Snapshot {
@@ -78,14 +87,29 @@ pub(super) fn snapshot(now: Now, phases: [Option<Served>; 3]) -> Snapshot {
         n_current: None,
         energy: Some(Energy {
             phases: [
-                Counter { import: 819_087.5, export: 0.0 },
-                Counter { import: 90_579.478, export: 35.19 },
-                Counter { import: 652_717.226, export: 0.0 },
+                Counter {
+                    import: 819_087.5,
+                    export: 0.0,
+                },
+                Counter {
+                    import: 90_579.478,
+                    export: 35.19,
+                },
+                Counter {
+                    import: 652_717.226,
+                    export: 0.0,
+                },
             ],
-            net: Counter { import: 1.0, export: 2.0 },
+            net: Counter {
+                import: 1.0,
+                export: 2.0,
+            },
         }),
         energy_net: false,
-        source: SourceHealth { link: Link::Up, last_alive: Some(now.mono) },
+        source: SourceHealth {
+            link: Link::Up,
+            last_alive: Some(now.mono),
+        },
     }
 }
 
@@ -114,7 +138,11 @@ pub(super) fn minute(ts: i64, watts: f64) -> MinuteRecord {
         avg_voltage: 230.0,
         ..PhaseMinute::default()
     };
-    MinuteRecord { ts, phases: [phase; 3], n_current: [0.0; 3] }
+    MinuteRecord {
+        ts,
+        phases: [phase; 3],
+        n_current: [0.0; 3],
+    }
 }
 
 impl Records for Minutes {
@@ -123,14 +151,23 @@ impl Records for Minutes {
         for record in self.0.iter().filter(|r| r.ts + 60 > from) {
             match blocks.last_mut() {
                 Some(b) if b.ts + i64::from(b.records) * 60 == record.ts => b.records += 1,
-                _ => blocks.push(Block { ts: record.ts, records: 1 }),
+                _ => blocks.push(Block {
+                    ts: record.ts,
+                    records: 1,
+                }),
             }
         }
         Ok(blocks)
     }
 
     fn read(&self, from: i64, end: i64, limit: usize) -> Result<Vec<MinuteRecord>, RecordsError> {
-        Ok(self.0.iter().filter(|r| r.ts + 60 > from && r.ts <= end).take(limit).copied().collect())
+        Ok(self
+            .0
+            .iter()
+            .filter(|r| r.ts + 60 > from && r.ts <= end)
+            .take(limit)
+            .copied()
+            .collect())
     }
 }
 
@@ -170,7 +207,11 @@ impl Bench {
             view: View::new(Arc::new(snapshot(now, phases))),
             state: DeviceState::default(),
             now,
-            records: Box::new(Minutes((0..100).map(|i| minute(1_747_500_000 + 60 * i, 60.0)).collect())),
+            records: Box::new(Minutes(
+                (0..100)
+                    .map(|i| minute(1_747_500_000 + 60 * i, 60.0))
+                    .collect(),
+            )),
             manner: Manner::default(),
             ws_connected: false,
         }

@@ -5,14 +5,16 @@ use std::sync::{Arc, OnceLock};
 use super::Json;
 use crate::meter::{MinuteRecord, Snapshot};
 
-/// What the channels read: the newest snapshot, the newest minute record, and the texts made of them so far.
+/// What the channels read: the newest snapshot, the newest minute record, and the texts made of
+/// them so far.
 ///
 /// A text may depend on a setting (unit, profile, manner); then there is a cell a case.
 #[derive(Debug)]
 pub struct View {
     /// The numbers.
     pub snapshot: Arc<Snapshot>,
-    /// The newest whole minute record: `NotifyEvent` `data` and the Modbus registers of the last record.
+    /// The newest whole minute record: `NotifyEvent` `data` and the Modbus registers of the last
+    /// record.
     pub record: Option<Arc<MinuteRecord>>,
     /// `EM.GetStatus` by manner: minimal 1, short 2, nonzero 4.
     pub(super) em_status: [OnceLock<Json>; 8],

@@ -1,7 +1,8 @@
 //! Bands: between which values will it be, four times out of five?
 //!
-//! Neighbours bring 50 outcomes, which the perceptron and the average share; every other model uses the residuals it
-//! left in the back-test, step by step. How wide a band of 80 % is is not believed but calibrated ([`super::calibration`]).
+//! Neighbours bring 50 outcomes, which the perceptron and the average share; every other model uses
+//! the residuals it left in the back-test, step by step. How wide a band of 80 % is is not believed
+//! but calibrated ([`super::calibration`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,10 @@ pub fn quantile(sorted: &[f32], rank: f64) -> f32 {
 #[must_use]
 pub fn of(sorted: &[f32], calibration: Calibration) -> (f32, f32) {
     let (low, high) = calibration.ranks();
-    (quantile(sorted, low) - calibration.margin, quantile(sorted, high) + calibration.margin)
+    (
+        quantile(sorted, low) - calibration.margin,
+        quantile(sorted, high) + calibration.margin,
+    )
 }
 
 /// A model's residuals (what came minus the line, W) as quantiles, step by step.
@@ -50,7 +54,9 @@ impl Residuals {
                 return None;
             }
             step.sort_unstable_by(f32::total_cmp);
-            *step = (0..KEPT).map(|k| quantile(step, k as f64 / (KEPT - 1) as f64)).collect();
+            *step = (0..KEPT)
+                .map(|k| quantile(step, k as f64 / (KEPT - 1) as f64))
+                .collect();
         }
         Some(Self { steps })
     }
@@ -65,7 +71,11 @@ impl Residuals {
     /// Whether it was made for so many steps, and is whole (it may come from a file).
     #[must_use]
     pub fn fits(&self, steps: usize) -> bool {
-        self.steps.len() == steps && self.steps.iter().all(|s| s.len() == KEPT && s.iter().all(|r| r.is_finite()))
+        self.steps.len() == steps
+            && self
+                .steps
+                .iter()
+                .all(|s| s.len() == KEPT && s.iter().all(|r| r.is_finite()))
     }
 }
 
@@ -86,7 +96,8 @@ mod tests {
     #[test]
     fn residuals_need_some_and_give_a_band_around_the_line() {
         assert_eq!(Residuals::new(vec![vec![1.0; 19]]), None);
-        let table = Residuals::new(vec![(0..=100).map(|i| i as f32 - 50.0).rev().collect()]).unwrap();
+        let table =
+            Residuals::new(vec![(0..=100).map(|i| i as f32 - 50.0).rev().collect()]).unwrap();
         assert_eq!(table.band(0, 1000.0, Calibration::NOMINAL), (960.0, 1040.0));
         assert!(table.fits(1) && !table.fits(2));
     }

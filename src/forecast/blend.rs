@@ -34,7 +34,11 @@ impl Sums {
     fn new(w: &[f32]) -> Self {
         let (mut sum, mut known) = (vec![0.0], vec![0]);
         for value in w {
-            let here = if value.is_finite() { f64::from(*value) } else { 0.0 };
+            let here = if value.is_finite() {
+                f64::from(*value)
+            } else {
+                0.0
+            };
             sum.push(sum[sum.len() - 1] + here);
             known.push(known[known.len() - 1] + u32::from(value.is_finite()));
         }
@@ -45,7 +49,8 @@ impl Sums {
     fn mean(&self, end: usize, length: usize) -> Option<f64> {
         let start = end.checked_sub(length)?;
         let n = self.known[end] - self.known[start];
-        (2 * n as usize >= length && n > 0).then(|| (self.sum[end] - self.sum[start]) / f64::from(n))
+        (2 * n as usize >= length && n > 0)
+            .then(|| (self.sum[end] - self.sum[start]) / f64::from(n))
     }
 }
 
@@ -72,7 +77,11 @@ impl Blend {
         let mut means = Vec::new();
         for (t, &now) in past.iter().enumerate().skip(from) {
             let end = t + 1;
-            if let (true, Some(one), Some(three)) = (now.is_finite(), sums.mean(end, day), sums.mean(end, 3 * day)) {
+            if let (true, Some(one), Some(three)) = (
+                now.is_finite(),
+                sums.mean(end, day),
+                sums.mean(end, 3 * day),
+            ) {
                 means.push((t, f64::from(now), one, three));
             }
         }
@@ -99,7 +108,10 @@ impl Blend {
                 n += 1;
             }
             if n < LEAST {
-                return Err(Error::TooFew { have: n, need: LEAST });
+                return Err(Error::TooFew {
+                    have: n,
+                    need: LEAST,
+                });
             }
             weights.push(ridge(xx, xy));
         }
@@ -109,8 +121,11 @@ impl Blend {
     /// Write the forecast after `past` into `line`, W. False: too much of the last three days is
     /// unknown.
     pub fn predict(&self, past: &[f32], line: &mut [f32]) -> bool {
-        let (Some(now), Some(one), Some(three)) = (past.last().filter(|w| w.is_finite()), mean(past, self.day), mean(past, 3 * self.day))
-        else {
+        let (Some(now), Some(one), Some(three)) = (
+            past.last().filter(|w| w.is_finite()),
+            mean(past, self.day),
+            mean(past, 3 * self.day),
+        ) else {
             return false;
         };
         for (h, (value, weights)) in line.iter_mut().zip(&self.weights).enumerate() {
@@ -138,7 +153,9 @@ fn ridge(mut xx: [[f64; FEATURES]; FEATURES], mut xy: [f64; FEATURES]) -> [f64; 
         row[i] += RIDGE * trace / FEATURES as f64;
     }
     for i in 0..FEATURES {
-        let pivot = (i..FEATURES).max_by(|&a, &b| xx[a][i].abs().total_cmp(&xx[b][i].abs())).unwrap_or(i);
+        let pivot = (i..FEATURES)
+            .max_by(|&a, &b| xx[a][i].abs().total_cmp(&xx[b][i].abs()))
+            .unwrap_or(i);
         xx.swap(i, pivot);
         xy.swap(i, pivot);
         if xx[i][i].abs() < f64::MIN_POSITIVE {
@@ -167,7 +184,11 @@ mod tests {
 
     use super::*;
 
-    const H: Horizon = Horizon { step: 3600, window: 24, steps: 24 };
+    const H: Horizon = Horizon {
+        step: 3600,
+        window: 24,
+        steps: 24,
+    };
 
     fn fit(past: &[f32]) -> Result<Blend, Error> {
         Blend::fit(past, H, &mut Job::new(&AtomicBool::new(false), &mut |_| {}))
@@ -180,7 +201,13 @@ mod tests {
         let mut xy = [0.0; FEATURES];
         for k in 0..200_u32 {
             let f = f64::from(k);
-            let x = [f.sin(), (0.7 * f).cos(), (1.3 * f).sin(), (2.1 * f).cos(), 1.0];
+            let x = [
+                f.sin(),
+                (0.7 * f).cos(),
+                (1.3 * f).sin(),
+                (2.1 * f).cos(),
+                1.0,
+            ];
             let y: f64 = x.iter().zip(want).map(|(a, b)| a * b).sum();
             for i in 0..FEATURES {
                 for j in 0..FEATURES {
@@ -192,12 +219,17 @@ mod tests {
         for (got, want) in ridge(xx, xy).iter().zip(want) {
             assert!((got - want).abs() < 0.05, "{got} {want}");
         }
-        assert_eq!(ridge([[0.0; FEATURES]; FEATURES], [0.0; FEATURES]), [0.0; FEATURES]);
+        assert_eq!(
+            ridge([[0.0; FEATURES]; FEATURES], [0.0; FEATURES]),
+            [0.0; FEATURES]
+        );
     }
 
     #[test]
     fn it_learns_a_daily_shape() {
-        let past: Vec<f32> = (0..30 * 24).map(|i| if i % 24 < 12 { 100.0 } else { 900.0 }).collect();
+        let past: Vec<f32> = (0..30 * 24)
+            .map(|i| if i % 24 < 12 { 100.0 } else { 900.0 })
+            .collect();
         let model = fit(&past).unwrap();
         let mut line = [0.0; 24];
         assert!(model.predict(&past, &mut line));

@@ -1,17 +1,21 @@
-//! How wide a band must be: what is believed of P10 and P90 is set against what came in the last 24 hours.
+//! How wide a band must be: what is believed of P10 and P90 is set against what came in the last 24
+//! hours.
 //!
-//! Two things can be turned. *Ranks* draw the ends of the band from its outcomes' middle or extremes: a wide band
-//! gets much wider, a narrow one hardly. A *margin* in watts adds the same to all: it mends the many small misses of
-//! calm hours and leaves wide bands as they are (conformalised quantile regression: Romano, Patterson, Candès, 2019).
-//! Of all pairs that would have held four points out of five the one with the least pinball loss is taken.
-//! Bands of residuals are of one width anyway; there ranks say all.
+//! Two things can be turned. *Ranks* draw the ends of the band from its outcomes' middle or
+//! extremes: a wide band gets much wider, a narrow one hardly. A *margin* in watts adds the same to
+//! all: it mends the many small misses of calm hours and leaves wide bands as they are
+//! (conformalised quantile regression: Romano, Patterson, Candès, 2019). Of all pairs that would
+//! have held four points out of five the one with the least pinball loss is taken. Bands of
+//! residuals are of one width anyway; there ranks say all.
 
 use serde::{Deserialize, Serialize};
 
 use super::band::{BAND_RANK, WANTED};
 
 /// Lower ranks to choose from; the upper one is 1 − rank.
-pub const RANKS: [f64; 15] = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.19, 0.22, 0.25];
+pub const RANKS: [f64; 15] = [
+    0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.19, 0.22, 0.25,
+];
 /// Place of rank 0.1 in [`RANKS`].
 pub const NOMINAL: usize = 8;
 /// Margins to choose from grow by this factor, from [`LEAST_MARGIN`] on.
@@ -34,7 +38,10 @@ pub struct Calibration {
 
 impl Calibration {
     /// As believed: P10 to P90.
-    pub const NOMINAL: Self = Self { level: NOMINAL, margin: 0.0 };
+    pub const NOMINAL: Self = Self {
+        level: NOMINAL,
+        margin: 0.0,
+    };
 
     /// Lower and upper rank, 0–1.
     #[must_use]
@@ -52,7 +59,11 @@ impl Calibration {
 
 /// The `place`-th margin, W.
 fn margin(place: usize) -> f32 {
-    if place == 0 { 0.0 } else { LEAST_MARGIN * FINER.powi(place as i32 - 1) }
+    if place == 0 {
+        0.0
+    } else {
+        LEAST_MARGIN * FINER.powi(place as i32 - 1)
+    }
 }
 
 /// The place of the least margin that would have held a point so far outside, W.
@@ -88,7 +99,13 @@ struct OfRank {
 
 impl Default for Outcomes {
     fn default() -> Self {
-        Self { n: 0, ranks: [OfRank { width: 0.0, outside: [0; MARGINS + 1] }; RANKS.len()] }
+        Self {
+            n: 0,
+            ranks: [OfRank {
+                width: 0.0,
+                outside: [0; MARGINS + 1],
+            }; RANKS.len()],
+        }
     }
 }
 
@@ -114,22 +131,33 @@ impl Outcomes {
         }
     }
 
-    /// The calibration that would have held 80 %; None where nothing was counted. `margins`: whether the band's
-    /// width says how sure it is, and a margin may be added.
+    /// The calibration that would have held 80 %; None where nothing was counted. `margins`:
+    /// whether the band's width says how sure it is, and a margin may be added.
     #[must_use]
     pub fn calibrated(&self, margins: bool) -> Option<Calibration> {
         if self.n == 0 {
             return None;
         }
-        let all = self.ranks.iter().enumerate().map(|(level, of)| of.tried(level, self.n as f64, margins));
-        // Near enough first, then the least loss (of ranks alone: the nearest share), then the nominal ranks.
+        let all = self
+            .ranks
+            .iter()
+            .enumerate()
+            .map(|(level, of)| of.tried(level, self.n as f64, margins));
+        // Near enough first, then the least loss (of ranks alone: the nearest share), then the
+        // nominal ranks.
         let worth = |t: &Tried| {
             let far = if margins && t.off <= NEAR { 0.0 } else { t.off };
-            (far, if margins { t.pinball } else { 0.0 }, t.calibration.level.abs_diff(NOMINAL))
+            (
+                far,
+                if margins { t.pinball } else { 0.0 },
+                t.calibration.level.abs_diff(NOMINAL),
+            )
         };
         let best = all.min_by(|a, b| {
             let (a, b) = (worth(a), worth(b));
-            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
+            a.0.total_cmp(&b.0)
+                .then(a.1.total_cmp(&b.1))
+                .then(a.2.cmp(&b.2))
         });
         best.map(|t| t.calibration)
     }
@@ -153,11 +181,26 @@ impl OfRank {
             held += f64::from(self.outside[at]);
         }
         let added = margin(at);
-        let beyond = |(place, count): (usize, &u32)| f64::from(*count) * f64::from(margin(place) - added);
-        let missed: f64 = self.outside.iter().enumerate().skip(at + 1).map(beyond).sum();
-        // The loss of both ends is a tenth of the width wherever it came, and all of what it lay outside.
+        let beyond =
+            |(place, count): (usize, &u32)| f64::from(*count) * f64::from(margin(place) - added);
+        let missed: f64 = self
+            .outside
+            .iter()
+            .enumerate()
+            .skip(at + 1)
+            .map(beyond)
+            .sum();
+        // The loss of both ends is a tenth of the width wherever it came, and all of what it lay
+        // outside.
         let pinball = BAND_RANK * (self.width / n + 2.0 * f64::from(added)) + missed / n;
-        Tried { calibration: Calibration { level, margin: added }, off: (held / n - WANTED).abs(), pinball }
+        Tried {
+            calibration: Calibration {
+                level,
+                margin: added,
+            },
+            off: (held / n - WANTED).abs(),
+            pinball,
+        }
     }
 }
 
@@ -199,7 +242,10 @@ mod tests {
             outcomes.add(0.04 * i as f32, |c| of(&night, c));
         }
         let Calibration { level, margin } = outcomes.calibrated(true).unwrap();
-        assert!(margin > 0.0 && margin < 4.0 && RANKS[level] >= 0.06, "{level} {margin}");
+        assert!(
+            margin > 0.0 && margin < 4.0 && RANKS[level] >= 0.06,
+            "{level} {margin}"
+        );
         // Ranks alone would have to take the extremes by day too.
         assert!(RANKS[outcomes.calibrated(false).unwrap().level] < 0.04);
     }

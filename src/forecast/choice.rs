@@ -1,6 +1,7 @@
-//! Which model speaks: the one that was best over the last days (`forecasting.md` 2): two, or, where a forecast
-//! reaches a day itself, the ten of its back-test. There a choice by two days followed luck (EMHASS house, load and
-//! net): RMSE 7.5 and 6.5 % above the blend's; by ten days and with [`Guard::BigMisses`] 1.4 and 0.7 %.
+//! Which model speaks: the one that was best over the last days (`forecasting.md` 2): two, or,
+//! where a forecast reaches a day itself, the ten of its back-test. There a choice by two days
+//! followed luck (EMHASS house, load and net): RMSE 7.5 and 6.5 % above the blend's; by ten days
+//! and with [`Guard::BigMisses`] 1.4 and 0.7 %.
 
 use super::metrics::Score;
 use super::{Horizon, Metric, ModelKind};
@@ -23,30 +24,52 @@ pub const fn enough(horizon: Horizon, known: usize) -> bool {
 pub enum Guard {
     /// Nothing.
     None,
-    /// Its big misses are about the smallest to be had, whatever the choice goes by: RMSE at most 2 % above the
-    /// least (bar A5). Below an hour no model could meet that and win on MAE.
+    /// Its big misses are about the smallest to be had, whatever the choice goes by: RMSE at most 2
+    /// % above the least (bar A5). Below an hour no model could meet that and win on MAE.
     BigMisses,
 }
 
-/// Choose among models by their scores of the days before. The incumbent stays unless another is better by more
-/// than 1 %; the last value speaks when nothing beats it.
+/// Choose among models by their scores of the days before. The incumbent stays unless another is
+/// better by more than 1 %; the last value speaks when nothing beats it.
 #[must_use]
-pub fn choose(metric: Metric, guard: Guard, incumbent: ModelKind, scores: &[(ModelKind, Score)]) -> ModelKind {
+pub fn choose(
+    metric: Metric,
+    guard: Guard,
+    incumbent: ModelKind,
+    scores: &[(ModelKind, Score)],
+) -> ModelKind {
     let worth = |score: &Score| match metric {
         Metric::Mae => score.mae(),
         Metric::Rmse => score.rmse(),
     };
     let bounded = match guard {
         Guard::None => f64::INFINITY,
-        Guard::BigMisses => scores.iter().filter_map(|(_, s)| s.rmse()).fold(f64::INFINITY, f64::min) * (1.0 + BIGGER),
+        Guard::BigMisses => {
+            scores
+                .iter()
+                .filter_map(|(_, s)| s.rmse())
+                .fold(f64::INFINITY, f64::min)
+                * (1.0 + BIGGER)
+        }
     };
-    let eligible = || scores.iter().filter(|(_, score)| score.rmse().is_some_and(|rmse| rmse <= bounded));
-    let best = eligible().filter_map(|(kind, score)| Some((*kind, worth(score)?))).min_by(|a, b| a.1.total_cmp(&b.1));
-    let last = scores.iter().find(|(kind, _)| *kind == ModelKind::LastValue).and_then(|(_, score)| worth(score));
+    let eligible = || {
+        scores
+            .iter()
+            .filter(|(_, score)| score.rmse().is_some_and(|rmse| rmse <= bounded))
+    };
+    let best = eligible()
+        .filter_map(|(kind, score)| Some((*kind, worth(score)?)))
+        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let last = scores
+        .iter()
+        .find(|(kind, _)| *kind == ModelKind::LastValue)
+        .and_then(|(_, score)| worth(score));
     let (Some((best, least)), Some(last)) = (best, last) else {
         return ModelKind::LastValue;
     };
-    let stays = eligible().find(|(kind, _)| *kind == incumbent).and_then(|(_, score)| worth(score));
+    let stays = eligible()
+        .find(|(kind, _)| *kind == incumbent)
+        .and_then(|(_, score)| worth(score));
     match stays {
         _ if least >= last => ModelKind::LastValue,
         Some(error) if error <= last && least >= error * (1.0 - WORTH) => incumbent,
@@ -63,18 +86,33 @@ mod tests {
     fn score(misses: &[f32]) -> Score {
         let mut score = Score::default();
         for miss in misses {
-            score.add(Scored { came: *miss, line: 0.0, last: 0.0, band: None });
+            score.add(Scored {
+                came: *miss,
+                line: 0.0,
+                last: 0.0,
+                band: None,
+            });
         }
         score
     }
 
     #[test]
     fn the_best_is_chosen_only_for_more_than_one_percent() {
-        let scores = [(LastValue, score(&[100.0])), (Neighbours, score(&[90.0])), (Mlp, score(&[89.5]))];
+        let scores = [
+            (LastValue, score(&[100.0])),
+            (Neighbours, score(&[90.0])),
+            (Mlp, score(&[89.5])),
+        ];
         assert_eq!(choose(Metric::Mae, Guard::None, LastValue, &scores), Mlp);
-        assert_eq!(choose(Metric::Mae, Guard::None, Neighbours, &scores), Neighbours);
+        assert_eq!(
+            choose(Metric::Mae, Guard::None, Neighbours, &scores),
+            Neighbours
+        );
         let near = [(LastValue, score(&[100.0])), (Mlp, score(&[99.5]))];
-        assert_eq!(choose(Metric::Mae, Guard::None, LastValue, &near), LastValue);
+        assert_eq!(
+            choose(Metric::Mae, Guard::None, LastValue, &near),
+            LastValue
+        );
     }
 
     #[test]
@@ -82,30 +120,69 @@ mod tests {
         let scores = [(LastValue, score(&[100.0])), (Mlp, score(&[100.0]))];
         assert_eq!(choose(Metric::Mae, Guard::None, Mlp, &scores), LastValue);
         assert_eq!(choose(Metric::Mae, Guard::None, Mlp, &[]), LastValue);
-        assert_eq!(choose(Metric::Mae, Guard::None, Mlp, &[(LastValue, Score::default())]), LastValue);
+        assert_eq!(
+            choose(
+                Metric::Mae,
+                Guard::None,
+                Mlp,
+                &[(LastValue, Score::default())]
+            ),
+            LastValue
+        );
     }
 
     #[test]
     fn the_metric_decides() {
-        let scores = [(LastValue, score(&[60.0, 60.0])), (Neighbours, score(&[0.0, 70.0])), (Mlp, score(&[42.0, 42.0]))];
-        assert_eq!(choose(Metric::Mae, Guard::None, LastValue, &scores), Neighbours);
+        let scores = [
+            (LastValue, score(&[60.0, 60.0])),
+            (Neighbours, score(&[0.0, 70.0])),
+            (Mlp, score(&[42.0, 42.0])),
+        ];
+        assert_eq!(
+            choose(Metric::Mae, Guard::None, LastValue, &scores),
+            Neighbours
+        );
         assert_eq!(choose(Metric::Rmse, Guard::None, LastValue, &scores), Mlp);
     }
 
     #[test]
     fn an_incumbent_that_lost_its_skill_goes_even_for_little() {
-        let scores = [(LastValue, score(&[100.0])), (Neighbours, score(&[100.4])), (Mlp, score(&[99.8]))];
+        let scores = [
+            (LastValue, score(&[100.0])),
+            (Neighbours, score(&[100.4])),
+            (Mlp, score(&[99.8])),
+        ];
         assert_eq!(choose(Metric::Mae, Guard::None, Neighbours, &scores), Mlp);
     }
 
     #[test]
     fn the_guard_keeps_away_who_has_the_smaller_usual_but_bigger_misses() {
-        let scores = [(LastValue, score(&[90.0, 90.0])), (Neighbours, score(&[0.0, 70.0])), (Mlp, score(&[42.0, 42.0]))];
-        assert_eq!(choose(Metric::Mae, Guard::BigMisses, LastValue, &scores), Mlp);
-        assert_eq!(choose(Metric::Mae, Guard::BigMisses, Neighbours, &scores), Mlp);
-        assert_eq!(choose(Metric::Mae, Guard::None, LastValue, &scores), Neighbours);
+        let scores = [
+            (LastValue, score(&[90.0, 90.0])),
+            (Neighbours, score(&[0.0, 70.0])),
+            (Mlp, score(&[42.0, 42.0])),
+        ];
+        assert_eq!(
+            choose(Metric::Mae, Guard::BigMisses, LastValue, &scores),
+            Mlp
+        );
+        assert_eq!(
+            choose(Metric::Mae, Guard::BigMisses, Neighbours, &scores),
+            Mlp
+        );
+        assert_eq!(
+            choose(Metric::Mae, Guard::None, LastValue, &scores),
+            Neighbours
+        );
         // Nothing spent on who is within 2 %.
-        let near = [(LastValue, score(&[90.0])), (Neighbours, score(&[50.0])), (Mlp, score(&[50.9]))];
-        assert_eq!(choose(Metric::Mae, Guard::BigMisses, Mlp, &near), Neighbours);
+        let near = [
+            (LastValue, score(&[90.0])),
+            (Neighbours, score(&[50.0])),
+            (Mlp, score(&[50.9])),
+        ];
+        assert_eq!(
+            choose(Metric::Mae, Guard::BigMisses, Mlp, &near),
+            Neighbours
+        );
     }
 }

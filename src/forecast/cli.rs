@@ -19,7 +19,8 @@ const DRAWN: usize = 12;
 /// The arguments that say which series to read; shared with `forecast`.
 #[must_use]
 pub(super) fn series_args() -> [Arg; 9] {
-    let number = |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
+    let number =
+        |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
     [
         Arg::new("csv")
             .long("csv")
@@ -27,17 +28,38 @@ pub(super) fn series_args() -> [Arg; 9] {
             .required(true)
             .value_parser(value_parser!(PathBuf))
             .help("File with ts,w (Unix s, W) or one value a line"),
-        number("step", "SECONDS").value_parser(value_parser!(u32).range(1..=43_200)).help("Length of a step; must divide a day"),
-        number("window", "STEPS").value_parser(value_parser!(u64).range(2..=300)).default_value("30").help("Steps looked back at"),
-        number("horizon", "STEPS").value_parser(value_parser!(u64).range(2..=300)).default_value("30").help("Steps forecast"),
-        Arg::new("column").long("column").value_name("NAME").help("Column of the power [default: w]"),
-        Arg::new("minus").long("minus").value_name("NAME").help("Column to take off it, empty = 0 (net = load − PV)"),
+        number("step", "SECONDS")
+            .value_parser(value_parser!(u32).range(1..=43_200))
+            .help("Length of a step; must divide a day"),
+        number("window", "STEPS")
+            .value_parser(value_parser!(u64).range(2..=300))
+            .default_value("30")
+            .help("Steps looked back at"),
+        number("horizon", "STEPS")
+            .value_parser(value_parser!(u64).range(2..=300))
+            .default_value("30")
+            .help("Steps forecast"),
+        Arg::new("column")
+            .long("column")
+            .value_name("NAME")
+            .help("Column of the power [default: w]"),
+        Arg::new("minus")
+            .long("minus")
+            .value_name("NAME")
+            .help("Column to take off it, empty = 0 (net = load − PV)"),
         Arg::new("fill-gaps")
             .long("fill-gaps")
             .action(ArgAction::SetTrue)
             .help("Fill gaps linearly; else windows that touch one are left out"),
-        number("skip-rows", "ROWS").value_parser(value_parser!(u64)).default_value("0").help("Rows left out at the start"),
-        Arg::new("plot").long("plot").value_name("FILE.svg").value_parser(value_parser!(PathBuf)).help("Draw the result"),
+        number("skip-rows", "ROWS")
+            .value_parser(value_parser!(u64))
+            .default_value("0")
+            .help("Rows left out at the start"),
+        Arg::new("plot")
+            .long("plot")
+            .value_name("FILE.svg")
+            .value_parser(value_parser!(PathBuf))
+            .help("Draw the result"),
     ]
 }
 
@@ -45,9 +67,20 @@ pub(super) fn series_args() -> [Arg; 9] {
 #[must_use]
 pub(super) fn common_args() -> [Arg; 3] {
     [
-        Arg::new("metric").long("metric").value_parser(["mae", "rmse"]).default_value("mae").help("What the automatic choice goes by"),
-        Arg::new("seed").long("seed").value_parser(value_parser!(u64)).default_value("42").help("Seed of the perceptron"),
-        Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"),
+        Arg::new("metric")
+            .long("metric")
+            .value_parser(["mae", "rmse"])
+            .default_value("mae")
+            .help("What the automatic choice goes by"),
+        Arg::new("seed")
+            .long("seed")
+            .value_parser(value_parser!(u64))
+            .default_value("42")
+            .help("Seed of the perceptron"),
+        Arg::new("json")
+            .long("json")
+            .action(ArgAction::SetTrue)
+            .help("Print JSON"),
     ]
 }
 
@@ -55,7 +88,12 @@ pub(super) fn common_args() -> [Arg; 3] {
 #[must_use]
 pub fn backtest_command() -> Command {
     let days = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name("DAYS").required(true).value_parser(value_parser!(u64).range(1..=4000)).help(help)
+        Arg::new(name)
+            .long(name)
+            .value_name("DAYS")
+            .required(true)
+            .value_parser(value_parser!(u64).range(1..=4000))
+            .help(help)
     };
     Command::new("backtest")
         .about("Train on the first days of a recorded series, test on the following ones")
@@ -95,10 +133,24 @@ pub fn run_backtest(args: &ArgMatches) -> anyhow::Result<String> {
     let shown = Shown::new(&input.name(), &protocol, &report);
     if let Some(file) = &input.plot {
         let mae = report.test.chosen.mae().unwrap_or(f64::NAN);
-        let title = format!("{}: automatic choice, MAE {mae:.1} W, last forecasts of the test", input.name());
-        plot::write(file, &picture(title, protocol.horizon, &Vec::from(report.test.drawn.clone())))?;
+        let title = format!(
+            "{}: automatic choice, MAE {mae:.1} W, last forecasts of the test",
+            input.name()
+        );
+        plot::write(
+            file,
+            &picture(
+                title,
+                protocol.horizon,
+                &Vec::from(report.test.drawn.clone()),
+            ),
+        )?;
     }
-    Ok(if input.json { serde_json::to_string(&shown)? } else { shown.table(&report) })
+    Ok(if input.json {
+        serde_json::to_string(&shown)?
+    } else {
+        shown.table(&report)
+    })
 }
 
 /// The arguments of [`series_args`] and [`common_args`].
@@ -126,7 +178,11 @@ impl Input {
                 fill_gaps: args.get_flag("fill-gaps"),
                 step: args.get_one::<u32>("step").copied(),
             },
-            metric: if text("metric").as_deref() == Some("rmse") { Metric::Rmse } else { Metric::Mae },
+            metric: if text("metric").as_deref() == Some("rmse") {
+                Metric::Rmse
+            } else {
+                Metric::Mae
+            },
             seed: args.get_one::<u64>("seed").copied().unwrap_or(42),
             json: args.get_flag("json"),
             plot: path("plot"),
@@ -136,16 +192,27 @@ impl Input {
     }
 
     pub(super) const fn horizon(&self, step: u32) -> Horizon {
-        Horizon { step, window: self.window, steps: self.steps }
+        Horizon {
+            step,
+            window: self.window,
+            steps: self.steps,
+        }
     }
 
     pub(super) fn name(&self) -> String {
-        Path::new(&self.file).file_name().unwrap_or_default().to_string_lossy().into_owned()
+        Path::new(&self.file)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
 fn whole(args: &ArgMatches, name: &str) -> usize {
-    args.get_one::<u64>(name).copied().and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
+    args.get_one::<u64>(name)
+        .copied()
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(0)
 }
 
 /// Run something long with a progress bar on a terminal, none elsewhere.
@@ -173,7 +240,10 @@ fn picture(title: String, horizon: Horizon, drawn: &[Drawn]) -> Picture {
         title,
         unit: if horizon.long() { "h" } else { "min" }.to_owned(),
         came: drawn.iter().map(|d| (time(d), d.came)).collect(),
-        forecasts: drawn.chunk_by(|a, b| b.lead == a.lead + 1).map(|one| one.iter().map(|d| (time(d), d.line, d.band)).collect()).collect(),
+        forecasts: drawn
+            .chunk_by(|a, b| b.lead == a.lead + 1)
+            .map(|one| one.iter().map(|d| (time(d), d.line, d.band)).collect())
+            .collect(),
     }
 }
 
@@ -192,18 +262,48 @@ mod tests {
     fn a_pinned_call_is_understood() {
         let call = "backtest --csv f.csv --step 1800 --window 48 --horizon 48 --stride 1 --skip-rows 246 \
                     --train-days 60 --test-days 195 --column load_w --minus pv_w --fill-gaps --json";
-        let args = backtest_command().try_get_matches_from(call.split_whitespace()).unwrap();
+        let args = backtest_command()
+            .try_get_matches_from(call.split_whitespace())
+            .unwrap();
         let input = Input::of(&args);
-        assert_eq!(input.horizon(1800), Horizon { step: 1800, window: 48, steps: 48 });
-        assert_eq!((input.choice.skip_rows, input.choice.fill_gaps, input.json), (246, true, true));
-        assert!(backtest_command().try_get_matches_from(["backtest", "--csv", "f"]).is_err());
+        assert_eq!(
+            input.horizon(1800),
+            Horizon {
+                step: 1800,
+                window: 48,
+                steps: 48
+            }
+        );
+        assert_eq!(
+            (input.choice.skip_rows, input.choice.fill_gaps, input.json),
+            (246, true, true)
+        );
+        assert!(
+            backtest_command()
+                .try_get_matches_from(["backtest", "--csv", "f"])
+                .is_err()
+        );
     }
 
     #[test]
     fn forecasts_that_follow_one_another_are_drawn_apart() {
-        let of = |index, lead| Drawn { index, lead, came: 1.0, line: 2.0, band: None };
-        let horizon = Horizon { step: 60, window: 2, steps: 2 };
-        let got = picture(String::new(), horizon, &[of(10, 1), of(11, 2), of(12, 1), of(13, 2)]);
+        let of = |index, lead| Drawn {
+            index,
+            lead,
+            came: 1.0,
+            line: 2.0,
+            band: None,
+        };
+        let horizon = Horizon {
+            step: 60,
+            window: 2,
+            steps: 2,
+        };
+        let got = picture(
+            String::new(),
+            horizon,
+            &[of(10, 1), of(11, 2), of(12, 1), of(13, 2)],
+        );
         assert_eq!(got.forecasts.len(), 2);
         assert_eq!(got.came.last(), Some(&(3.0, 1.0)));
     }

@@ -51,7 +51,8 @@ pub fn read(path: &Path, choice: &Choice) -> anyhow::Result<Recorded> {
         let columns = match &columns {
             Some(columns) => columns,
             None => {
-                let (found, header) = Columns::find(&record, choice).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+                let (found, header) = Columns::find(&record, choice)
+                    .map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
                 let columns = columns.insert(found);
                 if header {
                     continue;
@@ -81,7 +82,8 @@ pub fn read(path: &Path, choice: &Choice) -> anyhow::Result<Recorded> {
             sample.ts *= i64::from(step);
         }
     }
-    let mut grid = on_grid(&samples, step).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+    let mut grid =
+        on_grid(&samples, step).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     if choice.fill_gaps {
         grid::fill_linearly(&mut grid.w);
     } else {
@@ -93,14 +95,18 @@ pub fn read(path: &Path, choice: &Choice) -> anyhow::Result<Recorded> {
 /// The samples' grid from the first row on, even where that row's value is missing.
 fn on_grid(samples: &[Sample], step: u32) -> Result<Grid, String> {
     let mut grid = grid::cells(samples, step, MAX_CELLS + 1).map_err(|e| e.to_string())?;
-    let first = samples.first().map_or(0, |s| s.ts.div_euclid(i64::from(step.max(1))));
+    let first = samples
+        .first()
+        .map_or(0, |s| s.ts.div_euclid(i64::from(step.max(1))));
     let missing = grid.t0 / i64::from(step.max(1)) - first;
     if grid.w.is_empty() {
         return Err("there is no value in it".to_owned());
     }
     let missing = usize::try_from(missing).unwrap_or(0);
     if missing + grid.w.len() > MAX_CELLS {
-        return Err(format!("its times span more than {MAX_CELLS} steps of {step} s: is `ts` in seconds, is the step right?"));
+        return Err(format!(
+            "its times span more than {MAX_CELLS} steps of {step} s: is `ts` in seconds, is the step right?"
+        ));
     }
     grid.w.splice(0..0, std::iter::repeat_n(f32::NAN, missing));
     grid.t0 -= missing as i64 * i64::from(step);
@@ -109,7 +115,11 @@ fn on_grid(samples: &[Sample], step: u32) -> Result<Grid, String> {
 
 /// The most usual distance of two rows, s.
 fn usual_step(samples: &[Sample]) -> Option<u32> {
-    let mut steps: Vec<i64> = samples.windows(2).map(|p| p[1].ts - p[0].ts).filter(|d| *d > 0).collect();
+    let mut steps: Vec<i64> = samples
+        .windows(2)
+        .map(|p| p[1].ts - p[0].ts)
+        .filter(|d| *d > 0)
+        .collect();
     steps.sort_unstable();
     u32::try_from(*steps.get(steps.len() / 2)?).ok()
 }
@@ -124,11 +134,21 @@ struct Columns {
 impl Columns {
     /// From the first row, and whether that is a header.
     fn find(first: &csv::StringRecord, choice: &Choice) -> Result<(Self, bool), String> {
-        let header = first.iter().any(|cell| !cell.is_empty() && number(cell).is_err());
-        let named = |name: &str| first.iter().position(|cell| header && cell.eq_ignore_ascii_case(name));
+        let header = first
+            .iter()
+            .any(|cell| !cell.is_empty() && number(cell).is_err());
+        let named = |name: &str| {
+            first
+                .iter()
+                .position(|cell| header && cell.eq_ignore_ascii_case(name))
+        };
         let must = |name: &String| {
             named(name).ok_or_else(|| {
-                let names: Vec<&str> = if header { first.iter().collect() } else { vec!["no header"] };
+                let names: Vec<&str> = if header {
+                    first.iter().collect()
+                } else {
+                    vec!["no header"]
+                };
                 format!("no column `{name}`; it has {}", names.join(", "))
             })
         };
@@ -136,7 +156,8 @@ impl Columns {
         let minus = choice.minus.as_ref().map(must).transpose()?;
         let column = choice.column.as_ref().map(must).transpose()?;
         // The first column holds the time, unless it is the power that was asked for.
-        let ts = named("ts").or_else(|| (many && minus != Some(0) && column != Some(0)).then_some(0));
+        let ts =
+            named("ts").or_else(|| (many && minus != Some(0) && column != Some(0)).then_some(0));
         let w = column.or_else(|| named("w")).unwrap_or(usize::from(many));
         Ok((Self { ts, w, minus }, header))
     }
@@ -155,7 +176,10 @@ impl Columns {
             Some(place) => number(record.get(place).unwrap_or_default())?.unwrap_or(0.0),
             None => 0.0,
         };
-        Ok(Sample { ts, w: w.map_or(f32::NAN, |w| (w - minus) as f32) })
+        Ok(Sample {
+            ts,
+            w: w.map_or(f32::NAN, |w| (w - minus) as f32),
+        })
     }
 }
 
@@ -164,7 +188,9 @@ fn number(cell: &str) -> Result<Option<f64>, String> {
     if cell.is_empty() || cell == "unavailable" || cell == "unknown" {
         return Ok(None);
     }
-    cell.parse().map(Some).map_err(|_| format!("`{cell}` is no number"))
+    cell.parse()
+        .map(Some)
+        .map_err(|_| format!("`{cell}` is no number"))
 }
 
 #[cfg(test)]
@@ -183,14 +209,22 @@ mod tests {
     #[test]
     fn one_value_a_line_with_a_comment() {
         let got = read(file("# t0=1 step=2\n5\n6.5\n").path(), &Choice::default()).unwrap();
-        assert_eq!((got.timed, got.grid.t0, got.grid.step, got.grid.w), (false, 0, 2, vec![5.0, 6.5]));
+        assert_eq!(
+            (got.timed, got.grid.t0, got.grid.step, got.grid.w),
+            (false, 0, 2, vec![5.0, 6.5])
+        );
     }
 
     #[test]
     fn columns_by_name_with_one_taken_off_and_rows_left_out() {
         let text = "ts,load_w,pv_w\n0,1,\n1800,,\n3600,100,30\n5400,200,\n9000,400,500\n";
-        let choice =
-            Choice { column: Some("load_w".to_owned()), minus: Some("pv_w".to_owned()), skip_rows: 1, fill_gaps: true, step: None };
+        let choice = Choice {
+            column: Some("load_w".to_owned()),
+            minus: Some("pv_w".to_owned()),
+            skip_rows: 1,
+            fill_gaps: true,
+            step: None,
+        };
         let got = read(file(text).path(), &choice).unwrap();
         assert_eq!((got.timed, got.grid.t0, got.grid.step), (true, 1800, 1800));
         assert_eq!(got.grid.w, vec![70.0, 70.0, 200.0, 50.0, -100.0]);
@@ -199,13 +233,21 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_one_line() {
         let wrong = |text: &str, column: Option<&str>| {
-            let choice = Choice { column: column.map(str::to_owned), ..Choice::default() };
+            let choice = Choice {
+                column: column.map(str::to_owned),
+                ..Choice::default()
+            };
             read(file(text).path(), &choice).unwrap_err().to_string()
         };
         assert!(wrong("ts,w\n0,1\n2,abc\n", None).ends_with("line 3: `abc` is no number"));
         assert!(wrong("ts,w\n0,1\n", Some("x")).ends_with("no column `x`; it has ts, w"));
         assert!(wrong("", None).ends_with("there is no value in it"));
         assert!(wrong("ts,w\n0,1\n2,1\n4,1\n170000000000,2\n", None).contains("span more than"));
-        assert!(read(Path::new("no such file"), &Choice::default()).unwrap_err().to_string().contains("no such file"));
+        assert!(
+            read(Path::new("no such file"), &Choice::default())
+                .unwrap_err()
+                .to_string()
+                .contains("no such file")
+        );
     }
 }

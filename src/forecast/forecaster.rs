@@ -77,13 +77,22 @@ impl<'a> Asked<'a> {
         let step = i64::from(trained.horizon.step);
         let points = (0..trained.horizon.steps).map(|h| {
             let (w, band) = state.speak(answers, h);
-            Point { ts: origin + (h as i64 + 1) * step, w, lo: band.map(|b| b.0), hi: band.map(|b| b.1) }
+            Point {
+                ts: origin + (h as i64 + 1) * step,
+                w,
+                lo: band.map(|b| b.0),
+                hi: band.map(|b| b.1),
+            }
         });
         let said = answers.said[state.line.index()];
         HorizonForecast {
             id: trained.id,
             step: trained.horizon.step,
-            model: if said { state.line } else { ModelKind::LastValue },
+            model: if said {
+                state.line
+            } else {
+                ModelKind::LastValue
+            },
             origin,
             now: past[past.len() - 1],
             points: points.collect(),
@@ -98,7 +107,10 @@ impl<'a> Forecaster<'a> {
     /// [`Error::Library`] if the search tree refuses the points.
     pub fn new(trained: &'a Trained) -> Result<Self, Error> {
         let asked = trained.horizons.iter().map(Asked::new);
-        Ok(Self { trained, asked: asked.collect::<Result<_, Error>>()? })
+        Ok(Self {
+            trained,
+            asked: asked.collect::<Result<_, Error>>()?,
+        })
     }
 
     /// The forecasts at `now` (Unix time, s), shortest horizon first. A horizon without a recent

@@ -57,7 +57,10 @@ impl Grid {
 ///
 /// # Errors
 /// [`Error::Params`] for a step of 0.
-pub fn grid<'a>(samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>, step: u32) -> Result<Grid, Error> {
+pub fn grid<'a>(
+    samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>,
+    step: u32,
+) -> Result<Grid, Error> {
     let mut grid = cells(samples, step, MAX_CELLS)?;
     hold_short_gaps(&mut grid.w);
     Ok(grid)
@@ -67,7 +70,11 @@ pub fn grid<'a>(samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>, 
 ///
 /// # Errors
 /// [`Error::Params`] for a step of 0.
-pub fn cells<'a>(samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>, step: u32, limit: usize) -> Result<Grid, Error> {
+pub fn cells<'a>(
+    samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>,
+    step: u32,
+    limit: usize,
+) -> Result<Grid, Error> {
     if step == 0 {
         return Err(Error::Params("a step of 0 s: use at least 1".to_owned()));
     }
@@ -76,7 +83,11 @@ pub fn cells<'a>(samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>,
     let samples = samples.into_iter();
     let usable = || samples.clone().filter(|s| s.usable());
     let Some(newest) = usable().map(cell).max() else {
-        return Ok(Grid { t0: 0, step, w: Vec::new() });
+        return Ok(Grid {
+            t0: 0,
+            step,
+            w: Vec::new(),
+        });
     };
     let first = usable().map(cell).min().unwrap_or(newest);
     let first = first.max(newest.saturating_sub(limit as i64 - 1));
@@ -102,7 +113,11 @@ pub fn cells<'a>(samples: impl IntoIterator<Item = &'a Sample, IntoIter: Clone>,
         last_ts = sample.ts;
         last_cell = Some(index);
     }
-    Ok(Grid { t0: first * size, step, w })
+    Ok(Grid {
+        t0: first * size,
+        step,
+        w,
+    })
 }
 
 impl Sample {
@@ -213,13 +228,34 @@ mod tests {
 
     #[test]
     fn what_came_later_counts_where_time_ran_back_or_stood() {
-        let g = grid(&samples(&[(0, 1.0), (2, 2.0), (4, 3.0), (2, 20.0), (4, 30.0), (4, 31.0)]), 2).unwrap();
+        let g = grid(
+            &samples(&[
+                (0, 1.0),
+                (2, 2.0),
+                (4, 3.0),
+                (2, 20.0),
+                (4, 30.0),
+                (4, 31.0),
+            ]),
+            2,
+        )
+        .unwrap();
         assert_eq!(g.w, vec![1.0, 20.0, 31.0]);
     }
 
     #[test]
     fn what_is_no_reading_is_dropped() {
-        let g = grid(&samples(&[(0, f32::NAN), (2, 5.0), (4, f32::INFINITY), (i64::MAX, 1.0), (6, 2e6)]), 2).unwrap();
+        let g = grid(
+            &samples(&[
+                (0, f32::NAN),
+                (2, 5.0),
+                (4, f32::INFINITY),
+                (i64::MAX, 1.0),
+                (6, 2e6),
+            ]),
+            2,
+        )
+        .unwrap();
         assert_eq!((g.t0, g.w), (2, vec![5.0]));
         assert!(grid(&[], 2).unwrap().w.is_empty());
     }
@@ -235,7 +271,11 @@ mod tests {
     fn windows_that_touch_a_gap_are_left_out() {
         let mut w = vec![1.0; 20];
         w[10] = f32::NAN;
-        let h = Horizon { step: 2, window: 3, steps: 2 };
+        let h = Horizon {
+            step: 2,
+            window: 3,
+            steps: 2,
+        };
         assert_eq!(origins(&w, h), vec![2, 3, 4, 5, 6, 7, 13, 14, 15, 16, 17]);
     }
 

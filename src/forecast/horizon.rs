@@ -54,7 +54,10 @@ impl Horizon {
     /// [`Error::Params`] naming the value and its range.
     pub fn check(self) -> Result<Self, Error> {
         if !(1..=DAY / 2).contains(&self.step) || !DAY.is_multiple_of(self.step) {
-            return Err(Error::Params(format!("a step of {} s: use a whole number of seconds that divides a day", self.step)));
+            return Err(Error::Params(format!(
+                "a step of {} s: use a whole number of seconds that divides a day",
+                self.step
+            )));
         }
         for (name, value) in [("window", self.window), ("horizon", self.steps)] {
             if !(2..=300).contains(&value) {
@@ -93,12 +96,17 @@ impl Horizon {
         }
     }
 
-    /// Steps between the origins of a training's back-test: half a horizon, at most a minute. At 7 minutes, 410 origins in
-    /// two days, the choice and the skill shown followed the draw of the origins (skills of consecutive hours on one house:
-    /// 2.6, −2.1, 4.2 %; at a minute 2.7, 2.6, 2.8 %).
+    /// Steps between the origins of a training's back-test: half a horizon, at most a minute. At 7
+    /// minutes, 410 origins in two days, the choice and the skill shown followed the draw of the
+    /// origins (skills of consecutive hours on one house: 2.6, −2.1, 4.2 %; at a minute 2.7, 2.6,
+    /// 2.8 %).
     #[must_use]
     pub fn stride(self) -> usize {
-        if self.long() { 1 } else { (self.steps / 2).min(self.day() / 1440).max(1) }
+        if self.long() {
+            1
+        } else {
+            (self.steps / 2).min(self.day() / 1440).max(1)
+        }
     }
 }
 
@@ -108,9 +116,22 @@ impl Horizon {
 /// [`Error::Params`] if `step`, `window` or `steps` is out of range.
 pub fn horizons(step: u32, window: usize, steps: usize) -> Result<[Horizon; 3], Error> {
     Ok([
-        Horizon { step: sample_step(step), window, steps }.check()?,
-        Horizon { step: 60, window: 30, steps: 15 },
-        Horizon { step: 900, window: 96, steps: 96 },
+        Horizon {
+            step: sample_step(step),
+            window,
+            steps,
+        }
+        .check()?,
+        Horizon {
+            step: 60,
+            window: 30,
+            steps: 15,
+        },
+        Horizon {
+            step: 900,
+            window: 96,
+            steps: 96,
+        },
     ])
 }
 
@@ -139,9 +160,20 @@ mod tests {
 
     #[test]
     fn a_back_test_looks_from_a_minute_to_the_next_at_most() {
-        assert_eq!(horizons(2, 30, 30).unwrap().map(Horizon::stride), [15, 1, 1]);
+        assert_eq!(
+            horizons(2, 30, 30).unwrap().map(Horizon::stride),
+            [15, 1, 1]
+        );
         assert_eq!(horizons(1, 30, 300).unwrap()[0].stride(), 60);
-        assert_eq!(Horizon { step: 300, window: 12, steps: 6 }.stride(), 1);
+        assert_eq!(
+            Horizon {
+                step: 300,
+                window: 12,
+                steps: 6
+            }
+            .stride(),
+            1
+        );
     }
 
     #[test]

@@ -115,7 +115,11 @@ impl Score {
 /// Pinball (quantile) loss of the forecast `q` of rank `rank`, W.
 #[must_use]
 pub fn pinball(came: f64, q: f64, rank: f64) -> f64 {
-    if came >= q { rank * (came - q) } else { (1.0 - rank) * (q - came) }
+    if came >= q {
+        rank * (came - q)
+    } else {
+        (1.0 - rank) * (q - came)
+    }
 }
 
 fn ratio(sum: f64, n: u64) -> Option<f64> {
@@ -141,7 +145,10 @@ impl Mape {
     /// Of points whose |W| will be `mean` on average.
     #[must_use]
     pub fn of(mean: f64) -> Self {
-        Self { least: (0.1 * mean).max(50.0), ..Self::default() }
+        Self {
+            least: (0.1 * mean).max(50.0),
+            ..Self::default()
+        }
     }
 
     /// Take a point into account.
@@ -158,13 +165,18 @@ impl Mape {
     #[must_use]
     pub fn value(&self) -> (Option<f64>, u64) {
         let enough = self.count > 0 && 2 * self.count >= self.n;
-        (enough.then(|| 100.0 * self.sum / self.count as f64), self.count)
+        (
+            enough.then(|| 100.0 * self.sum / self.count as f64),
+            self.count,
+        )
     }
 }
 
 /// Mean of |W|; 0 of none.
 pub fn mean_size(came: impl Iterator<Item = f32>) -> f64 {
-    let (sum, n) = came.fold((0.0, 0_u64), |(sum, n), w| (sum + f64::from(w.abs()), n + 1));
+    let (sum, n) = came.fold((0.0, 0_u64), |(sum, n), w| {
+        (sum + f64::from(w.abs()), n + 1)
+    });
     ratio(sum, n).unwrap_or(0.0)
 }
 
@@ -214,7 +226,12 @@ mod tests {
     use super::*;
 
     fn point(came: f32, line: f32, last: f32) -> Scored {
-        Scored { came, line, last, band: Some((line - 10.0, line + 10.0)) }
+        Scored {
+            came,
+            line,
+            last,
+            band: Some((line - 10.0, line + 10.0)),
+        }
     }
 
     #[test]
@@ -226,7 +243,10 @@ mod tests {
             mape.add(p.came, p.line);
         }
         let m = score.metrics(&mape);
-        assert_eq!((m.n, m.mae, m.mse, m.baseline_mae), (2, Some(20.0), Some(500.0), Some(50.0)));
+        assert_eq!(
+            (m.n, m.mae, m.mse, m.baseline_mae),
+            (2, Some(20.0), Some(500.0), Some(50.0))
+        );
         assert_eq!(m.skill, Some(0.6));
         assert!((m.wape.unwrap() - 40.0 / 3.0).abs() < 1e-9);
         assert!((m.mape.unwrap() - 12.5).abs() < 1e-4);
@@ -239,11 +259,19 @@ mod tests {
     fn mape_leaves_out_what_is_near_zero_and_says_nothing_of_a_house_regulated_to_zero() {
         let of = |came: &[f32], lines: &[f32]| {
             let mut mape = Mape::of(mean_size(came.iter().copied()));
-            came.iter().zip(lines).for_each(|(came, line)| mape.add(*came, *line));
+            came.iter()
+                .zip(lines)
+                .for_each(|(came, line)| mape.add(*came, *line));
             mape.value()
         };
-        assert_eq!(of(&[0.001, 0.001, 0.001, 100.0], &[38.0, 38.0, 38.0, 90.0]), (None, 1));
-        let (value, points) = of(&[0.001, 0.001, 0.001, 100.0, -100.0, 100.0], &[38.0, 38.0, 38.0, 90.0, -90.0, 110.0]);
+        assert_eq!(
+            of(&[0.001, 0.001, 0.001, 100.0], &[38.0, 38.0, 38.0, 90.0]),
+            (None, 1)
+        );
+        let (value, points) = of(
+            &[0.001, 0.001, 0.001, 100.0, -100.0, 100.0],
+            &[38.0, 38.0, 38.0, 90.0, -90.0, 110.0],
+        );
         assert_eq!(points, 3);
         assert!((value.unwrap() - 10.0).abs() < 1e-4);
         // A tenth of the mean: 300 W of a house of 5 kW are not worth a percentage.

@@ -15,8 +15,10 @@
 //! * [`horizon`] the three horizons, [`grid`] samples → regular series,
 //! * models, one file each: [`last_value`], [`yesterday`], [`neighbours`], [`mlp`], [`average`],
 //!   [`climatology`], [`blend`]; [`panel`] fits and asks them all,
-//! * [`band`] P10–P90, [`calibration`] of its width, [`metrics`], [`choice`], [`rolling`] back-test,
-//! * [`trainer`], [`stored`] (survives a restart), [`forecaster`], [`tracker`], [`outlook`] for the service,
+//! * [`band`] P10–P90, [`calibration`] of its width, [`metrics`], [`choice`], [`rolling`]
+//!   back-test,
+//! * [`trainer`], [`stored`] (survives a restart), [`forecaster`], [`tracker`], [`outlook`] for the
+//!   service,
 //! * [`cli`] and [`cli_forecast`] for the commands `backtest` and `forecast`.
 //!
 //! How to add a model: `CONTRIBUTING.md`.
@@ -93,8 +95,15 @@ pub enum ModelKind {
 
 impl ModelKind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::LastValue, Self::Yesterday, Self::Neighbours, Self::Mlp, Self::Average, Self::Climatology, Self::Blend];
+    pub const ALL: [Self; 7] = [
+        Self::LastValue,
+        Self::Yesterday,
+        Self::Neighbours,
+        Self::Mlp,
+        Self::Average,
+        Self::Climatology,
+        Self::Blend,
+    ];
 
     /// The name used in options, JSON and tables.
     #[must_use]
@@ -127,7 +136,10 @@ impl FromStr for ModelKind {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| Error::Params(format!("no forecast model is called `{text}`")))
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| Error::Params(format!("no forecast model is called `{text}`")))
     }
 }
 
@@ -191,12 +203,24 @@ pub struct Progress {
 impl<'a> Job<'a> {
     /// A job that stops soon after `cancel` is set.
     pub fn new(cancel: &'a AtomicBool, report: &'a mut dyn FnMut(Progress)) -> Self {
-        Self { cancel, report, base: 0.0, span: 1.0, stage: "" }
+        Self {
+            cancel,
+            report,
+            base: 0.0,
+            span: 1.0,
+            stage: "",
+        }
     }
 
     /// A part of this job that covers `from..to` (0 to 1) of it.
     pub fn part(&mut self, stage: &'static str, from: f32, to: f32) -> Job<'_> {
-        Job { cancel: self.cancel, report: &mut *self.report, base: self.base + self.span * from, span: self.span * (to - from), stage }
+        Job {
+            cancel: self.cancel,
+            report: &mut *self.report,
+            base: self.base + self.span * from,
+            span: self.span * (to - from),
+            stage,
+        }
     }
 
     /// Report progress within this part.
@@ -204,7 +228,14 @@ impl<'a> Job<'a> {
     /// # Errors
     /// [`Error::Cancelled`] once the flag is set.
     pub fn tick(&mut self, fraction: f32) -> Result<(), Error> {
-        (self.report)(Progress { fraction: self.base + self.span * fraction.clamp(0.0, 1.0), stage: self.stage });
-        if self.cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+        (self.report)(Progress {
+            fraction: self.base + self.span * fraction.clamp(0.0, 1.0),
+            stage: self.stage,
+        });
+        if self.cancel.load(Ordering::Relaxed) {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }

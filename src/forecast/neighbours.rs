@@ -1,10 +1,11 @@
 //! Neighbours: how did it go on after the moments that looked most like this one?
 //!
-//! A moment is described by at most ten numbers, since search trees slow down above that: means
-//! of six blocks of the window and the last three differences, both without their offset but in
-//! watts (a kettle is no fridge), and the level; all weigh the same. The median of 20 neighbours is the line, 50 of
-//! them are the band. `linfa-nn`'s KdTree is used: its BallTree overflows the stack on the tens
-//! of thousands of equal moments of a flat night. Equal moments are merged here beforehand.
+//! A moment is described by at most ten numbers, since search trees slow down above that: means of
+//! six blocks of the window and the last three differences, both without their offset but in watts
+//! (a kettle is no fridge), and the level; all weigh the same. The median of 20 neighbours is the
+//! line, 50 of them are the band. `linfa-nn`'s KdTree is used: its BallTree overflows the stack on
+//! the tens of thousands of equal moments of a flat night. Equal moments are merged here
+//! beforehand.
 
 use std::collections::HashMap;
 
@@ -37,7 +38,11 @@ pub struct Params {
 impl Default for Params {
     /// C23: 20,000 windows, median of 20, quantiles of 50.
     fn default() -> Self {
-        Self { windows: 20_000, line: 20, band: 50 }
+        Self {
+            windows: 20_000,
+            line: 20,
+            band: 50,
+        }
     }
 }
 
@@ -47,12 +52,20 @@ impl Params {
     /// # Errors
     /// [`Error::Params`] naming the value and its range.
     pub fn check(self) -> Result<Valid, Error> {
-        let Self { windows, line, band } = self;
+        let Self {
+            windows,
+            line,
+            band,
+        } = self;
         if !(100..=100_000).contains(&windows) {
-            return Err(Error::Params(format!("windows {windows}: use 100 to 100,000")));
+            return Err(Error::Params(format!(
+                "windows {windows}: use 100 to 100,000"
+            )));
         }
         if line == 0 || line > band || band > 200 {
-            return Err(Error::Params(format!("neighbours {line} of {band}: use 1 to 200, the line's no more than the band's")));
+            return Err(Error::Params(format!(
+                "neighbours {line} of {band}: use 1 to 200, the line's no more than the band's"
+            )));
         }
         Ok(Valid(self))
     }
@@ -79,12 +92,20 @@ impl Valid {
     ///
     /// # Errors
     /// [`Error::TooFew`] with fewer than twice the band's neighbours, [`Error::Cancelled`].
-    pub fn fit(&self, past: &[f32], horizon: Horizon, job: &mut Job<'_>) -> Result<Neighbours, Error> {
+    pub fn fit(
+        &self,
+        past: &[f32],
+        horizon: Horizon,
+        job: &mut Job<'_>,
+    ) -> Result<Neighbours, Error> {
         let params = self.0;
         let drawn = grid::drawn_evenly(&grid::origins(past, horizon), params.windows);
         let need = 2 * params.band;
         if drawn.len() < need {
-            return Err(Error::TooFew { have: drawn.len(), need });
+            return Err(Error::TooFew {
+                have: drawn.len(),
+                need,
+            });
         }
         let dims = describe(&past[..horizon.window], horizon.window).len();
         let mut places: HashMap<Vec<i32>, usize> = HashMap::with_capacity(drawn.len());
@@ -95,7 +116,10 @@ impl Valid {
                 job.tick(i as f32 / drawn.len() as f32)?;
             }
             let point = describe(&past[..=t], horizon.window);
-            let key = point.iter().map(|x| (x / RESOLUTION).round() as i32).collect();
+            let key = point
+                .iter()
+                .map(|x| (x / RESOLUTION).round() as i32)
+                .collect();
             let place = *places.entry(key).or_insert_with(|| {
                 values.extend_from_slice(&point);
                 members.push(Vec::new());
@@ -103,13 +127,21 @@ impl Valid {
             });
             members[place].push(t as u32);
         }
-        let points = Array2::from_shape_vec((members.len(), dims), values).map_err(|e| Error::Library(e.to_string()))?;
+        let points = Array2::from_shape_vec((members.len(), dims), values)
+            .map_err(|e| Error::Library(e.to_string()))?;
         let (mut starts, mut origins) = (vec![0], Vec::with_capacity(drawn.len()));
         for equal in &members {
             origins.extend(equal);
             starts.push(origins.len() as u32);
         }
-        Ok(Neighbours { params, horizon, past: past.to_vec(), points, starts, origins })
+        Ok(Neighbours {
+            params,
+            horizon,
+            past: past.to_vec(),
+            points,
+            starts,
+            origins,
+        })
     }
 }
 
@@ -119,7 +151,9 @@ impl Neighbours {
     /// # Errors
     /// [`Error::Library`] if the tree refuses the points.
     pub fn index(&self) -> Result<Index<'_>, Error> {
-        let tree = linfa_nn::KdTree.from_batch_with_leaf_size(&self.points, LEAF, L2Dist).map_err(|e| Error::Library(e.to_string()))?;
+        let tree = linfa_nn::KdTree
+            .from_batch_with_leaf_size(&self.points, LEAF, L2Dist)
+            .map_err(|e| Error::Library(e.to_string()))?;
         Ok(Index { of: self, tree })
     }
 
@@ -157,7 +191,12 @@ impl Index<'_> {
     /// Write the forecast after `past` into `line` and what the neighbours did into `spread`, W.
     /// False: the window touches a gap.
     pub fn predict(&self, past: &[f32], line: &mut [f32], spread: &mut Spread) -> bool {
-        let Neighbours { params, horizon, past: then, .. } = self.of;
+        let Neighbours {
+            params,
+            horizon,
+            past: then,
+            ..
+        } = self.of;
         if !grid::whole(past, horizon.window) {
             return false;
         }
@@ -182,7 +221,9 @@ impl Index<'_> {
         let mut close = Vec::with_capacity(params.line);
         for (h, value) in line.iter_mut().enumerate() {
             let start = spread.sorted.len();
-            spread.sorted.extend(origins.iter().map(|&t| now + (then[t + 1 + h] - then[t])));
+            spread
+                .sorted
+                .extend(origins.iter().map(|&t| now + (then[t + 1 + h] - then[t])));
             let here = &mut spread.sorted[start..];
             close.clear();
             close.extend_from_slice(&here[..params.line.min(here.len())]);
@@ -231,25 +272,38 @@ mod tests {
 
     use super::*;
 
-    const H: Horizon = Horizon { step: 2, window: 30, steps: 30 };
+    const H: Horizon = Horizon {
+        step: 2,
+        window: 30,
+        steps: 30,
+    };
 
     fn fit(past: &[f32]) -> Neighbours {
         let never = AtomicBool::new(false);
-        Params::default().check().unwrap().fit(past, H, &mut Job::new(&never, &mut |_| {})).unwrap()
+        Params::default()
+            .check()
+            .unwrap()
+            .fit(past, H, &mut Job::new(&never, &mut |_| {}))
+            .unwrap()
     }
 
     #[test]
     fn it_recognises_a_shape_at_another_level() {
         // A kettle of 120 steps now and then on a base that drifts: 70 steps after it came on
         // it still has 50 to go, then falls by exactly what it rose.
-        let past: Vec<f32> = (0..40_000_usize).map(|i| 100.0 + (i / 1000) as f32 + if i % 500 < 120 { 2000.0 } else { 0.0 }).collect();
+        let past: Vec<f32> = (0..40_000_usize)
+            .map(|i| 100.0 + (i / 1000) as f32 + if i % 500 < 120 { 2000.0 } else { 0.0 })
+            .collect();
         let model = fit(&past);
         let index = model.index().unwrap();
         let mut line = [0.0; 30];
         let mut spread = Spread::default();
         // It came on 12 steps ago: on for all of the next 30.
         assert!(index.predict(&past[..35_012], &mut line, &mut spread));
-        assert!(line.iter().all(|w| (w - past[35_011]).abs() < 2.0), "{line:?}");
+        assert!(
+            line.iter().all(|w| (w - past[35_011]).abs() < 2.0),
+            "{line:?}"
+        );
         assert_eq!((spread.count, spread.sorted.len()), (50, 1500));
         assert!(spread.step(3).is_sorted());
     }
@@ -260,7 +314,12 @@ mod tests {
         assert_eq!((model.points.nrows(), model.windows()), (1, 20_000));
         let mut line = [0.0; 30];
         let mut spread = Spread::default();
-        assert!(model.index().unwrap().predict(&[77.0; 30], &mut line, &mut spread));
+        assert!(
+            model
+                .index()
+                .unwrap()
+                .predict(&[77.0; 30], &mut line, &mut spread)
+        );
         assert!(line.iter().all(|w| *w == 77.0));
         assert_eq!(spread.count, 50);
     }
@@ -270,16 +329,43 @@ mod tests {
         for window in 2..=300 {
             let seen: Vec<f32> = (0..window).map(|i| i as f32).collect();
             let point = describe(&seen, window);
-            assert!(point.len() <= 10 && point.iter().all(|x| x.is_finite()), "{window}");
+            assert!(
+                point.len() <= 10 && point.iter().all(|x| x.is_finite()),
+                "{window}"
+            );
         }
     }
 
     #[test]
     fn parameters_are_checked_and_little_data_is_said() {
-        assert!(Params { line: 60, ..Params::default() }.check().is_err());
-        assert!(Params { windows: 1, ..Params::default() }.check().is_err());
+        assert!(
+            Params {
+                line: 60,
+                ..Params::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Params {
+                windows: 1,
+                ..Params::default()
+            }
+            .check()
+            .is_err()
+        );
         let never = AtomicBool::new(false);
-        let got = Params::default().check().unwrap().fit(&[1.0; 100], H, &mut Job::new(&never, &mut |_| {}));
-        assert_eq!(got.map(|_| ()), Err(Error::TooFew { have: 41, need: 100 }));
+        let got = Params::default().check().unwrap().fit(
+            &[1.0; 100],
+            H,
+            &mut Job::new(&never, &mut |_| {}),
+        );
+        assert_eq!(
+            got.map(|_| ()),
+            Err(Error::TooFew {
+                have: 41,
+                need: 100
+            })
+        );
     }
 }

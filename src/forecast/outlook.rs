@@ -1,5 +1,5 @@
-//! What the forecast says at this moment and how good it was, as immutable values: the pages, `/ui/power` and
-//! `/metrics` read them, the forecast's own threads replace them.
+//! What the forecast says at this moment and how good it was, as immutable values: the pages,
+//! `/ui/power` and `/metrics` read them, the forecast's own threads replace them.
 
 use std::sync::Arc;
 
@@ -21,8 +21,14 @@ impl Outlooks {
     /// No forecast, now and later (`forecast_enable: false`).
     #[must_use]
     pub fn none() -> Self {
-        let training = Training { enabled: false, ..Training::default() };
-        Self { outlook: watch::channel(Arc::default()).1, training: watch::channel(training).1 }
+        let training = Training {
+            enabled: false,
+            ..Training::default()
+        };
+        Self {
+            outlook: watch::channel(Arc::default()).1,
+            training: watch::channel(training).1,
+        }
     }
 }
 
@@ -79,8 +85,8 @@ pub struct HorizonOutlook {
     pub basis: Basis,
     /// Every model's figures in the training's back-test, out of sample.
     pub backtest: Arc<[(ModelKind, Metrics)]>,
-    /// What was forecast longest before (the last steps of each horizon) beside what came, oldest first: the last
-    /// 10 minutes, 6 hours, 24 hours of the three.
+    /// What was forecast longest before (the last steps of each horizon) beside what came, oldest
+    /// first: the last 10 minutes, 6 hours, 24 hours of the three.
     pub drawn: Arc<[Tracked]>,
 }
 
@@ -90,8 +96,8 @@ pub struct HorizonOutlook {
 pub enum Basis {
     /// What was really forecast in the last 24 h, against what came.
     LastDay,
-    /// The training's back-test on its last days, by models that had not seen them: until the service has forecast
-    /// for a while itself.
+    /// The training's back-test on its last days, by models that had not seen them: until the
+    /// service has forecast for a while itself.
     BackTest,
 }
 
@@ -100,8 +106,8 @@ pub enum Basis {
 pub struct SkillPoint {
     /// Unix time, s.
     pub ts: i64,
-    /// 1 − error / error of the last value, by what the choice goes by, shortest horizon first; None where there was no
-    /// figure.
+    /// 1 − error / error of the last value, by what the choice goes by, shortest horizon first;
+    /// None where there was no figure.
     pub skill: [Option<f32>; 3],
 }
 
@@ -120,7 +126,12 @@ pub struct Training {
 
 impl Default for Training {
     fn default() -> Self {
-        Self { enabled: true, running: None, last: None, next: None }
+        Self {
+            enabled: true,
+            running: None,
+            last: None,
+            next: None,
+        }
     }
 }
 

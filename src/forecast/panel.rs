@@ -21,7 +21,12 @@ impl Answers {
     /// Room for answers of `steps` steps.
     #[must_use]
     pub fn new(steps: usize) -> Self {
-        Self { steps, lines: vec![f32::NAN; steps * ModelKind::ALL.len()], said: [false; ModelKind::ALL.len()], spread: Spread::default() }
+        Self {
+            steps,
+            lines: vec![f32::NAN; steps * ModelKind::ALL.len()],
+            said: [false; ModelKind::ALL.len()],
+            spread: Spread::default(),
+        }
     }
 
     /// What a model said, W.
@@ -47,7 +52,12 @@ pub trait Panel {
     ///
     /// # Errors
     /// [`Error::Cancelled`] while fitting again.
-    fn answer(&mut self, past: &[f32], answers: &mut Answers, job: &mut Job<'_>) -> Result<(), Error>;
+    fn answer(
+        &mut self,
+        past: &[f32],
+        answers: &mut Answers,
+        job: &mut Job<'_>,
+    ) -> Result<(), Error>;
 }
 
 /// Fitted models, as far as there was enough to fit them on.
@@ -82,25 +92,44 @@ impl Fitted {
         ready: Option<Mlp>,
         job: &mut Job<'_>,
     ) -> Result<Self, Error> {
-        use ModelKind::{Average, Blend as BlendKind, Climatology, LastValue, Mlp as MlpKind, Neighbours as Near, Yesterday};
-        let wants = |kind: ModelKind| horizon.suits(kind) && (kind == LastValue || wanted.contains(&kind));
-        let mut fitted = Self { seen: past.len(), ..Self::default() };
+        use ModelKind::{
+            Average, Blend as BlendKind, Climatology, LastValue, Mlp as MlpKind,
+            Neighbours as Near, Yesterday,
+        };
+        let wants =
+            |kind: ModelKind| horizon.suits(kind) && (kind == LastValue || wanted.contains(&kind));
+        let mut fitted = Self {
+            seen: past.len(),
+            ..Self::default()
+        };
         fitted.seconds[LastValue.index()] = Some(0.0);
         if wants(Near) || wants(Average) {
-            let (model, took) = timed(|| neighbours::Params::default().check()?.fit(past, horizon, &mut job.part("neighbours", 0.0, 0.1)))?;
+            let (model, took) = timed(|| {
+                neighbours::Params::default().check()?.fit(
+                    past,
+                    horizon,
+                    &mut job.part("neighbours", 0.0, 0.1),
+                )
+            })?;
             fitted.seconds[Near.index()] = Some(took);
             fitted.neighbours = model;
         }
         if wants(MlpKind) || wants(Average) {
             let (model, took) = timed(|| match ready {
                 Some(model) => Ok(model),
-                None => mlp::Params { seed, ..mlp::Params::default() }.check()?.fit(past, horizon, &mut job.part("perceptron", 0.1, 1.0)),
+                None => mlp::Params {
+                    seed,
+                    ..mlp::Params::default()
+                }
+                .check()?
+                .fit(past, horizon, &mut job.part("perceptron", 0.1, 1.0)),
             })?;
             fitted.seconds[MlpKind.index()] = Some(took);
             fitted.mlp = model;
         }
         if wants(BlendKind) {
-            let (model, took) = timed(|| Blend::fit(past, horizon, &mut job.part("blend", 0.0, 1.0)))?;
+            let (model, took) =
+                timed(|| Blend::fit(past, horizon, &mut job.part("blend", 0.0, 1.0)))?;
             fitted.seconds[BlendKind.index()] = Some(took);
             fitted.blend = model;
         }
@@ -108,7 +137,9 @@ impl Fitted {
         for free in [Yesterday, Climatology] {
             seconds[free.index()] = Some(0.0);
         }
-        seconds[Average.index()] = seconds[Near.index()].zip(seconds[MlpKind.index()]).map(|(a, b)| a + b);
+        seconds[Average.index()] = seconds[Near.index()]
+            .zip(seconds[MlpKind.index()])
+            .map(|(a, b)| a + b);
         fitted.kinds = ModelKind::ALL
             .into_iter()
             .filter(|&kind| {
@@ -134,7 +165,11 @@ impl Fitted {
         Ok(Ready {
             of: self,
             horizon,
-            index: self.neighbours.as_ref().map(Neighbours::index).transpose()?,
+            index: self
+                .neighbours
+                .as_ref()
+                .map(Neighbours::index)
+                .transpose()?,
             work: self.mlp.as_ref().map(Mlp::work),
             again: None,
         })
@@ -202,7 +237,11 @@ impl Ready<'_> {
                 ModelKind::Average => false,
                 ModelKind::Climatology => climatology::predict(past, day, answers.line_mut(kind)),
                 ModelKind::Blend => {
-                    let model = self.again.as_ref().map(|(blend, _)| blend).or(self.of.blend.as_ref());
+                    let model = self
+                        .again
+                        .as_ref()
+                        .map(|(blend, _)| blend)
+                        .or(self.of.blend.as_ref());
                     model.is_some_and(|blend| blend.predict(past, answers.line_mut(kind)))
                 }
             };
@@ -219,7 +258,12 @@ impl Panel for Ready<'_> {
         &self.of.kinds
     }
 
-    fn answer(&mut self, past: &[f32], answers: &mut Answers, job: &mut Job<'_>) -> Result<(), Error> {
+    fn answer(
+        &mut self,
+        past: &[f32],
+        answers: &mut Answers,
+        job: &mut Job<'_>,
+    ) -> Result<(), Error> {
         if self.of.blend.is_some() {
             let seen = self.again.as_ref().map_or(self.of.seen, |(_, seen)| *seen);
             if past.len() >= seen + blend::REFIT_DAYS * self.horizon.day() {

@@ -45,7 +45,8 @@ pub fn draw(picture: &Picture) -> Result<String, String> {
     let times = picture.came.iter().map(|p| p.0).chain(steps().map(|s| s.0));
     let watts = picture.came.iter().map(|p| p.1).chain(steps().map(|s| s.1));
     let watts = watts.chain(bands().flat_map(|b| [b.0, b.1]));
-    let (Some((left, right)), Some((low, high))) = (range(times), range(watts.map(f64::from))) else {
+    let (Some((left, right)), Some((low, high))) = (range(times), range(watts.map(f64::from)))
+    else {
         return Err("there is nothing to draw".to_owned());
     };
     let margin = (0.05 * (high - low)).max(1.0);
@@ -54,7 +55,13 @@ pub fn draw(picture: &Picture) -> Result<String, String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (1000, 480)).into_drawing_area();
-        paint(&area, picture, left..right.max(left + 1e-9), low - margin..top).map_err(|e| e.to_string())?;
+        paint(
+            &area,
+            picture,
+            left..right.max(left + 1e-9),
+            low - margin..top,
+        )
+        .map_err(|e| e.to_string())?;
         area.present().map_err(|e| e.to_string())?;
     }
     Ok(svg)
@@ -86,13 +93,22 @@ fn paint(
         .y_label_formatter(&whole)
         .draw()?;
     if watts.contains(&0.0) {
-        chart.draw_series(LineSeries::new([(times.start, 0.0), (times.end, 0.0)], BLACK.mix(0.6)))?;
+        chart.draw_series(LineSeries::new(
+            [(times.start, 0.0), (times.end, 0.0)],
+            BLACK.mix(0.6),
+        ))?;
     }
     for forecast in &picture.forecasts {
         let mut outline: Vec<(f64, f64)> = Vec::new();
         let banded = || forecast.iter().filter_map(|s| Some((s.0, s.2?)));
         outline.extend(banded().map(|(t, (lo, _))| (t, f64::from(lo))));
-        outline.extend(banded().map(|(t, (_, hi))| (t, f64::from(hi))).collect::<Vec<_>>().into_iter().rev());
+        outline.extend(
+            banded()
+                .map(|(t, (_, hi))| (t, f64::from(hi)))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev(),
+        );
         if outline.len() > 2 {
             chart.draw_series(std::iter::once(Polygon::new(outline, LINE.mix(0.15))))?;
         }
@@ -106,7 +122,9 @@ fn paint(
         let line = forecast.iter().map(|s| (s.0, f64::from(s.1)));
         let drawn = chart.draw_series(DashedLineSeries::new(line, 5, 3, LINE.stroke_width(2)))?;
         if i == 0 {
-            drawn.label("forecast, P10–P90").legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], LINE));
+            drawn
+                .label("forecast, P10–P90")
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], LINE));
         }
     }
     chart
@@ -119,10 +137,12 @@ fn paint(
 }
 
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    values.filter(|v| v.is_finite()).fold(None, |range, v| match range {
-        None => Some((v, v)),
-        Some((lo, hi)) => Some((v.min(lo), v.max(hi))),
-    })
+    values
+        .filter(|v| v.is_finite())
+        .fold(None, |range, v| match range {
+            None => Some((v, v)),
+            Some((lo, hi)) => Some((v.min(lo), v.max(hi))),
+        })
 }
 
 #[cfg(test)]
@@ -136,10 +156,16 @@ mod tests {
             title: "the next minute".to_owned(),
             unit: "s".to_owned(),
             came: (0..30).map(|i| (f64::from(i), i as f32)).collect(),
-            forecasts: vec![(30..40).map(|i| (f64::from(i), 30.0, Some((20.0, 45.0)))).collect()],
+            forecasts: vec![
+                (30..40)
+                    .map(|i| (f64::from(i), 30.0, Some((20.0, 45.0))))
+                    .collect(),
+            ],
         };
         let svg = draw(&picture).unwrap();
-        assert!(svg.starts_with("<svg") && svg.contains("polygon") && svg.contains("the next minute"));
+        assert!(
+            svg.starts_with("<svg") && svg.contains("polygon") && svg.contains("the next minute")
+        );
         assert!(svg.contains("#D32F2F") && svg.contains("#1565C0"));
         assert!(svg.contains("measured") && !svg.contains(".0\n"), "{svg}");
         assert!(draw(&Picture::default()).is_err());

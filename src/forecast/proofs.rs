@@ -14,11 +14,28 @@ use super::trainer::{Series, train_horizon};
 use super::*;
 
 fn protocol(horizon: Horizon, train_days: usize, test_days: usize, stride: usize) -> Protocol {
-    Protocol { horizon, train_days, test_days, stride, metric: Metric::Mae, models: ModelKind::ALL.to_vec(), seed: 42, drawn: 0 }
+    Protocol {
+        horizon,
+        train_days,
+        test_days,
+        stride,
+        metric: Metric::Mae,
+        models: ModelKind::ALL.to_vec(),
+        seed: 42,
+        drawn: 0,
+    }
 }
 
-const TWO_SECONDS: Horizon = Horizon { step: 2, window: 30, steps: 30 };
-const HALF_HOURS: Horizon = Horizon { step: 1800, window: 48, steps: 48 };
+const TWO_SECONDS: Horizon = Horizon {
+    step: 2,
+    window: 30,
+    steps: 30,
+};
+const HALF_HOURS: Horizon = Horizon {
+    step: 1800,
+    window: 48,
+    steps: 48,
+};
 
 fn figures(report: &Report, kind: ModelKind) -> Metrics {
     report.test.scores[kind.index()].metrics(&metrics::Mape::default())
@@ -27,23 +44,42 @@ fn figures(report: &Report, kind: ModelKind) -> Metrics {
 fn bars(report: &Report) {
     let chosen = report.test.chosen.metrics(&metrics::Mape::default());
     let last = figures(report, ModelKind::LastValue);
-    assert!(chosen.mae.unwrap() <= 1.01 * last.mae.unwrap(), "A6: {chosen:?}");
-    assert!(chosen.pinball.unwrap() <= 0.85 * last.pinball.unwrap(), "A3: {chosen:?} {last:?}");
+    assert!(
+        chosen.mae.unwrap() <= 1.01 * last.mae.unwrap(),
+        "A6: {chosen:?}"
+    );
+    assert!(
+        chosen.pinball.unwrap() <= 0.85 * last.pinball.unwrap(),
+        "A3: {chosen:?} {last:?}"
+    );
 }
 
 /// A4, of the band that is served and of the models named.
 fn covered(report: &Report, models: &[ModelKind]) {
-    let served = ("chosen", report.test.chosen.metrics(&metrics::Mape::default()));
-    let models = models.iter().map(|kind| (kind.name(), figures(report, *kind)));
+    let served = (
+        "chosen",
+        report.test.chosen.metrics(&metrics::Mape::default()),
+    );
+    let models = models
+        .iter()
+        .map(|kind| (kind.name(), figures(report, *kind)));
     for (name, of) in models.chain([served]) {
-        assert!(of.coverage.is_some_and(|share| (0.72..=0.88).contains(&share)), "A4: {name} {:?}", of.coverage);
+        assert!(
+            of.coverage
+                .is_some_and(|share| (0.72..=0.88).contains(&share)),
+            "A4: {name} {:?}",
+            of.coverage
+        );
     }
 }
 
 /// The perceptron takes 20 s of CPU without optimisation, so one of the files is enough for it.
 fn two_days(name: &str, models: &[ModelKind]) -> Report {
     let w = slice(name, None, None, 2);
-    let asked = Protocol { models: models.to_vec(), ..protocol(TWO_SECONDS, 1, 1, 60) };
+    let asked = Protocol {
+        models: models.to_vec(),
+        ..protocol(TWO_SECONDS, 1, 1, 60)
+    };
     quietly(|job| rolling::backtest(&w, &asked, job)).unwrap()
 }
 
@@ -51,10 +87,24 @@ fn two_days(name: &str, models: &[ModelKind]) -> Report {
 fn bars_on_a_day_of_a_house_with_a_battery() {
     let report = two_days("synth_pvbat_2s_2d.csv", &ModelKind::ALL);
     bars(&report);
-    covered(&report, &[ModelKind::LastValue, ModelKind::Neighbours, ModelKind::Mlp, ModelKind::Average]);
+    covered(
+        &report,
+        &[
+            ModelKind::LastValue,
+            ModelKind::Neighbours,
+            ModelKind::Mlp,
+            ModelKind::Average,
+        ],
+    );
     let last = figures(&report, ModelKind::LastValue);
-    assert!(figures(&report, ModelKind::Mlp).skill_rmse.unwrap() > 0.15, "A1");
-    assert!(figures(&report, ModelKind::Neighbours).mae.unwrap() <= 0.85 * last.mae.unwrap(), "A2");
+    assert!(
+        figures(&report, ModelKind::Mlp).skill_rmse.unwrap() > 0.15,
+        "A1"
+    );
+    assert!(
+        figures(&report, ModelKind::Neighbours).mae.unwrap() <= 0.85 * last.mae.unwrap(),
+        "A2"
+    );
 }
 
 #[test]
@@ -62,7 +112,10 @@ fn bars_on_a_day_of_a_plain_house() {
     let report = two_days("synth_plain_2s_2d.csv", &[ModelKind::Neighbours]);
     bars(&report);
     covered(&report, &[ModelKind::Neighbours]);
-    assert!(figures(&report, ModelKind::Neighbours).skill.unwrap() > 0.03, "A2");
+    assert!(
+        figures(&report, ModelKind::Neighbours).skill.unwrap() > 0.03,
+        "A2"
+    );
 }
 
 #[test]
@@ -77,16 +130,27 @@ fn a_day_of_training_on_pv_beats_nothing_so_the_last_value_speaks() {
 fn bars_on_twenty_real_days_ahead() {
     for minus in [None, Some("pv_w")] {
         let w = slice("emhass_house_30min_80d.csv", Some("load_w"), minus, 1800);
-        let report = quietly(|job| rolling::backtest(&w, &protocol(HALF_HOURS, 60, 20, 1), job)).unwrap();
+        let report =
+            quietly(|job| rolling::backtest(&w, &protocol(HALF_HOURS, 60, 20, 1), job)).unwrap();
         covered(&report, &report.kinds);
         let (chosen, last) = (&report.test.chosen, figures(&report, ModelKind::LastValue));
         assert!(chosen.mae().unwrap() <= 1.01 * last.mae.unwrap(), "A6");
         let band = figures(&report, ModelKind::Blend).pinball.unwrap();
         assert!(band <= 0.85 * last.pinball.unwrap(), "A3: {band} {last:?}");
         let blend = figures(&report, ModelKind::Blend).rmse.unwrap();
-        assert!(blend < figures(&report, ModelKind::Climatology).rmse.unwrap(), "A5");
-        assert!(figures(&report, ModelKind::Blend).skill_rmse.unwrap() > 0.2, "A5");
-        assert!(chosen.rmse().unwrap() <= 1.02 * blend, "A5: {:?} {blend}", chosen.rmse());
+        assert!(
+            blend < figures(&report, ModelKind::Climatology).rmse.unwrap(),
+            "A5"
+        );
+        assert!(
+            figures(&report, ModelKind::Blend).skill_rmse.unwrap() > 0.2,
+            "A5"
+        );
+        assert!(
+            chosen.rmse().unwrap() <= 1.02 * blend,
+            "A5: {:?} {blend}",
+            chosen.rmse()
+        );
         assert!(!report.kinds.contains(&ModelKind::Mlp));
     }
 }
@@ -112,8 +176,16 @@ fn leaks<T: PartialEq>(w: &[f32], cut: usize, said: impl Fn(&[f32]) -> Vec<T>) -
     honest != said(&other)
 }
 
-const QUARTERS: Horizon = Horizon { step: 900, window: 6, steps: 3 };
-const HOURS: Horizon = Horizon { step: 3600, window: 24, steps: 24 };
+const QUARTERS: Horizon = Horizon {
+    step: 900,
+    window: 6,
+    steps: 3,
+};
+const HOURS: Horizon = Horizon {
+    step: 3600,
+    window: 24,
+    steps: 24,
+};
 
 #[test]
 fn the_back_test_with_all_models_choice_and_bands_sees_no_future() {
@@ -137,7 +209,10 @@ fn a_day_that_begins_with_a_hole_is_one_day() {
     let day = QUARTERS.day();
     let mut w = house(8 * day, day);
     w[4 * day - 2..4 * day + 20].fill(f32::NAN);
-    let asked = Protocol { models: vec![ModelKind::Yesterday], ..protocol(QUARTERS, 4, 4, 1) };
+    let asked = Protocol {
+        models: vec![ModelKind::Yesterday],
+        ..protocol(QUARTERS, 4, 4, 1)
+    };
     let report = quietly(|job| rolling::backtest(&w, &asked, job)).unwrap();
     assert_eq!(report.test.spoke.iter().sum::<usize>(), 4);
 }
@@ -150,10 +225,19 @@ impl Panel for Peek {
         &[ModelKind::LastValue, ModelKind::Mlp]
     }
 
-    fn answer(&mut self, past: &[f32], answers: &mut Answers, _: &mut Job<'_>) -> Result<(), Error> {
+    fn answer(
+        &mut self,
+        past: &[f32],
+        answers: &mut Answers,
+        _: &mut Job<'_>,
+    ) -> Result<(), Error> {
         let steps = answers.line(ModelKind::Mlp).len();
-        answers.line_mut(ModelKind::LastValue).fill(past[past.len() - 1]);
-        answers.line_mut(ModelKind::Mlp).copy_from_slice(&self.0[past.len()..past.len() + steps]);
+        answers
+            .line_mut(ModelKind::LastValue)
+            .fill(past[past.len() - 1]);
+        answers
+            .line_mut(ModelKind::Mlp)
+            .copy_from_slice(&self.0[past.len()..past.len() + steps]);
         Ok(())
     }
 }
@@ -165,13 +249,18 @@ fn a_model_that_peeks_is_caught_and_an_honest_one_is_not() {
     let cut = 10 * day + 7;
     let said = |w: &[f32], panel: &mut dyn Panel| {
         let mut rolling = Rolling::new(QUARTERS, Metric::Mae, 1);
-        let keep = Keep { mape: false, drawn: usize::MAX / 1000 };
+        let keep = Keep {
+            mape: false,
+            drawn: usize::MAX / 1000,
+        };
         let got = quietly(|job| rolling.run(w, 6 * day, 12 * day, panel, keep, job)).unwrap();
         said_before(cut, got.drawn)
     };
     assert!(leaks(&w, cut, |w| said(w, &mut Peek(w.to_vec()))));
     assert!(!leaks(&w, cut, |w| {
-        let fitted = quietly(|job| Fitted::fit(&w[..6 * day], QUARTERS, &ModelKind::ALL, 42, None, job)).unwrap();
+        let fitted =
+            quietly(|job| Fitted::fit(&w[..6 * day], QUARTERS, &ModelKind::ALL, 42, None, job))
+                .unwrap();
         said(w, &mut fitted.ready(QUARTERS).unwrap())
     }));
 }
@@ -179,12 +268,20 @@ fn a_model_that_peeks_is_caught_and_an_honest_one_is_not() {
 /// Train on samples and forecast from their end; the figures must be numbers.
 fn survive(of: &[Sample]) -> Option<HorizonForecast> {
     let grid = grid::grid(of, QUARTERS.step).unwrap();
-    let settings = Settings { models: ModelKind::ALL.to_vec(), ..Settings::default() };
-    let trained = quietly(|job| train_horizon(HorizonId::Minute, QUARTERS, &grid, &settings, None, job)).unwrap();
+    let settings = Settings {
+        models: ModelKind::ALL.to_vec(),
+        ..Settings::default()
+    };
+    let trained =
+        quietly(|job| train_horizon(HorizonId::Minute, QUARTERS, &grid, &settings, None, job))
+            .unwrap();
     let end = grid.w.iter().rposition(|w| w.is_finite())?;
     let forecast = once(&trained, &grid.w[..=end], grid.ts(end)).unwrap();
     for point in &forecast.points {
-        assert!(point.w.is_finite() && point.ts > forecast.origin, "{point:?}");
+        assert!(
+            point.w.is_finite() && point.ts > forecast.origin,
+            "{point:?}"
+        );
         let (lo, hi) = (point.lo.unwrap_or(point.w), point.hi.unwrap_or(point.w));
         assert!(lo <= point.w && point.w <= hi, "{point:?}");
     }
@@ -203,9 +300,11 @@ fn shape() -> impl Strategy<Value = Vec<f32>> {
     let level = -5000.0_f32..5000.0;
     prop_oneof![
         (level.clone(), 1_usize..600).prop_map(|(w, n)| vec![w; n]),
-        (level.clone(), level.clone(), 1_usize..600).prop_map(|(a, b, n)| { (0..n).map(|i| if i < n / 2 { a } else { b }).collect() }),
-        (level, 1.0_f32..500.0, 2_usize..30, 1_usize..600)
-            .prop_map(|(w, rise, period, n)| { (0..n).map(|i| w + rise * (i % period) as f32).collect() }),
+        (level.clone(), level.clone(), 1_usize..600)
+            .prop_map(|(a, b, n)| { (0..n).map(|i| if i < n / 2 { a } else { b }).collect() }),
+        (level, 1.0_f32..500.0, 2_usize..30, 1_usize..600).prop_map(|(w, rise, period, n)| {
+            (0..n).map(|i| w + rise * (i % period) as f32).collect()
+        }),
     ]
 }
 
@@ -274,7 +373,11 @@ fn a_week_of_equal_values_is_no_trouble() {
     let s2 = samples(&vec![-432.1; 302_400], 1_700_000_000, 2);
     let settings = Settings::default().check().unwrap();
     let now = s2[s2.len() - 1].ts;
-    let series = Series { s2: &s2, m1: &[], now };
+    let series = Series {
+        s2: &s2,
+        m1: &[],
+        now,
+    };
     let trained = quietly(|job| train(&series, &settings, None, job)).unwrap();
     let mut recent = Recent::new(&settings);
     recent.fill(&s2, &[]);

@@ -20,8 +20,18 @@ impl Ring {
     fn new(horizon: Horizon) -> Self {
         let day = horizon.day();
         // Yesterday and the window; the 14 days of the climatology where it is used.
-        let days = if horizon.long() { super::climatology::DAYS + 1 } else { 1 };
-        Self { step: i64::from(horizon.step), keep: days * day + horizon.window + horizon.steps, first: 0, cells: Vec::new(), seconds: 0.0 }
+        let days = if horizon.long() {
+            super::climatology::DAYS + 1
+        } else {
+            1
+        };
+        Self {
+            step: i64::from(horizon.step),
+            keep: days * day + horizon.window + horizon.steps,
+            first: 0,
+            cells: Vec::new(),
+            seconds: 0.0,
+        }
     }
 
     /// Adds what stands for so many seconds; whether all that was known had to go.
@@ -36,7 +46,12 @@ impl Ring {
             self.first = cell;
         } else if cell >= next {
             let hole = (cell - next) as usize;
-            let held = self.cells.last().copied().filter(|_| hole <= SHORT_GAP).unwrap_or(f32::NAN);
+            let held = self
+                .cells
+                .last()
+                .copied()
+                .filter(|_| hole <= SHORT_GAP)
+                .unwrap_or(f32::NAN);
             self.cells.resize(self.cells.len() + hole, held);
         } else {
             // The newest cell grows. Before it, time ran back: what was after it is overwritten.
@@ -65,7 +80,9 @@ impl Ring {
     fn past(&self, now: i64, running: bool) -> Option<(&[f32], i64)> {
         let current = now.div_euclid(self.step);
         let end = if running { current + 1 } else { current };
-        let length = usize::try_from(end - self.first).ok()?.min(self.cells.len());
+        let length = usize::try_from(end - self.first)
+            .ok()?
+            .min(self.cells.len());
         let last = self.first + length as i64 - 1;
         let fresh = current - last <= SHORT_GAP as i64 + 1;
         let known = length > 0 && self.cells[length - 1].is_finite();
@@ -91,11 +108,15 @@ impl Recent {
     /// Empty.
     #[must_use]
     pub fn new(settings: &Valid) -> Self {
-        Self { rings: settings.horizons().map(Ring::new), sample_step: settings.settings().sample_step as f32 }
+        Self {
+            rings: settings.horizons().map(Ring::new),
+            sample_step: settings.settings().sample_step as f32,
+        }
     }
 
     /// Fill from the store at start: `s2` as far back as it is kept at hand (a day serves every
-    /// model), minute means for 15 days. Of the samples those after the last minute count there too.
+    /// model), minute means for 15 days. Of the samples those after the last minute count there
+    /// too.
     pub fn fill(&mut self, s2: &[Sample], m1: &[Sample]) {
         let [first, others @ ..] = &mut self.rings;
         for sample in s2.iter().copied().filter(Sample::usable) {
@@ -112,8 +133,8 @@ impl Recent {
         }
     }
 
-    /// Add a sample; what is no reading is left out. Whether a jump of the clock made a horizon forget its past, which the
-    /// store still has.
+    /// Add a sample; what is no reading is left out. Whether a jump of the clock made a horizon
+    /// forget its past, which the store still has.
     pub fn push(&mut self, sample: Sample) -> bool {
         let mut lost = false;
         if sample.usable() {
@@ -157,8 +178,14 @@ mod tests {
     fn the_first_goes_on_from_now_the_others_from_the_last_step_that_is_over() {
         let r = recent(&[(0, 10.0), (30, 30.0), (60, 99.0)]);
         assert_eq!(r.past(HorizonId::Minute, 61).unwrap().1, 60);
-        assert_eq!(r.past(HorizonId::QuarterHour, 61), Some((&[20.0_f32][..], 0)));
-        assert_eq!(r.past(HorizonId::QuarterHour, 120).unwrap().0, &[20.0, 99.0]);
+        assert_eq!(
+            r.past(HorizonId::QuarterHour, 61),
+            Some((&[20.0_f32][..], 0))
+        );
+        assert_eq!(
+            r.past(HorizonId::QuarterHour, 120).unwrap().0,
+            &[20.0, 99.0]
+        );
         assert_eq!(r.past(HorizonId::Day, 61), None);
     }
 
@@ -185,11 +212,24 @@ mod tests {
     #[test]
     fn a_minute_counts_for_thirty_samples() {
         let mut r = recent(&[]);
-        let minutes: Vec<Sample> = (0..10).map(|i| Sample { ts: 60 * i, w: 5000.0 }).collect();
-        let samples: Vec<Sample> = (0..450).map(|i| Sample { ts: 2 * i, w: if i < 300 { 5000.0 } else { 500.0 } }).collect();
+        let minutes: Vec<Sample> = (0..10)
+            .map(|i| Sample {
+                ts: 60 * i,
+                w: 5000.0,
+            })
+            .collect();
+        let samples: Vec<Sample> = (0..450)
+            .map(|i| Sample {
+                ts: 2 * i,
+                w: if i < 300 { 5000.0 } else { 500.0 },
+            })
+            .collect();
         r.fill(&samples, &minutes);
         let (past, _) = r.past(HorizonId::Day, 900).unwrap();
-        assert!(past.len() == 1 && (past[0] - 3500.0).abs() < 0.01, "{past:?}");
+        assert!(
+            past.len() == 1 && (past[0] - 3500.0).abs() < 0.01,
+            "{past:?}"
+        );
         assert_eq!(r.at(HorizonId::QuarterHour, 540), Some(5000.0));
         assert_eq!(r.at(HorizonId::QuarterHour, 600), Some(500.0));
     }
@@ -198,8 +238,14 @@ mod tests {
     fn a_past_that_a_jump_took_is_told_of() {
         let mut r = recent(&[(0, 1.0), (2, 2.0)]);
         assert!(!r.push(Sample { ts: 4, w: 3.0 }));
-        assert!(r.push(Sample { ts: 40 * 86_400, w: 4.0 }));
-        assert!(!r.push(Sample { ts: 40 * 86_400 + 2, w: 4.0 }));
+        assert!(r.push(Sample {
+            ts: 40 * 86_400,
+            w: 4.0
+        }));
+        assert!(!r.push(Sample {
+            ts: 40 * 86_400 + 2,
+            w: 4.0
+        }));
         assert!(r.push(Sample { ts: 6, w: 5.0 }));
     }
 
@@ -207,15 +253,24 @@ mod tests {
     fn it_forgets_and_stays_small() {
         let mut r = recent(&[]);
         for i in 0..400_000 {
-            r.push(Sample { ts: 2 * i, w: i as f32 });
+            r.push(Sample {
+                ts: 2 * i,
+                w: i as f32,
+            });
         }
         let ring = &r.rings[0];
         assert!(ring.cells.len() <= 2 * ring.keep);
         let (past, last) = r.past(HorizonId::Minute, 799_999).unwrap();
         assert_eq!((past.last(), last), (Some(&399_999.0), 799_998));
-        r.push(Sample { ts: i64::from(u32::MAX), w: 1.0 });
+        r.push(Sample {
+            ts: i64::from(u32::MAX),
+            w: 1.0,
+        });
         assert_eq!(r.rings[0].cells.len(), 1);
-        r.push(Sample { ts: i64::MAX, w: f32::NAN });
+        r.push(Sample {
+            ts: i64::MAX,
+            w: f32::NAN,
+        });
         assert_eq!(r.rings[0].cells.len(), 1);
     }
 }

@@ -52,8 +52,25 @@ impl Shown {
     #[must_use]
     pub fn new(file: &str, protocol: &Protocol, report: &Report) -> Self {
         let row = |name, score: &Score, train_s| {
-            let Metrics { mae, rmse, skill, skill_rmse, pinball, coverage, .. } = score.metrics(&Mape::default());
-            Row { name, mae, rmse, skill_mae: skill, skill_rmse, pinball, coverage, train_s }
+            let Metrics {
+                mae,
+                rmse,
+                skill,
+                skill_rmse,
+                pinball,
+                coverage,
+                ..
+            } = score.metrics(&Mape::default());
+            Row {
+                name,
+                mae,
+                rmse,
+                skill_mae: skill,
+                skill_rmse,
+                pinball,
+                coverage,
+                train_s,
+            }
         };
         let mut rows: Vec<Row> = report
             .kinds
@@ -85,10 +102,19 @@ impl Shown {
         let _ = writeln!(
             text,
             "{:<12} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8}",
-            "model", "MAE W", "RMSE W", "skill MAE", "skill RMSE", "pinball W", "coverage", "train s"
+            "model",
+            "MAE W",
+            "RMSE W",
+            "skill MAE",
+            "skill RMSE",
+            "pinball W",
+            "coverage",
+            "train s"
         );
-        let number = |x: Option<f64>, digits: usize| x.map_or("–".to_owned(), |x| format!("{x:.digits$}"));
-        let percent = |x: Option<f64>| x.map_or("–".to_owned(), |x| format!("{:+.1} %", 100.0 * x));
+        let number =
+            |x: Option<f64>, digits: usize| x.map_or("–".to_owned(), |x| format!("{x:.digits$}"));
+        let percent =
+            |x: Option<f64>| x.map_or("–".to_owned(), |x| format!("{:+.1} %", 100.0 * x));
         for row in &self.models.0 {
             let _ = writeln!(
                 text,
@@ -99,13 +125,22 @@ impl Shown {
                 percent(row.skill_mae),
                 percent(row.skill_rmse),
                 number(row.pinball, 1),
-                row.coverage.map_or("–".to_owned(), |c| format!("{:.1} %", 100.0 * c)),
+                row.coverage
+                    .map_or("–".to_owned(), |c| format!("{:.1} %", 100.0 * c)),
                 number(row.train_s, 2),
             );
         }
-        let spoke = ModelKind::ALL.iter().zip(report.test.spoke).filter(|(_, days)| *days > 0).map(|(kind, days)| format!("{kind} {days}"));
-        let _ =
-            write!(text, "\ndays spoken for by: {}; peak memory {} MB", spoke.collect::<Vec<_>>().join(", "), number(self.peak_rss_mb, 1));
+        let spoke = ModelKind::ALL
+            .iter()
+            .zip(report.test.spoke)
+            .filter(|(_, days)| *days > 0)
+            .map(|(kind, days)| format!("{kind} {days}"));
+        let _ = write!(
+            text,
+            "\ndays spoken for by: {}; peak memory {} MB",
+            spoke.collect::<Vec<_>>().join(", "),
+            number(self.peak_rss_mb, 1)
+        );
         text
     }
 }

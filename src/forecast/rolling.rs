@@ -1,8 +1,8 @@
 //! Rolling back-test: walk through the past as if it were now, forecast, and look what came.
 //!
-//! Nothing is used before it was known: models see `past` only, choice and residuals come from points
-//! whose own time lies before the day in which they are used, the calibration of the band from those
-//! before the hour.
+//! Nothing is used before it was known: models see `past` only, choice and residuals come from
+//! points whose own time lies before the day in which they are used, the calibration of the band
+//! from those before the hour.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,8 +17,8 @@ use super::panel::{Answers, Fitted, Panel};
 use super::{Error, Horizon, Job, Metric, ModelKind};
 
 const KINDS: usize = ModelKind::ALL.len();
-/// Days that choice, residuals and back-test look back for horizons from an hour on: two days hold but two
-/// forecasts of a day that are independent of one another.
+/// Days that choice, residuals and back-test look back for horizons from an hour on: two days hold
+/// but two forecasts of a day that are independent of one another.
 const LONG_TRAIL_DAYS: usize = 10;
 /// Hours of points that calibrate the band.
 const CALIBRATION_HOURS: usize = 24;
@@ -102,7 +102,11 @@ pub struct Stretch {
 /// Days that choice and residuals look back, and days of back-test before the first test day.
 #[must_use]
 pub fn trail_days(horizon: Horizon) -> usize {
-    if horizon.long() { LONG_TRAIL_DAYS } else { TRAIL_DAYS }
+    if horizon.long() {
+        LONG_TRAIL_DAYS
+    } else {
+        TRAIL_DAYS
+    }
 }
 
 impl Rolling {
@@ -137,7 +141,10 @@ impl Rolling {
     /// The day and the hour that value `index` lies in.
     fn time_of(&self, index: usize) -> (usize, usize) {
         let steps = index + self.phase;
-        (steps / self.horizon.day(), steps * self.horizon.step as usize / 3600)
+        (
+            steps / self.horizon.day(),
+            steps * self.horizon.step as usize / 3600,
+        )
     }
 
     /// Forecast from every `stride`-th origin of `from..to` whose horizon ends before `to`.
@@ -166,9 +173,13 @@ impl Rolling {
             drawn: VecDeque::new(),
         };
         let last = to.saturating_sub(steps);
-        let scored = |t: usize| grid::whole(&w[..=t], window) && grid::whole(&w[..=t + steps], steps);
+        let scored =
+            |t: usize| grid::whole(&w[..=t], window) && grid::whole(&w[..=t + steps], steps);
         if keep.mape {
-            let came = (from..last).step_by(self.stride).filter(|t| scored(*t)).flat_map(|t| &w[t + 1..=t + steps]);
+            let came = (from..last)
+                .step_by(self.stride)
+                .filter(|t| scored(*t))
+                .flat_map(|t| &w[t + 1..=t + steps]);
             stretch.mapes = [Mape::of(metrics::mean_size(came.copied())); KINDS];
         }
         for t in (from..last).step_by(self.stride) {
@@ -183,7 +194,11 @@ impl Rolling {
             if stretch.origins.is_multiple_of(64) {
                 job.part("back-test", done, 1.0).tick(0.0)?;
             }
-            panel.answer(&w[..=t], &mut answers, &mut job.part("back-test", done, done))?;
+            panel.answer(
+                &w[..=t],
+                &mut answers,
+                &mut job.part("back-test", done, done),
+            )?;
             stretch.origins += 1;
             self.score(t, w[t], came, &kinds, &answers, keep, &mut stretch);
         }
@@ -191,7 +206,16 @@ impl Rolling {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn score(&mut self, t: usize, now: f32, came: &[f32], kinds: &[ModelKind], answers: &Answers, keep: Keep, stretch: &mut Stretch) {
+    fn score(
+        &mut self,
+        t: usize,
+        now: f32,
+        came: &[f32],
+        kinds: &[ModelKind],
+        answers: &Answers,
+        keep: Keep,
+        stretch: &mut Stretch,
+    ) {
         let steps = self.horizon.steps;
         let draw = keep.drawn > 0 && stretch.drawn.back().is_none_or(|last| t >= last.index);
         for (h, &came) in came.iter().enumerate() {
@@ -207,11 +231,18 @@ impl Rolling {
                     (false, Some(table)) => Some(table.band(h, line, calibration)),
                     (false, None) => None,
                 };
-                let point = Scored { came, line, last: now, band: band(self.state.calibrations[k]) };
+                let point = Scored {
+                    came,
+                    line,
+                    last: now,
+                    band: band(self.state.calibrations[k]),
+                };
                 day.scores[k].add(point);
                 stretch.scores[k].add(point);
                 if point.band.is_some() {
-                    outcomes[k].add(came, |calibration| band(calibration).unwrap_or((f32::NAN, f32::NAN)));
+                    outcomes[k].add(came, |calibration| {
+                        band(calibration).unwrap_or((f32::NAN, f32::NAN))
+                    });
                 }
                 if !spread {
                     let all = &mut day.residuals[k];
@@ -223,9 +254,20 @@ impl Rolling {
                 }
             }
             let (line, band) = self.state.speak(answers, h);
-            stretch.chosen.add(Scored { came, line, last: now, band });
+            stretch.chosen.add(Scored {
+                came,
+                line,
+                last: now,
+                band,
+            });
             if draw {
-                stretch.drawn.push_back(Drawn { index: t + 1 + h, lead: h + 1, came, line, band });
+                stretch.drawn.push_back(Drawn {
+                    index: t + 1 + h,
+                    lead: h + 1,
+                    came,
+                    line,
+                    band,
+                });
             }
         }
         while stretch.drawn.len() > keep.drawn * steps {
@@ -233,8 +275,8 @@ impl Rolling {
         }
     }
 
-    /// Learn what is known at value `t`: once a day who speaks, whose band and from which residuals, once an hour
-    /// how wide. Whether a day began.
+    /// Learn what is known at value `t`: once a day who speaks, whose band and from which
+    /// residuals, once an hour how wide. Whether a day began.
     pub fn learn(&mut self, t: usize, kinds: &[ModelKind]) -> bool {
         let (day, hour) = self.time_of(t);
         let before = self.reached.replace((day, hour));
@@ -254,7 +296,9 @@ impl Rolling {
         for &kind in kinds {
             let k = kind.index();
             let mut outcomes = Outcomes::default();
-            self.hours.range(..hour).for_each(|(_, of)| outcomes.merge(&of[k]));
+            self.hours
+                .range(..hour)
+                .for_each(|(_, of)| outcomes.merge(&of[k]));
             if let Some(calibration) = outcomes.calibrated(sees_a_window(kind)) {
                 self.state.calibrations[k] = calibration;
             }
@@ -283,7 +327,11 @@ impl Rolling {
         }
         // "Below 2 days of data the last value": counted from the beginning of the series.
         if day >= TRAIL_DAYS {
-            let guard = if self.horizon.long() { Guard::BigMisses } else { Guard::None };
+            let guard = if self.horizon.long() {
+                Guard::BigMisses
+            } else {
+                Guard::None
+            };
             self.state.line = choice::choose(self.metric, guard, self.state.line, &scores);
         }
         if let Some(kind) = self.best_band(kinds) {
@@ -293,20 +341,32 @@ impl Rolling {
         }
     }
 
-    /// The model whose band had the least pinball loss, on the days on which all had one: bands of residuals begin a
-    /// day later, and that day may have been a calm one.
+    /// The model whose band had the least pinball loss, on the days on which all had one: bands of
+    /// residuals begin a day later, and that day may have been a calm one.
     fn best_band(&self, kinds: &[ModelKind]) -> Option<ModelKind> {
         let newest = self.days.range(..self.reached?.0).next_back()?.1;
         let banded = |kind: &ModelKind, day: &Day| day.scores[kind.index()].pinball().is_some();
-        let able: Vec<ModelKind> = kinds.iter().copied().filter(|kind| banded(kind, newest)).collect();
+        let able: Vec<ModelKind> = kinds
+            .iter()
+            .copied()
+            .filter(|kind| banded(kind, newest))
+            .collect();
         let mut trails = vec![Score::default(); able.len()];
         for (_, past) in self.days.range(..self.reached?.0) {
             if able.iter().all(|kind| banded(kind, past)) {
-                trails.iter_mut().zip(&able).for_each(|(trail, kind)| trail.merge(&past.scores[kind.index()]));
+                trails
+                    .iter_mut()
+                    .zip(&able)
+                    .for_each(|(trail, kind)| trail.merge(&past.scores[kind.index()]));
             }
         }
-        let losses = able.into_iter().zip(&trails).filter_map(|(kind, trail)| Some((kind, trail.pinball()?)));
-        losses.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(kind, _)| kind)
+        let losses = able
+            .into_iter()
+            .zip(&trails)
+            .filter_map(|(kind, trail)| Some((kind, trail.pinball()?)));
+        losses
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map(|(kind, _)| kind)
     }
 }
 
@@ -317,7 +377,10 @@ fn own_spread(kind: ModelKind, answers: &Answers) -> bool {
 }
 
 const fn sees_a_window(kind: ModelKind) -> bool {
-    matches!(kind, ModelKind::Neighbours | ModelKind::Mlp | ModelKind::Average)
+    matches!(
+        kind,
+        ModelKind::Neighbours | ModelKind::Mlp | ModelKind::Average
+    )
 }
 
 impl State {
@@ -386,7 +449,10 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
     }
     let (n, end) = (train * day, ((train + test) * day).min(w.len()));
     if w.len() <= n + horizon.steps {
-        return Err(Error::TooFew { have: w.len(), need: n + horizon.steps + 1 });
+        return Err(Error::TooFew {
+            have: w.len(),
+            need: n + horizon.steps + 1,
+        });
     }
     if end <= n + horizon.steps {
         return Err(Error::Params(format!(
@@ -396,26 +462,71 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
         )));
     }
     let mut rolling = Rolling::new(horizon, protocol.metric, protocol.stride);
-    warm_up(&mut rolling, &w[..n], protocol, &mut job.part("warm-up", 0.0, 0.45))?;
-    let fitted = Fitted::fit(&w[..n], horizon, &protocol.models, protocol.seed, None, &mut job.part("fit", 0.45, 0.7))?;
+    warm_up(
+        &mut rolling,
+        &w[..n],
+        protocol,
+        &mut job.part("warm-up", 0.0, 0.45),
+    )?;
+    let fitted = Fitted::fit(
+        &w[..n],
+        horizon,
+        &protocol.models,
+        protocol.seed,
+        None,
+        &mut job.part("fit", 0.45, 0.7),
+    )?;
     let mut ready = fitted.ready(horizon)?;
-    let test = rolling.run(w, n, end, &mut ready, Keep { mape: false, drawn: protocol.drawn }, &mut job.part("test", 0.7, 1.0))?;
+    let test = rolling.run(
+        w,
+        n,
+        end,
+        &mut ready,
+        Keep {
+            mape: false,
+            drawn: protocol.drawn,
+        },
+        &mut job.part("test", 0.7, 1.0),
+    )?;
     if test.origins == 0 {
         return Err(Error::Params(format!(
             "no moment of the test days (every {} steps) has {} known steps up to it and {} after it: fill the gaps, or check step and stride",
             protocol.stride, horizon.window, horizon.steps
         )));
     }
-    Ok(Report { kinds: fitted.kinds.clone(), seconds: fitted.seconds, test })
+    Ok(Report {
+        kinds: fitted.kinds.clone(),
+        seconds: fitted.seconds,
+        test,
+    })
 }
 
 /// Back-test the last days of `w` with models fitted before them; at most half of `w`.
-fn warm_up(rolling: &mut Rolling, w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<(), Error> {
+fn warm_up(
+    rolling: &mut Rolling,
+    w: &[f32],
+    protocol: &Protocol,
+    job: &mut Job<'_>,
+) -> Result<(), Error> {
     let horizon = protocol.horizon;
     let length = (trail_days(horizon) * horizon.day()).min(w.len() / 2);
     let from = w.len() - length;
-    let fitted = Fitted::fit(&w[..from], horizon, &protocol.models, protocol.seed, None, &mut job.part("fit", 0.0, 0.6))?;
+    let fitted = Fitted::fit(
+        &w[..from],
+        horizon,
+        &protocol.models,
+        protocol.seed,
+        None,
+        &mut job.part("fit", 0.0, 0.6),
+    )?;
     let mut ready = fitted.ready(horizon)?;
-    rolling.run(w, from, w.len(), &mut ready, Keep::default(), &mut job.part("back-test", 0.6, 1.0))?;
+    rolling.run(
+        w,
+        from,
+        w.len(),
+        &mut ready,
+        Keep::default(),
+        &mut job.part("back-test", 0.6, 1.0),
+    )?;
     Ok(())
 }

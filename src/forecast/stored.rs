@@ -89,11 +89,17 @@ fn parse(bytes: &[u8]) -> Result<Stored, Error> {
     if bytes.len() > MAX_BYTES {
         return Err(bad("it is larger than 8 MiB"));
     }
-    let body = bytes
-        .strip_prefix(MAGIC)
-        .ok_or_else(|| bad(if ours(bytes) { "it is of another version" } else { "it is no forecast model of this service" }))?;
+    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| {
+        bad(if ours(bytes) {
+            "it is of another version"
+        } else {
+            "it is no forecast model of this service"
+        })
+    })?;
     // A flipped bit of a weight would parse, and speak nonsense until the next training.
-    let (kept, body) = body.split_at_checked(SUM).ok_or_else(|| bad("it is cut off"))?;
+    let (kept, body) = body
+        .split_at_checked(SUM)
+        .ok_or_else(|| bad("it is cut off"))?;
     if kept != sum(body) {
         return Err(bad("it is damaged"));
     }
@@ -117,12 +123,21 @@ pub fn restore(bytes: &[u8], settings: &Valid, series: &Series<'_>) -> Result<Tr
     let seed = settings.settings().seed;
     let never = AtomicBool::new(false);
     let mut horizons = Vec::with_capacity(stored.horizons.len());
-    for ((kept, id), horizon) in stored.horizons.into_iter().zip(HorizonId::ALL).zip(*settings.horizons()) {
+    for ((kept, id), horizon) in stored
+        .horizons
+        .into_iter()
+        .zip(HorizonId::ALL)
+        .zip(*settings.horizons())
+    {
         let state = &kept.state;
         let sound = kept.id == id
             && kept.horizon == horizon
             && state.calibrations.iter().all(|c| c.sound())
-            && state.residuals.iter().flatten().all(|table| table.fits(horizon.steps))
+            && state
+                .residuals
+                .iter()
+                .flatten()
+                .all(|table| table.fits(horizon.steps))
             && kept.mlp.as_ref().is_none_or(|mlp| mlp.fits(horizon, seed));
         if !sound {
             return Err(bad(&format!("its part for {} is damaged", id.name())));
@@ -143,10 +158,22 @@ pub fn restore(bytes: &[u8], settings: &Valid, series: &Series<'_>) -> Result<Tr
         }
         let grid = series.grid(id, horizon)?;
         trained.refit(&grid.w, seed, kept.mlp, &mut Job::new(&never, &mut |_| {}))?;
-        if let Some(missing) = trained.needed().iter().find(|kind| !trained.fitted.kinds.contains(kind)) {
-            return Err(bad(&format!("there are too few samples for `{missing}`, {}", id.name())));
+        if let Some(missing) = trained
+            .needed()
+            .iter()
+            .find(|kind| !trained.fitted.kinds.contains(kind))
+        {
+            return Err(bad(&format!(
+                "there are too few samples for `{missing}`, {}",
+                id.name()
+            )));
         }
         horizons.push(trained);
     }
-    Ok(Trained { at: stored.at, settings: stored.settings, seconds: stored.seconds, horizons })
+    Ok(Trained {
+        at: stored.at,
+        settings: stored.settings,
+        seconds: stored.seconds,
+        horizons,
+    })
 }

@@ -10,15 +10,28 @@ use super::{Job, Sample};
 
 /// A committed slice, gaps filled; `minus` for the net power of the EMHASS file.
 pub(super) fn slice(name: &str, column: Option<&str>, minus: Option<&str>, step: u32) -> Vec<f32> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/forecast").join(name);
-    let choice =
-        Choice { column: column.map(str::to_owned), minus: minus.map(str::to_owned), fill_gaps: true, step: Some(step), skip_rows: 0 };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/forecast")
+        .join(name);
+    let choice = Choice {
+        column: column.map(str::to_owned),
+        minus: minus.map(str::to_owned),
+        fill_gaps: true,
+        step: Some(step),
+        skip_rows: 0,
+    };
     csv_file::read(&path, &choice).unwrap().grid.w
 }
 
 /// Values as samples, `step` seconds apart from `t0` on.
 pub(super) fn samples(w: &[f32], t0: i64, step: i64) -> Vec<Sample> {
-    w.iter().enumerate().map(|(i, w)| Sample { ts: t0 + i as i64 * step, w: *w }).collect()
+    w.iter()
+        .enumerate()
+        .map(|(i, w)| Sample {
+            ts: t0 + i as i64 * step,
+            w: *w,
+        })
+        .collect()
 }
 
 /// Run something that wants a job nobody watches.

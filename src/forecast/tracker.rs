@@ -78,19 +78,32 @@ impl Tracker {
         let mut score = Score::default();
         let mut mape = Mape::of(mean_size(self.points(id).map(|p| p.came)));
         for p in self.points(id) {
-            score.add(Scored { came: p.came, line: p.w, last: p.last, band: p.lo.zip(p.hi) });
+            score.add(Scored {
+                came: p.came,
+                line: p.w,
+                last: p.last,
+                band: p.lo.zip(p.hi),
+            });
             mape.add(p.came, p.w);
         }
         score.metrics(&mape)
     }
 
-    /// What was forecast longest before, beside what came, from `from` (Unix s) on: one point a step, to be drawn.
+    /// What was forecast longest before, beside what came, from `from` (Unix s) on: one point a
+    /// step, to be drawn.
     #[must_use]
     pub fn drawn(&self, id: HorizonId, from: i64) -> Arc<[Tracked]> {
         let track = &self.tracks[id as usize];
         let least = track.horizon.steps - track.spacing().min(track.horizon.steps);
-        let newest = track.points.iter().rev().take_while(|p| p.ts >= from - track.horizon.reach() as i64);
-        let mut drawn: Vec<Tracked> = newest.filter(|p| p.ts >= from && usize::from(p.lead) > least).copied().collect();
+        let newest = track
+            .points
+            .iter()
+            .rev()
+            .take_while(|p| p.ts >= from - track.horizon.reach() as i64);
+        let mut drawn: Vec<Tracked> = newest
+            .filter(|p| p.ts >= from && usize::from(p.lead) > least)
+            .copied()
+            .collect();
         drawn.sort_by_key(|p| p.ts);
         drawn.into()
     }
@@ -104,11 +117,13 @@ impl Tracker {
 impl Track {
     fn wait_for(&mut self, forecast: &Arc<HorizonForecast>) {
         let between = i64::from(self.horizon.step) * self.spacing() as i64;
-        let due =
-            self.waiting.back().is_none_or(|(latest, _)| forecast.origin >= latest.origin + between || forecast.origin < latest.origin);
+        let due = self.waiting.back().is_none_or(|(latest, _)| {
+            forecast.origin >= latest.origin + between || forecast.origin < latest.origin
+        });
         if due {
             // Time ran back: what waits beyond it will never be compared fairly.
-            self.waiting.retain(|(waiting, _)| waiting.origin < forecast.origin);
+            self.waiting
+                .retain(|(waiting, _)| waiting.origin < forecast.origin);
             self.waiting.push_back((Arc::clone(forecast), 0));
         }
     }
@@ -138,7 +153,12 @@ impl Track {
             }
         }
         // The newest stays, scored or not: the next is measured against its time.
-        while self.waiting.len() > 1 && self.waiting.front().is_some_and(|(f, scored)| *scored >= f.points.len()) {
+        while self.waiting.len() > 1
+            && self
+                .waiting
+                .front()
+                .is_some_and(|(f, scored)| *scored >= f.points.len())
+        {
             self.waiting.pop_front();
         }
         let old = now - i64::from(DAY);

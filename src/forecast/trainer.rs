@@ -34,7 +34,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { sample_step: 2, window: 30, steps: 30, metric: Metric::Mae, models: Vec::new(), seed: 42 }
+        Self {
+            sample_step: 2,
+            window: 30,
+            steps: 30,
+            metric: Metric::Mae,
+            models: Vec::new(),
+            seed: 42,
+        }
     }
 }
 
@@ -50,7 +57,10 @@ impl Settings {
         }
         self.models.sort_unstable();
         self.models.dedup();
-        Ok(Valid { settings: self, horizons })
+        Ok(Valid {
+            settings: self,
+            horizons,
+        })
     }
 }
 
@@ -92,7 +102,11 @@ impl Series<'_> {
     /// # Errors
     /// [`Error::Params`] for a step of 0.
     pub fn grid(&self, id: HorizonId, horizon: Horizon) -> Result<Grid, Error> {
-        let samples = if id == HorizonId::Minute || self.m1.is_empty() { self.s2 } else { self.m1 };
+        let samples = if id == HorizonId::Minute || self.m1.is_empty() {
+            self.s2
+        } else {
+            self.m1
+        };
         let past = samples.iter().filter(|s| s.ts <= self.now);
         let mut grid = grid::grid(past, horizon.step)?;
         // A quarter of an hour that is still running is not its mean yet.
@@ -137,15 +151,24 @@ impl TrainedHorizon {
     /// Its figures in the back-test; None with too little data for one.
     #[must_use]
     pub fn metrics(&self) -> Option<&Metrics> {
-        self.backtest.iter().find(|(kind, _)| *kind == self.state.line).map(|(_, m)| m)
+        self.backtest
+            .iter()
+            .find(|(kind, _)| *kind == self.state.line)
+            .map(|(_, m)| m)
     }
 
-    /// The models that must be fitted for the line and the band: also the neighbours where another model's band is theirs.
+    /// The models that must be fitted for the line and the band: also the neighbours where another
+    /// model's band is theirs.
     #[must_use]
     pub fn needed(&self) -> Vec<ModelKind> {
         let mut kinds = vec![self.state.line];
         kinds.extend(self.state.band);
-        kinds.extend(self.state.band.filter(|band| self.state.residuals[band.index()].is_none()).map(|_| ModelKind::Neighbours));
+        kinds.extend(
+            self.state
+                .band
+                .filter(|band| self.state.residuals[band.index()].is_none())
+                .map(|_| ModelKind::Neighbours),
+        );
         kinds.sort_unstable();
         kinds.dedup();
         kinds
@@ -169,7 +192,12 @@ impl Trained {
     /// Who speaks.
     #[must_use]
     pub fn speakers(&self) -> Option<Incumbents> {
-        self.horizons.iter().map(TrainedHorizon::model).collect::<Vec<_>>().try_into().ok()
+        self.horizons
+            .iter()
+            .map(TrainedHorizon::model)
+            .collect::<Vec<_>>()
+            .try_into()
+            .ok()
     }
 
     /// One of the three.
@@ -184,7 +212,13 @@ impl fmt::Display for Trained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, h) in self.horizons.iter().enumerate() {
             let gap = if i == 0 { "" } else { ", " };
-            write!(f, "{gap}{}: {} on {} steps", h.id.name(), h.model(), h.samples)?;
+            write!(
+                f,
+                "{gap}{}: {} on {} steps",
+                h.id.name(),
+                h.model(),
+                h.samples
+            )?;
             if let Some(skill) = h.metrics().and_then(|m| m.skill) {
                 write!(f, " ({:+.1} % to the last value)", 100.0 * skill)?;
             }
@@ -196,30 +230,59 @@ impl fmt::Display for Trained {
 /// Who speaks at the moment, shortest horizon first.
 pub type Incumbents = [ModelKind; 3];
 
-/// Train all horizons. `incumbents`, who stay unless another model is more than 1 % better; None: nobody speaks yet.
+/// Train all horizons. `incumbents`, who stay unless another model is more than 1 % better; None:
+/// nobody speaks yet.
 ///
 /// # Errors
 /// [`Error::TooFew`] when the first horizon has not even one window, [`Error::Cancelled`],
 /// [`Error::Library`].
-pub fn train(series: &Series<'_>, settings: &Valid, incumbents: Option<Incumbents>, job: &mut Job<'_>) -> Result<Trained, Error> {
-    const SHARES: [(&str, f32, f32); 3] =
-        [("the next minute", 0.0, 0.6), ("the next quarter of an hour", 0.6, 0.95), ("the next day", 0.95, 1.0)];
+pub fn train(
+    series: &Series<'_>,
+    settings: &Valid,
+    incumbents: Option<Incumbents>,
+    job: &mut Job<'_>,
+) -> Result<Trained, Error> {
+    const SHARES: [(&str, f32, f32); 3] = [
+        ("the next minute", 0.0, 0.6),
+        ("the next quarter of an hour", 0.6, 0.95),
+        ("the next day", 0.95, 1.0),
+    ];
     let start = cost::cpu_seconds();
     let mut horizons = Vec::with_capacity(3);
-    for ((id, horizon), (stage, from, to)) in HorizonId::ALL.into_iter().zip(settings.horizons).zip(SHARES) {
+    for ((id, horizon), (stage, from, to)) in HorizonId::ALL
+        .into_iter()
+        .zip(settings.horizons)
+        .zip(SHARES)
+    {
         let grid = series.grid(id, horizon)?;
         let need = horizon.window + horizon.steps;
         if id == HorizonId::Minute && grid.known() < need {
-            return Err(Error::TooFew { have: grid.known(), need });
+            return Err(Error::TooFew {
+                have: grid.known(),
+                need,
+            });
         }
         let incumbent = incumbents.map(|all| all[id as usize]);
-        horizons.push(train_horizon(id, horizon, &grid, &settings.settings, incumbent, &mut job.part(stage, from, to))?);
+        horizons.push(train_horizon(
+            id,
+            horizon,
+            &grid,
+            &settings.settings,
+            incumbent,
+            &mut job.part(stage, from, to),
+        )?);
     }
     job.part("done", 1.0, 1.0).tick(1.0)?;
-    Ok(Trained { at: series.now, settings: settings.clone(), seconds: cost::cpu_seconds() - start, horizons })
+    Ok(Trained {
+        at: series.now,
+        settings: settings.clone(),
+        seconds: cost::cpu_seconds() - start,
+        horizons,
+    })
 }
 
-/// Train one horizon on its series. `settings` are asked for metric, models and seed only; `incumbent` as for [`train`].
+/// Train one horizon on its series. `settings` are asked for metric, models and seed only;
+/// `incumbent` as for [`train`].
 ///
 /// # Errors
 /// [`Error::Cancelled`], [`Error::Library`].
@@ -231,18 +294,44 @@ pub fn train_horizon(
     incumbent: Option<ModelKind>,
     job: &mut Job<'_>,
 ) -> Result<TrainedHorizon, Error> {
-    let Settings { metric, models, seed, .. } = settings;
+    let Settings {
+        metric,
+        models,
+        seed,
+        ..
+    } = settings;
     let w = &grid.w[..];
     let day = horizon.day();
     let compared = choice::enough(horizon, grid.known());
     // Below two days nothing beats the last value; it still gets a band.
-    let models: &[ModelKind] = if compared { models } else { &[ModelKind::LastValue] };
+    let models: &[ModelKind] = if compared {
+        models
+    } else {
+        &[ModelKind::LastValue]
+    };
     let length = (trail_days(horizon) * day).min(w.len() / 2);
     let from = w.len() - length;
     let mut rolling = Rolling::new(horizon, *metric, horizon.stride()).with_day_ending(w.len());
-    let trial = Fitted::fit(&w[..from], horizon, models, *seed, None, &mut job.part("fit", 0.0, 0.4))?;
+    let trial = Fitted::fit(
+        &w[..from],
+        horizon,
+        models,
+        *seed,
+        None,
+        &mut job.part("fit", 0.0, 0.4),
+    )?;
     let mut ready = trial.ready(horizon)?;
-    let test = rolling.run(w, from, w.len(), &mut ready, Keep { mape: true, drawn: 0 }, &mut job.part("back-test", 0.4, 0.6))?;
+    let test = rolling.run(
+        w,
+        from,
+        w.len(),
+        &mut ready,
+        Keep {
+            mape: true,
+            drawn: 0,
+        },
+        &mut job.part("back-test", 0.4, 0.6),
+    )?;
     if let Some(incumbent) = incumbent {
         rolling.state.line = incumbent;
     }
@@ -260,11 +349,25 @@ pub fn train_horizon(
         .kinds
         .iter()
         .filter(|_| test.origins > 0)
-        .map(|&kind| (kind, test.scores[kind.index()].metrics(&test.mapes[kind.index()])))
+        .map(|&kind| {
+            (
+                kind,
+                test.scores[kind.index()].metrics(&test.mapes[kind.index()]),
+            )
+        })
         .collect();
     drop(ready);
     let (samples, origins) = (grid.known(), test.origins);
-    let mut trained = TrainedHorizon { id, horizon, samples, origins, state, backtest, compared, fitted: Fitted::default() };
+    let mut trained = TrainedHorizon {
+        id,
+        horizon,
+        samples,
+        origins,
+        state,
+        backtest,
+        compared,
+        fitted: Fitted::default(),
+    };
     trained.refit(w, *seed, None, &mut job.part("final fit", 0.6, 1.0))?;
     Ok(trained)
 }
@@ -274,7 +377,13 @@ impl TrainedHorizon {
     ///
     /// # Errors
     /// [`Error::Cancelled`], [`Error::Params`].
-    pub fn refit(&mut self, w: &[f32], seed: u64, ready: Option<Mlp>, job: &mut Job<'_>) -> Result<(), Error> {
+    pub fn refit(
+        &mut self,
+        w: &[f32],
+        seed: u64,
+        ready: Option<Mlp>,
+        job: &mut Job<'_>,
+    ) -> Result<(), Error> {
         self.fitted = Fitted::fit(w, self.horizon, &self.needed(), seed, ready, job)?;
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! What was heard of each entity, and for how long it may be believed.
 //!
-//! A cell is one entity read as one quantity. It is live while its entity and the link are good. From the
-//! moment either is lost (the entity's own `unavailable`, or the last frame before the link died) the last
-//! value is held for the hold time, then it is gone (`decisions.md` C1, C2). After the link was lost only a
-//! new reading makes a cell live again: `Up` alone proves nothing about a value from before.
+//! A cell is one entity read as one quantity. It is live while its entity and the link are good.
+//! From the moment either is lost (the entity's own `unavailable`, or the last frame before the
+//! link died) the last value is held for the hold time, then it is gone (`decisions.md` C1, C2).
+//! After the link was lost only a new reading makes a cell live again: `Up` alone proves nothing
+//! about a value from before.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -80,7 +81,8 @@ impl Level {
         }
     }
 
-    /// Both values put together; as bad as the worse one, whatever was lost first naming the reason.
+    /// Both values put together; as bad as the worse one, whatever was lost first naming the
+    /// reason.
     #[must_use]
     pub fn join(self, other: Self, f: impl FnOnce(f64, f64) -> f64) -> Self {
         let earlier = |a: Lost, b: Lost| if b.since < a.since { b } else { a };
@@ -88,7 +90,9 @@ impl Level {
             (Self::Absent(a), Self::Absent(b)) => Self::Absent(earlier(a, b)),
             (Self::Absent(a), _) | (_, Self::Absent(a)) => Self::Absent(a),
             (Self::Held(x, a), Self::Held(y, b)) => Self::Held(f(x, y), earlier(a, b)),
-            (Self::Held(x, a), Self::Live(y)) | (Self::Live(x), Self::Held(y, a)) => Self::Held(f(x, y), a),
+            (Self::Held(x, a), Self::Live(y)) | (Self::Live(x), Self::Held(y, a)) => {
+                Self::Held(f(x, y), a)
+            }
             (Self::Live(x), Self::Live(y)) => Self::Live(f(x, y)),
         }
     }
@@ -100,7 +104,10 @@ impl Cell {
             (Some(v), None) => Level::Live(v),
             (Some(v), Some(lost)) if now < lost.since + hold => Level::Held(v, lost.clone()),
             (_, Some(lost)) => Level::Absent(lost.clone()),
-            (None, None) => Level::Absent(Lost { since: now, reason: no_state(&self.entity) }),
+            (None, None) => Level::Absent(Lost {
+                since: now,
+                reason: no_state(&self.entity),
+            }),
         }
     }
 
@@ -128,14 +135,22 @@ impl Cell {
         // Of a value that was restored nobody knows: what was known before goes on.
         let Some(age) = age else {
             self.unbroken = false;
-            self.report.get_or_insert(Report { at: now, age: Duration::ZERO });
+            self.report.get_or_insert(Report {
+                at: now,
+                age: Duration::ZERO,
+            });
             return;
         };
         let before = self.report.replace(Report { at: now, age });
         if let Some(before) = before.filter(|_| std::mem::replace(&mut self.unbroken, true)) {
             let since = before.age(now).saturating_sub(age);
-            // What was found by looking was found somewhere between two reports: on average half an interval old.
-            let interval = if age.is_zero() { since } else { since.min(age * 2) };
+            // What was found by looking was found somewhere between two reports: on average half an
+            // interval old.
+            let interval = if age.is_zero() {
+                since
+            } else {
+                since.min(age * 2)
+            };
             if !interval.is_zero() {
                 self.rhythm.learn(interval, unchanged);
             }
@@ -146,7 +161,9 @@ impl Cell {
     #[must_use]
     pub fn silence(&self, now: Duration) -> Option<(Duration, Usual)> {
         let age = self.report?.age(now);
-        let usual = self.rhythm.usual().filter(|_| self.lost.is_none() && self.rhythm.patience().is_some_and(|most| age > most))?;
+        let usual = self.rhythm.usual().filter(|_| {
+            self.lost.is_none() && self.rhythm.patience().is_some_and(|most| age > most)
+        })?;
         Some((age, usual))
     }
 
@@ -215,13 +232,21 @@ impl Cells {
         &self.cells
     }
 
-    /// The cell of `entity` as `quantity`, made if there is none. What is known of the entity already is taken over.
+    /// The cell of `entity` as `quantity`, made if there is none. What is known of the entity
+    /// already is taken over.
     pub fn of(&mut self, entity: &EntityId, quantity: Quantity, now: Duration) -> usize {
-        let known = self.by_entity.get(entity).map(Vec::as_slice).unwrap_or_default();
+        let known = self
+            .by_entity
+            .get(entity)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         if let Some(&index) = known.iter().find(|&&i| self.cells[i].quantity == quantity) {
             return index;
         }
-        let lost = Lost { since: now, reason: self.missing(entity) };
+        let lost = Lost {
+            since: now,
+            reason: self.missing(entity),
+        };
         let mut cell = Cell {
             entity: entity.clone(),
             quantity,
@@ -243,7 +268,10 @@ impl Cells {
         }
         let index = self.cells.len();
         self.cells.push(cell);
-        self.by_entity.entry(entity.clone()).or_default().push(index);
+        self.by_entity
+            .entry(entity.clone())
+            .or_default()
+            .push(index);
         index
     }
 
@@ -266,12 +294,18 @@ impl Cells {
     fn index(&mut self) {
         self.by_entity.clear();
         for (index, cell) in self.cells.iter().enumerate() {
-            self.by_entity.entry(cell.entity.clone()).or_default().push(index);
+            self.by_entity
+                .entry(cell.entity.clone())
+                .or_default()
+                .push(index);
         }
     }
 
     fn missing(&self, entity: &str) -> Arc<str> {
-        link_text(&self.link).map_or_else(|| no_state(entity), |text| format!("{entity}: {text}").into())
+        link_text(&self.link).map_or_else(
+            || no_state(entity),
+            |text| format!("{entity}: {text}").into(),
+        )
     }
 
     /// Takes an event in; the cells that a reading touched are passed to `touched`.
@@ -281,7 +315,12 @@ impl Cells {
             SourceEvent::Readings(readings) => {
                 self.last_alive = Some(now);
                 for reading in readings {
-                    for &index in self.by_entity.get(&reading.entity).map(Vec::as_slice).unwrap_or_default() {
+                    for &index in self
+                        .by_entity
+                        .get(&reading.entity)
+                        .map(Vec::as_slice)
+                        .unwrap_or_default()
+                    {
                         self.cells[index].read(reading, now);
                         touched(index);
                     }
@@ -299,7 +338,10 @@ impl Cells {
                 self.first_up.get_or_insert(now);
             }
             Link::Starting => self.last_alive = Some(now),
-            Link::Down { last_alive: Some(at), .. } => self.last_alive = Some((*at).min(now)),
+            Link::Down {
+                last_alive: Some(at),
+                ..
+            } => self.last_alive = Some((*at).min(now)),
             Link::Down { .. } | Link::Idle(_) | Link::Connecting => {}
         }
         let since = self.last_alive.unwrap_or(now);
@@ -313,7 +355,10 @@ impl Cells {
                 }
             } else if let (None, Some(text)) = (&self.cells[index].lost, &gone) {
                 let cell = &mut self.cells[index];
-                cell.lost = Some(Lost { since, reason: format!("{}: {text}", cell.entity).into() });
+                cell.lost = Some(Lost {
+                    since,
+                    reason: format!("{}: {text}", cell.entity).into(),
+                });
             }
         }
     }
@@ -321,33 +366,62 @@ impl Cells {
     /// The sum of `cells`; none of them gives no value, which is not the same as 0.
     #[must_use]
     pub fn sum(&self, cells: &[usize], hold: Duration, now: Duration) -> Option<Level> {
-        cells.iter().map(|&i| self.cells[i].level(hold, now)).reduce(|a, b| a.join(b, |x, y| x + y))
+        cells
+            .iter()
+            .map(|&i| self.cells[i].level(hold, now))
+            .reduce(|a, b| a.join(b, |x, y| x + y))
     }
 
-    /// The report that a value made of these cells stands on, and whose it is: the oldest one. A part that says 0 does not count
-    /// beside one that says something, as the other side of a pair says 0 for hours.
+    /// The report that a value made of these cells stands on, and whose it is: the oldest one. A
+    /// part that says 0 does not count beside one that says something, as the other side of a pair
+    /// says 0 for hours.
     #[must_use]
-    pub fn report(&self, cells: impl Iterator<Item = usize>, now: Duration) -> Option<(usize, Report)> {
-        let known: Vec<(usize, Report)> = cells.filter_map(|i| Some((i, self.cells[i].report?))).collect();
+    pub fn report(
+        &self,
+        cells: impl Iterator<Item = usize>,
+        now: Duration,
+    ) -> Option<(usize, Report)> {
+        let known: Vec<(usize, Report)> = cells
+            .filter_map(|i| Some((i, self.cells[i].report?)))
+            .collect();
         let age = |(_, report): &&(usize, Report)| report.age(now);
         let speaks = |(i, _): &&(usize, Report)| self.cells[*i].good != Some(0.0);
-        known.iter().filter(speaks).max_by_key(age).or_else(|| known.iter().min_by_key(age)).copied()
+        known
+            .iter()
+            .filter(speaks)
+            .max_by_key(age)
+            .or_else(|| known.iter().min_by_key(age))
+            .copied()
     }
 
-    /// Those of `cells`, which make up one value, that are silent for longer than is usual for them. Not one that says 0 beside
-    /// one that is lively.
-    pub fn silent(&self, cells: impl Iterator<Item = usize> + Clone, now: Duration) -> impl Iterator<Item = usize> {
+    /// Those of `cells`, which make up one value, that are silent for longer than is usual for
+    /// them. Not one that says 0 beside one that is lively.
+    pub fn silent(
+        &self,
+        cells: impl Iterator<Item = usize> + Clone,
+        now: Duration,
+    ) -> impl Iterator<Item = usize> {
         let others = cells.clone();
         cells.filter(move |&i| {
-            let excused = || self.cells[i].good == Some(0.0) && others.clone().any(|other| other != i && self.cells[other].lively(now));
+            let excused = || {
+                self.cells[i].good == Some(0.0)
+                    && others
+                        .clone()
+                        .any(|other| other != i && self.cells[other].lively(now))
+            };
             self.cells[i].silence(now).is_some() && !excused()
         })
     }
 
-    /// Until when the value of `cells` may be believed if nothing more is heard; `None` without bound.
+    /// Until when the value of `cells` may be believed if nothing more is heard; `None` without
+    /// bound.
     #[must_use]
     pub fn until(&self, cells: &[usize], hold: Duration) -> Option<Duration> {
-        cells.iter().filter_map(|&i| self.cells[i].lost.as_ref()).map(|lost| lost.since + hold).min()
+        cells
+            .iter()
+            .filter_map(|&i| self.cells[i].lost.as_ref())
+            .map(|lost| lost.since + hold)
+            .min()
     }
 }
 
@@ -370,7 +444,12 @@ mod tests {
     }
 
     fn say(cells: &mut Cells, entity: &str, text: &str, now: u64) {
-        let reading = Reading { entity: entity.into(), state: State::Text(text.into()), unit: Some("W".into()), age: Some(Duration::ZERO) };
+        let reading = Reading {
+            entity: entity.into(),
+            state: State::Text(text.into()),
+            unit: Some("W".into()),
+            age: Some(Duration::ZERO),
+        };
         cells.apply(&SourceEvent::Readings(vec![reading]), s(now), |_| {});
     }
 
@@ -391,7 +470,10 @@ mod tests {
             Some(Level::Absent(lost)) => lost.reason.to_string(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(reason(&cells), "sensor.grid: the source has not started yet");
+        assert_eq!(
+            reason(&cells),
+            "sensor.grid: the source has not started yet"
+        );
         link(&mut cells, Link::Connecting, 1);
         assert_eq!(reason(&cells), "sensor.grid: the source is being connected");
         link(&mut cells, Link::Starting, 1);
@@ -409,8 +491,14 @@ mod tests {
         assert_eq!(cells.sum(&[0], HOLD, s(1000)), Some(Level::Live(100.0)));
         say(&mut cells, "sensor.grid", "unavailable", 1000);
         say(&mut cells, "sensor.grid", "unknown", 1003);
-        let lost = Lost { since: s(1000), reason: "sensor.grid is unknown".into() };
-        assert_eq!(cells.sum(&[0], HOLD, s(1004)), Some(Level::Held(100.0, lost.clone())));
+        let lost = Lost {
+            since: s(1000),
+            reason: "sensor.grid is unknown".into(),
+        };
+        assert_eq!(
+            cells.sum(&[0], HOLD, s(1004)),
+            Some(Level::Held(100.0, lost.clone()))
+        );
         assert_eq!(cells.sum(&[0], HOLD, s(1005)), Some(Level::Absent(lost)));
         say(&mut cells, "sensor.grid", "-90", 1010);
         assert_eq!(cells.sum(&[0], HOLD, s(1010)), Some(Level::Live(-90.0)));
@@ -421,13 +509,30 @@ mod tests {
         let mut cells = one();
         link(&mut cells, Link::Up, 0);
         say(&mut cells, "sensor.grid", "100", 1);
-        link(&mut cells, Link::Down { reason: "no pong".into(), last_alive: Some(s(10)) }, 30);
-        assert!(matches!(cells.sum(&[0], HOLD, s(14)), Some(Level::Held(_, lost)) if lost.since == s(10)));
-        assert!(matches!(cells.sum(&[0], HOLD, s(30)), Some(Level::Absent(lost)) if &*lost.reason == "sensor.grid: no pong"));
+        link(
+            &mut cells,
+            Link::Down {
+                reason: "no pong".into(),
+                last_alive: Some(s(10)),
+            },
+            30,
+        );
+        assert!(
+            matches!(cells.sum(&[0], HOLD, s(14)), Some(Level::Held(_, lost)) if lost.since == s(10))
+        );
+        assert!(
+            matches!(cells.sum(&[0], HOLD, s(30)), Some(Level::Absent(lost)) if &*lost.reason == "sensor.grid: no pong")
+        );
         link(&mut cells, Link::Up, 7200);
-        assert!(matches!(cells.sum(&[0], HOLD, s(7200)), Some(Level::Absent(_))), "a value of two hours ago must not come back");
+        assert!(
+            matches!(cells.sum(&[0], HOLD, s(7200)), Some(Level::Absent(_))),
+            "a value of two hours ago must not come back"
+        );
         say(&mut cells, "sensor.grid", "unknown", 7200);
-        assert!(matches!(cells.sum(&[0], HOLD, s(7201)), Some(Level::Absent(_))), "and the hold does not begin anew");
+        assert!(
+            matches!(cells.sum(&[0], HOLD, s(7201)), Some(Level::Absent(_))),
+            "and the hold does not begin anew"
+        );
         say(&mut cells, "sensor.grid", "100", 7202);
         assert_eq!(cells.sum(&[0], HOLD, s(7202)), Some(Level::Live(100.0)));
     }
@@ -438,13 +543,18 @@ mod tests {
         cells.of(&"sensor.two".into(), Quantity::Power, s(0));
         link(&mut cells, Link::Up, 0);
         say(&mut cells, "sensor.grid", "100", 1);
-        assert!(matches!(cells.sum(&[0, 1], HOLD, s(1)), Some(Level::Absent(lost)) if &*lost.reason == "sensor.two has no state yet"));
+        assert!(
+            matches!(cells.sum(&[0, 1], HOLD, s(1)), Some(Level::Absent(lost)) if &*lost.reason == "sensor.two has no state yet")
+        );
         say(&mut cells, "sensor.two", "20", 1);
         assert_eq!(cells.sum(&[0, 1], HOLD, s(1)), Some(Level::Live(120.0)));
         say(&mut cells, "sensor.two", "nan", 2);
         assert!(matches!(cells.sum(&[0, 1], HOLD, s(3)), Some(Level::Held(v, _)) if v == 120.0));
         assert_eq!(cells.until(&[0, 1], HOLD), Some(s(7)));
-        assert!(matches!(cells.sum(&[0, 1], HOLD, s(7)), Some(Level::Absent(_))));
+        assert!(matches!(
+            cells.sum(&[0, 1], HOLD, s(7)),
+            Some(Level::Absent(_))
+        ));
     }
 
     #[test]
@@ -453,6 +563,8 @@ mod tests {
         link(&mut cells, Link::Up, 0);
         say(&mut cells, "sensor.grid", "230", 1);
         let volts = cells.of(&"sensor.grid".into(), Quantity::Voltage, s(2));
-        assert!(matches!(cells.sum(&[volts], HOLD, s(2)), Some(Level::Absent(lost)) if lost.reason.contains("not one of voltage")));
+        assert!(
+            matches!(cells.sum(&[volts], HOLD, s(2)), Some(Level::Absent(lost)) if lost.reason.contains("not one of voltage"))
+        );
     }
 }

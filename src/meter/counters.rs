@@ -1,7 +1,9 @@
-//! The counters: what was integrated, where they began, and which entities they follow (`decisions.md` C6, C8).
+//! The counters: what was integrated, where they began, and which entities they follow
+//! (`decisions.md` C6, C8).
 //!
-//! A counter never falls, whatever entities or clocks do; only [`Ledger::reset`] and [`Ledger::seed_now`] lower it, and
-//! never the lifetime sums. What is kept over a restart is [`CounterState`].
+//! A counter never falls, whatever entities or clocks do; only [`Ledger::reset`] and
+//! [`Ledger::seed_now`] lower it, and never the lifetime sums. What is kept over a restart is
+//! [`CounterState`].
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -35,7 +37,8 @@ pub struct CounterState {
     pub resets: u32,
     /// Unix s of the last time, 0 without one: of two copies the later one is newer.
     pub reset_ts: i64,
-    /// How far the counters may have been served before a stop without notice, Wh. The store keeps it in its own way.
+    /// How far the counters may have been served before a stop without notice, Wh. The store keeps
+    /// it in its own way.
     #[serde(skip)]
     pub ceiling: Energy,
 }
@@ -88,7 +91,8 @@ pub struct Stretch {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     state: CounterState,
-    /// Integrated while the counters wait for their seed, Wh: not kept, or the next start would take it for served.
+    /// Integrated while the counters wait for their seed, Wh: not kept, or the next start would
+    /// take it for served.
     early: Energy,
     /// Since the process began.
     counted: Energy,
@@ -110,11 +114,16 @@ pub struct Ledger {
 }
 
 fn side(counter: &mut Counter, export: bool) -> &mut f64 {
-    if export { &mut counter.export } else { &mut counter.import }
+    if export {
+        &mut counter.export
+    } else {
+        &mut counter.import
+    }
 }
 
 impl Ledger {
-    /// Goes on from `state`. Counters above 0 were served, also where only the sidecar's figures survived.
+    /// Goes on from `state`. Counters above 0 were served, also where only the sidecar's figures
+    /// survived.
     #[must_use]
     pub fn new(mut state: CounterState) -> Self {
         let any = |sum: Counter| sum.import > 0.0 || sum.export > 0.0;
@@ -145,10 +154,13 @@ impl Ledger {
         std::mem::take(&mut self.said)
     }
 
-    /// From now on serves counters only as far as [`Self::kept`] was told. `interval`: between two commits.
+    /// From now on serves counters only as far as [`Self::kept`] was told. `interval`: between two
+    /// commits.
     pub fn serve_kept(&mut self, interval: Duration, now: Duration) {
         let restored = self.counters().map(|mut energy| {
-            each(&mut energy, &self.state.ceiling, |counter, ceiling| *counter = counter.max(ceiling));
+            each(&mut energy, &self.state.ceiling, |counter, ceiling| {
+                *counter = counter.max(ceiling)
+            });
             energy
         });
         self.shown = Some(Shown::new(restored, self.state.energy, interval, now));
@@ -173,30 +185,55 @@ impl Ledger {
     /// How far beyond the counters the next commit has to keep them, Wh.
     #[must_use]
     pub fn reserve(&self) -> Energy {
-        self.shown.as_ref().filter(|_| self.state.seeded).map_or_else(Energy::default, |shown| shown.reserve(&self.state.energy))
+        self.shown
+            .as_ref()
+            .filter(|_| self.state.seeded)
+            .map_or_else(Energy::default, |shown| shown.reserve(&self.state.energy))
     }
 
     /// What an earlier run may have served beyond the counters, Wh.
     #[must_use]
     pub fn ahead(&self) -> Energy {
-        self.shown.as_ref().map_or_else(Energy::default, |shown| shown.ahead(&self.state.energy))
+        self.shown
+            .as_ref()
+            .map_or_else(Energy::default, |shown| shown.ahead(&self.state.energy))
     }
 
     /// Whether a counter waits for a commit to be served further.
     #[must_use]
     pub fn is_short(&self) -> bool {
-        self.state.seeded && self.shown.as_ref().is_some_and(|shown| shown.is_short(&self.state.energy))
+        self.state.seeded
+            && self
+                .shown
+                .as_ref()
+                .is_some_and(|shown| shown.is_short(&self.state.energy))
     }
 
-    /// Sets mode and inputs; counters stay. What another mode or other entities had followed is forgotten, so nothing is booked twice.
-    pub fn configure(&mut self, mode: EnergySource, slots: Vec<Slot>, configured: bool, now: Duration) {
+    /// Sets mode and inputs; counters stay. What another mode or other entities had followed is
+    /// forgotten, so nothing is booked twice.
+    pub fn configure(
+        &mut self,
+        mode: EnergySource,
+        slots: Vec<Slot>,
+        configured: bool,
+        now: Duration,
+    ) {
         if mode == EnergySource::Entities {
-            self.state.follows.retain(|key, follow| slots.iter().any(|slot| slot.key == key && slot.entities == follow.entities));
+            self.state.follows.retain(|key, follow| {
+                slots
+                    .iter()
+                    .any(|slot| slot.key == key && slot.entities == follow.entities)
+            });
         } else {
             self.state.follows.clear();
         }
-        self.missed.retain(|(key, entities)| slots.iter().any(|slot| slot.key == *key && slot.entities == *entities));
-        (self.mode, self.slots, self.configured, self.configured_at) = (mode, slots, configured, now);
+        self.missed.retain(|(key, entities)| {
+            slots
+                .iter()
+                .any(|slot| slot.key == *key && slot.entities == *entities)
+        });
+        (self.mode, self.slots, self.configured, self.configured_at) =
+            (mode, slots, configured, now);
     }
 
     /// What to keep.
@@ -205,7 +242,8 @@ impl Ledger {
         &self.state
     }
 
-    /// What was counted since this ledger began, Wh: neither what it began with, nor seed and import; no reset undoes it.
+    /// What was counted since this ledger began, Wh: neither what it began with, nor seed and
+    /// import; no reset undoes it.
     #[must_use]
     pub const fn counted(&self) -> Energy {
         self.counted
@@ -221,10 +259,13 @@ impl Ledger {
     #[must_use]
     pub fn served(&self) -> Option<Energy> {
         let counters = self.counters()?;
-        self.shown.as_ref().map_or(Some(counters), |shown| shown.energy(&counters))
+        self.shown
+            .as_ref()
+            .map_or(Some(counters), |shown| shown.energy(&counters))
     }
 
-    /// Inputs that the counters began without, since they had no value in time: option key and entities.
+    /// Inputs that the counters began without, since they had no value in time: option key and
+    /// entities.
     #[must_use]
     pub fn missed(&self) -> &[(&'static str, Vec<EntityId>)] {
         &self.missed
@@ -233,14 +274,18 @@ impl Ledger {
     /// Whether integration does not count this direction of this phase, since an entity does.
     fn followed(&self, phase: usize, export: bool) -> bool {
         self.mode == EnergySource::Entities
-            && self
-                .slots
-                .iter()
-                .any(|slot| slot.export == export && (matches!(slot.share, Share::House(_)) || slot.share == Share::Phase(phase)))
+            && self.slots.iter().any(|slot| {
+                slot.export == export
+                    && (matches!(slot.share, Share::House(_)) || slot.share == Share::Phase(phase))
+            })
     }
 
     fn house_followed(&self, export: bool) -> bool {
-        self.mode == EnergySource::Entities && self.slots.iter().any(|slot| slot.export == export && matches!(slot.share, Share::House(_)))
+        self.mode == EnergySource::Entities
+            && self
+                .slots
+                .iter()
+                .any(|slot| slot.export == export && matches!(slot.share, Share::House(_)))
     }
 
     fn count(&mut self, f: impl Fn(&mut Energy)) {
@@ -261,9 +306,18 @@ impl Ledger {
         }
     }
 
-    /// Adds a stretch of constant power: each phase by its own sign, and their sum by its sign. An absent phase counts nothing.
+    /// Adds a stretch of constant power: each phase by its own sign, and their sum by its sign. An
+    /// absent phase counts nothing.
     pub fn integrate(&mut self, stretch: Stretch) {
-        self.power.power(stretch.power.iter().flatten().map(|watts| watts.abs()).sum(), stretch.hours);
+        self.power.power(
+            stretch
+                .power
+                .iter()
+                .flatten()
+                .map(|watts| watts.abs())
+                .sum(),
+            stretch.hours,
+        );
         for (i, power) in stretch.power.iter().enumerate() {
             let Some(power) = *power else { continue };
             if power != 0.0 && !self.followed(i, power < 0.0) {
@@ -290,10 +344,18 @@ impl Ledger {
                 shown.begin();
             }
         } else if self.configured {
-            let late = cells.first_up.is_some_and(|up| now.mono >= up.max(self.configured_at) + SEED_WAIT);
+            let late = cells
+                .first_up
+                .is_some_and(|up| now.mono >= up.max(self.configured_at) + SEED_WAIT);
             if late || values.iter().all(Result::is_ok) {
-                let missed = self.slots.iter().zip(&values).filter(|(_, value)| value.is_err());
-                self.missed = missed.map(|(slot, _)| (slot.key, slot.entities.clone())).collect();
+                let missed = self
+                    .slots
+                    .iter()
+                    .zip(&values)
+                    .filter(|(_, value)| value.is_err());
+                self.missed = missed
+                    .map(|(slot, _)| (slot.key, slot.entities.clone()))
+                    .collect();
                 self.seed(&values, now);
             }
         }
@@ -329,16 +391,29 @@ impl Ledger {
             self.remember(slot, value, now);
         }
         self.slots = slots;
-        each(&mut self.state.lifetime, &self.state.energy, |sum, counter| *sum = sum.max(counter));
+        each(
+            &mut self.state.lifetime,
+            &self.state.energy,
+            |sum, counter| *sum = sum.max(counter),
+        );
     }
 
-    /// The seed by hand, at any time: each counter with an energy input becomes what that says now, in any mode.
+    /// The seed by hand, at any time: each counter with an energy input becomes what that says now,
+    /// in any mode.
     ///
     /// # Errors
     /// A reason for each input without a value, or that there is no input; nothing is changed then.
-    pub fn seed_now(&mut self, cells: &Cells, hold: Duration, now: Now) -> Result<Vec<Taken>, Vec<Arc<str>>> {
+    pub fn seed_now(
+        &mut self,
+        cells: &Cells,
+        hold: Duration,
+        now: Now,
+    ) -> Result<Vec<Taken>, Vec<Arc<str>>> {
         let values = self.values(cells, hold, now.mono);
-        let mut missing: Vec<Arc<str>> = values.iter().filter_map(|value| value.clone().err()).collect();
+        let mut missing: Vec<Arc<str>> = values
+            .iter()
+            .filter_map(|value| value.clone().err())
+            .collect();
         if values.is_empty() {
             missing.push("no energy entity is configured: set energy_import and energy_export, or those of the phases".into());
         }
@@ -349,7 +424,11 @@ impl Ledger {
         self.seed(&values, now);
         self.set_anew(now);
         let taken = |(slot, value): (&Slot, &Result<f64, _>)| {
-            value.as_ref().ok().map(|wh| Taken { key: slot.key, entities: slot.entities.clone(), wh: *wh })
+            value.as_ref().ok().map(|wh| Taken {
+                key: slot.key,
+                entities: slot.entities.clone(),
+                wh: *wh,
+            })
         };
         Ok(self.slots.iter().zip(&values).filter_map(taken).collect())
     }
@@ -366,7 +445,10 @@ impl Ledger {
 
     fn remember(&mut self, slot: &Slot, value: f64, now: Now) {
         if self.mode == EnergySource::Entities {
-            self.state.follows.insert(slot.key.to_owned(), Follow::new(slot.entities.clone(), value, now));
+            self.state.follows.insert(
+                slot.key.to_owned(),
+                Follow::new(slot.entities.clone(), value, now),
+            );
         }
     }
 
@@ -408,7 +490,8 @@ impl Ledger {
         self.set_anew(now);
     }
 
-    /// Adds what another meter has counted before, to counters and lifetime sums; nothing is seeded any more.
+    /// Adds what another meter has counted before, to counters and lifetime sums; nothing is seeded
+    /// any more.
     pub fn take(&mut self, more: &Energy) {
         self.serve();
         self.missed.clear();
@@ -429,7 +512,11 @@ fn words(slot: &Slot, said: Said) -> String {
             kwh(last),
             kwh(value)
         ),
-        Said::Back { doubted, value } => format!("{who} is back at {} after {}: its counter goes on", kwh(value), kwh(doubted)),
+        Said::Back { doubted, value } => format!(
+            "{who} is back at {} after {}: its counter goes on",
+            kwh(value),
+            kwh(doubted)
+        ),
         Said::Believed { last, value } => format!(
             "{who} has gone on to {}, far from the {} before: taken for another meter's, its counter goes on from here without the step",
             kwh(value),
@@ -450,7 +537,10 @@ mod tests {
     const HOLD: Duration = Duration::from_secs(30);
 
     fn now(secs: u64) -> Now {
-        Now { mono: Duration::from_secs(secs), unix: 1.7e9 + secs as f64 }
+        Now {
+            mono: Duration::from_secs(secs),
+            unix: 1.7e9 + secs as f64,
+        }
     }
 
     struct Rig {
@@ -460,8 +550,12 @@ mod tests {
 
     impl Rig {
         fn new(mode: EnergySource, state: CounterState, share: Share) -> Self {
-            let mut rig = Self { cells: Cells::new(), ledger: Ledger::new(state) };
-            rig.cells.apply(&SourceEvent::Link(Link::Up), Duration::ZERO, |_| {});
+            let mut rig = Self {
+                cells: Cells::new(),
+                ledger: Ledger::new(state),
+            };
+            rig.cells
+                .apply(&SourceEvent::Link(Link::Up), Duration::ZERO, |_| {});
             rig.configure(mode, share);
             rig
         }
@@ -469,13 +563,29 @@ mod tests {
         fn configure(&mut self, mode: EnergySource, share: Share) {
             let entity: EntityId = "sensor.import".into();
             let cell = self.cells.of(&entity, Quantity::Energy, Duration::ZERO);
-            let slot = Slot { key: "energy_import", cells: vec![cell], entities: vec![entity], share, export: false };
-            self.ledger.configure(mode, vec![slot], true, Duration::ZERO);
+            let slot = Slot {
+                key: "energy_import",
+                cells: vec![cell],
+                entities: vec![entity],
+                share,
+                export: false,
+            };
+            self.ledger
+                .configure(mode, vec![slot], true, Duration::ZERO);
         }
 
         fn say(&mut self, kwh: &str, secs: u64) -> Option<f64> {
-            let reading = Reading { entity: "sensor.import".into(), state: State::Text(kwh.into()), unit: Some("kWh".into()), age: None };
-            self.cells.apply(&SourceEvent::Readings(vec![reading]), Duration::from_secs(secs), |_| {});
+            let reading = Reading {
+                entity: "sensor.import".into(),
+                state: State::Text(kwh.into()),
+                unit: Some("kWh".into()),
+                age: None,
+            };
+            self.cells.apply(
+                &SourceEvent::Readings(vec![reading]),
+                Duration::from_secs(secs),
+                |_| {},
+            );
             self.at(secs)
         }
 
@@ -488,7 +598,10 @@ mod tests {
     const ON_A: Share = Share::House([1.0, 0.0, 0.0]);
 
     fn hour(p: f64) -> Stretch {
-        Stretch { power: [Some(p), Some(0.0), None], hours: 1.0 }
+        Stretch {
+            power: [Some(p), Some(0.0), None],
+            hours: 1.0,
+        }
     }
 
     #[test]
@@ -496,13 +609,30 @@ mod tests {
         for mode in [EnergySource::Seed, EnergySource::Entities] {
             let mut rig = Rig::new(mode, CounterState::default(), Share::Phase(0));
             assert_eq!(rig.say("5", 1), Some(5_000.0));
-            rig.ledger.integrate(Stretch { power: [Some(-3_000.0), None, None], hours: 1.0 });
+            rig.ledger.integrate(Stretch {
+                power: [Some(-3_000.0), None, None],
+                hours: 1.0,
+            });
             rig.say("6", 2);
             let counted = rig.ledger.counted().phases[0];
-            let imported = if mode == EnergySource::Entities { 1_000.0 } else { 0.0 };
-            assert_eq!(counted, Counter { import: imported, export: 3_000.0 });
+            let imported = if mode == EnergySource::Entities {
+                1_000.0
+            } else {
+                0.0
+            };
+            assert_eq!(
+                counted,
+                Counter {
+                    import: imported,
+                    export: 3_000.0
+                }
+            );
             rig.ledger.reset(Now::default());
-            assert_eq!(rig.ledger.counted().phases[0], counted, "a reset does not undo what was counted");
+            assert_eq!(
+                rig.ledger.counted().phases[0],
+                counted,
+                "a reset does not undo what was counted"
+            );
         }
     }
 
@@ -534,11 +664,25 @@ mod tests {
             let mut rig = Rig::new(mode, CounterState::default(), ON_A);
             rig.ledger.integrate(hour(7.0));
             assert_eq!(rig.say("unavailable", 1), None);
-            assert_eq!((rig.ledger.state(), rig.ledger.counted()), (&CounterState::default(), Energy::default()));
+            assert_eq!(
+                (rig.ledger.state(), rig.ledger.counted()),
+                (&CounterState::default(), Energy::default())
+            );
             let mut again = Rig::new(mode, rig.ledger.state().clone(), ON_A);
-            again.ledger.integrate(Stretch { power: [None, Some(-5.0), None], hours: 1.0 });
-            assert_eq!(again.say("12345.678", 1), Some(12_345_678.0), "{mode:?}: the seed may still come");
-            assert_eq!(again.ledger.state().energy.phases[1].export, 5.0, "what no entity gives goes on from what was counted");
+            again.ledger.integrate(Stretch {
+                power: [None, Some(-5.0), None],
+                hours: 1.0,
+            });
+            assert_eq!(
+                again.say("12345.678", 1),
+                Some(12_345_678.0),
+                "{mode:?}: the seed may still come"
+            );
+            assert_eq!(
+                again.ledger.state().energy.phases[1].export,
+                5.0,
+                "what no entity gives goes on from what was counted"
+            );
             assert_eq!(again.ledger.state().lifetime, again.ledger.state().energy);
         }
     }
@@ -555,35 +699,111 @@ mod tests {
 
     #[test]
     fn the_seed_by_hand_lowers_counters_and_no_lifetime_sum() {
-        for mode in [EnergySource::Integrate, EnergySource::Seed, EnergySource::Entities] {
-            let mut state = CounterState { seeded: true, ..CounterState::default() };
-            state.energy.phases = [Counter { import: 9_000.0, export: 40.0 }; 3];
+        for mode in [
+            EnergySource::Integrate,
+            EnergySource::Seed,
+            EnergySource::Entities,
+        ] {
+            let mut state = CounterState {
+                seeded: true,
+                ..CounterState::default()
+            };
+            state.energy.phases = [Counter {
+                import: 9_000.0,
+                export: 40.0,
+            }; 3];
             state.lifetime = state.energy;
             let mut rig = Rig::new(mode, state, ON_A);
             rig.say("5", 1);
-            let taken = rig.ledger.seed_now(&rig.cells, HOLD, Now { mono: Duration::from_secs(2), unix: 1e9 }).unwrap();
-            assert_eq!(taken, [Taken { key: "energy_import", entities: vec!["sensor.import".into()], wh: 5_000.0 }]);
+            let taken = rig
+                .ledger
+                .seed_now(
+                    &rig.cells,
+                    HOLD,
+                    Now {
+                        mono: Duration::from_secs(2),
+                        unix: 1e9,
+                    },
+                )
+                .unwrap();
+            assert_eq!(
+                taken,
+                [Taken {
+                    key: "energy_import",
+                    entities: vec!["sensor.import".into()],
+                    wh: 5_000.0
+                }]
+            );
             let state = rig.ledger.state();
-            assert_eq!(state.energy.phases.map(|p| (p.import, p.export)), [(5_000.0, 40.0), (0.0, 40.0), (0.0, 40.0)], "{mode:?}");
-            assert_eq!((state.energy.net.import, state.lifetime.sum().import), (5_000.0, 27_000.0));
-            assert_eq!((state.resets, state.reset_ts), (1, 1_000_000_000), "so that no older copy wins");
+            assert_eq!(
+                state.energy.phases.map(|p| (p.import, p.export)),
+                [(5_000.0, 40.0), (0.0, 40.0), (0.0, 40.0)],
+                "{mode:?}"
+            );
+            assert_eq!(
+                (state.energy.net.import, state.lifetime.sum().import),
+                (5_000.0, 27_000.0)
+            );
+            assert_eq!(
+                (state.resets, state.reset_ts),
+                (1, 1_000_000_000),
+                "so that no older copy wins"
+            );
             rig.say("6", 100);
-            let followed = if mode == EnergySource::Entities { 1_000.0 } else { 0.0 };
+            let followed = if mode == EnergySource::Entities {
+                1_000.0
+            } else {
+                0.0
+            };
             rig.ledger.integrate(hour(500.0));
-            let integrated = if mode == EnergySource::Entities { 0.0 } else { 500.0 };
-            assert_eq!(rig.at(101), Some(5_000.0 + followed + integrated), "{mode:?} goes on from there");
+            let integrated = if mode == EnergySource::Entities {
+                0.0
+            } else {
+                500.0
+            };
+            assert_eq!(
+                rig.at(101),
+                Some(5_000.0 + followed + integrated),
+                "{mode:?} goes on from there"
+            );
         }
     }
 
     #[test]
     fn the_seed_by_hand_says_why_not() {
-        let mut rig = Rig::new(EnergySource::Seed, CounterState { seeded: true, ..CounterState::default() }, ON_A);
+        let mut rig = Rig::new(
+            EnergySource::Seed,
+            CounterState {
+                seeded: true,
+                ..CounterState::default()
+            },
+            ON_A,
+        );
         rig.say("unavailable", 1);
-        let why = rig.ledger.seed_now(&rig.cells, HOLD, Now::default()).unwrap_err();
-        assert_eq!(why.iter().map(|why| &**why).collect::<Vec<_>>(), ["sensor.import is unavailable"]);
-        rig.ledger.configure(EnergySource::Seed, Vec::new(), true, Duration::ZERO);
-        assert!(rig.ledger.seed_now(&rig.cells, HOLD, Now::default()).unwrap_err()[0].starts_with("no energy entity is configured"));
-        assert_eq!(rig.ledger.state(), &CounterState { seeded: true, ..CounterState::default() }, "nothing is changed");
+        let why = rig
+            .ledger
+            .seed_now(&rig.cells, HOLD, Now::default())
+            .unwrap_err();
+        assert_eq!(
+            why.iter().map(|why| &**why).collect::<Vec<_>>(),
+            ["sensor.import is unavailable"]
+        );
+        rig.ledger
+            .configure(EnergySource::Seed, Vec::new(), true, Duration::ZERO);
+        assert!(
+            rig.ledger
+                .seed_now(&rig.cells, HOLD, Now::default())
+                .unwrap_err()[0]
+                .starts_with("no energy entity is configured")
+        );
+        assert_eq!(
+            rig.ledger.state(),
+            &CounterState {
+                seeded: true,
+                ..CounterState::default()
+            },
+            "nothing is changed"
+        );
     }
 
     #[test]
@@ -592,11 +812,20 @@ mod tests {
         rig.at(59);
         assert!(rig.ledger.missed().is_empty());
         rig.at(60);
-        assert_eq!(rig.ledger.missed(), [("energy_import", vec!["sensor.import".into()])]);
+        assert_eq!(
+            rig.ledger.missed(),
+            [("energy_import", vec!["sensor.import".into()])]
+        );
         rig.say("5", 61);
         rig.configure(EnergySource::Seed, ON_A);
-        assert_eq!(rig.ledger.missed().len(), 1, "a change of other options does not mend it");
-        rig.ledger.seed_now(&rig.cells, HOLD, Now::default()).unwrap();
+        assert_eq!(
+            rig.ledger.missed().len(),
+            1,
+            "a change of other options does not mend it"
+        );
+        rig.ledger
+            .seed_now(&rig.cells, HOLD, Now::default())
+            .unwrap();
         assert_eq!((rig.ledger.missed().len(), rig.at(62)), (0, Some(5_000.0)));
     }
 
@@ -610,9 +839,15 @@ mod tests {
 
     #[test]
     fn follows_an_entity_and_absorbs_its_resets() {
-        let mut rig = Rig::new(EnergySource::Entities, CounterState::default(), Share::House([1.0 / 3.0; 3]));
+        let mut rig = Rig::new(
+            EnergySource::Entities,
+            CounterState::default(),
+            Share::House([1.0 / 3.0; 3]),
+        );
         assert_eq!(rig.at(1), None);
-        let close = |got: Option<f64>, want: f64| assert!((got.unwrap() - want).abs() < 1e-6, "{got:?} {want}");
+        let close = |got: Option<f64>, want: f64| {
+            assert!((got.unwrap() - want).abs() < 1e-6, "{got:?} {want}")
+        };
         close(rig.say("100", 2), 100_000.0);
         rig.ledger.integrate(hour(5000.0));
         close(rig.at(3), 100_000.0);
@@ -623,7 +858,8 @@ mod tests {
         close(rig.say("0", 8), 100_500.0);
         close(rig.say("2", 68), 102_500.0);
         // Over a restart the entity went on counting; so does the counter.
-        let kept = serde_json::from_str(&serde_json::to_string(rig.ledger.state()).unwrap()).unwrap();
+        let kept =
+            serde_json::from_str(&serde_json::to_string(rig.ledger.state()).unwrap()).unwrap();
         let mut again = Rig::new(EnergySource::Entities, kept, Share::House([1.0 / 3.0; 3]));
         close(again.at(1), 102_500.0);
         close(again.say("3", 2), 103_500.0);
@@ -649,22 +885,58 @@ mod tests {
         ledger.configure(EnergySource::Seed, Vec::new(), false, Duration::ZERO);
         ledger.settle(&cells, HOLD, now(1000));
         assert_eq!(ledger.served(), None);
-        ledger.configure(EnergySource::Seed, Vec::new(), true, Duration::from_secs(1000));
+        ledger.configure(
+            EnergySource::Seed,
+            Vec::new(),
+            true,
+            Duration::from_secs(1000),
+        );
         ledger.settle(&cells, HOLD, now(1000));
         assert_eq!(ledger.served(), Some(Energy::default()));
     }
 
     #[test]
     fn phases_are_not_netted_and_net_is_kept_beside() {
-        let mut ledger = Ledger::new(CounterState { seeded: true, ..CounterState::default() });
-        ledger.integrate(Stretch { power: [Some(3600.0), Some(-1800.0), None], hours: 0.5 });
+        let mut ledger = Ledger::new(CounterState {
+            seeded: true,
+            ..CounterState::default()
+        });
+        ledger.integrate(Stretch {
+            power: [Some(3600.0), Some(-1800.0), None],
+            hours: 0.5,
+        });
         let e = ledger.served().unwrap();
-        assert_eq!(e.sum(), Counter { import: 1800.0, export: 900.0 });
-        assert_eq!(e.net, Counter { import: 900.0, export: 0.0 });
+        assert_eq!(
+            e.sum(),
+            Counter {
+                import: 1800.0,
+                export: 900.0
+            }
+        );
+        assert_eq!(
+            e.net,
+            Counter {
+                import: 900.0,
+                export: 0.0
+            }
+        );
         let json = serde_json::to_string(ledger.state()).unwrap();
-        assert_eq!(&serde_json::from_str::<CounterState>(&json).unwrap(), ledger.state());
-        ledger.reset(Now { mono: Duration::ZERO, unix: 1e9 });
+        assert_eq!(
+            &serde_json::from_str::<CounterState>(&json).unwrap(),
+            ledger.state()
+        );
+        ledger.reset(Now {
+            mono: Duration::ZERO,
+            unix: 1e9,
+        });
         assert_eq!(ledger.served(), Some(Energy::default()));
-        assert_eq!((ledger.state().lifetime, ledger.state().resets, ledger.state().reset_ts), (e, 1, 1_000_000_000));
+        assert_eq!(
+            (
+                ledger.state().lifetime,
+                ledger.state().resets,
+                ledger.state().reset_ts
+            ),
+            (e, 1, 1_000_000_000)
+        );
     }
 }

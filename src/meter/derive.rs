@@ -47,8 +47,20 @@ pub fn derive(act_power: f64, m: Measured, line: Line) -> (Electric, Derived) {
         Some(_) if aprt_power > 0.0 => p / aprt_power,
         Some(_) => 0.0,
     });
-    let electric = Electric { act_power, voltage, current, aprt_power, pf, freq: m.freq.unwrap_or(line.freq) };
-    let derived = Derived { voltage: m.voltage.is_none(), current: m.current.is_none(), pf: served_pf.is_none(), freq: m.freq.is_none() };
+    let electric = Electric {
+        act_power,
+        voltage,
+        current,
+        aprt_power,
+        pf,
+        freq: m.freq.unwrap_or(line.freq),
+    };
+    let derived = Derived {
+        voltage: m.voltage.is_none(),
+        current: m.current.is_none(),
+        pf: served_pf.is_none(),
+        freq: m.freq.is_none(),
+    };
     (electric, derived)
 }
 
@@ -56,18 +68,45 @@ pub fn derive(act_power: f64, m: Measured, line: Line) -> (Electric, Derived) {
 #[must_use]
 pub fn unused(m: Measured, line: Line) -> (Electric, Derived) {
     let voltage = m.voltage.unwrap_or(line.voltage);
-    let electric = Electric { act_power: 0.0, voltage, current: 0.0, aprt_power: 0.0, pf: 0.0, freq: m.freq.unwrap_or(line.freq) };
-    (electric, Derived { voltage: m.voltage.is_none(), current: true, pf: true, freq: m.freq.is_none() })
+    let electric = Electric {
+        act_power: 0.0,
+        voltage,
+        current: 0.0,
+        aprt_power: 0.0,
+        pf: 0.0,
+        freq: m.freq.unwrap_or(line.freq),
+    };
+    (
+        electric,
+        Derived {
+            voltage: m.voltage.is_none(),
+            current: true,
+            pf: true,
+            freq: m.freq.is_none(),
+        },
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LINE: Line = Line { voltage: 230.0, freq: 50.0 };
+    const LINE: Line = Line {
+        voltage: 230.0,
+        freq: 50.0,
+    };
 
     fn of(p: f64, voltage: Option<f64>, current: Option<f64>, pf: Option<f64>) -> (f64, f64, f64) {
-        let (e, _) = derive(p, Measured { voltage, current, pf, freq: None }, LINE);
+        let (e, _) = derive(
+            p,
+            Measured {
+                voltage,
+                current,
+                pf,
+                freq: None,
+            },
+            LINE,
+        );
         (e.aprt_power, e.current, e.pf)
     }
 
@@ -93,7 +132,24 @@ mod tests {
 
     #[test]
     fn says_what_was_derived() {
-        let (_, d) = derive(1.0, Measured { voltage: Some(231.0), current: None, pf: Some(0.9), freq: None }, LINE);
-        assert_eq!(d, Derived { voltage: false, current: true, pf: false, freq: true });
+        let (_, d) = derive(
+            1.0,
+            Measured {
+                voltage: Some(231.0),
+                current: None,
+                pf: Some(0.9),
+                freq: None,
+            },
+            LINE,
+        );
+        assert_eq!(
+            d,
+            Derived {
+                voltage: false,
+                current: true,
+                pf: false,
+                freq: true
+            }
+        );
     }
 }

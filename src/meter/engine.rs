@@ -1,7 +1,8 @@
 //! The meter as its owner drives it: events and seconds in, snapshots and minute records out.
 //!
-//! One task owns a [`Meter`]. It calls [`Meter::apply`] for each event of the source, [`Meter::tick`] once a
-//! second, and [`Meter::snapshot`] when either says so. Time comes in as an argument; nothing here waits.
+//! One task owns a [`Meter`]. It calls [`Meter::apply`] for each event of the source,
+//! [`Meter::tick`] once a second, and [`Meter::snapshot`] when either says so. Time comes in as an
+//! argument; nothing here waits.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,7 +35,8 @@ pub const SIBLINGS: Duration = Duration::from_millis(20);
 /// A step longer than the hold time, or than this, counts only that much energy (C6).
 const LONGEST_STEP: Duration = Duration::from_secs(2);
 
-/// Wall and monotonic clock may differ by so much (s) over a step before the wall clock is said to have jumped.
+/// Wall and monotonic clock may differ by so much (s) over a step before the wall clock is said to
+/// have jumped.
 const CLOCK_SLACK: f64 = 1.0;
 
 /// Whether an event calls for a snapshot.
@@ -44,7 +46,8 @@ pub enum Changed {
     No,
     /// Take a snapshot now.
     Now,
-    /// Take one after this time unless [`Changed::Now`] comes first: siblings of this reading may be on their way.
+    /// Take one after this time unless [`Changed::Now`] comes first: siblings of this reading may
+    /// be on their way.
     Within(Duration),
 }
 
@@ -53,7 +56,8 @@ pub enum Changed {
 pub struct Ticked {
     /// A wall-clock minute is over.
     pub minute: Option<MinuteRecord>,
-    /// Power by phase, W, neither smoothed nor moved by the target: for samples and forecast (C6). `None`: absent.
+    /// Power by phase, W, neither smoothed nor moved by the target: for samples and forecast (C6).
+    /// `None`: absent.
     pub measured: [Option<f64>; 3],
 }
 
@@ -116,8 +120,9 @@ impl Meter {
         meter
     }
 
-    /// For a household that lives faster or slower than time passes here, as a demo or a replay may: its energy, in counters
-    /// and records alike, is its power times its own time. Stamps, holding and the length of a minute stay ours.
+    /// For a household that lives faster or slower than time passes here, as a demo or a replay
+    /// may: its energy, in counters and records alike, is its power times its own time. Stamps,
+    /// holding and the length of a minute stay ours.
     #[must_use]
     pub fn at_pace(mut self, pace: f64) -> Self {
         self.pace = pace;
@@ -125,7 +130,8 @@ impl Meter {
         self
     }
 
-    /// Serves counters only as far as a restart brings them back: see [`Self::kept`]. `interval`: between two commits.
+    /// Serves counters only as far as a restart brings them back: see [`Self::kept`]. `interval`:
+    /// between two commits.
     #[must_use]
     pub fn serving_kept(mut self, interval: Duration, now: Now) -> Self {
         self.ledger.serve_kept(interval, now.mono);
@@ -137,13 +143,15 @@ impl Meter {
         self.ledger.kept(limit, resets, now.mono);
     }
 
-    /// How far beyond [`Self::counters`] they have to be kept to be served until the next commit, Wh.
+    /// How far beyond [`Self::counters`] they have to be kept to be served until the next commit,
+    /// Wh.
     #[must_use]
     pub fn reserve(&self) -> super::Energy {
         self.ledger.reserve()
     }
 
-    /// What an earlier run may have served beyond [`Self::counters`], Wh: a stop in order keeps no more.
+    /// What an earlier run may have served beyond [`Self::counters`], Wh: a stop in order keeps no
+    /// more.
     #[must_use]
     pub fn ahead(&self) -> super::Energy {
         self.ledger.ahead()
@@ -161,11 +169,17 @@ impl Meter {
         self.power_cells = self.plan.power_cells();
         self.heard.clear();
         self.witnesses = self.plan.witnesses(&self.cells);
-        self.ledger.configure(settings.energy_source, self.plan.slots.clone(), settings.inputs.any_power(), now.mono);
+        self.ledger.configure(
+            settings.energy_source,
+            self.plan.slots.clone(),
+            settings.inputs.any_power(),
+            now.mono,
+        );
         self.settle(now);
     }
 
-    /// Takes other settings over; counters and the values of entities that stay are kept, a block is lifted.
+    /// Takes other settings over; counters and the values of entities that stay are kept, a block
+    /// is lifted.
     pub fn reconfigure(&mut self, settings: &MeterSettings, now: Now) {
         let now = self.enter(now);
         self.settings = settings.clone();
@@ -174,17 +188,22 @@ impl Meter {
         self.configured(now);
     }
 
-    /// These entities have other names; [`Self::reconfigure`] with settings that say so comes next. What was heard under the old
-    /// name goes on until the new one is heard, for the hold time where the old one was said to be gone.
+    /// These entities have other names; [`Self::reconfigure`] with settings that say so comes next.
+    /// What was heard under the old name goes on until the new one is heard, for the hold time
+    /// where the old one was said to be gone.
     pub fn rename(&mut self, renamed: &BTreeMap<EntityId, EntityId>, now: Now) {
         self.enter(now);
         self.cells.rename(renamed);
     }
 
-    /// Makes all phases absent for `reason` (options that are wrong: `decisions.md` A †) until [`Self::reconfigure`].
+    /// Makes all phases absent for `reason` (options that are wrong: `decisions.md` A †) until
+    /// [`Self::reconfigure`].
     pub fn block(&mut self, reason: &str, now: Now) {
         let now = self.enter(now);
-        self.blocked = Some(Lost { since: now.mono, reason: reason.into() });
+        self.blocked = Some(Lost {
+            since: now.mono,
+            reason: reason.into(),
+        });
     }
 
     /// Takes an event of the source in, and says whether a snapshot is due.
@@ -208,7 +227,9 @@ impl Meter {
             SourceEvent::Link(_) => Changed::Now,
             SourceEvent::Readings(_) if !any => Changed::No,
             // The other half of a pair is here.
-            SourceEvent::Readings(_) if waited && self.plan.waiting(now.mono).is_none() => Changed::Now,
+            SourceEvent::Readings(_) if waited && self.plan.waiting(now.mono).is_none() => {
+                Changed::Now
+            }
             SourceEvent::Readings(_) if power && self.heard.len() < self.power_cells.len() => {
                 let since = *self.waiting.get_or_insert(now.mono);
                 match SIBLINGS.saturating_sub(now.mono.saturating_sub(since)) {
@@ -220,10 +241,13 @@ impl Meter {
         }
     }
 
-    /// How long until a snapshot is due though nothing is heard: the other half of a pair did not come.
+    /// How long until a snapshot is due though nothing is heard: the other half of a pair did not
+    /// come.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        self.plan.waiting(self.at.mono).map(|until| until.saturating_sub(self.at.mono))
+        self.plan
+            .waiting(self.at.mono)
+            .map(|until| until.saturating_sub(self.at.mono))
     }
 
     /// To be called once a second: integrates, takes a one-second value, closes minutes.
@@ -232,15 +256,25 @@ impl Meter {
         self.settle(now);
         self.ledger.tick(now.mono);
         let phases = self.measured(now.mono);
-        let n_current = self.plan.n_current(&self.cells, self.settings.hold, now.mono).filter(|_| self.blocked.is_none());
+        let n_current = self
+            .plan
+            .n_current(&self.cells, self.settings.hold, now.mono)
+            .filter(|_| self.blocked.is_none());
         self.minute.sample(&phases.map(|(e, _)| e), n_current);
-        for said in self.witnesses.tick(&self.cells, self.settings.hold, now.mono) {
+        for said in self
+            .witnesses
+            .tick(&self.cells, self.settings.hold, now.mono)
+        {
             self.watch.say(said.warning, said.text);
         }
-        Ticked { minute: self.done.pop_front(), measured: phases.map(|(e, _)| e.map(|e| e.act_power)) }
+        Ticked {
+            minute: self.done.pop_front(),
+            measured: phases.map(|(e, _)| e.map(|e| e.act_power)),
+        }
     }
 
-    /// Closes the minute under way, for a stop: a minute with fewer values is stored with what there was.
+    /// Closes the minute under way, for a stop: a minute with fewer values is stored with what
+    /// there was.
     pub fn finish(&mut self, now: Now) -> Vec<MinuteRecord> {
         self.enter(now);
         let rest = self.minute.finish();
@@ -258,11 +292,18 @@ impl Meter {
         let hold = self.settings.hold;
         let powers = self.plan.smoothed(&self.cells, hold, now.mono);
         let reports = self.plan.reports(&self.cells, now.mono);
-        let mut inputs = [0, 1, 2].map(|i| PhaseInput { report: reports[i], ..self.input(i, &powers[i], now.mono) });
+        let mut inputs = [0, 1, 2].map(|i| PhaseInput {
+            report: reports[i],
+            ..self.input(i, &powers[i], now.mono)
+        });
         if let Some(lost) = &self.blocked {
             inputs = [0, 1, 2].map(|_| absent(lost));
         }
-        let n_current = self.plan.n_current(&self.cells, hold, now.mono).filter(|_| self.blocked.is_none()).map(Milli::round);
+        let n_current = self
+            .plan
+            .n_current(&self.cells, hold, now.mono)
+            .filter(|_| self.blocked.is_none())
+            .map(Milli::round);
         self.watch.look(
             &inputs,
             &Scene {
@@ -278,7 +319,11 @@ impl Meter {
                 },
             },
         );
-        let silent = if self.blocked.is_none() { self.plan.silent(&self.cells, now.mono) } else { Vec::new() };
+        let silent = if self.blocked.is_none() {
+            self.plan.silent(&self.cells, now.mono)
+        } else {
+            Vec::new()
+        };
         self.watch.silent(self.cells.all(), &silent, now.mono);
         let (phases, totals) = serve(&inputs, 1.0);
         Snapshot {
@@ -290,7 +335,10 @@ impl Meter {
             n_current,
             energy: self.ledger.served(),
             energy_net: self.settings.energy_net,
-            source: SourceHealth { link: self.cells.link.clone(), last_alive: self.cells.last_alive },
+            source: SourceHealth {
+                link: self.cells.link.clone(),
+                last_alive: self.cells.last_alive,
+            },
         }
     }
 
@@ -299,13 +347,27 @@ impl Meter {
         let (quality, (electric, derived)) = match power {
             PhasePower::Unused => (Quality::Unused, unused(side, line(&self.settings))),
             PhasePower::Fed(Level::Absent(lost)) => return absent(lost),
-            PhasePower::Fed(Level::Live(p)) => (Quality::Live, derive(p - self.target[i], side, line(&self.settings))),
+            PhasePower::Fed(Level::Live(p)) => (
+                Quality::Live,
+                derive(p - self.target[i], side, line(&self.settings)),
+            ),
             PhasePower::Fed(Level::Held(p, lost)) => {
-                let quality = Quality::Held { since: lost.since, reason: lost.reason.clone() };
-                (quality, derive(p - self.target[i], side, line(&self.settings)))
+                let quality = Quality::Held {
+                    since: lost.since,
+                    reason: lost.reason.clone(),
+                };
+                (
+                    quality,
+                    derive(p - self.target[i], side, line(&self.settings)),
+                )
             }
         };
-        PhaseInput { quality, electric: Some(electric), derived, report: None }
+        PhaseInput {
+            quality,
+            electric: Some(electric),
+            derived,
+            report: None,
+        }
     }
 
     /// Measured values by phase, and until when they hold if nothing is heard.
@@ -316,13 +378,17 @@ impl Meter {
         let hold = self.settings.hold;
         let powers = self.plan.measured(&self.cells, hold, now);
         // The 0 W of unused phases is no measurement: alone it makes no record.
-        let any = powers.iter().any(|(power, _)| matches!(power, PhasePower::Fed(level) if level.value().is_some()));
+        let any = powers
+            .iter()
+            .any(|(power, _)| matches!(power, PhasePower::Fed(level) if level.value().is_some()));
         [0, 1, 2].map(|i| {
             let (power, until) = &powers[i];
             let side = self.plan.side(i, &self.cells, hold, now);
             let electric = match power {
                 PhasePower::Unused => any.then(|| unused(side, line(&self.settings)).0),
-                PhasePower::Fed(level) => level.value().map(|p| derive(p, side, line(&self.settings)).0),
+                PhasePower::Fed(level) => level
+                    .value()
+                    .map(|p| derive(p, side, line(&self.settings)).0),
             };
             (electric, *until)
         })
@@ -343,13 +409,23 @@ impl Meter {
         self.watch.units(self.cells.all());
     }
 
-    /// Comes to `now`, or stays where it is: an event may be older than what was handled before it, and no value is of before
-    /// the one that it follows.
+    /// Comes to `now`, or stays where it is: an event may be older than what was handled before it,
+    /// and no value is of before the one that it follows.
     fn enter(&mut self, now: Now) -> Now {
-        let now = Now { mono: now.mono.max(self.at.mono), ..now };
+        let now = Now {
+            mono: now.mono.max(self.at.mono),
+            ..now
+        };
         // From where a pair is not waited for any longer on, what it says counts.
-        while let Some(until) = self.plan.waiting(self.at.mono).filter(|until| *until < now.mono) {
-            self.advance(Now { mono: until, unix: now.unix - (now.mono - until).as_secs_f64() });
+        while let Some(until) = self
+            .plan
+            .waiting(self.at.mono)
+            .filter(|until| *until < now.mono)
+        {
+            self.advance(Now {
+                mono: until,
+                unix: now.unix - (now.mono - until).as_secs_f64(),
+            });
             self.plan.settle(&self.cells, self.settings.hold, until);
         }
         self.advance(now);
@@ -381,24 +457,37 @@ impl Meter {
         self.roll(now);
     }
 
-    fn stretch(&mut self, phases: &[(Option<Electric>, Option<Duration>); 3], start: Duration, end: Duration) {
+    fn stretch(
+        &mut self,
+        phases: &[(Option<Electric>, Option<Duration>); 3],
+        start: Duration,
+        end: Duration,
+    ) {
         let hours = (end - start).as_secs_f64() * self.pace / 3600.0;
         let here = phases.map(|(e, until)| e.filter(|_| until.is_none_or(|until| start < until)));
         self.minute.integrate(&here, hours);
-        let stretch = Stretch { power: here.map(|e| e.map(|e| e.act_power)), hours };
+        let stretch = Stretch {
+            power: here.map(|e| e.map(|e| e.act_power)),
+            hours,
+        };
         self.witnesses.integrate(stretch);
         self.ledger.integrate(stretch);
     }
 
-    /// When, on the monotonic clock, the minute under way ended, if it did so on this step and the wall clock did not jump.
+    /// When, on the monotonic clock, the minute under way ended, if it did so on this step and the
+    /// wall clock did not jump.
     fn minute_turn(&self, now: Now) -> Option<Duration> {
         let step = now.mono.saturating_sub(self.at.mono).as_secs_f64();
         let over = now.unix - (self.minute.ts() + 60) as f64;
         let jumped = ((now.unix - self.at.unix) - step).abs() > CLOCK_SLACK;
-        (!jumped && over >= 0.0).then(|| now.mono.saturating_sub(Duration::from_secs_f64(over.min(step))))
+        (!jumped && over >= 0.0).then(|| {
+            now.mono
+                .saturating_sub(Duration::from_secs_f64(over.min(step)))
+        })
     }
 
-    /// Closes the minute if the wall clock is in another one; a clock set back by less than a minute stays in it.
+    /// Closes the minute if the wall clock is in another one; a clock set back by less than a
+    /// minute stays in it.
     fn roll(&mut self, now: Now) {
         let ts = minute_of(now.unix);
         if ts > self.minute.ts() || ts < self.minute.ts() - 60 {
@@ -413,7 +502,8 @@ impl Meter {
         self.ledger.reset(now);
     }
 
-    /// The counters become what the energy entities say now, and go on from there; lifetime sums do not fall (C8).
+    /// The counters become what the energy entities say now, and go on from there; lifetime sums do
+    /// not fall (C8).
     ///
     /// # Errors
     /// Reasons, one line each; nothing is changed then.
@@ -431,7 +521,8 @@ impl Meter {
         self.ledger.take(more);
     }
 
-    /// What the recorder proves of a sign, by which counters; what is seen while running counts more.
+    /// What the recorder proves of a sign, by which counters; what is seen while running counts
+    /// more.
     pub fn recorded(&mut self, side: Side, verdict: Verdict, counters: &Counters) {
         self.witnesses.recorded(side, verdict, counters);
     }
@@ -478,13 +569,19 @@ impl Meter {
         report::entities(self.cells.all(), &self.plan.feeds, now.mono)
     }
 
-    /// What is wrong for longer and leaves the power as it is, a line each: other entities that cannot be read, a seed that
-    /// did not come, a sensor that is silent, a sign that the counters contradict.
+    /// What is wrong for longer and leaves the power as it is, a line each: other entities that
+    /// cannot be read, a seed that did not come, a sensor that is silent, a sign that the counters
+    /// contradict.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let faults = self.watch.faults(self.cells.all(), &self.plan.feeds);
         let silent = self.watch.silences(self.cells.all(), self.at.mono);
-        faults.into_iter().chain(report::missed(self.ledger.missed())).chain(silent).chain(self.witnesses.problems()).collect()
+        faults
+            .into_iter()
+            .chain(report::missed(self.ledger.missed()))
+            .chain(silent)
+            .chain(self.witnesses.problems())
+            .collect()
     }
 
     /// Lines for the log since the last call, each about a change and said once.
@@ -495,7 +592,10 @@ impl Meter {
 
 fn absent(lost: &Lost) -> PhaseInput {
     PhaseInput {
-        quality: Quality::Absent { since: lost.since, reason: Arc::clone(&lost.reason) },
+        quality: Quality::Absent {
+            since: lost.since,
+            reason: Arc::clone(&lost.reason),
+        },
         electric: None,
         derived: Derived::default(),
         report: None,

@@ -1,8 +1,9 @@
 //! Decimal numbers with a fixed count of decimals, as the device prints them.
 //!
 //! A Pro 3EM prints `0.0`, `0.50`, `15.670`: trailing zeros are kept on every channel and B2500
-//! batteries crash on an integer (`shelly-pro-3em.md` section 4). A [`Fixed`] is an integer count of
-//! its last decimal, so what is added up and what is printed cannot differ, and there is no `-0.0`.
+//! batteries crash on an integer (`shelly-pro-3em.md` section 4). A [`Fixed`] is an integer count
+//! of its last decimal, so what is added up and what is printed cannot differ, and there is no
+//! `-0.0`.
 
 use std::fmt;
 
@@ -17,7 +18,8 @@ impl<const D: u32> Fixed<D> {
     /// Units of the last decimal in 1.
     pub const SCALE: i64 = 10_i64.pow(D);
 
-    /// The nearest number with `D` decimals; halves go away from zero, what is not finite becomes 0.
+    /// The nearest number with `D` decimals; halves go away from zero, what is not finite becomes
+    /// 0.
     #[must_use]
     pub fn round(value: f64) -> Self {
         let scaled = (value * Self::SCALE as f64).round();
@@ -48,14 +50,26 @@ impl<const D: u32> fmt::Display for Fixed<D> {
         let sign = if self.0 < 0 { "-" } else { "" };
         let units = self.0.unsigned_abs();
         let scale = Self::SCALE.unsigned_abs();
-        if D == 0 { write!(f, "{sign}{units}") } else { write!(f, "{sign}{}.{:0width$}", units / scale, units % scale, width = D as usize) }
+        if D == 0 {
+            write!(f, "{sign}{units}")
+        } else {
+            write!(
+                f,
+                "{sign}{}.{:0width$}",
+                units / scale,
+                units % scale,
+                width = D as usize
+            )
+        }
     }
 }
 
 impl<const D: u32> Serialize for Fixed<D> {
     /// As a JSON number that keeps its zeros (straight to text only: `serde_json::to_string`).
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(self.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+        RawValue::from_string(self.to_string())
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
     }
 }
 
@@ -75,6 +89,11 @@ mod tests {
 
     #[test]
     fn keeps_its_text_in_json() {
-        assert_eq!(serde_json::to_string(&[Fixed::<3>::round(2.5)]).ok().as_deref(), Some("[2.500]"));
+        assert_eq!(
+            serde_json::to_string(&[Fixed::<3>::round(2.5)])
+                .ok()
+                .as_deref(),
+            Some("[2.500]")
+        );
     }
 }

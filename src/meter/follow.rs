@@ -1,12 +1,14 @@
-//! A followed energy entity (`energy_source = entities`): what its next value adds to the counter (`decisions.md` C8).
+//! A followed energy entity (`energy_source = entities`): what its next value adds to the counter
+//! (`decisions.md` C8).
 //!
-//! An entity that falls was reset, and counts from where it fell to. But it may also have stumbled: an integration that
-//! starts says 0 for a moment, or the parts of a sum go and come one by one. So where it fell from is remembered. Back there,
-//! it never was reset: only what lies between counts.
+//! An entity that falls was reset, and counts from where it fell to. But it may also have stumbled:
+//! an integration that starts says 0 for a moment, or the parts of a sum go and come one by one. So
+//! where it fell from is remembered. Back there, it never was reset: only what lies between counts.
 //!
-//! An entity that rises by more than can have flown since its last step ([`Rating`]) is doubted: nothing counts. Back on its
-//! line, it goes on from there. Where it goes on from the doubted value instead for [`SETTLED`], the meter behind it is another
-//! one: the counter goes on with it, and nothing is added for the step.
+//! An entity that rises by more than can have flown since its last step ([`Rating`]) is doubted:
+//! nothing counts. Back on its line, it goes on from there. Where it goes on from the doubted value
+//! instead for [`SETTLED`], the meter behind it is another one: the counter goes on with it, and
+//! nothing is added for the step.
 
 use std::time::Duration;
 
@@ -52,7 +54,8 @@ pub struct Follow {
     /// When that was heard, Unix s; 0: not known.
     #[serde(default)]
     at: i64,
-    /// The smallest step it was seen to make, Wh: of two entities that are summed, both may step at once.
+    /// The smallest step it was seen to make, Wh: of two entities that are summed, both may step at
+    /// once.
     #[serde(default = "coarsest")]
     grain: f64,
     /// While it may have stumbled.
@@ -98,13 +101,15 @@ pub struct Doubt {
 /// What may have flown without being counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Credit {
-    /// When the value changed last, or was heard first after a restart, monotonic; `None`: not since the restart.
+    /// When the value changed last, or was heard first after a restart, monotonic; `None`: not
+    /// since the restart.
     at: Option<Duration>,
     /// How long before that it had changed last.
     away: Duration,
     /// What was left then, Wh; `None`: a burst.
     left: Option<f64>,
-    /// When the last long pause ended: what was left of it is for the other parts of a sum, which step one by one.
+    /// When the last long pause ended: what was left of it is for the other parts of a sum, which
+    /// step one by one.
     paused: Option<Duration>,
 }
 
@@ -134,7 +139,8 @@ pub enum Said {
         /// The one now, Wh.
         value: f64,
     },
-    /// The doubted value has gone on for long enough: the counter follows it from here, without the step.
+    /// The doubted value has gone on for long enough: the counter follows it from here, without the
+    /// step.
     Believed {
         /// The value before, Wh.
         last: f64,
@@ -147,21 +153,37 @@ const fn coarsest() -> f64 {
     COARSEST
 }
 
-/// The largest power of ten that a value is a multiple of, Wh: no entity steps by less than the last of its digits.
+/// The largest power of ten that a value is a multiple of, Wh: no entity steps by less than the
+/// last of its digits.
 fn grain(value: f64) -> f64 {
     let is_multiple = |of: &f64| (value / of - (value / of).round()).abs() < 1e-6;
-    [COARSEST, 10_000.0, 1_000.0, 100.0, 10.0, 1.0].into_iter().find(is_multiple).unwrap_or_default()
+    [COARSEST, 10_000.0, 1_000.0, 100.0, 10.0, 1.0]
+        .into_iter()
+        .find(is_multiple)
+        .unwrap_or_default()
 }
 
 impl Follow {
     /// The counter stands for `value` of these entities now.
     #[must_use]
     pub fn new(entities: Vec<EntityId>, value: f64, now: Now) -> Self {
-        let credit = Credit { at: Some(now.mono), ..Credit::default() };
-        Self { entities, last: value, at: now.unix_s(), grain: grain(value), fall: None, doubt: None, credit }
+        let credit = Credit {
+            at: Some(now.mono),
+            ..Credit::default()
+        };
+        Self {
+            entities,
+            last: value,
+            at: now.unix_s(),
+            grain: grain(value),
+            fall: None,
+            doubt: None,
+            credit,
+        }
     }
 
-    /// The first value after a restart: what was waited for begins anew, and what may have flown meanwhile is known.
+    /// The first value after a restart: what was waited for begins anew, and what may have flown
+    /// meanwhile is known.
     fn resume(&mut self, now: Now, rating: Rating) {
         // A clock that was not set yet at either end tells nothing.
         let away = match u64::try_from(now.unix_s().saturating_sub(self.at)) {
@@ -183,11 +205,19 @@ impl Follow {
         now.mono.saturating_sub(self.credit.at.unwrap_or(now.mono)) + self.credit.away
     }
 
-    /// Wh that may have flown since the value changed last, with what had flown before it and was not counted.
+    /// Wh that may have flown since the value changed last, with what had flown before it and was
+    /// not counted.
     fn credit(&self, now: Now, rating: Rating) -> f64 {
         let burst = rating.energy(BURST) + self.grain;
         let left = match self.credit.left {
-            Some(left) if self.credit.paused.is_some_and(|ended| now.mono < ended + BURST) => left,
+            Some(left)
+                if self
+                    .credit
+                    .paused
+                    .is_some_and(|ended| now.mono < ended + BURST) =>
+            {
+                left
+            }
             Some(left) => left.min(burst),
             None => burst,
         };
@@ -195,8 +225,17 @@ impl Follow {
     }
 
     fn step_to(&mut self, value: f64, now: Now, left: f64) {
-        let paused = if self.since(now) >= BURST { Some(now.mono) } else { self.credit.paused };
-        self.credit = Credit { at: Some(now.mono), away: Duration::ZERO, left: Some(left), paused };
+        let paused = if self.since(now) >= BURST {
+            Some(now.mono)
+        } else {
+            self.credit.paused
+        };
+        self.credit = Credit {
+            at: Some(now.mono),
+            away: Duration::ZERO,
+            left: Some(left),
+            paused,
+        };
         (self.last, self.at) = (value, now.unix_s());
     }
 
@@ -207,38 +246,61 @@ impl Follow {
         }
         self.grain = self.grain.min(grain(value));
         self.fall.take_if(|fall| now.mono >= fall.at + STUMBLE);
-        let undone = self.fall.as_ref().is_some_and(|fall| fall.is_undone(value, now, rating));
+        let undone = self
+            .fall
+            .as_ref()
+            .is_some_and(|fall| fall.is_undone(value, now, rating));
         if let Some(doubt) = &mut self.doubt
             && value >= doubt.value - JITTER
             && !undone
         {
             // It may have gone up further: the first that is not believed is told.
             let believed = doubt.goes_on(value, now, rating, self.grain);
-            let said = believed.then_some(Said::Believed { last: self.last, value });
+            let said = believed.then_some(Said::Believed {
+                last: self.last,
+                value,
+            });
             if believed {
                 (self.doubt, self.fall) = (None, None);
                 self.step_to(value, now, 0.0);
             }
             return Heard { gain: 0.0, said };
         }
-        let back = self.doubt.as_ref().map(|doubt| Said::Back { doubted: doubt.value, value });
+        let back = self.doubt.as_ref().map(|doubt| Said::Back {
+            doubted: doubt.value,
+            value,
+        });
         if value < self.last - JITTER {
             let young = self.fall.take().filter(|fall| now.mono < fall.at + GLITCH);
             let credit = self.credit(now, rating);
-            self.fall = Some(young.unwrap_or(Fall { from: self.last, counted: 0.0, credit, at: now.mono }));
+            self.fall = Some(young.unwrap_or(Fall {
+                from: self.last,
+                counted: 0.0,
+                credit,
+                at: now.mono,
+            }));
             self.doubt = None;
             self.step_to(value, now, 0.0);
             self.credit.paused = None;
-            return Heard { gain: 0.0, said: back };
+            return Heard {
+                gain: 0.0,
+                said: back,
+            };
         }
         if value <= self.last {
             self.doubt = None;
-            return Heard { gain: 0.0, said: back };
+            return Heard {
+                gain: 0.0,
+                said: back,
+            };
         }
         let (step, credit) = (value - self.last, self.credit(now, rating));
         if step <= credit {
             self.doubt = None;
-            let gain = match self.fall.take_if(|fall| value >= fall.from && now.mono < fall.at + GLITCH) {
+            let gain = match self
+                .fall
+                .take_if(|fall| value >= fall.from && now.mono < fall.at + GLITCH)
+            {
                 Some(fall) => (value - fall.from - fall.counted).max(0.0),
                 None => step,
             };
@@ -250,12 +312,30 @@ impl Follow {
         }
         if undone && let Some(fall) = self.fall.take() {
             self.doubt = None;
-            let (step, credit) = (value - fall.from, fall.credit + rating.energy(now.mono.saturating_sub(fall.at)));
-            self.step_to(value.max(fall.from), now, (credit - step.max(fall.counted)).max(0.0));
-            return Heard { gain: (step - fall.counted).max(0.0), said: back };
+            let (step, credit) = (
+                value - fall.from,
+                fall.credit + rating.energy(now.mono.saturating_sub(fall.at)),
+            );
+            self.step_to(
+                value.max(fall.from),
+                now,
+                (credit - step.max(fall.counted)).max(0.0),
+            );
+            return Heard {
+                gain: (step - fall.counted).max(0.0),
+                said: back,
+            };
         }
-        let known = self.doubt.replace(Doubt { value, steps: 0, since: now.mono, at: now.mono });
-        let said = known.is_none().then_some(Said::Doubted { last: self.last, value });
+        let known = self.doubt.replace(Doubt {
+            value,
+            steps: 0,
+            since: now.mono,
+            at: now.mono,
+        });
+        let said = known.is_none().then_some(Said::Doubted {
+            last: self.last,
+            value,
+        });
         Heard { gain: 0.0, said }
     }
 }
@@ -273,7 +353,12 @@ impl Doubt {
     fn goes_on(&mut self, value: f64, now: Now, rating: Rating, grain: f64) -> bool {
         let most = rating.energy(now.mono.saturating_sub(self.at)) + rating.energy(BURST) + grain;
         if value - self.value > most {
-            *self = Self { value, steps: 0, since: now.mono, at: now.mono };
+            *self = Self {
+                value,
+                steps: 0,
+                since: now.mono,
+                at: now.mono,
+            };
         } else if value > self.value {
             (self.value, self.at) = (value, now.mono);
             self.steps = self.steps.saturating_add(1);
@@ -289,7 +374,10 @@ mod tests {
     use super::*;
 
     fn now(seconds: u64) -> Now {
-        Now { mono: Duration::from_secs(seconds), unix: 1.8e9 + seconds as f64 }
+        Now {
+            mono: Duration::from_secs(seconds),
+            unix: 1.8e9 + seconds as f64,
+        }
     }
 
     fn house() -> Rating {
@@ -299,8 +387,14 @@ mod tests {
     /// What comes of what an entity says: seconds and kWh.
     fn heard(said: &[(u64, f64)]) -> (f64, Vec<Said>) {
         let mut follow = Follow::new(Vec::new(), said[0].1 * 1000.0, now(said[0].0));
-        let all: Vec<Heard> = said.iter().map(|(at, kwh)| follow.hear(kwh * 1000.0, now(*at), house())).collect();
-        (all.iter().map(|heard| heard.gain).sum(), all.into_iter().filter_map(|heard| heard.said).collect())
+        let all: Vec<Heard> = said
+            .iter()
+            .map(|(at, kwh)| follow.hear(kwh * 1000.0, now(*at), house()))
+            .collect();
+        (
+            all.iter().map(|heard| heard.gain).sum(),
+            all.into_iter().filter_map(|heard| heard.said).collect(),
+        )
     }
 
     fn counter(said: &[(u64, f64)]) -> f64 {
@@ -309,22 +403,58 @@ mod tests {
 
     #[test]
     fn a_stumble_counts_the_difference_only() {
-        let near = |said: &[(u64, f64)], wh: f64| assert!((counter(said) - wh).abs() < 1e-6, "{said:?}: {}", counter(said));
+        let near = |said: &[(u64, f64)], wh: f64| {
+            assert!(
+                (counter(said) - wh).abs() < 1e-6,
+                "{said:?}: {}",
+                counter(said)
+            )
+        };
         near(&[(0, 1500.0), (1, 0.0), (2, 0.0001), (3, 1502.0)], 2_000.0);
-        near(&[(0, 1500.0), (1, 750.0), (2, 0.0), (3, 750.0), (590, 1500.0)], 0.0);
+        near(
+            &[(0, 1500.0), (1, 750.0), (2, 0.0), (3, 750.0), (590, 1500.0)],
+            0.0,
+        );
         near(&[(0, 1500.0), (1, 0.0), (2, 1499.95), (3, 1501.0)], 1_000.0);
         // One after the other, and in one another.
-        near(&[(0, 1500.0), (1, 0.0), (2, 1501.0), (3, 0.0), (4, 900.0), (5, 10.0), (6, 1502.0), (700, 1503.0)], 3_000.0);
+        near(
+            &[
+                (0, 1500.0),
+                (1, 0.0),
+                (2, 1501.0),
+                (3, 0.0),
+                (4, 900.0),
+                (5, 10.0),
+                (6, 1502.0),
+                (700, 1503.0),
+            ],
+            3_000.0,
+        );
         // Within the jitter nothing happens at all.
         near(&[(0, 1500.0), (1, 1499.95), (2, 1500.5)], 500.0);
     }
 
     #[test]
     fn a_reset_counts_from_where_it_fell_to() {
-        assert_eq!(counter(&[(0, 100.0), (10, 0.0), (70, 2.0), (700, 40.0)]), 40_000.0);
-        assert_eq!(counter(&[(0, 100.0), (10, 5.0), (611, 45.0), (1300, 105.0)]), 100_000.0, "too late for a stumble");
-        assert_eq!(counter(&[(0, 100.0), (10, 5.0), (611, 105.0)]), 5_000.0, "no house draws that: it was a stumble all the same");
-        assert_eq!(counter(&[(0, 100.0), (10, 0.0), (609, 100.5)]), 500.0, "just in time for one");
+        assert_eq!(
+            counter(&[(0, 100.0), (10, 0.0), (70, 2.0), (700, 40.0)]),
+            40_000.0
+        );
+        assert_eq!(
+            counter(&[(0, 100.0), (10, 5.0), (611, 45.0), (1300, 105.0)]),
+            100_000.0,
+            "too late for a stumble"
+        );
+        assert_eq!(
+            counter(&[(0, 100.0), (10, 5.0), (611, 105.0)]),
+            5_000.0,
+            "no house draws that: it was a stumble all the same"
+        );
+        assert_eq!(
+            counter(&[(0, 100.0), (10, 0.0), (609, 100.5)]),
+            500.0,
+            "just in time for one"
+        );
     }
 
     #[test]
@@ -337,29 +467,72 @@ mod tests {
     }
 
     fn restarted(follow: &Follow) -> Follow {
-        serde_json::from_str(&serde_json::to_string(follow).unwrap_or_default()).unwrap_or_else(|_| follow.clone())
+        serde_json::from_str(&serde_json::to_string(follow).unwrap_or_default())
+            .unwrap_or_else(|_| follow.clone())
     }
 
     #[test]
     fn a_wrong_sample_counts_nothing_and_its_readings_are_told() {
         let (wh, said) = heard(&[(0, 1234.1), (60, 123_410.0), (120, 1234.2), (180, 1234.3)]);
         assert!((wh - 200.0).abs() < 1e-6, "{wh}");
-        let doubted = Said::Doubted { last: 1_234_100.0, value: 123_410_000.0 };
-        assert_eq!(said, [doubted, Said::Back { doubted: 123_410_000.0, value: 1_234_200.0 }]);
+        let doubted = Said::Doubted {
+            last: 1_234_100.0,
+            value: 123_410_000.0,
+        };
+        assert_eq!(
+            said,
+            [
+                doubted,
+                Said::Back {
+                    doubted: 123_410_000.0,
+                    value: 1_234_200.0
+                }
+            ]
+        );
         // For days, over a restart, and one on top of the other.
-        assert!((counter(&[(0, 1234.1), (60, 123_410.0), (300_000, 123_410.0), (300_060, 1240.0)]) - 5_900.0).abs() < 1e-6);
-        let (wh, said) = heard(&[(0, 1234.1), (60, 123_410.0), (61, 1e9), (62, 123_410.0), (63, 1234.2)]);
-        assert!((wh - 100.0).abs() < 1e-6 && said.len() == 2, "{wh} {said:?}");
+        assert!(
+            (counter(&[
+                (0, 1234.1),
+                (60, 123_410.0),
+                (300_000, 123_410.0),
+                (300_060, 1240.0)
+            ]) - 5_900.0)
+                .abs()
+                < 1e-6
+        );
+        let (wh, said) = heard(&[
+            (0, 1234.1),
+            (60, 123_410.0),
+            (61, 1e9),
+            (62, 123_410.0),
+            (63, 1234.2),
+        ]);
+        assert!(
+            (wh - 100.0).abs() < 1e-6 && said.len() == 2,
+            "{wh} {said:?}"
+        );
         let mut follow = restarted(&Follow::new(Vec::new(), 1_234_100.0, now(0)));
-        assert_eq!(follow.hear(123_410_000.0, now(3600), house()).gain, 0.0, "the first value after a start");
+        assert_eq!(
+            follow.hear(123_410_000.0, now(3600), house()).gain,
+            0.0,
+            "the first value after a start"
+        );
         follow = restarted(&follow);
         assert_eq!(follow.hear(1_234_200.0, now(3700), house()).gain, 100.0);
         // A clock that was not set then, or is not now.
         for unix in [0.0, 1e9, 4e9] {
             let mut follow = restarted(&Follow::new(Vec::new(), 1_234_100.0, now(0)));
             let late = Now { unix, ..now(5) };
-            assert_eq!(follow.hear(123_410_000.0, late, house()).gain, 0.0, "{unix}");
-            assert_eq!(follow.hear(1_264_100.0, late, house()).gain, 30_000.0, "{unix}: what a house draws in some days");
+            assert_eq!(
+                follow.hear(123_410_000.0, late, house()).gain,
+                0.0,
+                "{unix}"
+            );
+            assert_eq!(
+                follow.hear(1_264_100.0, late, house()).gain,
+                30_000.0,
+                "{unix}: what a house draws in some days"
+            );
         }
     }
 
@@ -367,27 +540,82 @@ mod tests {
     fn another_meter_is_followed_once_it_has_gone_on_for_a_while() {
         // One that has counted before, one that starts at 0, and one that is a little ahead.
         for (first, gain) in [(57_000.0, 400.0), (0.0, 1_200.0), (1300.0, 400.0)] {
-            let said: Vec<(u64, f64)> = (0..=12).map(|n| (60 + n * 120, first + n as f64 * 0.1)).collect();
+            let said: Vec<(u64, f64)> = (0..=12)
+                .map(|n| (60 + n * 120, first + n as f64 * 0.1))
+                .collect();
             let (wh, lines) = heard(&[&[(0, 1234.1)], &said[..]].concat());
             assert!((wh - gain).abs() < 1e-6, "{first}: {wh} {lines:?}");
-            assert_eq!(lines.iter().filter(|l| matches!(l, Said::Believed { .. })).count(), usize::from(first > 0.0), "{lines:?}");
+            assert_eq!(
+                lines
+                    .iter()
+                    .filter(|l| matches!(l, Said::Believed { .. }))
+                    .count(),
+                usize::from(first > 0.0),
+                "{lines:?}"
+            );
         }
         // One that stands still is no proof, and costs nothing: the old one may come back.
-        assert!((counter(&[(0, 1234.1), (60, 57_000.0), (9_000, 57_000.0), (9_060, 1234.5)]) - 400.0).abs() < 1e-6);
+        assert!(
+            (counter(&[
+                (0, 1234.1),
+                (60, 57_000.0),
+                (9_000, 57_000.0),
+                (9_060, 1234.5)
+            ]) - 400.0)
+                .abs()
+                < 1e-6
+        );
         // That a wrong one was believed costs what it stood for, no more.
-        let wrong: Vec<(u64, f64)> = (0..20).map(|n| (60 + n * 60, 57_000.0 + n as f64 * 0.1)).collect();
-        let wh = counter(&[&[(0, 1234.1)], &wrong[..], &[(3_000, 1236.0), (3_060, 1236.1)]].concat());
+        let wrong: Vec<(u64, f64)> = (0..20)
+            .map(|n| (60 + n * 60, 57_000.0 + n as f64 * 0.1))
+            .collect();
+        let wh = counter(
+            &[
+                &[(0, 1234.1)],
+                &wrong[..],
+                &[(3_000, 1236.0), (3_060, 1236.1)],
+            ]
+            .concat(),
+        );
         assert!((wh - 500.0).abs() < 1e-6, "{wh}");
     }
 
     #[test]
     fn late_and_coarse_values_are_no_wrong_ones() {
-        let whole: Vec<(u64, f64)> = (0..100).map(|n| (n * 3600, 1000.0 + n as f64 * 11.0)).collect();
+        let whole: Vec<(u64, f64)> = (0..100)
+            .map(|n| (n * 3600, 1000.0 + n as f64 * 11.0))
+            .collect();
         assert_eq!(counter(&whole), 99.0 * 11_000.0, "once an hour");
-        assert_eq!(counter(&[(0, 500.0), (86_400, 560.0), (90_000, 560.0), (90_005, 570.0)]), 70_000.0, "the next comes late");
-        assert_eq!(counter(&[(0, 9_100.0), (360_000, 9_200.0), (360_001, 9_300.0)]), 200_000.0, "a sum of two that count in 0.1 MWh");
-        assert_eq!(counter(&[(0, 500.0), (86_400, 540.0), (86_401, 580.0), (86_402, 620.0)]), 120_000.0, "of three, once a day");
-        assert_eq!(counter(&[(0, 500.0), (86_400, 541.0), (86_700, 582.0)]), 41_000.0, "but not later");
+        assert_eq!(
+            counter(&[
+                (0, 500.0),
+                (86_400, 560.0),
+                (90_000, 560.0),
+                (90_005, 570.0)
+            ]),
+            70_000.0,
+            "the next comes late"
+        );
+        assert_eq!(
+            counter(&[(0, 9_100.0), (360_000, 9_200.0), (360_001, 9_300.0)]),
+            200_000.0,
+            "a sum of two that count in 0.1 MWh"
+        );
+        assert_eq!(
+            counter(&[
+                (0, 500.0),
+                (86_400, 540.0),
+                (86_401, 580.0),
+                (86_402, 620.0)
+            ]),
+            120_000.0,
+            "of three, once a day"
+        );
+        assert_eq!(
+            counter(&[(0, 500.0), (86_400, 541.0), (86_700, 582.0)]),
+            41_000.0,
+            "but not later"
+        );
     }
 
     /// What a meter does next, which is read once a minute.
@@ -407,7 +635,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever an entity of hundreds of kWh says for some seconds, its counter is what the meter counted.
+        /// Whatever an entity of hundreds of kWh says for some seconds, its counter is what the
+        /// meter counted.
         #[test]
         fn stumbles_leave_no_trace(steps in proptest::collection::vec(step(), 1..60)) {
             let (mut at, mut meter, mut want, mut got) = (0_u64, 1_500_000.0_f64, 0.0_f64, 0.0_f64);
@@ -445,8 +674,8 @@ mod tests {
             }
         }
 
-        /// Whatever an entity says, its counter neither falls nor rises by more than can have flown; back on its line, it has the
-        /// difference at most.
+        /// Whatever an entity says, its counter neither falls nor rises by more than can have
+        /// flown; back on its line, it has the difference at most.
         #[test]
         fn no_samples_raise_a_counter_by_more_than_can_have_flown(
             samples in proptest::collection::vec((sample(), 0..4000_u64, proptest::bool::weighted(0.05)), 1..80),

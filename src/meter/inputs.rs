@@ -1,7 +1,7 @@
 //! Which cells feed what, and the values of the phases that follow (`decisions.md` A, C1).
 //!
-//! A power input is: entities summed, import minus export, × scale, + offset, then inverted. One total goes to
-//! a phase or in thirds to all three.
+//! A power input is: entities summed, import minus export, × scale, + offset, then inverted. One
+//! total goes to a phase or in thirds to all three.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,11 @@ use crate::{
     source::EntityId,
 };
 
-const POWER: [[&str; 2]; 3] = [["a_power", "a_power_export"], ["b_power", "b_power_export"], ["c_power", "c_power_export"]];
+const POWER: [[&str; 2]; 3] = [
+    ["a_power", "a_power_export"],
+    ["b_power", "b_power_export"],
+    ["c_power", "c_power_export"],
+];
 const VOLT: [&str; 3] = ["a_volt", "b_volt", "c_volt"];
 const CURR: [&str; 3] = ["a_curr", "b_curr", "c_curr"];
 const PF: [&str; 3] = ["a_pf", "b_pf", "c_pf"];
@@ -79,17 +83,27 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn list(&mut self, entities: &[EntityId], quantity: Quantity, key: &'static str) -> Vec<usize> {
-        let cells: Vec<usize> = entities.iter().map(|e| self.cells.of(e, quantity, self.now)).collect();
+        let cells: Vec<usize> = entities
+            .iter()
+            .map(|e| self.cells.of(e, quantity, self.now))
+            .collect();
         self.feeds.extend(cells.iter().map(|&cell| (cell, key)));
         cells
     }
 
     /// Cells that feed nothing.
     fn unfed(&mut self, entities: &[EntityId], quantity: Quantity) -> Vec<usize> {
-        entities.iter().map(|e| self.cells.of(e, quantity, self.now)).collect()
+        entities
+            .iter()
+            .map(|e| self.cells.of(e, quantity, self.now))
+            .collect()
     }
 
-    fn power(&mut self, input: Option<&PowerInput>, [key, export_key]: [&'static str; 2]) -> Option<Power> {
+    fn power(
+        &mut self,
+        input: Option<&PowerInput>,
+        [key, export_key]: [&'static str; 2],
+    ) -> Option<Power> {
         let input = input?;
         Some(Power {
             import: self.list(&input.import, Quantity::Power, key),
@@ -98,41 +112,73 @@ impl Compiler<'_> {
             offset: input.offset,
             invert: input.invert,
             pair: Pair::default(),
-            smoother: self.smoothing.filter(|window| !window.is_zero()).map(Smoother::new),
+            smoother: self
+                .smoothing
+                .filter(|window| !window.is_zero())
+                .map(Smoother::new),
             max_age: self.max_age,
         })
     }
 
-    fn lists(&mut self, entities: &[Vec<EntityId>; 3], quantity: Quantity, keys: [&'static str; 3]) -> [Vec<usize>; 3] {
+    fn lists(
+        &mut self,
+        entities: &[Vec<EntityId>; 3],
+        quantity: Quantity,
+        keys: [&'static str; 3],
+    ) -> [Vec<usize>; 3] {
         [0, 1, 2].map(|i| self.list(&entities[i], quantity, keys[i]))
     }
 
     fn slots(&mut self, inputs: &Inputs, house: [f64; 3]) -> Vec<Slot> {
         let phases = |lists: &[Vec<EntityId>; 3], keys: [&'static str; 3], export| {
-            [0, 1, 2].map(|i| (keys[i], lists[i].clone(), Share::Phase(i), export)).to_vec()
+            [0, 1, 2]
+                .map(|i| (keys[i], lists[i].clone(), Share::Phase(i), export))
+                .to_vec()
         };
         let mut wanted = phases(&inputs.phase_energy_import, IMPORT, false);
         wanted.extend(phases(&inputs.phase_energy_export, EXPORT, true));
-        wanted.push(("energy_import", inputs.energy_import.clone(), Share::House(house), false));
-        wanted.push(("energy_export", inputs.energy_export.clone(), Share::House(house), true));
+        wanted.push((
+            "energy_import",
+            inputs.energy_import.clone(),
+            Share::House(house),
+            false,
+        ));
+        wanted.push((
+            "energy_export",
+            inputs.energy_export.clone(),
+            Share::House(house),
+            true,
+        ));
         wanted.retain(|(_, entities, ..)| !entities.is_empty());
         wanted
             .into_iter()
-            .map(|(key, entities, share, export)| Slot { key, cells: self.list(&entities, Quantity::Energy, key), entities, share, export })
+            .map(|(key, entities, share, export)| Slot {
+                key,
+                cells: self.list(&entities, Quantity::Energy, key),
+                entities,
+                share,
+                export,
+            })
             .collect()
     }
 }
 
-/// The parts of the house that each phase takes: all on `total_phase`, or on the first phase in use if that is not, or thirds.
+/// The parts of the house that each phase takes: all on `total_phase`, or on the first phase in use
+/// if that is not, or thirds.
 fn parts(inputs: &Inputs) -> [f64; 3] {
-    let used = |i: usize| inputs.total.is_some() || inputs.phases[i].is_some() || !inputs.any_power();
+    let used =
+        |i: usize| inputs.total.is_some() || inputs.phases[i].is_some() || !inputs.any_power();
     match inputs.total_phase {
         TotalPhase::Split => {
             let count = (0..3).filter(|&i| used(i)).count() as f64;
             [0, 1, 2].map(|i| if used(i) { 1.0 / count } else { 0.0 })
         }
         TotalPhase::On(phase) => {
-            let on = if used(phase.index()) { phase.index() } else { (0..3).find(|&i| used(i)).unwrap_or_default() };
+            let on = if used(phase.index()) {
+                phase.index()
+            } else {
+                (0..3).find(|&i| used(i)).unwrap_or_default()
+            };
             [0, 1, 2].map(|i| if i == on { 1.0 } else { 0.0 })
         }
     }
@@ -145,7 +191,13 @@ impl Plan {
         let inputs = &settings.inputs;
         let named = inputs.entities();
         cells.retain(|cell| named.binary_search(&cell.entity).is_ok());
-        let mut c = Compiler { cells, now, feeds: Vec::new(), smoothing: settings.smoothing, max_age: settings.max_age };
+        let mut c = Compiler {
+            cells,
+            now,
+            feeds: Vec::new(),
+            smoothing: settings.smoothing,
+            max_age: settings.max_age,
+        };
         Self {
             total: c.power(inputs.total.as_ref(), ["total_power", "total_power_export"]),
             total_phase: inputs.total_phase,
@@ -156,7 +208,10 @@ impl Plan {
             n_current: c.list(&inputs.n_current, Quantity::Current, "n_curr"),
             frequency: c.list(&inputs.frequency, Quantity::Frequency, "frequency"),
             slots: c.slots(inputs, parts(inputs)),
-            beside: inputs.witnesses.each_ref().map(|ids| c.unfed(ids, Quantity::Energy)),
+            beside: inputs
+                .witnesses
+                .each_ref()
+                .map(|ids| c.unfed(ids, Quantity::Energy)),
             feeds: c.feeds,
         }
     }
@@ -172,9 +227,19 @@ impl Plan {
     pub fn witnesses(&self, cells: &Cells) -> Witnesses {
         let of = |power: &Option<Power>| power.iter().flat_map(Power::parts).collect::<Vec<_>>();
         let phases = [0, 1, 2].map(|i| of(&self.phases[i]));
-        let house = if self.total.is_some() { of(&self.total) } else { phases.concat() };
+        let house = if self.total.is_some() {
+            of(&self.total)
+        } else {
+            phases.concat()
+        };
         let [a, b, c] = phases;
-        Witnesses::of(&self.slots, &self.beside, self.total.is_some(), &[house, a, b, c], cells.all())
+        Witnesses::of(
+            &self.slots,
+            &self.beside,
+            self.total.is_some(),
+            &[house, a, b, c],
+            cells.all(),
+        )
     }
 
     fn inputs(&self) -> impl Iterator<Item = &Power> {
@@ -184,26 +249,38 @@ impl Plan {
     /// Cells that feed power.
     #[must_use]
     pub fn power_cells(&self) -> Vec<usize> {
-        let mut cells: Vec<usize> = self.inputs().flat_map(|p| p.import.iter().chain(&p.export)).copied().collect();
+        let mut cells: Vec<usize> = self
+            .inputs()
+            .flat_map(|p| p.import.iter().chain(&p.export))
+            .copied()
+            .collect();
         cells.sort_unstable();
         cells.dedup();
         cells
     }
 
-    /// Measured power of each phase, and until when it holds if nothing more is heard; `None` without bound.
+    /// Measured power of each phase, and until when it holds if nothing more is heard; `None`
+    /// without bound.
     #[must_use]
-    pub fn measured(&self, cells: &Cells, hold: Duration, now: Duration) -> [(PhasePower, Option<Duration>); 3] {
+    pub fn measured(
+        &self,
+        cells: &Cells,
+        hold: Duration,
+        now: Duration,
+    ) -> [(PhasePower, Option<Duration>); 3] {
         self.powers(cells, hold, now, |_, level| level)
     }
 
     /// Power of each phase as served: smoothed where that is set.
     #[must_use]
     pub fn smoothed(&self, cells: &Cells, hold: Duration, now: Duration) -> [PhasePower; 3] {
-        let smooth = |power: &Power, level: Level| match power.smoother.as_ref().and_then(|s| s.mean(now)) {
-            Some(mean) => level.map(|_| mean),
-            None => level,
-        };
-        self.powers(cells, hold, now, smooth).map(|(power, _)| power)
+        let smooth =
+            |power: &Power, level: Level| match power.smoother.as_ref().and_then(|s| s.mean(now)) {
+                Some(mean) => level.map(|_| mean),
+                None => level,
+            };
+        self.powers(cells, hold, now, smooth)
+            .map(|(power, _)| power)
     }
 
     fn powers(
@@ -214,21 +291,36 @@ impl Plan {
         with: impl Fn(&Power, Level) -> Level,
     ) -> [(PhasePower, Option<Duration>); 3] {
         let of = |power: &Power| {
-            let lost = [&power.import, &power.export].into_iter().filter_map(|list| cells.until(list, hold)).min();
+            let lost = [&power.import, &power.export]
+                .into_iter()
+                .filter_map(|list| cells.until(list, hold))
+                .min();
             let old = power.too_old(cells, now).map(|(_, at)| at);
-            (with(power, power.level(cells, hold, now)), lost.into_iter().chain(old).min())
+            (
+                with(power, power.level(cells, hold, now)),
+                lost.into_iter().chain(old).min(),
+            )
         };
         if let Some(total) = &self.total {
             let (level, until) = of(total);
             return match self.total_phase {
-                TotalPhase::Split => [0, 1, 2].map(|_| (PhasePower::Fed(level.clone().map(|v| v / 3.0)), until)),
-                TotalPhase::On(phase) => {
-                    [0, 1, 2].map(|i| if i == phase.index() { (PhasePower::Fed(level.clone()), until) } else { (PhasePower::Unused, None) })
+                TotalPhase::Split => {
+                    [0, 1, 2].map(|_| (PhasePower::Fed(level.clone().map(|v| v / 3.0)), until))
                 }
+                TotalPhase::On(phase) => [0, 1, 2].map(|i| {
+                    if i == phase.index() {
+                        (PhasePower::Fed(level.clone()), until)
+                    } else {
+                        (PhasePower::Unused, None)
+                    }
+                }),
             };
         }
         if self.phases.iter().all(Option::is_none) {
-            let lost = Lost { since: Duration::ZERO, reason: Arc::from("no power entity is configured") };
+            let lost = Lost {
+                since: Duration::ZERO,
+                reason: Arc::from("no power entity is configured"),
+            };
             return [0, 1, 2].map(|_| (PhasePower::Fed(Level::Absent(lost.clone())), None));
         }
         [0, 1, 2].map(|i| match &self.phases[i] {
@@ -254,7 +346,10 @@ impl Plan {
     /// Power cells that have been silent for longer than is usual for them.
     #[must_use]
     pub fn silent(&self, cells: &Cells, now: Duration) -> Vec<usize> {
-        let mut silent: Vec<usize> = self.inputs().flat_map(|power| cells.silent(power.parts(), now)).collect();
+        let mut silent: Vec<usize> = self
+            .inputs()
+            .flat_map(|power| cells.silent(power.parts(), now))
+            .collect();
         silent.sort_unstable();
         silent.dedup();
         silent
@@ -263,12 +358,18 @@ impl Plan {
     /// When the next pair is not waited for any longer, monotonic; `None`: none is waited for.
     #[must_use]
     pub fn waiting(&self, now: Duration) -> Option<Duration> {
-        self.inputs().filter_map(|power| Some(power.pair.held(now)?.1)).min()
+        self.inputs()
+            .filter_map(|power| Some(power.pair.held(now)?.1))
+            .min()
     }
 
     /// Tells pairs and smoothers what their inputs say now.
     pub fn settle(&mut self, cells: &Cells, hold: Duration, now: Duration) {
-        for power in self.total.iter_mut().chain(self.phases.iter_mut().flatten()) {
+        for power in self
+            .total
+            .iter_mut()
+            .chain(self.phases.iter_mut().flatten())
+        {
             if !power.export.is_empty() {
                 let sides = power.sides(cells, hold, now);
                 power.pair.set(sides, now);
@@ -283,8 +384,12 @@ impl Plan {
     /// The side measurements of a phase; what is gone for the hold time is derived.
     #[must_use]
     pub fn side(&self, phase: usize, cells: &Cells, hold: Duration, now: Duration) -> Measured {
-        let value =
-            |list: &[usize], quantity: Quantity| cells.sum(list, hold, now).and_then(|l| l.value()).filter(|v| quantity.plausible(*v));
+        let value = |list: &[usize], quantity: Quantity| {
+            cells
+                .sum(list, hold, now)
+                .and_then(|l| l.value())
+                .filter(|v| quantity.plausible(*v))
+        };
         Measured {
             voltage: value(&self.voltage[phase], Quantity::Voltage),
             current: value(&self.current[phase], Quantity::Current),
@@ -296,7 +401,10 @@ impl Plan {
     /// Neutral current in A, where an entity gives it.
     #[must_use]
     pub fn n_current(&self, cells: &Cells, hold: Duration, now: Duration) -> Option<f64> {
-        cells.sum(&self.n_current, hold, now).and_then(|level| level.value()).map(f64::abs)
+        cells
+            .sum(&self.n_current, hold, now)
+            .and_then(|level| level.value())
+            .map(f64::abs)
     }
 }
 
@@ -307,13 +415,18 @@ impl Power {
 
     /// The entity whose report is, or will be, too old first, and when that is.
     fn too_old(&self, cells: &Cells, now: Duration) -> Option<(usize, Duration)> {
-        let (cell, report) = cells.report(self.parts(), now).filter(|_| self.max_age.is_some())?;
+        let (cell, report) = cells
+            .report(self.parts(), now)
+            .filter(|_| self.max_age.is_some())?;
         Some((cell, report.at + self.max_age?.saturating_sub(report.age)))
     }
 
     /// What both sides of a pair say, W, while both say something fresh.
     fn sides(&self, cells: &Cells, hold: Duration, now: Duration) -> Option<Sides> {
-        match (cells.sum(&self.import, hold, now)?, cells.sum(&self.export, hold, now)?) {
+        match (
+            cells.sum(&self.import, hold, now)?,
+            cells.sum(&self.export, hold, now)?,
+        ) {
             (Level::Live(import), Level::Live(export)) => Some((import, export)),
             _ => None,
         }
@@ -321,10 +434,15 @@ impl Power {
 
     fn level(&self, cells: &Cells, hold: Duration, now: Duration) -> Level {
         let Some(import) = cells.sum(&self.import, hold, now) else {
-            return Level::Absent(Lost { since: Duration::ZERO, reason: "no power entity is configured".into() });
+            return Level::Absent(Lost {
+                since: Duration::ZERO,
+                reason: "no power entity is configured".into(),
+            });
         };
         let sum = match (cells.sum(&self.export, hold, now), self.pair.held(now)) {
-            (Some(Level::Live(_)), Some(((i, e), _))) if matches!(import, Level::Live(_)) => Level::Live(i - e),
+            (Some(Level::Live(_)), Some(((i, e), _))) if matches!(import, Level::Live(_)) => {
+                Level::Live(i - e)
+            }
             (Some(export), _) => import.join(export, |i, e| i - e),
             (None, _) => import,
         };
@@ -334,9 +452,20 @@ impl Power {
         });
         match level.value() {
             Some(v) if !Quantity::Power.plausible(v) => {
-                let names: Vec<&str> = self.import.iter().chain(&self.export).map(|&i| &*cells.all()[i].entity).collect();
-                let reason = format!("{}: {v} W after scale and offset is not plausible (at most 1 MW)", names.join(", "));
-                Level::Absent(Lost { since: now, reason: reason.into() })
+                let names: Vec<&str> = self
+                    .import
+                    .iter()
+                    .chain(&self.export)
+                    .map(|&i| &*cells.all()[i].entity)
+                    .collect();
+                let reason = format!(
+                    "{}: {v} W after scale and offset is not plausible (at most 1 MW)",
+                    names.join(", ")
+                );
+                Level::Absent(Lost {
+                    since: now,
+                    reason: reason.into(),
+                })
             }
             Some(_)
                 if let Some((cell, at)) = self.too_old(cells, now)
@@ -344,8 +473,14 @@ impl Power {
             {
                 let cell = &cells.all()[cell];
                 let most = self.max_age.unwrap_or_default().as_secs();
-                let reason = format!("{} has not reported for more than {most} s (max_age)", cell.entity);
-                Level::Absent(Lost { since: cell.report.map_or(at, Report::made), reason: reason.into() })
+                let reason = format!(
+                    "{} has not reported for more than {most} s (max_age)",
+                    cell.entity
+                );
+                Level::Absent(Lost {
+                    since: cell.report.map_or(at, Report::made),
+                    reason: reason.into(),
+                })
             }
             _ => level,
         }
@@ -355,5 +490,8 @@ impl Power {
 /// The line of `settings`.
 #[must_use]
 pub const fn line(settings: &MeterSettings) -> Line {
-    Line { voltage: settings.line_voltage, freq: settings.line_frequency }
+    Line {
+        voltage: settings.line_voltage,
+        freq: settings.line_frequency,
+    }
 }

@@ -68,7 +68,10 @@ impl MinuteBuilder {
     #[must_use]
     pub fn new(ts: i64) -> Self {
         Self {
-            record: MinuteRecord { ts, ..MinuteRecord::default() },
+            record: MinuteRecord {
+                ts,
+                ..MinuteRecord::default()
+            },
             sums: [(0, 0.0, 0.0); 3],
             neutral: (0, 0.0),
             integrated: [None; 3],
@@ -84,19 +87,38 @@ impl MinuteBuilder {
 
     /// Adds the energy of so many hours at these values.
     pub fn integrate(&mut self, phases: &[Option<Electric>; 3], hours: f64) {
-        for ((phase, last), e) in self.record.phases.iter_mut().zip(&mut self.integrated).zip(phases) {
+        for ((phase, last), e) in self
+            .record
+            .phases
+            .iter_mut()
+            .zip(&mut self.integrated)
+            .zip(phases)
+        {
             let Some(e) = e else { continue };
             self.any = true;
             *last = Some(*e);
             let energy = e.act_power.abs() * hours;
-            *(if e.act_power < 0.0 { &mut phase.act_ret_energy } else { &mut phase.act_energy }) += energy;
-            phase.lag_react_energy += (e.aprt_power * e.aprt_power - e.act_power * e.act_power).max(0.0).sqrt() * hours;
+            *(if e.act_power < 0.0 {
+                &mut phase.act_ret_energy
+            } else {
+                &mut phase.act_energy
+            }) += energy;
+            phase.lag_react_energy += (e.aprt_power * e.aprt_power - e.act_power * e.act_power)
+                .max(0.0)
+                .sqrt()
+                * hours;
         }
     }
 
     /// Takes a one-second value in.
     pub fn sample(&mut self, phases: &[Option<Electric>; 3], n_current: Option<f64>) {
-        for ((phase, sum), e) in self.record.phases.iter_mut().zip(&mut self.sums).zip(phases) {
+        for ((phase, sum), e) in self
+            .record
+            .phases
+            .iter_mut()
+            .zip(&mut self.sums)
+            .zip(phases)
+        {
             let Some(e) = e else { continue };
             self.any = true;
             let first = sum.0 == 0;
@@ -119,14 +141,19 @@ impl MinuteBuilder {
             let first = self.neutral.0 == 0;
             self.neutral = (self.neutral.0 + 1, self.neutral.1 + n);
             let mean = self.neutral.1 / f64::from(self.neutral.0);
-            self.record.n_current = if first { [n; 3] } else { [max.max(n), min.min(n), mean] };
+            self.record.n_current = if first {
+                [n; 3]
+            } else {
+                [max.max(n), min.min(n), mean]
+            };
         }
     }
 
     /// The record; none if nothing was measured in this minute.
     ///
-    /// A minute that began or ended between two one-second values has energy and none of them: what the energy was reckoned from
-    /// stands for them, so that it is not said to have been 0 W and 0 V.
+    /// A minute that began or ended between two one-second values has energy and none of them: what
+    /// the energy was reckoned from stands for them, so that it is not said to have been 0 W and 0
+    /// V.
     #[must_use]
     pub fn finish(&self) -> Option<MinuteRecord> {
         let mut whole = self.clone();
@@ -143,7 +170,16 @@ mod tests {
 
     #[test]
     fn extremes_means_and_energies() {
-        let e = |p: f64, v: f64| Some(Electric { act_power: p, voltage: v, current: 2.0, aprt_power: 500.0, pf: 0.5, freq: 50.0 });
+        let e = |p: f64, v: f64| {
+            Some(Electric {
+                act_power: p,
+                voltage: v,
+                current: 2.0,
+                aprt_power: 500.0,
+                pf: 0.5,
+                freq: 50.0,
+            })
+        };
         let mut minute = MinuteBuilder::new(120);
         assert_eq!(minute.finish(), None);
         minute.integrate(&[e(300.0, 230.0), e(-400.0, 230.0), None], 0.5);
@@ -152,15 +188,41 @@ mod tests {
         }
         let record = minute.finish().unwrap();
         let a = record.phases[0];
-        assert_eq!((a.act_energy, a.act_ret_energy, a.lag_react_energy), (150.0, 0.0, 200.0));
-        assert_eq!((a.max_act_power, a.min_act_power, a.max_aprt_power), (-230.0, -234.0, 500.0));
-        assert_eq!((a.max_voltage, a.min_voltage, a.avg_voltage, a.avg_current), (234.0, 230.0, 232.0, 2.0));
-        assert_eq!((record.phases[1].act_ret_energy, record.phases[1].lag_react_energy), (200.0, 150.0));
+        assert_eq!(
+            (a.act_energy, a.act_ret_energy, a.lag_react_energy),
+            (150.0, 0.0, 200.0)
+        );
+        assert_eq!(
+            (a.max_act_power, a.min_act_power, a.max_aprt_power),
+            (-230.0, -234.0, 500.0)
+        );
+        assert_eq!(
+            (a.max_voltage, a.min_voltage, a.avg_voltage, a.avg_current),
+            (234.0, 230.0, 232.0, 2.0)
+        );
+        assert_eq!(
+            (
+                record.phases[1].act_ret_energy,
+                record.phases[1].lag_react_energy
+            ),
+            (200.0, 150.0)
+        );
         // Not one of the one-second values was B's.
         let b = record.phases[1];
-        assert_eq!((b.max_act_power, b.min_act_power, b.avg_voltage, b.min_current), (-400.0, -400.0, 230.0, 2.0));
+        assert_eq!(
+            (
+                b.max_act_power,
+                b.min_act_power,
+                b.avg_voltage,
+                b.min_current
+            ),
+            (-400.0, -400.0, 230.0, 2.0)
+        );
         assert_eq!(record.phases[2], PhaseMinute::default());
         assert_eq!(record.n_current, [234.0, 230.0, 232.0]);
-        assert_eq!((record.ts, minute_of(179.99), minute_of(-0.5)), (120, 120, -60));
+        assert_eq!(
+            (record.ts, minute_of(179.99), minute_of(-0.5)),
+            (120, 120, -60)
+        );
     }
 }

@@ -36,7 +36,10 @@ pub use fixed::Fixed;
 pub use minutes::{MinuteRecord, PhaseMinute};
 pub use report::EntityReport;
 pub use rhythm::Report;
-pub use snapshot::{Counter, Derived, Electric, Energy, Phase, PhaseInput, Quality, Served, Snapshot, SourceHealth, Totals};
+pub use snapshot::{
+    Counter, Derived, Electric, Energy, Phase, PhaseInput, Quality, Served, Snapshot, SourceHealth,
+    Totals,
+};
 pub use watch::Notice;
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
-//! An import and an export sensor that change direction are two readings of one power, and come one after the other.
+//! An import and an export sensor that change direction are two readings of one power, and come one
+//! after the other.
 //!
-//! Of a meter's pair at most one side says something. In a change of direction, 500 W drawn to 300 W fed in, their difference
-//! is for a moment 200 W or 0 W, which the house never took: within milliseconds where Home Assistant writes both in one turn
-//! (one message of a meter, templates of one sensor), within tenths of a second where an integration polls one after the other.
-//! Until the sibling comes, the last whole value is served:
+//! Of a meter's pair at most one side says something. In a change of direction, 500 W drawn to 300
+//! W fed in, their difference is for a moment 200 W or 0 W, which the house never took: within
+//! milliseconds where Home Assistant writes both in one turn (one message of a meter, templates of
+//! one sensor), within tenths of a second where an integration polls one after the other. Until the
+//! sibling comes, the last whole value is served:
 //!
-//! - Both sides say something: that is no value of such a pair. It is waited for up to [`MOST`]. Sensors of which both say
-//!   something for longer, such as sums over phases, are no such pair: they are not waited for, until they are seen to take turns.
-//! - One side fell to 0 and the other is 0 still: that may be the truth. It is waited for as long as the sibling has been seen to
-//!   take, at first [`FIRST`].
+//! - Both sides say something: that is no value of such a pair. It is waited for up to [`MOST`].
+//!   Sensors of which both say something for longer, such as sums over phases, are no such pair:
+//!   they are not waited for, until they are seen to take turns.
+//! - One side fell to 0 and the other is 0 still: that may be the truth. It is waited for as long
+//!   as the sibling has been seen to take, at first [`FIRST`].
 //!
 //! A side that changes alone, as one does between two changes of direction, is never waited for.
 
@@ -79,7 +82,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Both say this from `now` on; `None`: one of them has no fresh value, and nothing is waited for.
+    /// Both say this from `now` on; `None`: one of them has no fresh value, and nothing is waited
+    /// for.
     pub fn set(&mut self, sides: Option<Sides>, now: Duration) {
         if let (Some(turning), Some(Speaks::Both)) = (self.turning, self.now.map(Speaks::of))
             && now >= turning.at + MOST
@@ -98,25 +102,48 @@ impl Pair {
         let Some(old) = before else {
             // The first that is heard of them: whole or not, nobody knows.
             let both = is == Speaks::Both;
-            self.turning = both.then_some(Turning { at: now, before: None, until: now, rest: Duration::ZERO });
+            self.turning = both.then_some(Turning {
+                at: now,
+                before: None,
+                until: now,
+                rest: Duration::ZERO,
+            });
             return;
         };
         let was = Speaks::of(old);
         match (was, is) {
             _ if was == is => {}
-            (_, Speaks::Both) if was.one() => self.turn(old, now, if self.apart { Duration::ZERO } else { MOST }, rest),
+            (_, Speaks::Both) if was.one() => self.turn(
+                old,
+                now,
+                if self.apart { Duration::ZERO } else { MOST },
+                rest,
+            ),
             (_, Speaks::Neither) if was.one() => self.turn(old, now, self.patience(), rest),
             _ => self.settled(is, now),
         }
     }
 
     fn turn(&mut self, before: Sides, now: Duration, wait: Duration, rest: Duration) {
-        self.turning = Some(Turning { at: now, before: Some(before), until: now + wait, rest });
+        self.turning = Some(Turning {
+            at: now,
+            before: Some(before),
+            until: now + wait,
+            rest,
+        });
     }
 
     /// What was between two directions has come to an end.
     fn settled(&mut self, is: Speaks, now: Duration) {
-        let Some(Turning { at, before: Some(before), rest, .. }) = self.turning.take() else { return };
+        let Some(Turning {
+            at,
+            before: Some(before),
+            rest,
+            ..
+        }) = self.turning.take()
+        else {
+            return;
+        };
         let lag = now.saturating_sub(at);
         // A sibling that came much later, or as late as the next reading, was none.
         if !is.one() || is == Speaks::of(before) || lag > MOST || lag * 3 > rest {

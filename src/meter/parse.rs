@@ -1,8 +1,9 @@
-//! From an entity's state text and unit to a number in the base unit, or the reason why there is none.
+//! From an entity's state text and unit to a number in the base unit, or the reason why there is
+//! none.
 //!
-//! Only finite, plausible numbers count (`decisions.md` C5): `nan`, `inf`, the empty text, `1,5`, `12 W` and
-//! absurd sizes are as good as `unavailable`. Nothing is guessed: a foreign unit gives no value, and its name; another spelling
-//! of a known one is that one ([`unit::canonical`]).
+//! Only finite, plausible numbers count (`decisions.md` C5): `nan`, `inf`, the empty text, `1,5`,
+//! `12 W` and absurd sizes are as good as `unavailable`. Nothing is guessed: a foreign unit gives
+//! no value, and its name; another spelling of a known one is that one ([`unit::canonical`]).
 
 use std::fmt;
 
@@ -38,7 +39,14 @@ impl Quantity {
     #[must_use]
     pub const fn units(self) -> &'static [(&'static str, f64)] {
         match self {
-            Self::Power => &[("W", 1.0), ("kW", 1e3), ("mW", 1e-3), ("MW", 1e6), ("GW", 1e9), ("TW", 1e12)],
+            Self::Power => &[
+                ("W", 1.0),
+                ("kW", 1e3),
+                ("mW", 1e-3),
+                ("MW", 1e6),
+                ("GW", 1e9),
+                ("TW", 1e12),
+            ],
             Self::Voltage => &[("V", 1.0), ("mV", 1e-3), ("kV", 1e3)],
             Self::Current => &[("A", 1.0), ("mA", 1e-3)],
             Self::PowerFactor => &[("1", 1.0), ("%", 0.01)],
@@ -88,7 +96,8 @@ impl Quantity {
         }
     }
 
-    /// Whether a value in the base unit can be true of a house (C5); energy: not negative, below 1 TWh.
+    /// Whether a value in the base unit can be true of a house (C5); energy: not negative, below 1
+    /// TWh.
     #[must_use]
     pub fn plausible(self, value: f64) -> bool {
         match self {
@@ -143,23 +152,44 @@ pub enum Unusable {
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |q: &Quantity| q.units().iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let list = |q: &Quantity| {
+            q.units()
+                .iter()
+                .map(|(name, _)| *name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         match self {
             Self::Gone => f.write_str("does not exist"),
             Self::Own => f.write_str("is this meter's own and is refused as an input"),
             Self::NoState(state) => write!(f, "is {state}"),
             Self::NotANumber(text) => write!(f, "says {text:?}, which is not a number"),
-            Self::ForeignUnit(q @ (Quantity::Power | Quantity::Energy), unit) if let Some(kind) = unit::not_active(unit) => {
+            Self::ForeignUnit(q @ (Quantity::Power | Quantity::Energy), unit)
+                if let Some(kind) = unit::not_active(unit) =>
+            {
                 let kind = match kind {
                     NotActive::Apparent => "apparent",
                     NotActive::Reactive => "reactive",
                 };
                 let (what, list) = (q.name(), list(q));
-                write!(f, "has the unit {unit:?}: that is {kind} {what}, a meter needs active {what} ({list}); choose the sensor of that")
+                write!(
+                    f,
+                    "has the unit {unit:?}: that is {kind} {what}, a meter needs active {what} ({list}); choose the sensor of that"
+                )
             }
-            Self::ForeignUnit(q, unit) => write!(f, "has the unit {unit:?}, which is not one of {} ({})", q.name(), list(q)),
+            Self::ForeignUnit(q, unit) => write!(
+                f,
+                "has the unit {unit:?}, which is not one of {} ({})",
+                q.name(),
+                list(q)
+            ),
             Self::NoUnit(q) => write!(f, "has no unit; {} needs one ({})", q.name(), list(q)),
-            Self::Implausible(q, value) => write!(f, "says {value} {}, which is not plausible ({})", q.base_unit(), q.range()),
+            Self::Implausible(q, value) => write!(
+                f,
+                "says {value} {}, which is not plausible ({})",
+                q.base_unit(),
+                q.range()
+            ),
         }
     }
 }
@@ -182,20 +212,37 @@ pub fn parse(quantity: Quantity, state: &State, unit: Option<&str>) -> Result<Pa
             return Err(Unusable::NoState(none));
         }
     }
-    let Some(number) = text.parse::<f64>().ok().filter(|n| n.is_finite()) else { return Err(Unusable::NotANumber(clip(text))) };
+    let Some(number) = text.parse::<f64>().ok().filter(|n| n.is_finite()) else {
+        return Err(Unusable::NotANumber(clip(text)));
+    };
     let unit = unit.map(str::trim).unwrap_or_default();
     let (factor, unit_assumed) = match unit {
         "" if quantity == Quantity::Energy => return Err(Unusable::NoUnit(quantity)),
         "" => (1.0, quantity != Quantity::PowerFactor),
-        named => match quantity.units().iter().find(|(name, _)| *name == unit::canonical(named)) {
+        named => match quantity
+            .units()
+            .iter()
+            .find(|(name, _)| *name == unit::canonical(named))
+        {
             Some((_, factor)) => (*factor, false),
             None => return Err(Unusable::ForeignUnit(quantity, clip(named))),
         },
     };
     // Dividing by 1000 is exact where multiplying by 0.001 is not.
     let whole = (1.0 / factor).round();
-    let value = if factor < 1.0 && (whole * factor - 1.0).abs() < 1e-9 { number / whole } else { number * factor };
-    if quantity.plausible(value) { Ok(Parsed { value, unit_assumed }) } else { Err(Unusable::Implausible(quantity, value)) }
+    let value = if factor < 1.0 && (whole * factor - 1.0).abs() < 1e-9 {
+        number / whole
+    } else {
+        number * factor
+    };
+    if quantity.plausible(value) {
+        Ok(Parsed {
+            value,
+            unit_assumed,
+        })
+    } else {
+        Err(Unusable::Implausible(quantity, value))
+    }
 }
 
 /// At most 40 characters, for messages.
@@ -222,13 +269,30 @@ mod tests {
         assert_eq!(power("0.5", "MW"), Ok(500_000.0));
         assert_eq!(power("500", "mW"), Ok(0.5));
         let pf = |text: &str, unit| parse(Quantity::PowerFactor, &State::Text(text.into()), unit);
-        assert_eq!(pf("-95", Some("%")), Ok(Parsed { value: -0.95, unit_assumed: false }));
-        assert_eq!(pf("0.95", None), Ok(Parsed { value: 0.95, unit_assumed: false }));
+        assert_eq!(
+            pf("-95", Some("%")),
+            Ok(Parsed {
+                value: -0.95,
+                unit_assumed: false
+            })
+        );
+        assert_eq!(
+            pf("0.95", None),
+            Ok(Parsed {
+                value: 0.95,
+                unit_assumed: false
+            })
+        );
         assert!(pf("95", None).is_err());
-        let energy = |unit| parse(Quantity::Energy, &State::Text("12345.678".into()), unit).map(|p| p.value);
+        let energy =
+            |unit| parse(Quantity::Energy, &State::Text("12345.678".into()), unit).map(|p| p.value);
         assert_eq!(energy(Some("kWh")), Ok(12_345_678.0));
         assert_eq!(energy(None), Err(Unusable::NoUnit(Quantity::Energy)));
-        let wh = |text: &str, unit| parse(Quantity::Energy, &State::Text(text.into()), Some(unit)).unwrap().value;
+        let wh = |text: &str, unit| {
+            parse(Quantity::Energy, &State::Text(text.into()), Some(unit))
+                .unwrap()
+                .value
+        };
         for (text, unit, want) in [
             ("3600", "J", 1.0),
             ("3.6", "kJ", 1.0),
@@ -237,27 +301,55 @@ mod tests {
             ("860.42", "kcal", 1000.0),
             ("500", "mWh", 0.5),
         ] {
-            assert!((wh(text, unit) / want - 1.0).abs() < 1e-4, "{text} {unit}: {}", wh(text, unit));
+            assert!(
+                (wh(text, unit) / want - 1.0).abs() < 1e-4,
+                "{text} {unit}: {}",
+                wh(text, unit)
+            );
         }
     }
 
     #[test]
     fn understands_a_unit_however_it_is_spelled_and_names_apparent_power() {
-        for (unit, watts) in
-            [("Watt", 2.0), ("watts", 2.0), ("w", 2.0), ("kw", 2000.0), ("KW", 2000.0), ("kiloWatt", 2000.0), ("mW", 0.002)]
-        {
+        for (unit, watts) in [
+            ("Watt", 2.0),
+            ("watts", 2.0),
+            ("w", 2.0),
+            ("kw", 2000.0),
+            ("KW", 2000.0),
+            ("kiloWatt", 2000.0),
+            ("mW", 0.002),
+        ] {
             assert_eq!(power("2", unit), Ok(watts), "{unit}");
         }
         assert_eq!(power("0.2", "MW"), Ok(200_000.0));
-        let energy = |unit| parse(Quantity::Energy, &State::Text("2".into()), Some(unit)).map(|p| p.value);
-        assert_eq!([energy("kW·h"), energy("wh"), energy("KWH")], [Ok(2000.0), Ok(2.0), Ok(2000.0)]);
-        let volts = |unit| parse(Quantity::Voltage, &State::Text("230".into()), Some(unit)).map(|p| p.value);
-        assert_eq!([volts("Volt"), volts("volts"), volts("v")], [Ok(230.0), Ok(230.0), Ok(230.0)]);
+        let energy =
+            |unit| parse(Quantity::Energy, &State::Text("2".into()), Some(unit)).map(|p| p.value);
+        assert_eq!(
+            [energy("kW·h"), energy("wh"), energy("KWH")],
+            [Ok(2000.0), Ok(2.0), Ok(2000.0)]
+        );
+        let volts = |unit| {
+            parse(Quantity::Voltage, &State::Text("230".into()), Some(unit)).map(|p| p.value)
+        };
+        assert_eq!(
+            [volts("Volt"), volts("volts"), volts("v")],
+            [Ok(230.0), Ok(230.0), Ok(230.0)]
+        );
         for unit in ["mw", "Mw", "VA", "kVA", "var", "°C"] {
-            assert!(matches!(power("2", unit), Err(Unusable::ForeignUnit(Quantity::Power, _))), "{unit}");
+            assert!(
+                matches!(
+                    power("2", unit),
+                    Err(Unusable::ForeignUnit(Quantity::Power, _))
+                ),
+                "{unit}"
+            );
         }
         let said = power("2", "VA").unwrap_err().to_string();
-        assert!(said.contains("\"VA\": that is apparent power") && said.contains("needs active power"), "{said}");
+        assert!(
+            said.contains("\"VA\": that is apparent power") && said.contains("needs active power"),
+            "{said}"
+        );
         let said = energy("kvarh").unwrap_err().to_string();
         assert!(said.contains("reactive energy"), "{said}");
     }
@@ -265,7 +357,13 @@ mod tests {
     #[test]
     fn takes_the_base_unit_where_none_is_named_and_says_so() {
         for unit in [None, Some(""), Some(" ")] {
-            assert_eq!(parse(Quantity::Power, &State::Text("5".into()), unit), Ok(Parsed { value: 5.0, unit_assumed: true }));
+            assert_eq!(
+                parse(Quantity::Power, &State::Text("5".into()), unit),
+                Ok(Parsed {
+                    value: 5.0,
+                    unit_assumed: true
+                })
+            );
         }
     }
 
@@ -292,10 +390,22 @@ mod tests {
             assert!(power(text, "W").is_err(), "{text}");
         }
         assert!(power("2", "GW").is_err());
-        assert_eq!(power("5", "°C").unwrap_err().to_string(), "has the unit \"°C\", which is not one of power (W, kW, mW, MW, GW, TW)");
-        assert_eq!(power("12 W", "W").unwrap_err().to_string(), "says \"12 W\", which is not a number");
-        assert_eq!(parse(Quantity::Power, &State::Gone, Some("W")), Err(Unusable::Gone));
-        assert_eq!(parse(Quantity::Power, &State::Own, Some("W")), Err(Unusable::Own));
+        assert_eq!(
+            power("5", "°C").unwrap_err().to_string(),
+            "has the unit \"°C\", which is not one of power (W, kW, mW, MW, GW, TW)"
+        );
+        assert_eq!(
+            power("12 W", "W").unwrap_err().to_string(),
+            "says \"12 W\", which is not a number"
+        );
+        assert_eq!(
+            parse(Quantity::Power, &State::Gone, Some("W")),
+            Err(Unusable::Gone)
+        );
+        assert_eq!(
+            parse(Quantity::Power, &State::Own, Some("W")),
+            Err(Unusable::Own)
+        );
     }
 
     proptest! {

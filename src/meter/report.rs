@@ -24,7 +24,8 @@ pub struct EntityReport {
     pub value: Option<f64>,
     /// W, V, A, Hz, Wh, or empty.
     pub base_unit: &'static str,
-    /// Seconds since it was reported last, changed or not; without a good value ever, since its last word.
+    /// Seconds since it was reported last, changed or not; without a good value ever, since its
+    /// last word.
     pub age: Option<f64>,
     /// Seconds that half of the intervals between its reports are shorter than, once that is known.
     pub usual_interval: Option<f64>,
@@ -36,13 +37,21 @@ pub struct EntityReport {
     pub unit_assumed: bool,
 }
 
-pub(super) fn entities(cells: &[Cell], feeds: &[(usize, &'static str)], now: Duration) -> Vec<EntityReport> {
+pub(super) fn entities(
+    cells: &[Cell],
+    feeds: &[(usize, &'static str)],
+    now: Duration,
+) -> Vec<EntityReport> {
     let seconds = |at: Duration| now.saturating_sub(at).as_secs_f64();
     let report = |(index, cell): (usize, &Cell)| {
         let reading = cell.last.as_ref().map(|(reading, _)| reading);
         EntityReport {
             entity: Arc::clone(&cell.entity),
-            feeds: feeds.iter().filter(|(of, _)| *of == index).map(|(_, key)| *key).collect(),
+            feeds: feeds
+                .iter()
+                .filter(|(of, _)| *of == index)
+                .map(|(_, key)| *key)
+                .collect(),
             quantity: cell.quantity.name(),
             text: reading.and_then(|r| match &r.state {
                 State::Text(text) => Some(Arc::clone(text)),
@@ -51,7 +60,10 @@ pub(super) fn entities(cells: &[Cell], feeds: &[(usize, &'static str)], now: Dur
             unit: reading.and_then(|r| r.unit.clone()),
             value: cell.good,
             base_unit: cell.quantity.base_unit(),
-            age: cell.report.map(|report| report.age(now).as_secs_f64()).or_else(|| cell.last.as_ref().map(|(_, at)| seconds(*at))),
+            age: cell
+                .report
+                .map(|report| report.age(now).as_secs_f64())
+                .or_else(|| cell.last.as_ref().map(|(_, at)| seconds(*at))),
             usual_interval: cell.rhythm.usual().map(|usual| usual.median),
             lost_for: cell.lost.as_ref().map(|lost| seconds(lost.since)),
             problem: cell.problem().cloned(),
@@ -66,7 +78,11 @@ pub(super) fn entities(cells: &[Cell], feeds: &[(usize, &'static str)], now: Dur
 /// That counters began without these inputs, and what to do.
 pub(super) fn missed(inputs: &[(&'static str, Vec<EntityId>)]) -> Option<String> {
     let keys: Vec<&str> = inputs.iter().map(|(key, _)| *key).collect();
-    let entities: Vec<&str> = inputs.iter().flat_map(|(_, entities)| entities).map(|entity| &**entity).collect();
+    let entities: Vec<&str> = inputs
+        .iter()
+        .flat_map(|(_, entities)| entities)
+        .map(|entity| &**entity)
+        .collect();
     (!keys.is_empty()).then(|| {
         format!(
             "{} had no value in time, so the counters began without {}: once there is one, take the counters over on the Energy page",

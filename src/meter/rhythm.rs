@@ -1,8 +1,10 @@
-//! How often an entity reports, learned from what it did, and how long a silence is more than its usual one.
+//! How often an entity reports, learned from what it did, and how long a silence is more than its
+//! usual one.
 //!
-//! Reports are of two kinds: Home Assistant says each change, and of an entity that it tells the same value again it moves a
-//! stamp only, which the source looks at now and then. Integrations differ: many report at every poll, some only a change. A
-//! steady value of the latter looks like a dead sensor, so they are given much longer.
+//! Reports are of two kinds: Home Assistant says each change, and of an entity that it tells the
+//! same value again it moves a stamp only, which the source looks at now and then. Integrations
+//! differ: many report at every poll, some only a change. A steady value of the latter looks like a
+//! dead sensor, so they are given much longer.
 
 use std::time::Duration;
 
@@ -72,7 +74,13 @@ pub struct Rhythm {
 
 impl Default for Rhythm {
     fn default() -> Self {
-        Self { buckets: Box::new([(0, 0.0); BUCKETS]), count: 0, repeats: false, longest: 0.0, patience: None }
+        Self {
+            buckets: Box::new([(0, 0.0); BUCKETS]),
+            count: 0,
+            repeats: false,
+            longest: 0.0,
+            patience: None,
+        }
     }
 }
 
@@ -101,13 +109,18 @@ impl Rhythm {
         if self.count < 1000 || self.count.is_multiple_of(64) || seconds > self.longest / 2.0 {
             self.patience = self.usual().map(|usual| {
                 let many = TIMES * usual.most;
-                if usual.repeats { many.max(REPEATING) } else { many.max(CHANGING).max(1.5 * self.longest) }
+                if usual.repeats {
+                    many.max(REPEATING)
+                } else {
+                    many.max(CHANGING).max(1.5 * self.longest)
+                }
             });
         }
     }
 
     fn quantile(&self, part: f64) -> f64 {
-        // Rounded down, so that of some dozens the one odd interval, as of a start, is not what is usual.
+        // Rounded down, so that of some dozens the one odd interval, as of a start, is not what is
+        // usual.
         let wanted = (f64::from(self.count) * part).floor().max(1.0);
         let mut seen = 0.0;
         for (count, sum) in self.buckets.iter().filter(|(count, _)| *count > 0) {
@@ -122,7 +135,11 @@ impl Rhythm {
     /// What is usual, once that is known.
     #[must_use]
     pub fn usual(&self) -> Option<Usual> {
-        (self.count >= LEAST).then(|| Usual { median: self.quantile(0.5), most: self.quantile(0.99), repeats: self.repeats })
+        (self.count >= LEAST).then(|| Usual {
+            median: self.quantile(0.5),
+            most: self.quantile(0.99),
+            repeats: self.repeats,
+        })
     }
 
     /// From which length on a silence is unusual; `None` while too little is known.
@@ -141,27 +158,50 @@ mod tests {
 
     fn taught(intervals: impl IntoIterator<Item = f64>, unchanged: bool) -> Rhythm {
         let mut rhythm = Rhythm::default();
-        intervals.into_iter().for_each(|s| rhythm.learn(Duration::from_secs_f64(s), unchanged));
+        intervals
+            .into_iter()
+            .for_each(|s| rhythm.learn(Duration::from_secs_f64(s), unchanged));
         rhythm
     }
 
     #[test]
     fn the_usual_is_known_after_some_reports() {
-        assert_eq!((taught([2.0; 19], true).usual(), taught([2.0; 19], true).patience()), (None, None));
+        assert_eq!(
+            (
+                taught([2.0; 19], true).usual(),
+                taught([2.0; 19], true).patience()
+            ),
+            (None, None)
+        );
         let usual = taught([2.0; 100], true).usual().unwrap();
         assert_eq!((usual.median, usual.most, usual.repeats), (2.0, 2.0, true));
-        let mixed = taught((0..1000).map(|i| if i % 50 == 0 { 10.0 } else { 2.0 }), false).usual().unwrap();
-        assert!((mixed.median - 2.0).abs() < 1e-3 && (mixed.most - 10.0).abs() < 1e-3, "{mixed:?}");
+        let mixed = taught(
+            (0..1000).map(|i| if i % 50 == 0 { 10.0 } else { 2.0 }),
+            false,
+        )
+        .usual()
+        .unwrap();
+        assert!(
+            (mixed.median - 2.0).abs() < 1e-3 && (mixed.most - 10.0).abs() < 1e-3,
+            "{mixed:?}"
+        );
     }
 
     #[test]
     fn a_silence_is_minutes_at_least_and_many_times_the_usual() {
         let patience = |rhythm: &Rhythm| rhythm.patience().unwrap().as_secs();
         assert_eq!(patience(&taught([1.0; 100], true)), 120);
-        assert_eq!(patience(&taught([1.0; 100], false)), 300, "it may only report changes");
+        assert_eq!(
+            patience(&taught([1.0; 100], false)),
+            300,
+            "it may only report changes"
+        );
         assert_eq!(patience(&taught([60.0; 100], true)), 1200);
         // A night at the same value, once: the next one is as long.
-        let night = taught((0..100).map(|i| if i == 50 { 28_800.0 } else { 5.0 }), false);
+        let night = taught(
+            (0..100).map(|i| if i == 50 { 28_800.0 } else { 5.0 }),
+            false,
+        );
         assert_eq!(patience(&night), 43_200);
     }
 
@@ -177,8 +217,14 @@ mod tests {
 
     #[test]
     fn a_report_may_be_older_than_the_process() {
-        let report = Report { at: Duration::from_secs(3), age: Duration::from_secs(3600) };
-        assert_eq!((report.age(Duration::from_secs(5)).as_secs(), report.made()), (3602, Duration::ZERO));
+        let report = Report {
+            at: Duration::from_secs(3),
+            age: Duration::from_secs(3600),
+        };
+        assert_eq!(
+            (report.age(Duration::from_secs(5)).as_secs(), report.made()),
+            (3602, Duration::ZERO)
+        );
     }
 
     proptest! {

@@ -1,11 +1,14 @@
-//! Rounding, in one place, once a snapshot (`decisions.md` C4), and the shares of several readers (C20).
+//! Rounding, in one place, once a snapshot (`decisions.md` C4), and the shares of several readers
+//! (C20).
 //!
-//! Phase powers are rounded to 0.1 W by largest remainder, so that they add up to the total rounded to 0.1 W:
-//! 100 W in thirds is 33.4, 33.3, 33.3. Everything else is rounded by itself; totals are sums of the rounded.
+//! Phase powers are rounded to 0.1 W by largest remainder, so that they add up to the total rounded
+//! to 0.1 W: 100 W in thirds is 33.4, 33.3, 33.3. Everything else is rounded by itself; totals are
+//! sums of the rounded.
 
 use super::snapshot::{Centi, Deci, Electric, Milli, PhaseInput, Served, Snapshot, Totals};
 
-/// Served figures of all phases, powers, apparent powers and currents times `share`; totals unless a phase is absent.
+/// Served figures of all phases, powers, apparent powers and currents times `share`; totals unless
+/// a phase is absent.
 #[must_use]
 pub fn serve(inputs: &[PhaseInput; 3], share: f64) -> ([Option<Served>; 3], Option<Totals>) {
     let electric = [0, 1, 2].map(|i| inputs[i].electric.map(|e| scale(e, share)));
@@ -15,7 +18,12 @@ pub fn serve(inputs: &[PhaseInput; 3], share: f64) -> ([Option<Served>; 3], Opti
 }
 
 fn scale(e: Electric, share: f64) -> Electric {
-    Electric { act_power: e.act_power * share, aprt_power: e.aprt_power * share, current: e.current * share, ..e }
+    Electric {
+        act_power: e.act_power * share,
+        aprt_power: e.aprt_power * share,
+        current: e.current * share,
+        ..e
+    }
 }
 
 fn served(e: Electric, act_power: Deci) -> Served {
@@ -32,22 +40,29 @@ fn served(e: Electric, act_power: Deci) -> Served {
 }
 
 fn totals(phases: &[Option<Served>; 3]) -> Option<Totals> {
-    let mut sum = Totals { act_power: Milli::default(), aprt_power: Milli::default(), current: Milli::default() };
+    let mut sum = Totals {
+        act_power: Milli::default(),
+        aprt_power: Milli::default(),
+        current: Milli::default(),
+    };
     let deci_to_milli = |d: Deci| d.units() * (Milli::SCALE / Deci::SCALE);
     for phase in phases {
         let phase = phase.as_ref()?;
         sum.act_power = Milli::from_units(sum.act_power.units() + deci_to_milli(phase.act_power));
-        sum.aprt_power = Milli::from_units(sum.aprt_power.units() + deci_to_milli(phase.aprt_power));
+        sum.aprt_power =
+            Milli::from_units(sum.aprt_power.units() + deci_to_milli(phase.aprt_power));
         sum.current = Milli::from_units(sum.current.units() + phase.current.units());
     }
     Some(sum)
 }
 
-/// Rounds so that the parts add up to their rounded sum; where remainders are equal the first part gets the tenth.
+/// Rounds so that the parts add up to their rounded sum; where remainders are equal the first part
+/// gets the tenth.
 fn largest_remainder(powers: [Option<f64>; 3]) -> [Option<Deci>; 3] {
     let exact = powers.map(|p| p.map(|p| p * Deci::SCALE as f64));
     let mut units = exact.map(|e| e.map(|e| e.floor() as i64));
-    let mut missing = Deci::round(powers.iter().flatten().sum()).units() - units.iter().flatten().sum::<i64>();
+    let mut missing =
+        Deci::round(powers.iter().flatten().sum()).units() - units.iter().flatten().sum::<i64>();
     let mut order: Vec<usize> = (0..3).filter(|&i| exact[i].is_some()).collect();
     let remainder = |i: usize| exact[i].map_or(0.0, |e| e - e.floor());
     order.sort_by(|&a, &b| remainder(b).total_cmp(&remainder(a)));
@@ -61,14 +76,18 @@ fn largest_remainder(powers: [Option<f64>; 3]) -> [Option<Deci>; 3] {
 }
 
 impl Snapshot {
-    /// The same moment for a reader that gets `share` (1.0: all) of it: powers, apparent powers and currents are scaled, then
-    /// rounded; voltage, power factor, frequency and energy stay.
+    /// The same moment for a reader that gets `share` (1.0: all) of it: powers, apparent powers and
+    /// currents are scaled, then rounded; voltage, power factor, frequency and energy stay.
     #[must_use]
     pub fn scaled(&self, share: f64) -> Self {
         let mut scaled = self.clone();
         (scaled.phases, scaled.totals) = serve(&self.inputs, share);
         scaled.n_current = self.n_current.map(|n| Milli::round(n.get() * share));
-        for e in scaled.inputs.iter_mut().filter_map(|input| input.electric.as_mut()) {
+        for e in scaled
+            .inputs
+            .iter_mut()
+            .filter_map(|input| input.electric.as_mut())
+        {
             *e = scale(*e, share);
         }
         scaled
@@ -86,16 +105,27 @@ mod tests {
         snapshot::Quality,
     };
 
-    const LINE: Line = Line { voltage: 230.0, freq: 50.0 };
+    const LINE: Line = Line {
+        voltage: 230.0,
+        freq: 50.0,
+    };
 
     fn inputs(powers: [Option<f64>; 3]) -> [PhaseInput; 3] {
         powers.map(|p| match p {
             Some(p) => {
                 let (electric, derived) = derive(p, Measured::default(), LINE);
-                PhaseInput { quality: Quality::Live, electric: Some(electric), derived, report: None }
+                PhaseInput {
+                    quality: Quality::Live,
+                    electric: Some(electric),
+                    derived,
+                    report: None,
+                }
             }
             None => PhaseInput {
-                quality: Quality::Absent { since: std::time::Duration::ZERO, reason: "gone".into() },
+                quality: Quality::Absent {
+                    since: std::time::Duration::ZERO,
+                    reason: "gone".into(),
+                },
                 electric: None,
                 derived: super::super::snapshot::Derived::default(),
                 report: None,
@@ -105,15 +135,24 @@ mod tests {
 
     fn powers(of: [f64; 3]) -> Vec<String> {
         let (phases, totals) = serve(&inputs(of.map(Some)), 1.0);
-        let mut all: Vec<String> = phases.iter().map(|p| p.unwrap().act_power.to_string()).collect();
+        let mut all: Vec<String> = phases
+            .iter()
+            .map(|p| p.unwrap().act_power.to_string())
+            .collect();
         all.push(totals.unwrap().act_power.to_string());
         all
     }
 
     #[test]
     fn a_third_each() {
-        assert_eq!(powers([100.0 / 3.0; 3]), ["33.4", "33.3", "33.3", "100.000"]);
-        assert_eq!(powers([-300.5, 0.0, 0.0]), ["-300.5", "0.0", "0.0", "-300.500"]);
+        assert_eq!(
+            powers([100.0 / 3.0; 3]),
+            ["33.4", "33.3", "33.3", "100.000"]
+        );
+        assert_eq!(
+            powers([-300.5, 0.0, 0.0]),
+            ["-300.5", "0.0", "0.0", "-300.500"]
+        );
         assert_eq!(powers([-0.04, 0.0, 0.0]), ["0.0", "0.0", "0.0", "0.000"]);
         assert_eq!(powers([0.06, 0.0, 0.0]), ["0.1", "0.0", "0.0", "0.100"]);
     }
@@ -129,10 +168,20 @@ mod tests {
     #[test]
     fn shares_of_user_needs_s9() {
         let whole = inputs([Some(1000.0), Some(0.0), Some(0.0)]);
-        for (share, power, current) in [(0.7, "700.0", "3.043"), (0.3, "300.0", "1.304"), (1.0, "1000.0", "4.348")] {
+        for (share, power, current) in [
+            (0.7, "700.0", "3.043"),
+            (0.3, "300.0", "1.304"),
+            (1.0, "1000.0", "4.348"),
+        ] {
             let served = serve(&whole, share).0[0].unwrap();
-            assert_eq!((served.act_power.to_string(), served.current.to_string()), (power.to_owned(), current.to_owned()));
-            assert_eq!((served.aprt_power, served.voltage.to_string()), (served.act_power, "230.0".to_owned()));
+            assert_eq!(
+                (served.act_power.to_string(), served.current.to_string()),
+                (power.to_owned(), current.to_owned())
+            );
+            assert_eq!(
+                (served.aprt_power, served.voltage.to_string()),
+                (served.act_power, "230.0".to_owned())
+            );
         }
     }
 

@@ -1,21 +1,23 @@
 //! What is served of the counters: no more than what a restart brings back.
 //!
-//! A power cut takes what was counted since the store's last commit. A counter that had been served with it would fall, and
-//! a reader that books differences takes that for another meter. So each commit keeps, beside the counters as counted, how
-//! far they may be served until the next: a reserve for the power of the last minutes. Where a counter is about to leave it,
-//! it is served at that limit until a commit out of turn has kept a further one. After a stop without notice counters are
-//! served from their limit on, and stand there until what is counted has come so far: energy is late then, never lost or
-//! counted twice. A stop in order keeps no reserve.
+//! A power cut takes what was counted since the store's last commit. A counter that had been served
+//! with it would fall, and a reader that books differences takes that for another meter. So each
+//! commit keeps, beside the counters as counted, how far they may be served until the next: a
+//! reserve for the power of the last minutes. Where a counter is about to leave it, it is served at
+//! that limit until a commit out of turn has kept a further one. After a stop without notice
+//! counters are served from their limit on, and stand there until what is counted has come so far:
+//! energy is late then, never lost or counted twice. A stop in order keeps no reserve.
 //!
-//! Serving only what is committed would do without, but counters that step twice a minute are of no use to who regulates or
-//! tests by them.
+//! Serving only what is committed would do without, but counters that step twice a minute are of no
+//! use to who regulates or tests by them.
 
 use std::time::Duration;
 
 use super::snapshot::Energy;
 
-/// A store that keeps nothing for so long is broken, and says so itself: counters that stand still until somebody mends it
-/// would tell less than those that a restart may lower. Longer than a backup may hold the database.
+/// A store that keeps nothing for so long is broken, and says so itself: counters that stand still
+/// until somebody mends it would tell less than those that a restart may lower. Longer than a
+/// backup may hold the database.
 const PATIENCE: Duration = Duration::from_secs(1_200);
 /// The reserve is for so many times the power of late.
 const AMPLE: f64 = 1.5;
@@ -41,7 +43,12 @@ pub(super) struct Shown {
 
 /// Applies `f` to each counter of `to` with the same one of `from`.
 pub(super) fn each(to: &mut Energy, from: &Energy, f: impl Fn(&mut f64, f64)) {
-    for (counter, other) in to.phases.iter_mut().zip(&from.phases).chain([(&mut to.net, &from.net)]) {
+    for (counter, other) in to
+        .phases
+        .iter_mut()
+        .zip(&from.phases)
+        .chain([(&mut to.net, &from.net)])
+    {
         f(&mut counter.import, other.import);
         f(&mut counter.export, other.export);
     }
@@ -49,16 +56,32 @@ pub(super) fn each(to: &mut Energy, from: &Energy, f: impl Fn(&mut f64, f64)) {
 
 impl Shown {
     /// Goes on where the last run may have ended. `counted`: as far as is known.
-    pub(super) fn new(restored: Option<Energy>, counted: Energy, interval: Duration, now: Duration) -> Self {
+    pub(super) fn new(
+        restored: Option<Energy>,
+        counted: Energy,
+        interval: Duration,
+        now: Duration,
+    ) -> Self {
         let floor = restored.unwrap_or_default();
-        Self { floor, limit: restored, kept_at: now, interval, rate: Energy::default(), seen: (now, counted) }
+        Self {
+            floor,
+            limit: restored,
+            kept_at: now,
+            interval,
+            rate: Energy::default(),
+            seen: (now, counted),
+        }
     }
 
     /// What is served of these counters.
     pub(super) fn energy(&self, counted: &Energy) -> Option<Energy> {
         let mut energy = self.limit?;
-        each(&mut energy, counted, |limit, counted| *limit = limit.min(counted));
-        each(&mut energy, &self.floor, |energy, floor| *energy = energy.max(floor));
+        each(&mut energy, counted, |limit, counted| {
+            *limit = limit.min(counted)
+        });
+        each(&mut energy, &self.floor, |energy, floor| {
+            *energy = energy.max(floor)
+        });
         Some(energy)
     }
 
@@ -70,7 +93,9 @@ impl Shown {
     /// Counters may be served as far as this.
     pub(super) fn kept(&mut self, limit: &Energy, now: Duration) {
         self.kept_at = now;
-        each(self.limit.get_or_insert_default(), limit, |limit, kept| *limit = limit.max(kept));
+        each(self.limit.get_or_insert_default(), limit, |limit, kept| {
+            *limit = limit.max(kept)
+        });
     }
 
     /// Once a second: learns the power, and serves what is not kept if nothing was for long.
@@ -79,36 +104,61 @@ impl Shown {
         let passed = now.saturating_sub(before).as_secs_f64();
         if passed > 0.0 {
             let mut gain = *counted;
-            each(&mut gain, &last, |gain, last| *gain = (*gain - last).max(0.0) / passed);
+            each(&mut gain, &last, |gain, last| {
+                *gain = (*gain - last).max(0.0) / passed
+            });
             let left = 0.5_f64.powf(passed / HALF_LIFE);
-            each(&mut self.rate, &gain, |rate, gain| *rate = gain.max(if *rate < 1e-5 { 0.0 } else { *rate * left }));
+            each(&mut self.rate, &gain, |rate, gain| {
+                *rate = gain.max(if *rate < 1e-5 { 0.0 } else { *rate * left })
+            });
         }
         if now.saturating_sub(self.kept_at) >= PATIENCE {
-            each(self.limit.get_or_insert_default(), counted, |limit, counted| *limit = limit.max(counted));
+            each(
+                self.limit.get_or_insert_default(),
+                counted,
+                |limit, counted| *limit = limit.max(counted),
+            );
         }
     }
 
-    /// How far beyond `counted` the next commit has to keep the counters; nothing of those that stand still.
+    /// How far beyond `counted` the next commit has to keep the counters; nothing of those that
+    /// stand still.
     pub(super) fn reserve(&self, counted: &Energy) -> Energy {
         let ahead = AMPLE * self.interval.as_secs_f64();
         let mut reserve = self.rate;
-        each(&mut reserve, counted, |rate, _| *rate = if *rate > 0.0 { (*rate * ahead).max(LEAST) } else { 0.0 });
-        each(&mut reserve, &self.ahead(counted), |reserve, ahead| *reserve = reserve.max(ahead));
+        each(&mut reserve, counted, |rate, _| {
+            *rate = if *rate > 0.0 {
+                (*rate * ahead).max(LEAST)
+            } else {
+                0.0
+            }
+        });
+        each(&mut reserve, &self.ahead(counted), |reserve, ahead| {
+            *reserve = reserve.max(ahead)
+        });
         reserve
     }
 
     /// What was served beyond `counted` before this start and is not counted yet, Wh.
     pub(super) fn ahead(&self, counted: &Energy) -> Energy {
         let mut ahead = self.floor;
-        each(&mut ahead, counted, |floor, counted| *floor = (*floor - counted).max(0.0));
+        each(&mut ahead, counted, |floor, counted| {
+            *floor = (*floor - counted).max(0.0)
+        });
         ahead
     }
 
     /// A counter stands at its limit.
     pub(super) fn is_short(&self, counted: &Energy) -> bool {
         self.energy(counted).is_none_or(|served| {
-            let pairs = served.phases.iter().zip(&counted.phases).chain([(&served.net, &counted.net)]);
-            pairs.into_iter().any(|(served, counted)| served.import + 0.001 < counted.import || served.export + 0.001 < counted.export)
+            let pairs = served
+                .phases
+                .iter()
+                .zip(&counted.phases)
+                .chain([(&served.net, &counted.net)]);
+            pairs.into_iter().any(|(served, counted)| {
+                served.import + 0.001 < counted.import || served.export + 0.001 < counted.export
+            })
         })
     }
 
@@ -131,8 +181,14 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(30);
 
     fn all(import: f64) -> Energy {
-        let counter = Counter { import, export: 0.0 };
-        Energy { phases: [counter; 3], net: counter }
+        let counter = Counter {
+            import,
+            export: 0.0,
+        };
+        Energy {
+            phases: [counter; 3],
+            net: counter,
+        }
     }
 
     fn at(secs: u64) -> Duration {
@@ -151,10 +207,17 @@ mod tests {
             let mut shown = Shown::new(Some(all(ceiling)), all(kept), INTERVAL, at(0));
             counted = kept;
             for second in 1..random.u64(2..200) {
-                counted += if random.u8(0..3) == 0 { random.f64() * 10.0 } else { 0.0 };
+                counted += if random.u8(0..3) == 0 {
+                    random.f64() * 10.0
+                } else {
+                    0.0
+                };
                 shown.tick(&all(counted), at(second));
                 let now = served(&shown, counted);
-                assert!(now >= last && now <= ceiling.max(counted), "run {run}: {now} after {last}");
+                assert!(
+                    now >= last && now <= ceiling.max(counted),
+                    "run {run}: {now} after {last}"
+                );
                 last = now;
                 if second % 30 == 0 || random.u8(0..20) == 0 {
                     (kept, ceiling) = (counted, counted + shown.reserve(&all(counted)).net.import);
@@ -162,7 +225,10 @@ mod tests {
                 }
             }
         }
-        assert!(counted > 1_000.0 && last - counted < 500.0, "{last} {counted}");
+        assert!(
+            counted > 1_000.0 && last - counted < 500.0,
+            "{last} {counted}"
+        );
     }
 
     #[test]
@@ -188,7 +254,10 @@ mod tests {
     #[test]
     fn by_hand_they_fall_at_once_and_rise_once_kept() {
         let mut shown = Shown::new(Some(all(70.0)), all(60.0), INTERVAL, at(0));
-        assert_eq!((served(&shown, 60.0), shown.reserve(&all(60.0)).net.import), (70.0, 10.0));
+        assert_eq!(
+            (served(&shown, 60.0), shown.reserve(&all(60.0)).net.import),
+            (70.0, 10.0)
+        );
         shown.set_by_hand(&all(0.0), at(1));
         assert_eq!((served(&shown, 0.0), served(&shown, 3.0)), (0.0, 0.0));
         shown.kept(&all(10.0), at(2));

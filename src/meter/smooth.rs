@@ -2,7 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-/// Steps shorter than this part of the window are merged, so memory stays bounded whatever the rate.
+/// Steps shorter than this part of the window are merged, so memory stays bounded whatever the
+/// rate.
 const PARTS: u32 = 128;
 
 /// A window over a value that holds until the next one.
@@ -18,7 +19,11 @@ impl Smoother {
     /// Over `window`, which is not zero.
     #[must_use]
     pub const fn new(window: Duration) -> Self {
-        Self { window, past: VecDeque::new(), current: None }
+        Self {
+            window,
+            past: VecDeque::new(),
+            current: None,
+        }
     }
 
     /// The input has this value from `now` on; `None` forgets all.

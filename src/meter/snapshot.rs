@@ -1,8 +1,8 @@
 //! The one truth of a moment: all phases, totals, counters, time and quality, immutable.
 //!
-//! Rounding happens here, once (`decisions.md` C4): phase powers to 0.1 W by largest remainder so that
-//! they add up to the total rounded to 0.1 W; every other figure to its own decimals, totals being the
-//! sums of the rounded. Every channel serves these very numbers.
+//! Rounding happens here, once (`decisions.md` C4): phase powers to 0.1 W by largest remainder so
+//! that they add up to the total rounded to 0.1 W; every other figure to its own decimals, totals
+//! being the sums of the rounded. Every channel serves these very numbers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -112,7 +112,8 @@ pub struct PhaseInput {
     pub electric: Option<Electric>,
     /// What of it was derived.
     pub derived: Derived,
-    /// When its power was reported last, so far as is known; of several entities the oldest that counts.
+    /// When its power was reported last, so far as is known; of several entities the oldest that
+    /// counts.
     pub report: Option<Report>,
 }
 
@@ -166,7 +167,10 @@ impl Energy {
     /// Sum over the phases, not netted, as the device.
     #[must_use]
     pub fn sum(&self) -> Counter {
-        self.phases.iter().fold(Counter::default(), |t, p| Counter { import: t.import + p.import, export: t.export + p.export })
+        self.phases.iter().fold(Counter::default(), |t, p| Counter {
+            import: t.import + p.import,
+            export: t.export + p.export,
+        })
     }
 }
 
@@ -203,7 +207,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether a phase that is used has no value: totals are absent then, and the stale policy acts.
+    /// Whether a phase that is used has no value: totals are absent then, and the stale policy
+    /// acts.
     #[must_use]
     pub fn stale(&self) -> bool {
         self.totals.is_none()
@@ -212,20 +217,32 @@ impl Snapshot {
     /// When the oldest of the values in use was reported, so far as is known: all others are newer.
     #[must_use]
     pub fn report(&self) -> Option<Report> {
-        let used = self.inputs.iter().filter(|input| input.quality != Quality::Unused);
-        used.filter_map(|input| input.report).max_by_key(|report| report.age(self.now.mono))
+        let used = self
+            .inputs
+            .iter()
+            .filter(|input| input.quality != Quality::Unused);
+        used.filter_map(|input| input.report)
+            .max_by_key(|report| report.age(self.now.mono))
     }
 
-    /// Unix time of the last report of a phase, or of the oldest of the values in use; `None` where nothing was reported yet.
+    /// Unix time of the last report of a phase, or of the oldest of the values in use; `None` where
+    /// nothing was reported yet.
     #[must_use]
     pub fn reported_at(&self, phase: Option<Phase>) -> Option<f64> {
         let of_phase = phase.and_then(|phase| self.inputs[phase.index()].report);
-        Some(self.now.unix - of_phase.or_else(|| self.report())?.age(self.now.mono).as_secs_f64())
+        Some(
+            self.now.unix
+                - of_phase
+                    .or_else(|| self.report())?
+                    .age(self.now.mono)
+                    .as_secs_f64(),
+        )
     }
 
     /// Energy totals as served: summed, or netted by setting.
     #[must_use]
     pub fn energy_totals(&self) -> Option<Counter> {
-        self.energy.map(|e| if self.energy_net { e.net } else { e.sum() })
+        self.energy
+            .map(|e| if self.energy_net { e.net } else { e.sum() })
     }
 }

@@ -1,4 +1,5 @@
-//! What the log says of the inputs: each change once, each reason once, and what comes and goes not for ever.
+//! What the log says of the inputs: each change once, each reason once, and what comes and goes not
+//! for ever.
 
 use std::{sync::Arc, time::Duration};
 
@@ -142,8 +143,13 @@ impl Watch {
 
     fn sides(&mut self, scene: &Scene<'_>) {
         let cells = scene.cells.all();
-        self.sides.retain(|side| cells.iter().any(|cell| side.is_of(cell)));
-        for (index, cell) in cells.iter().enumerate().filter(|(_, cell)| cell.quantity != Quantity::Power) {
+        self.sides
+            .retain(|side| cells.iter().any(|cell| side.is_of(cell)));
+        for (index, cell) in cells
+            .iter()
+            .enumerate()
+            .filter(|(_, cell)| cell.quantity != Quantity::Power)
+        {
             let known = self.sides.iter().position(|side| side.is_of(cell));
             // Mostly all is well, or said.
             if cell.lost.is_some() == known.is_some_and(|at| self.sides[at].told) {
@@ -155,7 +161,12 @@ impl Watch {
             }
             let at = known.unwrap_or_else(|| {
                 let (entity, quantity) = (cell.entity.clone(), cell.quantity);
-                self.sides.push(SideLog { entity, quantity, told: false, restless: Restless::default() });
+                self.sides.push(SideLog {
+                    entity,
+                    quantity,
+                    told: false,
+                    restless: Restless::default(),
+                });
                 self.sides.len() - 1
             });
             if let Some((warning, text)) = self.sides[at].look(cell, &keys, scene, self.up) {
@@ -164,8 +175,8 @@ impl Watch {
         }
     }
 
-    /// What is wrong with entities that give no power and passes by no waiting: those the log named that do not exist, or
-    /// whose unit is another.
+    /// What is wrong with entities that give no power and passes by no waiting: those the log named
+    /// that do not exist, or whose unit is another.
     pub(super) fn faults(&self, cells: &[Cell], feeds: &[(usize, &'static str)]) -> Vec<String> {
         let told = |cell: &Cell| self.sides.iter().any(|side| side.told && side.is_of(cell));
         let fault = |(index, cell): (usize, &Cell)| {
@@ -180,22 +191,40 @@ impl Watch {
         cells.iter().enumerate().filter_map(fault).collect()
     }
 
-    /// Says which entity of power has fallen silent, and which has come back. `cells` are all, `silent` some of them.
+    /// Says which entity of power has fallen silent, and which has come back. `cells` are all,
+    /// `silent` some of them.
     pub(super) fn silent(&mut self, cells: &[Cell], silent: &[usize], now: Duration) {
         // Without a link nobody can report.
         let silent = if self.up.is_some() { silent } else { &[] };
         let is = |entity: &EntityId| silent.iter().any(|&i| cells[i].entity == *entity);
-        let (still, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.silent).into_iter().partition(|(entity, _)| is(entity));
+        let (still, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.silent)
+            .into_iter()
+            .partition(|(entity, _)| is(entity));
         self.silent = still;
         for (entity, before) in over {
-            let again = cells.iter().find(|cell| cell.entity == entity).filter(|cell| cell.lost.is_none()).and_then(|cell| cell.report);
+            let again = cells
+                .iter()
+                .find(|cell| cell.entity == entity)
+                .filter(|cell| cell.lost.is_none())
+                .and_then(|cell| cell.report);
             if let Some(report) = again.filter(|report| report.age(now) < before.age(now)) {
                 let lasted = before.age(now).saturating_sub(report.age(now));
-                self.say(false, format!("{entity} reports again, after {}", Span(lasted.as_secs_f64())));
+                self.say(
+                    false,
+                    format!(
+                        "{entity} reports again, after {}",
+                        Span(lasted.as_secs_f64())
+                    ),
+                );
             }
         }
         for &i in silent {
-            if let Some(report) = cells[i].report.filter(|_| !self.silent.iter().any(|(entity, _)| *entity == cells[i].entity)) {
+            if let Some(report) = cells[i].report.filter(|_| {
+                !self
+                    .silent
+                    .iter()
+                    .any(|(entity, _)| *entity == cells[i].entity)
+            }) {
                 self.silent.push((Arc::clone(&cells[i].entity), report));
                 self.say(true, silence(&cells[i], now).unwrap_or_default());
             }
@@ -205,7 +234,11 @@ impl Watch {
     /// A line for each entity that is silent.
     pub(super) fn silences(&self, cells: &[Cell], now: Duration) -> Vec<String> {
         let is = |cell: &&Cell| self.silent.iter().any(|(entity, _)| *entity == cell.entity);
-        let mut lines: Vec<String> = cells.iter().filter(is).filter_map(|cell| silence(cell, now)).collect();
+        let mut lines: Vec<String> = cells
+            .iter()
+            .filter(is)
+            .filter_map(|cell| silence(cell, now))
+            .collect();
         lines.dedup();
         lines
     }
@@ -215,7 +248,12 @@ impl Watch {
         for cell in cells.iter().filter(|cell| cell.unit_assumed) {
             if !self.unitless.contains(&cell.entity) {
                 self.unitless.push(Arc::clone(&cell.entity));
-                let text = format!("{} names no unit; its {} is taken as {}", cell.entity, cell.quantity.name(), cell.quantity.base_unit());
+                let text = format!(
+                    "{} names no unit; its {} is taken as {}",
+                    cell.entity,
+                    cell.quantity.name(),
+                    cell.quantity.base_unit()
+                );
                 self.say(true, text);
             }
         }
@@ -237,19 +275,39 @@ impl Watch {
 /// How long an entity has been silent, and what is usual for it.
 fn silence(cell: &Cell, now: Duration) -> Option<String> {
     let (age, usual) = cell.silence(now)?;
-    let (age, median, most) = (Span(age.as_secs_f64()), Span(usual.median), Span(usual.most));
-    let line = format!("{} has not reported for {age}; it usually does every {median} (99 % within {most})", cell.entity);
-    Some(if usual.repeats { line } else { format!("{line}; it was only ever seen to report changes, so its value may be steady") })
+    let (age, median, most) = (
+        Span(age.as_secs_f64()),
+        Span(usual.median),
+        Span(usual.most),
+    );
+    let line = format!(
+        "{} has not reported for {age}; it usually does every {median} (99 % within {most})",
+        cell.entity
+    );
+    Some(if usual.repeats {
+        line
+    } else {
+        format!("{line}; it was only ever seen to report changes, so its value may be steady")
+    })
 }
 
 /// Option keys that a cell feeds, as one word.
 fn keys(feeds: &[(usize, &'static str)], cell: usize) -> String {
-    feeds.iter().filter(|(of, _)| *of == cell).map(|(_, key)| *key).collect::<Vec<_>>().join("/")
+    feeds
+        .iter()
+        .filter(|(of, _)| *of == cell)
+        .map(|(_, key)| *key)
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
-/// What stays of a reason when its figures change: an entity that says one absurd number after another has one fault.
+/// What stays of a reason when its figures change: an entity that says one absurd number after
+/// another has one fault.
 fn gist(reason: &str) -> String {
-    for (before, after) in [(" says ", ", which is not"), (": ", " W after scale and offset")] {
+    for (before, after) in [
+        (" says ", ", which is not"),
+        (": ", " W after scale and offset"),
+    ] {
         if let Some((who, rest)) = reason.split_once(before)
             && let Some((_, what)) = rest.rsplit_once(after)
         {
@@ -266,27 +324,49 @@ impl PhaseLog {
             Quality::Unused => *self = Self::default(),
             Quality::Live => {
                 let before = std::mem::take(&mut self.told);
-                let again = if std::mem::replace(&mut self.measured, true) { " again" } else { "" };
+                let again = if std::mem::replace(&mut self.measured, true) {
+                    " again"
+                } else {
+                    ""
+                };
                 return (before != Told::Fine).then(|| (false, format!("measured{again}")));
             }
             Quality::Held { reason, .. } if self.told != Told::Held => {
-                let log = if self.told == Told::Fine { self.restless.loss(scene.now) } else { Log::Yes };
+                let log = if self.told == Told::Fine {
+                    self.restless.loss(scene.now)
+                } else {
+                    Log::Yes
+                };
                 match log {
                     Log::No => {}
                     Log::Last => return Some((false, format!("{reason}; {RESTS}"))),
                     Log::Yes => {
                         self.told = Told::Held;
-                        return Some((false, format!("{reason}; its last value goes on for up to {} s", scene.hold.as_secs())));
+                        return Some((
+                            false,
+                            format!(
+                                "{reason}; its last value goes on for up to {} s",
+                                scene.hold.as_secs()
+                            ),
+                        ));
                     }
                 }
             }
             Quality::Held { .. } => {}
-            Quality::Absent { since, reason } => return self.absent(reason, scene.now.saturating_sub(*since), scene, up),
+            Quality::Absent { since, reason } => {
+                return self.absent(reason, scene.now.saturating_sub(*since), scene, up);
+            }
         }
         None
     }
 
-    fn absent(&mut self, reason: &str, lasts: Duration, scene: &Scene<'_>, up: bool) -> Option<(bool, String)> {
+    fn absent(
+        &mut self,
+        reason: &str,
+        lasts: Duration,
+        scene: &Scene<'_>,
+        up: bool,
+    ) -> Option<(bool, String)> {
         if scene.by_entities && reason.ends_with(NO_STATE) && lasts < PATIENCE {
             return None;
         }
@@ -294,7 +374,8 @@ impl PhaseLog {
         let gist = gist(reason);
         match &mut self.told {
             Told::Absent(said) if said.contains(&gist) => None,
-            // Without a link it is the link that is told about; options that name nothing are told at once.
+            // Without a link it is the link that is told about; options that name nothing are told
+            // at once.
             Told::Absent(_) if !up && scene.by_entities => None,
             Told::Fine if !self.measured && !up && scene.by_entities => None,
             Told::Absent(said) => {
@@ -326,12 +407,23 @@ impl SideLog {
     }
 
     /// The line that is due, and whether it is a warning.
-    fn look(&mut self, cell: &Cell, keys: &str, scene: &Scene<'_>, up: Option<Duration>) -> Option<(bool, String)> {
+    fn look(
+        &mut self,
+        cell: &Cell,
+        keys: &str,
+        scene: &Scene<'_>,
+        up: Option<Duration>,
+    ) -> Option<(bool, String)> {
         let Some(lost) = &cell.lost else {
-            return std::mem::take(&mut self.told).then(|| (false, format!("{keys}: {} has a value again", cell.entity)));
+            return std::mem::take(&mut self.told)
+                .then(|| (false, format!("{keys}: {} has a value again", cell.entity)));
         };
         // What never had a value holds none.
-        let wait = if cell.good.is_some() { scene.hold } else { PATIENCE };
+        let wait = if cell.good.is_some() {
+            scene.hold
+        } else {
+            PATIENCE
+        };
         let lasts = scene.now.saturating_sub(lost.since.max(up?));
         if lasts < wait {
             return None;
@@ -392,7 +484,14 @@ mod tests {
             Log::Last => 'l',
             Log::No => 'n',
         };
-        assert_eq!([0, 1, 2, 3, 4, 12, 13, 14, 15, 16].map(&mut at), ['y', 'y', 'y', 'l', 'n', 'n', 'y', 'y', 'y', 'l']);
-        assert_eq!([100, 104, 108, 111, 115].map(&mut at), ['y', 'y', 'y', 'y', 'y'], "spread over more than ten minutes");
+        assert_eq!(
+            [0, 1, 2, 3, 4, 12, 13, 14, 15, 16].map(&mut at),
+            ['y', 'y', 'y', 'l', 'n', 'n', 'y', 'y', 'y', 'l']
+        );
+        assert_eq!(
+            [100, 104, 108, 111, 115].map(&mut at),
+            ['y', 'y', 'y', 'y', 'y'],
+            "spread over more than ten minutes"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The energy counters beside the powers as witnesses of their sign, while a meter runs and from what was recorded before.
+//! The energy counters beside the powers as witnesses of their sign, while a meter runs and from
+//! what was recorded before.
 
 use std::sync::Arc;
 
@@ -53,15 +54,26 @@ pub(super) struct Said {
 }
 
 impl Witnesses {
-    /// Those that energy inputs give, or where there are none the counters `beside` them, import and export. `total`: one power feeds all phases, so that theirs cannot be told apart; `powers` are the
-    /// cells of the power of the house, then of each phase.
+    /// Those that energy inputs give, or where there are none the counters `beside` them, import
+    /// and export. `total`: one power feeds all phases, so that theirs cannot be told apart;
+    /// `powers` are the cells of the power of the house, then of each phase.
     #[must_use]
-    pub fn of(slots: &[Slot], beside: &[Vec<usize>; 2], total: bool, powers: &[Vec<usize>; 4], cells: &[Cell]) -> Self {
+    pub fn of(
+        slots: &[Slot],
+        beside: &[Vec<usize>; 2],
+        total: bool,
+        powers: &[Vec<usize>; 4],
+        cells: &[Cell],
+    ) -> Self {
         let side = |share: Share| match share {
             Share::Phase(i) if !total => Side::Phase(i),
             Share::Phase(_) | Share::House(_) => Side::House,
         };
-        let names = |list: &[usize]| list.iter().map(|&i| Arc::clone(&cells[i].entity)).collect::<Vec<_>>();
+        let names = |list: &[usize]| {
+            list.iter()
+                .map(|&i| Arc::clone(&cells[i].entity))
+                .collect::<Vec<_>>()
+        };
         let mut all: Vec<Witness> = Vec::new();
         for of in [Side::House, Side::Phase(0), Side::Phase(1), Side::Phase(2)] {
             let power = &powers[if let Side::Phase(i) = of { i + 1 } else { 0 }];
@@ -79,7 +91,10 @@ impl Witnesses {
             if power.is_empty() {
                 continue;
             }
-            let counters = Counters { import: names(&import), export: names(&export) };
+            let counters = Counters {
+                import: names(&import),
+                export: names(&export),
+            };
             all.push(Witness {
                 side: of,
                 import,
@@ -135,7 +150,10 @@ impl Witnesses {
     /// Whether the signs are right, as far as is known.
     #[must_use]
     pub fn verdicts(&self) -> Vec<(Side, Verdict)> {
-        self.all.iter().map(|witness| (witness.side, witness.verdict().0)).collect()
+        self.all
+            .iter()
+            .map(|witness| (witness.side, witness.verdict().0))
+            .collect()
     }
 
     /// The same with the counters that it stands on.
@@ -161,15 +179,21 @@ impl Witness {
             [] => Some(0.0),
             list => cells.sum(list, hold, now).and_then(|level| level.value()),
         };
-        let after = if self.import.is_empty() && self.export.is_empty() { None } else { sum(&self.import).zip(sum(&self.export)) };
+        let after = if self.import.is_empty() && self.export.is_empty() {
+            None
+        } else {
+            sum(&self.import).zip(sum(&self.export))
+        };
         let row = std::mem::take(&mut self.row);
         let broken = std::mem::replace(&mut self.broken, false);
         match self.before.zip(after) {
-            Some((before, after)) if !broken && after.0 >= before.0 && after.1 >= before.1 => self.check.push(&Row {
-                import: (!self.import.is_empty()).then_some(after.0 - before.0),
-                export: (!self.export.is_empty()).then_some(after.1 - before.1),
-                ..row
-            }),
+            Some((before, after)) if !broken && after.0 >= before.0 && after.1 >= before.1 => {
+                self.check.push(&Row {
+                    import: (!self.import.is_empty()).then_some(after.0 - before.0),
+                    export: (!self.export.is_empty()).then_some(after.1 - before.1),
+                    ..row
+                })
+            }
             _ => self.check.interrupt(),
         }
         self.before = after;
@@ -185,12 +209,18 @@ impl Witness {
     }
 
     fn line(&self, evidence: &Evidence, counters: &Counters) -> String {
-        format!("{}: {}", self.power.join("+"), contradiction(evidence, counters))
+        format!(
+            "{}: {}",
+            self.power.join("+"),
+            contradiction(evidence, counters)
+        )
     }
 
     fn problem(&self) -> Option<String> {
         let (verdict, counters) = self.verdict();
-        verdict.contradiction().map(|evidence| self.line(evidence, counters))
+        verdict
+            .contradiction()
+            .map(|evidence| self.line(evidence, counters))
     }
 
     fn say(&mut self) -> Option<Said> {
@@ -202,8 +232,17 @@ impl Witness {
         }
         self.told = contradicted;
         Some(match self.problem() {
-            Some(text) => Said { warning: true, text },
-            None => Said { warning: false, text: format!("{}: the sign agrees with the counters", self.power.join("+")) },
+            Some(text) => Said {
+                warning: true,
+                text,
+            },
+            None => Said {
+                warning: false,
+                text: format!(
+                    "{}: the sign agrees with the counters",
+                    self.power.join("+")
+                ),
+            },
         })
     }
 }

@@ -1,5 +1,6 @@
-//! Home Assistant is heard on threads of their own: however large a message is, nobody who reads the meter waits for it to be
-//! taken in. One follows the readings; one asks and puts answers together, and gives way to the others.
+//! Home Assistant is heard on threads of their own: however large a message is, nobody who reads
+//! the meter waits for it to be taken in. One follows the readings; one asks and puts answers
+//! together, and gives way to the others.
 
 use std::{future::Future, panic::resume_unwind, sync::LazyLock};
 
@@ -14,8 +15,17 @@ static FOLLOWING: LazyLock<Option<Runtime>> = LazyLock::new(|| thread("readings"
 static ASKING: LazyLock<Option<Runtime>> = LazyLock::new(|| thread("questions", be_nice));
 
 fn thread(name: &str, begin: impl Fn() + Send + Sync + 'static) -> Option<Runtime> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name(name).on_thread_start(begin).enable_all().build();
-    runtime.inspect_err(|error| tracing::warn!("no thread of its own for {name} of Home Assistant: {error}")).ok()
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name(name)
+        .on_thread_start(begin)
+        .enable_all()
+        .build();
+    runtime
+        .inspect_err(|error| {
+            tracing::warn!("no thread of its own for {name} of Home Assistant: {error}")
+        })
+        .ok()
 }
 
 /// Whoever does not wait any more does not want it any more.
@@ -37,8 +47,13 @@ pub(super) async fn ask<T: Send + 'static>(work: impl Future<Output = T> + Send 
     on(ASKING.as_ref(), work).await
 }
 
-async fn on<T: Send + 'static>(runtime: Option<&Runtime>, work: impl Future<Output = T> + Send + 'static) -> T {
-    let Some(runtime) = runtime else { return work.await };
+async fn on<T: Send + 'static>(
+    runtime: Option<&Runtime>,
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let Some(runtime) = runtime else {
+        return work.await;
+    };
     let task = runtime.spawn(work);
     let _wanted = Wanted(task.abort_handle());
     match task.await {
@@ -62,19 +77,35 @@ mod tests {
     async fn what_takes_long_holds_nobody_up_and_ends_with_its_wait() {
         // This test's runtime has one thread: were the work done on it, nobody could let it go.
         let (go, gate) = mpsc::channel::<()>();
-        let work = tokio::spawn(ask(async move { (gate.recv().is_ok(), thread::current().name().map(str::to_owned)) }));
+        let work = tokio::spawn(ask(async move {
+            (
+                gate.recv().is_ok(),
+                thread::current().name().map(str::to_owned),
+            )
+        }));
         tokio::task::yield_now().await;
         go.send(()).unwrap();
         assert_eq!(work.await.unwrap(), (true, Some("questions".to_owned())));
-        assert_eq!(follow(async { thread::current().name().map(str::to_owned) }).await, Some("readings".to_owned()));
+        assert_eq!(
+            follow(async { thread::current().name().map(str::to_owned) }).await,
+            Some("readings".to_owned())
+        );
 
         let (told, mut ended) = tokio::sync::mpsc::channel::<()>(1);
         let waits = async move {
             let _told = told;
             std::future::pending::<()>().await;
         };
-        assert!(tokio::time::timeout(Duration::from_millis(1), ask(waits)).await.is_err());
-        assert_eq!(ended.recv().await, None, "dropped with whoever waited for it");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), ask(waits))
+                .await
+                .is_err()
+        );
+        assert_eq!(
+            ended.recv().await,
+            None,
+            "dropped with whoever waited for it"
+        );
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! How a reading comes in: Home Assistant over WebSocket (or REST), the demo household, a replayed CSV.
+//! How a reading comes in: Home Assistant over WebSocket (or REST), the demo household, a replayed
+//! CSV.
 //!
 //! A source knows nothing of Shelly or SQLite. It says what it heard as [`SourceEvent`]s: states of
 //! entities as text with their unit, and how the link is. The `meter` room gives them meaning.
@@ -12,9 +13,10 @@
 //!  discover                  one-shot questions: what could be an input (set-up, picker, `check`)
 //! ```
 //!
-//! Order of events that a reader may rely on: after a loss of the link, every wanted entity's [`Reading`] (or
-//! [`State::Gone`], [`State::Own`]) comes *before* [`Link::Up`]; while the link is [`Link::Starting`] only readings come that
-//! count (`decisions.md` C10). So what was held before the loss never turns live by the link alone.
+//! Order of events that a reader may rely on: after a loss of the link, every wanted entity's
+//! [`Reading`] (or [`State::Gone`], [`State::Own`]) comes *before* [`Link::Up`]; while the link is
+//! [`Link::Starting`] only readings come that count (`decisions.md` C10). So what was held before
+//! the loss never turns live by the link alone.
 
 mod beside;
 pub mod demo;
@@ -41,7 +43,8 @@ use crate::{
 };
 pub use home_assistant::{Access, Cadence, Supervisor};
 
-/// A Home Assistant entity id, e.g. `sensor.grid_power`. Demo and replay name theirs `demo.a_power`, `replay.a_power` ….
+/// A Home Assistant entity id, e.g. `sensor.grid_power`. Demo and replay name theirs
+/// `demo.a_power`, `replay.a_power` ….
 pub type EntityId = Arc<str>;
 
 /// What a source heard about one entity.
@@ -53,8 +56,8 @@ pub struct Reading {
     pub state: State,
     /// Its `unit_of_measurement` at that moment; it may change at run time.
     pub unit: Option<Arc<str>>,
-    /// How long ago it was reported, changed or not: 0 for what is heard as it happens. `None` where nobody knows, as of a value
-    /// that Home Assistant restored from before its restart.
+    /// How long ago it was reported, changed or not: 0 for what is heard as it happens. `None`
+    /// where nobody knows, as of a value that Home Assistant restored from before its restart.
     pub age: Option<Duration>,
 }
 
@@ -78,14 +81,16 @@ pub enum Link {
     Connecting,
     /// Connected, but Home Assistant is still starting.
     Starting,
-    /// Connected and running: an unchanged value is a good value. Comes after the readings of every wanted entity.
+    /// Connected and running: an unchanged value is a good value. Comes after the readings of every
+    /// wanted entity.
     Up,
     /// Lost or refused; values are held from `last_alive` (monotonic) on.
     Down {
         /// Why, in one line, without secrets.
         reason: Arc<str>,
-        /// When the last frame came while the link was up; `None` if it never was. Later attempts, refused tokens and
-        /// starts that fail don't move it; a reading given out while starting has its own moment.
+        /// When the last frame came while the link was up; `None` if it never was. Later attempts,
+        /// refused tokens and starts that fail don't move it; a reading given out while starting
+        /// has its own moment.
         last_alive: Option<Duration>,
     },
 }
@@ -110,7 +115,8 @@ pub struct HaFacts {
     pub time_zone: Option<Arc<str>>,
     /// `NOT_RUNNING`, `STARTING`, `RUNNING` … as it says itself; `None` while not connected.
     pub state: Option<Arc<str>>,
-    /// Its address as seen by the connection (the Supervisor's when going through the proxy); never scaled for (C20).
+    /// Its address as seen by the connection (the Supervisor's when going through the proxy); never
+    /// scaled for (C20).
     pub address: Option<IpAddr>,
     /// The TCP port of that connection.
     pub port: Option<u16>,
@@ -157,7 +163,8 @@ pub struct Wires {
     pub entities: watch::Receiver<Arc<[EntityId]>>,
     /// MACs of our meters, 12 hex digits: their entities in Home Assistant are refused (C12).
     pub macs: watch::Receiver<Arc<[String]>>,
-    /// Where events go, each with the moment it was heard. A full channel makes the source wait, never past `stop`.
+    /// Where events go, each with the moment it was heard. A full channel makes the source wait,
+    /// never past `stop`.
     pub out: mpsc::Sender<(Now, SourceEvent)>,
     /// Where names that change in Home Assistant's registry are told; a full channel loses some.
     pub registry: mpsc::Sender<registry::RegistryEvent>,
@@ -193,10 +200,14 @@ impl Wires {
     }
 }
 
-/// Runs the chosen source until `stop`. Nothing outside ends it: an absent Home Assistant is a state of the link.
+/// Runs the chosen source until `stop`. Nothing outside ends it: an absent Home Assistant is a
+/// state of the link.
 pub async fn run(settings: SourceSettings, access: Access, wires: Wires) {
     let stopped = match settings.kind {
-        SourceKind::HomeAssistant => beside::follow(async move { home_assistant::run(&settings, &access, wires).await }).await,
+        SourceKind::HomeAssistant => {
+            beside::follow(async move { home_assistant::run(&settings, &access, wires).await })
+                .await
+        }
         SourceKind::Demo => demo::run(&settings, wires).await,
         SourceKind::Replay => replay::run(&settings, wires).await,
     };

@@ -16,15 +16,24 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Before whoever waits is told that nobody answers any more.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Ends when Home Assistant's Energy settings are others than `told`, or a while after nobody answered any more; never where they
-/// cannot be watched. There is no event of their change, so they are asked for every few seconds on a connection that stays open.
+/// Ends when Home Assistant's Energy settings are others than `told`, or a while after nobody
+/// answered any more; never where they cannot be watched. There is no event of their change, so
+/// they are asked for every few seconds on a connection that stays open.
 pub async fn changed(settings: &SourceSettings, access: &Access, told: Option<String>) {
-    let (Ok(address), cadence) = (Address::choose(settings, access), access.cadence) else { return std::future::pending().await };
+    let (Ok(address), cadence) = (Address::choose(settings, access), access.cadence) else {
+        return std::future::pending().await;
+    };
     let watch = async move {
-        let Ok(mut asker) = Asker::open(&address, &cadence).await else { return std::future::pending().await };
+        let Ok(mut asker) = Asker::open(&address, &cadence).await else {
+            return std::future::pending().await;
+        };
         loop {
             tokio::time::sleep(EVERY).await;
-            let asked = asker.ask::<Box<RawValue>>("the Energy settings", |id| Outgoing::GetPrefs { id }.frame()).await;
+            let asked = asker
+                .ask::<Box<RawValue>>("the Energy settings", |id| {
+                    Outgoing::GetPrefs { id }.frame()
+                })
+                .await;
             let now = match asked {
                 Ok(Ok(prefs)) => Some(prefs.get().to_owned()),
                 Ok(Err(QueryError::Failed { why, .. })) if why.contains("not_found") => None,

@@ -1,4 +1,5 @@
-//! What Home Assistant's recorder knows of a power and of the energy counters beside it: mean and growth, period by period.
+//! What Home Assistant's recorder knows of a power and of the energy counters beside it: mean and
+//! growth, period by period.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -90,8 +91,15 @@ impl Look {
 
 impl Question {
     fn ids(&self) -> Vec<&str> {
-        let power = self.power.iter().flat_map(|p| p.import.iter().chain(&p.export));
-        let all: BTreeSet<&str> = power.chain(&self.import).chain(&self.export).map(|id| &**id).collect();
+        let power = self
+            .power
+            .iter()
+            .flat_map(|p| p.import.iter().chain(&p.export));
+        let all: BTreeSet<&str> = power
+            .chain(&self.import)
+            .chain(&self.export)
+            .map(|id| &**id)
+            .collect();
         all.into_iter().collect()
     }
 
@@ -104,13 +112,23 @@ impl Question {
 
     fn periods(&self, found: &Statistics, step: i64) -> Vec<Period> {
         let by_start = |of: fn(&Row) -> Option<f64>| -> HashMap<&str, BTreeMap<i64, f64>> {
-            let values = |rows: &[Row]| rows.iter().filter_map(|r| Some((r.start as i64, of(r).filter(|v| v.is_finite())?))).collect();
-            found.iter().map(|(id, rows)| (id.as_str(), values(rows))).collect()
+            let values = |rows: &[Row]| {
+                rows.iter()
+                    .filter_map(|r| Some((r.start as i64, of(r).filter(|v| v.is_finite())?)))
+                    .collect()
+            };
+            found
+                .iter()
+                .map(|(id, rows)| (id.as_str(), values(rows)))
+                .collect()
         };
         let (means, changes) = (by_start(|r| r.mean), by_start(|r| r.change));
-        let sum = |ids: &[EntityId], from: &HashMap<&str, BTreeMap<i64, f64>>, at: i64| -> Option<f64> {
-            ids.iter().map(|id| from.get(&**id)?.get(&at).copied()).sum()
-        };
+        let sum =
+            |ids: &[EntityId], from: &HashMap<&str, BTreeMap<i64, f64>>, at: i64| -> Option<f64> {
+                ids.iter()
+                    .map(|id| from.get(&**id)?.get(&at).copied())
+                    .sum()
+            };
         // A counter that fell was reset or replaced: its growth is not known.
         let grown = |ids: &[EntityId], at: i64| match ids {
             [] => Some(None),
@@ -120,10 +138,22 @@ impl Question {
         let mut periods = Vec::new();
         let mut before: Option<i64> = None;
         for at in starts {
-            let power: Option<f64> = self.power.iter().map(|p| Some(p.of(sum(&p.import, &means, at)?, sum(&p.export, &means, at)?))).sum();
-            if let (Some(watts), Some(import), Some(export)) = (power, grown(&self.import, at), grown(&self.export, at)) {
+            let power: Option<f64> = self
+                .power
+                .iter()
+                .map(|p| Some(p.of(sum(&p.import, &means, at)?, sum(&p.export, &means, at)?)))
+                .sum();
+            if let (Some(watts), Some(import), Some(export)) =
+                (power, grown(&self.import, at), grown(&self.export, at))
+            {
                 let after_gap = before.is_some_and(|before| at - before != step);
-                periods.push(Period { watts, import, export, hours: step as f64 / 3_600_000.0, after_gap });
+                periods.push(Period {
+                    watts,
+                    import,
+                    export,
+                    hours: step as f64 / 3_600_000.0,
+                    after_gap,
+                });
                 before = Some(at);
             }
         }
@@ -131,8 +161,8 @@ impl Question {
     }
 }
 
-/// Asks what the recorder knows, a list of periods for each question. `now` is Unix time. What the recorder does not keep, and
-/// anything at all over REST, gives none.
+/// Asks what the recorder knows, a list of periods for each question. `now` is Unix time. What the
+/// recorder does not keep, and anything at all over REST, gives none.
 ///
 /// # Errors
 /// Home Assistant could not be reached.
@@ -146,7 +176,11 @@ pub async fn ask(
     if settings.ha_transport == HaTransport::Rest || !questions.iter().any(Question::can_be_asked) {
         return Ok(vec![Vec::new(); questions.len()]);
     }
-    let (address, cadence, questions) = (Address::choose(settings, access)?, access.cadence, questions.to_vec());
+    let (address, cadence, questions) = (
+        Address::choose(settings, access)?,
+        access.cadence,
+        questions.to_vec(),
+    );
     beside::ask(async move {
         let mut asker = Asker::open(&address, &cadence).await?;
         let answers = over(&mut asker, &questions, look, now).await;
@@ -156,7 +190,12 @@ pub async fn ask(
     .await
 }
 
-async fn over(asker: &mut Asker, questions: &[Question], look: Look, now: f64) -> Result<Vec<Vec<Period>>, QueryError> {
+async fn over(
+    asker: &mut Asker,
+    questions: &[Question],
+    look: Look,
+    now: f64,
+) -> Result<Vec<Vec<Period>>, QueryError> {
     let mut answers = Vec::with_capacity(questions.len());
     let start_time = stamp(now - look.back_s());
     for question in questions {
@@ -167,23 +206,42 @@ async fn over(asker: &mut Asker, questions: &[Question], look: Look, now: f64) -
         let statistic_ids = question.ids();
         let asked = |id| {
             let (start_time, statistic_ids) = (&*start_time, &*statistic_ids);
-            let units = StatisticUnits { power: "W", energy: "Wh" };
-            Outgoing::Statistics { id, start_time, statistic_ids, period: look.period(), types: ["mean", "change"], units }.frame()
-        };
-        answers.push(match asker.ask::<Statistics>("the recorder's statistics", asked).await? {
-            Ok(found) => question.periods(&found, look.step_ms()),
-            Err(error) => {
-                tracing::debug!("{error}");
-                Vec::new()
+            let units = StatisticUnits {
+                power: "W",
+                energy: "Wh",
+            };
+            Outgoing::Statistics {
+                id,
+                start_time,
+                statistic_ids,
+                period: look.period(),
+                types: ["mean", "change"],
+                units,
             }
-        });
+            .frame()
+        };
+        answers.push(
+            match asker
+                .ask::<Statistics>("the recorder's statistics", asked)
+                .await?
+            {
+                Ok(found) => question.periods(&found, look.step_ms()),
+                Err(error) => {
+                    tracing::debug!("{error}");
+                    Vec::new()
+                }
+            },
+        );
     }
     Ok(answers)
 }
 
 fn stamp(unix: f64) -> String {
     let since = Duration::try_from_secs_f64(unix.max(0.0).floor()).unwrap_or_default();
-    jiff::Timestamp::UNIX_EPOCH.checked_add(since).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+    jiff::Timestamp::UNIX_EPOCH
+        .checked_add(since)
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .to_string()
 }
 
 #[cfg(test)]
@@ -193,7 +251,13 @@ mod tests {
 
     fn power(import: &str, export: &[&str], invert: bool) -> PowerInput {
         let export = export.iter().map(|id| EntityId::from(*id)).collect();
-        PowerInput { import: vec![import.into()], export, scale: 1.0, offset: 0.0, invert }
+        PowerInput {
+            import: vec![import.into()],
+            export,
+            scale: 1.0,
+            offset: 0.0,
+            invert,
+        }
     }
 
     #[test]
@@ -205,10 +269,26 @@ mod tests {
                 {"start":1795439100000,"mean":-1.0},{"start":1795439400000,"mean":-720},{"start":1795439700000,"mean":1}]}"#,
         )
         .unwrap();
-        let question = Question { power: vec![power("sensor.p", &[], true)], import: vec!["sensor.in".into()], export: Vec::new() };
-        let period = |watts, import, after_gap| Period { watts, import: Some(import), export: None, hours: 1.0 / 12.0, after_gap };
-        assert_eq!(question.periods(&found, 300_000), [period(480.5, 40.0, false), period(720.0, 60.0, true)]);
-        let pair = Question { power: vec![power("sensor.p", &["sensor.none"], false)], ..question };
+        let question = Question {
+            power: vec![power("sensor.p", &[], true)],
+            import: vec!["sensor.in".into()],
+            export: Vec::new(),
+        };
+        let period = |watts, import, after_gap| Period {
+            watts,
+            import: Some(import),
+            export: None,
+            hours: 1.0 / 12.0,
+            after_gap,
+        };
+        assert_eq!(
+            question.periods(&found, 300_000),
+            [period(480.5, 40.0, false), period(720.0, 60.0, true)]
+        );
+        let pair = Question {
+            power: vec![power("sensor.p", &["sensor.none"], false)],
+            ..question
+        };
         assert_eq!(pair.periods(&found, 300_000), [], "half a pair is none");
         assert!(!Question::default().can_be_asked());
     }

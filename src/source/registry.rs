@@ -1,8 +1,9 @@
-//! Names of entities over time: Home Assistant's registry knows each entity by an id that a rename does not change.
+//! Names of entities over time: Home Assistant's registry knows each entity by an id that a rename
+//! does not change.
 //!
-//! It has no REST door, and what templates tell over REST (the entities of a device) does not say which of several is the one
-//! that was renamed: a guess could give a battery another power. So a short WebSocket connection asks the registry, also where
-//! values are polled over REST.
+//! It has no REST door, and what templates tell over REST (the entities of a device) does not say
+//! which of several is the one that was renamed: a guess could give a battery another power. So a
+//! short WebSocket connection asks the registry, also where values are polled over REST.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,7 +38,9 @@ impl Registered {
         if !self.id.is_empty() && !other.id.is_empty() && self.id == other.id {
             return true;
         }
-        !self.unique_id.is_empty() && self.unique_id == other.unique_id && self.platform == other.platform
+        !self.unique_id.is_empty()
+            && self.unique_id == other.unique_id
+            && self.platform == other.platform
     }
 }
 
@@ -60,7 +63,8 @@ pub enum RegistryEvent {
 /// What the registry says of some entities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// By name, what each is known by; those that have another name by now under the name asked for.
+    /// By name, what each is known by; those that have another name by now under the name asked
+    /// for.
     pub known: BTreeMap<EntityId, Registered>,
     /// Old name → new name.
     pub renamed: BTreeMap<EntityId, EntityId>,
@@ -78,11 +82,19 @@ pub async fn names(
     wanted: &[EntityId],
     before: &BTreeMap<EntityId, Registered>,
 ) -> Result<Names, QueryError> {
-    let wanted: Vec<EntityId> = wanted.iter().filter(|id| valid_entity_id(id)).cloned().collect();
+    let wanted: Vec<EntityId> = wanted
+        .iter()
+        .filter(|id| valid_entity_id(id))
+        .cloned()
+        .collect();
     if wanted.is_empty() {
         return Ok(Names::default());
     }
-    let (addresses, cadence, before) = (Address::all(settings, access)?, access.cadence, before.clone());
+    let (addresses, cadence, before) = (
+        Address::all(settings, access)?,
+        access.cadence,
+        before.clone(),
+    );
     beside::ask(async move {
         let ids: Vec<&str> = wanted.iter().map(|id| &**id).collect();
         let mut asker = Asker::open_any(&addresses, &cadence).await?;
@@ -93,16 +105,34 @@ pub async fn names(
     .await
 }
 
-async fn ask(asker: &mut Asker, ids: &[&str], before: &BTreeMap<EntityId, Registered>) -> Result<Names, QueryError> {
-    let now: HashMap<String, Option<RegistryEntry>> =
-        asker.ask("the entity registry", |id| Outgoing::GetEntries { id, entity_ids: ids }.frame()).await??;
+async fn ask(
+    asker: &mut Asker,
+    ids: &[&str],
+    before: &BTreeMap<EntityId, Registered>,
+) -> Result<Names, QueryError> {
+    let now: HashMap<String, Option<RegistryEntry>> = asker
+        .ask("the entity registry", |id| {
+            Outgoing::GetEntries {
+                id,
+                entity_ids: ids,
+            }
+            .frame()
+        })
+        .await??;
     // The whole registry is large: only where an entity is not what it was.
     let moved = before.iter().any(|(name, was)| {
         let entry = now.get(&**name).and_then(Option::as_ref);
         ids.contains(&&**name) && !entry.is_some_and(|entry| entry.registered().is(was))
     });
-    let all: Vec<RegistryEntry> =
-        if moved { asker.ask("the entity registry", |id| Outgoing::ListRegistry { id }.frame()).await?? } else { Vec::new() };
+    let all: Vec<RegistryEntry> = if moved {
+        asker
+            .ask("the entity registry", |id| {
+                Outgoing::ListRegistry { id }.frame()
+            })
+            .await??
+    } else {
+        Vec::new()
+    };
     Ok(compare(ids, before, &now, &all))
 }
 
@@ -115,23 +145,30 @@ fn compare(
     let mut names = Names::default();
     for id in ids {
         let name = EntityId::from(*id);
-        let here = now.get(*id).and_then(Option::as_ref).map(RegistryEntry::registered);
+        let here = now
+            .get(*id)
+            .and_then(Option::as_ref)
+            .map(RegistryEntry::registered);
         let was = before.get(&name);
         match (was, here) {
             (Some(was), Some(here)) if here.is(was) => {
                 names.known.insert(name, here);
             }
-            (Some(was), here) => match (all.iter().find(|entry| entry.registered().is(was)), here) {
-                (Some(entry), _) => {
-                    names.known.insert(name.clone(), was.clone());
-                    names.renamed.insert(name, EntityId::from(entry.entity_id.as_str()));
+            (Some(was), here) => {
+                match (all.iter().find(|entry| entry.registered().is(was)), here) {
+                    (Some(entry), _) => {
+                        names.known.insert(name.clone(), was.clone());
+                        names
+                            .renamed
+                            .insert(name, EntityId::from(entry.entity_id.as_str()));
+                    }
+                    // Made anew under the same name.
+                    (None, Some(here)) => {
+                        names.known.insert(name, here);
+                    }
+                    (None, None) => names.gone.push(name),
                 }
-                // Made anew under the same name.
-                (None, Some(here)) => {
-                    names.known.insert(name, here);
-                }
-                (None, None) => names.gone.push(name),
-            },
+            }
             (None, Some(here)) => {
                 names.known.insert(name, here);
             }
@@ -150,26 +187,51 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, id: &str, unique: &str) -> RegistryEntry {
-        serde_json::from_value(json!({"entity_id": name, "id": id, "platform": "dsmr", "unique_id": unique})).unwrap()
+        serde_json::from_value(
+            json!({"entity_id": name, "id": id, "platform": "dsmr", "unique_id": unique}),
+        )
+        .unwrap()
     }
 
     fn known(entries: &[RegistryEntry]) -> BTreeMap<EntityId, Registered> {
-        entries.iter().map(|e| (EntityId::from(e.entity_id.as_str()), e.registered())).collect()
+        entries
+            .iter()
+            .map(|e| (EntityId::from(e.entity_id.as_str()), e.registered()))
+            .collect()
     }
 
     fn told(ids: &[&str], before: &[RegistryEntry], all: &[RegistryEntry]) -> Names {
-        let now = ids.iter().map(|id| ((*id).to_owned(), all.iter().find(|e| e.entity_id == *id).cloned())).collect();
+        let now = ids
+            .iter()
+            .map(|id| {
+                (
+                    (*id).to_owned(),
+                    all.iter().find(|e| e.entity_id == *id).cloned(),
+                )
+            })
+            .collect();
         compare(ids, &known(before), &now, all)
     }
 
     fn renamed(names: &Names) -> Vec<String> {
-        names.renamed.iter().map(|(old, new)| format!("{old} → {new}")).collect()
+        names
+            .renamed
+            .iter()
+            .map(|(old, new)| format!("{old} → {new}"))
+            .collect()
     }
 
     #[test]
     fn an_entity_is_found_under_its_new_name() {
-        let before = [entry("sensor.grid", "1", "u1"), entry("sensor.volt", "2", "u2")];
-        let all = [entry("sensor.net", "1", "u1"), entry("sensor.volt", "2", "u2"), entry("sensor.x", "3", "u3")];
+        let before = [
+            entry("sensor.grid", "1", "u1"),
+            entry("sensor.volt", "2", "u2"),
+        ];
+        let all = [
+            entry("sensor.net", "1", "u1"),
+            entry("sensor.volt", "2", "u2"),
+            entry("sensor.x", "3", "u3"),
+        ];
         let names = told(&["sensor.grid", "sensor.volt"], &before, &all);
         assert_eq!(renamed(&names), ["sensor.grid → sensor.net"]);
         assert!(names.gone.is_empty());
@@ -179,17 +241,33 @@ mod tests {
     fn two_that_changed_names_are_both_followed() {
         let before = [entry("sensor.a", "1", "u1"), entry("sensor.b", "2", "u2")];
         let all = [entry("sensor.b", "1", "u1"), entry("sensor.a", "2", "u2")];
-        assert_eq!(renamed(&told(&["sensor.a", "sensor.b"], &before, &all)), ["sensor.a → sensor.b", "sensor.b → sensor.a"]);
+        assert_eq!(
+            renamed(&told(&["sensor.a", "sensor.b"], &before, &all)),
+            ["sensor.a → sensor.b", "sensor.b → sensor.a"]
+        );
     }
 
     #[test]
     fn removed_made_anew_and_never_registered() {
         let before = [entry("sensor.a", "1", "u1")];
-        assert_eq!(told(&["sensor.a"], &before, &[]).gone, [EntityId::from("sensor.a")]);
+        assert_eq!(
+            told(&["sensor.a"], &before, &[]).gone,
+            [EntityId::from("sensor.a")]
+        );
         let anew = told(&["sensor.a"], &before, &[entry("sensor.a", "9", "u9")]);
-        assert_eq!((anew.known.values().next().unwrap().id.as_str(), anew.renamed.len(), anew.gone.len()), ("9", 0, 0));
+        assert_eq!(
+            (
+                anew.known.values().next().unwrap().id.as_str(),
+                anew.renamed.len(),
+                anew.gone.len()
+            ),
+            ("9", 0, 0)
+        );
         let same = told(&["sensor.a"], &before, &[entry("sensor.a", "9", "u1")]);
-        assert!(same.renamed.is_empty(), "the integration was set up anew: its own id is the same");
+        assert!(
+            same.renamed.is_empty(),
+            "the integration was set up anew: its own id is the same"
+        );
         assert_eq!(told(&["sensor.a"], &[], &[]), Names::default());
         let moved = told(&["sensor.a"], &before, &[entry("sensor.z", "9", "u1")]);
         assert_eq!(renamed(&moved), ["sensor.a → sensor.z"]);

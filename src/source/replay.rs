@@ -1,6 +1,8 @@
-//! A recorded CSV as the source: `ts,a,b,c` or `ts,w` with a header; Unix seconds and watts, an empty cell is unavailable.
+//! A recorded CSV as the source: `ts,a,b,c` or `ts,w` with a header; Unix seconds and watts, an
+//! empty cell is unavailable.
 //!
-//! The whole file is checked before the first value is said, so a mistake in line 40,000 is known at once.
+//! The whole file is checked before the first value is said, so a mistake in line 40,000 is known
+//! at once.
 
 use std::{
     convert::Infallible,
@@ -82,9 +84,15 @@ impl Replay {
             count += 1;
         }
         if count == 0 {
-            return Err(ReplayError::Empty { path: path.display().to_string() });
+            return Err(ReplayError::Empty {
+                path: path.display().to_string(),
+            });
         }
-        Ok(Self { path: path.to_owned(), entities: rows.entities, rows: count })
+        Ok(Self {
+            path: path.to_owned(),
+            entities: rows.entities,
+            rows: count,
+        })
     }
 
     /// The file of the settings, checked.
@@ -101,11 +109,25 @@ impl Replay {
     /// What a meter is fed from it: three phases, or one total on the first.
     #[must_use]
     pub fn inputs(&self) -> Inputs {
-        let input =
-            |id: &EntityId| Some(PowerInput { import: vec![id.clone()], export: Vec::new(), scale: 1.0, offset: 0.0, invert: false });
+        let input = |id: &EntityId| {
+            Some(PowerInput {
+                import: vec![id.clone()],
+                export: Vec::new(),
+                scale: 1.0,
+                offset: 0.0,
+                invert: false,
+            })
+        };
         match self.entities.as_slice() {
-            [a, b, c] => Inputs { phases: [input(a), input(b), input(c)], ..Inputs::none() },
-            other => Inputs { total: other.first().and_then(input), total_phase: TotalPhase::On(Phase::A), ..Inputs::none() },
+            [a, b, c] => Inputs {
+                phases: [input(a), input(b), input(c)],
+                ..Inputs::none()
+            },
+            other => Inputs {
+                total: other.first().and_then(input),
+                total_phase: TotalPhase::On(Phase::A),
+                ..Inputs::none()
+            },
         }
     }
 }
@@ -122,37 +144,72 @@ struct Rows {
 impl Rows {
     fn open(path: &Path) -> Result<Self, ReplayError> {
         let shown = path.display().to_string();
-        let unreadable = |why: String| ReplayError::Unreadable { path: shown.clone(), why };
+        let unreadable = |why: String| ReplayError::Unreadable {
+            path: shown.clone(),
+            why,
+        };
         let file = File::open(path).map_err(|e| unreadable(e.to_string()))?;
-        let mut reader = ReaderBuilder::new().trim(Trim::All).flexible(true).from_reader(BufReader::new(file));
+        let mut reader = ReaderBuilder::new()
+            .trim(Trim::All)
+            .flexible(true)
+            .from_reader(BufReader::new(file));
         let header = reader.headers().map_err(|e| unreadable(e.to_string()))?;
-        let names: Vec<String> = header.iter().map(|n| n.trim_start_matches('\u{feff}').to_ascii_lowercase()).collect();
-        let entities: &[&str] = match names.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        let names: Vec<String> = header
+            .iter()
+            .map(|n| n.trim_start_matches('\u{feff}').to_ascii_lowercase())
+            .collect();
+        let entities: &[&str] = match names
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .as_slice()
+        {
             ["ts", "a", "b", "c"] => &["replay.a_power", "replay.b_power", "replay.c_power"],
             ["ts", "w"] => &["replay.total_power"],
-            _ => return Err(ReplayError::Header { path: shown, header: names.join(",") }),
+            _ => {
+                return Err(ReplayError::Header {
+                    path: shown,
+                    header: names.join(","),
+                });
+            }
         };
         let entities = entities.iter().map(|e| EntityId::from(*e)).collect();
-        Ok(Self { path: shown, reader, record: StringRecord::new(), entities, last: None })
+        Ok(Self {
+            path: shown,
+            reader,
+            record: StringRecord::new(),
+            entities,
+            last: None,
+        })
     }
 
     fn next(&mut self) -> Result<Option<Row>, ReplayError> {
-        let more = self
-            .reader
-            .read_record(&mut self.record)
-            .map_err(|e| ReplayError::Unreadable { path: self.path.clone(), why: e.to_string() })?;
+        let more =
+            self.reader
+                .read_record(&mut self.record)
+                .map_err(|e| ReplayError::Unreadable {
+                    path: self.path.clone(),
+                    why: e.to_string(),
+                })?;
         if !more {
             return Ok(None);
         }
         let line = self.record.position().map_or(0, csv::Position::line);
-        let bad = |value: &str, why| ReplayError::Cell { path: self.path.clone(), line, value: value.to_owned(), why };
+        let bad = |value: &str, why| ReplayError::Cell {
+            path: self.path.clone(),
+            line,
+            value: value.to_owned(),
+            why,
+        };
         if self.record.len() != self.entities.len() + 1 {
             let whole = self.record.iter().collect::<Vec<_>>().join(",");
             return Err(bad(&whole, "has another number of cells than the header"));
         }
         let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite());
         let ts = &self.record[0];
-        let Some(at) = number(ts).filter(|t| *t >= 0.0) else { return Err(bad(ts, "is no Unix time in seconds")) };
+        let Some(at) = number(ts).filter(|t| *t >= 0.0) else {
+            return Err(bad(ts, "is no Unix time in seconds"));
+        };
         if self.last.is_some_and(|last| at < last) {
             return Err(bad(ts, "is before the row above"));
         }
@@ -161,7 +218,12 @@ impl Rows {
             cells.push(match cell {
                 "" => None,
                 text if number(text).is_some() => Some(Arc::from(text)),
-                text => return Err(bad(text, "is no number of watts; leave the cell empty for unavailable")),
+                text => {
+                    return Err(bad(
+                        text,
+                        "is no number of watts; leave the cell empty for unavailable",
+                    ));
+                }
             });
         }
         self.last = Some(at);
@@ -180,7 +242,8 @@ impl Rows {
     }
 }
 
-/// Says the rows in their rhythm × speed; after the last one everything is unavailable and the link down.
+/// Says the rows in their rhythm × speed; after the last one everything is unavailable and the link
+/// down.
 pub(super) async fn run(settings: &SourceSettings, wires: Wires) -> Result<Infallible, Stopped> {
     let reason = match play(settings, &wires).await? {
         Ok(()) => "replay ended".to_owned(),
@@ -188,13 +251,19 @@ pub(super) async fn run(settings: &SourceSettings, wires: Wires) -> Result<Infal
     };
     tracing::warn!("{reason}: its values are unavailable from now on");
     let now = wires.clock.now();
-    let link = Link::Down { reason: Arc::from(reason), last_alive: Some(now.mono) };
+    let link = Link::Down {
+        reason: Arc::from(reason),
+        last_alive: Some(now.mono),
+    };
     wires.say(now, SourceEvent::Link(link)).await?;
     wires.stop.cancelled().await;
     Err(Stopped)
 }
 
-async fn play(settings: &SourceSettings, wires: &Wires) -> Result<Result<(), ReplayError>, Stopped> {
+async fn play(
+    settings: &SourceSettings,
+    wires: &Wires,
+) -> Result<Result<(), ReplayError>, Stopped> {
     let replay = match Replay::of(settings) {
         Ok(replay) => replay,
         Err(error) => return Ok(Err(error)),
@@ -203,7 +272,12 @@ async fn play(settings: &SourceSettings, wires: &Wires) -> Result<Result<(), Rep
         Ok(rows) => rows,
         Err(error) => return Ok(Err(error)),
     };
-    tracing::info!("replaying {} rows of {} at {} times real time", replay.rows, replay.path.display(), settings.replay_speed);
+    tracing::info!(
+        "replaying {} rows of {} at {} times real time",
+        replay.rows,
+        replay.path.display(),
+        settings.replay_speed
+    );
     let began = tokio::time::Instant::now();
     let mut first = None;
     let (mut up, mut step, mut before_ts) = (false, 1.0_f64, None);
@@ -212,28 +286,45 @@ async fn play(settings: &SourceSettings, wires: &Wires) -> Result<Result<(), Rep
             Ok(Some(row)) => row,
             Ok(None) => {
                 // The last row is worth as long as the one before it.
-                wires.sleep(Duration::from_secs_f64((step.min(60.0) / settings.replay_speed).min(60.0))).await?;
+                wires
+                    .sleep(Duration::from_secs_f64(
+                        (step.min(60.0) / settings.replay_speed).min(60.0),
+                    ))
+                    .await?;
                 break Ok(());
             }
             Err(error) => break Err(error),
         };
         let before = before_ts.replace(row.ts).unwrap_or(row.ts);
-        step = if row.ts > before { row.ts - before } else { step };
+        step = if row.ts > before {
+            row.ts - before
+        } else {
+            step
+        };
         let since = row.ts - *first.get_or_insert(row.ts);
         // Longer than any run: wait for the stop.
-        let due = Duration::try_from_secs_f64(since / settings.replay_speed).ok().and_then(|after| began.checked_add(after));
+        let due = Duration::try_from_secs_f64(since / settings.replay_speed)
+            .ok()
+            .and_then(|after| began.checked_add(after));
         tokio::select! {
             biased;
             () = wires.stop.cancelled() => return Err(Stopped),
             () = async { match due { Some(due) => tokio::time::sleep_until(due).await, None => std::future::pending().await } } => {}
         }
         let now = wires.clock.now();
-        wires.say(now, SourceEvent::Readings(rows.readings(Some(&row)))).await?;
+        wires
+            .say(now, SourceEvent::Readings(rows.readings(Some(&row))))
+            .await?;
         if !std::mem::replace(&mut up, true) {
             wires.say(now, SourceEvent::Link(Link::Up)).await?;
         }
     };
-    wires.say(wires.clock.now(), SourceEvent::Readings(rows.readings(None))).await?;
+    wires
+        .say(
+            wires.clock.now(),
+            SourceEvent::Readings(rows.readings(None)),
+        )
+        .await?;
     Ok(ended)
 }
 
@@ -263,19 +354,47 @@ mod tests {
         assert!(error("ts,w\nx,1\n").contains(r#"line 2: "x" is no Unix time"#));
         assert!(error("ts,w\n5,1\n4,1\n").contains("before the row above"));
         assert!(error("ts,a,b,c\n5,1,2\n").contains("another number of cells"));
-        assert!(Replay::open(Path::new("nowhere.csv")).unwrap_err().to_string().contains("nowhere.csv"));
+        assert!(
+            Replay::open(Path::new("nowhere.csv"))
+                .unwrap_err()
+                .to_string()
+                .contains("nowhere.csv")
+        );
     }
 
     #[test]
     fn rows_become_readings() {
         let f = file("\u{feff}ts, a, b, c\r\n10,1.5,,-3\r\n10.5,2,3,4\r\n");
         let replay = Replay::open(f.path()).unwrap();
-        assert_eq!((replay.rows(), replay.inputs().entities().len(), replay.inputs().any_power()), (2, 3, true));
+        assert_eq!(
+            (
+                replay.rows(),
+                replay.inputs().entities().len(),
+                replay.inputs().any_power()
+            ),
+            (2, 3, true)
+        );
         let mut rows = Rows::open(f.path()).unwrap();
         let row = rows.next().unwrap();
-        let texts: Vec<State> = rows.readings(row.as_ref()).into_iter().map(|r| r.state).collect();
-        assert_eq!(texts, ["1.5", "unavailable", "-3"].map(|t| State::Text(Arc::from(t))));
+        let texts: Vec<State> = rows
+            .readings(row.as_ref())
+            .into_iter()
+            .map(|r| r.state)
+            .collect();
+        assert_eq!(
+            texts,
+            ["1.5", "unavailable", "-3"].map(|t| State::Text(Arc::from(t)))
+        );
         let f = file("ts,w\n0,100\n");
-        assert_eq!(Replay::open(f.path()).unwrap().inputs().total.unwrap().import[0].as_ref(), "replay.total_power");
+        assert_eq!(
+            Replay::open(f.path())
+                .unwrap()
+                .inputs()
+                .total
+                .unwrap()
+                .import[0]
+                .as_ref(),
+            "replay.total_power"
+        );
     }
 }

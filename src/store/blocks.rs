@@ -1,4 +1,5 @@
-//! Stretches of minute records without gap, kept in memory so that `EMData.GetRecords` reads no rows.
+//! Stretches of minute records without gap, kept in memory so that `EMData.GetRecords` reads no
+//! rows.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,11 @@ pub(super) struct Blocks(BTreeMap<i64, u32>);
 impl Blocks {
     /// A minute is there now; one that already was changes nothing.
     pub(super) fn insert(&mut self, ts: i64) {
-        let before = self.0.range(..=ts).next_back().map(|(&start, &n)| (start, n));
+        let before = self
+            .0
+            .range(..=ts)
+            .next_back()
+            .map(|(&start, &n)| (start, n));
         if before.is_some_and(|(start, n)| ts < end(start, n)) {
             return;
         }
@@ -29,7 +34,13 @@ impl Blocks {
         if from >= to {
             return;
         }
-        let touched: Vec<(i64, u32)> = self.0.range(..to).rev().take_while(|&(&s, &n)| end(s, n) > from).map(|(&s, &n)| (s, n)).collect();
+        let touched: Vec<(i64, u32)> = self
+            .0
+            .range(..to)
+            .rev()
+            .take_while(|&(&s, &n)| end(s, n) > from)
+            .map(|(&s, &n)| (s, n))
+            .collect();
         for (start, n) in touched {
             self.0.remove(&start);
             if start < from {
@@ -37,19 +48,26 @@ impl Blocks {
             }
             if end(start, n) > to {
                 let left = minutes(to, end(start, n));
-                self.0.insert(end(start, n) - i64::from(left) * MINUTE, left);
+                self.0
+                    .insert(end(start, n) - i64::from(left) * MINUTE, left);
             }
         }
     }
 
-    /// The stretches of the minutes from the one that holds `from` up to `now`: rows of the future stay hidden.
+    /// The stretches of the minutes from the one that holds `from` up to `now`: rows of the future
+    /// stay hidden.
     pub(super) fn between(&self, from: i64, now: i64) -> Vec<Block> {
         let first = from.saturating_sub(from.rem_euclid(MINUTE));
         let mut seen = self.clone();
         seen.remove(i64::MIN / 4, first.max(i64::MIN / 4));
-        let last = now.saturating_sub(now.rem_euclid(MINUTE)).saturating_add(MINUTE);
+        let last = now
+            .saturating_sub(now.rem_euclid(MINUTE))
+            .saturating_add(MINUTE);
         seen.remove(last, i64::MAX / 4);
-        seen.0.into_iter().map(|(ts, records)| Block { ts, records }).collect()
+        seen.0
+            .into_iter()
+            .map(|(ts, records)| Block { ts, records })
+            .collect()
     }
 }
 

@@ -68,7 +68,8 @@ impl Batch {
             self.delete_records(meter);
         }
         self.samples.extend(later.samples);
-        self.parts.retain(|meter, _| !later.records.iter().any(|(key, _)| **key == **meter));
+        self.parts
+            .retain(|meter, _| !later.records.iter().any(|(key, _)| **key == **meter));
         self.records.extend(later.records);
         self.parts.extend(later.parts);
         self.meters.extend(later.meters);
@@ -105,7 +106,10 @@ impl Buffer {
 
     /// Oldest first.
     pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
-        self.inflight.as_deref().into_iter().chain(std::iter::once(&self.pending))
+        self.inflight
+            .as_deref()
+            .into_iter()
+            .chain(std::iter::once(&self.pending))
     }
 
     /// Hands out what waits; it stays visible until [`Self::done`] or [`Self::failed`].
@@ -162,7 +166,10 @@ mod tests {
     #[test]
     fn a_part_is_marked_until_the_next_record() {
         let mut buffer = Buffer::default();
-        let minute = |ts| MinuteRecord { ts, ..MinuteRecord::default() };
+        let minute = |ts| MinuteRecord {
+            ts,
+            ..MinuteRecord::default()
+        };
         buffer.add(|b| b.put_record("a", minute(0), Some(20)));
         buffer.add(|b| b.put_record("b", minute(0), Some(20)));
         buffer.take();
@@ -171,7 +178,10 @@ mod tests {
         assert_eq!(buffer.take().parts, BTreeMap::from([("b".into(), 20)]));
         buffer.add(|b| b.put_record("a", minute(60), Some(70)));
         buffer.failed();
-        assert_eq!(buffer.take().parts, BTreeMap::from([("a".into(), 70), ("b".into(), 20)]));
+        assert_eq!(
+            buffer.take().parts,
+            BTreeMap::from([("a".into(), 70), ("b".into(), 20)])
+        );
     }
 
     #[test]

@@ -48,7 +48,11 @@ impl Figure {
 
 impl Serialize for Figure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.fract() == 0.0 { serializer.serialize_i64(self.0 as i64) } else { serializer.serialize_f64(self.0) }
+        if self.0.fract() == 0.0 {
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
     }
 }
 
@@ -105,25 +109,48 @@ impl Chart {
         Self::within(store, range.seconds(), now, POINTS)
     }
 
-    /// As [`Self::of`], of so many seconds and at most so many points: for a drawing that is smaller than the page.
+    /// As [`Self::of`], of so many seconds and at most so many points: for a drawing that is
+    /// smaller than the page.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn within(store: &Store, seconds: i64, now: i64, points: usize) -> Result<Self, StoreError> {
+    pub fn within(
+        store: &Store,
+        seconds: i64,
+        now: i64,
+        points: usize,
+    ) -> Result<Self, StoreError> {
         let to = now + 1;
         let from = to - seconds;
         let bars = store.power(from, to, points)?;
-        let step = bars.windows(2).map(|pair| pair[1].ts - pair[0].ts).filter(|d| *d > 0).min().unwrap_or(1);
+        let step = bars
+            .windows(2)
+            .map(|pair| pair[1].ts - pair[0].ts)
+            .filter(|d| *d > 0)
+            .min()
+            .unwrap_or(1);
         let column = |value: fn(&Bar) -> f64| bars.iter().map(|b| tenth(value(b))).collect();
         let (w, mn, mx) = (column(|b| b.w), column(|b| b.mn), column(|b| b.mx));
-        Ok(Self { from, to, step, ts: bars.iter().map(|b| b.ts).collect(), w, mn, mx, forecast: Vec::new(), told: Vec::new() })
+        Ok(Self {
+            from,
+            to,
+            step,
+            ts: bars.iter().map(|b| b.ts).collect(),
+            w,
+            mn,
+            mx,
+            forecast: Vec::new(),
+            told: Vec::new(),
+        })
     }
 
     /// In whole watts: what a small drawing beside a forecast can show.
     #[must_use]
     pub fn whole(mut self) -> Self {
         for column in [&mut self.w, &mut self.mn, &mut self.mx] {
-            column.iter_mut().for_each(|figure| *figure = Figure::whole(figure.0));
+            column
+                .iter_mut()
+                .for_each(|figure| *figure = Figure::whole(figure.0));
         }
         self
     }

@@ -9,8 +9,21 @@ const POWER: f64 = 10.0;
 const VOLT_AMPERE: f64 = 1_000.0;
 
 /// Units of the last decimal in 1, in the order of [`figures`].
-const SCALES: [f64; 13] =
-    [ENERGY, ENERGY, ENERGY, POWER, POWER, POWER, POWER, VOLT_AMPERE, VOLT_AMPERE, VOLT_AMPERE, VOLT_AMPERE, VOLT_AMPERE, VOLT_AMPERE];
+const SCALES: [f64; 13] = [
+    ENERGY,
+    ENERGY,
+    ENERGY,
+    POWER,
+    POWER,
+    POWER,
+    POWER,
+    VOLT_AMPERE,
+    VOLT_AMPERE,
+    VOLT_AMPERE,
+    VOLT_AMPERE,
+    VOLT_AMPERE,
+    VOLT_AMPERE,
+];
 
 fn figures(p: &PhaseMinute) -> [f64; 13] {
     [
@@ -65,8 +78,13 @@ pub(super) fn encode(record: &MinuteRecord) -> Vec<u8> {
 
 /// The record of a blob; `None` for what is none.
 pub(super) fn decode(ts: i64, blob: &[u8]) -> Option<MinuteRecord> {
-    let (&VERSION, mut rest) = blob.split_first()? else { return None };
-    let mut record = MinuteRecord { ts, ..MinuteRecord::default() };
+    let (&VERSION, mut rest) = blob.split_first()? else {
+        return None;
+    };
+    let mut record = MinuteRecord {
+        ts,
+        ..MinuteRecord::default()
+    };
     for phase in &mut record.phases {
         let mut f = [0.0; 13];
         for (value, scale) in f.iter_mut().zip(SCALES) {
@@ -136,8 +154,14 @@ mod tests {
         record.phases[0].max_act_power = f64::NAN;
         record.phases[1].max_voltage = f64::INFINITY;
         assert!(decode(0, &encode(&record)).is_some_and(|r| r.phases[0].max_act_power == 0.0));
-        let phase = from_figures([11.25, 0.0, 3.5, 700.0, 650.1, 720.0, 660.0, 231.5, 229.9, 230.4, 3.1, 2.9, 3.0]);
-        let house = MinuteRecord { ts: 60, phases: [phase; 3], n_current: [0.0; 3] };
+        let phase = from_figures([
+            11.25, 0.0, 3.5, 700.0, 650.1, 720.0, 660.0, 231.5, 229.9, 230.4, 3.1, 2.9, 3.0,
+        ]);
+        let house = MinuteRecord {
+            ts: 60,
+            phases: [phase; 3],
+            n_current: [0.0; 3],
+        };
         assert!(encode(&house).len() < 120, "{}", encode(&house).len());
     }
 }

@@ -43,11 +43,19 @@ pub(super) struct Progress {
 impl Progress {
     /// As the database has it.
     pub(super) fn load(conn: &Connection) -> rusqlite::Result<Self> {
-        Ok(Self { series: Series::load(conn)?, marks: BTreeMap::new() })
+        Ok(Self {
+            series: Series::load(conn)?,
+            marks: BTreeMap::new(),
+        })
     }
 
     /// Writes everything of the batch. `seen`: wall time of this commit.
-    pub(super) fn apply(&mut self, tx: &Connection, batch: &Batch, seen: f64) -> rusqlite::Result<Vec<RecordChange>> {
+    pub(super) fn apply(
+        &mut self,
+        tx: &Connection,
+        batch: &Batch,
+        seen: f64,
+    ) -> rusqlite::Result<Vec<RecordChange>> {
         self.series.write(tx, batch.samples.iter().copied())?;
         for (key, row) in &batch.meters {
             put_meter(tx, key, row, seen)?;
@@ -55,20 +63,36 @@ impl Progress {
         }
         let changes = self.write_records(tx, batch)?;
         for (key, json) in &batch.state {
-            tx.prepare_cached("INSERT OR REPLACE INTO state(key, json) VALUES(?1, ?2)")?.execute((key, json))?;
+            tx.prepare_cached("INSERT OR REPLACE INTO state(key, json) VALUES(?1, ?2)")?
+                .execute((key, json))?;
         }
         for (name, model) in &batch.models {
-            tx.execute("INSERT OR REPLACE INTO models(name, meta, blob) VALUES(?1, ?2, ?3)", (name, &model.meta, &model.blob))?;
+            tx.execute(
+                "INSERT OR REPLACE INTO models(name, meta, blob) VALUES(?1, ?2, ?3)",
+                (name, &model.meta, &model.blob),
+            )?;
         }
         if let Some(mark) = &batch.imported {
-            tx.execute("INSERT OR REPLACE INTO meta(key, value) VALUES('imported', ?1)", [mark])?;
+            tx.execute(
+                "INSERT OR REPLACE INTO meta(key, value) VALUES('imported', ?1)",
+                [mark],
+            )?;
         }
         Ok(changes)
     }
 
-    fn write_records(&mut self, tx: &Connection, batch: &Batch) -> rusqlite::Result<Vec<RecordChange>> {
+    fn write_records(
+        &mut self,
+        tx: &Connection,
+        batch: &Batch,
+    ) -> rusqlite::Result<Vec<RecordChange>> {
         let mut changes = Vec::new();
-        let keys: BTreeSet<&str> = batch.deleted.iter().map(String::as_str).chain(batch.records.iter().map(|(key, _)| &**key)).collect();
+        let keys: BTreeSet<&str> = batch
+            .deleted
+            .iter()
+            .map(String::as_str)
+            .chain(batch.records.iter().map(|(key, _)| &**key))
+            .collect();
         for key in keys {
             let meter = meter_id(tx, key)?;
             if batch.deleted.contains(key) {
@@ -79,11 +103,21 @@ impl Progress {
             let mark = match self.marks.get(key) {
                 Some(mark) => *mark,
                 None => {
-                    let newest = tx.query_row("SELECT max(ts) FROM records WHERE meter = ?1", [meter], |r| r.get(0))?;
+                    let newest = tx.query_row(
+                        "SELECT max(ts) FROM records WHERE meter = ?1",
+                        [meter],
+                        |r| r.get(0),
+                    )?;
                     Mark { last: None, newest }
                 }
             };
-            let mut records = Records { tx, meter, key, mark, changes: &mut changes };
+            let mut records = Records {
+                tx,
+                meter,
+                key,
+                mark,
+                changes: &mut changes,
+            };
             for (_, record) in batch.records.iter().filter(|(k, _)| &**k == key) {
                 records.write(record)?;
             }
@@ -91,7 +125,10 @@ impl Progress {
             self.marks.insert(key.to_owned(), mark);
             match batch.parts.get(key) {
                 Some(until) => schema::set_meta(tx, &part::mark(key), *until)?,
-                None => tx.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([part::mark(key)]).map(|_| ())?,
+                None => tx
+                    .prepare_cached("DELETE FROM meta WHERE key = ?1")?
+                    .execute([part::mark(key)])
+                    .map(|_| ())?,
             }
         }
         Ok(changes)
@@ -110,7 +147,10 @@ impl Records<'_> {
     fn write(&mut self, record: &MinuteRecord) -> rusqlite::Result<()> {
         let ts = record.ts;
         let mut from = ts;
-        if let Mark { last: Some(last), newest: Some(newest) } = self.mark
+        if let Mark {
+            last: Some(last),
+            newest: Some(newest),
+        } = self.mark
             && ts <= newest
             && last < ts
             && ts - last <= STEP
@@ -119,17 +159,20 @@ impl Records<'_> {
             from = last + 60;
         }
         self.take_back(from, ts)?;
-        self.tx.prepare_cached("INSERT OR REPLACE INTO records(meter, ts, rec) VALUES(?1, ?2, ?3)")?.execute((
-            self.meter,
-            ts,
-            codec::encode(record),
-        ))?;
+        self.tx
+            .prepare_cached("INSERT OR REPLACE INTO records(meter, ts, rec) VALUES(?1, ?2, ?3)")?
+            .execute((self.meter, ts, codec::encode(record)))?;
         self.book(record, 1.0)?;
         if from < ts {
-            self.changes.push(RecordChange::Removed(self.key.to_owned(), from, ts));
+            self.changes
+                .push(RecordChange::Removed(self.key.to_owned(), from, ts));
         }
-        self.changes.push(RecordChange::Added(self.key.to_owned(), ts));
-        self.mark = Mark { last: Some(ts), newest: self.mark.newest.max(Some(ts)) };
+        self.changes
+            .push(RecordChange::Added(self.key.to_owned(), ts));
+        self.mark = Mark {
+            last: Some(ts),
+            newest: self.mark.newest.max(Some(ts)),
+        };
         Ok(())
     }
 
@@ -138,19 +181,25 @@ impl Records<'_> {
         if self.mark.newest.is_none_or(|newest| newest < from) {
             return Ok(());
         }
-        let mut select = self.tx.prepare_cached("SELECT ts, rec FROM records WHERE meter = ?1 AND ts BETWEEN ?2 AND ?3")?;
-        let old: Vec<(i64, Vec<u8>)> =
-            select.query_map((self.meter, from, to), |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;
+        let mut select = self.tx.prepare_cached(
+            "SELECT ts, rec FROM records WHERE meter = ?1 AND ts BETWEEN ?2 AND ?3",
+        )?;
+        let old: Vec<(i64, Vec<u8>)> = select
+            .query_map((self.meter, from, to), |r| Ok((r.get(0)?, r.get(1)?)))?
+            .collect::<Result<_, _>>()?;
         for record in old.iter().filter_map(|(ts, blob)| codec::decode(*ts, blob)) {
             self.book(&record, -1.0)?;
         }
         if from < to && !old.is_empty() {
-            self.tx.prepare_cached("DELETE FROM records WHERE meter = ?1 AND ts >= ?2 AND ts < ?3")?.execute((self.meter, from, to))?;
+            self.tx
+                .prepare_cached("DELETE FROM records WHERE meter = ?1 AND ts >= ?2 AND ts < ?3")?
+                .execute((self.meter, from, to))?;
         }
         Ok(())
     }
 
-    /// Adds a record's energy to its quarter of an hour. What a blob holds is what is booked, so taking it back leaves nothing.
+    /// Adds a record's energy to its quarter of an hour. What a blob holds is what is booked, so
+    /// taking it back leaves nothing.
     fn book(&self, record: &MinuteRecord, sign: f64) -> rusqlite::Result<()> {
         let wh = |v: f64| sign * (v * 10_000.0).round() / 10_000.0;
         let [a, b, c] = record.phases;
@@ -244,7 +293,11 @@ pub(super) fn load_meters(conn: &Connection) -> rusqlite::Result<Loaded> {
         };
         let mut bad = |i: usize| {
             let name = names.get(i).map_or("", String::as_str);
-            unreadable.push(if key.is_empty() { name.to_owned() } else { format!("{name} of {key}") });
+            unreadable.push(if key.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{name} of {key}")
+            });
         };
         let mut numbers = [0.0; 17];
         for (i, n) in numbers.iter_mut().enumerate() {
@@ -254,9 +307,19 @@ pub(super) fn load_meters(conn: &Connection) -> rusqlite::Result<Loaded> {
             }
         }
         let reset_at = r.get(2).ok().filter(|at: &f64| at.is_finite());
-        let mac = r.get(1).ok().filter(|mac: &String| mac.is_empty() || is_mac(mac));
-        let extra = r.get(3).ok().filter(|extra: &String| extra.is_empty() || is_json(extra));
-        [mac.is_none(), reset_at.is_none(), extra.is_none()].into_iter().zip(1..).filter(|(is, _)| *is).for_each(|(_, i)| bad(i));
+        let mac = r
+            .get(1)
+            .ok()
+            .filter(|mac: &String| mac.is_empty() || is_mac(mac));
+        let extra = r
+            .get(3)
+            .ok()
+            .filter(|extra: &String| extra.is_empty() || is_json(extra));
+        [mac.is_none(), reset_at.is_none(), extra.is_none()]
+            .into_iter()
+            .zip(1..)
+            .filter(|(is, _)| *is)
+            .for_each(|(_, i)| bad(i));
         let row = MeterRow {
             mac: mac.unwrap_or_default(),
             energy: from_numbers(std::array::from_fn(|i| numbers[i])),
@@ -269,7 +332,11 @@ pub(super) fn load_meters(conn: &Connection) -> rusqlite::Result<Loaded> {
         last = numbers[16].max(last);
         meters.insert(key, row);
     }
-    Ok(Loaded { meters, seen: last, unreadable })
+    Ok(Loaded {
+        meters,
+        seen: last,
+        unreadable,
+    })
 }
 
 /// 12 capitals of an address that a device may have.
@@ -283,12 +350,16 @@ fn is_json(text: &str) -> bool {
 }
 
 /// The whole key-value table but what is no JSON: the keys of that are the second.
-pub(super) fn load_state(conn: &Connection) -> rusqlite::Result<(BTreeMap<String, String>, Vec<String>)> {
+pub(super) fn load_state(
+    conn: &Connection,
+) -> rusqlite::Result<(BTreeMap<String, String>, Vec<String>)> {
     let (mut state, mut unreadable) = (BTreeMap::new(), Vec::new());
     let mut select = conn.prepare("SELECT key, json FROM state")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        let Ok(key) = row.get::<_, String>(0) else { continue };
+        let Ok(key) = row.get::<_, String>(0) else {
+            continue;
+        };
         match row.get::<_, String>(1) {
             Ok(json) if is_json(&json) => _ = state.insert(key, json),
             _ => unreadable.push(key),

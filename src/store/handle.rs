@@ -46,11 +46,14 @@ pub struct Store(Arc<Inner>);
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Store").field(&self.0.shared.health()).finish()
+        f.debug_tuple("Store")
+            .field(&self.0.shared.health())
+            .finish()
     }
 }
 
-/// The outcome of something the writer was asked to do: await it, or [`Self::wait`] outside of a runtime.
+/// The outcome of something the writer was asked to do: await it, or [`Self::wait`] outside of a
+/// runtime.
 #[derive(Debug)]
 #[must_use = "the writer answers here"]
 pub struct Done(oneshot::Receiver<Result<(), StoreError>>);
@@ -69,7 +72,9 @@ impl Future for Done {
     type Output = Result<(), StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(gone())))
+        Pin::new(&mut self.0)
+            .poll(cx)
+            .map(|answer| answer.unwrap_or_else(|_| Err(gone())))
     }
 }
 
@@ -78,14 +83,24 @@ fn gone() -> StoreError {
 }
 
 impl Store {
-    pub(super) fn new(shared: Arc<Shared>, control: mpsc::Sender<Control>, thread: Option<JoinHandle<()>>, raw_days: u32) -> Self {
-        Self(Arc::new(Inner { shared, control, thread: Mutex::new(thread), raw_days }))
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        control: mpsc::Sender<Control>,
+        thread: Option<JoinHandle<()>>,
+        raw_days: u32,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            shared,
+            control,
+            thread: Mutex::new(thread),
+            raw_days,
+        }))
     }
 
     // --- what is kept ---
 
-    /// Identity and counters of a meter, as often as they change; each commit holds the newest. A new reset or MAC is
-    /// committed at once.
+    /// Identity and counters of a meter, as often as they change; each commit holds the newest. A
+    /// new reset or MAC is committed at once.
     pub fn put_counters(&self, meter: &str, row: MeterRow) {
         let shared = &self.0.shared;
         let mut cache = lock(&shared.cache);
@@ -96,10 +111,14 @@ impl Store {
         let before = cache.meters.insert(meter.to_owned(), row.clone());
         let rare = before.is_none_or(|b| {
             let (then, now) = (&b.run, &row.run);
-            b.reset_at != row.reset_at || b.mac != row.mac || then.resets != now.resets || then.limit.is_some() != now.limit.is_some()
+            b.reset_at != row.reset_at
+                || b.mac != row.mac
+                || then.resets != now.resets
+                || then.limit.is_some() != now.limit.is_some()
         });
         let short = row.run.short;
-        // Still under the cache's lock: what stands on a folder's counters must not be followed by what does not.
+        // Still under the cache's lock: what stands on a folder's counters must not be followed by
+        // what does not.
         lock(&shared.buffer).add(|batch| {
             batch.meters.insert(meter.to_owned(), row);
         });
@@ -111,7 +130,8 @@ impl Store {
         }
     }
 
-    /// By meter, the [`Run`] of the newest row that is kept, where a restart finds it; changes after each commit.
+    /// By meter, the [`Run`] of the newest row that is kept, where a restart finds it; changes
+    /// after each commit.
     #[must_use]
     pub fn kept(&self) -> watch::Receiver<BTreeMap<String, Run>> {
         self.0.shared.kept.subscribe()
@@ -131,7 +151,9 @@ impl Store {
 
     /// Keeps a text (JSON) under a key, e.g. `device/` and the meter's key. Committed at once.
     pub fn put_state(&self, key: &str, json: &str) {
-        let before = lock(&self.0.shared.cache).state.insert(key.to_owned(), json.to_owned());
+        let before = lock(&self.0.shared.cache)
+            .state
+            .insert(key.to_owned(), json.to_owned());
         if before.as_deref() != Some(json) {
             lock(&self.0.shared.buffer).add(|batch| {
                 batch.state.insert(key.to_owned(), json.to_owned());
@@ -140,9 +162,12 @@ impl Store {
         }
     }
 
-    /// As [`Self::put_state`]; `vital`, those members of `json` that must outlive the database, goes into the sidecar too.
+    /// As [`Self::put_state`]; `vital`, those members of `json` that must outlive the database,
+    /// goes into the sidecar too.
     pub fn put_vital_state(&self, key: &str, json: &str, vital: &str) {
-        let before = lock(&self.0.shared.cache).vital.insert(key.to_owned(), vital.to_owned());
+        let before = lock(&self.0.shared.cache)
+            .vital
+            .insert(key.to_owned(), vital.to_owned());
         self.put_state(key, json);
         if before.as_deref() != Some(vital) {
             self.wake();
@@ -161,17 +186,20 @@ impl Store {
         lock(&self.0.shared.cache).state_lost
     }
 
-    /// As [`Self::put_state`] for what changes all day: the first few changes are committed at once, the others with one of
-    /// the next commits, within 5 minutes.
+    /// As [`Self::put_state`] for what changes all day: the first few changes are committed at
+    /// once, the others with one of the next commits, within 5 minutes.
     pub fn put_state_often(&self, key: &str, json: &str) {
-        let before = lock(&self.0.shared.cache).state.insert(key.to_owned(), json.to_owned());
+        let before = lock(&self.0.shared.cache)
+            .state
+            .insert(key.to_owned(), json.to_owned());
         if before.as_deref() != Some(json) {
             let _ = self.0.control.send(Control::Often(key.to_owned()));
         }
     }
 
-    /// Waits until what was put before is on the disk, where it has to be at once; a disk that hangs, for 3 s. What cannot be
-    /// written is said elsewhere and tried again: it holds nevertheless.
+    /// Waits until what was put before is on the disk, where it has to be at once; a disk that
+    /// hangs, for 3 s. What cannot be written is said elsewhere and tried again: it holds
+    /// nevertheless.
     pub async fn saved(&self) {
         let _ = tokio::time::timeout(SAVED_WITHIN, self.ask(Control::Saved)).await;
     }
@@ -182,21 +210,29 @@ impl Store {
         lock(&self.0.shared.cache).state.get(key).cloned()
     }
 
-    /// A sample of the house total: Unix s, W, + import. One a sample step; what is not finite is left out.
+    /// A sample of the house total: Unix s, W, + import. One a sample step; what is not finite is
+    /// left out.
     pub fn sample(&self, ts: i64, w: f64) {
         if w.is_finite() && w.abs() <= 1e9 {
-            lock(&self.0.shared.buffer).add(|batch| batch.samples.push_back((ts, (w * 10.0).round() as i64)));
+            lock(&self.0.shared.buffer)
+                .add(|batch| batch.samples.push_back((ts, (w * 10.0).round() as i64)));
         }
     }
 
-    /// A finished minute of a meter; its energy is also kept for good, by the quarter of an hour. One that a stop cut short is
-    /// handed over before its time is up: what the next run records of it goes on with it.
+    /// A finished minute of a meter; its energy is also kept for good, by the quarter of an hour.
+    /// One that a stop cut short is handed over before its time is up: what the next run records of
+    /// it goes on with it.
     pub fn minute(&self, meter: &str, record: MinuteRecord) {
         let shared = &self.0.shared;
         let until = part::reach(record.ts, shared.clock.now().unix_s());
         let mut cache = lock(&shared.cache);
-        let record = cache.parts.remove(meter).map_or(record, |part| part.with(record, until));
-        cache.parts.extend(until.map(|until| (meter.to_owned(), Part { record, until })));
+        let record = cache
+            .parts
+            .remove(meter)
+            .map_or(record, |part| part.with(record, until));
+        cache
+            .parts
+            .extend(until.map(|until| (meter.to_owned(), Part { record, until })));
         lock(&shared.buffer).add(|batch| batch.put_record(meter, record, until));
         drop(cache);
         if shared.minutes_first {
@@ -204,7 +240,8 @@ impl Store {
         }
     }
 
-    /// `EMData.DeleteAllData`: the minute records of a meter go; energy by time, samples and lifetime sums stay.
+    /// `EMData.DeleteAllData`: the minute records of a meter go; energy by time, samples and
+    /// lifetime sums stay.
     pub fn delete_records(&self, meter: &str) {
         let mut cache = lock(&self.0.shared.cache);
         cache.parts.remove(meter);
@@ -220,10 +257,12 @@ impl Store {
         });
     }
 
-    /// The meter has added the energy of an [`Import`]: its new counters and the mark that they hold it are committed
-    /// together, then the original's file is renamed.
+    /// The meter has added the energy of an [`Import`]: its new counters and the mark that they
+    /// hold it are committed together, then the original's file is renamed.
     pub fn import_done(&self, import: &Import, meter: &str, row: MeterRow) {
-        lock(&self.0.shared.cache).meters.insert(meter.to_owned(), row.clone());
+        lock(&self.0.shared.cache)
+            .meters
+            .insert(meter.to_owned(), row.clone());
         lock(&self.0.shared.buffer).add(|batch| {
             batch.meters.insert(meter.to_owned(), row);
             batch.imported = Some(import.mark.clone());
@@ -233,14 +272,19 @@ impl Store {
 
     // --- what is read ---
 
-    /// Chart of the house total between two times (Unix s), at most about `max_points` bars of equal width: from raw
-    /// samples where those are finer and still kept, else from minute means.
+    /// Chart of the house total between two times (Unix s), at most about `max_points` bars of
+    /// equal width: from raw samples where those are finer and still kept, else from minute means.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn power(&self, from: i64, to: i64, max_points: usize) -> Result<Vec<Bar>, StoreError> {
         let shared = &self.0.shared;
-        shared.power(from, to, max_points, shared.clock.now().unix_s() - i64::from(self.0.raw_days) * 86_400)
+        shared.power(
+            from,
+            to,
+            max_points,
+            shared.clock.now().unix_s() - i64::from(self.0.raw_days) * 86_400,
+        )
     }
 
     /// Raw samples (Unix s, W) between two times, oldest first, what is buffered included.
@@ -275,12 +319,16 @@ impl Store {
         self.0.shared.minutes(from, to)
     }
 
-    /// Energy between each two neighbours of `borders` (Unix s, ascending, on quarters of an hour), e.g. the starts of hours,
-    /// or of days or months in any time zone; what is buffered included.
+    /// Energy between each two neighbours of `borders` (Unix s, ascending, on quarters of an hour),
+    /// e.g. the starts of hours, or of days or months in any time zone; what is buffered included.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn energy_between(&self, meter: &str, borders: &[i64]) -> Result<Vec<EnergySpan>, StoreError> {
+    pub fn energy_between(
+        &self,
+        meter: &str,
+        borders: &[i64],
+    ) -> Result<Vec<EnergySpan>, StoreError> {
         self.0.shared.energy_between(meter, borders)
     }
 
@@ -312,10 +360,13 @@ impl Store {
         Some(self.0.shared.silent_for()).filter(|seconds| *seconds >= HANGS_AFTER)
     }
 
-    /// Whether the writer thread responds (`decisions.md` C19); a full disk or a freeze does not count against it.
+    /// Whether the writer thread responds (`decisions.md` C19); a full disk or a freeze does not
+    /// count against it.
     #[must_use]
     pub fn alive(&self) -> bool {
-        let running = lock(&self.0.thread).as_ref().is_some_and(|thread| !thread.is_finished());
+        let running = lock(&self.0.thread)
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished());
         running && self.0.shared.silent_for() < SILENT_AT_MOST
     }
 
@@ -324,8 +375,8 @@ impl Store {
         self.ask(Control::Flush)
     }
 
-    /// For a backup: everything committed, the database one closed file that does not change until [`Self::thaw`], or for
-    /// 15 minutes. What comes is buffered; reading goes on.
+    /// For a backup: everything committed, the database one closed file that does not change until
+    /// [`Self::thaw`], or for 15 minutes. What comes is buffered; reading goes on.
     pub fn freeze(&self) -> Done {
         self.ask(Control::Freeze)
     }

@@ -1,7 +1,8 @@
-//! The Python original's `state.json`, once: energy (kWh → Wh) for the meter to add, samples for the charts.
+//! The Python original's `state.json`, once: energy (kWh → Wh) for the meter to add, samples for
+//! the charts.
 //!
-//! The file can have 100 MB. It is read twice as a stream ([`super::original`]), first to see that it is whole, then for its
-//! rows, and never held in memory.
+//! The file can have 100 MB. It is read twice as a stream ([`super::original`]), first to see that
+//! it is whole, then for its rows, and never held in memory.
 
 use std::{
     io,
@@ -45,17 +46,26 @@ pub(super) fn start(
     raw_days: u32,
 ) -> io::Result<oneshot::Receiver<Import>> {
     let (send, receive) = oneshot::channel();
-    std::thread::Builder::new().name("store-import".into()).spawn(move || match run(&shared, &control, &path, raw_days) {
-        Ok(Some(import)) => {
-            let _ = send.send(import);
-        }
-        Ok(None) => {}
-        Err(StoreError(error)) => tracing::error!("{}: {error}; it is left as it is", path.display()),
-    })?;
+    std::thread::Builder::new()
+        .name("store-import".into())
+        .spawn(move || match run(&shared, &control, &path, raw_days) {
+            Ok(Some(import)) => {
+                let _ = send.send(import);
+            }
+            Ok(None) => {}
+            Err(StoreError(error)) => {
+                tracing::error!("{}: {error}; it is left as it is", path.display())
+            }
+        })?;
     Ok(receive)
 }
 
-fn run(shared: &Shared, control: &mpsc::Sender<Control>, path: &Path, raw_days: u32) -> Result<Option<Import>, StoreError> {
+fn run(
+    shared: &Shared,
+    control: &mpsc::Sender<Control>,
+    path: &Path,
+    raw_days: u32,
+) -> Result<Option<Import>, StoreError> {
     let mark = mark(path)?;
     if shared.imported()?.as_ref() == Some(&mark) {
         // Its counters are in; only the renaming is missing.
@@ -64,41 +74,73 @@ fn run(shared: &Shared, control: &mpsc::Sender<Control>, path: &Path, raw_days: 
     }
     let energy = read(path, &mut |_, _| Ok(()))?;
     let now = shared.clock.now().unix_s();
-    let mut sorter = Sorter { now, raw_from: now - i64::from(raw_days) * 86_400, rows: Rows::default(), open: None, count: 0 };
-    read(path, &mut |ts, w| sorter.add(ts, w, &mut |rows| hand_over(shared, control, rows)))?;
+    let mut sorter = Sorter {
+        now,
+        raw_from: now - i64::from(raw_days) * 86_400,
+        rows: Rows::default(),
+        open: None,
+        count: 0,
+    };
+    read(path, &mut |ts, w| {
+        sorter.add(ts, w, &mut |rows| hand_over(shared, control, rows))
+    })?;
     sorter.close_minute();
     hand_over(shared, control, std::mem::take(&mut sorter.rows))?;
-    Ok(Some(Import { energy, samples: sorter.count, path: path.to_owned(), mark }))
+    Ok(Some(Import {
+        energy,
+        samples: sorter.count,
+        path: path.to_owned(),
+        mark,
+    }))
 }
 
 /// A file is known by size and time of change.
 fn mark(path: &Path) -> Result<String, StoreError> {
     let meta = std::fs::metadata(path).map_err(|e| StoreError(format!("cannot be read: {e}")))?;
-    let changed = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let changed = meta
+        .modified()
+        .ok()
+        .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
     Ok(format!("{}:{}", meta.len(), changed.as_millis()))
 }
 
-fn hand_over(shared: &Shared, control: &mpsc::Sender<Control>, mut rows: Rows) -> Result<(), StoreError> {
+fn hand_over(
+    shared: &Shared,
+    control: &mpsc::Sender<Control>,
+    mut rows: Rows,
+) -> Result<(), StoreError> {
     while !(rows.samples.is_empty() && rows.means.is_empty()) {
         if shared.is_closing() {
-            return Err(StoreError("the import was stopped and begins anew at the next start".into()));
+            return Err(StoreError(
+                "the import was stopped and begins anew at the next start".into(),
+            ));
         }
         if shared.is_frozen() {
             std::thread::sleep(Duration::from_millis(200));
             continue;
         }
         let (send, receive) = mpsc::channel();
-        let again = Rows { samples: rows.samples.clone(), means: rows.means.clone() };
+        let again = Rows {
+            samples: rows.samples.clone(),
+            means: rows.means.clone(),
+        };
         let ack = Box::new(move |answer| {
             let _ = send.send(answer);
         });
-        control.send(Control::Import(rows, ack)).map_err(|_| StoreError("the store is closed".into()))?;
+        control
+            .send(Control::Import(rows, ack))
+            .map_err(|_| StoreError("the store is closed".into()))?;
         match receive.recv() {
             Ok(Ok(())) => return Ok(()),
             // A backup came in between.
             Ok(Err(_)) if shared.is_frozen() => rows = again,
             Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(StoreError("the import was stopped and begins anew at the next start".into())),
+            Err(_) => {
+                return Err(StoreError(
+                    "the import was stopped and begins anew at the next start".into(),
+                ));
+            }
         }
     }
     Ok(())
@@ -115,7 +157,12 @@ struct Sorter {
 }
 
 impl Sorter {
-    fn add(&mut self, ts: f64, w: f64, full: &mut dyn FnMut(Rows) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    fn add(
+        &mut self,
+        ts: f64,
+        w: f64,
+        full: &mut dyn FnMut(Rows) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let ts = ts.floor() as i64;
         if ts <= 0 || ts > self.now || w.abs() > 1e7 {
             return Ok(());
@@ -137,12 +184,18 @@ impl Sorter {
                 self.open = Some((minute, deci, deci, deci, 1));
             }
         }
-        if self.rows.samples.len() + self.rows.means.len() >= CHUNK { full(std::mem::take(&mut self.rows)) } else { Ok(()) }
+        if self.rows.samples.len() + self.rows.means.len() >= CHUNK {
+            full(std::mem::take(&mut self.rows))
+        } else {
+            Ok(())
+        }
     }
 
     fn close_minute(&mut self) {
         if let Some((minute, sum, mn, mx, n)) = self.open.take() {
-            self.rows.means.push((minute, (sum as f64 / n as f64).round() as i64, mn, mx, n));
+            self.rows
+                .means
+                .push((minute, (sum as f64 / n as f64).round() as i64, mn, mx, n));
         }
     }
 }
@@ -154,13 +207,32 @@ mod tests {
 
     #[test]
     fn old_samples_become_minute_means() {
-        let mut sorter = Sorter { now: 10_000, raw_from: 9_000, rows: Rows::default(), open: None, count: 0 };
-        for (ts, w) in [(60.0, 1.0), (90.5, 2.0), (120.0, 4.0), (9_000.0, 5.0), (10_001.0, 9.0)] {
+        let mut sorter = Sorter {
+            now: 10_000,
+            raw_from: 9_000,
+            rows: Rows::default(),
+            open: None,
+            count: 0,
+        };
+        for (ts, w) in [
+            (60.0, 1.0),
+            (90.5, 2.0),
+            (120.0, 4.0),
+            (9_000.0, 5.0),
+            (10_001.0, 9.0),
+        ] {
             sorter.add(ts, w, &mut |_| Ok(())).unwrap();
         }
         sorter.close_minute();
         assert_eq!(sorter.rows.samples, [(9_000, 50)]);
-        assert_eq!(sorter.rows.means, [(60, 15, 10, 20, 2), (120, 40, 40, 40, 1), (9_000, 50, 50, 50, 1)]);
+        assert_eq!(
+            sorter.rows.means,
+            [
+                (60, 15, 10, 20, 2),
+                (120, 40, 40, 40, 1),
+                (9_000, 50, 50, 50, 1)
+            ]
+        );
         assert_eq!(sorter.count, 4);
     }
 }

@@ -1,5 +1,6 @@
-//! What a start finds lost: a database that is gone, older than it was, or with cells that cannot be read. All works with
-//! what is left, so nobody would notice; the lines made here keep the meter `degraded` for a day.
+//! What a start finds lost: a database that is gone, older than it was, or with cells that cannot
+//! be read. All works with what is left, so nobody would notice; the lines made here keep the meter
+//! `degraded` for a day.
 
 use std::{fs, path::Path};
 
@@ -17,9 +18,13 @@ pub(super) struct Was {
 const SLACK: f64 = 1.0;
 
 impl Was {
-    /// One line for a person, or none where nothing is lost. `fresh`: there was no database. `seen`: its last commit, Unix s.
+    /// One line for a person, or none where nothing is lost. `fresh`: there was no database.
+    /// `seen`: its last commit, Unix s.
     pub fn line(&self, path: &Path, fresh: bool, seen: f64) -> Option<String> {
-        let stamp = |unix: f64| jiff::Timestamp::from_second(unix as i64).map_or_else(|_| "an unknown time".into(), |ts| ts.to_string());
+        let stamp = |unix: f64| {
+            jiff::Timestamp::from_second(unix as i64)
+                .map_or_else(|_| "an unknown time".into(), |ts| ts.to_string())
+        };
         let name = path.display();
         match self.seen {
             Some(was) if fresh => Some(format!(
@@ -44,15 +49,24 @@ impl Was {
     }
 }
 
-/// Whether the write-ahead log holds whole commits that SQLite will not play back, since something before them is damaged. The
-/// torn end that a power cut leaves is none: nobody was told that it was kept.
+/// Whether the write-ahead log holds whole commits that SQLite will not play back, since something
+/// before them is damaged. The torn end that a power cut leaves is none: nobody was told that it
+/// was kept.
 pub(super) fn log_damaged(path: &Path) -> bool {
-    let Ok(log) = fs::read(format!("{}-wal", path.display())) else { return false };
+    let Ok(log) = fs::read(format!("{}-wal", path.display())) else {
+        return false;
+    };
     if log.is_empty() {
         return false;
     }
-    let word = |at: usize| log.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
-    let (Some(magic), Some(page)) = (word(0), word(8)) else { return log.iter().any(|b| *b != 0) };
+    let word = |at: usize| {
+        log.get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map(u32::from_be_bytes)
+    };
+    let (Some(magic), Some(page)) = (word(0), word(8)) else {
+        return log.iter().any(|b| *b != 0);
+    };
     let big = magic == 0x377f_0683;
     if !(big || magic == 0x377f_0682) || !(512..=65_536).contains(&page) {
         return log.iter().any(|b| *b != 0);
@@ -61,7 +75,11 @@ pub(super) fn log_damaged(path: &Path) -> bool {
         for pair in log.get(range).unwrap_or_default().chunks_exact(8) {
             let half = |i: usize| {
                 let bytes = [pair[i], pair[i + 1], pair[i + 2], pair[i + 3]];
-                if big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+                if big {
+                    u32::from_be_bytes(bytes)
+                } else {
+                    u32::from_le_bytes(bytes)
+                }
             };
             a = a.wrapping_add(half(0)).wrapping_add(b);
             b = b.wrapping_add(half(4)).wrapping_add(a);
@@ -74,7 +92,10 @@ pub(super) fn log_damaged(path: &Path) -> bool {
     }
     let (salt, frame) = ((word(16), word(20)), 24 + page as usize);
     let (mut sound, mut commits_after) = (true, 0);
-    for at in (32..).step_by(frame).take_while(|at| at + frame <= log.len()) {
+    for at in (32..)
+        .step_by(frame)
+        .take_while(|at| at + frame <= log.len())
+    {
         if (word(at + 8), word(at + 12)) != salt {
             // Left by an earlier round, or the damage itself.
             sound = false;
@@ -95,6 +116,10 @@ pub(super) fn log_damaged(path: &Path) -> bool {
 /// One line of what a database held that could not be read.
 pub(super) fn unreadable(what: &[String]) -> Option<String> {
     let all = what.join(", ");
-    (!what.is_empty())
-        .then(|| format!("{DATABASE_FILE}: {all} could not be read; {} takes their place where it has them", super::SIDECAR_FILE))
+    (!what.is_empty()).then(|| {
+        format!(
+            "{DATABASE_FILE}: {all} could not be read; {} takes their place where it has them",
+            super::SIDECAR_FILE
+        )
+    })
 }

@@ -4,8 +4,9 @@ use std::{fs, path::Path};
 
 use sha2::{Digest, Sha256};
 
-/// A locally administered MAC (12 capitals) derived from the machine's id, for a meter without a writable folder
-/// (`decisions.md` C21). Falls back to the address of a network card, then to the host's name.
+/// A locally administered MAC (12 capitals) derived from the machine's id, for a meter without a
+/// writable folder (`decisions.md` C21). Falls back to the address of a network card, then to the
+/// host's name.
 #[must_use]
 pub fn fallback_mac(meter_key: &str) -> String {
     mac_of(&machine_id(), meter_key)
@@ -19,7 +20,12 @@ fn mac_of(machine: &str, meter_key: &str) -> String {
 }
 
 fn machine_id() -> String {
-    let line = |path: &str| fs::read_to_string(path).ok().map(|s| s.trim().to_owned()).filter(|s| !s.is_empty());
+    let line = |path: &str| {
+        fs::read_to_string(path)
+            .ok()
+            .map(|s| s.trim().to_owned())
+            .filter(|s| !s.is_empty())
+    };
     line("/etc/machine-id")
         .or_else(|| line("/var/lib/dbus/machine-id"))
         .or_else(|| card_address(Path::new("/sys/class/net")))
@@ -29,7 +35,10 @@ fn machine_id() -> String {
 
 /// Smallest address of a physical card: bridges and containers come and go.
 fn card_address(folder: &Path) -> Option<String> {
-    let cards = fs::read_dir(folder).ok()?.flatten().filter(|card| card.path().join("device").exists());
+    let cards = fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .filter(|card| card.path().join("device").exists());
     cards
         .filter_map(|card| fs::read_to_string(card.path().join("address")).ok())
         .map(|a| a.trim().to_owned())
@@ -48,8 +57,14 @@ mod tests {
         assert_ne!(mac, mac_of("machine", "garage"));
         assert_ne!(mac, mac_of("other", ""));
         assert_eq!(mac.len(), 12);
-        assert!(mac.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b)));
-        assert_eq!(u8::from_str_radix(&mac[..2], 16).map(|b| b & 0x03), Ok(0x02));
+        assert!(
+            mac.bytes()
+                .all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b))
+        );
+        assert_eq!(
+            u8::from_str_radix(&mac[..2], 16).map(|b| b & 0x03),
+            Ok(0x02)
+        );
         assert_eq!(fallback_mac(""), fallback_mac(""));
     }
 }

@@ -1,4 +1,5 @@
-//! SQLite: schema versions, energy counters, samples and their roll-ups, minute records, model blobs, retention.
+//! SQLite: schema versions, energy counters, samples and their roll-ups, minute records, model
+//! blobs, retention.
 //!
 //! ```text
 //!  put_counters, sample, minute, put_state …           power, samples, records …
@@ -10,10 +11,11 @@
 //!                                      meter.json (identity and counters once more)
 //! ```
 //!
-//! One thread owns the writing connection; one transaction holds everything that came since the last, counters
-//! included (`forecasting.md` section 3). The room knows no meaning of the numbers: device state is text to it.
-//! Nothing here ends the process: what cannot be written is kept in a bounded buffer, said once, and tried again; a folder
-//! that cannot be used at all is done without, in memory, and tried again too.
+//! One thread owns the writing connection; one transaction holds everything that came since the
+//! last, counters included (`forecasting.md` section 3). The room knows no meaning of the numbers:
+//! device state is text to it. Nothing here ends the process: what cannot be written is kept in a
+//! bounded buffer, said once, and tried again; a folder that cannot be used at all is done without,
+//! in memory, and tried again too.
 
 mod blocks;
 mod buffer;
@@ -50,7 +52,9 @@ pub use open::user_of;
 pub use open::{Opened, Restored, open};
 pub use peek::{Peek, peek};
 pub use reader::MeterRecords;
-pub use types::{Bar, EnergySpan, MeterRow, Minute, Model, Run, SetAside, StoreError, StoreHealth, StoreState};
+pub use types::{
+    Bar, EnergySpan, MeterRow, Minute, Model, Run, SetAside, StoreError, StoreHealth, StoreState,
+};
 
 /// Name of the database inside the data folder.
 pub const DATABASE_FILE: &str = "virtual-shelly.db";

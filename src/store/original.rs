@@ -28,14 +28,26 @@ pub(super) fn read(path: &Path, sink: Sink<'_>) -> Result<Energy, StoreError> {
     let file = File::open(path).map_err(|e| StoreError(format!("cannot be read: {e}")))?;
     let mut stopped = None;
     let mut energy = None;
-    let mut json = serde_json::Deserializer::from_reader(BufReader::new(PythonNumbers::new(BufReader::new(file))));
-    let seed = StateFile { sink, stopped: &mut stopped, energy: &mut energy };
-    let read = seed.deserialize(&mut json).and_then(|known| json.end().map(|()| known));
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(PythonNumbers::new(
+        BufReader::new(file),
+    )));
+    let seed = StateFile {
+        sink,
+        stopped: &mut stopped,
+        energy: &mut energy,
+    };
+    let read = seed
+        .deserialize(&mut json)
+        .and_then(|known| json.end().map(|()| known));
     match (stopped, read) {
         (Some(error), _) => Err(error),
         (None, Ok(true)) => Ok(energy.unwrap_or_default()),
-        (None, Ok(false)) => Err(StoreError("is not a state file of the original: neither energy nor power_dataset in it".into())),
-        (None, Err(error)) => Err(StoreError(format!("is not a whole state file of the original ({error})"))),
+        (None, Ok(false)) => Err(StoreError(
+            "is not a state file of the original: neither energy nor power_dataset in it".into(),
+        )),
+        (None, Err(error)) => Err(StoreError(format!(
+            "is not a whole state file of the original ({error})"
+        ))),
     }
 }
 
@@ -65,7 +77,10 @@ impl EnergyKwh {
             self.total_import,
             self.total_export,
         ];
-        from_numbers(kwh.map(|v| v.filter(|v| v.is_finite() && *v > 0.0).map_or(0.0, |v| v * 1000.0)))
+        from_numbers(kwh.map(|v| {
+            v.filter(|v| v.is_finite() && *v > 0.0)
+                .map_or(0.0, |v| v * 1000.0)
+        }))
     }
 }
 
@@ -96,7 +111,10 @@ impl<'de> Visitor<'de> for StateFile<'_> {
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "energy" => *self.energy = map.next_value::<Option<EnergyKwh>>()?.map(|e| e.wh()),
-                "power_dataset" => map.next_value_seed(Dataset { sink: &mut *self.sink, stopped: &mut *self.stopped })?,
+                "power_dataset" => map.next_value_seed(Dataset {
+                    sink: &mut *self.sink,
+                    stopped: &mut *self.stopped,
+                })?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -152,14 +170,21 @@ struct PythonNumbers<R> {
 
 impl<R: BufRead> PythonNumbers<R> {
     fn new(inner: R) -> Self {
-        Self { inner: inner.bytes(), in_string: false, escaped: false, ready: std::collections::VecDeque::new() }
+        Self {
+            inner: inner.bytes(),
+            in_string: false,
+            escaped: false,
+            ready: std::collections::VecDeque::new(),
+        }
     }
 
     fn next(&mut self) -> io::Result<Option<u8>> {
         if let Some(byte) = self.ready.pop_front() {
             return Ok(Some(byte));
         }
-        let Some(byte) = self.inner.next().transpose()? else { return Ok(None) };
+        let Some(byte) = self.inner.next().transpose()? else {
+            return Ok(None);
+        };
         if self.in_string {
             self.in_string = self.escaped || byte != b'"';
             self.escaped = !self.escaped && byte == b'\\';
@@ -240,7 +265,14 @@ mod tests {
                 "model_metrics": {"mape": Infinity, "text": "NaN \" Infinity"}, "model_params": null}"#,
         )
         .unwrap();
-        assert_eq!((energy.phases[0].import, energy.net.export, energy.phases[1].import), (1500.0, 250.0, 0.0));
+        assert_eq!(
+            (
+                energy.phases[0].import,
+                energy.net.export,
+                energy.phases[1].import
+            ),
+            (1500.0, 250.0, 0.0)
+        );
         assert_eq!(rows, [(1_700_000_000.5, 12.5), (1_700_000_006.0, -3.0)]);
     }
 

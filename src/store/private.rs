@@ -1,4 +1,5 @@
-//! Who may read the data folder: its owner. The digest of the password lies in it, and when somebody is at home.
+//! Who may read the data folder: its owner. The digest of the password lies in it, and when
+//! somebody is at home.
 //!
 //! What cannot be made private is used as it is.
 
@@ -11,7 +12,8 @@ use std::{
 
 use super::{DATABASE_FILE, SIDECAR_FILE};
 
-/// Makes the folder, for its owner alone. One that is there is closed to others if nothing but ours lies in it.
+/// Makes the folder, for its owner alone. One that is there is closed to others if nothing but ours
+/// lies in it.
 ///
 /// # Errors
 /// When it cannot be made.
@@ -21,7 +23,16 @@ pub(super) fn folder(dir: &Path) -> io::Result<()> {
         let ours = entries.flatten().all(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            [DATABASE_FILE, SIDECAR_FILE, "options.json", "state.json", "control.sock", "models"].iter().any(|own| name.starts_with(own))
+            [
+                DATABASE_FILE,
+                SIDECAR_FILE,
+                "options.json",
+                "state.json",
+                "control.sock",
+                "models",
+            ]
+            .iter()
+            .any(|own| name.starts_with(own))
         });
         if ours {
             tighten(dir, 0o700);
@@ -30,7 +41,8 @@ pub(super) fn folder(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the database's file if there is none, so that SQLite gives its log and index the same mode.
+/// Makes the database's file if there is none, so that SQLite gives its log and index the same
+/// mode.
 pub(super) fn database(path: &Path) {
     file(path);
     for ending in ["-wal", "-shm"] {
@@ -40,14 +52,20 @@ pub(super) fn database(path: &Path) {
 
 /// A file for its owner alone.
 pub(super) fn file(path: &Path) {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Ok(_) => {}
         Err(_) => tighten(path, 0o600),
     }
 }
 
 fn tighten(path: &Path, mode: u32) {
-    let now = fs::symlink_metadata(path).map(|meta| (meta.permissions().mode() & 0o7777, meta.is_symlink()));
+    let now = fs::symlink_metadata(path)
+        .map(|meta| (meta.permissions().mode() & 0o7777, meta.is_symlink()));
     if let Ok((now, false)) = now
         && now & 0o7077 != 0
     {

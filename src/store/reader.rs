@@ -1,7 +1,7 @@
 //! Reading: each query on a read-only connection of its own, with what is still buffered added.
 //!
-//! During a backup the file does not change: it is then read as immutable, which makes neither log nor lock files.
-//! Rows of the future, left by a wrong clock, are hidden.
+//! During a backup the file does not change: it is then read as immutable, which makes neither log
+//! nor lock files. Rows of the future, left by a wrong clock, are hidden.
 
 use std::{
     collections::BTreeMap,
@@ -43,13 +43,26 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn new(place: Place) -> Self {
-        Self { gate: RwLock::new(Gate { place: Some(place), immutable: false }), idle: Mutex::default(), check: Mutex::default() }
+        Self {
+            gate: RwLock::new(Gate {
+                place: Some(place),
+                immutable: false,
+            }),
+            idle: Mutex::default(),
+            check: Mutex::default(),
+        }
     }
 
     /// A query on an idle or new connection; SQLite's own error is inside.
-    pub(super) fn try_read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<rusqlite::Result<T>, StoreError> {
+    pub(super) fn try_read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<rusqlite::Result<T>, StoreError> {
         let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let place = gate.place.as_ref().ok_or_else(|| StoreError("the store is closed".into()))?;
+        let place = gate
+            .place
+            .as_ref()
+            .ok_or_else(|| StoreError("the store is closed".into()))?;
         let idle = lock(&self.idle).pop();
         let conn = match idle {
             Some(conn) => conn,
@@ -67,7 +80,10 @@ impl Readers {
     }
 
     /// A check that [`Self::shut`] may break off.
-    pub(super) fn check<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<rusqlite::Result<T>, StoreError> {
+    pub(super) fn check<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<rusqlite::Result<T>, StoreError> {
         let answer = self.try_read(|conn| {
             *lock(&self.check) = Some(conn.get_interrupt_handle());
             query(conn)
@@ -76,7 +92,8 @@ impl Readers {
         answer
     }
 
-    /// Waits for the running queries, closes all connections and, while nobody reads, does `change`.
+    /// Waits for the running queries, closes all connections and, while nobody reads, does
+    /// `change`.
     pub(super) fn shut<T>(&self, change: impl FnOnce(&mut Gate) -> T) -> T {
         if let Some(check) = &*lock(&self.check) {
             check.interrupt();
@@ -88,7 +105,10 @@ impl Readers {
 }
 
 impl Shared {
-    fn query<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn query<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         self.readers.try_read(query)?.map_err(|error| {
             if schema::is_damage(&error) {
                 self.suspect();
@@ -101,7 +121,8 @@ impl Shared {
         self.clock.now().unix_s()
     }
 
-    /// As long as this is held, nothing moves from the buffer into the database. Not twice in one reader.
+    /// As long as this is held, nothing moves from the buffer into the database. Not twice in one
+    /// reader.
     fn still(&self) -> RwLockReadGuard<'_, ()> {
         self.moving.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,7 +130,12 @@ impl Shared {
     /// Buffered samples of a range, oldest first, W.
     fn pending_samples(&self, from: i64, to: i64) -> BTreeMap<i64, f64> {
         let buffer = lock(&self.buffer);
-        buffer.batches().flat_map(|b| &b.samples).filter(|(ts, _)| (from..=to).contains(ts)).map(|&(ts, w)| (ts, watts(w))).collect()
+        buffer
+            .batches()
+            .flat_map(|b| &b.samples)
+            .filter(|(ts, _)| (from..=to).contains(ts))
+            .map(|&(ts, w)| (ts, watts(w)))
+            .collect()
     }
 
     /// Buffered records of a meter, and whether those in the database are about to be deleted.
@@ -120,7 +146,13 @@ impl Shared {
                 cleared = true;
                 records.clear();
             }
-            records.extend(batch.records.iter().filter(|(k, _)| &**k == key).map(|(_, r)| (r.ts, *r)));
+            records.extend(
+                batch
+                    .records
+                    .iter()
+                    .filter(|(k, _)| &**k == key)
+                    .map(|(_, r)| (r.ts, *r)),
+            );
         }
         (cleared, records)
     }
@@ -128,8 +160,11 @@ impl Shared {
     pub(super) fn kept_samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
         let to = to.min(self.now_s());
         self.query(|conn| {
-            let mut select = conn.prepare_cached("SELECT ts, w FROM s2 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts")?;
-            select.query_map([from, to], |r| Ok((r.get(0)?, watts(r.get(1)?))))?.collect()
+            let mut select =
+                conn.prepare_cached("SELECT ts, w FROM s2 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts")?;
+            select
+                .query_map([from, to], |r| Ok((r.get(0)?, watts(r.get(1)?))))?
+                .collect()
         })
     }
 
@@ -149,19 +184,35 @@ impl Shared {
     pub(super) fn minutes(&self, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
         let to = to.min(self.now_s());
         self.query(|conn| {
-            let mut select = conn.prepare_cached("SELECT ts, w, mn, mx, n FROM m1 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts")?;
+            let mut select = conn.prepare_cached(
+                "SELECT ts, w, mn, mx, n FROM m1 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts",
+            )?;
             select.query_map([from, to], minute)?.collect()
         })
     }
 
-    pub(super) fn power(&self, from: i64, to: i64, max_points: usize, raw_from: i64) -> Result<Vec<Bar>, StoreError> {
+    pub(super) fn power(
+        &self,
+        from: i64,
+        to: i64,
+        max_points: usize,
+        raw_from: i64,
+    ) -> Result<Vec<Bar>, StoreError> {
         let points = i64::try_from(max_points).unwrap_or(i64::MAX).max(1);
         let width = to.saturating_sub(from).max(1);
         let step = width / points + i64::from(width % points != 0);
         let to = to.min(self.now_s());
         if step < 60 && from >= raw_from {
             let mut bars = Bars::new(step);
-            self.samples(from, to)?.into_iter().for_each(|(ts, w)| bars.push(Minute { ts, w, mn: w, mx: w, n: 1 }));
+            self.samples(from, to)?.into_iter().for_each(|(ts, w)| {
+                bars.push(Minute {
+                    ts,
+                    w,
+                    mn: w,
+                    mx: w,
+                    n: 1,
+                })
+            });
             return Ok(bars.finish());
         }
         let mut bars = Bars::new((step + 59) / 60 * 60);
@@ -169,29 +220,56 @@ impl Shared {
         // What is buffered belongs to the last minutes; after a clock that went back, to any.
         let mut pending = self.pending_samples(from, to).into_iter().peekable();
         self.query(|conn| {
-            let mut select = conn.prepare_cached("SELECT ts, w, mn, mx, n FROM m1 WHERE ts > ?1 - 60 AND ts <= ?2 ORDER BY ts")?;
+            let mut select = conn.prepare_cached(
+                "SELECT ts, w, mn, mx, n FROM m1 WHERE ts > ?1 - 60 AND ts <= ?2 ORDER BY ts",
+            )?;
             let mut rows = select.query([from, to])?;
             while let Some(row) = rows.next()? {
                 let minute = minute(row)?;
                 while let Some((ts, w)) = pending.next_if(|(ts, _)| *ts < minute.ts) {
-                    bars.push(Minute { ts, w, mn: w, mx: w, n: 1 });
+                    bars.push(Minute {
+                        ts,
+                        w,
+                        mn: w,
+                        mx: w,
+                        n: 1,
+                    });
                 }
                 bars.push(minute);
             }
             Ok(())
         })?;
-        pending.for_each(|(ts, w)| bars.push(Minute { ts, w, mn: w, mx: w, n: 1 }));
+        pending.for_each(|(ts, w)| {
+            bars.push(Minute {
+                ts,
+                w,
+                mn: w,
+                mx: w,
+                n: 1,
+            })
+        });
         Ok(bars.finish())
     }
 
-    pub(super) fn energy_between(&self, key: &str, borders: &[i64]) -> Result<Vec<EnergySpan>, StoreError> {
+    pub(super) fn energy_between(
+        &self,
+        key: &str,
+        borders: &[i64],
+    ) -> Result<Vec<EnergySpan>, StoreError> {
         let (now, _still) = (self.now_s(), self.still());
         let (cleared, mut pending) = self.pending_records(key);
         pending.retain(|ts, _| *ts <= now);
         // A minute that is recorded anew is still in its quarter.
-        let replaced = if cleared { Vec::new() } else { self.stored_under(key, &pending)? };
-        let changes: Vec<(&MinuteRecord, f64)> =
-            replaced.iter().map(|record| (record, -1.0)).chain(pending.values().map(|record| (record, 1.0))).collect();
+        let replaced = if cleared {
+            Vec::new()
+        } else {
+            self.stored_under(key, &pending)?
+        };
+        let changes: Vec<(&MinuteRecord, f64)> = replaced
+            .iter()
+            .map(|record| (record, -1.0))
+            .chain(pending.values().map(|record| (record, 1.0)))
+            .collect();
         let mut spans: Vec<EnergySpan> = self.query(|conn| {
             let mut select = conn.prepare_cached(
                 "SELECT sum(a_import), sum(a_export), sum(b_import), sum(b_export), sum(c_import), sum(c_export) FROM quarters
@@ -209,7 +287,10 @@ impl Shared {
             borders.windows(2).map(span).collect()
         })?;
         for span in &mut spans {
-            for (record, sign) in changes.iter().filter(|(r, _)| (span.from..span.to).contains(&(r.ts - r.ts.rem_euclid(QUARTER)))) {
+            for (record, sign) in changes
+                .iter()
+                .filter(|(r, _)| (span.from..span.to).contains(&(r.ts - r.ts.rem_euclid(QUARTER))))
+            {
                 let phases = span.phases.get_or_insert_default();
                 for (sum, phase) in phases.iter_mut().zip(record.phases) {
                     sum.import += sign * phase.act_energy;
@@ -221,8 +302,16 @@ impl Shared {
     }
 
     /// The records in the database that `pending` is going to replace.
-    fn stored_under(&self, key: &str, pending: &BTreeMap<i64, MinuteRecord>) -> Result<Vec<MinuteRecord>, StoreError> {
-        let (Some((first, _)), Some((last, _))) = (pending.first_key_value(), pending.last_key_value()) else { return Ok(Vec::new()) };
+    fn stored_under(
+        &self,
+        key: &str,
+        pending: &BTreeMap<i64, MinuteRecord>,
+    ) -> Result<Vec<MinuteRecord>, StoreError> {
+        let (Some((first, _)), Some((last, _))) =
+            (pending.first_key_value(), pending.last_key_value())
+        else {
+            return Ok(Vec::new());
+        };
         self.query(|conn| {
             let mut select = conn.prepare_cached(
                 "SELECT ts, rec FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts BETWEEN ?2 AND ?3",
@@ -236,20 +325,37 @@ impl Shared {
     }
 
     pub(super) fn model(&self, name: &str) -> Result<Option<Model>, StoreError> {
-        let pending = lock(&self.buffer).batches().filter_map(|b| b.models.get(name)).last().cloned();
+        let pending = lock(&self.buffer)
+            .batches()
+            .filter_map(|b| b.models.get(name))
+            .last()
+            .cloned();
         if pending.is_some() {
             return Ok(pending);
         }
         self.query(|conn| {
-            conn.query_row("SELECT meta, blob FROM models WHERE name = ?1", [name], |r| Ok(Model { meta: r.get(0)?, blob: r.get(1)? }))
-                .optional()
+            conn.query_row(
+                "SELECT meta, blob FROM models WHERE name = ?1",
+                [name],
+                |r| {
+                    Ok(Model {
+                        meta: r.get(0)?,
+                        blob: r.get(1)?,
+                    })
+                },
+            )
+            .optional()
         })
     }
 
     pub(super) fn sample_count(&self) -> Result<u64, StoreError> {
         let _still = self.still();
-        let pending: u64 = lock(&self.buffer).batches().map(|b| b.samples.len() as u64).sum();
-        let rows: i64 = self.query(|conn| conn.query_row("SELECT count(*) FROM s2", [], |r| r.get(0)))?;
+        let pending: u64 = lock(&self.buffer)
+            .batches()
+            .map(|b| b.samples.len() as u64)
+            .sum();
+        let rows: i64 =
+            self.query(|conn| conn.query_row("SELECT count(*) FROM s2", [], |r| r.get(0)))?;
         Ok(rows.unsigned_abs() + pending)
     }
 
@@ -262,7 +368,12 @@ impl Shared {
 
     /// The mark that [`super::import`] left.
     pub(super) fn imported(&self) -> Result<Option<String>, StoreError> {
-        self.query(|conn| conn.query_row("SELECT value FROM meta WHERE key = 'imported'", [], |r| r.get(0)).optional())
+        self.query(|conn| {
+            conn.query_row("SELECT value FROM meta WHERE key = 'imported'", [], |r| {
+                r.get(0)
+            })
+            .optional()
+        })
     }
 
     fn stored_blocks(&self, key: &str) -> Result<Blocks, StoreError> {
@@ -289,7 +400,13 @@ fn watts(deci: i64) -> f64 {
 }
 
 fn minute(row: &Row<'_>) -> rusqlite::Result<Minute> {
-    Ok(Minute { ts: row.get(0)?, w: watts(row.get(1)?), mn: watts(row.get(2)?), mx: watts(row.get(3)?), n: row.get(4)? })
+    Ok(Minute {
+        ts: row.get(0)?,
+        w: watts(row.get(1)?),
+        mn: watts(row.get(2)?),
+        mx: watts(row.get(3)?),
+        n: row.get(4)?,
+    })
 }
 
 /// Adds rows, oldest first, up to bars of equal width.
@@ -301,7 +418,11 @@ struct Bars {
 
 impl Bars {
     fn new(step: i64) -> Self {
-        Self { step: step.max(1), done: Vec::new(), open: None }
+        Self {
+            step: step.max(1),
+            done: Vec::new(),
+            open: None,
+        }
     }
 
     fn push(&mut self, row: Minute) {
@@ -316,14 +437,26 @@ impl Bars {
             }
             _ => {
                 self.close();
-                self.open = Some((Bar { ts, w: 0.0, mn: row.mn, mx: row.mx }, sum, n));
+                self.open = Some((
+                    Bar {
+                        ts,
+                        w: 0.0,
+                        mn: row.mn,
+                        mx: row.mx,
+                    },
+                    sum,
+                    n,
+                ));
             }
         }
     }
 
     fn close(&mut self) {
         if let Some((bar, total, count)) = self.open.take() {
-            self.done.push(Bar { w: total / count.max(1) as f64, ..bar });
+            self.done.push(Bar {
+                w: total / count.max(1) as f64,
+                ..bar
+            });
         }
     }
 
@@ -342,11 +475,15 @@ pub struct MeterRecords {
 
 impl MeterRecords {
     pub(super) fn new(shared: Arc<Shared>, key: &str) -> Self {
-        Self { shared, key: key.into() }
+        Self {
+            shared,
+            key: key.into(),
+        }
     }
 
-    /// As [`Shared::pending_records`], without those that are about to be committed: no reader is told of a minute that a
-    /// power cut may still take. The dashboard's charts are drawn anew anyway.
+    /// As [`Shared::pending_records`], without those that are about to be committed: no reader is
+    /// told of a minute that a power cut may still take. The dashboard's charts are drawn anew
+    /// anyway.
     fn pending(&self) -> (bool, BTreeMap<i64, MinuteRecord>) {
         let (cleared, mut records) = self.shared.pending_records(&self.key);
         if self.shared.commits_minutes() {
@@ -365,7 +502,13 @@ impl std::fmt::Debug for MeterRecords {
 impl Records for MeterRecords {
     fn blocks(&self, from: i64) -> Result<Vec<Block>, RecordsError> {
         let (cleared, pending) = self.pending();
-        let mut blocks = if cleared { Blocks::default() } else { self.shared.stored_blocks(&self.key).map_err(records_error)? };
+        let mut blocks = if cleared {
+            Blocks::default()
+        } else {
+            self.shared
+                .stored_blocks(&self.key)
+                .map_err(records_error)?
+        };
         pending.keys().for_each(|&ts| blocks.insert(ts));
         Ok(blocks.between(from, self.shared.now_s()))
     }
@@ -388,7 +531,8 @@ impl Records for MeterRecords {
             records.extend(rows.map_err(records_error)?.into_iter().flatten());
         }
         if !pending.is_empty() {
-            let mut merged: BTreeMap<i64, MinuteRecord> = records.into_iter().map(|r| (r.ts, r)).collect();
+            let mut merged: BTreeMap<i64, MinuteRecord> =
+                records.into_iter().map(|r| (r.ts, r)).collect();
             merged.extend(pending);
             records = merged.into_values().take(limit).collect();
         }

@@ -25,8 +25,18 @@ pub(super) struct Keep {
 impl Keep {
     /// As the options say; in memory, as much as memory is worth.
     pub(super) fn new(settings: &StoreSettings, in_memory: bool) -> Self {
-        let days = |wanted: u32, in_memory_at_most: u32| i64::from(if in_memory { wanted.min(in_memory_at_most) } else { wanted });
-        Self { raw: days(settings.raw_days, 1), history: days(settings.history_days, 30), records: days(settings.records_days, 3) }
+        let days = |wanted: u32, in_memory_at_most: u32| {
+            i64::from(if in_memory {
+                wanted.min(in_memory_at_most)
+            } else {
+                wanted
+            })
+        };
+        Self {
+            raw: days(settings.raw_days, 1),
+            history: days(settings.history_days, 30),
+            records: days(settings.records_days, 3),
+        }
     }
 
     /// Oldest minute record that stays.
@@ -39,10 +49,18 @@ impl Keep {
         let tx = conn.transaction()?;
         let mut more = false;
         for (table, days) in [("s2", self.raw), ("m1", self.history)] {
-            let sql = format!("DELETE FROM {table} WHERE ts IN (SELECT ts FROM {table} WHERE ts < ?1 ORDER BY ts LIMIT ?2)");
-            more |= tx.prepare_cached(&sql)?.execute([now - days * DAY, CHUNK])? as i64 == CHUNK;
+            let sql = format!(
+                "DELETE FROM {table} WHERE ts IN (SELECT ts FROM {table} WHERE ts < ?1 ORDER BY ts LIMIT ?2)"
+            );
+            more |= tx
+                .prepare_cached(&sql)?
+                .execute([now - days * DAY, CHUNK])? as i64
+                == CHUNK;
         }
-        let meters: Vec<i64> = tx.prepare_cached("SELECT id FROM meters")?.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
+        let meters: Vec<i64> = tx
+            .prepare_cached("SELECT id FROM meters")?
+            .query_map([], |r| r.get(0))?
+            .collect::<Result<_, _>>()?;
         for meter in meters {
             let deleted = tx
                 .prepare_cached(

@@ -14,7 +14,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 /// Version of the schema: how many of [`MIGRATIONS`] a database has seen (`user_version`).
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
-/// Forward only; a step is never changed once released. Energy in Wh, `w`, `mn`, `mx` in 0.1 W, `ts` in Unix s.
+/// Forward only; a step is never changed once released. Energy in Wh, `w`, `mn`, `mx` in 0.1 W,
+/// `ts` in Unix s.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE meta(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
     CREATE TABLE meters(
@@ -48,7 +49,10 @@ impl Place {
     /// A database in memory that no other has.
     pub(super) fn memory() -> Self {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        Self::Memory(format!("virtual-shelly-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+        Self::Memory(format!(
+            "virtual-shelly-{}",
+            NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+        ))
     }
 
     /// See [`file_id`].
@@ -81,7 +85,9 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
     /// Made by a newer version of ours.
-    #[error("was written by a newer version (schema {0}, this one knows {VERSION}): it is left untouched; install the newer version again")]
+    #[error(
+        "was written by a newer version (schema {0}, this one knows {VERSION}): it is left untouched; install the newer version again"
+    )]
     Newer(i32),
     /// Not a sound database.
     #[error("is damaged ({0})")]
@@ -93,13 +99,20 @@ pub(super) enum OpenError {
 
 impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
-        if is_damage(&error) { Self::Damaged(error.to_string()) } else { Self::Other(error) }
+        if is_damage(&error) {
+            Self::Damaged(error.to_string())
+        } else {
+            Self::Other(error)
+        }
     }
 }
 
 /// Whether an error says that the file itself is broken.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
 }
 
 /// The writing connection.
@@ -124,21 +137,27 @@ pub(super) fn open(place: &Place, check: bool) -> Result<Database, OpenError> {
         }
         super::private::database(path);
     }
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(place.uri(false), flags)?;
     conn.busy_timeout(Duration::from_secs(2))?;
-    // A commit rewrites a handful of pages, 2,880 times a day: 20 MB with pages of 1 KiB, 53 MB with SQLite's 4 KiB
-    // (tests/store_writes.rs), while reading a chart takes the same time (benches/store.rs).
-    conn.execute_batch("PRAGMA page_size = 1024; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;")?;
+    // A commit rewrites a handful of pages, 2,880 times a day: 20 MB with pages of 1 KiB, 53 MB
+    // with SQLite's 4 KiB (tests/store_writes.rs), while reading a chart takes the same time
+    // (benches/store.rs).
+    conn.execute_batch(
+        "PRAGMA page_size = 1024; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;",
+    )?;
     if matches!(place, Place::File(_)) {
         match conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
             Err(error) if is_damage(&error) => return Err(error.into()),
-            // A network folder without shared memory: SQLite's rollback journal is as safe, only slower.
+            // A network folder without shared memory: SQLite's rollback journal is as safe, only
+            // slower.
             Ok(()) | Err(_) => {}
         }
-        // A commit is on the disk before anything builds on it: counters are served, records read and settings answered after
-        // it. One sync a commit, 2,880 a day and those of what is rare.
+        // A commit is on the disk before anything builds on it: counters are served, records read
+        // and settings answered after it. One sync a commit, 2,880 a day and those of what is rare.
         conn.execute_batch("PRAGMA synchronous = FULL;")?;
         conn.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
     }
@@ -148,7 +167,11 @@ pub(super) fn open(place: &Place, check: bool) -> Result<Database, OpenError> {
     }
     let fresh = version == 0;
     if check && !fresh {
-        let clean = conn.query_row("SELECT value FROM meta WHERE key = 'clean'", [], |r| r.get::<_, i64>(0)).optional();
+        let clean = conn
+            .query_row("SELECT value FROM meta WHERE key = 'clean'", [], |r| {
+                r.get::<_, i64>(0)
+            })
+            .optional();
         if !matches!(clean, Ok(Some(1)))
             && let Some(fault) = fault(&conn, "integrity_check")?
         {
@@ -156,9 +179,18 @@ pub(super) fn open(place: &Place, check: bool) -> Result<Database, OpenError> {
         }
     }
     migrate(&mut conn, version)?;
-    let clean = conn.query_row("SELECT value FROM meta WHERE key = 'clean'", [], |r| r.get::<_, i64>(0)).optional()? == Some(1);
+    let clean = conn
+        .query_row("SELECT value FROM meta WHERE key = 'clean'", [], |r| {
+            r.get::<_, i64>(0)
+        })
+        .optional()?
+        == Some(1);
     set_meta(&conn, "clean", 0)?;
-    Ok(Database { conn, fresh, clean: clean || fresh })
+    Ok(Database {
+        conn,
+        fresh,
+        clean: clean || fresh,
+    })
 }
 
 fn migrate(conn: &mut Connection, from: i32) -> rusqlite::Result<()> {
@@ -190,31 +222,52 @@ pub(super) fn mark_clean(conn: &Connection) -> rusqlite::Result<()> {
 
 /// One whole number of the store's own.
 pub(super) fn set_meta(conn: &Connection, key: &str, value: i64) -> rusqlite::Result<()> {
-    conn.execute("INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2", (key, value)).map(|_| ())
+    conn.execute(
+        "INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2",
+        (key, value),
+    )
+    .map(|_| ())
 }
 
 /// See [`set_meta`].
 pub(super) fn meta(conn: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
-    conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |r| r.get(0)).optional()
+    conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |r| r.get(0))
+        .optional()
 }
 
-/// A connection that only reads. `immutable`: the file is frozen, so neither log nor locks are made.
+/// A connection that only reads. `immutable`: the file is frozen, so neither log nor locks are
+/// made.
 pub(super) fn open_reader(place: &Place, immutable: bool) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(place.uri(immutable), flags)?;
     conn.busy_timeout(Duration::from_secs(2))?;
-    conn.execute_batch("PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY; PRAGMA query_only = 1;")?;
+    conn.execute_batch(
+        "PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY; PRAGMA query_only = 1;",
+    )?;
     Ok(conn)
 }
 
-/// Moves a damaged database with its log out of the way; what that means, one line, and where it is.
+/// Moves a damaged database with its log out of the way; what that means, one line, and where it
+/// is.
 ///
 /// # Errors
 /// When the folder refuses.
-pub(super) fn set_aside(path: &Path, fault: &str, unix_s: i64) -> std::io::Result<(String, PathBuf)> {
+pub(super) fn set_aside(
+    path: &Path,
+    fault: &str,
+    unix_s: i64,
+) -> std::io::Result<(String, PathBuf)> {
     let named = |ending: &str| PathBuf::from(format!("{}{ending}", path.display()));
     let aside = (0..)
-        .map(|n| named(&if n == 0 { format!(".damaged-{unix_s}") } else { format!(".damaged-{unix_s}-{n}") }))
+        .map(|n| {
+            named(&if n == 0 {
+                format!(".damaged-{unix_s}")
+            } else {
+                format!(".damaged-{unix_s}-{n}")
+            })
+        })
         .find(|p| !p.exists())
         .unwrap_or_default();
     fs::rename(path, &aside)?;
@@ -238,12 +291,14 @@ pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// `user_version` from the file's header, without SQLite and so without a trace. Only before it is opened: closing
-/// any descriptor of the file drops SQLite's locks.
+/// `user_version` from the file's header, without SQLite and so without a trace. Only before it is
+/// opened: closing any descriptor of the file drops SQLite's locks.
 fn header_version(path: &Path) -> Option<i32> {
     let mut header = [0; 100];
     File::open(path).ok()?.read_exact(&mut header).ok()?;
-    header.starts_with(b"SQLite format 3\0").then(|| i32::from_be_bytes([header[60], header[61], header[62], header[63]]))
+    header
+        .starts_with(b"SQLite format 3\0")
+        .then(|| i32::from_be_bytes([header[60], header[61], header[62], header[63]]))
 }
 
 #[cfg(test)]
@@ -271,7 +326,9 @@ mod tests {
         let path = dir.path().join("v.db");
         let place = Place::File(path.clone());
         let db = open(&place, true).unwrap();
-        db.conn.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        db.conn
+            .pragma_update(None, "user_version", VERSION + 1)
+            .unwrap();
         drop(db);
         let before = fs::read(&path).unwrap();
         assert!(matches!(open(&place, true), Err(OpenError::Newer(v)) if v == VERSION + 1));
@@ -285,6 +342,11 @@ mod tests {
         let db = open(&place, true).unwrap();
         db.conn.execute("INSERT INTO s2 VALUES(1, 2)", []).unwrap();
         let reader = open_reader(&place, false).unwrap();
-        assert_eq!(reader.query_row("SELECT w FROM s2", [], |r| r.get::<_, i64>(0)).unwrap(), 2);
+        assert_eq!(
+            reader
+                .query_row("SELECT w FROM s2", [], |r| r.get::<_, i64>(0))
+                .unwrap(),
+            2
+        );
     }
 }

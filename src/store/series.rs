@@ -1,7 +1,7 @@
 //! Samples and their one-minute means.
 //!
-//! `m1` is always what `s2` says: each minute that a transaction touches is summed up anew in it, so a crash, a
-//! replaced sample or a clock that runs twice over the same minute leave no drift.
+//! `m1` is always what `s2` says: each minute that a transaction touches is summed up anew in it,
+//! so a crash, a replaced sample or a clock that runs twice over the same minute leave no drift.
 
 use rusqlite::{Connection, params};
 
@@ -21,11 +21,18 @@ pub(super) struct Series {
 impl Series {
     /// As the database has it.
     pub(super) fn load(conn: &Connection) -> rusqlite::Result<Self> {
-        Ok(Self { last: None, newest: conn.query_row("SELECT max(ts) FROM s2", [], |r| r.get(0))? })
+        Ok(Self {
+            last: None,
+            newest: conn.query_row("SELECT max(ts) FROM s2", [], |r| r.get(0))?,
+        })
     }
 
     /// Writes samples (0.1 W) and the means of the minutes they touch.
-    pub(super) fn write(&mut self, tx: &Connection, samples: impl IntoIterator<Item = (i64, i64)>) -> rusqlite::Result<()> {
+    pub(super) fn write(
+        &mut self,
+        tx: &Connection,
+        samples: impl IntoIterator<Item = (i64, i64)>,
+    ) -> rusqlite::Result<()> {
         let mut insert = tx.prepare_cached("INSERT OR REPLACE INTO s2(ts, w) VALUES(?1, ?2)")?;
         let mut open = None;
         for (ts, w) in samples {
@@ -41,7 +48,8 @@ impl Series {
                 && ts - last <= STEP
             {
                 // Rows of the future are overwritten when time reaches them (decisions.md C9).
-                tx.prepare_cached("DELETE FROM s2 WHERE ts > ?1 AND ts < ?2")?.execute((last, ts))?;
+                tx.prepare_cached("DELETE FROM s2 WHERE ts > ?1 AND ts < ?2")?
+                    .execute((last, ts))?;
             }
             insert.execute((ts, w))?;
             self.last = Some(ts);
@@ -61,12 +69,17 @@ fn roll_up(tx: &Connection, minute: i64) -> rusqlite::Result<()> {
 }
 
 /// Rows of the original's file: what is already there stays. Samples and means in 0.1 W.
-pub(super) fn import(tx: &Connection, samples: &[(i64, i64)], means: &[(i64, i64, i64, i64, i64)]) -> rusqlite::Result<()> {
+pub(super) fn import(
+    tx: &Connection,
+    samples: &[(i64, i64)],
+    means: &[(i64, i64, i64, i64, i64)],
+) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO s2(ts, w) VALUES(?1, ?2)")?;
     for &(ts, w) in samples {
         insert.execute((ts, w))?;
     }
-    let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO m1(ts, w, mn, mx, n) VALUES(?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert =
+        tx.prepare_cached("INSERT OR IGNORE INTO m1(ts, w, mn, mx, n) VALUES(?1, ?2, ?3, ?4, ?5)")?;
     for &(ts, w, mn, mx, n) in means {
         insert.execute(params![ts, w, mn, mx, n])?;
     }
@@ -81,7 +94,11 @@ mod tests {
 
     fn rows(conn: &Connection, sql: &str) -> Vec<(i64, i64, i64, i64, i64)> {
         let mut statement = conn.prepare(sql).unwrap();
-        let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))).unwrap();
+        let rows = statement
+            .query_map([], |r| {
+                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
+            })
+            .unwrap();
         rows.map(Result::unwrap).collect()
     }
 
@@ -91,23 +108,38 @@ mod tests {
         let mut series = Series::load(&conn).unwrap();
         series.write(&conn, [(0, 10), (58, 30), (60, 7)]).unwrap();
         series.write(&conn, [(62, 8), (120, -5)]).unwrap();
-        assert_eq!(rows(&conn, "SELECT * FROM m1"), [(0, 20, 10, 30, 2), (60, 8, 7, 8, 2), (120, -5, -5, -5, 1)]);
+        assert_eq!(
+            rows(&conn, "SELECT * FROM m1"),
+            [(0, 20, 10, 30, 2), (60, 8, 7, 8, 2), (120, -5, -5, -5, 1)]
+        );
     }
 
     #[test]
     fn a_clock_that_went_back_overwrites_row_by_row_and_deletes_nothing_else() {
         let conn = open(&Place::memory(), false).unwrap().conn;
         let mut series = Series::load(&conn).unwrap();
-        series.write(&conn, (0..=300).step_by(2).map(|ts| (ts, 1))).unwrap();
+        series
+            .write(&conn, (0..=300).step_by(2).map(|ts| (ts, 1)))
+            .unwrap();
         // Back to 61, at odd seconds now.
-        series.write(&conn, (61..=121).step_by(2).map(|ts| (ts, 5))).unwrap();
+        series
+            .write(&conn, (61..=121).step_by(2).map(|ts| (ts, 5)))
+            .unwrap();
         let count = |from: i64, to: i64, w: i64| {
-            conn.query_row("SELECT count(*) FROM s2 WHERE ts BETWEEN ?1 AND ?2 AND w = ?3", [from, to, w], |r| r.get::<_, i64>(0)).unwrap()
+            conn.query_row(
+                "SELECT count(*) FROM s2 WHERE ts BETWEEN ?1 AND ?2 AND w = ?3",
+                [from, to, w],
+                |r| r.get::<_, i64>(0),
+            )
+            .unwrap()
         };
         assert_eq!((count(61, 121, 1), count(61, 121, 5)), (0, 31));
         assert_eq!(count(122, 300, 1), 90);
         assert_eq!(count(0, 60, 1), 31);
-        assert_eq!(rows(&conn, "SELECT * FROM m1 WHERE ts = 60"), [(60, 5, 1, 5, 31)]);
+        assert_eq!(
+            rows(&conn, "SELECT * FROM m1 WHERE ts = 60"),
+            [(60, 5, 1, 5, 31)]
+        );
         // A jump forward over what is left deletes nothing.
         series.write(&conn, [(299, 9)]).unwrap();
         assert_eq!(count(122, 300, 1), 90);

@@ -49,8 +49,8 @@ pub(super) struct Cache {
 pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub buffer: Mutex<Buffer>,
-    /// Held while a batch moves from the buffer into the database, and shared by whoever adds both up: a row that is counted
-    /// in one of them must not be counted in the other.
+    /// Held while a batch moves from the buffer into the database, and shared by whoever adds both
+    /// up: a row that is counted in one of them must not be counted in the other.
     pub moving: RwLock<()>,
     pub cache: Mutex<Cache>,
     pub readers: Readers,
@@ -71,7 +71,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(clock: Arc<dyn Clock>, interval: Duration, place: Place, cache: Cache, memory_reason: Option<String>) -> Self {
+    pub(super) fn new(
+        clock: Arc<dyn Clock>,
+        interval: Duration,
+        place: Place,
+        cache: Cache,
+        memory_reason: Option<String>,
+    ) -> Self {
         let path = match &place {
             Place::File(path) => Some(path.clone()),
             Place::Memory(_) => None,
@@ -86,7 +92,15 @@ impl Shared {
             minutes_first: interval <= MINUTE,
             kept: watch::Sender::default(),
             blocks: Mutex::default(),
-            health: Mutex::new(StoreHealth { path, state, last_commit: None, rows: 0, bytes: 0, dropped: 0, set_aside: Vec::new() }),
+            health: Mutex::new(StoreHealth {
+                path,
+                state,
+                last_commit: None,
+                rows: 0,
+                bytes: 0,
+                dropped: 0,
+                set_aside: Vec::new(),
+            }),
             set_aside: Mutex::default(),
             suspect: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -104,7 +118,13 @@ impl Shared {
         health.dropped = lock(&self.buffer).dropped;
         let now = self.clock.now().mono;
         let set_aside = lock(&self.set_aside);
-        health.set_aside = set_aside.iter().map(|(at, line)| SetAside { line: line.clone(), age: now.saturating_sub(*at) }).collect();
+        health.set_aside = set_aside
+            .iter()
+            .map(|(at, line)| SetAside {
+                line: line.clone(),
+                age: now.saturating_sub(*at),
+            })
+            .collect();
         drop(set_aside);
         health
     }
@@ -127,7 +147,11 @@ impl Shared {
 
     /// Whether buffered records wait until they are committed before somebody reads them.
     pub(super) fn commits_minutes(&self) -> bool {
-        self.minutes_first && matches!(lock(&self.health).state, StoreState::Ok | StoreState::Frozen)
+        self.minutes_first
+            && matches!(
+                lock(&self.health).state,
+                StoreState::Ok | StoreState::Frozen
+            )
     }
 
     pub(super) fn is_frozen(&self) -> bool {
@@ -136,12 +160,16 @@ impl Shared {
 
     /// The writer's sign of life.
     pub(super) fn beat(&self) {
-        self.beat.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
+        self.beat
+            .store(self.started.elapsed().as_secs(), Ordering::Relaxed);
     }
 
     /// Seconds since [`Self::beat`].
     pub(super) fn silent_for(&self) -> u64 {
-        self.started.elapsed().as_secs().saturating_sub(self.beat.load(Ordering::Relaxed))
+        self.started
+            .elapsed()
+            .as_secs()
+            .saturating_sub(self.beat.load(Ordering::Relaxed))
     }
 
     pub(super) fn suspect(&self) {

@@ -1,8 +1,9 @@
 //! `meter.json`: identity and counters once more, beside the database (`decisions.md` C21).
 //!
-//! Two slots of 2 KiB, each one line of JSON with a sequence number and a checksum, padded with blanks. A write goes
-//! in place into the slot that is not the newest, so a torn write or any damage of one slot leaves the other, and
-//! the file keeps its size while a backup reads it. Only where the meters need more room do the slots double.
+//! Two slots of 2 KiB, each one line of JSON with a sequence number and a checksum, padded with
+//! blanks. A write goes in place into the slot that is not the newest, so a torn write or any
+//! damage of one slot leaves the other, and the file keeps its size while a backup reads it. Only
+//! where the meters need more room do the slots double.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +34,8 @@ struct Slot<'a> {
     sum: String,
     #[serde(borrow)]
     meters: &'a RawValue,
-    /// What a version of before does not know; with a checksum of its own, so that it reads the rest.
+    /// What a version of before does not know; with a checksum of its own, so that it reads the
+    /// rest.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     more: Option<&'a RawValue>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -94,7 +96,10 @@ pub(super) fn holder(path: &Path) -> Option<u32> {
     let pid = (0..LOOKS).find_map(|_| {
         let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
         locks.lines().find_map(|line| {
-            let mut fields = line.split_whitespace().skip_while(|field| *field != "FLOCK").skip(3);
+            let mut fields = line
+                .split_whitespace()
+                .skip_while(|field| *field != "FLOCK")
+                .skip(3);
             let pid = fields.next()?.parse().ok()?;
             fields.next()?.ends_with(&inode).then_some(pid)
         })
@@ -112,18 +117,39 @@ impl Sidecar {
     /// When it cannot be opened for writing; `WouldBlock` when another process has it.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Found)> {
         super::private::file(path);
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(e) if e == rustix::io::Errno::WOULDBLOCK => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             // A file system without locks is no reason to lose the sidecar.
             Ok(()) | Err(_) => {}
         }
         let mut bytes = Vec::new();
-        Read::by_ref(&mut file).take(MAX_FILE).read_to_end(&mut bytes)?;
+        Read::by_ref(&mut file)
+            .take(MAX_FILE)
+            .read_to_end(&mut bytes)?;
         let (newest, found) = newest(&bytes);
         let (seq, offset) = newest.unwrap_or((0, SLOT));
-        let slot = SLOT.max(offset).max(bytes.len() as u64 / 2).next_power_of_two();
-        Ok((Self { path: path.to_owned(), file, slot, seq, second: offset == 0 }, found))
+        let slot = SLOT
+            .max(offset)
+            .max(bytes.len() as u64 / 2)
+            .next_power_of_two();
+        Ok((
+            Self {
+                path: path.to_owned(),
+                file,
+                slot,
+                seq,
+                second: offset == 0,
+            },
+            found,
+        ))
     }
 
     /// What a file holds that cannot be written.
@@ -139,12 +165,19 @@ impl Sidecar {
     ///
     /// # Errors
     /// When the disk refuses; the newer slot is untouched then.
-    pub(super) fn write(&mut self, meters: &BTreeMap<String, MeterRow>, more: &More) -> io::Result<()> {
+    pub(super) fn write(
+        &mut self,
+        meters: &BTreeMap<String, MeterRow>,
+        more: &More,
+    ) -> io::Result<()> {
         let open = self.file.metadata()?;
         if file_id(&self.path) != Some((open.dev(), open.ino())) {
             // Deleted below us: what is written into it would be lost.
             let seq = self.seq;
-            *self = Self { seq, ..Self::open(&self.path)?.0 };
+            *self = Self {
+                seq,
+                ..Self::open(&self.path)?.0
+            };
         }
         let mut line = line(self.seq + 1, meters, more)?;
         let needed = (line.len() as u64 + 1).next_power_of_two();
@@ -157,7 +190,8 @@ impl Sidecar {
         if self.file.metadata()?.len() < 2 * self.slot {
             self.file.set_len(2 * self.slot)?;
         }
-        self.file.write_all_at(&line, if self.second { self.slot } else { 0 })?;
+        self.file
+            .write_all_at(&line, if self.second { self.slot } else { 0 })?;
         self.file.sync_data()?;
         self.seq += 1;
         self.second = !self.second;
@@ -167,19 +201,26 @@ impl Sidecar {
 
 /// Sequence number and place of the newest sound slot, and what it holds.
 fn newest(bytes: &[u8]) -> (Option<(u64, u64)>, Found) {
-    let second_slots = std::iter::successors(Some(SLOT), |&offset| Some(offset * 2)).take_while(|&offset| offset < bytes.len() as u64);
+    let second_slots = std::iter::successors(Some(SLOT), |&offset| Some(offset * 2))
+        .take_while(|&offset| offset < bytes.len() as u64);
     let slots = std::iter::once(0).chain(second_slots).filter_map(|offset| {
         let (seq, found) = parse(bytes.get(offset as usize..)?)?;
         Some((seq, offset, found))
     });
     match slots.max_by_key(|(seq, ..)| *seq) {
         Some((seq, offset, found)) => (Some((seq, offset)), found),
-        None => (None, Found { damaged: bytes.iter().any(|b| !b.is_ascii_whitespace()), ..Found::default() }),
+        None => (
+            None,
+            Found {
+                damaged: bytes.iter().any(|b| !b.is_ascii_whitespace()),
+                ..Found::default()
+            },
+        ),
     }
 }
 
-/// Counters as the sidecar keeps them. A thousandth of a watt-hour is below what any channel serves; cut off, so that the
-/// database's exact figure stays the higher one.
+/// Counters as the sidecar keeps them. A thousandth of a watt-hour is below what any channel
+/// serves; cut off, so that the database's exact figure stays the higher one.
 pub(super) fn as_kept(energy: &Energy) -> Energy {
     from_numbers(short(to_numbers(energy)))
 }
@@ -203,7 +244,14 @@ fn line(seq: u64, meters: &BTreeMap<String, MeterRow>, more: &More) -> io::Resul
     let meters = serde_json::value::to_raw_value(&entries)?;
     let more = serde_json::value::to_raw_value(more)?;
     let (sum, more_sum) = (checksum(1, seq, meters.get()), checksum(1, seq, more.get()));
-    Ok(serde_json::to_vec(&Slot { v: 1, seq, sum, meters: &meters, more: Some(&more), more_sum })?)
+    Ok(serde_json::to_vec(&Slot {
+        v: 1,
+        seq,
+        sum,
+        meters: &meters,
+        more: Some(&more),
+        more_sum,
+    })?)
 }
 
 fn parse(bytes: &[u8]) -> Option<(u64, Found)> {
@@ -216,18 +264,33 @@ fn parse(bytes: &[u8]) -> Option<(u64, Found)> {
     let row = |e: &Entry| MeterRow {
         mac: e.mac.clone(),
         energy: from_numbers(e.energy),
-        reserve: from_numbers(std::array::from_fn(|i| (e.ceiling[i] - e.energy[i]).max(0.0))),
+        reserve: from_numbers(std::array::from_fn(|i| {
+            (e.ceiling[i] - e.energy[i]).max(0.0)
+        })),
         lifetime: from_numbers(e.lifetime),
         reset_at: e.reset_at,
         ..MeterRow::default()
     };
-    let more = slot.more.filter(|more| slot.more_sum == checksum(slot.v, slot.seq, more.get()));
+    let more = slot
+        .more
+        .filter(|more| slot.more_sum == checksum(slot.v, slot.seq, more.get()));
     let more = more.and_then(|more| serde_json::from_str(more.get()).ok());
-    Some((slot.seq, Found { meters: entries.iter().map(|e| (e.key.clone(), row(e))).collect(), more, damaged: false }))
+    Some((
+        slot.seq,
+        Found {
+            meters: entries.iter().map(|e| (e.key.clone(), row(e))).collect(),
+            more,
+            damaged: false,
+        },
+    ))
 }
 
 fn checksum(version: u32, seq: u64, meters: &str) -> String {
-    Sha256::digest(format!("{version}:{seq}:{meters}")).iter().take(8).map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(format!("{version}:{seq}:{meters}"))
+        .iter()
+        .take(8)
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -245,7 +308,13 @@ mod tests {
             .map(|i| {
                 (
                     format!("meter {i}"),
-                    MeterRow { mac: "0A1B2C3D4E5F".into(), energy, lifetime: energy, reset_at: 1.5, ..MeterRow::default() },
+                    MeterRow {
+                        mac: "0A1B2C3D4E5F".into(),
+                        energy,
+                        lifetime: energy,
+                        reset_at: 1.5,
+                        ..MeterRow::default()
+                    },
                 )
             })
             .collect()
@@ -258,10 +327,15 @@ mod tests {
         let (mut sidecar, found) = Sidecar::open(&path).unwrap();
         assert!(found.meters.is_empty() && !found.damaged);
         for i in 1..6 {
-            sidecar.write(&meters(2, f64::from(i)), &More::default()).unwrap();
+            sidecar
+                .write(&meters(2, f64::from(i)), &More::default())
+                .unwrap();
             assert_eq!(fs::metadata(&path).unwrap().len(), 4096);
         }
-        assert_eq!(Sidecar::open(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            Sidecar::open(&path).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         drop(sidecar);
         let (mut sidecar, found) = Sidecar::open(&path).unwrap();
         assert_eq!(found.meters, meters(2, 5.0));
@@ -333,7 +407,8 @@ mod tests {
             let newest_hit = (writes % 2 == 0) == second;
             let good = found.meters == meters(1, f64::from(writes)) || (newest_hit && found.meters == meters(1, f64::from(writes - 1)));
             prop_assert!(good, "{:?}", found);
-            // The next write takes the place of the damaged or older slot and is what the next start finds.
+            // The next write takes the place of the damaged or older slot and is what the next
+            // start finds.
             sidecar.write(&meters(1, 99.0), &More::default()).unwrap();
             drop(sidecar);
             prop_assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(1, 99.0));

@@ -25,7 +25,8 @@ pub struct MeterRow {
     pub run: Run,
 }
 
-/// What belongs to a [`MeterRow`] while its process runs: told back by [`super::Store::kept`] once the row is kept.
+/// What belongs to a [`MeterRow`] while its process runs: told back by [`super::Store::kept`] once
+/// the row is kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
     /// How far the counters may be served then, Wh; `None` while they wait for their seed.
@@ -36,13 +37,14 @@ pub struct Run {
     pub resets: u32,
     /// Start of the newest whole minute handed over before, Unix s; 0 without one.
     pub minute: i64,
-    /// The minute under way, with the energy that the counters hold of it. After a stop without notice it becomes a record.
+    /// The minute under way, with the energy that the counters hold of it. After a stop without
+    /// notice it becomes a record.
     pub under_way: Option<MinuteRecord>,
 }
 
 impl MeterRow {
-    /// What to start with, from the database and the sidecar: the newer reset, then the higher counter
-    /// (`decisions.md` C21). Lifetime sums only ever grow.
+    /// What to start with, from the database and the sidecar: the newer reset, then the higher
+    /// counter (`decisions.md` C21). Lifetime sums only ever grow.
     #[must_use]
     pub fn newest(database: Option<Self>, sidecar: Option<Self>) -> Option<Self> {
         // The sidecar keeps milliseconds.
@@ -56,7 +58,10 @@ impl MeterRow {
             row.energy = side.energy;
             row.reset_at = side.reset_at;
         } else if side.reset_at > row.reset_at - SAME_RESET {
-            let ceiling = to_numbers(&higher(&add(&row.energy, &row.reserve), &add(&side.energy, &side.reserve)));
+            let ceiling = to_numbers(&higher(
+                &add(&row.energy, &row.reserve),
+                &add(&side.energy, &side.reserve),
+            ));
             row.energy = higher(&row.energy, &side.energy);
             let energy = to_numbers(&row.energy);
             row.reserve = from_numbers(std::array::from_fn(|i| (ceiling[i] - energy[i]).max(0.0)));
@@ -91,13 +96,28 @@ pub(super) fn add(a: &Energy, b: &Energy) -> Energy {
 /// `a_import, a_export, b_import, …, net_import, net_export`.
 pub(super) fn to_numbers(energy: &Energy) -> [f64; 8] {
     let [a, b, c] = energy.phases;
-    [a.import, a.export, b.import, b.export, c.import, c.export, energy.net.import, energy.net.export]
+    [
+        a.import,
+        a.export,
+        b.import,
+        b.export,
+        c.import,
+        c.export,
+        energy.net.import,
+        energy.net.export,
+    ]
 }
 
 /// The inverse of [`to_numbers`].
 pub(super) fn from_numbers(n: [f64; 8]) -> Energy {
-    let counter = |i: usize| Counter { import: n[i], export: n[i + 1] };
-    Energy { phases: [counter(0), counter(2), counter(4)], net: counter(6) }
+    let counter = |i: usize| Counter {
+        import: n[i],
+        export: n[i + 1],
+    };
+    Energy {
+        phases: [counter(0), counter(2), counter(4)],
+        net: counter(6),
+    }
 }
 
 /// One point of a power chart.
@@ -128,8 +148,8 @@ pub struct Minute {
     pub n: u32,
 }
 
-/// Energy is kept by the quarter of an hour: the offset of every time zone is a multiple of it, so days and months are
-/// sums of whole rows anywhere.
+/// Energy is kept by the quarter of an hour: the offset of every time zone is a multiple of it, so
+/// days and months are sums of whole rows anywhere.
 pub(super) const QUARTER: i64 = 900;
 
 /// Energy of a stretch of time: the sum of its minute records.
@@ -218,17 +238,36 @@ mod tests {
 
     fn row(import: f64, reset_at: f64) -> MeterRow {
         let energy = from_numbers([import; 8]);
-        MeterRow { mac: "AA".into(), energy, lifetime: energy, reset_at, extra: "{}".into(), ..MeterRow::default() }
+        MeterRow {
+            mac: "AA".into(),
+            energy,
+            lifetime: energy,
+            reset_at,
+            extra: "{}".into(),
+            ..MeterRow::default()
+        }
     }
 
     #[test]
     fn the_newer_reset_wins_then_the_higher_counter() {
-        let take = |db, side| MeterRow::newest(Some(db), Some(side)).map(|r| (r.energy.net.import, r.reset_at, r.lifetime.net.import));
-        assert_eq!(take(row(10.0, 5.0), row(20.0, 5.0004)), Some((20.0, 5.0, 20.0)));
-        assert_eq!(take(row(20.0, 5.0), row(10.0, 5.0)), Some((20.0, 5.0, 20.0)));
+        let take = |db, side| {
+            MeterRow::newest(Some(db), Some(side))
+                .map(|r| (r.energy.net.import, r.reset_at, r.lifetime.net.import))
+        };
+        assert_eq!(
+            take(row(10.0, 5.0), row(20.0, 5.0004)),
+            Some((20.0, 5.0, 20.0))
+        );
+        assert_eq!(
+            take(row(20.0, 5.0), row(10.0, 5.0)),
+            Some((20.0, 5.0, 20.0))
+        );
         assert_eq!(take(row(20.0, 5.0), row(1.0, 6.0)), Some((1.0, 6.0, 20.0)));
         assert_eq!(take(row(1.0, 6.0), row(20.0, 5.0)), Some((1.0, 6.0, 20.0)));
-        assert_eq!(MeterRow::newest(None, Some(row(3.0, 0.0))), Some(row(3.0, 0.0)));
+        assert_eq!(
+            MeterRow::newest(None, Some(row(3.0, 0.0))),
+            Some(row(3.0, 0.0))
+        );
         assert_eq!(MeterRow::newest(None, None), None);
     }
 }

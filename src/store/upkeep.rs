@@ -11,7 +11,8 @@ use super::{
 };
 
 impl Writer {
-    /// Everything on disk, one file without log, closed; readers read it as immutable until [`Self::thaw`].
+    /// Everything on disk, one file without log, closed; readers read it as immutable until
+    /// [`Self::thaw`].
     pub(super) fn freeze(&mut self) -> Result<(), StoreError> {
         if self.frozen_at.is_some() {
             self.frozen_at = Some(self.last.mono);
@@ -73,7 +74,10 @@ impl Writer {
             && let Some(conn) = &self.db
             && let Err(error) = schema::mark_clean(conn)
         {
-            tracing::warn!("{}: the clean stop could not be marked: {error}", self.name());
+            tracing::warn!(
+                "{}: the clean stop could not be marked: {error}",
+                self.name()
+            );
         }
         let db = self.db.take();
         self.shared.readers.shut(|gate| {
@@ -86,26 +90,50 @@ impl Writer {
 
     /// Identity and counters into `meter.json`; a failure is said once.
     pub(super) fn write_sidecar(&mut self) {
-        let Some(sidecar) = &mut self.sidecar else { return };
+        let Some(sidecar) = &mut self.sidecar else {
+            return;
+        };
         let cache = lock(&self.shared.cache);
         let (meters, state, database) = (cache.meters.clone(), cache.vital.clone(), cache.database);
         drop(cache);
-        let waits: BTreeSet<String> = lock(&self.shared.buffer).batches().flat_map(|batch| batch.state.keys().cloned()).collect();
+        let waits: BTreeSet<String> = lock(&self.shared.buffer)
+            .batches()
+            .flat_map(|batch| batch.state.keys().cloned())
+            .collect();
         let in_file = matches!(self.place, Place::File(_));
-        let ahead = state.keys().filter(|key| !in_file || waits.contains(*key)).cloned().collect();
-        let more = sidecar::More { database, state, ahead };
+        let ahead = state
+            .keys()
+            .filter(|key| !in_file || waits.contains(*key))
+            .cloned()
+            .collect();
+        let more = sidecar::More {
+            database,
+            state,
+            ahead,
+        };
         if meters.is_empty() {
             return;
         }
         match sidecar.write(&meters, &more) {
             Ok(()) => {
                 self.sidecar_failed = false;
-                let run = |row: MeterRow| Run { limit: row.run.limit.map(|limit| sidecar::as_kept(&limit)), ..row.run };
-                self.shared.keep(meters.into_iter().map(|(key, row)| (key, run(row))).collect());
+                let run = |row: MeterRow| Run {
+                    limit: row.run.limit.map(|limit| sidecar::as_kept(&limit)),
+                    ..row.run
+                };
+                self.shared.keep(
+                    meters
+                        .into_iter()
+                        .map(|(key, row)| (key, run(row)))
+                        .collect(),
+                );
             }
             Err(error) if !self.sidecar_failed => {
                 self.sidecar_failed = true;
-                tracing::error!("{} cannot be written: {error}; identity and counters are in the database only", super::SIDECAR_FILE);
+                tracing::error!(
+                    "{} cannot be written: {error}; identity and counters are in the database only",
+                    super::SIDECAR_FILE
+                );
             }
             Err(_) => {}
         }
@@ -125,7 +153,10 @@ impl Writer {
     /// SQLite would go on writing into a file that no longer has a name.
     pub(super) fn notice_a_lost_file(&mut self) {
         if self.db.is_some() && self.place.file_id() != self.file {
-            tracing::error!("{} was deleted or replaced while in use: it is opened anew", self.name());
+            tracing::error!(
+                "{} was deleted or replaced while in use: it is opened anew",
+                self.name()
+            );
             self.disconnect();
         }
     }
@@ -141,7 +172,11 @@ impl Writer {
             }
             Err(OpenError::Damaged(fault)) => {
                 self.replace(&fault);
-                if self.db.is_some() { Ok(()) } else { Err(StoreError(format!("{} is damaged ({fault})", self.name()))) }
+                if self.db.is_some() {
+                    Ok(())
+                } else {
+                    Err(StoreError(format!("{} is damaged ({fault})", self.name())))
+                }
             }
             Err(error) => {
                 let reason = format!("{} {error}", self.name());
@@ -163,7 +198,9 @@ impl Writer {
 
     /// Sets the damaged file aside and begins a new one with what memory knows.
     pub(super) fn replace(&mut self, fault: &str) {
-        let Place::File(path) = &self.place else { return };
+        let Place::File(path) = &self.place else {
+            return;
+        };
         let (path, db, unix_s) = (path.clone(), self.db.take(), self.last.unix_s());
         let aside = self.shared.readers.shut(|gate| {
             gate.place = None;
@@ -179,7 +216,10 @@ impl Writer {
                     Err(error) => self.failing(&format!("{} {error}", path.display())),
                 }
             }
-            Err(error) => self.failing(&format!("{} is damaged ({fault}) and cannot be set aside: {error}", path.display())),
+            Err(error) => self.failing(&format!(
+                "{} is damaged ({fault}) and cannot be set aside: {error}",
+                path.display()
+            )),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The one thread that writes.
 //!
-//! [`Writer::tick`] and the commands are plain functions of a time, so tests drive them without a thread.
+//! [`Writer::tick`] and the commands are plain functions of a time, so tests drive them without a
+//! thread.
 
 use std::{
     collections::BTreeSet,
@@ -31,10 +32,11 @@ use crate::time::Now;
 /// How often the thread looks at the clock.
 const TICK: Duration = Duration::from_secs(1);
 const SIDECAR_EVERY: Duration = Duration::from_secs(600);
-/// Counters are kept at least so often, for they are served no sooner: in the sidecar where the database is not written.
+/// Counters are kept at least so often, for they are served no sooner: in the sidecar where the
+/// database is not written.
 const COUNTERS_EVERY: Duration = Duration::from_secs(60);
-/// Texts that change often are kept so often, beyond a few that are kept at once. An automation that writes one each second
-/// would wear a card out.
+/// Texts that change often are kept so often, beyond a few that are kept at once. An automation
+/// that writes one each second would wear a card out.
 const OFTEN_EVERY: Duration = Duration::from_secs(300);
 /// The minutes of all meters end within this time: one commit holds them.
 const MINUTES: Duration = Duration::from_millis(100);
@@ -100,7 +102,8 @@ pub(super) struct Writer {
     often_at: Duration,
 }
 
-/// Commits out of turn: so many at once, and one more after each pause. Beyond, what comes waits for the commit that is due.
+/// Commits out of turn: so many at once, and one more after each pause. Beyond, what comes waits
+/// for the commit that is due.
 struct Allowance {
     left: u32,
     most: u32,
@@ -110,7 +113,12 @@ struct Allowance {
 
 impl Allowance {
     fn new(most: u32, pause: Duration, now: Duration) -> Self {
-        Self { left: most, most, pause, since: now }
+        Self {
+            left: most,
+            most,
+            pause,
+            since: now,
+        }
     }
 
     fn take(&mut self, now: Duration) -> bool {
@@ -142,19 +150,33 @@ pub(super) struct Start {
 
 /// Uptime that retention waits for with a database last written at `seen`.
 pub(super) fn hold(conn: &Connection, seen: Option<f64>, now: Now) -> Duration {
-    let kept = schema::meta(conn, "retention_hold").ok().flatten().unwrap_or(0);
+    let kept = schema::meta(conn, "retention_hold")
+        .ok()
+        .flatten()
+        .unwrap_or(0);
     let left = Duration::from_secs(u64::try_from(kept).unwrap_or(0)).min(HOLD);
     let away = seen.map_or(0.0, |seen| now.unix - seen);
-    // A long stop looks like a jump forward; one that is off every night must still get to prune, so only a
-    // hold that has run out is begun anew.
-    if away < -JUMP || (away > JUMP && left.is_zero()) { HOLD } else { left }
+    // A long stop looks like a jump forward; one that is off every night must still get to prune,
+    // so only a hold that has run out is begun anew.
+    if away < -JUMP || (away > JUMP && left.is_zero()) {
+        HOLD
+    } else {
+        left
+    }
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, start: Start) -> Self {
         let now = shared.clock.now();
-        let progress = start.db.as_ref().and_then(|conn| Progress::load(conn).ok()).unwrap_or_default();
-        let hold = start.db.as_ref().map_or(Duration::ZERO, |conn| hold(conn, start.seen, now));
+        let progress = start
+            .db
+            .as_ref()
+            .and_then(|conn| Progress::load(conn).ok())
+            .unwrap_or_default();
+        let hold = start
+            .db
+            .as_ref()
+            .map_or(Duration::ZERO, |conn| hold(conn, start.seen, now));
         Self {
             shared,
             file: start.place.file_id(),
@@ -187,7 +209,12 @@ impl Writer {
         let cache = lock(&self.shared.cache);
         let texts: Vec<(String, String)> = std::mem::take(&mut self.often)
             .into_iter()
-            .filter_map(|key| cache.state.get(&key).map(|text| (key.clone(), text.clone())))
+            .filter_map(|key| {
+                cache
+                    .state
+                    .get(&key)
+                    .map(|text| (key.clone(), text.clone()))
+            })
             .collect();
         lock(&self.shared.buffer).add(|batch| batch.state.extend(texts));
         drop(cache);
@@ -218,7 +245,11 @@ impl Writer {
             return Duration::ZERO;
         }
         let due = self.commit_at.saturating_sub(self.shared.clock.now().mono);
-        if self.frozen_at.is_some() { TICK } else { due.clamp(Duration::from_millis(10), TICK) }
+        if self.frozen_at.is_some() {
+            TICK
+        } else {
+            due.clamp(Duration::from_millis(10), TICK)
+        }
     }
 
     pub(super) fn handle(&mut self, command: Control) {
@@ -240,14 +271,20 @@ impl Writer {
                     let _ = self.commit();
                 }
             }
-            // What is rare was committed when it came; where that fails it was said, and is tried again.
+            // What is rare was committed when it came; where that fails it was said, and is tried
+            // again.
             Control::Saved(ack) => ack(Ok(())),
             Control::Short => {
-                if self.short.take(self.shared.clock.now().mono) && self.frozen_at.is_none() && self.commit().is_err() {
+                if self.short.take(self.shared.clock.now().mono)
+                    && self.frozen_at.is_none()
+                    && self.commit().is_err()
+                {
                     self.write_sidecar();
                 }
             }
-            Control::Minute => self.commit_at = self.commit_at.min(self.shared.clock.now().mono + MINUTES),
+            Control::Minute => {
+                self.commit_at = self.commit_at.min(self.shared.clock.now().mono + MINUTES)
+            }
             Control::Flush(ack) => {
                 self.collect_often();
                 ack(self.commit());
@@ -269,7 +306,9 @@ impl Writer {
     pub(super) fn tick(&mut self, now: Now) {
         let passed = now.mono.saturating_sub(self.last.mono);
         if ((now.unix - self.last.unix) - passed.as_secs_f64()).abs() > JUMP {
-            tracing::warn!("the clock jumped by more than an hour: nothing old is deleted for 24 hours");
+            tracing::warn!(
+                "the clock jumped by more than an hour: nothing old is deleted for 24 hours"
+            );
             self.hold = HOLD;
             self.pruning = false;
         } else {
@@ -278,7 +317,9 @@ impl Writer {
         self.last = now;
         if let Some(since) = self.frozen_at {
             if now.mono.saturating_sub(since) >= FREEZE_AT_MOST {
-                tracing::warn!("the backup has not ended for 15 minutes: the database is written again");
+                tracing::warn!(
+                    "the backup has not ended for 15 minutes: the database is written again"
+                );
                 let _ = self.thaw();
             } else if now.mono >= self.sidecar_at {
                 self.write_sidecar();
@@ -294,7 +335,13 @@ impl Writer {
             self.collect_often();
         }
         if now.mono >= self.commit_at {
-            self.commit_at = now.mono + self.interval + if self.shared.minutes_first { MARGIN } else { Duration::ZERO };
+            self.commit_at = now.mono
+                + self.interval
+                + if self.shared.minutes_first {
+                    MARGIN
+                } else {
+                    Duration::ZERO
+                };
             if self.commit().is_err() {
                 self.sidecar_at = now.mono;
             }
@@ -302,7 +349,12 @@ impl Writer {
         if now.mono >= self.sidecar_at {
             self.write_sidecar();
             let alone = self.interval > COUNTERS_EVERY || matches!(self.place, Place::Memory(_));
-            self.sidecar_at = now.mono + if alone { self.interval.min(COUNTERS_EVERY) } else { SIDECAR_EVERY };
+            self.sidecar_at = now.mono
+                + if alone {
+                    self.interval.min(COUNTERS_EVERY)
+                } else {
+                    SIDECAR_EVERY
+                };
         }
         if self.pruning || now.mono >= self.prune_at {
             self.prune(now);
@@ -318,7 +370,10 @@ impl Writer {
             self.reopen(true)?;
         }
         let shared = Arc::clone(&self.shared);
-        let moving = shared.moving.write().unwrap_or_else(PoisonError::into_inner);
+        let moving = shared
+            .moving
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let batch = lock(&shared.buffer).take();
         if batch.is_empty() {
             lock(&shared.buffer).done();
@@ -330,16 +385,26 @@ impl Writer {
         if let Some(heal) = &mut self.heal {
             heal.cleared.extend(batch.deleted.iter().cloned());
         }
-        // In memory nothing is kept, and waiting for what cannot come is no use: unless the sidecar can keep the counters.
-        let kept = matches!(self.place, Place::File(_)) || self.sidecar.is_none() || self.sidecar_failed;
-        let runs: Vec<(String, Run)> =
-            if kept { batch.meters.iter().map(|(key, row)| (key.clone(), row.run.clone())).collect() } else { Vec::new() };
+        // In memory nothing is kept, and waiting for what cannot come is no use: unless the sidecar
+        // can keep the counters.
+        let kept =
+            matches!(self.place, Place::File(_)) || self.sidecar.is_none() || self.sidecar_failed;
+        let runs: Vec<(String, Run)> = if kept {
+            batch
+                .meters
+                .iter()
+                .map(|(key, row)| (key.clone(), row.run.clone()))
+                .collect()
+        } else {
+            Vec::new()
+        };
         let had_meters = !batch.meters.is_empty();
         drop(batch);
         match written {
             Ok((progress, changes)) => {
                 self.progress = progress;
-                // The index first, then the buffer: a reader finds a record in one of them at any moment.
+                // The index first, then the buffer: a reader finds a record in one of them at any
+                // moment.
                 self.index(&changes);
                 lock(&shared.buffer).done();
                 drop(moving);
@@ -372,9 +437,13 @@ impl Writer {
     fn index(&self, changes: &[RecordChange]) {
         let mut all = lock(&self.shared.blocks);
         for change in changes {
-            let (RecordChange::Cleared(key) | RecordChange::Removed(key, ..) | RecordChange::Added(key, _)) = change;
+            let (RecordChange::Cleared(key)
+            | RecordChange::Removed(key, ..)
+            | RecordChange::Added(key, _)) = change;
             // A meter that nobody asked about yet is not indexed.
-            let Some(blocks) = all.get_mut(key) else { continue };
+            let Some(blocks) = all.get_mut(key) else {
+                continue;
+            };
             match change {
                 RecordChange::Cleared(_) => *blocks = Blocks::default(),
                 RecordChange::Removed(_, from, to) => blocks.remove(*from, *to),
@@ -397,9 +466,13 @@ impl Writer {
         });
         if was.is_some() {
             match super::shared::lock(&self.shared.buffer).dropped {
-                0 => tracing::info!("the database is written again, nothing of what was buffered is lost"),
+                0 => tracing::info!(
+                    "the database is written again, nothing of what was buffered is lost"
+                ),
                 rows => {
-                    tracing::warn!("the database is written again; {rows} rows that waited too long were given up, the counters are whole");
+                    tracing::warn!(
+                        "the database is written again; {rows} rows that waited too long were given up, the counters are whole"
+                    );
                 }
             }
         }
@@ -428,20 +501,32 @@ impl Writer {
             }
             StoreState::InMemory { .. } => false,
             state => {
-                *state = StoreState::Failing { since, reason: reason.to_owned() };
+                *state = StoreState::Failing {
+                    since,
+                    reason: reason.to_owned(),
+                };
                 true
             }
         });
         if first {
-            tracing::error!("{reason}; metering goes on, what comes is kept in memory and written as soon as that works again");
+            tracing::error!(
+                "{reason}; metering goes on, what comes is kept in memory and written as soon as that works again"
+            );
         }
     }
 
-    /// Database and its log on disk. Here and not where it is asked for: a disk that hangs answers nobody.
+    /// Database and its log on disk. Here and not where it is asked for: a disk that hangs answers
+    /// nobody.
     fn bytes(&self) -> u64 {
-        let Place::File(path) = &self.place else { return 0 };
+        let Place::File(path) = &self.place else {
+            return 0;
+        };
         let log = PathBuf::from(format!("{}-wal", path.display()));
-        [path, &log].iter().filter_map(|p| fs::metadata(p).ok()).map(|m| m.len()).sum()
+        [path, &log]
+            .iter()
+            .filter_map(|p| fs::metadata(p).ok())
+            .map(|m| m.len())
+            .sum()
     }
 
     pub(super) fn name(&self) -> String {
@@ -456,7 +541,12 @@ impl Writer {
         let Some(conn) = &mut self.db else { return };
         if !self.pruning && matches!(self.place, Place::File(_)) {
             let left = i64::try_from(self.hold.as_secs()).unwrap_or(i64::MAX);
-            if schema::meta(conn, "retention_hold").ok().flatten().unwrap_or(0) != left {
+            if schema::meta(conn, "retention_hold")
+                .ok()
+                .flatten()
+                .unwrap_or(0)
+                != left
+            {
                 let _ = schema::set_meta(conn, "retention_hold", left);
             }
         }
@@ -472,7 +562,9 @@ impl Writer {
         }
         if !self.pruning {
             let before = self.keep.records_from(now.unix_s());
-            lock(&self.shared.blocks).values_mut().for_each(|blocks| blocks.remove(i64::MIN / 4, before.div_euclid(60) * 60));
+            lock(&self.shared.blocks)
+                .values_mut()
+                .for_each(|blocks| blocks.remove(i64::MIN / 4, before.div_euclid(60) * 60));
             if let Ok(rows) = self.shared.count_rows() {
                 self.shared.change_health(|health| health.rows = rows);
             }
@@ -483,7 +575,10 @@ impl Writer {
         if self.frozen_at.is_some() {
             return Err(StoreError("the database is frozen for a backup".into()));
         }
-        let conn = self.db.as_mut().ok_or_else(|| StoreError("the database is closed".into()))?;
+        let conn = self
+            .db
+            .as_mut()
+            .ok_or_else(|| StoreError("the database is closed".into()))?;
         let tx = conn.transaction()?;
         series::import(&tx, &rows.samples, &rows.means)?;
         tx.commit()?;
@@ -492,12 +587,29 @@ impl Writer {
 
     /// Only once its mark is committed: else the next start would add it again, or never.
     fn rename_imported(&mut self) {
-        let Some(path) = self.rename.take() else { return };
+        let Some(path) = self.rename.take() else {
+            return;
+        };
         let plain = PathBuf::from(format!("{}.imported", path.display()));
-        let aside = if plain.exists() { PathBuf::from(format!("{}.imported-{}", path.display(), self.last.unix_s())) } else { plain };
+        let aside = if plain.exists() {
+            PathBuf::from(format!(
+                "{}.imported-{}",
+                path.display(),
+                self.last.unix_s()
+            ))
+        } else {
+            plain
+        };
         match fs::rename(&path, &aside) {
-            Ok(()) => tracing::info!("{} was imported and is now {}", path.display(), aside.display()),
-            Err(error) => tracing::warn!("{} was imported but cannot be renamed: {error}; it will not be imported again", path.display()),
+            Ok(()) => tracing::info!(
+                "{} was imported and is now {}",
+                path.display(),
+                aside.display()
+            ),
+            Err(error) => tracing::warn!(
+                "{} was imported but cannot be renamed: {error}; it will not be imported again",
+                path.display()
+            ),
         }
     }
 }

@@ -42,7 +42,10 @@ pub struct Line {
 
 impl Line {
     fn is_of(&self, other: &Self) -> bool {
-        self.name == other.name && self.meter == other.meter && self.port == other.port && self.address == other.address
+        self.name == other.name
+            && self.meter == other.meter
+            && self.port == other.port
+            && self.address == other.address
     }
 }
 
@@ -55,7 +58,10 @@ pub struct Board {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { lines: watch::Sender::new(Vec::new()), guard: PortGuard::default() }
+        Self {
+            lines: watch::Sender::new(Vec::new()),
+            guard: PortGuard::default(),
+        }
     }
 }
 
@@ -106,7 +112,8 @@ impl Board {
     /// The HTTP port of a meter while it is ours.
     #[must_use]
     pub fn http_port(&self, meter: &str) -> Option<u16> {
-        let ours = |l: &&Line| l.name == "http" && l.meter == meter && l.state == ListenerState::Listening;
+        let ours =
+            |l: &&Line| l.name == "http" && l.meter == meter && l.state == ListenerState::Listening;
         self.lines.borrow().iter().find(ours).map(|l| l.port)
     }
 }

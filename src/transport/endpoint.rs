@@ -1,8 +1,9 @@
 //! The one door of a meter: every channel hands its callers in here.
 //!
-//! A call is admitted (password, other origin), answered by the pure [`Device`] from a view that is already scaled for its
-//! caller, its effects are carried out, it is noted, and only then its answer goes out. What reads minute records
-//! runs off the loop, so that a slow disk delays nobody else.
+//! A call is admitted (password, other origin), answered by the pure [`Device`] from a view that is
+//! already scaled for its caller, its effects are carried out, it is noted, and only then its
+//! answer goes out. What reads minute records runs off the loop, so that a slow disk delays nobody
+//! else.
 
 mod admit;
 mod hot;
@@ -32,7 +33,8 @@ use crate::{
     config::{ChannelSettings, ControlSettings, Profile},
     consumers::{Asked, Caller, Calm, Consumers, brand},
     device::{
-        self, Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, Records, RpcError, View,
+        self, Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, Records,
+        RpcError, View,
         auth::{self, Guard},
         frame::{self, Frame, FrameError, Message},
     },
@@ -40,13 +42,15 @@ use crate::{
     transport::limits::Rate,
 };
 
-/// Carries out what a call asks for beyond its answer. `app` implements it; the future ends when it took effect.
+/// Carries out what a call asks for beyond its answer. `app` implements it; the future ends when it
+/// took effect.
 pub trait Hub: Send + Sync {
     /// Carries out `effects` in order.
     fn apply(&self, effects: Vec<Effect>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// One running time of the emulated device: from start, or from the last `Shelly.Reboot`, to the next.
+/// One running time of the emulated device: from start, or from the last `Shelly.Reboot`, to the
+/// next.
 #[derive(Clone, Debug, Default)]
 pub struct Boot {
     /// Monotonic time at which it began.
@@ -109,8 +113,8 @@ const SHARES: usize = 64;
 /// How a caller proves that it knows the password.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Credentials<'a> {
-    /// By the frame's `auth` member, but only where something is changed: UDP and outbound without their own switches.
-    /// Batteries and a GX read there and cannot log in.
+    /// By the frame's `auth` member, but only where something is changed: UDP and outbound without
+    /// their own switches. Batteries and a GX read there and cannot log in.
     FrameToChange,
     /// By the frame's `auth` member.
     #[default]
@@ -180,7 +184,8 @@ pub struct Spoken {
     pub reply: Option<Bytes>,
     /// How it ended.
     pub verdict: Verdict,
-    /// The frame's `src`, if it was a valid frame that was let in: whom notifications are for from now on.
+    /// The frame's `src`, if it was a valid frame that was let in: whom notifications are for from
+    /// now on.
     pub src: Option<Arc<str>>,
     /// The power in the reply, W, if it is a result that carries power.
     pub power: Option<f64>,
@@ -190,13 +195,27 @@ pub struct Spoken {
 
 impl Spoken {
     fn nothing(verdict: Verdict) -> Self {
-        Self { reply: None, verdict, src: None, power: None, absent: false }
+        Self {
+            reply: None,
+            verdict,
+            src: None,
+            power: None,
+            absent: false,
+        }
     }
 
     /// A refusal of a frame that was not even looked into: too many came.
     pub(super) fn too_many(bytes: &[u8], device_id: &str) -> Self {
-        let reply = frame::parse(bytes).ok().and_then(|f| frame::reply(&f, device_id, None, &Answer::Error(RpcError::too_many())));
-        Self { reply: reply.map(Bytes::from), verdict: Verdict::Malformed, src: None, power: None, absent: false }
+        let reply = frame::parse(bytes)
+            .ok()
+            .and_then(|f| frame::reply(&f, device_id, None, &Answer::Error(RpcError::too_many())));
+        Self {
+            reply: reply.map(Bytes::from),
+            verdict: Verdict::Malformed,
+            src: None,
+            power: None,
+            absent: false,
+        }
     }
 
     /// Whether it was a frame of somebody who may speak.
@@ -235,8 +254,9 @@ impl Endpoint {
         Arc::clone(&self.views.borrow())
     }
 
-    /// `view` as this caller shall see it (`decisions.md` C20). Modbus and whoever is not counted see it as it is. Asking
-    /// counts the caller as a reader of power; `src` is that of its frame, if it is known.
+    /// `view` as this caller shall see it (`decisions.md` C20). Modbus and whoever is not counted
+    /// see it as it is. Asking counts the caller as a reader of power; `src` is that of its frame,
+    /// if it is known.
     #[must_use]
     pub fn scaled(&self, view: Arc<View>, caller: &Caller, src: Option<&str>) -> Arc<View> {
         let share = {
@@ -244,7 +264,8 @@ impl Endpoint {
             if !channels.scaling.enable {
                 return view;
             }
-            self.consumers.share(caller, src, &channels.scaling, self.clock.now())
+            self.consumers
+                .share(caller, src, &channels.scaling, self.clock.now())
         };
         self.times(view, share)
     }
@@ -256,12 +277,22 @@ impl Endpoint {
         }
         let mut cache = self.scaled.lock().unwrap_or_else(PoisonError::into_inner);
         if !cache.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &view)) {
-            *cache = Scaled { of: Some(Arc::clone(&view)), views: Vec::new() };
+            *cache = Scaled {
+                of: Some(Arc::clone(&view)),
+                views: Vec::new(),
+            };
         }
-        if let Some((_, scaled)) = cache.views.iter().find(|(bits, _)| *bits == share.to_bits()) {
+        if let Some((_, scaled)) = cache
+            .views
+            .iter()
+            .find(|(bits, _)| *bits == share.to_bits())
+        {
             return Arc::clone(scaled);
         }
-        let scaled = Arc::new(View::with_record(Arc::new(view.snapshot.scaled(share)), view.record.clone()));
+        let scaled = Arc::new(View::with_record(
+            Arc::new(view.snapshot.scaled(share)),
+            view.record.clone(),
+        ));
         if cache.views.len() < SHARES {
             cache.views.push((share.to_bits(), Arc::clone(&scaled)));
         }
@@ -288,8 +319,16 @@ impl Endpoint {
         self.boot.borrow().over.clone()
     }
 
-    /// Answers a bare call: `GET` or `POST /rpc/<Method>`. `request` is what came, for the register: the target or the body.
-    pub async fn bare(&self, caller: &Caller, method: &str, params: Option<&str>, request: Bytes, terms: Terms<'_>) -> Bare {
+    /// Answers a bare call: `GET` or `POST /rpc/<Method>`. `request` is what came, for the
+    /// register: the target or the body.
+    pub async fn bare(
+        &self,
+        caller: &Caller,
+        method: &str,
+        params: Option<&str>,
+        request: Bytes,
+        terms: Terms<'_>,
+    ) -> Bare {
         if !auth::is_open(method)
             && let Err(challenge) = self.admit(caller, &terms)
         {
@@ -302,7 +341,14 @@ impl Endpoint {
             Answer::Silence => Bytes::new(),
         };
         if !executed.not_now {
-            self.note(caller, None, method, &executed, request, body.slice(..body.len().saturating_sub(END.len())));
+            self.note(
+                caller,
+                None,
+                method,
+                &executed,
+                request,
+                body.slice(..body.len().saturating_sub(END.len())),
+            );
         }
         match executed.answer {
             Answer::Result(_) => Bare::Result(body),
@@ -327,7 +373,13 @@ impl Endpoint {
     }
 
     /// Members are answered in order; what is no frame in a batch has no answer, as without `id`.
-    pub(super) async fn batch(&self, caller: &Caller, frames: &[Result<Frame, FrameError>], bytes: &Bytes, terms: Terms<'_>) -> Spoken {
+    pub(super) async fn batch(
+        &self,
+        caller: &Caller,
+        frames: &[Result<Frame, FrameError>],
+        bytes: &Bytes,
+        terms: Terms<'_>,
+    ) -> Spoken {
         if frames.is_empty() {
             return Spoken::nothing(Verdict::Malformed);
         }
@@ -335,9 +387,18 @@ impl Endpoint {
         let (mut verdict, mut absent) = (Verdict::Answered, false);
         let limit = self.channels.borrow().rate_limit;
         for (n, frame) in frames.iter().flatten().enumerate() {
-            if n > 0 && terms.rate.is_some_and(|rate| !rate.allow(caller.peer, limit)) {
+            if n > 0
+                && terms
+                    .rate
+                    .is_some_and(|rate| !rate.allow(caller.peer, limit))
+            {
                 let id = self.device.borrow().identity.id.clone();
-                replies.extend(frame::reply(frame, &id, terms.default_dst, &Answer::Error(RpcError::too_many())));
+                replies.extend(frame::reply(
+                    frame,
+                    &id,
+                    terms.default_dst,
+                    &Answer::Error(RpcError::too_many()),
+                ));
                 continue;
             }
             let spoken = self.frame(caller, frame, bytes, terms).await;
@@ -345,15 +406,33 @@ impl Endpoint {
                 verdict = spoken.verdict;
             }
             absent |= spoken.absent;
-            replies.extend(spoken.reply.and_then(|reply| String::from_utf8(reply.into()).ok()));
+            replies.extend(
+                spoken
+                    .reply
+                    .and_then(|reply| String::from_utf8(reply.into()).ok()),
+            );
         }
-        Spoken { reply: frame::batch(&replies).map(Bytes::from), verdict, src: None, power: None, absent }
+        Spoken {
+            reply: frame::batch(&replies).map(Bytes::from),
+            verdict,
+            src: None,
+            power: None,
+            absent,
+        }
     }
 
     /// Answers one frame; `bytes` is what it came in, for the register.
-    pub async fn frame(&self, caller: &Caller, frame: &Frame, bytes: &Bytes, terms: Terms<'_>) -> Spoken {
+    pub async fn frame(
+        &self,
+        caller: &Caller,
+        frame: &Frame,
+        bytes: &Bytes,
+        terms: Terms<'_>,
+    ) -> Spoken {
         // A frame without a method is somebody's answer to us.
-        let Some(method) = &frame.method else { return Spoken::nothing(Verdict::Malformed) };
+        let Some(method) = &frame.method else {
+            return Spoken::nothing(Verdict::Malformed);
+        };
         let device = Arc::clone(&self.device.borrow());
         let id = &device.identity.id;
         if !frame.is_for(id) {
@@ -363,42 +442,97 @@ impl Endpoint {
         if !auth::is_open(method)
             && let Err((challenge, error)) = self.admit_frame(caller, frame, &terms)
         {
-            let reply = frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
-            return Spoken { reply, ..Spoken::nothing(Verdict::Unauthorized(challenge)) };
+            let reply =
+                frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
+            return Spoken {
+                reply,
+                ..Spoken::nothing(Verdict::Unauthorized(challenge))
+            };
         }
-        let executed = self.execute(caller, src, method, frame.params.as_deref(), &terms).await;
+        let executed = self
+            .execute(caller, src, method, frame.params.as_deref(), &terms)
+            .await;
         if executed.not_now {
             return Spoken::nothing(Verdict::NotNow);
         }
         let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
-        self.note(caller, src, method, &executed, bytes.clone(), reply.clone().unwrap_or_default());
-        let verdict = if executed.answer == Answer::Silence { Verdict::Silence } else { Verdict::Answered };
-        Spoken { reply, verdict, src: src.map(Arc::from), power: executed.value, absent: executed.absent() }
+        self.note(
+            caller,
+            src,
+            method,
+            &executed,
+            bytes.clone(),
+            reply.clone().unwrap_or_default(),
+        );
+        let verdict = if executed.answer == Answer::Silence {
+            Verdict::Silence
+        } else {
+            Verdict::Answered
+        };
+        Spoken {
+            reply,
+            verdict,
+            src: src.map(Arc::from),
+            power: executed.value,
+            absent: executed.absent(),
+        }
     }
 
     /// Asks the device and carries out what follows.
-    async fn execute(&self, caller: &Caller, src: Option<&str>, method: &str, params: Option<&str>, terms: &Terms<'_>) -> Executed {
+    async fn execute(
+        &self,
+        caller: &Caller,
+        src: Option<&str>,
+        method: &str,
+        params: Option<&str>,
+        terms: &Terms<'_>,
+    ) -> Executed {
         let known = device::canonical(method);
         let name = known.unwrap_or(method);
         let carries_power = POWER_METHODS.contains(&name);
         if carries_power && self.is_controlled(caller, src, name) {
-            return self.execute_in_turn(caller, src, (name, known), params, terms).await;
+            return self
+                .execute_in_turn(caller, src, (name, known), params, terms)
+                .await;
         }
-        let view = if carries_power { self.scaled(self.view(), caller, src) } else { self.view() };
+        let view = if carries_power {
+            self.scaled(self.view(), caller, src)
+        } else {
+            self.view()
+        };
         if terms.foreign && device::writes(name) {
-            return Executed { answer: Answer::Error(foreign_write()), known, value: None, not_now: false };
+            return Executed {
+                answer: Answer::Error(foreign_write()),
+                known,
+                value: None,
+                not_now: false,
+            };
         }
-        let Outcome { answer, effects } = self.ask(caller, name, params, manner_of(terms.manner, caller, src), Arc::clone(&view)).await;
+        let Outcome { answer, effects } = self
+            .ask(
+                caller,
+                name,
+                params,
+                manner_of(terms.manner, caller, src),
+                Arc::clone(&view),
+            )
+            .await;
         if !effects.is_empty() {
             if terms.foreign {
-                return Executed { answer: Answer::Error(foreign_write()), known, value: None, not_now: false };
+                return Executed {
+                    answer: Answer::Error(foreign_write()),
+                    known,
+                    value: None,
+                    not_now: false,
+                };
             }
             self.hub.apply(effects).await;
         }
         self.executed(answer, (name, known), params, terms, &view)
     }
 
-    /// Asks the device for a battery, once it is the battery's turn. What would be answered without power has no turn to wait for.
+    /// Asks the device for a battery, once it is the battery's turn. What would be answered without
+    /// power has no turn to wait for.
     async fn execute_in_turn(
         &self,
         caller: &Caller,
@@ -409,23 +543,33 @@ impl Endpoint {
     ) -> Executed {
         let manner = manner_of(terms.manner, caller, src);
         let plain = self.view();
-        let would = self.ask(caller, method.0, params, manner, Arc::clone(&plain)).await;
-        let due =
-            if plain.totals.is_some() && matches!(would.answer, Answer::Result(_)) && self.is_of_the_house(method.0, params, terms, &plain)
-            {
-                self.turn(caller, src, method.0, params, terms).await
-            } else {
-                turn::Due::Free
-            };
+        let would = self
+            .ask(caller, method.0, params, manner, Arc::clone(&plain))
+            .await;
+        let due = if plain.totals.is_some()
+            && matches!(would.answer, Answer::Result(_))
+            && self.is_of_the_house(method.0, params, terms, &plain)
+        {
+            self.turn(caller, src, method.0, params, terms).await
+        } else {
+            turn::Due::Free
+        };
         let view = match due {
             turn::Due::View(view) => view,
             turn::Due::Free => self.scaled(self.view(), caller, src),
             turn::Due::NotNow => {
                 self.consumers.passed_over(caller, self.clock.now());
-                return Executed { answer: Answer::Silence, known: method.1, value: None, not_now: true };
+                return Executed {
+                    answer: Answer::Silence,
+                    known: method.1,
+                    value: None,
+                    not_now: true,
+                };
             }
         };
-        let Outcome { answer, .. } = self.ask(caller, method.0, params, manner, Arc::clone(&view)).await;
+        let Outcome { answer, .. } = self
+            .ask(caller, method.0, params, manner, Arc::clone(&view))
+            .await;
         self.executed(answer, method, params, terms, &view)
     }
 
@@ -439,20 +583,48 @@ impl Endpoint {
     ) -> Executed {
         let carried = POWER_METHODS.contains(&name) && matches!(answer, Answer::Result(_));
         let profile = self.state.borrow().profile;
-        let value = if carried { answered_power(name, params, terms.manner, profile, view) } else { None };
-        Executed { answer, known, value, not_now: false }
+        let value = if carried {
+            answered_power(name, params, terms.manner, profile, view)
+        } else {
+            None
+        };
+        Executed {
+            answer,
+            known,
+            value,
+            not_now: false,
+        }
     }
 
-    async fn ask(&self, caller: &Caller, method: &str, params: Option<&str>, manner: Manner, view: Arc<View>) -> Outcome {
+    async fn ask(
+        &self,
+        caller: &Caller,
+        method: &str,
+        params: Option<&str>,
+        manner: Manner,
+        view: Arc<View>,
+    ) -> Outcome {
         let moment = self.moment(caller, view, manner);
         let device = Arc::clone(&self.device.borrow());
         if !device::reads_records(method) {
-            return moment.with(self.records.as_ref(), |context| device.call(method, params, context));
+            return moment.with(self.records.as_ref(), |context| {
+                device.call(method, params, context)
+            });
         }
-        let (records, method, params) = (Arc::clone(&self.records), method.to_owned(), params.map(ToOwned::to_owned));
-        let asking = background::run(move || moment.with(records.as_ref(), |context| device.call(&method, params.as_deref(), context)));
-        let busy =
-            |refused: background::Refused| Outcome { answer: Answer::Error(RpcError::busy(refused.to_string())), effects: Vec::new() };
+        let (records, method, params) = (
+            Arc::clone(&self.records),
+            method.to_owned(),
+            params.map(ToOwned::to_owned),
+        );
+        let asking = background::run(move || {
+            moment.with(records.as_ref(), |context| {
+                device.call(&method, params.as_deref(), context)
+            })
+        });
+        let busy = |refused: background::Refused| Outcome {
+            answer: Answer::Error(RpcError::busy(refused.to_string())),
+            effects: Vec::new(),
+        };
         asking.await.unwrap_or_else(busy)
     }
 
@@ -470,7 +642,15 @@ impl Endpoint {
         }
     }
 
-    fn note(&self, caller: &Caller, src: Option<&str>, method: &str, executed: &Executed, request: Bytes, reply: Bytes) {
+    fn note(
+        &self,
+        caller: &Caller,
+        src: Option<&str>,
+        method: &str,
+        executed: &Executed,
+        request: Bytes,
+        reply: Bytes,
+    ) {
         let error = match &executed.answer {
             Answer::Error(error) => Some(error.code),
             Answer::Result(_) | Answer::Silence => None,
@@ -491,7 +671,13 @@ impl Endpoint {
 
 impl Endpoint {
     /// Notes a read or write of registers under the name of its function; `value` is the total, W.
-    pub(super) fn note_registers(&self, caller: &Caller, function: &str, refused: Option<device::modbus::Exception>, value: Option<f64>) {
+    pub(super) fn note_registers(
+        &self,
+        caller: &Caller,
+        function: &str,
+        refused: Option<device::modbus::Exception>,
+        value: Option<f64>,
+    ) {
         let code = refused.and_then(device::modbus::Exception::code);
         let reply = match (refused, code) {
             (None, _) => Bytes::from_static(b"registers"),
@@ -526,20 +712,36 @@ struct Executed {
 impl Executed {
     /// Whether it was the power that was asked for, and there is none.
     fn absent(&self) -> bool {
-        self.known.is_some_and(|name| POWER_METHODS.contains(&name)) && matches!(&self.answer, Answer::Error(e) if e.is_unavailable())
+        self.known.is_some_and(|name| POWER_METHODS.contains(&name))
+            && matches!(&self.answer, Answer::Error(e) if e.is_unavailable())
     }
 }
 
 /// The channel's manner, with what is known of this caller's.
 pub(super) fn manner_of(manner: Manner, caller: &Caller, src: Option<&str>) -> Manner {
-    Manner { takes_nulls: brand::takes_nulls(caller.agent.as_deref(), src), ..manner }
+    Manner {
+        takes_nulls: brand::takes_nulls(caller.agent.as_deref(), src),
+        ..manner
+    }
 }
 
 /// Methods whose answer carries power: who calls them is a reader (`decisions.md` C20).
-const POWER_METHODS: [&str; 4] = ["EM.GetStatus", "EM1.GetStatus", "Shelly.GetStatus", "Shelly.GetComponents"];
+const POWER_METHODS: [&str; 4] = [
+    "EM.GetStatus",
+    "EM1.GetStatus",
+    "Shelly.GetStatus",
+    "Shelly.GetComponents",
+];
 
-/// The power in the answer, W: the total, or that of the phase asked. `EM1.GetStatus` has the total on UDP in triphase (C15).
-fn answered_power(method: &str, params: Option<&str>, manner: Manner, profile: Profile, view: &View) -> Option<f64> {
+/// The power in the answer, W: the total, or that of the phase asked. `EM1.GetStatus` has the total
+/// on UDP in triphase (C15).
+fn answered_power(
+    method: &str,
+    params: Option<&str>,
+    manner: Manner,
+    profile: Profile,
+    view: &View,
+) -> Option<f64> {
     if method == "EM1.GetStatus" && !(manner.em1_is_total && profile == Profile::Triphase) {
         return view.phases.get(em1_id(params)?)?.map(|p| p.act_power.get());
     }
@@ -553,7 +755,9 @@ fn em1_id(params: Option<&str>) -> Option<usize> {
         id: f64,
     }
     // The call was answered, so it is a whole number of a phase.
-    serde_json::from_str(params?).ok().map(|Phase { id }| id as usize)
+    serde_json::from_str(params?)
+        .ok()
+        .map(|Phase { id }| id as usize)
 }
 
 /// What a call sees, owned, so that it can be answered on another thread.
@@ -569,7 +773,11 @@ pub(super) struct Moment {
 
 impl Moment {
     /// Gives it to `use_it` in the device's form.
-    pub(super) fn with<T>(&self, records: &dyn Records, use_it: impl FnOnce(&Context<'_>) -> T) -> T {
+    pub(super) fn with<T>(
+        &self,
+        records: &dyn Records,
+        use_it: impl FnOnce(&Context<'_>) -> T,
+    ) -> T {
         use_it(&Context {
             view: &self.view,
             state: &self.state,

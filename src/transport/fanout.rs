@@ -9,8 +9,14 @@ use super::{
     listener::Wanted,
 };
 
-/// Serves `ports` until cancelled; each port comes and goes by itself, all share the limits of one listener.
-pub async fn run(ports: &[u16], bind: Option<IpAddr>, site: &Arc<Site>, cancel: &CancellationToken) {
+/// Serves `ports` until cancelled; each port comes and goes by itself, all share the limits of one
+/// listener.
+pub async fn run(
+    ports: &[u16],
+    bind: Option<IpAddr>,
+    site: &Arc<Site>,
+    cancel: &CancellationToken,
+) {
     let serving = ports.iter().map(|port| {
         let wanted = Wanted {
             name: "websocket",

@@ -1,7 +1,8 @@
 //! `/healthz`: the original's keys and what a monitor wants beside them.
 //!
-//! 503 while a used phase has no value, because then the meter cannot do its work; 200 with `degraded` for the
-//! rest (`decisions.md` C19): a taken port or a held value is no reason to restart anything.
+//! 503 while a used phase has no value, because then the meter cannot do its work; 200 with
+//! `degraded` for the rest (`decisions.md` C19): a taken port or a held value is no reason to
+//! restart anything.
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -21,12 +22,14 @@ pub trait Vitals: Send + Sync {
     /// What is wrong beside the source and the listeners, a line each: options, data folder, store.
     fn problems(&self) -> Vec<String>;
 
-    /// Whether one of [`Self::problems`] still makes the process `degraded`: not one that is over and only told of.
+    /// Whether one of [`Self::problems`] still makes the process `degraded`: not one that is over
+    /// and only told of.
     fn degraded(&self) -> bool {
         !self.problems().is_empty()
     }
 
-    /// Figures of the process that belong to no meter's readings, for `/metrics` of the first meter.
+    /// Figures of the process that belong to no meter's readings, for `/metrics` of the first
+    /// meter.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()
     }
@@ -65,7 +68,8 @@ struct Qualities<'a> {
 #[derive(Serialize)]
 struct QualityLine<'a> {
     state: &'static str,
-    /// Seconds since the value was reported; of one that is held or absent since its last sign of life.
+    /// Seconds since the value was reported; of one that is held or absent since its last sign of
+    /// life.
     #[serde(skip_serializing_if = "Option::is_none")]
     age: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,11 +99,14 @@ pub fn link_word(link: &Link) -> (&'static str, Option<&str>) {
     }
 }
 
-/// An outbound server's line without its path: that may be what lets one in there, and anybody can read this.
+/// An outbound server's line without its path: that may be what lets one in there, and anybody can
+/// read this.
 fn without_path(mut line: Line) -> Line {
     if line.name == "outbound" {
         let host = line.address.find("://").map_or(0, |at| at + 3);
-        let end = line.address[host..].find(['/', '?', '#']).map_or(line.address.len(), |at| host + at);
+        let end = line.address[host..]
+            .find(['/', '?', '#'])
+            .map_or(line.address.len(), |at| host + at);
         line.address.truncate(end);
     }
     line
@@ -111,24 +118,44 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
     let view = endpoint.view();
     let snapshot: &Snapshot = &view.snapshot;
     let now = endpoint.clock.now();
-    let seconds = |since: std::time::Duration| (now.mono.saturating_sub(since).as_secs_f64() * 10.0).round() / 10.0;
+    let seconds = |since: std::time::Duration| {
+        (now.mono.saturating_sub(since).as_secs_f64() * 10.0).round() / 10.0
+    };
     let age = |report: Reported| (report.age(now.mono).as_secs_f64() * 10.0).round() / 10.0;
     let line = |phase: Phase| {
         let quality = &snapshot.inputs[phase.index()].quality;
         let (age, reason) = match quality {
-            Quality::Held { since, reason } | Quality::Absent { since, reason } => (Some(seconds(*since)), Some(&**reason)),
+            Quality::Held { since, reason } | Quality::Absent { since, reason } => {
+                (Some(seconds(*since)), Some(&**reason))
+            }
             Quality::Live => (snapshot.inputs[phase.index()].report.map(age), None),
             Quality::Unused => (None, None),
         };
-        QualityLine { state: quality_word(quality), age, reason }
+        QualityLine {
+            state: quality_word(quality),
+            age,
+            reason,
+        }
     };
-    let quality = Qualities { a: line(Phase::A), b: line(Phase::B), c: line(Phase::C) };
+    let quality = Qualities {
+        a: line(Phase::A),
+        b: line(Phase::B),
+        c: line(Phase::C),
+    };
     let (source, error) = link_word(&snapshot.source.link);
-    let listeners: Vec<Line> =
-        board.lines().into_iter().filter(|l| l.meter == endpoint.meter || l.name == "dashboard").map(without_path).collect();
+    let listeners: Vec<Line> = board
+        .lines()
+        .into_iter()
+        .filter(|l| l.meter == endpoint.meter || l.name == "dashboard")
+        .map(without_path)
+        .collect();
     let problems = vitals.problems();
-    let held = [&quality.a, &quality.b, &quality.c].iter().any(|q| q.state == "held");
-    let waiting = listeners.iter().any(|l| matches!(l.state, ListenerState::Waiting { .. }));
+    let held = [&quality.a, &quality.b, &quality.c]
+        .iter()
+        .any(|q| q.state == "held");
+    let waiting = listeners
+        .iter()
+        .any(|l| matches!(l.state, ListenerState::Waiting { .. }));
     let up = matches!(snapshot.source.link, Link::Up);
     let (status, code) = if snapshot.stale() {
         ("stale", StatusCode::SERVICE_UNAVAILABLE)
@@ -151,5 +178,8 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
         listeners,
         problems,
     };
-    (code, serde_json::to_string(&report).unwrap_or_else(|_| "{}".into()))
+    (
+        code,
+        serde_json::to_string(&report).unwrap_or_else(|_| "{}".into()),
+    )
 }

@@ -1,5 +1,6 @@
-//! How a TCP port is bound with regard to others: Home Assistant's own ports are never taken, and are given back
-//! ([`super::reserve`]); those that a web server had are not taken before they were free for long ([`super::holder`]).
+//! How a TCP port is bound with regard to others: Home Assistant's own ports are never taken, and
+//! are given back ([`super::reserve`]); those that a web server had are not taken before they were
+//! free for long ([`super::holder`]).
 
 use std::{future::Future, io};
 
@@ -12,8 +13,8 @@ use super::{
     reserve::{self, Claim},
 };
 
-/// Binds a TCP port and serves it, as [`super::listener::acquire`] does, until cancelled; leaves it, and comes back to it, when it is found to be
-/// Home Assistant's.
+/// Binds a TCP port and serves it, as [`super::listener::acquire`] does, until cancelled; leaves
+/// it, and comes back to it, when it is found to be Home Assistant's.
 pub async fn hold<T, Fut>(
     wanted: &Wanted,
     board: &Board,
@@ -30,8 +31,15 @@ pub async fn hold<T, Fut>(
             () = serving.as_mut() => return,
             () = board.guard().taken(wanted) => {}
         }
-        tracing::error!("{} port {} is given up: {}", wanted.name, wanted.port, reserve::HOME_ASSISTANT_REASON);
-        board.set(wanted.line(ListenerState::Waiting { reason: reserve::HOME_ASSISTANT_REASON.to_owned() }));
+        tracing::error!(
+            "{} port {} is given up: {}",
+            wanted.name,
+            wanted.port,
+            reserve::HOME_ASSISTANT_REASON
+        );
+        board.set(wanted.line(ListenerState::Waiting {
+            reason: reserve::HOME_ASSISTANT_REASON.to_owned(),
+        }));
         session.cancel();
         serving.await;
     }
@@ -44,7 +52,11 @@ async fn acquire_free<T>(
     cancel: &CancellationToken,
     bind: &mut impl FnMut() -> io::Result<T>,
 ) -> Option<T> {
-    let waits = |reason: &str| board.set(wanted.line(ListenerState::Waiting { reason: reason.to_owned() }));
+    let waits = |reason: &str| {
+        board.set(wanted.line(ListenerState::Waiting {
+            reason: reason.to_owned(),
+        }))
+    };
     let (mut failures, mut told, mut waiting) = (0, false, None::<Waiting>);
     loop {
         let claim = board.guard().claim(wanted);
@@ -67,7 +79,9 @@ async fn acquire_free<T>(
                 () = cancel.cancelled() => return None,
                 () = board.guard().given_back(wanted) => continue,
             }
-        } else if waiting.as_mut().is_some_and(|waiting| !waiting.over(tokio::time::Instant::now(), holder::is_free(wanted))) {
+        } else if waiting.as_mut().is_some_and(|waiting| {
+            !waiting.over(tokio::time::Instant::now(), holder::is_free(wanted))
+        }) {
             holder::LOOK_EVERY
         } else {
             match bind() {
@@ -82,7 +96,11 @@ async fn acquire_free<T>(
                         continue;
                     }
                     if failures > 0 || told {
-                        tracing::info!("{} port {} is free again and now served", wanted.name, wanted.port);
+                        tracing::info!(
+                            "{} port {} is free again and now served",
+                            wanted.name,
+                            wanted.port
+                        );
                     }
                     board.set(wanted.line(ListenerState::Listening));
                     return Some(bound);
@@ -97,7 +115,10 @@ async fn acquire_free<T>(
                         (None, _) => error.to_string(),
                     };
                     if failures == 0 {
-                        let again = waiting.as_ref().map_or_else(|| AGAIN.to_owned(), |_| format!("{reason}, or at the next start"));
+                        let again = waiting.as_ref().map_or_else(
+                            || AGAIN.to_owned(),
+                            |_| format!("{reason}, or at the next start"),
+                        );
                         tracing::error!("{}", wanted.complaint(&error, &again));
                     }
                     waits(&reason);
@@ -134,12 +155,22 @@ mod tests {
 
     fn wanted(port: u16) -> Wanted {
         let bind = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Wanted { name: "http", meter: String::new(), bind, port, needed_by: "batteries" }
+        Wanted {
+            name: "http",
+            meter: String::new(),
+            bind,
+            port,
+            needed_by: "batteries",
+        }
     }
 
-    /// A listener on its own port of 127.0.0.1, which stays busy or free for as long as somebody else has it.
+    /// A listener on its own port of 127.0.0.1, which stays busy or free for as long as somebody
+    /// else has it.
     async fn held(bind: &str, port: u16, board: &Board, cancel: &CancellationToken) {
-        let wanted = Wanted { bind: Some(bind.parse().unwrap()), ..wanted(port) };
+        let wanted = Wanted {
+            bind: Some(bind.parse().unwrap()),
+            ..wanted(port)
+        };
         hold(
             &wanted,
             board,
@@ -160,7 +191,10 @@ mod tests {
     async fn until_state(board: &Board, so: impl Fn(&ListenerState) -> bool) {
         let mut lines = board.subscribe();
         let seen = lines.wait_for(|lines| lines.first().is_some_and(|line| so(&line.state)));
-        tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(20), seen)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     fn is_kept(state: &ListenerState) -> bool {
@@ -169,7 +203,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_found_to_be_home_assistants_is_given_back_and_never_taken_before() {
-        let port = tcp("127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap().port();
+        let port = tcp("127.0.0.1:0".parse().unwrap())
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let address: SocketAddr = ([127, 0, 0, 1], port).into();
         let (board, cancel) = (Board::default(), CancellationToken::new());
         let reserved = |hosts| vec![reserve::Reservation { port, hosts }];
@@ -177,8 +215,14 @@ mod tests {
             until_state(&board, |state| *state == ListenerState::Listening).await;
             board.guard().set(reserved(reserve::Hosts::Seen(None)));
             tokio::task::yield_now().await;
-            assert_eq!(state(&board), Some(ListenerState::Listening), "on an address of its own it may be beside");
-            board.guard().set(reserved(reserve::Hosts::Only(vec![address.ip()])));
+            assert_eq!(
+                state(&board),
+                Some(ListenerState::Listening),
+                "on an address of its own it may be beside"
+            );
+            board
+                .guard()
+                .set(reserved(reserve::Hosts::Only(vec![address.ip()])));
             until_state(&board, is_kept).await;
             // Home Assistant gets it at once.
             let home_assistant = loop {
@@ -189,7 +233,10 @@ mod tests {
             };
             drop(home_assistant);
             tokio::time::sleep(Duration::from_millis(50)).await;
-            assert!(state(&board).as_ref().is_some_and(is_kept), "and it is not taken while Home Assistant is down");
+            assert!(
+                state(&board).as_ref().is_some_and(is_kept),
+                "and it is not taken while Home Assistant is down"
+            );
             board.guard().set(Vec::new());
             until_state(&board, |state| *state == ListenerState::Listening).await;
             cancel.cancel();
@@ -201,7 +248,10 @@ mod tests {
     async fn beside_home_assistant_only_while_it_is_seen_there() {
         let there = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = there.local_addr().unwrap().port();
-        let seen = vec![reserve::Reservation { port, hosts: reserve::Hosts::Seen(Some([127, 0, 0, 1].into())) }];
+        let seen = vec![reserve::Reservation {
+            port,
+            hosts: reserve::Hosts::Seen(Some([127, 0, 0, 1].into())),
+        }];
         let (board, cancel) = (Board::default(), CancellationToken::new());
         board.guard().set(seen.clone());
         let work = async {

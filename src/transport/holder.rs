@@ -1,5 +1,5 @@
-//! Who has a port that we want. A web server or Home Assistant that leaves its port for a moment is being restarted: what
-//! it had is taken only after it has been free for long.
+//! Who has a port that we want. A web server or Home Assistant that leaves its port for a moment is
+//! being restarted: what it had is taken only after it has been free for long.
 
 use std::{
     io,
@@ -23,7 +23,17 @@ const ANSWER_MAX: u64 = 8 * 1024;
 /// Ports that services of a host have: web servers, Home Assistant, the Supervisor's observer.
 const SERVICE_PORTS: [u16; 4] = [80, 443, 4357, 8123];
 /// Words of a `Server` header that name a web server or proxy.
-const SERVERS: [&str; 9] = ["nginx", "apache", "caddy", "traefik", "lighttpd", "haproxy", "envoy", "openresty", "mini_httpd"];
+const SERVERS: [&str; 9] = [
+    "nginx",
+    "apache",
+    "caddy",
+    "traefik",
+    "lighttpd",
+    "haproxy",
+    "envoy",
+    "openresty",
+    "mini_httpd",
+];
 /// How long a web server's port has to be free: longer than an update of it takes.
 const QUIET: Duration = Duration::from_secs(600);
 /// The same for Home Assistant, whose database may be converted at a start.
@@ -49,9 +59,17 @@ impl Holder {
         if body.contains("\"Home Assistant\"") {
             return Self::HomeAssistant;
         }
-        let server = head.lines().find_map(|line| line.split_once(':').filter(|(name, _)| name.trim().eq_ignore_ascii_case("server")));
-        let named = server.map(|(_, value)| value.to_ascii_lowercase()).unwrap_or_default();
-        SERVERS.into_iter().find(|word| named.contains(word)).map_or(Self::Unknown, Self::Server)
+        let server = head.lines().find_map(|line| {
+            line.split_once(':')
+                .filter(|(name, _)| name.trim().eq_ignore_ascii_case("server"))
+        });
+        let named = server
+            .map(|(_, value)| value.to_ascii_lowercase())
+            .unwrap_or_default();
+        SERVERS
+            .into_iter()
+            .find(|word| named.contains(word))
+            .map_or(Self::Unknown, Self::Server)
     }
 
     /// How long its port has to have been free before it is taken; `None`: it may be taken at once.
@@ -72,20 +90,30 @@ impl Holder {
             Self::Server(name) => name,
             Self::Unknown => "another program",
         };
-        format!("{who} has this port: it is taken once it has been free for {} min", quiet.as_secs() / 60)
+        format!(
+            "{who} has this port: it is taken once it has been free for {} min",
+            quiet.as_secs() / 60
+        )
     }
 }
 
 /// Asks whoever listens there; [`Holder::Unknown`] where nobody answers in time.
 pub async fn ask(wanted: &Wanted) -> Holder {
-    let ip = wanted.bind.filter(|ip| !ip.is_unspecified()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let ip = wanted
+        .bind
+        .filter(|ip| !ip.is_unspecified())
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let asked = tokio::time::timeout(ASK, fetch(SocketAddr::new(ip, wanted.port))).await;
-    asked.ok().and_then(Result::ok).map_or(Holder::Unknown, |answer| Holder::of(&answer))
+    asked
+        .ok()
+        .and_then(Result::ok)
+        .map_or(Holder::Unknown, |answer| Holder::of(&answer))
 }
 
 async fn fetch(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /manifest.json HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET /manifest.json HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     // A connection that is cut in the middle has said enough.
@@ -93,18 +121,26 @@ async fn fetch(address: SocketAddr) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Whether nobody listens on any address of `wanted`. Nothing is listened on to find out: whoever comes at that moment gets it.
+/// Whether nobody listens on any address of `wanted`. Nothing is listened on to find out: whoever
+/// comes at that moment gets it.
 #[must_use]
 pub fn is_free(wanted: &Wanted) -> bool {
     let tried = |address: SocketAddr| -> io::Result<()> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())
     };
-    !wanted.addresses().into_iter().any(|address| tried(address).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse))
+    !wanted
+        .addresses()
+        .into_iter()
+        .any(|address| tried(address).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse))
 }
 
 /// A port that is left alone until it has been free for long.
@@ -122,13 +158,22 @@ impl Waiting {
     #[must_use]
     pub fn of(holder: Holder, port: u16) -> Option<Self> {
         let quiet = holder.quiet(port)?;
-        Some(Self { holder, quiet, free_since: None })
+        Some(Self {
+            holder,
+            quiet,
+            free_since: None,
+        })
     }
 
     /// At `now` the port was found free or not; whether it may be taken.
     pub fn over(&mut self, now: Instant, free: bool) -> bool {
-        self.free_since = if free { Some(self.free_since.unwrap_or(now)) } else { None };
-        self.free_since.is_some_and(|since| now.duration_since(since) >= self.quiet)
+        self.free_since = if free {
+            Some(self.free_since.unwrap_or(now))
+        } else {
+            None
+        };
+        self.free_since
+            .is_some_and(|since| now.duration_since(since) >= self.quiet)
     }
 }
 
@@ -143,11 +188,19 @@ mod tests {
         assert_eq!(Holder::of(ha), Holder::HomeAssistant);
         let nginx = "HTTP/1.1 404 Not Found\r\nserver: nginx/1.27\r\n\r\nnot Home Assistant";
         assert_eq!(Holder::of(nginx), Holder::Server("nginx"));
-        for text in ["", "HTTP/1.1 200 OK\r\n\r\n", "SSH-2.0-x", "HTTP/1.1 200 OK\r\nServer: ShellyHTTP\r\n\r\n{}"] {
+        for text in [
+            "",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "SSH-2.0-x",
+            "HTTP/1.1 200 OK\r\nServer: ShellyHTTP\r\n\r\n{}",
+        ] {
             assert_eq!(Holder::of(text), Holder::Unknown, "{text}");
         }
         assert_eq!(Holder::Unknown.quiet(8080), None);
-        assert_eq!([80, 443, 8123].map(|port| Holder::Unknown.quiet(port)), [Some(QUIET); 3]);
+        assert_eq!(
+            [80, 443, 8123].map(|port| Holder::Unknown.quiet(port)),
+            [Some(QUIET); 3]
+        );
         assert!(Holder::HomeAssistant.quiet(8080) > Holder::Server("nginx").quiet(8080));
     }
 
@@ -158,7 +211,10 @@ mod tests {
         assert!(!waiting.over(began, false));
         assert!(!waiting.over(began + second, true));
         assert!(!waiting.over(began + QUIET, true));
-        assert!(!waiting.over(began + QUIET + second * 2, false), "it came back");
+        assert!(
+            !waiting.over(began + QUIET + second * 2, false),
+            "it came back"
+        );
         assert!(!waiting.over(began + QUIET * 2, true));
         assert!(waiting.over(began + QUIET * 3, true));
     }

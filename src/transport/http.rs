@@ -1,7 +1,8 @@
-//! The device over HTTP: `/shelly`, `/rpc`, the CSV files, and beside them `/healthz`, `/livez`, `/metrics` and `/`.
+//! The device over HTTP: `/shelly`, `/rpc`, the CSV files, and beside them `/healthz`, `/livez`,
+//! `/metrics` and `/`.
 //!
-//! Forms, statuses and headers are those of `shelly-pro-3em.md` section 2.1. [`serve`] takes its listener and its
-//! shutdown from outside; [`Site`] is what its connections share.
+//! Forms, statuses and headers are those of `shelly-pro-3em.md` section 2.1. [`serve`] takes its
+//! listener and its shutdown from outside; [`Site`] is what its connections share.
 
 mod cors;
 mod csv;
@@ -19,7 +20,10 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts as Head},
+    http::{
+        HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+        request::Parts as Head,
+    },
     routing::get,
 };
 use bytes::Bytes;
@@ -88,18 +92,30 @@ pub struct Site {
 impl Site {
     /// The device's port. `pages` are further ones, those that `dashboard_on_lan` lets in.
     #[must_use]
-    pub fn device(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>, pages: Option<Router>) -> Arc<Self> {
-        Arc::new(Self { pages, ..Self::plain(endpoint, board, vitals) })
+    pub fn device(
+        endpoint: Arc<Endpoint>,
+        board: Board,
+        vitals: Arc<dyn Vitals>,
+        pages: Option<Router>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            pages,
+            ..Self::plain(endpoint, board, vitals)
+        })
     }
 
     /// A fan-out port.
     #[must_use]
     pub fn fanout(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>) -> Arc<Self> {
-        Arc::new(Self { role: Role::Fanout, ..Self::plain(endpoint, board, vitals) })
+        Arc::new(Self {
+            role: Role::Fanout,
+            ..Self::plain(endpoint, board, vitals)
+        })
     }
 
     fn plain(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>) -> Self {
-        let (rate, connections, sockets) = (Arc::default(), Connections::default(), TaskTracker::new());
+        let (rate, connections, sockets) =
+            (Arc::default(), Connections::default(), TaskTracker::new());
         Self {
             endpoint,
             board,
@@ -125,11 +141,27 @@ impl Site {
             Role::Fanout => Router::new().fallback(upgrade::any_path),
             Role::Device => Router::new()
                 .route("/shelly", get(rpc::shelly))
-                .route("/rpc", get(upgrade::or_legacy).post(rpc::frame).options(rpc::options))
-                .route("/rpc/", get(upgrade::or_legacy).post(rpc::frame).options(rpc::options))
-                .route("/rpc/{method}", get(rpc::get).post(rpc::post).options(rpc::options))
+                .route(
+                    "/rpc",
+                    get(upgrade::or_legacy)
+                        .post(rpc::frame)
+                        .options(rpc::options),
+                )
+                .route(
+                    "/rpc/",
+                    get(upgrade::or_legacy)
+                        .post(rpc::frame)
+                        .options(rpc::options),
+                )
+                .route(
+                    "/rpc/{method}",
+                    get(rpc::get).post(rpc::post).options(rpc::options),
+                )
                 .route("/emdata/0/data.csv", get(csv::emdata).post(csv::emdata))
-                .route("/em1data/{id}/data.csv", get(csv::em1data).post(csv::em1data))
+                .route(
+                    "/em1data/{id}/data.csv",
+                    get(csv::em1data).post(csv::em1data),
+                )
                 .route("/healthz", get(pages::healthz))
                 .route("/livez", get(pages::livez))
                 .route("/metrics", get(pages::metrics))
@@ -148,13 +180,17 @@ impl Site {
 pub async fn run(wanted: Wanted, site: Arc<Site>, cancel: CancellationToken) {
     let bind = || listener::bind_all(&wanted, listener::tcp);
     let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
-        let serving = listeners.into_iter().map(|l| serve(l, Arc::clone(&site), session.clone())).collect::<Vec<_>>();
+        let serving = listeners
+            .into_iter()
+            .map(|l| serve(l, Arc::clone(&site), session.clone()))
+            .collect::<Vec<_>>();
         async move { drop(futures_util::future::join_all(serving).await) }
     };
     hold::hold(&wanted, &site.board, &cancel, bind, each).await;
 }
 
-/// Serves `listener` until cancelled; returns when every connection has ended, WebSockets with a close frame.
+/// Serves `listener` until cancelled; returns when every connection has ended, WebSockets with a
+/// close frame.
 pub async fn serve(listener: TcpListener, site: Arc<Site>, cancel: CancellationToken) {
     let router = site.router();
     let max = {
@@ -165,10 +201,18 @@ pub async fn serve(listener: TcpListener, site: Arc<Site>, cancel: CancellationT
         let site = Arc::clone(&site);
         move || site.endpoint.boot_over()
     };
-    listener::accept(listener, &site.connections, max, parent, &cancel, GRACE * 2, |stream, connection| {
-        let (site, router) = (Arc::clone(&site), router.clone());
-        async move { drive(stream, connection, site, router).await }
-    })
+    listener::accept(
+        listener,
+        &site.connections,
+        max,
+        parent,
+        &cancel,
+        GRACE * 2,
+        |stream, connection| {
+            let (site, router) = (Arc::clone(&site), router.clone());
+            async move { drive(stream, connection, site, router).await }
+        },
+    )
     .await;
     site.sockets.close();
     let _ = tokio::time::timeout(GRACE, site.sockets.wait()).await;
@@ -179,13 +223,24 @@ async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, ro
     let activity = Arc::clone(&connection.activity);
     let close = connection.close.clone();
     let service = service_fn(|request| {
-        let (site, router, connection) = (Arc::clone(&site), router.clone(), Arc::clone(&connection));
+        let (site, router, connection) =
+            (Arc::clone(&site), router.clone(), Arc::clone(&connection));
         async move { respond(request, site, router, connection).await }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     // The device writes `Content-Type`, not `content-type`.
-    builder.max_buf_size(MAX_HEAD).half_close(false).title_case_headers(true);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(Lenient::new(stream, Arc::clone(&activity))), service).with_upgrades());
+    builder
+        .max_buf_size(MAX_HEAD)
+        .half_close(false)
+        .title_case_headers(true);
+    let mut serving = pin!(
+        builder
+            .serve_connection(
+                TokioIo::new(Lenient::new(stream, Arc::clone(&activity))),
+                service
+            )
+            .with_upgrades()
+    );
     tokio::select! {
         _ = serving.as_mut() => return,
         () = overdue(&activity) => return,
@@ -198,7 +253,11 @@ async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, ro
 async fn overdue(activity: &Activity) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        if activity.head_since().is_some_and(|since| since.elapsed() >= HEAD_TIMEOUT) || activity.last().elapsed() >= IDLE_TIMEOUT {
+        if activity
+            .head_since()
+            .is_some_and(|since| since.elapsed() >= HEAD_TIMEOUT)
+            || activity.last().elapsed() >= IDLE_TIMEOUT
+        {
             return;
         }
     }
@@ -230,18 +289,32 @@ async fn respond(
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
     connection.activity.answered();
-    if response.extensions().get::<Silence>().is_some() { Err(Silent) } else { Ok(response) }
+    if response.extensions().get::<Silence>().is_some() {
+        Err(Silent)
+    } else {
+        Ok(response)
+    }
 }
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Whether the client asked for the connection to stay open: the device closes it otherwise, also with HTTP/1.1 (section 2.1).
+/// Whether the client asked for the connection to stay open: the device closes it otherwise, also
+/// with HTTP/1.1 (section 2.1).
 fn keeps_alive(headers: &HeaderMap) -> bool {
-    let mut options = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let mut options = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
     options.any(|option| option.trim().eq_ignore_ascii_case("keep-alive"))
 }
 
-async fn route(request: Request<Incoming>, site: Arc<Site>, router: Option<Router>, connection: &Arc<Connection>) -> Response<Body> {
+async fn route(
+    request: Request<Incoming>,
+    site: Arc<Site>,
+    router: Option<Router>,
+    connection: &Arc<Connection>,
+) -> Response<Body> {
     let limit = site.endpoint.channels.borrow().rate_limit;
     if !site.rate.allow(connection.peer.ip(), limit) {
         return error(&site, request.headers(), &RpcError::too_many());
@@ -249,18 +322,27 @@ async fn route(request: Request<Incoming>, site: Arc<Site>, router: Option<Route
     // The call that nearly every reader repeats takes no detour through the router.
     if request.method() == Method::GET
         && site.role == Role::Device
-        && let Some(method) = request
-            .uri()
-            .path()
-            .strip_prefix("/rpc/")
-            .filter(|m| !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
+        && let Some(method) =
+            request.uri().path().strip_prefix("/rpc/").filter(|m| {
+                !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
+            })
     {
-        let asked = Asked::new(&site, connection, request.method(), request.uri(), request.headers());
+        let asked = Asked::new(
+            &site,
+            connection,
+            request.method(),
+            request.uri(),
+            request.headers(),
+        );
         return rpc::bare(&asked, method, rpc::Params::Query(request.uri().query())).await;
     }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Arc::clone(connection));
-    match router.unwrap_or_else(|| site.router()).oneshot(request).await {
+    match router
+        .unwrap_or_else(|| site.router())
+        .oneshot(request)
+        .await
+    {
         Ok(response) => response,
         Err(never) => never_happens(never),
     }
@@ -281,9 +363,21 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(site: &'a Site, connection: &Connection, method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> Self {
+    fn new(
+        site: &'a Site,
+        connection: &Connection,
+        method: &'a Method,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+    ) -> Self {
         let uri = uri.path_and_query().map_or("/", |p| p.as_str());
-        Self { site, method, uri, headers, caller: caller(connection, headers, Channel::Http) }
+        Self {
+            site,
+            method,
+            uri,
+            headers,
+            caller: caller(connection, headers, Channel::Http),
+        }
     }
 
     fn of(site: &'a Site, connection: &Connection, head: &'a Head) -> Self {
@@ -294,7 +388,9 @@ impl<'a> Asked<'a> {
 /// Who sends these headers over this connection.
 #[must_use]
 pub fn caller(connection: &Connection, headers: &HeaderMap, channel: Channel) -> Caller {
-    let agent = headers.get(header::USER_AGENT).and_then(|a| a.to_str().ok());
+    let agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|a| a.to_str().ok());
     Caller {
         peer: connection.peer.ip(),
         peer_port: connection.peer.port(),
@@ -312,11 +408,21 @@ fn json(site: &Site, headers: &HeaderMap, status: StatusCode, text: &[u8]) -> Re
     answer(site, headers, status, JSON, closed(text))
 }
 
-fn answer(site: &Site, headers: &HeaderMap, status: StatusCode, kind: HeaderValue, body: Bytes) -> Response<Body> {
+fn answer(
+    site: &Site,
+    headers: &HeaderMap,
+    status: StatusCode,
+    kind: HeaderValue,
+    body: Bytes,
+) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    cors::allow(response.headers_mut(), &site.endpoint.channels.borrow().cors_origins, headers.get(header::ORIGIN));
+    cors::allow(
+        response.headers_mut(),
+        &site.endpoint.channels.borrow().cors_origins,
+        headers.get(header::ORIGIN),
+    );
     response
 }
 
@@ -325,7 +431,9 @@ fn error(site: &Site, headers: &HeaderMap, error: &RpcError) -> Response<Body> {
     let status = status(error);
     let mut response = json(site, headers, status, error_json(error).as_bytes());
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
     }
     response
 }
@@ -344,7 +452,9 @@ fn silence() -> Response<Body> {
 fn unauthorized(site: &Site, headers: &HeaderMap, challenge: &str, body: Bytes) -> Response<Body> {
     let mut response = answer(site, headers, StatusCode::UNAUTHORIZED, JSON, body);
     if let Ok(challenge) = HeaderValue::from_str(challenge) {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
 }

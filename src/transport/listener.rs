@@ -1,8 +1,9 @@
-//! How every TCP listener begins and ends: bind, try again while the port is taken, accept, count, stop.
+//! How every TCP listener begins and ends: bind, try again while the port is taken, accept, count,
+//! stop.
 //!
-//! A port that cannot be had stops nothing else (`decisions.md` B). It is tried again after 5, 10, then every 15 s;
-//! one log line says which port, who needs it and what to do, one says when it is ours. A TCP port is bound through
-//! [`super::hold`], which leaves others theirs.
+//! A port that cannot be had stops nothing else (`decisions.md` B). It is tried again after 5, 10,
+//! then every 15 s; one log line says which port, who needs it and what to do, one says when it is
+//! ours. A TCP port is bound through [`super::hold`], which leaves others theirs.
 
 use std::{
     future::Future,
@@ -47,32 +48,53 @@ impl Wanted {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         match self.bind {
             Some(address) => vec![SocketAddr::new(address, self.port)],
-            None => [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)].map(|a| SocketAddr::new(a, self.port)).to_vec(),
+            None => [
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            ]
+            .map(|a| SocketAddr::new(a, self.port))
+            .to_vec(),
         }
     }
 
     /// Its line on the board.
     #[must_use]
     pub fn line(&self, state: ListenerState) -> Line {
-        let address = self.bind.map_or_else(|| "all addresses".to_owned(), |a| a.to_string());
-        Line { name: self.name, meter: self.meter.clone(), address, port: self.port, state }
+        let address = self
+            .bind
+            .map_or_else(|| "all addresses".to_owned(), |a| a.to_string());
+        Line {
+            name: self.name,
+            meter: self.meter.clone(),
+            address,
+            port: self.port,
+            state,
+        }
     }
 
-    /// What a user reads when the port cannot be had: which, why, who misses it, what to do, when it is tried `again`.
+    /// What a user reads when the port cannot be had: which, why, who misses it, what to do, when
+    /// it is tried `again`.
     pub(super) fn complaint(&self, error: &io::Error, again: &str) -> String {
         let remedy = match error.kind() {
-            io::ErrorKind::AddrInUse => "another program has it: stop that one or choose another port here",
-            io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE: grant it or choose a higher port",
+            io::ErrorKind::AddrInUse => {
+                "another program has it: stop that one or choose another port here"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need root or CAP_NET_BIND_SERVICE: grant it or choose a higher port"
+            }
             io::ErrorKind::AddrNotAvailable => "no interface has this address: correct `bind`",
             _ => "choose another port or address",
         };
         let port = self.port;
-        format!("{} port {port} cannot be opened ({error}); {}; {remedy}; {again}", self.name, self.needed_by)
+        format!(
+            "{} port {port} cannot be opened ({error}); {}; {remedy}; {again}",
+            self.name, self.needed_by
+        )
     }
 }
 
-/// Connections that wait to be accepted: beyond them a reader's is dropped for a second and more, so a burst of strangers must
-/// fit in. It is the system's own limit on most hosts.
+/// Connections that wait to be accepted: beyond them a reader's is dropped for a second and more,
+/// so a burst of strangers must fit in. It is the system's own limit on most hosts.
 const BACKLOG: i32 = 4096;
 
 /// When a port that is just taken is tried again, in words.
@@ -85,13 +107,22 @@ pub fn retry_pause(n: u32) -> Duration {
 }
 
 /// Tries `bind` until it succeeds, keeping the board; `None` when cancelled first.
-pub async fn acquire<T>(wanted: &Wanted, board: &Board, cancel: &CancellationToken, mut bind: impl FnMut() -> io::Result<T>) -> Option<T> {
+pub async fn acquire<T>(
+    wanted: &Wanted,
+    board: &Board,
+    cancel: &CancellationToken,
+    mut bind: impl FnMut() -> io::Result<T>,
+) -> Option<T> {
     let mut failures = 0;
     loop {
         match bind() {
             Ok(bound) => {
                 if failures > 0 {
-                    tracing::info!("{} port {} is free again and now served", wanted.name, wanted.port);
+                    tracing::info!(
+                        "{} port {} is free again and now served",
+                        wanted.name,
+                        wanted.port
+                    );
                 }
                 board.set(wanted.line(ListenerState::Listening));
                 return Some(bound);
@@ -100,7 +131,9 @@ pub async fn acquire<T>(wanted: &Wanted, board: &Board, cancel: &CancellationTok
                 if failures == 0 {
                     tracing::error!("{}", wanted.complaint(&error, AGAIN));
                 }
-                board.set(wanted.line(ListenerState::Waiting { reason: error.to_string() }));
+                board.set(wanted.line(ListenerState::Waiting {
+                    reason: error.to_string(),
+                }));
             }
         }
         tokio::select! {
@@ -110,12 +143,17 @@ pub async fn acquire<T>(wanted: &Wanted, board: &Board, cancel: &CancellationTok
     }
 }
 
-/// A listening TCP socket on one address. An IPv6 socket takes IPv6 only, so that both families can share a port.
+/// A listening TCP socket on one address. An IPv6 socket takes IPv6 only, so that both families can
+/// share a port.
 ///
 /// # Errors
 /// When the system refuses: port taken, forbidden, address not ours.
 pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -128,11 +166,15 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Binds every address of `wanted` with `bind`: all or nothing, but a host without IPv6 does with IPv4.
+/// Binds every address of `wanted` with `bind`: all or nothing, but a host without IPv6 does with
+/// IPv4.
 ///
 /// # Errors
 /// When an address that counts cannot be bound.
-pub fn bind_all<T>(wanted: &Wanted, mut bind: impl FnMut(SocketAddr) -> io::Result<T>) -> io::Result<Vec<T>> {
+pub fn bind_all<T>(
+    wanted: &Wanted,
+    mut bind: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<Vec<T>> {
     let mut bound = Vec::with_capacity(2);
     for address in wanted.addresses() {
         match bind(address) {
@@ -145,7 +187,8 @@ pub fn bind_all<T>(wanted: &Wanted, mut bind: impl FnMut(SocketAddr) -> io::Resu
 }
 
 fn no_ipv6(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// A connection as its handler sees it.
@@ -168,10 +211,12 @@ pub struct Watched {
     place: Place,
 }
 
-/// Accepts until cancelled and gives each connection to `handle`, all joined before this returns. `max` is asked at each accept.
+/// Accepts until cancelled and gives each connection to `handle`, all joined before this returns.
+/// `max` is asked at each accept.
 ///
-/// Handlers learn by [`Connection::close`] that they have to end; after `grace` they are dropped. A handler that hands its
-/// socket on, as one that is upgraded, has ended with that: who took it learns by the same token and is waited for by its owner.
+/// Handlers learn by [`Connection::close`] that they have to end; after `grace` they are dropped. A
+/// handler that hands its socket on, as one that is upgraded, has ended with that: who took it
+/// learns by the same token and is waited for by its owner.
 pub async fn accept<F, Fut>(
     listener: TcpListener,
     connections: &Connections,
@@ -197,19 +242,29 @@ pub async fn accept<F, Fut>(
             Err(error) => {
                 // Out of file descriptors, mostly: waiting lets others close. One line is enough.
                 if !complained {
-                    tracing::warn!("cannot accept connections on {:?}: {error}", listener.local_addr().ok());
+                    tracing::warn!(
+                        "cannot accept connections on {:?}: {error}",
+                        listener.local_addr().ok()
+                    );
                     complained = true;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let Ok(local) = stream.local_addr() else { continue };
+        let Ok(local) = stream.local_addr() else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         let place = connections.enter(peer.ip(), max(), &parent());
-        let connection = Arc::new(Connection { peer, local, close: place.close.clone(), activity: Arc::clone(&place.activity) });
+        let connection = Arc::new(Connection {
+            peer,
+            local,
+            close: place.close.clone(),
+            activity: Arc::clone(&place.activity),
+        });
         let work = handle(Watched { stream, place }, connection);
         let abort = abort.clone();
         tasks.spawn(async move {
@@ -229,7 +284,11 @@ pub async fn accept<F, Fut>(
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -249,7 +308,11 @@ impl Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note(poll)
     }
@@ -262,7 +325,11 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note(poll)
     }
@@ -281,7 +348,13 @@ mod tests {
 
     fn wanted(port: u16) -> Wanted {
         let bind = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Wanted { name: "http", meter: String::new(), bind, port, needed_by: "Hoymiles, NOAH and Victron use port 80 only" }
+        Wanted {
+            name: "http",
+            meter: String::new(),
+            bind,
+            port,
+            needed_by: "Hoymiles, NOAH and Victron use port 80 only",
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -294,7 +367,12 @@ mod tests {
             match tries.len() {
                 5 => Ok(()),
                 _ => {
-                    assert!(board.lines().iter().all(|l| l.state != ListenerState::Listening));
+                    assert!(
+                        board
+                            .lines()
+                            .iter()
+                            .all(|l| l.state != ListenerState::Listening)
+                    );
                     Err(io::ErrorKind::AddrInUse.into())
                 }
             }
@@ -310,34 +388,65 @@ mod tests {
     async fn a_stop_ends_the_waiting() {
         let (board, cancel) = (Board::default(), CancellationToken::new());
         let (stop, wanted) = (cancel.clone(), wanted(80));
-        let (bound, ()) = tokio::join!(acquire::<()>(&wanted, &board, &cancel, || Err(io::ErrorKind::PermissionDenied.into())), async {
-            tokio::time::sleep(Duration::from_secs(7)).await;
-            stop.cancel();
-        });
+        let (bound, ()) = tokio::join!(
+            acquire::<()>(&wanted, &board, &cancel, || Err(
+                io::ErrorKind::PermissionDenied.into()
+            )),
+            async {
+                tokio::time::sleep(Duration::from_secs(7)).await;
+                stop.cancel();
+            }
+        );
         assert_eq!(bound, None);
-        assert!(matches!(&board.lines()[0].state, ListenerState::Waiting { reason } if !reason.is_empty()));
+        assert!(
+            matches!(&board.lines()[0].state, ListenerState::Waiting { reason } if !reason.is_empty())
+        );
     }
 
     #[test]
     fn the_line_names_port_reader_and_remedy() {
         let line = wanted(80).complaint(&io::ErrorKind::AddrInUse.into(), AGAIN);
-        for part in ["port 80", "Hoymiles, NOAH and Victron use port 80 only", "choose another port", "15 s"] {
+        for part in [
+            "port 80",
+            "Hoymiles, NOAH and Victron use port 80 only",
+            "choose another port",
+            "15 s",
+        ] {
             assert!(line.contains(part), "{part} not in {line}");
         }
-        assert!(wanted(80).complaint(&io::ErrorKind::PermissionDenied.into(), AGAIN).contains("CAP_NET_BIND_SERVICE"));
+        assert!(
+            wanted(80)
+                .complaint(&io::ErrorKind::PermissionDenied.into(), AGAIN)
+                .contains("CAP_NET_BIND_SERVICE")
+        );
     }
 
     #[tokio::test]
     async fn two_listeners_cannot_share_a_port_and_both_families_can() {
         let first = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = first.local_addr().unwrap().port();
-        assert_eq!(bind_all(&wanted(port), tcp).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            bind_all(&wanted(port), tcp).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         drop(first);
-        let all = Wanted { bind: None, ..wanted(port) };
+        let all = Wanted {
+            bind: None,
+            ..wanted(port)
+        };
         let bound = bind_all(&all, tcp).unwrap();
         assert!(bound[0].local_addr().unwrap().is_ipv4());
-        assert!(bound.iter().all(|l| l.local_addr().unwrap().port() == port), "0.0.0.0 and, where there is IPv6, ::");
-        let none = bind_all(&all, |address| if address.is_ipv6() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(()) });
+        assert!(
+            bound.iter().all(|l| l.local_addr().unwrap().port() == port),
+            "0.0.0.0 and, where there is IPv6, ::"
+        );
+        let none = bind_all(&all, |address| {
+            if address.is_ipv6() {
+                Err(io::ErrorKind::AddrNotAvailable.into())
+            } else {
+                Ok(())
+            }
+        });
         assert_eq!(none.unwrap().len(), 1, "a host without IPv6 does with IPv4");
     }
 }

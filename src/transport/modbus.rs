@@ -1,4 +1,5 @@
-//! Modbus TCP (`shelly-pro-3em.md` section 9): tokio-modbus frames it, [`device::modbus`](crate::device::modbus) knows the registers.
+//! Modbus TCP (`shelly-pro-3em.md` section 9): tokio-modbus frames it,
+//! [`device::modbus`](crate::device::modbus) knows the registers.
 
 mod coils;
 
@@ -43,12 +44,15 @@ use crate::{
 /// A master that asks nothing for this long is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// Serves while `Modbus.SetConfig` has it enabled: binds, again and again while the port cannot be had, until cancelled.
+/// Serves while `Modbus.SetConfig` has it enabled: binds, again and again while the port cannot be
+/// had, until cancelled.
 pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: CancellationToken) {
     let mut state = endpoint.state.clone();
     loop {
         if !state.borrow_and_update().modbus_enable {
-            board.set(wanted.line(ListenerState::Off { by: "Modbus.SetConfig" }));
+            board.set(wanted.line(ListenerState::Off {
+                by: "Modbus.SetConfig",
+            }));
             tokio::select! {
                 () = cancel.cancelled() => return,
                 changed = state.changed() => if changed.is_err() { return } else { continue },
@@ -58,7 +62,14 @@ pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: 
         let bind = || listener::bind_all(&wanted, listener::tcp);
         let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
             let connections = Connections::default();
-            let serving = listeners.into_iter().map(|l| serve(l, Arc::clone(&endpoint), connections.clone(), session.clone()));
+            let serving = listeners.into_iter().map(|l| {
+                serve(
+                    l,
+                    Arc::clone(&endpoint),
+                    connections.clone(),
+                    session.clone(),
+                )
+            });
             let serving = serving.collect::<Vec<_>>();
             async move { drop(futures_util::future::join_all(serving).await) }
         };
@@ -79,7 +90,12 @@ pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: 
 }
 
 /// Serves one listener until cancelled.
-pub async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, connections: Connections, cancel: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    endpoint: Arc<Endpoint>,
+    connections: Connections,
+    cancel: CancellationToken,
+) {
     let rate = Arc::new(Rate::default());
     let on_connected = |stream: TcpStream, peer: SocketAddr| {
         let accepted = accept(stream, peer, &endpoint, &connections, &rate);
@@ -92,7 +108,8 @@ pub async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, connections: 
         tokio::select! {
             () = cancel.cancelled() => return,
             ended = server.serve(&on_connected, on_error) => if let Err(error) = ended {
-                // Out of file descriptors, mostly. tokio-modbus ends its connections with it; masters come back by themselves.
+                // Out of file descriptors, mostly. tokio-modbus ends its connections with it;
+                // masters come back by themselves.
                 tracing::warn!("cannot accept Modbus connections: {error}");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -111,7 +128,8 @@ fn accept(
     stream.set_nodelay(true)?;
     let peer_ip = peer.ip().to_canonical();
     let max = endpoint.channels.borrow().max_connections;
-    // Ends with the device's running time; with the listener, because dropping `Server::serve` ends its connections.
+    // Ends with the device's running time; with the listener, because dropping `Server::serve` ends
+    // its connections.
     let over = endpoint.boot_over().child_token();
     let place = connections.enter(peer_ip, max, &over);
     let caller = Caller {
@@ -129,7 +147,10 @@ fn accept(
         stream,
         place,
     };
-    Ok((Master::new(Arc::clone(endpoint), caller, Arc::clone(rate)), guarded))
+    Ok((
+        Master::new(Arc::clone(endpoint), caller, Arc::clone(rate)),
+        guarded,
+    ))
 }
 
 /// One connection's service.
@@ -142,13 +163,19 @@ struct Master {
 impl Master {
     fn new(endpoint: Arc<Endpoint>, caller: Caller, rate: Arc<Rate>) -> Self {
         endpoint.consumers.connected(&caller, endpoint.clock.now());
-        Self { endpoint, caller: Arc::new(caller), rate }
+        Self {
+            endpoint,
+            caller: Arc::new(caller),
+            rate,
+        }
     }
 }
 
 impl Drop for Master {
     fn drop(&mut self) {
-        self.endpoint.consumers.disconnected(&self.caller, self.endpoint.clock.now());
+        self.endpoint
+            .consumers
+            .disconnected(&self.caller, self.endpoint.clock.now());
     }
 }
 
@@ -177,14 +204,22 @@ impl Service for Master {
         let (function, address, words) = match request.request {
             Request::ReadInputRegisters(address, count) => {
                 let words = endpoint.read_registers(caller, modbus::READ_INPUT, address, count);
-                return Either::Left(std::future::ready(sent(words.map(Response::ReadInputRegisters))));
+                return Either::Left(std::future::ready(sent(
+                    words.map(Response::ReadInputRegisters),
+                )));
             }
             Request::ReadHoldingRegisters(address, count) => {
                 let words = endpoint.read_registers(caller, modbus::READ_HOLDING, address, count);
-                return Either::Left(std::future::ready(sent(words.map(Response::ReadHoldingRegisters))));
+                return Either::Left(std::future::ready(sent(
+                    words.map(Response::ReadHoldingRegisters),
+                )));
             }
-            Request::WriteSingleRegister(address, word) => (modbus::WRITE_SINGLE, address, vec![word]),
-            Request::WriteMultipleRegisters(address, words) => (modbus::WRITE_MULTIPLE, address, words.into_owned()),
+            Request::WriteSingleRegister(address, word) => {
+                (modbus::WRITE_SINGLE, address, vec![word])
+            }
+            Request::WriteMultipleRegisters(address, words) => {
+                (modbus::WRITE_MULTIPLE, address, words.into_owned())
+            }
             _ => {
                 endpoint.note_registers(caller, "other", Some(Exception::Function), None);
                 return refused(ExceptionCode::IllegalFunction);
@@ -192,10 +227,17 @@ impl Service for Master {
         };
         let (endpoint, caller) = (Arc::clone(endpoint), Arc::clone(caller));
         Either::Right(Box::pin(async move {
-            let done = endpoint.write_registers(&caller, function, address, &words).await;
+            let done = endpoint
+                .write_registers(&caller, function, address, &words)
+                .await;
             sent(done.map(|()| match words[..] {
-                [word] if function == modbus::WRITE_SINGLE => Response::WriteSingleRegister(address, word),
-                _ => Response::WriteMultipleRegisters(address, u16::try_from(words.len()).unwrap_or(u16::MAX)),
+                [word] if function == modbus::WRITE_SINGLE => {
+                    Response::WriteSingleRegister(address, word)
+                }
+                _ => Response::WriteMultipleRegisters(
+                    address,
+                    u16::try_from(words.len()).unwrap_or(u16::MAX),
+                ),
             }))
         }))
     }
@@ -205,38 +247,75 @@ impl Service for Master {
 fn sent(answer: Result<Response, Exception>) -> Reply {
     match answer {
         Ok(response) => Ok(Some(response)),
-        Err(exception) => exception.code().map_or(Ok(None), |code| Err(exception_code(code))),
+        Err(exception) => exception
+            .code()
+            .map_or(Ok(None), |code| Err(exception_code(code))),
     }
 }
 
 impl Endpoint {
     /// Answers a read from one view, noted with the power that was in it.
-    fn read_registers(&self, caller: &Caller, function: u8, address: u16, count: u16) -> Result<Vec<u16>, Exception> {
+    fn read_registers(
+        &self,
+        caller: &Caller,
+        function: u8,
+        address: u16,
+        count: u16,
+    ) -> Result<Vec<u16>, Exception> {
         let map = self.channels.borrow().modbus_map;
         let device = Arc::clone(&self.device.borrow());
         let view = self.view();
-        let power = view.totals.map(|t| t.act_power.get()).filter(|_| modbus::carries_power(address));
+        let power = view
+            .totals
+            .map(|t| t.act_power.get())
+            .filter(|_| modbus::carries_power(address));
         let read = self
             .moment(caller, view, Manner::default())
-            .with(self.records.as_ref(), |context| modbus::read(&device, context, map, function, address, count));
-        let name = if function == modbus::READ_INPUT { "read input registers" } else { "read holding registers" };
+            .with(self.records.as_ref(), |context| {
+                modbus::read(&device, context, map, function, address, count)
+            });
+        let name = if function == modbus::READ_INPUT {
+            "read input registers"
+        } else {
+            "read holding registers"
+        };
         self.note_registers(caller, name, read.as_ref().err().copied(), power);
         read
     }
 
-    async fn write_registers(&self, caller: &Caller, function: u8, address: u16, words: &[u16]) -> Result<(), Exception> {
+    async fn write_registers(
+        &self,
+        caller: &Caller,
+        function: u8,
+        address: u16,
+        words: &[u16],
+    ) -> Result<(), Exception> {
         let (map, reset) = {
             let channels = self.channels.borrow();
-            (channels.modbus_map, channels.modbus_reset && !self.state.borrow().locked)
+            (
+                channels.modbus_map,
+                channels.modbus_reset && !self.state.borrow().locked,
+            )
         };
         let device = Arc::clone(&self.device.borrow());
         // Modbus has no way to tell a password.
-        let written = modbus::write(&device, map, reset && !self.auth_on(), function, address, words);
+        let written = modbus::write(
+            &device,
+            map,
+            reset && !self.auth_on(),
+            function,
+            address,
+            words,
+        );
         let refused = written.as_ref().err().copied();
         if let Ok(effects) = written {
             self.hub.apply(effects).await;
         }
-        let name = if function == modbus::WRITE_SINGLE { "write single register" } else { "write multiple registers" };
+        let name = if function == modbus::WRITE_SINGLE {
+            "write single register"
+        } else {
+            "write multiple registers"
+        };
         self.note_registers(caller, name, refused, None);
         refused.map_or(Ok(()), Err)
     }
@@ -262,19 +341,28 @@ struct Guarded {
 }
 
 impl Guarded {
-    /// Whether it has to end: told to, or nothing was asked for too long. Wakes the task when that comes.
+    /// Whether it has to end: told to, or nothing was asked for too long. Wakes the task when that
+    /// comes.
     fn over(&mut self, cx: &mut Context<'_>) -> bool {
         self.closed.as_mut().poll(cx).is_ready() || self.idle.as_mut().poll(cx).is_ready()
     }
 
     /// An answer that a master does not take ends with its connection.
     fn taken<T>(&mut self, poll: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if poll.is_pending() && self.over(cx) { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { poll }
+        if poll.is_pending() && self.over(cx) {
+            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        } else {
+            poll
+        }
     }
 }
 
 impl AsyncRead for Guarded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -290,7 +378,11 @@ impl AsyncRead for Guarded {
 }
 
 impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
         if matches!(poll, Poll::Ready(Ok(_))) {
             self.place.activity.answered();

@@ -1,5 +1,6 @@
-//! Ports of this host that are Home Assistant's own: never bound here, not even while it is down, and given back when it
-//! turns out that they are. A Home Assistant that finds its port taken starts in recovery mode.
+//! Ports of this host that are Home Assistant's own: never bound here, not even while it is down,
+//! and given back when it turns out that they are. A Home Assistant that finds its port taken
+//! starts in recovery mode.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -46,7 +47,8 @@ pub struct Reservation {
 pub enum Claim {
     /// It is free for it, as far as is known.
     None,
-    /// Home Assistant is on this port, on another address perhaps: only beside somebody who listens there at that moment.
+    /// Home Assistant is on this port, on another address perhaps: only beside somebody who listens
+    /// there at that moment.
     Beside,
     /// It is Home Assistant's.
     Taken,
@@ -60,10 +62,21 @@ impl Reservation {
         if port != self.port || port == 0 {
             return Claim::None;
         }
-        let Some(bind) = bind.map(|ip| ip.to_canonical()).filter(|ip| !ip.is_unspecified()) else { return Claim::Taken };
+        let Some(bind) = bind
+            .map(|ip| ip.to_canonical())
+            .filter(|ip| !ip.is_unspecified())
+        else {
+            return Claim::Taken;
+        };
         match &self.hosts {
             Hosts::All => Claim::Taken,
-            Hosts::Only(hosts) if hosts.iter().any(|ip| ip.is_unspecified() || ip.to_canonical() == bind) => Claim::Taken,
+            Hosts::Only(hosts)
+                if hosts
+                    .iter()
+                    .any(|ip| ip.is_unspecified() || ip.to_canonical() == bind) =>
+            {
+                Claim::Taken
+            }
             Hosts::Only(_) => Claim::None,
             Hosts::Seen(Some(ip)) if ip.to_canonical() == bind => Claim::Taken,
             Hosts::Seen(_) => Claim::Beside,
@@ -102,8 +115,16 @@ impl PortGuard {
     /// What this listener may do.
     #[must_use]
     pub fn claim(&self, wanted: &Wanted) -> Claim {
-        let claims = self.0.borrow().iter().map(|r| r.claim(wanted.bind, wanted.port)).collect::<Vec<_>>();
-        [Claim::Taken, Claim::Beside].into_iter().find(|claim| claims.contains(claim)).unwrap_or(Claim::None)
+        let claims = self
+            .0
+            .borrow()
+            .iter()
+            .map(|r| r.claim(wanted.bind, wanted.port))
+            .collect::<Vec<_>>();
+        [Claim::Taken, Claim::Beside]
+            .into_iter()
+            .find(|claim| claims.contains(claim))
+            .unwrap_or(Claim::None)
     }
 
     /// Ends once the port of this listener is known to be Home Assistant's.
@@ -130,7 +151,11 @@ impl PortGuard {
 /// This host's addresses, those of loopback included.
 #[must_use]
 pub fn own_addresses() -> Vec<IpAddr> {
-    let mut all: Vec<IpAddr> = if_addrs::get_if_addrs().unwrap_or_default().into_iter().map(|i| i.ip().to_canonical()).collect();
+    let mut all: Vec<IpAddr> = if_addrs::get_if_addrs()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|i| i.ip().to_canonical())
+        .collect();
     all.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
     all.sort();
     all.dedup();
@@ -144,10 +169,12 @@ pub fn is_own(ip: IpAddr, own: &[IpAddr]) -> bool {
     ip.is_loopback() || ip.is_unspecified() || own.contains(&ip)
 }
 
-/// Whether somebody listens on this port on another address of this host: then one who listens on all of them is not there,
-/// or this one could not have been bound.
+/// Whether somebody listens on this port on another address of this host: then one who listens on
+/// all of them is not there, or this one could not have been bound.
 pub async fn somebody_beside(bind: IpAddr, port: u16) -> bool {
-    let others = own_addresses().into_iter().filter(|ip| *ip != bind.to_canonical());
+    let others = own_addresses()
+        .into_iter()
+        .filter(|ip| *ip != bind.to_canonical());
     let knocks = others.map(|ip| async move {
         let knock = TcpStream::connect(SocketAddr::new(ip, port));
         matches!(tokio::time::timeout(CONNECT, knock).await, Ok(Ok(_)))
@@ -175,23 +202,42 @@ mod tests {
             (Hosts::Only(vec![one]), Some(one), Claim::Taken),
             (Hosts::Only(vec![one]), Some(two), Claim::None),
             (Hosts::Only(vec![ip("0.0.0.0")]), Some(two), Claim::Taken),
-            (Hosts::Seen(Some(one)), Some(ip("::ffff:192.0.2.5")), Claim::Taken),
+            (
+                Hosts::Seen(Some(one)),
+                Some(ip("::ffff:192.0.2.5")),
+                Claim::Taken,
+            ),
             (Hosts::Seen(Some(ip("127.0.0.1"))), Some(one), Claim::Beside),
             (Hosts::Seen(None), Some(one), Claim::Beside),
             (Hosts::Seen(None), Some(ip("0.0.0.0")), Claim::Taken),
             (Hosts::Seen(None), Some(ip("::")), Claim::Taken),
         ];
         for (hosts, bind, claim) in cases {
-            assert_eq!(at(hosts.clone()).claim(bind, 80), claim, "{hosts:?} {bind:?}");
+            assert_eq!(
+                at(hosts.clone()).claim(bind, 80),
+                claim,
+                "{hosts:?} {bind:?}"
+            );
             assert_eq!(at(hosts).claim(bind, 8080), Claim::None);
         }
-        assert_eq!(Reservation { port: 0, hosts: Hosts::All }.claim(None, 0), Claim::None);
+        assert_eq!(
+            Reservation {
+                port: 0,
+                hosts: Hosts::All
+            }
+            .claim(None, 0),
+            Claim::None
+        );
     }
 
     #[test]
     fn own_addresses_hold_loopback_and_not_the_world() {
         let own = own_addresses();
-        assert!(is_own(ip("127.0.0.1"), &own) && is_own(ip("::1"), &own) && is_own(ip("127.8.8.8"), &own));
+        assert!(
+            is_own(ip("127.0.0.1"), &own)
+                && is_own(ip("::1"), &own)
+                && is_own(ip("127.8.8.8"), &own)
+        );
         assert!(!is_own(ip("203.0.113.9"), &own));
     }
 

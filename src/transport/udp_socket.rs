@@ -1,7 +1,9 @@
-//! A UDP socket that knows which of our addresses was asked, and answers from it (`decisions.md` C15).
+//! A UDP socket that knows which of our addresses was asked, and answers from it (`decisions.md`
+//! C15).
 //!
-//! A battery drops an answer that comes from another address of the host than the one it asked. On a socket
-//! bound to every address only the packet's own information (`IP_PKTINFO`, `IPV6_PKTINFO`) tells.
+//! A battery drops an answer that comes from another address of the host than the one it asked. On
+//! a socket bound to every address only the packet's own information (`IP_PKTINFO`, `IPV6_PKTINFO`)
+//! tells.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -12,7 +14,8 @@ use std::{
 use nix::{
     cmsg_space, libc,
     sys::socket::{
-        ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
+        ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrStorage,
+        recvmsg, sendmsg, setsockopt, sockopt,
     },
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -56,7 +59,11 @@ impl PacketSocket {
     }
 
     fn open(address: SocketAddr, shared: bool) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
@@ -82,25 +89,47 @@ impl PacketSocket {
     /// # Errors
     /// The system's.
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Datagram> {
-        self.socket.async_io(Interest::READABLE, || self.receive_now(buffer)).await
+        self.socket
+            .async_io(Interest::READABLE, || self.receive_now(buffer))
+            .await
     }
 
     /// A datagram that is here already.
     pub fn receive_waiting(&self, buffer: &mut [u8]) -> Option<Datagram> {
-        self.socket.try_io(Interest::READABLE, || self.receive_now(buffer)).ok()
+        self.socket
+            .try_io(Interest::READABLE, || self.receive_now(buffer))
+            .ok()
     }
 
     fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Datagram> {
         let mut space = cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];
-        let message = recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
-        let peer = message.address.as_ref().and_then(to_std).ok_or_else(|| io::Error::other("a datagram without a sender"))?;
+        let message = recvmsg::<SockaddrStorage>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut space),
+            MsgFlags::MSG_DONTWAIT,
+        )?;
+        let peer = message
+            .address
+            .as_ref()
+            .and_then(to_std)
+            .ok_or_else(|| io::Error::other("a datagram without a sender"))?;
         let local = message.cmsgs()?.find_map(|m| match m {
-            ControlMessageOwned::Ipv4PacketInfo(info) => Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)))),
-            ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr))),
+            ControlMessageOwned::Ipv4PacketInfo(info) => Some(IpAddr::V4(Ipv4Addr::from(
+                u32::from_be(info.ipi_spec_dst.s_addr),
+            ))),
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)))
+            }
             _ => None,
         });
-        Ok(Datagram { peer, local, len: message.bytes, truncated: message.flags.contains(MsgFlags::MSG_TRUNC) })
+        Ok(Datagram {
+            peer,
+            local,
+            len: message.bytes,
+            truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
+        })
     }
 
     /// Sends from `from`, the address that was asked, or the one the system chooses.
@@ -108,7 +137,9 @@ impl PacketSocket {
     /// # Errors
     /// The system's.
     pub async fn send(&self, bytes: &[u8], from: Option<IpAddr>, to: SocketAddr) -> io::Result<()> {
-        self.socket.async_io(Interest::WRITABLE, || self.send_now(bytes, from, to)).await
+        self.socket
+            .async_io(Interest::WRITABLE, || self.send_now(bytes, from, to))
+            .await
     }
 
     /// Sends if that can be done at once. A full buffer drops the datagram, as a network would.
@@ -124,24 +155,44 @@ impl PacketSocket {
                 let info = match from {
                     Some(IpAddr::V4(ip)) => Some(libc::in_pktinfo {
                         ipi_ifindex: 0,
-                        ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
+                        ipi_spec_dst: libc::in_addr {
+                            s_addr: u32::from(ip).to_be(),
+                        },
                         ipi_addr: libc::in_addr { s_addr: 0 },
                     }),
                     _ => None,
                 };
-                let control: Vec<ControlMessage<'_>> = info.iter().map(ControlMessage::Ipv4PacketInfo).collect();
-                sendmsg(fd, &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&SockaddrIn::from(to)))?;
+                let control: Vec<ControlMessage<'_>> =
+                    info.iter().map(ControlMessage::Ipv4PacketInfo).collect();
+                sendmsg(
+                    fd,
+                    &parts,
+                    &control,
+                    MsgFlags::MSG_DONTWAIT,
+                    Some(&SockaddrIn::from(to)),
+                )?;
             }
             SocketAddr::V6(to) => {
-                // A link-local peer keeps its scope in `to`; the source's interface is then its own.
+                // A link-local peer keeps its scope in `to`; the source's interface is then its
+                // own.
                 let info = match from {
-                    Some(IpAddr::V6(ip)) => {
-                        Some(libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: to.scope_id() })
-                    }
+                    Some(IpAddr::V6(ip)) => Some(libc::in6_pktinfo {
+                        ipi6_addr: libc::in6_addr {
+                            s6_addr: ip.octets(),
+                        },
+                        ipi6_ifindex: to.scope_id(),
+                    }),
                     _ => None,
                 };
-                let control: Vec<ControlMessage<'_>> = info.iter().map(ControlMessage::Ipv6PacketInfo).collect();
-                sendmsg(fd, &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&SockaddrIn6::from(to)))?;
+                let control: Vec<ControlMessage<'_>> =
+                    info.iter().map(ControlMessage::Ipv6PacketInfo).collect();
+                sendmsg(
+                    fd,
+                    &parts,
+                    &control,
+                    MsgFlags::MSG_DONTWAIT,
+                    Some(&SockaddrIn6::from(to)),
+                )?;
             }
         }
         Ok(())
@@ -152,7 +203,9 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(SocketAddr::V4((*v4).into()));
     }
-    address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))
+    address
+        .as_sockaddr_in6()
+        .map(|v6| SocketAddr::V6((*v6).into()))
 }
 
 #[cfg(test)]
@@ -166,7 +219,10 @@ mod tests {
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         for asked in ["127.0.0.1", "127.0.0.2"] {
             let asked: IpAddr = asked.parse().unwrap();
-            client.send_to(b"hello", (asked, ours.local().port())).await.unwrap();
+            client
+                .send_to(b"hello", (asked, ours.local().port()))
+                .await
+                .unwrap();
             let mut buffer = [0; 16];
             let got = ours.receive(&mut buffer).await.unwrap();
             assert_eq!((got.local, got.len, got.truncated), (Some(asked), 5, false));
@@ -200,9 +256,16 @@ mod tests {
 
     #[tokio::test]
     async fn speaks_ipv6() {
-        let Ok(ours) = PacketSocket::bind("[::]:0".parse().unwrap()) else { return };
-        let Ok(client) = UdpSocket::bind("[::1]:0").await else { return };
-        client.send_to(b"six", ("::1", ours.local().port())).await.unwrap();
+        let Ok(ours) = PacketSocket::bind("[::]:0".parse().unwrap()) else {
+            return;
+        };
+        let Ok(client) = UdpSocket::bind("[::1]:0").await else {
+            return;
+        };
+        client
+            .send_to(b"six", ("::1", ours.local().port()))
+            .await
+            .unwrap();
         let mut buffer = [0; 16];
         let got = ours.receive(&mut buffer).await.unwrap();
         assert_eq!(got.local, Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));

@@ -1,9 +1,10 @@
-//! RPC over one WebSocket: requests in, answers and notifications out (`shelly-pro-3em.md` sections 2.2, 2.3 and 7).
+//! RPC over one WebSocket: requests in, answers and notifications out (`shelly-pro-3em.md` sections
+//! 2.2, 2.3 and 7).
 //!
-//! The same conversation runs on `/rpc`, on the fan-out ports and on the sockets that we dial; [`Rules`] say how they differ.
-//! Requests may be in flight side by side and are answered on their own socket in any order. Notifications are made
-//! from the newest view at the moment the socket can take one: a reader that is slow misses old powers and delays
-//! nobody, and no queue grows.
+//! The same conversation runs on `/rpc`, on the fan-out ports and on the sockets that we dial;
+//! [`Rules`] say how they differ. Requests may be in flight side by side and are answered on their
+//! own socket in any order. Notifications are made from the newest view at the moment the socket
+//! can take one: a reader that is slow misses old powers and delays nobody, and no queue grows.
 
 use std::{
     future::Future,
@@ -41,7 +42,8 @@ use crate::{
 /// Largest message that is read; the device's own answers are larger than any request.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-/// Bytes read at once: requests are small, and the library fills this with zeros before each read (by default 128 KiB a socket).
+/// Bytes read at once: requests are small, and the library fills this with zeros before each read
+/// (by default 128 KiB a socket).
 pub const READ_BUFFER: usize = 4096;
 
 /// Requests of one socket that may be under way before it is read no further.
@@ -70,10 +72,12 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 pub enum Opening {
     /// With the first frame that carries `src`, as the device does.
     Device,
-    /// As the device, but a socket that stays silent for so long is a passive listener: it gets `NotifyFullStatus`, then
-    /// `NotifyStatus`, without `dst`, until its first frame (`decisions.md` C14).
+    /// As the device, but a socket that stays silent for so long is a passive listener: it gets
+    /// `NotifyFullStatus`, then `NotifyStatus`, without `dst`, until its first frame
+    /// (`decisions.md` C14).
     Passive(Duration),
-    /// At once, whether the client speaks or not: `NotifyFullStatus`, then `NotifyStatus`, with this `dst`.
+    /// At once, whether the client speaks or not: `NotifyFullStatus`, then `NotifyStatus`, with
+    /// this `dst`.
     AtOnce(Kind, Option<Arc<str>>),
 }
 
@@ -82,7 +86,8 @@ pub enum Opening {
 pub struct Rules {
     /// When notifications begin.
     pub opening: Opening,
-    /// Whether a configured password is asked for on this channel; to change something it is asked for on all.
+    /// Whether a configured password is asked for on this channel; to change something it is asked
+    /// for on all.
     pub ask_password: bool,
     /// Whether a page of another origin opened the socket: it may read and not change.
     pub foreign: bool,
@@ -92,7 +97,8 @@ pub struct Rules {
     pub introduced: Option<Arc<Notify>>,
 }
 
-/// What a frame of the socket's library means here, so that axum's and tungstenite's sockets are served alike.
+/// What a frame of the socket's library means here, so that axum's and tungstenite's sockets are
+/// served alike.
 pub trait Message: Sized {
     /// A text frame; the bytes are JSON that we made, so UTF-8.
     fn from_text(text: Bytes) -> Self;
@@ -100,7 +106,8 @@ pub trait Message: Sized {
     fn ping() -> Self;
     /// A close frame.
     fn close(code: u16, reason: &'static str) -> Self;
-    /// The payload of a text or binary frame; `None` for ping, pong and close, which the library answers.
+    /// The payload of a text or binary frame; `None` for ping, pong and close, which the library
+    /// answers.
     fn payload(self) -> Option<Bytes>;
 }
 
@@ -114,7 +121,10 @@ impl Message for axum::extract::ws::Message {
     }
 
     fn close(code: u16, reason: &'static str) -> Self {
-        Self::Close(Some(axum::extract::ws::CloseFrame { code, reason: reason.into() }))
+        Self::Close(Some(axum::extract::ws::CloseFrame {
+            code,
+            reason: reason.into(),
+        }))
     }
 
     fn payload(self) -> Option<Bytes> {
@@ -136,7 +146,10 @@ impl Message for tokio_tungstenite::tungstenite::Message {
     }
 
     fn close(code: u16, reason: &'static str) -> Self {
-        Self::Close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame { code: code.into(), reason: reason.into() }))
+        Self::Close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame {
+            code: code.into(),
+            reason: reason.into(),
+        }))
     }
 
     fn payload(self) -> Option<Bytes> {
@@ -162,7 +175,8 @@ impl Failure for tokio_tungstenite::tungstenite::Error {
 
 impl Failure for axum::Error {
     fn too_long(&self) -> bool {
-        let inner = std::error::Error::source(self).and_then(|e| e.downcast_ref::<tokio_tungstenite::tungstenite::Error>());
+        let inner = std::error::Error::source(self)
+            .and_then(|e| e.downcast_ref::<tokio_tungstenite::tungstenite::Error>());
         inner.is_some_and(Failure::too_long)
     }
 }
@@ -215,7 +229,10 @@ impl Audience {
 }
 
 /// The receivers that say that there is something new.
-type Watches = (watch::Receiver<Arc<View>>, watch::Receiver<Arc<DeviceState>>);
+type Watches = (
+    watch::Receiver<Arc<View>>,
+    watch::Receiver<Arc<DeviceState>>,
+);
 
 /// Waits for a new view or state; `None` when the meter is being taken down.
 async fn news((mut views, mut state): Watches) -> Option<Watches> {
@@ -226,8 +243,8 @@ async fn news((mut views, mut state): Watches) -> Option<Watches> {
     alive.then_some((views, state))
 }
 
-/// What tells one socket when to notify. Its futures live on between the requests of the socket: taking a place in
-/// a queue of waiters anew for each of them costs more than answering it.
+/// What tells one socket when to notify. Its futures live on between the requests of the socket:
+/// taking a place in a queue of waiters anew for each of them costs more than answering it.
 struct Listening {
     notifier: Notifier,
     manner: Manner,
@@ -244,13 +261,25 @@ impl Listening {
         state.mark_unchanged();
         let view = endpoint.scaled(endpoint.view(), caller, None);
         let manner = manner_of(Manner::default(), caller, src);
-        let notifier = endpoint.moment(caller, view, manner).with(endpoint.records.as_ref(), |context| Notifier::new(kind, context));
-        Self { notifier, manner, value: None, news: Box::pin(news((views, state))), wake: Box::pin(sleep_until(Instant::now())) }
+        let notifier = endpoint
+            .moment(caller, view, manner)
+            .with(endpoint.records.as_ref(), |context| {
+                Notifier::new(kind, context)
+            });
+        Self {
+            notifier,
+            manner,
+            value: None,
+            news: Box::pin(news((views, state))),
+            wake: Box::pin(sleep_until(Instant::now())),
+        }
     }
 
     /// Waits until something may be due, and gives what is; may be dropped while it waits.
     async fn next(listening: &mut Option<Self>, endpoint: &Endpoint, caller: &Caller) -> Vec<Note> {
-        let Some(this) = listening else { return std::future::pending().await };
+        let Some(this) = listening else {
+            return std::future::pending().await;
+        };
         tokio::select! {
             watches = &mut this.news => match watches {
                 Some(watches) => this.news = Box::pin(news(watches)),
@@ -267,13 +296,22 @@ impl Listening {
         let view = endpoint.scaled(endpoint.view(), caller, None);
         let policy = {
             let settings = endpoint.channels.borrow();
-            Policy { interval: settings.ws_notify_interval, eps: settings.ws_notify_eps }
+            Policy {
+                interval: settings.ws_notify_interval,
+                eps: settings.ws_notify_eps,
+            }
         };
         let device = Arc::clone(&endpoint.device.borrow());
         self.value = view.totals.map(|t| t.act_power.get());
         let moment = endpoint.moment(caller, view, self.manner);
-        let notes = moment.with(endpoint.records.as_ref(), |context| self.notifier.poll(&device, context, &policy));
-        let rest = self.notifier.wake().saturating_sub(endpoint.clock.now().mono).max(SHORTEST_WAIT);
+        let notes = moment.with(endpoint.records.as_ref(), |context| {
+            self.notifier.poll(&device, context, &policy)
+        });
+        let rest = self
+            .notifier
+            .wake()
+            .saturating_sub(endpoint.clock.now().mono)
+            .max(SHORTEST_WAIT);
         self.wake.as_mut().reset(Instant::now() + rest);
         notes
     }
@@ -290,14 +328,28 @@ struct Conversation<'a, S> {
 }
 
 /// Talks on `socket` until one side ends it. Ends cleanly with code 1001 when `close` is cancelled.
-pub async fn converse<S, M, E>(socket: S, endpoint: &Endpoint, caller: &Caller, rules: &Rules, close: &CancellationToken) -> Ended
+pub async fn converse<S, M, E>(
+    socket: S,
+    endpoint: &Endpoint,
+    caller: &Caller,
+    rules: &Rules,
+    close: &CancellationToken,
+) -> Ended
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
     M: Message + Send,
     E: Failure + Send,
 {
     let _present = Present::new(endpoint, caller);
-    let mut conversation = Conversation { socket, endpoint, caller, rules, close, audience: Audience::Nobody, listening: None };
+    let mut conversation = Conversation {
+        socket,
+        endpoint,
+        caller,
+        rules,
+        close,
+        audience: Audience::Nobody,
+        listening: None,
+    };
     let ended = match conversation.run().await {
         Ok(never) => match never {},
         Err(ended) => ended,
@@ -306,7 +358,8 @@ where
         conversation.farewell(code, reason).await;
     }
     if ended == Ended::TooLong {
-        // The library reads no further, and closing over unread bytes is a reset, which may overtake the close frame.
+        // The library reads no further, and closing over unread bytes is a reset, which may
+        // overtake the close frame.
         tokio::time::sleep(TO_READ_THE_CLOSE).await;
     }
     ended
@@ -327,7 +380,9 @@ impl<'a> Present<'a> {
 
 impl Drop for Present<'_> {
     fn drop(&mut self) {
-        self.endpoint.consumers.disconnected(self.caller, self.endpoint.clock.now());
+        self.endpoint
+            .consumers
+            .disconnected(self.caller, self.endpoint.clock.now());
     }
 }
 
@@ -356,7 +411,8 @@ where
         let mut timer = pin!(sleep_until(passive_at.unwrap_or(heard + PING_EVERY)));
         loop {
             tokio::select! {
-                // Answers and notices are bounded and come first; the timer only matters when nothing else happens.
+                // Answers and notices are bounded and come first; the timer only matters when
+                // nothing else happens.
                 biased;
                 () = &mut told_to_close => return Err(Ended::ByUs),
                 Some(spoken) = under_way.next(), if !under_way.is_empty() => self.answer(spoken).await?,
@@ -378,7 +434,8 @@ where
                     let credentials = if rules.ask_password { Credentials::Frame } else { Credentials::FrameToChange };
                     let terms = Terms { credentials, foreign: rules.foreign, manner: Manner::http(minimal), held: Some(held), ..Terms::default() };
                     let mut answering: Answering<'_> = Box::pin(async move { endpoint.frames(caller, &payload, terms).await });
-                    // Nearly every answer is there at once; only those that read records or take effect are waited for beside others.
+                    // Nearly every answer is there at once; only those that read records or take
+                    // effect are waited for beside others.
                     match std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
                         Poll::Ready(spoken) => {
                             if spoken.accepted() {
@@ -423,11 +480,14 @@ where
         match (&self.audience, spoken.src) {
             (Audience::Nobody | Audience::Pushed(_), Some(src)) => {
                 let manner = manner_of(Manner::default(), self.caller, Some(&src));
-                let listening = self.listening.get_or_insert_with(|| Listening::new(Kind::Inbound, self.endpoint, self.caller, Some(&src)));
+                let listening = self.listening.get_or_insert_with(|| {
+                    Listening::new(Kind::Inbound, self.endpoint, self.caller, Some(&src))
+                });
                 listening.manner = manner;
                 self.audience = Audience::Bound(src);
             }
-            // A passive listener that spoke without `src` follows the device's rules: answers, no notifications.
+            // A passive listener that spoke without `src` follows the device's rules: answers, no
+            // notifications.
             (Audience::Pushed(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
                 self.audience = Audience::Nobody;
                 self.listening = None;
@@ -451,7 +511,9 @@ where
     /// Begins to push to somebody who has not asked: everything first, then what changes.
     async fn push(&mut self, kind: Kind, dst: Option<Arc<str>>) -> Result<(), Ended> {
         self.audience = Audience::Pushed(dst);
-        let listening = self.listening.insert(Listening::new(kind, self.endpoint, self.caller, None));
+        let listening =
+            self.listening
+                .insert(Listening::new(kind, self.endpoint, self.caller, None));
         let notes = listening.due(self.endpoint, self.caller);
         self.notify(notes).await
     }
@@ -460,11 +522,22 @@ where
         for note in notes {
             let text = {
                 let device = self.endpoint.device.borrow();
-                notification(&device.identity.id, self.audience.dst(), note.method, &note.params)
+                notification(
+                    &device.identity.id,
+                    self.audience.dst(),
+                    note.method,
+                    &note.params,
+                )
             };
             self.send(M::from_text(text.into())).await?;
-            let value = self.listening.as_ref().and_then(|l| l.value).filter(|_| note.topic == Topic::Power);
-            self.endpoint.consumers.notified(self.caller, value, self.endpoint.clock.now());
+            let value = self
+                .listening
+                .as_ref()
+                .and_then(|l| l.value)
+                .filter(|_| note.topic == Topic::Power);
+            self.endpoint
+                .consumers
+                .notified(self.caller, value, self.endpoint.clock.now());
         }
         Ok(())
     }

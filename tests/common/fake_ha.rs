@@ -1,8 +1,15 @@
-//! A Home Assistant of the test's own: WebSocket API and REST on one loopback port, with states, faults and refusals as
-//! the test scripts them. Frames in the shapes recorded from a real one (2026.11.0).
+//! A Home Assistant of the test's own: WebSocket API and REST on one loopback port, with states,
+//! faults and refusals as the test scripts them. Frames in the shapes recorded from a real one
+//! (2026.11.0).
 //!
 //! Use it from a test file with `#[path = "common/fake_ha.rs"] mod fake_ha;`.
-#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +49,12 @@ struct Entity {
 #[derive(Clone, Debug)]
 enum Change {
     /// An `a`, `c` or `r` of one entity.
-    Entity { seq: u64, id: String, kind: &'static str, body: Value },
+    Entity {
+        seq: u64,
+        id: String,
+        kind: &'static str,
+        body: Value,
+    },
     /// An event of the bus by its type.
     Bus(&'static str),
     /// Every socket closes.
@@ -97,7 +109,10 @@ impl Drop for FakeHa {
 }
 
 fn unix() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64()
 }
 
 impl FakeHa {
@@ -125,8 +140,15 @@ impl FakeHa {
             rest_calls: 0,
             seq: 0,
         };
-        let shared = Arc::new(Shared { world: Mutex::new(world), changes: broadcast::channel(4096).0 });
-        let ha = Self { addr: listener.local_addr().unwrap(), shared, up: Mutex::new(CancellationToken::new()) };
+        let shared = Arc::new(Shared {
+            world: Mutex::new(world),
+            changes: broadcast::channel(4096).0,
+        });
+        let ha = Self {
+            addr: listener.local_addr().unwrap(),
+            shared,
+            up: Mutex::new(CancellationToken::new()),
+        };
         ha.serve(listener);
         ha
     }
@@ -143,7 +165,8 @@ impl FakeHa {
             .route("/api/states/{id}", get(one_state))
             .route("/api/template", post(template))
             .with_state((self.shared.clone(), up.clone()));
-        // As the real one: else each small frame after the first waits 40 ms for our acknowledgement.
+        // As the real one: else each small frame after the first waits 40 ms for our
+        // acknowledgement.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         tokio::spawn(async move {
             tokio::select! {
@@ -177,11 +200,20 @@ impl FakeHa {
     /// The same with any attributes.
     pub fn set_with(&self, id: &str, state: &str, attributes: &Map<String, Value>) {
         let now = unix();
-        let entity = Entity { state: state.into(), attributes: attributes.clone(), changed: now, reported: now, shown: Default::default() };
+        let entity = Entity {
+            state: state.into(),
+            attributes: attributes.clone(),
+            changed: now,
+            reported: now,
+            shown: Default::default(),
+        };
         let mut world = self.world();
         let old = world.states.insert(id.into(), entity);
         let (kind, body) = match old {
-            None => ("a", json!({"s": state, "a": attributes, "c": "01", "lc": now})),
+            None => (
+                "a",
+                json!({"s": state, "a": attributes, "c": "01", "lc": now}),
+            ),
             Some(old) => {
                 let mut plus = Map::new();
                 if old.state != state {
@@ -190,12 +222,19 @@ impl FakeHa {
                 } else {
                     plus.insert("lu".into(), now.into());
                 }
-                let new: Map<String, Value> =
-                    attributes.iter().filter(|(k, v)| old.attributes.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+                let new: Map<String, Value> = attributes
+                    .iter()
+                    .filter(|(k, v)| old.attributes.get(*k) != Some(v))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect();
                 if !new.is_empty() {
                     plus.insert("a".into(), new.into());
                 }
-                let gone: Vec<&String> = old.attributes.keys().filter(|k| !attributes.contains_key(*k)).collect();
+                let gone: Vec<&String> = old
+                    .attributes
+                    .keys()
+                    .filter(|k| !attributes.contains_key(*k))
+                    .collect();
                 let mut diff = json!({"+": plus});
                 if !gone.is_empty() {
                     diff["-"] = json!({"a": gone});
@@ -204,7 +243,12 @@ impl FakeHa {
             }
         };
         world.seq += 1;
-        self.change(Change::Entity { seq: world.seq, id: id.into(), kind, body });
+        self.change(Change::Entity {
+            seq: world.seq,
+            id: id.into(),
+            kind,
+            body,
+        });
     }
 
     /// The same state was reported again this long ago: as a real one, no event says so.
@@ -212,7 +256,8 @@ impl FakeHa {
         self.world().states.get_mut(id).unwrap().reported = unix() - ago.as_secs_f64();
     }
 
-    /// It was reported and has not changed since so long ago, as far as the next subscription is told.
+    /// It was reported and has not changed since so long ago, as far as the next subscription is
+    /// told.
     pub fn grow_old(&self, id: &str, ago: Duration) {
         let mut world = self.world();
         let entity = world.states.get_mut(id).unwrap();
@@ -224,7 +269,12 @@ impl FakeHa {
         let mut world = self.world();
         world.states.remove(id);
         world.seq += 1;
-        self.change(Change::Entity { seq: world.seq, id: id.into(), kind: "r", body: Value::Null });
+        self.change(Change::Entity {
+            seq: world.seq,
+            id: id.into(),
+            kind: "r",
+            body: Value::Null,
+        });
     }
 
     /// `NOT_RUNNING`, `STARTING`, `RUNNING`: the last is told as `homeassistant_started`.
@@ -243,7 +293,9 @@ impl FakeHa {
     /// The same with the device it is on, and the integration that made it.
     pub fn register_on(&self, id: &str, unique_id: &str, device: &str, platform: &str) {
         self.register(id, unique_id);
-        self.world().homes.insert(id.into(), (device.into(), platform.into()));
+        self.world()
+            .homes
+            .insert(id.into(), (device.into(), platform.into()));
     }
 
     pub fn set_prefs(&self, prefs: Value) {
@@ -365,7 +417,12 @@ async fn talk(mut socket: WebSocket, shared: &Shared) -> Option<()> {
     let mut changes = shared.changes.subscribe();
     let mut subscriptions = Subscriptions::new();
     let mut bus: BTreeMap<u64, String> = BTreeMap::new();
-    socket.send(text(&json!({"type": "auth_required", "ha_version": "2026.11.0"}))).await.ok()?;
+    socket
+        .send(text(
+            &json!({"type": "auth_required", "ha_version": "2026.11.0"}),
+        ))
+        .await
+        .ok()?;
     let auth = heard(&mut socket).await?;
     let good = {
         let mut world = shared.world.lock().unwrap();
@@ -373,10 +430,18 @@ async fn talk(mut socket: WebSocket, shared: &Shared) -> Option<()> {
         auth["access_token"] == world.token.as_str()
     };
     if !good {
-        socket.send(text(&json!({"type": "auth_invalid", "message": "Invalid access token or password"}))).await.ok()?;
+        socket
+            .send(text(
+                &json!({"type": "auth_invalid", "message": "Invalid access token or password"}),
+            ))
+            .await
+            .ok()?;
         return socket.send(Message::Close(None)).await.ok();
     }
-    socket.send(text(&json!({"type": "auth_ok", "ha_version": "2026.11.0"}))).await.ok()?;
+    socket
+        .send(text(&json!({"type": "auth_ok", "ha_version": "2026.11.0"})))
+        .await
+        .ok()?;
     loop {
         tokio::select! {
             // In order: what changed before a question is told before its answer.
@@ -430,7 +495,11 @@ async fn heard(socket: &mut WebSocket) -> Option<Value> {
 }
 
 fn full(id: &str, entity: &Entity) -> Value {
-    let stamp = |unix: f64| jiff::Timestamp::from_microsecond((unix * 1e6) as i64).unwrap().to_string();
+    let stamp = |unix: f64| {
+        jiff::Timestamp::from_microsecond((unix * 1e6) as i64)
+            .unwrap()
+            .to_string()
+    };
     let shown = entity.shown.get().unwrap_or(entity.reported);
     entity.shown.set(Some(shown));
     let (changed, reported) = (stamp(entity.changed), stamp(shown));
@@ -441,35 +510,65 @@ fn config_of(world: &World) -> Value {
     json!({"state": world.core_state, "version": "2026.11.0", "time_zone": "Europe/Berlin", "components": ["sensor"], "location_name": "Test"})
 }
 
-fn answers(question: &Value, shared: &Shared, subscriptions: &mut Subscriptions, bus: &mut BTreeMap<u64, String>) -> Vec<Value> {
+fn answers(
+    question: &Value,
+    shared: &Shared,
+    subscriptions: &mut Subscriptions,
+    bus: &mut BTreeMap<u64, String>,
+) -> Vec<Value> {
     let mut world = shared.world.lock().unwrap();
     let id = question["id"].as_u64().unwrap();
-    let ok = |result: Value| vec![json!({"id": id, "type": "result", "success": true, "result": result})];
+    let ok = |result: Value| {
+        vec![json!({"id": id, "type": "result", "success": true, "result": result})]
+    };
     let no = |code: &str, message: &str| {
-        vec![json!({"id": id, "type": "result", "success": false, "error": {"code": code, "message": message}})]
+        vec![
+            json!({"id": id, "type": "result", "success": false, "error": {"code": code, "message": message}}),
+        ]
     };
     let ids = || -> Vec<String> {
-        question["entity_ids"].as_array().map(|a| a.iter().map(|v| v.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
+        question["entity_ids"]
+            .as_array()
+            .map(|a| a.iter().map(|v| v.as_str().unwrap().to_owned()).collect())
+            .unwrap_or_default()
     };
     let entry = |world: &World, e: &String| {
-        let (device, platform) = world.homes.get(e).map_or((Value::Null, "shelly"), |(device, platform)| (device.clone().into(), platform));
-        world.registry.get(e).map(|u| json!({"entity_id": e, "unique_id": u, "platform": platform, "device_id": device}))
+        let (device, platform) = world
+            .homes
+            .get(e)
+            .map_or((Value::Null, "shelly"), |(device, platform)| {
+                (device.clone().into(), platform)
+            });
+        world.registry.get(e).map(
+            |u| json!({"entity_id": e, "unique_id": u, "platform": platform, "device_id": device}),
+        )
     };
     match question["type"].as_str().unwrap() {
         "ping" => vec![json!({"id": id, "type": "pong"})],
         "get_config" => ok(config_of(&world)),
         "get_states" => ok(world.states.iter().map(|(i, e)| full(i, e)).collect()),
-        "energy/get_prefs" => world.prefs.clone().map_or_else(|| no("not_found", "No prefs"), ok),
+        "energy/get_prefs" => world
+            .prefs
+            .clone()
+            .map_or_else(|| no("not_found", "No prefs"), ok),
         "config/device_registry/list" => {
-            let devices: std::collections::BTreeSet<&String> = world.homes.values().map(|(device, _)| device).collect();
+            let devices: std::collections::BTreeSet<&String> =
+                world.homes.values().map(|(device, _)| device).collect();
             ok(devices
                 .into_iter()
                 .map(|d| json!({"id": d, "name": format!("Device {d}"), "name_by_user": null, "area_id": null}))
                 .collect())
         }
-        "config/entity_registry/list" => ok(world.registry.keys().filter_map(|e| entry(&world, e)).collect()),
+        "config/entity_registry/list" => ok(world
+            .registry
+            .keys()
+            .filter_map(|e| entry(&world, e))
+            .collect()),
         "config/entity_registry/get_entries" => {
-            let entries: Map<String, Value> = ids().into_iter().map(|e| (e.clone(), entry(&world, &e).into())).collect();
+            let entries: Map<String, Value> = ids()
+                .into_iter()
+                .map(|e| (e.clone(), entry(&world, &e).into()))
+                .collect();
             ok(entries.into())
         }
         "subscribe_events" => {
@@ -477,9 +576,16 @@ fn answers(question: &Value, shared: &Shared, subscriptions: &mut Subscriptions,
             ok(Value::Null)
         }
         "render_template" if world.templates => {
-            let ids = question["variables"]["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap());
+            let ids = question["variables"]["ids"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_str().unwrap());
             let event = json!({"result": stamps(&world, ids), "listeners": {"all": false}});
-            ok(Value::Null).into_iter().chain([json!({"type": "event", "event": event, "id": id})]).collect()
+            ok(Value::Null)
+                .into_iter()
+                .chain([json!({"type": "event", "event": event, "id": id})])
+                .collect()
         }
         "unsubscribe_events" => {
             subscriptions.remove(&question["subscription"].as_u64().unwrap());
@@ -487,12 +593,21 @@ fn answers(question: &Value, shared: &Shared, subscriptions: &mut Subscriptions,
         }
         "subscribe_entities" => {
             // As the real one: no entities named means all of them.
-            let ids = if ids().is_empty() { world.states.keys().cloned().collect() } else { ids() };
+            let ids = if ids().is_empty() {
+                world.states.keys().cloned().collect()
+            } else {
+                ids()
+            };
             world.subscriptions.push(ids.clone());
             let added: Map<String, Value> = ids
                 .iter()
                 .filter_map(|i| {
-                    world.states.get(i).map(|e| (i.clone(), json!({"s": e.state, "a": e.attributes, "c": "01", "lc": e.changed})))
+                    world.states.get(i).map(|e| {
+                        (
+                            i.clone(),
+                            json!({"s": e.state, "a": e.attributes, "c": "01", "lc": e.changed}),
+                        )
+                    })
                 })
                 .collect();
             subscriptions.insert(id, (world.seq, ids));
@@ -509,7 +624,11 @@ fn json(value: &Value) -> impl IntoResponse {
     ([("content-type", "application/json")], value.to_string())
 }
 
-fn rest(shared: &Shared, headers: &HeaderMap, answer: impl FnOnce(&World) -> Option<Value>) -> Response {
+fn rest(
+    shared: &Shared,
+    headers: &HeaderMap,
+    answer: impl FnOnce(&World) -> Option<Value>,
+) -> Response {
     let mut world = shared.world.lock().unwrap();
     world.rest_calls += 1;
     if let Some(status) = world.rest_status {
@@ -520,11 +639,19 @@ fn rest(shared: &Shared, headers: &HeaderMap, answer: impl FnOnce(&World) -> Opt
         return (StatusCode::UNAUTHORIZED, "401: Unauthorized").into_response();
     }
     if world.endless {
-        let blanks = futures_util::stream::repeat_with(|| Ok::<_, std::convert::Infallible>(vec![b' '; 1 << 16]));
+        let blanks = futures_util::stream::repeat_with(|| {
+            Ok::<_, std::convert::Infallible>(vec![b' '; 1 << 16])
+        });
         return axum::body::Body::from_stream(blanks).into_response();
     }
     answer(&world).map_or_else(
-        || (StatusCode::NOT_FOUND, json(&json!({"message": "Entity not found."}))).into_response(),
+        || {
+            (
+                StatusCode::NOT_FOUND,
+                json(&json!({"message": "Entity not found."})),
+            )
+                .into_response()
+        },
         |v| json(&v).into_response(),
     )
 }
@@ -540,30 +667,54 @@ async fn core_state(State((shared, _)): State<Site>, headers: HeaderMap) -> Resp
 /// Where no template is rendered, texts are made anew.
 fn forget(world: &World) {
     if !world.templates {
-        world.states.values().for_each(|entity| entity.shown.set(None));
+        world
+            .states
+            .values()
+            .for_each(|entity| entity.shown.set(None));
     }
 }
 
 async fn all_states(State((shared, _)): State<Site>, headers: HeaderMap) -> Response {
     forget(&shared.world.lock().unwrap());
-    rest(&shared, &headers, |w| Some(w.states.iter().map(|(i, e)| full(i, e)).collect()))
+    rest(&shared, &headers, |w| {
+        Some(w.states.iter().map(|(i, e)| full(i, e)).collect())
+    })
 }
 
-async fn one_state(State((shared, _)): State<Site>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+async fn one_state(
+    State((shared, _)): State<Site>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
     forget(&shared.world.lock().unwrap());
-    rest(&shared, &headers, |w| w.states.get(&id).map(|e| full(&id, e)))
+    rest(&shared, &headers, |w| {
+        w.states.get(&id).map(|e| full(&id, e))
+    })
 }
 
 /// The time, and when each was reported last.
 fn stamps<'a>(world: &World, ids: impl Iterator<Item = &'a str>) -> String {
-    let one = |id: &str| world.states.get(id).map(|entity| format!(" {id}={}", entity.reported)).unwrap_or_default();
+    let one = |id: &str| {
+        world
+            .states
+            .get(id)
+            .map(|entity| format!(" {id}={}", entity.reported))
+            .unwrap_or_default()
+    };
     format!("{}{}", unix(), ids.map(one).collect::<String>())
 }
 
-/// Renders the templates there are: stamps of entities; an entity and the identifiers of its device a line.
+/// Renders the templates there are: stamps of entities; an entity and the identifiers of its device
+/// a line.
 async fn template(State((shared, _)): State<Site>, headers: HeaderMap, body: String) -> Response {
     let body: Value = serde_json::from_str(&body).unwrap();
-    let ids = || body["variables"]["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap());
+    let ids = || {
+        body["variables"]["ids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_str().unwrap())
+    };
     if body["template"].as_str().unwrap().contains("last_reported") {
         let mut text = None;
         let answer = rest(&shared, &headers, |w| {
@@ -576,10 +727,18 @@ async fn template(State((shared, _)): State<Site>, headers: HeaderMap, body: Str
     let answer = rest(&shared, &headers, |w| {
         for id in body["variables"]["ids"].as_array()? {
             let id = id.as_str()?;
-            let mac = w.registry.get(id).map(|u| format!(" shelly {}", u.split('-').next().unwrap())).unwrap_or_default();
+            let mac = w
+                .registry
+                .get(id)
+                .map(|u| format!(" shelly {}", u.split('-').next().unwrap()))
+                .unwrap_or_default();
             text += &format!("{id}{mac}\n");
         }
         Some(Value::Null)
     });
-    if answer.status().is_success() { text.into_response() } else { answer }
+    if answer.status().is_success() {
+        text.into_response()
+    } else {
+        answer
+    }
 }

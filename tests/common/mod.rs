@@ -1,4 +1,5 @@
-//! A meter for tests of the channels: hand-made snapshots behind a real [`Endpoint`], served on port 0.
+//! A meter for tests of the channels: hand-made snapshots behind a real [`Endpoint`], served on
+//! port 0.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -22,10 +23,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use virtual_shelly::{
-    config::{ChannelSettings, ControlMode, ControlSettings, ModbusMap, ScalingSettings, StalePolicy},
+    config::{
+        ChannelSettings, ControlMode, ControlSettings, ModbusMap, ScalingSettings, StalePolicy,
+    },
     consumers::Consumers,
-    device::{Block, Device, DeviceOptions, DeviceState, Effect, Identity, Records, RecordsError, View},
-    meter::{Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, Quality, Report, Served, Snapshot, SourceHealth, Totals},
+    device::{
+        Block, Device, DeviceOptions, DeviceState, Effect, Identity, Records, RecordsError, View,
+    },
+    meter::{
+        Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, Quality, Report,
+        Served, Snapshot, SourceHealth, Totals,
+    },
     source::Link,
     time::{Clock, Now, SystemClock},
     transport::{
@@ -43,13 +51,21 @@ pub const ID: &str = "shellypro3em-aabbccddeeff";
 
 /// In small hexadecimal digits.
 pub fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 /// The `auth` of a frame; `nonce` as its challenge has it.
 pub fn proof(ha1: &str, nonce: &serde_json::Value) -> serde_json::Value {
-    let plain = nonce.as_str().map_or_else(|| nonce.to_string(), ToOwned::to_owned);
-    let response = sha256(&format!("{ha1}:{plain}:1:77:auth:{}", sha256("dummy_method:dummy_uri")));
+    let plain = nonce
+        .as_str()
+        .map_or_else(|| nonce.to_string(), ToOwned::to_owned);
+    let response = sha256(&format!(
+        "{ha1}:{plain}:1:77:auth:{}",
+        sha256("dummy_method:dummy_uri")
+    ));
     serde_json::json!({
         "realm": ID, "username": "admin", "nonce": nonce, "nc": 1, "cnonce": 77, "response": response, "algorithm": "SHA-256"
     })
@@ -82,7 +98,13 @@ pub fn channels() -> ChannelSettings {
         auth_password: None,
         auth_udp: false,
         auth_outbound: false,
-        scaling: ScalingSettings { enable: false, clients: 0, ttl: Duration::from_secs(30), shares: Vec::new(), viewers: Vec::new() },
+        scaling: ScalingSettings {
+            enable: false,
+            clients: 0,
+            ttl: Duration::from_secs(30),
+            shares: Vec::new(),
+            viewers: Vec::new(),
+        },
     }
 }
 
@@ -126,10 +148,16 @@ pub fn snapshot(seq: u64, now: Now, powers: [Option<f64>; 3]) -> Snapshot {
                 freq: 50.0,
             }),
             derived: Derived::default(),
-            report: Some(Report { at: now.mono, age: Duration::ZERO }),
+            report: Some(Report {
+                at: now.mono,
+                age: Duration::ZERO,
+            }),
         },
         None => PhaseInput {
-            quality: Quality::Absent { since: Duration::ZERO, reason: "sensor.l2 is unavailable".into() },
+            quality: Quality::Absent {
+                since: Duration::ZERO,
+                reason: "sensor.l2 is unavailable".into(),
+            },
             electric: None,
             derived: Derived::default(),
             report: None,
@@ -151,7 +179,10 @@ pub fn snapshot(seq: u64, now: Now, powers: [Option<f64>; 3]) -> Snapshot {
         aprt_power: Fixed::round(all.iter().map(|p| p.aprt_power.get()).sum()),
         current: Fixed::round(all.iter().map(|p| p.current.get()).sum()),
     });
-    let counter = Counter { import: 1234.5678, export: 0.0 };
+    let counter = Counter {
+        import: 1234.5678,
+        export: 0.0,
+    };
     Snapshot {
         seq,
         now,
@@ -159,9 +190,15 @@ pub fn snapshot(seq: u64, now: Now, powers: [Option<f64>; 3]) -> Snapshot {
         phases,
         totals,
         n_current: None,
-        energy: Some(Energy { phases: [counter; 3], net: counter }),
+        energy: Some(Energy {
+            phases: [counter; 3],
+            net: counter,
+        }),
         energy_net: false,
-        source: SourceHealth { link: Link::Up, last_alive: Some(now.mono) },
+        source: SourceHealth {
+            link: Link::Up,
+            last_alive: Some(now.mono),
+        },
     }
 }
 
@@ -178,14 +215,23 @@ pub struct FakeRecords {
 impl Records for FakeRecords {
     fn blocks(&self, from: i64) -> Result<Vec<Block>, RecordsError> {
         std::thread::sleep(self.slow);
-        Ok(vec![Block { ts: from.max(0), records: self.minutes as u32 }])
+        Ok(vec![Block {
+            ts: from.max(0),
+            records: self.minutes as u32,
+        }])
     }
 
     fn read(&self, from: i64, end: i64, limit: usize) -> Result<Vec<MinuteRecord>, RecordsError> {
         std::thread::sleep(self.slow);
         let first = from.div_euclid(60).max(0);
         let last = end.div_euclid(60).min(self.minutes - 1);
-        let found: Vec<MinuteRecord> = (first..=last).take(limit).map(|n| MinuteRecord { ts: n * 60, ..MinuteRecord::default() }).collect();
+        let found: Vec<MinuteRecord> = (first..=last)
+            .take(limit)
+            .map(|n| MinuteRecord {
+                ts: n * 60,
+                ..MinuteRecord::default()
+            })
+            .collect();
         self.most.fetch_max(found.len(), Ordering::Relaxed);
         Ok(found)
     }
@@ -205,9 +251,14 @@ impl Hub for FakeHub {
             for effect in effects {
                 self.effects.lock().unwrap().push(effect.clone());
                 match effect {
-                    Effect::Set(setting) => self.state.send_modify(|state| *state = Arc::new(state.with(&setting))),
+                    Effect::Set(setting) => self
+                        .state
+                        .send_modify(|state| *state = Arc::new(state.with(&setting))),
                     Effect::Reboot { .. } => {
-                        let old = self.boot.send_replace(Boot { since: self.clock.now().mono, over: CancellationToken::new() });
+                        let old = self.boot.send_replace(Boot {
+                            since: self.clock.now().mono,
+                            over: CancellationToken::new(),
+                        });
                         // As `app` does: the answer goes out first.
                         tokio::spawn(async move {
                             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -251,19 +302,31 @@ pub struct Meter {
 
 impl Meter {
     pub fn new() -> Self {
-        Self::with(FakeRecords { minutes: 1000, ..FakeRecords::default() })
+        Self::with(FakeRecords {
+            minutes: 1000,
+            ..FakeRecords::default()
+        })
     }
 
     pub fn with(records: FakeRecords) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let first = Arc::new(View::new(Arc::new(snapshot(1, clock.now(), [Some(16.2), Some(55.6), Some(32.2)]))));
+        let first = Arc::new(View::new(Arc::new(snapshot(
+            1,
+            clock.now(),
+            [Some(16.2), Some(55.6), Some(32.2)],
+        ))));
         let (views, views_rx) = watch::channel(first);
         let (device, device_rx) = watch::channel(Arc::new(device()));
         let (state, state_rx) = watch::channel(Arc::new(DeviceState::default()));
         let (channels, channels_rx) = watch::channel(Arc::new(channels()));
         let (control, control_rx) = watch::channel(ControlSettings::default());
         let (boot, boot_rx) = watch::channel(Boot::default());
-        let hub = Arc::new(FakeHub { effects: Mutex::default(), state, boot, clock: Arc::clone(&clock) });
+        let hub = Arc::new(FakeHub {
+            effects: Mutex::default(),
+            state,
+            boot,
+            clock: Arc::clone(&clock),
+        });
         let records = Arc::new(records);
         let endpoint = Arc::new(Endpoint::new(Parts {
             meter: String::new(),
@@ -304,9 +367,13 @@ impl Meter {
         });
     }
 
-    /// Calm control as it is by default; without, a reader that asks again and again is answered each time.
+    /// Calm control as it is by default; without, a reader that asks again and again is answered
+    /// each time.
     pub fn control_by_itself(&self) {
-        self.control.send_replace(ControlSettings { mode: ControlMode::Auto, ..ControlSettings::default() });
+        self.control.send_replace(ControlSettings {
+            mode: ControlMode::Auto,
+            ..ControlSettings::default()
+        });
     }
 
     pub fn set_device(&self, change: impl FnOnce(&mut DeviceOptions)) {
@@ -318,17 +385,32 @@ impl Meter {
     }
 
     pub fn set_profile(&self, profile: virtual_shelly::config::Profile) {
-        self.hub.state.send_modify(|state| *state = Arc::new(DeviceState { profile, ..DeviceState::clone(state) }));
+        self.hub.state.send_modify(|state| {
+            *state = Arc::new(DeviceState {
+                profile,
+                ..DeviceState::clone(state)
+            })
+        });
     }
 
     /// A new snapshot.
     pub fn power(&self, powers: [Option<f64>; 3]) {
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
-        self.views.send_replace(Arc::new(View::new(Arc::new(snapshot(seq, self.clock.now(), powers)))));
+        self.views
+            .send_replace(Arc::new(View::new(Arc::new(snapshot(
+                seq,
+                self.clock.now(),
+                powers,
+            )))));
     }
 
     pub fn site(&self) -> Arc<Site> {
-        Site::device(Arc::clone(&self.endpoint), self.board.clone(), Arc::new(Healthy), None)
+        Site::device(
+            Arc::clone(&self.endpoint),
+            self.board.clone(),
+            Arc::new(Healthy),
+            None,
+        )
     }
 
     pub async fn serve_site(&self, site: Arc<Site>) -> SocketAddr {
@@ -346,7 +428,12 @@ impl Meter {
 
     /// A fan-out port.
     pub async fn fanout(&self) -> SocketAddr {
-        self.serve_site(Site::fanout(Arc::clone(&self.endpoint), self.board.clone(), Arc::new(Healthy))).await
+        self.serve_site(Site::fanout(
+            Arc::clone(&self.endpoint),
+            self.board.clone(),
+            Arc::new(Healthy),
+        ))
+        .await
     }
 
     /// Runs beside the test until [`Self::stop`].
@@ -358,7 +445,12 @@ impl Meter {
     pub fn udp(&self, bind: &str) -> SocketAddr {
         let socket = Arc::new(PacketSocket::bind(bind.parse().unwrap()).unwrap());
         let address = socket.local();
-        self.spawn(udp::serve(socket, None, Arc::clone(&self.endpoint), self.cancel.clone()));
+        self.spawn(udp::serve(
+            socket,
+            None,
+            Arc::clone(&self.endpoint),
+            self.cancel.clone(),
+        ));
         address
     }
 
@@ -366,7 +458,12 @@ impl Meter {
     pub async fn modbus(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        self.spawn(modbus::serve(listener, Arc::clone(&self.endpoint), Connections::default(), self.cancel.clone()));
+        self.spawn(modbus::serve(
+            listener,
+            Arc::clone(&self.endpoint),
+            Connections::default(),
+            self.cancel.clone(),
+        ));
         address
     }
 
@@ -399,11 +496,15 @@ pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 /// A golden file of `tests/fixtures/golden`.
 pub fn golden(name: &str) -> serde_json::Value {
-    let path = format!("{}/tests/fixtures/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/tests/fixtures/golden/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Asks a Modbus master's question: unit and PDU; gives unit and PDU of the answer, or none when the connection ends.
+/// Asks a Modbus master's question: unit and PDU; gives unit and PDU of the answer, or none when
+/// the connection ends.
 pub async fn ask_modbus(stream: &mut TcpStream, unit: u8, pdu: &[u8]) -> Option<Vec<u8>> {
     static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(1);
     let transaction = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -411,8 +512,14 @@ pub async fn ask_modbus(stream: &mut TcpStream, unit: u8, pdu: &[u8]) -> Option<
     let adu = [&transaction[..], &[0, 0], &length, &[unit], pdu].concat();
     stream.write_all(&adu).await.ok()?;
     let mut head = [0; 7];
-    tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut head)).await.expect("an answer or an end").ok()?;
-    assert_eq!((&head[..2], &head[2..4], head[6]), (&transaction[..], &[0, 0][..], unit));
+    tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut head))
+        .await
+        .expect("an answer or an end")
+        .ok()?;
+    assert_eq!(
+        (&head[..2], &head[2..4], head[6]),
+        (&transaction[..], &[0, 0][..], unit)
+    );
     let mut answer = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]])) - 1];
     stream.read_exact(&mut answer).await.ok()?;
     Some(answer)
@@ -420,7 +527,12 @@ pub async fn ask_modbus(stream: &mut TcpStream, unit: u8, pdu: &[u8]) -> Option<
 
 /// PDU of a read.
 pub fn read_pdu(function: u8, address: u16, count: u16) -> Vec<u8> {
-    [&[function][..], &address.to_be_bytes(), &count.to_be_bytes()].concat()
+    [
+        &[function][..],
+        &address.to_be_bytes(),
+        &count.to_be_bytes(),
+    ]
+    .concat()
 }
 
 /// An answer over HTTP.
@@ -433,7 +545,10 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(k, _)| k.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -446,13 +561,22 @@ pub async fn raw(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let _ = stream.write_all(request).await;
     let mut out = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut out)).await.expect("the server closes");
+    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut out))
+        .await
+        .expect("the server closes");
     out
 }
 
 /// One request on a connection of its own.
-pub async fn call(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Answer> {
-    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+pub async fn call(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<Answer> {
+    let mut request =
+        format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -466,11 +590,15 @@ pub async fn call(address: SocketAddr, method: &str, target: &str, headers: &[(&
 }
 
 pub async fn get(address: SocketAddr, target: &str) -> Answer {
-    call(address, "GET", target, &[], b"").await.expect("an answer")
+    call(address, "GET", target, &[], b"")
+        .await
+        .expect("an answer")
 }
 
 pub async fn post(address: SocketAddr, target: &str, body: &str) -> Answer {
-    call(address, "POST", target, &[], body.as_bytes()).await.expect("an answer")
+    call(address, "POST", target, &[], body.as_bytes())
+        .await
+        .expect("an answer")
 }
 
 /// Reads an answer; `None` when the connection was closed without one.
@@ -479,19 +607,29 @@ pub fn parse(bytes: &[u8]) -> Option<Answer> {
     let head = String::from_utf8_lossy(&bytes[..end]);
     let mut lines = head.lines();
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|l| l.split_once(": ")).map(|(k, v)| (k.to_ascii_lowercase(), v.to_owned())).collect();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|l| l.split_once(": "))
+        .map(|(k, v)| (k.to_ascii_lowercase(), v.to_owned()))
+        .collect();
     let mut body = bytes[end + 4..].to_vec();
-    if headers.iter().any(|(k, v)| k == "transfer-encoding" && v == "chunked") {
+    if headers
+        .iter()
+        .any(|(k, v)| k == "transfer-encoding" && v == "chunked")
+    {
         body = dechunk(&body);
     }
-    Some(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
+    Some(Answer {
+        status,
+        headers,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
 fn dechunk(mut rest: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap().trim(), 16).unwrap();
+        let size =
+            usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap().trim(), 16).unwrap();
         if size == 0 {
             break;
         }

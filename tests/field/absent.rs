@@ -13,7 +13,8 @@ use crate::common::{Answer, Meter, ask_modbus, call, read_pdu};
 /// What a decoder makes of an answer: watts, or that it saw an error.
 type Decoded = Result<f64, &'static str>;
 
-/// Go's `json.Unmarshal` into a struct: null and what is missing leave the zero value; the HTTP client fails from 400 on.
+/// Go's `json.Unmarshal` into a struct: null and what is missing leave the zero value; the HTTP
+/// client fails from 400 on.
 fn go(answer: &Answer, key: &str) -> Decoded {
     #[derive(Default, Deserialize)]
     struct Frame {
@@ -31,7 +32,8 @@ fn go(answer: &Answer, key: &str) -> Decoded {
     Ok(zero(&frame.result.unwrap_or(body), key))
 }
 
-/// Perl and sketches: any body that is JSON, status unseen, `error` unseen; a status other than 200 is the one thing looked at.
+/// Perl and sketches: any body that is JSON, status unseen, `error` unseen; a status other than 200
+/// is the one thing looked at.
 fn careless(answer: &Answer, key: &str) -> Decoded {
     if answer.status != 200 {
         return Err("status");
@@ -41,29 +43,64 @@ fn careless(answer: &Answer, key: &str) -> Decoded {
 }
 
 fn zero(status: &Value, key: &str) -> f64 {
-    let holder = ["em:0", "em1:0"].iter().find_map(|component| status.get(component)).unwrap_or(status);
+    let holder = ["em:0", "em1:0"]
+        .iter()
+        .find_map(|component| status.get(component))
+        .unwrap_or(status);
     holder.get(key).and_then(Value::as_f64).unwrap_or(0.0)
 }
 
 /// Every HTTP form of the calls that hold power: verb, target, body.
 fn forms(profile: Profile) -> Vec<(&'static str, String, String)> {
-    let (em, mut forms) = (if profile == Profile::Triphase { "EM.GetStatus" } else { "EM1.GetStatus" }, Vec::new());
-    for (method, params) in [(em, r#"{"id":0}"#), ("Shelly.GetStatus", "{}"), ("Shelly.GetComponents", r#"{"include":["status"]}"#)] {
+    let (em, mut forms) = (
+        if profile == Profile::Triphase {
+            "EM.GetStatus"
+        } else {
+            "EM1.GetStatus"
+        },
+        Vec::new(),
+    );
+    for (method, params) in [
+        (em, r#"{"id":0}"#),
+        ("Shelly.GetStatus", "{}"),
+        ("Shelly.GetComponents", r#"{"include":["status"]}"#),
+    ] {
         let query = if method == em { "?id=0" } else { "" };
         let components = method == "Shelly.GetComponents";
         let frame = format!(r#"{{"id":1,"src":"me","method":"{method}","params":{params}}}"#);
         if components {
-            forms.push(("GET", format!("/rpc/{method}?include=%5B%22status%22%5D&keys=%5B%22em:0%22,%22em1:0%22%5D"), String::new()));
+            forms.push((
+                "GET",
+                format!(
+                    "/rpc/{method}?include=%5B%22status%22%5D&keys=%5B%22em:0%22,%22em1:0%22%5D"
+                ),
+                String::new(),
+            ));
         } else {
             forms.push(("GET", format!("/rpc/{method}{query}"), String::new()));
             forms.push((
                 "GET",
-                format!("/rpc?method={method}&params={}", if query.is_empty() { "" } else { "%7B%22id%22%3A0%7D" }),
+                format!(
+                    "/rpc?method={method}&params={}",
+                    if query.is_empty() {
+                        ""
+                    } else {
+                        "%7B%22id%22%3A0%7D"
+                    }
+                ),
                 String::new(),
             ));
-            forms.push(("GET", format!("/rpc?batch=%5B%7B%22method%22%3A%22{method}%22%7D%5D"), String::new()));
+            forms.push((
+                "GET",
+                format!("/rpc?batch=%5B%7B%22method%22%3A%22{method}%22%7D%5D"),
+                String::new(),
+            ));
             // evcc posts a whole frame to the method's own path.
-            forms.push(("POST", format!("/rpc/{method}"), format!(r#"{{"id":0,"on":false,"src":"evcc","method":"{method}"}}"#)));
+            forms.push((
+                "POST",
+                format!("/rpc/{method}"),
+                format!(r#"{{"id":0,"on":false,"src":"evcc","method":"{method}"}}"#),
+            ));
         }
         forms.push(("POST", "/rpc".into(), frame.clone()));
         forms.push(("POST", "/rpc".into(), format!("[{frame}]")));
@@ -71,29 +108,57 @@ fn forms(profile: Profile) -> Vec<(&'static str, String, String)> {
     forms
 }
 
-async fn decoded(http: std::net::SocketAddr, profile: Profile, agent: &str, key: &str) -> Vec<(String, Decoded)> {
+async fn decoded(
+    http: std::net::SocketAddr,
+    profile: Profile,
+    agent: &str,
+    key: &str,
+) -> Vec<(String, Decoded)> {
     let mut all = Vec::new();
     for (verb, target, body) in forms(profile) {
-        let answer = call(http, verb, &target, &[("User-Agent", agent)], body.as_bytes()).await.unwrap();
+        let answer = call(
+            http,
+            verb,
+            &target,
+            &[("User-Agent", agent)],
+            body.as_bytes(),
+        )
+        .await
+        .unwrap();
         for decoder in [go, careless] {
-            all.push((format!("{verb} {target} {body}: {}", answer.body), decoder(&answer, key)));
+            all.push((
+                format!("{verb} {target} {body}: {}", answer.body),
+                decoder(&answer, key),
+            ));
         }
     }
     all
 }
 
-/// A charger (Go) and a home server (Perl) that went on regulating on 0 W for a night after Home Assistant had died.
+/// A charger (Go) and a home server (Perl) that went on regulating on 0 W for a night after Home
+/// Assistant had died.
 #[tokio::test]
 async fn who_takes_null_for_0_sees_an_error_on_every_form_of_the_call() {
     let meter = Meter::new();
     let http = meter.http().await;
-    for (profile, key) in [(Profile::Triphase, "total_act_power"), (Profile::Monophase, "act_power")] {
+    for (profile, key) in [
+        (Profile::Triphase, "total_act_power"),
+        (Profile::Monophase, "act_power"),
+    ] {
         meter.set_profile(profile);
         for minimal in [false, true] {
             meter.set(|c| c.strict_minimal_payload = minimal);
             meter.power([Some(100.0), Some(20.0), Some(3.0)]);
             let present = decoded(http, profile, "Go-http-client/1.1", key).await;
-            assert!(present.iter().any(|(_, watts)| *watts == Ok(if profile == Profile::Triphase { 123.0 } else { 100.0 })), "{present:?}");
+            assert!(
+                present.iter().any(|(_, watts)| *watts
+                    == Ok(if profile == Profile::Triphase {
+                        123.0
+                    } else {
+                        100.0
+                    })),
+                "{present:?}"
+            );
             // One of three, all of them (before the first value, after the last).
             for absent in [[Some(100.0), None, Some(3.0)], [None; 3]] {
                 meter.power(absent);
@@ -106,25 +171,49 @@ async fn who_takes_null_for_0_sees_an_error_on_every_form_of_the_call() {
     meter.stop().await;
 }
 
-/// Home Assistant's integration shows "unknown" for the device's nulls and would drop the whole meter for an error.
+/// Home Assistant's integration shows "unknown" for the device's nulls and would drop the whole
+/// meter for an error.
 #[tokio::test]
 async fn who_is_known_to_understand_nulls_gets_them_unless_an_option_says_error() {
     let meter = Meter::new();
     let http = meter.http().await;
     meter.power([Some(1.0), None, Some(3.0)]);
-    let ask = async |agent: &str| call(http, "GET", "/rpc/EM.GetStatus?id=0", &[("User-Agent", agent)], b"").await.unwrap();
+    let ask = async |agent: &str| {
+        call(
+            http,
+            "GET",
+            "/rpc/EM.GetStatus?id=0",
+            &[("User-Agent", agent)],
+            b"",
+        )
+        .await
+        .unwrap()
+    };
     let ha = ask("HomeAssistant/2026.11.0 aiohttp/3.13 Python/3.14").await;
-    assert_eq!((ha.status, &ha.json()["errors"][0]), (200, &"power_meter_failure".into()));
+    assert_eq!(
+        (ha.status, &ha.json()["errors"][0]),
+        (200, &"power_meter_failure".into())
+    );
     assert!(ha.json()["total_act_power"].is_null() && ha.json()["a_act_power"] == 1.0);
-    for stranger in ["Java-http-client", "HomeAssistantish", "Mozilla/5.0 HomeAssistant/1", ""] {
-        assert_eq!(ask(stranger).await.status, 500, "{stranger}: behind the same address");
+    for stranger in [
+        "Java-http-client",
+        "HomeAssistantish",
+        "Mozilla/5.0 HomeAssistant/1",
+        "",
+    ] {
+        assert_eq!(
+            ask(stranger).await.status,
+            500,
+            "{stranger}: behind the same address"
+        );
     }
     meter.set_device(|o| o.stale = StalePolicy::Error);
     assert_eq!(ask("HomeAssistant/2026.11.0").await.status, 500);
     meter.stop().await;
 }
 
-/// What has nothing to do with the present power goes on: counters, configuration, identity, the whole set-up of a reader.
+/// What has nothing to do with the present power goes on: counters, configuration, identity, the
+/// whole set-up of a reader.
 #[tokio::test]
 async fn everything_but_the_power_is_answered() {
     let meter = Meter::new();
@@ -140,7 +229,11 @@ async fn everything_but_the_power_is_answered() {
         "/rpc/Shelly.GetComponents?dynamic_only=true",
         "/rpc/Shelly.GetComponents?keys=%5B%22sys%22%5D&include=%5B%22status%22%5D",
     ] {
-        assert_eq!(call(http, "GET", target, &[], b"").await.unwrap().status, 200, "{target}");
+        assert_eq!(
+            call(http, "GET", target, &[], b"").await.unwrap().status,
+            200,
+            "{target}"
+        );
     }
     meter.stop().await;
 }
@@ -151,7 +244,11 @@ where
     S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
 {
     loop {
-        let frame = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap().unwrap().unwrap();
+        let frame = tokio::time::timeout(Duration::from_secs(10), socket.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         let frame: Value = serde_json::from_str(frame.to_text().unwrap()).unwrap();
         // Counters go out at the full minute.
         if frame["params"].get("em:0").is_some() || frame.get("id").is_some() {
@@ -160,7 +257,8 @@ where
     }
 }
 
-/// A house on openHAB whose dashboard jumped to 0 W with the notification of the failure; Home Assistant beside it.
+/// A house on openHAB whose dashboard jumped to 0 W with the notification of the failure; Home
+/// Assistant beside it.
 #[tokio::test]
 async fn a_notification_never_holds_a_null_for_who_takes_it_for_0() {
     let meter = Meter::new();
@@ -169,19 +267,39 @@ async fn a_notification_never_holds_a_null_for_who_takes_it_for_0() {
     let open = async |address: std::net::SocketAddr, src: Option<&str>| {
         let (mut socket, _) = connect_async(format!("ws://{address}/rpc")).await.unwrap();
         if let Some(src) = src {
-            socket.send(Message::text(format!(r#"{{"id":1,"src":"{src}","method":"Shelly.GetDeviceInfo"}}"#))).await.unwrap();
-            assert!(socket.next().await.unwrap().unwrap().to_text().unwrap().contains("\"result\""));
+            socket
+                .send(Message::text(format!(
+                    r#"{{"id":1,"src":"{src}","method":"Shelly.GetDeviceInfo"}}"#
+                )))
+                .await
+                .unwrap();
+            assert!(
+                socket
+                    .next()
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .to_text()
+                    .unwrap()
+                    .contains("\"result\"")
+            );
         }
         socket
     };
-    let (mut openhab, mut ha) = (open(http, Some("ohshelly-em3")).await, open(http, Some("aios-123")).await);
+    let (mut openhab, mut ha) = (
+        open(http, Some("ohshelly-em3")).await,
+        open(http, Some("aios-123")).await,
+    );
     // Pushed to from the start, and come while nothing is known.
     let mut early = open(fanout, None).await;
     assert_eq!(power_frame(&mut early).await["method"], "NotifyFullStatus");
     meter.power([Some(100.0), None, Some(3.0)]);
     let mut late = open(fanout, None).await;
     let told = power_frame(&mut ha).await;
-    assert_eq!(told["params"]["em:0"]["errors"][0], "power_meter_failure", "{told}");
+    assert_eq!(
+        told["params"]["em:0"]["errors"][0], "power_meter_failure",
+        "{told}"
+    );
     meter.power([Some(200.0), Some(20.0), Some(3.0)]);
     for socket in [&mut openhab, &mut early, &mut late] {
         // What comes next is the power that is back: nothing came in between.
@@ -189,33 +307,66 @@ async fn a_notification_never_holds_a_null_for_who_takes_it_for_0() {
         assert_eq!(frame["params"]["em:0"]["total_act_power"], 223.0, "{frame}");
     }
     meter.power([None; 3]);
-    openhab.send(Message::text(r#"{"id":2,"src":"ohshelly-em3","method":"Shelly.GetStatus"}"#)).await.unwrap();
+    openhab
+        .send(Message::text(
+            r#"{"id":2,"src":"ohshelly-em3","method":"Shelly.GetStatus"}"#,
+        ))
+        .await
+        .unwrap();
     let frame = power_frame(&mut openhab).await;
     assert_eq!(frame["error"]["code"], -114, "{frame}");
     meter.stop().await;
 }
 
-/// A Victron GX read NaN as no consumption and kept the meter connected; an exception makes it leave and come back.
+/// A Victron GX read NaN as no consumption and kept the meter connected; an exception makes it
+/// leave and come back.
 #[tokio::test]
 async fn modbus_gives_an_exception_for_power_and_goes_on_with_counters() {
     let meter = Meter::new();
-    let mut master = tokio::net::TcpStream::connect(meter.modbus().await).await.unwrap();
-    for (profile, power, counters) in
-        [(Profile::Triphase, [1000, 1013, 1064], [1162, 1182]), (Profile::Monophase, [2000, 2007, 2047], [2310, 2352])]
-    {
+    let mut master = tokio::net::TcpStream::connect(meter.modbus().await)
+        .await
+        .unwrap();
+    for (profile, power, counters) in [
+        (Profile::Triphase, [1000, 1013, 1064], [1162, 1182]),
+        (Profile::Monophase, [2000, 2007, 2047], [2310, 2352]),
+    ] {
         meter.set_profile(profile);
         for absent in [[Some(1.0), None, Some(2.0)], [None; 3]] {
             meter.power(absent);
             for address in power.into_iter().chain([3000, 3020, 3034]) {
-                assert_eq!(ask_modbus(&mut master, 1, &read_pdu(4, address, 2)).await.unwrap(), [0x84, 4], "{address}");
+                assert_eq!(
+                    ask_modbus(&mut master, 1, &read_pdu(4, address, 2))
+                        .await
+                        .unwrap(),
+                    [0x84, 4],
+                    "{address}"
+                );
             }
-            assert_eq!(ask_modbus(&mut master, 1, &read_pdu(4, 3000, 125)).await.unwrap(), [0x84, 4], "a block with both");
+            assert_eq!(
+                ask_modbus(&mut master, 1, &read_pdu(4, 3000, 125))
+                    .await
+                    .unwrap(),
+                [0x84, 4],
+                "a block with both"
+            );
             for address in counters.into_iter().chain([0, 6, 3100, 3112]) {
-                assert_eq!(ask_modbus(&mut master, 1, &read_pdu(4, address, 2)).await.unwrap()[0], 4, "{address}");
+                assert_eq!(
+                    ask_modbus(&mut master, 1, &read_pdu(4, address, 2))
+                        .await
+                        .unwrap()[0],
+                    4,
+                    "{address}"
+                );
             }
         }
         meter.power([Some(1.0), Some(1.0), Some(2.0)]);
-        assert_eq!(ask_modbus(&mut master, 1, &read_pdu(4, power[1], 2)).await.unwrap()[0], 4, "back");
+        assert_eq!(
+            ask_modbus(&mut master, 1, &read_pdu(4, power[1], 2))
+                .await
+                .unwrap()[0],
+            4,
+            "back"
+        );
     }
     meter.stop().await;
 }

@@ -1,6 +1,8 @@
-//! Homes with meters of many brands, rebuilt from what their integrations are publicly known to make: which sensor is the grid's?
+//! Homes with meters of many brands, rebuilt from what their integrations are publicly known to
+//! make: which sensor is the grid's?
 //!
-//! The Energy settings name the counters only, as in most homes; the right power has to come first and be offered.
+//! The Energy settings name the counters only, as in most homes; the right power has to come first
+//! and be offered.
 
 use serde_json::{Map, Value, json};
 use virtual_shelly::{
@@ -117,7 +119,9 @@ const HOMES: [Home; 22] = [
             sx sensor.solax_grid_import 0 W
             sx sensor.solax_grid_export 1500 W",
         first: &["sensor.solax_grid_import", "sensor.solax_grid_export"],
-        offers: &["total_power=sensor.solax_grid_import total_power_export=sensor.solax_grid_export"],
+        offers: &[
+            "total_power=sensor.solax_grid_import total_power_export=sensor.solax_grid_export",
+        ],
     },
     Home {
         brand: "Fronius with a Smart Meter",
@@ -168,7 +172,9 @@ const HOMES: [Home; 22] = [
             hm sensor.sma_metering_power_absorbed 330 W
             hm sensor.sma_metering_power_supplied 0 W",
         first: &["sensor.sma_metering_power_absorbed"],
-        offers: &["total_power=sensor.sma_metering_power_absorbed total_power_export=sensor.sma_metering_power_supplied"],
+        offers: &[
+            "total_power=sensor.sma_metering_power_absorbed total_power_export=sensor.sma_metering_power_supplied",
+        ],
     },
     Home {
         brand: "Growatt: to the user and to the grid",
@@ -182,8 +188,13 @@ const HOMES: [Home; 22] = [
             gw sensor.growatt_battery_charge_power 0 W
             gw sensor.growatt_power_to_user 0 W
             gw sensor.growatt_power_to_grid 2100 W",
-        first: &["sensor.growatt_power_to_user", "sensor.growatt_power_to_grid"],
-        offers: &["total_power=sensor.growatt_power_to_user total_power_export=sensor.growatt_power_to_grid"],
+        first: &[
+            "sensor.growatt_power_to_user",
+            "sensor.growatt_power_to_grid",
+        ],
+        offers: &[
+            "total_power=sensor.growatt_power_to_user total_power_export=sensor.growatt_power_to_grid",
+        ],
     },
     Home {
         brand: "GoodWe: a meter within the inverter's device, phases by number",
@@ -227,7 +238,11 @@ const HOMES: [Home; 22] = [
     },
     Home {
         brand: "Shelly 3EM of the first generation: three channels, no total; the counters are three, too",
-        import: &["sensor.shelly3em_channel_a_energy", "sensor.shelly3em_channel_b_energy", "sensor.shelly3em_channel_c_energy"],
+        import: &[
+            "sensor.shelly3em_channel_a_energy",
+            "sensor.shelly3em_channel_b_energy",
+            "sensor.shelly3em_channel_c_energy",
+        ],
         export: &[
             "sensor.shelly3em_channel_a_energy_returned",
             "sensor.shelly3em_channel_b_energy_returned",
@@ -243,7 +258,11 @@ const HOMES: [Home; 22] = [
             em sensor.shelly3em_channel_a_power 100 W
             em sensor.shelly3em_channel_b_power 200 W
             em sensor.shelly3em_channel_c_power 300 W",
-        first: &["sensor.shelly3em_channel_a_power", "sensor.shelly3em_channel_b_power", "sensor.shelly3em_channel_c_power"],
+        first: &[
+            "sensor.shelly3em_channel_a_power",
+            "sensor.shelly3em_channel_b_power",
+            "sensor.shelly3em_channel_c_power",
+        ],
         offers: &[
             "a_power=sensor.shelly3em_channel_a_power b_power=sensor.shelly3em_channel_b_power c_power=sensor.shelly3em_channel_c_power",
         ],
@@ -283,8 +302,14 @@ const HOMES: [Home; 22] = [
     },
     Home {
         brand: "DSMR reader: two tariffs each way, consumption and production, both a phase too",
-        import: &["sensor.electricity_meter_energy_consumption_tarif_1", "sensor.electricity_meter_energy_consumption_tarif_2"],
-        export: &["sensor.electricity_meter_energy_production_tarif_1", "sensor.electricity_meter_energy_production_tarif_2"],
+        import: &[
+            "sensor.electricity_meter_energy_consumption_tarif_1",
+            "sensor.electricity_meter_energy_consumption_tarif_2",
+        ],
+        export: &[
+            "sensor.electricity_meter_energy_production_tarif_1",
+            "sensor.electricity_meter_energy_production_tarif_2",
+        ],
         sensors: "ds sensor.electricity_meter_energy_consumption_tarif_1 100 kWh
             ds sensor.electricity_meter_energy_consumption_tarif_2 200 kWh
             ds sensor.electricity_meter_energy_production_tarif_1 10 kWh
@@ -297,7 +322,10 @@ const HOMES: [Home; 22] = [
             ds sensor.electricity_meter_power_production_phase_l3 0 kW
             ds sensor.electricity_meter_power_consumption 0.4 kW
             ds sensor.electricity_meter_power_production 0 kW",
-        first: &["sensor.electricity_meter_power_consumption", "sensor.electricity_meter_power_production"],
+        first: &[
+            "sensor.electricity_meter_power_consumption",
+            "sensor.electricity_meter_power_production",
+        ],
         offers: &[
             "total_power=sensor.electricity_meter_power_consumption total_power_export=sensor.electricity_meter_power_production",
             "a_power=sensor.electricity_meter_power_consumption_phase_l1 a_power_export=sensor.electricity_meter_power_production_phase_l1 \
@@ -405,7 +433,9 @@ const HOMES: [Home; 22] = [
             e3 sensor.s10_grid_consumption 200 W
             e3 sensor.s10_grid_production 0 W",
         first: &["sensor.s10_grid_consumption", "sensor.s10_grid_production"],
-        offers: &["total_power=sensor.s10_grid_consumption total_power_export=sensor.s10_grid_production"],
+        offers: &[
+            "total_power=sensor.s10_grid_consumption total_power_export=sensor.s10_grid_production",
+        ],
     },
     Home {
         brand: "An Eastron counter over Modbus behind a template: counters are integrals that Home Assistant makes of the power",
@@ -423,10 +453,20 @@ const HOMES: [Home; 22] = [
 async fn find(home: &Home) -> Discovery {
     let ha = FakeHa::start().await;
     for line in home.sensors.lines() {
-        let [device, id, value, unit] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let [device, id, value, unit] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
         let mut attributes = Map::new();
         attributes.insert("unit_of_measurement".into(), unit.into());
-        attributes.insert("device_class".into(), if unit.ends_with('h') { "energy" } else { "power" }.into());
+        attributes.insert(
+            "device_class".into(),
+            if unit.ends_with('h') {
+                "energy"
+            } else {
+                "power"
+            }
+            .into(),
+        );
         if id == "sensor.bezug" {
             attributes.insert("source".into(), "sensor.zaehlerschrank".into());
         }
@@ -435,8 +475,16 @@ async fn find(home: &Home) -> Discovery {
             ha.register_on(id, id, device, "brand");
         }
     }
-    let from: Vec<Value> = home.import.iter().map(|id| json!({"stat_energy_from": id})).collect();
-    let to: Vec<Value> = home.export.iter().map(|id| json!({"stat_energy_to": id})).collect();
+    let from: Vec<Value> = home
+        .import
+        .iter()
+        .map(|id| json!({"stat_energy_from": id}))
+        .collect();
+    let to: Vec<Value> = home
+        .export
+        .iter()
+        .map(|id| json!({"stat_energy_to": id}))
+        .collect();
     ha.set_prefs(json!({"energy_sources": [{"type": "grid", "flow_from": from, "flow_to": to}], "device_consumption": []}));
     let settings = SourceSettings {
         kind: SourceKind::HomeAssistant,
@@ -450,16 +498,32 @@ async fn find(home: &Home) -> Discovery {
         poll_interval: std::time::Duration::from_secs(2),
         auto_setup: true,
     };
-    discover(&settings, &Access { supervisor: None, cadence: Default::default() }, &[], &[]).await.unwrap()
+    discover(
+        &settings,
+        &Access {
+            supervisor: None,
+            cadence: Default::default(),
+        },
+        &[],
+        &[],
+    )
+    .await
+    .unwrap()
 }
 
-/// Households of twenty-two kinds whose Energy settings know counters but no power: in most of them another sensor stood first.
+/// Households of twenty-two kinds whose Energy settings know counters but no power: in most of them
+/// another sensor stood first.
 #[tokio::test]
 async fn the_meters_own_power_comes_first() {
     let mut wrong = Vec::new();
     for home in &HOMES {
         let found = find(home).await;
-        let powers: Vec<&str> = found.candidates.iter().filter(|c| c.kind == Some(Kind::Power)).map(|c| &*c.entity_id).collect();
+        let powers: Vec<&str> = found
+            .candidates
+            .iter()
+            .filter(|c| c.kind == Some(Kind::Power))
+            .map(|c| &*c.entity_id)
+            .collect();
         let offers: Vec<String> = found
             .offers
             .iter()
@@ -467,7 +531,9 @@ async fn the_meters_own_power_comes_first() {
                 assert_eq!(offer.origin, Origin::MeterDevice);
                 let mut all = Vec::new();
                 for id in offer.inputs.entities() {
-                    let keys = feeds(&offer.inputs, &id).into_iter().filter(|key| key.contains("_power"));
+                    let keys = feeds(&offer.inputs, &id)
+                        .into_iter()
+                        .filter(|key| key.contains("_power"));
                     all.extend(keys.map(|key| format!("{key}={id}")));
                 }
                 all.sort();
@@ -477,7 +543,17 @@ async fn the_meters_own_power_comes_first() {
         if !powers.starts_with(home.first) || offers != home.offers {
             wrong.push(format!("{}\n  {powers:?}\n  {offers:?}", home.brand));
         }
-        assert!(found.grid.is_none(), "{}: nothing is taken unasked", home.brand);
+        assert!(
+            found.grid.is_none(),
+            "{}: nothing is taken unasked",
+            home.brand
+        );
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), HOMES.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        HOMES.len(),
+        wrong.join("\n")
+    );
 }

@@ -13,13 +13,28 @@ use virtual_shelly::{
 };
 
 fn settings(url: &str, transport: &str) -> SourceSettings {
-    let env = [("HA_BASE_URL", url), ("HA_TOKEN", "a.b.c"), ("VIRTUAL_SHELLY_HA_TRANSPORT", transport)];
-    let env = env.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    load(&LoadInputs { env, data_dir: "/data".into(), ..LoadInputs::default() }).settings.source
+    let env = [
+        ("HA_BASE_URL", url),
+        ("HA_TOKEN", "a.b.c"),
+        ("VIRTUAL_SHELLY_HA_TRANSPORT", transport),
+    ];
+    let env = env
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    load(&LoadInputs {
+        env,
+        data_dir: "/data".into(),
+        ..LoadInputs::default()
+    })
+    .settings
+    .source
 }
 
 async fn said(url: &str, transport: &str) -> String {
-    let line = discover(&settings(url, transport), &Access::default(), &[], &[]).await.unwrap_err().to_string();
+    let line = discover(&settings(url, transport), &Access::default(), &[], &[])
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(!line.contains('\n') && !line.contains("a.b.c"), "{line}");
     line
 }
@@ -37,7 +52,8 @@ async fn server(answer: &'static str) -> String {
     url
 }
 
-/// Owners with a proxy in front, with a port of another program, with an address that only sends on.
+/// Owners with a proxy in front, with a port of another program, with an address that only sends
+/// on.
 #[tokio::test]
 async fn answers_that_are_none_name_the_remedy() {
     let cases = [
@@ -49,35 +65,67 @@ async fn answers_that_are_none_name_the_remedy() {
             "HTTP/1.1 308 x\r\nLocation: http://ha.example:81/ha/api/config\r\nContent-Length: 0\r\n\r\n",
             "to http://ha.example:81/ha: set ha_base_url",
         ),
-        ("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "trusted_proxies"),
-        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "ip_bans.yaml"),
-        ("HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", "Home Assistant behind it does not run"),
-        ("SSH-2.0-OpenSSH_9.9\r\n", "correct host and port in ha_base_url"),
+        (
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+            "trusted_proxies",
+        ),
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+            "ip_bans.yaml",
+        ),
+        (
+            "HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n",
+            "Home Assistant behind it does not run",
+        ),
+        (
+            "SSH-2.0-OpenSSH_9.9\r\n",
+            "correct host and port in ha_base_url",
+        ),
     ];
     for (answer, remedy) in cases {
         let url = server(answer).await;
         for transport in ["websocket", "rest"] {
             let line = said(&url, transport).await;
-            assert!(line.contains(remedy) && line.contains(url.trim_start_matches("http")), "{transport}: {line}");
+            assert!(
+                line.contains(remedy) && line.contains(url.trim_start_matches("http")),
+                "{transport}: {line}"
+            );
         }
     }
     let url = server("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
-    assert!(said(&url, "websocket").await.contains("no Home Assistant there; correct host, port and path in ha_base_url"));
+    assert!(
+        said(&url, "websocket")
+            .await
+            .contains("no Home Assistant there; correct host, port and path in ha_base_url")
+    );
     let line = said(&format!("{url}/lovelace/0?edit=1"), "websocket").await;
-    assert!(line.contains(&format!("{}/api/websocket", url.replace("http", "ws"))), "the page's path is left out: {line}");
+    assert!(
+        line.contains(&format!("{}/api/websocket", url.replace("http", "ws"))),
+        "the page's path is left out: {line}"
+    );
 }
 
-/// Owners whose Home Assistant has a certificate of its own, asked by http, and by https without trusting it.
+/// Owners whose Home Assistant has a certificate of its own, asked by http, and by https without
+/// trusting it.
 #[tokio::test]
 async fn https_is_told_from_http() {
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
     let read = |name: &str| std::fs::read(format!("{FOLDER}/{name}")).unwrap();
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    let chain = CertificateDer::pem_slice_iter(&read("server.pem")).collect::<Result<Vec<_>, _>>().unwrap();
+    let chain = CertificateDer::pem_slice_iter(&read("server.pem"))
+        .collect::<Result<Vec<_>, _>>()
+        .unwrap();
     let key = PrivateKeyDer::from_pem_slice(&read("server.key")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()));
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(
+        config
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap(),
+    ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -88,7 +136,12 @@ async fn https_is_told_from_http() {
     });
     for transport in ["websocket", "rest"] {
         let line = said(&format!("http://127.0.0.1:{port}"), transport).await;
-        assert!(line.ends_with(&format!("wants https: set ha_base_url to https://127.0.0.1:{port}")), "{transport}: {line}");
+        assert!(
+            line.ends_with(&format!(
+                "wants https: set ha_base_url to https://127.0.0.1:{port}"
+            )),
+            "{transport}: {line}"
+        );
         let line = said(&format!("https://127.0.0.1:{port}"), transport).await;
         assert!(line.contains("has a certificate"), "{transport}: {line}");
     }
@@ -97,11 +150,21 @@ async fn https_is_told_from_http() {
 /// Nothing is there: a stopped Home Assistant, a mistyped name.
 #[tokio::test]
 async fn nobody_there_and_no_such_name() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     for transport in ["websocket", "rest"] {
         let line = said(&format!("http://{free}"), transport).await;
-        assert!(line.starts_with("nothing listens at ") && line.contains("start Home Assistant"), "{transport}: {line}");
+        assert!(
+            line.starts_with("nothing listens at ") && line.contains("start Home Assistant"),
+            "{transport}: {line}"
+        );
         let line = said("http://no-such-name.invalid:8123", transport).await;
-        assert!(line.contains("the name no-such-name.invalid is not known here"), "{transport}: {line}");
+        assert!(
+            line.contains("the name no-such-name.invalid is not known here"),
+            "{transport}: {line}"
+        );
     }
 }

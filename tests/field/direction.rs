@@ -23,8 +23,15 @@ fn shown(wh: f64, step: f64) -> String {
 
 impl House {
     fn settings(options: &str) -> MeterSettings {
-        let file = OptionsFile { path: "options.json".into(), contents: Ok(options.into()) };
-        let resolved = load(&LoadInputs { options_file: Some(file), data_dir: "/data".into(), ..LoadInputs::default() });
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok(options.into()),
+        };
+        let resolved = load(&LoadInputs {
+            options_file: Some(file),
+            data_dir: "/data".into(),
+            ..LoadInputs::default()
+        });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
         resolved.settings.meters[0].clone()
     }
@@ -34,13 +41,20 @@ impl House {
     }
 
     fn of(settings: &MeterSettings) -> Self {
-        let mut house = Self { meter: Meter::new(settings, CounterState::default(), Now::default()), second: 1, counters: [5e6, 7e6] };
+        let mut house = Self {
+            meter: Meter::new(settings, CounterState::default(), Now::default()),
+            second: 1,
+            counters: [5e6, 7e6],
+        };
         house.meter.apply(&SourceEvent::Link(Link::Up), house.now());
         house
     }
 
     fn now(&self) -> Now {
-        Now { mono: Duration::from_secs(self.second), unix: 1.8e9 + self.second as f64 }
+        Now {
+            mono: Duration::from_secs(self.second),
+            unix: 1.8e9 + self.second as f64,
+        }
     }
 
     fn say(&mut self, said: &[(&str, String, &str)]) {
@@ -51,7 +65,10 @@ impl House {
             unit: Some((*unit).into()),
             age,
         };
-        self.meter.apply(&SourceEvent::Readings(said.iter().map(reading).collect()), self.now());
+        self.meter.apply(
+            &SourceEvent::Readings(said.iter().map(reading).collect()),
+            self.now(),
+        );
     }
 
     /// The grid really is at `grid` W for so many seconds; `said` is what the sensors say of it.
@@ -60,7 +77,10 @@ impl House {
         for _ in 0..seconds {
             self.second += 1;
             self.counters[usize::from(grid < 0.0)] += grid.abs() / 3600.0;
-            let mut all: Vec<(&str, String, &str)> = said.iter().map(|(id, w)| (*id, w.to_string(), "W")).collect();
+            let mut all: Vec<(&str, String, &str)> = said
+                .iter()
+                .map(|(id, w)| (*id, w.to_string(), "W"))
+                .collect();
             all.push(("sensor.import", shown(self.counters[0], step), "kWh"));
             all.push(("sensor.export", shown(self.counters[1], step), "kWh"));
             self.say(&all);
@@ -71,16 +91,24 @@ impl House {
     }
 
     fn verdict(&self) -> Verdict {
-        self.meter.verdicts().into_iter().find(|(side, _)| *side == Side::House).unwrap().1
+        self.meter
+            .verdicts()
+            .into_iter()
+            .find(|(side, _)| *side == Side::House)
+            .unwrap()
+            .1
     }
 }
 
 const ENERGY: &str = r#""energy_import": "sensor.import", "energy_export": "sensor.export""#;
 
-/// Energy settings with a SolarEdge meter declared as it comes: its plus is export, so 3 kW drawn are served as fed in.
+/// Energy settings with a SolarEdge meter declared as it comes: its plus is export, so 3 kW drawn
+/// are served as fed in.
 #[test]
 fn a_wrong_sign_is_a_problem_with_its_numbers_within_minutes() {
-    let mut house = House::new(&format!(r#"{{"total_power": "sensor.m1_power", {ENERGY}}}"#));
+    let mut house = House::new(&format!(
+        r#"{{"total_power": "sensor.m1_power", {ENERGY}}}"#
+    ));
     let lines = house.live(3000.0, 300, 10.0, &[("sensor.m1_power", -3000.0)]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
@@ -88,15 +116,27 @@ fn a_wrong_sign_is_a_problem_with_its_numbers_within_minutes() {
     );
     assert!(lines[0].contains("sensor.export +0 Wh in "), "{lines:?}");
     let problems = house.meter.problems();
-    assert!(problems.len() == 1 && problems[0].starts_with("sensor.m1_power: "), "{problems:?}");
-    assert!(house.live(2000.0, 300, 10.0, &[("sensor.m1_power", -2000.0)]).is_empty(), "said once");
+    assert!(
+        problems.len() == 1 && problems[0].starts_with("sensor.m1_power: "),
+        "{problems:?}"
+    );
+    assert!(
+        house
+            .live(2000.0, 300, 10.0, &[("sensor.m1_power", -2000.0)])
+            .is_empty(),
+        "said once"
+    );
     // Mended at its source.
     let lines = house.live(3000.0, 1200, 10.0, &[("sensor.m1_power", 3000.0)]);
-    assert_eq!(lines, ["sensor.m1_power: the sign agrees with the counters"]);
+    assert_eq!(
+        lines,
+        ["sensor.m1_power: the sign agrees with the counters"]
+    );
     assert!(house.meter.problems().is_empty());
 }
 
-/// A Huawei inverter's meter (plus is export) that its owner has turned already, in a home with sun: both ways within minutes.
+/// A Huawei inverter's meter (plus is export) that its owner has turned already, in a home with
+/// sun: both ways within minutes.
 #[test]
 fn a_right_sign_is_no_problem_whatever_the_sun_does() {
     let options = format!(r#"{{"total_power": "sensor.huawei", "total_invert": true, {ENERGY}}}"#);
@@ -104,35 +144,67 @@ fn a_right_sign_is_no_problem_whatever_the_sun_does() {
         let mut house = House::new(&options);
         for i in 0..60 {
             let grid = if i % 3 == 0 { 400.0 } else { -2200.0 };
-            assert_eq!(house.live(grid, 90, step, &[("sensor.huawei", -grid)]), [""; 0]);
+            assert_eq!(
+                house.live(grid, 90, step, &[("sensor.huawei", -grid)]),
+                [""; 0]
+            );
         }
-        assert!(matches!(house.verdict(), Verdict::Proven(_)), "step {step}: {:?}", house.verdict());
+        assert!(
+            matches!(house.verdict(), Verdict::Proven(_)),
+            "step {step}: {:?}",
+            house.verdict()
+        );
     }
 }
 
-/// Sensors picked by hand, which name no counters: those of the Energy settings tell, and no energy is taken from them.
+/// Sensors picked by hand, which name no counters: those of the Energy settings tell, and no energy
+/// is taken from them.
 #[test]
 fn counters_beside_a_power_picked_by_hand_tell_its_sign() {
     for (said, contradicted) in [(-3000.0, true), (3000.0, false)] {
-        let mut settings = House::settings(r#"{"total_power": "sensor.m1_power", "energy_source": "entities"}"#);
+        let mut settings =
+            House::settings(r#"{"total_power": "sensor.m1_power", "energy_source": "entities"}"#);
         settings.inputs.witnesses = [vec!["sensor.import".into()], vec!["sensor.export".into()]];
         let mut house = House::of(&settings);
         let lines = house.live(3000.0, 300, 10.0, &[("sensor.m1_power", said)]);
-        assert_eq!(matches!(house.verdict(), Verdict::Contradicted(_)), contradicted, "{:?}", house.verdict());
+        assert_eq!(
+            matches!(house.verdict(), Verdict::Contradicted(_)),
+            contradicted,
+            "{:?}",
+            house.verdict()
+        );
         assert_eq!(matches!(house.verdict(), Verdict::Proven(_)), !contradicted);
         assert_eq!(
-            lines.iter().filter(|line| line.contains("the counters say the opposite: sensor.import +")).count(),
+            lines
+                .iter()
+                .filter(|line| line.contains("the counters say the opposite: sensor.import +"))
+                .count(),
             usize::from(contradicted)
         );
-        assert!(house.meter.entities(house.now()).iter().all(|entity| &*entity.entity == "sensor.m1_power"), "they feed nothing");
+        assert!(
+            house
+                .meter
+                .entities(house.now())
+                .iter()
+                .all(|entity| &*entity.entity == "sensor.m1_power"),
+            "they feed nothing"
+        );
         let counters = house.meter.signs().into_iter().next().unwrap().2;
-        assert_eq!((&*counters.import[0], &*counters.export[0]), ("sensor.import", "sensor.export"));
+        assert_eq!(
+            (&*counters.import[0], &*counters.export[0]),
+            ("sensor.import", "sensor.export")
+        );
     }
     // Counters that options name are compared, and no others.
-    let mut settings = House::settings(&format!(r#"{{"total_power": "sensor.m1_power", {ENERGY}}}"#));
+    let mut settings = House::settings(&format!(
+        r#"{{"total_power": "sensor.m1_power", {ENERGY}}}"#
+    ));
     settings.inputs.witnesses = [vec!["sensor.export".into()], vec!["sensor.import".into()]];
     let mut house = House::of(&settings);
-    assert_eq!(house.live(3000.0, 300, 10.0, &[("sensor.m1_power", 3000.0)]), [""; 0]);
+    assert_eq!(
+        house.live(3000.0, 300, 10.0, &[("sensor.m1_power", 3000.0)]),
+        [""; 0]
+    );
     assert!(matches!(house.verdict(), Verdict::Proven(_)));
 }
 
@@ -141,18 +213,37 @@ fn counters_beside_a_power_picked_by_hand_tell_its_sign() {
 fn coarse_counters_take_longer_but_say_the_same() {
     let mut house = House::new(&format!(r#"{{"total_power": "sensor.p1", {ENERGY}}}"#));
     house.counters = [5_000_500.0, 7_000_500.0];
-    assert_eq!(house.live(3000.0, 1500, 1000.0, &[("sensor.p1", -3000.0)]), [""; 0]);
+    assert_eq!(
+        house.live(3000.0, 1500, 1000.0, &[("sensor.p1", -3000.0)]),
+        [""; 0]
+    );
     assert_eq!(house.verdict(), Verdict::Unknown);
-    assert_eq!(house.live(3000.0, 2400, 1000.0, &[("sensor.p1", -3000.0)]).len(), 1);
+    assert_eq!(
+        house
+            .live(3000.0, 2400, 1000.0, &[("sensor.p1", -3000.0)])
+            .len(),
+        1
+    );
 }
 
 /// An import and an export sensor that were swapped.
 #[test]
 fn a_swapped_pair_is_a_wrong_sign_too() {
-    let options = format!(r#"{{"total_power": "sensor.out_w", "total_power_export": "sensor.in_w", {ENERGY}}}"#);
+    let options = format!(
+        r#"{{"total_power": "sensor.out_w", "total_power_export": "sensor.in_w", {ENERGY}}}"#
+    );
     let mut house = House::new(&options);
-    let lines = house.live(-1500.0, 400, 10.0, &[("sensor.in_w", 0.0), ("sensor.out_w", 1500.0)]);
-    assert!(lines.len() == 1 && lines[0].starts_with("sensor.out_w+sensor.in_w: 1500 W counts as drawing"), "{lines:?}");
+    let lines = house.live(
+        -1500.0,
+        400,
+        10.0,
+        &[("sensor.in_w", 0.0), ("sensor.out_w", 1500.0)],
+    );
+    assert!(
+        lines.len() == 1
+            && lines[0].starts_with("sensor.out_w+sensor.in_w: 1500 W counts as drawing"),
+        "{lines:?}"
+    );
 }
 
 /// One phase of three with its clamp the wrong way round, on a meter that counts each phase.
@@ -167,13 +258,18 @@ fn one_phase_may_be_wrong_alone() {
         house.say(&[("sensor.b_in", shown(wh, 1.0), "kWh")]);
         lines.extend(house.live(900.0, 1, 1.0, &[("sensor.a", 900.0), ("sensor.b", -600.0)]));
     }
-    assert!(lines.len() == 1 && lines[0].starts_with("sensor.b: \u{2212}600 W counts as feeding in"), "{lines:?}");
+    assert!(
+        lines.len() == 1 && lines[0].starts_with("sensor.b: \u{2212}600 W counts as feeding in"),
+        "{lines:?}"
+    );
 }
 
 /// A sensor that drops out each minute, and a counter that is replaced: neither proves anything.
 #[test]
 fn gaps_and_new_counters_prove_nothing() {
-    let mut house = House::new(&format!(r#"{{"total_power": "sensor.p", "hold": 0, {ENERGY}}}"#));
+    let mut house = House::new(&format!(
+        r#"{{"total_power": "sensor.p", "hold": 0, {ENERGY}}}"#
+    ));
     for _ in 0..30 {
         house.live(3000.0, 30, 10.0, &[("sensor.p", -3000.0)]);
         house.say(&[("sensor.p", "unavailable".into(), "W")]);

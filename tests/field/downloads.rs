@@ -16,7 +16,10 @@ const FILE: &[u8] = b"GET /emdata/0/data.csv HTTP/1.1\r\nHost: meter\r\nConnecti
 
 /// A year of minutes: a file of some hundred megabytes.
 fn year() -> Meter {
-    let meter = Meter::with(FakeRecords { minutes: 525_600, ..FakeRecords::default() });
+    let meter = Meter::with(FakeRecords {
+        minutes: 525_600,
+        ..FakeRecords::default()
+    });
     meter.set(|c| c.rate_limit = 0);
     meter
 }
@@ -42,10 +45,14 @@ async fn begin(from: Ipv4Addr, to: SocketAddr) -> (String, TcpStream) {
 
 fn threads() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    status.lines().find_map(|l| l.strip_prefix("Threads:")?.trim().parse().ok()).unwrap()
+    status
+        .lines()
+        .find_map(|l| l.strip_prefix("Threads:")?.trim().parse().ok())
+        .unwrap()
 }
 
-/// Sixty-four downloads of one address that nobody read: the slowest answer to a battery took 1.8 s, and each held a thread.
+/// Sixty-four downloads of one address that nobody read: the slowest answer to a battery took 1.8
+/// s, and each held a thread.
 #[tokio::test]
 async fn downloads_that_nobody_reads_hold_no_thread_and_starve_nobody() {
     let meter = year();
@@ -55,25 +62,49 @@ async fn downloads_that_nobody_reads_hold_no_thread_and_starve_nobody() {
     for _ in 0..64 {
         held.push(begin(Ipv4Addr::new(127, 0, 0, 9), http).await);
     }
-    let begun = held.iter().filter(|(head, _)| head.starts_with("HTTP/1.1 200")).count();
+    let begun = held
+        .iter()
+        .filter(|(head, _)| head.starts_with("HTTP/1.1 200"))
+        .count();
     assert_eq!(begun, 4, "of one address");
-    for (head, _) in held.iter().filter(|(head, _)| !head.starts_with("HTTP/1.1 200")) {
-        assert!(head.starts_with("HTTP/1.1 503") && head.to_ascii_lowercase().contains("\r\nretry-after: "), "{head}");
+    for (head, _) in held
+        .iter()
+        .filter(|(head, _)| !head.starts_with("HTTP/1.1 200"))
+    {
+        assert!(
+            head.starts_with("HTTP/1.1 503")
+                && head.to_ascii_lowercase().contains("\r\nretry-after: "),
+            "{head}"
+        );
     }
     for host in 10..20 {
         held.push(begin(Ipv4Addr::new(127, 0, 0, host), http).await);
         held.push(begin(Ipv4Addr::new(127, 0, 0, host), http).await);
     }
-    let begun = held.iter().filter(|(head, _)| head.starts_with("HTTP/1.1 200")).count();
+    let begun = held
+        .iter()
+        .filter(|(head, _)| head.starts_with("HTTP/1.1 200"))
+        .count();
     assert_eq!(begun, 16, "of all together");
-    assert!(threads() < before + 10, "two threads read for all of them, not {}", threads() - before);
+    assert!(
+        threads() < before + 10,
+        "two threads read for all of them, not {}",
+        threads() - before
+    );
     for _ in 0..50 {
         let asked = Instant::now();
         assert_eq!(get(http, "/rpc/EM.GetStatus?id=0").await.status, 200);
-        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            asked.elapsed()
+        );
     }
     // History is not shut to others by files that stand still.
-    assert_eq!(get(http, "/rpc/EMData.GetRecords?id=0&ts=0").await.status, 200);
+    assert_eq!(
+        get(http, "/rpc/EMData.GetRecords?id=0&ts=0").await.status,
+        200
+    );
     drop(held);
     // A place is free again once its reader is gone.
     let again = async {
@@ -84,14 +115,19 @@ async fn downloads_that_nobody_reads_hold_no_thread_and_starve_nobody() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the places of those who left");
+    tokio::time::timeout(Duration::from_secs(10), again)
+        .await
+        .expect("the places of those who left");
     meter.stop().await;
 }
 
 /// A reader on a slow line, who took the file in small bites.
 #[tokio::test]
 async fn a_file_that_is_read_slowly_is_whole() {
-    let meter = Meter::with(FakeRecords { minutes: 2000, ..FakeRecords::default() });
+    let meter = Meter::with(FakeRecords {
+        minutes: 2000,
+        ..FakeRecords::default()
+    });
     let http = meter.http().await;
     let whole = get(http, "/emdata/0/data.csv").await.body;
     assert_eq!(whole.lines().count(), 1 + 2000, "keys, then records");

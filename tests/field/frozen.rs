@@ -17,23 +17,49 @@ struct House {
 
 impl House {
     fn new(options: &str) -> Self {
-        let file = OptionsFile { path: "options.json".into(), contents: Ok(options.into()) };
-        let resolved = load(&LoadInputs { options_file: Some(file), data_dir: "/data".into(), ..LoadInputs::default() });
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok(options.into()),
+        };
+        let resolved = load(&LoadInputs {
+            options_file: Some(file),
+            data_dir: "/data".into(),
+            ..LoadInputs::default()
+        });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        let mut house = Self { meter: Meter::new(&resolved.settings.meters[0], CounterState::default(), Now::default()), second: 10_000 };
+        let mut house = Self {
+            meter: Meter::new(
+                &resolved.settings.meters[0],
+                CounterState::default(),
+                Now::default(),
+            ),
+            second: 10_000,
+        };
         house.meter.apply(&SourceEvent::Link(Link::Up), house.now());
         house
     }
 
     fn now(&self) -> Now {
-        Now { mono: Duration::from_secs(self.second), unix: 1.8e9 + self.second as f64 }
+        Now {
+            mono: Duration::from_secs(self.second),
+            unix: 1.8e9 + self.second as f64,
+        }
     }
 
     /// `watts` were reported this many seconds ago.
     fn say(&mut self, entity: &str, watts: f64, ago: f64) {
-        let (state, age) = (State::Text(watts.to_string().into()), Some(Duration::from_secs_f64(ago)));
-        let reading = Reading { entity: entity.into(), state, unit: Some("W".into()), age };
-        self.meter.apply(&SourceEvent::Readings(vec![reading]), self.now());
+        let (state, age) = (
+            State::Text(watts.to_string().into()),
+            Some(Duration::from_secs_f64(ago)),
+        );
+        let reading = Reading {
+            entity: entity.into(),
+            state,
+            unit: Some("W".into()),
+            age,
+        };
+        self.meter
+            .apply(&SourceEvent::Readings(vec![reading]), self.now());
     }
 
     /// Time passes, and the link lives; gives the lines of the log.
@@ -63,15 +89,23 @@ impl House {
     }
 }
 
-/// A Modbus integration whose gateway hung: 812 W for 25 minutes and "live" all the while, because Home Assistant answered.
+/// A Modbus integration whose gateway hung: 812 W for 25 minutes and "live" all the while, because
+/// Home Assistant answered.
 #[test]
 fn the_age_is_that_of_the_reading() {
     let mut house = House::new(r#"{"total_power": "sensor.grid"}"#);
     house.say("sensor.grid", 812.0, 0.0);
     house.pass(1500);
-    assert_eq!((house.age(), house.watts()), (1500, Some(812.0)), "nothing is known of its rhythm: it is served, and its age said");
+    assert_eq!(
+        (house.age(), house.watts()),
+        (1500, Some(812.0)),
+        "nothing is known of its rhythm: it is served, and its age said"
+    );
     let snapshot = house.snapshot();
-    assert_eq!(snapshot.now.unix - snapshot.reported_at(None).unwrap(), 1500.0);
+    assert_eq!(
+        snapshot.now.unix - snapshot.reported_at(None).unwrap(),
+        1500.0
+    );
     // Told at the beginning, it may be older than this process.
     let mut house = House::new(r#"{"total_power": "sensor.grid"}"#);
     house.say("sensor.grid", 812.0, 90_000.0);
@@ -87,17 +121,24 @@ fn a_silence_unlike_its_rhythm_is_a_warning_with_numbers() {
         assert_eq!(house.pass(2), [""; 0]);
     }
     assert!(house.pass(115).is_empty() && house.meter.problems().is_empty());
-    assert_eq!(house.pass(10), ["sensor.grid has not reported for 2 min; it usually does every 2 s (99 % within 2 s)"]);
+    assert_eq!(
+        house.pass(10),
+        ["sensor.grid has not reported for 2 min; it usually does every 2 s (99 % within 2 s)"]
+    );
     assert_eq!(house.pass(1400), [""; 0], "said once");
     let problems = house.meter.problems();
-    assert_eq!(problems, ["sensor.grid has not reported for 25 min; it usually does every 2 s (99 % within 2 s)"]);
+    assert_eq!(
+        problems,
+        ["sensor.grid has not reported for 25 min; it usually does every 2 s (99 % within 2 s)"]
+    );
     assert_eq!(house.watts(), Some(29.0), "by default it is served on");
     house.say("sensor.grid", 5.0, 0.0);
     assert_eq!(house.pass(1), ["sensor.grid reports again, after 25 min"]);
     assert!(house.meter.problems().is_empty());
 }
 
-/// A kitchen at night: 40 W without a change for hours; its integration polls each 10 s and writes the same state again.
+/// A kitchen at night: 40 W without a change for hours; its integration polls each 10 s and writes
+/// the same state again.
 #[test]
 fn the_same_value_again_is_alive() {
     let mut house = House::new(r#"{"total_power": "sensor.grid", "max_age": 30}"#);
@@ -109,7 +150,8 @@ fn the_same_value_again_is_alive() {
     }
 }
 
-/// A template sensor in whole kilowatts that only reports changes: the same figure for an hour is no fault.
+/// A template sensor in whole kilowatts that only reports changes: the same figure for an hour is
+/// no fault.
 #[test]
 fn who_reports_only_changes_gets_longer() {
     let mut house = House::new(r#"{"total_power": "sensor.coarse"}"#);
@@ -117,15 +159,25 @@ fn who_reports_only_changes_gets_longer() {
         house.say("sensor.coarse", f64::from(i), 0.0);
         house.pass(if i == 40 { 600 } else { 20 });
     }
-    assert_eq!(house.pass(850), [""; 0], "ten minutes have been seen before, 15 are not unlike them");
+    assert_eq!(
+        house.pass(850),
+        [""; 0],
+        "ten minutes have been seen before, 15 are not unlike them"
+    );
     let lines = house.pass(100);
-    assert!(lines.len() == 1 && lines[0].ends_with("it was only ever seen to report changes, so its value may be steady"), "{lines:?}");
+    assert!(
+        lines.len() == 1
+            && lines[0]
+                .ends_with("it was only ever seen to report changes, so its value may be steady"),
+        "{lines:?}"
+    );
 }
 
 /// A pair of sensors at night: export says 0 W from dusk to dawn, import moves.
 #[test]
 fn the_side_of_a_pair_that_says_nothing_all_night_is_alive() {
-    let options = r#"{"total_power": "sensor.import", "total_power_export": "sensor.export", "max_age": 60}"#;
+    let options =
+        r#"{"total_power": "sensor.import", "total_power_export": "sensor.export", "max_age": 60}"#;
     let mut house = House::new(options);
     for i in 0..100 {
         house.say("sensor.import", 0.0, 0.0);
@@ -145,8 +197,17 @@ fn the_side_of_a_pair_that_says_nothing_all_night_is_alive() {
         lines.extend(house.pass(2));
     }
     assert_eq!(house.watts(), None, "and is not subtracted from for ever");
-    assert!(lines.iter().any(|line| line.starts_with("sensor.import has not reported for ")), "{lines:?}");
-    assert!(lines.iter().any(|line| line == "phase A: no value: sensor.import has not reported for more than 60 s (max_age)"), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("sensor.import has not reported for ")),
+        "{lines:?}"
+    );
+    assert!(
+        lines.iter().any(|line| line
+            == "phase A: no value: sensor.import has not reported for more than 60 s (max_age)"),
+        "{lines:?}"
+    );
 }
 
 /// A battery's owner who wants no order from a value of more than half a minute ago.
@@ -157,9 +218,20 @@ fn by_option_an_old_reading_is_no_value() {
     house.pass(30);
     assert_eq!(house.watts(), None);
     let imported = house.snapshot().energy.unwrap().sum().import;
-    assert!((imported - 30.0).abs() < 0.01, "energy stops where the value does: {imported}");
-    let Quality::Absent { since, reason } = house.snapshot().inputs[0].quality.clone() else { panic!("not absent") };
-    assert_eq!((since.as_secs(), &*reason), (10_000, "sensor.grid has not reported for more than 30 s (max_age)"));
+    assert!(
+        (imported - 30.0).abs() < 0.01,
+        "energy stops where the value does: {imported}"
+    );
+    let Quality::Absent { since, reason } = house.snapshot().inputs[0].quality.clone() else {
+        panic!("not absent")
+    };
+    assert_eq!(
+        (since.as_secs(), &*reason),
+        (
+            10_000,
+            "sensor.grid has not reported for more than 30 s (max_age)"
+        )
+    );
     house.say("sensor.grid", 1.0, 0.0);
     assert_eq!(house.watts(), Some(1.0));
     // Of the first word after a reconnect it counts how old it is.
@@ -167,13 +239,21 @@ fn by_option_an_old_reading_is_no_value() {
     assert_eq!(house.watts(), None);
 }
 
-/// Home Assistant came back with the value from before its restart, and stamped it with the time of the restart.
+/// Home Assistant came back with the value from before its restart, and stamped it with the time of
+/// the restart.
 #[test]
 fn a_restored_value_is_no_report() {
     let mut house = House::new(r#"{"total_power": "sensor.grid"}"#);
     house.say("sensor.grid", 7.0, 0.0);
     house.pass(300);
-    let reading = Reading { entity: "sensor.grid".into(), state: State::Text("7.0".into()), unit: Some("W".into()), age: None };
-    house.meter.apply(&SourceEvent::Readings(vec![reading]), house.now());
+    let reading = Reading {
+        entity: "sensor.grid".into(),
+        state: State::Text("7.0".into()),
+        unit: Some("W".into()),
+        age: None,
+    };
+    house
+        .meter
+        .apply(&SourceEvent::Readings(vec![reading]), house.now());
     assert_eq!(house.age(), 300);
 }

@@ -1,6 +1,8 @@
-//! Faults that real homes met, rebuilt as inputs. Each test says in one line where its input comes from, and pins the right answer.
+//! Faults that real homes met, rebuilt as inputs. Each test says in one line where its input comes
+//! from, and pins the right answer.
 //!
-//! One file a subject. What needs a real client, a real Home Assistant or a browser stands in `tests/conformance/`.
+//! One file a subject. What needs a real client, a real Home Assistant or a browser stands in
+//! `tests/conformance/`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

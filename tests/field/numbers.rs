@@ -2,7 +2,8 @@
 
 use virtual_shelly::meter::Fixed;
 
-/// A sensor that rounds towards zero says "-0.0" at night; a parser that looks at the sign took that for an export.
+/// A sensor that rounds towards zero says "-0.0" at night; a parser that looks at the sign took
+/// that for an export.
 #[test]
 fn there_is_no_negative_zero() {
     for small in [-0.0, -0.04, -0.049] {

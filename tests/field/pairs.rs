@@ -28,10 +28,20 @@ struct Home {
 
 impl Home {
     fn new(options: &str) -> Self {
-        let file = OptionsFile { path: "options.json".into(), contents: Ok(options.into()) };
-        let resolved = load(&LoadInputs { options_file: Some(file), data_dir: "/data".into(), ..LoadInputs::default() });
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok(options.into()),
+        };
+        let resolved = load(&LoadInputs {
+            options_file: Some(file),
+            data_dir: "/data".into(),
+            ..LoadInputs::default()
+        });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        let now = Now { mono: Duration::from_secs(1), unix: 1.8e9 };
+        let now = Now {
+            mono: Duration::from_secs(1),
+            unix: 1.8e9,
+        };
         let mut home = Self {
             meter: Meter::new(&resolved.settings.meters[0], CounterState::default(), now),
             ms: 0,
@@ -44,15 +54,27 @@ impl Home {
     }
 
     fn now(&self) -> Now {
-        Now { mono: Duration::from_millis(1000 + self.ms), unix: 1.8e9 + self.ms as f64 / 1000.0 }
+        Now {
+            mono: Duration::from_millis(1000 + self.ms),
+            unix: 1.8e9 + self.ms as f64 / 1000.0,
+        }
     }
 
     fn serve(&mut self) {
-        let total = self.meter.snapshot(self.now()).totals.map(|t| t.act_power.get());
-        if let Some(total) = total.filter(|total| self.served.last().is_none_or(|(_, last)| last != total)) {
+        let total = self
+            .meter
+            .snapshot(self.now())
+            .totals
+            .map(|t| t.act_power.get());
+        if let Some(total) =
+            total.filter(|total| self.served.last().is_none_or(|(_, last)| last != total))
+        {
             self.served.push((self.ms, total));
         }
-        self.due = self.meter.due().map(|wait| self.ms + wait.as_micros().div_ceil(1000) as u64);
+        self.due = self
+            .meter
+            .due()
+            .map(|wait| self.ms + wait.as_micros().div_ceil(1000) as u64);
     }
 
     /// Time passes, seconds tick.
@@ -77,7 +99,10 @@ impl Home {
             unit: Some("W".into()),
             age: Some(Duration::ZERO),
         };
-        match self.meter.apply(&SourceEvent::Readings(said.iter().map(reading).collect()), self.now()) {
+        match self.meter.apply(
+            &SourceEvent::Readings(said.iter().map(reading).collect()),
+            self.now(),
+        ) {
             Changed::No => {}
             Changed::Now => self.serve(),
             Changed::Within(wait) => {
@@ -87,7 +112,8 @@ impl Home {
         }
     }
 
-    /// The house takes so many watts from now on; the side that changes second says so `lag` ms later.
+    /// The house takes so many watts from now on; the side that changes second says so `lag` ms
+    /// later.
     fn truth(&mut self, watts: f64, lag: u64, import_first: bool) {
         let (import, export) = (watts.max(0.0), (-watts).max(0.0));
         let mut changes: Vec<(&str, f64)> = Vec::new();
@@ -105,7 +131,11 @@ impl Home {
 
     /// What was served since.
     fn since(&self, ms: u64) -> Vec<f64> {
-        self.served.iter().filter(|(at, _)| *at >= ms).map(|(_, total)| *total).collect()
+        self.served
+            .iter()
+            .filter(|(at, _)| *at >= ms)
+            .map(|(_, total)| *total)
+            .collect()
     }
 }
 
@@ -122,7 +152,8 @@ fn home(every: u64) -> Home {
     home
 }
 
-/// What a battery would have seen before: 200 W where the new side comes first, 0 W where the old one leaves first.
+/// What a battery would have seen before: 200 W where the new side comes first, 0 W where the old
+/// one leaves first.
 #[test]
 fn no_value_that_never_was_is_served_between_two_directions() {
     for lag in [5, 50, 300, 900] {
@@ -133,17 +164,38 @@ fn no_value_that_never_was_is_served_between_two_directions() {
             home.truth(-300.0, lag, import_first);
             home.wait(5_000);
             let zero = import_first && lag > FIRST.as_millis() as u64;
-            assert_eq!(home.since(begin), if zero { vec![0.0, -300.0] } else { vec![-300.0] }, "{lag} ms, import first: {import_first}");
+            assert_eq!(
+                home.since(begin),
+                if zero {
+                    vec![0.0, -300.0]
+                } else {
+                    vec![-300.0]
+                },
+                "{lag} ms, import first: {import_first}"
+            );
             // There and back from then on, in whichever order.
-            for (watts, first) in [(500.0, import_first), (-300.0, import_first), (500.0, !import_first), (-300.0, !import_first)] {
+            for (watts, first) in [
+                (500.0, import_first),
+                (-300.0, import_first),
+                (500.0, !import_first),
+                (-300.0, !import_first),
+            ] {
                 home.wait(10_000);
                 let begin = home.ms;
                 home.truth(watts, lag, first);
-                assert_eq!(home.since(begin).iter().filter(|w| **w != watts).count(), 0, "{lag} ms to {watts}: {:?}", home.since(begin));
+                assert_eq!(
+                    home.since(begin).iter().filter(|w| **w != watts).count(),
+                    0,
+                    "{lag} ms to {watts}: {:?}",
+                    home.since(begin)
+                );
                 home.wait(5_000);
                 assert_eq!(home.since(begin), [watts], "{lag} ms");
                 let at = home.served.last().unwrap().0 - begin;
-                assert!(at <= lag + 1, "served {at} ms after the first of two that come {lag} ms apart");
+                assert!(
+                    at <= lag + 1,
+                    "served {at} ms after the first of two that come {lag} ms apart"
+                );
             }
         }
     }
@@ -176,7 +228,14 @@ fn sensors_that_both_say_something_are_not_waited_for() {
     let mut home = Home::new(PAIR);
     home.say(&[("sensor.in", 700.0), ("sensor.out", 200.0)]);
     home.wait(3_000);
-    for (import, export) in [(600.0, 200.0), (600.0, 0.0), (600.0, 150.0), (0.0, 150.0), (80.0, 150.0), (80.0, 90.0)] {
+    for (import, export) in [
+        (600.0, 200.0),
+        (600.0, 0.0),
+        (600.0, 150.0),
+        (0.0, 150.0),
+        (80.0, 150.0),
+        (80.0, 90.0),
+    ] {
         let begin = home.ms;
         home.say(&[("sensor.in", import), ("sensor.out", export)]);
         home.wait(3_000);
@@ -192,23 +251,42 @@ fn a_sibling_that_never_comes_is_given_up() {
     let begin = home.ms;
     home.say(&[("sensor.out", 300.0)]);
     home.wait(3_000);
-    assert_eq!(home.served.last(), Some(&(begin + MOST.as_millis() as u64, 200.0)));
+    assert_eq!(
+        home.served.last(),
+        Some(&(begin + MOST.as_millis() as u64, 200.0))
+    );
     let begin = home.ms;
     home.say(&[("sensor.in", 400.0)]);
     home.wait(100);
-    assert_eq!(home.served.last(), Some(&(begin + SIBLINGS.as_millis() as u64, 100.0)));
+    assert_eq!(
+        home.served.last(),
+        Some(&(begin + SIBLINGS.as_millis() as u64, 100.0))
+    );
 }
 
 /// One that falls silent is held and then absent as ever, and no waiting hides that.
 #[test]
 fn a_side_without_a_value_is_not_waited_for() {
-    let mut home = Home::new(r#"{"total_power": "sensor.in", "total_power_export": "sensor.out", "hold": 0}"#);
+    let mut home =
+        Home::new(r#"{"total_power": "sensor.in", "total_power_export": "sensor.out", "hold": 0}"#);
     home.say(&[("sensor.in", 500.0), ("sensor.out", 0.0)]);
     home.wait(2_000);
     home.say(&[("sensor.out", 300.0)]);
-    let gone = Reading { entity: "sensor.in".into(), state: State::Text("unavailable".into()), unit: Some("W".into()), age: None };
-    home.meter.apply(&SourceEvent::Readings(vec![gone]), home.now());
-    assert_eq!(home.meter.snapshot(home.now()).totals.map(|t| t.act_power.get()), None);
+    let gone = Reading {
+        entity: "sensor.in".into(),
+        state: State::Text("unavailable".into()),
+        unit: Some("W".into()),
+        age: None,
+    };
+    home.meter
+        .apply(&SourceEvent::Readings(vec![gone]), home.now());
+    assert_eq!(
+        home.meter
+            .snapshot(home.now())
+            .totals
+            .map(|t| t.act_power.get()),
+        None
+    );
 }
 
 /// Energy is of what was served: 500 W until the sibling is there, 300 W fed in from then on.
@@ -235,8 +313,9 @@ fn energy_between_two_directions_is_that_of_the_last_whole_value() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Once it is known how far apart the two come, each total that is served is one that was: the last or the new one. The new
-    /// one is there with the second of the two, and one that does not change direction at once.
+    /// Once it is known how far apart the two come, each total that is served is one that was: the
+    /// last or the new one. The new one is there with the second of the two, and one that does not
+    /// change direction at once.
     #[test]
     fn only_true_values_are_served(
         lag in 0..600_u64,
@@ -265,7 +344,8 @@ proptest! {
         }
     }
 
-    /// Any readings at any time: what is served comes to what both say, and nothing is waited for for longer than the bound.
+    /// Any readings at any time: what is served comes to what both say, and nothing is waited for
+    /// for longer than the bound.
     #[test]
     fn every_wait_has_an_end(life in proptest::collection::vec((0..3_000_u64, any::<bool>(), 0..4_i32), 1..60)) {
         let mut home = Home::new(PAIR);

@@ -14,41 +14,91 @@ use virtual_shelly::transport::{
 use crate::common::{Healthy, Meter, until};
 
 async fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn wanted(name: &'static str, port: u16) -> Wanted {
-    Wanted { name, meter: String::new(), bind: Some([127, 0, 0, 1].into()), port, needed_by: "a test" }
+    Wanted {
+        name,
+        meter: String::new(),
+        bind: Some([127, 0, 0, 1].into()),
+        port,
+        needed_by: "a test",
+    }
 }
 
 /// Whether this listener is open, or kept shut for Home Assistant.
 fn state(meter: &Meter, port: u16) -> &'static str {
-    match meter.board.lines().into_iter().find(|line| line.port == port).map(|line| line.state) {
+    match meter
+        .board
+        .lines()
+        .into_iter()
+        .find(|line| line.port == port)
+        .map(|line| line.state)
+    {
         Some(ListenerState::Listening) => "open",
-        Some(ListenerState::Waiting { reason }) if reason.starts_with(HOME_ASSISTANT_HERE) => "kept",
+        Some(ListenerState::Waiting { reason }) if reason.starts_with(HOME_ASSISTANT_HERE) => {
+            "kept"
+        }
         _ => "none",
     }
 }
 
-/// A new Home Assistant OS moved to port 80 while the meter was there, and came up in recovery mode; its owner had also put it
-/// into the range of the WebSocket ports, and on 502 in a container.
+/// A new Home Assistant OS moved to port 80 while the meter was there, and came up in recovery
+/// mode; its owner had also put it into the range of the WebSocket ports, and on 502 in a
+/// container.
 #[tokio::test]
 async fn every_tcp_listener_leaves_home_assistants_port() {
     let meter = Meter::new();
     let ports = [free().await, free().await, free().await, free().await];
     let [web, modbus_port, fan_one, fan_two] = ports;
-    let site = Site::device(Arc::clone(&meter.endpoint), meter.board.clone(), Arc::new(Healthy), None);
+    let site = Site::device(
+        Arc::clone(&meter.endpoint),
+        meter.board.clone(),
+        Arc::new(Healthy),
+        None,
+    );
     meter.spawn(http::run(wanted("http", web), site, meter.cancel.clone()));
-    meter.spawn(modbus::run(wanted("modbus", modbus_port), Arc::clone(&meter.endpoint), meter.board.clone(), meter.cancel.clone()));
-    let site = Site::fanout(Arc::clone(&meter.endpoint), meter.board.clone(), Arc::new(Healthy));
+    meter.spawn(modbus::run(
+        wanted("modbus", modbus_port),
+        Arc::clone(&meter.endpoint),
+        meter.board.clone(),
+        meter.cancel.clone(),
+    ));
+    let site = Site::fanout(
+        Arc::clone(&meter.endpoint),
+        meter.board.clone(),
+        Arc::new(Healthy),
+    );
     let stop = meter.cancel.clone();
-    meter.spawn(async move { fanout::run(&[fan_one, fan_two], Some([127, 0, 0, 1].into()), &site, &stop).await });
-    until("all are open", || ports.iter().all(|port| state(&meter, *port) == "open")).await;
+    meter.spawn(async move {
+        fanout::run(
+            &[fan_one, fan_two],
+            Some([127, 0, 0, 1].into()),
+            &site,
+            &stop,
+        )
+        .await
+    });
+    until("all are open", || {
+        ports.iter().all(|port| state(&meter, *port) == "open")
+    })
+    .await;
 
     for taken in [web, modbus_port, fan_two] {
-        meter.board.guard().set(vec![Reservation { port: taken, hosts: Hosts::All }]);
+        meter.board.guard().set(vec![Reservation {
+            port: taken,
+            hosts: Hosts::All,
+        }]);
         until("it is given up, and only it", || {
-            ports.iter().all(|port| state(&meter, *port) == if *port == taken { "kept" } else { "open" })
+            ports
+                .iter()
+                .all(|port| state(&meter, *port) == if *port == taken { "kept" } else { "open" })
         })
         .await;
         let address = SocketAddr::from(([127, 0, 0, 1], taken));
@@ -62,9 +112,15 @@ async fn every_tcp_listener_leaves_home_assistants_port() {
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
-        assert!(home_assistant.is_some(), "{taken} is free for Home Assistant");
+        assert!(
+            home_assistant.is_some(),
+            "{taken} is free for Home Assistant"
+        );
     }
     meter.board.guard().set(Vec::new());
-    until("all come back", || ports.iter().all(|port| state(&meter, *port) == "open")).await;
+    until("all come back", || {
+        ports.iter().all(|port| state(&meter, *port) == "open")
+    })
+    .await;
     meter.stop().await;
 }

@@ -1,4 +1,5 @@
-//! What a power cut takes. A process that is killed stands for it: what it had counted and not kept is gone as well.
+//! What a power cut takes. A process that is killed stands for it: what it had counted and not kept
+//! is gone as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +31,11 @@ impl Drop for Meter {
 fn free() -> u16 {
     static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         if TAKEN.lock().unwrap().insert(port) {
             return port;
         }
@@ -39,7 +44,9 @@ fn free() -> u16 {
 
 fn connect(at: SocketAddr) -> Option<TcpStream> {
     let stream = TcpStream::connect(at).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .ok()?;
     Some(stream)
 }
 
@@ -56,9 +63,32 @@ impl Meter {
         }
         let (http, modbus) = (free(), free());
         let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
-            .args(["run", "--source", "replay", "--store-interval", "10", "--udp-enable", "false", "--ws-fanout-enable", "false"])
-            .args(["--mdns-enable", "false", "--dashboard-port", &free().to_string(), "--http-port", &http.to_string()])
-            .args(["--forecast-enable", "false", "--modbus-port", &modbus.to_string(), "--data-dir"])
+            .args([
+                "run",
+                "--source",
+                "replay",
+                "--store-interval",
+                "10",
+                "--udp-enable",
+                "false",
+                "--ws-fanout-enable",
+                "false",
+            ])
+            .args([
+                "--mdns-enable",
+                "false",
+                "--dashboard-port",
+                &free().to_string(),
+                "--http-port",
+                &http.to_string(),
+            ])
+            .args([
+                "--forecast-enable",
+                "false",
+                "--modbus-port",
+                &modbus.to_string(),
+                "--data-dir",
+            ])
             .arg(folder)
             .arg("--replay-file")
             .arg(power)
@@ -69,12 +99,20 @@ impl Meter {
             .spawn()
             .unwrap();
         let [http, modbus] = [http, modbus].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        Self { child, http, modbus }
+        Self {
+            child,
+            http,
+            modbus,
+        }
     }
 
     fn get(&self, path: &str) -> Option<Value> {
         let mut stream = connect(self.http)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: meter\r\nConnection: close\r\n\r\n").ok()?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: meter\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
@@ -84,21 +122,35 @@ impl Meter {
     fn floats(&self, address: u16, count: u16) -> Option<Vec<f32>> {
         let mut stream = connect(self.modbus)?;
         let mut ask = vec![0, 1, 0, 0, 0, 6, 1, 4];
-        ask.extend(address.to_be_bytes().into_iter().chain((count * 2).to_be_bytes()));
+        ask.extend(
+            address
+                .to_be_bytes()
+                .into_iter()
+                .chain((count * 2).to_be_bytes()),
+        );
         stream.write_all(&ask).ok()?;
         let mut answer = vec![0; 9 + usize::from(count) * 4];
         stream.read_exact(&mut answer).ok()?;
         assert_eq!(answer[7..9], [4, (count * 4) as u8]);
-        Some(answer[9..].chunks_exact(4).map(|b| f32::from_be_bytes([b[2], b[3], b[0], b[1]])).collect())
+        Some(
+            answer[9..]
+                .chunks_exact(4)
+                .map(|b| f32::from_be_bytes([b[2], b[3], b[0], b[1]]))
+                .collect(),
+        )
     }
 
-    /// Every energy figure of every channel by name, and the minutes that are listed; none while it is not served yet.
+    /// Every energy figure of every channel by name, and the minutes that are listed; none while it
+    /// is not served yet.
     fn counters(&self) -> Option<BTreeMap<String, f64>> {
         let mut all = BTreeMap::new();
         let mut take = |channel: &str, status: &Value| {
             let members = status.as_object()?;
             let energy = members.iter().filter(|(name, _)| {
-                name.ends_with("act_energy") || name.ends_with("act_ret_energy") || name.ends_with("act") || name.ends_with("act_ret")
+                name.ends_with("act_energy")
+                    || name.ends_with("act_ret_energy")
+                    || name.ends_with("act")
+                    || name.ends_with("act_ret")
             });
             for (name, value) in energy {
                 all.insert(format!("{channel} {name}"), value.as_f64()?);
@@ -106,11 +158,19 @@ impl Meter {
             Some(())
         };
         take("EMData.GetStatus", &self.get("/rpc/EMData.GetStatus?id=0")?)?;
-        take("Shelly.GetStatus", &self.get("/rpc/Shelly.GetStatus")?["emdata:0"])?;
+        take(
+            "Shelly.GetStatus",
+            &self.get("/rpc/Shelly.GetStatus")?["emdata:0"],
+        )?;
         let modbus = [(1162, 2), (1182, 2), (1202, 2), (1222, 2)];
         for (address, count) in modbus {
             let values = self.floats(address, count)?;
-            all.extend(values.iter().enumerate().map(|(i, v)| (format!("register {address} + {}", 2 * i), f64::from(*v))));
+            all.extend(
+                values
+                    .iter()
+                    .enumerate()
+                    .map(|(i, v)| (format!("register {address} + {}", 2 * i), f64::from(*v))),
+            );
         }
         let records = self.get("/rpc/EMData.GetData?id=0&ts=0")?;
         let mut energy = 0.0;
@@ -148,13 +208,17 @@ fn lane(rounds: u64, mut random: fastrand::Rng) -> f64 {
         let mut meter = Meter::start(folder.path());
         let mut now = meter.once_served();
         assert!(now.len() >= 23, "{now:?}");
-        // Long enough that some rounds see commits, some are cut right after one, and some before the first.
+        // Long enough that some rounds see commits, some are cut right after one, and some before
+        // the first.
         let begin = Instant::now();
         let cut = Duration::from_millis(random.u64(0..13_000));
         loop {
             for (name, before) in &last {
                 let after = now.get(name).copied().unwrap_or_default();
-                assert!(after >= *before, "round {round}: {name} fell from {before} to {after}");
+                assert!(
+                    after >= *before,
+                    "round {round}: {name} fell from {before} to {after}"
+                );
             }
             last = now;
             if begin.elapsed() >= cut {
@@ -168,16 +232,26 @@ fn lane(rounds: u64, mut random: fastrand::Rng) -> f64 {
     last["EMData.GetStatus a_total_act_energy"]
 }
 
-/// A monitor booked a second meter: after each power cut the counter began 5 to 22 Wh below what had been served.
+/// A monitor booked a second meter: after each power cut the counter began 5 to 22 Wh below what
+/// had been served.
 #[test]
 fn counters_never_fall_over_a_power_cut() {
-    let rounds = std::env::var("KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(24);
+    let rounds = std::env::var("KILL_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(24);
     let lanes: u64 = 6;
     let came: Vec<f64> = std::thread::scope(|scope| {
-        let lanes: Vec<_> =
-            (0..lanes).map(|i| scope.spawn(move || lane(u64::div_ceil(rounds, lanes), fastrand::Rng::with_seed(i)))).collect();
+        let lanes: Vec<_> = (0..lanes)
+            .map(|i| {
+                scope.spawn(move || lane(u64::div_ceil(rounds, lanes), fastrand::Rng::with_seed(i)))
+            })
+            .collect();
         lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
     });
     println!("{rounds} rounds; Wh that were served: {came:?}");
-    assert!(came.iter().sum::<f64>() > 10.0, "counters have to move: {came:?}");
+    assert!(
+        came.iter().sum::<f64>() > 10.0,
+        "counters have to move: {came:?}"
+    );
 }

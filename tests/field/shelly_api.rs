@@ -4,31 +4,59 @@ use serde_json::{Value, json};
 
 use crate::common::{FakeRecords, Meter, call, get, post};
 
-/// A collector of quarter-hours that works with a real device booked 697 rows of zeros: it looks its columns up by name.
+/// A collector of quarter-hours that works with a real device booked 697 rows of zeros: it looks
+/// its columns up by name.
 #[tokio::test]
 async fn a_collector_of_quarter_hours_finds_its_columns_and_its_day_in_one_reply() {
-    let meter = Meter::with(FakeRecords { minutes: 1440, ..FakeRecords::default() });
+    let meter = Meter::with(FakeRecords {
+        minutes: 1440,
+        ..FakeRecords::default()
+    });
     let http = meter.http().await;
-    let page = get(http, "/rpc/EMData.GetNetEnergies?id=0&ts=0&period=900").await.json();
-    assert_eq!(page["keys"], json!(["a_net_act_energy", "b_net_act_energy", "c_net_act_energy"]));
-    let rows: usize = page["data"].as_array().unwrap().iter().map(|block| block["values"].as_array().unwrap().len()).sum();
+    let page = get(http, "/rpc/EMData.GetNetEnergies?id=0&ts=0&period=900")
+        .await
+        .json();
+    assert_eq!(
+        page["keys"],
+        json!(["a_net_act_energy", "b_net_act_energy", "c_net_act_energy"])
+    );
+    let rows: usize = page["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|block| block["values"].as_array().unwrap().len())
+        .sum();
     assert_eq!((rows, page.get("next_record_ts")), (96, None));
     meter.stop().await;
 }
 
-/// A manager of many devices that reads what it shows from the first page of components, with nothing but an offset.
+/// A manager of many devices that reads what it shows from the first page of components, with
+/// nothing but an offset.
 #[tokio::test]
 async fn a_manager_finds_figures_in_each_component() {
     let meter = Meter::new();
     let http = meter.http().await;
     let (mut offset, mut seen) = (0, 0);
     loop {
-        let page =
-            post(http, "/rpc", &json!({"id": 1, "method": "Shelly.GetComponents", "params": {"offset": offset}}).to_string()).await.json();
+        let page = post(
+            http,
+            "/rpc",
+            &json!({"id": 1, "method": "Shelly.GetComponents", "params": {"offset": offset}})
+                .to_string(),
+        )
+        .await
+        .json();
         let components = page["result"]["components"].as_array().unwrap().clone();
         for component in &components {
-            assert!(component["key"].is_string() && component["status"].is_object() && component["config"].is_object(), "{component}");
-            seen += usize::from(component["key"] == "em:0" && component["status"]["total_act_power"].is_f64());
+            assert!(
+                component["key"].is_string()
+                    && component["status"].is_object()
+                    && component["config"].is_object(),
+                "{component}"
+            );
+            seen += usize::from(
+                component["key"] == "em:0" && component["status"]["total_act_power"].is_f64(),
+            );
         }
         offset += components.len();
         if components.is_empty() || offset as u64 == page["result"]["total"].as_u64().unwrap() {
@@ -42,29 +70,65 @@ async fn a_manager_finds_figures_in_each_component() {
 /// A shell script that fetches the records by a form and moves the file by the name it expects.
 #[tokio::test]
 async fn a_script_finds_its_file_by_device_and_time() {
-    let meter = Meter::with(FakeRecords { minutes: 20, ..FakeRecords::default() });
+    let meter = Meter::with(FakeRecords {
+        minutes: 20,
+        ..FakeRecords::default()
+    });
     let http = meter.http().await;
-    for (form, name, lines) in
-        [("add_keys=false&ts=600", "emdata_AABBCCDDEEFF_600.csv", 10), ("add_keys=false", "emdata_AABBCCDDEEFF.csv", 20)]
-    {
-        let csv = call(http, "POST", "/emdata/0/data.csv", &[("Content-Type", "application/x-www-form-urlencoded")], form.as_bytes())
-            .await
-            .unwrap();
-        assert!(csv.status == 200 && csv.header("content-disposition").unwrap().contains(&format!("\"{name}\"")), "{form}");
+    for (form, name, lines) in [
+        ("add_keys=false&ts=600", "emdata_AABBCCDDEEFF_600.csv", 10),
+        ("add_keys=false", "emdata_AABBCCDDEEFF.csv", 20),
+    ] {
+        let csv = call(
+            http,
+            "POST",
+            "/emdata/0/data.csv",
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            form.as_bytes(),
+        )
+        .await
+        .unwrap();
+        assert!(
+            csv.status == 200
+                && csv
+                    .header("content-disposition")
+                    .unwrap()
+                    .contains(&format!("\"{name}\"")),
+            "{form}"
+        );
         assert_eq!(csv.body.lines().count(), lines, "{form}");
     }
     meter.stop().await;
 }
 
-/// A language whose only numbers have a point asks for instance 0.0; a scanner asks for the page with the word in it.
+/// A language whose only numbers have a point asks for instance 0.0; a scanner asks for the page
+/// with the word in it.
 #[tokio::test]
 async fn ids_with_a_point_and_pages_for_anybody() {
     let meter = Meter::new();
     let http = meter.http().await;
     assert_eq!(get(http, "/rpc/EM.GetStatus?id=0.0").await.status, 200);
-    assert_eq!(post(http, "/rpc", r#"{"id":1,"method":"EM.GetStatus","params":{"id":0.0}}"#).await.json()["result"]["id"], 0);
-    assert_eq!(get(http, "/rpc/EM.GetStatus?id=0.5").await.json()["code"], -103);
-    assert!(call(http, "GET", "/", &[("Accept", "*/*")], b"").await.unwrap().body.contains("Shelly"));
+    assert_eq!(
+        post(
+            http,
+            "/rpc",
+            r#"{"id":1,"method":"EM.GetStatus","params":{"id":0.0}}"#
+        )
+        .await
+        .json()["result"]["id"],
+        0
+    );
+    assert_eq!(
+        get(http, "/rpc/EM.GetStatus?id=0.5").await.json()["code"],
+        -103
+    );
+    assert!(
+        call(http, "GET", "/", &[("Accept", "*/*")], b"")
+            .await
+            .unwrap()
+            .body
+            .contains("Shelly")
+    );
     meter.stop().await;
 }
 
@@ -74,20 +138,41 @@ async fn an_assistant_for_mqtt_is_told_that_there_is_none() {
     let meter = Meter::new();
     let http = meter.http().await;
     let asked = json!({"config": {"enable": true, "server": "192.0.2.1:1883", "rpc_ntf": true, "status_ntf": true}});
-    let refused = post(http, "/rpc/Mqtt.SetConfig", &asked.to_string()).await.json();
-    assert!(refused["code"] == -109 && refused["message"].as_str().unwrap().contains("mqtt"), "{refused}");
+    let refused = post(http, "/rpc/Mqtt.SetConfig", &asked.to_string())
+        .await
+        .json();
+    assert!(
+        refused["code"] == -109 && refused["message"].as_str().unwrap().contains("mqtt"),
+        "{refused}"
+    );
     assert!(meter.hub.effects.lock().unwrap().is_empty());
-    assert_eq!(post(http, "/rpc/Mqtt.SetConfig", r#"{"config":{"enable":false}}"#).await.status, 200);
+    assert_eq!(
+        post(
+            http,
+            "/rpc/Mqtt.SetConfig",
+            r#"{"config":{"enable":false}}"#
+        )
+        .await
+        .status,
+        200
+    );
     meter.stop().await;
 }
 
-/// A page on the internet with an image whose address is the meter's; browsers say nothing of the page to such an address.
+/// A page on the internet with an image whose address is the meter's; browsers say nothing of the
+/// page to such an address.
 #[tokio::test]
 async fn a_page_on_the_internet_changes_nothing_by_an_image() {
     let meter = Meter::new();
     let http = meter.http().await;
-    let chromium = ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36");
-    let firefox = ("User-Agent", "Mozilla/5.0 (Windows NT 10.0; rv:140.0) Gecko/20100101 Firefox/140.0");
+    let chromium = (
+        "User-Agent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+    );
+    let firefox = (
+        "User-Agent",
+        "Mozilla/5.0 (Windows NT 10.0; rv:140.0) Gecko/20100101 Firefox/140.0",
+    );
     let dial = "/rpc/Ws.SetConfig?config=%7B%22enable%22%3Atrue%2C%22server%22%3A%22ws%3A%2F%2F192.0.2.66%2F%22%7D";
     let targets = [
         "/rpc/KVS.Set?key=%22k%22&value=1",
@@ -99,29 +184,78 @@ async fn a_page_on_the_internet_changes_nothing_by_an_image() {
     ];
     for browser in [chromium, firefox] {
         for target in targets {
-            for more in [&[][..], &[("Referer", "http://page.example/")], &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Dest", "image")]]
-            {
-                let answer = call(http, "GET", target, &[&[browser][..], more].concat(), b"").await.unwrap();
-                let code =
-                    |v: &Value| v["code"].as_i64().or_else(|| v["error"]["code"].as_i64()).or_else(|| v[0]["error"]["code"].as_i64());
+            for more in [
+                &[][..],
+                &[("Referer", "http://page.example/")],
+                &[
+                    ("Sec-Fetch-Site", "cross-site"),
+                    ("Sec-Fetch-Dest", "image"),
+                ],
+            ] {
+                let answer = call(http, "GET", target, &[&[browser][..], more].concat(), b"")
+                    .await
+                    .unwrap();
+                let code = |v: &Value| {
+                    v["code"]
+                        .as_i64()
+                        .or_else(|| v["error"]["code"].as_i64())
+                        .or_else(|| v[0]["error"]["code"].as_i64())
+                };
                 assert_eq!(code(&answer.json()), Some(403), "{target} {more:?}");
             }
         }
         let form = [browser, ("Origin", "null"), ("Content-Type", "text/plain")];
         let body = br#"{"id":1,"method":"KVS.Set","params":{"key":"k","value":1}}"#;
-        assert_eq!(call(http, "POST", "/rpc", &form, body).await.unwrap().json()["error"]["code"], 403);
-        assert_eq!(call(http, "GET", "/rpc/EM.GetStatus?id=0", &[browser], b"").await.unwrap().status, 200, "reading stays open");
+        assert_eq!(
+            call(http, "POST", "/rpc", &form, body)
+                .await
+                .unwrap()
+                .json()["error"]["code"],
+            403
+        );
+        assert_eq!(
+            call(http, "GET", "/rpc/EM.GetStatus?id=0", &[browser], b"")
+                .await
+                .unwrap()
+                .status,
+            200,
+            "reading stays open"
+        );
     }
     assert!(meter.hub.effects.lock().unwrap().is_empty());
     // What the device's documentation tells people to type.
-    for (agent, target) in
-        [("curl/8.5.0", targets[0]), ("HomeAssistant/2026.11.0 aiohttp/3.13.0 Python/3.14", targets[3]), ("", targets[2])]
-    {
-        assert_eq!(call(http, "GET", target, &[("User-Agent", agent)], b"").await.unwrap().status, 200, "{agent}");
+    for (agent, target) in [
+        ("curl/8.5.0", targets[0]),
+        (
+            "HomeAssistant/2026.11.0 aiohttp/3.13.0 Python/3.14",
+            targets[3],
+        ),
+        ("", targets[2]),
+    ] {
+        assert_eq!(
+            call(http, "GET", target, &[("User-Agent", agent)], b"")
+                .await
+                .unwrap()
+                .status,
+            200,
+            "{agent}"
+        );
     }
-    let form = [("User-Agent", "curl/8.5.0"), ("Content-Type", "application/x-www-form-urlencoded")];
+    let form = [
+        ("User-Agent", "curl/8.5.0"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+    ];
     assert_eq!(
-        call(http, "POST", "/rpc", &form, br#"{"id":1,"method":"KVS.Set","params":{"key":"k","value":2}}"#).await.unwrap().status,
+        call(
+            http,
+            "POST",
+            "/rpc",
+            &form,
+            br#"{"id":1,"method":"KVS.Set","params":{"key":"k","value":2}}"#
+        )
+        .await
+        .unwrap()
+        .status,
         200
     );
     meter.stop().await;

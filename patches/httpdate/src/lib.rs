@@ -15,7 +15,9 @@ const DAY: u64 = 86_400;
 const LAST: u64 = 253_402_300_799;
 
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 /// A moment as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,12 @@ pub struct HttpDate {
 
 impl From<SystemTime> for HttpDate {
     fn from(at: SystemTime) -> Self {
-        Self { unix: at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()).min(LAST) }
+        Self {
+            unix: at
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs())
+                .min(LAST),
+        }
     }
 }
 
@@ -40,8 +47,18 @@ impl fmt::Display for HttpDate {
         let of_year = of_era - (365 * year + year / 4 - year / 100);
         let month = (5 * of_year + 2) / 153;
         let day = of_year - (153 * month + 2) / 5 + 1;
-        let (month, later) = if month < 10 { (month + 2, 0) } else { (month - 10, 1) };
-        let name = |names: &[&'static str], at: u64| usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or("");
+        let (month, later) = if month < 10 {
+            (month + 2, 0)
+        } else {
+            (month - 10, 1)
+        };
+        let name = |names: &[&'static str], at: u64| {
+            usize::try_from(at)
+                .ok()
+                .and_then(|at| names.get(at))
+                .copied()
+                .unwrap_or("")
+        };
         // 1970-01-01 was a Thursday.
         write!(
             f,
@@ -80,7 +97,10 @@ mod tests {
     fn any_clock_gives_a_date() {
         assert_eq!(text(LAST + 1), text(LAST));
         assert_eq!(text(i64::MAX as u64 - 1), text(LAST));
-        assert_eq!(HttpDate::from(UNIX_EPOCH - Duration::from_secs(1)).to_string(), text(0));
+        assert_eq!(
+            HttpDate::from(UNIX_EPOCH - Duration::from_secs(1)).to_string(),
+            text(0)
+        );
         // All have the length of the buffer that hyper keeps them in.
         let mut last = String::new();
         for day in (0..=LAST / DAY).step_by(17) {

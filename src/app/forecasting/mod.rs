@@ -6,7 +6,8 @@
 //!  clock, button ──ask──▶ training ──▶ a thread at the lowest priority for each training
 //! ```
 //!
-//! Neither holds a lock that a reading or a reply waits for; samples that find the channel full are left out.
+//! Neither holds a lock that a reading or a reply waits for; samples that find the channel full are
+//! left out.
 
 pub mod gauges;
 mod speaking;
@@ -38,7 +39,8 @@ use crate::{
 
 /// Samples that may wait for the speaking thread.
 const WAITING: usize = 1024;
-/// Samples are loaded in stretches of this length, s: nobody else waits long for the database meanwhile.
+/// Samples are loaded in stretches of this length, s: nobody else waits long for the database
+/// meanwhile.
 const STRETCH: i64 = 3600;
 /// Minute means are a thirtieth as many.
 const MINUTES_STRETCH: i64 = 30 * STRETCH;
@@ -74,14 +76,19 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Has models trained on all raw samples kept; returns at once. Reads the store: call it off the event loop.
+    /// Has models trained on all raw samples kept; returns at once. Reads the store: call it off
+    /// the event loop.
     ///
     /// # Errors
     /// When there are too few samples, or a training is under way: one line.
     pub fn train(&self) -> Result<(), String> {
         let have = self.store.sample_count().map_err(|e| e.to_string())?;
         if have < self.need as u64 {
-            return Err(forecast::Error::TooFew { have: usize::try_from(have).unwrap_or_default(), need: self.need }.to_string());
+            return Err(forecast::Error::TooFew {
+                have: usize::try_from(have).unwrap_or_default(),
+                need: self.need,
+            }
+            .to_string());
         }
         let mut idle = false;
         self.training.send_if_modified(|training| {
@@ -97,7 +104,8 @@ impl Trainer {
         match self.asks.try_send(()) {
             Ok(()) | Err(TrySendError::Full(())) => Ok(()),
             Err(TrySendError::Disconnected(())) => {
-                self.training.send_modify(|training| training.running = None);
+                self.training
+                    .send_modify(|training| training.running = None);
                 Err("the forecast has ended: restart the service".to_owned())
             }
         }
@@ -132,18 +140,43 @@ impl Forecasting {
             steps: of.horizon,
             metric: if of.rmse { Metric::Rmse } else { Metric::Mae },
             // Names were checked with the options.
-            models: of.models.iter().filter_map(|name| name.parse().ok()).collect(),
+            models: of
+                .models
+                .iter()
+                .filter_map(|name| name.parse().ok())
+                .collect(),
             ..forecast::Settings::default()
         };
-        let valid = wanted.check().inspect_err(|why| error!("there is no forecast: {why}")).ok()?;
+        let valid = wanted
+            .check()
+            .inspect_err(|why| error!("there is no forecast: {why}"))
+            .ok()?;
         let (tell, heard) = mpsc::sync_channel(WAITING);
         let (asks, asked) = mpsc::sync_channel(1);
         let (outlook, outlook_seen) = watch::channel(Arc::default());
         let (training, training_seen) = watch::channel(Training::default());
         let first = valid.horizons()[0];
-        let trainer = Trainer { asks, training, store: store.clone(), need: first.window + first.steps };
-        let outlooks = Outlooks { outlook: outlook_seen, training: training_seen };
-        Some(Self { valid, settings: of.clone(), raw_days: settings.store.raw_days, heard, tell, asked, trainer, outlook, outlooks })
+        let trainer = Trainer {
+            asks,
+            training,
+            store: store.clone(),
+            need: first.window + first.steps,
+        };
+        let outlooks = Outlooks {
+            outlook: outlook_seen,
+            training: training_seen,
+        };
+        Some(Self {
+            valid,
+            settings: of.clone(),
+            raw_days: settings.store.raw_days,
+            heard,
+            tell,
+            asked,
+            trainer,
+            outlook,
+            outlooks,
+        })
     }
 
     /// Where samples go.
@@ -167,9 +200,29 @@ impl Forecasting {
     /// Starts both threads; they end with the stop.
     pub fn start(self, shared: &Shared) {
         let cancel = Arc::new(AtomicBool::new(false));
-        let Self { valid, settings, raw_days, heard, tell, asked, trainer, outlook, .. } = self;
-        let source = Source { store: shared.store.clone(), clock: Arc::clone(&shared.clock), raw_days };
-        let speaking = speaking::Speaking { valid: valid.clone(), interval: settings.interval, source: source.clone(), heard, outlook };
+        let Self {
+            valid,
+            settings,
+            raw_days,
+            heard,
+            tell,
+            asked,
+            trainer,
+            outlook,
+            ..
+        } = self;
+        let source = Source {
+            store: shared.store.clone(),
+            clock: Arc::clone(&shared.clock),
+            raw_days,
+        };
+        let speaking = speaking::Speaking {
+            valid: valid.clone(),
+            interval: settings.interval,
+            source: source.clone(),
+            heard,
+            outlook,
+        };
         let asks = trainer.asks.clone();
         let training = training::Trains {
             valid,
@@ -181,8 +234,10 @@ impl Forecasting {
             tell: tell.clone(),
             cancel: Arc::clone(&cancel),
         };
-        let threads =
-            [thread("forecast", &shared.health, move || speaking.run()), thread("training", &shared.health, move || training.run())];
+        let threads = [
+            thread("forecast", &shared.health, move || speaking.run()),
+            thread("training", &shared.health, move || training.run()),
+        ];
         let stop = shared.stop.clone();
         shared.health.spawn_work(async move {
             stop.cancelled().await;
@@ -201,14 +256,23 @@ impl Forecasting {
 }
 
 /// A thread whose end by a panic is a problem that is shown; metering goes on without a forecast.
-fn thread(name: &'static str, health: &Health, run: impl FnOnce() + Send + 'static) -> Option<std::thread::JoinHandle<()>> {
+fn thread(
+    name: &'static str,
+    health: &Health,
+    run: impl FnOnce() + Send + 'static,
+) -> Option<std::thread::JoinHandle<()>> {
     let shown = health.clone();
     let guarded = move || {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-            shown.add(format!("the {name} thread has ended: there is no new forecast until a restart"));
+            shown.add(format!(
+                "the {name} thread has ended: there is no new forecast until a restart"
+            ));
         }
     };
-    match std::thread::Builder::new().name(name.to_owned()).spawn(guarded) {
+    match std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(guarded)
+    {
         Ok(thread) => Some(thread),
         Err(error) => {
             error!("the {name} thread cannot be started: {error}");
@@ -240,28 +304,64 @@ struct Loaded {
 }
 
 impl Source {
-    /// The last hour of samples, what is not committed yet included: asks under a lock that the meter needs, so not from
-    /// a thread that may have to wait for its turn.
+    /// The last hour of samples, what is not committed yet included: asks under a lock that the
+    /// meter needs, so not from a thread that may have to wait for its turn.
     fn newest(&self) -> Result<Newest, StoreError> {
         let now = self.now_s();
-        Ok(Newest { s2: self.store.samples(now - STRETCH, now)?, now })
+        Ok(Newest {
+            s2: self.store.samples(now - STRETCH, now)?,
+            now,
+        })
     }
 
-    /// What lies before `newest` as of the last commit, and that. `raw` and `minutes`: how far back, s. Raw samples are not
-    /// kept longer than the option says anyway. `rest` is told after each stretch how long it took.
-    fn load(&self, newest: Newest, raw: i64, minutes: i64, cancel: &AtomicBool, rest: impl Fn(Duration)) -> Result<Loaded, StoreError> {
+    /// What lies before `newest` as of the last commit, and that. `raw` and `minutes`: how far
+    /// back, s. Raw samples are not kept longer than the option says anyway. `rest` is told after
+    /// each stretch how long it took.
+    fn load(
+        &self,
+        newest: Newest,
+        raw: i64,
+        minutes: i64,
+        cancel: &AtomicBool,
+        rest: impl Fn(Duration),
+    ) -> Result<Loaded, StoreError> {
         let now = newest.now;
         let sample = |(ts, w): (i64, f64)| Sample { ts, w: w as f32 };
-        let mut loaded = Loaded { s2: Vec::new(), m1: Vec::new(), now };
-        stretches(now - raw, now - STRETCH - 1, STRETCH, cancel, &rest, |from, to| {
-            loaded.s2.extend(self.store.kept_samples(from, to)?.into_iter().map(sample));
-            Ok(())
-        })?;
+        let mut loaded = Loaded {
+            s2: Vec::new(),
+            m1: Vec::new(),
+            now,
+        };
+        stretches(
+            now - raw,
+            now - STRETCH - 1,
+            STRETCH,
+            cancel,
+            &rest,
+            |from, to| {
+                loaded
+                    .s2
+                    .extend(self.store.kept_samples(from, to)?.into_iter().map(sample));
+                Ok(())
+            },
+        )?;
         loaded.s2.extend(newest.s2.into_iter().map(sample));
-        stretches(now - minutes, now, MINUTES_STRETCH, cancel, &rest, |from, to| {
-            loaded.m1.extend(self.store.minutes(from, to)?.into_iter().map(|m| Sample { ts: m.ts, w: m.w as f32 }));
-            Ok(())
-        })?;
+        stretches(
+            now - minutes,
+            now,
+            MINUTES_STRETCH,
+            cancel,
+            &rest,
+            |from, to| {
+                loaded
+                    .m1
+                    .extend(self.store.minutes(from, to)?.into_iter().map(|m| Sample {
+                        ts: m.ts,
+                        w: m.w as f32,
+                    }));
+                Ok(())
+            },
+        )?;
         Ok(loaded)
     }
 
@@ -324,15 +424,26 @@ mod tests {
         let store = store::open(&settings.store, Arc::new(SystemClock::new())).store;
         let forecasting = Forecasting::new(&settings, &store).unwrap();
         let (trainer, training) = (forecasting.trainer(), forecasting.outlooks().training);
-        assert_eq!(trainer.train(), Err("too few samples: 0 usable, 60 needed".to_owned()));
+        assert_eq!(
+            trainer.train(),
+            Err("too few samples: 0 usable, 60 needed".to_owned())
+        );
         let now = SystemClock::new().now().unix_s();
         (0..60).for_each(|i| store.sample(now - 120 + 2 * i, 1.0));
         assert_eq!(trainer.train(), Ok(()));
         assert_eq!(training.borrow().running, Some((0.0, "waiting")));
-        assert_eq!(trainer.train(), Err("a training is under way already".to_owned()));
-        trainer.training.send_modify(|training| training.running = None);
+        assert_eq!(
+            trainer.train(),
+            Err("a training is under way already".to_owned())
+        );
+        trainer
+            .training
+            .send_modify(|training| training.running = None);
         drop(forecasting);
-        assert_eq!(trainer.train(), Err("the forecast has ended: restart the service".to_owned()));
+        assert_eq!(
+            trainer.train(),
+            Err("the forecast has ended: restart the service".to_owned())
+        );
         assert_eq!(training.borrow().running, None, "nothing is under way");
     }
 }

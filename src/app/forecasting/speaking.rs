@@ -57,14 +57,20 @@ impl Speaking {
     pub(super) fn run(self) {
         crate::background::be_nice();
         let mut kept = self.source.kept();
-        let mut memory = Memory { recent: self.recent(), tracker: Tracker::new(&self.valid), skills: self.skills() };
+        let mut memory = Memory {
+            recent: self.recent(),
+            tracker: Tracker::new(&self.valid),
+            skills: self.skills(),
+        };
         let mut trained: Option<Arc<Trained>> = None;
         let mut fresh = false;
         loop {
             let speaks = trained.take();
-            let forecaster = speaks
-                .as_deref()
-                .and_then(|t| Forecaster::new(t).inspect_err(|why| warn!("the forecast models cannot be asked: {why}")).ok());
+            let forecaster = speaks.as_deref().and_then(|t| {
+                Forecaster::new(t)
+                    .inspect_err(|why| warn!("the forecast models cannot be asked: {why}"))
+                    .ok()
+            });
             match self.speak(speaks.as_deref().zip(forecaster), fresh, &mut memory) {
                 Some((next, new)) => (trained, fresh) = (Some(next), new),
                 None => return,
@@ -77,7 +83,12 @@ impl Speaking {
     }
 
     /// Until there are other models, or the end.
-    fn speak(&self, mut models: Option<(&Trained, Forecaster<'_>)>, fresh: bool, memory: &mut Memory) -> Option<(Arc<Trained>, bool)> {
+    fn speak(
+        &self,
+        mut models: Option<(&Trained, Forecaster<'_>)>,
+        fresh: bool,
+        memory: &mut Memory,
+    ) -> Option<(Arc<Trained>, bool)> {
         let mut figures: Option<Figures> = None;
         let mut due = Instant::now();
         loop {
@@ -87,20 +98,35 @@ impl Speaking {
                     let now = self.source.now_s();
                     let forecasts = forecaster.forecast(&memory.recent, now);
                     memory.tracker.note(&forecasts, &memory.recent, now);
-                    if figures.as_ref().is_none_or(|f| f.made.elapsed() >= FIGURES_FOR) {
+                    if figures
+                        .as_ref()
+                        .is_none_or(|f| f.made.elapsed() >= FIGURES_FOR)
+                    {
                         let first = figures.is_none();
-                        let of = trained.horizons.iter().map(|h| memory.figures(h, now)).collect();
-                        let made = figures.insert(Figures { made: Instant::now(), of });
+                        let of = trained
+                            .horizons
+                            .iter()
+                            .map(|h| memory.figures(h, now))
+                            .collect();
+                        let made = figures.insert(Figures {
+                            made: Instant::now(),
+                            of,
+                        });
                         if first && fresh {
                             self.note_skill(now, &made.of, memory);
                             preview(&forecasts);
                         }
                     }
                     let of = figures.as_ref().map(|f| &f.of[..]).unwrap_or_default();
-                    self.outlook.send_replace(Arc::new(memory.outlook(trained, &forecasts, of, now)));
+                    self.outlook
+                        .send_replace(Arc::new(memory.outlook(trained, &forecasts, of, now)));
                 }
             }
-            let wait = if models.is_some() { due.saturating_duration_since(Instant::now()) } else { super::AT_MOST };
+            let wait = if models.is_some() {
+                due.saturating_duration_since(Instant::now())
+            } else {
+                super::AT_MOST
+            };
             match self.heard.recv_timeout(wait) {
                 Ok(Heard::Sample(sample)) => {
                     if memory.recent.push(sample) {
@@ -119,8 +145,17 @@ impl Speaking {
     fn recent(&self) -> Recent {
         let mut recent = Recent::new(&self.valid);
         let newest = self.source.newest();
-        match newest.and_then(|newest| self.source.load(newest, 86_400 + 3600, 15 * 86_400, &AtomicBool::new(false), |_| {})) {
-            // Minutes are there as of the last commit; what came after it is only among the samples.
+        match newest.and_then(|newest| {
+            self.source.load(
+                newest,
+                86_400 + 3600,
+                15 * 86_400,
+                &AtomicBool::new(false),
+                |_| {},
+            )
+        }) {
+            // Minutes are there as of the last commit; what came after it is only among the
+            // samples.
             Ok(loaded) => recent.fill(&loaded.s2, &loaded.m1),
             Err(why) => warn!("the forecast starts without what was kept: {why}"),
         }
@@ -129,16 +164,25 @@ impl Speaking {
 
     fn skills(&self) -> Arc<[SkillPoint]> {
         let text = self.source.store.get_state(SKILLS);
-        text.and_then(|text| serde_json::from_str::<Vec<SkillPoint>>(&text).ok()).unwrap_or_default().into()
+        text.and_then(|text| serde_json::from_str::<Vec<SkillPoint>>(&text).ok())
+            .unwrap_or_default()
+            .into()
     }
 
     /// After a training: one more point of the skill's history.
     fn note_skill(&self, now: i64, figures: &[(Metrics, Basis)], memory: &mut Memory) {
         let mut skill = [None; 3];
         for (place, (metrics, _)) in skill.iter_mut().zip(figures) {
-            *place = metrics.skill_by(self.valid.settings().metric).map(|s| s as f32);
+            *place = metrics
+                .skill_by(self.valid.settings().metric)
+                .map(|s| s as f32);
         }
-        let mut all: Vec<SkillPoint> = memory.skills.iter().copied().filter(|p| (now - SKILLS_FOR..=now).contains(&p.ts)).collect();
+        let mut all: Vec<SkillPoint> = memory
+            .skills
+            .iter()
+            .copied()
+            .filter(|p| (now - SKILLS_FOR..=now).contains(&p.ts))
+            .collect();
         if all.last().is_some_and(|last| now - last.ts < SKILLS_APART) {
             all.pop();
         }
@@ -154,31 +198,49 @@ impl Speaking {
 impl Memory {
     /// How good the forecast of one horizon was.
     fn figures(&self, trained: &TrainedHorizon, now: i64) -> (Metrics, Basis) {
-        let since = self.tracker.points(trained.id).next().map_or(0, |first| now - first.ts);
+        let since = self
+            .tracker
+            .points(trained.id)
+            .next()
+            .map_or(0, |first| now - first.ts);
         match trained.metrics() {
             Some(metrics) if since < OWN_FIGURES => (*metrics, Basis::BackTest),
             _ => (self.tracker.metrics(trained.id), Basis::LastDay),
         }
     }
 
-    fn outlook(&self, trained: &Trained, forecasts: &[Arc<HorizonForecast>], figures: &[(Metrics, Basis)], now: i64) -> Outlook {
-        let horizons = trained.horizons.iter().zip(figures).map(|(h, &(metrics, basis))| HorizonOutlook {
-            id: h.id,
-            step: h.horizon.step,
-            steps: h.horizon.steps,
-            model: h.model(),
-            compared: h.compared,
-            metric: trained.settings.settings().metric,
-            forecast: forecasts.iter().find(|f| f.id == h.id).cloned(),
-            metrics,
-            basis,
-            backtest: h.backtest.clone().into(),
-            drawn: self.tracker.drawn(h.id, now - drawn_for(h.id)),
-        });
+    fn outlook(
+        &self,
+        trained: &Trained,
+        forecasts: &[Arc<HorizonForecast>],
+        figures: &[(Metrics, Basis)],
+        now: i64,
+    ) -> Outlook {
+        let horizons = trained
+            .horizons
+            .iter()
+            .zip(figures)
+            .map(|(h, &(metrics, basis))| HorizonOutlook {
+                id: h.id,
+                step: h.horizon.step,
+                steps: h.horizon.steps,
+                model: h.model(),
+                compared: h.compared,
+                metric: trained.settings.settings().metric,
+                forecast: forecasts.iter().find(|f| f.id == h.id).cloned(),
+                metrics,
+                basis,
+                backtest: h.backtest.clone().into(),
+                drawn: self.tracker.drawn(h.id, now - drawn_for(h.id)),
+            });
         let samples = trained.horizon(HorizonId::Minute).map_or(0, |h| h.samples);
         Outlook {
             horizons: horizons.collect(),
-            trained: Some(TrainedAt { at: trained.at, seconds: trained.seconds, samples }),
+            trained: Some(TrainedAt {
+                at: trained.at,
+                seconds: trained.seconds,
+                samples,
+            }),
             skills: Arc::clone(&self.skills),
         }
     }
@@ -196,7 +258,18 @@ const fn drawn_for(id: HorizonId) -> i64 {
 /// The first values of each horizon, for somebody who looks closely.
 fn preview(forecasts: &[Arc<HorizonForecast>]) {
     for f in forecasts {
-        let next: Vec<String> = f.points.iter().take(5).map(|p| format!("{:.0}", p.w)).collect();
-        debug!("forecast {} by {}: after {:.1} W come {} W …", f.id.name(), f.model, f.now, next.join(", "));
+        let next: Vec<String> = f
+            .points
+            .iter()
+            .take(5)
+            .map(|p| format!("{:.0}", p.w))
+            .collect();
+        debug!(
+            "forecast {} by {}: after {:.1} W come {} W …",
+            f.id.name(),
+            f.model,
+            f.now,
+            next.join(", ")
+        );
     }
 }

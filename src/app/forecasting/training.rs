@@ -1,9 +1,10 @@
 //! When models are trained, on what, and at whose expense.
 //!
-//! Samples are loaded and numbers crunched by a thread of their own at nice 10 and SCHED_IDLE, which holds no lock that
-//! anybody waits for: it reads what is committed on a connection of its own, and progress goes through a channel. At
-//! nice 10 alone a reply that comes while it computes waits for a time slice (measured with a program that spins half of
-//! the time: a 99th percentile of 1.7 ms instead of 0.2).
+//! Samples are loaded and numbers crunched by a thread of their own at nice 10 and SCHED_IDLE,
+//! which holds no lock that anybody waits for: it reads what is committed on a connection of its
+//! own, and progress goes through a channel. At nice 10 alone a reply that comes while it computes
+//! waits for a time slice (measured with a program that spins half of the time: a 99th percentile
+//! of 1.7 ms instead of 0.2).
 
 use std::{
     sync::{
@@ -36,7 +37,8 @@ const MINUTES: i64 = 75 * 86_400;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// After one that failed, e.g. because a backup had the database.
 const AFTER_FAILURE: Duration = Duration::from_secs(300);
-/// Work of the training between two rests is at least this long: shorter ones cost more than they give back.
+/// Work of the training between two rests is at least this long: shorter ones cost more than they
+/// give back.
 const STINT: Duration = Duration::from_millis(5);
 
 /// The thread that has models trained.
@@ -60,7 +62,9 @@ impl Trains {
         let (mut why, mut few_said) = ("at start", false);
         loop {
             let wait = self.once(why, &mut speakers, &mut few_said);
-            self.change(|training| training.next = Some(self.source.now_s() + wait.as_secs() as i64));
+            self.change(|training| {
+                training.next = Some(self.source.now_s() + wait.as_secs() as i64)
+            });
             why = match self.wait(wait) {
                 Some(why) => why,
                 None => return,
@@ -100,7 +104,10 @@ impl Trains {
             }
         };
         let valid = &self.valid;
-        let restored = self.when_idle(|loaded, _| stored::restore(&blob, valid, &loaded.series()), |_| {});
+        let restored = self.when_idle(
+            |loaded, _| stored::restore(&blob, valid, &loaded.series()),
+            |_| {},
+        );
         match restored {
             Ok(trained) => {
                 info!("forecast models of the last run speak on: {trained}");
@@ -114,13 +121,18 @@ impl Trains {
         None
     }
 
-    /// One training; gives how long until the next. `speakers`: who speaks before it, and after it. `few_said`: it was said that
-    /// there is too little to learn from. While nothing is configured that stays so, and a line is enough.
+    /// One training; gives how long until the next. `speakers`: who speaks before it, and after it.
+    /// `few_said`: it was said that there is too little to learn from. While nothing is configured
+    /// that stays so, and a line is enough.
     fn once(&self, why: &str, speakers: &mut Option<Incumbents>, few_said: &mut bool) -> Duration {
         self.change(|training| (training.running, training.next) = (Some((0.0, "loading")), None));
         let (valid, incumbents, again) = (&self.valid, *speakers, *few_said);
         let train = |loaded: &Loaded, job: &mut Job<'_>| {
-            let begins = format!("forecast training starts ({why}): {} samples, {} minutes", loaded.s2.len(), loaded.m1.len());
+            let begins = format!(
+                "forecast training starts ({why}): {} samples, {} minutes",
+                loaded.s2.len(),
+                loaded.m1.len()
+            );
             if again {
                 debug!("{begins}");
             } else {
@@ -129,7 +141,9 @@ impl Trains {
             debug!("training inputs: {}", loaded.describe());
             forecast::train(&loaded.series(), valid, incumbents, job)
         };
-        let result = self.when_idle(train, |now| self.change(|training| training.running = Some((now.fraction, now.stage))));
+        let result = self.when_idle(train, |now| {
+            self.change(|training| training.running = Some((now.fraction, now.stage)))
+        });
         let now = self.source.now_s();
         let (last, wait) = match result {
             Ok(trained) => {
@@ -145,15 +159,22 @@ impl Trains {
                 if std::mem::replace(few_said, true) {
                     debug!("forecast training skipped: {few}");
                 } else {
-                    info!("forecast training skipped: {few}; it begins by itself when there are enough");
+                    info!(
+                        "forecast training skipped: {few}; it begins by itself when there are enough"
+                    );
                 }
-                let missing = need.saturating_sub(have) as u64 * u64::from(self.valid.horizons()[0].step);
-                let wait = Duration::from_secs(missing).clamp(PATIENCE, self.interval.max(PATIENCE));
+                let missing =
+                    need.saturating_sub(have) as u64 * u64::from(self.valid.horizons()[0].step);
+                let wait =
+                    Duration::from_secs(missing).clamp(PATIENCE, self.interval.max(PATIENCE));
                 (ended(now, Some(few.to_string())), wait)
             }
             Err(why) => {
                 let wait = self.interval.min(AFTER_FAILURE);
-                warn!("forecast training failed: {why}; the next is in {} s", wait.as_secs());
+                warn!(
+                    "forecast training failed: {why}; the next is in {} s",
+                    wait.as_secs()
+                );
                 (ended(now, Some(why.to_string())), wait)
             }
         };
@@ -164,7 +185,8 @@ impl Trains {
         wait
     }
 
-    /// Loads the samples and works on them on a thread that runs when nobody else wants to; `show` is told how far it is.
+    /// Loads the samples and works on them on a thread that runs when nobody else wants to; `show`
+    /// is told how far it is.
     fn when_idle<T: Send>(
         &self,
         work: impl FnOnce(&Loaded, &mut Job<'_>) -> Result<T, Error> + Send,
@@ -177,11 +199,21 @@ impl Trains {
             let (source, cancel, cpu) = (&self.source, &*self.cancel, self.cpu);
             let work = move || {
                 lower_priority();
-                let loaded = source.load(newest, source.raw_span(), MINUTES, cancel, |busy| rest(cpu, busy)).map_err(unreadable)?;
+                let loaded = source
+                    .load(newest, source.raw_span(), MINUTES, cancel, |busy| {
+                        rest(cpu, busy)
+                    })
+                    .map_err(unreadable)?;
                 if cancel.load(Ordering::Relaxed) {
                     return Err(Error::Cancelled);
                 }
-                let (mut since, mut shown) = (Instant::now(), Progress { fraction: 0.0, stage: "" });
+                let (mut since, mut shown) = (
+                    Instant::now(),
+                    Progress {
+                        fraction: 0.0,
+                        stage: "",
+                    },
+                );
                 let mut report = |now: Progress| {
                     // Each message wakes a thread: only those that show.
                     if now.stage != shown.stage || now.fraction - shown.fraction >= 0.01 {
@@ -196,18 +228,28 @@ impl Trains {
                 };
                 work(&loaded, &mut Job::new(cancel, &mut report))
             };
-            let worker = thread::Builder::new().name("train".to_owned()).spawn_scoped(scope, work);
-            let worker = worker.map_err(|e| Error::Library(format!("the training's thread cannot be started: {e}")))?;
+            let worker = thread::Builder::new()
+                .name("train".to_owned())
+                .spawn_scoped(scope, work);
+            let worker = worker.map_err(|e| {
+                Error::Library(format!("the training's thread cannot be started: {e}"))
+            })?;
             // Ends when the worker is done, and its end of the channel with it.
             progress.iter().for_each(show);
-            worker.join().unwrap_or_else(|_| Err(Error::Library("the training broke off".to_owned())))
+            worker
+                .join()
+                .unwrap_or_else(|_| Err(Error::Library("the training broke off".to_owned())))
         })
     }
 
     fn keep(&self, trained: &Trained) {
         match stored::to_bytes(trained) {
             Ok(blob) => {
-                let names: Vec<_> = trained.horizons.iter().map(|h| format!("\"{}\":\"{}\"", h.id.name(), h.model())).collect();
+                let names: Vec<_> = trained
+                    .horizons
+                    .iter()
+                    .map(|h| format!("\"{}\":\"{}\"", h.id.name(), h.model()))
+                    .collect();
                 let meta = format!("{{\"trained_at\":{},{}}}", trained.at, names.join(","));
                 self.source.store.put_model(NAME, Model { meta, blob });
             }
@@ -218,13 +260,24 @@ impl Trains {
 
 impl Loaded {
     fn series(&self) -> Series<'_> {
-        Series { s2: &self.s2, m1: &self.m1, now: self.now }
+        Series {
+            s2: &self.s2,
+            m1: &self.m1,
+            now: self.now,
+        }
     }
 
     fn describe(&self) -> String {
         let span = |of: &[forecast::Sample]| match of {
             [] => "none".to_owned(),
-            [first, .., last] => format!("{} from {} to {}, {:.1} … {:.1} W", of.len(), first.ts, last.ts, first.w, last.w),
+            [first, .., last] => format!(
+                "{} from {} to {}, {:.1} … {:.1} W",
+                of.len(),
+                first.ts,
+                last.ts,
+                first.w,
+                last.w
+            ),
             [only] => format!("1 at {}, {:.1} W", only.ts, only.w),
         };
         format!("samples: {}; minutes: {}", span(&self.s2), span(&self.m1))
@@ -240,9 +293,12 @@ fn rest(cpu: u8, busy: Duration) {
 /// This thread works when nobody else wants to.
 fn lower_priority() {
     use thread_priority::{
-        NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy::Normal, set_thread_priority_and_policy, thread_native_id,
+        NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy::Normal,
+        set_thread_priority_and_policy, thread_native_id,
     };
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, Normal(Idle)) {
+    if let Err(error) =
+        set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, Normal(Idle))
+    {
         debug!("the training is not scheduled as idle: {error:?}");
     }
     // After the policy, whose change sets it to 0.

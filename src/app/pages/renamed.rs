@@ -1,11 +1,14 @@
-//! A renamed entity in the options: written where it stands, and read under its new name where it cannot be written.
+//! A renamed entity in the options: written where it stands, and read under its new name where it
+//! cannot be written.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use tracing::info;
 
-use super::{super::choice::is_input, Actor, Command, Setup, change_options, chosen, file_of, load};
+use super::{
+    super::choice::is_input, Actor, Command, Setup, change_options, chosen, file_of, load,
+};
 use crate::{config::Inputs, source::EntityId};
 
 type Renamed = BTreeMap<EntityId, EntityId>;
@@ -16,7 +19,8 @@ impl Actor {
         self.taker.aliases()
     }
 
-    /// These entities have other names: changes the options, the set-up's choice and what is read. Gives a line for each.
+    /// These entities have other names: changes the options, the set-up's choice and what is read.
+    /// Gives a line for each.
     pub(in crate::app) async fn rename(&self, renamed: &Renamed) -> Vec<String> {
         let mut inputs = self.inputs.lock().await;
         let mut failed = None;
@@ -25,9 +29,17 @@ impl Actor {
             Ok(mut next) => {
                 let changes = changes(&file_of(&next), renamed);
                 if !changes.is_empty() {
-                    let written = match (change_options(&next, &changes), next.options_file.clone()) {
-                        (Ok(options), Some(file)) => self.write(file.path, &options).await.map_err(|e| format!("{e:?}")),
-                        (Err(problems), _) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+                    let written = match (change_options(&next, &changes), next.options_file.clone())
+                    {
+                        (Ok(options), Some(file)) => self
+                            .write(file.path, &options)
+                            .await
+                            .map_err(|e| format!("{e:?}")),
+                        (Err(problems), _) => Err(problems
+                            .iter()
+                            .map(ToString::to_string)
+                            .collect::<Vec<_>>()
+                            .join("; ")),
                         (_, None) => Err("there is no options file".to_owned()),
                     };
                     match written {
@@ -50,7 +62,9 @@ impl Actor {
             Err(why) => failed = Some(format!("{why:?}")),
         }
         self.setup.state.send_if_modified(|state| {
-            let Setup::Chosen { options, .. } = state else { return false };
+            let Setup::Chosen { options, .. } = state else {
+                return false;
+            };
             let changed = changes(options, renamed);
             options.extend(changed.clone());
             if let Ok(text) = serde_json::to_string(options) {
@@ -58,32 +72,53 @@ impl Actor {
             }
             !changed.is_empty()
         });
-        // What still names the old one: environment, command line, or a file that cannot be written. What was written may name
-        // it too, where two have changed names.
+        // What still names the old one: environment, command line, or a file that cannot be
+        // written. What was written may name it too, where two have changed names.
         let stuck = |key: &str| failed.is_some() || resolved.layer(key).read_only();
         let names = |old: &EntityId| -> Vec<String> {
-            let own = resolved.values.iter().filter(|(key, value)| is_input(key) && stuck(key) && ids(value).any(|id| *id == **old));
-            let further = resolved.settings.meters.iter().skip(1).filter(|m| stuck("meters") && m.inputs.entities().contains(old));
-            own.map(|(key, _)| (*key).to_owned()).chain(further.map(|m| format!("meters ({})", m.name))).collect()
+            let own = resolved.values.iter().filter(|(key, value)| {
+                is_input(key) && stuck(key) && ids(value).any(|id| *id == **old)
+            });
+            let further = resolved
+                .settings
+                .meters
+                .iter()
+                .skip(1)
+                .filter(|m| stuck("meters") && m.inputs.entities().contains(old));
+            own.map(|(key, _)| (*key).to_owned())
+                .chain(further.map(|m| format!("meters ({})", m.name)))
+                .collect()
         };
         let before = self.aliases();
         let all = |old: &EntityId| -> Vec<String> {
-            let earlier = before.iter().filter(|(_, now)| *now == old).flat_map(|(named, _)| names(named));
+            let earlier = before
+                .iter()
+                .filter(|(_, now)| *now == old)
+                .flat_map(|(named, _)| names(named));
             names(old).into_iter().chain(earlier).collect()
         };
-        let stands: Vec<(EntityId, EntityId, Vec<String>)> =
-            renamed.iter().map(|(old, new)| (old.clone(), new.clone(), all(old))).collect();
+        let stands: Vec<(EntityId, EntityId, Vec<String>)> = renamed
+            .iter()
+            .map(|(old, new)| (old.clone(), new.clone(), all(old)))
+            .collect();
         self.taker.alias(renamed, |old| !names(old).is_empty());
         for meter in self.meters.iter() {
             let _ = meter.commands.send(Command::Rename(renamed.clone())).await;
         }
         self.apply(&resolved).await;
         let line = |(old, new, keys): (EntityId, EntityId, Vec<String>)| {
-            let begin = format!("{old} is called {new} in Home Assistant now: the meter reads it there");
+            let begin =
+                format!("{old} is called {new} in Home Assistant now: the meter reads it there");
             match (keys.is_empty(), &failed) {
                 (true, _) => format!("{begin}, and the options say so"),
-                (false, Some(why)) => format!("{begin}; correct {}, which could not be written ({why})", keys.join(", ")),
-                (false, None) => format!("{begin}; correct {}, which the environment or the command line sets", keys.join(", ")),
+                (false, Some(why)) => format!(
+                    "{begin}; correct {}, which could not be written ({why})",
+                    keys.join(", ")
+                ),
+                (false, None) => format!(
+                    "{begin}; correct {}, which the environment or the command line sets",
+                    keys.join(", ")
+                ),
             }
         };
         stands.into_iter().map(line).collect()
@@ -114,9 +149,12 @@ fn changes(options: &Map<String, Value>, renamed: &Renamed) -> Map<String, Value
                     })
                     .collect(),
             ),
-            Value::String(text) if is_input(key) => {
-                Value::String(text.split(',').map(|part| replaced(part, renamed)).collect::<Vec<_>>().join(","))
-            }
+            Value::String(text) if is_input(key) => Value::String(
+                text.split(',')
+                    .map(|part| replaced(part, renamed))
+                    .collect::<Vec<_>>()
+                    .join(","),
+            ),
             other => other.clone(),
         };
         if new != *value {
@@ -129,7 +167,9 @@ fn changes(options: &Map<String, Value>, renamed: &Renamed) -> Map<String, Value
 /// One id with the blanks around it.
 fn replaced(part: &str, renamed: &Renamed) -> String {
     let id = part.trim();
-    renamed.get(id).map_or_else(|| part.to_owned(), |new| part.replacen(id, new, 1))
+    renamed
+        .get(id)
+        .map_or_else(|| part.to_owned(), |new| part.replacen(id, new, 1))
 }
 
 /// Inputs under the new names.
@@ -152,7 +192,10 @@ mod tests {
     use super::*;
 
     fn renamed(pairs: &[(&str, &str)]) -> Renamed {
-        pairs.iter().map(|(old, new)| (EntityId::from(*old), EntityId::from(*new))).collect()
+        pairs
+            .iter()
+            .map(|(old, new)| (EntityId::from(*old), EntityId::from(*new)))
+            .collect()
     }
 
     fn told(options: &Value, pairs: &[(&str, &str)]) -> Value {
@@ -180,6 +223,9 @@ mod tests {
     fn two_that_changed_names_are_changed_once_each() {
         let swap = [("sensor.a", "sensor.b"), ("sensor.b", "sensor.a")];
         let pair = json!({"total_power": "sensor.a", "total_power_export": "sensor.b"});
-        assert_eq!(told(&pair, &swap), json!({"total_power": "sensor.b", "total_power_export": "sensor.a"}));
+        assert_eq!(
+            told(&pair, &swap),
+            json!({"total_power": "sensor.b", "total_power_export": "sensor.a"})
+        );
     }
 }

@@ -6,18 +6,35 @@ use crate::config::{
 };
 
 const ADDRESS: Kind = form(Form::Address);
-const IDENTITY_TEXT: Kind = Kind::Text { min: 1, max: 32, form: Form::Any };
-const FREE_TEXT: Kind = Kind::Text { min: 0, max: 64, form: Form::Any };
+const IDENTITY_TEXT: Kind = Kind::Text {
+    min: 1,
+    max: 32,
+    form: Form::Any,
+};
+const FREE_TEXT: Kind = Kind::Text {
+    min: 0,
+    max: 64,
+    form: Form::Any,
+};
 
 const fn form(form: Form) -> Kind {
-    Kind::Text { min: 0, max: usize::MAX, form }
+    Kind::Text {
+        min: 0,
+        max: usize::MAX,
+        form,
+    }
 }
 
 const fn new(group: Group, key: &'static str, kind: Kind, text: &'static str) -> Definition {
     Definition::new(group, key, kind, text)
 }
 
-const fn switch(group: Group, key: &'static str, default: &'static str, text: &'static str) -> Definition {
+const fn switch(
+    group: Group,
+    key: &'static str,
+    default: &'static str,
+    text: &'static str,
+) -> Definition {
     Definition::new(group, key, Kind::Bool, text).default(default)
 }
 
@@ -56,14 +73,30 @@ pub const IDENTITY: &[Definition] = &[
 
 /// Addresses, HTTP, limits.
 pub const HTTP: &[Definition] = &[
-    new(Group::Channels, "bind", ADDRESS, "Address of every listener on the LAN; with source demo or replay 127.0.0.1 unless set")
-        .default("all"),
-    new(Group::Channels, "http_port", Kind::Port, "HTTP port, WebSocket /rpc included")
-        .default("8080")
-        .app_default("80")
-        .env("HTTP_PORT")
-        .plain(),
-    switch(Group::Channels, "cors_enable", "false", "Cross-origin answers for pages that are not the device's").env("CORS_ENABLE"),
+    new(
+        Group::Channels,
+        "bind",
+        ADDRESS,
+        "Address of every listener on the LAN; with source demo or replay 127.0.0.1 unless set",
+    )
+    .default("all"),
+    new(
+        Group::Channels,
+        "http_port",
+        Kind::Port,
+        "HTTP port, WebSocket /rpc included",
+    )
+    .default("8080")
+    .app_default("80")
+    .env("HTTP_PORT")
+    .plain(),
+    switch(
+        Group::Channels,
+        "cors_enable",
+        "false",
+        "Cross-origin answers for pages that are not the device's",
+    )
+    .env("CORS_ENABLE"),
     new(
         Group::Channels,
         "cors_origins",
@@ -79,7 +112,12 @@ pub const HTTP: &[Definition] = &[
         "EM.GetStatus over HTTP and WebSocket with the four powers only, as the original",
     )
     .env("STRICT_MINIMAL_PAYLOAD"),
-    switch(Group::Channels, "legacy_http", "true", "Request forms of the original: /rpc?method=, batch= and arrays in POST"),
+    switch(
+        Group::Channels,
+        "legacy_http",
+        "true",
+        "Request forms of the original: /rpc?method=, batch= and arrays in POST",
+    ),
     new(
         Group::Channels,
         "unknown_methods",
@@ -87,16 +125,35 @@ pub const HTTP: &[Definition] = &[
         "error: as the device; dummy: a made-up success, as the original",
     )
     .default("error"),
-    new(Group::Channels, "recent_clients_max", Kind::Int { min: 10, max: 10_000 }, "Recent calls kept for the overview")
-        .default("100")
-        .env("RECENT_CLIENTS_MAX"),
-    new(Group::Channels, "rate_limit", Kind::Int { min: 0, max: 100_000 }, "Answers to one address on one listener; 0: no limit")
-        .default("100")
-        .unit("1/s"),
+    new(
+        Group::Channels,
+        "recent_clients_max",
+        Kind::Int {
+            min: 10,
+            max: 10_000,
+        },
+        "Recent calls kept for the overview",
+    )
+    .default("100")
+    .env("RECENT_CLIENTS_MAX"),
+    new(
+        Group::Channels,
+        "rate_limit",
+        Kind::Int {
+            min: 0,
+            max: 100_000,
+        },
+        "Answers to one address on one listener; 0: no limit",
+    )
+    .default("100")
+    .unit("1/s"),
     new(
         Group::Channels,
         "max_connections",
-        Kind::Int { min: 8, max: 20_000 },
+        Kind::Int {
+            min: 8,
+            max: 20_000,
+        },
         "Connections on one listener; over it the longest idle is closed",
     )
     .default("1024"),
@@ -135,12 +192,41 @@ pub const WEBSOCKET: &[Definition] = &[
 
 /// UDP.
 pub const UDP: &[Definition] = &[
-    switch(Group::Udp, "udp_enable", "true", "RPC over UDP, as batteries use it"),
-    new(Group::Udp, "udp_ports", Kind::Many(&Kind::Port), "UDP ports").default("1010,2220,2222,2223").env("UDP_PORTS").plain(),
-    new(Group::Udp, "udp_max", Kind::Int { min: 256, max: 65_507 }, "Largest request").default("32768").unit("bytes").env("UDP_MAX"),
-    new(Group::Udp, "udp_reply", Kind::Choice(&["full", "short"]), "full: the device's result; short: the original's four powers")
-        .default("full")
-        .live(),
+    switch(
+        Group::Udp,
+        "udp_enable",
+        "true",
+        "RPC over UDP, as batteries use it",
+    ),
+    new(
+        Group::Udp,
+        "udp_ports",
+        Kind::Many(&Kind::Port),
+        "UDP ports",
+    )
+    .default("1010,2220,2222,2223")
+    .env("UDP_PORTS")
+    .plain(),
+    new(
+        Group::Udp,
+        "udp_max",
+        Kind::Int {
+            min: 256,
+            max: 65_507,
+        },
+        "Largest request",
+    )
+    .default("32768")
+    .unit("bytes")
+    .env("UDP_MAX"),
+    new(
+        Group::Udp,
+        "udp_reply",
+        Kind::Choice(&["full", "short"]),
+        "full: the device's result; short: the original's four powers",
+    )
+    .default("full")
+    .live(),
     new(
         Group::Udp,
         "udp_decimals",
@@ -153,12 +239,34 @@ pub const UDP: &[Definition] = &[
 
 /// Modbus TCP.
 pub const MODBUS: &[Definition] = &[
-    switch(Group::Modbus, "modbus_enable", "true", "Modbus TCP; true leaves it to what a reader sets").env("MODBUS_ENABLE").device(),
-    new(Group::Modbus, "modbus_port", Kind::Port, "Modbus TCP port").default("502").env("MODBUS_PORT").plain(),
-    new(Group::Modbus, "modbus_bind", ADDRESS, "Address of its listener").automatic("as bind").env("MODBUS_BIND"),
-    new(Group::Modbus, "modbus_unit_id", Kind::Int { min: 0, max: 255 }, "Unit answered besides 0 and 255; 0: any")
-        .default("1")
-        .env("MODBUS_UNIT_ID"),
+    switch(
+        Group::Modbus,
+        "modbus_enable",
+        "true",
+        "Modbus TCP; true leaves it to what a reader sets",
+    )
+    .env("MODBUS_ENABLE")
+    .device(),
+    new(Group::Modbus, "modbus_port", Kind::Port, "Modbus TCP port")
+        .default("502")
+        .env("MODBUS_PORT")
+        .plain(),
+    new(
+        Group::Modbus,
+        "modbus_bind",
+        ADDRESS,
+        "Address of its listener",
+    )
+    .automatic("as bind")
+    .env("MODBUS_BIND"),
+    new(
+        Group::Modbus,
+        "modbus_unit_id",
+        Kind::Int { min: 0, max: 255 },
+        "Unit answered besides 0 and 255; 0: any",
+    )
+    .default("1")
+    .env("MODBUS_UNIT_ID"),
     new(
         Group::Modbus,
         "modbus_map",
@@ -166,7 +274,12 @@ pub const MODBUS: &[Definition] = &[
         "official: the device's registers; legacy: those of the original",
     )
     .default("both"),
-    switch(Group::Modbus, "modbus_reset", "false", "Writing 1 to register 4200 resets the counters; not with a password"),
+    switch(
+        Group::Modbus,
+        "modbus_reset",
+        "false",
+        "Writing 1 to register 4200 resets the counters; not with a password",
+    ),
 ];
 
 /// mDNS.
@@ -196,13 +309,29 @@ pub const OUTBOUND: &[Definition] = &[
     )
     .device()
     .live(),
-    switch(Group::Outbound, "outbound_ws_insecure", "false", "No certificate check for wss"),
-    switch(Group::Outbound, "outbound_ws_local", "false", "Let Ws.SetConfig name this host itself or a link-local address"),
+    switch(
+        Group::Outbound,
+        "outbound_ws_insecure",
+        "false",
+        "No certificate check for wss",
+    ),
+    switch(
+        Group::Outbound,
+        "outbound_ws_local",
+        "false",
+        "Let Ws.SetConfig name this host itself or a link-local address",
+    ),
 ];
 
 /// Protection.
 pub const SECURITY: &[Definition] = &[
-    switch(Group::Security, "read_only", "false", "Refuse every change by RPC and Modbus").live(),
+    switch(
+        Group::Security,
+        "read_only",
+        "false",
+        "Refuse every change by RPC and Modbus",
+    )
+    .live(),
     new(
         Group::Security,
         "auth_password",
@@ -210,7 +339,12 @@ pub const SECURITY: &[Definition] = &[
         "Password of user admin, replaces one set by RPC; batteries and GX devices cannot log in",
     )
     .device(),
-    switch(Group::Security, "auth_udp", "false", "With a password: ask for it on UDP for reading too; changes always need it"),
+    switch(
+        Group::Security,
+        "auth_udp",
+        "false",
+        "With a password: ask for it on UDP for reading too; changes always need it",
+    ),
     switch(
         Group::Security,
         "auth_outbound",

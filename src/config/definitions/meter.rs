@@ -1,4 +1,5 @@
-//! Options that say what a meter measures and how old values are served. Further meters have them too.
+//! Options that say what a meter measures and how old values are served. Further meters have them
+//! too.
 
 use super::per_phase;
 use crate::config::{
@@ -8,11 +9,19 @@ use crate::config::{
 
 /// One or several entities.
 const ENTITIES: Kind = Kind::Match(Pattern::Entities);
-const SCALE: Kind = Kind::Float { min: -1000.0, max: 1000.0 };
-const OFFSET: Kind = Kind::Float { min: -100_000.0, max: 100_000.0 };
+const SCALE: Kind = Kind::Float {
+    min: -1000.0,
+    max: 1000.0,
+};
+const OFFSET: Kind = Kind::Float {
+    min: -100_000.0,
+    max: 100_000.0,
+};
 
 const fn power(key: &'static str, kind: Kind, text: &'static str) -> Definition {
-    Definition::new(Group::Power, key, kind, text).live().safety()
+    Definition::new(Group::Power, key, kind, text)
+        .live()
+        .safety()
 }
 
 /// One power for the whole house.
@@ -66,7 +75,16 @@ pub const POWER: &[Definition] = rows![
         live(),
         safety()
     ),
-    per_phase!(Group::Power, "_scale", SCALE, "Factor on the power of phase ", "", default("1.0"), live(), safety()),
+    per_phase!(
+        Group::Power,
+        "_scale",
+        SCALE,
+        "Factor on the power of phase ",
+        "",
+        default("1.0"),
+        live(),
+        safety()
+    ),
     per_phase!(
         Group::Power,
         "_offset",
@@ -87,16 +105,46 @@ pub const PHASE_VALUES: &[Definition] = rows![
     per_phase!(Group::Values, "_pf", ENTITIES, "Power factor of phase ", ", else derived", live(); env "_PF"),
 ];
 
-const fn value(key: &'static str, kind: Kind, unit: &'static str, text: &'static str) -> Definition {
-    Definition::new(Group::Values, key, kind, text).unit(unit).live()
+const fn value(
+    key: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    text: &'static str,
+) -> Definition {
+    Definition::new(Group::Values, key, kind, text)
+        .unit(unit)
+        .live()
 }
 
 /// What is measured or assumed beside power and phase values.
 pub const VALUES: &[Definition] = &[
     value("n_curr", ENTITIES, "A", "Neutral current, else null"),
-    value("frequency", ENTITIES, "Hz", "Frequency, else line_frequency"),
-    value("line_voltage", Kind::Float { min: 50.0, max: 500.0 }, "V", "Voltage where no entity gives one").default("230.0"),
-    value("line_frequency", Kind::Float { min: 40.0, max: 70.0 }, "Hz", "Frequency where no entity gives one").default("50.0"),
+    value(
+        "frequency",
+        ENTITIES,
+        "Hz",
+        "Frequency, else line_frequency",
+    ),
+    value(
+        "line_voltage",
+        Kind::Float {
+            min: 50.0,
+            max: 500.0,
+        },
+        "V",
+        "Voltage where no entity gives one",
+    )
+    .default("230.0"),
+    value(
+        "line_frequency",
+        Kind::Float {
+            min: 40.0,
+            max: 70.0,
+        },
+        "Hz",
+        "Frequency where no entity gives one",
+    )
+    .default("50.0"),
 ];
 
 const fn energy(key: &'static str, kind: Kind, text: &'static str) -> Definition {

@@ -5,7 +5,10 @@ use crate::config::{
     pattern::Form,
 };
 
-const SPEED: Kind = Kind::Float { min: 0.1, max: 10_000.0 };
+const SPEED: Kind = Kind::Float {
+    min: 0.1,
+    max: 10_000.0,
+};
 const DAYS: Kind = Kind::Int { min: 1, max: 3650 };
 const STEPS: Kind = Kind::Int { min: 2, max: 300 };
 
@@ -105,70 +108,177 @@ pub const DASHBOARD: &[Definition] = &[
 
 /// Files and retention.
 pub const STORE: &[Definition] = &[
-    new(Group::Store, "records_days", Kind::Int { min: 1, max: 400 }, "Minute records kept for EMData.GetData").default("60").unit("days"),
-    new(Group::Store, "store_interval", Kind::Int { min: 10, max: 600 }, "Time between two writes to the database").default("30").unit("s"),
-    new(Group::Store, "power_retention_days", DAYS, "Minute means are kept at least this long")
-        .default("30")
-        .unit("days")
-        .env("POWER_RETENTION_DAYS"),
-    new(Group::Store, "raw_days", DAYS, "Raw samples").default("7").unit("days"),
-    new(Group::Store, "history_days", DAYS, "Minute means, never less than power_retention_days").default("400").unit("days"),
-    new(Group::Store, "data_dir", TEXT, "Data folder; where none is named, demo and replay use one of their own inside it")
-        .automatic("/data, or the user's data folder")
+    new(
+        Group::Store,
+        "records_days",
+        Kind::Int { min: 1, max: 400 },
+        "Minute records kept for EMData.GetData",
+    )
+    .default("60")
+    .unit("days"),
+    new(
+        Group::Store,
+        "store_interval",
+        Kind::Int { min: 10, max: 600 },
+        "Time between two writes to the database",
+    )
+    .default("30")
+    .unit("s"),
+    new(
+        Group::Store,
+        "power_retention_days",
+        DAYS,
+        "Minute means are kept at least this long",
+    )
+    .default("30")
+    .unit("days")
+    .env("POWER_RETENTION_DAYS"),
+    new(Group::Store, "raw_days", DAYS, "Raw samples")
+        .default("7")
+        .unit("days"),
+    new(
+        Group::Store,
+        "history_days",
+        DAYS,
+        "Minute means, never less than power_retention_days",
+    )
+    .default("400")
+    .unit("days"),
+    new(
+        Group::Store,
+        "data_dir",
+        TEXT,
+        "Data folder; where none is named, demo and replay use one of their own inside it",
+    )
+    .automatic("/data, or the user's data folder")
+    .plain()
+    .not_in_file(),
+    new(Group::Store, "options", TEXT, "Options file")
+        .automatic("options.json in the data folder")
         .plain()
         .not_in_file(),
-    new(Group::Store, "options", TEXT, "Options file").automatic("options.json in the data folder").plain().not_in_file(),
-    new(Group::Store, "state_path", TEXT, "The original's state.json to import; its folder is the data folder if that is not set")
-        .automatic("state.json in the data folder")
-        .env("STATE_PATH")
-        .plain()
-        .not_in_file(),
-    new(Group::Store, "model_path", TEXT, "Accepted for the original's sake; a foreign file there stays untouched")
-        .env("MODEL_PATH")
-        .plain()
-        .not_in_file(),
+    new(
+        Group::Store,
+        "state_path",
+        TEXT,
+        "The original's state.json to import; its folder is the data folder if that is not set",
+    )
+    .automatic("state.json in the data folder")
+    .env("STATE_PATH")
+    .plain()
+    .not_in_file(),
+    new(
+        Group::Store,
+        "model_path",
+        TEXT,
+        "Accepted for the original's sake; a foreign file there stays untouched",
+    )
+    .env("MODEL_PATH")
+    .plain()
+    .not_in_file(),
 ];
 
 /// Forecast.
 pub const FORECAST: &[Definition] = &[
-    new(Group::Forecast, "forecast_enable", Kind::Bool, "Forecast the household's power").default("true").env("FORECAST_ENABLE"),
-    new(Group::Forecast, "power_history_seconds", Kind::Int { min: 10, max: 3600 }, "History that the chart shows")
-        .default("180")
-        .unit("s")
-        .env("POWER_HISTORY_SECONDS"),
-    new(Group::Forecast, "power_feature_window", STEPS, "Samples that the first horizon's models look at")
-        .default("30")
-        .env("POWER_FEATURE_WINDOW"),
-    new(Group::Forecast, "forecast_horizon_steps", STEPS, "Samples that the first horizon forecasts")
-        .default("30")
-        .env("FORECAST_HORIZON_STEPS"),
-    new(Group::Forecast, "forecast_interval", Kind::Float { min: 0.2, max: 60.0 }, "Time between two forecasts")
-        .default("2.0")
-        .unit("s")
-        .env("FORECAST_INTERVAL"),
-    new(Group::Forecast, "model_train_interval", Kind::Int { min: 60, max: 604_800 }, "Time between two trainings")
-        .default("3600")
-        .unit("s")
-        .env("MODEL_TRAIN_INTERVAL"),
-    new(Group::Forecast, "forecast_metric", Kind::Choice(&["mae", "rmse"]), "Error by which the best model is chosen").default("mae"),
+    new(
+        Group::Forecast,
+        "forecast_enable",
+        Kind::Bool,
+        "Forecast the household's power",
+    )
+    .default("true")
+    .env("FORECAST_ENABLE"),
+    new(
+        Group::Forecast,
+        "power_history_seconds",
+        Kind::Int { min: 10, max: 3600 },
+        "History that the chart shows",
+    )
+    .default("180")
+    .unit("s")
+    .env("POWER_HISTORY_SECONDS"),
+    new(
+        Group::Forecast,
+        "power_feature_window",
+        STEPS,
+        "Samples that the first horizon's models look at",
+    )
+    .default("30")
+    .env("POWER_FEATURE_WINDOW"),
+    new(
+        Group::Forecast,
+        "forecast_horizon_steps",
+        STEPS,
+        "Samples that the first horizon forecasts",
+    )
+    .default("30")
+    .env("FORECAST_HORIZON_STEPS"),
+    new(
+        Group::Forecast,
+        "forecast_interval",
+        Kind::Float {
+            min: 0.2,
+            max: 60.0,
+        },
+        "Time between two forecasts",
+    )
+    .default("2.0")
+    .unit("s")
+    .env("FORECAST_INTERVAL"),
+    new(
+        Group::Forecast,
+        "model_train_interval",
+        Kind::Int {
+            min: 60,
+            max: 604_800,
+        },
+        "Time between two trainings",
+    )
+    .default("3600")
+    .unit("s")
+    .env("MODEL_TRAIN_INTERVAL"),
+    new(
+        Group::Forecast,
+        "forecast_metric",
+        Kind::Choice(&["mae", "rmse"]),
+        "Error by which the best model is chosen",
+    )
+    .default("mae"),
     new(
         Group::Forecast,
         "forecast_models",
-        Kind::Many(&Kind::Choice(&["last_value", "yesterday", "neighbours", "mlp", "average", "climatology", "blend"])),
+        Kind::Many(&Kind::Choice(&[
+            "last_value",
+            "yesterday",
+            "neighbours",
+            "mlp",
+            "average",
+            "climatology",
+            "blend",
+        ])),
         "Models that compete",
     )
     .automatic("all"),
-    new(Group::Forecast, "forecast_cpu", Kind::Int { min: 5, max: 100 }, "Share of one core that training may take")
-        .default("50")
-        .unit("%"),
+    new(
+        Group::Forecast,
+        "forecast_cpu",
+        Kind::Int { min: 5, max: 100 },
+        "Share of one core that training may take",
+    )
+    .default("50")
+    .unit("%"),
 ];
 
 /// Log.
-pub const LOG: &[Definition] =
-    &[new(Group::Log, "log_level", Kind::Choice(&["trace", "debug", "info", "warn", "error"]), "Least level that is logged")
-        .default("info")
-        .env("LOG_LEVEL")
-        .live()];
+pub const LOG: &[Definition] = &[new(
+    Group::Log,
+    "log_level",
+    Kind::Choice(&["trace", "debug", "info", "warn", "error"]),
+    "Least level that is logged",
+)
+.default("info")
+.env("LOG_LEVEL")
+.live()];
 
 /// Further meters.
 pub const METERS: &[Definition] = &[new(

@@ -29,7 +29,10 @@ struct BleConfig {
 }
 
 fn current(device: &Device) -> BleConfig {
-    BleConfig { enable: device.identity.firmware.ble_switch.then_some(false), rpc: Rpc { enable: true } }
+    BleConfig {
+        enable: device.identity.firmware.ble_switch.then_some(false),
+        rpc: Rpc { enable: true },
+    }
 }
 
 pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
@@ -49,7 +52,12 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    stored::refuse_change("ble", "there is no Bluetooth here", &current(call.device), call.params.config()?)?;
+    stored::refuse_change(
+        "ble",
+        "there is no Bluetooth here",
+        &current(call.device),
+        call.params.config()?,
+    )?;
     restart_required(false, Vec::new())
 }
 
@@ -70,5 +78,11 @@ fn cloud_relay_infos(call: &Call<'_>) -> Handled {
         total: u8,
         devices: [u8; 0],
     }
-    result(&Infos { ts: call.context.now.unix_s(), offset: 0, count: 0, total: 0, devices: [] })
+    result(&Infos {
+        ts: call.context.now.unix_s(),
+        offset: 0,
+        count: 0,
+        total: 0,
+        devices: [],
+    })
 }

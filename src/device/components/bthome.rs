@@ -1,4 +1,5 @@
-//! `bthome`: present on the device, without Bluetooth here; answered, but its methods are not listed.
+//! `bthome`: present on the device, without Bluetooth here; answered, but its methods are not
+//! listed.
 
 use serde::Serialize;
 
@@ -10,7 +11,9 @@ use super::super::{
 pub(in crate::device) const METHODS: &[Method] = &[
     Method::new("BTHome.GetStatus", get_status).unlisted(),
     Method::new("BTHome.GetConfig", get_config).unlisted(),
-    Method::new("BTHome.SetConfig", set_config).unlisted().writes(),
+    Method::new("BTHome.SetConfig", set_config)
+        .unlisted()
+        .writes(),
 ];
 
 #[derive(Serialize)]
@@ -20,7 +23,13 @@ struct BtHomeStatus {
 }
 
 pub(in crate::device) fn status(device: &Device, _: &Context<'_>, _: usize) -> Json {
-    json(&BtHomeStatus { errors: device.identity.firmware.ble_switch.then_some(["bluetooth_disabled"]) })
+    json(&BtHomeStatus {
+        errors: device
+            .identity
+            .firmware
+            .ble_switch
+            .then_some(["bluetooth_disabled"]),
+    })
 }
 
 pub(in crate::device) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {

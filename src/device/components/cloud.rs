@@ -24,7 +24,10 @@ struct CloudConfig {
 }
 
 fn current() -> CloudConfig {
-    CloudConfig { enable: false, server: Some("iot.shelly.cloud:6012/jrpc".into()) }
+    CloudConfig {
+        enable: false,
+        server: Some("iot.shelly.cloud:6012/jrpc".into()),
+    }
 }
 
 pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
@@ -44,6 +47,11 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    stored::refuse_change("cloud", "this meter never connects to a cloud", &current(), call.params.config()?)?;
+    stored::refuse_change(
+        "cloud",
+        "this meter never connects to a cloud",
+        &current(),
+        call.params.config()?,
+    )?;
     restart_required(false, Vec::new())
 }

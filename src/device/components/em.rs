@@ -20,10 +20,16 @@ use crate::{
 pub(in crate::device) const METHODS: &[Method] = &[
     Method::new("EM.GetStatus", get_status).only(Profile::Triphase),
     Method::new("EM.GetConfig", get_config).only(Profile::Triphase),
-    Method::new("EM.SetConfig", set_config).only(Profile::Triphase).writes(),
+    Method::new("EM.SetConfig", set_config)
+        .only(Profile::Triphase)
+        .writes(),
     Method::new("EM.GetCTTypes", get_ct_types).only(Profile::Triphase),
-    Method::new("EM.PhaseToPhaseCalib", calibrate).only(Profile::Triphase).writes(),
-    Method::new("EM.PhaseToPhaseCalibReset", calibrate).only(Profile::Triphase).writes(),
+    Method::new("EM.PhaseToPhaseCalib", calibrate)
+        .only(Profile::Triphase)
+        .writes(),
+    Method::new("EM.PhaseToPhaseCalibReset", calibrate)
+        .only(Profile::Triphase)
+        .writes(),
 ];
 
 /// What a device reports whose measuring fails; ours while a used phase has no value (C3).
@@ -90,8 +96,8 @@ struct EmNotify {
     total_current: Option<Milli>,
 }
 
-/// The four powers alone: `strict_minimal_payload`, `udp_reply = short`. `Power` is a [`Deci`] or its text
-/// with no zero in it, `Total` likewise.
+/// The four powers alone: `strict_minimal_payload`, `udp_reply = short`. `Power` is a [`Deci`] or
+/// its text with no zero in it, `Total` likewise.
 #[derive(Serialize)]
 struct FourPowers<Power, Total> {
     a_act_power: Option<Power>,
@@ -134,11 +140,15 @@ fn full(snapshot: &Snapshot) -> EmStatus {
     }
 }
 
-/// `em:0` as notified. `cleared` says that the reader last saw an error: a NotifyStatus is laid over what it
-/// knows, so the error goes only with an empty list.
+/// `em:0` as notified. `cleared` says that the reader last saw an error: a NotifyStatus is laid
+/// over what it knows, so the error goes only with an empty list.
 pub(in crate::device) fn notify_object(snapshot: &Snapshot, cleared: bool) -> Json {
     let [a, b, c] = &snapshot.phases;
-    let errors = if snapshot.stale() { Some(vec![FAILURE]) } else { cleared.then(Vec::new) };
+    let errors = if snapshot.stale() {
+        Some(vec![FAILURE])
+    } else {
+        cleared.then(Vec::new)
+    };
     json(&EmNotify {
         id: 0,
         a_act_power: a.map(|p| p.act_power),
@@ -178,11 +188,17 @@ fn four_powers(snapshot: &Snapshot, nonzero: bool) -> Json {
             total_act_power: total.map(nonzero_total),
         })
     } else {
-        json(&FourPowers { a_act_power: a, b_act_power: b, c_act_power: c, total_act_power: total })
+        json(&FourPowers {
+            a_act_power: a,
+            b_act_power: b,
+            c_act_power: c,
+            total_act_power: total,
+        })
     }
 }
 
-/// As the original on UDP: less than 0.1 W is said as 0.001, because some B2500 ignore 0.0, and a whole number gets 0.001 more.
+/// As the original on UDP: less than 0.1 W is said as 0.001, because some B2500 ignore 0.0, and a
+/// whole number gets 0.001 more.
 pub(in crate::device) fn nonzero_power(power: Deci) -> NumberText {
     match power.units() {
         0 => number_text(Fixed::<3>::from_units(1)),
@@ -193,7 +209,11 @@ pub(in crate::device) fn nonzero_power(power: Deci) -> NumberText {
 
 /// As the original on UDP: a whole total gets 0.001 more.
 pub(in crate::device) fn nonzero_total(total: Milli) -> NumberText {
-    number_text(if total.units() % 1000 == 0 { Milli::from_units(total.units() + 1) } else { total })
+    number_text(if total.units() % 1000 == 0 {
+        Milli::from_units(total.units() + 1)
+    } else {
+        total
+    })
 }
 
 /// The number as it stands.
@@ -216,7 +236,10 @@ fn full_nonzero(snapshot: &Snapshot) -> Json {
             out.replace_range(at..end, number.get());
         }
     };
-    for (key, phase) in ["a_act_power", "b_act_power", "c_act_power"].into_iter().zip(snapshot.phases) {
+    for (key, phase) in ["a_act_power", "b_act_power", "c_act_power"]
+        .into_iter()
+        .zip(snapshot.phases)
+    {
         if let Some(phase) = phase {
             set(key, nonzero_power(phase.act_power));
         }
@@ -242,7 +265,8 @@ fn status_text(view: &View, minimal: bool, short: bool, nonzero: bool) -> Json {
     Json::clone(view.em_status[cell].get_or_init(make))
 }
 
-/// What becomes of a call whose answer would hold the power while a used phase has none: `None` lets it be answered.
+/// What becomes of a call whose answer would hold the power while a used phase has none: `None`
+/// lets it be answered.
 ///
 /// Absent has to mean absent to whoever asks: nulls are for readers that are known to take them so.
 pub(in crate::device) fn absent_answer(call: &Call<'_>) -> Option<Handled> {
@@ -251,10 +275,18 @@ pub(in crate::device) fn absent_answer(call: &Call<'_>) -> Option<Handled> {
     }
     let manner = call.context.manner;
     match call.device.options.stale {
-        StalePolicy::Silent => Some(Ok(Outcome { answer: Answer::Silence, effects: Vec::new() })),
-        _ if manner.silent_when_stale => Some(Ok(Outcome { answer: Answer::Silence, effects: Vec::new() })),
+        StalePolicy::Silent => Some(Ok(Outcome {
+            answer: Answer::Silence,
+            effects: Vec::new(),
+        })),
+        _ if manner.silent_when_stale => Some(Ok(Outcome {
+            answer: Answer::Silence,
+            effects: Vec::new(),
+        })),
         StalePolicy::Device if manner.takes_nulls => None,
-        StalePolicy::Device | StalePolicy::Error => Some(Err(RpcError::unavailable("Power is unavailable: the source gives no value"))),
+        StalePolicy::Device | StalePolicy::Error => Some(Err(RpcError::unavailable(
+            "Power is unavailable: the source gives no value",
+        ))),
     }
 }
 
@@ -264,7 +296,12 @@ fn get_status(call: &Call<'_>) -> Handled {
         return answer;
     }
     let manner = call.context.manner;
-    text(status_text(call.context.view, manner.minimal, manner.short, manner.nonzero))
+    text(status_text(
+        call.context.view,
+        manner.minimal,
+        manner.short,
+        manner.nonzero,
+    ))
 }
 
 /// Limits of `alarms`, lower and upper; nothing watches them here, so they cannot be set.
@@ -324,22 +361,37 @@ fn set_config(call: &Call<'_>) -> Handled {
     let current = current_config(call.device, call.context);
     let (next, _) = stored::change(&current, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
-    stored::check_word("blink_mode_selector", &next.blink_mode_selector, &["active_energy", "apparent_energy"])?;
-    stored::check_word("phase_selector", &next.phase_selector, &["a", "b", "c", "all"])?;
+    stored::check_word(
+        "blink_mode_selector",
+        &next.blink_mode_selector,
+        &["active_energy", "apparent_energy"],
+    )?;
+    stored::check_word(
+        "phase_selector",
+        &next.phase_selector,
+        &["a", "b", "c", "all"],
+    )?;
     stored::check_word("ct_type", &next.ct_type, &["120A"])?;
     refuse_reverse(next.reverse.values().any(|v| v.as_bool() != Some(false)))?;
     stored::refuse_without_effect("em:0", NO_HARDWARE, &current, &next, &["name", "reverse"])?;
-    let effects = if next.name == current.name { Vec::new() } else { vec![Effect::Set(Setting::EmName(next.name))] };
+    let effects = if next.name == current.name {
+        Vec::new()
+    } else {
+        vec![Effect::Set(Setting::EmName(next.name))]
+    };
     restart_required(false, effects)
 }
 
 /// Why most of a meter's configuration cannot be changed here.
 pub(in crate::device) const NO_HARDWARE: &str = "a virtual meter has no lights and no transformers";
 
-/// A transformer clamped the wrong way round is put right where the power comes in, not by a reader.
+/// A transformer clamped the wrong way round is put right where the power comes in, not by a
+/// reader.
 pub(in crate::device) fn refuse_reverse(reversed: bool) -> Result<(), RpcError> {
     if reversed {
-        return Err(RpcError::refused("reverse is refused: the sign is set by the options total_invert, a_invert, b_invert, c_invert"));
+        return Err(RpcError::refused(
+            "reverse is refused: the sign is set by the options total_invert, a_invert, b_invert, c_invert",
+        ));
     }
     Ok(())
 }
@@ -355,7 +407,9 @@ pub(in crate::device) fn ct_types() -> Handled {
     struct CtTypes {
         supported: [&'static str; 1],
     }
-    result(&CtTypes { supported: ["120A"] })
+    result(&CtTypes {
+        supported: ["120A"],
+    })
 }
 
 fn calibrate(call: &Call<'_>) -> Handled {
@@ -365,5 +419,7 @@ fn calibrate(call: &Call<'_>) -> Handled {
 
 /// There is no transformer to calibrate.
 pub(in crate::device) fn no_calibration() -> RpcError {
-    RpcError::refused("Calibration is refused: the power comes from Home Assistant; correct it there or by the scale options")
+    RpcError::refused(
+        "Calibration is refused: the power comes from Home Assistant; correct it there or by the scale options",
+    )
 }

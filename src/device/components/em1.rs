@@ -1,4 +1,5 @@
-//! `em1:0` to `em1:2`: the three channels of the monophase profile (`shelly-pro-3em.md` section 4, end).
+//! `em1:0` to `em1:2`: the three channels of the monophase profile (`shelly-pro-3em.md` section 4,
+//! end).
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +20,16 @@ use crate::{
 pub(in crate::device) const METHODS: &[Method] = &[
     Method::new("EM1.GetStatus", get_status).only(Profile::Monophase),
     Method::new("EM1.GetConfig", get_config).only(Profile::Monophase),
-    Method::new("EM1.SetConfig", set_config).only(Profile::Monophase).writes(),
+    Method::new("EM1.SetConfig", set_config)
+        .only(Profile::Monophase)
+        .writes(),
     Method::new("EM1.GetCTTypes", get_ct_types).only(Profile::Monophase),
-    Method::new("EM1.CalibrateFrom", calibrate).only(Profile::Monophase).writes(),
-    Method::new("EM1.RevertToFactoryCalibration", calibrate).only(Profile::Monophase).writes(),
+    Method::new("EM1.CalibrateFrom", calibrate)
+        .only(Profile::Monophase)
+        .writes(),
+    Method::new("EM1.RevertToFactoryCalibration", calibrate)
+        .only(Profile::Monophase)
+        .writes(),
 ];
 
 /// `EM1.GetStatus`; the power is a [`Deci`] or, by option, its text with no zero in it.
@@ -63,7 +70,11 @@ struct OnePower<Power> {
 /// `em1:id` as notified; `cleared` as in [`em::notify_object`].
 pub(in crate::device) fn notify_object(snapshot: &Snapshot, id: usize, cleared: bool) -> Json {
     let phase = snapshot.phases.get(id).copied().flatten();
-    let errors = if phase.is_none() { Some(vec![FAILURE]) } else { cleared.then(Vec::new) };
+    let errors = if phase.is_none() {
+        Some(vec![FAILURE])
+    } else {
+        cleared.then(Vec::new)
+    };
     json(&Em1Notify {
         id,
         act_power: phase.map(|p| p.act_power),
@@ -83,12 +94,15 @@ pub(in crate::device) fn status(_: &Device, context: &Context<'_>, id: usize) ->
     Json::clone(view.em1_status[id].get_or_init(make))
 }
 
-/// The house total in the shape of one channel (C15): what a battery set to a one-channel meter reads.
+/// The house total in the shape of one channel (C15): what a battery set to a one-channel meter
+/// reads.
 fn house_total(view: &View, short: bool, nonzero: bool) -> Json {
     let make = || {
         let power = view.totals.map(|t| t.act_power);
         match (short, nonzero) {
-            (true, true) => json(&OnePower { act_power: power.map(em::nonzero_total) }),
+            (true, true) => json(&OnePower {
+                act_power: power.map(em::nonzero_total),
+            }),
             (true, false) => json(&OnePower { act_power: power }),
             (false, true) => json(&total_status(view, power.map(em::nonzero_total))),
             // The served total is a sum of tenths, so one decimal says it exactly.
@@ -102,7 +116,13 @@ fn house_total(view: &View, short: bool, nonzero: bool) -> Json {
 fn total_status<Power>(snapshot: &Snapshot, act_power: Option<Power>) -> Em1Status<Power> {
     let first = snapshot.phases.iter().flatten().next();
     let totals = snapshot.totals;
-    let pf = totals.map(|t| if t.aprt_power.units() == 0 { 0.0 } else { (t.act_power.get().abs() / t.aprt_power.get()).min(1.0) });
+    let pf = totals.map(|t| {
+        if t.aprt_power.units() == 0 {
+            0.0
+        } else {
+            (t.act_power.get().abs() / t.aprt_power.get()).min(1.0)
+        }
+    });
     Em1Status {
         id: 0,
         voltage: totals.and(first).map(|p| p.voltage),
@@ -136,14 +156,26 @@ fn get_status(call: &Call<'_>) -> Handled {
 fn channel(call: &Call<'_>, id: usize) -> Handled {
     let manner = call.context.manner;
     let power = call.context.view.phases[id].map(|p| p.act_power);
-    let number = |p: Deci| -> NumberText { if manner.nonzero { em::nonzero_power(p) } else { em::plain(p) } };
+    let number = |p: Deci| -> NumberText {
+        if manner.nonzero {
+            em::nonzero_power(p)
+        } else {
+            em::plain(p)
+        }
+    };
     if manner.short {
-        return text(json(&OnePower { act_power: power.map(number) }));
+        return text(json(&OnePower {
+            act_power: power.map(number),
+        }));
     }
     text(json(&channel_status(call.context.view, id, number)))
 }
 
-fn channel_status<Power>(snapshot: &Snapshot, id: usize, number: impl Fn(Deci) -> Power) -> Em1Status<Power> {
+fn channel_status<Power>(
+    snapshot: &Snapshot,
+    id: usize,
+    number: impl Fn(Deci) -> Power,
+) -> Em1Status<Power> {
     let phase = snapshot.phases[id];
     Em1Status {
         id,
@@ -171,7 +203,13 @@ struct Em1Config {
 
 fn current_config(device: &Device, context: &Context<'_>, id: usize) -> Em1Config {
     let alarms = device.identity.firmware.alarms.then(em::Alarms::default);
-    Em1Config { alarms, id, name: context.state.em1_names[id].clone(), reverse: false, ct_type: "120A".into() }
+    Em1Config {
+        alarms,
+        id,
+        name: context.state.em1_names[id].clone(),
+        reverse: false,
+        ct_type: "120A".into(),
+    }
 }
 
 /// The configuration as `Shelly.GetConfig` holds it.
@@ -192,7 +230,11 @@ fn set_config(call: &Call<'_>) -> Handled {
     stored::check_word("ct_type", &next.ct_type, &["120A"])?;
     em::refuse_reverse(next.reverse)?;
     stored::refuse_without_effect("em1", em::NO_HARDWARE, &current, &next, &["name"])?;
-    let effects = if next.name == current.name { Vec::new() } else { vec![Effect::Set(Setting::Em1Name(id, next.name))] };
+    let effects = if next.name == current.name {
+        Vec::new()
+    } else {
+        vec![Effect::Set(Setting::Em1Name(id, next.name))]
+    };
     restart_required(false, effects)
 }
 

@@ -15,12 +15,24 @@ use crate::{config::Profile, meter::Snapshot};
 pub(in crate::device) const METHODS: &[Method] = &[
     Method::new("EM1Data.GetStatus", get_status).only(Profile::Monophase),
     Method::new("EM1Data.GetConfig", get_config).only(Profile::Monophase),
-    Method::new("EM1Data.SetConfig", set_config).only(Profile::Monophase).writes(),
-    Method::new("EM1Data.GetRecords", get_records).only(Profile::Monophase).disk(),
-    Method::new("EM1Data.GetData", get_data).only(Profile::Monophase).disk(),
-    Method::new("EM1Data.GetNetEnergies", get_net_energies).only(Profile::Monophase).disk(),
-    Method::new("EM1Data.ResetCounters", reset_counters).only(Profile::Monophase).writes(),
-    Method::new("EM1Data.DeleteAllData", delete_all_data).only(Profile::Monophase).writes(),
+    Method::new("EM1Data.SetConfig", set_config)
+        .only(Profile::Monophase)
+        .writes(),
+    Method::new("EM1Data.GetRecords", get_records)
+        .only(Profile::Monophase)
+        .disk(),
+    Method::new("EM1Data.GetData", get_data)
+        .only(Profile::Monophase)
+        .disk(),
+    Method::new("EM1Data.GetNetEnergies", get_net_energies)
+        .only(Profile::Monophase)
+        .disk(),
+    Method::new("EM1Data.ResetCounters", reset_counters)
+        .only(Profile::Monophase)
+        .writes(),
+    Method::new("EM1Data.DeleteAllData", delete_all_data)
+        .only(Profile::Monophase)
+        .writes(),
 ];
 
 /// `EM1Data.GetStatus`.

@@ -15,12 +15,24 @@ use crate::{
 pub(in crate::device) const METHODS: &[Method] = &[
     Method::new("EMData.GetStatus", get_status).only(Profile::Triphase),
     Method::new("EMData.GetConfig", get_config).only(Profile::Triphase),
-    Method::new("EMData.SetConfig", set_config).only(Profile::Triphase).writes(),
-    Method::new("EMData.GetRecords", get_records).only(Profile::Triphase).disk(),
-    Method::new("EMData.GetData", get_data).only(Profile::Triphase).disk(),
-    Method::new("EMData.GetNetEnergies", get_net_energies).only(Profile::Triphase).disk(),
-    Method::new("EMData.ResetCounters", reset_counters).only(Profile::Triphase).writes(),
-    Method::new("EMData.DeleteAllData", delete_all_data).only(Profile::Triphase).writes(),
+    Method::new("EMData.SetConfig", set_config)
+        .only(Profile::Triphase)
+        .writes(),
+    Method::new("EMData.GetRecords", get_records)
+        .only(Profile::Triphase)
+        .disk(),
+    Method::new("EMData.GetData", get_data)
+        .only(Profile::Triphase)
+        .disk(),
+    Method::new("EMData.GetNetEnergies", get_net_energies)
+        .only(Profile::Triphase)
+        .disk(),
+    Method::new("EMData.ResetCounters", reset_counters)
+        .only(Profile::Triphase)
+        .writes(),
+    Method::new("EMData.DeleteAllData", delete_all_data)
+        .only(Profile::Triphase)
+        .writes(),
 ];
 
 /// An energy in Wh with 2 decimals, or in kWh with 6 (`energy_unit = kwh`).
@@ -33,7 +45,11 @@ pub(in crate::device) enum EnergyText {
 impl EnergyText {
     /// From unrounded Wh.
     pub(in crate::device) fn new(wh: f64, kwh: bool) -> Self {
-        if kwh { Self::Kwh(Fixed::round(wh / 1000.0)) } else { Self::Wh(Fixed::round(wh)) }
+        if kwh {
+            Self::Kwh(Fixed::round(wh / 1000.0))
+        } else {
+            Self::Wh(Fixed::round(wh))
+        }
     }
 }
 
@@ -137,23 +153,43 @@ pub(in crate::device) fn records(call: &Call<'_>) -> Handled {
 
 /// `GetData` after the id.
 pub(in crate::device) fn data(call: &Call<'_>, columns: Columns) -> Handled {
-    let from = call.params.int("ts")?.ok_or_else(|| RpcError::missing("ts"))?;
+    let from = call
+        .params
+        .int("ts")?
+        .ok_or_else(|| RpcError::missing("ts"))?;
     let end = call.params.int("end_ts")?.unwrap_or(i64::MAX);
     let keys = call.params.flag("add_keys")?.unwrap_or(true);
-    text(history::page(call.context.records, columns, from, end, keys).map_err(|e| unreadable(&e))?)
+    text(
+        history::page(call.context.records, columns, from, end, keys)
+            .map_err(|e| unreadable(&e))?,
+    )
 }
 
 /// `GetNetEnergies` after the id.
 pub(in crate::device) fn net_energies(call: &Call<'_>, columns: Columns) -> Handled {
-    let from = call.params.int("ts")?.ok_or_else(|| RpcError::missing("ts"))?;
-    let period = call.params.int("period")?.ok_or_else(|| RpcError::missing("period"))?;
+    let from = call
+        .params
+        .int("ts")?
+        .ok_or_else(|| RpcError::missing("ts"))?;
+    let period = call
+        .params
+        .int("period")?
+        .ok_or_else(|| RpcError::missing("period"))?;
     if !matches!(period, 300 | 900 | 1800 | 3600) {
         return Err(RpcError::bad_argument("period"));
     }
     let end = call.params.int("end_ts")?.unwrap_or(i64::MAX);
     let keys = call.params.flag("add_keys")?.unwrap_or(true);
-    let asked = history::NetAsked { from, end, period, now: call.context.now.unix_s() };
-    text(history::net_page(call.context.records, columns, asked, keys).map_err(|e| unreadable(&e))?)
+    let asked = history::NetAsked {
+        from,
+        end,
+        period,
+        now: call.context.now.unix_s(),
+    };
+    text(
+        history::net_page(call.context.records, columns, asked, keys)
+            .map_err(|e| unreadable(&e))?,
+    )
 }
 
 fn unreadable(error: &RecordsError) -> RpcError {

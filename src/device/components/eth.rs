@@ -1,4 +1,5 @@
-//! `eth`: unplugged; the device says that it is on Wi-Fi, because batteries check that when pairing.
+//! `eth`: unplugged; the device says that it is on Wi-Fi, because batteries check that when
+//! pairing.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,11 +34,22 @@ struct EthConfig {
 }
 
 pub(in crate::device) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
-    json(&EthStatus { ip: None, ip6: None })
+    json(&EthStatus {
+        ip: None,
+        ip6: None,
+    })
 }
 
 fn current() -> EthConfig {
-    EthConfig { enable: true, server_mode: false, ipv4mode: "dhcp".into(), ip: None, netmask: None, gw: None, nameserver: None }
+    EthConfig {
+        enable: true,
+        server_mode: false,
+        ipv4mode: "dhcp".into(),
+        ip: None,
+        netmask: None,
+        gw: None,
+        nameserver: None,
+    }
 }
 
 pub(in crate::device) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
@@ -58,7 +70,8 @@ fn set_config(call: &Call<'_>) -> Handled {
 }
 
 /// The network of a virtual device is its host's.
-pub(in crate::device) const HOST_NETWORK: &str = "the network is the host's, change it there (options bind, mdns_ip say what is announced)";
+pub(in crate::device) const HOST_NETWORK: &str =
+    "the network is the host's, change it there (options bind, mdns_ip say what is announced)";
 
 fn list_clients(call: &Call<'_>) -> Handled {
     #[derive(Serialize)]
@@ -69,5 +82,11 @@ fn list_clients(call: &Call<'_>) -> Handled {
         count: u8,
         total: u8,
     }
-    result(&Clients { ts: call.context.now.unix_s(), dhcp_clients: [], offset: 0, count: 0, total: 0 })
+    result(&Clients {
+        ts: call.context.now.unix_s(),
+        dhcp_clients: [],
+        offset: 0,
+        count: 0,
+        total: 0,
+    })
 }

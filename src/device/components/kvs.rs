@@ -50,7 +50,12 @@ fn list(call: &Call<'_>) -> Handled {
     let pattern = pattern(call)?;
     let state = call.context.state;
     let found = state.kvs.iter().filter(|(key, _)| matches(pattern, key));
-    result(&Keys { keys: found.map(|(key, value)| (key.as_str(), Etag { etag: etag(value) })).collect(), rev: state.kvs_rev })
+    result(&Keys {
+        keys: found
+            .map(|(key, value)| (key.as_str(), Etag { etag: etag(value) }))
+            .collect(),
+        rev: state.kvs_rev,
+    })
 }
 
 fn get(call: &Call<'_>) -> Handled {
@@ -60,8 +65,16 @@ fn get(call: &Call<'_>) -> Handled {
         value: &'a Value,
     }
     let key = call.params.required_text("key")?;
-    let value = call.context.state.kvs.get(key).ok_or_else(|| unknown(key))?;
-    result(&Found { etag: etag(value), value })
+    let value = call
+        .context
+        .state
+        .kvs
+        .get(key)
+        .ok_or_else(|| unknown(key))?;
+    result(&Found {
+        etag: etag(value),
+        value,
+    })
 }
 
 fn get_many(call: &Call<'_>) -> Handled {
@@ -78,10 +91,29 @@ fn get_many(call: &Call<'_>) -> Handled {
         total: usize,
     }
     let pattern = pattern(call)?;
-    let offset = usize::try_from(call.params.int("offset")?.unwrap_or(0)).map_err(|_| RpcError::bad_argument("offset"))?;
-    let found: Vec<_> = call.context.state.kvs.iter().filter(|(key, _)| matches(pattern, key)).collect();
-    let items = found.iter().skip(offset).take(PAGE).map(|(key, value)| Item { key, etag: etag(value), value });
-    result(&Items { items: items.collect(), offset, total: found.len() })
+    let offset = usize::try_from(call.params.int("offset")?.unwrap_or(0))
+        .map_err(|_| RpcError::bad_argument("offset"))?;
+    let found: Vec<_> = call
+        .context
+        .state
+        .kvs
+        .iter()
+        .filter(|(key, _)| matches(pattern, key))
+        .collect();
+    let items = found
+        .iter()
+        .skip(offset)
+        .take(PAGE)
+        .map(|(key, value)| Item {
+            key,
+            etag: etag(value),
+            value,
+        });
+    result(&Items {
+        items: items.collect(),
+        offset,
+        total: found.len(),
+    })
 }
 
 fn set(call: &Call<'_>) -> Handled {
@@ -91,25 +123,40 @@ fn set(call: &Call<'_>) -> Handled {
         rev: u32,
     }
     let key = call.params.required_text("key")?;
-    let value = call.params.raw("value").ok_or_else(|| RpcError::missing("value"))?;
+    let value = call
+        .params
+        .raw("value")
+        .ok_or_else(|| RpcError::missing("value"))?;
     if key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
-        return Err(RpcError::invalid(format!("key: 1 to {MAX_KEY} bytes, printable")));
+        return Err(RpcError::invalid(format!(
+            "key: 1 to {MAX_KEY} bytes, printable"
+        )));
     }
     if value.is_object() || value.is_array() {
         return Err(RpcError::bad_argument("value"));
     }
     if value.to_string().len() > MAX_VALUE {
-        return Err(RpcError::invalid(format!("value: at most {MAX_VALUE} bytes of JSON")));
+        return Err(RpcError::invalid(format!(
+            "value: at most {MAX_VALUE} bytes of JSON"
+        )));
     }
     let state = call.context.state;
     check_etag(call, key)?;
     if state.kvs.len() >= MAX_KEYS && !state.kvs.contains_key(key) {
-        return Err(RpcError::exhausted(format!("The key-value store is full: {MAX_KEYS} keys")));
+        return Err(RpcError::exhausted(format!(
+            "The key-value store is full: {MAX_KEYS} keys"
+        )));
     }
-    let effects =
-        if state.kvs.get(key) == Some(value) { Vec::new() } else { vec![Effect::Set(Setting::KvsSet(key.to_owned(), value.clone()))] };
+    let effects = if state.kvs.get(key) == Some(value) {
+        Vec::new()
+    } else {
+        vec![Effect::Set(Setting::KvsSet(key.to_owned(), value.clone()))]
+    };
     let rev = state.kvs_rev + u32::from(!effects.is_empty());
-    let outcome = result(&Set { etag: etag(value), rev })?;
+    let outcome = result(&Set {
+        etag: etag(value),
+        rev,
+    })?;
     Ok(Outcome { effects, ..outcome })
 }
 
@@ -123,8 +170,13 @@ fn delete(call: &Call<'_>) -> Handled {
         return Err(unknown(key));
     }
     check_etag(call, key)?;
-    let outcome = result(&Deleted { rev: call.context.state.kvs_rev + 1 })?;
-    Ok(Outcome { effects: vec![Effect::Set(Setting::KvsDelete(key.to_owned()))], ..outcome })
+    let outcome = result(&Deleted {
+        rev: call.context.state.kvs_rev + 1,
+    })?;
+    Ok(Outcome {
+        effects: vec![Effect::Set(Setting::KvsDelete(key.to_owned()))],
+        ..outcome
+    })
 }
 
 fn unknown(key: &str) -> RpcError {
@@ -134,15 +186,18 @@ fn unknown(key: &str) -> RpcError {
 /// A writer that names an etag writes only over that value.
 fn check_etag(call: &Call<'_>, key: &str) -> Result<(), RpcError> {
     match (call.params.text("etag")?, call.context.state.kvs.get(key)) {
-        (Some(wanted), Some(value)) if wanted != etag(value) => Err(RpcError::refused("etag does not match the stored value")),
+        (Some(wanted), Some(value)) if wanted != etag(value) => {
+            Err(RpcError::refused("etag does not match the stored value"))
+        }
         _ => Ok(()),
     }
 }
 
-/// `*` is any text, `?` one character; the rest stands for itself. Goes back to the last `*` only, so the
-/// time is at most pattern × text.
+/// `*` is any text, `?` one character; the rest stands for itself. Goes back to the last `*` only,
+/// so the time is at most pattern × text.
 fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().take(256).collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().take(256).collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
         match pattern.get(p) {
@@ -173,10 +228,23 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for (pattern, text) in [("*", ""), ("*", "abc"), ("a*c", "abbc"), ("a?c", "abc"), ("*b*", "abc"), ("ab", "ab")] {
+        for (pattern, text) in [
+            ("*", ""),
+            ("*", "abc"),
+            ("a*c", "abbc"),
+            ("a?c", "abc"),
+            ("*b*", "abc"),
+            ("ab", "ab"),
+        ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("", "a"), ("a", "b"), ("a?", "a"), ("*x", "abc"), ("a*d", "abc")] {
+        for (pattern, text) in [
+            ("", "a"),
+            ("a", "b"),
+            ("a?", "a"),
+            ("*x", "abc"),
+            ("a*d", "abc"),
+        ] {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
         assert!(!matches(&"*a".repeat(128), &"a".repeat(42)));

@@ -1,4 +1,5 @@
-//! One file a component: its wire structs, its methods, its part of `Shelly.GetStatus` and `Shelly.GetConfig`.
+//! One file a component: its wire structs, its methods, its part of `Shelly.GetStatus` and
+//! `Shelly.GetConfig`.
 
 pub(super) mod ble;
 pub(super) mod bthome;
@@ -63,11 +64,29 @@ pub(super) struct Component {
 
 impl Component {
     const fn new(key: &'static str, status: Part, config: Part) -> Self {
-        Self { key, instance: 0, profile: None, status, config }
+        Self {
+            key,
+            instance: 0,
+            profile: None,
+            status,
+            config,
+        }
     }
 
-    const fn of(key: &'static str, instance: usize, profile: Profile, status: Part, config: Part) -> Self {
-        Self { key, instance, profile: Some(profile), status, config }
+    const fn of(
+        key: &'static str,
+        instance: usize,
+        profile: Profile,
+        status: Part,
+        config: Part,
+    ) -> Self {
+        Self {
+            key,
+            instance,
+            profile: Some(profile),
+            status,
+            config,
+        }
     }
 
     /// Whether its status is about power.
@@ -110,7 +129,9 @@ const COMPONENTS: [Component; 18] = [
 
 /// The components of a profile.
 pub(super) fn of_profile(profile: Profile) -> impl Iterator<Item = &'static Component> {
-    COMPONENTS.iter().filter(move |c| c.profile.is_none_or(|p| p == profile))
+    COMPONENTS
+        .iter()
+        .filter(move |c| c.profile.is_none_or(|p| p == profile))
 }
 
 /// `{}`: the status or configuration of a component without members.

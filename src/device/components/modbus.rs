@@ -1,4 +1,5 @@
-//! `modbus`: its switch really opens and closes the port, unless option `modbus_enable` has it closed.
+//! `modbus`: its switch really opens and closes the port, unless option `modbus_enable` has it
+//! closed.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,9 @@ struct ModbusConfig {
 }
 
 pub(in crate::device) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&ModbusConfig { enable: context.state.modbus_enable })
+    json(&ModbusConfig {
+        enable: context.state.modbus_enable,
+    })
 }
 
 fn get_status(_: &Call<'_>) -> Handled {
@@ -32,7 +35,9 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    let current = ModbusConfig { enable: call.context.state.modbus_enable };
+    let current = ModbusConfig {
+        enable: call.context.state.modbus_enable,
+    };
     let (next, changed) = stored::change(&current, call.params.config()?)?;
     if changed.is_empty() {
         return restart_required(false, Vec::new());

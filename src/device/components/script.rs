@@ -1,4 +1,5 @@
-//! Scripts: there are none and none can be made, so each id is unknown and `Script.Create` answers 404 (C13).
+//! Scripts: there are none and none can be made, so each id is unknown and `Script.Create` answers
+//! 404 (C13).
 
 use serde::Serialize;
 

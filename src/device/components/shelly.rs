@@ -82,7 +82,12 @@ fn get_device_info(call: &Call<'_>) -> Handled {
 }
 
 /// Members of all components, after `head`: `"ble":{},"bthome":…`.
-fn members(head: &str, device: &Device, context: &Context<'_>, part: fn(&Component, &Device, &Context<'_>) -> Json) -> Json {
+fn members(
+    head: &str,
+    device: &Device,
+    context: &Context<'_>,
+    part: fn(&Component, &Device, &Context<'_>) -> Json,
+) -> Json {
     let mut out = String::with_capacity(3072);
     out.push('{');
     out.push_str(head);
@@ -121,21 +126,36 @@ const PAGE: usize = 2560;
 fn get_components(call: &Call<'_>) -> Handled {
     let params = &call.params;
     let asked = |name: &str| -> Result<Option<Vec<String>>, RpcError> {
-        let Some(value) = params.get(name) else { return Ok(None) };
-        serde_json::from_value(value.clone()).map(Some).map_err(|_| RpcError::bad_argument(name))
+        let Some(value) = params.get(name) else {
+            return Ok(None);
+        };
+        serde_json::from_value(value.clone())
+            .map(Some)
+            .map_err(|_| RpcError::bad_argument(name))
     };
     // Who asks for no part in particular gets both, as from the device.
-    let include = asked("include")?.unwrap_or_else(|| ["status", "config"].map(ToOwned::to_owned).into());
-    if include.iter().any(|part| part != "status" && part != "config") {
+    let include =
+        asked("include")?.unwrap_or_else(|| ["status", "config"].map(ToOwned::to_owned).into());
+    if include
+        .iter()
+        .any(|part| part != "status" && part != "config")
+    {
         return Err(RpcError::bad_argument("include"));
     }
     let keys = asked("keys")?;
-    let offset = usize::try_from(params.int("offset")?.unwrap_or(0)).map_err(|_| RpcError::bad_argument("offset"))?;
+    let offset = usize::try_from(params.int("offset")?.unwrap_or(0))
+        .map_err(|_| RpcError::bad_argument("offset"))?;
     let dynamic_only = params.flag("dynamic_only")?.unwrap_or(false);
 
-    // Everything here is fixed; dynamic components are those a user adds (BTHome, virtual), and there are none.
+    // Everything here is fixed; dynamic components are those a user adds (BTHome, virtual), and
+    // there are none.
     let found: Vec<&Component> = super::of_profile(call.context.state.profile)
-        .filter(|c| !dynamic_only && keys.as_ref().is_none_or(|keys| keys.iter().any(|k| k == c.key)))
+        .filter(|c| {
+            !dynamic_only
+                && keys
+                    .as_ref()
+                    .is_none_or(|keys| keys.iter().any(|k| k == c.key))
+        })
         .collect();
     let mut components = String::new();
     let mut holds_power = false;
@@ -163,7 +183,9 @@ fn get_components(call: &Call<'_>) -> Handled {
         return answer;
     }
     let (cfg_rev, total) = (call.context.state.cfg_rev, found.len());
-    text(Json::from(format!("{{\"components\":[{components}],\"cfg_rev\":{cfg_rev},\"offset\":{offset},\"total\":{total}}}")))
+    text(Json::from(format!(
+        "{{\"components\":[{components}],\"cfg_rev\":{cfg_rev},\"offset\":{offset},\"total\":{total}}}"
+    )))
 }
 
 fn list_methods(call: &Call<'_>) -> Handled {
@@ -171,7 +193,9 @@ fn list_methods(call: &Call<'_>) -> Handled {
     struct Methods {
         methods: Vec<&'static str>,
     }
-    result(&Methods { methods: dispatch::listed(call.context.state.profile) })
+    result(&Methods {
+        methods: dispatch::listed(call.context.state.profile),
+    })
 }
 
 fn list_profiles(_: &Call<'_>) -> Handled {
@@ -193,8 +217,21 @@ fn list_profiles(_: &Call<'_>) -> Handled {
     struct Profiles {
         profiles: Both,
     }
-    let of = |em, data, count| Components { components: [Count { r#type: em, count }, Count { r#type: data, count }] };
-    result(&Profiles { profiles: Both { triphase: of("em", "emdata", 1), monophase: of("em1", "em1data", 3) } })
+    let of = |em, data, count| Components {
+        components: [
+            Count { r#type: em, count },
+            Count {
+                r#type: data,
+                count,
+            },
+        ],
+    };
+    result(&Profiles {
+        profiles: Both {
+            triphase: of("em", "emdata", 1),
+            monophase: of("em1", "em1data", 3),
+        },
+    })
 }
 
 fn set_profile(call: &Call<'_>) -> Handled {
@@ -211,7 +248,12 @@ fn set_profile(call: &Call<'_>) -> Handled {
     let mut outcome = result(&Was { profile_was: was })?;
     if next != was {
         call.device.refuse_if_set("profile")?;
-        outcome.effects = vec![Effect::Set(Setting::Profile(next)), Effect::Reboot { delay_ms: REBOOT_MS }];
+        outcome.effects = vec![
+            Effect::Set(Setting::Profile(next)),
+            Effect::Reboot {
+                delay_ms: REBOOT_MS,
+            },
+        ];
     }
     Ok(outcome)
 }
@@ -222,7 +264,9 @@ const REBOOT_MS: u64 = 1000;
 fn reboot(call: &Call<'_>) -> Handled {
     let delay = call.params.int("delay_ms")?.unwrap_or(1000);
     let delay_ms = u64::try_from(delay).map_err(|_| RpcError::bad_argument("delay_ms"))?;
-    null(vec![Effect::Reboot { delay_ms: delay_ms.min(60_000) }])
+    null(vec![Effect::Reboot {
+        delay_ms: delay_ms.min(60_000),
+    }])
 }
 
 fn check_for_update(_: &Call<'_>) -> Handled {
@@ -234,15 +278,21 @@ fn identify(_: &Call<'_>) -> Handled {
 }
 
 fn refused_update(_: &Call<'_>) -> Handled {
-    Err(RpcError::refused("Update is refused: a virtual meter is updated as an app of Home Assistant or by its new version"))
+    Err(RpcError::refused(
+        "Update is refused: a virtual meter is updated as an app of Home Assistant or by its new version",
+    ))
 }
 
 fn refused_reset(_: &Call<'_>) -> Handled {
-    Err(RpcError::refused("Reset is refused: what is stored can only be removed on the host"))
+    Err(RpcError::refused(
+        "Reset is refused: what is stored can only be removed on the host",
+    ))
 }
 
 fn refused_certificate(_: &Call<'_>) -> Handled {
-    Err(RpcError::refused("Certificates are refused: the host's are used, or option outbound_ws_insecure"))
+    Err(RpcError::refused(
+        "Certificates are refused: the host's are used, or option outbound_ws_insecure",
+    ))
 }
 
 fn set_auth(call: &Call<'_>) -> Handled {
@@ -251,25 +301,41 @@ fn set_auth(call: &Call<'_>) -> Handled {
         return Err(RpcError::invalid("Bad user: the only user is admin"));
     }
     if params.required_text("realm")? != call.device.identity.id {
-        return Err(RpcError::invalid(format!("Bad realm: it is the device id {}", call.device.identity.id)));
+        return Err(RpcError::invalid(format!(
+            "Bad realm: it is the device id {}",
+            call.device.identity.id
+        )));
     }
     if params.raw("ha1").is_none() {
         return Err(RpcError::missing("ha1"));
     }
     let ha1 = match params.text("ha1")? {
         None => None,
-        Some(hex) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => Some(hex.to_ascii_lowercase()),
+        Some(hex) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Some(hex.to_ascii_lowercase())
+        }
         Some(_) => return Err(RpcError::bad_argument("ha1")),
     };
     call.device.refuse_if_set("auth_password")?;
-    null(vec![Effect::Set(Setting::Auth { realm: call.device.identity.id.clone(), ha1 })])
+    null(vec![Effect::Set(Setting::Auth {
+        realm: call.device.identity.id.clone(),
+        ha1,
+    })])
 }
 
 /// Every time zone of the IANA database, sorted.
 pub(in crate::device) fn zone_names() -> &'static [String] {
     static NAMES: OnceLock<Vec<String>> = OnceLock::new();
     NAMES.get_or_init(|| {
-        let foreign = ["posix", "right", "SystemV", "leap", "Factory", "localtime", "posixrules"];
+        let foreign = [
+            "posix",
+            "right",
+            "SystemV",
+            "leap",
+            "Factory",
+            "localtime",
+            "posixrules",
+        ];
         let mut names: Vec<String> = jiff::tz::db()
             .available()
             .map(|name| name.as_str().to_owned())
@@ -286,7 +352,9 @@ fn list_timezones(_: &Call<'_>) -> Handled {
     struct Zones {
         timezones: &'static [String],
     }
-    result(&Zones { timezones: zone_names() })
+    result(&Zones {
+        timezones: zone_names(),
+    })
 }
 
 /// Where the house stands is nobody's business; its time zone is known.
@@ -297,7 +365,11 @@ fn detect_location(call: &Call<'_>) -> Handled {
         lat: Option<f64>,
         lon: Option<f64>,
     }
-    result(&Location { tz: sys::zone_name(call.device, call.context), lat: None, lon: None })
+    result(&Location {
+        tz: sys::zone_name(call.device, call.context),
+        lat: None,
+        lon: None,
+    })
 }
 
 fn ping(call: &Call<'_>) -> Handled {
@@ -306,5 +378,8 @@ fn ping(call: &Call<'_>) -> Handled {
         pong: bool,
         ts: i64,
     }
-    result(&Pong { pong: true, ts: call.context.now.unix_s() })
+    result(&Pong {
+        pong: true,
+        ts: call.context.now.unix_s(),
+    })
 }

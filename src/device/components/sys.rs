@@ -18,7 +18,9 @@ pub(in crate::device) const METHODS: &[Method] = &[
     Method::new("Sys.SetConfig", set_config).writes(),
     // The original's own.
     Method::new("Sys.GetInfo", get_info).unlisted(),
-    Method::new("Shelly.SetConfig", set_config).unlisted().writes(),
+    Method::new("Shelly.SetConfig", set_config)
+        .unlisted()
+        .writes(),
 ];
 
 /// File system of the dumps: there is no such thing to measure here.
@@ -146,7 +148,11 @@ fn current(device: &Device, context: &Context<'_>) -> SysConfig {
             enhanced_security: None,
             tls_check_cert_validity_time: None,
         },
-        location: Location { tz: Some(device.options.tz.clone()), lat: None, lon: None },
+        location: Location {
+            tz: Some(device.options.tz.clone()),
+            lat: None,
+            lon: None,
+        },
         debug: Debug {
             level: 2,
             file_level: None,
@@ -156,25 +162,40 @@ fn current(device: &Device, context: &Context<'_>) -> SysConfig {
             udp: Addr { addr: None },
         },
         ui_data: Map::new(),
-        rpc_udp: RpcUdp { dst_addr: None, listen_port: None },
-        sntp: Sntp { server: Some("time.cloudflare.com".into()) },
+        rpc_udp: RpcUdp {
+            dst_addr: None,
+            listen_port: None,
+        },
+        sntp: Sntp {
+            server: Some("time.cloudflare.com".into()),
+        },
         cfg_rev: 0,
     };
-    let mut config = pinned(stored::read(default, context.state, "sys", &["location", "ui_data"]), device, context);
+    let mut config = pinned(
+        stored::read(default, context.state, "sys", &["location", "ui_data"]),
+        device,
+        context,
+    );
     config.device.name.clone_from(&context.state.name);
     config
 }
 
 /// The time zone in force: a reader's choice, else the host's.
 pub(in crate::device) fn zone_name(device: &Device, context: &Context<'_>) -> String {
-    let stored = context.state.overrides.get("sys").and_then(|sys| sys.get("location")?.get("tz")?.as_str());
+    let stored = context
+        .state
+        .overrides
+        .get("sys")
+        .and_then(|sys| sys.get("location")?.get("tz")?.as_str());
     stored.unwrap_or(&device.options.tz).to_owned()
 }
 
 pub(in crate::device) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
     let unixtime = context.now.unix_s();
     let zone = TimeZone::get(&zone_name(device, context)).unwrap_or(TimeZone::UTC);
-    let local = Timestamp::from_second(unixtime).unwrap_or_default().to_zoned_datetime(zone);
+    let local = Timestamp::from_second(unixtime)
+        .unwrap_or_default()
+        .to_zoned_datetime(zone);
     let firmware = device.identity.firmware;
     json(&SysStatus {
         mac: &device.identity.mac,
@@ -229,16 +250,28 @@ fn set_config(call: &Call<'_>) -> Handled {
         && *tz != call.device.options.tz
         && !shelly::zone_names().iter().any(|known| known == tz)
     {
-        return Err(RpcError::invalid("Invalid config: location.tz is no time zone of Shelly.ListTimezones"));
+        return Err(RpcError::invalid(
+            "Invalid config: location.tz is no time zone of Shelly.ListTimezones",
+        ));
     }
     if next.rpc_udp != current.rpc_udp {
-        return Err(RpcError::refused("rpc_udp is refused: the option udp_ports says where UDP is answered"));
+        return Err(RpcError::refused(
+            "rpc_udp is refused: the option udp_ports says where UDP is answered",
+        ));
     }
     if next.device.profile != current.device.profile {
-        return Err(RpcError::refused("device.profile is refused: Shelly.SetProfile changes it"));
+        return Err(RpcError::refused(
+            "device.profile is refused: Shelly.SetProfile changes it",
+        ));
     }
     let why = "a virtual meter has no such thing";
-    stored::refuse_without_effect("sys", why, &current, &next, &["device.name", "location", "ui_data"])?;
+    stored::refuse_without_effect(
+        "sys",
+        why,
+        &current,
+        &next,
+        &["device.name", "location", "ui_data"],
+    )?;
     let mut effects = Vec::new();
     if next.device.name != current.device.name {
         call.device.refuse_if_set("device_name")?;

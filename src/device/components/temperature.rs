@@ -39,14 +39,23 @@ struct TemperatureConfig {
 }
 
 fn current(state: &DeviceState) -> TemperatureConfig {
-    let default = TemperatureConfig { id: 0, name: None, report_thr_C: Fixed::round(5.0), offset_C: Fixed::round(0.0) };
+    let default = TemperatureConfig {
+        id: 0,
+        name: None,
+        report_thr_C: Fixed::round(5.0),
+        offset_C: Fixed::round(0.0),
+    };
     stored::read(default, state, "temperature:0", &["name", "offset_C"])
 }
 
 /// The status; it changes with the configuration only.
 pub(in crate::device) fn status_text(state: &DeviceState) -> Json {
     let celsius = INSIDE_C + current(state).offset_C.get();
-    json(&TemperatureStatus { id: 0, tC: Fixed::round(celsius), tF: Fixed::round(celsius * 1.8 + 32.0) })
+    json(&TemperatureStatus {
+        id: 0,
+        tC: Fixed::round(celsius),
+        tF: Fixed::round(celsius * 1.8 + 32.0),
+    })
 }
 
 pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
@@ -73,8 +82,16 @@ fn set_config(call: &Call<'_>) -> Handled {
     let (next, changed) = stored::change(&before, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
     if next.offset_C.get().abs() > MOST_OFFSET_C {
-        return Err(RpcError::invalid(format!("Invalid config: offset_C is a number from -{MOST_OFFSET_C} to {MOST_OFFSET_C}")));
+        return Err(RpcError::invalid(format!(
+            "Invalid config: offset_C is a number from -{MOST_OFFSET_C} to {MOST_OFFSET_C}"
+        )));
     }
-    stored::refuse_without_effect("temperature:0", "the temperature here is steady", &before, &next, &["name", "offset_C"])?;
+    stored::refuse_without_effect(
+        "temperature:0",
+        "the temperature here is steady",
+        &before,
+        &next,
+        &["name", "offset_C"],
+    )?;
     restart_required(false, stored::keep("temperature:0", changed))
 }

@@ -1,4 +1,5 @@
-//! Webhooks: there are none and none can be made (C13): an emulator must not call foreign addresses.
+//! Webhooks: there are none and none can be made (C13): an emulator must not call foreign
+//! addresses.
 
 use serde::Serialize;
 
@@ -42,14 +43,41 @@ struct Attrs {
 fn list_supported(call: &Call<'_>) -> Handled {
     let triphase = call.context.state.profile == Profile::Triphase;
     let component = if triphase { "em" } else { "em1" };
-    let phase = || Attr { name: "phase", r#type: "string", desc: "Phase" };
+    let phase = || Attr {
+        name: "phase",
+        r#type: "string",
+        desc: "Phase",
+    };
     let measured = [
-        ("active_power_change", Attr { name: "act_power", r#type: "number", desc: "Active power in W" }),
-        ("voltage_change", Attr { name: "voltage", r#type: "number", desc: "Voltage in V" }),
-        ("current_change", Attr { name: "current", r#type: "number", desc: "Current in A" }),
+        (
+            "active_power_change",
+            Attr {
+                name: "act_power",
+                r#type: "number",
+                desc: "Active power in W",
+            },
+        ),
+        (
+            "voltage_change",
+            Attr {
+                name: "voltage",
+                r#type: "number",
+                desc: "Voltage in V",
+            },
+        ),
+        (
+            "current_change",
+            Attr {
+                name: "current",
+                r#type: "number",
+                desc: "Current in A",
+            },
+        ),
     ];
     let types = measured.map(|(event, attr)| {
-        let attrs = json(&Attrs { attrs: triphase.then(phase).into_iter().chain([attr]).collect() });
+        let attrs = json(&Attrs {
+            attrs: triphase.then(phase).into_iter().chain([attr]).collect(),
+        });
         format!("\"{component}.{event}\":{attrs}")
     });
     text(format!("{{\"types\":{{{}}}}}", types.join(",")).into())

@@ -1,5 +1,6 @@
-//! `wifi`: connected, with the address that the caller reached (C18). Home Assistant drops every sensor of a
-//! device whose `wifi.sta` is missing or off, and raises a repair for an open access point.
+//! `wifi`: connected, with the address that the caller reached (C18). Home Assistant drops every
+//! sensor of a device whose `wifi.sta` is missing or off, and raises a repair for an open access
+//! point.
 
 use std::net::IpAddr;
 
@@ -78,7 +79,16 @@ struct WifiConfig {
 
 fn sta(ssid: Option<&'static str>) -> Sta {
     let (is_open, enable, ssid) = (ssid.is_none(), ssid.is_some(), ssid.map(ToOwned::to_owned));
-    Sta { ssid, is_open, enable, ipv4mode: "dhcp".into(), ip: None, netmask: None, gw: None, nameserver: None }
+    Sta {
+        ssid,
+        is_open,
+        enable,
+        ipv4mode: "dhcp".into(),
+        ip: None,
+        netmask: None,
+        gw: None,
+        nameserver: None,
+    }
 }
 
 pub(in crate::device) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
@@ -86,19 +96,41 @@ pub(in crate::device) fn status(device: &Device, context: &Context<'_>, _: usize
         Some(IpAddr::V4(ip)) if !ip.is_unspecified() => (Some(ip.to_string()), Vec::new()),
         Some(IpAddr::V6(ip)) if !ip.is_unspecified() => (None, vec![ip.to_string()]),
         _ => {
-            return json(&WifiStatus { sta_ip: None, status: "disconnected", ssid: None, bssid: None, rssi: 0, sta_ip6: Vec::new() });
+            return json(&WifiStatus {
+                sta_ip: None,
+                status: "disconnected",
+                ssid: None,
+                bssid: None,
+                rssi: 0,
+                sta_ip6: Vec::new(),
+            });
         }
     };
     let bssid = device.identity.firmware.bssid.then_some(BSSID);
-    json(&WifiStatus { sta_ip: v4, status: "got ip", ssid: Some(SSID), bssid, rssi: -55, sta_ip6: v6 })
+    json(&WifiStatus {
+        sta_ip: v4,
+        status: "got ip",
+        ssid: Some(SSID),
+        bssid,
+        rssi: -55,
+        sta_ip6: v6,
+    })
 }
 
 fn current(device: &Device) -> WifiConfig {
     WifiConfig {
-        ap: Ap { ssid: device.identity.host_name(), is_open: true, enable: false, range_extender: RangeExtender { enable: false } },
+        ap: Ap {
+            ssid: device.identity.host_name(),
+            is_open: true,
+            enable: false,
+            range_extender: RangeExtender { enable: false },
+        },
         sta: sta(Some(SSID)),
         sta1: sta(None),
-        roam: Roam { rssi_thr: -80, interval: 60 },
+        roam: Roam {
+            rssi_thr: -80,
+            interval: 60,
+        },
     }
 }
 
@@ -115,7 +147,12 @@ fn get_config(call: &Call<'_>) -> Handled {
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    stored::refuse_change("wifi", HOST_NETWORK, &current(call.device), call.params.config()?)?;
+    stored::refuse_change(
+        "wifi",
+        HOST_NETWORK,
+        &current(call.device),
+        call.params.config()?,
+    )?;
     restart_required(false, Vec::new())
 }
 
@@ -133,5 +170,8 @@ fn list_ap_clients(_: &Call<'_>) -> Handled {
         ts: Option<i64>,
         ap_clients: [u8; 0],
     }
-    result(&Clients { ts: None, ap_clients: [] })
+    result(&Clients {
+        ts: None,
+        ap_clients: [],
+    })
 }

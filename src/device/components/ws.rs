@@ -9,19 +9,24 @@ use super::super::{
 use super::Connected;
 use crate::config::mask_url;
 
-pub(in crate::device) const METHODS: &[Method] =
-    &[Method::new("WS.GetStatus", get_status), Method::new("WS.GetConfig", get_config), Method::new("WS.SetConfig", set_config).writes()];
+pub(in crate::device) const METHODS: &[Method] = &[
+    Method::new("WS.GetStatus", get_status),
+    Method::new("WS.GetConfig", get_config),
+    Method::new("WS.SetConfig", set_config).writes(),
+];
 
 pub(in crate::device) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&Connected { connected: context.ws_connected })
+    json(&Connected {
+        connected: context.ws_connected,
+    })
 }
 
 pub(in crate::device) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
     json(&current(device, context))
 }
 
-/// What a reader sees and changes. Passwords and tokens in an option's URL are nobody's business; what a reader set itself
-/// comes back as it is, as from the device.
+/// What a reader sees and changes. Passwords and tokens in an option's URL are nobody's business;
+/// what a reader set itself comes back as it is, as from the device.
 fn current(device: &Device, context: &Context<'_>) -> WsConfig {
     let mut config = context.state.ws.clone();
     if device.options.set_by_option.contains(&"outbound_ws") {
@@ -47,14 +52,23 @@ fn set_config(call: &Call<'_>) -> Handled {
         return restart_required(false, Vec::new());
     }
     call.device.refuse_if_set("outbound_ws")?;
-    check(&next, next.server != before.server || next.enable, call.device.options.outbound_local)?;
+    check(
+        &next,
+        next.server != before.server || next.enable,
+        call.device.options.outbound_local,
+    )?;
     restart_required(true, vec![Effect::Set(Setting::Ws(next))])
 }
 
-/// Looks at the server where it is new or to be dialled: one that was kept from before may always be turned off.
+/// Looks at the server where it is new or to be dialled: one that was kept from before may always
+/// be turned off.
 fn check(config: &WsConfig, dialled: bool, local: bool) -> Result<(), RpcError> {
     match &config.server {
-        None if config.enable => return Err(RpcError::invalid("Invalid config: server is missing: ws://host:port/path")),
+        None if config.enable => {
+            return Err(RpcError::invalid(
+                "Invalid config: server is missing: ws://host:port/path",
+            ));
+        }
         Some(server) if dialled => {
             target::check(server, local).map_err(|why| match why {
                 target::NEAR => RpcError::refused(format!("server {why}")),

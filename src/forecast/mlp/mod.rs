@@ -35,7 +35,15 @@ pub struct Params {
 impl Default for Params {
     /// The contract's: 64-16-64, 60,000 windows, 15 epochs, batches of 200, seed 42.
     fn default() -> Self {
-        Self { hidden: vec![64, 16, 64], windows: 60_000, epochs: 15, batch: 200, rate: 1e-3, patience: 3, seed: 42 }
+        Self {
+            hidden: vec![64, 16, 64],
+            windows: 60_000,
+            epochs: 15,
+            batch: 200,
+            rate: 1e-3,
+            patience: 3,
+            seed: 42,
+        }
     }
 }
 
@@ -53,14 +61,23 @@ impl Params {
     /// [`Error::Params`] naming the value and its range.
     pub fn check(self) -> Result<Valid, Error> {
         let bad = |what: &str| Err(Error::Params(format!("perceptron: {what}")));
-        if self.hidden.is_empty() || self.hidden.len() > 4 || self.hidden.iter().any(|n| !(1..=512).contains(n)) {
-            return bad(&format!("hidden layers {:?}: use 1 to 4 of 1 to 512", self.hidden));
+        if self.hidden.is_empty()
+            || self.hidden.len() > 4
+            || self.hidden.iter().any(|n| !(1..=512).contains(n))
+        {
+            return bad(&format!(
+                "hidden layers {:?}: use 1 to 4 of 1 to 512",
+                self.hidden
+            ));
         }
         if !(100..=1_000_000).contains(&self.windows) {
             return bad(&format!("windows {}: use 100 to 1,000,000", self.windows));
         }
         if !(1..=1000).contains(&self.epochs) || !(1..=10_000).contains(&self.batch) {
-            return bad(&format!("{} epochs of batches of {}: use 1 to 1000 of 1 to 10,000", self.epochs, self.batch));
+            return bad(&format!(
+                "{} epochs of batches of {}: use 1 to 1000 of 1 to 10,000",
+                self.epochs, self.batch
+            ));
         }
         if !(1..=1000).contains(&self.patience) {
             return bad(&format!("patience {}: use 1 to 1000 epochs", self.patience));
@@ -114,7 +131,10 @@ impl Valid {
         let params = &self.0;
         let drawn = grid::drawn_evenly(&grid::origins(past, horizon), params.windows);
         if drawn.len() < LEAST {
-            return Err(Error::TooFew { have: drawn.len(), need: LEAST });
+            return Err(Error::TooFew {
+                have: drawn.len(),
+                need: LEAST,
+            });
         }
         let scaling = Scaling::of(past, &drawn, horizon);
         let mut train = drawn;
@@ -142,15 +162,28 @@ impl Valid {
                 adam.update(&mut network.params, &work.grads);
             }
             epochs = epoch + 1;
-            worse = if loss < least * (1.0 - SMALLER) { 0 } else { worse + 1 };
+            worse = if loss < least * (1.0 - SMALLER) {
+                0
+            } else {
+                worse + 1
+            };
             least = least.min(loss);
             if worse >= params.patience {
                 break;
             }
         }
         let known = past.iter().filter(|w| w.is_finite());
-        let range = known.fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), w| (lo.min(*w), hi.max(*w)));
-        Ok(Mlp { horizon, seed: params.seed, epochs, scaling, range, network })
+        let range = known.fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), w| {
+            (lo.min(*w), hi.max(*w))
+        });
+        Ok(Mlp {
+            horizon,
+            seed: params.seed,
+            epochs,
+            scaling,
+            range,
+            network,
+        })
     }
 }
 
@@ -168,7 +201,10 @@ impl Scaling {
                 *sum += f64::from(w - now).powi(2);
             }
             level += (f64::from(now) - mean).powi(2);
-            output += past[t + 1..=t + steps].iter().map(|w| f64::from(w - now).powi(2)).sum::<f64>();
+            output += past[t + 1..=t + steps]
+                .iter()
+                .map(|w| f64::from(w - now).powi(2))
+                .sum::<f64>();
         }
         let deviation = |sum: f64, n: f64| (sum / n).sqrt().max(1.0) as f32;
         Self {
@@ -219,7 +255,9 @@ impl Mlp {
         let inputs = &mut work.acts[0];
         self.scaling.input(seen, |c, x| inputs[[0, c]] = x);
         self.network.forward(work, 1);
-        let (lo, hi) = seen.iter().fold(self.range, |(lo, hi), w| (lo.min(*w), hi.max(*w)));
+        let (lo, hi) = seen
+            .iter()
+            .fold(self.range, |(lo, hi), w| (lo.min(*w), hi.max(*w)));
         let out = &work.acts[self.network.sizes.len() - 1];
         for (value, change) in line.iter_mut().zip(out.row(0)) {
             *value = (now + change * self.scaling.output).clamp(lo, hi);
@@ -243,7 +281,11 @@ impl Mlp {
 impl Scaling {
     fn sound(&self, horizon: Horizon) -> bool {
         self.inputs.len() + 1 == horizon.window
-            && self.inputs.iter().chain([&self.level, &self.output]).all(|d| *d > 0.0 && d.is_finite())
+            && self
+                .inputs
+                .iter()
+                .chain([&self.level, &self.output])
+                .all(|d| *d > 0.0 && d.is_finite())
             && self.level_mean.is_finite()
     }
 }
@@ -255,19 +297,31 @@ mod tests {
 
     use super::*;
 
-    const H: Horizon = Horizon { step: 2, window: 10, steps: 5 };
+    const H: Horizon = Horizon {
+        step: 2,
+        window: 10,
+        steps: 5,
+    };
 
     fn quick() -> Params {
-        Params { windows: 2000, ..Params::default() }
+        Params {
+            windows: 2000,
+            ..Params::default()
+        }
     }
 
     fn fit(params: Params, past: &[f32]) -> Result<Mlp, Error> {
         let never = AtomicBool::new(false);
-        params.check().unwrap().fit(past, H, &mut Job::new(&never, &mut |_| {}))
+        params
+            .check()
+            .unwrap()
+            .fit(past, H, &mut Job::new(&never, &mut |_| {}))
     }
 
     fn wave() -> Vec<f32> {
-        (0..4000).map(|i| 500.0 + 300.0 * (i as f32 / 5.0).sin()).collect()
+        (0..4000)
+            .map(|i| 500.0 + 300.0 * (i as f32 / 5.0).sin())
+            .collect()
     }
 
     #[test]
@@ -286,7 +340,9 @@ mod tests {
         assert!(miss < 0.2 * still, "{miss} {still}");
         assert_eq!(model, fit(quick(), &past).unwrap());
         assert_ne!(model, fit(Params { seed: 1, ..quick() }, &past).unwrap());
-        assert!(model.fits(H, 42) && !model.fits(H, 1) && !model.fits(Horizon { window: 9, ..H }, 42));
+        assert!(
+            model.fits(H, 42) && !model.fits(H, 1) && !model.fits(Horizon { window: 9, ..H }, 42)
+        );
     }
 
     #[test]
@@ -298,7 +354,10 @@ mod tests {
         let mut window = [250.0; 10];
         window[9] = 9000.0;
         assert!(model.predict(&window, &mut work, &mut line));
-        assert!(line.iter().all(|w| (250.0..=9000.0).contains(w)), "{line:?}");
+        assert!(
+            line.iter().all(|w| (250.0..=9000.0).contains(w)),
+            "{line:?}"
+        );
         window[3] = f32::NAN;
         assert!(!model.predict(&window, &mut work, &mut line));
     }
@@ -313,16 +372,49 @@ mod tests {
                 cancel.store(true, Ordering::Relaxed);
             }
         };
-        let got = quick().check().unwrap().fit(&wave(), H, &mut Job::new(&cancel, &mut report));
+        let got = quick()
+            .check()
+            .unwrap()
+            .fit(&wave(), H, &mut Job::new(&cancel, &mut report));
         assert_eq!(got, Err(Error::Cancelled));
-        assert!(seen.is_sorted() && seen.last().is_some_and(|f| *f < 0.4), "{seen:?}");
+        assert!(
+            seen.is_sorted() && seen.last().is_some_and(|f| *f < 0.4),
+            "{seen:?}"
+        );
     }
 
     #[test]
     fn parameters_are_checked() {
-        assert!(Params { hidden: vec![], ..quick() }.check().is_err());
-        assert!(Params { rate: f32::NAN, ..quick() }.check().is_err());
-        assert!(Params { epochs: 0, ..quick() }.check().is_err());
-        assert_eq!(fit(quick(), &[1.0; 100]), Err(Error::TooFew { have: 86, need: 200 }));
+        assert!(
+            Params {
+                hidden: vec![],
+                ..quick()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Params {
+                rate: f32::NAN,
+                ..quick()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Params {
+                epochs: 0,
+                ..quick()
+            }
+            .check()
+            .is_err()
+        );
+        assert_eq!(
+            fit(quick(), &[1.0; 100]),
+            Err(Error::TooFew {
+                have: 86,
+                need: 200
+            })
+        );
     }
 }

@@ -57,7 +57,10 @@ impl<F: NdFloat> Network<F> {
             params.extend((0..pair[0] * pair[1]).map(|_| (random() * two - F::one()) * bound));
             params.extend((0..pair[1]).map(|_| F::zero()));
         }
-        Self { sizes: sizes.to_vec(), params }
+        Self {
+            sizes: sizes.to_vec(),
+            params,
+        }
     }
 
     /// Whether the weights are as many as the sizes ask for, and numbers.
@@ -75,7 +78,11 @@ impl<F: NdFloat> Network<F> {
     }
 
     fn weights(&self, l: usize) -> ArrayView2<'_, F> {
-        view(&self.params[self.start(l)..], self.sizes[l], self.sizes[l + 1])
+        view(
+            &self.params[self.start(l)..],
+            self.sizes[l],
+            self.sizes[l + 1],
+        )
     }
 
     fn bias(&self, l: usize) -> ArrayView1<'_, F> {
@@ -91,7 +98,10 @@ impl<F: NdFloat> Network<F> {
             let input = before[l].slice_axis(Axis(0), Slice::from(..rows));
             let mut out = after[0].slice_axis_mut(Axis(0), Slice::from(..rows));
             out.assign(
-                &self.bias(l).broadcast((rows, self.sizes[l + 1])).unwrap_or_else(|| unreachable!("a bias is as wide as its layer")),
+                &self
+                    .bias(l)
+                    .broadcast((rows, self.sizes[l + 1]))
+                    .unwrap_or_else(|| unreachable!("a bias is as wide as its layer")),
             );
             general_mat_mul(F::one(), &input, &self.weights(l), F::one(), &mut out);
             if l + 1 < layers {
@@ -130,7 +140,13 @@ impl<F: NdFloat> Network<F> {
             }
             if l > 0 {
                 let mut below = before[l].slice_axis_mut(Axis(0), Slice::from(..rows));
-                general_mat_mul(F::one(), &delta, &self.weights(l).t(), F::zero(), &mut below);
+                general_mat_mul(
+                    F::one(),
+                    &delta,
+                    &self.weights(l).t(),
+                    F::zero(),
+                    &mut below,
+                );
                 below.zip_mut_with(&input, |d, a| {
                     if *a <= F::zero() {
                         *d = F::zero();
@@ -160,7 +176,12 @@ impl Adam {
     /// For `count` weights.
     #[must_use]
     pub fn new(count: usize, rate: f32) -> Self {
-        Self { rate, step: 0, mean: vec![0.0; count], square: vec![0.0; count] }
+        Self {
+            rate,
+            step: 0,
+            mean: vec![0.0; count],
+            square: vec![0.0; count],
+        }
     }
 
     /// Go on with another rate.
@@ -174,7 +195,12 @@ impl Adam {
         const B2: f32 = 0.999;
         self.step += 1;
         let rate = self.rate * (1.0 - B2.powi(self.step)).sqrt() / (1.0 - B1.powi(self.step));
-        for (((w, g), m), v) in params.iter_mut().zip(grads).zip(&mut self.mean).zip(&mut self.square) {
+        for (((w, g), m), v) in params
+            .iter_mut()
+            .zip(grads)
+            .zip(&mut self.mean)
+            .zip(&mut self.square)
+        {
             *m = B1 * *m + (1.0 - B1) * g;
             *v = B2 * *v + (1.0 - B2) * g * g;
             *w -= rate * *m / (v.sqrt() + 1e-8);
@@ -217,7 +243,10 @@ mod tests {
             let eps = 1e-6;
             let slope = (loss_at(here + eps) - loss_at(here - eps)) / (2.0 * eps);
             network.params[i] = here;
-            assert!((slope - grad).abs() < 1e-6 * (1.0 + grad.abs()), "{i}: {slope} {grad}");
+            assert!(
+                (slope - grad).abs() < 1e-6 * (1.0 + grad.abs()),
+                "{i}: {slope} {grad}"
+            );
         }
     }
 
@@ -228,8 +257,16 @@ mod tests {
         let all = work.acts[4].clone();
         work.acts[4].fill(0.0);
         network.forward(&mut work, 2);
-        assert_eq!(work.acts[4].slice_axis(Axis(0), Slice::from(..2)), all.slice_axis(Axis(0), Slice::from(..2)));
-        assert!(work.acts[4].slice_axis(Axis(0), Slice::from(2..)).iter().all(|x| *x == 0.0));
+        assert_eq!(
+            work.acts[4].slice_axis(Axis(0), Slice::from(..2)),
+            all.slice_axis(Axis(0), Slice::from(..2))
+        );
+        assert!(
+            work.acts[4]
+                .slice_axis(Axis(0), Slice::from(2..))
+                .iter()
+                .all(|x| *x == 0.0)
+        );
     }
 
     #[test]
@@ -240,6 +277,9 @@ mod tests {
             let grads = [2.0 * (at[0] - 1.0), 20.0 * (at[1] - 2.0)];
             adam.update(&mut at, &grads);
         }
-        assert!((at[0] - 1.0).abs() < 0.01 && (at[1] - 2.0).abs() < 0.01, "{at:?}");
+        assert!(
+            (at[0] - 1.0).abs() < 0.01 && (at[1] - 2.0).abs() < 0.01,
+            "{at:?}"
+        );
     }
 }

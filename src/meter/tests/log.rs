@@ -4,15 +4,25 @@ use super::*;
 
 /// A meter whose source has not told anything yet.
 fn new(settings: &MeterSettings) -> Rig {
-    let now = Now { mono: Duration::from_secs(100), unix: 1_700_000_040.0 };
-    Rig { meter: Meter::new(settings, CounterState::default(), now), now }
+    let now = Now {
+        mono: Duration::from_secs(100),
+        unix: 1_700_000_040.0,
+    };
+    Rig {
+        meter: Meter::new(settings, CounterState::default(), now),
+        now,
+    }
 }
 
 #[test]
 fn a_power_entity_that_is_wrong_from_the_start_is_named_once() {
     for (text, unit, reason) in [
         (None, "W", "does not exist"),
-        (Some("5"), "kWh", "has the unit \"kWh\", which is not one of power (W, kW, mW, MW, GW, TW)"),
+        (
+            Some("5"),
+            "kWh",
+            "has the unit \"kWh\", which is not one of power (W, kW, mW, MW, GW, TW)",
+        ),
         (Some("unavailable"), "W", "is unavailable"),
     ] {
         let mut rig = new(&settings(total(input(&["g"], &[]))));
@@ -21,16 +31,28 @@ fn a_power_entity_that_is_wrong_from_the_start_is_named_once() {
         rig.link(Link::Starting);
         assert_eq!(rig.log(60), [""; 0]);
         let state = text.map_or(State::Gone, |text| State::Text(text.into()));
-        let reading =
-            |state| SourceEvent::Readings(vec![Reading { entity: "g".into(), state, unit: Some(unit.into()), age: Some(Duration::ZERO) }]);
+        let reading = |state| {
+            SourceEvent::Readings(vec![Reading {
+                entity: "g".into(),
+                state,
+                unit: Some(unit.into()),
+                age: Some(Duration::ZERO),
+            }])
+        };
         rig.meter.apply(&reading(state), rig.now);
         rig.link(Link::Up);
         assert_eq!(rig.log(600), [format!("! phase A: no value: g {reason}")]);
         rig.say("g", "100", "W");
         assert_eq!(rig.log(600), ["phase A: measured"]);
         // Home Assistant restarts, and has it no more.
-        rig.link(Link::Down { reason: "connection lost".into(), last_alive: Some(rig.now.mono) });
-        let lost = ["phase A: g: connection lost; its last value goes on for up to 5 s", "! phase A: no value: g: connection lost"];
+        rig.link(Link::Down {
+            reason: "connection lost".into(),
+            last_alive: Some(rig.now.mono),
+        });
+        let lost = [
+            "phase A: g: connection lost; its last value goes on for up to 5 s",
+            "! phase A: no value: g: connection lost",
+        ];
         assert_eq!(rig.log(60), lost);
         rig.link(Link::Starting);
         rig.meter.apply(&reading(State::Gone), rig.now);
@@ -55,7 +77,10 @@ fn an_absence_is_said_once_for_each_reason() {
     }
     assert_eq!(
         said,
-        ["! phase A: no value: g says 2000000 W, which is not plausible (at most 1 MW)", "! phase A: no value: g is unavailable"]
+        [
+            "! phase A: no value: g says 2000000 W, which is not plausible (at most 1 MW)",
+            "! phase A: no value: g is unavailable"
+        ]
     );
 }
 
@@ -75,43 +100,88 @@ fn what_comes_and_goes_is_not_logged_for_ever() {
     for _ in 0..3 {
         assert_eq!(flap(&mut rig, 1), [held, "phase A: measured again"]);
     }
-    let rests = "phase A: g is unavailable; it comes and goes; further changes are not logged for 10 min";
+    let rests =
+        "phase A: g is unavailable; it comes and goes; further changes are not logged for 10 min";
     assert_eq!(flap(&mut rig, 1), [rests]);
     for _ in 0..30 {
         assert_eq!(flap(&mut rig, 8), [""; 0]);
     }
-    assert_eq!(flap(&mut rig, 150), ["! phase A: no value: g is unavailable", "phase A: measured again"], "but a lasting absence is");
+    assert_eq!(
+        flap(&mut rig, 150),
+        [
+            "! phase A: no value: g is unavailable",
+            "phase A: measured again"
+        ],
+        "but a lasting absence is"
+    );
     rig.log(600);
-    assert_eq!(flap(&mut rig, 8), [held, "! phase A: no value: g is unavailable", "phase A: measured again"]);
+    assert_eq!(
+        flap(&mut rig, 8),
+        [
+            held,
+            "! phase A: no value: g is unavailable",
+            "phase A: measured again"
+        ]
+    );
 }
 
 #[test]
 fn an_entity_that_gives_no_power_is_named_when_it_lasts() {
     let mut inputs = total(input(&["g"], &[]));
-    (inputs.voltage[0], inputs.voltage[1], inputs.frequency) = (vec!["u".into()], vec!["u".into()], vec!["f".into()]);
+    (inputs.voltage[0], inputs.voltage[1], inputs.frequency) =
+        (vec!["u".into()], vec!["u".into()], vec!["f".into()]);
     (inputs.n_current, inputs.energy_import) = (vec!["n".into()], vec!["e".into()]);
     let mut rig = new(&settings(inputs));
     rig.run(60);
-    rig.say_all(&[("g", "1", "W"), ("u", "230", "V"), ("f", "50", "Hz"), ("n", "1", "mA"), ("e", "5", "W")]);
+    rig.say_all(&[
+        ("g", "1", "W"),
+        ("u", "230", "V"),
+        ("f", "50", "Hz"),
+        ("n", "1", "mA"),
+        ("e", "5", "W"),
+    ]);
     rig.link(Link::Up);
     assert_eq!(rig.said(), [""; 0]);
     assert_eq!(rig.log(9), [""; 0]);
     let unit = "energy_import: e has the unit \"W\", which is not one of energy (Wh, kWh, MWh, GWh, TWh, mWh, J, kJ, MJ, GJ, cal, kcal, Mcal, Gcal)";
     assert_eq!(rig.log(1), [format!("! {unit}; the counters wait for it")]);
     assert_eq!(rig.meter.problems(), [unit]);
-    let late =
-        "e had no value in time, so the counters began without energy_import: once there is one, take the counters over on the Energy page";
+    let late = "e had no value in time, so the counters began without energy_import: once there is one, take the counters over on the Energy page";
     assert_eq!(rig.log(120), [format!("! {late}")]);
     assert_eq!(rig.meter.problems(), [unit, late]);
-    rig.say_all(&[("u", "unavailable", "V"), ("n", "unknown", "A"), ("e", "5", "kWh")]);
+    rig.say_all(&[
+        ("u", "unavailable", "V"),
+        ("n", "unknown", "A"),
+        ("e", "5", "kWh"),
+    ]);
     assert_eq!(rig.log(4), ["energy_import: e has a value again"]);
-    let gone = ["! a_volt/b_volt: u is unavailable; it is derived meanwhile", "! n_curr: n is unknown; the neutral current is left out"];
+    let gone = [
+        "! a_volt/b_volt: u is unavailable; it is derived meanwhile",
+        "! n_curr: n is unknown; the neutral current is left out",
+    ];
     assert_eq!(rig.log(300), gone);
-    assert_eq!(rig.meter.problems(), [late], "what may come back by itself is no problem");
+    assert_eq!(
+        rig.meter.problems(),
+        [late],
+        "what may come back by itself is no problem"
+    );
     rig.say_all(&[("u", "231", "V"), ("n", "1", "A")]);
-    assert_eq!(rig.said(), ["a_volt/b_volt: u has a value again", "n_curr: n has a value again"]);
+    assert_eq!(
+        rig.said(),
+        [
+            "a_volt/b_volt: u has a value again",
+            "n_curr: n has a value again"
+        ]
+    );
     let taken = rig.meter.seed_now(rig.now).unwrap();
-    assert_eq!((taken.len(), taken[0].wh, rig.snap().energy.unwrap().sum().import), (1, 5_000.0, 5_000.0));
+    assert_eq!(
+        (
+            taken.len(),
+            taken[0].wh,
+            rig.snap().energy.unwrap().sum().import
+        ),
+        (1, 5_000.0, 5_000.0)
+    );
     assert_eq!(rig.meter.problems(), [""; 0]);
     rig.meter.block("wrong", rig.now);
     assert_eq!(rig.meter.seed_now(rig.now).unwrap_err(), ["wrong".into()]);

@@ -53,7 +53,14 @@ pub(super) struct Questions(HashMap<u64, Asked>);
 
 impl Questions {
     pub(super) fn ask(&mut self, id: u64, question: Question) {
-        self.0.insert(id, Asked { question, answered: false, due: None });
+        self.0.insert(
+            id,
+            Asked {
+                question,
+                answered: false,
+                due: None,
+            },
+        );
     }
 
     /// Neither an answer nor events of it count any more.
@@ -66,7 +73,13 @@ impl Questions {
         let asked = self.0.get_mut(&id)?;
         let question = asked.question;
         match question {
-            Question::Started | Question::CoreConfig | Question::Names | Question::Entities | Question::Stamps if ok => {
+            Question::Started
+            | Question::CoreConfig
+            | Question::Names
+            | Question::Entities
+            | Question::Stamps
+                if ok =>
+            {
                 asked.answered |= !question.answers_by_event();
             }
             _ => self.forget(id),
@@ -83,21 +96,33 @@ impl Questions {
 
     /// What is not answered yet and has no time limit so far, has it from now on.
     pub(super) fn limit(&mut self, due: Duration) {
-        self.0.values_mut().filter(|asked| !asked.answered).for_each(|asked| {
-            asked.due.get_or_insert(due);
-        });
+        self.0
+            .values_mut()
+            .filter(|asked| !asked.answered)
+            .for_each(|asked| {
+                asked.due.get_or_insert(due);
+            });
     }
 
     /// When the first of them is over its time.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.0.values().filter(|asked| !asked.answered).filter_map(|asked| asked.due).min()
+        self.0
+            .values()
+            .filter(|asked| !asked.answered)
+            .filter_map(|asked| asked.due)
+            .min()
     }
 
     /// One that is over its time; the needed ones first. It is forgotten.
     pub(super) fn late(&mut self, now: Duration) -> Option<Question> {
         let late = |asked: &Asked| !asked.answered && asked.due.is_some_and(|due| now >= due);
         let order = |(id, asked): &(&u64, &Asked)| (!asked.question.is_needed(), **id);
-        let id = *self.0.iter().filter(|(_, asked)| late(asked)).min_by_key(order)?.0;
+        let id = *self
+            .0
+            .iter()
+            .filter(|(_, asked)| late(asked))
+            .min_by_key(order)?
+            .0;
         self.0.remove(&id).map(|asked| asked.question)
     }
 
@@ -115,18 +140,42 @@ mod tests {
     fn each_has_its_time_until_it_is_answered() {
         let second = Duration::from_secs;
         let mut open = Questions::default();
-        for (id, question) in [Question::Names, Question::Config, Question::Entities, Question::Http].into_iter().enumerate() {
+        for (id, question) in [
+            Question::Names,
+            Question::Config,
+            Question::Entities,
+            Question::Http,
+        ]
+        .into_iter()
+        .enumerate()
+        {
             open.ask(id as u64, question);
         }
-        assert_eq!((open.due(), open.late(second(99))), (None, None), "they have just been asked");
+        assert_eq!(
+            (open.due(), open.late(second(99))),
+            (None, None),
+            "they have just been asked"
+        );
         open.limit(second(30));
         open.limit(second(45));
-        assert_eq!((open.due(), open.late(second(29))), (Some(second(30)), None));
+        assert_eq!(
+            (open.due(), open.late(second(29))),
+            (Some(second(30)), None)
+        );
         // Heard is not answered where events are to come.
-        assert_eq!([(0, true), (2, true), (3, false)].map(|(id, ok)| open.result(id, ok).is_some()), [true; 3]);
-        assert_eq!((open.late(second(30)), open.late(second(30))), (Some(Question::Config), Some(Question::Entities)));
+        assert_eq!(
+            [(0, true), (2, true), (3, false)].map(|(id, ok)| open.result(id, ok).is_some()),
+            [true; 3]
+        );
+        assert_eq!(
+            (open.late(second(30)), open.late(second(30))),
+            (Some(Question::Config), Some(Question::Entities))
+        );
         assert_eq!((open.late(second(99)), open.due()), (None, None));
-        assert_eq!((open.event(0), open.event(2), open.event(3)), (Some(Question::Names), None, None));
+        assert_eq!(
+            (open.event(0), open.event(2), open.event(3)),
+            (Some(Question::Names), None, None)
+        );
         open.ask(5, Question::Entities);
         open.limit(second(60));
         assert_eq!(

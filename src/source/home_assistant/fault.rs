@@ -1,4 +1,5 @@
-//! Why Home Assistant cannot be reached, in one line: which address, what was found there, what to do.
+//! Why Home Assistant cannot be reached, in one line: which address, what was found there, what to
+//! do.
 
 use std::{
     error::Error,
@@ -76,16 +77,30 @@ impl Fault {
             }
             next = error.source();
         }
-        let garbled =
-            ["HTTP", "httparse", "invalid", "parse", "Handshake not finished", "closed before", "IncompleteMessage", "eset", "EOF"];
-        if garbled.iter().any(|word| text.contains(word)) { Self::Garbled(text.to_owned()) } else { Self::Other(text.to_owned()) }
+        let garbled = [
+            "HTTP",
+            "httparse",
+            "invalid",
+            "parse",
+            "Handshake not finished",
+            "closed before",
+            "IncompleteMessage",
+            "eset",
+            "EOF",
+        ];
+        if garbled.iter().any(|word| text.contains(word)) {
+            Self::Garbled(text.to_owned())
+        } else {
+            Self::Other(text.to_owned())
+        }
     }
 
     fn of_tls(error: &rustls::Error) -> Option<Self> {
         match error {
             rustls::Error::InvalidMessage(_) => Some(Self::NoTls),
             rustls::Error::InvalidCertificate(why) => Some(match why {
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::OtherName,
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => Self::OtherName,
                 CertificateError::Expired
                 | CertificateError::ExpiredContext { .. }
                 | CertificateError::NotValidYet
@@ -96,12 +111,20 @@ impl Fault {
         }
     }
 
-    /// The line. `asked` is the address as it is shown (`ws://…`), `base` what `ha_base_url` came to.
+    /// The line. `asked` is the address as it is shown (`ws://…`), `base` what `ha_base_url` came
+    /// to.
     pub(crate) async fn line(self, asked: &str, base: &Url) -> String {
         let found = match &self {
-            // A plain request to a TLS port gets no answer, or one that is no HTTP; some servers answer 400.
-            Self::Garbled(_) | Self::Status { code: 400, .. } if base.scheme() == "http" && speaks_tls(base).await => Found::Tls,
-            Self::Refused => elsewhere(base).await.map_or(Found::Nothing, Found::Elsewhere),
+            // A plain request to a TLS port gets no answer, or one that is no HTTP; some servers
+            // answer 400.
+            Self::Garbled(_) | Self::Status { code: 400, .. }
+                if base.scheme() == "http" && speaks_tls(base).await =>
+            {
+                Found::Tls
+            }
+            Self::Refused => elsewhere(base)
+                .await
+                .map_or(Found::Nothing, Found::Elsewhere),
             _ => Found::Nothing,
         };
         self.words(asked, base, &found)
@@ -111,23 +134,41 @@ impl Fault {
         let host = base.host_str().unwrap_or_default();
         let other = |scheme: &str| shown(base, |url| url.set_scheme(scheme).is_ok());
         match (self, found) {
-            (_, Found::Tls) => format!("{asked} wants https: set ha_base_url to {}", other("https")),
+            (_, Found::Tls) => {
+                format!("{asked} wants https: set ha_base_url to {}", other("https"))
+            }
             (_, Found::Elsewhere(url)) => {
-                format!("nothing listens at {asked}, but Home Assistant is at {}: set ha_base_url to that", plain(url))
+                format!(
+                    "nothing listens at {asked}, but Home Assistant is at {}: set ha_base_url to that",
+                    plain(url)
+                )
             }
             (Self::Refused, _) => {
                 format!(
                     "nothing listens at {asked}: start Home Assistant, or correct the port in ha_base_url (8123, or none on new installs)"
                 )
             }
-            (Self::NoName, _) => format!("{asked}: the name {host} is not known here: set ha_base_url to the address of Home Assistant"),
-            (Self::NoTls, _) => format!("{asked} is plain http, not https: set ha_base_url to {}", other("http")),
+            (Self::NoName, _) => format!(
+                "{asked}: the name {host} is not known here: set ha_base_url to the address of Home Assistant"
+            ),
+            (Self::NoTls, _) => format!(
+                "{asked} is plain http, not https: set ha_base_url to {}",
+                other("http")
+            ),
             (Self::Untrusted, _) => {
-                format!("{asked} has a certificate that is not trusted here: add it, or its authority, to this host's trusted certificates")
+                format!(
+                    "{asked} has a certificate that is not trusted here: add it, or its authority, to this host's trusted certificates"
+                )
             }
-            (Self::OtherName, _) => format!("{asked} has a certificate for another name: use that name in ha_base_url"),
-            (Self::OutOfDate, _) => format!("{asked} has a certificate that is out of date: renew it, and check this host's clock"),
-            (Self::Garbled(why), _) => format!("{asked} gives no answer of Home Assistant ({why}): correct host and port in ha_base_url"),
+            (Self::OtherName, _) => {
+                format!("{asked} has a certificate for another name: use that name in ha_base_url")
+            }
+            (Self::OutOfDate, _) => format!(
+                "{asked} has a certificate that is out of date: renew it, and check this host's clock"
+            ),
+            (Self::Garbled(why), _) => format!(
+                "{asked} gives no answer of Home Assistant ({why}): correct host and port in ha_base_url"
+            ),
             (Self::Status { code, location }, _) => of_status(*code, location.as_deref(), asked),
             (Self::Other(why), _) => format!("{asked} cannot be reached: {why}"),
         }
@@ -142,11 +183,15 @@ enum Found {
 }
 
 fn of_status(code: u16, location: Option<&str>, asked: &str) -> String {
-    let target = location.and_then(|to| Url::parse(asked).ok().and_then(|asked| asked.join(to).ok()));
+    let target =
+        location.and_then(|to| Url::parse(asked).ok().and_then(|asked| asked.join(to).ok()));
     match (code, target) {
         (301 | 302 | 303 | 307 | 308, Some(target)) => {
             let to = base_of(target);
-            format!("{asked} sends us on ({code}) to {}: set ha_base_url to that", plain(&to))
+            format!(
+                "{asked} sends us on ({code}) to {}: set ha_base_url to that",
+                plain(&to)
+            )
         }
         (400, _) => format!(
             "{asked} answered 400: Home Assistant does not trust the proxy in between (its trusted_proxies), or it is no Home Assistant; \
@@ -156,8 +201,12 @@ fn of_status(code: u16, location: Option<&str>, asked: &str) -> String {
             "{asked} answered {code}: this host is banned there (take it out of Home Assistant's ip_bans.yaml and restart that), or a proxy in \
              between refuses us"
         ),
-        (500.., _) => format!("{asked} answered {code}: something is there, but Home Assistant behind it does not run"),
-        _ => format!("{asked} answered {code}: no Home Assistant there; correct host, port and path in ha_base_url"),
+        (500.., _) => format!(
+            "{asked} answered {code}: something is there, but Home Assistant behind it does not run"
+        ),
+        _ => format!(
+            "{asked} answered {code}: no Home Assistant there; correct host, port and path in ha_base_url"
+        ),
     }
 }
 
@@ -171,11 +220,16 @@ fn base_of(mut target: Url) -> Url {
     .to_owned();
     let _ = target.set_scheme(&scheme);
     let path = target.path().trim_end_matches('/');
-    let path = path.split_once("/api").map_or(path, |(before, _)| before).to_owned();
+    let path = path
+        .split_once("/api")
+        .map_or(path, |(before, _)| before)
+        .to_owned();
     target.set_path(&path);
     target.set_query(None);
     target.set_fragment(None);
-    let _ = target.set_username("").and_then(|()| target.set_password(None));
+    let _ = target
+        .set_username("")
+        .and_then(|()| target.set_password(None));
     target
 }
 
@@ -213,14 +267,25 @@ pub(super) async fn knock(host: &str, port: u16) -> io::Result<TcpStream> {
 
 /// Whether the other end takes part in a TLS handshake, whatever its certificate.
 async fn speaks_tls(base: &Url) -> bool {
-    let Some((host, port)) = base.host_str().zip(base.port_or_known_default()) else { return false };
+    let Some((host, port)) = base.host_str().zip(base.port_or_known_default()) else {
+        return false;
+    };
     let look = async {
         let stream = knock(host, port).await.ok()?;
-        let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']').to_owned()).ok()?;
+        let name = ServerName::try_from(
+            host.trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
+        )
+        .ok()?;
         let connector = TlsConnector::from(Arc::clone(&tls::client(true).ok()?));
         connector.connect(name, stream).await.ok()
     };
-    tokio::time::timeout(LOOK, look).await.ok().flatten().is_some()
+    tokio::time::timeout(LOOK, look)
+        .await
+        .ok()
+        .flatten()
+        .is_some()
 }
 
 /// Where Home Assistant is on this host instead: the other of its two usual ports.
@@ -233,11 +298,14 @@ async fn elsewhere(base: &Url) -> Option<Url> {
     };
     let look = async {
         let mut stream = knock(host, port).await.ok()?;
-        let request = format!("GET /manifest.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET /manifest.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = Vec::new();
         let _ = stream.take(LOOK_MAX).read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).contains("\"Home Assistant\"").then_some(())
+        String::from_utf8_lossy(&answer)
+            .contains("\"Home Assistant\"")
+            .then_some(())
     };
     tokio::time::timeout(LOOK, look).await.ok().flatten()?;
     let mut url = base.clone();
@@ -248,13 +316,23 @@ async fn elsewhere(base: &Url) -> Option<Url> {
 
 /// The token was refused. That of the Supervisor is new with each start of the app.
 pub(crate) fn token(asked: &str, why: &str, token: &str, proxied: bool) -> String {
-    let why = if why.is_empty() { "no reason given" } else { why };
+    let why = if why.is_empty() {
+        "no reason given"
+    } else {
+        why
+    };
     if proxied {
         return format!("{asked}: the token was refused ({why}): restart the app");
     }
     // A long-lived token is three parts; what was pasted may be a password or half of one.
-    let odd = if token.split('.').count() == 3 { "" } else { ", and it does not look like one" };
-    format!("{asked}: the token was refused ({why}){odd}: make a long-lived access token in your profile there and set ha_token (HA_TOKEN)")
+    let odd = if token.split('.').count() == 3 {
+        ""
+    } else {
+        ", and it does not look like one"
+    };
+    format!(
+        "{asked}: the token was refused ({why}){odd}: make a long-lived access token in your profile there and set ha_token (HA_TOKEN)"
+    )
 }
 
 #[cfg(test)]
@@ -273,31 +351,79 @@ mod tests {
     #[test]
     fn redirects_name_what_to_set() {
         for (code, location, set) in [
-            (301, "https://ha.example/api/websocket", "https://ha.example"),
+            (
+                301,
+                "https://ha.example/api/websocket",
+                "https://ha.example",
+            ),
             (307, "http://ha:80/api/websocket", "http://ha"),
             (308, "/ha/api/websocket", "http://ha:8123/ha"),
-            (302, "https://u:p@ha.example:444/base/api/websocket?x=1", "https://ha.example:444/base"),
+            (
+                302,
+                "https://u:p@ha.example:444/base/api/websocket?x=1",
+                "https://ha.example:444/base",
+            ),
         ] {
-            let fault = Fault::Status { code, location: Some(location.into()) };
+            let fault = Fault::Status {
+                code,
+                location: Some(location.into()),
+            };
             let line = said(&fault, "ws://ha:8123/api/websocket", "http://ha:8123/");
-            assert_eq!(line, format!("ws://ha:8123/api/websocket sends us on ({code}) to {set}: set ha_base_url to that"));
+            assert_eq!(
+                line,
+                format!(
+                    "ws://ha:8123/api/websocket sends us on ({code}) to {set}: set ha_base_url to that"
+                )
+            );
         }
-        let lost = said(&Fault::Status { code: 301, location: None }, "ws://ha/api/websocket", "http://ha/");
-        assert!(lost.contains("301") && lost.contains("ha_base_url"), "{lost}");
+        let lost = said(
+            &Fault::Status {
+                code: 301,
+                location: None,
+            },
+            "ws://ha/api/websocket",
+            "http://ha/",
+        );
+        assert!(
+            lost.contains("301") && lost.contains("ha_base_url"),
+            "{lost}"
+        );
     }
 
     #[test]
     fn schemes_keep_the_port() {
-        for (base, tls) in [("http://ha:8123/", "https://ha:8123"), ("http://ha/", "https://ha:80"), ("http://ha:443/x", "https://ha/x")] {
-            assert!(Fault::Refused.words("ws://x", &url(base), &Found::Tls).ends_with(&format!("set ha_base_url to {tls}")), "{base}");
+        for (base, tls) in [
+            ("http://ha:8123/", "https://ha:8123"),
+            ("http://ha/", "https://ha:80"),
+            ("http://ha:443/x", "https://ha/x"),
+        ] {
+            assert!(
+                Fault::Refused
+                    .words("ws://x", &url(base), &Found::Tls)
+                    .ends_with(&format!("set ha_base_url to {tls}")),
+                "{base}"
+            );
         }
-        assert!(said(&Fault::NoTls, "wss://ha:8123/api/websocket", "https://ha:8123/").ends_with("set ha_base_url to http://ha:8123"));
-        assert!(said(&Fault::NoTls, "wss://ha/api/websocket", "https://ha/").ends_with("set ha_base_url to http://ha:443"));
+        assert!(
+            said(
+                &Fault::NoTls,
+                "wss://ha:8123/api/websocket",
+                "https://ha:8123/"
+            )
+            .ends_with("set ha_base_url to http://ha:8123")
+        );
+        assert!(
+            said(&Fault::NoTls, "wss://ha/api/websocket", "https://ha/")
+                .ends_with("set ha_base_url to http://ha:443")
+        );
     }
 
     #[test]
     fn every_fault_names_address_and_remedy_in_one_line() {
-        let status = |code| Fault::Status { code, location: None };
+        let status = |code| Fault::Status {
+            code,
+            location: None,
+        };
         let all = [
             Fault::Refused,
             Fault::NoName,
@@ -315,15 +441,34 @@ mod tests {
             status(504),
         ];
         for fault in all {
-            let line = said(&fault, "wss://ha.example/api/websocket", "https://ha.example/");
-            assert!(line.contains("wss://ha.example/api/websocket") && line.contains(": ") && !line.contains('\n'), "{fault:?}: {line}");
+            let line = said(
+                &fault,
+                "wss://ha.example/api/websocket",
+                "https://ha.example/",
+            );
+            assert!(
+                line.contains("wss://ha.example/api/websocket")
+                    && line.contains(": ")
+                    && !line.contains('\n'),
+                "{fault:?}: {line}"
+            );
         }
     }
 
     #[test]
     fn a_token_that_is_none_is_named_and_not_shown() {
-        let line = token("ws://ha/api/websocket", "Invalid access token or password", "my-password", false);
-        assert!(line.contains("does not look like one") && line.contains("HA_TOKEN") && !line.contains("my-password"), "{line}");
+        let line = token(
+            "ws://ha/api/websocket",
+            "Invalid access token or password",
+            "my-password",
+            false,
+        );
+        assert!(
+            line.contains("does not look like one")
+                && line.contains("HA_TOKEN")
+                && !line.contains("my-password"),
+            "{line}"
+        );
         assert!(!token("ws://ha", "", "a.b.c", false).contains("look like"));
         assert!(token("ws://supervisor", "", "abc", true).ends_with("restart the app"));
     }

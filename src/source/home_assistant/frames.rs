@@ -1,5 +1,6 @@
-//! Frames of Home Assistant's WebSocket API as Rust types, decoded leniently: an unknown field, a new key order or
-//! one odd entity never costs the others. Shapes as recorded from 2025.4 to 2026.11 (see the tests).
+//! Frames of Home Assistant's WebSocket API as Rust types, decoded leniently: an unknown field, a
+//! new key order or one odd entity never costs the others. Shapes as recorded from 2025.4 to
+//! 2026.11 (see the tests).
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -48,7 +49,13 @@ const ERROR_MAX: usize = 300;
 
 impl std::fmt::Display for ErrorBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = |value: &Loose| value.to_string().chars().take(ERROR_MAX).collect::<String>();
+        let text = |value: &Loose| {
+            value
+                .to_string()
+                .chars()
+                .take(ERROR_MAX)
+                .collect::<String>()
+        };
         write!(f, "{} ({})", text(&self.message), text(&self.code))
     }
 }
@@ -56,9 +63,14 @@ impl std::fmt::Display for ErrorBody {
 /// The messages of one text frame; those that cannot be read are left out and counted.
 pub(crate) fn messages(frame: &str) -> (Vec<Incoming<'_>>, usize) {
     if frame.trim_start().starts_with('[') {
-        let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(frame) else { return (Vec::new(), 1) };
+        let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(frame) else {
+            return (Vec::new(), 1);
+        };
         let all = parts.len();
-        let good: Vec<_> = parts.into_iter().filter_map(|p| serde_json::from_str(p.get()).ok()).collect();
+        let good: Vec<_> = parts
+            .into_iter()
+            .filter_map(|p| serde_json::from_str(p.get()).ok())
+            .collect();
         let bad = all - good.len();
         (good, bad)
     } else {
@@ -81,7 +93,8 @@ pub(crate) struct Config {
     pub recovery_mode: bool,
 }
 
-/// `http/config`: the configuration in use and the one on trial. Anything of another shape is passed over.
+/// `http/config`: the configuration in use and the one on trial. Anything of another shape is
+/// passed over.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct HttpConfigs {
     #[serde(default)]
@@ -96,8 +109,15 @@ impl HttpConfigs {
     /// Where Home Assistant listens with them.
     pub(crate) fn places(&self) -> Vec<HttpPlace> {
         // Without a stored one the default is in use.
-        let stable = if self.stable.is_object() { &self.stable } else { &self.default };
-        [stable, &self.pending].into_iter().filter_map(place).collect()
+        let stable = if self.stable.is_object() {
+            &self.stable
+        } else {
+            &self.default
+        };
+        [stable, &self.pending]
+            .into_iter()
+            .filter_map(place)
+            .collect()
     }
 
     /// Whether one is on trial: it ends by itself.
@@ -114,13 +134,18 @@ fn place(config: &Value) -> Option<HttpPlace> {
     let port = u16::try_from(config.get("server_port")?.as_u64()?).ok()?;
     let hosts = match config.get("server_host") {
         Some(Value::String(host)) => vec![host.clone()],
-        Some(Value::Array(hosts)) => hosts.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::Array(hosts)) => hosts
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         _ => Vec::new(),
     };
     Some(HttpPlace { port, hosts })
 }
 
-/// What of an entity's attributes matters to a set-up. Others may be as large as they like: they are passed over.
+/// What of an entity's attributes matters to a set-up. Others may be as large as they like: they
+/// are passed over.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Attributes {
@@ -158,8 +183,17 @@ impl Attributes {
 
     /// What it says to be made of.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
-        let all = [&self.source, &self.source_entity, &self.source_entity_id, &self.entity_id, &self.entity_ids, &self.entities];
-        all.into_iter().flat_map(|texts| &texts.0).map(String::as_str)
+        let all = [
+            &self.source,
+            &self.source_entity,
+            &self.source_entity_id,
+            &self.entity_id,
+            &self.entity_ids,
+            &self.entities,
+        ];
+        all.into_iter()
+            .flat_map(|texts| &texts.0)
+            .map(String::as_str)
     }
 }
 
@@ -264,7 +298,12 @@ impl EntitiesEvent<'_> {
             match serde_json::from_str::<Added>(raw.get()) {
                 Ok(added) => {
                     let at = later(added.lc.as_f64(), added.lu.as_f64());
-                    told.push(Told::Added { entity, unit: added.a.unit().map(str::to_owned), state: added.s, at });
+                    told.push(Told::Added {
+                        entity,
+                        unit: added.a.unit().map(str::to_owned),
+                        state: added.s,
+                        at,
+                    });
                 }
                 Err(_) => bad += 1,
             }
@@ -281,8 +320,17 @@ impl EntitiesEvent<'_> {
                     };
                     // A forced update of the same value carries `lc` alone.
                     let reported = plus.s.is_some() || plus.lc.is_some();
-                    let at = later(plus.lc.as_ref().and_then(Loose::as_f64), plus.lu.as_ref().and_then(Loose::as_f64));
-                    told.push(Told::Changed { entity, state: plus.s, unit, reported, at });
+                    let at = later(
+                        plus.lc.as_ref().and_then(Loose::as_f64),
+                        plus.lu.as_ref().and_then(Loose::as_f64),
+                    );
+                    told.push(Told::Changed {
+                        entity,
+                        state: plus.s,
+                        unit,
+                        reported,
+                        at,
+                    });
                 }
                 Err(_) => bad += 1,
             }
@@ -294,7 +342,10 @@ impl EntitiesEvent<'_> {
 
 /// The later stamp: `lu` is left out where it equals `lc`.
 fn later(lc: Option<f64>, lu: Option<f64>) -> Option<f64> {
-    lc.into_iter().chain(lu).filter(|at| at.is_finite()).reduce(f64::max)
+    lc.into_iter()
+        .chain(lu)
+        .filter(|at| at.is_finite())
+        .reduce(f64::max)
 }
 
 /// Our messages.
@@ -330,13 +381,25 @@ pub(crate) enum Outgoing<'a> {
     #[serde(rename = "unsubscribe_events")]
     Unsubscribe { id: u64, subscription: u64 },
     #[serde(rename = "render_template")]
-    RenderTemplate { id: u64, template: &'a str, variables: TemplateIds<'a> },
+    RenderTemplate {
+        id: u64,
+        template: &'a str,
+        variables: TemplateIds<'a>,
+    },
     #[serde(rename = "recorder/statistics_during_period")]
-    Statistics { id: u64, start_time: &'a str, statistic_ids: &'a [&'a str], period: &'a str, types: [&'a str; 2], units: StatisticUnits },
+    Statistics {
+        id: u64,
+        start_time: &'a str,
+        statistic_ids: &'a [&'a str],
+        period: &'a str,
+        types: [&'a str; 2],
+        units: StatisticUnits,
+    },
 }
 
-/// Home Assistant's time, then each entity of `ids` with the time it was reported last, Unix seconds. What else tells states
-/// (`get_states`, REST) is no use for that: its texts are kept until the state changes, with the stamp of when they were made.
+/// Home Assistant's time, then each entity of `ids` with the time it was reported last, Unix
+/// seconds. What else tells states (`get_states`, REST) is no use for that: its texts are kept
+/// until the state changes, with the stamp of when they were made.
 pub(crate) const STAMPS: &str = "{{ now().timestamp() }}{% for e in ids %}{% if states[e] %} \
     {{ e }}={{ (states[e].last_reported or states[e].last_updated).timestamp() }}{% endif %}{% endfor %}";
 
@@ -360,8 +423,13 @@ impl Stamps {
         let number = |text: &str| text.parse().ok().filter(|n: &f64| n.is_finite());
         let mut words = text.split_whitespace();
         let home = number(words.next()?)?;
-        let entities = words.filter_map(|word| word.split_once('=')).filter_map(|(id, at)| Some((EntityId::from(id), number(at)?)));
-        Some(Self { home: Some(home), entities: entities.collect() })
+        let entities = words
+            .filter_map(|word| word.split_once('='))
+            .filter_map(|(id, at)| Some((EntityId::from(id), number(at)?)));
+        Some(Self {
+            home: Some(home),
+            entities: entities.collect(),
+        })
     }
 }
 
@@ -376,7 +444,10 @@ impl Rendered {
     pub(crate) fn stamps(&self) -> Option<Stamps> {
         match &self.result {
             Loose::Text(text) => Stamps::parse(text),
-            Loose::Number(home) => Some(Stamps { home: home.as_f64(), entities: Vec::new() }),
+            Loose::Number(home) => Some(Stamps {
+                home: home.as_f64(),
+                entities: Vec::new(),
+            }),
             _ => None,
         }
     }
@@ -455,9 +526,16 @@ struct RegistryUpdate {
 impl RegistryUpdated {
     /// What it says of a name, if anything.
     pub(crate) fn told(self) -> Option<RegistryEvent> {
-        let RegistryUpdate { action, entity_id, old_entity_id } = self.data;
+        let RegistryUpdate {
+            action,
+            entity_id,
+            old_entity_id,
+        } = self.data;
         match (action.as_str(), old_entity_id) {
-            ("update", Some(old)) if old != entity_id => Some(RegistryEvent::Renamed { old: old.into(), new: entity_id.into() }),
+            ("update", Some(old)) if old != entity_id => Some(RegistryEvent::Renamed {
+                old: old.into(),
+                new: entity_id.into(),
+            }),
             ("remove", _) => Some(RegistryEvent::Removed(entity_id.into())),
             _ => None,
         }
@@ -469,31 +547,50 @@ impl RegistryEntry {
     pub(crate) fn registered(&self) -> Registered {
         // Some integrations give numbers.
         let unique_id = self.unique_id.to_string();
-        Registered { id: self.id.clone(), platform: self.platform.clone().unwrap_or_default(), unique_id }
+        Registered {
+            id: self.id.clone(),
+            platform: self.platform.clone().unwrap_or_default(),
+            unique_id,
+        }
     }
 
-    /// Whether its unique id starts with one of these MACs (12 hex digits, any case): our own entity (C12).
+    /// Whether its unique id starts with one of these MACs (12 hex digits, any case): our own
+    /// entity (C12).
     pub(crate) fn is_ours(&self, macs: &[String]) -> bool {
-        self.unique_id.as_str().is_some_and(|unique| starts_with_mac(unique, macs))
+        self.unique_id
+            .as_str()
+            .is_some_and(|unique| starts_with_mac(unique, macs))
     }
 }
 
 /// Whether `text` starts with one of the MACs, colons and dashes aside.
 pub(crate) fn starts_with_mac(text: &str, macs: &[String]) -> bool {
-    let plain: String = text.chars().filter(|c| !matches!(c, ':' | '-')).take(12).collect();
+    let plain: String = text
+        .chars()
+        .filter(|c| !matches!(c, ':' | '-'))
+        .take(12)
+        .collect();
     plain.len() == 12 && macs.iter().any(|mac| mac.eq_ignore_ascii_case(&plain))
 }
 
-/// Whether Home Assistant would take `id` in `entity_ids` (its `VALID_ENTITY_ID`); one bad id fails a whole request.
+/// Whether Home Assistant would take `id` in `entity_ids` (its `VALID_ENTITY_ID`); one bad id fails
+/// a whole request.
 pub(crate) fn valid_entity_id(id: &str) -> bool {
     let part = |s: &str| {
         !s.is_empty()
             && !s.starts_with('_')
             && !s.ends_with('_')
-            && s.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'_')
+            && s.bytes()
+                .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'_')
     };
     match id.split_once('.') {
-        Some((domain, name)) => part(domain) && part(name) && !domain.contains("__") && !name.contains("__") && id.len() <= 255,
+        Some((domain, name)) => {
+            part(domain)
+                && part(name)
+                && !domain.contains("__")
+                && !name.contains("__")
+                && id.len() <= 255
+        }
         None => false,
     }
 }
@@ -517,18 +614,42 @@ mod tests {
         );
         let stamp = |text: &str| Some(serde_json::from_str::<f64>(text).unwrap());
         let at = stamp("1795439063.0075302");
-        assert_eq!(added, [Told::Added { entity: "sensor.grid_power".into(), state: "1234.5".into(), unit: Some("W".into()), at }]);
+        assert_eq!(
+            added,
+            [Told::Added {
+                entity: "sensor.grid_power".into(),
+                state: "1234.5".into(),
+                unit: Some("W".into()),
+                at
+            }]
+        );
         let changed = |state: Option<&str>, unit, reported, at| {
-            vec![Told::Changed { entity: "sensor.x".into(), state: state.map(str::to_owned), unit, reported, at }]
+            vec![Told::Changed {
+                entity: "sensor.x".into(),
+                state: state.map(str::to_owned),
+                unit,
+                reported,
+                at,
+            }]
         };
         for (event, expected) in [
             (
                 r#"{"c":{"sensor.x":{"+":{"s":"-800.0","lc":1795439063.7176902,"c":"01M8"}}}}"#,
-                changed(Some("-800.0"), UnitChange::Same, true, stamp("1795439063.7176902")),
+                changed(
+                    Some("-800.0"),
+                    UnitChange::Same,
+                    true,
+                    stamp("1795439063.7176902"),
+                ),
             ),
             (
                 r#"{"c":{"sensor.x":{"+":{"lu":1795439065.8350127,"c":"01M8","a":{"unit_of_measurement":"kW"}},"-":{"a":["state_class"]}}}}"#,
-                changed(None, UnitChange::Now(Some("kW".into())), false, stamp("1795439065.8350127")),
+                changed(
+                    None,
+                    UnitChange::Now(Some("kW".into())),
+                    false,
+                    stamp("1795439065.8350127"),
+                ),
             ),
             (
                 r#"{"c":{"sensor.x":{"+":{"lu":1.5},"-":{"a":["unit_of_measurement"]}}}}"#,
@@ -538,11 +659,19 @@ mod tests {
                 r#"{"c":{"sensor.x":{"+":{"lc":1795439067.2449274,"c":"01M8"}}}}"#,
                 changed(None, UnitChange::Same, true, stamp("1795439067.2449274")),
             ),
-            (r#"{"c":{"sensor.x":{"-":{"a":["icon"]}}}}"#, changed(None, UnitChange::Same, false, None)),
+            (
+                r#"{"c":{"sensor.x":{"-":{"a":["icon"]}}}}"#,
+                changed(None, UnitChange::Same, false, None),
+            ),
         ] {
             assert_eq!(told(event), expected, "{event}");
         }
-        assert_eq!(told(r#"{"r":["sensor.comes_later"]}"#), [Told::Removed { entity: "sensor.comes_later".into() }]);
+        assert_eq!(
+            told(r#"{"r":["sensor.comes_later"]}"#),
+            [Told::Removed {
+                entity: "sensor.comes_later".into()
+            }]
+        );
         assert_eq!(told(r#"{"a":{}}"#), []);
     }
 
@@ -550,29 +679,68 @@ mod tests {
     fn one_odd_entity_does_not_cost_the_others() {
         let event = r#"{"a":{"sensor.odd":{"s":5},"sensor.good":{"s":"1","a":{"unit_of_measurement":7}}},"c":{"sensor.odd":7}}"#;
         let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
-        assert_eq!((told, bad), (vec![Told::Added { entity: "sensor.good".into(), state: "1".into(), unit: None, at: None }], 2));
+        assert_eq!(
+            (told, bad),
+            (
+                vec![Told::Added {
+                    entity: "sensor.good".into(),
+                    state: "1".into(),
+                    unit: None,
+                    at: None
+                }],
+                2
+            )
+        );
     }
 
     #[test]
     fn frames_may_be_arrays_and_ids_null() {
-        let (all, bad) = messages(r#" [{"id":1,"type":"pong"},{"no":"type"},{"type":"event","event":{"r":[]},"id":3}]"#);
+        let (all, bad) = messages(
+            r#" [{"id":1,"type":"pong"},{"no":"type"},{"type":"event","event":{"r":[]},"id":3}]"#,
+        );
         assert_eq!((all.len(), bad, all[1].id), (2, 1, Some(3)));
-        let (all, bad) = messages(r#"{"id":null,"type":"result","success":false,"error":{"code":"invalid_format","message":"m"}}"#);
-        assert_eq!((all[0].id, bad, all[0].error.as_ref().unwrap().to_string().as_str()), (None, 0, "m (invalid_format)"));
+        let (all, bad) = messages(
+            r#"{"id":null,"type":"result","success":false,"error":{"code":"invalid_format","message":"m"}}"#,
+        );
+        assert_eq!(
+            (
+                all[0].id,
+                bad,
+                all[0].error.as_ref().unwrap().to_string().as_str()
+            ),
+            (None, 0, "m (invalid_format)")
+        );
     }
 
     #[test]
     fn places_of_home_assistant() {
         let places = |text: &str| -> Vec<(u16, Vec<String>)> {
             let configs: HttpConfigs = serde_json::from_str(text).unwrap();
-            configs.places().into_iter().map(|p| (p.port, p.hosts)).collect()
+            configs
+                .places()
+                .into_iter()
+                .map(|p| (p.port, p.hosts))
+                .collect()
         };
-        assert_eq!(places(r#"{"stable":{"server_port":80},"pending":null,"default":{"server_port":8123}}"#), [(80, vec![])]);
-        assert_eq!(places(r#"{"stable":null,"default":{"server_port":8123}}"#), [(8123, vec![])]);
-        let trial = r#"{"stable":{"server_port":80},"pending":{"server_port":8123,"server_host":["192.0.2.5"],"error":null}}"#;
-        assert_eq!(places(trial), [(80, vec![]), (8123, vec!["192.0.2.5".to_owned()])]);
         assert_eq!(
-            places(r#"{"stable":{"server_port":80,"server_host":"::"},"pending":{"server_port":9,"error":"x"}}"#),
+            places(
+                r#"{"stable":{"server_port":80},"pending":null,"default":{"server_port":8123}}"#
+            ),
+            [(80, vec![])]
+        );
+        assert_eq!(
+            places(r#"{"stable":null,"default":{"server_port":8123}}"#),
+            [(8123, vec![])]
+        );
+        let trial = r#"{"stable":{"server_port":80},"pending":{"server_port":8123,"server_host":["192.0.2.5"],"error":null}}"#;
+        assert_eq!(
+            places(trial),
+            [(80, vec![]), (8123, vec!["192.0.2.5".to_owned()])]
+        );
+        assert_eq!(
+            places(
+                r#"{"stable":{"server_port":80,"server_host":"::"},"pending":{"server_port":9,"error":"x"}}"#
+            ),
             [(80, vec!["::".into()])]
         );
         assert_eq!(places(r#"{"stable":7,"pending":{"server_port":"x"}}"#), []);
@@ -581,14 +749,22 @@ mod tests {
     #[test]
     fn macs_and_ids() {
         let macs = ["AABBCCDDEEFF".to_owned()];
-        for (text, ours) in
-            [("AABBCCDDEEFF-em:0-total", true), ("aa:bb:cc:dd:ee:ff", true), ("AABBCCDDEEF", false), ("1AABBCCDDEEFF", false)]
-        {
+        for (text, ours) in [
+            ("AABBCCDDEEFF-em:0-total", true),
+            ("aa:bb:cc:dd:ee:ff", true),
+            ("AABBCCDDEEF", false),
+            ("1AABBCCDDEEFF", false),
+        ] {
             assert_eq!(starts_with_mac(text, &macs), ours, "{text}");
         }
-        for (id, ok) in
-            [("sensor.a_1", true), ("sensor.", false), ("sensor", false), ("sensor.a__b", false), ("sensor.A", false), ("sensor._a", false)]
-        {
+        for (id, ok) in [
+            ("sensor.a_1", true),
+            ("sensor.", false),
+            ("sensor", false),
+            ("sensor.a__b", false),
+            ("sensor.A", false),
+            ("sensor._a", false),
+        ] {
             assert_eq!(valid_entity_id(id), ok, "{id}");
         }
     }
@@ -596,12 +772,38 @@ mod tests {
     #[test]
     fn stamps_are_read_as_rendered() {
         let event = r#"{"result":"1795439070.25 sensor.a=1795439063.5 sensor.b=x sensor.c","listeners":{"all":false}}"#;
-        let stamps = serde_json::from_str::<Rendered>(event).unwrap().stamps().unwrap();
-        assert_eq!(stamps, Stamps { home: Some(1_795_439_070.25), entities: vec![("sensor.a".into(), 1_795_439_063.5)] });
-        let alone = serde_json::from_str::<Rendered>(r#"{"result":1795439070.25}"#).unwrap().stamps().unwrap();
-        assert_eq!(alone, Stamps { home: Some(1_795_439_070.25), entities: Vec::new() });
-        for other in [r#"{"result":null}"#, r#"{"error":"UndefinedError","level":"ERROR"}"#, r#"{"result":"sensor.a=1"}"#] {
-            assert_eq!(serde_json::from_str::<Rendered>(other).unwrap().stamps(), None, "{other}");
+        let stamps = serde_json::from_str::<Rendered>(event)
+            .unwrap()
+            .stamps()
+            .unwrap();
+        assert_eq!(
+            stamps,
+            Stamps {
+                home: Some(1_795_439_070.25),
+                entities: vec![("sensor.a".into(), 1_795_439_063.5)]
+            }
+        );
+        let alone = serde_json::from_str::<Rendered>(r#"{"result":1795439070.25}"#)
+            .unwrap()
+            .stamps()
+            .unwrap();
+        assert_eq!(
+            alone,
+            Stamps {
+                home: Some(1_795_439_070.25),
+                entities: Vec::new()
+            }
+        );
+        for other in [
+            r#"{"result":null}"#,
+            r#"{"error":"UndefinedError","level":"ERROR"}"#,
+            r#"{"result":"sensor.a=1"}"#,
+        ] {
+            assert_eq!(
+                serde_json::from_str::<Rendered>(other).unwrap().stamps(),
+                None,
+                "{other}"
+            );
         }
     }
 

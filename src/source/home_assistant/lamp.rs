@@ -21,13 +21,22 @@ pub(super) struct Lamp {
 
 impl Lamp {
     /// Passes an event on; links only when they differ from the last.
-    pub(super) async fn say(&mut self, wires: &Wires, now: Now, event: SourceEvent, way: Transport, shown: &str) -> Result<(), Stopped> {
+    pub(super) async fn say(
+        &mut self,
+        wires: &Wires,
+        now: Now,
+        event: SourceEvent,
+        way: Transport,
+        shown: &str,
+    ) -> Result<(), Stopped> {
         if let SourceEvent::Link(link) = &event {
             if self.link.as_ref() == Some(link) {
                 return Ok(());
             }
             match link {
-                Link::Starting => tracing::info!("Home Assistant at {shown} is starting: first values count once it runs or they change"),
+                Link::Starting => tracing::info!(
+                    "Home Assistant at {shown} is starting: first values count once it runs or they change"
+                ),
                 Link::Up => {
                     self.last_alive = Some(now.mono);
                     self.logged.clear();
@@ -35,7 +44,10 @@ impl Lamp {
                         Transport::Websocket => "WebSocket",
                         Transport::Rest => "REST, polled",
                     };
-                    tracing::info!("Home Assistant at {shown} is {} ({over})", if self.ever_up { "back" } else { "connected" });
+                    tracing::info!(
+                        "Home Assistant at {shown} is {} ({over})",
+                        if self.ever_up { "back" } else { "connected" }
+                    );
                     self.ever_up = true;
                 }
                 Link::Connecting | Link::Idle(_) | Link::Down { .. } => {}
@@ -45,8 +57,8 @@ impl Lamp {
         wires.say(now, event).await
     }
 
-    /// A frame or an answer came. It proves old values only while the link is up: a refused token or a Home Assistant
-    /// that starts answers too.
+    /// A frame or an answer came. It proves old values only while the link is up: a refused token
+    /// or a Home Assistant that starts answers too.
     pub(super) fn heard(&mut self, now: Now) {
         if self.link == Some(Link::Up) {
             self.last_alive = Some(now.mono);
@@ -57,13 +69,21 @@ impl Lamp {
     pub(super) async fn connecting(&mut self, wires: &Wires) -> Result<(), Stopped> {
         if self.link.is_none() {
             self.link = Some(Link::Connecting);
-            wires.say(wires.clock.now(), SourceEvent::Link(Link::Connecting)).await?;
+            wires
+                .say(wires.clock.now(), SourceEvent::Link(Link::Connecting))
+                .await?;
         }
         Ok(())
     }
 
-    /// Lost or refused. A reason is logged once an outage; the link is said again when its reason changes.
-    pub(super) async fn down(&mut self, wires: &Wires, reason: &str, retry: Duration) -> Result<(), Stopped> {
+    /// Lost or refused. A reason is logged once an outage; the link is said again when its reason
+    /// changes.
+    pub(super) async fn down(
+        &mut self,
+        wires: &Wires,
+        reason: &str,
+        retry: Duration,
+    ) -> Result<(), Stopped> {
         let reason: Arc<str> = Arc::from(reason);
         if self.logged.len() < REASONS_MAX && self.logged.insert(reason.clone()) {
             let seconds = retry.as_secs_f64().round();
@@ -71,16 +91,24 @@ impl Lamp {
         } else {
             tracing::debug!("Home Assistant: {reason}");
         }
-        let link = Link::Down { reason, last_alive: self.last_alive };
+        let link = Link::Down {
+            reason,
+            last_alive: self.last_alive,
+        };
         if self.link.as_ref() != Some(&link) {
             self.link = Some(link.clone());
-            wires.say(wires.clock.now(), SourceEvent::Link(link)).await?;
+            wires
+                .say(wires.clock.now(), SourceEvent::Link(link))
+                .await?;
         }
         Ok(())
     }
 
     /// Whether values are coming.
     pub(super) fn is_down(&self) -> bool {
-        matches!(self.link, None | Some(Link::Connecting | Link::Idle(_) | Link::Down { .. }))
+        matches!(
+            self.link,
+            None | Some(Link::Connecting | Link::Idle(_) | Link::Down { .. })
+        )
     }
 }

@@ -1,4 +1,5 @@
-//! Values of which only one kind is of use: anything else is passed over, and nothing of it is kept.
+//! Values of which only one kind is of use: anything else is passed over, and nothing of it is
+//! kept.
 
 use std::fmt;
 
@@ -20,11 +21,19 @@ pub(crate) enum Loose {
 
 impl Loose {
     pub(crate) fn as_str(&self) -> Option<&str> {
-        if let Self::Text(text) = self { Some(text) } else { None }
+        if let Self::Text(text) = self {
+            Some(text)
+        } else {
+            None
+        }
     }
 
     pub(crate) fn as_f64(&self) -> Option<f64> {
-        if let Self::Number(number) = self { number.as_f64() } else { None }
+        if let Self::Number(number) = self {
+            number.as_f64()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn is_true(&self) -> bool {
@@ -166,8 +175,14 @@ mod tests {
     fn what_is_of_no_use_is_nothing_and_no_error() {
         let loose = |text: &str| serde_json::from_str::<Loose>(text).unwrap();
         assert_eq!(loose(r#""W\n""#).as_str(), Some("W\n"));
-        assert_eq!((loose("-1.5").as_f64(), loose("7").as_f64()), (Some(-1.5), Some(7.0)));
-        assert_eq!(loose("12345678901234567890").to_string(), "12345678901234567890");
+        assert_eq!(
+            (loose("-1.5").as_f64(), loose("7").as_f64()),
+            (Some(-1.5), Some(7.0))
+        );
+        assert_eq!(
+            loose("12345678901234567890").to_string(),
+            "12345678901234567890"
+        );
         assert!(loose("true").is_true() && !loose("false").is_true() && !loose("1").is_true());
         for other in ["null", r#"[1,{"a":["b"]}]"#, r#"{"a":{"b":[null]}}"#] {
             assert_eq!(loose(other), Loose::Other, "{other}");

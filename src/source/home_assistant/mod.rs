@@ -44,12 +44,21 @@ use crate::config::{HaTransport, SourceSettings};
 const UPGRADES_BEFORE_REST: u32 = 3;
 
 /// Follows the wanted entities until stopped.
-pub(super) async fn run(settings: &SourceSettings, access: &Access, mut wires: Wires) -> Result<Infallible, Stopped> {
+pub(super) async fn run(
+    settings: &SourceSettings,
+    access: &Access,
+    mut wires: Wires,
+) -> Result<Infallible, Stopped> {
     let addresses = match Address::all(settings, access) {
         Ok(addresses) => addresses,
         Err(error) => {
             tracing::warn!("{error}");
-            wires.say(wires.clock.now(), SourceEvent::Link(Link::Idle(Arc::from(error.to_string())))).await?;
+            wires
+                .say(
+                    wires.clock.now(),
+                    SourceEvent::Link(Link::Idle(Arc::from(error.to_string()))),
+                )
+                .await?;
             wires.stop.cancelled().await;
             return Err(Stopped);
         }
@@ -82,20 +91,41 @@ pub(super) async fn run(settings: &SourceSettings, access: &Access, mut wires: W
         let lost = match socket {
             Ok(socket) => {
                 let ended = socket::serve(socket, address, cadence, &mut lamp, &mut wires).await?;
-                failed_upgrades = if ended.greeted { 0 } else { failed_upgrades + 1 };
-                Lost { end: ended.end, settled: ended.settled }
+                failed_upgrades = if ended.greeted {
+                    0
+                } else {
+                    failed_upgrades + 1
+                };
+                Lost {
+                    end: ended.end,
+                    settled: ended.settled,
+                }
             }
             Err(NoSocket::Forbidden(why)) => {
                 failed_upgrades += 1;
-                Lost { end: End::Refused(why), settled: false }
+                Lost {
+                    end: End::Refused(why),
+                    settled: false,
+                }
             }
             Err(NoSocket::Failed(why)) => {
                 failed_upgrades += 1;
-                Lost { end: End::Lost(why), settled: false }
+                Lost {
+                    end: End::Lost(why),
+                    settled: false,
+                }
             }
         };
         if settings.ha_transport == HaTransport::Auto && failed_upgrades >= UPGRADES_BEFORE_REST {
-            let ended = rest::serve(settings, address, cadence, &mut lamp, &mut wires, Some(&mut next)).await?;
+            let ended = rest::serve(
+                settings,
+                address,
+                cadence,
+                &mut lamp,
+                &mut wires,
+                Some(&mut next),
+            )
+            .await?;
             if next.is_some() {
                 tracing::info!("Home Assistant's WebSocket answers again");
                 continue;
@@ -120,13 +150,22 @@ struct Lost {
 }
 
 /// Says that the link is down and waits for the next attempt.
-async fn pause(lost: Lost, cadence: &Cadence, reconnect: &mut Reconnect, lamp: &mut Lamp, wires: &Wires) -> Result<(), Stopped> {
+async fn pause(
+    lost: Lost,
+    cadence: &Cadence,
+    reconnect: &mut Reconnect,
+    lamp: &mut Lamp,
+    wires: &Wires,
+) -> Result<(), Stopped> {
     if lost.settled {
         reconnect.reset();
     }
     let (reason, pause) = match lost.end {
         End::Refused(why) => (why, reconnect.refused(cadence)),
-        End::Lost(why) => (why, reconnect.failed(wires.clock.now().mono, cadence, fastrand::f64())),
+        End::Lost(why) => (
+            why,
+            reconnect.failed(wires.clock.now().mono, cadence, fastrand::f64()),
+        ),
         End::TooLarge(why) => (why, reconnect.too_large(wires.clock.now().mono, cadence)),
     };
     lamp.down(wires, &reason, pause).await?;

@@ -58,20 +58,35 @@ struct Wait {
 
 impl Wait {
     fn new(what: &'static str, longest: Duration) -> Self {
-        Self { what, longest, until: Instant::now() + longest }
+        Self {
+            what,
+            longest,
+            until: Instant::now() + longest,
+        }
     }
 
     /// Time is over, whatever else came meanwhile.
     fn over(self) -> QueryError {
-        let line = format!("Home Assistant did not answer {} for {} s", self.what, self.longest.as_secs());
-        if SILENT.lock().unwrap_or_else(PoisonError::into_inner).insert(self.what) {
+        let line = format!(
+            "Home Assistant did not answer {} for {} s",
+            self.what,
+            self.longest.as_secs()
+        );
+        if SILENT
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.what)
+        {
             tracing::warn!("{line}: asked again later, on a new connection");
         }
         QueryError::Unreachable(line)
     }
 
     fn done(self) {
-        SILENT.lock().unwrap_or_else(PoisonError::into_inner).remove(self.what);
+        SILENT
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(self.what);
     }
 }
 
@@ -82,19 +97,38 @@ impl Asker {
             NoSocket::Forbidden(why) => QueryError::Refused(why),
             NoSocket::Failed(why) => QueryError::Unreachable(why),
         })?;
-        let mut asker = Self { socket, last_id: 0, answer_max: cadence.answer };
+        let mut asker = Self {
+            socket,
+            last_id: 0,
+            answer_max: cadence.answer,
+        };
         let wait = Wait::new("the authentication", cadence.handshake);
         loop {
             let text = asker.text(wait).await?;
             let (all, _) = messages(&text);
             for message in all {
                 match &*message.kind {
-                    "auth_required" => asker.send(Outgoing::Auth { access_token: &address.token.0 }.frame(), wait).await?,
+                    "auth_required" => {
+                        asker
+                            .send(
+                                Outgoing::Auth {
+                                    access_token: &address.token.0,
+                                }
+                                .frame(),
+                                wait,
+                            )
+                            .await?
+                    }
                     "auth_ok" => {
                         wait.done();
                         return Ok(asker);
                     }
-                    "auth_invalid" => return Err(QueryError::Refused(refused(address, &message.message.unwrap_or_default()))),
+                    "auth_invalid" => {
+                        return Err(QueryError::Refused(refused(
+                            address,
+                            &message.message.unwrap_or_default(),
+                        )));
+                    }
                     _ => {}
                 }
             }
@@ -102,7 +136,10 @@ impl Asker {
     }
 
     /// The same with the first of these that answers.
-    pub(crate) async fn open_any(addresses: &[Address], cadence: &Cadence) -> Result<Self, QueryError> {
+    pub(crate) async fn open_any(
+        addresses: &[Address],
+        cadence: &Cadence,
+    ) -> Result<Self, QueryError> {
         let mut last = QueryError::Unreachable("no address".to_owned());
         for address in addresses {
             match Self::open(address, cadence).await {
@@ -126,11 +163,18 @@ impl Asker {
         loop {
             let text = self.text(wait).await?;
             let (all, _) = messages(&text);
-            let Some(answer) = all.into_iter().find(|m| m.id == Some(asked) && m.kind == "result") else { continue };
+            let Some(answer) = all
+                .into_iter()
+                .find(|m| m.id == Some(asked) && m.kind == "result")
+            else {
+                continue;
+            };
             wait.done();
             let failed = |why: String| QueryError::Failed { what, why };
             return Ok(match answer.result {
-                Some(result) if answer.success == Some(true) => serde_json::from_str(result.get()).map_err(|e| failed(e.to_string())),
+                Some(result) if answer.success == Some(true) => {
+                    serde_json::from_str(result.get()).map_err(|e| failed(e.to_string()))
+                }
                 _ => Err(failed(answer.error.unwrap_or_default().to_string())),
             });
         }
@@ -144,7 +188,9 @@ impl Asker {
     async fn send(&mut self, frame: String, wait: Wait) -> Result<(), QueryError> {
         match timeout_at(wait.until, self.socket.stream.send(Message::text(frame))).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(QueryError::Unreachable(format!("the connection to Home Assistant broke: {error}"))),
+            Ok(Err(error)) => Err(QueryError::Unreachable(format!(
+                "the connection to Home Assistant broke: {error}"
+            ))),
             Err(_) => Err(wait.over()),
         }
     }
@@ -155,18 +201,24 @@ impl Asker {
                 match self.socket.stream.next().await {
                     Some(Ok(Message::Text(text))) => return Ok(text),
                     Some(Ok(Message::Close(_))) | None => {
-                        return Err(QueryError::Unreachable("the connection to Home Assistant was closed".to_owned()));
+                        return Err(QueryError::Unreachable(
+                            "the connection to Home Assistant was closed".to_owned(),
+                        ));
                     }
                     Some(Ok(_)) => {}
                     Some(Err(error)) => {
                         return Err(QueryError::Unreachable(match broken(&error) {
-                            Broken::TooLarge(why) => format!("asked {}, Home Assistant {why}", wait.what),
+                            Broken::TooLarge(why) => {
+                                format!("asked {}, Home Assistant {why}", wait.what)
+                            }
                             Broken::Off(why) => format!("the {why} while {} was asked", wait.what),
                         }));
                     }
                 }
             }
         };
-        timeout_at(wait.until, next).await.unwrap_or_else(|_| Err(wait.over()))
+        timeout_at(wait.until, next)
+            .await
+            .unwrap_or_else(|_| Err(wait.over()))
     }
 }

@@ -1,4 +1,5 @@
-//! When to try again: quickly while Home Assistant restarts, then calmly; rarely with a refused token (C10).
+//! When to try again: quickly while Home Assistant restarts, then calmly; rarely with a refused
+//! token (C10).
 
 use std::time::Duration;
 
@@ -23,18 +24,29 @@ const TOO_LARGE: Duration = Duration::from_secs(600);
 impl Reconnect {
     /// Connected: the next outage starts afresh.
     pub(super) fn reset(&mut self) {
-        *self = Self { too_large: self.too_large, ..Self::default() };
+        *self = Self {
+            too_large: self.too_large,
+            ..Self::default()
+        };
     }
 
-    /// Pause after a message that was too large to be taken, at monotonic time `now`: it may have been the only one, but if it
-    /// comes with each connection it is not to be read all the time.
+    /// Pause after a message that was too large to be taken, at monotonic time `now`: it may have
+    /// been the only one, but if it comes with each connection it is not to be read all the time.
     pub(super) fn too_large(&mut self, now: Duration, cadence: &Cadence) -> Duration {
-        let again = self.too_large.replace(now).is_some_and(|last| now.saturating_sub(last) < TOO_LARGE);
-        if again { cadence.too_large_again } else { Duration::from_secs(1).mul_f64(cadence.reconnect_scale) }
+        let again = self
+            .too_large
+            .replace(now)
+            .is_some_and(|last| now.saturating_sub(last) < TOO_LARGE);
+        if again {
+            cadence.too_large_again
+        } else {
+            Duration::from_secs(1).mul_f64(cadence.reconnect_scale)
+        }
     }
 
-    /// Pause after a failure at monotonic time `now`: 1, 2, 4, 4 … s for two minutes, then doubling to 15 s.
-    /// `chance` in 0..1 spreads it by ±10 %, so that a house full of clients does not knock in step.
+    /// Pause after a failure at monotonic time `now`: 1, 2, 4, 4 … s for two minutes, then doubling
+    /// to 15 s. `chance` in 0..1 spreads it by ±10 %, so that a house full of clients does not
+    /// knock in step.
     pub(super) fn failed(&mut self, now: Duration, cadence: &Cadence, chance: f64) -> Duration {
         let since = *self.since.get_or_insert(now);
         self.refused = 0;
@@ -45,13 +57,18 @@ impl Reconnect {
             _ => (self.pause * 2).min(LONGEST),
         };
         self.tries = self.tries.saturating_add(1);
-        self.pause.mul_f64((0.9 + 0.2 * chance.clamp(0.0, 1.0)) * cadence.reconnect_scale)
+        self.pause
+            .mul_f64((0.9 + 0.2 * chance.clamp(0.0, 1.0)) * cadence.reconnect_scale)
     }
 
     /// Pause after a refused token: Home Assistant bans addresses that keep on trying.
     pub(super) fn refused(&mut self, cadence: &Cadence) -> Duration {
         self.refused = self.refused.saturating_add(1);
-        if self.refused == 1 { cadence.refused_first } else { cadence.refused_again }
+        if self.refused == 1 {
+            cadence.refused_first
+        } else {
+            cadence.refused_again
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! When an entity was reported last, by Home Assistant's stamps, and when it is worth asking.
 //!
-//! A change comes as an event. Of an entity that is told the same value again only a stamp moves, without an event: so one that
-//! has been quiet is asked for it. Stamps are compared with one another and with Home Assistant's own time as it stands in the same
-//! answer, and what follows is kept on our monotonic clock: neither a clock that differs nor one that jumps makes a reading old.
+//! A change comes as an event. Of an entity that is told the same value again only a stamp moves,
+//! without an event: so one that has been quiet is asked for it. Stamps are compared with one
+//! another and with Home Assistant's own time as it stands in the same answer, and what follows is
+//! kept on our monotonic clock: neither a clock that differs nor one that jumps makes a reading
+//! old.
 
 use std::time::Duration;
 
@@ -31,33 +33,68 @@ fn seconds(value: f64) -> Duration {
 impl Reported {
     /// Heard as it happened.
     pub(super) fn live(&mut self, stamp: Option<f64>, now: Duration, look: Duration) {
-        *self =
-            Self { stamp: stamp.or(self.stamp), known: Some((now, Duration::ZERO)), unsure: false, checked: now, due: Some(now + look) };
+        *self = Self {
+            stamp: stamp.or(self.stamp),
+            known: Some((now, Duration::ZERO)),
+            unsure: false,
+            checked: now,
+            due: Some(now + look),
+        };
     }
 
     /// Told at the beginning of a subscription; `ours` is what our wall clock says.
     pub(super) fn first(&mut self, stamp: Option<f64>, ours: f64, now: Duration) {
         let age = stamp.map_or(Duration::ZERO, |stamp| seconds(ours - stamp));
-        *self = Self { stamp, known: Some((now, age)), unsure: true, checked: now, due: Some(now) };
+        *self = Self {
+            stamp,
+            known: Some((now, age)),
+            unsure: true,
+            checked: now,
+            due: Some(now),
+        };
     }
 
-    /// Told while Home Assistant starts: the stamp is that of its start, the value may be of before.
+    /// Told while Home Assistant starts: the stamp is that of its start, the value may be of
+    /// before.
     pub(super) fn restored(&mut self, stamp: Option<f64>, now: Duration) {
-        *self = Self { stamp, known: None, unsure: false, checked: now, due: Some(now) };
+        *self = Self {
+            stamp,
+            known: None,
+            unsure: false,
+            checked: now,
+            due: Some(now),
+        };
     }
 
-    /// Looked at: an answer to what was asked at `asked`, with Home Assistant's time in it. Whether that is news.
-    pub(super) fn looked(&mut self, stamp: f64, home: f64, asked: Duration, now: Duration, look: Duration) -> bool {
+    /// Looked at: an answer to what was asked at `asked`, with Home Assistant's time in it. Whether
+    /// that is news.
+    pub(super) fn looked(
+        &mut self,
+        stamp: f64,
+        home: f64,
+        asked: Duration,
+        now: Duration,
+        look: Duration,
+    ) -> bool {
         if self.checked > asked {
             // An event overtook it.
             return false;
         }
         let age = seconds(home - stamp);
-        let moved = self.stamp.is_none_or(|before| (stamp - before).abs() > SAME);
+        let moved = self
+            .stamp
+            .is_none_or(|before| (stamp - before).abs() > SAME);
         let known = if moved {
             // Whatever the clocks say, it came since we looked last.
             let since = now.saturating_sub(self.checked);
-            Some((now, if self.stamp.is_some() { age.min(since) } else { age }))
+            Some((
+                now,
+                if self.stamp.is_some() {
+                    age.min(since)
+                } else {
+                    age
+                },
+            ))
         } else if self.unsure {
             Some((now, age))
         } else {
@@ -66,9 +103,15 @@ impl Reported {
         let before = self.age(now);
         (self.stamp, self.known, self.unsure, self.checked) = (Some(stamp), known, false, now);
         // Who has been quiet for long is asked less often.
-        let quiet = if moved { Duration::ZERO } else { self.age(now).unwrap_or_default() };
+        let quiet = if moved {
+            Duration::ZERO
+        } else {
+            self.age(now).unwrap_or_default()
+        };
         self.due = Some(now + (quiet / 4).clamp(look, look * 3));
-        let corrected = before.zip(self.age(now)).is_some_and(|(before, after)| before.abs_diff(after) > Duration::from_secs(1));
+        let corrected = before
+            .zip(self.age(now))
+            .is_some_and(|(before, after)| before.abs_diff(after) > Duration::from_secs(1));
         moved || corrected
     }
 
@@ -102,11 +145,17 @@ mod tests {
     fn the_first_word_may_be_old() {
         let mut reported = Reported::default();
         reported.first(Some(1000.0), 2500.0, s(1));
-        assert_eq!((reported.age(s(2)), reported.due()), (Some(s(1501)), Some(s(1))));
+        assert_eq!(
+            (reported.age(s(2)), reported.due()),
+            (Some(s(1501)), Some(s(1)))
+        );
         // Home Assistant's clock is an hour behind ours, as its answer shows: the value is fresh.
         reported.first(Some(1000.0), 4601.0, s(1));
         assert!(reported.looked(1000.0, 1001.0, s(1), s(2), LOOK));
-        assert_eq!((reported.age(s(2)), reported.due()), (Some(s(1)), Some(s(7))));
+        assert_eq!(
+            (reported.age(s(2)), reported.due()),
+            (Some(s(1)), Some(s(7)))
+        );
     }
 
     #[test]
@@ -116,8 +165,14 @@ mod tests {
         assert_eq!(reported.age(s(20)), Some(s(10)));
         assert!(reported.looked(1009.0, 1010.0, s(20), s(20), LOOK));
         assert_eq!(reported.age(s(21)), Some(s(2)));
-        assert!(!reported.looked(1009.0, 1015.0, s(25), s(25), LOOK), "nothing new");
-        assert_eq!((reported.age(s(25)), reported.due()), (Some(s(6)), Some(s(30))));
+        assert!(
+            !reported.looked(1009.0, 1015.0, s(25), s(25), LOOK),
+            "nothing new"
+        );
+        assert_eq!(
+            (reported.age(s(25)), reported.due()),
+            (Some(s(6)), Some(s(30)))
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The REST poll: by choice (`ha_transport: rest`), or while WebSocket upgrades fail but REST answers.
+//! The REST poll: by choice (`ha_transport: rest`), or while WebSocket upgrades fail but REST
+//! answers.
 //!
-//! Each round asks `core/state` and the states; what changed since the last round is said. Our own entities are told by
-//! a rendered template, since the registry has no REST door (C12).
+//! Each round asks `core/state` and the states; what changed since the last round is said. Our own
+//! entities are told by a rendered template, since the registry has no REST door (C12).
 
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,7 +23,10 @@ use super::{
 use crate::{
     config::SourceSettings,
     http_client::{self, Unread},
-    source::{EntityId, HaFacts, HaPlaces, Link, SourceEvent, State, Stopped, Transport, Wires, registry::RegistryEvent},
+    source::{
+        EntityId, HaFacts, HaPlaces, Link, SourceEvent, State, Stopped, Transport, Wires,
+        registry::RegistryEvent,
+    },
     time::{Clock, Now},
 };
 
@@ -52,7 +56,8 @@ impl RestState {
     }
 }
 
-/// When a state was reported last, as far as its text tells. Home Assistant before 2024.3 has the second only.
+/// When a state was reported last, as far as its text tells. Home Assistant before 2024.3 has the
+/// second only.
 #[derive(Debug, Default, Deserialize)]
 struct Times {
     #[serde(default)]
@@ -77,9 +82,17 @@ pub(crate) struct From {
 
 impl From {
     fn of(response: &reqwest::Response) -> Self {
-        let text = response.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
-        let date = text.and_then(|text| jiff::fmt::rfc2822::parse(text).ok()).map(|at| at.timestamp().as_second() as f64 + 0.5);
-        Self { peer: response.remote_addr(), date }
+        let text = response
+            .headers()
+            .get(reqwest::header::DATE)
+            .and_then(|date| date.to_str().ok());
+        let date = text
+            .and_then(|text| jiff::fmt::rfc2822::parse(text).ok())
+            .map(|at| at.timestamp().as_second() as f64 + 0.5);
+        Self {
+            peer: response.remote_addr(),
+            date,
+        }
     }
 }
 
@@ -111,12 +124,21 @@ impl<'a> Rest<'a> {
     }
 
     fn url(&self, path: &str) -> Result<url::Url, End> {
-        self.address.rest.join(path).map_err(|e| End::Lost(format!("{path}: {e}")))
+        self.address
+            .rest
+            .join(path)
+            .map_err(|e| End::Lost(format!("{path}: {e}")))
     }
 
     /// `GET path`; `None` for 404.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Option<T>, From), End> {
-        let request = self.client.get(self.url(path)?).bearer_auth(&self.address.token.0);
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<(Option<T>, From), End> {
+        let request = self
+            .client
+            .get(self.url(path)?)
+            .bearer_auth(&self.address.token.0);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return Err(self.lost(path, &error).await),
@@ -130,10 +152,18 @@ impl<'a> Rest<'a> {
                     Err(error) => Err(self.unreadable(path, &error).await),
                 },
                 Err(Unread::Broken(error)) => Err(self.lost(path, &error).await),
-                Err(large) => Err(End::TooLarge(format!("REST {}{path}: {}", self.address.rest.path(), large.why()))),
+                Err(large) => Err(End::TooLarge(format!(
+                    "REST {}{path}: {}",
+                    self.address.rest.path(),
+                    large.why()
+                ))),
             },
             status => {
-                let location = response.headers().get(reqwest::header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
+                let location = response
+                    .headers()
+                    .get(reqwest::header::LOCATION)
+                    .and_then(|to| to.to_str().ok())
+                    .map(str::to_owned);
                 Err(self.refused(path, status, location).await)
             }
         }
@@ -147,13 +177,26 @@ impl<'a> Rest<'a> {
     async fn refused(&self, path: &str, status: StatusCode, location: Option<String>) -> End {
         let shown = self.shown(path);
         match status.as_u16() {
-            401 => End::Refused(fault::token(&shown, "401", &self.address.token.0, self.address.proxied)),
-            502 if self.address.proxied => End::Lost("Home Assistant is not running yet, says the Supervisor (502)".to_owned()),
+            401 => End::Refused(fault::token(
+                &shown,
+                "401",
+                &self.address.token.0,
+                self.address.proxied,
+            )),
+            502 if self.address.proxied => {
+                End::Lost("Home Assistant is not running yet, says the Supervisor (502)".to_owned())
+            }
             403 if self.address.proxied => End::Refused(format!("REST {path} answered {status}")),
             _ if self.address.proxied => End::Lost(format!("REST {path} answered {status}")),
             code => {
-                let line = Fault::Status { code, location }.line(&shown, &self.address.base).await;
-                if code == 403 { End::Refused(line) } else { End::Lost(line) }
+                let line = Fault::Status { code, location }
+                    .line(&shown, &self.address.base)
+                    .await;
+                if code == 403 {
+                    End::Refused(line)
+                } else {
+                    End::Lost(line)
+                }
             }
         }
     }
@@ -165,21 +208,40 @@ impl<'a> Rest<'a> {
 
     async fn lost(&self, path: &str, error: &reqwest::Error) -> End {
         let why = http_client::why(error);
-        let fault = if error.is_decode() { Fault::Garbled(why.clone()) } else { Fault::of(error, &why) };
+        let fault = if error.is_decode() {
+            Fault::Garbled(why.clone())
+        } else {
+            Fault::of(error, &why)
+        };
         self.fault(path, fault, &why).await
     }
 
     async fn fault(&self, path: &str, fault: Fault, why: &str) -> End {
         match fault {
-            Fault::Other(_) => End::Lost(format!("REST {}{path} failed: {why}", self.address.rest.path())),
-            _ if self.address.proxied => End::Lost(format!("REST {}{path} failed: {why}", self.address.rest.path())),
+            Fault::Other(_) => End::Lost(format!(
+                "REST {}{path} failed: {why}",
+                self.address.rest.path()
+            )),
+            _ if self.address.proxied => End::Lost(format!(
+                "REST {}{path} failed: {why}",
+                self.address.rest.path()
+            )),
             fault => End::Lost(fault.line(&self.shown(path), &self.address.base).await),
         }
     }
 
-    /// Which of these entities belong to a device with one of our MACs; `None` if it cannot be told.
-    pub(crate) async fn ours(&self, entities: &[EntityId], macs: &[String]) -> Option<HashSet<EntityId>> {
-        let ids: Vec<&str> = entities.iter().map(|id| &**id).filter(|id| valid_entity_id(id)).collect();
+    /// Which of these entities belong to a device with one of our MACs; `None` if it cannot be
+    /// told.
+    pub(crate) async fn ours(
+        &self,
+        entities: &[EntityId],
+        macs: &[String],
+    ) -> Option<HashSet<EntityId>> {
+        let ids: Vec<&str> = entities
+            .iter()
+            .map(|id| &**id)
+            .filter(|id| valid_entity_id(id))
+            .collect();
         if ids.is_empty() || macs.is_empty() {
             return Some(HashSet::new());
         }
@@ -191,23 +253,35 @@ impl<'a> Rest<'a> {
         let line_is_ours = |line: &str| {
             let mut words = line.split_whitespace();
             let id = words.next()?;
-            words.any(|word| starts_with_mac(word, macs)).then(|| EntityId::from(id))
+            words
+                .any(|word| starts_with_mac(word, macs))
+                .then(|| EntityId::from(id))
         };
         Some(text.lines().filter_map(line_is_ours).collect())
     }
 
-    /// When these were reported last, as the texts of their states tell; what does not exist is left out.
+    /// When these were reported last, as the texts of their states tell; what does not exist is
+    /// left out.
     pub(crate) async fn stamps(&self, entities: &[EntityId]) -> Stamped {
         let one = |id: &EntityId| {
             let path = format!("states/{id}");
             async move { self.get::<Times>(&path).await }
         };
         let mut stamps = Stamps::default();
-        for (id, answer) in entities.iter().zip(join_all(entities.iter().map(one)).await) {
+        for (id, answer) in entities
+            .iter()
+            .zip(join_all(entities.iter().map(one)).await)
+        {
             let (found, from) = answer?;
-            stamps
-                .entities
-                .extend(found.and_then(|times| Some((id.clone(), last(times.last_reported.as_deref(), times.last_updated.as_deref())?))));
+            stamps.entities.extend(found.and_then(|times| {
+                Some((
+                    id.clone(),
+                    last(
+                        times.last_reported.as_deref(),
+                        times.last_updated.as_deref(),
+                    )?,
+                ))
+            }));
             stamps.home = from.date.or(stamps.home);
         }
         Ok(stamps)
@@ -215,19 +289,34 @@ impl<'a> Rest<'a> {
 
     /// The same by a template, which knows better; `None` where none is rendered for this token.
     async fn rendered_stamps(&self, entities: &[EntityId]) -> Option<Stamps> {
-        let ids: Vec<&str> = entities.iter().map(|id| &**id).filter(|id| valid_entity_id(id)).collect();
+        let ids: Vec<&str> = entities
+            .iter()
+            .map(|id| &**id)
+            .filter(|id| valid_entity_id(id))
+            .collect();
         Stamps::parse(&self.render(STAMPS, &ids).await?)
     }
 
     async fn render(&self, template: &str, ids: &[&str]) -> Option<String> {
-        let body = Template { template, variables: TemplateIds { ids } };
-        let request = self.client.post(self.url("template").ok()?).bearer_auth(&self.address.token.0).json(&body);
+        let body = Template {
+            template,
+            variables: TemplateIds { ids },
+        };
+        let request = self
+            .client
+            .post(self.url("template").ok()?)
+            .bearer_auth(&self.address.token.0)
+            .json(&body);
         let answer = request.send().await.ok()?.error_for_status().ok()?;
-        let body = http_client::body(answer, ANSWER_MAX).await.inspect_err(|unread| tracing::debug!("template: {}", unread.why())).ok()?;
+        let body = http_client::body(answer, ANSWER_MAX)
+            .await
+            .inspect_err(|unread| tracing::debug!("template: {}", unread.why()))
+            .ok()?;
         String::from_utf8(body).ok()
     }
 
-    /// Polls the states of the wanted entities. `rendered`: templates tell when they were reported; else their texts have to do.
+    /// Polls the states of the wanted entities. `rendered`: templates tell when they were reported;
+    /// else their texts have to do.
     async fn states(
         &self,
         wanted: &[EntityId],
@@ -239,26 +328,61 @@ impl<'a> Rest<'a> {
         let asked = clock.now();
         let stamps = self.rendered_stamps(wanted).await;
         *rendered |= stamps.is_some();
-        let stamps = if *rendered { Some(stamps.unwrap_or_default()) } else { None };
+        let stamps = if *rendered {
+            Some(stamps.unwrap_or_default())
+        } else {
+            None
+        };
         let mut poll = |id: &EntityId, found: Option<&RestState>, date: Option<f64>, now: Now| {
             let stamp = |state: &RestState| match &stamps {
-                Some(stamps) => stamps.entities.iter().find(|(of, _)| of == id).map(|(_, stamp)| *stamp),
+                Some(stamps) => stamps
+                    .entities
+                    .iter()
+                    .find(|(of, _)| of == id)
+                    .map(|(_, stamp)| *stamp),
                 None => state.reported(),
             };
-            let home = stamps.as_ref().and_then(|stamps| stamps.home).or(date).unwrap_or(now.unix);
-            let polled = found.map(|state| Polled { state: &state.state, unit: state.attributes.unit(), stamp: stamp(state) });
-            table.poll(id, polled, running, Asked { at: asked.mono, home }, now.mono);
+            let home = stamps
+                .as_ref()
+                .and_then(|stamps| stamps.home)
+                .or(date)
+                .unwrap_or(now.unix);
+            let polled = found.map(|state| Polled {
+                state: &state.state,
+                unit: state.attributes.unit(),
+                stamp: stamp(state),
+            });
+            table.poll(
+                id,
+                polled,
+                running,
+                Asked {
+                    at: asked.mono,
+                    home,
+                },
+                now.mono,
+            );
         };
         let valid: Vec<&EntityId> = wanted.iter().filter(|id| valid_entity_id(id)).collect();
         if valid.len() > SINGLE_MAX {
             let (all, from) = self.get::<Vec<RestState>>("states").await?;
             let (all, now) = (all.unwrap_or_default(), clock.now());
             for id in valid {
-                poll(id, all.iter().find(|s| *s.entity_id == **id), from.date, now);
+                poll(
+                    id,
+                    all.iter().find(|s| *s.entity_id == **id),
+                    from.date,
+                    now,
+                );
             }
             return Ok(());
         }
-        let answers = join_all(valid.iter().map(|id| async move { self.get::<RestState>(&format!("states/{id}")).await })).await;
+        let answers = join_all(
+            valid
+                .iter()
+                .map(|id| async move { self.get::<RestState>(&format!("states/{id}")).await }),
+        )
+        .await;
         let now = clock.now();
         for (id, answer) in valid.into_iter().zip(answers) {
             let (found, from) = answer?;
@@ -268,7 +392,8 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Polls until it fails. With `websocket`, an upgrade is tried again now and then; a good one is left there and ends the poll.
+/// Polls until it fails. With `websocket`, an upgrade is tried again now and then; a good one is
+/// left there and ends the poll.
 pub(super) async fn serve(
     settings: &SourceSettings,
     address: &Address,
@@ -279,7 +404,12 @@ pub(super) async fn serve(
 ) -> Result<Lost, Stopped> {
     let rest = match Rest::new(address) {
         Ok(rest) => rest,
-        Err(why) => return Ok(Lost { end: End::Lost(why), settled: false }),
+        Err(why) => {
+            return Ok(Lost {
+                end: End::Lost(why),
+                settled: false,
+            });
+        }
     };
     let mut poll = Poll {
         rest,
@@ -303,8 +433,13 @@ pub(super) async fn serve(
             round = poll.round(cadence, lamp, wires) => round?,
         };
         if let Err(end) = round {
-            wires.facts.send_if_modified(|facts| facts.state.take().is_some());
-            return Ok(Lost { end, settled: poll.settled });
+            wires
+                .facts
+                .send_if_modified(|facts| facts.state.take().is_some());
+            return Ok(Lost {
+                end,
+                settled: poll.settled,
+            });
         }
         if let Some(next) = websocket.as_deref_mut()
             && wires.clock.now().mono >= websocket_due
@@ -319,7 +454,11 @@ pub(super) async fn serve(
             }
             websocket_due = wires.clock.now().mono + cadence.websocket_again;
         }
-        let pause = if lamp.is_down() || poll.starting_since.is_some() { cadence.starting_poll } else { settings.poll_interval };
+        let pause = if lamp.is_down() || poll.starting_since.is_some() {
+            cadence.starting_poll
+        } else {
+            settings.poll_interval
+        };
         tokio::select! {
             biased;
             () = wires.stop.cancelled() => return Err(Stopped),
@@ -352,13 +491,20 @@ struct Poll<'a> {
 
 impl Poll<'_> {
     /// One round: state of Home Assistant, then of the entities, then what is new of it.
-    async fn round(&mut self, cadence: &Cadence, lamp: &mut Lamp, wires: &Wires) -> Result<Result<(), End>, Stopped> {
+    async fn round(
+        &mut self,
+        cadence: &Cadence,
+        lamp: &mut Lamp,
+        wires: &Wires,
+    ) -> Result<Result<(), End>, Stopped> {
         let running = match self.ask(wires).await {
             Ok(running) => running,
             Err(end) => return Ok(Err(end)),
         };
         if !self.settled && self.fallback {
-            tracing::warn!("Home Assistant's WebSocket cannot be opened, but REST answers: polling");
+            tracing::warn!(
+                "Home Assistant's WebSocket cannot be opened, but REST answers: polling"
+            );
         }
         self.settled = true;
         let now = wires.clock.now();
@@ -367,23 +513,47 @@ impl Poll<'_> {
         if running {
             self.starting_since = None;
         }
-        let since = if running { now.mono } else { *self.starting_since.get_or_insert(now.mono) };
+        let since = if running {
+            now.mono
+        } else {
+            *self.starting_since.get_or_insert(now.mono)
+        };
         if running || now.mono >= since + cadence.starting_max {
             self.table.set_gate(Gate::Open);
         } else if self.table.gate() == Gate::Closed {
             self.table.set_gate(Gate::Starting);
-            lamp.say(wires, now, SourceEvent::Link(Link::Starting), Transport::Rest, &shown).await?;
+            lamp.say(
+                wires,
+                now,
+                SourceEvent::Link(Link::Starting),
+                Transport::Rest,
+                &shown,
+            )
+            .await?;
         }
         self.publish_facts(wires);
         let news = self.table.news(now.mono);
         for gone in news.iter().filter(|reading| reading.state == State::Gone) {
             // A full channel is of one that asks soon anyway.
-            let _ = wires.registry.try_send(RegistryEvent::Missing(gone.entity.clone()));
+            let _ = wires
+                .registry
+                .try_send(RegistryEvent::Missing(gone.entity.clone()));
         }
-        let event = if news.is_empty() { SourceEvent::Alive } else { SourceEvent::Readings(news) };
+        let event = if news.is_empty() {
+            SourceEvent::Alive
+        } else {
+            SourceEvent::Readings(news)
+        };
         lamp.say(wires, now, event, Transport::Rest, &shown).await?;
         if self.table.gate() == Gate::Open {
-            lamp.say(wires, now, SourceEvent::Link(Link::Up), Transport::Rest, &shown).await?;
+            lamp.say(
+                wires,
+                now,
+                SourceEvent::Link(Link::Up),
+                Transport::Rest,
+                &shown,
+            )
+            .await?;
         }
         Ok(Ok(()))
     }
@@ -392,7 +562,9 @@ impl Poll<'_> {
     async fn ask(&mut self, wires: &Wires) -> Result<bool, End> {
         if !self.settled || self.config.state.as_deref() != Some("RUNNING") {
             let (config, from) = self.rest.get::<Config>("config").await?;
-            self.config = config.ok_or_else(|| End::Lost("REST config answered 404: no Home Assistant there".to_owned()))?;
+            self.config = config.ok_or_else(|| {
+                End::Lost("REST config answered 404: no Home Assistant there".to_owned())
+            })?;
             self.peer = from.peer;
         } else if let (Some(core), _) = self.rest.get::<CoreState>("core/state").await? {
             // Older versions have no such path: then the state of the first answer stands.
@@ -404,7 +576,9 @@ impl Poll<'_> {
             match self.rest.ours(&wanted, &self.macs).await {
                 Some(ours) => {
                     for id in &ours {
-                        tracing::error!("{id} is one of our own entities in Home Assistant: not read, a meter must not measure itself");
+                        tracing::error!(
+                            "{id} is one of our own entities in Home Assistant: not read, a meter must not measure itself"
+                        );
                     }
                     self.table.refuse(ours);
                     self.checked = true;
@@ -412,7 +586,9 @@ impl Poll<'_> {
                 // Templates come late in a start.
                 None if !running => return Ok(false),
                 None => {
-                    tracing::warn!("over REST with this token it cannot be told which entities are our own");
+                    tracing::warn!(
+                        "over REST with this token it cannot be told which entities are our own"
+                    );
                     self.checked = true;
                 }
             }
@@ -420,7 +596,15 @@ impl Poll<'_> {
         if wires.stop.is_cancelled() {
             return Ok(running);
         }
-        self.rest.states(&wanted, &mut self.table, running, &mut self.rendered, &*wires.clock).await?;
+        self.rest
+            .states(
+                &wanted,
+                &mut self.table,
+                running,
+                &mut self.rendered,
+                &*wires.clock,
+            )
+            .await?;
         Ok(running)
     }
 

@@ -1,8 +1,9 @@
 //! Gives the memory of a large message back.
 //!
-//! A WebSocket of the library reads into one buffer, which stays as large as the largest message was. A fresh one in its place has
-//! a small buffer; nothing is lost where the old one has read nothing yet of what comes next. That can be told by counting: what was
-//! read from the connection, against the messages that came of it.
+//! A WebSocket of the library reads into one buffer, which stays as large as the largest message
+//! was. A fresh one in its place has a small buffer; nothing is lost where the old one has read
+//! nothing yet of what comes next. That can be told by counting: what was read from the connection,
+//! against the messages that came of it.
 
 use std::{
     io,
@@ -43,13 +44,22 @@ pub(crate) struct Counted {
 impl Counted {
     pub(super) fn new(tcp: TcpStream) -> (Self, Arc<AtomicU64>) {
         let read = Arc::new(AtomicU64::new(0));
-        (Self { tcp, read: Arc::clone(&read), seen: 0 }, read)
+        (
+            Self {
+                tcp,
+                read: Arc::clone(&read),
+                seen: 0,
+            },
+            read,
+        )
     }
 
     fn count(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while self.seen < HEAD_END.len() {
-            let Some((byte, more)) = rest.split_first() else { return };
+            let Some((byte, more)) = rest.split_first() else {
+                return;
+            };
             self.seen = match *byte {
                 byte if byte == HEAD_END[self.seen] => self.seen + 1,
                 b'\r' => 1,
@@ -62,7 +72,11 @@ impl Counted {
 }
 
 impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let done = Pin::new(&mut self.tcp).poll_read(cx, buf);
         self.count(&buf.filled()[before..]);
@@ -71,7 +85,11 @@ impl AsyncRead for Counted {
 }
 
 impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.tcp).poll_write(cx, buf)
     }
 
@@ -98,14 +116,21 @@ pub(crate) struct Roomy {
 
 impl Roomy {
     pub(super) const fn new(stream: Stream, limits: WebSocketConfig, read: Arc<AtomicU64>) -> Self {
-        Self { stream: Some(stream), limits, read, taken: 0, large: false }
+        Self {
+            stream: Some(stream),
+            limits,
+            read,
+            taken: 0,
+            large: false,
+        }
     }
 
     pub(super) async fn next(&mut self) -> Option<Result<Message, Error>> {
         let message = self.stream.as_mut()?.next().await;
         if let Some(Ok(message)) = &message {
             let length = message.len();
-            // As a server sends it, in one piece and without a mask; one in pieces has more heads, and then nothing is given back.
+            // As a server sends it, in one piece and without a mask; one in pieces has more heads,
+            // and then nothing is given back.
             let head = match length {
                 0..=125 => 2,
                 126..=65_535 => 4,
@@ -131,18 +156,27 @@ impl Roomy {
         }
     }
 
-    /// Puts a fresh WebSocket in place of one whose buffer is large, if that is empty. Encrypted, it cannot be told what was read.
-    /// To be called once a message is dealt with.
+    /// Puts a fresh WebSocket in place of one whose buffer is large, if that is empty. Encrypted,
+    /// it cannot be told what was read. To be called once a message is dealt with.
     pub(super) async fn give_back(&mut self) {
         if !self.large || self.read.load(Ordering::Relaxed) != self.taken {
             return;
         }
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         if !matches!(stream.get_ref(), MaybeTlsStream::Plain(_)) || stream.flush().await.is_err() {
             return;
         }
         if let Some(stream) = self.stream.take() {
-            self.stream = Some(WebSocketStream::from_raw_socket(stream.into_inner(), Role::Client, Some(self.limits)).await);
+            self.stream = Some(
+                WebSocketStream::from_raw_socket(
+                    stream.into_inner(),
+                    Role::Client,
+                    Some(self.limits),
+                )
+                .await,
+            );
             self.large = false;
         }
     }
@@ -182,21 +216,34 @@ mod tests {
             said
         });
         let (mut counted, read) = Counted::new(TcpStream::connect(address).await.unwrap());
-        go.send(b"HTTP/1.1 101 x\r\nA: b\r\r\n\r\n".to_vec()).await.unwrap();
+        go.send(b"HTTP/1.1 101 x\r\nA: b\r\r\n\r\n".to_vec())
+            .await
+            .unwrap();
         let mut head = [0; 25];
         counted.read_exact(&mut head).await.unwrap();
         let limits = WebSocketConfig::default();
-        let stream = WebSocketStream::from_raw_socket(MaybeTlsStream::Plain(counted), Role::Client, Some(limits)).await;
+        let stream = WebSocketStream::from_raw_socket(
+            MaybeTlsStream::Plain(counted),
+            Role::Client,
+            Some(limits),
+        )
+        .await;
         let mut roomy = Roomy::new(stream, limits, read);
         // In one go: a large one, and a little of the next one.
         let more = frame(300);
-        go.send([frame(5), frame(70_000), frame(2 << 20), more[..40].to_vec()].concat()).await.unwrap();
+        go.send([frame(5), frame(70_000), frame(2 << 20), more[..40].to_vec()].concat())
+            .await
+            .unwrap();
         for length in [5, 70_000, 2 << 20] {
             assert_eq!(roomy.next().await.unwrap().unwrap().len(), length);
             roomy.give_back().await;
         }
         go.send(more[40..].to_vec()).await.unwrap();
-        assert_eq!(roomy.next().await.unwrap().unwrap().len(), 300, "nothing was lost");
+        assert_eq!(
+            roomy.next().await.unwrap().unwrap().len(),
+            300,
+            "nothing was lost"
+        );
         roomy.give_back().await;
         assert!(!roomy.large, "the buffer is empty now");
         go.send(frame(7)).await.unwrap();

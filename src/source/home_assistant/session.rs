@@ -1,5 +1,5 @@
-//! One WebSocket session with Home Assistant as a pure state machine: text frames and the time in, frames to send
-//! and [`SourceEvent`]s out. No socket, no clock of its own.
+//! One WebSocket session with Home Assistant as a pure state machine: text frames and the time in,
+//! frames to send and [`SourceEvent`]s out. No socket, no clock of its own.
 //!
 //! ```text
 //!  auth_required ─▶ auth ─▶ auth_ok ─▶ homeassistant_started?, get_config      (is it RUNNING?)
@@ -21,8 +21,8 @@ use super::{
     address::Cadence,
     asked::{Question, Questions},
     frames::{
-        Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, RegistryUpdated, Rendered, STAMPS, Stamps, TemplateIds,
-        messages, valid_entity_id,
+        Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, RegistryUpdated,
+        Rendered, STAMPS, Stamps, TemplateIds, messages, valid_entity_id,
     },
     table::{self, Gate, Table},
 };
@@ -98,7 +98,13 @@ pub(super) struct Session {
 
 impl Session {
     /// A session on a fresh connection, at `now`.
-    pub(super) fn new(token: Secret, wanted: Arc<[EntityId]>, macs: Arc<[String]>, cadence: Cadence, now: Now) -> Self {
+    pub(super) fn new(
+        token: Secret,
+        wanted: Arc<[EntityId]>,
+        macs: Arc<[String]>,
+        cadence: Cadence,
+        now: Now,
+    ) -> Self {
         Self {
             token,
             macs,
@@ -184,11 +190,29 @@ impl Session {
         if self.phase != Phase::Live {
             return self.began + self.cadence.handshake;
         }
-        let ping = self.last_ping + if self.ping.is_some() { self.cadence.pong_wait } else { self.cadence.ping };
-        let limit = self.starting_since.filter(|_| !self.running).map(|since| since + self.cadence.starting_max);
+        let ping = self.last_ping
+            + if self.ping.is_some() {
+                self.cadence.pong_wait
+            } else {
+                self.cadence.ping
+            };
+        let limit = self
+            .starting_since
+            .filter(|_| !self.running)
+            .map(|since| since + self.cadence.starting_max);
         let look = self.table.look_due().filter(|_| self.looking.is_none());
         let answer = self.asked.due();
-        [self.config_due, self.http_due, self.registry_retry, limit, look, answer].into_iter().flatten().fold(ping, Duration::min)
+        [
+            self.config_due,
+            self.http_due,
+            self.registry_retry,
+            limit,
+            look,
+            answer,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(ping, Duration::min)
     }
 
     /// Time passes.
@@ -196,13 +220,18 @@ impl Session {
         if self.phase != Phase::Live {
             if now.mono >= self.began + self.cadence.handshake {
                 let waited = self.cadence.handshake.as_secs();
-                return Err(End::Lost(format!("no answer to the authentication for {waited} s")));
+                return Err(End::Lost(format!(
+                    "no answer to the authentication for {waited} s"
+                )));
             }
             return Ok(());
         }
         if self.ping.is_some() && now.mono >= self.last_ping + self.cadence.pong_wait {
             if self.last_frame < self.last_ping {
-                return Err(End::Lost(format!("no sign of life for {} s after a ping", self.cadence.pong_wait.as_secs())));
+                return Err(End::Lost(format!(
+                    "no sign of life for {} s after a ping",
+                    self.cadence.pong_wait.as_secs()
+                )));
             }
             // Something else was heard since: it lives, ask again in turn.
             self.ping = None;
@@ -220,17 +249,29 @@ impl Session {
             self.http_due = None;
             self.ask(Question::Http, |id| Outgoing::GetHttpConfig { id }.frame());
             if !std::mem::replace(&mut self.follows_names, true) {
-                self.ask(Question::Names, |id| Outgoing::SubscribeEvents { id, event_type: "entity_registry_updated" }.frame());
+                self.ask(Question::Names, |id| {
+                    Outgoing::SubscribeEvents {
+                        id,
+                        event_type: "entity_registry_updated",
+                    }
+                    .frame()
+                });
             }
         }
         if self.registry_retry.is_some_and(|due| now.mono >= due) {
             self.registry_retry = None;
             self.check_registry();
         }
-        if !self.running && self.starting_since.is_some_and(|since| now.mono >= since + self.cadence.starting_max) {
+        if !self.running
+            && self
+                .starting_since
+                .is_some_and(|since| now.mono >= since + self.cadence.starting_max)
+        {
             let state = self.config.state.as_deref().unwrap_or("not running");
             let minutes = self.cadence.starting_max.as_secs() / 60;
-            tracing::warn!("Home Assistant is still {state} after {minutes} min: its values count from now on");
+            tracing::warn!(
+                "Home Assistant is still {state} after {minutes} min: its values count from now on"
+            );
             self.now_running();
         }
         self.asked.limit(now.mono + self.cadence.answer);
@@ -238,7 +279,8 @@ impl Session {
         Ok(())
     }
 
-    /// What was never answered: without some answers there is no value, without the others something less.
+    /// What was never answered: without some answers there is no value, without the others
+    /// something less.
     fn give_up(&mut self, now: Duration) -> Result<(), End> {
         let waited = self.cadence.answer.as_secs();
         while let Some(question) = self.asked.late(now) {
@@ -254,8 +296,9 @@ impl Session {
         Ok(())
     }
 
-    /// Asks, of entities that have been quiet, when they were reported last. Gives those that are to be asked for over REST, as no
-    /// template is rendered here; what comes of it goes to [`Session::looked`].
+    /// Asks, of entities that have been quiet, when they were reported last. Gives those that are
+    /// to be asked for over REST, as no template is rendered here; what comes of it goes to
+    /// [`Session::looked`].
     pub(super) fn looks(&mut self, now: Now) -> Vec<EntityId> {
         let again = match &self.looking {
             Some((_, refused)) if !self.templates && self.by_rest => refused.clone(),
@@ -263,7 +306,11 @@ impl Session {
             _ => Vec::new(),
         };
         self.by_rest = false;
-        let due = if again.is_empty() { self.table.looks(now.mono, now.mono + NO_ANSWER) } else { again };
+        let due = if again.is_empty() {
+            self.table.looks(now.mono, now.mono + NO_ANSWER)
+        } else {
+            again
+        };
         if due.is_empty() || !self.running {
             return Vec::new();
         }
@@ -272,14 +319,26 @@ impl Session {
             return due;
         }
         let ids: Vec<&str> = due.iter().map(|id| &**id).collect();
-        self.ask(Question::Stamps, |id| Outgoing::RenderTemplate { id, template: STAMPS, variables: TemplateIds { ids: &ids } }.frame());
+        self.ask(Question::Stamps, |id| {
+            Outgoing::RenderTemplate {
+                id,
+                template: STAMPS,
+                variables: TemplateIds { ids: &ids },
+            }
+            .frame()
+        });
         Vec::new()
     }
 
     /// When they were reported; nothing, where it could not be asked.
     pub(super) fn looked(&mut self, stamps: &Stamps, now: Now) {
-        let Some((at, _)) = self.looking.take() else { return };
-        let asked = table::Asked { at, home: stamps.home.unwrap_or(now.unix) };
+        let Some((at, _)) = self.looking.take() else {
+            return;
+        };
+        let asked = table::Asked {
+            at,
+            home: stamps.home.unwrap_or(now.unix),
+        };
         for (entity, stamp) in &stamps.entities {
             self.table.looked(entity, *stamp, asked, now.mono);
         }
@@ -320,7 +379,8 @@ impl Session {
         Ok(())
     }
 
-    /// Whether Home Assistant says this to one of our questions: whatever else comes, or comes on its own, may be a proxy's.
+    /// Whether Home Assistant says this to one of our questions: whatever else comes, or comes on
+    /// its own, may be a proxy's.
     fn is_answer(&self, message: &Incoming<'_>) -> bool {
         let Some(id) = message.id else { return false };
         match &*message.kind {
@@ -338,7 +398,11 @@ impl Session {
     /// It answered, or told something that was asked for.
     fn alive(&mut self, now: Now) {
         self.last_frame = now.mono;
-        if self.settled() && self.last_alive.is_none_or(|last| now.mono >= last + Duration::from_secs(1)) {
+        if self.settled()
+            && self
+                .last_alive
+                .is_none_or(|last| now.mono >= last + Duration::from_secs(1))
+        {
             self.last_alive = Some(now.mono);
             self.events.push(SourceEvent::Alive);
         }
@@ -348,7 +412,9 @@ impl Session {
         if count > 0 {
             if self.unreadable == 0 {
                 let start: String = frame.chars().take(120).collect();
-                tracing::warn!("Home Assistant sent something unreadable, left out (once a connection): {start:?}");
+                tracing::warn!(
+                    "Home Assistant sent something unreadable, left out (once a connection): {start:?}"
+                );
             }
             self.unreadable = self.unreadable.saturating_add(count as u64);
         }
@@ -371,10 +437,17 @@ impl Session {
         match (&*message.kind, self.phase) {
             ("auth_required", Phase::Hello) => {
                 self.phase = Phase::Auth;
-                self.frames.push(Outgoing::Auth { access_token: &self.token.0 }.frame());
+                self.frames.push(
+                    Outgoing::Auth {
+                        access_token: &self.token.0,
+                    }
+                    .frame(),
+                );
             }
             ("auth_ok", Phase::Auth) => self.begin(now),
-            ("auth_invalid", _) => return Err(End::Refused(message.message.clone().unwrap_or_default())),
+            ("auth_invalid", _) => {
+                return Err(End::Refused(message.message.clone().unwrap_or_default()));
+            }
             ("pong", Phase::Live) => {
                 self.ping.take_if(|ping| message.id == Some(*ping));
             }
@@ -388,10 +461,23 @@ impl Session {
     fn begin(&mut self, now: Now) {
         self.phase = Phase::Live;
         self.last_ping = now.mono;
-        // First the event, then the question, so that RUNNING cannot slip between them. A user without
-        // administrator's rights is refused the event: the question is repeated while starting.
-        self.ask(Question::Started, |id| Outgoing::SubscribeEvents { id, event_type: "homeassistant_started" }.frame());
-        self.ask(Question::CoreConfig, |id| Outgoing::SubscribeEvents { id, event_type: "core_config_updated" }.frame());
+        // First the event, then the question, so that RUNNING cannot slip between them. A user
+        // without administrator's rights is refused the event: the question is repeated while
+        // starting.
+        self.ask(Question::Started, |id| {
+            Outgoing::SubscribeEvents {
+                id,
+                event_type: "homeassistant_started",
+            }
+            .frame()
+        });
+        self.ask(Question::CoreConfig, |id| {
+            Outgoing::SubscribeEvents {
+                id,
+                event_type: "core_config_updated",
+            }
+            .frame()
+        });
         self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
         self.check_registry();
     }
@@ -403,18 +489,30 @@ impl Session {
             self.asked.forget(older);
         }
         let wanted = self.table.wanted().clone();
-        let ids: Vec<&str> = wanted.iter().map(|id| &**id).filter(|id| valid_entity_id(id)).collect();
+        let ids: Vec<&str> = wanted
+            .iter()
+            .map(|id| &**id)
+            .filter(|id| valid_entity_id(id))
+            .collect();
         if ids.is_empty() || self.macs.is_empty() {
             self.refuse(HashSet::new());
             self.subscribe();
         } else {
-            self.registry = Some(self.ask(Question::Registry, |id| Outgoing::GetEntries { id, entity_ids: &ids }.frame()));
+            self.registry = Some(self.ask(Question::Registry, |id| {
+                Outgoing::GetEntries {
+                    id,
+                    entity_ids: &ids,
+                }
+                .frame()
+            }));
         }
     }
 
     fn refuse(&mut self, ours: HashSet<EntityId>) {
         for id in ours.difference(self.table.refused()) {
-            tracing::error!("{id} is one of our own entities in Home Assistant: not read, a meter must not measure itself; choose another");
+            tracing::error!(
+                "{id} is one of our own entities in Home Assistant: not read, a meter must not measure itself; choose another"
+            );
         }
         self.table.refuse(ours);
     }
@@ -426,26 +524,45 @@ impl Session {
         }
         let wanted = self.table.wanted().clone();
         let refused = self.table.refused();
-        let ids: Vec<&str> = wanted.iter().filter(|id| !refused.contains(*id) && valid_entity_id(id)).map(|id| &**id).collect();
+        let ids: Vec<&str> = wanted
+            .iter()
+            .filter(|id| !refused.contains(*id) && valid_entity_id(id))
+            .map(|id| &**id)
+            .collect();
         // An empty list would mean every entity of the house.
         if !ids.is_empty() {
-            let id = self.ask(Question::Entities, |id| Outgoing::SubscribeEntities { id, entity_ids: &ids }.frame());
+            let id = self.ask(Question::Entities, |id| {
+                Outgoing::SubscribeEntities {
+                    id,
+                    entity_ids: &ids,
+                }
+                .frame()
+            });
             self.subscription = Some((id, false));
         }
     }
 
     fn result(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End> {
         let ok = message.success == Some(true);
-        let Some(asked) = message.id.and_then(|id| self.asked.result(id, ok)) else { return Ok(()) };
+        let Some(asked) = message.id.and_then(|id| self.asked.result(id, ok)) else {
+            return Ok(());
+        };
         let error = || message.error.clone().unwrap_or_default().to_string();
         match asked {
-            Question::Config => match message.result.filter(|_| ok).map(|r| serde_json::from_str::<Config>(r.get())) {
+            Question::Config => match message
+                .result
+                .filter(|_| ok)
+                .map(|r| serde_json::from_str::<Config>(r.get()))
+            {
                 Some(Ok(config)) => self.heard_config(config, now),
                 _ => return Err(End::Lost(format!("get_config failed: {}", error()))),
             },
             // Only newer versions know the question, and only administrators get an answer.
             Question::Http => {
-                let answer = message.result.filter(|_| ok).and_then(|r| serde_json::from_str::<HttpConfigs>(r.get()).ok());
+                let answer = message
+                    .result
+                    .filter(|_| ok)
+                    .and_then(|r| serde_json::from_str::<HttpConfigs>(r.get()).ok());
                 if let Some(configs) = answer {
                     self.http_due = configs.on_trial().then(|| now.mono + ON_TRIAL);
                     self.places = configs.places().into();
@@ -453,31 +570,50 @@ impl Session {
             }
             Question::Registry => {
                 self.registry = None;
-                let entries =
-                    message.result.filter(|_| ok).map(|r| serde_json::from_str::<HashMap<String, Option<RegistryEntry>>>(r.get()));
+                let entries = message.result.filter(|_| ok).map(|r| {
+                    serde_json::from_str::<HashMap<String, Option<RegistryEntry>>>(r.get())
+                });
                 match entries {
                     Some(Ok(entries)) => {
-                        let ours = |id: &&EntityId| entries.get(&***id).is_some_and(|e| e.as_ref().is_some_and(|e| e.is_ours(&self.macs)));
+                        let ours = |id: &&EntityId| {
+                            entries
+                                .get(&***id)
+                                .is_some_and(|e| e.as_ref().is_some_and(|e| e.is_ours(&self.macs)))
+                        };
                         let ours = self.table.wanted().iter().filter(ours).cloned().collect();
                         self.refuse(ours);
                         self.subscribe();
                     }
                     // Early in its start the command does not exist yet.
-                    _ if !self.running => self.registry_retry = Some(now.mono + self.cadence.starting_poll),
+                    _ if !self.running => {
+                        self.registry_retry = Some(now.mono + self.cadence.starting_poll)
+                    }
                     _ => {
-                        tracing::warn!("Home Assistant's entity registry cannot be asked ({}): cannot tell our own entities", error());
+                        tracing::warn!(
+                            "Home Assistant's entity registry cannot be asked ({}): cannot tell our own entities",
+                            error()
+                        );
                         self.refuse(HashSet::new());
                         self.subscribe();
                     }
                 }
             }
-            Question::Entities if !ok => return Err(End::Lost(format!("subscribe_entities failed: {}", error()))),
+            Question::Entities if !ok => {
+                return Err(End::Lost(format!("subscribe_entities failed: {}", error())));
+            }
             Question::Stamps if !ok => {
-                tracing::debug!("Home Assistant renders no template ({}): asking over REST when sensors were reported", error());
+                tracing::debug!(
+                    "Home Assistant renders no template ({}): asking over REST when sensors were reported",
+                    error()
+                );
                 (self.templates, self.by_rest) = (false, self.looking.is_some());
             }
             // Events of these carry the id of the question.
-            Question::Started | Question::CoreConfig | Question::Names | Question::Entities | Question::Stamps => {}
+            Question::Started
+            | Question::CoreConfig
+            | Question::Names
+            | Question::Entities
+            | Question::Stamps => {}
         }
         Ok(())
     }
@@ -502,8 +638,12 @@ impl Session {
     }
 
     fn event(&mut self, message: &Incoming<'_>, now: Now) {
-        let (Some(id), Some(event)) = (message.id, message.event) else { return };
-        let Some(question) = self.asked.event(id) else { return };
+        let (Some(id), Some(event)) = (message.id, message.event) else {
+            return;
+        };
+        let Some(question) = self.asked.event(id) else {
+            return;
+        };
         match question {
             Question::Started => {
                 self.now_running();
@@ -514,17 +654,29 @@ impl Session {
             }
             Question::Entities => self.entities(id, event, now),
             Question::Stamps => {
-                let stamps = serde_json::from_str::<Rendered>(event.get()).ok().and_then(|rendered| rendered.stamps());
+                let stamps = serde_json::from_str::<Rendered>(event.get())
+                    .ok()
+                    .and_then(|rendered| rendered.stamps());
                 self.looked(&stamps.unwrap_or_default(), now);
                 // It would be rendered anew at each change.
                 self.asked.forget(id);
-                self.send(|own| Outgoing::Unsubscribe { id: own, subscription: id }.frame());
+                self.send(|own| {
+                    Outgoing::Unsubscribe {
+                        id: own,
+                        subscription: id,
+                    }
+                    .frame()
+                });
             }
             Question::Names => {
-                let told = serde_json::from_str::<RegistryUpdated>(event.get()).ok().and_then(RegistryUpdated::told);
+                let told = serde_json::from_str::<RegistryUpdated>(event.get())
+                    .ok()
+                    .and_then(RegistryUpdated::told);
                 let wanted = self.table.wanted();
                 self.names.extend(told.filter(|told| match told {
-                    RegistryEvent::Renamed { old: id, .. } | RegistryEvent::Removed(id) | RegistryEvent::Missing(id) => wanted.contains(id),
+                    RegistryEvent::Renamed { old: id, .. }
+                    | RegistryEvent::Removed(id)
+                    | RegistryEvent::Missing(id) => wanted.contains(id),
                 }));
             }
             _ => {}
@@ -532,7 +684,9 @@ impl Session {
     }
 
     fn entities(&mut self, id: u64, event: &RawValue, now: Now) {
-        let Some((subscription, heard)) = &mut self.subscription else { return };
+        let Some((subscription, heard)) = &mut self.subscription else {
+            return;
+        };
         if *subscription != id {
             return;
         }
@@ -550,11 +704,12 @@ impl Session {
         }
     }
 
-    /// Gives out what may be given out; Up last. Not while it is open which entities are followed: one that was not
-    /// told yet would look gone.
+    /// Gives out what may be given out; Up last. Not while it is open which entities are followed:
+    /// one that was not told yet would look gone.
     fn publish(&mut self, now: Now) {
         let asking = self.registry.is_some() || self.registry_retry.is_some();
-        if self.phase != Phase::Live || asking || self.subscription.is_some_and(|(_, heard)| !heard) {
+        if self.phase != Phase::Live || asking || self.subscription.is_some_and(|(_, heard)| !heard)
+        {
             return;
         }
         if self.running {

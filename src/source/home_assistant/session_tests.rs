@@ -5,7 +5,10 @@ use super::*;
 use crate::source::{Reading, State};
 
 fn at(seconds: f64) -> Now {
-    Now { mono: Duration::from_secs_f64(seconds), unix: 1.8e9 + seconds }
+    Now {
+        mono: Duration::from_secs_f64(seconds),
+        unix: 1.8e9 + seconds,
+    }
 }
 
 fn list(ids: &[&str]) -> Arc<[EntityId]> {
@@ -21,7 +24,16 @@ struct Talk {
 impl Talk {
     fn new(ids: &[&str], macs: &[&str]) -> Self {
         let macs = macs.iter().map(|m| (*m).to_owned()).collect();
-        Self { session: Session::new(Secret("tok".into()), list(ids), macs, Cadence::default(), at(0.0)), now: 0.0 }
+        Self {
+            session: Session::new(
+                Secret("tok".into()),
+                list(ids),
+                macs,
+                Cadence::default(),
+                at(0.0),
+            ),
+            now: 0.0,
+        }
     }
 
     fn hear(&mut self, frame: &str) -> Vec<String> {
@@ -31,7 +43,14 @@ impl Talk {
 
     fn events(&mut self) -> Vec<String> {
         let show = |r: &Reading| match &r.state {
-            State::Text(t) => format!("{}={t}{}", r.entity, r.unit.as_deref().map(|u| format!(" {u}")).unwrap_or_default()),
+            State::Text(t) => format!(
+                "{}={t}{}",
+                r.entity,
+                r.unit
+                    .as_deref()
+                    .map(|u| format!(" {u}"))
+                    .unwrap_or_default()
+            ),
             State::Gone => format!("{} gone", r.entity),
             State::Own => format!("{} own", r.entity),
         };
@@ -79,15 +98,39 @@ fn first_values_come_before_up() {
     t.hear(r#"{"id":4,"type":"result","success":true,"result":null}"#);
     assert_eq!(t.events(), [""; 0]);
     t.event(4, GRID);
-    assert_eq!(t.events(), ["sensor.grid=1234.5 W, sensor.later gone", "Up"]);
-    assert_eq!(t.session.config().time_zone.as_deref(), Some("Europe/Berlin"));
-    t.event(4, r#"{"c":{"sensor.grid":{"+":{"lu":1.0,"a":{"unit_of_measurement":"kW"}}}}}"#);
-    t.event(4, r#"{"c":{"sensor.grid":{"+":{"s":"unavailable","lc":2.0}}}}"#);
+    assert_eq!(
+        t.events(),
+        ["sensor.grid=1234.5 W, sensor.later gone", "Up"]
+    );
+    assert_eq!(
+        t.session.config().time_zone.as_deref(),
+        Some("Europe/Berlin")
+    );
+    t.event(
+        4,
+        r#"{"c":{"sensor.grid":{"+":{"lu":1.0,"a":{"unit_of_measurement":"kW"}}}}}"#,
+    );
+    t.event(
+        4,
+        r#"{"c":{"sensor.grid":{"+":{"s":"unavailable","lc":2.0}}}}"#,
+    );
     t.event(4, r#"{"r":["sensor.grid"]}"#);
     t.event(4, r#"{"a":{"sensor.later":{"s":"1","a":{}}}}"#);
-    assert_eq!(t.events(), ["sensor.grid=1234.5 kW", "sensor.grid=unavailable kW", "sensor.grid gone", "sensor.later=1"]);
+    assert_eq!(
+        t.events(),
+        [
+            "sensor.grid=1234.5 kW",
+            "sensor.grid=unavailable kW",
+            "sensor.grid gone",
+            "sensor.later=1"
+        ]
+    );
     t.hear(r#"[{"type":"event","event":{"c":{"sensor.later":{"+":{"s":"2"}}}},"id":4},{"type":"event","event":{"c":{"sensor.later":{"+":{"s":"3"}}}},"id":4}]"#);
-    assert_eq!(t.events(), ["sensor.later=3"], "of one frame the newest counts");
+    assert_eq!(
+        t.events(),
+        ["sensor.later=3"],
+        "of one frame the newest counts"
+    );
 }
 
 #[test]
@@ -98,8 +141,14 @@ fn a_starting_home_assistant_is_waited_for() {
     t.hear(r#"{"id":1,"type":"result","success":true,"result":null}"#);
     t.event(4, r#"{"a":{}}"#);
     assert_eq!(t.events(), ["Starting"]);
-    t.event(4, r#"{"a":{"sensor.grid":{"s":"321.0","a":{"unit_of_measurement":"W"}}}}"#);
-    t.event(4, r#"{"a":{"sensor.b":{"s":"unavailable","a":{"restored":true,"unit_of_measurement":"W"}}}}"#);
+    t.event(
+        4,
+        r#"{"a":{"sensor.grid":{"s":"321.0","a":{"unit_of_measurement":"W"}}}}"#,
+    );
+    t.event(
+        4,
+        r#"{"a":{"sensor.b":{"s":"unavailable","a":{"restored":true,"unit_of_measurement":"W"}}}}"#,
+    );
     assert_eq!(t.events(), [""; 0], "restored");
     t.event(4, r#"{"c":{"sensor.grid":{"+":{"s":"0.0","lc":5.0}}}}"#);
     assert_eq!(t.events(), ["sensor.grid=0.0 W"]);
@@ -128,11 +177,20 @@ fn after_five_minutes_of_starting_values_count() {
 fn our_own_entities_are_never_subscribed_to() {
     let mut t = Talk::new(&["sensor.grid", "sensor.ours"], &["AABBCCDDEEFF"]);
     let frames = t.login();
-    assert_eq!(frames[3], r#"{"type":"config/entity_registry/get_entries","id":4,"entity_ids":["sensor.grid","sensor.ours"]}"#);
+    assert_eq!(
+        frames[3],
+        r#"{"type":"config/entity_registry/get_entries","id":4,"entity_ids":["sensor.grid","sensor.ours"]}"#
+    );
     t.config(3, "RUNNING");
     let frames = t.hear(r#"{"id":4,"type":"result","success":true,"result":{"sensor.grid":null,"sensor.ours":{"entity_id":"sensor.ours","platform":"shelly","unique_id":"AABBCCDDEEFF-em:0-total_act_power"}}}"#);
-    assert_eq!(frames, [r#"{"type":"subscribe_entities","id":5,"entity_ids":["sensor.grid"]}"#]);
-    t.event(5, r#"{"a":{"sensor.grid":{"s":"1","a":{}},"sensor.ours":{"s":"1","a":{}}}}"#);
+    assert_eq!(
+        frames,
+        [r#"{"type":"subscribe_entities","id":5,"entity_ids":["sensor.grid"]}"#]
+    );
+    t.event(
+        5,
+        r#"{"a":{"sensor.grid":{"s":"1","a":{}},"sensor.ours":{"s":"1","a":{}}}}"#,
+    );
     assert_eq!(t.events(), ["sensor.grid=1, sensor.ours own", "Up"]);
     assert_eq!(*t.session.refused(), *list(&["sensor.ours"]));
     // Another meter of ours: asked again, nothing is said meanwhile.
@@ -140,7 +198,10 @@ fn our_own_entities_are_never_subscribed_to() {
     assert!(t.session.take_frames()[0].contains("get_entries"));
     let frames = t.hear(r#"{"id":6,"type":"result","success":true,"result":{"sensor.ours":{"unique_id":"AABBCCDDEEFF-x"}}}"#);
     assert_eq!(frames.len(), 2, "{frames:?}");
-    t.event(8, r#"{"a":{"sensor.grid":{"s":"1","a":{}},"sensor.ours":{"s":"2","a":{}}}}"#);
+    t.event(
+        8,
+        r#"{"a":{"sensor.grid":{"s":"1","a":{}},"sensor.ours":{"s":"2","a":{}}}}"#,
+    );
     assert_eq!(t.events(), ["sensor.grid=1, sensor.ours=2"]);
 }
 
@@ -150,7 +211,10 @@ fn only_our_own_configured_means_no_subscription_at_all() {
     t.login();
     t.config(3, "RUNNING");
     let frames = t.hear(r#"{"id":4,"type":"result","success":true,"result":{"sensor.ours":{"unique_id":"AABBCCDDEEFF-x"}}}"#);
-    assert_eq!(frames, [""; 0], "an empty list would subscribe to the whole house");
+    assert_eq!(
+        frames, [""; 0],
+        "an empty list would subscribe to the whole house"
+    );
     assert_eq!(t.events(), ["sensor.ours own", "Up"]);
 }
 
@@ -163,7 +227,10 @@ fn a_registry_that_is_not_there_yet_is_asked_again() {
     assert_eq!(frames, [""; 0]);
     t.session.tick(at(2.0)).unwrap();
     let frames = t.session.take_frames();
-    assert!(frames.iter().any(|f| f.contains("get_entries")), "{frames:?}");
+    assert!(
+        frames.iter().any(|f| f.contains("get_entries")),
+        "{frames:?}"
+    );
 }
 
 #[test]
@@ -183,10 +250,16 @@ fn another_list_resubscribes_on_the_same_connection() {
     );
     t.event(4, r#"{"c":{"sensor.grid":{"+":{"s":"9"}}}}"#);
     assert_eq!(t.events(), [""; 0], "the old subscription is over");
-    t.event(6, r#"{"a":{"sensor.grid":{"s":"9","a":{}},"sensor.new":{"s":"5","a":{}}}}"#);
+    t.event(
+        6,
+        r#"{"a":{"sensor.grid":{"s":"9","a":{}},"sensor.new":{"s":"5","a":{}}}}"#,
+    );
     assert_eq!(t.events(), ["sensor.grid=9, sensor.new=5"]);
     t.session.set_entities(list(&[]));
-    assert_eq!(t.session.take_frames(), [r#"{"type":"unsubscribe_events","id":7,"subscription":6}"#]);
+    assert_eq!(
+        t.session.take_frames(),
+        [r#"{"type":"unsubscribe_events","id":7,"subscription":6}"#]
+    );
 }
 
 #[test]
@@ -208,11 +281,15 @@ fn only_questions_whose_answer_is_still_wanted_are_remembered() {
             };
         }
         // The first of the two is answered late, when nobody wants it any more.
-        t.session.set_entities(list(&["sensor.grid", "sensor.more"][..1 + round % 2]));
-        t.session.set_macs(Arc::new([format!("AABBCCDDEE{round:02X}")]));
+        t.session
+            .set_entities(list(&["sensor.grid", "sensor.more"][..1 + round % 2]));
+        t.session
+            .set_macs(Arc::new([format!("AABBCCDDEE{round:02X}")]));
         assert_eq!(t.session.take_frames().len(), 2 - usize::from(round == 0));
         for late in [id + 1, id + 2] {
-            t.hear(&format!(r#"{{"id":{late},"type":"result","success":true,"result":{{}}}}"#));
+            t.hear(&format!(
+                r#"{{"id":{late},"type":"result","success":true,"result":{{}}}}"#
+            ));
         }
     }
     assert!(t.session.asked.len() <= 4, "{:?}", t.session.asked);
@@ -226,7 +303,9 @@ fn names_of_wanted_entities_are_followed() {
     t.event(4, GRID);
     t.session.tick(at(1.0)).unwrap();
     t.hear(r#"{"id":6,"type":"result","success":true,"result":null}"#);
-    let told = |data: &str| format!(r#"{{"event_type":"entity_registry_updated","data":{data},"origin":"LOCAL"}}"#);
+    let told = |data: &str| {
+        format!(r#"{{"event_type":"entity_registry_updated","data":{data},"origin":"LOCAL"}}"#)
+    };
     for data in [
         r#"{"action":"update","entity_id":"sensor.net","old_entity_id":"sensor.grid","changes":{"entity_id":"sensor.grid"}}"#,
         r#"{"action":"update","entity_id":"sensor.x","old_entity_id":"sensor.y","changes":{}}"#,
@@ -239,7 +318,16 @@ fn names_of_wanted_entities_are_followed() {
         t.event(6, &told(data));
     }
     let (old, new) = (EntityId::from("sensor.grid"), EntityId::from("sensor.net"));
-    assert_eq!(t.session.take_names(), [RegistryEvent::Renamed { old: old.clone(), new }, RegistryEvent::Removed(old)]);
+    assert_eq!(
+        t.session.take_names(),
+        [
+            RegistryEvent::Renamed {
+                old: old.clone(),
+                new
+            },
+            RegistryEvent::Removed(old)
+        ]
+    );
 }
 
 #[test]
@@ -249,8 +337,15 @@ fn a_dead_link_is_noticed_within_25_seconds() {
     t.config(3, "RUNNING");
     t.event(4, GRID);
     t.session.tick(at(1.0)).unwrap();
-    let later = [r#"{"type":"http/config","id":5}"#, r#"{"type":"subscribe_events","id":6,"event_type":"entity_registry_updated"}"#];
-    assert_eq!(t.session.take_frames(), later, "what is not urgent is asked once values come");
+    let later = [
+        r#"{"type":"http/config","id":5}"#,
+        r#"{"type":"subscribe_events","id":6,"event_type":"entity_registry_updated"}"#,
+    ];
+    assert_eq!(
+        t.session.take_frames(),
+        later,
+        "what is not urgent is asked once values come"
+    );
     for (sent, pong) in [(15.0, 15.1), (30.0, 30.1)] {
         t.session.tick(at(sent - 0.1)).unwrap();
         assert_eq!(t.session.take_frames(), [""; 0]);
@@ -263,10 +358,17 @@ fn a_dead_link_is_noticed_within_25_seconds() {
     // The other end dies right after the last pong.
     t.session.tick(at(45.0)).unwrap();
     assert_eq!(t.session.looks(at(45.0)).len(), 0, "asked by a template");
-    assert!(t.session.take_frames().iter().any(|frame| frame.contains("render_template")));
+    assert!(
+        t.session
+            .take_frames()
+            .iter()
+            .any(|frame| frame.contains("render_template"))
+    );
     assert_eq!(t.session.deadline(), Duration::from_secs(55));
     t.session.tick(at(54.9)).unwrap();
-    assert!(matches!(t.session.tick(at(55.0)), Err(End::Lost(why)) if why.contains("no sign of life")));
+    assert!(
+        matches!(t.session.tick(at(55.0)), Err(End::Lost(why)) if why.contains("no sign of life"))
+    );
 }
 
 #[test]
@@ -291,12 +393,18 @@ fn what_answers_no_question_of_ours_is_no_sign_of_life() {
         t.hear(&foreign);
         assert!(!t.session.lives_at(at(t.now)), "{foreign}");
     }
-    assert!(matches!(t.session.tick(at(25.0)), Err(End::Lost(why)) if why.contains("no sign of life")));
+    assert!(
+        matches!(t.session.tick(at(25.0)), Err(End::Lost(why)) if why.contains("no sign of life"))
+    );
 }
 
 #[test]
 fn what_no_value_comes_without_is_waited_for_only_so_long() {
-    for (answers, missing) in [(0, "get_config"), (1, "config/entity_registry/get_entries"), (2, "subscribe_entities")] {
+    for (answers, missing) in [
+        (0, "get_config"),
+        (1, "config/entity_registry/get_entries"),
+        (2, "subscribe_entities"),
+    ] {
         let mut t = Talk::new(&["sensor.grid"], &["AABBCCDDEEFF"]);
         t.login();
         if answers > 0 {
@@ -308,10 +416,17 @@ fn what_no_value_comes_without_is_waited_for_only_so_long() {
             t.hear(r#"{"id":5,"type":"result","success":true,"result":null}"#);
         }
         t.session.tick(at(0.0)).unwrap();
-        assert_eq!(t.session.deadline(), Duration::from_secs(15), "{missing}: a ping comes first");
+        assert_eq!(
+            t.session.deadline(),
+            Duration::from_secs(15),
+            "{missing}: a ping comes first"
+        );
         t.session.alive(at(29.0));
         let end = (1..=6).find_map(|n| t.session.tick(at(f64::from(n) * 5.0)).err());
-        assert_eq!(end, Some(End::Lost(format!("{missing} was not answered for 30 s"))));
+        assert_eq!(
+            end,
+            Some(End::Lost(format!("{missing} was not answered for 30 s")))
+        );
     }
 }
 
@@ -330,15 +445,26 @@ fn news_instead_of_a_pong_is_a_sign_of_life() {
 fn refusals_and_silence_end_the_session() {
     let mut t = Talk::new(&["sensor.grid"], &[]);
     t.hear(r#"{"type":"auth_required","ha_version":"2026.11.0"}"#);
-    let end = t.session.hear(r#"{"type":"auth_invalid","message":"Invalid access token or password"}"#, at(0.0));
-    assert_eq!(end, Err(End::Refused("Invalid access token or password".into())));
+    let end = t.session.hear(
+        r#"{"type":"auth_invalid","message":"Invalid access token or password"}"#,
+        at(0.0),
+    );
+    assert_eq!(
+        end,
+        Err(End::Refused("Invalid access token or password".into()))
+    );
     let mut t = Talk::new(&["sensor.grid"], &[]);
     assert!(t.session.tick(at(9.9)).is_ok());
     assert!(t.session.tick(at(10.0)).is_err());
     let mut t = Talk::new(&["sensor.grid"], &[]);
     t.login();
     let end = t.session.hear(r#"{"id":4,"type":"result","success":false,"error":{"code":"invalid_format","message":"bad"}}"#, at(0.0));
-    assert_eq!(end, Err(End::Lost("subscribe_entities failed: bad (invalid_format)".into())));
+    assert_eq!(
+        end,
+        Err(End::Lost(
+            "subscribe_entities failed: bad (invalid_format)".into()
+        ))
+    );
 }
 
 #[test]
@@ -359,7 +485,12 @@ fn signs_of_life_come_once_a_second_at_most() {
     let mut alive = 0;
     for i in 0..50 {
         t.session.alive(at(1.0 + f64::from(i) * 0.1));
-        alive += t.session.take_events().iter().filter(|e| **e == SourceEvent::Alive).count();
+        alive += t
+            .session
+            .take_events()
+            .iter()
+            .filter(|e| **e == SourceEvent::Alive)
+            .count();
     }
     assert_eq!(alive, 5);
 }

@@ -20,8 +20,8 @@ use super::{
 use crate::source::{HaFacts, Stopped, Transport, Wires};
 use crate::tls;
 
-/// Largest message taken, bytes: all states of a large house are some megabytes. It is in memory two or three times while it is
-/// taken in, and a small computer has little.
+/// Largest message taken, bytes: all states of a large house are some megabytes. It is in memory
+/// two or three times while it is taken in, and a small computer has little.
 const MESSAGE_MAX: usize = 32 << 20;
 
 /// An upgraded connection.
@@ -48,19 +48,31 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
     };
     let attempt = async {
         let url = &address.websocket;
-        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        let (host, port) = (
+            url.host_str().unwrap_or_default(),
+            url.port_or_known_default().unwrap_or_default(),
+        );
         let tcp = fault::knock(host, port).await.map_err(Error::Io)?;
         tcp.set_nodelay(true).map_err(Error::Io)?;
         let peer = tcp.peer_addr().ok();
         let (counted, read) = Counted::new(tcp);
-        let limits = WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
-        let (stream, _) = client_async_tls_with_config(url.as_str(), counted, Some(limits), Some(connector)).await?;
-        Ok(Socket { stream: Roomy::new(stream, limits, read), peer })
+        let limits = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_MAX))
+            .max_frame_size(Some(MESSAGE_MAX));
+        let (stream, _) =
+            client_async_tls_with_config(url.as_str(), counted, Some(limits), Some(connector))
+                .await?;
+        Ok(Socket {
+            stream: Roomy::new(stream, limits, read),
+            peer,
+        })
     };
     match tokio::time::timeout(cadence.handshake, attempt).await {
-        Err(_) => {
-            Err(NoSocket::Failed(format!("{} did not answer for {} s", address.shown(Transport::Websocket), cadence.handshake.as_secs())))
-        }
+        Err(_) => Err(NoSocket::Failed(format!(
+            "{} did not answer for {} s",
+            address.shown(Transport::Websocket),
+            cadence.handshake.as_secs()
+        ))),
         Ok(Err(error)) => Err(no_socket(address, &error).await),
         Ok(Ok(socket)) => Ok(socket),
     }
@@ -70,22 +82,35 @@ async fn no_socket(address: &Address, error: &Error) -> NoSocket {
     let shown = address.shown(Transport::Websocket);
     let fault = match error {
         Error::Http(response) => {
-            let location = response.headers().get(http::header::LOCATION).and_then(|to| to.to_str().ok());
-            Fault::Status { code: response.status().as_u16(), location: location.map(str::to_owned) }
+            let location = response
+                .headers()
+                .get(http::header::LOCATION)
+                .and_then(|to| to.to_str().ok());
+            Fault::Status {
+                code: response.status().as_u16(),
+                location: location.map(str::to_owned),
+            }
         }
         other => Fault::of(other, &other.to_string()),
     };
     match fault {
         // Nobody can set another address of the Supervisor.
-        Fault::Status { code: 502, .. } if address.proxied => {
-            NoSocket::Failed("Home Assistant is not running yet, says the Supervisor (502)".to_owned())
-        }
+        Fault::Status { code: 502, .. } if address.proxied => NoSocket::Failed(
+            "Home Assistant is not running yet, says the Supervisor (502)".to_owned(),
+        ),
         Fault::Status { code, .. } if address.proxied => {
-            let why = format!("{shown} answered {code}: the Supervisor refuses us; restart the app");
-            if matches!(code, 401 | 403) { NoSocket::Forbidden(why) } else { NoSocket::Failed(why) }
+            let why =
+                format!("{shown} answered {code}: the Supervisor refuses us; restart the app");
+            if matches!(code, 401 | 403) {
+                NoSocket::Forbidden(why)
+            } else {
+                NoSocket::Failed(why)
+            }
         }
         _ if address.proxied => NoSocket::Failed(format!("{shown} cannot be reached: {error}")),
-        Fault::Status { code: 401 | 403, .. } => NoSocket::Forbidden(fault.line(&shown, &address.base).await),
+        Fault::Status {
+            code: 401 | 403, ..
+        } => NoSocket::Forbidden(fault.line(&shown, &address.base).await),
         fault => NoSocket::Failed(fault.line(&shown, &address.base).await),
     }
 }
@@ -93,12 +118,14 @@ async fn no_socket(address: &Address, error: &Error) -> NoSocket {
 /// Why nothing more can be read there.
 pub(super) fn broken(error: &Error) -> Broken {
     match error {
-        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => Broken::TooLarge(format!(
-            "sent a message of {} MB, and at most {} MB are taken: an entity with attributes of that size is of no use here, take it out of \
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            Broken::TooLarge(format!(
+                "sent a message of {} MB, and at most {} MB are taken: an entity with attributes of that size is of no use here, take it out of \
              Home Assistant or of what the meter reads",
-            size >> 20,
-            max_size >> 20
-        )),
+                size >> 20,
+                max_size >> 20
+            ))
+        }
         other => Broken::Off(format!("connection broke: {other}")),
     }
 }
@@ -113,7 +140,12 @@ pub(super) enum Broken {
 
 /// The words for a token that was refused there.
 pub(super) fn refused(address: &Address, why: &str) -> String {
-    fault::token(&address.shown(Transport::Websocket), why, &address.token.0, address.proxied)
+    fault::token(
+        &address.shown(Transport::Websocket),
+        why,
+        &address.token.0,
+        address.proxied,
+    )
 }
 
 /// How a session over a socket ended.
@@ -136,16 +168,37 @@ pub(super) async fn serve(
     let Socket { mut stream, peer } = socket;
     let wanted = wires.entities.borrow_and_update().clone();
     let macs = wires.macs.borrow_and_update().clone();
-    let mut session = Session::new(address.token.clone(), wanted, macs, *cadence, wires.clock.now());
-    let outcome = carry(&mut stream, &mut session, address, cadence, lamp, wires, peer).await;
+    let mut session = Session::new(
+        address.token.clone(),
+        wanted,
+        macs,
+        *cadence,
+        wires.clock.now(),
+    );
+    let outcome = carry(
+        &mut stream,
+        &mut session,
+        address,
+        cadence,
+        lamp,
+        wires,
+        peer,
+    )
+    .await;
     // Politely, but not for long: the other end may be dead.
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.close()).await;
-    wires.facts.send_if_modified(|facts| facts.state.take().is_some());
+    wires
+        .facts
+        .send_if_modified(|facts| facts.state.take().is_some());
     let end = match outcome? {
         End::Refused(why) => End::Refused(refused(address, &why)),
         lost => lost,
     };
-    Ok(Ended { end, greeted: session.greeted(), settled: session.settled() })
+    Ok(Ended {
+        end,
+        greeted: session.greeted(),
+        settled: session.settled(),
+    })
 }
 
 async fn carry(
@@ -160,8 +213,11 @@ async fn carry(
     let shown = address.shown(Transport::Websocket);
     // A dropped sender is no change to wait for.
     let (mut entities_open, mut macs_open) = (true, true);
-    // No event tells that a sensor said the same again. Where it cannot be asked here, REST has to do.
-    let rest = Rest::new(address).map_err(|why| tracing::warn!("{why}")).ok();
+    // No event tells that a sensor said the same again. Where it cannot be asked here, REST has to
+    // do.
+    let rest = Rest::new(address)
+        .map_err(|why| tracing::warn!("{why}"))
+        .ok();
     let mut looks: FuturesUnordered<BoxFuture<'_, Stamped>> = FuturesUnordered::new();
     loop {
         let wait = session.deadline().saturating_sub(wires.clock.now().mono);
@@ -187,7 +243,8 @@ async fn carry(
                     }
                 }
                 Some(Ok(Message::Close(_))) | None => closed = Some(Broken::Off("closed the connection".to_owned())),
-                // Pings and pongs of the WebSocket itself are a proxy's as well as Home Assistant's: no sign of life.
+                // Pings and pongs of the WebSocket itself are a proxy's as well as Home
+                // Assistant's: no sign of life.
                 Some(Ok(_)) => {}
                 Some(Err(error)) => closed = Some(broken(&error)),
             },
@@ -218,7 +275,8 @@ async fn carry(
             let _ = wires.registry.try_send(event);
         }
         for event in session.take_events() {
-            lamp.say(wires, now, event, Transport::Websocket, &shown).await?;
+            lamp.say(wires, now, event, Transport::Websocket, &shown)
+                .await?;
         }
         if let Err(end) = heard {
             return Ok(end);
@@ -231,7 +289,9 @@ async fn carry(
         for frame in session.take_frames() {
             match tokio::time::timeout(cadence.pong_wait, stream.send(Message::text(frame))).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return Ok(End::Lost(format!("{shown} connection broke: {error}"))),
+                Ok(Err(error)) => {
+                    return Ok(End::Lost(format!("{shown} connection broke: {error}")));
+                }
                 Err(_) => return Ok(End::Lost(format!("{shown} takes nothing any more"))),
             }
         }
@@ -243,7 +303,11 @@ fn publish_facts(session: &Session, wires: &Wires, peer: Option<SocketAddr>) {
         return;
     }
     let config = session.config();
-    let (address, port, places) = (peer.map(|p| p.ip()), peer.map(|p| p.port()), session.places());
+    let (address, port, places) = (
+        peer.map(|p| p.ip()),
+        peer.map(|p| p.port()),
+        session.places(),
+    );
     wires.facts.send_if_modified(|facts| {
         let same = |a: Option<&str>, b: &Option<String>| a == b.as_deref();
         let unchanged = same(facts.version.as_deref(), &config.version)

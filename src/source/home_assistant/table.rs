@@ -1,7 +1,8 @@
 //! The wanted entities as last heard, and which of their values already count (`decisions.md` C10).
 //!
-//! While Home Assistant starts, an entity's first value may be one restored from before the restart: it counts only
-//! after it was reported anew, or when RUNNING came. The table keeps such values back and gives them out later.
+//! While Home Assistant starts, an entity's first value may be one restored from before the
+//! restart: it counts only after it was reported anew, or when RUNNING came. The table keeps such
+//! values back and gives them out later.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -78,7 +79,13 @@ fn is_value(state: &str) -> bool {
 
 impl Table {
     pub(super) fn new(wanted: Arc<[EntityId]>, look: Duration) -> Self {
-        let mut table = Self { gate: Gate::Closed, wanted: Arc::new([]), refused: HashSet::new(), entries: HashMap::new(), look };
+        let mut table = Self {
+            gate: Gate::Closed,
+            wanted: Arc::new([]),
+            refused: HashSet::new(),
+            entries: HashMap::new(),
+            look,
+        };
         table.want(wanted);
         table
     }
@@ -95,7 +102,10 @@ impl Table {
     pub(super) fn want(&mut self, wanted: Arc<[EntityId]>) {
         self.entries.retain(|id, _| wanted.contains(id));
         for id in wanted.iter() {
-            self.entries.entry(id.clone()).or_insert_with(|| Entry { news: true, ..Entry::default() });
+            self.entries.entry(id.clone()).or_insert_with(|| Entry {
+                news: true,
+                ..Entry::default()
+            });
         }
         self.wanted = wanted;
     }
@@ -104,7 +114,10 @@ impl Table {
     pub(super) fn refuse(&mut self, ours: HashSet<EntityId>) {
         for (id, entry) in &mut self.entries {
             if ours.contains(id) != self.refused.contains(id) {
-                *entry = Entry { news: true, ..Entry::default() };
+                *entry = Entry {
+                    news: true,
+                    ..Entry::default()
+                };
             }
         }
         self.refused = ours;
@@ -129,7 +142,12 @@ impl Table {
     pub(super) fn hear(&mut self, told: Told, running: bool, now: Now) {
         let look = self.look;
         match told {
-            Told::Added { entity, state, unit, at } => {
+            Told::Added {
+                entity,
+                state,
+                unit,
+                at,
+            } => {
                 if let Some(entry) = self.entry(&entity) {
                     entry.unit = unit.map(Arc::from);
                     entry.news = true;
@@ -141,7 +159,13 @@ impl Table {
                     }
                 }
             }
-            Told::Changed { entity, state, unit, reported, at } => {
+            Told::Changed {
+                entity,
+                state,
+                unit,
+                reported,
+                at,
+            } => {
                 if let Some(entry) = self.entry(&entity) {
                     if let UnitChange::Now(unit) = unit
                         && entry.unit.as_deref() != unit.as_deref()
@@ -174,19 +198,32 @@ impl Table {
         }
     }
 
-    /// A polled state: news only if something differs from what was heard last, or was reported again.
-    pub(super) fn poll(&mut self, entity: &str, polled: Option<Polled<'_>>, running: bool, asked: Asked, now: Duration) {
+    /// A polled state: news only if something differs from what was heard last, or was reported
+    /// again.
+    pub(super) fn poll(
+        &mut self,
+        entity: &str,
+        polled: Option<Polled<'_>>,
+        running: bool,
+        asked: Asked,
+        now: Duration,
+    ) {
         let look = self.look;
         if let Some(entry) = self.entry(entity) {
             match polled {
                 Some(Polled { state, unit, stamp }) => {
-                    let differs = entry.state.as_deref() != Some(state) || entry.unit.as_deref() != unit;
+                    let differs =
+                        entry.state.as_deref() != Some(state) || entry.unit.as_deref() != unit;
                     entry.news |= differs;
                     entry.unit = unit.map(Arc::from);
                     entry.see(state, false);
                     match stamp {
                         _ if !running && !entry.counts => entry.reported.restored(stamp, now),
-                        Some(stamp) => entry.news |= entry.reported.looked(stamp, asked.home, asked.at, now, look),
+                        Some(stamp) => {
+                            entry.news |= entry
+                                .reported
+                                .looked(stamp, asked.home, asked.at, now, look)
+                        }
                         None if differs => entry.reported.live(None, now, look),
                         None => {}
                     }
@@ -196,16 +233,24 @@ impl Table {
         }
     }
 
-    /// Entities that have been quiet and whose stamp is to be looked at now. They are not named again before `again`, unless
-    /// [`Self::looked`] tells more.
+    /// Entities that have been quiet and whose stamp is to be looked at now. They are not named
+    /// again before `again`, unless [`Self::looked`] tells more.
     pub(super) fn looks(&mut self, now: Duration, again: Duration) -> Vec<EntityId> {
         if self.gate != Gate::Open {
             return Vec::new();
         }
         let (mut due, refused) = (Vec::new(), &self.refused);
-        for id in self.wanted.iter().filter(|id| !refused.contains(*id) && valid_entity_id(id)) {
-            let Some(entry) = self.entries.get_mut(id) else { continue };
-            if entry.state.as_deref().is_some_and(is_value) && entry.reported.due().is_some_and(|due| now >= due) {
+        for id in self
+            .wanted
+            .iter()
+            .filter(|id| !refused.contains(*id) && valid_entity_id(id))
+        {
+            let Some(entry) = self.entries.get_mut(id) else {
+                continue;
+            };
+            if entry.state.as_deref().is_some_and(is_value)
+                && entry.reported.due().is_some_and(|due| now >= due)
+            {
                 entry.reported.ask(again);
                 due.push(id.clone());
             }
@@ -216,26 +261,39 @@ impl Table {
     /// When [`Self::looks`] will have something.
     pub(super) fn look_due(&self) -> Option<Duration> {
         let of_value = |entry: &&Entry| entry.state.as_deref().is_some_and(is_value);
-        self.entries.values().filter(of_value).filter_map(|entry| entry.reported.due()).min().filter(|_| self.gate == Gate::Open)
+        self.entries
+            .values()
+            .filter(of_value)
+            .filter_map(|entry| entry.reported.due())
+            .min()
+            .filter(|_| self.gate == Gate::Open)
     }
 
     /// The stamp of an entity, looked at.
     pub(super) fn looked(&mut self, entity: &str, stamp: f64, asked: Asked, now: Duration) {
         let look = self.look;
         if let Some(entry) = self.entry(entity) {
-            entry.news |= entry.reported.looked(stamp, asked.home, asked.at, now, look);
+            entry.news |= entry
+                .reported
+                .looked(stamp, asked.home, asked.at, now, look);
         }
     }
 
     fn entry(&mut self, entity: &str) -> Option<&mut Entry> {
-        if self.refused.contains(entity) { None } else { self.entries.get_mut(entity) }
+        if self.refused.contains(entity) {
+            None
+        } else {
+            self.entries.get_mut(entity)
+        }
     }
 
     /// What may be given out now and was not yet, in the order of the list.
     pub(super) fn news(&mut self, now: Duration) -> Vec<Reading> {
         let mut readings = Vec::new();
         for id in self.wanted.iter() {
-            let Some(entry) = self.entries.get_mut(id) else { continue };
+            let Some(entry) = self.entries.get_mut(id) else {
+                continue;
+            };
             let own = self.refused.contains(id);
             let passes = match self.gate {
                 Gate::Closed => false,
@@ -243,8 +301,17 @@ impl Table {
                 Gate::Open => true,
             };
             if passes && std::mem::take(&mut entry.news) {
-                let state = if own { State::Own } else { entry.state.clone().map_or(State::Gone, State::Text) };
-                readings.push(Reading { entity: id.clone(), state, unit: entry.unit.clone(), age: entry.reported.age(now) });
+                let state = if own {
+                    State::Own
+                } else {
+                    entry.state.clone().map_or(State::Gone, State::Text)
+                };
+                readings.push(Reading {
+                    entity: id.clone(),
+                    state,
+                    unit: entry.unit.clone(),
+                    age: entry.reported.age(now),
+                });
             }
         }
         readings
@@ -270,19 +337,36 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
-    const NOW: Now = Now { mono: Duration::from_secs(10), unix: 1000.0 };
+    const NOW: Now = Now {
+        mono: Duration::from_secs(10),
+        unix: 1000.0,
+    };
 
     fn table(ids: &[&str]) -> Table {
-        Table::new(ids.iter().map(|i| EntityId::from(*i)).collect(), Duration::from_secs(5))
+        Table::new(
+            ids.iter().map(|i| EntityId::from(*i)).collect(),
+            Duration::from_secs(5),
+        )
     }
 
     fn added(id: &str, state: &str) -> Told {
-        Told::Added { entity: id.into(), state: state.into(), unit: Some("W".into()), at: Some(990.0) }
+        Told::Added {
+            entity: id.into(),
+            state: state.into(),
+            unit: Some("W".into()),
+            at: Some(990.0),
+        }
     }
 
     fn changed(id: &str, state: Option<&str>) -> Told {
         let state = state.map(str::to_owned);
-        Told::Changed { entity: id.into(), state, unit: UnitChange::Same, reported: true, at: Some(1000.0) }
+        Told::Changed {
+            entity: id.into(),
+            state,
+            unit: UnitChange::Same,
+            reported: true,
+            at: Some(1000.0),
+        }
     }
 
     impl Table {
@@ -292,8 +376,15 @@ mod tests {
         }
 
         fn polled(&mut self, id: &str, state: Option<(&str, &str)>, stamp: f64) {
-            let polled = state.map(|(state, unit)| Polled { state, unit: Some(unit), stamp: Some(stamp) });
-            let asked = Asked { at: NOW.mono, home: NOW.unix };
+            let polled = state.map(|(state, unit)| Polled {
+                state,
+                unit: Some(unit),
+                stamp: Some(stamp),
+            });
+            let asked = Asked {
+                at: NOW.mono,
+                home: NOW.unix,
+            };
             self.poll(id, polled, self.gate == Gate::Open, asked, NOW.mono);
         }
     }
@@ -317,7 +408,11 @@ mod tests {
         assert_eq!(texts(&mut t), [""; 0], "nothing before the state is known");
         t.set_gate(Gate::Starting);
         t.told(added("s.b", "unavailable"));
-        assert_eq!(texts(&mut t), [""; 0], "neither a first value nor a word of the registry");
+        assert_eq!(
+            texts(&mut t),
+            [""; 0],
+            "neither a first value nor a word of the registry"
+        );
         t.told(changed("s.a", Some("unavailable")));
         t.told(changed("s.a", Some("321.0")));
         assert_eq!(texts(&mut t), [""; 0], "the same restored value again");
@@ -380,7 +475,10 @@ mod tests {
     #[test]
     fn ages_are_those_of_the_reports() {
         let ages = |t: &mut Table, now: u64| -> Vec<Option<u64>> {
-            t.news(Duration::from_secs(now)).into_iter().map(|r| r.age.map(|age| age.as_secs())).collect()
+            t.news(Duration::from_secs(now))
+                .into_iter()
+                .map(|r| r.age.map(|age| age.as_secs()))
+                .collect()
         };
         let mut t = table(&["s.a", "s.b", "s.c"]);
         t.set_gate(Gate::Starting);
@@ -389,10 +487,29 @@ mod tests {
         t.told(changed("s.c", Some("7")));
         t.set_gate(Gate::Open);
         t.told(added("s.a", "1"));
-        assert_eq!(ages(&mut t, 12), [Some(12), None, Some(2)], "as old as it was told, of before a restart, as it happened");
+        assert_eq!(
+            ages(&mut t, 12),
+            [Some(12), None, Some(2)],
+            "as old as it was told, of before a restart, as it happened"
+        );
         let (ten, again) = (Duration::from_secs(10), Duration::from_secs(60));
-        assert_eq!((t.look_due(), t.looks(ten, again).len(), t.looks(ten, again).len()), (Some(ten), 2, 0));
-        t.looked("s.b", 998.0, Asked { at: ten, home: 1000.0 }, Duration::from_secs(12));
+        assert_eq!(
+            (
+                t.look_due(),
+                t.looks(ten, again).len(),
+                t.looks(ten, again).len()
+            ),
+            (Some(ten), 2, 0)
+        );
+        t.looked(
+            "s.b",
+            998.0,
+            Asked {
+                at: ten,
+                home: 1000.0,
+            },
+            Duration::from_secs(12),
+        );
         assert_eq!(ages(&mut t, 12), [Some(2)]);
         t.told(added("s.a", "unavailable"));
         t.told(added("s.b", "unknown"));

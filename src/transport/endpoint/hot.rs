@@ -1,5 +1,6 @@
-//! The same question asked again of the same snapshot: a battery sends the same bytes every second, several of them in
-//! the same second, and the answer is made once (`architecture.md`: serialise once).
+//! The same question asked again of the same snapshot: a battery sends the same bytes every second,
+//! several of them in the same second, and the answer is made once (`architecture.md`: serialise
+//! once).
 
 use std::sync::Arc;
 
@@ -45,7 +46,8 @@ pub(in crate::transport) struct Hot {
 }
 
 impl Hot {
-    /// Keeps an answer, if its method is one that can be given again. An error carries no power and is made anew.
+    /// Keeps an answer, if its method is one that can be given again. An error carries no power and
+    /// is made anew.
     pub(in crate::transport) fn keep(
         ground: Ground,
         method: &str,
@@ -53,8 +55,20 @@ impl Hot {
         request: &Bytes,
         (reply, power): (&Bytes, Option<f64>),
     ) -> Option<Self> {
-        let (method, power) = (STEADY.into_iter().find(|steady| steady.eq_ignore_ascii_case(method))?, power?);
-        Some(Self { ground, method, src: src.map(ToOwned::to_owned), request: request.clone(), reply: reply.clone(), power })
+        let (method, power) = (
+            STEADY
+                .into_iter()
+                .find(|steady| steady.eq_ignore_ascii_case(method))?,
+            power?,
+        );
+        Some(Self {
+            ground,
+            method,
+            src: src.map(ToOwned::to_owned),
+            request: request.clone(),
+            reply: reply.clone(),
+            power,
+        })
     }
 
     /// Whether it is a battery that asks so, which is answered when it is its turn.

@@ -1,4 +1,5 @@
-//! How many files are on their way at once, from one listener and to one address: one that nobody reads stays open for a while.
+//! How many files are on their way at once, from one listener and to one address: one that nobody
+//! reads stays open for a while.
 
 use std::{
     collections::HashMap,
@@ -34,7 +35,10 @@ impl Downloads {
         }
         open.insert(peer, own + 1);
         drop(open);
-        Some(Place { all: self.clone(), peer })
+        Some(Place {
+            all: self.clone(),
+            peer,
+        })
     }
 }
 
@@ -59,16 +63,28 @@ mod tests {
     fn one_address_takes_a_few_and_all_together_some() {
         let ip = |n: u8| IpAddr::from([192, 0, 2, n]);
         let downloads = Downloads::default();
-        let mut places: Vec<Place> = (0..PER_ADDRESS).map(|_| downloads.enter(ip(1)).unwrap()).collect();
+        let mut places: Vec<Place> = (0..PER_ADDRESS)
+            .map(|_| downloads.enter(ip(1)).unwrap())
+            .collect();
         assert!(downloads.enter(ip(1)).is_none());
-        places.extend((2..5).flat_map(|n| [n; PER_ADDRESS]).map(|n| downloads.enter(ip(n)).unwrap()));
+        places.extend(
+            (2..5)
+                .flat_map(|n| [n; PER_ADDRESS])
+                .map(|n| downloads.enter(ip(n)).unwrap()),
+        );
         assert_eq!(places.len(), ALL);
         assert!(downloads.enter(ip(9)).is_none());
         places.pop();
         assert!(downloads.enter(ip(9)).is_some());
         places.clear();
         assert!(downloads.0.lock().unwrap().is_empty());
-        let own: Vec<Option<Place>> = (0..ALL + 1).map(|_| downloads.enter(IpAddr::from([127, 0, 0, 1]))).collect();
-        assert_eq!(own.iter().flatten().count(), ALL, "the host itself only counts among all");
+        let own: Vec<Option<Place>> = (0..ALL + 1)
+            .map(|_| downloads.enter(IpAddr::from([127, 0, 0, 1])))
+            .collect();
+        assert_eq!(
+            own.iter().flatten().count(),
+            ALL,
+            "the host itself only counts among all"
+        );
     }
 }

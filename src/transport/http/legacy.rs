@@ -1,8 +1,10 @@
-//! The query forms of the Python original, made into frames (`decisions.md`, row `legacy_http`; `original.md` "Behaviour").
+//! The query forms of the Python original, made into frames (`decisions.md`, row `legacy_http`;
+//! `original.md` "Behaviour").
 //!
-//! `GET /rpc?method=EM.GetStatus&params={"id":0}` is one call, `batch=[…]` several. On `/rpc/<Method>` each member of `batch`
-//! may be bare params. The device knows none of them, so nobody else sends them. The original did not look at instance
-//! ids; what its scripts leave out is 0.
+//! `GET /rpc?method=EM.GetStatus&params={"id":0}` is one call, `batch=[…]` several. On
+//! `/rpc/<Method>` each member of `batch` may be bare params. The device knows none of them, so
+//! nobody else sends them. The original did not look at instance ids; what its scripts leave out is
+//! 0.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,7 +22,9 @@ struct Frame<'a> {
 }
 
 fn member(query: &str, name: &str) -> Option<String> {
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 fn with_id(mut params: Map<String, Value>) -> Map<String, Value> {
@@ -35,9 +39,18 @@ pub(super) fn legacy_frame(query: &str) -> Option<String> {
         Some(text) if !text.is_empty() => serde_json::from_str(&text).ok()?,
         _ => Map::new(),
     };
-    let id = member(query, "id").map_or(Value::from(1), |id| serde_json::from_str(&id).unwrap_or(Value::String(id)));
+    let id = member(query, "id").map_or(Value::from(1), |id| {
+        serde_json::from_str(&id).unwrap_or(Value::String(id))
+    });
     let src = member(query, "src");
-    serde_json::to_string(&Frame { jsonrpc: "2.0", id, src: src.as_deref(), method: &method, params: with_id(params) }).ok()
+    serde_json::to_string(&Frame {
+        jsonrpc: "2.0",
+        id,
+        src: src.as_deref(),
+        method: &method,
+        params: with_id(params),
+    })
+    .ok()
 }
 
 /// A member of `batch`: a frame, or on `/rpc/<Method>` params alone.
@@ -48,21 +61,38 @@ struct Member {
     params: Option<Map<String, Value>>,
 }
 
-/// `batch=[…]` as an array of frames; `None` where there is none, text that is not valid as it stands, to be refused as a body.
+/// `batch=[…]` as an array of frames; `None` where there is none, text that is not valid as it
+/// stands, to be refused as a body.
 pub(super) fn legacy_batch(method: Option<&str>, query: &str) -> Option<String> {
-    let text = query.contains("batch=").then(|| member(query, "batch")).flatten()?;
-    let Ok(members) = serde_json::from_str::<Vec<Map<String, Value>>>(&text) else { return Some(text) };
+    let text = query
+        .contains("batch=")
+        .then(|| member(query, "batch"))
+        .flatten()?;
+    let Ok(members) = serde_json::from_str::<Vec<Map<String, Value>>>(&text) else {
+        return Some(text);
+    };
     let frames = members.into_iter().enumerate().map(|(n, object)| {
         let member: Member = serde_json::from_value(Value::Object(object.clone())).ok()?;
         let frame = match (&member.method, method) {
             (Some(named), _) => (named.clone(), member.params.unwrap_or_default(), member.id),
-            (None, Some(path)) if object.contains_key("params") => (path.to_owned(), member.params.unwrap_or_default(), member.id),
+            (None, Some(path)) if object.contains_key("params") => (
+                path.to_owned(),
+                member.params.unwrap_or_default(),
+                member.id,
+            ),
             (None, Some(path)) => (path.to_owned(), object, None),
             (None, None) => return None,
         };
         let (method, params, id) = frame;
         let id = id.unwrap_or_else(|| Value::from(n + 1));
-        serde_json::to_string(&Frame { jsonrpc: "2.0", id, src: None, method: &method, params: with_id(params) }).ok()
+        serde_json::to_string(&Frame {
+            jsonrpc: "2.0",
+            id,
+            src: None,
+            method: &method,
+            params: with_id(params),
+        })
+        .ok()
     });
     match frames.collect::<Option<Vec<String>>>() {
         Some(frames) => Some(format!("[{}]", frames.join(","))),
@@ -76,19 +106,54 @@ mod tests {
 
     #[test]
     fn the_original_s_forms_become_frames() {
-        let frame = |params: &str, id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"EM.GetStatus","params":{params}}}"#);
-        assert_eq!(legacy_frame("method=EM.GetStatus"), Some(frame(r#"{"id":0}"#, "1")));
-        assert_eq!(legacy_frame("method=EM.GetStatus&params=%7B%22id%22%3A2%7D&id=9"), Some(frame(r#"{"id":2}"#, "9")));
-        assert_eq!(legacy_frame("method=EM.GetStatus&id=x"), Some(frame(r#"{"id":0}"#, "\"x\"")));
+        let frame = |params: &str, id: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"EM.GetStatus","params":{params}}}"#)
+        };
+        assert_eq!(
+            legacy_frame("method=EM.GetStatus"),
+            Some(frame(r#"{"id":0}"#, "1"))
+        );
+        assert_eq!(
+            legacy_frame("method=EM.GetStatus&params=%7B%22id%22%3A2%7D&id=9"),
+            Some(frame(r#"{"id":2}"#, "9"))
+        );
+        assert_eq!(
+            legacy_frame("method=EM.GetStatus&id=x"),
+            Some(frame(r#"{"id":0}"#, "\"x\""))
+        );
         assert_eq!(legacy_frame("method=EM.GetStatus&params=[1]"), None);
         assert_eq!(legacy_frame("params={}"), None);
 
         assert_eq!(legacy_batch(None, "id=0"), None);
-        let both = legacy_batch(None, r#"batch=[{"id":7,"method":"EM.GetStatus"},{"method":"EM.GetStatus","params":{"id":0}}]"#);
-        assert_eq!(both, Some(format!("[{},{}]", frame(r#"{"id":0}"#, "7"), frame(r#"{"id":0}"#, "2"))));
-        let bare = legacy_batch(Some("EM.GetStatus"), r#"batch=[{"id":0},{"id":3,"params":{"id":0}}]"#);
-        assert_eq!(bare, Some(format!("[{},{}]", frame(r#"{"id":0}"#, "1"), frame(r#"{"id":0}"#, "3"))));
-        assert_eq!(legacy_batch(None, "batch=[{}]").as_deref(), Some("[{}]"), "no method: the frame reader refuses it");
+        let both = legacy_batch(
+            None,
+            r#"batch=[{"id":7,"method":"EM.GetStatus"},{"method":"EM.GetStatus","params":{"id":0}}]"#,
+        );
+        assert_eq!(
+            both,
+            Some(format!(
+                "[{},{}]",
+                frame(r#"{"id":0}"#, "7"),
+                frame(r#"{"id":0}"#, "2")
+            ))
+        );
+        let bare = legacy_batch(
+            Some("EM.GetStatus"),
+            r#"batch=[{"id":0},{"id":3,"params":{"id":0}}]"#,
+        );
+        assert_eq!(
+            bare,
+            Some(format!(
+                "[{},{}]",
+                frame(r#"{"id":0}"#, "1"),
+                frame(r#"{"id":0}"#, "3")
+            ))
+        );
+        assert_eq!(
+            legacy_batch(None, "batch=[{}]").as_deref(),
+            Some("[{}]"),
+            "no method: the frame reader refuses it"
+        );
         assert_eq!(legacy_batch(None, "batch=17").as_deref(), Some("17"));
     }
 }

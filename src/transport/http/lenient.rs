@@ -1,7 +1,8 @@
 //! Request targets as people type them: `?config={"name":"x"}` with its quotes as they stand.
 //!
-//! The device takes them so (`shelly-pro-3em.md` section 2.1), and so do its users' scripts; the HTTP library refuses a
-//! quote in a query. So quotes, and what else it refuses there, are percent-encoded in the request line on their way in.
+//! The device takes them so (`shelly-pro-3em.md` section 2.1), and so do its users' scripts; the
+//! HTTP library refuses a quote in a query. So quotes, and what else it refuses there, are
+//! percent-encoded in the request line on their way in.
 
 use std::{
     io,
@@ -28,19 +29,31 @@ pub(super) struct Lenient {
 
 impl Lenient {
     pub(super) fn new(inner: Watched, activity: Arc<Activity>) -> Self {
-        Self { inner, activity, begins: true, in_line: false, rest: Vec::new() }
+        Self {
+            inner,
+            activity,
+            begins: true,
+            in_line: false,
+            rest: Vec::new(),
+        }
     }
 }
 
 /// Whether the byte has to be encoded in a request line.
 fn refused(byte: u8) -> bool {
-    matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}') || byte >= 0x80
+    matches!(
+        byte,
+        b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+    ) || byte >= 0x80
 }
 
-/// The request line at the beginning of `bytes` with what is refused encoded; `None`: nothing to mend.
-/// Tells whether the line goes on after these bytes.
+/// The request line at the beginning of `bytes` with what is refused encoded; `None`: nothing to
+/// mend. Tells whether the line goes on after these bytes.
 fn mend(bytes: &[u8]) -> (Option<Vec<u8>>, bool) {
-    let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|b| *b == b'\n')
+        .unwrap_or(bytes.len());
     let (line, others) = bytes.split_at(end);
     let goes_on = others.is_empty();
     if !line.iter().any(|b| refused(*b)) {
@@ -59,7 +72,11 @@ fn mend(bytes: &[u8]) -> (Option<Vec<u8>>, bool) {
 }
 
 impl AsyncRead for Lenient {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.rest.is_empty() {
             let take = self.rest.len().min(buf.remaining());
             buf.put_slice(&self.rest[..take]);
@@ -89,7 +106,11 @@ impl AsyncRead for Lenient {
 }
 
 impl AsyncWrite for Lenient {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
@@ -101,7 +122,11 @@ impl AsyncWrite for Lenient {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 
@@ -117,9 +142,15 @@ mod tests {
     #[test]
     fn only_the_request_line_is_mended() {
         let (mended, goes_on) = mend(b"GET /rpc/X?a={\"b\":[1]} HTTP/1.1\r\nX: \"y\"\r\n");
-        assert_eq!(mended.as_deref(), Some(&b"GET /rpc/X?a=%7B%22b%22:[1]%7D HTTP/1.1\r\nX: \"y\"\r\n"[..]));
+        assert_eq!(
+            mended.as_deref(),
+            Some(&b"GET /rpc/X?a=%7B%22b%22:[1]%7D HTTP/1.1\r\nX: \"y\"\r\n"[..])
+        );
         assert!(!goes_on);
         assert_eq!(mend(b"GET /rpc/X?id=0 HTTP/1.1\r\n\r\n"), (None, false));
-        assert_eq!(mend(b"GET /rpc/X?n=\xC3"), (Some(b"GET /rpc/X?n=%C3".to_vec()), true));
+        assert_eq!(
+            mend(b"GET /rpc/X?n=\xC3"),
+            (Some(b"GET /rpc/X?n=%C3".to_vec()), true)
+        );
     }
 }

@@ -31,14 +31,28 @@ struct Front<'a> {
     pages: bool,
 }
 
-fn page(site: &Site, headers: &HeaderMap, status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+fn page(
+    site: &Site,
+    headers: &HeaderMap,
+    status: StatusCode,
+    kind: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let settings = site.endpoint.channels.borrow();
     if settings.cors_enable {
-        cors::allow(response.headers_mut(), &settings.cors_origins, headers.get(header::ORIGIN));
+        cors::allow(
+            response.headers_mut(),
+            &settings.cors_origins,
+            headers.get(header::ORIGIN),
+        );
     }
     drop(settings);
     response
@@ -46,15 +60,42 @@ fn page(site: &Site, headers: &HeaderMap, status: StatusCode, kind: &'static str
 
 /// `/`: HTML, as the device; what the original says for who wants JSON and nothing else.
 pub(super) async fn root(State(site): Shared, head: Head) -> Response<Body> {
-    let accepts = |kind: &str| head.headers.get_all(header::ACCEPT).iter().any(|a| a.to_str().is_ok_and(|a| a.contains(kind)));
+    let accepts = |kind: &str| {
+        head.headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .any(|a| a.to_str().is_ok_and(|a| a.contains(kind)))
+    };
     if accepts("application/json") && !accepts("text/html") && !accepts("*/*") {
-        return page(&site, &head.headers, StatusCode::OK, "application/json", r#"{"service":"virtual-shelly","rpc":"/rpc"}"#);
+        return page(
+            &site,
+            &head.headers,
+            StatusCode::OK,
+            "application/json",
+            r#"{"service":"virtual-shelly","rpc":"/rpc"}"#,
+        );
     }
     let device = Arc::clone(&site.endpoint.device.borrow());
-    let front = Front { id: &device.identity.id, version: env!("CARGO_PKG_VERSION"), pages: site.pages.is_some() };
+    let front = Front {
+        id: &device.identity.id,
+        version: env!("CARGO_PKG_VERSION"),
+        pages: site.pages.is_some(),
+    };
     match front.render() {
-        Ok(text) => page(&site, &head.headers, StatusCode::OK, "text/html; charset=utf-8", text),
-        Err(_) => page(&site, &head.headers, StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "page cannot be made"),
+        Ok(text) => page(
+            &site,
+            &head.headers,
+            StatusCode::OK,
+            "text/html; charset=utf-8",
+            text,
+        ),
+        Err(_) => page(
+            &site,
+            &head.headers,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "text/plain",
+            "page cannot be made",
+        ),
     }
 }
 
@@ -67,22 +108,52 @@ pub(super) async fn healthz(State(site): Shared, head: Head) -> Response<Body> {
 /// `/livez`: whether the process responds.
 pub(super) async fn livez(State(site): Shared, head: Head) -> Response<Body> {
     match site.vitals.alive() {
-        Ok(()) => page(&site, &head.headers, StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
-        Err(reason) => page(&site, &head.headers, StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{reason}\n")),
+        Ok(()) => page(
+            &site,
+            &head.headers,
+            StatusCode::OK,
+            "text/plain; charset=utf-8",
+            "ok\n",
+        ),
+        Err(reason) => page(
+            &site,
+            &head.headers,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "text/plain; charset=utf-8",
+            format!("{reason}\n"),
+        ),
     }
 }
 
 /// `/metrics`: figures of the house, so protected like the device's when a password is set.
-pub(super) async fn metrics(State(site): Shared, Extension(connection): Extension<Arc<Connection>>, head: Head) -> Response<Body> {
+pub(super) async fn metrics(
+    State(site): Shared,
+    Extension(connection): Extension<Arc<Connection>>,
+    head: Head,
+) -> Response<Body> {
     let asked = Asked::of(&site, &connection, &head);
     if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
         return unauthorized(&site, &head.headers, &challenge, Bytes::new());
     }
-    let text = exposition::render(std::slice::from_ref(&site.endpoint), || site.vitals.gauges());
-    page(&site, &head.headers, StatusCode::OK, exposition::CONTENT_TYPE, text)
+    let text = exposition::render(std::slice::from_ref(&site.endpoint), || {
+        site.vitals.gauges()
+    });
+    page(
+        &site,
+        &head.headers,
+        StatusCode::OK,
+        exposition::CONTENT_TYPE,
+        text,
+    )
 }
 
 /// Everything else, Gen1 paths included.
 pub(super) async fn not_found(State(site): Shared, head: Head) -> Response<Body> {
-    page(&site, &head.headers, StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "Not Found\n")
+    page(
+        &site,
+        &head.headers,
+        StatusCode::NOT_FOUND,
+        "text/plain; charset=utf-8",
+        "Not Found\n",
+    )
 }

@@ -1,4 +1,5 @@
-//! Where announcements go: the interfaces that reach the LAN, and which addresses can be announced on them.
+//! Where announcements go: the interfaces that reach the LAN, and which addresses can be announced
+//! on them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -26,14 +27,22 @@ impl Interfaces {
     pub(super) fn now(&self) -> Vec<Found> {
         let names = match (&self.named[..], &self.primary) {
             ([], Some(primary)) => vec![primary.clone()],
-            ([], None) => default_route(&std::fs::read_to_string("/proc/net/route").unwrap_or_default()).into_iter().collect(),
+            ([], None) => {
+                default_route(&std::fs::read_to_string("/proc/net/route").unwrap_or_default())
+                    .into_iter()
+                    .collect()
+            }
             (named, _) => named.to_vec(),
         };
         let all = if_addrs::get_if_addrs().unwrap_or_default();
         names
             .into_iter()
             .map(|name| {
-                let addresses = all.iter().filter(|i| i.name == name).map(|i| i.addr.clone()).collect();
+                let addresses = all
+                    .iter()
+                    .filter(|i| i.name == name)
+                    .map(|i| i.addr.clone())
+                    .collect();
                 Found { name, addresses }
             })
             .collect()
@@ -54,11 +63,18 @@ impl Found {
         self.addresses.iter().filter_map(network).collect()
     }
 
-    /// What to announce here: its own addresses, or `fixed` where that is in a network of this interface.
+    /// What to announce here: its own addresses, or `fixed` where that is in a network of this
+    /// interface.
     pub(super) fn announced(&self, fixed: Option<IpAddr>) -> Vec<IpAddr> {
         match fixed {
             None => self.v4().map(IpAddr::V4).collect(),
-            Some(fixed) => self.networks().iter().any(|net| net.contains(&fixed)).then_some(fixed).into_iter().collect(),
+            Some(fixed) => self
+                .networks()
+                .iter()
+                .any(|net| net.contains(&fixed))
+                .then_some(fixed)
+                .into_iter()
+                .collect(),
         }
     }
 }
@@ -70,10 +86,16 @@ fn network(address: &IfAddr) -> Option<IpNet> {
     }
 }
 
-/// Why `fixed` reaches nobody: an address is announced only in its own network, and none of these interfaces is in it.
+/// Why `fixed` reaches nobody: an address is announced only in its own network, and none of these
+/// interfaces is in it.
 pub(super) fn outside(fixed: IpAddr, found: &[Found]) -> Option<String> {
     let (mut inside, mut here) = (false, Vec::new());
-    for (name, network) in found.iter().flat_map(|f| f.addresses.iter().filter_map(network).map(move |net| (&f.name, net))) {
+    for (name, network) in found.iter().flat_map(|f| {
+        f.addresses
+            .iter()
+            .filter_map(network)
+            .map(move |net| (&f.name, net))
+    }) {
         inside |= network.contains(&fixed);
         if network.addr().is_ipv4() {
             here.push(format!("{network} on {name}"));
@@ -95,8 +117,10 @@ fn default_route(table: &str) -> Option<String> {
         .skip(1)
         .filter_map(|line| {
             let cells: Vec<&str> = line.split_whitespace().collect();
-            let (name, destination, metric, mask) = (cells.first()?, cells.get(1)?, cells.get(6)?, cells.get(7)?);
-            (*destination == "00000000" && *mask == "00000000").then_some((metric.parse::<u32>().ok()?, (*name).to_owned()))
+            let (name, destination, metric, mask) =
+                (cells.first()?, cells.get(1)?, cells.get(6)?, cells.get(7)?);
+            (*destination == "00000000" && *mask == "00000000")
+                .then_some((metric.parse::<u32>().ok()?, (*name).to_owned()))
         })
         .min()
         .map(|(_, name)| name)
@@ -111,18 +135,35 @@ mod tests {
     fn an_address_of_no_announced_network_is_named() {
         let v4 = |ip: &str, prefixlen| {
             let ip = ip.parse().unwrap();
-            IfAddr::V4(if_addrs::Ifv4Addr { ip, netmask: [0; 4].into(), prefixlen, broadcast: None })
+            IfAddr::V4(if_addrs::Ifv4Addr {
+                ip,
+                netmask: [0; 4].into(),
+                prefixlen,
+                broadcast: None,
+            })
         };
         let found = [
-            Found { name: "eth0".into(), addresses: vec![v4("192.0.2.5", 25)] },
-            Found { name: "wlan0".into(), addresses: vec![v4("198.51.100.9", 24)] },
+            Found {
+                name: "eth0".into(),
+                addresses: vec![v4("192.0.2.5", 25)],
+            },
+            Found {
+                name: "wlan0".into(),
+                addresses: vec![v4("198.51.100.9", 24)],
+            },
         ];
         for inside in ["192.0.2.5", "192.0.2.99", "198.51.100.1"] {
             assert_eq!(outside(inside.parse().unwrap(), &found), None, "{inside}");
         }
         for lost in ["192.0.2.130", "203.0.113.1", "fd00::1"] {
             let why = outside(lost.parse().unwrap(), &found).unwrap();
-            for part in [lost, "192.0.2.5/25 on eth0", "198.51.100.9/24 on wlan0", "`mdns_ip`", "`mdns_interfaces`"] {
+            for part in [
+                lost,
+                "192.0.2.5/25 on eth0",
+                "198.51.100.9/24 on wlan0",
+                "`mdns_ip`",
+                "`mdns_interfaces`",
+            ] {
                 assert!(why.contains(part), "{part} not in {why}");
             }
             assert!(!why.contains('\n'));

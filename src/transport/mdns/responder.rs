@@ -1,6 +1,7 @@
 //! The responder on one interface: a socket of the group, and the [`Schedule`] of what it says.
 //!
-//! `mdns-sd`, which asks for us, has no way to set the life of a record or its flush bit, so what is announced is sent from here.
+//! `mdns-sd`, which asks for us, has no way to set the life of a record or its flush bit, so what
+//! is announced is sent from here.
 
 use std::{
     io,
@@ -40,7 +41,8 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Listens on the interface with this address; resolvers of plain DNS are answered in its `networks`.
+    /// Listens on the interface with this address; resolvers of plain DNS are answered in its
+    /// `networks`.
     ///
     /// # Errors
     /// When port 5353 cannot be shared, or the group not be joined.
@@ -48,7 +50,11 @@ impl Responder {
         let socket = open(address)?;
         let (units, wanted) = watch::channel(Vec::new());
         let task = AbortOnDropHandle::new(tokio::spawn(serve(socket, networks, wanted)));
-        Ok(Self { address, units, task })
+        Ok(Self {
+            address,
+            units,
+            task,
+        })
     }
 
     /// Announces these from now on, and nothing else.
@@ -96,7 +102,8 @@ async fn serve(socket: UdpSocket, networks: Vec<IpNet>, mut wanted: watch::Recei
             received = socket.recv_from(&mut buffer) => match received {
                 Ok((length, from)) => match Query::parse(buffer.get(..length).unwrap_or_default()) {
                     Some(query) if from.port() == PORT => schedule.ask(&query, jitter(), Instant::now()),
-                    // Only neighbours: an answer is larger than its question, and must not be aimed through us at others.
+                    // Only neighbours: an answer is larger than its question, and must not be aimed
+                    // through us at others.
                     Some(query) if networks.iter().any(|network| network.contains(&from.ip())) => {
                         if let Some(reply) = schedule.ask_plainly(&query) {
                             let _ = socket.send_to(&reply, from).await;

@@ -1,5 +1,6 @@
-//! Asks the network for our own meters, as a reader would: an announcement that nobody can see is worth a line on the
-//! health page. A responder of its own asks, so that the answer has gone over the wire.
+//! Asks the network for our own meters, as a reader would: an announcement that nobody can see is
+//! worth a line on the health page. A responder of its own asks, so that the answer has gone over
+//! the wire.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two questions while all is well, and while not.
 const AGAIN: Duration = Duration::from_secs(600);
 const AGAIN_SOON: Duration = Duration::from_secs(60);
-/// After an announcement: a goodbye went before it, and the records go out a second time after a second.
+/// After an announcement: a goodbye went before it, and the records go out a second time after a
+/// second.
 const SETTLED: Duration = Duration::from_secs(3);
 /// Every meter is announced as this, those too that are not announced as `_shelly._tcp`.
 const KIND: &str = "_http._tcp.local.";
@@ -33,10 +35,17 @@ pub const NAME: &str = "mdns-query";
 pub async fn run(interfaces: Interfaces, board: Board, stop: CancellationToken) {
     let mut told: Option<String> = None;
     loop {
-        let lines: Vec<Line> = board.lines().into_iter().filter(|l| l.name == "mdns" && l.state == ListenerState::Listening).collect();
+        let lines: Vec<Line> = board
+            .lines()
+            .into_iter()
+            .filter(|l| l.name == "mdns" && l.state == ListenerState::Listening)
+            .collect();
         let mut pause = SETTLED;
         if !lines.is_empty() {
-            let hosts: BTreeSet<String> = lines.iter().map(|l| l.address.to_ascii_lowercase()).collect();
+            let hosts: BTreeSet<String> = lines
+                .iter()
+                .map(|l| l.address.to_ascii_lowercase())
+                .collect();
             let seen = seen(&interfaces, &hosts).await;
             let mut unheard = None;
             for line in lines {
@@ -44,7 +53,11 @@ pub async fn run(interfaces: Interfaces, board: Board, stop: CancellationToken) 
                 if let ListenerState::Waiting { reason } = &state {
                     unheard = Some(reason.clone());
                 }
-                board.set(Line { name: NAME, state, ..line });
+                board.set(Line {
+                    name: NAME,
+                    state,
+                    ..line
+                });
             }
             if let Some(why) = unheard.as_ref().filter(|_| told != unheard) {
                 warn!("mDNS: {why}");
@@ -79,9 +92,12 @@ fn on(interfaces: &Interfaces) -> Result<ServiceDaemon, mdns_sd::Error> {
     Ok(daemon)
 }
 
-/// Whether somebody answers to the name `host` (without `.local`), which is to be asked before we do.
+/// Whether somebody answers to the name `host` (without `.local`), which is to be asked before we
+/// do.
 pub(super) async fn taken(interfaces: &Interfaces, host: &str) -> bool {
-    let Ok(daemon) = on(interfaces) else { return false };
+    let Ok(daemon) = on(interfaces) else {
+        return false;
+    };
     let millis = u64::try_from(OWNER_PATIENCE.as_millis()).ok();
     let mut taken = false;
     if let Ok(answers) = daemon.resolve_hostname(&format!("{host}.local."), millis) {
@@ -89,7 +105,8 @@ pub(super) async fn taken(interfaces: &Interfaces, host: &str) -> bool {
         while let Ok(Ok(event)) = timeout_at(end, answers.recv_async()).await {
             match event {
                 HostnameResolutionEvent::AddressesFound(..) => taken = true,
-                HostnameResolutionEvent::SearchTimeout(_) | HostnameResolutionEvent::SearchStopped(_) => break,
+                HostnameResolutionEvent::SearchTimeout(_)
+                | HostnameResolutionEvent::SearchStopped(_) => break,
                 _ => {}
             }
             if taken {
@@ -105,7 +122,10 @@ pub(super) async fn taken(interfaces: &Interfaces, host: &str) -> bool {
 ///
 /// # Errors
 /// When nothing can be asked.
-async fn seen(interfaces: &Interfaces, hosts: &BTreeSet<String>) -> Result<BTreeSet<String>, mdns_sd::Error> {
+async fn seen(
+    interfaces: &Interfaces,
+    hosts: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, mdns_sd::Error> {
     let daemon = on(interfaces)?;
     let answers = daemon.browse(KIND)?;
     let end = Instant::now() + PATIENCE;
@@ -134,9 +154,18 @@ mod tests {
     fn a_question_that_could_not_be_asked_blames_no_port() {
         let seen = Ok(BTreeSet::from(["meter.local".to_owned()]));
         assert_eq!(state(&seen, "Meter.local"), ListenerState::Listening);
-        assert_eq!(state(&seen, "other.local"), ListenerState::Waiting { reason: UNHEARD.to_owned() });
-        let failed = Err(mdns_sd::Error::Msg("failed to create poller: Too many open files (os error 24)".to_owned()));
-        let ListenerState::Waiting { reason } = state(&failed, "meter.local") else { unreachable!("nobody answered") };
+        assert_eq!(
+            state(&seen, "other.local"),
+            ListenerState::Waiting {
+                reason: UNHEARD.to_owned()
+            }
+        );
+        let failed = Err(mdns_sd::Error::Msg(
+            "failed to create poller: Too many open files (os error 24)".to_owned(),
+        ));
+        let ListenerState::Waiting { reason } = state(&failed, "meter.local") else {
+            unreachable!("nobody answered")
+        };
         assert_eq!(
             reason,
             "our own question on the network could not be asked: failed to create poller: Too many open files (os error 24)"

@@ -1,8 +1,8 @@
-//! What tokio-modbus 0.17 cannot read without a panic: "write multiple coils" (15) whose quantity says more coils than the
-//! bytes that follow hold.
+//! What tokio-modbus 0.17 cannot read without a panic: "write multiple coils" (15) whose quantity
+//! says more coils than the bytes that follow hold.
 //!
-//! There are no coils, so each such request is refused with exception 01 whatever it wants: its quantity is made 0 on the
-//! way in, which the library reads as no coils.
+//! There are no coils, so each such request is refused with exception 01 whatever it wants: its
+//! quantity is made 0 on the way in, which the library reads as no coils.
 
 /// Function of a request, at this place of its ADU.
 const FUNCTION: usize = 7;
@@ -28,7 +28,9 @@ impl Coils {
                 4 => self.end = usize::from(*byte) << 8,
                 5 => self.end += 6 + usize::from(*byte),
                 FUNCTION => self.function = *byte,
-                place if self.function == WRITE_MULTIPLE_COILS && QUANTITY.contains(&place) => *byte = 0,
+                place if self.function == WRITE_MULTIPLE_COILS && QUANTITY.contains(&place) => {
+                    *byte = 0
+                }
                 _ => {}
             }
             self.at += 1;
