@@ -1,12 +1,13 @@
 //! The forecast's bars (`forecasting.md` 6) on recorded files, as ratios against their floors in
 //! the same run: last value, reference columns, and the time of a naive pass.
 //!
-//! `FORECAST_DATA=DIR cargo bench --bench forecast` takes the whole files of that folder
+//! `FORECAST_DATA=DIR cargo bench forecast` takes the whole files of that folder
 //! (`synth_*_2s.csv`, `uci_house_1min.csv`, `emhass_house_30min.csv`; missing ones are skipped);
 //! without it the committed slices are used, for which there is no reference column.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use virtual_shelly::forecast::csv_file::{self, Choice};
@@ -126,7 +127,17 @@ const SLICES: [Case; 5] = [
     emhass("emhass_house_30min_80d.csv", Some("pv_w"), 0, 20, None),
 ];
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub fn run() -> ExitCode {
+    match all() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn all() -> Result<(), Box<dyn Error>> {
     let given = std::env::var_os("FORECAST_DATA").map(PathBuf::from);
     let (folder, cases): (PathBuf, &[Case]) = match &given {
         Some(folder) => (folder.clone(), &WHOLE),
@@ -139,7 +150,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for case in cases {
         let path = folder.join(case.file);
         if path.exists() {
-            missed += run(case, &path)?;
+            missed += tested(case, &path)?;
         } else {
             println!("{}: not there, skipped\n", case.file);
         }
@@ -151,7 +162,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run(case: &Case, path: &Path) -> Result<usize, Box<dyn Error>> {
+fn tested(case: &Case, path: &Path) -> Result<usize, Box<dyn Error>> {
     let choice = Choice {
         column: case.column.map(str::to_owned),
         minus: case.minus.map(str::to_owned),

@@ -2,13 +2,7 @@
 //! axum WebSocket, each answering with as many bytes, in the same run: rounds are interleaved and
 //! their median counts. Ends with 1 below 0.8.
 //!
-//! `cargo bench --bench http`
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "../tests/common/mod.rs"]
-mod common;
-mod pairs;
+//! `cargo bench http`
 
 use std::{
     io::{Read, Write},
@@ -17,6 +11,10 @@ use std::{
     time::Duration,
 };
 
+use crate::{
+    common::{self, Meter},
+    pairs,
+};
 use axum::{
     Router,
     extract::{
@@ -26,13 +24,12 @@ use axum::{
     http::header,
     routing::get,
 };
-use common::Meter;
 use tokio::{net::TcpListener, runtime::Runtime};
 
 const HTTP: &[u8] = b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nConnection: keep-alive\r\n\r\n";
 const FRAME: &str = r#"{"id":1,"src":"bench","method":"EM.GetStatus","params":{"id":0}}"#;
 
-fn main() -> ExitCode {
+pub fn run() -> ExitCode {
     let runtime = Runtime::new().unwrap();
     let (meter, ours) = runtime.block_on(async {
         let meter = Meter::new();

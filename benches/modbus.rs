@@ -2,13 +2,7 @@
 //! many registers, in the same run: rounds are interleaved and their median counts. Ends with 1
 //! below 0.8.
 //!
-//! `cargo bench --bench modbus`
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "../tests/common/mod.rs"]
-mod common;
-mod pairs;
+//! `cargo bench modbus`
 
 use std::{
     future::{Ready, ready},
@@ -17,7 +11,8 @@ use std::{
     process::ExitCode,
 };
 
-use common::{Meter, read_pdu};
+use crate::common::{Meter, read_pdu};
+use crate::pairs;
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_modbus::{
     ExceptionCode, Request, Response,
@@ -28,7 +23,7 @@ use tokio_modbus::{
 const ADDRESS: u16 = 1000;
 const COUNT: u16 = 80;
 
-fn main() -> ExitCode {
+pub fn run() -> ExitCode {
     let runtime = Runtime::new().unwrap();
     let (meter, ours, bare) = runtime.block_on(async {
         let meter = Meter::new();

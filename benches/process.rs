@@ -2,14 +2,7 @@
 //! from an event there to the notification here, resident memory at one reading a second, answers
 //! while the forecast is trained. Ends with 1 when a bar is missed.
 //!
-//! `cargo bench --bench process`; with `BENCH_CHECK=1` fewer rounds and a shorter stay.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "../tests/common/fake_ha.rs"]
-mod fake_ha;
-#[path = "process_parts/training.rs"]
-mod training;
+//! `cargo bench process`; with `BENCH_CHECK=1` fewer rounds and a shorter stay.
 
 use std::{
     io::{Read, Write},
@@ -18,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fake_ha::{FakeHa, TOKEN};
+use crate::{
+    fake_ha::{FakeHa, TOKEN},
+    training,
+};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -192,7 +188,7 @@ fn memory_mb(pid: u32, which: &str) -> f64 {
         / 1024.0
 }
 
-fn main() -> ExitCode {
+pub fn run() -> ExitCode {
     let short = std::env::var_os("BENCH_CHECK").is_some();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

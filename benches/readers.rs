@@ -2,12 +2,7 @@
 //! core, and no frame comes later than 50 ms after its snapshot. Readers are a process of their
 //! own. Ends with 1 otherwise.
 //!
-//! `cargo bench --bench readers`
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "../tests/common/mod.rs"]
-mod common;
+//! `cargo bench readers`
 
 use std::{
     io::{BufRead, BufReader},
@@ -16,29 +11,29 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use common::Meter;
+use crate::common::Meter;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 const READERS: usize = 500;
 const SECONDS: usize = 20;
+/// Makes this program the process of the readers.
+pub const READ: &str = "--readers";
 const CPU_BAR: f64 = 0.10;
 const WAIT_BAR_MS: f64 = 50.0;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    match arguments.iter().position(|a| a == "--readers") {
-        Some(at) => {
-            let address = arguments[at + 1].parse().unwrap();
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap()
-                .block_on(read(address));
-            ExitCode::SUCCESS
-        }
-        None => tokio::runtime::Runtime::new().unwrap().block_on(serve()),
-    }
+pub fn run() -> ExitCode {
+    tokio::runtime::Runtime::new().unwrap().block_on(serve())
+}
+
+/// The process of the readers, at this address.
+pub fn read_at(address: &str) -> ExitCode {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(read(address.parse().unwrap()));
+    ExitCode::SUCCESS
 }
 
 /// Milliseconds of the wall clock that fit into a power of one decimal.
@@ -58,7 +53,7 @@ async fn serve() -> ExitCode {
     meter.set(|c| c.ws_notify_interval = Duration::from_millis(900));
     let address = meter.http().await;
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--readers", &address.to_string()])
+        .args([READ, &address.to_string()])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

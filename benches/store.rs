@@ -1,14 +1,13 @@
 //! What the store costs with a full database: 30 days of minute means, 7 days of samples at 2 s, 60
 //! days of minute records.
 //!
-//! `cargo bench --bench store`. Each figure is a median of interleaved rounds beside its floor: the
+//! `cargo bench store`. Each figure is a median of interleaved rounds beside its floor: the
 //! same rows fetched by a bare `SELECT` on an open connection. Bars of `forecasting.md` (A9) and
 //! issue 5: start-up load and 30 days of chart within 100 ms.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
 use std::{
     hint::black_box,
     path::Path,
+    process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -29,7 +28,7 @@ const CHART_BAR: Duration = Duration::from_millis(100);
 /// And cost at most so many times the bare query of their rows.
 const CHART_RATIO: f64 = 1.5;
 
-fn main() {
+pub fn run() -> ExitCode {
     let dir = tempfile::tempdir().unwrap();
     let now = SystemClock::new().now().unix_s() / 60 * 60;
     fill(dir.path(), now);
@@ -197,6 +196,7 @@ fn main() {
         .1)
     );
     println!("close: {}", ms(timed(|| store.close().wait().unwrap()).1));
+    ExitCode::SUCCESS
 }
 
 fn open(dir: &Path) -> store::Store {

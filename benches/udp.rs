@@ -1,13 +1,7 @@
 //! `EM.GetStatus` over UDP against a bare tokio echo that sends as many bytes, in the same run:
 //! rounds are interleaved and their median counts. Ends with 1 below 0.8.
 //!
-//! `cargo bench --bench udp`
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "../tests/common/mod.rs"]
-mod common;
-mod pairs;
+//! `cargo bench udp`
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -15,13 +9,14 @@ use std::{
     time::Duration,
 };
 
-use common::Meter;
+use crate::common::Meter;
+use crate::pairs;
 use tokio::runtime::Runtime;
 
 /// What a battery sends.
 const REQUEST: &[u8] = br#"{"id":1,"method":"EM.GetStatus","params":{"id":0}}"#;
 
-fn main() -> ExitCode {
+pub fn run() -> ExitCode {
     let runtime = Runtime::new().unwrap();
     let (meter, ours) = runtime.block_on(async {
         let meter = Meter::new();

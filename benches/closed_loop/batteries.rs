@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use fastrand::Rng;
 
-use crate::world::STEP;
+use super::world::STEP;
 
 /// How an answer changes the set point.
 #[derive(Clone, Debug)]

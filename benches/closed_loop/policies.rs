@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::control::{Control, Decision, Params, Question, Value};
+use virtual_shelly::control::{Control, Decision, Params, Question, Value};
 
 /// Hears every sample and every question. `None` is "not now": a datagram then stays without an
 /// answer after `udp_wait` s, a connection waits and is looked at again.

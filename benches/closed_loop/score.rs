@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::{
+use super::{
     batteries::{self, Battery},
     houses::{self, Trace},
     policies,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use fastrand::Rng;
 
-use crate::{batteries::Battery, policies::Policy};
+use super::{batteries::Battery, policies::Policy};
 
 /// One step of time, s.
 pub const STEP: f64 = 0.1;

@@ -185,11 +185,14 @@ def names_what_there_is(words):
             return
     else:
         given = dict(zip(words, words[1:]))
-        test, bench = given.get("--test"), given.get("--bench")
-        assert not bench or any((ROOT / "benches" / path).exists() for path in (f"{bench}.rs", f"{bench}/main.rs")), words
+        test = given.get("--test")
+        if words[1] == "bench":
+            known = re.findall(r'\("(\w+)", \w+::run\)', (ROOT / "benches" / "main.rs").read_text())
+            assert known and set(words[2:]) <= set(known), words
+            return
         assert not test or any((ROOT / "tests" / path).exists() for path in (f"{test}.rs", f"{test}/main.rs")), words
-        name = words[-1] if len(words) > 2 and words[-1] not in ("--lib", "--benches", test, bench) else None
-        files, said = (path for room in ("src", "tests") for path in (ROOT / room).rglob("*.rs")), f"fn {name}"
+        name = words[-1] if len(words) > 2 and words[-1] not in ("--lib", test) else None
+        files, said = (path for room in ("src", "crates", "tests") for path in (ROOT / room).rglob("*.rs")), f"fn {name}"
     assert name is None or any(said in path.read_text() for path in files), f"there is no {name}"
 
 

@@ -1,12 +1,10 @@
 //! Batteries on a meter, in a closed loop: families of batteries × ways to answer × sensors, over
 //! households. Deterministic from seeds, and linked to the control that the product runs.
 //!
-//! `cargo bench --bench closed_loop` prints the table of `docs/calm-control.md` for invented
+//! `cargo bench closed_loop` prints the table of `docs/calm-control.md` for invented
 //! households; with `RIG_DATA` naming a folder that has `synth_plain_2s.csv` and `synth_pv_2s.csv`
 //! for these. With `BENCH_CHECK` set it is short, and ends with 1 where a family is worse than its
 //! bar.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod batteries;
 mod houses;
@@ -26,7 +24,6 @@ use std::{
 use batteries::{FAMILIES, NEWER, ODD, SEVERAL};
 use houses::Trace;
 use score::{Household, Steps};
-use virtual_shelly::control;
 use world::{SOURCES, Source};
 
 /// Sensors of the table: each second, the same later, and each 5 s.
@@ -282,8 +279,7 @@ fn table() {
     }
 }
 
-fn main() -> ExitCode {
-    // `cargo test --benches` and `cargo bench` both start it; only the latter asks for figures.
+pub fn run() -> ExitCode {
     if std::env::var_os("BENCH_CHECK").is_some() {
         return check();
     }

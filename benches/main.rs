@@ -1,0 +1,84 @@
+//! The benches, each in a process of its own: `cargo bench` runs all of them, `cargo bench NAME …` those named.
+//! With `BENCH_CHECK=1` they are short. Ends with 1 where a bar is missed.
+//!
+//! They are one program, so that the product is optimised and linked as it is shipped, and once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+#[path = "../tests/common/fake_ha.rs"]
+mod fake_ha;
+
+mod closed_loop;
+mod forecast;
+mod http;
+mod modbus;
+mod pairs;
+mod process;
+mod readers;
+mod store;
+mod training;
+mod udp;
+
+use std::process::{Command, ExitCode};
+
+/// By name, in the order in which they run.
+const BENCHES: [(&str, fn() -> ExitCode); 8] = [
+    ("closed_loop", closed_loop::run),
+    ("forecast", forecast::run),
+    ("http", http::run),
+    ("modbus", modbus::run),
+    ("process", process::run),
+    ("readers", readers::run),
+    ("store", store::run),
+    ("udp", udp::run),
+];
+/// Before the name of the one to run in this process.
+const ONE: &str = "--one";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|a| a == readers::READ) {
+        return readers::read_at(&arguments[1]);
+    }
+    if let [one, name] = &arguments[..]
+        && one == ONE
+    {
+        return BENCHES.iter().find(|(n, _)| n == name).expect("its name").1();
+    }
+    // `cargo test --all-targets` starts it too, and asks for no figures.
+    if !arguments.iter().any(|a| a == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    if let Some(unknown) = named
+        .iter()
+        .find(|name| !BENCHES.iter().any(|(n, _)| n == **name))
+    {
+        let known: Vec<_> = BENCHES.iter().map(|(n, _)| *n).collect();
+        eprintln!(
+            "there is no bench {unknown}; there are {}",
+            known.join(", ")
+        );
+        return ExitCode::FAILURE;
+    }
+    let mut missed = Vec::new();
+    for (name, _) in BENCHES {
+        if named.is_empty() || named.iter().any(|n| *n == name) {
+            println!("\n{name}");
+            let ended = Command::new(std::env::current_exe().unwrap())
+                .args([ONE, name])
+                .status();
+            if !ended.unwrap().success() {
+                missed.push(name);
+            }
+        }
+    }
+    if missed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("\nmissed: {}", missed.join(", "));
+    ExitCode::FAILURE
+}
