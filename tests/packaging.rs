@@ -80,10 +80,10 @@ fn schema_text() -> String {
         match def.schema() {
             None => {}
             Some(Schema::Scalar(kind)) => {
-                writeln!(out, "  {}: {}", def.key, scalar(&kind)).unwrap()
+                writeln!(out, "  {}: {}", def.key, scalar(&kind)).unwrap();
             }
             Some(Schema::List(kind)) => {
-                writeln!(out, "  {}:\n    - {}", def.key, scalar(&kind)).unwrap()
+                writeln!(out, "  {}:\n    - {}", def.key, scalar(&kind)).unwrap();
             }
             Some(Schema::Dictionaries(members)) => {
                 writeln!(out, "  {}:", def.key).unwrap();

@@ -412,7 +412,7 @@ async fn a_one_shot_question_that_is_never_answered_is_named() {
         ha.never_answer(&[question]);
         match discover(&settings(&ha), &access, &[], &[]).await {
             Err(QueryError::Unreachable(why)) => {
-                assert!(why.contains(&format!("did not answer {name} for")), "{why}")
+                assert!(why.contains(&format!("did not answer {name} for")), "{why}");
             }
             other => panic!("{other:?}"),
         }
@@ -493,7 +493,7 @@ async fn an_answer_of_rest_that_does_not_end_is_cut() {
     s.stop().await;
     match discover(&rest, &quick(), &[], &[]).await {
         Err(QueryError::Unreachable(why)) => {
-            assert!(why.contains("larger than the 32768 kB"), "{why}")
+            assert!(why.contains("larger than the 32768 kB"), "{why}");
         }
         other => panic!("{other:?}"),
     }

@@ -119,7 +119,7 @@ impl Battery {
     pub fn physics(&mut self, t: f64) {
         match &mut self.law {
             Law::Forgets { patience, heard } if t - *heard > *patience && self.set != 0.0 => {
-                self.aim(t, 0.0)
+                self.aim(t, 0.0);
             }
             Law::Reuses { gain, heard, next } if t >= *next => {
                 *next = t + 0.5;

@@ -240,7 +240,7 @@ impl Hub for MeterHub {
                     Effect::ResetCounters => self.tell(Command::Reset).await,
                     Effect::DeleteAllData => self.tell(Command::DeleteAll).await,
                     Effect::Reboot { delay_ms } => {
-                        self.reboot(Duration::from_millis(delay_ms.clamp(100, 60_000)))
+                        self.reboot(Duration::from_millis(delay_ms.clamp(100, 60_000)));
                     }
                     Effect::Set(setting) => self.set(&setting),
                 }

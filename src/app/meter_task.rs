@@ -260,7 +260,7 @@ impl MeterTask {
                 info!("the original's counters and samples were taken over");
             }
             Command::Recorded(side, verdict, counters) => {
-                self.meter.recorded(side, verdict, &counters)
+                self.meter.recorded(side, verdict, &counters);
             }
             Command::Entities(reply) => {
                 let _ = reply.send(self.meter.entities(now));

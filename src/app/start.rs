@@ -721,7 +721,7 @@ fn start_tcp(
             shared.stop.clone(),
         );
         shared.health.spawn("fan-out", async move {
-            fanout::run(&ports, bind, &site, &stop).await
+            fanout::run(&ports, bind, &site, &stop).await;
         });
     }
     if let Some(port) = settings.modbus_port {

@@ -217,10 +217,10 @@ impl Vitals for Health {
             // What opening the store found wrong mostly says so itself.
             StoreState::InMemory { reason } if lines.contains(&reason) => {}
             StoreState::InMemory { reason } => {
-                lines.push(format!("nothing is kept over a restart: {reason}"))
+                lines.push(format!("nothing is kept over a restart: {reason}"));
             }
             StoreState::Failing { reason, .. } => {
-                lines.push(format!("the database cannot be written: {reason}"))
+                lines.push(format!("the database cannot be written: {reason}"));
             }
         }
         lines.extend(

@@ -273,7 +273,7 @@ fn idle(meter: &Meter, warnings: &mut Vec<String>) {
         warnings.push(format!(
             "{}{key} is set but {why}: it has no effect",
             meter.prefix
-        ))
+        ));
     };
     for name in ["total", "a", "b", "c"] {
         let power = format!("{name}_power");

@@ -276,7 +276,7 @@ pub(super) fn net_page(
             let full = sums.len() == NET_PAGE;
             match sums.last_mut() {
                 Some((last, sum)) if *last == start => {
-                    sum.iter_mut().zip(net).for_each(|(sum, net)| *sum += net)
+                    sum.iter_mut().zip(net).for_each(|(sum, net)| *sum += net);
                 }
                 _ if full => {
                     next = Some(start);

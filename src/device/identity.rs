@@ -66,7 +66,7 @@ impl Identity {
                 key,
                 value: value.into(),
                 reason: reason.into(),
-            })
+            });
         };
         let mac = mac_of(settings, stored_mac, &mut refuse);
         let Firmware {

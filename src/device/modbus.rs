@@ -279,7 +279,7 @@ fn em(w: &mut Window, context: &Context<'_>) {
         w.flag(1002 + i, phase.is_none());
         let base = 1020 + 20 * i;
         let put = |w: &mut Window, offset, get: fn(&Served) -> f64| {
-            w.f32(base + offset, phase.as_ref().map(get))
+            w.f32(base + offset, phase.as_ref().map(get));
         };
         put(w, 0, |p| p.voltage.get());
         put(w, 2, |p| p.current.get());
@@ -297,7 +297,7 @@ fn em1(w: &mut Window, context: &Context<'_>) {
         w.u32(base, updated(view.reported_at(Some(of))));
         w.flag(base + 2, phase.is_none());
         let put = |w: &mut Window, offset, get: fn(&Served) -> f64| {
-            w.f32(base + offset, phase.as_ref().map(get))
+            w.f32(base + offset, phase.as_ref().map(get));
         };
         put(w, 3, |p| p.voltage.get());
         put(w, 5, |p| p.current.get());
@@ -373,7 +373,7 @@ fn legacy(w: &mut Window, device: &Device, context: &Context<'_>) {
     );
     for (i, phase) in (0u16..).zip(&view.phases) {
         let put = |w: &mut Window, base: u16, get: fn(&Served) -> f64| {
-            w.f32(base + 2 * i, phase.as_ref().map(get))
+            w.f32(base + 2 * i, phase.as_ref().map(get));
         };
         put(w, 3002, |p| p.voltage.get());
         put(w, 3010, |p| p.current.get());

@@ -141,7 +141,7 @@ impl DeviceState {
             }
             Setting::Profile(profile) => next.profile = profile,
             Setting::Override(component, members) => {
-                next.overrides.entry(component).or_default().extend(members)
+                next.overrides.entry(component).or_default().extend(members);
             }
             Setting::KvsSet(key, value) => {
                 next.kvs.insert(key, value);

@@ -159,7 +159,7 @@ impl Ledger {
     pub fn serve_kept(&mut self, interval: Duration, now: Duration) {
         let restored = self.counters().map(|mut energy| {
             each(&mut energy, &self.state.ceiling, |counter, ceiling| {
-                *counter = counter.max(ceiling)
+                *counter = counter.max(ceiling);
             });
             energy
         });
@@ -846,7 +846,7 @@ mod tests {
         );
         assert_eq!(rig.at(1), None);
         let close = |got: Option<f64>, want: f64| {
-            assert!((got.unwrap() - want).abs() < 1e-6, "{got:?} {want}")
+            assert!((got.unwrap() - want).abs() < 1e-6, "{got:?} {want}");
         };
         close(rig.say("100", 2), 100_000.0);
         rig.ledger.integrate(hour(5000.0));

@@ -408,7 +408,7 @@ mod tests {
                 (counter(said) - wh).abs() < 1e-6,
                 "{said:?}: {}",
                 counter(said)
-            )
+            );
         };
         near(&[(0, 1500.0), (1, 0.0), (2, 0.0001), (3, 1502.0)], 2_000.0);
         near(

@@ -77,10 +77,10 @@ impl Shown {
     pub(super) fn energy(&self, counted: &Energy) -> Option<Energy> {
         let mut energy = self.limit?;
         each(&mut energy, counted, |limit, counted| {
-            *limit = limit.min(counted)
+            *limit = limit.min(counted);
         });
         each(&mut energy, &self.floor, |energy, floor| {
-            *energy = energy.max(floor)
+            *energy = energy.max(floor);
         });
         Some(energy)
     }
@@ -94,7 +94,7 @@ impl Shown {
     pub(super) fn kept(&mut self, limit: &Energy, now: Duration) {
         self.kept_at = now;
         each(self.limit.get_or_insert_default(), limit, |limit, kept| {
-            *limit = limit.max(kept)
+            *limit = limit.max(kept);
         });
     }
 
@@ -105,11 +105,11 @@ impl Shown {
         if passed > 0.0 {
             let mut gain = *counted;
             each(&mut gain, &last, |gain, last| {
-                *gain = (*gain - last).max(0.0) / passed
+                *gain = (*gain - last).max(0.0) / passed;
             });
             let left = 0.5_f64.powf(passed / HALF_LIFE);
             each(&mut self.rate, &gain, |rate, gain| {
-                *rate = gain.max(if *rate < 1e-5 { 0.0 } else { *rate * left })
+                *rate = gain.max(if *rate < 1e-5 { 0.0 } else { *rate * left });
             });
         }
         if now.saturating_sub(self.kept_at) >= PATIENCE {
@@ -134,7 +134,7 @@ impl Shown {
             }
         });
         each(&mut reserve, &self.ahead(counted), |reserve, ahead| {
-            *reserve = reserve.max(ahead)
+            *reserve = reserve.max(ahead);
         });
         reserve
     }
@@ -143,7 +143,7 @@ impl Shown {
     pub(super) fn ahead(&self, counted: &Energy) -> Energy {
         let mut ahead = self.floor;
         each(&mut ahead, counted, |floor, counted| {
-            *floor = (*floor - counted).max(0.0)
+            *floor = (*floor - counted).max(0.0);
         });
         ahead
     }

@@ -192,7 +192,7 @@ impl Witness {
                     import: (!self.import.is_empty()).then_some(after.0 - before.0),
                     export: (!self.export.is_empty()).then_some(after.1 - before.1),
                     ..row
-                })
+                });
             }
             _ => self.check.interrupt(),
         }

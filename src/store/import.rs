@@ -54,7 +54,7 @@ pub(super) fn start(
             }
             Ok(None) => {}
             Err(StoreError(error)) => {
-                tracing::error!("{}: {error}; it is left as it is", path.display())
+                tracing::error!("{}: {error}; it is left as it is", path.display());
             }
         })?;
     Ok(receive)

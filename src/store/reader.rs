@@ -211,7 +211,7 @@ impl Shared {
                     mn: w,
                     mx: w,
                     n: 1,
-                })
+                });
             });
             return Ok(bars.finish());
         }
@@ -246,7 +246,7 @@ impl Shared {
                 mn: w,
                 mx: w,
                 n: 1,
-            })
+            });
         });
         Ok(bars.finish())
     }

@@ -163,7 +163,7 @@ fn retention_prunes_in_chunks_and_keeps_what_the_options_say() {
             (T0 - 4 * DAY..T0)
                 .step_by(120)
                 .map(|ts| ("".into(), record(ts, 1.0))),
-        )
+        );
     });
     rig.writer.commit().unwrap();
     assert_eq!(rig.count("s2"), 4 * DAY / 10);
@@ -357,7 +357,7 @@ fn records_overwritten_by_a_clock_that_went_back_leave_the_energy_right() {
     let add = |rig: &mut Rig, minutes: std::ops::Range<i64>, wh: f64| {
         lock(&rig.shared.buffer).add(|b| {
             b.records
-                .extend(minutes.map(|m| ("".into(), record(T0 + m * 60, wh))))
+                .extend(minutes.map(|m| ("".into(), record(T0 + m * 60, wh))));
         });
         rig.writer.commit().unwrap();
     };

@@ -283,7 +283,7 @@ impl Writer {
                 }
             }
             Control::Minute => {
-                self.commit_at = self.commit_at.min(self.shared.clock.now().mono + MINUTES)
+                self.commit_at = self.commit_at.min(self.shared.clock.now().mono + MINUTES);
             }
             Control::Flush(ack) => {
                 self.collect_often();

@@ -55,7 +55,7 @@ async fn acquire_free<T>(
     let waits = |reason: &str| {
         board.set(wanted.line(ListenerState::Waiting {
             reason: reason.to_owned(),
-        }))
+        }));
     };
     let (mut failures, mut told, mut waiting) = (0, false, None::<Waiting>);
     loop {

@@ -269,7 +269,7 @@ impl Meter {
                     }
                 }
                 Err(Lacks::Network(why)) => {
-                    warn!("mDNS does not announce {}: {why}", announcement.instance)
+                    warn!("mDNS does not announce {}: {why}", announcement.instance);
                 }
                 Err(_) => {}
             }

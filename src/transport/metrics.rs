@@ -63,7 +63,7 @@ impl Series {
                 M::clone(&family.get_or_create(labels)),
             ),
             (_, Some(unit)) => {
-                registry.register_with_unit(self.name, self.help, Unit::Other(unit.into()), family)
+                registry.register_with_unit(self.name, self.help, Unit::Other(unit.into()), family);
             }
             (_, None) => registry.register(self.name, self.help, family),
         }

@@ -389,7 +389,7 @@ impl Meter {
             *state = Arc::new(DeviceState {
                 profile,
                 ..DeviceState::clone(state)
-            })
+            });
         });
     }
 

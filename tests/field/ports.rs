@@ -83,7 +83,7 @@ async fn every_tcp_listener_leaves_home_assistants_port() {
             &site,
             &stop,
         )
-        .await
+        .await;
     });
     until("all are open", || {
         ports.iter().all(|port| state(&meter, *port) == "open")

@@ -63,7 +63,7 @@ impl Trains {
         loop {
             let wait = self.once(why, &mut speakers, &mut few_said);
             self.change(|training| {
-                training.next = Some(self.source.now_s() + wait.as_secs() as i64)
+                training.next = Some(self.source.now_s() + wait.as_secs() as i64);
             });
             why = match self.wait(wait) {
                 Some(why) => why,
@@ -142,7 +142,7 @@ impl Trains {
             forecast::train(&loaded.series(), valid, incumbents, job)
         };
         let result = self.when_idle(train, |now| {
-            self.change(|training| training.running = Some((now.fraction, now.stage)))
+            self.change(|training| training.running = Some((now.fraction, now.stage)));
         });
         let now = self.source.now_s();
         let (last, wait) = match result {
@@ -201,7 +201,7 @@ impl Trains {
                 lower_priority();
                 let loaded = source
                     .load(newest, source.raw_span(), MINUTES, cancel, |busy| {
-                        rest(cpu, busy)
+                        rest(cpu, busy);
                     })
                     .map_err(unreadable)?;
                 if cancel.load(Ordering::Relaxed) {

@@ -117,7 +117,7 @@ impl Asker {
                                 .frame(),
                                 wait,
                             )
-                            .await?
+                            .await?;
                     }
                     "auth_ok" => {
                         wait.done();

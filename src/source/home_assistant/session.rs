@@ -586,7 +586,7 @@ impl Session {
                     }
                     // Early in its start the command does not exist yet.
                     _ if !self.running => {
-                        self.registry_retry = Some(now.mono + self.cadence.starting_poll)
+                        self.registry_retry = Some(now.mono + self.cadence.starting_poll);
                     }
                     _ => {
                         tracing::warn!(

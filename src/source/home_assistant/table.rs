@@ -222,7 +222,7 @@ impl Table {
                         Some(stamp) => {
                             entry.news |= entry
                                 .reported
-                                .looked(stamp, asked.home, asked.at, now, look)
+                                .looked(stamp, asked.home, asked.at, now, look);
                         }
                         None if differs => entry.reported.live(None, now, look),
                         None => {}

@@ -29,7 +29,7 @@ impl Coils {
                 5 => self.end += 6 + usize::from(*byte),
                 FUNCTION => self.function = *byte,
                 place if self.function == WRITE_MULTIPLE_COILS && QUANTITY.contains(&place) => {
-                    *byte = 0
+                    *byte = 0;
                 }
                 _ => {}
             }
