@@ -24,8 +24,11 @@ mod udp;
 
 use std::process::{Command, ExitCode};
 
+/// Runs a bench; fails where a bar is missed.
+type Bench = fn() -> ExitCode;
+
 /// By name, in the order in which they run.
-const BENCHES: [(&str, fn() -> ExitCode); 8] = [
+const BENCHES: [(&str, Bench); 8] = [
     ("closed_loop", closed_loop::run),
     ("forecast", forecast::run),
     ("http", http::run),
