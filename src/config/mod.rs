@@ -115,4 +115,6 @@ pub fn environment() -> BTreeMap<String, String> {
 }
 
 #[cfg(test)]
+mod pins;
+#[cfg(test)]
 mod tests;
