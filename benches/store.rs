@@ -15,10 +15,9 @@ use std::{
 use rusqlite::Connection;
 use virtual_shelly::{
     config::settings::StoreSettings,
-    device::records::Records,
-    meter::{MinuteRecord, PhaseMinute},
+    meter::{MinuteRecord, PhaseMinute, records::Records},
     store::{self, Chart, DATABASE_FILE, Range},
-    time::{Clock, SystemClock},
+    vocab::{Clock, SystemClock},
 };
 
 const DAY: i64 = 86_400;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use virtual_shelly::{config::settings::StoreSettings, store::DATABASE_FILE, time::SystemClock};
+use virtual_shelly::{config::settings::StoreSettings, store::DATABASE_FILE, vocab::SystemClock};
 
 /// 99th percentile while training, over that of idle rounds.
 const BAR: f64 = 1.2;

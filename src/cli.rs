@@ -1,7 +1,7 @@
 //! The command line, made from the option definitions: every option as `--key-with-dashes`, before
 //! or after the command.
 //!
-//! Values are not judged here but with those of all other layers ([`crate::config::load`]), so that
+//! Values are not judged here but with those of all other layers ([`config::load`]), so that
 //! everything wrong is listed at once. Only what clap cannot read at all (an unknown flag, a
 //! missing value) ends with exit code 2.
 
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::config::{
+use config::{
     definition::{Definition, Kind},
     definitions,
 };
@@ -235,7 +235,7 @@ fn in_front(args: Vec<String>, command: &Command) -> Vec<String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::config::Layer;
+    use config::Layer;
 
     fn read(args: &[&str]) -> Result<Invocation, clap::Error> {
         let extra = Command::new("backtest")

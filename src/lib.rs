@@ -2,18 +2,19 @@
 //! batteries read.
 //!
 //! ```text
-//!  source/ ──Reading──▶ meter/ ──Snapshot──▶ device/ ──Reply/Notification──▶ transport/
+//!  source ───Reading──▶ meter ───Snapshot──▶ device ───Reply/Notification──▶ transport
 //!  (Home Assistant,     (signs, units,       (what a Pro 3EM   (HTTP, WebSocket, UDP,
 //!   demo, replay)        smoothing, energy)   would answer)     Modbus, mDNS, outbound WS)
 //!                           │    ▲                                   ▲
 //!                           ▼    │                                   │ who asks, how often
-//!                         store/ (SQLite)  ◀── forecast/         consumers/
+//!                         store (SQLite)   ◀── forecast          consumers
 //!                           ▲                   ▲
-//!                           └──── dashboard/ (askama pages, live stream, for people)
+//!                           └──── dashboard (askama pages, live stream, for people)
 //! ```
 //!
-//! | room | it knows |
+//! | crate | it knows |
 //! | --- | --- |
+//! | [`vocab`] | the words that all others use: phases, readings, moments, numbers, masking |
 //! | [`config`] | every option once, read in layers into one validated [`config::Settings`] |
 //! | [`source`] | how a reading comes in |
 //! | [`meter`] | physics: pure, time is an argument |
@@ -23,31 +24,24 @@
 //! | [`control`] | when a battery is answered, so that it does not swing: pure, time is an argument |
 //! | [`store`] | SQLite and its writer thread |
 //! | [`background`] | what reads the database for others, at a lower priority |
+//! | [`outgoing`] | TLS and the HTTP client of connections that we open |
 //! | [`forecast`] | series → forecast: pure over arrays |
-//! | `dashboard` | pages and their live data for people |
-//! | `app` | how all these are wired |
+//! | [`dashboard`] | pages and their live data for people |
 //!
-//! Arrows of `use` follow the flow; nothing points back. `app` is the one place where rooms are
-//! wired to one another and tasks start and stop. The last two are rooms of the program
-//! (`main.rs`), which nothing else uses: compiled with the others in one piece, they would need
-//! more memory than a small machine has (DOCS.md, "Local build").
+//! This library only gathers the crates for tests and benches. Which of them may use which stands
+//! in `CONTRIBUTING.md`; the program (`main.rs`) wires them to one another in its module `app`, the
+//! one place where tasks start and stop.
 
-mod address;
-pub mod background;
-pub mod cli;
-pub mod config;
-pub mod consumers;
-pub mod control;
-pub mod control_socket;
-pub mod device;
-pub mod forecast;
-mod http_client;
-pub mod logging;
-pub mod meter;
-pub mod one_line;
-pub mod source;
-pub mod store;
-pub mod supervisor;
-pub mod time;
-pub mod tls;
-pub mod transport;
+pub use background;
+pub use config;
+pub use consumers;
+pub use control;
+pub use dashboard;
+pub use device;
+pub use forecast;
+pub use meter;
+pub use outgoing;
+pub use source;
+pub use store;
+pub use transport;
+pub use vocab;

@@ -32,7 +32,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::one_line::one_line;
+use vocab::one_line::one_line;
 
 /// Lines that may wait for whoever reads the log.
 const WAITING: usize = 1024;

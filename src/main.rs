@@ -1,22 +1,20 @@
-//! Parses, builds, runs. `app` wires the library's rooms, `dashboard` shows them to people; all
-//! else is the library's.
+//! Parses, builds, runs. `app` wires the crates to one another; all else is theirs.
 
 use std::{
     io::{ErrorKind, Write, stdout},
     process::ExitCode,
 };
 
+use config::{EXIT_CONFIGURATION, LoadInputs};
 use forecast::{cli as backtest, cli_forecast};
-use virtual_shelly::{
-    background,
-    cli::{self, Action, Invocation},
-    config::{self, EXIT_CONFIGURATION, LoadInputs},
-    consumers, control, control_socket, device, forecast, logging, meter, one_line, source, store,
-    supervisor, time, transport,
-};
+
+use self::cli::{Action, Invocation};
 
 mod app;
-mod dashboard;
+mod cli;
+mod control_socket;
+mod logging;
+mod supervisor;
 
 /// Gives memory back after a flood, where the C library's keeps most of it. How soon is set in
 /// `.cargo/config.toml`.

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{config::Secret, http_client};
+use config::Secret;
+use outgoing::http_client;
 
 /// Longest answer that is read, bytes. Ours have some kilobytes, the longest of them a description.
 const ANSWER_MAX: usize = 1 << 20;

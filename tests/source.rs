@@ -17,11 +17,10 @@ use tokio_util::sync::CancellationToken;
 use virtual_shelly::{
     config::{HaTransport, Secret, SourceKind, SourceSettings},
     source::{
-        self, Access, Cadence, EntityId, HaFacts, Link, SourceEvent, State, Supervisor, Transport,
-        Wires,
+        self, Access, Cadence, HaFacts, Supervisor, Transport, Wires,
         discover::{Origin, QueryError, discover},
     },
-    time::{Now, SystemClock},
+    vocab::{EntityId, Link, Now, SourceEvent, State, SystemClock},
 };
 
 /// Bounds a wait on a condition; nothing is timed.

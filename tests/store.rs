@@ -15,10 +15,9 @@ use std::{
 
 use virtual_shelly::{
     config::settings::StoreSettings,
-    device::records::Records,
-    meter::{Counter, Energy, MinuteRecord, PhaseMinute},
+    meter::{Counter, Energy, MinuteRecord, PhaseMinute, records::Records},
     store::{self, DATABASE_FILE, MeterRow, Model, Opened, SIDECAR_FILE, StoreState},
-    time::{Clock, Now, SystemClock},
+    vocab::{Clock, Now, SystemClock},
 };
 
 fn settings(dir: &Path) -> StoreSettings {

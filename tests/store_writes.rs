@@ -14,7 +14,7 @@ use virtual_shelly::{
     config::settings::StoreSettings,
     meter::{Counter, Energy, MinuteRecord, PhaseMinute},
     store::{self, MeterRow, Run, StoreState},
-    time::{Clock, Now},
+    vocab::{Clock, Now},
 };
 
 const START: i64 = 1_800_000_000;

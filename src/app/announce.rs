@@ -8,11 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::start::Meters;
-use crate::{
-    config::{MeterSettings, Resolved, SourceKind},
-    source::EntityId,
-    transport::{Board, ListenerState, board::Line},
-};
+use config::{MeterSettings, Resolved, SourceKind};
+use transport::{Board, ListenerState, board::Line};
+use vocab::EntityId;
 
 /// How long the listeners' first try is waited for; a port that is taken then has its own line.
 const PATIENCE: Duration = Duration::from_secs(3);

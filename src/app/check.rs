@@ -10,16 +10,13 @@ use super::{
     identity, network,
     setup::{self, union},
 };
-use crate::{
-    config::{EXIT_CONFIGURATION, LoadInputs, MeterSettings, Resolved, SourceKind, load, report},
-    meter::{CounterState, EntityReport, Meter, Quality},
-    source::{
-        self, Access, EntityId, Link, Reading, SourceEvent, State,
-        discover::{Discovery, discover},
-    },
-    store,
-    time::{Clock, Now, SystemClock},
+use config::{EXIT_CONFIGURATION, LoadInputs, MeterSettings, Resolved, SourceKind, load, report};
+use meter::{CounterState, EntityReport, Meter, Quality};
+use source::{
+    Access,
+    discover::{Discovery, discover},
 };
+use vocab::{Clock, EntityId, Link, Now, Reading, SourceEvent, State, SystemClock};
 
 /// Most candidates that are listed.
 const LISTED: usize = 20;

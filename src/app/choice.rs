@@ -3,11 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::{
-    config::{Inputs, Layer, PowerInput, Resolved, TotalPhase},
-    meter::Phase,
-    source::EntityId,
-};
+use config::{Inputs, Layer, PowerInput, Resolved, TotalPhase};
+use vocab::{EntityId, Phase};
 
 /// Option keys and values that describe these inputs.
 #[must_use]
@@ -193,7 +190,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{LoadInputs, OptionsFile, load};
+    use config::{LoadInputs, OptionsFile, load};
 
     /// The members of an object.
     pub(in crate::app) fn object(value: Value) -> Map<String, Value> {

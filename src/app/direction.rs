@@ -12,19 +12,17 @@ use super::{
     setup::Choice,
     start::{Running, Taker},
 };
-use crate::{
-    config::{Inputs, PowerInput, SourceSettings},
-    meter::{
-        direction::{Counters, Evidence, Verdict, contradiction, look_back},
-        witness::Side,
-    },
-    source::{
-        Access, EntityId, HaFacts,
-        discover::{Discovery, discover},
-        recorded::{Look, Question, ask},
-    },
-    time::Clock,
+use config::{Inputs, PowerInput, SourceSettings};
+use meter::{
+    direction::{Counters, Evidence, Verdict, contradiction, look_back},
+    witness::Side,
 };
+use source::{
+    Access, HaFacts,
+    discover::{Discovery, discover},
+    recorded::{Look, Question, ask},
+};
+use vocab::{Clock, EntityId};
 
 /// Between two looks at the recorder, which has a new row each 5 minutes.
 const AGAIN: Duration = Duration::from_secs(600);

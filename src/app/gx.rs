@@ -1,7 +1,8 @@
 //! Which servers on an outbound WebSocket are a Victron GX that has known the meter: kept in the
 //! store over a restart.
 
-use crate::{store::Store, transport::outbound::Memory};
+use store::Store;
+use transport::outbound::Memory;
 
 /// Servers remembered of one meter: `Ws.SetConfig` may name any number one after the other.
 const SERVERS: usize = 16;

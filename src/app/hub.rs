@@ -12,13 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::meter_task::Command;
-use crate::{
-    config::{ChannelSettings, MeterSettings},
-    device::{DeviceState, Effect, Setting},
-    store::Store,
-    time::Clock,
-    transport::endpoint::{Boot, Hub},
-};
+use config::{ChannelSettings, MeterSettings};
+use device::{DeviceState, Effect, Setting};
+use store::Store;
+use transport::endpoint::{Boot, Hub};
+use vocab::Clock;
 
 /// What a reader and the owner are told while it is not known whether a password was set.
 pub const LOCKED: &str = "the settings were lost, and nobody knows whether a password was set: changes are refused until option auth_password \

@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    config::MeterSettings,
-    device::{Identity, identity},
-    store::{MeterRow, Restored, fallback_mac},
-};
+use config::MeterSettings;
+use device::{Identity, identity};
+use store::{MeterRow, Restored, fallback_mac};
 
 /// The MAC of a meter that has one already: typed, or kept in `stored`.
 #[must_use]
@@ -76,7 +74,7 @@ fn fresh(key: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::{LoadInputs, load};
+    use config::{LoadInputs, load};
 
     #[test]
     fn a_mac_that_was_kept_and_is_none_is_replaced_and_named() {

@@ -8,13 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::{meter_task::Command, setup::running, start::Running};
-use crate::{
-    config::SourceSettings,
-    source::{
-        Access, EntityId, HaFacts,
-        discover::{Discovery, discover},
-    },
+use config::SourceSettings;
+use source::{
+    Access, HaFacts,
+    discover::{Discovery, discover},
 };
+use vocab::EntityId;
 
 /// What is watched, and how Home Assistant is asked.
 pub struct Loops {

@@ -10,18 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{forecasting::Feed, vitals::Health};
-use crate::{
-    config::MeterSettings,
-    device::View,
-    meter::{
-        Changed, CounterState, EntityReport, Meter, MinuteRecord, Taken,
-        direction::{Counters, Verdict},
-        witness::Side,
-    },
-    source::{EntityId, SourceEvent},
-    store::{Import, MeterRow, Run, Store},
-    time::{Clock, Now},
+use config::MeterSettings;
+use device::View;
+use meter::{
+    Changed, CounterState, EntityReport, Meter, MinuteRecord, Taken,
+    direction::{Counters, Verdict},
+    witness::Side,
 };
+use store::{Import, MeterRow, Run, Store};
+use vocab::{Clock, EntityId, Now, SourceEvent};
 
 /// What the rest of the process may ask of a meter. The sender is told when it took effect.
 pub enum Command {
@@ -324,11 +321,9 @@ pub fn counters(row: &MeterRow) -> CounterState {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{
-        config::{LoadInputs, OptionsFile, load},
-        meter::Energy,
-        source::{Link, Reading, State},
-    };
+    use config::{LoadInputs, OptionsFile, load};
+    use meter::Energy;
+    use vocab::{Link, Reading, State};
 
     /// What a run leaves behind of which the energy entity said this, with 3600 W all the while.
     fn run(restored: &MeterRow, mode: &str, said: &str) -> MeterRow {

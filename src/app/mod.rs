@@ -50,16 +50,12 @@ use self::{
     start::{Meters, Shared},
     vitals::Health,
 };
-use crate::{
-    config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load},
-    control_socket,
-    forecast::Outlooks,
-    logging::LevelHandle,
-    source::{self, Access, HaFacts, Link, SourceEvent, Wires, registry::RegistryEvent},
-    store,
-    time::{Clock, Now, SystemClock},
-    transport::{Board, healthz::Vitals},
-};
+use crate::{control_socket, logging::LevelHandle};
+use config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load};
+use forecast::Outlooks;
+use source::{Access, HaFacts, Wires, registry::RegistryEvent};
+use transport::{Board, healthz::Vitals};
+use vocab::{Clock, Link, Now, SourceEvent, SystemClock};
 
 /// Events that may wait between source and meters; a full channel slows the source, it loses
 /// nothing.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
-use crate::{config::LoadInputs, source::Access, store::Store, supervisor::Supervisor};
+use crate::supervisor::Supervisor;
+use config::LoadInputs;
+use source::Access;
+use store::Store;
 
 /// Key of the store.
 const KEY: &str = "network";

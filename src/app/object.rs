@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::{
-    config::{
-        Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved, definition::Kind, definitions,
-        pattern::Pattern,
-    },
-    dashboard::owner::Sign,
-    meter::parse::{Quantity, Unusable, parse},
-    source::{EntityId, State, discover::Discovery},
+use config::{
+    Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved, definition::Kind, definitions,
+    pattern::Pattern,
+};
+use dashboard::owner::Sign;
+use source::discover::Discovery;
+use vocab::{
+    EntityId, State,
+    parse::{Quantity, Unusable, parse},
 };
 
 /// What speaks against a change.
@@ -245,7 +246,7 @@ mod tests {
         super::choice::{inputs_of, tests::object},
         *,
     };
-    use crate::source::discover::{Candidate, Origin, Proposal};
+    use source::discover::{Candidate, Origin, Proposal};
 
     fn here(
         id: &str,

@@ -35,27 +35,24 @@ use super::{
     start::{Meters, Running, Shared, Taker, targets},
     users::Users,
 };
-use crate::{
-    background::{PATIENCE, Refused},
-    config::{
-        ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Problem,
-        Resolved, SourceKind, SourceSettings, change_options, contradictions, definitions, load,
-    },
-    dashboard::{
-        self, Context, Door, Owner,
-        owner::{Changed, Doing, Options, Preview, PreviewPhase, Refusal, Run, SetupState, Sign},
-    },
-    device::{Device, DeviceOptions, DeviceState},
-    forecast::Outlooks,
-    logging::LevelHandle,
-    meter::{EntityReport, Quality, Taken, direction::Verdict},
-    source::{
-        Access,
-        discover::{Discovery, discover},
-    },
-    supervisor::Supervisor,
-    transport::listener::{self, Wanted},
+use crate::{logging::LevelHandle, supervisor::Supervisor};
+use background::{PATIENCE, Refused};
+use config::{
+    ChannelSettings, DashboardOnLan, Inputs, LoadInputs, MeterSettings, OptionsFile, Problem,
+    Resolved, SourceKind, SourceSettings, change_options, contradictions, definitions, load,
 };
+use dashboard::{
+    Context, Door, Owner,
+    owner::{Changed, Doing, Options, Preview, PreviewPhase, Refusal, Run, SetupState, Sign},
+};
+use device::{Device, DeviceOptions, DeviceState};
+use forecast::Outlooks;
+use meter::{EntityReport, Quality, Taken, direction::Verdict};
+use source::{
+    Access,
+    discover::{Discovery, discover},
+};
+use transport::listener::{self, Wanted};
 
 pub use renamed::under;
 
@@ -326,8 +323,7 @@ fn file_of(inputs: &LoadInputs) -> Map<String, Value> {
 /// The same for people: without secrets.
 fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
     let mask = |(key, value): (String, Value)| {
-        let secret =
-            definitions::find(&key).is_some_and(crate::config::definition::Definition::secret);
+        let secret = definitions::find(&key).is_some_and(config::definition::Definition::secret);
         (
             key,
             if secret {
@@ -341,7 +337,7 @@ fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
     let drawn = |key: &str, value: &Value| {
         inputs.app
             && *value == Value::Bool(true)
-            && definitions::find(key).is_some_and(crate::config::definition::Definition::on_in_form)
+            && definitions::find(key).is_some_and(config::definition::Definition::on_in_form)
     };
     file_of(inputs)
         .into_iter()
@@ -1001,7 +997,7 @@ fn with_higher_layers(mut options: Map<String, Value>, resolved: &Resolved) -> M
 }
 
 /// What a meter with these settings makes of the sensors' present values.
-fn preview(settings: &MeterSettings, found: &Discovery, now: crate::time::Now) -> Preview {
+fn preview(settings: &MeterSettings, found: &Discovery, now: vocab::Now) -> Preview {
     let mut meter = rehearse(settings, found, now);
     let snapshot = meter.snapshot(now);
     let phase = |i: usize| {

@@ -10,14 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{pages::Actor, vitals::Health};
-use crate::{
-    config::{HaTransport, SourceKind, SourceSettings},
-    source::{
-        Access, EntityId, HaFacts,
-        registry::{Registered, RegistryEvent, names},
-    },
-    store::Store,
+use config::{HaTransport, SourceKind, SourceSettings};
+use source::{
+    Access, HaFacts,
+    registry::{Registered, RegistryEvent, names},
 };
+use store::Store;
+use vocab::EntityId;
 
 /// Key of the store.
 const KEY: &str = "entities";

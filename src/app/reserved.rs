@@ -9,13 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 use url::{Host, Url};
 
-use crate::{
-    config::{SourceKind, SourceSettings},
-    source::{HaFacts, HttpPlace},
-    store::Store,
-    supervisor::Supervisor,
-    transport::reserve::{Hosts, PortGuard, Reservation, is_own, own_addresses},
-};
+use crate::supervisor::Supervisor;
+use config::{SourceKind, SourceSettings};
+use source::{HaFacts, HttpPlace};
+use store::Store;
+use transport::reserve::{Hosts, PortGuard, Reservation, is_own, own_addresses};
 
 /// Key of the store.
 const KEY: &str = "home_assistant_ports";
@@ -313,7 +311,7 @@ impl Reserving {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::source::HaPlaces;
+    use source::HaPlaces;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()

@@ -19,16 +19,14 @@ use super::{
     start::Taker,
     vitals::Health,
 };
-use crate::{
-    config::{Inputs, SourceSettings},
-    source::{
-        Access, EntityId, HaFacts,
-        discover::{Candidate, Discovery, Kind, discover},
-        prefs_watch,
-    },
-    store::Store,
-    time::Clock,
+use config::{Inputs, SourceSettings};
+use source::{
+    Access, HaFacts,
+    discover::{Candidate, Discovery, Kind, discover},
+    prefs_watch,
 };
+use store::Store;
+use vocab::{Clock, EntityId};
 
 /// Key of the store.
 pub const KEY: &str = "setup";

@@ -12,15 +12,14 @@ use super::{
     meter_task::Command,
     start::Running,
 };
-use crate::{
-    config::{Inputs, PowerInput, SourceSettings},
-    dashboard::owner::Sign,
-    meter::{
-        direction::{Counters, Verdict},
-        witness::Side,
-    },
-    source::{Access, EntityId, recorded::Question},
+use config::{Inputs, PowerInput, SourceSettings};
+use dashboard::owner::Sign;
+use meter::{
+    direction::{Counters, Verdict},
+    witness::Side,
 };
+use source::{Access, recorded::Question};
+use vocab::EntityId;
 
 /// How long the recorder's answer is good for; it has a new row each 5 minutes, and the page asks
 /// every 2 s.

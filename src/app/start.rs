@@ -18,27 +18,25 @@ use super::{
     setup::union,
     vitals::Health,
 };
-use crate::{
-    config::{
-        ChannelSettings, ControlSettings, Inputs, MeterSettings, PowerInput, Resolved, Settings,
-        SourceKind,
-    },
-    consumers::Consumers,
-    device::{Device, DeviceOptions, DeviceState, Identity, View},
-    meter::Meter,
-    source::{self, EntityId, HaFacts, SourceEvent},
-    store::{Import, Restored, Store, StoreState},
-    supervisor::Supervisor,
-    time::{Clock, Now},
-    transport::{
-        Board, Endpoint, ListenerState, Parts,
-        board::Line,
-        fanout,
-        http::{self, Site},
-        listener::Wanted,
-        mdns, modbus, outbound, udp,
-    },
+use crate::supervisor::Supervisor;
+use config::{
+    ChannelSettings, ControlSettings, Inputs, MeterSettings, PowerInput, Resolved, Settings,
+    SourceKind,
 };
+use consumers::Consumers;
+use device::{Device, DeviceOptions, DeviceState, Identity, View};
+use meter::Meter;
+use source::HaFacts;
+use store::{Import, Restored, Store, StoreState};
+use transport::{
+    Board, Endpoint, ListenerState, Parts,
+    board::Line,
+    fanout,
+    http::{self, Site},
+    listener::Wanted,
+    mdns, modbus, outbound, udp,
+};
+use vocab::{Clock, EntityId, Now, SourceEvent};
 
 /// What all parts of the process share.
 #[derive(Clone)]
@@ -311,7 +309,7 @@ impl Running {
             control: control_seen,
             boot,
             records: Arc::new(shared.store.records(key)),
-            hub: Arc::clone(&hub) as Arc<dyn crate::transport::Hub>,
+            hub: Arc::clone(&hub) as Arc<dyn transport::Hub>,
             consumers,
             clock: Arc::clone(&shared.clock),
         }));
@@ -691,7 +689,7 @@ fn start_tcp(
     shared: &Shared,
     pages: Option<axum::Router>,
 ) -> Option<Arc<Site>> {
-    let vitals: Arc<dyn crate::transport::healthz::Vitals> = Arc::new(shared.health.clone());
+    let vitals: Arc<dyn transport::healthz::Vitals> = Arc::new(shared.health.clone());
     let mut served = None;
     if let Some(port) = settings.http_port {
         let site = Site::device(
@@ -783,7 +781,7 @@ mod start_tests;
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::{LoadInputs, load};
+    use config::{LoadInputs, load};
 
     fn off_lines(env: &[(&str, &str)]) -> Vec<(&'static str, ListenerState)> {
         let env = env
@@ -825,7 +823,7 @@ mod tests {
     #[test]
     fn a_further_meter_says_what_is_off_too() {
         let text = r#"{"mdns_enable": false, "meters": [{"name": "garage", "a_power": "sensor.garage", "http_port": 8081}]}"#;
-        let file = crate::config::OptionsFile {
+        let file = config::OptionsFile {
             path: "options.json".into(),
             contents: Ok(text.into()),
         };

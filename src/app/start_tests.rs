@@ -6,14 +6,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    config::{LoadInputs, OptionsFile, definitions, load},
-    device::identity::kept_mac,
-    forecast::Outlooks,
-    store::{self, MeterRow},
-    time::SystemClock,
-    transport::healthz::Vitals,
-};
+use config::{LoadInputs, OptionsFile, definitions, load};
+use device::identity::kept_mac;
+use forecast::Outlooks;
+use store::MeterRow;
+use transport::healthz::Vitals;
+use vocab::SystemClock;
 
 /// Values that are empty, huge, of another kind, nearly right or right in another place.
 fn nasty() -> Vec<Value> {
@@ -201,7 +199,7 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
             settings.mdns_hostname.as_deref(),
             settings.mdns_ip,
         );
-        let (code, _) = crate::transport::healthz::report(&meter.endpoint, &shared.board, &health);
+        let (code, _) = transport::healthz::report(&meter.endpoint, &shared.board, &health);
         assert!(code.as_u16() < 600);
     }
     health

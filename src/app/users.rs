@@ -7,10 +7,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{
-    config::SourceSettings,
-    source::{Access, users::administrators},
-};
+use config::SourceSettings;
+use source::{Access, users::administrators};
 
 /// An answer is good for a page so long.
 const FOR_PAGES: Duration = Duration::from_secs(300);

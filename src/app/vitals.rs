@@ -12,12 +12,9 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 
 use super::{forecasting::gauges, hub::LOCKED};
-use crate::{
-    background,
-    forecast::Outlooks,
-    store::{SetAside, Store, StoreHealth, StoreState},
-    transport::{healthz::Vitals, metrics::Gauge},
-};
+use forecast::Outlooks;
+use store::{SetAside, Store, StoreHealth, StoreState};
+use transport::{healthz::Vitals, metrics::Gauge};
 
 /// How long a damaged database that was set aside is reason to be `degraded`. All works again with
 /// the new one, so nothing but a stop would end it; but its charts are lost, and a monitor that
@@ -286,11 +283,9 @@ impl Vitals for Health {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{
-        config::settings::StoreSettings,
-        store::{DATABASE_FILE, open},
-        time::{Clock, Now},
-    };
+    use config::settings::StoreSettings;
+    use store::{DATABASE_FILE, open};
+    use vocab::{Clock, Now};
 
     struct Hand(Mutex<Duration>);
 

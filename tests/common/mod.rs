@@ -27,15 +27,12 @@ use virtual_shelly::{
         ChannelSettings, ControlMode, ControlSettings, ModbusMap, ScalingSettings, StalePolicy,
     },
     consumers::Consumers,
-    device::{
-        Block, Device, DeviceOptions, DeviceState, Effect, Identity, Records, RecordsError, View,
-    },
+    device::{Device, DeviceOptions, DeviceState, Effect, Identity, View},
     meter::{
-        Counter, Derived, Electric, Energy, Fixed, MinuteRecord, PhaseInput, Quality, Report,
-        Served, Snapshot, SourceHealth, Totals,
+        Counter, Derived, Electric, Energy, MinuteRecord, PhaseInput, Quality, Report, Served,
+        Snapshot, SourceHealth, Totals,
+        records::{Block, Records, RecordsError},
     },
-    source::Link,
-    time::{Clock, Now, SystemClock},
     transport::{
         Board,
         endpoint::{Boot, Endpoint, Hub, Parts},
@@ -45,6 +42,7 @@ use virtual_shelly::{
         modbus, udp,
         udp_socket::PacketSocket,
     },
+    vocab::{Clock, Fixed, Link, Now, SystemClock},
 };
 
 pub const ID: &str = "shellypro3em-aabbccddeeff";

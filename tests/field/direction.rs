@@ -5,8 +5,7 @@ use std::time::Duration;
 use virtual_shelly::{
     config::{LoadInputs, MeterSettings, OptionsFile, load},
     meter::{CounterState, Meter, direction::Verdict, witness::Side},
-    source::{Link, Reading, SourceEvent, State},
-    time::Now,
+    vocab::{Link, Now, Reading, SourceEvent, State},
 };
 
 struct House {

@@ -5,8 +5,7 @@ use std::time::Duration;
 use virtual_shelly::{
     config::{LoadInputs, OptionsFile, load},
     meter::{CounterState, Meter, Quality, Snapshot},
-    source::{Link, Reading, SourceEvent, State},
-    time::Now,
+    vocab::{Link, Now, Reading, SourceEvent, State},
 };
 
 /// A meter that is driven second by second.

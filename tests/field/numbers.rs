@@ -1,6 +1,6 @@
 //! Numbers as their readers take them from the text.
 
-use virtual_shelly::meter::Fixed;
+use virtual_shelly::vocab::Fixed;
 
 /// A sensor that rounds towards zero says "-0.0" at night; a parser that looks at the sign took
 /// that for an export.

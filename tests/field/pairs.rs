@@ -9,8 +9,7 @@ use virtual_shelly::{
         Changed, CounterState, Meter, SIBLINGS,
         pair::{FIRST, MOST},
     },
-    source::{Link, Reading, SourceEvent, State},
-    time::Now,
+    vocab::{Link, Now, Reading, SourceEvent, State},
 };
 
 const PAIR: &str = r#"{"total_power": "sensor.in", "total_power_export": "sensor.out"}"#;

@@ -1,9 +1,7 @@
 //! The forecast's lines of `/metrics`. What has no value has no line.
 
-use crate::{
-    forecast::{Outlook, outlook::Training},
-    transport::metrics::Gauge,
-};
+use forecast::{Outlook, outlook::Training};
+use transport::metrics::Gauge;
 
 /// The lines.
 #[must_use]

@@ -26,16 +26,14 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::{start::Shared, vitals::Health};
-use crate::{
-    config::{ForecastSettings, Settings},
-    forecast::{
-        self, Metric, Outlook, Outlooks, Sample, Trained,
-        outlook::{LastTraining, Training},
-        trainer::Valid,
-    },
-    store::{Store, StoreError, StoreState},
-    time::Clock,
+use config::{ForecastSettings, Settings};
+use forecast::{
+    Metric, Outlook, Outlooks, Sample, Trained,
+    outlook::{LastTraining, Training},
+    trainer::Valid,
 };
+use store::{Store, StoreError, StoreState};
+use vocab::Clock;
 
 /// Samples that may wait for the speaking thread.
 const WAITING: usize = 1024;
@@ -410,11 +408,8 @@ const AT_MOST: Duration = Duration::from_secs(3600);
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{
-        config::{LoadInputs, load},
-        store,
-        time::SystemClock,
-    };
+    use config::{LoadInputs, load};
+    use vocab::SystemClock;
 
     #[test]
     fn a_training_is_asked_for_once_and_not_of_a_thread_that_is_gone() {

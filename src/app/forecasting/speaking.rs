@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::{Heard, Source};
-use crate::forecast::{
+use forecast::{
     Forecaster, HorizonForecast, HorizonId, Metrics, Outlook, Recent, Tracker, Trained,
     outlook::{Basis, HorizonOutlook, SkillPoint, TrainedAt},
     trainer::{TrainedHorizon, Valid},
@@ -55,7 +55,7 @@ struct Figures {
 
 impl Speaking {
     pub(super) fn run(self) {
-        crate::background::be_nice();
+        background::be_nice();
         let mut kept = self.source.kept();
         let mut memory = Memory {
             recent: self.recent(),

@@ -19,15 +19,13 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{AT_MOST, Heard, Loaded, Source, Trainer, ended};
-use crate::{
-    forecast::{
-        self, Error, Job, Progress, Trained,
-        outlook::Training,
-        stored,
-        trainer::{Incumbents, Series, Valid},
-    },
-    store::{Model, StoreError},
+use forecast::{
+    Error, Job, Progress, Trained,
+    outlook::Training,
+    stored,
+    trainer::{Incumbents, Series, Valid},
 };
+use store::{Model, StoreError};
 
 /// Name of the models in the store.
 const NAME: &str = "forecast";
@@ -57,7 +55,7 @@ pub(super) struct Trains {
 
 impl Trains {
     pub(super) fn run(self) {
-        crate::background::be_nice();
+        background::be_nice();
         let mut speakers = self.restore();
         let (mut why, mut few_said) = ("at start", false);
         loop {
@@ -302,5 +300,5 @@ fn lower_priority() {
         debug!("the training is not scheduled as idle: {error:?}");
     }
     // After the policy, whose change sets it to 0.
-    crate::background::be_nice();
+    background::be_nice();
 }

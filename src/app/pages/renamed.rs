@@ -9,7 +9,8 @@ use tracing::info;
 use super::{
     super::choice::is_input, Actor, Command, Setup, change_options, chosen, file_of, load,
 };
-use crate::{config::Inputs, source::EntityId};
+use config::Inputs;
+use vocab::EntityId;
 
 type Renamed = BTreeMap<EntityId, EntityId>;
 

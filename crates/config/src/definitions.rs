@@ -1,0 +1,295 @@
+//! Every option, once: the tables of `decisions.md` part A, in the order of the settings page.
+//!
+//! Adding an option is one row in one of the tables below; the command line, the environment, the
+//! reference in `DOCS.md`, the schema of the app and `config` follow from it. What it becomes is in
+//! [`super::assemble`].
+
+mod channels;
+mod meter;
+mod rest;
+
+use std::{collections::HashMap, sync::OnceLock};
+
+use super::definition::{Definition, Kind};
+
+/// The tables, in order.
+const TABLES: [&[Definition]; 21] = [
+    rest::SOURCE,
+    meter::TOTAL,
+    meter::POWER,
+    meter::PHASE_VALUES,
+    meter::VALUES,
+    meter::ENERGY,
+    meter::POLICY,
+    channels::IDENTITY,
+    channels::HTTP,
+    channels::WEBSOCKET,
+    channels::UDP,
+    channels::MODBUS,
+    channels::MDNS,
+    channels::OUTBOUND,
+    channels::SECURITY,
+    channels::SCALING,
+    rest::DASHBOARD,
+    rest::STORE,
+    rest::FORECAST,
+    rest::LOG,
+    rest::METERS,
+];
+
+/// Environment names that are no options: for tests of what the Supervisor would otherwise fix.
+pub const TEST_VARIABLES: [&str; 3] = [
+    "VIRTUAL_SHELLY_SUPERVISOR_URL",
+    "VIRTUAL_SHELLY_INGRESS_BIND",
+    "VIRTUAL_SHELLY_INGRESS_PEER",
+];
+
+/// Keys that a further meter takes from the first where its own entry has none.
+pub const INHERITED: [&str; 8] = [
+    "stale",
+    "hold",
+    "max_age",
+    "line_voltage",
+    "line_frequency",
+    "mdns_profile",
+    "control",
+    "control_readers",
+];
+
+/// Keys of a meter that are neither its entities nor its policy.
+const METER_EXTRA: [&str; 12] = [
+    "mac",
+    "device_name",
+    "profile",
+    "bind",
+    "http_port",
+    "modbus_port",
+    "mdns_ip",
+    "mdns_profile",
+    "udp_ports",
+    "outbound_ws",
+    "control",
+    "control_readers",
+];
+
+/// Every option, in order.
+pub fn all() -> impl Iterator<Item = &'static Definition> {
+    TABLES.into_iter().flatten()
+}
+
+/// The option of a key.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Definition> {
+    static INDEX: OnceLock<HashMap<&'static str, &'static Definition>> = OnceLock::new();
+    INDEX
+        .get_or_init(|| all().map(|d| (d.key, d)).collect())
+        .get(key)
+        .copied()
+}
+
+/// The known key most like an unknown one.
+#[must_use]
+pub fn nearest(key: &str) -> &'static str {
+    nearest_of(key, all().map(|d| d.key))
+}
+
+/// The most similar of some names.
+pub(super) fn nearest_of<S: AsRef<str> + Default>(name: &str, known: impl Iterator<Item = S>) -> S {
+    let name: String = name.chars().take(64).collect::<String>().to_lowercase();
+    let likeness = |other: &S| strsim::jaro_winkler(&name, &other.as_ref().to_lowercase());
+    known
+        .map(|other| (likeness(&other), other))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|best| best.1)
+        .unwrap_or_default()
+}
+
+/// A member of a `meters` entry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MeterEntry {
+    /// Its name, required.
+    Name,
+    /// The option of the same key, optional; lists are text with commas here.
+    Option(&'static Definition),
+}
+
+/// Text of a meter's `name`.
+pub const NAME_TEXT: &str = "Name of this meter, in the log and on the dashboard; each once";
+
+impl MeterEntry {
+    /// Its key.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Option(def) => def.key,
+        }
+    }
+
+    /// The Supervisor's schema type.
+    #[must_use]
+    pub fn schema(self) -> String {
+        match self {
+            Self::Name => super::definition::ANY_TEXT.into(),
+            Self::Option(Definition {
+                kind: Kind::Many(_),
+                ..
+            }) => "str?".into(),
+            Self::Option(def) => format!("{}?", def.kind.schema_type()),
+        }
+    }
+}
+
+/// Whether a further meter has this key too.
+#[must_use]
+pub fn in_meter(def: &Definition) -> bool {
+    use super::definition::Group::{Energy, Policy, Power, Values};
+    matches!(def.group, Power | Values | Energy | Policy) || METER_EXTRA.contains(&def.key)
+}
+
+/// What a `meters` entry may hold, in order.
+pub fn meter_entry() -> impl Iterator<Item = MeterEntry> {
+    std::iter::once(MeterEntry::Name).chain(all().filter(|d| in_meter(d)).map(MeterEntry::Option))
+}
+
+/// Three options, one a phase, from one row.
+macro_rules! per_phase {
+    ($group:expr, $suffix:literal, $kind:expr, $before:literal, $after:literal $(, $method:ident($($arg:expr),*))* $(; env $env:literal)?) => {
+        per_phase!(@all [$group, $suffix, $kind, $before, $after] [$($method($($arg),*)),*] $($env)?)
+    };
+    (@all [$($base:tt)*] [$($chain:tt)*] $($env:literal)?) => {
+        &[
+            per_phase!(@one "a" "A" [$($base)*] [$($chain)*] $($env)?),
+            per_phase!(@one "b" "B" [$($base)*] [$($chain)*] $($env)?),
+            per_phase!(@one "c" "C" [$($base)*] [$($chain)*] $($env)?),
+        ]
+    };
+    (@one $small:literal $large:literal [$group:expr, $suffix:literal, $kind:expr, $before:literal, $after:literal]
+     [$($method:ident($($arg:expr),*)),*] $($env:literal)?) => {
+        Definition::new($group, concat!($small, $suffix), $kind, concat!($before, $large, $after))
+            $(.$method($($arg),*))*
+            $(.env(concat!($large, $env)))?
+    };
+}
+use per_phase;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::{
+        definition::{Group, Schema},
+        value,
+    };
+
+    #[test]
+    fn keys_and_names_are_unique_and_well_formed() {
+        let mut keys = std::collections::BTreeSet::new();
+        let mut names = std::collections::BTreeSet::new();
+        for def in all() {
+            assert!(keys.insert(def.key), "{} twice", def.key);
+            assert!(
+                def.key
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{}",
+                def.key
+            );
+            assert!(
+                names.insert(def.env_name().into_owned()),
+                "{} twice",
+                def.env_name()
+            );
+            assert!(def.alias.is_none_or(|alias| names.insert(alias.into())));
+            assert!(
+                !def.text.is_empty() && !def.text.contains(['\n', '|']) && !def.text.ends_with('.'),
+                "{}: text",
+                def.key
+            );
+            assert_eq!(find(def.key).map(|d| d.key), Some(def.key));
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_valid_value_and_round_trips() {
+        for def in all() {
+            for text in [def.default, def.app_default].into_iter().flatten() {
+                let parsed = value::from_text(def.kind, text)
+                    .expect("default is valid")
+                    .expect("default is set");
+                assert_eq!(
+                    value::from_json(def.kind, &parsed).expect("valid as JSON too"),
+                    Some(parsed.clone()),
+                    "{}",
+                    def.key
+                );
+                let again = value::from_text(def.kind, &value::to_text(&parsed))
+                    .expect("its text is valid");
+                assert_eq!(again, Some(parsed), "{}", def.key);
+            }
+        }
+    }
+
+    #[test]
+    fn no_word_of_a_list_is_a_yaml_keyword() {
+        for def in all() {
+            let item = if let Kind::Many(item) = def.kind {
+                *item
+            } else {
+                def.kind
+            };
+            if let Kind::Choice(words) = item {
+                // Read as a boolean, these mean the same (`value`).
+                if words.contains(&"on") && words.contains(&"off") {
+                    continue;
+                }
+                assert!(
+                    words
+                        .iter()
+                        .all(|w| !["on", "off", "yes", "no", "null", "true", "false"].contains(w)),
+                    "{}",
+                    def.key
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn schema_is_written_as_the_supervisor_reads_it() {
+        let scalar = |text: &str| Some(Schema::Scalar(text.into()));
+        let schema = |key| find(key).and_then(Definition::schema);
+        assert_eq!(schema("poll_interval"), scalar("float(0.5,60)?"));
+        assert_eq!(schema("stale"), scalar("list(device|error|silent)?"));
+        assert_eq!(schema("total_power"), scalar("str?"));
+        assert_eq!(schema("mac"), scalar("match(^.*$)?"));
+        assert_eq!(schema("sn"), scalar("match(^.*$)?"));
+        assert_eq!(schema("auth_password"), scalar("password?"));
+        assert_eq!(schema("outbound_ws"), Some(Schema::List("str?".into())));
+        assert_eq!(schema("http_port"), None);
+        assert_eq!(schema("data_dir"), None);
+        let Some(Schema::Dictionaries(members)) = schema("meters") else {
+            panic!("meters")
+        };
+        assert_eq!(members[0], ("name", "match(^.*$)".into()));
+        assert!(
+            members.contains(&("http_port", "port?".into()))
+                && members.contains(&("udp_ports", "str?".into()))
+        );
+        assert!(
+            members
+                .iter()
+                .all(|(key, _)| !["source", "device_id", "mdns_enable", "log_level"].contains(key))
+        );
+    }
+
+    #[test]
+    fn every_group_has_options_and_nearest_finds_the_meant_one() {
+        for group in Group::ALL {
+            assert!(all().any(|d| d.group == group), "{group:?}");
+        }
+        assert_eq!(nearest("poll_intervall"), "poll_interval");
+        assert_eq!(nearest("a_pwoer"), "a_power");
+        assert_eq!(nearest("mdns_enabled"), "mdns_enable");
+        assert!(find(nearest("")).is_some());
+    }
+}

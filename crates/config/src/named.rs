@@ -1,0 +1,274 @@
+//! Entities named where they contradict themselves: both sides of a pair, twice in a sum, in two
+//! phases.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{checks::contradiction, definitions, problem::Problem, resolve::Meter};
+
+/// Import and export of one power or energy.
+const PAIRS: [(&str, &str); 8] = [
+    ("total_power", "total_power_export"),
+    ("a_power", "a_power_export"),
+    ("b_power", "b_power_export"),
+    ("c_power", "c_power_export"),
+    ("energy_import", "energy_export"),
+    ("a_energy_import", "a_energy_export"),
+    ("b_energy_import", "b_energy_export"),
+    ("c_energy_import", "c_energy_export"),
+];
+
+/// Keys of which each phase has one, and where one entity in two of them is counted twice.
+const A_PHASE_EACH: [&[&str]; 2] = [
+    &[
+        "a_power",
+        "b_power",
+        "c_power",
+        "a_power_export",
+        "b_power_export",
+        "c_power_export",
+    ],
+    &[
+        "a_energy_import",
+        "b_energy_import",
+        "c_energy_import",
+        "a_energy_export",
+        "b_energy_export",
+        "c_energy_export",
+    ],
+];
+
+/// The entities of an option, as named.
+pub(super) fn ids<'a>(meter: &'a Meter, key: &str) -> Vec<&'a str> {
+    meter
+        .values
+        .get(key)
+        .and_then(Value::as_str)
+        .into_iter()
+        .flat_map(|text| text.split(',').map(str::trim))
+        .collect()
+}
+
+/// Refuses what can only be a mistake, and warns of what hardly is meant. Power that contradicts
+/// itself has no value, as with any wrong option of power; energy is left out.
+pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+    let mut wrong: Vec<(Problem, Vec<&'static str>)> = Vec::new();
+    for (import, export) in PAIRS {
+        let (ins, outs) = (ids(meter, import), ids(meter, export));
+        if let Some(id) = outs.iter().find(|id| ins.contains(id)) {
+            let what = format!(
+                "names {id}, which {import} names too: the difference of a sensor and itself is always 0; name the export sensor, \
+                 or nothing if the sensor turns negative by itself"
+            );
+            wrong.push((contradiction(meter, export, &what), vec![import, export]));
+        }
+    }
+    for key in PAIRS.iter().flat_map(|(import, export)| [*import, *export]) {
+        let mut seen = BTreeSet::new();
+        if let Some(id) = ids(meter, key).into_iter().find(|id| !seen.insert(*id)) {
+            wrong.push((
+                contradiction(
+                    meter,
+                    key,
+                    &format!("names {id} twice: it would be counted twice; name it once"),
+                ),
+                vec![key],
+            ));
+        }
+    }
+    for (problem, keys) in wrong {
+        if keys
+            .iter()
+            .any(|key| definitions::find(key).is_some_and(|def| def.safety))
+        {
+            meter.blocked.push(problem.to_string());
+        } else {
+            keys.into_iter().for_each(|key| meter.drop(key));
+        }
+        problems.push(problem);
+    }
+    for keys in A_PHASE_EACH {
+        let mut seen: Vec<(&str, &str)> = Vec::new();
+        for key in keys {
+            for id in ids(meter, key) {
+                match seen
+                    .iter()
+                    .find(|(of, named)| *named == id && of.get(..1) != key.get(..1))
+                {
+                    Some((before, _)) => {
+                        warnings.push(format!(
+                            "{prefix}{key} names {id}, which {prefix}{before} names too: two phases count the same",
+                            prefix = meter.prefix
+                        ));
+                    }
+                    None => seen.push((key, id)),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::json;
+
+    use crate::{LoadInputs, OptionsFile, Resolved, load};
+
+    fn of(options: &serde_json::Value, app: bool) -> Resolved {
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok(options.to_string()),
+        };
+        load(&LoadInputs {
+            options_file: Some(file),
+            app,
+            ..LoadInputs::default()
+        })
+    }
+
+    fn keys(resolved: &Resolved) -> Vec<&str> {
+        resolved.problems.iter().map(|p| p.key.as_str()).collect()
+    }
+
+    #[test]
+    fn one_sensor_is_not_both_sides_of_a_pair() {
+        for (power, export) in [
+            ("total_power", "total_power_export"),
+            ("a_power", "a_power_export"),
+            ("c_power", "c_power_export"),
+        ] {
+            let resolved = of(
+                &json!({power: "sensor.grid", export: "sensor.out, sensor.grid"}),
+                true,
+            );
+            assert_eq!(keys(&resolved), [export]);
+            assert!(
+                resolved.problems[0].allowed.contains("sensor.grid")
+                    && resolved.problems[0].allowed.contains(power)
+            );
+            assert!(
+                !resolved.settings.meters[0].inputs.any_power()
+                    && resolved.absent_reason(0).is_some(),
+                "absent, not 0"
+            );
+            assert!(
+                !resolved.settings.source.auto_setup,
+                "and nothing is chosen instead"
+            );
+            assert!(
+                of(&json!({power: "sensor.grid", export: "sensor.grid"}), false).fatal(),
+                "a plain run ends with the reason"
+            );
+        }
+        assert_eq!(
+            keys(&of(
+                &json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}),
+                true
+            )),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn one_counter_is_not_both_directions() {
+        let resolved = of(
+            &json!({"total_power": "sensor.p", "energy_import": "sensor.e", "energy_export": "sensor.e"}),
+            true,
+        );
+        assert_eq!(keys(&resolved), ["energy_export"]);
+        let inputs = &resolved.settings.meters[0].inputs;
+        assert!(
+            inputs.any_power()
+                && inputs.energy_import.is_empty()
+                && inputs.energy_export.is_empty(),
+            "power goes on, counters from it"
+        );
+        assert_eq!(
+            keys(&of(
+                &json!({"b_energy_import": "sensor.e", "b_energy_export": "sensor.e"}),
+                true
+            )),
+            ["b_energy_export"]
+        );
+    }
+
+    #[test]
+    fn no_sum_counts_a_part_twice() {
+        assert_eq!(
+            keys(&of(
+                &json!({"total_power": "sensor.a,sensor.b, sensor.a"}),
+                true
+            )),
+            ["total_power"]
+        );
+        assert_eq!(
+            keys(&of(
+                &json!({"b_power": "sensor.b", "b_power_export": "sensor.a,sensor.a"}),
+                true
+            )),
+            ["b_power_export"]
+        );
+        let resolved = of(
+            &json!({"total_power": "sensor.p", "energy_import": "sensor.e,sensor.e"}),
+            true,
+        );
+        assert_eq!(
+            (
+                keys(&resolved),
+                resolved.settings.meters[0].inputs.energy_import.len()
+            ),
+            (vec!["energy_import"], 0)
+        );
+        assert!(resolved.settings.meters[0].inputs.any_power());
+    }
+
+    #[test]
+    fn one_sensor_in_two_phases_is_worth_a_line() {
+        let resolved = of(
+            &json!({"a_power": "sensor.grid", "b_power": "sensor.grid", "c_power": "sensor.c"}),
+            true,
+        );
+        assert_eq!(keys(&resolved), [""; 0]);
+        assert!(
+            resolved
+                .warnings
+                .iter()
+                .any(|w| w.contains("b_power names sensor.grid, which a_power names too")),
+            "{:?}",
+            resolved.warnings
+        );
+        let crossed = of(
+            &json!({"a_power": "sensor.a", "b_power": "sensor.b", "b_power_export": "sensor.a"}),
+            true,
+        );
+        assert_eq!(
+            crossed
+                .warnings
+                .iter()
+                .filter(|w| w.contains("two phases"))
+                .count(),
+            1
+        );
+        let voltage = of(
+            &json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_volt": "sensor.u", "b_volt": "sensor.u"}),
+            true,
+        );
+        assert!(
+            !voltage.warnings.iter().any(|w| w.contains("two phases")),
+            "one voltage for all is usual"
+        );
+    }
+
+    #[test]
+    fn a_further_meter_is_held_to_the_same() {
+        let meter = json!({"name": "garage", "http_port": 8081, "a_power": "sensor.x", "a_power_export": "sensor.x"});
+        let resolved = of(&json!({"total_power": "sensor.p", "meters": [meter]}), true);
+        assert_eq!(keys(&resolved), ["meters[0].a_power_export"]);
+        assert!(
+            resolved.absent_reason(1).is_some() && resolved.absent_reason(0).is_none(),
+            "the first goes on"
+        );
+    }
+}

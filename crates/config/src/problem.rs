@@ -1,0 +1,281 @@
+//! What is wrong with the configuration: where, which key, which value, what is allowed.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::definition::{Definition, Kind};
+use vocab::{MASK, mask_url, one_line::one_line};
+
+/// Where a value comes from; a later one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// The definition.
+    Default,
+    /// What a reader set through the device's RPC; known at run time only.
+    Device,
+    /// The options file.
+    File,
+    /// The Network card of the app.
+    Network,
+    /// The environment.
+    Environment,
+    /// The command line.
+    CommandLine,
+}
+
+impl Layer {
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Device => "device",
+            Self::File => "options file",
+            Self::Network => "Network card",
+            Self::Environment => "environment",
+            Self::CommandLine => "command line",
+        }
+    }
+
+    /// Whether the settings page can only show the value: a change in the options file would have
+    /// no effect.
+    #[must_use]
+    pub const fn read_only(self) -> bool {
+        matches!(self, Self::Network | Self::Environment | Self::CommandLine)
+    }
+}
+
+/// Sort of a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// No such option.
+    Unknown,
+    /// Wrong type, form or range.
+    Value,
+    /// Options that contradict one another.
+    Conflict,
+    /// The options file itself.
+    File,
+}
+
+/// One thing that is wrong. Its text is one line and shows no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Sort.
+    pub kind: ProblemKind,
+    /// Key as written, `meters[0].http_port` inside an entry.
+    pub key: String,
+    /// Layer it was found in.
+    pub layer: Layer,
+    /// Its name there, where it differs from the key: `--http-port`, `HTTP_PORT`.
+    pub name: Option<String>,
+    /// The value, shortened, secrets masked.
+    pub value: Option<String>,
+    /// The nearest known key, for an unknown one.
+    pub nearest: Option<String>,
+    /// What is allowed, or what to do.
+    pub allowed: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.layer.words(), self.key)?;
+        if let Some(name) = self.name.as_ref().filter(|name| **name != self.key) {
+            write!(f, " ({name})")?;
+        }
+        if let Some(value) = &self.value {
+            write!(f, " = {value}")?;
+        }
+        match &self.nearest {
+            Some(nearest) => write!(
+                f,
+                ": no such option; the nearest is {nearest}: {}",
+                self.allowed
+            ),
+            None => write!(f, ": {}", self.allowed),
+        }
+    }
+}
+
+impl Problem {
+    /// A value that is not allowed.
+    pub(super) fn value(
+        layer: Layer,
+        key: impl Into<String>,
+        def: Option<&Definition>,
+        value: &Value,
+        allowed: impl Into<String>,
+    ) -> Self {
+        let secret = def.is_some_and(Definition::secret);
+        Self {
+            kind: ProblemKind::Value,
+            key: key.into(),
+            layer,
+            name: None,
+            value: Some(show(value, secret)),
+            nearest: None,
+            allowed: allowed.into(),
+        }
+    }
+
+    /// Options that contradict one another.
+    pub(super) fn conflict(
+        layer: Layer,
+        key: impl Into<String>,
+        value: Option<&Value>,
+        what: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind: ProblemKind::Conflict,
+            key: key.into(),
+            layer,
+            name: None,
+            value: value.map(|value| show(value, false)),
+            nearest: None,
+            allowed: what.into(),
+        }
+    }
+
+    /// A key that is no option; `nearest` is the name meant, with what it takes. The value is not
+    /// shown: nobody knows whether it is a secret.
+    pub(super) fn unknown(
+        layer: Layer,
+        key: &str,
+        nearest: impl Into<String>,
+        kind: Option<Kind>,
+    ) -> Self {
+        Self {
+            kind: ProblemKind::Unknown,
+            key: clean(key, 64),
+            layer,
+            name: None,
+            value: None,
+            nearest: Some(nearest.into()),
+            allowed: kind.map_or_else(|| "text of 1 to 32 characters".into(), Kind::allowed),
+        }
+    }
+
+    /// With the name it has in its layer.
+    pub(super) fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+/// A value for people: one short line, without control characters; secrets are masked.
+#[must_use]
+pub(super) fn show(value: &Value, secret: bool) -> String {
+    if secret {
+        return MASK.into();
+    }
+    match value {
+        Value::String(text) => format!("\"{}\"", clean(&mask_any(text), 80)),
+        other => clean(&without_secrets(other).to_string(), 80),
+    }
+}
+
+/// The same value with the passwords and tokens of all texts in it hidden, whole where its key says
+/// what it is.
+fn without_secrets(value: &Value) -> Value {
+    match value {
+        Value::String(text) => mask_any(text).into(),
+        Value::Array(items) => items.iter().map(without_secrets).collect(),
+        Value::Object(members) => {
+            let hide = |(key, value): (&String, &Value)| {
+                let known = super::definitions::find(key).is_some_and(|def| !def.secret());
+                (
+                    key.clone(),
+                    if known || key == "name" {
+                        without_secrets(value)
+                    } else {
+                        MASK.into()
+                    },
+                )
+            };
+            members
+                .iter()
+                .map(hide)
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        }
+        other => other.clone(),
+    }
+}
+
+/// A text that was refused, so that nobody knows its parts: all that may be a password (before an
+/// @) or a token (after a ?) is hidden.
+pub(super) fn mask_any(text: &str) -> String {
+    let at = [
+        text.rfind('@').map(|at| at + 1),
+        text.to_ascii_lowercase().rfind("%40").map(|at| at + 3),
+    ]
+    .into_iter()
+    .flatten()
+    .max();
+    let Some(at) = at else {
+        return mask_query(text);
+    };
+    let scheme = text
+        .find("://")
+        .map(|end| end + 3)
+        .filter(|end| *end < at)
+        .unwrap_or(0);
+    mask_query(&format!("{}{MASK}@{}", &text[..scheme], &text[at..]))
+}
+
+/// Without what stands after a question mark or a number sign.
+fn mask_query(text: &str) -> String {
+    if text.contains("://") {
+        return mask_url(text);
+    }
+    match text.find(['?', '#']).filter(|end| *end + 1 < text.len()) {
+        Some(end) => format!("{}{MASK}", &text[..=end]),
+        None => text.into(),
+    }
+}
+
+/// At most `max` characters, on one line.
+fn clean(text: &str, max: usize) -> String {
+    let mut out = one_line(&text.chars().take(max).collect::<String>()).into_owned();
+    if text.chars().nth(max).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{mask_any, show};
+
+    #[test]
+    fn what_was_refused_is_shown_without_what_may_be_a_password() {
+        for (given, shown) in [
+            ("sensor.grid", "sensor.grid"),
+            ("me:secret@host:8123", "***@host:8123"),
+            ("http:me:secret@host", "***@host"),
+            (
+                "ftp://me:secret@host/x?token=secret",
+                "ftp://***@host/x?token=***",
+            ),
+            ("ws://me:sec,ret@a, ws://me:secret@b", "ws://***@b"),
+            ("ws://me:sec@ret@h", "ws://***@h"),
+            ("ws://me:secret%40host/", "ws://***@host/"),
+            ("gx/rpc?secret", "gx/rpc?***"),
+            ("Ä@", "***@"),
+        ] {
+            assert_eq!(mask_any(given), shown, "{given}");
+        }
+        let nested = json!([["ws://me:secret@h"], {"name": "x", "outbound_ws": "me:secret@h", "pw": "secret", "auth_password": {"a": "secret"}}]);
+        let shown = show(&nested, false);
+        assert!(
+            !shown.contains("secret") && shown.contains("***@h"),
+            "{shown}"
+        );
+    }
+}

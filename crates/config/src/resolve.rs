@@ -1,0 +1,295 @@
+//! From layers to one value an option, with the layer it came from; then to [`Settings`].
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{
+    LoadInputs, Settings, assemble, checks,
+    definition::{Definition, Kind},
+    definitions,
+    layers::{self, Gathered, Given},
+    meters::{self, Entry},
+    problem::{Layer, Problem, ProblemKind},
+    value,
+};
+
+/// Options in normal form, by key.
+pub type Values = BTreeMap<&'static str, Value>;
+
+/// Everything that came of reading the options.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The validated settings. With problems they are what an app runs with; a plain run ends with
+    /// [`super::EXIT_CONFIGURATION`].
+    pub settings: Settings,
+    /// The effective value of every option that is set or has a default, secrets as `***`. A port
+    /// that the Network card switched off is null.
+    pub values: Values,
+    /// Where each value comes from; options without value are not in it.
+    pub origin: BTreeMap<&'static str, Layer>,
+    /// What is wrong, each once.
+    pub problems: Vec<Problem>,
+    /// What is worth a line in log, `/healthz` and page, and stops nothing.
+    pub warnings: Vec<String>,
+    /// Meters (by index in `settings.meters`) whose phases have to be absent, and why: a wrong
+    /// value in an option of which a default could mean a wrong sign or size (†). Their inputs are
+    /// empty, and nothing is set up by itself.
+    pub absent_reasons: Vec<(usize, String)>,
+    /// Under the Supervisor.
+    pub app: bool,
+}
+
+impl Resolved {
+    /// Whether the process must end with [`super::EXIT_CONFIGURATION`].
+    #[must_use]
+    pub fn fatal(&self) -> bool {
+        !self.app && !self.problems.is_empty()
+    }
+
+    /// Layer of a value; a value that is not set counts as default.
+    #[must_use]
+    pub fn layer(&self, key: &str) -> Layer {
+        self.origin.get(key).copied().unwrap_or(Layer::Default)
+    }
+
+    /// Why all phases of a meter (by index) have to be absent, if they have to.
+    #[must_use]
+    pub fn absent_reason(&self, meter: usize) -> Option<String> {
+        let reasons: Vec<&str> = self
+            .absent_reasons
+            .iter()
+            .filter(|(index, _)| *index == meter)
+            .map(|(_, why)| &**why)
+            .collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Notes what the device's own state says, for display: it counts only where no option says
+    /// otherwise.
+    pub fn note_device_state(&mut self, key: &str, value: Value) {
+        let Some(def) = definitions::find(key)
+            .filter(|def| def.device && self.layer(def.key) == Layer::Default)
+        else {
+            return;
+        };
+        self.values.insert(def.key, value);
+        self.origin.insert(def.key, Layer::Device);
+    }
+}
+
+/// Values of one meter while they are being checked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Meter {
+    /// Empty for the first.
+    pub name: String,
+    /// `meters[0].` before the keys of a further meter, in problems.
+    pub prefix: String,
+    /// Its values; for the first all options, defaults included.
+    pub values: Values,
+    /// Layer of each of them.
+    pub origin: BTreeMap<&'static str, Layer>,
+    /// Why its phases have to be absent.
+    pub blocked: Vec<String>,
+}
+
+impl Meter {
+    /// Layer of a key, for a problem.
+    pub fn layer(&self, key: &str) -> Layer {
+        self.origin.get(key).copied().unwrap_or(Layer::Default)
+    }
+
+    /// Forgets a value.
+    pub fn drop(&mut self, key: &str) {
+        self.values.remove(key);
+        self.origin.remove(key);
+    }
+}
+
+/// Reads all layers. Never fails: what is wrong is in [`Resolved::problems`].
+#[must_use]
+pub fn load(inputs: &LoadInputs) -> Resolved {
+    let Gathered {
+        given,
+        mut problems,
+        mut warnings,
+        file_broken,
+    } = layers::gather(inputs);
+    let mut first = Meter {
+        blocked: file_broken.into_iter().collect(),
+        ..Meter::default()
+    };
+    // Wrong values of options that all meters share, or that a further meter takes from the first.
+    let (mut shared, mut inherited) = (Vec::new(), Vec::new());
+    for def in definitions::all() {
+        let said = given.get(def.key).map_or(&[][..], Vec::as_slice);
+        let (effective, wrong) = effective(def, said, &mut problems);
+        if let Some(wrong) = wrong.filter(|_| def.safety) {
+            match (
+                definitions::in_meter(def),
+                definitions::INHERITED.contains(&def.key),
+            ) {
+                (false, _) => shared.push(wrong.clone()),
+                (true, true) => inherited.push((def.key, wrong.clone())),
+                (true, false) => {}
+            }
+            first.blocked.push(wrong);
+        }
+        let fallback = || default_value(def, inputs.app).map(|value| (value, Layer::Default));
+        if let Some((value, layer)) = effective.or_else(fallback) {
+            first.values.insert(def.key, value);
+            first.origin.insert(def.key, layer);
+        }
+    }
+    quiet_sources(&mut first);
+    let mut meters = further(&first, inputs.app, &mut problems, &mut warnings);
+    for meter in &mut meters {
+        meter.blocked.extend(shared.iter().cloned());
+        meter.blocked.extend(
+            inherited
+                .iter()
+                .filter(|(key, _)| !meter.values.contains_key(key))
+                .map(|(_, wrong)| wrong.clone()),
+        );
+    }
+    meters.insert(0, first);
+    checks::values(&mut meters, &mut problems, &mut warnings);
+    let absent_reasons: Vec<(usize, String)> = meters
+        .iter()
+        .enumerate()
+        .flat_map(|(index, meter)| meter.blocked.iter().map(move |why| (index, why.clone())))
+        .collect();
+    let mut settings = assemble::settings(&meters, inputs);
+    checks::listeners(
+        &mut settings,
+        &meters,
+        inputs.app,
+        &mut problems,
+        &mut warnings,
+    );
+    for (index, _) in &absent_reasons {
+        if let Some(meter) = settings.meters.get_mut(*index) {
+            meter.inputs = super::Inputs::none();
+        }
+        settings.source.auto_setup &= *index != 0;
+    }
+    let Meter {
+        mut values,
+        mut origin,
+        ..
+    } = meters.swap_remove(0);
+    let options_path = inputs.options_file.as_ref().map_or_else(
+        || inputs.data_dir.join("options.json"),
+        |file| file.path.clone(),
+    );
+    for (key, path) in [("data_dir", &inputs.data_dir), ("options", &options_path)] {
+        values.insert(key, path.display().to_string().into());
+        origin.entry(key).or_insert(Layer::Default);
+    }
+    for def in definitions::all().filter(|def| def.secret()) {
+        values
+            .entry(def.key)
+            .and_modify(|value| *value = vocab::MASK.into());
+    }
+    Resolved {
+        settings,
+        values,
+        origin,
+        problems,
+        warnings,
+        absent_reasons,
+        app: inputs.app,
+    }
+}
+
+/// The highest layer that says anything decides; every wrong value is listed, and given back if it
+/// is the deciding one.
+fn effective(
+    def: &'static Definition,
+    said: &[Given],
+    problems: &mut Vec<Problem>,
+) -> (Option<(Value, Layer)>, Option<String>) {
+    let (mut best, mut wrong) = (None, None);
+    for Given { layer, name, value } in said {
+        let Some(raw) = value else {
+            let off = if matches!(def.kind, Kind::Many(_)) {
+                Value::Array(Vec::new())
+            } else {
+                Value::Null
+            };
+            (best, wrong) = (Some((off, *layer)), None);
+            continue;
+        };
+        match value::check(def, raw) {
+            Ok(None) => {}
+            Ok(Some(value)) => (best, wrong) = (Some((value, *layer)), None),
+            Err(allowed) => {
+                let problem =
+                    Problem::value(*layer, def.key, Some(def), &raw.shown(), allowed).named(name);
+                (best, wrong) = (None, Some(problem.to_string()));
+                problems.push(problem);
+            }
+        }
+    }
+    (best, wrong)
+}
+
+/// A definition's default in normal form.
+pub(super) fn default_value(def: &Definition, app: bool) -> Option<Value> {
+    def.default_text(app)
+        .and_then(|text| value::from_text(def.kind, text).ok().flatten())
+}
+
+/// Made-up values must not reach a battery: demo and replay listen on loopback, without mDNS,
+/// unless told otherwise.
+fn quiet_sources(first: &mut Meter) {
+    if first.values.get("source").and_then(Value::as_str) == Some("home-assistant") {
+        return;
+    }
+    for (key, quiet) in [
+        ("bind", Value::from("127.0.0.1")),
+        ("mdns_enable", Value::Bool(false)),
+    ] {
+        if first.layer(key) == Layer::Default {
+            first.values.insert(key, quiet);
+        }
+    }
+}
+
+fn further(
+    first: &Meter,
+    app: bool,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Vec<Meter> {
+    let layer = first.layer("meters");
+    let Some(Value::Array(entries)) = first.values.get("meters") else {
+        return Vec::new();
+    };
+    let (entries, found) = meters::read(entries, layer);
+    for problem in found {
+        if app && problem.kind == ProblemKind::Unknown {
+            warnings.push(problem.to_string());
+        } else {
+            problems.push(problem);
+        }
+    }
+    let meter = |(
+        index,
+        Entry {
+            name,
+            values,
+            blocked,
+        },
+    ): (usize, Entry)| {
+        let origin = values.keys().map(|key| (*key, layer)).collect();
+        Meter {
+            name,
+            prefix: format!("meters[{index}]."),
+            values,
+            origin,
+            blocked,
+        }
+    };
+    entries.into_iter().enumerate().map(meter).collect()
+}

@@ -1,0 +1,108 @@
+//! The effective configuration for people and for scripts: `virtual-shelly config [--json]`.
+//! Secrets are masked.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use super::{Resolved, definition::Definition, definitions, problem::mask_any};
+use vocab::{MASK, mask_url};
+
+/// What is wrong, then what is odd, a line each; empty if all is well.
+#[must_use]
+pub fn report(resolved: &Resolved) -> String {
+    let problems = resolved
+        .problems
+        .iter()
+        .map(|problem| format!("error: {problem}\n"));
+    problems
+        .chain(
+            resolved
+                .warnings
+                .iter()
+                .map(|warning| format!("warning: {warning}\n")),
+        )
+        .collect()
+}
+
+/// One line an option: `key = value (layer)`.
+#[must_use]
+pub fn as_text(resolved: &Resolved) -> String {
+    let mut out = String::new();
+    for def in definitions::all() {
+        let layer = resolved.layer(def.key).words();
+        // Writing to a String cannot fail.
+        let _ = match (resolved.values.get(def.key), def.automatic) {
+            (Some(Value::Null), _) => writeln!(out, "{} = off ({layer})", def.key),
+            (Some(value), _) => writeln!(out, "{} = {} ({layer})", def.key, line(&masked(value))),
+            (None, "") => writeln!(out, "{} = not set ({layer})", def.key),
+            (None, words) => writeln!(out, "{} = not set ({layer}: {words})", def.key),
+        };
+    }
+    out
+}
+
+/// `{"options": {key: {"value", "layer"}}, "problems": […], "warnings": […], "absent": [{"meter",
+/// "reason"}]}`.
+#[must_use]
+pub fn as_json(resolved: &Resolved) -> Value {
+    let options: Map<String, Value> = definitions::all()
+        .map(|def| {
+            let value = resolved.values.get(def.key).map_or(Value::Null, masked);
+            (
+                def.key.to_string(),
+                json!({ "value": value, "layer": resolved.layer(def.key) }),
+            )
+        })
+        .collect();
+    let absent: Vec<Value> = resolved
+        .absent_reasons
+        .iter()
+        .map(|(meter, reason)| json!({ "meter": meter, "reason": reason }))
+        .collect();
+    json!({ "options": options, "problems": resolved.problems, "warnings": resolved.warnings, "absent": absent })
+}
+
+/// Without passwords and tokens in URLs; secrets are masked before.
+#[must_use]
+pub fn masked(value: &Value) -> Value {
+    match value {
+        Value::String(text) => mask_url(text).into(),
+        Value::Array(items) => items.iter().map(masked).collect(),
+        Value::Object(members) => {
+            let mask = |(key, value): (&String, &Value)| match value {
+                _ if key != "name" && definitions::find(key).is_none_or(Definition::secret) => {
+                    (key.clone(), MASK.into())
+                }
+                // Lists inside `meters` are text with commas. What is wrong in them was not taken,
+                // but it stands there.
+                Value::String(text)
+                    if text
+                        .split(',')
+                        .all(|one| url::Url::parse(one.trim()).is_ok_and(|url| url.has_host())) =>
+                {
+                    (
+                        key.clone(),
+                        text.split(',')
+                            .map(mask_url)
+                            .collect::<Vec<_>>()
+                            .join(",")
+                            .into(),
+                    )
+                }
+                Value::String(text) => (key.clone(), mask_any(text).into()),
+                other => (key.clone(), masked(other)),
+            };
+            members.iter().map(mask).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
+/// As the command line takes it; empty lists as such.
+fn line(value: &Value) -> String {
+    super::value::to_text(value)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}

@@ -1,0 +1,989 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{net::IpAddr, time::Duration};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{pattern::Pattern, *};
+use vocab::Phase;
+
+/// Inputs from options, environment and command line.
+fn inputs(options: &Value, env: &[(&str, &str)], args: &[(&str, &str)], app: bool) -> LoadInputs {
+    let map = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_string(), (*v).to_string()))
+            .collect()
+    };
+    let options_file = Some(OptionsFile {
+        path: "options.json".into(),
+        contents: Ok(options.to_string()),
+    });
+    LoadInputs {
+        args: map(args),
+        env: map(env),
+        options_file,
+        data_dir: "/d".into(),
+        app,
+        network: None,
+    }
+}
+
+fn file(options: &Value) -> Resolved {
+    load(&inputs(options, &[], &[], false))
+}
+
+fn app(options: &Value) -> Resolved {
+    load(&inputs(options, &[], &[], true))
+}
+
+fn keys(resolved: &Resolved) -> Vec<&str> {
+    resolved
+        .problems
+        .iter()
+        .map(|problem| problem.key.as_str())
+        .collect()
+}
+
+fn ids(entities: &[vocab::EntityId]) -> Vec<&str> {
+    entities.iter().map(AsRef::as_ref).collect()
+}
+
+#[test]
+fn without_anything_there_are_the_defaults() {
+    let resolved = load(&LoadInputs {
+        data_dir: "/d".into(),
+        ..LoadInputs::default()
+    });
+    assert!(
+        resolved.problems.is_empty()
+            && resolved.warnings.is_empty()
+            && resolved.absent_reasons.is_empty()
+    );
+    let Settings {
+        source,
+        meters,
+        channels,
+        dashboard,
+        store,
+        forecast,
+        log_level,
+    } = &resolved.settings;
+    let [meter] = &meters[..] else {
+        panic!("one meter")
+    };
+    assert_eq!(
+        (source.kind, source.auto_setup, source.sample_step()),
+        (SourceKind::HomeAssistant, true, 2)
+    );
+    assert_eq!(source.ha_base_url, "http://homeassistant:8123");
+    assert_eq!(
+        (meter.http_port, meter.modbus_port, meter.bind),
+        (Some(8080), Some(502), None)
+    );
+    assert_eq!(meter.udp_ports, [1010, 2220, 2222, 2223]);
+    assert_eq!(meter.ws_fanout_ports, (6010..=6022).collect::<Vec<u16>>());
+    assert_eq!(
+        (meter.hold, meter.stale, meter.smoothing, meter.profile),
+        (Duration::from_secs(30), StalePolicy::Device, None, None)
+    );
+    assert_eq!(
+        (meter.inputs.clone(), meter.identity.clone()),
+        (Inputs::none(), IdentitySettings::default())
+    );
+    assert_eq!(
+        (channels.ws_notify_interval, channels.ws_passive_after),
+        (Duration::from_millis(500), Some(Duration::from_secs(1)))
+    );
+    assert_eq!(
+        (
+            channels.rate_limit,
+            channels.max_connections,
+            channels.modbus_unit_id
+        ),
+        (100, 1024, 1)
+    );
+    assert_eq!(
+        (dashboard.port, dashboard.bind),
+        (8099, IpAddr::from([127, 0, 0, 1]))
+    );
+    assert_eq!(
+        (store.data_dir.as_path(), store.raw_days, store.history_days),
+        (Path::new("/d"), 7, 400)
+    );
+    assert_eq!(
+        (forecast.enable, forecast.window, forecast.cpu, *log_level),
+        (true, 30, 50, tracing::Level::INFO)
+    );
+    assert_eq!(app(&json!({})).settings.meters[0].http_port, Some(80));
+}
+
+#[test]
+fn a_later_layer_wins_and_is_named() {
+    let options = json!({"poll_interval": 3, "hold": 10, "device_name": "file"});
+    let resolved = load(&inputs(
+        &options,
+        &[("POLL_INTERVAL", "4"), ("VIRTUAL_SHELLY_HOLD", "")],
+        &[("poll_interval", "5")],
+        false,
+    ));
+    assert_eq!(resolved.problems, []);
+    assert_eq!(
+        resolved.settings.source.poll_interval,
+        Duration::from_secs(5)
+    );
+    assert_eq!(resolved.layer("poll_interval"), Layer::CommandLine);
+    assert_eq!(
+        (
+            resolved.layer("hold"),
+            resolved.settings.meters[0].hold.as_secs()
+        ),
+        (Layer::File, 10),
+        "an empty variable is not set"
+    );
+    assert_eq!(resolved.layer("stale"), Layer::Default);
+    let resolved = load(&inputs(
+        &options,
+        &[("POLL_INTERVAL", "4"), ("VIRTUAL_SHELLY_HOLD", "11")],
+        &[],
+        false,
+    ));
+    assert_eq!(
+        (resolved.layer("poll_interval"), resolved.layer("hold")),
+        (Layer::Environment, Layer::Environment)
+    );
+    assert_eq!(resolved.settings.meters[0].hold.as_secs(), 11);
+    let mut resolved = file(&options);
+    resolved.note_device_state("device_name", json!("device"));
+    resolved.note_device_state("profile", json!("monophase"));
+    assert_eq!(
+        (resolved.layer("device_name"), resolved.layer("profile")),
+        (Layer::File, Layer::Device)
+    );
+}
+
+#[test]
+fn a_plain_run_lists_everything_wrong_at_once() {
+    let options = json!({"poll_intervall": 2, "hold": -1, "stale": "maybe", "a_power": "Grid Power", "ws_notify_eps": "0.1", "data_dir": "/x"});
+    let resolved = load(&inputs(
+        &options,
+        &[
+            ("HTTP_PORT", "99999"),
+            ("VIRTUAL_SHELLY_HOLDD", "1"),
+            ("STRANGER", "1"),
+        ],
+        &[("udp_max", "1")],
+        false,
+    ));
+    assert!(resolved.fatal());
+    assert_eq!(
+        report(&resolved)
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .count(),
+        9
+    );
+    let mut found = keys(&resolved);
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            "VIRTUAL_SHELLY_HOLDD",
+            "a_power",
+            "data_dir",
+            "hold",
+            "http_port",
+            "poll_intervall",
+            "stale",
+            "udp_max",
+            "ws_notify_eps"
+        ]
+    );
+    let text = |key: &str| {
+        resolved
+            .problems
+            .iter()
+            .find(|p| p.key == key)
+            .map(ToString::to_string)
+            .unwrap()
+    };
+    assert_eq!(
+        text("poll_intervall"),
+        "options file: poll_intervall: no such option; the nearest is poll_interval: a number from 0.5 to 60"
+    );
+    assert_eq!(
+        text("http_port"),
+        "environment: http_port (HTTP_PORT) = \"99999\": must be a port from 1 to 65535"
+    );
+    assert_eq!(
+        text("udp_max"),
+        "command line: udp_max (--udp-max) = \"1\": must be a whole number from 256 to 65507"
+    );
+    assert!(text("VIRTUAL_SHELLY_HOLDD").contains("VIRTUAL_SHELLY_HOLD:"));
+    let http = load(&inputs(
+        &json!({}),
+        &[("VIRTUAL_SHELLY_HTTP_PORT", "81")],
+        &[],
+        false,
+    ));
+    assert_eq!(http.problems[0].nearest.as_deref(), Some("HTTP_PORT"));
+}
+
+#[test]
+fn an_app_goes_on_but_never_with_a_doubtful_power() {
+    let resolved = app(&json!({"old_key": 1, "udp_max": 1, "http_port": 81}));
+    assert!(!resolved.fatal());
+    assert_eq!(
+        (keys(&resolved), resolved.warnings.len()),
+        (vec!["udp_max"], 2),
+        "unknown keys and keys of the Network card are warnings"
+    );
+    assert_eq!(
+        (
+            resolved.settings.channels.udp_max,
+            resolved.settings.meters[0].http_port
+        ),
+        (32768, Some(80))
+    );
+    assert!(resolved.absent_reasons.is_empty());
+
+    for wrong in [
+        json!({"a_invert": "maybe"}),
+        json!({"hold": -5}),
+        json!({"request_ip_ttl": 0}),
+        json!({"smoothing_window": 1}),
+    ] {
+        let mut options = json!({"a_power": "sensor.a"});
+        options
+            .as_object_mut()
+            .unwrap()
+            .extend(wrong.as_object().unwrap().clone());
+        let resolved = app(&options);
+        assert_eq!(resolved.absent_reasons.len(), 1, "{wrong}");
+        assert!(
+            !resolved.settings.meters[0].inputs.any_power() && !resolved.settings.source.auto_setup,
+            "{wrong}"
+        );
+    }
+    // A good value of a later layer makes up for it; the wrong one stays listed.
+    let resolved = load(&inputs(
+        &json!({"hold": -5, "a_power": "sensor.a"}),
+        &[("VIRTUAL_SHELLY_HOLD", "5")],
+        &[],
+        true,
+    ));
+    assert_eq!(
+        (keys(&resolved), resolved.absent_reasons.len()),
+        (vec!["hold"], 0)
+    );
+    assert!(resolved.settings.meters[0].inputs.any_power());
+}
+
+#[test]
+fn a_broken_file_is_one_problem_and_no_phase() {
+    for contents in [
+        Ok("{".to_string()),
+        Ok("[]".into()),
+        Err("cannot be read".into()),
+    ] {
+        let options_file = Some(OptionsFile {
+            path: "o.json".into(),
+            contents,
+        });
+        let resolved = load(&LoadInputs {
+            options_file: options_file.clone(),
+            app: true,
+            ..LoadInputs::default()
+        });
+        assert_eq!(
+            (
+                resolved.problems.len(),
+                resolved.absent_reasons.len(),
+                resolved.settings.source.auto_setup
+            ),
+            (1, 1, false)
+        );
+        assert!(
+            load(&LoadInputs {
+                options_file,
+                ..LoadInputs::default()
+            })
+            .fatal()
+        );
+    }
+}
+
+#[test]
+fn power_inputs_are_read() {
+    let resolved = file(&json!({
+        "a_power": "sensor.a1, sensor.a2", "a_power_export": "sensor.a_out", "a_invert": true, "a_scale": 2, "a_offset": -3.5,
+        "c_power": "sensor.c", "b_volt": "sensor.v", "n_curr": "sensor.n", "c_energy_import": "sensor.e",
+        "ha_smoothing_enable": true, "smoothing_window": 3, "energy_total": "net"
+    }));
+    assert_eq!(resolved.problems, []);
+    let meter = &resolved.settings.meters[0];
+    let a = meter.inputs.phases[0].as_ref().unwrap();
+    assert_eq!(
+        (ids(&a.import), ids(&a.export)),
+        (vec!["sensor.a1", "sensor.a2"], vec!["sensor.a_out"])
+    );
+    assert_eq!((a.invert, a.scale, a.offset), (true, 2.0, -3.5));
+    assert!(meter.inputs.phases[1].is_none() && meter.inputs.phases[2].is_some());
+    assert_eq!(
+        (ids(&meter.inputs.voltage[1]), ids(&meter.inputs.n_current)),
+        (vec!["sensor.v"], vec!["sensor.n"])
+    );
+    assert_eq!(ids(&meter.inputs.phase_energy_import[2]), ["sensor.e"]);
+    assert_eq!(
+        (meter.smoothing, meter.energy_net),
+        (Some(Duration::from_secs(6)), true)
+    );
+    let total =
+        file(&json!({"total_power": "sensor.t", "total_phase": "split", "total_invert": true}));
+    assert_eq!(
+        (
+            total.settings.meters[0].inputs.total_phase,
+            total.problems.len()
+        ),
+        (TotalPhase::Split, 0)
+    );
+    let total = file(&json!({"total_power": "sensor.t", "total_phase": "c"}));
+    assert_eq!(
+        total.settings.meters[0].inputs.total_phase,
+        TotalPhase::On(Phase::C)
+    );
+}
+
+#[test]
+fn calm_control_is_by_itself_unless_told_otherwise_for_each_meter() {
+    let meters = |options: Value| -> Vec<ControlSettings> {
+        let resolved = file(&options);
+        assert_eq!(resolved.problems, [], "{options}");
+        resolved
+            .settings
+            .meters
+            .into_iter()
+            .map(|meter| meter.control)
+            .collect()
+    };
+    let mode = |value: Value| meters(json!({"control": value}))[0].mode;
+    assert_eq!(
+        meters(json!({}))[0],
+        ControlSettings {
+            mode: ControlMode::Auto,
+            readers: Vec::new(),
+            smoothed: false
+        }
+    );
+    assert_eq!(
+        [mode(json!("on")), mode(json!("off")), mode(json!("auto"))],
+        [ControlMode::On, ControlMode::Off, ControlMode::Auto]
+    );
+    assert_eq!(
+        [mode(json!(true)), mode(json!(false))],
+        [ControlMode::On, ControlMode::Off],
+        "YAML of old"
+    );
+    assert_eq!(
+        keys(&file(
+            &json!({"control": "maybe", "control_readers": ["kitchen"]})
+        )),
+        ["control", "control_readers"]
+    );
+    let two = meters(json!({
+        "control": "off", "control_readers": ["192.168.1.20", "10.0.0.0/8"], "ha_smoothing_enable": true,
+        "meters": [{"name": "x", "a_power": "sensor.x", "http_port": 81, "control": "on"},
+            {"name": "y", "a_power": "sensor.y", "http_port": 82, "control_readers": "10.1.1.1"}]
+    }));
+    assert_eq!(
+        two.iter().map(|c| c.mode).collect::<Vec<_>>(),
+        [ControlMode::Off, ControlMode::On, ControlMode::Off]
+    );
+    assert_eq!(
+        two.iter().map(|c| c.readers.len()).collect::<Vec<_>>(),
+        [2, 2, 1]
+    );
+    assert!(two.iter().all(|c| c.smoothed));
+}
+
+#[test]
+fn what_acts_on_nothing_is_named() {
+    let idle = |options: Value| -> Vec<String> {
+        let resolved = file(&options);
+        assert_eq!(resolved.problems, [], "{options}");
+        resolved
+            .warnings
+            .iter()
+            .map(|line| {
+                line.split(" is set but")
+                    .next()
+                    .unwrap_or_default()
+                    .to_string()
+            })
+            .collect()
+    };
+    let none: [&str; 0] = [];
+    let total = |more: Value| {
+        let mut options = json!({"total_power": "sensor.t"});
+        options
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        idle(options)
+    };
+    assert_eq!(
+        total(json!({"a_invert": true, "b_scale": 2, "c_offset": 3})),
+        ["a_invert", "b_scale", "c_offset"]
+    );
+    assert_eq!(
+        total(
+            json!({"total_invert": true, "total_scale": 2, "total_phase": "b", "b_curr": "sensor.i"})
+        ),
+        none
+    );
+    assert_eq!(
+        total(json!({"a_invert": false, "a_scale": 1})),
+        none,
+        "as without it"
+    );
+    assert_eq!(
+        total(json!({"a_curr": "sensor.i", "b_curr": "sensor.i", "c_pf": "sensor.p"})),
+        ["b_curr", "c_pf"]
+    );
+    assert_eq!(
+        total(json!({"b_volt": "sensor.u", "n_curr": "sensor.n", "b_energy_import": "sensor.e"})),
+        none,
+        "served and counted"
+    );
+    assert_eq!(
+        total(json!({"total_phase": "split", "b_curr": "sensor.i", "c_pf": "sensor.p"})),
+        none
+    );
+    assert_eq!(
+        idle(json!({"a_power": "sensor.a", "total_invert": true, "b_invert": true})),
+        ["total_invert", "b_invert"]
+    );
+    let split = |more: Value| {
+        let mut options = json!({"a_power": "sensor.a", "total_phase": "split"});
+        options
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        idle(options)
+    };
+    assert_eq!(split(json!({})), ["total_phase"]);
+    assert_eq!(
+        split(json!({"energy_import": "sensor.e"})),
+        ["total_phase"],
+        "one phase takes all"
+    );
+    assert_eq!(
+        split(json!({"b_power": "sensor.b", "energy_import": "sensor.e"})),
+        none
+    );
+    assert_eq!(
+        split(json!({"b_power": "sensor.b", "target_offset": 5})),
+        none
+    );
+    // While something may still be chosen, or made up, nobody knows.
+    assert_eq!(
+        idle(json!({"total_invert": true, "a_invert": true, "a_curr": "sensor.i"})),
+        none
+    );
+    assert_eq!(
+        idle(json!({"source": "demo", "total_power": "sensor.t", "a_invert": true})),
+        none
+    );
+    assert_eq!(
+        idle(json!({"total_invert": true, "auto_setup": false})),
+        ["total_invert"]
+    );
+    let further = json!({"meters": [{"name": "x", "http_port": 81, "a_power": "sensor.a", "total_invert": true}]});
+    assert_eq!(idle(further), ["meters[0].total_invert"]);
+    // What is wrong is said already.
+    assert_eq!(
+        app(&json!({"total_power": "sensor.t", "a_power": "sensor.a", "b_invert": true})).warnings,
+        none
+    );
+}
+
+#[test]
+fn options_that_contradict_one_another() {
+    for (options, key, absent) in [
+        (
+            json!({"total_power": "sensor.t", "b_power": "sensor.b"}),
+            "total_power",
+            true,
+        ),
+        (
+            json!({"total_power_export": "sensor.t"}),
+            "total_power_export",
+            true,
+        ),
+        (
+            json!({"b_power_export": "sensor.b", "a_power": "sensor.a"}),
+            "b_power_export",
+            true,
+        ),
+        (
+            json!({"energy_import": "sensor.e", "a_energy_import": "sensor.a"}),
+            "energy_import",
+            false,
+        ),
+        (
+            json!({"mac": "2CBCBB0A1B2C", "device_id": "shellypro3em-2cbcbb0a1b2d"}),
+            "device_id",
+            false,
+        ),
+        (
+            json!({"ws_port_start": 6000, "ws_port_end": 6064}),
+            "ws_port_end",
+            false,
+        ),
+        (json!({"ws_port_start": 6023}), "ws_port_start", false),
+        (
+            json!({"meters": [{"name": "x"}]}),
+            "meters[0].http_port",
+            false,
+        ),
+        (
+            json!({"meters": [{"name": "x", "http_port": 8081, "modbus_port": 8081}]}),
+            "meters[0].modbus_port",
+            false,
+        ),
+        (
+            json!({"meters": [{"name": "x", "http_port": 6011}]}),
+            "meters[0].http_port",
+            false,
+        ),
+        (
+            json!({"meters": [{"name": "x", "http_port": 81}, {"name": "x", "http_port": 82}]}),
+            "meters[1].name",
+            false,
+        ),
+        (
+            json!({"meters": [{"name": "x", "http_port": 81, "mac": "2CBCBB0A1B2C"}], "mac": "2c:bc:bb:0a:1b:2c"}),
+            "meters[0].mac",
+            false,
+        ),
+    ] {
+        let resolved = file(&options);
+        assert_eq!(keys(&resolved), [key], "{options}");
+        assert_eq!(
+            app(&options)
+                .problems
+                .iter()
+                .filter(|p| p.key == key)
+                .count(),
+            1,
+            "{options}"
+        );
+        assert_eq!(!resolved.absent_reasons.is_empty(), absent, "{options}");
+    }
+    let resolved = load(&inputs(&json!({}), &[("HTTP_PORT", "8099")], &[], false));
+    assert_eq!(keys(&resolved), ["dashboard_port"]);
+    assert_eq!(
+        keys(&load(&inputs(
+            &json!({}),
+            &[],
+            &[("source", "replay")],
+            false
+        ))),
+        ["source"]
+    );
+}
+
+#[test]
+fn demo_and_replay_stay_on_loopback_unless_told_otherwise() {
+    let demo = |args: &[(&str, &str)]| load(&inputs(&json!({}), &[], args, false)).settings;
+    let quiet = demo(&[("source", "demo")]);
+    assert_eq!(
+        (
+            quiet.source.kind,
+            quiet.meters[0].bind,
+            quiet.meters[0].mdns_enable
+        ),
+        (SourceKind::Demo, Some(IpAddr::from([127, 0, 0, 1])), false)
+    );
+    assert_eq!(
+        quiet.meters[0].modbus_bind,
+        Some(IpAddr::from([127, 0, 0, 1]))
+    );
+    let loud = demo(&[("source", "demo"), ("bind", "all"), ("mdns_enable", "true")]);
+    assert_eq!(
+        (loud.meters[0].bind, loud.meters[0].mdns_enable),
+        (None, true)
+    );
+    let wrong = load(&inputs(&json!({}), &[], &[("source", "dmeo")], false));
+    assert_eq!(
+        (wrong.settings.source.kind, wrong.absent_reasons.len()),
+        (SourceKind::HomeAssistant, 1)
+    );
+}
+
+#[test]
+fn the_network_card_sets_ports() {
+    let network = [
+        ("80/tcp", Some(8081)),
+        ("502/tcp", None),
+        ("1010/udp", None),
+        ("2220/udp", Some(3220)),
+    ];
+    let network = Some(
+        network
+            .into_iter()
+            .map(|(k, v)| (k.to_string(), v))
+            .collect(),
+    );
+    let resolved = load(&LoadInputs {
+        network: network.clone(),
+        ..inputs(&json!({}), &[], &[], true)
+    });
+    let meter = &resolved.settings.meters[0];
+    assert_eq!((meter.http_port, meter.modbus_port), (Some(8081), None));
+    assert_eq!(
+        meter.udp_ports,
+        [3220, 2222, 2223],
+        "a missing port keeps its default"
+    );
+    assert_eq!(
+        (resolved.layer("http_port"), resolved.layer("modbus_port")),
+        (Layer::Network, Layer::Network)
+    );
+    assert!(as_text(&resolved).contains("modbus_port = off (Network card)"));
+    let resolved = load(&LoadInputs {
+        network,
+        ..inputs(&json!({}), &[("MODBUS_PORT", "1502")], &[], true)
+    });
+    assert_eq!(
+        (
+            resolved.settings.meters[0].modbus_port,
+            resolved.layer("modbus_port")
+        ),
+        (Some(1502), Layer::Environment)
+    );
+}
+
+#[test]
+fn further_meters_take_policy_but_no_identity() {
+    let resolved = file(&json!({
+        "bind": "127.0.0.1", "a_power": "sensor.a", "hold": 7, "stale": "error", "line_voltage": 240, "model": "X", "target_offset": 5,
+        "meters": [
+            {"name": "garage", "total_power": "sensor.g", "http_port": 8081, "stale": "silent"},
+            {"name": "flat", "bind": "127.0.0.2", "udp_ports": "1012", "mac": "2cbcbb0a1b2c"}
+        ]
+    }));
+    assert_eq!(resolved.problems, []);
+    let [_, garage, flat] = &resolved.settings.meters[..] else {
+        panic!("three meters")
+    };
+    assert_eq!(
+        (
+            garage.name.as_str(),
+            garage.hold.as_secs(),
+            garage.stale,
+            garage.line_voltage
+        ),
+        ("garage", 7, StalePolicy::Silent, 240.0)
+    );
+    assert_eq!(
+        (garage.target_offset, garage.identity.model.as_deref()),
+        (0.0, None)
+    );
+    assert_eq!(
+        (
+            garage.http_port,
+            garage.modbus_port,
+            garage.udp_ports.len(),
+            garage.ws_fanout_ports.len()
+        ),
+        (Some(8081), None, 0, 0)
+    );
+    assert_eq!(
+        (garage.bind, garage.inputs.phases[0].is_none()),
+        (Some(IpAddr::from([127, 0, 0, 1])), true)
+    );
+    assert_eq!(
+        (flat.http_port, flat.modbus_port, flat.udp_ports.as_slice()),
+        (Some(8080), Some(502), &[1012][..])
+    );
+    assert_eq!(
+        (flat.bind, flat.identity.mac.as_deref()),
+        (Some(IpAddr::from([127, 0, 0, 2])), Some("2CBCBB0A1B2C"))
+    );
+
+    let covered = file(&json!({"meters": [{"name": "x", "bind": "10.0.0.2", "http_port": 81}]}));
+    assert_eq!(
+        (covered.problems.len(), covered.warnings.len()),
+        (0, 5),
+        "a default port under a listener on all addresses is left out"
+    );
+    let [_, covered] = &covered.settings.meters[..] else {
+        panic!("two meters")
+    };
+    assert_eq!(
+        (
+            covered.http_port,
+            covered.modbus_port,
+            covered.udp_ports.len()
+        ),
+        (Some(81), None, 0)
+    );
+
+    let unknown = app(&json!({"meters": [{"name": "x", "http_port": 81, "old_key": 1}]}));
+    assert_eq!((unknown.problems.len(), unknown.warnings.len()), (0, 1));
+
+    let resolved = app(&json!({"hold": -1, "meters": [
+        {"name": "own", "http_port": 81, "hold": 3, "a_power": "sensor.x"}, {"name": "takes", "http_port": 82, "a_power": "sensor.y"}
+    ]}));
+    let absent: Vec<usize> = resolved
+        .absent_reasons
+        .iter()
+        .map(|(meter, _)| *meter)
+        .collect();
+    assert_eq!(
+        absent,
+        [0, 2],
+        "who takes the wrong value from the first is as doubtful"
+    );
+    assert!(
+        resolved.settings.meters[1].inputs.any_power()
+            && !resolved.settings.meters[2].inputs.any_power()
+    );
+}
+
+#[test]
+fn an_old_compose_file_starts() {
+    let env = [
+        ("HA_BASE_URL", "http://ha:8123/"),
+        ("HA_TOKEN", "hush"),
+        ("A_POWER", "sensor.a"),
+        ("DEVICE_ID", "shellypro3em-virtual-001"),
+        ("APP_ID", "shellypro3em"),
+        ("MODEL", "SHPRO-3EM"),
+        ("FIRMWARE", "1.0.0-virt"),
+        ("FW_ID", "1.0.0-virt"),
+        ("MAC", "AA:BB:CC:DD:EE:FF"),
+        ("SN", "VIRT3EM001"),
+        ("MANUFACTURER", "Allterco Robotics"),
+        ("GENERATION", "2"),
+        ("UDP_PORTS", "1010,2220"),
+        ("LOG_LEVEL", "WARNING"),
+        ("CORS_ORIGINS", "*"),
+        ("STATE_PATH", "/data/state.json"),
+        ("MODEL_PATH", ""),
+        ("MODBUS_BIND", "0.0.0.0"),
+        ("MDNS_HOSTNAME", "ShellyPro3EM-"),
+        ("REQUEST_SIDE_SCALING_ENABLE", "true"),
+        ("VIRTUAL_SHELLY_SUPERVISOR_URL", "http://127.0.0.1:1"),
+    ];
+    let resolved = load(&inputs(&json!({}), &env, &[], false));
+    assert_eq!(resolved.problems, []);
+    assert_eq!(resolved.warnings.len(), 8, "{:?}", resolved.warnings);
+    let Settings {
+        source,
+        meters,
+        channels,
+        log_level,
+        ..
+    } = &resolved.settings;
+    assert_eq!(
+        (
+            source.ha_base_url.as_str(),
+            *log_level,
+            channels.scaling.enable
+        ),
+        ("http://ha:8123", tracing::Level::WARN, true)
+    );
+    assert_eq!(
+        (
+            meters[0].udp_ports.as_slice(),
+            meters[0].identity.mac.as_deref()
+        ),
+        (&[1010, 2220][..], None)
+    );
+    for shown in [
+        as_text(&resolved),
+        as_json(&resolved).to_string(),
+        format!("{resolved:?}"),
+    ] {
+        assert!(!shown.contains("hush"), "a secret is shown");
+    }
+    assert_eq!(
+        keys(&file(&json!({"model": "SHPRO-3EM", "mac": "aabbccddeeff"}))),
+        ["mac", "model"],
+        "in the file they are errors"
+    );
+}
+
+#[test]
+fn what_is_odd_is_warned_about() {
+    let resolved = file(&json!({
+        "generation": 3, "energy_unit": "kwh", "outbound_ws_insecure": true, "scaling_shares": ["10.0.0.1=0.7", "10.0.0.2=0.6"]
+    }));
+    assert_eq!(
+        (resolved.problems.len(), resolved.warnings.len()),
+        (0, 5),
+        "{:?}",
+        resolved.warnings
+    );
+    assert_eq!(resolved.settings.meters[0].identity.generation, Some(3));
+    let id = file(&json!({"device_id": "shellypro3em-2cbcbb0a1b2c"}));
+    assert_eq!(
+        id.settings.meters[0].identity.mac.as_deref(),
+        Some("2CBCBB0A1B2C"),
+        "an id alone names the MAC"
+    );
+    assert_eq!(resolved.settings.channels.scaling.shares[1].1, 0.6);
+}
+
+#[test]
+fn the_effective_configuration_has_a_line_an_option() {
+    let resolved = load(&inputs(
+        &json!({"outbound_ws": ["ws://u:pw@gx/"], "auth_password": "hush"}),
+        &[],
+        &[("hold", "3")],
+        false,
+    ));
+    let text = as_text(&resolved);
+    assert_eq!(text.lines().count(), definitions::all().count());
+    for line in [
+        "hold = 3 (command line)",
+        "auth_password = *** (options file)",
+        "outbound_ws = ws://***@gx/ (options file)",
+        "a_power = not set (default)",
+        "mac = not set (default: generated once and kept)",
+        "data_dir = /d (default)",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+    let json = as_json(&resolved);
+    assert_eq!(
+        json["options"]["hold"],
+        json!({"value": 3, "layer": "command-line"})
+    );
+}
+
+#[test]
+fn the_example_files_are_what_they_say() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../addon/options");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).expect("addon/options") {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let options: Value =
+            serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let resolved = app(&options);
+        assert_eq!(
+            resolved.problems.is_empty(),
+            !name.starts_with("bad-"),
+            "{name}: {:?}",
+            resolved.problems
+        );
+        assert!(
+            resolved
+                .warnings
+                .iter()
+                .all(|warning| !warning.contains("no such option")),
+            "{name}"
+        );
+        seen += 1;
+    }
+    assert!(seen >= 6, "{seen} examples");
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        prop::sample::select(vec![
+            "sensor.a",
+            "all",
+            "127.0.0.1",
+            "10.0.0.0/8=1",
+            "shellypro3em-2cbcbb0a1b2c",
+            "2cbcbb0a1b2c"
+        ])
+        .prop_map(Value::from),
+        (1_i64..70_000).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 6, |inner| {
+        let key = prop_oneof![
+            prop::sample::select(definitions::all().map(|d| d.key).collect::<Vec<_>>())
+                .prop_map(String::from),
+            "[a-z_]{0,9}"
+        ];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key, inner, 0..5)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// Texts that the schema's expression matches.
+fn of(pattern: Pattern) -> impl Strategy<Value = String> {
+    proptest::string::string_regex(
+        pattern
+            .regex()
+            .trim_start_matches('^')
+            .trim_end_matches('$'),
+    )
+    .unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_file_gives_settings_or_problems(values in prop::collection::vec((0_usize..200, any_json()), 0..12), app in any::<bool>()) {
+        let all: Vec<_> = definitions::all().collect();
+        let options: serde_json::Map<_, _> = values.into_iter().map(|(at, value)| (all[at % all.len()].key.to_string(), value)).collect();
+        let resolved = load(&inputs(&Value::Object(options), &[], &[], app));
+        prop_assert!(!resolved.settings.meters.is_empty());
+        for (index, _) in &resolved.absent_reasons {
+            prop_assert!(!resolved.settings.meters[*index].inputs.any_power());
+        }
+        for problem in &resolved.problems {
+            prop_assert_eq!(problem.to_string().lines().count(), 1);
+            prop_assert_eq!(resolved.problems.iter().filter(|other| *other == problem).count(), 1);
+        }
+        prop_assert!(!as_text(&resolved).is_empty());
+    }
+
+    #[test]
+    fn any_text_in_environment_and_command_line_gives_settings_or_problems(texts in prop::collection::vec((0_usize..200, ".{0,20}"), 0..12)) {
+        let all: Vec<_> = definitions::all().collect();
+        let mut inputs = LoadInputs::default();
+        for (at, text) in texts {
+            let def = all[at % all.len()];
+            inputs.env.insert(def.env_name().into_owned(), text.clone());
+            inputs.args.insert(def.key.to_string(), text);
+        }
+        prop_assert!(!load(&inputs).settings.meters.is_empty());
+    }
+
+    #[test]
+    fn what_the_schema_matches_is_accepted(
+        entities in of(Pattern::Entities), mac in of(Pattern::Mac),
+        id in of(Pattern::DeviceId), fw in of(Pattern::FwId),
+    ) {
+        prop_assert!(Pattern::Entities.matches(&entities) && Pattern::Mac.matches(&mac) && Pattern::DeviceId.matches(&id));
+        prop_assert_eq!(Pattern::FwId.matches(&fw), &fw[..8] >= "20230803");
+    }
+
+    #[test]
+    fn one_bad_value_is_one_problem(at in 0_usize..200) {
+        // An object is a wrong value for every option.
+        let all: Vec<_> = definitions::all().filter(|def| def.in_file).collect();
+        let def = all[at % all.len()];
+        let options = Value::Object([(def.key.to_string(), json!({"x": 1}))].into_iter().collect());
+        let resolved = file(&options);
+        prop_assert_eq!(keys(&resolved), vec![def.key]);
+        prop_assert!(resolved.problems[0].to_string().contains(&def.kind.allowed()));
+    }
+}

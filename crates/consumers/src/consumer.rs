@@ -1,0 +1,341 @@
+//! What is remembered of one consumer: an address on a channel.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{Caller, Channel, brand::Use, registry::Asked};
+use vocab::Now;
+
+/// Requests and answers kept for a look (`user-needs.md` idea 12).
+const EXCHANGES: usize = 20;
+/// Bytes kept of each.
+const EXCHANGE_BYTES: usize = 2048;
+/// Intervals that the cadence is the median of.
+const GAPS: usize = 20;
+/// Methods told apart.
+const METHODS: usize = 64;
+/// Characters of a method, agent or `src` that are kept.
+const TEXT: usize = 96;
+/// Rounds of questions that make a rhythm: fewer are the beginning of something.
+const ROUNDS: usize = 3;
+/// Ports of senders that tell a brand.
+const TELLING_PORTS: [u16; 2] = [10000, 22222];
+/// Distances between questions that make a battery's rhythm, and what those between its rounds are
+/// at least, s: none is known to ask faster.
+const BATTERY_GAPS: usize = 6;
+const BATTERY_CADENCE: f32 = 0.15;
+/// Silent is who says nothing for three of its own intervals, but at least this long.
+const LEAST_SILENCE: Duration = Duration::from_secs(10);
+
+/// At most [`TEXT`] characters of a stranger's text.
+pub(super) fn clip(text: &str) -> Arc<str> {
+    match text.char_indices().nth(TEXT) {
+        Some((end, _)) => text[..end].into(),
+        None => text.into(),
+    }
+}
+
+/// Calls of one method.
+#[derive(Clone, Debug)]
+pub(super) struct Method {
+    pub name: Arc<str>,
+    pub known: bool,
+    pub calls: u64,
+    pub errors: u64,
+    pace: Pace,
+}
+
+/// A request and its answer.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    pub unix: f64,
+    pub method: Arc<str>,
+    pub error: Option<i32>,
+    pub request: Bytes,
+    pub reply: Bytes,
+}
+
+/// Distances between calls, the newest [`GAPS`] of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace {
+    last: Option<Duration>,
+    gaps: [f32; GAPS],
+    count: usize,
+}
+
+impl Pace {
+    fn mark(&mut self, now: Duration) {
+        if let Some(last) = self.last.replace(now) {
+            self.gaps[self.count % GAPS] = now.saturating_sub(last).as_secs_f32();
+            self.count += 1;
+        }
+    }
+
+    /// Whether questions come as a battery's do: over and over, and not as fast as answers can be
+    /// had.
+    fn is_a_batterys(&self) -> bool {
+        let kept = self.count.min(GAPS);
+        let mut gaps = self.gaps;
+        // Up to three questions one after the other, as for the three phases, are one round.
+        kept >= BATTERY_GAPS
+            && *gaps[..kept]
+                .select_nth_unstable_by(kept * 3 / 4, f32::total_cmp)
+                .1
+                >= BATTERY_CADENCE
+    }
+
+    /// Median distance of its rounds, s: several questions one after the other, as by who reads
+    /// Modbus in blocks, are one round.
+    fn cadence(&self) -> Option<f64> {
+        let kept = self.count.min(GAPS);
+        let mut sorted = self.gaps[..kept].to_vec();
+        sorted.sort_by(f32::total_cmp);
+        let usual = *sorted.get(kept * 3 / 4)?;
+        // In the order they came in: the oldest is the next to be written over.
+        let in_order = (0..kept).map(|n| self.gaps[(self.count - kept + n) % GAPS]);
+        let (mut rounds, mut sum) = (Vec::new(), 0.0);
+        for gap in in_order {
+            sum += gap;
+            if gap >= usual / 4.0 {
+                rounds.push(std::mem::take(&mut sum));
+            }
+        }
+        rounds.sort_by(f32::total_cmp);
+        let middle = rounds.len() / 2;
+        let upper = f64::from(*rounds.get(middle).filter(|_| rounds.len() >= ROUNDS)?);
+        Some(if rounds.len() % 2 == 1 {
+            upper
+        } else {
+            f64::midpoint(f64::from(rounds[middle - 1]), upper)
+        })
+    }
+}
+
+/// One consumer.
+#[derive(Clone, Debug)]
+pub(super) struct Consumer {
+    pub peer_port: u16,
+    pub local_port: u16,
+    pub agent: Option<Arc<str>>,
+    pub src: Option<Arc<str>>,
+    pub methods: Vec<Method>,
+    pub calls: u64,
+    pub unknown: u64,
+    pub errors: u64,
+    pub last_error: Option<i32>,
+    pub notified: u64,
+    pub connections: u32,
+    pub first: Now,
+    pub last: Now,
+    pub answered: Option<Now>,
+    pub value: Option<f64>,
+    pub exchanges: VecDeque<Exchange>,
+    pub esp: bool,
+    pub gx_id: bool,
+    /// A GX that was met again after a gap: its driver shows figures from before it.
+    pub frozen: bool,
+    /// Raised with each new sign of a brand: others may mean another brand.
+    pub signs: u32,
+    /// What its brand does with power; `None` while that is to be found out (again).
+    pub usage: Option<Use>,
+    value_pace: Pace,
+}
+
+impl Consumer {
+    pub(super) fn new(caller: &Caller, now: Now) -> Self {
+        Self {
+            peer_port: caller.peer_port,
+            local_port: caller.local_port,
+            agent: caller.agent.as_deref().map(clip),
+            src: None,
+            methods: Vec::new(),
+            calls: 0,
+            unknown: 0,
+            errors: 0,
+            last_error: None,
+            notified: 0,
+            connections: 0,
+            first: now,
+            last: now,
+            answered: None,
+            value: None,
+            exchanges: VecDeque::new(),
+            esp: false,
+            gx_id: false,
+            frozen: false,
+            signs: 0,
+            usage: None,
+            value_pace: Pace::default(),
+        }
+    }
+
+    /// A sign of life.
+    pub(super) fn touch(&mut self, caller: &Caller, now: Now) {
+        self.last = now;
+        let telling = |port| Some(port).filter(|port| TELLING_PORTS.contains(port));
+        self.signs += u32::from(telling(self.peer_port) != telling(caller.peer_port));
+        (self.peer_port, self.local_port) = (caller.peer_port, caller.local_port);
+        if let Some(agent) = &caller.agent
+            && !self
+                .agent
+                .as_ref()
+                .is_some_and(|known| agent.starts_with(&**known))
+        {
+            self.agent = Some(clip(agent));
+            self.signs += 1;
+        }
+    }
+
+    /// The power that it was told last, W, and when.
+    pub(super) fn told(&self) -> Option<(f64, Duration)> {
+        Some((self.value?, self.value_pace.last?))
+    }
+
+    /// Whether it asks for power in a battery's rhythm.
+    pub(super) fn asks_as_a_battery(&self) -> bool {
+        self.value_pace.is_a_batterys()
+    }
+
+    /// A question for power that was left without an answer on purpose: a sign of life, and part of
+    /// its rhythm.
+    pub(super) fn passed_over(&mut self, caller: &Caller, now: Now) {
+        self.touch(caller, now);
+        self.calls += 1;
+        self.value_pace.mark(now.mono);
+    }
+
+    /// Takes a call in and says under which name its method is kept.
+    pub(super) fn note(&mut self, asked: &Asked<'_>, now: Now) -> Arc<str> {
+        self.touch(asked.caller, now);
+        if let Some(src) = asked.src
+            && !self
+                .src
+                .as_ref()
+                .is_some_and(|known| src.starts_with(&**known))
+        {
+            self.src = Some(clip(src));
+            self.signs += 1;
+        }
+        self.calls += 1;
+        self.unknown += u64::from(!asked.known);
+        if asked.error.is_some() {
+            self.errors += 1;
+            self.last_error = asked.error;
+        } else {
+            self.answered = Some(now);
+        }
+        if let Some(value) = asked.value {
+            self.value = Some(value);
+            self.value_pace.mark(now.mono);
+        }
+        let before = (self.esp, self.gx_id);
+        match asked.caller.channel {
+            Channel::Http => self.esp |= has_esp(&asked.request),
+            Channel::Outbound => self.gx_id |= contains(&asked.request, b"\"GetDeviceInfo-"),
+            _ => {}
+        }
+        self.signs += u32::from(before != (self.esp, self.gx_id));
+        let method = self.count(asked, now);
+        self.keep(asked, Arc::clone(&method), now);
+        method
+    }
+
+    fn count(&mut self, asked: &Asked<'_>, now: Now) -> Arc<str> {
+        let errors = u64::from(asked.error.is_some());
+        if let Some(method) = self.methods.iter_mut().find(|m| *m.name == *asked.method) {
+            method.calls += 1;
+            method.errors += errors;
+            method.pace.mark(now.mono);
+            return Arc::clone(&method.name);
+        }
+        let name = clip(asked.method);
+        if let Some(method) = self.methods.iter_mut().find(|m| m.name == name) {
+            method.calls += 1;
+            method.errors += errors;
+            method.pace.mark(now.mono);
+        } else if self.methods.len() < METHODS {
+            let pace = Pace {
+                last: Some(now.mono),
+                ..Pace::default()
+            };
+            self.signs += 1;
+            self.methods.push(Method {
+                name: Arc::clone(&name),
+                known: asked.known,
+                calls: 1,
+                errors,
+                pace,
+            });
+        }
+        name
+    }
+
+    fn keep(&mut self, asked: &Asked<'_>, method: Arc<str>, now: Now) {
+        let last = if self.exchanges.len() == EXCHANGES {
+            self.exchanges.pop_front()
+        } else {
+            None
+        };
+        // A request's bytes lie in its connection's buffer, so they are copied; who polls sends the
+        // same ones again.
+        let head = &asked.request[..asked.request.len().min(EXCHANGE_BYTES)];
+        let request = match last.map(|e| e.request).filter(|old| old == head) {
+            Some(same) => same,
+            None => Bytes::copy_from_slice(head),
+        };
+        let reply = match asked.reply.get(..EXCHANGE_BYTES) {
+            Some(head) => Bytes::copy_from_slice(head),
+            None => asked.reply.clone(),
+        };
+        self.exchanges.push_back(Exchange {
+            unix: now.unix,
+            method,
+            error: asked.error,
+            request,
+            reply,
+        });
+    }
+
+    /// Its rhythm, s: how often it asks for power, else for what it asks for most. Different
+    /// questions one after the other are how a reader begins, and no rhythm; nor has one any more
+    /// that asked to begin with, and is told since.
+    pub(super) fn cadence(&self, now: Now) -> Option<f64> {
+        let (gap, last) = {
+            let often = self.methods.iter().max_by_key(|m| m.calls).map(|m| &m.pace);
+            [Some(&self.value_pace), often]
+                .into_iter()
+                .flatten()
+                .find_map(|pace| Some((pace.cadence()?, pace.last?)))?
+        };
+        let quiet = now.mono.saturating_sub(last);
+        (self.notified == 0 || quiet < LEAST_SILENCE + Duration::from_secs_f64(gap * 3.0))
+            .then_some(gap)
+    }
+
+    /// When it was last heard or told something, if that is too long ago for its own rhythm.
+    pub(super) fn silent_since(&self, now: Now) -> Option<Now> {
+        let rhythm = self
+            .cadence(now)
+            .map_or(Duration::ZERO, |gap| Duration::from_secs_f64(gap * 3.0));
+        (now.mono.saturating_sub(self.last.mono) > rhythm.max(LEAST_SILENCE)).then_some(self.last)
+    }
+}
+
+/// Whether a request target has the value-less key `esp` (Growatt, `consumers.md` section 10).
+fn has_esp(request: &[u8]) -> bool {
+    match request.first() {
+        None | Some(b'{' | b'[') => false,
+        Some(_) => request
+            .split(|b| matches!(b, b'?' | b'&'))
+            .skip(1)
+            .any(|part| part == b"esp" || part.starts_with(b"esp ")),
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.len() >= part.len()
+        && bytes[..bytes.len().min(EXCHANGE_BYTES)]
+            .windows(part.len())
+            .any(|window| window == part)
+}

@@ -1,0 +1,465 @@
+//! The register as transports use it: `user-needs.md` S9, bounds, the original's lists.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{net::IpAddr, time::Duration};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::{brand::Brand, overview::Role, *};
+use config::{ControlMode, ControlSettings, ScalingSettings};
+use vocab::Now;
+
+fn scaling(shares: &[(&str, f64)]) -> ScalingSettings {
+    ScalingSettings {
+        enable: true,
+        clients: 0,
+        ttl: Duration::from_secs(30),
+        shares: shares
+            .iter()
+            .map(|(net, share)| (net.parse().unwrap(), *share))
+            .collect(),
+        viewers: Vec::new(),
+    }
+}
+
+fn off() -> ScalingSettings {
+    ScalingSettings {
+        enable: false,
+        ..scaling(&[])
+    }
+}
+
+fn caller(ip: &str, channel: Channel) -> Caller {
+    Caller {
+        peer: ip.parse().unwrap(),
+        peer_port: 40_000,
+        local: None,
+        local_port: 1010,
+        channel,
+        agent: None,
+    }
+}
+
+fn at(ms: u64) -> Now {
+    Now {
+        mono: Duration::from_millis(ms),
+        unix: 1e9 + ms as f64 / 1000.0,
+    }
+}
+
+fn asked<'a>(caller: &'a Caller, method: &'a str, value: Option<f64>) -> Asked<'a> {
+    Asked {
+        caller,
+        src: None,
+        method,
+        known: true,
+        error: None,
+        value,
+        request: Bytes::from_static(b"{\"id\":1}"),
+        reply: Bytes::from_static(b"{}"),
+    }
+}
+
+fn of<'a>(overview: &'a Overview, ip: &str, channel: Channel) -> &'a ConsumerView {
+    overview
+        .consumers
+        .iter()
+        .find(|c| c.ip == ip.parse::<IpAddr>().unwrap() && c.channel == channel)
+        .unwrap()
+}
+
+#[test]
+fn s9_two_batteries_and_a_browser() {
+    let consumers = Consumers::new(100);
+    let s = scaling(&[("127.0.0.2/32", 0.7), ("127.0.0.3/32", 0.3)]);
+    let (two, three, nine) = (
+        caller("127.0.0.2", Channel::Websocket),
+        caller("127.0.0.3", Channel::Udp),
+        caller("127.0.0.9", Channel::Http),
+    );
+    consumers.connected(&two, at(0));
+    for ms in (0..=20_000).step_by(500) {
+        let now = at(ms);
+        assert_eq!(consumers.share(&two, None, &s, now), 0.7);
+        consumers.note(&asked(&two, "EM.GetStatus", Some(700.0)), now);
+        consumers.note(&asked(&two, "EMData.GetStatus", None), at(ms + 10));
+        if ms % 1000 == 0 {
+            assert_eq!(consumers.share(&three, None, &s, now), 0.3);
+            consumers.packet(&three, None, now);
+            consumers.note(&asked(&three, "EM.GetStatus", Some(300.0)), now);
+        }
+    }
+    assert_eq!(consumers.share(&nine, None, &s, at(20_000)), 1.0);
+    assert_eq!(
+        consumers.share(&caller("127.0.0.2", Channel::Modbus), None, &s, at(20_000)),
+        1.0
+    );
+    consumers.note(&asked(&nine, "EM.GetStatus", Some(1000.0)), at(20_000));
+    let now = consumers.overview(&s, at(22_000));
+    assert_eq!(now.consumers.len(), 3);
+    let first = of(&now, "127.0.0.2", Channel::Websocket);
+    assert_eq!(
+        (
+            first.cadence,
+            first.last_value,
+            first.share,
+            first.role,
+            first.connected
+        ),
+        (Some(0.5), Some(700.0), 0.7, Role::Reader, 1)
+    );
+    assert_eq!(
+        (
+            first.methods[0].calls,
+            first.age.unwrap() < 5.0,
+            first.silent_since
+        ),
+        (41, true, None)
+    );
+    let second = of(&now, "127.0.0.3", Channel::Udp);
+    assert_eq!(
+        (second.cadence, second.last_value, second.brand),
+        (
+            Some(1.0),
+            Some(300.0),
+            Some(Brand {
+                name: "Marstek or compatible",
+                certain: false
+            })
+        )
+    );
+    let browser = of(&now, "127.0.0.9", Channel::Http);
+    assert_eq!(
+        (browser.role, browser.share, browser.last_value),
+        (Role::Viewer, 1.0, Some(1000.0))
+    );
+    assert_eq!(now.metrics.udp.packets, 21);
+    consumers.disconnected(&two, at(22_000));
+    let later = consumers.overview(&s, at(40_000));
+    for (ip, channel) in [
+        ("127.0.0.2", Channel::Websocket),
+        ("127.0.0.3", Channel::Udp),
+    ] {
+        assert!((of(&later, ip, channel).silent_since.unwrap() - at(20_000).unix).abs() < 5.0);
+    }
+    assert!(
+        consumers
+            .overview(&s, at(20_000 + 24 * 3_600_000 + 20_000))
+            .consumers
+            .is_empty()
+    );
+}
+
+#[test]
+fn home_assistant_is_told_by_its_frames_even_if_it_was_counted_before() {
+    let consumers = Consumers::new(100);
+    let (s, ha, battery) = (
+        scaling(&[]),
+        caller("127.0.0.4", Channel::Websocket),
+        caller("127.0.0.2", Channel::Udp),
+    );
+    assert_eq!(consumers.share(&ha, None, &s, at(0)), 1.0);
+    assert_eq!(consumers.share(&battery, None, &s, at(1)), 0.5);
+    consumers.note(
+        &Asked {
+            src: Some("aios-1"),
+            ..asked(&ha, "Shelly.GetDeviceInfo", None)
+        },
+        at(2),
+    );
+    assert_eq!(consumers.share(&ha, None, &s, at(3)), 1.0);
+    assert_eq!(consumers.share(&battery, None, &s, at(4)), 1.0);
+    consumers.set_home_assistant(vec!["127.0.0.2".parse().unwrap()]);
+    assert_eq!(of_role(&consumers, &s, &battery), None);
+    consumers.note(&asked(&battery, "EM.GetStatus", Some(1.0)), at(5));
+    assert_eq!(of_role(&consumers, &s, &battery), Some(Role::Viewer));
+}
+
+fn of_role(consumers: &Consumers, s: &ScalingSettings, caller: &Caller) -> Option<Role> {
+    consumers
+        .overview(s, at(10))
+        .consumers
+        .iter()
+        .find(|c| c.ip == caller.peer)
+        .map(|c| c.role)
+}
+
+#[test]
+fn what_was_said_is_kept_and_cut() {
+    let consumers = Consumers::new(100);
+    let http = caller("127.0.0.5", Channel::Http);
+    for i in 0..25_u64 {
+        let get = Bytes::from(format!("/rpc/Shelly.GetStatus?esp&n={i}"));
+        consumers.note(
+            &Asked {
+                request: get,
+                reply: Bytes::from(vec![b'x'; 5000]),
+                ..asked(&http, "Shelly.GetStatus", None)
+            },
+            at(i * 1000),
+        );
+    }
+    let odd = Asked {
+        known: false,
+        error: Some(404),
+        ..asked(&http, "Shelly.Nonsense", None)
+    };
+    consumers.note(&odd, at(25_000));
+    let kept = consumers.exchanges(http.peer, Channel::Http);
+    assert_eq!(
+        (kept.len(), kept[0].request.as_str(), kept[0].reply.len()),
+        (20, "/rpc/Shelly.GetStatus?esp&n=6", 2048)
+    );
+    assert_eq!(
+        (kept[19].error, kept[19].request.as_str()),
+        (Some(404), "{\"id\":1}")
+    );
+    let overview = consumers.overview(&off(), at(26_000));
+    let c = of(&overview, "127.0.0.5", Channel::Http);
+    assert_eq!(
+        (c.calls, c.unknown, c.errors, c.last_error, c.cadence),
+        (26, 1, 1, Some(404), Some(1.0))
+    );
+    assert_eq!(
+        c.brand,
+        Some(Brand {
+            name: "Growatt NOAH / NEXA",
+            certain: true
+        })
+    );
+    let http = &overview.metrics.http;
+    assert_eq!(
+        (
+            http.total,
+            http.by_method["Shelly.GetStatus"],
+            http.by_method["unknown"],
+            http.errors["unknown"]
+        ),
+        (26, 25, 1, 1)
+    );
+    assert_eq!(overview.clients.http_recent.len(), 20);
+    let last = overview.clients.http_recent.last().unwrap();
+    assert_eq!(
+        (last.verb, last.event, last.method.as_deref()),
+        (Some("POST"), None, Some("Shelly.Nonsense"))
+    );
+    let json = serde_json::to_value(&overview).unwrap();
+    assert_eq!(
+        json["clients"]["http_unique"],
+        serde_json::json!(["127.0.0.5"])
+    );
+    assert_eq!(json["consumers"][0]["channel"], "http");
+    assert!(
+        json["clients"]["http_recent"][0]["verb"] == "GET" && json["metrics"]["ws"]["clients"] == 0
+    );
+}
+
+#[test]
+fn sockets_and_drops_are_counted() {
+    let consumers = Consumers::new(100);
+    let ws = caller("::ffff:127.0.0.6", Channel::Websocket);
+    consumers.connected(&ws, at(0));
+    consumers.connected(&ws, at(1));
+    consumers.notified(&ws, Some(5.0), at(60_000));
+    let udp = caller("127.0.0.7", Channel::Udp);
+    consumers.packet(&udp, Some("malformed"), at(60_000));
+    consumers.packet(&udp, None, at(60_001));
+    let o = consumers.overview(&off(), at(60_002));
+    assert_eq!(
+        (
+            o.metrics.ws.clients,
+            o.metrics.ws.notify_total,
+            o.clients.ws_connected.len()
+        ),
+        (2, 1, 2)
+    );
+    let c = of(&o, "127.0.0.6", Channel::Websocket);
+    assert_eq!(
+        (c.connected, c.last_value, c.silent_since, c.cadence),
+        (2, Some(5.0), None, None)
+    );
+    assert_eq!(
+        (
+            o.metrics.udp.packets,
+            o.metrics.udp.dropped["malformed"],
+            o.udp_ports[0].last_from
+        ),
+        (2, 1, Some(udp.peer))
+    );
+    consumers.disconnected(&ws, at(60_003));
+    assert_eq!(
+        consumers
+            .overview(&off(), at(60_004))
+            .clients
+            .ws_connected
+            .len(),
+        1
+    );
+    let events: Vec<_> = o
+        .clients
+        .ws_recent
+        .iter()
+        .map(|r| r.event.unwrap())
+        .collect();
+    assert_eq!(events, ["connect", "connect"]);
+}
+
+/// Calls of one reader at these ms: method and whether its answer carries power.
+fn rhythm(calls: &[(u64, &str, bool)], notified: Option<u64>, now: u64) -> Option<f64> {
+    let consumers = Consumers::new(10);
+    let from = caller("127.0.0.6", Channel::Websocket);
+    for (ms, method, power) in calls {
+        consumers.note(&asked(&from, method, power.then_some(5.0)), at(*ms));
+    }
+    if let Some(every) = notified {
+        for ms in (0..now).step_by(every as usize) {
+            consumers.notified(&from, Some(5.0), at(ms));
+        }
+    }
+    of(
+        &consumers.overview(&off(), at(now)),
+        "127.0.0.6",
+        Channel::Websocket,
+    )
+    .cadence
+}
+
+#[test]
+fn a_burst_to_begin_with_is_no_rhythm() {
+    let set_up = [
+        "Shelly.GetDeviceInfo",
+        "Shelly.GetConfig",
+        "Shelly.GetStatus",
+        "Shelly.GetComponents",
+        "Shelly.ListMethods",
+        "EM.GetConfig",
+    ];
+    let mut calls: Vec<(u64, &str, bool)> = Vec::new();
+    // A Victron driver: the whole set-up when it found the meter, and again when its channel is
+    // enabled.
+    for start in [0, 4000] {
+        calls.extend(
+            set_up
+                .iter()
+                .enumerate()
+                .map(|(n, method)| (start + n as u64 * 100, *method, false)),
+        );
+        calls.extend([
+            (start + 700, "EM.GetStatus", true),
+            (start + 800, "EM.GetStatus", true),
+        ]);
+    }
+    assert_eq!(rhythm(&calls, Some(500), 9000), None);
+    assert_eq!(rhythm(&calls, Some(500), 600_000), None);
+    assert_eq!(
+        rhythm(&calls, None, 9000),
+        None,
+        "nor without notifications"
+    );
+    // Home Assistant looks at everything once, then polls rarely and is told.
+    let polls: Vec<(u64, &str, bool)> = (0..6)
+        .map(|n| (n * 60_000, "Shelly.GetStatus", true))
+        .collect();
+    assert_eq!(rhythm(&polls, Some(1000), 330_000), Some(60.0));
+    // One who asked ten times a second to begin with, and is told since.
+    let eager: Vec<(u64, &str, bool)> = (0..30).map(|n| (n * 100, "EM.GetStatus", true)).collect();
+    assert!((rhythm(&eager, None, 4000).unwrap() - 0.1).abs() < 1e-6);
+    assert_eq!(rhythm(&eager, Some(500), 60_000), None);
+}
+
+#[test]
+fn several_questions_one_after_the_other_are_one_round() {
+    let mut calls = Vec::new();
+    for n in 0..10 {
+        calls.extend([0, 15, 30].map(|ms| (n * 1000 + ms, "read input registers", true)));
+    }
+    assert!(
+        (rhythm(&calls, None, 10_000).unwrap() - 1.0).abs() < 0.05,
+        "a Modbus master that reads three blocks a second"
+    );
+    let pairs: Vec<_> = (0..12)
+        .flat_map(|n| {
+            [
+                (n * 2000, "EM.GetStatus", true),
+                (n * 2000 + 40, "EMData.GetStatus", false),
+            ]
+        })
+        .collect();
+    assert_eq!(rhythm(&pairs, None, 24_000), Some(2.0));
+    let gap: Vec<_> = (0..15)
+        .map(|n| {
+            (
+                n * 1000 + if n > 7 { 90_000 } else { 0 },
+                "EM.GetStatus",
+                true,
+            )
+        })
+        .collect();
+    assert_eq!(
+        rhythm(&gap, None, 105_000),
+        Some(1.0),
+        "a pause of the reader's is none"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn stays_within_its_bounds(max in 1..40_usize, hosts in proptest::collection::vec((0..200_u8, 0..3_u8), 1..200)) {
+        let consumers = Consumers::new(max);
+        for (i, (host, method)) in hosts.iter().enumerate() {
+            let from = caller(&format!("10.0.0.{host}"), Channel::Udp);
+            consumers.note(&asked(&from, ["EM.GetStatus", "x", ""][usize::from(*method)], None), at(i as u64));
+            let list = consumers.overview(&off(), at(i as u64)).consumers;
+            prop_assert!(list.len() <= max);
+            prop_assert_eq!(list[0].ip, from.peer, "the newest is never the one to go");
+        }
+    }
+}
+
+#[test]
+fn a_rhythm_is_known_after_seven_questions_and_lost_when_they_come_as_fast_as_answers() {
+    let consumers = Consumers::new(100);
+    let auto = ControlSettings {
+        mode: ControlMode::Auto,
+        ..ControlSettings::default()
+    };
+    let battery = caller("192.0.2.7", Channel::Udp);
+    let controlled =
+        |caller: &Caller| consumers.is_controlled(caller, None, "EM.GetStatus", &auto, &off());
+    for n in 0..7 {
+        assert!(!controlled(&battery), "after {n}");
+        consumers.note(&asked(&battery, "EM.GetStatus", Some(1.0)), at(n * 500));
+    }
+    assert!(controlled(&battery));
+    // Its other channels are somebody else's.
+    assert!(
+        !controlled(&caller("192.0.2.7", Channel::Http))
+            && !controlled(&caller("192.0.2.7", Channel::Websocket))
+    );
+    for n in 0..20 {
+        consumers.note(
+            &asked(&battery, "EM.GetStatus", Some(1.0)),
+            at(4_000 + n * 20),
+        );
+    }
+    assert!(!controlled(&battery));
+    // What is left without an answer is part of the rhythm; three phases, one after the other, are
+    // one round.
+    for n in 0..20 {
+        consumers.passed_over(&battery, at(5_000 + n * 500));
+    }
+    assert!(controlled(&battery));
+    let phases = caller("192.0.2.8", Channel::Udp);
+    for n in 0..3 {
+        for phase in 0..3 {
+            consumers.note(
+                &asked(&phases, "EM1.GetStatus", Some(1.0)),
+                at(n * 1000 + phase * 10),
+            );
+        }
+    }
+    assert!(controlled(&phases));
+}

@@ -1,0 +1,262 @@
+//! A battery's state under calm control, in words.
+
+use super::{locale::Locale, words};
+use consumers::{ConsumerView, calm::Told};
+use control::ReaderState;
+use transport::Endpoint;
+use vocab::Now;
+
+/// Readings that come no oftener than this, s, are too slow for a battery that asks often.
+const SLOW: f64 = 8.0;
+/// What power swings around at rest, W.
+const REST: f64 = 80.0;
+
+/// What is known of a battery and of the meter that it reads.
+pub(super) struct Battery {
+    state: ReaderState,
+    /// Mean distance of readings, s.
+    readings_each: f64,
+    /// How far grid power swung in the last minutes, W, and whether it does now.
+    swing: Option<f64>,
+    swings: bool,
+    /// It reads a mean.
+    smoothed: bool,
+}
+
+impl Battery {
+    /// The battery that this reader is, if it is one that control answers.
+    pub(super) fn of(endpoint: &Endpoint, c: &ConsumerView, now: Now) -> Option<Self> {
+        let control = endpoint.control.borrow();
+        if control.mode == config::ControlMode::Off {
+            return None;
+        }
+        let state = endpoint
+            .calm
+            .state(now.mono, &(c.ip.to_canonical(), c.channel))?;
+        let (swing, swings) = endpoint.calm.swing(now.mono);
+        Some(Self {
+            state,
+            readings_each: endpoint.calm.cadence(),
+            swing,
+            swings,
+            smoothed: control.smoothed,
+        })
+    }
+
+    /// Its part of the power.
+    pub(super) fn share(&self) -> f64 {
+        self.state.share
+    }
+
+    /// Its state in a line, and whether that is as it should be.
+    pub(super) fn word(&self, l: &Locale) -> (&'static str, String) {
+        let state = &self.state;
+        if self.smoothed {
+            return ("held", l.t("battery_smoothed").to_owned());
+        }
+        if state.stands_aside {
+            return ("live", l.t("battery_aside").to_owned());
+        }
+        if self.readings_each >= SLOW && self.swing.is_some_and(|w| w > REST) {
+            return (
+                "held",
+                l.with(
+                    "battery_slow",
+                    &[("time", &words::span(l, self.readings_each))],
+                ),
+            );
+        }
+        if self.swings {
+            return ("held", l.t("battery_swings").to_owned());
+        }
+        match state.on_its_way {
+            Some((w, age)) if w.abs() >= 0.5 => {
+                let (power, time) = (words::signed_watts(l, w), words::span(l, age.max(0.0)));
+                (
+                    "live",
+                    l.with("battery_waits", &[("power", &power), ("time", &time)]),
+                )
+            }
+            _ => ("live", l.t("battery_rests").to_owned()),
+        }
+    }
+
+    /// What was learned of it, by name.
+    pub(super) fn details(&self, l: &Locale, asks_each: Option<f64>) -> Vec<(String, String)> {
+        let state = &self.state;
+        let reach = state.reach.into_iter().fold(f64::INFINITY, f64::min);
+        let follows = l.with(
+            "battery_needs",
+            &[("time", &words::span(l, state.patience))],
+        );
+        let reach = if reach.is_finite() {
+            l.with(
+                "battery_reach",
+                &[("power", &words::watts(l, reach).to_string())],
+            )
+        } else {
+            l.t("battery_follows_fully").to_owned()
+        };
+        let count = |n: u64| words::number(l, n as f64, 0);
+        let answers = l.with(
+            "battery_answers_of",
+            &[
+                ("answers", &count(state.answered)),
+                ("questions", &count(state.asked)),
+            ],
+        );
+        let mut cadence = l.with(
+            "battery_readings",
+            &[("time", &words::span(l, self.readings_each))],
+        );
+        if let Some(each) = asks_each {
+            cadence = format!(
+                "{cadence}, {}",
+                l.with("battery_asks", &[("time", &words::span(l, each))])
+            );
+        }
+        let mut all = vec![
+            (l.t("battery_control").to_owned(), self.word(l).1),
+            (
+                l.t("battery_follows").to_owned(),
+                format!("{follows}, {reach}"),
+            ),
+            (l.t("battery_answers").to_owned(), answers),
+            (l.t("battery_cadence").to_owned(), cadence),
+        ];
+        if let Some(swing) = self.swing {
+            all.push((
+                l.t("battery_swing").to_owned(),
+                words::watts(l, swing).to_string(),
+            ));
+        }
+        all
+    }
+}
+
+/// What the batteries of a meter were told lately: Unix s, W.
+pub(super) fn told(endpoint: &Endpoint, now: Now) -> impl Iterator<Item = (f64, f64)> + use<> {
+    let at = move |told: &Told| now.unix - now.mono.saturating_sub(told.at).as_secs_f64();
+    endpoint
+        .calm
+        .told(now.mono)
+        .into_iter()
+        .map(move |told| (at(&told), told.watts))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{net::IpAddr, time::Duration};
+
+    use super::*;
+    use consumers::{Ask, Calm, Channel};
+
+    fn battery(on_its_way: Option<(f64, f64)>) -> Battery {
+        let (calm, reader) = (
+            Calm::default(),
+            (IpAddr::from([10, 0, 0, 1]), Channel::Http),
+        );
+        let ticket = calm.ticket(Duration::ZERO, reader);
+        calm.ask(
+            Duration::ZERO,
+            &Ask {
+                reader,
+                ticket,
+                share: None,
+                part: 0,
+                since: Duration::ZERO,
+                first: true,
+                before: None,
+            },
+        );
+        let state = ReaderState {
+            on_its_way,
+            ..calm.state(Duration::ZERO, &reader).unwrap()
+        };
+        Battery {
+            state,
+            readings_each: 1.0,
+            swing: Some(30.0),
+            swings: false,
+            smoothed: false,
+        }
+    }
+
+    fn said(battery: &Battery) -> String {
+        battery.word(&Locale::all()[0]).1.replace('\u{202f}', " ")
+    }
+
+    #[test]
+    fn its_state_is_said_in_words() {
+        assert_eq!(
+            said(&battery(Some((420.0, 1.2)))),
+            "waits for 420 W that it was told 1.2 s ago"
+        );
+        assert_eq!(
+            said(&battery(Some((-420.0, 1.2)))),
+            "waits for −420 W that it was told 1.2 s ago"
+        );
+        let mut aside = battery(None);
+        aside.state.stands_aside = true;
+        assert_eq!(said(&aside), "calm by itself: control stands aside");
+        let slow = Battery {
+            readings_each: 10.0,
+            swing: Some(300.0),
+            ..battery(None)
+        };
+        assert_eq!(said(&slow), "your sensor is too slow for it: 10 s");
+        let rests = Battery {
+            readings_each: 10.0,
+            ..battery(None)
+        };
+        assert_eq!(
+            said(&rests),
+            "at rest",
+            "who reports changes only is not slow"
+        );
+        assert_eq!(
+            Battery {
+                swings: true,
+                ..battery(None)
+            }
+            .word(&Locale::all()[0])
+            .0,
+            "held"
+        );
+        assert_eq!(
+            Battery {
+                smoothed: true,
+                ..battery(None)
+            }
+            .word(&Locale::all()[0])
+            .0,
+            "held"
+        );
+    }
+
+    #[test]
+    fn what_was_learned_is_said_in_words() {
+        let mut battery = battery(None);
+        (
+            battery.state.patience,
+            battery.state.asked,
+            battery.state.answered,
+        ) = (2.4, 1200, 300);
+        let text = |battery: &Battery| {
+            battery
+                .details(&Locale::all()[0], Some(0.5))
+                .into_iter()
+                .map(|(_, v)| v)
+                .collect::<Vec<_>>()
+                .join("; ")
+                .replace('\u{202f}', " ")
+        };
+        assert_eq!(
+            text(&battery),
+            "at rest; needs 2.4 s to follow, follows fully; 300 to 1,200 questions; sensor every 1.0 s, battery every 0.5 s; 30 W"
+        );
+        battery.state.reach = [f64::INFINITY, 120.0];
+        assert!(text(&battery).contains("at most 120 W an answer"));
+    }
+}

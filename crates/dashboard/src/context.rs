@@ -1,0 +1,153 @@
+//! What all pages share: receivers and trait objects, cheap to clone.
+
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::{
+    energy::{Calendar, Sums},
+    owner::Owner,
+};
+use forecast::Outlooks;
+use source::HaFacts;
+use store::{Store, StoreError};
+use transport::{Board, Endpoint, healthz::Vitals};
+use vocab::Now;
+
+/// What `app` gives.
+pub struct Parts {
+    /// The meters' doors; the first is what the flat options describe.
+    pub meters: Vec<Arc<Endpoint>>,
+    /// All listeners.
+    pub board: Board,
+    /// Problems, and whether the process responds.
+    pub vitals: Arc<dyn Vitals>,
+    /// History and counters.
+    pub store: Store,
+    /// What is known of Home Assistant.
+    pub facts: watch::Receiver<HaFacts>,
+    /// Who acts.
+    pub owner: Arc<dyn Owner>,
+    /// The forecast and its training.
+    pub forecast: Outlooks,
+    /// `power_history_seconds`: history in `/ui/power`, and of the shortest range of the chart.
+    pub history_seconds: u32,
+}
+
+/// See [`Parts`].
+pub struct Shared {
+    /// What `app` gave.
+    pub parts: Parts,
+    /// Energy by day and month, of each meter.
+    pub(super) sums: Mutex<BTreeMap<String, (Duration, Sums)>>,
+}
+
+/// What all pages share.
+#[derive(Clone)]
+pub struct Context(Arc<Shared>);
+
+impl Deref for Context {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+/// How long a sum of stored energy may be shown before it is made anew.
+const SUMS_FOR: Duration = Duration::from_secs(10);
+
+impl Context {
+    /// From what `app` gives; `parts.meters` must not be empty.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared {
+            parts,
+            sums: Mutex::default(),
+        }))
+    }
+
+    /// A meter by index; the first for an index that there is not.
+    #[must_use]
+    pub fn meter(&self, index: usize) -> &Arc<Endpoint> {
+        self.meters.get(index).unwrap_or(&self.meters[0])
+    }
+
+    /// This moment.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.meters[0].clock.now()
+    }
+
+    /// Home Assistant's time zone, else that of the host (`decisions.md` C9).
+    #[must_use]
+    pub fn zone(&self) -> TimeZone {
+        let named = self.facts.borrow().time_zone.clone();
+        named
+            .and_then(|name| TimeZone::get(&name).ok())
+            .unwrap_or_else(TimeZone::system)
+    }
+
+    /// Reads the store off the event loop.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.store.clone();
+        background::run(move || ask(&store))
+            .await
+            .unwrap_or_else(|refused| Err(StoreError(refused.to_string())))
+    }
+
+    /// Energy of a meter by day and month; remembered for some seconds.
+    ///
+    /// # Errors
+    /// When the database cannot be read: what is not known is not 0.
+    pub(super) async fn sums(&self, meter: usize) -> Result<Sums, StoreError> {
+        let key = self.meter(meter).meter.clone();
+        let now = self.now();
+        {
+            let kept = self.0.sums.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((at, sums)) = kept.get(&key)
+                && now.mono.saturating_sub(*at) < SUMS_FOR
+            {
+                return Ok(sums.clone());
+            }
+        }
+        let zone = self.zone();
+        let calendar = Calendar::new(now.unix_s(), &zone);
+        let (days, months) = calendar.borders(now.unix_s(), &zone);
+        let name = key.clone();
+        let spans = self
+            .read(move |store| {
+                Ok((
+                    store.energy_between(&name, &days)?,
+                    store.energy_between(&name, &months)?,
+                ))
+            })
+            .await;
+        let (days, months) = spans?;
+        let sums = Sums::new(&calendar, &days, &months);
+        self.0
+            .sums
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, (now.mono, sums.clone()));
+        Ok(sums)
+    }
+}
+
+/// JSON text of what can be serialised; an empty object should that fail.
+pub(super) fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
+}

@@ -1,0 +1,398 @@
+//! Listeners in words: what belongs together is one line, `WebSocket, ports 6010–6022`.
+
+use std::borrow::Cow;
+
+use super::{context::Context, locale::Locale};
+use transport::{
+    ListenerState,
+    board::Line,
+    mdns::self_query::{self, UNHEARD},
+    reserve::HOME_ASSISTANT_HERE,
+};
+
+/// Listeners of one name, meter, address and state.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Group {
+    /// As the board calls it.
+    pub key: &'static str,
+    /// As people call it; with the meter's name, if it has one.
+    pub name: String,
+    /// `80`, `1010, 2220, 2222–2223`; empty where there is none.
+    pub ports: String,
+    /// Address, or the words for all.
+    pub address: String,
+    pub state: ListenerState,
+}
+
+/// As people call a listener.
+pub(super) fn name<'a>(l: &'a Locale, key: &'a str) -> &'a str {
+    match key {
+        "http" => "HTTP",
+        "websocket" => "WebSocket",
+        "udp" => "UDP",
+        "modbus" => "Modbus TCP",
+        "mdns" => "mDNS",
+        self_query::NAME => l.t("mdns_query"),
+        "dashboard" => l.t("group_dashboard"),
+        other => other,
+    }
+}
+
+/// Why a listener waits, in the person's words.
+pub(super) fn reason<'a>(l: &'a Locale, why: &'a str) -> Cow<'a, str> {
+    match why {
+        UNHEARD => l.t("mdns_unheard").into(),
+        _ if why.starts_with(HOME_ASSISTANT_HERE) => l.t("port_home_assistant").into(),
+        _ => l.why(why),
+    }
+}
+
+/// The options that say where a listener is, and with `at` on which address.
+const fn options(name: &str, at: bool) -> &'static str {
+    match (name.as_bytes(), at) {
+        (b"http", false) => "http_port",
+        (b"udp", false) => "udp_ports",
+        (b"modbus", false) => "modbus_port",
+        (b"modbus", true) => "modbus_bind",
+        (b"websocket", false) => "ws_port_start",
+        (b"dashboard", false) => "dashboard_port",
+        (b"dashboard", true) => "dashboard_bind",
+        _ => "bind",
+    }
+}
+
+impl Group {
+    /// Whether it is one port, not several.
+    pub fn single(&self) -> bool {
+        self.ports.bytes().all(|b| b.is_ascii_digit())
+    }
+}
+
+/// Where a person changes a listener.
+pub(super) struct Place {
+    /// Prefix of the meter's options.
+    prefix: String,
+    /// As app: ports come from the Network card.
+    app: bool,
+}
+
+impl Place {
+    /// Of one of the meters.
+    pub fn of(context: &Context, meter: &str) -> Self {
+        let further = context
+            .meters
+            .iter()
+            .position(|m| m.meter == meter)
+            .and_then(|i| i.checked_sub(1));
+        Self {
+            prefix: further.map(|i| format!("meters[{i}].")).unwrap_or_default(),
+            app: context.owner.options().app,
+        }
+    }
+}
+
+/// Who misses a port that cannot be had, and what to do; nothing of what has no port.
+fn loss(l: &Locale, group: &Group, why: &str, place: &Place) -> Option<(String, String)> {
+    let miss = l.t(match group.key {
+        "http" => "miss_http",
+        "udp" => "miss_udp",
+        "modbus" => "miss_modbus",
+        "websocket" => "miss_websocket",
+        "dashboard" => "miss_dashboard",
+        _ => return None,
+    });
+    let prefix = if group.key == "dashboard" {
+        ""
+    } else {
+        &place.prefix
+    };
+    let option = |at: bool| format!("{prefix}{}", options(group.key, at));
+    let in_card = place.app && prefix.is_empty() && matches!(group.key, "http" | "udp" | "modbus");
+    let remedy = if why.starts_with(HOME_ASSISTANT_HERE) {
+        l.t("remedy_home_assistant").to_owned()
+    } else if why.contains("(os error 99)") {
+        l.with("remedy_address", &[("option", &option(true))])
+    } else if place.app && group.key == "dashboard" {
+        // The port of ingress is the Supervisor's choice.
+        l.t("remedy_wait").to_owned()
+    } else if in_card {
+        l.t("remedy_card").to_owned()
+    } else if why.contains("(os error 13)") {
+        l.with("remedy_low", &[("option", &option(false))])
+    } else {
+        l.with("remedy_option", &[("option", &option(false))])
+    };
+    Some((miss.to_owned(), remedy))
+}
+
+/// What somebody reads about a listener that cannot be had: which, why, who misses it, what to do.
+pub(super) fn notice(l: &Locale, group: &Group, why: &str, place: &Place) -> String {
+    let reason = reason(l, why);
+    let Some((miss, remedy)) = loss(l, group, why, place) else {
+        return match group.key {
+            "mdns" => l.with("notice_mdns", &[("reason", &reason)]),
+            "outbound" => l.with(
+                "notice_outbound",
+                &[("address", &group.address), ("reason", &reason)],
+            ),
+            _ => l.with(
+                "notice_other",
+                &[("name", &group.name), ("reason", &reason)],
+            ),
+        };
+    };
+    let key = if group.single() {
+        "notice_port"
+    } else {
+        "notice_ports"
+    };
+    l.with(
+        key,
+        &[
+            ("name", &group.name),
+            ("port", &group.ports),
+            ("reason", &reason),
+            ("miss", &miss),
+            ("remedy", &remedy),
+        ],
+    )
+}
+
+/// The same beside where it should be, for the health page's row.
+pub(super) fn note(l: &Locale, group: &Group, at: &str, why: &str, place: &Place) -> String {
+    let reason = reason(l, why);
+    match loss(l, group, why, place) {
+        Some((miss, remedy)) => l.with(
+            "waits_for",
+            &[
+                ("place", at),
+                ("reason", &reason),
+                ("miss", &miss),
+                ("remedy", &remedy),
+            ],
+        ),
+        None => format!("{at} · {reason}"),
+    }
+}
+
+fn ports(mut all: Vec<u16>) -> String {
+    all.retain(|port| *port > 0);
+    all.sort_unstable();
+    all.dedup();
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for port in all {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(port) => *last = port,
+            _ => runs.push((port, port)),
+        }
+    }
+    let run = |(first, last): (u16, u16)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}–{last}")
+        }
+    };
+    runs.into_iter().map(run).collect::<Vec<_>>().join(", ")
+}
+
+/// Lines put together, in the order of their first.
+pub(super) fn groups<'a>(l: &Locale, lines: impl Iterator<Item = &'a Line>) -> Vec<Group> {
+    let mut found: Vec<(&Line, Vec<u16>)> = Vec::new();
+    for line in lines {
+        let same = |(of, _): &&mut (&Line, Vec<u16>)| {
+            of.name == line.name
+                && of.meter == line.meter
+                && of.address == line.address
+                && of.state == line.state
+        };
+        match found.iter_mut().find(same) {
+            Some((_, ports)) => ports.push(line.port),
+            None => found.push((line, vec![line.port])),
+        }
+    }
+    let group = |(line, all): (&Line, Vec<u16>)| Group {
+        key: line.name,
+        name: if line.meter.is_empty() {
+            name(l, line.name).to_owned()
+        } else {
+            format!("{} ({})", name(l, line.name), line.meter)
+        },
+        ports: ports(all),
+        address: if line.address == "all addresses" {
+            l.t("all_addresses").to_owned()
+        } else {
+            line.address.clone()
+        },
+        state: line.state.clone(),
+    };
+    found.into_iter().map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use transport::{holder::Holder, reserve::HOME_ASSISTANT_REASON};
+
+    fn waiting(name: &'static str, ports: &[u16], why: &str) -> Group {
+        let state = ListenerState::Waiting {
+            reason: why.to_owned(),
+        };
+        let line = |port: &u16| Line {
+            name,
+            meter: String::new(),
+            address: "all addresses".into(),
+            port: *port,
+            state: state.clone(),
+        };
+        let lines: Vec<Line> = ports.iter().map(line).collect();
+        groups(&Locale::all()[0], lines.iter()).remove(0)
+    }
+
+    #[test]
+    fn a_taken_port_is_said_in_words() {
+        let taken = std::io::Error::from_raw_os_error(98).to_string();
+        let l = Locale::all();
+        assert_eq!(
+            (&*reason(&l[0], &taken), &*reason(&l[1], &taken)),
+            (
+                "taken by another program",
+                "von einem anderen Programm belegt"
+            )
+        );
+        assert_eq!(reason(&l[1], "the moon"), "the moon");
+    }
+
+    #[test]
+    fn a_taken_port_says_who_misses_it_and_how_to_change_it() {
+        let l = &Locale::all()[0];
+        let [taken, low] = [98, 13].map(|n| std::io::Error::from_raw_os_error(n).to_string());
+        let http = waiting("http", &[80], &taken);
+        let place = |prefix: &str, app| Place {
+            prefix: prefix.to_owned(),
+            app,
+        };
+        let text = notice(l, &http, &taken, &place("", true));
+        assert!(
+            text.starts_with(
+                "HTTP port 80 cannot be opened (taken by another program): Home Assistant, evcc"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("choose another one in the app's Network card."),
+            "{text}"
+        );
+        assert!(
+            notice(l, &http, &taken, &place("", false)).ends_with("with the option http_port.")
+        );
+        assert!(
+            notice(l, &http, &taken, &place("meters[0].", true))
+                .ends_with("with the option meters[0].http_port.")
+        );
+        assert!(notice(l, &http, &low, &place("", false)).contains("CAP_NET_BIND_SERVICE"));
+        let fan_out = notice(
+            l,
+            &waiting("websocket", &[6010, 6011, 6012], &taken),
+            &taken,
+            &place("", true),
+        );
+        assert!(
+            fan_out.starts_with("WebSocket ports 6010–6012 cannot be opened")
+                && fan_out.ends_with("the option ws_port_start."),
+            "{fan_out}"
+        );
+        let nowhere = std::io::Error::from_raw_os_error(99).to_string();
+        assert!(
+            notice(
+                l,
+                &waiting("modbus", &[502], &nowhere),
+                &nowhere,
+                &place("", true)
+            )
+            .ends_with("Correct the option modbus_bind.")
+        );
+        let (mdns, why) = (
+            waiting("mdns", &[5353], "x"),
+            "the HTTP port is not ours yet, or no interface has an address",
+        );
+        assert!(!notice(&Locale::all()[1], &mdns, why, &place("", true)).contains("port is not"));
+        for l in Locale::all() {
+            let text = notice(
+                l,
+                &waiting("http", &[80], HOME_ASSISTANT_REASON),
+                HOME_ASSISTANT_REASON,
+                &place("", true),
+            );
+            let named = [l.t("port_home_assistant"), "8123", "bind"]
+                .iter()
+                .all(|part| text.contains(part));
+            assert!(named, "{}: {text}", l.code);
+            let kept = Holder::Server("nginx").reason(std::time::Duration::from_secs(600));
+            let said = reason(l, &kept);
+            assert!(
+                said.contains("nginx")
+                    && said.contains("10 min")
+                    && (l.code == "en") == (said == kept),
+                "{}: {said}",
+                l.code
+            );
+            for name in [
+                "http",
+                "udp",
+                "modbus",
+                "websocket",
+                "dashboard",
+                "mdns",
+                "outbound",
+                "mdns-query",
+            ] {
+                for app in [true, false] {
+                    let text = notice(l, &waiting(name, &[1010], &taken), &taken, &place("", app));
+                    assert!(
+                        !text.contains(['{', '}']) && !text.contains("os error"),
+                        "{} {name}: {text}",
+                        l.code
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn thirteen_fan_out_ports_are_one_line() {
+        let line = |name, port, state: &ListenerState| Line {
+            name,
+            meter: String::new(),
+            address: "0.0.0.0".into(),
+            port,
+            state: state.clone(),
+        };
+        let (open, taken) = (
+            ListenerState::Listening,
+            ListenerState::Waiting {
+                reason: "taken".into(),
+            },
+        );
+        let mut lines = vec![line("http", 80, &open)];
+        lines.extend(
+            (6010..=6022)
+                .map(|port| line("websocket", port, if port == 6015 { &taken } else { &open })),
+        );
+        lines.extend([1010, 2223, 2220, 2222].map(|port| line("udp", port, &open)));
+        let found: Vec<(String, String)> = groups(&Locale::all()[0], lines.iter())
+            .into_iter()
+            .map(|g| (g.name, g.ports))
+            .collect();
+        let want = [
+            ("HTTP", "80"),
+            ("WebSocket", "6010–6014, 6016–6022"),
+            ("WebSocket", "6015"),
+            ("UDP", "1010, 2220, 2222–2223"),
+        ];
+        assert_eq!(
+            found,
+            want.map(|(name, ports)| (name.to_owned(), ports.to_owned()))
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! What the Python original served beside its page, with its keys: `/ui/power`, `/ui/train`,
+//! `/admin/overview`.
+
+use std::net::IpAddr;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{
+    context::{Context, to_json},
+    forecast_words,
+    page::{Asking, json},
+};
+use consumers::{
+    ConsumerView,
+    overview::{ClientsView, MetricsView, PortView},
+};
+use device::{Answer, Manner};
+use forecast::{
+    HorizonId, Metrics, ModelKind,
+    outlook::{Basis, HorizonOutlook},
+};
+use store::Store;
+use store::chart::tenth;
+use transport::{Endpoint, board::Line, healthz::link_word};
+
+#[derive(Serialize)]
+struct Point {
+    ts: f64,
+    w: f64,
+}
+
+#[derive(Serialize)]
+struct Power {
+    ts: f64,
+    /// W, + import; null without a reading.
+    current: Option<f64>,
+    history: Vec<Point>,
+    forecast: Vec<Point>,
+    model: Model,
+}
+
+/// The `model` member: the original's keys, and what is known of all horizons. Figures are out of
+/// sample.
+#[derive(Serialize)]
+struct Model {
+    trained_at: Option<i64>,
+    mse: Option<f64>,
+    mape: Option<f64>,
+    n: u64,
+    /// Steps of the first horizon.
+    horizon: Option<usize>,
+    /// Raw samples that are kept.
+    dataset_total: u64,
+    wape: Option<f64>,
+    mae: Option<f64>,
+    skill: Option<f64>,
+    mape_points: u64,
+    /// The model that speaks for the first horizon.
+    model: Option<ModelKind>,
+    baseline_mae: Option<f64>,
+    basis: Option<Basis>,
+    train_seconds: Option<f64>,
+    training: Option<f32>,
+    horizons: Vec<Ahead>,
+}
+
+#[derive(Serialize)]
+struct Ahead {
+    name: &'static str,
+    step: u32,
+    steps: usize,
+    model: ModelKind,
+    basis: Basis,
+    #[serde(flatten)]
+    metrics: Metrics,
+    forecast: Vec<forecast::Point>,
+}
+
+fn model(context: &Context, dataset_total: u64) -> Model {
+    let (outlook, training) = (
+        context.forecast.outlook.borrow().clone(),
+        context.forecast.training.borrow().clone(),
+    );
+    let first = outlook.horizon(HorizonId::Minute);
+    let metrics = first.map(|h| h.metrics).unwrap_or_default();
+    Model {
+        trained_at: outlook.trained.map(|t| t.at),
+        mse: metrics.mse,
+        mape: metrics.mape,
+        n: metrics.n,
+        horizon: first.map(|h| h.steps),
+        dataset_total,
+        wape: metrics.wape,
+        mae: metrics.mae,
+        skill: metrics.skill,
+        mape_points: metrics.mape_points,
+        model: first.map(|h| h.model),
+        baseline_mae: metrics.baseline_mae,
+        basis: first.map(|h| h.basis),
+        train_seconds: outlook.trained.map(|t| t.seconds),
+        training: training.running.map(|(fraction, _)| fraction),
+        horizons: outlook.horizons.iter().map(Ahead::of).collect(),
+    }
+}
+
+impl Ahead {
+    fn of(h: &HorizonOutlook) -> Self {
+        Self {
+            name: h.id.name(),
+            step: h.step,
+            steps: h.steps,
+            model: h.model,
+            basis: h.basis,
+            metrics: h.metrics,
+            forecast: h
+                .forecast
+                .as_ref()
+                .map(|f| f.points.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// `/ui/power`.
+pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Response<Body> {
+    let now = context.now();
+    let (from, to) = (
+        now.unix_s() - i64::from(context.history_seconds),
+        now.unix_s() + 1,
+    );
+    let (samples, dataset) = tokio::join!(
+        context.read(move |store| store.samples(from, to)),
+        context.read(Store::sample_count)
+    );
+    let (samples, dataset) = (samples.unwrap_or_default(), dataset.unwrap_or_default());
+    let model = model(&context, dataset);
+    let next = model
+        .horizons
+        .first()
+        .filter(|h| h.name == HorizonId::Minute.name())
+        .map(|h| &h.forecast[..])
+        .unwrap_or_default();
+    let power = Power {
+        ts: now.unix,
+        current: context
+            .meter(0)
+            .view()
+            .snapshot
+            .totals
+            .map(|t| t.act_power.get()),
+        history: samples
+            .into_iter()
+            .map(|(ts, w)| Point { ts: ts as f64, w })
+            .collect(),
+        forecast: next
+            .iter()
+            .map(|p| Point {
+                ts: p.ts as f64,
+                w: tenth(p.w.into()).get(),
+            })
+            .collect(),
+        model,
+    };
+    json(StatusCode::OK, to_json(&power))
+}
+
+fn raw(text: String) -> Box<RawValue> {
+    RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+#[derive(Serialize)]
+struct Trained {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// The same in the person's language, for the page's button.
+    text: String,
+}
+
+/// `POST /ui/train`: starts a training; 400 with the reason where that cannot be.
+pub(super) async fn train(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let (status, said) = match context.owner.train().await {
+        Ok(()) => (
+            StatusCode::OK,
+            Trained {
+                ok: true,
+                error: None,
+                text: asking.l.t("fc_started").to_owned(),
+            },
+        ),
+        Err(why) => (
+            StatusCode::BAD_REQUEST,
+            Trained {
+                ok: false,
+                text: forecast_words::failure(asking.l, &why),
+                error: Some(why),
+            },
+        ),
+    };
+    json(status, to_json(&said))
+}
+
+#[derive(Serialize)]
+struct Values {
+    em: Box<RawValue>,
+    emdata: Box<RawValue>,
+}
+
+#[derive(Serialize)]
+struct SourceView {
+    link: &'static str,
+    reason: Option<String>,
+    home_assistant: Option<String>,
+    /// Seconds since the oldest of the values in use was reported.
+    age: Option<f64>,
+    /// Seconds since the source's last sign of life.
+    link_age: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Overview {
+    ts: f64,
+    device: serde_json::Value,
+    values: Values,
+    metrics: MetricsView,
+    clients: ClientsView,
+    consumers: Vec<ConsumerView>,
+    udp_ports: Vec<PortView>,
+    /// Addresses among which power is divided now.
+    counted: usize,
+    listeners: Vec<Line>,
+    source: SourceView,
+    problems: Vec<String>,
+    meters: Vec<String>,
+}
+
+/// What the device would answer to a call, without anybody being counted as a reader.
+pub(super) fn ask(endpoint: &Endpoint, method: &str, params: &str) -> Box<RawValue> {
+    let device = endpoint.device.borrow().clone();
+    let (view, state) = (endpoint.view(), endpoint.state.borrow().clone());
+    let now = endpoint.clock.now();
+    let context = device::Context {
+        view: &view,
+        state: &state,
+        now,
+        uptime_s: now
+            .mono
+            .saturating_sub(endpoint.boot.borrow().since)
+            .as_secs(),
+        local_ip: None::<IpAddr>,
+        records: endpoint.records.as_ref(),
+        // For people's pages, which show a null as no value.
+        manner: Manner {
+            takes_nulls: true,
+            ..Manner::http(false)
+        },
+        ws_connected: endpoint
+            .outbound_up
+            .load(std::sync::atomic::Ordering::Relaxed)
+            > 0,
+    };
+    match device.call(method, Some(params), &context).answer {
+        Answer::Result(text) => raw(text.to_string()),
+        Answer::Error(error) => raw(to_json(&error)),
+        Answer::Silence => RawValue::NULL.to_owned(),
+    }
+}
+
+/// `/admin/overview`: the original's keys and more.
+pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let endpoint = context.meter(asking.m);
+    let now = context.now();
+    let scaling = endpoint.channels.borrow().scaling.clone();
+    let seen = endpoint.consumers.overview(&scaling, now);
+    let snapshot = endpoint.view().snapshot.clone();
+    let (link, reason) = link_word(&snapshot.source.link);
+    let mut device: serde_json::Value =
+        serde_json::from_str(ask(endpoint, "Shelly.GetDeviceInfo", "{}").get()).unwrap_or_default();
+    let identity = endpoint.device.borrow().identity.clone();
+    if let Some(members) = device.as_object_mut() {
+        members.insert("sn".into(), identity.sn.into());
+        members.insert("manufacturer".into(), identity.manufacturer.into());
+    }
+    let overview = Overview {
+        ts: now.unix,
+        device,
+        values: Values {
+            em: ask(endpoint, "EM.GetStatus", r#"{"id":0}"#),
+            emdata: ask(endpoint, "EMData.GetStatus", r#"{"id":0}"#),
+        },
+        metrics: seen.metrics,
+        clients: seen.clients,
+        consumers: seen.consumers,
+        udp_ports: seen.udp_ports,
+        counted: seen.counted,
+        listeners: context.board.lines(),
+        source: SourceView {
+            link,
+            reason: reason.map(ToOwned::to_owned),
+            home_assistant: context
+                .facts
+                .borrow()
+                .version
+                .as_deref()
+                .map(ToOwned::to_owned),
+            age: snapshot
+                .report()
+                .map(|report| report.age(now.mono).as_secs_f64()),
+            link_age: snapshot
+                .source
+                .last_alive
+                .map(|at| now.mono.saturating_sub(at).as_secs_f64()),
+        },
+        problems: context.vitals.problems(),
+        meters: context.meters.iter().map(|m| m.meter.clone()).collect(),
+    };
+    json(StatusCode::OK, to_json(&overview))
+}

@@ -1,0 +1,137 @@
+//! Now, and what is beside the pages: health for monitors, what there is not.
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderValue, Response, StatusCode, header},
+    response::IntoResponse,
+};
+
+use super::{
+    battery,
+    context::Context,
+    data::parameter,
+    energy::Both,
+    figures::{Figures, Spark},
+    locale::Locale,
+    owner::SetupState,
+    page::{Asking, Page, html, json},
+    readers::{self, Reader},
+    setup,
+};
+use transport::{healthz as health, metrics as exposition};
+
+#[derive(Template)]
+#[template(path = "../../../templates/now.html")]
+struct View {
+    p: Page,
+    f: Figures,
+    spark: Spark,
+    today: Both,
+    readers: Vec<Reader>,
+    /// Said where there is none.
+    nobody: String,
+    more: usize,
+    /// How long the chart's shortest range is.
+    shortest: String,
+}
+
+/// Readers on the first page; the rest is a tab away.
+const READERS: usize = 6;
+/// Seconds that the sparkline shows.
+const SPARK: i64 = 180;
+
+/// Seconds as the label of a range: whole minutes as such.
+fn length(l: &Locale, seconds: u32) -> String {
+    if seconds.is_multiple_of(60) {
+        format!("{} {}", seconds / 60, l.t("unit_min"))
+    } else {
+        format!("{seconds} {}", l.t("unit_s"))
+    }
+}
+
+/// The first page; the set-up while nothing is configured. What was chosen by itself can be looked
+/// at unconfirmed (`?skip=1`).
+pub(super) async fn now(
+    State(context): State<Context>,
+    asking: Asking,
+    RawQuery(query): RawQuery,
+) -> Response<Body> {
+    let wanting = match context.owner.setup() {
+        SetupState::ByOptions => false,
+        SetupState::Nothing | SetupState::Searching => true,
+        SetupState::Chosen { .. } => parameter(query.as_deref(), "skip").is_none(),
+    };
+    if asking.pass.full && asking.m == 0 && wanting {
+        return setup::page(State(context), asking).await;
+    }
+    let mut p = Page::new(&context, &asking, "now");
+    let l = asking.l;
+    let now = context.now();
+    let (from, to) = (now.unix_s() - SPARK, now.unix_s());
+    // Samples are the first meter's; the others have no stored line.
+    let first = p.m == 0;
+    let points = async {
+        if first {
+            context.read(move |store| store.samples(from, to + 1)).await
+        } else {
+            Ok(Vec::new())
+        }
+    };
+    // Together: a disk that hangs is waited for once.
+    let (points, sums) = tokio::join!(points, context.sums(p.m));
+    let (points, sums) = (p.noting(points).unwrap_or_default(), p.noting(sums));
+    let endpoint = context.meter(p.m);
+    let (mut all, _) = readers::list(&context, endpoint, l);
+    let more = all.len().saturating_sub(READERS);
+    all.truncate(READERS);
+    let view = endpoint.view();
+    html(&View {
+        f: Figures::of(&view.snapshot, now, l),
+        spark: Spark::of(
+            &points,
+            &battery::told(endpoint, now).collect::<Vec<_>>(),
+            from,
+            to,
+            15,
+        ),
+        today: Both::new(l, l.t("today"), sums.map(|sums| sums.days_ago(0))),
+        readers: all,
+        nobody: readers::nobody(l, endpoint, now),
+        more,
+        shortest: length(l, context.history_seconds),
+        p,
+    })
+}
+
+/// As on the device's port.
+pub(super) async fn healthz(State(context): State<Context>) -> Response<Body> {
+    let (status, body) = health::report(context.meter(0), &context.board, context.vitals.as_ref());
+    json(status, body)
+}
+
+/// As on the device's port.
+pub(super) async fn livez(State(context): State<Context>) -> Response<Body> {
+    match context.vitals.alive() {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+/// All meters.
+pub(super) async fn metrics(State(context): State<Context>) -> Response<Body> {
+    let mut response = Response::new(Body::from(exposition::render(&context.meters, || {
+        context.vitals.gauges()
+    })));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(exposition::CONTENT_TYPE),
+    );
+    response
+}
+
+/// Everything else.
+pub(super) async fn not_found() -> Response<Body> {
+    (StatusCode::NOT_FOUND, "Not Found\n").into_response()
+}

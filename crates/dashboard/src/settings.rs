@@ -1,0 +1,510 @@
+//! Settings: every option by group, from the same definitions as everything else, with default,
+//! help and layer.
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+use serde_json::Value;
+
+use super::{
+    context::Context,
+    data::failure,
+    locale::Locale,
+    option_texts,
+    owner::Options,
+    page::{Asking, Page, html},
+};
+use config::{
+    Layer, Problem, ProblemKind,
+    definition::{Definition, Group, Kind},
+    definitions, masked,
+    pattern::{Form, Pattern},
+};
+
+/// One option's field.
+struct Field {
+    key: &'static str,
+    name: String,
+    help: String,
+    unit: String,
+    /// `choice`, `number`, `text`, `password`, `list`, `meters`.
+    kind: &'static str,
+    /// As text; empty where the user chose nothing.
+    value: String,
+    /// What counts without a choice; where a reader set it through the device, that.
+    default: String,
+    choices: Vec<Choice>,
+    /// Where it comes from, where that is worth a word.
+    layer: Option<String>,
+    read_only: bool,
+    /// The person who looks may change nothing.
+    disabled: bool,
+    /// A secret is set.
+    set: bool,
+    restart: bool,
+    waiting: bool,
+}
+
+struct Choice {
+    value: String,
+    label: String,
+    chosen: bool,
+}
+
+struct GroupView {
+    key: &'static str,
+    title: String,
+    fields: Vec<Field>,
+    changed: usize,
+}
+
+#[derive(Template)]
+#[template(path = "../../../templates/settings.html")]
+struct View {
+    p: Page,
+    groups: Vec<GroupView>,
+    app: bool,
+    can_restart: bool,
+    waiting: bool,
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(|i| !i.is_object()) => {
+            items.iter().map(text).collect::<Vec<_>>().join(", ")
+        }
+        Value::Array(_) => serde_json::to_string_pretty(value).unwrap_or_default(),
+        other => other.to_string(),
+    }
+}
+
+fn layer_words(l: &Locale, layer: Layer) -> Option<String> {
+    let key = match layer {
+        Layer::Default | Layer::File => return None,
+        Layer::Device => "layer_device",
+        Layer::Network => "layer_network",
+        Layer::Environment => "layer_environment",
+        Layer::CommandLine => "layer_command_line",
+    };
+    Some(l.t(key).to_owned())
+}
+
+/// A value in words, where it has any.
+fn words<'a>(l: &'a Locale, value: &'a str) -> &'a str {
+    match value {
+        "true" => l.t("yes"),
+        "false" => l.t("no"),
+        other => other,
+    }
+}
+
+fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
+    let layer = options
+        .layers
+        .get(def.key)
+        .copied()
+        .unwrap_or(Layer::Default);
+    let read_only = layer.read_only();
+    // Nothing here can be changed in it, so nothing is lost.
+    let effective = options
+        .values
+        .get(def.key)
+        .map(|value| text(&masked(value)))
+        .unwrap_or_default();
+    let default = match def.default_text(options.app) {
+        _ if layer == Layer::Device => words(l, &effective).to_owned(),
+        Some(text) => words(l, text).to_owned(),
+        None if !def.automatic.is_empty() => {
+            l.with("automatic", &[("how", option_texts::automatic(l, def))])
+        }
+        None => l.t("not_set").to_owned(),
+    };
+    let chosen = options.chosen.get(def.key).map(text).unwrap_or_default();
+    let value = if def.secret() {
+        String::new()
+    } else if read_only {
+        effective
+    } else {
+        chosen.clone()
+    };
+    let choice = |value: &str, label: &str| Choice {
+        value: value.to_owned(),
+        label: label.to_owned(),
+        chosen: chosen == value
+            || (read_only && options.values.get(def.key).map(text).as_deref() == Some(value)),
+    };
+    let (kind, choices) = match def.kind {
+        Kind::Bool => (
+            "choice",
+            vec![choice("true", l.t("yes")), choice("false", l.t("no"))],
+        ),
+        Kind::Choice(words) => ("choice", words.iter().map(|w| choice(w, w)).collect()),
+        Kind::Int { .. } | Kind::Float { .. } | Kind::Port => ("number", Vec::new()),
+        Kind::Password => ("password", Vec::new()),
+        Kind::Meters => ("meters", Vec::new()),
+        Kind::Many(_) => ("list", Vec::new()),
+        Kind::Text { .. } | Kind::Url(_) | Kind::Match(_) => ("text", Vec::new()),
+    };
+    Field {
+        key: def.key,
+        name: option_texts::name(l, def),
+        help: option_texts::help(l, def),
+        // An entity's name has no unit.
+        unit: if matches!(def.kind, Kind::Match(Pattern::Entities)) {
+            String::new()
+        } else {
+            option_texts::unit(l, def).to_owned()
+        },
+        kind,
+        value,
+        default,
+        choices,
+        layer: layer_words(l, layer),
+        read_only,
+        disabled: false,
+        set: def.secret() && options.values.get(def.key).is_some_and(|v| !v.is_null()),
+        restart: !def.live,
+        waiting: options.waiting.iter().any(|key| key == def.key),
+    }
+}
+
+/// The page.
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+    let locked = asking.pass.locked.is_some();
+    if !asking.pass.full && !locked {
+        return failure(
+            StatusCode::FORBIDDEN,
+            "changes are off here: set dashboard_on_lan to full".into(),
+        );
+    }
+    let p = Page::new(&context, &asking, "settings");
+    let mut options = context.owner.options();
+    if locked {
+        // What is only looked at needs no password in it.
+        options.chosen = options
+            .chosen
+            .iter()
+            .map(|(key, value)| (key.clone(), masked(value)))
+            .collect();
+    }
+    let groups = Group::ALL
+        .into_iter()
+        .map(|group| {
+            let belongs =
+                |d: &&Definition| d.group == group && d.in_file && (!options.app || d.in_app());
+            let fields: Vec<Field> = definitions::all()
+                .filter(belongs)
+                .map(|d| Field {
+                    disabled: locked,
+                    ..field(asking.l, d, &options)
+                })
+                .collect();
+            let changed = fields
+                .iter()
+                .filter(|f| options.chosen.contains_key(f.key))
+                .count();
+            GroupView {
+                key: group.key(),
+                title: asking.l.t(&format!("group_{}", group.key())).to_owned(),
+                fields,
+                changed,
+            }
+        })
+        .filter(|g| !g.fields.is_empty())
+        .collect();
+    html(&View {
+        p,
+        groups,
+        app: options.app,
+        can_restart: options.can_restart,
+        waiting: !options.waiting.is_empty(),
+    })
+}
+
+/// A form's text as the options file would hold it; what cannot be read stays text and is refused
+/// with its reason.
+pub(super) fn value_of(def: &Definition, given: &Value) -> Value {
+    let Value::String(text) = given else {
+        return given.clone();
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return Value::Null;
+    }
+    one(def.kind, text)
+}
+
+fn one(kind: Kind, text: &str) -> Value {
+    let as_text = || Value::String(text.to_owned());
+    match kind {
+        Kind::Bool => text.parse::<bool>().map_or_else(|_| as_text(), Value::Bool),
+        Kind::Int { .. } | Kind::Port => {
+            text.parse::<i64>().map_or_else(|_| as_text(), Value::from)
+        }
+        Kind::Float { .. } => text
+            .replace(',', ".")
+            .parse::<f64>()
+            .map_or_else(|_| as_text(), Value::from),
+        Kind::Many(item) => text
+            .split([',', '\n'])
+            .map(str::trim)
+            .filter(|t| !t.is_empty())
+            .map(|t| one(*item, t))
+            .collect(),
+        Kind::Meters => serde_json::from_str(text).unwrap_or_else(|_| as_text()),
+        Kind::Text { .. } | Kind::Password | Kind::Url(_) | Kind::Match(_) | Kind::Choice(_) => {
+            as_text()
+        }
+    }
+}
+
+/// What is wrong or allowed, in the person's language: limits and forms by the option's own
+/// definition, what two options have to agree on by the texts `why_…` of `locales/`.
+pub(super) fn allowed(l: &Locale, problem: &Problem) -> String {
+    if let (ProblemKind::Unknown, Some(nearest)) = (problem.kind, &problem.nearest) {
+        return l.with("err_unknown", &[("nearest", nearest)]);
+    }
+    // `meters[0].hold` is limited as `hold` is.
+    let (entry, key) = problem.key.rsplit_once('.').unwrap_or(("", &problem.key));
+    let kind = match definitions::find(key) {
+        _ if !problem.allowed.starts_with("must be") => None,
+        None if !entry.is_empty() && key == "name" => Some(Kind::Text {
+            min: 1,
+            max: 32,
+            form: Form::Any,
+        }),
+        def => def.map(|def| def.kind),
+    };
+    kind.map_or_else(
+        || l.why(&problem.allowed).into_owned(),
+        |kind| limits(l, kind),
+    )
+}
+
+fn limits(l: &Locale, kind: Kind) -> String {
+    let between =
+        |key: &str, min: String, max: String| l.with(key, &[("min", &min), ("max", &max)]);
+    let one_of = |words: &[&str]| l.with("err_one_of", &[("words", &words.join(", "))]);
+    match kind {
+        Kind::Bool => one_of(&["true", "false"]),
+        Kind::Int { min, max: i64::MAX } => l.with("err_least", &[("min", &min.to_string())]),
+        Kind::Int { min, max } => between("err_between", min.to_string(), max.to_string()),
+        Kind::Float { min, max } => between("err_between", min.to_string(), max.to_string()),
+        Kind::Port => between("err_between", "1".into(), "65535".into()),
+        Kind::Choice(words) => one_of(words),
+        Kind::Password => between("err_length", "1".into(), "1024".into()),
+        Kind::Text {
+            min,
+            max,
+            form: Form::Any,
+        } if max < usize::MAX => between("err_length", min.to_string(), max.to_string()),
+        Kind::Url(schemes) => {
+            let begins: Vec<String> = schemes
+                .iter()
+                .map(|scheme| format!("{scheme}://"))
+                .collect();
+            l.with("err_url", &[("words", &begins.join(", "))])
+        }
+        Kind::Many(item) => l.with("err_each", &[("what", &limits(l, *item))]),
+        Kind::Meters => l.t("form_meters").to_owned(),
+        Kind::Text { form, .. } => l.t(form_key(form)).to_owned(),
+        Kind::Match(pattern) => l.t(pattern_key(pattern)).to_owned(),
+    }
+}
+
+const fn form_key(form: Form) -> &'static str {
+    match form {
+        Form::Any => "form_text",
+        Form::Address => "form_address",
+        Form::HostName => "form_host_name",
+        Form::Host => "form_host",
+        Form::Origin => "form_origin",
+        Form::Network => "form_network",
+        Form::Share => "form_share",
+    }
+}
+
+const fn pattern_key(pattern: Pattern) -> &'static str {
+    match pattern {
+        Pattern::Entities => "form_entities",
+        Pattern::Mac => "form_mac",
+        Pattern::DeviceId => "form_device_id",
+        Pattern::Version => "form_version",
+        Pattern::FwId => "form_fw_id",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_forms_text_becomes_the_options_value() {
+        for (key, text, want) in [
+            ("hold", "30", json!(30)),
+            ("hold", "x", json!("x")),
+            ("hold", " ", Value::Null),
+            ("total_invert", "true", json!(true)),
+            ("total_scale", "0,5", json!(0.5)),
+            ("udp_ports", "1010, 2220", json!([1010, 2220])),
+            ("outbound_ws", "ws://gx/ws", json!(["ws://gx/ws"])),
+            ("meters", r#"[{"name":"x"}]"#, json!([{"name":"x"}])),
+        ] {
+            assert_eq!(
+                value_of(definitions::find(key).unwrap(), &json!(text)),
+                want,
+                "{key} {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_reader_set_stands_where_the_default_stood() {
+        let l = &Locale::all()[0];
+        let mut options = Options::default();
+        let set = [
+            ("device_name", json!("Keller")),
+            ("modbus_enable", json!(false)),
+            ("outbound_ws", json!(["ws://u:p@gx/"])),
+        ];
+        for (key, value) in set {
+            options.values.insert(key.to_owned(), value);
+            options.layers.insert(key.to_owned(), Layer::Device);
+        }
+        for (key, shown) in [
+            ("device_name", "Keller"),
+            ("modbus_enable", "No"),
+            ("outbound_ws", "ws://***@gx/"),
+        ] {
+            let field = field(l, definitions::find(key).unwrap(), &options);
+            assert_eq!(
+                (&*field.value, &*field.default, field.layer.as_deref()),
+                ("", shown, Some(l.t("layer_device"))),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_option_that_can_be_chosen_has_a_field() {
+        let l = &Locale::all()[0];
+        for app in [false, true] {
+            let options = Options {
+                app,
+                ..Options::default()
+            };
+            for def in definitions::all() {
+                let field = field(l, def, &options);
+                assert!(
+                    !field.help.is_empty() && !field.default.is_empty(),
+                    "{}",
+                    def.key
+                );
+            }
+        }
+        for group in Group::ALL {
+            assert!(
+                l.find(&format!("group_{}", group.key())).is_some(),
+                "{group:?}"
+            );
+        }
+    }
+
+    /// What a change of the options is refused for, key and words, in a language.
+    fn refused(
+        l: &Locale,
+        app: bool,
+        env: &[(&str, &str)],
+        changes: &Value,
+    ) -> Vec<(String, String)> {
+        use config::{LoadInputs, OptionsFile, change_options};
+        let file = OptionsFile {
+            path: "options.json".into(),
+            contents: Ok("{}".into()),
+        };
+        let env = env
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let network = app.then(|| [("80/tcp".to_owned(), Some(80))].into());
+        let inputs = LoadInputs {
+            options_file: Some(file),
+            env,
+            network,
+            app,
+            ..LoadInputs::default()
+        };
+        let problems = change_options(&inputs, changes.as_object().unwrap()).unwrap_err();
+        problems
+            .iter()
+            .map(|problem| (problem.key.clone(), allowed(l, problem)))
+            .collect()
+    }
+
+    #[test]
+    fn a_refusal_is_in_the_persons_language() {
+        let meter = |more: Value| {
+            let mut entry = json!({"name": "x", "a_power": "sensor.x"});
+            entry
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            json!([entry])
+        };
+        let cases = [
+            json!({"mac": "zz", "device_id": "Shelly", "fw_id": "1", "a_power": "Sensor A", "bind": "host", "mdns_hostname": "a.b"}),
+            json!({"dashboard_hosts": ["http://x"], "scaling_shares": ["x"], "outbound_ws": ["x"], "cors_allow_origins": ["x"]}),
+            json!({"hold": -1, "stale": "maybe", "total_invert": "perhaps", "total_scale": "x", "meters": "x", "no_such": 1}),
+            json!({"total_power": "sensor.t", "a_power": "sensor.a"}),
+            json!({"total_power_export": "sensor.t"}),
+            json!({"energy_import": "sensor.t", "a_energy_import": "sensor.a"}),
+            json!({"mac": "2cbcbb0a1b2c", "device_id": "shellypro3em-2cbcbb0a1b2d"}),
+            json!({"mac": "2cbcbb0a1b2c", "meters": meter(json!({"http_port": 81, "mac": "2cbcbb0a1b2c"}))}),
+            json!({"ws_port_start": 7000, "ws_port_end": 6000}),
+            json!({"source": "replay"}),
+            json!({"meters": meter(json!({}))}),
+            json!({"meters": meter(json!({"http_port": 81, "hold": -1, "a_pwoer": "x"}))}),
+            json!({"meters": [{"name": "x", "http_port": 81}, {"name": "x", "http_port": 82}, {"http_port": 83}]}),
+            json!({"http_port": 8081, "modbus_port": 8081}),
+            json!({"bind": "192.168.1.2", "modbus_bind": "192.168.1.2", "http_port": 8081, "modbus_port": 8081}),
+            json!({"bind": "192.168.1.2", "modbus_bind": "192.168.1.3", "http_port": 8081, "dashboard_port": 8081, "dashboard_bind": "0.0.0.0"}),
+            json!({"modbus_bind": "192.168.1.2", "http_port": 8081, "modbus_port": 8081}),
+            json!({"http_port": 8081, "dashboard_port": 8081}),
+            json!({"mac": "AABBCCDDEEFF"}),
+            json!({"data_dir": "x"}),
+        ];
+        let mut layers = vec![
+            (true, &[][..], json!({"http_port": 81})),
+            (
+                false,
+                &[("POLL_INTERVAL", "3")][..],
+                json!({"poll_interval": 2}),
+            ),
+        ];
+        layers.extend(cases.into_iter().map(|changes| (false, &[][..], changes)));
+        let english = &Locale::all()[0];
+        for (app, env, changes) in layers {
+            let said = refused(english, app, env, &changes);
+            for l in &Locale::all()[1..] {
+                for ((key, own), (_, english)) in refused(l, app, env, &changes).iter().zip(&said) {
+                    assert_ne!(own, english, "{} {key}", l.code);
+                    assert!(
+                        !own.contains('{')
+                            && !own.contains("must ")
+                            && !own.contains("all addresses"),
+                        "{} {key}: {own}",
+                        l.code
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Set-up: where is your grid power, does this look right. Replaces Now while nothing is
+//! configured.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract,
+    http::{Response, StatusCode},
+};
+use serde_json::Value;
+
+use super::{
+    context::{Context, to_json},
+    data::failure,
+    locale::Locale,
+    owner::SetupState,
+    page::{Asking, Page, html},
+    words,
+};
+use source::discover::{Candidate, Discovery, Kind, Origin, Proposal, feeds};
+use vocab::{
+    Link, State,
+    parse::{Quantity, parse},
+};
+
+/// How long the page waits for Home Assistant before it is shown without sensors.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Sensors listed at most.
+const LISTED: usize = 400;
+
+/// A sensor that could be picked.
+struct Sensor {
+    id: String,
+    name: String,
+    value: String,
+    /// Its own unit, where the value is shown in another; else empty.
+    unit: String,
+    /// Its device, else where it is; empty if Home Assistant does not say.
+    area: String,
+    /// When it last changed, in words.
+    changed: String,
+    good: bool,
+}
+
+/// What was found in the Energy settings or on the device of their counters, or is in use
+/// unconfirmed.
+struct Found {
+    sensors: Vec<(Sensor, String)>,
+    /// Option keys, JSON, for the button.
+    inputs: String,
+    origin: String,
+}
+
+#[derive(Template)]
+#[template(path = "../../../templates/setup.html")]
+struct View {
+    p: Page,
+    found: Vec<Found>,
+    sensors: Vec<Sensor>,
+    more: usize,
+    problem: Option<String>,
+    /// Whether asking again can help: not where there is nowhere to ask.
+    askable: bool,
+    notes: Vec<String>,
+    /// What this page is for, now.
+    intro: &'static str,
+    /// Entities are in use already: this page changes them.
+    again: bool,
+    /// They were chosen by themselves: there is a meter to look at.
+    unconfirmed: bool,
+    /// Options are the app's, not a file's.
+    app: bool,
+}
+
+fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
+    let written = words::as_written(l, &c.value);
+    let good = written.is_some();
+    let unit = c.unit.as_deref().unwrap_or_default();
+    // A power as everywhere on these pages, whatever its unit; what is none, as Home Assistant
+    // writes it.
+    let power = (c.kind == Some(Kind::Power)).then(|| {
+        parse(
+            Quantity::Power,
+            &State::Text(c.value.as_str().into()),
+            Some(unit),
+        )
+    });
+    let (value, own) = match (power, written) {
+        (Some(Ok(power)), _) => (words::signed_watts(l, power.value), unit != "W"),
+        (_, Some(number)) if !unit.is_empty() => (format!("{number}\u{202f}{unit}"), false),
+        (_, Some(number)) => (number, false),
+        (_, None) => (state_words(l, &c.value).to_owned(), false),
+    };
+    let unit = if own { unit.to_owned() } else { String::new() };
+    let changed = c.last_changed.map_or_else(String::new, |at| {
+        l.with(
+            "changed_ago",
+            &[("time", &words::span(l, (now - at).max(0.0)))],
+        )
+    });
+    // A device tells more than a room.
+    let area = c
+        .device
+        .clone()
+        .or_else(|| c.area.clone())
+        .unwrap_or_default();
+    Sensor {
+        id: c.entity_id.to_string(),
+        name: c.name.clone(),
+        value,
+        unit,
+        area,
+        changed,
+        good,
+    }
+}
+
+/// Home Assistant's words for a state that is none.
+pub(super) fn state_words<'a>(l: &'a Locale, state: &'a str) -> &'a str {
+    match state {
+        "unavailable" => l.t("state_unavailable"),
+        "unknown" => l.t("state_unknown"),
+        other => other,
+    }
+}
+
+fn missing(id: &str, l: &Locale) -> Sensor {
+    let value = l.t("not_there").to_owned();
+    Sensor {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        value,
+        unit: String::new(),
+        area: String::new(),
+        changed: String::new(),
+        good: false,
+    }
+}
+
+/// Where a feed is said in words.
+pub(super) fn feed_words(l: &Locale, keys: &[impl AsRef<str>]) -> String {
+    let word = |key: &str| {
+        let (phase, what) = match key.split_once('_') {
+            Some(("a", what)) => ("L1", what),
+            Some(("b", what)) => ("L2", what),
+            Some(("c", what)) => ("L3", what),
+            Some(("total", what)) => ("", what),
+            _ => ("", key),
+        };
+        let what = match what {
+            "power" if phase.is_empty() => l.t("feed_total"),
+            "power" => "",
+            "power_export" => l.t("feed_export"),
+            "energy_import" => l.t("feed_energy_import"),
+            "energy_export" => l.t("feed_energy_export"),
+            "volt" => l.t("voltage"),
+            "curr" => l.t("current"),
+            "pf" => l.t("pf"),
+            "frequency" => l.t("frequency"),
+            "n_curr" => l.t("neutral_current"),
+            _ => l.t("feed_other"),
+        };
+        [phase, what]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let mut all: Vec<String> = keys.iter().map(|key| word(key.as_ref())).collect();
+    all.dedup();
+    all.join(", ")
+}
+
+fn found(
+    l: &Locale,
+    discovery: &Discovery,
+    proposal: &Proposal,
+    now: f64,
+    inputs_json: impl Fn(&config::Inputs) -> String,
+) -> Found {
+    let one = |id: &vocab::EntityId| {
+        let here = discovery.candidates.iter().find(|c| c.entity_id == *id);
+        (
+            here.map_or_else(|| missing(id, l), |c| sensor(l, c, now)),
+            feed_words(l, &feeds(&proposal.inputs, id)),
+        )
+    };
+    let origin = match proposal.origin {
+        Origin::EnergySettings => l.t("origin_energy"),
+        Origin::OriginalNames => l.t("origin_names"),
+        Origin::MeterDevice if proposal.inputs.total.is_none() => l.t("origin_phases"),
+        Origin::MeterDevice => l.t("origin_device"),
+    };
+    // What the meter serves first, what its counters start with after it.
+    let is_energy = |id: &vocab::EntityId| {
+        feeds(&proposal.inputs, id)
+            .iter()
+            .all(|key| key.contains("energy"))
+    };
+    let mut entities = proposal.inputs.entities();
+    entities.sort_by_key(is_energy);
+    Found {
+        sensors: entities.iter().map(one).collect(),
+        inputs: inputs_json(&proposal.inputs),
+        origin: origin.to_owned(),
+    }
+}
+
+/// The page.
+pub(super) async fn page(
+    extract::State(context): extract::State<Context>,
+    asking: Asking,
+) -> Response<Body> {
+    if !asking.pass.full {
+        return failure(
+            StatusCode::FORBIDDEN,
+            "changes are off here: set dashboard_on_lan to full".into(),
+        );
+    }
+    let mut p = Page::new(&context, &asking, "setup");
+    p.m = 0;
+    let l = asking.l;
+    let asked = tokio::time::timeout(PATIENCE, context.owner.discover()).await;
+    let (discovery, problem) = match asked {
+        Ok(Ok(discovery)) => (discovery, None),
+        Ok(Err(why)) => (Default::default(), Some(why)),
+        Err(_) => (Default::default(), Some(l.t("ha_slow").to_owned())),
+    };
+    let now = context.now().unix;
+    let powers: Vec<&Candidate> = discovery
+        .candidates
+        .iter()
+        .filter(|c| c.kind == Some(Kind::Power))
+        .collect();
+    let sensors = powers
+        .iter()
+        .take(LISTED)
+        .map(|c| sensor(l, c, now))
+        .collect();
+    let notes = discovery
+        .notes
+        .iter()
+        .map(|note| l.sentence(note))
+        .collect();
+    let setup = context.owner.setup();
+    let intro = l.t(match setup {
+        SetupState::ByOptions => "setup_again",
+        SetupState::Chosen { differs: true, .. } => "notice_differs",
+        SetupState::Chosen { differs: false, .. } => "notice_unconfirmed",
+        SetupState::Searching | SetupState::Nothing => "setup_intro",
+    });
+    let (again, unconfirmed) = (
+        matches!(setup, SetupState::ByOptions),
+        matches!(setup, SetupState::Chosen { .. }),
+    );
+    let json = |inputs: &config::Inputs| to_json(&context.owner.options_of(inputs));
+    let found = discovery
+        .grid
+        .iter()
+        .chain(&discovery.offers)
+        .map(|proposal| found(l, &discovery, proposal, now, json))
+        .collect();
+    html(&View {
+        p,
+        found,
+        sensors,
+        more: powers.len().saturating_sub(LISTED),
+        problem: problem.map(|why| l.sentence(&why)),
+        askable: !matches!(context.meter(0).view().snapshot.source.link, Link::Idle(_)),
+        notes,
+        intro,
+        again,
+        unconfirmed,
+        app: context.owner.options().app,
+    })
+}
+
+/// Members of a set-up: keys that name power inputs, nothing else.
+pub(super) fn inputs_only(given: Value) -> Option<serde_json::Map<String, Value>> {
+    let Value::Object(members) = given else {
+        return None;
+    };
+    let ends = [
+        "_power",
+        "_power_export",
+        "_invert",
+        "_scale",
+        "_offset",
+        "_phase",
+        "energy_import",
+        "energy_export",
+        "_volt",
+        "_curr",
+        "_pf",
+    ];
+    members
+        .keys()
+        .all(|key| ends.iter().any(|end| key.ends_with(end)) || key == "frequency")
+        .then_some(members)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    /// Value and unit of its own of a sensor that could be picked.
+    fn shown(code: &str, kind: Kind, value: &str, unit: Option<&str>) -> (String, String) {
+        let candidate = Candidate {
+            entity_id: "sensor.x".into(),
+            name: "X".into(),
+            value: value.into(),
+            unit: unit.map(Into::into),
+            last_changed: None,
+            last_reported: None,
+            device_class: None,
+            kind: Some(kind),
+            area: None,
+            device: None,
+            restored: false,
+        };
+        let found = sensor(
+            Locale::all().iter().find(|l| l.code == code).unwrap(),
+            &candidate,
+            0.0,
+        );
+        assert_eq!(found.good, value.parse::<f64>().is_ok());
+        (found.value.replace('\u{202f}', " "), found.unit)
+    }
+
+    #[test]
+    fn a_power_is_listed_in_watts_whatever_its_unit() {
+        let power = |value, unit| shown("de", Kind::Power, value, unit);
+        for (value, unit, text, own) in [
+            ("0.0423", "kW", "42 W", "kW"),
+            ("0.512", "kW", "512 W", "kW"),
+            ("-1.234567", "kW", "−1.235 W", "kW"),
+            ("0.00123", "MW", "1.230 W", "MW"),
+            ("12.3456", "kW", "12,35 kW", "kW"),
+            ("11.5", "W", "12 W", ""),
+            ("3.25", "W", "3,2 W", ""),
+            ("unavailable", "kW", "nicht verfügbar", ""),
+            ("2500", "kW", "2.500 kW", ""),
+        ] {
+            assert_eq!(
+                power(value, Some(unit)),
+                (text.to_owned(), own.to_owned()),
+                "{value} {unit}"
+            );
+        }
+        assert_eq!(
+            shown("en", Kind::Energy, "1234.56789", Some("kWh")),
+            ("1,234.568 kWh".into(), String::new()),
+            "as Home Assistant writes it"
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! `em1:0` to `em1:2`: the three channels of the monophase profile (`shelly-pro-3em.md` section 4,
+//! end).
+
+use serde::{Deserialize, Serialize};
+
+use super::super::{
+    Context, Device, Effect, Json, RpcError, Setting, View,
+    dispatch::{Call, Handled, Method, json, restart_required, text},
+    stored,
+};
+use super::em::{self, FAILURE, NumberText};
+use config::Profile;
+use meter::Snapshot;
+use vocab::{Centi, Deci, Milli};
+
+pub(crate) const METHODS: &[Method] = &[
+    Method::new("EM1.GetStatus", get_status).only(Profile::Monophase),
+    Method::new("EM1.GetConfig", get_config).only(Profile::Monophase),
+    Method::new("EM1.SetConfig", set_config)
+        .only(Profile::Monophase)
+        .writes(),
+    Method::new("EM1.GetCTTypes", get_ct_types).only(Profile::Monophase),
+    Method::new("EM1.CalibrateFrom", calibrate)
+        .only(Profile::Monophase)
+        .writes(),
+    Method::new("EM1.RevertToFactoryCalibration", calibrate)
+        .only(Profile::Monophase)
+        .writes(),
+];
+
+/// `EM1.GetStatus`; the power is a [`Deci`] or, by option, its text with no zero in it.
+#[derive(Serialize)]
+struct Em1Status<Power> {
+    id: usize,
+    voltage: Option<Deci>,
+    current: Option<Milli>,
+    act_power: Option<Power>,
+    aprt_power: Option<Deci>,
+    pf: Option<Centi>,
+    freq: Option<Deci>,
+    calibration: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<[&'static str; 1]>,
+}
+
+/// `em1:n` of a NotifyStatus, alphabetical after `id`.
+#[derive(Serialize)]
+struct Em1Notify {
+    id: usize,
+    act_power: Option<Deci>,
+    aprt_power: Option<Deci>,
+    current: Option<Milli>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<Vec<&'static str>>,
+    freq: Option<Deci>,
+    pf: Option<Centi>,
+    voltage: Option<Deci>,
+}
+
+/// The original's answer to `EM1.GetStatus` on UDP.
+#[derive(Serialize)]
+struct OnePower<Power> {
+    act_power: Option<Power>,
+}
+
+/// `em1:id` as notified; `cleared` as in [`em::notify_object`].
+pub(crate) fn notify_object(snapshot: &Snapshot, id: usize, cleared: bool) -> Json {
+    let phase = snapshot.phases.get(id).copied().flatten();
+    let errors = if phase.is_none() {
+        Some(vec![FAILURE])
+    } else {
+        cleared.then(Vec::new)
+    };
+    json(&Em1Notify {
+        id,
+        act_power: phase.map(|p| p.act_power),
+        aprt_power: phase.map(|p| p.aprt_power),
+        current: phase.map(|p| p.current),
+        errors,
+        freq: phase.map(|p| p.freq),
+        pf: phase.map(|p| p.pf),
+        voltage: phase.map(|p| p.voltage),
+    })
+}
+
+/// The status as `Shelly.GetStatus` holds it.
+pub(crate) fn status(_: &Device, context: &Context<'_>, id: usize) -> Json {
+    let view = context.view;
+    let make = || json(&channel_status(view, id, |power| power));
+    Json::clone(view.em1_status[id].get_or_init(make))
+}
+
+/// The house total in the shape of one channel (C15): what a battery set to a one-channel meter
+/// reads.
+fn house_total(view: &View, short: bool, nonzero: bool) -> Json {
+    let make = || {
+        let power = view.totals.map(|t| t.act_power);
+        match (short, nonzero) {
+            (true, true) => json(&OnePower {
+                act_power: power.map(em::nonzero_total),
+            }),
+            (true, false) => json(&OnePower { act_power: power }),
+            (false, true) => json(&total_status(view, power.map(em::nonzero_total))),
+            // The served total is a sum of tenths, so one decimal says it exactly.
+            (false, false) => json(&total_status(view, power.map(|p| Deci::round(p.get())))),
+        }
+    };
+    let cell = usize::from(short) | usize::from(nonzero) << 1;
+    Json::clone(view.em1_total[cell].get_or_init(make))
+}
+
+fn total_status<Power>(snapshot: &Snapshot, act_power: Option<Power>) -> Em1Status<Power> {
+    let first = snapshot.phases.iter().flatten().next();
+    let totals = snapshot.totals;
+    let pf = totals.map(|t| {
+        if t.aprt_power.units() == 0 {
+            0.0
+        } else {
+            (t.act_power.get().abs() / t.aprt_power.get()).min(1.0)
+        }
+    });
+    Em1Status {
+        id: 0,
+        voltage: totals.and(first).map(|p| p.voltage),
+        current: totals.map(|t| t.current),
+        act_power,
+        aprt_power: totals.map(|t| Deci::round(t.aprt_power.get())),
+        pf: pf.map(Centi::round),
+        freq: totals.and(first).map(|p| p.freq),
+        calibration: "factory",
+        errors: totals.is_none().then_some([FAILURE]),
+    }
+}
+
+fn get_status(call: &Call<'_>) -> Handled {
+    let manner = call.context.manner;
+    let triphase = call.context.state.profile == Profile::Triphase;
+    let id = call.params.instance(if triphase { 1 } else { 3 })?;
+    if let Some(answer) = em::absent_answer(call) {
+        return answer;
+    }
+    if triphase {
+        return text(house_total(call.context.view, manner.short, manner.nonzero));
+    }
+    if !manner.short && !manner.nonzero {
+        return text(status(call.device, call.context, id));
+    }
+    channel(call, id)
+}
+
+/// One channel in the manner of `udp_reply` and `udp_decimals`.
+fn channel(call: &Call<'_>, id: usize) -> Handled {
+    let manner = call.context.manner;
+    let power = call.context.view.phases[id].map(|p| p.act_power);
+    let number = |p: Deci| -> NumberText {
+        if manner.nonzero {
+            em::nonzero_power(p)
+        } else {
+            em::plain(p)
+        }
+    };
+    if manner.short {
+        return text(json(&OnePower {
+            act_power: power.map(number),
+        }));
+    }
+    text(json(&channel_status(call.context.view, id, number)))
+}
+
+fn channel_status<Power>(
+    snapshot: &Snapshot,
+    id: usize,
+    number: impl Fn(Deci) -> Power,
+) -> Em1Status<Power> {
+    let phase = snapshot.phases[id];
+    Em1Status {
+        id,
+        voltage: phase.map(|p| p.voltage),
+        current: phase.map(|p| p.current),
+        act_power: phase.map(|p| number(p.act_power)),
+        aprt_power: phase.map(|p| p.aprt_power),
+        pf: phase.map(|p| p.pf),
+        freq: phase.map(|p| p.freq),
+        calibration: "factory",
+        errors: phase.is_none().then_some([FAILURE]),
+    }
+}
+
+/// Configuration of `em1:n`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Em1Config {
+    id: usize,
+    name: Option<String>,
+    reverse: bool,
+    ct_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alarms: Option<em::Alarms>,
+}
+
+fn current_config(device: &Device, context: &Context<'_>, id: usize) -> Em1Config {
+    let alarms = device.identity.firmware.alarms.then(em::Alarms::default);
+    Em1Config {
+        alarms,
+        id,
+        name: context.state.em1_names[id].clone(),
+        reverse: false,
+        ct_type: "120A".into(),
+    }
+}
+
+/// The configuration as `Shelly.GetConfig` holds it.
+pub(crate) fn config(device: &Device, context: &Context<'_>, id: usize) -> Json {
+    json(&current_config(device, context, id))
+}
+
+fn get_config(call: &Call<'_>) -> Handled {
+    let id = call.params.instance(3)?;
+    text(config(call.device, call.context, id))
+}
+
+fn set_config(call: &Call<'_>) -> Handled {
+    let id = call.params.instance(3)?;
+    let current = current_config(call.device, call.context, id);
+    let (next, _) = stored::change(&current, call.params.config()?)?;
+    stored::check_name(next.name.as_deref())?;
+    stored::check_word("ct_type", &next.ct_type, &["120A"])?;
+    em::refuse_reverse(next.reverse)?;
+    stored::refuse_without_effect("em1", em::NO_HARDWARE, &current, &next, &["name"])?;
+    let effects = if next.name == current.name {
+        Vec::new()
+    } else {
+        vec![Effect::Set(Setting::Em1Name(id, next.name))]
+    };
+    restart_required(false, effects)
+}
+
+fn get_ct_types(call: &Call<'_>) -> Handled {
+    call.params.instance(3)?;
+    em::ct_types()
+}
+
+fn calibrate(call: &Call<'_>) -> Handled {
+    call.params.instance(3)?;
+    Err::<_, RpcError>(em::no_calibration())
+}

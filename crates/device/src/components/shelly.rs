@@ -1,0 +1,385 @@
+//! `Shelly.*`: the device as a whole.
+
+use std::sync::OnceLock;
+
+use serde::Serialize;
+
+use super::super::{
+    Context, Device, DeviceState, Effect, Json, RpcError, Setting,
+    dispatch::{self, Call, Handled, Method, json, null, result, text},
+};
+use super::{Component, em, sys};
+use config::Profile;
+
+pub(crate) const METHODS: &[Method] = &[
+    Method::new("Shelly.GetStatus", get_status),
+    Method::new("Shelly.GetConfig", get_config),
+    Method::new("Shelly.GetDeviceInfo", get_device_info),
+    Method::new("Shelly.GetComponents", get_components),
+    Method::new("Shelly.ListMethods", list_methods),
+    Method::new("Shelly.ListProfiles", list_profiles),
+    Method::new("Shelly.SetProfile", set_profile).writes(),
+    Method::new("Shelly.CheckForUpdate", check_for_update),
+    Method::new("Shelly.Update", refused_update).writes(),
+    Method::new("Shelly.Reboot", reboot).writes(),
+    Method::new("Shelly.FactoryReset", refused_reset).writes(),
+    Method::new("Shelly.ResetWiFiConfig", refused_reset).writes(),
+    Method::new("Shelly.SetAuth", set_auth).writes(),
+    Method::new("Shelly.ListTimezones", list_timezones),
+    Method::new("Shelly.DetectLocation", detect_location),
+    Method::new("Shelly.Identify", identify),
+    Method::new("Shelly.PutUserCA", refused_certificate).writes(),
+    Method::new("Shelly.PutTLSClientCert", refused_certificate).writes(),
+    Method::new("Shelly.PutTLSClientKey", refused_certificate).writes(),
+    // The original's own.
+    Method::new("Shelly.Ping", ping).unlisted(),
+];
+
+/// `GET /shelly` and `Shelly.GetDeviceInfo`.
+#[derive(Serialize)]
+struct DeviceInfo<'a> {
+    name: Option<&'a str>,
+    id: &'a str,
+    mac: &'a str,
+    slot: u8,
+    model: &'a str,
+    r#gen: u8,
+    fw_id: &'a str,
+    ver: &'a str,
+    app: &'a str,
+    auth_en: bool,
+    auth_domain: Option<&'a str>,
+    profile: Profile,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enhanced_security: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provision: Option<&'static str>,
+}
+
+/// The device info text.
+pub(crate) fn info(device: &Device, state: &DeviceState) -> Json {
+    let identity = &device.identity;
+    json(&DeviceInfo {
+        name: state.name.as_deref(),
+        id: &identity.id,
+        mac: &identity.mac,
+        slot: 0,
+        model: &identity.model,
+        r#gen: identity.generation,
+        fw_id: &identity.fw_id,
+        ver: &identity.ver,
+        app: &identity.app,
+        auth_en: state.auth_ha1.is_some(),
+        auth_domain: state.auth_ha1.is_some().then_some(&identity.id),
+        profile: state.profile,
+        enhanced_security: identity.firmware.security.then_some(false),
+        provision: identity.firmware.provision.then_some("complete"),
+    })
+}
+
+fn get_device_info(call: &Call<'_>) -> Handled {
+    text(info(call.device, call.context.state))
+}
+
+/// Members of all components, after `head`: `"ble":{},"bthome":…`.
+fn members(
+    head: &str,
+    device: &Device,
+    context: &Context<'_>,
+    part: fn(&Component, &Device, &Context<'_>) -> Json,
+) -> Json {
+    let mut out = String::with_capacity(3072);
+    out.push('{');
+    out.push_str(head);
+    for component in super::of_profile(context.state.profile) {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push('"');
+        out.push_str(component.key);
+        out.push_str("\":");
+        out.push_str(&part(component, device, context));
+    }
+    out.push('}');
+    Json::from(out)
+}
+
+/// Status of every component; `head` (`"ts":1.23`) comes first.
+pub(crate) fn full_status(head: &str, device: &Device, context: &Context<'_>) -> Json {
+    members(head, device, context, Component::status)
+}
+
+fn get_status(call: &Call<'_>) -> Handled {
+    if let Some(answer) = em::absent_answer(call) {
+        return answer;
+    }
+    text(full_status("", call.device, call.context))
+}
+
+fn get_config(call: &Call<'_>) -> Handled {
+    text(members("", call.device, call.context, Component::config))
+}
+
+/// Characters of the components in one reply: with both parts a device's first page holds 9 of 12.
+const PAGE: usize = 2560;
+
+fn get_components(call: &Call<'_>) -> Handled {
+    let params = &call.params;
+    let asked = |name: &str| -> Result<Option<Vec<String>>, RpcError> {
+        let Some(value) = params.get(name) else {
+            return Ok(None);
+        };
+        serde_json::from_value(value.clone())
+            .map(Some)
+            .map_err(|_| RpcError::bad_argument(name))
+    };
+    // Who asks for no part in particular gets both, as from the device.
+    let include =
+        asked("include")?.unwrap_or_else(|| ["status", "config"].map(ToOwned::to_owned).into());
+    if include
+        .iter()
+        .any(|part| part != "status" && part != "config")
+    {
+        return Err(RpcError::bad_argument("include"));
+    }
+    let keys = asked("keys")?;
+    let offset = usize::try_from(params.int("offset")?.unwrap_or(0))
+        .map_err(|_| RpcError::bad_argument("offset"))?;
+    let dynamic_only = params.flag("dynamic_only")?.unwrap_or(false);
+
+    // Everything here is fixed; dynamic components are those a user adds (BTHome, virtual), and
+    // there are none.
+    let found: Vec<&Component> = super::of_profile(call.context.state.profile)
+        .filter(|c| {
+            !dynamic_only
+                && keys
+                    .as_ref()
+                    .is_none_or(|keys| keys.iter().any(|k| k == c.key))
+        })
+        .collect();
+    let mut components = String::new();
+    let mut holds_power = false;
+    for component in found.iter().skip(offset) {
+        let mut item = format!("{{\"key\":\"{}\"", component.key);
+        if include.iter().any(|part| part == "status") {
+            item.push_str(",\"status\":");
+            item.push_str(&component.status(call.device, call.context));
+        }
+        if include.iter().any(|part| part == "config") {
+            item.push_str(",\"config\":");
+            item.push_str(&component.config(call.device, call.context));
+        }
+        item.push('}');
+        if !components.is_empty() {
+            if components.len() + item.len() > PAGE {
+                break;
+            }
+            components.push(',');
+        }
+        components.push_str(&item);
+        holds_power |= component.holds_power() && include.iter().any(|part| part == "status");
+    }
+    if holds_power && let Some(answer) = em::absent_answer(call) {
+        return answer;
+    }
+    let (cfg_rev, total) = (call.context.state.cfg_rev, found.len());
+    text(Json::from(format!(
+        "{{\"components\":[{components}],\"cfg_rev\":{cfg_rev},\"offset\":{offset},\"total\":{total}}}"
+    )))
+}
+
+fn list_methods(call: &Call<'_>) -> Handled {
+    #[derive(Serialize)]
+    struct Methods {
+        methods: Vec<&'static str>,
+    }
+    result(&Methods {
+        methods: dispatch::listed(call.context.state.profile),
+    })
+}
+
+fn list_profiles(_: &Call<'_>) -> Handled {
+    #[derive(Serialize)]
+    struct Count {
+        r#type: &'static str,
+        count: u8,
+    }
+    #[derive(Serialize)]
+    struct Components {
+        components: [Count; 2],
+    }
+    #[derive(Serialize)]
+    struct Both {
+        triphase: Components,
+        monophase: Components,
+    }
+    #[derive(Serialize)]
+    struct Profiles {
+        profiles: Both,
+    }
+    let of = |em, data, count| Components {
+        components: [
+            Count { r#type: em, count },
+            Count {
+                r#type: data,
+                count,
+            },
+        ],
+    };
+    result(&Profiles {
+        profiles: Both {
+            triphase: of("em", "emdata", 1),
+            monophase: of("em1", "em1data", 3),
+        },
+    })
+}
+
+fn set_profile(call: &Call<'_>) -> Handled {
+    #[derive(Serialize)]
+    struct Was {
+        profile_was: Profile,
+    }
+    let next = match call.params.required_text("name")? {
+        "triphase" => Profile::Triphase,
+        "monophase" => Profile::Monophase,
+        _ => return Err(RpcError::bad_argument("name")),
+    };
+    let was = call.context.state.profile;
+    let mut outcome = result(&Was { profile_was: was })?;
+    if next != was {
+        call.device.refuse_if_set("profile")?;
+        outcome.effects = vec![
+            Effect::Set(Setting::Profile(next)),
+            Effect::Reboot {
+                delay_ms: REBOOT_MS,
+            },
+        ];
+    }
+    Ok(outcome)
+}
+
+/// The device's own pause before it restarts.
+const REBOOT_MS: u64 = 1000;
+
+fn reboot(call: &Call<'_>) -> Handled {
+    let delay = call.params.int("delay_ms")?.unwrap_or(1000);
+    let delay_ms = u64::try_from(delay).map_err(|_| RpcError::bad_argument("delay_ms"))?;
+    null(vec![Effect::Reboot {
+        delay_ms: delay_ms.min(60_000),
+    }])
+}
+
+fn check_for_update(_: &Call<'_>) -> Handled {
+    text(Json::from("{}"))
+}
+
+fn identify(_: &Call<'_>) -> Handled {
+    null(Vec::new())
+}
+
+fn refused_update(_: &Call<'_>) -> Handled {
+    Err(RpcError::refused(
+        "Update is refused: a virtual meter is updated as an app of Home Assistant or by its new version",
+    ))
+}
+
+fn refused_reset(_: &Call<'_>) -> Handled {
+    Err(RpcError::refused(
+        "Reset is refused: what is stored can only be removed on the host",
+    ))
+}
+
+fn refused_certificate(_: &Call<'_>) -> Handled {
+    Err(RpcError::refused(
+        "Certificates are refused: the host's are used, or option outbound_ws_insecure",
+    ))
+}
+
+fn set_auth(call: &Call<'_>) -> Handled {
+    let params = &call.params;
+    if params.required_text("user")? != "admin" {
+        return Err(RpcError::invalid("Bad user: the only user is admin"));
+    }
+    if params.required_text("realm")? != call.device.identity.id {
+        return Err(RpcError::invalid(format!(
+            "Bad realm: it is the device id {}",
+            call.device.identity.id
+        )));
+    }
+    if params.raw("ha1").is_none() {
+        return Err(RpcError::missing("ha1"));
+    }
+    let ha1 = match params.text("ha1")? {
+        None => None,
+        Some(hex) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Some(hex.to_ascii_lowercase())
+        }
+        Some(_) => return Err(RpcError::bad_argument("ha1")),
+    };
+    call.device.refuse_if_set("auth_password")?;
+    null(vec![Effect::Set(Setting::Auth {
+        realm: call.device.identity.id.clone(),
+        ha1,
+    })])
+}
+
+/// Every time zone of the IANA database, sorted.
+pub(crate) fn zone_names() -> &'static [String] {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let foreign = [
+            "posix",
+            "right",
+            "SystemV",
+            "leap",
+            "Factory",
+            "localtime",
+            "posixrules",
+        ];
+        let mut names: Vec<String> = jiff::tz::db()
+            .available()
+            .map(|name| name.as_str().to_owned())
+            .filter(|name| !foreign.iter().any(|f| name.starts_with(f)))
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    })
+}
+
+fn list_timezones(_: &Call<'_>) -> Handled {
+    #[derive(Serialize)]
+    struct Zones {
+        timezones: &'static [String],
+    }
+    result(&Zones {
+        timezones: zone_names(),
+    })
+}
+
+/// Where the house stands is nobody's business; its time zone is known.
+fn detect_location(call: &Call<'_>) -> Handled {
+    #[derive(Serialize)]
+    struct Location {
+        tz: String,
+        lat: Option<f64>,
+        lon: Option<f64>,
+    }
+    result(&Location {
+        tz: sys::zone_name(call.device, call.context),
+        lat: None,
+        lon: None,
+    })
+}
+
+fn ping(call: &Call<'_>) -> Handled {
+    #[derive(Serialize)]
+    struct Pong {
+        pong: bool,
+        ts: i64,
+    }
+    result(&Pong {
+        pong: true,
+        ts: call.context.now.unix_s(),
+    })
+}

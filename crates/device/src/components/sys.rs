@@ -1,0 +1,284 @@
+//! `sys`: name, clock, revisions (`shelly-pro-3em.md` section 3.1, `decisions.md` C18).
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::super::{
+    Context, Device, Effect, Json, RpcError, Setting,
+    dispatch::{Call, Handled, Method, json, restart_required, text},
+    stored,
+};
+use super::shelly;
+use config::Profile;
+use vocab::Fixed;
+
+pub(crate) const METHODS: &[Method] = &[
+    Method::new("Sys.GetStatus", get_status),
+    Method::new("Sys.GetConfig", get_config),
+    Method::new("Sys.SetConfig", set_config).writes(),
+    // The original's own.
+    Method::new("Sys.GetInfo", get_info).unlisted(),
+    Method::new("Shelly.SetConfig", set_config)
+        .unlisted()
+        .writes(),
+];
+
+/// File system of the dumps: there is no such thing to measure here.
+const FS_SIZE: u32 = 524_288;
+
+#[derive(Serialize)]
+struct NoUpdates {}
+
+#[derive(Serialize)]
+struct SysStatus<'a> {
+    mac: &'a str,
+    restart_required: bool,
+    time: String,
+    unixtime: i64,
+    last_sync_ts: i64,
+    uptime: u64,
+    ram_size: u32,
+    ram_free: u32,
+    ram_min_free: u32,
+    fs_size: u32,
+    fs_free: u32,
+    cfg_rev: u32,
+    kvs_rev: u32,
+    schedule_rev: u32,
+    webhook_rev: u32,
+    btrelay_rev: u32,
+    available_updates: NoUpdates,
+    reset_reason: u8,
+    utc_offset: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct DeviceConfig {
+    name: Option<String>,
+    mac: String,
+    fw_id: String,
+    discoverable: bool,
+    eco_mode: bool,
+    profile: Profile,
+    addon_type: Option<String>,
+    sys_btn_toggle: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enhanced_security: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_check_cert_validity_time: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Location {
+    tz: Option<String>,
+    #[serde(deserialize_with = "stored::optional_fixed")]
+    lat: Option<Fixed<6>>,
+    #[serde(deserialize_with = "stored::optional_fixed")]
+    lon: Option<Fixed<6>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Enable {
+    enable: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Addr {
+    addr: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Debug {
+    level: u8,
+    file_level: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_log: Option<Enable>,
+    mqtt: Enable,
+    websocket: Enable,
+    udp: Addr,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct RpcUdp {
+    dst_addr: Option<String>,
+    listen_port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Sntp {
+    server: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SysConfig {
+    device: DeviceConfig,
+    location: Location,
+    debug: Debug,
+    ui_data: Map<String, Value>,
+    rpc_udp: RpcUdp,
+    sntp: Sntp,
+    cfg_rev: u32,
+}
+
+/// What is not a reader's to change stands as it is, whatever was stored or asked.
+fn pinned(mut config: SysConfig, device: &Device, context: &Context<'_>) -> SysConfig {
+    config.device.mac.clone_from(&device.identity.mac);
+    config.device.fw_id.clone_from(&device.identity.fw_id);
+    config.device.profile = context.state.profile;
+    config.device.addon_type = None;
+    let security = device.identity.firmware.security;
+    config.device.enhanced_security = security.then_some(false);
+    config.device.tls_check_cert_validity_time = security.then_some(true);
+    config.debug.file_log = security.then_some(Enable { enable: false });
+    config.cfg_rev = context.state.cfg_rev;
+    config
+}
+
+fn current(device: &Device, context: &Context<'_>) -> SysConfig {
+    let default = SysConfig {
+        device: DeviceConfig {
+            name: None,
+            mac: String::new(),
+            fw_id: String::new(),
+            discoverable: true,
+            eco_mode: false,
+            profile: Profile::Triphase,
+            addon_type: None,
+            sys_btn_toggle: true,
+            enhanced_security: None,
+            tls_check_cert_validity_time: None,
+        },
+        location: Location {
+            tz: Some(device.options.tz.clone()),
+            lat: None,
+            lon: None,
+        },
+        debug: Debug {
+            level: 2,
+            file_level: None,
+            file_log: None,
+            mqtt: Enable { enable: false },
+            websocket: Enable { enable: false },
+            udp: Addr { addr: None },
+        },
+        ui_data: Map::new(),
+        rpc_udp: RpcUdp {
+            dst_addr: None,
+            listen_port: None,
+        },
+        sntp: Sntp {
+            server: Some("time.cloudflare.com".into()),
+        },
+        cfg_rev: 0,
+    };
+    let mut config = pinned(
+        stored::read(default, context.state, "sys", &["location", "ui_data"]),
+        device,
+        context,
+    );
+    config.device.name.clone_from(&context.state.name);
+    config
+}
+
+/// The time zone in force: a reader's choice, else the host's.
+pub(crate) fn zone_name(device: &Device, context: &Context<'_>) -> String {
+    let stored = context
+        .state
+        .overrides
+        .get("sys")
+        .and_then(|sys| sys.get("location")?.get("tz")?.as_str());
+    stored.unwrap_or(&device.options.tz).to_owned()
+}
+
+pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
+    let unixtime = context.now.unix_s();
+    let zone = TimeZone::get(&zone_name(device, context)).unwrap_or(TimeZone::UTC);
+    let local = Timestamp::from_second(unixtime)
+        .unwrap_or_default()
+        .to_zoned_datetime(zone);
+    let firmware = device.identity.firmware;
+    json(&SysStatus {
+        mac: &device.identity.mac,
+        restart_required: false,
+        time: format!("{:02}:{:02}", local.hour(), local.minute()),
+        unixtime,
+        // The host keeps its clock; the device knows it since it started.
+        last_sync_ts: unixtime.saturating_sub(i64::try_from(context.uptime_s).unwrap_or(0)),
+        uptime: context.uptime_s,
+        ram_size: firmware.ram_size,
+        ram_free: firmware.ram_free,
+        ram_min_free: firmware.ram_min_free,
+        fs_size: FS_SIZE,
+        fs_free: firmware.fs_free,
+        cfg_rev: context.state.cfg_rev,
+        kvs_rev: context.state.kvs_rev,
+        schedule_rev: 0,
+        webhook_rev: 0,
+        btrelay_rev: 0,
+        available_updates: NoUpdates {},
+        reset_reason: context.state.reset_reason,
+        utc_offset: local.offset().seconds(),
+    })
+}
+
+pub(crate) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
+    json(&current(device, context))
+}
+
+fn get_status(call: &Call<'_>) -> Handled {
+    text(status(call.device, call.context, 0))
+}
+
+fn get_config(call: &Call<'_>) -> Handled {
+    text(config(call.device, call.context, 0))
+}
+
+fn get_info(call: &Call<'_>) -> Handled {
+    text(call.device.info_json(call.context.state))
+}
+
+fn set_config(call: &Call<'_>) -> Handled {
+    let current = current(call.device, call.context);
+    let (mut next, _) = stored::change(&current, call.params.config()?)?;
+    // Who writes back what it read may have read it before another's change.
+    next.cfg_rev = current.cfg_rev;
+    if next.device.name.as_deref() == Some("") {
+        next.device.name = None;
+    }
+    stored::check_name(next.device.name.as_deref())?;
+    if let Some(tz) = &next.location.tz
+        && *tz != call.device.options.tz
+        && !shelly::zone_names().iter().any(|known| known == tz)
+    {
+        return Err(RpcError::invalid(
+            "Invalid config: location.tz is no time zone of Shelly.ListTimezones",
+        ));
+    }
+    if next.rpc_udp != current.rpc_udp {
+        return Err(RpcError::refused(
+            "rpc_udp is refused: the option udp_ports says where UDP is answered",
+        ));
+    }
+    if next.device.profile != current.device.profile {
+        return Err(RpcError::refused(
+            "device.profile is refused: Shelly.SetProfile changes it",
+        ));
+    }
+    let why = "a virtual meter has no such thing";
+    stored::refuse_without_effect(
+        "sys",
+        why,
+        &current,
+        &next,
+        &["device.name", "location", "ui_data"],
+    )?;
+    let mut effects = Vec::new();
+    if next.device.name != current.device.name {
+        call.device.refuse_if_set("device_name")?;
+        effects.push(Effect::Set(Setting::Name(next.device.name.clone())));
+        next.device.name.clone_from(&current.device.name);
+    }
+    effects.extend(stored::keep("sys", stored::differing(&current, &next)));
+    restart_required(false, effects)
+}

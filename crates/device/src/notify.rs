@@ -1,0 +1,554 @@
+//! What a connection is told without asking, and when (`shelly-pro-3em.md` section 7;
+//! `decisions.md` C3, C7, C14).
+//!
+//! One [`Notifier`] a connection decides; the texts are made once a snapshot and shared. It reads
+//! no clock: the transport calls [`Notifier::poll`] with each new view and at [`Notifier::wake`].
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::{
+    Context, Device, DeviceState, Json, View,
+    components::{em, em_data, em1, em1_data, shelly, temperature, ws},
+    dispatch::json,
+    history::Columns,
+};
+use config::{Profile, StalePolicy};
+use meter::Quality;
+use vocab::{Deci, Fixed, Now};
+
+/// `em:0` at least this often, even unchanged: clients that time out stay connected.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// The interval gives way by so much: a source whose rhythm is about the interval's would else be
+/// told later and later, and lose a value each time the two pass each other.
+const GIVE: f64 = 0.9;
+
+/// How often and how finely a connection is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// `ws_notify_interval`: least time between two `em:0`, but for a tenth of it. The first change
+    /// goes out at once.
+    pub interval: Duration,
+    /// `ws_notify_eps`, W: least change of any phase.
+    pub eps: f64,
+}
+
+/// Who is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A client that asks: it fetched the status itself.
+    Inbound,
+    /// A listener that never speaks: begins with a complete NotifyFullStatus (C14), once every used
+    /// phase has a value.
+    Passive,
+    /// A server that we dialled: begins with a NotifyFullStatus, then `em:0` and `emdata:0`
+    /// together (a Victron GX needs both); told nothing at all while a used phase has no value.
+    Outbound,
+}
+
+/// What a notification is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// `em:0` or `em1`, nothing else: its reader has been told a power.
+    Power,
+    /// Anything else.
+    Other,
+}
+
+/// One notification: [`super::frame::notification`] makes the frame of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about.
+    pub topic: Topic,
+    /// `NotifyStatus`, `NotifyEvent`, `NotifyFullStatus`.
+    pub method: &'static str,
+    /// JSON text of `params`.
+    pub params: Json,
+}
+
+/// What a reader last saw of the powers.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    at: Duration,
+    powers: [Option<Deci>; 3],
+    qualities: [u8; 3],
+    stale: bool,
+}
+
+/// Decides for one connection what goes out when.
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    kind: Kind,
+    begun: bool,
+    seen: Option<Seen>,
+    /// When it was last told a power by itself; before the first time nothing holds a change back.
+    told: Option<Duration>,
+    /// The reader holds an error that only an empty list takes back.
+    uncleared: bool,
+    /// Minutes of the wall clock, one second late as the device's records.
+    minute: i64,
+    record: Option<i64>,
+    energy: bool,
+    state: DeviceState,
+    /// `ws.connected` as told.
+    ws_connected: bool,
+    wake: Duration,
+    /// Whether the other side of an outbound socket has spoken, and what it then needs again is
+    /// still due.
+    introduced: Option<bool>,
+}
+
+impl Notifier {
+    /// For a connection that begins to be notified now.
+    #[must_use]
+    pub fn new(kind: Kind, context: &Context<'_>) -> Self {
+        let begun = kind == Kind::Inbound;
+        Self {
+            kind,
+            begun,
+            seen: begun.then(|| seen(context.view, context.now)),
+            told: None,
+            uncleared: begun && context.view.stale() && context.manner.takes_nulls,
+            minute: minute(context.now),
+            record: context.view.record.as_ref().map(|r| r.ts),
+            energy: context.view.energy.is_some(),
+            state: context.state.clone(),
+            ws_connected: context.ws_connected,
+            wake: context.now.mono,
+            introduced: None,
+        }
+    }
+
+    /// The other side has asked who we are. A Victron GX takes figures only from a meter that it
+    /// knows, so what went out before that goes out once more, else its energies stay empty for a
+    /// minute (`consumers.md` section 2).
+    pub fn introduced(&mut self) -> bool {
+        let first = self.kind == Kind::Outbound && self.introduced.is_none();
+        if first {
+            self.introduced = Some(true);
+        }
+        first
+    }
+
+    /// The latest monotonic time of the next [`Notifier::poll`].
+    #[must_use]
+    pub fn wake(&self) -> Duration {
+        self.wake
+    }
+
+    /// What goes out now, in order.
+    pub fn poll(&mut self, device: &Device, context: &Context<'_>, policy: &Policy) -> Vec<Note> {
+        let mut notes = Vec::new();
+        self.wake = context.now.mono + KEEP_ALIVE;
+        if context.view.stale() {
+            self.poll_stale(device, context, &mut notes);
+            return notes;
+        }
+        if !self.begun {
+            self.begin(device, context, &mut notes);
+        } else if self.introduced == Some(true) {
+            self.figures(device, context, &mut notes);
+        }
+        self.introduced = self.introduced.map(|_| false);
+        self.changes(device, context, &mut notes);
+        self.power(context, policy, &mut notes);
+        self.energy(device, context, &mut notes);
+        notes
+    }
+
+    /// A used phase has no value: one NotifyStatus with nulls says so to who takes nulls, then
+    /// silence (C3). To anybody else there is silence at once, as on UDP: what stands still for
+    /// longer than the keep-alive is no live meter, a null may be 0 W.
+    fn poll_stale(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+        let nulls = context.manner.takes_nulls && device.options.stale != StalePolicy::Silent;
+        match self.kind {
+            Kind::Outbound => {
+                // It sees nothing of this, but the first value after it goes out at once.
+                self.seen.iter_mut().for_each(|seen| seen.stale = true);
+                return;
+            }
+            Kind::Passive if !self.begun && nulls => {
+                self.begin(device, context, notes);
+                self.uncleared = true;
+            }
+            Kind::Passive if !self.begun => return,
+            Kind::Passive | Kind::Inbound => {}
+        }
+        self.changes(device, context, notes);
+        let told = self.seen.as_ref().is_some_and(|seen| seen.stale);
+        if !told {
+            if nulls {
+                notes.push(Note {
+                    topic: Topic::Power,
+                    method: "NotifyStatus",
+                    params: power_text(context),
+                });
+                self.uncleared = true;
+            }
+            self.seen = Some(seen(context.view, context.now));
+        }
+    }
+
+    fn begin(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+        self.begun = true;
+        notes.push(Note {
+            topic: Topic::Other,
+            method: "NotifyFullStatus",
+            params: full_status(device, context),
+        });
+        self.seen = Some(seen(context.view, context.now));
+        self.state = context.state.clone();
+        self.ws_connected = context.ws_connected;
+        self.energy = context.view.energy.is_some();
+        self.minute = minute(context.now);
+        self.record = context.view.record.as_ref().map(|r| r.ts);
+        if self.kind == Kind::Outbound {
+            self.figures(device, context, notes);
+        }
+    }
+
+    /// Powers and counters in one note, complete.
+    fn figures(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+        let mut both = opening(context.now.unix);
+        push_power(&mut both, context.view, context.state.profile, false);
+        if self.energy {
+            both.push(',');
+            push_energy(&mut both, device, context);
+        }
+        both.push('}');
+        notes.push(Note {
+            topic: Topic::Other,
+            method: "NotifyStatus",
+            params: Json::from(both),
+        });
+    }
+
+    fn power(&mut self, context: &Context<'_>, policy: &Policy, notes: &mut Vec<Note>) {
+        let (now, fresh) = (context.now.mono, seen(context.view, context.now));
+        if let Some(last) = &self.seen {
+            let quiet = now.saturating_sub(last.at);
+            let back = last.stale;
+            let changed =
+                last.qualities != fresh.qualities || moved(&last.powers, &fresh.powers, policy.eps);
+            let free = self
+                .told
+                .map_or(Duration::ZERO, |told| told + policy.interval.mul_f64(GIVE));
+            let due = back || (changed && now >= free) || quiet >= KEEP_ALIVE;
+            if !due {
+                let kept = last.at + KEEP_ALIVE;
+                self.wake = if changed { kept.min(free) } else { kept };
+                return;
+            }
+        }
+        let params = if std::mem::take(&mut self.uncleared) {
+            cleared_text(context)
+        } else {
+            power_text(context)
+        };
+        notes.push(Note {
+            topic: Topic::Power,
+            method: "NotifyStatus",
+            params,
+        });
+        self.seen = Some(fresh);
+        self.told = Some(now);
+    }
+
+    fn energy(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+        let known = context.view.energy.is_some();
+        let minute = minute(context.now);
+        if known && (minute != self.minute || !self.energy) {
+            notes.push(Note {
+                topic: Topic::Other,
+                method: "NotifyStatus",
+                params: energy_text(device, context),
+            });
+        }
+        (self.energy, self.minute) = (known, minute);
+        let record = context.view.record.as_ref().map(|r| r.ts);
+        if record.is_some() && record > self.record {
+            if let Some(params) = data_event(context) {
+                notes.push(Note {
+                    topic: Topic::Other,
+                    method: "NotifyEvent",
+                    params,
+                });
+            }
+            self.record = record;
+        }
+        let to_minute = 60.0 - (context.now.unix - 1.0).rem_euclid(60.0);
+        self.wake = self
+            .wake
+            .min(context.now.mono + Duration::from_secs_f64(to_minute.clamp(0.001, 60.0)));
+    }
+
+    /// `config_changed` and the statuses beside powers and energies, whoever changed them.
+    fn changes(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+        let (old, new) = (&self.state, context.state);
+        let written = old.cfg_rev != new.cfg_rev || old.kvs_rev != new.kvs_rev;
+        if !written && self.ws_connected == context.ws_connected {
+            return;
+        }
+        let mut changed = Vec::new();
+        if written {
+            for component in changed_components(old, new) {
+                notes.push(Note {
+                    topic: Topic::Other,
+                    method: "NotifyEvent",
+                    params: config_changed(component, context),
+                });
+            }
+            let revisions = [
+                ("cfg_rev", old.cfg_rev, new.cfg_rev),
+                ("kvs_rev", old.kvs_rev, new.kvs_rev),
+            ];
+            let revisions = revisions
+                .iter()
+                .filter(|(_, old, new)| old != new)
+                .map(|(name, _, new)| format!("\"{name}\":{new}"));
+            changed.push(format!(
+                "\"sys\":{{{}}}",
+                revisions.collect::<Vec<_>>().join(",")
+            ));
+            let temperature = temperature::status_text(new);
+            if temperature != temperature::status_text(old) {
+                changed.push(format!("\"temperature:0\":{temperature}"));
+            }
+            self.state = new.clone();
+        }
+        if self.ws_connected != context.ws_connected {
+            changed.push(format!("\"ws\":{}", ws::status(device, context, 0)));
+            self.ws_connected = context.ws_connected;
+        }
+        let params = format!("{}{}}}", opening(context.now.unix), changed.join(","));
+        notes.push(Note {
+            topic: Topic::Other,
+            method: "NotifyStatus",
+            params: Json::from(params),
+        });
+    }
+}
+
+fn seen(view: &View, now: Now) -> Seen {
+    let quality = |q: &Quality| match q {
+        Quality::Live => 0,
+        Quality::Held { .. } => 1,
+        Quality::Absent { .. } => 2,
+        Quality::Unused => 3,
+    };
+    Seen {
+        at: now.mono,
+        powers: view.phases.map(|p| p.map(|p| p.act_power)),
+        qualities: [
+            quality(&view.inputs[0].quality),
+            quality(&view.inputs[1].quality),
+            quality(&view.inputs[2].quality),
+        ],
+        stale: view.stale(),
+    }
+}
+
+fn moved(before: &[Option<Deci>; 3], after: &[Option<Deci>; 3], eps: f64) -> bool {
+    before
+        .iter()
+        .zip(after)
+        .any(|(before, after)| match (before, after) {
+            // Tenths are exact as integers: 0.1 W apart is 0.1 W, not 0.0999….
+            (Some(before), Some(after)) => {
+                (after.units() - before.units()).abs() as f64 >= eps * 10.0 - 1e-9
+            }
+            (None, None) => false,
+            _ => true,
+        })
+}
+
+fn minute(now: Now) -> i64 {
+    (now.unix_s() - 1).div_euclid(60)
+}
+
+/// `{"ts":1714766408.04,`
+fn opening(unix: f64) -> String {
+    let mut out = String::with_capacity(640);
+    let _ = write!(out, "{{\"ts\":{},", Fixed::<2>::round(unix));
+    out
+}
+
+fn profile_cell(profile: Profile) -> usize {
+    usize::from(profile == Profile::Monophase)
+}
+
+fn push_power(out: &mut String, view: &View, profile: Profile, cleared: bool) {
+    match profile {
+        Profile::Triphase => {
+            let _ = write!(out, "\"em:0\":{}", em::notify_object(view, cleared));
+        }
+        Profile::Monophase => {
+            for id in 0..3 {
+                let comma = if id > 0 { "," } else { "" };
+                let _ = write!(
+                    out,
+                    "{comma}\"em1:{id}\":{}",
+                    em1::notify_object(view, id, cleared)
+                );
+            }
+        }
+    }
+}
+
+fn push_energy(out: &mut String, device: &Device, context: &Context<'_>) {
+    let kwh = device.options.energy_kwh;
+    match context.state.profile {
+        Profile::Triphase => {
+            let _ = write!(
+                out,
+                "\"emdata:0\":{}",
+                em_data::status_text(context.view, kwh)
+            );
+        }
+        Profile::Monophase => {
+            for id in 0..3 {
+                let comma = if id > 0 { "," } else { "" };
+                let _ = write!(
+                    out,
+                    "{comma}\"em1data:{id}\":{}",
+                    em1_data::status_text(context.view, id, kwh)
+                );
+            }
+        }
+    }
+}
+
+/// NotifyStatus params of the powers. `ts` is the snapshot's, so the text is made once for all
+/// connections.
+fn power_text(context: &Context<'_>) -> Json {
+    let (view, profile) = (context.view, context.state.profile);
+    let make = || {
+        let mut out = opening(view.now.unix);
+        push_power(&mut out, view, profile, false);
+        out.push('}');
+        Json::from(out)
+    };
+    Json::clone(view.em_notify[profile_cell(profile)].get_or_init(make))
+}
+
+/// The same with empty `errors`, once after values came back.
+fn cleared_text(context: &Context<'_>) -> Json {
+    let mut out = opening(context.view.now.unix);
+    push_power(&mut out, context.view, context.state.profile, true);
+    out.push('}');
+    Json::from(out)
+}
+
+fn energy_text(device: &Device, context: &Context<'_>) -> Json {
+    let view = context.view;
+    let cell = profile_cell(context.state.profile) | usize::from(device.options.energy_kwh) << 1;
+    let make = || {
+        let mut out = opening(view.now.unix);
+        push_energy(&mut out, device, context);
+        out.push('}');
+        Json::from(out)
+    };
+    Json::clone(view.emdata_notify[cell].get_or_init(make))
+}
+
+/// NotifyEvent params of the newest minute record.
+fn data_event(context: &Context<'_>) -> Option<Json> {
+    let (view, profile) = (context.view, context.state.profile);
+    let record = view.record.as_ref()?;
+    let make = || {
+        let mut out = opening(view.now.unix);
+        out.push_str("\"events\":[");
+        let mut event = |component: &str, id: usize, columns: Columns| {
+            if id > 0 {
+                out.push(',');
+            }
+            let ts = record.ts;
+            let _ = write!(
+                out,
+                "{{\"component\":\"{component}:{id}\",\"id\":{id},\"event\":\"data\",\"ts\":{ts}.00,"
+            );
+            let _ = write!(out, "\"data\":{{\"ts\":{ts},\"period\":60,\"values\":[[");
+            columns.push(&mut out, record);
+            out.push_str("]]}}");
+        };
+        match profile {
+            Profile::Triphase => event("emdata", 0, Columns::Em),
+            Profile::Monophase => (0..3).for_each(|id| event("em1data", id, Columns::Em1(id))),
+        }
+        out.push_str("]}");
+        Json::from(out)
+    };
+    Some(Json::clone(
+        view.data_event[profile_cell(profile)].get_or_init(make),
+    ))
+}
+
+/// NotifyFullStatus params: complete, because readers replace all they know by it.
+#[must_use]
+pub fn full_status(device: &Device, context: &Context<'_>) -> Json {
+    shelly::full_status(
+        &format!("\"ts\":{}", Fixed::<2>::round(context.now.unix)),
+        device,
+        context,
+    )
+}
+
+/// Components whose configuration differs.
+fn changed_components(old: &DeviceState, new: &DeviceState) -> Vec<String> {
+    let mut changed: Vec<String> = Vec::new();
+    let mut add = |differs: bool, component: &str| {
+        if differs && !changed.iter().any(|c| c == component) {
+            changed.push(component.to_owned());
+        }
+    };
+    add(old.name != new.name, "sys");
+    add(old.em_name != new.em_name, "em:0");
+    for (id, (old, new)) in old.em1_names.iter().zip(&new.em1_names).enumerate() {
+        add(old != new, &format!("em1:{id}"));
+    }
+    add(old.ws != new.ws, "ws");
+    add(old.modbus_enable != new.modbus_enable, "modbus");
+    for component in old.overrides.keys().chain(new.overrides.keys()) {
+        add(
+            old.overrides.get(component) != new.overrides.get(component),
+            component,
+        );
+    }
+    changed
+}
+
+fn config_changed(component: String, context: &Context<'_>) -> Json {
+    #[derive(serde::Serialize)]
+    struct Event {
+        component: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u8>,
+        event: &'static str,
+        restart_required: bool,
+        ts: Fixed<2>,
+        cfg_rev: u32,
+    }
+    #[derive(serde::Serialize)]
+    struct Events {
+        ts: Fixed<2>,
+        events: [Event; 1],
+    }
+    let ts = Fixed::round(context.now.unix);
+    let id = component
+        .split_once(':')
+        .and_then(|(_, id)| id.parse().ok());
+    // As the result of the component's SetConfig.
+    let restart_required = component == "ws";
+    let cfg_rev = context.state.cfg_rev;
+    json(&Events {
+        ts,
+        events: [Event {
+            component,
+            id,
+            event: "config_changed",
+            restart_required,
+            ts,
+            cfg_rev,
+        }],
+    })
+}

@@ -1,0 +1,155 @@
+//! What a reader may change on the device, and what the device keeps (`decisions.md` C13).
+//!
+//! Kept in the store as JSON; immutable while shared. A write becomes a [`Setting`], and
+//! [`DeviceState::with`] gives the state after it.
+
+use serde::{Deserialize, Serialize};
+
+use config::Profile;
+
+/// `Ws` configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WsConfig {
+    /// `enable`.
+    pub enable: bool,
+    /// `server`.
+    pub server: Option<String>,
+    /// `ssl_ca`: null, `ca.pem`, `user_ca.pem`, `*`.
+    pub ssl_ca: Option<String>,
+}
+
+impl Default for WsConfig {
+    fn default() -> Self {
+        Self {
+            enable: false,
+            server: None,
+            ssl_ca: Some("ca.pem".into()),
+        }
+    }
+}
+
+/// The device's own state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceState {
+    /// `sys.cfg_rev`.
+    pub cfg_rev: u32,
+    /// `sys.device.name`.
+    pub name: Option<String>,
+    /// Active profile.
+    pub profile: Profile,
+    /// Name of `em:0`.
+    pub em_name: Option<String>,
+    /// Names of `em1:0` to `em1:2`.
+    pub em1_names: [Option<String>; 3],
+    /// Outbound WebSocket.
+    pub ws: WsConfig,
+    /// `modbus.enable`.
+    pub modbus_enable: bool,
+    /// SHA-256 `HA1` of user admin; authentication is on with it.
+    pub auth_ha1: Option<String>,
+    /// The realm that is part of `auth_ha1`: the device id when it was set.
+    pub auth_realm: Option<String>,
+    /// Stored values of configurations without other effect, by component (`mqtt`, `cloud`, `ble`,
+    /// `sys`, `em:0`, …): the members that differ from the default.
+    pub overrides: std::collections::BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    /// Key-value store.
+    pub kvs: std::collections::BTreeMap<String, serde_json::Value>,
+    /// `sys.kvs_rev`.
+    pub kvs_rev: u32,
+    /// The settings were lost, a password perhaps with them: nothing may be changed.
+    pub locked: bool,
+    /// 1 after power-on, 3 after a reboot.
+    pub reset_reason: u8,
+}
+
+impl Default for DeviceState {
+    fn default() -> Self {
+        Self {
+            cfg_rev: 1,
+            name: None,
+            profile: Profile::Triphase,
+            em_name: None,
+            em1_names: [None, None, None],
+            ws: WsConfig::default(),
+            modbus_enable: true,
+            auth_ha1: None,
+            auth_realm: None,
+            overrides: std::collections::BTreeMap::new(),
+            kvs: std::collections::BTreeMap::new(),
+            kvs_rev: 0,
+            locked: false,
+            reset_reason: 1,
+        }
+    }
+}
+
+/// One change of the state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    /// `Sys.SetConfig` device name.
+    Name(Option<String>),
+    /// `EM.SetConfig` name.
+    EmName(Option<String>),
+    /// `EM1.SetConfig` name of one channel.
+    Em1Name(usize, Option<String>),
+    /// `Ws.SetConfig`.
+    Ws(WsConfig),
+    /// `Modbus.SetConfig`.
+    ModbusEnable(bool),
+    /// `Shelly.SetAuth`.
+    Auth {
+        /// The device id.
+        realm: String,
+        /// `SHA256(admin:<realm>:<password>)`, hex; none takes the password away.
+        ha1: Option<String>,
+    },
+    /// `Shelly.SetProfile`.
+    Profile(Profile),
+    /// A configuration that is kept without other effect: component and members.
+    Override(String, serde_json::Map<String, serde_json::Value>),
+    /// `KVS.Set`.
+    KvsSet(String, serde_json::Value),
+    /// `KVS.Delete`.
+    KvsDelete(String),
+}
+
+impl DeviceState {
+    /// The state after a change; configuration changes raise `cfg_rev`, KVS changes `kvs_rev`.
+    #[must_use]
+    pub fn with(&self, setting: &Setting) -> Self {
+        let mut next = self.clone();
+        match setting {
+            Setting::KvsSet(..) | Setting::KvsDelete(_) => next.kvs_rev += 1,
+            Setting::Auth { .. } => {}
+            _ => next.cfg_rev += 1,
+        }
+        match setting.clone() {
+            Setting::Name(name) => next.name = name,
+            Setting::EmName(name) => next.em_name = name,
+            Setting::Em1Name(id, name) => {
+                if let Some(slot) = next.em1_names.get_mut(id) {
+                    *slot = name;
+                }
+            }
+            Setting::Ws(ws) => next.ws = ws,
+            Setting::ModbusEnable(on) => next.modbus_enable = on,
+            Setting::Auth { realm, ha1 } => {
+                next.auth_realm = ha1.is_some().then_some(realm);
+                next.auth_ha1 = ha1;
+            }
+            Setting::Profile(profile) => next.profile = profile,
+            Setting::Override(component, members) => {
+                next.overrides.entry(component).or_default().extend(members);
+            }
+            Setting::KvsSet(key, value) => {
+                next.kvs.insert(key, value);
+            }
+            Setting::KvsDelete(key) => {
+                next.kvs.remove(&key);
+            }
+        }
+        next
+    }
+}

@@ -1,0 +1,65 @@
+//! A snapshot with its encoded answers: each is made at most once a snapshot, not once a request.
+
+use std::sync::{Arc, OnceLock};
+
+use super::Json;
+use meter::{MinuteRecord, Snapshot};
+
+/// What the channels read: the newest snapshot, the newest minute record, and the texts made of
+/// them so far.
+///
+/// A text may depend on a setting (unit, profile, manner); then there is a cell a case.
+#[derive(Debug)]
+pub struct View {
+    /// The numbers.
+    pub snapshot: Arc<Snapshot>,
+    /// The newest whole minute record: `NotifyEvent` `data` and the Modbus registers of the last
+    /// record.
+    pub record: Option<Arc<MinuteRecord>>,
+    /// `EM.GetStatus` by manner: minimal 1, short 2, nonzero 4.
+    pub(super) em_status: [OnceLock<Json>; 8],
+    /// `EM1.GetStatus` by channel.
+    pub(super) em1_status: [OnceLock<Json>; 3],
+    /// `EM1.GetStatus` as house total by manner: short 1, nonzero 2.
+    pub(super) em1_total: [OnceLock<Json>; 4],
+    /// `EMData.GetStatus` in Wh and kWh.
+    pub(super) emdata_status: [OnceLock<Json>; 2],
+    /// NotifyStatus params of `em:0`, of `em1:0` to `em1:2`.
+    pub(super) em_notify: [OnceLock<Json>; 2],
+    /// NotifyStatus params of `emdata:0`, of `em1data:0` to `em1data:2`, in Wh and kWh each.
+    pub(super) emdata_notify: [OnceLock<Json>; 4],
+    /// NotifyEvent params of the newest record, by profile.
+    pub(super) data_event: [OnceLock<Json>; 2],
+}
+
+impl View {
+    /// A view with nothing encoded yet and no minute record.
+    #[must_use]
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self::with_record(snapshot, None)
+    }
+
+    /// A view that knows the newest minute record.
+    #[must_use]
+    pub fn with_record(snapshot: Arc<Snapshot>, record: Option<Arc<MinuteRecord>>) -> Self {
+        Self {
+            snapshot,
+            record,
+            em_status: Default::default(),
+            em1_status: Default::default(),
+            em1_total: Default::default(),
+            emdata_status: Default::default(),
+            em_notify: Default::default(),
+            emdata_notify: Default::default(),
+            data_event: Default::default(),
+        }
+    }
+}
+
+impl std::ops::Deref for View {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}

@@ -1,0 +1,43 @@
+//! Physics, pure: units, signs, smoothing, staleness, energy. Time comes in as an argument.
+//!
+//! ```text
+//! SourceEvent ─▶ cells (what each entity says, and for how long that may be believed)
+//!                  └▶ inputs (sum, pair, scale, offset, invert; total to phases; smoothing)
+//!                       ├▶ counters, minutes (exact integration of what was measured)
+//!                       └▶ derive ─▶ round ─▶ Snapshot
+//! ```
+//!
+//! [`Meter`] is the door: events and seconds in, [`Snapshot`]s and [`MinuteRecord`]s out.
+
+pub mod cells;
+pub mod counters;
+pub mod derive;
+pub mod direction;
+pub mod engine;
+pub mod follow;
+pub mod inputs;
+pub mod minutes;
+pub mod pair;
+pub mod rating;
+pub mod records;
+pub mod report;
+pub mod rhythm;
+pub mod round;
+mod shown;
+pub mod smooth;
+pub mod snapshot;
+pub mod watch;
+pub mod witness;
+
+pub use counters::{CounterState, Taken};
+pub use engine::{Changed, Meter, SIBLINGS, Ticked};
+pub use minutes::{MinuteRecord, PhaseMinute};
+pub use report::EntityReport;
+pub use rhythm::Report;
+pub use snapshot::{
+    Counter, Derived, Electric, Energy, PhaseInput, Quality, Served, Snapshot, SourceHealth, Totals,
+};
+pub use watch::Notice;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,751 @@
+//! The meter as a whole: the scenarios of `user-needs.md`, and any sequence of events against a
+//! plain reference.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use config::{
+    ControlSettings, EnergySource, IdentitySettings, Inputs, MdnsProfile, MeterSettings,
+    PowerInput, StalePolicy, TotalPhase,
+};
+use vocab::{EntityId, Link, Now, Reading, SourceEvent, State};
+
+mod log;
+
+fn settings(inputs: Inputs) -> MeterSettings {
+    MeterSettings {
+        name: String::new(),
+        inputs,
+        line_voltage: 230.0,
+        line_frequency: 50.0,
+        smoothing: None,
+        energy_source: EnergySource::Seed,
+        energy_net: false,
+        energy_kwh: false,
+        target_offset: 0.0,
+        stale: StalePolicy::Device,
+        hold: Duration::from_secs(5),
+        max_age: None,
+        identity: IdentitySettings::default(),
+        device_name: None,
+        profile: None,
+        bind: None,
+        http_port: None,
+        udp_ports: Vec::new(),
+        modbus_port: None,
+        modbus_bind: None,
+        ws_fanout_ports: Vec::new(),
+        outbound_ws: Vec::new(),
+        mdns_enable: false,
+        mdns_hostname: None,
+        mdns_ip: None,
+        mdns_profile: MdnsProfile::Device,
+        control: ControlSettings::default(),
+    }
+}
+
+fn input(import: &[&str], export: &[&str]) -> PowerInput {
+    let list = |names: &[&str]| names.iter().map(|n| (*n).into()).collect();
+    PowerInput {
+        import: list(import),
+        export: list(export),
+        scale: 1.0,
+        offset: 0.0,
+        invert: false,
+    }
+}
+
+fn total(power: PowerInput) -> Inputs {
+    Inputs {
+        total: Some(power),
+        ..Inputs::none()
+    }
+}
+
+fn three() -> Inputs {
+    Inputs {
+        phases: ["l1", "l2", "l3"].map(|n| Some(input(&[n], &[]))),
+        ..Inputs::none()
+    }
+}
+
+struct Rig {
+    meter: Meter,
+    now: Now,
+}
+
+impl Rig {
+    fn new(settings: &MeterSettings) -> Self {
+        let now = Now {
+            mono: Duration::from_secs(100),
+            unix: 1_700_000_040.0,
+        };
+        let mut rig = Self {
+            meter: Meter::new(settings, CounterState::default(), now),
+            now,
+        };
+        rig.link(Link::Up);
+        rig
+    }
+
+    fn link(&mut self, link: Link) {
+        assert_eq!(
+            self.meter.apply(&SourceEvent::Link(link), self.now),
+            Changed::Now
+        );
+    }
+
+    fn say(&mut self, entity: &str, text: &str, unit: &str) -> Changed {
+        self.say_all(&[(entity, text, unit)])
+    }
+
+    fn say_all(&mut self, readings: &[(&str, &str, &str)]) -> Changed {
+        let reading = |(entity, text, unit): &(&str, &str, &str)| Reading {
+            entity: (*entity).into(),
+            state: State::Text((*text).into()),
+            unit: Some((*unit).into()),
+            age: Some(Duration::ZERO),
+        };
+        self.meter.apply(
+            &SourceEvent::Readings(readings.iter().map(reading).collect()),
+            self.now,
+        )
+    }
+
+    /// Ticks and takes a snapshot once a second, as the meter's task does; gives what was logged.
+    fn log(&mut self, secs: u64) -> Vec<String> {
+        for _ in 0..secs {
+            self.run(1);
+            self.snap();
+        }
+        self.said()
+    }
+
+    /// What is for the log, warnings with a mark.
+    fn said(&mut self) -> Vec<String> {
+        self.snap();
+        self.meter
+            .notices()
+            .into_iter()
+            .map(|n| format!("{}{}", if n.warning { "! " } else { "" }, n.text))
+            .collect()
+    }
+
+    /// Ticks once a second.
+    fn run(&mut self, secs: u64) -> Vec<MinuteRecord> {
+        let mut minutes = Vec::new();
+        for _ in 0..secs {
+            self.now = self.now.plus(Duration::from_secs(1));
+            minutes.extend(self.meter.tick(self.now).minute);
+        }
+        minutes
+    }
+
+    fn snap(&mut self) -> Snapshot {
+        self.meter.snapshot(self.now)
+    }
+
+    fn powers(&mut self) -> [Option<String>; 3] {
+        self.snap()
+            .phases
+            .map(|p| p.map(|p| p.act_power.to_string()))
+    }
+
+    fn total(&mut self) -> Option<String> {
+        self.snap().totals.map(|t| t.act_power.to_string())
+    }
+}
+
+fn some(texts: [&str; 3]) -> [Option<String>; 3] {
+    texts.map(|t| Some(t.to_owned()))
+}
+
+#[test]
+fn s1_first_value() {
+    let mut rig = Rig::new(&settings(total(input(&["sensor.grid"], &[]))));
+    let before = rig.snap();
+    assert!(before.stale() && before.phases[0].is_none());
+    assert!(
+        matches!(&before.inputs[0].quality, Quality::Absent { reason, .. } if &**reason == "sensor.grid has no state yet")
+    );
+    assert_eq!(rig.say("sensor.grid", "512", "W"), Changed::Now);
+    assert_eq!(rig.powers(), some(["512.0", "0.0", "0.0"]));
+    let snap = rig.snap();
+    assert_eq!(snap.totals.unwrap().act_power.to_string(), "512.000");
+    let a = snap.phases[0].unwrap();
+    assert_eq!(
+        (
+            a.voltage.to_string(),
+            a.current.to_string(),
+            a.pf.to_string()
+        ),
+        ("230.0".into(), "2.226".into(), "1.00".into())
+    );
+    let b = snap.phases[1].unwrap();
+    assert_eq!(
+        (
+            b.voltage.to_string(),
+            b.current.to_string(),
+            b.pf.to_string()
+        ),
+        ("230.0".into(), "0.000".into(), "0.00".into())
+    );
+    assert_eq!(
+        (&snap.inputs[0].quality, &snap.inputs[1].quality),
+        (&Quality::Live, &Quality::Unused)
+    );
+    rig.say("sensor.grid", "-300.5", "W");
+    assert_eq!(rig.powers(), some(["-300.5", "0.0", "0.0"]));
+    rig.say("sensor.grid", "-0", "W");
+    assert_eq!(rig.powers(), some(["0.0", "0.0", "0.0"]));
+}
+
+#[test]
+fn s2_units_pairs_sums_sign() {
+    let first = |inputs: Inputs, said: &[(&str, &str, &str)]| {
+        let mut rig = Rig::new(&settings(inputs));
+        rig.say_all(said);
+        rig.powers()[0].clone().unwrap()
+    };
+    assert_eq!(
+        first(total(input(&["g"], &[])), &[("g", "1.25", "kW")]),
+        "1250.0"
+    );
+    assert_eq!(
+        first(
+            total(input(&["i"], &["e"])),
+            &[("i", "0.0", "kW"), ("e", "0.4", "kW")]
+        ),
+        "-400.0"
+    );
+    assert_eq!(
+        first(
+            total(input(&["x", "y", "z"], &[])),
+            &[("x", "100", "W"), ("y", "200", "W"), ("z", "-50", "W")]
+        ),
+        "250.0"
+    );
+    assert_eq!(
+        first(
+            total(PowerInput {
+                invert: true,
+                ..input(&["g"], &[])
+            }),
+            &[("g", "300", "W")]
+        ),
+        "-300.0"
+    );
+    let scaled = PowerInput {
+        scale: 0.5,
+        offset: 10.0,
+        ..input(&["g"], &[])
+    };
+    assert_eq!(first(total(scaled.clone()), &[("g", "300", "W")]), "160.0");
+    assert_eq!(
+        first(
+            total(PowerInput {
+                invert: true,
+                ..scaled
+            }),
+            &[("g", "300", "W")]
+        ),
+        "-160.0"
+    );
+
+    let mut rig = Rig::new(&settings(Inputs {
+        total_phase: TotalPhase::Split,
+        ..total(input(&["g"], &[]))
+    }));
+    rig.say("g", "100", "W");
+    assert_eq!(
+        (rig.powers(), rig.total().unwrap()),
+        (some(["33.4", "33.3", "33.3"]), "100.000".to_owned())
+    );
+    rig.say("g", "2", "W");
+    rig.say("g", "2", "kW");
+    assert_eq!(rig.total().unwrap(), "2000.000");
+    rig.say("g", "2", "°C");
+    assert!(
+        matches!(&rig.snap().inputs[0].quality, Quality::Held { reason, .. } if reason.starts_with("g has the unit \"°C\""))
+    );
+}
+
+#[test]
+fn s3_sensor_unavailable() {
+    let mut rig = Rig::new(&settings(three()));
+    let first = [
+        ("l1", "230.4", "W"),
+        ("l2", "-120.0", "W"),
+        ("l3", "45.0", "W"),
+    ];
+    assert_eq!(rig.say_all(&first), Changed::Now);
+    rig.run(600);
+    assert_eq!(
+        rig.total().as_deref(),
+        Some("155.400"),
+        "a value that does not change is not stale"
+    );
+    rig.say("l2", "unavailable", "W");
+    rig.run(4);
+    assert_eq!(
+        (rig.powers(), rig.total().as_deref()),
+        (some(["230.4", "-120.0", "45.0"]), Some("155.400"))
+    );
+    rig.run(1);
+    assert_eq!(
+        rig.powers(),
+        [Some("230.4".into()), None, Some("45.0".into())]
+    );
+    assert_eq!(rig.total(), None);
+    let report = rig.meter.entities(rig.now);
+    let l2 = report.iter().find(|e| &*e.entity == "l2").unwrap();
+    assert_eq!(
+        (
+            l2.problem.as_deref(),
+            l2.lost_for,
+            l2.value,
+            l2.feeds.as_slice()
+        ),
+        (
+            Some("l2 is unavailable"),
+            Some(5.0),
+            Some(-120.0),
+            ["b_power"].as_slice()
+        )
+    );
+    assert_eq!(
+        rig.said(),
+        [
+            "phase B: l2 is unavailable; its last value goes on for up to 5 s",
+            "! phase B: no value: l2 is unavailable"
+        ]
+    );
+    rig.say("l2", "-90", "W");
+    assert_eq!(
+        (rig.powers(), rig.total().as_deref()),
+        (some(["230.4", "-90.0", "45.0"]), Some("185.400"))
+    );
+    assert_eq!(rig.said(), ["phase B: measured again"]);
+}
+
+#[test]
+fn s4_home_assistant_restarts() {
+    let mut rig = Rig::new(&settings(three()));
+    let first = [("l1", "1000", "W"), ("l2", "-500", "W"), ("l3", "0", "W")];
+    rig.say_all(&first);
+    rig.run(10);
+    let before = rig.snap().energy.unwrap().sum();
+    rig.link(Link::Down {
+        reason: "connection lost".into(),
+        last_alive: Some(rig.now.mono),
+    });
+    rig.run(4);
+    assert_eq!(rig.total().as_deref(), Some("500.000"));
+    rig.run(16);
+    assert!(rig.snap().phases.iter().all(Option::is_none));
+    rig.link(Link::Starting);
+    rig.say_all(&first.map(|(e, ..)| (e, "unknown", "W")));
+    rig.link(Link::Up);
+    rig.run(5);
+    let gap = rig.snap();
+    assert!(gap.stale() && gap.phases.iter().all(Option::is_none));
+    let sum = gap.energy.unwrap().sum();
+    assert!(
+        (sum.import - before.import - 1000.0 * 5.0 / 3600.0).abs() < 1e-9,
+        "the hold time and no more is counted"
+    );
+    rig.say_all(&first);
+    assert_eq!(rig.total().as_deref(), Some("500.000"));
+    assert_eq!(rig.snap().energy.unwrap().sum(), sum);
+}
+
+#[test]
+fn a_household_that_lives_faster_counts_its_own_time() {
+    let now = Now {
+        mono: Duration::from_secs(100),
+        unix: 1_700_000_040.0,
+    };
+    let real = settings(three());
+    for pace in [0.1, 1.0, 100.0] {
+        let mut rig = Rig {
+            meter: Meter::new(&real, CounterState::default(), now).at_pace(pace),
+            now,
+        };
+        rig.link(Link::Up);
+        rig.say_all(&[("l1", "3600", "W"), ("l2", "-1800", "W"), ("l3", "0", "W")]);
+        let records = rig.run(60);
+        let energy = rig.snap().energy.unwrap();
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-6 * b, "{a} {b}");
+        near(energy.phases[0].import, 60.0 * pace);
+        near(energy.phases[1].export, 30.0 * pace);
+        near(energy.net.import, 30.0 * pace);
+        // The minute is a minute here, and holds what the counters got in it.
+        assert_eq!(
+            (
+                records.len(),
+                records[0].ts,
+                records[0].phases[0].max_act_power
+            ),
+            (1, 1_700_000_040, 3600.0)
+        );
+        near(records[0].phases[0].act_energy, 60.0 * pace);
+        near(records[0].phases[1].act_ret_energy, 30.0 * pace);
+        // Holding is about the way to the source, which is real.
+        rig.say("l1", "unavailable", "W");
+        rig.run(4);
+        assert!(rig.powers()[0].is_some());
+        rig.run(1);
+        assert!(rig.powers()[0].is_none());
+    }
+}
+
+#[test]
+fn s8_energy_is_not_netted_between_phases() {
+    let mut rig = Rig::new(&settings(three()));
+    rig.say_all(&[("l1", "3600", "W"), ("l2", "0", "W"), ("l3", "0", "W")]);
+    rig.run(40);
+    rig.say("l2", "-1800", "W");
+    rig.run(20);
+    rig.say("l2", "0", "W");
+    rig.run(40);
+    let e = rig.snap().energy.unwrap();
+    let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-9, "{got} {want}");
+    near(e.phases[0].import, 100.0);
+    near(e.phases[1].export, 10.0);
+    near(e.sum().import, 100.0);
+    near(e.sum().export, 10.0);
+    near(e.net.import, 90.0);
+    assert_eq!(e.net.export, 0.0);
+    rig.meter.reset(rig.now);
+    assert_eq!(rig.snap().energy, Some(Energy::default()));
+    near(rig.meter.counters().lifetime.phases[0].import, 100.0);
+}
+
+#[test]
+fn smoothing_target_and_block_touch_no_energy() {
+    let mut set = settings(total(input(&["g"], &[])));
+    (set.smoothing, set.target_offset) = (Some(Duration::from_secs(10)), 50.0);
+    let mut rig = Rig::new(&set);
+    rig.say("g", "0", "W");
+    rig.run(10);
+    rig.say("g", "3600", "W");
+    rig.run(5);
+    assert_eq!(rig.total().as_deref(), Some("1750.000"));
+    rig.run(5);
+    assert_eq!(rig.total().as_deref(), Some("3550.000"));
+    assert_eq!(rig.meter.tick(rig.now).total(), Some(3600.0));
+    assert!((rig.snap().energy.unwrap().phases[0].import - 10.0).abs() < 1e-9);
+    rig.meter
+        .block("total_phase: \"d\" is none of a, b, c, split", rig.now);
+    let blocked = rig.snap();
+    assert!(
+        blocked.stale()
+            && matches!(&blocked.inputs[0].quality, Quality::Absent { reason, .. } if reason.starts_with("total_phase"))
+    );
+    rig.run(100);
+    rig.meter
+        .reconfigure(&settings(total(input(&["g"], &[]))), rig.now);
+    assert_eq!(rig.total().as_deref(), Some("3600.000"));
+    assert!((rig.snap().energy.unwrap().phases[0].import - 10.0).abs() < 1e-9);
+}
+
+#[test]
+fn side_measurements_gone_are_derived() {
+    let mut inputs = total(input(&["g"], &[]));
+    (inputs.voltage[0], inputs.current[0], inputs.frequency) =
+        (vec!["u".into()], vec!["i".into()], vec!["f".into()]);
+    inputs.n_current = vec!["n".into()];
+    let mut rig = Rig::new(&settings(inputs));
+    rig.say_all(&[
+        ("g", "460", "W"),
+        ("u", "240", "V"),
+        ("i", "-2500", "mA"),
+        ("f", "49.98", "Hz"),
+        ("n", "-0.5", "A"),
+    ]);
+    let snap = rig.snap();
+    let a = snap.phases[0].unwrap();
+    assert_eq!(
+        (
+            a.aprt_power.to_string(),
+            a.current.to_string(),
+            a.pf.to_string()
+        ),
+        ("600.0".into(), "2.500".into(), "0.77".into())
+    );
+    assert_eq!(snap.phases[2].unwrap().freq.to_string(), "50.0");
+    assert_eq!(snap.n_current.unwrap().to_string(), "0.500");
+    assert_eq!(
+        snap.inputs[0].derived,
+        Derived {
+            voltage: false,
+            current: false,
+            pf: true,
+            freq: false
+        }
+    );
+    rig.say_all(&[
+        ("u", "unavailable", "V"),
+        ("i", "9999", "A"),
+        ("n", "unknown", "A"),
+    ]);
+    rig.run(4);
+    assert_eq!(rig.snap().phases[0], Some(a));
+    rig.run(1);
+    let later = rig.snap();
+    assert_eq!(
+        (
+            later.phases[0].unwrap().voltage.to_string(),
+            later.phases[0].unwrap().current.to_string()
+        ),
+        ("230.0".into(), "2.000".into())
+    );
+    assert_eq!(
+        (&later.inputs[0].quality, later.n_current),
+        (&Quality::Live, None)
+    );
+}
+
+#[test]
+fn events_older_than_what_was_handled_before_them_are_taken_as_of_now() {
+    let mut set = settings(total(input(&["g"], &[])));
+    set.smoothing = Some(Duration::from_secs(10));
+    let mut rig = Rig::new(&set);
+    rig.say("g", "100", "W");
+    let before = rig.now;
+    rig.run(2);
+    rig.meter.reconfigure(&set, rig.now);
+    let after = rig.now;
+    for (ms, text) in [(10, "200"), (20, "300"), (30, "400")] {
+        rig.now = before.plus(Duration::from_millis(ms));
+        rig.say("g", text, "W");
+        rig.snap();
+        rig.meter.tick(rig.now);
+    }
+    rig.now = after;
+    rig.run(10);
+    assert_eq!(rig.total().as_deref(), Some("400.000"));
+    assert!(
+        (rig.snap().energy.unwrap().sum().import - (2.0 * 100.0 + 10.0 * 400.0) / 3600.0).abs()
+            < 1e-9
+    );
+}
+
+#[test]
+fn siblings_are_awaited_for_20_ms() {
+    let mut rig = Rig::new(&settings(three()));
+    rig.snap();
+    assert_eq!(rig.say("l1", "1", "W"), Changed::Within(SIBLINGS));
+    rig.now = rig.now.plus(Duration::from_millis(15));
+    assert_eq!(
+        rig.say("l1", "2", "W"),
+        Changed::Within(Duration::from_millis(5))
+    );
+    assert_eq!(rig.say("other", "2", "W"), Changed::No);
+    assert_eq!(
+        rig.say_all(&[("l2", "2", "W"), ("l3", "2", "W")]),
+        Changed::Now
+    );
+    rig.snap();
+    assert_eq!(rig.say("l3", "1", "W"), Changed::Within(SIBLINGS));
+    assert_eq!(rig.meter.apply(&SourceEvent::Alive, rig.now), Changed::No);
+}
+
+/// Home Assistant says that the old name is gone before anybody knows that it is a new name of the
+/// same.
+#[test]
+fn what_was_heard_goes_on_under_a_new_name() {
+    for gone in [false, true] {
+        let mut rig = Rig::new(&settings(total(input(&["g", "x"], &["e"]))));
+        rig.say_all(&[("g", "500", "W"), ("x", "20", "W"), ("e", "0", "W")]);
+        if gone {
+            rig.say("g", "unavailable", "W");
+        }
+        // Two change names with one another.
+        let names =
+            [("g", "e"), ("e", "g")].map(|(old, new)| (EntityId::from(old), EntityId::from(new)));
+        rig.meter.rename(&names.into_iter().collect(), rig.now);
+        rig.meter
+            .reconfigure(&settings(total(input(&["e", "x"], &["g"]))), rig.now);
+        assert_eq!(rig.total().as_deref(), Some("520.000"), "without a gap");
+        rig.run(6);
+        assert_eq!(rig.total().is_none(), gone, "held no longer than ever");
+        rig.say("e", "70", "W");
+        assert_eq!(rig.total().as_deref(), Some("90.000"));
+    }
+}
+
+#[test]
+fn minutes_follow_the_wall_clock() {
+    let mut rig = Rig::new(&settings(total(input(&["g"], &[]))));
+    rig.say("g", "3600", "W");
+    assert_eq!(rig.now.unix_s().rem_euclid(60), 0);
+    let minutes = rig.run(125);
+    assert_eq!(
+        minutes.iter().map(|m| m.ts).collect::<Vec<_>>(),
+        [1_700_000_040, 1_700_000_100]
+    );
+    for minute in &minutes {
+        assert!(
+            (minute.phases[0].act_energy - 60.0).abs() < 1e-6,
+            "{minute:?}"
+        );
+        assert_eq!(
+            (
+                minute.phases[0].max_act_power,
+                minute.phases[0].avg_voltage,
+                minute.phases[1].max_current
+            ),
+            (3600.0, 230.0, 0.0)
+        );
+    }
+    // Half an hour back: the minute under way is closed, the clock's own begins.
+    rig.now.unix -= 1800.0;
+    let minutes = rig.run(60);
+    assert_eq!(
+        minutes.iter().map(|m| m.ts).collect::<Vec<_>>(),
+        [1_700_000_160, 1_699_998_360]
+    );
+    let energy: f64 = minutes.iter().map(|m| m.phases[0].act_energy).sum();
+    // A second back across a minute's edge makes no record twice.
+    rig.now.unix = 1_699_998_420.5;
+    assert!(rig.run(1).is_empty());
+    rig.now.unix = 1_699_998_418.0;
+    assert!(rig.run(2).is_empty());
+    // Absent for whole minutes: a gap.
+    rig.say("g", "unknown", "W");
+    let gap = rig.run(300);
+    assert_eq!(gap.len(), 1, "{gap:?}");
+    let rest: f64 = rig
+        .meter
+        .finish(rig.now)
+        .iter()
+        .chain(&gap)
+        .map(|m| m.phases[0].act_energy)
+        .sum();
+    assert!((energy + rest + 120.0 - rig.snap().energy.unwrap().phases[0].import).abs() < 1e-6);
+}
+
+#[test]
+fn auto_setup_finds_the_seed_after_the_start() {
+    let mut rig = Rig::new(&settings(Inputs::none()));
+    rig.run(200);
+    assert_eq!(rig.snap().energy, None);
+    assert!(
+        matches!(&rig.snap().inputs[2].quality, Quality::Absent { reason, .. } if &**reason == "no power entity is configured")
+    );
+    let found = Inputs {
+        energy_import: vec!["e".into()],
+        ..total(input(&["g"], &[]))
+    };
+    rig.meter.reconfigure(&settings(found), rig.now);
+    assert_eq!(rig.snap().energy, None);
+    rig.say_all(&[("g", "100", "W"), ("e", "12345.678", "kWh")]);
+    assert_eq!(rig.snap().energy_totals().unwrap().import, 12_345_678.0);
+}
+
+/// One step of a random life.
+#[derive(Clone, Debug)]
+enum Op {
+    Say(usize, Option<i32>),
+    Down(u8),
+    Up,
+    Tick,
+    WallJump(i32),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (0..3_usize, proptest::option::weighted(0.8, -5000..5000_i32)).prop_map(|(i, v)| Op::Say(i, v)),
+        1 => (0..40_u8).prop_map(Op::Down),
+        1 => Just(Op::Up),
+        4 => Just(Op::Tick),
+        1 => (-100_000..100_000_i32).prop_map(Op::WallJump),
+    ]
+}
+
+/// A phase in the reference: its value, and since when (tenths of a second) it is lost.
+#[derive(Clone, Copy, Default)]
+struct Plain {
+    value: Option<f64>,
+    lost: Option<u64>,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Times are whole tenths of a second, so the reference can count tenth by tenth.
+    #[test]
+    fn counters_equal_a_plain_reference(ops in proptest::collection::vec((0..400_u64, op()), 1..60)) {
+        const HOLD: u64 = 50;
+        let mut rig = Rig::new(&settings(three()));
+        let mut t = 0_u64;
+        let start = rig.now.mono;
+        let mut plain = [Plain::default(); 3];
+        let mut want = Energy::default();
+        let mut before = Energy::default();
+        let mut minutes = Counter::default();
+        let mut book = |records: &[MinuteRecord]| {
+            for phase in records.iter().flat_map(|m| &m.phases) {
+                minutes.import += phase.act_energy;
+                minutes.export += phase.act_ret_energy;
+            }
+        };
+        for (tenths, op) in ops {
+            for tenth in t..t + tenths.min(HOLD) {
+                let mut net = 0.0;
+                for (phase, counter) in plain.iter().zip(&mut want.phases) {
+                    let Some(p) = phase.value.filter(|_| phase.lost.is_none_or(|lost| tenth < lost + HOLD)) else { continue };
+                    let wh = p / 36_000.0;
+                    net += wh;
+                    if p > 0.0 { counter.import += wh } else { counter.export -= wh }
+                }
+                if net > 0.0 { want.net.import += net } else { want.net.export -= net }
+            }
+            t += tenths;
+            rig.now = rig.now.plus(start + Duration::from_millis(t * 100) - rig.now.mono);
+            match op {
+                Op::Say(i, value) => {
+                    rig.say(["l1", "l2", "l3"][i], &value.map_or("unavailable".into(), |v| v.to_string()), "W");
+                    match value {
+                        Some(v) => plain[i] = Plain { value: Some(f64::from(v)), lost: None },
+                        None => plain[i].lost = plain[i].lost.or(Some(t)),
+                    }
+                }
+                Op::Down(ago) => {
+                    let at = t.saturating_sub(u64::from(ago));
+                    let last_alive = Some(start + Duration::from_millis(at * 100));
+                    rig.link(Link::Down { reason: "gone".into(), last_alive });
+                    for phase in &mut plain {
+                        phase.lost = phase.lost.or(Some(at));
+                    }
+                }
+                Op::Up => rig.link(Link::Up),
+                Op::Tick => {}
+                Op::WallJump(by) => rig.now.unix += f64::from(by),
+            }
+            book(&rig.meter.tick(rig.now).minute.map_or(vec![], |m| vec![m]));
+            let snap = rig.snap();
+            let energy = snap.energy.unwrap();
+            for (now, then) in energy.phases.iter().chain([&energy.net]).zip(before.phases.iter().chain([&before.net])) {
+                prop_assert!(now.import >= then.import && now.export >= then.export);
+            }
+            before = energy;
+            for (i, phase) in plain.iter().enumerate() {
+                let known = phase.value.filter(|_| phase.lost.is_none_or(|lost| t < lost + HOLD));
+                prop_assert_eq!(snap.phases[i].map(|s| s.act_power.get()), known, "phase {} at {}", i, t);
+            }
+            prop_assert_eq!(snap.totals.is_some(), snap.phases.iter().all(Option::is_some));
+        }
+        book(&rig.meter.finish(rig.now));
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        for (got, want) in before.phases.iter().chain([&before.net]).zip(want.phases.iter().chain([&want.net])) {
+            prop_assert!(near(got.import, want.import) && near(got.export, want.export), "{:?} {:?}", got, want);
+        }
+        prop_assert!(near(before.net.import - before.net.export, before.sum().import - before.sum().export));
+        prop_assert!(near(minutes.import, before.sum().import) && near(minutes.export, before.sum().export));
+    }
+}

@@ -1,0 +1,497 @@
+//! What the log says of the inputs: each change once, each reason once, and what comes and goes not
+//! for ever.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    cells::{Cell, Cells, NO_STATE},
+    direction::Span,
+    engine::letter,
+    rhythm::Report,
+    snapshot::{PhaseInput, Quality},
+};
+use vocab::parse::{Quantity, Unusable, parse};
+use vocab::{EntityId, Link};
+
+/// Of so many losses within [`RESTLESS`] each is logged; after one more, none for as long.
+const LOSSES: usize = 3;
+/// See [`LOSSES`].
+const RESTLESS: Duration = Duration::from_secs(600);
+/// A loss of this length is logged all the same.
+const LASTING: Duration = Duration::from_secs(120);
+/// The source is given this time to tell of an entity.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Most reasons remembered of one absence; more are not logged.
+const REASONS: usize = 16;
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Something a user should mend.
+    pub warning: bool,
+    /// One line.
+    pub text: String,
+}
+
+/// What the inputs are looked at with.
+pub(super) struct Scene<'a> {
+    /// All cells.
+    pub cells: &'a Cells,
+    /// Which option key a cell feeds.
+    pub feeds: &'a [(usize, &'static str)],
+    /// How long a value is held.
+    pub hold: Duration,
+    /// Monotonic.
+    pub now: Duration,
+    /// Whether entities decide over the phases, and not options that are wrong or name none.
+    pub by_entities: bool,
+    /// What an energy entity without a value means.
+    pub energy: &'static str,
+}
+
+/// Whether a loss is to be logged.
+enum Log {
+    /// As any.
+    Yes,
+    /// With the word that further ones are not.
+    Last,
+    /// Not at all.
+    No,
+}
+
+/// Knows an input that comes and goes.
+#[derive(Clone, Debug, Default)]
+struct Restless {
+    losses: Vec<Duration>,
+    quiet_until: Option<Duration>,
+}
+
+impl Restless {
+    fn loss(&mut self, now: Duration) -> Log {
+        if self.quiet_until.is_some_and(|until| now < until) {
+            return Log::No;
+        }
+        self.losses.retain(|at| now < *at + RESTLESS);
+        if self.losses.len() < LOSSES {
+            self.losses.push(now);
+            return Log::Yes;
+        }
+        self.losses.clear();
+        self.quiet_until = Some(now + RESTLESS);
+        Log::Last
+    }
+}
+
+/// The end of the last line about an input that comes and goes.
+const RESTS: &str = "it comes and goes; further changes are not logged for 10 min";
+
+/// What the log said last of a phase.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Told {
+    /// Nothing, or that it is measured.
+    #[default]
+    Fine,
+    /// That its last value goes on.
+    Held,
+    /// That it has no value, for these reasons.
+    Absent(Vec<String>),
+}
+
+#[derive(Clone, Debug, Default)]
+struct PhaseLog {
+    told: Told,
+    /// It had a value once.
+    measured: bool,
+    restless: Restless,
+}
+
+/// What the log said of an entity that gives no power.
+#[derive(Clone, Debug)]
+struct SideLog {
+    entity: EntityId,
+    quantity: Quantity,
+    /// It was said that it has no value.
+    told: bool,
+    restless: Restless,
+}
+
+/// Remembers what was said, so that nothing is said twice.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch {
+    phases: [PhaseLog; 3],
+    sides: Vec<SideLog>,
+    /// Since when the link is up.
+    up: Option<Duration>,
+    unitless: Vec<Arc<str>>,
+    /// Entities of power that are silent, and their last report.
+    silent: Vec<(EntityId, Report)>,
+    notices: Vec<Notice>,
+}
+
+impl Watch {
+    /// Says what changed: which phase is held, has no value, and why; which other entity has none.
+    pub(super) fn look(&mut self, inputs: &[PhaseInput; 3], scene: &Scene<'_>) {
+        self.up = matches!(scene.cells.link, Link::Up).then(|| self.up.unwrap_or(scene.now));
+        let up = self.up.is_some();
+        for (i, input) in inputs.iter().enumerate() {
+            if let Some((warning, text)) = self.phases[i].look(&input.quality, scene, up) {
+                self.say(warning, format!("phase {}: {text}", letter(i)));
+            }
+        }
+        self.sides(scene);
+    }
+
+    fn sides(&mut self, scene: &Scene<'_>) {
+        let cells = scene.cells.all();
+        self.sides
+            .retain(|side| cells.iter().any(|cell| side.is_of(cell)));
+        for (index, cell) in cells
+            .iter()
+            .enumerate()
+            .filter(|(_, cell)| cell.quantity != Quantity::Power)
+        {
+            let known = self.sides.iter().position(|side| side.is_of(cell));
+            // Mostly all is well, or said.
+            if cell.lost.is_some() == known.is_some_and(|at| self.sides[at].told) {
+                continue;
+            }
+            let keys = keys(scene.feeds, index);
+            if keys.is_empty() {
+                continue;
+            }
+            let at = known.unwrap_or_else(|| {
+                let (entity, quantity) = (cell.entity.clone(), cell.quantity);
+                self.sides.push(SideLog {
+                    entity,
+                    quantity,
+                    told: false,
+                    restless: Restless::default(),
+                });
+                self.sides.len() - 1
+            });
+            if let Some((warning, text)) = self.sides[at].look(cell, &keys, scene, self.up) {
+                self.say(warning, text);
+            }
+        }
+    }
+
+    /// What is wrong with entities that give no power and passes by no waiting: those the log named
+    /// that do not exist, or whose unit is another.
+    pub(super) fn faults(&self, cells: &[Cell], feeds: &[(usize, &'static str)]) -> Vec<String> {
+        let told = |cell: &Cell| self.sides.iter().any(|side| side.told && side.is_of(cell));
+        let fault = |(index, cell): (usize, &Cell)| {
+            let (reading, _) = cell.last.as_ref()?;
+            let lasting = matches!(
+                parse(cell.quantity, &reading.state, reading.unit.as_deref()),
+                Err(Unusable::Gone | Unusable::ForeignUnit(..) | Unusable::NoUnit(_))
+            );
+            let problem = cell.problem().filter(|_| lasting && told(cell))?;
+            Some(format!("{}: {problem}", keys(feeds, index)))
+        };
+        cells.iter().enumerate().filter_map(fault).collect()
+    }
+
+    /// Says which entity of power has fallen silent, and which has come back. `cells` are all,
+    /// `silent` some of them.
+    pub(super) fn silent(&mut self, cells: &[Cell], silent: &[usize], now: Duration) {
+        // Without a link nobody can report.
+        let silent = if self.up.is_some() { silent } else { &[] };
+        let is = |entity: &EntityId| silent.iter().any(|&i| cells[i].entity == *entity);
+        let (still, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.silent)
+            .into_iter()
+            .partition(|(entity, _)| is(entity));
+        self.silent = still;
+        for (entity, before) in over {
+            let again = cells
+                .iter()
+                .find(|cell| cell.entity == entity)
+                .filter(|cell| cell.lost.is_none())
+                .and_then(|cell| cell.report);
+            if let Some(report) = again.filter(|report| report.age(now) < before.age(now)) {
+                let lasted = before.age(now).saturating_sub(report.age(now));
+                self.say(
+                    false,
+                    format!(
+                        "{entity} reports again, after {}",
+                        Span(lasted.as_secs_f64())
+                    ),
+                );
+            }
+        }
+        for &i in silent {
+            if let Some(report) = cells[i].report.filter(|_| {
+                !self
+                    .silent
+                    .iter()
+                    .any(|(entity, _)| *entity == cells[i].entity)
+            }) {
+                self.silent.push((Arc::clone(&cells[i].entity), report));
+                self.say(true, silence(&cells[i], now).unwrap_or_default());
+            }
+        }
+    }
+
+    /// A line for each entity that is silent.
+    pub(super) fn silences(&self, cells: &[Cell], now: Duration) -> Vec<String> {
+        let is = |cell: &&Cell| self.silent.iter().any(|(entity, _)| *entity == cell.entity);
+        let mut lines: Vec<String> = cells
+            .iter()
+            .filter(is)
+            .filter_map(|cell| silence(cell, now))
+            .collect();
+        lines.dedup();
+        lines
+    }
+
+    /// Says which entity names no unit.
+    pub(super) fn units(&mut self, cells: &[Cell]) {
+        for cell in cells.iter().filter(|cell| cell.unit_assumed) {
+            if !self.unitless.contains(&cell.entity) {
+                self.unitless.push(Arc::clone(&cell.entity));
+                let text = format!(
+                    "{} names no unit; its {} is taken as {}",
+                    cell.entity,
+                    cell.quantity.name(),
+                    cell.quantity.base_unit()
+                );
+                self.say(true, text);
+            }
+        }
+    }
+
+    /// Says a line.
+    pub(super) fn say(&mut self, warning: bool, text: String) {
+        // Nobody collecting is no reason to grow.
+        if self.notices.len() < 100 {
+            self.notices.push(Notice { warning, text });
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+}
+
+/// How long an entity has been silent, and what is usual for it.
+fn silence(cell: &Cell, now: Duration) -> Option<String> {
+    let (age, usual) = cell.silence(now)?;
+    let (age, median, most) = (
+        Span(age.as_secs_f64()),
+        Span(usual.median),
+        Span(usual.most),
+    );
+    let line = format!(
+        "{} has not reported for {age}; it usually does every {median} (99 % within {most})",
+        cell.entity
+    );
+    Some(if usual.repeats {
+        line
+    } else {
+        format!("{line}; it was only ever seen to report changes, so its value may be steady")
+    })
+}
+
+/// Option keys that a cell feeds, as one word.
+fn keys(feeds: &[(usize, &'static str)], cell: usize) -> String {
+    feeds
+        .iter()
+        .filter(|(of, _)| *of == cell)
+        .map(|(_, key)| *key)
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
+/// What stays of a reason when its figures change: an entity that says one absurd number after
+/// another has one fault.
+fn gist(reason: &str) -> String {
+    for (before, after) in [
+        (" says ", ", which is not"),
+        (": ", " W after scale and offset"),
+    ] {
+        if let Some((who, rest)) = reason.split_once(before)
+            && let Some((_, what)) = rest.rsplit_once(after)
+        {
+            return format!("{who}{before}{what}");
+        }
+    }
+    reason.to_owned()
+}
+
+impl PhaseLog {
+    /// The line that is due, and whether it is a warning.
+    fn look(&mut self, quality: &Quality, scene: &Scene<'_>, up: bool) -> Option<(bool, String)> {
+        match quality {
+            Quality::Unused => *self = Self::default(),
+            Quality::Live => {
+                let before = std::mem::take(&mut self.told);
+                let again = if std::mem::replace(&mut self.measured, true) {
+                    " again"
+                } else {
+                    ""
+                };
+                return (before != Told::Fine).then(|| (false, format!("measured{again}")));
+            }
+            Quality::Held { reason, .. } if self.told != Told::Held => {
+                let log = if self.told == Told::Fine {
+                    self.restless.loss(scene.now)
+                } else {
+                    Log::Yes
+                };
+                match log {
+                    Log::No => {}
+                    Log::Last => return Some((false, format!("{reason}; {RESTS}"))),
+                    Log::Yes => {
+                        self.told = Told::Held;
+                        return Some((
+                            false,
+                            format!(
+                                "{reason}; its last value goes on for up to {} s",
+                                scene.hold.as_secs()
+                            ),
+                        ));
+                    }
+                }
+            }
+            Quality::Held { .. } => {}
+            Quality::Absent { since, reason } => {
+                return self.absent(reason, scene.now.saturating_sub(*since), scene, up);
+            }
+        }
+        None
+    }
+
+    fn absent(
+        &mut self,
+        reason: &str,
+        lasts: Duration,
+        scene: &Scene<'_>,
+        up: bool,
+    ) -> Option<(bool, String)> {
+        if scene.by_entities && reason.ends_with(NO_STATE) && lasts < PATIENCE {
+            return None;
+        }
+        let line = |warning| Some((warning, format!("no value: {reason}")));
+        let gist = gist(reason);
+        match &mut self.told {
+            Told::Absent(said) if said.contains(&gist) => None,
+            // Without a link it is the link that is told about; options that name nothing are told
+            // at once.
+            Told::Absent(_) if !up && scene.by_entities => None,
+            Told::Fine if !self.measured && !up && scene.by_entities => None,
+            Told::Absent(said) => {
+                if said.len() >= REASONS {
+                    return None;
+                }
+                said.push(gist);
+                line(scene.by_entities || self.measured)
+            }
+            Told::Fine if self.measured => match self.restless.loss(scene.now) {
+                Log::No if lasts < scene.hold + LASTING => None,
+                Log::Last => Some((true, format!("{reason}; {RESTS}"))),
+                Log::Yes | Log::No => {
+                    self.told = Told::Absent(vec![gist]);
+                    line(true)
+                }
+            },
+            Told::Fine | Told::Held => {
+                self.told = Told::Absent(vec![gist]);
+                line(scene.by_entities || self.measured)
+            }
+        }
+    }
+}
+
+impl SideLog {
+    fn is_of(&self, cell: &Cell) -> bool {
+        self.quantity == cell.quantity && self.entity == cell.entity
+    }
+
+    /// The line that is due, and whether it is a warning.
+    fn look(
+        &mut self,
+        cell: &Cell,
+        keys: &str,
+        scene: &Scene<'_>,
+        up: Option<Duration>,
+    ) -> Option<(bool, String)> {
+        let Some(lost) = &cell.lost else {
+            return std::mem::take(&mut self.told)
+                .then(|| (false, format!("{keys}: {} has a value again", cell.entity)));
+        };
+        // What never had a value holds none.
+        let wait = if cell.good.is_some() {
+            scene.hold
+        } else {
+            PATIENCE
+        };
+        let lasts = scene.now.saturating_sub(lost.since.max(up?));
+        if lasts < wait {
+            return None;
+        }
+        let meanwhile = match cell.quantity {
+            Quantity::Energy => scene.energy,
+            _ if keys == "n_curr" => "; the neutral current is left out",
+            _ => "; it is derived meanwhile",
+        };
+        match self.restless.loss(scene.now) {
+            Log::No if lasts < wait + LASTING => None,
+            Log::Last => Some((true, format!("{keys}: {}; {RESTS}", lost.reason))),
+            Log::Yes | Log::No => {
+                self.told = true;
+                Some((true, format!("{keys}: {}{meanwhile}", lost.reason)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_make_no_other_reason() {
+        assert_eq!(
+            gist("sensor.l1 says 2000000 W, which is not plausible (at most 1 MW)"),
+            gist("sensor.l1 says 3e9 W, which is not plausible (at most 1 MW)")
+        );
+        assert_eq!(
+            gist("sensor.l1 says \"a\", which is not a number"),
+            gist("sensor.l1 says \"x, which is not y\", which is not a number")
+        );
+        assert_eq!(
+            gist("a, b: 2000000 W after scale and offset is not plausible (at most 1 MW)"),
+            gist("a, b: 1 W after scale and offset is not plausible (at most 1 MW)")
+        );
+        let all = [
+            "sensor.l1 says 2000000 W, which is not plausible (at most 1 MW)",
+            "sensor.l2 says 2000000 W, which is not plausible (at most 1 MW)",
+            "sensor.l1 says \"a\", which is not a number",
+            "sensor.l1 does not exist",
+            "sensor.l1: the source has ended",
+            "sensor.l1: the source is being connected",
+        ];
+        let mut gists: Vec<String> = all.into_iter().map(gist).collect();
+        gists.sort();
+        gists.dedup();
+        assert_eq!(gists.len(), all.len());
+    }
+
+    #[test]
+    fn a_fourth_loss_in_ten_minutes_is_the_last_for_as_long() {
+        let mut restless = Restless::default();
+        let mut at = |minute: u64| match restless.loss(Duration::from_secs(minute * 60)) {
+            Log::Yes => 'y',
+            Log::Last => 'l',
+            Log::No => 'n',
+        };
+        assert_eq!(
+            [0, 1, 2, 3, 4, 12, 13, 14, 15, 16].map(&mut at),
+            ['y', 'y', 'y', 'l', 'n', 'n', 'y', 'y', 'y', 'l']
+        );
+        assert_eq!(
+            [100, 104, 108, 111, 115].map(&mut at),
+            ['y', 'y', 'y', 'y', 'y'],
+            "spread over more than ten minutes"
+        );
+    }
+}

@@ -1,0 +1,453 @@
+//! Where Home Assistant is and with which token: the Supervisor's proxy when there is one, else the
+//! configured URL.
+
+use std::time::Duration;
+
+use url::Url;
+
+use crate::Transport;
+use config::{Secret, SourceSettings};
+use vocab::mask_url;
+
+/// Where Home Assistant is looked for unless an option says where, and where it is on newer
+/// installs.
+const DEFAULT_URL: &str = "http://homeassistant:8123";
+const OTHER_URL: &str = "http://homeassistant";
+/// The first part of the path of Home Assistant's own pages, as in an address that was copied from
+/// a browser.
+const PAGES: [&str; 18] = [
+    "api",
+    "auth",
+    "calendar",
+    "config",
+    "developer-tools",
+    "energy",
+    "hassio",
+    "hacs",
+    "history",
+    "home",
+    "logbook",
+    "lovelace",
+    "map",
+    "media-browser",
+    "onboarding.html",
+    "profile",
+    "shopping-list",
+    "todo",
+];
+
+/// The Supervisor's proxy, as an app sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supervisor {
+    /// Base URL, `http://supervisor` unless a test says otherwise.
+    pub url: String,
+    /// `SUPERVISOR_TOKEN`.
+    pub token: Secret,
+}
+
+/// How Home Assistant can be reached, beside the options.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Present when running under the Supervisor; then `ha_base_url` and `ha_token` are not used.
+    pub supervisor: Option<Supervisor>,
+    /// Timings; the default is what `decisions.md` asks for.
+    pub cadence: Cadence,
+}
+
+impl Access {
+    /// From the environment's `SUPERVISOR_TOKEN` and `VIRTUAL_SHELLY_SUPERVISOR_URL`, read through
+    /// `get`.
+    #[must_use]
+    pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Self {
+        let some = |key: &str| {
+            get(key)
+                .map(|v| v.trim().to_owned())
+                .filter(|v| !v.is_empty())
+        };
+        let supervisor = some("SUPERVISOR_TOKEN").map(|token| Supervisor {
+            url: some("VIRTUAL_SHELLY_SUPERVISOR_URL")
+                .unwrap_or_else(|| "http://supervisor".to_owned()),
+            token: Secret(token),
+        });
+        Self {
+            supervisor,
+            cadence: Cadence::default(),
+        }
+    }
+}
+
+/// Timings of the link (C2, C10). Tests shorten them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cadence {
+    /// Between two pings.
+    pub ping: Duration,
+    /// Without an answer or an event for so long after a ping the link is dead.
+    pub pong_wait: Duration,
+    /// For connecting, and for the authentication.
+    pub handshake: Duration,
+    /// For each answer after that. A large house on a small computer takes its time; for ever is
+    /// too long.
+    pub answer: Duration,
+    /// Between two questions whether Home Assistant is RUNNING yet.
+    pub starting_poll: Duration,
+    /// Longest that first values wait for RUNNING.
+    pub starting_max: Duration,
+    /// First retry after a refused token; the next ones after [`Cadence::refused_again`].
+    pub refused_first: Duration,
+    /// Retries after that.
+    pub refused_again: Duration,
+    /// Before the next attempt where one message after the other is too large.
+    pub too_large_again: Duration,
+    /// An entity that has been quiet for so long is asked when it was reported last; also the
+    /// shortest time between two questions about one.
+    pub look: Duration,
+    /// WebSocket tried again while REST carries the values.
+    pub websocket_again: Duration,
+    /// Multiplies the pauses of the reconnect schedule.
+    pub reconnect_scale: f64,
+}
+
+impl Default for Cadence {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(15),
+            pong_wait: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            starting_poll: Duration::from_secs(2),
+            starting_max: Duration::from_secs(300),
+            refused_first: Duration::from_secs(60),
+            refused_again: Duration::from_secs(1800),
+            too_large_again: Duration::from_secs(60),
+            look: Duration::from_secs(5),
+            websocket_again: Duration::from_secs(60),
+            reconnect_scale: 1.0,
+        }
+    }
+}
+
+/// Both doors of one Home Assistant, and the key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Address {
+    /// WebSocket API.
+    pub websocket: Url,
+    /// REST API, ends in `/api/`.
+    pub rest: Url,
+    /// What both are under.
+    pub base: Url,
+    /// Bearer token.
+    pub token: Secret,
+    /// Whether this is the Supervisor's proxy.
+    pub proxied: bool,
+}
+
+/// Why there is no address to try.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// No token and no Supervisor.
+    #[error(
+        "no token for Home Assistant: set ha_token (HA_TOKEN) to a long-lived access token of it; not trying without"
+    )]
+    NoToken,
+    /// The URL cannot be used.
+    #[error(
+        "ha_base_url {url:?} cannot be used: {why}; it should look like http://homeassistant:8123"
+    )]
+    BadUrl {
+        /// As configured.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Address {
+    /// Chooses the address: the Supervisor's proxy, else `ha_base_url` with `ha_token`. A base path
+    /// is kept.
+    pub fn choose(settings: &SourceSettings, access: &Access) -> Result<Self, AddressError> {
+        if let Some(supervisor) = &access.supervisor {
+            let base = base_url(&supervisor.url)?;
+            return Ok(Self {
+                websocket: websocket_scheme(join(&base, "core/websocket")?)?,
+                rest: join(&base, "core/api/")?,
+                token: supervisor.token.clone(),
+                proxied: true,
+                base,
+            });
+        }
+        let token = settings
+            .ha_token
+            .clone()
+            .filter(|t| !t.0.trim().is_empty())
+            .ok_or(AddressError::NoToken)?;
+        let base = base_url(&settings.ha_base_url)?;
+        Ok(Self {
+            websocket: websocket_scheme(join(&base, "api/websocket")?)?,
+            rest: join(&base, "api/")?,
+            token: Secret(bare_token(&token.0).to_owned()),
+            proxied: false,
+            base,
+        })
+    }
+
+    /// The addresses to try in turn. Home Assistant is on port 8123, on newer installs on 80: as
+    /// long as nobody said where, both are tried.
+    pub fn all(settings: &SourceSettings, access: &Access) -> Result<Vec<Self>, AddressError> {
+        let mut all = vec![Self::choose(settings, access)?];
+        if access.supervisor.is_none() && settings.ha_base_url.trim_end_matches('/') == DEFAULT_URL
+        {
+            let other = SourceSettings {
+                ha_base_url: OTHER_URL.to_owned(),
+                ..settings.clone()
+            };
+            all.push(Self::choose(&other, access)?);
+        }
+        Ok(all)
+    }
+
+    /// For log lines: the URL of this way in. It holds no password.
+    #[must_use]
+    pub fn shown(&self, way: Transport) -> String {
+        match way {
+            Transport::Websocket => self.websocket.to_string(),
+            Transport::Rest => self.rest.to_string(),
+        }
+    }
+}
+
+fn bad(url: &str, why: &dyn std::fmt::Display) -> AddressError {
+    AddressError::BadUrl {
+        url: mask_url(url),
+        why: why.to_string(),
+    }
+}
+
+fn base_url(text: &str) -> Result<Url, AddressError> {
+    let mut url = Url::parse(text.trim()).map_err(|e| bad(text, &e))?;
+    let scheme = match url.scheme() {
+        "http" | "ws" => "http",
+        "https" | "wss" => "https",
+        other => return Err(bad(text, &format!("{other} is neither http nor https"))),
+    };
+    url.set_scheme(scheme)
+        .map_err(|()| bad(text, &"its scheme cannot be http"))?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(bad(text, &"no host"));
+    }
+    // People paste the address of a page, or of the API: what is before it may be a base path of
+    // theirs.
+    let is_page = |part: &&str| {
+        !PAGES.contains(part) && !part.starts_with("dashboard-") && !part.starts_with("lovelace-")
+    };
+    let kept: Vec<&str> = url
+        .path()
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .take_while(is_page)
+        .collect();
+    let path = kept
+        .iter()
+        .fold(String::from("/"), |path, part| format!("{path}{part}/"));
+    url.set_path(&path);
+    url.set_query(None);
+    url.set_fragment(None);
+    // Home Assistant knows the token only, and a name and password would take its place in the
+    // header.
+    let dropped = url.set_username("").and_then(|()| url.set_password(None));
+    dropped.map_err(|()| bad(text, &"no host"))?;
+    Ok(url)
+}
+
+/// What was pasted around a token is no part of it.
+fn bare_token(text: &str) -> &str {
+    let text = text.trim().trim_matches(['"', '\'']);
+    text.strip_prefix("Bearer ").unwrap_or(text).trim()
+}
+
+fn join(base: &Url, path: &str) -> Result<Url, AddressError> {
+    base.join(path).map_err(|e| bad(base.as_str(), &e))
+}
+
+fn websocket_scheme(mut url: Url) -> Result<Url, AddressError> {
+    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+    let text = url.to_string();
+    url.set_scheme(scheme)
+        .map_err(|()| bad(&text, &"its scheme cannot be ws"))?;
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use config::{HaTransport, SourceKind};
+
+    fn settings(url: &str, token: Option<&str>) -> SourceSettings {
+        SourceSettings {
+            kind: SourceKind::HomeAssistant,
+            replay_file: None,
+            replay_speed: 1.0,
+            demo_speed: 1.0,
+            demo_seed: 42,
+            ha_base_url: url.to_owned(),
+            ha_token: token.map(|t| Secret(t.to_owned())),
+            ha_transport: HaTransport::Auto,
+            poll_interval: Duration::from_secs(2),
+            auto_setup: true,
+        }
+    }
+
+    #[test]
+    fn schemes_and_base_paths_are_kept() {
+        for (url, ws, rest) in [
+            (
+                "http://homeassistant:8123",
+                "ws://homeassistant:8123/api/websocket",
+                "http://homeassistant:8123/api/",
+            ),
+            (
+                "https://ha.example.org/",
+                "wss://ha.example.org/api/websocket",
+                "https://ha.example.org/api/",
+            ),
+            (
+                " https://x.example/ha/base ",
+                "wss://x.example/ha/base/api/websocket",
+                "https://x.example/ha/base/api/",
+            ),
+            (
+                "http://[::1]:80/api/",
+                "ws://[::1]/api/websocket",
+                "http://[::1]/api/",
+            ),
+            (
+                "ws://h:1/api/websocket",
+                "ws://h:1/api/websocket",
+                "http://h:1/api/",
+            ),
+            (
+                "http://ha:8123/lovelace/0",
+                "ws://ha:8123/api/websocket",
+                "http://ha:8123/api/",
+            ),
+            (
+                "http://ha/dashboard-energy/0?edit=1#x",
+                "ws://ha/api/websocket",
+                "http://ha/api/",
+            ),
+            (
+                "https://x/ha/config/dashboard",
+                "wss://x/ha/api/websocket",
+                "https://x/ha/api/",
+            ),
+            (
+                "http://ha:8123//auth/authorize?a=b",
+                "ws://ha:8123/api/websocket",
+                "http://ha:8123/api/",
+            ),
+        ] {
+            let a = Address::choose(&settings(url, Some(" tok ")), &Access::default()).unwrap();
+            assert_eq!(
+                (a.websocket.as_str(), a.rest.as_str(), a.token.0.as_str()),
+                (ws, rest, "tok"),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_word_where_both_usual_ports_are_tried() {
+        let all = |url: &str, access: &Access| -> Vec<String> {
+            Address::all(&settings(url, Some("t")), access)
+                .unwrap()
+                .iter()
+                .map(|a| a.rest.to_string())
+                .collect()
+        };
+        let plain = Access::default();
+        assert_eq!(
+            all("http://homeassistant:8123", &plain),
+            [
+                "http://homeassistant:8123/api/",
+                "http://homeassistant/api/"
+            ]
+        );
+        assert_eq!(
+            all("http://homeassistant", &plain),
+            ["http://homeassistant/api/"]
+        );
+        assert_eq!(all("http://ha:8123", &plain).len(), 1);
+        let app = Access::from_env(|key| (key == "SUPERVISOR_TOKEN").then(|| "sup".to_owned()));
+        assert_eq!(all("http://homeassistant:8123", &app).len(), 1);
+    }
+
+    #[test]
+    fn what_was_pasted_around_a_token_is_left_out() {
+        for text in [
+            "a.b.c",
+            " a.b.c\n",
+            "\"a.b.c\"",
+            "Bearer a.b.c",
+            "'Bearer a.b.c'",
+        ] {
+            assert_eq!(
+                Address::choose(&settings("http://h", Some(text)), &Access::default())
+                    .unwrap()
+                    .token
+                    .0,
+                "a.b.c",
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_neither_sent_nor_shown() {
+        let a = Address::choose(
+            &settings("http://user:secret@h:8123/ha", Some("t")),
+            &Access::default(),
+        )
+        .unwrap();
+        assert_eq!(a.shown(Transport::Rest), "http://h:8123/ha/api/");
+        assert_eq!(
+            a.shown(Transport::Websocket),
+            "ws://h:8123/ha/api/websocket"
+        );
+        assert!(!format!("{a:?}").contains("secret"), "{a:?}");
+    }
+
+    #[test]
+    fn the_supervisor_wins_and_its_url_can_be_moved() {
+        let env = |key: &str| (key == "SUPERVISOR_TOKEN").then(|| "sup".to_owned());
+        let a =
+            Address::choose(&settings("http://elsewhere", None), &Access::from_env(env)).unwrap();
+        assert_eq!(a.websocket.as_str(), "ws://supervisor/core/websocket");
+        assert_eq!(a.rest.as_str(), "http://supervisor/core/api/");
+        assert!(a.proxied && a.token.0 == "sup");
+        let env = |key: &str| {
+            Some(if key == "SUPERVISOR_TOKEN" {
+                "sup".to_owned()
+            } else {
+                "http://127.0.0.1:99".to_owned()
+            })
+        };
+        let a =
+            Address::choose(&settings("http://elsewhere", None), &Access::from_env(env)).unwrap();
+        assert_eq!(a.websocket.as_str(), "ws://127.0.0.1:99/core/websocket");
+    }
+
+    #[test]
+    fn without_token_or_with_a_bad_url_it_says_so() {
+        let no =
+            |url, token| Address::choose(&settings(url, token), &Access::default()).unwrap_err();
+        assert_eq!(no("http://h", None), AddressError::NoToken);
+        assert_eq!(no("http://h", Some("  ")), AddressError::NoToken);
+        assert!(no("ftp://h", Some("t")).to_string().contains("ftp"));
+        let text = no("ftp://me:secret@h", Some("t")).to_string();
+        assert!(!text.contains("secret"), "{text}");
+        assert!(matches!(
+            no("homeassistant", Some("t")),
+            AddressError::BadUrl { .. }
+        ));
+    }
+}

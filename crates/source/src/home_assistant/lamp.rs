@@ -1,0 +1,112 @@
+//! The link as others see it: each change said and logged once, however often a reconnect fails.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use crate::{Stopped, Transport, Wires};
+use vocab::{Link, Now, SourceEvent};
+
+/// Reasons remembered during one outage; more different ones are not logged.
+const REASONS_MAX: usize = 16;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Lamp {
+    link: Option<Link>,
+    logged: HashSet<Arc<str>>,
+    last_alive: Option<Duration>,
+    ever_up: bool,
+}
+
+impl Lamp {
+    /// Passes an event on; links only when they differ from the last.
+    pub(super) async fn say(
+        &mut self,
+        wires: &Wires,
+        now: Now,
+        event: SourceEvent,
+        way: Transport,
+        shown: &str,
+    ) -> Result<(), Stopped> {
+        if let SourceEvent::Link(link) = &event {
+            if self.link.as_ref() == Some(link) {
+                return Ok(());
+            }
+            match link {
+                Link::Starting => tracing::info!(
+                    "Home Assistant at {shown} is starting: first values count once it runs or they change"
+                ),
+                Link::Up => {
+                    self.last_alive = Some(now.mono);
+                    self.logged.clear();
+                    let over = match way {
+                        Transport::Websocket => "WebSocket",
+                        Transport::Rest => "REST, polled",
+                    };
+                    tracing::info!(
+                        "Home Assistant at {shown} is {} ({over})",
+                        if self.ever_up { "back" } else { "connected" }
+                    );
+                    self.ever_up = true;
+                }
+                Link::Connecting | Link::Idle(_) | Link::Down { .. } => {}
+            }
+            self.link = Some(link.clone());
+        }
+        wires.say(now, event).await
+    }
+
+    /// A frame or an answer came. It proves old values only while the link is up: a refused token
+    /// or a Home Assistant that starts answers too.
+    pub(super) fn heard(&mut self, now: Now) {
+        if self.link == Some(Link::Up) {
+            self.last_alive = Some(now.mono);
+        }
+    }
+
+    /// First connection under way.
+    pub(super) async fn connecting(&mut self, wires: &Wires) -> Result<(), Stopped> {
+        if self.link.is_none() {
+            self.link = Some(Link::Connecting);
+            wires
+                .say(wires.clock.now(), SourceEvent::Link(Link::Connecting))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Lost or refused. A reason is logged once an outage; the link is said again when its reason
+    /// changes.
+    pub(super) async fn down(
+        &mut self,
+        wires: &Wires,
+        reason: &str,
+        retry: Duration,
+    ) -> Result<(), Stopped> {
+        let reason: Arc<str> = Arc::from(reason);
+        if self.logged.len() < REASONS_MAX && self.logged.insert(reason.clone()) {
+            let seconds = retry.as_secs_f64().round();
+            tracing::warn!("Home Assistant: {reason}; trying again, first in {seconds} s");
+        } else {
+            tracing::debug!("Home Assistant: {reason}");
+        }
+        let link = Link::Down {
+            reason,
+            last_alive: self.last_alive,
+        };
+        if self.link.as_ref() != Some(&link) {
+            self.link = Some(link.clone());
+            wires
+                .say(wires.clock.now(), SourceEvent::Link(link))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Whether values are coming.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(
+            self.link,
+            None | Some(Link::Connecting | Link::Idle(_) | Link::Down { .. })
+        )
+    }
+}

@@ -1,0 +1,522 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use proptest::prelude::*;
+
+use super::*;
+use vocab::{Reading, State};
+
+fn at(seconds: f64) -> Now {
+    Now {
+        mono: Duration::from_secs_f64(seconds),
+        unix: 1.8e9 + seconds,
+    }
+}
+
+fn list(ids: &[&str]) -> Arc<[EntityId]> {
+    ids.iter().map(|i| EntityId::from(*i)).collect()
+}
+
+/// A session at the other end of which the test sits.
+struct Talk {
+    session: Session,
+    now: f64,
+}
+
+impl Talk {
+    fn new(ids: &[&str], macs: &[&str]) -> Self {
+        let macs = macs.iter().map(|m| (*m).to_owned()).collect();
+        Self {
+            session: Session::new(
+                Secret("tok".into()),
+                list(ids),
+                macs,
+                Cadence::default(),
+                at(0.0),
+            ),
+            now: 0.0,
+        }
+    }
+
+    fn hear(&mut self, frame: &str) -> Vec<String> {
+        self.session.hear(frame, at(self.now)).unwrap();
+        self.session.take_frames()
+    }
+
+    fn events(&mut self) -> Vec<String> {
+        let show = |r: &Reading| match &r.state {
+            State::Text(t) => format!(
+                "{}={t}{}",
+                r.entity,
+                r.unit
+                    .as_deref()
+                    .map(|u| format!(" {u}"))
+                    .unwrap_or_default()
+            ),
+            State::Gone => format!("{} gone", r.entity),
+            State::Own => format!("{} own", r.entity),
+        };
+        let events = self.session.take_events();
+        let texts = events.iter().filter_map(|e| match e {
+            SourceEvent::Readings(r) => Some(r.iter().map(show).collect::<Vec<_>>().join(", ")),
+            SourceEvent::Link(l) => Some(format!("{l:?}")),
+            SourceEvent::Alive => None,
+        });
+        texts.collect()
+    }
+
+    /// Authenticates; the frames that follow.
+    fn login(&mut self) -> Vec<String> {
+        let auth = self.hear(r#"{"type":"auth_required","ha_version":"2026.11.0"}"#);
+        assert_eq!(auth, [r#"{"type":"auth","access_token":"tok"}"#]);
+        self.hear(r#"{"type":"auth_ok","ha_version":"2026.11.0"}"#)
+    }
+
+    fn config(&mut self, id: u64, state: &str) -> Vec<String> {
+        self.hear(&format!(r#"{{"id":{id},"type":"result","success":true,"result":{{"state":"{state}","version":"2026.11.0","time_zone":"Europe/Berlin","components":["a"]}}}}"#))
+    }
+
+    fn event(&mut self, id: u64, event: &str) {
+        self.hear(&format!(r#"{{"type":"event","event":{event},"id":{id}}}"#));
+    }
+}
+
+const GRID: &str = r#"{"a":{"sensor.grid":{"s":"1234.5","a":{"unit_of_measurement":"W"},"c":"01","lc":1795439063.0}}}"#;
+
+#[test]
+fn first_values_come_before_up() {
+    let mut t = Talk::new(&["sensor.grid", "sensor.later"], &[]);
+    let frames = t.login();
+    assert_eq!(
+        frames,
+        [
+            r#"{"type":"subscribe_events","id":1,"event_type":"homeassistant_started"}"#,
+            r#"{"type":"subscribe_events","id":2,"event_type":"core_config_updated"}"#,
+            r#"{"type":"get_config","id":3}"#,
+            r#"{"type":"subscribe_entities","id":4,"entity_ids":["sensor.grid","sensor.later"]}"#,
+        ]
+    );
+    t.config(3, "RUNNING");
+    t.hear(r#"{"id":4,"type":"result","success":true,"result":null}"#);
+    assert_eq!(t.events(), [""; 0]);
+    t.event(4, GRID);
+    assert_eq!(
+        t.events(),
+        ["sensor.grid=1234.5 W, sensor.later gone", "Up"]
+    );
+    assert_eq!(
+        t.session.config().time_zone.as_deref(),
+        Some("Europe/Berlin")
+    );
+    t.event(
+        4,
+        r#"{"c":{"sensor.grid":{"+":{"lu":1.0,"a":{"unit_of_measurement":"kW"}}}}}"#,
+    );
+    t.event(
+        4,
+        r#"{"c":{"sensor.grid":{"+":{"s":"unavailable","lc":2.0}}}}"#,
+    );
+    t.event(4, r#"{"r":["sensor.grid"]}"#);
+    t.event(4, r#"{"a":{"sensor.later":{"s":"1","a":{}}}}"#);
+    assert_eq!(
+        t.events(),
+        [
+            "sensor.grid=1234.5 kW",
+            "sensor.grid=unavailable kW",
+            "sensor.grid gone",
+            "sensor.later=1"
+        ]
+    );
+    t.hear(r#"[{"type":"event","event":{"c":{"sensor.later":{"+":{"s":"2"}}}},"id":4},{"type":"event","event":{"c":{"sensor.later":{"+":{"s":"3"}}}},"id":4}]"#);
+    assert_eq!(
+        t.events(),
+        ["sensor.later=3"],
+        "of one frame the newest counts"
+    );
+}
+
+#[test]
+fn a_starting_home_assistant_is_waited_for() {
+    let mut t = Talk::new(&["sensor.grid", "sensor.b"], &[]);
+    t.login();
+    t.config(3, "NOT_RUNNING");
+    t.hear(r#"{"id":1,"type":"result","success":true,"result":null}"#);
+    t.event(4, r#"{"a":{}}"#);
+    assert_eq!(t.events(), ["Starting"]);
+    t.event(
+        4,
+        r#"{"a":{"sensor.grid":{"s":"321.0","a":{"unit_of_measurement":"W"}}}}"#,
+    );
+    t.event(
+        4,
+        r#"{"a":{"sensor.b":{"s":"unavailable","a":{"restored":true,"unit_of_measurement":"W"}}}}"#,
+    );
+    assert_eq!(t.events(), [""; 0], "restored");
+    t.event(4, r#"{"c":{"sensor.grid":{"+":{"s":"0.0","lc":5.0}}}}"#);
+    assert_eq!(t.events(), ["sensor.grid=0.0 W"]);
+    t.now = 2.0;
+    t.session.tick(at(2.0)).unwrap();
+    assert_eq!(t.session.take_frames(), [r#"{"type":"get_config","id":5}"#]);
+    t.event(1, r#"{"event_type":"homeassistant_started","data":{}}"#);
+    assert_eq!(t.events(), ["sensor.b=unavailable W", "Up"]);
+}
+
+#[test]
+fn after_five_minutes_of_starting_values_count() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.login();
+    t.config(3, "STARTING");
+    t.event(4, GRID);
+    assert_eq!(t.events(), ["Starting"]);
+    t.session.alive(at(299.0));
+    t.session.tick(at(299.9)).unwrap();
+    assert_eq!(t.events(), [""; 0]);
+    t.session.tick(at(300.0)).unwrap();
+    assert_eq!(t.events(), ["sensor.grid=1234.5 W", "Up"]);
+}
+
+#[test]
+fn our_own_entities_are_never_subscribed_to() {
+    let mut t = Talk::new(&["sensor.grid", "sensor.ours"], &["AABBCCDDEEFF"]);
+    let frames = t.login();
+    assert_eq!(
+        frames[3],
+        r#"{"type":"config/entity_registry/get_entries","id":4,"entity_ids":["sensor.grid","sensor.ours"]}"#
+    );
+    t.config(3, "RUNNING");
+    let frames = t.hear(r#"{"id":4,"type":"result","success":true,"result":{"sensor.grid":null,"sensor.ours":{"entity_id":"sensor.ours","platform":"shelly","unique_id":"AABBCCDDEEFF-em:0-total_act_power"}}}"#);
+    assert_eq!(
+        frames,
+        [r#"{"type":"subscribe_entities","id":5,"entity_ids":["sensor.grid"]}"#]
+    );
+    t.event(
+        5,
+        r#"{"a":{"sensor.grid":{"s":"1","a":{}},"sensor.ours":{"s":"1","a":{}}}}"#,
+    );
+    assert_eq!(t.events(), ["sensor.grid=1, sensor.ours own", "Up"]);
+    assert_eq!(*t.session.refused(), *list(&["sensor.ours"]));
+    // Another meter of ours: asked again, nothing is said meanwhile.
+    t.session.set_macs(Arc::new(["112233445566".to_owned()]));
+    assert!(t.session.take_frames()[0].contains("get_entries"));
+    let frames = t.hear(r#"{"id":6,"type":"result","success":true,"result":{"sensor.ours":{"unique_id":"AABBCCDDEEFF-x"}}}"#);
+    assert_eq!(frames.len(), 2, "{frames:?}");
+    t.event(
+        8,
+        r#"{"a":{"sensor.grid":{"s":"1","a":{}},"sensor.ours":{"s":"2","a":{}}}}"#,
+    );
+    assert_eq!(t.events(), ["sensor.grid=1, sensor.ours=2"]);
+}
+
+#[test]
+fn only_our_own_configured_means_no_subscription_at_all() {
+    let mut t = Talk::new(&["sensor.ours"], &["AABBCCDDEEFF"]);
+    t.login();
+    t.config(3, "RUNNING");
+    let frames = t.hear(r#"{"id":4,"type":"result","success":true,"result":{"sensor.ours":{"unique_id":"AABBCCDDEEFF-x"}}}"#);
+    assert_eq!(
+        frames, [""; 0],
+        "an empty list would subscribe to the whole house"
+    );
+    assert_eq!(t.events(), ["sensor.ours own", "Up"]);
+}
+
+#[test]
+fn a_registry_that_is_not_there_yet_is_asked_again() {
+    let mut t = Talk::new(&["sensor.grid"], &["AABBCCDDEEFF"]);
+    t.login();
+    t.config(3, "NOT_RUNNING");
+    let frames = t.hear(r#"{"id":4,"type":"result","success":false,"error":{"code":"unknown_command","message":"Unknown command."}}"#);
+    assert_eq!(frames, [""; 0]);
+    t.session.tick(at(2.0)).unwrap();
+    let frames = t.session.take_frames();
+    assert!(
+        frames.iter().any(|f| f.contains("get_entries")),
+        "{frames:?}"
+    );
+}
+
+#[test]
+fn another_list_resubscribes_on_the_same_connection() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.login();
+    t.config(3, "RUNNING");
+    t.event(4, GRID);
+    t.events();
+    t.session.set_entities(list(&["sensor.grid", "sensor.new"]));
+    assert_eq!(
+        t.session.take_frames(),
+        [
+            r#"{"type":"unsubscribe_events","id":5,"subscription":4}"#,
+            r#"{"type":"subscribe_entities","id":6,"entity_ids":["sensor.grid","sensor.new"]}"#
+        ]
+    );
+    t.event(4, r#"{"c":{"sensor.grid":{"+":{"s":"9"}}}}"#);
+    assert_eq!(t.events(), [""; 0], "the old subscription is over");
+    t.event(
+        6,
+        r#"{"a":{"sensor.grid":{"s":"9","a":{}},"sensor.new":{"s":"5","a":{}}}}"#,
+    );
+    assert_eq!(t.events(), ["sensor.grid=9, sensor.new=5"]);
+    t.session.set_entities(list(&[]));
+    assert_eq!(
+        t.session.take_frames(),
+        [r#"{"type":"unsubscribe_events","id":7,"subscription":6}"#]
+    );
+}
+
+#[test]
+fn only_questions_whose_answer_is_still_wanted_are_remembered() {
+    let mut t = Talk::new(&["sensor.grid"], &["AABBCCDDEEFF"]);
+    t.login();
+    t.config(3, "RUNNING");
+    t.hear(r#"{"id":1,"type":"result","success":true,"result":null}"#);
+    let mut id = 4;
+    for round in 0..100 {
+        t.now += 15.0;
+        t.session.tick(at(t.now)).unwrap();
+        for frame in t.session.take_frames() {
+            let sent: serde_json::Value = serde_json::from_str(&frame).unwrap();
+            id = sent["id"].as_u64().unwrap();
+            match sent["type"].as_str().unwrap() {
+                "ping" => t.hear(&format!(r#"{{"id":{id},"type":"pong"}}"#)),
+                other => panic!("{other}"),
+            };
+        }
+        // The first of the two is answered late, when nobody wants it any more.
+        t.session
+            .set_entities(list(&["sensor.grid", "sensor.more"][..1 + round % 2]));
+        t.session
+            .set_macs(Arc::new([format!("AABBCCDDEE{round:02X}")]));
+        assert_eq!(t.session.take_frames().len(), 2 - usize::from(round == 0));
+        for late in [id + 1, id + 2] {
+            t.hear(&format!(
+                r#"{{"id":{late},"type":"result","success":true,"result":{{}}}}"#
+            ));
+        }
+    }
+    assert!(t.session.asked.len() <= 4, "{:?}", t.session.asked);
+}
+
+#[test]
+fn names_of_wanted_entities_are_followed() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.login();
+    t.config(3, "RUNNING");
+    t.event(4, GRID);
+    t.session.tick(at(1.0)).unwrap();
+    t.hear(r#"{"id":6,"type":"result","success":true,"result":null}"#);
+    let told = |data: &str| {
+        format!(r#"{{"event_type":"entity_registry_updated","data":{data},"origin":"LOCAL"}}"#)
+    };
+    for data in [
+        r#"{"action":"update","entity_id":"sensor.net","old_entity_id":"sensor.grid","changes":{"entity_id":"sensor.grid"}}"#,
+        r#"{"action":"update","entity_id":"sensor.x","old_entity_id":"sensor.y","changes":{}}"#,
+        r#"{"action":"update","entity_id":"sensor.grid","changes":{"name":null}}"#,
+        r#"{"action":"create","entity_id":"sensor.grid"}"#,
+        r#"{"action":"remove","entity_id":"sensor.z"}"#,
+        r#"{"action":"remove","entity_id":"sensor.grid"}"#,
+        r#"{"action":7}"#,
+    ] {
+        t.event(6, &told(data));
+    }
+    let (old, new) = (EntityId::from("sensor.grid"), EntityId::from("sensor.net"));
+    assert_eq!(
+        t.session.take_names(),
+        [
+            RegistryEvent::Renamed {
+                old: old.clone(),
+                new
+            },
+            RegistryEvent::Removed(old)
+        ]
+    );
+}
+
+#[test]
+fn a_dead_link_is_noticed_within_25_seconds() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.login();
+    t.config(3, "RUNNING");
+    t.event(4, GRID);
+    t.session.tick(at(1.0)).unwrap();
+    let later = [
+        r#"{"type":"http/config","id":5}"#,
+        r#"{"type":"subscribe_events","id":6,"event_type":"entity_registry_updated"}"#,
+    ];
+    assert_eq!(
+        t.session.take_frames(),
+        later,
+        "what is not urgent is asked once values come"
+    );
+    for (sent, pong) in [(15.0, 15.1), (30.0, 30.1)] {
+        t.session.tick(at(sent - 0.1)).unwrap();
+        assert_eq!(t.session.take_frames(), [""; 0]);
+        t.session.tick(at(sent)).unwrap();
+        let ping: serde_json::Value = serde_json::from_str(&t.session.take_frames()[0]).unwrap();
+        assert_eq!(ping["type"], "ping");
+        t.now = pong;
+        t.hear(&format!(r#"{{"id":{},"type":"pong"}}"#, ping["id"]));
+    }
+    // The other end dies right after the last pong.
+    t.session.tick(at(45.0)).unwrap();
+    assert_eq!(t.session.looks(at(45.0)).len(), 0, "asked by a template");
+    assert!(
+        t.session
+            .take_frames()
+            .iter()
+            .any(|frame| frame.contains("render_template"))
+    );
+    assert_eq!(t.session.deadline(), Duration::from_secs(55));
+    t.session.tick(at(54.9)).unwrap();
+    assert!(
+        matches!(t.session.tick(at(55.0)), Err(End::Lost(why)) if why.contains("no sign of life"))
+    );
+}
+
+#[test]
+fn what_answers_no_question_of_ours_is_no_sign_of_life() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.login();
+    t.config(3, "RUNNING");
+    t.event(4, GRID);
+    t.now = 15.0;
+    t.session.tick(at(15.0)).unwrap();
+    let ping = t.session.last_id;
+    for foreign in [
+        format!(r#"{{"id":{},"type":"pong"}}"#, ping + 1),
+        format!(r#"{{"id":{},"type":"event","event":{{}}}}"#, ping + 1),
+        r#"{"type":"pong"}"#.to_owned(),
+        r#"{"id":null,"type":"result","success":true}"#.to_owned(),
+        r#"{"id":0,"type":"result","success":true}"#.to_owned(),
+        r#"{"type":"auth_required","ha_version":"2026.11.0"}"#.to_owned(),
+        "no JSON at all".to_owned(),
+    ] {
+        t.now += 1.0;
+        t.hear(&foreign);
+        assert!(!t.session.lives_at(at(t.now)), "{foreign}");
+    }
+    assert!(
+        matches!(t.session.tick(at(25.0)), Err(End::Lost(why)) if why.contains("no sign of life"))
+    );
+}
+
+#[test]
+fn what_no_value_comes_without_is_waited_for_only_so_long() {
+    for (answers, missing) in [
+        (0, "get_config"),
+        (1, "config/entity_registry/get_entries"),
+        (2, "subscribe_entities"),
+    ] {
+        let mut t = Talk::new(&["sensor.grid"], &["AABBCCDDEEFF"]);
+        t.login();
+        if answers > 0 {
+            t.config(3, "RUNNING");
+        }
+        if answers > 1 {
+            t.hear(r#"{"id":4,"type":"result","success":true,"result":{}}"#);
+            // That it was heard is not yet what was asked for.
+            t.hear(r#"{"id":5,"type":"result","success":true,"result":null}"#);
+        }
+        t.session.tick(at(0.0)).unwrap();
+        assert_eq!(
+            t.session.deadline(),
+            Duration::from_secs(15),
+            "{missing}: a ping comes first"
+        );
+        t.session.alive(at(29.0));
+        let end = (1..=6).find_map(|n| t.session.tick(at(f64::from(n) * 5.0)).err());
+        assert_eq!(
+            end,
+            Some(End::Lost(format!("{missing} was not answered for 30 s")))
+        );
+    }
+}
+
+#[test]
+fn news_instead_of_a_pong_is_a_sign_of_life() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.login();
+    t.session.tick(at(15.0)).unwrap();
+    t.session.alive(at(20.0));
+    t.session.tick(at(25.0)).unwrap();
+    t.session.tick(at(30.0)).unwrap();
+    assert!(t.session.tick(at(40.0)).is_err());
+}
+
+#[test]
+fn refusals_and_silence_end_the_session() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.hear(r#"{"type":"auth_required","ha_version":"2026.11.0"}"#);
+    let end = t.session.hear(
+        r#"{"type":"auth_invalid","message":"Invalid access token or password"}"#,
+        at(0.0),
+    );
+    assert_eq!(
+        end,
+        Err(End::Refused("Invalid access token or password".into()))
+    );
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    assert!(t.session.tick(at(9.9)).is_ok());
+    assert!(t.session.tick(at(10.0)).is_err());
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.login();
+    let end = t.session.hear(r#"{"id":4,"type":"result","success":false,"error":{"code":"invalid_format","message":"bad"}}"#, at(0.0));
+    assert_eq!(
+        end,
+        Err(End::Lost(
+            "subscribe_entities failed: bad (invalid_format)".into()
+        ))
+    );
+}
+
+#[test]
+fn an_id_that_home_assistant_would_not_take_costs_only_itself() {
+    let mut t = Talk::new(&["sensor.grid", "sensor.Bad"], &[]);
+    let frames = t.login();
+    assert!(frames[3].ends_with(r#""entity_ids":["sensor.grid"]}"#));
+    t.config(3, "RUNNING");
+    t.event(4, GRID);
+    assert_eq!(t.events(), ["sensor.grid=1234.5 W, sensor.Bad gone", "Up"]);
+}
+
+#[test]
+fn signs_of_life_come_once_a_second_at_most() {
+    let mut t = Talk::new(&[], &[]);
+    t.login();
+    t.config(3, "RUNNING");
+    let mut alive = 0;
+    for i in 0..50 {
+        t.session.alive(at(1.0 + f64::from(i) * 0.1));
+        alive += t
+            .session
+            .take_events()
+            .iter()
+            .filter(|e| **e == SourceEvent::Alive)
+            .count();
+    }
+    assert_eq!(alive, 5);
+}
+
+proptest! {
+    #[test]
+    fn any_frames_are_no_panic(frames in prop::collection::vec(prop_oneof![
+        ".{0,120}",
+        Just(r#"{"type":"auth_required"}"#.to_owned()),
+        Just(r#"{"type":"auth_ok"}"#.to_owned()),
+        (0u64..9, "(true|false|null)", "(null|\\{\\}|\\[\\]|5|\\{\"state\":\"RUNNING\"\\})")
+            .prop_map(|(id, ok, result)| format!(r#"{{"id":{id},"type":"result","success":{ok},"result":{result}}}"#)),
+        (0u64..9, "(\\{\"a\":\\{\"sensor.x\":(5|\\{\"s\":\"1\"\\})\\}\\}|\\{\"r\":\\[\"sensor.x\"\\]\\}|\\{\"c\":\\{\"sensor.x\":\\{\"[+-]\":\\{\"a\":\\{\\}\\}\\}\\}\\}|7)")
+            .prop_map(|(id, event)| format!(r#"{{"type":"event","event":{event},"id":{id}}}"#)),
+    ], 0..25), step in 0.0..20.0f64) {
+        let mut session = Session::new(Secret("t".into()), list(&["sensor.x"]), Arc::new(["AABBCCDDEEFF".to_owned()]), Cadence::default(), at(0.0));
+        let mut told = false;
+        for (i, frame) in frames.iter().enumerate() {
+            let now = at(i as f64 * step);
+            if session.hear(frame, now).is_err() || session.tick(now).is_err() {
+                break;
+            }
+            for event in session.take_events() {
+                told |= matches!(event, SourceEvent::Readings(_));
+                prop_assert!(told || event != SourceEvent::Link(Link::Up), "up before the readings");
+            }
+        }
+    }
+}

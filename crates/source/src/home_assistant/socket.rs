@@ -1,0 +1,335 @@
+//! The thin IO around [`Session`]: connect, carry frames both ways, keep time.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio_tungstenite::{
+    Connector, client_async_tls_with_config,
+    tungstenite::{Error, Message, error::CapacityError, protocol::WebSocketConfig},
+};
+
+use super::{
+    address::{Address, Cadence},
+    fault::{self, Fault},
+    frames::Stamps,
+    lamp::Lamp,
+    rest::{Rest, Stamped},
+    roomy::{Counted, Roomy},
+    session::{End, Session},
+};
+use crate::{HaFacts, Stopped, Transport, Wires};
+use outgoing::tls;
+
+/// Largest message taken, bytes: all states of a large house are some megabytes. It is in memory
+/// two or three times while it is taken in, and a small computer has little.
+const MESSAGE_MAX: usize = 32 << 20;
+
+/// An upgraded connection.
+pub(crate) struct Socket {
+    pub(super) stream: Roomy,
+    peer: Option<SocketAddr>,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoSocket {
+    /// 401 or 403: the address is banned, or may not use the proxy.
+    Forbidden(String),
+    /// Anything else, in one line.
+    Failed(String),
+}
+
+/// Connects and upgrades, within the handshake time.
+pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Socket, NoSocket> {
+    let connector = if address.websocket.scheme() == "wss" {
+        Connector::Rustls(tls::client(false).map_err(NoSocket::Failed)?)
+    } else {
+        Connector::Plain
+    };
+    let attempt = async {
+        let url = &address.websocket;
+        let (host, port) = (
+            url.host_str().unwrap_or_default(),
+            url.port_or_known_default().unwrap_or_default(),
+        );
+        let tcp = fault::knock(host, port).await.map_err(Error::Io)?;
+        tcp.set_nodelay(true).map_err(Error::Io)?;
+        let peer = tcp.peer_addr().ok();
+        let (counted, read) = Counted::new(tcp);
+        let limits = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_MAX))
+            .max_frame_size(Some(MESSAGE_MAX));
+        let (stream, _) =
+            client_async_tls_with_config(url.as_str(), counted, Some(limits), Some(connector))
+                .await?;
+        Ok(Socket {
+            stream: Roomy::new(stream, limits, read),
+            peer,
+        })
+    };
+    match tokio::time::timeout(cadence.handshake, attempt).await {
+        Err(_) => Err(NoSocket::Failed(format!(
+            "{} did not answer for {} s",
+            address.shown(Transport::Websocket),
+            cadence.handshake.as_secs()
+        ))),
+        Ok(Err(error)) => Err(no_socket(address, &error).await),
+        Ok(Ok(socket)) => Ok(socket),
+    }
+}
+
+async fn no_socket(address: &Address, error: &Error) -> NoSocket {
+    let shown = address.shown(Transport::Websocket);
+    let fault = match error {
+        Error::Http(response) => {
+            let location = response
+                .headers()
+                .get(http::header::LOCATION)
+                .and_then(|to| to.to_str().ok());
+            Fault::Status {
+                code: response.status().as_u16(),
+                location: location.map(str::to_owned),
+            }
+        }
+        other => Fault::of(other, &other.to_string()),
+    };
+    match fault {
+        // Nobody can set another address of the Supervisor.
+        Fault::Status { code: 502, .. } if address.proxied => NoSocket::Failed(
+            "Home Assistant is not running yet, says the Supervisor (502)".to_owned(),
+        ),
+        Fault::Status { code, .. } if address.proxied => {
+            let why =
+                format!("{shown} answered {code}: the Supervisor refuses us; restart the app");
+            if matches!(code, 401 | 403) {
+                NoSocket::Forbidden(why)
+            } else {
+                NoSocket::Failed(why)
+            }
+        }
+        _ if address.proxied => NoSocket::Failed(format!("{shown} cannot be reached: {error}")),
+        Fault::Status {
+            code: 401 | 403, ..
+        } => NoSocket::Forbidden(fault.line(&shown, &address.base).await),
+        fault => NoSocket::Failed(fault.line(&shown, &address.base).await),
+    }
+}
+
+/// Why nothing more can be read there.
+pub(super) fn broken(error: &Error) -> Broken {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            Broken::TooLarge(format!(
+                "sent a message of {} MB, and at most {} MB are taken: an entity with attributes of that size is of no use here, take it out of \
+             Home Assistant or of what the meter reads",
+                size >> 20,
+                max_size >> 20
+            ))
+        }
+        other => Broken::Off(format!("connection broke: {other}")),
+    }
+}
+
+/// See [`broken`].
+pub(super) enum Broken {
+    /// A message of more than [`MESSAGE_MAX`].
+    TooLarge(String),
+    /// Anything else.
+    Off(String),
+}
+
+/// The words for a token that was refused there.
+pub(super) fn refused(address: &Address, why: &str) -> String {
+    fault::token(
+        &address.shown(Transport::Websocket),
+        why,
+        &address.token.0,
+        address.proxied,
+    )
+}
+
+/// How a session over a socket ended.
+pub(super) struct Ended {
+    pub(super) end: End,
+    /// Home Assistant spoke first, as it should.
+    pub(super) greeted: bool,
+    /// It was authenticated and answered.
+    pub(super) settled: bool,
+}
+
+/// Carries one session until it ends.
+pub(super) async fn serve(
+    socket: Socket,
+    address: &Address,
+    cadence: &Cadence,
+    lamp: &mut Lamp,
+    wires: &mut Wires,
+) -> Result<Ended, Stopped> {
+    let Socket { mut stream, peer } = socket;
+    let wanted = wires.entities.borrow_and_update().clone();
+    let macs = wires.macs.borrow_and_update().clone();
+    let mut session = Session::new(
+        address.token.clone(),
+        wanted,
+        macs,
+        *cadence,
+        wires.clock.now(),
+    );
+    let outcome = carry(
+        &mut stream,
+        &mut session,
+        address,
+        cadence,
+        lamp,
+        wires,
+        peer,
+    )
+    .await;
+    // Politely, but not for long: the other end may be dead.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.close()).await;
+    wires
+        .facts
+        .send_if_modified(|facts| facts.state.take().is_some());
+    let end = match outcome? {
+        End::Refused(why) => End::Refused(refused(address, &why)),
+        lost => lost,
+    };
+    Ok(Ended {
+        end,
+        greeted: session.greeted(),
+        settled: session.settled(),
+    })
+}
+
+async fn carry(
+    stream: &mut Roomy,
+    session: &mut Session,
+    address: &Address,
+    cadence: &Cadence,
+    lamp: &mut Lamp,
+    wires: &mut Wires,
+    peer: Option<SocketAddr>,
+) -> Result<End, Stopped> {
+    let shown = address.shown(Transport::Websocket);
+    // A dropped sender is no change to wait for.
+    let (mut entities_open, mut macs_open) = (true, true);
+    // No event tells that a sensor said the same again. Where it cannot be asked here, REST has to
+    // do.
+    let rest = Rest::new(address)
+        .map_err(|why| tracing::warn!("{why}"))
+        .ok();
+    let mut looks: FuturesUnordered<BoxFuture<'_, Stamped>> = FuturesUnordered::new();
+    loop {
+        let wait = session.deadline().saturating_sub(wires.clock.now().mono);
+        let mut heard = Ok(());
+        let mut closed = None;
+        tokio::select! {
+            biased;
+            () = wires.stop.cancelled() => return Err(Stopped),
+            changed = wires.entities.changed(), if entities_open => match changed {
+                Ok(()) => session.set_entities(wires.entities.borrow_and_update().clone()),
+                Err(_) => entities_open = false,
+            },
+            changed = wires.macs.changed(), if macs_open => match changed {
+                Ok(()) => session.set_macs(wires.macs.borrow_and_update().clone()),
+                Err(_) => macs_open = false,
+            },
+            frame = stream.next() => match frame {
+                Some(Ok(Message::Text(text))) => {
+                    let now = wires.clock.now();
+                    heard = session.hear(&text, now);
+                    if session.lives_at(now) {
+                        lamp.heard(now);
+                    }
+                }
+                Some(Ok(Message::Close(_))) | None => closed = Some(Broken::Off("closed the connection".to_owned())),
+                // Pings and pongs of the WebSocket itself are a proxy's as well as Home
+                // Assistant's: no sign of life.
+                Some(Ok(_)) => {}
+                Some(Err(error)) => closed = Some(broken(&error)),
+            },
+            Some(answer) = looks.next(), if !looks.is_empty() => {
+                let now = wires.clock.now();
+                let stamps = answer.unwrap_or_else(|end| {
+                    tracing::debug!("it cannot be asked when sensors were reported: {end:?}");
+                    Stamps::default()
+                });
+                session.looked(&stamps, now);
+            }
+            () = tokio::time::sleep(wait) => {}
+        }
+        stream.give_back().await;
+        let now = wires.clock.now();
+        if heard.is_ok() && closed.is_none() {
+            heard = session.tick(now);
+        }
+        let quiet = session.looks(now);
+        match &rest {
+            _ if quiet.is_empty() => {}
+            Some(rest) => looks.push(Box::pin(async move { rest.stamps(&quiet).await })),
+            None => session.looked(&Stamps::default(), now),
+        }
+        publish_facts(session, wires, peer);
+        for event in session.take_names() {
+            // Whoever missed one finds it when the registry is looked at next.
+            let _ = wires.registry.try_send(event);
+        }
+        for event in session.take_events() {
+            lamp.say(wires, now, event, Transport::Websocket, &shown)
+                .await?;
+        }
+        if let Err(end) = heard {
+            return Ok(end);
+        }
+        match closed {
+            Some(Broken::Off(why)) => return Ok(End::Lost(format!("{shown} {why}"))),
+            Some(Broken::TooLarge(why)) => return Ok(End::TooLarge(format!("{shown} {why}"))),
+            None => {}
+        }
+        for frame in session.take_frames() {
+            match tokio::time::timeout(cadence.pong_wait, stream.send(Message::text(frame))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    return Ok(End::Lost(format!("{shown} connection broke: {error}")));
+                }
+                Err(_) => return Ok(End::Lost(format!("{shown} takes nothing any more"))),
+            }
+        }
+    }
+}
+
+fn publish_facts(session: &Session, wires: &Wires, peer: Option<SocketAddr>) {
+    if !session.settled() {
+        return;
+    }
+    let config = session.config();
+    let (address, port, places) = (
+        peer.map(|p| p.ip()),
+        peer.map(|p| p.port()),
+        session.places(),
+    );
+    wires.facts.send_if_modified(|facts| {
+        let same = |a: Option<&str>, b: &Option<String>| a == b.as_deref();
+        let unchanged = same(facts.version.as_deref(), &config.version)
+            && same(facts.time_zone.as_deref(), &config.time_zone)
+            && same(facts.state.as_deref(), &config.state)
+            && facts.address == address
+            && facts.port == port
+            && facts.places == places
+            && facts.transport == Some(Transport::Websocket)
+            && facts.refused == session.refused();
+        if !unchanged {
+            *facts = HaFacts {
+                version: config.version.as_deref().map(Into::into),
+                time_zone: config.time_zone.as_deref().map(Into::into),
+                state: config.state.as_deref().map(Into::into),
+                address,
+                port,
+                places: places.clone(),
+                transport: Some(Transport::Websocket),
+                refused: session.refused(),
+            };
+        }
+        !unchanged
+    });
+}

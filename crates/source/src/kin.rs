@@ -1,0 +1,112 @@
+//! What stands on what: helpers and the sensors they are made of. Pure.
+//!
+//! Home Assistant says it in attributes (`source` of integrals and counters of a period,
+//! `entity_id` of groups and filters, in the plural of some), and hangs a helper on the device of
+//! what it is made of.
+
+use std::collections::{HashMap, HashSet};
+
+use super::home_assistant::frames::{Attributes, RegistryEntry, valid_entity_id};
+use vocab::EntityId;
+
+/// The entities that an entity says it is made of.
+pub(super) fn made_of(attributes: &Attributes) -> Vec<EntityId> {
+    attributes
+        .sources()
+        .filter(|id| valid_entity_id(id))
+        .map(EntityId::from)
+        .collect()
+}
+
+/// Which entities stand on one of ours, and on which: by what they say, or because they hang on our
+/// device.
+pub(super) fn standing_on(
+    ours: &HashSet<EntityId>,
+    made_of: &HashMap<EntityId, Vec<EntityId>>,
+    entries: &[RegistryEntry],
+) -> HashMap<EntityId, EntityId> {
+    let our_devices: HashMap<&str, &EntityId> = entries
+        .iter()
+        .filter_map(|e| Some((e.device_id.as_deref()?, ours.get(e.entity_id.as_str())?)))
+        .collect();
+    let on_device = entries
+        .iter()
+        .filter(|e| !ours.contains(e.entity_id.as_str()));
+    let mut found: HashMap<EntityId, EntityId> = on_device
+        .filter_map(|e| {
+            Some((
+                EntityId::from(e.entity_id.as_str()),
+                (*our_devices.get(e.device_id.as_deref()?)?).clone(),
+            ))
+        })
+        .collect();
+    // Helpers of helpers: until nothing is added.
+    loop {
+        let root = |id: &EntityId| ours.get(id).or_else(|| found.get(id)).cloned();
+        let more: Vec<(EntityId, EntityId)> = made_of
+            .iter()
+            .filter(|(id, _)| !ours.contains(*id) && !found.contains_key(*id))
+            .filter_map(|(id, parts)| Some((id.clone(), parts.iter().find_map(root)?)))
+            .collect();
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn helpers_of_helpers_stand_on_ours() {
+        let attributes = |value: Value| -> Attributes { serde_json::from_value(value).unwrap() };
+        let all = [
+            ("sensor.integral", json!({"source": "sensor.ours_power"})),
+            ("sensor.daily", json!({"source": "sensor.integral"})),
+            (
+                "sensor.group",
+                json!({"entity_id": ["sensor.other", "sensor.ours_power"]}),
+            ),
+            ("sensor.filtered", json!({"entity_id": "sensor.group"})),
+            (
+                "sensor.innocent",
+                json!({"entity_id": ["sensor.other"], "source": "grid meter"}),
+            ),
+            ("sensor.a", json!({"source": "sensor.b"})),
+            ("sensor.b", json!({"source": "sensor.a"})),
+        ];
+        let made: HashMap<EntityId, Vec<EntityId>> = all
+            .into_iter()
+            .map(|(id, value)| (id.into(), made_of(&attributes(value))))
+            .collect();
+        let entries: Vec<RegistryEntry> = serde_json::from_value(json!([
+            {"entity_id": "sensor.ours_power", "unique_id": "AABBCCDDEEFF-em:0-total", "device_id": "d1"},
+            {"entity_id": "sensor.template_on_device", "unique_id": "x", "platform": "template", "device_id": "d1"},
+            {"entity_id": "sensor.other", "unique_id": "y", "device_id": "d2"}
+        ]))
+        .unwrap();
+        let found = standing_on(
+            &[EntityId::from("sensor.ours_power")].into(),
+            &made,
+            &entries,
+        );
+        let mut ids: Vec<&str> = found.keys().map(|id| &**id).collect();
+        ids.sort_unstable();
+        assert_eq!(
+            ids,
+            [
+                "sensor.daily",
+                "sensor.filtered",
+                "sensor.group",
+                "sensor.integral",
+                "sensor.template_on_device"
+            ]
+        );
+        assert!(found.values().all(|on| &**on == "sensor.ours_power"));
+    }
+}

@@ -1,0 +1,276 @@
+//! Names of entities over time: Home Assistant's registry knows each entity by an id that a rename
+//! does not change.
+//!
+//! It has no REST door, and what templates tell over REST (the entities of a device) does not say
+//! which of several is the one that was renamed: a guess could give a battery another power. So a
+//! short WebSocket connection asks the registry, also where values are polled over REST.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    beside,
+    home_assistant::{
+        Access, Address,
+        frames::{Outgoing, RegistryEntry, valid_entity_id},
+        query::{Asker, QueryError},
+    },
+};
+use config::SourceSettings;
+use vocab::EntityId;
+
+/// What the registry knows an entity by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Registered {
+    /// Its id in the registry; older versions don't tell it.
+    pub id: String,
+    /// The integration it is of.
+    pub platform: String,
+    /// That integration's own id for it.
+    pub unique_id: String,
+}
+
+impl Registered {
+    /// Whether both are the same entity, whatever its name.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        if !self.id.is_empty() && !other.id.is_empty() && self.id == other.id {
+            return true;
+        }
+        !self.unique_id.is_empty()
+            && self.unique_id == other.unique_id
+            && self.platform == other.platform
+    }
+}
+
+/// What an event of the registry says of an entity that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegistryEvent {
+    /// It has another name.
+    Renamed {
+        /// The name until now.
+        old: EntityId,
+        /// The name from now on.
+        new: EntityId,
+    },
+    /// It was taken out.
+    Removed(EntityId),
+    /// It is polled and not there any more: over REST no event says why.
+    Missing(EntityId),
+}
+
+/// What the registry says of some entities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// By name, what each is known by; those that have another name by now under the name asked
+    /// for.
+    pub known: BTreeMap<EntityId, Registered>,
+    /// Old name → new name.
+    pub renamed: BTreeMap<EntityId, EntityId>,
+    /// Were known before and are not there any more, under no name.
+    pub gone: Vec<EntityId>,
+}
+
+/// What became of `wanted`, which were known by `before` when they were looked at last.
+///
+/// # Errors
+/// When Home Assistant cannot be asked.
+pub async fn names(
+    settings: &SourceSettings,
+    access: &Access,
+    wanted: &[EntityId],
+    before: &BTreeMap<EntityId, Registered>,
+) -> Result<Names, QueryError> {
+    let wanted: Vec<EntityId> = wanted
+        .iter()
+        .filter(|id| valid_entity_id(id))
+        .cloned()
+        .collect();
+    if wanted.is_empty() {
+        return Ok(Names::default());
+    }
+    let (addresses, cadence, before) = (
+        Address::all(settings, access)?,
+        access.cadence,
+        before.clone(),
+    );
+    beside::ask(async move {
+        let ids: Vec<&str> = wanted.iter().map(|id| &**id).collect();
+        let mut asker = Asker::open_any(&addresses, &cadence).await?;
+        let asked = ask(&mut asker, &ids, &before).await;
+        asker.close().await;
+        asked
+    })
+    .await
+}
+
+async fn ask(
+    asker: &mut Asker,
+    ids: &[&str],
+    before: &BTreeMap<EntityId, Registered>,
+) -> Result<Names, QueryError> {
+    let now: HashMap<String, Option<RegistryEntry>> = asker
+        .ask("the entity registry", |id| {
+            Outgoing::GetEntries {
+                id,
+                entity_ids: ids,
+            }
+            .frame()
+        })
+        .await??;
+    // The whole registry is large: only where an entity is not what it was.
+    let moved = before.iter().any(|(name, was)| {
+        let entry = now.get(&**name).and_then(Option::as_ref);
+        ids.contains(&&**name) && !entry.is_some_and(|entry| entry.registered().is(was))
+    });
+    let all: Vec<RegistryEntry> = if moved {
+        asker
+            .ask("the entity registry", |id| {
+                Outgoing::ListRegistry { id }.frame()
+            })
+            .await??
+    } else {
+        Vec::new()
+    };
+    Ok(compare(ids, before, &now, &all))
+}
+
+fn compare(
+    ids: &[&str],
+    before: &BTreeMap<EntityId, Registered>,
+    now: &HashMap<String, Option<RegistryEntry>>,
+    all: &[RegistryEntry],
+) -> Names {
+    let mut names = Names::default();
+    for id in ids {
+        let name = EntityId::from(*id);
+        let here = now
+            .get(*id)
+            .and_then(Option::as_ref)
+            .map(RegistryEntry::registered);
+        let was = before.get(&name);
+        match (was, here) {
+            (Some(was), Some(here)) if here.is(was) => {
+                names.known.insert(name, here);
+            }
+            (Some(was), here) => {
+                match (all.iter().find(|entry| entry.registered().is(was)), here) {
+                    (Some(entry), _) => {
+                        names.known.insert(name.clone(), was.clone());
+                        names
+                            .renamed
+                            .insert(name, EntityId::from(entry.entity_id.as_str()));
+                    }
+                    // Made anew under the same name.
+                    (None, Some(here)) => {
+                        names.known.insert(name, here);
+                    }
+                    (None, None) => names.gone.push(name),
+                }
+            }
+            (None, Some(here)) => {
+                names.known.insert(name, here);
+            }
+            // Not in the registry: an entity without unique id, or none at all.
+            (None, None) => {}
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(name: &str, id: &str, unique: &str) -> RegistryEntry {
+        serde_json::from_value(
+            json!({"entity_id": name, "id": id, "platform": "dsmr", "unique_id": unique}),
+        )
+        .unwrap()
+    }
+
+    fn known(entries: &[RegistryEntry]) -> BTreeMap<EntityId, Registered> {
+        entries
+            .iter()
+            .map(|e| (EntityId::from(e.entity_id.as_str()), e.registered()))
+            .collect()
+    }
+
+    fn told(ids: &[&str], before: &[RegistryEntry], all: &[RegistryEntry]) -> Names {
+        let now = ids
+            .iter()
+            .map(|id| {
+                (
+                    (*id).to_owned(),
+                    all.iter().find(|e| e.entity_id == *id).cloned(),
+                )
+            })
+            .collect();
+        compare(ids, &known(before), &now, all)
+    }
+
+    fn renamed(names: &Names) -> Vec<String> {
+        names
+            .renamed
+            .iter()
+            .map(|(old, new)| format!("{old} → {new}"))
+            .collect()
+    }
+
+    #[test]
+    fn an_entity_is_found_under_its_new_name() {
+        let before = [
+            entry("sensor.grid", "1", "u1"),
+            entry("sensor.volt", "2", "u2"),
+        ];
+        let all = [
+            entry("sensor.net", "1", "u1"),
+            entry("sensor.volt", "2", "u2"),
+            entry("sensor.x", "3", "u3"),
+        ];
+        let names = told(&["sensor.grid", "sensor.volt"], &before, &all);
+        assert_eq!(renamed(&names), ["sensor.grid → sensor.net"]);
+        assert!(names.gone.is_empty());
+    }
+
+    #[test]
+    fn two_that_changed_names_are_both_followed() {
+        let before = [entry("sensor.a", "1", "u1"), entry("sensor.b", "2", "u2")];
+        let all = [entry("sensor.b", "1", "u1"), entry("sensor.a", "2", "u2")];
+        assert_eq!(
+            renamed(&told(&["sensor.a", "sensor.b"], &before, &all)),
+            ["sensor.a → sensor.b", "sensor.b → sensor.a"]
+        );
+    }
+
+    #[test]
+    fn removed_made_anew_and_never_registered() {
+        let before = [entry("sensor.a", "1", "u1")];
+        assert_eq!(
+            told(&["sensor.a"], &before, &[]).gone,
+            [EntityId::from("sensor.a")]
+        );
+        let anew = told(&["sensor.a"], &before, &[entry("sensor.a", "9", "u9")]);
+        assert_eq!(
+            (
+                anew.known.values().next().unwrap().id.as_str(),
+                anew.renamed.len(),
+                anew.gone.len()
+            ),
+            ("9", 0, 0)
+        );
+        let same = told(&["sensor.a"], &before, &[entry("sensor.a", "9", "u1")]);
+        assert!(
+            same.renamed.is_empty(),
+            "the integration was set up anew: its own id is the same"
+        );
+        assert_eq!(told(&["sensor.a"], &[], &[]), Names::default());
+        let moved = told(&["sensor.a"], &before, &[entry("sensor.z", "9", "u1")]);
+        assert_eq!(renamed(&moved), ["sensor.a → sensor.z"]);
+    }
+}

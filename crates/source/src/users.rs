@@ -1,0 +1,96 @@
+//! Who of Home Assistant's users is an administrator: ingress lets every user in and says only
+//! which one it is.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::{
+    Access, beside,
+    home_assistant::{
+        Address,
+        frames::Outgoing,
+        query::{Asker, QueryError},
+    },
+};
+use config::settings::SourceSettings;
+
+/// The group of administrators, by Home Assistant's own id.
+const ADMINISTRATORS: &str = "system-admin";
+
+#[derive(Deserialize)]
+struct User {
+    id: String,
+    #[serde(default)]
+    is_owner: bool,
+    #[serde(default)]
+    is_active: bool,
+    #[serde(default)]
+    group_ids: Vec<String>,
+}
+
+impl User {
+    /// As Home Assistant itself decides.
+    fn is_administrator(&self) -> bool {
+        self.is_owner
+            || (self.is_active && self.group_ids.iter().any(|group| group == ADMINISTRATORS))
+    }
+}
+
+/// Every user's id, and whether it is an administrator's. Our token has to be one's; that of an app
+/// is.
+///
+/// # Errors
+/// When Home Assistant cannot be asked or refuses.
+pub async fn administrators(
+    settings: &SourceSettings,
+    access: &Access,
+) -> Result<HashMap<String, bool>, QueryError> {
+    let (address, cadence) = (Address::choose(settings, access)?, access.cadence);
+    let users = beside::ask(async move {
+        let mut asker = Asker::open(&address, &cadence).await?;
+        let users = asker
+            .ask::<Vec<User>>("who its users are", |id| Outgoing::ListUsers { id }.frame())
+            .await;
+        asker.close().await;
+        users
+    });
+    Ok(users
+        .await??
+        .into_iter()
+        .map(|user| (user.id.clone(), user.is_administrator()))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn owners_and_active_members_of_the_group_are_administrators() {
+        let is = |text: &str| {
+            serde_json::from_str::<User>(text)
+                .unwrap()
+                .is_administrator()
+        };
+        // Shapes of Core 2026.11 (`config/auth/list`).
+        assert!(is(
+            r#"{"id":"1","username":"anna","name":"Anna","is_owner":true,"is_active":true,"local_only":false,
+            "system_generated":false,"group_ids":["system-admin"],"credentials":[{"type":"homeassistant"}]}"#
+        ));
+        assert!(is(
+            r#"{"id":"2","is_owner":false,"is_active":true,"group_ids":["system-admin"]}"#
+        ));
+        assert!(!is(
+            r#"{"id":"3","is_owner":false,"is_active":false,"group_ids":["system-admin"]}"#
+        ));
+        assert!(!is(
+            r#"{"id":"4","is_owner":false,"is_active":true,"group_ids":["system-users"]}"#
+        ));
+        assert!(
+            !is(r#"{"id":"5","is_active":true,"group_ids":["system-read-only"]}"#)
+                && !is(r#"{"id":"6"}"#)
+        );
+    }
+}

@@ -1,0 +1,730 @@
+//! The writer without its thread: a clock that tests set, a disk that fills up.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    DATABASE_FILE, MeterRow, Store, StoreState,
+    heal::Heal,
+    retention::Keep,
+    schema::{self, Place},
+    shared::{Cache, Shared, lock},
+    sidecar::Sidecar,
+    types::{from_numbers, to_numbers},
+    writer::{Control, Start, Writer},
+};
+use config::settings::StoreSettings;
+use meter::{MinuteRecord, PhaseMinute, records::Records};
+use vocab::{Clock, Now};
+
+const T0: i64 = 1_800_000_000;
+const DAY: i64 = 86_400;
+
+#[derive(Debug)]
+struct Hand(Mutex<Now>);
+
+impl Clock for Hand {
+    fn now(&self) -> Now {
+        *lock(&self.0)
+    }
+}
+
+struct Rig {
+    clock: Arc<Hand>,
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+fn settings(dir: &Path) -> StoreSettings {
+    StoreSettings {
+        data_dir: dir.into(),
+        state_path: None,
+        interval: Duration::from_secs(30),
+        records_days: 2,
+        raw_days: 1,
+        history_days: 3,
+    }
+}
+
+impl Rig {
+    fn new(dir: &Path, unix: i64) -> Self {
+        let clock = Arc::new(Hand(Mutex::new(Now {
+            mono: Duration::ZERO,
+            unix: unix as f64,
+        })));
+        let place = Place::File(dir.join(DATABASE_FILE));
+        let db = schema::open(&place, true).unwrap();
+        let seen = super::commit::load_meters(&db.conn).unwrap().seen;
+        let shared = Arc::new(Shared::new(
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Duration::from_secs(30),
+            place.clone(),
+            Cache::default(),
+            None,
+        ));
+        let start = Start {
+            place,
+            db: Some(db.conn),
+            sidecar: Some(Sidecar::open(&dir.join("meter.json")).unwrap().0),
+            keep: Keep::new(&settings(dir), false),
+            interval: Duration::from_secs(30),
+            seen: (seen > 0.0).then_some(seen),
+            heal: None,
+        };
+        let writer = Writer::new(Arc::clone(&shared), start);
+        Self {
+            clock,
+            shared,
+            writer,
+        }
+    }
+
+    /// Time passes, in steps of 10 minutes, with counters put at each.
+    fn pass(&mut self, by: Duration) {
+        let mut left = by;
+        while !left.is_zero() {
+            let step = left.min(Duration::from_secs(600));
+            left -= step;
+            let now = self.clock.now().plus(step);
+            *lock(&self.clock.0) = now;
+            self.counters(1.0);
+            self.writer.tick(now);
+        }
+    }
+
+    fn jump(&mut self, seconds: i64) {
+        lock(&self.clock.0).unix += seconds as f64;
+        self.writer.tick(self.clock.now());
+    }
+
+    fn counters(&self, import: f64) {
+        let energy = from_numbers([import; 8]);
+        let row = MeterRow {
+            mac: "02AABBCCDDEE".into(),
+            energy,
+            lifetime: energy,
+            reset_at: 0.0,
+            extra: "{}".into(),
+            ..MeterRow::default()
+        };
+        lock(&self.shared.cache)
+            .meters
+            .insert(String::new(), row.clone());
+        lock(&self.shared.buffer).add(|b| {
+            b.meters.insert(String::new(), row);
+        });
+    }
+
+    fn samples(&self, range: impl Iterator<Item = i64>) {
+        lock(&self.shared.buffer).add(|b| b.samples.extend(range.map(|ts| (ts, 10))));
+    }
+
+    fn count(&self, table: &str) -> i64 {
+        self.writer
+            .db
+            .as_ref()
+            .unwrap()
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0))
+            .unwrap()
+    }
+}
+
+fn record(ts: i64, wh: f64) -> MinuteRecord {
+    let phase = PhaseMinute {
+        act_energy: wh,
+        ..PhaseMinute::default()
+    };
+    MinuteRecord {
+        ts,
+        phases: [phase, PhaseMinute::default(), PhaseMinute::default()],
+        n_current: [0.0; 3],
+    }
+}
+
+#[test]
+fn retention_prunes_in_chunks_and_keeps_what_the_options_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0);
+    rig.samples((T0 - 4 * DAY..T0).step_by(10));
+    rig.writer.commit().unwrap();
+    lock(&rig.shared.buffer).add(|b| {
+        b.records.extend(
+            (T0 - 4 * DAY..T0)
+                .step_by(120)
+                .map(|ts| ("".into(), record(ts, 1.0))),
+        );
+    });
+    rig.writer.commit().unwrap();
+    assert_eq!(rig.count("s2"), 4 * DAY / 10);
+    rig.pass(Duration::from_secs(3 * 3_600));
+    let oldest = |table: &str| {
+        rig.writer
+            .db
+            .as_ref()
+            .unwrap()
+            .query_row(&format!("SELECT min(ts) FROM {table}"), [], |r| {
+                r.get::<_, i64>(0)
+            })
+            .unwrap()
+    };
+    let now = rig.clock.now().unix_s();
+    // Pruned within the last hour, which is as exact as it gets.
+    for (table, days) in [("s2", 1), ("m1", 3), ("records", 2)] {
+        assert!(
+            (now - days * DAY - 3_600 * 2..=now - days * DAY + 3_600).contains(&oldest(table)),
+            "{table} {}",
+            now - oldest(table)
+        );
+    }
+    let blocks = super::MeterRecords::new(Arc::clone(&rig.shared), "")
+        .blocks(0)
+        .unwrap();
+    assert_eq!(
+        blocks.iter().map(|b| i64::from(b.records)).sum::<i64>(),
+        rig.count("records")
+    );
+}
+
+#[test]
+fn a_jump_of_the_clock_deletes_nothing_for_a_day_and_hides_the_future() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0);
+    rig.pass(Duration::from_secs(1_200));
+    let now = rig.clock.now().unix_s();
+    rig.samples((now - DAY / 2..now).step_by(10));
+    rig.writer.commit().unwrap();
+    let rows = rig.count("s2");
+    rig.jump(10 * DAY);
+    rig.pass(Duration::from_secs(23 * 3_600));
+    assert_eq!(rig.count("s2"), rows);
+    // Back again: what was written meanwhile is hidden, not gone.
+    let wrong = rig.clock.now().unix_s();
+    rig.samples([wrong].into_iter());
+    rig.writer.commit().unwrap();
+    rig.jump(-10 * DAY);
+    assert_eq!(rig.shared.samples(wrong - 5, wrong + 5).unwrap(), []);
+    assert_eq!(rig.count("s2"), rows + 1);
+    rig.pass(Duration::from_secs(23 * 3_600));
+    assert_eq!(rig.count("s2"), rows + 1);
+    rig.pass(Duration::from_secs(4 * 3_600));
+    assert_eq!(rig.count("s2"), 1);
+}
+
+#[test]
+fn the_suspension_survives_a_restart_and_a_nightly_stop_still_prunes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0);
+    rig.counters(1.0);
+    rig.writer.commit().unwrap();
+    rig.samples((T0 - 2 * DAY..T0 - DAY - 60).step_by(60));
+    rig.jump(2 * DAY);
+    rig.pass(Duration::from_secs(12 * 3_600));
+    let rows = rig.count("s2");
+    assert!(rows > 0);
+    rig.writer.close().unwrap();
+    let mut unix = rig.clock.now().unix_s();
+    drop(rig);
+    // Off for 8 hours: the first day still waits for the rest of the 24 hours.
+    unix += 8 * 3_600;
+    let mut rig = Rig::new(dir.path(), unix);
+    rig.pass(Duration::from_secs(10 * 3_600));
+    assert_eq!(rig.count("s2"), rows);
+    rig.pass(Duration::from_secs(4 * 3_600));
+    assert_eq!(rig.count("s2"), 0);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0);
+    rig.counters(1.0);
+    rig.writer.commit().unwrap();
+    let pages: i64 = rig
+        .writer
+        .db
+        .as_ref()
+        .unwrap()
+        .query_row("PRAGMA page_count", [], |r| r.get(0))
+        .unwrap();
+    rig.writer
+        .db
+        .as_ref()
+        .unwrap()
+        .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+        .unwrap();
+    rig.samples(T0 - 10_000..T0);
+    rig.counters(2.0);
+    let error = rig.writer.commit().unwrap_err().to_string();
+    assert!(
+        error.contains("full") && error.contains(DATABASE_FILE),
+        "{error}"
+    );
+    assert!(matches!(
+        rig.shared.health().state,
+        StoreState::Failing { .. }
+    ));
+    // What waits is still read.
+    assert_eq!(rig.shared.samples(T0 - 10_000, T0).unwrap().len(), 10_000);
+    rig.counters(3.0);
+    assert!(rig.writer.commit().is_err());
+    rig.writer
+        .db
+        .as_ref()
+        .unwrap()
+        .query_row("PRAGMA max_page_count = 100000", [], |_| Ok(()))
+        .unwrap();
+    rig.writer.commit().unwrap();
+    assert_eq!(rig.shared.health().state, StoreState::Ok);
+    assert_eq!(rig.count("s2"), 10_000);
+    let meters = super::commit::load_meters(rig.writer.db.as_ref().unwrap())
+        .unwrap()
+        .meters;
+    assert_eq!(meters[""].energy.net.import, 3.0);
+}
+
+#[test]
+fn a_freeze_that_nobody_ends_thaws_and_the_sidecar_goes_on_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0);
+    rig.counters(1.0);
+    rig.writer.freeze().unwrap();
+    assert_eq!(rig.shared.health().state, StoreState::Frozen);
+    let sidecar = dir.path().join("meter.json");
+    let database = std::fs::read(dir.path().join(DATABASE_FILE)).unwrap();
+    rig.counters(7.0);
+    let now = rig.clock.now().plus(Duration::from_secs(31));
+    *lock(&rig.clock.0) = now;
+    rig.writer.tick(now);
+    assert_eq!(Sidecar::peek(&sidecar).meters[""].energy.net.import, 7.0);
+    assert_eq!(
+        std::fs::read(dir.path().join(DATABASE_FILE)).unwrap(),
+        database
+    );
+    assert!(rig.writer.commit().is_err());
+    rig.pass(Duration::from_secs(900));
+    assert_eq!(rig.shared.health().state, StoreState::Ok);
+    rig.pass(Duration::from_secs(30));
+    assert_eq!(
+        super::commit::load_meters(rig.writer.db.as_ref().unwrap())
+            .unwrap()
+            .meters[""]
+            .energy
+            .net
+            .import,
+        1.0
+    );
+}
+
+#[test]
+fn a_database_deleted_below_us_is_made_anew_with_what_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0);
+    rig.counters(1.0);
+    rig.writer.commit().unwrap();
+    for ending in ["", "-wal", "-shm"] {
+        std::fs::remove_file(dir.path().join(format!("{DATABASE_FILE}{ending}"))).unwrap();
+    }
+    rig.counters(2.0);
+    rig.writer.commit().unwrap();
+    assert!(dir.path().join(DATABASE_FILE).exists());
+    assert_eq!(rig.shared.health().state, StoreState::Ok);
+    assert_eq!(
+        super::commit::load_meters(rig.writer.db.as_ref().unwrap())
+            .unwrap()
+            .meters[""]
+            .energy
+            .net
+            .import,
+        2.0
+    );
+}
+
+#[test]
+fn records_overwritten_by_a_clock_that_went_back_leave_the_energy_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0 + 7_200);
+    let add = |rig: &mut Rig, minutes: std::ops::Range<i64>, wh: f64| {
+        lock(&rig.shared.buffer).add(|b| {
+            b.records
+                .extend(minutes.map(|m| ("".into(), record(T0 + m * 60, wh))));
+        });
+        rig.writer.commit().unwrap();
+    };
+    let hour = |rig: &Rig| {
+        rig.shared.energy_between("", &[T0, T0 + 3_600]).unwrap()[0]
+            .phases
+            .unwrap()[0]
+            .import
+    };
+    add(&mut rig, 0..60, 1.0);
+    assert_eq!(hour(&rig), 60.0);
+    // Again over the same minutes, with a gap that time runs over as well.
+    add(&mut rig, 10..20, 2.0);
+    add(&mut rig, 25..60, 2.0);
+    assert!(
+        (hour(&rig) - (10.0 + 20.0 + 70.0)).abs() < 1e-9,
+        "{}",
+        hour(&rig)
+    );
+    assert_eq!(rig.count("records"), 55);
+    let records = super::MeterRecords::new(Arc::clone(&rig.shared), "");
+    assert_eq!(
+        records
+            .blocks(0)
+            .unwrap()
+            .iter()
+            .map(|b| b.records)
+            .collect::<Vec<_>>(),
+        [20, 35]
+    );
+    lock(&rig.shared.buffer).add(|b| b.delete_records(""));
+    assert_eq!(records.blocks(0).unwrap(), []);
+    rig.writer.handle(Control::Wake);
+    assert_eq!(
+        (
+            rig.count("records"),
+            records.blocks(0).unwrap().len(),
+            hour(&rig)
+        ),
+        (0, 0, 100.0)
+    );
+}
+
+#[test]
+fn what_is_added_up_during_a_commit_is_counted_once() {
+    const ROUNDS: i64 = 1_500;
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), T0 + ROUNDS * 60);
+    let quarters: Vec<i64> = (0..=ROUNDS / 15).map(|i| T0 + i * 900).collect();
+    let (shared, handed, done) = (
+        Arc::clone(&rig.shared),
+        AtomicU64::new(0),
+        AtomicBool::new(false),
+    );
+    let reads = |what: &str, read: &dyn Fn() -> u64| {
+        while !done.load(Ordering::SeqCst) {
+            let before = handed.load(Ordering::SeqCst).saturating_sub(1);
+            let n = read();
+            let after = handed.load(Ordering::SeqCst);
+            assert!(
+                (before..=after).contains(&n),
+                "{n} {what} of {before} to {after}"
+            );
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let all = (0..ROUNDS).all(|i| {
+                // Counted right before it is handed over.
+                handed.fetch_add(1, Ordering::SeqCst);
+                lock(&rig.shared.buffer).add(|b| {
+                    b.records.push_back(("".into(), record(T0 + i * 60, 1.0)));
+                    b.samples.push_back((T0 + i * 60, 10));
+                });
+                rig.writer.commit().is_ok()
+            });
+            done.store(true, Ordering::SeqCst);
+            assert!(all);
+        });
+        scope.spawn(|| reads("samples", &|| shared.sample_count().unwrap()));
+        reads("Wh", &|| {
+            let spans = shared.energy_between("", &quarters).unwrap();
+            spans
+                .iter()
+                .filter_map(|span| span.phases)
+                .map(|phases| phases[0].import as u64)
+                .sum()
+        });
+    });
+}
+
+/// A writer in memory whose folder is `dir`, with the handle that the meters have.
+struct Homeless {
+    clock: Arc<Hand>,
+    store: Store,
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+impl Homeless {
+    fn new(dir: &Path, unix: i64, began: &BTreeMap<String, MeterRow>) -> Self {
+        let clock = Arc::new(Hand(Mutex::new(Now {
+            mono: Duration::ZERO,
+            unix: unix as f64,
+        })));
+        let place = Place::memory();
+        let db = schema::open(&place, true).unwrap();
+        let cache = Cache {
+            meters: began.clone(),
+            ..Cache::default()
+        };
+        let shared = Arc::new(Shared::new(
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Duration::from_secs(30),
+            place.clone(),
+            cache,
+            Some("no folder".into()),
+        ));
+        let heal = Heal::new(&settings(dir), began, &BTreeMap::new(), clock.now());
+        let keep = Keep::new(&settings(dir), true);
+        let start = Start {
+            place,
+            db: Some(db.conn),
+            sidecar: None,
+            keep,
+            interval: Duration::from_secs(30),
+            seen: None,
+            heal: Some(heal),
+        };
+        let writer = Writer::new(Arc::clone(&shared), start);
+        let store = Store::new(Arc::clone(&shared), std::sync::mpsc::channel().0, None, 7);
+        Self {
+            clock,
+            store,
+            shared,
+            writer,
+        }
+    }
+
+    /// Time passes, a minute.
+    fn minute(&mut self) {
+        let now = self.clock.now().plus(Duration::from_secs(61));
+        *lock(&self.clock.0) = now;
+        self.writer.tick(now);
+    }
+
+    /// The meter of this run: `counted` on top of `first`.
+    fn put(&self, first: f64, counted: f64, reset_at: f64) {
+        self.store.put_counters(
+            "",
+            counters(&super::fallback_mac(""), first + counted, counted, reset_at),
+        );
+    }
+}
+
+fn counters(mac: &str, import: f64, counted: f64, reset_at: f64) -> MeterRow {
+    let (energy, counted) = (from_numbers([import; 8]), from_numbers([counted; 8]));
+    MeterRow {
+        mac: mac.into(),
+        energy,
+        lifetime: energy,
+        counted,
+        reset_at,
+        extra: "{}".into(),
+        ..MeterRow::default()
+    }
+}
+
+/// A folder with a past: 1000 Wh, a name, a sample and a record.
+fn past(dir: &Path) {
+    let mut rig = Rig::new(dir, T0 - 7_200);
+    rig.counters(1_000.0);
+    lock(&rig.shared.cache)
+        .state
+        .insert("device/".into(), r#"{"name":"old"}"#.into());
+    lock(&rig.shared.buffer).add(|b| {
+        b.state.insert("device/".into(), r#"{"name":"old"}"#.into());
+        b.samples.push_back((T0 - 7_200, 50));
+        b.records.push_back(("".into(), record(T0 - 7_200, 5.0)));
+    });
+    rig.writer.close().unwrap();
+}
+
+fn kept(dir: &Path) -> (MeterRow, BTreeMap<String, String>) {
+    let db = schema::open(&Place::File(dir.join(DATABASE_FILE)), true).unwrap();
+    let row = super::commit::load_meters(&db.conn)
+        .unwrap()
+        .meters
+        .remove("")
+        .unwrap();
+    (row, super::commit::load_state(&db.conn).unwrap().0)
+}
+
+#[test]
+fn a_folder_that_comes_late_gets_what_was_counted_without_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, hidden) = (home.path().join("data"), home.path().join("hidden"));
+    std::fs::create_dir(&hidden).unwrap();
+    past(&hidden);
+    std::fs::write(&dir, "in the way").unwrap();
+    let mut rig = Homeless::new(&dir, T0, &BTreeMap::new());
+    rig.put(400.0, 0.0, 0.0);
+    rig.minute();
+    assert!(
+        matches!(rig.shared.health().state, StoreState::InMemory { reason } if reason.contains("data"))
+    );
+    rig.put(400.0, 3.0, 0.0);
+    rig.store.put_state("new", "1");
+    rig.store.put_state("device/", "never meant for that meter");
+    rig.store.minute("", record(T0, 3.0));
+    rig.store.sample(T0, 30.0);
+    rig.minute();
+    rig.store.minute("", record(T0 + 60, 2.0));
+
+    std::fs::remove_file(&dir).unwrap();
+    std::fs::rename(&hidden, &dir).unwrap();
+    rig.minute();
+    let health = rig.shared.health();
+    assert_eq!(
+        (health.state, health.path),
+        (StoreState::Ok, Some(dir.join(DATABASE_FILE)))
+    );
+    // Identity and counters of the folder, and what was counted: the seed was another count of the
+    // same.
+    let wh = |n: f64| from_numbers([n; 8]);
+    let (row, state) = kept(&dir);
+    assert_eq!(
+        (row.mac.as_str(), row.energy, row.lifetime),
+        ("02AABBCCDDEE", wh(1_003.0), wh(1_003.0))
+    );
+    assert_eq!(
+        (state["device/"].as_str(), state["new"].as_str()),
+        (r#"{"name":"old"}"#, "1")
+    );
+    let side = Sidecar::peek(&dir.join("meter.json"))
+        .meters
+        .remove("")
+        .unwrap();
+    assert_eq!(
+        (side.mac.as_str(), side.energy),
+        ("02AABBCCDDEE", wh(1_003.0))
+    );
+    // Charts and records hold both.
+    assert_eq!(
+        rig.store.samples(0, i64::MAX).unwrap(),
+        [(T0 - 7_200, 5.0), (T0, 30.0)]
+    );
+    assert_eq!(rig.store.minutes(0, i64::MAX).unwrap().len(), 2);
+    let hours = rig
+        .store
+        .energy_between("", &[T0 - 7_200, T0 - 3_600, T0 + 900])
+        .unwrap();
+    assert_eq!(
+        hours
+            .iter()
+            .map(|h| h.phases.unwrap()[0].import)
+            .collect::<Vec<_>>(),
+        [5.0, 5.0]
+    );
+    assert_eq!(rig.store.records("").read(0, i64::MAX, 9).unwrap().len(), 3);
+
+    // It goes on from there, and a reset is one.
+    rig.put(400.0, 4.0, 0.0);
+    rig.minute();
+    assert_eq!(kept(&dir).0.energy, wh(1_004.0));
+    rig.store.put_counters(
+        "",
+        counters(&super::fallback_mac(""), 1.0, 5.0, T0 as f64 + 300.0),
+    );
+    rig.writer.close().unwrap();
+    let (row, _) = kept(&dir);
+    assert_eq!(
+        (row.energy, row.lifetime, row.reset_at),
+        (wh(1.0), wh(1_005.0), T0 as f64 + 300.0)
+    );
+}
+
+#[test]
+fn a_new_folder_gets_all_and_the_stop_tries_it_once_more() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    std::fs::write(&dir, "in the way").unwrap();
+    let mut rig = Homeless::new(&dir, T0, &BTreeMap::new());
+    rig.put(400.0, 3.0, 0.0);
+    rig.minute();
+    std::fs::remove_file(&dir).unwrap();
+    rig.put(400.0, 4.0, 0.0);
+    rig.writer.close().unwrap();
+    let (row, _) = kept(&dir);
+    assert_eq!(
+        (row.mac, row.energy.net.import),
+        (super::fallback_mac(""), 404.0)
+    );
+}
+
+#[test]
+fn what_another_process_counted_meanwhile_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    past(dir.path());
+    let other = Sidecar::open(&dir.path().join("meter.json")).unwrap();
+    let mut rig = Homeless::new(dir.path(), T0, &BTreeMap::new());
+    rig.put(0.0, 7.0, 0.0);
+    rig.minute();
+    assert!(
+        matches!(rig.shared.health().state, StoreState::InMemory { reason } if reason.contains("another process"))
+    );
+    drop(other);
+    rig.put(0.0, 9.0, 0.0);
+    rig.minute();
+    assert_eq!(rig.shared.health().state, StoreState::Ok);
+    assert_eq!(to_numbers(&kept(dir.path()).0.energy), [1_002.0; 8]);
+}
+
+#[test]
+fn a_meter_that_could_read_its_past_is_not_counted_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    past(dir.path());
+    let began = BTreeMap::from([(String::new(), counters("02AABBCCDDEE", 1_000.0, 0.0, 0.0))]);
+    let mut rig = Homeless::new(dir.path(), T0, &began);
+    rig.store
+        .put_counters("", counters("02AABBCCDDEE", 1_006.0, 6.0, 0.0));
+    rig.store.delete_records("");
+    rig.writer.commit().unwrap();
+    rig.minute();
+    assert_eq!(to_numbers(&kept(dir.path()).0.energy), [1_006.0; 8]);
+    assert_eq!(
+        rig.store.records("").read(0, i64::MAX, 9).unwrap(),
+        [],
+        "deleted while in memory"
+    );
+}
+
+#[test]
+fn the_minute_that_a_stop_cut_goes_on_in_a_folder_that_comes_late() {
+    for stopped in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, hidden) = (home.path().join("data"), home.path().join("hidden"));
+        std::fs::create_dir(&hidden).unwrap();
+        let mut rig = Rig::new(&hidden, T0 + 20);
+        lock(&rig.shared.buffer).add(|b| b.put_record("", record(T0, 5.0), Some(T0 + 20)));
+        rig.writer.close().unwrap();
+        std::fs::write(&dir, "in the way").unwrap();
+        let mut rig = Homeless::new(&dir, T0 + 30, &BTreeMap::new());
+        std::fs::remove_file(&dir).unwrap();
+        std::fs::rename(&hidden, &dir).unwrap();
+        if stopped {
+            lock(&rig.clock.0).unix += 10.0;
+            rig.store.minute("", record(T0, 2.0));
+            rig.writer.close().unwrap();
+            let db = schema::open(&Place::File(dir.join(DATABASE_FILE)), true).unwrap();
+            let part = super::part::load(&db.conn, T0 + 45)
+                .unwrap()
+                .remove("")
+                .unwrap();
+            assert_eq!((part.record, part.until), (record(T0, 7.0), T0 + 40));
+        } else {
+            lock(&rig.clock.0).unix += 30.0;
+            rig.store.minute("", record(T0, 3.0));
+            rig.minute();
+            assert_eq!(
+                rig.store.records("").read(0, i64::MAX, 9).unwrap(),
+                [record(T0, 8.0)]
+            );
+            assert_eq!(
+                rig.store.energy_between("", &[T0, T0 + 900]).unwrap()[0]
+                    .phases
+                    .unwrap()[0]
+                    .import,
+                8.0
+            );
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What goes in and out of the store.
+
+use std::{path::PathBuf, time::Duration};
+
+use meter::{Counter, Energy, MinuteRecord};
+
+/// Identity and counters of one meter, as kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeterRow {
+    /// 12 capitals; empty while there is none.
+    pub mac: String,
+    /// Counters as counted, Wh.
+    pub energy: Energy,
+    /// How much more may have been served when the row is found after a stop without notice, Wh.
+    pub reserve: Energy,
+    /// Sums that no reset lowers, Wh.
+    pub lifetime: Energy,
+    /// What this run of the process has counted of them, Wh; not kept.
+    pub counted: Energy,
+    /// When the counters were last reset, Unix s; 0 never.
+    pub reset_at: f64,
+    /// What else the meter keeps, JSON; the store does not look into it.
+    pub extra: String,
+    /// Where this run of the process stands with it.
+    pub run: Run,
+}
+
+/// What belongs to a [`MeterRow`] while its process runs: told back by [`super::Store::kept`] once
+/// the row is kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Run {
+    /// How far the counters may be served then, Wh; `None` while they wait for their seed.
+    pub limit: Option<Energy>,
+    /// One of them stands at that limit: to be committed soon.
+    pub short: bool,
+    /// How often the counters were reset.
+    pub resets: u32,
+    /// Start of the newest whole minute handed over before, Unix s; 0 without one.
+    pub minute: i64,
+    /// The minute under way, with the energy that the counters hold of it. After a stop without
+    /// notice it becomes a record.
+    pub under_way: Option<MinuteRecord>,
+}
+
+impl MeterRow {
+    /// What to start with, from the database and the sidecar: the newer reset, then the higher
+    /// counter (`decisions.md` C21). Lifetime sums only ever grow.
+    #[must_use]
+    pub fn newest(database: Option<Self>, sidecar: Option<Self>) -> Option<Self> {
+        // The sidecar keeps milliseconds.
+        const SAME_RESET: f64 = 0.002;
+        let (mut row, side) = match (database, sidecar) {
+            (Some(row), Some(side)) => (row, side),
+            (row, side) => return row.or(side),
+        };
+        if side.reset_at > row.reset_at + SAME_RESET {
+            row.reserve = side.reserve;
+            row.energy = side.energy;
+            row.reset_at = side.reset_at;
+        } else if side.reset_at > row.reset_at - SAME_RESET {
+            let ceiling = to_numbers(&higher(
+                &add(&row.energy, &row.reserve),
+                &add(&side.energy, &side.reserve),
+            ));
+            row.energy = higher(&row.energy, &side.energy);
+            let energy = to_numbers(&row.energy);
+            row.reserve = from_numbers(std::array::from_fn(|i| (ceiling[i] - energy[i]).max(0.0)));
+        }
+        row.lifetime = higher(&row.lifetime, &side.lifetime);
+        if row.mac.is_empty() {
+            row.mac = side.mac;
+        }
+        Some(row)
+    }
+}
+
+fn higher(a: &Energy, b: &Energy) -> Energy {
+    let (a, b) = (to_numbers(a), to_numbers(b));
+    from_numbers(std::array::from_fn(|i| a[i].max(b[i])))
+}
+
+impl MeterRow {
+    /// How far the counters may have been served, Wh.
+    #[must_use]
+    pub fn ceiling(&self) -> Energy {
+        add(&self.energy, &self.reserve)
+    }
+}
+
+/// The sum of two.
+pub(super) fn add(a: &Energy, b: &Energy) -> Energy {
+    let (a, b) = (to_numbers(a), to_numbers(b));
+    from_numbers(std::array::from_fn(|i| a[i] + b[i]))
+}
+
+/// `a_import, a_export, b_import, …, net_import, net_export`.
+pub(super) fn to_numbers(energy: &Energy) -> [f64; 8] {
+    let [a, b, c] = energy.phases;
+    [
+        a.import,
+        a.export,
+        b.import,
+        b.export,
+        c.import,
+        c.export,
+        energy.net.import,
+        energy.net.export,
+    ]
+}
+
+/// The inverse of [`to_numbers`].
+pub(super) fn from_numbers(n: [f64; 8]) -> Energy {
+    let counter = |i: usize| Counter {
+        import: n[i],
+        export: n[i + 1],
+    };
+    Energy {
+        phases: [counter(0), counter(2), counter(4)],
+        net: counter(6),
+    }
+}
+
+/// One point of a power chart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bar {
+    /// Start of the interval, Unix s.
+    pub ts: i64,
+    /// Mean, W.
+    pub w: f64,
+    /// Smallest, W.
+    pub mn: f64,
+    /// Largest, W.
+    pub mx: f64,
+}
+
+/// One minute of the house total.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Minute {
+    /// Start, Unix s, a multiple of 60.
+    pub ts: i64,
+    /// Mean, W.
+    pub w: f64,
+    /// Smallest sample, W.
+    pub mn: f64,
+    /// Largest sample, W.
+    pub mx: f64,
+    /// How many samples.
+    pub n: u32,
+}
+
+/// Energy is kept by the quarter of an hour: the offset of every time zone is a multiple of it, so
+/// days and months are sums of whole rows anywhere.
+pub(super) const QUARTER: i64 = 900;
+
+/// Energy of a stretch of time: the sum of its minute records.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EnergySpan {
+    /// Start, Unix s.
+    pub from: i64,
+    /// End, Unix s, not included.
+    pub to: i64,
+    /// Per phase, Wh; `None` where nothing was recorded, which is not the same as 0.
+    pub phases: Option<[Counter; 3]>,
+}
+
+/// A stored model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    /// What describes it, JSON.
+    pub meta: String,
+    /// Its weights, in its own format.
+    pub blob: Vec<u8>,
+}
+
+/// How the store is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreState {
+    /// Commits succeed.
+    Ok,
+    /// Nothing is kept over a restart.
+    InMemory {
+        /// Why.
+        reason: String,
+    },
+    /// Closed for a backup; what comes is buffered.
+    Frozen,
+    /// Commits fail; what comes is buffered and they are tried again.
+    Failing {
+        /// Since when, Unix s.
+        since: f64,
+        /// The error.
+        reason: String,
+    },
+}
+
+/// A damaged database that was set aside since the start; a new one took its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Which file, what goes on and what is lost, one line.
+    pub line: String,
+    /// How long ago.
+    pub age: Duration,
+}
+
+/// Figures for the health page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreHealth {
+    /// The database; `None` in memory.
+    pub path: Option<PathBuf>,
+    /// How it is.
+    pub state: StoreState,
+    /// Last successful commit, Unix s.
+    pub last_commit: Option<f64>,
+    /// Samples, minute means and records, counted at start and hourly.
+    pub rows: u64,
+    /// Database and its log on disk.
+    pub bytes: u64,
+    /// Rows that were given up because the buffer was full.
+    pub dropped: u64,
+    /// Oldest first; the last few.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// The store cannot do what was asked; the text is one line for a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(format!("database: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(import: f64, reset_at: f64) -> MeterRow {
+        let energy = from_numbers([import; 8]);
+        MeterRow {
+            mac: "AA".into(),
+            energy,
+            lifetime: energy,
+            reset_at,
+            extra: "{}".into(),
+            ..MeterRow::default()
+        }
+    }
+
+    #[test]
+    fn the_newer_reset_wins_then_the_higher_counter() {
+        let take = |db, side| {
+            MeterRow::newest(Some(db), Some(side))
+                .map(|r| (r.energy.net.import, r.reset_at, r.lifetime.net.import))
+        };
+        assert_eq!(
+            take(row(10.0, 5.0), row(20.0, 5.0004)),
+            Some((20.0, 5.0, 20.0))
+        );
+        assert_eq!(
+            take(row(20.0, 5.0), row(10.0, 5.0)),
+            Some((20.0, 5.0, 20.0))
+        );
+        assert_eq!(take(row(20.0, 5.0), row(1.0, 6.0)), Some((1.0, 6.0, 20.0)));
+        assert_eq!(take(row(1.0, 6.0), row(20.0, 5.0)), Some((1.0, 6.0, 20.0)));
+        assert_eq!(
+            MeterRow::newest(None, Some(row(3.0, 0.0))),
+            Some(row(3.0, 0.0))
+        );
+        assert_eq!(MeterRow::newest(None, None), None);
+    }
+}

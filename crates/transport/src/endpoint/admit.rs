@@ -1,0 +1,111 @@
+//! Whether a caller knows the password, where one is set (`shelly-pro-3em.md` section 2.7).
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use super::{Credentials, Endpoint, Terms};
+use consumers::{Caller, Channel};
+use device::{
+    RpcError,
+    auth::{self, Guard},
+    frame::Frame,
+};
+
+impl Endpoint {
+    /// Whether the caller may do what is protected.
+    ///
+    /// # Errors
+    /// With the value of `WWW-Authenticate`.
+    pub fn admit(&self, caller: &Caller, terms: &Terms<'_>) -> Result<(), String> {
+        self.check(caller, terms, None, http_challenge)
+    }
+
+    /// The same for a frame; the error is what goes back, over HTTP with a challenge in its header.
+    pub(super) fn admit_frame(
+        &self,
+        caller: &Caller,
+        frame: &Frame,
+        terms: &Terms<'_>,
+    ) -> Result<(), (String, RpcError)> {
+        if matches!(terms.credentials, Credentials::FrameToChange)
+            && !frame.method.as_deref().is_some_and(device::writes)
+        {
+            return Ok(());
+        }
+        self.check(
+            caller,
+            terms,
+            frame.auth.as_deref(),
+            |guard, realm, now, text| {
+                let header = match terms.credentials {
+                    Credentials::Header { .. } => http_challenge(guard, realm, now, text),
+                    _ => String::new(),
+                };
+                let frame = if text {
+                    guard.frame_text_challenge(realm, now, random())
+                } else {
+                    guard.frame_challenge(realm, now, random())
+                };
+                (header, frame)
+            },
+        )
+    }
+
+    fn check<E>(
+        &self,
+        caller: &Caller,
+        terms: &Terms<'_>,
+        frame_auth: Option<&str>,
+        challenge: impl FnOnce(&mut Guard, &str, Duration, bool) -> E,
+    ) -> Result<(), E> {
+        let state = Arc::clone(&self.state.borrow());
+        let Some(ha1) = &state.auth_ha1 else {
+            return Ok(());
+        };
+        let device = Arc::clone(&self.device.borrow());
+        let realm = &device.identity.id;
+        let now = self.clock.now().mono;
+        let who = auth::Caller {
+            realm,
+            ha1,
+            peer: caller.peer,
+            datagram: caller.channel == Channel::Udp,
+            now,
+        };
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let verdict = match terms.credentials {
+            Credentials::Header { value, method, uri } if frame_auth.is_none() => {
+                guard.check_http(&who, value.map(str::as_bytes), method, uri)
+            }
+            Credentials::Frame | Credentials::FrameToChange | Credentials::Header { .. } => {
+                guard.check_frame(&who, frame_auth)
+            }
+        };
+        if verdict == auth::Verdict::Granted {
+            Ok(())
+        } else {
+            Err(challenge(
+                &mut guard,
+                realm,
+                now,
+                device.identity.firmware.text_nonce,
+            ))
+        }
+    }
+}
+
+/// A challenge of the firmware's form.
+fn http_challenge(guard: &mut Guard, realm: &str, now: Duration, text: bool) -> String {
+    if text {
+        guard.http_text_challenge(realm, now, random())
+    } else {
+        guard.http_challenge(realm, now, random())
+    }
+}
+
+/// For nonces; the operating system's, so that nobody guesses the next.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_else(|_| fastrand::u32(..))
+}

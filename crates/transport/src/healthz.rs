@@ -1,0 +1,183 @@
+//! `/healthz`: the original's keys and what a monitor wants beside them.
+//!
+//! 503 while a used phase has no value, because then the meter cannot do its work; 200 with
+//! `degraded` for the rest (`decisions.md` C19): a taken port or a held value is no reason to
+//! restart anything.
+
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::{
+    board::{Board, Line, ListenerState},
+    endpoint::Endpoint,
+    metrics::Gauge,
+};
+use meter::{Quality, Report as Reported, Snapshot};
+use vocab::{Link, Phase};
+
+/// How the process is; `app` knows.
+pub trait Vitals: Send + Sync {
+    /// What is wrong beside the source and the listeners, a line each: options, data folder, store.
+    fn problems(&self) -> Vec<String>;
+
+    /// Whether one of [`Self::problems`] still makes the process `degraded`: not one that is over
+    /// and only told of.
+    fn degraded(&self) -> bool {
+        !self.problems().is_empty()
+    }
+
+    /// Figures of the process that belong to no meter's readings, for `/metrics` of the first
+    /// meter.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
+    }
+
+    /// Whether writer thread and listener tasks respond.
+    ///
+    /// # Errors
+    /// The first that doesn't.
+    fn alive(&self) -> Result<(), String>;
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    status: &'static str,
+    ts: f64,
+    device: &'a str,
+    last_poll_ok: bool,
+    /// Seconds since the oldest of the values in use was reported, changed or not.
+    last_poll_age: Option<f64>,
+    last_poll_error: Option<&'a str>,
+    source: &'static str,
+    /// Seconds since the source's last sign of life, which says nothing about values.
+    link_age: Option<f64>,
+    quality: Qualities<'a>,
+    listeners: Vec<Line>,
+    problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Qualities<'a> {
+    a: QualityLine<'a>,
+    b: QualityLine<'a>,
+    c: QualityLine<'a>,
+}
+
+#[derive(Serialize)]
+struct QualityLine<'a> {
+    state: &'static str,
+    /// Seconds since the value was reported; of one that is held or absent since its last sign of
+    /// life.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// The word for a phase's quality, the same on every page.
+#[must_use]
+pub fn quality_word(quality: &Quality) -> &'static str {
+    match quality {
+        Quality::Live => "live",
+        Quality::Held { .. } => "held",
+        Quality::Absent { .. } => "absent",
+        Quality::Unused => "unused",
+    }
+}
+
+/// The word for a link's state, and why it is not up.
+#[must_use]
+pub fn link_word(link: &Link) -> (&'static str, Option<&str>) {
+    match link {
+        Link::Idle(why) => ("idle", Some(why)),
+        Link::Connecting => ("connecting", None),
+        Link::Starting => ("starting", None),
+        Link::Up => ("up", None),
+        Link::Down { reason, .. } => ("down", Some(reason)),
+    }
+}
+
+/// An outbound server's line without its path: that may be what lets one in there, and anybody can
+/// read this.
+fn without_path(mut line: Line) -> Line {
+    if line.name == "outbound" {
+        let host = line.address.find("://").map_or(0, |at| at + 3);
+        let end = line.address[host..]
+            .find(['/', '?', '#'])
+            .map_or(line.address.len(), |at| host + at);
+        line.address.truncate(end);
+    }
+    line
+}
+
+/// Status and body.
+#[must_use]
+pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (StatusCode, String) {
+    let view = endpoint.view();
+    let snapshot: &Snapshot = &view.snapshot;
+    let now = endpoint.clock.now();
+    let seconds = |since: std::time::Duration| {
+        (now.mono.saturating_sub(since).as_secs_f64() * 10.0).round() / 10.0
+    };
+    let age = |report: Reported| (report.age(now.mono).as_secs_f64() * 10.0).round() / 10.0;
+    let line = |phase: Phase| {
+        let quality = &snapshot.inputs[phase.index()].quality;
+        let (age, reason) = match quality {
+            Quality::Held { since, reason } | Quality::Absent { since, reason } => {
+                (Some(seconds(*since)), Some(&**reason))
+            }
+            Quality::Live => (snapshot.inputs[phase.index()].report.map(age), None),
+            Quality::Unused => (None, None),
+        };
+        QualityLine {
+            state: quality_word(quality),
+            age,
+            reason,
+        }
+    };
+    let quality = Qualities {
+        a: line(Phase::A),
+        b: line(Phase::B),
+        c: line(Phase::C),
+    };
+    let (source, error) = link_word(&snapshot.source.link);
+    let listeners: Vec<Line> = board
+        .lines()
+        .into_iter()
+        .filter(|l| l.meter == endpoint.meter || l.name == "dashboard")
+        .map(without_path)
+        .collect();
+    let problems = vitals.problems();
+    let held = [&quality.a, &quality.b, &quality.c]
+        .iter()
+        .any(|q| q.state == "held");
+    let waiting = listeners
+        .iter()
+        .any(|l| matches!(l.state, ListenerState::Waiting { .. }));
+    let up = matches!(snapshot.source.link, Link::Up);
+    let (status, code) = if snapshot.stale() {
+        ("stale", StatusCode::SERVICE_UNAVAILABLE)
+    } else if held || waiting || !up || vitals.degraded() {
+        ("degraded", StatusCode::OK)
+    } else {
+        ("ok", StatusCode::OK)
+    };
+    let device = endpoint.device.borrow().clone();
+    let report = Report {
+        status,
+        ts: (now.unix * 1000.0).round() / 1000.0,
+        device: &device.identity.id,
+        last_poll_ok: up,
+        last_poll_age: snapshot.report().map(age),
+        last_poll_error: error,
+        source,
+        link_age: snapshot.source.last_alive.map(seconds),
+        quality,
+        listeners,
+        problems,
+    };
+    (
+        code,
+        serde_json::to_string(&report).unwrap_or_else(|_| "{}".into()),
+    )
+}

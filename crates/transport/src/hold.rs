@@ -1,0 +1,271 @@
+//! How a TCP port is bound with regard to others: Home Assistant's own ports are never taken, and
+//! are given back ([`super::reserve`]); those that a web server had are not taken before they were
+//! free for long ([`super::holder`]).
+
+use std::{future::Future, io};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    board::{Board, ListenerState},
+    holder::{self, Waiting},
+    listener::{AGAIN, Wanted, retry_pause},
+    reserve::{self, Claim},
+};
+
+/// Binds a TCP port and serves it, as [`super::listener::acquire`] does, until cancelled; leaves
+/// it, and comes back to it, when it is found to be Home Assistant's.
+pub async fn hold<T, Fut>(
+    wanted: &Wanted,
+    board: &Board,
+    cancel: &CancellationToken,
+    mut bind: impl FnMut() -> io::Result<T>,
+    mut serve: impl FnMut(T, CancellationToken) -> Fut,
+) where
+    Fut: Future<Output = ()>,
+{
+    while let Some(bound) = acquire_free(wanted, board, cancel, &mut bind).await {
+        let session = cancel.child_token();
+        let mut serving = std::pin::pin!(serve(bound, session.clone()));
+        tokio::select! {
+            () = serving.as_mut() => return,
+            () = board.guard().taken(wanted) => {}
+        }
+        tracing::error!(
+            "{} port {} is given up: {}",
+            wanted.name,
+            wanted.port,
+            reserve::HOME_ASSISTANT_REASON
+        );
+        board.set(wanted.line(ListenerState::Waiting {
+            reason: reserve::HOME_ASSISTANT_REASON.to_owned(),
+        }));
+        session.cancel();
+        serving.await;
+    }
+}
+
+/// The socket, once it can be had; `None` when cancelled first.
+async fn acquire_free<T>(
+    wanted: &Wanted,
+    board: &Board,
+    cancel: &CancellationToken,
+    bind: &mut impl FnMut() -> io::Result<T>,
+) -> Option<T> {
+    let waits = |reason: &str| {
+        board.set(wanted.line(ListenerState::Waiting {
+            reason: reason.to_owned(),
+        }));
+    };
+    let (mut failures, mut told, mut waiting) = (0, false, None::<Waiting>);
+    loop {
+        let claim = board.guard().claim(wanted);
+        if claim != Claim::None {
+            // Who has it is known, and when it may be taken too.
+            waiting = None;
+        }
+        let pause = if claim == Claim::Taken {
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(
+                    "{} port {} is not opened: {}; {}",
+                    wanted.name,
+                    wanted.port,
+                    reserve::HOME_ASSISTANT_REASON,
+                    wanted.needed_by
+                );
+            }
+            waits(reserve::HOME_ASSISTANT_REASON);
+            tokio::select! {
+                () = cancel.cancelled() => return None,
+                () = board.guard().given_back(wanted) => continue,
+            }
+        } else if waiting.as_mut().is_some_and(|waiting| {
+            !waiting.over(tokio::time::Instant::now(), holder::is_free(wanted))
+        }) {
+            holder::LOOK_EVERY
+        } else {
+            match bind() {
+                Ok(bound) if claim == Claim::Beside && !beside(wanted).await => {
+                    drop(bound);
+                    waits(reserve::HOME_ASSISTANT_REASON);
+                    holder::LOOK_EVERY
+                }
+                Ok(bound) => {
+                    // It may have become known meanwhile.
+                    if board.guard().claim(wanted) == Claim::Taken {
+                        continue;
+                    }
+                    if failures > 0 || told {
+                        tracing::info!(
+                            "{} port {} is free again and now served",
+                            wanted.name,
+                            wanted.port
+                        );
+                    }
+                    board.set(wanted.line(ListenerState::Listening));
+                    return Some(bound);
+                }
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::AddrInUse {
+                        waiting = Waiting::of(holder::ask(wanted).await, wanted.port);
+                    }
+                    let reason = match (&waiting, claim) {
+                        (_, Claim::Beside) => reserve::HOME_ASSISTANT_REASON.to_owned(),
+                        (Some(waiting), _) => waiting.holder.reason(waiting.quiet),
+                        (None, _) => error.to_string(),
+                    };
+                    if failures == 0 {
+                        let again = waiting.as_ref().map_or_else(
+                            || AGAIN.to_owned(),
+                            |_| format!("{reason}, or at the next start"),
+                        );
+                        tracing::error!("{}", wanted.complaint(&error, &again));
+                    }
+                    waits(&reason);
+                    failures += 1;
+                    retry_pause(failures - 1)
+                }
+            }
+        };
+        tokio::select! {
+            () = cancel.cancelled() => return None,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Whether somebody else has this port on another address of this host.
+async fn beside(wanted: &Wanted) -> bool {
+    match wanted.bind {
+        Some(bind) => reserve::somebody_beside(bind, wanted.port).await,
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        net::{IpAddr, Ipv4Addr, SocketAddr},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::listener::{bind_all, tcp};
+
+    fn wanted(port: u16) -> Wanted {
+        let bind = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Wanted {
+            name: "http",
+            meter: String::new(),
+            bind,
+            port,
+            needed_by: "batteries",
+        }
+    }
+
+    /// A listener on its own port of 127.0.0.1, which stays busy or free for as long as somebody
+    /// else has it.
+    async fn held(bind: &str, port: u16, board: &Board, cancel: &CancellationToken) {
+        let wanted = Wanted {
+            bind: Some(bind.parse().unwrap()),
+            ..wanted(port)
+        };
+        hold(
+            &wanted,
+            board,
+            cancel,
+            || bind_all(&wanted, tcp),
+            |bound, session| async move {
+                session.cancelled().await;
+                drop(bound);
+            },
+        )
+        .await;
+    }
+
+    fn state(board: &Board) -> Option<ListenerState> {
+        board.lines().first().map(|line| line.state.clone())
+    }
+
+    async fn until_state(board: &Board, so: impl Fn(&ListenerState) -> bool) {
+        let mut lines = board.subscribe();
+        let seen = lines.wait_for(|lines| lines.first().is_some_and(|line| so(&line.state)));
+        tokio::time::timeout(Duration::from_secs(20), seen)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    fn is_kept(state: &ListenerState) -> bool {
+        matches!(state, ListenerState::Waiting { reason } if reason.starts_with(reserve::HOME_ASSISTANT_HERE))
+    }
+
+    #[tokio::test]
+    async fn a_port_found_to_be_home_assistants_is_given_back_and_never_taken_before() {
+        let port = tcp("127.0.0.1:0".parse().unwrap())
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let address: SocketAddr = ([127, 0, 0, 1], port).into();
+        let (board, cancel) = (Board::default(), CancellationToken::new());
+        let reserved = |hosts| vec![reserve::Reservation { port, hosts }];
+        let work = async {
+            until_state(&board, |state| *state == ListenerState::Listening).await;
+            board.guard().set(reserved(reserve::Hosts::Seen(None)));
+            tokio::task::yield_now().await;
+            assert_eq!(
+                state(&board),
+                Some(ListenerState::Listening),
+                "on an address of its own it may be beside"
+            );
+            board
+                .guard()
+                .set(reserved(reserve::Hosts::Only(vec![address.ip()])));
+            until_state(&board, is_kept).await;
+            // Home Assistant gets it at once.
+            let home_assistant = loop {
+                match tcp(address) {
+                    Ok(bound) => break bound,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            };
+            drop(home_assistant);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(
+                state(&board).as_ref().is_some_and(is_kept),
+                "and it is not taken while Home Assistant is down"
+            );
+            board.guard().set(Vec::new());
+            until_state(&board, |state| *state == ListenerState::Listening).await;
+            cancel.cancel();
+        };
+        tokio::join!(held("127.0.0.1", port, &board, &cancel), work);
+    }
+
+    #[tokio::test]
+    async fn beside_home_assistant_only_while_it_is_seen_there() {
+        let there = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = there.local_addr().unwrap().port();
+        let seen = vec![reserve::Reservation {
+            port,
+            hosts: reserve::Hosts::Seen(Some([127, 0, 0, 1].into())),
+        }];
+        let (board, cancel) = (Board::default(), CancellationToken::new());
+        board.guard().set(seen.clone());
+        let work = async {
+            until_state(&board, |state| *state == ListenerState::Listening).await;
+            cancel.cancel();
+        };
+        tokio::join!(held("127.0.0.2", port, &board, &cancel), work);
+        drop(there);
+        let (board, cancel) = (Board::default(), CancellationToken::new());
+        board.guard().set(seen);
+        let work = async {
+            until_state(&board, is_kept).await;
+            cancel.cancel();
+        };
+        tokio::join!(held("127.0.0.2", port, &board, &cancel), work);
+    }
+}

@@ -1,0 +1,390 @@
+//! mDNS: how readers find the meter (`shelly-pro-3em.md` section 8).
+//!
+//! A meter is announced on the interfaces that reach the LAN, while its HTTP port is ours, and only
+//! once each used phase has had a value: a reader that meets a meter without figures may drop it
+//! for good. It says goodbye before it is announced and at the end, so that a reader that dropped
+//! it takes it again (`consumers.md` 1.7).
+
+mod announcement;
+mod interfaces;
+mod responder;
+mod schedule;
+pub mod self_query;
+mod zone;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::{join_all, select_all};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use self::{
+    announcement::{Announcement, announceable, host_name, told_apart},
+    interfaces::Interfaces,
+};
+use self::{
+    interfaces::{Found, outside},
+    responder::Responder,
+};
+use super::board::{Board, Line, ListenerState};
+use device::{DeviceState, View};
+
+/// How often addresses are looked at.
+const RECHECK: Duration = Duration::from_secs(15);
+
+/// A meter that is announced.
+pub struct Member {
+    /// What is said of it.
+    pub announcement: Announcement,
+    /// Its values: once each used phase has had one, it is announced.
+    pub views: watch::Receiver<Arc<View>>,
+    /// Its state, for its name.
+    pub state: watch::Receiver<Arc<DeviceState>>,
+}
+
+/// Why a meter is not announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lacks {
+    Interface,
+    Port,
+    Values,
+    /// Its address is in no network that is announced on.
+    Network(String),
+}
+
+impl Lacks {
+    fn reason(&self) -> String {
+        match self {
+            Self::Interface => "no interface has an address to announce on".into(),
+            Self::Port => "the HTTP port is not ours yet".into(),
+            Self::Values => "announced once every phase in use has had a value".into(),
+            Self::Network(why) => why.clone(),
+        }
+    }
+}
+
+/// One meter and what was said of it last.
+struct Meter {
+    member: Member,
+    ready: bool,
+    name: Name,
+    told: Option<Result<u16, Lacks>>,
+}
+
+/// The device's name, and whether it may be announced.
+#[derive(Default)]
+struct Name {
+    wanted: Option<String>,
+    free: bool,
+}
+
+/// Announces all meters until `stop`, then says goodbye.
+pub async fn run(
+    members: Vec<Member>,
+    interfaces: Interfaces,
+    board: Board,
+    stop: CancellationToken,
+) {
+    let start = |member| Meter {
+        member,
+        ready: false,
+        name: Name::default(),
+        told: None,
+    };
+    let mut meters: Vec<Meter> = members.into_iter().map(start).collect();
+    let mut responders: BTreeMap<String, Responder> = BTreeMap::new();
+    let (mut told_none, mut failed) = (false, None);
+    let mut lines = board.subscribe();
+    loop {
+        lines.mark_unchanged();
+        let mut found = interfaces.now();
+        found.retain(|f| f.v4().next().is_some());
+        follow_interfaces(&mut responders, &found, &mut failed).await;
+        if found.is_empty() && !std::mem::replace(&mut told_none, found.is_empty()) {
+            warn!(
+                "mDNS found no network interface with an address to announce on: name one in `mdns_interfaces`"
+            );
+        }
+        told_none = found.is_empty();
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = follow_names(&mut meters, &interfaces) => {}
+        }
+        for meter in &mut meters {
+            meter.ready |= !meter.member.views.borrow_and_update().stale();
+            let port = board.http_port(&meter.member.announcement.meter);
+            let decided = decide(&meter.member.announcement, port, meter.ready, &found);
+            meter.tell(decided, failed.as_deref(), &board);
+        }
+        for found in &found {
+            let Some(responder) = responders.get(&found.name) else {
+                continue;
+            };
+            responder.announce(meters.iter().flat_map(|meter| meter.units(found)).collect());
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = lines.changed() => if changed.is_err() { break },
+            _ = select_all(meters.iter_mut().map(|meter| Box::pin(meter.news()))) => {}
+            () = tokio::time::sleep(RECHECK) => {}
+        }
+    }
+    join_all(responders.into_values().map(Responder::end)).await;
+}
+
+/// Keeps a responder on each of these interfaces, and on no others.
+async fn follow_interfaces(
+    responders: &mut BTreeMap<String, Responder>,
+    found: &[Found],
+    failed: &mut Option<String>,
+) {
+    let here = |name: &str, address: Ipv4Addr| {
+        found
+            .iter()
+            .any(|f| f.name == name && f.v4().any(|ip| ip == address))
+    };
+    for (_, gone) in responders.extract_if(.., |name, responder| !here(name, responder.address)) {
+        gone.end().await;
+    }
+    let mut error = None;
+    for found in found {
+        let Some(address) = found
+            .v4()
+            .next()
+            .filter(|_| !responders.contains_key(&found.name))
+        else {
+            continue;
+        };
+        match Responder::start(address, found.networks()) {
+            Ok(responder) => {
+                info!("mDNS announces on {}", found.name);
+                responders.insert(found.name.clone(), responder);
+            }
+            Err(why) => error = Some(format!("mDNS cannot start on {}: {why}", found.name)),
+        }
+    }
+    if let Some(error) = error.as_ref().filter(|_| error != *failed) {
+        warn!(
+            "{error}; readers that search the network will not find the meter; by address it works"
+        );
+    }
+    *failed = error;
+}
+
+/// Takes a device's new name over, unless somebody else in the network has it: `nas.local` stays
+/// who it is.
+async fn follow_names(meters: &mut [Meter], interfaces: &Interfaces) {
+    for index in 0..meters.len() {
+        let Some(meter) = meters.get(index) else {
+            continue;
+        };
+        let name = meter
+            .member
+            .state
+            .borrow()
+            .name
+            .clone()
+            .filter(|name| !name.is_empty());
+        if name == meter.name.wanted {
+            continue;
+        }
+        let host = name
+            .as_ref()
+            .and_then(|name| meter.member.announcement.named_host(name));
+        let ours = |other: &Meter| {
+            let theirs = other
+                .name
+                .wanted
+                .as_ref()
+                .and_then(|name| other.member.announcement.named_host(name));
+            theirs.as_ref().is_some_and(|theirs| {
+                host.as_ref()
+                    .is_some_and(|host| host.eq_ignore_ascii_case(theirs))
+            })
+        };
+        let twice = meters
+            .iter()
+            .enumerate()
+            .any(|(at, other)| at != index && ours(other));
+        let free = match &host {
+            Some(host) => !twice && !self_query::taken(interfaces, host).await,
+            None => false,
+        };
+        if let Some(host) = host.filter(|_| !free) {
+            warn!(
+                "mDNS does not announce the name {host}.local: somebody else in the network has it; the device's id is announced"
+            );
+        }
+        if let Some(meter) = meters.get_mut(index) {
+            meter.name = Name { wanted: name, free };
+        }
+    }
+}
+
+/// The port to announce a meter with; or what it lacks.
+fn decide(
+    announcement: &Announcement,
+    port: Option<u16>,
+    ready: bool,
+    found: &[Found],
+) -> Result<u16, Lacks> {
+    if found.is_empty() {
+        return Err(Lacks::Interface);
+    }
+    if let Some(why) = announcement.address.and_then(|fixed| outside(fixed, found)) {
+        return Err(Lacks::Network(why));
+    }
+    let port = port.ok_or(Lacks::Port)?;
+    if ready { Ok(port) } else { Err(Lacks::Values) }
+}
+
+impl Meter {
+    /// Says what is new in the log and on the board.
+    fn tell(&mut self, decided: Result<u16, Lacks>, failed: Option<&str>, board: &Board) {
+        let announcement = &self.member.announcement;
+        if self.told.as_ref() != Some(&decided) {
+            match &decided {
+                Ok(port) => {
+                    info!(
+                        "announced {} as {}.local port {port}",
+                        announcement.instance, announcement.host
+                    );
+                    if !announcement.shelly {
+                        let meter = if announcement.meter.is_empty() {
+                            "1"
+                        } else {
+                            &announcement.meter
+                        };
+                        warn!(
+                            "meter {meter} is not announced as _shelly._tcp: readers that know only port 80 would take the values of another \
+                             meter for its own; give it an address of its own (`bind`) and port 80, or enter {}.local in the reader",
+                            announcement.host
+                        );
+                    }
+                }
+                Err(Lacks::Network(why)) => {
+                    warn!("mDNS does not announce {}: {why}", announcement.instance);
+                }
+                Err(_) => {}
+            }
+        }
+        let state = match (&decided, failed) {
+            (Ok(_), None) => ListenerState::Listening,
+            (Ok(_), Some(reason)) => ListenerState::Waiting {
+                reason: reason.to_owned(),
+            },
+            (Err(lacks), _) => ListenerState::Waiting {
+                reason: lacks.reason(),
+            },
+        };
+        let address = format!("{}.local", announcement.host);
+        board.set(Line {
+            name: "mdns",
+            meter: announcement.meter.clone(),
+            address,
+            port: 5353,
+            state,
+        });
+        self.told = Some(decided);
+    }
+
+    /// What is announced of it on this interface.
+    fn units(&self, found: &Found) -> Vec<zone::Unit> {
+        let Some(Ok(port)) = self.told else {
+            return Vec::new();
+        };
+        let addresses: Vec<IpAddr> = found.announced(self.member.announcement.address);
+        let name = self.name.wanted.as_deref().filter(|_| self.name.free);
+        self.member.announcement.units(port, &addresses, name)
+    }
+
+    /// Waits for its first values, and for a change of its state.
+    async fn news(&mut self) {
+        let (views, state) = (&mut self.member.views, &mut self.member.state);
+        let alive = tokio::select! {
+            first = views.wait_for(|view| !view.stale()), if !self.ready => first.is_ok(),
+            changed = state.changed() => changed.is_ok(),
+        };
+        if !alive {
+            // The meter is being taken down; the stop follows.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use if_addrs::IfAddr;
+
+    use super::*;
+    use config::MdnsProfile;
+    use device::Identity;
+
+    pub(super) fn identity() -> Identity {
+        Identity {
+            id: "shellypro3em-aabbccddeeff".into(),
+            mac: "AABBCCDDEEFF".into(),
+            model: "SPEM-003CEBEU".into(),
+            app: "Pro3EM".into(),
+            generation: 2,
+            fw_id: "20260101-000000/1.7.5-gabcdef0".into(),
+            ver: "1.7.5".into(),
+            firmware: device::firmware::DEFAULT,
+            sn: None,
+            manufacturer: None,
+        }
+    }
+
+    #[test]
+    fn a_meter_is_announced_where_its_port_is_ours_its_address_known_and_its_values_have_come() {
+        let meter = |address: Option<&str>| {
+            Announcement::new(
+                "",
+                &identity(),
+                MdnsProfile::Device,
+                None,
+                address.map(|address| address.parse().unwrap()),
+            )
+        };
+        let v4 = |ip: &str| {
+            let ip = ip.parse().unwrap();
+            IfAddr::V4(if_addrs::Ifv4Addr {
+                ip,
+                netmask: [0; 4].into(),
+                prefixlen: 24,
+                broadcast: None,
+            })
+        };
+        let found = [Found {
+            name: "eth0".into(),
+            addresses: vec![v4("192.0.2.5")],
+        }];
+        let said =
+            |address, port, ready, found: &[Found]| decide(&meter(address), port, ready, found);
+        assert_eq!(said(None, Some(80), true, &found), Ok(80));
+        assert_eq!(said(None, Some(80), false, &found), Err(Lacks::Values));
+        assert_eq!(said(Some("192.0.2.9"), Some(80), true, &found), Ok(80));
+        assert!(matches!(
+            said(Some("203.0.113.1"), Some(80), true, &found),
+            Err(Lacks::Network(_))
+        ));
+        assert_eq!(said(None, None, true, &found), Err(Lacks::Port));
+        assert_eq!(
+            said(Some("203.0.113.1"), Some(80), true, &[]),
+            Err(Lacks::Interface),
+            "no interface is another matter"
+        );
+        let fixed: IpAddr = "192.0.2.9".parse().unwrap();
+        assert_eq!(
+            (found[0].announced(Some(fixed)), found[0].announced(None)),
+            (vec![fixed], vec!["192.0.2.5".parse().unwrap()])
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! Asks the network for our own meters, as a reader would: an announcement that nobody can see is
+//! worth a line on the health page. A responder of its own asks, so that the answer has gone over
+//! the wire.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use mdns_sd::{HostnameResolutionEvent, IfKind, ServiceDaemon, ServiceEvent};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::Interfaces;
+use crate::board::{Board, Line, ListenerState};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Between two questions while all is well, and while not.
+const AGAIN: Duration = Duration::from_secs(600);
+const AGAIN_SOON: Duration = Duration::from_secs(60);
+/// After an announcement: a goodbye went before it, and the records go out a second time after a
+/// second.
+const SETTLED: Duration = Duration::from_secs(3);
+/// Every meter is announced as this, those too that are not announced as `_shelly._tcp`.
+const KIND: &str = "_http._tcp.local.";
+/// How long the owner of a name may take to answer.
+const OWNER_PATIENCE: Duration = Duration::from_millis(1500);
+/// What it means when nobody answers.
+pub const UNHEARD: &str = "our own question on the network was not answered: another program or a firewall may hold UDP port 5353; \
+                       enter the meter's address by hand in the reader";
+
+/// Name of its line on the board.
+pub const NAME: &str = "mdns-query";
+
+/// Asks again and again for what the board's `mdns` lines say is announced.
+pub async fn run(interfaces: Interfaces, board: Board, stop: CancellationToken) {
+    let mut told: Option<String> = None;
+    loop {
+        let lines: Vec<Line> = board
+            .lines()
+            .into_iter()
+            .filter(|l| l.name == "mdns" && l.state == ListenerState::Listening)
+            .collect();
+        let mut pause = SETTLED;
+        if !lines.is_empty() {
+            let hosts: BTreeSet<String> = lines
+                .iter()
+                .map(|l| l.address.to_ascii_lowercase())
+                .collect();
+            let seen = seen(&interfaces, &hosts).await;
+            let mut unheard = None;
+            for line in lines {
+                let state = state(&seen, &line.address);
+                if let ListenerState::Waiting { reason } = &state {
+                    unheard = Some(reason.clone());
+                }
+                board.set(Line {
+                    name: NAME,
+                    state,
+                    ..line
+                });
+            }
+            if let Some(why) = unheard.as_ref().filter(|_| told != unheard) {
+                warn!("mDNS: {why}");
+            }
+            pause = if unheard.is_some() { AGAIN_SOON } else { AGAIN };
+            told = unheard;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// What came of asking for this host.
+fn state(seen: &Result<BTreeSet<String>, mdns_sd::Error>, host: &str) -> ListenerState {
+    let reason = match seen {
+        Ok(seen) if seen.contains(&host.to_ascii_lowercase()) => return ListenerState::Listening,
+        Ok(_) => UNHEARD.to_owned(),
+        Err(error) => format!("our own question on the network could not be asked: {error}"),
+    };
+    ListenerState::Waiting { reason }
+}
+
+/// A questioner on these interfaces.
+fn on(interfaces: &Interfaces) -> Result<ServiceDaemon, mdns_sd::Error> {
+    let daemon = ServiceDaemon::new()?;
+    daemon.disable_interface(IfKind::All)?;
+    for found in interfaces.now() {
+        daemon.enable_interface(IfKind::Name(found.name))?;
+    }
+    Ok(daemon)
+}
+
+/// Whether somebody answers to the name `host` (without `.local`), which is to be asked before we
+/// do.
+pub(super) async fn taken(interfaces: &Interfaces, host: &str) -> bool {
+    let Ok(daemon) = on(interfaces) else {
+        return false;
+    };
+    let millis = u64::try_from(OWNER_PATIENCE.as_millis()).ok();
+    let mut taken = false;
+    if let Ok(answers) = daemon.resolve_hostname(&format!("{host}.local."), millis) {
+        let end = Instant::now() + OWNER_PATIENCE;
+        while let Ok(Ok(event)) = timeout_at(end, answers.recv_async()).await {
+            match event {
+                HostnameResolutionEvent::AddressesFound(..) => taken = true,
+                HostnameResolutionEvent::SearchTimeout(_)
+                | HostnameResolutionEvent::SearchStopped(_) => break,
+                _ => {}
+            }
+            if taken {
+                break;
+            }
+        }
+    }
+    let _ = daemon.shutdown();
+    taken
+}
+
+/// The hosts among `hosts` (small letters, `name.local`) whose service answers on these interfaces.
+///
+/// # Errors
+/// When nothing can be asked.
+async fn seen(
+    interfaces: &Interfaces,
+    hosts: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, mdns_sd::Error> {
+    let daemon = on(interfaces)?;
+    let answers = daemon.browse(KIND)?;
+    let end = Instant::now() + PATIENCE;
+    let mut found = BTreeSet::new();
+    while found.len() < hosts.len() {
+        match timeout_at(end, answers.recv_async()).await {
+            Ok(Ok(ServiceEvent::ServiceResolved(service))) => {
+                let host = service.host.trim_end_matches('.').to_ascii_lowercase();
+                if hosts.contains(&host) {
+                    found.insert(host);
+                }
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    let _ = daemon.shutdown();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_could_not_be_asked_blames_no_port() {
+        let seen = Ok(BTreeSet::from(["meter.local".to_owned()]));
+        assert_eq!(state(&seen, "Meter.local"), ListenerState::Listening);
+        assert_eq!(
+            state(&seen, "other.local"),
+            ListenerState::Waiting {
+                reason: UNHEARD.to_owned()
+            }
+        );
+        let failed = Err(mdns_sd::Error::Msg(
+            "failed to create poller: Too many open files (os error 24)".to_owned(),
+        ));
+        let ListenerState::Waiting { reason } = state(&failed, "meter.local") else {
+            unreachable!("nobody answered")
+        };
+        assert_eq!(
+            reason,
+            "our own question on the network could not be asked: failed to create poller: Too many open files (os error 24)"
+        );
+    }
+}

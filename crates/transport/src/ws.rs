@@ -1,0 +1,561 @@
+//! RPC over one WebSocket: requests in, answers and notifications out (`shelly-pro-3em.md` sections
+//! 2.2, 2.3 and 7).
+//!
+//! The same conversation runs on `/rpc`, on the fan-out ports and on the sockets that we dial;
+//! [`Rules`] say how they differ. Requests may be in flight side by side and are answered on their
+//! own socket in any order. Notifications are made from the newest view at the moment the socket
+//! can take one: a reader that is slow misses old powers and delays nobody, and no queue grows.
+
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream, StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, Sleep, sleep_until},
+};
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    endpoint::{Credentials, Endpoint, Spoken, Terms, manner_of},
+    limits::Rate,
+};
+use consumers::Caller;
+use device::{
+    DeviceState, Manner, View,
+    frame::notification,
+    notify::{Kind, Note, Notifier, Policy, Topic},
+};
+
+/// Largest message that is read; the device's own answers are larger than any request.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Bytes read at once: requests are small, and the library fills this with zeros before each read
+/// (by default 128 KiB a socket).
+pub const READ_BUFFER: usize = 4096;
+
+/// Requests of one socket that may be under way before it is read no further.
+const IN_FLIGHT: usize = 16;
+
+/// Requests of one socket that may wait for a battery's turn besides.
+const HELD: usize = 64;
+
+/// A reader that takes nothing for this long is closed.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Silence after which we ping.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// Silence after which the other side is taken for gone: three pings without an answer.
+const GONE_AFTER: Duration = Duration::from_secs(110);
+
+/// What a client whose message was too long has to take our close frame in.
+const TO_READ_THE_CLOSE: Duration = Duration::from_millis(300);
+
+/// A wake-up that is due at once is taken this late, so that no clock can make a socket spin.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// When notifications begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// With the first frame that carries `src`, as the device does.
+    Device,
+    /// As the device, but a socket that stays silent for so long is a passive listener: it gets
+    /// `NotifyFullStatus`, then `NotifyStatus`, without `dst`, until its first frame
+    /// (`decisions.md` C14).
+    Passive(Duration),
+    /// At once, whether the client speaks or not: `NotifyFullStatus`, then `NotifyStatus`, with
+    /// this `dst`.
+    AtOnce(Kind, Option<Arc<str>>),
+}
+
+/// How a channel differs from the others.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// When notifications begin.
+    pub opening: Opening,
+    /// Whether a configured password is asked for on this channel; to change something it is asked
+    /// for on all.
+    pub ask_password: bool,
+    /// Whether a page of another origin opened the socket: it may read and not change.
+    pub foreign: bool,
+    /// Answers a second to one address, shared with the listener's other connections.
+    pub rate: Option<Arc<Rate>>,
+    /// Told when the other side of a socket that we push to has asked for the first time.
+    pub introduced: Option<Arc<Notify>>,
+}
+
+/// What a frame of the socket's library means here, so that axum's and tungstenite's sockets are
+/// served alike.
+pub trait Message: Sized {
+    /// A text frame; the bytes are JSON that we made, so UTF-8.
+    fn from_text(text: Bytes) -> Self;
+    /// An empty ping.
+    fn ping() -> Self;
+    /// A close frame.
+    fn close(code: u16, reason: &'static str) -> Self;
+    /// The payload of a text or binary frame; `None` for ping, pong and close, which the library
+    /// answers.
+    fn payload(self) -> Option<Bytes>;
+}
+
+impl Message for axum::extract::ws::Message {
+    fn from_text(text: Bytes) -> Self {
+        text.try_into().map_or_else(|_| Self::ping(), Self::Text)
+    }
+
+    fn ping() -> Self {
+        Self::Ping(Bytes::new())
+    }
+
+    fn close(code: u16, reason: &'static str) -> Self {
+        Self::Close(Some(axum::extract::ws::CloseFrame {
+            code,
+            reason: reason.into(),
+        }))
+    }
+
+    fn payload(self) -> Option<Bytes> {
+        match self {
+            Self::Text(text) => Some(text.into()),
+            Self::Binary(bytes) => Some(bytes),
+            Self::Ping(_) | Self::Pong(_) | Self::Close(_) => None,
+        }
+    }
+}
+
+impl Message for tokio_tungstenite::tungstenite::Message {
+    fn from_text(text: Bytes) -> Self {
+        text.try_into().map_or_else(|_| Self::ping(), Self::Text)
+    }
+
+    fn ping() -> Self {
+        Self::Ping(Bytes::new())
+    }
+
+    fn close(code: u16, reason: &'static str) -> Self {
+        Self::Close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame {
+            code: code.into(),
+            reason: reason.into(),
+        }))
+    }
+
+    fn payload(self) -> Option<Bytes> {
+        match self {
+            Self::Text(text) => Some(text.into()),
+            Self::Binary(bytes) => Some(bytes),
+            Self::Ping(_) | Self::Pong(_) | Self::Close(_) | Self::Frame(_) => None,
+        }
+    }
+}
+
+/// Why a socket of the library gives nothing more.
+pub trait Failure {
+    /// A message or frame was longer than [`MAX_MESSAGE`].
+    fn too_long(&self) -> bool;
+}
+
+impl Failure for tokio_tungstenite::tungstenite::Error {
+    fn too_long(&self) -> bool {
+        matches!(self, Self::Capacity(CapacityError::MessageTooLong { .. }))
+    }
+}
+
+impl Failure for axum::Error {
+    fn too_long(&self) -> bool {
+        let inner = std::error::Error::source(self)
+            .and_then(|e| e.downcast_ref::<tokio_tungstenite::tungstenite::Error>());
+        inner.is_some_and(Failure::too_long)
+    }
+}
+
+/// Why a conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The other side closed or vanished.
+    ByPeer,
+    /// We were told to close.
+    ByUs,
+    /// It took nothing, or sent nothing, for too long.
+    Stalled,
+    /// It sent more than [`MAX_MESSAGE`] at once.
+    TooLong,
+}
+
+impl Ended {
+    /// Code and reason of our close frame; none where the other side is gone.
+    fn farewell(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::ByPeer => None,
+            Self::ByUs => Some((1001, "going away")),
+            Self::Stalled => Some((1008, "not reading")),
+            Self::TooLong => Some((1009, "message too long")),
+        }
+    }
+}
+
+type Answering<'a> = Pin<Box<dyn Future<Output = Spoken> + Send + 'a>>;
+
+/// Who gets notifications on this socket, and as what.
+#[derive(Debug, PartialEq, Eq)]
+enum Audience {
+    /// Nobody yet.
+    Nobody,
+    /// A listener that has not spoken, or one that is pushed to from the start.
+    Pushed(Option<Arc<str>>),
+    /// A client that gave its `src`: bound once.
+    Bound(Arc<str>),
+}
+
+impl Audience {
+    fn dst(&self) -> Option<&str> {
+        match self {
+            Self::Bound(dst) | Self::Pushed(Some(dst)) => Some(dst),
+            Self::Pushed(None) | Self::Nobody => None,
+        }
+    }
+}
+
+/// The receivers that say that there is something new.
+type Watches = (
+    watch::Receiver<Arc<View>>,
+    watch::Receiver<Arc<DeviceState>>,
+);
+
+/// Waits for a new view or state; `None` when the meter is being taken down.
+async fn news((mut views, mut state): Watches) -> Option<Watches> {
+    let alive = tokio::select! {
+        changed = views.changed() => changed.is_ok(),
+        changed = state.changed() => changed.is_ok(),
+    };
+    alive.then_some((views, state))
+}
+
+/// What tells one socket when to notify. Its futures live on between the requests of the socket:
+/// taking a place in a queue of waiters anew for each of them costs more than answering it.
+struct Listening {
+    notifier: Notifier,
+    manner: Manner,
+    /// The total that the newest note tells, W.
+    value: Option<f64>,
+    news: Pin<Box<dyn Future<Output = Option<Watches>> + Send>>,
+    wake: Pin<Box<Sleep>>,
+}
+
+impl Listening {
+    fn new(kind: Kind, endpoint: &Endpoint, caller: &Caller, src: Option<&str>) -> Self {
+        let (mut views, mut state) = (endpoint.views.clone(), endpoint.state.clone());
+        views.mark_unchanged();
+        state.mark_unchanged();
+        let view = endpoint.scaled(endpoint.view(), caller, None);
+        let manner = manner_of(Manner::default(), caller, src);
+        let notifier = endpoint
+            .moment(caller, view, manner)
+            .with(endpoint.records.as_ref(), |context| {
+                Notifier::new(kind, context)
+            });
+        Self {
+            notifier,
+            manner,
+            value: None,
+            news: Box::pin(news((views, state))),
+            wake: Box::pin(sleep_until(Instant::now())),
+        }
+    }
+
+    /// Waits until something may be due, and gives what is; may be dropped while it waits.
+    async fn next(listening: &mut Option<Self>, endpoint: &Endpoint, caller: &Caller) -> Vec<Note> {
+        let Some(this) = listening else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            watches = &mut this.news => match watches {
+                Some(watches) => this.news = Box::pin(news(watches)),
+                // Sockets are closed by their token.
+                None => this.news = Box::pin(std::future::pending()),
+            },
+            () = &mut this.wake => {}
+        }
+        this.due(endpoint, caller)
+    }
+
+    /// What is due now, of the newest view.
+    fn due(&mut self, endpoint: &Endpoint, caller: &Caller) -> Vec<Note> {
+        let view = endpoint.scaled(endpoint.view(), caller, None);
+        let policy = {
+            let settings = endpoint.channels.borrow();
+            Policy {
+                interval: settings.ws_notify_interval,
+                eps: settings.ws_notify_eps,
+            }
+        };
+        let device = Arc::clone(&endpoint.device.borrow());
+        self.value = view.totals.map(|t| t.act_power.get());
+        let moment = endpoint.moment(caller, view, self.manner);
+        let notes = moment.with(endpoint.records.as_ref(), |context| {
+            self.notifier.poll(&device, context, &policy)
+        });
+        let rest = self
+            .notifier
+            .wake()
+            .saturating_sub(endpoint.clock.now().mono)
+            .max(SHORTEST_WAIT);
+        self.wake.as_mut().reset(Instant::now() + rest);
+        notes
+    }
+}
+
+struct Conversation<'a, S> {
+    socket: S,
+    endpoint: &'a Endpoint,
+    caller: &'a Caller,
+    rules: &'a Rules,
+    close: &'a CancellationToken,
+    audience: Audience,
+    listening: Option<Listening>,
+}
+
+/// Talks on `socket` until one side ends it. Ends cleanly with code 1001 when `close` is cancelled.
+pub async fn converse<S, M, E>(
+    socket: S,
+    endpoint: &Endpoint,
+    caller: &Caller,
+    rules: &Rules,
+    close: &CancellationToken,
+) -> Ended
+where
+    S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
+    M: Message + Send,
+    E: Failure + Send,
+{
+    let _present = Present::new(endpoint, caller);
+    let mut conversation = Conversation {
+        socket,
+        endpoint,
+        caller,
+        rules,
+        close,
+        audience: Audience::Nobody,
+        listening: None,
+    };
+    let ended = match conversation.run().await {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    };
+    if let Some((code, reason)) = ended.farewell() {
+        conversation.farewell(code, reason).await;
+    }
+    if ended == Ended::TooLong {
+        // The library reads no further, and closing over unread bytes is a reset, which may
+        // overtake the close frame.
+        tokio::time::sleep(TO_READ_THE_CLOSE).await;
+    }
+    ended
+}
+
+/// Notes that a socket is open, and that it is closed, however it ends.
+struct Present<'a> {
+    endpoint: &'a Endpoint,
+    caller: &'a Caller,
+}
+
+impl<'a> Present<'a> {
+    fn new(endpoint: &'a Endpoint, caller: &'a Caller) -> Self {
+        endpoint.consumers.connected(caller, endpoint.clock.now());
+        Self { endpoint, caller }
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.endpoint
+            .consumers
+            .disconnected(self.caller, self.endpoint.clock.now());
+    }
+}
+
+impl<S, M, E> Conversation<'_, S>
+where
+    S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
+    M: Message + Send,
+    E: Failure + Send,
+{
+    async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let (endpoint, caller, rules) = (self.endpoint, self.caller, self.rules);
+        let mut passive_at = match &rules.opening {
+            Opening::Device => None,
+            Opening::Passive(after) => Some(Instant::now() + *after),
+            Opening::AtOnce(kind, dst) => {
+                self.push(*kind, dst.clone()).await?;
+                None
+            }
+        };
+        let held = AtomicUsize::new(0);
+        let held = &held;
+        let mut under_way: FuturesUnordered<Answering<'_>> = FuturesUnordered::new();
+        let mut heard = Instant::now();
+        let mut pinged = heard;
+        let mut told_to_close = pin!(self.close.cancelled());
+        let mut timer = pin!(sleep_until(passive_at.unwrap_or(heard + PING_EVERY)));
+        loop {
+            tokio::select! {
+                // Answers and notices are bounded and come first; the timer only matters when
+                // nothing else happens.
+                biased;
+                () = &mut told_to_close => return Err(Ended::ByUs),
+                Some(spoken) = under_way.next(), if !under_way.is_empty() => self.answer(spoken).await?,
+                notes = Listening::next(&mut self.listening, endpoint, caller) => self.notify(notes).await?,
+                message = self.socket.next(), if under_way.len() < IN_FLIGHT + held.load(Ordering::Relaxed).min(HELD) => {
+                    let ended = |failed: E| if failed.too_long() { Ended::TooLong } else { Ended::ByPeer };
+                    let message = message.ok_or(Ended::ByPeer)?.map_err(ended)?;
+                    heard = Instant::now();
+                    let Some(payload) = message.payload() else { continue };
+                    let (limit, minimal) = {
+                        let settings = endpoint.channels.borrow();
+                        (settings.rate_limit, settings.strict_minimal_payload)
+                    };
+                    if rules.rate.as_ref().is_some_and(|r| !r.allow(caller.peer, limit)) {
+                        let id = endpoint.device.borrow().identity.id.clone();
+                        self.answer(Spoken::too_many(&payload, &id)).await?;
+                        continue;
+                    }
+                    let credentials = if rules.ask_password { Credentials::Frame } else { Credentials::FrameToChange };
+                    let terms = Terms { credentials, foreign: rules.foreign, manner: Manner::http(minimal), held: Some(held), ..Terms::default() };
+                    let mut answering: Answering<'_> = Box::pin(async move { endpoint.frames(caller, &payload, terms).await });
+                    // Nearly every answer is there at once; only those that read records or take
+                    // effect are waited for beside others.
+                    match std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
+                        Poll::Ready(spoken) => {
+                            if spoken.accepted() {
+                                passive_at = None;
+                            }
+                            self.answer(spoken).await?;
+                        }
+                        Poll::Pending => {
+                            passive_at = None;
+                            under_way.push(answering);
+                        }
+                    }
+                }
+                () = &mut timer => {
+                    let now = Instant::now();
+                    if passive_at.take_if(|at| *at <= now).is_some() && !(rules.ask_password && endpoint.auth_on()) {
+                        self.push(Kind::Passive, None).await?;
+                    }
+                    if now >= heard + GONE_AFTER {
+                        return Err(Ended::Stalled);
+                    }
+                    if now >= heard.max(pinged) + PING_EVERY {
+                        pinged = now;
+                        self.send(M::ping()).await?;
+                    }
+                    let next = heard.max(pinged) + PING_EVERY;
+                    timer.as_mut().reset(passive_at.map_or(next, |at| at.min(next)));
+                }
+            }
+        }
+    }
+
+    /// Sends an answer, and binds the audience by the frame it answers.
+    async fn answer(&mut self, spoken: Spoken) -> Result<(), Ended> {
+        let accepted = spoken.accepted();
+        if let Some(reply) = spoken.reply {
+            self.send(M::from_text(reply)).await?;
+        }
+        if !accepted {
+            return Ok(());
+        }
+        match (&self.audience, spoken.src) {
+            (Audience::Nobody | Audience::Pushed(_), Some(src)) => {
+                let manner = manner_of(Manner::default(), self.caller, Some(&src));
+                let listening = self.listening.get_or_insert_with(|| {
+                    Listening::new(Kind::Inbound, self.endpoint, self.caller, Some(&src))
+                });
+                listening.manner = manner;
+                self.audience = Audience::Bound(src);
+            }
+            // A passive listener that spoke without `src` follows the device's rules: answers, no
+            // notifications.
+            (Audience::Pushed(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
+                self.audience = Audience::Nobody;
+                self.listening = None;
+            }
+            (Audience::Pushed(_), None) => {
+                if let Some(listening) = &mut self.listening
+                    && listening.notifier.introduced()
+                {
+                    let notes = listening.due(self.endpoint, self.caller);
+                    self.notify(notes).await?;
+                    if let Some(introduced) = &self.rules.introduced {
+                        introduced.notify_one();
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Begins to push to somebody who has not asked: everything first, then what changes.
+    async fn push(&mut self, kind: Kind, dst: Option<Arc<str>>) -> Result<(), Ended> {
+        self.audience = Audience::Pushed(dst);
+        let listening =
+            self.listening
+                .insert(Listening::new(kind, self.endpoint, self.caller, None));
+        let notes = listening.due(self.endpoint, self.caller);
+        self.notify(notes).await
+    }
+
+    async fn notify(&mut self, notes: Vec<Note>) -> Result<(), Ended> {
+        for note in notes {
+            let text = {
+                let device = self.endpoint.device.borrow();
+                notification(
+                    &device.identity.id,
+                    self.audience.dst(),
+                    note.method,
+                    &note.params,
+                )
+            };
+            self.send(M::from_text(text.into())).await?;
+            let value = self
+                .listening
+                .as_ref()
+                .and_then(|l| l.value)
+                .filter(|_| note.topic == Topic::Power);
+            self.endpoint
+                .consumers
+                .notified(self.caller, value, self.endpoint.clock.now());
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, message: M) -> Result<(), Ended> {
+        tokio::select! {
+            biased;
+            sent = self.socket.send(message) => sent.map_err(|_| Ended::ByPeer),
+            () = self.close.cancelled() => Err(Ended::ByUs),
+            () = tokio::time::sleep(STALLED) => Err(Ended::Stalled),
+        }
+    }
+
+    /// A clean close: our close frame, then a moment for theirs.
+    async fn farewell(&mut self, code: u16, reason: &'static str) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), async {
+            if self.socket.send(M::close(code, reason)).await.is_ok() {
+                while let Some(Ok(_)) = self.socket.next().await {}
+            }
+        })
+        .await;
+    }
+}
