@@ -2,6 +2,17 @@
 ARG BUILD_FROM=ghcr.io/home-assistant/base-debian:trixie-2026.08.0
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-slim-trixie
 
+# What the dependencies are: every Cargo.toml, and stand-ins for our own sources. A layer of it stays until one of these files changes.
+# hadolint ignore=DL3006
+FROM ${RUST_IMAGE} AS manifests
+WORKDIR /build
+COPY Cargo.toml Cargo.lock ./
+COPY crates ./crates
+RUN find crates -mindepth 2 -maxdepth 2 ! -name Cargo.toml -exec rm -rf {} + \
+    && for folder in . crates/*; do mkdir "$folder/src" && touch "$folder/src/lib.rs"; done \
+    && echo 'fn main() {}' >src/main.rs \
+    && sed -i '/^\[\[bench\]\]/,/^$/d' Cargo.toml
+
 # hadolint ignore=DL3006
 FROM ${RUST_IMAGE} AS builder
 WORKDIR /build
@@ -10,17 +21,13 @@ ENV CARGO_BUILD_JOBS=2
 # For the allocator, which is written in C.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
-# The dependencies are a layer of their own: they change rarely. The stand-in crate must not be taken for ours afterwards.
-COPY Cargo.toml Cargo.lock ./
+# The dependencies are a layer of their own: they change rarely. The stand-ins must not be taken for our crates afterwards.
 COPY patches ./patches
 COPY .cargo ./.cargo
-RUN mkdir src \
-    && echo 'fn main() {}' >src/main.rs \
-    && touch src/lib.rs \
-    && sed -i '/^\[\[bench\]\]/,/^$/d' Cargo.toml \
-    && cargo build --release --locked \
-    && find target/release -name '*virtual[-_]shelly*' -prune -exec rm -rf {} + \
-    && rm -rf src
+COPY --from=manifests /build ./
+RUN cargo build --release --locked && cargo clean --release --locked --workspace && rm -rf src crates
+COPY Cargo.toml Cargo.lock ./
+COPY crates ./crates
 COPY src ./src
 COPY templates ./templates
 COPY assets ./assets

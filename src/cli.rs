@@ -32,7 +32,7 @@ pub enum Action {
     BackupBegin,
     /// Let it go on.
     BackupEnd,
-    /// A command that another room brought along: its name and its arguments.
+    /// A command that a crate brought along: its name and its arguments.
     Other(String, ArgMatches),
 }
 

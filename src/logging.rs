@@ -43,6 +43,24 @@ const BURST: u32 = 100;
 /// After those, one in this time: enough to see that it goes on.
 const REFILL: Duration = Duration::from_secs(5);
 
+/// Whose events are our own: the program's and those of the crates under `crates/`.
+const OURS: [&str; 14] = [
+    "virtual_shelly",
+    "background",
+    "config",
+    "consumers",
+    "control",
+    "dashboard",
+    "device",
+    "forecast",
+    "meter",
+    "outgoing",
+    "source",
+    "store",
+    "transport",
+    "vocab",
+];
+
 /// Changes the level of the running log.
 #[derive(Clone)]
 pub struct LevelHandle(reload::Handle<Targets, Registry>);
@@ -64,7 +82,7 @@ fn targets(level: Level) -> Targets {
     };
     Targets::new()
         .with_default(others)
-        .with_target("virtual_shelly", level)
+        .with_targets(OURS.map(|name| (name, level)))
 }
 
 /// The message, then the other fields as `name=value`, each without anything that would end or
@@ -334,6 +352,24 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn events_of_each_crate_are_our_own() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crates");
+        let mut crates: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        crates.sort();
+        assert_eq!(crates, OURS[1..]);
+        for name in OURS {
+            assert!(
+                targets(Level::DEBUG).would_enable(name, &Level::DEBUG),
+                "{name}"
+            );
+        }
+        assert!(!targets(Level::DEBUG).would_enable("hyper", &Level::INFO));
     }
 
     #[test]

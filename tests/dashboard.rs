@@ -93,8 +93,11 @@ fn templates_have_no_text_of_their_own() {
 
 #[test]
 fn each_reason_to_drop_a_datagram_has_words() {
-    let udp = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/transport/udp.rs"))
-        .unwrap();
+    let udp = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/crates/transport/src/udp.rs"
+    ))
+    .unwrap();
     let mut reasons = BTreeSet::new();
     for call in ["Err(\"", "ok_or(\"", "map_err(|_| \""] {
         reasons.extend(
@@ -116,11 +119,10 @@ fn each_reason_to_drop_a_datagram_has_words() {
 fn each_stage_of_a_training_has_words() {
     let mut stages = BTreeSet::new();
     for (folder, call) in [
-        ("forecast", "part(\""),
-        ("app/forecasting", "Some((0.0, \""),
+        ("crates/forecast/src", "part(\""),
+        ("src/app/forecasting", "Some((0.0, \""),
     ] {
-        for entry in
-            std::fs::read_dir(format!("{}/src/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+        for entry in std::fs::read_dir(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap()
         {
             let path = entry.unwrap().path();
             let text = if path.is_file() {

@@ -713,13 +713,15 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn what_the_source_embeds_is_copied_into_the_build() {
     let (mut files, mut embedded) = (Vec::new(), 0);
-    files_below(&root().join("src"), &mut files);
+    for folder in ["src", "crates"] {
+        files_below(&root().join(folder), &mut files);
+    }
     for path in files
         .iter()
         .filter(|path| path.extension().is_some_and(|ext| ext == "rs"))
     {
         let source = fs::read_to_string(path).unwrap();
-        let included = ["include_str!(\"", "include_bytes!(\""]
+        let included = ["include_str!(\"", "include_bytes!(\"", "template(path = \""]
             .iter()
             .flat_map(|call| source.split(call).skip(1));
         for outside in included
@@ -727,14 +729,12 @@ fn what_the_source_embeds_is_copied_into_the_build() {
             .filter_map(|name| name.rsplit_once("../"))
         {
             let folder = outside.1.split('/').next().unwrap();
-            if !root().join("src").join(folder).exists() {
-                assert!(
-                    text("Dockerfile").contains(&format!("\nCOPY {folder} ./{folder}\n")),
-                    "{}: {folder}",
-                    path.display()
-                );
-                embedded += 1;
-            }
+            assert!(
+                text("Dockerfile").contains(&format!("\nCOPY {folder} ./{folder}\n")),
+                "{}: {folder}",
+                path.display()
+            );
+            embedded += 1;
         }
     }
     assert!(embedded > 10, "{embedded} embedded files were found");
@@ -1071,7 +1071,7 @@ fn told_tests(path: &str) -> Vec<String> {
 #[test]
 fn every_test_that_a_row_of_faults_names_exists() {
     let mut sources = Vec::new();
-    for folder in ["src", "tests"] {
+    for folder in ["src", "crates", "tests"] {
         files_below(&root().join(folder), &mut sources);
     }
     let sources: Vec<(String, String)> = sources
@@ -1100,4 +1100,66 @@ fn every_test_that_a_row_of_faults_names_exists() {
             assert!(there, "{file} names {name}, which there is not");
         }
     }
+}
+
+/// Names of our own crates that a manifest depends on, for tests too.
+fn uses(manifest: &str, ours: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut inside = false;
+    let mut found = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.contains("dependencies");
+        } else if let Some((name, _)) = line.split_once(['.', ' ', '='])
+            && inside
+            && ours.contains(name)
+        {
+            found.insert(name.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn each_crate_uses_those_that_the_table_names_and_none_below_it() {
+    let table = text("CONTRIBUTING.md");
+    let mut rows: Vec<(String, BTreeSet<String>)> = Vec::new();
+    let section = between(&table, "| crate |", '#')[0];
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let names = |cell: &str| -> BTreeSet<String> {
+            cell.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect()
+        };
+        let name = names(cells[0]).pop_first().unwrap();
+        rows.push((name, names(cells[3])));
+    }
+    let ours: BTreeSet<String> = fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let listed: BTreeSet<String> = rows.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(listed, ours, "a row for each crate");
+    let mut above = BTreeSet::new();
+    for (name, allowed) in &rows {
+        let manifest = text(&format!("crates/{name}/Cargo.toml"));
+        assert_eq!(&uses(&manifest, &ours), allowed, "{name}");
+        assert!(
+            allowed.is_subset(&above),
+            "{name} uses what stands below it: {allowed:?}"
+        );
+        assert!(
+            manifest.contains("\n[lints]\nworkspace = true\n"),
+            "{name} has the lints of all"
+        );
+        above.insert(name.clone());
+    }
+    let sample = "[dependencies]\nmeter.workspace = true\nstored = \"1\"\n[dev-dependencies]\nstore = { path = \"\" }\n[lints]\nsource = 1\n";
+    assert_eq!(
+        uses(sample, &ours),
+        ["meter", "store"].map(str::to_owned).into(),
+        "the test can fail"
+    );
 }

@@ -1,4 +1,4 @@
-//! Where rooms are wired to one another and tasks start and stop.
+//! Where crates are wired to one another and tasks start and stop.
 //!
 //! ```text
 //! source ─▶ dispatch ─▶ meter task (one a meter) ─▶ views ─▶ Endpoint ◀─ http, ws, udp, modbus, outbound

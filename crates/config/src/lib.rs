@@ -58,7 +58,7 @@ pub struct OptionsFile {
 /// Everything that [`load`] reads from. Holds secrets: it has no `Debug`.
 #[derive(Clone, Default)]
 pub struct LoadInputs {
-    /// Options of the command line by key, as text ([`crate::cli::Invocation::options`]).
+    /// Options of the command line by key, as text.
     pub args: BTreeMap<String, String>,
     /// The environment.
     pub env: BTreeMap<String, String>,

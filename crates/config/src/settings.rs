@@ -1,4 +1,4 @@
-//! The one validated struct that options become. Every room takes the part it needs.
+//! The one validated struct that options become. Every crate takes the part it needs.
 //!
 //! Field names are the option keys of `decisions.md` part A; units and ranges stand in
 //! `definitions`.

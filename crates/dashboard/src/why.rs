@@ -1,4 +1,4 @@
-//! Reasons in the person's language. The rooms below say in English why something is wrong; the
+//! Reasons in the person's language. The crates below say in English why something is wrong; the
 //! English texts `why_…` of `locales/` are the patterns by which such a line is known again, and
 //! each language has its own. What is wrong with an option is said by the option's own definition,
 //! and what the system says by the usual few reasons (`sys_…`).

@@ -12,7 +12,7 @@
 //! | [`frame`] | RPC frames and query strings to calls, answers to frames |
 //! | [`auth`] | digest authentication of headers and frames |
 //! | [`notify`] | what a connection is told unasked, and when |
-//! | [`history`], [`records`] | minute records: columns, pages, CSV |
+//! | [`history`] | minute records: columns, pages, CSV |
 //! | [`modbus`] | registers |
 //! | [`state`], `stored` | what a reader may change |
 //! | [`target`] | where a reader may send the meter |

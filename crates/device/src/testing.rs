@@ -1,4 +1,4 @@
-//! A device, a snapshot and records for this room's tests.
+//! A device, a snapshot and records for this crate's tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{sync::Arc, time::Duration};

@@ -2,7 +2,7 @@
 //! CSV.
 //!
 //! A source knows nothing of Shelly or SQLite. It says what it heard as [`SourceEvent`]s: states of
-//! entities as text with their unit, and how the link is. The `meter` room gives them meaning.
+//! entities as text with their unit, and how the link is. The crate `meter` gives them meaning.
 
 //!
 //! ```text
@@ -14,9 +14,15 @@
 //! ```
 //!
 //! Order of events that a reader may rely on: after a loss of the link, every wanted entity's
-//! [`Reading`] (or [`State::Gone`], [`State::Own`]) comes *before* [`Link::Up`]; while the link is
+//! [`Reading`] (or [`Gone`], [`Own`]) comes *before* [`Link::Up`]; while the link is
 //! [`Link::Starting`] only readings come that count (`decisions.md` C10). So what was held before
 //! the loss never turns live by the link alone.
+//!
+//! [`Reading`]: vocab::Reading
+//! [`Gone`]: vocab::State::Gone
+//! [`Own`]: vocab::State::Own
+//! [`Link::Up`]: vocab::Link::Up
+//! [`Link::Starting`]: vocab::Link::Starting
 
 mod beside;
 pub mod demo;

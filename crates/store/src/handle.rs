@@ -1,4 +1,4 @@
-//! The handle that every other room holds.
+//! The handle that every other crate holds.
 
 use std::{
     collections::BTreeMap,

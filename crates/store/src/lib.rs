@@ -12,7 +12,7 @@
 //! ```
 //!
 //! One thread owns the writing connection; one transaction holds everything that came since the
-//! last, counters included (`forecasting.md` section 3). The room knows no meaning of the numbers:
+//! last, counters included (`forecasting.md` section 3). The crate knows no meaning of the numbers:
 //! device state is text to it. Nothing here ends the process: what cannot be written is kept in a
 //! bounded buffer, said once, and tried again; a folder that cannot be used at all is done without,
 //! in memory, and tried again too.

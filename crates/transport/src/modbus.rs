@@ -1,5 +1,5 @@
 //! Modbus TCP (`shelly-pro-3em.md` section 9): tokio-modbus frames it,
-//! [`device::modbus`](device::modbus) knows the registers.
+//! [`device::modbus`] knows the registers.
 
 mod coils;
 

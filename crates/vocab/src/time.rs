@@ -1,6 +1,6 @@
 //! Time as an argument: a monotonic part for intervals, a wall part for stamps.
 //!
-//! Nothing in the pure rooms reads a clock. The shell around them asks a [`Clock`] once and passes
+//! Nothing in the pure crates reads a clock. The shell around them asks a [`Clock`] once and passes
 //! the [`Now`] in, so a jump of the wall clock changes no energy and tests replay any sequence of
 //! times.
 
