@@ -11,6 +11,7 @@ use super::{
     setup::{self, union},
 };
 use config::{EXIT_CONFIGURATION, LoadInputs, MeterSettings, Resolved, SourceKind, load, report};
+use device::Identity;
 use meter::{CounterState, EntityReport, Meter, Quality};
 use source::{
     Access,
@@ -31,6 +32,7 @@ pub async fn check(mut inputs: LoadInputs) -> (String, u8) {
         .unwrap_or_default();
     out.push_str(&report(&resolved));
     let mut good = resolved.problems.is_empty();
+    good &= identities(&resolved, &mut out);
     if good {
         out.push_str("configuration: good\n");
     }
@@ -53,6 +55,24 @@ pub async fn check(mut inputs: LoadInputs) -> (String, u8) {
             u8::from(!good)
         },
     )
+}
+
+/// Who each meter would be, as `run` makes it; whether nothing is wrong with it.
+fn identities(resolved: &Resolved, out: &mut String) -> bool {
+    let stored = store::peek(&resolved.settings.store.data_dir);
+    let mut good = true;
+    for meter in &resolved.settings.meters {
+        // Nothing is kept here, so none is made up.
+        let (_, wrong) = identity::of(&meter.name, meter, &stored.meters, true);
+        for line in wrong {
+            good = false;
+            out.push_str(&format!("error: {line}\n"));
+        }
+        for remark in Identity::remarks(&meter.identity) {
+            out.push_str(&format!("note: {remark}\n"));
+        }
+    }
+    good
 }
 
 async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut String) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use config::MeterSettings;
 use device::{Identity, identity};
-use store::{MeterRow, Restored, fallback_mac};
+use store::{MeterRow, fallback_mac};
 
 /// The MAC of a meter that has one already: typed, or kept in `stored`.
 #[must_use]
@@ -25,7 +25,7 @@ pub fn known_mac(
 pub fn of(
     key: &str,
     settings: &MeterSettings,
-    restored: &Restored,
+    stored: &BTreeMap<String, MeterRow>,
     in_memory: bool,
 ) -> (Identity, Vec<String>) {
     let new = || {
@@ -35,7 +35,7 @@ pub fn of(
             fresh(key)
         }
     };
-    let mac = known_mac(key, settings, &restored.meters).unwrap_or_else(new);
+    let mac = known_mac(key, settings, stored).unwrap_or_else(new);
     let (identity, errors) = Identity::with_own_values(
         &settings.identity,
         &identity::kept_mac(&mac).unwrap_or_else(new),
@@ -44,8 +44,7 @@ pub fn of(
         tracing::warn!("{remark}");
     }
     let mut problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let kept = restored
-        .meters
+    let kept = stored
         .get(key)
         .map(|row| row.mac.as_str())
         .filter(|mac| !mac.is_empty());
@@ -91,11 +90,8 @@ mod tests {
                 mac: kept.into(),
                 ..MeterRow::default()
             };
-            let restored = Restored {
-                meters: [(String::new(), row)].into(),
-                ..Restored::default()
-            };
-            let (identity, problems) = of("", &settings, &restored, false);
+            let stored = [(String::new(), row)].into();
+            let (identity, problems) = of("", &settings, &stored, false);
             assert_eq!(
                 identity::kept_mac(&identity.mac).as_ref(),
                 Some(&identity.mac),
@@ -115,15 +111,7 @@ mod tests {
             mac: "02AABBCCDDEE".into(),
             ..MeterRow::default()
         };
-        let (identity, problems) = of(
-            "",
-            &settings,
-            &Restored {
-                meters: [(String::new(), row)].into(),
-                ..Restored::default()
-            },
-            false,
-        );
+        let (identity, problems) = of("", &settings, &[(String::new(), row)].into(), false);
         assert_eq!(
             (identity.id.as_str(), problems),
             ("shellypro3em-02aabbccddee", Vec::new())

@@ -426,10 +426,7 @@ fn start_control(shared: &Shared, app: bool) {
                 control_socket::Request::BackupBegin => store.freeze(),
                 control_socket::Request::BackupEnd => store.thaw(),
             };
-            match tokio::task::spawn_blocking(move || done.wait()).await {
-                Ok(result) => result.map_err(|e| e.to_string()),
-                Err(error) => Err(error.to_string()),
-            }
+            done.await.map_err(|error| error.to_string())
         }
     };
     shared.health.spawn("control socket", {

@@ -346,13 +346,6 @@ fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
         .collect()
 }
 
-/// Whether a change of this option takes effect at once.
-fn is_live(key: &str) -> bool {
-    definitions::find(key).is_some_and(|def| def.live)
-        || key.ends_with("energy_import")
-        || key.ends_with("energy_export")
-}
-
 /// What a disk is asked for, for as long as a person waits: one that hangs is an error.
 async fn within<T>(asked: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
     tokio::time::timeout(PATIENCE, asked)
@@ -627,11 +620,10 @@ impl Actor {
         file.contents = Ok(self.write(file.path.clone(), &options).await?);
         let resolved = load(&next);
         self.apply(&resolved).await;
-        let (restart, applied): (Vec<String>, Vec<String>) =
-            changes.keys().cloned().partition(|key| {
-                !is_live(key)
-                    && self.started.values.get(key.as_str()) != resolved.values.get(key.as_str())
-            });
+        let (restart, applied): (Vec<String>, Vec<String>) = changes
+            .keys()
+            .cloned()
+            .partition(|key| resolved.waits(&self.started, key));
         info!(
             "options changed on the dashboard: {}",
             changes.keys().cloned().collect::<Vec<_>>().join(", ")
@@ -648,36 +640,21 @@ impl Actor {
 
     /// Puts in force what can be without a restart.
     async fn apply(&self, resolved: &Resolved) {
-        self.log.set(resolved.settings.log_level);
-        let new = &resolved.settings.channels;
-        self.channels.send_modify(|old| {
-            *old = Arc::new(ChannelSettings {
-                ws_notify_interval: new.ws_notify_interval,
-                ws_notify_eps: new.ws_notify_eps,
-                udp_short: new.udp_short,
-                udp_nonzero: new.udp_nonzero,
-                read_only: new.read_only,
-                scaling: new.scaling.clone(),
-                ..ChannelSettings::clone(old)
-            });
-        });
+        let running = resolved.running(&self.started);
+        self.log.set(running.log_level);
+        self.channels.send_replace(Arc::new(running.channels));
         let lines = resolved
             .problems
             .iter()
             .map(ToString::to_string)
             .chain(resolved.warnings.iter().cloned());
         self.shared.health.replace(lines.collect());
-        let from_home_assistant = resolved.settings.source.kind == SourceKind::HomeAssistant;
+        let from_home_assistant = running.source.kind == SourceKind::HomeAssistant;
         let mut options_say = self.setup.said.lock().await;
         *options_say = said(resolved);
         // The first meter last: its take-over also tells the source which entities all meters want.
         for (index, meter) in self.meters.iter().enumerate().rev() {
-            let Some(new) = resolved
-                .settings
-                .meters
-                .iter()
-                .find(|m| m.name == meter.key)
-            else {
+            let Some(new) = running.meters.iter().find(|m| m.name == meter.key) else {
                 continue;
             };
             let blocked = resolved.absent_reason(index);
@@ -702,7 +679,10 @@ impl Actor {
                 } else {
                     old.inputs.clone()
                 };
-                *old = live_part(&old, new, inputs);
+                *old = MeterSettings {
+                    inputs,
+                    ..new.clone()
+                };
                 old.clone()
             };
             let channels = Arc::clone(&self.channels.borrow());
@@ -749,23 +729,6 @@ impl Actor {
     }
 }
 
-/// The meter's settings with what may change while it runs.
-fn live_part(old: &MeterSettings, new: &MeterSettings, inputs: Inputs) -> MeterSettings {
-    MeterSettings {
-        inputs,
-        line_voltage: new.line_voltage,
-        line_frequency: new.line_frequency,
-        smoothing: new.smoothing,
-        target_offset: new.target_offset,
-        stale: new.stale,
-        hold: new.hold,
-        device_name: new.device_name.clone(),
-        outbound_ws: new.outbound_ws.clone(),
-        control: new.control.clone(),
-        ..old.clone()
-    }
-}
-
 impl Owner for Actor {
     fn setup(&self) -> SetupState {
         match &*self.setup.state.borrow() {
@@ -787,9 +750,7 @@ impl Owner for Actor {
         for (key, value) in self.by_readers() {
             resolved.note_device_state(key, value);
         }
-        let differs = |key: &&str| {
-            self.started.values.get(*key) != resolved.values.get(*key) && !is_live(key)
-        };
+        let differs = |key: &&str| resolved.waits(&self.started, key);
         Options {
             values: resolved
                 .values

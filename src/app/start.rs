@@ -224,7 +224,7 @@ impl Running {
         blocked: Option<&str>,
     ) -> Self {
         let in_memory = matches!(shared.store.health().state, StoreState::InMemory { .. });
-        let (identity, problems) = identity::of(key, &settings, restored, in_memory);
+        let (identity, problems) = identity::of(key, &settings, &restored.meters, in_memory);
         for problem in problems {
             let line = if key.is_empty() {
                 problem

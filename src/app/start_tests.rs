@@ -250,12 +250,8 @@ fn each_option_alone_with_every_nasty_identity_ends_no_start() {
                 app: true,
                 ..LoadInputs::default()
             });
-            let (identity, wrong) = crate::app::identity::of(
-                "",
-                &resolved.settings.meters[0],
-                &Restored::default(),
-                true,
-            );
+            let (identity, wrong) =
+                crate::app::identity::of("", &resolved.settings.meters[0], &BTreeMap::new(), true);
             assert!(
                 wrong.is_empty(),
                 "{options} passes one check and fails another: {wrong:?}"
@@ -277,6 +273,17 @@ fn each_option_alone_with_every_nasty_identity_ends_no_start() {
             .any(|line| line.contains("FFFFFFFFFFFF") && line.contains("paired again")),
         "{found:?}"
     );
+}
+
+#[test]
+fn each_nasty_value_of_every_option_at_once_ends_no_start() {
+    let runtime = runtime();
+    for value in nasty() {
+        let options = definitions::all()
+            .map(|def| (def.key.to_owned(), value.clone()))
+            .collect();
+        runtime.block_on(start(Value::Object(options), "02AABBCCDDEE", true));
+    }
 }
 
 proptest! {

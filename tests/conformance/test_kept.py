@@ -25,10 +25,12 @@ def test_a_database_of_version_0_2_0_is_opened_whole(new_meter):
     # What a start adds so that none is served lower than before is far less than what was counted.
     assert all(0 <= counters[key] - value < 0.05 for key, value in COUNTED.items()), counters
     assert counters["c_total_act_ret_energy"] == 0
-    assert meter.rpc("EMData.GetRecords", {"id": 0}) == {"data_blocks": [{"ts": FIRST, "period": 60, "records": 3}]}
+    # A start may add the minute that was not over.
+    block = meter.rpc("EMData.GetRecords", {"id": 0})["data_blocks"][0]
+    assert block["ts"] == FIRST and block["records"] in (3, 4), block
     data = meter.rpc("EMData.GetData", {"id": 0, "ts": FIRST})
     rows = [dict(zip(data["keys"], values)) for block in data["data"] for values in block["values"]]
-    assert [row["a_max_act_power"] for row in rows] == [1500.0] * 3 and rows[0]["b_min_act_power"] == -600.0
+    assert [row["a_max_act_power"] for row in rows][:3] == [1500.0] * 3 and rows[0]["b_min_act_power"] == -600.0
     assert meter.rpc("KVS.Get", {"key": "home"})["value"] == "Keller"
     assert meter.rpc("KVS.Get", {"key": "plan.7"})["value"] == '{"x":[1,2]}'
     assert meter.rpc("KVS.List")["rev"] == 2

@@ -1,11 +1,16 @@
 //! From checked values to [`Settings`]: each field from its option.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::Value;
 
 use super::{
-    LoadInputs, definitions,
+    definitions,
     pattern::{self, is_automatic, network, share},
     problem::Layer,
     resolve::{Meter, Values, default_value},
@@ -153,13 +158,13 @@ impl<'a> View<'a> {
 }
 
 /// All settings; the first of `meters` holds every option.
-pub(super) fn settings(meters: &[Meter], inputs: &LoadInputs) -> Settings {
+pub(super) fn settings(meters: &[Meter], data_dir: &Path, app: bool) -> Settings {
     let none = Meter::default();
     let first = meters.first().unwrap_or(&none);
-    let all = View::of(first, first, inputs.app);
+    let all = View::of(first, first, app);
     let one = |(index, of): (usize, &Meter)| {
         meter(
-            &View::of(of, first, inputs.app),
+            &View::of(of, first, app),
             &all,
             (index > 0).then_some(of.name.as_str()),
         )
@@ -180,7 +185,7 @@ pub(super) fn settings(meters: &[Meter], inputs: &LoadInputs) -> Settings {
                 .unwrap_or(IpAddr::from([0, 0, 0, 0])),
             hosts: all.list("dashboard_hosts"),
         },
-        store: store(&all, inputs),
+        store: store(&all, data_dir),
         forecast: ForecastSettings {
             enable: all.flag("forecast_enable"),
             history_seconds: all.whole("power_history_seconds"),
@@ -396,9 +401,9 @@ fn channels(all: &View<'_>) -> ChannelSettings {
     }
 }
 
-fn store(all: &View<'_>, inputs: &LoadInputs) -> StoreSettings {
+fn store(all: &View<'_>, data_dir: &Path) -> StoreSettings {
     StoreSettings {
-        data_dir: inputs.data_dir.clone(),
+        data_dir: data_dir.to_owned(),
         state_path: all.path("state_path"),
         interval: all.seconds("store_interval"),
         records_days: all.whole("records_days"),

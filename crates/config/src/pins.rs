@@ -58,44 +58,76 @@ fn sample(kind: Kind, but: &str) -> Value {
     }
 }
 
-#[test]
-fn every_option_changes_a_setting() {
-    // What an option may need beside it: without power a scale is nothing.
-    let beside = [
+/// What an option may need beside it: without power a scale is nothing.
+fn beside() -> [Value; 5] {
+    [
         json!({}),
         json!({"total_power": "sensor.t"}),
         json!({"a_power": "sensor.a", "b_power": "sensor.b", "c_power": "sensor.c"}),
         json!({"ha_smoothing_enable": true}),
         json!({"raw_days": 7, "history_days": 1}),
-    ];
-    for def in definitions::all() {
-        // Those two say where the others are.
-        if ["data_dir", "options"].contains(&def.key) {
-            continue;
+    ]
+}
+
+/// These options without and with another value of one, where both are good.
+fn without_and_with(options: &Value, def: &Definition) -> Option<[Resolved; 2]> {
+    let value = other(def);
+    let read = |with: bool| {
+        let (mut args, mut options) = (std::collections::BTreeMap::new(), options.clone());
+        if with && def.in_file {
+            options[def.key] = value.clone();
+        } else if with {
+            args.insert(def.key.to_owned(), super::value::to_text(&value));
         }
-        let value = other(def);
-        let read = |options: &Value, with: bool| {
-            let text = super::value::to_text(&value);
-            let args = (with && def.in_file.eq(&false)).then(|| (def.key.to_owned(), text));
-            let mut options = options.clone();
-            if with && def.in_file {
-                options[def.key] = value.clone();
-            }
-            let resolved = load(&LoadInputs {
-                args: args.into_iter().collect(),
-                options_file: Some(OptionsFile {
-                    path: "options.json".into(),
-                    contents: Ok(options.to_string()),
-                }),
-                ..LoadInputs::default()
-            });
-            resolved.problems.is_empty().then_some(resolved.settings)
-        };
-        let changes = beside.iter().any(|options| {
-            let with = read(options, true);
-            with.is_some() && with != read(options, false)
+        let resolved = load(&LoadInputs {
+            args,
+            options_file: Some(OptionsFile {
+                path: "options.json".into(),
+                contents: Ok(options.to_string()),
+            }),
+            ..LoadInputs::default()
         });
-        assert!(changes, "{} = {value} changes no setting", def.key);
+        resolved.problems.is_empty().then_some(resolved)
+    };
+    Some([read(false)?, read(true)?])
+}
+
+/// Every option but the two that say where the others are.
+fn settable() -> impl Iterator<Item = &'static Definition> {
+    definitions::all().filter(|def| !["data_dir", "options"].contains(&def.key))
+}
+
+#[test]
+fn every_option_changes_a_setting() {
+    for def in settable() {
+        let changes = beside()
+            .iter()
+            .filter_map(|options| without_and_with(options, def))
+            .any(|[without, with]| without.settings != with.settings);
+        assert!(changes, "{} = {} changes no setting", def.key, other(def));
+    }
+}
+
+#[test]
+fn an_option_counts_at_once_if_it_says_so_and_only_then() {
+    for def in settable() {
+        let at_once = beside()
+            .iter()
+            .filter_map(|options| without_and_with(options, def))
+            .any(|[started, new]| new.running(&started) != started.settings);
+        assert_eq!(at_once, def.live, "{}", def.key);
+    }
+    for def in settable().filter(|def| def.live) {
+        for [started, new] in beside()
+            .iter()
+            .filter_map(|options| without_and_with(options, def))
+        {
+            assert!(
+                new.running(&started) == new.settings,
+                "{}: at once is not as after a restart",
+                def.key
+            );
+        }
     }
 }
 

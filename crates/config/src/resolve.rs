@@ -1,6 +1,6 @@
 //! From layers to one value an option, with the layer it came from; then to [`Settings`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::Value;
 
@@ -38,6 +38,10 @@ pub struct Resolved {
     pub absent_reasons: Vec<(usize, String)>,
     /// Under the Supervisor.
     pub app: bool,
+    /// The values of each meter, secrets included.
+    pub(super) meters: Secretly<Vec<Meter>>,
+    /// The data folder.
+    pub(super) data_dir: PathBuf,
 }
 
 impl Resolved {
@@ -65,6 +69,48 @@ impl Resolved {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
+    /// What a process runs with that was started with `started` and then given these options:
+    /// those that count at once as they are now, every other as it was.
+    #[must_use]
+    pub fn running(&self, started: &Self) -> Settings {
+        let mut meters = started.meters.0.clone();
+        for meter in &mut meters {
+            let Some(new) = self.meters.0.iter().find(|new| new.name == meter.name) else {
+                continue;
+            };
+            for key in definitions::all().filter(|def| def.live).map(|def| def.key) {
+                meter.drop(key);
+                if let (Some(value), Some(layer)) = (new.values.get(key), new.origin.get(key)) {
+                    meter.values.insert(key, value.clone());
+                    meter.origin.insert(key, *layer);
+                }
+            }
+        }
+        let mut settings = assemble::settings(&meters, &started.data_dir, started.app);
+        // What was found at the start was said then.
+        checks::listeners(
+            &mut settings,
+            &meters,
+            started.app,
+            &mut Vec::new(),
+            &mut Vec::new(),
+        );
+        for meter in &mut settings.meters {
+            let now = self.meters.0.iter().position(|new| new.name == meter.name);
+            if now.is_some_and(|index| self.absent_reason(index).is_some()) {
+                meter.inputs = super::Inputs::none();
+            }
+        }
+        settings
+    }
+
+    /// Whether an option is other than at the start and does not count before a restart.
+    #[must_use]
+    pub fn waits(&self, started: &Self, key: &str) -> bool {
+        let value = |of: &Self| of.meters.0.first().and_then(|m| m.values.get(key).cloned());
+        !definitions::find(key).is_some_and(|def| def.live) && value(self) != value(started)
+    }
+
     /// Notes what the device's own state says, for display: it counts only where no option says
     /// otherwise.
     pub fn note_device_state(&mut self, key: &str, value: Value) {
@@ -78,8 +124,18 @@ impl Resolved {
     }
 }
 
+/// What holds secrets and shows none.
+#[derive(Clone)]
+pub(super) struct Secretly<T>(pub(super) T);
+
+impl<T> std::fmt::Debug for Secretly<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
 /// Values of one meter while they are being checked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Meter {
     /// Empty for the first.
     pub name: String,
@@ -159,7 +215,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         .enumerate()
         .flat_map(|(index, meter)| meter.blocked.iter().map(move |why| (index, why.clone())))
         .collect();
-    let mut settings = assemble::settings(&meters, inputs);
+    let mut settings = assemble::settings(&meters, &inputs.data_dir, inputs.app);
     checks::listeners(
         &mut settings,
         &meters,
@@ -173,11 +229,10 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         }
         settings.source.auto_setup &= *index != 0;
     }
-    let Meter {
-        mut values,
-        mut origin,
-        ..
-    } = meters.swap_remove(0);
+    let (mut values, mut origin) = meters
+        .first()
+        .map(|first| (first.values.clone(), first.origin.clone()))
+        .unwrap_or_default();
     let options_path = inputs.options_file.as_ref().map_or_else(
         || inputs.data_dir.join("options.json"),
         |file| file.path.clone(),
@@ -199,6 +254,8 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         warnings,
         absent_reasons,
         app: inputs.app,
+        meters: Secretly(meters),
+        data_dir: inputs.data_dir.clone(),
     }
 }
 
