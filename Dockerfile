@@ -16,7 +16,7 @@ RUN find crates -mindepth 2 -maxdepth 2 ! -name Cargo.toml -exec rm -rf {} + \
 # hadolint ignore=DL3006
 FROM ${RUST_IMAGE} AS builder
 WORKDIR /build
-# Never more than two compilers at once: the peak stays below what a small machine has (DOCS.md, "Local build").
+# Never more than two compilers at once: the peak stays below what a small machine has (DOCS.md#install-and-first-start).
 ENV CARGO_BUILD_JOBS=2
 # For the allocator, which is written in C.
 # hadolint ignore=DL3008

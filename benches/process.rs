@@ -24,7 +24,7 @@ const START_BAR: Duration = Duration::from_millis(150);
 const EVENT_BAR: Duration = Duration::from_millis(5);
 /// Resident memory.
 const MEMORY_BAR_MB: f64 = 20.0;
-/// What a training may take beyond the idle service (`forecasting.md` A7).
+/// What a training may take beyond the idle service (`docs/decisions.md#bars`).
 const TRAINING_BAR_MB: f64 = 40.0;
 /// Shorter than the default, so that six hundred events take no five minutes: what is measured is
 /// the way, not the interval.

@@ -2,8 +2,8 @@
 //! days of minute records.
 //!
 //! `cargo bench store`. Each figure is a median of interleaved rounds beside its floor: the
-//! same rows fetched by a bare `SELECT` on an open connection. Bars of `forecasting.md` (A9) and
-//! issue 5: start-up load and 30 days of chart within 100 ms.
+//! same rows fetched by a bare `SELECT` on an open connection. Bars: `docs/decisions.md#bars`:
+//! start-up load and 30 days of chart within 100 ms.
 use std::{
     hint::black_box,
     path::Path,

@@ -1,4 +1,5 @@
-//! The control socket: how `health` and `backup` reach the running process (`decisions.md` B).
+//! The control socket: how `health` and `backup` reach the running process
+//! (`docs/decisions.md#the-control-socket`).
 //!
 //! A Unix socket of mode 600. One line in (`health`, `backup begin`, `backup end`), one line out
 //! (`ok` or `error <why>`).

@@ -1,4 +1,4 @@
-//! The Supervisor's API, as far as an app needs it (`home-assistant-app.md` section 7.2).
+//! The Supervisor's API, as far as an app needs it (`docs/home-assistant.md#the-supervisors-api`).
 //!
 //! Asked at start and on a change, never in a loop: every call is a line in the Supervisor's log.
 

@@ -1,5 +1,5 @@
 //! All channels against each other: in the same snapshot HTTP, WebSocket, UDP, both Modbus maps and
-//! `/metrics` say the same numbers, whatever the readings (`decisions.md` C4).
+//! `/metrics` say the same numbers, whatever the readings (`docs/decisions.md#rounding`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

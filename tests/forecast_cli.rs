@@ -1,4 +1,5 @@
-//! `backtest` and `forecast` as somebody with a recorded house runs them (`forecasting.md` 6).
+//! `backtest` and `forecast` as somebody with a recorded house runs them
+//! (`docs/forecast.md#try-it-on-your-own-record`).
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -12,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 const HOUSE: &str = "tests/data/forecast/emhass_house_30min_80d.csv";
-/// C23's call, on the committed slice.
+/// A documented call, on the committed slice.
 const CALL: [&str; 16] = [
     "--column",
     "load_w",

@@ -1,4 +1,4 @@
-//! The device over HTTP: forms, statuses, headers, limits (`shelly-pro-3em.md` section 2.1).
+//! The device over HTTP: forms, statuses, headers, limits (`docs/protocol/http.md`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

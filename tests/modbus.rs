@@ -1,5 +1,5 @@
 //! Modbus TCP on a real port: maps, exceptions, unit ids, switches, masters that misbehave
-//! (`shelly-pro-3em.md` section 9).
+//! (`docs/protocol/modbus.md`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,5 @@
-//! Outbound WebSockets, against a server that plays a Victron GX (`consumers.md` section 2).
+//! Outbound WebSockets, against a server that plays a Victron GX
+//! (`docs/protocol/readers.md#victron-outbound-websocket`).
 
 #![allow(
     clippy::unwrap_used,

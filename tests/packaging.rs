@@ -1,9 +1,12 @@
 //! The package as the Supervisor sees it: configuration, schema, translations, versions, build
-//! files (`home-assistant-app.md` sections 1 to 6 and 10).
+//! files (`docs/home-assistant.md`).
 //!
 //! `UPDATE_DOCS=1 cargo test --test packaging` rewrites the generated part of the app's
 //! configuration.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "packaging/citations.rs"]
+mod citations;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +22,7 @@ use virtual_shelly::config::{
     definitions, load,
 };
 
-/// Keys of section 4.1; `image` comes with the first release.
+/// Keys of `config.yaml`; `image` comes with the first release.
 const KEYS: [&str; 21] = [
     "name",
     "slug",
@@ -407,7 +410,7 @@ fn ports_are_the_defaults_of_the_definitions() {
     assert_eq!(found, wanted);
 }
 
-/// Section 10, from the Supervisor's source.
+/// As the Supervisor's source has it (`docs/home-assistant.md#profile-and-rating`).
 fn rating(config: &Map<String, Value>, own_profile: bool) -> i64 {
     let on = |key: &str| config.get(key) == Some(&Value::from(true));
     if on("docker_api") || on("full_access") {

@@ -1,5 +1,5 @@
-//! What a day costs a memory card (`forecasting.md` A9). Alone in its process: it counts what the
-//! process writes.
+//! What a day costs a memory card (`docs/decisions.md#bars`). Alone in its process: it counts what
+//! the process writes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{

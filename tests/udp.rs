@@ -1,5 +1,5 @@
 //! RPC over UDP on real sockets: what batteries ask, what is not answered, limits, password
-//! (`shelly-pro-3em.md` section 2.4).
+//! (`docs/protocol/udp.md`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,5 +1,5 @@
-//! RPC over WebSocket: framing, notifications, passive listeners, slow readers (`shelly-pro-3em.md`
-//! sections 2.2 and 7).
+//! RPC over WebSocket: framing, notifications, passive listeners, slow readers
+//! (`docs/protocol/websocket.md`, `docs/protocol/notifications.md`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -48,7 +48,7 @@ pub fn urls(meters: &Meters, resolved: &Resolved) {
 }
 
 /// Logs the ports that are ours once each listener has had its first try, and how many entities are
-/// read (`home-assistant-app.md` 7.1).
+/// read (`docs/home-assistant.md#the-container`).
 pub async fn channels(
     board: Board,
     meters: Vec<MeterSettings>,

@@ -23,7 +23,8 @@ use vocab::{Clock, EntityId, Link, Now, Reading, SourceEvent, State, SystemClock
 const LISTED: usize = 20;
 
 /// Runs the check; gives its lines and the exit code: 0 all is well, 1 something is missing,
-/// [`EXIT_CONFIGURATION`] for what `run` would end with at once (`decisions.md` B).
+/// [`EXIT_CONFIGURATION`] for what `run` would end with at once
+/// (`docs/decisions.md#commands-and-exit-codes`).
 pub async fn check(mut inputs: LoadInputs) -> (String, u8) {
     let unknown = network::fill(&mut inputs).await;
     let resolved = load(&inputs);

@@ -152,7 +152,8 @@ pub fn said(resolved: &Resolved) -> Option<Map<String, Value>> {
     })
 }
 
-/// A choice of the set-up with the options that somebody set laid over it (`decisions.md` C11).
+/// A choice of the set-up with the options that somebody set laid over it
+/// (`docs/decisions.md#nothing-configured`).
 ///
 /// The power entities are those of the choice; factor, offset and sign apply to what was chosen;
 /// all else is the option's where there is one.

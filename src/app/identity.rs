@@ -1,5 +1,5 @@
-//! Which MAC a meter has: typed by the user, kept from before, or made once (`decisions.md` A
-//! `mac`).
+//! Which MAC a meter has: typed by the user, kept from before, or made once
+//! (`docs/decisions.md#which-mac`).
 
 use std::collections::BTreeMap;
 

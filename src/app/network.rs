@@ -1,4 +1,4 @@
-//! The app's Network card: asked at start, else as it was last time (`decisions.md` B).
+//! The app's Network card: asked at start, else as it was last time (`docs/decisions.md#ports`).
 
 use std::{collections::BTreeMap, time::Duration};
 

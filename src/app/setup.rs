@@ -1,4 +1,5 @@
-//! Nothing configured? Home Assistant's Energy settings know the grid sensors (`decisions.md` C11).
+//! Nothing configured? Home Assistant's Energy settings know the grid sensors
+//! (`docs/decisions.md#nothing-configured`).
 //!
 //! What was found is kept as state and used until options name entities; the other input options
 //! lie over it. Later changes of the Energy settings only give a notice: a meter that a battery

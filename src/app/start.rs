@@ -433,7 +433,7 @@ fn off<'a>(
     })
 }
 
-/// The house's time zone, else this host's (C9, C18).
+/// The house's time zone, else this host's.
 fn zone(facts: &HaFacts) -> String {
     facts
         .time_zone

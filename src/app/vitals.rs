@@ -1,5 +1,5 @@
 //! How the process is, for `/healthz`, `/livez`, the control socket and the health page
-//! (`decisions.md` C19).
+//! (`docs/decisions.md#alive-and-ready`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -124,7 +124,7 @@ RUNS = {"udp": (by_udp, {}), "http": (by_http, {}), "websocket": (by_websocket, 
 
 
 def test_a_battery_that_adds_each_answer_comes_to_rest_on_every_channel(fake_ha, new_meter):
-    """H13: the set-up that swings by 600 to 1,200 W without control."""
+    """The set-up that swings by 600 to 1,200 W without control."""
     plants, threads, figures = {}, [], {}
     for name, (_, options) in RUNS.items():
         sensor = f"sensor.grid_{name}"

@@ -9,7 +9,7 @@ from harness import dump, fetch, golden, shape, until
 # Where a meter without a house behind it may say null although the dumped device had a value, and the reverse.
 NULLABLE = {"config.sys.device.name", "config.sys.location.lat", "config.sys.location.lon", "config.mqtt.server",
             "config.mqtt.user", "config.wifi.sta.ssid", "config.sys.location.tz", "status.sys.last_sync_ts"}
-ORDER = {  # contract section 3.1, firmware 1.6.1
+ORDER = {  # docs/protocol/methods.md#status-and-configuration, firmware 1.6.1
     "sys": "mac restart_required time unixtime last_sync_ts uptime ram_size ram_free ram_min_free fs_size fs_free cfg_rev "
            "kvs_rev schedule_rev webhook_rev btrelay_rev available_updates reset_reason utc_offset",
     "wifi": "sta_ip status ssid rssi sta_ip6", "eth": "ip ip6", "temperature:0": "id tC tF"}

@@ -1,4 +1,4 @@
-"""The acceptance scenarios S1 to S9, each as a reader of the meter would live through it."""
+"""What an owner goes through with the meter, each as a reader of the meter would live through it."""
 import asyncio
 import json
 import random
@@ -38,7 +38,7 @@ def s1_everywhere(meter, watts):
     return True
 
 
-def test_s1_first_value(grid):
+def test_first_value(grid):
     ha, meter = grid
     assert s1_everywhere(meter, 512)
     for value in ("-300.5", "0", "1e3", " 42 "):
@@ -61,7 +61,7 @@ def test_s1_first_value(grid):
     ({"total_power": "sensor.x", "total_phase": "c"}, {"x": (100, "mW")}, (0, 0, 0.1)),
     ({"total_power": "sensor.x", "target_offset": 20}, {"x": (100, "W")}, (80, 0, 0)),
     ({"a_power": "sensor.x", "b_power": "sensor.y", "b_invert": True}, {"x": (0.002, "MW"), "y": (7, "W")}, (2000, -7, 0))])
-def test_s2_units_pairs_sums_signs(fake_ha, new_meter, options, states, expected):
+def test_units_pairs_sums_signs(fake_ha, new_meter, options, states, expected):
     for name, (value, unit) in states.items():
         fake_ha.set(f"sensor.{name}", value, unit)
     meter = new_meter(options, ha=fake_ha).start()
@@ -69,7 +69,7 @@ def test_s2_units_pairs_sums_signs(fake_ha, new_meter, options, states, expected
     assert [em[f"{p}_act_power"] for p in "abc"] == [pytest.approx(e, abs=0.001) for e in expected] and add_up(em)
 
 
-def test_s2_unit_changes_at_run_time(grid):
+def test_unit_changes_at_run_time(grid):
     ha, meter = grid
     ha.set("sensor.grid", "2")
     meter.until_total(2, 1)
@@ -78,7 +78,7 @@ def test_s2_unit_changes_at_run_time(grid):
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "", "1,5", "12 W", "1e9", "unknown"])
-def test_s2_what_is_no_number_is_unavailable(grid, text):
+def test_what_is_no_number_is_unavailable(grid, text):
     ha, meter = grid
     meter.stop()
     meter.options["hold"] = 0
@@ -90,7 +90,7 @@ def test_s2_what_is_no_number_is_unavailable(grid, text):
     meter.until_total(12, 1)
 
 
-async def test_s3_sensor_unavailable(fake_ha, new_meter):
+async def test_sensor_unavailable(fake_ha, new_meter):
     for name, watts in (("l1", "230.4"), ("l2", "-120.0"), ("l3", "45.0")):
         fake_ha.set(f"sensor.{name}", watts)
     meter = new_meter({**PHASES, "hold": 5, "stale": "error", "ws_notify_interval": 0.0}, ha=fake_ha).start()
@@ -120,7 +120,7 @@ async def test_s3_sensor_unavailable(fake_ha, new_meter):
     assert not [a for a in answers if re.search(r'"b_act_power":-?0(\.0+)?[,}]', a)], "a 0 is never invented"
 
 
-def test_s3_constant_is_not_stale(fake_ha, new_meter):
+def test_constant_is_not_stale(fake_ha, new_meter):
     fake_ha.set("sensor.grid", "77")
     meter = new_meter({"total_power": "sensor.grid", "hold": 1}, ha=fake_ha).start()
     meter.until_total(77, 5)
@@ -131,7 +131,7 @@ def test_s3_constant_is_not_stale(fake_ha, new_meter):
     assert meter.get("/healthz").status == 200
 
 
-def test_s3_dead_link_is_noticed(grid):
+def test_dead_link_is_noticed(grid):
     ha, meter = grid
     meter.stop()
     meter.options["hold"] = 1
@@ -144,7 +144,7 @@ def test_s3_dead_link_is_noticed(grid):
     meter.until_total(5, 10)
 
 
-def test_s4_home_assistant_restarts(grid):
+def test_home_assistant_restarts(grid):
     ha, meter = grid
     meter.stop()
     meter.options["hold"] = 5
@@ -168,7 +168,7 @@ def test_s4_home_assistant_restarts(grid):
     assert meter.process.pid == pid and all(after[k] >= before[k] for k in before)
 
 
-def test_s4_started_before_home_assistant_and_its_entity(new_meter):
+def test_started_before_home_assistant_and_its_entity(new_meter):
     ha = FakeHA().start()
     try:
         ha.drop()
@@ -184,7 +184,7 @@ def test_s4_started_before_home_assistant_and_its_entity(new_meter):
         ha.close()
 
 
-def test_s4_values_count_only_when_it_runs(new_meter, fake_ha):
+def test_values_count_only_when_it_runs(new_meter, fake_ha):
     """A starting Home Assistant serves restored values: they count once they changed, or when it is RUNNING."""
     fake_ha.core_state = "NOT_RUNNING"
     fake_ha.set("sensor.grid", "321")
@@ -196,7 +196,7 @@ def test_s4_values_count_only_when_it_runs(new_meter, fake_ha):
     meter.until_total(7, 1)
 
 
-def test_s5_port_taken(new_meter):
+def test_port_taken(new_meter):
     meter = new_meter(args=["--source", "demo"])
     with socket.socket() as taken:
         taken.bind((LOCAL, meter.http_port))
@@ -215,7 +215,7 @@ def test_s5_port_taken(new_meter):
     until(lambda: meter.get("/livez").status == 200, 30, "serving once the port is free")
 
 
-def test_s5_udp_port_taken(new_meter):
+def test_udp_port_taken(new_meter):
     meter = new_meter(args=["--source", "demo"])
     with socket.socket(type=socket.SOCK_DGRAM) as taken:
         taken.bind((LOCAL, meter.udp_ports[0]))
@@ -225,7 +225,7 @@ def test_s5_udp_port_taken(new_meter):
     until(lambda: udp(meter.udp_ports[0], frame("EM.GetStatus"), timeout=0.5), 30)
 
 
-def test_s6_identity(new_meter):
+def test_identity(new_meter):
     meter = new_meter(args=["--source", "demo"]).start()
     info = meter.info()
     assert re.fullmatch("[0-9A-F]{12}", info["mac"]) and info["id"] == f"shellypro3em-{info['mac'].lower()}"
@@ -235,13 +235,13 @@ def test_s6_identity(new_meter):
     assert other.info()["mac"] != info["mac"]
 
 
-def test_s6_take_over(new_meter):
+def test_take_over(new_meter):
     meter = new_meter({"mac": "08:f9:e0:12:34:56", "device_name": "Zähler"}, args=["--source", "demo"]).start()
     info = meter.info()
     assert info["mac"] == "08F9E0123456" and info["id"] == "shellypro3em-08f9e0123456" and info["name"] == "Zähler"
 
 
-def test_s6_second_meter_in_one_process(fake_ha, new_meter):
+def test_second_meter_in_one_process(fake_ha, new_meter):
     fake_ha.set("sensor.grid", "512")
     fake_ha.set("sensor.pv", "-20")
     port, datagrams = free_port(), free_port()
@@ -253,7 +253,7 @@ def test_s6_second_meter_in_one_process(fake_ha, new_meter):
     assert fetch(port, "GET", "/shelly").json()["mac"] != meter.info()["mac"]
 
 
-def test_s8_energy(fake_ha, new_meter):
+def test_energy(fake_ha, new_meter):
     """36 kW for 10 s on L1 and -18 kW for 2 s on L2: 100 Wh and 10 Wh; a gap counts up to the hold time only."""
     for name in ("l1", "l2", "l3"):
         fake_ha.set(f"sensor.{name}", "0")
@@ -294,7 +294,7 @@ def test_s8_energy(fake_ha, new_meter):
 
 
 @pytest.mark.parametrize("source", ["demo", "replay"])
-def test_s8_a_faster_household_counts_its_own_time(new_meter, tmp_path, source):
+def test_a_faster_household_counts_its_own_time(new_meter, tmp_path, source):
     """3.6 kW at 1,000 times the speed: 1 kWh a second, in the counters and in the records of real minutes alike."""
     file = tmp_path / "fast.csv"
     file.write_text("ts,a,b,c\n" + "".join(f"{1_700_000_000 + n},3600,-3600,0\n" for n in range(0, 300_000, 10)))
@@ -313,7 +313,7 @@ def test_s8_a_faster_household_counts_its_own_time(new_meter, tmp_path, source):
     assert recorded >= served, "what the counters got is in the records"
 
 
-def test_s8_killed_loses_no_more_than_the_store_interval(fake_ha, new_meter):
+def test_killed_loses_no_more_than_the_store_interval(fake_ha, new_meter):
     fake_ha.set("sensor.grid", "360000")
     meter = new_meter({"total_power": "sensor.grid", "store_interval": 10}, ha=fake_ha).start()
     meter.until_total(360000, 5)
@@ -324,7 +324,7 @@ def test_s8_killed_loses_no_more_than_the_store_interval(fake_ha, new_meter):
     assert meter.emdata()["total_act"] >= 300, "100 Wh a second, at most 10 s lost"
 
 
-def test_s8_a_folder_that_comes_late(replay):
+def test_a_folder_that_comes_late(replay):
     """Started without its data folder: it meters in memory under a makeshift identity until the folder is there."""
     meter = replay(36000.0, -3600.0, 0.0)
     mac = meter.info()["mac"]
@@ -353,7 +353,7 @@ def test_s8_a_folder_that_comes_late(replay):
     assert meter.get("/healthz").json()["status"] == "ok"
 
 
-def test_s8_seeding(fake_ha, new_meter):
+def test_seeding(fake_ha, new_meter):
     fake_ha.set("sensor.grid", "3600")
     fake_ha.set("sensor.import", "12345.678", "kWh", "energy", state_class="total_increasing")
     fake_ha.set("sensor.export", "1.5", "MWh", "energy", state_class="total_increasing")
@@ -367,7 +367,7 @@ def test_s8_seeding(fake_ha, new_meter):
     assert meter.emdata()["total_act"] < 12350000, "once only"
 
 
-async def test_s9_two_batteries_and_a_browser(grid):
+async def test_two_batteries_and_a_browser(grid):
     ha, meter = grid
     meter.stop()
     meter.options |= {"scaling_shares": ["127.0.0.2=0.7", "127.0.0.3=0.3"], "request_side_scaling_enable": True,
@@ -405,7 +405,7 @@ async def test_s9_two_batteries_and_a_browser(grid):
     assert near(silent, stopped, 5)
 
 
-async def test_s9_counted(new_meter, fake_ha):
+async def test_counted(new_meter, fake_ha):
     """With counting, the power is divided by the addresses seen; loopback itself and viewers are not counted."""
     fake_ha.set("sensor.grid", "1000")
     meter = new_meter({"total_power": "sensor.grid", "request_side_scaling_enable": True, "request_ip_ttl": 3.0,

@@ -15,7 +15,10 @@ import yaml
 from harness import LOCAL, ROOT, fetch, free_port, near, until
 from test_evcc import Evcc
 
-DOCUMENTS = ["README.md", "DOCS.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+# Pages for contributors: they say what a device, a reader or Home Assistant does, and tell nobody to type anything.
+FOR_CONTRIBUTORS = {"docs/decisions.md", "docs/home-assistant.md", *(str(p.relative_to(ROOT)) for p in (ROOT / "docs/protocol").glob("*.md"))}
+DOCUMENTS = ["README.md", "DOCS.md",
+             *sorted({str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md")} - FOR_CONTRIBUTORS)]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 # The reference of all options is generated from their definitions, and compared with them elsewhere.
 REFERENCE = re.compile(r"<!-- options:begin -->.*<!-- options:end -->", re.S)

@@ -1,7 +1,7 @@
 //! What an option is: key, kind of value, default, unit, flags, names in each layer, one line of
 //! text.
 //!
-//! The tables themselves are in [`super::definitions`]; the rules are `decisions.md` part A.
+//! The tables themselves are in [`super::definitions`]; the rules are `docs/decisions.md#options`.
 
 use std::borrow::Cow;
 
@@ -214,7 +214,7 @@ pub struct Definition {
     pub live: bool,
     /// S: also settable through the device's RPC.
     pub device: bool,
-    /// †: a wrong value makes the phases absent instead of being replaced by the default.
+    /// A wrong value makes the phases absent instead of being replaced by the default.
     pub safety: bool,
     /// May stand in the options file; the paths that lead to it may not.
     pub in_file: bool,
@@ -306,7 +306,7 @@ impl Definition {
         self
     }
 
-    /// †.
+    /// Whether a wrong value makes the phases absent.
     #[must_use]
     pub const fn safety(mut self) -> Self {
         self.safety = true;
@@ -363,8 +363,8 @@ impl Definition {
         }
     }
 
-    /// What the Supervisor's schema says of it (`home-assistant-app.md` section 5); `None` where
-    /// the app does not have it.
+    /// What the Supervisor's schema says of it (`docs/home-assistant.md#options-and-schema`);
+    /// `None` where the app does not have it.
     #[must_use]
     pub fn schema(&self) -> Option<Schema> {
         if !self.in_app() {

@@ -1,4 +1,4 @@
-//! Every option, once: the tables of `decisions.md` part A, in the order of the settings page.
+//! Every option, once, in the order of the settings page.
 //!
 //! Adding an option is one row in one of the tables below; the command line, the environment, the
 //! reference in `DOCS.md`, the schema of the app and `config` follow from it. What it becomes is in

@@ -141,8 +141,8 @@ fn broken(file: &super::OptionsFile, error: &str, out: &mut Gathered) {
     out.problems.push(problem);
 }
 
-/// Network card: a missing port keeps its default, an empty one is off (`home-assistant-app.md`
-/// 4.3).
+/// Network card: a missing port keeps its default, an empty one is off
+/// (`docs/home-assistant.md#the-network-card`).
 fn card(network: &BTreeMap<String, Option<u16>>, out: &mut Gathered) {
     for (key, port) in [("http_port", "80/tcp"), ("modbus_port", "502/tcp")] {
         if let (Some(def), Some(set)) = (definitions::find(key), network.get(port)) {

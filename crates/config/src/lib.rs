@@ -10,7 +10,7 @@
 //!
 //! [`load`] never fails: what is wrong is listed in [`Resolved::problems`], all at once. A plain
 //! run then ends with [`EXIT_CONFIGURATION`]; an app stays up, and where a wrong value could mean a
-//! wrong sign the phases stay absent. Rules: `decisions.md` part A.
+//! wrong sign the phases stay absent. Rules: `docs/decisions.md#options`.
 
 mod assemble;
 mod checks;

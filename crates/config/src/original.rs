@@ -1,5 +1,5 @@
-//! Identity values that the Python original used and no device has (`decisions.md`, below the table
-//! of part A).
+//! Identity values that the Python original used and no device has
+//! (`docs/decisions.md#identity-of-the-original`).
 //!
 //! In the environment, where an old compose file still sets them, each is replaced with one
 //! warning. Anywhere else they are errors.

@@ -1,4 +1,4 @@
-//! Where the data folder and the options file are (`decisions.md` part B).
+//! Where the data folder and the options file are (`docs/decisions.md#where-the-files-are`).
 
 use std::{
     collections::BTreeMap,

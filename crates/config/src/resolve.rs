@@ -33,7 +33,7 @@ pub struct Resolved {
     /// What is worth a line in log, `/healthz` and page, and stops nothing.
     pub warnings: Vec<String>,
     /// Meters (by index in `settings.meters`) whose phases have to be absent, and why: a wrong
-    /// value in an option of which a default could mean a wrong sign or size (†). Their inputs are
+    /// value in an option of which a default could mean a wrong sign or size. Their inputs are
     /// empty, and nothing is set up by itself.
     pub absent_reasons: Vec<(usize, String)>,
     /// Under the Supervisor.

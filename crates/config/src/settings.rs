@@ -1,6 +1,6 @@
 //! The one validated struct that options become. Every crate takes the part it needs.
 //!
-//! Field names are the option keys of `decisions.md` part A; units and ranges stand in
+//! Field names are the option keys; units and ranges stand in
 //! `definitions`.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -102,8 +102,7 @@ impl SourceSettings {
     }
 }
 
-/// One power input: entities summed, import minus export, × scale, + offset, then inverted (C1,
-/// `total_invert` row).
+/// One power input: entities summed, import minus export, × scale, + offset, then inverted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PowerInput {
     /// Signed sensors, or the import side of a pair; summed. Never empty.
@@ -258,7 +257,7 @@ impl Inputs {
     }
 }
 
-/// `energy_source` (C8).
+/// `energy_source`: `docs/decisions.md#energy-counters`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnergySource {
     /// Integrate power only.
@@ -269,7 +268,7 @@ pub enum EnergySource {
     Entities,
 }
 
-/// `stale` (C3).
+/// `stale`: `docs/decisions.md#a-phase-without-a-value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StalePolicy {
     /// Nulls with `power_meter_failure`, UDP silent.
@@ -485,7 +484,7 @@ pub struct ChannelSettings {
     pub scaling: ScalingSettings,
 }
 
-/// Request-side scaling (C20).
+/// Request-side scaling: `docs/decisions.md#shares`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScalingSettings {
     /// `request_side_scaling_enable`.
@@ -516,7 +515,7 @@ pub struct DashboardSettings {
 /// The database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoreSettings {
-    /// Data folder, resolved as `decisions.md` B says.
+    /// Data folder, resolved as `docs/decisions.md#where-the-files-are` says.
     pub data_dir: PathBuf,
     /// `state_path`: the original's file to import.
     pub state_path: Option<PathBuf>,

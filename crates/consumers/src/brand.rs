@@ -1,4 +1,4 @@
-//! Whose product asks? A guess from how it asks (`consumers.md` sections 1 to 12).
+//! Whose product asks? A guess from how it asks (`docs/protocol/readers.md`).
 //!
 //! It is a word for people beside an address, and tells batteries from others for calm control
 //! ([`Brand::usage`]). [`takes_nulls`] is no guess.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Caller, Channel, brand::Use, registry::Asked};
 use vocab::Now;
 
-/// Requests and answers kept for a look (`user-needs.md` idea 12).
+/// Requests and answers kept for a look (`docs/decisions.md#the-last-calls-of-a-reader`).
 const EXCHANGES: usize = 20;
 /// Bytes kept of each.
 const EXCHANGE_BYTES: usize = 2048;
@@ -322,7 +322,8 @@ impl Consumer {
     }
 }
 
-/// Whether a request target has the value-less key `esp` (Growatt, `consumers.md` section 10).
+/// Whether a request target has the value-less key `esp` (Growatt,
+/// `docs/protocol/readers.md#growatt`).
 fn has_esp(request: &[u8]) -> bool {
     match request.first() {
         None | Some(b'{' | b'[') => false,

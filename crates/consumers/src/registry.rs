@@ -104,8 +104,7 @@ impl Consumers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the addresses of our own Home Assistant: it looks at the meter and is never counted
-    /// (C20).
+    /// Sets the addresses of our own Home Assistant: it looks at the meter and is never counted.
     pub fn set_home_assistant(&self, addresses: Vec<IpAddr>) {
         self.inner().home = addresses;
     }
@@ -146,7 +145,7 @@ impl Consumers {
     }
 
     /// Whether `caller`, who asks for power by `method`, is a battery that calm control answers
-    /// (`calm-control.md` section 3).
+    /// (`docs/calm-control.md#whom-it-controls`).
     ///
     /// Home Assistant and `scaling_viewers` never are; who is named in `control_readers` is,
     /// whatever it looks like; else what its brand does with power decides, and in `auto` whether

@@ -1,4 +1,5 @@
-//! Power shared between several readers of one meter: who gets which part (`decisions.md` C20).
+//! Power shared between several readers of one meter: who gets which part
+//! (`docs/decisions.md#shares`).
 //!
 //! Two batteries that each see the whole house both act on it. So each gets a part: by address, by
 //! a fixed number, or by how many were seen lately. People and Home Assistant look at the meter

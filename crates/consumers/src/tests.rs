@@ -1,4 +1,4 @@
-//! The register as transports use it: `user-needs.md` S9, bounds, the original's lists.
+//! The register as transports use it: two batteries and a browser, bounds, the original's lists.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{net::IpAddr, time::Duration};

@@ -86,7 +86,7 @@ impl Context {
         self.meters[0].clock.now()
     }
 
-    /// Home Assistant's time zone, else that of the host (`decisions.md` C9).
+    /// Home Assistant's time zone, else that of the host (`docs/decisions.md#clocks`).
     #[must_use]
     pub fn zone(&self) -> TimeZone {
         let named = self.facts.borrow().time_zone.clone();

@@ -1,4 +1,4 @@
-//! Who may come in, from where, and what every answer carries (`home-assistant-app.md` section 8).
+//! Who may come in, from where, and what every answer carries (`docs/home-assistant.md#ingress`).
 //!
 //! The peer's address counts, never a header of its. A change is made by POST with a JSON body from
 //! a page of the same origin; the pages share Home Assistant's origin, so their policy lets nothing

@@ -18,8 +18,8 @@
 //! | [`serve`] | its own listener |
 //!
 //! Everything a page needs is in its first HTML; the scripts only keep it fresh. All links are
-//! relative, so that the pages work under any ingress prefix. Look and words: `dashboard.md` of the
-//! contract.
+//! relative, so that the pages work under any ingress prefix. Look and words:
+//! `docs/decisions.md#look-and-words`.
 
 #![allow(
     clippy::result_large_err,

@@ -1,4 +1,5 @@
-//! One digit rule everywhere, and the words that go before the numbers (`dashboard.md`).
+//! One digit rule everywhere, and the words that go before the numbers
+//! (`docs/decisions.md#look-and-words`).
 //!
 //! W: no decimals from 10 up, kW with two from 10,000 up; kWh 1; V 1; A 2; PF 2.
 

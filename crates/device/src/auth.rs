@@ -1,5 +1,5 @@
 //! Digest authentication as the device does it: SHA-256, user `admin`, realm the device id, in HTTP
-//! headers and in frames (`shelly-pro-3em.md` section 2.7).
+//! headers and in frames (`docs/protocol/authentication.md`).
 //!
 //! A [`Guard`] knows the nonces that were issued and who failed how often. It has no clock and no
 //! source of randomness of its own: time is the monotonic time since start, random numbers are
@@ -220,7 +220,7 @@ type Origin = (IpAddr, bool);
 
 /// A nonce that was issued, and to whom it belongs since it was first used.
 ///
-/// Clients send the same `auth` in every frame (section 2.7; `nc` rises only with firmware 2.0), so
+/// Clients send the same `auth` in every frame (`docs/protocol/authentication.md#in-frames`; `nc` rises only with firmware 2.0), so
 /// `nc` cannot tell a repetition from a captured request. The address does: a connection has shaken
 /// hands with its own, and what was captured is worth nothing from another. A datagram's sender may
 /// be forged, so there each `nc` is good once.

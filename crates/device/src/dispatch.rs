@@ -145,7 +145,7 @@ pub(super) fn call(
     })
 }
 
-/// The method, if this profile has it; on UDP in triphase `EM1.GetStatus` is the house total (C15).
+/// The method, if this profile has it; on UDP in triphase `EM1.GetStatus` is the house total.
 fn route(method: &str, context: &Context<'_>) -> Option<&'static Method> {
     let found = find(method)?;
     let udp_total = context.manner.em1_is_total && found.name == "EM1.GetStatus";

@@ -1,4 +1,4 @@
-//! The device's RPC errors (`shelly-pro-3em.md` section 2.6; texts as in the golden files).
+//! The device's RPC errors (`docs/protocol/frames.md#errors`; texts as in the golden files).
 
 use serde::Serialize;
 
@@ -130,7 +130,7 @@ impl RpcError {
         }
     }
 
-    /// The HTTP status of a bare answer (section 2.1): 401, 403, 404, 429 and 503 as they stand,
+    /// The HTTP status of a bare answer (`docs/protocol/http.md#status`): 401, 403, 404, 429 and 503 as they stand,
     /// any other 500.
     #[must_use]
     pub fn http_status(&self) -> u16 {

@@ -1,5 +1,4 @@
-//! RPC frames: any bytes to a call or an error, an answer to a frame (`shelly-pro-3em.md` section
-//! 2).
+//! RPC frames: any bytes to a call or an error, an answer to a frame (`docs/protocol/frames.md`).
 //!
 //! Reading is lenient where the device is (unknown members, `args`, `id` as text) and total: there
 //! are no bytes that panic, and none that pass for a call they are not.

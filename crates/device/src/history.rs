@@ -1,5 +1,5 @@
-//! Minute records as the device words them: columns, pages of a reply, CSV (`shelly-pro-3em.md`
-//! section 6).
+//! Minute records as the device words them: columns, pages of a reply, CSV
+//! (`docs/protocol/emdata.md`).
 //!
 //! Nothing here holds more than one page at a time: replies are cut with `next_record_ts`, the CSV
 //! is an iterator of pieces.
@@ -19,7 +19,8 @@ const PAGE: usize = 40;
 /// of 5 minutes.
 const NET_PAGE: usize = 300;
 /// How long a stretch that is over waits for the record of its last minute, s: it is stored within
-/// about 1 s of the minute's end (section 6.1), and of a minute without power there is none.
+/// about 1 s of the minute's end (`docs/protocol/emdata.md#minute-records`), and of a minute
+/// without power there is none.
 const RECORD_DUE: i64 = 5;
 /// Records read at once where many are asked for.
 const CHUNK: usize = 240;

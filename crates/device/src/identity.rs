@@ -1,4 +1,4 @@
-//! Who the device is (`shelly-pro-3em.md` section 1).
+//! Who the device is (`docs/protocol/identity.md`).
 //!
 //! Everything a consumer keys on hangs on the MAC, so it is fixed for the life of an installation;
 //! what an option overrides is checked against what the known clients accept, because a battery

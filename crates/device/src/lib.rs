@@ -2,7 +2,8 @@
 //! authentication.
 //!
 //! Pure functions of request, snapshot, state and settings. No socket, no clock, no SQL. A call
-//! gives a reply and a list of [`Effect`]s; `app` carries those out (`decisions.md` C22).
+//! gives a reply and a list of [`Effect`]s; `app` carries those out
+//! (`docs/decisions.md#the-device-is-pure`).
 //!
 //! | file | it knows |
 //! | --- | --- |
@@ -79,10 +80,12 @@ pub struct Manner {
     pub short: bool,
     /// UDP `udp_decimals = nonzero`.
     pub nonzero: bool,
-    /// UDP in triphase: `EM1.GetStatus` id 0 is the house total (C15).
+    /// UDP in triphase: `EM1.GetStatus` id 0 is the house total
+    /// (`docs/decisions.md#one-channel-meters-over-udp`).
     pub em1_is_total: bool,
-    /// UDP: no answer that holds EM or EM1 status while a used phase has no value (C3), whatever
-    /// `stale` says. A battery goes to its safe state when its meter is silent.
+    /// UDP: no answer that holds EM or EM1 status while a used phase has no value
+    /// (`docs/decisions.md#a-phase-without-a-value`), whatever `stale` says. A battery goes to its
+    /// safe state when its meter is silent.
     pub silent_when_stale: bool,
     /// The caller takes the device's nulls for "unknown". Nearly everybody else reads null as 0 W
     /// and goes on regulating, so who is not known to do better gets an error while a used phase
@@ -151,8 +154,9 @@ pub struct DeviceOptions {
     pub read_only: bool,
     /// `outbound_ws_local`.
     pub outbound_local: bool,
-    /// Keys that an option sets, so that a device-side change answers -109 naming them (C13):
-    /// `device_name`, `profile`, `outbound_ws`, `modbus_enable`, `auth_password`.
+    /// Keys that an option sets, so that a device-side change answers -109 naming them
+    /// (`docs/decisions.md#options-win-over-the-devices-settings`): `device_name`, `profile`,
+    /// `outbound_ws`, `modbus_enable`, `auth_password`.
     pub set_by_option: Vec<&'static str>,
     /// IANA time zone name for `sys.location.tz`.
     pub tz: String,
@@ -201,7 +205,7 @@ impl Device {
         components::shelly::info(self, state)
     }
 
-    /// -109 naming the option, if an option sets it (C13).
+    /// -109 naming the option, if an option sets it.
     fn refuse_if_set(&self, option: &'static str) -> Result<(), RpcError> {
         if self.options.set_by_option.contains(&option) {
             return Err(RpcError::refused(format!(

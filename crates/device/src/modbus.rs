@@ -1,5 +1,6 @@
-//! Modbus registers: the device's official map and the Python original's (`shelly-pro-3em.md`
-//! section 9, `decisions.md` C17). Pure: function, address and count to words or an exception.
+//! Modbus registers: the device's official map and the Python original's
+//! (`docs/protocol/modbus.md`, `docs/decisions.md#a-phase-without-a-value`). Pure: function,
+//! address and count to words or an exception.
 //!
 //! Official values take two registers, low word first; the original's, high word first. The two do
 //! not overlap, so both can be served side by side.
@@ -166,7 +167,7 @@ pub fn carries_power(address: u16) -> bool {
     })
 }
 
-/// Answers a read. The context's view is the unscaled one: shares never touch Modbus (C20).
+/// Answers a read. The context's view is the unscaled one: shares never touch Modbus.
 ///
 /// # Errors
 /// The exception that the device answers.

@@ -1,5 +1,6 @@
-//! What a connection is told without asking, and when (`shelly-pro-3em.md` section 7;
-//! `decisions.md` C3, C7, C14).
+//! What a connection is told without asking, and when (`docs/protocol/notifications.md`;
+//! `docs/decisions.md#a-phase-without-a-value`, `docs/decisions.md#when-snapshots-are-made`,
+//! `docs/decisions.md#passive-listeners`).
 //!
 //! One [`Notifier`] a connection decides; the texts are made once a snapshot and shared. It reads
 //! no clock: the transport calls [`Notifier::poll`] with each new view and at [`Notifier::wake`].
@@ -38,7 +39,7 @@ pub struct Policy {
 pub enum Kind {
     /// A client that asks: it fetched the status itself.
     Inbound,
-    /// A listener that never speaks: begins with a complete NotifyFullStatus (C14), once every used
+    /// A listener that never speaks: begins with a complete NotifyFullStatus, once every used
     /// phase has a value.
     Passive,
     /// A server that we dialled: begins with a NotifyFullStatus, then `em:0` and `emdata:0`
@@ -121,7 +122,7 @@ impl Notifier {
 
     /// The other side has asked who we are. A Victron GX takes figures only from a meter that it
     /// knows, so what went out before that goes out once more, else its energies stay empty for a
-    /// minute (`consumers.md` section 2).
+    /// minute (`docs/protocol/readers.md#victron-outbound-websocket`).
     pub fn introduced(&mut self) -> bool {
         let first = self.kind == Kind::Outbound && self.introduced.is_none();
         if first {
@@ -157,7 +158,7 @@ impl Notifier {
     }
 
     /// A used phase has no value: one NotifyStatus with nulls says so to who takes nulls, then
-    /// silence (C3). To anybody else there is silence at once, as on UDP: what stands still for
+    /// silence. To anybody else there is silence at once, as on UDP: what stands still for
     /// longer than the keep-alive is no live meter, a null may be 0 W.
     fn poll_stale(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
         let nulls = context.manner.takes_nulls && device.options.stale != StalePolicy::Silent;

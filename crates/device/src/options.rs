@@ -1,5 +1,6 @@
-//! The settings of the device, and its state with the options laid over it (`decisions.md` C13): an
-//! option wins over what a reader set, and a change of it is refused naming the option.
+//! The settings of the device, and its state with the options laid over it
+//! (`docs/decisions.md#options-win-over-the-devices-settings`): an option wins over what a reader
+//! set, and a change of it is refused naming the option.
 
 use super::{DeviceOptions, DeviceState, auth, state::WsConfig};
 use config::{ChannelSettings, MeterSettings};

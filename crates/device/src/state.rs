@@ -1,4 +1,5 @@
-//! What a reader may change on the device, and what the device keeps (`decisions.md` C13).
+//! What a reader may change on the device, and what the device keeps
+//! (`docs/decisions.md#options-win-over-the-devices-settings`).
 //!
 //! Kept in the store as JSON; immutable while shared. A write becomes a [`Setting`], and
 //! [`DeviceState::with`] gives the state after it.

@@ -1,5 +1,6 @@
 //! Blend: one ridge regression a step on the last value, the mean of the last day, the mean of
-//! the last three days, the climatology at that time, and 1 (C23).
+//! the last three days, the climatology at that time, and 1
+//! (`docs/decisions.md#models-and-their-sizes`).
 //!
 //! λ = 0.001 · trace / 5 on the 60 days before, fitted again every five days of a back-test.
 

@@ -1,7 +1,7 @@
-//! Which model speaks: the one that was best over the last days (`forecasting.md` 2): two, or,
-//! where a forecast reaches a day itself, the ten of its back-test. There a choice by two days
-//! followed luck (EMHASS house, load and net): RMSE 7.5 and 6.5 % above the blend's; by ten days
-//! and with [`Guard::BigMisses`] 1.4 and 0.7 %.
+//! Which model speaks: the one that was best over the last days (`docs/forecast.md#how-it-works`):
+//! two, or, where a forecast reaches a day itself, the ten of its back-test. There a choice by two
+//! days followed luck (EMHASS house, load and net): RMSE 7.5 and 6.5 % above the blend's; by ten
+//! days and with [`Guard::BigMisses`] 1.4 and 0.7 %.
 
 use super::metrics::Score;
 use super::{Horizon, Metric, ModelKind};
@@ -25,7 +25,7 @@ pub enum Guard {
     /// Nothing.
     None,
     /// Its big misses are about the smallest to be had, whatever the choice goes by: RMSE at most 2
-    /// % above the least (bar A5). Below an hour no model could meet that and win on MAE.
+    /// % above the least. Below an hour no model could meet that and win on MAE.
     BigMisses,
 }
 

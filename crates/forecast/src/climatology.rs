@@ -1,6 +1,6 @@
 //! Climatology: the mean of the last 14 days at that time of day. Nothing to fit.
 
-/// Days taken into the mean (`forecasting.md` 1).
+/// Days taken into the mean (`docs/decisions.md#what-the-measurements-said`).
 pub const DAYS: usize = 14;
 
 /// Mean of the days before at the time `h` steps after the end of `past`, W; `day` steps are a

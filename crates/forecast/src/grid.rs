@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Horizon};
 
-/// Longest gap, in steps, that is bridged (`forecasting.md` 2).
+/// Longest gap, in steps, that is bridged (`docs/decisions.md#models-and-their-sizes`).
 pub const SHORT_GAP: usize = 3;
-/// Largest plausible power, W (C5); what is beyond it is no reading.
+/// Largest plausible power, W; what is beyond it is no reading.
 pub const MAX_WATTS: f32 = 1e6;
 /// Most cells of a grid: 46 days at 2 s, 16 MB. The newest are kept.
 pub const MAX_CELLS: usize = 2_000_000;

@@ -1,5 +1,6 @@
 //! The three horizons, defined here and nowhere else: the next minute in sample steps, the next
-//! quarter of an hour in minutes, the next day in quarters of an hour (`forecasting.md` 2).
+//! quarter of an hour in minutes, the next day in quarters of an hour
+//! (`docs/forecast.md#how-it-works`).
 
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +87,7 @@ impl Horizon {
     }
 
     /// Whether a model is made for this horizon. Time of day hurts below an hour and carries
-    /// from there on (`forecasting.md` 1).
+    /// from there on (`docs/decisions.md#what-the-measurements-said`).
     #[must_use]
     pub fn suits(self, kind: ModelKind) -> bool {
         match kind {

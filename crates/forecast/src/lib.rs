@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Everything here is a function of its arguments: no SQL, no sockets, no clock, explicit seeds.
-//! Powers are watts (positive = import), times Unix seconds. Contract: `forecasting.md`, C23.
+//! Powers are watts (positive = import), times Unix seconds. Why so: `docs/decisions.md#forecast`.
 //!
 //! * [`horizon`] the three horizons, [`grid`] samples → regular series,
 //! * models, one file each: [`last_value`], [`yesterday`], [`neighbours`], [`mlp`], [`average`],

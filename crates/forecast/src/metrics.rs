@@ -1,4 +1,5 @@
-//! What a forecast was worth: out of sample, never on what it was fitted to (`forecasting.md` 5).
+//! What a forecast was worth: out of sample, never on what it was fitted to
+//! (`docs/decisions.md#figures-that-are-served`).
 
 use serde::{Deserialize, Serialize};
 

@@ -36,7 +36,7 @@ pub struct Params {
 }
 
 impl Default for Params {
-    /// C23: 20,000 windows, median of 20, quantiles of 50.
+    /// 20,000 windows, median of 20, quantiles of 50.
     fn default() -> Self {
         Self {
             windows: 20_000,

@@ -46,15 +46,15 @@ fn bars(report: &Report) {
     let last = figures(report, ModelKind::LastValue);
     assert!(
         chosen.mae.unwrap() <= 1.01 * last.mae.unwrap(),
-        "A6: {chosen:?}"
+        "choice: {chosen:?}"
     );
     assert!(
         chosen.pinball.unwrap() <= 0.85 * last.pinball.unwrap(),
-        "A3: {chosen:?} {last:?}"
+        "pinball of the band: {chosen:?} {last:?}"
     );
 }
 
-/// A4, of the band that is served and of the models named.
+/// The coverage of the band that is served and of the models named.
 fn covered(report: &Report, models: &[ModelKind]) {
     let served = (
         "chosen",
@@ -67,7 +67,7 @@ fn covered(report: &Report, models: &[ModelKind]) {
         assert!(
             of.coverage
                 .is_some_and(|share| (0.72..=0.88).contains(&share)),
-            "A4: {name} {:?}",
+            "coverage: {name} {:?}",
             of.coverage
         );
     }
@@ -99,11 +99,11 @@ fn bars_on_a_day_of_a_house_with_a_battery() {
     let last = figures(&report, ModelKind::LastValue);
     assert!(
         figures(&report, ModelKind::Mlp).skill_rmse.unwrap() > 0.15,
-        "A1"
+        "network against scikit-learn"
     );
     assert!(
         figures(&report, ModelKind::Neighbours).mae.unwrap() <= 0.85 * last.mae.unwrap(),
-        "A2"
+        "neighbours"
     );
 }
 
@@ -114,7 +114,7 @@ fn bars_on_a_day_of_a_plain_house() {
     covered(&report, &[ModelKind::Neighbours]);
     assert!(
         figures(&report, ModelKind::Neighbours).skill.unwrap() > 0.03,
-        "A2"
+        "neighbours"
     );
 }
 
@@ -134,21 +134,24 @@ fn bars_on_twenty_real_days_ahead() {
             quietly(|job| rolling::backtest(&w, &protocol(HALF_HOURS, 60, 20, 1), job)).unwrap();
         covered(&report, &report.kinds);
         let (chosen, last) = (&report.test.chosen, figures(&report, ModelKind::LastValue));
-        assert!(chosen.mae().unwrap() <= 1.01 * last.mae.unwrap(), "A6");
+        assert!(chosen.mae().unwrap() <= 1.01 * last.mae.unwrap(), "choice");
         let band = figures(&report, ModelKind::Blend).pinball.unwrap();
-        assert!(band <= 0.85 * last.pinball.unwrap(), "A3: {band} {last:?}");
+        assert!(
+            band <= 0.85 * last.pinball.unwrap(),
+            "pinball of the band: {band} {last:?}"
+        );
         let blend = figures(&report, ModelKind::Blend).rmse.unwrap();
         assert!(
             blend < figures(&report, ModelKind::Climatology).rmse.unwrap(),
-            "A5"
+            "a day ahead"
         );
         assert!(
             figures(&report, ModelKind::Blend).skill_rmse.unwrap() > 0.2,
-            "A5"
+            "a day ahead"
         );
         assert!(
             chosen.rmse().unwrap() <= 1.02 * blend,
-            "A5: {:?} {blend}",
+            "a day ahead: {:?} {blend}",
             chosen.rmse()
         );
         assert!(!report.kinds.contains(&ModelKind::Mlp));

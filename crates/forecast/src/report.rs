@@ -1,4 +1,4 @@
-//! A back-test's result as a table and as the JSON pinned in `forecasting.md` 6.
+//! A back-test's result as a table and as the JSON that `--json` prints.
 
 use std::fmt::Write as _;
 

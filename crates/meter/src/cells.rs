@@ -2,9 +2,10 @@
 //!
 //! A cell is one entity read as one quantity. It is live while its entity and the link are good.
 //! From the moment either is lost (the entity's own `unavailable`, or the last frame before the
-//! link died) the last value is held for the hold time, then it is gone (`decisions.md` C1, C2).
-//! After the link was lost only a new reading makes a cell live again: `Up` alone proves nothing
-//! about a value from before.
+//! link died) the last value is held for the hold time, then it is gone
+//! (`docs/decisions.md#how-good-a-value-is`, `docs/decisions.md#how-long-a-value-is-held`). After
+//! the link was lost only a new reading makes a cell live again: `Up` alone proves nothing about a
+//! value from before.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,5 +1,5 @@
 //! The counters: what was integrated, where they began, and which entities they follow
-//! (`decisions.md` C6, C8).
+//! (`docs/decisions.md#energy-is-integrated`, `docs/decisions.md#energy-counters`).
 //!
 //! A counter never falls, whatever entities or clocks do; only [`Ledger::reset`] and
 //! [`Ledger::seed_now`] lower it, and never the lifetime sums. What is kept over a restart is
@@ -19,7 +19,8 @@ use super::{
 use config::EnergySource;
 use vocab::{EntityId, Now};
 
-/// Entities that come later than this after Home Assistant is up seed nothing (C8).
+/// Entities that come later than this after Home Assistant is up seed nothing
+/// (`docs/decisions.md#energy-counters`).
 const SEED_WAIT: Duration = Duration::from_secs(60);
 
 /// What the store keeps of a meter's counters.

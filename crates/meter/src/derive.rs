@@ -1,4 +1,5 @@
-//! What follows from what was measured: apparent power, current, power factor (`decisions.md` C5).
+//! What follows from what was measured: apparent power, current, power factor
+//! (`docs/decisions.md#derived-and-plausible-values`).
 
 use super::snapshot::{Derived, Electric};
 
@@ -24,7 +25,7 @@ pub struct Line {
     pub freq: f64,
 }
 
-/// Below this a power factor says nothing about the apparent power (`shelly-pro-3em.md` section 4).
+/// Below this a power factor says nothing about the apparent power (`docs/protocol/em.md#numbers`).
 const LEAST_PF: f64 = 0.01;
 
 /// All values of a phase with active power `act_power` in W.
@@ -64,7 +65,7 @@ pub fn derive(act_power: f64, m: Measured, line: Line) -> (Electric, Derived) {
     (electric, derived)
 }
 
-/// A phase that nothing feeds while another is fed: 0.0 W at line voltage (C1).
+/// A phase that nothing feeds while another is fed: 0.0 W at line voltage.
 #[must_use]
 pub fn unused(m: Measured, line: Line) -> (Electric, Derived) {
     let voltage = m.voltage.unwrap_or(line.voltage);

@@ -27,10 +27,12 @@ use config::{EnergySource, MeterSettings};
 use vocab::{EntityId, Now, SourceEvent};
 use vocab::{Milli, Phase};
 
-/// How long the siblings of a power reading are waited for (`decisions.md` C7).
+/// How long the siblings of a power reading are waited for
+/// (`docs/decisions.md#two-readings-of-one-power`).
 pub const SIBLINGS: Duration = Duration::from_millis(20);
 
-/// A step longer than the hold time, or than this, counts only that much energy (C6).
+/// A step longer than the hold time, or than this, counts only that much energy
+/// (`docs/decisions.md#energy-is-integrated`).
 const LONGEST_STEP: Duration = Duration::from_secs(2);
 
 /// Wall and monotonic clock may differ by so much (s) over a step before the wall clock is said to
@@ -54,7 +56,7 @@ pub enum Changed {
 pub struct Ticked {
     /// A wall-clock minute is over.
     pub minute: Option<MinuteRecord>,
-    /// Power by phase, W, neither smoothed nor moved by the target: for samples and forecast (C6).
+    /// Power by phase, W, neither smoothed nor moved by the target: for samples and forecast.
     /// `None`: absent.
     pub measured: [Option<f64>; 3],
 }
@@ -194,8 +196,8 @@ impl Meter {
         self.cells.rename(renamed);
     }
 
-    /// Makes all phases absent for `reason` (options that are wrong: `decisions.md` A †) until
-    /// [`Self::reconfigure`].
+    /// Makes all phases absent for `reason` (options that are wrong:
+    /// `docs/decisions.md#wrong-values`) until [`Self::reconfigure`].
     pub fn block(&mut self, reason: &str, now: Now) {
         let now = self.enter(now);
         self.blocked = Some(Lost {
@@ -501,7 +503,7 @@ impl Meter {
     }
 
     /// The counters become what the energy entities say now, and go on from there; lifetime sums do
-    /// not fall (C8).
+    /// not fall.
     ///
     /// # Errors
     /// Reasons, one line each; nothing is changed then.

@@ -1,5 +1,5 @@
 //! A followed energy entity (`energy_source = entities`): what its next value adds to the counter
-//! (`decisions.md` C8).
+//! (`docs/decisions.md#energy-counters`).
 //!
 //! An entity that falls was reset, and counts from where it fell to. But it may also have stumbled:
 //! an integration that starts says 0 for a moment, or the parts of a sum go and come one by one. So

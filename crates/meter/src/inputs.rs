@@ -1,4 +1,5 @@
-//! Which cells feed what, and the values of the phases that follow (`decisions.md` A, C1).
+//! Which cells feed what, and the values of the phases that follow
+//! (`docs/decisions.md#how-good-a-value-is`).
 //!
 //! A power input is: entities summed, import minus export, × scale, + offset, then inverted. One
 //! total goes to a phase or in thirds to all three.

@@ -1,4 +1,4 @@
-//! One minute of the device's energy records (`shelly-pro-3em.md` section 6.1).
+//! One minute of the device's energy records (`docs/protocol/emdata.md#columns`).
 
 use super::snapshot::Electric;
 

@@ -1,4 +1,5 @@
-//! Minute records as the device asks for them; the store implements this (`decisions.md` C22).
+//! Minute records as the device asks for them; the store implements this
+//! (`docs/decisions.md#the-device-is-pure`).
 
 use crate::MinuteRecord;
 

@@ -1,5 +1,5 @@
-//! Rounding, in one place, once a snapshot (`decisions.md` C4), and the shares of several readers
-//! (C20).
+//! Rounding, in one place, once a snapshot (`docs/decisions.md#rounding`), and the shares of
+//! several readers.
 //!
 //! Phase powers are rounded to 0.1 W by largest remainder, so that they add up to the total rounded
 //! to 0.1 W: 100 W in thirds is 33.4, 33.3, 33.3. Everything else is rounded by itself; totals are

@@ -1,8 +1,8 @@
 //! The one truth of a moment: all phases, totals, counters, time and quality, immutable.
 //!
-//! Rounding happens here, once (`decisions.md` C4): phase powers to 0.1 W by largest remainder so
-//! that they add up to the total rounded to 0.1 W; every other figure to its own decimals, totals
-//! being the sums of the rounded. Every channel serves these very numbers.
+//! Rounding happens here, once (`docs/decisions.md#rounding`): phase powers to 0.1 W by largest
+//! remainder so that they add up to the total rounded to 0.1 W; every other figure to its own
+//! decimals, totals being the sums of the rounded. Every channel serves these very numbers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::rhythm::Report;
 use vocab::{Centi, Deci, Milli, Now, Phase};
 
-/// How good a phase's values are (`decisions.md` C1).
+/// How good a phase's values are (`docs/decisions.md#how-good-a-value-is`).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Quality {
     /// Heard, and the source is there.
@@ -95,7 +95,7 @@ pub struct Served {
     pub freq: Deci,
 }
 
-/// Totals as served; there are none while a used phase is absent (C3).
+/// Totals as served; there are none while a used phase is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
     /// Sum of the phases as served, W.
@@ -115,7 +115,7 @@ pub struct Counter {
     pub export: f64,
 }
 
-/// All counters, Wh, unrounded (`shelly-pro-3em.md` section 5).
+/// All counters, Wh, unrounded (`docs/protocol/emdata.md#counters`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
     /// Per phase.
@@ -159,7 +159,7 @@ pub struct Snapshot {
     pub totals: Option<Totals>,
     /// Neutral current where an entity gives it, A.
     pub n_current: Option<Milli>,
-    /// Counters; `None` while they wait for their seed (C8).
+    /// Counters; `None` while they wait for their seed.
     pub energy: Option<Energy>,
     /// Whether totals of energy are netted over the phases (`energy_total = net`).
     pub energy_net: bool,

@@ -1,5 +1,5 @@
-//! The meter as a whole: the scenarios of `user-needs.md`, and any sequence of events against a
-//! plain reference.
+//! The meter as a whole: a first value, units, sums, an unavailable sensor, a restart of Home
+//! Assistant, and any sequence of events against a plain reference.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! One-shot questions to Home Assistant: which sensors could feed a meter, and what the configured
 //! ones say.
 //!
-//! Used by the automatic set-up (C11), by the dashboard's picker, and by `check`. Our own entities
-//! are never offered (C12).
+//! Used by the automatic set-up, by the dashboard's picker, and by `check`. Our own entities
+//! are never offered.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -100,7 +100,7 @@ impl Candidate {
     }
 }
 
-/// Where a proposal comes from (C11).
+/// Where a proposal comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -669,7 +669,7 @@ fn more_than_declared(measures: &[Measure], grid: &Grid) -> Vec<Proposal> {
         .collect()
 }
 
-/// The original's default entities: at least one phase's power has to exist (C11).
+/// The original's default entities: at least one phase's power has to exist.
 fn original_names(exists: &dyn Fn(&str) -> bool) -> Option<Inputs> {
     let mut inputs = Inputs::none();
     for (i, phase) in ["a", "b", "c"].into_iter().enumerate() {

@@ -147,7 +147,7 @@ impl Ids {
 }
 
 impl EnergyPrefs {
-    /// The grid's sensors. `refuse` says why an entity cannot be an input (it is our own, C12). A
+    /// The grid's sensors. `refuse` says why an entity cannot be an input (it is our own). A
     /// sum that would lack a part is not offered: half a grid is a wrong order to a battery.
     #[must_use]
     pub fn grid(&self, refuse: &dyn Fn(&str) -> Option<String>) -> Grid {

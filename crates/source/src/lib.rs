@@ -15,8 +15,9 @@
 //!
 //! Order of events that a reader may rely on: after a loss of the link, every wanted entity's
 //! [`Reading`] (or [`Gone`], [`Own`]) comes *before* [`Link::Up`]; while the link is
-//! [`Link::Starting`] only readings come that count (`decisions.md` C10). So what was held before
-//! the loss never turns live by the link alone.
+//! [`Link::Starting`] only readings come that count
+//! (`docs/decisions.md#while-home-assistant-starts`). So what was held before the loss never turns
+//! live by the link alone.
 //!
 //! [`Reading`]: vocab::Reading
 //! [`Gone`]: vocab::State::Gone
@@ -51,12 +52,12 @@ use vocab::{Clock, EntityId, Now, SourceEvent};
 pub struct HaFacts {
     /// Its version, e.g. `2026.11.0`.
     pub version: Option<Arc<str>>,
-    /// Its time zone, an IANA name (C9: days and months go by it).
+    /// Its time zone, an IANA name (days and months go by it).
     pub time_zone: Option<Arc<str>>,
     /// `NOT_RUNNING`, `STARTING`, `RUNNING` … as it says itself; `None` while not connected.
     pub state: Option<Arc<str>>,
     /// Its address as seen by the connection (the Supervisor's when going through the proxy); never
-    /// scaled for (C20).
+    /// scaled for.
     pub address: Option<IpAddr>,
     /// The TCP port of that connection.
     pub port: Option<u16>,
@@ -64,7 +65,7 @@ pub struct HaFacts {
     pub places: HaPlaces,
     /// Which way values come.
     pub transport: Option<Transport>,
-    /// Configured entities that are our own and therefore never read (C12).
+    /// Configured entities that are our own and therefore never read.
     pub refused: Arc<[EntityId]>,
 }
 
@@ -101,7 +102,8 @@ pub enum Transport {
 pub struct Wires {
     /// The entities to follow; may change at any time, the connection stays.
     pub entities: watch::Receiver<Arc<[EntityId]>>,
-    /// MACs of our meters, 12 hex digits: their entities in Home Assistant are refused (C12).
+    /// MACs of our meters, 12 hex digits: their entities in Home Assistant are refused
+    /// (`docs/decisions.md#our-own-entities`).
     pub macs: watch::Receiver<Arc<[String]>>,
     /// Where events go, each with the moment it was heard. A full channel makes the source wait,
     /// never past `stop`.

@@ -1,5 +1,6 @@
 //! A minute record as a short blob: each figure as an integer of the last decimal the device serves
-//! (`shelly-pro-3em.md` section 6.1), zigzag and base-128. About 100 bytes a record instead of 350.
+//! (`docs/protocol/emdata.md#columns`), zigzag and base-128. About 100 bytes a record instead of
+//! 350.
 
 use meter::{MinuteRecord, PhaseMinute};
 

@@ -155,7 +155,8 @@ impl Records<'_> {
             && last < ts
             && ts - last <= STEP
         {
-            // Minutes that a wrong clock stamped and time has now run over (decisions.md C9).
+            // Minutes that a wrong clock stamped and time has now run over
+            // (`docs/decisions.md#clocks`).
             from = last + 60;
         }
         self.take_back(from, ts)?;

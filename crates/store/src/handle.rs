@@ -360,8 +360,8 @@ impl Store {
         Some(self.0.shared.silent_for()).filter(|seconds| *seconds >= HANGS_AFTER)
     }
 
-    /// Whether the writer thread responds (`decisions.md` C19); a full disk or a freeze does not
-    /// count against it.
+    /// Whether the writer thread responds (`docs/decisions.md#alive-and-ready`); a full disk or a
+    /// freeze does not count against it.
     #[must_use]
     pub fn alive(&self) -> bool {
         let running = lock(&self.0.thread)

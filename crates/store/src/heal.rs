@@ -4,7 +4,7 @@
 //! Who the meter is and what it serves cannot change while it is read: that stays as it began. Only
 //! what is *kept* is put on top of what the folder held, so that the next start has the folder's
 //! identity and all that was ever counted, and no counter jumps while somebody books it
-//! (`decisions.md` C8, C21).
+//! (`docs/decisions.md#energy-counters`, `docs/decisions.md#the-sidecar`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

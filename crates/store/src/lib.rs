@@ -12,10 +12,10 @@
 //! ```
 //!
 //! One thread owns the writing connection; one transaction holds everything that came since the
-//! last, counters included (`forecasting.md` section 3). The crate knows no meaning of the numbers:
-//! device state is text to it. Nothing here ends the process: what cannot be written is kept in a
-//! bounded buffer, said once, and tried again; a folder that cannot be used at all is done without,
-//! in memory, and tried again too.
+//! last, counters included (`docs/decisions.md#writing-little`). The crate knows no meaning of the
+//! numbers: device state is text to it. Nothing here ends the process: what cannot be written is
+//! kept in a bounded buffer, said once, and tried again; a folder that cannot be used at all is
+//! done without, in memory, and tried again too.
 
 mod blocks;
 mod buffer;
@@ -58,5 +58,5 @@ pub use types::{
 
 /// Name of the database inside the data folder.
 pub const DATABASE_FILE: &str = "virtual-shelly.db";
-/// Name of the sidecar inside the data folder (`decisions.md` C21).
+/// Name of the sidecar inside the data folder (`docs/decisions.md#the-sidecar`).
 pub const SIDECAR_FILE: &str = "meter.json";

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use sha2::{Digest, Sha256};
 
 /// A locally administered MAC (12 capitals) derived from the machine's id, for a meter without a
-/// writable folder (`decisions.md` C21). Falls back to the address of a network card, then to the
-/// host's name.
+/// writable folder (`docs/decisions.md#the-sidecar`). Falls back to the address of a network card,
+/// then to the host's name.
 #[must_use]
 pub fn fallback_mac(meter_key: &str) -> String {
     mac_of(&machine_id(), meter_key)

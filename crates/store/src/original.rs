@@ -1,4 +1,5 @@
-//! The Python original's `state.json` as a stream (`original.md`):
+//! The Python original's `state.json` as a stream
+//! (`docs/protocol/python-original.md#its-state-file`):
 //! `{"energy":{"a_import":kWh,…,"total_export":kWh},"power_dataset":[[unix_seconds,watts],…],…}`.
 //!
 //! Python writes `NaN` and `Infinity`, which are no JSON: they are read as null.

@@ -3,7 +3,7 @@
 //! A stop stores the minute under way with what there was. A mark in `meta`, `part/` and the
 //! meter's key, says how far into it that reaches; it is written with that record and gone with the
 //! meter's next one. A record that follows goes on with the one that is marked and with no other,
-//! so a minute that a wrong clock stamped is overwritten (`decisions.md` C9).
+//! so a minute that a wrong clock stamped is overwritten (`docs/decisions.md#clocks`).
 //!
 //! Before a stop without notice nobody stores it. So each commit keeps the minute under way beside
 //! the counters that hold its energy, as `open/` and the meter's key in `meta`, and the next start

@@ -9,7 +9,7 @@ use config::settings::StoreSettings;
 /// Rows one transaction deletes at most.
 const CHUNK: i64 = 2_000;
 const DAY: i64 = 86_400;
-/// A difference between the clocks that suspends retention (`decisions.md` C9).
+/// A difference between the clocks that suspends retention (`docs/decisions.md#clocks`).
 pub(super) const JUMP: f64 = 3_600.0;
 /// For how long.
 pub(super) const HOLD: Duration = Duration::from_secs(24 * 3_600);

@@ -47,7 +47,8 @@ impl Series {
                 && last < ts
                 && ts - last <= STEP
             {
-                // Rows of the future are overwritten when time reaches them (decisions.md C9).
+                // Rows of the future are overwritten when time reaches them
+                // (`docs/decisions.md#clocks`).
                 tx.prepare_cached("DELETE FROM s2 WHERE ts > ?1 AND ts < ?2")?
                     .execute((last, ts))?;
             }

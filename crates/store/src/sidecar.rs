@@ -1,4 +1,5 @@
-//! `meter.json`: identity and counters once more, beside the database (`decisions.md` C21).
+//! `meter.json`: identity and counters once more, beside the database
+//! (`docs/decisions.md#the-sidecar`).
 //!
 //! Two slots of 2 KiB, each one line of JSON with a sequence number and a checksum, padded with
 //! blanks. A write goes in place into the slot that is not the newest, so a torn write or any

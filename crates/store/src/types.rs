@@ -44,7 +44,7 @@ pub struct Run {
 
 impl MeterRow {
     /// What to start with, from the database and the sidecar: the newer reset, then the higher
-    /// counter (`decisions.md` C21). Lifetime sums only ever grow.
+    /// counter (`docs/decisions.md#the-sidecar`). Lifetime sums only ever grow.
     #[must_use]
     pub fn newest(database: Option<Self>, sidecar: Option<Self>) -> Option<Self> {
         // The sidecar keeps milliseconds.

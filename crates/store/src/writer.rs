@@ -43,7 +43,7 @@ const MINUTES: Duration = Duration::from_millis(100);
 /// A commit at a minute's end is the one that was due with it.
 const MARGIN: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
-/// A freeze that nobody ends (`home-assistant-app.md` section 9).
+/// A freeze that nobody ends (`docs/decisions.md#backups`).
 const FREEZE_AT_MOST: Duration = Duration::from_secs(900);
 
 /// Called once with the outcome.

@@ -251,9 +251,9 @@ impl Endpoint {
         Arc::clone(&self.views.borrow())
     }
 
-    /// `view` as this caller shall see it (`decisions.md` C20). Modbus and whoever is not counted
-    /// see it as it is. Asking counts the caller as a reader of power; `src` is that of its frame,
-    /// if it is known.
+    /// `view` as this caller shall see it (`docs/decisions.md#shares`). Modbus and whoever is not
+    /// counted see it as it is. Asking counts the caller as a reader of power; `src` is that of its
+    /// frame, if it is known.
     #[must_use]
     pub fn scaled(&self, view: Arc<View>, caller: &Caller, src: Option<&str>) -> Arc<View> {
         let share = {
@@ -722,7 +722,7 @@ pub(super) fn manner_of(manner: Manner, caller: &Caller, src: Option<&str>) -> M
     }
 }
 
-/// Methods whose answer carries power: who calls them is a reader (`decisions.md` C20).
+/// Methods whose answer carries power: who calls them is a reader (`docs/decisions.md#shares`).
 const POWER_METHODS: [&str; 4] = [
     "EM.GetStatus",
     "EM1.GetStatus",
@@ -731,7 +731,7 @@ const POWER_METHODS: [&str; 4] = [
 ];
 
 /// The power in the answer, W: the total, or that of the phase asked. `EM1.GetStatus` has the total
-/// on UDP in triphase (C15).
+/// on UDP in triphase.
 fn answered_power(
     method: &str,
     params: Option<&str>,

@@ -1,8 +1,8 @@
 //! `/healthz`: the original's keys and what a monitor wants beside them.
 //!
 //! 503 while a used phase has no value, because then the meter cannot do its work; 200 with
-//! `degraded` for the rest (`decisions.md` C19): a taken port or a held value is no reason to
-//! restart anything.
+//! `degraded` for the rest (`docs/decisions.md#alive-and-ready`): a taken port or a held value is
+//! no reason to restart anything.
 
 use axum::http::StatusCode;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! The device over HTTP: `/shelly`, `/rpc`, the CSV files, and beside them `/healthz`, `/livez`,
 //! `/metrics` and `/`.
 //!
-//! Forms, statuses and headers are those of `shelly-pro-3em.md` section 2.1. [`serve`] takes its
+//! Forms, statuses and headers are those of `docs/protocol/http.md`. [`serve`] takes its
 //! listener and its shutdown from outside; [`Site`] is what its connections share.
 
 mod cors;
@@ -297,7 +297,7 @@ async fn respond(
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Whether the client asked for the connection to stay open: the device closes it otherwise, also
-/// with HTTP/1.1 (section 2.1).
+/// with HTTP/1.1 (`docs/protocol/http.md#headers`).
 fn keeps_alive(headers: &HeaderMap) -> bool {
     let mut options = headers
         .get_all(header::CONNECTION)
@@ -424,7 +424,7 @@ fn answer(
     response
 }
 
-/// A bare error with its status (section 2.1).
+/// A bare error with its status (`docs/protocol/http.md#status`).
 fn error(site: &Site, headers: &HeaderMap, error: &RpcError) -> Response<Body> {
     let status = status(error);
     let mut response = json(site, headers, status, error_json(error).as_bytes());

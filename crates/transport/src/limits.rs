@@ -1,10 +1,10 @@
 //! What one listener lets its callers do: how many connections, how many answers a second.
 //!
-//! The rules are those of the rows `max_connections` and `rate_limit` of `decisions.md`: the newest
-//! connection is never refused (as the device does with its six channels, `shelly-pro-3em.md`
-//! section 2), so over a limit an older one is closed: first one that has not completed a request,
-//! the idlest of them; else the idlest of the address that holds most. Addresses are counted as
-//! [`counted_as`] says; 127.0.0.1 and ::1 are exempt from what is counted per address.
+//! The rules are `docs/decisions.md#limits-on-callers`: the newest connection is never refused (as
+//! the device does with its six channels, `docs/protocol/frames.md#rules`), so over a limit an older
+//! one is closed: first one that has not completed a request, the idlest of them; else the idlest of
+//! the address that holds most. Addresses are counted as [`counted_as`] says; 127.0.0.1 and ::1 are
+//! exempt from what is counted per address.
 
 use std::{
     cmp::Reverse,

@@ -1,9 +1,9 @@
 //! How every TCP listener begins and ends: bind, try again while the port is taken, accept, count,
 //! stop.
 //!
-//! A port that cannot be had stops nothing else (`decisions.md` B). It is tried again after 5, 10,
-//! then every 15 s; one log line says which port, who needs it and what to do, one says when it is
-//! ours. A TCP port is bound through [`super::hold`], which leaves others theirs.
+//! A port that cannot be had stops nothing else (`docs/decisions.md#ports`). It is tried again
+//! after 5, 10, then every 15 s; one log line says which port, who needs it and what to do, one
+//! says when it is ours. A TCP port is bound through [`super::hold`], which leaves others theirs.
 
 use std::{
     future::Future,

@@ -1,9 +1,9 @@
-//! mDNS: how readers find the meter (`shelly-pro-3em.md` section 8).
+//! mDNS: how readers find the meter (`docs/protocol/mdns.md`).
 //!
 //! A meter is announced on the interfaces that reach the LAN, while its HTTP port is ours, and only
 //! once each used phase has had a value: a reader that meets a meter without figures may drop it
 //! for good. It says goodbye before it is announced and at the end, so that a reader that dropped
-//! it takes it again (`consumers.md` 1.7).
+//! it takes it again (`docs/protocol/readers.md#victron-found-by-mdns`).
 
 mod announcement;
 mod interfaces;

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! What has no value has no line: a missing series is honest, a 0 is an order to a battery
-//! (`decisions.md` C3).
+//! (`docs/decisions.md#a-phase-without-a-value`).
 
 use std::sync::{Arc, atomic::AtomicU64};
 

@@ -1,4 +1,4 @@
-//! Modbus TCP (`shelly-pro-3em.md` section 9): tokio-modbus frames it,
+//! Modbus TCP (`docs/protocol/modbus.md`): tokio-modbus frames it,
 //! [`device::modbus`] knows the registers.
 
 mod coils;

@@ -1,5 +1,5 @@
-//! Outbound WebSockets: the meter dials, as a Victron GX needs for its grid role (`consumers.md`
-//! section 2).
+//! Outbound WebSockets: the meter dials, as a Victron GX needs for its grid role
+//! (`docs/protocol/readers.md#victron-outbound-websocket`).
 //!
 //! A GX that has lost a connection shows the figures of before until its driver is restarted, so a
 //! socket is kept through everything that does not need it closed (a stale source included) and
@@ -61,7 +61,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(3);
 /// A connection that lived so long is dialled again at once when it breaks, a shorter one once in
 /// this time.
 const STEADY: Duration = Duration::from_secs(30);
-/// `dst` of what is pushed there (`shelly-pro-3em.md` section 2.3).
+/// `dst` of what is pushed there (`docs/protocol/websocket.md#outbound`).
 const DST: &str = "ws";
 /// What the device offers in its upgrade.
 const SUB_PROTOCOL: &str = "json-rpc";

@@ -1,4 +1,4 @@
-//! RPC over UDP: what batteries ask (`shelly-pro-3em.md` section 2.4, `consumers.md` section 8).
+//! RPC over UDP: what batteries ask (`docs/protocol/udp.md`, `docs/protocol/readers.md#marstek`).
 //!
 //! One datagram is one frame; the answer goes to the sender's address and port, from the address
 //! and port that were asked. What is no request is counted and not answered. An answer is larger
@@ -41,8 +41,8 @@ const IN_FLIGHT: usize = 16;
 /// Batteries' requests of one socket that may wait for their turn besides; each for a second at
 /// most.
 const HELD: usize = 1024;
-/// A Marstek Venus E 3.0 on its LAN port drops answers of less than about 250 bytes (`consumers.md`
-/// section 8); `EM1.GetStatus` alone has about 190.
+/// A Marstek Venus E 3.0 on its LAN port drops answers of less than about 250 bytes
+/// (`docs/protocol/readers.md#marstek`); `EM1.GetStatus` alone has about 190.
 const SHORTEST: usize = 256;
 /// Largest payload of a datagram over IPv4.
 const LARGEST: usize = 65_507;
@@ -71,7 +71,7 @@ pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: 
 }
 
 /// Every address of `wanted`; bound to one IPv4 address, also that subnet's broadcast address,
-/// because a socket on a unicast address hears no broadcast (`decisions.md` A).
+/// because a socket on a unicast address hears no broadcast (`docs/decisions.md#ports`).
 fn bind(wanted: &Wanted) -> io::Result<Vec<Arc<PacketSocket>>> {
     let mut sockets = listener::bind_all(wanted, PacketSocket::bind)?;
     if let Some(broadcast) = wanted.bind.and_then(broadcast_of) {

@@ -1,5 +1,5 @@
-//! A UDP socket that knows which of our addresses was asked, and answers from it (`decisions.md`
-//! C15).
+//! A UDP socket that knows which of our addresses was asked, and answers from it
+//! (`docs/decisions.md#ports`).
 //!
 //! A battery drops an answer that comes from another address of the host than the one it asked. On
 //! a socket bound to every address only the packet's own information (`IP_PKTINFO`, `IPV6_PKTINFO`)

@@ -1,5 +1,5 @@
-//! RPC over one WebSocket: requests in, answers and notifications out (`shelly-pro-3em.md` sections
-//! 2.2, 2.3 and 7).
+//! RPC over one WebSocket: requests in, answers and notifications out
+//! (`docs/protocol/websocket.md`, `docs/protocol/notifications.md`).
 //!
 //! The same conversation runs on `/rpc`, on the fan-out ports and on the sockets that we dial;
 //! [`Rules`] say how they differ. Requests may be in flight side by side and are answered on their
@@ -72,7 +72,7 @@ pub enum Opening {
     Device,
     /// As the device, but a socket that stays silent for so long is a passive listener: it gets
     /// `NotifyFullStatus`, then `NotifyStatus`, without `dst`, until its first frame
-    /// (`decisions.md` C14).
+    /// (`docs/decisions.md#passive-listeners`).
     Passive(Duration),
     /// At once, whether the client speaks or not: `NotifyFullStatus`, then `NotifyStatus`, with
     /// this `dst`.

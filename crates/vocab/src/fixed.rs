@@ -1,7 +1,7 @@
 //! Decimal numbers with a fixed count of decimals, as the device prints them.
 //!
 //! A Pro 3EM prints `0.0`, `0.50`, `15.670`: trailing zeros are kept on every channel and B2500
-//! batteries crash on an integer (`shelly-pro-3em.md` section 4). A [`Fixed`] is an integer count
+//! batteries crash on an integer (`docs/protocol/em.md#numbers`). A [`Fixed`] is an integer count
 //! of its last decimal, so what is added up and what is printed cannot differ, and there is no
 //! `-0.0`.
 

@@ -1,9 +1,10 @@
 //! From an entity's state text and unit to a number in the base unit, or the reason why there is
 //! none.
 //!
-//! Only finite, plausible numbers count (`decisions.md` C5): `nan`, `inf`, the empty text, `1,5`,
-//! `12 W` and absurd sizes are as good as `unavailable`. Nothing is guessed: a foreign unit gives
-//! no value, and its name; another spelling of a known one is that one ([`unit::canonical`]).
+//! Only finite, plausible numbers count (`docs/decisions.md#derived-and-plausible-values`): `nan`,
+//! `inf`, the empty text, `1,5`, `12 W` and absurd sizes are as good as `unavailable`. Nothing is
+//! guessed: a foreign unit gives no value, and its name; another spelling of a known one is that
+//! one ([`unit::canonical`]).
 
 use std::fmt;
 
@@ -96,7 +97,7 @@ impl Quantity {
         }
     }
 
-    /// Whether a value in the base unit can be true of a house (C5); energy: not negative, below 1
+    /// Whether a value in the base unit can be true of a house; energy: not negative, below 1
     /// TWh.
     #[must_use]
     pub fn plausible(self, value: f64) -> bool {

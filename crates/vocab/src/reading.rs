@@ -28,7 +28,7 @@ pub enum State {
     Text(Arc<str>),
     /// The entity does not exist (any more).
     Gone,
-    /// The entity is our own and is never read (`decisions.md` C12).
+    /// The entity is our own and is never read (`docs/decisions.md#our-own-entities`).
     Own,
 }
 

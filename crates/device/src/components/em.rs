@@ -1,4 +1,4 @@
-//! `em:0`: three phases and their totals (`shelly-pro-3em.md` sections 3.2 and 4).
+//! `em:0`: three phases and their totals (`docs/protocol/em.md`).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -27,7 +27,8 @@ pub(crate) const METHODS: &[Method] = &[
         .writes(),
 ];
 
-/// What a device reports whose measuring fails; ours while a used phase has no value (C3).
+/// What a device reports whose measuring fails; ours while a used phase has no value
+/// (`docs/decisions.md#a-phase-without-a-value`).
 pub(crate) const FAILURE: &str = "power_meter_failure";
 
 /// `EM.GetStatus`, in the device's key order.

@@ -1,5 +1,5 @@
-//! `em1:0` to `em1:2`: the three channels of the monophase profile (`shelly-pro-3em.md` section 4,
-//! end).
+//! `em1:0` to `em1:2`: the three channels of the monophase profile
+//! (`docs/protocol/em.md#single-channels-em1n`).
 
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +90,7 @@ pub(crate) fn status(_: &Device, context: &Context<'_>, id: usize) -> Json {
     Json::clone(view.em1_status[id].get_or_init(make))
 }
 
-/// The house total in the shape of one channel (C15): what a battery set to a one-channel meter
+/// The house total in the shape of one channel: what a battery set to a one-channel meter
 /// reads.
 fn house_total(view: &View, short: bool, nonzero: bool) -> Json {
     let make = || {

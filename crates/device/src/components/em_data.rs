@@ -1,4 +1,4 @@
-//! `emdata:0`: energy counters and minute records (`shelly-pro-3em.md` sections 5 and 6).
+//! `emdata:0`: energy counters and minute records (`docs/protocol/emdata.md`).
 
 use serde::{Serialize, Serializer};
 
@@ -62,7 +62,7 @@ impl Serialize for EnergyText {
     }
 }
 
-/// `EMData.GetStatus`; nulls while the counters wait for their seed (C8).
+/// `EMData.GetStatus`; nulls while the counters wait for their seed.
 #[derive(Serialize)]
 struct EmDataStatus {
     id: u8,

@@ -1,4 +1,4 @@
-//! Schedules: there are none and none can be made (C13).
+//! Schedules: there are none and none can be made.
 
 use serde::Serialize;
 

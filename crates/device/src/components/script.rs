@@ -1,5 +1,5 @@
 //! Scripts: there are none and none can be made, so each id is unknown and `Script.Create` answers
-//! 404 (C13).
+//! 404.
 
 use serde::Serialize;
 

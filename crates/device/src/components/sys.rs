@@ -1,4 +1,5 @@
-//! `sys`: name, clock, revisions (`shelly-pro-3em.md` section 3.1, `decisions.md` C18).
+//! `sys`: name, clock, revisions (`docs/protocol/methods.md#the-components-beside-the-meter`,
+//! `docs/decisions.md#made-up-values`).
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! `temperature:0`: the device's inside, steady here (C18).
+//! `temperature:0`: the device's inside, steady here.
 
 use serde::{Deserialize, Serialize};
 

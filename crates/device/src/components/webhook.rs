@@ -1,4 +1,4 @@
-//! Webhooks: there are none and none can be made (C13): an emulator must not call foreign
+//! Webhooks: there are none and none can be made: an emulator must not call foreign
 //! addresses.
 
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! `wifi`: connected, with the address that the caller reached (C18). Home Assistant drops every
+//! `wifi`: connected, with the address that the caller reached. Home Assistant drops every
 //! sensor of a device whose `wifi.sta` is missing or off, and raises a repair for an open access
 //! point.
 

@@ -1,4 +1,4 @@
-//! `ws`: the WebSocket that the device dials (`shelly-pro-3em.md` section 2.3).
+//! `ws`: the WebSocket that the device dials (`docs/protocol/websocket.md#outbound`).
 
 use super::super::{
     Context, Device, Effect, Json, RpcError, Setting,

@@ -1,8 +1,9 @@
 //! Multilayer perceptron: 64-16-64, relu, Adam, from a window to the whole horizon at once.
 //!
-//! What makes it worth having is its input (`forecasting.md` 1): the window minus the last
-//! value, plus the level, each divided by its deviation; what it learns is the change from the
-//! last value. On raw watts, as the original has it, the same network does not beat "as now".
+//! What makes it worth having is its input (`docs/decisions.md#what-the-measurements-said`): the
+//! window minus the last value, plus the level, each divided by its deviation; what it learns is
+//! the change from the last value. On raw watts, as the original has it, the same network does not
+//! beat "as now".
 
 mod network;
 

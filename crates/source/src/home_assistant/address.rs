@@ -50,7 +50,7 @@ pub struct Supervisor {
 pub struct Access {
     /// Present when running under the Supervisor; then `ha_base_url` and `ha_token` are not used.
     pub supervisor: Option<Supervisor>,
-    /// Timings; the default is what `decisions.md` asks for.
+    /// Timings; the default is that of `docs/decisions.md#while-home-assistant-starts`.
     pub cadence: Cadence,
 }
 
@@ -76,7 +76,7 @@ impl Access {
     }
 }
 
-/// Timings of the link (C2, C10). Tests shorten them.
+/// Timings of the link. Tests shorten them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cadence {
     /// Between two pings.

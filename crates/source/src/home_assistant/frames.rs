@@ -556,7 +556,7 @@ impl RegistryEntry {
     }
 
     /// Whether its unique id starts with one of these MACs (12 hex digits, any case): our own
-    /// entity (C12).
+    /// entity.
     pub(crate) fn is_ours(&self, macs: &[String]) -> bool {
         self.unique_id
             .as_str()

@@ -1,5 +1,5 @@
 //! When to try again: quickly while Home Assistant restarts, then calmly; rarely with a refused
-//! token (C10).
+//! token.
 
 use std::time::Duration;
 

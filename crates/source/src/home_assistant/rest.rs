@@ -2,7 +2,7 @@
 //! answers.
 //!
 //! Each round asks `core/state` and the states; what changed since the last round is said. Our own
-//! entities are told by a rendered template, since the registry has no REST door (C12).
+//! entities are told by a rendered template, since the registry has no REST door.
 
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 

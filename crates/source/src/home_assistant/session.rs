@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  auth_required ─▶ auth ─▶ auth_ok ─▶ homeassistant_started?, get_config      (is it RUNNING?)
-//!                                  └─▶ get_entries of the wanted ones          (are any our own? C12)
+//!                                  └─▶ get_entries of the wanted ones          (are any our own?)
 //!                                        └─▶ subscribe_entities of the others  ─▶ a / c / r events
 //! ```
 //!

@@ -1,4 +1,5 @@
-//! The wanted entities as last heard, and which of their values already count (`decisions.md` C10).
+//! The wanted entities as last heard, and which of their values already count
+//! (`docs/decisions.md#while-home-assistant-starts`).
 //!
 //! While Home Assistant starts, an entity's first value may be one restored from before the
 //! restart: it counts only after it was reported anew, or when RUNNING came. The table keeps such

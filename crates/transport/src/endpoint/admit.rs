@@ -1,4 +1,4 @@
-//! Whether a caller knows the password, where one is set (`shelly-pro-3em.md` section 2.7).
+//! Whether a caller knows the password, where one is set (`docs/protocol/authentication.md`).
 
 use std::{
     sync::{Arc, PoisonError},

@@ -1,6 +1,6 @@
 //! The same question asked again of the same snapshot: a battery sends the same bytes every second,
-//! several of them in the same second, and the answer is made once (`architecture.md`: serialise
-//! once).
+//! several of them in the same second, and the answer is made once
+//! (`docs/decisions.md#one-snapshot`).
 
 use std::sync::Arc;
 

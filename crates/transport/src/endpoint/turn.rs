@@ -1,5 +1,5 @@
-//! When a battery is answered (`calm-control.md`): a question that carries power waits here for its
-//! turn.
+//! When a battery is answered (`docs/calm-control.md`): a question that carries power waits here
+//! for its turn.
 //!
 //! A question that waits is a future with a timer: it is looked at again at each reading and at the
 //! time that control names. What is answered is made of the view of the moment of answering.

@@ -1,7 +1,7 @@
 //! Which pages of other origins may read, and which may change anything.
 //!
-//! The device lets every page read (`Access-Control-Allow-Origin: *`, `shelly-pro-3em.md` section
-//! 2.1). `cors_origins` narrows that; `cors_enable` adds it to the pages that are not the device's.
+//! The device lets every page read (`Access-Control-Allow-Origin: *`, `docs/protocol/http.md`).
+//! `cors_origins` narrows that; `cors_enable` adds it to the pages that are not the device's.
 //!
 //! A change is another thing. The device takes it by GET, so any page on the internet could make
 //! one through the browser of somebody at home: an image, a frame, a form, a link are enough, and

@@ -1,5 +1,5 @@
 //! `/emdata/0/data.csv` and `/em1data/<n>/data.csv`: minute records as a file, streamed piece by
-//! piece (`shelly-pro-3em.md` section 6.3).
+//! piece (`docs/protocol/http.md#the-csv-file`).
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The query forms of the Python original, made into frames (`decisions.md`, row `legacy_http`;
-//! `original.md` "Behaviour").
+//! The query forms of the Python original, made into frames (option `legacy_http`;
+//! `docs/protocol/python-original.md`).
 //!
 //! `GET /rpc?method=EM.GetStatus&params={"id":0}` is one call, `batch=[…]` several. On
 //! `/rpc/<Method>` each member of `batch` may be bare params. The device knows none of them, so

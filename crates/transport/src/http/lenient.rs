@@ -1,6 +1,6 @@
 //! Request targets as people type them: `?config={"name":"x"}` with its quotes as they stand.
 //!
-//! The device takes them so (`shelly-pro-3em.md` section 2.1), and so do its users' scripts; the
+//! The device takes them so (`docs/protocol/http.md`), and so do its users' scripts; the
 //! HTTP library refuses a quote in a query. So quotes, and what else it refuses there, are
 //! percent-encoded in the request line on their way in.
 

@@ -65,7 +65,7 @@ pub(super) async fn any_path(
     let opening = {
         let settings = site.endpoint.channels.borrow();
         match settings.ws_passive_after {
-            // With authentication nobody is pushed to before a valid frame (C14).
+            // With authentication nobody is pushed to before a valid frame.
             _ if settings.ws_push_on_connect && !site.endpoint.auth_on() => {
                 Opening::AtOnce(Kind::Passive, None)
             }
