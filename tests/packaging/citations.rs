@@ -169,7 +169,7 @@ fn a_wrong_citation_is_found() {
             Some("docs/decision.md does not exist"),
         ),
         ("see decisions.md#clock.", Some("no heading #clock")),
-        ("`docs/`docs/decisions.md#one-channel-meters-over-udp`", Some("cite a heading")),
+        ("`docs/decisions.md` C15", Some("cite a heading")),
         ("`docs/decisions.md`\n//! section 3", Some("cite a heading")),
         ("https://example.org/a.md and *.md and {name}.md", None),
     ] {
