@@ -8,10 +8,11 @@ FROM ${RUST_IMAGE} AS manifests
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY crates ./crates
+COPY benches/Cargo.toml ./benches/
 RUN find crates -mindepth 2 -maxdepth 2 ! -name Cargo.toml -exec rm -rf {} + \
     && for folder in . crates/*; do mkdir "$folder/src" && touch "$folder/src/lib.rs"; done \
-    && echo 'fn main() {}' >src/main.rs \
-    && sed -i '/^\[\[bench\]\]/,/^$/d' Cargo.toml
+    && mkdir benches/pairs && touch benches/pairs/mod.rs \
+    && echo 'fn main() {}' | tee src/main.rs >benches/main.rs
 
 # hadolint ignore=DL3006
 FROM ${RUST_IMAGE} AS builder

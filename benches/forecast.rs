@@ -1,7 +1,7 @@
 //! The forecast's bars (`docs/decisions.md#bars`) on recorded files, as ratios against their floors
 //! in the same run: last value, reference columns, and the time of a naive pass.
 //!
-//! `FORECAST_DATA=DIR cargo bench forecast` takes the whole files of that folder
+//! `FORECAST_DATA=DIR cargo bench -p benches forecast` takes the whole files of that folder
 //! (`synth_*_2s.csv`, `uci_house_1min.csv`, `emhass_house_30min.csv`; missing ones are skipped);
 //! without it the committed slices are used, for which there is no reference column.
 

@@ -2,7 +2,7 @@
 //! axum WebSocket, each answering with as many bytes, in the same run: rounds are interleaved and
 //! their median counts. Ends with 1 below 0.8.
 //!
-//! `cargo bench http`
+//! `cargo bench -p benches http`
 
 use std::{
     io::{Read, Write},
@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    common::{self, Meter},
-    pairs,
-};
+use crate::common::{self, Meter};
 use axum::{
     Router,
     extract::{
@@ -24,6 +21,7 @@ use axum::{
     http::header,
     routing::get,
 };
+use benches as pairs;
 use tokio::{net::TcpListener, runtime::Runtime};
 
 const HTTP: &[u8] = b"GET /rpc/EM.GetStatus?id=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nConnection: keep-alive\r\n\r\n";

@@ -1,4 +1,5 @@
-//! The benches, each in a process of its own: `cargo bench` runs all of them, `cargo bench NAME …` those named.
+//! The benches, each in a process of its own: `cargo bench -p benches` runs all of
+//! them, `cargo bench -p benches NAME …` those named.
 //! With `BENCH_CHECK=1` they are short. Ends with 1 where a bar is missed.
 //!
 //! They are one program, so that the product is optimised and linked as it is shipped, and once.
@@ -15,7 +16,6 @@ mod closed_loop;
 mod forecast;
 mod http;
 mod modbus;
-mod pairs;
 mod process;
 mod readers;
 mod store;

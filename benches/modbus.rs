@@ -2,7 +2,7 @@
 //! many registers, in the same run: rounds are interleaved and their median counts. Ends with 1
 //! below 0.8.
 //!
-//! `cargo bench modbus`
+//! `cargo bench -p benches modbus`
 
 use std::{
     future::{Ready, ready},
@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::common::{Meter, read_pdu};
-use crate::pairs;
+use benches as pairs;
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_modbus::{
     ExceptionCode, Request, Response,

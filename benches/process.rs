@@ -2,11 +2,12 @@
 //! from an event there to the notification here, resident memory at one reading a second, answers
 //! while the forecast is trained. Ends with 1 when a bar is missed.
 //!
-//! `cargo bench process`; with `BENCH_CHECK=1` fewer rounds and a shorter stay.
+//! `cargo bench -p benches process`; with `BENCH_CHECK=1` fewer rounds and a shorter stay.
 
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    path::PathBuf,
     process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
@@ -60,7 +61,7 @@ fn start(ha: &FakeHa) -> Product {
 
 fn start_on(ha: &FakeHa, data: tempfile::TempDir) -> Product {
     let (port, dashboard) = (free_port(), free_port());
-    let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
+    let child = Command::new(product())
         .args([
             "run",
             "--bind",
@@ -186,6 +187,18 @@ fn memory_mb(pid: u32, which: &str) -> f64 {
         .parse::<f64>()
         .unwrap()
         / 1024.0
+}
+
+/// The release build, beside which the benches are built.
+fn product() -> PathBuf {
+    let benches = std::env::current_exe().unwrap();
+    let path = benches.ancestors().nth(2).unwrap().join("virtual-shelly");
+    assert!(
+        path.exists(),
+        "{} is not there: `cargo build --release` makes it",
+        path.display()
+    );
+    path
 }
 
 pub fn run() -> ExitCode {

@@ -2,7 +2,7 @@
 //! core, and no frame comes later than 50 ms after its snapshot. Readers are a process of their
 //! own. Ends with 1 otherwise.
 //!
-//! `cargo bench readers`
+//! `cargo bench -p benches readers`
 
 use std::{
     io::{BufRead, BufReader},

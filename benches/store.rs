@@ -1,8 +1,8 @@
 //! What the store costs with a full database: 30 days of minute means, 7 days of samples at 2 s, 60
 //! days of minute records.
 //!
-//! `cargo bench store`. Each figure is a median of interleaved rounds beside its floor: the
-//! same rows fetched by a bare `SELECT` on an open connection. Bars: `docs/decisions.md#bars`:
+//! `cargo bench -p benches store`. Each figure is a median of interleaved rounds beside its floor:
+//! the same rows fetched by a bare `SELECT` on an open connection. Bars: `docs/decisions.md#bars`:
 //! start-up load and 30 days of chart within 100 ms.
 use std::{
     hint::black_box,

@@ -1,7 +1,7 @@
 //! `EM.GetStatus` over UDP against a bare tokio echo that sends as many bytes, in the same run:
 //! rounds are interleaved and their median counts. Ends with 1 below 0.8.
 //!
-//! `cargo bench udp`
+//! `cargo bench -p benches udp`
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::common::Meter;
-use crate::pairs;
+use benches as pairs;
 use tokio::runtime::Runtime;
 
 /// What a battery sends.

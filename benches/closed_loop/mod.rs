@@ -1,7 +1,7 @@
 //! Batteries on a meter, in a closed loop: families of batteries × ways to answer × sensors, over
 //! households. Deterministic from seeds, and linked to the control that the product runs.
 //!
-//! `cargo bench closed_loop` prints the table of `docs/calm-control.md` for invented
+//! `cargo bench -p benches closed_loop` prints the table of `docs/calm-control.md` for invented
 //! households; with `RIG_DATA` naming a folder that has `synth_plain_2s.csv` and `synth_pv_2s.csv`
 //! for these. With `BENCH_CHECK` set it is short, and ends with 1 where a family is worse than its
 //! bar.

@@ -1,5 +1,7 @@
 //! Ours against a floor: interleaved rounds of askers on threads, median rate and latency of each.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::{Duration, Instant};
 
 /// Least ratio of the rates.

@@ -191,7 +191,7 @@ def names_what_there_is(words):
         test = given.get("--test")
         if words[1] == "bench":
             known = re.findall(r'\("(\w+)", \w+::run\)', (ROOT / "benches" / "main.rs").read_text())
-            assert known and set(words[2:]) <= set(known), words
+            assert known and words[2:4] == ["-p", "benches"] and set(words[4:]) <= set(known), words
             return
         assert not test or any((ROOT / "tests" / path).exists() for path in (f"{test}.rs", f"{test}/main.rs")), words
         name = words[-1] if len(words) > 2 and words[-1] not in ("--lib", test) else None
