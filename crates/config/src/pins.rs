@@ -1,7 +1,7 @@
 //! What must not change unseen: every option has a setting that it changes, and options of each
 //! kind read as they did.
 //!
-//! After a change that is meant: `UPDATE_DOCS=1 cargo test -p config pins`, and look at the
+//! After a change that is meant: `UPDATE_DOCS=1 cargo test --lib pins::`, and look at the
 //! difference.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

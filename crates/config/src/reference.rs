@@ -1,6 +1,6 @@
 //! The option reference of `DOCS.md`, generated from the definitions; a test holds it current.
 //!
-//! Rewrite it with `UPDATE_DOCS=1 cargo test -p config reference`.
+//! Rewrite it with `UPDATE_DOCS=1 cargo test --lib reference::`.
 
 use std::fmt::Write;
 
@@ -124,7 +124,7 @@ mod tests {
         } else {
             assert!(
                 document == wanted,
-                "DOCS.md is not current: UPDATE_DOCS=1 cargo test -p config reference"
+                "DOCS.md is not current: UPDATE_DOCS=1 cargo test --lib reference::"
             );
         }
     }
