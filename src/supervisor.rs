@@ -177,7 +177,7 @@ impl Supervisor {
         let url = format!("{}{path}", self.base);
         let unreachable = |e: &reqwest::Error| SupervisorError::Unreachable {
             path: path.to_owned(),
-            reason: http_client::why(e),
+            reason: http_client::why(e).to_string(),
             sent: !e.is_connect(),
         };
         let request = match body {
@@ -198,7 +198,7 @@ impl Supervisor {
             .await
             .map_err(|unread| SupervisorError::Unreachable {
                 path: path.to_owned(),
-                reason: unread.why(),
+                reason: unread.why().to_string(),
                 sent: true,
             })?;
         let text = String::from_utf8_lossy(&body);

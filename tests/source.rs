@@ -411,7 +411,11 @@ async fn a_one_shot_question_that_is_never_answered_is_named() {
         ha.never_answer(&[question]);
         match discover(&settings(&ha), &access, &[], &[]).await {
             Err(QueryError::Unreachable(why)) => {
-                assert!(why.contains(&format!("did not answer {name} for")), "{why}");
+                assert!(
+                    why.to_string()
+                        .contains(&format!("did not answer {name} for")),
+                    "{why}"
+                );
             }
             other => panic!("{other:?}"),
         }
@@ -492,7 +496,10 @@ async fn an_answer_of_rest_that_does_not_end_is_cut() {
     s.stop().await;
     match discover(&rest, &quick(), &[], &[]).await {
         Err(QueryError::Unreachable(why)) => {
-            assert!(why.contains("larger than the 32768 kB"), "{why}");
+            assert!(
+                why.to_string().contains("larger than the 32768 kB"),
+                "{why}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -543,7 +550,7 @@ async fn answers_that_refuse_us_do_not_freshen_old_values() {
             alive.push((last_alive, reason));
         }
     }
-    assert!(alive[1].1.contains("refused"), "{alive:?}");
+    assert!(alive[1].1.to_string().contains("refused"), "{alive:?}");
     assert!(
         alive[0].0.is_some() && alive[0].0 == alive[1].0,
         "{alive:?}"
@@ -593,7 +600,7 @@ async fn without_a_token_nothing_is_tried() {
         quick(),
         &["sensor.grid"],
     );
-    assert!(s.next().await.starts_with("Idle(\"no token"));
+    assert!(s.next().await.starts_with("Idle(NoToken"));
     assert_eq!((ha.logins(), ha.rest_calls()), (0, 0));
     s.stop().await;
 }

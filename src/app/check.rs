@@ -115,7 +115,10 @@ async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut Stri
     {
         out.push_str(&format!(
             "error: {id} {}\n",
-            found.refusal(id).unwrap_or_default()
+            found
+                .refusal(id)
+                .map(|why| why.to_string())
+                .unwrap_or_default()
         ));
     }
     // What is wrong with the options is listed already.
@@ -203,7 +206,7 @@ fn entities(
         };
         for input in meter.snapshot(now).inputs.iter().filter(|_| !said) {
             if let Quality::Absent { reason, .. } = &input.quality
-                && !wrong.contains(&**reason)
+                && !wrong.contains(&reason.to_string())
                 && wrong.insert(format!("{of}{reason}"))
             {
                 reasons.push(format!("error: {of}{reason}\n"));

@@ -22,6 +22,7 @@ use source::{
     discover::{Discovery, discover},
     recorded::{Look, Question, ask},
 };
+use vocab::reason::Reason;
 use vocab::{Clock, EntityId};
 
 /// Between two looks at the recorder, which has a new row each 5 minutes.
@@ -225,26 +226,26 @@ pub async fn recorded(
     verdicts
 }
 
-/// A contradiction in one line, with the entities that it is about.
-pub(super) fn words(power: &[PowerInput], evidence: &Evidence, counters: &Counters) -> String {
+/// A contradiction with the entities that it is about.
+pub(super) fn words(power: &[PowerInput], evidence: &Evidence, counters: &Counters) -> Reason {
     let power: Vec<&str> = power
         .iter()
         .flat_map(|p| p.import.iter().chain(&p.export))
         .map(|id| &**id)
         .collect();
-    format!("{}: {}", power.join("+"), contradiction(evidence, counters))
+    contradiction(&power.join("+"), evidence, counters)
 }
 
 /// Takes a proposal out of what was found where the counters of the Energy settings contradict the
 /// sign: nobody has confirmed it, and it would order a battery the wrong way. `inputs` is what
-/// would be read of it. Gives the line that says so.
+/// would be read of it. Gives the reason.
 pub async fn refuse_contradicted(
     source: &SourceSettings,
     access: &Access,
     found: &mut Discovery,
     inputs: &Inputs,
     now: f64,
-) -> Option<String> {
+) -> Option<Reason> {
     let (_, question) = questions(inputs, &found.energy_import, &found.energy_export)
         .into_iter()
         .find(|(side, _)| *side == Side::House)?;

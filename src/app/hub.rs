@@ -17,10 +17,16 @@ use device::{DeviceState, Effect, Setting};
 use store::Store;
 use transport::endpoint::{Boot, Hub};
 use vocab::Clock;
+use vocab::reason::Reason;
 
 /// What a reader and the owner are told while it is not known whether a password was set.
-pub const LOCKED: &str = "the settings were lost, and nobody knows whether a password was set: changes are refused until option auth_password \
+const LOCKED: &str = "the settings were lost, and nobody knows whether a password was set: changes are refused until option auth_password \
                           is set; it may be taken out again after a restart";
+
+/// See [`LOCKED`].
+pub fn locked() -> Reason {
+    Reason::foreign(LOCKED)
+}
 
 /// One meter's hub.
 pub struct MeterHub {

@@ -14,6 +14,7 @@ use source::{
     discover::{Discovery, discover},
 };
 use vocab::EntityId;
+use vocab::reason::{Reason, Unusable};
 
 /// What is watched, and how Home Assistant is asked.
 pub struct Loops {
@@ -73,9 +74,7 @@ impl Loops {
             else {
                 continue;
             };
-            let why = format!(
-                "{id} is made of {on}, one of this meter's own entities: a meter must not measure itself"
-            );
+            let why = Reason::entity(id, Unusable::Loop { other: on.clone() });
             error!("{why}; it is not read, choose another");
             let _ = meter.commands.send(Command::Block(why)).await;
         }

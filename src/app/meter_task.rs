@@ -18,6 +18,7 @@ use meter::{
     witness::Side,
 };
 use store::{Import, MeterRow, Run, Store};
+use vocab::reason::Reason;
 use vocab::{Clock, EntityId, Now, SourceEvent};
 
 /// What the rest of the process may ask of a meter. The sender is told when it took effect.
@@ -25,7 +26,7 @@ pub enum Command {
     /// Counters to 0.
     Reset(oneshot::Sender<()>),
     /// Counters become what the energy entities say; else the reasons why not.
-    Seed(oneshot::Sender<Result<Vec<Taken>, Vec<Arc<str>>>>),
+    Seed(oneshot::Sender<Result<Vec<Taken>, Vec<Reason>>>),
     /// Counters to 0, minute records deleted.
     DeleteAll(oneshot::Sender<()>),
     /// Other settings; counters stay.
@@ -33,7 +34,7 @@ pub enum Command {
     /// Entities have other names; a [`Self::Reconfigure`] that says so comes next.
     Rename(BTreeMap<EntityId, EntityId>),
     /// All phases absent until reconfigured, for this reason.
-    Block(String),
+    Block(Reason),
     /// Counters of the Python original, once.
     Add(Import),
     /// What the recorder proves of a sign.

@@ -55,6 +55,7 @@ use config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load};
 use forecast::Outlooks;
 use source::{Access, HaFacts, Wires, registry::RegistryEvent};
 use transport::{Board, healthz::Vitals};
+use vocab::reason::{Reason, Unreachable};
 use vocab::{Clock, Link, Now, SourceEvent, SystemClock};
 
 /// Events that may wait between source and meters; a full channel slows the source, it loses
@@ -135,7 +136,11 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         .map_or_else(Outlooks::none, Forecasting::outlooks);
     let health = Health::new(
         opened.store.clone(),
-        &opened.problems,
+        &opened
+            .problems
+            .iter()
+            .map(|line| Reason::foreign(&**line))
+            .collect::<Vec<_>>(),
         outlooks.clone(),
         stop.clone(),
     );
@@ -144,6 +149,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         .iter()
         .map(ToString::to_string)
         .chain(resolved.warnings.iter().cloned())
+        .map(Reason::foreign)
     {
         health.add(line);
     }
@@ -402,7 +408,7 @@ fn start_source(
         }
         // The source is gone: at a stop that is right, else no value may live on.
         let now = clock.now();
-        let reason = "the source has ended".into();
+        let reason = Unreachable::Ended;
         tell(
             now,
             SourceEvent::Link(Link::Down {

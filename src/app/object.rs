@@ -10,6 +10,7 @@ use config::{
 };
 use dashboard::owner::Sign;
 use source::discover::Discovery;
+use vocab::reason::Reason;
 use vocab::{
     EntityId, State,
     parse::{Quantity, Unusable, parse},
@@ -123,7 +124,10 @@ const fn class(quantity: Quantity) -> &'static str {
 pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objections {
     let mut all = Objections::default();
     for Named { key, quantity, id } in named(changes) {
-        let says = |what: String| problem(&key, Some(&id), format!("{id} {what}"));
+        let says = |why: Unusable| {
+            let why = Reason::entity(&id, why);
+            problem(&key, Some(&id), why.to_string())
+        };
         if let Some(why) = found.refusal(&id) {
             all.refused.push(says(why));
             continue;
@@ -134,7 +138,7 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
             .find(|(of, _)| *of == id)
             .and_then(|(_, candidate)| candidate.as_ref())
         else {
-            all.doubtful.push(says("does not exist".to_owned()));
+            all.doubtful.push(says(Unusable::Gone));
             continue;
         };
         match parse(
@@ -142,31 +146,28 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
             &State::Text(here.value.as_str().into()),
             here.unit.as_deref(),
         ) {
-            Ok(_) | Err(Unusable::NoState(_)) => {}
-            Err(why @ Unusable::Implausible(..)) => all.doubtful.push(says(why.to_string())),
+            Ok(_) | Err(Unusable::Unavailable | Unusable::Unknown | Unusable::Empty) => {}
+            Err(why @ Unusable::Implausible { .. }) => all.doubtful.push(says(why)),
             Err(why) => {
-                all.refused.push(says(why.to_string()));
+                all.refused.push(says(why));
                 continue;
             }
         }
         // Without a value the unit still tells.
         let unit = here.unit.as_deref().unwrap_or_default();
         if !unit.is_empty() && !quantity.units().iter().any(|(known, _)| *known == unit) {
-            let why = Unusable::ForeignUnit(quantity, unit.to_owned());
-            if !all
-                .refused
-                .iter()
-                .any(|p| p.key == key && p.allowed.starts_with(&*id))
-            {
-                all.refused.push(says(why.to_string()));
-            }
+            all.refused.push(says(Unusable::unit(
+                unit,
+                quantity,
+                vocab::unit::not_active(unit),
+            )));
         } else if let Some(other) = here.device_class.as_deref().filter(|c| {
             *c != class(quantity) && !(quantity == Quantity::Energy && *c == "energy_storage")
         }) {
-            all.doubtful.push(says(format!(
-                "is of the device class {other}, not {}",
-                class(quantity)
-            )));
+            all.doubtful.push(says(Unusable::OtherClass {
+                class: other.into(),
+                wanted: class(quantity).into(),
+            }));
         }
     }
     all
@@ -208,17 +209,15 @@ pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
         .filter_map(|(name, power)| Some((name, power?)));
     let (name, power) = named.find(|(_, power)| turns(power))?;
     let id = power.import.first()?;
-    let what = format!(
-        "{id} would count the other way round than Home Assistant's Energy settings say: what they call drawing would be served as feeding in"
-    );
-    Some(problem(&format!("{name}_invert"), None, what))
+    let what = Reason::entity(id, Unusable::Turned);
+    Some(problem(&format!("{name}_invert"), None, what.to_string()))
 }
 
 /// A sign that the counters contradict.
 #[must_use]
 pub fn to_contradiction(sign: &Sign) -> Option<Problem> {
     let (line, name) = (sign.line.clone()?, sign.turn.first()?);
-    Some(problem(&format!("{name}_invert"), None, line))
+    Some(problem(&format!("{name}_invert"), None, line.to_string()))
 }
 
 /// What a change makes doubtful by the options alone, as warnings that were not there before.

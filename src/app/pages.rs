@@ -53,6 +53,7 @@ use source::{
     discover::{Discovery, discover},
 };
 use transport::listener::{self, Wanted};
+use vocab::reason::{Reason, Unkept, Unreachable};
 
 pub use renamed::under;
 
@@ -418,12 +419,10 @@ impl Actor {
         found
     }
 
-    async fn found(&self) -> Result<Arc<Discovery>, String> {
+    async fn found(&self) -> Result<Arc<Discovery>, Reason> {
         let source = self.current().0.settings.source.clone();
         if source.kind != SourceKind::HomeAssistant {
-            return Err(
-                "the values are made up or replayed: there is no Home Assistant to ask".into(),
-            );
+            return Err(Unreachable::MadeUp.into());
         }
         let mut found = self.found.lock().await;
         if let Some((until, discovery)) = &*found
@@ -435,7 +434,7 @@ impl Actor {
         let discovery = Arc::new(
             discover(&source, &self.access, &self.macs, &[])
                 .await
-                .map_err(|e| e.to_string())?,
+                .map_err(|error| Reason::Link(error.into()))?,
         );
         *found = Some((
             Instant::now() + FOUND_FOR.max(began.elapsed() * TIMES),
@@ -456,46 +455,48 @@ impl Actor {
                 let info = supervisor
                     .self_info()
                     .await
-                    .map_err(|e| Refusal::Failed(e.to_string()))?;
+                    .map_err(|e| Refusal::Failed(Reason::foreign(e.to_string())))?;
                 Ok(Value::Object(info.options).to_string())
             }
             None => match within(tokio::fs::read_to_string(&path)).await {
                 Ok(text) => Ok(text),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("{}".to_owned()),
                 Err(error) => {
-                    return Err(Refusal::Failed(format!(
-                        "{} cannot be read: {error}",
-                        path.display()
-                    )));
+                    return Err(Refusal::Failed(Reason::Unkept(Unkept::Unreadable {
+                        path: path.display().to_string().into(),
+                        error: error.into(),
+                    })));
                 }
             },
         };
         if let Ok(text) = &contents
             && !serde_json::from_str::<Value>(text).is_ok_and(|v| v.is_object())
         {
-            return Err(Refusal::Failed(format!(
-                "{} is not a JSON object: correct it by hand first",
-                path.display()
-            )));
+            return Err(Refusal::Failed(Reason::Unkept(Unkept::NotAnObject {
+                path: path.display().to_string().into(),
+            })));
         }
         next.options_file = Some(OptionsFile { path, contents });
         Ok(next)
     }
 
     async fn write(&self, path: PathBuf, options: &Map<String, Value>) -> Result<String, Refusal> {
-        let text =
-            serde_json::to_string_pretty(options).map_err(|e| Refusal::Failed(e.to_string()))?;
+        let text = serde_json::to_string_pretty(options)
+            .map_err(|e| Refusal::Failed(Reason::foreign(e.to_string())))?;
         match &self.supervisor {
             Some(supervisor) => supervisor
                 .set_options(options)
                 .await
-                .map_err(|e| Refusal::Failed(e.to_string()))?,
+                .map_err(|e| Refusal::Failed(Reason::foreign(e.to_string())))?,
             None => {
                 let (to, content) = (path.clone(), text.clone());
                 let writing = tokio::task::spawn_blocking(move || replace(&to, &content));
                 let written = within(async { writing.await.map_err(std::io::Error::other)? }).await;
                 written.map_err(|e| {
-                    Refusal::Failed(format!("{} cannot be written: {e}", path.display()))
+                    Refusal::Failed(Reason::Unkept(Unkept::Unwritable {
+                        path: path.display().to_string().into(),
+                        error: e.into(),
+                    }))
                 })?;
             }
         }
@@ -510,7 +511,7 @@ impl Actor {
         changes: &Map<String, Value>,
         options: &Map<String, Value>,
         anyway: bool,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<Reason>, Refusal> {
         let contents = Ok(Value::Object(options.clone()).to_string());
         let path = next
             .options_file
@@ -539,7 +540,7 @@ impl Actor {
                         doubtful.extend(self.object_to_sign(&before, &after, &found).await);
                     }
                 }
-                Err(why) => unchecked = (!named.is_empty()).then(|| why.to_string()),
+                Err(why) => unchecked = (!named.is_empty()).then(|| Reason::Link(why.into())),
             }
         }
         if doubtful.is_empty() || anyway {
@@ -615,7 +616,7 @@ impl Actor {
         let options = change_options(&next, &changes).map_err(Refusal::Problems)?;
         let unchecked = self.object(&next, &changes, &options, anyway).await?;
         let Some(file) = &mut next.options_file else {
-            return Err(Refusal::Failed("there is no options file".into()));
+            return Err(Refusal::Failed(Unkept::NoOptionsFile.into()));
         };
         file.contents = Ok(self.write(file.path.clone(), &options).await?);
         let resolved = load(&next);
@@ -647,7 +648,8 @@ impl Actor {
             .problems
             .iter()
             .map(ToString::to_string)
-            .chain(resolved.warnings.iter().cloned());
+            .chain(resolved.warnings.iter().cloned())
+            .map(Reason::foreign);
         self.shared.health.replace(lines.collect());
         let from_home_assistant = running.source.kind == SourceKind::HomeAssistant;
         let mut options_say = self.setup.said.lock().await;
@@ -794,7 +796,7 @@ impl Owner for Actor {
         }
     }
 
-    fn discover(&self) -> Doing<'_, Result<Arc<Discovery>, String>> {
+    fn discover(&self) -> Doing<'_, Result<Arc<Discovery>, Reason>> {
         Box::pin(self.found())
     }
 
@@ -870,22 +872,20 @@ impl Owner for Actor {
         })
     }
 
-    fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<String>>> {
+    fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<Reason>>> {
         Box::pin(async move {
             let meter = self
                 .meters
                 .get(meter)
-                .ok_or_else(|| vec!["there is no such meter".to_owned()])?;
+                .ok_or_else(|| vec![Reason::foreign("there is no such meter")])?;
             let (reply, wait) = oneshot::channel();
-            let gone = || vec!["the meter does not respond".to_owned()];
+            let gone = || vec![Reason::foreign("the meter does not respond")];
             meter
                 .commands
                 .send(Command::Seed(reply))
                 .await
                 .map_err(|_| gone())?;
-            wait.await
-                .map_err(|_| gone())?
-                .map_err(|why| why.iter().map(ToString::to_string).collect())
+            wait.await.map_err(|_| gone())?
         })
     }
 
@@ -963,9 +963,7 @@ fn preview(settings: &MeterSettings, found: &Discovery, now: vocab::Now) -> Prev
     let snapshot = meter.snapshot(now);
     let phase = |i: usize| {
         let reason = match &snapshot.inputs[i].quality {
-            Quality::Held { reason, .. } | Quality::Absent { reason, .. } => {
-                Some(reason.to_string())
-            }
+            Quality::Held { reason, .. } | Quality::Absent { reason, .. } => Some(reason.clone()),
             Quality::Live | Quality::Unused => None,
         };
         PreviewPhase {

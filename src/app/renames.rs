@@ -17,6 +17,7 @@ use source::{
 };
 use store::Store;
 use vocab::EntityId;
+use vocab::reason::{Reason, Renamed};
 
 /// Key of the store.
 const KEY: &str = "entities";
@@ -146,7 +147,7 @@ impl Following {
             self.removed(entity);
         }
         for entity in told.known.keys() {
-            self.health.untell(&removed_words(entity));
+            self.health.untell(&removed(entity));
         }
         // Those that are gone may come back.
         known.retain(|id, _| wanted.contains(id));
@@ -192,7 +193,7 @@ impl Following {
     }
 
     fn removed(&self, entity: &EntityId) {
-        let line = removed_words(entity);
+        let line = removed(entity);
         if self.health.tell(line.clone()) {
             warn!("{line}");
         }
@@ -205,6 +206,7 @@ impl Following {
     }
 }
 
-fn removed_words(entity: &EntityId) -> String {
-    format!("{entity} was removed from Home Assistant: choose another sensor")
+fn removed(entity: &EntityId) -> Reason {
+    let entity = entity.clone();
+    Renamed::Removed { entity }.into()
 }

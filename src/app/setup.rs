@@ -27,6 +27,7 @@ use source::{
     prefs_watch,
 };
 use store::Store;
+use vocab::reason::{Input, Reason, Span};
 use vocab::{Clock, EntityId};
 
 /// Key of the store.
@@ -127,6 +128,57 @@ pub struct Search {
 struct Refused {
     options: Map<String, Value>,
     line: String,
+    /// What `line` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sign: Option<Contradiction>,
+}
+
+/// A sign that counters contradict, as it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+struct Contradiction {
+    feeding: bool,
+    power: Arc<str>,
+    list: Arc<str>,
+    seconds: f64,
+}
+
+impl Refused {
+    fn new(options: Map<String, Value>, why: &Reason) -> Self {
+        let kept = |feeding, power: &Arc<str>, list: &Arc<str>, time: &Span| Contradiction {
+            feeding,
+            power: Arc::clone(power),
+            list: Arc::clone(list),
+            seconds: time.0,
+        };
+        let sign = match why {
+            Reason::Input(Input::Feeding { power, list, time }) => {
+                Some(kept(true, power, list, time))
+            }
+            Reason::Input(Input::Drawing { power, list, time }) => {
+                Some(kept(false, power, list, time))
+            }
+            _ => None,
+        };
+        let line = why.to_string();
+        Self {
+            options,
+            line,
+            sign,
+        }
+    }
+
+    fn why(&self) -> Reason {
+        let Some(sign) = &self.sign else {
+            return Reason::foreign(&*self.line);
+        };
+        let (power, list) = (Arc::clone(&sign.power), Arc::clone(&sign.list));
+        let time = Span(sign.seconds);
+        Reason::Input(if sign.feeding {
+            Input::Feeding { power, list, time }
+        } else {
+            Input::Drawing { power, list, time }
+        })
+    }
 }
 
 impl Search {
@@ -173,9 +225,9 @@ impl Search {
                 () = self.stop.cancelled() => return,
                 () = running(&mut self.facts) => pause = Duration::from_secs(2),
                 () = changed(&self.source, &self.access, seen) => told = false,
-                (options, line) = contradicted(&self.choice.state, &taker) => {
-                    self.withdraw(&line, &taker).await;
-                    let new = Refused { options, line };
+                (options, why) = contradicted(&self.choice.state, &taker) => {
+                    self.withdraw(&why, &taker).await;
+                    let new = Refused::new(options, &why);
                     self.store.put_state(REFUSED, &serde_json::to_string(&new).unwrap_or_default());
                     refused = Some(new);
                 }
@@ -196,10 +248,10 @@ impl Search {
         else {
             return;
         };
-        if let Some(Refused { line, .. }) = refused.filter(|refused| refused.options == options) {
+        if let Some(refused) = refused.filter(|refused| refused.options == options) {
             found.grid = None;
-            found.notes.push(line.clone());
-            self.health.set_direction(vec![line.clone()]);
+            found.notes.push(refused.why());
+            self.health.set_direction(vec![refused.why()]);
             return;
         }
         let over = self.choice.said.lock().await.clone().unwrap_or_default();
@@ -222,7 +274,7 @@ impl Search {
         }
     }
 
-    async fn withdraw(&self, line: &str, taker: &Taker) {
+    async fn withdraw(&self, line: &Reason, taker: &Taker) {
         warn!(
             "{line}; what was chosen by itself is not served any more: confirm it, or turn it, on the dashboard"
         );
@@ -366,8 +418,8 @@ async fn changed(source: &SourceSettings, access: &Access, seen: Option<Option<S
 }
 
 /// Ends when the running meter sees that the sign of what nobody has confirmed is wrong: where the
-/// recorder keeps nothing, only that tells. Gives what was chosen, and the line that says so.
-async fn contradicted(state: &watch::Sender<Setup>, taker: &Taker) -> (Map<String, Value>, String) {
+/// recorder keeps nothing, only that tells. Gives what was chosen, and the reason.
+async fn contradicted(state: &watch::Sender<Setup>, taker: &Taker) -> (Map<String, Value>, Reason) {
     loop {
         tokio::time::sleep(LOOK).await;
         let current = state.borrow().clone();
@@ -412,7 +464,12 @@ fn nothing_taken(found: &Discovery) -> String {
     };
     format!(
         "no power entity is configured, and nothing could be taken by itself ({}): set total_power or a_power, b_power, c_power; candidates: {list}",
-        found.notes.join("; ")
+        found
+            .notes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
     )
 }
 
@@ -503,7 +560,13 @@ mod tests {
     #[test]
     fn what_could_not_be_taken_is_said() {
         let found = Discovery {
-            notes: vec!["grid power … because of sensor.own: it is this meter's own".into()],
+            notes: vec![
+                vocab::reason::LeftOut::Power {
+                    entity: "sensor.own".into(),
+                    why: Arc::new(vocab::reason::LeftOut::Own.into()),
+                }
+                .into(),
+            ],
             ..Discovery::default()
         };
         let text = nothing_taken(&found);

@@ -36,6 +36,7 @@ use transport::{
     listener::Wanted,
     mdns, modbus, outbound, udp,
 };
+use vocab::reason::Reason;
 use vocab::{Clock, EntityId, Now, SourceEvent};
 
 /// What all parts of the process share.
@@ -155,7 +156,7 @@ impl Taker {
     }
 
     /// What energy counters say against the sign of the first meter's power, as far as it knows.
-    pub async fn contradiction(&self) -> Option<String> {
+    pub async fn contradiction(&self) -> Option<Reason> {
         let first = self.meters.first()?;
         let (reply, wait) = oneshot::channel();
         first.commands.send(Command::Signs(reply)).await.ok()?;
@@ -221,15 +222,16 @@ impl Running {
         channels: &watch::Receiver<Arc<ChannelSettings>>,
         shared: &Shared,
         restored: &Restored,
-        blocked: Option<&str>,
+        blocked: Option<&Reason>,
     ) -> Self {
         let in_memory = matches!(shared.store.health().state, StoreState::InMemory { .. });
         let (identity, problems) = identity::of(key, &settings, &restored.meters, in_memory);
         for problem in problems {
+            let problem = Reason::foreign(problem);
             let line = if key.is_empty() {
                 problem
             } else {
-                format!("{key}: {problem}")
+                problem.of(key)
             };
             error!("{line}");
             shared.health.add(line);
@@ -463,7 +465,7 @@ impl Meters {
                     SourceKind::Replay => {
                         match source::replay::Replay::of(&resolved.settings.source) {
                             Ok(replay) => settings.inputs = replay.inputs(),
-                            Err(why) => shared.health.add(why.to_string()),
+                            Err(why) => shared.health.add(why),
                         }
                     }
                 }
@@ -476,7 +478,7 @@ impl Meters {
                 &channels_seen,
                 shared,
                 restored,
-                blocked.as_deref(),
+                blocked.as_ref(),
             );
             info!(
                 "meter {} is {} (MAC {})",

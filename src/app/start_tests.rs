@@ -162,7 +162,11 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
     let stop = CancellationToken::new();
     let health = Health::new(
         opened.store.clone(),
-        &opened.problems,
+        &opened
+            .problems
+            .iter()
+            .map(|line| vocab::reason::Reason::foreign(&**line))
+            .collect::<Vec<_>>(),
         Outlooks::none(),
         stop.clone(),
     );
@@ -212,7 +216,7 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
         .await
         .unwrap()
         .unwrap();
-    problems
+    problems.iter().map(ToString::to_string).collect()
 }
 
 fn runtime() -> tokio::runtime::Runtime {

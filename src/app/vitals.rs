@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::{forecasting::gauges, hub::LOCKED};
+use super::{forecasting::gauges, hub};
 use forecast::Outlooks;
 use store::{SetAside, Store, StoreHealth, StoreState};
 use transport::{healthz::Vitals, metrics::Gauge};
+use vocab::reason::{Reason, Unkept};
 
 /// How long a damaged database that was set aside is reason to be `degraded`. All works again with
 /// the new one, so nothing but a stop would end it; but its charts are lost, and a monitor that
@@ -32,16 +33,16 @@ pub struct Health {
     forecast: Outlooks,
     /// Found when the store was opened; they stay until the stop, or until a folder that could not
     /// be used can.
-    opening: Arc<[String]>,
+    opening: Arc<[Reason]>,
     /// The store began without its folder.
     homeless: bool,
-    problems: Arc<Mutex<Vec<String>>>,
+    problems: Arc<Mutex<Vec<Reason>>>,
     /// What the owner should know although all works.
-    told: Arc<Mutex<Vec<String>>>,
+    told: Arc<Mutex<Vec<Reason>>>,
     /// By meter, what is wrong with its inputs.
-    meters: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
+    meters: Arc<Mutex<BTreeMap<String, Vec<Reason>>>>,
     /// Why the set-up did not take a power: its counters say the opposite.
-    direction: Arc<Mutex<Vec<String>>>,
+    direction: Arc<Mutex<Vec<Reason>>>,
     /// Meters of which nobody knows whether a password was set.
     locked: Arc<Mutex<BTreeSet<String>>>,
     dead: Arc<Mutex<Vec<&'static str>>>,
@@ -54,7 +55,7 @@ impl Health {
     #[must_use]
     pub fn new(
         store: Store,
-        opening: &[String],
+        opening: &[Reason],
         forecast: Outlooks,
         stop: CancellationToken,
     ) -> Self {
@@ -75,22 +76,22 @@ impl Health {
         }
     }
 
-    /// Adds a line that stays until [`Self::replace`].
-    pub fn add(&self, line: impl Into<String>) {
+    /// Adds what stays until [`Self::replace`].
+    pub fn add(&self, why: impl Into<Reason>) {
         self.problems
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(line.into());
+            .push(why.into());
     }
 
-    /// Replaces all lines, when options were read anew.
-    pub fn replace(&self, lines: Vec<String>) {
+    /// Replaces all of it, when options were read anew.
+    pub fn replace(&self, lines: Vec<Reason>) {
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = lines;
     }
 
-    /// Adds a line that says of something that is well again what an owner should know; false if it
+    /// Adds what says of something that is well again what an owner should know; false if it
     /// is there already.
-    pub fn tell(&self, line: impl Into<String>) -> bool {
+    pub fn tell(&self, line: impl Into<Reason>) -> bool {
         let (line, mut told) = (
             line.into(),
             self.told.lock().unwrap_or_else(PoisonError::into_inner),
@@ -104,8 +105,8 @@ impl Health {
         new
     }
 
-    /// Takes such a line back.
-    pub fn untell(&self, line: &str) {
+    /// Takes it back.
+    pub fn untell(&self, line: &Reason) {
         self.told
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -113,7 +114,7 @@ impl Health {
     }
 
     /// What is wrong with the inputs of a meter; its key is empty for the first.
-    pub fn set_meter(&self, key: &str, lines: Vec<String>) {
+    pub fn set_meter(&self, key: &str, lines: Vec<Reason>) {
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.is_empty() {
             meters.remove(key);
@@ -123,7 +124,7 @@ impl Health {
     }
 
     /// What the set-up found contradicted.
-    pub fn set_direction(&self, lines: Vec<String>) {
+    pub fn set_direction(&self, lines: Vec<Reason>) {
         *self
             .direction
             .lock()
@@ -174,7 +175,7 @@ impl Health {
 }
 
 impl Vitals for Health {
-    fn problems(&self) -> Vec<String> {
+    fn problems(&self) -> Vec<Reason> {
         let mut lines = self
             .problems
             .lock()
@@ -185,7 +186,7 @@ impl Vitals for Health {
                 if key.is_empty() {
                     line.clone()
                 } else {
-                    format!("{key}: {line}")
+                    line.clone().of(&**key)
                 }
             }));
         }
@@ -197,10 +198,11 @@ impl Vitals for Health {
                 .cloned(),
         );
         for key in &*self.locked.lock().unwrap_or_else(PoisonError::into_inner) {
+            let locked = hub::locked();
             lines.push(if key.is_empty() {
-                LOCKED.to_owned()
+                locked
             } else {
-                format!("{key}: {LOCKED}")
+                locked.of(&**key)
             });
         }
         let StoreHealth {
@@ -212,13 +214,19 @@ impl Vitals for Health {
         match state {
             StoreState::Ok | StoreState::Frozen => {}
             // What opening the store found wrong mostly says so itself.
-            StoreState::InMemory { reason } if lines.contains(&reason) => {}
-            StoreState::InMemory { reason } => {
-                lines.push(format!("nothing is kept over a restart: {reason}"));
-            }
-            StoreState::Failing { reason, .. } => {
-                lines.push(format!("the database cannot be written: {reason}"));
-            }
+            StoreState::InMemory { reason } if lines.contains(&Reason::foreign(&*reason)) => {}
+            StoreState::InMemory { reason } => lines.push(
+                Unkept::InMemory {
+                    why: Arc::new(Reason::foreign(reason)),
+                }
+                .into(),
+            ),
+            StoreState::Failing { reason, .. } => lines.push(
+                Unkept::Failing {
+                    why: Arc::new(Reason::foreign(reason)),
+                }
+                .into(),
+            ),
         }
         lines.extend(
             self.told
@@ -227,12 +235,12 @@ impl Vitals for Health {
                 .iter()
                 .cloned(),
         );
-        if let Some(seconds) = self.store.hangs().max(background::hangs()) {
-            lines
-                .push(format!("the disk of the data folder has not answered for {seconds} s: metering goes on, nothing is kept meanwhile"));
+        if let Some(n) = self.store.hangs().max(background::hangs()) {
+            lines.push(Unkept::DiskHangs { n }.into());
         }
         for SetAside { line, .. } in set_aside {
             // Found when the store was opened, or since.
+            let line = Reason::foreign(line);
             if !lines.contains(&line) {
                 lines.push(line);
             }
@@ -241,13 +249,13 @@ impl Vitals for Health {
     }
 
     fn degraded(&self) -> bool {
-        let mut over: Vec<String> = self
+        let mut over: Vec<Reason> = self
             .store
             .health()
             .set_aside
             .into_iter()
             .filter(|s| s.age >= SET_ASIDE)
-            .map(|s| s.line)
+            .map(|s| Reason::foreign(s.line))
             .collect();
         over.extend(
             self.told
@@ -285,6 +293,7 @@ mod tests {
     use super::*;
     use config::settings::StoreSettings;
     use store::{DATABASE_FILE, open};
+    use vocab::reason::{Input, Renamed};
     use vocab::{Clock, Now};
 
     struct Hand(Mutex<Duration>);
@@ -295,6 +304,11 @@ mod tests {
                 .plus(Duration::from_secs(1_800_000_000))
                 .plus(*self.0.lock().unwrap())
         }
+    }
+
+    fn removed() -> Reason {
+        let entity = "sensor.a".into();
+        Renamed::Removed { entity }.into()
     }
 
     #[test]
@@ -315,34 +329,37 @@ mod tests {
             history_days: 3,
         };
         let opened = open(&settings, clock.clone());
+        let found: Vec<Reason> = opened
+            .problems
+            .iter()
+            .map(|l| Reason::foreign(&**l))
+            .collect();
         let health = Health::new(
             opened.store,
-            &opened.problems,
+            &found,
             Outlooks::none(),
             CancellationToken::new(),
         );
         assert_eq!((health.problems().len(), health.degraded()), (1, true));
         *clock.0.lock().unwrap() += SET_ASIDE;
-        assert_eq!(
-            (health.problems(), health.degraded()),
-            (opened.problems, false)
-        );
+        assert_eq!((health.problems(), health.degraded()), (found, false));
         assert!(
-            health.problems()[0].contains(".damaged-1800000000")
-                && health.problems()[0].contains("charts start anew")
+            health.problems()[0]
+                .to_string()
+                .contains(".damaged-1800000000")
+                && health.problems()[0]
+                    .to_string()
+                    .contains("charts start anew")
         );
-        assert!(
-            health.tell("sensor.a is called sensor.b")
-                && !health.tell("sensor.a is called sensor.b")
-        );
+        assert!(health.tell(removed()) && !health.tell(removed()));
         assert_eq!(
             (health.problems().len(), health.degraded()),
             (2, false),
             "told, and no fault"
         );
-        health.untell("sensor.a is called sensor.b");
+        health.untell(&removed());
         assert_eq!(health.problems().len(), 1);
-        health.add("a_power: unit missing");
+        health.add(Input::NoPower);
         assert!(health.degraded());
     }
 }

@@ -154,7 +154,10 @@ pub fn snapshot(seq: u64, now: Now, powers: [Option<f64>; 3]) -> Snapshot {
         None => PhaseInput {
             quality: Quality::Absent {
                 since: Duration::ZERO,
-                reason: "sensor.l2 is unavailable".into(),
+                reason: virtual_shelly::vocab::reason::Reason::entity(
+                    &"sensor.l2".into(),
+                    virtual_shelly::vocab::reason::Unusable::Unavailable,
+                ),
             },
             electric: None,
             derived: Derived::default(),
@@ -273,7 +276,7 @@ impl Hub for FakeHub {
 pub struct Healthy;
 
 impl Vitals for Healthy {
-    fn problems(&self) -> Vec<String> {
+    fn problems(&self) -> Vec<virtual_shelly::vocab::reason::Reason> {
         Vec::new()
     }
 

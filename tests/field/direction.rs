@@ -116,7 +116,7 @@ fn a_wrong_sign_is_a_problem_with_its_numbers_within_minutes() {
     assert!(lines[0].contains("sensor.export +0 Wh in "), "{lines:?}");
     let problems = house.meter.problems();
     assert!(
-        problems.len() == 1 && problems[0].starts_with("sensor.m1_power: "),
+        problems.len() == 1 && problems[0].to_string().starts_with("sensor.m1_power: "),
         "{problems:?}"
     );
     assert!(

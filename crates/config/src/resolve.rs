@@ -13,6 +13,7 @@ use super::{
     problem::{Layer, Problem, ProblemKind},
     value,
 };
+use vocab::reason::Reason;
 
 /// Options in normal form, by key.
 pub type Values = BTreeMap<&'static str, Value>;
@@ -59,14 +60,14 @@ impl Resolved {
 
     /// Why all phases of a meter (by index) have to be absent, if they have to.
     #[must_use]
-    pub fn absent_reason(&self, meter: usize) -> Option<String> {
+    pub fn absent_reason(&self, meter: usize) -> Option<Reason> {
         let reasons: Vec<&str> = self
             .absent_reasons
             .iter()
             .filter(|(index, _)| *index == meter)
             .map(|(_, why)| &**why)
             .collect();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
+        (!reasons.is_empty()).then(|| Reason::foreign(reasons.join("; ")))
     }
 
     /// What a process runs with that was started with `started` and then given these options:

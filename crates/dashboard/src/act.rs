@@ -24,6 +24,7 @@ use meter::{
     Taken,
     direction::{Evidence, Verdict},
 };
+use vocab::reason::Reason;
 
 #[derive(Deserialize)]
 struct Changes {
@@ -65,7 +66,7 @@ fn done(l: &Locale, changed: &Changed) -> Response<Body> {
     let text = match &changed.unchecked {
         Some(why) => format!(
             "{text} {}",
-            l.with("saved_unchecked", &[("why", &l.why(why))])
+            l.with("saved_unchecked", &[("why", &l.say(why))])
         ),
         None => text,
     };
@@ -86,7 +87,7 @@ fn refused(l: &Locale, refusal: Refusal) -> Response<Body> {
     };
     let ask = matches!(refusal, Refusal::Ask(_));
     let (status, text, problems) = match refusal {
-        Refusal::Failed(why) => (StatusCode::BAD_GATEWAY, l.sentence(&why), Vec::new()),
+        Refusal::Failed(why) => (StatusCode::BAD_GATEWAY, l.begin(&why), Vec::new()),
         Refusal::Problems(all) => (
             StatusCode::BAD_REQUEST,
             l.t("not_saved").to_owned(),
@@ -286,7 +287,7 @@ fn answers(l: &Locale, total: Option<f64>) -> Option<[String; 2]> {
     ])
 }
 
-fn line(l: &Locale, w: Option<f64>, reason: Option<&str>) -> (&'static str, String, String) {
+fn line(l: &Locale, w: Option<f64>, reason: Option<&Reason>) -> (&'static str, String, String) {
     match w {
         Some(w) => {
             let flow = words::Flow::of(w).key();
@@ -298,10 +299,7 @@ fn line(l: &Locale, w: Option<f64>, reason: Option<&str>) -> (&'static str, Stri
         }
         None => (
             "none",
-            reason.map_or_else(
-                || l.t("flow_none").to_owned(),
-                |why| l.why(why).into_owned(),
-            ),
+            reason.map_or_else(|| l.t("flow_none").to_owned(), |why| l.say(why)),
             "–".to_owned(),
         ),
     }
@@ -331,7 +329,7 @@ pub(super) async fn preview(
         .iter()
         .zip(["L1", "L2", "L3"])
         .map(|(p, name)| {
-            let (flow, word, power) = line(l, p.w, p.reason.as_deref());
+            let (flow, word, power) = line(l, p.w, p.reason.as_ref());
             let word = if p.unused {
                 l.t("quality_unused").to_owned()
             } else {
@@ -421,7 +419,7 @@ pub(super) async fn seed(
             )
         }
         Err(reasons) => {
-            let why: Vec<_> = reasons.iter().map(|reason| l.why(reason)).collect();
+            let why: Vec<_> = reasons.iter().map(|reason| l.say(reason)).collect();
             let text = l.with("not_seeded", &[("why", &why.join("; "))]);
             json(
                 StatusCode::CONFLICT,
@@ -455,7 +453,7 @@ pub(super) async fn reset(
                 restart: false,
             }),
         ),
-        Err(why) => refused(asking.l, Refusal::Failed(why)),
+        Err(why) => refused(asking.l, Refusal::Failed(Reason::foreign(why))),
     }
 }
 
@@ -481,7 +479,7 @@ pub(super) async fn restart(State(context): State<Context>, asking: Asking) -> R
                 }),
             )
         }
-        Err(why) => refused(asking.l, Refusal::Failed(why)),
+        Err(why) => refused(asking.l, Refusal::Failed(Reason::foreign(why))),
     }
 }
 

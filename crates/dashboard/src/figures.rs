@@ -94,11 +94,11 @@ fn quality(locale: &Locale, quality: &Quality, report: Option<Report>, now: Now)
         },
         Quality::Held { since: at, reason } => locale.with(
             "quality_held",
-            &[("age", &since(at)), ("reason", &locale.why(reason))],
+            &[("age", &since(at)), ("reason", &locale.say(reason))],
         ),
         Quality::Absent { since: at, reason } => locale.with(
             "quality_absent",
-            &[("age", &since(at)), ("reason", &locale.why(reason))],
+            &[("age", &since(at)), ("reason", &locale.say(reason))],
         ),
         Quality::Unused => locale.t("quality_unused").to_owned(),
     }

@@ -29,6 +29,7 @@ use transport::{
     healthz::{self, link_word},
     mdns::self_query,
 };
+use vocab::reason::Reason;
 
 /// A row with a state, a name and words.
 struct Row {
@@ -54,11 +55,11 @@ fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
     let (state, note) = match (&e.problem, e.age) {
         // The row has the entity's name already.
         (Some(problem), _) => {
-            let why = problem
-                .strip_prefix(&*e.entity.to_string())
-                .and_then(|rest| rest.strip_prefix(": "))
-                .unwrap_or(problem);
-            ("absent", l.why(why).into_owned())
+            let why = match problem {
+                Reason::Of { what, why } if *what == e.entity => why,
+                why => why,
+            };
+            ("absent", l.say(why))
         }
         (None, None) => ("absent", l.t("nothing_heard").to_owned()),
         (None, Some(age)) => ("live", l.with("ago", &[("time", &words::span(l, age))])),
@@ -102,7 +103,7 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
         state,
         name: l.t("connection").to_owned(),
         text: l.t(&key).to_owned(),
-        note: reason.map_or(age, |why| l.why(why).into_owned()),
+        note: reason.map_or(age, |why| l.say(why)),
     }];
     let facts = context.facts.borrow().clone();
     if let Some(version) = &facts.version {
@@ -324,7 +325,7 @@ struct File {
     time_zone: Option<String>,
     /// Effective values; secrets are `***`, in URLs too.
     options: std::collections::BTreeMap<String, OptionLine>,
-    problems: Vec<String>,
+    problems: Vec<Reason>,
     listeners: Vec<Line>,
     store: StoreFigures,
     meters: Vec<MeterFile>,
@@ -380,7 +381,7 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
             .vitals
             .problems()
             .into_iter()
-            .chain(options.problems.iter().cloned())
+            .chain(options.problems.iter().map(|line| Reason::foreign(&**line)))
             .collect(),
         listeners: context.board.lines(),
         store: context.store.health().into(),

@@ -100,11 +100,26 @@ impl Locale {
     /// A text with its `{names}` filled in.
     #[must_use]
     pub fn with(&self, key: &str, values: &[(&str, &str)]) -> String {
-        values
-            .iter()
-            .fold(self.t(key).to_owned(), |text, (name, value)| {
-                text.replace(&format!("{{{name}}}"), value)
-            })
+        let mut rest = self.t(key);
+        let mut out = String::with_capacity(rest.len() + 32);
+        // Braces within a value are the value's.
+        while let Some((before, (name, after))) = rest
+            .split_once('{')
+            .and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+        {
+            out.push_str(before);
+            match values.iter().find(|(known, _)| *known == name) {
+                Some((_, value)) => out.push_str(value),
+                None => {
+                    out.push('{');
+                    out.push_str(name);
+                    out.push('}');
+                }
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+        out
     }
 
     /// Keys of this language.
@@ -144,6 +159,7 @@ mod tests {
                 .map(|(n, _)| n.to_owned())
                 .collect();
             all.sort();
+            all.dedup();
             all
         };
         let english = &ALL[0];

@@ -28,6 +28,7 @@ use forecast::{
 use store::Store;
 use store::chart::tenth;
 use transport::{Endpoint, board::Line, healthz::link_word};
+use vocab::reason::{Reason, Unreachable};
 
 #[derive(Serialize)]
 struct Point {
@@ -215,7 +216,7 @@ struct Values {
 #[derive(Serialize)]
 struct SourceView {
     link: &'static str,
-    reason: Option<String>,
+    reason: Option<Unreachable>,
     home_assistant: Option<String>,
     /// Seconds since the oldest of the values in use was reported.
     age: Option<f64>,
@@ -236,7 +237,7 @@ struct Overview {
     counted: usize,
     listeners: Vec<Line>,
     source: SourceView,
-    problems: Vec<String>,
+    problems: Vec<Reason>,
     meters: Vec<String>,
 }
 
@@ -302,7 +303,7 @@ pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> 
         listeners: context.board.lines(),
         source: SourceView {
             link,
-            reason: reason.map(ToOwned::to_owned),
+            reason: reason.cloned(),
             home_assistant: context
                 .facts
                 .borrow()

@@ -11,6 +11,7 @@ use meter::{
     direction::{Counters, Verdict},
 };
 use source::discover::Discovery;
+use vocab::reason::Reason;
 
 /// Something that takes a while.
 pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -54,14 +55,14 @@ pub struct Options {
 }
 
 /// What became of a change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Changed {
     /// Keys that took effect at once.
     pub applied: Vec<String>,
     /// Keys that count after a restart.
     pub restart: Vec<String>,
     /// Why the entities could not be looked up in Home Assistant.
-    pub unchecked: Option<String>,
+    pub unchecked: Option<Reason>,
 }
 
 /// One run of the process.
@@ -83,8 +84,8 @@ pub enum Refusal {
     Problems(Vec<Problem>),
     /// These may be meant: the same again with `anyway` makes them.
     Ask(Vec<Problem>),
-    /// It could not be written, or Home Assistant could not be asked: one line.
-    Failed(String),
+    /// It could not be written, or Home Assistant could not be asked.
+    Failed(Reason),
 }
 
 /// One phase of a preview.
@@ -95,7 +96,7 @@ pub struct PreviewPhase {
     /// Nothing is configured for it.
     pub unused: bool,
     /// Why there is no value.
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 /// What energy counters say of the sign of a power.
@@ -107,8 +108,8 @@ pub struct Sign {
     pub verdict: Verdict,
     /// By which counters.
     pub counters: Counters,
-    /// A contradiction in one line.
-    pub line: Option<String>,
+    /// What the contradiction is.
+    pub line: Option<Reason>,
 }
 
 /// What the meter would serve with other inputs.
@@ -134,7 +135,7 @@ pub trait Owner: Send + Sync {
     fn options_of(&self, inputs: &Inputs) -> Map<String, Value>;
 
     /// Sensors that could be inputs.
-    fn discover(&self) -> Doing<'_, Result<Arc<Discovery>, String>>;
+    fn discover(&self) -> Doing<'_, Result<Arc<Discovery>, Reason>>;
 
     /// What the first meter would serve with these input options, from the sensors' present values.
     fn preview(&self, inputs: Map<String, Value>) -> Doing<'_, Result<Preview, Refusal>>;
@@ -158,7 +159,7 @@ pub trait Owner: Send + Sync {
     fn reset(&self, meter: usize) -> Doing<'_, Result<(), String>>;
 
     /// Energy counters of a meter become what its energy entities say now.
-    fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<String>>>;
+    fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<Reason>>>;
 
     /// Trains the forecast's models in the background.
     fn train(&self) -> Doing<'_, Result<(), String>>;

@@ -16,6 +16,7 @@ use super::{
 use meter::Quality;
 use store::{StoreError, StoreState};
 use transport::{Endpoint, ListenerState};
+use vocab::reason::Reason;
 use vocab::{Link, Phase, one_line::lines};
 
 /// A tab.
@@ -221,20 +222,24 @@ impl Page {
 pub(super) fn problems(context: &Context, l: &Locale) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let state = context.store.health().state;
-    for line in context
-        .vitals
-        .problems()
-        .into_iter()
-        .chain(context.owner.options().problems)
-    {
+    for line in context.vitals.problems().into_iter().chain(
+        context
+            .owner
+            .options()
+            .problems
+            .into_iter()
+            .map(Reason::foreign),
+    ) {
         let help = match &state {
-            StoreState::InMemory { reason } if line.contains(&**reason) => Some("store_memory_do"),
-            StoreState::Failing { reason, .. } if line.contains(&**reason) => {
+            StoreState::InMemory { reason } if line.to_string().contains(&**reason) => {
+                Some("store_memory_do")
+            }
+            StoreState::Failing { reason, .. } if line.to_string().contains(&**reason) => {
                 Some("store_failing_do")
             }
             _ => None,
         };
-        let text = l.sentence(&line);
+        let text = l.begin(&line);
         let text = help.map_or_else(|| text.clone(), |key| format!("{text}. {}", l.t(key)));
         if !out.contains(&text) {
             out.push(text);
@@ -274,13 +279,10 @@ fn notices(context: &Context, meter: &Endpoint, asking: &Asking, page: &str) -> 
             if let Quality::Absent { since, reason } = &view.snapshot.inputs[phase.index()].quality
             {
                 let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());
-                let reason = down.map_or(reason, |(_, _, reason)| reason);
+                let reason = down.map_or_else(|| l.say(reason), |(_, _, reason)| l.say(reason));
                 add(
                     "bad",
-                    l.with(
-                        "notice_absent",
-                        &[("age", &age), ("reason", &l.why(reason))],
-                    ),
+                    l.with("notice_absent", &[("age", &age), ("reason", &reason)]),
                     Some(("health", "open_health")),
                 );
                 told = true;
@@ -291,7 +293,7 @@ fn notices(context: &Context, meter: &Endpoint, asking: &Asking, page: &str) -> 
     if let Some((level, text, reason)) = down.filter(|_| !told) {
         add(
             level,
-            l.with(text, &[("reason", &l.why(reason))]),
+            l.with(text, &[("reason", &l.say(reason))]),
             Some(("health", "open_health")),
         );
     }

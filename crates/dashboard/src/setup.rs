@@ -225,7 +225,7 @@ pub(super) async fn page(
     let asked = tokio::time::timeout(PATIENCE, context.owner.discover()).await;
     let (discovery, problem) = match asked {
         Ok(Ok(discovery)) => (discovery, None),
-        Ok(Err(why)) => (Default::default(), Some(why)),
+        Ok(Err(why)) => (Default::default(), Some(l.begin(&why))),
         Err(_) => (Default::default(), Some(l.t("ha_slow").to_owned())),
     };
     let now = context.now().unix;
@@ -239,11 +239,7 @@ pub(super) async fn page(
         .take(LISTED)
         .map(|c| sensor(l, c, now))
         .collect();
-    let notes = discovery
-        .notes
-        .iter()
-        .map(|note| l.sentence(note))
-        .collect();
+    let notes = discovery.notes.iter().map(|note| l.begin(note)).collect();
     let setup = context.owner.setup();
     let intro = l.t(match setup {
         SetupState::ByOptions => "setup_again",
@@ -267,7 +263,7 @@ pub(super) async fn page(
         found,
         sensors,
         more: powers.len().saturating_sub(LISTED),
-        problem: problem.map(|why| l.sentence(&why)),
+        problem,
         askable: !matches!(context.meter(0).view().snapshot.source.link, Link::Idle(_)),
         notes,
         intro,

@@ -7,6 +7,7 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use super::{locale::Locale, settings};
 use config::{Layer, Problem, ProblemKind};
+use vocab::reason::{Arg, Explain};
 
 /// Marks of the system's and the database's usual errors, and their words.
 const SYSTEM: [(&str, &str); 21] = [
@@ -131,7 +132,46 @@ fn complaint(text: &str) -> Option<(&'static str, &str, &str)> {
     Some((key, &rest[..end], &rest[end + 2..]))
 }
 
+/// With a capital letter, but for a path, an address or an option's name.
+fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    match rest.next().filter(|_| {
+        text.split(' ')
+            .next()
+            .is_some_and(|word| word.chars().all(char::is_alphabetic))
+    }) {
+        Some(first) => first.to_uppercase().chain(rest).collect(),
+        None => text.to_owned(),
+    }
+}
+
 impl Locale {
+    /// A reason in this language; the words of others stay as they are.
+    #[must_use]
+    pub fn say(&self, why: &dyn Explain) -> String {
+        let Some(key) = why.key() else {
+            return self.why(&why.to_string()).into_owned();
+        };
+        let said = |arg| match arg {
+            Arg::Text(text) => text,
+            Arg::Word(key) => self.t(key).to_owned(),
+            Arg::Reason(why) => self.say(why),
+        };
+        let args: Vec<(&str, String)> = why
+            .args()
+            .into_iter()
+            .map(|(name, arg)| (name, said(arg)))
+            .collect();
+        let args: Vec<(&str, &str)> = args.iter().map(|(name, arg)| (*name, &**arg)).collect();
+        self.with(key, &args)
+    }
+
+    /// The same as the beginning of a sentence.
+    #[must_use]
+    pub fn begin(&self, why: &dyn Explain) -> String {
+        capital(&self.say(why))
+    }
+
     /// A reason in this language; one that no pattern describes stays as it is.
     #[must_use]
     pub fn why<'t>(&self, reason: &'t str) -> Cow<'t, str> {
@@ -176,17 +216,7 @@ impl Locale {
     /// The same as the beginning of a sentence.
     #[must_use]
     pub fn sentence(&self, reason: &str) -> String {
-        let text = self.why(reason);
-        let mut rest = text.chars();
-        // A path, an address or an option's name stays as it is written.
-        match rest.next().filter(|_| {
-            text.split(' ')
-                .next()
-                .is_some_and(|word| word.chars().all(char::is_alphabetic))
-        }) {
-            Some(first) => first.to_uppercase().chain(rest).collect(),
-            None => text.into_owned(),
-        }
+        capital(&self.why(reason))
     }
 
     /// What is wrong with an option, `hold = 99999` or `mac (MAC) = "x"`.
@@ -223,6 +253,7 @@ mod tests {
     use super::*;
     use vocab::State;
     use vocab::parse::{Quantity, parse};
+    use vocab::reason::{LeftOut, Reason};
 
     fn german(text: &str) -> String {
         Locale::all()
@@ -231,6 +262,48 @@ mod tests {
             .unwrap()
             .why(text)
             .into_owned()
+    }
+
+    /// Every reason is said in every language: by a text of its own, with all its values, and with
+    /// nothing English left.
+    #[test]
+    fn every_reason_is_said_in_every_language() {
+        for why in Reason::samples() {
+            let line = why.to_string();
+            let Some(key) = why.key() else { continue };
+            let english = Locale::all()[0].t(key);
+            for l in Locale::all() {
+                let said = l.say(&why);
+                assert!(
+                    l.keys().any(|known| known == key),
+                    "{}: {key} is missing",
+                    l.code
+                );
+                assert!(!said.contains(['{', '}']), "{} {key}: {said}", l.code);
+                // That it is a thing's reason has no words.
+                if l.code != "en" && key != "why_of" {
+                    assert_ne!(said, line, "{} {key} is English", l.code);
+                    assert_ne!(l.t(key), english, "{} {key} is English", l.code);
+                }
+            }
+            let german = locale("de").say(&why);
+            let english: Vec<&str> = german
+                .split(|c: char| !c.is_alphabetic())
+                .filter(|word| ENGLISH.contains(word))
+                .collect();
+            assert!(english.is_empty(), "{key}: {german}: {english:?}");
+        }
+    }
+
+    /// Words of which one would stand in nearly every English line, and that are no German.
+    const ENGLISH: [&str; 25] = [
+        "the", "is", "it", "not", "and", "or", "of", "to", "has", "have", "be", "cannot", "there",
+        "no", "nothing", "this", "that", "its", "for", "by", "with", "once", "at", "says",
+        "answered",
+    ];
+
+    fn locale(code: &str) -> &'static Locale {
+        Locale::all().iter().find(|l| l.code == code).unwrap()
     }
 
     #[test]
@@ -378,13 +451,16 @@ mod tests {
     fn what_the_energy_settings_leave_out_is_said_in_the_language() {
         use source::energy_prefs::EnergyPrefs;
         let prefs = r#"{"energy_sources":[{"type":"grid","stat_energy_from":"tibber:import","stat_energy_to":"sensor.own","stat_rate":"sensor.own"}]}"#;
-        let own = |id: &str| (id == "sensor.own").then(|| "it is this meter's own".to_owned());
+        let own = |id: &str| (id == "sensor.own").then(|| LeftOut::Own.into());
         let notes = serde_json::from_str::<EnergyPrefs>(prefs)
             .unwrap()
             .grid(&own)
             .notes;
         assert_eq!(
-            notes.iter().map(|note| german(note)).collect::<Vec<_>>(),
+            notes
+                .iter()
+                .map(|note| locale("de").say(note))
+                .collect::<Vec<_>>(),
             [
                 "die Energie aus dem Netz der Energie-Einstellungen wird nicht übernommen, wegen tibber:import: das ist eine externe Statistik \
                  ohne Entität",

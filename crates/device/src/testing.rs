@@ -55,7 +55,10 @@ pub(super) fn snapshot(now: Now, phases: [Option<Served>; 3]) -> Snapshot {
             Some(_) => Quality::Live,
             None => Quality::Absent {
                 since: now.mono,
-                reason: "sensor.grid_power is unavailable".into(),
+                reason: vocab::reason::Reason::entity(
+                    &"sensor.grid_power".into(),
+                    vocab::reason::Unusable::Unavailable,
+                ),
             },
         },
         electric: p.map(|p| Electric {

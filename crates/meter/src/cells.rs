@@ -15,6 +15,7 @@ use std::{
 
 use super::rhythm::{Report, Rhythm, Usual};
 use vocab::parse::{Quantity, parse};
+use vocab::reason::{Reason, Unreachable, Unusable};
 use vocab::{EntityId, Link, Reading, SourceEvent};
 
 /// Since when and why a value is no longer fresh.
@@ -23,7 +24,7 @@ pub struct Lost {
     /// Last sign of life, monotonic.
     pub since: Duration,
     /// Names the entity.
-    pub reason: Arc<str>,
+    pub reason: Reason,
 }
 
 /// One entity as one quantity.
@@ -121,7 +122,7 @@ impl Cell {
             }
             Err(why) => {
                 self.unbroken = false;
-                let reason: Arc<str> = format!("{} {why}", self.entity).into();
+                let reason = Reason::entity(&self.entity, why);
                 match &mut self.lost {
                     Some(lost) => lost.reason = reason,
                     None => self.lost = Some(Lost { since: now, reason }),
@@ -174,7 +175,7 @@ impl Cell {
 
     /// Why the entity is no good now, if it isn't.
     #[must_use]
-    pub fn problem(&self) -> Option<&Arc<str>> {
+    pub fn problem(&self) -> Option<&Reason> {
         self.lost.as_ref().map(|lost| &lost.reason)
     }
 }
@@ -182,20 +183,18 @@ impl Cell {
 /// Who reported within this time is there, while nobody knows how often it does.
 const UNKNOWN_RHYTHM: Duration = Duration::from_secs(300);
 
-/// How the reason ends of an entity that the source has not told of yet.
-pub(super) const NO_STATE: &str = "has no state yet";
-
-fn no_state(entity: &str) -> Arc<str> {
-    format!("{entity} {NO_STATE}").into()
+/// The source has not told of it yet.
+fn no_state(entity: &EntityId) -> Reason {
+    Reason::entity(entity, Unusable::NotYet)
 }
 
-fn link_text(link: &Link) -> Option<String> {
+/// Why nothing comes over the link.
+fn link_reason(link: &Link) -> Option<Unreachable> {
     match link {
-        Link::Idle(why) => Some(why.to_string()),
-        Link::Connecting => Some("the source is being connected".to_owned()),
-        Link::Starting => Some("Home Assistant is starting".to_owned()),
+        Link::Idle(why) | Link::Down { reason: why, .. } => Some(why.clone()),
+        Link::Connecting => Some(Unreachable::Connecting),
+        Link::Starting => Some(Unreachable::Starting),
         Link::Up => None,
-        Link::Down { reason, .. } => Some(reason.to_string()),
     }
 }
 
@@ -219,7 +218,7 @@ impl Cells {
         Self {
             cells: Vec::new(),
             by_entity: HashMap::new(),
-            link: Link::Idle("the source has not started yet".into()),
+            link: Link::Idle(Unreachable::NotStarted),
             last_alive: None,
             first_up: None,
         }
@@ -300,10 +299,10 @@ impl Cells {
         }
     }
 
-    fn missing(&self, entity: &str) -> Arc<str> {
-        link_text(&self.link).map_or_else(
+    fn missing(&self, entity: &EntityId) -> Reason {
+        link_reason(&self.link).map_or_else(
             || no_state(entity),
-            |text| format!("{entity}: {text}").into(),
+            |why| Reason::Link(why).of(Arc::clone(entity)),
         )
     }
 
@@ -344,7 +343,7 @@ impl Cells {
             Link::Down { .. } | Link::Idle(_) | Link::Connecting => {}
         }
         let since = self.last_alive.unwrap_or(now);
-        let gone = link_text(link).filter(|_| !matches!(link, Link::Starting));
+        let gone = link_reason(link).filter(|_| !matches!(link, Link::Starting));
         for index in 0..self.cells.len() {
             self.cells[index].unbroken &= gone.is_none();
             if self.cells[index].last.is_none() {
@@ -352,11 +351,11 @@ impl Cells {
                 if let Some(lost) = &mut self.cells[index].lost {
                     lost.reason = reason;
                 }
-            } else if let (None, Some(text)) = (&self.cells[index].lost, &gone) {
+            } else if let (None, Some(why)) = (&self.cells[index].lost, &gone) {
                 let cell = &mut self.cells[index];
                 cell.lost = Some(Lost {
                     since,
-                    reason: format!("{}: {text}", cell.entity).into(),
+                    reason: Reason::Link(why.clone()).of(Arc::clone(&cell.entity)),
                 });
             }
         }
@@ -492,7 +491,7 @@ mod tests {
         say(&mut cells, "sensor.grid", "unknown", 1003);
         let lost = Lost {
             since: s(1000),
-            reason: "sensor.grid is unknown".into(),
+            reason: Reason::entity(&"sensor.grid".into(), Unusable::Unknown),
         };
         assert_eq!(
             cells.sum(&[0], HOLD, s(1004)),
@@ -511,7 +510,7 @@ mod tests {
         link(
             &mut cells,
             Link::Down {
-                reason: "no pong".into(),
+                reason: Unreachable::NoPong { n: 10 },
                 last_alive: Some(s(10)),
             },
             30,
@@ -520,7 +519,7 @@ mod tests {
             matches!(cells.sum(&[0], HOLD, s(14)), Some(Level::Held(_, lost)) if lost.since == s(10))
         );
         assert!(
-            matches!(cells.sum(&[0], HOLD, s(30)), Some(Level::Absent(lost)) if &*lost.reason == "sensor.grid: no pong")
+            matches!(cells.sum(&[0], HOLD, s(30)), Some(Level::Absent(lost)) if lost.reason.to_string() == "sensor.grid: no sign of life for 10 s after a ping")
         );
         link(&mut cells, Link::Up, 7200);
         assert!(
@@ -543,7 +542,7 @@ mod tests {
         link(&mut cells, Link::Up, 0);
         say(&mut cells, "sensor.grid", "100", 1);
         assert!(
-            matches!(cells.sum(&[0, 1], HOLD, s(1)), Some(Level::Absent(lost)) if &*lost.reason == "sensor.two has no state yet")
+            matches!(cells.sum(&[0, 1], HOLD, s(1)), Some(Level::Absent(lost)) if lost.reason.to_string() == "sensor.two has no state yet")
         );
         say(&mut cells, "sensor.two", "20", 1);
         assert_eq!(cells.sum(&[0, 1], HOLD, s(1)), Some(Level::Live(120.0)));
@@ -563,7 +562,7 @@ mod tests {
         say(&mut cells, "sensor.grid", "230", 1);
         let volts = cells.of(&"sensor.grid".into(), Quantity::Voltage, s(2));
         assert!(
-            matches!(cells.sum(&[volts], HOLD, s(2)), Some(Level::Absent(lost)) if lost.reason.contains("not one of voltage"))
+            matches!(cells.sum(&[volts], HOLD, s(2)), Some(Level::Absent(lost)) if matches!(&lost.reason, Reason::Entity { why: Unusable::ForeignUnit { what: Quantity::Voltage, .. }, .. }))
         );
     }
 }

@@ -5,7 +5,7 @@
 //! [`Ledger::seed_now`] lower it, and never the lifetime sums. What is kept over a restart is
 //! [`CounterState`].
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use super::{
     snapshot::{Counter, Energy},
 };
 use config::EnergySource;
+use vocab::reason::{Input, Reason};
 use vocab::{EntityId, Now};
 
 /// Entities that come later than this after Home Assistant is up seed nothing
@@ -364,17 +365,17 @@ impl Ledger {
     }
 
     /// What each input says, Wh, or why it says nothing.
-    fn values(&self, cells: &Cells, hold: Duration, now: Duration) -> Vec<Result<f64, Arc<str>>> {
+    fn values(&self, cells: &Cells, hold: Duration, now: Duration) -> Vec<Result<f64, Reason>> {
         let value = |slot: &Slot| match cells.sum(&slot.cells, hold, now) {
             Some(Level::Live(v)) => Ok(v),
             Some(Level::Held(_, lost) | Level::Absent(lost)) => Err(lost.reason),
-            None => Err(slot.key.into()),
+            None => Err(Reason::foreign(slot.key)),
         };
         self.slots.iter().map(value).collect()
     }
 
     /// Counters become what their inputs say; the others stay, and no lifetime sum falls.
-    fn seed(&mut self, values: &[Result<f64, Arc<str>>], now: Now) {
+    fn seed(&mut self, values: &[Result<f64, Reason>], now: Now) {
         self.serve();
         let slots = std::mem::take(&mut self.slots);
         for (slot, value) in slots.iter().zip(values) {
@@ -410,14 +411,14 @@ impl Ledger {
         cells: &Cells,
         hold: Duration,
         now: Now,
-    ) -> Result<Vec<Taken>, Vec<Arc<str>>> {
+    ) -> Result<Vec<Taken>, Vec<Reason>> {
         let values = self.values(cells, hold, now.mono);
-        let mut missing: Vec<Arc<str>> = values
+        let mut missing: Vec<Reason> = values
             .iter()
             .filter_map(|value| value.clone().err())
             .collect();
         if values.is_empty() {
-            missing.push("no energy entity is configured: set energy_import and energy_export, or those of the phases".into());
+            missing.push(Input::NoEnergy.into());
         }
         if !missing.is_empty() {
             missing.dedup();
@@ -454,7 +455,7 @@ impl Ledger {
         }
     }
 
-    fn follow(&mut self, values: &[Result<f64, Arc<str>>], now: Now) {
+    fn follow(&mut self, values: &[Result<f64, Reason>], now: Now) {
         let slots = std::mem::take(&mut self.slots);
         let rating = Rating::new(self.power.watts(), self.pace);
         for (slot, value) in slots.iter().zip(values) {
@@ -784,16 +785,14 @@ mod tests {
             .seed_now(&rig.cells, HOLD, Now::default())
             .unwrap_err();
         assert_eq!(
-            why.iter().map(|why| &**why).collect::<Vec<_>>(),
+            why.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["sensor.import is unavailable"]
         );
         rig.ledger
             .configure(EnergySource::Seed, Vec::new(), true, Duration::ZERO);
-        assert!(
-            rig.ledger
-                .seed_now(&rig.cells, HOLD, Now::default())
-                .unwrap_err()[0]
-                .starts_with("no energy entity is configured")
+        assert_eq!(
+            rig.ledger.seed_now(&rig.cells, HOLD, Now::default()),
+            Err(vec![Input::NoEnergy.into()])
         );
         assert_eq!(
             rig.ledger.state(),

@@ -9,6 +9,7 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use vocab::Period;
+use vocab::reason::{Input, Reason, Span};
 
 /// Growth below this proves nothing, Wh.
 const LEAST_WH: f64 = 20.0;
@@ -317,9 +318,9 @@ pub struct Counters {
     pub export: Vec<Arc<str>>,
 }
 
-/// A contradiction in one line, with its numbers.
+/// A contradiction with its numbers; `power`: of which entities.
 #[must_use]
-pub fn contradiction(evidence: &Evidence, counters: &Counters) -> String {
+pub fn contradiction(power: &str, evidence: &Evidence, counters: &Counters) -> Reason {
     let Evidence {
         watts,
         import,
@@ -337,16 +338,21 @@ pub fn contradiction(evidence: &Evidence, counters: &Counters) -> String {
     .into_iter()
     .flatten()
     .collect();
-    let (sign, way) = if watts < 0.0 {
-        ("\u{2212}", "feeding in")
+    let (list, time) = (both.join(", ").into(), Span(hours * 3600.0));
+    let watts_shown = watts.abs().round();
+    Reason::Input(if watts < 0.0 {
+        Input::Feeding {
+            power: format!("{power}: \u{2212}{watts_shown} W").into(),
+            list,
+            time,
+        }
     } else {
-        ("", "drawing")
-    };
-    let (both, span) = (both.join(", "), Span(hours * 3600.0));
-    format!(
-        "{sign}{} W counts as {way}, but the counters say the opposite: {both} in {span}; check the sign (invert)",
-        watts.abs().round()
-    )
+        Input::Drawing {
+            power: format!("{power}: {watts_shown} W").into(),
+            list,
+            time,
+        }
+    })
 }
 
 /// Energy for people: `0 Wh`, `250 Wh`, `1.0 kWh`.
@@ -358,28 +364,6 @@ impl fmt::Display for Wh {
             write!(f, "{:.0} Wh", self.0)
         } else {
             write!(f, "{:.1} kWh", self.0 / 1000.0)
-        }
-    }
-}
-
-/// Seconds for people, the same in every language: `2 s`, `25 min`, `3.5 h`, `4 d`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Span(pub f64);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let short = |v: f64| {
-            if v < 9.95 && (v - v.round()).abs() >= 0.05 {
-                format!("{v:.1}")
-            } else {
-                format!("{v:.0}")
-            }
-        };
-        match self.0 {
-            s if s < 99.5 => write!(f, "{} s", short(s)),
-            s if s < 5_970.0 => write!(f, "{} min", short(s / 60.0)),
-            s if s < 172_800.0 => write!(f, "{} h", short(s / 3600.0)),
-            s => write!(f, "{} d", short(s / 86_400.0)),
         }
     }
 }
@@ -473,6 +457,7 @@ mod tests {
             export: vec!["sensor.export".into()],
         };
         let line = contradiction(
+            "sensor.grid",
             &Evidence {
                 hours: 1.0 / 3.0,
                 import: Some(1000.0),
@@ -481,8 +466,8 @@ mod tests {
             &counters,
         );
         assert_eq!(
-            line,
-            "\u{2212}3000 W counts as feeding in, but the counters say the opposite: sensor.import +1.0 kWh, sensor.export +0 Wh in \
+            line.to_string(),
+            "sensor.grid: \u{2212}3000 W counts as feeding in, but the counters say the opposite: sensor.import +1.0 kWh, sensor.export +0 Wh in \
              20 min; check the sign (invert)"
         );
         assert_eq!(word(watch(|_| 3000.0, 25, 1.0, 10.0, 1, true)), "proven");

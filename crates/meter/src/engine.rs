@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
     time::Duration,
 };
 
@@ -24,6 +23,7 @@ use super::{
     witness::{Side, Witnesses},
 };
 use config::{EnergySource, MeterSettings};
+use vocab::reason::Reason;
 use vocab::{EntityId, Now, SourceEvent};
 use vocab::{Milli, Phase};
 
@@ -198,11 +198,11 @@ impl Meter {
 
     /// Makes all phases absent for `reason` (options that are wrong:
     /// `docs/decisions.md#wrong-values`) until [`Self::reconfigure`].
-    pub fn block(&mut self, reason: &str, now: Now) {
+    pub fn block(&mut self, reason: &Reason, now: Now) {
         let now = self.enter(now);
         self.blocked = Some(Lost {
             since: now.mono,
-            reason: reason.into(),
+            reason: reason.clone(),
         });
     }
 
@@ -400,7 +400,7 @@ impl Meter {
             let waited = self.ledger.counters().is_none();
             self.ledger.settle(&self.cells, self.settings.hold, now);
             if waited && let Some(line) = report::missed(self.ledger.missed()) {
-                self.watch.say(true, line);
+                self.watch.say(true, line.to_string());
             }
             for line in self.ledger.take_said() {
                 self.watch.say(true, line);
@@ -507,10 +507,10 @@ impl Meter {
     ///
     /// # Errors
     /// Reasons, one line each; nothing is changed then.
-    pub fn seed_now(&mut self, now: Now) -> Result<Vec<Taken>, Vec<Arc<str>>> {
+    pub fn seed_now(&mut self, now: Now) -> Result<Vec<Taken>, Vec<Reason>> {
         let now = self.enter(now);
         match &self.blocked {
-            Some(lost) => Err(vec![Arc::clone(&lost.reason)]),
+            Some(lost) => Err(vec![lost.reason.clone()]),
             None => self.ledger.seed_now(&self.cells, self.settings.hold, now),
         }
     }
@@ -569,11 +569,11 @@ impl Meter {
         report::entities(self.cells.all(), &self.plan.feeds, now.mono)
     }
 
-    /// What is wrong for longer and leaves the power as it is, a line each: other entities that
+    /// What is wrong for longer and leaves the power as it is: other entities that
     /// cannot be read, a seed that did not come, a sensor that is silent, a sign that the counters
     /// contradict.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
+    pub fn problems(&self) -> Vec<Reason> {
         let faults = self.watch.faults(self.cells.all(), &self.plan.feeds);
         let silent = self.watch.silences(self.cells.all(), self.at.mono);
         faults
@@ -594,7 +594,7 @@ fn absent(lost: &Lost) -> PhaseInput {
     PhaseInput {
         quality: Quality::Absent {
             since: lost.since,
-            reason: Arc::clone(&lost.reason),
+            reason: lost.reason.clone(),
         },
         electric: None,
         derived: Derived::default(),

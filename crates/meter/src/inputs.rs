@@ -4,7 +4,7 @@
 //! A power input is: entities summed, import minus export, × scale, + offset, then inverted. One
 //! total goes to a phase or in thirds to all three.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
     cells::{Cells, Level, Lost},
@@ -18,6 +18,7 @@ use super::{
 use config::{Inputs, MeterSettings, PowerInput, TotalPhase};
 use vocab::EntityId;
 use vocab::parse::Quantity;
+use vocab::reason::{Input, Reason, Unusable};
 
 const POWER: [[&str; 2]; 3] = [
     ["a_power", "a_power_export"],
@@ -318,7 +319,7 @@ impl Plan {
         if self.phases.iter().all(Option::is_none) {
             let lost = Lost {
                 since: Duration::ZERO,
-                reason: Arc::from("no power entity is configured"),
+                reason: Input::NoPower.into(),
             };
             return [0, 1, 2].map(|_| (PhasePower::Fed(Level::Absent(lost.clone())), None));
         }
@@ -435,7 +436,7 @@ impl Power {
         let Some(import) = cells.sum(&self.import, hold, now) else {
             return Level::Absent(Lost {
                 since: Duration::ZERO,
-                reason: "no power entity is configured".into(),
+                reason: Input::NoPower.into(),
             });
         };
         let sum = match (cells.sum(&self.export, hold, now), self.pair.held(now)) {
@@ -457,10 +458,10 @@ impl Power {
                     .chain(&self.export)
                     .map(|&i| &*cells.all()[i].entity)
                     .collect();
-                let reason = format!(
-                    "{}: {v} W after scale and offset is not plausible (at most 1 MW)",
-                    names.join(", ")
-                );
+                let reason = Input::Scaled {
+                    entities: names.join(", ").into(),
+                    watts: v,
+                };
                 Level::Absent(Lost {
                     since: now,
                     reason: reason.into(),
@@ -472,13 +473,10 @@ impl Power {
             {
                 let cell = &cells.all()[cell];
                 let most = self.max_age.unwrap_or_default().as_secs();
-                let reason = format!(
-                    "{} has not reported for more than {most} s (max_age)",
-                    cell.entity
-                );
+                let reason = Reason::entity(&cell.entity, Unusable::TooOld { n: most });
                 Level::Absent(Lost {
                     since: cell.report.map_or(at, Report::made),
-                    reason: reason.into(),
+                    reason,
                 })
             }
             _ => level,

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 
 use super::cells::Cell;
+use vocab::reason::{Input, Reason};
 use vocab::{EntityId, State};
 
 /// One entity as the meter sees it.
@@ -32,7 +33,7 @@ pub struct EntityReport {
     /// Seconds since it stopped being good.
     pub lost_for: Option<f64>,
     /// Why it is no good now.
-    pub problem: Option<Arc<str>>,
+    pub problem: Option<Reason>,
     /// It names no unit, so the base unit was taken.
     pub unit_assumed: bool,
 }
@@ -76,7 +77,7 @@ pub(super) fn entities(
 }
 
 /// That counters began without these inputs, and what to do.
-pub(super) fn missed(inputs: &[(&'static str, Vec<EntityId>)]) -> Option<String> {
+pub(super) fn missed(inputs: &[(&'static str, Vec<EntityId>)]) -> Option<Reason> {
     let keys: Vec<&str> = inputs.iter().map(|(key, _)| *key).collect();
     let entities: Vec<&str> = inputs
         .iter()
@@ -84,10 +85,9 @@ pub(super) fn missed(inputs: &[(&'static str, Vec<EntityId>)]) -> Option<String>
         .map(|entity| &**entity)
         .collect();
     (!keys.is_empty()).then(|| {
-        format!(
-            "{} had no value in time, so the counters began without {}: once there is one, take the counters over on the Energy page",
-            entities.join(", "),
-            keys.join(", ")
-        )
+        Reason::Input(Input::Unseeded {
+            list: entities.join(", ").into(),
+            keys: keys.join(", ").into(),
+        })
     })
 }

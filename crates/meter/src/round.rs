@@ -125,7 +125,7 @@ mod tests {
             None => PhaseInput {
                 quality: Quality::Absent {
                     since: std::time::Duration::ZERO,
-                    reason: "gone".into(),
+                    reason: vocab::reason::Input::NoPower.into(),
                 },
                 electric: None,
                 derived: super::super::snapshot::Derived::default(),

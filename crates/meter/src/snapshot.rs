@@ -4,11 +4,12 @@
 //! remainder so that they add up to the total rounded to 0.1 W; every other figure to its own
 //! decimals, totals being the sums of the rounded. Every channel serves these very numbers.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::rhythm::Report;
+use vocab::reason::Reason;
 use vocab::{Centi, Deci, Milli, Now, Phase};
 
 /// How good a phase's values are (`docs/decisions.md#how-good-a-value-is`).
@@ -16,19 +17,19 @@ use vocab::{Centi, Deci, Milli, Now, Phase};
 pub enum Quality {
     /// Heard, and the source is there.
     Live,
-    /// Last known value goes on, since that monotonic time; the text says why.
+    /// Last known value goes on, since that monotonic time; the reason says why.
     Held {
         /// Monotonic time of the last sign of life.
         since: Duration,
-        /// E.g. `sensor.grid_power is unavailable`.
-        reason: Arc<str>,
+        /// E.g. that `sensor.grid_power` is unavailable.
+        reason: Reason,
     },
-    /// No value that may be served; the text says why.
+    /// No value that may be served; the reason says why.
     Absent {
         /// Monotonic time of the last sign of life: the time of holding counts too.
         since: Duration,
-        /// E.g. `sensor.grid_power is unavailable`.
-        reason: Arc<str>,
+        /// E.g. that `sensor.grid_power` is unavailable.
+        reason: Reason,
     },
     /// Nothing is configured for this phase while another is: 0.0 W at line voltage.
     Unused,

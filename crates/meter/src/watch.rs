@@ -4,13 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    cells::{Cell, Cells, NO_STATE},
-    direction::Span,
+    cells::{Cell, Cells},
     engine::letter,
     rhythm::Report,
     snapshot::{PhaseInput, Quality},
 };
 use vocab::parse::{Quantity, Unusable, parse};
+use vocab::reason::{Reason, Span};
 use vocab::{EntityId, Link};
 
 /// Of so many losses within [`RESTLESS`] each is logged; after one more, none for as long.
@@ -94,7 +94,7 @@ enum Told {
     /// That its last value goes on.
     Held,
     /// That it has no value, for these reasons.
-    Absent(Vec<String>),
+    Absent(Vec<Reason>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -177,16 +177,16 @@ impl Watch {
 
     /// What is wrong with entities that give no power and passes by no waiting: those the log named
     /// that do not exist, or whose unit is another.
-    pub(super) fn faults(&self, cells: &[Cell], feeds: &[(usize, &'static str)]) -> Vec<String> {
+    pub(super) fn faults(&self, cells: &[Cell], feeds: &[(usize, &'static str)]) -> Vec<Reason> {
         let told = |cell: &Cell| self.sides.iter().any(|side| side.told && side.is_of(cell));
         let fault = |(index, cell): (usize, &Cell)| {
             let (reading, _) = cell.last.as_ref()?;
             let lasting = matches!(
                 parse(cell.quantity, &reading.state, reading.unit.as_deref()),
-                Err(Unusable::Gone | Unusable::ForeignUnit(..) | Unusable::NoUnit(_))
+                Err(why) if why.lasts()
             );
             let problem = cell.problem().filter(|_| lasting && told(cell))?;
-            Some(format!("{}: {problem}", keys(feeds, index)))
+            Some(problem.clone().of(keys(feeds, index)))
         };
         cells.iter().enumerate().filter_map(fault).collect()
     }
@@ -226,15 +226,17 @@ impl Watch {
                     .any(|(entity, _)| *entity == cells[i].entity)
             }) {
                 self.silent.push((Arc::clone(&cells[i].entity), report));
-                self.say(true, silence(&cells[i], now).unwrap_or_default());
+                if let Some(line) = silence(&cells[i], now) {
+                    self.say(true, line.to_string());
+                }
             }
         }
     }
 
-    /// A line for each entity that is silent.
-    pub(super) fn silences(&self, cells: &[Cell], now: Duration) -> Vec<String> {
+    /// A reason for each entity that is silent.
+    pub(super) fn silences(&self, cells: &[Cell], now: Duration) -> Vec<Reason> {
         let is = |cell: &&Cell| self.silent.iter().any(|(entity, _)| *entity == cell.entity);
-        let mut lines: Vec<String> = cells
+        let mut lines: Vec<Reason> = cells
             .iter()
             .filter(is)
             .filter_map(|cell| silence(cell, now))
@@ -273,22 +275,16 @@ impl Watch {
 }
 
 /// How long an entity has been silent, and what is usual for it.
-fn silence(cell: &Cell, now: Duration) -> Option<String> {
-    let (age, usual) = cell.silence(now)?;
-    let (age, median, most) = (
-        Span(age.as_secs_f64()),
-        Span(usual.median),
-        Span(usual.most),
-    );
-    let line = format!(
-        "{} has not reported for {age}; it usually does every {median} (99 % within {most})",
-        cell.entity
-    );
-    Some(if usual.repeats {
-        line
+fn silence(cell: &Cell, now: Duration) -> Option<Reason> {
+    let (age, how) = cell.silence(now)?;
+    let time = Span(age.as_secs_f64());
+    let (usual, most) = (Span(how.median), Span(how.most));
+    let why = if how.repeats {
+        Unusable::Quiet { time, usual, most }
     } else {
-        format!("{line}; it was only ever seen to report changes, so its value may be steady")
-    })
+        Unusable::QuietSteady { time, usual, most }
+    };
+    Some(Reason::entity(&cell.entity, why))
 }
 
 /// Option keys that a cell feeds, as one word.
@@ -299,22 +295,6 @@ fn keys(feeds: &[(usize, &'static str)], cell: usize) -> String {
         .map(|(_, key)| *key)
         .collect::<Vec<_>>()
         .join("/")
-}
-
-/// What stays of a reason when its figures change: an entity that says one absurd number after
-/// another has one fault.
-fn gist(reason: &str) -> String {
-    for (before, after) in [
-        (" says ", ", which is not"),
-        (": ", " W after scale and offset"),
-    ] {
-        if let Some((who, rest)) = reason.split_once(before)
-            && let Some((_, what)) = rest.rsplit_once(after)
-        {
-            return format!("{who}{before}{what}");
-        }
-    }
-    reason.to_owned()
 }
 
 impl PhaseLog {
@@ -362,18 +342,24 @@ impl PhaseLog {
 
     fn absent(
         &mut self,
-        reason: &str,
+        reason: &Reason,
         lasts: Duration,
         scene: &Scene<'_>,
         up: bool,
     ) -> Option<(bool, String)> {
-        if scene.by_entities && reason.ends_with(NO_STATE) && lasts < PATIENCE {
+        let unheard = matches!(
+            reason,
+            Reason::Entity {
+                why: Unusable::NotYet,
+                ..
+            }
+        );
+        if scene.by_entities && unheard && lasts < PATIENCE {
             return None;
         }
         let line = |warning| Some((warning, format!("no value: {reason}")));
-        let gist = gist(reason);
         match &mut self.told {
-            Told::Absent(said) if said.contains(&gist) => None,
+            Told::Absent(said) if said.iter().any(|said| said.same_fault(reason)) => None,
             // Without a link it is the link that is told about; options that name nothing are told
             // at once.
             Told::Absent(_) if !up && scene.by_entities => None,
@@ -382,19 +368,19 @@ impl PhaseLog {
                 if said.len() >= REASONS {
                     return None;
                 }
-                said.push(gist);
+                said.push(reason.clone());
                 line(scene.by_entities || self.measured)
             }
             Told::Fine if self.measured => match self.restless.loss(scene.now) {
                 Log::No if lasts < scene.hold + LASTING => None,
                 Log::Last => Some((true, format!("{reason}; {RESTS}"))),
                 Log::Yes | Log::No => {
-                    self.told = Told::Absent(vec![gist]);
+                    self.told = Told::Absent(vec![reason.clone()]);
                     line(true)
                 }
             },
             Told::Fine | Told::Held => {
-                self.told = Told::Absent(vec![gist]);
+                self.told = Told::Absent(vec![reason.clone()]);
                 line(scene.by_entities || self.measured)
             }
         }
@@ -447,34 +433,6 @@ impl SideLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn figures_make_no_other_reason() {
-        assert_eq!(
-            gist("sensor.l1 says 2000000 W, which is not plausible (at most 1 MW)"),
-            gist("sensor.l1 says 3e9 W, which is not plausible (at most 1 MW)")
-        );
-        assert_eq!(
-            gist("sensor.l1 says \"a\", which is not a number"),
-            gist("sensor.l1 says \"x, which is not y\", which is not a number")
-        );
-        assert_eq!(
-            gist("a, b: 2000000 W after scale and offset is not plausible (at most 1 MW)"),
-            gist("a, b: 1 W after scale and offset is not plausible (at most 1 MW)")
-        );
-        let all = [
-            "sensor.l1 says 2000000 W, which is not plausible (at most 1 MW)",
-            "sensor.l2 says 2000000 W, which is not plausible (at most 1 MW)",
-            "sensor.l1 says \"a\", which is not a number",
-            "sensor.l1 does not exist",
-            "sensor.l1: the source has ended",
-            "sensor.l1: the source is being connected",
-        ];
-        let mut gists: Vec<String> = all.into_iter().map(gist).collect();
-        gists.sort();
-        gists.dedup();
-        assert_eq!(gists.len(), all.len());
-    }
 
     #[test]
     fn a_fourth_loss_in_ten_minutes_is_the_last_for_as_long() {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::{
     cells::{Cell, Cells},
     counters::{Share, Slot, Stretch},
-    direction::{Check, Counters, Evidence, Row, Verdict, contradiction},
+    direction::{Check, Counters, Row, Verdict, contradiction},
 };
 use std::time::Duration;
+use vocab::reason::Reason;
 
 /// Length of a row, in hours.
 const ROW: f64 = 20.0 / 3600.0;
@@ -166,9 +167,9 @@ impl Witnesses {
         self.all.iter().map(sign).collect()
     }
 
-    /// A line for each sign that is contradicted.
+    /// What is said of each sign that is contradicted.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
+    pub fn problems(&self) -> Vec<Reason> {
         self.all.iter().filter_map(Witness::problem).collect()
     }
 }
@@ -208,19 +209,11 @@ impl Witness {
         }
     }
 
-    fn line(&self, evidence: &Evidence, counters: &Counters) -> String {
-        format!(
-            "{}: {}",
-            self.power.join("+"),
-            contradiction(evidence, counters)
-        )
-    }
-
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<Reason> {
         let (verdict, counters) = self.verdict();
         verdict
             .contradiction()
-            .map(|evidence| self.line(evidence, counters))
+            .map(|evidence| contradiction(&self.power.join("+"), evidence, counters))
     }
 
     fn say(&mut self) -> Option<Said> {
@@ -232,9 +225,9 @@ impl Witness {
         }
         self.told = contradicted;
         Some(match self.problem() {
-            Some(text) => Said {
+            Some(reason) => Said {
                 warning: true,
-                text,
+                text: reason.to_string(),
             },
             None => Said {
                 warning: false,

@@ -1,37 +1,63 @@
 //! The one HTTP client of our own questions: to Home Assistant's REST door and to the Supervisor.
 //! It waits only so long, and reads only so much.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
-use reqwest::{Client, Response};
+use reqwest::{
+    Client, Response,
+    dns::{Addrs, Name, Resolve, Resolving},
+};
 
 use crate::tls;
+use vocab::reason::{Cause, Failure, NoName};
+
+/// The addresses of a name. That there are none is told apart from what else may go wrong.
+///
+/// # Errors
+/// [`NoName`].
+pub async fn addresses<T: FromIterator<SocketAddr>>(host: &str, port: u16) -> Result<T, NoName> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    found.map(Iterator::collect).map_err(NoName)
+}
+
+/// [`addresses`] for the client.
+struct Names;
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let all: Vec<SocketAddr> = addresses(name.as_str(), 0).await?;
+            Ok(Box::new(all.into_iter()) as Addrs)
+        })
+    }
+}
 
 /// A client that waits at most `timeout` for an answer, half of it for the connection. No proxy:
 /// both are near.
 ///
 /// # Errors
 /// A text if TLS or the client cannot be set up.
-pub fn client(timeout: Duration) -> Result<Client, String> {
+pub fn client(timeout: Duration) -> Result<Client, Cause> {
     // Plain HTTP mostly, but the library wants a TLS set-up even so.
-    let tls = tls::client(false)?;
+    let tls = tls::client(false).map_err(Cause::said)?;
     // Not sent on: a token follows to no other host, and whoever sends on says where we should ask.
     let builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .tls_backend_preconfigured((*tls).clone())
-        .no_proxy();
+        .no_proxy()
+        .dns_resolver(Arc::new(Names));
     builder
         .timeout(timeout)
         .connect_timeout(timeout / 2)
         .build()
-        .map_err(|e| format!("no HTTP client: {}", why(&e)))
+        .map_err(|e| Cause::said(format!("no HTTP client: {}", why(&e))))
 }
 
 /// Why there is no answer, in one line: what lies deepest says it. Without the address, which may
 /// hold a password.
-pub fn why(error: &reqwest::Error) -> String {
+pub fn why(error: &reqwest::Error) -> Cause {
     if error.is_timeout() {
-        return "operation timed out".to_owned();
+        return Cause::known("operation timed out", Failure::TimedOut);
     }
     let mut deepest: &dyn Error = error;
     while let Some(deeper) = deepest.source() {
@@ -43,9 +69,15 @@ pub fn why(error: &reqwest::Error) -> String {
         deepest.to_string().replace('\n', " ")
     };
     if error.is_decode() {
-        format!("the answer cannot be read ({text})")
+        Cause::known(
+            format!("the answer cannot be read ({text})"),
+            Failure::Unreadable,
+        )
     } else {
-        text
+        Cause {
+            text: text.into(),
+            failure: Failure::under(error),
+        }
     }
 }
 
@@ -60,12 +92,12 @@ pub enum Unread {
 
 impl Unread {
     /// In one line.
-    pub fn why(&self) -> String {
+    pub fn why(&self) -> Cause {
         match self {
-            Self::TooLarge(most) => format!(
+            Self::TooLarge(most) => Cause::said(format!(
                 "the answer is larger than the {} kB that are taken",
                 most >> 10
-            ),
+            )),
             Self::Broken(error) => why(error),
         }
     }
@@ -134,6 +166,7 @@ mod tests {
                     n >= 2
                         && why
                             .why()
+                            .to_string()
                             .ends_with(&format!("the {} kB that are taken", most >> 10)),
                     "{n} {why:?}"
                 ),
@@ -148,7 +181,10 @@ mod tests {
         let url = format!("http://user:secret@{}/", listener.local_addr().unwrap());
         let client = client(Duration::from_millis(400)).unwrap();
         let silent = client.get(&url).send().await.unwrap_err();
-        assert_eq!(why(&silent), "operation timed out");
+        assert_eq!(
+            why(&silent),
+            Cause::known("operation timed out", Failure::TimedOut)
+        );
         let serving = tokio::spawn(async move {
             let _silent = listener.accept().await.unwrap();
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -168,7 +204,10 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             why(&odd),
-            "the answer cannot be read (expected value at line 1 column 1)"
+            Cause::known(
+                "the answer cannot be read (expected value at line 1 column 1)",
+                Failure::Unreadable
+            )
         );
         serving.await.unwrap();
         let refused = super::client(Duration::from_secs(5))
@@ -179,7 +218,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             why(&refused),
-            std::io::Error::from_raw_os_error(111).to_string()
+            Cause::from(std::io::Error::from_raw_os_error(111))
         );
     }
 }

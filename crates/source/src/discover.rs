@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,6 +29,7 @@ use super::{
 };
 use config::{HaTransport, Inputs, PowerInput, SourceSettings};
 use vocab::parse::{Quantity, parse};
+use vocab::reason::{Cause, LeftOut, Reason, Unreachable, Unusable};
 use vocab::{EntityId, State};
 
 /// What an entity measures, by its unit and device class.
@@ -175,27 +177,23 @@ pub struct Discovery {
     /// Their values are what Home Assistant makes of others, by the Energy settings.
     pub made: HashSet<EntityId>,
     /// What could not be asked or was left out, a line each.
-    pub notes: Vec<String>,
+    pub notes: Vec<Reason>,
 }
 
 impl Discovery {
     /// Why an entity cannot be an input, if it cannot: it is this meter's own, or stands on what
     /// is.
     #[must_use]
-    pub fn refusal(&self, id: &str) -> Option<String> {
+    pub fn refusal(&self, id: &str) -> Option<Unusable> {
         if self.our_own.iter().any(|own| **own == *id) {
-            return Some(
-                "is one of this meter's own entities: a meter must not measure itself".to_owned(),
-            );
+            return Some(Unusable::OwnRefused);
         }
         let on = self
             .derived
             .iter()
             .find(|(of, _)| **of == *id)
             .map(|(_, on)| on)?;
-        Some(format!(
-            "is made of {on}, one of this meter's own entities: a meter must not measure itself"
-        ))
+        Some(Unusable::Loop { other: on.clone() })
     }
 
     /// Whether the answer is complete: Home Assistant runs.
@@ -249,7 +247,7 @@ async fn discover_anywhere(
             done => return done,
         }
     }
-    Err(last.unwrap_or_else(|| QueryError::Unreachable("no address".to_owned())))
+    Err(last.unwrap_or(QueryError::Unreachable(Unreachable::NoAddress)))
 }
 
 async fn discover_at(
@@ -297,9 +295,8 @@ async fn over_websocket(
     let entries = match registry {
         Ok(entries) => entries,
         Err(error) => {
-            notes.push(format!(
-                "our own entities cannot be told from others: {error}"
-            ));
+            let error = Arc::new(Unreachable::from(error).into());
+            notes.push(LeftOut::OwnUnknown { error }.into());
             Vec::new()
         }
     };
@@ -319,12 +316,15 @@ async fn over_websocket(
         .await?
     {
         Ok(prefs) => Some(prefs.get().to_owned()),
-        Err(QueryError::Failed { why, .. }) if why.contains("not_found") => {
-            notes.push("Home Assistant's Energy settings are not set up".to_owned());
+        Err(QueryError::Failed {
+            not_found: true, ..
+        }) => {
+            notes.push(LeftOut::NoPrefs.into());
             None
         }
         Err(error) => {
-            notes.push(format!("no Energy settings: {error}"));
+            let error = Arc::new(Unreachable::from(error).into());
+            notes.push(LeftOut::PrefsUnread { error }.into());
             None
         }
     };
@@ -389,7 +389,8 @@ async fn over_rest(
     };
     let missing = |what| QueryError::Failed {
         what,
-        why: "404".to_owned(),
+        why: Cause::said("404"),
+        not_found: true,
     };
     let rest = Rest::new(address).map_err(QueryError::Unreachable)?;
     let config: Config = rest
@@ -404,17 +405,15 @@ async fn over_rest(
         .map_err(ended)?
         .0
         .ok_or_else(|| missing("states"))?;
-    let mut notes = vec!["over REST the Energy settings cannot be asked".to_owned()];
+    let mut notes = vec![LeftOut::PrefsOverRest.into()];
     let ids: Vec<EntityId> = states
         .iter()
         .filter(|s| kind(s).is_some())
         .map(|s| s.entity_id.clone())
         .collect();
     let ours = rest.ours(&ids, macs).await.unwrap_or_else(|| {
-        notes.push(
-            "our own entities cannot be told from others: this token may not render templates"
-                .to_owned(),
-        );
+        let error = Arc::new(LeftOut::NoTemplates.into());
+        notes.push(LeftOut::OwnUnknown { error }.into());
         HashSet::new()
     });
     Ok(put_together(
@@ -433,7 +432,7 @@ fn put_together(
     ours: &HashSet<EntityId>,
     house: &House,
     asked: &[EntityId],
-    mut notes: Vec<String>,
+    mut notes: Vec<Reason>,
 ) -> Discovery {
     let by_id: HashMap<&str, &FullState> = states.iter().map(|s| (&*s.entity_id, s)).collect();
     let made_of: HashMap<EntityId, Vec<EntityId>> = states
@@ -443,8 +442,8 @@ fn put_together(
         .collect();
     let derived = kin::standing_on(ours, &made_of, &house.entries);
     let refuse = |id: &str| match derived.get(id) {
-        _ if ours.contains(id) => Some("it is this meter's own".to_owned()),
-        Some(on) => Some(format!("it is made of {on}, this meter's own")),
+        _ if ours.contains(id) => Some(LeftOut::Own.into()),
+        Some(on) => Some(LeftOut::MadeOfOwn { entity: on.clone() }.into()),
         None => None,
     };
     let read = house
@@ -454,7 +453,8 @@ fn put_together(
     let prefs = match read {
         Some(Ok(prefs)) => Some(prefs),
         Some(Err(error)) => {
-            notes.push(format!("no Energy settings: {error}"));
+            let error = Arc::new(Reason::foreign(error.to_string()));
+            notes.push(LeftOut::PrefsUnread { error }.into());
             None
         }
         None => None,

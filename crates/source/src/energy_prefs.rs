@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use config::{Inputs, PowerInput};
 use vocab::EntityId;
+use vocab::reason::{Cause, LeftOut, Reason};
 
 /// Answer of `energy/get_prefs`; unknown kinds of sources and fields are passed over.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -95,8 +96,8 @@ pub struct Grid {
     pub energy_import: Vec<EntityId>,
     /// Exported energy, summed.
     pub energy_export: Vec<EntityId>,
-    /// What was left out and why, a line each, for the log and the set-up page.
-    pub notes: Vec<String>,
+    /// What was left out and why, for the log and the set-up page.
+    pub notes: Vec<Reason>,
 }
 
 impl Grid {
@@ -125,21 +126,21 @@ impl Grid {
 #[derive(Default)]
 struct Ids {
     ids: Vec<EntityId>,
-    left_out: Vec<String>,
+    left_out: Vec<(EntityId, Reason)>,
 }
 
 impl Ids {
-    fn add(&mut self, id: Option<String>, refuse: &dyn Fn(&str) -> Option<String>) {
+    fn add(&mut self, id: Option<String>, refuse: &dyn Fn(&str) -> Option<Reason>) {
         let Some(id) = id.filter(|id| !id.is_empty()) else {
             return;
         };
         let why = if id.contains(':') {
-            Some("it is an external statistic without an entity".to_owned())
+            Some(LeftOut::External.into())
         } else {
             refuse(&id)
         };
         match why {
-            Some(why) => self.left_out.push(format!("{id}: {why}")),
+            Some(why) => self.left_out.push((id.into(), why)),
             None if self.ids.iter().any(|known| **known == *id) => {}
             None => self.ids.push(Arc::from(id)),
         }
@@ -150,7 +151,7 @@ impl EnergyPrefs {
     /// The grid's sensors. `refuse` says why an entity cannot be an input (it is our own). A
     /// sum that would lack a part is not offered: half a grid is a wrong order to a battery.
     #[must_use]
-    pub fn grid(&self, refuse: &dyn Fn(&str) -> Option<String>) -> Grid {
+    pub fn grid(&self, refuse: &dyn Fn(&str) -> Option<Reason>) -> Grid {
         let (mut plus, mut minus, mut import, mut export) = (
             Ids::default(),
             Ids::default(),
@@ -160,7 +161,7 @@ impl EnergyPrefs {
         let mut ready = Ids::default();
         let mut notes = Vec::new();
         let mut without_power = 0;
-        let mut sources = 0;
+        let mut sources: u64 = 0;
         for value in &self.energy_sources {
             if value.get("type").and_then(serde_json::Value::as_str) != Some("grid") {
                 continue;
@@ -169,7 +170,8 @@ impl EnergyPrefs {
             let source: GridSource = match serde_json::from_value(value.clone()) {
                 Ok(source) => source,
                 Err(error) => {
-                    notes.push(format!("a grid source of the Energy settings cannot be read ({error}): its sensors are not taken"));
+                    let error = Cause::said(error.to_string());
+                    notes.push(LeftOut::GridSource { error }.into());
                     return Grid {
                         notes,
                         ..Grid::default()
@@ -192,27 +194,30 @@ impl EnergyPrefs {
                 ready.add(power.stat_rate.clone(), refuse);
                 power.put(&mut plus, &mut minus, refuse);
             }
-            without_power += usize::from(
+            without_power += u64::from(
                 plus.ids.len() + minus.ids.len() + plus.left_out.len() + minus.left_out.len()
                     == before,
             );
         }
         if without_power == sources {
-            notes.push("the Energy settings name no power sensor of the grid".to_owned());
+            notes.push(LeftOut::NoGridPower.into());
         } else if without_power > 0 {
-            notes.push(format!("{without_power} of {sources} grid sources of the Energy settings have no power sensor of their own"));
+            let (n, m) = (without_power, sources);
+            notes.push(LeftOut::SomeWithoutPower { n, m }.into());
         }
-        let mut whole = |what: &str, ids: Ids| {
-            for left_out in &ids.left_out {
-                notes.push(format!(
-                    "{what} of the Energy settings is not taken, because of {left_out}"
-                ));
+        let mut whole = |left_out: fn(EntityId, Arc<Reason>) -> LeftOut, ids: Ids| {
+            let whole = ids.left_out.is_empty().then_some(ids.ids);
+            for (entity, why) in ids.left_out {
+                notes.push(left_out(entity, Arc::new(why)).into());
             }
-            ids.left_out.is_empty().then_some(ids.ids)
+            whole
         };
-        let mut energy_import = whole("energy from the grid", import).unwrap_or_default();
-        let mut energy_export = whole("energy to the grid", export).unwrap_or_default();
-        let power = match (whole("grid power", plus), whole("grid power", minus)) {
+        let import_left = |entity, why| LeftOut::Import { entity, why };
+        let export_left = |entity, why| LeftOut::Export { entity, why };
+        let power_left = |entity, why| LeftOut::Power { entity, why };
+        let mut energy_import = whole(import_left, import).unwrap_or_default();
+        let mut energy_export = whole(export_left, export).unwrap_or_default();
+        let power = match (whole(power_left, plus), whole(power_left, minus)) {
             (Some(plus), Some(minus)) => Some((plus, minus)),
             _ => None,
         };
@@ -220,12 +225,12 @@ impl EnergyPrefs {
             one.iter().find(|id| other.contains(id)).cloned()
         };
         if let Some(id) = both(&energy_import, &energy_export) {
-            notes.push(format!("energy of the Energy settings is not taken, because {id} stands there for both directions"));
+            notes.push(LeftOut::EnergyBothWays { entity: id }.into());
             (energy_import, energy_export) = (Vec::new(), Vec::new());
         }
         let power = power.filter(|(plus, minus)| match both(plus, minus) {
             Some(id) => {
-                notes.push(format!("grid power of the Energy settings is not taken, because {id} stands there for both directions"));
+                notes.push(LeftOut::PowerBothWays { entity: id }.into());
                 false
             }
             None => true,
@@ -272,7 +277,7 @@ impl EnergyPrefs {
 
 impl Power {
     /// The owner's own sensors.
-    fn put(self, plus: &mut Ids, minus: &mut Ids, refuse: &dyn Fn(&str) -> Option<String>) {
+    fn put(self, plus: &mut Ids, minus: &mut Ids, refuse: &dyn Fn(&str) -> Option<Reason>) {
         match self.power_config {
             Some(config) if config.parts().next().is_some() => {
                 plus.add(config.stat_rate, refuse);
@@ -314,7 +319,7 @@ mod tests {
     fn grid(json: &str) -> Grid {
         serde_json::from_str::<EnergyPrefs>(json)
             .unwrap()
-            .grid(&|id| id.contains("ours").then(|| "it is our own".to_owned()))
+            .grid(&|id| id.contains("ours").then(|| LeftOut::Own.into()))
     }
 
     fn ids(ids: &[EntityId]) -> Vec<&str> {

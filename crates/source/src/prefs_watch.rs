@@ -36,7 +36,9 @@ pub async fn changed(settings: &SourceSettings, access: &Access, told: Option<St
                 .await;
             let now = match asked {
                 Ok(Ok(prefs)) => Some(prefs.get().to_owned()),
-                Ok(Err(QueryError::Failed { why, .. })) if why.contains("not_found") => None,
+                Ok(Err(QueryError::Failed {
+                    not_found: true, ..
+                })) => None,
                 // What cannot be told is no change.
                 Ok(Err(_)) => continue,
                 Err(_) => return tokio::time::sleep(PAUSE).await,

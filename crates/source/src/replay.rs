@@ -18,6 +18,7 @@ use csv::{Reader, ReaderBuilder, StringRecord, Trim};
 use super::{Stopped, Wires};
 use config::{Inputs, PowerInput, SourceSettings, TotalPhase};
 use vocab::Phase;
+use vocab::reason::{Cause, Quoted, Unreachable};
 use vocab::{EntityId, Link, Reading, SourceEvent, State};
 
 /// What is wrong with a replay file, in one line.
@@ -78,15 +79,15 @@ pub struct Replay {
 
 impl Replay {
     /// Opens and checks the whole file.
-    pub fn open(path: &Path) -> Result<Self, ReplayError> {
+    pub fn open(path: &Path) -> Result<Self, Unreachable> {
         let mut rows = Rows::open(path)?;
         let mut count = 0;
         while rows.next()?.is_some() {
             count += 1;
         }
         if count == 0 {
-            return Err(ReplayError::Empty {
-                path: path.display().to_string(),
+            return Err(Unreachable::ReplayEmpty {
+                path: path.display().to_string().into(),
             });
         }
         Ok(Self {
@@ -97,8 +98,13 @@ impl Replay {
     }
 
     /// The file of the settings, checked.
-    pub fn of(settings: &SourceSettings) -> Result<Self, ReplayError> {
-        Self::open(settings.replay_file.as_deref().ok_or(ReplayError::NoFile)?)
+    pub fn of(settings: &SourceSettings) -> Result<Self, Unreachable> {
+        Self::open(
+            settings
+                .replay_file
+                .as_deref()
+                .ok_or(Unreachable::NoReplayFile)?,
+        )
     }
 
     /// How many rows it has.
@@ -135,7 +141,7 @@ impl Replay {
 
 /// The rows, one after the other, each checked.
 struct Rows {
-    path: String,
+    path: Arc<str>,
     reader: Reader<BufReader<File>>,
     record: StringRecord,
     entities: Vec<EntityId>,
@@ -143,18 +149,18 @@ struct Rows {
 }
 
 impl Rows {
-    fn open(path: &Path) -> Result<Self, ReplayError> {
-        let shown = path.display().to_string();
-        let unreadable = |why: String| ReplayError::Unreadable {
-            path: shown.clone(),
-            why,
+    fn open(path: &Path) -> Result<Self, Unreachable> {
+        let shown: Arc<str> = path.display().to_string().into();
+        let unread = |error: &(dyn std::error::Error + 'static)| Unreachable::ReplayUnread {
+            path: Arc::clone(&shown),
+            error: Cause::of(error),
         };
-        let file = File::open(path).map_err(|e| unreadable(e.to_string()))?;
+        let file = File::open(path).map_err(|e| unread(&e))?;
         let mut reader = ReaderBuilder::new()
             .trim(Trim::All)
             .flexible(true)
             .from_reader(BufReader::new(file));
-        let header = reader.headers().map_err(|e| unreadable(e.to_string()))?;
+        let header = reader.headers().map_err(|e| unread(&e))?;
         let names: Vec<String> = header
             .iter()
             .map(|n| n.trim_start_matches('\u{feff}').to_ascii_lowercase())
@@ -168,9 +174,9 @@ impl Rows {
             ["ts", "a", "b", "c"] => &["replay.a_power", "replay.b_power", "replay.c_power"],
             ["ts", "w"] => &["replay.total_power"],
             _ => {
-                return Err(ReplayError::Header {
+                return Err(Unreachable::ReplayHeader {
                     path: shown,
-                    header: names.join(","),
+                    header: Quoted(names.join(",").into()),
                 });
             }
         };
@@ -184,35 +190,33 @@ impl Rows {
         })
     }
 
-    fn next(&mut self) -> Result<Option<Row>, ReplayError> {
+    fn next(&mut self) -> Result<Option<Row>, Unreachable> {
         let more =
             self.reader
                 .read_record(&mut self.record)
-                .map_err(|e| ReplayError::Unreadable {
+                .map_err(|e| Unreachable::ReplayUnread {
                     path: self.path.clone(),
-                    why: e.to_string(),
+                    error: Cause::of(&e),
                 })?;
         if !more {
             return Ok(None);
         }
         let line = self.record.position().map_or(0, csv::Position::line);
-        let bad = |value: &str, why| ReplayError::Cell {
-            path: self.path.clone(),
-            line,
-            value: value.to_owned(),
-            why,
-        };
+        let (path, quoted) = (self.path.clone(), |value: &str| Quoted(value.into()));
         if self.record.len() != self.entities.len() + 1 {
             let whole = self.record.iter().collect::<Vec<_>>().join(",");
-            return Err(bad(&whole, "has another number of cells than the header"));
+            let value = quoted(&whole);
+            return Err(Unreachable::ReplayCells { path, line, value });
         }
         let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite());
         let ts = &self.record[0];
         let Some(at) = number(ts).filter(|t| *t >= 0.0) else {
-            return Err(bad(ts, "is no Unix time in seconds"));
+            let value = quoted(ts);
+            return Err(Unreachable::ReplayTime { path, line, value });
         };
         if self.last.is_some_and(|last| at < last) {
-            return Err(bad(ts, "is before the row above"));
+            let value = quoted(ts);
+            return Err(Unreachable::ReplayOrder { path, line, value });
         }
         let mut cells = Vec::with_capacity(self.entities.len());
         for cell in self.record.iter().skip(1) {
@@ -220,10 +224,8 @@ impl Rows {
                 "" => None,
                 text if number(text).is_some() => Some(Arc::from(text)),
                 text => {
-                    return Err(bad(
-                        text,
-                        "is no number of watts; leave the cell empty for unavailable",
-                    ));
+                    let value = quoted(text);
+                    return Err(Unreachable::ReplayNumber { path, line, value });
                 }
             });
         }
@@ -247,13 +249,13 @@ impl Rows {
 /// down.
 pub(super) async fn run(settings: &SourceSettings, wires: Wires) -> Result<Infallible, Stopped> {
     let reason = match play(settings, &wires).await? {
-        Ok(()) => "replay ended".to_owned(),
-        Err(error) => error.to_string(),
+        Ok(()) => Unreachable::ReplayEnded,
+        Err(error) => error,
     };
     tracing::warn!("{reason}: its values are unavailable from now on");
     let now = wires.clock.now();
     let link = Link::Down {
-        reason: Arc::from(reason),
+        reason,
         last_alive: Some(now.mono),
     };
     wires.say(now, SourceEvent::Link(link)).await?;
@@ -264,7 +266,7 @@ pub(super) async fn run(settings: &SourceSettings, wires: Wires) -> Result<Infal
 async fn play(
     settings: &SourceSettings,
     wires: &Wires,
-) -> Result<Result<(), ReplayError>, Stopped> {
+) -> Result<Result<(), Unreachable>, Stopped> {
     let replay = match Replay::of(settings) {
         Ok(replay) => replay,
         Err(error) => return Ok(Err(error)),

@@ -13,12 +13,13 @@ use super::{
     metrics::Gauge,
 };
 use meter::{Quality, Report as Reported, Snapshot};
+use vocab::reason::{Reason, Unreachable};
 use vocab::{Link, Phase};
 
 /// How the process is; `app` knows.
 pub trait Vitals: Send + Sync {
-    /// What is wrong beside the source and the listeners, a line each: options, data folder, store.
-    fn problems(&self) -> Vec<String>;
+    /// What is wrong beside the source and the listeners: options, data folder, store.
+    fn problems(&self) -> Vec<Reason>;
 
     /// Whether one of [`Self::problems`] still makes the process `degraded`: not one that is over
     /// and only told of.
@@ -47,13 +48,13 @@ struct Report<'a> {
     last_poll_ok: bool,
     /// Seconds since the oldest of the values in use was reported, changed or not.
     last_poll_age: Option<f64>,
-    last_poll_error: Option<&'a str>,
+    last_poll_error: Option<&'a Unreachable>,
     source: &'static str,
     /// Seconds since the source's last sign of life, which says nothing about values.
     link_age: Option<f64>,
     quality: Qualities<'a>,
     listeners: Vec<Line>,
-    problems: Vec<String>,
+    problems: Vec<Reason>,
 }
 
 #[derive(Serialize)]
@@ -71,7 +72,7 @@ struct QualityLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     age: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+    reason: Option<&'a Reason>,
 }
 
 /// The word for a phase's quality, the same on every page.
@@ -87,7 +88,7 @@ pub fn quality_word(quality: &Quality) -> &'static str {
 
 /// The word for a link's state, and why it is not up.
 #[must_use]
-pub fn link_word(link: &Link) -> (&'static str, Option<&str>) {
+pub fn link_word(link: &Link) -> (&'static str, Option<&Unreachable>) {
     match link {
         Link::Idle(why) => ("idle", Some(why)),
         Link::Connecting => ("connecting", None),
@@ -124,7 +125,7 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
         let quality = &snapshot.inputs[phase.index()].quality;
         let (age, reason) = match quality {
             Quality::Held { since, reason } | Quality::Absent { since, reason } => {
-                (Some(seconds(*since)), Some(&**reason))
+                (Some(seconds(*since)), Some(reason))
             }
             Quality::Live => (snapshot.inputs[phase.index()].report.map(age), None),
             Quality::Unused => (None, None),

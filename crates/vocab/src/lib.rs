@@ -10,6 +10,7 @@ pub mod one_line;
 pub mod parse;
 mod phase;
 mod reading;
+pub mod reason;
 mod time;
 pub mod unit;
 

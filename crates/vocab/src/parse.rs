@@ -6,122 +6,8 @@
 //! guessed: a foreign unit gives no value, and its name; another spelling of a known one is that
 //! one ([`unit::canonical`]).
 
-use std::fmt;
-
-use crate::{
-    State,
-    unit::{self, NotActive},
-};
-
-/// A joule in Wh.
-const JOULE: f64 = 1.0 / 3600.0;
-/// A calorie as Home Assistant converts it, in Wh.
-const CALORIE: f64 = 4.184 * JOULE;
-
-/// What an entity measures; each has one base unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Quantity {
-    /// W.
-    Power,
-    /// V.
-    Voltage,
-    /// A.
-    Current,
-    /// 0 to 1.
-    PowerFactor,
-    /// Hz.
-    Frequency,
-    /// Wh.
-    Energy,
-}
-
-impl Quantity {
-    /// Units understood, with their factor to the base unit, base unit first.
-    #[must_use]
-    pub const fn units(self) -> &'static [(&'static str, f64)] {
-        match self {
-            Self::Power => &[
-                ("W", 1.0),
-                ("kW", 1e3),
-                ("mW", 1e-3),
-                ("MW", 1e6),
-                ("GW", 1e9),
-                ("TW", 1e12),
-            ],
-            Self::Voltage => &[("V", 1.0), ("mV", 1e-3), ("kV", 1e3)],
-            Self::Current => &[("A", 1.0), ("mA", 1e-3)],
-            Self::PowerFactor => &[("1", 1.0), ("%", 0.01)],
-            Self::Frequency => &[("Hz", 1.0), ("kHz", 1e3)],
-            Self::Energy => &[
-                ("Wh", 1.0),
-                ("kWh", 1e3),
-                ("MWh", 1e6),
-                ("GWh", 1e9),
-                ("TWh", 1e12),
-                ("mWh", 1e-3),
-                ("J", JOULE),
-                ("kJ", 1e3 * JOULE),
-                ("MJ", 1e6 * JOULE),
-                ("GJ", 1e9 * JOULE),
-                ("cal", CALORIE),
-                ("kcal", 1e3 * CALORIE),
-                ("Mcal", 1e6 * CALORIE),
-                ("Gcal", 1e9 * CALORIE),
-            ],
-        }
-    }
-
-    /// The unit that values are kept in.
-    #[must_use]
-    pub const fn base_unit(self) -> &'static str {
-        match self {
-            Self::Power => "W",
-            Self::Voltage => "V",
-            Self::Current => "A",
-            Self::PowerFactor => "",
-            Self::Frequency => "Hz",
-            Self::Energy => "Wh",
-        }
-    }
-
-    /// In words.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Power => "power",
-            Self::Voltage => "voltage",
-            Self::Current => "current",
-            Self::PowerFactor => "power factor",
-            Self::Frequency => "frequency",
-            Self::Energy => "energy",
-        }
-    }
-
-    /// Whether a value in the base unit can be true of a house; energy: not negative, below 1
-    /// TWh.
-    #[must_use]
-    pub fn plausible(self, value: f64) -> bool {
-        match self {
-            Self::Power => value.abs() <= 1e6,
-            Self::Voltage => (50.0..=500.0).contains(&value),
-            Self::Current => value.abs() <= 5000.0,
-            Self::PowerFactor => value.abs() <= 1.0,
-            Self::Frequency => (40.0..=70.0).contains(&value),
-            Self::Energy => (0.0..=1e12).contains(&value),
-        }
-    }
-
-    const fn range(self) -> &'static str {
-        match self {
-            Self::Power => "at most 1 MW",
-            Self::Voltage => "50 to 500 V",
-            Self::Current => "at most 5000 A",
-            Self::PowerFactor => "at most 1, or 100 %",
-            Self::Frequency => "40 to 70 Hz",
-            Self::Energy => "0 to 1 TWh",
-        }
-    }
-}
+pub use crate::reason::{Quantity, Unusable};
+use crate::{State, reason::Quoted, unit};
 
 /// A number in the base unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -130,69 +16,6 @@ pub struct Parsed {
     pub value: f64,
     /// The entity names no unit, so the base unit was taken: worth a warning.
     pub unit_assumed: bool,
-}
-
-/// Why a state gives no number. Displays as what follows the entity's name in a sentence.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Unusable {
-    /// The entity does not exist.
-    Gone,
-    /// The entity is our own: a meter must not measure itself.
-    Own,
-    /// `unavailable`, `unknown`, or empty.
-    NoState(&'static str),
-    /// Not a finite number.
-    NotANumber(String),
-    /// A unit of something else.
-    ForeignUnit(Quantity, String),
-    /// No unit where guessing could be wrong by 1000.
-    NoUnit(Quantity),
-    /// A number that cannot be true, in the base unit.
-    Implausible(Quantity, f64),
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |q: &Quantity| {
-            q.units()
-                .iter()
-                .map(|(name, _)| *name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        match self {
-            Self::Gone => f.write_str("does not exist"),
-            Self::Own => f.write_str("is this meter's own and is refused as an input"),
-            Self::NoState(state) => write!(f, "is {state}"),
-            Self::NotANumber(text) => write!(f, "says {text:?}, which is not a number"),
-            Self::ForeignUnit(q @ (Quantity::Power | Quantity::Energy), unit)
-                if let Some(kind) = unit::not_active(unit) =>
-            {
-                let kind = match kind {
-                    NotActive::Apparent => "apparent",
-                    NotActive::Reactive => "reactive",
-                };
-                let (what, list) = (q.name(), list(q));
-                write!(
-                    f,
-                    "has the unit {unit:?}: that is {kind} {what}, a meter needs active {what} ({list}); choose the sensor of that"
-                )
-            }
-            Self::ForeignUnit(q, unit) => write!(
-                f,
-                "has the unit {unit:?}, which is not one of {} ({})",
-                q.name(),
-                list(q)
-            ),
-            Self::NoUnit(q) => write!(f, "has no unit; {} needs one ({})", q.name(), list(q)),
-            Self::Implausible(q, value) => write!(
-                f,
-                "says {value} {}, which is not plausible ({})",
-                q.base_unit(),
-                q.range()
-            ),
-        }
-    }
 }
 
 /// What `state` with `unit` says of `quantity`.
@@ -206,19 +29,21 @@ pub fn parse(quantity: Quantity, state: &State, unit: Option<&str>) -> Result<Pa
         State::Own => return Err(Unusable::Own),
     };
     if text.is_empty() {
-        return Err(Unusable::NoState("empty"));
+        return Err(Unusable::Empty);
     }
-    for none in ["unavailable", "unknown"] {
-        if text.eq_ignore_ascii_case(none) {
-            return Err(Unusable::NoState(none));
-        }
+    if text.eq_ignore_ascii_case("unavailable") {
+        return Err(Unusable::Unavailable);
+    }
+    if text.eq_ignore_ascii_case("unknown") {
+        return Err(Unusable::Unknown);
     }
     let Some(number) = text.parse::<f64>().ok().filter(|n| n.is_finite()) else {
-        return Err(Unusable::NotANumber(clip(text)));
+        let text = Quoted(clip(text).into());
+        return Err(Unusable::NotANumber { text });
     };
     let unit = unit.map(str::trim).unwrap_or_default();
     let (factor, unit_assumed) = match unit {
-        "" if quantity == Quantity::Energy => return Err(Unusable::NoUnit(quantity)),
+        "" if quantity == Quantity::Energy => return Err(Unusable::no_unit(quantity)),
         "" => (1.0, quantity != Quantity::PowerFactor),
         named => match quantity
             .units()
@@ -226,7 +51,13 @@ pub fn parse(quantity: Quantity, state: &State, unit: Option<&str>) -> Result<Pa
             .find(|(name, _)| *name == unit::canonical(named))
         {
             Some((_, factor)) => (*factor, false),
-            None => return Err(Unusable::ForeignUnit(quantity, clip(named))),
+            None => {
+                return Err(Unusable::unit(
+                    clip(named),
+                    quantity,
+                    unit::not_active(named),
+                ));
+            }
         },
     };
     // Dividing by 1000 is exact where multiplying by 0.001 is not.
@@ -242,7 +73,7 @@ pub fn parse(quantity: Quantity, state: &State, unit: Option<&str>) -> Result<Pa
             unit_assumed,
         })
     } else {
-        Err(Unusable::Implausible(quantity, value))
+        Err(Unusable::implausible(quantity, value))
     }
 }
 
@@ -288,7 +119,7 @@ mod tests {
         let energy =
             |unit| parse(Quantity::Energy, &State::Text("12345.678".into()), unit).map(|p| p.value);
         assert_eq!(energy(Some("kWh")), Ok(12_345_678.0));
-        assert_eq!(energy(None), Err(Unusable::NoUnit(Quantity::Energy)));
+        assert_eq!(energy(None), Err(Unusable::no_unit(Quantity::Energy)));
         let wh = |text: &str, unit| {
             parse(Quantity::Energy, &State::Text(text.into()), Some(unit))
                 .unwrap()
@@ -341,7 +172,7 @@ mod tests {
             assert!(
                 matches!(
                     power("2", unit),
-                    Err(Unusable::ForeignUnit(Quantity::Power, _))
+                    Err(Unusable::ForeignUnit { .. } | Unusable::NotActive { .. })
                 ),
                 "{unit}"
             );

@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::reason::Unreachable;
+
 /// A Home Assistant entity id, e.g. `sensor.grid_power`. Demo and replay name theirs
 /// `demo.a_power`, `replay.a_power` ….
 pub type EntityId = Arc<str>;
@@ -35,8 +37,8 @@ pub enum State {
 /// How the way to the source is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Link {
-    /// Not tried yet, or nothing to try: no token, nothing configured. The text says which.
-    Idle(Arc<str>),
+    /// Not tried yet, or nothing to try: no token, nothing configured. The reason says which.
+    Idle(Unreachable),
     /// First connection under way.
     Connecting,
     /// Connected, but Home Assistant is still starting.
@@ -46,8 +48,8 @@ pub enum Link {
     Up,
     /// Lost or refused; values are held from `last_alive` (monotonic) on.
     Down {
-        /// Why, in one line, without secrets.
-        reason: Arc<str>,
+        /// Why.
+        reason: Unreachable,
         /// When the last frame came while the link was up; `None` if it never was. Later attempts,
         /// refused tokens and starts that fail don't move it; a reading given out while starting
         /// has its own moment.

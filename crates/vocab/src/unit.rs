@@ -35,14 +35,7 @@ pub fn canonical(unit: &str) -> &str {
         .unwrap_or_else(|| respelled(given).unwrap_or(given))
 }
 
-/// What a unit measures that is taken for power or energy by mistake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotActive {
-    /// VA, VAh.
-    Apparent,
-    /// var, varh.
-    Reactive,
-}
+pub use crate::reason::NotActive;
 
 /// Whether the unit is one of apparent or reactive power or energy, in any spelling.
 #[must_use]

@@ -34,6 +34,7 @@ use forecast::{
 };
 use store::{Store, StoreError, StoreState};
 use vocab::Clock;
+use vocab::reason::Reason;
 
 /// Samples that may wait for the speaking thread.
 const WAITING: usize = 1024;
@@ -262,9 +263,9 @@ fn thread(
     let shown = health.clone();
     let guarded = move || {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-            shown.add(format!(
+            shown.add(Reason::foreign(format!(
                 "the {name} thread has ended: there is no new forecast until a restart"
-            ));
+            )));
         }
     };
     match std::thread::Builder::new()
@@ -274,7 +275,9 @@ fn thread(
         Ok(thread) => Some(thread),
         Err(error) => {
             error!("the {name} thread cannot be started: {error}");
-            health.add(format!("the {name} thread cannot be started: {error}"));
+            health.add(Reason::foreign(format!(
+                "the {name} thread cannot be started: {error}"
+            )));
             None
         }
     }

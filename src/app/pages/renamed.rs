@@ -1,7 +1,7 @@
 //! A renamed entity in the options: written where it stands, and read under its new name where it
 //! cannot be written.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 use tracing::info;
@@ -11,6 +11,7 @@ use super::{
 };
 use config::Inputs;
 use vocab::EntityId;
+use vocab::reason::{self, Reason};
 
 type Renamed = BTreeMap<EntityId, EntityId>;
 
@@ -21,8 +22,8 @@ impl Actor {
     }
 
     /// These entities have other names: changes the options, the set-up's choice and what is read.
-    /// Gives a line for each.
-    pub(in crate::app) async fn rename(&self, renamed: &Renamed) -> Vec<String> {
+    /// Says what became of each.
+    pub(in crate::app) async fn rename(&self, renamed: &Renamed) -> Vec<Reason> {
         let mut inputs = self.inputs.lock().await;
         let mut failed = None;
         let mut resolved = self.current().0.clone();
@@ -108,19 +109,21 @@ impl Actor {
         }
         self.apply(&resolved).await;
         let line = |(old, new, keys): (EntityId, EntityId, Vec<String>)| {
-            let begin =
-                format!("{old} is called {new} in Home Assistant now: the meter reads it there");
-            match (keys.is_empty(), &failed) {
-                (true, _) => format!("{begin}, and the options say so"),
-                (false, Some(why)) => format!(
-                    "{begin}; correct {}, which could not be written ({why})",
-                    keys.join(", ")
-                ),
-                (false, None) => format!(
-                    "{begin}; correct {}, which the environment or the command line sets",
-                    keys.join(", ")
-                ),
-            }
+            let (entity, stuck) = (old, keys.join(", ").into());
+            Reason::Renamed(match (keys.is_empty(), &failed) {
+                (true, _) => reason::Renamed::Followed { entity, new },
+                (false, Some(why)) => reason::Renamed::Unwritten {
+                    entity,
+                    new,
+                    keys: stuck,
+                    error: Arc::new(Reason::foreign(&**why)),
+                },
+                (false, None) => reason::Renamed::Fixed {
+                    entity,
+                    new,
+                    keys: stuck,
+                },
+            })
         };
         stands.into_iter().map(line).collect()
     }

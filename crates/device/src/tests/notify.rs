@@ -130,7 +130,7 @@ fn power_goes_out_when_it_moved_and_the_interval_is_over() {
     let mut held = snapshot(now(17.0), [a, power(0.0)[1], c]);
     held.inputs[1].quality = meter::Quality::Held {
         since: Duration::from_secs(16),
-        reason: "link lost".into(),
+        reason: vocab::reason::Unreachable::HaClosed.into(),
     };
     wire.bench.now = now(17.0);
     wire.bench.view = View::new(Arc::new(held));

@@ -46,12 +46,12 @@ fn a_power_entity_that_is_wrong_from_the_start_is_named_once() {
         assert_eq!(rig.log(600), ["phase A: measured"]);
         // Home Assistant restarts, and has it no more.
         rig.link(Link::Down {
-            reason: "connection lost".into(),
+            reason: Unreachable::HaClosed,
             last_alive: Some(rig.now.mono),
         });
         let lost = [
-            "phase A: g: connection lost; its last value goes on for up to 5 s",
-            "! phase A: no value: g: connection lost",
+            "phase A: g: the connection to Home Assistant was closed; its last value goes on for up to 5 s",
+            "! phase A: no value: g: the connection to Home Assistant was closed",
         ];
         assert_eq!(rig.log(60), lost);
         rig.link(Link::Starting);
@@ -145,10 +145,10 @@ fn an_entity_that_gives_no_power_is_named_when_it_lasts() {
     assert_eq!(rig.log(9), [""; 0]);
     let unit = "energy_import: e has the unit \"W\", which is not one of energy (Wh, kWh, MWh, GWh, TWh, mWh, J, kJ, MJ, GJ, cal, kcal, Mcal, Gcal)";
     assert_eq!(rig.log(1), [format!("! {unit}; the counters wait for it")]);
-    assert_eq!(rig.meter.problems(), [unit]);
+    assert_eq!(rig.problems(), [unit]);
     let late = "e had no value in time, so the counters began without energy_import: once there is one, take the counters over on the Energy page";
     assert_eq!(rig.log(120), [format!("! {late}")]);
-    assert_eq!(rig.meter.problems(), [unit, late]);
+    assert_eq!(rig.problems(), [unit, late]);
     rig.say_all(&[
         ("u", "unavailable", "V"),
         ("n", "unknown", "A"),
@@ -161,7 +161,7 @@ fn an_entity_that_gives_no_power_is_named_when_it_lasts() {
     ];
     assert_eq!(rig.log(300), gone);
     assert_eq!(
-        rig.meter.problems(),
+        rig.problems(),
         [late],
         "what may come back by itself is no problem"
     );
@@ -182,7 +182,8 @@ fn an_entity_that_gives_no_power_is_named_when_it_lasts() {
         ),
         (1, 5_000.0, 5_000.0)
     );
-    assert_eq!(rig.meter.problems(), [""; 0]);
-    rig.meter.block("wrong", rig.now);
-    assert_eq!(rig.meter.seed_now(rig.now).unwrap_err(), ["wrong".into()]);
+    assert_eq!(rig.problems(), [""; 0]);
+    let wrong = Reason::foreign("wrong");
+    rig.meter.block(&wrong, rig.now);
+    assert_eq!(rig.meter.seed_now(rig.now).unwrap_err(), [wrong]);
 }

@@ -8,6 +8,7 @@ use url::Url;
 use crate::Transport;
 use config::{Secret, SourceSettings};
 use vocab::mask_url;
+use vocab::reason::{Cause, Quoted, Unreachable};
 
 /// Where Home Assistant is looked for unless an option says where, and where it is on newer
 /// installs.
@@ -159,6 +160,18 @@ pub enum AddressError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+impl From<AddressError> for Unreachable {
+    fn from(error: AddressError) -> Self {
+        match error {
+            AddressError::NoToken => Self::NoToken,
+            AddressError::BadUrl { url, why } => Self::BadUrl {
+                url: Quoted(url.into()),
+                error: Cause::said(why),
+            },
+        }
+    }
 }
 
 impl Address {

@@ -17,7 +17,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use outgoing::tls;
+use outgoing::{http_client, tls};
+use vocab::reason::{Cause, NoName, Unreachable};
 
 /// Longest that a look at what is there may take.
 const LOOK: Duration = Duration::from_secs(3);
@@ -47,52 +48,44 @@ pub(crate) enum Fault {
     /// The certificate is not valid today.
     OutOfDate,
     /// No HTTP answer, or none that can be read.
-    Garbled(String),
-    /// Anything else, in the system's words.
-    Other(String),
+    Garbled(Cause),
+    /// Anything else.
+    Other(Cause),
 }
 
 impl Fault {
-    /// From an error and what lies under it; `text` is its own words.
-    pub(crate) fn of(error: &(dyn Error + 'static), text: &str) -> Self {
+    /// From an error and what lies under it; `cause` has its words. `garbled`: whoever carried the
+    /// request says that the answer is none.
+    pub(crate) fn of(error: &(dyn Error + 'static), cause: Cause, garbled: bool) -> Self {
+        Self::under(error).unwrap_or(if garbled {
+            Self::Garbled(cause)
+        } else {
+            Self::Other(cause)
+        })
+    }
+
+    /// What lies deepest says what it is.
+    fn under(error: &(dyn Error + 'static)) -> Option<Self> {
         let mut next = Some(error);
         while let Some(error) = next {
+            if error.is::<NoName>() {
+                return Some(Self::NoName);
+            }
             if let Some(io) = error.downcast_ref::<io::Error>() {
                 if io.kind() == io::ErrorKind::ConnectionRefused {
-                    return Self::Refused;
+                    return Some(Self::Refused);
                 }
                 // What an I/O error wraps is no source of it.
-                if let Some(inner) = io.get_ref() {
-                    match Self::of(inner, text) {
-                        Self::Garbled(_) | Self::Other(_) => {}
-                        fault => return fault,
-                    }
-                }
-                if io.to_string().contains("failed to lookup address") {
-                    return Self::NoName;
+                if let Some(fault) = io.get_ref().and_then(|inner| Self::under(inner)) {
+                    return Some(fault);
                 }
             }
             if let Some(fault) = error.downcast_ref().and_then(Self::of_tls) {
-                return fault;
+                return Some(fault);
             }
             next = error.source();
         }
-        let garbled = [
-            "HTTP",
-            "httparse",
-            "invalid",
-            "parse",
-            "Handshake not finished",
-            "closed before",
-            "IncompleteMessage",
-            "eset",
-            "EOF",
-        ];
-        if garbled.iter().any(|word| text.contains(word)) {
-            Self::Garbled(text.to_owned())
-        } else {
-            Self::Other(text.to_owned())
-        }
+        None
     }
 
     fn of_tls(error: &rustls::Error) -> Option<Self> {
@@ -111,9 +104,9 @@ impl Fault {
         }
     }
 
-    /// The line. `asked` is the address as it is shown (`ws://…`), `base` what `ha_base_url` came
+    /// The reason. `asked` is the address as it is shown (`ws://…`), `base` what `ha_base_url` came
     /// to.
-    pub(crate) async fn line(self, asked: &str, base: &Url) -> String {
+    pub(crate) async fn reason(self, asked: &str, base: &Url) -> Unreachable {
         let found = match &self {
             // A plain request to a TLS port gets no answer, or one that is no HTTP; some servers
             // answer 400.
@@ -127,50 +120,37 @@ impl Fault {
                 .map_or(Found::Nothing, Found::Elsewhere),
             _ => Found::Nothing,
         };
-        self.words(asked, base, &found)
+        self.with(asked, base, &found)
     }
 
-    fn words(&self, asked: &str, base: &Url, found: &Found) -> String {
-        let host = base.host_str().unwrap_or_default();
-        let other = |scheme: &str| shown(base, |url| url.set_scheme(scheme).is_ok());
+    fn with(self, asked: &str, base: &Url, found: &Found) -> Unreachable {
+        let address: Arc<str> = asked.into();
+        let other =
+            |scheme: &str| -> Arc<str> { shown(base, |url| url.set_scheme(scheme).is_ok()).into() };
         match (self, found) {
-            (_, Found::Tls) => {
-                format!("{asked} wants https: set ha_base_url to {}", other("https"))
-            }
-            (_, Found::Elsewhere(url)) => {
-                format!(
-                    "nothing listens at {asked}, but Home Assistant is at {}: set ha_base_url to that",
-                    plain(url)
-                )
-            }
-            (Self::Refused, _) => {
-                format!(
-                    "nothing listens at {asked}: start Home Assistant, or correct the port in ha_base_url (8123, or none on new installs)"
-                )
-            }
-            (Self::NoName, _) => format!(
-                "{asked}: the name {host} is not known here: set ha_base_url to the address of Home Assistant"
-            ),
-            (Self::NoTls, _) => format!(
-                "{asked} is plain http, not https: set ha_base_url to {}",
-                other("http")
-            ),
-            (Self::Untrusted, _) => {
-                format!(
-                    "{asked} has a certificate that is not trusted here: add it, or its authority, to this host's trusted certificates"
-                )
-            }
-            (Self::OtherName, _) => {
-                format!("{asked} has a certificate for another name: use that name in ha_base_url")
-            }
-            (Self::OutOfDate, _) => format!(
-                "{asked} has a certificate that is out of date: renew it, and check this host's clock"
-            ),
-            (Self::Garbled(why), _) => format!(
-                "{asked} gives no answer of Home Assistant ({why}): correct host and port in ha_base_url"
-            ),
-            (Self::Status { code, location }, _) => of_status(*code, location.as_deref(), asked),
-            (Self::Other(why), _) => format!("{asked} cannot be reached: {why}"),
+            (_, Found::Tls) => Unreachable::WantsHttps {
+                address,
+                url: other("https"),
+            },
+            (_, Found::Elsewhere(url)) => Unreachable::Elsewhere {
+                address,
+                url: plain(url).into(),
+            },
+            (Self::Refused, _) => Unreachable::Nobody { address },
+            (Self::NoName, _) => Unreachable::NoName {
+                address,
+                host: base.host_str().unwrap_or_default().into(),
+            },
+            (Self::NoTls, _) => Unreachable::PlainHttp {
+                address,
+                url: other("http"),
+            },
+            (Self::Untrusted, _) => Unreachable::Untrusted { address },
+            (Self::OtherName, _) => Unreachable::OtherName { address },
+            (Self::OutOfDate, _) => Unreachable::OutOfDate { address },
+            (Self::Garbled(error), _) => Unreachable::Garbled { address, error },
+            (Self::Status { code, location }, _) => of_status(code, location.as_deref(), asked),
+            (Self::Other(error), _) => Unreachable::CannotReach { address, error },
         }
     }
 }
@@ -182,31 +162,20 @@ enum Found {
     Elsewhere(Url),
 }
 
-fn of_status(code: u16, location: Option<&str>, asked: &str) -> String {
+fn of_status(status: u16, location: Option<&str>, asked: &str) -> Unreachable {
+    let address: Arc<str> = asked.into();
     let target =
         location.and_then(|to| Url::parse(asked).ok().and_then(|asked| asked.join(to).ok()));
-    match (code, target) {
-        (301 | 302 | 303 | 307 | 308, Some(target)) => {
-            let to = base_of(target);
-            format!(
-                "{asked} sends us on ({code}) to {}: set ha_base_url to that",
-                plain(&to)
-            )
-        }
-        (400, _) => format!(
-            "{asked} answered 400: Home Assistant does not trust the proxy in between (its trusted_proxies), or it is no Home Assistant; \
-             set ha_base_url to Home Assistant itself"
-        ),
-        (401 | 403, _) => format!(
-            "{asked} answered {code}: this host is banned there (take it out of Home Assistant's ip_bans.yaml and restart that), or a proxy in \
-             between refuses us"
-        ),
-        (500.., _) => format!(
-            "{asked} answered {code}: something is there, but Home Assistant behind it does not run"
-        ),
-        _ => format!(
-            "{asked} answered {code}: no Home Assistant there; correct host, port and path in ha_base_url"
-        ),
+    match (status, target) {
+        (301 | 302 | 303 | 307 | 308, Some(target)) => Unreachable::Redirect {
+            address,
+            status,
+            url: plain(&base_of(target)).into(),
+        },
+        (400, _) => Unreachable::UntrustedProxy { address },
+        (401 | 403, _) => Unreachable::Banned { address, status },
+        (500.., _) => Unreachable::Behind { address, status },
+        _ => Unreachable::NoWebsocket { address, status },
     }
 }
 
@@ -261,7 +230,12 @@ pub(super) async fn knock(host: &str, port: u16) -> io::Result<TcpStream> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {
         Ok(ip) => TcpStream::connect(SocketAddr::new(ip, port)).await,
-        Err(_) => TcpStream::connect((host, port)).await,
+        Err(_) => {
+            let all: Vec<SocketAddr> = http_client::addresses(host, port)
+                .await
+                .map_err(io::Error::other)?;
+            TcpStream::connect(&*all).await
+        }
     }
 }
 
@@ -315,24 +289,16 @@ async fn elsewhere(base: &Url) -> Option<Url> {
 }
 
 /// The token was refused. That of the Supervisor is new with each start of the app.
-pub(crate) fn token(asked: &str, why: &str, token: &str, proxied: bool) -> String {
-    let why = if why.is_empty() {
-        "no reason given"
-    } else {
-        why
-    };
+pub(crate) fn token(asked: &str, reason: Cause, token: &str, proxied: bool) -> Unreachable {
+    let address = asked.into();
     if proxied {
-        return format!("{asked}: the token was refused ({why}): restart the app");
-    }
+        Unreachable::TokenApp { address, reason }
     // A long-lived token is three parts; what was pasted may be a password or half of one.
-    let odd = if token.split('.').count() == 3 {
-        ""
+    } else if token.split('.').count() == 3 {
+        Unreachable::Token { address, reason }
     } else {
-        ", and it does not look like one"
-    };
-    format!(
-        "{asked}: the token was refused ({why}){odd}: make a long-lived access token in your profile there and set ha_token (HA_TOKEN)"
-    )
+        Unreachable::TokenOdd { address, reason }
+    }
 }
 
 #[cfg(test)]
@@ -345,7 +311,10 @@ mod tests {
     }
 
     fn said(fault: &Fault, asked: &str, base: &str) -> String {
-        fault.words(asked, &url(base), &Found::Nothing)
+        fault
+            .clone()
+            .with(asked, &url(base), &Found::Nothing)
+            .to_string()
     }
 
     #[test]
@@ -399,7 +368,8 @@ mod tests {
         ] {
             assert!(
                 Fault::Refused
-                    .words("ws://x", &url(base), &Found::Tls)
+                    .with("ws://x", &url(base), &Found::Tls)
+                    .to_string()
                     .ends_with(&format!("set ha_base_url to {tls}")),
                 "{base}"
             );
@@ -431,7 +401,7 @@ mod tests {
             Fault::Untrusted,
             Fault::OtherName,
             Fault::OutOfDate,
-            Fault::Garbled("x".into()),
+            Fault::Garbled(Cause::said("x")),
             status(400),
             status(401),
             status(403),
@@ -459,17 +429,24 @@ mod tests {
     fn a_token_that_is_none_is_named_and_not_shown() {
         let line = token(
             "ws://ha/api/websocket",
-            "Invalid access token or password",
+            Cause::said("Invalid access token or password"),
             "my-password",
             false,
-        );
+        )
+        .to_string();
         assert!(
             line.contains("does not look like one")
                 && line.contains("HA_TOKEN")
                 && !line.contains("my-password"),
             "{line}"
         );
-        assert!(!token("ws://ha", "", "a.b.c", false).contains("look like"));
-        assert!(token("ws://supervisor", "", "abc", true).ends_with("restart the app"));
+        assert!(!matches!(
+            token("ws://ha", Cause::said(""), "a.b.c", false),
+            Unreachable::TokenOdd { .. }
+        ));
+        assert!(matches!(
+            token("ws://supervisor", Cause::said(""), "abc", true),
+            Unreachable::TokenApp { .. }
+        ));
     }
 }

@@ -48,6 +48,13 @@ pub(crate) struct ErrorBody {
 /// Characters of an error's text that are shown.
 const ERROR_MAX: usize = 300;
 
+impl ErrorBody {
+    /// It has nothing under that name.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.code.to_string() == "not_found"
+    }
+}
+
 impl std::fmt::Display for ErrorBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = |value: &Loose| {

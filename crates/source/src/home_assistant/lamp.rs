@@ -1,8 +1,9 @@
 //! The link as others see it: each change said and logged once, however often a reconnect fails.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::{Stopped, Transport, Wires};
+use vocab::reason::Unreachable;
 use vocab::{Link, Now, SourceEvent};
 
 /// Reasons remembered during one outage; more different ones are not logged.
@@ -12,7 +13,7 @@ const REASONS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Lamp {
     link: Option<Link>,
-    logged: HashSet<Arc<str>>,
+    logged: Vec<Unreachable>,
     last_alive: Option<Duration>,
     ever_up: bool,
 }
@@ -79,11 +80,11 @@ impl Lamp {
     pub(super) async fn down(
         &mut self,
         wires: &Wires,
-        reason: &str,
+        reason: Unreachable,
         retry: Duration,
     ) -> Result<(), Stopped> {
-        let reason: Arc<str> = Arc::from(reason);
-        if self.logged.len() < REASONS_MAX && self.logged.insert(reason.clone()) {
+        if self.logged.len() < REASONS_MAX && !self.logged.contains(&reason) {
+            self.logged.push(reason.clone());
             let seconds = retry.as_secs_f64().round();
             tracing::warn!("Home Assistant: {reason}; trying again, first in {seconds} s");
         } else {

@@ -29,7 +29,7 @@ pub(crate) mod session;
 pub(crate) mod socket;
 mod table;
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 pub use address::{Access, Address, AddressError, Cadence, Supervisor};
 use lamp::Lamp;
@@ -57,7 +57,7 @@ pub(super) async fn run(
             wires
                 .say(
                     wires.clock.now(),
-                    SourceEvent::Link(Link::Idle(Arc::from(error.to_string()))),
+                    SourceEvent::Link(Link::Idle(error.into())),
                 )
                 .await?;
             wires.stop.cancelled().await;
@@ -169,6 +169,6 @@ async fn pause(
         ),
         End::TooLarge(why) => (why, reconnect.too_large(wires.clock.now().mono, cadence)),
     };
-    lamp.down(wires, &reason, pause).await?;
+    lamp.down(wires, reason, pause).await?;
     wires.sleep(pause).await
 }

@@ -13,32 +13,49 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::{
     address::{Address, AddressError, Cadence},
     frames::{Outgoing, messages},
-    socket::{Broken, NoSocket, Socket, broken, connect, refused},
+    session::no_token,
+    socket::{Broken, NoSocket, Socket, broken, cause, connect, refused},
 };
+use vocab::reason::{Cause, Failure, Unreachable};
 
 /// What was not answered last time: told once, until it is answered.
 static SILENT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
 /// Why Home Assistant could not be asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum QueryError {
     /// Nowhere to ask.
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The token is wrong, or this address is banned.
     #[error("{0}")]
-    Refused(String),
+    Refused(Unreachable),
     /// It is not there, or went away.
     #[error("{0}")]
-    Unreachable(String),
+    Unreachable(Unreachable),
     /// It answered, but with an error.
     #[error("Home Assistant could not answer {what}: {why}")]
     Failed {
         /// Which question.
         what: &'static str,
         /// Its error, or what was wrong with the answer.
-        why: String,
+        why: Cause,
+        /// It has nothing under that name, its code `not_found` says.
+        not_found: bool,
     },
+}
+
+impl From<QueryError> for Unreachable {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Address(error) => error.into(),
+            QueryError::Refused(why) | QueryError::Unreachable(why) => why,
+            QueryError::Failed { what, why, .. } => Self::HaFailed {
+                what: what.into(),
+                error: why,
+            },
+        }
+    }
 }
 
 /// An authenticated connection.
@@ -67,19 +84,18 @@ impl Wait {
 
     /// Time is over, whatever else came meanwhile.
     fn over(self) -> QueryError {
-        let line = format!(
-            "Home Assistant did not answer {} for {} s",
-            self.what,
-            self.longest.as_secs()
-        );
+        let why = Unreachable::HaSilent {
+            what: self.what.into(),
+            n: self.longest.as_secs(),
+        };
         if SILENT
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(self.what)
         {
-            tracing::warn!("{line}: asked again later, on a new connection");
+            tracing::warn!("{why}: asked again later, on a new connection");
         }
-        QueryError::Unreachable(line)
+        QueryError::Unreachable(why)
     }
 
     fn done(self) {
@@ -126,7 +142,7 @@ impl Asker {
                     "auth_invalid" => {
                         return Err(QueryError::Refused(refused(
                             address,
-                            &message.message.unwrap_or_default(),
+                            no_token(message.message.as_deref()),
                         )));
                     }
                     _ => {}
@@ -140,7 +156,7 @@ impl Asker {
         addresses: &[Address],
         cadence: &Cadence,
     ) -> Result<Self, QueryError> {
-        let mut last = QueryError::Unreachable("no address".to_owned());
+        let mut last = QueryError::Unreachable(Unreachable::NoAddress);
         for address in addresses {
             match Self::open(address, cadence).await {
                 Err(error @ QueryError::Unreachable(_)) => last = error,
@@ -170,12 +186,21 @@ impl Asker {
                 continue;
             };
             wait.done();
-            let failed = |why: String| QueryError::Failed { what, why };
             return Ok(match answer.result {
-                Some(result) if answer.success == Some(true) => {
-                    serde_json::from_str(result.get()).map_err(|e| failed(e.to_string()))
+                Some(result) if answer.success == Some(true) => serde_json::from_str(result.get())
+                    .map_err(|e| QueryError::Failed {
+                        what,
+                        why: Cause::known(e.to_string(), Failure::Unreadable),
+                        not_found: false,
+                    }),
+                _ => {
+                    let error = answer.error.unwrap_or_default();
+                    Err(QueryError::Failed {
+                        what,
+                        not_found: error.is_not_found(),
+                        why: Cause::said(error.to_string()),
+                    })
                 }
-                _ => Err(failed(answer.error.unwrap_or_default().to_string())),
             });
         }
     }
@@ -188,9 +213,9 @@ impl Asker {
     async fn send(&mut self, frame: String, wait: Wait) -> Result<(), QueryError> {
         match timeout_at(wait.until, self.socket.stream.send(Message::text(frame))).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(QueryError::Unreachable(format!(
-                "the connection to Home Assistant broke: {error}"
-            ))),
+            Ok(Err(error)) => Err(QueryError::Unreachable(Unreachable::HaBroke {
+                error: cause(&error),
+            })),
             Err(_) => Err(wait.over()),
         }
     }
@@ -201,17 +226,17 @@ impl Asker {
                 match self.socket.stream.next().await {
                     Some(Ok(Message::Text(text))) => return Ok(text),
                     Some(Ok(Message::Close(_))) | None => {
-                        return Err(QueryError::Unreachable(
-                            "the connection to Home Assistant was closed".to_owned(),
-                        ));
+                        return Err(QueryError::Unreachable(Unreachable::HaClosed));
                     }
                     Some(Ok(_)) => {}
                     Some(Err(error)) => {
+                        let what = wait.what.into();
                         return Err(QueryError::Unreachable(match broken(&error) {
-                            Broken::TooLarge(why) => {
-                                format!("asked {}, Home Assistant {why}", wait.what)
+                            Broken::TooLarge { n, most } => {
+                                Unreachable::AnswerTooLarge { what, n, most }
                             }
-                            Broken::Off(why) => format!("the {why} while {} was asked", wait.what),
+                            Broken::Closed => Unreachable::HaClosed,
+                            Broken::Off(error) => Unreachable::HaBrokeAsking { what, error },
                         }));
                     }
                 }

@@ -23,6 +23,7 @@ use super::{
 use crate::{HaFacts, HaPlaces, Stopped, Transport, Wires, registry::RegistryEvent};
 use config::SourceSettings;
 use outgoing::http_client::{self, Unread};
+use vocab::reason::{Cause, Failure, Unreachable};
 use vocab::{Clock, EntityId, Link, Now, SourceEvent, State};
 
 /// With more entities than this one request for all states is cheaper.
@@ -113,16 +114,19 @@ pub(crate) struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
-    pub(crate) fn new(address: &'a Address) -> Result<Self, String> {
-        let client = http_client::client(TIMEOUT)?;
+    pub(crate) fn new(address: &'a Address) -> Result<Self, Unreachable> {
+        let client =
+            http_client::client(TIMEOUT).map_err(|error| Unreachable::NoClient { error })?;
         Ok(Self { client, address })
     }
 
     fn url(&self, path: &str) -> Result<url::Url, End> {
-        self.address
-            .rest
-            .join(path)
-            .map_err(|e| End::Lost(format!("{path}: {e}")))
+        self.address.rest.join(path).map_err(|e| {
+            End::Lost(Unreachable::RestBadPath {
+                path: path.into(),
+                error: Cause::said(e.to_string()),
+            })
+        })
     }
 
     /// `GET path`; `None` for 404.
@@ -147,11 +151,10 @@ impl<'a> Rest<'a> {
                     Err(error) => Err(self.unreadable(path, &error).await),
                 },
                 Err(Unread::Broken(error)) => Err(self.lost(path, &error).await),
-                Err(large) => Err(End::TooLarge(format!(
-                    "REST {}{path}: {}",
-                    self.address.rest.path(),
-                    large.why()
-                ))),
+                Err(Unread::TooLarge(most)) => Err(End::TooLarge(Unreachable::RestTooLarge {
+                    path: self.path(path),
+                    n: (most >> 10) as u64,
+                })),
             },
             status => {
                 let location = response
@@ -169,36 +172,51 @@ impl<'a> Rest<'a> {
         format!("{}{path}", self.address.rest)
     }
 
+    /// Its path alone.
+    fn path(&self, path: &str) -> Arc<str> {
+        format!("{}{path}", self.address.rest.path()).into()
+    }
+
     async fn refused(&self, path: &str, status: StatusCode, location: Option<String>) -> End {
         let shown = self.shown(path);
         match status.as_u16() {
             401 => End::Refused(fault::token(
                 &shown,
-                "401",
+                Cause::said("401"),
                 &self.address.token.0,
                 self.address.proxied,
             )),
-            502 if self.address.proxied => {
-                End::Lost("Home Assistant is not running yet, says the Supervisor (502)".to_owned())
+            502 if self.address.proxied => End::Lost(Unreachable::NotRunning),
+            code if self.address.proxied => {
+                let why = Unreachable::RestAnswered {
+                    path: path.into(),
+                    status: status.to_string().into(),
+                };
+                if code == 403 {
+                    End::Refused(why)
+                } else {
+                    End::Lost(why)
+                }
             }
-            403 if self.address.proxied => End::Refused(format!("REST {path} answered {status}")),
-            _ if self.address.proxied => End::Lost(format!("REST {path} answered {status}")),
             code => {
-                let line = Fault::Status { code, location }
-                    .line(&shown, &self.address.base)
+                let why = Fault::Status { code, location }
+                    .reason(&shown, &self.address.base)
                     .await;
                 if code == 403 {
-                    End::Refused(line)
+                    End::Refused(why)
                 } else {
-                    End::Lost(line)
+                    End::Lost(why)
                 }
             }
         }
     }
 
     async fn unreadable(&self, path: &str, error: &serde_json::Error) -> End {
-        let why = format!("the answer cannot be read ({error})");
-        self.fault(path, Fault::Garbled(why.clone()), &why).await
+        let why = Cause::known(
+            format!("the answer cannot be read ({error})"),
+            Failure::Unreadable,
+        );
+        self.fault(path, Fault::Garbled(why.clone()), why).await
     }
 
     async fn lost(&self, path: &str, error: &reqwest::Error) -> End {
@@ -206,23 +224,23 @@ impl<'a> Rest<'a> {
         let fault = if error.is_decode() {
             Fault::Garbled(why.clone())
         } else {
-            Fault::of(error, &why)
+            // No answer at all from where somebody takes connections: no HTTP.
+            let garbled = error.is_request() && !error.is_connect() && !error.is_timeout();
+            Fault::of(error, why.clone(), garbled)
         };
-        self.fault(path, fault, &why).await
+        self.fault(path, fault, why).await
     }
 
-    async fn fault(&self, path: &str, fault: Fault, why: &str) -> End {
-        match fault {
-            Fault::Other(_) => End::Lost(format!(
-                "REST {}{path} failed: {why}",
-                self.address.rest.path()
-            )),
-            _ if self.address.proxied => End::Lost(format!(
-                "REST {}{path} failed: {why}",
-                self.address.rest.path()
-            )),
-            fault => End::Lost(fault.line(&self.shown(path), &self.address.base).await),
-        }
+    async fn fault(&self, path: &str, fault: Fault, error: Cause) -> End {
+        End::Lost(match fault {
+            fault if !matches!(fault, Fault::Other(_)) && !self.address.proxied => {
+                fault.reason(&self.shown(path), &self.address.base).await
+            }
+            _ => Unreachable::RestFailed {
+                path: self.path(path),
+                error,
+            },
+        })
     }
 
     /// Which of these entities belong to a device with one of our MACs; `None` if it cannot be
@@ -444,7 +462,7 @@ pub(super) async fn serve(
                 () = wires.stop.cancelled() => return Err(Stopped),
                 socket = socket::connect(address, cadence) => if let Ok(socket) = socket {
                     *next = Some(socket);
-                    return Ok(Lost { end: End::Lost("WebSocket again".to_owned()), settled: true });
+                    return Ok(Lost { end: End::Lost(Unreachable::NotStarted), settled: true });
                 },
             }
             websocket_due = wires.clock.now().mono + cadence.websocket_again;
@@ -557,9 +575,7 @@ impl Poll<'_> {
     async fn ask(&mut self, wires: &Wires) -> Result<bool, End> {
         if !self.settled || self.config.state.as_deref() != Some("RUNNING") {
             let (config, from) = self.rest.get::<Config>("config").await?;
-            self.config = config.ok_or_else(|| {
-                End::Lost("REST config answered 404: no Home Assistant there".to_owned())
-            })?;
+            self.config = config.ok_or(End::Lost(Unreachable::NoRest))?;
             self.peer = from.peer;
         } else if let (Some(core), _) = self.rest.get::<CoreState>("core/state").await? {
             // Older versions have no such path: then the state of the first answer stands.

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{HaPlaces, HttpPlace, registry::RegistryEvent};
 use config::Secret;
+use vocab::reason::{Cause, Failure, Unreachable};
 use vocab::{EntityId, Link, Now, SourceEvent};
 
 /// How often an HTTP configuration on trial is asked for: the trial ends without a word.
@@ -36,14 +37,21 @@ const ON_TRIAL: Duration = Duration::from_secs(60);
 const NO_ANSWER: Duration = Duration::from_secs(60);
 
 /// Why a session is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// `auth_invalid`.
-    Refused(String),
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum End<R = Unreachable> {
+    /// The token is refused, or this host. A session knows only what was said of it, and not which
+    /// address it is at.
+    Refused(R),
     /// A message or an answer was too large to be taken.
-    TooLarge(String),
-    /// Anything else, in one line.
-    Lost(String),
+    TooLarge(Unreachable),
+    /// Anything else.
+    Lost(Unreachable),
+}
+
+/// What Home Assistant says of a token that it refuses.
+pub(super) fn no_token(said: Option<&str>) -> Cause {
+    let said = said.filter(|said| !said.is_empty());
+    Cause::known(said.unwrap_or("no reason given"), Failure::NoToken)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,22 +222,20 @@ impl Session {
     }
 
     /// Time passes.
-    pub(super) fn tick(&mut self, now: Now) -> Result<(), End> {
+    pub(super) fn tick(&mut self, now: Now) -> Result<(), End<Cause>> {
         if self.phase != Phase::Live {
             if now.mono >= self.began + self.cadence.handshake {
-                let waited = self.cadence.handshake.as_secs();
-                return Err(End::Lost(format!(
-                    "no answer to the authentication for {waited} s"
-                )));
+                return Err(End::Lost(Unreachable::NoAuthentication {
+                    n: self.cadence.handshake.as_secs(),
+                }));
             }
             return Ok(());
         }
         if self.ping.is_some() && now.mono >= self.last_ping + self.cadence.pong_wait {
             if self.last_frame < self.last_ping {
-                return Err(End::Lost(format!(
-                    "no sign of life for {} s after a ping",
-                    self.cadence.pong_wait.as_secs()
-                )));
+                return Err(End::Lost(Unreachable::NoPong {
+                    n: self.cadence.pong_wait.as_secs(),
+                }));
             }
             // Something else was heard since: it lives, ask again in turn.
             self.ping = None;
@@ -279,12 +285,15 @@ impl Session {
 
     /// What was never answered: without some answers there is no value, without the others
     /// something less.
-    fn give_up(&mut self, now: Duration) -> Result<(), End> {
+    fn give_up(&mut self, now: Duration) -> Result<(), End<Cause>> {
         let waited = self.cadence.answer.as_secs();
         while let Some(question) = self.asked.late(now) {
             let name = question.name();
             if question.is_needed() {
-                return Err(End::Lost(format!("{name} was not answered for {waited} s")));
+                return Err(End::Lost(Unreachable::NotAnswered {
+                    what: name.into(),
+                    n: waited,
+                }));
             }
             tracing::warn!("Home Assistant did not answer {name} for {waited} s: going on without");
             if question == Question::Stamps {
@@ -364,7 +373,7 @@ impl Session {
     }
 
     /// A text frame came.
-    pub(super) fn hear(&mut self, frame: &str, now: Now) -> Result<(), End> {
+    pub(super) fn hear(&mut self, frame: &str, now: Now) -> Result<(), End<Cause>> {
         let (messages, bad) = messages(frame);
         self.odd(bad, frame);
         if messages.iter().any(|message| self.is_answer(message)) {
@@ -431,7 +440,7 @@ impl Session {
         id
     }
 
-    fn message(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End> {
+    fn message(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End<Cause>> {
         match (&*message.kind, self.phase) {
             ("auth_required", Phase::Hello) => {
                 self.phase = Phase::Auth;
@@ -444,7 +453,7 @@ impl Session {
             }
             ("auth_ok", Phase::Auth) => self.begin(now),
             ("auth_invalid", _) => {
-                return Err(End::Refused(message.message.clone().unwrap_or_default()));
+                return Err(End::Refused(no_token(message.message.as_deref())));
             }
             ("pong", Phase::Live) => {
                 self.ping.take_if(|ping| message.id == Some(*ping));
@@ -540,7 +549,7 @@ impl Session {
         }
     }
 
-    fn result(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End> {
+    fn result(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End<Cause>> {
         let ok = message.success == Some(true);
         let Some(asked) = message.id.and_then(|id| self.asked.result(id, ok)) else {
             return Ok(());
@@ -553,7 +562,12 @@ impl Session {
                 .map(|r| serde_json::from_str::<Config>(r.get()))
             {
                 Some(Ok(config)) => self.heard_config(config, now),
-                _ => return Err(End::Lost(format!("get_config failed: {}", error()))),
+                _ => {
+                    return Err(End::Lost(Unreachable::AskFailed {
+                        what: "get_config".into(),
+                        error: Cause::said(error()),
+                    }));
+                }
             },
             // Only newer versions know the question, and only administrators get an answer.
             Question::Http => {
@@ -597,7 +611,10 @@ impl Session {
                 }
             }
             Question::Entities if !ok => {
-                return Err(End::Lost(format!("subscribe_entities failed: {}", error())));
+                return Err(End::Lost(Unreachable::AskFailed {
+                    what: "subscribe_entities".into(),
+                    error: Cause::said(error()),
+                }));
             }
             Question::Stamps if !ok => {
                 tracing::debug!(

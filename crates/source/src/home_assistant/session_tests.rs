@@ -367,7 +367,7 @@ fn a_dead_link_is_noticed_within_25_seconds() {
     assert_eq!(t.session.deadline(), Duration::from_secs(55));
     t.session.tick(at(54.9)).unwrap();
     assert!(
-        matches!(t.session.tick(at(55.0)), Err(End::Lost(why)) if why.contains("no sign of life"))
+        matches!(t.session.tick(at(55.0)), Err(End::Lost(why)) if matches!(why, Unreachable::NoPong { .. }))
     );
 }
 
@@ -394,7 +394,7 @@ fn what_answers_no_question_of_ours_is_no_sign_of_life() {
         assert!(!t.session.lives_at(at(t.now)), "{foreign}");
     }
     assert!(
-        matches!(t.session.tick(at(25.0)), Err(End::Lost(why)) if why.contains("no sign of life"))
+        matches!(t.session.tick(at(25.0)), Err(End::Lost(why)) if matches!(why, Unreachable::NoPong { .. }))
     );
 }
 
@@ -425,7 +425,10 @@ fn what_no_value_comes_without_is_waited_for_only_so_long() {
         let end = (1..=6).find_map(|n| t.session.tick(at(f64::from(n) * 5.0)).err());
         assert_eq!(
             end,
-            Some(End::Lost(format!("{missing} was not answered for 30 s")))
+            Some(End::Lost(Unreachable::NotAnswered {
+                what: missing.into(),
+                n: 30
+            }))
         );
     }
 }
@@ -451,7 +454,9 @@ fn refusals_and_silence_end_the_session() {
     );
     assert_eq!(
         end,
-        Err(End::Refused("Invalid access token or password".into()))
+        Err(End::Refused(no_token(Some(
+            "Invalid access token or password"
+        ))))
     );
     let mut t = Talk::new(&["sensor.grid"], &[]);
     assert!(t.session.tick(at(9.9)).is_ok());
@@ -461,9 +466,10 @@ fn refusals_and_silence_end_the_session() {
     let end = t.session.hear(r#"{"id":4,"type":"result","success":false,"error":{"code":"invalid_format","message":"bad"}}"#, at(0.0));
     assert_eq!(
         end,
-        Err(End::Lost(
-            "subscribe_entities failed: bad (invalid_format)".into()
-        ))
+        Err(End::Lost(Unreachable::AskFailed {
+            what: "subscribe_entities".into(),
+            error: Cause::said("bad (invalid_format)")
+        }))
     );
 }
 

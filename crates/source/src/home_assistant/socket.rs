@@ -1,11 +1,15 @@
 //! The thin IO around [`Session`]: connect, carry frames both ways, keep time.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_tungstenite::{
     Connector, client_async_tls_with_config,
-    tungstenite::{Error, Message, error::CapacityError, protocol::WebSocketConfig},
+    tungstenite::{
+        Error, Message,
+        error::{CapacityError, ProtocolError},
+        protocol::WebSocketConfig,
+    },
 };
 
 use super::{
@@ -19,6 +23,7 @@ use super::{
 };
 use crate::{HaFacts, Stopped, Transport, Wires};
 use outgoing::tls;
+use vocab::reason::{Cause, Failure, Unreachable};
 
 /// Largest message taken, bytes: all states of a large house are some megabytes. It is in memory
 /// two or three times while it is taken in, and a small computer has little.
@@ -31,18 +36,22 @@ pub(crate) struct Socket {
 }
 
 /// Why there is no connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum NoSocket {
     /// 401 or 403: the address is banned, or may not use the proxy.
-    Forbidden(String),
-    /// Anything else, in one line.
-    Failed(String),
+    Forbidden(Unreachable),
+    /// Anything else.
+    Failed(Unreachable),
 }
 
 /// Connects and upgrades, within the handshake time.
 pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Socket, NoSocket> {
     let connector = if address.websocket.scheme() == "wss" {
-        Connector::Rustls(tls::client(false).map_err(NoSocket::Failed)?)
+        Connector::Rustls(tls::client(false).map_err(|why| {
+            NoSocket::Failed(Unreachable::NoClient {
+                error: Cause::said(why),
+            })
+        })?)
     } else {
         Connector::Plain
     };
@@ -68,11 +77,10 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
         })
     };
     match tokio::time::timeout(cadence.handshake, attempt).await {
-        Err(_) => Err(NoSocket::Failed(format!(
-            "{} did not answer for {} s",
-            address.shown(Transport::Websocket),
-            cadence.handshake.as_secs()
-        ))),
+        Err(_) => Err(NoSocket::Failed(Unreachable::NoAnswer {
+            address: address.shown(Transport::Websocket).into(),
+            n: cadence.handshake.as_secs(),
+        })),
         Ok(Err(error)) => Err(no_socket(address, &error).await),
         Ok(Ok(socket)) => Ok(socket),
     }
@@ -91,55 +99,94 @@ async fn no_socket(address: &Address, error: &Error) -> NoSocket {
                 location: location.map(str::to_owned),
             }
         }
-        other => Fault::of(other, &other.to_string()),
+        // What is no WebSocket, or breaks off where one begins, is another server's.
+        other => {
+            let garbled = matches!(
+                other,
+                Error::Protocol(_) | Error::HttpFormat(_) | Error::Utf8(_)
+            ) || io_kind(other).is_some_and(|kind| {
+                matches!(
+                    kind,
+                    io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::InvalidData
+                        | io::ErrorKind::InvalidInput
+                )
+            });
+            Fault::of(other, cause(other), garbled)
+        }
     };
     match fault {
         // Nobody can set another address of the Supervisor.
-        Fault::Status { code: 502, .. } if address.proxied => NoSocket::Failed(
-            "Home Assistant is not running yet, says the Supervisor (502)".to_owned(),
-        ),
+        Fault::Status { code: 502, .. } if address.proxied => {
+            NoSocket::Failed(Unreachable::NotRunning)
+        }
         Fault::Status { code, .. } if address.proxied => {
-            let why =
-                format!("{shown} answered {code}: the Supervisor refuses us; restart the app");
+            let why = Unreachable::SupervisorRefuses {
+                address: shown.into(),
+                status: code,
+            };
             if matches!(code, 401 | 403) {
                 NoSocket::Forbidden(why)
             } else {
                 NoSocket::Failed(why)
             }
         }
-        _ if address.proxied => NoSocket::Failed(format!("{shown} cannot be reached: {error}")),
+        _ if address.proxied => NoSocket::Failed(Unreachable::CannotReach {
+            address: shown.into(),
+            error: cause(error),
+        }),
         Fault::Status {
             code: 401 | 403, ..
-        } => NoSocket::Forbidden(fault.line(&shown, &address.base).await),
-        fault => NoSocket::Failed(fault.line(&shown, &address.base).await),
+        } => NoSocket::Forbidden(fault.reason(&shown, &address.base).await),
+        fault => NoSocket::Failed(fault.reason(&shown, &address.base).await),
     }
 }
 
 /// Why nothing more can be read there.
 pub(super) fn broken(error: &Error) -> Broken {
     match error {
-        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
-            Broken::TooLarge(format!(
-                "sent a message of {} MB, and at most {} MB are taken: an entity with attributes of that size is of no use here, take it out of \
-             Home Assistant or of what the meter reads",
-                size >> 20,
-                max_size >> 20
-            ))
-        }
-        other => Broken::Off(format!("connection broke: {other}")),
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => Broken::TooLarge {
+            n: (*size >> 20) as u64,
+            most: (*max_size >> 20) as u64,
+        },
+        other => Broken::Off(cause(other)),
     }
 }
 
 /// See [`broken`].
 pub(super) enum Broken {
-    /// A message of more than [`MESSAGE_MAX`].
-    TooLarge(String),
+    /// A message of `n` MB, of which `most` are taken.
+    TooLarge { n: u64, most: u64 },
+    /// It said goodbye.
+    Closed,
     /// Anything else.
-    Off(String),
+    Off(Cause),
 }
 
-/// The words for a token that was refused there.
-pub(super) fn refused(address: &Address, why: &str) -> String {
+fn io_kind(error: &Error) -> Option<io::ErrorKind> {
+    match error {
+        Error::Io(error) => Some(error.kind()),
+        _ => None,
+    }
+}
+
+/// What the WebSocket says of itself.
+pub(super) fn cause(error: &Error) -> Cause {
+    let failure = match error {
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+        | Error::ConnectionClosed
+        | Error::AlreadyClosed => Some(Failure::Dropped),
+        other => Failure::under(other),
+    };
+    Cause {
+        text: error.to_string().into(),
+        failure,
+    }
+}
+
+/// A token that was refused there.
+pub(super) fn refused(address: &Address, why: Cause) -> Unreachable {
     fault::token(
         &address.shown(Transport::Websocket),
         why,
@@ -191,8 +238,9 @@ pub(super) async fn serve(
         .facts
         .send_if_modified(|facts| facts.state.take().is_some());
     let end = match outcome? {
-        End::Refused(why) => End::Refused(refused(address, &why)),
-        lost => lost,
+        End::Refused(why) => End::Refused(refused(address, why)),
+        End::TooLarge(why) => End::TooLarge(why),
+        End::Lost(why) => End::Lost(why),
     };
     Ok(Ended {
         end,
@@ -209,7 +257,7 @@ async fn carry(
     lamp: &mut Lamp,
     wires: &mut Wires,
     peer: Option<SocketAddr>,
-) -> Result<End, Stopped> {
+) -> Result<End<Cause>, Stopped> {
     let shown = address.shown(Transport::Websocket);
     // A dropped sender is no change to wait for.
     let (mut entities_open, mut macs_open) = (true, true);
@@ -242,7 +290,7 @@ async fn carry(
                         lamp.heard(now);
                     }
                 }
-                Some(Ok(Message::Close(_))) | None => closed = Some(Broken::Off("closed the connection".to_owned())),
+                Some(Ok(Message::Close(_))) | None => closed = Some(Broken::Closed),
                 // Pings and pongs of the WebSocket itself are a proxy's as well as Home
                 // Assistant's: no sign of life.
                 Some(Ok(_)) => {}
@@ -282,17 +330,40 @@ async fn carry(
             return Ok(end);
         }
         match closed {
-            Some(Broken::Off(why)) => return Ok(End::Lost(format!("{shown} {why}"))),
-            Some(Broken::TooLarge(why)) => return Ok(End::TooLarge(format!("{shown} {why}"))),
+            Some(Broken::Off(error)) => {
+                return Ok(End::Lost(Unreachable::Broke {
+                    address: shown.into(),
+                    error,
+                }));
+            }
+            Some(Broken::Closed) => {
+                return Ok(End::Lost(Unreachable::Closed {
+                    address: shown.into(),
+                }));
+            }
+            Some(Broken::TooLarge { n, most }) => {
+                return Ok(End::TooLarge(Unreachable::TooLarge {
+                    address: shown.into(),
+                    n,
+                    most,
+                }));
+            }
             None => {}
         }
         for frame in session.take_frames() {
             match tokio::time::timeout(cadence.pong_wait, stream.send(Message::text(frame))).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    return Ok(End::Lost(format!("{shown} connection broke: {error}")));
+                    return Ok(End::Lost(Unreachable::Broke {
+                        address: shown.into(),
+                        error: cause(&error),
+                    }));
                 }
-                Err(_) => return Ok(End::Lost(format!("{shown} takes nothing any more"))),
+                Err(_) => {
+                    return Ok(End::Lost(Unreachable::TakesNothing {
+                        address: shown.into(),
+                    }));
+                }
             }
         }
     }
