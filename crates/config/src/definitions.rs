@@ -1,40 +1,46 @@
 //! Every option, once, in the order of the settings page.
 //!
-//! Adding an option is one row in one of the tables below; the command line, the environment, the
-//! reference in `DOCS.md`, the schema of the app and `config` follow from it. What it becomes is in
-//! [`super::assemble`].
+//! Adding an option is one field of a section below, with its key, unit, range, text and whether it
+//! counts at once; the command line, the environment, the reference in `DOCS.md`, the schema of the
+//! app, the settings page and `config` follow from it. The sections are [`crate::Settings`], but
+//! those of a meter, which [`super::assemble`] puts together.
 
 mod channels;
 mod meter;
-mod rest;
+pub(crate) mod phases;
+mod service;
 
 use std::{collections::HashMap, sync::OnceLock};
 
+pub use channels::{ChannelSettings, ScalingSettings};
+pub use meter::IdentitySettings;
+pub(crate) use meter::MeterOptions;
+pub use service::{DashboardSettings, ForecastSettings, SourceSettings};
+pub(crate) use service::{LogOptions, StoreOptions};
+
 use super::definition::{Definition, Kind};
 
-/// The tables, in order.
-const TABLES: [&[Definition]; 21] = [
-    rest::SOURCE,
-    meter::TOTAL,
-    meter::POWER,
-    meter::PHASE_VALUES,
-    meter::VALUES,
-    meter::ENERGY,
-    meter::POLICY,
-    channels::IDENTITY,
-    channels::HTTP,
-    channels::WEBSOCKET,
-    channels::UDP,
-    channels::MODBUS,
-    channels::MDNS,
-    channels::OUTBOUND,
-    channels::SECURITY,
+/// The tables; those of one group in order.
+const TABLES: [&[Definition]; 19] = [
+    service::SOURCE,
+    phases::VOLTAGE,
+    phases::CURRENT,
+    phases::POWER_FACTOR,
+    meter::IDENTITY,
+    meter::METER,
+    phases::POWER,
+    phases::POWER_EXPORT,
+    phases::INVERT,
+    phases::SCALES,
+    phases::OFFSETS,
+    channels::CHANNELS,
     channels::SCALING,
-    rest::DASHBOARD,
-    rest::STORE,
-    rest::FORECAST,
-    rest::LOG,
-    rest::METERS,
+    service::DASHBOARD,
+    service::STORE,
+    service::PLACES,
+    service::FORECAST,
+    service::LOG,
+    service::METERS,
 ];
 
 /// Environment names that are no options: for tests of what the Supervisor would otherwise fix.
@@ -72,9 +78,15 @@ const METER_EXTRA: [&str; 12] = [
     "control_readers",
 ];
 
-/// Every option, in order.
+/// Every option, in the order of the settings page.
 pub fn all() -> impl Iterator<Item = &'static Definition> {
-    TABLES.into_iter().flatten()
+    static ALL: OnceLock<Vec<&'static Definition>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let mut all: Vec<_> = TABLES.into_iter().flatten().collect();
+        all.sort_by_key(|def| def.group);
+        all
+    });
+    all.iter().copied()
 }
 
 /// The option of a key.

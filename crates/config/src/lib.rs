@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  definitions ──▶ layers ──▶ resolve ──▶ checks ──▶ assemble ──▶ Settings
-//!  (one row an      (file,     (one value   (options    (fields
-//!   option)          Network    and layer    against     from
-//!                    card,      a key)       one         options)
-//!                    env, args)              another)
+//!  (one field an    (file,     (one value   (options    (sections
+//!   option)          Network    and layer    against     read, a
+//!                    card,      a key)       one         meter made
+//!                    env, args)              another)    of them)
 //! ```
 //!
 //! [`load`] never fails: what is wrong is listed in [`Resolved::problems`], all at once. A plain
@@ -26,6 +26,7 @@ mod places;
 mod problem;
 pub mod reference;
 mod resolve;
+mod section;
 pub mod settings;
 mod show;
 mod value;

@@ -1,11 +1,20 @@
 //! The one validated struct that options become. Every crate takes the part it needs.
 //!
-//! Field names are the option keys; units and ranges stand in
-//! `definitions`.
+//! Sections that are options and nothing else are declared in `definitions`, with units and ranges.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use vocab::EntityId;
+use serde_json::Value;
+use vocab::{EntityId, Phase};
+
+pub use super::definitions::{
+    ChannelSettings, DashboardSettings, ForecastSettings, IdentitySettings, ScalingSettings,
+    SourceSettings,
+};
+use super::{
+    definition::{Definition, Kind},
+    section::{Field, choice},
+};
 
 /// Everything the process was told, validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,26 +35,28 @@ pub struct Settings {
     pub log_level: tracing::Level,
 }
 
-/// `source`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceKind {
-    /// Home Assistant.
-    HomeAssistant,
-    /// The embedded demo household.
-    Demo,
-    /// A recorded CSV.
-    Replay,
+choice! {
+    /// `source`.
+    pub enum SourceKind {
+        /// Home Assistant.
+        HomeAssistant = "home-assistant",
+        /// The embedded demo household.
+        Demo = "demo",
+        /// A recorded CSV.
+        Replay = "replay",
+    }
 }
 
-/// `ha_transport`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HaTransport {
-    /// WebSocket; REST while three upgrades in a row failed and REST answers.
-    Auto,
-    /// WebSocket only.
-    Websocket,
-    /// REST poll only.
-    Rest,
+choice! {
+    /// `ha_transport`.
+    pub enum HaTransport {
+        /// WebSocket; REST while three upgrades in a row failed and REST answers.
+        Auto = "auto",
+        /// WebSocket only.
+        Websocket = "websocket",
+        /// REST poll only.
+        Rest = "rest",
+    }
 }
 
 /// A secret that never shows itself in logs.
@@ -56,31 +67,6 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("\"***\"")
     }
-}
-
-/// Where readings come from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SourceSettings {
-    /// `source`.
-    pub kind: SourceKind,
-    /// `replay_file`.
-    pub replay_file: Option<PathBuf>,
-    /// `replay_speed`.
-    pub replay_speed: f64,
-    /// `demo_speed`.
-    pub demo_speed: f64,
-    /// `demo_seed`.
-    pub demo_seed: u64,
-    /// `ha_base_url`; not used under the Supervisor.
-    pub ha_base_url: String,
-    /// `ha_token`.
-    pub ha_token: Option<Secret>,
-    /// `ha_transport`.
-    pub ha_transport: HaTransport,
-    /// `poll_interval`, s; also the sample step, rounded to whole seconds, at least 1.
-    pub poll_interval: Duration,
-    /// `auto_setup`.
-    pub auto_setup: bool,
 }
 
 impl SourceSettings {
@@ -130,9 +116,25 @@ impl PowerInput {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TotalPhase {
     /// All on one phase.
-    On(vocab::Phase),
+    On(Phase),
     /// A third each.
     Split,
+}
+
+impl TotalPhase {
+    /// What its option takes.
+    pub(crate) const KIND: Kind = Kind::Choice(&["a", "b", "c", "split"]);
+}
+
+impl Field for TotalPhase {
+    fn of(value: &Value, _: &Definition) -> Self {
+        match value.as_str() {
+            Some("b") => Self::On(Phase::B),
+            Some("c") => Self::On(Phase::C),
+            Some("split") => Self::Split,
+            _ => Self::On(Phase::A),
+        }
+    }
 }
 
 /// Entities that feed a meter. Empty lists: not configured.
@@ -173,7 +175,7 @@ impl Inputs {
     pub fn none() -> Self {
         Self {
             total: None,
-            total_phase: TotalPhase::On(vocab::Phase::A),
+            total_phase: TotalPhase::On(Phase::A),
             phases: [None, None, None],
             voltage: Default::default(),
             current: Default::default(),
@@ -257,70 +259,52 @@ impl Inputs {
     }
 }
 
-/// `energy_source`: `docs/decisions.md#energy-counters`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnergySource {
-    /// Integrate power only.
-    Integrate,
-    /// Integrate, starting from the entities' value once.
-    Seed,
-    /// Counters follow the entities.
-    Entities,
+choice! {
+    /// `energy_source`: `docs/decisions.md#energy-counters`.
+    pub enum EnergySource {
+        /// Integrate power only.
+        Integrate = "integrate",
+        /// Integrate, starting from the entities' value once.
+        Seed = "seed",
+        /// Counters follow the entities.
+        Entities = "entities",
+    }
 }
 
-/// `stale`: `docs/decisions.md#a-phase-without-a-value`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StalePolicy {
-    /// Nulls with `power_meter_failure`, UDP silent.
-    Device,
-    /// RPC error -114.
-    Error,
-    /// No answer to EM/EM1 status.
-    Silent,
+choice! {
+    /// `stale`: `docs/decisions.md#a-phase-without-a-value`.
+    pub enum StalePolicy {
+        /// Nulls with `power_meter_failure`, UDP silent.
+        Device = "device",
+        /// RPC error -114.
+        Error = "error",
+        /// No answer to EM/EM1 status.
+        Silent = "silent",
+    }
 }
 
-/// `profile`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// One `em:0`.
-    Triphase,
-    /// `em1:0` to `em1:2`.
-    Monophase,
+choice! {
+    /// `profile`.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Profile {
+        /// One `em:0`.
+        Triphase = "triphase",
+        /// `em1:0` to `em1:2`.
+        Monophase = "monophase",
+    }
 }
 
-/// `mdns_profile`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MdnsProfile {
-    /// As the device.
-    Device,
-    /// With id, mac, model, `fw_id`.
-    Extended,
-    /// Extended, with `gen=3` and `app=shellypro3em`.
-    Solakon,
-}
-
-/// Identity fields an option overrides; `None` means the device's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IdentitySettings {
-    /// `device_id`.
-    pub device_id: Option<String>,
-    /// `mac`, 12 capitals; else the end of `device_id`, where that is set.
-    pub mac: Option<String>,
-    /// `app_id`.
-    pub app_id: Option<String>,
-    /// `model`.
-    pub model: Option<String>,
-    /// `firmware`.
-    pub firmware: Option<String>,
-    /// `fw_id`.
-    pub fw_id: Option<String>,
-    /// `sn`, overview only.
-    pub sn: Option<String>,
-    /// `manufacturer`, overview only.
-    pub manufacturer: Option<String>,
-    /// `generation`.
-    pub generation: Option<u8>,
+choice! {
+    /// `mdns_profile`.
+    pub enum MdnsProfile {
+        /// As the device.
+        Device = "device",
+        /// With id, mac, model, `fw_id`.
+        Extended = "extended",
+        /// Extended, with `gen=3` and `app=shellypro3em`.
+        Solakon = "solakon",
+    }
 }
 
 /// One virtual meter.
@@ -382,16 +366,18 @@ pub struct MeterSettings {
     pub control: ControlSettings,
 }
 
-/// `control`: whose answers are paced so that batteries do not swing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ControlMode {
-    /// Those of readers that are batteries by how they ask.
-    Auto,
-    /// Those of every reader of power that is no viewer.
-    On,
-    /// Nobody's.
-    #[default]
-    Off,
+choice! {
+    /// `control`: whose answers are paced so that batteries do not swing.
+    #[derive(Default)]
+    pub enum ControlMode {
+        /// Those of readers that are batteries by how they ask.
+        Auto = "auto",
+        /// Those of every reader of power that is no viewer.
+        On = "on",
+        /// Nobody's.
+        #[default]
+        Off = "off",
+    }
 }
 
 /// Calm control.
@@ -405,111 +391,28 @@ pub struct ControlSettings {
     pub smoothed: bool,
 }
 
-/// `modbus_map`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModbusMap {
-    /// The device's.
-    Official,
-    /// The Python original's.
-    Legacy,
-    /// Both.
-    Both,
-}
-
-/// `dashboard_on_lan`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DashboardOnLan {
-    /// No page on the LAN port.
-    None,
-    /// Pages and figures.
-    View,
-    /// With changes and training.
-    Full,
-}
-
-/// What every LAN channel shares.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChannelSettings {
-    /// `ws_notify_interval`.
-    pub ws_notify_interval: Duration,
-    /// `ws_notify_eps`, W.
-    pub ws_notify_eps: f64,
-    /// `ws_passive_after`; `None` never.
-    pub ws_passive_after: Option<Duration>,
-    /// `ws_push_on_connect`.
-    pub ws_push_on_connect: bool,
-    /// `cors_enable`.
-    pub cors_enable: bool,
-    /// `cors_origins`; empty or `*` is any.
-    pub cors_origins: Vec<String>,
-    /// `strict_minimal_payload`.
-    pub strict_minimal_payload: bool,
-    /// `legacy_http`.
-    pub legacy_http: bool,
-    /// `unknown_methods = dummy`.
-    pub unknown_methods_dummy: bool,
-    /// `recent_clients_max`.
-    pub recent_clients_max: usize,
-    /// `rate_limit`: answers a second to one address; 0 none.
-    pub rate_limit: u32,
-    /// `max_connections` on one listener.
-    pub max_connections: usize,
-    /// `udp_max`, bytes.
-    pub udp_max: usize,
-    /// `udp_reply = short`.
-    pub udp_short: bool,
-    /// `udp_decimals = nonzero`.
-    pub udp_nonzero: bool,
-    /// `modbus_unit_id`; 0 any.
-    pub modbus_unit_id: u8,
+choice! {
     /// `modbus_map`.
-    pub modbus_map: ModbusMap,
-    /// `modbus_reset`.
-    pub modbus_reset: bool,
-    /// `mdns_interfaces`; empty automatic.
-    pub mdns_interfaces: Vec<String>,
-    /// `outbound_ws_insecure`.
-    pub outbound_ws_insecure: bool,
-    /// `outbound_ws_local`.
-    pub outbound_ws_local: bool,
-    /// `read_only`.
-    pub read_only: bool,
-    /// `auth_password`, if an option sets it.
-    pub auth_password: Option<Secret>,
-    /// `auth_udp`.
-    pub auth_udp: bool,
-    /// `auth_outbound`.
-    pub auth_outbound: bool,
-    /// `request_side_scaling_*`, `scaling_*`.
-    pub scaling: ScalingSettings,
+    pub enum ModbusMap {
+        /// The device's.
+        Official = "official",
+        /// The Python original's.
+        Legacy = "legacy",
+        /// Both.
+        Both = "both",
+    }
 }
 
-/// Request-side scaling: `docs/decisions.md#shares`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScalingSettings {
-    /// `request_side_scaling_enable`.
-    pub enable: bool,
-    /// `request_side_scaling_clients`; 0 counts.
-    pub clients: u32,
-    /// `request_ip_ttl`.
-    pub ttl: Duration,
-    /// `scaling_shares`: network and share.
-    pub shares: Vec<(ipnet::IpNet, f64)>,
-    /// `scaling_viewers`.
-    pub viewers: Vec<ipnet::IpNet>,
-}
-
-/// The page for people.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DashboardSettings {
+choice! {
     /// `dashboard_on_lan`.
-    pub on_lan: DashboardOnLan,
-    /// `dashboard_port`; plain run only.
-    pub port: u16,
-    /// `dashboard_bind`.
-    pub bind: IpAddr,
-    /// `dashboard_hosts`.
-    pub hosts: Vec<String>,
+    pub enum DashboardOnLan {
+        /// No page on the LAN port.
+        None = "none",
+        /// Pages and figures.
+        View = "view",
+        /// With changes and training.
+        Full = "full",
+    }
 }
 
 /// The database.
@@ -527,29 +430,4 @@ pub struct StoreSettings {
     pub raw_days: u32,
     /// `history_days`, never less than `power_retention_days`.
     pub history_days: u32,
-}
-
-/// The forecast.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ForecastSettings {
-    /// `forecast_enable`.
-    pub enable: bool,
-    /// `power_history_seconds`.
-    pub history_seconds: u32,
-    /// `power_feature_window`.
-    pub window: usize,
-    /// `forecast_horizon_steps`.
-    pub horizon: usize,
-    /// `forecast_interval`.
-    pub interval: Duration,
-    /// `model_train_interval`.
-    pub train_interval: Duration,
-    /// `forecast_metric = rmse`.
-    pub rmse: bool,
-    /// `forecast_models`; empty all.
-    pub models: Vec<String>,
-    /// `forecast_cpu`, percent of a core.
-    pub cpu: u8,
-    /// `model_path`.
-    pub model_path: Option<PathBuf>,
 }

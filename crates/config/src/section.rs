@@ -1,0 +1,265 @@
+//! How a section of the settings is declared: each field once, with the option that it is.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::{
+    assemble::View,
+    definition::{Definition, Kind},
+    pattern::{is_automatic, network, share},
+    settings::Secret,
+};
+use vocab::EntityId;
+
+/// What an option's value becomes.
+pub(super) trait Field: Sized {
+    /// A value in normal form, null where there is none. The definition's kind fits the type.
+    fn of(value: &Value, def: &Definition) -> Self;
+
+    /// The value of an option of one meter.
+    fn read(from: &View<'_>, def: &Definition) -> Self {
+        Self::of(&from.value(def), def)
+    }
+}
+
+/// Declares a section: a struct, the definitions of its options, and how it is read.
+///
+/// A field is `name: Type = group, "key", kind, "text", .flag()…;`. A section within another comes
+/// last, as `@name: Type;`.
+macro_rules! section {
+    (
+        $(#[$about:meta])*
+        $vis:vis struct $name:ident, $table:ident {
+            $($field:ident: $type:ty = $group:expr, $key:literal, $kind:expr, $text:literal
+                $(, $(.$method:ident($($arg:expr),*))+)?;)*
+            $(@$inner:ident: $section:ty;)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq)]
+        $vis struct $name {
+            $(
+                #[doc = concat!("`", $key, "`: ", $text, ".")]
+                $vis $field: $type,
+            )*
+            $(
+                #[doc = concat!("Part of it: [`", stringify!($section), "`].")]
+                $vis $inner: $section,
+            )*
+        }
+
+        #[doc = concat!("Options of [`", stringify!($name), "`].")]
+        pub(crate) const $table: &[Definition] = &[$(
+            Definition::new($group, $key, $kind, $text)$($(.$method($($arg),*))+)?
+        ),*];
+
+        impl $name {
+            /// Each field from its option.
+            pub(crate) fn read(from: &View<'_>) -> Self {
+                let mut options = $table.iter();
+                let none = Definition::new(Group::Log, "", Kind::Bool, "");
+                Self {
+                    $($field: Field::read(from, options.next().unwrap_or(&none)),)*
+                    $($inner: <$section>::read(from),)*
+                }
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                View::defaults(Self::read)
+            }
+        }
+    };
+}
+pub(super) use section;
+
+/// Declares an option's words and what each means.
+macro_rules! choice {
+    (
+        $(#[$about:meta])*
+        pub enum $name:ident {
+            $($(#[$doc:meta])* $variant:ident = $word:literal,)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            /// What its option takes.
+            pub(crate) const KIND: Kind = Kind::Choice(&[$($word),*]);
+        }
+
+        impl Field for $name {
+            fn of(value: &Value, _: &Definition) -> Self {
+                const ALL: &[(&str, $name)] = &[$(($word, $name::$variant)),*];
+                let found = ALL.iter().find(|(word, _)| value.as_str() == Some(word));
+                found.map_or(ALL[0].1, |(_, meaning)| *meaning)
+            }
+        }
+    };
+}
+pub(super) use choice;
+
+/// A value, and whether a layer says it beyond the default.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Given<T> {
+    /// The value, default included.
+    pub value: T,
+    /// Some layer says it.
+    pub said: bool,
+}
+
+impl<T: Field> Field for Given<T> {
+    fn of(value: &Value, def: &Definition) -> Self {
+        Self {
+            value: T::of(value, def),
+            said: false,
+        }
+    }
+
+    fn read(from: &View<'_>, def: &Definition) -> Self {
+        Self {
+            value: T::read(from, def),
+            said: from.said(def),
+        }
+    }
+}
+
+impl Field for bool {
+    /// Of two words the second is true.
+    fn of(value: &Value, def: &Definition) -> Self {
+        match (def.kind, value) {
+            (Kind::Choice([_, yes]), Value::String(word)) => word == yes,
+            _ => value.as_bool().unwrap_or_default(),
+        }
+    }
+}
+
+impl Field for f64 {
+    fn of(value: &Value, _: &Definition) -> Self {
+        value.as_f64().unwrap_or_default()
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($type:ty),*) => {$(
+        impl Field for $type {
+            /// The definition's range fits the type.
+            fn of(value: &Value, _: &Definition) -> Self {
+                let number = value.as_i64().and_then(|n| Self::try_from(n).ok());
+                number.unwrap_or_default()
+            }
+        }
+
+        impl Field for Option<$type> {
+            fn of(value: &Value, _: &Definition) -> Self {
+                value.as_i64().and_then(|n| n.try_into().ok())
+            }
+        }
+    )*};
+}
+whole_numbers!(u8, u16, u32, u64, usize);
+
+impl Field for Duration {
+    /// Of seconds.
+    fn of(value: &Value, def: &Definition) -> Self {
+        Self::try_from_secs_f64(f64::of(value, def)).unwrap_or_default()
+    }
+}
+
+impl Field for Option<Duration> {
+    /// 0 is none.
+    fn of(value: &Value, def: &Definition) -> Self {
+        Some(Duration::of(value, def)).filter(|time| !time.is_zero())
+    }
+}
+
+impl Field for String {
+    fn of(value: &Value, _: &Definition) -> Self {
+        value.as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Field for Option<String> {
+    fn of(value: &Value, _: &Definition) -> Self {
+        value.as_str().map(str::to_owned)
+    }
+}
+
+impl Field for Option<PathBuf> {
+    fn of(value: &Value, _: &Definition) -> Self {
+        value.as_str().map(PathBuf::from)
+    }
+}
+
+impl Field for Option<Secret> {
+    fn of(value: &Value, _: &Definition) -> Self {
+        value.as_str().map(|text| Secret(text.to_owned()))
+    }
+}
+
+impl Field for Option<IpAddr> {
+    /// The words for all and automatic are none.
+    fn of(value: &Value, _: &Definition) -> Self {
+        let text = value.as_str().filter(|text| !is_automatic(text))?;
+        text.parse().ok()
+    }
+}
+
+impl Field for IpAddr {
+    /// The words for all and automatic are the unspecified address.
+    fn of(value: &Value, def: &Definition) -> Self {
+        Option::of(value, def).unwrap_or(Self::from([0, 0, 0, 0]))
+    }
+}
+
+impl Field for tracing::Level {
+    fn of(value: &Value, _: &Definition) -> Self {
+        let level = value.as_str().and_then(|word| word.parse().ok());
+        level.unwrap_or(Self::INFO)
+    }
+}
+
+impl Field for Vec<EntityId> {
+    /// Of text with commas.
+    fn of(value: &Value, _: &Definition) -> Self {
+        let ids = value.as_str().into_iter().flat_map(|text| text.split(','));
+        ids.map(|id| EntityId::from(id.trim())).collect()
+    }
+}
+
+/// The items of a list that are something.
+fn items<T>(value: &Value, read: impl Fn(&Value) -> Option<T>) -> Vec<T> {
+    let items = value.as_array().into_iter().flatten();
+    items.filter_map(read).collect()
+}
+
+impl Field for Vec<String> {
+    fn of(value: &Value, _: &Definition) -> Self {
+        items(value, |item| item.as_str().map(str::to_owned))
+    }
+}
+
+impl Field for Vec<u16> {
+    fn of(value: &Value, def: &Definition) -> Self {
+        items(value, |item| Option::of(item, def))
+    }
+}
+
+impl Field for Vec<IpNet> {
+    fn of(value: &Value, _: &Definition) -> Self {
+        items(value, |item| network(item.as_str()?))
+    }
+}
+
+impl Field for Vec<(IpNet, f64)> {
+    fn of(value: &Value, _: &Definition) -> Self {
+        items(value, |item| share(item.as_str()?))
+    }
+}
