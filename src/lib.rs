@@ -29,7 +29,7 @@
 //! | [`dashboard`] | pages and their live data for people |
 //!
 //! This library only gathers the crates for tests and benches. Which of them may use which stands
-//! in `CONTRIBUTING.md`; the program (`main.rs`) wires them to one another in its module `app`, the
+//! in `CONTRIBUTING.md`; the program (`main.rs`) channels them to one another in its module `app`, the
 //! one place where tasks start and stop.
 
 pub use background;

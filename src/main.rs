@@ -1,4 +1,4 @@
-//! Parses, builds, runs. `app` wires the crates to one another; all else is theirs.
+//! Parses, builds, runs. `app` channels the crates to one another; all else is theirs.
 
 use std::{
     io::{ErrorKind, Write, stdout},

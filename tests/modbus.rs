@@ -18,7 +18,7 @@ use virtual_shelly::{
     config::{ModbusMap, StalePolicy},
     consumers::Channel,
     device::{Effect, state::Setting},
-    transport::{Hub, ListenerState, listener::Wanted, modbus},
+    transport::{Hub, ListenerState, listener::ListenerSpec, modbus},
 };
 
 async fn master(meter: &Meter) -> TcpStream {
@@ -324,7 +324,7 @@ async fn set_config_opens_and_closes_the_port() {
         .local_addr()
         .unwrap()
         .port();
-    let wanted = Wanted {
+    let wanted = ListenerSpec {
         name: "modbus",
         meter: String::new(),
         bind: Some([127, 0, 0, 1].into()),

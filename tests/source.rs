@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use virtual_shelly::{
     config::{HaTransport, Secret, SourceKind, SourceSettings},
     source::{
-        self, Access, Cadence, HaFacts, Supervisor, Transport, Wires,
+        self, Access, Cadence, HaFacts, SourceChannels, Supervisor, Transport,
         discover::{Origin, QueryError, discover},
     },
     vocab::{EntityId, Link, Now, SourceEvent, State, SystemClock},
@@ -82,7 +82,7 @@ impl Running {
         let stop = CancellationToken::new();
         let clock = Arc::new(SystemClock::new());
         let registry = tokio::sync::mpsc::channel(8).0;
-        let wires = Wires {
+        let channels = SourceChannels {
             entities: entities_rx,
             macs: macs_rx,
             out,
@@ -91,7 +91,7 @@ impl Running {
             clock,
             stop: stop.clone(),
         };
-        let task = tokio::spawn(source::run(settings, access, wires));
+        let task = tokio::spawn(source::run(settings, access, channels));
         Self {
             events,
             entities,

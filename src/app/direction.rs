@@ -14,7 +14,7 @@ use super::{
 };
 use config::{Inputs, PowerInput, SourceSettings};
 use meter::{
-    direction::{Counters, Evidence, Verdict, contradiction, look_back},
+    direction::{Counters, Evidence, SignVerdict, contradiction, look_back},
     witness::Side,
 };
 use source::{
@@ -192,9 +192,9 @@ pub async fn recorded(
     questions: &[Question],
     recent: bool,
     now: f64,
-) -> Vec<Verdict> {
-    let mut verdicts = vec![Verdict::Unknown; questions.len()];
-    let open = |verdict: &Verdict| !verdict.decides();
+) -> Vec<SignVerdict> {
+    let mut verdicts = vec![SignVerdict::Unknown; questions.len()];
+    let open = |verdict: &SignVerdict| !verdict.decides();
     for look in [Look::Day, Look::Week] {
         let asked: Vec<Question> = questions
             .iter()

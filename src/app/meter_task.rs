@@ -14,7 +14,7 @@ use config::MeterSettings;
 use device::View;
 use meter::{
     Changed, CounterState, EntityReport, Meter, MinuteRecord, Taken,
-    direction::{Counters, Verdict},
+    direction::{Counters, SignVerdict},
     witness::Side,
 };
 use store::{Import, MeterRow, Run, Store};
@@ -38,11 +38,11 @@ pub enum Command {
     /// Counters of the Python original, once.
     Add(Import),
     /// What the recorder proves of a sign.
-    Recorded(Side, Verdict, Counters),
+    Recorded(Side, SignVerdict, Counters),
     /// What each entity says.
     Entities(oneshot::Sender<Vec<EntityReport>>),
     /// Whether the signs of the powers are right, as far as is known, and by which counters.
-    Signs(oneshot::Sender<Vec<(Side, Verdict, Counters)>>),
+    Signs(oneshot::Sender<Vec<(Side, SignVerdict, Counters)>>),
 }
 
 /// Samples of the house, for the store and the forecast: the first meter's.

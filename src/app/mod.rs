@@ -53,7 +53,7 @@ use self::{
 use crate::{control_socket, logging::LevelHandle};
 use config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load};
 use forecast::Outlooks;
-use source::{Access, HaFacts, Wires, registry::RegistryEvent};
+use source::{Access, HaFacts, SourceChannels, registry::RegistryEvent};
 use transport::{Board, healthz::Vitals};
 use vocab::reason::{Reason, Unreachable};
 use vocab::{Clock, Link, Now, SourceEvent, SystemClock};
@@ -379,7 +379,7 @@ fn start_source(
 ) {
     let (out, mut heard) = mpsc::channel::<(Now, SourceEvent)>(EVENTS);
     let macs = watch::channel(Arc::<[String]>::from(meters.macs()));
-    let wires = Wires {
+    let channels = SourceChannels {
         entities: meters.entities(),
         macs: macs.1,
         out,
@@ -392,7 +392,7 @@ fn start_source(
     shared.health.spawn("source", async move {
         // Kept so that the list of MACs never counts as gone.
         let _macs = macs.0;
-        source::run(settings, access, wires).await;
+        source::run(settings, access, channels).await;
     });
     let senders = meters.event_senders();
     let (clock, stop) = (Arc::clone(&shared.clock), shared.stop.clone());

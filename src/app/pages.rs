@@ -31,7 +31,7 @@ use super::{
     meter_task::Command,
     object,
     setup::{Choice, Setup, in_force},
-    sign::{Asked, Signs},
+    sign::{SignQuestion, Signs},
     start::{Meters, Running, Shared, Taker, targets},
     users::Users,
 };
@@ -47,12 +47,12 @@ use dashboard::{
 };
 use device::{Device, DeviceOptions, DeviceState};
 use forecast::Outlooks;
-use meter::{EntityReport, Quality, Taken, direction::Verdict};
+use meter::{EntityReport, Quality, Taken, direction::SignVerdict};
 use source::{
     Access,
     discover::{Discovery, discover},
 };
-use transport::listener::{self, Wanted};
+use transport::listener::{self, ListenerSpec};
 use vocab::reason::{Reason, Unkept, Unreachable};
 
 pub use renamed::under;
@@ -233,7 +233,7 @@ impl Pages {
 
     /// Serves the dashboard's own listener until the stop.
     pub async fn serve(self, shared: Shared) {
-        let wanted = |bind, port| Wanted {
+        let wanted = |bind, port| ListenerSpec {
             name: "dashboard",
             meter: String::new(),
             bind: Some(bind),
@@ -577,7 +577,7 @@ impl Actor {
         let proven = !signs.is_empty()
             && signs
                 .iter()
-                .all(|sign| matches!(sign.verdict, Verdict::Proven(_)));
+                .all(|sign| matches!(sign.verdict, SignVerdict::Proven(_)));
         // What was turned before was asked about then.
         object::to_sign(&new, found)
             .filter(|_| !proven && object::to_sign(&old, found).is_none())
@@ -594,7 +594,7 @@ impl Actor {
         let beside = (&*found.energy_import, &*found.energy_export);
         let (meter, now) = (self.meters.first(), self.shared.clock.now().unix);
         self.signs
-            .of(Asked {
+            .of(SignQuestion {
                 source,
                 access: &self.access,
                 inputs,

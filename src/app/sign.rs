@@ -15,7 +15,7 @@ use super::{
 use config::{Inputs, PowerInput, SourceSettings};
 use dashboard::owner::Sign;
 use meter::{
-    direction::{Counters, Verdict},
+    direction::{Counters, SignVerdict},
     witness::Side,
 };
 use source::{Access, recorded::Question};
@@ -33,11 +33,11 @@ const ANSWERS: usize = 16;
 /// Asks, and remembers the answers for a while.
 #[derive(Default)]
 pub struct Signs {
-    answers: Mutex<Vec<(Instant, Question, Verdict)>>,
+    answers: Mutex<Vec<(Instant, Question, SignVerdict)>>,
 }
 
 /// What the answer is about.
-pub struct Asked<'a> {
+pub struct SignQuestion<'a> {
     /// How to ask.
     pub source: &'a SourceSettings,
     /// Where to ask.
@@ -54,7 +54,7 @@ pub struct Asked<'a> {
 
 impl Signs {
     /// What is known of each sign, a contradiction first. Nothing where there are no counters.
-    pub async fn of(&self, asked: Asked<'_>) -> Vec<Sign> {
+    pub async fn of(&self, asked: SignQuestion<'_>) -> Vec<Sign> {
         let found = questions(asked.inputs, asked.beside.0, asked.beside.1);
         let live = live(asked.meter, asked.inputs).await;
         let mut signs = Vec::with_capacity(found.len());
@@ -86,7 +86,7 @@ impl Signs {
         signs
     }
 
-    async fn look_back(&self, asked: &Asked<'_>, question: &Question) -> Verdict {
+    async fn look_back(&self, asked: &SignQuestion<'_>, question: &Question) -> SignVerdict {
         let mut answers = self.answers.lock().await;
         answers.retain(|(at, ..)| at.elapsed() < GOOD_FOR);
         if let Some((.., verdict)) = answers.iter().find(|(_, of, _)| of == question) {
@@ -99,7 +99,7 @@ impl Signs {
         )
         .await
         else {
-            return Verdict::Unknown;
+            return SignVerdict::Unknown;
         };
         let verdict = verdicts.pop().unwrap_or_default();
         answers.truncate(ANSWERS - 1);
@@ -109,7 +109,7 @@ impl Signs {
 }
 
 /// What the running meter has seen of these powers, or of the same the other way round.
-async fn live(meter: Option<&Running>, inputs: &Inputs) -> Vec<(Side, Verdict, Counters)> {
+async fn live(meter: Option<&Running>, inputs: &Inputs) -> Vec<(Side, SignVerdict, Counters)> {
     let Some((meter, turned)) =
         meter.and_then(|meter| Some((meter, turned(&meter.inputs(), inputs)?)))
     else {

@@ -33,7 +33,7 @@ use transport::{
     board::Line,
     fanout,
     http::{self, Site},
-    listener::Wanted,
+    listener::ListenerSpec,
     mdns, modbus, outbound, udp,
 };
 use vocab::reason::Reason;
@@ -701,7 +701,7 @@ fn start_tcp(
             pages,
         );
         let needed_by = "Home Assistant, evcc and most batteries ask there, Hoymiles, NOAH and Victron at port 80 only";
-        let wanted = Wanted {
+        let wanted = ListenerSpec {
             name: "http",
             meter: meter.key.clone(),
             bind: settings.bind,
@@ -727,7 +727,7 @@ fn start_tcp(
     if let Some(port) = settings.modbus_port {
         let bind = settings.modbus_bind.or(settings.bind);
         let needed_by = "Modbus masters read the meter there";
-        let wanted = Wanted {
+        let wanted = ListenerSpec {
             name: "modbus",
             meter: meter.key.clone(),
             bind,
@@ -756,7 +756,7 @@ fn start_udp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
             2223 => "batteries set to a Shelly Pro EM-50 read UDP 2223",
             _ => "batteries read there",
         };
-        let wanted = Wanted {
+        let wanted = ListenerSpec {
             name: "udp",
             meter: meter.key.clone(),
             bind: settings.bind,

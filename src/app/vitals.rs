@@ -35,7 +35,7 @@ pub struct Health {
     /// be used can.
     opening: Arc<[Reason]>,
     /// The store began without its folder.
-    homeless: bool,
+    started_in_memory: bool,
     problems: Arc<Mutex<Vec<Reason>>>,
     /// What the owner should know although all works.
     told: Arc<Mutex<Vec<Reason>>>,
@@ -59,11 +59,11 @@ impl Health {
         forecast: Outlooks,
         stop: CancellationToken,
     ) -> Self {
-        let homeless = matches!(store.health().state, StoreState::InMemory { .. });
+        let started_in_memory = matches!(store.health().state, StoreState::InMemory { .. });
         Self {
             store,
             opening: opening.into(),
-            homeless,
+            started_in_memory,
             forecast,
             problems: Arc::default(),
             told: Arc::default(),
@@ -208,7 +208,7 @@ impl Vitals for Health {
         let StoreHealth {
             state, set_aside, ..
         } = self.store.health();
-        if !self.homeless || matches!(state, StoreState::InMemory { .. }) {
+        if !self.started_in_memory || matches!(state, StoreState::InMemory { .. }) {
             lines.extend(self.opening.iter().cloned());
         }
         match state {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use virtual_shelly::{
     config::{LoadInputs, MeterSettings, OptionsFile, load},
-    meter::{CounterState, Meter, direction::Verdict, witness::Side},
+    meter::{CounterState, Meter, direction::SignVerdict, witness::Side},
     vocab::{Link, Now, Reading, SourceEvent, State},
 };
 
@@ -89,7 +89,7 @@ impl House {
         lines
     }
 
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> SignVerdict {
         self.meter
             .verdicts()
             .into_iter()
@@ -149,7 +149,7 @@ fn a_right_sign_is_no_problem_whatever_the_sun_does() {
             );
         }
         assert!(
-            matches!(house.verdict(), Verdict::Proven(_)),
+            matches!(house.verdict(), SignVerdict::Proven(_)),
             "step {step}: {:?}",
             house.verdict()
         );
@@ -167,12 +167,15 @@ fn counters_beside_a_power_picked_by_hand_tell_its_sign() {
         let mut house = House::of(&settings);
         let lines = house.live(3000.0, 300, 10.0, &[("sensor.m1_power", said)]);
         assert_eq!(
-            matches!(house.verdict(), Verdict::Contradicted(_)),
+            matches!(house.verdict(), SignVerdict::Contradicted(_)),
             contradicted,
             "{:?}",
             house.verdict()
         );
-        assert_eq!(matches!(house.verdict(), Verdict::Proven(_)), !contradicted);
+        assert_eq!(
+            matches!(house.verdict(), SignVerdict::Proven(_)),
+            !contradicted
+        );
         assert_eq!(
             lines
                 .iter()
@@ -204,7 +207,7 @@ fn counters_beside_a_power_picked_by_hand_tell_its_sign() {
         house.live(3000.0, 300, 10.0, &[("sensor.m1_power", 3000.0)]),
         [""; 0]
     );
-    assert!(matches!(house.verdict(), Verdict::Proven(_)));
+    assert!(matches!(house.verdict(), SignVerdict::Proven(_)));
 }
 
 /// A P1 meter that shows whole kilowatt-hours: for an hour nothing can be said, and nothing is.
@@ -216,7 +219,7 @@ fn coarse_counters_take_longer_but_say_the_same() {
         house.live(3000.0, 1500, 1000.0, &[("sensor.p1", -3000.0)]),
         [""; 0]
     );
-    assert_eq!(house.verdict(), Verdict::Unknown);
+    assert_eq!(house.verdict(), SignVerdict::Unknown);
     assert_eq!(
         house
             .live(3000.0, 2400, 1000.0, &[("sensor.p1", -3000.0)])
@@ -275,5 +278,5 @@ fn gaps_and_new_counters_prove_nothing() {
         house.live(3000.0, 1, 10.0, &[]);
         house.counters[0] = 0.0;
     }
-    assert_eq!(house.verdict(), Verdict::Unknown);
+    assert_eq!(house.verdict(), SignVerdict::Unknown);
 }

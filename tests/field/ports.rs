@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use virtual_shelly::transport::{
     ListenerState, fanout,
     http::{self, Site},
-    listener::Wanted,
+    listener::ListenerSpec,
     modbus,
     reserve::{HOME_ASSISTANT_HERE, Hosts, Reservation},
 };
@@ -22,8 +22,8 @@ async fn free() -> u16 {
         .port()
 }
 
-fn wanted(name: &'static str, port: u16) -> Wanted {
-    Wanted {
+fn wanted(name: &'static str, port: u16) -> ListenerSpec {
+    ListenerSpec {
         name,
         meter: String::new(),
         bind: Some([127, 0, 0, 1].into()),

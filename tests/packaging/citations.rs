@@ -103,9 +103,13 @@ fn faults(text: &str, beside: &Path) -> Vec<String> {
             None if citation.file.starts_with("//") => continue,
             None => citation.file.trim_start_matches('/'),
         };
-        let found = [root().join(file), beside.join(file)]
-            .into_iter()
-            .find(|path| path.is_file());
+        let found = [
+            root().join(file),
+            beside.join(file),
+            root().join(file.trim_start_matches("../")),
+        ]
+        .into_iter()
+        .find(|path| path.is_file());
         let Some(path) = found else {
             faults.push(format!("{file} does not exist"));
             continue;

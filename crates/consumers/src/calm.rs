@@ -40,7 +40,7 @@ const TOLD_FOR: Duration = Duration::from_secs(600);
 
 /// What control is told of a reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
+pub struct PowerSample {
     /// When each phase was reported, monotonic: another time is another reading, also of an equal
     /// value.
     pub made: [Option<Duration>; 3],
@@ -83,7 +83,7 @@ pub enum Turn {
 
 /// An answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Told {
+pub struct ControlledAnswer {
     /// When, monotonic.
     pub at: Duration,
     /// Whom.
@@ -132,9 +132,9 @@ impl Battery {
 #[derive(Debug, Default)]
 struct Book {
     control: Control<Reader>,
-    reading: Option<Reading>,
+    reading: Option<PowerSample>,
     batteries: HashMap<Reader, Battery>,
-    told: VecDeque<Told>,
+    told: VecDeque<ControlledAnswer>,
     swing: Swing,
 }
 
@@ -155,7 +155,7 @@ impl Calm {
 
     /// Takes the newest reading in, `None` while a phase has no value; whether it is another one
     /// than the last.
-    pub fn reading(&self, now: Duration, reading: Option<Reading>) -> bool {
+    pub fn reading(&self, now: Duration, reading: Option<PowerSample>) -> bool {
         let book = &mut *self.book();
         if book.reading == reading {
             return false;
@@ -250,7 +250,7 @@ impl Calm {
         match book.control.ask(now, &question) {
             Decision::Answer { value, share } => {
                 let factor = if value == Value::Zero { 0.0 } else { share };
-                book.tell(Told {
+                book.tell(ControlledAnswer {
                     at: now,
                     reader: ask.reader,
                     watts: factor * watts,
@@ -282,7 +282,7 @@ impl Calm {
 
     /// The answers of the last 10 minutes, oldest first.
     #[must_use]
-    pub fn told(&self, now: Duration) -> Vec<Told> {
+    pub fn told(&self, now: Duration) -> Vec<ControlledAnswer> {
         self.book()
             .told
             .iter()
@@ -307,7 +307,7 @@ impl Calm {
 }
 
 impl Book {
-    fn tell(&mut self, told: Told) {
+    fn tell(&mut self, told: ControlledAnswer) {
         if self.told.len() == TOLD {
             self.told.pop_front();
         }

@@ -17,7 +17,7 @@ fn calm(watts: f64) -> Calm {
     let calm = Calm::new();
     assert!(calm.reading(
         ms(0),
-        Some(Reading {
+        Some(PowerSample {
             made: [Some(ms(0)), None, None],
             watts
         })
@@ -64,14 +64,14 @@ fn an_equal_value_is_a_reading_and_the_same_one_is_none() {
     let calm = calm(400.0);
     assert!(!calm.reading(
         ms(500),
-        Some(Reading {
+        Some(PowerSample {
             made: [Some(ms(0)), None, None],
             watts: 400.0
         })
     ));
     assert!(calm.reading(
         ms(1000),
-        Some(Reading {
+        Some(PowerSample {
             made: [Some(ms(1000)), None, None],
             watts: 400.0
         })
@@ -116,7 +116,7 @@ fn batteries_share_and_forged_senders_take_nothing() {
     for second in 1..40 {
         calm.reading(
             ms(second * 1000),
-            Some(Reading {
+            Some(PowerSample {
                 made: [Some(ms(second * 1000)), None, None],
                 watts: 400.0,
             }),
@@ -188,7 +188,7 @@ fn what_was_told_is_remembered_for_people() {
     asks(&calm, ms(20), battery, 1);
     assert_eq!(
         calm.told(ms(20)),
-        [Told {
+        [ControlledAnswer {
             at: ms(10),
             reader: battery,
             watts: 400.0

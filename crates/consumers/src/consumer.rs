@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Caller, Channel, brand::Use, registry::Asked};
+use super::{Caller, Channel, brand::Use, registry::AnsweredCall};
 use vocab::Now;
 
 /// Requests and answers kept for a look (`docs/decisions.md#the-last-calls-of-a-reader`).
@@ -206,7 +206,7 @@ impl Consumer {
     }
 
     /// Takes a call in and says under which name its method is kept.
-    pub(super) fn note(&mut self, asked: &Asked<'_>, now: Now) -> Arc<str> {
+    pub(super) fn note(&mut self, asked: &AnsweredCall<'_>, now: Now) -> Arc<str> {
         self.touch(asked.caller, now);
         if let Some(src) = asked.src
             && !self
@@ -241,7 +241,7 @@ impl Consumer {
         method
     }
 
-    fn count(&mut self, asked: &Asked<'_>, now: Now) -> Arc<str> {
+    fn count(&mut self, asked: &AnsweredCall<'_>, now: Now) -> Arc<str> {
         let errors = u64::from(asked.error.is_some());
         if let Some(method) = self.methods.iter_mut().find(|m| *m.name == *asked.method) {
             method.calls += 1;
@@ -271,7 +271,7 @@ impl Consumer {
         name
     }
 
-    fn keep(&mut self, asked: &Asked<'_>, method: Arc<str>, now: Now) {
+    fn keep(&mut self, asked: &AnsweredCall<'_>, method: Arc<str>, now: Now) {
         let last = if self.exchanges.len() == EXCHANGES {
             self.exchanges.pop_front()
         } else {

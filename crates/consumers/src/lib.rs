@@ -21,9 +21,9 @@ mod tests;
 
 use std::net::IpAddr;
 
-pub use calm::{Ask, Calm, Reader, Told, Turn};
+pub use calm::{Ask, Calm, ControlledAnswer, Reader, Turn};
 pub use overview::{ConsumerView, ExchangeView, Overview};
-pub use registry::{Asked, Consumers};
+pub use registry::{AnsweredCall, Consumers};
 
 /// A way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]

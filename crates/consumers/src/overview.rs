@@ -13,7 +13,7 @@ use super::{
     brand::{Brand, Evidence, guess},
     consumer::Consumer,
     registry::{Inner, Recent, Tally},
-    sharing::{Asker, is_viewer, named_share},
+    sharing::{CallerSigns, is_viewer, named_share},
 };
 use config::ScalingSettings;
 use vocab::Now;
@@ -311,7 +311,7 @@ fn view(
     scaling: &ScalingSettings,
     now: Now,
 ) -> ConsumerView {
-    let asker = Asker {
+    let signs = CallerSigns {
         peer: ip,
         agent: c.agent.as_deref(),
         src: c.src.as_deref(),
@@ -320,12 +320,12 @@ fn view(
     let viewer = if scaling.enable && !scaling.shares.is_empty() {
         named_share(ip, scaling).is_none()
     } else {
-        is_viewer(asker, scaling, &inner.home)
+        is_viewer(signs, scaling, &inner.home)
     };
     let share = if channel == Channel::Modbus {
         1.0
     } else {
-        inner.seen.peek(asker, scaling, &inner.home, now.mono)
+        inner.seen.peek(signs, scaling, &inner.home, now.mono)
     };
     let mut methods: Vec<MethodView> = c
         .methods

@@ -15,7 +15,7 @@ use super::{
     brand::{self, Brand, Use},
     consumer::Consumer,
     overview::{self, ExchangeView, Overview},
-    sharing::{Asker, Seen, is_viewer},
+    sharing::{CallerSigns, Seen, is_viewer},
 };
 use config::{ControlMode, ControlSettings, ScalingSettings};
 use vocab::Now;
@@ -27,7 +27,7 @@ const RECENT: usize = 20;
 
 /// One call and what was answered.
 #[derive(Clone, Debug)]
-pub struct Asked<'a> {
+pub struct AnsweredCall<'a> {
     /// Who.
     pub caller: &'a Caller,
     /// `src` of the frame.
@@ -132,7 +132,7 @@ impl Consumers {
             .or_else(|| known.and_then(|c| c.agent.as_deref()));
         let src = src.or_else(|| known.and_then(|c| c.src.as_deref()));
         inner.seen.share(
-            Asker {
+            CallerSigns {
                 peer: caller.peer,
                 agent,
                 src,
@@ -173,7 +173,7 @@ impl Consumers {
         }
         let inner = &mut *self.inner();
         let known = inner.consumers.get(&(peer, caller.channel));
-        let asker = Asker {
+        let signs = CallerSigns {
             peer,
             agent: caller
                 .agent
@@ -182,7 +182,7 @@ impl Consumers {
             src: src.or_else(|| known.and_then(|c| c.src.as_deref())),
             datagram: caller.channel == Channel::Udp,
         };
-        if is_viewer(asker, scaling, &inner.home) {
+        if is_viewer(signs, scaling, &inner.home) {
             return false;
         }
         let in_rhythm = known.is_some_and(Consumer::asks_as_a_battery);
@@ -209,7 +209,7 @@ impl Consumers {
     }
 
     /// Notes a call and its answer.
-    pub fn note(&self, asked: &Asked<'_>, now: Now) {
+    pub fn note(&self, asked: &AnsweredCall<'_>, now: Now) {
         let inner = &mut *self.inner();
         let peer = asked.caller.peer.to_canonical();
         let consumer = inner.entry(asked.caller, now);

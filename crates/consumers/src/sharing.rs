@@ -24,7 +24,7 @@ const ASKING_FOR: Duration = Duration::from_secs(2);
 
 /// What decides whether a caller counts.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker<'a> {
+pub struct CallerSigns<'a> {
     /// Its address.
     pub peer: IpAddr,
     /// Its `User-Agent`.
@@ -35,11 +35,11 @@ pub struct Asker<'a> {
     pub datagram: bool,
 }
 
-/// Whether `asker` is somebody who looks and does not act: never counted, never given less than
+/// Whether `signs` is somebody who looks and does not act: never counted, never given less than
 /// all. `home` are our Home Assistant's addresses.
 #[must_use]
-pub fn is_viewer(asker: Asker<'_>, scaling: &ScalingSettings, home: &[IpAddr]) -> bool {
-    let peer = asker.peer.to_canonical();
+pub fn is_viewer(signs: CallerSigns<'_>, scaling: &ScalingSettings, home: &[IpAddr]) -> bool {
+    let peer = signs.peer.to_canonical();
     let supervisor =
         |ip: Ipv4Addr| ip.octets()[..2] == [172, 30] && (32..34).contains(&ip.octets()[2]);
     // Other loopback addresses do count: readers beside us may be told apart by them.
@@ -47,10 +47,10 @@ pub fn is_viewer(asker: Asker<'_>, scaling: &ScalingSettings, home: &[IpAddr]) -
         || peer == IpAddr::V6(Ipv6Addr::LOCALHOST)
         || matches!(peer, IpAddr::V4(ip) if supervisor(ip))
         || home.iter().any(|ip| ip.to_canonical() == peer)
-        || asker
+        || signs
             .agent
             .is_some_and(|agent| agent.starts_with("HomeAssistant/"))
-        || asker.src.is_some_and(|src| src.starts_with("aios-"))
+        || signs.src.is_some_and(|src| src.starts_with("aios-"))
         || scaling.viewers.iter().any(|net| net.contains(&peer))
 }
 
@@ -70,49 +70,49 @@ pub fn named_share(peer: IpAddr, scaling: &ScalingSettings) -> Option<f64> {
 /// datagrams once it keeps asking: else whoever forges senders makes everybody's share as small as
 /// he likes.
 #[derive(Clone, Debug, Default)]
-pub struct Seen(HashMap<IpAddr, Asking>);
+pub struct Seen(HashMap<IpAddr, RepeatedCalls>);
 
 /// How an address has asked without a pause of `request_ip_ttl`.
 #[derive(Clone, Copy, Debug)]
-struct Asking {
+struct RepeatedCalls {
     first: Duration,
     last: Duration,
     asks: u32,
     connected: bool,
 }
 
-impl Asking {
+impl RepeatedCalls {
     fn counts(&self) -> bool {
         self.connected || (self.asks >= ASKS && self.last.saturating_sub(self.first) >= ASKING_FOR)
     }
 }
 
 impl Seen {
-    /// The part of the power that `asker` gets at monotonic `now`, 1.0 for all of it; it is counted
+    /// The part of the power that `signs` gets at monotonic `now`, 1.0 for all of it; it is counted
     /// as seen where counting is on.
     pub fn share(
         &mut self,
-        asker: Asker<'_>,
+        signs: CallerSigns<'_>,
         scaling: &ScalingSettings,
         home: &[IpAddr],
         now: Duration,
     ) -> f64 {
-        let peer = asker.peer.to_canonical();
+        let peer = signs.peer.to_canonical();
         if scaling.enable
             && scaling.shares.is_empty()
             && scaling.clients == 0
-            && !is_viewer(asker, scaling, home)
+            && !is_viewer(signs, scaling, home)
         {
-            self.mark(peer, asker.datagram, scaling.ttl, now);
+            self.mark(peer, signs.datagram, scaling.ttl, now);
         }
-        self.peek(asker, scaling, home, now)
+        self.peek(signs, scaling, home, now)
     }
 
     /// The same without counting.
     #[must_use]
     pub fn peek(
         &self,
-        asker: Asker<'_>,
+        signs: CallerSigns<'_>,
         scaling: &ScalingSettings,
         home: &[IpAddr],
         now: Duration,
@@ -121,9 +121,9 @@ impl Seen {
             return 1.0;
         }
         if !scaling.shares.is_empty() {
-            return named_share(asker.peer, scaling).unwrap_or(1.0);
+            return named_share(signs.peer, scaling).unwrap_or(1.0);
         }
-        if is_viewer(asker, scaling, home) {
+        if is_viewer(signs, scaling, home) {
             return 1.0;
         }
         let readers = if scaling.clients > 0 {
@@ -132,7 +132,7 @@ impl Seen {
             // Who does not count yet gets no more than it will when it does.
             let counts = self
                 .0
-                .get(&asker.peer.to_canonical())
+                .get(&signs.peer.to_canonical())
                 .is_some_and(|a| a.counts() && now.saturating_sub(a.last) < scaling.ttl);
             (self.count(scaling.ttl, now) + usize::from(!counts)).min(MOST_READERS)
         };
@@ -157,7 +157,7 @@ impl Seen {
                 return;
             }
         }
-        let new = Asking {
+        let new = RepeatedCalls {
             first: now,
             last: now,
             asks: 0,
@@ -208,8 +208,8 @@ mod tests {
         }
     }
 
-    fn asker(ip: &str) -> Asker<'static> {
-        Asker {
+    fn signs(ip: &str) -> CallerSigns<'static> {
+        CallerSigns {
             peer: ip.parse().unwrap(),
             agent: None,
             src: None,
@@ -219,7 +219,7 @@ mod tests {
 
     fn ask(seen: &mut Seen, s: &ScalingSettings, ip: &str, secs: u64) -> f64 {
         seen.share(
-            asker(ip),
+            signs(ip),
             s,
             &["192.168.1.10".parse().unwrap()],
             Duration::from_secs(secs),
@@ -284,13 +284,13 @@ mod tests {
         ] {
             assert_eq!(ask(&mut seen, &s, viewer, 1), 1.0, "{viewer}");
         }
-        let agent = Asker {
+        let agent = CallerSigns {
             agent: Some("HomeAssistant/2026.11.1 aiohttp/3"),
-            ..asker("127.0.0.5")
+            ..signs("127.0.0.5")
         };
-        let src = Asker {
+        let src = CallerSigns {
             src: Some("aios-123"),
-            ..asker("127.0.0.6")
+            ..signs("127.0.0.6")
         };
         for viewer in [agent, src] {
             assert_eq!(seen.share(viewer, &s, &[], Duration::from_secs(1)), 1.0);
@@ -306,7 +306,7 @@ mod tests {
 
     fn datagram(seen: &mut Seen, s: &ScalingSettings, peer: IpAddr, ms: u64) -> f64 {
         seen.share(
-            Asker {
+            CallerSigns {
                 peer,
                 agent: None,
                 src: None,

@@ -48,8 +48,8 @@ fn at(ms: u64) -> Now {
     }
 }
 
-fn asked<'a>(caller: &'a Caller, method: &'a str, value: Option<f64>) -> Asked<'a> {
-    Asked {
+fn asked<'a>(caller: &'a Caller, method: &'a str, value: Option<f64>) -> AnsweredCall<'a> {
+    AnsweredCall {
         caller,
         src: None,
         method,
@@ -162,7 +162,7 @@ fn home_assistant_is_told_by_its_frames_even_if_it_was_counted_before() {
     assert_eq!(consumers.share(&ha, None, &s, at(0)), 1.0);
     assert_eq!(consumers.share(&battery, None, &s, at(1)), 0.5);
     consumers.note(
-        &Asked {
+        &AnsweredCall {
             src: Some("aios-1"),
             ..asked(&ha, "Shelly.GetDeviceInfo", None)
         },
@@ -192,7 +192,7 @@ fn what_was_said_is_kept_and_cut() {
     for i in 0..25_u64 {
         let get = Bytes::from(format!("/rpc/Shelly.GetStatus?esp&n={i}"));
         consumers.note(
-            &Asked {
+            &AnsweredCall {
                 request: get,
                 reply: Bytes::from(vec![b'x'; 5000]),
                 ..asked(&http, "Shelly.GetStatus", None)
@@ -200,7 +200,7 @@ fn what_was_said_is_kept_and_cut() {
             at(i * 1000),
         );
     }
-    let odd = Asked {
+    let odd = AnsweredCall {
         known: false,
         error: Some(404),
         ..asked(&http, "Shelly.Nonsense", None)

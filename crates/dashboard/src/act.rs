@@ -22,7 +22,7 @@ use super::{
 use config::definitions;
 use meter::{
     Taken,
-    direction::{Evidence, Verdict},
+    direction::{Evidence, SignVerdict},
 };
 use vocab::reason::Reason;
 
@@ -232,7 +232,7 @@ fn sign(l: &Locale, signs: &[Sign]) -> Option<(SignLine, Option<[String; 2]>)> {
     let by_way =
         |evidence: &Evidence, import, export| if evidence.watts < 0.0 { export } else { import };
     match signs.first()?.verdict {
-        Verdict::Contradicted(evidence) => {
+        SignVerdict::Contradicted(evidence) => {
             let text = text(
                 by_way(&evidence, "sign_wrong_import", "sign_wrong_export"),
                 &signs[0],
@@ -250,7 +250,7 @@ fn sign(l: &Locale, signs: &[Sign]) -> Option<(SignLine, Option<[String; 2]>)> {
         }
         _ => {
             let proven = |sign: &Sign| match &sign.verdict {
-                Verdict::Proven(evidence) => Some(text(
+                SignVerdict::Proven(evidence) => Some(text(
                     by_way(evidence, "sign_right_import", "sign_right_export"),
                     sign,
                     evidence,
@@ -561,7 +561,7 @@ mod tests {
         }
     }
 
-    fn counted(turn: &'static str, verdict: Verdict) -> Sign {
+    fn counted(turn: &'static str, verdict: SignVerdict) -> Sign {
         let counters = Counters {
             import: vec!["sensor.in".into()],
             export: vec!["sensor.out".into()],
@@ -587,7 +587,10 @@ mod tests {
     fn the_counters_word_stands_at_the_question_in_each_language() {
         for l in Locale::all() {
             // A SolarEdge meter as it comes: plus is export.
-            let wrong = counted("total", Verdict::Contradicted(rose(-3000.0, 72_000.0, 0.0)));
+            let wrong = counted(
+                "total",
+                SignVerdict::Contradicted(rose(-3000.0, 72_000.0, 0.0)),
+            );
             let (line, given) = sign(l, &[wrong]).unwrap();
             assert_eq!((line.state, line.turn), ("contradicted", vec!["total"]));
             let (power, list) = (
@@ -613,7 +616,7 @@ mod tests {
                 Some([l.t("sign_keep").to_owned(), l.t("sign_turn").to_owned()]),
                 "asked at 0 W too"
             );
-            let right = counted("total", Verdict::Proven(rose(512.0, 12_300.0, 40.0)));
+            let right = counted("total", SignVerdict::Proven(rose(512.0, 12_300.0, 40.0)));
             let (line, given) = sign(l, &[right]).unwrap();
             assert!(
                 line.state == "proven" && line.turn.is_empty() && given.is_none(),
@@ -630,7 +633,7 @@ mod tests {
                         l,
                         &[counted(
                             "total",
-                            Verdict::Proven(rose(way * 500.0, 10.0, 10.0)),
+                            SignVerdict::Proven(rose(way * 500.0, 10.0, 10.0)),
                         )],
                     )
                     .unwrap()
@@ -650,34 +653,37 @@ mod tests {
     fn where_the_counters_say_nothing_the_question_stays() {
         let l = &Locale::all()[0];
         assert_eq!(sign(l, &[]), None);
-        assert_eq!(sign(l, &[counted("total", Verdict::Unknown)]), None);
+        assert_eq!(sign(l, &[counted("total", SignVerdict::Unknown)]), None);
         assert_eq!(
             sign(
                 l,
                 &[counted(
                     "total",
-                    Verdict::Unclear(rose(500.0, 900.0, 900.0))
+                    SignVerdict::Unclear(rose(500.0, 900.0, 900.0))
                 )]
             ),
             None
         );
-        let proven = || counted("a", Verdict::Proven(rose(500.0, 900.0, 0.0)));
+        let proven = || counted("a", SignVerdict::Proven(rose(500.0, 900.0, 0.0)));
         assert_eq!(
-            sign(l, &[proven(), counted("b", Verdict::Unknown)]),
+            sign(l, &[proven(), counted("b", SignVerdict::Unknown)]),
             None,
             "one phase of two is not the whole"
         );
         assert!(
             sign(
                 l,
-                &[proven(), counted("b", Verdict::Proven(rose(1.0, 2.0, 3.0)))]
+                &[
+                    proven(),
+                    counted("b", SignVerdict::Proven(rose(1.0, 2.0, 3.0)))
+                ]
             )
             .is_some()
         );
         let one = sign(
             l,
             &[
-                counted("b", Verdict::Contradicted(rose(-600.0, 900.0, 0.0))),
+                counted("b", SignVerdict::Contradicted(rose(-600.0, 900.0, 0.0))),
                 proven(),
             ],
         )

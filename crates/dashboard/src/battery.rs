@@ -1,7 +1,7 @@
 //! A battery's state under calm control, in words.
 
 use super::{locale::Locale, words};
-use consumers::{ConsumerView, calm::Told};
+use consumers::{ConsumerView, calm::ControlledAnswer};
 use control::ReaderState;
 use transport::Endpoint;
 use vocab::Now;
@@ -136,7 +136,8 @@ impl Battery {
 
 /// What the batteries of a meter were told lately: Unix s, W.
 pub(super) fn told(endpoint: &Endpoint, now: Now) -> impl Iterator<Item = (f64, f64)> + use<> {
-    let at = move |told: &Told| now.unix - now.mono.saturating_sub(told.at).as_secs_f64();
+    let at =
+        move |told: &ControlledAnswer| now.unix - now.mono.saturating_sub(told.at).as_secs_f64();
     endpoint
         .calm
         .told(now.mono)

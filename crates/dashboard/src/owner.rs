@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use config::{Inputs, Layer, Problem};
 use meter::{
     EntityReport, Taken,
-    direction::{Counters, Verdict},
+    direction::{Counters, SignVerdict},
 };
 use source::discover::Discovery;
 use vocab::reason::Reason;
@@ -105,7 +105,7 @@ pub struct Sign {
     /// `total`, or `a`, `b`, `c`: the powers that it is about.
     pub turn: Vec<&'static str>,
     /// Whether the sign is right.
-    pub verdict: Verdict,
+    pub verdict: SignVerdict,
     /// By which counters.
     pub counters: Counters,
     /// What the contradiction is.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use transport::{
     Board, hold,
     limits::Connections,
-    listener::{self, Connection, Wanted, Watched},
+    listener::{self, Connection, ListenerSpec, Watched},
 };
 
 /// Connections at once: a person's tabs, and the proxy's.
@@ -25,7 +25,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Binds what `wanted` says, again and again while it cannot be had, and serves it until cancelled.
-pub async fn run(wanted: Wanted, router: Router, board: Board, cancel: CancellationToken) {
+pub async fn run(wanted: ListenerSpec, router: Router, board: Board, cancel: CancellationToken) {
     let bind = || listener::bind_all(&wanted, listener::tcp);
     let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
         let serving = listeners

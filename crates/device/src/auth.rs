@@ -56,7 +56,7 @@ fn sha256_hex(text: &str) -> String {
 
 /// What a caller proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AuthVerdict {
     /// The password, freshly.
     Granted,
     /// Nothing, or with a nonce that is no longer good: ask with a new challenge.
@@ -306,27 +306,27 @@ impl Guard {
     /// Looks at an `Authorization` header; `uri` is the request's target as sent, with its query.
     pub fn check_http(
         &mut self,
-        who: &Caller<'_>,
+        who: &AuthRequest<'_>,
         header: Option<&[u8]>,
         method: &str,
         uri: &str,
-    ) -> Verdict {
+    ) -> AuthVerdict {
         let Some(header) = header else {
-            return Verdict::Challenge;
+            return AuthVerdict::Challenge;
         };
         let Some(given) = Credentials::from_header(header) else {
-            return Verdict::Challenge;
+            return AuthVerdict::Challenge;
         };
         self.check(who, &given, &format!("{method}:{uri}"))
     }
 
     /// Looks at the JSON text of a frame's `auth`.
-    pub fn check_frame(&mut self, who: &Caller<'_>, auth: Option<&str>) -> Verdict {
+    pub fn check_frame(&mut self, who: &AuthRequest<'_>, auth: Option<&str>) -> AuthVerdict {
         let Some(auth) = auth else {
-            return Verdict::Challenge;
+            return AuthVerdict::Challenge;
         };
         let Some(given) = Credentials::from_frame(auth) else {
-            return Verdict::Challenge;
+            return AuthVerdict::Challenge;
         };
         self.check(who, &given, "dummy_method:dummy_uri")
     }
@@ -343,12 +343,12 @@ impl Guard {
             .or_else(|| number_of(text))
     }
 
-    fn check(&mut self, who: &Caller<'_>, given: &Credentials, a2: &str) -> Verdict {
+    fn check(&mut self, who: &AuthRequest<'_>, given: &Credentials, a2: &str) -> AuthVerdict {
         let from = (who.peer, who.datagram);
         // Guesses are counted by whose they are, a nonce belongs to the very address.
         let guesser = (counted_as(who.peer), who.datagram);
         if self.limited(guesser, who.now) {
-            return Verdict::Limited;
+            return AuthVerdict::Limited;
         }
         let Credentials {
             nonce: nonce_text,
@@ -366,7 +366,7 @@ impl Guard {
             .ct_eq(given.response.to_ascii_lowercase().as_bytes());
         if !bool::from(right) || given.username != "admin" || given.realm != who.realm {
             self.fail(guesser, who.now);
-            return Verdict::Wrong;
+            return AuthVerdict::Wrong;
         }
         // The password is right; only a nonce of ours that is not too old makes it a fresh proof.
         let fresh = self
@@ -377,9 +377,9 @@ impl Guard {
             .zip(given.count)
             .is_some_and(|(nonce, nc)| nonce.take(nc, from));
         if granted {
-            Verdict::Granted
+            AuthVerdict::Granted
         } else {
-            Verdict::Challenge
+            AuthVerdict::Challenge
         }
     }
 
@@ -454,7 +454,7 @@ impl Guard {
 
 /// Who wants in, and what would let it.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
+pub struct AuthRequest<'a> {
     /// The device id.
     pub realm: &'a str,
     /// `SHA256(admin:<realm>:<password>)`, hex.
@@ -477,8 +477,8 @@ mod tests {
     const REALM: &str = "shellypro3em-aabbccddeeff";
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn caller(ha1: &str, s: u64) -> Caller<'_> {
-        Caller {
+    fn caller(ha1: &str, s: u64) -> AuthRequest<'_> {
+        AuthRequest {
             realm: REALM,
             ha1,
             peer: PEER,
@@ -553,7 +553,7 @@ mod tests {
             let response = frame_auth("secret", &frame, 1);
             assert_eq!(
                 guard.check_frame(&caller(&good, 1), Some(&response)),
-                Verdict::Granted,
+                AuthVerdict::Granted,
                 "{frame}"
             );
         }
@@ -561,7 +561,7 @@ mod tests {
             let head = header("secret", text, "00000001", "GET:/shelly");
             assert_eq!(
                 guard.check_http(&caller(&good, 1), Some(head.as_bytes()), "GET", "/shelly"),
-                Verdict::Granted,
+                AuthVerdict::Granted,
                 "{text}"
             );
         }
@@ -570,12 +570,12 @@ mod tests {
         guard.frame_challenge(REALM, Duration::ZERO, 77);
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "4d", 1))),
-            Verdict::Challenge,
+            AuthVerdict::Challenge,
             "no JSON number"
         );
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "119", 1))),
-            Verdict::Challenge,
+            AuthVerdict::Challenge,
             "not issued"
         );
     }
@@ -615,14 +615,14 @@ mod tests {
         for nc in [1, 2, 20] {
             assert_eq!(
                 guard.check_frame(&caller(&good, 1), Some(&frame(nonce, nc))),
-                Verdict::Granted,
+                AuthVerdict::Granted,
                 "{nc}"
             );
         }
         let other = text_nonce(1_625_038_763);
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame(&other, 1))),
-            Verdict::Challenge,
+            AuthVerdict::Challenge,
             "not issued"
         );
         let header = guard.http_text_challenge(REALM, Duration::ZERO, 5);
@@ -638,33 +638,33 @@ mod tests {
         guard.frame_challenge(REALM, Duration::ZERO, 77);
         assert_eq!(
             guard.check_frame(&caller(&good, 1), None),
-            Verdict::Challenge
+            AuthVerdict::Challenge
         );
         for nc in [1, 2, 4, 3] {
             assert_eq!(
                 guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "77", nc))),
-                Verdict::Granted,
+                AuthVerdict::Granted,
                 "{nc}"
             );
         }
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "77", 0))),
-            Verdict::Challenge,
+            AuthVerdict::Challenge,
             "nc counts from 1"
         );
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 1))),
-            Verdict::Challenge,
+            AuthVerdict::Challenge,
             "not our nonce"
         );
         assert_eq!(
             guard.check_frame(&caller(&good, 3600), Some(&frame_auth("secret", "77", 9))),
-            Verdict::Challenge,
+            AuthVerdict::Challenge,
             "an hour old"
         );
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame_auth("wrong", "77", 10))),
-            Verdict::Wrong
+            AuthVerdict::Wrong
         );
     }
 
@@ -675,34 +675,34 @@ mod tests {
         guard.http_challenge(REALM, Duration::ZERO, 0xbeef);
         let frame = frame_auth("secret", "77", 1);
         let head = header("secret", "beef", "00000001", "GET:/shelly");
-        let other = Caller {
+        let other = AuthRequest {
             peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)),
             ..caller(&good, 2)
         };
         for s in [1, 1, 2, 3599] {
             assert_eq!(
                 guard.check_frame(&caller(&good, s), Some(&frame)),
-                Verdict::Granted,
+                AuthVerdict::Granted,
                 "{s}"
             );
             assert_eq!(
                 guard.check_http(&caller(&good, s), Some(head.as_bytes()), "GET", "/shelly"),
-                Verdict::Granted,
+                AuthVerdict::Granted,
                 "{s}"
             );
             assert_eq!(
                 guard.check_frame(&other, Some(&frame)),
-                Verdict::Challenge,
+                AuthVerdict::Challenge,
                 "captured"
             );
             assert_eq!(
                 guard.check_frame(&other, Some(&frame_auth("secret", "77", 2))),
-                Verdict::Challenge,
+                AuthVerdict::Challenge,
                 "a nonce of another's"
             );
             assert_eq!(
                 guard.check_http(&other, Some(head.as_bytes()), "GET", "/shelly"),
-                Verdict::Challenge,
+                AuthVerdict::Challenge,
                 "captured"
             );
         }
@@ -711,7 +711,7 @@ mod tests {
     #[test]
     fn a_datagram_s_sender_may_be_forged_so_its_auth_is_good_once() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-        let datagram = Caller {
+        let datagram = AuthRequest {
             datagram: true,
             ..caller(&good, 1)
         };
@@ -719,12 +719,12 @@ mod tests {
         for nc in [1, 2, 4, 3] {
             assert_eq!(
                 guard.check_frame(&datagram, Some(&frame_auth("secret", "77", nc))),
-                Verdict::Granted,
+                AuthVerdict::Granted,
                 "{nc}"
             );
             assert_eq!(
                 guard.check_frame(&datagram, Some(&frame_auth("secret", "77", nc))),
-                Verdict::Challenge,
+                AuthVerdict::Challenge,
                 "{nc} again"
             );
         }
@@ -733,29 +733,29 @@ mod tests {
         guard.frame_challenge(REALM, Duration::ZERO, 78);
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 1))),
-            Verdict::Granted
+            AuthVerdict::Granted
         );
         assert_eq!(
             guard.check_frame(&datagram, Some(&frame_auth("secret", "78", 2))),
-            Verdict::Challenge
+            AuthVerdict::Challenge
         );
         for nc in 5..20 {
             guard.check_frame(&datagram, Some(&frame_auth("wrong", "77", nc)));
         }
         assert_eq!(
             guard.check_frame(&datagram, Some(&frame_auth("secret", "77", 20))),
-            Verdict::Limited
+            AuthVerdict::Limited
         );
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 2))),
-            Verdict::Granted
+            AuthVerdict::Granted
         );
     }
 
     #[test]
     fn a_quoted_nc_is_hex_and_a_number_is_decimal() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-        let datagram = Caller {
+        let datagram = AuthRequest {
             datagram: true,
             ..caller(&good, 1)
         };
@@ -764,22 +764,22 @@ mod tests {
             let quoted = frame_auth_as("secret", "77", &format!("\"{nc:08x}\""));
             assert_eq!(
                 guard.check_frame(&datagram, Some(&quoted)),
-                Verdict::Granted,
+                AuthVerdict::Granted,
                 "{nc:08x}"
             );
         }
         assert_eq!(
             guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "40"))),
-            Verdict::Challenge,
+            AuthVerdict::Challenge,
             "used as 00000028"
         );
         assert_eq!(
             guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "41"))),
-            Verdict::Granted
+            AuthVerdict::Granted
         );
         assert_eq!(
             guard.check_frame(&datagram, Some(&frame_auth_as("secret", "77", "\"x\""))),
-            Verdict::Challenge
+            AuthVerdict::Challenge
         );
     }
 
@@ -795,7 +795,7 @@ mod tests {
                 "GET",
                 "/rpc/EM.GetStatus?id=1"
             ),
-            Verdict::Wrong
+            AuthVerdict::Wrong
         );
         assert_eq!(
             guard.check_http(
@@ -804,20 +804,20 @@ mod tests {
                 "GET",
                 "/rpc/EM.GetStatus?id=0"
             ),
-            Verdict::Granted
+            AuthVerdict::Granted
         );
         let short = header("secret", "beef", "2", "POST:/rpc");
         assert_eq!(
             guard.check_http(&caller(&good, 1), Some(short.as_bytes()), "POST", "/rpc"),
-            Verdict::Granted
+            AuthVerdict::Granted
         );
         assert_eq!(
             guard.check_http(&caller(&good, 1), Some(b"Basic YTpi"), "POST", "/rpc"),
-            Verdict::Challenge
+            AuthVerdict::Challenge
         );
         assert_eq!(
             guard.check_http(&caller(&good, 1), None, "POST", "/rpc"),
-            Verdict::Challenge
+            AuthVerdict::Challenge
         );
     }
 
@@ -828,26 +828,26 @@ mod tests {
         for nc in 1..=10 {
             assert_eq!(
                 guard.check_frame(&caller(&good, 1), Some(&frame_auth("wrong", "5", nc))),
-                Verdict::Wrong
+                AuthVerdict::Wrong
             );
         }
         let right = frame_auth("secret", "5", 20);
         assert_eq!(
             guard.check_frame(&caller(&good, 60), Some(&right)),
-            Verdict::Limited
+            AuthVerdict::Limited
         );
-        let other = Caller {
+        let other = AuthRequest {
             peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)),
             ..caller(&good, 60)
         };
         guard.frame_challenge(REALM, Duration::ZERO, 6);
         assert_eq!(
             guard.check_frame(&other, Some(&frame_auth("secret", "6", 1))),
-            Verdict::Granted
+            AuthVerdict::Granted
         );
         assert_eq!(
             guard.check_frame(&caller(&good, 61), Some(&right)),
-            Verdict::Granted
+            AuthVerdict::Granted
         );
     }
 
@@ -858,7 +858,7 @@ mod tests {
             guard.http_challenge(REALM, Duration::from_secs(1), i);
             let peer = IpAddr::V4(std::net::Ipv4Addr::from_bits(i));
             guard.check_frame(
-                &Caller {
+                &AuthRequest {
                     peer,
                     ..caller(&good, 1)
                 },
@@ -878,7 +878,7 @@ mod tests {
             let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
             guard.http_challenge(REALM, Duration::ZERO, 1);
             for header in [&bytes[..], text.as_bytes()] {
-                prop_assert_ne!(guard.check_http(&caller(&good, 1), Some(header), "GET", "/"), Verdict::Granted);
+                prop_assert_ne!(guard.check_http(&caller(&good, 1), Some(header), "GET", "/"), AuthVerdict::Granted);
             }
         }
 
@@ -888,7 +888,7 @@ mod tests {
             guard.frame_challenge(REALM, Duration::ZERO, 1);
             let shaped = format!(r#"{{"realm":"{REALM}","username":"admin","nonce":{nonce},"nc":{nc},"cnonce":"x","response":"{response}"}}"#);
             for auth in [&text, &shaped] {
-                prop_assert_ne!(guard.check_frame(&caller(&good, 1), Some(auth)), Verdict::Granted);
+                prop_assert_ne!(guard.check_frame(&caller(&good, 1), Some(auth)), AuthVerdict::Granted);
             }
         }
 

@@ -55,7 +55,7 @@ pub struct Evidence {
 
 /// Whether a sign is right.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Verdict {
+pub enum SignVerdict {
     /// Not known (yet).
     #[default]
     Unknown,
@@ -68,7 +68,7 @@ pub enum Verdict {
     Unclear(Evidence),
 }
 
-impl Verdict {
+impl SignVerdict {
     /// What contradicts the sign, if something does.
     #[must_use]
     pub const fn contradiction(&self) -> Option<&Evidence> {
@@ -241,10 +241,10 @@ impl Check {
 
     /// What follows from the rows so far.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> SignVerdict {
         let (mut right, mut turned, mut much, mut opposed) = (0.0, 0.0, 0.0, 0.0);
         let Some(mut all) = self.chunks.front().map(Row::empty) else {
-            return Verdict::Unknown;
+            return SignVerdict::Unknown;
         };
         for chunk in &self.chunks {
             let (as_is, inverted, weight) = chunk.distances();
@@ -255,7 +255,7 @@ impl Check {
             all.add(chunk);
         }
         if much < LEAST_WH || all.hours <= 0.0 {
-            return Verdict::Unknown;
+            return SignVerdict::Unknown;
         }
         let evidence = Evidence {
             watts: (all.drawn - all.fed) / all.hours,
@@ -271,18 +271,18 @@ impl Check {
             0.8
         };
         if (turned <= 0.5 * much && right >= far * much) || opposed >= 0.9 * much {
-            Verdict::Contradicted(evidence)
+            SignVerdict::Contradicted(evidence)
         } else if right <= 0.5 * much && turned >= far * much {
-            Verdict::Proven(evidence)
+            SignVerdict::Proven(evidence)
         } else {
-            Verdict::Unclear(evidence)
+            SignVerdict::Unclear(evidence)
         }
     }
 }
 
 /// Judges what was recorded: all of it, or where `recent` the last of it, if that decides.
 #[must_use]
-pub fn look_back(periods: &[Period], recent: bool) -> Verdict {
+pub fn look_back(periods: &[Period], recent: bool) -> SignVerdict {
     let judge = |mut check: Check| {
         for period in periods {
             if period.after_gap {
@@ -300,7 +300,7 @@ pub fn look_back(periods: &[Period], recent: bool) -> Verdict {
     let last = if recent {
         judge(Check::running())
     } else {
-        Verdict::Unknown
+        SignVerdict::Unknown
     };
     if last.decides() {
         last
@@ -388,19 +388,19 @@ mod tests {
             ..evidence
         };
         assert_eq!(
-            Verdict::Contradicted(evidence).turned(),
-            Verdict::Proven(other)
+            SignVerdict::Contradicted(evidence).turned(),
+            SignVerdict::Proven(other)
         );
         assert_eq!(
-            Verdict::Proven(other).turned(),
-            Verdict::Contradicted(evidence)
+            SignVerdict::Proven(other).turned(),
+            SignVerdict::Contradicted(evidence)
         );
         assert_eq!(
             (
-                Verdict::Unknown.turned(),
-                Verdict::Unclear(evidence).turned()
+                SignVerdict::Unknown.turned(),
+                SignVerdict::Unclear(evidence).turned()
             ),
-            (Verdict::Unknown, Verdict::Unclear(other))
+            (SignVerdict::Unknown, SignVerdict::Unclear(other))
         );
     }
 
@@ -413,7 +413,7 @@ mod tests {
         step: f64,
         every: usize,
         with_export: bool,
-    ) -> Verdict {
+    ) -> SignVerdict {
         let mut check = Check::running();
         let (mut total, mut shown) = ([0.0, 0.0], [0.0, 0.0]);
         for minute in 0..minutes {
@@ -437,19 +437,19 @@ mod tests {
         check.verdict()
     }
 
-    fn word(verdict: Verdict) -> &'static str {
+    fn word(verdict: SignVerdict) -> &'static str {
         match verdict {
-            Verdict::Unknown => "unknown",
-            Verdict::Proven(_) => "proven",
-            Verdict::Contradicted(_) => "contradicted",
-            Verdict::Unclear(_) => "unclear",
+            SignVerdict::Unknown => "unknown",
+            SignVerdict::Proven(_) => "proven",
+            SignVerdict::Contradicted(_) => "contradicted",
+            SignVerdict::Unclear(_) => "unclear",
         }
     }
 
     #[test]
     fn a_sensor_whose_plus_is_export_contradicts_its_counters() {
         let verdict = watch(|_| 3000.0, 25, -1.0, 10.0, 1, true);
-        let Verdict::Contradicted(evidence) = verdict else {
+        let SignVerdict::Contradicted(evidence) = verdict else {
             panic!("{verdict:?}")
         };
         let counters = Counters {
@@ -544,7 +544,7 @@ mod tests {
             late.push(&Row::of_mean(-3000.0, 1.0 / 60.0, Some(1.0), Some(0.0)));
         }
         assert!(
-            !matches!(late.verdict(), Verdict::Contradicted(_)),
+            !matches!(late.verdict(), SignVerdict::Contradicted(_)),
             "{:?}",
             late.verdict()
         );
@@ -557,7 +557,7 @@ mod tests {
             check.push(&Row::of_mean(-3000.0, 1.0 / 60.0, Some(50.0), Some(0.0)));
             check.interrupt();
         }
-        assert_eq!(check.verdict(), Verdict::Unknown);
+        assert_eq!(check.verdict(), SignVerdict::Unknown);
     }
 
     #[test]

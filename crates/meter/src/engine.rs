@@ -13,14 +13,14 @@ use super::{
     cells::{Cells, Level, Lost},
     counters::{CounterState, Ledger, Stretch, Taken},
     derive::{derive, unused},
-    direction::{Counters, Verdict},
+    direction::{Counters, SignVerdict},
     inputs::{PhasePower, Plan, line},
     minutes::{MinuteBuilder, MinuteRecord, minute_of},
     report::{self, EntityReport},
     round::serve,
     snapshot::{Derived, Electric, PhaseInput, Quality, Snapshot, SourceHealth},
-    watch::{Notice, Scene, Watch},
-    witness::{Side, Witnesses},
+    watch::{Notice, Watch, WatchContext},
+    witness::{Side, SignChecks},
 };
 use config::{EnergySource, MeterSettings};
 use vocab::reason::Reason;
@@ -89,7 +89,7 @@ pub struct Meter {
     heard: Vec<usize>,
     waiting: Option<Duration>,
     watch: Watch,
-    witnesses: Witnesses,
+    witnesses: SignChecks,
 }
 
 impl Meter {
@@ -114,7 +114,7 @@ impl Meter {
             heard: Vec::new(),
             waiting: None,
             watch: Watch::default(),
-            witnesses: Witnesses::default(),
+            witnesses: SignChecks::default(),
         };
         meter.configured(now);
         meter
@@ -306,7 +306,7 @@ impl Meter {
             .map(Milli::round);
         self.watch.look(
             &inputs,
-            &Scene {
+            &WatchContext {
                 cells: &self.cells,
                 feeds: &self.plan.feeds,
                 hold,
@@ -523,19 +523,19 @@ impl Meter {
 
     /// What the recorder proves of a sign, by which counters; what is seen while running counts
     /// more.
-    pub fn recorded(&mut self, side: Side, verdict: Verdict, counters: &Counters) {
+    pub fn recorded(&mut self, side: Side, verdict: SignVerdict, counters: &Counters) {
         self.witnesses.recorded(side, verdict, counters);
     }
 
     /// Whether the signs of the powers are right, as far as is known.
     #[must_use]
-    pub fn verdicts(&self) -> Vec<(Side, Verdict)> {
+    pub fn verdicts(&self) -> Vec<(Side, SignVerdict)> {
         self.witnesses.verdicts()
     }
 
     /// The same with the counters that tell so.
     #[must_use]
-    pub fn signs(&self) -> Vec<(Side, Verdict, Counters)> {
+    pub fn signs(&self) -> Vec<(Side, SignVerdict, Counters)> {
         self.witnesses.signs()
     }
 

@@ -13,7 +13,7 @@ use super::{
     pair::{Pair, Sides},
     rhythm::Report,
     smooth::Smoother,
-    witness::Witnesses,
+    witness::SignChecks,
 };
 use config::{Inputs, MeterSettings, PowerInput, TotalPhase};
 use vocab::EntityId;
@@ -224,7 +224,7 @@ impl Plan {
 
     /// The energy counters as witnesses of the powers' signs.
     #[must_use]
-    pub fn witnesses(&self, cells: &Cells) -> Witnesses {
+    pub fn witnesses(&self, cells: &Cells) -> SignChecks {
         let of = |power: &Option<Power>| power.iter().flat_map(Power::parts).collect::<Vec<_>>();
         let phases = [0, 1, 2].map(|i| of(&self.phases[i]));
         let house = if self.total.is_some() {
@@ -233,7 +233,7 @@ impl Plan {
             phases.concat()
         };
         let [a, b, c] = phases;
-        Witnesses::of(
+        SignChecks::of(
             &self.slots,
             &self.beside,
             self.total.is_some(),

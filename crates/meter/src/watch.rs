@@ -34,7 +34,7 @@ pub struct Notice {
 }
 
 /// What the inputs are looked at with.
-pub(super) struct Scene<'a> {
+pub(super) struct WatchContext<'a> {
     /// All cells.
     pub cells: &'a Cells,
     /// Which option key a cell feeds.
@@ -130,19 +130,19 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Says what changed: which phase is held, has no value, and why; which other entity has none.
-    pub(super) fn look(&mut self, inputs: &[PhaseInput; 3], scene: &Scene<'_>) {
-        self.up = matches!(scene.cells.link, Link::Up).then(|| self.up.unwrap_or(scene.now));
+    pub(super) fn look(&mut self, inputs: &[PhaseInput; 3], context: &WatchContext<'_>) {
+        self.up = matches!(context.cells.link, Link::Up).then(|| self.up.unwrap_or(context.now));
         let up = self.up.is_some();
         for (i, input) in inputs.iter().enumerate() {
-            if let Some((warning, text)) = self.phases[i].look(&input.quality, scene, up) {
+            if let Some((warning, text)) = self.phases[i].look(&input.quality, context, up) {
                 self.say(warning, format!("phase {}: {text}", letter(i)));
             }
         }
-        self.sides(scene);
+        self.sides(context);
     }
 
-    fn sides(&mut self, scene: &Scene<'_>) {
-        let cells = scene.cells.all();
+    fn sides(&mut self, context: &WatchContext<'_>) {
+        let cells = context.cells.all();
         self.sides
             .retain(|side| cells.iter().any(|cell| side.is_of(cell)));
         for (index, cell) in cells
@@ -155,7 +155,7 @@ impl Watch {
             if cell.lost.is_some() == known.is_some_and(|at| self.sides[at].told) {
                 continue;
             }
-            let keys = keys(scene.feeds, index);
+            let keys = keys(context.feeds, index);
             if keys.is_empty() {
                 continue;
             }
@@ -169,7 +169,7 @@ impl Watch {
                 });
                 self.sides.len() - 1
             });
-            if let Some((warning, text)) = self.sides[at].look(cell, &keys, scene, self.up) {
+            if let Some((warning, text)) = self.sides[at].look(cell, &keys, context, self.up) {
                 self.say(warning, text);
             }
         }
@@ -299,7 +299,12 @@ fn keys(feeds: &[(usize, &'static str)], cell: usize) -> String {
 
 impl PhaseLog {
     /// The line that is due, and whether it is a warning.
-    fn look(&mut self, quality: &Quality, scene: &Scene<'_>, up: bool) -> Option<(bool, String)> {
+    fn look(
+        &mut self,
+        quality: &Quality,
+        context: &WatchContext<'_>,
+        up: bool,
+    ) -> Option<(bool, String)> {
         match quality {
             Quality::Unused => *self = Self::default(),
             Quality::Live => {
@@ -313,7 +318,7 @@ impl PhaseLog {
             }
             Quality::Held { reason, .. } if self.told != Told::Held => {
                 let log = if self.told == Told::Fine {
-                    self.restless.loss(scene.now)
+                    self.restless.loss(context.now)
                 } else {
                     Log::Yes
                 };
@@ -326,7 +331,7 @@ impl PhaseLog {
                             false,
                             format!(
                                 "{reason}; its last value goes on for up to {} s",
-                                scene.hold.as_secs()
+                                context.hold.as_secs()
                             ),
                         ));
                     }
@@ -334,7 +339,7 @@ impl PhaseLog {
             }
             Quality::Held { .. } => {}
             Quality::Absent { since, reason } => {
-                return self.absent(reason, scene.now.saturating_sub(*since), scene, up);
+                return self.absent(reason, context.now.saturating_sub(*since), context, up);
             }
         }
         None
@@ -344,7 +349,7 @@ impl PhaseLog {
         &mut self,
         reason: &Reason,
         lasts: Duration,
-        scene: &Scene<'_>,
+        context: &WatchContext<'_>,
         up: bool,
     ) -> Option<(bool, String)> {
         let unheard = matches!(
@@ -354,7 +359,7 @@ impl PhaseLog {
                 ..
             }
         );
-        if scene.by_entities && unheard && lasts < PATIENCE {
+        if context.by_entities && unheard && lasts < PATIENCE {
             return None;
         }
         let line = |warning| Some((warning, format!("no value: {reason}")));
@@ -362,17 +367,17 @@ impl PhaseLog {
             Told::Absent(said) if said.iter().any(|said| said.same_fault(reason)) => None,
             // Without a link it is the link that is told about; options that name nothing are told
             // at once.
-            Told::Absent(_) if !up && scene.by_entities => None,
-            Told::Fine if !self.measured && !up && scene.by_entities => None,
+            Told::Absent(_) if !up && context.by_entities => None,
+            Told::Fine if !self.measured && !up && context.by_entities => None,
             Told::Absent(said) => {
                 if said.len() >= REASONS {
                     return None;
                 }
                 said.push(reason.clone());
-                line(scene.by_entities || self.measured)
+                line(context.by_entities || self.measured)
             }
-            Told::Fine if self.measured => match self.restless.loss(scene.now) {
-                Log::No if lasts < scene.hold + LASTING => None,
+            Told::Fine if self.measured => match self.restless.loss(context.now) {
+                Log::No if lasts < context.hold + LASTING => None,
                 Log::Last => Some((true, format!("{reason}; {RESTS}"))),
                 Log::Yes | Log::No => {
                     self.told = Told::Absent(vec![reason.clone()]);
@@ -381,7 +386,7 @@ impl PhaseLog {
             },
             Told::Fine | Told::Held => {
                 self.told = Told::Absent(vec![reason.clone()]);
-                line(scene.by_entities || self.measured)
+                line(context.by_entities || self.measured)
             }
         }
     }
@@ -397,7 +402,7 @@ impl SideLog {
         &mut self,
         cell: &Cell,
         keys: &str,
-        scene: &Scene<'_>,
+        context: &WatchContext<'_>,
         up: Option<Duration>,
     ) -> Option<(bool, String)> {
         let Some(lost) = &cell.lost else {
@@ -406,20 +411,20 @@ impl SideLog {
         };
         // What never had a value holds none.
         let wait = if cell.good.is_some() {
-            scene.hold
+            context.hold
         } else {
             PATIENCE
         };
-        let lasts = scene.now.saturating_sub(lost.since.max(up?));
+        let lasts = context.now.saturating_sub(lost.since.max(up?));
         if lasts < wait {
             return None;
         }
         let meanwhile = match cell.quantity {
-            Quantity::Energy => scene.energy,
+            Quantity::Energy => context.energy,
             _ if keys == "n_curr" => "; the neutral current is left out",
             _ => "; it is derived meanwhile",
         };
-        match self.restless.loss(scene.now) {
+        match self.restless.loss(context.now) {
             Log::No if lasts < wait + LASTING => None,
             Log::Last => Some((true, format!("{keys}: {}; {RESTS}", lost.reason))),
             Log::Yes | Log::No => {

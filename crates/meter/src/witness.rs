@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     cells::{Cell, Cells},
     counters::{Share, Slot, Stretch},
-    direction::{Check, Counters, Row, Verdict, contradiction},
+    direction::{Check, Counters, Row, SignVerdict, contradiction},
 };
 use std::time::Duration;
 use vocab::reason::Reason;
@@ -25,7 +25,7 @@ pub enum Side {
 
 /// A power with the counters beside it.
 #[derive(Clone, Debug)]
-struct Witness {
+struct SignCheck {
     side: Side,
     import: Vec<usize>,
     export: Vec<usize>,
@@ -38,14 +38,14 @@ struct Witness {
     before: Option<(f64, f64)>,
     /// The power had no value for a part of the row.
     broken: bool,
-    recorded: Option<(Verdict, Counters)>,
+    recorded: Option<(SignVerdict, Counters)>,
     told: bool,
 }
 
 /// All witnesses of a meter.
 #[derive(Clone, Debug, Default)]
-pub struct Witnesses {
-    all: Vec<Witness>,
+pub struct SignChecks {
+    all: Vec<SignCheck>,
 }
 
 /// A line for the log.
@@ -54,7 +54,7 @@ pub(super) struct Said {
     pub text: String,
 }
 
-impl Witnesses {
+impl SignChecks {
     /// Those that energy inputs give, or where there are none the counters `beside` them, import
     /// and export. `total`: one power feeds all phases, so that theirs cannot be told apart;
     /// `powers` are the cells of the power of the house, then of each phase.
@@ -75,7 +75,7 @@ impl Witnesses {
                 .map(|&i| Arc::clone(&cells[i].entity))
                 .collect::<Vec<_>>()
         };
-        let mut all: Vec<Witness> = Vec::new();
+        let mut all: Vec<SignCheck> = Vec::new();
         for of in [Side::House, Side::Phase(0), Side::Phase(1), Side::Phase(2)] {
             let power = &powers[if let Side::Phase(i) = of { i + 1 } else { 0 }];
             let list = |export: bool| -> Vec<usize> {
@@ -96,7 +96,7 @@ impl Witnesses {
                 import: names(&import),
                 export: names(&export),
             };
-            all.push(Witness {
+            all.push(SignCheck {
                 side: of,
                 import,
                 export,
@@ -142,7 +142,7 @@ impl Witnesses {
     }
 
     /// What was recorded before, and which counters that is of.
-    pub fn recorded(&mut self, side: Side, verdict: Verdict, counters: &Counters) {
+    pub fn recorded(&mut self, side: Side, verdict: SignVerdict, counters: &Counters) {
         for witness in self.all.iter_mut().filter(|witness| witness.side == side) {
             witness.recorded = Some((verdict, counters.clone()));
         }
@@ -150,7 +150,7 @@ impl Witnesses {
 
     /// Whether the signs are right, as far as is known.
     #[must_use]
-    pub fn verdicts(&self) -> Vec<(Side, Verdict)> {
+    pub fn verdicts(&self) -> Vec<(Side, SignVerdict)> {
         self.all
             .iter()
             .map(|witness| (witness.side, witness.verdict().0))
@@ -159,8 +159,8 @@ impl Witnesses {
 
     /// The same with the counters that it stands on.
     #[must_use]
-    pub fn signs(&self) -> Vec<(Side, Verdict, Counters)> {
-        let sign = |witness: &Witness| {
+    pub fn signs(&self) -> Vec<(Side, SignVerdict, Counters)> {
+        let sign = |witness: &SignCheck| {
             let (verdict, counters) = witness.verdict();
             (witness.side, verdict, counters.clone())
         };
@@ -170,11 +170,11 @@ impl Witnesses {
     /// What is said of each sign that is contradicted.
     #[must_use]
     pub fn problems(&self) -> Vec<Reason> {
-        self.all.iter().filter_map(Witness::problem).collect()
+        self.all.iter().filter_map(SignCheck::problem).collect()
     }
 }
 
-impl Witness {
+impl SignCheck {
     fn close(&mut self, cells: &Cells, hold: Duration, now: Duration) {
         let sum = |list: &[usize]| match list {
             [] => Some(0.0),
@@ -201,7 +201,7 @@ impl Witness {
     }
 
     /// What is seen now decides, else what was recorded.
-    fn verdict(&self) -> (Verdict, &Counters) {
+    fn verdict(&self) -> (SignVerdict, &Counters) {
         let live = self.check.verdict();
         match &self.recorded {
             Some((verdict, counters)) if !live.decides() => (*verdict, counters),
@@ -220,7 +220,7 @@ impl Witness {
         let (verdict, _) = self.verdict();
         let contradicted = verdict.contradiction().is_some();
         // Not a word where it is merely no longer known.
-        if contradicted == self.told || (self.told && !matches!(verdict, Verdict::Proven(_))) {
+        if contradicted == self.told || (self.told && !matches!(verdict, SignVerdict::Proven(_))) {
             return None;
         }
         self.told = contradicted;

@@ -7,12 +7,12 @@
 
 use std::{convert::Infallible, f64::consts::PI, sync::Arc, time::Duration};
 
-use super::{Stopped, Wires};
+use super::{SourceChannels, Stopped};
 use config::{Inputs, PowerInput, SourceSettings};
 use vocab::{EntityId, Link, Reading, SourceEvent, State};
 
 const DAY: f64 = 86_400.0;
-/// Entities in the order of [`Moment`]: powers, voltages, frequency.
+/// Entities in the order of [`HouseholdMoment`]: powers, voltages, frequency.
 const ENTITIES: [&str; 7] = [
     "demo.a_power",
     "demo.b_power",
@@ -48,7 +48,7 @@ pub fn inputs() -> Inputs {
 
 /// One moment of the household at the grid connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
+pub struct HouseholdMoment {
     /// Power of each phase in W, + import, − export.
     pub power: [f64; 3],
     /// Voltage of each phase in V.
@@ -76,7 +76,7 @@ impl Household {
 
     /// The household at Unix time `unix`, s.
     #[must_use]
-    pub fn at(&self, unix: f64) -> Moment {
+    pub fn at(&self, unix: f64) -> HouseholdMoment {
         let local = if unix.is_finite() {
             unix + self.utc_offset
         } else {
@@ -103,7 +103,7 @@ impl Household {
         }
         let frequency =
             50.0 + self.wave(40, local / 60.0) * 0.03 + self.wave(41, local / 5.0) * 0.008;
-        Moment {
+        HouseholdMoment {
             power,
             voltage,
             frequency,
@@ -241,7 +241,7 @@ fn smooth(x: f64) -> f64 {
     x * x * (3.0 - 2.0 * x)
 }
 
-fn readings(ids: &[EntityId], moment: &Moment) -> Vec<Reading> {
+fn readings(ids: &[EntityId], moment: &HouseholdMoment) -> Vec<Reading> {
     let text = |entity: &EntityId, value: String, unit: &str| Reading {
         entity: entity.clone(),
         state: State::Text(Arc::from(value)),
@@ -265,8 +265,11 @@ fn readings(ids: &[EntityId], moment: &Moment) -> Vec<Reading> {
 }
 
 /// One reading a simulated second (at most one each 5 ms), from now on, until stopped.
-pub(super) async fn run(settings: &SourceSettings, wires: Wires) -> Result<Infallible, Stopped> {
-    let began = wires.clock.now();
+pub(super) async fn run(
+    settings: &SourceSettings,
+    channels: SourceChannels,
+) -> Result<Infallible, Stopped> {
+    let began = channels.clock.now();
     let household = Household::new(settings.demo_seed, offset_here());
     let ids = ENTITIES.map(EntityId::from);
     let period = Duration::try_from_secs_f64(1.0 / settings.demo_speed)
@@ -283,20 +286,20 @@ pub(super) async fn run(settings: &SourceSettings, wires: Wires) -> Result<Infal
     loop {
         tokio::select! {
             biased;
-            () = wires.stop.cancelled() => return Err(Stopped),
+            () = channels.stop.cancelled() => return Err(Stopped),
             _ = ticks.tick() => {}
         }
-        let now = wires.clock.now();
+        let now = channels.clock.now();
         let simulated =
             began.unix + (now.mono.saturating_sub(began.mono)).as_secs_f64() * settings.demo_speed;
-        wires
+        channels
             .say(
                 now,
                 SourceEvent::Readings(readings(&ids, &household.at(simulated.floor()))),
             )
             .await?;
         if std::mem::take(&mut first) {
-            wires.say(now, SourceEvent::Link(Link::Up)).await?;
+            channels.say(now, SourceEvent::Link(Link::Up)).await?;
         }
     }
 }

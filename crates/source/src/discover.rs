@@ -20,7 +20,7 @@ use super::{
     home_assistant::{
         Access, Address,
         frames::{AreaEntry, Attributes, Config, DeviceEntry, Outgoing, RegistryEntry},
-        query::Asker,
+        query::QueryConnection,
         rest::Rest,
         session::End,
     },
@@ -258,10 +258,10 @@ async fn discover_at(
     asked: &[EntityId],
 ) -> Result<Discovery, QueryError> {
     if settings.ha_transport != HaTransport::Rest {
-        match Asker::open(address, &access.cadence).await {
-            Ok(mut asker) => {
-                let found = over_websocket(&mut asker, macs, asked).await;
-                asker.close().await;
+        match QueryConnection::open(address, &access.cadence).await {
+            Ok(mut connection) => {
+                let found = over_websocket(&mut connection, macs, asked).await;
+                connection.close().await;
                 return found;
             }
             Err(error @ QueryError::Unreachable(_))
@@ -276,18 +276,18 @@ async fn discover_at(
 }
 
 async fn over_websocket(
-    asker: &mut Asker,
+    connection: &mut QueryConnection,
     macs: &[String],
     asked: &[EntityId],
 ) -> Result<Discovery, QueryError> {
     let mut notes = Vec::new();
-    let config: Config = asker
+    let config: Config = connection
         .ask("get_config", |id| Outgoing::GetConfig { id }.frame())
         .await??;
-    let states: Vec<FullState> = asker
+    let states: Vec<FullState> = connection
         .ask("get_states", |id| Outgoing::GetStates { id }.frame())
         .await??;
-    let registry = asker
+    let registry = connection
         .ask::<Vec<RegistryEntry>>("the entity registry", |id| {
             Outgoing::ListRegistry { id }.frame()
         })
@@ -301,15 +301,15 @@ async fn over_websocket(
         }
     };
     // Areas and devices only help to choose: a token that may not list them costs nothing else.
-    let devices = asker
+    let devices = connection
         .ask::<Vec<DeviceEntry>>("the device registry", |id| {
             Outgoing::ListDevices { id }.frame()
         })
         .await?;
-    let areas = asker
+    let areas = connection
         .ask::<Vec<AreaEntry>>("the areas", |id| Outgoing::ListAreas { id }.frame())
         .await?;
-    let prefs = match asker
+    let prefs = match connection
         .ask::<Box<RawValue>>("the Energy settings", |id| {
             Outgoing::GetPrefs { id }.frame()
         })

@@ -99,7 +99,7 @@ pub enum Transport {
 }
 
 /// What a running source is wired to.
-pub struct Wires {
+pub struct SourceChannels {
     /// The entities to follow; may change at any time, the connection stays.
     pub entities: watch::Receiver<Arc<[EntityId]>>,
     /// MACs of our meters, 12 hex digits: their entities in Home Assistant are refused
@@ -122,7 +122,7 @@ pub struct Wires {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stopped;
 
-impl Wires {
+impl SourceChannels {
     /// Says one thing, heard at `now`; waits while the channel is full, but not past the stop.
     pub(crate) async fn say(&self, now: Now, event: SourceEvent) -> Result<(), Stopped> {
         tokio::select! {
@@ -144,14 +144,14 @@ impl Wires {
 
 /// Runs the chosen source until `stop`. Nothing outside ends it: an absent Home Assistant is a
 /// state of the link.
-pub async fn run(settings: SourceSettings, access: Access, wires: Wires) {
+pub async fn run(settings: SourceSettings, access: Access, channels: SourceChannels) {
     let stopped = match settings.kind {
         SourceKind::HomeAssistant => {
-            beside::follow(async move { home_assistant::run(&settings, &access, wires).await })
+            beside::follow(async move { home_assistant::run(&settings, &access, channels).await })
                 .await
         }
-        SourceKind::Demo => demo::run(&settings, wires).await,
-        SourceKind::Replay => replay::run(&settings, wires).await,
+        SourceKind::Demo => demo::run(&settings, channels).await,
+        SourceKind::Replay => replay::run(&settings, channels).await,
     };
     match stopped {
         Ok(never) => match never {},

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     beside,
     discover::QueryError,
-    home_assistant::{Access, Address, frames::Outgoing, query::Asker},
+    home_assistant::{Access, Address, frames::Outgoing, query::QueryConnection},
 };
 use config::SourceSettings;
 
@@ -24,12 +24,12 @@ pub async fn changed(settings: &SourceSettings, access: &Access, told: Option<St
         return std::future::pending().await;
     };
     let watch = async move {
-        let Ok(mut asker) = Asker::open(&address, &cadence).await else {
+        let Ok(mut connection) = QueryConnection::open(&address, &cadence).await else {
             return std::future::pending().await;
         };
         loop {
             tokio::time::sleep(EVERY).await;
-            let asked = asker
+            let asked = connection
                 .ask::<Box<RawValue>>("the Energy settings", |id| {
                     Outgoing::GetPrefs { id }.frame()
                 })

@@ -14,7 +14,7 @@ use super::{
     home_assistant::{
         Access, Address,
         frames::{Outgoing, StatisticUnits},
-        query::Asker,
+        query::QueryConnection,
     },
 };
 use config::{HaTransport, PowerInput, SourceSettings};
@@ -168,16 +168,16 @@ pub async fn ask(
         questions.to_vec(),
     );
     beside::ask(async move {
-        let mut asker = Asker::open(&address, &cadence).await?;
-        let answers = over(&mut asker, &questions, look, now).await;
-        asker.close().await;
+        let mut connection = QueryConnection::open(&address, &cadence).await?;
+        let answers = over(&mut connection, &questions, look, now).await;
+        connection.close().await;
         answers
     })
     .await
 }
 
 async fn over(
-    asker: &mut Asker,
+    connection: &mut QueryConnection,
     questions: &[Question],
     look: Look,
     now: f64,
@@ -207,7 +207,7 @@ async fn over(
             .frame()
         };
         answers.push(
-            match asker
+            match connection
                 .ask::<Statistics>("the recorder's statistics", asked)
                 .await?
             {

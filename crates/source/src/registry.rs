@@ -14,7 +14,7 @@ use super::{
     home_assistant::{
         Access, Address,
         frames::{Outgoing, RegistryEntry, valid_entity_id},
-        query::{Asker, QueryError},
+        query::{QueryConnection, QueryError},
     },
 };
 use config::SourceSettings;
@@ -98,20 +98,20 @@ pub async fn names(
     );
     beside::ask(async move {
         let ids: Vec<&str> = wanted.iter().map(|id| &**id).collect();
-        let mut asker = Asker::open_any(&addresses, &cadence).await?;
-        let asked = ask(&mut asker, &ids, &before).await;
-        asker.close().await;
+        let mut connection = QueryConnection::open_any(&addresses, &cadence).await?;
+        let asked = ask(&mut connection, &ids, &before).await;
+        connection.close().await;
         asked
     })
     .await
 }
 
 async fn ask(
-    asker: &mut Asker,
+    connection: &mut QueryConnection,
     ids: &[&str],
     before: &BTreeMap<EntityId, Registered>,
 ) -> Result<Names, QueryError> {
-    let now: HashMap<String, Option<RegistryEntry>> = asker
+    let now: HashMap<String, Option<RegistryEntry>> = connection
         .ask("the entity registry", |id| {
             Outgoing::GetEntries {
                 id,
@@ -126,7 +126,7 @@ async fn ask(
         ids.contains(&&**name) && !entry.is_some_and(|entry| entry.registered().is(was))
     });
     let all: Vec<RegistryEntry> = if moved {
-        asker
+        connection
             .ask("the entity registry", |id| {
                 Outgoing::ListRegistry { id }.frame()
             })

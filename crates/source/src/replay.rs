@@ -15,7 +15,7 @@ use std::{
 
 use csv::{Reader, ReaderBuilder, StringRecord, Trim};
 
-use super::{Stopped, Wires};
+use super::{SourceChannels, Stopped};
 use config::{Inputs, PowerInput, SourceSettings, TotalPhase};
 use vocab::Phase;
 use vocab::reason::{Cause, Quoted, Unreachable};
@@ -247,25 +247,28 @@ impl Rows {
 
 /// Says the rows in their rhythm × speed; after the last one everything is unavailable and the link
 /// down.
-pub(super) async fn run(settings: &SourceSettings, wires: Wires) -> Result<Infallible, Stopped> {
-    let reason = match play(settings, &wires).await? {
+pub(super) async fn run(
+    settings: &SourceSettings,
+    channels: SourceChannels,
+) -> Result<Infallible, Stopped> {
+    let reason = match play(settings, &channels).await? {
         Ok(()) => Unreachable::ReplayEnded,
         Err(error) => error,
     };
     tracing::warn!("{reason}: its values are unavailable from now on");
-    let now = wires.clock.now();
+    let now = channels.clock.now();
     let link = Link::Down {
         reason,
         last_alive: Some(now.mono),
     };
-    wires.say(now, SourceEvent::Link(link)).await?;
-    wires.stop.cancelled().await;
+    channels.say(now, SourceEvent::Link(link)).await?;
+    channels.stop.cancelled().await;
     Err(Stopped)
 }
 
 async fn play(
     settings: &SourceSettings,
-    wires: &Wires,
+    channels: &SourceChannels,
 ) -> Result<Result<(), Unreachable>, Stopped> {
     let replay = match Replay::of(settings) {
         Ok(replay) => replay,
@@ -289,7 +292,7 @@ async fn play(
             Ok(Some(row)) => row,
             Ok(None) => {
                 // The last row is worth as long as the one before it.
-                wires
+                channels
                     .sleep(Duration::from_secs_f64(
                         (step.min(60.0) / settings.replay_speed).min(60.0),
                     ))
@@ -311,20 +314,20 @@ async fn play(
             .and_then(|after| began.checked_add(after));
         tokio::select! {
             biased;
-            () = wires.stop.cancelled() => return Err(Stopped),
+            () = channels.stop.cancelled() => return Err(Stopped),
             () = async { match due { Some(due) => tokio::time::sleep_until(due).await, None => std::future::pending().await } } => {}
         }
-        let now = wires.clock.now();
-        wires
+        let now = channels.clock.now();
+        channels
             .say(now, SourceEvent::Readings(rows.readings(Some(&row))))
             .await?;
         if !std::mem::replace(&mut up, true) {
-            wires.say(now, SourceEvent::Link(Link::Up)).await?;
+            channels.say(now, SourceEvent::Link(Link::Up)).await?;
         }
     };
-    wires
+    channels
         .say(
-            wires.clock.now(),
+            channels.clock.now(),
             SourceEvent::Readings(rows.readings(None)),
         )
         .await?;

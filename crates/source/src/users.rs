@@ -10,7 +10,7 @@ use super::{
     home_assistant::{
         Address,
         frames::Outgoing,
-        query::{Asker, QueryError},
+        query::{QueryConnection, QueryError},
     },
 };
 use config::settings::SourceSettings;
@@ -48,11 +48,11 @@ pub async fn administrators(
 ) -> Result<HashMap<String, bool>, QueryError> {
     let (address, cadence) = (Address::choose(settings, access)?, access.cadence);
     let users = beside::ask(async move {
-        let mut asker = Asker::open(&address, &cadence).await?;
-        let users = asker
+        let mut connection = QueryConnection::open(&address, &cadence).await?;
+        let users = connection
             .ask::<Vec<User>>("who its users are", |id| Outgoing::ListUsers { id }.frame())
             .await;
-        asker.close().await;
+        connection.close().await;
         users
     });
     Ok(users

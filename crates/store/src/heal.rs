@@ -23,7 +23,7 @@ use super::{
     open::{Kept, merge, open_database, open_sidecar, start_check},
     part,
     retention::Keep,
-    schema::{self, Place},
+    schema::{self, DatabasePlace},
     series,
     shared::lock,
     types::{MeterRow, QUARTER, add, from_numbers, to_numbers},
@@ -182,7 +182,7 @@ impl Writer {
             self.last,
         );
         self.keep = Keep::new(&heal.settings, false);
-        self.place = Place::File(path.clone());
+        self.place = DatabasePlace::File(path.clone());
         let clean = database.clean;
         self.adopt(database);
         // Readers of the memory may have indexed it until now.

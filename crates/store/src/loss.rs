@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use super::DATABASE_FILE;
 
 /// What the sidecar says of a database that a start found, or began anew.
-pub(super) struct Was {
+pub(super) struct DatabaseBefore {
     /// Wall time of its last commit that the sidecar knows of, Unix s.
     pub seen: Option<f64>,
     /// Its log has commits that cannot be read.
@@ -17,7 +17,7 @@ pub(super) struct Was {
 /// A commit may come between the sidecar's figure and the stop; none goes missing.
 const SLACK: f64 = 1.0;
 
-impl Was {
+impl DatabaseBefore {
     /// One line for a person, or none where nothing is lost. `fresh`: there was no database.
     /// `seen`: its last commit, Unix s.
     pub fn line(&self, path: &Path, fresh: bool, seen: f64) -> Option<String> {

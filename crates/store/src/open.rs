@@ -17,9 +17,9 @@ use super::{
     import::{self, Import},
     loss, part,
     retention::Keep,
-    schema::{self, Database, OpenError, Place},
+    schema::{self, Database, DatabasePlace, OpenError},
     shared::{Cache, Shared, lock},
-    sidecar::{self, Found, Sidecar},
+    sidecar::{self, Sidecar, SidecarContent},
     types::MeterRow,
     writer::{Start, Writer},
 };
@@ -100,7 +100,7 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
                 stored.clone_from(&kept.meters);
                 stored_state.clone_from(&kept.state);
                 lost.extend(
-                    loss::Was {
+                    loss::DatabaseBefore {
                         seen: more.database,
                         log_damaged,
                     }
@@ -116,14 +116,14 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
                     .filter(|(_, part)| part.record.ts <= now.unix_s())
                     .map(|(key, part)| (key.clone(), part.clone())),
             );
-            (Place::File(path.clone()), Some(conn), clean, None)
+            (DatabasePlace::File(path.clone()), Some(conn), clean, None)
         }
         None => {
             if !busy && path.exists() {
                 kept = Kept::salvage(&path);
             }
             state_lost = existed || !busy;
-            let place = Place::memory();
+            let place = DatabasePlace::memory();
             let conn = schema::open(&place, true).ok().map(|d| d.conn);
             let reason = problems
                 .last()
@@ -272,7 +272,8 @@ impl Kept {
     /// is left.
     fn salvage(path: &Path) -> Self {
         let read = |path: &Path, immutable| {
-            let conn = schema::open_reader(&Place::File(path.to_owned()), immutable).ok()?;
+            let conn =
+                schema::open_reader(&DatabasePlace::File(path.to_owned()), immutable).ok()?;
             let meters = commit::load_meters(&conn);
             let state = commit::load_state(&conn);
             if meters.is_err() && state.is_err() {
@@ -340,14 +341,17 @@ pub(super) fn merge(
     stored
 }
 
-pub(super) fn open_sidecar(dir: &Path, problems: &mut Vec<String>) -> (io::Result<Sidecar>, Found) {
+pub(super) fn open_sidecar(
+    dir: &Path,
+    problems: &mut Vec<String>,
+) -> (io::Result<Sidecar>, SidecarContent) {
     let path = dir.join(SIDECAR_FILE);
     if let Err(error) = super::private::folder(dir) {
         problems.push(format!(
             "the data folder {} cannot be made: {error}; nothing is kept over a restart",
             dir.display()
         ));
-        return (Err(error), Found::default());
+        return (Err(error), SidecarContent::default());
     }
     match Sidecar::open(&path) {
         Ok((sidecar, found)) => {
@@ -361,7 +365,7 @@ pub(super) fn open_sidecar(dir: &Path, problems: &mut Vec<String>) -> (io::Resul
                 "another process of ours uses the data folder {}: nothing is kept over a restart; stop it or set data_dir",
                 dir.display()
             ));
-            (Err(error), Found::default())
+            (Err(error), SidecarContent::default())
         }
         Err(error) => {
             problems.push(format!("{} cannot be written: {error}", path.display()));
@@ -379,7 +383,7 @@ pub(super) fn open_database(
     problems: &mut Vec<String>,
     set_aside: &mut Option<(String, PathBuf)>,
 ) -> Option<Database> {
-    let place = Place::File(path.to_owned());
+    let place = DatabasePlace::File(path.to_owned());
     let error = match schema::open(&place, true) {
         Ok(database) => return Some(database),
         Err(OpenError::Damaged(fault)) => match schema::set_aside(path, &fault, unix_s) {

@@ -269,9 +269,9 @@ mod tests {
 
     const T0: i64 = 1_800_000_000;
 
-    struct Hand(AtomicI64);
+    struct ManualClock(AtomicI64);
 
-    impl Clock for Hand {
+    impl Clock for ManualClock {
         fn now(&self) -> Now {
             Now {
                 mono: Duration::from_secs(1),
@@ -282,14 +282,14 @@ mod tests {
 
     struct House {
         dir: tempfile::TempDir,
-        clock: Arc<Hand>,
+        clock: Arc<ManualClock>,
     }
 
     impl House {
         fn new() -> Self {
             Self {
                 dir: tempfile::tempdir().unwrap(),
-                clock: Arc::new(Hand(AtomicI64::new(0))),
+                clock: Arc::new(ManualClock(AtomicI64::new(0))),
             }
         }
 

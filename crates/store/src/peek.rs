@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     DATABASE_FILE, SIDECAR_FILE,
     open::{Kept, merge},
-    schema::{self, Place},
+    schema::{self, DatabasePlace},
     sidecar::Sidecar,
     types::MeterRow,
 };
@@ -29,7 +29,7 @@ pub fn peek(dir: &Path) -> Peek {
     // is read, so that SQLite makes none.
     let with_log = path.exists() && beside("-wal") && beside("-shm");
     let read = |immutable| {
-        schema::open_reader(&Place::File(path.clone()), immutable)
+        schema::open_reader(&DatabasePlace::File(path.clone()), immutable)
             .and_then(|conn| Kept::load(&conn))
             .ok()
     };

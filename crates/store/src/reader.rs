@@ -13,7 +13,7 @@ use rusqlite::{Connection, InterruptHandle, OptionalExtension, Row};
 use super::{
     blocks::Blocks,
     codec, schema,
-    schema::Place,
+    schema::DatabasePlace,
     shared::{Shared, lock},
     types::{Bar, EnergySpan, Minute, Model, QUARTER, StoreError},
 };
@@ -28,7 +28,7 @@ const IDLE: usize = 2;
 #[derive(Debug)]
 pub(super) struct Gate {
     /// `None`: closed.
-    pub place: Option<Place>,
+    pub place: Option<DatabasePlace>,
     /// Frozen.
     pub immutable: bool,
 }
@@ -42,7 +42,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(place: DatabasePlace) -> Self {
         Self {
             gate: RwLock::new(Gate {
                 place: Some(place),

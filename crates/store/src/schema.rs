@@ -38,14 +38,14 @@ const MIGRATIONS: &[&str] = &["
 
 /// Where the database lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum DatabasePlace {
     /// A file.
     File(PathBuf),
     /// The memory of this process, under that name.
     Memory(String),
 }
 
-impl Place {
+impl DatabasePlace {
     /// A database in memory that no other has.
     pub(super) fn memory() -> Self {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
@@ -129,8 +129,8 @@ pub(super) struct Database {
 ///
 /// # Errors
 /// See [`OpenError`]; the file is untouched then, but for a log of its own that was played back.
-pub(super) fn open(place: &Place, check: bool) -> Result<Database, OpenError> {
-    if let Place::File(path) = place {
+pub(super) fn open(place: &DatabasePlace, check: bool) -> Result<Database, OpenError> {
+    if let DatabasePlace::File(path) = place {
         match header_version(path) {
             Some(version) if version > VERSION => return Err(OpenError::Newer(version)),
             _ => {}
@@ -149,7 +149,7 @@ pub(super) fn open(place: &Place, check: bool) -> Result<Database, OpenError> {
     conn.execute_batch(
         "PRAGMA page_size = 1024; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;",
     )?;
-    if matches!(place, Place::File(_)) {
+    if matches!(place, DatabasePlace::File(_)) {
         match conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
             Err(error) if is_damage(&error) => return Err(error.into()),
             // A network folder without shared memory: SQLite's rollback journal is as safe, only
@@ -237,7 +237,7 @@ pub(super) fn meta(conn: &Connection, key: &str) -> rusqlite::Result<Option<i64>
 
 /// A connection that only reads. `immutable`: the file is frozen, so neither log nor locks are
 /// made.
-pub(super) fn open_reader(place: &Place, immutable: bool) -> rusqlite::Result<Connection> {
+pub(super) fn open_reader(place: &DatabasePlace, immutable: bool) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn opens_migrates_once_and_checks_what_was_not_closed() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::File(dir.path().join("a ?#%ä.db"));
+        let place = DatabasePlace::File(dir.path().join("a ?#%ä.db"));
         let first = open(&place, true).unwrap();
         assert!(first.fresh && first.clean);
         mark_clean(&first.conn).unwrap();
@@ -324,7 +324,7 @@ mod tests {
     fn a_newer_schema_is_refused_untouched() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.db");
-        let place = Place::File(path.clone());
+        let place = DatabasePlace::File(path.clone());
         let db = open(&place, true).unwrap();
         db.conn
             .pragma_update(None, "user_version", VERSION + 1)
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn readers_share_the_memory_of_the_writer() {
-        let place = Place::memory();
+        let place = DatabasePlace::memory();
         let db = open(&place, true).unwrap();
         db.conn.execute("INSERT INTO s2 VALUES(1, 2)", []).unwrap();
         let reader = open_reader(&place, false).unwrap();

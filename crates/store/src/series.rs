@@ -91,7 +91,7 @@ pub(super) fn import(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::schema::{Place, open};
+    use crate::schema::{DatabasePlace, open};
 
     fn rows(conn: &Connection, sql: &str) -> Vec<(i64, i64, i64, i64, i64)> {
         let mut statement = conn.prepare(sql).unwrap();
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn minutes_follow_their_samples() {
-        let conn = open(&Place::memory(), false).unwrap().conn;
+        let conn = open(&DatabasePlace::memory(), false).unwrap().conn;
         let mut series = Series::load(&conn).unwrap();
         series.write(&conn, [(0, 10), (58, 30), (60, 7)]).unwrap();
         series.write(&conn, [(62, 8), (120, -5)]).unwrap();
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_went_back_overwrites_row_by_row_and_deletes_nothing_else() {
-        let conn = open(&Place::memory(), false).unwrap().conn;
+        let conn = open(&DatabasePlace::memory(), false).unwrap().conn;
         let mut series = Series::load(&conn).unwrap();
         series
             .write(&conn, (0..=300).step_by(2).map(|ts| (ts, 1)))

@@ -17,7 +17,7 @@ use super::{
     heal::Base,
     part::Part,
     reader::Readers,
-    schema::Place,
+    schema::DatabasePlace,
     types::{MeterRow, Run, SetAside, StoreHealth, StoreState},
 };
 use vocab::Clock;
@@ -74,13 +74,13 @@ impl Shared {
     pub(super) fn new(
         clock: Arc<dyn Clock>,
         interval: Duration,
-        place: Place,
+        place: DatabasePlace,
         cache: Cache,
         memory_reason: Option<String>,
     ) -> Self {
         let path = match &place {
-            Place::File(path) => Some(path.clone()),
-            Place::Memory(_) => None,
+            DatabasePlace::File(path) => Some(path.clone()),
+            DatabasePlace::Memory(_) => None,
         };
         let state = memory_reason.map_or(StoreState::Ok, |reason| StoreState::InMemory { reason });
         Self {

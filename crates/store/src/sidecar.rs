@@ -78,7 +78,7 @@ pub(super) struct Sidecar {
 
 /// What the file held.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct SidecarContent {
     pub meters: BTreeMap<String, MeterRow>,
     /// None in the file of an earlier version, and where there was no file.
     pub more: Option<More>,
@@ -116,7 +116,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// When it cannot be opened for writing; `WouldBlock` when another process has it.
-    pub(super) fn open(path: &Path) -> io::Result<(Self, Found)> {
+    pub(super) fn open(path: &Path) -> io::Result<(Self, SidecarContent)> {
         super::private::file(path);
         let mut file = OpenOptions::new()
             .read(true)
@@ -154,11 +154,11 @@ impl Sidecar {
     }
 
     /// What a file holds that cannot be written.
-    pub(super) fn peek(path: &Path) -> Found {
+    pub(super) fn peek(path: &Path) -> SidecarContent {
         let mut bytes = Vec::new();
         match File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes)) {
             Ok(_) => newest(&bytes).1,
-            Err(_) => Found::default(),
+            Err(_) => SidecarContent::default(),
         }
     }
 
@@ -201,7 +201,7 @@ impl Sidecar {
 }
 
 /// Sequence number and place of the newest sound slot, and what it holds.
-fn newest(bytes: &[u8]) -> (Option<(u64, u64)>, Found) {
+fn newest(bytes: &[u8]) -> (Option<(u64, u64)>, SidecarContent) {
     let second_slots = std::iter::successors(Some(SLOT), |&offset| Some(offset * 2))
         .take_while(|&offset| offset < bytes.len() as u64);
     let slots = std::iter::once(0).chain(second_slots).filter_map(|offset| {
@@ -212,9 +212,9 @@ fn newest(bytes: &[u8]) -> (Option<(u64, u64)>, Found) {
         Some((seq, offset, found)) => (Some((seq, offset)), found),
         None => (
             None,
-            Found {
+            SidecarContent {
                 damaged: bytes.iter().any(|b| !b.is_ascii_whitespace()),
-                ..Found::default()
+                ..SidecarContent::default()
             },
         ),
     }
@@ -255,7 +255,7 @@ fn line(seq: u64, meters: &BTreeMap<String, MeterRow>, more: &More) -> io::Resul
     })?)
 }
 
-fn parse(bytes: &[u8]) -> Option<(u64, Found)> {
+fn parse(bytes: &[u8]) -> Option<(u64, SidecarContent)> {
     let line = bytes.split(|&b| b == b'\n').next()?;
     let slot: Slot<'_> = serde_json::from_slice(line).ok()?;
     if slot.v != 1 || slot.sum != checksum(slot.v, slot.seq, slot.meters.get()) {
@@ -278,7 +278,7 @@ fn parse(bytes: &[u8]) -> Option<(u64, Found)> {
     let more = more.and_then(|more| serde_json::from_str(more.get()).ok());
     Some((
         slot.seq,
-        Found {
+        SidecarContent {
             meters: entries.iter().map(|e| (e.key.clone(), row(e))).collect(),
             more,
             damaged: false,

@@ -15,7 +15,7 @@ use super::{
     DATABASE_FILE, MeterRow, Store, StoreState,
     heal::Heal,
     retention::Keep,
-    schema::{self, Place},
+    schema::{self, DatabasePlace},
     shared::{Cache, Shared, lock},
     sidecar::Sidecar,
     types::{from_numbers, to_numbers},
@@ -29,16 +29,16 @@ const T0: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
 
 #[derive(Debug)]
-struct Hand(Mutex<Now>);
+struct ManualClock(Mutex<Now>);
 
-impl Clock for Hand {
+impl Clock for ManualClock {
     fn now(&self) -> Now {
         *lock(&self.0)
     }
 }
 
 struct Rig {
-    clock: Arc<Hand>,
+    clock: Arc<ManualClock>,
     shared: Arc<Shared>,
     writer: Writer,
 }
@@ -56,11 +56,11 @@ fn settings(dir: &Path) -> StoreSettings {
 
 impl Rig {
     fn new(dir: &Path, unix: i64) -> Self {
-        let clock = Arc::new(Hand(Mutex::new(Now {
+        let clock = Arc::new(ManualClock(Mutex::new(Now {
             mono: Duration::ZERO,
             unix: unix as f64,
         })));
-        let place = Place::File(dir.join(DATABASE_FILE));
+        let place = DatabasePlace::File(dir.join(DATABASE_FILE));
         let db = schema::open(&place, true).unwrap();
         let seen = super::commit::load_meters(&db.conn).unwrap().seen;
         let shared = Arc::new(Shared::new(
@@ -447,20 +447,20 @@ fn what_is_added_up_during_a_commit_is_counted_once() {
 }
 
 /// A writer in memory whose folder is `dir`, with the handle that the meters have.
-struct Homeless {
-    clock: Arc<Hand>,
+struct InMemoryRig {
+    clock: Arc<ManualClock>,
     store: Store,
     shared: Arc<Shared>,
     writer: Writer,
 }
 
-impl Homeless {
+impl InMemoryRig {
     fn new(dir: &Path, unix: i64, began: &BTreeMap<String, MeterRow>) -> Self {
-        let clock = Arc::new(Hand(Mutex::new(Now {
+        let clock = Arc::new(ManualClock(Mutex::new(Now {
             mono: Duration::ZERO,
             unix: unix as f64,
         })));
-        let place = Place::memory();
+        let place = DatabasePlace::memory();
         let db = schema::open(&place, true).unwrap();
         let cache = Cache {
             meters: began.clone(),
@@ -539,7 +539,7 @@ fn past(dir: &Path) {
 }
 
 fn kept(dir: &Path) -> (MeterRow, BTreeMap<String, String>) {
-    let db = schema::open(&Place::File(dir.join(DATABASE_FILE)), true).unwrap();
+    let db = schema::open(&DatabasePlace::File(dir.join(DATABASE_FILE)), true).unwrap();
     let row = super::commit::load_meters(&db.conn)
         .unwrap()
         .meters
@@ -555,7 +555,7 @@ fn a_folder_that_comes_late_gets_what_was_counted_without_it() {
     std::fs::create_dir(&hidden).unwrap();
     past(&hidden);
     std::fs::write(&dir, "in the way").unwrap();
-    let mut rig = Homeless::new(&dir, T0, &BTreeMap::new());
+    let mut rig = InMemoryRig::new(&dir, T0, &BTreeMap::new());
     rig.put(400.0, 0.0, 0.0);
     rig.minute();
     assert!(
@@ -637,7 +637,7 @@ fn a_new_folder_gets_all_and_the_stop_tries_it_once_more() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("data");
     std::fs::write(&dir, "in the way").unwrap();
-    let mut rig = Homeless::new(&dir, T0, &BTreeMap::new());
+    let mut rig = InMemoryRig::new(&dir, T0, &BTreeMap::new());
     rig.put(400.0, 3.0, 0.0);
     rig.minute();
     std::fs::remove_file(&dir).unwrap();
@@ -655,7 +655,7 @@ fn what_another_process_counted_meanwhile_is_counted_once() {
     let dir = tempfile::tempdir().unwrap();
     past(dir.path());
     let other = Sidecar::open(&dir.path().join("meter.json")).unwrap();
-    let mut rig = Homeless::new(dir.path(), T0, &BTreeMap::new());
+    let mut rig = InMemoryRig::new(dir.path(), T0, &BTreeMap::new());
     rig.put(0.0, 7.0, 0.0);
     rig.minute();
     assert!(
@@ -673,7 +673,7 @@ fn a_meter_that_could_read_its_past_is_not_counted_twice() {
     let dir = tempfile::tempdir().unwrap();
     past(dir.path());
     let began = BTreeMap::from([(String::new(), counters("02AABBCCDDEE", 1_000.0, 0.0, 0.0))]);
-    let mut rig = Homeless::new(dir.path(), T0, &began);
+    let mut rig = InMemoryRig::new(dir.path(), T0, &began);
     rig.store
         .put_counters("", counters("02AABBCCDDEE", 1_006.0, 6.0, 0.0));
     rig.store.delete_records("");
@@ -697,14 +697,14 @@ fn the_minute_that_a_stop_cut_goes_on_in_a_folder_that_comes_late() {
         lock(&rig.shared.buffer).add(|b| b.put_record("", record(T0, 5.0), Some(T0 + 20)));
         rig.writer.close().unwrap();
         std::fs::write(&dir, "in the way").unwrap();
-        let mut rig = Homeless::new(&dir, T0 + 30, &BTreeMap::new());
+        let mut rig = InMemoryRig::new(&dir, T0 + 30, &BTreeMap::new());
         std::fs::remove_file(&dir).unwrap();
         std::fs::rename(&hidden, &dir).unwrap();
         if stopped {
             lock(&rig.clock.0).unix += 10.0;
             rig.store.minute("", record(T0, 2.0));
             rig.writer.close().unwrap();
-            let db = schema::open(&Place::File(dir.join(DATABASE_FILE)), true).unwrap();
+            let db = schema::open(&DatabasePlace::File(dir.join(DATABASE_FILE)), true).unwrap();
             let part = super::part::load(&db.conn, T0 + 45)
                 .unwrap()
                 .remove("")

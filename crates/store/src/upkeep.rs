@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    schema::{self, Database, OpenError, Place},
+    schema::{self, Database, DatabasePlace, OpenError},
     shared::lock,
     sidecar,
     types::{MeterRow, Run, StoreError, StoreState},
@@ -23,7 +23,7 @@ impl Writer {
             tracing::warn!("backup: {error}; it will hold the database as of its last commit");
         }
         self.write_sidecar();
-        if matches!(self.place, Place::File(_)) {
+        if matches!(self.place, DatabasePlace::File(_)) {
             let (place, db) = (&self.place, self.db.take());
             self.shared.readers.shut(|gate| {
                 close(db);
@@ -100,7 +100,7 @@ impl Writer {
             .batches()
             .flat_map(|batch| batch.state.keys().cloned())
             .collect();
-        let in_file = matches!(self.place, Place::File(_));
+        let in_file = matches!(self.place, DatabasePlace::File(_));
         let ahead = state
             .keys()
             .filter(|key| !in_file || waits.contains(*key))
@@ -141,7 +141,7 @@ impl Writer {
 
     /// Lets go of a connection whose file may be gone; the next commit opens it anew.
     pub(super) fn disconnect(&mut self) {
-        if matches!(self.place, Place::File(_)) {
+        if matches!(self.place, DatabasePlace::File(_)) {
             let db = self.db.take();
             self.shared.readers.shut(|gate| {
                 gate.place = None;
@@ -162,7 +162,7 @@ impl Writer {
     }
 
     pub(super) fn reopen(&mut self, check: bool) -> Result<(), StoreError> {
-        if matches!(self.place, Place::Memory(_)) {
+        if matches!(self.place, DatabasePlace::Memory(_)) {
             return Err(StoreError("there is no database in memory".into()));
         }
         match schema::open(&self.place, check) {
@@ -198,7 +198,7 @@ impl Writer {
 
     /// Sets the damaged file aside and begins a new one with what memory knows.
     pub(super) fn replace(&mut self, fault: &str) {
-        let Place::File(path) = &self.place else {
+        let DatabasePlace::File(path) = &self.place else {
             return;
         };
         let (path, db, unix_s) = (path.clone(), self.db.take(), self.last.unix_s());

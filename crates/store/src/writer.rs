@@ -21,7 +21,7 @@ use super::{
     heal::Heal,
     import::Rows,
     retention::{HOLD, JUMP, Keep},
-    schema::{self, Place},
+    schema::{self, DatabasePlace},
     series,
     shared::{Shared, lock},
     sidecar::Sidecar,
@@ -74,7 +74,7 @@ pub(super) enum Control {
 /// See the module.
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    pub(super) place: Place,
+    pub(super) place: DatabasePlace,
     pub(super) db: Option<Connection>,
     /// The file that `db` has open.
     pub(super) file: Option<(u64, u64)>,
@@ -137,7 +137,7 @@ impl Allowance {
 
 /// What the writer starts with.
 pub(super) struct Start {
-    pub place: Place,
+    pub place: DatabasePlace,
     pub db: Option<Connection>,
     pub sidecar: Option<Sidecar>,
     pub keep: Keep,
@@ -348,7 +348,8 @@ impl Writer {
         }
         if now.mono >= self.sidecar_at {
             self.write_sidecar();
-            let alone = self.interval > COUNTERS_EVERY || matches!(self.place, Place::Memory(_));
+            let alone =
+                self.interval > COUNTERS_EVERY || matches!(self.place, DatabasePlace::Memory(_));
             self.sidecar_at = now.mono
                 + if alone {
                     self.interval.min(COUNTERS_EVERY)
@@ -387,8 +388,9 @@ impl Writer {
         }
         // In memory nothing is kept, and waiting for what cannot come is no use: unless the sidecar
         // can keep the counters.
-        let kept =
-            matches!(self.place, Place::File(_)) || self.sidecar.is_none() || self.sidecar_failed;
+        let kept = matches!(self.place, DatabasePlace::File(_))
+            || self.sidecar.is_none()
+            || self.sidecar_failed;
         let runs: Vec<(String, Run)> = if kept {
             batch
                 .meters
@@ -408,7 +410,7 @@ impl Writer {
                 self.index(&changes);
                 lock(&shared.buffer).done();
                 drop(moving);
-                if had_meters && matches!(self.place, Place::File(_)) {
+                if had_meters && matches!(self.place, DatabasePlace::File(_)) {
                     lock(&shared.cache).database = Some(self.last.unix);
                 }
                 shared.keep(runs);
@@ -518,7 +520,7 @@ impl Writer {
     /// Database and its log on disk. Here and not where it is asked for: a disk that hangs answers
     /// nobody.
     fn bytes(&self) -> u64 {
-        let Place::File(path) = &self.place else {
+        let DatabasePlace::File(path) = &self.place else {
             return 0;
         };
         let log = PathBuf::from(format!("{}-wal", path.display()));
@@ -531,15 +533,15 @@ impl Writer {
 
     pub(super) fn name(&self) -> String {
         match &self.place {
-            Place::File(path) => path.display().to_string(),
-            Place::Memory(_) => format!("{DATABASE_FILE} in memory"),
+            DatabasePlace::File(path) => path.display().to_string(),
+            DatabasePlace::Memory(_) => format!("{DATABASE_FILE} in memory"),
         }
     }
 
     fn prune(&mut self, now: Now) {
         self.prune_at = now.mono + PRUNE_EVERY;
         let Some(conn) = &mut self.db else { return };
-        if !self.pruning && matches!(self.place, Place::File(_)) {
+        if !self.pruning && matches!(self.place, DatabasePlace::File(_)) {
             let left = i64::try_from(self.hold.as_secs()).unwrap_or(i64::MAX);
             if schema::meta(conn, "retention_hold")
                 .ok()

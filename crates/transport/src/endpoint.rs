@@ -30,7 +30,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::limits::Rate;
 use config::{ChannelSettings, ControlSettings, Profile};
-use consumers::{Asked, Caller, Calm, Consumers, brand};
+use consumers::{AnsweredCall, Caller, Calm, Consumers, brand};
 use device::{
     Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, RpcError, View,
     auth::{self, Guard},
@@ -161,7 +161,7 @@ pub enum Bare {
 
 /// How a frame ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FrameOutcome {
     /// With the reply, or with none because it had no `id`.
     Answered,
     /// It was no frame.
@@ -180,7 +180,7 @@ pub struct Spoken {
     /// The reply, JSON text.
     pub reply: Option<Bytes>,
     /// How it ended.
-    pub verdict: Verdict,
+    pub verdict: FrameOutcome,
     /// The frame's `src`, if it was a valid frame that was let in: whom notifications are for from
     /// now on.
     pub src: Option<Arc<str>>,
@@ -191,7 +191,7 @@ pub struct Spoken {
 }
 
 impl Spoken {
-    fn nothing(verdict: Verdict) -> Self {
+    fn nothing(verdict: FrameOutcome) -> Self {
         Self {
             reply: None,
             verdict,
@@ -208,7 +208,7 @@ impl Spoken {
             .and_then(|f| frame::reply(&f, device_id, None, &Answer::Error(RpcError::too_many())));
         Self {
             reply: reply.map(Bytes::from),
-            verdict: Verdict::Malformed,
+            verdict: FrameOutcome::Malformed,
             src: None,
             power: None,
             absent: false,
@@ -218,7 +218,7 @@ impl Spoken {
     /// Whether it was a frame of somebody who may speak.
     #[must_use]
     pub fn accepted(&self) -> bool {
-        matches!(self.verdict, Verdict::Answered | Verdict::Silence)
+        matches!(self.verdict, FrameOutcome::Answered | FrameOutcome::Silence)
     }
 }
 
@@ -359,13 +359,13 @@ impl Endpoint {
         if !terms.batches {
             return match frame::parse(bytes) {
                 Ok(frame) => self.frame(caller, &frame, bytes, terms).await,
-                Err(_) => Spoken::nothing(Verdict::Malformed),
+                Err(_) => Spoken::nothing(FrameOutcome::Malformed),
             };
         }
         match frame::parse_any(bytes) {
             Ok(Message::One(frame)) => self.frame(caller, &frame, bytes, terms).await,
             Ok(Message::Batch(frames)) => self.batch(caller, &frames, bytes, terms).await,
-            Err(_) => Spoken::nothing(Verdict::Malformed),
+            Err(_) => Spoken::nothing(FrameOutcome::Malformed),
         }
     }
 
@@ -378,10 +378,10 @@ impl Endpoint {
         terms: Terms<'_>,
     ) -> Spoken {
         if frames.is_empty() {
-            return Spoken::nothing(Verdict::Malformed);
+            return Spoken::nothing(FrameOutcome::Malformed);
         }
         let mut replies = Vec::with_capacity(frames.len());
-        let (mut verdict, mut absent) = (Verdict::Answered, false);
+        let (mut verdict, mut absent) = (FrameOutcome::Answered, false);
         let limit = self.channels.borrow().rate_limit;
         for (n, frame) in frames.iter().flatten().enumerate() {
             if n > 0
@@ -399,7 +399,7 @@ impl Endpoint {
                 continue;
             }
             let spoken = self.frame(caller, frame, bytes, terms).await;
-            if let Verdict::Unauthorized(_) = spoken.verdict {
+            if let FrameOutcome::Unauthorized(_) = spoken.verdict {
                 verdict = spoken.verdict;
             }
             absent |= spoken.absent;
@@ -428,12 +428,12 @@ impl Endpoint {
     ) -> Spoken {
         // A frame without a method is somebody's answer to us.
         let Some(method) = &frame.method else {
-            return Spoken::nothing(Verdict::Malformed);
+            return Spoken::nothing(FrameOutcome::Malformed);
         };
         let device = Arc::clone(&self.device.borrow());
         let id = &device.identity.id;
         if !frame.is_for(id) {
-            return Spoken::nothing(Verdict::Silence);
+            return Spoken::nothing(FrameOutcome::Silence);
         }
         let src = frame.src.as_deref();
         if !auth::is_open(method)
@@ -443,14 +443,14 @@ impl Endpoint {
                 frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
             return Spoken {
                 reply,
-                ..Spoken::nothing(Verdict::Unauthorized(challenge))
+                ..Spoken::nothing(FrameOutcome::Unauthorized(challenge))
             };
         }
         let executed = self
             .execute(caller, src, method, frame.params.as_deref(), &terms)
             .await;
         if executed.not_now {
-            return Spoken::nothing(Verdict::NotNow);
+            return Spoken::nothing(FrameOutcome::NotNow);
         }
         let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
         self.note(
@@ -462,9 +462,9 @@ impl Endpoint {
             reply.clone().unwrap_or_default(),
         );
         let verdict = if executed.answer == Answer::Silence {
-            Verdict::Silence
+            FrameOutcome::Silence
         } else {
-            Verdict::Answered
+            FrameOutcome::Answered
         };
         Spoken {
             reply,
@@ -626,9 +626,9 @@ impl Endpoint {
     }
 
     /// What the device sees now, with this view of it.
-    pub(super) fn moment(&self, caller: &Caller, view: Arc<View>, manner: Manner) -> Moment {
+    pub(super) fn moment(&self, caller: &Caller, view: Arc<View>, manner: Manner) -> CallContext {
         let now = self.clock.now();
-        Moment {
+        CallContext {
             view,
             state: Arc::clone(&self.state.borrow()),
             now,
@@ -652,7 +652,7 @@ impl Endpoint {
             Answer::Error(error) => Some(error.code),
             Answer::Result(_) | Answer::Silence => None,
         };
-        let asked = Asked {
+        let asked = AnsweredCall {
             caller,
             src,
             method: executed.known.unwrap_or(method),
@@ -681,7 +681,7 @@ impl Endpoint {
             (Some(_), Some(code)) => Bytes::from(format!("exception {code:02X}")),
             (Some(_), None) => Bytes::new(),
         };
-        let asked = Asked {
+        let asked = AnsweredCall {
             caller,
             src: None,
             method: function,
@@ -758,7 +758,7 @@ fn em1_id(params: Option<&str>) -> Option<usize> {
 }
 
 /// What a call sees, owned, so that it can be answered on another thread.
-pub(super) struct Moment {
+pub(super) struct CallContext {
     view: Arc<View>,
     state: Arc<DeviceState>,
     now: Now,
@@ -768,7 +768,7 @@ pub(super) struct Moment {
     ws_connected: bool,
 }
 
-impl Moment {
+impl CallContext {
     /// Gives it to `use_it` in the device's form.
     pub(super) fn with<T>(
         &self,

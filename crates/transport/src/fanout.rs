@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     http::{self, Site},
-    listener::Wanted,
+    listener::ListenerSpec,
 };
 
 /// Serves `ports` until cancelled; each port comes and goes by itself, all share the limits of one
@@ -18,7 +18,7 @@ pub async fn run(
     cancel: &CancellationToken,
 ) {
     let serving = ports.iter().map(|port| {
-        let wanted = Wanted {
+        let wanted = ListenerSpec {
             name: "websocket",
             meter: site.endpoint.meter.clone(),
             bind,

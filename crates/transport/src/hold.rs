@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     board::{Board, ListenerState},
     holder::{self, Waiting},
-    listener::{AGAIN, Wanted, retry_pause},
+    listener::{AGAIN, ListenerSpec, retry_pause},
     reserve::{self, Claim},
 };
 
 /// Binds a TCP port and serves it, as [`super::listener::acquire`] does, until cancelled; leaves
 /// it, and comes back to it, when it is found to be Home Assistant's.
 pub async fn hold<T, Fut>(
-    wanted: &Wanted,
+    wanted: &ListenerSpec,
     board: &Board,
     cancel: &CancellationToken,
     mut bind: impl FnMut() -> io::Result<T>,
@@ -47,7 +47,7 @@ pub async fn hold<T, Fut>(
 
 /// The socket, once it can be had; `None` when cancelled first.
 async fn acquire_free<T>(
-    wanted: &Wanted,
+    wanted: &ListenerSpec,
     board: &Board,
     cancel: &CancellationToken,
     bind: &mut impl FnMut() -> io::Result<T>,
@@ -135,7 +135,7 @@ async fn acquire_free<T>(
 }
 
 /// Whether somebody else has this port on another address of this host.
-async fn beside(wanted: &Wanted) -> bool {
+async fn beside(wanted: &ListenerSpec) -> bool {
     match wanted.bind {
         Some(bind) => reserve::somebody_beside(bind, wanted.port).await,
         None => false,
@@ -153,9 +153,9 @@ mod tests {
     use super::*;
     use crate::listener::{bind_all, tcp};
 
-    fn wanted(port: u16) -> Wanted {
+    fn wanted(port: u16) -> ListenerSpec {
         let bind = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Wanted {
+        ListenerSpec {
             name: "http",
             meter: String::new(),
             bind,
@@ -167,7 +167,7 @@ mod tests {
     /// A listener on its own port of 127.0.0.1, which stays busy or free for as long as somebody
     /// else has it.
     async fn held(bind: &str, port: u16, board: &Board, cancel: &CancellationToken) {
-        let wanted = Wanted {
+        let wanted = ListenerSpec {
             bind: Some(bind.parse().unwrap()),
             ..wanted(port)
         };

@@ -14,7 +14,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::listener::Wanted;
+use super::listener::ListenerSpec;
 
 /// Longest that an answer is waited for.
 const ASK: Duration = Duration::from_secs(2);
@@ -98,7 +98,7 @@ impl Holder {
 }
 
 /// Asks whoever listens there; [`Holder::Unknown`] where nobody answers in time.
-pub async fn ask(wanted: &Wanted) -> Holder {
+pub async fn ask(wanted: &ListenerSpec) -> Holder {
     let ip = wanted
         .bind
         .filter(|ip| !ip.is_unspecified())
@@ -124,7 +124,7 @@ async fn fetch(address: SocketAddr) -> io::Result<String> {
 /// Whether nobody listens on any address of `wanted`. Nothing is listened on to find out: whoever
 /// comes at that moment gets it.
 #[must_use]
-pub fn is_free(wanted: &Wanted) -> bool {
+pub fn is_free(wanted: &ListenerSpec) -> bool {
     let tried = |address: SocketAddr| -> io::Result<()> {
         let socket = Socket::new(
             Domain::for_address(address),

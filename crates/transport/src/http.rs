@@ -41,7 +41,7 @@ use super::{
     healthz::{self, Vitals},
     hold,
     limits::{Activity, Connections, Rate},
-    listener::{self, Connection, Wanted, Watched},
+    listener::{self, Connection, ListenerSpec, Watched},
 };
 use background::RETRY_AFTER;
 use consumers::{Caller, Channel};
@@ -175,7 +175,7 @@ impl Site {
 }
 
 /// Binds what `wanted` says, again and again while it cannot be had, and serves it until cancelled.
-pub async fn run(wanted: Wanted, site: Arc<Site>, cancel: CancellationToken) {
+pub async fn run(wanted: ListenerSpec, site: Arc<Site>, cancel: CancellationToken) {
     let bind = || listener::bind_all(&wanted, listener::tcp);
     let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
         let serving = listeners
@@ -325,7 +325,7 @@ async fn route(
                 !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
             })
     {
-        let asked = Asked::new(
+        let asked = RequestInfo::new(
             &site,
             connection,
             request.method(),
@@ -351,7 +351,7 @@ fn never_happens(never: Infallible) -> Response<Body> {
 }
 
 /// A request as far as it concerns who asks and how.
-struct Asked<'a> {
+struct RequestInfo<'a> {
     site: &'a Site,
     method: &'a Method,
     /// As sent, query included: the digest is over it.
@@ -360,7 +360,7 @@ struct Asked<'a> {
     caller: Caller,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestInfo<'a> {
     fn new(
         site: &'a Site,
         connection: &Connection,

@@ -147,7 +147,7 @@ struct Table {
 
 /// A connection's place in the table; leaving it when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionSlot {
     table: Connections,
     id: u64,
     /// When it last moved a byte.
@@ -160,7 +160,7 @@ impl Connections {
     /// Lets a connection in. While the table is over `max`, or over [`PER_ADDRESS`] for this
     /// address, another one is told to close; the new one always gets its place.
     #[must_use]
-    pub fn enter(&self, peer: IpAddr, max: usize, parent: &CancellationToken) -> Place {
+    pub fn enter(&self, peer: IpAddr, max: usize, parent: &CancellationToken) -> ConnectionSlot {
         let activity = Arc::new(Activity::new());
         let close = parent.child_token();
         let mut table = self.lock();
@@ -183,7 +183,7 @@ impl Connections {
             },
         );
         drop(table);
-        Place {
+        ConnectionSlot {
             table: self.clone(),
             id,
             activity,
@@ -245,7 +245,7 @@ impl Table {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.table.lock().open.remove(&self.id);
     }
@@ -377,7 +377,7 @@ mod tests {
         let quiet = [enter("192.0.2.1"), enter("192.0.2.2")];
         tokio::time::advance(Duration::from_secs(60)).await;
         // One host, by as many addresses as it likes.
-        let greedy: Vec<Place> = (0..40)
+        let greedy: Vec<ConnectionSlot> = (0..40)
             .map(|n| enter(&format!("2001:db8::{n:x}")))
             .collect();
         assert!(quiet.iter().all(|p| !p.close.is_cancelled()));
@@ -395,7 +395,7 @@ mod tests {
             CancellationToken::new(),
         );
         let at = |n: usize| ip(&format!("2001:db8:1:2:{n:x}::1"));
-        let places: Vec<Place> = (0..PER_ADDRESS + 3)
+        let places: Vec<ConnectionSlot> = (0..PER_ADDRESS + 3)
             .map(|n| table.enter(at(n), 1024, &parent))
             .collect();
         assert_eq!(places.iter().filter(|p| p.close.is_cancelled()).count(), 3);
@@ -413,7 +413,7 @@ mod tests {
             ("::1", 0),
         ] {
             let table = Connections::default();
-            let places: Vec<Place> = (0..PER_ADDRESS + 2)
+            let places: Vec<ConnectionSlot> = (0..PER_ADDRESS + 2)
                 .map(|_| table.enter(ip(peer), 1024, &parent))
                 .collect();
             assert_eq!(

@@ -24,12 +24,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     board::{Board, Line, ListenerState},
-    limits::{Activity, Connections, Place},
+    limits::{Activity, ConnectionSlot, Connections},
 };
 
 /// A listener that shall be: for its log lines and its line on the [`Board`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ListenerSpec {
     /// `http`, `udp`, `modbus`, `websocket`, `dashboard`.
     pub name: &'static str,
     /// The meter's name, empty for the first.
@@ -42,7 +42,7 @@ pub struct Wanted {
     pub needed_by: &'static str,
 }
 
-impl Wanted {
+impl ListenerSpec {
     /// The addresses to bind, in order; the second may be missing on a host without IPv6.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -108,7 +108,7 @@ pub fn retry_pause(n: u32) -> Duration {
 
 /// Tries `bind` until it succeeds, keeping the board; `None` when cancelled first.
 pub async fn acquire<T>(
-    wanted: &Wanted,
+    wanted: &ListenerSpec,
     board: &Board,
     cancel: &CancellationToken,
     mut bind: impl FnMut() -> io::Result<T>,
@@ -172,7 +172,7 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// When an address that counts cannot be bound.
 pub fn bind_all<T>(
-    wanted: &Wanted,
+    wanted: &ListenerSpec,
     mut bind: impl FnMut(SocketAddr) -> io::Result<T>,
 ) -> io::Result<Vec<T>> {
     let mut bound = Vec::with_capacity(2);
@@ -208,7 +208,7 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Watched {
     stream: TcpStream,
-    place: Place,
+    place: ConnectionSlot,
 }
 
 /// Accepts until cancelled and gives each connection to `handle`, all joined before this returns.
@@ -346,9 +346,9 @@ mod tests {
 
     use super::*;
 
-    fn wanted(port: u16) -> Wanted {
+    fn wanted(port: u16) -> ListenerSpec {
         let bind = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Wanted {
+        ListenerSpec {
             name: "http",
             meter: String::new(),
             bind,
@@ -430,7 +430,7 @@ mod tests {
             io::ErrorKind::AddrInUse
         );
         drop(first);
-        let all = Wanted {
+        let all = ListenerSpec {
             bind: None,
             ..wanted(port)
         };

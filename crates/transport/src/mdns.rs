@@ -29,7 +29,7 @@ pub use self::{
     interfaces::Interfaces,
 };
 use self::{
-    interfaces::{Found, outside},
+    interfaces::{InterfaceAddresses, outside},
     responder::Responder,
 };
 use super::board::{Board, Line, ListenerState};
@@ -141,7 +141,7 @@ pub async fn run(
 /// Keeps a responder on each of these interfaces, and on no others.
 async fn follow_interfaces(
     responders: &mut BTreeMap<String, Responder>,
-    found: &[Found],
+    found: &[InterfaceAddresses],
     failed: &mut Option<String>,
 ) {
     let here = |name: &str, address: Ipv4Addr| {
@@ -232,7 +232,7 @@ fn decide(
     announcement: &Announcement,
     port: Option<u16>,
     ready: bool,
-    found: &[Found],
+    found: &[InterfaceAddresses],
 ) -> Result<u16, Lacks> {
     if found.is_empty() {
         return Err(Lacks::Interface);
@@ -295,7 +295,7 @@ impl Meter {
     }
 
     /// What is announced of it on this interface.
-    fn units(&self, found: &Found) -> Vec<zone::Unit> {
+    fn units(&self, found: &InterfaceAddresses) -> Vec<zone::Unit> {
         let Some(Ok(port)) = self.told else {
             return Vec::new();
         };
@@ -362,12 +362,13 @@ mod tests {
                 broadcast: None,
             })
         };
-        let found = [Found {
+        let found = [InterfaceAddresses {
             name: "eth0".into(),
             addresses: vec![v4("192.0.2.5")],
         }];
-        let said =
-            |address, port, ready, found: &[Found]| decide(&meter(address), port, ready, found);
+        let said = |address, port, ready, found: &[InterfaceAddresses]| {
+            decide(&meter(address), port, ready, found)
+        };
         assert_eq!(said(None, Some(80), true, &found), Ok(80));
         assert_eq!(said(None, Some(80), false, &found), Err(Lacks::Values));
         assert_eq!(said(Some("192.0.2.9"), Some(80), true, &found), Ok(80));

@@ -30,8 +30,8 @@ use super::{
     board::{Board, ListenerState},
     endpoint::Endpoint,
     hold,
-    limits::{Connections, Place, Rate},
-    listener::{self, Wanted},
+    limits::{ConnectionSlot, Connections, Rate},
+    listener::{self, ListenerSpec},
 };
 use consumers::{Caller, Channel};
 use device::{
@@ -44,7 +44,12 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// Serves while `Modbus.SetConfig` has it enabled: binds, again and again while the port cannot be
 /// had, until cancelled.
-pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: CancellationToken) {
+pub async fn run(
+    wanted: ListenerSpec,
+    endpoint: Arc<Endpoint>,
+    board: Board,
+    cancel: CancellationToken,
+) {
     let mut state = endpoint.state.clone();
     loop {
         if !state.borrow_and_update().modbus_enable {
@@ -333,7 +338,7 @@ fn exception_code(code: u8) -> ExceptionCode {
 struct Guarded {
     stream: TcpStream,
     coils: Coils,
-    place: Place,
+    place: ConnectionSlot,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     idle: Pin<Box<Sleep>>,
 }

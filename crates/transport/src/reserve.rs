@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, sync::watch};
 
-use super::listener::Wanted;
+use super::listener::ListenerSpec;
 
 /// How the reason begins on the board.
 pub const HOME_ASSISTANT_HERE: &str = "Home Assistant itself is on this port";
@@ -114,7 +114,7 @@ impl PortGuard {
 
     /// What this listener may do.
     #[must_use]
-    pub fn claim(&self, wanted: &Wanted) -> Claim {
+    pub fn claim(&self, wanted: &ListenerSpec) -> Claim {
         let claims = self
             .0
             .borrow()
@@ -128,16 +128,16 @@ impl PortGuard {
     }
 
     /// Ends once the port of this listener is known to be Home Assistant's.
-    pub async fn taken(&self, wanted: &Wanted) {
+    pub async fn taken(&self, wanted: &ListenerSpec) {
         self.wait(|claim| claim == Claim::Taken, wanted).await;
     }
 
     /// Ends once it no longer is.
-    pub async fn given_back(&self, wanted: &Wanted) {
+    pub async fn given_back(&self, wanted: &ListenerSpec) {
         self.wait(|claim| claim != Claim::Taken, wanted).await;
     }
 
-    async fn wait(&self, so: impl Fn(Claim) -> bool, wanted: &Wanted) {
+    async fn wait(&self, so: impl Fn(Claim) -> bool, wanted: &ListenerSpec) {
         let mut seen = self.0.subscribe();
         // The sender lives in `self`.
         while !so(self.claim(wanted)) {

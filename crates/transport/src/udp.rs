@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     board::Board,
-    endpoint::{Credentials, Endpoint, Hot, Terms, Verdict},
+    endpoint::{Credentials, Endpoint, FrameOutcome, Hot, Terms},
     limits::{Rate, exempt},
-    listener::{self, Wanted},
+    listener::{self, ListenerSpec},
     udp_socket::{Datagram, PacketSocket},
 };
 use consumers::{Caller, Channel};
@@ -52,7 +52,12 @@ const BURST: usize = 64;
 const UNKNOWN: &str = "unknown";
 
 /// Binds `wanted`, again and again while it cannot be had, and answers there until cancelled.
-pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: CancellationToken) {
+pub async fn run(
+    wanted: ListenerSpec,
+    endpoint: Arc<Endpoint>,
+    board: Board,
+    cancel: CancellationToken,
+) {
     let Some(sockets) = listener::acquire(&wanted, &board, &cancel, || bind(&wanted)).await else {
         return;
     };
@@ -72,7 +77,7 @@ pub async fn run(wanted: Wanted, endpoint: Arc<Endpoint>, board: Board, cancel: 
 
 /// Every address of `wanted`; bound to one IPv4 address, also that subnet's broadcast address,
 /// because a socket on a unicast address hears no broadcast (`docs/decisions.md#ports`).
-fn bind(wanted: &Wanted) -> io::Result<Vec<Arc<PacketSocket>>> {
+fn bind(wanted: &ListenerSpec) -> io::Result<Vec<Arc<PacketSocket>>> {
     let mut sockets = listener::bind_all(wanted, PacketSocket::bind)?;
     if let Some(broadcast) = wanted.bind.and_then(broadcast_of) {
         let port = sockets.first().map_or(wanted.port, |s| s.local().port());
@@ -332,7 +337,12 @@ impl Port {
                 if spoken.power.is_some() && !terms.manner.short {
                     spoken.reply = spoken.reply.map(long_enough);
                 }
-                if let (Credentials::FrameToChange, Verdict::Answered, Some(reply), Some(method)) = (
+                if let (
+                    Credentials::FrameToChange,
+                    FrameOutcome::Answered,
+                    Some(reply),
+                    Some(method),
+                ) = (
                     terms.credentials,
                     &spoken.verdict,
                     &spoken.reply,
@@ -349,8 +359,8 @@ impl Port {
         match (spoken.verdict, spoken.reply) {
             (_, Some(reply)) if reply.len() > LARGEST => Err("reply_too_long"),
             (_, Some(reply)) => Ok(Some(reply)),
-            (Verdict::Silence, None) => Err("stale"),
-            (Verdict::NotNow, None) => Err("not_now"),
+            (FrameOutcome::Silence, None) => Err("stale"),
+            (FrameOutcome::NotNow, None) => Err("not_now"),
             (_, None) => Ok(None),
         }
     }

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::loose::{Loose, Texts, present};
+use super::loose_scalar::{LooseScalar, Texts, present};
 use crate::{
     HttpPlace,
     registry::{Registered, RegistryEvent},
@@ -40,9 +40,9 @@ pub(crate) struct Incoming<'a> {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ErrorBody {
     #[serde(default)]
-    pub code: Loose,
+    pub code: LooseScalar,
     #[serde(default)]
-    pub message: Loose,
+    pub message: LooseScalar,
 }
 
 /// Characters of an error's text that are shown.
@@ -57,7 +57,7 @@ impl ErrorBody {
 
 impl std::fmt::Display for ErrorBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = |value: &Loose| {
+        let text = |value: &LooseScalar| {
             value
                 .to_string()
                 .chars()
@@ -157,10 +157,10 @@ fn place(config: &Value) -> Option<HttpPlace> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Attributes {
-    unit_of_measurement: Loose,
-    device_class: Loose,
-    friendly_name: Loose,
-    restored: Loose,
+    unit_of_measurement: LooseScalar,
+    device_class: LooseScalar,
+    friendly_name: LooseScalar,
+    restored: LooseScalar,
     // In these, helpers name what they are made of.
     source: Texts,
     source_entity: Texts,
@@ -210,13 +210,15 @@ impl Attributes {
 #[serde(default)]
 pub(crate) struct Unit {
     #[serde(deserialize_with = "present")]
-    unit_of_measurement: Option<Loose>,
+    unit_of_measurement: Option<LooseScalar>,
 }
 
 impl Unit {
     /// Anything but a text counts as none.
     pub(crate) fn unit(&self) -> Option<&str> {
-        self.unit_of_measurement.as_ref().and_then(Loose::as_str)
+        self.unit_of_measurement
+            .as_ref()
+            .and_then(LooseScalar::as_str)
     }
 }
 
@@ -237,9 +239,9 @@ struct Added {
     #[serde(default)]
     a: Unit,
     #[serde(default)]
-    lc: Loose,
+    lc: LooseScalar,
     #[serde(default)]
-    lu: Loose,
+    lu: LooseScalar,
 }
 
 #[derive(Debug, Deserialize)]
@@ -257,9 +259,9 @@ struct Plus {
     #[serde(default)]
     a: Unit,
     #[serde(default)]
-    lc: Option<Loose>,
+    lc: Option<LooseScalar>,
     #[serde(default)]
-    lu: Option<Loose>,
+    lu: Option<LooseScalar>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -277,7 +279,7 @@ pub(crate) enum UnitChange {
 
 /// One thing an entities event says, in its order: added, changed, removed.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Told {
+pub(crate) enum EntityChange {
     /// `at` is Home Assistant's stamp of the last report, Unix seconds.
     Added {
         entity: String,
@@ -300,13 +302,13 @@ pub(crate) enum Told {
 
 impl EntitiesEvent<'_> {
     /// All it says; entries of another shape are counted.
-    pub(crate) fn told(self) -> (Vec<Told>, usize) {
+    pub(crate) fn told(self) -> (Vec<EntityChange>, usize) {
         let (mut told, mut bad) = (Vec::new(), 0);
         for (entity, raw) in self.a {
             match serde_json::from_str::<Added>(raw.get()) {
                 Ok(added) => {
                     let at = later(added.lc.as_f64(), added.lu.as_f64());
-                    told.push(Told::Added {
+                    told.push(EntityChange::Added {
                         entity,
                         unit: added.a.unit().map(str::to_owned),
                         state: added.s,
@@ -329,10 +331,10 @@ impl EntitiesEvent<'_> {
                     // A forced update of the same value carries `lc` alone.
                     let reported = plus.s.is_some() || plus.lc.is_some();
                     let at = later(
-                        plus.lc.as_ref().and_then(Loose::as_f64),
-                        plus.lu.as_ref().and_then(Loose::as_f64),
+                        plus.lc.as_ref().and_then(LooseScalar::as_f64),
+                        plus.lu.as_ref().and_then(LooseScalar::as_f64),
                     );
-                    told.push(Told::Changed {
+                    told.push(EntityChange::Changed {
                         entity,
                         state: plus.s,
                         unit,
@@ -343,7 +345,11 @@ impl EntitiesEvent<'_> {
                 Err(_) => bad += 1,
             }
         }
-        told.extend(self.r.into_iter().map(|entity| Told::Removed { entity }));
+        told.extend(
+            self.r
+                .into_iter()
+                .map(|entity| EntityChange::Removed { entity }),
+        );
         (told, bad)
     }
 }
@@ -445,14 +451,14 @@ impl Stamps {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Rendered {
     #[serde(default)]
-    pub result: Loose,
+    pub result: LooseScalar,
 }
 
 impl Rendered {
     pub(crate) fn stamps(&self) -> Option<Stamps> {
         match &self.result {
-            Loose::Text(text) => Stamps::parse(text),
-            Loose::Number(home) => Some(Stamps {
+            LooseScalar::Text(text) => Stamps::parse(text),
+            LooseScalar::Number(home) => Some(Stamps {
                 home: home.as_f64(),
                 entities: Vec::new(),
             }),
@@ -484,7 +490,7 @@ pub(crate) struct RegistryEntry {
     #[serde(default)]
     id: String,
     #[serde(default)]
-    unique_id: Loose,
+    unique_id: LooseScalar,
     /// The entity's own area; without one it is where its device is.
     #[serde(default)]
     pub area_id: Option<String>,
@@ -609,7 +615,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn told(event: &str) -> Vec<Told> {
+    fn told(event: &str) -> Vec<EntityChange> {
         let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
         assert_eq!(bad, 0);
         told
@@ -624,7 +630,7 @@ mod tests {
         let at = stamp("1795439063.0075302");
         assert_eq!(
             added,
-            [Told::Added {
+            [EntityChange::Added {
                 entity: "sensor.grid_power".into(),
                 state: "1234.5".into(),
                 unit: Some("W".into()),
@@ -632,7 +638,7 @@ mod tests {
             }]
         );
         let changed = |state: Option<&str>, unit, reported, at| {
-            vec![Told::Changed {
+            vec![EntityChange::Changed {
                 entity: "sensor.x".into(),
                 state: state.map(str::to_owned),
                 unit,
@@ -676,7 +682,7 @@ mod tests {
         }
         assert_eq!(
             told(r#"{"r":["sensor.comes_later"]}"#),
-            [Told::Removed {
+            [EntityChange::Removed {
                 entity: "sensor.comes_later".into()
             }]
         );
@@ -690,7 +696,7 @@ mod tests {
         assert_eq!(
             (told, bad),
             (
-                vec![Told::Added {
+                vec![EntityChange::Added {
                     entity: "sensor.good".into(),
                     state: "1".into(),
                     unit: None,

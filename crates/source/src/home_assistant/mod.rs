@@ -3,41 +3,41 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `address` | where, and with which token; timings |
-//! | `frames`, `loose` | the wire's shapes, and how little of them is kept |
+//! | `frames`, `loose_scalar` | the wire's shapes, and how little of them is kept |
 //! | `reported` | when an entity was reported last, and when it is worth asking |
 //! | `table` | wanted entities, and which values count while Home Assistant starts |
 //! | `asked` | what waits for its answer, and how long |
 //! | `session` | the WebSocket protocol as a pure state machine |
-//! | `socket`, `roomy` | its thin IO; no more memory than it needs |
+//! | `socket`, `shrinking_socket` | its thin IO; no more memory than it needs |
 //! | `rest` | the poll, as fallback or by choice |
 //! | `query` | one-shot questions over an own connection |
 //! | `fault` | what went wrong, with what to do |
-//! | `reconnect`, `lamp` | when to try again; what is said and logged of it |
+//! | `reconnect`, `link_reporter` | when to try again; what is said and logged of it |
 
 pub mod address;
 mod asked;
 mod fault;
 pub(crate) mod frames;
-mod lamp;
-mod loose;
+mod link_reporter;
+mod loose_scalar;
 pub(crate) mod query;
 mod reconnect;
 mod reported;
 pub(crate) mod rest;
-mod roomy;
 pub(crate) mod session;
+mod shrinking_socket;
 pub(crate) mod socket;
 mod table;
 
 use std::convert::Infallible;
 
 pub use address::{Access, Address, AddressError, Cadence, Supervisor};
-use lamp::Lamp;
+use link_reporter::LinkReporter;
 use reconnect::Reconnect;
 use session::End;
 use socket::{NoSocket, Socket};
 
-use super::{Stopped, Wires};
+use super::{SourceChannels, Stopped};
 use config::{HaTransport, SourceSettings};
 use vocab::{Link, SourceEvent};
 
@@ -48,50 +48,60 @@ const UPGRADES_BEFORE_REST: u32 = 3;
 pub(super) async fn run(
     settings: &SourceSettings,
     access: &Access,
-    mut wires: Wires,
+    mut channels: SourceChannels,
 ) -> Result<Infallible, Stopped> {
     let addresses = match Address::all(settings, access) {
         Ok(addresses) => addresses,
         Err(error) => {
             tracing::warn!("{error}");
-            wires
+            channels
                 .say(
-                    wires.clock.now(),
+                    channels.clock.now(),
                     SourceEvent::Link(Link::Idle(error.into())),
                 )
                 .await?;
-            wires.stop.cancelled().await;
+            channels.stop.cancelled().await;
             return Err(Stopped);
         }
     };
     let cadence = &access.cadence;
-    let mut lamp = Lamp::default();
+    let mut link_reporter = LinkReporter::default();
     let mut reconnect = Reconnect::default();
     let mut failed_upgrades = 0;
     let mut next: Option<Socket> = None;
     let mut way = 0;
-    lamp.connecting(&wires).await?;
+    link_reporter.connecting(&channels).await?;
     loop {
         let address = &addresses[way];
         if settings.ha_transport == HaTransport::Rest {
-            let lost = rest::serve(settings, address, cadence, &mut lamp, &mut wires, None).await?;
+            let lost = rest::serve(
+                settings,
+                address,
+                cadence,
+                &mut link_reporter,
+                &mut channels,
+                None,
+            )
+            .await?;
             if !lost.settled {
                 way = (way + 1) % addresses.len();
             }
-            pause(lost, cadence, &mut reconnect, &mut lamp, &wires).await?;
+            pause(lost, cadence, &mut reconnect, &mut link_reporter, &channels).await?;
             continue;
         }
         let socket = match next.take() {
             Some(socket) => Ok(socket),
             None => tokio::select! {
                 biased;
-                () = wires.stop.cancelled() => return Err(Stopped),
+                () = channels.stop.cancelled() => return Err(Stopped),
                 socket = socket::connect(address, cadence) => socket,
             },
         };
         let lost = match socket {
             Ok(socket) => {
-                let ended = socket::serve(socket, address, cadence, &mut lamp, &mut wires).await?;
+                let ended =
+                    socket::serve(socket, address, cadence, &mut link_reporter, &mut channels)
+                        .await?;
                 failed_upgrades = if ended.greeted {
                     0
                 } else {
@@ -122,8 +132,8 @@ pub(super) async fn run(
                 settings,
                 address,
                 cadence,
-                &mut lamp,
-                &mut wires,
+                &mut link_reporter,
+                &mut channels,
                 Some(&mut next),
             )
             .await?;
@@ -132,14 +142,21 @@ pub(super) async fn run(
                 continue;
             }
             if ended.settled {
-                pause(ended, cadence, &mut reconnect, &mut lamp, &wires).await?;
+                pause(
+                    ended,
+                    cadence,
+                    &mut reconnect,
+                    &mut link_reporter,
+                    &channels,
+                )
+                .await?;
                 continue;
             }
         }
         if !lost.settled {
             way = (way + 1) % addresses.len();
         }
-        pause(lost, cadence, &mut reconnect, &mut lamp, &wires).await?;
+        pause(lost, cadence, &mut reconnect, &mut link_reporter, &channels).await?;
     }
 }
 
@@ -155,8 +172,8 @@ async fn pause(
     lost: Lost,
     cadence: &Cadence,
     reconnect: &mut Reconnect,
-    lamp: &mut Lamp,
-    wires: &Wires,
+    link_reporter: &mut LinkReporter,
+    channels: &SourceChannels,
 ) -> Result<(), Stopped> {
     if lost.settled {
         reconnect.reset();
@@ -165,10 +182,10 @@ async fn pause(
         End::Refused(why) => (why, reconnect.refused(cadence)),
         End::Lost(why) => (
             why,
-            reconnect.failed(wires.clock.now().mono, cadence, fastrand::f64()),
+            reconnect.failed(channels.clock.now().mono, cadence, fastrand::f64()),
         ),
-        End::TooLarge(why) => (why, reconnect.too_large(wires.clock.now().mono, cadence)),
+        End::TooLarge(why) => (why, reconnect.too_large(channels.clock.now().mono, cadence)),
     };
-    lamp.down(wires, reason, pause).await?;
-    wires.sleep(pause).await
+    link_reporter.down(channels, reason, pause).await?;
+    channels.sleep(pause).await
 }

@@ -59,7 +59,7 @@ impl From<QueryError> for Unreachable {
 }
 
 /// An authenticated connection.
-pub(crate) struct Asker {
+pub(crate) struct QueryConnection {
     socket: Socket,
     last_id: u64,
     answer_max: Duration,
@@ -106,26 +106,26 @@ impl Wait {
     }
 }
 
-impl Asker {
+impl QueryConnection {
     /// Connects and authenticates.
     pub(crate) async fn open(address: &Address, cadence: &Cadence) -> Result<Self, QueryError> {
         let socket = connect(address, cadence).await.map_err(|e| match e {
             NoSocket::Forbidden(why) => QueryError::Refused(why),
             NoSocket::Failed(why) => QueryError::Unreachable(why),
         })?;
-        let mut asker = Self {
+        let mut connection = Self {
             socket,
             last_id: 0,
             answer_max: cadence.answer,
         };
         let wait = Wait::new("the authentication", cadence.handshake);
         loop {
-            let text = asker.text(wait).await?;
+            let text = connection.text(wait).await?;
             let (all, _) = messages(&text);
             for message in all {
                 match &*message.kind {
                     "auth_required" => {
-                        asker
+                        connection
                             .send(
                                 Outgoing::Auth {
                                     access_token: &address.token.0,
@@ -137,7 +137,7 @@ impl Asker {
                     }
                     "auth_ok" => {
                         wait.done();
-                        return Ok(asker);
+                        return Ok(connection);
                     }
                     "auth_invalid" => {
                         return Err(QueryError::Refused(refused(

@@ -15,12 +15,12 @@ use super::{
     address::{Address, Cadence},
     fault::{self, Fault},
     frames::{Config, STAMPS, Stamps, TemplateIds, Unit, starts_with_mac, valid_entity_id},
-    lamp::Lamp,
+    link_reporter::LinkReporter,
     session::End,
     socket::{self, Socket},
     table::{Asked, Gate, Polled, Table},
 };
-use crate::{HaFacts, HaPlaces, Stopped, Transport, Wires, registry::RegistryEvent};
+use crate::{HaFacts, HaPlaces, SourceChannels, Stopped, Transport, registry::RegistryEvent};
 use config::SourceSettings;
 use outgoing::http_client::{self, Unread};
 use vocab::reason::{Cause, Failure, Unreachable};
@@ -411,8 +411,8 @@ pub(super) async fn serve(
     settings: &SourceSettings,
     address: &Address,
     cadence: &Cadence,
-    lamp: &mut Lamp,
-    wires: &mut Wires,
+    link_reporter: &mut LinkReporter,
+    channels: &mut SourceChannels,
     mut websocket: Option<&mut Option<Socket>>,
 ) -> Result<Lost, Stopped> {
     let rest = match Rest::new(address) {
@@ -426,8 +426,8 @@ pub(super) async fn serve(
     };
     let mut poll = Poll {
         rest,
-        table: Table::new(wires.entities.borrow_and_update().clone(), cadence.look),
-        macs: wires.macs.borrow_and_update().clone(),
+        table: Table::new(channels.entities.borrow_and_update().clone(), cadence.look),
+        macs: channels.macs.borrow_and_update().clone(),
         config: Config::default(),
         peer: None,
         starting_since: None,
@@ -436,17 +436,17 @@ pub(super) async fn serve(
         rendered: false,
         fallback: websocket.is_some(),
     };
-    let began = wires.clock.now().mono;
+    let began = channels.clock.now().mono;
     let mut websocket_due = began + cadence.websocket_again;
     loop {
-        let stop = wires.stop.clone();
+        let stop = channels.stop.clone();
         let round = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(Stopped),
-            round = poll.round(cadence, lamp, wires) => round?,
+            round = poll.round(cadence, link_reporter, channels) => round?,
         };
         if let Err(end) = round {
-            wires
+            channels
                 .facts
                 .send_if_modified(|facts| facts.state.take().is_some());
             return Ok(Lost {
@@ -455,32 +455,32 @@ pub(super) async fn serve(
             });
         }
         if let Some(next) = websocket.as_deref_mut()
-            && wires.clock.now().mono >= websocket_due
+            && channels.clock.now().mono >= websocket_due
         {
             tokio::select! {
                 biased;
-                () = wires.stop.cancelled() => return Err(Stopped),
+                () = channels.stop.cancelled() => return Err(Stopped),
                 socket = socket::connect(address, cadence) => if let Ok(socket) = socket {
                     *next = Some(socket);
                     return Ok(Lost { end: End::Lost(Unreachable::NotStarted), settled: true });
                 },
             }
-            websocket_due = wires.clock.now().mono + cadence.websocket_again;
+            websocket_due = channels.clock.now().mono + cadence.websocket_again;
         }
-        let pause = if lamp.is_down() || poll.starting_since.is_some() {
+        let pause = if link_reporter.is_down() || poll.starting_since.is_some() {
             cadence.starting_poll
         } else {
             settings.poll_interval
         };
         tokio::select! {
             biased;
-            () = wires.stop.cancelled() => return Err(Stopped),
-            Ok(()) = wires.entities.changed() => {
-                poll.table.want(wires.entities.borrow_and_update().clone());
+            () = channels.stop.cancelled() => return Err(Stopped),
+            Ok(()) = channels.entities.changed() => {
+                poll.table.want(channels.entities.borrow_and_update().clone());
                 poll.checked = false;
             }
-            Ok(()) = wires.macs.changed() => {
-                poll.macs = wires.macs.borrow_and_update().clone();
+            Ok(()) = channels.macs.changed() => {
+                poll.macs = channels.macs.borrow_and_update().clone();
                 poll.checked = false;
             }
             () = tokio::time::sleep(pause) => {}
@@ -507,10 +507,10 @@ impl Poll<'_> {
     async fn round(
         &mut self,
         cadence: &Cadence,
-        lamp: &mut Lamp,
-        wires: &Wires,
+        link_reporter: &mut LinkReporter,
+        channels: &SourceChannels,
     ) -> Result<Result<(), End>, Stopped> {
-        let running = match self.ask(wires).await {
+        let running = match self.ask(channels).await {
             Ok(running) => running,
             Err(end) => return Ok(Err(end)),
         };
@@ -520,8 +520,8 @@ impl Poll<'_> {
             );
         }
         self.settled = true;
-        let now = wires.clock.now();
-        lamp.heard(now);
+        let now = channels.clock.now();
+        link_reporter.heard(now);
         let shown = self.rest.address.shown(Transport::Rest);
         if running {
             self.starting_since = None;
@@ -535,20 +535,21 @@ impl Poll<'_> {
             self.table.set_gate(Gate::Open);
         } else if self.table.gate() == Gate::Closed {
             self.table.set_gate(Gate::Starting);
-            lamp.say(
-                wires,
-                now,
-                SourceEvent::Link(Link::Starting),
-                Transport::Rest,
-                &shown,
-            )
-            .await?;
+            link_reporter
+                .say(
+                    channels,
+                    now,
+                    SourceEvent::Link(Link::Starting),
+                    Transport::Rest,
+                    &shown,
+                )
+                .await?;
         }
-        self.publish_facts(wires);
+        self.publish_facts(channels);
         let news = self.table.news(now.mono);
         for gone in news.iter().filter(|reading| reading.state == State::Gone) {
             // A full channel is of one that asks soon anyway.
-            let _ = wires
+            let _ = channels
                 .registry
                 .try_send(RegistryEvent::Missing(gone.entity.clone()));
         }
@@ -557,22 +558,25 @@ impl Poll<'_> {
         } else {
             SourceEvent::Readings(news)
         };
-        lamp.say(wires, now, event, Transport::Rest, &shown).await?;
-        if self.table.gate() == Gate::Open {
-            lamp.say(
-                wires,
-                now,
-                SourceEvent::Link(Link::Up),
-                Transport::Rest,
-                &shown,
-            )
+        link_reporter
+            .say(channels, now, event, Transport::Rest, &shown)
             .await?;
+        if self.table.gate() == Gate::Open {
+            link_reporter
+                .say(
+                    channels,
+                    now,
+                    SourceEvent::Link(Link::Up),
+                    Transport::Rest,
+                    &shown,
+                )
+                .await?;
         }
         Ok(Ok(()))
     }
 
     /// Asks everything; whether Home Assistant is RUNNING.
-    async fn ask(&mut self, wires: &Wires) -> Result<bool, End> {
+    async fn ask(&mut self, channels: &SourceChannels) -> Result<bool, End> {
         if !self.settled || self.config.state.as_deref() != Some("RUNNING") {
             let (config, from) = self.rest.get::<Config>("config").await?;
             self.config = config.ok_or(End::Lost(Unreachable::NoRest))?;
@@ -604,7 +608,7 @@ impl Poll<'_> {
                 }
             }
         }
-        if wires.stop.is_cancelled() {
+        if channels.stop.is_cancelled() {
             return Ok(running);
         }
         self.rest
@@ -613,13 +617,13 @@ impl Poll<'_> {
                 &mut self.table,
                 running,
                 &mut self.rendered,
-                &*wires.clock,
+                &*channels.clock,
             )
             .await?;
         Ok(running)
     }
 
-    fn publish_facts(&self, wires: &Wires) {
+    fn publish_facts(&self, channels: &SourceChannels) {
         let mut refused: Vec<EntityId> = self.table.refused().iter().cloned().collect();
         refused.sort();
         let facts = HaFacts {
@@ -636,7 +640,7 @@ impl Poll<'_> {
             transport: Some(Transport::Rest),
             refused: refused.into(),
         };
-        wires.facts.send_if_modified(|old| {
+        channels.facts.send_if_modified(|old| {
             let changed = *old != facts;
             *old = facts;
             changed

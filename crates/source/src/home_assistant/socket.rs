@@ -16,12 +16,12 @@ use super::{
     address::{Address, Cadence},
     fault::{self, Fault},
     frames::Stamps,
-    lamp::Lamp,
+    link_reporter::LinkReporter,
     rest::{Rest, Stamped},
-    roomy::{Counted, Roomy},
     session::{End, Session},
+    shrinking_socket::{Counted, ShrinkingSocket},
 };
-use crate::{HaFacts, Stopped, Transport, Wires};
+use crate::{HaFacts, SourceChannels, Stopped, Transport};
 use outgoing::tls;
 use vocab::reason::{Cause, Failure, Unreachable};
 
@@ -31,7 +31,7 @@ const MESSAGE_MAX: usize = 32 << 20;
 
 /// An upgraded connection.
 pub(crate) struct Socket {
-    pub(super) stream: Roomy,
+    pub(super) stream: ShrinkingSocket,
     peer: Option<SocketAddr>,
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
             client_async_tls_with_config(url.as_str(), counted, Some(limits), Some(connector))
                 .await?;
         Ok(Socket {
-            stream: Roomy::new(stream, limits, read),
+            stream: ShrinkingSocket::new(stream, limits, read),
             peer,
         })
     };
@@ -209,32 +209,32 @@ pub(super) async fn serve(
     socket: Socket,
     address: &Address,
     cadence: &Cadence,
-    lamp: &mut Lamp,
-    wires: &mut Wires,
+    link_reporter: &mut LinkReporter,
+    channels: &mut SourceChannels,
 ) -> Result<Ended, Stopped> {
     let Socket { mut stream, peer } = socket;
-    let wanted = wires.entities.borrow_and_update().clone();
-    let macs = wires.macs.borrow_and_update().clone();
+    let wanted = channels.entities.borrow_and_update().clone();
+    let macs = channels.macs.borrow_and_update().clone();
     let mut session = Session::new(
         address.token.clone(),
         wanted,
         macs,
         *cadence,
-        wires.clock.now(),
+        channels.clock.now(),
     );
     let outcome = carry(
         &mut stream,
         &mut session,
         address,
         cadence,
-        lamp,
-        wires,
+        link_reporter,
+        channels,
         peer,
     )
     .await;
     // Politely, but not for long: the other end may be dead.
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.close()).await;
-    wires
+    channels
         .facts
         .send_if_modified(|facts| facts.state.take().is_some());
     let end = match outcome? {
@@ -250,12 +250,12 @@ pub(super) async fn serve(
 }
 
 async fn carry(
-    stream: &mut Roomy,
+    stream: &mut ShrinkingSocket,
     session: &mut Session,
     address: &Address,
     cadence: &Cadence,
-    lamp: &mut Lamp,
-    wires: &mut Wires,
+    link_reporter: &mut LinkReporter,
+    channels: &mut SourceChannels,
     peer: Option<SocketAddr>,
 ) -> Result<End<Cause>, Stopped> {
     let shown = address.shown(Transport::Websocket);
@@ -268,26 +268,26 @@ async fn carry(
         .ok();
     let mut looks: FuturesUnordered<BoxFuture<'_, Stamped>> = FuturesUnordered::new();
     loop {
-        let wait = session.deadline().saturating_sub(wires.clock.now().mono);
+        let wait = session.deadline().saturating_sub(channels.clock.now().mono);
         let mut heard = Ok(());
         let mut closed = None;
         tokio::select! {
             biased;
-            () = wires.stop.cancelled() => return Err(Stopped),
-            changed = wires.entities.changed(), if entities_open => match changed {
-                Ok(()) => session.set_entities(wires.entities.borrow_and_update().clone()),
+            () = channels.stop.cancelled() => return Err(Stopped),
+            changed = channels.entities.changed(), if entities_open => match changed {
+                Ok(()) => session.set_entities(channels.entities.borrow_and_update().clone()),
                 Err(_) => entities_open = false,
             },
-            changed = wires.macs.changed(), if macs_open => match changed {
-                Ok(()) => session.set_macs(wires.macs.borrow_and_update().clone()),
+            changed = channels.macs.changed(), if macs_open => match changed {
+                Ok(()) => session.set_macs(channels.macs.borrow_and_update().clone()),
                 Err(_) => macs_open = false,
             },
             frame = stream.next() => match frame {
                 Some(Ok(Message::Text(text))) => {
-                    let now = wires.clock.now();
+                    let now = channels.clock.now();
                     heard = session.hear(&text, now);
                     if session.lives_at(now) {
-                        lamp.heard(now);
+                        link_reporter.heard(now);
                     }
                 }
                 Some(Ok(Message::Close(_))) | None => closed = Some(Broken::Closed),
@@ -297,7 +297,7 @@ async fn carry(
                 Some(Err(error)) => closed = Some(broken(&error)),
             },
             Some(answer) = looks.next(), if !looks.is_empty() => {
-                let now = wires.clock.now();
+                let now = channels.clock.now();
                 let stamps = answer.unwrap_or_else(|end| {
                     tracing::debug!("it cannot be asked when sensors were reported: {end:?}");
                     Stamps::default()
@@ -307,7 +307,7 @@ async fn carry(
             () = tokio::time::sleep(wait) => {}
         }
         stream.give_back().await;
-        let now = wires.clock.now();
+        let now = channels.clock.now();
         if heard.is_ok() && closed.is_none() {
             heard = session.tick(now);
         }
@@ -317,13 +317,14 @@ async fn carry(
             Some(rest) => looks.push(Box::pin(async move { rest.stamps(&quiet).await })),
             None => session.looked(&Stamps::default(), now),
         }
-        publish_facts(session, wires, peer);
+        publish_facts(session, channels, peer);
         for event in session.take_names() {
             // Whoever missed one finds it when the registry is looked at next.
-            let _ = wires.registry.try_send(event);
+            let _ = channels.registry.try_send(event);
         }
         for event in session.take_events() {
-            lamp.say(wires, now, event, Transport::Websocket, &shown)
+            link_reporter
+                .say(channels, now, event, Transport::Websocket, &shown)
                 .await?;
         }
         if let Err(end) = heard {
@@ -369,7 +370,7 @@ async fn carry(
     }
 }
 
-fn publish_facts(session: &Session, wires: &Wires, peer: Option<SocketAddr>) {
+fn publish_facts(session: &Session, channels: &SourceChannels, peer: Option<SocketAddr>) {
     if !session.settled() {
         return;
     }
@@ -379,7 +380,7 @@ fn publish_facts(session: &Session, wires: &Wires, peer: Option<SocketAddr>) {
         peer.map(|p| p.port()),
         session.places(),
     );
-    wires.facts.send_if_modified(|facts| {
+    channels.facts.send_if_modified(|facts| {
         let same = |a: Option<&str>, b: &Option<String>| a == b.as_deref();
         let unchanged = same(facts.version.as_deref(), &config.version)
             && same(facts.time_zone.as_deref(), &config.time_zone)

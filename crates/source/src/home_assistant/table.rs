@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    frames::{Told, UnitChange, valid_entity_id},
+    frames::{EntityChange, UnitChange, valid_entity_id},
     reported::Reported,
 };
 use vocab::{EntityId, Now, Reading, State};
@@ -137,10 +137,10 @@ impl Table {
     }
 
     /// Takes in one thing that was said; `running`: Home Assistant has started.
-    pub(super) fn hear(&mut self, told: Told, running: bool, now: Now) {
+    pub(super) fn hear(&mut self, told: EntityChange, running: bool, now: Now) {
         let look = self.look;
         match told {
-            Told::Added {
+            EntityChange::Added {
                 entity,
                 state,
                 unit,
@@ -157,7 +157,7 @@ impl Table {
                     }
                 }
             }
-            Told::Changed {
+            EntityChange::Changed {
                 entity,
                 state,
                 unit,
@@ -188,7 +188,7 @@ impl Table {
                     }
                 }
             }
-            Told::Removed { entity } => {
+            EntityChange::Removed { entity } => {
                 if let Some(entry) = self.entry(&entity) {
                     entry.news |= entry.state.take().is_some();
                 }
@@ -347,8 +347,8 @@ mod tests {
         )
     }
 
-    fn added(id: &str, state: &str) -> Told {
-        Told::Added {
+    fn added(id: &str, state: &str) -> EntityChange {
+        EntityChange::Added {
             entity: id.into(),
             state: state.into(),
             unit: Some("W".into()),
@@ -356,9 +356,9 @@ mod tests {
         }
     }
 
-    fn changed(id: &str, state: Option<&str>) -> Told {
+    fn changed(id: &str, state: Option<&str>) -> EntityChange {
         let state = state.map(str::to_owned);
-        Told::Changed {
+        EntityChange::Changed {
             entity: id.into(),
             state,
             unit: UnitChange::Same,
@@ -369,7 +369,7 @@ mod tests {
 
     impl Table {
         /// Hears as the gate lets it.
-        fn told(&mut self, told: Told) {
+        fn told(&mut self, told: EntityChange) {
             self.hear(told, self.gate == Gate::Open, NOW);
         }
 

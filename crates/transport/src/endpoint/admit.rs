@@ -67,7 +67,7 @@ impl Endpoint {
         let device = Arc::clone(&self.device.borrow());
         let realm = &device.identity.id;
         let now = self.clock.now().mono;
-        let who = auth::Caller {
+        let who = auth::AuthRequest {
             realm,
             ha1,
             peer: caller.peer,
@@ -83,7 +83,7 @@ impl Endpoint {
                 guard.check_frame(&who, frame_auth)
             }
         };
-        if verdict == auth::Verdict::Granted {
+        if verdict == auth::AuthVerdict::Granted {
             Ok(())
         } else {
             Err(challenge(

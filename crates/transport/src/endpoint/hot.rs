@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Endpoint;
 use config::ChannelSettings;
-use consumers::{Asked, Caller};
+use consumers::{AnsweredCall, Caller};
 use device::{Device, DeviceState, View};
 
 /// Methods whose answer depends on the [`Ground`] alone.
@@ -98,7 +98,7 @@ impl Endpoint {
 
     /// The kept answer, noted as any other.
     pub(crate) fn again(&self, hot: &Hot, caller: &Caller) -> Bytes {
-        let asked = Asked {
+        let asked = AnsweredCall {
             caller,
             src: hot.src.as_deref(),
             method: hot.method,

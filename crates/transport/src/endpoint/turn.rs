@@ -18,7 +18,7 @@ use super::{Endpoint, POWER_METHODS, Terms, em1_id};
 use config::Profile;
 use consumers::{
     Ask, Caller,
-    calm::{Reading, Turn},
+    calm::{PowerSample, Turn},
 };
 use device::View;
 use meter::Quality;
@@ -83,16 +83,16 @@ impl Endpoint {
                     }
                 }
             }
-            self.heed();
+            self.latest_view();
         }
     }
 
     /// Tells control of the newest reading, and who waits, if it is news. Gives the view that it
     /// was taken from.
-    fn heed(&self) -> Arc<View> {
+    fn latest_view(&self) -> Arc<View> {
         let view = self.view();
         let made = [0, 1, 2].map(|i| view.inputs[i].report.map(meter::Report::made));
-        let reading = view.totals.map(|totals| Reading {
+        let reading = view.totals.map(|totals| PowerSample {
             made,
             watts: totals.act_power.get(),
         });
@@ -160,7 +160,7 @@ impl Endpoint {
         let mut held = None;
         loop {
             turns.mark_unchanged();
-            let view = self.heed();
+            let view = self.latest_view();
             // Its last phase is gone meanwhile, or it is not controlled any more.
             if view.totals.is_none() || (!ask.first && !self.is_controlled(caller, src, method)) {
                 return Due::Free;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Number;
 
-use super::{Asked, Shared, answer, downloads::Place, error, rpc, unauthorized};
+use super::{RequestInfo, Shared, answer, downloads::DownloadSlot, error, rpc, unauthorized};
 use crate::listener::Connection;
 use config::Profile;
 use device::{
@@ -26,7 +26,7 @@ use device::{
 /// counts.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Wanted {
+struct CsvQuery {
     ts: Option<Number>,
     end_ts: Option<Number>,
     /// As for `GetData`, the keys come unless they are declined.
@@ -97,7 +97,7 @@ async fn file(
     name: &str,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let asked = Asked::of(&site, &connection, &head);
+    let asked = RequestInfo::of(&site, &connection, &head);
     if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
         return unauthorized(&site, &head.headers, &challenge, Bytes::new());
     }
@@ -114,7 +114,7 @@ async fn file(
         head.uri.query().unwrap_or_default(),
         String::from_utf8_lossy(&form)
     );
-    let Ok(wanted) = serde_json::from_str::<Wanted>(&query_to_params(&names)) else {
+    let Ok(wanted) = serde_json::from_str::<CsvQuery>(&query_to_params(&names)) else {
         let message = "ts and end_ts are Unix seconds, add_keys is true or false".into();
         return error(
             &site,
@@ -191,7 +191,7 @@ async fn file(
 fn stream(
     first: String,
     rest: Csv,
-    place: Place,
+    place: DownloadSlot,
 ) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
     futures_util::stream::unfold(
         (Some(first), Some(rest), place),

@@ -20,14 +20,14 @@ pub(super) struct Downloads(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// One of them; it ends when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct DownloadSlot {
     all: Downloads,
     peer: IpAddr,
 }
 
 impl Downloads {
     /// A place, if there is one.
-    pub(super) fn enter(&self, peer: IpAddr) -> Option<Place> {
+    pub(super) fn enter(&self, peer: IpAddr) -> Option<DownloadSlot> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = open.get(&peer).copied().unwrap_or(0);
         if open.values().sum::<usize>() >= ALL || (own >= PER_ADDRESS && !exempt(peer)) {
@@ -35,14 +35,14 @@ impl Downloads {
         }
         open.insert(peer, own + 1);
         drop(open);
-        Some(Place {
+        Some(DownloadSlot {
             all: self.clone(),
             peer,
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for DownloadSlot {
     fn drop(&mut self) {
         let mut open = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = open.get_mut(&self.peer) {
@@ -63,7 +63,7 @@ mod tests {
     fn one_address_takes_a_few_and_all_together_some() {
         let ip = |n: u8| IpAddr::from([192, 0, 2, n]);
         let downloads = Downloads::default();
-        let mut places: Vec<Place> = (0..PER_ADDRESS)
+        let mut places: Vec<DownloadSlot> = (0..PER_ADDRESS)
             .map(|_| downloads.enter(ip(1)).unwrap())
             .collect();
         assert!(downloads.enter(ip(1)).is_none());
@@ -78,7 +78,7 @@ mod tests {
         assert!(downloads.enter(ip(9)).is_some());
         places.clear();
         assert!(downloads.0.lock().unwrap().is_empty());
-        let own: Vec<Option<Place>> = (0..ALL + 1)
+        let own: Vec<Option<DownloadSlot>> = (0..ALL + 1)
             .map(|_| downloads.enter(IpAddr::from([127, 0, 0, 1])))
             .collect();
         assert_eq!(

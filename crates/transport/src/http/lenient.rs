@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::{limits::Activity, listener::Watched};
 
-/// A connection whose request lines are mended.
+/// A connection whose request lines are repaired.
 pub(super) struct Lenient {
     inner: Watched,
     activity: Arc<Activity>,
@@ -48,8 +48,8 @@ fn refused(byte: u8) -> bool {
 }
 
 /// The request line at the beginning of `bytes` with what is refused encoded; `None`: nothing to
-/// mend. Tells whether the line goes on after these bytes.
-fn mend(bytes: &[u8]) -> (Option<Vec<u8>>, bool) {
+/// repair. Tells whether the line goes on after these bytes.
+fn repair(bytes: &[u8]) -> (Option<Vec<u8>>, bool) {
     let end = bytes
         .iter()
         .position(|b| *b == b'\n')
@@ -92,13 +92,13 @@ impl AsyncRead for Lenient {
             self.begins = false;
         }
         if self.in_line && buf.filled().len() > before {
-            let (mended, goes_on) = mend(&buf.filled()[before..]);
+            let (repaired, goes_on) = repair(&buf.filled()[before..]);
             self.in_line = goes_on;
-            if let Some(mended) = mended {
+            if let Some(repaired) = repaired {
                 buf.set_filled(before);
-                let fits = mended.len().min(buf.remaining());
-                buf.put_slice(&mended[..fits]);
-                self.rest = mended[fits..].to_vec();
+                let fits = repaired.len().min(buf.remaining());
+                buf.put_slice(&repaired[..fits]);
+                self.rest = repaired[fits..].to_vec();
             }
         }
         poll
@@ -137,19 +137,19 @@ impl AsyncWrite for Lenient {
 
 #[cfg(test)]
 mod tests {
-    use super::mend;
+    use super::repair;
 
     #[test]
     fn only_the_request_line_is_mended() {
-        let (mended, goes_on) = mend(b"GET /rpc/X?a={\"b\":[1]} HTTP/1.1\r\nX: \"y\"\r\n");
+        let (repaired, goes_on) = repair(b"GET /rpc/X?a={\"b\":[1]} HTTP/1.1\r\nX: \"y\"\r\n");
         assert_eq!(
-            mended.as_deref(),
+            repaired.as_deref(),
             Some(&b"GET /rpc/X?a=%7B%22b%22:[1]%7D HTTP/1.1\r\nX: \"y\"\r\n"[..])
         );
         assert!(!goes_on);
-        assert_eq!(mend(b"GET /rpc/X?id=0 HTTP/1.1\r\n\r\n"), (None, false));
+        assert_eq!(repair(b"GET /rpc/X?id=0 HTTP/1.1\r\n\r\n"), (None, false));
         assert_eq!(
-            mend(b"GET /rpc/X?n=\xC3"),
+            repair(b"GET /rpc/X?n=\xC3"),
             (Some(b"GET /rpc/X?n=%C3".to_vec()), true)
         );
     }

@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 
-use super::{Asked, Shared, Site, cors, healthz as health, unauthorized};
+use super::{RequestInfo, Shared, Site, cors, healthz as health, unauthorized};
 use crate::{listener::Connection, metrics as exposition};
 
 /// What a browser sees at `/`.
@@ -131,7 +131,7 @@ pub(super) async fn metrics(
     Extension(connection): Extension<Arc<Connection>>,
     head: Head,
 ) -> Response<Body> {
-    let asked = Asked::of(&site, &connection, &head);
+    let asked = RequestInfo::of(&site, &connection, &head);
     if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
         return unauthorized(&site, &head.headers, &challenge, Bytes::new());
     }

@@ -13,12 +13,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{
-    Asked, HEAD_TIMEOUT, JSON, MAX_BODY, Shared, Site, answer, json,
+    HEAD_TIMEOUT, JSON, MAX_BODY, RequestInfo, Shared, Site, answer, json,
     legacy::{legacy_batch, legacy_frame},
     silence, status, unauthorized,
 };
 use crate::{
-    endpoint::{Bare, Credentials, Terms, Verdict, closed},
+    endpoint::{Bare, Credentials, FrameOutcome, Terms, closed},
     http::cors,
     listener::Connection,
 };
@@ -35,7 +35,7 @@ pub(super) enum Params<'a> {
     Body(&'a str),
 }
 
-impl Asked<'_> {
+impl RequestInfo<'_> {
     /// What the endpoint has to know of this request.
     pub(super) fn terms(&self) -> Terms<'_> {
         let credentials = Credentials::Header {
@@ -59,7 +59,11 @@ impl Asked<'_> {
 }
 
 /// `GET` or `POST /rpc/<Method>`: a bare result or a bare error, with its status.
-pub(super) async fn bare(asked: &Asked<'_>, method: &str, params: Params<'_>) -> Response<Body> {
+pub(super) async fn bare(
+    asked: &RequestInfo<'_>,
+    method: &str,
+    params: Params<'_>,
+) -> Response<Body> {
     let site = asked.site;
     let legacy = site.endpoint.channels.borrow().legacy_http;
     let request = match params {
@@ -99,14 +103,14 @@ pub(super) async fn bare(asked: &Asked<'_>, method: &str, params: Params<'_>) ->
 }
 
 /// A whole frame, or with `legacy_http` an array of them.
-pub(super) async fn frames(asked: &Asked<'_>, body: &Bytes) -> Response<Body> {
+pub(super) async fn frames(asked: &RequestInfo<'_>, body: &Bytes) -> Response<Body> {
     let site = asked.site;
     let spoken = site
         .endpoint
         .frames(&asked.caller, body, asked.terms())
         .await;
     // Digest clients ask with an empty body first (curl), for the challenge.
-    if spoken.verdict == Verdict::Malformed
+    if spoken.verdict == FrameOutcome::Malformed
         && let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms())
     {
         return unauthorized(site, asked.headers, &challenge, Bytes::new());
@@ -115,17 +119,19 @@ pub(super) async fn frames(asked: &Asked<'_>, body: &Bytes) -> Response<Body> {
     match spoken.verdict {
         // A frame's error goes out with 200, as the device's; but who looks for `result` alone and
         // takes a missing power for 0 would not notice that there is none, and must.
-        Verdict::Answered if spoken.absent => answer(
+        FrameOutcome::Answered if spoken.absent => answer(
             site,
             asked.headers,
             StatusCode::INTERNAL_SERVER_ERROR,
             JSON,
             reply,
         ),
-        Verdict::Answered => answer(site, asked.headers, StatusCode::OK, JSON, reply),
-        Verdict::Malformed => malformed(site, asked.headers),
-        Verdict::Unauthorized(challenge) => unauthorized(site, asked.headers, &challenge, reply),
-        Verdict::Silence | Verdict::NotNow => silence(),
+        FrameOutcome::Answered => answer(site, asked.headers, StatusCode::OK, JSON, reply),
+        FrameOutcome::Malformed => malformed(site, asked.headers),
+        FrameOutcome::Unauthorized(challenge) => {
+            unauthorized(site, asked.headers, &challenge, reply)
+        }
+        FrameOutcome::Silence | FrameOutcome::NotNow => silence(),
     }
 }
 
@@ -151,7 +157,7 @@ pub(super) async fn get(
     head: Head,
 ) -> Response<Body> {
     bare(
-        &Asked::of(&site, &connection, &head),
+        &RequestInfo::of(&site, &connection, &head),
         &method,
         Params::Query(head.uri.query()),
     )
@@ -166,7 +172,7 @@ pub(super) async fn post(
     request: Request,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let asked = Asked::of(&site, &connection, &head);
+    let asked = RequestInfo::of(&site, &connection, &head);
     match read(&asked, body).await {
         Ok(body) => match std::str::from_utf8(&body) {
             Ok(text) => bare(&asked, &method, Params::Body(text)).await,
@@ -183,7 +189,7 @@ pub(super) async fn frame(
     request: Request,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let asked = Asked::of(&site, &connection, &head);
+    let asked = RequestInfo::of(&site, &connection, &head);
     match read(&asked, body).await {
         Ok(body) => frames(&asked, &body).await,
         Err(refused) => refused,
@@ -202,7 +208,7 @@ pub(super) async fn legacy(
         .then(|| legacy_batch(None, query).or_else(|| legacy_frame(query)))
         .flatten()
     {
-        Some(body) => frames(&Asked::of(site, connection, head), &Bytes::from(body)).await,
+        Some(body) => frames(&RequestInfo::of(site, connection, head), &Bytes::from(body)).await,
         None => malformed(site, &head.headers),
     }
 }
@@ -223,7 +229,7 @@ pub(super) async fn options(State(site): Shared, headers: HeaderMap) -> Response
 }
 
 /// The body, if it is small and comes in time.
-pub(super) async fn read(asked: &Asked<'_>, body: Body) -> Result<Bytes, Response<Body>> {
+pub(super) async fn read(asked: &RequestInfo<'_>, body: Body) -> Result<Bytes, Response<Body>> {
     let refuse = |status: StatusCode, text: &str| {
         let refused = RpcError {
             code: i32::from(status.as_u16()),

@@ -144,7 +144,7 @@ pub fn announceable(bind: Option<IpAddr>) -> Option<IpAddr> {
 }
 
 /// `bind` and `http_port` of a meter.
-pub type Place = (Option<IpAddr>, Option<u16>);
+pub type MeterAddress = (Option<IpAddr>, Option<u16>);
 
 /// Which of these meters, by `bind` and `http_port`, may be announced as `_shelly._tcp`.
 ///
@@ -152,9 +152,9 @@ pub type Place = (Option<IpAddr>, Option<u16>);
 /// whatever port is announced. Of meters that share an address only the one on that port is told
 /// apart from the others by them, or the first, if none is on it.
 #[must_use]
-pub fn told_apart(meters: &[Place]) -> Vec<bool> {
+pub fn told_apart(meters: &[MeterAddress]) -> Vec<bool> {
     let any = |bind: Option<IpAddr>| bind.is_none_or(|ip| ip.is_unspecified());
-    let one = |(index, (bind, port)): (usize, &Place)| {
+    let one = |(index, (bind, port)): (usize, &MeterAddress)| {
         let mut beside = meters.iter().enumerate().filter(|(other, (at, port))| {
             *other != index && port.is_some() && (at == bind || any(*at) || any(*bind))
         });
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn of_meters_on_one_address_one_is_told_apart() {
         let at = |ip: &str| Some(ip.parse::<IpAddr>().unwrap());
-        let cases: [(&[Place], &[bool]); 7] = [
+        let cases: [(&[MeterAddress], &[bool]); 7] = [
             (&[(None, Some(80))], &[true]),
             (&[(None, Some(8080))], &[true]),
             (&[(None, Some(80)), (None, Some(8081))], &[true, false]),

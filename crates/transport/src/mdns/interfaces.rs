@@ -17,14 +17,14 @@ pub struct Interfaces {
 
 /// An interface that is announced on.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct InterfaceAddresses {
     pub name: String,
     pub addresses: Vec<IfAddr>,
 }
 
 impl Interfaces {
     /// Interfaces to announce on now. Docker's bridges never come up by themselves.
-    pub(super) fn now(&self) -> Vec<Found> {
+    pub(super) fn now(&self) -> Vec<InterfaceAddresses> {
         let names = match (&self.named[..], &self.primary) {
             ([], Some(primary)) => vec![primary.clone()],
             ([], None) => {
@@ -43,13 +43,13 @@ impl Interfaces {
                     .filter(|i| i.name == name)
                     .map(|i| i.addr.clone())
                     .collect();
-                Found { name, addresses }
+                InterfaceAddresses { name, addresses }
             })
             .collect()
     }
 }
 
-impl Found {
+impl InterfaceAddresses {
     /// Its IPv4 addresses.
     pub(super) fn v4(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
         self.addresses.iter().filter_map(|address| match address {
@@ -88,7 +88,7 @@ fn network(address: &IfAddr) -> Option<IpNet> {
 
 /// Why `fixed` reaches nobody: an address is announced only in its own network, and none of these
 /// interfaces is in it.
-pub(super) fn outside(fixed: IpAddr, found: &[Found]) -> Option<String> {
+pub(super) fn outside(fixed: IpAddr, found: &[InterfaceAddresses]) -> Option<String> {
     let (mut inside, mut here) = (false, Vec::new());
     for (name, network) in found.iter().flat_map(|f| {
         f.addresses
@@ -143,11 +143,11 @@ mod tests {
             })
         };
         let found = [
-            Found {
+            InterfaceAddresses {
                 name: "eth0".into(),
                 addresses: vec![v4("192.0.2.5", 25)],
             },
-            Found {
+            InterfaceAddresses {
                 name: "wlan0".into(),
                 addresses: vec![v4("198.51.100.9", 24)],
             },

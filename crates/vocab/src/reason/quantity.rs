@@ -84,7 +84,7 @@ impl Quantity {
         }
     }
 
-    /// Whether a value in the base unit can be true of a house (C5); energy: not negative, below 1
+    /// Whether a value in the base unit can be true of a house; energy: not negative, below 1
     /// TWh.
     #[must_use]
     pub fn plausible(self, value: f64) -> bool {

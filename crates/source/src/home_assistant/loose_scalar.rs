@@ -11,7 +11,7 @@ use serde_json::Number;
 
 /// A text, a number or yes and no; lists, objects and null are nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) enum Loose {
+pub(crate) enum LooseScalar {
     Text(String),
     Number(Number),
     Bool(bool),
@@ -19,7 +19,7 @@ pub(crate) enum Loose {
     Other,
 }
 
-impl Loose {
+impl LooseScalar {
     pub(crate) fn as_str(&self) -> Option<&str> {
         if let Self::Text(text) = self {
             Some(text)
@@ -41,7 +41,7 @@ impl Loose {
     }
 }
 
-impl fmt::Display for Loose {
+impl fmt::Display for LooseScalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),
@@ -55,56 +55,56 @@ impl fmt::Display for Loose {
 struct Any;
 
 impl<'de> Visitor<'de> for Any {
-    type Value = Loose;
+    type Value = LooseScalar;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("anything")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Loose, E> {
-        Ok(Loose::Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<LooseScalar, E> {
+        Ok(LooseScalar::Text(text.to_owned()))
     }
 
-    fn visit_bool<E>(self, yes: bool) -> Result<Loose, E> {
-        Ok(Loose::Bool(yes))
+    fn visit_bool<E>(self, yes: bool) -> Result<LooseScalar, E> {
+        Ok(LooseScalar::Bool(yes))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Loose, E> {
-        Ok(Loose::Number(number.into()))
+    fn visit_u64<E>(self, number: u64) -> Result<LooseScalar, E> {
+        Ok(LooseScalar::Number(number.into()))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Loose, E> {
-        Ok(Loose::Number(number.into()))
+    fn visit_i64<E>(self, number: i64) -> Result<LooseScalar, E> {
+        Ok(LooseScalar::Number(number.into()))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Loose, E> {
-        Ok(Number::from_f64(number).map_or(Loose::Other, Loose::Number))
+    fn visit_f64<E>(self, number: f64) -> Result<LooseScalar, E> {
+        Ok(Number::from_f64(number).map_or(LooseScalar::Other, LooseScalar::Number))
     }
 
-    fn visit_unit<E>(self) -> Result<Loose, E> {
-        Ok(Loose::Other)
+    fn visit_unit<E>(self) -> Result<LooseScalar, E> {
+        Ok(LooseScalar::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Loose, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<LooseScalar, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Loose::Other)
+        Ok(LooseScalar::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Loose, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<LooseScalar, A::Error> {
         while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Loose::Other)
+        Ok(LooseScalar::Other)
     }
 }
 
-impl<'de> Deserialize<'de> for Loose {
+impl<'de> Deserialize<'de> for LooseScalar {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(Any)
     }
 }
 
 /// For a member that may say null, which is something else than being left out.
-pub(crate) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Loose>, D::Error> {
-    Loose::deserialize(from).map(Some)
+pub(crate) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<LooseScalar>, D::Error> {
+    LooseScalar::deserialize(from).map(Some)
 }
 
 /// A text, or the texts of a list.
@@ -146,8 +146,8 @@ impl<'de> Visitor<'de> for AllTexts {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Texts, A::Error> {
         let mut texts = Vec::new();
-        while let Some(item) = items.next_element::<Loose>()? {
-            if let Loose::Text(text) = item {
+        while let Some(item) = items.next_element::<LooseScalar>()? {
+            if let LooseScalar::Text(text) = item {
                 texts.push(text);
             }
         }
@@ -173,19 +173,23 @@ mod tests {
 
     #[test]
     fn what_is_of_no_use_is_nothing_and_no_error() {
-        let loose = |text: &str| serde_json::from_str::<Loose>(text).unwrap();
-        assert_eq!(loose(r#""W\n""#).as_str(), Some("W\n"));
+        let loose_scalar = |text: &str| serde_json::from_str::<LooseScalar>(text).unwrap();
+        assert_eq!(loose_scalar(r#""W\n""#).as_str(), Some("W\n"));
         assert_eq!(
-            (loose("-1.5").as_f64(), loose("7").as_f64()),
+            (loose_scalar("-1.5").as_f64(), loose_scalar("7").as_f64()),
             (Some(-1.5), Some(7.0))
         );
         assert_eq!(
-            loose("12345678901234567890").to_string(),
+            loose_scalar("12345678901234567890").to_string(),
             "12345678901234567890"
         );
-        assert!(loose("true").is_true() && !loose("false").is_true() && !loose("1").is_true());
+        assert!(
+            loose_scalar("true").is_true()
+                && !loose_scalar("false").is_true()
+                && !loose_scalar("1").is_true()
+        );
         for other in ["null", r#"[1,{"a":["b"]}]"#, r#"{"a":{"b":[null]}}"#] {
-            assert_eq!(loose(other), Loose::Other, "{other}");
+            assert_eq!(loose_scalar(other), LooseScalar::Other, "{other}");
         }
         let texts = |text: &str| serde_json::from_str::<Texts>(text).unwrap().0;
         assert_eq!(texts(r#"["a",5,null,["b"],"c"]"#), ["a", "c"]);

@@ -105,7 +105,7 @@ impl AsyncWrite for Counted {
 type Stream = WebSocketStream<MaybeTlsStream<Counted>>;
 
 /// A WebSocket that gives the memory of a large message back.
-pub(crate) struct Roomy {
+pub(crate) struct ShrinkingSocket {
     /// There, but for the moment in which it is replaced.
     stream: Option<Stream>,
     limits: WebSocketConfig,
@@ -114,7 +114,7 @@ pub(crate) struct Roomy {
     large: bool,
 }
 
-impl Roomy {
+impl ShrinkingSocket {
     pub(super) const fn new(stream: Stream, limits: WebSocketConfig, read: Arc<AtomicU64>) -> Self {
         Self {
             stream: Some(stream),
@@ -228,27 +228,30 @@ mod tests {
             Some(limits),
         )
         .await;
-        let mut roomy = Roomy::new(stream, limits, read);
+        let mut shrinking_socket = ShrinkingSocket::new(stream, limits, read);
         // In one go: a large one, and a little of the next one.
         let more = frame(300);
         go.send([frame(5), frame(70_000), frame(2 << 20), more[..40].to_vec()].concat())
             .await
             .unwrap();
         for length in [5, 70_000, 2 << 20] {
-            assert_eq!(roomy.next().await.unwrap().unwrap().len(), length);
-            roomy.give_back().await;
+            assert_eq!(
+                shrinking_socket.next().await.unwrap().unwrap().len(),
+                length
+            );
+            shrinking_socket.give_back().await;
         }
         go.send(more[40..].to_vec()).await.unwrap();
         assert_eq!(
-            roomy.next().await.unwrap().unwrap().len(),
+            shrinking_socket.next().await.unwrap().unwrap().len(),
             300,
             "nothing was lost"
         );
-        roomy.give_back().await;
-        assert!(!roomy.large, "the buffer is empty now");
+        shrinking_socket.give_back().await;
+        assert!(!shrinking_socket.large, "the buffer is empty now");
         go.send(frame(7)).await.unwrap();
-        assert_eq!(roomy.next().await.unwrap().unwrap().len(), 7);
-        drop((go, roomy));
+        assert_eq!(shrinking_socket.next().await.unwrap().unwrap().len(), 7);
+        drop((go, shrinking_socket));
         assert_eq!(serving.await.unwrap(), [0_u8; 0]);
     }
 }

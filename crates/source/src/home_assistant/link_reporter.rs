@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Stopped, Transport, Wires};
+use crate::{SourceChannels, Stopped, Transport};
 use vocab::reason::Unreachable;
 use vocab::{Link, Now, SourceEvent};
 
@@ -11,18 +11,18 @@ const REASONS_MAX: usize = 16;
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub(super) struct Lamp {
+pub(super) struct LinkReporter {
     link: Option<Link>,
     logged: Vec<Unreachable>,
     last_alive: Option<Duration>,
     ever_up: bool,
 }
 
-impl Lamp {
+impl LinkReporter {
     /// Passes an event on; links only when they differ from the last.
     pub(super) async fn say(
         &mut self,
-        wires: &Wires,
+        channels: &SourceChannels,
         now: Now,
         event: SourceEvent,
         way: Transport,
@@ -53,7 +53,7 @@ impl Lamp {
             }
             self.link = Some(link.clone());
         }
-        wires.say(now, event).await
+        channels.say(now, event).await
     }
 
     /// A frame or an answer came. It proves old values only while the link is up: a refused token
@@ -65,11 +65,11 @@ impl Lamp {
     }
 
     /// First connection under way.
-    pub(super) async fn connecting(&mut self, wires: &Wires) -> Result<(), Stopped> {
+    pub(super) async fn connecting(&mut self, channels: &SourceChannels) -> Result<(), Stopped> {
         if self.link.is_none() {
             self.link = Some(Link::Connecting);
-            wires
-                .say(wires.clock.now(), SourceEvent::Link(Link::Connecting))
+            channels
+                .say(channels.clock.now(), SourceEvent::Link(Link::Connecting))
                 .await?;
         }
         Ok(())
@@ -79,7 +79,7 @@ impl Lamp {
     /// changes.
     pub(super) async fn down(
         &mut self,
-        wires: &Wires,
+        channels: &SourceChannels,
         reason: Unreachable,
         retry: Duration,
     ) -> Result<(), Stopped> {
@@ -96,8 +96,8 @@ impl Lamp {
         };
         if self.link.as_ref() != Some(&link) {
             self.link = Some(link.clone());
-            wires
-                .say(wires.clock.now(), SourceEvent::Link(link))
+            channels
+                .say(channels.clock.now(), SourceEvent::Link(link))
                 .await?;
         }
         Ok(())
