@@ -613,7 +613,7 @@ def test_reset_asks_first(house, visit):
     page.get_by_text("Reset counters").click()
     assert house.get("/shelly").json()["id"] in page.locator("#reset").inner_text(), "it names what it resets"
     button.click()
-    expect(page.locator("#reset .answer")).to_have_text("The counters are at 0 now.")
+    expect(page.locator("#reset .answer")).to_have_text("The counters are now at 0.")
     until(lambda: house.energy() < 100, 3)
     page.reload()
     assert page.locator("tr.sum td").first.inner_text() == "0.0\u202fkWh"

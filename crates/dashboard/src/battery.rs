@@ -255,7 +255,7 @@ mod tests {
         };
         assert_eq!(
             text(&battery),
-            "at rest; needs 2.4 s to follow, follows fully; 300 to 1,200 questions; sensor every 1.0 s, battery every 0.5 s; 30 W"
+            "at rest; takes 2.4 s to follow, follows completely; 300 to 1,200 questions; sensor every 1.0 s, battery every 0.5 s; 30 W"
         );
         battery.state.reach = [f64::INFINITY, 120.0];
         assert!(text(&battery).contains("at most 120 W an answer"));
