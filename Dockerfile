@@ -12,7 +12,7 @@ COPY benches/Cargo.toml ./benches/
 RUN find crates -mindepth 2 -maxdepth 2 ! -name Cargo.toml -exec rm -rf {} + \
     && for folder in . crates/*; do mkdir "$folder/src" && touch "$folder/src/lib.rs"; done \
     && mkdir benches/pairs && touch benches/pairs/mod.rs \
-    && echo 'fn main() {}' | tee src/main.rs >benches/main.rs
+    && for file in src/main.rs benches/main.rs; do echo 'fn main() {}' >"$file"; done
 
 # hadolint ignore=DL3006
 FROM ${RUST_IMAGE} AS builder

@@ -178,11 +178,13 @@ def test_a_battery_waits_for_something_new(grid):
     """Over UDP in silence, over HTTP with its answer held back; what is new is said at once."""
     ha, meter = grid
     assert json.loads(meter.udp(EM, source=BATTERY))["result"]["total_act_power"] == 512.0
+    time.sleep(POLL)  # as far apart as a battery's: what asks at once again is none
     assert meter.udp(EM, source=BATTERY, timeout=0.7) is None
     ha.set("sensor.grid", "900")
     assert json.loads(until(lambda: meter.udp(EM, source=BATTERY), 5))["result"]["total_act_power"] == 900.0
     began = time.monotonic()
     first = fetch(meter.http_port, "GET", "/rpc/Shelly.GetStatus?esp", source="127.0.0.9").json()["em:0"]["total_act_power"]
+    time.sleep(POLL)
     fetch(meter.http_port, "GET", "/rpc/Shelly.GetStatus?esp", source="127.0.0.9")
     took = time.monotonic() - began
     assert first in (450.0, 900.0) and took < 8, (first, took)
@@ -195,6 +197,7 @@ def test_what_a_battery_waits_for_is_said_on_pages_and_in_metrics(grid):
     for watts in (512, 900):
         ha.set("sensor.grid", str(watts))
         until(lambda: near(json.loads(meter.udp(EM, source=BATTERY))["result"]["total_act_power"], watts), 5)
+        time.sleep(POLL)
 
     def page(path, language="en"):
         return fetch(meter.dashboard_port, "GET", path, headers={"Accept-Language": language}).text
@@ -220,5 +223,6 @@ def test_a_battery_that_reads_smoothed_values_is_warned_of_once(fake_ha, new_met
     assert "smoothed" not in meter.log()
     for _ in range(3):
         meter.udp(EM, source=BATTERY, timeout=0.2)
+        time.sleep(POLL)
     until(lambda: meter.log().count("reads smoothed values") == 1, 3)
     assert "reads smoothed values" in fetch(meter.dashboard_port, "GET", "/readers", headers={"Accept-Language": "en"}).text

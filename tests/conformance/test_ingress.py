@@ -492,7 +492,7 @@ def test_health_and_diagnostics(house, visit):
     text = page.locator("main").inner_text()
     for word in ("2026.", "connected", "sensor.grid_l1_power", "420", "L1", f"port {house.http_port}", "HTTP", "WebSocket", "saving works", "Europe/Amsterdam"):
         assert word in text, word
-    assert re.search(r"mDNS\s+off", text)
+    assert re.search(r"mDNS\s+switched off", text)
     assert "−37.5\u202fW" in text, "a true minus sign"
     assert text.count("WebSocket\n") == 1, "ports of one kind are one line"
     one.shot("health")
@@ -722,7 +722,7 @@ def test_values_are_in_the_html(house, visit):
     page = one.page
     assert page.locator(".grid .big").inner_text() == "512\u202fW" and "Drawing" in page.locator(".grid").inner_text()
     assert page.locator(".phase .mid").all_inner_texts() == ["420\u202fW", "130\u202fW", "38\u202fW"]
-    assert page.locator("#spark path").count() == 1, "the last minutes as a line"
+    assert page.locator("#spark path").count() >= 1, "the last minutes as a line; a restart is a gap in it"
     assert page.locator("noscript").count() and page.locator("meta[http-equiv=refresh]").get_attribute("content") == "10"
     for path in ("energy", "readers", "health"):
         one.go(path)

@@ -697,10 +697,11 @@ def outbound_ws_local(w):
 
 # -- calm control
 def asks_twice(w, source):
-    """Whether the second of two questions at once is answered at once."""
+    """Whether the second of two questions, as far apart as a battery's, is answered at once."""
     w.ready()
     question = {"id": 1, "method": "EM.GetStatus", "params": {"id": 0}}
     until(lambda: udp(w.meter.udp_ports[0], question, source=source), 5)
+    time.sleep(0.3)
     return udp(w.meter.udp_ports[0], question, source=source, timeout=0.6) is not None
 
 

@@ -170,7 +170,7 @@ def test_a_command_runs(snippet, binary, new_meter, fake_ha, tmp_path):
                 meter = new_meter(args=words[words.index("--") + 1:] if "--" in words else ()).start()
                 until(lambda: meter.get("/healthz").status == 200, 15)
             meter.stop()
-        elif words[0].startswith("scripts/") or words[:2] in (["cargo", "test"], ["cargo", "bench"]):
+        elif words[0].startswith("scripts/") or words[:2] in (["cargo", "test"], ["cargo", "bench"], ["cargo", "build"]):
             names_what_there_is(words)
         else:
             assert words[0] == "virtual-shelly" or words[0].startswith("--"), f"nobody knows how to run {line!r}"
@@ -189,6 +189,9 @@ def names_what_there_is(words):
     else:
         given = dict(zip(words, words[1:]))
         test = given.get("--test")
+        if words[1] == "build":
+            assert words[2:] == ["--release"], words
+            return
         if words[1] == "bench":
             known = re.findall(r'\("(\w+)", \w+::run\)', (ROOT / "benches" / "main.rs").read_text())
             assert known and words[2:4] == ["-p", "benches"] and set(words[4:]) <= set(known), words
@@ -225,4 +228,4 @@ def test_a_name_in_running_text_exists(snippet, options):
     # A metric's name is put together from a prefix, a name and its unit.
     name = re.sub(r"^virtual_shelly_|_(watts|seconds)$", "", snippet.text)
     word = re.compile(rf"\b{re.escape(name)}(_(watts|seconds))?\b")
-    assert snippet.text in options or any(word.search(p.read_text()) for p in (ROOT / "src").rglob("*.rs"))
+    assert snippet.text in options or any(word.search(p.read_text()) for room in ("src", "crates") for p in (ROOT / room).rglob("*.rs"))

@@ -21,10 +21,10 @@ const TEXT: usize = 96;
 const ROUNDS: usize = 3;
 /// Ports of senders that tell a brand.
 const TELLING_PORTS: [u16; 2] = [10000, 22222];
-/// Distances between questions that make a battery's rhythm, and what those between its rounds are
-/// at least, s: none is known to ask faster.
-const BATTERY_GAPS: usize = 6;
-const BATTERY_CADENCE: f32 = 0.15;
+/// Distances between questions that make a habit, and what those between a battery's rounds are at
+/// least, s: none is known to ask faster.
+const HABIT: usize = 6;
+const BATTERY_GAP: f32 = 0.15;
 /// Silent is who says nothing for three of its own intervals, but at least this long.
 const LEAST_SILENCE: Duration = Duration::from_secs(10);
 
@@ -72,17 +72,21 @@ impl Pace {
         }
     }
 
-    /// Whether questions come as a battery's do: over and over, and not as fast as answers can be
-    /// had.
-    fn is_a_batterys(&self) -> bool {
+    /// Whether questions come faster than any battery's, one of `now` among them: most of the last
+    /// ones, or every one while they are few.
+    fn is_faster_than_a_battery(&self, now: Duration) -> bool {
+        let Some(last) = self.last else {
+            return false;
+        };
         let kept = self.count.min(GAPS);
         let mut gaps = self.gaps;
+        if kept < HABIT {
+            let this = now.saturating_sub(last).as_secs_f32();
+            return this < BATTERY_GAP && gaps[..kept].iter().all(|gap| *gap < BATTERY_GAP);
+        }
         // Up to three questions one after the other, as for the three phases, are one round.
-        kept >= BATTERY_GAPS
-            && *gaps[..kept]
-                .select_nth_unstable_by(kept * 3 / 4, f32::total_cmp)
-                .1
-                >= BATTERY_CADENCE
+        let (_, usual, _) = gaps[..kept].select_nth_unstable_by(kept * 3 / 4, f32::total_cmp);
+        *usual < BATTERY_GAP
     }
 
     /// Median distance of its rounds, s: several questions one after the other, as by who reads
@@ -192,9 +196,9 @@ impl Consumer {
         Some((self.value?, self.value_pace.last?))
     }
 
-    /// Whether it asks for power in a battery's rhythm.
-    pub(super) fn asks_as_a_battery(&self) -> bool {
-        self.value_pace.is_a_batterys()
+    /// Whether it asks for power faster than any battery does, now too.
+    pub(super) fn is_faster_than_a_battery(&self, now: Now) -> bool {
+        self.value_pace.is_faster_than_a_battery(now.mono)
     }
 
     /// A question for power that was left without an answer on purpose: a sign of life, and part of

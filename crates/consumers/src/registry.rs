@@ -148,8 +148,8 @@ impl Consumers {
     /// (`docs/calm-control.md#whom-it-controls`).
     ///
     /// Home Assistant and `scaling_viewers` never are; who is named in `control_readers` is,
-    /// whatever it looks like; else what its brand does with power decides, and in `auto` whether
-    /// it asks in a battery's rhythm: a few questions, or as many as there are answers, are a look.
+    /// whatever it looks like; else what its brand does with power decides, and in `auto` not if
+    /// it asks faster than any battery does.
     pub fn is_controlled(
         &self,
         caller: &Caller,
@@ -157,6 +157,7 @@ impl Consumers {
         method: &str,
         control: &ControlSettings,
         scaling: &ScalingSettings,
+        now: Now,
     ) -> bool {
         if control.mode == ControlMode::Off
             || matches!(caller.channel, Channel::Modbus | Channel::Outbound)
@@ -185,10 +186,10 @@ impl Consumers {
         if is_viewer(signs, scaling, &inner.home) {
             return false;
         }
-        let in_rhythm = known.is_some_and(Consumer::asks_as_a_battery);
+        let too_fast = known.is_some_and(|c| c.is_faster_than_a_battery(now));
         match (control.mode, inner.usage(caller, src, method)) {
             (_, Use::Looks) | (ControlMode::Off, _) | (ControlMode::Auto, Use::Unknown) => false,
-            (ControlMode::Auto, Use::Regulates) => in_rhythm,
+            (ControlMode::Auto, Use::Regulates) => !too_fast,
             (ControlMode::On, _) => true,
         }
     }

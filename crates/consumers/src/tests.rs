@@ -420,40 +420,45 @@ proptest! {
 }
 
 #[test]
-fn a_rhythm_is_known_after_seven_questions_and_lost_when_they_come_as_fast_as_answers() {
+fn who_asks_faster_than_any_battery_is_none() {
     let consumers = Consumers::new(100);
     let auto = ControlSettings {
         mode: ControlMode::Auto,
         ..ControlSettings::default()
     };
+    let controlled = |caller: &Caller, ms| {
+        consumers.is_controlled(caller, None, "EM.GetStatus", &auto, &off(), at(ms))
+    };
+    let ask = |caller: &Caller, ms| {
+        let was = controlled(caller, ms);
+        consumers.note(&asked(caller, "EM.GetStatus", Some(1.0)), at(ms));
+        was
+    };
     let battery = caller("192.0.2.7", Channel::Udp);
-    let controlled =
-        |caller: &Caller| consumers.is_controlled(caller, None, "EM.GetStatus", &auto, &off());
-    for n in 0..7 {
-        assert!(!controlled(&battery), "after {n}");
-        consumers.note(&asked(&battery, "EM.GetStatus", Some(1.0)), at(n * 500));
-    }
-    assert!(controlled(&battery));
+    assert!((0..20).all(|n| ask(&battery, n * 500)));
     // Its other channels are somebody else's.
-    assert!(
-        !controlled(&caller("192.0.2.7", Channel::Http))
-            && !controlled(&caller("192.0.2.7", Channel::Websocket))
-    );
-    for n in 0..20 {
-        consumers.note(
-            &asked(&battery, "EM.GetStatus", Some(1.0)),
-            at(4_000 + n * 20),
-        );
+    for channel in [Channel::Http, Channel::Websocket] {
+        assert!(!controlled(&caller("192.0.2.7", channel), 10_000));
     }
-    assert!(!controlled(&battery));
-    // What is left without an answer is part of the rhythm; three phases, one after the other, are
-    // one round.
+    let poller = caller("192.0.2.8", Channel::Udp);
+    assert!(ask(&poller, 0), "nobody knows yet");
+    assert!((1..100).all(|n| !ask(&poller, n * 40)));
+    // One long distance among many is a machine that was busy.
+    assert!(!ask(&poller, 6_000));
+    // A battery begins with two questions at once, and once sends one twice.
+    let hasty = caller("192.0.2.9", Channel::Udp);
+    ask(&hasty, 0);
+    ask(&hasty, 20);
+    assert!((1..20).all(|n| ask(&hasty, n * 500)));
+    assert!(ask(&hasty, 9_510));
+    // What is left without an answer is part of the rhythm.
     for n in 0..20 {
-        consumers.passed_over(&battery, at(5_000 + n * 500));
+        consumers.passed_over(&poller, at(10_000 + n * 500));
     }
-    assert!(controlled(&battery));
-    let phases = caller("192.0.2.8", Channel::Udp);
-    for n in 0..3 {
+    assert!(controlled(&poller, 20_000));
+    // Three phases, one after the other, are one round.
+    let phases = caller("192.0.2.10", Channel::Udp);
+    for n in 0..4 {
         for phase in 0..3 {
             consumers.note(
                 &asked(&phases, "EM1.GetStatus", Some(1.0)),
@@ -461,5 +466,5 @@ fn a_rhythm_is_known_after_seven_questions_and_lost_when_they_come_as_fast_as_an
             );
         }
     }
-    assert!(controlled(&phases));
+    assert!(controlled(&phases, 4_000));
 }

@@ -113,6 +113,7 @@ impl Endpoint {
                 method,
                 &control,
                 &self.channels.borrow().scaling,
+                self.clock.now(),
             )
     }
 
