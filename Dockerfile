@@ -10,8 +10,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY crates ./crates
 COPY benches/Cargo.toml ./benches/
 RUN find crates -mindepth 2 -maxdepth 2 ! -name Cargo.toml -exec rm -rf {} + \
-    && for folder in . crates/*; do mkdir "$folder/src" && touch "$folder/src/lib.rs"; done \
-    && mkdir benches/pairs && touch benches/pairs/mod.rs \
+    && for folder in . crates/*; do mkdir "$folder/src" && echo "//! A stand-in." >"$folder/src/lib.rs"; done \
+    && mkdir benches/pairs && echo "//! A stand-in." >benches/pairs/mod.rs \
     && for file in src/main.rs benches/main.rs; do echo 'fn main() {}' >"$file"; done
 
 # hadolint ignore=DL3006
