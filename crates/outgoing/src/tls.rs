@@ -22,51 +22,50 @@ pub fn client(insecure: bool) -> Result<Arc<ClientConfig>, String> {
     static CHECKED: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     static UNCHECKED: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     if insecure {
-        UNCHECKED.get_or_init(unchecked).clone()
+        UNCHECKED.get_or_init(|| config(Trust::Anyone)).clone()
     } else {
-        CHECKED.get_or_init(checked).clone()
+        CHECKED
+            .get_or_init(|| config(Trust::Host(OnceLock::new())))
+            .clone()
     }
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, String> {
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| format!("TLS cannot be set up: {e}"))
-}
-
-fn checked() -> Result<Arc<ClientConfig>, String> {
-    let verifier = Arc::new(HostCertificates {
-        provider: Arc::new(ring::default_provider()),
-        host: OnceLock::new(),
+fn config(trust: Trust) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Arc::new(Verifier {
+        provider: Arc::clone(&provider),
+        trust,
     });
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| format!("TLS cannot be set up: {e}"))?;
     Ok(Arc::new(
-        builder()?
+        builder
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth(),
     ))
 }
 
-fn unchecked() -> Result<Arc<ClientConfig>, String> {
-    let verifier = Arc::new(AnyCertificate(ring::default_provider()));
-    Ok(Arc::new(
-        builder()?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth(),
-    ))
-}
-
-/// Takes what the host trusts. Its certificates are read at the first handshake: some hundred
-/// files, which would cost each start of a meter that speaks to Home Assistant in plain HTTP some
-/// tens of milliseconds, and memory.
+/// Whose certificates are taken.
 #[derive(Debug)]
-struct HostCertificates {
-    provider: Arc<CryptoProvider>,
-    host: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+enum Trust {
+    /// Those that the host trusts; `None`: it trusts nobody. They are read at the first handshake:
+    /// some hundred files, which would cost each start of a meter that speaks to Home Assistant in
+    /// plain HTTP some tens of milliseconds, and memory.
+    Host(OnceLock<Option<Arc<WebPkiServerVerifier>>>),
+    /// Anyone's.
+    Anyone,
 }
 
-impl HostCertificates {
+/// Checks the signatures of a handshake whoever is trusted.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    trust: Trust,
+}
+
+impl Verifier {
     /// `None`: the host trusts nobody.
     fn load(&self) -> Option<Arc<WebPkiServerVerifier>> {
         let mut roots = RootCertStore::empty();
@@ -83,7 +82,7 @@ impl HostCertificates {
     }
 }
 
-impl ServerCertVerifier for HostCertificates {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -92,7 +91,10 @@ impl ServerCertVerifier for HostCertificates {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.host.get_or_init(|| self.load()) {
+        let Trust::Host(host) = &self.trust else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match host.get_or_init(|| self.load()) {
             Some(host) => {
                 host.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
             }
@@ -135,55 +137,6 @@ impl ServerCertVerifier for HostCertificates {
     }
 }
 
-/// Takes any certificate; the signatures of the handshake are checked all the same.
-#[derive(Debug)]
-struct AnyCertificate(CryptoProvider);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -196,36 +149,33 @@ mod tests {
         pki_types::{CertificateDer, ServerName, UnixTime},
     };
 
-    use crate::tls::{HostCertificates, client};
+    use crate::tls::{Trust, Verifier, client};
 
     #[test]
     fn what_the_host_trusts_is_read_at_the_first_handshake() {
-        let verifier = HostCertificates {
+        let verifier = |trust| Verifier {
             provider: Arc::new(ring::default_provider()),
-            host: OnceLock::new(),
+            trust,
         };
-        assert!(!verifier.supported_verify_schemes().is_empty() && verifier.host.get().is_none());
-        let (name, nonsense) = (
-            ServerName::try_from("home.example").unwrap(),
-            CertificateDer::from(vec![1, 2, 3]),
-        );
-        assert!(
-            verifier
-                .verify_server_cert(&nonsense, &[], &name, &[], UnixTime::now())
-                .is_err()
-        );
-        assert!(verifier.host.get().is_some());
-        let nobody = HostCertificates {
-            host: OnceLock::from(None),
-            ..verifier
+        let asked = |verifier: &Verifier| {
+            let name = ServerName::try_from("home.example").unwrap();
+            let nonsense = CertificateDer::from(vec![1, 2, 3]);
+            verifier.verify_server_cert(&nonsense, &[], &name, &[], UnixTime::now())
         };
-        let error = nobody
-            .verify_server_cert(&nonsense, &[], &name, &[], UnixTime::now())
-            .unwrap_err();
+        let was_read = |verifier: &Verifier| match &verifier.trust {
+            Trust::Host(host) => host.get().is_some(),
+            Trust::Anyone => false,
+        };
+        let host = verifier(Trust::Host(OnceLock::new()));
+        assert!(!host.supported_verify_schemes().is_empty() && !was_read(&host));
+        assert!(asked(&host).is_err());
+        assert!(was_read(&host));
+        let nobody = verifier(Trust::Host(OnceLock::from(None)));
         assert_eq!(
-            error,
+            asked(&nobody).unwrap_err(),
             Error::InvalidCertificate(CertificateError::UnknownIssuer)
         );
+        assert!(asked(&verifier(Trust::Anyone)).is_ok());
     }
 
     #[test]
