@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use fastrand::Rng;
 
-use super::world::STEP;
+/// One step of time, s.
+pub const STEP: f64 = 0.1;
 
 /// How an answer changes the set point.
 #[derive(Clone, Debug)]

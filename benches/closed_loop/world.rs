@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 
 use fastrand::Rng;
 
-use super::{batteries::Battery, policies::Policy};
-
-/// One step of time, s.
-pub const STEP: f64 = 0.1;
+use super::{
+    batteries::{Battery, STEP},
+    policies::Policy,
+};
 
 /// How grid power reaches the meter: a value each `cadence` s that is `delay` s old when it
 /// arrives.

@@ -2,6 +2,7 @@
 
 use super::{
     aside::Aside,
+    bank::Bank,
     episode::{Closed, Episode},
     gate::Gate,
     params::Params,
@@ -30,6 +31,8 @@ const JUMP: f64 = 50.0;
 const CALM: f64 = 0.8;
 /// What is added to the time an answer took, s.
 const SLACK: f64 = 0.5;
+/// What is on its way changes between samples, so one whose law is known is looked at each so many s.
+const LOOK_EACH: f64 = 0.1;
 
 /// What a reader is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,6 +80,8 @@ pub(super) struct Ledger {
     asked_at: f64,
     gate: Gate,
     trial: Trial,
+    /// Models of the known laws, if it is learned how readers follow.
+    bank: Option<Bank>,
 }
 
 impl Ledger {
@@ -101,6 +106,7 @@ impl Ledger {
             asked_at: now,
             gate: Gate::default(),
             trial: Trial::new(now),
+            bank: params.learn.then(|| Bank::new(now)),
         }
     }
 
@@ -135,7 +141,7 @@ impl Ledger {
 
     /// Whether it holds an answer once that jumped.
     pub fn has_gate(&self) -> bool {
-        self.gate.on
+        self.gate.on || self.bank.as_ref().is_some_and(Bank::has_gate)
     }
 
     /// Whether it is told 0 W in place of nothing.
@@ -145,9 +151,37 @@ impl Ledger {
 
     /// Watts answered that are on their way, and since when, s.
     pub fn on_its_way(&self) -> Option<(f64, f64)> {
+        if self.decides() {
+            let left = self.modelled();
+            return (left.abs() > 1.0).then_some((left, self.answered_at));
+        }
         let episode = self.episode.as_ref()?;
         let left = episode.booked - episode.seen(episode.sign * self.watts);
         (left > 0.0).then_some((episode.sign * left, episode.answered_at))
+    }
+
+    /// Whether a known law decides when it is answered.
+    fn decides(&self) -> bool {
+        self.bank.as_ref().is_some_and(Bank::decides)
+    }
+
+    /// Watts that are on their way as its model has it.
+    pub fn modelled(&self) -> f64 {
+        self.bank.as_ref().map_or(0.0, Bank::on_its_way)
+    }
+
+    /// A sample has come: says by how much the reader's output moved since the last one, as its
+    /// model has it, W.
+    pub fn moved(&mut self, now: f64) -> f64 {
+        self.bank.as_mut().map_or(0.0, |bank| bank.moved(now))
+    }
+
+    /// Grid power would have changed by `change` W with that sample if no battery had moved.
+    pub fn learn(&mut self, now: f64, change: f64) {
+        let swings = self.trial.swings(now);
+        if let Some(bank) = &mut self.bank {
+            bank.learn(now, change, swings);
+        }
     }
 
     /// Nothing is on its way any more; what was learned stays.
@@ -350,23 +384,49 @@ impl Ledger {
         self.asked_at = now;
     }
 
-    /// A question while sample `n` is the newest, these being `cadence` s apart.
+    /// A question while sample `n` is the newest, these being `cadence` s apart, and `error` W are on
+    /// the meter that are not on their way to others.
     pub fn ask(
         &mut self,
         params: &Params,
         now: f64,
         n: u64,
         cadence: f64,
+        error: f64,
     ) -> Result<Value, NotNow> {
         if self.aside.on {
             self.forget_answers();
             return Ok(self.say(now, n, Value::Sample(self.watts)));
         }
-        let answer = self.answer(params, now, n, cadence);
+        let answer = if self.decides() {
+            self.forget_answers();
+            self.answer_by_law(now, n, error)
+        } else {
+            self.answer(params, now, n, cadence)
+        };
         if answer.is_err() && self.trial.zeros() && now > self.answered_at {
             return Ok(self.contact(now, n));
         }
         answer
+    }
+
+    /// A sample that moves nothing, in place of silence: some go to their safe state without a word.
+    pub fn rests(&mut self, params: &Params, now: f64, n: u64) -> Option<Value> {
+        let plain = self.bank.as_ref().is_some_and(Bank::is_plain);
+        (plain && self.watts.abs() <= params.still)
+            .then(|| self.say(now, n, Value::Sample(self.watts)))
+    }
+
+    /// Answers one whose law is known.
+    fn answer_by_law(&mut self, now: f64, n: u64, error: f64) -> Result<Value, NotNow> {
+        let watts = self.watts;
+        let says = |bank: &mut Bank| bank.says(now, watts, error);
+        if self.bank.as_mut().is_some_and(says) {
+            return Ok(self.say(now, n, Value::Sample(watts)));
+        }
+        Err(NotNow {
+            until: now + LOOK_EACH,
+        })
     }
 
     fn answer(&mut self, params: &Params, now: f64, n: u64, cadence: f64) -> Result<Value, NotNow> {
@@ -433,6 +493,9 @@ impl Ledger {
             Value::Sample(watts) => watts,
             Value::Zero => 0.0,
         };
+        if let Some(bank) = &mut self.bank {
+            bank.told(now, self.said);
+        }
         value
     }
 

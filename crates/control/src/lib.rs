@@ -16,9 +16,13 @@
 //! it.
 
 mod aside;
+mod bank;
+mod doubt;
 mod episode;
 mod gate;
+mod law;
 mod ledger;
+mod model;
 mod params;
 mod parts;
 mod readers;

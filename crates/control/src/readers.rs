@@ -82,6 +82,21 @@ struct Reader {
 }
 
 /// Decides when each battery that reads a meter is answered. `R` names a reader.
+///
+/// ```
+/// use std::time::Duration;
+/// use control::{Control, Decision, Question, Value};
+///
+/// let mut control = Control::default();
+/// let at = Duration::from_millis;
+/// let question = Question { reader: "battery", share: None, waited: at(0), holds: false };
+/// control.sample(at(1000), 300.0);
+/// let first = control.ask(at(1000), &question);
+/// assert_eq!(first, Decision::Answer { value: Value::Sample(300.0), share: 1.0 });
+/// // What is on its way is not told again.
+/// let second = control.ask(at(1500), &question);
+/// assert!(!matches!(second, Decision::Answer { value: Value::Sample(_), .. }));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Control<R> {
     params: Params,
@@ -131,8 +146,15 @@ impl<R: Clone + Eq + Hash> Control<R> {
         if self.there {
             self.cadence += 0.1 * ((now - self.at).min(CADENCE_MOST) - self.cadence);
         }
+        let change = watts - self.watts;
+        let was_there = self.there;
         (self.watts, self.at, self.n, self.there) = (watts, now, self.n + 1, true);
+        // What all batteries did is not the house's.
+        let moved: f64 = self.readers.values_mut().map(|r| r.ledger.moved(now)).sum();
         for reader in self.readers.values_mut() {
+            if was_there {
+                reader.ledger.learn(now, change + moved);
+            }
             reader
                 .ledger
                 .sample(&self.params, now, watts * reader.share, self.cadence);
@@ -174,9 +196,11 @@ impl<R: Clone + Eq + Hash> Control<R> {
         reader.named = question.share.is_some();
         reader.asked += u64::from(first);
         self.share_out(now, question);
+        let on_their_way: f64 = self.readers.values().map(|r| r.ledger.modelled()).sum();
         let Some(reader) = self.readers.get_mut(&question.reader) else {
             return Decision::Silence;
         };
+        let error = self.watts - (on_their_way - reader.ledger.modelled());
         if first {
             reader.ledger.asks(now);
         }
@@ -192,7 +216,7 @@ impl<R: Clone + Eq + Hash> Control<R> {
             )
         };
         let answer = if self.there {
-            reader.ledger.ask(&params, now, self.n, self.cadence)
+            reader.ledger.ask(&params, now, self.n, self.cadence, error)
         } else {
             Err(NotNow {
                 until: f64::INFINITY,
@@ -210,7 +234,16 @@ impl<R: Clone + Eq + Hash> Control<R> {
                     share,
                 }
             }
-            Err(_) if now >= limit => Decision::Silence,
+            Err(_) if now >= limit => {
+                let rests = |ledger: &mut Ledger| ledger.rests(&params, now, self.n);
+                match self.there.then_some(&mut reader.ledger).and_then(rests) {
+                    Some(value) => {
+                        reader.answered += 1;
+                        Decision::Answer { value, share }
+                    }
+                    None => Decision::Silence,
+                }
+            }
             Err(NotNow { until }) => Decision::Wait(Duration::from_secs_f64(
                 until.min(limit).min(silent_at).max(now + 0.001),
             )),

@@ -130,6 +130,138 @@ fn the_same_battery_swings_when_each_question_is_answered() {
     assert!(grid[600..].iter().any(|w| *w > 300.0) && grid[600..].iter().any(|w| *w < -300.0));
 }
 
+/// A battery whose step grows while answers do not rise, behind a gate (Marstek's gain table).
+#[derive(Default)]
+struct Ramping {
+    run: usize,
+    last: f64,
+    said: f64,
+    out_then: f64,
+    set: f64,
+    pipe: std::collections::VecDeque<(f64, f64)>,
+    out: f64,
+}
+
+impl Ramping {
+    fn answer(&mut self, now: f64, watts: f64) {
+        let spike = (watts - self.said).abs() > 50.0 && (self.out - self.out_then).abs() < 20.0;
+        (self.said, self.out_then) = (watts, self.out);
+        if spike || (0.0..10.0).contains(&watts) {
+            return;
+        }
+        self.run = if watts > self.last {
+            0
+        } else {
+            (self.run + 1).min(5)
+        };
+        self.last = watts;
+        self.set += watts.min([50.0, 50.0, 60.0, 180.0, 350.0, 410.0][self.run]);
+        self.pipe.push_back((now + 0.6, self.set));
+    }
+}
+
+#[test]
+fn a_battery_that_ramps_is_answered_in_bursts() {
+    let (mut control, mut plant) = (control(), Ramping::default());
+    let mut slow = 0.0;
+    for k in 0..36_000_u32 {
+        let now = f64::from(k) * 0.1;
+        while plant.pipe.front().is_some_and(|(due, _)| *due <= now) {
+            plant.out = plant.pipe.pop_front().unwrap().1;
+        }
+        let more = (k / 300) % 2 == 1;
+        let watts = if more { 900.0 } else { 300.0 } - plant.out;
+        // Of the last ten minutes, the seconds above 100 W.
+        if k >= 30_000 && watts.abs() > 100.0 {
+            slow += 0.1 / 20.0;
+        }
+        if k % 10 == 0 {
+            // A sensor is never quite still.
+            control.sample(at(now), watts + f64::from(k / 10 % 3));
+        }
+        if k % 4 == 0
+            && let Decision::Answer { value, .. } = control.ask(at(now), &question(1, 0.0, false))
+        {
+            let said = match value {
+                Value::Sample(watts) => watts,
+                Value::Zero => 0.0,
+            };
+            plant.answer(now, said);
+        }
+    }
+    assert!(control.state(at(3600.0), &1).unwrap().has_gate);
+    assert!(slow < 4.0, "{slow} s a step");
+}
+
+/// Marstek's integer law: adds an import less 5 W, and any export, behind a gate; 0.7 s later, at
+/// 500 W/s.
+#[derive(Default)]
+struct Integer {
+    said: f64,
+    out_then: f64,
+    set: f64,
+    goal: f64,
+    pipe: std::collections::VecDeque<(f64, f64)>,
+    out: f64,
+}
+
+impl Integer {
+    fn moves(&mut self, now: f64) {
+        while self.pipe.front().is_some_and(|(due, _)| *due <= now) {
+            self.goal = self.pipe.pop_front().unwrap().1;
+        }
+        self.out += (self.goal - self.out).clamp(-50.0, 50.0);
+    }
+
+    fn answer(&mut self, now: f64, watts: f64) {
+        let spike = (watts - self.said).abs() > 50.0 && (self.out - self.out_then).abs() < 20.0;
+        (self.said, self.out_then) = (watts, self.out);
+        if spike || (0.0..11.0).contains(&watts) {
+            return;
+        }
+        self.set += if watts > 0.0 { watts - 5.0 } else { watts };
+        self.pipe.push_back((now + 0.7, self.set));
+    }
+}
+
+/// Seconds a step above 100 W in the last ten of sixty minutes under `many` of them.
+fn slow_with_integers(many: u8) -> f64 {
+    let mut control = control();
+    let mut plants: Vec<Integer> = (0..many).map(|_| Integer::default()).collect();
+    let mut slow = 0.0;
+    for k in 0..36_000_u32 {
+        let now = f64::from(k) * 0.1;
+        let mut watts = if (k / 300) % 2 == 1 { 900.0 } else { 300.0 };
+        for plant in &mut plants {
+            plant.moves(now);
+            watts -= plant.out;
+        }
+        if k >= 30_000 && watts.abs() > 100.0 {
+            slow += 0.1 / 20.0;
+        }
+        if k % 10 == 0 {
+            control.sample(at(now), watts + f64::from(k / 10 % 3));
+        }
+        for (who, plant) in (0..).zip(&mut plants) {
+            if (k + 2 * u32::from(who)) % 5 == 0
+                && let Decision::Answer {
+                    value: Value::Sample(watts),
+                    ..
+                } = control.ask(at(now), &question(who, 0.0, false))
+            {
+                plant.answer(now, watts);
+            }
+        }
+    }
+    slow
+}
+
+#[test]
+fn batteries_whose_laws_are_known_account_for_each_other() {
+    let slow = slow_with_integers(2);
+    assert!(slow < 5.0, "{slow} s a step");
+}
+
 #[test]
 fn a_reader_that_is_calm_by_itself_is_answered_each_time() {
     let mut control = control();
