@@ -10,12 +10,17 @@ use std::{
     time::Duration,
 };
 
+#[path = "common/wait.rs"]
+mod wait;
+
 use virtual_shelly::{
     config::settings::StoreSettings,
     meter::{Counter, Energy, MinuteRecord, PhaseMinute},
     store::{self, MeterRow, Run, StoreState},
     vocab::{Clock, Now},
 };
+
+use wait::Wait as _;
 
 const START: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -105,6 +110,7 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
             ts,
             phases: [phase; 3],
             n_current: [0.0; 3],
+            crossed: 0.0,
         };
         let reserve = Counter {
             import: random.f64(),

@@ -5,13 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use super::types::{MeterRow, Model};
+use super::types::{EventRow, MeterRow, Model, Price};
 use meter::MinuteRecord;
 
 /// About a day of samples at 2 s: 0.7 MB.
 const MAX_SAMPLES: usize = 43_200;
 /// About two days of records of one meter: 1 MB.
 const MAX_RECORDS: usize = 3_000;
+/// Events, each some hundred bytes.
+const MAX_EVENTS: usize = 1_000;
+/// A month of a price an hour.
+const MAX_PRICES: usize = 750;
 
 /// Rows of one transaction.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +24,6 @@ pub(super) struct Batch {
     pub samples: VecDeque<(i64, i64)>,
     /// Meter key and record.
     pub records: VecDeque<(Arc<str>, MinuteRecord)>,
-    /// Meters whose newest record is [`super::part`] of its minute: how far it reaches, Unix s.
-    pub parts: BTreeMap<String, i64>,
     /// Meters whose older records are deleted before `records` are added.
     pub deleted: BTreeSet<String>,
     /// Newest row a meter.
@@ -30,6 +32,10 @@ pub(super) struct Batch {
     pub state: BTreeMap<String, String>,
     /// Newest model a name.
     pub models: BTreeMap<String, Model>,
+    /// Newest row of an event, by its number.
+    pub events: BTreeMap<i64, EventRow>,
+    /// Prices by the time from which they hold, Unix s.
+    pub prices: BTreeMap<i64, Price>,
     /// Mark of the original's file that this transaction's counters hold.
     pub imported: Option<String>,
 }
@@ -43,22 +49,14 @@ impl Batch {
             && self.meters.is_empty()
             && self.state.is_empty()
             && self.models.is_empty()
+            && self.events.is_empty()
+            && self.prices.is_empty()
             && self.imported.is_none()
-    }
-
-    /// A record, and how far into its minute it reaches if that is not over.
-    pub(super) fn put_record(&mut self, meter: &str, record: MinuteRecord, until: Option<i64>) {
-        self.records.push_back((meter.into(), record));
-        match until {
-            Some(until) => self.parts.insert(meter.to_owned(), until),
-            None => self.parts.remove(meter),
-        };
     }
 
     /// Records of this meter are gone, those that wait too.
     pub(super) fn delete_records(&mut self, meter: &str) {
         self.records.retain(|(key, _)| &**key != meter);
-        self.parts.remove(meter);
         self.deleted.insert(meter.to_owned());
     }
 
@@ -68,13 +66,12 @@ impl Batch {
             self.delete_records(meter);
         }
         self.samples.extend(later.samples);
-        self.parts
-            .retain(|meter, _| !later.records.iter().any(|(key, _)| **key == **meter));
         self.records.extend(later.records);
-        self.parts.extend(later.parts);
         self.meters.extend(later.meters);
         self.state.extend(later.state);
         self.models.extend(later.models);
+        self.events.extend(later.events);
+        self.prices.extend(later.prices);
         self.imported = later.imported.or(self.imported.take());
     }
 
@@ -84,7 +81,16 @@ impl Batch {
         self.samples.drain(..samples);
         let records = self.records.len().saturating_sub(MAX_RECORDS);
         self.records.drain(..records);
-        (samples + records) as u64
+        let mut more = 0;
+        while self.events.len() > MAX_EVENTS {
+            self.events.pop_first();
+            more += 1;
+        }
+        while self.prices.len() > MAX_PRICES {
+            self.prices.pop_first();
+            more += 1;
+        }
+        (samples + records + more) as u64
     }
 }
 
@@ -161,27 +167,6 @@ mod tests {
         assert_eq!(batch.state["k"], "new");
         buffer.done();
         assert!(buffer.batches().all(Batch::is_empty));
-    }
-
-    #[test]
-    fn a_part_is_marked_until_the_next_record() {
-        let mut buffer = Buffer::default();
-        let minute = |ts| MinuteRecord {
-            ts,
-            ..MinuteRecord::default()
-        };
-        buffer.add(|b| b.put_record("a", minute(0), Some(20)));
-        buffer.add(|b| b.put_record("b", minute(0), Some(20)));
-        buffer.take();
-        buffer.add(|b| b.put_record("a", minute(0), None));
-        buffer.failed();
-        assert_eq!(buffer.take().parts, BTreeMap::from([("b".into(), 20)]));
-        buffer.add(|b| b.put_record("a", minute(60), Some(70)));
-        buffer.failed();
-        assert_eq!(
-            buffer.take().parts,
-            BTreeMap::from([("a".into(), 70), ("b".into(), 20)])
-        );
     }
 
     #[test]

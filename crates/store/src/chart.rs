@@ -2,7 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{Bar, Store, StoreError};
+use super::{Bar, EnergySpan, Store, StoreError};
+use meter::{Counter, MinuteRecord, PhaseMinute, records::Records};
 
 /// Points of a chart at most: more than its pixels are of no use.
 pub const POINTS: usize = 600;
@@ -26,6 +27,9 @@ pub struct Chart {
     pub forecast: Vec<Ahead>,
     /// What batteries were told: Unix s, W; none of it comes from here either.
     pub told: Vec<(Figure, Figure)>,
+    /// Mean power of the phases at each point, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phases: Option<[Vec<Option<Figure>>; 3]>,
 }
 
 /// A number of a chart, with one decimal at most: a whole one is written without.
@@ -65,6 +69,8 @@ pub enum Range {
     Hour,
     /// `24h`
     Day,
+    /// `7d`
+    Week,
     /// `30d`
     Month,
 }
@@ -77,6 +83,7 @@ impl Range {
             "3m" => Self::Minutes,
             "1h" => Self::Hour,
             "24h" => Self::Day,
+            "7d" => Self::Week,
             "30d" => Self::Month,
             _ => return None,
         })
@@ -89,6 +96,7 @@ impl Range {
             Self::Minutes => 180,
             Self::Hour => 3600,
             Self::Day => 86_400,
+            Self::Week => 7 * 86_400,
             Self::Month => 30 * 86_400,
         }
     }
@@ -98,6 +106,66 @@ impl Range {
 #[must_use]
 pub fn tenth(value: f64) -> Figure {
     Figure((value * 10.0).round() / 10.0)
+}
+
+const HOUR: i64 = 3600;
+/// Up to this, s, phases are drawn by their minutes.
+const BY_MINUTE: i64 = 2 * 86_400;
+
+/// The phases' mean power from a time (Unix s) on, W.
+type Slot = (i64, [f64; 3]);
+
+fn mean(counter: Counter, seconds: i64) -> f64 {
+    (counter.import - counter.export) * HOUR as f64 / seconds as f64
+}
+
+fn minutes(store: &Store, meter: &str, from: i64, to: i64) -> Result<Vec<Slot>, StoreError> {
+    let limit = usize::try_from((to - from) / 60 + 2).unwrap_or(0);
+    let records = store
+        .records(meter)
+        .read(from, to, limit)
+        .map_err(|error| StoreError(error.0))?;
+    let power = |phase: &PhaseMinute| {
+        let counter = Counter {
+            import: phase.act_energy,
+            export: phase.act_ret_energy,
+        };
+        mean(counter, 60)
+    };
+    let slot = |record: &MinuteRecord| (record.ts, record.phases.each_ref().map(power));
+    Ok(records.iter().map(slot).collect())
+}
+
+fn hours(store: &Store, meter: &str, from: i64, to: i64) -> Result<Vec<Slot>, StoreError> {
+    let first = from.div_euclid(HOUR);
+    let borders: Vec<i64> = (first..=to.div_euclid(HOUR) + 1)
+        .map(|h| h * HOUR)
+        .collect();
+    let spans = store.energy_between(meter, &borders)?;
+    let slot = |span: &EnergySpan| Some((span.from, span.phases?.map(|phase| mean(phase, HOUR))));
+    // The hour that is under way has not its energy yet.
+    let whole = spans.iter().filter(|span| span.to <= to);
+    Ok(whole.filter_map(slot).collect())
+}
+
+/// What slots of a length say at points of a step: the mean of those that overlap.
+fn over(ts: &[i64], step: i64, slots: &[Slot], length: i64) -> [Vec<Option<Figure>>; 3] {
+    let mut phases: [Vec<Option<Figure>>; 3] = Default::default();
+    for &at in ts {
+        let first = slots.partition_point(|(from, _)| from + length <= at);
+        let own = slots[first..]
+            .iter()
+            .take_while(|(from, _)| *from < at + step);
+        let (mut sums, mut n) = ([0.0; 3], 0.0);
+        for (_, watts) in own {
+            n += 1.0;
+            sums.iter_mut().zip(watts).for_each(|(sum, w)| *sum += w);
+        }
+        for (phase, sum) in phases.iter_mut().zip(sums) {
+            phase.push((n > 0.0).then(|| tenth(sum / n)));
+        }
+    }
+    phases
 }
 
 impl Chart {
@@ -120,8 +188,14 @@ impl Chart {
         now: i64,
         points: usize,
     ) -> Result<Self, StoreError> {
-        let to = now + 1;
-        let from = to - seconds;
+        Self::between(store, now + 1 - seconds, now + 1, points)
+    }
+
+    /// The power between two times (Unix s), of which the later may lie ahead.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn between(store: &Store, from: i64, to: i64, points: usize) -> Result<Self, StoreError> {
         let bars = store.power(from, to, points)?;
         let step = bars
             .windows(2)
@@ -141,7 +215,23 @@ impl Chart {
             mx,
             forecast: Vec::new(),
             told: Vec::new(),
+            phases: None,
         })
+    }
+
+    /// With the mean power of each phase: of a day or two by the minute records, of more by the
+    /// hours' energy.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn with_phases(mut self, store: &Store, meter: &str) -> Result<Self, StoreError> {
+        let (slots, length) = if self.to - self.from <= BY_MINUTE {
+            (minutes(store, meter, self.from, self.to)?, 60)
+        } else {
+            (hours(store, meter, self.from, self.to)?, HOUR)
+        };
+        self.phases = Some(over(&self.ts, self.step, &slots, length));
+        Ok(self)
     }
 
     /// In whole watts: what a small drawing beside a forecast can show.
@@ -155,9 +245,47 @@ impl Chart {
         self
     }
 
+    /// With each time but the first of a column as its distance from the one before, which has few
+    /// digits: what is drawn on small drawings is light on the wire.
+    #[must_use]
+    pub fn by_distance(mut self) -> Self {
+        distances(self.ts.iter_mut());
+        distances(self.forecast.iter_mut().map(|step| &mut step.0));
+        self
+    }
+
     /// As JSON text.
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
+    }
+}
+
+/// Times as the distance from the one before, the first from 0.
+pub fn distances<'a>(times: impl Iterator<Item = &'a mut i64>) {
+    let mut before = 0;
+    for time in times {
+        (*time, before) = (*time - before, *time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_are_the_mean_of_what_overlaps_and_nothing_where_nothing_does() {
+        let slots = [(0, [60.0, 0.0, -6.0]), (60, [120.0, 0.0, -12.0])];
+        let watts = |ts: &[i64], step| {
+            over(ts, step, &slots, 60)[0]
+                .iter()
+                .map(|w| w.map(Figure::get))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            watts(&[0, 6, 60, 126], 6),
+            [Some(60.0), Some(60.0), Some(120.0), None]
+        );
+        assert_eq!(watts(&[0], 120), [Some(90.0)], "a point wider than a slot");
     }
 }

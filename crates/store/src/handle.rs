@@ -13,14 +13,14 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    import::Import,
+    lock::lock,
     part::{self, Part},
-    reader::MeterRecords,
-    shared::{Shared, lock},
-    types::{Bar, EnergySpan, MeterRow, Minute, Model, Run, StoreError, StoreHealth},
+    shared::{Cache, Shared},
+    types::{Event, Import, MeterRow, Model, Price, Run, StoreError, StoreHealth},
     writer::{Ack, Control},
 };
 use meter::MinuteRecord;
+use vocab::reason::Unkept;
 
 /// A writer that has not moved for so long is dead or its disk hangs.
 const SILENT_AT_MOST: u64 = 60;
@@ -31,18 +31,18 @@ const SAVED_WITHIN: Duration = background::PATIENCE;
 /// A commit takes some ms, a slow card's a second or two.
 const HANGS_AFTER: u64 = 10;
 
-struct Inner {
-    shared: Arc<Shared>,
+pub(super) struct Inner {
+    pub shared: Arc<Shared>,
     control: mpsc::Sender<Control>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    raw_days: u32,
+    pub raw_days: u32,
 }
 
 /// The store. Cheap to clone; when the last clone goes, everything is saved and closed.
 ///
 /// What writes never waits for a disk. What reads does, for some ms: call it off the event loop.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(pub(super) Arc<Inner>);
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -52,17 +52,15 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// The outcome of something the writer was asked to do: await it, or [`Self::wait`] outside of a
-/// runtime.
+/// The outcome of something the writer was asked to do. There is no other way to it than to await
+/// it, so no task can block on the disk; a thread has its runtime's handle to do that.
 #[derive(Debug)]
 #[must_use = "the writer answers here"]
 pub struct Done(oneshot::Receiver<Result<(), StoreError>>);
 
+#[cfg(test)]
 impl Done {
-    /// Blocks until the writer answered. Not inside a runtime's task: await there.
-    ///
-    /// # Errors
-    /// What the writer met.
+    /// Blocks until the writer answered.
     pub fn wait(self) -> Result<(), StoreError> {
         self.0.blocking_recv().unwrap_or_else(|_| Err(gone()))
     }
@@ -79,7 +77,7 @@ impl Future for Done {
 }
 
 fn gone() -> StoreError {
-    StoreError("the store is closed".into())
+    Unkept::StoreClosed.into()
 }
 
 impl Store {
@@ -104,9 +102,13 @@ impl Store {
     pub fn put_counters(&self, meter: &str, row: MeterRow) {
         let shared = &self.0.shared;
         let mut cache = lock(&shared.cache);
-        let row = match cache.base.get(meter) {
-            Some(base) => base.under(row),
+        let mut row = match cache.base.get(meter) {
+            Some(base) => row.upon(base),
             None => row,
+        };
+        row.run.under_way = match row.run.under_way.take() {
+            Some(minute) => Some(self.with_part(&mut cache, meter, minute)),
+            None => cache.parts.get(meter).map(|part| part.record),
         };
         let before = cache.meters.insert(meter.to_owned(), row.clone());
         let rare = before.is_none_or(|b| {
@@ -135,12 +137,6 @@ impl Store {
     #[must_use]
     pub fn kept(&self) -> watch::Receiver<BTreeMap<String, Run>> {
         self.0.shared.kept.subscribe()
-    }
-
-    /// Whether readers are told of a minute only once it is kept.
-    #[must_use]
-    pub fn commits_minutes(&self) -> bool {
-        self.0.shared.commits_minutes()
     }
 
     /// What [`Self::put_counters`] last got, or what was restored.
@@ -220,23 +216,35 @@ impl Store {
     }
 
     /// A finished minute of a meter; its energy is also kept for good, by the quarter of an hour.
-    /// One that a stop cut short is handed over before its time is up: what the next run records of
-    /// it goes on with it.
+    /// One that a stop cuts short is handed over before its time is up: it is kept with the
+    /// counters that come next, and what the next run has of it goes on with it.
     pub fn minute(&self, meter: &str, record: MinuteRecord) {
         let shared = &self.0.shared;
-        let until = part::reach(record.ts, shared.clock.now().unix_s());
         let mut cache = lock(&shared.cache);
-        let record = cache
-            .parts
-            .remove(meter)
-            .map_or(record, |part| part.with(record, until));
-        cache
-            .parts
-            .extend(until.map(|until| (meter.to_owned(), Part { record, until })));
-        lock(&shared.buffer).add(|batch| batch.put_record(meter, record, until));
+        let record = self.with_part(&mut cache, meter, record);
+        cache.parts.remove(meter);
+        if let Some(until) = part::reach(record.ts, shared.now_s()) {
+            cache.parts.insert(meter.to_owned(), Part { record, until });
+            return;
+        }
+        lock(&shared.buffer).add(|batch| batch.records.push_back((meter.into(), record)));
         drop(cache);
-        if shared.minutes_first {
-            let _ = self.0.control.send(Control::Minute);
+        let _ = self.0.control.send(Control::Minute);
+    }
+
+    /// A minute with what was measured of it before a stop; that of another minute becomes a record
+    /// of its own.
+    fn with_part(&self, cache: &mut Cache, meter: &str, minute: MinuteRecord) -> MinuteRecord {
+        let shared = &self.0.shared;
+        match cache.parts.get(meter).map(|part| part.record) {
+            Some(before) if before.ts != minute.ts => {
+                cache.parts.remove(meter);
+                lock(&shared.buffer).add(|batch| batch.records.push_back((meter.into(), before)));
+                minute
+            }
+            _ => cache.parts.get(meter).map_or(minute, |part| {
+                part.with(minute, part::reach(minute.ts, shared.now_s()))
+            }),
         }
     }
 
@@ -257,6 +265,22 @@ impl Store {
         });
     }
 
+    /// Keeps what went wrong, under a number of its own; what is kept under it is replaced. Committed
+    /// at once.
+    pub fn put_event(&self, event: Event) {
+        lock(&self.0.shared.buffer).add(|batch| {
+            batch.events.insert(event.id, event.row);
+        });
+        self.wake();
+    }
+
+    /// Keeps what a kWh costs from a time (Unix s) on.
+    pub fn put_price(&self, ts: i64, price: Price) {
+        lock(&self.0.shared.buffer).add(|batch| {
+            batch.prices.insert(ts, price);
+        });
+    }
+
     /// The meter has added the energy of an [`Import`]: its new counters and the mark that they
     /// hold it are committed together, then the original's file is renamed.
     pub fn import_done(&self, import: &Import, meter: &str, row: MeterRow) {
@@ -270,81 +294,7 @@ impl Store {
         let _ = self.0.control.send(Control::Imported(import.path.clone()));
     }
 
-    // --- what is read ---
-
-    /// Chart of the house total between two times (Unix s), at most about `max_points` bars of
-    /// equal width: from raw samples where those are finer and still kept, else from minute means.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn power(&self, from: i64, to: i64, max_points: usize) -> Result<Vec<Bar>, StoreError> {
-        let shared = &self.0.shared;
-        shared.power(
-            from,
-            to,
-            max_points,
-            shared.clock.now().unix_s() - i64::from(self.0.raw_days) * 86_400,
-        )
-    }
-
-    /// Raw samples (Unix s, W) between two times, oldest first, what is buffered included.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
-        self.0.shared.samples(from, to)
-    }
-
-    /// As [`Self::samples`], as of the last commit: it waits for no lock that those who write hold.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn kept_samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
-        self.0.shared.kept_samples(from, to)
-    }
-
-    /// How many raw samples are kept.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn sample_count(&self) -> Result<u64, StoreError> {
-        self.0.shared.sample_count()
-    }
-
-    /// Minute means between two times, oldest first, as of the last commit.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn minutes(&self, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
-        self.0.shared.minutes(from, to)
-    }
-
-    /// Energy between each two neighbours of `borders` (Unix s, ascending, on quarters of an hour),
-    /// e.g. the starts of hours, or of days or months in any time zone; what is buffered included.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn energy_between(
-        &self,
-        meter: &str,
-        borders: &[i64],
-    ) -> Result<Vec<EnergySpan>, StoreError> {
-        self.0.shared.energy_between(meter, borders)
-    }
-
-    /// A model by name.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn get_model(&self, name: &str) -> Result<Option<Model>, StoreError> {
-        self.0.shared.model(name)
-    }
-
-    /// The minute records of a meter, for its device.
-    #[must_use]
-    pub fn records(&self, meter: &str) -> MeterRecords {
-        MeterRecords::new(Arc::clone(&self.0.shared), meter)
-    }
+    // --- what is read: see also `reader`, `money` and `events` ---
 
     // --- how it is, and what it is told ---
 

@@ -5,59 +5,58 @@
 //! it is whole, then for its rows, and never held in memory.
 
 use std::{
-    io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, mpsc},
     time::{Duration, UNIX_EPOCH},
 };
 
 use tokio::sync::oneshot;
 
-use super::{original::read, shared::Shared, types::StoreError, writer::Control};
-use meter::Energy;
+use super::{
+    loss::shown,
+    original::read,
+    shared::Shared,
+    types::{Import, Rows, StoreError},
+    writer::Control,
+};
+use config::settings::StoreSettings;
+use vocab::reason::{Reason, Unkept};
 
 /// Rows a transaction takes.
 const CHUNK: usize = 5_000;
 
-/// What the original's file held; its samples are in the store already.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Import {
-    /// To be added to the first meter's counters, Wh.
-    pub energy: Energy,
-    /// Samples that were read.
-    pub samples: u64,
-    /// The file.
-    pub path: PathBuf,
-    pub(super) mark: String,
-}
-
-/// Rows on their way to the writer, 0.1 W: samples, and minutes as `ts, w, mn, mx, n`.
-#[derive(Debug, Default)]
-pub(super) struct Rows {
-    pub samples: Vec<(i64, i64)>,
-    pub means: Vec<(i64, i64, i64, i64, i64)>,
-}
-
-/// Reads the file in the background; the receiver gets the energy once the samples are in.
+/// Reads the file, if there is one, in the background; the receiver gets the energy once the
+/// samples are in.
 pub(super) fn start(
-    shared: Arc<Shared>,
-    control: mpsc::Sender<Control>,
-    path: PathBuf,
-    raw_days: u32,
-) -> io::Result<oneshot::Receiver<Import>> {
+    settings: &StoreSettings,
+    shared: &Arc<Shared>,
+    control: &mpsc::Sender<Control>,
+    problems: &mut Vec<Reason>,
+) -> Option<oneshot::Receiver<Import>> {
+    let in_folder = || settings.data_dir.join("state.json");
+    let path = settings.state_path.clone().unwrap_or_else(in_folder);
+    if !path.is_file() {
+        return None;
+    }
     let (send, receive) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("store-import".into())
-        .spawn(move || match run(&shared, &control, &path, raw_days) {
-            Ok(Some(import)) => {
-                let _ = send.send(import);
-            }
-            Ok(None) => {}
-            Err(StoreError(error)) => {
-                tracing::error!("{}: {error}; it is left as it is", path.display());
-            }
-        })?;
-    Ok(receive)
+    let (shown, raw_days) = (shown(&path), settings.raw_days);
+    let (shared, control) = (Arc::clone(shared), control.clone());
+    let reading = move || match run(&shared, &control, &path, raw_days) {
+        Ok(Some(import)) => {
+            let _ = send.send(import);
+        }
+        Ok(None) => {}
+        Err(StoreError(error)) => {
+            tracing::error!(path = %path.display(), "{error}; it is left as it is");
+        }
+    };
+    let thread = std::thread::Builder::new().name("store-import".into());
+    if let Err(error) = thread.spawn(reading) {
+        let (path, error) = (shown, error.into());
+        problems.push(Unkept::NotImported { path, error }.into());
+        return None;
+    }
+    Some(receive)
 }
 
 fn run(
@@ -96,7 +95,7 @@ fn run(
 
 /// A file is known by size and time of change.
 fn mark(path: &Path) -> Result<String, StoreError> {
-    let meta = std::fs::metadata(path).map_err(|e| StoreError(format!("cannot be read: {e}")))?;
+    let meta = std::fs::metadata(path).map_err(|e| Unkept::StateUnread { error: e.into() })?;
     let changed = meta
         .modified()
         .ok()
@@ -108,39 +107,28 @@ fn mark(path: &Path) -> Result<String, StoreError> {
 fn hand_over(
     shared: &Shared,
     control: &mpsc::Sender<Control>,
-    mut rows: Rows,
+    rows: Rows,
 ) -> Result<(), StoreError> {
+    let rows = Arc::new(rows);
     while !(rows.samples.is_empty() && rows.means.is_empty()) {
         if shared.is_closing() {
-            return Err(StoreError(
-                "the import was stopped and begins anew at the next start".into(),
-            ));
+            return Err(Unkept::ImportStopped.into());
         }
         if shared.is_frozen() {
             std::thread::sleep(Duration::from_millis(200));
             continue;
         }
         let (send, receive) = mpsc::channel();
-        let again = Rows {
-            samples: rows.samples.clone(),
-            means: rows.means.clone(),
-        };
         let ack = Box::new(move |answer| {
             let _ = send.send(answer);
         });
         control
-            .send(Control::Import(rows, ack))
-            .map_err(|_| StoreError("the store is closed".into()))?;
-        match receive.recv() {
-            Ok(Ok(())) => return Ok(()),
+            .send(Control::Import(Arc::clone(&rows), ack))
+            .map_err(|_| Unkept::StoreClosed)?;
+        match receive.recv().map_err(|_| Unkept::ImportStopped)? {
             // A backup came in between.
-            Ok(Err(_)) if shared.is_frozen() => rows = again,
-            Ok(Err(error)) => return Err(error),
-            Err(_) => {
-                return Err(StoreError(
-                    "the import was stopped and begins anew at the next start".into(),
-                ));
-            }
+            Err(_) if shared.is_frozen() => {}
+            answer => return answer,
         }
     }
     Ok(())

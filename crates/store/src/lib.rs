@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  put_counters, sample, minute, put_state …           power, samples, records …
-//!        │  (never blocks: into a bounded buffer)            ▲  own read-only connections,
-//!        ▼                                                   │  what is buffered included
+//!        │  (never blocks: into a bounded buffer)            ▲  own read-only connections, as of the
+//!        ▼                                                   │  last commit; samples that wait too
 //!    Buffer ── every store_interval ──▶ writer thread ──▶ virtual-shelly.db (WAL)
 //!                                          │ every 10 min, at a reset, at stop, during a backup
 //!                                          ▼
@@ -12,32 +12,36 @@
 //! ```
 //!
 //! One thread owns the writing connection; one transaction holds everything that came since the
-//! last, counters included (`docs/decisions.md#writing-little`). The crate knows no meaning of the
-//! numbers: device state is text to it. Nothing here ends the process: what cannot be written is
-//! kept in a bounded buffer, said once, and tried again; a folder that cannot be used at all is
-//! done without, in memory, and tried again too.
+//! last, counters included. What that promises, and what proves it: `docs/store.md`. The crate
+//! knows no meaning of the numbers: device state is text to it. Nothing here ends the process: what
+//! cannot be written is kept in the bounded buffer, said once, and tried again.
 
-mod blocks;
 mod buffer;
 pub mod chart;
 mod codec;
 mod commit;
+mod event_rows;
+mod events;
 mod handle;
-mod heal;
 mod import;
+mod kept;
+mod lock;
 mod loss;
 mod machine;
+mod money;
 mod open;
 mod original;
 mod part;
-mod peek;
 mod private;
 mod reader;
+mod readers;
 mod retention;
 mod schema;
 mod series;
 mod shared;
 mod sidecar;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -46,14 +50,14 @@ mod writer;
 
 pub use chart::{Chart, Range};
 pub use handle::{Done, Store};
-pub use import::Import;
+pub use kept::{Peek, intact, peek};
 pub use machine::fallback_mac;
 pub use open::user_of;
 pub use open::{Opened, Restored, open};
-pub use peek::{Peek, peek};
 pub use reader::MeterRecords;
 pub use types::{
-    Bar, EnergySpan, MeterRow, Minute, Model, Run, SetAside, StoreError, StoreHealth, StoreState,
+    Bar, EnergySpan, Event, EventRow, Import, MeterRow, Minute, Model, Money, Price, Run, SetAside,
+    StoreError, StoreHealth, StoreState,
 };
 
 /// Name of the database inside the data folder.

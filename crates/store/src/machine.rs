@@ -4,19 +4,19 @@ use std::{fs, path::Path};
 
 use sha2::{Digest, Sha256};
 
+use vocab::Mac;
+
 /// A locally administered MAC (12 capitals) derived from the machine's id, for a meter without a
 /// writable folder (`docs/decisions.md#the-sidecar`). Falls back to the address of a network card,
 /// then to the host's name.
 #[must_use]
-pub fn fallback_mac(meter_key: &str) -> String {
+pub fn fallback_mac(meter_key: &str) -> Mac {
     mac_of(&machine_id(), meter_key)
 }
 
-fn mac_of(machine: &str, meter_key: &str) -> String {
+fn mac_of(machine: &str, meter_key: &str) -> Mac {
     let digest = Sha256::digest(format!("virtual-shelly\n{machine}\n{meter_key}"));
-    let mut mac: [u8; 6] = std::array::from_fn(|i| digest[i]);
-    mac[0] = (mac[0] & 0xfc) | 0x02;
-    mac.iter().map(|b| format!("{b:02X}")).collect()
+    Mac::local(std::array::from_fn(|i| digest[i]))
 }
 
 fn machine_id() -> String {

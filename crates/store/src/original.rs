@@ -5,8 +5,10 @@
 //! Python writes `NaN` and `Infinity`, which are no JSON: they are read as null.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader, Read},
+    iter::Peekable,
     path::Path,
 };
 
@@ -17,6 +19,7 @@ use serde::{
 
 use super::types::{StoreError, from_numbers};
 use meter::Energy;
+use vocab::reason::{Cause, Unkept};
 
 /// Takes a sample: Unix s, W. Its error ends the reading.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(f64, f64) -> Result<(), StoreError>;
@@ -26,7 +29,7 @@ pub(super) type Sink<'a> = &'a mut dyn FnMut(f64, f64) -> Result<(), StoreError>
 /// # Errors
 /// What is not such a file, or not whole, and what the sink says.
 pub(super) fn read(path: &Path, sink: Sink<'_>) -> Result<Energy, StoreError> {
-    let file = File::open(path).map_err(|e| StoreError(format!("cannot be read: {e}")))?;
+    let file = File::open(path).map_err(|e| Unkept::StateUnread { error: e.into() })?;
     let mut stopped = None;
     let mut energy = None;
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(PythonNumbers::new(
@@ -43,12 +46,11 @@ pub(super) fn read(path: &Path, sink: Sink<'_>) -> Result<Energy, StoreError> {
     match (stopped, read) {
         (Some(error), _) => Err(error),
         (None, Ok(true)) => Ok(energy.unwrap_or_default()),
-        (None, Ok(false)) => Err(StoreError(
-            "is not a state file of the original: neither energy nor power_dataset in it".into(),
-        )),
-        (None, Err(error)) => Err(StoreError(format!(
-            "is not a whole state file of the original ({error})"
-        ))),
+        (None, Ok(false)) => Err(Unkept::NoStateFile.into()),
+        (None, Err(error)) => Err(Unkept::PartOfStateFile {
+            error: Cause::said(error.to_string()),
+        }
+        .into()),
     }
 }
 
@@ -161,21 +163,21 @@ impl<'de> Visitor<'de> for Dataset<'_> {
 }
 
 /// Python's `NaN`, `Infinity` and `-Infinity` outside of strings become `null`.
-struct PythonNumbers<R> {
-    inner: io::Bytes<R>,
+struct PythonNumbers<R: BufRead> {
+    inner: Peekable<io::Bytes<R>>,
     in_string: bool,
     escaped: bool,
     /// Bytes to give before reading on.
-    ready: std::collections::VecDeque<u8>,
+    ready: VecDeque<u8>,
 }
 
 impl<R: BufRead> PythonNumbers<R> {
     fn new(inner: R) -> Self {
         Self {
-            inner: inner.bytes(),
+            inner: inner.bytes().peekable(),
             in_string: false,
             escaped: false,
-            ready: std::collections::VecDeque::new(),
+            ready: VecDeque::new(),
         }
     }
 
@@ -189,51 +191,33 @@ impl<R: BufRead> PythonNumbers<R> {
         if self.in_string {
             self.in_string = self.escaped || byte != b'"';
             self.escaped = !self.escaped && byte == b'\\';
-            return Ok(Some(byte));
-        }
-        match byte {
-            b'"' => self.in_string = true,
-            b'N' => return self.word(byte, b"aN"),
-            b'I' => return self.word(byte, b"nfinity"),
-            b'-' => {
-                return match self.inner.next().transpose()? {
-                    Some(b'I') => self.word(b'I', b"nfinity"),
-                    next => {
-                        self.ready.extend(next);
-                        Ok(Some(byte))
-                    }
-                };
+        } else if byte == b'"' {
+            self.in_string = true;
+        } else if matches!(byte, b'N' | b'I' | b'-') {
+            // No word of it is longer; what is longer is no JSON either.
+            let letter = |next: &io::Result<u8>| next.as_ref().is_ok_and(u8::is_ascii_alphabetic);
+            let mut word = vec![byte];
+            while word.len() < b"-Infinity".len()
+                && let Some(next) = self.inner.next_if(letter)
+            {
+                word.push(next?);
             }
-            _ => {}
+            let number = matches!(&*word, b"NaN" | b"Infinity" | b"-Infinity");
+            self.ready
+                .extend(if number { &b"null"[..] } else { &*word });
+            return Ok(self.ready.pop_front());
         }
         Ok(Some(byte))
-    }
-
-    /// `null` if the rest of the word follows, else what was read, as it was.
-    fn word(&mut self, first: u8, rest: &[u8]) -> io::Result<Option<u8>> {
-        for (i, &expected) in rest.iter().enumerate() {
-            match self.inner.next().transpose()? {
-                Some(byte) if byte == expected => {}
-                other => {
-                    self.ready.extend(&rest[..i]);
-                    self.ready.extend(other);
-                    return Ok(Some(first));
-                }
-            }
-        }
-        self.ready.extend(b"ull");
-        Ok(Some(b'n'))
     }
 }
 
 impl<R: BufRead> Read for PythonNumbers<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut n = 0;
-        while let Some(place) = buffer.get_mut(n) {
-            match self.next()? {
-                Some(byte) => *place = byte,
-                None => break,
-            }
+        while let Some(place) = buffer.get_mut(n)
+            && let Some(byte) = self.next()?
+        {
+            *place = byte;
             n += 1;
         }
         Ok(n)

@@ -1,13 +1,8 @@
-//! The minute that a stop cut in two: what is recorded of it before and after becomes one record.
+//! The minute that a stop cut in two: what was measured of it before and after becomes one record.
 //!
-//! A stop stores the minute under way with what there was. A mark in `meta`, `part/` and the
-//! meter's key, says how far into it that reaches; it is written with that record and gone with the
-//! meter's next one. A record that follows goes on with the one that is marked and with no other,
-//! so a minute that a wrong clock stamped is overwritten (`docs/decisions.md#clocks`).
-//!
-//! Before a stop without notice nobody stores it. So each commit keeps the minute under way beside
-//! the counters that hold its energy, as `open/` and the meter's key in `meta`, and the next start
-//! makes a record of it: what is counted is recorded.
+//! Each commit keeps the minute under way beside the counters that hold its energy, as `open/` and
+//! the meter's key in `meta`. The next start goes on with it while that minute lasts, and makes a
+//! record of it otherwise: what is counted is recorded, whether the stop was in order or not.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +33,7 @@ impl Part {
                     ts,
                     phases,
                     n_current,
+                    crossed,
                 },
             ..
         } = self;
@@ -58,6 +54,7 @@ impl Part {
             ts: *ts,
             phases: std::array::from_fn(|i| whole(&phases[i], &later.phases[i], mean)),
             n_current: n,
+            crossed: crossed + later.crossed,
         }
     }
 }
@@ -110,8 +107,7 @@ pub(super) fn reach(ts: i64, now: i64) -> Option<i64> {
         .then(|| now.clamp(ts + 1, ts + MINUTE - 1))
 }
 
-/// Keeps what a stop without notice leaves open of a meter: the reserve of its counters and the
-/// minute under way.
+/// Keeps what a stop leaves open of a meter: the reserve of its counters and the minute under way.
 pub(super) fn put_open(
     tx: &Connection,
     meter: &str,
@@ -140,145 +136,91 @@ pub(super) fn put_open(
         .map(|_| ())
 }
 
-/// What [`put_open`] kept, by meter: the reserve, and the rest.
-fn open(conn: &Connection) -> rusqlite::Result<Vec<(String, Energy, Vec<u8>)>> {
+/// What [`put_open`] kept, by meter: the reserve, Wh, and the minute if there is one.
+pub(super) fn open(
+    conn: &Connection,
+) -> rusqlite::Result<BTreeMap<String, (Energy, Option<Part>)>> {
     let mut select = conn.prepare(
         "SELECT substr(key, 6), value FROM meta WHERE key GLOB 'open/*' AND typeof(value) = 'blob'",
     )?;
     let rows = select.query_map([], |r| {
         Ok((r.get::<_, String>(0)?, r.get::<_, Vec<u8>>(1)?))
     })?;
-    let mut all = Vec::new();
+    let mut all = BTreeMap::new();
     for row in rows {
         let (meter, blob) = row?;
         let Some((reserve, rest)) = blob.split_at_checked(64) else {
             continue;
         };
         let wh = |i: usize| {
-            reserve[i * 8..]
-                .first_chunk()
-                .map_or(0.0, |bytes| f64::from_le_bytes(*bytes))
-        };
-        let reserve = std::array::from_fn(|i| {
-            Some(wh(i))
+            let bytes = reserve[i * 8..].first_chunk();
+            bytes
+                .map(|bytes| f64::from_le_bytes(*bytes))
                 .filter(|wh| (0.0..1e6).contains(wh))
                 .unwrap_or_default()
-        });
-        all.push((meter, from_numbers(reserve), rest.to_vec()));
+        };
+        let reserve = from_numbers(std::array::from_fn(wh));
+        all.insert(meter, (reserve, under_way(rest)));
     }
     Ok(all)
 }
 
-/// The reserve of each meter's counters, Wh.
-pub(super) fn reserves(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Energy>> {
-    Ok(open(conn)?
-        .into_iter()
-        .map(|(meter, reserve, _)| (meter, reserve))
-        .collect())
-}
-
-/// The minutes that were under way at a stop without notice, by meter: with what `parts` has of an
-/// earlier stop in them. One that was recorded after it was kept here is no longer under way.
-pub(super) fn cut_off(
-    conn: &Connection,
-    parts: &BTreeMap<String, Part>,
-) -> rusqlite::Result<BTreeMap<String, Part>> {
-    let mut all = BTreeMap::new();
-    for (meter, _, blob) in open(conn)? {
-        let Some((ts, until, record)) = under_way(&blob) else {
-            continue;
-        };
-        let before = parts.get(&meter).filter(|part| part.record.ts == ts);
-        let sql = "SELECT 1 FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts = ?2";
-        if before.is_none() && conn.prepare_cached(sql)?.exists((&meter, ts))? {
-            continue;
-        }
-        let Some(until) = reach(ts, until) else {
-            continue;
-        };
-        let record = before.map_or(record, |part| part.with(record, Some(until)));
-        all.insert(meter, Part { record, until });
-    }
-    Ok(all)
-}
-
-fn under_way(blob: &[u8]) -> Option<(i64, i64, MinuteRecord)> {
+fn under_way(blob: &[u8]) -> Option<Part> {
     let (ts, rest) = blob.split_first_chunk()?;
     let (until, rest) = rest.split_first_chunk()?;
     let ts = i64::from_le_bytes(*ts);
-    Some((
-        ts,
-        i64::from_le_bytes(*until),
-        super::codec::decode(ts, rest)?,
-    ))
+    Some(Part {
+        record: super::codec::decode(ts, rest)?,
+        until: i64::from_le_bytes(*until).clamp(ts + 1, ts + MINUTE - 1),
+    })
 }
 
-/// The name of a meter's mark.
-pub(super) fn mark(meter: &str) -> String {
-    format!("part/{meter}")
-}
-
-/// The marks of all meters.
-pub(super) fn marks(conn: &Connection) -> rusqlite::Result<BTreeMap<String, i64>> {
-    let mut select =
-        conn.prepare("SELECT substr(key, 6), value FROM meta WHERE key GLOB 'part/*'")?;
-    select
-        .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
-        .collect()
-}
-
-/// The minutes that the last stop cut, by meter. Those of the future are forgotten: a clock that
-/// ran ahead stamped them.
-pub(super) fn load(conn: &Connection, now: i64) -> rusqlite::Result<BTreeMap<String, Part>> {
-    conn.execute(
-        "DELETE FROM meta WHERE key GLOB 'part/*' AND value - value % 60 > ?1",
-        [now],
-    )?;
-    let mut parts = BTreeMap::new();
-    for (meter, until) in marks(conn)? {
-        let ts = until - until.rem_euclid(MINUTE);
-        let mut select = conn.prepare_cached("SELECT rec FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts = ?2")?;
-        let mut rows = select.query((&meter, ts))?;
-        let record = rows.next()?.and_then(|row| {
-            row.get_ref(0)
-                .ok()
-                .and_then(|rec| super::codec::decode(ts, rec.as_blob().ok()?))
-        });
-        parts.extend(record.map(|record| (meter, Part { record, until })));
+/// The minutes that the last stop cut, by meter, but for those that were recorded after they were
+/// kept.
+pub(super) fn load(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Part>> {
+    let mut parts = before(conn)?;
+    for (meter, (_, part)) in open(conn)? {
+        let Some(part) = part else { continue };
+        let sql = "SELECT 1 FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts = ?2";
+        if !conn.prepare_cached(sql)?.exists((&meter, part.record.ts))? {
+            parts.insert(meter, part);
+        }
     }
+    Ok(parts)
+}
+
+/// As a version before this one left them: recorded, and marked with how far they reach.
+fn before(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Part>> {
+    let mut select = conn.prepare(
+        "SELECT m.key, p.value, ts, rec FROM meta p JOIN meters m ON p.key = 'part/' || m.key
+         JOIN records ON meter = id AND ts = p.value - p.value % 60",
+    )?;
+    let rows = select.query_map([], |r| {
+        let record = super::codec::decode(r.get(2)?, r.get_ref(3)?.as_blob().unwrap_or(&[]));
+        let until = r.get(1)?;
+        Ok((r.get(0)?, record.map(|record| Part { record, until })))
+    })?;
+    let parts = rows
+        .filter_map(|row| row.map(|(meter, part)| Some((meter, part?))).transpose())
+        .collect::<rusqlite::Result<_>>()?;
+    conn.execute("DELETE FROM meta WHERE key GLOB 'part/*'", [])?;
     Ok(parts)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use std::{
-        path::Path,
-        sync::{
-            Arc,
-            atomic::{AtomicI64, Ordering},
-        },
-        time::Duration,
-    };
+    use std::sync::Arc;
 
     use super::*;
-    use crate::{DATABASE_FILE, Store, open};
-    use config::settings::StoreSettings;
+    use crate::{
+        DATABASE_FILE, Store,
+        lock::lock,
+        testing::{ManualClock, clock, opened},
+    };
     use meter::records::Records;
-    use vocab::{Clock, Now};
 
     const T0: i64 = 1_800_000_000;
-
-    struct ManualClock(AtomicI64);
-
-    impl Clock for ManualClock {
-        fn now(&self) -> Now {
-            Now {
-                mono: Duration::from_secs(1),
-                unix: self.0.load(Ordering::Relaxed) as f64,
-            }
-        }
-    }
 
     struct House {
         dir: tempfile::TempDir,
@@ -289,37 +231,28 @@ mod tests {
         fn new() -> Self {
             Self {
                 dir: tempfile::tempdir().unwrap(),
-                clock: Arc::new(ManualClock(AtomicI64::new(0))),
+                clock: clock(T0),
             }
         }
 
         /// From a start, s after T0, to a stop.
         fn run(&self, start: i64, life: impl FnOnce(&Store)) {
             self.at(start);
-            let settings = StoreSettings {
-                data_dir: self.dir.path().into(),
-                state_path: None,
-                interval: Duration::from_secs(3_600),
-                records_days: 2,
-                raw_days: 1,
-                history_days: 3,
-            };
-            let opened = open(&settings, self.clock.clone());
-            assert_eq!(opened.problems, Vec::<String>::new());
-            life(&opened.store);
-            opened.store.close().wait().unwrap();
+            let store = opened(self.dir.path(), &self.clock).store;
+            life(&store);
+            store.close().wait().unwrap();
         }
 
         /// A life of 20 s that ends with 5 Wh in the minute under way.
         fn stop_at_20(&self) {
             self.run(0, |store| {
                 self.at(20);
-                store.minute("", record(0, 5.0, 230.0));
+                stop(store, "", record(0, 5.0, 230.0));
             });
         }
 
         fn at(&self, s: i64) {
-            self.clock.0.store(T0 + s, Ordering::Relaxed);
+            lock(&self.clock.0).unix = (T0 + s) as f64;
         }
     }
 
@@ -335,6 +268,7 @@ mod tests {
             ts: T0 + s,
             phases: [phase, PhaseMinute::default(), PhaseMinute::default()],
             n_current: [0.0; 3],
+            crossed: 0.0,
         }
     }
 
@@ -348,15 +282,15 @@ mod tests {
         )
     }
 
-    /// The same while it is buffered and once it is committed.
-    fn both(store: &Store, sum: f64, listed: &[f64]) {
-        assert_eq!(wh(store), (sum, listed.to_vec()), "buffered");
-        store.flush().wait().unwrap();
-        assert_eq!(wh(store), (sum, listed.to_vec()), "committed");
+    /// The minute under way at a stop in order, and the counters that come last.
+    fn stop(store: &Store, meter: &str, minute: MinuteRecord) {
+        store.minute(meter, minute);
+        store.put_counters(meter, MeterRow::default());
     }
 
-    fn marked(dir: &Path) -> BTreeMap<String, i64> {
-        marks(&Connection::open(dir.join(DATABASE_FILE)).unwrap()).unwrap()
+    fn committed(store: &Store, sum: f64, listed: &[f64]) {
+        store.flush().wait().unwrap();
+        assert_eq!(wh(store), (sum, listed.to_vec()));
     }
 
     #[test]
@@ -364,38 +298,71 @@ mod tests {
         let house = House::new();
         house.run(0, |store| {
             house.at(20);
-            store.minute("garage", record(0, 1.0, 0.0));
-            store.minute("", record(0, 5.0, 230.0));
+            stop(store, "garage", record(0, 1.0, 0.0));
+            stop(store, "", record(0, 5.0, 230.0));
         });
-        assert_eq!(
-            marked(house.dir.path()),
-            BTreeMap::from([(String::new(), T0 + 20), ("garage".into(), T0 + 20)])
-        );
         house.run(25, |store| {
-            both(store, 5.0, &[5.0]);
+            committed(store, 0.0, &[]);
             house.at(40);
-            store.minute("", record(0, 4.0, 240.0));
-            both(store, 9.0, &[9.0]);
+            stop(store, "", record(0, 4.0, 240.0));
         });
-        // One that is killed, or that measures nothing, leaves it as it is.
+        // One that is killed, one that measures nothing, and one that is killed while it measures.
         house.run(45, |_| {});
+        house.run(46, |store| store.put_counters("", MeterRow::default()));
         house.run(50, |store| {
+            let mut row = MeterRow::default();
+            row.run.under_way = Some(record(0, 2.0, 236.0));
+            store.put_counters("", row);
+        });
+        house.run(55, |store| {
             house.at(60);
-            store.minute("", record(0, 3.0, 236.0));
-            both(store, 12.0, &[12.0]);
+            store.minute("", record(0, 1.0, 236.0));
+            committed(store, 12.0, &[12.0]);
             let a = store.records("").read(T0, T0, 1).unwrap()[0].phases[0];
-            assert_eq!(
-                (a.max_voltage, a.min_voltage, a.avg_voltage),
-                (240.0, 230.0, 235.333)
-            );
+            assert_eq!((a.max_voltage, a.min_voltage), (240.0, 230.0));
             house.at(120);
             store.minute("", record(60, 1.0, 230.0));
-            both(store, 13.0, &[12.0, 1.0]);
+            committed(store, 13.0, &[12.0, 1.0]);
+            let garage = store.records("garage").read(0, i64::MAX, 9).unwrap();
+            assert!(garage.is_empty(), "still under way");
         });
-        assert_eq!(
-            marked(house.dir.path()).into_keys().collect::<Vec<_>>(),
-            ["garage"]
-        );
+        house.run(130, |store| {
+            store.flush().wait().unwrap();
+            let garage = store.records("garage").read(0, i64::MAX, 9).unwrap();
+            assert_eq!(garage, [record(0, 1.0, 0.0)], "it is over");
+            committed(store, 13.0, &[12.0, 1.0]);
+        });
+    }
+
+    #[test]
+    fn a_minute_in_which_nothing_more_is_measured_becomes_a_record() {
+        let house = House::new();
+        house.stop_at_20();
+        house.run(25, |store| {
+            house.at(130);
+            let mut row = MeterRow::default();
+            row.run.under_way = Some(record(120, 1.0, 230.0));
+            store.put_counters("", row);
+            committed(store, 5.0, &[5.0]);
+        });
+    }
+
+    #[test]
+    fn the_mark_of_a_version_before_is_gone_on_with() {
+        let house = House::new();
+        house.run(0, |store| {
+            house.at(60);
+            store.minute("", record(0, 5.0, 230.0));
+        });
+        let conn = Connection::open(house.dir.path().join(DATABASE_FILE)).unwrap();
+        conn.execute("INSERT INTO meta VALUES('part/', ?1)", [T0 + 20])
+            .unwrap();
+        drop(conn);
+        house.run(25, |store| {
+            house.at(60);
+            store.minute("", record(0, 4.0, 230.0));
+            committed(store, 9.0, &[9.0]);
+        });
     }
 
     #[test]
@@ -405,38 +372,33 @@ mod tests {
         house.run(25, |store| {
             house.at(60);
             store.minute("", record(0, 4.0, 230.0));
-            both(store, 9.0, &[9.0]);
+            committed(store, 9.0, &[9.0]);
         });
         // The clock is back in a minute that was over.
         house.run(30, |store| {
             house.at(60);
             store.minute("", record(0, 2.0, 230.0));
-            both(store, 2.0, &[2.0]);
+            committed(store, 2.0, &[2.0]);
         });
     }
 
     #[test]
     fn what_a_clock_that_ran_ahead_stamped_is_overwritten() {
-        for between in [true, false] {
-            let house = House::new();
-            house.run(3_600, |store| {
-                house.at(3_630);
-                store.minute("", record(3_600, 7.0, 230.0));
-            });
-            house.run(1_000, |store| {
-                assert_eq!(wh(store), (0.0, vec![]));
-                if between {
-                    house.at(1_050);
-                    store.minute("", record(1_020, 1.0, 230.0));
-                }
-            });
-            house.run(3_605, |store| {
-                house.at(3_660);
-                store.minute("", record(3_600, 2.0, 230.0));
-                let minutes: &[f64] = if between { &[1.0, 2.0] } else { &[2.0] };
-                both(store, minutes.iter().sum(), minutes);
-            });
-        }
+        let house = House::new();
+        house.run(3_600, |store| {
+            house.at(3_630);
+            stop(store, "", record(3_600, 7.0, 230.0));
+        });
+        house.run(1_000, |store| {
+            committed(store, 0.0, &[]);
+            house.at(1_080);
+            store.minute("", record(1_020, 1.0, 230.0));
+        });
+        house.run(3_605, |store| {
+            house.at(3_660);
+            store.minute("", record(3_600, 2.0, 230.0));
+            committed(store, 3.0, &[1.0, 2.0]);
+        });
     }
 
     #[test]
@@ -447,7 +409,7 @@ mod tests {
             store.delete_records("");
             house.at(60);
             store.minute("", record(0, 3.0, 230.0));
-            both(store, 8.0, &[3.0]);
+            committed(store, 3.0, &[3.0]);
         });
     }
 
@@ -468,92 +430,54 @@ mod tests {
             min_current: p - 4.0,
             avg_current: p,
         };
-        let (absent, low, high) = (
-            PhaseMinute {
-                act_energy: 0.5,
-                ..PhaseMinute::default()
-            },
-            phase(10.0),
-            phase(20.0),
-        );
-        let before = MinuteRecord {
-            ts: T0,
-            phases: [low, absent, low],
-            n_current: [3.0, 1.0, 2.0],
+        let absent = PhaseMinute {
+            act_energy: 0.5,
+            ..PhaseMinute::default()
         };
-        let after = MinuteRecord {
+        let minute = |phases, n_current| MinuteRecord {
             ts: T0,
-            phases: [high, high, absent],
-            n_current: [0.0; 3],
+            phases,
+            n_current,
+            crossed: 1.5,
         };
-        let both = Part {
-            record: before,
-            until: T0 + 45,
-        }
-        .with(after, None);
-        let a = both.phases[0];
+        let (low, high) = (phase(10.0), phase(20.0));
+        let part = |record, s| Part {
+            record,
+            until: T0 + s,
+        };
+        let before = minute([low, absent, low], [3.0, 1.0, 2.0]);
+        let both = part(before, 45).with(minute([high, high, absent], [0.0; 3]), None);
+        let joined = PhaseMinute {
+            act_energy: 30.0,
+            act_ret_energy: 30.0,
+            lag_react_energy: 30.0,
+            max_act_power: 21.0,
+            min_act_power: 9.0,
+            max_aprt_power: 22.0,
+            min_aprt_power: 8.0,
+            max_voltage: 23.0,
+            min_voltage: 7.0,
+            avg_voltage: 12.5,
+            max_current: 24.0,
+            min_current: 6.0,
+            avg_current: 12.5,
+        };
+        let beside = |wh, phase| PhaseMinute {
+            act_energy: wh,
+            ..phase
+        };
         assert_eq!(
-            (a.act_energy, a.act_ret_energy, a.lag_react_energy),
-            (30.0, 30.0, 30.0)
-        );
-        assert_eq!(
-            [
-                a.max_act_power,
-                a.max_aprt_power,
-                a.max_voltage,
-                a.max_current
-            ],
-            [21.0, 22.0, 23.0, 24.0]
-        );
-        assert_eq!(
-            [
-                a.min_act_power,
-                a.min_aprt_power,
-                a.min_voltage,
-                a.min_current
-            ],
-            [9.0, 8.0, 7.0, 6.0]
-        );
-        assert_eq!((a.avg_voltage, a.avg_current), (12.5, 12.5));
-        assert_eq!(
-            both.phases[1],
-            PhaseMinute {
-                act_energy: 20.5,
-                ..high
-            }
-        );
-        assert_eq!(
-            both.phases[2],
-            PhaseMinute {
-                act_energy: 10.5,
-                ..low
-            }
-        );
-        assert_eq!(both.n_current, [3.0, 1.0, 2.0]);
-        let again = Part {
-            record: both,
-            until: T0 + 50,
-        }
-        .with(
+            both,
             MinuteRecord {
-                n_current: [9.0, 0.5, 8.0],
-                ..after
-            },
-            Some(T0 + 60),
-        );
-        assert_eq!(again.n_current, [9.0, 0.5, 3.0]);
-        let other = MinuteRecord {
-            ts: T0 + 60,
-            ..after
-        };
-        assert_eq!(
-            Part {
-                record: before,
-                until: T0 + 45
+                crossed: 3.0,
+                ..minute(
+                    [joined, beside(20.5, high), beside(10.5, low)],
+                    [3.0, 1.0, 2.0]
+                )
             }
-            .with(other, None),
-            other
         );
+        let again = part(both, 50).with(minute([high; 3], [9.0, 0.5, 8.0]), Some(T0 + 60));
+        assert_eq!(again.n_current, [9.0, 0.5, 3.0]);
     }
 
     #[test]

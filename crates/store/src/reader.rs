@@ -1,111 +1,27 @@
-//! Reading: each query on a read-only connection of its own, with what is still buffered added.
+//! Reading: each query on a read-only connection of its own, as of the last commit. Samples, events
+//! and prices that wait for the next one are added.
 //!
 //! During a backup the file does not change: it is then read as immutable, which makes neither log
 //! nor lock files. Rows of the future, left by a wrong clock, are hidden.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use rusqlite::{Connection, InterruptHandle, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
-    blocks::Blocks,
-    codec, schema,
-    schema::DatabasePlace,
-    shared::{Shared, lock},
-    types::{Bar, EnergySpan, Minute, Model, QUARTER, StoreError},
+    Store, codec,
+    lock::lock,
+    schema,
+    shared::Shared,
+    types::{Bar, Minute, Model, StoreError},
 };
 use meter::{
-    Counter, MinuteRecord,
+    MinuteRecord,
     records::{Block, Records, RecordsError},
 };
 
-/// Connections that wait for the next question.
-const IDLE: usize = 2;
-
-#[derive(Debug)]
-pub(super) struct Gate {
-    /// `None`: closed.
-    pub place: Option<DatabasePlace>,
-    /// Frozen.
-    pub immutable: bool,
-}
-
-/// The readers' connections. The gate is shut while the file is being moved or closed.
-pub(super) struct Readers {
-    gate: RwLock<Gate>,
-    idle: Mutex<Vec<Connection>>,
-    /// A long check that a closing store need not wait for.
-    check: Mutex<Option<InterruptHandle>>,
-}
-
-impl Readers {
-    pub(super) fn new(place: DatabasePlace) -> Self {
-        Self {
-            gate: RwLock::new(Gate {
-                place: Some(place),
-                immutable: false,
-            }),
-            idle: Mutex::default(),
-            check: Mutex::default(),
-        }
-    }
-
-    /// A query on an idle or new connection; SQLite's own error is inside.
-    pub(super) fn try_read<T>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<rusqlite::Result<T>, StoreError> {
-        let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let place = gate
-            .place
-            .as_ref()
-            .ok_or_else(|| StoreError("the store is closed".into()))?;
-        let idle = lock(&self.idle).pop();
-        let conn = match idle {
-            Some(conn) => conn,
-            None => match schema::open_reader(place, gate.immutable) {
-                Ok(conn) => conn,
-                Err(error) => return Ok(Err(error)),
-            },
-        };
-        let answer = query(&conn);
-        let mut idle = lock(&self.idle);
-        if answer.is_ok() && idle.len() < IDLE {
-            idle.push(conn);
-        }
-        Ok(answer)
-    }
-
-    /// A check that [`Self::shut`] may break off.
-    pub(super) fn check<T>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<rusqlite::Result<T>, StoreError> {
-        let answer = self.try_read(|conn| {
-            *lock(&self.check) = Some(conn.get_interrupt_handle());
-            query(conn)
-        });
-        *lock(&self.check) = None;
-        answer
-    }
-
-    /// Waits for the running queries, closes all connections and, while nobody reads, does
-    /// `change`.
-    pub(super) fn shut<T>(&self, change: impl FnOnce(&mut Gate) -> T) -> T {
-        if let Some(check) = &*lock(&self.check) {
-            check.interrupt();
-        }
-        let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        lock(&self.idle).clear();
-        change(&mut gate)
-    }
-}
-
 impl Shared {
-    fn query<T>(
+    pub(super) fn query<T: Default>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
@@ -117,14 +33,8 @@ impl Shared {
         })
     }
 
-    fn now_s(&self) -> i64 {
+    pub(super) fn now_s(&self) -> i64 {
         self.clock.now().unix_s()
-    }
-
-    /// As long as this is held, nothing moves from the buffer into the database. Not twice in one
-    /// reader.
-    fn still(&self) -> RwLockReadGuard<'_, ()> {
-        self.moving.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Buffered samples of a range, oldest first, W.
@@ -138,39 +48,97 @@ impl Shared {
             .collect()
     }
 
-    /// Buffered records of a meter, and whether those in the database are about to be deleted.
-    fn pending_records(&self, key: &str) -> (bool, BTreeMap<i64, MinuteRecord>) {
-        let (mut cleared, mut records) = (false, BTreeMap::new());
-        for batch in lock(&self.buffer).batches() {
-            if batch.deleted.contains(key) {
-                cleared = true;
-                records.clear();
-            }
-            records.extend(
-                batch
-                    .records
-                    .iter()
-                    .filter(|(k, _)| &**k == key)
-                    .map(|(_, r)| (r.ts, *r)),
-            );
-        }
-        (cleared, records)
+    /// Buffered records of a meter up to now: all there are while there is no database.
+    pub(super) fn waiting_records(&self, key: &str) -> BTreeMap<i64, MinuteRecord> {
+        let now = self.now_s();
+        let buffer = lock(&self.buffer);
+        let records = buffer.batches().flat_map(|b| &b.records);
+        records
+            .filter(|(of, record)| **of == *key && record.ts <= now)
+            .map(|(_, record)| (record.ts, *record))
+            .collect()
     }
 
-    pub(super) fn kept_samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
-        let to = to.min(self.now_s());
+    /// Counts the rows of the three large tables for the health page. That looks at each of their
+    /// pages, and so finds one that is damaged.
+    pub(super) fn count(&self) {
+        let sql = "SELECT (SELECT count(*) FROM s2) + (SELECT count(*) FROM m1) + (SELECT count(*) FROM records)";
+        if let Ok(rows) = self.query(|conn| conn.query_row(sql, [], |r| r.get::<_, i64>(0))) {
+            self.change_health(|health| health.rows = rows.unsigned_abs());
+        }
+    }
+
+    /// The mark that [`super::import`] left.
+    pub(super) fn imported(&self) -> Result<Option<String>, StoreError> {
         self.query(|conn| {
-            let mut select =
-                conn.prepare_cached("SELECT ts, w FROM s2 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts")?;
-            select
-                .query_map([from, to], |r| Ok((r.get(0)?, watts(r.get(1)?))))?
-                .collect()
+            conn.query_row("SELECT value FROM meta WHERE key = 'imported'", [], |r| {
+                r.get(0)
+            })
+            .optional()
         })
     }
+}
 
-    pub(super) fn samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
-        let to = to.min(self.now_s());
-        let pending = self.pending_samples(from, to);
+impl Store {
+    /// The minute records of a meter, for its device: as of the last commit.
+    #[must_use]
+    pub fn records(&self, meter: &str) -> MeterRecords {
+        MeterRecords::new(Arc::clone(&self.0.shared), meter)
+    }
+
+    /// Chart of the house total between two times (Unix s), at most about `max_points` bars of
+    /// equal width: from raw samples where those are finer and still kept, else from minute means.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn power(&self, from: i64, to: i64, max_points: usize) -> Result<Vec<Bar>, StoreError> {
+        let raw_from = self.0.shared.now_s() - i64::from(self.0.raw_days) * 86_400;
+        let points = i64::try_from(max_points).unwrap_or(i64::MAX).max(1);
+        let width = to.saturating_sub(from).max(1);
+        let step = width / points + i64::from(width % points != 0);
+        let to = to.min(self.0.shared.now_s());
+        let samples = if step < 60 && from >= raw_from {
+            self.samples(from, to)?
+        } else {
+            Vec::new()
+        };
+        // What was taken over from elsewhere may have minutes only.
+        if !samples.is_empty() {
+            let mut bars = Bars::new(step);
+            samples.into_iter().for_each(|one| bars.push(sample(one)));
+            return Ok(bars.finish());
+        }
+        let mut bars = Bars::new((step + 59) / 60 * 60);
+        // What waits belongs to the last minute and those that follow.
+        let mut pending = self.0.shared.pending_samples(from, to);
+        self.0.shared.query(|conn| {
+            let mut select = conn.prepare_cached(
+                "SELECT ts, w, mn, mx, n FROM m1 WHERE ts > ?1 - 60 AND ts <= ?2 ORDER BY ts",
+            )?;
+            let mut rows = select.query([from, to])?;
+            while let Some(row) = rows.next()? {
+                let minute = minute(row)?;
+                if pending
+                    .first_key_value()
+                    .is_some_and(|(ts, _)| *ts < minute.ts + 60)
+                {
+                    pending = pending.split_off(&(minute.ts + 60));
+                }
+                bars.push(minute);
+            }
+            Ok(())
+        })?;
+        pending.into_iter().for_each(|one| bars.push(sample(one)));
+        Ok(bars.finish())
+    }
+
+    /// Raw samples (Unix s, W) between two times, oldest first, what is buffered included.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
+        let to = to.min(self.0.shared.now_s());
+        let pending = self.0.shared.pending_samples(from, to);
         let mut rows = self.kept_samples(from, to)?;
         if let Some(&first) = pending.keys().next() {
             let later = rows.split_off(rows.partition_point(|&(ts, _)| ts < first));
@@ -181,9 +149,40 @@ impl Shared {
         Ok(rows)
     }
 
-    pub(super) fn minutes(&self, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
-        let to = to.min(self.now_s());
-        self.query(|conn| {
+    /// As [`Self::samples`], as of the last commit: it waits for no lock that those who write hold.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn kept_samples(&self, from: i64, to: i64) -> Result<Vec<(i64, f64)>, StoreError> {
+        let to = to.min(self.0.shared.now_s());
+        self.0.shared.query(|conn| {
+            let mut select =
+                conn.prepare_cached("SELECT ts, w FROM s2 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts")?;
+            select
+                .query_map([from, to], |r| Ok((r.get(0)?, watts(r.get(1)?))))?
+                .collect()
+        })
+    }
+
+    /// How many raw samples are kept, as of the last commit.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn sample_count(&self) -> Result<u64, StoreError> {
+        let rows: i64 = self
+            .0
+            .shared
+            .query(|conn| conn.query_row("SELECT count(*) FROM s2", [], |r| r.get(0)))?;
+        Ok(rows.unsigned_abs())
+    }
+
+    /// Minute means between two times, oldest first, as of the last commit.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn minutes(&self, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
+        let to = to.min(self.0.shared.now_s());
+        self.0.shared.query(|conn| {
             let mut select = conn.prepare_cached(
                 "SELECT ts, w, mn, mx, n FROM m1 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts",
             )?;
@@ -191,149 +190,12 @@ impl Shared {
         })
     }
 
-    pub(super) fn power(
-        &self,
-        from: i64,
-        to: i64,
-        max_points: usize,
-        raw_from: i64,
-    ) -> Result<Vec<Bar>, StoreError> {
-        let points = i64::try_from(max_points).unwrap_or(i64::MAX).max(1);
-        let width = to.saturating_sub(from).max(1);
-        let step = width / points + i64::from(width % points != 0);
-        let to = to.min(self.now_s());
-        if step < 60 && from >= raw_from {
-            let mut bars = Bars::new(step);
-            self.samples(from, to)?.into_iter().for_each(|(ts, w)| {
-                bars.push(Minute {
-                    ts,
-                    w,
-                    mn: w,
-                    mx: w,
-                    n: 1,
-                });
-            });
-            return Ok(bars.finish());
-        }
-        let mut bars = Bars::new((step + 59) / 60 * 60);
-        let _still = self.still();
-        // What is buffered belongs to the last minutes; after a clock that went back, to any.
-        let mut pending = self.pending_samples(from, to).into_iter().peekable();
-        self.query(|conn| {
-            let mut select = conn.prepare_cached(
-                "SELECT ts, w, mn, mx, n FROM m1 WHERE ts > ?1 - 60 AND ts <= ?2 ORDER BY ts",
-            )?;
-            let mut rows = select.query([from, to])?;
-            while let Some(row) = rows.next()? {
-                let minute = minute(row)?;
-                while let Some((ts, w)) = pending.next_if(|(ts, _)| *ts < minute.ts) {
-                    bars.push(Minute {
-                        ts,
-                        w,
-                        mn: w,
-                        mx: w,
-                        n: 1,
-                    });
-                }
-                bars.push(minute);
-            }
-            Ok(())
-        })?;
-        pending.for_each(|(ts, w)| {
-            bars.push(Minute {
-                ts,
-                w,
-                mn: w,
-                mx: w,
-                n: 1,
-            });
-        });
-        Ok(bars.finish())
-    }
-
-    pub(super) fn energy_between(
-        &self,
-        key: &str,
-        borders: &[i64],
-    ) -> Result<Vec<EnergySpan>, StoreError> {
-        let (now, _still) = (self.now_s(), self.still());
-        let (cleared, mut pending) = self.pending_records(key);
-        pending.retain(|ts, _| *ts <= now);
-        // A minute that is recorded anew is still in its quarter.
-        let replaced = if cleared {
-            Vec::new()
-        } else {
-            self.stored_under(key, &pending)?
-        };
-        let changes: Vec<(&MinuteRecord, f64)> = replaced
-            .iter()
-            .map(|record| (record, -1.0))
-            .chain(pending.values().map(|record| (record, 1.0)))
-            .collect();
-        let mut spans: Vec<EnergySpan> = self.query(|conn| {
-            let mut select = conn.prepare_cached(
-                "SELECT sum(a_import), sum(a_export), sum(b_import), sum(b_export), sum(c_import), sum(c_export) FROM quarters
-                 WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts >= ?2 AND ts < ?3 AND ts <= ?4",
-            )?;
-            let sums = |r: &Row<'_>| {
-                if r.get::<_, Option<f64>>(0)?.is_none() {
-                    return Ok(None);
-                }
-                let counter = |i: usize| Ok::<_, rusqlite::Error>(Counter { import: r.get(i)?, export: r.get(i + 1)? });
-                Ok(Some([counter(0)?, counter(2)?, counter(4)?]))
-            };
-            let span =
-                |pair: &[i64]| Ok(EnergySpan { from: pair[0], to: pair[1], phases: select.query_row((key, pair[0], pair[1], now), sums)? });
-            borders.windows(2).map(span).collect()
-        })?;
-        for span in &mut spans {
-            for (record, sign) in changes
-                .iter()
-                .filter(|(r, _)| (span.from..span.to).contains(&(r.ts - r.ts.rem_euclid(QUARTER))))
-            {
-                let phases = span.phases.get_or_insert_default();
-                for (sum, phase) in phases.iter_mut().zip(record.phases) {
-                    sum.import += sign * phase.act_energy;
-                    sum.export += sign * phase.act_ret_energy;
-                }
-            }
-        }
-        Ok(spans)
-    }
-
-    /// The records in the database that `pending` is going to replace.
-    fn stored_under(
-        &self,
-        key: &str,
-        pending: &BTreeMap<i64, MinuteRecord>,
-    ) -> Result<Vec<MinuteRecord>, StoreError> {
-        let (Some((first, _)), Some((last, _))) =
-            (pending.first_key_value(), pending.last_key_value())
-        else {
-            return Ok(Vec::new());
-        };
-        self.query(|conn| {
-            let mut select = conn.prepare_cached(
-                "SELECT ts, rec FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts BETWEEN ?2 AND ?3",
-            )?;
-            let rows = select.query_map((key, first, last), |r| {
-                let ts = r.get(0)?;
-                Ok(pending.contains_key(&ts).then(|| codec::decode(ts, r.get_ref(1).ok()?.as_blob().ok()?)).flatten())
-            })?;
-            rows.filter_map(Result::transpose).collect()
-        })
-    }
-
-    pub(super) fn model(&self, name: &str) -> Result<Option<Model>, StoreError> {
-        let pending = lock(&self.buffer)
-            .batches()
-            .filter_map(|b| b.models.get(name))
-            .last()
-            .cloned();
-        if pending.is_some() {
-            return Ok(pending);
-        }
-        self.query(|conn| {
+    /// A model by name, as of the last commit.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn get_model(&self, name: &str) -> Result<Option<Model>, StoreError> {
+        self.0.shared.query(|conn| {
             conn.query_row(
                 "SELECT meta, blob FROM models WHERE name = ?1",
                 [name],
@@ -347,56 +209,21 @@ impl Shared {
             .optional()
         })
     }
-
-    pub(super) fn sample_count(&self) -> Result<u64, StoreError> {
-        let _still = self.still();
-        let pending: u64 = lock(&self.buffer)
-            .batches()
-            .map(|b| b.samples.len() as u64)
-            .sum();
-        let rows: i64 =
-            self.query(|conn| conn.query_row("SELECT count(*) FROM s2", [], |r| r.get(0)))?;
-        Ok(rows.unsigned_abs() + pending)
-    }
-
-    /// Rows of the three large tables.
-    pub(super) fn count_rows(&self) -> Result<u64, StoreError> {
-        let sql = "SELECT (SELECT count(*) FROM s2) + (SELECT count(*) FROM m1) + (SELECT count(*) FROM records)";
-        let rows: i64 = self.query(|conn| conn.query_row(sql, [], |r| r.get(0)))?;
-        Ok(rows.unsigned_abs())
-    }
-
-    /// The mark that [`super::import`] left.
-    pub(super) fn imported(&self) -> Result<Option<String>, StoreError> {
-        self.query(|conn| {
-            conn.query_row("SELECT value FROM meta WHERE key = 'imported'", [], |r| {
-                r.get(0)
-            })
-            .optional()
-        })
-    }
-
-    fn stored_blocks(&self, key: &str) -> Result<Blocks, StoreError> {
-        let mut all = lock(&self.blocks);
-        if let Some(blocks) = all.get(key) {
-            return Ok(blocks.clone());
-        }
-        let mut blocks = Blocks::default();
-        self.query(|conn| {
-            let mut select = conn.prepare("SELECT ts FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) ORDER BY ts")?;
-            let mut rows = select.query([key])?;
-            while let Some(row) = rows.next()? {
-                blocks.insert(row.get(0)?);
-            }
-            Ok(())
-        })?;
-        all.insert(key.to_owned(), blocks.clone());
-        Ok(blocks)
-    }
 }
 
 fn watts(deci: i64) -> f64 {
     deci as f64 / 10.0
+}
+
+/// A sample as a minute of one.
+fn sample((ts, w): (i64, f64)) -> Minute {
+    Minute {
+        ts,
+        w,
+        mn: w,
+        mx: w,
+        n: 1,
+    }
 }
 
 fn minute(row: &Row<'_>) -> rusqlite::Result<Minute> {
@@ -412,57 +239,38 @@ fn minute(row: &Row<'_>) -> rusqlite::Result<Minute> {
 /// Adds rows, oldest first, up to bars of equal width.
 struct Bars {
     step: i64,
-    done: Vec<Bar>,
-    open: Option<(Bar, f64, u64)>,
+    /// Each with the sum of its samples, and how many they are.
+    all: Vec<(Bar, f64, u64)>,
 }
 
 impl Bars {
     fn new(step: i64) -> Self {
         Self {
             step: step.max(1),
-            done: Vec::new(),
-            open: None,
+            all: Vec::new(),
         }
     }
 
-    fn push(&mut self, row: Minute) {
-        let ts = row.ts - row.ts.rem_euclid(self.step);
-        let (sum, n) = (row.w * f64::from(row.n), u64::from(row.n));
-        match &mut self.open {
+    fn push(&mut self, Minute { ts, w, mn, mx, n }: Minute) {
+        let ts = ts - ts.rem_euclid(self.step);
+        let (sum, n) = (w * f64::from(n), u64::from(n));
+        match self.all.last_mut() {
             Some((bar, total, count)) if bar.ts == ts => {
                 *total += sum;
                 *count += n;
-                bar.mn = bar.mn.min(row.mn);
-                bar.mx = bar.mx.max(row.mx);
+                bar.mn = bar.mn.min(mn);
+                bar.mx = bar.mx.max(mx);
             }
-            _ => {
-                self.close();
-                self.open = Some((
-                    Bar {
-                        ts,
-                        w: 0.0,
-                        mn: row.mn,
-                        mx: row.mx,
-                    },
-                    sum,
-                    n,
-                ));
-            }
+            _ => self.all.push((Bar { ts, w, mn, mx }, sum, n)),
         }
     }
 
-    fn close(&mut self) {
-        if let Some((bar, total, count)) = self.open.take() {
-            self.done.push(Bar {
-                w: total / count.max(1) as f64,
-                ..bar
-            });
-        }
-    }
-
-    fn finish(mut self) -> Vec<Bar> {
-        self.close();
-        self.done
+    fn finish(self) -> Vec<Bar> {
+        let mean = |(bar, sum, n): (Bar, f64, u64)| Bar {
+            w: sum / n.max(1) as f64,
+            ..bar
+        };
+        self.all.into_iter().map(mean).collect()
     }
 }
 
@@ -480,17 +288,6 @@ impl MeterRecords {
             key: key.into(),
         }
     }
-
-    /// As [`Shared::pending_records`], without those that are about to be committed: no reader is
-    /// told of a minute that a power cut may still take. The dashboard's charts are drawn anew
-    /// anyway.
-    fn pending(&self) -> (bool, BTreeMap<i64, MinuteRecord>) {
-        let (cleared, mut records) = self.shared.pending_records(&self.key);
-        if self.shared.commits_minutes() {
-            records.clear();
-        }
-        (cleared, records)
-    }
 }
 
 impl std::fmt::Debug for MeterRecords {
@@ -499,44 +296,49 @@ impl std::fmt::Debug for MeterRecords {
     }
 }
 
+/// No reader is told of a minute that a power cut may still take.
 impl Records for MeterRecords {
     fn blocks(&self, from: i64) -> Result<Vec<Block>, RecordsError> {
-        let (cleared, pending) = self.pending();
-        let mut blocks = if cleared {
-            Blocks::default()
-        } else {
-            self.shared
-                .stored_blocks(&self.key)
-                .map_err(records_error)?
+        let (first, now) = (from.saturating_sub(59), self.shared.now_s());
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut add = |ts: i64| match blocks.last_mut() {
+            Some(block) if block.ts + 60 * i64::from(block.records) == ts => block.records += 1,
+            _ => blocks.push(Block { ts, records: 1 }),
         };
-        pending.keys().for_each(|&ts| blocks.insert(ts));
-        Ok(blocks.between(from, self.shared.now_s()))
+        if self.shared.in_memory() {
+            let waiting = self.shared.waiting_records(&self.key).into_keys();
+            waiting.filter(|ts| *ts >= first).for_each(add);
+        } else {
+            let sql = "SELECT ts FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts BETWEEN ?2 AND ?3 ORDER BY ts";
+            let all = self.shared.query(|conn| {
+                let mut select = conn.prepare_cached(sql)?;
+                let mut rows = select.query((&*self.key, first, now))?;
+                while let Some(row) = rows.next()? {
+                    add(row.get(0)?);
+                }
+                Ok(())
+            });
+            all.map_err(records_error)?;
+        }
+        Ok(blocks)
     }
 
     fn read(&self, from: i64, end: i64, limit: usize) -> Result<Vec<MinuteRecord>, RecordsError> {
-        let end = end.min(self.shared.now_s());
-        let first = from.saturating_sub(59);
-        let (cleared, mut pending) = self.pending();
-        pending.retain(|ts, _| (first..=end).contains(ts));
-        let mut records = Vec::new();
-        if !cleared {
-            let rows = self.shared.query(|conn| {
-                let mut select = conn.prepare_cached(
-                    "SELECT ts, rec FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts BETWEEN ?2 AND ?3 ORDER BY ts LIMIT ?4",
-                )?;
-                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-                let rows = select.query_map((&*self.key, first, end, limit), |r| Ok(codec::decode(r.get(0)?, r.get_ref(1)?.as_blob().unwrap_or(&[]))))?;
-                rows.collect::<rusqlite::Result<Vec<Option<MinuteRecord>>>>()
-            });
-            records.extend(rows.map_err(records_error)?.into_iter().flatten());
+        let (first, end) = (from.saturating_sub(59), end.min(self.shared.now_s()));
+        if self.shared.in_memory() {
+            let waiting = self.shared.waiting_records(&self.key).into_values();
+            let asked = waiting.filter(|record| (first..=end).contains(&record.ts));
+            return Ok(asked.take(limit).collect());
         }
-        if !pending.is_empty() {
-            let mut merged: BTreeMap<i64, MinuteRecord> =
-                records.into_iter().map(|r| (r.ts, r)).collect();
-            merged.extend(pending);
-            records = merged.into_values().take(limit).collect();
-        }
-        Ok(records)
+        let rows = self.shared.query(|conn| {
+            let mut select = conn.prepare_cached(
+                "SELECT ts, rec FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts BETWEEN ?2 AND ?3 ORDER BY ts LIMIT ?4",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows = select.query_map((&*self.key, first, end, limit), |r| Ok(codec::decode(r.get(0)?, r.get_ref(1)?.as_blob().unwrap_or(&[]))))?;
+            rows.collect::<rusqlite::Result<Vec<Option<MinuteRecord>>>>()
+        });
+        Ok(rows.map_err(records_error)?.into_iter().flatten().collect())
     }
 }
 

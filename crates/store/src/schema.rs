@@ -4,12 +4,15 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io::Read,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+
+use super::{loss::shown, types::cause};
+use vocab::reason::Unkept;
 
 /// Version of the schema: how many of [`MIGRATIONS`] a database has seen (`user_version`).
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -34,67 +37,78 @@ const MIGRATIONS: &[&str] = &["
         meter INTEGER NOT NULL, ts INTEGER NOT NULL, a_import REAL NOT NULL, a_export REAL NOT NULL, b_import REAL NOT NULL,
         b_export REAL NOT NULL, c_import REAL NOT NULL, c_export REAL NOT NULL, PRIMARY KEY(meter, ts)) WITHOUT ROWID;
     CREATE TABLE models(name TEXT PRIMARY KEY, meta TEXT NOT NULL, blob BLOB NOT NULL);
+",
+    // What went wrong; what a kWh costs from a time on; what a meter that nets does not count, by the
+    // quarter of an hour: it came in on one phase while it went out on another.
+    //
+    // Of the quarters before, that is as much as the smaller direction at most, and where one phase
+    // alone is used nothing. Of the first meter the means of the minutes tell how much its sum drew and
+    // fed at most, for a minute that was cut short counts as a whole one.
+    "
+    CREATE TABLE IF NOT EXISTS events(
+        id INTEGER PRIMARY KEY, meter TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+        since REAL NOT NULL, ended REAL, detail TEXT NOT NULL);
+    CREATE INDEX IF NOT EXISTS events_since ON events(since);
+    CREATE TABLE IF NOT EXISTS prices(ts INTEGER PRIMARY KEY, import REAL, export REAL);
+    CREATE TABLE IF NOT EXISTS crossed(meter INTEGER NOT NULL, ts INTEGER NOT NULL, wh REAL NOT NULL, PRIMARY KEY(meter, ts)) WITHOUT ROWID;
+    WITH
+        sums AS (
+            SELECT meter, ts, a_import + b_import + c_import AS up, a_export + b_export + c_export AS down,
+                   (a_import + a_export > 0) + (b_import + b_export > 0) + (c_import + c_export > 0) AS used FROM quarters),
+        means AS (
+            SELECT meter, ts, up, down,
+                (SELECT sum(max(w, 0)) / 600.0 FROM m1
+                    WHERE m1.ts >= sums.ts AND m1.ts < sums.ts + 900 AND meter = (SELECT id FROM meters WHERE key = '')) AS drawn,
+                (SELECT sum(max(-w, 0)) / 600.0 FROM m1
+                    WHERE m1.ts >= sums.ts AND m1.ts < sums.ts + 900 AND meter = (SELECT id FROM meters WHERE key = '')) AS fed
+            FROM sums WHERE used > 1 AND up > 0 AND down > 0),
+        guessed AS (
+            SELECT meter, ts, min(up, down, max(up - coalesce(drawn, 0), down - coalesce(fed, 0))) AS wh FROM means)
+    INSERT OR IGNORE INTO crossed SELECT meter, ts, wh FROM guessed WHERE wh > 0;
 "];
 
-/// Where the database lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum DatabasePlace {
-    /// A file.
-    File(PathBuf),
-    /// The memory of this process, under that name.
-    Memory(String),
-}
-
-impl DatabasePlace {
-    /// A database in memory that no other has.
-    pub(super) fn memory() -> Self {
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        Self::Memory(format!(
-            "virtual-shelly-{}",
-            NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-        ))
-    }
-
-    /// See [`file_id`].
-    pub(super) fn file_id(&self) -> Option<(u64, u64)> {
-        match self {
-            Self::File(path) => file_id(path),
-            Self::Memory(_) => None,
+fn uri(path: &Path, immutable: bool) -> String {
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {
+            uri.push(byte as char);
+        } else {
+            let _ = write!(uri, "%{byte:02X}");
         }
     }
-
-    fn uri(&self, immutable: bool) -> String {
-        match self {
-            Self::File(path) => {
-                let mut uri = String::from("file:");
-                for &byte in path.as_os_str().as_encoded_bytes() {
-                    if byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {
-                        uri.push(byte as char);
-                    } else {
-                        let _ = write!(uri, "%{byte:02X}");
-                    }
-                }
-                if immutable { uri + "?immutable=1" } else { uri }
-            }
-            Self::Memory(name) => format!("file:/{name}?vfs=memdb"),
-        }
-    }
+    if immutable { uri + "?immutable=1" } else { uri }
 }
 
 /// Why a database cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub(super) enum OpenError {
     /// Made by a newer version of ours.
-    #[error(
-        "was written by a newer version (schema {0}, this one knows {VERSION}): it is left untouched; install the newer version again"
-    )]
     Newer(i32),
     /// Not a sound database.
-    #[error("is damaged ({0})")]
     Damaged(String),
     /// Anything else: rights, space, locks.
-    #[error("cannot be opened: {0}")]
     Other(rusqlite::Error),
+}
+
+impl OpenError {
+    /// What that means for the database of this name.
+    pub fn of(&self, path: Arc<str>) -> Unkept {
+        match self {
+            Self::Newer(version) => Unkept::Newer {
+                path,
+                n: (*version).into(),
+                m: VERSION.into(),
+            },
+            Self::Damaged(fault) => Unkept::Damaged {
+                path,
+                fault: fault.as_str().into(),
+            },
+            Self::Other(error) => Unkept::Unopened {
+                path,
+                error: cause(error),
+            },
+        }
+    }
 }
 
 impl From<rusqlite::Error> for OpenError {
@@ -129,19 +143,15 @@ pub(super) struct Database {
 ///
 /// # Errors
 /// See [`OpenError`]; the file is untouched then, but for a log of its own that was played back.
-pub(super) fn open(place: &DatabasePlace, check: bool) -> Result<Database, OpenError> {
-    if let DatabasePlace::File(path) = place {
-        match header_version(path) {
-            Some(version) if version > VERSION => return Err(OpenError::Newer(version)),
-            _ => {}
-        }
-        super::private::database(path);
+pub(super) fn open(path: &Path, check: bool) -> Result<Database, OpenError> {
+    if let Some(version) = header_version(path).filter(|version| *version > VERSION) {
+        return Err(OpenError::Newer(version));
     }
+    super::private::database(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(place.uri(false), flags)?;
+    let mut conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(Duration::from_secs(2))?;
     // A commit rewrites a handful of pages, 2,880 times a day: 20 MB with pages of 1 KiB, 53 MB
     // with SQLite's 4 KiB (tests/store_writes.rs), while reading a chart takes the same time
@@ -149,48 +159,31 @@ pub(super) fn open(place: &DatabasePlace, check: bool) -> Result<Database, OpenE
     conn.execute_batch(
         "PRAGMA page_size = 1024; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;",
     )?;
-    if matches!(place, DatabasePlace::File(_)) {
-        match conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
-            Err(error) if is_damage(&error) => return Err(error.into()),
-            // A network folder without shared memory: SQLite's rollback journal is as safe, only
-            // slower.
-            Ok(()) | Err(_) => {}
-        }
-        // A commit is on the disk before anything builds on it: counters are served, records read
-        // and settings answered after it. One sync a commit, 2,880 a day and those of what is rare.
-        conn.execute_batch("PRAGMA synchronous = FULL;")?;
-        conn.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
+    match conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
+        Err(error) if is_damage(&error) => return Err(error.into()),
+        // A network folder without shared memory: SQLite's rollback journal is as safe, only
+        // slower.
+        Ok(()) | Err(_) => {}
     }
+    // A commit is on the disk before anything builds on it: counters are served, records read and
+    // settings answered after it. One sync a commit, 2,880 a day and those of what is rare.
+    conn.execute_batch("PRAGMA synchronous = FULL;")?;
+    conn.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
     let version: i32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
     if version > VERSION {
         return Err(OpenError::Newer(version));
     }
     let fresh = version == 0;
-    if check && !fresh {
-        let clean = conn
-            .query_row("SELECT value FROM meta WHERE key = 'clean'", [], |r| {
-                r.get::<_, i64>(0)
-            })
-            .optional();
-        if !matches!(clean, Ok(Some(1)))
-            && let Some(fault) = fault(&conn, "integrity_check")?
-        {
-            return Err(OpenError::Damaged(fault));
-        }
+    let clean = fresh || matches!(meta(&conn, "clean"), Ok(Some(1)));
+    if check
+        && !clean
+        && let Some(fault) = fault(&conn, "integrity_check")?
+    {
+        return Err(OpenError::Damaged(fault));
     }
     migrate(&mut conn, version)?;
-    let clean = conn
-        .query_row("SELECT value FROM meta WHERE key = 'clean'", [], |r| {
-            r.get::<_, i64>(0)
-        })
-        .optional()?
-        == Some(1);
     set_meta(&conn, "clean", 0)?;
-    Ok(Database {
-        conn,
-        fresh,
-        clean: clean || fresh,
-    })
+    Ok(Database { conn, fresh, clean })
 }
 
 fn migrate(conn: &mut Connection, from: i32) -> rusqlite::Result<()> {
@@ -237,11 +230,11 @@ pub(super) fn meta(conn: &Connection, key: &str) -> rusqlite::Result<Option<i64>
 
 /// A connection that only reads. `immutable`: the file is frozen, so neither log nor locks are
 /// made.
-pub(super) fn open_reader(place: &DatabasePlace, immutable: bool) -> rusqlite::Result<Connection> {
+pub(super) fn open_reader(path: &Path, immutable: bool) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(place.uri(immutable), flags)?;
+    let conn = Connection::open_with_flags(uri(path, immutable), flags)?;
     conn.busy_timeout(Duration::from_secs(2))?;
     conn.execute_batch(
         "PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY; PRAGMA query_only = 1;",
@@ -258,18 +251,9 @@ pub(super) fn set_aside(
     path: &Path,
     fault: &str,
     unix_s: i64,
-) -> std::io::Result<(String, PathBuf)> {
+) -> std::io::Result<(Unkept, PathBuf)> {
     let named = |ending: &str| PathBuf::from(format!("{}{ending}", path.display()));
-    let aside = (0..)
-        .map(|n| {
-            named(&if n == 0 {
-                format!(".damaged-{unix_s}")
-            } else {
-                format!(".damaged-{unix_s}-{n}")
-            })
-        })
-        .find(|p| !p.exists())
-        .unwrap_or_default();
+    let aside = named(&format!(".damaged-{unix_s}"));
     fs::rename(path, &aside)?;
     let wal = named("-wal");
     if wal.exists() {
@@ -278,17 +262,12 @@ pub(super) fn set_aside(
     if named("-shm").exists() {
         fs::remove_file(named("-shm"))?;
     }
-    let line = format!(
-        "{} is damaged ({fault}); it was set aside as {} and a new one begun: identity and counters go on, charts start anew",
-        path.display(),
-        aside.display()
-    );
+    let line = Unkept::SetAside {
+        path: shown(path),
+        fault: fault.into(),
+        aside: shown(&aside),
+    };
     Ok((line, aside))
-}
-
-/// Which file a path names now: another one, or none, once somebody deleted or replaced it.
-pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// `user_version` from the file's header, without SQLite and so without a trace. Only before it is
@@ -301,6 +280,14 @@ fn header_version(path: &Path) -> Option<i32> {
         .then(|| i32::from_be_bytes([header[60], header[61], header[62], header[63]]))
 }
 
+/// An empty database of this version, for tests of what is written into one.
+#[cfg(test)]
+pub(super) fn empty() -> rusqlite::Result<Connection> {
+    let mut conn = Connection::open_in_memory()?;
+    migrate(&mut conn, 0)?;
+    Ok(conn)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -309,7 +296,7 @@ mod tests {
     #[test]
     fn opens_migrates_once_and_checks_what_was_not_closed() {
         let dir = tempfile::tempdir().unwrap();
-        let place = DatabasePlace::File(dir.path().join("a ?#%ä.db"));
+        let place = dir.path().join("a ?#%ä.db");
         let first = open(&place, true).unwrap();
         assert!(first.fresh && first.clean);
         mark_clean(&first.conn).unwrap();
@@ -324,7 +311,7 @@ mod tests {
     fn a_newer_schema_is_refused_untouched() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.db");
-        let place = DatabasePlace::File(path.clone());
+        let place = path.clone();
         let db = open(&place, true).unwrap();
         db.conn
             .pragma_update(None, "user_version", VERSION + 1)
@@ -334,19 +321,5 @@ mod tests {
         assert!(matches!(open(&place, true), Err(OpenError::Newer(v)) if v == VERSION + 1));
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn readers_share_the_memory_of_the_writer() {
-        let place = DatabasePlace::memory();
-        let db = open(&place, true).unwrap();
-        db.conn.execute("INSERT INTO s2 VALUES(1, 2)", []).unwrap();
-        let reader = open_reader(&place, false).unwrap();
-        assert_eq!(
-            reader
-                .query_row("SELECT w FROM s2", [], |r| r.get::<_, i64>(0))
-                .unwrap(),
-            2
-        );
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -12,21 +13,16 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    blocks::Blocks,
     buffer::Buffer,
-    heal::Base,
+    lock::lock,
     part::Part,
-    reader::Readers,
-    schema::DatabasePlace,
+    readers::{Gate, Readers},
     types::{MeterRow, Run, SetAside, StoreHealth, StoreState},
 };
-use vocab::Clock;
+use vocab::{Clock, reason::Reason};
 
 /// How many [`SetAside`] are remembered.
 const SET_ASIDE: usize = 4;
-
-/// An owner who wants fewer writes than one a minute gets records that a power cut may take.
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// What is small and always at hand: no read of it waits for a disk.
 #[derive(Debug, Default)]
@@ -40,8 +36,8 @@ pub(super) struct Cache {
     /// There was state before that could not be read.
     pub state_lost: bool,
     /// What the folder held of meters that began without it: what is kept stands on that.
-    pub base: BTreeMap<String, Base>,
-    /// Meters whose newest record is part of its minute.
+    pub base: BTreeMap<String, MeterRow>,
+    /// Meters of whose minute under way an earlier run has measured the beginning.
     pub parts: BTreeMap<String, Part>,
 }
 
@@ -49,20 +45,13 @@ pub(super) struct Cache {
 pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub buffer: Mutex<Buffer>,
-    /// Held while a batch moves from the buffer into the database, and shared by whoever adds both
-    /// up: a row that is counted in one of them must not be counted in the other.
-    pub moving: RwLock<()>,
     pub cache: Mutex<Cache>,
     pub readers: Readers,
-    /// Whole minutes are committed as they come, and read once they are.
-    pub minutes_first: bool,
     /// By meter: where a run stands with the newest row that is kept; changed after each commit.
     pub kept: watch::Sender<BTreeMap<String, Run>>,
-    /// By meter key; loaded at the first question.
-    pub blocks: Mutex<BTreeMap<String, Blocks>>,
     health: Mutex<StoreHealth>,
     /// What was set aside, and when on the monotonic clock.
-    set_aside: Mutex<VecDeque<(Duration, String)>>,
+    set_aside: Mutex<VecDeque<(Duration, Reason)>>,
     /// A reader met damage: the writer checks.
     suspect: AtomicBool,
     closing: AtomicBool,
@@ -71,30 +60,26 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Of the database at `path`; of none where `why_not` says so.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
-        interval: Duration,
-        place: DatabasePlace,
+        path: PathBuf,
         cache: Cache,
-        memory_reason: Option<String>,
+        why_not: Option<Reason>,
     ) -> Self {
-        let path = match &place {
-            DatabasePlace::File(path) => Some(path.clone()),
-            DatabasePlace::Memory(_) => None,
+        let (gate, shown) = match why_not {
+            None => (Gate::Open, Some(path.clone())),
+            Some(_) => (Gate::Nothing, None),
         };
-        let state = memory_reason.map_or(StoreState::Ok, |reason| StoreState::InMemory { reason });
         Self {
             clock,
             buffer: Mutex::default(),
-            moving: RwLock::default(),
             cache: Mutex::new(cache),
-            readers: Readers::new(place),
-            minutes_first: interval <= MINUTE,
+            readers: Readers::new(path, gate),
             kept: watch::Sender::default(),
-            blocks: Mutex::default(),
             health: Mutex::new(StoreHealth {
-                path,
-                state,
+                path: shown,
+                state: why_not.map_or(StoreState::Ok, |reason| StoreState::InMemory { reason }),
                 last_commit: None,
                 rows: 0,
                 bytes: 0,
@@ -107,6 +92,15 @@ impl Shared {
             started: Instant::now(),
             beat: AtomicU64::new(0),
         }
+    }
+
+    /// All that is known goes with the next commit.
+    pub(super) fn write_all(&self) {
+        let cache = lock(&self.cache);
+        lock(&self.buffer).add(|batch| {
+            batch.meters.clone_from(&cache.meters);
+            batch.state.clone_from(&cache.state);
+        });
     }
 
     pub(super) fn change_health<T>(&self, change: impl FnOnce(&mut StoreHealth) -> T) -> T {
@@ -130,7 +124,7 @@ impl Shared {
     }
 
     /// A damaged database was set aside: see [`SetAside::line`].
-    pub(super) fn set_aside(&self, line: String) {
+    pub(super) fn set_aside(&self, line: Reason) {
         let mut all = lock(&self.set_aside);
         if all.len() == SET_ASIDE {
             all.pop_front();
@@ -145,13 +139,9 @@ impl Shared {
         }
     }
 
-    /// Whether buffered records wait until they are committed before somebody reads them.
-    pub(super) fn commits_minutes(&self) -> bool {
-        self.minutes_first
-            && matches!(
-                lock(&self.health).state,
-                StoreState::Ok | StoreState::Frozen
-            )
+    /// Whether there is no database, and what waits is all there is.
+    pub(super) fn in_memory(&self) -> bool {
+        matches!(lock(&self.health).state, StoreState::InMemory { .. })
     }
 
     pub(super) fn is_frozen(&self) -> bool {
@@ -187,9 +177,4 @@ impl Shared {
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
-}
-
-/// A panic elsewhere leaves these structs whole: their changes are single assignments.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,17 +11,14 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read},
     os::unix::fs::{FileExt, MetadataExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{
-    schema::file_id,
-    types::{MeterRow, from_numbers, to_numbers},
-};
+use super::types::{MeterRow, from_numbers, to_numbers};
 use meter::Energy;
 
 const SLOT: u64 = 2048;
@@ -69,7 +66,6 @@ struct Entry {
 /// The open file. It also holds the lock that keeps a second process out of the folder.
 #[derive(Debug)]
 pub(super) struct Sidecar {
-    path: PathBuf,
     file: File,
     slot: u64,
     seq: u64,
@@ -89,9 +85,8 @@ pub(super) struct SidecarContent {
 /// The process that has the lock of a sidecar, if one has; 0 where it cannot be seen from here.
 pub(super) fn holder(path: &Path) -> Option<u32> {
     let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Err(e) if e == rustix::io::Errno::WOULDBLOCK => {}
-        Ok(()) | Err(_) => return None,
+    if !taken(&file) {
+        return None;
     }
     let inode = format!(":{}", file.metadata().ok()?.ino());
     let pid = (0..LOOKS).find_map(|_| {
@@ -106,6 +101,13 @@ pub(super) fn holder(path: &Path) -> Option<u32> {
         })
     });
     Some(pid.unwrap_or(0))
+}
+
+/// Whether another process has the lock of the file; else it is ours now. A file system without
+/// locks is no reason to lose the sidecar.
+fn taken(file: &File) -> bool {
+    rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
 /// The kernel's list of locks can lack one while others come and go.
@@ -124,12 +126,8 @@ impl Sidecar {
             .create(true)
             .truncate(false)
             .open(path)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            // A file system without locks is no reason to lose the sidecar.
-            Ok(()) | Err(_) => {}
+        if taken(&file) {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut bytes = Vec::new();
         Read::by_ref(&mut file)
@@ -143,7 +141,6 @@ impl Sidecar {
             .next_power_of_two();
         Ok((
             Self {
-                path: path.to_owned(),
                 file,
                 slot,
                 seq,
@@ -171,15 +168,6 @@ impl Sidecar {
         meters: &BTreeMap<String, MeterRow>,
         more: &More,
     ) -> io::Result<()> {
-        let open = self.file.metadata()?;
-        if file_id(&self.path) != Some((open.dev(), open.ino())) {
-            // Deleted below us: what is written into it would be lost.
-            let seq = self.seq;
-            *self = Self {
-                seq,
-                ..Self::open(&self.path)?.0
-            };
-        }
         let mut line = line(self.seq + 1, meters, more)?;
         let needed = (line.len() as u64 + 1).next_power_of_two();
         if needed > self.slot {
@@ -359,17 +347,6 @@ mod tests {
             drop(sidecar);
             assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(n, last));
         }
-    }
-
-    #[test]
-    fn a_file_deleted_below_us_is_made_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("meter.json");
-        let (mut sidecar, _) = Sidecar::open(&path).unwrap();
-        sidecar.write(&meters(1, 1.0), &More::default()).unwrap();
-        fs::remove_file(&path).unwrap();
-        sidecar.write(&meters(1, 2.0), &More::default()).unwrap();
-        assert_eq!(Sidecar::peek(&path).meters, meters(1, 2.0));
     }
 
     #[test]

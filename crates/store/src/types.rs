@@ -3,6 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use meter::{Counter, Energy, MinuteRecord};
+use rusqlite::ErrorCode;
+use vocab::reason::{Cause, Failure, Reason, Unkept};
 
 /// Identity and counters of one meter, as kept.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,13 +60,9 @@ impl MeterRow {
             row.energy = side.energy;
             row.reset_at = side.reset_at;
         } else if side.reset_at > row.reset_at - SAME_RESET {
-            let ceiling = to_numbers(&higher(
-                &add(&row.energy, &row.reserve),
-                &add(&side.energy, &side.reserve),
-            ));
+            let ceiling = higher(&row.ceiling(), &side.ceiling());
             row.energy = higher(&row.energy, &side.energy);
-            let energy = to_numbers(&row.energy);
-            row.reserve = from_numbers(std::array::from_fn(|i| (ceiling[i] - energy[i]).max(0.0)));
+            row.reserve = each(&ceiling, &row.energy, |c, e| (c - e).max(0.0));
         }
         row.lifetime = higher(&row.lifetime, &side.lifetime);
         if row.mac.is_empty() {
@@ -74,9 +72,17 @@ impl MeterRow {
     }
 }
 
-fn higher(a: &Energy, b: &Energy) -> Energy {
+fn each(a: &Energy, b: &Energy, of: fn(f64, f64) -> f64) -> Energy {
     let (a, b) = (to_numbers(a), to_numbers(b));
-    from_numbers(std::array::from_fn(|i| a[i].max(b[i])))
+    from_numbers(std::array::from_fn(|i| of(a[i], b[i])))
+}
+
+fn higher(a: &Energy, b: &Energy) -> Energy {
+    each(a, b, f64::max)
+}
+
+fn add(a: &Energy, b: &Energy) -> Energy {
+    each(a, b, |a, b| a + b)
 }
 
 impl MeterRow {
@@ -85,12 +91,20 @@ impl MeterRow {
     pub fn ceiling(&self) -> Energy {
         add(&self.energy, &self.reserve)
     }
-}
 
-/// The sum of two.
-pub(super) fn add(a: &Energy, b: &Energy) -> Energy {
-    let (a, b) = (to_numbers(a), to_numbers(b));
-    from_numbers(std::array::from_fn(|i| a[i] + b[i]))
+    /// What to keep of a meter that began without its folder, which held `base`: its own reset
+    /// stands if that is newer, else it adds to what was there.
+    pub(super) fn upon(mut self, base: &Self) -> Self {
+        if self.reset_at <= base.reset_at {
+            self.energy = higher(&self.energy, &add(&base.energy, &self.counted));
+            self.reset_at = base.reset_at;
+        }
+        self.lifetime = higher(&self.lifetime, &add(&base.lifetime, &self.counted));
+        if !base.mac.is_empty() {
+            self.mac.clone_from(&base.mac);
+        }
+        self
+    }
 }
 
 /// `a_import, a_export, b_import, …, net_import, net_export`.
@@ -161,6 +175,79 @@ pub struct EnergySpan {
     pub to: i64,
     /// Per phase, Wh; `None` where nothing was recorded, which is not the same as 0.
     pub phases: Option<[Counter; 3]>,
+    /// What came in on one phase while it went out on another, Wh.
+    pub crossed: f64,
+    /// What the netted energy of it cost and brought.
+    pub money: Money,
+}
+
+impl EnergySpan {
+    /// As the device counts: each direction is the sum over the phases.
+    #[must_use]
+    pub fn sum(&self) -> Option<Counter> {
+        let all = self.phases?;
+        Some(all.iter().fold(Counter::default(), |t, p| Counter {
+            import: t.import + p.import,
+            export: t.export + p.export,
+        }))
+    }
+
+    /// As a utility's meter counts: by the sign of the phases' sum at each moment.
+    #[must_use]
+    pub fn net(&self) -> Option<Counter> {
+        self.sum().map(|sum| Counter {
+            import: (sum.import - self.crossed).max(0.0),
+            export: (sum.export - self.crossed).max(0.0),
+        })
+    }
+}
+
+/// Money of a stretch of time, in the house's currency.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Money {
+    /// What was drawn cost so much.
+    pub cost: f64,
+    /// What was fed in brought so much.
+    pub income: f64,
+    /// Drawn while its price was known, Wh.
+    pub priced: f64,
+    /// Fed in while its price was known, Wh.
+    pub paid: f64,
+}
+
+/// What a kWh costs from a time on, in the house's currency.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Price {
+    /// From the grid; `None` while nobody knows.
+    pub import: Option<f64>,
+    /// To the grid, positive is income.
+    pub export: Option<f64>,
+}
+
+/// Something that went wrong. What it is the store does not know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventRow {
+    /// Whose: the meter's key.
+    pub meter: String,
+    /// What sort.
+    pub kind: String,
+    /// Which of that sort.
+    pub subject: String,
+    /// Since when, Unix s.
+    pub since: f64,
+    /// Until when, Unix s; `None` while it lasts.
+    pub ended: Option<f64>,
+    /// All else, JSON.
+    pub detail: String,
+}
+
+/// The same with its number.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Event {
+    /// Its number: a later one is greater.
+    pub id: i64,
+    /// What is kept of it.
+    pub row: EventRow,
 }
 
 /// A stored model.
@@ -180,7 +267,7 @@ pub enum StoreState {
     /// Nothing is kept over a restart.
     InMemory {
         /// Why.
-        reason: String,
+        reason: Reason,
     },
     /// Closed for a backup; what comes is buffered.
     Frozen,
@@ -189,15 +276,15 @@ pub enum StoreState {
         /// Since when, Unix s.
         since: f64,
         /// The error.
-        reason: String,
+        reason: Reason,
     },
 }
 
 /// A damaged database that was set aside since the start; a new one took its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SetAside {
-    /// Which file, what goes on and what is lost, one line.
-    pub line: String,
+    /// Which file, what goes on and what is lost.
+    pub line: Reason,
     /// How long ago.
     pub age: Duration,
 }
@@ -221,15 +308,60 @@ pub struct StoreHealth {
     pub set_aside: Vec<SetAside>,
 }
 
-/// The store cannot do what was asked; the text is one line for a person.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// The store cannot do what was asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub struct StoreError(pub String);
+pub struct StoreError(pub Reason);
+
+impl From<Unkept> for StoreError {
+    fn from(why: Unkept) -> Self {
+        Self(why.into())
+    }
+}
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self(format!("database: {error}"))
+        Unkept::Database {
+            error: cause(&error),
+        }
+        .into()
     }
+}
+
+/// What SQLite said.
+pub(super) fn cause(error: &rusqlite::Error) -> Cause {
+    let failure = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Some(Failure::DiskFull),
+        Some(ErrorCode::ReadOnly) => Some(Failure::ReadOnly),
+        Some(ErrorCode::CannotOpen) => Some(Failure::CannotOpen),
+        Some(ErrorCode::SystemIoFailure) => Some(Failure::DiskFault),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Some(Failure::Locked),
+        Some(ErrorCode::PermissionDenied) => Some(Failure::Forbidden),
+        _ => None,
+    };
+    Cause {
+        failure,
+        ..Cause::said(error.to_string())
+    }
+}
+
+/// What the original's file held; its samples are in the store already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Import {
+    /// To be added to the first meter's counters, Wh.
+    pub energy: Energy,
+    /// Samples that were read.
+    pub samples: u64,
+    /// The file.
+    pub path: PathBuf,
+    pub(super) mark: String,
+}
+
+/// Rows on their way to the writer, 0.1 W: samples, and minutes as `ts, w, mn, mx, n`.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub samples: Vec<(i64, i64)>,
+    pub means: Vec<(i64, i64, i64, i64, i64)>,
 }
 
 #[cfg(test)]

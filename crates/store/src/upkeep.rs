@@ -1,14 +1,20 @@
-//! Opening and closing under the writer's hands: backups, damage, a lost file, the stop.
+//! Opening and closing under the writer's hands: backups, damage, a folder that comes late, the
+//! stop.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io, path::Path, time::Duration};
 
 use super::{
-    schema::{self, Database, DatabasePlace, OpenError},
-    shared::lock,
+    kept::{Kept, merge},
+    lock::lock,
+    open::{EVERY, open_database, open_sidecar, why_not},
+    part,
+    readers::Gate,
+    schema::{self, Database, OpenError},
     sidecar,
     types::{MeterRow, Run, StoreError, StoreState},
-    writer::Writer,
+    writer::{Outside, Writer, hold},
 };
+use vocab::reason::{Reason, Unkept};
 
 impl Writer {
     /// Everything on disk, one file without log, closed; readers read it as immutable until
@@ -20,19 +26,15 @@ impl Writer {
         }
         self.collect_often();
         if let Err(error) = self.commit() {
-            tracing::warn!("backup: {error}; it will hold the database as of its last commit");
+            tracing::warn!(error = %error, "the backup will hold the database as of its last commit");
         }
         self.write_sidecar();
-        if matches!(self.place, DatabasePlace::File(_)) {
-            let (place, db) = (&self.place, self.db.take());
-            self.shared.readers.shut(|gate| {
-                close(db);
-                gate.place = Some(place.clone());
-                gate.immutable = true;
-            });
+        if self.outside.is_none() {
+            let db = self.db.take();
+            self.shared.readers.turn(Gate::Immutable, || close(db));
         }
         self.frozen_at = Some(self.last.mono);
-        self.sidecar_at = self.last.mono + self.interval;
+        self.sidecar_at = self.last.mono + self.settings.interval;
         self.shared.change_health(|health| {
             if !matches!(health.state, StoreState::InMemory { .. }) {
                 health.state = StoreState::Frozen;
@@ -51,11 +53,15 @@ impl Writer {
                 health.state = StoreState::Ok;
             }
         });
-        if self.db.is_none() {
+        if self.db.is_none() && self.outside.is_none() {
             // Nobody else wrote meanwhile: what was sound still is.
             self.reopen(false)?;
         }
-        self.commit()
+        match self.commit() {
+            // Without a database there was nothing to freeze.
+            Err(_) if self.outside.is_some() => Ok(()),
+            saved => saved,
+        }
     }
 
     /// Everything saved; a freeze ends with it, since what it buffered would be lost otherwise.
@@ -63,27 +69,19 @@ impl Writer {
         self.shared.set_closing();
         self.last = self.shared.clock.now();
         self.collect_often();
-        let saved = if self.frozen_at.is_some() {
-            self.thaw()
-        } else {
-            self.try_folder_now();
-            self.commit()
-        };
+        if let Some(outside) = &mut self.outside {
+            outside.due = Duration::ZERO;
+        }
+        let saved = self.thaw().and_then(|()| self.commit());
         self.write_sidecar();
         if saved.is_ok()
             && let Some(conn) = &self.db
             && let Err(error) = schema::mark_clean(conn)
         {
-            tracing::warn!(
-                "{}: the clean stop could not be marked: {error}",
-                self.name()
-            );
+            tracing::warn!(path = %self.name(), %error, "the clean stop could not be marked");
         }
         let db = self.db.take();
-        self.shared.readers.shut(|gate| {
-            gate.place = None;
-            close(db);
-        });
+        self.shared.readers.turn(Gate::Shut, || close(db));
         self.sidecar = None;
         saved
     }
@@ -100,7 +98,7 @@ impl Writer {
             .batches()
             .flat_map(|batch| batch.state.keys().cloned())
             .collect();
-        let in_file = matches!(self.place, DatabasePlace::File(_));
+        let in_file = self.outside.is_none();
         let ahead = state
             .keys()
             .filter(|key| !in_file || waits.contains(*key))
@@ -131,8 +129,9 @@ impl Writer {
             Err(error) if !self.sidecar_failed => {
                 self.sidecar_failed = true;
                 tracing::error!(
-                    "{} cannot be written: {error}; identity and counters are in the database only",
-                    super::SIDECAR_FILE
+                    path = super::SIDECAR_FILE,
+                    %error,
+                    "the sidecar cannot be written: identity and counters are in the database only"
                 );
             }
             Err(_) => {}
@@ -141,31 +140,16 @@ impl Writer {
 
     /// Lets go of a connection whose file may be gone; the next commit opens it anew.
     pub(super) fn disconnect(&mut self) {
-        if matches!(self.place, DatabasePlace::File(_)) {
-            let db = self.db.take();
-            self.shared.readers.shut(|gate| {
-                gate.place = None;
-                drop(db);
-            });
-        }
+        let db = self.db.take();
+        self.shared.readers.turn(Gate::Shut, || drop(db));
     }
 
-    /// SQLite would go on writing into a file that no longer has a name.
-    pub(super) fn notice_a_lost_file(&mut self) {
-        if self.db.is_some() && self.place.file_id() != self.file {
-            tracing::error!(
-                "{} was deleted or replaced while in use: it is opened anew",
-                self.name()
-            );
-            self.disconnect();
-        }
-    }
-
+    /// Opens the database again, or for the first time where the start could not.
     pub(super) fn reopen(&mut self, check: bool) -> Result<(), StoreError> {
-        if matches!(self.place, DatabasePlace::Memory(_)) {
-            return Err(StoreError("there is no database in memory".into()));
+        if let Some(outside) = self.outside.take() {
+            return self.enter(outside);
         }
-        match schema::open(&self.place, check) {
+        match schema::open(&self.path, check) {
             Ok(database) => {
                 self.adopt(database);
                 Ok(())
@@ -175,15 +159,95 @@ impl Writer {
                 if self.db.is_some() {
                     Ok(())
                 } else {
-                    Err(StoreError(format!("{} is damaged ({fault})", self.name())))
+                    Err(OpenError::Damaged(fault).of(self.name()).into())
                 }
             }
             Err(error) => {
-                let reason = format!("{} {error}", self.name());
+                let reason = Reason::from(error.of(self.name()));
                 self.failing(&reason);
                 Err(StoreError(reason))
             }
         }
+    }
+
+    /// The folder could not be used until now. Who the meter is and what it serves cannot change
+    /// while it is read: that stays as it began. What is *kept* stands on what the folder held, so
+    /// that the next start has the folder's identity, and no counter below either.
+    fn enter(&mut self, mut outside: Outside) -> Result<(), StoreError> {
+        let now = self.last.mono;
+        if now >= outside.due {
+            outside.due = now + EVERY;
+            match self.try_folder(&outside) {
+                Ok(()) => return Ok(()),
+                Err(reason) => self
+                    .shared
+                    .change_health(|health| health.state = StoreState::InMemory { reason }),
+            }
+        }
+        self.outside = Some(outside);
+        // Waiting for what cannot be kept is no use, unless the sidecar can keep the counters.
+        if self.sidecar.is_none() || self.sidecar_failed {
+            let meters = lock(&self.shared.cache).meters.clone();
+            let runs = meters.into_iter().map(|(key, row)| (key, row.run));
+            self.shared.keep(runs.collect());
+        }
+        Err(Unkept::NoDatabase.into())
+    }
+
+    fn try_folder(&mut self, outside: &Outside) -> Result<(), Reason> {
+        let (path, mut problems) = (self.path.clone(), Vec::new());
+        let (mut found, mut sidecar) = (outside.meters.clone(), None);
+        if self.sidecar.is_none() {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let (opened, side) = open_sidecar(folder, &mut problems);
+            if matches!(&opened, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                return Err(why_not(&problems));
+            }
+            found = merge(found, side.meters);
+            sidecar = opened.ok();
+        }
+        let mut set_aside = None;
+        let opened = open_database(&path, self.last.unix_s(), &mut problems, &mut set_aside);
+        if let Some((line, _)) = set_aside {
+            tracing::error!("{line}");
+            self.shared.set_aside(line);
+        }
+        let database = opened.ok_or_else(|| why_not(&problems))?;
+        let said = |error| StoreError::from(error).0;
+        let kept = Kept::load(&database.conn).map_err(said)?;
+        let parts = part::load(&database.conn).map_err(said)?;
+        let mut cache = lock(&self.shared.cache);
+        for (key, base) in merge(kept.meters, found) {
+            let row = cache.meters.remove(&key);
+            let row = row.map_or_else(|| base.clone(), |row| row.upon(&base));
+            cache.meters.insert(key.clone(), row);
+            cache.base.insert(key, base);
+        }
+        for (key, json) in kept.state {
+            // What this run did not know it cannot have meant to replace.
+            if !outside.state || !cache.state.contains_key(&key) {
+                cache.state.insert(key, json);
+            }
+        }
+        drop(cache);
+        lock(&self.shared.buffer).add(|batch| {
+            let parts = parts.into_iter();
+            parts.for_each(|(key, part)| batch.records.push_front((key.into(), part.record)));
+        });
+        self.sidecar = self.sidecar.take().or(sidecar);
+        self.sidecar_at = self.last.mono;
+        let seen = (kept.seen > 0.0).then_some(kept.seen);
+        self.hold = hold(&database.conn, seen, self.last);
+        self.shared.change_health(|health| {
+            health.path = Some(path.clone());
+            health.state = StoreState::Ok;
+        });
+        tracing::info!(
+            "{} can be used by now: what was kept in memory goes into it",
+            path.display()
+        );
+        self.adopt(database);
+        Ok(())
     }
 
     /// A reader met damage: looks for itself before anything is set aside.
@@ -192,61 +256,38 @@ impl Writer {
         match schema::fault(conn, "quick_check") {
             Ok(Some(fault)) => self.replace(&fault),
             Ok(None) => {}
-            Err(error) => tracing::warn!("{}: cannot be checked: {error}", self.name()),
+            Err(error) => {
+                tracing::warn!(path = %self.name(), %error, "the database cannot be checked");
+            }
         }
     }
 
     /// Sets the damaged file aside and begins a new one with what memory knows.
     pub(super) fn replace(&mut self, fault: &str) {
-        let DatabasePlace::File(path) = &self.place else {
-            return;
-        };
-        let (path, db, unix_s) = (path.clone(), self.db.take(), self.last.unix_s());
-        let aside = self.shared.readers.shut(|gate| {
-            gate.place = None;
-            drop(db);
-            schema::set_aside(&path, fault, unix_s)
-        });
-        match aside {
+        self.disconnect();
+        let reason = match schema::set_aside(&self.path, fault, self.last.unix_s()) {
             Ok((line, _)) => {
                 tracing::error!("{line}");
-                self.shared.set_aside(line);
-                match schema::open(&self.place, true) {
-                    Ok(database) => self.adopt(database),
-                    Err(error) => self.failing(&format!("{} {error}", path.display())),
+                self.shared.set_aside(line.into());
+                match schema::open(&self.path, true) {
+                    Ok(database) => return self.adopt(database),
+                    Err(error) => error.of(self.name()),
                 }
             }
-            Err(error) => self.failing(&format!(
-                "{} is damaged ({fault}) and cannot be set aside: {error}",
-                path.display()
-            )),
-        }
+            Err(error) => Unkept::NotSetAside {
+                path: self.name(),
+                fault: fault.into(),
+                error: error.into(),
+            },
+        };
+        self.failing(&reason.into());
     }
 
-    /// Goes on with that connection. A new database gets everything that is kept in memory.
-    pub(super) fn adopt(&mut self, database: Database) {
-        if database.fresh {
-            let cache = lock(&self.shared.cache);
-            let (meters, state) = (cache.meters.clone(), cache.state.clone());
-            drop(cache);
-            lock(&self.shared.buffer).add(|batch| {
-                for (key, row) in meters {
-                    batch.meters.entry(key).or_insert(row);
-                }
-                for (key, json) in state {
-                    batch.state.entry(key).or_insert(json);
-                }
-            });
-        }
-        lock(&self.shared.blocks).clear();
-        self.progress = super::commit::Progress::load(&database.conn).unwrap_or_default();
+    /// Goes on with that connection, which gets everything that is kept in memory: it may be new.
+    fn adopt(&mut self, database: Database) {
+        self.shared.write_all();
         self.db = Some(database.conn);
-        self.file = self.place.file_id();
-        let place = self.place.clone();
-        self.shared.readers.shut(|gate| {
-            gate.place = Some(place);
-            gate.immutable = false;
-        });
+        self.shared.readers.turn(Gate::Open, || ());
     }
 }
 
@@ -255,9 +296,9 @@ fn close(db: Option<rusqlite::Connection>) {
     let Some(conn) = db else { return };
     conn.flush_prepared_statement_cache();
     if let Err(error) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-        tracing::warn!("the database's log could not be written back: {error}");
+        tracing::warn!(%error, "the database's log could not be written back");
     }
     if let Err((_, error)) = conn.close() {
-        tracing::warn!("the database could not be closed: {error}");
+        tracing::warn!(%error, "the database could not be closed");
     }
 }

@@ -4,10 +4,10 @@
 //! thread.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
-    sync::{Arc, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -15,19 +15,21 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::{
     DATABASE_FILE,
-    blocks::Blocks,
     buffer::Batch,
-    commit::{Progress, RecordChange},
-    heal::Heal,
-    import::Rows,
-    retention::{HOLD, JUMP, Keep},
-    schema::{self, DatabasePlace},
-    series,
-    shared::{Shared, lock},
+    commit,
+    lock::lock,
+    loss::shown,
+    retention::{self, HOLD, JUMP},
+    schema, series,
+    shared::Shared,
     sidecar::Sidecar,
-    types::{Run, StoreError, StoreState},
+    types::{MeterRow, Rows, Run, StoreError, StoreState, cause},
 };
-use vocab::Now;
+use config::settings::StoreSettings;
+use vocab::{
+    Now,
+    reason::{Reason, Unkept},
+};
 
 /// How often the thread looks at the clock.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,6 +40,8 @@ const COUNTERS_EVERY: Duration = Duration::from_secs(60);
 /// Texts that change often are kept so often, beyond a few that are kept at once. An automation
 /// that writes one each second would wear a card out.
 const OFTEN_EVERY: Duration = Duration::from_secs(300);
+/// With commits that are further apart, a minute's record waits for the next.
+const MINUTE: Duration = Duration::from_secs(60);
 /// The minutes of all meters end within this time: one commit holds them.
 const MINUTES: Duration = Duration::from_millis(100);
 /// A commit at a minute's end is the one that was due with it.
@@ -66,7 +70,7 @@ pub(super) enum Control {
     Thaw(Ack),
     Close(Ack),
     /// Rows of the original's file.
-    Import(Rows, Ack),
+    Import(Arc<Rows>, Ack),
     /// The original's file is in the database: rename it once its mark is committed.
     Imported(PathBuf),
 }
@@ -74,15 +78,11 @@ pub(super) enum Control {
 /// See the module.
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    pub(super) place: DatabasePlace,
+    pub(super) path: PathBuf,
     pub(super) db: Option<Connection>,
-    /// The file that `db` has open.
-    pub(super) file: Option<(u64, u64)>,
     pub(super) sidecar: Option<Sidecar>,
     pub(super) sidecar_failed: bool,
-    pub(super) progress: Progress,
-    pub(super) keep: Keep,
-    pub(super) interval: Duration,
+    pub(super) settings: StoreSettings,
     pub(super) last: Now,
     commit_at: Duration,
     pub(super) sidecar_at: Duration,
@@ -90,8 +90,8 @@ pub(super) struct Writer {
     pruning: bool,
     /// Uptime that retention still waits for.
     pub(super) hold: Duration,
-    /// Only in memory: how to get out of it.
-    pub(super) heal: Option<Heal>,
+    /// No database could be opened yet.
+    pub(super) outside: Option<Outside>,
     pub(super) frozen_at: Option<Duration>,
     rename: Option<PathBuf>,
     rare: Allowance,
@@ -105,47 +105,38 @@ pub(super) struct Writer {
 /// Commits out of turn: so many at once, and one more after each pause. Beyond, what comes waits
 /// for the commit that is due.
 struct Allowance {
-    left: u32,
     most: u32,
     pause: Duration,
-    since: Duration,
+    /// When all of them are allowed again.
+    full: Duration,
 }
 
 impl Allowance {
-    fn new(most: u32, pause: Duration, now: Duration) -> Self {
+    const fn new(most: u32, pause: Duration) -> Self {
         Self {
-            left: most,
             most,
             pause,
-            since: now,
+            full: Duration::ZERO,
         }
     }
 
     fn take(&mut self, now: Duration) -> bool {
-        while self.left < self.most && now.saturating_sub(self.since) >= self.pause {
-            self.left += 1;
-            self.since += self.pause;
+        let full = self.full.max(now) + self.pause;
+        let some = full <= now + self.pause * self.most;
+        if some {
+            self.full = full;
         }
-        if self.left == self.most {
-            self.since = now;
-        }
-        let some = self.left > 0;
-        self.left = self.left.saturating_sub(1);
         some
     }
 }
 
-/// What the writer starts with.
-pub(super) struct Start {
-    pub place: DatabasePlace,
-    pub db: Option<Connection>,
-    pub sidecar: Option<Sidecar>,
-    pub keep: Keep,
-    pub interval: Duration,
-    /// Wall time of the last commit before this start, Unix s.
-    pub seen: Option<f64>,
-    /// In memory: how to get out of it.
-    pub heal: Option<Heal>,
+/// What a run knew when it began without its database.
+pub(super) struct Outside {
+    pub meters: BTreeMap<String, MeterRow>,
+    /// Some of the state, and so all of it.
+    pub state: bool,
+    /// When the folder is tried again.
+    pub due: Duration,
 }
 
 /// Uptime that retention waits for with a database last written at `seen`.
@@ -166,40 +157,36 @@ pub(super) fn hold(conn: &Connection, seen: Option<f64>, now: Now) -> Duration {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, start: Start) -> Self {
+    /// `db`: none where it could not be opened. `seen`: wall time of the last commit before this
+    /// start, Unix s.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        settings: &StoreSettings,
+        db: Option<Connection>,
+        seen: Option<f64>,
+    ) -> Self {
         let now = shared.clock.now();
-        let progress = start
-            .db
-            .as_ref()
-            .and_then(|conn| Progress::load(conn).ok())
-            .unwrap_or_default();
-        let hold = start
-            .db
-            .as_ref()
-            .map_or(Duration::ZERO, |conn| hold(conn, start.seen, now));
+        let hold = db.as_ref().map_or(HOLD, |conn| hold(conn, seen, now));
         Self {
             shared,
-            file: start.place.file_id(),
-            place: start.place,
-            db: start.db,
-            sidecar: start.sidecar,
+            path: settings.data_dir.join(DATABASE_FILE),
+            db,
+            sidecar: None,
             sidecar_failed: false,
-            progress,
-            keep: start.keep,
-            interval: start.interval,
+            settings: settings.clone(),
             last: now,
-            commit_at: now.mono + start.interval,
-            sidecar_at: now.mono + start.interval.min(SIDECAR_EVERY),
+            commit_at: now.mono + settings.interval,
+            sidecar_at: now.mono + settings.interval.min(SIDECAR_EVERY),
             prune_at: now.mono + Duration::from_secs(60),
             pruning: false,
             hold,
-            heal: start.heal,
+            outside: None,
             frozen_at: None,
             rename: None,
-            rare: Allowance::new(60, Duration::from_secs(120), now.mono),
+            rare: Allowance::new(60, Duration::from_secs(120)),
             often: BTreeSet::new(),
-            often_now: Allowance::new(10, OFTEN_EVERY, now.mono),
-            short: Allowance::new(10, Duration::from_secs(40), now.mono),
+            often_now: Allowance::new(10, OFTEN_EVERY),
+            short: Allowance::new(10, Duration::from_secs(40)),
             often_at: now.mono + OFTEN_EVERY,
         }
     }
@@ -207,15 +194,9 @@ impl Writer {
     /// Texts that change often go with the next commit.
     pub(super) fn collect_often(&mut self) {
         let cache = lock(&self.shared.cache);
-        let texts: Vec<(String, String)> = std::mem::take(&mut self.often)
-            .into_iter()
-            .filter_map(|key| {
-                cache
-                    .state
-                    .get(&key)
-                    .map(|text| (key.clone(), text.clone()))
-            })
-            .collect();
+        let texts = std::mem::take(&mut self.often).into_iter();
+        let texts = texts.filter_map(|key| Some((cache.state.get(&key)?.clone(), key)));
+        let texts: Vec<_> = texts.map(|(text, key)| (key, text)).collect();
         lock(&self.shared.buffer).add(|batch| batch.state.extend(texts));
         drop(cache);
         self.often_at = self.last.mono + OFTEN_EVERY;
@@ -255,18 +236,14 @@ impl Writer {
     pub(super) fn handle(&mut self, command: Control) {
         match command {
             Control::Wake => {
-                let now = self.shared.clock.now().mono;
-                if !self.rare.take(now) {
-                    return;
-                }
-                if self.frozen_at.is_none() {
+                if self.rare.take(self.shared.clock.now().mono) {
                     let _ = self.commit();
+                    self.write_sidecar();
                 }
-                self.write_sidecar();
             }
             Control::Often(key) => {
                 self.often.insert(key);
-                if self.often_now.take(self.shared.clock.now().mono) && self.frozen_at.is_none() {
+                if self.often_now.take(self.shared.clock.now().mono) {
                     self.collect_often();
                     let _ = self.commit();
                 }
@@ -275,13 +252,12 @@ impl Writer {
             // again.
             Control::Saved(ack) => ack(Ok(())),
             Control::Short => {
-                if self.short.take(self.shared.clock.now().mono)
-                    && self.frozen_at.is_none()
-                    && self.commit().is_err()
-                {
+                if self.short.take(self.shared.clock.now().mono) && self.commit().is_err() {
                     self.write_sidecar();
                 }
             }
+            // An owner who wants fewer writes than one a minute gets records later.
+            Control::Minute if self.settings.interval > MINUTE => {}
             Control::Minute => {
                 self.commit_at = self.commit_at.min(self.shared.clock.now().mono + MINUTES);
             }
@@ -295,9 +271,7 @@ impl Writer {
             Control::Import(rows, ack) => ack(self.import(&rows)),
             Control::Imported(path) => {
                 self.rename = Some(path);
-                if self.frozen_at.is_none() {
-                    let _ = self.commit();
-                }
+                let _ = self.commit();
             }
         }
     }
@@ -323,36 +297,33 @@ impl Writer {
                 let _ = self.thaw();
             } else if now.mono >= self.sidecar_at {
                 self.write_sidecar();
-                self.sidecar_at = now.mono + self.interval.min(COUNTERS_EVERY);
+                self.sidecar_at = now.mono + self.settings.interval.min(COUNTERS_EVERY);
             }
             return;
         }
-        self.try_folder(now);
         if self.shared.take_suspect() {
             self.verify();
+        }
+        if self.outside.as_ref().is_some_and(|it| now.mono >= it.due) {
+            let _ = self.commit();
         }
         if !self.often.is_empty() && now.mono >= self.often_at {
             self.collect_often();
         }
         if now.mono >= self.commit_at {
-            self.commit_at = now.mono
-                + self.interval
-                + if self.shared.minutes_first {
-                    MARGIN
-                } else {
-                    Duration::ZERO
-                };
+            self.commit_at = now.mono + self.settings.interval;
+            if self.settings.interval <= MINUTE {
+                self.commit_at += MARGIN;
+            }
             if self.commit().is_err() {
                 self.sidecar_at = now.mono;
             }
         }
         if now.mono >= self.sidecar_at {
             self.write_sidecar();
-            let alone =
-                self.interval > COUNTERS_EVERY || matches!(self.place, DatabasePlace::Memory(_));
             self.sidecar_at = now.mono
-                + if alone {
-                    self.interval.min(COUNTERS_EVERY)
+                + if self.settings.interval > COUNTERS_EVERY || self.outside.is_some() {
+                    self.settings.interval.min(COUNTERS_EVERY)
                 } else {
                     SIDECAR_EVERY
                 };
@@ -364,53 +335,29 @@ impl Writer {
 
     pub(super) fn commit(&mut self) -> Result<(), StoreError> {
         if self.frozen_at.is_some() {
-            return Err(StoreError("the database is frozen for a backup".into()));
+            return Err(Unkept::Frozen.into());
         }
-        self.notice_a_lost_file();
         if self.db.is_none() {
             self.reopen(true)?;
         }
         let shared = Arc::clone(&self.shared);
-        let moving = shared
-            .moving
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
         let batch = lock(&shared.buffer).take();
         if batch.is_empty() {
             lock(&shared.buffer).done();
-            drop((batch, moving));
             self.rename_imported();
             return Ok(());
         }
         let written = self.write(&batch);
-        if let Some(heal) = &mut self.heal {
-            heal.cleared.extend(batch.deleted.iter().cloned());
-        }
-        // In memory nothing is kept, and waiting for what cannot come is no use: unless the sidecar
-        // can keep the counters.
-        let kept = matches!(self.place, DatabasePlace::File(_))
-            || self.sidecar.is_none()
-            || self.sidecar_failed;
-        let runs: Vec<(String, Run)> = if kept {
-            batch
-                .meters
-                .iter()
-                .map(|(key, row)| (key.clone(), row.run.clone()))
-                .collect()
-        } else {
-            Vec::new()
-        };
-        let had_meters = !batch.meters.is_empty();
+        let runs: Vec<(String, Run)> = batch
+            .meters
+            .iter()
+            .map(|(key, row)| (key.clone(), row.run.clone()))
+            .collect();
         drop(batch);
         match written {
-            Ok((progress, changes)) => {
-                self.progress = progress;
-                // The index first, then the buffer: a reader finds a record in one of them at any
-                // moment.
-                self.index(&changes);
+            Ok(()) => {
                 lock(&shared.buffer).done();
-                drop(moving);
-                if had_meters && matches!(self.place, DatabasePlace::File(_)) {
+                if !runs.is_empty() {
                     lock(&shared.cache).database = Some(self.last.unix);
                 }
                 shared.keep(runs);
@@ -420,69 +367,44 @@ impl Writer {
             }
             Err(error) => {
                 lock(&shared.buffer).failed();
-                // What follows may wait for the readers.
-                drop(moving);
                 Err(self.failed(&error))
             }
         }
     }
 
-    fn write(&mut self, batch: &Batch) -> rusqlite::Result<(Progress, Vec<RecordChange>)> {
+    fn write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
         let conn = self.db.as_mut().ok_or(rusqlite::Error::InvalidQuery)?;
-        let mut progress = self.progress.clone();
         let tx = conn.transaction()?;
-        let changes = progress.apply(&tx, batch, self.last.unix)?;
-        tx.commit()?;
-        Ok((progress, changes))
+        commit::apply(&tx, batch, self.last.unix)?;
+        tx.commit()
     }
 
-    fn index(&self, changes: &[RecordChange]) {
-        let mut all = lock(&self.shared.blocks);
-        for change in changes {
-            let (RecordChange::Cleared(key)
-            | RecordChange::Removed(key, ..)
-            | RecordChange::Added(key, _)) = change;
-            // A meter that nobody asked about yet is not indexed.
-            let Some(blocks) = all.get_mut(key) else {
-                continue;
-            };
-            match change {
-                RecordChange::Cleared(_) => *blocks = Blocks::default(),
-                RecordChange::Removed(_, from, to) => blocks.remove(*from, *to),
-                RecordChange::Added(_, ts) => blocks.insert(*ts),
-            }
-        }
-    }
-
-    pub(super) fn recovered(&self) {
+    fn recovered(&self) {
         let unix = self.last.unix;
         let bytes = self.bytes();
-        let was = self.shared.change_health(|health| {
+        let was_failing = self.shared.change_health(|health| {
             health.bytes = bytes;
             health.last_commit = Some(unix);
-            if matches!(health.state, StoreState::Failing { .. }) {
-                Some(std::mem::replace(&mut health.state, StoreState::Ok))
-            } else {
-                None
+            let failing = matches!(health.state, StoreState::Failing { .. });
+            if failing {
+                health.state = StoreState::Ok;
             }
+            failing
         });
-        if was.is_some() {
-            match super::shared::lock(&self.shared.buffer).dropped {
-                0 => tracing::info!(
-                    "the database is written again, nothing of what was buffered is lost"
-                ),
-                rows => {
-                    tracing::warn!(
-                        "the database is written again; {rows} rows that waited too long were given up, the counters are whole"
-                    );
-                }
-            }
+        if was_failing {
+            let rows = lock(&self.shared.buffer).dropped;
+            tracing::warn!(
+                "the database is written again; {rows} rows that waited too long were given up, the counters are whole"
+            );
         }
     }
 
     /// Says it once and keeps it for the health page; what to do next time depends on the error.
     fn failed(&mut self, error: &rusqlite::Error) -> StoreError {
-        let reason = format!("{}: {error}", self.name());
+        let reason = Reason::from(Unkept::At {
+            path: self.name(),
+            error: cause(error),
+        });
         self.failing(&reason);
         match error.sqlite_error_code() {
             // The connection is as good as before.
@@ -494,18 +416,18 @@ impl Writer {
         StoreError(reason)
     }
 
-    pub(super) fn failing(&self, reason: &str) {
+    pub(super) fn failing(&self, reason: &Reason) {
         let since = self.last.unix;
         let first = self.shared.change_health(|health| match &mut health.state {
             StoreState::Failing { reason: old, .. } => {
-                reason.clone_into(old);
+                old.clone_from(reason);
                 false
             }
             StoreState::InMemory { .. } => false,
             state => {
                 *state = StoreState::Failing {
                     since,
-                    reason: reason.to_owned(),
+                    reason: reason.clone(),
                 };
                 true
             }
@@ -520,42 +442,29 @@ impl Writer {
     /// Database and its log on disk. Here and not where it is asked for: a disk that hangs answers
     /// nobody.
     fn bytes(&self) -> u64 {
-        let DatabasePlace::File(path) = &self.place else {
-            return 0;
-        };
-        let log = PathBuf::from(format!("{}-wal", path.display()));
-        [path, &log]
+        let log = PathBuf::from(format!("{}-wal", self.path.display()));
+        [&self.path, &log]
             .iter()
             .filter_map(|p| fs::metadata(p).ok())
             .map(|m| m.len())
             .sum()
     }
 
-    pub(super) fn name(&self) -> String {
-        match &self.place {
-            DatabasePlace::File(path) => path.display().to_string(),
-            DatabasePlace::Memory(_) => format!("{DATABASE_FILE} in memory"),
-        }
+    pub(super) fn name(&self) -> Arc<str> {
+        shown(&self.path)
     }
 
     fn prune(&mut self, now: Now) {
         self.prune_at = now.mono + PRUNE_EVERY;
         let Some(conn) = &mut self.db else { return };
-        if !self.pruning && matches!(self.place, DatabasePlace::File(_)) {
+        if !self.pruning {
             let left = i64::try_from(self.hold.as_secs()).unwrap_or(i64::MAX);
-            if schema::meta(conn, "retention_hold")
-                .ok()
-                .flatten()
-                .unwrap_or(0)
-                != left
-            {
-                let _ = schema::set_meta(conn, "retention_hold", left);
-            }
+            let _ = schema::set_meta(conn, "retention_hold", left);
         }
         if !self.hold.is_zero() {
             return;
         }
-        match self.keep.prune(conn, now.unix_s()) {
+        match retention::prune(&self.settings, conn, now.unix_s()) {
             Ok(more) => self.pruning = more,
             Err(error) => {
                 self.pruning = false;
@@ -563,24 +472,15 @@ impl Writer {
             }
         }
         if !self.pruning {
-            let before = self.keep.records_from(now.unix_s());
-            lock(&self.shared.blocks)
-                .values_mut()
-                .for_each(|blocks| blocks.remove(i64::MIN / 4, before.div_euclid(60) * 60));
-            if let Ok(rows) = self.shared.count_rows() {
-                self.shared.change_health(|health| health.rows = rows);
-            }
+            self.shared.count();
         }
     }
 
     fn import(&mut self, rows: &Rows) -> Result<(), StoreError> {
         if self.frozen_at.is_some() {
-            return Err(StoreError("the database is frozen for a backup".into()));
+            return Err(Unkept::Frozen.into());
         }
-        let conn = self
-            .db
-            .as_mut()
-            .ok_or_else(|| StoreError("the database is closed".into()))?;
+        let conn = self.db.as_mut().ok_or(Unkept::DatabaseClosed)?;
         let tx = conn.transaction()?;
         series::import(&tx, &rows.samples, &rows.means)?;
         tx.commit()?;
@@ -604,13 +504,14 @@ impl Writer {
         };
         match fs::rename(&path, &aside) {
             Ok(()) => tracing::info!(
-                "{} was imported and is now {}",
-                path.display(),
+                path = %path.display(),
+                "imported, and is now {}",
                 aside.display()
             ),
             Err(error) => tracing::warn!(
-                "{} was imported but cannot be renamed: {error}; it will not be imported again",
-                path.display()
+                path = %path.display(),
+                %error,
+                "imported, but cannot be renamed; it will not be imported again"
             ),
         }
     }

@@ -1,0 +1,271 @@
+//! What a data folder keeps of meters and settings, read without a change to it: at a start, of a
+//! database that cannot be written, and for commands beside a running service.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::Connection;
+
+use super::{
+    DATABASE_FILE, SIDECAR_FILE,
+    commit::COUNTERS,
+    part, schema,
+    sidecar::Sidecar,
+    types::{MeterRow, from_numbers},
+};
+
+/// What a database holds.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub meters: BTreeMap<String, MeterRow>,
+    pub state: BTreeMap<String, String>,
+    /// When a meter was last written, Unix s.
+    pub seen: f64,
+    /// What could not be read, for a person: the sidecar may have it.
+    pub unreadable: Vec<String>,
+    /// Keys of state that could not be read.
+    pub unreadable_state: Vec<String>,
+}
+
+impl Kept {
+    pub(super) fn load(conn: &Connection) -> rusqlite::Result<Self> {
+        let mut kept = Self::default();
+        kept.load_meters(conn)?;
+        kept.load_state(conn)?;
+        Ok(kept)
+    }
+
+    fn load_meters(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let mut open = part::open(conn)?;
+        let mut select = conn.prepare(&format!(
+            "SELECT key, mac, extra, reset_at, {COUNTERS}, seen FROM meters"
+        ))?;
+        let names: Vec<String> = select.column_names().map(ToOwned::to_owned).collect();
+        let mut rows = select.query([])?;
+        while let Some(r) = rows.next()? {
+            let Ok(key) = r.get::<_, String>(0) else {
+                self.unreadable.push("meters.key".into());
+                continue;
+            };
+            let mut bad = |i: usize| {
+                let name = names.get(i).map_or("", String::as_str);
+                let of = if key.is_empty() { "" } else { " of " };
+                self.unreadable.push(format!("{name}{of}{key}"));
+            };
+            let mut text = |i, good: fn(&str) -> bool| {
+                let text = r.get::<_, String>(i).ok();
+                text.filter(|text| text.is_empty() || good(text))
+                    .unwrap_or_else(|| {
+                        bad(i);
+                        String::new()
+                    })
+            };
+            let (mac, extra) = (text(1, is_mac), text(2, is_json));
+            let mut number = |i, least| {
+                let number = r.get::<_, f64>(i).ok();
+                number
+                    .filter(|n| n.is_finite() && *n >= least)
+                    .unwrap_or_else(|| {
+                        bad(i);
+                        0.0
+                    })
+            };
+            let row = MeterRow {
+                mac,
+                extra,
+                reset_at: number(3, f64::MIN),
+                energy: from_numbers(std::array::from_fn(|i| number(4 + i, 0.0))),
+                lifetime: from_numbers(std::array::from_fn(|i| number(12 + i, 0.0))),
+                reserve: open.remove(&key).unwrap_or_default().0,
+                ..MeterRow::default()
+            };
+            self.seen = number(20, 0.0).max(self.seen);
+            self.meters.insert(key, row);
+        }
+        Ok(())
+    }
+
+    fn load_state(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let mut select = conn.prepare("SELECT key, json FROM state")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let Ok(key) = row.get::<_, String>(0) else {
+                continue;
+            };
+            match row.get::<_, String>(1) {
+                Ok(json) if is_json(&json) => _ = self.state.insert(key, json),
+                _ => {
+                    self.unreadable.push(format!("state {key:?}"));
+                    self.unreadable_state.push(key);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(path: &Path, immutable: bool) -> Option<Self> {
+        let conn = schema::open_reader(path, immutable).ok()?;
+        let mut kept = Self::default();
+        let (meters, state) = (kept.load_meters(&conn), kept.load_state(&conn));
+        // Of what is broken or not ours alone, no cell is told of by itself.
+        (kept.unreadable, kept.unreadable_state) = Default::default();
+        (meters.is_ok() || state.is_ok()).then_some(kept)
+    }
+
+    /// What can be read of a database that must not or cannot be written: a card that went
+    /// read-only must not change the meter's identity. With its log, in which the last changes
+    /// stand; where that cannot be read beside it, in a copy; and without it only if nothing else
+    /// is left.
+    pub(super) fn salvage(path: &Path) -> Self {
+        let log = beside(path, "-wal");
+        let copied = || {
+            let folder = std::env::temp_dir().join(format!(
+                "virtual-shelly-{}-{}",
+                std::process::id(),
+                fastrand::u32(..)
+            ));
+            super::private::folder(&folder).ok()?;
+            let copy = folder.join("salvage.db");
+            let copied =
+                std::fs::copy(path, &copy).and_then(|_| std::fs::copy(&log, beside(&copy, "-wal")));
+            let kept = copied.ok().and_then(|_| Self::read(&copy, false));
+            let _ = std::fs::remove_dir_all(&folder);
+            kept
+        };
+        // Without a log the file alone is read, so that SQLite makes none.
+        let with_log = log
+            .exists()
+            .then(|| Self::read(path, false).or_else(copied))
+            .flatten();
+        with_log
+            .or_else(|| Self::read(path, true))
+            .unwrap_or_default()
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    format!("{}{ending}", path.display()).into()
+}
+
+/// Whether it is the text of an address that a device may have.
+fn is_mac(text: &str) -> bool {
+    vocab::Mac::parse(text).as_deref() == Some(text)
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// By key, the [newest](MeterRow::newest) of both.
+pub(super) fn merge(
+    mut stored: BTreeMap<String, MeterRow>,
+    side: BTreeMap<String, MeterRow>,
+) -> BTreeMap<String, MeterRow> {
+    for (key, row) in side {
+        let newest = MeterRow::newest(stored.remove(&key), Some(row));
+        stored.extend(newest.map(|row| (key, row)));
+    }
+    stored
+}
+
+/// What a data folder keeps; empty where it cannot be read.
+#[derive(Debug, Default)]
+pub struct Peek {
+    /// Identity and counters by meter key.
+    pub meters: BTreeMap<String, MeterRow>,
+    /// Texts by key, as [`super::Store::get_state`] gives them.
+    pub state: BTreeMap<String, String>,
+}
+
+/// Reads database and sidecar of a data folder, whether a service runs on it or not; nothing is
+/// made or changed there.
+#[must_use]
+pub fn peek(dir: &Path) -> Peek {
+    let path = dir.join(DATABASE_FILE);
+    // What a running service committed last stands in its log; without log and index the file alone
+    // is read, so that SQLite makes none.
+    let with_log = beside(&path, "-wal").exists() && beside(&path, "-shm").exists();
+    let kept = with_log
+        .then(|| Kept::read(&path, false))
+        .flatten()
+        .or_else(|| Kept::read(&path, true))
+        .unwrap_or_default();
+    Peek {
+        meters: merge(kept.meters, Sidecar::peek(&dir.join(SIDECAR_FILE)).meters),
+        state: kept.state,
+    }
+}
+
+/// Whether the database of a data folder that nobody uses is whole; `None` where there is none yet.
+///
+/// # Errors
+/// What is wrong with it, one line.
+pub fn intact(dir: &Path) -> Result<Option<()>, String> {
+    let path = dir.join(DATABASE_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let fault = schema::open_reader(&path, true)
+        .and_then(|conn| schema::fault(&conn, "quick_check"))
+        .map_err(|error| error.to_string())?;
+    fault.map_or(Ok(Some(())), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+    use crate::testing::{clock, opened};
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_look_finds_what_is_kept_and_leaves_no_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let seen = || {
+            (
+                peek(dir.path()).meters.get("").map(|row| row.mac.clone()),
+                peek(dir.path()).state.get("setup").cloned(),
+            )
+        };
+        assert_eq!((seen(), names(dir.path()).len()), ((None, None), 0));
+        assert!(peek(&dir.path().join("none")).meters.is_empty());
+        let store = opened(dir.path(), &clock(1_800_000_000)).store;
+        store.put_counters(
+            "",
+            MeterRow {
+                mac: "AA1122334455".into(),
+                ..MeterRow::default()
+            },
+        );
+        store.put_state("setup", "{}");
+        store.flush().wait().unwrap();
+        let kept = (Some("AA1122334455".to_owned()), Some("{}".to_owned()));
+        let before = names(dir.path());
+        assert_eq!(
+            (seen(), names(dir.path())),
+            (kept.clone(), before),
+            "beside a running service"
+        );
+        store.put_state("setup", "[]");
+        store.close().wait().unwrap();
+        drop(store);
+        let before = names(dir.path());
+        assert_eq!(
+            (seen(), names(dir.path())),
+            ((kept.0, Some("[]".to_owned())), before),
+            "after its stop"
+        );
+    }
+}
