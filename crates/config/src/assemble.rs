@@ -1,66 +1,18 @@
 //! From checked values to [`Settings`]: the sections read, and a meter made of its options.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use serde_json::Value;
-use vocab::EntityId;
+use vocab::{DeviceId, EntityId};
 
 use super::{
-    definition::Definition,
-    definitions::{self, LogOptions, MeterOptions, StoreOptions, phases},
-    pattern,
-    problem::Layer,
-    resolve::{Meter, Values, default_value},
+    definitions::{LogOptions, MeterOptions, StoreOptions, phases},
+    meter_values::Meter,
     section::{Field, Given},
     settings::*,
+    view::View,
 };
 
-/// One meter's values: its own, else the first meter's policy, else the default.
-pub(super) struct View<'a> {
-    own: &'a Values,
-    origin: &'a BTreeMap<&'static str, Layer>,
-    first: &'a Values,
-    app: bool,
-}
-
-impl<'a> View<'a> {
-    fn of(meter: &'a Meter, first: &'a Meter, app: bool) -> Self {
-        Self {
-            own: &meter.values,
-            origin: &meter.origin,
-            first: &first.values,
-            app,
-        }
-    }
-
-    /// What is read where nothing is set.
-    pub(super) fn defaults<T>(read: impl FnOnce(&View<'_>) -> T) -> T {
-        let none = Meter::default();
-        read(&View::of(&none, &none, false))
-    }
-
-    /// The value of an option, null where there is none.
-    pub(super) fn value(&self, def: &Definition) -> Value {
-        let inherited = || {
-            Some(self.first.get(def.key))
-                .filter(|_| definitions::INHERITED.contains(&def.key))
-                .flatten()
-        };
-        self.own
-            .get(def.key)
-            .or_else(inherited)
-            .cloned()
-            .or_else(|| default_value(def, self.app))
-            .unwrap_or_default()
-    }
-
-    /// Whether some layer says it, beyond the default.
-    pub(super) fn said(&self, def: &Definition) -> bool {
-        self.origin
-            .get(def.key)
-            .is_some_and(|layer| *layer != Layer::Default)
-    }
-
+impl View<'_> {
     /// The options that are one a phase.
     fn phases<T: Field>(&self, of: &phases::PerPhase) -> [T; 3] {
         of.each_ref().map(|def| T::read(self, def))
@@ -84,6 +36,7 @@ pub(super) fn settings(meters: &[Meter], data_dir: &Path, app: bool) -> Settings
         channels: ChannelSettings::read(&all),
         dashboard: DashboardSettings::read(&all),
         store: store(StoreOptions::read(&all), data_dir),
+        mqtt: MqttSettings::read(&all),
         forecast: ForecastSettings::read(&all),
         log_level: LogOptions::read(&all).log_level,
         source,
@@ -206,6 +159,7 @@ fn meter(
         mdns_profile: said.mdns_profile,
         control: ControlSettings {
             mode: said.control,
+            profiles: said.readers,
             readers: said.control_readers,
             smoothed: shared.ha_smoothing_enable,
         },
@@ -215,10 +169,9 @@ fn meter(
 /// A device id ends in the MAC, where no option says that.
 fn identity(own: &View<'_>) -> IdentitySettings {
     let mut identity = IdentitySettings::read(own);
-    let of_id = |id: &String| id.rsplit('-').next().and_then(pattern::mac);
     identity.mac = identity
         .mac
-        .or_else(|| identity.device_id.as_ref().and_then(of_id));
+        .or_else(|| identity.device_id.as_ref().map(DeviceId::mac));
     identity
 }
 

@@ -5,9 +5,15 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::{
-    Settings, definitions, named,
-    problem::{Layer, Problem},
-    resolve::Meter,
+    definitions,
+    meter_values::{Meter, default_value},
+    named::{self, contradiction},
+    problem::Problem,
+    settings::Settings,
+};
+use vocab::{
+    Layer,
+    reason::{Reason, Wrong},
 };
 
 const PHASES: [(&str, &str); 3] = [
@@ -31,7 +37,7 @@ const FANOUT_MAX: i64 = 64;
 pub(super) fn values(
     meters: &mut [Meter],
     problems: &mut Vec<Problem>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Reason>,
 ) {
     let mut macs: Vec<String> = Vec::new();
     for meter in meters.iter_mut() {
@@ -45,6 +51,7 @@ pub(super) fn values(
         if !chosen_later && meter.blocked.is_empty() {
             idle(meter, warnings);
         }
+        resting(meter, warnings);
     }
     let Some((first, others)) = meters.split_first_mut() else {
         return;
@@ -56,20 +63,14 @@ pub(super) fn values(
             if problems.iter().any(|problem| problem.key == key) {
                 continue;
             }
-            let what = "a further meter needs http_port, or bind with an address of its own";
-            problems.push(Problem::conflict(Layer::File, key, None, what));
+            problems.push(Problem::conflict(
+                Layer::File,
+                key,
+                None,
+                Wrong::FurtherPort,
+            ));
         }
     }
-}
-
-/// Reports a contradiction at a key.
-pub(super) fn contradiction(meter: &Meter, key: &'static str, what: &str) -> Problem {
-    Problem::conflict(
-        meter.layer(key),
-        format!("{}{key}", meter.prefix),
-        meter.values.get(key),
-        what,
-    )
 }
 
 fn power(meter: &mut Meter, problems: &mut Vec<Problem>) {
@@ -82,29 +83,26 @@ fn power(meter: &mut Meter, problems: &mut Vec<Problem>) {
             .filter(|key| has(key))
             .collect();
         if !phases.is_empty() {
-            let what = format!(
-                "excludes {}: give either one power for the whole house or one a phase",
-                phases.join(", ")
-            );
-            found.push(contradiction(meter, "total_power", &what));
+            let keys = phases.join(", ").into();
+            found.push(contradiction(
+                meter,
+                "total_power",
+                Wrong::PowerTwice { keys },
+            ));
         }
     } else if has("total_power_export") {
         found.push(contradiction(
             meter,
             "total_power_export",
-            "needs total_power, the import side of the pair",
+            Wrong::Pair { key: "total_power" },
         ));
     }
     for (power, export) in PHASES {
         if has(export) && !has(power) {
-            found.push(contradiction(
-                meter,
-                export,
-                &format!("needs {power}, the import side of the pair"),
-            ));
+            found.push(contradiction(meter, export, Wrong::Pair { key: power }));
         }
     }
-    meter.blocked.extend(found.iter().map(ToString::to_string));
+    meter.blocked.extend(found.iter().map(Reason::from));
     problems.extend(found);
 }
 
@@ -117,11 +115,8 @@ fn energy(meter: &mut Meter, problems: &mut Vec<Problem>) {
     };
     let (house, phases) = (set(&HOUSE_ENERGY), set(&PHASE_ENERGY));
     if let (Some(key), false) = (house.first(), phases.is_empty()) {
-        let what = format!(
-            "excludes {}: give the energy of the whole house or of the phases",
-            phases.join(", ")
-        );
-        problems.push(contradiction(meter, key, &what));
+        let keys = phases.join(", ").into();
+        problems.push(contradiction(meter, key, Wrong::EnergyTwice { keys }));
         for key in house.iter().chain(&phases) {
             meter.drop(key);
         }
@@ -140,27 +135,20 @@ fn identity(meter: &mut Meter, macs: &mut Vec<String>, problems: &mut Vec<Proble
     if let (Some(id), Some(mac)) = (&id, &mac)
         && !id.ends_with(mac)
     {
-        problems.push(contradiction(
-            meter,
-            "device_id",
-            &format!("must end in the MAC address, {mac}; the option mac says so"),
-        ));
+        let mac = mac.as_str().into();
+        problems.push(contradiction(meter, "device_id", Wrong::MacDiffers { mac }));
         meter.drop("device_id");
     }
     let own = mac.or_else(|| id.and_then(|id| id.split_once('-').map(|(_, mac)| mac.to_string())));
     let Some(own) = own else { return };
     if macs.contains(&own) {
-        problems.push(contradiction(
-            meter,
-            "mac",
-            "is another meter's: each needs its own",
-        ));
+        problems.push(contradiction(meter, "mac", Wrong::MacTaken));
         meter.drop("mac");
     }
     macs.push(own);
 }
 
-fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<Reason>) {
     let whole = |key: &str| {
         first
             .values
@@ -175,15 +163,11 @@ fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec
         } else {
             "ws_port_start"
         };
-        let what = format!(
-            "ws_port_start {start} to ws_port_end {end} must be 1 to {FANOUT_MAX} ports, the first not above the last"
-        );
-        problems.push(contradiction(first, key, &what));
+        let max = FANOUT_MAX;
+        problems.push(contradiction(first, key, Wrong::FanOut { start, end, max }));
         for key in ["ws_port_start", "ws_port_end"] {
             first.drop(key);
-            if let Some(value) =
-                definitions::find(key).and_then(|def| super::resolve::default_value(def, false))
-            {
+            if let Some(value) = definitions::find(key).and_then(|def| default_value(def, false)) {
                 first.values.insert(key, value);
                 first.origin.insert(key, Layer::Default);
             }
@@ -191,19 +175,15 @@ fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec
     }
     let is = |key: &str, word: &str| first.values.get(key).and_then(Value::as_str) == Some(word);
     if is("source", "replay") && !first.values.contains_key("replay_file") {
-        let problem = contradiction(
-            first,
-            "source",
-            "replay needs replay_file, a CSV with the columns ts,a,b,c or ts,w",
-        );
-        first.blocked.push(problem.to_string());
+        let problem = contradiction(first, "source", Wrong::NoReplayFile);
+        first.blocked.push(Reason::from(&problem));
         problems.push(problem);
     }
     warn(first, warnings);
 }
 
 /// Honoured, but worth a line.
-fn warn(first: &Meter, warnings: &mut Vec<String>) {
+fn warn(first: &Meter, warnings: &mut Vec<Reason>) {
     let flag = |key: &str| first.values.get(key) == Some(&Value::Bool(true));
     let generation = first
         .values
@@ -211,13 +191,13 @@ fn warn(first: &Meter, warnings: &mut Vec<String>) {
         .and_then(Value::as_i64)
         .unwrap_or(2);
     if generation != 2 {
-        warnings.push(format!("generation = {generation}: a Pro 3EM is of generation 2; evcc then takes other signs, and Home Assistant asks for newer firmware"));
+        warnings.push(Wrong::Generation { n: generation }.into());
     }
     if first.values.get("energy_unit").and_then(Value::as_str) == Some("kwh") {
-        warnings.push("energy_unit = kwh: the device counts in Wh; a reader made for the device sees a thousandth".into());
+        warnings.push(Wrong::Kwh.into());
     }
     if flag("outbound_ws_insecure") {
-        warnings.push("outbound_ws_insecure = true: certificates of outbound WebSocket servers are not checked".into());
+        warnings.push(Wrong::Insecure.into());
     }
     let shares: Vec<f64> = first
         .values
@@ -228,14 +208,11 @@ fn warn(first: &Meter, warnings: &mut Vec<String>) {
         .filter_map(share_of)
         .collect();
     if !shares.is_empty() && !flag("request_side_scaling_enable") {
-        warnings.push(
-            "scaling_shares is set but request_side_scaling_enable is false: every reader gets all"
-                .into(),
-        );
+        warnings.push(Wrong::SharesUnused.into());
     }
     let sum: f64 = shares.iter().sum();
     if sum > 1.0 + 1e-9 {
-        warnings.push(format!("scaling_shares add up to {sum}: more than the whole is given away, and the readers will overshoot"));
+        warnings.push(Wrong::SharesSum { sum }.into());
     }
 }
 
@@ -252,11 +229,9 @@ fn is_open(first: &Meter) -> bool {
 
 /// Names what was set and acts on nothing. The voltage of an unused phase is served, its current
 /// and power factor are not.
-fn idle(meter: &Meter, warnings: &mut Vec<String>) {
+fn idle(meter: &Meter, warnings: &mut Vec<Reason>) {
     let has = |key: &str| meter.values.contains_key(key);
-    let plain = |key: &str| {
-        definitions::find(key).and_then(|def| super::resolve::default_value(def, false))
-    };
+    let plain = |key: &str| definitions::find(key).and_then(|def| default_value(def, false));
     let changed = |key: &str| {
         meter
             .values
@@ -269,18 +244,23 @@ fn idle(meter: &Meter, warnings: &mut Vec<String>) {
         .get("total_phase")
         .and_then(Value::as_str)
         .unwrap_or("a");
-    let mut say = |key: String, why: String| {
-        warnings.push(format!(
-            "{}{key} is set but {why}: it has no effect",
-            meter.prefix
-        ));
+    // `None`: its phase carries no power.
+    let mut say = |key: &str, power: Option<&str>| {
+        let key = format!("{}{key}", meter.prefix).into();
+        warnings.push(Reason::Wrong(match power {
+            Some(power) => Wrong::IdlePower {
+                key,
+                power: power.into(),
+            },
+            None => Wrong::IdlePhase { key },
+        }));
     };
     for name in ["total", "a", "b", "c"] {
         let power = format!("{name}_power");
         for what in ["invert", "scale", "offset"] {
             let key = format!("{name}_{what}");
             if changed(&key) && !has(&power) {
-                say(key, format!("{power} is not"));
+                say(&key, Some(&power));
             }
         }
     }
@@ -290,7 +270,7 @@ fn idle(meter: &Meter, warnings: &mut Vec<String>) {
     let placed_too =
         phases > 1 && (HOUSE_ENERGY.iter().any(|key| has(key)) || changed("target_offset"));
     if changed("total_phase") && !total && !placed_too {
-        say("total_phase".into(), "total_power is not".into());
+        say("total_phase", Some("total_power"));
     }
     for name in ["a", "b", "c"] {
         let used = if total {
@@ -302,7 +282,45 @@ fn idle(meter: &Meter, warnings: &mut Vec<String>) {
             .into_iter()
             .filter(|key| !used && has(key))
         {
-            say(key, "its phase carries no power".into());
+            say(&key, None);
+        }
+    }
+}
+
+/// Options that rest while another is off.
+const SWITCHED: [(&str, &str, &[&str]); 7] = [
+    ("control", "off", &["control_readers"]),
+    (
+        "request_side_scaling_enable",
+        "false",
+        // Shares have a line of their own, which says what happens then.
+        &["request_side_scaling_clients"],
+    ),
+    ("ha_smoothing_enable", "false", &["smoothing_window"]),
+    ("cors_enable", "false", &["cors_origins"]),
+    ("udp_enable", "false", &["udp_ports"]),
+    ("modbus_enable", "false", &["modbus_port", "modbus_bind"]),
+    (
+        "mdns_enable",
+        "false",
+        &["mdns_hostname", "mdns_ip", "mdns_interfaces"],
+    ),
+];
+
+/// Names what was set in a file and rests because its switch is off. The environment and the
+/// command line often carry a whole set of options, as that of a container.
+fn resting(meter: &Meter, warnings: &mut Vec<Reason>) {
+    for (switch, off, keys) in SWITCHED {
+        let at = meter.values.get(switch).map(super::value::to_text);
+        if at.as_deref() != Some(off) {
+            continue;
+        }
+        for key in keys {
+            let by_default = definitions::find(key).and_then(|def| default_value(def, false));
+            if meter.layer(key) == Layer::File && meter.values.get(key) != by_default.as_ref() {
+                let key = format!("{}{key}", meter.prefix).into();
+                warnings.push(Wrong::Resting { key, switch, off }.into());
+            }
         }
     }
 }
@@ -337,7 +355,7 @@ pub(super) fn listeners(
     meters: &[Meter],
     app: bool,
     problems: &mut Vec<Problem>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Reason>,
 ) {
     let mut taken: Vec<Listener> = Vec::new();
     let mut free = |index: usize, udp: bool, bind: Option<IpAddr>, port: u16, name: &str| {
@@ -352,26 +370,11 @@ pub(super) fn listeners(
             key,
         };
         if let Some(old) = taken.iter().find(|old| old.clashes(&new)) {
-            let address = |bind: Option<IpAddr>| {
-                bind.map_or_else(|| "all addresses".into(), |ip| ip.to_string())
-            };
-            let what = if old.bind == new.bind {
-                format!(
-                    "is taken by {} on {}: each listener needs its own",
-                    old.key,
-                    address(new.bind)
-                )
-            } else {
-                format!(
-                    "is taken by {} on {}, which covers {}: give each an address or a port of its own",
-                    old.key,
-                    address(old.bind),
-                    address(new.bind)
-                )
-            };
+            let what = Wrong::taken(&old.key, old.bind, new.bind);
             let problem = Problem::conflict(layer, new.key, Some(&Value::from(port)), what);
             if index > 0 && layer == Layer::Default {
-                warnings.push(format!("{problem}; it is not served until then"));
+                let why = std::sync::Arc::new(Reason::from(&problem));
+                warnings.push(Wrong::NotServed { why }.into());
             } else {
                 problems.push(problem);
             }

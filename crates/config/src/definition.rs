@@ -3,9 +3,10 @@
 //!
 //! The tables themselves are in [`super::definitions`]; the rules are `docs/decisions.md#options`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use super::pattern::{Form, Pattern};
+use vocab::reason::{Limit, Schemes, Words};
 
 /// Prefix of the environment names that are ours alone.
 pub const ENV_PREFIX: &str = "VIRTUAL_SHELLY_";
@@ -65,6 +66,14 @@ pub const TEXT: Kind = Kind::Text {
     form: Form::Any,
 };
 
+pub(crate) const fn form(form: Form) -> Kind {
+    Kind::Text {
+        min: 0,
+        max: usize::MAX,
+        form,
+    }
+}
+
 /// Part of the settings page and of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
@@ -92,6 +101,8 @@ pub enum Group {
     Mdns,
     /// WebSockets that we dial.
     Outbound,
+    /// The MQTT broker.
+    Mqtt,
     /// Passwords and write protection.
     Security,
     /// Power shared between readers.
@@ -110,7 +121,7 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order of the settings page.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Source,
         Self::Power,
         Self::Values,
@@ -123,6 +134,7 @@ impl Group {
         Self::Modbus,
         Self::Mdns,
         Self::Outbound,
+        Self::Mqtt,
         Self::Security,
         Self::Scaling,
         Self::Dashboard,
@@ -148,6 +160,7 @@ impl Group {
             Self::Modbus => "modbus",
             Self::Mdns => "mdns",
             Self::Outbound => "outbound",
+            Self::Mqtt => "mqtt",
             Self::Security => "security",
             Self::Scaling => "scaling",
             Self::Dashboard => "dashboard",
@@ -174,6 +187,7 @@ impl Group {
             Self::Modbus => "Modbus TCP",
             Self::Mdns => "mDNS",
             Self::Outbound => "Outbound WebSocket",
+            Self::Mqtt => "MQTT",
             Self::Security => "Protection",
             Self::Scaling => "Shares of several readers",
             Self::Dashboard => "Dashboard",
@@ -216,6 +230,8 @@ pub struct Definition {
     pub device: bool,
     /// A wrong value makes the phases absent instead of being replaced by the default.
     pub safety: bool,
+    /// A further meter takes it from the first where its own entry has none.
+    pub inherited: bool,
     /// May stand in the options file; the paths that lead to it may not.
     pub in_file: bool,
 }
@@ -239,6 +255,7 @@ impl Definition {
             live: false,
             device: false,
             safety: false,
+            inherited: false,
             in_file: true,
         }
     }
@@ -313,6 +330,13 @@ impl Definition {
         self
     }
 
+    /// A further meter takes it from the first where its own entry has none.
+    #[must_use]
+    pub const fn inherited(mut self) -> Self {
+        self.inherited = true;
+        self
+    }
+
     /// Not in the options file itself.
     #[must_use]
     pub const fn not_in_file(mut self) -> Self {
@@ -362,35 +386,6 @@ impl Definition {
             _ => self.default,
         }
     }
-
-    /// What the Supervisor's schema says of it (`docs/home-assistant.md#options-and-schema`);
-    /// `None` where the app does not have it.
-    #[must_use]
-    pub fn schema(&self) -> Option<Schema> {
-        if !self.in_app() {
-            return None;
-        }
-        Some(match self.kind {
-            Kind::Many(item) => Schema::List(format!("{}?", item.schema_type())),
-            Kind::Meters => Schema::Dictionaries(
-                super::definitions::meter_entry()
-                    .map(|e| (e.key(), e.schema()))
-                    .collect(),
-            ),
-            kind => Schema::Scalar(format!("{}?", kind.schema_type())),
-        })
-    }
-}
-
-/// A value of the Supervisor's `schema:`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Schema {
-    /// `key: type?`
-    Scalar(String),
-    /// `key: [type?]`
-    List(String),
-    /// `key: [{member: type, …}]`, in order.
-    Dictionaries(Vec<(&'static str, String)>),
 }
 
 impl Kind {
@@ -428,29 +423,36 @@ impl Kind {
         }
     }
 
-    /// What is allowed, in words that follow "must be".
+    /// What is allowed.
     #[must_use]
-    pub fn allowed(self) -> String {
+    pub fn limit(self) -> Limit {
         match self {
-            Self::Bool => "true or false".into(),
-            Self::Int { min, max: i64::MAX } => format!("a whole number, at least {min}"),
-            Self::Int { min, max } => format!("a whole number from {min} to {max}"),
-            Self::Float { min, max } => format!("a number from {min} to {max}"),
-            Self::Text { min, max, form } => match (form.words(), min, max) {
-                ("", 0, usize::MAX) => "text".into(),
-                ("", 0, max) => format!("text of at most {max} characters"),
-                ("", min, max) => format!("text of {min} to {max} characters"),
-                (words, ..) => words.into(),
+            Self::Bool => Limit::Flag,
+            Self::Int { min, max: i64::MAX } => Limit::AtLeast { min },
+            Self::Int { min, max } => Limit::Whole { min, max },
+            Self::Float { min, max } => Limit::Number { min, max },
+            Self::Text { min, max, form } => match (form.limit(), min, max) {
+                (Some(form), ..) => form,
+                (None, 0, usize::MAX) => Limit::AnyText,
+                (None, 0, max) => Limit::AtMostLong { max },
+                (None, min, max) => Limit::Long { min, max },
             },
-            Self::Password => "text of 1 to 1024 characters".into(),
-            Self::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
-            Self::Port => "a port from 1 to 65535".into(),
-            Self::Match(pattern) => pattern.words().into(),
-            Self::Choice(words) => format!("one of {}", words.join(", ")),
-            Self::Many(item) => format!("a list, each item {}", item.allowed()),
-            Self::Meters => {
-                "a list of at most 32 meters, each with a name of 1 to 32 characters".into()
-            }
+            Self::Password => Limit::Long { min: 1, max: 1024 },
+            Self::Url(schemes) => Limit::Url {
+                words: Schemes(schemes),
+            },
+            Self::Port => Limit::Port {
+                min: 1,
+                max: u16::MAX,
+            },
+            Self::Match(pattern) => pattern.limit(),
+            Self::Choice(words) => Limit::OneOf {
+                words: Words(words),
+            },
+            Self::Many(item) => Limit::Each {
+                what: Arc::new(item.limit()),
+            },
+            Self::Meters => Limit::Meters,
         }
     }
 }

@@ -15,13 +15,13 @@ use std::{collections::HashMap, sync::OnceLock};
 pub use channels::{ChannelSettings, ScalingSettings};
 pub use meter::IdentitySettings;
 pub(crate) use meter::MeterOptions;
-pub use service::{DashboardSettings, ForecastSettings, SourceSettings};
+pub use service::{DashboardSettings, ForecastSettings, MqttSettings, SourceSettings};
 pub(crate) use service::{LogOptions, StoreOptions};
 
 use super::definition::{Definition, Kind};
 
 /// The tables; those of one group in order.
-const TABLES: [&[Definition]; 19] = [
+const TABLES: [&[Definition]; 20] = [
     service::SOURCE,
     phases::VOLTAGE,
     phases::CURRENT,
@@ -36,6 +36,7 @@ const TABLES: [&[Definition]; 19] = [
     channels::CHANNELS,
     channels::SCALING,
     service::DASHBOARD,
+    service::MQTT,
     service::STORE,
     service::PLACES,
     service::FORECAST,
@@ -50,20 +51,8 @@ pub const TEST_VARIABLES: [&str; 3] = [
     "VIRTUAL_SHELLY_INGRESS_PEER",
 ];
 
-/// Keys that a further meter takes from the first where its own entry has none.
-pub const INHERITED: [&str; 8] = [
-    "stale",
-    "hold",
-    "max_age",
-    "line_voltage",
-    "line_frequency",
-    "mdns_profile",
-    "control",
-    "control_readers",
-];
-
 /// Keys of a meter that are neither its entities nor its policy.
-const METER_EXTRA: [&str; 12] = [
+const METER_EXTRA: [&str; 13] = [
     "mac",
     "device_name",
     "profile",
@@ -74,6 +63,7 @@ const METER_EXTRA: [&str; 12] = [
     "mdns_profile",
     "udp_ports",
     "outbound_ws",
+    "readers",
     "control",
     "control_readers",
 ];
@@ -164,35 +154,11 @@ pub fn meter_entry() -> impl Iterator<Item = MeterEntry> {
     std::iter::once(MeterEntry::Name).chain(all().filter(|d| in_meter(d)).map(MeterEntry::Option))
 }
 
-/// Three options, one a phase, from one row.
-macro_rules! per_phase {
-    ($group:expr, $suffix:literal, $kind:expr, $before:literal, $after:literal $(, $method:ident($($arg:expr),*))* $(; env $env:literal)?) => {
-        per_phase!(@all [$group, $suffix, $kind, $before, $after] [$($method($($arg),*)),*] $($env)?)
-    };
-    (@all [$($base:tt)*] [$($chain:tt)*] $($env:literal)?) => {
-        &[
-            per_phase!(@one "a" "A" [$($base)*] [$($chain)*] $($env)?),
-            per_phase!(@one "b" "B" [$($base)*] [$($chain)*] $($env)?),
-            per_phase!(@one "c" "C" [$($base)*] [$($chain)*] $($env)?),
-        ]
-    };
-    (@one $small:literal $large:literal [$group:expr, $suffix:literal, $kind:expr, $before:literal, $after:literal]
-     [$($method:ident($($arg:expr),*)),*] $($env:literal)?) => {
-        Definition::new($group, concat!($small, $suffix), $kind, concat!($before, $large, $after))
-            $(.$method($($arg),*))*
-            $(.env(concat!($large, $env)))?
-    };
-}
-use per_phase;
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::{
-        definition::{Group, Schema},
-        value,
-    };
+    use crate::{Schema, definition::Group, value};
 
     #[test]
     fn keys_and_names_are_unique_and_well_formed() {

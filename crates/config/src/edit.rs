@@ -3,7 +3,14 @@
 
 use serde_json::{Map, Value};
 
-use super::{LoadInputs, OptionsFile, Problem, definitions, resolve::load};
+use super::{
+    definitions,
+    inputs::{LoadInputs, OptionsFile},
+    problem::Problem,
+    resolve::load,
+    validate::validate,
+};
+use vocab::reason::Wrong;
 
 /// The options file after some changes; a change to null takes the key out, so that its default
 /// counts again.
@@ -32,22 +39,14 @@ pub fn change_options(
         let def = definitions::find(key);
         let layer = before.layer(key);
         if layer.read_only() {
-            let what = format!(
-                "is set by the {}, which wins: change it there",
-                layer.words()
-            );
-            problems.push(Problem::conflict(layer, key.as_str(), None, what));
+            let why = Wrong::set_by(layer);
+            problems.push(Problem::conflict(layer, key.as_str(), None, why));
         } else if value.is_null() {
             options.remove(key);
         } else if let Some(def) = def.filter(|def| !def.in_file || (inputs.app && def.plain_only)) {
-            problems.push(Problem::conflict(
-                layer,
-                def.key,
-                None,
-                "cannot be set in the options file",
-            ));
+            problems.push(Problem::conflict(layer, def.key, None, Wrong::NotInFile));
         } else {
-            match super::validate(key, value) {
+            match validate(key, value) {
                 // As the user wrote it, so that a MAC stays readable; empty is not set.
                 Ok(Some(_)) => {
                     options.insert(key.clone(), value.clone());

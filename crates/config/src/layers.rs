@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    LoadInputs,
     definition::{Definition, ENV_PREFIX},
     definitions::{self, TEST_VARIABLES},
+    inputs::{LoadInputs, OptionsFile},
     original,
-    problem::{Layer, Problem, ProblemKind},
+    problem::{Problem, ProblemKind},
     value::Raw,
+};
+use vocab::{
+    Layer,
+    reason::{Cause, Reason, Wrong},
 };
 
 /// One layer's word about one option.
@@ -32,9 +36,9 @@ pub(super) struct Gathered {
     /// Unknown keys, an unreadable file.
     pub problems: Vec<Problem>,
     /// What is worth a line, and stops nothing.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Reason>,
     /// The options file cannot be read: nothing is known about the entities.
-    pub file_broken: Option<String>,
+    pub file_broken: Option<Reason>,
 }
 
 impl Gathered {
@@ -48,7 +52,7 @@ impl Gathered {
     /// As app an unknown key is a warning: a restored or newer file must not stop the meter.
     fn unknown(&mut self, app: bool, problem: Problem) {
         if app {
-            self.warnings.push(problem.to_string());
+            self.warnings.push(Reason::from(&problem));
         } else {
             self.problems.push(problem);
         }
@@ -82,35 +86,32 @@ fn file(inputs: &LoadInputs, out: &mut Gathered) {
     };
     let text = match &file.contents {
         Ok(text) => text,
-        Err(error) => return broken(file, error, out),
+        Err(error) => return broken(file, error.clone(), out),
     };
     let options = match serde_json::from_str::<Value>(text) {
         Ok(Value::Object(options)) => options,
-        Ok(_) => return broken(file, "must hold a JSON object, { \"key\": value, … }", out),
-        Err(error) => return broken(file, &format!("is not JSON: {error}"), out),
+        Ok(_) => return broken(file, Wrong::NoObject.into(), out),
+        Err(error) => {
+            let error = Cause::said(error.to_string());
+            return broken(file, Wrong::NotJson { error }.into(), out);
+        }
     };
     for (key, value) in options {
         match definitions::find(&key) {
             Some(def) if !def.in_file || (inputs.app && def.plain_only) => {
-                let place = if def.in_file {
-                    "is set in the Network card or by the Supervisor"
+                let why = if def.in_file {
+                    Wrong::Elsewhere
+                } else if inputs.app {
+                    Wrong::LeadsThereInApp
                 } else {
-                    "leads to the options file and cannot stand in it"
-                };
-                let how = if inputs.app {
-                    String::new()
-                } else {
-                    format!("; use --{} or {}", def.flag(), def.env_name())
+                    Wrong::LeadsThere {
+                        flag: def.flag().into(),
+                        name: def.env_name().into(),
+                    }
                 };
                 out.unknown(
                     inputs.app,
-                    Problem::value(
-                        Layer::File,
-                        def.key,
-                        Some(def),
-                        &value,
-                        format!("{place}{how}"),
-                    ),
+                    Problem::value(Layer::File, def.key, Some(def), &value, why),
                 );
             }
             Some(def) if inputs.app && def.on_in_form() && value == Value::Bool(true) => {}
@@ -127,7 +128,7 @@ fn file(inputs: &LoadInputs, out: &mut Gathered) {
     }
 }
 
-fn broken(file: &super::OptionsFile, error: &str, out: &mut Gathered) {
+fn broken(file: &OptionsFile, why: Reason, out: &mut Gathered) {
     let problem = Problem {
         kind: ProblemKind::File,
         key: file.path.display().to_string(),
@@ -135,9 +136,9 @@ fn broken(file: &super::OptionsFile, error: &str, out: &mut Gathered) {
         name: None,
         value: None,
         nearest: None,
-        allowed: error.into(),
+        allowed: why,
     };
-    out.file_broken = Some(problem.to_string());
+    out.file_broken = Some(Reason::from(&problem));
     out.problems.push(problem);
 }
 

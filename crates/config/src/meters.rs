@@ -7,8 +7,12 @@ use serde_json::Value;
 use super::{
     definition::{Definition, Kind},
     definitions::{self, MeterEntry},
-    problem::{Layer, Problem},
+    problem::{NAME, Problem},
     value::{self, Raw},
+};
+use vocab::{
+    Layer,
+    reason::{Reason, Wrong},
 };
 
 /// One entry, read.
@@ -19,7 +23,7 @@ pub(super) struct Entry {
     /// What it sets, in normal form; lists as lists.
     pub values: BTreeMap<&'static str, Value>,
     /// Why its phases have to stay absent.
-    pub blocked: Vec<String>,
+    pub blocked: Vec<Reason>,
 }
 
 /// Reads all entries; what is wrong is listed and left out.
@@ -53,7 +57,7 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Entry>, Vec<Problem>
                 Err(allowed) => {
                     let problem = Problem::value(layer, key(name), Some(def), given, allowed);
                     if def.safety {
-                        out.blocked.push(problem.to_string());
+                        out.blocked.push(Reason::from(&problem));
                     }
                     problems.push(problem);
                 }
@@ -70,18 +74,12 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Entry>, Vec<Problem>
                     layer,
                     key("name"),
                     Some(given),
-                    "each meter needs a name of its own",
+                    Wrong::NameTaken,
                 ));
                 out.name = free(&mut names, &format!("{name} {}", index + 2));
             }
             None => {
-                problems.push(Problem::value(
-                    layer,
-                    key("name"),
-                    None,
-                    given,
-                    "must be text of 1 to 32 characters",
-                ));
+                problems.push(Problem::value(layer, key("name"), None, given, NAME));
                 out.name = free(&mut names, &format!("meter {}", index + 2));
             }
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{checks::contradiction, definitions, problem::Problem, resolve::Meter};
+use super::{definitions, meter_values::Meter, problem::Problem};
+use vocab::reason::{Reason, Wrong};
 
 /// Import and export of one power or energy.
 const PAIRS: [(&str, &str); 8] = [
@@ -39,6 +40,16 @@ const A_PHASE_EACH: [&[&str]; 2] = [
     ],
 ];
 
+/// Reports a contradiction at a key.
+pub(super) fn contradiction(meter: &Meter, key: &'static str, what: Wrong) -> Problem {
+    Problem::conflict(
+        meter.layer(key),
+        format!("{}{key}", meter.prefix),
+        meter.values.get(key),
+        what,
+    )
+}
+
 /// The entities of an option, as named.
 pub(super) fn ids<'a>(meter: &'a Meter, key: &str) -> Vec<&'a str> {
     meter
@@ -52,27 +63,24 @@ pub(super) fn ids<'a>(meter: &'a Meter, key: &str) -> Vec<&'a str> {
 
 /// Refuses what can only be a mistake, and warns of what hardly is meant. Power that contradicts
 /// itself has no value, as with any wrong option of power; energy is left out.
-pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<Reason>) {
     let mut wrong: Vec<(Problem, Vec<&'static str>)> = Vec::new();
     for (import, export) in PAIRS {
         let (ins, outs) = (ids(meter, import), ids(meter, export));
         if let Some(id) = outs.iter().find(|id| ins.contains(id)) {
-            let what = format!(
-                "names {id}, which {import} names too: the difference of a sensor and itself is always 0; name the export sensor, \
-                 or nothing if the sensor turns negative by itself"
-            );
-            wrong.push((contradiction(meter, export, &what), vec![import, export]));
+            let what = Wrong::BothSides {
+                id: (*id).into(),
+                key: import,
+            };
+            wrong.push((contradiction(meter, export, what), vec![import, export]));
         }
     }
     for key in PAIRS.iter().flat_map(|(import, export)| [*import, *export]) {
         let mut seen = BTreeSet::new();
         if let Some(id) = ids(meter, key).into_iter().find(|id| !seen.insert(*id)) {
+            let id = id.into();
             wrong.push((
-                contradiction(
-                    meter,
-                    key,
-                    &format!("names {id} twice: it would be counted twice; name it once"),
-                ),
+                contradiction(meter, key, Wrong::NamedTwice { id }),
                 vec![key],
             ));
         }
@@ -82,7 +90,7 @@ pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &m
             .iter()
             .any(|key| definitions::find(key).is_some_and(|def| def.safety))
         {
-            meter.blocked.push(problem.to_string());
+            meter.blocked.push(Reason::from(&problem));
         } else {
             keys.into_iter().for_each(|key| meter.drop(key));
         }
@@ -97,10 +105,15 @@ pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &m
                     .find(|(of, named)| *named == id && of.get(..1) != key.get(..1))
                 {
                     Some((before, _)) => {
-                        warnings.push(format!(
-                            "{prefix}{key} names {id}, which {prefix}{before} names too: two phases count the same",
-                            prefix = meter.prefix
-                        ));
+                        let full = |key: &str| format!("{}{key}", meter.prefix).into();
+                        warnings.push(
+                            Wrong::TwoPhases {
+                                key: full(key),
+                                id: id.into(),
+                                other: full(before),
+                            }
+                            .into(),
+                        );
                     }
                     None => seen.push((key, id)),
                 }
@@ -114,6 +127,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use serde_json::json;
 
+    use super::*;
     use crate::{LoadInputs, OptionsFile, Resolved, load};
 
     fn of(options: &serde_json::Value, app: bool) -> Resolved {
@@ -126,6 +140,10 @@ mod tests {
             app,
             ..LoadInputs::default()
         })
+    }
+
+    fn is_two_phases(warning: &Reason) -> bool {
+        matches!(warning, Reason::Wrong(Wrong::TwoPhases { .. }))
     }
 
     fn keys(resolved: &Resolved) -> Vec<&str> {
@@ -145,8 +163,7 @@ mod tests {
             );
             assert_eq!(keys(&resolved), [export]);
             assert!(
-                resolved.problems[0].allowed.contains("sensor.grid")
-                    && resolved.problems[0].allowed.contains(power)
+                matches!(&resolved.problems[0].allowed, Reason::Wrong(Wrong::BothSides { id, key }) if **id == *"sensor.grid" && *key == power)
             );
             assert!(
                 !resolved.settings.meters[0].inputs.any_power()
@@ -214,13 +231,8 @@ mod tests {
             &json!({"total_power": "sensor.p", "energy_import": "sensor.e,sensor.e"}),
             true,
         );
-        assert_eq!(
-            (
-                keys(&resolved),
-                resolved.settings.meters[0].inputs.energy_import.len()
-            ),
-            (vec!["energy_import"], 0)
-        );
+        assert_eq!(keys(&resolved), vec!["energy_import"]);
+        assert_eq!(resolved.settings.meters[0].inputs.energy_import.len(), 0);
         assert!(resolved.settings.meters[0].inputs.any_power());
     }
 
@@ -232,10 +244,9 @@ mod tests {
         );
         assert_eq!(keys(&resolved), [""; 0]);
         assert!(
-            resolved
-                .warnings
-                .iter()
-                .any(|w| w.contains("b_power names sensor.grid, which a_power names too")),
+            resolved.warnings.iter().any(|w| w
+                .to_string()
+                .contains("b_power names sensor.grid, which a_power names too")),
             "{:?}",
             resolved.warnings
         );
@@ -244,11 +255,7 @@ mod tests {
             true,
         );
         assert_eq!(
-            crossed
-                .warnings
-                .iter()
-                .filter(|w| w.contains("two phases"))
-                .count(),
+            crossed.warnings.iter().filter(|w| is_two_phases(w)).count(),
             1
         );
         let voltage = of(
@@ -256,7 +263,7 @@ mod tests {
             true,
         );
         assert!(
-            !voltage.warnings.iter().any(|w| w.contains("two phases")),
+            !voltage.warnings.iter().any(is_two_phases),
             "one voltage for all is usual"
         );
     }

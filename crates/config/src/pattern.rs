@@ -1,9 +1,11 @@
 //! Forms of text that options have: entity ids, MAC, device id, firmware id, addresses, shares.
 //!
-//! The one place that says what is good: the layers of the configuration ask here, and so does the
-//! device's identity, with what it was given and with what was kept from before.
+//! What makes up an identity is parsed by [`vocab`], for the device and what was kept too.
 
 use std::net::IpAddr;
+
+use super::log_levels::LogLevels;
+use vocab::{BuildId, DeviceId, EntityId, Mac, Version, reason::Limit};
 
 /// A form that has a name and a normal spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Pattern {
     Version,
     /// `20250508-110717/1.6.1-g8dbd358`.
     FwId,
+    /// `info,transport=debug`.
+    LogLevels,
 }
 
 impl Pattern {
@@ -26,29 +30,29 @@ impl Pattern {
     #[cfg(test)]
     pub(super) const fn regex(self) -> &'static str {
         match self {
-            Self::Entities => r"^[a-z_]+\.[a-z0-9_]+( *, *[a-z_]+\.[a-z0-9_]+)*$",
+            Self::Entities => {
+                r"^[a-z0-9]{1,9}(_[a-z0-9]{1,9}){0,2}\.[a-z0-9]{1,9}(_[a-z0-9]{1,9}){0,2}( *, *[a-z]{1,9}\.[a-z0-9]{1,9}(_[a-z0-9]{1,9}){0,2}){0,3}$"
+            }
             Self::Mac => "^([0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}$",
             Self::DeviceId => "^shelly[a-z0-9]*-[0-9a-f]{12}$",
             Self::Version => r"^[0-9]{1,5}(\.[0-9]{1,5}){1,3}$",
             Self::FwId => r"^[0-9]{8}-[0-9]{6}/[0-9]{1,5}(\.[0-9]{1,5}){1,3}-g[0-9a-f]{7,40}$",
+            Self::LogLevels => {
+                "^(trace|debug|info|warn|error)( *, *[a-z_]+ *= *(trace|debug|info|warn|error))*$"
+            }
         }
     }
 
-    /// What is allowed, in words that follow "must be".
+    /// What is allowed.
     #[must_use]
-    pub const fn words(self) -> &'static str {
+    pub const fn limit(self) -> Limit {
         match self {
-            Self::Entities => {
-                "an entity id such as sensor.grid_power, or several separated by commas"
-            }
-            Self::Mac => {
-                "a MAC address of 12 hexadecimal digits, with or without : or -, neither all 0 nor all F"
-            }
-            Self::Version => "a version such as 1.7.5: numbers with dots, without a v in front",
-            Self::DeviceId => "shelly…-<mac> in small letters, such as shellypro3em-2cbcbb0a1b2c",
-            Self::FwId => {
-                "a firmware id such as 20250508-110717/1.6.1-g8dbd358, dated 20230803 or later"
-            }
+            Self::Entities => Limit::Entities,
+            Self::Mac => Limit::Mac,
+            Self::DeviceId => Limit::DeviceId,
+            Self::Version => Limit::Version,
+            Self::FwId => Limit::FwId,
+            Self::LogLevels => Limit::LogLevels,
         }
     }
 
@@ -56,12 +60,12 @@ impl Pattern {
     ///
     /// # Errors
     /// What it must be, where it is something else.
-    pub fn check(self, text: &str) -> Result<String, String> {
+    pub fn check(self, text: &str) -> Result<String, Limit> {
         let good = match self {
-            Self::Mac => mac(text),
+            Self::Mac => Mac::parse(text).map(|mac| mac.to_string()),
             _ => self.matches(text).then(|| text.to_owned()),
         };
-        good.ok_or_else(|| format!("must be {}", self.words()))
+        good.ok_or(self.limit())
     }
 
     /// Whether the text has the form.
@@ -69,14 +73,13 @@ impl Pattern {
     pub fn matches(self, text: &str) -> bool {
         match self {
             Self::Entities => {
-                !text.starts_with(' ')
-                    && !text.ends_with(' ')
-                    && text.split(',').all(|id| is_entity(id.trim_matches(' ')))
+                !text.starts_with(' ') && !text.ends_with(' ') && entities(text).is_some()
             }
-            Self::Mac => mac(text).is_some(),
-            Self::DeviceId => is_device_id(text),
-            Self::Version => is_version(text),
-            Self::FwId => fw_version(text).is_some(),
+            Self::Mac => Mac::parse(text).is_some(),
+            Self::DeviceId => DeviceId::parse(text).is_some(),
+            Self::Version => Version::parse(text).is_some(),
+            Self::FwId => BuildId::parse(text).is_some(),
+            Self::LogLevels => LogLevels::parse(text).is_some(),
         }
     }
 }
@@ -98,25 +101,26 @@ pub enum Form {
     Network,
     /// An address or a network, `=`, and a share from 0 to 1.
     Share,
+    /// The key of a profile, also with an address or a network and `=` before it.
+    Reader,
 }
 
 impl Form {
-    /// What is allowed, in words that follow "must be"; empty for any text.
+    /// What is allowed; `None`: any text.
     #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Any => "",
-            Self::Address => "an IP address such as 192.168.1.20",
-            Self::HostName => {
-                "a host name of letters, digits and inner hyphens, at most 63 characters, without domain"
-            }
-            Self::Host => "a host name or an IP address, without scheme and port",
-            Self::Origin => "* or an origin such as https://example.org",
-            Self::Network => "an IP address or a network such as 192.168.1.0/24",
-            Self::Share => {
-                "address-or-network=share, with a share from 0 to 1, such as 192.168.1.20=0.7"
-            }
-        }
+    pub const fn limit(self) -> Option<Limit> {
+        Some(match self {
+            Self::Any => return None,
+            Self::Address => Limit::Address,
+            Self::HostName => Limit::HostName,
+            Self::Host => Limit::Host,
+            Self::Origin => Limit::Origin,
+            Self::Network => Limit::Network,
+            Self::Share => Limit::Share,
+            Self::Reader => Limit::Reader {
+                words: profiles::ALLOWED,
+            },
+        })
     }
 
     /// Whether the text has the form.
@@ -133,6 +137,7 @@ impl Form {
             Self::Origin => is_origin(text),
             Self::Network => network(text).is_some(),
             Self::Share => share(text).is_some(),
+            Self::Reader => reader(text).is_some(),
         }
     }
 }
@@ -143,78 +148,11 @@ pub fn is_automatic(text: &str) -> bool {
     matches!(text, "all" | "auto" | "automatic")
 }
 
-fn is_entity(id: &str) -> bool {
-    let Some((domain, name)) = id.split_once('.') else {
-        return false;
-    };
-    let part = |text: &str, digits: bool| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b == b'_' || (digits && b.is_ascii_digit()))
-    };
-    part(domain, false) && part(name, true)
-}
-
-/// The 12 capital digits of a MAC address in any of its forms (`:` or `-` or nothing between
-/// pairs). All zeros stand for "none" and all ones for "everybody": neither is a device's.
+/// One entity id, or several with commas; `None` where one of them is none.
 #[must_use]
-pub fn mac(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let mut digits = String::with_capacity(12);
-    let mut at = 0;
-    for pair in 0..6 {
-        if pair > 0 && matches!(bytes.get(at), Some(b':' | b'-')) {
-            at += 1;
-        }
-        for _ in 0..2 {
-            let byte = *bytes.get(at).filter(|b| b.is_ascii_hexdigit())?;
-            digits.push(char::from(byte.to_ascii_uppercase()));
-            at += 1;
-        }
-    }
-    let of_a_device = !["000000000000", "FFFFFFFFFFFF"].contains(&digits.as_str());
-    (at == bytes.len() && of_a_device).then_some(digits)
-}
-
-fn is_small_hex(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
-fn is_device_id(text: &str) -> bool {
-    let Some((prefix, mac)) = text.split_once('-') else {
-        return false;
-    };
-    let small = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    prefix.starts_with("shelly")
-        && prefix.bytes().all(small)
-        && mac.len() == 12
-        && is_small_hex(mac)
-        && self::mac(mac).is_some()
-}
-
-/// Two to four numbers with dots: what readers compare versions by.
-fn is_version(text: &str) -> bool {
-    let number =
-        |part: &str| (1..=5).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-    (2..=4).contains(&text.split('.').count()) && text.split('.').all(number)
-}
-
-/// The version inside a firmware id. Home Assistant reads its date and takes none before 20230803.
-#[must_use]
-pub fn fw_version(text: &str) -> Option<&str> {
-    let (stamp, rest) = text.split_once('/')?;
-    let (date, time) = stamp.split_once('-')?;
-    let (version, commit) = rest.split_once("-g")?;
-    let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
-    let good = digits(date, 8)
-        && digits(time, 6)
-        && is_version(version)
-        && (7..=40).contains(&commit.len())
-        && is_small_hex(commit)
-        && date >= "20230803";
-    good.then_some(version)
+pub fn entities(text: &str) -> Option<Vec<EntityId>> {
+    let ids = text.split(',').map(|id| id.trim_matches(' ').parse().ok());
+    ids.collect()
 }
 
 fn is_host_name(text: &str) -> bool {
@@ -250,6 +188,15 @@ pub fn share(text: &str) -> Option<(ipnet::IpNet, f64)> {
     Some((network(net)?, share)).filter(|_| (0.0..=1.0).contains(&share))
 }
 
+/// The key of a profile, or `address-or-network=key`.
+#[must_use]
+pub fn reader(text: &str) -> Option<(Option<ipnet::IpNet>, &'static profiles::Profile)> {
+    match text.split_once('=') {
+        Some((net, key)) => Some((Some(network(net)?), profiles::find(key.trim())?)),
+        None => Some((None, profiles::find(text.trim())?)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +208,7 @@ mod tests {
             "sensor.a,sensor.b",
             "sensor.a , sensor.b_2",
             "input_number.x1",
+            "sensor1.a",
         ] {
             assert!(Pattern::Entities.matches(good), "{good}");
         }
@@ -273,7 +221,7 @@ mod tests {
             "sensor.a,",
             "sensor.a;sensor.b",
             " sensor.a",
-            "sensor1.a",
+            "sensor.a__b",
             "sensor.a.b",
             "sensor.ä",
         ] {
@@ -282,88 +230,41 @@ mod tests {
     }
 
     #[test]
-    fn mac_forms_become_twelve_capitals() {
-        for good in [
-            "2cbcbb0a1b2c",
-            "2C:BC:BB:0A:1B:2C",
-            "2c-bc-bb-0a-1b-2c",
-            "2cbc:bb0a1b-2c",
-        ] {
-            assert_eq!(mac(good).as_deref(), Some("2CBCBB0A1B2C"), "{good}");
+    fn each_form_takes_its_texts_and_no_others() {
+        let forms: [(Form, &[&str], &[&str]); 5] = [
+            (
+                Form::Address,
+                &["192.168.1.2", "::1", "all"],
+                &["192.168.1", "host"],
+            ),
+            (
+                Form::HostName,
+                &["ShellyPro3EM-2CBCBB0A1B2C"],
+                &["x-", "a.local"],
+            ),
+            (Form::Host, &["a.local", "::1"], &["http://a", ""]),
+            (
+                Form::Origin,
+                &["*", "https://a.example:8443"],
+                &["a.example", "https://a.example/x", "://"],
+            ),
+            (
+                Form::Share,
+                &["192.168.1.0/24 = 0.5"],
+                &["192.168.1.2=1.5", "192.168.1.2", "a=NaN", "1.2.3.4=nan"],
+            ),
+        ];
+        for (form, good, bad) in forms {
+            for text in good {
+                assert!(form.matches(text), "{form:?} {text}");
+            }
+            for text in bad {
+                assert!(!form.matches(text), "{form:?} {text}");
+            }
         }
-        for bad in [
-            "",
-            "2cbcbb0a1b2",
-            "2cbcbb0a1b2c0",
-            "2c::bcbb0a1b2c",
-            ":2cbcbb0a1b2c",
-            "2cbcbb0a1b2c:",
-            "zcbcbb0a1b2c",
-            "é2cbcbb0a1b2",
-        ] {
-            assert_eq!(mac(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn device_and_firmware_ids() {
-        assert!(Pattern::DeviceId.matches("shellypro3em-2cbcbb0a1b2c"));
-        assert!(Pattern::DeviceId.matches("shelly-2cbcbb0a1b2c"));
-        for bad in [
-            "shellypro3em-2CBCBB0A1B2C",
-            "shellypro3em-virtual-001",
-            "pro3em-2cbcbb0a1b2c",
-            "shellypro3em2cbcbb0a1b2c",
-            "shellyPro-2cbcbb0a1b2c",
-        ] {
-            assert!(!Pattern::DeviceId.matches(bad), "{bad}");
-        }
-        assert!(Pattern::FwId.matches("20250508-110717/1.6.1-g8dbd358"));
-        for bad in [
-            "1.0.0-virt",
-            "20230802-110717/1.6.1-g8dbd358",
-            "20250508-110717/1.6.1-8dbd358",
-            "20250508-110717/1.6.1-g8dbd35",
-            "20250508/1.6.1-g8dbd358",
-        ] {
-            assert!(!Pattern::FwId.matches(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn forms() {
-        assert!(
-            Form::Address.matches("192.168.1.2")
-                && Form::Address.matches("::1")
-                && Form::Address.matches("all")
-        );
-        assert!(!Form::Address.matches("192.168.1") && !Form::Address.matches("host"));
-        assert!(
-            Form::HostName.matches("ShellyPro3EM-2CBCBB0A1B2C")
-                && !Form::HostName.matches("x-")
-                && !Form::HostName.matches("a.local")
-        );
-        assert!(
-            Form::Host.matches("a.local")
-                && Form::Host.matches("::1")
-                && !Form::Host.matches("http://a")
-                && !Form::Host.matches("")
-        );
-        assert!(Form::Origin.matches("*") && Form::Origin.matches("https://a.example:8443"));
-        assert!(
-            !Form::Origin.matches("a.example")
-                && !Form::Origin.matches("https://a.example/x")
-                && !Form::Origin.matches("://")
-        );
         assert_eq!(
             share("192.168.1.0/24 = 0.5"),
-            Some(("192.168.1.0/24".parse().ok().unwrap_or_default(), 0.5))
+            network("192.168.1.0/24").map(|net| (net, 0.5))
         );
-        assert!(
-            !Form::Share.matches("192.168.1.2=1.5")
-                && !Form::Share.matches("192.168.1.2")
-                && !Form::Share.matches("a=NaN")
-        );
-        assert!(!Form::Share.matches("1.2.3.4=nan"));
     }
 }

@@ -5,6 +5,8 @@
 //! difference.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::path::Path;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -45,6 +47,7 @@ fn sample(kind: Kind, but: &str) -> Value {
             Pattern::DeviceId => "shellypro3em-2cbcbb0a1b2d",
             Pattern::Version => "1.6.1",
             Pattern::FwId => "20250508-110717/1.6.1-g8dbd358",
+            Pattern::LogLevels => "info,transport=debug",
         }
         .into(),
         Kind::Text { form, .. } => match form {
@@ -52,6 +55,7 @@ fn sample(kind: Kind, but: &str) -> Value {
             Form::Origin => "https://example.org",
             Form::Network => "192.168.1.0/24",
             Form::Share => "192.168.1.20=0.7",
+            Form::Reader => "evcc",
             Form::Any | Form::HostName | Form::Host => "other",
         }
         .into(),
@@ -202,6 +206,7 @@ fn options_of_each_kind_read_as_they_did() {
             network: given.network,
             data_dir: "/d".into(),
             app: given.app,
+            ..LoadInputs::default()
         }));
         if golden.config == config {
             continue;

@@ -6,7 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{LoadInputs, OptionsFile, SourceKind, definitions, load};
+use super::{
+    choices::SourceKind,
+    definitions,
+    inputs::{LoadInputs, OptionsFile, is_app},
+    resolve::load,
+};
+use vocab::reason::Wrong;
 
 /// Largest options file that is read.
 const OPTIONS_MAX: u64 = 1 << 20;
@@ -100,7 +106,7 @@ const fn apart(kind: SourceKind) -> Option<&'static str> {
 
 /// Gives a demo or replay a data folder of its own, unless one was named; the options file stays
 /// where it is.
-pub(super) fn keep_apart(inputs: &mut LoadInputs, places: Places) {
+fn keep_apart(inputs: &mut LoadInputs, places: Places) {
     if places.data_named {
         return;
     }
@@ -110,6 +116,28 @@ pub(super) fn keep_apart(inputs: &mut LoadInputs, places: Places) {
             contents: Ok("{}".into()),
         });
         inputs.data_dir = places.data_dir.join(folder);
+    }
+}
+
+impl LoadInputs {
+    /// Inputs of this process: finds the data folder and reads the options file. The Network card
+    /// is asked for by whoever talks to the Supervisor.
+    #[must_use]
+    pub fn of_process(args: BTreeMap<String, String>, env: BTreeMap<String, String>) -> Self {
+        let app = is_app(&env);
+        let places = locate(&args, &env, app, &|path: &Path| usable_folder(path));
+        let options_file = read_options(&places);
+        let mut inputs = Self {
+            args,
+            env,
+            options_file,
+            network: None,
+            data_dir: places.data_dir.clone(),
+            app,
+            demo_ports: BTreeMap::new(),
+        };
+        keep_apart(&mut inputs, places);
+        inputs
     }
 }
 
@@ -126,10 +154,13 @@ pub fn read_options(places: &Places) -> Option<OptionsFile> {
     let read = std::fs::File::open(&places.options)
         .and_then(|file| file.take(OPTIONS_MAX + 1).read_to_string(&mut text));
     let contents = match read {
-        Ok(size) if size as u64 > OPTIONS_MAX => Err(format!("is larger than {OPTIONS_MAX} bytes")),
+        Ok(size) if size as u64 > OPTIONS_MAX => Err(Wrong::TooLarge { n: OPTIONS_MAX }.into()),
         Ok(_) => Ok(text),
         Err(error) if error.kind() == ErrorKind::NotFound && !places.options_named => return None,
-        Err(error) => Err(format!("cannot be read: {error}")),
+        Err(error) => Err(Wrong::CannotBeRead {
+            error: error.into(),
+        }
+        .into()),
     };
     Some(OptionsFile {
         path: places.options.clone(),
@@ -191,10 +222,8 @@ mod tests {
             false,
             &|_| false,
         );
-        assert_eq!(
-            (places.options.as_path(), places.options_named),
-            (Path::new("/o.json"), true)
-        );
+        assert_eq!(places.options.as_path(), Path::new("/o.json"));
+        assert!(places.options_named);
     }
 
     #[test]
@@ -213,7 +242,7 @@ mod tests {
                     options_file,
                     data_dir: places.data_dir.clone(),
                     app,
-                    network: None,
+                    ..LoadInputs::default()
                 };
                 keep_apart(&mut inputs, places);
                 (inputs.data_dir, inputs.options_file.map(|file| file.path))

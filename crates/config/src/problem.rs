@@ -1,52 +1,16 @@
 //! What is wrong with the configuration: where, which key, which value, what is allowed.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::definition::{Definition, Kind};
-use vocab::{MASK, mask_url, one_line::one_line};
-
-/// Where a value comes from; a later one wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Layer {
-    /// The definition.
-    Default,
-    /// What a reader set through the device's RPC; known at run time only.
-    Device,
-    /// The options file.
-    File,
-    /// The Network card of the app.
-    Network,
-    /// The environment.
-    Environment,
-    /// The command line.
-    CommandLine,
-}
-
-impl Layer {
-    /// In words.
-    #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Device => "device",
-            Self::File => "options file",
-            Self::Network => "Network card",
-            Self::Environment => "environment",
-            Self::CommandLine => "command line",
-        }
-    }
-
-    /// Whether the settings page can only show the value: a change in the options file would have
-    /// no effect.
-    #[must_use]
-    pub const fn read_only(self) -> bool {
-        matches!(self, Self::Network | Self::Environment | Self::CommandLine)
-    }
-}
+use vocab::{
+    Layer, MASK, mask_url,
+    one_line::one_line,
+    reason::{Limit, Reason, Wrong},
+};
 
 /// Sort of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -62,8 +26,11 @@ pub enum ProblemKind {
     File,
 }
 
+/// What the name of a meter may be.
+pub(super) const NAME: Limit = Limit::Long { min: 1, max: 32 };
+
 /// One thing that is wrong. Its text is one line and shows no secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Problem {
     /// Sort.
     pub kind: ProblemKind,
@@ -78,37 +45,53 @@ pub struct Problem {
     /// The nearest known key, for an unknown one.
     pub nearest: Option<String>,
     /// What is allowed, or what to do.
-    pub allowed: String,
+    pub allowed: Reason,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.layer.words(), self.key)?;
-        if let Some(name) = self.name.as_ref().filter(|name| **name != self.key) {
-            write!(f, " ({name})")?;
+        Reason::from(self).fmt(f)
+    }
+}
+
+impl From<&Problem> for Reason {
+    fn from(problem: &Problem) -> Self {
+        let mut what = problem.key.clone();
+        if let Some(name) = problem.name.as_ref().filter(|name| **name != problem.key) {
+            what += &format!(" ({name})");
         }
-        if let Some(value) = &self.value {
-            write!(f, " = {value}")?;
+        if let Some(value) = &problem.value {
+            what += &format!(" = {value}");
         }
-        match &self.nearest {
-            Some(nearest) => write!(
-                f,
-                ": no such option; the nearest is {nearest}: {}",
-                self.allowed
-            ),
-            None => write!(f, ": {}", self.allowed),
+        Self::Option {
+            layer: problem.layer,
+            what: what.into(),
+            why: Arc::new(problem.wrong()),
         }
     }
 }
 
 impl Problem {
+    /// What is wrong with the option.
+    #[must_use]
+    pub fn wrong(&self) -> Reason {
+        match &self.nearest {
+            Some(nearest) => Wrong::Unknown {
+                nearest: nearest.as_str().into(),
+                allowed: Arc::new(self.allowed.clone()),
+            }
+            .into(),
+            None => self.allowed.clone(),
+        }
+    }
+
     /// A value that is not allowed.
     pub(super) fn value(
         layer: Layer,
         key: impl Into<String>,
         def: Option<&Definition>,
         value: &Value,
-        allowed: impl Into<String>,
+        allowed: impl Into<Reason>,
     ) -> Self {
         let secret = def.is_some_and(Definition::secret);
         Self {
@@ -127,7 +110,7 @@ impl Problem {
         layer: Layer,
         key: impl Into<String>,
         value: Option<&Value>,
-        what: impl Into<String>,
+        what: impl Into<Reason>,
     ) -> Self {
         Self {
             kind: ProblemKind::Conflict,
@@ -155,7 +138,7 @@ impl Problem {
             name: None,
             value: None,
             nearest: Some(nearest.into()),
-            allowed: kind.map_or_else(|| "text of 1 to 32 characters".into(), Kind::allowed),
+            allowed: Reason::Limit(kind.map_or(NAME, Kind::limit)),
         }
     }
 

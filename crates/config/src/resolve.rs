@@ -5,18 +5,19 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde_json::Value;
 
 use super::{
-    LoadInputs, Settings, assemble, checks,
+    assemble, checks,
     definition::{Definition, Kind},
     definitions,
+    inputs::LoadInputs,
     layers::{self, Gathered, Given},
+    meter_values::{Meter, Secretly, Values, default_value},
     meters::{self, Entry},
-    problem::{Layer, Problem, ProblemKind},
+    problem::{Problem, ProblemKind},
+    readers,
+    settings::{Inputs, Settings},
     value,
 };
-use vocab::reason::Reason;
-
-/// Options in normal form, by key.
-pub type Values = BTreeMap<&'static str, Value>;
+use vocab::{Layer, reason::Reason};
 
 /// Everything that came of reading the options.
 #[derive(Clone, Debug)]
@@ -32,11 +33,11 @@ pub struct Resolved {
     /// What is wrong, each once.
     pub problems: Vec<Problem>,
     /// What is worth a line in log, `/healthz` and page, and stops nothing.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Reason>,
     /// Meters (by index in `settings.meters`) whose phases have to be absent, and why: a wrong
     /// value in an option of which a default could mean a wrong sign or size. Their inputs are
     /// empty, and nothing is set up by itself.
-    pub absent_reasons: Vec<(usize, String)>,
+    pub absent_reasons: Vec<(usize, Reason)>,
     /// Under the Supervisor.
     pub app: bool,
     /// The values of each meter, secrets included.
@@ -46,6 +47,14 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// The key of the profile that set an option of the first meter, if one did.
+    #[must_use]
+    pub fn profile_of(&self, key: &str) -> Option<&'static str> {
+        let first = self.meters.0.first()?;
+        let (_, profile) = first.profiles.iter().find(|(set, _)| *set == key)?;
+        (self.layer(key) == Layer::Profile).then_some(*profile)
+    }
+
     /// Whether the process must end with [`super::EXIT_CONFIGURATION`].
     #[must_use]
     pub fn fatal(&self) -> bool {
@@ -58,16 +67,22 @@ impl Resolved {
         self.origin.get(key).copied().unwrap_or(Layer::Default)
     }
 
+    /// What is wrong and what is worth a line, as reasons.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<Reason> {
+        let problems = self.problems.iter().map(Reason::from);
+        problems.chain(self.warnings.iter().cloned()).collect()
+    }
+
     /// Why all phases of a meter (by index) have to be absent, if they have to.
     #[must_use]
     pub fn absent_reason(&self, meter: usize) -> Option<Reason> {
-        let reasons: Vec<&str> = self
-            .absent_reasons
-            .iter()
-            .filter(|(index, _)| *index == meter)
-            .map(|(_, why)| &**why)
-            .collect();
-        (!reasons.is_empty()).then(|| Reason::foreign(reasons.join("; ")))
+        let of = self.absent_reasons.iter();
+        Reason::all(
+            of.filter(|(index, _)| *index == meter)
+                .map(|(_, why)| why.clone())
+                .collect(),
+        )
     }
 
     /// What a process runs with that was started with `started` and then given these options:
@@ -99,7 +114,7 @@ impl Resolved {
         for meter in &mut settings.meters {
             let now = self.meters.0.iter().position(|new| new.name == meter.name);
             if now.is_some_and(|index| self.absent_reason(index).is_some()) {
-                meter.inputs = super::Inputs::none();
+                meter.inputs = Inputs::none();
             }
         }
         settings
@@ -125,41 +140,10 @@ impl Resolved {
     }
 }
 
-/// What holds secrets and shows none.
-#[derive(Clone)]
-pub(super) struct Secretly<T>(pub(super) T);
-
-impl<T> std::fmt::Debug for Secretly<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("…")
-    }
-}
-
-/// Values of one meter while they are being checked.
-#[derive(Clone, Default)]
-pub(super) struct Meter {
-    /// Empty for the first.
-    pub name: String,
-    /// `meters[0].` before the keys of a further meter, in problems.
-    pub prefix: String,
-    /// Its values; for the first all options, defaults included.
-    pub values: Values,
-    /// Layer of each of them.
-    pub origin: BTreeMap<&'static str, Layer>,
-    /// Why its phases have to be absent.
-    pub blocked: Vec<String>,
-}
-
-impl Meter {
-    /// Layer of a key, for a problem.
-    pub fn layer(&self, key: &str) -> Layer {
-        self.origin.get(key).copied().unwrap_or(Layer::Default)
-    }
-
-    /// Forgets a value.
-    pub fn drop(&mut self, key: &str) {
-        self.values.remove(key);
-        self.origin.remove(key);
+impl Default for Settings {
+    /// Those without any option, with the working directory for the data folder.
+    fn default() -> Self {
+        load(&LoadInputs::default()).settings
     }
 }
 
@@ -182,10 +166,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         let said = given.get(def.key).map_or(&[][..], Vec::as_slice);
         let (effective, wrong) = effective(def, said, &mut problems);
         if let Some(wrong) = wrong.filter(|_| def.safety) {
-            match (
-                definitions::in_meter(def),
-                definitions::INHERITED.contains(&def.key),
-            ) {
+            match (definitions::in_meter(def), def.inherited) {
                 (false, _) => shared.push(wrong.clone()),
                 (true, true) => inherited.push((def.key, wrong.clone())),
                 (true, false) => {}
@@ -199,6 +180,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         }
     }
     quiet_sources(&mut first);
+    demo_ports(&mut first, inputs);
     let mut meters = further(&first, inputs.app, &mut problems, &mut warnings);
     for meter in &mut meters {
         meter.blocked.extend(shared.iter().cloned());
@@ -210,8 +192,9 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         );
     }
     meters.insert(0, first);
+    readers::lay(&mut meters, &mut warnings);
     checks::values(&mut meters, &mut problems, &mut warnings);
-    let absent_reasons: Vec<(usize, String)> = meters
+    let absent_reasons: Vec<(usize, Reason)> = meters
         .iter()
         .enumerate()
         .flat_map(|(index, meter)| meter.blocked.iter().map(move |why| (index, why.clone())))
@@ -226,7 +209,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
     );
     for (index, _) in &absent_reasons {
         if let Some(meter) = settings.meters.get_mut(*index) {
-            meter.inputs = super::Inputs::none();
+            meter.inputs = Inputs::none();
         }
         settings.source.auto_setup &= *index != 0;
     }
@@ -266,7 +249,7 @@ fn effective(
     def: &'static Definition,
     said: &[Given],
     problems: &mut Vec<Problem>,
-) -> (Option<(Value, Layer)>, Option<String>) {
+) -> (Option<(Value, Layer)>, Option<Reason>) {
     let (mut best, mut wrong) = (None, None);
     for Given { layer, name, value } in said {
         let Some(raw) = value else {
@@ -284,18 +267,12 @@ fn effective(
             Err(allowed) => {
                 let problem =
                     Problem::value(*layer, def.key, Some(def), &raw.shown(), allowed).named(name);
-                (best, wrong) = (None, Some(problem.to_string()));
+                (best, wrong) = (None, Some(Reason::from(&problem)));
                 problems.push(problem);
             }
         }
     }
     (best, wrong)
-}
-
-/// A definition's default in normal form.
-pub(super) fn default_value(def: &Definition, app: bool) -> Option<Value> {
-    def.default_text(app)
-        .and_then(|text| value::from_text(def.kind, text).ok().flatten())
 }
 
 /// Made-up values must not reach a battery: demo and replay listen on loopback, without mDNS,
@@ -314,11 +291,27 @@ fn quiet_sources(first: &mut Meter) {
     }
 }
 
+/// A demo is tried by anybody: its ports are those that need no rights, and that are free.
+fn demo_ports(first: &mut Meter, inputs: &LoadInputs) {
+    if first.values.get("source").and_then(Value::as_str) != Some("demo") || inputs.app {
+        return;
+    }
+    let open_to_all = BTreeMap::from([
+        ("modbus_port", Value::from(5020)),
+        ("udp_ports", serde_json::json!([2220, 2222, 2223])),
+    ]);
+    for (key, value) in open_to_all.iter().chain(&inputs.demo_ports) {
+        if first.layer(key) == Layer::Default {
+            first.values.insert(key, value.clone());
+        }
+    }
+}
+
 fn further(
     first: &Meter,
     app: bool,
     problems: &mut Vec<Problem>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Reason>,
 ) -> Vec<Meter> {
     let layer = first.layer("meters");
     let Some(Value::Array(entries)) = first.values.get("meters") else {
@@ -327,7 +320,7 @@ fn further(
     let (entries, found) = meters::read(entries, layer);
     for problem in found {
         if app && problem.kind == ProblemKind::Unknown {
-            warnings.push(problem.to_string());
+            warnings.push(Reason::from(&problem));
         } else {
             problems.push(problem);
         }
@@ -347,6 +340,7 @@ fn further(
             values,
             origin,
             blocked,
+            profiles: Vec::new(),
         }
     };
     entries.into_iter().enumerate().map(meter).collect()

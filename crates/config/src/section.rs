@@ -6,12 +6,13 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{
-    assemble::View,
     definition::{Definition, Kind},
-    pattern::{is_automatic, network, share},
-    settings::Secret,
+    log_levels::LogLevels,
+    pattern::{entities, is_automatic, network, share},
+    reader_profiles::ReaderProfiles,
+    view::View,
 };
-use vocab::EntityId;
+use vocab::{BuildId, DeviceId, EntityId, Mac, Version};
 
 /// What an option's value becomes.
 pub(super) trait Field: Sized {
@@ -93,6 +94,14 @@ macro_rules! choice {
         impl $name {
             /// What its option takes.
             pub(crate) const KIND: Kind = Kind::Choice(&[$($word),*]);
+
+            /// Its word in an options file.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
         }
 
         impl Field for $name {
@@ -186,6 +195,18 @@ impl Field for String {
     }
 }
 
+macro_rules! parsed {
+    ($($type:ty),*) => {$(
+        impl Field for Option<$type> {
+            /// The definition's form is that of the parser.
+            fn of(value: &Value, _: &Definition) -> Self {
+                value.as_str().and_then(<$type>::parse)
+            }
+        }
+    )*};
+}
+parsed!(Mac, DeviceId, Version, BuildId);
+
 impl Field for Option<String> {
     fn of(value: &Value, _: &Definition) -> Self {
         value.as_str().map(str::to_owned)
@@ -195,12 +216,6 @@ impl Field for Option<String> {
 impl Field for Option<PathBuf> {
     fn of(value: &Value, _: &Definition) -> Self {
         value.as_str().map(PathBuf::from)
-    }
-}
-
-impl Field for Option<Secret> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        value.as_str().map(|text| Secret(text.to_owned()))
     }
 }
 
@@ -219,6 +234,12 @@ impl Field for IpAddr {
     }
 }
 
+impl Field for LogLevels {
+    fn of(value: &Value, _: &Definition) -> Self {
+        value.as_str().and_then(Self::parse).unwrap_or_default()
+    }
+}
+
 impl Field for tracing::Level {
     fn of(value: &Value, _: &Definition) -> Self {
         let level = value.as_str().and_then(|word| word.parse().ok());
@@ -227,10 +248,8 @@ impl Field for tracing::Level {
 }
 
 impl Field for Vec<EntityId> {
-    /// Of text with commas.
     fn of(value: &Value, _: &Definition) -> Self {
-        let ids = value.as_str().into_iter().flat_map(|text| text.split(','));
-        ids.map(|id| EntityId::from(id.trim())).collect()
+        value.as_str().and_then(entities).unwrap_or_default()
     }
 }
 
@@ -255,6 +274,12 @@ impl Field for Vec<u16> {
 impl Field for Vec<IpNet> {
     fn of(value: &Value, _: &Definition) -> Self {
         items(value, |item| network(item.as_str()?))
+    }
+}
+
+impl Field for std::sync::Arc<ReaderProfiles> {
+    fn of(value: &Value, _: &Definition) -> Self {
+        ReaderProfiles::of(value).into()
     }
 }
 

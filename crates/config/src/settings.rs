@@ -2,19 +2,18 @@
 //!
 //! Sections that are options and nothing else are declared in `definitions`, with units and ranges.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use serde_json::Value;
 use vocab::{EntityId, Phase};
 
-pub use super::definitions::{
-    ChannelSettings, DashboardSettings, ForecastSettings, IdentitySettings, ScalingSettings,
-    SourceSettings,
+pub use super::{
+    choices::*,
+    definitions::{
+        ChannelSettings, DashboardSettings, ForecastSettings, IdentitySettings, MqttSettings,
+        ScalingSettings, SourceSettings,
+    },
 };
-use super::{
-    definition::{Definition, Kind},
-    section::{Field, choice},
-};
+use super::{log_levels::LogLevels, reader_profiles::ReaderProfiles};
 
 /// Everything the process was told, validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,46 +26,14 @@ pub struct Settings {
     pub channels: ChannelSettings,
     /// The page for people.
     pub dashboard: DashboardSettings,
+    /// What Home Assistant is told over MQTT.
+    pub mqtt: MqttSettings,
     /// The database.
     pub store: StoreSettings,
     /// The forecast.
     pub forecast: ForecastSettings,
     /// `trace`, `debug`, `info`, `warn`, `error`.
-    pub log_level: tracing::Level,
-}
-
-choice! {
-    /// `source`.
-    pub enum SourceKind {
-        /// Home Assistant.
-        HomeAssistant = "home-assistant",
-        /// The embedded demo household.
-        Demo = "demo",
-        /// A recorded CSV.
-        Replay = "replay",
-    }
-}
-
-choice! {
-    /// `ha_transport`.
-    pub enum HaTransport {
-        /// WebSocket; REST while three upgrades in a row failed and REST answers.
-        Auto = "auto",
-        /// WebSocket only.
-        Websocket = "websocket",
-        /// REST poll only.
-        Rest = "rest",
-    }
-}
-
-/// A secret that never shows itself in logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("\"***\"")
-    }
+    pub log_level: LogLevels,
 }
 
 impl SourceSettings {
@@ -104,36 +71,23 @@ pub struct PowerInput {
 }
 
 impl PowerInput {
+    /// The sum of these as they are.
+    #[must_use]
+    pub fn plain(import: Vec<EntityId>, export: Vec<EntityId>) -> Self {
+        Self {
+            import,
+            export,
+            scale: 1.0,
+            offset: 0.0,
+            invert: false,
+        }
+    }
+
     /// The power in W that follows from the sum of each side.
     #[must_use]
     pub fn of(&self, import: f64, export: f64) -> f64 {
         let value = (import - export) * self.scale + self.offset;
         if self.invert { -value } else { value }
-    }
-}
-
-/// `total_phase`: where one total power goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TotalPhase {
-    /// All on one phase.
-    On(Phase),
-    /// A third each.
-    Split,
-}
-
-impl TotalPhase {
-    /// What its option takes.
-    pub(crate) const KIND: Kind = Kind::Choice(&["a", "b", "c", "split"]);
-}
-
-impl Field for TotalPhase {
-    fn of(value: &Value, _: &Definition) -> Self {
-        match value.as_str() {
-            Some("b") => Self::On(Phase::B),
-            Some("c") => Self::On(Phase::C),
-            Some("split") => Self::Split,
-            _ => Self::On(Phase::A),
-        }
     }
 }
 
@@ -259,54 +213,6 @@ impl Inputs {
     }
 }
 
-choice! {
-    /// `energy_source`: `docs/decisions.md#energy-counters`.
-    pub enum EnergySource {
-        /// Integrate power only.
-        Integrate = "integrate",
-        /// Integrate, starting from the entities' value once.
-        Seed = "seed",
-        /// Counters follow the entities.
-        Entities = "entities",
-    }
-}
-
-choice! {
-    /// `stale`: `docs/decisions.md#a-phase-without-a-value`.
-    pub enum StalePolicy {
-        /// Nulls with `power_meter_failure`, UDP silent.
-        Device = "device",
-        /// RPC error -114.
-        Error = "error",
-        /// No answer to EM/EM1 status.
-        Silent = "silent",
-    }
-}
-
-choice! {
-    /// `profile`.
-    #[derive(serde::Serialize, serde::Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    pub enum Profile {
-        /// One `em:0`.
-        Triphase = "triphase",
-        /// `em1:0` to `em1:2`.
-        Monophase = "monophase",
-    }
-}
-
-choice! {
-    /// `mdns_profile`.
-    pub enum MdnsProfile {
-        /// As the device.
-        Device = "device",
-        /// With id, mac, model, `fw_id`.
-        Extended = "extended",
-        /// Extended, with `gen=3` and `app=shellypro3em`.
-        Solakon = "solakon",
-    }
-}
-
 /// One virtual meter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeterSettings {
@@ -362,57 +268,21 @@ pub struct MeterSettings {
     pub mdns_ip: Option<IpAddr>,
     /// `mdns_profile`.
     pub mdns_profile: MdnsProfile,
-    /// `control`, `control_readers`.
+    /// `control`, `control_readers`, `readers`.
     pub control: ControlSettings,
 }
 
-choice! {
-    /// `control`: whose answers are paced so that batteries do not swing.
-    #[derive(Default)]
-    pub enum ControlMode {
-        /// Those of readers that are batteries by how they ask.
-        Auto = "auto",
-        /// Those of every reader of power that is no viewer.
-        On = "on",
-        /// Nobody's.
-        #[default]
-        Off = "off",
-    }
-}
-
-/// Calm control.
+/// What is known of a meter's readers, and whose answers are paced.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ControlSettings {
     /// `control`.
     pub mode: ControlMode,
+    /// `readers`.
+    pub profiles: Arc<ReaderProfiles>,
     /// `control_readers`: controlled whatever they look like.
     pub readers: Vec<ipnet::IpNet>,
     /// `ha_smoothing_enable`: what they are told is a mean.
     pub smoothed: bool,
-}
-
-choice! {
-    /// `modbus_map`.
-    pub enum ModbusMap {
-        /// The device's.
-        Official = "official",
-        /// The Python original's.
-        Legacy = "legacy",
-        /// Both.
-        Both = "both",
-    }
-}
-
-choice! {
-    /// `dashboard_on_lan`.
-    pub enum DashboardOnLan {
-        /// No page on the LAN port.
-        None = "none",
-        /// Pages and figures.
-        View = "view",
-        /// With changes and training.
-        Full = "full",
-    }
 }
 
 /// The database.

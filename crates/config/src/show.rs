@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::{Resolved, definition::Definition, definitions, problem::mask_any};
+use super::{
+    definition::Definition, definitions, problem::mask_any, resolve::Resolved, value::to_text,
+};
 use vocab::{MASK, mask_url};
 
 /// What is wrong, then what is odd, a line each; empty if all is well.
@@ -30,7 +32,11 @@ pub fn report(resolved: &Resolved) -> String {
 pub fn as_text(resolved: &Resolved) -> String {
     let mut out = String::new();
     for def in definitions::all() {
-        let layer = resolved.layer(def.key).words();
+        let words = resolved.layer(def.key).words();
+        let layer = match resolved.profile_of(def.key) {
+            Some(profile) => format!("{words} {profile}"),
+            None => words.to_owned(),
+        };
         // Writing to a String cannot fail.
         let _ = match (resolved.values.get(def.key), def.automatic) {
             (Some(Value::Null), _) => writeln!(out, "{} = off ({layer})", def.key),
@@ -42,17 +48,18 @@ pub fn as_text(resolved: &Resolved) -> String {
     out
 }
 
-/// `{"options": {key: {"value", "layer"}}, "problems": […], "warnings": […], "absent": [{"meter",
+/// `{"options": {key: {"value", "layer", "profile"?}}, "problems": […], "warnings": […], "absent": [{"meter",
 /// "reason"}]}`.
 #[must_use]
 pub fn as_json(resolved: &Resolved) -> Value {
     let options: Map<String, Value> = definitions::all()
         .map(|def| {
             let value = resolved.values.get(def.key).map_or(Value::Null, masked);
-            (
-                def.key.to_string(),
-                json!({ "value": value, "layer": resolved.layer(def.key) }),
-            )
+            let mut option = json!({ "value": value, "layer": resolved.layer(def.key) });
+            if let Some(profile) = resolved.profile_of(def.key) {
+                option["profile"] = profile.into();
+            }
+            (def.key.to_string(), option)
         })
         .collect();
     let absent: Vec<Value> = resolved
@@ -101,7 +108,7 @@ pub fn masked(value: &Value) -> Value {
 
 /// As the command line takes it; empty lists as such.
 fn line(value: &Value) -> String {
-    super::value::to_text(value)
+    to_text(value)
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

@@ -1,12 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{pattern::Pattern, *};
-use vocab::Phase;
+use vocab::{
+    Phase,
+    reason::{Reason, Wrong},
+};
 
 /// Inputs from options, environment and command line.
 fn inputs(options: &Value, env: &[(&str, &str)], args: &[(&str, &str)], app: bool) -> LoadInputs {
@@ -26,7 +29,7 @@ fn inputs(options: &Value, env: &[(&str, &str)], args: &[(&str, &str)], app: boo
         options_file,
         data_dir: "/d".into(),
         app,
-        network: None,
+        ..LoadInputs::default()
     }
 }
 
@@ -66,6 +69,7 @@ fn without_anything_there_are_the_defaults() {
         meters,
         channels,
         dashboard,
+        mqtt,
         store,
         forecast,
         log_level,
@@ -73,49 +77,38 @@ fn without_anything_there_are_the_defaults() {
     let [meter] = &meters[..] else {
         panic!("one meter")
     };
-    assert_eq!(
-        (source.kind, source.auto_setup, source.sample_step()),
-        (SourceKind::HomeAssistant, true, 2)
-    );
+    assert_eq!(source.kind, SourceKind::HomeAssistant);
+    assert!(source.auto_setup);
+    assert_eq!(source.sample_step(), 2);
     assert_eq!(source.ha_base_url, "http://homeassistant:8123");
-    assert_eq!(
-        (meter.http_port, meter.modbus_port, meter.bind),
-        (Some(8080), Some(502), None)
-    );
+    assert_eq!(meter.http_port, Some(8080));
+    assert_eq!(meter.modbus_port, Some(502));
+    assert_eq!(meter.bind, None);
     assert_eq!(meter.udp_ports, [1010, 2220, 2222, 2223]);
     assert_eq!(meter.ws_fanout_ports, (6010..=6022).collect::<Vec<u16>>());
-    assert_eq!(
-        (meter.hold, meter.stale, meter.smoothing, meter.profile),
-        (Duration::from_secs(30), StalePolicy::Device, None, None)
-    );
-    assert_eq!(
-        (meter.inputs.clone(), meter.identity.clone()),
-        (Inputs::none(), IdentitySettings::default())
-    );
-    assert_eq!(
-        (channels.ws_notify_interval, channels.ws_passive_after),
-        (Duration::from_millis(500), Some(Duration::from_secs(1)))
-    );
-    assert_eq!(
-        (
-            channels.rate_limit,
-            channels.max_connections,
-            channels.modbus_unit_id
-        ),
-        (100, 1024, 1)
-    );
-    assert_eq!(
-        (dashboard.port, dashboard.bind),
-        (8099, IpAddr::from([127, 0, 0, 1]))
-    );
-    assert_eq!(
-        (store.data_dir.as_path(), store.raw_days, store.history_days),
-        (Path::new("/d"), 7, 400)
-    );
-    assert_eq!(
-        (forecast.enable, forecast.window, forecast.cpu, *log_level),
-        (true, 30, 50, tracing::Level::INFO)
-    );
+    assert_eq!(meter.hold, Duration::from_secs(30));
+    assert_eq!(meter.stale, StalePolicy::Device);
+    assert_eq!(meter.smoothing, None);
+    assert_eq!(meter.profile, None);
+    assert_eq!(meter.inputs, Inputs::none());
+    assert_eq!(meter.identity, IdentitySettings::default());
+    assert_eq!(channels.ws_notify_interval, Duration::from_millis(500));
+    assert_eq!(channels.ws_passive_after, Some(Duration::from_secs(1)));
+    assert_eq!(channels.rate_limit, 100);
+    assert_eq!(channels.max_connections, 1024);
+    assert_eq!(channels.modbus_unit_id, 1);
+    assert_eq!(dashboard.port, 8099);
+    assert_eq!(dashboard.bind, IpAddr::from([127, 0, 0, 1]));
+    assert!(mqtt.enable);
+    assert_eq!(mqtt.server, None);
+    assert_eq!(mqtt.user, None);
+    assert_eq!(store.data_dir.as_path(), Path::new("/d"));
+    assert_eq!(store.raw_days, 7);
+    assert_eq!(store.history_days, 400);
+    assert!(forecast.enable);
+    assert_eq!(forecast.window, 30);
+    assert_eq!(forecast.cpu, 50);
+    assert_eq!(log_level.clone(), tracing::Level::INFO.into());
     assert_eq!(app(&json!({})).settings.meters[0].http_port, Some(80));
 }
 
@@ -135,11 +128,13 @@ fn a_later_layer_wins_and_is_named() {
     );
     assert_eq!(resolved.layer("poll_interval"), Layer::CommandLine);
     assert_eq!(
-        (
-            resolved.layer("hold"),
-            resolved.settings.meters[0].hold.as_secs()
-        ),
-        (Layer::File, 10),
+        resolved.layer("hold"),
+        Layer::File,
+        "an empty variable is not set"
+    );
+    assert_eq!(
+        resolved.settings.meters[0].hold.as_secs(),
+        10,
         "an empty variable is not set"
     );
     assert_eq!(resolved.layer("stale"), Layer::Default);
@@ -149,18 +144,14 @@ fn a_later_layer_wins_and_is_named() {
         &[],
         false,
     ));
-    assert_eq!(
-        (resolved.layer("poll_interval"), resolved.layer("hold")),
-        (Layer::Environment, Layer::Environment)
-    );
+    assert_eq!(resolved.layer("poll_interval"), Layer::Environment);
+    assert_eq!(resolved.layer("hold"), Layer::Environment);
     assert_eq!(resolved.settings.meters[0].hold.as_secs(), 11);
     let mut resolved = file(&options);
     resolved.note_device_state("device_name", json!("device"));
     resolved.note_device_state("profile", json!("monophase"));
-    assert_eq!(
-        (resolved.layer("device_name"), resolved.layer("profile")),
-        (Layer::File, Layer::Device)
-    );
+    assert_eq!(resolved.layer("device_name"), Layer::File);
+    assert_eq!(resolved.layer("profile"), Layer::Device);
 }
 
 #[test]
@@ -239,13 +230,8 @@ fn an_app_goes_on_but_never_with_a_doubtful_power() {
         (vec!["udp_max"], 2),
         "unknown keys and keys of the Network card are warnings"
     );
-    assert_eq!(
-        (
-            resolved.settings.channels.udp_max,
-            resolved.settings.meters[0].http_port
-        ),
-        (32768, Some(80))
-    );
+    assert_eq!(resolved.settings.channels.udp_max, 32768);
+    assert_eq!(resolved.settings.meters[0].http_port, Some(80));
     assert!(resolved.absent_reasons.is_empty());
 
     for wrong in [
@@ -273,10 +259,8 @@ fn an_app_goes_on_but_never_with_a_doubtful_power() {
         &[],
         true,
     ));
-    assert_eq!(
-        (keys(&resolved), resolved.absent_reasons.len()),
-        (vec!["hold"], 0)
-    );
+    assert_eq!(keys(&resolved), vec!["hold"]);
+    assert_eq!(resolved.absent_reasons.len(), 0);
     assert!(resolved.settings.meters[0].inputs.any_power());
 }
 
@@ -285,7 +269,7 @@ fn a_broken_file_is_one_problem_and_no_phase() {
     for contents in [
         Ok("{".to_string()),
         Ok("[]".into()),
-        Err("cannot be read".into()),
+        Err(Wrong::TooLarge { n: 1 }.into()),
     ] {
         let options_file = Some(OptionsFile {
             path: "o.json".into(),
@@ -296,14 +280,9 @@ fn a_broken_file_is_one_problem_and_no_phase() {
             app: true,
             ..LoadInputs::default()
         });
-        assert_eq!(
-            (
-                resolved.problems.len(),
-                resolved.absent_reasons.len(),
-                resolved.settings.source.auto_setup
-            ),
-            (1, 1, false)
-        );
+        assert_eq!(resolved.problems.len(), 1);
+        assert_eq!(resolved.absent_reasons.len(), 1);
+        assert!(!resolved.settings.source.auto_setup);
         assert!(
             load(&LoadInputs {
                 options_file,
@@ -324,30 +303,22 @@ fn power_inputs_are_read() {
     assert_eq!(resolved.problems, []);
     let meter = &resolved.settings.meters[0];
     let a = meter.inputs.phases[0].as_ref().unwrap();
-    assert_eq!(
-        (ids(&a.import), ids(&a.export)),
-        (vec!["sensor.a1", "sensor.a2"], vec!["sensor.a_out"])
-    );
+    assert_eq!(ids(&a.import), vec!["sensor.a1", "sensor.a2"]);
+    assert_eq!(ids(&a.export), vec!["sensor.a_out"]);
     assert_eq!((a.invert, a.scale, a.offset), (true, 2.0, -3.5));
     assert!(meter.inputs.phases[1].is_none() && meter.inputs.phases[2].is_some());
-    assert_eq!(
-        (ids(&meter.inputs.voltage[1]), ids(&meter.inputs.n_current)),
-        (vec!["sensor.v"], vec!["sensor.n"])
-    );
+    assert_eq!(ids(&meter.inputs.voltage[1]), vec!["sensor.v"]);
+    assert_eq!(ids(&meter.inputs.n_current), vec!["sensor.n"]);
     assert_eq!(ids(&meter.inputs.phase_energy_import[2]), ["sensor.e"]);
-    assert_eq!(
-        (meter.smoothing, meter.energy_net),
-        (Some(Duration::from_secs(6)), true)
-    );
+    assert_eq!(meter.smoothing, Some(Duration::from_secs(6)));
+    assert!(meter.energy_net);
     let total =
         file(&json!({"total_power": "sensor.t", "total_phase": "split", "total_invert": true}));
     assert_eq!(
-        (
-            total.settings.meters[0].inputs.total_phase,
-            total.problems.len()
-        ),
-        (TotalPhase::Split, 0)
+        total.settings.meters[0].inputs.total_phase,
+        TotalPhase::Split
     );
+    assert_eq!(total.problems.len(), 0);
     let total = file(&json!({"total_power": "sensor.t", "total_phase": "c"}));
     assert_eq!(
         total.settings.meters[0].inputs.total_phase,
@@ -372,6 +343,7 @@ fn calm_control_is_by_itself_unless_told_otherwise_for_each_meter() {
         meters(json!({}))[0],
         ControlSettings {
             mode: ControlMode::Auto,
+            profiles: std::sync::Arc::default(),
             readers: Vec::new(),
             smoothed: false
         }
@@ -416,7 +388,8 @@ fn what_acts_on_nothing_is_named() {
             .warnings
             .iter()
             .map(|line| {
-                line.split(" is set but")
+                line.to_string()
+                    .split(" is set but")
                     .next()
                     .unwrap_or_default()
                     .to_string()
@@ -424,6 +397,20 @@ fn what_acts_on_nothing_is_named() {
             .collect()
     };
     let none: [&str; 0] = [];
+    assert_eq!(
+        idle(
+            json!({"control": "off", "control_readers": ["192.168.1.20"], "udp_enable": false, "udp_ports": [1010]})
+        ),
+        ["control_readers", "udp_ports"]
+    );
+    assert_eq!(
+        idle(json!({"scaling_shares": ["192.168.1.20=0.5"], "smoothing_window": 9})),
+        ["smoothing_window", "scaling_shares"]
+    );
+    assert_eq!(
+        idle(json!({"control_readers": ["192.168.1.20"], "udp_ports": [1010], "mdns_ip": "auto"})),
+        none
+    );
     let total = |more: Value| {
         let mut options = json!({"total_power": "sensor.t"});
         options
@@ -504,7 +491,7 @@ fn what_acts_on_nothing_is_named() {
     // What is wrong is said already.
     assert_eq!(
         app(&json!({"total_power": "sensor.t", "a_power": "sensor.a", "b_invert": true})).warnings,
-        none
+        []
     );
 }
 
@@ -598,28 +585,19 @@ fn options_that_contradict_one_another() {
 fn demo_and_replay_stay_on_loopback_unless_told_otherwise() {
     let demo = |args: &[(&str, &str)]| load(&inputs(&json!({}), &[], args, false)).settings;
     let quiet = demo(&[("source", "demo")]);
-    assert_eq!(
-        (
-            quiet.source.kind,
-            quiet.meters[0].bind,
-            quiet.meters[0].mdns_enable
-        ),
-        (SourceKind::Demo, Some(IpAddr::from([127, 0, 0, 1])), false)
-    );
+    assert_eq!(quiet.source.kind, SourceKind::Demo);
+    assert_eq!(quiet.meters[0].bind, Some(IpAddr::from([127, 0, 0, 1])));
+    assert!(!quiet.meters[0].mdns_enable);
     assert_eq!(
         quiet.meters[0].modbus_bind,
         Some(IpAddr::from([127, 0, 0, 1]))
     );
     let loud = demo(&[("source", "demo"), ("bind", "all"), ("mdns_enable", "true")]);
-    assert_eq!(
-        (loud.meters[0].bind, loud.meters[0].mdns_enable),
-        (None, true)
-    );
+    assert_eq!(loud.meters[0].bind, None);
+    assert!(loud.meters[0].mdns_enable);
     let wrong = load(&inputs(&json!({}), &[], &[("source", "dmeo")], false));
-    assert_eq!(
-        (wrong.settings.source.kind, wrong.absent_reasons.len()),
-        (SourceKind::HomeAssistant, 1)
-    );
+    assert_eq!(wrong.settings.source.kind, SourceKind::HomeAssistant);
+    assert_eq!(wrong.absent_reasons.len(), 1);
 }
 
 #[test]
@@ -647,22 +625,15 @@ fn the_network_card_sets_ports() {
         [3220, 2222, 2223],
         "a missing port keeps its default"
     );
-    assert_eq!(
-        (resolved.layer("http_port"), resolved.layer("modbus_port")),
-        (Layer::Network, Layer::Network)
-    );
+    assert_eq!(resolved.layer("http_port"), Layer::Network);
+    assert_eq!(resolved.layer("modbus_port"), Layer::Network);
     assert!(as_text(&resolved).contains("modbus_port = off (Network card)"));
     let resolved = load(&LoadInputs {
         network,
         ..inputs(&json!({}), &[("MODBUS_PORT", "1502")], &[], true)
     });
-    assert_eq!(
-        (
-            resolved.settings.meters[0].modbus_port,
-            resolved.layer("modbus_port")
-        ),
-        (Some(1502), Layer::Environment)
-    );
+    assert_eq!(resolved.settings.meters[0].modbus_port, Some(1502));
+    assert_eq!(resolved.layer("modbus_port"), Layer::Environment);
 }
 
 #[test]
@@ -678,40 +649,23 @@ fn further_meters_take_policy_but_no_identity() {
     let [_, garage, flat] = &resolved.settings.meters[..] else {
         panic!("three meters")
     };
-    assert_eq!(
-        (
-            garage.name.as_str(),
-            garage.hold.as_secs(),
-            garage.stale,
-            garage.line_voltage
-        ),
-        ("garage", 7, StalePolicy::Silent, 240.0)
-    );
-    assert_eq!(
-        (garage.target_offset, garage.identity.model.as_deref()),
-        (0.0, None)
-    );
-    assert_eq!(
-        (
-            garage.http_port,
-            garage.modbus_port,
-            garage.udp_ports.len(),
-            garage.ws_fanout_ports.len()
-        ),
-        (Some(8081), None, 0, 0)
-    );
-    assert_eq!(
-        (garage.bind, garage.inputs.phases[0].is_none()),
-        (Some(IpAddr::from([127, 0, 0, 1])), true)
-    );
-    assert_eq!(
-        (flat.http_port, flat.modbus_port, flat.udp_ports.as_slice()),
-        (Some(8080), Some(502), &[1012][..])
-    );
-    assert_eq!(
-        (flat.bind, flat.identity.mac.as_deref()),
-        (Some(IpAddr::from([127, 0, 0, 2])), Some("2CBCBB0A1B2C"))
-    );
+    assert_eq!(garage.name.as_str(), "garage");
+    assert_eq!(garage.hold.as_secs(), 7);
+    assert_eq!(garage.stale, StalePolicy::Silent);
+    assert_eq!(garage.line_voltage, 240.0);
+    assert_eq!(garage.target_offset, 0.0);
+    assert_eq!(garage.identity.model.as_deref(), None);
+    assert_eq!(garage.http_port, Some(8081));
+    assert_eq!(garage.modbus_port, None);
+    assert_eq!(garage.udp_ports.len(), 0);
+    assert_eq!(garage.ws_fanout_ports.len(), 0);
+    assert_eq!(garage.bind, Some(IpAddr::from([127, 0, 0, 1])));
+    assert!(garage.inputs.phases[0].is_none());
+    assert_eq!(flat.http_port, Some(8080));
+    assert_eq!(flat.modbus_port, Some(502));
+    assert_eq!(flat.udp_ports.as_slice(), &[1012][..]);
+    assert_eq!(flat.bind, Some(IpAddr::from([127, 0, 0, 2])));
+    assert_eq!(flat.identity.mac.as_deref(), Some("2CBCBB0A1B2C"));
 
     let covered = file(&json!({"meters": [{"name": "x", "bind": "10.0.0.2", "http_port": 81}]}));
     assert_eq!(
@@ -722,14 +676,9 @@ fn further_meters_take_policy_but_no_identity() {
     let [_, covered] = &covered.settings.meters[..] else {
         panic!("two meters")
     };
-    assert_eq!(
-        (
-            covered.http_port,
-            covered.modbus_port,
-            covered.udp_ports.len()
-        ),
-        (Some(81), None, 0)
-    );
+    assert_eq!(covered.http_port, Some(81));
+    assert_eq!(covered.modbus_port, None);
+    assert_eq!(covered.udp_ports.len(), 0);
 
     let unknown = app(&json!({"meters": [{"name": "x", "http_port": 81, "old_key": 1}]}));
     assert_eq!((unknown.problems.len(), unknown.warnings.len()), (0, 1));
@@ -791,18 +740,13 @@ fn an_old_compose_file_starts() {
     assert_eq!(
         (
             source.ha_base_url.as_str(),
-            *log_level,
+            log_level.clone(),
             channels.scaling.enable
         ),
-        ("http://ha:8123", tracing::Level::WARN, true)
+        ("http://ha:8123", tracing::Level::WARN.into(), true)
     );
-    assert_eq!(
-        (
-            meters[0].udp_ports.as_slice(),
-            meters[0].identity.mac.as_deref()
-        ),
-        (&[1010, 2220][..], None)
-    );
+    assert_eq!(meters[0].udp_ports.as_slice(), &[1010, 2220][..]);
+    assert_eq!(meters[0].identity.mac.as_deref(), None);
     for shown in [
         as_text(&resolved),
         as_json(&resolved).to_string(),
@@ -822,12 +766,8 @@ fn what_is_odd_is_warned_about() {
     let resolved = file(&json!({
         "generation": 3, "energy_unit": "kwh", "outbound_ws_insecure": true, "scaling_shares": ["10.0.0.1=0.7", "10.0.0.2=0.6"]
     }));
-    assert_eq!(
-        (resolved.problems.len(), resolved.warnings.len()),
-        (0, 5),
-        "{:?}",
-        resolved.warnings
-    );
+    assert_eq!(resolved.problems.len(), 0, "{:?}", resolved.warnings);
+    assert_eq!(resolved.warnings.len(), 5, "{:?}", resolved.warnings);
     assert_eq!(resolved.settings.meters[0].identity.generation, Some(3));
     let id = file(&json!({"device_id": "shellypro3em-2cbcbb0a1b2c"}));
     assert_eq!(
@@ -885,7 +825,7 @@ fn the_example_files_are_what_they_say() {
             resolved
                 .warnings
                 .iter()
-                .all(|warning| !warning.contains("no such option")),
+                .all(|warning| !matches!(warning, Reason::Option { why, .. } if matches!(**why, Reason::Wrong(Wrong::Unknown { .. })))),
             "{name}"
         );
         seen += 1;
@@ -984,6 +924,6 @@ proptest! {
         let options = Value::Object([(def.key.to_string(), json!({"x": 1}))].into_iter().collect());
         let resolved = file(&options);
         prop_assert_eq!(keys(&resolved), vec![def.key]);
-        prop_assert!(resolved.problems[0].to_string().contains(&def.kind.allowed()));
+        prop_assert!(resolved.problems[0].to_string().contains(&def.kind.limit().to_string()));
     }
 }

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::{
     definition::{Definition, Kind},
-    original,
-    problem::{Layer, Problem},
+    log_levels, original,
 };
+use vocab::reason::{Cause, Limit, Reason, Wrong};
 
 /// Longest text of an option without a bound of its own.
 const TEXT_MAX: usize = 4096;
@@ -19,7 +19,7 @@ const TEXT_MAX: usize = 4096;
 const SECRET_MAX: usize = 1024;
 
 /// A value in normal form, `None` if not set, or what is allowed instead.
-pub(super) type Checked = Result<Option<Value>, String>;
+pub(super) type Checked = Result<Option<Value>, Reason>;
 
 /// Reads text as the environment and the command line give it.
 pub(super) fn from_text(kind: Kind, text: &str) -> Checked {
@@ -27,12 +27,12 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Checked {
     if text.is_empty() {
         return Ok(None);
     }
-    let refused = || format!("must be {}", kind.allowed());
+    let refused = || Reason::MustBe(kind.limit());
     let json = match kind {
         Kind::Bool => Value::Bool(match text.to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => true,
             "0" | "false" | "no" | "off" => false,
-            _ => return Err(format!("{} (1, yes, on and 0, no, off too)", refused())),
+            _ => return Err(Limit::FlagText.into()),
         }),
         Kind::Int { .. } | Kind::Port => json!(text.parse::<i64>().map_err(|_| refused())?),
         Kind::Float { .. } => json!(text.parse::<f64>().map_err(|_| refused())?),
@@ -43,8 +43,9 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Checked {
                 .filter_map(Result::transpose);
             return items.collect::<Result<Vec<_>, _>>().map(list);
         }
-        Kind::Meters => serde_json::from_str(text)
-            .map_err(|error| format!("{}, as JSON: {error}", refused()))?,
+        Kind::Meters => serde_json::from_str(text).map_err(|error| Limit::MetersText {
+            error: Cause::said(error.to_string()),
+        })?,
         Kind::Text { .. } | Kind::Password | Kind::Url(_) | Kind::Match(_) | Kind::Choice(_) => {
             Value::String(text.into())
         }
@@ -55,7 +56,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Checked {
 /// Reads JSON as the options file gives it. The members of `meters` are looked at by
 /// [`super::meters`].
 pub(super) fn from_json(kind: Kind, value: &Value) -> Checked {
-    let refused = || format!("must be {}", kind.allowed());
+    let refused = || Reason::MustBe(kind.limit());
     let text = match value {
         Value::String(text) if text.trim().is_empty() => return Ok(None),
         Value::String(text) => Some(text.as_str()),
@@ -140,20 +141,11 @@ impl Raw {
     }
 }
 
-/// A log level as other programs spell it.
-fn level(text: &str) -> String {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "warning" => "warn".into(),
-        "critical" | "fatal" => "error".into(),
-        other => other.into(),
-    }
-}
-
 /// A value of one option, with the rules that belong to the option and not to its kind.
 pub(super) fn check(def: &Definition, raw: &Raw) -> Checked {
     // What people write in these two, in the form that the definition knows.
     let familiar = |text: &str| match def.key {
-        "log_level" => level(text),
+        "log_level" => log_levels::familiar(text),
         "mdns_hostname" => text
             .trim()
             .trim_end_matches('.')
@@ -168,38 +160,10 @@ pub(super) fn check(def: &Definition, raw: &Raw) -> Checked {
     }?;
     match &checked {
         Some(Value::String(text)) if original::is_refused(def.key, text) => {
-            Err("is what the original used, and no device has it: leave it out or give the value of a real device".into())
+            Err(Wrong::TheOriginals.into())
         }
         _ => Ok(checked),
     }
-}
-
-/// Checks one value as the options file would hold it, and gives its normal form; `None`: not set.
-///
-/// # Errors
-/// The key is unknown, or the value has the wrong type, form or range. Contradictions between
-/// options are found by [`super::change_options`].
-pub fn validate(key: &str, value: &Value) -> Result<Option<Value>, Box<Problem>> {
-    let Some(def) = super::definitions::find(key) else {
-        let nearest = super::definitions::nearest(key);
-        return Err(Box::new(Problem::unknown(
-            Layer::File,
-            key,
-            nearest,
-            super::definitions::find(nearest).map(|d| d.kind),
-        )));
-    };
-    let checked = check(def, &Raw::Json(value.clone()))
-        .map_err(|allowed| Box::new(Problem::value(Layer::File, key, Some(def), value, allowed)))?;
-    if let (Kind::Meters, Some(Value::Array(entries))) = (def.kind, &checked)
-        && let Some(problem) = super::meters::read(entries, Layer::File)
-            .1
-            .into_iter()
-            .next()
-    {
-        return Err(Box::new(problem));
-    }
-    Ok(checked)
 }
 
 /// A whole number, also when written as `5.0`.
@@ -232,14 +196,14 @@ fn list(items: Vec<Value>) -> Option<Value> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::definitions;
+    use crate::{definitions, validate};
 
     fn text(key: &str, text: &str) -> Checked {
         check(definitions::find(key).unwrap(), &Raw::Text(text.into()))
     }
 
     #[test]
-    fn text_forms() {
+    fn a_text_becomes_the_value_of_its_option() {
         for (key, given, want) in [
             ("cors_enable", "Yes", json!(true)),
             ("cors_enable", "OFF", json!(false)),

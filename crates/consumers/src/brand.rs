@@ -1,9 +1,10 @@
 //! Whose product asks? A guess from how it asks (`docs/protocol/readers.md`).
 //!
-//! It is a word for people beside an address, and tells batteries from others for calm control
-//! ([`Brand::usage`]). [`takes_nulls`] is no guess.
+//! It is a word for people beside an address, and leads to the product's profile
+//! ([`Brand::profiles`]). [`takes_nulls`] is no guess.
 
 use super::Channel;
+use profiles::Acts;
 
 /// What was seen of one address, on all its channels.
 #[derive(Clone, Debug, Default)]
@@ -33,38 +34,48 @@ pub struct Brand {
     pub certain: bool,
 }
 
-/// What a product does with the power that it reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// A battery regulates on it: calm control answers it at its own pace.
-    Regulates,
-    /// It shows, stores or reckons with it, and shall see each value at once.
-    Looks,
-    /// Nobody knows.
-    Unknown,
-}
-
 impl Brand {
-    /// What this product does with power. Who only may be a battery is none.
+    /// Keys of the profiles that it may be, the likeliest first; none for what is no product.
     #[must_use]
-    pub fn usage(self) -> Use {
+    pub fn profiles(self) -> &'static [&'static str] {
         match self.name {
-            "Marstek Venus / Jupiter"
-            | "Marstek B2500"
-            | "Marstek or compatible"
-            | "Growatt NOAH / NEXA"
-            | "Hoymiles"
-            | "Solakon ONE" => Use::Regulates,
-            "Home Assistant"
-            | "evcc"
-            | "openHAB"
-            | "ioBroker"
-            | "Victron GX"
-            | "Victron GX (meter dials out)"
-            | "Web browser"
-            | "Prometheus"
-            | "Uptime Kuma" => Use::Looks,
-            _ => Use::Unknown,
+            "Marstek Venus / Jupiter" => &["marstek-venus", "marstek-venus-3"],
+            "Marstek B2500" => &["marstek-b2500"],
+            "Marstek or compatible" => &["marstek-venus", "marstek-venus-3", "marstek-b2500"],
+            "Growatt NOAH / NEXA" => &["growatt-noah"],
+            "Hoymiles" => &["hoymiles"],
+            "Solakon ONE" => &["solakon"],
+            "Home Assistant" => &["home-assistant"],
+            "evcc" => &["evcc"],
+            "openHAB" => &["openhab"],
+            "ioBroker" => &["iobroker"],
+            "OpenEMS" => &["openems"],
+            "Victron GX" | "Victron GX (meter dials out)" => &["victron"],
+            _ => &[],
+        }
+    }
+
+    /// Whether a product can be told by how it asks.
+    #[must_use]
+    pub fn knows(key: &str) -> bool {
+        !matches!(
+            key,
+            "indevolt" | "jackery" | "zendure" | "iobroker" | "shelly"
+        )
+    }
+
+    /// What it does with power. Of whom it is only guessed that it is OpenEMS nobody knows: a
+    /// battery may ask so.
+    #[must_use]
+    pub fn acts(self) -> Acts {
+        match self.name {
+            "Web browser" | "Prometheus" | "Uptime Kuma" => Acts::Viewer,
+            "OpenEMS" => Acts::Unknown,
+            _ => self
+                .profiles()
+                .first()
+                .and_then(|key| profiles::find(key))
+                .map_or(Acts::Unknown, |profile| profile.acts),
         }
     }
 }
@@ -218,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn by_name() {
+    fn a_reader_is_known_by_what_it_calls_itself() {
         let by = |agents: Vec<&'static str>, srcs: Vec<&'static str>| Evidence {
             agents,
             srcs,
@@ -243,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn by_manner() {
+    fn a_reader_is_known_by_how_it_asks() {
         assert_eq!(
             name(&Evidence {
                 udp_from: Some(22222),
@@ -316,40 +327,71 @@ mod tests {
     }
 
     #[test]
+    fn each_profile_of_a_brand_is_there_and_does_the_same() {
+        for name in [
+            "Marstek Venus / Jupiter",
+            "Marstek B2500",
+            "Marstek or compatible",
+            "Growatt NOAH / NEXA",
+            "Hoymiles",
+            "Solakon ONE",
+            "Home Assistant",
+            "evcc",
+            "openHAB",
+            "ioBroker",
+            "OpenEMS",
+            "Victron GX",
+        ] {
+            let brand = Brand {
+                name,
+                certain: true,
+            };
+            assert!(!brand.profiles().is_empty(), "{name}");
+            for key in brand.profiles() {
+                let acts = profiles::find(key).map(|profile| profile.acts);
+                assert!(
+                    acts == Some(brand.acts()) || name == "OpenEMS",
+                    "{name}: {key}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn only_batteries_regulate() {
-        let of = |seen: &Evidence<'_>| guess(seen).map(Brand::usage);
-        assert_eq!(of(&calls(Udp, &["EM.GetStatus"])), Some(Use::Regulates));
+        let of = |seen: &Evidence<'_>| guess(seen).map(Brand::acts);
+        assert_eq!(of(&calls(Udp, &["EM.GetStatus"])), Some(Acts::Battery));
         assert_eq!(
             of(&Evidence {
                 esp: true,
                 ..calls(Http, &["Shelly.GetStatus"])
             }),
-            Some(Use::Regulates)
+            Some(Acts::Battery)
         );
         assert_eq!(
             of(&calls(Http, &["EM.GetStatus", "WiFi.GetStatus"])),
-            Some(Use::Regulates)
+            Some(Acts::Battery)
         );
         assert_eq!(
             of(&Evidence {
                 srcs: vec!["evcc"],
                 ..calls(Udp, &["EM.GetStatus"])
             }),
-            Some(Use::Looks)
+            Some(Acts::Viewer)
         );
         assert_eq!(
             of(&Evidence {
                 agents: vec!["HomeAssistant/2026.11"],
                 ..calls(Http, &["EM.GetStatus"])
             }),
-            Some(Use::Looks)
+            Some(Acts::Viewer)
         );
         assert_eq!(
             of(&Evidence {
                 agents: vec!["curl/8"],
                 ..calls(Http, &["EM.GetStatus"])
             }),
-            Some(Use::Unknown)
+            Some(Acts::Unknown)
         );
         assert_eq!(of(&calls(Http, &["EM.GetStatus"])), None);
     }

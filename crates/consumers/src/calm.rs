@@ -57,8 +57,8 @@ pub struct Ask {
     pub ticket: u64,
     /// The part of the power that an option gives it; `None`: as many parts as there are batteries.
     pub share: Option<f64>,
-    /// Which of the ways to ask for power, and for which phase.
-    pub part: u16,
+    /// The method that asks for power, and the one phase that it asks for.
+    pub part: (&'static str, Option<u8>),
     /// When it was asked, monotonic.
     pub since: Duration,
     /// The first look at it.
@@ -109,7 +109,7 @@ struct Battery {
 struct Round {
     at: Duration,
     factor: f64,
-    parts: Vec<u16>,
+    parts: Vec<(&'static str, Option<u8>)>,
 }
 
 impl Battery {
@@ -297,6 +297,13 @@ impl Calm {
     pub fn swing(&self, now: Duration) -> (Option<f64>, bool) {
         let book = self.book();
         (book.swing.span(now), book.swing.swings(now))
+    }
+
+    /// The same, `None` while there is no reading to go by.
+    #[must_use]
+    pub fn readings_each(&self) -> Option<f64> {
+        let book = self.book();
+        book.reading.map(|_| book.control.cadence())
     }
 
     /// Mean distance of the readings, s.

@@ -26,7 +26,7 @@ fn calm(watts: f64) -> Calm {
 }
 
 /// A question's first look.
-fn asks(calm: &Calm, now: Duration, reader: Reader, part: u16) -> Turn {
+fn asks(calm: &Calm, now: Duration, reader: Reader, phase: u8) -> Turn {
     let ticket = calm.ticket(now, reader);
     calm.ask(
         now,
@@ -34,7 +34,7 @@ fn asks(calm: &Calm, now: Duration, reader: Reader, part: u16) -> Turn {
             reader,
             ticket,
             share: None,
-            part,
+            part: ("EM1.GetStatus", Some(phase)),
             since: now,
             first: true,
             before: None,
@@ -90,7 +90,7 @@ fn a_newer_datagram_takes_the_place_of_the_one_that_waits() {
         reader: battery,
         ticket,
         share: None,
-        part: 0,
+        part: ("EM1.GetStatus", Some(0)),
         since: ms(500),
         first,
         before: None,
@@ -170,7 +170,7 @@ fn an_option_s_share_counts() {
                 reader: battery,
                 ticket,
                 share: Some(0.3),
-                part: 0,
+                part: ("EM1.GetStatus", Some(0)),
                 since: ms(0),
                 first: true,
                 before: None
@@ -209,7 +209,7 @@ fn what_it_was_told_before_it_was_known_is_on_its_way() {
                 reader,
                 ticket,
                 share: None,
-                part: 0,
+                part: ("EM1.GetStatus", Some(0)),
                 since: ms(5000),
                 first: true,
                 before,

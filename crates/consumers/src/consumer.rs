@@ -4,7 +4,11 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Caller, Channel, brand::Use, registry::AnsweredCall};
+use super::{
+    Channel,
+    call::{AnsweredCall, Caller},
+    known::Kept,
+};
 use vocab::Now;
 
 /// Requests and answers kept for a look (`docs/decisions.md#the-last-calls-of-a-reader`).
@@ -141,8 +145,14 @@ pub(super) struct Consumer {
     pub frozen: bool,
     /// Raised with each new sign of a brand: others may mean another brand.
     pub signs: u32,
-    /// What its brand does with power; `None` while that is to be found out (again).
-    pub usage: Option<Use>,
+    /// Which product it is; `None` while that is to be found out (again).
+    pub known: Option<Kept>,
+    /// Bits of the phases that it asked for one by one.
+    pub phases: u8,
+    /// It asked for the power of the whole house.
+    pub whole: bool,
+    /// It was answered with nulls in place of power.
+    pub nulls: bool,
     value_pace: Pace,
 }
 
@@ -169,7 +179,10 @@ impl Consumer {
             gx_id: false,
             frozen: false,
             signs: 0,
-            usage: None,
+            known: None,
+            phases: 0,
+            whole: false,
+            nulls: false,
             value_pace: Pace::default(),
         }
     }
@@ -233,6 +246,14 @@ impl Consumer {
             self.value = Some(value);
             self.value_pace.mark(now.mono);
         }
+        match asked.phase {
+            Some(phase) => self.phases |= 1 << phase.min(7),
+            None => {
+                self.whole |=
+                    asked.value.is_some() && !asked.method.eq_ignore_ascii_case("EM1.GetStatus");
+            }
+        }
+        self.nulls |= asked.nulls;
         let before = (self.esp, self.gx_id);
         match asked.caller.channel {
             Channel::Http => self.esp |= has_esp(&asked.request),

@@ -3,68 +3,37 @@
 //! ```text
 //! transport ── share(caller) ──▶ part of the power that this caller sees      (sharing)
 //!           ── is_controlled ──▶ whether it is a battery, and calm.ask ──▶ when it is answered (brand, calm, `control/`)
+//!           ── absent ─────────▶ how it is told that there is no power           (known: its profile)
 //!           ── note(asked) ────▶ registry: one record an address and channel  (registry, consumer)
+//!           ◀─ tap ──────────  a recording hears each call and its answer          (tap)
 //! pages     ── overview(now) ──▶ who reads, how often, what brand it may be   (overview, brand)
 //! ```
 //!
 //! No wire format is known here: a transport hands in what was asked and answered.
 
+mod about;
 pub mod brand;
+mod call;
 pub mod calm;
 mod consumer;
+mod heard;
+mod known;
 pub mod overview;
 pub mod registry;
 pub mod sharing;
 mod swing;
+pub mod tap;
 #[cfg(test)]
 mod tests;
+pub mod verdict;
 
-use std::net::IpAddr;
-
+pub use about::About;
+pub use call::{AnsweredCall, Asked, Caller};
 pub use calm::{Ask, Calm, ControlledAnswer, Reader, Turn};
+pub use heard::HeardReader;
+pub use known::{Assigned, ProfileWhy};
 pub use overview::{ConsumerView, ExchangeView, Overview};
-pub use registry::{AnsweredCall, Consumers};
-
-/// A way in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Channel {
-    /// HTTP request.
-    Http,
-    /// WebSocket, `/rpc` or a fan-out port.
-    Websocket,
-    /// UDP datagram.
-    Udp,
-    /// Modbus TCP.
-    Modbus,
-    /// A WebSocket that we dialled.
-    Outbound,
-}
-
-impl Channel {
-    /// All channels.
-    pub const ALL: [Self; 5] = [
-        Self::Http,
-        Self::Websocket,
-        Self::Udp,
-        Self::Modbus,
-        Self::Outbound,
-    ];
-}
-
-/// Who asks, as far as a transport can tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Its address.
-    pub peer: IpAddr,
-    /// Its port.
-    pub peer_port: u16,
-    /// The address of ours that it reached.
-    pub local: Option<IpAddr>,
-    /// The port of ours.
-    pub local_port: u16,
-    /// The way in.
-    pub channel: Channel,
-    /// `User-Agent`, where there is one.
-    pub agent: Option<std::sync::Arc<str>>,
-}
+pub use registry::Consumers;
+pub use tap::{Heard, ReaderKind, Tap, Told};
+pub use verdict::Verdict;
+pub use vocab::Channel;

@@ -10,12 +10,16 @@ use serde::Serialize;
 
 use super::{
     Channel,
-    brand::{Brand, Evidence, guess},
+    about::About,
+    brand::{Brand, guess},
     consumer::Consumer,
-    registry::{Inner, Recent, Tally},
+    known::{Known, ProfileWhy, known},
+    registry::{Consumers, Inner, Recent, Tally},
     sharing::{CallerSigns, is_viewer, named_share},
+    verdict::{PhaseAOnly, Signs, Verdict, verdicts},
 };
-use config::ScalingSettings;
+use config::ReaderProfiles;
+use profiles::Acts;
 use vocab::Now;
 
 /// Calls and errors of one method.
@@ -41,6 +45,19 @@ pub enum Role {
     Viewer,
 }
 
+/// The profile of a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ProfileView {
+    /// What an option calls it.
+    pub key: &'static str,
+    /// The product's name.
+    pub name: &'static str,
+    /// What it does with power.
+    pub acts: Acts,
+    /// Why it is taken for that.
+    pub why: ProfileWhy,
+}
+
 /// One consumer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConsumerView {
@@ -58,6 +75,10 @@ pub struct ConsumerView {
     pub src: Option<Arc<str>>,
     /// Guess of the product.
     pub brand: Option<Brand>,
+    /// Its profile.
+    pub profile: Option<ProfileView>,
+    /// What there is to say, the gravest first.
+    pub verdicts: Vec<Verdict>,
     /// Reader or viewer.
     pub role: Role,
     /// Part of the power that it sees, 1.0 for all.
@@ -94,6 +115,17 @@ pub struct ConsumerView {
     pub frozen: bool,
     /// Unix s of its last word, once it is silent for three of its intervals and 10 s.
     pub silent_since: Option<f64>,
+}
+
+impl ConsumerView {
+    /// The product: the owner's word, else what it looks like.
+    #[must_use]
+    pub fn product(&self) -> Option<&'static str> {
+        self.profile
+            .filter(|view| matches!(view.why, ProfileWhy::Address | ProfileWhy::Chosen))
+            .map(|view| view.name)
+            .or_else(|| self.brand.map(|brand| brand.name))
+    }
 }
 
 /// A request and its answer, at most 2 KiB each.
@@ -229,7 +261,27 @@ pub struct Overview {
     pub counted: usize,
 }
 
-pub(super) fn exchanges(consumer: &Consumer) -> Vec<ExchangeView> {
+impl Consumers {
+    /// Everybody who reads, and the sums; with the roles and shares that `about` gives them.
+    #[must_use]
+    pub fn overview<'a>(&self, about: impl Into<About<'a>>, now: Now) -> Overview {
+        let mut inner = self.inner();
+        inner.forget(now);
+        overview(&inner, &about.into(), now)
+    }
+
+    /// The newest requests of one consumer with their answers, oldest first.
+    #[must_use]
+    pub fn exchanges(&self, peer: IpAddr, channel: Channel) -> Vec<ExchangeView> {
+        self.inner()
+            .consumers
+            .get(&(peer.to_canonical(), channel))
+            .map(exchanges)
+            .unwrap_or_default()
+    }
+}
+
+fn exchanges(consumer: &Consumer) -> Vec<ExchangeView> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let view = |e: &super::consumer::Exchange| ExchangeView {
         ts_ms: (e.unix * 1000.0) as i64,
@@ -241,12 +293,12 @@ pub(super) fn exchanges(consumer: &Consumer) -> Vec<ExchangeView> {
     consumer.exchanges.iter().map(view).collect()
 }
 
-pub(super) fn overview(inner: &Inner, scaling: &ScalingSettings, now: Now) -> Overview {
+fn overview(inner: &Inner, about: &About<'_>, now: Now) -> Overview {
     let mut brands: BTreeMap<IpAddr, Option<Brand>> = BTreeMap::new();
     for (ip, _) in inner.consumers.keys() {
         brands
             .entry(*ip)
-            .or_insert_with(|| guess(&evidence(inner, *ip)));
+            .or_insert_with(|| guess(&inner.evidence(*ip)));
     }
     let mut sorted: Vec<(&(IpAddr, Channel), &Consumer)> = inner.consumers.iter().collect();
     sorted.sort_by(|a, b| b.1.last.mono.cmp(&a.1.last.mono).then(a.0.cmp(b.0)));
@@ -258,7 +310,7 @@ pub(super) fn overview(inner: &Inner, scaling: &ScalingSettings, now: Now) -> Ov
                 *key,
                 c,
                 brands.get(&key.0).copied().flatten(),
-                scaling,
+                about,
                 now,
             )
         })
@@ -280,27 +332,8 @@ pub(super) fn overview(inner: &Inner, scaling: &ScalingSettings, now: Now) -> Ov
                 last_dropped: p.last.and_then(|(.., why)| why),
             })
             .collect(),
-        counted: inner.seen.count(scaling.ttl, now.mono),
+        counted: inner.seen.count(about.scaling.ttl, now.mono),
     }
-}
-
-pub(super) fn evidence(inner: &Inner, ip: IpAddr) -> Evidence<'_> {
-    let mut seen = Evidence::default();
-    for ((_, channel), c) in inner.consumers.iter().filter(|((of, _), _)| *of == ip) {
-        seen.channels.push(*channel);
-        seen.agents.extend(c.agent.as_deref());
-        seen.srcs.extend(c.src.as_deref());
-        if *channel == Channel::Udp {
-            seen.udp_from = Some(c.peer_port);
-        }
-        if *channel != Channel::Modbus {
-            seen.calls
-                .extend(c.methods.iter().map(|m| (*channel, &*m.name)));
-        }
-        seen.esp |= c.esp;
-        seen.gx_id |= c.gx_id;
-    }
-    seen
 }
 
 fn view(
@@ -308,14 +341,19 @@ fn view(
     (ip, channel): (IpAddr, Channel),
     c: &Consumer,
     brand: Option<Brand>,
-    scaling: &ScalingSettings,
+    about: &About<'_>,
     now: Now,
 ) -> ConsumerView {
+    let scaling = about.scaling;
+    let none = ReaderProfiles::default();
+    let of = about.profiles.map_or(&none, |of| &**of);
+    let known = known(ip, channel, brand, of);
     let signs = CallerSigns {
         peer: ip,
         agent: c.agent.as_deref(),
         src: c.src.as_deref(),
         datagram: channel == Channel::Udp,
+        viewer: known.looks,
     };
     let viewer = if scaling.enable && !scaling.shares.is_empty() {
         named_share(ip, scaling).is_none()
@@ -338,6 +376,29 @@ fn view(
         })
         .collect();
     methods.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.method.cmp(&b.method)));
+    let cadence = c.cadence(now);
+    let silent_since = c.silent_since(now).map(|at| at.unix);
+    let unknown: Vec<Arc<str>> = methods
+        .iter()
+        .filter(|m| !m.known)
+        .map(|m| Arc::clone(&m.method))
+        .collect();
+    let signs = Signs {
+        // Who is told and need not ask is not silent, nor is who came by once.
+        silent_since: silent_since
+            .filter(|_| c.connections == 0 && (cadence.is_some() || c.notified > 0)),
+        asks: cadence.filter(|_| c.value.is_some()),
+        changes: about.readings_each,
+        may_act: known.acts != Acts::Viewer && !viewer,
+        unknown: &unknown,
+        phases: c.phases,
+        whole: c.whole,
+        viewer,
+        profile: known.assigned.map(|a| a.profile.key),
+        phase_a: PhaseAOnly::of(channel, c.local_port),
+        took_null: took_null(c, channel, brand, &known),
+    };
+    let verdicts = verdicts(&signs);
     ConsumerView {
         ip,
         port: c.peer_port,
@@ -346,6 +407,13 @@ fn view(
         agent: c.agent.clone(),
         src: c.src.clone(),
         brand,
+        profile: known.assigned.map(|a| ProfileView {
+            key: a.profile.key,
+            name: &a.profile.name,
+            acts: a.profile.acts,
+            why: a.why,
+        }),
+        verdicts,
         role: if viewer { Role::Viewer } else { Role::Reader },
         share,
         calls: c.calls,
@@ -354,7 +422,7 @@ fn view(
         errors: c.errors,
         last_error: c.last_error,
         frozen: c.frozen,
-        cadence: c.cadence(now),
+        cadence,
         last_answer: c.answered.map(|at| at.unix),
         age: c
             .answered
@@ -364,7 +432,31 @@ fn view(
         last_seen: c.last.unix,
         connected: c.connections,
         notified: c.notified,
-        silent_since: c.silent_since(now).map(|at| at.unix),
+        silent_since,
+    }
+}
+
+/// The profile that a reader needs that was told by nulls and takes them for 0 W: the one that it
+/// looks like, else that of anybody.
+fn took_null(
+    c: &Consumer,
+    channel: Channel,
+    brand: Option<Brand>,
+    known: &Known,
+) -> Option<&'static str> {
+    let told_by_nulls =
+        |key: &str| profiles::find(key).is_some_and(|p| p.absent(channel) == vocab::Absent::Nulls);
+    let owner = known
+        .assigned
+        .is_some_and(|a| a.why == ProfileWhy::Address && told_by_nulls(a.profile.key));
+    if !c.nulls || !owner {
+        return None;
+    }
+    match brand.map_or(&[][..], Brand::profiles).first() {
+        Some(key) if told_by_nulls(key) => None,
+        Some(key) => Some(key),
+        // A program that does not say that it reads through aioshelly.
+        None => Some(profiles::ANYTHING),
     }
 }
 

@@ -4,48 +4,28 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
-
 use super::{
-    Caller, Channel,
-    brand::{self, Brand, Use},
+    Channel,
+    about::About,
+    brand::{self, Evidence},
+    call::{AnsweredCall, Asked, Caller},
     consumer::Consumer,
-    overview::{self, ExchangeView, Overview},
+    known::{Assigned, Kept, Known, ProfileWhy, known},
     sharing::{CallerSigns, Seen, is_viewer},
+    tap::{Heard, ReaderKind, Tap, Told},
 };
-use config::{ControlMode, ControlSettings, ScalingSettings};
-use vocab::Now;
+use config::{ControlMode, ControlSettings, ReaderProfiles, ScalingSettings};
+use profiles::Acts;
+use vocab::{Absent, Now};
 
 /// Consumers are forgotten after this time without a word.
 const FORGET: Duration = Duration::from_secs(24 * 3600);
 /// Newest requests of a channel that are listed, as the original.
 const RECENT: usize = 20;
-
-/// One call and what was answered.
-#[derive(Clone, Debug)]
-pub struct AnsweredCall<'a> {
-    /// Who.
-    pub caller: &'a Caller,
-    /// `src` of the frame.
-    pub src: Option<&'a str>,
-    /// Method as asked, in the device's spelling where it is known; over Modbus e.g. `read input
-    /// registers`.
-    pub method: &'a str,
-    /// Whether there is such a method.
-    pub known: bool,
-    /// The error's code, if one was answered.
-    pub error: Option<i32>,
-    /// The power that was answered, W: total, or that of the phase asked.
-    pub value: Option<f64>,
-    /// The frame as it came; of a GET its target. Begins with `{` or `[` exactly if it was a body.
-    pub request: Bytes,
-    /// What was sent; empty: nothing.
-    pub reply: Bytes,
-}
 
 /// Calls on one channel.
 #[derive(Clone, Debug, Default)]
@@ -82,26 +62,34 @@ pub(super) struct Inner {
     pub home: Vec<IpAddr>,
     pub seen: Seen,
     pub consumers: HashMap<(IpAddr, Channel), Consumer>,
-    pub tallies: [Tally; 5],
+    pub tallies: [Tally; Channel::ALL.len()],
     pub ports: BTreeMap<u16, Port>,
 }
 
 /// All consumers of a meter.
 #[derive(Debug)]
-pub struct Consumers(Mutex<Inner>);
+pub struct Consumers(Mutex<Inner>, OnceLock<Arc<dyn Tap>>);
 
 impl Consumers {
     /// Nobody yet; at most `max` are remembered (`recent_clients_max`).
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self(Mutex::new(Inner {
-            max: max.max(1),
-            ..Inner::default()
-        }))
+        Self(
+            Mutex::new(Inner {
+                max: max.max(1),
+                ..Inner::default()
+            }),
+            OnceLock::new(),
+        )
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets `tap` hear every question from now on; the first one that is set stays.
+    pub fn set_tap(&self, tap: Arc<dyn Tap>) {
+        drop(self.1.set(tap));
     }
 
     /// Sets the addresses of our own Home Assistant: it looks at the meter and is never counted.
@@ -112,17 +100,20 @@ impl Consumers {
     /// The part of the power that `caller` sees, 1.0 for all of it. To be asked for answers that
     /// carry power: it is what counts an address as a reader. `src` may be left out where it is not
     /// known yet; the one of earlier frames is taken then.
-    pub fn share(
+    pub fn share<'a>(
         &self,
         caller: &Caller,
         src: Option<&str>,
-        scaling: &ScalingSettings,
+        about: impl Into<About<'a>>,
         now: Now,
     ) -> f64 {
+        let about = about.into();
+        let scaling = about.scaling;
         if !scaling.enable || caller.channel == Channel::Modbus {
             return 1.0;
         }
         let inner = &mut *self.inner();
+        let viewer = inner.known(caller, src, None, about.profiles).looks;
         let known = inner
             .consumers
             .get(&(caller.peer.to_canonical(), caller.channel));
@@ -137,6 +128,7 @@ impl Consumers {
                 agent,
                 src,
                 datagram: caller.channel == Channel::Udp,
+                viewer,
             },
             scaling,
             &inner.home,
@@ -148,8 +140,8 @@ impl Consumers {
     /// (`docs/calm-control.md#whom-it-controls`).
     ///
     /// Home Assistant and `scaling_viewers` never are; who is named in `control_readers` is,
-    /// whatever it looks like; else what its brand does with power decides, and in `auto` not if
-    /// it asks faster than any battery does.
+    /// whatever it looks like; else what its profile says decides (`readers`, or how it asks), and
+    /// in `auto` not if it asks faster than any battery does and no option names its address.
     pub fn is_controlled(
         &self,
         caller: &Caller,
@@ -160,7 +152,10 @@ impl Consumers {
         now: Now,
     ) -> bool {
         if control.mode == ControlMode::Off
-            || matches!(caller.channel, Channel::Modbus | Channel::Outbound)
+            || matches!(
+                caller.channel,
+                Channel::Modbus | Channel::Outbound | Channel::Mqtt
+            )
         {
             return false;
         }
@@ -182,16 +177,70 @@ impl Consumers {
                 .or_else(|| known.and_then(|c| c.agent.as_deref())),
             src: src.or_else(|| known.and_then(|c| c.src.as_deref())),
             datagram: caller.channel == Channel::Udp,
+            viewer: false,
         };
+        if let Some(profile) = control.profiles.at(peer)
+            && profile.acts != Acts::Unknown
+        {
+            return profile.acts == Acts::Battery;
+        }
         if is_viewer(signs, scaling, &inner.home) {
             return false;
         }
         let too_fast = known.is_some_and(|c| c.is_faster_than_a_battery(now));
-        match (control.mode, inner.usage(caller, src, method)) {
-            (_, Use::Looks) | (ControlMode::Off, _) | (ControlMode::Auto, Use::Unknown) => false,
-            (ControlMode::Auto, Use::Regulates) => !too_fast,
+        let known = inner.known(caller, src, Some(method), Some(&control.profiles));
+        match (control.mode, known.acts) {
+            (_, Acts::Viewer) | (ControlMode::Off, _) | (ControlMode::Auto, Acts::Unknown) => false,
+            (ControlMode::Auto, Acts::Battery) => !too_fast,
             (ControlMode::On, _) => true,
         }
+    }
+
+    /// How `caller`, who asks for power, is told that there is none
+    /// (`docs/decisions.md#a-phase-without-a-value`).
+    ///
+    /// The profile that the owner named for its address decides; else nulls are for a request that
+    /// shows that its sender understands them, and for no other from the same address; else the
+    /// profile that it is known by.
+    pub fn absent(
+        &self,
+        caller: &Caller,
+        src: Option<&str>,
+        method: Option<&str>,
+        profiles: &Arc<ReaderProfiles>,
+    ) -> Absent {
+        let channel = caller.channel;
+        if let Some(profile) = profiles.at(caller.peer) {
+            return profile.absent(channel);
+        }
+        if brand::takes_nulls(caller.agent.as_deref(), src) {
+            return Absent::Nulls;
+        }
+        let known = self.inner().known(caller, src, method, Some(profiles));
+        known
+            .assigned
+            // Who only looks like it is told as anybody.
+            .filter(|a| a.why != ProfileWhy::LooksLike)
+            .map(|Assigned { profile, .. }| profile.absent(channel))
+            .filter(|told| *told != Absent::Nulls)
+            .unwrap_or_else(|| channel.absent())
+    }
+
+    /// Whether `caller` is told 0 W during a pause that goes by profile, and not that there is no
+    /// power: the product that the owner named for its address says so, else the one that it is.
+    pub fn pauses_at_zero(
+        &self,
+        caller: &Caller,
+        src: Option<&str>,
+        profiles: &Arc<ReaderProfiles>,
+    ) -> bool {
+        if let Some(profile) = profiles.at(caller.peer) {
+            return profile.pause_at_zero;
+        }
+        let known = self.inner().known(caller, src, None, Some(profiles));
+        known
+            .assigned
+            .is_some_and(|a| a.why != ProfileWhy::LooksLike && a.profile.pause_at_zero)
     }
 
     /// The power that `caller` was told last, W, and when, monotonic.
@@ -205,8 +254,12 @@ impl Consumers {
 
     /// Notes a question for power that was left without an answer on purpose: its reader asks
     /// again.
-    pub fn passed_over(&self, caller: &Caller, now: Now) {
-        self.inner().entry(caller, now).passed_over(caller, now);
+    pub fn passed_over(&self, asked: &AnsweredCall<'_>, now: Now) {
+        let inner = &mut *self.inner();
+        inner
+            .entry(asked.caller, now)
+            .passed_over(asked.caller, now);
+        self.tell(inner, asked, now);
     }
 
     /// Notes a call and its answer.
@@ -222,7 +275,7 @@ impl Consumers {
                 .consumers
                 .iter_mut()
                 .filter(|((ip, _), _)| *ip == peer)
-                .for_each(|(_, c)| c.usage = None);
+                .for_each(|(_, c)| c.known = None);
         }
         if new_src && asked.src.is_some_and(|src| src.starts_with("aios-")) {
             inner.seen.forget(peer);
@@ -247,6 +300,23 @@ impl Consumers {
             method: Some(method),
             word,
         });
+        self.tell(inner, asked, now);
+    }
+
+    /// Tells a recording, if there is one.
+    fn tell(&self, inner: &mut Inner, asked: &AnsweredCall<'_>, now: Now) {
+        let Some(tap) = self.1.get().filter(|tap| tap.listens()) else {
+            return;
+        };
+        let method = if asked.known { asked.method } else { "unknown" };
+        let heard = Heard {
+            caller: asked.caller,
+            kind: inner.kind(asked.caller, asked.src, method),
+            method,
+            asked: asked.asked,
+            told: Told::of(asked),
+        };
+        tap.hear(&heard, now);
     }
 
     /// Notes a notification that was sent to `caller`, with the power in it, W.
@@ -257,7 +327,19 @@ impl Consumers {
         consumer.notified += 1;
         consumer.answered = Some(now);
         consumer.value = value.or(consumer.value);
+        consumer.whole |= value.is_some();
         inner.tallies[caller.channel as usize].notified += 1;
+        let Some(tap) = self.1.get().filter(|tap| tap.listens()) else {
+            return;
+        };
+        let heard = Heard {
+            caller,
+            kind: inner.kind(caller, None, "NotifyStatus"),
+            method: "NotifyStatus",
+            asked: Asked::default(),
+            told: value.map_or(Told::Result, Told::Watts),
+        };
+        tap.hear(&heard, now);
     }
 
     /// Notes that a connection of `caller` is open: a WebSocket, or Modbus.
@@ -318,24 +400,6 @@ impl Consumers {
             *port.dropped.entry(reason).or_default() += 1;
         }
     }
-
-    /// Everybody who reads, and the sums; with the roles and shares that `scaling` gives them.
-    #[must_use]
-    pub fn overview(&self, scaling: &ScalingSettings, now: Now) -> Overview {
-        let mut inner = self.inner();
-        inner.forget(now);
-        overview::overview(&inner, scaling, now)
-    }
-
-    /// The newest requests of one consumer with their answers, oldest first.
-    #[must_use]
-    pub fn exchanges(&self, peer: IpAddr, channel: Channel) -> Vec<ExchangeView> {
-        self.inner()
-            .consumers
-            .get(&(peer.to_canonical(), channel))
-            .map(overview::exchanges)
-            .unwrap_or_default()
-    }
 }
 
 impl Tally {
@@ -348,13 +412,23 @@ impl Tally {
 }
 
 impl Inner {
-    /// What the brand of an address does with power, this call being part of how it asks.
-    fn usage(&mut self, caller: &Caller, src: Option<&str>, method: &str) -> Use {
+    /// Which product asks, this call being part of how it asks.
+    fn known(
+        &mut self,
+        caller: &Caller,
+        src: Option<&str>,
+        method: Option<&str>,
+        profiles: Option<&Arc<ReaderProfiles>>,
+    ) -> Known {
         let key = (caller.peer.to_canonical(), caller.channel);
-        if let Some(usage) = self.consumers.get(&key).and_then(|c| c.usage) {
-            return usage;
+        let kept = self.consumers.get(&key).and_then(|c| c.known.as_ref());
+        if let Some(known) = kept
+            .zip(profiles)
+            .and_then(|(kept, profiles)| kept.under(profiles))
+        {
+            return known;
         }
-        let mut seen = overview::evidence(self, key.0);
+        let mut seen = self.evidence(key.0);
         seen.channels.push(caller.channel);
         // A battery that asks by datagram does not ask otherwise: whoever does so from its address
         // is somebody else.
@@ -362,7 +436,7 @@ impl Inner {
             seen.channels.retain(|channel| *channel != Channel::Udp);
             seen.calls.retain(|(channel, _)| *channel != Channel::Udp);
         }
-        if !seen.calls.contains(&(caller.channel, method)) {
+        if let Some(method) = method.filter(|m| !seen.calls.contains(&(caller.channel, *m))) {
             seen.calls.push((caller.channel, method));
         }
         seen.agents.extend(caller.agent.as_deref());
@@ -370,17 +444,48 @@ impl Inner {
         if caller.channel == Channel::Udp {
             seen.udp_from = Some(caller.peer_port);
         }
-        let usage = brand::guess(&seen).map_or(Use::Unknown, Brand::usage);
+        let none = ReaderProfiles::default();
+        let brand = brand::guess(&seen);
+        let known = known(key.0, key.1, brand, profiles.map_or(&none, |of| &**of));
         // Another call may be more telling: only what is noted already is kept.
-        if let Some(consumer) = self.consumers.get_mut(&key)
+        if let (Some(profiles), Some(method)) = (profiles, method)
+            && let Some(consumer) = self.consumers.get_mut(&key)
             && consumer
                 .methods
                 .iter()
                 .any(|known| known.name.eq_ignore_ascii_case(method))
         {
-            consumer.usage = Some(usage);
+            consumer.known = Some(Kept::new(profiles, known));
         }
-        usage
+        known
+    }
+
+    pub(super) fn evidence(&self, ip: IpAddr) -> Evidence<'_> {
+        let mut seen = Evidence::default();
+        for ((_, channel), c) in self.consumers.iter().filter(|((of, _), _)| *of == ip) {
+            seen.channels.push(*channel);
+            seen.agents.extend(c.agent.as_deref());
+            seen.srcs.extend(c.src.as_deref());
+            if *channel == Channel::Udp {
+                seen.udp_from = Some(c.peer_port);
+            }
+            if *channel != Channel::Modbus {
+                seen.calls
+                    .extend(c.methods.iter().map(|m| (*channel, &*m.name)));
+            }
+            seen.esp |= c.esp;
+            seen.gx_id |= c.gx_id;
+        }
+        seen
+    }
+
+    /// What a reader is taken for.
+    fn kind(&mut self, caller: &Caller, src: Option<&str>, method: &str) -> ReaderKind {
+        match self.known(caller, src, Some(method), None).acts {
+            Acts::Battery => ReaderKind::Battery,
+            Acts::Viewer => ReaderKind::Viewer,
+            Acts::Unknown => ReaderKind::Reader,
+        }
     }
 
     fn entry(&mut self, caller: &Caller, now: Now) -> &mut Consumer {
@@ -394,7 +499,7 @@ impl Inner {
             .or_insert_with(|| Consumer::new(caller, now))
     }
 
-    fn forget(&mut self, now: Now) {
+    pub(super) fn forget(&mut self, now: Now) {
         self.consumers
             .retain(|_, c| c.connections > 0 || now.mono.saturating_sub(c.last.mono) < FORGET);
     }

@@ -33,6 +33,8 @@ pub struct CallerSigns<'a> {
     pub src: Option<&'a str>,
     /// It came with a datagram: the address is no more than said.
     pub datagram: bool,
+    /// Its product is known for one that only looks.
+    pub viewer: bool,
 }
 
 /// Whether `signs` is somebody who looks and does not act: never counted, never given less than
@@ -43,7 +45,8 @@ pub fn is_viewer(signs: CallerSigns<'_>, scaling: &ScalingSettings, home: &[IpAd
     let supervisor =
         |ip: Ipv4Addr| ip.octets()[..2] == [172, 30] && (32..34).contains(&ip.octets()[2]);
     // Other loopback addresses do count: readers beside us may be told apart by them.
-    peer == IpAddr::V4(Ipv4Addr::LOCALHOST)
+    signs.viewer
+        || peer == IpAddr::V4(Ipv4Addr::LOCALHOST)
         || peer == IpAddr::V6(Ipv6Addr::LOCALHOST)
         || matches!(peer, IpAddr::V4(ip) if supervisor(ip))
         || home.iter().any(|ip| ip.to_canonical() == peer)
@@ -214,6 +217,7 @@ mod tests {
             agent: None,
             src: None,
             datagram: false,
+            viewer: false,
         }
     }
 
@@ -311,6 +315,7 @@ mod tests {
                 agent: None,
                 src: None,
                 datagram: true,
+                viewer: false,
             },
             s,
             &[],

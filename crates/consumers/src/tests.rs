@@ -56,6 +56,9 @@ fn asked<'a>(caller: &'a Caller, method: &'a str, value: Option<f64>) -> Answere
         known: true,
         error: None,
         value,
+        phase: None,
+        nulls: false,
+        asked: Asked::default(),
         request: Bytes::from_static(b"{\"id\":1}"),
         reply: Bytes::from_static(b"{}"),
     }
@@ -70,7 +73,7 @@ fn of<'a>(overview: &'a Overview, ip: &str, channel: Channel) -> &'a ConsumerVie
 }
 
 #[test]
-fn s9_two_batteries_and_a_browser() {
+fn two_batteries_and_a_browser_are_told_apart() {
     let consumers = Consumers::new(100);
     let s = scaling(&[("127.0.0.2/32", 0.7), ("127.0.0.3/32", 0.3)]);
     let (two, three, nine) = (
@@ -99,41 +102,28 @@ fn s9_two_batteries_and_a_browser() {
     let now = consumers.overview(&s, at(22_000));
     assert_eq!(now.consumers.len(), 3);
     let first = of(&now, "127.0.0.2", Channel::Websocket);
-    assert_eq!(
-        (
-            first.cadence,
-            first.last_value,
-            first.share,
-            first.role,
-            first.connected
-        ),
-        (Some(0.5), Some(700.0), 0.7, Role::Reader, 1)
-    );
-    assert_eq!(
-        (
-            first.methods[0].calls,
-            first.age.unwrap() < 5.0,
-            first.silent_since
-        ),
-        (41, true, None)
-    );
+    assert_eq!(first.cadence, Some(0.5));
+    assert_eq!(first.last_value, Some(700.0));
+    assert_eq!(first.share, 0.7);
+    assert_eq!(first.role, Role::Reader);
+    assert_eq!(first.connected, 1);
+    assert_eq!(first.methods[0].calls, 41);
+    assert!(first.age.unwrap() < 5.0);
+    assert_eq!(first.silent_since, None);
     let second = of(&now, "127.0.0.3", Channel::Udp);
+    assert_eq!(second.cadence, Some(1.0));
+    assert_eq!(second.last_value, Some(300.0));
     assert_eq!(
-        (second.cadence, second.last_value, second.brand),
-        (
-            Some(1.0),
-            Some(300.0),
-            Some(Brand {
-                name: "Marstek or compatible",
-                certain: false
-            })
-        )
+        second.brand,
+        Some(Brand {
+            name: "Marstek or compatible",
+            certain: false
+        })
     );
     let browser = of(&now, "127.0.0.9", Channel::Http);
-    assert_eq!(
-        (browser.role, browser.share, browser.last_value),
-        (Role::Viewer, 1.0, Some(1000.0))
-    );
+    assert_eq!(browser.role, Role::Viewer);
+    assert_eq!(browser.share, 1.0);
+    assert_eq!(browser.last_value, Some(1000.0));
     assert_eq!(now.metrics.udp.packets, 21);
     consumers.disconnected(&two, at(22_000));
     let later = consumers.overview(&s, at(40_000));
@@ -207,20 +197,18 @@ fn what_was_said_is_kept_and_cut() {
     };
     consumers.note(&odd, at(25_000));
     let kept = consumers.exchanges(http.peer, Channel::Http);
-    assert_eq!(
-        (kept.len(), kept[0].request.as_str(), kept[0].reply.len()),
-        (20, "/rpc/Shelly.GetStatus?esp&n=6", 2048)
-    );
-    assert_eq!(
-        (kept[19].error, kept[19].request.as_str()),
-        (Some(404), "{\"id\":1}")
-    );
+    assert_eq!(kept.len(), 20);
+    assert_eq!(kept[0].request.as_str(), "/rpc/Shelly.GetStatus?esp&n=6");
+    assert_eq!(kept[0].reply.len(), 2048);
+    assert_eq!(kept[19].error, Some(404));
+    assert_eq!(kept[19].request.as_str(), "{\"id\":1}");
     let overview = consumers.overview(&off(), at(26_000));
     let c = of(&overview, "127.0.0.5", Channel::Http);
-    assert_eq!(
-        (c.calls, c.unknown, c.errors, c.last_error, c.cadence),
-        (26, 1, 1, Some(404), Some(1.0))
-    );
+    assert_eq!(c.calls, 26);
+    assert_eq!(c.unknown, 1);
+    assert_eq!(c.errors, 1);
+    assert_eq!(c.last_error, Some(404));
+    assert_eq!(c.cadence, Some(1.0));
     assert_eq!(
         c.brand,
         Some(Brand {
@@ -229,21 +217,15 @@ fn what_was_said_is_kept_and_cut() {
         })
     );
     let http = &overview.metrics.http;
-    assert_eq!(
-        (
-            http.total,
-            http.by_method["Shelly.GetStatus"],
-            http.by_method["unknown"],
-            http.errors["unknown"]
-        ),
-        (26, 25, 1, 1)
-    );
+    assert_eq!(http.total, 26);
+    assert_eq!(http.by_method["Shelly.GetStatus"], 25);
+    assert_eq!(http.by_method["unknown"], 1);
+    assert_eq!(http.errors["unknown"], 1);
     assert_eq!(overview.clients.http_recent.len(), 20);
     let last = overview.clients.http_recent.last().unwrap();
-    assert_eq!(
-        (last.verb, last.event, last.method.as_deref()),
-        (Some("POST"), None, Some("Shelly.Nonsense"))
-    );
+    assert_eq!(last.verb, Some("POST"));
+    assert_eq!(last.event, None);
+    assert_eq!(last.method.as_deref(), Some("Shelly.Nonsense"));
     let json = serde_json::to_value(&overview).unwrap();
     assert_eq!(
         json["clients"]["http_unique"],
@@ -266,27 +248,17 @@ fn sockets_and_drops_are_counted() {
     consumers.packet(&udp, Some("malformed"), at(60_000));
     consumers.packet(&udp, None, at(60_001));
     let o = consumers.overview(&off(), at(60_002));
-    assert_eq!(
-        (
-            o.metrics.ws.clients,
-            o.metrics.ws.notify_total,
-            o.clients.ws_connected.len()
-        ),
-        (2, 1, 2)
-    );
+    assert_eq!(o.metrics.ws.clients, 2);
+    assert_eq!(o.metrics.ws.notify_total, 1);
+    assert_eq!(o.clients.ws_connected.len(), 2);
     let c = of(&o, "127.0.0.6", Channel::Websocket);
-    assert_eq!(
-        (c.connected, c.last_value, c.silent_since, c.cadence),
-        (2, Some(5.0), None, None)
-    );
-    assert_eq!(
-        (
-            o.metrics.udp.packets,
-            o.metrics.udp.dropped["malformed"],
-            o.udp_ports[0].last_from
-        ),
-        (2, 1, Some(udp.peer))
-    );
+    assert_eq!(c.connected, 2);
+    assert_eq!(c.last_value, Some(5.0));
+    assert_eq!(c.silent_since, None);
+    assert_eq!(c.cadence, None);
+    assert_eq!(o.metrics.udp.packets, 2);
+    assert_eq!(o.metrics.udp.dropped["malformed"], 1);
+    assert_eq!(o.udp_ports[0].last_from, Some(udp.peer));
     consumers.disconnected(&ws, at(60_003));
     assert_eq!(
         consumers
@@ -453,7 +425,7 @@ fn who_asks_faster_than_any_battery_is_none() {
     assert!(ask(&hasty, 9_510));
     // What is left without an answer is part of the rhythm.
     for n in 0..20 {
-        consumers.passed_over(&poller, at(10_000 + n * 500));
+        consumers.passed_over(&asked(&poller, "EM.GetStatus", None), at(10_000 + n * 500));
     }
     assert!(controlled(&poller, 20_000));
     // Three phases, one after the other, are one round.

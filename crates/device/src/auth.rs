@@ -41,12 +41,6 @@ pub fn ha1(realm: &str, password: &str) -> String {
     sha256_hex(&format!("admin:{realm}:{password}"))
 }
 
-/// Whether a method is answered without a password: only the device info is.
-#[must_use]
-pub fn is_open(method: &str) -> bool {
-    method.eq_ignore_ascii_case("Shelly.GetDeviceInfo")
-}
-
 fn sha256_hex(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
@@ -356,11 +350,7 @@ impl Guard {
             cnonce,
             ..
         } = given;
-        let expected = sha256_hex(&format!(
-            "{}:{nonce_text}:{nc_text}:{cnonce}:auth:{}",
-            who.ha1,
-            sha256_hex(a2)
-        ));
+        let expected = response(who.ha1, nonce_text, nc_text, cnonce, a2);
         let right = expected
             .as_bytes()
             .ct_eq(given.response.to_ascii_lowercase().as_bytes());
@@ -450,6 +440,14 @@ impl Guard {
         }
         self.failures.entry(from).or_default().push_back(now);
     }
+}
+
+/// What proves a password: of `ha1`, the server's nonce, the client's count and nonce, and what is
+/// asked (`GET:/rpc/…`).
+#[must_use]
+pub fn response(ha1: &str, nonce: &str, nc: &str, cnonce: &str, a2: &str) -> String {
+    let a2 = sha256_hex(a2);
+    sha256_hex(&format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{a2}"))
 }
 
 /// Who wants in, and what would let it.

@@ -5,6 +5,8 @@
 //! set has a member that a virtual device has no value for, the value is the one of a device that
 //! does not use it.
 
+use vocab::{BuildId, Version};
+
 /// One version as its captures show it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FirmwareSet {
@@ -34,6 +36,13 @@ pub struct FirmwareSet {
     pub ram_min_free: u32,
     /// `sys.fs_free`.
     pub fs_free: u32,
+}
+
+impl FirmwareSet {
+    /// Its build id.
+    fn build(&self) -> BuildId {
+        BuildId::from_static(self.fw_id)
+    }
 }
 
 /// Every set, oldest first.
@@ -92,22 +101,23 @@ pub struct Firmware {
     /// The set that is answered.
     pub set: &'static FirmwareSet,
     /// `ver`.
-    pub ver: String,
+    pub ver: Version,
     /// `fw_id`. Never made up: the option's, or the set's own.
-    pub fw_id: String,
+    pub fw_id: BuildId,
     /// What the owner should know of it, one line each.
     pub remarks: Vec<String>,
 }
 
 impl Firmware {
-    /// The firmware by the options `firmware` and `fw_id`; `of_id` is the version inside the
-    /// latter.
+    /// The firmware by the options `firmware` and `fw_id`.
     #[must_use]
-    pub fn new(ver: Option<&str>, fw_id: Option<&str>, of_id: Option<&str>) -> Self {
+    pub fn new(ver: Option<&Version>, fw_id: Option<&BuildId>) -> Self {
         let mut remarks = Vec::new();
-        let wanted = ver.or(of_id).unwrap_or(DEFAULT.ver);
-        let set = nearest(wanted);
-        if set.ver != wanted {
+        let of_id = fw_id.map(BuildId::version);
+        let wanted = ver.or(of_id.as_ref());
+        let wanted = wanted.cloned().unwrap_or_else(|| DEFAULT.build().version());
+        let set = nearest(&wanted);
+        if set.ver != &*wanted {
             let id = if fw_id.is_some() {
                 String::new()
             } else {
@@ -123,7 +133,7 @@ impl Firmware {
                 set.ver
             ));
         }
-        if let (Some(ver), Some(of_id), Some(fw_id)) = (ver, of_id, fw_id)
+        if let (Some(ver), Some(of_id), Some(fw_id)) = (ver, &of_id, fw_id)
             && ver != of_id
         {
             remarks.push(format!(
@@ -132,8 +142,8 @@ impl Firmware {
         }
         Self {
             set,
-            ver: wanted.to_owned(),
-            fw_id: fw_id.unwrap_or(set.fw_id).to_owned(),
+            ver: wanted,
+            fw_id: fw_id.cloned().unwrap_or_else(|| set.build()),
             remarks,
         }
     }
@@ -172,14 +182,14 @@ mod tests {
             ("1.8.3", "1.7.5"),
             ("2.0.0", "2.0.1"),
             ("2.0.1", "2.0.1"),
-            ("2.1.0beta1", "2.0.1"),
             ("1.4.4", "1.6.1"),
             ("0.14.2", "1.6.1"),
-            ("17", "2.0.1"),
+            ("17.0", "2.0.1"),
         ] {
-            let firmware = Firmware::new(Some(wanted), None, None);
-            assert_eq!((firmware.set.ver, firmware.ver.as_str()), (set, wanted));
-            assert_eq!(firmware.fw_id, firmware.set.fw_id, "{wanted}");
+            let firmware = Firmware::new(Version::parse(wanted).as_ref(), None);
+            assert_eq!(firmware.set.ver, set, "{wanted}");
+            assert_eq!(firmware.ver.as_str(), wanted);
+            assert_eq!(firmware.fw_id.as_str(), firmware.set.fw_id, "{wanted}");
             assert_eq!(
                 firmware.remarks.len(),
                 usize::from(set != wanted),
@@ -191,43 +201,38 @@ mod tests {
 
     #[test]
     fn a_build_id_brings_its_version_and_one_that_contradicts_is_named() {
-        let id = "20250924-062729/1.7.1-gd336f31";
-        let firmware = Firmware::new(None, Some(id), Some("1.7.1"));
-        assert_eq!(
-            (
-                firmware.set.ver,
-                firmware.ver.as_str(),
-                firmware.fw_id.as_str()
-            ),
-            ("1.7.5", "1.7.1", id)
-        );
-        let firmware = Firmware::new(Some("2.0.1"), Some(id), Some("1.7.1"));
-        assert_eq!(
-            (
-                firmware.set.ver,
-                firmware.fw_id.as_str(),
-                firmware.remarks.len()
-            ),
-            ("2.0.1", id, 1),
-            "{:?}",
-            firmware.remarks
-        );
-        let plain = Firmware::new(None, None, None);
-        assert_eq!(
-            (
-                plain.ver.as_str(),
-                plain.fw_id.as_str(),
-                plain.remarks.len()
-            ),
-            ("1.7.5", "20260311-095913/1.7.5-g9979d16", 0)
-        );
+        let id = BuildId::from_static("20250924-062729/1.7.1-gd336f31");
+        let firmware = Firmware::new(None, Some(&id));
+        assert_eq!(firmware.set.ver, "1.7.5");
+        assert_eq!(firmware.ver.as_str(), "1.7.1");
+        assert_eq!(firmware.fw_id, id);
+        let firmware = Firmware::new(Version::parse("2.0.1").as_ref(), Some(&id));
+        assert_eq!(firmware.set.ver, "2.0.1");
+        assert_eq!(firmware.fw_id, id);
+        assert_eq!(firmware.remarks.len(), 1, "{:?}", firmware.remarks);
+    }
+
+    #[test]
+    fn without_options_it_is_the_default_set_as_captured() {
+        let plain = Firmware::new(None, None);
+        assert_eq!(plain.ver.as_str(), "1.7.5");
+        assert_eq!(plain.fw_id.as_str(), "20260311-095913/1.7.5-g9979d16");
+        assert!(plain.remarks.is_empty(), "{:?}", plain.remarks);
+    }
+
+    #[test]
+    fn each_set_is_of_the_version_that_its_build_id_names() {
+        for set in &SETS {
+            assert_eq!(set.build().version().as_str(), set.ver);
+        }
     }
 
     proptest! {
         #[test]
-        fn any_text_has_a_set(ver in "\\PC{0,40}") {
-            let firmware = Firmware::new(Some(&ver), None, None);
-            prop_assert!(SETS.iter().any(|set| std::ptr::eq(set, firmware.set) && set.fw_id == firmware.fw_id));
+        fn any_version_has_a_set(ver in r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}") {
+            let firmware = Firmware::new(Version::parse(&ver).as_ref(), None);
+            prop_assert_eq!(firmware.ver.as_str(), ver);
+            prop_assert!(SETS.iter().any(|set| std::ptr::eq(set, firmware.set)));
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use url::form_urlencoded;
 
 use super::{Answer, RpcError};
 
@@ -80,6 +81,12 @@ impl Frame {
 }
 
 /// Reads one frame.
+///
+/// ```
+/// let frame = device::frame::parse(br#"{"id": 1, "method": "EM.GetStatus", "params": {"id": 0}}"#).unwrap();
+/// assert_eq!(frame.method.as_deref(), Some("EM.GetStatus"));
+/// assert_eq!(frame.params.as_deref(), Some(r#"{"id": 0}"#));
+/// ```
 ///
 /// # Errors
 /// When the bytes are no JSON object.
@@ -313,30 +320,14 @@ pub fn query_to_params(query: &str) -> String {
 pub fn query_pairs(query: &str) -> Vec<(String, Option<String>)> {
     let parts = query.split('&').filter(|part| !part.is_empty());
     parts
-        .map(|part| match part.split_once('=') {
-            Some((key, value)) => (decode(key), Some(decode(value))),
-            None => (decode(part), None),
+        .flat_map(|part| {
+            let named = part.contains('=');
+            form_urlencoded::parse(part.as_bytes()).map(move |(key, value)| {
+                let value = named.then(|| value.into_owned());
+                (key.into_owned(), value)
+            })
         })
         .collect()
-}
-
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while let Some(&byte) = bytes.get(i) {
-        let hex = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
-        match (byte, hex(i + 1), hex(i + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                i += 2;
-            }
-            (b'+', ..) => out.push(b' '),
-            _ => out.push(byte),
-        }
-        i += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

@@ -167,6 +167,40 @@ pub fn carries_power(address: u16) -> bool {
     })
 }
 
+/// Which power a read holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerRead {
+    /// That of the house: the total, or several phases.
+    Whole,
+    /// That of one phase.
+    Phase(u8),
+}
+
+/// Registers of a power, two words each: of the total where there is one, and of the phases.
+const POWERS: [(Option<u16>, [u16; 3]); 3] = [
+    (Some(1013), [1024, 1044, 1064]),
+    (None, [2007, 2027, 2047]),
+    (Some(3026), [3020, 3022, 3024]),
+];
+
+/// Which power these registers hold, if any.
+#[must_use]
+pub fn power_read(address: u16, count: u16) -> Option<PowerRead> {
+    let end = u32::from(address) + u32::from(count);
+    let covers = |register: u16| {
+        let register = u32::from(register);
+        register < end && register + 1 >= u32::from(address)
+    };
+    POWERS.iter().find_map(|(total, phases)| {
+        let mut read = (0_u8..).zip(phases).filter(|(_, at)| covers(**at));
+        match (total.is_some_and(covers), read.next(), read.next()) {
+            (true, ..) | (_, Some(_), Some(_)) => Some(PowerRead::Whole),
+            (false, Some((phase, _)), None) => Some(PowerRead::Phase(phase)),
+            (false, None, _) => None,
+        }
+    })
+}
+
 /// Answers a read. The context's view is the unscaled one: shares never touch Modbus.
 ///
 /// # Errors

@@ -9,13 +9,13 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::{
     Context, Device, DeviceState, Json, View,
-    components::{em, em_data, em1, em1_data, shelly, temperature, ws},
-    dispatch::json,
+    answer::json,
+    components::{em, em_data, em1, em1_data, mqtt, shelly, temperature, ws},
     history::Columns,
 };
-use config::{Profile, StalePolicy};
+use config::{ChannelSettings, Profile, StalePolicy};
 use meter::Quality;
-use vocab::{Deci, Fixed, Now};
+use vocab::{Absent, Deci, Fixed, Now};
 
 /// `em:0` at least this often, even unchanged: clients that time out stay connected.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -32,6 +32,17 @@ pub struct Policy {
     pub interval: Duration,
     /// `ws_notify_eps`, W: least change of any phase.
     pub eps: f64,
+}
+
+impl Policy {
+    /// As these settings say.
+    #[must_use]
+    pub fn of(settings: &ChannelSettings) -> Self {
+        Self {
+            interval: settings.ws_notify_interval,
+            eps: settings.ws_notify_eps,
+        }
+    }
 }
 
 /// Who is told.
@@ -91,8 +102,8 @@ pub struct Notifier {
     record: Option<i64>,
     energy: bool,
     state: DeviceState,
-    /// `ws.connected` as told.
-    ws_connected: bool,
+    /// `ws.connected` and `mqtt.connected` as told.
+    connected: [bool; 2],
     wake: Duration,
     /// Whether the other side of an outbound socket has spoken, and what it then needs again is
     /// still due.
@@ -109,12 +120,12 @@ impl Notifier {
             begun,
             seen: begun.then(|| seen(context.view, context.now)),
             told: None,
-            uncleared: begun && context.view.stale() && context.manner.takes_nulls,
+            uncleared: begun && context.view.stale() && context.manner.absent == Absent::Nulls,
             minute: minute(context.now),
             record: context.view.record.as_ref().map(|r| r.ts),
             energy: context.view.energy.is_some(),
             state: context.state.clone(),
-            ws_connected: context.ws_connected,
+            connected: connected(context),
             wake: context.now.mono,
             introduced: None,
         }
@@ -161,7 +172,8 @@ impl Notifier {
     /// silence. To anybody else there is silence at once, as on UDP: what stands still for
     /// longer than the keep-alive is no live meter, a null may be 0 W.
     fn poll_stale(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
-        let nulls = context.manner.takes_nulls && device.options.stale != StalePolicy::Silent;
+        let nulls =
+            context.manner.absent == Absent::Nulls && device.options.stale != StalePolicy::Silent;
         match self.kind {
             Kind::Outbound => {
                 // It sees nothing of this, but the first value after it goes out at once.
@@ -199,7 +211,7 @@ impl Notifier {
         });
         self.seen = Some(seen(context.view, context.now));
         self.state = context.state.clone();
-        self.ws_connected = context.ws_connected;
+        self.connected = connected(context);
         self.energy = context.view.energy.is_some();
         self.minute = minute(context.now);
         self.record = context.view.record.as_ref().map(|r| r.ts);
@@ -287,7 +299,8 @@ impl Notifier {
     fn changes(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
         let (old, new) = (&self.state, context.state);
         let written = old.cfg_rev != new.cfg_rev || old.kvs_rev != new.kvs_rev;
-        if !written && self.ws_connected == context.ws_connected {
+        let told = std::mem::replace(&mut self.connected, connected(context));
+        if !written && self.connected == told {
             return;
         }
         let mut changed = Vec::new();
@@ -317,9 +330,11 @@ impl Notifier {
             }
             self.state = new.clone();
         }
-        if self.ws_connected != context.ws_connected {
+        if self.connected[0] != told[0] {
             changed.push(format!("\"ws\":{}", ws::status(device, context, 0)));
-            self.ws_connected = context.ws_connected;
+        }
+        if self.connected[1] != told[1] {
+            changed.push(format!("\"mqtt\":{}", mqtt::status(device, context, 0)));
         }
         let params = format!("{}{}}}", opening(context.now.unix), changed.join(","));
         notes.push(Note {
@@ -328,6 +343,10 @@ impl Notifier {
             params: Json::from(params),
         });
     }
+}
+
+fn connected(context: &Context<'_>) -> [bool; 2] {
+    [context.ws_connected, context.mqtt_connected]
 }
 
 fn seen(view: &View, now: Now) -> Seen {
@@ -508,6 +527,7 @@ fn changed_components(old: &DeviceState, new: &DeviceState) -> Vec<String> {
         add(old != new, &format!("em1:{id}"));
     }
     add(old.ws != new.ws, "ws");
+    add(old.mqtt != new.mqtt, "mqtt");
     add(old.modbus_enable != new.modbus_enable, "modbus");
     for component in old.overrides.keys().chain(new.overrides.keys()) {
         add(
@@ -539,7 +559,7 @@ fn config_changed(component: String, context: &Context<'_>) -> Json {
         .split_once(':')
         .and_then(|(_, id)| id.parse().ok());
     // As the result of the component's SetConfig.
-    let restart_required = component == "ws";
+    let restart_required = matches!(component.as_str(), "ws" | "mqtt");
     let cfg_rev = context.state.cfg_rev;
     json(&Events {
         ts,

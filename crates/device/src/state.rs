@@ -30,6 +30,61 @@ impl Default for WsConfig {
     }
 }
 
+/// `Mqtt` configuration.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MqttConfig {
+    /// `enable`.
+    pub enable: bool,
+    /// `server`: `host:port`.
+    pub server: Option<String>,
+    /// `client_id`; the device id where there is none.
+    pub client_id: Option<String>,
+    /// `user`.
+    pub user: Option<String>,
+    /// `pass`, which no answer tells.
+    pub pass: Option<String>,
+    /// `ssl_ca`: null (no TLS), `ca.pem`, `user_ca.pem`, `*`.
+    pub ssl_ca: Option<String>,
+    /// `topic_prefix`; the device id where there is none.
+    pub topic_prefix: Option<String>,
+    /// `rpc_ntf`: notifications at `<prefix>/events/rpc`.
+    pub rpc_ntf: bool,
+    /// `status_ntf`: statuses at `<prefix>/status/<component>`.
+    pub status_ntf: bool,
+    /// `enable_rpc`: calls at `<prefix>/rpc`.
+    pub enable_rpc: bool,
+    /// `enable_control`: `announce` and `status_update` at `<prefix>/command`.
+    pub enable_control: bool,
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            enable: false,
+            server: None,
+            client_id: None,
+            user: None,
+            pass: None,
+            ssl_ca: None,
+            topic_prefix: None,
+            rpc_ntf: true,
+            status_ntf: false,
+            enable_rpc: true,
+            enable_control: true,
+        }
+    }
+}
+
+impl std::fmt::Debug for MqttConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MqttConfig")
+            .field("enable", &self.enable)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The device's own state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,14 +101,16 @@ pub struct DeviceState {
     pub em1_names: [Option<String>; 3],
     /// Outbound WebSocket.
     pub ws: WsConfig,
+    /// The device's own MQTT.
+    pub mqtt: MqttConfig,
     /// `modbus.enable`.
     pub modbus_enable: bool,
     /// SHA-256 `HA1` of user admin; authentication is on with it.
     pub auth_ha1: Option<String>,
     /// The realm that is part of `auth_ha1`: the device id when it was set.
     pub auth_realm: Option<String>,
-    /// Stored values of configurations without other effect, by component (`mqtt`, `cloud`, `ble`,
-    /// `sys`, `em:0`, …): the members that differ from the default.
+    /// Stored values of configurations without other effect, by component (`sys`,
+    /// `em:0`, …): the members that differ from the default.
     pub overrides: std::collections::BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
     /// Key-value store.
     pub kvs: std::collections::BTreeMap<String, serde_json::Value>,
@@ -74,6 +131,7 @@ impl Default for DeviceState {
             em_name: None,
             em1_names: [None, None, None],
             ws: WsConfig::default(),
+            mqtt: MqttConfig::default(),
             modbus_enable: true,
             auth_ha1: None,
             auth_realm: None,
@@ -97,6 +155,8 @@ pub enum Setting {
     Em1Name(usize, Option<String>),
     /// `Ws.SetConfig`.
     Ws(WsConfig),
+    /// `Mqtt.SetConfig`.
+    Mqtt(MqttConfig),
     /// `Modbus.SetConfig`.
     ModbusEnable(bool),
     /// `Shelly.SetAuth`.
@@ -135,6 +195,7 @@ impl DeviceState {
                 }
             }
             Setting::Ws(ws) => next.ws = ws,
+            Setting::Mqtt(mqtt) => next.mqtt = mqtt,
             Setting::ModbusEnable(on) => next.modbus_enable = on,
             Setting::Auth { realm, ha1 } => {
                 next.auth_realm = ha1.is_some().then_some(realm);

@@ -1,4 +1,4 @@
-//! Where a reader may send the meter: servers of `Ws.SetConfig`.
+//! Where a reader may send the meter: servers of `Ws.SetConfig` and `Mqtt.SetConfig`.
 //!
 //! Whoever is on the network may name one. A meter that then dials whatever it is told tells a
 //! stranger which ports of its own host are open, and reaches what only the host itself should
@@ -9,6 +9,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use url::{Host, Url};
+use vocab::reason::BadTarget;
 
 /// Most characters of a server's address.
 const LONGEST: usize = 255;
@@ -18,9 +19,8 @@ const LONGEST: usize = 255;
 ///
 /// # Errors
 /// What is wrong with it, as it follows its name in a sentence.
-pub fn check(server: &str, local: bool) -> Result<(), &'static str> {
-    const FORM: &str =
-        "is no address: ws://host:port/path or wss://…, at most 255 characters without blanks";
+pub fn check(server: &str, local: bool) -> Result<(), BadTarget> {
+    const FORM: BadTarget = BadTarget::NotWebsocket;
     // `Url` leaves tabs and line ends out, so what it takes need not be what is dialled and shown.
     if server.len() > LONGEST || !server.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(FORM);
@@ -37,11 +37,26 @@ pub fn check(server: &str, local: bool) -> Result<(), &'static str> {
             name == "localhost" || name.ends_with(".localhost")
         }
     };
-    if near && !local { Err(NEAR) } else { Ok(()) }
+    if near && !local {
+        Err(BadTarget::Near)
+    } else {
+        Ok(())
+    }
 }
 
-/// What is said of a server that is this host or on the link, however its ports answer.
-pub const NEAR: &str = "is this host itself or a link-local address, which is refused: option outbound_ws_local allows it";
+/// Whether `server` may be a broker of `Mqtt.SetConfig`: `host:port`; `local` as for [`check`].
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_broker(server: &str, local: bool) -> Result<(), BadTarget> {
+    if server.contains(['/', '?', '#', '@', '\\']) {
+        return Err(BadTarget::NotBroker);
+    }
+    check(&format!("ws://{server}/"), local).map_err(|why| match why {
+        BadTarget::Near => why,
+        BadTarget::NotWebsocket | BadTarget::NotBroker => BadTarget::NotBroker,
+    })
+}
 
 /// Whether an address is this host's own by any network, of the link alone, or of nobody in
 /// particular.
@@ -124,7 +139,7 @@ mod tests {
             "ws://224.0.0.251/",
             "ws://255.255.255.255/",
         ] {
-            assert_eq!(check(near, false), Err(NEAR), "{near}");
+            assert_eq!(check(near, false), Err(BadTarget::Near), "{near}");
             assert_eq!(check(near, true), Ok(()), "{near}");
         }
     }

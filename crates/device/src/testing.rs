@@ -1,23 +1,28 @@
 //! A device, a snapshot and records for this crate's tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::*;
-use config::{IdentitySettings, Profile};
+use config::{IdentitySettings, Profile, StalePolicy};
 use meter::{
     Counter, Derived, Electric, Energy, MinuteRecord, PhaseInput, PhaseMinute, Quality, Report,
-    Served, Snapshot, SourceHealth, Totals,
-    records::{Block, RecordsError},
+    Served, Snapshot, SourceHealth,
+    records::{Block, Records, RecordsError},
+    round::serve,
 };
-use vocab::{Fixed, Link};
+use vocab::{Fixed, Link, Now};
 
 /// Seconds of 2025-05-18 09:38:21 UTC, as in the 1.6.1 dump.
 pub(super) const UNIX: f64 = 1_747_561_101.0;
 
 pub(super) fn device() -> Device {
     Device {
-        identity: Identity::new(&IdentitySettings::default(), "AABBCCDDEEFF").unwrap(),
+        identity: Identity::new(
+            &IdentitySettings::default(),
+            &vocab::Mac::parse("AABBCCDDEEFF").unwrap(),
+        )
+        .unwrap(),
         options: DeviceOptions {
             stale: StalePolicy::Device,
             energy_kwh: false,
@@ -56,7 +61,7 @@ pub(super) fn snapshot(now: Now, phases: [Option<Served>; 3]) -> Snapshot {
             None => Quality::Absent {
                 since: now.mono,
                 reason: vocab::reason::Reason::entity(
-                    &"sensor.grid_power".into(),
+                    &vocab::EntityId::from_static("sensor.grid_power"),
                     vocab::reason::Unusable::Unavailable,
                 ),
             },
@@ -75,17 +80,13 @@ pub(super) fn snapshot(now: Now, phases: [Option<Served>; 3]) -> Snapshot {
             age: Duration::ZERO,
         }),
     });
-    let all: Option<Vec<Served>> = phases.iter().copied().collect();
+    let (_, totals) = serve(&inputs, 1.0);
     Snapshot {
         seq: 1,
         now,
         inputs,
         phases,
-        totals: all.map(|all| Totals {
-            act_power: Fixed::from_units(all.iter().map(|p| p.act_power.units() * 100).sum()),
-            aprt_power: Fixed::from_units(all.iter().map(|p| p.aprt_power.units() * 100).sum()),
-            current: Fixed::from_units(all.iter().map(|p| p.current.units()).sum()),
-        }),
+        totals,
         n_current: None,
         energy: Some(Energy {
             phases: [
@@ -144,6 +145,7 @@ pub(super) fn minute(ts: i64, watts: f64) -> MinuteRecord {
         ts,
         phases: [phase; 3],
         n_current: [0.0; 3],
+        crossed: 0.0,
     }
 }
 
@@ -178,11 +180,11 @@ pub(super) struct Broken;
 
 impl Records for Broken {
     fn blocks(&self, _: i64) -> Result<Vec<Block>, RecordsError> {
-        Err(RecordsError("disk is gone".into()))
+        Err(RecordsError(vocab::reason::Reason::foreign("disk is gone")))
     }
 
     fn read(&self, _: i64, _: i64, _: usize) -> Result<Vec<MinuteRecord>, RecordsError> {
-        Err(RecordsError("disk is gone".into()))
+        Err(RecordsError(vocab::reason::Reason::foreign("disk is gone")))
     }
 }
 
@@ -195,6 +197,7 @@ pub(super) struct Bench {
     pub(super) records: Box<dyn Records>,
     pub(super) manner: Manner,
     pub(super) ws_connected: bool,
+    pub(super) mqtt_connected: bool,
 }
 
 impl Bench {
@@ -216,6 +219,7 @@ impl Bench {
             )),
             manner: Manner::default(),
             ws_connected: false,
+            mqtt_connected: false,
         }
     }
 
@@ -234,11 +238,13 @@ impl Bench {
             records: &*self.records,
             manner: self.manner,
             ws_connected: self.ws_connected,
+            mqtt_connected: self.mqtt_connected,
         }
     }
 
     pub(super) fn outcome(&self, method: &str, params: &str) -> Outcome {
-        self.device.call(method, Some(params), &self.context())
+        self.device
+            .call(find(method), Some(params), &self.context())
     }
 
     /// The result's text; an error's code panics.

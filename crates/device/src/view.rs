@@ -1,9 +1,12 @@
 //! A snapshot with its encoded answers: each is made at most once a snapshot, not once a request.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Json;
 use meter::{MinuteRecord, Snapshot};
+
+/// Different shares that are kept of one snapshot.
+const SHARES: usize = 64;
 
 /// What the channels read: the newest snapshot, the newest minute record, and the texts made of
 /// them so far.
@@ -16,6 +19,8 @@ pub struct View {
     /// The newest whole minute record: `NotifyEvent` `data` and the Modbus registers of the last
     /// record.
     pub record: Option<Arc<MinuteRecord>>,
+    /// During a pause, in which the snapshot has no power: who is told 0 W in place of that.
+    pub paused: Option<AtZero>,
     /// `EM.GetStatus` by manner: minimal 1, short 2, nonzero 4.
     pub(super) em_status: [OnceLock<Json>; 8],
     /// `EM1.GetStatus` by channel.
@@ -30,6 +35,17 @@ pub struct View {
     pub(super) emdata_notify: [OnceLock<Json>; 4],
     /// NotifyEvent params of the newest record, by profile.
     pub(super) data_event: [OnceLock<Json>; 2],
+    /// Parts of it, each with the bits of its share.
+    parts: Mutex<Vec<(u64, Arc<View>)>>,
+}
+
+/// What is told during a pause to those who are not told that there is no power.
+#[derive(Debug)]
+pub struct AtZero {
+    /// The same moment with 0 W.
+    pub view: Arc<View>,
+    /// Everybody gets it, and not only whom it suits.
+    pub all: bool,
 }
 
 impl View {
@@ -45,6 +61,7 @@ impl View {
         Self {
             snapshot,
             record,
+            paused: None,
             em_status: Default::default(),
             em1_status: Default::default(),
             em1_total: Default::default(),
@@ -52,7 +69,28 @@ impl View {
             em_notify: Default::default(),
             emdata_notify: Default::default(),
             data_event: Default::default(),
+            parts: Mutex::default(),
         }
+    }
+
+    /// The view of a reader that gets this share of the power, made once for each share; the view
+    /// itself for 1.
+    #[must_use]
+    pub fn times(self: &Arc<Self>, share: f64) -> Arc<Self> {
+        if share == 1.0 {
+            return Arc::clone(self);
+        }
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let bits = share.to_bits();
+        if let Some((_, part)) = parts.iter().find(|(known, _)| *known == bits) {
+            return Arc::clone(part);
+        }
+        let scaled = Arc::new(self.snapshot.scaled(share));
+        let part = Arc::new(Self::with_record(scaled, self.record.clone()));
+        if parts.len() < SHARES {
+            parts.push((bits, Arc::clone(&part)));
+        }
+        part
     }
 }
 

@@ -8,10 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
 
-/// Share of the points that the band shall hold.
-pub const WANTED: f64 = 0.8;
-/// Rank of the band's lower end, P10.
-pub const BAND_RANK: f64 = 0.1;
 /// Quantiles kept of a step's residuals.
 const KEPT: usize = 101;
 /// Fewest residuals a step worth a band.

@@ -10,8 +10,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::band::{BAND_RANK, WANTED};
-
+/// Share of the points that the band shall hold.
+pub const WANTED: f64 = 0.8;
+/// Rank of the band's lower end, P10.
+pub const BAND_RANK: f64 = 0.1;
 /// Lower ranks to choose from; the upper one is 1 − rank.
 pub const RANKS: [f64; 15] = [
     0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.19, 0.22, 0.25,

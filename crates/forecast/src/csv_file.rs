@@ -209,10 +209,10 @@ mod tests {
     #[test]
     fn one_value_a_line_with_a_comment() {
         let got = read(file("# t0=1 step=2\n5\n6.5\n").path(), &Choice::default()).unwrap();
-        assert_eq!(
-            (got.timed, got.grid.t0, got.grid.step, got.grid.w),
-            (false, 0, 2, vec![5.0, 6.5])
-        );
+        assert!(!got.timed);
+        assert_eq!(got.grid.t0, 0);
+        assert_eq!(got.grid.step, 2);
+        assert_eq!(got.grid.w, vec![5.0, 6.5]);
     }
 
     #[test]

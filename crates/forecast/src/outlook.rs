@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{HorizonForecast, HorizonId, Metric, Metrics, ModelKind, tracker::Tracked};
+use super::{Error, HorizonForecast, HorizonId, Metric, Metrics, ModelKind, tracker::Tracked};
 
 /// Where the forecast can be read; a clone is another pair of receivers.
 #[derive(Clone, Debug)]
@@ -141,5 +141,5 @@ pub struct LastTraining {
     /// Unix time it ended, s.
     pub at: i64,
     /// Why there is no new model.
-    pub failed: Option<String>,
+    pub failed: Option<Error>,
 }

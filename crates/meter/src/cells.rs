@@ -9,7 +9,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
     time::Duration,
 };
 
@@ -302,7 +301,7 @@ impl Cells {
     fn missing(&self, entity: &EntityId) -> Reason {
         link_reason(&self.link).map_or_else(
             || no_state(entity),
-            |why| Reason::Link(why).of(Arc::clone(entity)),
+            |why| Reason::Link(why).of(entity.clone()),
         )
     }
 
@@ -355,7 +354,7 @@ impl Cells {
                 let cell = &mut self.cells[index];
                 cell.lost = Some(Lost {
                     since,
-                    reason: Reason::Link(why.clone()).of(Arc::clone(&cell.entity)),
+                    reason: Reason::Link(why.clone()).of(cell.entity.clone()),
                 });
             }
         }
@@ -443,7 +442,7 @@ mod tests {
 
     fn say(cells: &mut Cells, entity: &str, text: &str, now: u64) {
         let reading = Reading {
-            entity: entity.into(),
+            entity: entity.parse().unwrap(),
             state: State::Text(text.into()),
             unit: Some("W".into()),
             age: Some(Duration::ZERO),
@@ -457,7 +456,7 @@ mod tests {
 
     fn one() -> Cells {
         let mut cells = Cells::new();
-        cells.of(&"sensor.grid".into(), Quantity::Power, s(0));
+        cells.of(&EntityId::from_static("sensor.grid"), Quantity::Power, s(0));
         cells
     }
 
@@ -491,7 +490,7 @@ mod tests {
         say(&mut cells, "sensor.grid", "unknown", 1003);
         let lost = Lost {
             since: s(1000),
-            reason: Reason::entity(&"sensor.grid".into(), Unusable::Unknown),
+            reason: Reason::entity(&EntityId::from_static("sensor.grid"), Unusable::Unknown),
         };
         assert_eq!(
             cells.sum(&[0], HOLD, s(1004)),
@@ -538,7 +537,7 @@ mod tests {
     #[test]
     fn a_sum_is_as_bad_as_its_worst_part() {
         let mut cells = one();
-        cells.of(&"sensor.two".into(), Quantity::Power, s(0));
+        cells.of(&EntityId::from_static("sensor.two"), Quantity::Power, s(0));
         link(&mut cells, Link::Up, 0);
         say(&mut cells, "sensor.grid", "100", 1);
         assert!(
@@ -560,7 +559,11 @@ mod tests {
         let mut cells = one();
         link(&mut cells, Link::Up, 0);
         say(&mut cells, "sensor.grid", "230", 1);
-        let volts = cells.of(&"sensor.grid".into(), Quantity::Voltage, s(2));
+        let volts = cells.of(
+            &EntityId::from_static("sensor.grid"),
+            Quantity::Voltage,
+            s(2),
+        );
         assert!(
             matches!(cells.sum(&[volts], HOLD, s(2)), Some(Level::Absent(lost)) if matches!(&lost.reason, Reason::Entity { why: Unusable::ForeignUnit { what: Quantity::Voltage, .. }, .. }))
         );

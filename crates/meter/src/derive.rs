@@ -1,7 +1,7 @@
 //! What follows from what was measured: apparent power, current, power factor
 //! (`docs/decisions.md#derived-and-plausible-values`).
 
-use super::snapshot::{Derived, Electric};
+use super::figures::{Derived, Electric};
 
 /// The side measurements of a phase; `None` where there is none that may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -112,20 +112,20 @@ mod tests {
     }
 
     #[test]
-    fn power_alone() {
+    fn power_alone_makes_a_current_at_power_factor_1() {
         assert_eq!(of(-460.0, None, None, None), (460.0, 2.0, 1.0));
         assert_eq!(of(0.0, None, None, None), (0.0, 0.0, 1.0));
     }
 
     #[test]
-    fn current_given() {
+    fn a_given_current_makes_the_power_factor() {
         assert_eq!(of(345.0, None, Some(-2.0), None), (460.0, 2.0, 0.75));
         assert_eq!(of(600.0, Some(240.0), Some(2.0), None), (600.0, 2.0, 1.0));
         assert_eq!(of(0.0, None, Some(0.0), None), (0.0, 0.0, 0.0));
     }
 
     #[test]
-    fn power_factor_given() {
+    fn a_given_power_factor_makes_the_current() {
         assert_eq!(of(-230.0, None, None, Some(-0.5)), (460.0, 2.0, 0.5));
         assert_eq!(of(230.0, None, None, Some(0.0)), (230.0, 1.0, 1.0));
         assert_eq!(of(0.0, None, None, Some(0.0)), (0.0, 0.0, 0.0));

@@ -6,10 +6,12 @@
 //! does both within minutes: so [`Check`] puts time together into chunks in which the counters
 //! moved by at least two of their steps, and compares net energies, chunk by chunk.
 
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{collections::VecDeque, fmt};
 
-use vocab::Period;
-use vocab::reason::{Input, Reason, Span};
+use vocab::{
+    EntityId, Period,
+    reason::{Input, Reason, Span},
+};
 
 /// Growth below this proves nothing, Wh.
 const LEAST_WH: f64 = 20.0;
@@ -313,9 +315,9 @@ pub fn look_back(periods: &[Period], recent: bool) -> SignVerdict {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Import.
-    pub import: Vec<Arc<str>>,
+    pub import: Vec<EntityId>,
     /// Export.
-    pub export: Vec<Arc<str>>,
+    pub export: Vec<EntityId>,
 }
 
 /// A contradiction with its numbers; `power`: of which entities.
@@ -327,7 +329,7 @@ pub fn contradiction(power: &str, evidence: &Evidence, counters: &Counters) -> R
         export,
         hours,
     } = *evidence;
-    let rose = |ids: &[Arc<str>], wh: Option<f64>| {
+    let rose = |ids: &[EntityId], wh: Option<f64>| {
         wh.filter(|_| !ids.is_empty())
             .map(|wh| format!("{} +{}", ids.join("+"), Wh(wh)))
     };
@@ -395,12 +397,10 @@ mod tests {
             SignVerdict::Proven(other).turned(),
             SignVerdict::Contradicted(evidence)
         );
+        assert_eq!(SignVerdict::Unknown.turned(), SignVerdict::Unknown);
         assert_eq!(
-            (
-                SignVerdict::Unknown.turned(),
-                SignVerdict::Unclear(evidence).turned()
-            ),
-            (SignVerdict::Unknown, SignVerdict::Unclear(other))
+            SignVerdict::Unclear(evidence).turned(),
+            SignVerdict::Unclear(other)
         );
     }
 
@@ -453,8 +453,8 @@ mod tests {
             panic!("{verdict:?}")
         };
         let counters = Counters {
-            import: vec!["sensor.import".into()],
-            export: vec!["sensor.export".into()],
+            import: vec![EntityId::from_static("sensor.import")],
+            export: vec![EntityId::from_static("sensor.export")],
         };
         let line = contradiction(
             "sensor.grid",

@@ -14,18 +14,19 @@ use super::{
     counters::{CounterState, Ledger, Stretch, Taken},
     derive::{derive, unused},
     direction::{Counters, SignVerdict},
+    figures::{Derived, Electric, PhaseInput, Quality},
     inputs::{PhasePower, Plan, line},
     minutes::{MinuteBuilder, MinuteRecord, minute_of},
     report::{self, EntityReport},
     round::serve,
-    snapshot::{Derived, Electric, PhaseInput, Quality, Snapshot, SourceHealth},
+    snapshot::{Snapshot, SourceHealth},
     watch::{Notice, Watch, WatchContext},
     witness::{Side, SignChecks},
 };
 use config::{EnergySource, MeterSettings};
+use vocab::Milli;
 use vocab::reason::Reason;
 use vocab::{EntityId, Now, SourceEvent};
-use vocab::{Milli, Phase};
 
 /// How long the siblings of a power reading are waited for
 /// (`docs/decisions.md#two-readings-of-one-power`).
@@ -70,6 +71,27 @@ impl Ticked {
 }
 
 /// One meter.
+///
+/// ```
+/// use std::time::Duration;
+/// use config::{LoadInputs, load};
+/// use meter::{CounterState, Meter};
+/// use vocab::{Link, Now, Reading, SourceEvent, State};
+///
+/// let options = LoadInputs::of_options(r#"{"total_power": "sensor.grid", "total_phase": "a"}"#);
+/// let settings = &load(&options).settings.meters[0];
+/// let now = Now { mono: Duration::from_secs(1), unix: 1.8e9 };
+/// let mut meter = Meter::new(settings, CounterState::default(), now);
+/// meter.apply(&SourceEvent::Link(Link::Up), now);
+/// let reading = Reading {
+///     entity: "sensor.grid".parse().unwrap(),
+///     state: State::Text("-1.2".into()),
+///     unit: Some("kW".into()),
+///     age: Some(Duration::ZERO),
+/// };
+/// meter.apply(&SourceEvent::Readings(vec![reading]), now);
+/// assert_eq!(meter.snapshot(now).totals.unwrap().act_power.get(), -1200.0);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Meter {
     settings: MeterSettings,
@@ -599,15 +621,5 @@ fn absent(lost: &Lost) -> PhaseInput {
         electric: None,
         derived: Derived::default(),
         report: None,
-    }
-}
-
-/// `A`, `B` or `C`, for people.
-#[must_use]
-pub(super) const fn letter(i: usize) -> &'static str {
-    match Phase::ALL[i] {
-        Phase::A => "A",
-        Phase::B => "B",
-        Phase::C => "C",
     }
 }

@@ -14,6 +14,7 @@ pub mod counters;
 pub mod derive;
 pub mod direction;
 pub mod engine;
+pub mod figures;
 pub mod follow;
 pub mod inputs;
 pub mod minutes;
@@ -31,12 +32,11 @@ pub mod witness;
 
 pub use counters::{CounterState, Taken};
 pub use engine::{Changed, Meter, SIBLINGS, Ticked};
-pub use minutes::{MinuteRecord, PhaseMinute};
+pub use figures::{Derived, Electric, PhaseInput, Quality, Served, Totals};
+pub use minutes::{MinuteBuilder, MinuteRecord, PhaseMinute};
 pub use report::EntityReport;
 pub use rhythm::Report;
-pub use snapshot::{
-    Counter, Derived, Electric, Energy, PhaseInput, Quality, Served, Snapshot, SourceHealth, Totals,
-};
+pub use snapshot::{Counter, Energy, Snapshot, SourceHealth};
 pub use watch::Notice;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One minute of the device's energy records (`docs/protocol/emdata.md#columns`).
 
-use super::snapshot::Electric;
+use super::figures::Electric;
 
 /// A phase's part of a minute record.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,6 +42,9 @@ pub struct MinuteRecord {
     pub phases: [PhaseMinute; 3],
     /// Neutral current: max, min, average, A; 0 without one.
     pub n_current: [f64; 3],
+    /// What came in on one phase while it went out on another, Wh: each direction of the phases'
+    /// sum is smaller by it than both are together. The device does not tell it.
+    pub crossed: f64,
 }
 
 /// A minute being filled.
@@ -87,6 +90,10 @@ impl MinuteBuilder {
 
     /// Adds the energy of so many hours at these values.
     pub fn integrate(&mut self, phases: &[Option<Electric>; 3], hours: f64) {
+        let powers = || phases.iter().flatten().map(|e| e.act_power);
+        let drawn: f64 = powers().map(|w| w.max(0.0)).sum();
+        let fed: f64 = powers().map(|w| (-w).max(0.0)).sum();
+        self.record.crossed += drawn.min(fed) * hours;
         for ((phase, last), e) in self
             .record
             .phases
@@ -188,41 +195,29 @@ mod tests {
         }
         let record = minute.finish().unwrap();
         let a = record.phases[0];
-        assert_eq!(
-            (a.act_energy, a.act_ret_energy, a.lag_react_energy),
-            (150.0, 0.0, 200.0)
-        );
-        assert_eq!(
-            (a.max_act_power, a.min_act_power, a.max_aprt_power),
-            (-230.0, -234.0, 500.0)
-        );
-        assert_eq!(
-            (a.max_voltage, a.min_voltage, a.avg_voltage, a.avg_current),
-            (234.0, 230.0, 232.0, 2.0)
-        );
-        assert_eq!(
-            (
-                record.phases[1].act_ret_energy,
-                record.phases[1].lag_react_energy
-            ),
-            (200.0, 150.0)
-        );
+        assert_eq!(a.act_energy, 150.0);
+        assert_eq!(a.act_ret_energy, 0.0);
+        assert_eq!(a.lag_react_energy, 200.0);
+        assert_eq!(a.max_act_power, -230.0);
+        assert_eq!(a.min_act_power, -234.0);
+        assert_eq!(a.max_aprt_power, 500.0);
+        assert_eq!(a.max_voltage, 234.0);
+        assert_eq!(a.min_voltage, 230.0);
+        assert_eq!(a.avg_voltage, 232.0);
+        assert_eq!(a.avg_current, 2.0);
+        assert_eq!(record.phases[1].act_ret_energy, 200.0);
+        assert_eq!(record.phases[1].lag_react_energy, 150.0);
         // Not one of the one-second values was B's.
         let b = record.phases[1];
-        assert_eq!(
-            (
-                b.max_act_power,
-                b.min_act_power,
-                b.avg_voltage,
-                b.min_current
-            ),
-            (-400.0, -400.0, 230.0, 2.0)
-        );
+        assert_eq!(b.max_act_power, -400.0);
+        assert_eq!(b.min_act_power, -400.0);
+        assert_eq!(b.avg_voltage, 230.0);
+        assert_eq!(b.min_current, 2.0);
         assert_eq!(record.phases[2], PhaseMinute::default());
         assert_eq!(record.n_current, [234.0, 230.0, 232.0]);
-        assert_eq!(
-            (record.ts, minute_of(179.99), minute_of(-0.5)),
-            (120, 120, -60)
-        );
+        assert_eq!(record.crossed, 150.0, "100 W are fed in, all in all");
+        assert_eq!(record.ts, 120);
+        assert_eq!(minute_of(179.99), 120);
+        assert_eq!(minute_of(-0.5), -60);
     }
 }

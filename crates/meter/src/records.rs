@@ -13,9 +13,9 @@ pub struct Block {
 }
 
 /// The records cannot be read now.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub struct RecordsError(pub String);
+pub struct RecordsError(pub vocab::reason::Reason);
 
 /// Reads minute records of one meter. Calls may block for some ms on a disk: transports run the
 /// methods that need them off their loop.

@@ -12,7 +12,7 @@ use vocab::{EntityId, State};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EntityReport {
     /// Entity id.
-    pub entity: Arc<str>,
+    pub entity: EntityId,
     /// Option keys that it feeds, e.g. `a_power`.
     pub feeds: Vec<&'static str>,
     /// What is read: `power`, `energy` ….
@@ -47,7 +47,7 @@ pub(super) fn entities(
     let report = |(index, cell): (usize, &Cell)| {
         let reading = cell.last.as_ref().map(|(reading, _)| reading);
         EntityReport {
-            entity: Arc::clone(&cell.entity),
+            entity: cell.entity.clone(),
             feeds: feeds
                 .iter()
                 .filter(|(of, _)| *of == index)

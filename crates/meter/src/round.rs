@@ -5,7 +5,7 @@
 //! to 0.1 W: 100 W in thirds is 33.4, 33.3, 33.3. Everything else is rounded by itself; totals are
 //! sums of the rounded.
 
-use super::snapshot::{Electric, PhaseInput, Served, Snapshot, Totals};
+use super::figures::{Electric, PhaseInput, Served, Totals};
 use vocab::{Centi, Deci, Milli};
 
 /// Served figures of all phases, powers, apparent powers and currents times `share`; totals unless
@@ -18,7 +18,8 @@ pub fn serve(inputs: &[PhaseInput; 3], share: f64) -> ([Option<Served>; 3], Opti
     (phases, totals(&phases))
 }
 
-fn scale(e: Electric, share: f64) -> Electric {
+/// Power, apparent power and current times `share`.
+pub(super) fn scale(e: Electric, share: f64) -> Electric {
     Electric {
         act_power: e.act_power * share,
         aprt_power: e.aprt_power * share,
@@ -76,25 +77,6 @@ fn largest_remainder(powers: [Option<f64>; 3]) -> [Option<Deci>; 3] {
     units.map(|u| u.map(Deci::from_units))
 }
 
-impl Snapshot {
-    /// The same moment for a reader that gets `share` (1.0: all) of it: powers, apparent powers and
-    /// currents are scaled, then rounded; voltage, power factor, frequency and energy stay.
-    #[must_use]
-    pub fn scaled(&self, share: f64) -> Self {
-        let mut scaled = self.clone();
-        (scaled.phases, scaled.totals) = serve(&self.inputs, share);
-        scaled.n_current = self.n_current.map(|n| Milli::round(n.get() * share));
-        for e in scaled
-            .inputs
-            .iter_mut()
-            .filter_map(|input| input.electric.as_mut())
-        {
-            *e = scale(*e, share);
-        }
-        scaled
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -103,7 +85,7 @@ mod tests {
     use super::*;
     use crate::{
         derive::{Line, Measured, derive},
-        snapshot::Quality,
+        figures::Quality,
     };
 
     const LINE: Line = Line {
@@ -128,7 +110,7 @@ mod tests {
                     reason: vocab::reason::Input::NoPower.into(),
                 },
                 electric: None,
-                derived: super::super::snapshot::Derived::default(),
+                derived: super::super::figures::Derived::default(),
                 report: None,
             },
         })
@@ -175,14 +157,10 @@ mod tests {
             (1.0, "1000.0", "4.348"),
         ] {
             let served = serve(&whole, share).0[0].unwrap();
-            assert_eq!(
-                (served.act_power.to_string(), served.current.to_string()),
-                (power.to_owned(), current.to_owned())
-            );
-            assert_eq!(
-                (served.aprt_power, served.voltage.to_string()),
-                (served.act_power, "230.0".to_owned())
-            );
+            assert_eq!(served.act_power.to_string(), power.to_owned());
+            assert_eq!(served.current.to_string(), current.to_owned());
+            assert_eq!(served.aprt_power, served.act_power);
+            assert_eq!(served.voltage.to_string(), "230.0".to_owned());
         }
     }
 

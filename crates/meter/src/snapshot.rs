@@ -8,104 +8,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::rhythm::Report;
+use super::{
+    figures::{PhaseInput, Quality, Served, Totals},
+    rhythm::Report,
+    round::{scale, serve},
+};
 use vocab::reason::Reason;
-use vocab::{Centi, Deci, Milli, Now, Phase};
-
-/// How good a phase's values are (`docs/decisions.md#how-good-a-value-is`).
-#[derive(Clone, Debug, PartialEq)]
-pub enum Quality {
-    /// Heard, and the source is there.
-    Live,
-    /// Last known value goes on, since that monotonic time; the reason says why.
-    Held {
-        /// Monotonic time of the last sign of life.
-        since: Duration,
-        /// E.g. that `sensor.grid_power` is unavailable.
-        reason: Reason,
-    },
-    /// No value that may be served; the reason says why.
-    Absent {
-        /// Monotonic time of the last sign of life: the time of holding counts too.
-        since: Duration,
-        /// E.g. that `sensor.grid_power` is unavailable.
-        reason: Reason,
-    },
-    /// Nothing is configured for this phase while another is: 0.0 W at line voltage.
-    Unused,
-}
-
-/// Unrounded values of one phase: power signed, import positive.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Electric {
-    /// Active power in W, + import, − export.
-    pub act_power: f64,
-    /// Phase to neutral, V.
-    pub voltage: f64,
-    /// RMS current, A, never negative.
-    pub current: f64,
-    /// Apparent power, VA, never negative, at least |P|.
-    pub aprt_power: f64,
-    /// |P|/S, 0 to 1.
-    pub pf: f64,
-    /// Hz.
-    pub freq: f64,
-}
-
-/// Which figures of a phase were derived and not measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Derived {
-    /// Voltage is the configured line voltage.
-    pub voltage: bool,
-    /// Current is S/U.
-    pub current: bool,
-    /// Power factor is |P|/S.
-    pub pf: bool,
-    /// Frequency is the configured line frequency.
-    pub freq: bool,
-}
-
-/// A phase as the meter knows it, before rounding.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PhaseInput {
-    /// How good.
-    pub quality: Quality,
-    /// The values; `None` exactly when [`Quality::Absent`].
-    pub electric: Option<Electric>,
-    /// What of it was derived.
-    pub derived: Derived,
-    /// When its power was reported last, so far as is known; of several entities the oldest that
-    /// counts.
-    pub report: Option<Report>,
-}
-
-/// A phase's figures as served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Served {
-    /// W, + import, − export.
-    pub act_power: Deci,
-    /// VA.
-    pub aprt_power: Deci,
-    /// A.
-    pub current: Milli,
-    /// V.
-    pub voltage: Deci,
-    /// 0.00 to 1.00.
-    pub pf: Centi,
-    /// Hz.
-    pub freq: Deci,
-}
-
-/// Totals as served; there are none while a used phase is absent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Totals {
-    /// Sum of the phases as served, W.
-    pub act_power: Milli,
-    /// VA.
-    pub aprt_power: Milli,
-    /// A.
-    pub current: Milli,
-}
+use vocab::{Milli, Now, Phase};
 
 /// Energy of one direction pair, Wh, unrounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -169,6 +78,40 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The same without any value of a phase that is used: each is absent for this reason from now
+    /// on. Counters stay.
+    #[must_use]
+    pub fn withheld(&self, reason: &Reason) -> Self {
+        let mut told = self.clone();
+        for (input, served) in told.inputs.iter_mut().zip(&mut told.phases) {
+            if input.quality != Quality::Unused {
+                input.quality = Quality::Absent {
+                    since: self.now.mono,
+                    reason: reason.clone(),
+                };
+                (input.electric, *served) = (None, None);
+            }
+        }
+        (told.totals, told.n_current) = (None, None);
+        told
+    }
+
+    /// The same with 0 W wherever there is a value. Voltages, frequencies and counters stay.
+    #[must_use]
+    pub fn at_zero(&self) -> Self {
+        let mut told = self.clone();
+        let values = told.inputs.iter_mut().filter_map(|i| i.electric.as_mut());
+        for electric in values {
+            electric.act_power = 0.0;
+            electric.aprt_power = 0.0;
+            electric.current = 0.0;
+            electric.pf = 0.0;
+        }
+        (told.phases, told.totals) = serve(&told.inputs, 1.0);
+        told.n_current = self.n_current.map(|_| Milli::default());
+        told
+    }
+
     /// Whether a phase that is used has no value: totals are absent then, and the stale policy
     /// acts.
     #[must_use]
@@ -206,5 +149,24 @@ impl Snapshot {
     pub fn energy_totals(&self) -> Option<Counter> {
         self.energy
             .map(|e| if self.energy_net { e.net } else { e.sum() })
+    }
+}
+
+impl Snapshot {
+    /// The same moment for a reader that gets `share` (1.0: all) of it: powers, apparent powers and
+    /// currents are scaled, then rounded; voltage, power factor, frequency and energy stay.
+    #[must_use]
+    pub fn scaled(&self, share: f64) -> Self {
+        let mut scaled = self.clone();
+        (scaled.phases, scaled.totals) = serve(&self.inputs, share);
+        scaled.n_current = self.n_current.map(|n| Milli::round(n.get() * share));
+        for e in scaled
+            .inputs
+            .iter_mut()
+            .filter_map(|input| input.electric.as_mut())
+        {
+            *e = scale(*e, share);
+        }
+        scaled
     }
 }

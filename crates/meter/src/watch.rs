@@ -1,17 +1,16 @@
 //! What the log says of the inputs: each change once, each reason once, and what comes and goes not
 //! for ever.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
     cells::{Cell, Cells},
-    engine::letter,
+    figures::{PhaseInput, Quality},
     rhythm::Report,
-    snapshot::{PhaseInput, Quality},
 };
 use vocab::parse::{Quantity, Unusable, parse};
 use vocab::reason::{Reason, Span};
-use vocab::{EntityId, Link};
+use vocab::{EntityId, Link, Phase};
 
 /// Of so many losses within [`RESTLESS`] each is logged; after one more, none for as long.
 const LOSSES: usize = 3;
@@ -122,7 +121,7 @@ pub(super) struct Watch {
     sides: Vec<SideLog>,
     /// Since when the link is up.
     up: Option<Duration>,
-    unitless: Vec<Arc<str>>,
+    unitless: Vec<EntityId>,
     /// Entities of power that are silent, and their last report.
     silent: Vec<(EntityId, Report)>,
     notices: Vec<Notice>,
@@ -135,7 +134,10 @@ impl Watch {
         let up = self.up.is_some();
         for (i, input) in inputs.iter().enumerate() {
             if let Some((warning, text)) = self.phases[i].look(&input.quality, context, up) {
-                self.say(warning, format!("phase {}: {text}", letter(i)));
+                self.say(
+                    warning,
+                    format!("phase {}: {text}", Phase::ALL[i].letter().to_uppercase()),
+                );
             }
         }
         self.sides(context);
@@ -225,7 +227,7 @@ impl Watch {
                     .iter()
                     .any(|(entity, _)| *entity == cells[i].entity)
             }) {
-                self.silent.push((Arc::clone(&cells[i].entity), report));
+                self.silent.push((cells[i].entity.clone(), report));
                 if let Some(line) = silence(&cells[i], now) {
                     self.say(true, line.to_string());
                 }
@@ -249,7 +251,7 @@ impl Watch {
     pub(super) fn units(&mut self, cells: &[Cell]) {
         for cell in cells.iter().filter(|cell| cell.unit_assumed) {
             if !self.unitless.contains(&cell.entity) {
-                self.unitless.push(Arc::clone(&cell.entity));
+                self.unitless.push(cell.entity.clone());
                 let text = format!(
                     "{} names no unit; its {} is taken as {}",
                     cell.entity,

@@ -1,15 +1,14 @@
 //! The energy counters beside the powers as witnesses of their sign, while a meter runs and from
 //! what was recorded before.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     cells::{Cell, Cells},
     counters::{Share, Slot, Stretch},
     direction::{Check, Counters, Row, SignVerdict, contradiction},
 };
-use std::time::Duration;
-use vocab::reason::Reason;
+use vocab::{EntityId, reason::Reason};
 
 /// Length of a row, in hours.
 const ROW: f64 = 20.0 / 3600.0;
@@ -31,7 +30,7 @@ struct SignCheck {
     export: Vec<usize>,
     counters: Counters,
     /// Entities of the power, for words.
-    power: Vec<Arc<str>>,
+    power: Vec<EntityId>,
     check: Check,
     row: Row,
     /// What the counters said when the row began; `None`: not both said something.
@@ -72,7 +71,7 @@ impl SignChecks {
         };
         let names = |list: &[usize]| {
             list.iter()
-                .map(|&i| Arc::clone(&cells[i].entity))
+                .map(|&i| cells[i].entity.clone())
                 .collect::<Vec<_>>()
         };
         let mut all: Vec<SignCheck> = Vec::new();

@@ -73,7 +73,8 @@ impl Verifier {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if good == 0 {
             tracing::debug!(
-                "no trusted certificates on this host ({bad} unreadable): connections over TLS will fail"
+                unreadable = bad,
+                "no trusted certificates on this host: connections over TLS will fail"
             );
         }
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))

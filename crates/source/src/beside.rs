@@ -23,7 +23,7 @@ fn thread(name: &str, begin: impl Fn() + Send + Sync + 'static) -> Option<Runtim
         .build();
     runtime
         .inspect_err(|error| {
-            tracing::warn!("no thread of its own for {name} of Home Assistant: {error}");
+            tracing::warn!(thread = name, %error, "Home Assistant has no thread of its own");
         })
         .ok()
 }

@@ -5,9 +5,12 @@
 //! Chosen explicitly only (`source: demo`), never as a fallback: a made-up value must not reach a
 //! battery.
 
+pub(super) mod battery;
+
 use std::{convert::Infallible, f64::consts::PI, sync::Arc, time::Duration};
 
-use super::{SourceChannels, Stopped};
+pub use self::battery::{Battery, SharedBattery};
+use super::channels::{SourceChannels, Stopped};
 use config::{Inputs, PowerInput, SourceSettings};
 use vocab::{EntityId, Link, Reading, SourceEvent, State};
 
@@ -28,16 +31,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// What a meter is fed from the demo: three phases with their voltage, and the frequency.
 #[must_use]
 pub fn inputs() -> Inputs {
-    let id = |i: usize| EntityId::from(ENTITIES[i]);
-    let power = |i: usize| {
-        Some(PowerInput {
-            import: vec![id(i)],
-            export: Vec::new(),
-            scale: 1.0,
-            offset: 0.0,
-            invert: false,
-        })
-    };
+    let id = |i: usize| EntityId::from_static(ENTITIES[i]);
+    let power = |i: usize| Some(PowerInput::plain(vec![id(i)], Vec::new()));
     Inputs {
         phases: [power(0), power(1), power(2)],
         voltage: [vec![id(3)], vec![id(4)], vec![id(5)]],
@@ -271,14 +266,14 @@ pub(super) async fn run(
 ) -> Result<Infallible, Stopped> {
     let began = channels.clock.now();
     let household = Household::new(settings.demo_seed, offset_here());
-    let ids = ENTITIES.map(EntityId::from);
+    let ids = ENTITIES.map(EntityId::from_static);
     let period = Duration::try_from_secs_f64(1.0 / settings.demo_speed)
         .unwrap_or(Duration::MAX)
         .max(PAUSE_MIN);
-    tracing::warn!(
-        "demo household: every value is made up (seed {}, speed {})",
-        settings.demo_seed,
-        settings.demo_speed
+    tracing::info!(
+        seed = settings.demo_seed,
+        speed = %settings.demo_speed,
+        "demo household: every value is made up"
     );
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -292,11 +287,10 @@ pub(super) async fn run(
         let now = channels.clock.now();
         let simulated =
             began.unix + (now.mono.saturating_sub(began.mono)).as_secs_f64() * settings.demo_speed;
+        let mut moment = household.at(simulated.floor());
+        moment.power[0] -= channels.battery.output(now.mono);
         channels
-            .say(
-                now,
-                SourceEvent::Readings(readings(&ids, &household.at(simulated.floor()))),
-            )
+            .say(now, SourceEvent::Readings(readings(&ids, &moment)))
             .await?;
         if std::mem::take(&mut first) {
             channels.say(now, SourceEvent::Link(Link::Up)).await?;
@@ -305,7 +299,8 @@ pub(super) async fn run(
 }
 
 /// Seconds that this host's clocks are ahead of UTC; 0 at a time that no calendar has.
-fn offset_here() -> i32 {
+#[must_use]
+pub fn offset_here() -> i32 {
     jiff::Timestamp::try_from(std::time::SystemTime::now()).map_or(0, |now| {
         jiff::tz::TimeZone::system().to_offset(now).seconds()
     })
@@ -363,7 +358,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn always_plausible(seed in any::<u64>(), unix in -1e12..1e12_f64) {
+        fn any_household_is_plausible_at_any_time(seed in any::<u64>(), unix in -1e12..1e12_f64) {
             let m = Household::new(seed, 0).at(unix);
             prop_assert!(m.power.iter().all(|p| p.is_finite() && p.abs() < 12_000.0), "{m:?}");
             prop_assert!(m.voltage.iter().all(|u| (205.0..260.0).contains(u)), "{m:?}");

@@ -122,27 +122,29 @@ impl Grid {
     }
 }
 
+/// Why an entity cannot be an input, if it cannot.
+pub type Refuse<'a> = dyn Fn(&EntityId) -> Option<Reason> + 'a;
+
 /// A list in which each id stands once, and whether something could not be listed.
 #[derive(Default)]
 struct Ids {
     ids: Vec<EntityId>,
-    left_out: Vec<(EntityId, Reason)>,
+    left_out: Vec<(Arc<str>, Reason)>,
 }
 
 impl Ids {
-    fn add(&mut self, id: Option<String>, refuse: &dyn Fn(&str) -> Option<Reason>) {
+    fn add(&mut self, id: Option<String>, refuse: &Refuse<'_>) {
         let Some(id) = id.filter(|id| !id.is_empty()) else {
             return;
         };
-        let why = if id.contains(':') {
-            Some(LeftOut::External.into())
-        } else {
-            refuse(&id)
+        let Ok(entity) = id.parse::<EntityId>() else {
+            self.left_out.push((id.into(), LeftOut::External.into()));
+            return;
         };
-        match why {
-            Some(why) => self.left_out.push((id.into(), why)),
-            None if self.ids.iter().any(|known| **known == *id) => {}
-            None => self.ids.push(Arc::from(id)),
+        match refuse(&entity) {
+            Some(why) => self.left_out.push((entity.into(), why)),
+            None if self.ids.contains(&entity) => {}
+            None => self.ids.push(entity),
         }
     }
 }
@@ -151,7 +153,7 @@ impl EnergyPrefs {
     /// The grid's sensors. `refuse` says why an entity cannot be an input (it is our own). A
     /// sum that would lack a part is not offered: half a grid is a wrong order to a battery.
     #[must_use]
-    pub fn grid(&self, refuse: &dyn Fn(&str) -> Option<Reason>) -> Grid {
+    pub fn grid(&self, refuse: &Refuse<'_>) -> Grid {
         let (mut plus, mut minus, mut import, mut export) = (
             Ids::default(),
             Ids::default(),
@@ -205,7 +207,7 @@ impl EnergyPrefs {
             let (n, m) = (without_power, sources);
             notes.push(LeftOut::SomeWithoutPower { n, m }.into());
         }
-        let mut whole = |left_out: fn(EntityId, Arc<Reason>) -> LeftOut, ids: Ids| {
+        let mut whole = |left_out: fn(Arc<str>, Arc<Reason>) -> LeftOut, ids: Ids| {
             let whole = ids.left_out.is_empty().then_some(ids.ids);
             for (entity, why) in ids.left_out {
                 notes.push(left_out(entity, Arc::new(why)).into());
@@ -250,6 +252,13 @@ impl EnergyPrefs {
 }
 
 impl EnergyPrefs {
+    /// What is of the grid.
+    pub(crate) fn grid_sources(&self) -> impl Iterator<Item = &serde_json::Value> {
+        self.energy_sources
+            .iter()
+            .filter(|source| source.get("type").and_then(serde_json::Value::as_str) == Some("grid"))
+    }
+
     /// Sensors named for anything but the grid: solar, batteries, single devices.
     #[must_use]
     pub fn other_than_grid(&self) -> HashSet<EntityId> {
@@ -270,14 +279,14 @@ impl EnergyPrefs {
                 _ => vec![(key, value)],
             })
             .filter(|(key, _)| key.starts_with("stat_"))
-            .filter_map(|(_, value)| value.as_str().map(EntityId::from))
+            .filter_map(|(_, value)| value.as_str()?.parse().ok())
             .collect()
     }
 }
 
 impl Power {
     /// The owner's own sensors.
-    fn put(self, plus: &mut Ids, minus: &mut Ids, refuse: &dyn Fn(&str) -> Option<Reason>) {
+    fn put(self, plus: &mut Ids, minus: &mut Ids, refuse: &Refuse<'_>) {
         match self.power_config {
             Some(config) if config.parts().next().is_some() => {
                 plus.add(config.stat_rate, refuse);
@@ -298,11 +307,8 @@ fn power_input(plus: Vec<EntityId>, minus: Vec<EntityId>) -> Option<PowerInput> 
         (false, _) => (plus, minus, false),
     };
     Some(PowerInput {
-        import,
-        export,
-        scale: 1.0,
-        offset: 0.0,
         invert,
+        ..PowerInput::plain(import, export)
     })
 }
 
@@ -411,24 +417,17 @@ mod tests {
             {"type":"battery","stat_rate":"sensor.battery"},{"type":"martian"},7]}"#,
         );
         let p = g.power.unwrap();
-        assert_eq!(
-            (ids(&p.import), ids(&p.export), p.invert),
-            (
-                vec!["sensor.f", "sensor.s"],
-                vec!["sensor.raw", "sensor.t"],
-                false
-            )
-        );
-        assert_eq!(
-            (ids(&g.energy_import), g.energy_export.len(), g.notes.len()),
-            (vec!["sensor.t1", "sensor.t2"], 0, 1)
-        );
+        assert_eq!(ids(&p.import), vec!["sensor.f", "sensor.s"]);
+        assert_eq!(ids(&p.export), vec!["sensor.raw", "sensor.t"]);
+        assert!(!p.invert);
+        assert_eq!(ids(&g.energy_import), vec!["sensor.t1", "sensor.t2"]);
+        assert_eq!(g.energy_export.len(), 0);
+        assert_eq!(g.notes.len(), 1);
         let two = r#"{"energy_sources":[{"type":"grid","power_config":{"stat_rate_inverted":"sensor.a"}},{"type":"grid","power_config":{"stat_rate_inverted":"sensor.b"}}]}"#;
         let p = grid(two).power.unwrap();
-        assert_eq!(
-            (ids(&p.import), p.export.len(), p.invert),
-            (vec!["sensor.a", "sensor.b"], 0, true)
-        );
+        assert_eq!(ids(&p.import), vec!["sensor.a", "sensor.b"]);
+        assert_eq!(p.export.len(), 0);
+        assert!(p.invert);
     }
 
     #[test]
@@ -437,17 +436,11 @@ mod tests {
             r#"{"energy_sources":[{"type":"grid","stat_energy_from":"sensor.e","stat_energy_to":"sensor.e",
             "power_config":{"stat_rate_from":"sensor.p","stat_rate_to":"sensor.p"},"stat_rate":"sensor.net"}]}"#,
         );
-        assert_eq!(
-            (
-                g.power,
-                g.ready,
-                g.energy_import.len(),
-                g.energy_export.len(),
-                g.notes.len()
-            ),
-            (None, None, 0, 0, 2),
-            "never 0 for ever"
-        );
+        assert_eq!(g.power, None, "never 0 for ever");
+        assert_eq!(g.ready, None, "never 0 for ever");
+        assert_eq!(g.energy_import.len(), 0, "never 0 for ever");
+        assert_eq!(g.energy_export.len(), 0, "never 0 for ever");
+        assert_eq!(g.notes.len(), 2, "never 0 for ever");
     }
 
     #[test]
@@ -511,10 +504,9 @@ mod tests {
             {"type":"grid","stat_energy_from":"tibber:import","stat_energy_to":"sensor.e","stat_rate":"sensor.a"},
             {"type":"grid","stat_energy_from":"sensor.i","stat_rate":"sensor.ours_power"}]}"#,
         );
-        assert_eq!(
-            (g.power, g.energy_import.len(), ids(&g.energy_export)),
-            (None, 0, vec!["sensor.e"])
-        );
+        assert_eq!(g.power, None);
+        assert_eq!(g.energy_import.len(), 0);
+        assert_eq!(ids(&g.energy_export), vec!["sensor.e"]);
         assert_eq!(g.notes.len(), 2, "{:?}", g.notes);
     }
 

@@ -6,15 +6,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::home_assistant::frames::{Attributes, RegistryEntry, valid_entity_id};
+use super::home_assistant::frames::{Attributes, RegistryEntry};
 use vocab::EntityId;
 
 /// The entities that an entity says it is made of.
 pub(super) fn made_of(attributes: &Attributes) -> Vec<EntityId> {
     attributes
         .sources()
-        .filter(|id| valid_entity_id(id))
-        .map(EntityId::from)
+        .filter_map(|id| id.parse().ok())
         .collect()
 }
 
@@ -27,19 +26,13 @@ pub(super) fn standing_on(
 ) -> HashMap<EntityId, EntityId> {
     let our_devices: HashMap<&str, &EntityId> = entries
         .iter()
-        .filter_map(|e| Some((e.device_id.as_deref()?, ours.get(e.entity_id.as_str())?)))
+        .filter_map(|e| Some((e.device_id.as_deref()?, ours.get(e.entity_id.as_ref()?)?)))
         .collect();
-    let on_device = entries
-        .iter()
-        .filter(|e| !ours.contains(e.entity_id.as_str()));
-    let mut found: HashMap<EntityId, EntityId> = on_device
-        .filter_map(|e| {
-            Some((
-                EntityId::from(e.entity_id.as_str()),
-                (*our_devices.get(e.device_id.as_deref()?)?).clone(),
-            ))
-        })
-        .collect();
+    let on_device = |e: &RegistryEntry| {
+        let id = e.entity_id.clone().filter(|id| !ours.contains(id))?;
+        Some((id, (*our_devices.get(e.device_id.as_deref()?)?).clone()))
+    };
+    let mut found: HashMap<EntityId, EntityId> = entries.iter().filter_map(on_device).collect();
     // Helpers of helpers: until nothing is added.
     loop {
         let root = |id: &EntityId| ours.get(id).or_else(|| found.get(id)).cloned();
@@ -82,7 +75,7 @@ mod tests {
         ];
         let made: HashMap<EntityId, Vec<EntityId>> = all
             .into_iter()
-            .map(|(id, value)| (id.into(), made_of(&attributes(value))))
+            .map(|(id, value)| (EntityId::from_static(id), made_of(&attributes(value))))
             .collect();
         let entries: Vec<RegistryEntry> = serde_json::from_value(json!([
             {"entity_id": "sensor.ours_power", "unique_id": "AABBCCDDEEFF-em:0-total", "device_id": "d1"},
@@ -91,7 +84,7 @@ mod tests {
         ]))
         .unwrap();
         let found = standing_on(
-            &[EntityId::from("sensor.ours_power")].into(),
+            &[EntityId::from_static("sensor.ours_power")].into(),
             &made,
             &entries,
         );

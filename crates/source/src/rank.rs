@@ -13,7 +13,7 @@ use vocab::EntityId;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Power<'a> {
     /// Its entity id.
-    pub id: &'a str,
+    pub id: &'a EntityId,
     /// Device it belongs to.
     pub device: Option<&'a str>,
     /// What it says now, W.
@@ -65,12 +65,8 @@ pub struct Ranking {
 type Words<'a> = Vec<&'a str>;
 
 /// The parts of an id's name.
-fn words(id: &str) -> Words<'_> {
-    id.split_once('.')
-        .map_or(id, |(_, name)| name)
-        .split('_')
-        .filter(|word| !word.is_empty())
-        .collect()
+fn words(id: &EntityId) -> Words<'_> {
+    id.object_id().split('_').collect()
 }
 
 /// Whether two parts of names are the same word, or forms of one: `import` and `imported`,
@@ -204,12 +200,7 @@ impl<'a> Names<'a> {
 pub fn rank(powers: &[Power<'_>], known: &Known) -> Ranking {
     let names = Names::of(known);
     let homes = homes(known);
-    let counters: BTreeSet<&str> = known
-        .import
-        .iter()
-        .chain(&known.export)
-        .map(|id| &**id)
-        .collect();
+    let counters: BTreeSet<&EntityId> = known.import.iter().chain(&known.export).collect();
     let of_meter = |p: &Power<'_>| p.device.is_some_and(|device| homes.contains(device));
     // Without a device of its own a meter's sensors are found among those that have none either.
     let loose = homes.is_empty() && !counters.is_empty();
@@ -217,7 +208,7 @@ pub fn rank(powers: &[Power<'_>], known: &Known) -> Ranking {
     let mut group: Vec<usize> = (0..powers.len())
         .filter(|&i| near(&powers[i]) && !known.other.contains(powers[i].id))
         .collect();
-    let made: BTreeSet<&str> = counters.iter().flat_map(|id| sources(known, id)).collect();
+    let made: BTreeSet<&EntityId> = counters.iter().flat_map(|id| sources(known, id)).collect();
     group.extend((0..powers.len()).filter(|i| made.contains(powers[*i].id)));
     group.sort_unstable();
     group.dedup();
@@ -262,7 +253,7 @@ pub fn rank(powers: &[Power<'_>], known: &Known) -> Ranking {
     };
     let key = |i: usize| {
         let (power, own) = (&powers[i], words(powers[i].id));
-        let place = if known.power.iter().any(|id| **id == *power.id) {
+        let place = if known.power.contains(power.id) {
             0
         } else if made.contains(power.id) {
             1
@@ -316,24 +307,20 @@ pub fn rank(powers: &[Power<'_>], known: &Known) -> Ranking {
 /// Devices of the Energy settings' counters, through helpers down to what they are made of.
 fn homes(known: &Known) -> HashSet<&str> {
     let counters = known.import.iter().chain(&known.export);
-    let direct = counters
-        .clone()
-        .map(|id| &**id)
-        .chain(counters.flat_map(|id| sources(known, id)));
+    let direct = counters.clone();
     direct
+        .chain(counters.flat_map(|id| sources(known, id)))
         .filter_map(|id| known.devices.get(id))
         .map(String::as_str)
         .collect()
 }
 
 /// All that a helper is made of, itself not counted.
-fn sources<'a>(known: &'a Known, id: &str) -> Vec<&'a str> {
-    let (mut found, mut open): (Vec<&str>, Vec<&EntityId>) = (
-        Vec::new(),
-        known.made_of.get(id).into_iter().flatten().collect(),
-    );
+fn sources<'a>(known: &'a Known, id: &EntityId) -> Vec<&'a EntityId> {
+    let mut found: Vec<&EntityId> = Vec::new();
+    let mut open: Vec<&EntityId> = known.made_of.get(id).into_iter().flatten().collect();
     while let Some(next) = open.pop() {
-        if !found.contains(&&**next) {
+        if !found.contains(&next) {
             found.push(next);
             open.extend(known.made_of.get(next).into_iter().flatten());
         }
@@ -431,7 +418,7 @@ fn offers<'a>(
     whole_of: &impl Fn(usize) -> Option<&'a [usize; 3]>,
     phases: &[[usize; 3]],
 ) -> Vec<Measure> {
-    let id = |i: usize| EntityId::from(powers[i].id);
+    let id = |i: usize| powers[i].id.clone();
     let Some(&first) = order.iter().find(|i| group.contains(i)) else {
         return Vec::new();
     };

@@ -76,17 +76,13 @@ impl Look {
 }
 
 impl Question {
-    fn ids(&self) -> Vec<&str> {
+    fn ids(&self) -> Vec<EntityId> {
         let power = self
             .power
             .iter()
             .flat_map(|p| p.import.iter().chain(&p.export));
-        let all: BTreeSet<&str> = power
-            .chain(&self.import)
-            .chain(&self.export)
-            .map(|id| &**id)
-            .collect();
-        all.into_iter().collect()
+        let all: BTreeSet<&EntityId> = power.chain(&self.import).chain(&self.export).collect();
+        all.into_iter().cloned().collect()
     }
 
     /// Whether there is something to compare.
@@ -213,7 +209,7 @@ async fn over(
             {
                 Ok(found) => question.periods(&found, look.step_ms()),
                 Err(error) => {
-                    tracing::debug!("{error}");
+                    tracing::debug!(%error, "the recorder's statistics cannot be read");
                     Vec::new()
                 }
             },
@@ -236,13 +232,10 @@ mod tests {
     use super::*;
 
     fn power(import: &str, export: &[&str], invert: bool) -> PowerInput {
-        let export = export.iter().map(|id| EntityId::from(*id)).collect();
+        let export = export.iter().map(|id| id.parse().unwrap()).collect();
         PowerInput {
-            import: vec![import.into()],
-            export,
-            scale: 1.0,
-            offset: 0.0,
             invert,
+            ..PowerInput::plain(vec![import.parse().unwrap()], export)
         }
     }
 
@@ -257,7 +250,7 @@ mod tests {
         .unwrap();
         let question = Question {
             power: vec![power("sensor.p", &[], true)],
-            import: vec!["sensor.in".into()],
+            import: vec![EntityId::from_static("sensor.in")],
             export: Vec::new(),
         };
         let period = |watts, import, after_gap| Period {

@@ -7,59 +7,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     beside,
     home_assistant::{
         Access, Address,
-        frames::{Outgoing, RegistryEntry, valid_entity_id},
+        frames::{Outgoing, RegistryEntry},
         query::{QueryConnection, QueryError},
     },
+    registered::Registered,
 };
 use config::SourceSettings;
 use vocab::EntityId;
-
-/// What the registry knows an entity by.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Registered {
-    /// Its id in the registry; older versions don't tell it.
-    pub id: String,
-    /// The integration it is of.
-    pub platform: String,
-    /// That integration's own id for it.
-    pub unique_id: String,
-}
-
-impl Registered {
-    /// Whether both are the same entity, whatever its name.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        if !self.id.is_empty() && !other.id.is_empty() && self.id == other.id {
-            return true;
-        }
-        !self.unique_id.is_empty()
-            && self.unique_id == other.unique_id
-            && self.platform == other.platform
-    }
-}
-
-/// What an event of the registry says of an entity that is followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RegistryEvent {
-    /// It has another name.
-    Renamed {
-        /// The name until now.
-        old: EntityId,
-        /// The name from now on.
-        new: EntityId,
-    },
-    /// It was taken out.
-    Removed(EntityId),
-    /// It is polled and not there any more: over REST no event says why.
-    Missing(EntityId),
-}
 
 /// What the registry says of some entities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,23 +41,14 @@ pub async fn names(
     wanted: &[EntityId],
     before: &BTreeMap<EntityId, Registered>,
 ) -> Result<Names, QueryError> {
-    let wanted: Vec<EntityId> = wanted
-        .iter()
-        .filter(|id| valid_entity_id(id))
-        .cloned()
-        .collect();
     if wanted.is_empty() {
         return Ok(Names::default());
     }
-    let (addresses, cadence, before) = (
-        Address::all(settings, access)?,
-        access.cadence,
-        before.clone(),
-    );
+    let (addresses, cadence) = (Address::all(settings, access)?, access.cadence);
+    let (wanted, before) = (wanted.to_vec(), before.clone());
     beside::ask(async move {
-        let ids: Vec<&str> = wanted.iter().map(|id| &**id).collect();
         let mut connection = QueryConnection::open_any(&addresses, &cadence).await?;
-        let asked = ask(&mut connection, &ids, &before).await;
+        let asked = ask(&mut connection, &wanted, &before).await;
         connection.close().await;
         asked
     })
@@ -108,7 +57,7 @@ pub async fn names(
 
 async fn ask(
     connection: &mut QueryConnection,
-    ids: &[&str],
+    ids: &[EntityId],
     before: &BTreeMap<EntityId, Registered>,
 ) -> Result<Names, QueryError> {
     let now: HashMap<String, Option<RegistryEntry>> = connection
@@ -123,7 +72,7 @@ async fn ask(
     // The whole registry is large: only where an entity is not what it was.
     let moved = before.iter().any(|(name, was)| {
         let entry = now.get(&**name).and_then(Option::as_ref);
-        ids.contains(&&**name) && !entry.is_some_and(|entry| entry.registered().is(was))
+        ids.contains(name) && !entry.is_some_and(|entry| entry.registered().is(was))
     });
     let all: Vec<RegistryEntry> = if moved {
         connection
@@ -138,16 +87,15 @@ async fn ask(
 }
 
 fn compare(
-    ids: &[&str],
+    ids: &[EntityId],
     before: &BTreeMap<EntityId, Registered>,
     now: &HashMap<String, Option<RegistryEntry>>,
     all: &[RegistryEntry],
 ) -> Names {
     let mut names = Names::default();
-    for id in ids {
-        let name = EntityId::from(*id);
+    for name in ids.iter().cloned() {
         let here = now
-            .get(*id)
+            .get(&*name)
             .and_then(Option::as_ref)
             .map(RegistryEntry::registered);
         let was = before.get(&name);
@@ -156,12 +104,11 @@ fn compare(
                 names.known.insert(name, here);
             }
             (Some(was), here) => {
-                match (all.iter().find(|entry| entry.registered().is(was)), here) {
-                    (Some(entry), _) => {
+                let mut same = all.iter().filter(|entry| entry.registered().is(was));
+                match (same.find_map(|entry| entry.entity_id.clone()), here) {
+                    (Some(new), _) => {
                         names.known.insert(name.clone(), was.clone());
-                        names
-                            .renamed
-                            .insert(name, EntityId::from(entry.entity_id.as_str()));
+                        names.renamed.insert(name, new);
                     }
                     // Made anew under the same name.
                     (None, Some(here)) => {
@@ -197,21 +144,19 @@ mod tests {
     fn known(entries: &[RegistryEntry]) -> BTreeMap<EntityId, Registered> {
         entries
             .iter()
-            .map(|e| (EntityId::from(e.entity_id.as_str()), e.registered()))
+            .map(|e| (e.entity_id.clone().unwrap(), e.registered()))
             .collect()
     }
 
-    fn told(ids: &[&str], before: &[RegistryEntry], all: &[RegistryEntry]) -> Names {
-        let now = ids
-            .iter()
-            .map(|id| {
-                (
-                    (*id).to_owned(),
-                    all.iter().find(|e| e.entity_id == *id).cloned(),
-                )
-            })
-            .collect();
-        compare(ids, &known(before), &now, all)
+    fn told(ids: &[&'static str], before: &[RegistryEntry], all: &[RegistryEntry]) -> Names {
+        let ids: Vec<EntityId> = ids.iter().map(|id| EntityId::from_static(id)).collect();
+        let entry = |id: &EntityId| {
+            all.iter()
+                .find(|e| e.entity_id.as_ref() == Some(id))
+                .cloned()
+        };
+        let now = ids.iter().map(|id| (id.to_string(), entry(id))).collect();
+        compare(&ids, &known(before), &now, all)
     }
 
     fn renamed(names: &Names) -> Vec<String> {
@@ -253,17 +198,12 @@ mod tests {
         let before = [entry("sensor.a", "1", "u1")];
         assert_eq!(
             told(&["sensor.a"], &before, &[]).gone,
-            [EntityId::from("sensor.a")]
+            [EntityId::from_static("sensor.a")]
         );
         let anew = told(&["sensor.a"], &before, &[entry("sensor.a", "9", "u9")]);
-        assert_eq!(
-            (
-                anew.known.values().next().unwrap().id.as_str(),
-                anew.renamed.len(),
-                anew.gone.len()
-            ),
-            ("9", 0, 0)
-        );
+        assert_eq!(anew.known.values().next().unwrap().id.as_str(), "9");
+        assert_eq!(anew.renamed.len(), 0);
+        assert_eq!(anew.gone.len(), 0);
         let same = told(&["sensor.a"], &before, &[entry("sensor.a", "9", "u1")]);
         assert!(
             same.renamed.is_empty(),

@@ -1,13 +1,15 @@
 //! Each listener with its state, for `/healthz`, the overview and the health page.
 
-use serde::Serialize;
+use std::{fmt, net::IpAddr};
+
+use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
-use super::reserve::PortGuard;
-use vocab::one_line::one_line;
+use super::{reserve::PortGuard, spec::ListenerSpec};
+use vocab::reason::Reason;
 
 /// How a listener is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum ListenerState {
     /// Bound and serving.
@@ -15,7 +17,7 @@ pub enum ListenerState {
     /// Could not be bound; tried again.
     Waiting {
         /// Why: port taken, forbidden ….
-        reason: String,
+        reason: Reason,
     },
     /// Off by setting, not broken.
     Off {
@@ -24,15 +26,63 @@ pub enum ListenerState {
     },
 }
 
+impl ListenerState {
+    /// Waiting for this reason.
+    pub fn waiting(reason: impl Into<Reason>) -> Self {
+        Self::Waiting {
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Where a listener is, what is announced, or what is dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Every address of this host.
+    All,
+    /// This one.
+    Address(IpAddr),
+    /// A host name, or a server without password and tokens; empty where there is none.
+    Named(String),
+}
+
+impl Place {
+    /// The address, where it is one.
+    #[must_use]
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(ip) => Some(*ip),
+            Self::All | Self::Named(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all addresses"),
+            Self::Address(ip) => ip.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A listener's line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Line {
-    /// `http`, `udp`, `modbus`, `websocket`, `mdns`, `outbound`, `dashboard`.
+    /// `http`, `udp`, `modbus`, `websocket`, `mdns`, `outbound`, `mqtt` (the device's
+    /// own), `mqtt_home` (what Home Assistant is told), `dashboard`.
     pub name: &'static str,
     /// The meter's name, empty for the first.
     pub meter: String,
-    /// Where; of an outbound WebSocket its URL without password and tokens.
-    pub address: String,
+    /// Where.
+    pub address: Place,
     /// Port; 0 where there is none, as of a listener that an option turned off.
     pub port: u16,
     /// Its state.
@@ -73,11 +123,7 @@ impl Board {
     }
 
     /// Sets a listener's line, replacing the one with the same name, meter, address and port.
-    pub fn set(&self, mut line: Line) {
-        if let ListenerState::Waiting { reason } = &mut line.state {
-            // What the other side answered may be part of it.
-            *reason = one_line(reason).into_owned();
-        }
+    pub fn set(&self, line: Line) {
         self.lines.send_if_modified(|lines| {
             match lines.iter_mut().find(|old| old.is_of(&line)) {
                 Some(old) if *old == line => return false,
@@ -115,5 +161,20 @@ impl Board {
         let ours =
             |l: &&Line| l.name == "http" && l.meter == meter && l.state == ListenerState::Listening;
         self.lines.borrow().iter().find(ours).map(|l| l.port)
+    }
+}
+
+impl ListenerSpec {
+    /// Its line on the board.
+    #[must_use]
+    pub fn line(&self, state: ListenerState) -> Line {
+        let address = self.bind.map_or(Place::All, Place::Address);
+        Line {
+            name: self.name,
+            meter: self.meter.clone(),
+            address,
+            port: self.port,
+            state,
+        }
     }
 }

@@ -1,42 +1,43 @@
 //! The one door of a meter: every channel hands its callers in here.
 //!
-//! A call is admitted (password, other origin), answered by the pure [`Device`] from a view that is
-//! already scaled for its caller, its effects are carried out, it is noted, and only then its
+//! A call is admitted (password, other origin), answered by the pure [`device::Device`] from a view
+//! that is already scaled for its caller, its effects are carried out, it is noted, and only then its
 //! answer goes out. What reads minute records runs off the loop, so that a slow disk delays nobody
 //! else.
 
 mod admit;
-mod hot;
+mod call;
+mod kept;
 mod turn;
-
-pub(super) use hot::Hot;
 
 use std::{
     future::Future,
     net::IpAddr,
-    ops::Deref,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
-
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
 
-use crate::limits::Rate;
-use config::{ChannelSettings, ControlSettings, Profile};
-use consumers::{AnsweredCall, Caller, Calm, Consumers, brand};
+use self::{
+    call::{Call, Executed},
+    kept::Kept,
+};
+use crate::{
+    ground::{Ground, GroundOwner},
+    limits::Rate,
+};
+use consumers::{About, Caller, Calm, Consumers, Overview, verdict::Verdict};
 use device::{
-    Answer, Context, Device, DeviceState, Effect, Json, Manner, Outcome, RpcError, View,
-    auth::{self, Guard},
+    Answer, Context, Effect, Found, Json, Manner, Outcome, RpcError, View,
+    auth::Guard,
     frame::{self, Frame, FrameError, Message},
 };
-use meter::records::Records;
+use meter::{PhaseInput, Quality, records::Records};
 use vocab::{Clock, Now};
 
 /// Carries out what a call asks for beyond its answer. `app` implements it; the future ends when it
@@ -46,66 +47,32 @@ pub trait Hub: Send + Sync {
     fn apply(&self, effects: Vec<Effect>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// One running time of the emulated device: from start, or from the last `Shelly.Reboot`, to the
-/// next.
-#[derive(Clone, Debug, Default)]
-pub struct Boot {
-    /// Monotonic time at which it began.
-    pub since: Duration,
-    /// Cancelled at its end: inbound connections close, listeners stay.
-    pub over: CancellationToken,
-}
-
-/// What `app` gives to a meter's channels.
-pub struct Parts {
-    /// The meter's name, empty for the first.
-    pub meter: String,
-    /// The device; replaced as a whole when its options change.
-    pub device: watch::Receiver<Arc<Device>>,
-    /// Newest view, not scaled.
-    pub views: watch::Receiver<Arc<View>>,
-    /// The device's own state.
-    pub state: watch::Receiver<Arc<DeviceState>>,
-    /// Channel settings in force.
-    pub channels: watch::Receiver<Arc<ChannelSettings>>,
-    /// Whose answers are paced.
-    pub control: watch::Receiver<ControlSettings>,
-    /// The running time; `app` replaces it at a reboot.
-    pub boot: watch::Receiver<Boot>,
-    /// Minute records.
-    pub records: Arc<dyn Records>,
-    /// Effects go here.
-    pub hub: Arc<dyn Hub>,
-    /// Who reads.
-    pub consumers: Arc<Consumers>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-}
-
 /// What all channels of one meter share. Cheap to clone behind an `Arc`.
 pub struct Endpoint {
-    parts: Parts,
-    /// Outbound WebSockets that are connected (`ws.connected`).
-    pub outbound_up: AtomicUsize,
-    guard: Mutex<Guard>,
-    scaled: Mutex<Scaled>,
+    /// The meter's name, empty for the first.
+    pub meter: String,
+    /// Who reads.
+    pub consumers: Consumers,
     /// The batteries, and when each is answered.
     pub calm: Calm,
+    /// Minute records.
+    pub records: Arc<dyn Records>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Outbound WebSockets that are connected (`ws.connected`).
+    pub(super) outbound_up: AtomicUsize,
+    /// The broker that `Mqtt.SetConfig` names is connected (`mqtt.connected`).
+    pub(super) mqtt_up: AtomicBool,
+    /// Effects go here.
+    pub(super) hub: Arc<dyn Hub>,
+    ground: watch::Receiver<Arc<Ground>>,
+    guard: Mutex<Guard>,
+    kept: Mutex<Option<Arc<Kept>>>,
     /// Wakes the questions that wait for a reading.
     turns: watch::Sender<()>,
     /// It was said that a battery reads a mean.
     warned: AtomicBool,
 }
-
-/// Views by share of one snapshot, so that each share's texts are made once a snapshot.
-#[derive(Default)]
-struct Scaled {
-    of: Option<Arc<View>>,
-    views: Vec<(u64, Arc<View>)>,
-}
-
-/// Different shares that are kept of one snapshot.
-const SHARES: usize = 64;
 
 /// How a caller proves that it knows the password.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,8 +95,10 @@ pub enum Credentials<'a> {
 }
 
 /// On what terms a channel hands a call in.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
+    /// What it stands on.
+    pub ground: &'a Arc<Ground>,
     /// Whether and how the password is asked for.
     pub credentials: Credentials<'a>,
     /// A page of another origin asks: it may read and not change.
@@ -144,6 +113,28 @@ pub struct Terms<'a> {
     pub rate: Option<&'a Rate>,
     /// Counts the calls that wait for their turn: they shall not keep others from being read.
     pub held: Option<&'a AtomicUsize>,
+}
+
+impl<'a> Terms<'a> {
+    /// A call on this ground, by a channel without particulars.
+    #[must_use]
+    pub fn on(ground: &'a Arc<Ground>) -> Self {
+        Self {
+            ground,
+            credentials: Credentials::default(),
+            foreign: false,
+            manner: Manner::default(),
+            default_dst: None,
+            batches: false,
+            rate: None,
+            held: None,
+        }
+    }
+
+    /// Whether the password is asked for to read.
+    fn asks_password(&self) -> bool {
+        self.ground.auth_on() && !matches!(self.credentials, Credentials::FrameToChange)
+    }
 }
 
 /// What becomes of a bare call.
@@ -208,10 +199,7 @@ impl Spoken {
             .and_then(|f| frame::reply(&f, device_id, None, &Answer::Error(RpcError::too_many())));
         Self {
             reply: reply.map(Bytes::from),
-            verdict: FrameOutcome::Malformed,
-            src: None,
-            power: None,
-            absent: false,
+            ..Self::nothing(FrameOutcome::Malformed)
         }
     }
 
@@ -222,98 +210,138 @@ impl Spoken {
     }
 }
 
-impl Deref for Endpoint {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.parts
-    }
-}
-
 impl Endpoint {
-    /// A meter's door.
+    /// A meter's door, on what `ground` holds at each request.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(
+        meter: String,
+        ground: &GroundOwner,
+        records: Arc<dyn Records>,
+        hub: Arc<dyn Hub>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let ground = ground.subscribe();
+        let remembered = ground.borrow().channels.recent_clients_max;
         Self {
-            parts,
-            outbound_up: AtomicUsize::new(0),
-            guard: Mutex::default(),
-            scaled: Mutex::default(),
+            meter,
+            consumers: Consumers::new(remembered),
             calm: Calm::new(),
+            records,
+            clock,
+            outbound_up: AtomicUsize::new(0),
+            mqtt_up: AtomicBool::new(false),
+            hub,
+            ground,
+            guard: Mutex::default(),
+            kept: Mutex::default(),
             turns: watch::Sender::new(()),
             warned: AtomicBool::new(false),
         }
     }
 
+    /// What a request stands on now: to be read once, and passed on.
+    #[must_use]
+    pub fn ground(&self) -> Arc<Ground> {
+        Arc::clone(&self.ground.borrow())
+    }
+
     /// The newest view, not scaled.
     #[must_use]
     pub fn view(&self) -> Arc<View> {
-        Arc::clone(&self.views.borrow())
+        Arc::clone(&self.ground.borrow().view)
     }
 
-    /// `view` as this caller shall see it (`docs/decisions.md#shares`). Modbus and whoever is not
+    /// To wait for another ground: each reading brings one.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Ground>> {
+        self.ground.clone()
+    }
+
+    /// The view as this caller shall see it (`docs/decisions.md#shares`). Modbus and whoever is not
     /// counted see it as it is. Asking counts the caller as a reader of power; `src` is that of its
     /// frame, if it is known.
     #[must_use]
-    pub fn scaled(&self, view: Arc<View>, caller: &Caller, src: Option<&str>) -> Arc<View> {
-        let share = {
-            let channels = self.channels.borrow();
-            if !channels.scaling.enable {
-                return view;
+    pub fn scaled(&self, ground: &Ground, caller: &Caller, src: Option<&str>) -> Arc<View> {
+        let view = self.at_zero(ground, caller, src);
+        match self.share(ground, caller, src) {
+            Some(share) => view.times(share),
+            None => Arc::clone(view),
+        }
+    }
+
+    /// The caller's part of the power, where power is shared.
+    fn share(&self, ground: &Ground, caller: &Caller, src: Option<&str>) -> Option<f64> {
+        let now = || self.clock.now();
+        let shares = ground.channels.scaling.enable;
+        shares.then(|| self.consumers.share(caller, src, ground.about(), now()))
+    }
+
+    /// The view, or during a pause the one with 0 W, where this caller is told that.
+    pub(super) fn at_zero<'a>(
+        &self,
+        ground: &'a Ground,
+        caller: &Caller,
+        src: Option<&str>,
+    ) -> &'a Arc<View> {
+        let profiles = &ground.control.profiles;
+        match &ground.view.paused {
+            Some(zero) if zero.all || self.consumers.pauses_at_zero(caller, src, profiles) => {
+                &zero.view
             }
-            self.consumers
-                .share(caller, src, &channels.scaling, self.clock.now())
-        };
-        self.times(view, share)
+            _ => &ground.view,
+        }
     }
 
-    /// `view` times `share`.
-    fn times(&self, view: Arc<View>, share: f64) -> Arc<View> {
-        if share == 1.0 {
-            return view;
+    /// The channel's manner, with the way in which this caller is told that there is no power.
+    pub(super) fn manner(
+        &self,
+        ground: &Ground,
+        manner: Manner,
+        caller: &Caller,
+        src: Option<&str>,
+        method: Option<&str>,
+    ) -> Manner {
+        let profiles = &ground.control.profiles;
+        Manner {
+            absent: self.consumers.absent(caller, src, method, profiles),
+            ..manner
         }
-        let mut cache = self.scaled.lock().unwrap_or_else(PoisonError::into_inner);
-        if !cache.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &view)) {
-            *cache = Scaled {
-                of: Some(Arc::clone(&view)),
-                views: Vec::new(),
-            };
-        }
-        if let Some((_, scaled)) = cache
-            .views
-            .iter()
-            .find(|(bits, _)| *bits == share.to_bits())
-        {
-            return Arc::clone(scaled);
-        }
-        let scaled = Arc::new(View::with_record(
-            Arc::new(view.snapshot.scaled(share)),
-            view.record.clone(),
-        ));
-        if cache.views.len() < SHARES {
-            cache.views.push((share.to_bits(), Arc::clone(&scaled)));
-        }
-        scaled
     }
 
-    /// Whether a password is set.
+    /// Who reads, with what there is to say of each.
     #[must_use]
-    pub fn auth_on(&self) -> bool {
-        self.state.borrow().auth_ha1.is_some()
+    pub fn overview(&self) -> Overview {
+        let ground = self.ground();
+        let about = About {
+            readings_each: self.calm.readings_each(),
+            ..ground.about()
+        };
+        let mut seen = self.consumers.overview(about, self.clock.now());
+        let used = |input: &&PhaseInput| input.quality != Quality::Unused;
+        if ground.view.inputs.iter().filter(used).count() < 2 {
+            // There is no other phase to miss.
+            for reader in &mut seen.consumers {
+                let phase_a = |verdict: &Verdict| matches!(verdict, Verdict::PhaseAOnly { .. });
+                reader.verdicts.retain(|verdict| !phase_a(verdict));
+            }
+        }
+        seen
     }
 
     /// What `GET /shelly` answers.
     #[must_use]
     pub fn info(&self) -> Json {
-        let device = Arc::clone(&self.device.borrow());
-        let state = Arc::clone(&self.state.borrow());
-        device.info_json(&state)
+        let ground = self.ground();
+        ground.device.info_json(&ground.state)
     }
 
-    /// Ends with the present running time: inbound connections are closed by it.
+    /// What the device would answer to a call for power or energy, without anybody being counted as
+    /// a reader.
     #[must_use]
-    pub fn boot_over(&self) -> CancellationToken {
-        self.boot.borrow().over.clone()
+    pub fn peek(&self, method: &str, params: &str, manner: Manner) -> Answer {
+        let ground = self.ground();
+        let moment = self.moment(&ground, None, Arc::clone(&ground.view), manner);
+        moment.answer(device::find(method), Some(params)).answer
     }
 
     /// Answers a bare call: `GET` or `POST /rpc/<Method>`. `request` is what came, for the
@@ -326,27 +354,23 @@ impl Endpoint {
         request: Bytes,
         terms: Terms<'_>,
     ) -> Bare {
-        if !auth::is_open(method)
+        let method = device::find(method);
+        if !method.is_ok_and(|method| method.open)
             && let Err(challenge) = self.admit(caller, &terms)
         {
             return Bare::Unauthorized(challenge);
         }
-        let executed = self.execute(caller, None, method, params, &terms).await;
+        let call = Call::new(caller, None, method, params, &terms);
+        let Some(executed) = self.execute(&call).await else {
+            return Bare::Silence;
+        };
         let body = match &executed.answer {
             Answer::Result(result) => closed(result.as_bytes()),
             Answer::Error(error) => closed(frame::error_json(error).as_bytes()),
             Answer::Silence => Bytes::new(),
         };
-        if !executed.not_now {
-            self.note(
-                caller,
-                None,
-                method,
-                &executed,
-                request,
-                body.slice(..body.len().saturating_sub(END.len())),
-            );
-        }
+        let noted = body.slice(..body.len().saturating_sub(END.len()));
+        self.note(&call, &executed, request, noted);
         match executed.answer {
             Answer::Result(_) => Bare::Result(body),
             Answer::Error(error) => Bare::Error(error, body),
@@ -356,21 +380,37 @@ impl Endpoint {
 
     /// Answers bytes that hold a frame, or, where the channel takes them, a batch of frames.
     pub async fn frames(&self, caller: &Caller, bytes: &Bytes, terms: Terms<'_>) -> Spoken {
-        if !terms.batches {
-            return match frame::parse(bytes) {
-                Ok(frame) => self.frame(caller, &frame, bytes, terms).await,
-                Err(_) => Spoken::nothing(FrameOutcome::Malformed),
-            };
+        if let Some(kept) = self.kept(caller, bytes, &terms) {
+            return self.again(&kept, caller, &terms);
         }
-        match frame::parse_any(bytes) {
-            Ok(Message::One(frame)) => self.frame(caller, &frame, bytes, terms).await,
-            Ok(Message::Batch(frames)) => self.batch(caller, &frames, bytes, terms).await,
+        let message = if terms.batches {
+            frame::parse_any(bytes)
+        } else {
+            frame::parse(bytes).map(|frame| Message::One(Box::new(frame)))
+        };
+        match message {
+            Ok(message) => self.message(caller, &message, bytes, terms).await,
             Err(_) => Spoken::nothing(FrameOutcome::Malformed),
         }
     }
 
-    /// Members are answered in order; what is no frame in a batch has no answer, as without `id`.
-    pub(super) async fn batch(
+    /// Answers what was read from `bytes`.
+    pub(super) async fn message(
+        &self,
+        caller: &Caller,
+        message: &Message,
+        bytes: &Bytes,
+        terms: Terms<'_>,
+    ) -> Spoken {
+        match message {
+            Message::One(frame) => self.frame(caller, frame, bytes, &terms, true).await,
+            Message::Batch(frames) => self.batch(caller, frames, bytes, terms).await,
+        }
+    }
+
+    /// Members are answered in order, each on the ground that the one before left; what is no frame
+    /// in a batch has no answer, as without `id`.
+    async fn batch(
         &self,
         caller: &Caller,
         frames: &[Result<Frame, FrameError>],
@@ -382,23 +422,23 @@ impl Endpoint {
         }
         let mut replies = Vec::with_capacity(frames.len());
         let (mut verdict, mut absent) = (FrameOutcome::Answered, false);
-        let limit = self.channels.borrow().rate_limit;
         for (n, frame) in frames.iter().flatten().enumerate() {
+            let ground = self.ground();
+            let (id, limit) = (&ground.device.identity.id, ground.channels.rate_limit);
             if n > 0
                 && terms
                     .rate
                     .is_some_and(|rate| !rate.allow(caller.peer, limit))
             {
-                let id = self.device.borrow().identity.id.clone();
-                replies.extend(frame::reply(
-                    frame,
-                    &id,
-                    terms.default_dst,
-                    &Answer::Error(RpcError::too_many()),
-                ));
+                let refused = Answer::Error(RpcError::too_many());
+                replies.extend(frame::reply(frame, id, terms.default_dst, &refused));
                 continue;
             }
-            let spoken = self.frame(caller, frame, bytes, terms).await;
+            let terms = Terms {
+                ground: &ground,
+                ..terms
+            };
+            let spoken = self.frame(caller, frame, bytes, &terms, false).await;
             if let FrameOutcome::Unauthorized(_) = spoken.verdict {
                 verdict = spoken.verdict;
             }
@@ -411,33 +451,31 @@ impl Endpoint {
         }
         Spoken {
             reply: frame::batch(&replies).map(Bytes::from),
-            verdict,
-            src: None,
-            power: None,
             absent,
+            ..Spoken::nothing(verdict)
         }
     }
 
-    /// Answers one frame; `bytes` is what it came in, for the register.
-    pub async fn frame(
+    /// Answers one frame; `bytes` is what it came in, `alone` or among others.
+    async fn frame(
         &self,
         caller: &Caller,
         frame: &Frame,
         bytes: &Bytes,
-        terms: Terms<'_>,
+        terms: &Terms<'_>,
+        alone: bool,
     ) -> Spoken {
         // A frame without a method is somebody's answer to us.
         let Some(method) = &frame.method else {
             return Spoken::nothing(FrameOutcome::Malformed);
         };
-        let device = Arc::clone(&self.device.borrow());
-        let id = &device.identity.id;
+        let id = &terms.ground.device.identity.id;
         if !frame.is_for(id) {
             return Spoken::nothing(FrameOutcome::Silence);
         }
-        let src = frame.src.as_deref();
-        if !auth::is_open(method)
-            && let Err((challenge, error)) = self.admit_frame(caller, frame, &terms)
+        let (src, method) = (frame.src.as_deref(), device::find(method));
+        if !method.is_ok_and(|method| method.open)
+            && let Err((challenge, error)) = self.admit_frame(caller, frame, method, terms)
         {
             let reply =
                 frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
@@ -446,17 +484,16 @@ impl Endpoint {
                 ..Spoken::nothing(FrameOutcome::Unauthorized(challenge))
             };
         }
-        let executed = self
-            .execute(caller, src, method, frame.params.as_deref(), &terms)
-            .await;
-        if executed.not_now {
+        let call = Call::new(caller, src, method, frame.params.as_deref(), terms);
+        let Some(executed) = self.execute(&call).await else {
             return Spoken::nothing(FrameOutcome::NotNow);
-        }
+        };
         let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
+        if let Some(reply) = reply.as_ref().filter(|_| alone) {
+            self.keep(&call, &executed, bytes, reply);
+        }
         self.note(
-            caller,
-            src,
-            method,
+            &call,
             &executed,
             bytes.clone(),
             reply.clone().unwrap_or_default(),
@@ -471,319 +508,61 @@ impl Endpoint {
             verdict,
             src: src.map(Arc::from),
             power: executed.value,
-            absent: executed.absent(),
+            absent: executed.absent,
         }
     }
 
-    /// Asks the device and carries out what follows.
-    async fn execute(
+    /// What the device sees on this ground now, with this view.
+    pub(super) fn moment(
         &self,
-        caller: &Caller,
-        src: Option<&str>,
-        method: &str,
-        params: Option<&str>,
-        terms: &Terms<'_>,
-    ) -> Executed {
-        let known = device::canonical(method);
-        let name = known.unwrap_or(method);
-        let carries_power = POWER_METHODS.contains(&name);
-        if carries_power && self.is_controlled(caller, src, name) {
-            return self
-                .execute_in_turn(caller, src, (name, known), params, terms)
-                .await;
-        }
-        let view = if carries_power {
-            self.scaled(self.view(), caller, src)
-        } else {
-            self.view()
-        };
-        if terms.foreign && device::writes(name) {
-            return Executed {
-                answer: Answer::Error(foreign_write()),
-                known,
-                value: None,
-                not_now: false,
-            };
-        }
-        let Outcome { answer, effects } = self
-            .ask(
-                caller,
-                name,
-                params,
-                manner_of(terms.manner, caller, src),
-                Arc::clone(&view),
-            )
-            .await;
-        if !effects.is_empty() {
-            if terms.foreign {
-                return Executed {
-                    answer: Answer::Error(foreign_write()),
-                    known,
-                    value: None,
-                    not_now: false,
-                };
-            }
-            self.hub.apply(effects).await;
-        }
-        self.executed(answer, (name, known), params, terms, &view)
-    }
-
-    /// Asks the device for a battery, once it is the battery's turn. What would be answered without
-    /// power has no turn to wait for.
-    async fn execute_in_turn(
-        &self,
-        caller: &Caller,
-        src: Option<&str>,
-        method: (&str, Option<&'static str>),
-        params: Option<&str>,
-        terms: &Terms<'_>,
-    ) -> Executed {
-        let manner = manner_of(terms.manner, caller, src);
-        let plain = self.view();
-        let would = self
-            .ask(caller, method.0, params, manner, Arc::clone(&plain))
-            .await;
-        let due = if plain.totals.is_some()
-            && matches!(would.answer, Answer::Result(_))
-            && self.is_of_the_house(method.0, params, terms, &plain)
-        {
-            self.turn(caller, src, method.0, params, terms).await
-        } else {
-            turn::Due::Free
-        };
-        let view = match due {
-            turn::Due::View(view) => view,
-            turn::Due::Free => self.scaled(self.view(), caller, src),
-            turn::Due::NotNow => {
-                self.consumers.passed_over(caller, self.clock.now());
-                return Executed {
-                    answer: Answer::Silence,
-                    known: method.1,
-                    value: None,
-                    not_now: true,
-                };
-            }
-        };
-        let Outcome { answer, .. } = self
-            .ask(caller, method.0, params, manner, Arc::clone(&view))
-            .await;
-        self.executed(answer, method, params, terms, &view)
-    }
-
-    fn executed(
-        &self,
-        answer: Answer,
-        (name, known): (&str, Option<&'static str>),
-        params: Option<&str>,
-        terms: &Terms<'_>,
-        view: &View,
-    ) -> Executed {
-        let carried = POWER_METHODS.contains(&name) && matches!(answer, Answer::Result(_));
-        let profile = self.state.borrow().profile;
-        let value = if carried {
-            answered_power(name, params, terms.manner, profile, view)
-        } else {
-            None
-        };
-        Executed {
-            answer,
-            known,
-            value,
-            not_now: false,
-        }
-    }
-
-    async fn ask(
-        &self,
-        caller: &Caller,
-        method: &str,
-        params: Option<&str>,
-        manner: Manner,
+        ground: &Arc<Ground>,
+        local_ip: Option<IpAddr>,
         view: Arc<View>,
-    ) -> Outcome {
-        let moment = self.moment(caller, view, manner);
-        let device = Arc::clone(&self.device.borrow());
-        if !device::reads_records(method) {
-            return moment.with(self.records.as_ref(), |context| {
-                device.call(method, params, context)
-            });
-        }
-        let (records, method, params) = (
-            Arc::clone(&self.records),
-            method.to_owned(),
-            params.map(ToOwned::to_owned),
-        );
-        let asking = background::run(move || {
-            moment.with(records.as_ref(), |context| {
-                device.call(&method, params.as_deref(), context)
-            })
-        });
-        let busy = |refused: background::Refused| Outcome {
-            answer: Answer::Error(RpcError::busy(refused.to_string())),
-            effects: Vec::new(),
-        };
-        asking.await.unwrap_or_else(busy)
-    }
-
-    /// What the device sees now, with this view of it.
-    pub(super) fn moment(&self, caller: &Caller, view: Arc<View>, manner: Manner) -> CallContext {
-        let now = self.clock.now();
-        CallContext {
+        manner: Manner,
+    ) -> Moment {
+        Moment {
+            ground: Arc::clone(ground),
             view,
-            state: Arc::clone(&self.state.borrow()),
-            now,
-            uptime_s: now.mono.saturating_sub(self.boot.borrow().since).as_secs(),
-            local_ip: caller.local,
+            records: Arc::clone(&self.records),
+            now: self.clock.now(),
+            local_ip,
             manner,
             ws_connected: self.outbound_up.load(Ordering::Relaxed) > 0,
+            mqtt_connected: self.mqtt_up.load(Ordering::Relaxed),
         }
     }
-
-    fn note(
-        &self,
-        caller: &Caller,
-        src: Option<&str>,
-        method: &str,
-        executed: &Executed,
-        request: Bytes,
-        reply: Bytes,
-    ) {
-        let error = match &executed.answer {
-            Answer::Error(error) => Some(error.code),
-            Answer::Result(_) | Answer::Silence => None,
-        };
-        let asked = AnsweredCall {
-            caller,
-            src,
-            method: executed.known.unwrap_or(method),
-            known: executed.known.is_some(),
-            error,
-            value: executed.value,
-            request,
-            reply,
-        };
-        self.consumers.note(&asked, self.clock.now());
-    }
-}
-
-impl Endpoint {
-    /// Notes a read or write of registers under the name of its function; `value` is the total, W.
-    pub(super) fn note_registers(
-        &self,
-        caller: &Caller,
-        function: &str,
-        refused: Option<device::modbus::Exception>,
-        value: Option<f64>,
-    ) {
-        let code = refused.and_then(device::modbus::Exception::code);
-        let reply = match (refused, code) {
-            (None, _) => Bytes::from_static(b"registers"),
-            (Some(_), Some(code)) => Bytes::from(format!("exception {code:02X}")),
-            (Some(_), None) => Bytes::new(),
-        };
-        let asked = AnsweredCall {
-            caller,
-            src: None,
-            method: function,
-            known: refused != Some(device::modbus::Exception::Function),
-            error: code.map(i32::from),
-            value: value.filter(|_| refused.is_none()),
-            request: Bytes::copy_from_slice(function.as_bytes()),
-            reply,
-        };
-        self.consumers.note(&asked, self.clock.now());
-    }
-}
-
-/// What became of a call.
-struct Executed {
-    answer: Answer,
-    /// The method's own spelling, if there is such a method.
-    known: Option<&'static str>,
-    /// The power in the result, W.
-    value: Option<f64>,
-    /// It was a battery's datagram, and not its turn.
-    not_now: bool,
-}
-
-impl Executed {
-    /// Whether it was the power that was asked for, and there is none.
-    fn absent(&self) -> bool {
-        self.known.is_some_and(|name| POWER_METHODS.contains(&name))
-            && matches!(&self.answer, Answer::Error(e) if e.is_unavailable())
-    }
-}
-
-/// The channel's manner, with what is known of this caller's.
-pub(super) fn manner_of(manner: Manner, caller: &Caller, src: Option<&str>) -> Manner {
-    Manner {
-        takes_nulls: brand::takes_nulls(caller.agent.as_deref(), src),
-        ..manner
-    }
-}
-
-/// Methods whose answer carries power: who calls them is a reader (`docs/decisions.md#shares`).
-const POWER_METHODS: [&str; 4] = [
-    "EM.GetStatus",
-    "EM1.GetStatus",
-    "Shelly.GetStatus",
-    "Shelly.GetComponents",
-];
-
-/// The power in the answer, W: the total, or that of the phase asked. `EM1.GetStatus` has the total
-/// on UDP in triphase.
-fn answered_power(
-    method: &str,
-    params: Option<&str>,
-    manner: Manner,
-    profile: Profile,
-    view: &View,
-) -> Option<f64> {
-    if method == "EM1.GetStatus" && !(manner.em1_is_total && profile == Profile::Triphase) {
-        return view.phases.get(em1_id(params)?)?.map(|p| p.act_power.get());
-    }
-    view.totals.map(|t| t.act_power.get())
-}
-
-/// The phase that an answered `EM1.GetStatus` was for.
-fn em1_id(params: Option<&str>) -> Option<usize> {
-    #[derive(serde::Deserialize)]
-    struct Phase {
-        id: f64,
-    }
-    // The call was answered, so it is a whole number of a phase.
-    serde_json::from_str(params?)
-        .ok()
-        .map(|Phase { id }| id as usize)
 }
 
 /// What a call sees, owned, so that it can be answered on another thread.
-pub(super) struct CallContext {
+pub(super) struct Moment {
+    ground: Arc<Ground>,
     view: Arc<View>,
-    state: Arc<DeviceState>,
+    records: Arc<dyn Records>,
     now: Now,
-    uptime_s: u64,
     local_ip: Option<IpAddr>,
     manner: Manner,
     ws_connected: bool,
+    mqtt_connected: bool,
 }
 
-impl CallContext {
+impl Moment {
+    fn answer(&self, method: Found<'_>, params: Option<&str>) -> Outcome {
+        self.with(|context| self.ground.device.call(method, params, context))
+    }
+
     /// Gives it to `use_it` in the device's form.
-    pub(super) fn with<T>(
-        &self,
-        records: &dyn Records,
-        use_it: impl FnOnce(&Context<'_>) -> T,
-    ) -> T {
+    pub(super) fn with<T>(&self, use_it: impl FnOnce(&Context<'_>) -> T) -> T {
+        let up = self.now.mono.saturating_sub(self.ground.boot.since);
         use_it(&Context {
             view: &self.view,
-            state: &self.state,
+            state: &self.ground.state,
             now: self.now,
-            uptime_s: self.uptime_s,
+            uptime_s: up.as_secs(),
             local_ip: self.local_ip,
-            records,
+            records: self.records.as_ref(),
             manner: self.manner,
             ws_connected: self.ws_connected,
+            mqtt_connected: self.mqtt_connected,
         })
     }
 }
@@ -798,11 +577,4 @@ pub fn closed(text: &[u8]) -> Bytes {
     body.extend_from_slice(text);
     body.extend_from_slice(END);
     body.freeze()
-}
-
-fn foreign_write() -> RpcError {
-    RpcError::forbidden(
-        "A browser may change something only from the meter's own page: use the dashboard, or curl; name another page of yours in \
-         cors_origins",
-    )
 }

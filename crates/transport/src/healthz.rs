@@ -7,14 +7,17 @@
 use axum::http::StatusCode;
 use serde::Serialize;
 
+pub use super::words::{link_word, quality_word};
 use super::{
-    board::{Board, Line, ListenerState},
+    board::{Board, Line, ListenerState, Place},
     endpoint::Endpoint,
     metrics::Gauge,
 };
 use meter::{Quality, Report as Reported, Snapshot};
-use vocab::reason::{Reason, Unreachable};
-use vocab::{Link, Phase};
+use vocab::{
+    Link, Phase,
+    reason::{Reason, Unreachable},
+};
 
 /// How the process is; `app` knows.
 pub trait Vitals: Send + Sync {
@@ -75,38 +78,13 @@ struct QualityLine<'a> {
     reason: Option<&'a Reason>,
 }
 
-/// The word for a phase's quality, the same on every page.
-#[must_use]
-pub fn quality_word(quality: &Quality) -> &'static str {
-    match quality {
-        Quality::Live => "live",
-        Quality::Held { .. } => "held",
-        Quality::Absent { .. } => "absent",
-        Quality::Unused => "unused",
-    }
-}
-
-/// The word for a link's state, and why it is not up.
-#[must_use]
-pub fn link_word(link: &Link) -> (&'static str, Option<&Unreachable>) {
-    match link {
-        Link::Idle(why) => ("idle", Some(why)),
-        Link::Connecting => ("connecting", None),
-        Link::Starting => ("starting", None),
-        Link::Up => ("up", None),
-        Link::Down { reason, .. } => ("down", Some(reason)),
-    }
-}
-
 /// An outbound server's line without its path: that may be what lets one in there, and anybody can
 /// read this.
 fn without_path(mut line: Line) -> Line {
-    if line.name == "outbound" {
-        let host = line.address.find("://").map_or(0, |at| at + 3);
-        let end = line.address[host..]
-            .find(['/', '?', '#'])
-            .map_or(line.address.len(), |at| host + at);
-        line.address.truncate(end);
+    if let ("outbound", Place::Named(url)) = (line.name, &mut line.address) {
+        let host = url.find("://").map_or(0, |at| at + 3);
+        let end = url[host..].find(['/', '?', '#']);
+        url.truncate(end.map_or(url.len(), |at| host + at));
     }
     line
 }
@@ -114,8 +92,8 @@ fn without_path(mut line: Line) -> Line {
 /// Status and body.
 #[must_use]
 pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (StatusCode, String) {
-    let view = endpoint.view();
-    let snapshot: &Snapshot = &view.snapshot;
+    let ground = endpoint.ground();
+    let snapshot: &Snapshot = &ground.view.snapshot;
     let now = endpoint.clock.now();
     let seconds = |since: std::time::Duration| {
         (now.mono.saturating_sub(since).as_secs_f64() * 10.0).round() / 10.0
@@ -163,11 +141,10 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
     } else {
         ("ok", StatusCode::OK)
     };
-    let device = endpoint.device.borrow().clone();
     let report = Report {
         status,
         ts: (now.unix * 1000.0).round() / 1000.0,
-        device: &device.identity.id,
+        device: &ground.device.identity.id,
         last_poll_ok: up,
         last_poll_age: snapshot.report().map(age),
         last_poll_error: error,

@@ -12,6 +12,7 @@ use super::{
     listener::{AGAIN, ListenerSpec, retry_pause},
     reserve::{self, Claim},
 };
+use vocab::reason::{Cause, Closed};
 
 /// Binds a TCP port and serves it, as [`super::listener::acquire`] does, until cancelled; leaves
 /// it, and comes back to it, when it is found to be Home Assistant's.
@@ -32,14 +33,12 @@ pub async fn hold<T, Fut>(
             () = board.guard().taken(wanted) => {}
         }
         tracing::error!(
-            "{} port {} is given up: {}",
-            wanted.name,
+            listener = wanted.name,
+            "port {} is given up: {}",
             wanted.port,
-            reserve::HOME_ASSISTANT_REASON
+            Closed::HomeAssistant
         );
-        board.set(wanted.line(ListenerState::Waiting {
-            reason: reserve::HOME_ASSISTANT_REASON.to_owned(),
-        }));
+        board.set(wanted.line(ListenerState::waiting(Closed::HomeAssistant)));
         session.cancel();
         serving.await;
     }
@@ -52,11 +51,7 @@ async fn acquire_free<T>(
     cancel: &CancellationToken,
     bind: &mut impl FnMut() -> io::Result<T>,
 ) -> Option<T> {
-    let waits = |reason: &str| {
-        board.set(wanted.line(ListenerState::Waiting {
-            reason: reason.to_owned(),
-        }));
-    };
+    let waits = |reason: Closed| board.set(wanted.line(ListenerState::waiting(reason)));
     let (mut failures, mut told, mut waiting) = (0, false, None::<Waiting>);
     loop {
         let claim = board.guard().claim(wanted);
@@ -67,14 +62,14 @@ async fn acquire_free<T>(
         let pause = if claim == Claim::Taken {
             if !std::mem::replace(&mut told, true) {
                 tracing::error!(
-                    "{} port {} is not opened: {}; {}",
-                    wanted.name,
+                    listener = wanted.name,
+                    "port {} is not opened: {}; {}",
                     wanted.port,
-                    reserve::HOME_ASSISTANT_REASON,
+                    Closed::HomeAssistant,
                     wanted.needed_by
                 );
             }
-            waits(reserve::HOME_ASSISTANT_REASON);
+            waits(Closed::HomeAssistant);
             tokio::select! {
                 () = cancel.cancelled() => return None,
                 () = board.guard().given_back(wanted) => continue,
@@ -87,7 +82,7 @@ async fn acquire_free<T>(
             match bind() {
                 Ok(bound) if claim == Claim::Beside && !beside(wanted).await => {
                     drop(bound);
-                    waits(reserve::HOME_ASSISTANT_REASON);
+                    waits(Closed::HomeAssistant);
                     holder::LOOK_EVERY
                 }
                 Ok(bound) => {
@@ -97,8 +92,8 @@ async fn acquire_free<T>(
                     }
                     if failures > 0 || told {
                         tracing::info!(
-                            "{} port {} is free again and now served",
-                            wanted.name,
+                            listener = wanted.name,
+                            "port {} is free again and now served",
                             wanted.port
                         );
                     }
@@ -110,18 +105,24 @@ async fn acquire_free<T>(
                         waiting = Waiting::of(holder::ask(wanted).await, wanted.port);
                     }
                     let reason = match (&waiting, claim) {
-                        (_, Claim::Beside) => reserve::HOME_ASSISTANT_REASON.to_owned(),
+                        (_, Claim::Beside) => Closed::HomeAssistant,
                         (Some(waiting), _) => waiting.holder.reason(waiting.quiet),
-                        (None, _) => error.to_string(),
+                        (None, _) => Closed::System {
+                            error: Cause::of(&error),
+                        },
                     };
                     if failures == 0 {
                         let again = waiting.as_ref().map_or_else(
                             || AGAIN.to_owned(),
                             |_| format!("{reason}, or at the next start"),
                         );
-                        tracing::error!("{}", wanted.complaint(&error, &again));
+                        tracing::error!(
+                            listener = wanted.name,
+                            "{}",
+                            wanted.complaint(&error, &again)
+                        );
                     }
-                    waits(&reason);
+                    waits(reason);
                     failures += 1;
                     retry_pause(failures - 1)
                 }
@@ -198,7 +199,7 @@ mod tests {
     }
 
     fn is_kept(state: &ListenerState) -> bool {
-        matches!(state, ListenerState::Waiting { reason } if reason.starts_with(reserve::HOME_ASSISTANT_HERE))
+        *state == ListenerState::waiting(Closed::HomeAssistant)
     }
 
     #[tokio::test]

@@ -14,7 +14,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::listener::ListenerSpec;
+use super::spec::ListenerSpec;
+use vocab::reason::Closed;
 
 /// Longest that an answer is waited for.
 const ASK: Duration = Duration::from_secs(2);
@@ -84,16 +85,13 @@ impl Holder {
 
     /// The reason on the board while its port is left alone.
     #[must_use]
-    pub fn reason(&self, quiet: Duration) -> String {
-        let who = match self {
-            Self::HomeAssistant => "Home Assistant",
-            Self::Server(name) => name,
-            Self::Unknown => "another program",
-        };
-        format!(
-            "{who} has this port: it is taken once it has been free for {} min",
-            quiet.as_secs() / 60
-        )
+    pub fn reason(&self, quiet: Duration) -> Closed {
+        let minutes = quiet.as_secs() / 60;
+        match self {
+            Self::HomeAssistant => Closed::KeptForHomeAssistant { minutes },
+            Self::Server(who) => Closed::KeptFor { who, minutes },
+            Self::Unknown => Closed::KeptForSomebody { minutes },
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! | file | it knows |
 //! | --- | --- |
+//! | [`ground`] | what a request stands on |
 //! | [`endpoint`] | the one door: password, share, effects, notes |
-//! | [`listener`], [`limits`] | how a TCP port is bound, tried again, counted and left |
+//! | [`spec`], [`listener`], [`limits`] | how a TCP port is bound, tried again, counted and left |
 //! | [`hold`], [`reserve`], [`holder`] | ports that are Home Assistant's, and others' that are left alone |
 //! | [`http`] | the device over HTTP, upgrades to WebSocket, pages beside it |
 //! | [`ws`] | a conversation over one WebSocket, whoever dialled |
@@ -12,11 +13,12 @@
 //! | [`modbus`] | registers over TCP |
 //! | [`outbound`] | WebSockets that we dial |
 //! | [`mdns`] | announcements |
-//! | [`healthz`], [`metrics`], [`board`] | how all this is |
+//! | [`healthz`], [`metrics`], [`board`], [`words`] | how all this is |
 
 pub mod board;
 pub mod endpoint;
 pub mod fanout;
+pub mod ground;
 pub mod healthz;
 pub mod hold;
 pub mod holder;
@@ -26,11 +28,15 @@ pub mod listener;
 pub mod mdns;
 pub mod metrics;
 pub mod modbus;
+pub mod mqtt;
 pub mod outbound;
 pub mod reserve;
+pub mod spec;
 pub mod udp;
 pub mod udp_socket;
+pub mod words;
 pub mod ws;
 
 pub use board::{Board, ListenerState};
-pub use endpoint::{Boot, Endpoint, Hub, Parts};
+pub use endpoint::{Endpoint, Hub};
+pub use ground::{Boot, Ground, GroundOwner};

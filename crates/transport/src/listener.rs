@@ -8,7 +8,7 @@
 use std::{
     future::Future,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -21,77 +21,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
+pub use super::spec::ListenerSpec;
 use super::{
-    board::{Board, Line, ListenerState},
+    board::{Board, ListenerState},
     limits::{Activity, ConnectionSlot, Connections},
 };
-
-/// A listener that shall be: for its log lines and its line on the [`Board`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerSpec {
-    /// `http`, `udp`, `modbus`, `websocket`, `dashboard`.
-    pub name: &'static str,
-    /// The meter's name, empty for the first.
-    pub meter: String,
-    /// `None`: every address, IPv4 and, where there is one, IPv6.
-    pub bind: Option<IpAddr>,
-    /// 0 lets the system choose.
-    pub port: u16,
-    /// Who reads there, e.g. `Hoymiles, NOAH and Victron use port 80 only`.
-    pub needed_by: &'static str,
-}
-
-impl ListenerSpec {
-    /// The addresses to bind, in order; the second may be missing on a host without IPv6.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        match self.bind {
-            Some(address) => vec![SocketAddr::new(address, self.port)],
-            None => [
-                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            ]
-            .map(|a| SocketAddr::new(a, self.port))
-            .to_vec(),
-        }
-    }
-
-    /// Its line on the board.
-    #[must_use]
-    pub fn line(&self, state: ListenerState) -> Line {
-        let address = self
-            .bind
-            .map_or_else(|| "all addresses".to_owned(), |a| a.to_string());
-        Line {
-            name: self.name,
-            meter: self.meter.clone(),
-            address,
-            port: self.port,
-            state,
-        }
-    }
-
-    /// What a user reads when the port cannot be had: which, why, who misses it, what to do, when
-    /// it is tried `again`.
-    pub(super) fn complaint(&self, error: &io::Error, again: &str) -> String {
-        let remedy = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another program has it: stop that one or choose another port here"
-            }
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need root or CAP_NET_BIND_SERVICE: grant it or choose a higher port"
-            }
-            io::ErrorKind::AddrNotAvailable => "no interface has this address: correct `bind`",
-            _ => "choose another port or address",
-        };
-        let port = self.port;
-        format!(
-            "{} port {port} cannot be opened ({error}); {}; {remedy}; {again}",
-            self.name, self.needed_by
-        )
-    }
-}
+use vocab::reason::Closed;
 
 /// Connections that wait to be accepted: beyond them a reader's is dropped for a second and more,
 /// so a burst of strangers must fit in. It is the system's own limit on most hosts.
@@ -119,8 +56,8 @@ pub async fn acquire<T>(
             Ok(bound) => {
                 if failures > 0 {
                     tracing::info!(
-                        "{} port {} is free again and now served",
-                        wanted.name,
+                        listener = wanted.name,
+                        "port {} is free again and now served",
                         wanted.port
                     );
                 }
@@ -129,11 +66,15 @@ pub async fn acquire<T>(
             }
             Err(error) => {
                 if failures == 0 {
-                    tracing::error!("{}", wanted.complaint(&error, AGAIN));
+                    tracing::error!(
+                        listener = wanted.name,
+                        "{}",
+                        wanted.complaint(&error, AGAIN)
+                    );
                 }
-                board.set(wanted.line(ListenerState::Waiting {
-                    reason: error.to_string(),
-                }));
+                board.set(wanted.line(ListenerState::waiting(Closed::System {
+                    error: error.into(),
+                })));
             }
         }
         tokio::select! {
@@ -242,10 +183,8 @@ pub async fn accept<F, Fut>(
             Err(error) => {
                 // Out of file descriptors, mostly: waiting lets others close. One line is enough.
                 if !complained {
-                    tracing::warn!(
-                        "cannot accept connections on {:?}: {error}",
-                        listener.local_addr().ok()
-                    );
+                    let address = listener.local_addr().ok().map(tracing::field::display);
+                    tracing::warn!(address, %error, "cannot accept connections");
                     complained = true;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -267,12 +206,13 @@ pub async fn accept<F, Fut>(
         });
         let work = handle(Watched { stream, place }, connection);
         let abort = abort.clone();
-        tasks.spawn(async move {
+        let served = async move {
             tokio::select! {
                 () = abort.cancelled() => {}
                 () = work => {}
             }
-        });
+        };
+        tasks.spawn(served.instrument(tracing::error_span!("connection", %peer)));
     }
     drop(listener);
     connections.close_all();
@@ -342,7 +282,10 @@ impl AsyncWrite for Watched {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::net::{IpAddr, Ipv4Addr};
+
     use tokio::time::Instant;
+    use vocab::reason::{Failure, Reason};
 
     use super::*;
 
@@ -399,7 +342,7 @@ mod tests {
         );
         assert_eq!(bound, None);
         assert!(
-            matches!(&board.lines()[0].state, ListenerState::Waiting { reason } if !reason.is_empty())
+            matches!(&board.lines()[0].state, ListenerState::Waiting { reason: Reason::Closed(Closed::System { error }) } if error.failure == Some(Failure::Forbidden))
         );
     }
 

@@ -26,14 +26,17 @@ use tracing::{info, warn};
 
 pub use self::{
     announcement::{Announcement, announceable, host_name, told_apart},
-    interfaces::Interfaces,
+    interfaces::{Interfaces, lan_address},
 };
 use self::{
     interfaces::{InterfaceAddresses, outside},
     responder::Responder,
 };
-use super::board::{Board, Line, ListenerState};
-use device::{DeviceState, View};
+use super::{
+    board::{Board, Line, ListenerState, Place},
+    ground::Ground,
+};
+use vocab::{meter_name, reason::Closed};
 
 /// How often addresses are looked at.
 const RECHECK: Duration = Duration::from_secs(15);
@@ -42,31 +45,8 @@ const RECHECK: Duration = Duration::from_secs(15);
 pub struct Member {
     /// What is said of it.
     pub announcement: Announcement,
-    /// Its values: once each used phase has had one, it is announced.
-    pub views: watch::Receiver<Arc<View>>,
-    /// Its state, for its name.
-    pub state: watch::Receiver<Arc<DeviceState>>,
-}
-
-/// Why a meter is not announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Lacks {
-    Interface,
-    Port,
-    Values,
-    /// Its address is in no network that is announced on.
-    Network(String),
-}
-
-impl Lacks {
-    fn reason(&self) -> String {
-        match self {
-            Self::Interface => "no interface has an address to announce on".into(),
-            Self::Port => "the HTTP port is not ours yet".into(),
-            Self::Values => "announced once every phase in use has had a value".into(),
-            Self::Network(why) => why.clone(),
-        }
-    }
+    /// Its values and its name: once each used phase has had a value, it is announced.
+    pub ground: watch::Receiver<Arc<Ground>>,
 }
 
 /// One meter and what was said of it last.
@@ -74,7 +54,7 @@ struct Meter {
     member: Member,
     ready: bool,
     name: Name,
-    told: Option<Result<u16, Lacks>>,
+    told: Option<Result<u16, Closed>>,
 }
 
 /// The device's name, and whether it may be announced.
@@ -117,10 +97,10 @@ pub async fn run(
             () = follow_names(&mut meters, &interfaces) => {}
         }
         for meter in &mut meters {
-            meter.ready |= !meter.member.views.borrow_and_update().stale();
+            meter.ready |= !meter.member.ground.borrow().view.stale();
             let port = board.http_port(&meter.member.announcement.meter);
             let decided = decide(&meter.member.announcement, port, meter.ready, &found);
-            meter.tell(decided, failed.as_deref(), &board);
+            meter.tell(decided, failed.as_ref(), &board);
         }
         for found in &found {
             let Some(responder) = responders.get(&found.name) else {
@@ -142,7 +122,7 @@ pub async fn run(
 async fn follow_interfaces(
     responders: &mut BTreeMap<String, Responder>,
     found: &[InterfaceAddresses],
-    failed: &mut Option<String>,
+    failed: &mut Option<Closed>,
 ) {
     let here = |name: &str, address: Ipv4Addr| {
         found
@@ -163,10 +143,15 @@ async fn follow_interfaces(
         };
         match Responder::start(address, found.networks()) {
             Ok(responder) => {
-                info!("mDNS announces on {}", found.name);
+                info!(interface = %found.name, "mDNS announces on this interface");
                 responders.insert(found.name.clone(), responder);
             }
-            Err(why) => error = Some(format!("mDNS cannot start on {}: {why}", found.name)),
+            Err(why) => {
+                error = Some(Closed::NoResponder {
+                    name: found.name.as_str().into(),
+                    error: why.into(),
+                });
+            }
         }
     }
     if let Some(error) = error.as_ref().filter(|_| error != *failed) {
@@ -184,13 +169,7 @@ async fn follow_names(meters: &mut [Meter], interfaces: &Interfaces) {
         let Some(meter) = meters.get(index) else {
             continue;
         };
-        let name = meter
-            .member
-            .state
-            .borrow()
-            .name
-            .clone()
-            .filter(|name| !name.is_empty());
+        let name = named(&meter.member.ground.borrow()).map(ToOwned::to_owned);
         if name == meter.name.wanted {
             continue;
         }
@@ -218,6 +197,7 @@ async fn follow_names(meters: &mut [Meter], interfaces: &Interfaces) {
         };
         if let Some(host) = host.filter(|_| !free) {
             warn!(
+                meter = meter_name(&meter.member.announcement.meter),
                 "mDNS does not announce the name {host}.local: somebody else in the network has it; the device's id is announced"
             );
         }
@@ -233,57 +213,58 @@ fn decide(
     port: Option<u16>,
     ready: bool,
     found: &[InterfaceAddresses],
-) -> Result<u16, Lacks> {
+) -> Result<u16, Closed> {
     if found.is_empty() {
-        return Err(Lacks::Interface);
+        return Err(Closed::NoInterface);
     }
     if let Some(why) = announcement.address.and_then(|fixed| outside(fixed, found)) {
-        return Err(Lacks::Network(why));
+        return Err(why);
     }
-    let port = port.ok_or(Lacks::Port)?;
-    if ready { Ok(port) } else { Err(Lacks::Values) }
+    let port = port.ok_or(Closed::NoHttpPort)?;
+    if ready {
+        Ok(port)
+    } else {
+        Err(Closed::NoValues)
+    }
 }
 
 impl Meter {
     /// Says what is new in the log and on the board.
-    fn tell(&mut self, decided: Result<u16, Lacks>, failed: Option<&str>, board: &Board) {
+    fn tell(&mut self, decided: Result<u16, Closed>, failed: Option<&Closed>, board: &Board) {
         let announcement = &self.member.announcement;
+        let meter = meter_name(&announcement.meter);
         if self.told.as_ref() != Some(&decided) {
             match &decided {
                 Ok(port) => {
                     info!(
-                        "announced {} as {}.local port {port}",
-                        announcement.instance, announcement.host
+                        meter,
+                        "mDNS announces {} as {}.local port {port}",
+                        announcement.instance,
+                        announcement.host
                     );
                     if !announcement.shelly {
-                        let meter = if announcement.meter.is_empty() {
-                            "1"
-                        } else {
-                            &announcement.meter
-                        };
                         warn!(
-                            "meter {meter} is not announced as _shelly._tcp: readers that know only port 80 would take the values of another \
+                            meter,
+                            "not announced as _shelly._tcp: readers that know only port 80 would take the values of another \
                              meter for its own; give it an address of its own (`bind`) and port 80, or enter {}.local in the reader",
                             announcement.host
                         );
                     }
                 }
-                Err(Lacks::Network(why)) => {
-                    warn!("mDNS does not announce {}: {why}", announcement.instance);
+                Err(why @ Closed::OutsideNetworks { .. }) => {
+                    warn!(
+                        meter,
+                        "mDNS does not announce {}: {why}", announcement.instance
+                    );
                 }
                 Err(_) => {}
             }
         }
         let state = match (&decided, failed) {
             (Ok(_), None) => ListenerState::Listening,
-            (Ok(_), Some(reason)) => ListenerState::Waiting {
-                reason: reason.to_owned(),
-            },
-            (Err(lacks), _) => ListenerState::Waiting {
-                reason: lacks.reason(),
-            },
+            (Ok(_), Some(why)) | (Err(why), _) => ListenerState::waiting(why.clone()),
         };
-        let address = format!("{}.local", announcement.host);
+        let address = Place::Named(format!("{}.local", announcement.host));
         board.set(Line {
             name: "mdns",
             meter: announcement.meter.clone(),
@@ -304,18 +285,22 @@ impl Meter {
         self.member.announcement.units(port, &addresses, name)
     }
 
-    /// Waits for its first values, and for a change of its state.
+    /// Waits for its first values, and for another name.
     async fn news(&mut self) {
-        let (views, state) = (&mut self.member.views, &mut self.member.state);
-        let alive = tokio::select! {
-            first = views.wait_for(|view| !view.stale()), if !self.ready => first.is_ok(),
-            changed = state.changed() => changed.is_ok(),
+        let (ready, name) = (self.ready, &self.name.wanted);
+        let news = |ground: &Arc<Ground>| {
+            (!ready && !ground.view.stale()) || named(ground) != name.as_deref()
         };
-        if !alive {
+        if self.member.ground.wait_for(news).await.is_err() {
             // The meter is being taken down; the stop follows.
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// The name that a reader gave the device.
+fn named(ground: &Ground) -> Option<&str> {
+    ground.state.name.as_deref().filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -328,18 +313,7 @@ mod tests {
     use device::Identity;
 
     pub(super) fn identity() -> Identity {
-        Identity {
-            id: "shellypro3em-aabbccddeeff".into(),
-            mac: "AABBCCDDEEFF".into(),
-            model: "SPEM-003CEBEU".into(),
-            app: "Pro3EM".into(),
-            generation: 2,
-            fw_id: "20260101-000000/1.7.5-gabcdef0".into(),
-            ver: "1.7.5".into(),
-            firmware: device::firmware::DEFAULT,
-            sn: None,
-            manufacturer: None,
-        }
+        Identity::of_mac(vocab::Mac::parse("AABBCCDDEEFF").unwrap())
     }
 
     #[test]
@@ -370,22 +344,23 @@ mod tests {
             decide(&meter(address), port, ready, found)
         };
         assert_eq!(said(None, Some(80), true, &found), Ok(80));
-        assert_eq!(said(None, Some(80), false, &found), Err(Lacks::Values));
+        assert_eq!(said(None, Some(80), false, &found), Err(Closed::NoValues));
         assert_eq!(said(Some("192.0.2.9"), Some(80), true, &found), Ok(80));
         assert!(matches!(
             said(Some("203.0.113.1"), Some(80), true, &found),
-            Err(Lacks::Network(_))
+            Err(Closed::OutsideNetworks { .. })
         ));
-        assert_eq!(said(None, None, true, &found), Err(Lacks::Port));
+        assert_eq!(said(None, None, true, &found), Err(Closed::NoHttpPort));
         assert_eq!(
             said(Some("203.0.113.1"), Some(80), true, &[]),
-            Err(Lacks::Interface),
+            Err(Closed::NoInterface),
             "no interface is another matter"
         );
         let fixed: IpAddr = "192.0.2.9".parse().unwrap();
+        assert_eq!(found[0].announced(Some(fixed)), vec![fixed]);
         assert_eq!(
-            (found[0].announced(Some(fixed)), found[0].announced(None)),
-            (vec![fixed], vec!["192.0.2.5".parse().unwrap()])
+            found[0].announced(None),
+            ["192.0.2.5".parse::<IpAddr>().unwrap()]
         );
     }
 }

@@ -14,9 +14,9 @@ use prometheus_client::{
 
 use super::{
     endpoint::Endpoint,
-    healthz::{link_word, quality_word},
+    words::{link_word, quality_word},
 };
-use consumers::{Channel, Overview};
+use consumers::Overview;
 use meter::{Counter as Wh, Quality, Snapshot};
 use vocab::Phase;
 
@@ -163,12 +163,7 @@ pub fn render(endpoints: &[Arc<Endpoint>], more: impl FnOnce() -> Vec<Gauge>) ->
         } else {
             vec![("meter", endpoint.meter.clone())]
         };
-        let overview = {
-            let settings = endpoint.channels.borrow().clone();
-            endpoint
-                .consumers
-                .overview(&settings.scaling, endpoint.clock.now())
-        };
+        let overview = endpoint.overview();
         channels(&mut sheet, &base, &overview);
         consumers(&mut sheet, &base, &overview);
         batteries(&mut sheet, &base, endpoint, &overview);
@@ -254,7 +249,7 @@ fn consumers(sheet: &mut Sheet, base: &Labels, overview: &Overview) {
             base,
             &[
                 ("ip", &consumer.ip.to_string()),
-                ("channel", channel_word(consumer.channel)),
+                ("channel", consumer.channel.name()),
             ],
         );
         sheet.counter(
@@ -294,7 +289,7 @@ fn batteries(sheet: &mut Sheet, base: &Labels, endpoint: &Endpoint, overview: &O
             base,
             &[
                 ("ip", &consumer.ip.to_string()),
-                ("channel", channel_word(consumer.channel)),
+                ("channel", consumer.channel.name()),
             ],
         );
         sheet.counter(
@@ -391,17 +386,6 @@ fn batteries(sheet: &mut Sheet, base: &Labels, endpoint: &Endpoint, overview: &O
         base.clone(),
         f64::from(u8::from(swings)),
     );
-}
-
-/// A channel's name in labels.
-const fn channel_word(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Http => "http",
-        Channel::Websocket => "websocket",
-        Channel::Udp => "udp",
-        Channel::Modbus => "modbus",
-        Channel::Outbound => "outbound",
-    }
 }
 
 fn power(sheet: &mut Sheet, base: &Labels, snapshot: &Snapshot) {

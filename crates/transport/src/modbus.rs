@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::future::Either;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -29,14 +30,15 @@ use self::coils::Coils;
 use super::{
     board::{Board, ListenerState},
     endpoint::Endpoint,
+    ground::Ground,
     hold,
     limits::{ConnectionSlot, Connections, Rate},
     listener::{self, ListenerSpec},
 };
-use consumers::{Caller, Channel};
+use consumers::{AnsweredCall, Asked, Caller, Channel};
 use device::{
     Manner,
-    modbus::{self, Exception},
+    modbus::{self, Exception, PowerRead},
 };
 
 /// A master that asks nothing for this long is closed.
@@ -50,15 +52,15 @@ pub async fn run(
     board: Board,
     cancel: CancellationToken,
 ) {
-    let mut state = endpoint.state.clone();
+    let mut grounds = endpoint.watch();
     loop {
-        if !state.borrow_and_update().modbus_enable {
+        if !endpoint.ground().state.modbus_enable {
             board.set(wanted.line(ListenerState::Off {
                 by: "Modbus.SetConfig",
             }));
             tokio::select! {
                 () = cancel.cancelled() => return,
-                changed = state.changed() => if changed.is_err() { return } else { continue },
+                on = grounds.wait_for(|ground| ground.state.modbus_enable) => if on.is_err() { return },
             }
         }
         let session = cancel.child_token();
@@ -78,16 +80,12 @@ pub async fn run(
         };
         let serving = hold::hold(&wanted, &board, &session, bind, each);
         let disabled = async {
-            while state.changed().await.is_ok() {
-                if !state.borrow_and_update().modbus_enable {
-                    return;
-                }
-            }
-            std::future::pending::<()>().await;
+            let off = |ground: &Arc<Ground>| !ground.state.modbus_enable;
+            grounds.wait_for(off).await.is_ok()
         };
         tokio::select! {
             () = serving => return,
-            () = disabled => session.cancel(),
+            true = disabled => session.cancel(),
         }
     }
 }
@@ -107,13 +105,14 @@ pub async fn serve(
     };
     let server = Server::new(listener);
     loop {
-        let on_error = |error: io::Error| tracing::debug!("a Modbus connection ended: {error}");
+        let on_error =
+            |error: io::Error| tracing::debug!(listener = "modbus", %error, "a connection ended");
         tokio::select! {
             () = cancel.cancelled() => return,
             ended = server.serve(&on_connected, on_error) => if let Err(error) = ended {
                 // Out of file descriptors, mostly. tokio-modbus ends its connections with it;
                 // masters come back by themselves.
-                tracing::warn!("cannot accept Modbus connections: {error}");
+                tracing::warn!(listener = "modbus", %error, "cannot accept connections");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
@@ -130,11 +129,11 @@ fn accept(
     let local = stream.local_addr()?;
     stream.set_nodelay(true)?;
     let peer_ip = peer.ip().to_canonical();
-    let max = endpoint.channels.borrow().max_connections;
+    let ground = endpoint.ground();
     // Ends with the device's running time; with the listener, because dropping `Server::serve` ends
     // its connections.
-    let over = endpoint.boot_over().child_token();
-    let place = connections.enter(peer_ip, max, &over);
+    let over = ground.boot.over.child_token();
+    let place = connections.enter(peer_ip, ground.channels.max_connections, &over);
     let caller = Caller {
         peer: peer_ip,
         peer_port: peer.port(),
@@ -193,12 +192,10 @@ impl Service for Master {
 
     fn call(&self, request: Self::Request) -> Self::Future {
         let (endpoint, caller) = (&self.endpoint, &self.caller);
-        let (unit, limit) = {
-            let channels = endpoint.channels.borrow();
-            (channels.modbus_unit_id, channels.rate_limit)
-        };
+        let ground = endpoint.ground();
+        let unit = ground.channels.modbus_unit_id;
         let refused = |why| Either::Left(std::future::ready(Err(why)));
-        if !self.rate.allow(caller.peer, limit) {
+        if !self.rate.allow(caller.peer, ground.channels.rate_limit) {
             return refused(ExceptionCode::ServerDeviceBusy);
         }
         if unit != 0 && ![unit, 0, 255].contains(&request.slave) {
@@ -206,13 +203,15 @@ impl Service for Master {
         }
         let (function, address, words) = match request.request {
             Request::ReadInputRegisters(address, count) => {
-                let words = endpoint.read_registers(caller, modbus::READ_INPUT, address, count);
+                let words =
+                    endpoint.read_registers(&ground, caller, modbus::READ_INPUT, address, count);
                 return Either::Left(std::future::ready(sent(
                     words.map(Response::ReadInputRegisters),
                 )));
             }
             Request::ReadHoldingRegisters(address, count) => {
-                let words = endpoint.read_registers(caller, modbus::READ_HOLDING, address, count);
+                let words =
+                    endpoint.read_registers(&ground, caller, modbus::READ_HOLDING, address, count);
                 return Either::Left(std::future::ready(sent(
                     words.map(Response::ReadHoldingRegisters),
                 )));
@@ -224,14 +223,14 @@ impl Service for Master {
                 (modbus::WRITE_MULTIPLE, address, words.into_owned())
             }
             _ => {
-                endpoint.note_registers(caller, "other", Some(Exception::Function), None);
+                endpoint.note_registers(caller, "other", Some(Exception::Function), (None, None));
                 return refused(ExceptionCode::IllegalFunction);
             }
         };
         let (endpoint, caller) = (Arc::clone(endpoint), Arc::clone(caller));
         Either::Right(Box::pin(async move {
             let done = endpoint
-                .write_registers(&caller, function, address, &words)
+                .write_registers(&ground, &caller, function, address, &words)
                 .await;
             sent(done.map(|()| match words[..] {
                 [word] if function == modbus::WRITE_SINGLE => {
@@ -260,52 +259,49 @@ impl Endpoint {
     /// Answers a read from one view, noted with the power that was in it.
     fn read_registers(
         &self,
+        ground: &Arc<Ground>,
         caller: &Caller,
         function: u8,
         address: u16,
         count: u16,
     ) -> Result<Vec<u16>, Exception> {
-        let map = self.channels.borrow().modbus_map;
-        let device = Arc::clone(&self.device.borrow());
-        let view = self.view();
-        let power = view
-            .totals
-            .map(|t| t.act_power.get())
-            .filter(|_| modbus::carries_power(address));
+        let map = ground.channels.modbus_map;
+        let view = Arc::clone(self.at_zero(ground, caller, None));
+        let (power, phase) = match modbus::power_read(address, count) {
+            Some(PowerRead::Whole) => (view.totals.map(|t| t.act_power.get()), None),
+            Some(PowerRead::Phase(phase)) => {
+                let served = view.phases.get(usize::from(phase)).copied().flatten();
+                (served.map(|p| p.act_power.get()), Some(phase))
+            }
+            None => (None, None),
+        };
         let read = self
-            .moment(caller, view, Manner::default())
-            .with(self.records.as_ref(), |context| {
-                modbus::read(&device, context, map, function, address, count)
-            });
+            .moment(ground, caller.local, view, Manner::default())
+            .with(|context| modbus::read(&ground.device, context, map, function, address, count));
         let name = if function == modbus::READ_INPUT {
             "read input registers"
         } else {
             "read holding registers"
         };
-        self.note_registers(caller, name, read.as_ref().err().copied(), power);
+        let refused = read.as_ref().err().copied();
+        self.note_registers(caller, name, refused, (power, phase));
         read
     }
 
     async fn write_registers(
         &self,
+        ground: &Ground,
         caller: &Caller,
         function: u8,
         address: u16,
         words: &[u16],
     ) -> Result<(), Exception> {
-        let (map, reset) = {
-            let channels = self.channels.borrow();
-            (
-                channels.modbus_map,
-                channels.modbus_reset && !self.state.borrow().locked,
-            )
-        };
-        let device = Arc::clone(&self.device.borrow());
         // Modbus has no way to tell a password.
+        let reset = ground.channels.modbus_reset && !ground.state.locked && !ground.auth_on();
         let written = modbus::write(
-            &device,
-            map,
-            reset && !self.auth_on(),
+            &ground.device,
+            ground.channels.modbus_map,
+            reset,
             function,
             address,
             words,
@@ -319,8 +315,39 @@ impl Endpoint {
         } else {
             "write multiple registers"
         };
-        self.note_registers(caller, name, refused, None);
+        self.note_registers(caller, name, refused, (None, None));
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Notes a read or write of registers under the name of its function, with the power in it, W,
+    /// and the phase that it is of, where it is that of one.
+    fn note_registers(
+        &self,
+        caller: &Caller,
+        function: &str,
+        refused: Option<Exception>,
+        (value, phase): (Option<f64>, Option<u8>),
+    ) {
+        let code = refused.and_then(Exception::code);
+        let reply = match (refused, code) {
+            (None, _) => Bytes::from_static(b"registers"),
+            (Some(_), Some(code)) => Bytes::from(format!("exception {code:02X}")),
+            (Some(_), None) => Bytes::new(),
+        };
+        let asked = AnsweredCall {
+            caller,
+            src: None,
+            method: function,
+            known: refused != Some(Exception::Function),
+            error: code.map(i32::from),
+            value: value.filter(|_| refused.is_none()),
+            phase: phase.filter(|_| refused.is_none()),
+            nulls: false,
+            asked: Asked::default(),
+            request: Bytes::copy_from_slice(function.as_bytes()),
+            reply,
+        };
+        self.consumers.note(&asked, self.clock.now());
     }
 }
 

@@ -38,17 +38,20 @@ use tokio_tungstenite::{
     },
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{info, warn};
+use tracing::{Instrument, error_span, info, warn};
 
 use super::{
-    board::{Board, Line, ListenerState},
+    board::{Board, Line, ListenerState, Place},
     endpoint::Endpoint,
     ws::{self, Ended, MAX_MESSAGE, Opening, Rules},
 };
 use consumers::{Caller, Channel};
 use device::{notify::Kind, target};
 use outgoing::tls;
-use vocab::mask_url;
+use vocab::{
+    mask_url,
+    reason::{BadTarget, Cause, Closed},
+};
 
 /// For name, connection and upgrade.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -105,14 +108,14 @@ pub async fn run(
     board: Board,
     cancel: CancellationToken,
 ) {
-    let mut state = endpoint.state.clone();
-    let mut channels = endpoint.channels.clone();
+    let mut grounds = endpoint.watch();
     let mut running: BTreeMap<Target, Kept> = BTreeMap::new();
     loop {
         let named = Arc::clone(&fixed.borrow_and_update());
-        let local = channels.borrow_and_update().outbound_ws_local;
+        let ground = endpoint.ground();
+        let (ws, local) = (&ground.state.ws, ground.channels.outbound_ws_local);
         let wanted = if named.is_empty() {
-            by_config(&state.borrow_and_update().ws, local)
+            by_config(ws, local)
         } else {
             named.to_vec()
         };
@@ -126,7 +129,7 @@ pub async fn run(
             if running.keys().any(|other| other.shown() == target.shown()) {
                 continue;
             }
-            if named.is_empty() && state.borrow().ws.server.as_ref() == Some(&target.url) {
+            if named.is_empty() && ws.server.as_ref() == Some(&target.url) {
                 board.set(line(
                     &endpoint,
                     &target,
@@ -146,8 +149,9 @@ pub async fn run(
                     board.clone(),
                     stop.clone(),
                 );
+                let span = error_span!("outbound", server = %target.shown());
                 Kept {
-                    task: AbortOnDropHandle::new(tokio::spawn(work)),
+                    task: AbortOnDropHandle::new(tokio::spawn(work.instrument(span))),
                     stop,
                 }
             });
@@ -155,8 +159,9 @@ pub async fn run(
         tokio::select! {
             () = cancel.cancelled() => break,
             Ok(()) = fixed.changed() => {}
-            changed = state.changed() => if changed.is_err() { break },
-            Ok(()) = channels.changed() => {}
+            changed = grounds.wait_for(|now| now.state.ws != *ws || now.channels.outbound_ws_local != local) => {
+                if changed.is_err() { break }
+            }
         }
     }
     running.values().for_each(|kept| kept.stop.cancel());
@@ -188,7 +193,7 @@ fn line(endpoint: &Endpoint, target: &Target, state: ListenerState) -> Line {
     Line {
         name: "outbound",
         meter: endpoint.meter.clone(),
-        address: target.shown(),
+        address: Place::Named(target.shown()),
         port: 0,
         state,
     }
@@ -203,12 +208,7 @@ async fn keep_up(
     cancel: CancellationToken,
 ) {
     let (mut pace, shown) = (Pace::default(), target.shown());
-    let meter = if endpoint.meter.is_empty() {
-        "1"
-    } else {
-        &endpoint.meter
-    };
-    let mut said: Option<String> = None;
+    let mut said: Option<Closed> = None;
     loop {
         let dialled = tokio::select! {
             () = cancel.cancelled() => return,
@@ -216,7 +216,7 @@ async fn keep_up(
         };
         let lived = match dialled {
             Ok((socket, caller)) => {
-                info!("meter {meter}: outbound WebSocket to {shown} is up");
+                info!("the outbound WebSocket is up");
                 said = None;
                 board.set(line(&endpoint, &target, ListenerState::Listening));
                 let since = Instant::now();
@@ -225,15 +225,11 @@ async fn keep_up(
                 if cancel.is_cancelled() {
                     return;
                 }
-                warn!(
-                    "meter {meter}: outbound WebSocket to {shown} ended ({ended:?}), dialling again"
-                );
+                warn!("the outbound WebSocket ended ({ended:?}), dialling again");
                 board.set(line(
                     &endpoint,
                     &target,
-                    ListenerState::Waiting {
-                        reason: "the connection ended".to_owned(),
-                    },
+                    ListenerState::waiting(Closed::Ended),
                 ));
                 Some(since.elapsed())
             }
@@ -245,15 +241,13 @@ async fn keep_up(
                 if said.as_ref() != Some(&why) {
                     let every = MAX_PAUSE.as_secs();
                     warn!(
-                        "meter {meter}: outbound WebSocket to {shown} cannot be opened: {why}; trying on every {every} s"
+                        "the outbound WebSocket cannot be opened: {why}; trying on every {every} s"
                     );
                 }
                 board.set(line(
                     &endpoint,
                     &target,
-                    ListenerState::Waiting {
-                        reason: why.clone(),
-                    },
+                    ListenerState::waiting(why.clone()),
                 ));
                 said = Some(why);
                 None
@@ -279,7 +273,7 @@ async fn speak(
     let introduced = Arc::new(Notify::new());
     let rules = Rules {
         opening: Opening::AtOnce(Kind::Outbound, Some(DST.into())),
-        ask_password: endpoint.channels.borrow().auth_outbound,
+        ask_password: endpoint.ground().channels.auth_outbound,
         foreign: false,
         rate: None,
         introduced: Some(Arc::clone(&introduced)),
@@ -289,13 +283,8 @@ async fn speak(
         let again = memory.knows(&endpoint.meter, shown);
         let gx = endpoint.consumers.introduced(caller, again);
         if gx && again {
-            let meter = if endpoint.meter.is_empty() {
-                "1"
-            } else {
-                &endpoint.meter
-            };
             warn!(
-                "meter {meter}: the Victron GX at {shown} is back after a gap; unless its Shelly driver was restarted meanwhile, it goes on \
+                "the Victron GX is back after a gap; unless its Shelly driver was restarted meanwhile, it goes on \
                  showing the figures of before: restart it there (svc -t /service/dbus-shelly) or restart the GX; Modbus TCP needs no \
                  restart (docs/consumers/victron.md)"
             );
@@ -315,13 +304,13 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Why a server was not reached.
 struct Failed {
-    why: String,
+    why: Closed,
     /// The host answers, and nobody listens there.
     refused: bool,
 }
 
-impl From<String> for Failed {
-    fn from(why: String) -> Self {
+impl From<Closed> for Failed {
+    fn from(why: Closed) -> Self {
         Self {
             why,
             refused: false,
@@ -329,8 +318,20 @@ impl From<String> for Failed {
     }
 }
 
-fn late(patience: Duration) -> String {
-    format!("no answer within {} s", patience.as_secs())
+fn late(patience: Duration) -> Closed {
+    Closed::Late {
+        n: patience.as_secs(),
+    }
+}
+
+/// What the system or a library said.
+fn system(error: &(dyn std::error::Error + 'static)) -> Closed {
+    let error = Cause::of(error);
+    Closed::System { error }
+}
+
+fn said(error: &impl ToString) -> Cause {
+    Cause::said(error.to_string())
 }
 
 /// A connection to the first address of `host` that takes one. Where readers set the target, a name
@@ -339,19 +340,26 @@ fn late(patience: Duration) -> String {
 async fn connect(target: &Target, host: &str, port: u16) -> Result<TcpStream, Failed> {
     if !target.local {
         // A server kept by an older version was looked at less closely.
-        target::check(&target.url, false).map_err(|why| format!("it {why}"))?;
+        target::check(&target.url, false).map_err(|why| Closed::Target { why })?;
     }
-    let mut failed = Failed::from("the name has no address".to_owned());
-    for address in lookup_host((host, port)).await.map_err(|e| e.to_string())? {
+    let mut failed = Failed::from(Closed::NoAddress);
+    let found = lookup_host((host, port)).await;
+    let found = found.map_err(|e| Closed::System {
+        error: Cause::of_lookup(&e),
+    })?;
+    for address in found {
         if !target.local && target::is_near(address.ip()) {
-            failed = format!("it {}", target::NEAR).into();
+            failed = Closed::Target {
+                why: BadTarget::Near,
+            }
+            .into();
             continue;
         }
         failed = match timeout(CONNECT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => Failed {
                 refused: error.kind() == std::io::ErrorKind::ConnectionRefused,
-                why: error.to_string(),
+                why: system(&error),
             },
             Err(_) => late(CONNECT).into(),
         };
@@ -364,7 +372,7 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), Failed> {
         .url
         .as_str()
         .into_client_request()
-        .map_err(|e| format!("not a WebSocket address: {e}"))?;
+        .map_err(|e| Closed::NotWebsocket { error: said(&e) })?;
     request.headers_mut().insert(
         SEC_WEBSOCKET_PROTOCOL,
         HeaderValue::from_static(SUB_PROTOCOL),
@@ -372,7 +380,7 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), Failed> {
     let uri = request.uri();
     let host = uri
         .host()
-        .ok_or_else(|| "the address names no host".to_owned())?
+        .ok_or(Closed::NoHost)?
         .trim_matches(['[', ']'])
         .to_owned();
     let secure = uri.scheme_str() == Some("wss");
@@ -385,10 +393,10 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), Failed> {
         stream.local_addr().unwrap_or(nowhere),
     );
     let stream = if secure {
-        let name = ServerName::try_from(host).map_err(|e| format!("not a host name: {e}"))?;
-        let tls = TlsConnector::from(tls::client(target.insecure)?)
-            .connect(name, stream)
-            .await;
+        let name = ServerName::try_from(host).map_err(|e| Closed::NotAHost { error: said(&e) })?;
+        let config =
+            tls::client(target.insecure).map_err(|e| Closed::System { error: said(&e) })?;
+        let tls = TlsConnector::from(config).connect(name, stream).await;
         MaybeTlsStream::Rustls(tls.map_err(|e| refused(&e))?)
     } else {
         MaybeTlsStream::Plain(stream)
@@ -405,17 +413,18 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), Failed> {
 }
 
 /// A failed TLS handshake in words.
-fn refused(error: &std::io::Error) -> String {
+fn refused(error: &std::io::Error) -> Closed {
     let inner = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     if let Some(rustls::Error::InvalidCertificate(why)) = inner {
-        return format!(
-            "its certificate is refused ({why:?}): add its authority to the certificates that this host trusts, or set \
-             `outbound_ws_insecure` to take any"
-        );
+        return Closed::Certificate {
+            what: format!("{why:?}").into(),
+        };
     }
-    format!("TLS: {error}")
+    Closed::Tls {
+        error: Cause::of(error),
+    }
 }
 
 /// The upgrade by hand: tungstenite's own refuses a server that does not take up the offered
@@ -424,32 +433,26 @@ fn refused(error: &std::io::Error) -> String {
 async fn upgrade(
     mut stream: MaybeTlsStream<TcpStream>,
     request: Request,
-) -> Result<Socket, String> {
-    let (head, key) = generate_request(request).map_err(|e| e.to_string())?;
-    stream.write_all(&head).await.map_err(|e| e.to_string())?;
+) -> Result<Socket, Closed> {
+    let (head, key) = generate_request(request).map_err(|e| system(&e))?;
+    stream.write_all(&head).await.map_err(|e| system(&e))?;
     let mut answer = Vec::with_capacity(512);
     let (end, response) = loop {
-        if stream
-            .read_buf(&mut answer)
-            .await
-            .map_err(|e| e.to_string())?
-            == 0
-        {
-            return Err("closed without an answer to the upgrade".to_owned());
+        if stream.read_buf(&mut answer).await.map_err(|e| system(&e))? == 0 {
+            return Err(Closed::NoUpgrade);
         }
-        match Response::try_parse(&answer).map_err(|e| e.to_string())? {
+        match Response::try_parse(&answer).map_err(|e| system(&e))? {
             Some(parsed) => break parsed,
             None if answer.len() > MAX_HEAD => {
-                return Err("the answer to the upgrade is too long".to_owned());
+                return Err(Closed::LongUpgrade);
             }
             None => {}
         }
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(format!(
-            "answered with status {} instead of a WebSocket",
-            response.status()
-        ));
+        return Err(Closed::NotUpgraded {
+            status: response.status().to_string().into(),
+        });
     }
     let says = |name, token: &str| {
         let value = response.headers().get(name).and_then(|v| v.to_str().ok());
@@ -460,12 +463,12 @@ async fn upgrade(
         .get(SEC_WEBSOCKET_ACCEPT)
         .is_some_and(|v| v.as_bytes() == derive_accept_key(key.as_bytes()).as_bytes());
     if !(accepted && says(UPGRADE, "websocket") && says(CONNECTION, "upgrade")) {
-        return Err("is no WebSocket server".to_owned());
+        return Err(Closed::NoWebsocket);
     }
     if response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL)
         && !says(SEC_WEBSOCKET_PROTOCOL, SUB_PROTOCOL)
     {
-        return Err("chose a sub-protocol that was not offered".to_owned());
+        return Err(Closed::OtherSubProtocol);
     }
     let limits = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))

@@ -11,13 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, sync::watch};
 
-use super::listener::ListenerSpec;
+use super::spec::ListenerSpec;
 
-/// How the reason begins on the board.
-pub const HOME_ASSISTANT_HERE: &str = "Home Assistant itself is on this port";
-/// The whole reason: with what to do.
-pub const HOME_ASSISTANT_REASON: &str = "Home Assistant itself is on this port: move Home Assistant to port 8123, or give this host a second address \
-     for the meter (`bind`) and keep Home Assistant on the first, or choose another port here for readers that can be told one";
 /// How long somebody on another address of this host is waited for.
 const CONNECT: Duration = Duration::from_secs(1);
 

@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     board::Board,
-    endpoint::{Credentials, Endpoint, FrameOutcome, Hot, Terms},
+    endpoint::{Credentials, Endpoint, FrameOutcome, Spoken, Terms},
+    ground::Ground,
     limits::{Rate, exempt},
     listener::{self, ListenerSpec},
     udp_socket::{Datagram, PacketSocket},
@@ -46,8 +47,6 @@ const HELD: usize = 1024;
 const SHORTEST: usize = 256;
 /// Largest payload of a datagram over IPv4.
 const LARGEST: usize = 65_507;
-/// Datagrams that are answered before others have their turn.
-const BURST: usize = 64;
 /// `dst` of an answer to a request without `src`.
 const UNKNOWN: &str = "unknown";
 
@@ -85,7 +84,8 @@ fn bind(wanted: &ListenerSpec) -> io::Result<Vec<Arc<PacketSocket>>> {
             Ok(socket) => sockets.push(socket),
             Err(error) => {
                 tracing::warn!(
-                    "UDP {broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard"
+                    listener = wanted.name,
+                    "{broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard"
                 );
             }
         }
@@ -146,7 +146,7 @@ pub async fn serve(
     endpoint: Arc<Endpoint>,
     cancel: CancellationToken,
 ) {
-    let max = endpoint.channels.borrow().udp_max;
+    let max = endpoint.ground().channels.udp_max;
     // One byte more than is allowed: a datagram that fills it is too long.
     let mut buffer = vec![0; max + 1];
     let port = Port {
@@ -155,27 +155,17 @@ pub async fn serve(
         rate: Rate::default(),
         all: Rate::default(),
         max,
-        hot: Mutex::default(),
         held: AtomicUsize::new(0),
     };
     let port = Arc::new(port);
     let mut under_way: FuturesUnordered<Answering> = FuturesUnordered::new();
     let mut complained = false;
-    'next: loop {
+    loop {
         tokio::select! {
             () = cancel.cancelled() => return,
             Some(()) = under_way.next(), if !under_way.is_empty() => {}
             got = socket.receive(&mut buffer), if port.has_room(under_way.len()) => match got {
-                Ok(mut datagram) => {
-                    // Several batteries ask at once: what waits already is answered in one go,
-                    // though not for ever.
-                    let mut burst = 0..BURST;
-                    while port.again(&datagram, &buffer[..datagram.len]) {
-                        match burst.next().and_then(|_| socket.receive_waiting(&mut buffer)) {
-                            Some(next) => datagram = next,
-                            None => continue 'next,
-                        }
-                    }
+                Ok(datagram) => {
                     let bytes = Bytes::copy_from_slice(&buffer[..datagram.len]);
                     let port = Arc::clone(&port);
                     let mut answering: Answering = Box::pin(async move { port.answer(datagram, bytes).await });
@@ -188,7 +178,7 @@ pub async fn serve(
                     // anything lasting is said once.
                     if error.kind() != io::ErrorKind::ConnectionRefused {
                         if !complained {
-                            tracing::warn!("UDP {} cannot receive: {error}", socket.local());
+                            tracing::warn!(listener = "udp", address = %socket.local(), %error, "cannot receive");
                             complained = true;
                         }
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -205,7 +195,6 @@ struct Port {
     rate: Rate,
     all: Rate,
     max: usize,
-    hot: Mutex<Option<Hot>>,
     /// Requests under way that wait for their turn.
     held: AtomicUsize,
 }
@@ -231,36 +220,9 @@ impl Port {
         }
     }
 
-    /// Gives the last answer again if the same is asked of the same snapshot and may be sent at
-    /// once; else `false`.
-    fn again(&self, datagram: &Datagram, bytes: &[u8]) -> bool {
-        let hot = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(hot) = hot.as_ref().filter(|hot| hot.asks(bytes)) else {
-            return false;
-        };
-        let caller = self.caller(datagram);
-        // A battery is answered when it is its turn, and what it was told is booked.
-        if hot.is_controlled(&self.endpoint, &caller) || !self.endpoint.still(hot, &caller) {
-            return false;
-        }
-        let allowed = self.allow(caller.peer);
-        self.endpoint
-            .consumers
-            .packet(&caller, allowed.err(), self.endpoint.clock.now());
-        if allowed.is_ok() {
-            self.out.try_send(
-                &self.endpoint.again(hot, &caller),
-                caller.local,
-                datagram.peer,
-            );
-        }
-        true
-    }
-
     /// Whether one more answer may go there; else in a word why not.
-    fn allow(&self, peer: IpAddr) -> Result<(), &'static str> {
-        let per_address = self.endpoint.channels.borrow().rate_limit;
-        if !self.rate.allow(peer, per_address) {
+    fn allow(&self, ground: &Ground, peer: IpAddr) -> Result<(), &'static str> {
+        if !self.rate.allow(peer, ground.channels.rate_limit) {
             return Err("rate");
         }
         // All others share one bucket: a forger changes the sender with every datagram.
@@ -289,7 +251,7 @@ impl Port {
                 if let Some(reply) = reply
                     && let Err(error) = self.out.send(&reply, reached, datagram.peer).await
                 {
-                    tracing::debug!("UDP answer to {} was not sent: {error}", datagram.peer);
+                    tracing::debug!(listener = "udp", peer = %datagram.peer, %error, "an answer was not sent");
                 }
             }
         }
@@ -306,76 +268,58 @@ impl Port {
         if datagram.truncated || datagram.len > self.max {
             return Err("oversize");
         }
-        let message = frame::parse_any(bytes).map_err(|_| "malformed")?;
-        let answers = self.requests(&message)?;
-        let terms = {
-            let channels = endpoint.channels.borrow();
-            let credentials = if channels.auth_udp {
+        let ground = endpoint.ground();
+        let channels = &ground.channels;
+        let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
+        let terms = Terms {
+            credentials: if channels.auth_udp {
                 Credentials::Frame
             } else {
                 Credentials::FrameToChange
-            };
-            let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
-            Terms {
-                credentials,
-                manner,
-                default_dst: Some(UNKNOWN),
-                held: Some(&self.held),
-                ..Terms::default()
-            }
+            },
+            manner,
+            default_dst: Some(UNKNOWN),
+            held: Some(&self.held),
+            ..Terms::on(&ground)
         };
         // What is not answered costs nobody anything: a forger cannot use up a battery's answers
         // with garbage.
-        for _ in 0..answers {
-            self.allow(caller.peer)?;
-        }
-        let spoken = match &message {
-            Message::One(frame) => {
-                let src = frame.src.as_deref();
-                let ground = endpoint.ground(caller, src);
-                let mut spoken = endpoint.frame(caller, frame, bytes, terms).await;
-                if spoken.power.is_some() && !terms.manner.short {
-                    spoken.reply = spoken.reply.map(long_enough);
-                }
-                if let (
-                    Credentials::FrameToChange,
-                    FrameOutcome::Answered,
-                    Some(reply),
-                    Some(method),
-                ) = (
-                    terms.credentials,
-                    &spoken.verdict,
-                    &spoken.reply,
-                    &frame.method,
-                ) && !endpoint.is_controlled(caller, src, method)
-                {
-                    let hot = Hot::keep(ground, method, src, bytes, (reply, spoken.power));
-                    *self.hot.lock().unwrap_or_else(PoisonError::into_inner) = hot;
-                }
-                spoken
+        let spoken = if let Some(kept) = endpoint.kept(caller, bytes, &terms) {
+            self.allow(&ground, caller.peer)?;
+            endpoint.again(&kept, caller, &terms)
+        } else {
+            let message = frame::parse_any(bytes).map_err(|_| "malformed")?;
+            for _ in 0..requests(&message, &ground.device.identity.id)? {
+                self.allow(&ground, caller.peer)?;
             }
-            Message::Batch(frames) => endpoint.batch(caller, frames, bytes, terms).await,
+            endpoint.message(caller, &message, bytes, terms).await
         };
-        match (spoken.verdict, spoken.reply) {
+        let Spoken {
+            reply,
+            verdict,
+            power,
+            ..
+        } = spoken;
+        match (verdict, reply) {
             (_, Some(reply)) if reply.len() > LARGEST => Err("reply_too_long"),
+            (_, Some(reply)) if power.is_some() && !manner.short => Ok(Some(long_enough(reply))),
             (_, Some(reply)) => Ok(Some(reply)),
             (FrameOutcome::Silence, None) => Err("stale"),
             (FrameOutcome::NotNow, None) => Err("not_now"),
             (_, None) => Ok(None),
         }
     }
+}
 
-    /// How many requests to us are in it.
-    fn requests(&self, message: &Message) -> Result<usize, &'static str> {
-        let device = self.endpoint.device.borrow();
-        let ours = |frame: &Frame| frame.method.is_some() && frame.is_for(&device.identity.id);
-        match message {
-            // Somebody's answer, or for another device: broadcasts bring both.
-            Message::One(frame) => ours(frame).then_some(1).ok_or("foreign"),
-            Message::Batch(frames) if frames.iter().all(Result::is_err) => Err("malformed"),
-            Message::Batch(frames) => Some(frames.iter().flatten().filter(|f| ours(f)).count())
-                .filter(|n| *n > 0)
-                .ok_or("foreign"),
-        }
+/// How many requests to the device of this id are in it.
+fn requests(message: &Message, id: &str) -> Result<usize, &'static str> {
+    let ours = |frame: &Frame| frame.method.is_some() && frame.is_for(id);
+    match message {
+        // Somebody's answer, or for another device: broadcasts bring both.
+        Message::One(frame) => ours(frame).then_some(1).ok_or("foreign"),
+        Message::Batch(frames) if frames.iter().all(Result::is_err) => Err("malformed"),
+        Message::Batch(frames) => Some(frames.iter().flatten().filter(|f| ours(f)).count())
+            .filter(|n| *n > 0)
+            .ok_or("foreign"),
     }
 }

@@ -94,13 +94,6 @@ impl PacketSocket {
             .await
     }
 
-    /// A datagram that is here already.
-    pub fn receive_waiting(&self, buffer: &mut [u8]) -> Option<Datagram> {
-        self.socket
-            .try_io(Interest::READABLE, || self.receive_now(buffer))
-            .ok()
-    }
-
     fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Datagram> {
         let mut space = cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];
@@ -140,11 +133,6 @@ impl PacketSocket {
         self.socket
             .async_io(Interest::WRITABLE, || self.send_now(bytes, from, to))
             .await
-    }
-
-    /// Sends if that can be done at once. A full buffer drops the datagram, as a network would.
-    pub fn try_send(&self, bytes: &[u8], from: Option<IpAddr>, to: SocketAddr) {
-        let _ = self.send_now(bytes, from, to);
     }
 
     fn send_now(&self, bytes: &[u8], from: Option<IpAddr>, to: SocketAddr) -> io::Result<()> {

@@ -27,12 +27,13 @@ use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    endpoint::{Credentials, Endpoint, Spoken, Terms, manner_of},
+    endpoint::{Credentials, Endpoint, Spoken, Terms},
+    ground::Ground,
     limits::Rate,
 };
 use consumers::Caller;
 use device::{
-    DeviceState, Manner, View,
+    Manner,
     frame::notification,
     notify::{Kind, Note, Notifier, Policy, Topic},
 };
@@ -226,19 +227,16 @@ impl Audience {
     }
 }
 
-/// The receivers that say that there is something new.
-type Watches = (
-    watch::Receiver<Arc<View>>,
-    watch::Receiver<Arc<DeviceState>>,
-);
+/// Where it is seen that there is something new.
+type News = watch::Receiver<Arc<Ground>>;
 
-/// Waits for a new view or state; `None` when the meter is being taken down.
-async fn news((mut views, mut state): Watches) -> Option<Watches> {
-    let alive = tokio::select! {
-        changed = views.changed() => changed.is_ok(),
-        changed = state.changed() => changed.is_ok(),
-    };
-    alive.then_some((views, state))
+/// Waits for another ground.
+async fn news(mut grounds: News) -> News {
+    if grounds.changed().await.is_err() {
+        // The meter is being taken down; sockets are closed by their token.
+        std::future::pending::<()>().await;
+    }
+    grounds
 }
 
 /// What tells one socket when to notify. Its futures live on between the requests of the socket:
@@ -246,29 +244,29 @@ async fn news((mut views, mut state): Watches) -> Option<Watches> {
 struct Listening {
     notifier: Notifier,
     manner: Manner,
+    /// `src` of who is notified.
+    src: Option<Arc<str>>,
     /// The total that the newest note tells, W.
     value: Option<f64>,
-    news: Pin<Box<dyn Future<Output = Option<Watches>> + Send>>,
+    news: Pin<Box<dyn Future<Output = News> + Send>>,
     wake: Pin<Box<Sleep>>,
 }
 
 impl Listening {
     fn new(kind: Kind, endpoint: &Endpoint, caller: &Caller, src: Option<&str>) -> Self {
-        let (mut views, mut state) = (endpoint.views.clone(), endpoint.state.clone());
-        views.mark_unchanged();
-        state.mark_unchanged();
-        let view = endpoint.scaled(endpoint.view(), caller, None);
-        let manner = manner_of(Manner::default(), caller, src);
+        let mut grounds = endpoint.watch();
+        let ground = Arc::clone(&grounds.borrow_and_update());
+        let view = endpoint.scaled(&ground, caller, None);
+        let manner = endpoint.manner(&ground, Manner::default(), caller, src, None);
         let notifier = endpoint
-            .moment(caller, view, manner)
-            .with(endpoint.records.as_ref(), |context| {
-                Notifier::new(kind, context)
-            });
+            .moment(&ground, caller.local, view, manner)
+            .with(|context| Notifier::new(kind, context));
         Self {
             notifier,
             manner,
+            src: src.map(Arc::from),
             value: None,
-            news: Box::pin(news((views, state))),
+            news: Box::pin(news(grounds)),
             wake: Box::pin(sleep_until(Instant::now())),
         }
     }
@@ -279,11 +277,7 @@ impl Listening {
             return std::future::pending().await;
         };
         tokio::select! {
-            watches = &mut this.news => match watches {
-                Some(watches) => this.news = Box::pin(news(watches)),
-                // Sockets are closed by their token.
-                None => this.news = Box::pin(std::future::pending()),
-            },
+            grounds = &mut this.news => this.news = Box::pin(news(grounds)),
             () = &mut this.wake => {}
         }
         this.due(endpoint, caller)
@@ -291,20 +285,17 @@ impl Listening {
 
     /// What is due now, of the newest view.
     fn due(&mut self, endpoint: &Endpoint, caller: &Caller) -> Vec<Note> {
-        let view = endpoint.scaled(endpoint.view(), caller, None);
-        let policy = {
-            let settings = endpoint.channels.borrow();
-            Policy {
-                interval: settings.ws_notify_interval,
-                eps: settings.ws_notify_eps,
-            }
-        };
-        let device = Arc::clone(&endpoint.device.borrow());
+        let ground = endpoint.ground();
+        let view = endpoint.scaled(&ground, caller, None);
+        if view.snapshot.stale() {
+            let src = self.src.as_deref();
+            self.manner = endpoint.manner(&ground, self.manner, caller, src, None);
+        }
+        let policy = Policy::of(&ground.channels);
         self.value = view.totals.map(|t| t.act_power.get());
-        let moment = endpoint.moment(caller, view, self.manner);
-        let notes = moment.with(endpoint.records.as_ref(), |context| {
-            self.notifier.poll(&device, context, &policy)
-        });
+        let notes = endpoint
+            .moment(&ground, caller.local, view, self.manner)
+            .with(|context| self.notifier.poll(&ground.device, context, &policy));
         let rest = self
             .notifier
             .wake()
@@ -420,18 +411,18 @@ where
                     let message = message.ok_or(Ended::ByPeer)?.map_err(ended)?;
                     heard = Instant::now();
                     let Some(payload) = message.payload() else { continue };
-                    let (limit, minimal) = {
-                        let settings = endpoint.channels.borrow();
-                        (settings.rate_limit, settings.strict_minimal_payload)
-                    };
+                    let ground = endpoint.ground();
+                    let limit = ground.channels.rate_limit;
                     if rules.rate.as_ref().is_some_and(|r| !r.allow(caller.peer, limit)) {
-                        let id = endpoint.device.borrow().identity.id.clone();
-                        self.answer(Spoken::too_many(&payload, &id)).await?;
+                        self.answer(Spoken::too_many(&payload, &ground.device.identity.id)).await?;
                         continue;
                     }
                     let credentials = if rules.ask_password { Credentials::Frame } else { Credentials::FrameToChange };
-                    let terms = Terms { credentials, foreign: rules.foreign, manner: Manner::http(minimal), held: Some(held), ..Terms::default() };
-                    let mut answering: Answering<'_> = Box::pin(async move { endpoint.frames(caller, &payload, terms).await });
+                    let mut answering: Answering<'_> = Box::pin(async move {
+                        let manner = Manner::http(ground.channels.strict_minimal_payload);
+                        let terms = Terms { credentials, foreign: rules.foreign, manner, held: Some(held), ..Terms::on(&ground) };
+                        endpoint.frames(caller, &payload, terms).await
+                    });
                     // Nearly every answer is there at once; only those that read records or take
                     // effect are waited for beside others.
                     match std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
@@ -449,7 +440,7 @@ where
                 }
                 () = &mut timer => {
                     let now = Instant::now();
-                    if passive_at.take_if(|at| *at <= now).is_some() && !(rules.ask_password && endpoint.auth_on()) {
+                    if passive_at.take_if(|at| *at <= now).is_some() && !(rules.ask_password && endpoint.ground().auth_on()) {
                         self.push(Kind::Passive, None).await?;
                     }
                     if now >= heard + GONE_AFTER {
@@ -477,11 +468,14 @@ where
         }
         match (&self.audience, spoken.src) {
             (Audience::Nobody | Audience::Pushed(_), Some(src)) => {
-                let manner = manner_of(Manner::default(), self.caller, Some(&src));
                 let listening = self.listening.get_or_insert_with(|| {
                     Listening::new(Kind::Inbound, self.endpoint, self.caller, Some(&src))
                 });
-                listening.manner = manner;
+                listening.src = Some(Arc::clone(&src));
+                let (ground, manner) = (self.endpoint.ground(), Manner::default());
+                listening.manner =
+                    self.endpoint
+                        .manner(&ground, manner, self.caller, Some(&src), None);
                 self.audience = Audience::Bound(src);
             }
             // A passive listener that spoke without `src` follows the device's rules: answers, no
@@ -518,15 +512,12 @@ where
 
     async fn notify(&mut self, notes: Vec<Note>) -> Result<(), Ended> {
         for note in notes {
-            let text = {
-                let device = self.endpoint.device.borrow();
-                notification(
-                    &device.identity.id,
-                    self.audience.dst(),
-                    note.method,
-                    &note.params,
-                )
-            };
+            let text = notification(
+                &self.endpoint.ground().device.identity.id,
+                self.audience.dst(),
+                note.method,
+                &note.params,
+            );
             self.send(M::from_text(text.into())).await?;
             let value = self
                 .listening

@@ -20,6 +20,10 @@ impl<const D: u32> Fixed<D> {
 
     /// The nearest number with `D` decimals; halves go away from zero, what is not finite becomes
     /// 0.
+    ///
+    /// ```
+    /// assert_eq!(vocab::Deci::round(-33.35).units(), -334);
+    /// ```
     #[must_use]
     pub fn round(value: f64) -> Self {
         let scaled = (value * Self::SCALE as f64).round();

@@ -20,6 +20,14 @@ pub struct Parsed {
 
 /// What `state` with `unit` says of `quantity`.
 ///
+/// ```
+/// use vocab::{State, parse::{Quantity, parse}};
+///
+/// let parsed = parse(Quantity::Power, &State::Text("1.2".into()), Some("kW")).unwrap();
+/// assert_eq!(parsed.value, 1200.0);
+/// assert!(parse(Quantity::Power, &State::Text("unavailable".into()), Some("W")).is_err());
+/// ```
+///
 /// # Errors
 /// [`Unusable`] when it says nothing that may be used.
 pub fn parse(quantity: Quantity, state: &State, unit: Option<&str>) -> Result<Parsed, Unusable> {
@@ -94,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn converts_units() {
+    fn a_value_comes_in_its_base_unit() {
         assert_eq!(power("1.25", "kW"), Ok(1250.0));
         assert_eq!(power(" -300.5 ", "W"), Ok(-300.5));
         assert_eq!(power("1e3", "W"), Ok(1000.0));

@@ -3,11 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::reason::Unreachable;
-
-/// A Home Assistant entity id, e.g. `sensor.grid_power`. Demo and replay name theirs
-/// `demo.a_power`, `replay.a_power` ….
-pub type EntityId = Arc<str>;
+use crate::{EntityId, reason::Unreachable};
 
 /// What a source heard about one entity.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,20 +5,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    assemble::View,
-    definition::{Definition, Group, Kind, TEXT},
+    choices::{ModbusMap, Secret},
+    definition::{Definition, Group, Kind, TEXT, form},
     pattern::Form,
     section::{Field, section},
-    settings::{ModbusMap, Secret},
+    view::View,
 };
-
-pub(super) const fn form(form: Form) -> Kind {
-    Kind::Text {
-        min: 0,
-        max: usize::MAX,
-        form,
-    }
-}
 
 section! {
     /// What every LAN channel shares.

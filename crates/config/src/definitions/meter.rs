@@ -1,30 +1,21 @@
 //! Options of one meter: what it measures, how old values are served, who it is and where it is
 //! reached. Further meters have most of them too.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use vocab::EntityId;
+use vocab::{BuildId, DeviceId, EntityId, Mac, Version};
 
-use super::channels::form;
+use super::phases::{ENTITIES, OFFSET, SCALE};
 use crate::{
-    assemble::View,
-    definition::{Definition, Group, Kind},
+    choices::{ControlMode, EnergySource, MdnsProfile, Profile, StalePolicy, TotalPhase},
+    definition::{Definition, Group, Kind, form},
     pattern::{Form, Pattern},
+    reader_profiles::ReaderProfiles,
     section::{Field, Given, section},
-    settings::{ControlMode, EnergySource, MdnsProfile, Profile, StalePolicy, TotalPhase},
+    view::View,
 };
 
-/// One or several entities.
-pub(super) const ENTITIES: Kind = Kind::Match(Pattern::Entities);
-pub(super) const SCALE: Kind = Kind::Float {
-    min: -1000.0,
-    max: 1000.0,
-};
-pub(super) const OFFSET: Kind = Kind::Float {
-    min: -100_000.0,
-    max: 100_000.0,
-};
 const ADDRESS: Kind = form(Form::Address);
 const IDENTITY_TEXT: Kind = Kind::Text {
     min: 1,
@@ -72,10 +63,10 @@ section! {
             .unit("Hz").live();
         line_voltage: f64 = Group::Values, "line_voltage", Kind::Float { min: 50.0, max: 500.0 },
             "Voltage where no entity gives one",
-            .unit("V").default("230.0").live();
+            .unit("V").default("230.0").live().inherited();
         line_frequency: f64 = Group::Values, "line_frequency", Kind::Float { min: 40.0, max: 70.0 },
             "Frequency where no entity gives one",
-            .unit("Hz").default("50.0").live();
+            .unit("Hz").default("50.0").live().inherited();
         energy_source: EnergySource = Group::Energy, "energy_source", EnergySource::KIND,
             "integrate: count from power; seed: the same, starting once from the energy entities; entities: follow the energy entities",
             .default("seed");
@@ -114,13 +105,13 @@ section! {
             .default("0.0").unit("W").live().safety();
         stale: StalePolicy = Group::Policy, "stale", StalePolicy::KIND,
             "Once values are older than hold; device: each reader is told in the way it understands (nulls only to those that do not take null for 0 W, else an error); error: an error for all; silent: no answer",
-            .default("device").live().safety();
+            .default("device").live().safety().inherited();
         hold: Duration = Group::Policy, "hold", Kind::Int { min: 0, max: 3600 },
             "How long the last value goes on after the last sign of life",
-            .default("30").unit("s").live().safety();
+            .default("30").unit("s").live().safety().inherited();
         max_age: Option<Duration> = Group::Policy, "max_age", Kind::Int { min: 0, max: 86_400 },
             "A power that its sensor reported longer ago, changed or not, is no value; 0: however old. Take 20 s or more: of steady values the report is looked at each 5 s only",
-            .default("0").unit("s").live().safety();
+            .default("0").unit("s").live().safety().inherited();
         device_name: Option<String> = Group::Identity, "device_name", FREE_TEXT,
             "Name of the device, as a reader may also set it",
             .device().live();
@@ -168,16 +159,19 @@ section! {
             .automatic("of the interface").env("MDNS_IP");
         mdns_profile: MdnsProfile = Group::Mdns, "mdns_profile", MdnsProfile::KIND,
             "TXT records; device: as the device; extended: with id, mac, model, firmware; solakon: what that battery looks for",
-            .default("device");
+            .default("device").inherited();
         outbound_ws: Vec<String> = Group::Outbound, "outbound_ws", Kind::Many(&Kind::Url(&["ws", "wss"])),
             "Servers dialled by outbound WebSocket, as a Victron GX wants it",
             .device().live();
+        readers: Arc<ReaderProfiles> = Group::Scaling, "readers", Kind::Many(&form(Form::Reader)),
+            "What reads this meter: sets what suits that product where no other option says otherwise, and says whether it is a battery and how it is told that there is no power; a product, or address-or-network=product",
+            .live().safety().inherited();
         control: ControlMode = Group::Scaling, "control", ControlMode::KIND,
             "Calm control, so that batteries do not swing: what one was told is not told it again while that is on its way; auto: for batteries known by how they ask; on: for every reader of power that is no viewer; off: for none",
-            .default("auto").live().safety();
+            .default("auto").live().safety().inherited();
         control_readers: Vec<IpNet> = Group::Scaling, "control_readers", Kind::Many(&form(Form::Network)),
             "Addresses and networks of batteries that calm control does not know by itself; none that scaling_viewers names",
-            .live().safety();
+            .live().safety().inherited();
     }
 }
 
@@ -185,10 +179,10 @@ section! {
     /// Identity fields that an option overrides; `None` is the device's own.
     #[derive(Eq)]
     pub struct IdentitySettings, IDENTITY {
-        device_id: Option<String> = Group::Identity, "device_id", Kind::Match(Pattern::DeviceId),
+        device_id: Option<DeviceId> = Group::Identity, "device_id", Kind::Match(Pattern::DeviceId),
             "Device id; must end in the MAC",
             .automatic("shellypro3em-<mac>").env("DEVICE_ID");
-        mac: Option<String> = Group::Identity, "mac", Kind::Match(Pattern::Mac),
+        mac: Option<Mac> = Group::Identity, "mac", Kind::Match(Pattern::Mac),
             "MAC address; that of an old device takes its place over",
             .automatic("generated once and kept").env("MAC");
         app_id: Option<String> = Group::Identity, "app_id", IDENTITY_TEXT,
@@ -197,10 +191,10 @@ section! {
         model: Option<String> = Group::Identity, "model", IDENTITY_TEXT,
             "Model",
             .automatic("that of firmware 1.7.5").env("MODEL");
-        firmware: Option<String> = Group::Identity, "firmware", Kind::Match(Pattern::Version),
+        firmware: Option<Version> = Group::Identity, "firmware", Kind::Match(Pattern::Version),
             "Firmware to answer as: 1.6.1, 1.7.5 or 2.0.1; another version is answered as the nearest of them, with its build id",
             .automatic("1.7.5").env("FIRMWARE");
-        fw_id: Option<String> = Group::Identity, "fw_id", Kind::Match(Pattern::FwId),
+        fw_id: Option<BuildId> = Group::Identity, "fw_id", Kind::Match(Pattern::FwId),
             "Firmware build id",
             .automatic("that of the firmware").env("FW_ID");
         sn: Option<String> = Group::Identity, "sn", FREE_TEXT,

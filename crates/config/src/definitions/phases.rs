@@ -1,10 +1,42 @@
 //! Options that a meter has a phase: one row for the three.
 
-use super::{
-    meter::{ENTITIES, OFFSET, SCALE},
-    per_phase,
+use crate::{
+    definition::{Definition, Group, Kind},
+    pattern::Pattern,
 };
-use crate::definition::{Definition, Group, Kind};
+
+/// One or several entities.
+pub(super) const ENTITIES: Kind = Kind::Match(Pattern::Entities);
+
+pub(super) const SCALE: Kind = Kind::Float {
+    min: -1000.0,
+    max: 1000.0,
+};
+
+pub(super) const OFFSET: Kind = Kind::Float {
+    min: -100_000.0,
+    max: 100_000.0,
+};
+
+/// Three options, one a phase, from one row.
+macro_rules! per_phase {
+    ($group:expr, $suffix:literal, $kind:expr, $before:literal, $after:literal $(, $method:ident($($arg:expr),*))* $(; env $env:literal)?) => {
+        per_phase!(@all [$group, $suffix, $kind, $before, $after] [$($method($($arg),*)),*] $($env)?)
+    };
+    (@all [$($base:tt)*] [$($chain:tt)*] $($env:literal)?) => {
+        &[
+            per_phase!(@one "a" "A" [$($base)*] [$($chain)*] $($env)?),
+            per_phase!(@one "b" "B" [$($base)*] [$($chain)*] $($env)?),
+            per_phase!(@one "c" "C" [$($base)*] [$($chain)*] $($env)?),
+        ]
+    };
+    (@one $small:literal $large:literal [$group:expr, $suffix:literal, $kind:expr, $before:literal, $after:literal]
+     [$($method:ident($($arg:expr),*)),*] $($env:literal)?) => {
+        Definition::new($group, concat!($small, $suffix), $kind, concat!($before, $large, $after))
+            $(.$method($($arg),*))*
+            $(.env(concat!($large, $env)))?
+    };
+}
 
 /// An option of each phase.
 pub(crate) type PerPhase = [Definition; 3];

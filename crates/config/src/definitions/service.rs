@@ -2,13 +2,13 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use super::channels::form;
 use crate::{
-    assemble::View,
-    definition::{Definition, Group, Kind, TEXT},
-    pattern::Form,
+    choices::{DashboardOnLan, HaTransport, Secret, SourceKind},
+    definition::{Definition, Group, Kind, TEXT, form},
+    log_levels::LogLevels,
+    pattern::{Form, Pattern},
     section::{Field, section},
-    settings::{DashboardOnLan, HaTransport, Secret, SourceKind},
+    view::View,
 };
 
 const SPEED: Kind = Kind::Float {
@@ -36,12 +36,18 @@ section! {
         demo_seed: u64 = Group::Source, "demo_seed", Kind::Int { min: 0, max: i64::MAX },
             "Seed of the demo household",
             .default("42").plain();
+        demo_history_days: u32 = Group::Source, "demo_history_days", Kind::Int { min: 0, max: 30 },
+            "Days of a past that the demo household begins with, forecast included; only at demo_speed 1",
+            .default("7").unit("days").plain();
+        demo_battery: bool = Group::Source, "demo_battery", Kind::Bool,
+            "The demo household has a battery that reads the meter by UDP and follows it; only at demo_speed 1",
+            .default("true").plain();
         ha_base_url: String = Group::Source, "ha_base_url", Kind::Url(&["http", "https"]),
             "Home Assistant; never used under the Supervisor",
-            .default("http://homeassistant:8123").env("HA_BASE_URL").plain();
+            .default("http://homeassistant:8123").env("HA_BASE_URL").plain().live();
         ha_token: Option<Secret> = Group::Source, "ha_token", Kind::Password,
             "Long-lived access token",
-            .env("HA_TOKEN").plain();
+            .env("HA_TOKEN").plain().live();
         ha_transport: HaTransport = Group::Source, "ha_transport", HaTransport::KIND,
             "auto: WebSocket, and REST only while WebSocket is refused and REST answers",
             .default("auto");
@@ -69,6 +75,22 @@ section! {
         hosts: Vec<String> = Group::Dashboard, "dashboard_hosts", Kind::Many(&form(Form::Host)),
             "Further host names under which it may be opened; localhost, 127.0.0.1 and ::1 always",
             .plain();
+    }
+}
+
+section! {
+    /// What Home Assistant is told of the meter over MQTT.
+    pub struct MqttSettings, MQTT {
+        enable: bool = Group::Mqtt, "mqtt_enable", Kind::Bool,
+            "Show the meter, its readers, the forecast and the run-time controls in Home Assistant as MQTT entities, where there is a broker; switched off, they leave",
+            .default("true");
+        server: Option<String> = Group::Mqtt, "mqtt_server", Kind::Url(&["mqtt", "mqtts"]),
+            "Broker, mqtt://host:1883 or with TLS mqtts://host:8883",
+            .automatic("the one that the Supervisor offers; otherwise none");
+        user: Option<String> = Group::Mqtt, "mqtt_user", TEXT,
+            "User at mqtt_server";
+        password: Option<Secret> = Group::Mqtt, "mqtt_password", Kind::Password,
+            "Password of mqtt_user";
     }
 }
 
@@ -135,8 +157,8 @@ section! {
 section! {
     /// The log.
     pub(crate) struct LogOptions, LOG {
-        log_level: tracing::Level = Group::Log, "log_level", Kind::Choice(&["trace", "debug", "info", "warn", "error"]),
-            "Least level that is logged",
+        log_level: LogLevels = Group::Log, "log_level", Kind::Match(Pattern::LogLevels),
+            "Least level that is logged, of parts too: info,transport=debug",
             .default("info").env("LOG_LEVEL").live();
     }
 }

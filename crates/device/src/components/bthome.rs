@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::super::{
     Context, Device, Json,
-    dispatch::{Call, Handled, Method, json, restart_required, text},
+    answer::{Handled, json, restart_required, text},
+    method::{Call, Method},
 };
 
 pub(crate) const METHODS: &[Method] = &[

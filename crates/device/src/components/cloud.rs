@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     super::{
         Context, Device, Json,
-        dispatch::{Call, Handled, Method, json, restart_required, text},
+        answer::{Handled, json, restart_required, text},
+        method::{Call, Method},
         stored,
     },
-    Connected,
+    connected::Connected,
 };
 
 pub(crate) const METHODS: &[Method] = &[

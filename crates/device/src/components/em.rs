@@ -5,15 +5,19 @@ use serde_json::{Map, Value};
 
 use super::super::{
     Answer, Context, Device, Effect, Json, Outcome, RpcError, Setting, View,
-    dispatch::{Call, Handled, Method, json, restart_required, result, text},
+    answer::{Handled, json, restart_required, result, text},
+    method::{Call, Method, Power},
     stored,
 };
 use config::{Profile, StalePolicy};
 use meter::{Served, Snapshot};
-use vocab::{Centi, Deci, Fixed, Milli};
+use vocab::{Absent, Centi, Deci, Fixed, Milli};
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("EM.GetStatus", get_status).only(Profile::Triphase),
+    Method::new("EM.GetStatus", get_status)
+        .only(Profile::Triphase)
+        .carries(Power::House)
+        .steady(),
     Method::new("EM.GetConfig", get_config).only(Profile::Triphase),
     Method::new("EM.SetConfig", set_config)
         .only(Profile::Triphase)
@@ -275,11 +279,11 @@ pub(crate) fn absent_answer(call: &Call<'_>) -> Option<Handled> {
             answer: Answer::Silence,
             effects: Vec::new(),
         })),
-        _ if manner.silent_when_stale => Some(Ok(Outcome {
+        _ if manner.absent == Absent::Silence => Some(Ok(Outcome {
             answer: Answer::Silence,
             effects: Vec::new(),
         })),
-        StalePolicy::Device if manner.takes_nulls => None,
+        StalePolicy::Device if manner.absent == Absent::Nulls => None,
         StalePolicy::Device | StalePolicy::Error => Some(Err(RpcError::unavailable(
             "Power is unavailable: the source gives no value",
         ))),

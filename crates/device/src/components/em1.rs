@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     Context, Device, Effect, Json, RpcError, Setting, View,
-    dispatch::{Call, Handled, Method, json, restart_required, text},
+    answer::{Handled, json, restart_required, text},
+    method::{Call, Method, Power},
     stored,
 };
 use super::em::{self, FAILURE, NumberText};
@@ -14,7 +15,10 @@ use meter::Snapshot;
 use vocab::{Centi, Deci, Milli};
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("EM1.GetStatus", get_status).only(Profile::Monophase),
+    Method::new("EM1.GetStatus", get_status)
+        .only(Profile::Monophase)
+        .carries(Power::Phase)
+        .steady(),
     Method::new("EM1.GetConfig", get_config).only(Profile::Monophase),
     Method::new("EM1.SetConfig", set_config)
         .only(Profile::Monophase)

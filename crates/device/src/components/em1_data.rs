@@ -5,8 +5,9 @@ use serde::Serialize;
 use super::{
     super::{
         Context, Device, Effect, Json,
-        dispatch::{Call, Handled, Method, json, null, restart_required, text},
+        answer::{Handled, json, null, restart_required, text},
         history::Columns,
+        method::{Call, Method},
     },
     em_data::{self, EnergyText},
 };

@@ -4,8 +4,9 @@ use serde::{Serialize, Serializer};
 
 use super::super::{
     Context, Device, Effect, Json, RpcError, View,
-    dispatch::{Call, Handled, Method, json, null, restart_required, text},
+    answer::{Handled, json, null, restart_required, text},
     history::{self, Columns},
+    method::{Call, Method},
 };
 use config::Profile;
 use meter::records::RecordsError;

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     Context, Device, Json,
-    dispatch::{Call, Handled, Method, json, restart_required, result, text},
+    answer::{Handled, json, restart_required, result, text},
+    method::{Call, Method},
     stored,
 };
 

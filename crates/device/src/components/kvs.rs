@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::super::{
     Effect, Outcome, RpcError, Setting,
-    dispatch::{Call, Handled, Method, result},
+    answer::{Handled, result},
+    method::{Call, Method},
 };
 
 pub(crate) const METHODS: &[Method] = &[
@@ -227,7 +228,7 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn patterns() {
+    fn stars_and_question_marks_match() {
         for (pattern, text) in [
             ("*", ""),
             ("*", "abc"),

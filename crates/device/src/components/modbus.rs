@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     Context, Device, Effect, Json, Setting,
-    dispatch::{Call, Handled, Method, json, restart_required, text},
+    answer::{Handled, json, restart_required, text},
+    method::{Call, Method},
     stored,
 };
 

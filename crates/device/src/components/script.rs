@@ -3,7 +3,10 @@
 
 use serde::Serialize;
 
-use super::super::dispatch::{Call, Handled, Method, result};
+use super::super::{
+    answer::{Handled, result},
+    method::{Call, Method},
+};
 
 pub(crate) const METHODS: &[Method] = &[
     Method::new("Script.List", list),

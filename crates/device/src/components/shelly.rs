@@ -1,21 +1,23 @@
 //! `Shelly.*`: the device as a whole.
 
-use std::sync::OnceLock;
-
 use serde::Serialize;
 
 use super::super::{
     Context, Device, DeviceState, Effect, Json, RpcError, Setting,
-    dispatch::{self, Call, Handled, Method, json, null, result, text},
+    answer::{Handled, json, null, result, text},
+    method::{Call, Method, Power},
 };
-use super::{Component, em, sys};
+use super::{
+    all::{self, Component},
+    em, sys, zones,
+};
 use config::Profile;
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("Shelly.GetStatus", get_status),
+    Method::new("Shelly.GetStatus", get_status).carries(Power::House),
     Method::new("Shelly.GetConfig", get_config),
-    Method::new("Shelly.GetDeviceInfo", get_device_info),
-    Method::new("Shelly.GetComponents", get_components),
+    Method::new("Shelly.GetDeviceInfo", get_device_info).open(),
+    Method::new("Shelly.GetComponents", get_components).carries(Power::House),
     Method::new("Shelly.ListMethods", list_methods),
     Method::new("Shelly.ListProfiles", list_profiles),
     Method::new("Shelly.SetProfile", set_profile).writes(),
@@ -56,6 +58,14 @@ struct DeviceInfo<'a> {
     provision: Option<&'static str>,
 }
 
+impl Device {
+    /// The body of `GET /shelly`, also the result of `Shelly.GetDeviceInfo`.
+    #[must_use]
+    pub fn info_json(&self, state: &DeviceState) -> Json {
+        info(self, state)
+    }
+}
+
 /// The device info text.
 pub(crate) fn info(device: &Device, state: &DeviceState) -> Json {
     let identity = &device.identity;
@@ -91,7 +101,7 @@ fn members(
     let mut out = String::with_capacity(3072);
     out.push('{');
     out.push_str(head);
-    for component in super::of_profile(context.state.profile) {
+    for component in all::of_profile(context.state.profile) {
         if out.len() > 1 {
             out.push(',');
         }
@@ -149,7 +159,7 @@ fn get_components(call: &Call<'_>) -> Handled {
 
     // Everything here is fixed; dynamic components are those a user adds (BTHome, virtual), and
     // there are none.
-    let found: Vec<&Component> = super::of_profile(call.context.state.profile)
+    let found: Vec<&Component> = all::of_profile(call.context.state.profile)
         .filter(|c| {
             !dynamic_only
                 && keys
@@ -194,8 +204,17 @@ fn list_methods(call: &Call<'_>) -> Handled {
         methods: Vec<&'static str>,
     }
     result(&Methods {
-        methods: dispatch::listed(call.context.state.profile),
+        methods: listed(call),
     })
+}
+
+/// Names for `Shelly.ListMethods`.
+fn listed(call: &Call<'_>) -> Vec<&'static str> {
+    let profile = call.context.state.profile;
+    let all = call.methods.iter().flat_map(|methods| methods.iter());
+    all.filter(|method| method.listed && method.there(profile))
+        .map(|method| method.name)
+        .collect()
 }
 
 fn list_profiles(_: &Call<'_>) -> Handled {
@@ -300,7 +319,7 @@ fn set_auth(call: &Call<'_>) -> Handled {
     if params.required_text("user")? != "admin" {
         return Err(RpcError::invalid("Bad user: the only user is admin"));
     }
-    if params.required_text("realm")? != call.device.identity.id {
+    if params.required_text("realm")? != &*call.device.identity.id {
         return Err(RpcError::invalid(format!(
             "Bad realm: it is the device id {}",
             call.device.identity.id
@@ -318,33 +337,9 @@ fn set_auth(call: &Call<'_>) -> Handled {
     };
     call.device.refuse_if_set("auth_password")?;
     null(vec![Effect::Set(Setting::Auth {
-        realm: call.device.identity.id.clone(),
+        realm: call.device.identity.id.to_string(),
         ha1,
     })])
-}
-
-/// Every time zone of the IANA database, sorted.
-pub(crate) fn zone_names() -> &'static [String] {
-    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
-    NAMES.get_or_init(|| {
-        let foreign = [
-            "posix",
-            "right",
-            "SystemV",
-            "leap",
-            "Factory",
-            "localtime",
-            "posixrules",
-        ];
-        let mut names: Vec<String> = jiff::tz::db()
-            .available()
-            .map(|name| name.as_str().to_owned())
-            .filter(|name| !foreign.iter().any(|f| name.starts_with(f)))
-            .collect();
-        names.sort();
-        names.dedup();
-        names
-    })
 }
 
 fn list_timezones(_: &Call<'_>) -> Handled {
@@ -353,7 +348,7 @@ fn list_timezones(_: &Call<'_>) -> Handled {
         timezones: &'static [String],
     }
     result(&Zones {
-        timezones: zone_names(),
+        timezones: zones::zone_names(),
     })
 }
 

@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 
 use super::super::{
     Context, Device, Effect, Json, RpcError, Setting,
-    dispatch::{Call, Handled, Method, json, restart_required, text},
+    answer::{Handled, json, restart_required, text},
+    method::{Call, Method},
     stored,
 };
-use super::shelly;
+use super::zones;
 use config::Profile;
 use vocab::Fixed;
 
@@ -124,8 +125,8 @@ struct SysConfig {
 
 /// What is not a reader's to change stands as it is, whatever was stored or asked.
 fn pinned(mut config: SysConfig, device: &Device, context: &Context<'_>) -> SysConfig {
-    config.device.mac.clone_from(&device.identity.mac);
-    config.device.fw_id.clone_from(&device.identity.fw_id);
+    config.device.mac = device.identity.mac.to_string();
+    config.device.fw_id = device.identity.fw_id.to_string();
     config.device.profile = context.state.profile;
     config.device.addon_type = None;
     let security = device.identity.firmware.security;
@@ -250,7 +251,7 @@ fn set_config(call: &Call<'_>) -> Handled {
     stored::check_name(next.device.name.as_deref())?;
     if let Some(tz) = &next.location.tz
         && *tz != call.device.options.tz
-        && !shelly::zone_names().iter().any(|known| known == tz)
+        && !zones::zone_names().iter().any(|known| known == tz)
     {
         return Err(RpcError::invalid(
             "Invalid config: location.tz is no time zone of Shelly.ListTimezones",

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     Context, Device, DeviceState, Json, RpcError,
-    dispatch::{Call, Handled, Method, json, restart_required, text},
+    answer::{Handled, json, restart_required, text},
+    method::{Call, Method},
     stored,
 };
 use vocab::Fixed;

@@ -4,7 +4,10 @@
 use serde::Serialize;
 
 use super::{
-    super::dispatch::{Call, Handled, Method, json, result, text},
+    super::{
+        answer::{Handled, json, result, text},
+        method::{Call, Method},
+    },
     schedule::Rev,
 };
 use config::Profile;

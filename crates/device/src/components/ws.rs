@@ -2,11 +2,12 @@
 
 use super::super::{
     Context, Device, Effect, Json, RpcError, Setting,
-    dispatch::{Call, Handled, Method, json, restart_required, text},
+    answer::{Handled, json, restart_required, text},
+    method::{Call, Method},
     state::WsConfig,
     stored, target,
 };
-use super::Connected;
+use super::connected::Connected;
 use vocab::mask_url;
 
 pub(crate) const METHODS: &[Method] = &[
@@ -71,7 +72,7 @@ fn check(config: &WsConfig, dialled: bool, local: bool) -> Result<(), RpcError> 
         }
         Some(server) if dialled => {
             target::check(server, local).map_err(|why| match why {
-                target::NEAR => RpcError::refused(format!("server {why}")),
+                vocab::reason::BadTarget::Near => RpcError::refused(format!("server {why}")),
                 _ => RpcError::invalid(format!("Invalid config: server {why}")),
             })?;
         }

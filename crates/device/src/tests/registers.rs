@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::{
-    modbus::{self, Exception, READ_HOLDING, READ_INPUT, WRITE_MULTIPLE, WRITE_SINGLE},
+    modbus::{self, Exception, PowerRead, READ_HOLDING, READ_INPUT, WRITE_MULTIPLE, WRITE_SINGLE},
     testing::*,
     *,
 };
@@ -347,6 +347,34 @@ fn only_one_to_4200_resets_and_only_with_its_switch() {
         write(&bench, true, WRITE_SINGLE, 4200, &[1]),
         Err(Exception::Function)
     );
+}
+
+#[test]
+fn a_read_holds_the_houses_power_or_that_of_a_phase() {
+    use PowerRead::{Phase, Whole};
+    for (address, count, holds) in [
+        (1000, 80, Some(Whole)),
+        (1013, 2, Some(Whole)),
+        (1014, 1, Some(Whole)),
+        (1020, 20, Some(Phase(0))),
+        (1044, 2, Some(Phase(1))),
+        (1024, 30, Some(Whole)),
+        (1020, 4, None),
+        (1000, 13, None),
+        (2000, 20, Some(Phase(0))),
+        (2000, 60, Some(Whole)),
+        (3020, 2, Some(Phase(0))),
+        (3026, 2, Some(Whole)),
+        (0, 48, None),
+        (1160, 70, None),
+        (u16::MAX, u16::MAX, None),
+    ] {
+        assert_eq!(
+            modbus::power_read(address, count),
+            holds,
+            "{address}, {count}"
+        );
+    }
 }
 
 proptest! {

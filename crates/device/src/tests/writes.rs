@@ -66,7 +66,7 @@ fn what_is_kept_is_kept_whole() {
     bench.state = serde_json::from_str(&serde_json::to_string(&bench.state).unwrap()).unwrap();
     assert_eq!(bench.text("Shelly.GetConfig", "{}"), before);
     // What identifies the device is never taken from the store.
-    bench.device.identity.fw_id = "20260101-000000/1.9.0-g1234567".into();
+    bench.device.identity.fw_id = vocab::BuildId::from_static("20260101-000000/1.9.0-g1234567");
     assert_eq!(
         bench.value("Sys.GetConfig", "{}")["device"]["fw_id"],
         "20260101-000000/1.9.0-g1234567"
@@ -77,22 +77,6 @@ fn what_is_kept_is_kept_whole() {
 fn what_would_have_no_effect_is_refused_and_named() {
     let bench = Bench::new();
     for (method, config, named) in [
-        (
-            "Mqtt.SetConfig",
-            r#"{"enable":true,"server":"192.0.2.1:1883"}"#,
-            "enable",
-        ),
-        (
-            "Mqtt.SetConfig",
-            r#"{"enable":false,"server":"192.0.2.1:1883"}"#,
-            "server",
-        ),
-        (
-            "MQTT.SetConfig",
-            r#"{"topic_prefix":"house"}"#,
-            "topic_prefix",
-        ),
-        ("Mqtt.SetConfig", r#"{"pass":"secret"}"#, "pass"),
         ("BLE.SetConfig", r#"{"enable":true}"#, "enable"),
         ("BLE.SetConfig", r#"{"rpc":{"enable":false}}"#, "rpc.enable"),
         ("Cloud.SetConfig", r#"{"enable":true}"#, "enable"),
@@ -193,11 +177,8 @@ fn what_is_so_already_may_be_asked_for() {
             let Answer::Result(result) = outcome.answer else {
                 panic!("{component}: {:?}", outcome.answer)
             };
-            assert_eq!(
-                (&*result, outcome.effects.len()),
-                (r#"{"restart_required":false}"#, 0),
-                "{component}"
-            );
+            assert_eq!(&*result, r#"{"restart_required":false}"#, "{component}");
+            assert_eq!(outcome.effects.len(), 0, "{component}");
         }
         for (method, config) in [
             ("Mqtt.SetConfig", r#"{"enable":false}"#),
@@ -215,6 +196,72 @@ fn what_is_so_already_may_be_asked_for() {
                 "{method} {config}"
             );
         }
+    }
+}
+
+#[test]
+fn a_broker_is_kept_and_its_password_told_to_nobody() {
+    let mut bench = Bench::new();
+    let set = |bench: &mut Bench, config: &str| {
+        let Outcome { answer, effects } =
+            bench.outcome("Mqtt.SetConfig", &format!(r#"{{"config":{config}}}"#));
+        for effect in effects {
+            let Effect::Set(setting) = effect else {
+                panic!("{effect:?}")
+            };
+            bench.state = bench.state.with(&setting);
+        }
+        answer
+    };
+    let given = r#"{"enable":true,"server":"192.0.2.1:1883","user":"meter","pass":"hunter2","status_ntf":true,"client_id":null}"#;
+    assert_eq!(
+        set(&mut bench, given),
+        Answer::Result(r#"{"restart_required":true}"#.into())
+    );
+    let kept = bench.state.mqtt.clone();
+    assert!(kept.enable && kept.status_ntf && kept.rpc_ntf);
+    assert_eq!(kept.pass.as_deref(), Some("hunter2"));
+    assert_eq!(kept.client_id, None);
+    let told = bench.text("Mqtt.GetConfig", "{}");
+    assert!(
+        told.contains(r#""client_id":"shellypro3em-"#) && !told.contains("hunter2"),
+        "{told}"
+    );
+    assert!(!format!("{:?}", bench.state).contains("hunter2"));
+    assert_eq!(
+        set(&mut bench, given),
+        Answer::Result(r#"{"restart_required":false}"#.into())
+    );
+
+    // Another server does not get the password of the first.
+    set(&mut bench, r#"{"server":"192.0.2.2"}"#);
+    assert_eq!(bench.state.mqtt.pass, None);
+    set(&mut bench, r#"{"enable":false,"server":""}"#);
+    assert!(!bench.state.mqtt.enable);
+    assert_eq!(bench.state.mqtt.server, None);
+
+    bench.mqtt_connected = true;
+    assert_eq!(bench.value("Mqtt.GetStatus", "{}")["connected"], true);
+}
+
+#[test]
+fn a_broker_that_cannot_be_is_refused() {
+    let bench = Bench::new();
+    for (config, code) in [
+        (r#"{"enable":true}"#, -103),
+        (r#"{"enable":true,"server":"http://192.0.2.1"}"#, -103),
+        (r#"{"enable":true,"server":"127.0.0.1:1883"}"#, -109),
+        (r#"{"enable":true,"server":"192.0.2.1","ssl_ca":"x"}"#, -103),
+        (r##"{"topic_prefix":"house/#"}"##, -103),
+        (r#"{"pass":7}"#, -103),
+        (r#"{"use_client_cert":true}"#, -109),
+    ] {
+        let outcome = bench.outcome("Mqtt.SetConfig", &format!(r#"{{"config":{config}}}"#));
+        let Answer::Error(error) = outcome.answer else {
+            panic!("{config} is taken")
+        };
+        assert_eq!(error.code, code, "{config}: {}", error.message);
+        assert!(outcome.effects.is_empty());
     }
 }
 
@@ -251,10 +298,8 @@ fn what_an_older_version_kept_without_effect_is_not_told_any_more() {
         );
     }
     let sys = bench.value("Sys.GetConfig", "{}");
-    assert_eq!(
-        (&sys["debug"]["level"], &sys["location"]["tz"]),
-        (&2.into(), &"America/New_York".into())
-    );
+    assert_eq!(sys["debug"]["level"], 2);
+    assert_eq!(sys["location"]["tz"], "America/New_York");
 }
 
 #[test]
@@ -347,7 +392,7 @@ fn methods_that_are_listed_answer() {
                         [-105, -109].contains(&error.code) && !error.message.is_empty(),
                         "{method}: {error:?}"
                     );
-                    let reads = !writes(method);
+                    let reads = !find(method).unwrap().writes;
                     assert!(
                         !reads || method.starts_with("Script.") || method.starts_with("KVS."),
                         "{method}: {error:?}"
@@ -453,9 +498,10 @@ fn values_that_do_not_fit_change_nothing() {
         let Answer::Error(error) = outcome.answer else {
             panic!("{method} {params}")
         };
+        assert_eq!(error.code, code, "{method} {params}: {}", error.message);
         assert_eq!(
-            (error.code, outcome.effects.len()),
-            (code, 0),
+            outcome.effects.len(),
+            0,
             "{method} {params}: {}",
             error.message
         );
@@ -480,10 +526,8 @@ fn outbound_modbus_and_key_values_take_effect() {
         serde_json::from_str(&bench.apply("KVS.Set", r#"{"key":"a/b","value":"x"}"#)).unwrap();
     assert_eq!(set["rev"], 1);
     let got = bench.value("KVS.Get", r#"{"key":"a/b"}"#);
-    assert_eq!(
-        (&got["value"], &got["etag"]),
-        (&serde_json::json!("x"), &set["etag"])
-    );
+    assert_eq!(got["value"], serde_json::json!("x"));
+    assert_eq!(got["etag"], set["etag"]);
     assert_eq!(
         bench.value("KVS.GetMany", r#"{"match":"a*"}"#)["items"][0]["key"],
         "a/b"
@@ -498,12 +542,10 @@ fn outbound_modbus_and_key_values_take_effect() {
     );
     bench.apply("KVS.Delete", r#"{"key":"a/b"}"#);
     assert_eq!(
-        (
-            bench.value("Sys.GetStatus", "{}")["kvs_rev"].as_u64(),
-            bench.state.kvs.len()
-        ),
-        (Some(2), 0)
+        bench.value("Sys.GetStatus", "{}")["kvs_rev"].as_u64(),
+        Some(2)
     );
+    assert_eq!(bench.state.kvs.len(), 0);
     for i in 0..100 {
         bench.apply("KVS.Set", &format!(r#"{{"key":"k{i}","value":{i}}}"#));
     }
@@ -594,18 +636,11 @@ fn authentication_is_set_for_admin_in_this_realm() {
         bench.apply("Shelly.SetAuth", &params("admin", &id, &hex)),
         "null"
     );
-    assert_eq!(
-        (
-            bench.state.auth_ha1.as_deref(),
-            bench.state.auth_realm.as_deref()
-        ),
-        (Some(ha1.as_str()), Some(id.as_str()))
-    );
+    assert_eq!(bench.state.auth_ha1.as_deref(), Some(ha1.as_str()));
+    assert_eq!(bench.state.auth_realm.as_deref(), Some(id.as_str()));
     let info = bench.value("Shelly.GetDeviceInfo", "{}");
-    assert_eq!(
-        (info["auth_en"].as_bool(), info["auth_domain"].as_str()),
-        (Some(true), Some(id.as_str()))
-    );
+    assert_eq!(info["auth_en"].as_bool(), Some(true));
+    assert_eq!(info["auth_domain"].as_str(), Some(id.as_str()));
     bench.apply("Shelly.SetAuth", &params("admin", &id, "null"));
     assert_eq!((bench.state.auth_ha1, bench.state.auth_realm), (None, None));
 }
@@ -619,14 +654,17 @@ fn a_password_that_nobody_can_use_or_remove_is_dropped() {
         ..DeviceState::default()
     };
     let mut nothing = DeviceState::default();
-    assert_eq!(
-        (nothing.drop_dead_password(true, id), nothing),
-        (None, DeviceState::default())
-    );
+    assert_eq!(nothing.drop_dead_password(true, id), None);
+    assert_eq!(nothing, DeviceState::default());
     for mut good in [stored(Some(id)), stored(None)] {
         assert_eq!(
-            (good.drop_dead_password(false, id), good),
-            (None, stored(Some(id))),
+            good.drop_dead_password(false, id),
+            None,
+            "one without a realm is the present id's"
+        );
+        assert_eq!(
+            good,
+            stored(Some(id)),
             "one without a realm is the present id's"
         );
     }
@@ -745,7 +783,7 @@ fn read_only_refuses_every_write_and_nothing_else() {
             let method = method.as_str().unwrap();
             let outcome = bench.outcome(method, r#"{"id":0,"config":{},"key":"k","value":1}"#);
             let forbidden = matches!(&outcome.answer, Answer::Error(e) if e.code == 403);
-            assert_eq!(forbidden, writes(method), "{method}");
+            assert_eq!(forbidden, find(method).unwrap().writes, "{method}");
             assert!(outcome.effects.is_empty(), "{method}");
         }
     }
@@ -758,10 +796,11 @@ fn read_only_refuses_every_write_and_nothing_else() {
         let method = method.as_str().unwrap();
         let params = r#"{"id":0,"config":{"enable":false,"name":"x","device":{"name":"y"}},"key":"k","value":1,"name":"monophase"}"#;
         assert!(
-            bench.outcome(method, params).effects.is_empty() || writes(method),
+            bench.outcome(method, params).effects.is_empty() || find(method).unwrap().writes,
             "{method}"
         );
     }
-    assert!(reads_records("emdata.getdata") && !reads_records("EM.GetStatus"));
-    assert_eq!(canonical("em.getstatus"), Some("EM.GetStatus"));
+    assert!(find("emdata.getdata").unwrap().disk && !find("EM.GetStatus").unwrap().disk);
+    assert_eq!(find("em.getstatus").unwrap().name, "EM.GetStatus");
+    assert_eq!(find("em.nothing").map(|m| m.name), Err("em.nothing"));
 }

@@ -1,11 +1,12 @@
 //! Where Home Assistant is and with which token: the Supervisor's proxy when there is one, else the
 //! configured URL.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use tokio::sync::watch;
 use url::Url;
 
-use crate::Transport;
+use crate::facts::Transport;
 use config::{Secret, SourceSettings};
 use vocab::mask_url;
 use vocab::reason::{Cause, Quoted, Unreachable};
@@ -53,6 +54,69 @@ pub struct Access {
     pub supervisor: Option<Supervisor>,
     /// Timings; the default is that of `docs/decisions.md#while-home-assistant-starts`.
     pub cadence: Cadence,
+    /// Address and token by now, where they were changed since the start.
+    pub moved: Moved,
+}
+
+/// Address and token of Home Assistant as changed while everything runs: whoever holds a copy sees
+/// the same.
+#[derive(Clone, Debug)]
+pub struct Moved(Arc<watch::Sender<Whereabouts>>);
+
+/// Address and token; none where nothing was changed.
+type Whereabouts = Option<(String, Option<Secret>)>;
+
+impl Default for Moved {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Moved {
+    /// From now on Home Assistant is where these settings say; nothing happens where it is there
+    /// already.
+    pub fn to(&self, before: &SourceSettings, now: &SourceSettings) {
+        let place = |s: &SourceSettings| (s.ha_base_url.clone(), s.ha_token.clone());
+        self.0.send_if_modified(|moved| {
+            let changed = moved
+                .as_ref()
+                .map_or_else(|| place(before) != place(now), |moved| *moved != place(now));
+            if changed {
+                *moved = Some(place(now));
+            }
+            changed
+        });
+    }
+
+    /// Tells when it is somewhere else.
+    pub(crate) fn watch(&self) -> watch::Receiver<Whereabouts> {
+        self.0.subscribe()
+    }
+
+    fn over(&self, settings: &SourceSettings) -> SourceSettings {
+        let mut settings = settings.clone();
+        if let Some((url, token)) = &*self.0.borrow() {
+            settings.ha_base_url.clone_from(url);
+            settings.ha_token.clone_from(token);
+        }
+        settings
+    }
+}
+
+/// An address of Home Assistant as people paste it from the browser's bar, without what is no part
+/// of it: the path of a page, a query, a password.
+///
+/// # Errors
+/// Why it cannot be one.
+pub fn cleaned(text: &str) -> Result<String, Unreachable> {
+    let text = text.trim();
+    let whole = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let url = base_url(&whole)?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 impl Access {
@@ -73,6 +137,7 @@ impl Access {
         Self {
             supervisor,
             cadence: Cadence::default(),
+            moved: Moved::default(),
         }
     }
 }
@@ -178,6 +243,10 @@ impl Address {
     /// Chooses the address: the Supervisor's proxy, else `ha_base_url` with `ha_token`. A base path
     /// is kept.
     pub fn choose(settings: &SourceSettings, access: &Access) -> Result<Self, AddressError> {
+        Self::of(&access.moved.over(settings), access)
+    }
+
+    fn of(settings: &SourceSettings, access: &Access) -> Result<Self, AddressError> {
         if let Some(supervisor) = &access.supervisor {
             let base = base_url(&supervisor.url)?;
             return Ok(Self {
@@ -206,14 +275,15 @@ impl Address {
     /// The addresses to try in turn. Home Assistant is on port 8123, on newer installs on 80: as
     /// long as nobody said where, both are tried.
     pub fn all(settings: &SourceSettings, access: &Access) -> Result<Vec<Self>, AddressError> {
-        let mut all = vec![Self::choose(settings, access)?];
+        let settings = &access.moved.over(settings);
+        let mut all = vec![Self::of(settings, access)?];
         if access.supervisor.is_none() && settings.ha_base_url.trim_end_matches('/') == DEFAULT_URL
         {
             let other = SourceSettings {
                 ha_base_url: OTHER_URL.to_owned(),
                 ..settings.clone()
             };
-            all.push(Self::choose(&other, access)?);
+            all.push(Self::of(&other, access)?);
         }
         Ok(all)
     }
@@ -293,21 +363,65 @@ fn websocket_scheme(mut url: Url) -> Result<Url, AddressError> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use config::{HaTransport, SourceKind};
 
     fn settings(url: &str, token: Option<&str>) -> SourceSettings {
         SourceSettings {
-            kind: SourceKind::HomeAssistant,
-            replay_file: None,
-            replay_speed: 1.0,
-            demo_speed: 1.0,
-            demo_seed: 42,
             ha_base_url: url.to_owned(),
             ha_token: token.map(|t| Secret(t.to_owned())),
-            ha_transport: HaTransport::Auto,
-            poll_interval: Duration::from_secs(2),
-            auto_setup: true,
+            ..SourceSettings::default()
         }
+    }
+
+    #[test]
+    fn what_was_pasted_from_the_browser_is_cleaned() {
+        for (pasted, clean) in [
+            (
+                " http://homeassistant.local:8123/lovelace/0?kiosk#x ",
+                "http://homeassistant.local:8123",
+            ),
+            (
+                "https://ha.example.org/config/integrations",
+                "https://ha.example.org",
+            ),
+            (
+                "https://me:secret@ha.example.org/base/energy",
+                "https://ha.example.org/base",
+            ),
+            ("192.0.2.7:8123/dashboard-home", "http://192.0.2.7:8123"),
+            ("homeassistant", "http://homeassistant"),
+        ] {
+            assert_eq!(cleaned(pasted).unwrap(), clean);
+        }
+        for wrong in ["", "ftp://x", "http://", "two words"] {
+            assert!(cleaned(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_changed_counts_for_everybody_who_asks() {
+        let access = Access::default();
+        let (old, new) = (
+            settings("http://old:1", Some("a")),
+            settings("http://new:2", Some("b")),
+        );
+        let (copy, mut watch) = (access.clone(), access.moved.watch());
+        access.moved.to(&old, &old);
+        assert!(!watch.has_changed().unwrap());
+        access.moved.to(&old, &new);
+        assert!(watch.has_changed().unwrap());
+        watch.mark_unchanged();
+        let address = Address::choose(&old, &copy).unwrap();
+        assert_eq!(
+            (address.rest.as_str(), &*address.token.0),
+            ("http://new:2/api/", "b")
+        );
+        access.moved.to(&old, &new);
+        assert!(!watch.has_changed().unwrap(), "it is there already");
+        access.moved.to(&old, &old);
+        assert_eq!(
+            Address::choose(&old, &copy).unwrap().rest.as_str(),
+            "http://old:1/api/"
+        );
     }
 
     #[test]
@@ -360,11 +474,9 @@ mod tests {
             ),
         ] {
             let a = Address::choose(&settings(url, Some(" tok ")), &Access::default()).unwrap();
-            assert_eq!(
-                (a.websocket.as_str(), a.rest.as_str(), a.token.0.as_str()),
-                (ws, rest, "tok"),
-                "{url}"
-            );
+            assert_eq!(a.websocket.as_str(), ws, "{url}");
+            assert_eq!(a.rest.as_str(), rest, "{url}");
+            assert_eq!(a.token.0.as_str(), "tok", "{url}");
         }
     }
 

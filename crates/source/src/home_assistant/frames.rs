@@ -4,13 +4,13 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::loose_scalar::{LooseScalar, Texts, present};
 use crate::{
-    HttpPlace,
-    registry::{Registered, RegistryEvent},
+    facts::HttpPlace,
+    registered::{Registered, RegistryEvent},
 };
 use vocab::EntityId;
 
@@ -226,11 +226,11 @@ impl Unit {
 #[derive(Debug, Deserialize)]
 pub(crate) struct EntitiesEvent<'a> {
     #[serde(default, borrow)]
-    a: HashMap<String, &'a RawValue>,
+    a: HashMap<Cow<'a, str>, &'a RawValue>,
     #[serde(default, borrow)]
-    c: HashMap<String, &'a RawValue>,
-    #[serde(default)]
-    r: Vec<String>,
+    c: HashMap<Cow<'a, str>, &'a RawValue>,
+    #[serde(default, borrow)]
+    r: Vec<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -282,21 +282,21 @@ pub(crate) enum UnitChange {
 pub(crate) enum EntityChange {
     /// `at` is Home Assistant's stamp of the last report, Unix seconds.
     Added {
-        entity: String,
+        entity: EntityId,
         state: String,
         unit: Option<String>,
         at: Option<f64>,
     },
     /// `reported`: its state was, not its attributes alone.
     Changed {
-        entity: String,
+        entity: EntityId,
         state: Option<String>,
         unit: UnitChange,
         reported: bool,
         at: Option<f64>,
     },
     Removed {
-        entity: String,
+        entity: EntityId,
     },
 }
 
@@ -305,8 +305,8 @@ impl EntitiesEvent<'_> {
     pub(crate) fn told(self) -> (Vec<EntityChange>, usize) {
         let (mut told, mut bad) = (Vec::new(), 0);
         for (entity, raw) in self.a {
-            match serde_json::from_str::<Added>(raw.get()) {
-                Ok(added) => {
+            match (entity.parse(), serde_json::from_str::<Added>(raw.get())) {
+                (Ok(entity), Ok(added)) => {
                     let at = later(added.lc.as_f64(), added.lu.as_f64());
                     told.push(EntityChange::Added {
                         entity,
@@ -315,12 +315,12 @@ impl EntitiesEvent<'_> {
                         at,
                     });
                 }
-                Err(_) => bad += 1,
+                _ => bad += 1,
             }
         }
         for (entity, raw) in self.c {
-            match serde_json::from_str::<Diff>(raw.get()) {
-                Ok(Diff { plus, minus }) => {
+            match (entity.parse(), serde_json::from_str::<Diff>(raw.get())) {
+                (Ok(entity), Ok(Diff { plus, minus })) => {
                     let unit = if plus.a.unit_of_measurement.is_some() {
                         UnitChange::Now(plus.a.unit().map(str::to_owned))
                     } else if minus.a.iter().any(|name| name == "unit_of_measurement") {
@@ -342,14 +342,15 @@ impl EntitiesEvent<'_> {
                         at,
                     });
                 }
+                _ => bad += 1,
+            }
+        }
+        for entity in self.r {
+            match entity.parse() {
+                Ok(entity) => told.push(EntityChange::Removed { entity }),
                 Err(_) => bad += 1,
             }
         }
-        told.extend(
-            self.r
-                .into_iter()
-                .map(|entity| EntityChange::Removed { entity }),
-        );
         (told, bad)
     }
 }
@@ -387,11 +388,11 @@ pub(crate) enum Outgoing<'a> {
     #[serde(rename = "config/auth/list")]
     ListUsers { id: u64 },
     #[serde(rename = "config/entity_registry/get_entries")]
-    GetEntries { id: u64, entity_ids: &'a [&'a str] },
+    GetEntries { id: u64, entity_ids: &'a [EntityId] },
     #[serde(rename = "subscribe_events")]
     SubscribeEvents { id: u64, event_type: &'a str },
     #[serde(rename = "subscribe_entities")]
-    SubscribeEntities { id: u64, entity_ids: &'a [&'a str] },
+    SubscribeEntities { id: u64, entity_ids: &'a [EntityId] },
     #[serde(rename = "unsubscribe_events")]
     Unsubscribe { id: u64, subscription: u64 },
     #[serde(rename = "render_template")]
@@ -404,7 +405,7 @@ pub(crate) enum Outgoing<'a> {
     Statistics {
         id: u64,
         start_time: &'a str,
-        statistic_ids: &'a [&'a str],
+        statistic_ids: &'a [EntityId],
         period: &'a str,
         types: [&'a str; 2],
         units: StatisticUnits,
@@ -420,7 +421,7 @@ pub(crate) const STAMPS: &str = "{{ now().timestamp() }}{% for e in ids %}{% if 
 /// Variables of a template.
 #[derive(Debug, Serialize)]
 pub(crate) struct TemplateIds<'a> {
-    pub ids: &'a [&'a str],
+    pub ids: &'a [EntityId],
 }
 
 /// When entities were reported, and what time it was where they are; Unix seconds.
@@ -439,7 +440,7 @@ impl Stamps {
         let home = number(words.next()?)?;
         let entities = words
             .filter_map(|word| word.split_once('='))
-            .filter_map(|(id, at)| Some((EntityId::from(id), number(at)?)));
+            .filter_map(|(id, at)| Some((id.parse().ok()?, number(at)?)));
         Some(Self {
             home: Some(home),
             entities: entities.collect(),
@@ -485,8 +486,8 @@ impl Outgoing<'_> {
 /// What of an entity registry's entry matters here.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct RegistryEntry {
-    #[serde(default)]
-    pub entity_id: String,
+    #[serde(default, deserialize_with = "id_if_any")]
+    pub entity_id: Option<EntityId>,
     #[serde(default)]
     id: String,
     #[serde(default)]
@@ -532,9 +533,10 @@ pub(crate) struct RegistryUpdated {
 #[derive(Debug, Deserialize)]
 struct RegistryUpdate {
     action: String,
-    entity_id: String,
-    #[serde(default)]
-    old_entity_id: Option<String>,
+    #[serde(default, deserialize_with = "id_if_any")]
+    entity_id: Option<EntityId>,
+    #[serde(default, deserialize_with = "id_if_any")]
+    old_entity_id: Option<EntityId>,
 }
 
 impl RegistryUpdated {
@@ -545,12 +547,10 @@ impl RegistryUpdated {
             entity_id,
             old_entity_id,
         } = self.data;
+        let new = entity_id?;
         match (action.as_str(), old_entity_id) {
-            ("update", Some(old)) if old != entity_id => Some(RegistryEvent::Renamed {
-                old: old.into(),
-                new: entity_id.into(),
-            }),
-            ("remove", _) => Some(RegistryEvent::Removed(entity_id.into())),
+            ("update", Some(old)) if old != new => Some(RegistryEvent::Renamed { old, new }),
+            ("remove", _) => Some(RegistryEvent::Removed(new)),
             _ => None,
         }
     }
@@ -587,26 +587,10 @@ pub(crate) fn starts_with_mac(text: &str, macs: &[String]) -> bool {
     plain.len() == 12 && macs.iter().any(|mac| mac.eq_ignore_ascii_case(&plain))
 }
 
-/// Whether Home Assistant would take `id` in `entity_ids` (its `VALID_ENTITY_ID`); one bad id fails
-/// a whole request.
-pub(crate) fn valid_entity_id(id: &str) -> bool {
-    let part = |s: &str| {
-        !s.is_empty()
-            && !s.starts_with('_')
-            && !s.ends_with('_')
-            && s.bytes()
-                .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'_')
-    };
-    match id.split_once('.') {
-        Some((domain, name)) => {
-            part(domain)
-                && part(name)
-                && !domain.contains("__")
-                && !name.contains("__")
-                && id.len() <= 255
-        }
-        None => false,
-    }
+/// An entity id; anything else counts as none, and costs nothing beside it.
+pub(crate) fn id_if_any<'de, D: Deserializer<'de>>(from: D) -> Result<Option<EntityId>, D::Error> {
+    let said = LooseScalar::deserialize(from)?;
+    Ok(said.as_str().and_then(|id| id.parse().ok()))
 }
 
 #[cfg(test)]
@@ -631,7 +615,7 @@ mod tests {
         assert_eq!(
             added,
             [EntityChange::Added {
-                entity: "sensor.grid_power".into(),
+                entity: EntityId::from_static("sensor.grid_power"),
                 state: "1234.5".into(),
                 unit: Some("W".into()),
                 at
@@ -639,7 +623,7 @@ mod tests {
         );
         let changed = |state: Option<&str>, unit, reported, at| {
             vec![EntityChange::Changed {
-                entity: "sensor.x".into(),
+                entity: EntityId::from_static("sensor.x"),
                 state: state.map(str::to_owned),
                 unit,
                 reported,
@@ -683,7 +667,7 @@ mod tests {
         assert_eq!(
             told(r#"{"r":["sensor.comes_later"]}"#),
             [EntityChange::Removed {
-                entity: "sensor.comes_later".into()
+                entity: EntityId::from_static("sensor.comes_later")
             }]
         );
         assert_eq!(told(r#"{"a":{}}"#), []);
@@ -694,16 +678,48 @@ mod tests {
         let event = r#"{"a":{"sensor.odd":{"s":5},"sensor.good":{"s":"1","a":{"unit_of_measurement":7}}},"c":{"sensor.odd":7}}"#;
         let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
         assert_eq!(
-            (told, bad),
-            (
-                vec![EntityChange::Added {
-                    entity: "sensor.good".into(),
-                    state: "1".into(),
-                    unit: None,
-                    at: None
-                }],
-                2
-            )
+            told,
+            vec![EntityChange::Added {
+                entity: EntityId::from_static("sensor.good"),
+                state: "1".into(),
+                unit: None,
+                at: None
+            }]
+        );
+        assert_eq!(bad, 2);
+    }
+
+    #[test]
+    fn what_is_no_entity_id_costs_nothing_beside_it() {
+        let event = r#"{"a":{"sensor._x":{"s":"1"},"sensor.a":{"s":"1"}},"c":{"sensor.x__y":{"+":{"s":"2"}},
+            "sensor.b":{"+":{"s":"2"}}},"r":["sensor","sensor.c"]}"#;
+        let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
+        let ids: Vec<&str> = told
+            .iter()
+            .map(|change| match change {
+                EntityChange::Added { entity, .. }
+                | EntityChange::Changed { entity, .. }
+                | EntityChange::Removed { entity } => &**entity,
+            })
+            .collect();
+        assert_eq!(ids, ["sensor.a", "sensor.b", "sensor.c"]);
+        assert_eq!(bad, 3);
+        let entries: Vec<RegistryEntry> = serde_json::from_str(
+            r#"[{"entity_id":"sensor._x","id":"1"},{"entity_id":7},{"id":"2"},{"entity_id":"sensor.a"}]"#,
+        )
+        .unwrap();
+        let ids: Vec<_> = entries.into_iter().map(|entry| entry.entity_id).collect();
+        assert_eq!(
+            ids,
+            [None, None, None, Some(EntityId::from_static("sensor.a"))]
+        );
+        let update =
+            r#"{"data":{"action":"update","entity_id":"sensor._x","old_entity_id":"sensor.a"}}"#;
+        assert_eq!(
+            serde_json::from_str::<RegistryUpdated>(update)
+                .unwrap()
+                .told(),
+            None
         );
     }
 
@@ -716,13 +732,11 @@ mod tests {
         let (all, bad) = messages(
             r#"{"id":null,"type":"result","success":false,"error":{"code":"invalid_format","message":"m"}}"#,
         );
+        assert_eq!(all[0].id, None);
+        assert_eq!(bad, 0);
         assert_eq!(
-            (
-                all[0].id,
-                bad,
-                all[0].error.as_ref().unwrap().to_string().as_str()
-            ),
-            (None, 0, "m (invalid_format)")
+            all[0].error.as_ref().unwrap().to_string().as_str(),
+            "m (invalid_format)"
         );
     }
 
@@ -761,7 +775,7 @@ mod tests {
     }
 
     #[test]
-    fn macs_and_ids() {
+    fn macs_of_any_form_are_ours() {
         let macs = ["AABBCCDDEEFF".to_owned()];
         for (text, ours) in [
             ("AABBCCDDEEFF-em:0-total", true),
@@ -770,16 +784,6 @@ mod tests {
             ("1AABBCCDDEEFF", false),
         ] {
             assert_eq!(starts_with_mac(text, &macs), ours, "{text}");
-        }
-        for (id, ok) in [
-            ("sensor.a_1", true),
-            ("sensor.", false),
-            ("sensor", false),
-            ("sensor.a__b", false),
-            ("sensor.A", false),
-            ("sensor._a", false),
-        ] {
-            assert_eq!(valid_entity_id(id), ok, "{id}");
         }
     }
 
@@ -794,7 +798,7 @@ mod tests {
             stamps,
             Stamps {
                 home: Some(1_795_439_070.25),
-                entities: vec![("sensor.a".into(), 1_795_439_063.5)]
+                entities: vec![(EntityId::from_static("sensor.a"), 1_795_439_063.5)]
             }
         );
         let alone = serde_json::from_str::<Rendered>(r#"{"result":1795439070.25}"#)

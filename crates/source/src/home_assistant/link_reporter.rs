@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{SourceChannels, Stopped, Transport};
+use crate::{
+    channels::{SourceChannels, Stopped},
+    facts::Transport,
+};
 use vocab::reason::Unreachable;
 use vocab::{Link, Now, SourceEvent};
 
@@ -34,7 +37,8 @@ impl LinkReporter {
             }
             match link {
                 Link::Starting => tracing::info!(
-                    "Home Assistant at {shown} is starting: first values count once it runs or they change"
+                    server = shown,
+                    "Home Assistant is starting: first values count once it runs or they change"
                 ),
                 Link::Up => {
                     self.last_alive = Some(now.mono);
@@ -44,7 +48,8 @@ impl LinkReporter {
                         Transport::Rest => "REST, polled",
                     };
                     tracing::info!(
-                        "Home Assistant at {shown} is {} ({over})",
+                        server = shown,
+                        "Home Assistant is {} ({over})",
                         if self.ever_up { "back" } else { "connected" }
                     );
                     self.ever_up = true;

@@ -9,46 +9,66 @@
 //! | `asked` | what waits for its answer, and how long |
 //! | `session` | the WebSocket protocol as a pure state machine |
 //! | `socket`, `shrinking_socket` | its thin IO; no more memory than it needs |
-//! | `rest` | the poll, as fallback or by choice |
+//! | `rest`, `poll` | its REST API; the poll, as fallback or by choice |
+//! | `end` | why a connection is over |
 //! | `query` | one-shot questions over an own connection |
 //! | `fault` | what went wrong, with what to do |
 //! | `reconnect`, `link_reporter` | when to try again; what is said and logged of it |
 
 pub mod address;
 mod asked;
+pub(crate) mod end;
 mod fault;
 pub(crate) mod frames;
 mod link_reporter;
 mod loose_scalar;
+mod poll;
 pub(crate) mod query;
 mod reconnect;
 mod reported;
 pub(crate) mod rest;
-pub(crate) mod session;
+mod session;
 mod shrinking_socket;
 pub(crate) mod socket;
 mod table;
 
 use std::convert::Infallible;
 
-pub use address::{Access, Address, AddressError, Cadence, Supervisor};
+pub use address::{Access, Address, AddressError, Cadence, Moved, Supervisor, cleaned};
+use end::{End, Lost};
 use link_reporter::LinkReporter;
 use reconnect::Reconnect;
-use session::End;
-use socket::{NoSocket, Socket};
+use socket::Socket;
 
-use super::{SourceChannels, Stopped};
+use super::channels::{SourceChannels, Stopped};
 use config::{HaTransport, SourceSettings};
 use vocab::{Link, SourceEvent};
 
 /// Failed upgrades in a row after which REST is tried (`ha_transport` auto).
 const UPGRADES_BEFORE_REST: u32 = 3;
 
-/// Follows the wanted entities until stopped.
+/// Follows the wanted entities until stopped, wherever Home Assistant is by then.
 pub(super) async fn run(
     settings: &SourceSettings,
     access: &Access,
     mut channels: SourceChannels,
+) -> Result<Infallible, Stopped> {
+    let mut moved = access.moved.watch();
+    loop {
+        tokio::select! {
+            biased;
+            ended = follow(settings, access, &mut channels) => return ended,
+            Ok(()) = moved.changed() => {
+                tracing::info!("the address or the token of Home Assistant was changed: connecting anew");
+            }
+        }
+    }
+}
+
+async fn follow(
+    settings: &SourceSettings,
+    access: &Access,
+    channels: &mut SourceChannels,
 ) -> Result<Infallible, Stopped> {
     let addresses = match Address::all(settings, access) {
         Ok(addresses) => addresses,
@@ -70,23 +90,23 @@ pub(super) async fn run(
     let mut failed_upgrades = 0;
     let mut next: Option<Socket> = None;
     let mut way = 0;
-    link_reporter.connecting(&channels).await?;
+    link_reporter.connecting(channels).await?;
     loop {
         let address = &addresses[way];
         if settings.ha_transport == HaTransport::Rest {
-            let lost = rest::serve(
+            let lost = poll::serve(
                 settings,
                 address,
                 cadence,
                 &mut link_reporter,
-                &mut channels,
+                channels,
                 None,
             )
             .await?;
             if !lost.settled {
                 way = (way + 1) % addresses.len();
             }
-            pause(lost, cadence, &mut reconnect, &mut link_reporter, &channels).await?;
+            pause(lost, cadence, &mut reconnect, &mut link_reporter, channels).await?;
             continue;
         }
         let socket = match next.take() {
@@ -99,41 +119,26 @@ pub(super) async fn run(
         };
         let lost = match socket {
             Ok(socket) => {
-                let ended =
-                    socket::serve(socket, address, cadence, &mut link_reporter, &mut channels)
-                        .await?;
-                failed_upgrades = if ended.greeted {
-                    0
-                } else {
-                    failed_upgrades + 1
-                };
-                Lost {
-                    end: ended.end,
-                    settled: ended.settled,
-                }
+                let (lost, greeted) =
+                    socket::serve(socket, address, cadence, &mut link_reporter, channels).await?;
+                failed_upgrades = if greeted { 0 } else { failed_upgrades + 1 };
+                lost
             }
-            Err(NoSocket::Forbidden(why)) => {
+            Err(end) => {
                 failed_upgrades += 1;
                 Lost {
-                    end: End::Refused(why),
-                    settled: false,
-                }
-            }
-            Err(NoSocket::Failed(why)) => {
-                failed_upgrades += 1;
-                Lost {
-                    end: End::Lost(why),
+                    end,
                     settled: false,
                 }
             }
         };
         if settings.ha_transport == HaTransport::Auto && failed_upgrades >= UPGRADES_BEFORE_REST {
-            let ended = rest::serve(
+            let ended = poll::serve(
                 settings,
                 address,
                 cadence,
                 &mut link_reporter,
-                &mut channels,
+                channels,
                 Some(&mut next),
             )
             .await?;
@@ -142,29 +147,15 @@ pub(super) async fn run(
                 continue;
             }
             if ended.settled {
-                pause(
-                    ended,
-                    cadence,
-                    &mut reconnect,
-                    &mut link_reporter,
-                    &channels,
-                )
-                .await?;
+                pause(ended, cadence, &mut reconnect, &mut link_reporter, channels).await?;
                 continue;
             }
         }
         if !lost.settled {
             way = (way + 1) % addresses.len();
         }
-        pause(lost, cadence, &mut reconnect, &mut link_reporter, &channels).await?;
+        pause(lost, cadence, &mut reconnect, &mut link_reporter, channels).await?;
     }
-}
-
-/// How a connection of either kind ended.
-struct Lost {
-    end: End,
-    /// It had answered before.
-    settled: bool,
 }
 
 /// Says that the link is down and waits for the next attempt.

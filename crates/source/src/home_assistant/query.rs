@@ -12,9 +12,9 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{
     address::{Address, AddressError, Cadence},
+    end::{End, no_token},
     frames::{Outgoing, messages},
-    session::no_token,
-    socket::{Broken, NoSocket, Socket, broken, cause, connect, refused},
+    socket::{Broken, Socket, broken, cause, connect, refused},
 };
 use vocab::reason::{Cause, Failure, Unreachable};
 
@@ -43,6 +43,15 @@ pub enum QueryError {
         /// It has nothing under that name, its code `not_found` says.
         not_found: bool,
     },
+}
+
+impl From<End> for QueryError {
+    fn from(end: End) -> Self {
+        match end {
+            End::Refused(why) => Self::Refused(why),
+            End::Lost(why) | End::TooLarge(why) => Self::Unreachable(why),
+        }
+    }
 }
 
 impl From<QueryError> for Unreachable {
@@ -109,10 +118,7 @@ impl Wait {
 impl QueryConnection {
     /// Connects and authenticates.
     pub(crate) async fn open(address: &Address, cadence: &Cadence) -> Result<Self, QueryError> {
-        let socket = connect(address, cadence).await.map_err(|e| match e {
-            NoSocket::Forbidden(why) => QueryError::Refused(why),
-            NoSocket::Failed(why) => QueryError::Unreachable(why),
-        })?;
+        let socket = connect(address, cadence).await?;
         let mut connection = Self {
             socket,
             last_id: 0,

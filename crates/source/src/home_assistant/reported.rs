@@ -145,17 +145,13 @@ mod tests {
     fn the_first_word_may_be_old() {
         let mut reported = Reported::default();
         reported.first(Some(1000.0), 2500.0, s(1));
-        assert_eq!(
-            (reported.age(s(2)), reported.due()),
-            (Some(s(1501)), Some(s(1)))
-        );
+        assert_eq!(reported.age(s(2)), Some(s(1501)));
+        assert_eq!(reported.due(), Some(s(1)));
         // Home Assistant's clock is an hour behind ours, as its answer shows: the value is fresh.
         reported.first(Some(1000.0), 4601.0, s(1));
         assert!(reported.looked(1000.0, 1001.0, s(1), s(2), LOOK));
-        assert_eq!(
-            (reported.age(s(2)), reported.due()),
-            (Some(s(1)), Some(s(7)))
-        );
+        assert_eq!(reported.age(s(2)), Some(s(1)));
+        assert_eq!(reported.due(), Some(s(7)));
     }
 
     #[test]
@@ -169,10 +165,8 @@ mod tests {
             !reported.looked(1009.0, 1015.0, s(25), s(25), LOOK),
             "nothing new"
         );
-        assert_eq!(
-            (reported.age(s(25)), reported.due()),
-            (Some(s(6)), Some(s(30)))
-        );
+        assert_eq!(reported.age(s(25)), Some(s(6)));
+        assert_eq!(reported.due(), Some(s(30)));
     }
 
     #[test]

@@ -1,8 +1,6 @@
-//! The REST poll: by choice (`ha_transport: rest`), or while WebSocket upgrades fail but REST
-//! answers.
+//! Home Assistant's REST API: what it answers, and why it does not.
 //!
-//! Each round asks `core/state` and the states; what changed since the last round is said. Our own
-//! entities are told by a rendered template, since the registry has no REST door.
+//! Our own entities are told by a rendered template, since the registry has no REST door.
 
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,20 +9,15 @@ use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Lost,
-    address::{Address, Cadence},
+    address::Address,
+    end::End,
     fault::{self, Fault},
-    frames::{Config, STAMPS, Stamps, TemplateIds, Unit, starts_with_mac, valid_entity_id},
-    link_reporter::LinkReporter,
-    session::End,
-    socket::{self, Socket},
-    table::{Asked, Gate, Polled, Table},
+    frames::{STAMPS, Stamps, TemplateIds, Unit, id_if_any, starts_with_mac},
+    table::{Asked, Polled, Table},
 };
-use crate::{HaFacts, HaPlaces, SourceChannels, Stopped, Transport, registry::RegistryEvent};
-use config::SourceSettings;
 use outgoing::http_client::{self, Unread};
 use vocab::reason::{Cause, Failure, Unreachable};
-use vocab::{Clock, EntityId, Link, Now, SourceEvent, State};
+use vocab::{Clock, EntityId, Now};
 
 /// With more entities than this one request for all states is cheaper.
 const SINGLE_MAX: usize = 8;
@@ -32,11 +25,14 @@ const SINGLE_MAX: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer that is read, bytes: all states of a large house are some megabytes.
 const ANSWER_MAX: usize = 32 << 20;
+/// Longest answer of what is small: the configuration, one state.
+const SMALL_MAX: usize = 1 << 20;
 
 /// One of `GET /api/states`.
 #[derive(Debug, Deserialize)]
 struct RestState {
-    entity_id: String,
+    #[serde(default, deserialize_with = "id_if_any")]
+    entity_id: Option<EntityId>,
     state: String,
     #[serde(default)]
     attributes: Unit,
@@ -92,11 +88,6 @@ impl From {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct CoreState {
-    state: String,
-}
-
 /// Answer of [`Rest::stamps`].
 pub(crate) type Stamped = Result<Stamps, End>;
 
@@ -110,7 +101,7 @@ struct Template<'a> {
 /// A REST client of one Home Assistant.
 pub(crate) struct Rest<'a> {
     client: Client,
-    address: &'a Address,
+    pub(super) address: &'a Address,
 }
 
 impl<'a> Rest<'a> {
@@ -134,6 +125,22 @@ impl<'a> Rest<'a> {
         &self,
         path: &str,
     ) -> Result<(Option<T>, From), End> {
+        self.get_within(path, ANSWER_MAX).await
+    }
+
+    /// The same for what is small: one that never ends is not read beside the states.
+    pub(crate) async fn get_small<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<(Option<T>, From), End> {
+        self.get_within(path, SMALL_MAX).await
+    }
+
+    async fn get_within<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        most: usize,
+    ) -> Result<(Option<T>, From), End> {
         let request = self
             .client
             .get(self.url(path)?)
@@ -145,7 +152,7 @@ impl<'a> Rest<'a> {
         let from = From::of(&response);
         match response.status() {
             StatusCode::NOT_FOUND => Ok((None, from)),
-            status if status.is_success() => match http_client::body(response, ANSWER_MAX).await {
+            status if status.is_success() => match http_client::body(response, most).await {
                 Ok(body) => match serde_json::from_slice(&body) {
                     Ok(value) => Ok((Some(value), from)),
                     Err(error) => Err(self.unreadable(path, &error).await),
@@ -164,6 +171,20 @@ impl<'a> Rest<'a> {
                     .map(str::to_owned);
                 Err(self.refused(path, status, location).await)
             }
+        }
+    }
+
+    /// `POST path`: what is answered is not read.
+    pub(crate) async fn call(&self, path: &str, body: &impl Serialize) -> Result<(), End> {
+        let request = self
+            .client
+            .post(self.url(path)?)
+            .bearer_auth(&self.address.token.0)
+            .json(body);
+        match request.send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(self.refused(path, response.status(), None).await),
+            Err(error) => Err(self.lost(path, &error).await),
         }
     }
 
@@ -250,25 +271,18 @@ impl<'a> Rest<'a> {
         entities: &[EntityId],
         macs: &[String],
     ) -> Option<HashSet<EntityId>> {
-        let ids: Vec<&str> = entities
-            .iter()
-            .map(|id| &**id)
-            .filter(|id| valid_entity_id(id))
-            .collect();
-        if ids.is_empty() || macs.is_empty() {
+        if entities.is_empty() || macs.is_empty() {
             return Some(HashSet::new());
         }
         // A line an entity: its id, then every text of its device's identifiers and connections.
         let template = "{% for e in ids %}{{ e }}\
             {% for p in device_attr(e, 'identifiers') or [] %} {{ p | join(' ') }}{% endfor %}\
             {% for p in device_attr(e, 'connections') or [] %} {{ p | join(' ') }}{% endfor %}\n{% endfor %}";
-        let text = self.render(template, &ids).await?;
+        let text = self.render(template, entities).await?;
         let line_is_ours = |line: &str| {
             let mut words = line.split_whitespace();
-            let id = words.next()?;
-            words
-                .any(|word| starts_with_mac(word, macs))
-                .then(|| EntityId::from(id))
+            let id = words.next()?.parse().ok()?;
+            words.any(|word| starts_with_mac(word, macs)).then_some(id)
         };
         Some(text.lines().filter_map(line_is_ours).collect())
     }
@@ -302,15 +316,10 @@ impl<'a> Rest<'a> {
 
     /// The same by a template, which knows better; `None` where none is rendered for this token.
     async fn rendered_stamps(&self, entities: &[EntityId]) -> Option<Stamps> {
-        let ids: Vec<&str> = entities
-            .iter()
-            .map(|id| &**id)
-            .filter(|id| valid_entity_id(id))
-            .collect();
-        Stamps::parse(&self.render(STAMPS, &ids).await?)
+        Stamps::parse(&self.render(STAMPS, entities).await?)
     }
 
-    async fn render(&self, template: &str, ids: &[&str]) -> Option<String> {
+    async fn render(&self, template: &str, ids: &[EntityId]) -> Option<String> {
         let body = Template {
             template,
             variables: TemplateIds { ids },
@@ -323,14 +332,14 @@ impl<'a> Rest<'a> {
         let answer = request.send().await.ok()?.error_for_status().ok()?;
         let body = http_client::body(answer, ANSWER_MAX)
             .await
-            .inspect_err(|unread| tracing::debug!("template: {}", unread.why()))
+            .inspect_err(|unread| tracing::debug!(error = %unread.why(), "the answer to a template cannot be read"))
             .ok()?;
         String::from_utf8(body).ok()
     }
 
     /// Polls the states of the wanted entities. `rendered`: templates tell when they were reported;
     /// else their texts have to do.
-    async fn states(
+    pub(super) async fn states(
         &self,
         wanted: &[EntityId],
         table: &mut Table,
@@ -376,14 +385,13 @@ impl<'a> Rest<'a> {
                 now.mono,
             );
         };
-        let valid: Vec<&EntityId> = wanted.iter().filter(|id| valid_entity_id(id)).collect();
-        if valid.len() > SINGLE_MAX {
+        if wanted.len() > SINGLE_MAX {
             let (all, from) = self.get::<Vec<RestState>>("states").await?;
             let (all, now) = (all.unwrap_or_default(), clock.now());
-            for id in valid {
+            for id in wanted {
                 poll(
                     id,
-                    all.iter().find(|s| *s.entity_id == **id),
+                    all.iter().find(|s| s.entity_id.as_ref() == Some(id)),
                     from.date,
                     now,
                 );
@@ -391,259 +399,16 @@ impl<'a> Rest<'a> {
             return Ok(());
         }
         let answers = join_all(
-            valid
+            wanted
                 .iter()
                 .map(|id| async move { self.get::<RestState>(&format!("states/{id}")).await }),
         )
         .await;
         let now = clock.now();
-        for (id, answer) in valid.into_iter().zip(answers) {
+        for (id, answer) in wanted.iter().zip(answers) {
             let (found, from) = answer?;
             poll(id, found.as_ref(), from.date, now);
         }
         Ok(())
-    }
-}
-
-/// Polls until it fails. With `websocket`, an upgrade is tried again now and then; a good one is
-/// left there and ends the poll.
-pub(super) async fn serve(
-    settings: &SourceSettings,
-    address: &Address,
-    cadence: &Cadence,
-    link_reporter: &mut LinkReporter,
-    channels: &mut SourceChannels,
-    mut websocket: Option<&mut Option<Socket>>,
-) -> Result<Lost, Stopped> {
-    let rest = match Rest::new(address) {
-        Ok(rest) => rest,
-        Err(why) => {
-            return Ok(Lost {
-                end: End::Lost(why),
-                settled: false,
-            });
-        }
-    };
-    let mut poll = Poll {
-        rest,
-        table: Table::new(channels.entities.borrow_and_update().clone(), cadence.look),
-        macs: channels.macs.borrow_and_update().clone(),
-        config: Config::default(),
-        peer: None,
-        starting_since: None,
-        settled: false,
-        checked: false,
-        rendered: false,
-        fallback: websocket.is_some(),
-    };
-    let began = channels.clock.now().mono;
-    let mut websocket_due = began + cadence.websocket_again;
-    loop {
-        let stop = channels.stop.clone();
-        let round = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(Stopped),
-            round = poll.round(cadence, link_reporter, channels) => round?,
-        };
-        if let Err(end) = round {
-            channels
-                .facts
-                .send_if_modified(|facts| facts.state.take().is_some());
-            return Ok(Lost {
-                end,
-                settled: poll.settled,
-            });
-        }
-        if let Some(next) = websocket.as_deref_mut()
-            && channels.clock.now().mono >= websocket_due
-        {
-            tokio::select! {
-                biased;
-                () = channels.stop.cancelled() => return Err(Stopped),
-                socket = socket::connect(address, cadence) => if let Ok(socket) = socket {
-                    *next = Some(socket);
-                    return Ok(Lost { end: End::Lost(Unreachable::NotStarted), settled: true });
-                },
-            }
-            websocket_due = channels.clock.now().mono + cadence.websocket_again;
-        }
-        let pause = if link_reporter.is_down() || poll.starting_since.is_some() {
-            cadence.starting_poll
-        } else {
-            settings.poll_interval
-        };
-        tokio::select! {
-            biased;
-            () = channels.stop.cancelled() => return Err(Stopped),
-            Ok(()) = channels.entities.changed() => {
-                poll.table.want(channels.entities.borrow_and_update().clone());
-                poll.checked = false;
-            }
-            Ok(()) = channels.macs.changed() => {
-                poll.macs = channels.macs.borrow_and_update().clone();
-                poll.checked = false;
-            }
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-struct Poll<'a> {
-    rest: Rest<'a>,
-    table: Table,
-    macs: Arc<[String]>,
-    config: Config,
-    peer: Option<SocketAddr>,
-    starting_since: Option<Duration>,
-    settled: bool,
-    checked: bool,
-    /// Templates have been rendered.
-    rendered: bool,
-    fallback: bool,
-}
-
-impl Poll<'_> {
-    /// One round: state of Home Assistant, then of the entities, then what is new of it.
-    async fn round(
-        &mut self,
-        cadence: &Cadence,
-        link_reporter: &mut LinkReporter,
-        channels: &SourceChannels,
-    ) -> Result<Result<(), End>, Stopped> {
-        let running = match self.ask(channels).await {
-            Ok(running) => running,
-            Err(end) => return Ok(Err(end)),
-        };
-        if !self.settled && self.fallback {
-            tracing::warn!(
-                "Home Assistant's WebSocket cannot be opened, but REST answers: polling"
-            );
-        }
-        self.settled = true;
-        let now = channels.clock.now();
-        link_reporter.heard(now);
-        let shown = self.rest.address.shown(Transport::Rest);
-        if running {
-            self.starting_since = None;
-        }
-        let since = if running {
-            now.mono
-        } else {
-            *self.starting_since.get_or_insert(now.mono)
-        };
-        if running || now.mono >= since + cadence.starting_max {
-            self.table.set_gate(Gate::Open);
-        } else if self.table.gate() == Gate::Closed {
-            self.table.set_gate(Gate::Starting);
-            link_reporter
-                .say(
-                    channels,
-                    now,
-                    SourceEvent::Link(Link::Starting),
-                    Transport::Rest,
-                    &shown,
-                )
-                .await?;
-        }
-        self.publish_facts(channels);
-        let news = self.table.news(now.mono);
-        for gone in news.iter().filter(|reading| reading.state == State::Gone) {
-            // A full channel is of one that asks soon anyway.
-            let _ = channels
-                .registry
-                .try_send(RegistryEvent::Missing(gone.entity.clone()));
-        }
-        let event = if news.is_empty() {
-            SourceEvent::Alive
-        } else {
-            SourceEvent::Readings(news)
-        };
-        link_reporter
-            .say(channels, now, event, Transport::Rest, &shown)
-            .await?;
-        if self.table.gate() == Gate::Open {
-            link_reporter
-                .say(
-                    channels,
-                    now,
-                    SourceEvent::Link(Link::Up),
-                    Transport::Rest,
-                    &shown,
-                )
-                .await?;
-        }
-        Ok(Ok(()))
-    }
-
-    /// Asks everything; whether Home Assistant is RUNNING.
-    async fn ask(&mut self, channels: &SourceChannels) -> Result<bool, End> {
-        if !self.settled || self.config.state.as_deref() != Some("RUNNING") {
-            let (config, from) = self.rest.get::<Config>("config").await?;
-            self.config = config.ok_or(End::Lost(Unreachable::NoRest))?;
-            self.peer = from.peer;
-        } else if let (Some(core), _) = self.rest.get::<CoreState>("core/state").await? {
-            // Older versions have no such path: then the state of the first answer stands.
-            self.config.state = Some(core.state);
-        }
-        let running = self.config.state.as_deref() == Some("RUNNING");
-        let wanted = self.table.wanted().clone();
-        if !self.checked {
-            match self.rest.ours(&wanted, &self.macs).await {
-                Some(ours) => {
-                    for id in &ours {
-                        tracing::error!(
-                            "{id} is one of our own entities in Home Assistant: not read, a meter must not measure itself"
-                        );
-                    }
-                    self.table.refuse(ours);
-                    self.checked = true;
-                }
-                // Templates come late in a start.
-                None if !running => return Ok(false),
-                None => {
-                    tracing::warn!(
-                        "over REST with this token it cannot be told which entities are our own"
-                    );
-                    self.checked = true;
-                }
-            }
-        }
-        if channels.stop.is_cancelled() {
-            return Ok(running);
-        }
-        self.rest
-            .states(
-                &wanted,
-                &mut self.table,
-                running,
-                &mut self.rendered,
-                &*channels.clock,
-            )
-            .await?;
-        Ok(running)
-    }
-
-    fn publish_facts(&self, channels: &SourceChannels) {
-        let mut refused: Vec<EntityId> = self.table.refused().iter().cloned().collect();
-        refused.sort();
-        let facts = HaFacts {
-            version: self.config.version.as_deref().map(Into::into),
-            time_zone: self.config.time_zone.as_deref().map(Into::into),
-            state: self.config.state.as_deref().map(Into::into),
-            address: self.peer.map(|peer| peer.ip()),
-            port: self.peer.map(|peer| peer.port()),
-            places: HaPlaces {
-                internal_url: self.config.internal_url.as_deref().map(Into::into),
-                recovery: self.config.recovery_mode,
-                ..HaPlaces::default()
-            },
-            transport: Some(Transport::Rest),
-            refused: refused.into(),
-        };
-        channels.facts.send_if_modified(|old| {
-            let changed = *old != facts;
-            *old = facts;
-            changed
-        });
     }
 }

@@ -20,39 +20,25 @@ use serde_json::value::RawValue;
 use super::{
     address::Cadence,
     asked::{Question, Questions},
+    end::{End, no_token},
     frames::{
         Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, RegistryUpdated,
-        Rendered, STAMPS, Stamps, TemplateIds, messages, valid_entity_id,
+        Rendered, STAMPS, Stamps, TemplateIds, messages,
     },
     table::{self, Gate, Table},
 };
-use crate::{HaPlaces, HttpPlace, registry::RegistryEvent};
+use crate::{
+    facts::{HaPlaces, HttpPlace},
+    registered::RegistryEvent,
+};
 use config::Secret;
-use vocab::reason::{Cause, Failure, Unreachable};
+use vocab::reason::{Cause, Unreachable};
 use vocab::{EntityId, Link, Now, SourceEvent};
 
 /// How often an HTTP configuration on trial is asked for: the trial ends without a word.
 const ON_TRIAL: Duration = Duration::from_secs(60);
 /// Where a stamp could not be asked for, it is tried again after this.
 const NO_ANSWER: Duration = Duration::from_secs(60);
-
-/// Why a session is over.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum End<R = Unreachable> {
-    /// The token is refused, or this host. A session knows only what was said of it, and not which
-    /// address it is at.
-    Refused(R),
-    /// A message or an answer was too large to be taken.
-    TooLarge(Unreachable),
-    /// Anything else.
-    Lost(Unreachable),
-}
-
-/// What Home Assistant says of a token that it refuses.
-pub(super) fn no_token(said: Option<&str>) -> Cause {
-    let said = said.filter(|said| !said.is_empty());
-    Cause::known(said.unwrap_or("no reason given"), Failure::NoToken)
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -295,7 +281,10 @@ impl Session {
                     n: waited,
                 }));
             }
-            tracing::warn!("Home Assistant did not answer {name} for {waited} s: going on without");
+            tracing::warn!(
+                method = name,
+                "Home Assistant did not answer for {waited} s: going on without"
+            );
             if question == Question::Stamps {
                 (self.templates, self.by_rest) = (false, self.looking.is_some());
             }
@@ -325,12 +314,11 @@ impl Session {
         if !self.templates {
             return due;
         }
-        let ids: Vec<&str> = due.iter().map(|id| &**id).collect();
         self.ask(Question::Stamps, |id| {
             Outgoing::RenderTemplate {
                 id,
                 template: STAMPS,
-                variables: TemplateIds { ids: &ids },
+                variables: TemplateIds { ids: &due },
             }
             .frame()
         });
@@ -420,7 +408,8 @@ impl Session {
             if self.unreadable == 0 {
                 let start: String = frame.chars().take(120).collect();
                 tracing::warn!(
-                    "Home Assistant sent something unreadable, left out (once a connection): {start:?}"
+                    frame = start,
+                    "Home Assistant sent something unreadable, left out (once a connection)"
                 );
             }
             self.unreadable = self.unreadable.saturating_add(count as u64);
@@ -496,19 +485,14 @@ impl Session {
             self.asked.forget(older);
         }
         let wanted = self.table.wanted().clone();
-        let ids: Vec<&str> = wanted
-            .iter()
-            .map(|id| &**id)
-            .filter(|id| valid_entity_id(id))
-            .collect();
-        if ids.is_empty() || self.macs.is_empty() {
+        if wanted.is_empty() || self.macs.is_empty() {
             self.refuse(HashSet::new());
             self.subscribe();
         } else {
             self.registry = Some(self.ask(Question::Registry, |id| {
                 Outgoing::GetEntries {
                     id,
-                    entity_ids: &ids,
+                    entity_ids: &wanted,
                 }
                 .frame()
             }));
@@ -518,7 +502,8 @@ impl Session {
     fn refuse(&mut self, ours: HashSet<EntityId>) {
         for id in ours.difference(self.table.refused()) {
             tracing::error!(
-                "{id} is one of our own entities in Home Assistant: not read, a meter must not measure itself; choose another"
+                entity = %id,
+                "one of our own entities in Home Assistant: not read, a meter must not measure itself; choose another"
             );
         }
         self.table.refuse(ours);
@@ -529,13 +514,8 @@ impl Session {
             self.asked.forget(subscription);
             self.send(|id| Outgoing::Unsubscribe { id, subscription }.frame());
         }
-        let wanted = self.table.wanted().clone();
-        let refused = self.table.refused();
-        let ids: Vec<&str> = wanted
-            .iter()
-            .filter(|id| !refused.contains(*id) && valid_entity_id(id))
-            .map(|id| &**id)
-            .collect();
+        let mut ids = self.table.wanted().to_vec();
+        ids.retain(|id| !self.table.refused().contains(id));
         // An empty list would mean every entity of the house.
         if !ids.is_empty() {
             let id = self.ask(Question::Entities, |id| {
@@ -602,8 +582,8 @@ impl Session {
                     }
                     _ => {
                         tracing::warn!(
-                            "Home Assistant's entity registry cannot be asked ({}): cannot tell our own entities",
-                            error()
+                            error = %error(),
+                            "Home Assistant's entity registry cannot be asked: cannot tell our own entities"
                         );
                         self.refuse(HashSet::new());
                         self.subscribe();
@@ -618,8 +598,8 @@ impl Session {
             }
             Question::Stamps if !ok => {
                 tracing::debug!(
-                    "Home Assistant renders no template ({}): asking over REST when sensors were reported",
-                    error()
+                    error = %error(),
+                    "Home Assistant renders no template: asking over REST when sensors were reported"
                 );
                 (self.templates, self.by_rest) = (false, self.looking.is_some());
             }

@@ -12,7 +12,7 @@ fn at(seconds: f64) -> Now {
 }
 
 fn list(ids: &[&str]) -> Arc<[EntityId]> {
-    ids.iter().map(|i| EntityId::from(*i)).collect()
+    ids.iter().map(|i| i.parse().unwrap()).collect()
 }
 
 /// A session at the other end of which the test sits.
@@ -317,7 +317,10 @@ fn names_of_wanted_entities_are_followed() {
     ] {
         t.event(6, &told(data));
     }
-    let (old, new) = (EntityId::from("sensor.grid"), EntityId::from("sensor.net"));
+    let (old, new) = (
+        EntityId::from_static("sensor.grid"),
+        EntityId::from_static("sensor.net"),
+    );
     assert_eq!(
         t.session.take_names(),
         [
@@ -471,16 +474,6 @@ fn refusals_and_silence_end_the_session() {
             error: Cause::said("bad (invalid_format)")
         }))
     );
-}
-
-#[test]
-fn an_id_that_home_assistant_would_not_take_costs_only_itself() {
-    let mut t = Talk::new(&["sensor.grid", "sensor.Bad"], &[]);
-    let frames = t.login();
-    assert!(frames[3].ends_with(r#""entity_ids":["sensor.grid"]}"#));
-    t.config(3, "RUNNING");
-    t.event(4, GRID);
-    assert_eq!(t.events(), ["sensor.grid=1234.5 W, sensor.Bad gone", "Up"]);
 }
 
 #[test]

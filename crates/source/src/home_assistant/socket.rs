@@ -14,14 +14,18 @@ use tokio_tungstenite::{
 
 use super::{
     address::{Address, Cadence},
+    end::{End, Lost},
     fault::{self, Fault},
     frames::Stamps,
     link_reporter::LinkReporter,
     rest::{Rest, Stamped},
-    session::{End, Session},
+    session::Session,
     shrinking_socket::{Counted, ShrinkingSocket},
 };
-use crate::{HaFacts, SourceChannels, Stopped, Transport};
+use crate::{
+    channels::{SourceChannels, Stopped},
+    facts::{HaFacts, Transport},
+};
 use outgoing::tls;
 use vocab::reason::{Cause, Failure, Unreachable};
 
@@ -35,20 +39,12 @@ pub(crate) struct Socket {
     peer: Option<SocketAddr>,
 }
 
-/// Why there is no connection.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum NoSocket {
-    /// 401 or 403: the address is banned, or may not use the proxy.
-    Forbidden(Unreachable),
-    /// Anything else.
-    Failed(Unreachable),
-}
-
-/// Connects and upgrades, within the handshake time.
-pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Socket, NoSocket> {
+/// Connects and upgrades, within the handshake time. [`End::Refused`] is 401 or 403: the address is
+/// banned, or may not use the proxy.
+pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Socket, End> {
     let connector = if address.websocket.scheme() == "wss" {
         Connector::Rustls(tls::client(false).map_err(|why| {
-            NoSocket::Failed(Unreachable::NoClient {
+            End::Lost(Unreachable::NoClient {
                 error: Cause::said(why),
             })
         })?)
@@ -77,7 +73,7 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
         })
     };
     match tokio::time::timeout(cadence.handshake, attempt).await {
-        Err(_) => Err(NoSocket::Failed(Unreachable::NoAnswer {
+        Err(_) => Err(End::Lost(Unreachable::NoAnswer {
             address: address.shown(Transport::Websocket).into(),
             n: cadence.handshake.as_secs(),
         })),
@@ -86,7 +82,7 @@ pub(crate) async fn connect(address: &Address, cadence: &Cadence) -> Result<Sock
     }
 }
 
-async fn no_socket(address: &Address, error: &Error) -> NoSocket {
+async fn no_socket(address: &Address, error: &Error) -> End {
     let shown = address.shown(Transport::Websocket);
     let fault = match error {
         Error::Http(response) => {
@@ -118,28 +114,26 @@ async fn no_socket(address: &Address, error: &Error) -> NoSocket {
     };
     match fault {
         // Nobody can set another address of the Supervisor.
-        Fault::Status { code: 502, .. } if address.proxied => {
-            NoSocket::Failed(Unreachable::NotRunning)
-        }
+        Fault::Status { code: 502, .. } if address.proxied => End::Lost(Unreachable::NotRunning),
         Fault::Status { code, .. } if address.proxied => {
             let why = Unreachable::SupervisorRefuses {
                 address: shown.into(),
                 status: code,
             };
             if matches!(code, 401 | 403) {
-                NoSocket::Forbidden(why)
+                End::Refused(why)
             } else {
-                NoSocket::Failed(why)
+                End::Lost(why)
             }
         }
-        _ if address.proxied => NoSocket::Failed(Unreachable::CannotReach {
+        _ if address.proxied => End::Lost(Unreachable::CannotReach {
             address: shown.into(),
             error: cause(error),
         }),
         Fault::Status {
             code: 401 | 403, ..
-        } => NoSocket::Forbidden(fault.reason(&shown, &address.base).await),
-        fault => NoSocket::Failed(fault.reason(&shown, &address.base).await),
+        } => End::Refused(fault.reason(&shown, &address.base).await),
+        fault => End::Lost(fault.reason(&shown, &address.base).await),
     }
 }
 
@@ -195,23 +189,14 @@ pub(super) fn refused(address: &Address, why: Cause) -> Unreachable {
     )
 }
 
-/// How a session over a socket ended.
-pub(super) struct Ended {
-    pub(super) end: End,
-    /// Home Assistant spoke first, as it should.
-    pub(super) greeted: bool,
-    /// It was authenticated and answered.
-    pub(super) settled: bool,
-}
-
-/// Carries one session until it ends.
+/// Carries one session until it ends; tells whether Home Assistant spoke first, as it should.
 pub(super) async fn serve(
     socket: Socket,
     address: &Address,
     cadence: &Cadence,
     link_reporter: &mut LinkReporter,
     channels: &mut SourceChannels,
-) -> Result<Ended, Stopped> {
+) -> Result<(Lost, bool), Stopped> {
     let Socket { mut stream, peer } = socket;
     let wanted = channels.entities.borrow_and_update().clone();
     let macs = channels.macs.borrow_and_update().clone();
@@ -242,11 +227,8 @@ pub(super) async fn serve(
         End::TooLarge(why) => End::TooLarge(why),
         End::Lost(why) => End::Lost(why),
     };
-    Ok(Ended {
-        end,
-        greeted: session.greeted(),
-        settled: session.settled(),
-    })
+    let settled = session.settled();
+    Ok((Lost { end, settled }, session.greeted()))
 }
 
 async fn carry(
@@ -264,7 +246,7 @@ async fn carry(
     // No event tells that a sensor said the same again. Where it cannot be asked here, REST has to
     // do.
     let rest = Rest::new(address)
-        .map_err(|why| tracing::warn!("{why}"))
+        .map_err(|why| tracing::warn!(error = %why, "Home Assistant cannot be asked over REST"))
         .ok();
     let mut looks: FuturesUnordered<BoxFuture<'_, Stamped>> = FuturesUnordered::new();
     loop {
@@ -299,7 +281,7 @@ async fn carry(
             Some(answer) = looks.next(), if !looks.is_empty() => {
                 let now = channels.clock.now();
                 let stamps = answer.unwrap_or_else(|end| {
-                    tracing::debug!("it cannot be asked when sensors were reported: {end:?}");
+                    tracing::debug!(error = ?end, "it cannot be asked when sensors were reported");
                     Stamps::default()
                 });
                 session.looked(&stamps, now);
@@ -375,33 +357,14 @@ fn publish_facts(session: &Session, channels: &SourceChannels, peer: Option<Sock
         return;
     }
     let config = session.config();
-    let (address, port, places) = (
-        peer.map(|p| p.ip()),
-        peer.map(|p| p.port()),
-        session.places(),
-    );
-    channels.facts.send_if_modified(|facts| {
-        let same = |a: Option<&str>, b: &Option<String>| a == b.as_deref();
-        let unchanged = same(facts.version.as_deref(), &config.version)
-            && same(facts.time_zone.as_deref(), &config.time_zone)
-            && same(facts.state.as_deref(), &config.state)
-            && facts.address == address
-            && facts.port == port
-            && facts.places == places
-            && facts.transport == Some(Transport::Websocket)
-            && facts.refused == session.refused();
-        if !unchanged {
-            *facts = HaFacts {
-                version: config.version.as_deref().map(Into::into),
-                time_zone: config.time_zone.as_deref().map(Into::into),
-                state: config.state.as_deref().map(Into::into),
-                address,
-                port,
-                places: places.clone(),
-                transport: Some(Transport::Websocket),
-                refused: session.refused(),
-            };
-        }
-        !unchanged
+    channels.know(HaFacts {
+        version: config.version.as_deref().map(Into::into),
+        time_zone: config.time_zone.as_deref().map(Into::into),
+        state: config.state.as_deref().map(Into::into),
+        address: peer.map(|peer| peer.ip()),
+        port: peer.map(|peer| peer.port()),
+        places: session.places(),
+        transport: Some(Transport::Websocket),
+        refused: session.refused(),
     });
 }

@@ -1,14 +1,11 @@
 //! Whether a caller knows the password, where one is set (`docs/protocol/authentication.md`).
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::PoisonError, time::Duration};
 
 use super::{Credentials, Endpoint, Terms};
 use consumers::{Caller, Channel};
 use device::{
-    RpcError,
+    Found, RpcError,
     auth::{self, Guard},
     frame::Frame,
 };
@@ -27,10 +24,11 @@ impl Endpoint {
         &self,
         caller: &Caller,
         frame: &Frame,
+        method: Found<'_>,
         terms: &Terms<'_>,
     ) -> Result<(), (String, RpcError)> {
         if matches!(terms.credentials, Credentials::FrameToChange)
-            && !frame.method.as_deref().is_some_and(device::writes)
+            && !method.is_ok_and(|method| method.writes)
         {
             return Ok(());
         }
@@ -60,11 +58,10 @@ impl Endpoint {
         frame_auth: Option<&str>,
         challenge: impl FnOnce(&mut Guard, &str, Duration, bool) -> E,
     ) -> Result<(), E> {
-        let state = Arc::clone(&self.state.borrow());
+        let (device, state) = (&terms.ground.device, &terms.ground.state);
         let Some(ha1) = &state.auth_ha1 else {
             return Ok(());
         };
-        let device = Arc::clone(&self.device.borrow());
         let realm = &device.identity.id;
         let now = self.clock.now().mono;
         let who = auth::AuthRequest {

@@ -13,7 +13,13 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Number;
 
-use super::{RequestInfo, Shared, answer, downloads::DownloadSlot, error, rpc, unauthorized};
+use super::{
+    downloads::DownloadSlot,
+    reply::{answer, error, unauthorized},
+    request::RequestInfo,
+    rpc,
+    site::Shared,
+};
 use crate::listener::Connection;
 use config::Profile;
 use device::{
@@ -77,7 +83,7 @@ pub(super) async fn em1data(
             )
             .await
         }
-        _ => error(&state, request.headers(), &not_here()),
+        _ => error(&state.endpoint.ground(), request.headers(), &not_here()),
     }
 }
 
@@ -99,10 +105,10 @@ async fn file(
     let (head, body) = request.into_parts();
     let asked = RequestInfo::of(&site, &connection, &head);
     if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
-        return unauthorized(&site, &head.headers, &challenge, Bytes::new());
+        return unauthorized(&asked.ground, &head.headers, &challenge, Bytes::new());
     }
-    if site.endpoint.state.borrow().profile != profile {
-        return error(&site, &head.headers, &not_here());
+    if asked.ground.state.profile != profile {
+        return error(&asked.ground, &head.headers, &not_here());
     }
     // By POST the same names stand in the body, as a form.
     let form = match rpc::read(&asked, body).await {
@@ -117,7 +123,7 @@ async fn file(
     let Ok(wanted) = serde_json::from_str::<CsvQuery>(&query_to_params(&names)) else {
         let message = "ts and end_ts are Unix seconds, add_keys is true or false".into();
         return error(
-            &site,
+            &asked.ground,
             &head.headers,
             &RpcError {
                 code: -103,
@@ -139,7 +145,7 @@ async fn file(
 
     let Some(place) = site.downloads.enter(asked.caller.peer) else {
         return error(
-            &site,
+            &asked.ground,
             &head.headers,
             &RpcError::busy("Too many downloads at once"),
         );
@@ -149,13 +155,19 @@ async fn file(
     let (first, rest) = match background::run(move || (csv.next(), csv)).await {
         Ok((Some(Err(refused)), _)) => {
             return error(
-                &site,
+                &asked.ground,
                 &head.headers,
                 &RpcError::unavailable(refused.to_string()),
             );
         }
         Ok((first, rest)) => (first.and_then(Result::ok).unwrap_or_default(), rest),
-        Err(refused) => return error(&site, &head.headers, &RpcError::busy(refused.to_string())),
+        Err(refused) => {
+            return error(
+                &asked.ground,
+                &head.headers,
+                &RpcError::busy(refused.to_string()),
+            );
+        }
     };
     let body = if first.is_empty() {
         Body::empty()
@@ -163,14 +175,14 @@ async fn file(
         Body::from_stream(stream(first, rest, place))
     };
     let mut response = answer(
-        &site,
+        &asked.ground,
         &head.headers,
         StatusCode::OK,
         HeaderValue::from_static("text/csv"),
         Bytes::new(),
     );
     *response.body_mut() = body;
-    let mac = site.endpoint.device.borrow().identity.mac.clone();
+    let mac = &asked.ground.device.identity.mac;
     let since = wanted
         .ts
         .as_ref()

@@ -1,22 +1,12 @@
 //! Which of several meters a request is for: readers that know only port 80 reach a meter on
 //! another port by its host name.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, Uri, header};
 
-use super::Site;
+use super::site::{Named, Site};
 use crate::mdns::host_name;
-
-/// The meters of this process, as one of them knows them.
-#[derive(Default)]
-pub(super) struct Hosts(OnceLock<Vec<Named>>);
-
-/// A meter and the host name that it is announced with.
-struct Named {
-    host: String,
-    site: Weak<Site>,
-}
 
 impl Site {
     /// Makes the meters known to each other, each with its host name without `.local`: whichever of
@@ -49,12 +39,11 @@ impl Site {
     }
 
     fn is_called(&self, label: &str, host: &str) -> bool {
+        let ground = self.endpoint.ground();
         label.eq_ignore_ascii_case(host)
-            || label.eq_ignore_ascii_case(&self.endpoint.device.borrow().identity.id)
-            || self
-                .endpoint
+            || label.eq_ignore_ascii_case(&ground.device.identity.id)
+            || ground
                 .state
-                .borrow()
                 .name
                 .as_deref()
                 .and_then(host_name)

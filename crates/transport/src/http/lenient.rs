@@ -5,12 +5,14 @@
 //! percent-encoded in the request line on their way in.
 
 use std::{
+    borrow::Cow,
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use percent_encoding::{AsciiSet, percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::{limits::Activity, listener::Watched};
@@ -39,13 +41,17 @@ impl Lenient {
     }
 }
 
-/// Whether the byte has to be encoded in a request line.
-fn refused(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
-    ) || byte >= 0x80
-}
+/// What has to be encoded in a request line, beside what is not ASCII.
+const REFUSED: &AsciiSet = &AsciiSet::EMPTY
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// The request line at the beginning of `bytes` with what is refused encoded; `None`: nothing to
 /// repair. Tells whether the line goes on after these bytes.
@@ -56,19 +62,11 @@ fn repair(bytes: &[u8]) -> (Option<Vec<u8>>, bool) {
         .unwrap_or(bytes.len());
     let (line, others) = bytes.split_at(end);
     let goes_on = others.is_empty();
-    if !line.iter().any(|b| refused(*b)) {
+    let encoded = Cow::from(percent_encode(line, REFUSED));
+    if encoded.len() == line.len() {
         return (None, goes_on);
     }
-    let mut out = Vec::with_capacity(bytes.len() + 32);
-    for byte in line {
-        if refused(*byte) {
-            out.extend(format!("%{byte:02X}").bytes());
-        } else {
-            out.push(*byte);
-        }
-    }
-    out.extend(others);
-    (Some(out), goes_on)
+    (Some([encoded.as_bytes(), others].concat()), goes_on)
 }
 
 impl AsyncRead for Lenient {
@@ -152,5 +150,6 @@ mod tests {
             repair(b"GET /rpc/X?n=\xC3"),
             (Some(b"GET /rpc/X?n=%C3".to_vec()), true)
         );
+        assert_eq!(repair(b"{"), (Some(b"%7B".to_vec()), true));
     }
 }

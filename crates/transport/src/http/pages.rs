@@ -11,8 +11,13 @@ use axum::{
 };
 use bytes::Bytes;
 
-use super::{RequestInfo, Shared, Site, cors, healthz as health, unauthorized};
-use crate::{listener::Connection, metrics as exposition};
+use super::{
+    cors,
+    reply::unauthorized,
+    request::RequestInfo,
+    site::{Shared, Site},
+};
+use crate::{healthz as health, listener::Connection, metrics as exposition};
 
 /// What a browser sees at `/`.
 #[derive(Template)]
@@ -46,7 +51,8 @@ fn page(
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let settings = site.endpoint.channels.borrow();
+    let ground = site.endpoint.ground();
+    let settings = &ground.channels;
     if settings.cors_enable {
         cors::allow(
             response.headers_mut(),
@@ -54,7 +60,6 @@ fn page(
             headers.get(header::ORIGIN),
         );
     }
-    drop(settings);
     response
 }
 
@@ -75,9 +80,9 @@ pub(super) async fn root(State(site): Shared, head: Head) -> Response<Body> {
             r#"{"service":"virtual-shelly","rpc":"/rpc"}"#,
         );
     }
-    let device = Arc::clone(&site.endpoint.device.borrow());
+    let ground = site.endpoint.ground();
     let front = Front {
-        id: &device.identity.id,
+        id: &ground.device.identity.id,
         version: env!("CARGO_PKG_VERSION"),
         pages: site.pages.is_some(),
     };
@@ -133,7 +138,7 @@ pub(super) async fn metrics(
 ) -> Response<Body> {
     let asked = RequestInfo::of(&site, &connection, &head);
     if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
-        return unauthorized(&site, &head.headers, &challenge, Bytes::new());
+        return unauthorized(&asked.ground, &head.headers, &challenge, Bytes::new());
     }
     let text = exposition::render(std::slice::from_ref(&site.endpoint), || {
         site.vitals.gauges()

@@ -13,12 +13,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{
-    HEAD_TIMEOUT, JSON, MAX_BODY, RequestInfo, Shared, Site, answer, json,
     legacy::{legacy_batch, legacy_frame},
-    silence, status, unauthorized,
+    reply::{JSON, answer, json, silence, status, unauthorized},
+    request::{HEAD_TIMEOUT, MAX_BODY, RequestInfo},
+    site::{Shared, Site},
 };
 use crate::{
     endpoint::{Bare, Credentials, FrameOutcome, Terms, closed},
+    ground::Ground,
     http::cors,
     listener::Connection,
 };
@@ -46,14 +48,14 @@ impl RequestInfo<'_> {
             method: self.method.as_str(),
             uri: self.uri,
         };
-        let settings = self.site.endpoint.channels.borrow();
+        let settings = &self.ground.channels;
         Terms {
             credentials,
             foreign: cors::foreign(self.headers, &settings.cors_origins),
             manner: Manner::http(settings.strict_minimal_payload),
             batches: settings.legacy_http,
             rate: Some(&self.site.rate),
-            ..Terms::default()
+            ..Terms::on(&self.ground)
         }
     }
 }
@@ -64,8 +66,8 @@ pub(super) async fn bare(
     method: &str,
     params: Params<'_>,
 ) -> Response<Body> {
-    let site = asked.site;
-    let legacy = site.endpoint.channels.borrow().legacy_http;
+    let (site, ground) = (asked.site, &asked.ground);
+    let legacy = ground.channels.legacy_http;
     let request = match params {
         Params::Query(_) => Bytes::copy_from_slice(asked.uri.as_bytes()),
         Params::Body(body) => Bytes::copy_from_slice(body.as_bytes()),
@@ -93,10 +95,10 @@ pub(super) async fn bare(
         )
         .await
     {
-        Bare::Result(body) => answer(site, asked.headers, StatusCode::OK, JSON, body),
-        Bare::Error(refused, body) => answer(site, asked.headers, status(&refused), JSON, body),
+        Bare::Result(body) => answer(ground, asked.headers, StatusCode::OK, JSON, body),
+        Bare::Error(refused, body) => answer(ground, asked.headers, status(&refused), JSON, body),
         Bare::Unauthorized(challenge) => {
-            unauthorized(site, asked.headers, &challenge, Bytes::new())
+            unauthorized(ground, asked.headers, &challenge, Bytes::new())
         }
         Bare::Silence => silence(),
     }
@@ -104,7 +106,7 @@ pub(super) async fn bare(
 
 /// A whole frame, or with `legacy_http` an array of them.
 pub(super) async fn frames(asked: &RequestInfo<'_>, body: &Bytes) -> Response<Body> {
-    let site = asked.site;
+    let (site, ground) = (asked.site, &asked.ground);
     let spoken = site
         .endpoint
         .frames(&asked.caller, body, asked.terms())
@@ -113,36 +115,36 @@ pub(super) async fn frames(asked: &RequestInfo<'_>, body: &Bytes) -> Response<Bo
     if spoken.verdict == FrameOutcome::Malformed
         && let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms())
     {
-        return unauthorized(site, asked.headers, &challenge, Bytes::new());
+        return unauthorized(ground, asked.headers, &challenge, Bytes::new());
     }
     let reply = spoken.reply.map(|text| closed(&text)).unwrap_or_default();
     match spoken.verdict {
         // A frame's error goes out with 200, as the device's; but who looks for `result` alone and
         // takes a missing power for 0 would not notice that there is none, and must.
         FrameOutcome::Answered if spoken.absent => answer(
-            site,
+            ground,
             asked.headers,
             StatusCode::INTERNAL_SERVER_ERROR,
             JSON,
             reply,
         ),
-        FrameOutcome::Answered => answer(site, asked.headers, StatusCode::OK, JSON, reply),
-        FrameOutcome::Malformed => malformed(site, asked.headers),
+        FrameOutcome::Answered => answer(ground, asked.headers, StatusCode::OK, JSON, reply),
+        FrameOutcome::Malformed => malformed(ground, asked.headers),
         FrameOutcome::Unauthorized(challenge) => {
-            unauthorized(site, asked.headers, &challenge, reply)
+            unauthorized(ground, asked.headers, &challenge, reply)
         }
         FrameOutcome::Silence | FrameOutcome::NotNow => silence(),
     }
 }
 
 /// The body was no frame: no JSON, no object, or no call.
-fn malformed(site: &Site, headers: &HeaderMap) -> Response<Body> {
+fn malformed(ground: &Ground, headers: &HeaderMap) -> Response<Body> {
     let refused = RpcError {
         code: 400,
         message: "The request is no JSON object with a method".into(),
     };
     json(
-        site,
+        ground,
         headers,
         StatusCode::BAD_REQUEST,
         error_json(&refused).as_bytes(),
@@ -176,7 +178,7 @@ pub(super) async fn post(
     match read(&asked, body).await {
         Ok(body) => match std::str::from_utf8(&body) {
             Ok(text) => bare(&asked, &method, Params::Body(text)).await,
-            Err(_) => malformed(&site, &head.headers),
+            Err(_) => malformed(&asked.ground, &head.headers),
         },
         Err(refused) => refused,
     }
@@ -202,21 +204,22 @@ pub(super) async fn legacy(
     connection: &Arc<Connection>,
     head: &Head,
 ) -> Response<Body> {
-    let wanted = site.endpoint.channels.borrow().legacy_http;
+    let asked = RequestInfo::of(site, connection, head);
     let query = head.uri.query().unwrap_or_default();
+    let wanted = asked.ground.channels.legacy_http;
     match wanted
         .then(|| legacy_batch(None, query).or_else(|| legacy_frame(query)))
         .flatten()
     {
-        Some(body) => frames(&RequestInfo::of(site, connection, head), &Bytes::from(body)).await,
-        None => malformed(site, &head.headers),
+        Some(body) => frames(&asked, &Bytes::from(body)).await,
+        None => malformed(&asked.ground, &head.headers),
     }
 }
 
 /// `GET /shelly`: never protected.
 pub(super) async fn shelly(State(site): Shared, headers: HeaderMap) -> Response<Body> {
     json(
-        &site,
+        &site.endpoint.ground(),
         &headers,
         StatusCode::OK,
         site.endpoint.info().as_bytes(),
@@ -225,7 +228,13 @@ pub(super) async fn shelly(State(site): Shared, headers: HeaderMap) -> Response<
 
 /// `OPTIONS`: empty, with the headers that browsers ask for first.
 pub(super) async fn options(State(site): Shared, headers: HeaderMap) -> Response<Body> {
-    answer(&site, &headers, StatusCode::OK, JSON, Bytes::new())
+    answer(
+        &site.endpoint.ground(),
+        &headers,
+        StatusCode::OK,
+        JSON,
+        Bytes::new(),
+    )
 }
 
 /// The body, if it is small and comes in time.
@@ -236,7 +245,7 @@ pub(super) async fn read(asked: &RequestInfo<'_>, body: Body) -> Result<Bytes, R
             message: text.to_owned(),
         };
         json(
-            asked.site,
+            &asked.ground,
             asked.headers,
             status,
             error_json(&refused).as_bytes(),

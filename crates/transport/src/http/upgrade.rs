@@ -10,8 +10,15 @@ use axum::{
     response::IntoResponse,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
-use super::{Shared, Site, caller, cors, json, rpc};
+use super::{
+    cors,
+    reply::json,
+    request::caller,
+    rpc,
+    site::{Shared, Site},
+};
 use crate::{
     listener::Connection,
     ws::{self, MAX_MESSAGE, Opening, READ_BUFFER, Rules},
@@ -34,7 +41,7 @@ pub(super) async fn or_legacy(
     if !wants_upgrade(&head.headers) {
         return rpc::legacy(&site, &connection, &head).await;
     }
-    let passive = site.endpoint.channels.borrow().ws_passive_after;
+    let passive = site.endpoint.ground().channels.ws_passive_after;
     upgrade(
         site,
         connection,
@@ -56,17 +63,17 @@ pub(super) async fn any_path(
             message: "This port speaks RPC over WebSocket only".into(),
         };
         return json(
-            &site,
+            &site.endpoint.ground(),
             &head.headers,
             StatusCode::NOT_FOUND,
             error_json(&hint).as_bytes(),
         );
     }
     let opening = {
-        let settings = site.endpoint.channels.borrow();
-        match settings.ws_passive_after {
+        let ground = site.endpoint.ground();
+        match ground.channels.ws_passive_after {
             // With authentication nobody is pushed to before a valid frame.
-            _ if settings.ws_push_on_connect && !site.endpoint.auth_on() => {
+            _ if ground.channels.ws_push_on_connect && !ground.auth_on() => {
                 Opening::AtOnce(Kind::Passive, None)
             }
             Some(after) => Opening::Passive(after),
@@ -86,7 +93,8 @@ async fn upgrade(
         Ok(upgrade) => upgrade,
         Err(refused) => return refused.into_response(),
     };
-    let foreign = cors::foreign(&head.headers, &site.endpoint.channels.borrow().cors_origins);
+    let ground = site.endpoint.ground();
+    let foreign = cors::foreign(&head.headers, &ground.channels.cors_origins);
     let rules = Rules {
         opening,
         ask_password: true,
@@ -97,25 +105,29 @@ async fn upgrade(
     let caller = caller(&connection, &head.headers, Channel::Websocket);
     let close: CancellationToken = connection.close.child_token();
     // The listener may be another meter's: a reboot of this one ends its sockets too.
-    let over = site.endpoint.boot_over();
+    let over = ground.boot.over.clone();
     // From now on, so that no stop comes between the upgrade and the conversation.
     let conversing = site.sockets.token();
+    let span = Span::current();
     // The sub-protocol may be offered; it is not required.
     upgrade
         .protocols(["json-rpc"])
         .read_buffer_size(READ_BUFFER)
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
-        .on_upgrade(move |socket| async move {
-            let rebooted = async {
-                over.cancelled().await;
-                close.cancel();
-                std::future::pending::<()>().await;
+        .on_upgrade(move |socket| {
+            let conversation = async move {
+                let rebooted = async {
+                    over.cancelled().await;
+                    close.cancel();
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    _ = ws::converse(socket, &site.endpoint, &caller, &rules, &close) => {}
+                    () = rebooted => {}
+                }
+                drop(conversing);
             };
-            tokio::select! {
-                _ = ws::converse(socket, &site.endpoint, &caller, &rules, &close) => {}
-                () = rebooted => {}
-            }
-            drop(conversing);
+            conversation.instrument(span)
         })
 }

@@ -49,14 +49,14 @@ impl Announcement {
         let mut shelly_txt = vec![
             ("gen", generation),
             ("app", app),
-            ("ver", identity.ver.clone()),
+            ("ver", identity.ver.to_string()),
         ];
         if profile != MdnsProfile::Device {
             let extra = [
-                ("id", identity.id.clone()),
+                ("id", identity.id.to_string()),
                 ("mac", colons(&identity.mac)),
                 ("model", identity.model.clone()),
-                ("fw_id", identity.fw_id.clone()),
+                ("fw_id", identity.fw_id.to_string()),
             ];
             http_txt.extend(shelly_txt[1..].to_vec());
             http_txt.extend(extra.clone());
@@ -172,10 +172,8 @@ mod tests {
     #[test]
     fn announces_as_the_device_does() {
         let a = Announcement::new("", &identity(), MdnsProfile::Device, None, None);
-        assert_eq!(
-            (a.instance.as_str(), a.host.as_str()),
-            ("shellypro3em-aabbccddeeff", "ShellyPro3EM-AABBCCDDEEFF")
-        );
+        assert_eq!(a.instance.as_str(), "shellypro3em-aabbccddeeff");
+        assert_eq!(a.host.as_str(), "ShellyPro3EM-AABBCCDDEEFF");
         assert_eq!(a.http_txt, [("gen", "2".to_owned())]);
         assert_eq!(
             a.shelly_txt,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use if_addrs::IfAddr;
 use ipnet::IpNet;
+use vocab::reason::{Closed, Networks};
 
 /// Which interfaces to announce on.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +14,14 @@ pub struct Interfaces {
     pub named: Vec<String>,
     /// The Supervisor's primary interface, where one is known.
     pub primary: Option<String>,
+}
+
+/// The address by which this machine is reached from its network: that of the interface of the
+/// default route.
+#[must_use]
+pub fn lan_address() -> Option<Ipv4Addr> {
+    let found = Interfaces::default().now();
+    found.iter().find_map(|interface| interface.v4().next())
 }
 
 /// An interface that is announced on.
@@ -88,7 +97,7 @@ fn network(address: &IfAddr) -> Option<IpNet> {
 
 /// Why `fixed` reaches nobody: an address is announced only in its own network, and none of these
 /// interfaces is in it.
-pub(super) fn outside(fixed: IpAddr, found: &[InterfaceAddresses]) -> Option<String> {
+pub(super) fn outside(fixed: IpAddr, found: &[InterfaceAddresses]) -> Option<Closed> {
     let (mut inside, mut here) = (false, Vec::new());
     for (name, network) in found.iter().flat_map(|f| {
         f.addresses
@@ -98,15 +107,12 @@ pub(super) fn outside(fixed: IpAddr, found: &[InterfaceAddresses]) -> Option<Str
     }) {
         inside |= network.contains(&fixed);
         if network.addr().is_ipv4() {
-            here.push(format!("{network} on {name}"));
+            here.push((network.to_string(), name.clone()));
         }
     }
-    (!inside).then(|| {
-        format!(
-            "{fixed} is in no network that is announced on ({}): correct `mdns_ip`, or `bind` where that is not set, or name the \
-             interface of that network in `mdns_interfaces`",
-            here.join(", ")
-        )
+    (!inside).then(|| Closed::OutsideNetworks {
+        ip: fixed,
+        list: Networks(here.into()),
     })
 }
 
@@ -156,7 +162,7 @@ mod tests {
             assert_eq!(outside(inside.parse().unwrap(), &found), None, "{inside}");
         }
         for lost in ["192.0.2.130", "203.0.113.1", "fd00::1"] {
-            let why = outside(lost.parse().unwrap(), &found).unwrap();
+            let why = outside(lost.parse().unwrap(), &found).unwrap().to_string();
             for part in [
                 lost,
                 "192.0.2.5/25 on eth0",

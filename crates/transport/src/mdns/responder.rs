@@ -131,7 +131,7 @@ fn jitter() -> Duration {
 async fn send(socket: &UdpSocket, packets: Vec<Vec<u8>>) {
     for bytes in packets {
         if let Err(error) = socket.send_to(&bytes, (GROUP, PORT)).await {
-            tracing::debug!("mDNS cannot send: {error}");
+            tracing::debug!(%error, "mDNS cannot send");
         }
     }
 }

@@ -269,10 +269,8 @@ mod tests {
         assert_eq!(schedule.ask(&mine, JITTER, now + SPARING).len(), 1);
         assert_eq!(schedule.ask(&shared, JITTER, now).len(), 0);
         assert_eq!(schedule.due(), Some(now + JITTER));
-        assert_eq!(
-            (schedule.tick(now).len(), schedule.tick(now + JITTER).len()),
-            (0, 1)
-        );
+        assert_eq!(schedule.tick(now).len(), 0);
+        assert_eq!(schedule.tick(now + JITTER).len(), 1);
         for n in 0..500 {
             let bytes = question(SHELLY, TYPE::PTR);
             schedule.ask(

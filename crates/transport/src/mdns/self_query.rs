@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::Interfaces;
 use crate::board::{Board, Line, ListenerState};
+use vocab::reason::{Cause, Closed, Reason};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -24,16 +25,12 @@ const SETTLED: Duration = Duration::from_secs(3);
 const KIND: &str = "_http._tcp.local.";
 /// How long the owner of a name may take to answer.
 const OWNER_PATIENCE: Duration = Duration::from_millis(1500);
-/// What it means when nobody answers.
-pub const UNHEARD: &str = "our own question on the network was not answered: another program or a firewall may hold UDP port 5353; \
-                       enter the meter's address by hand in the reader";
-
 /// Name of its line on the board.
 pub const NAME: &str = "mdns-query";
 
 /// Asks again and again for what the board's `mdns` lines say is announced.
 pub async fn run(interfaces: Interfaces, board: Board, stop: CancellationToken) {
-    let mut told: Option<String> = None;
+    let mut told: Option<Reason> = None;
     loop {
         let lines: Vec<Line> = board
             .lines()
@@ -44,12 +41,12 @@ pub async fn run(interfaces: Interfaces, board: Board, stop: CancellationToken) 
         if !lines.is_empty() {
             let hosts: BTreeSet<String> = lines
                 .iter()
-                .map(|l| l.address.to_ascii_lowercase())
+                .map(|l| l.address.to_string().to_ascii_lowercase())
                 .collect();
             let seen = seen(&interfaces, &hosts).await;
             let mut unheard = None;
             for line in lines {
-                let state = state(&seen, &line.address);
+                let state = state(&seen, &line.address.to_string());
                 if let ListenerState::Waiting { reason } = &state {
                     unheard = Some(reason.clone());
                 }
@@ -74,12 +71,13 @@ pub async fn run(interfaces: Interfaces, board: Board, stop: CancellationToken) 
 
 /// What came of asking for this host.
 fn state(seen: &Result<BTreeSet<String>, mdns_sd::Error>, host: &str) -> ListenerState {
-    let reason = match seen {
+    ListenerState::waiting(match seen {
         Ok(seen) if seen.contains(&host.to_ascii_lowercase()) => return ListenerState::Listening,
-        Ok(_) => UNHEARD.to_owned(),
-        Err(error) => format!("our own question on the network could not be asked: {error}"),
-    };
-    ListenerState::Waiting { reason }
+        Ok(_) => Closed::Unheard,
+        Err(error) => Closed::NotAsked {
+            error: Cause::said(error.to_string()),
+        },
+    })
 }
 
 /// A questioner on these interfaces.
@@ -156,9 +154,7 @@ mod tests {
         assert_eq!(state(&seen, "Meter.local"), ListenerState::Listening);
         assert_eq!(
             state(&seen, "other.local"),
-            ListenerState::Waiting {
-                reason: UNHEARD.to_owned()
-            }
+            ListenerState::waiting(Closed::Unheard)
         );
         let failed = Err(mdns_sd::Error::Msg(
             "failed to create poller: Too many open files (os error 24)".to_owned(),
@@ -167,7 +163,7 @@ mod tests {
             unreachable!("nobody answered")
         };
         assert_eq!(
-            reason,
+            reason.to_string(),
             "our own question on the network could not be asked: failed to create poller: Too many open files (os error 24)"
         );
     }

@@ -417,10 +417,9 @@ mod tests {
             [0; 4]
         );
         for (hello, bye) in hello.answers.iter().zip(&bye.answers) {
-            assert_eq!(
-                (&hello.name, &hello.rdata, hello.cache_flush),
-                (&bye.name, &bye.rdata, bye.cache_flush)
-            );
+            assert_eq!(hello.name, bye.name);
+            assert_eq!(hello.rdata, bye.rdata);
+            assert_eq!(hello.cache_flush, bye.cache_flush);
         }
     }
 
@@ -509,15 +508,10 @@ mod tests {
             .plain_reply(&[&units[0], &units[1]])
             .unwrap();
         let reply = Packet::parse(&reply).unwrap();
-        assert_eq!(
-            (
-                reply.id(),
-                reply.questions.len(),
-                reply.answers.len(),
-                reply.additional_records.len()
-            ),
-            (4711, 1, 2, 6)
-        );
+        assert_eq!(reply.id(), 4711);
+        assert_eq!(reply.questions.len(), 1);
+        assert_eq!(reply.answers.len(), 2);
+        assert_eq!(reply.additional_records.len(), 6);
         assert!(
             reply
                 .answers

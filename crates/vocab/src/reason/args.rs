@@ -1,8 +1,14 @@
 //! What stands in a reason: values that say how they are written in a line and on a page.
 
-use std::{error::Error, fmt, io, sync::Arc};
+use std::{
+    error::Error,
+    fmt, io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use super::{Explain, Quantity, Reason, entity::NotActive};
+use crate::{EntityId, one_line::one_line};
 
 /// An argument as a page takes it.
 pub enum Arg<'a> {
@@ -10,6 +16,8 @@ pub enum Arg<'a> {
     Text(String),
     /// A word with a key in `locales/`.
     Word(&'static str),
+    /// How many.
+    Count(u64),
     /// A reason within the reason.
     Reason(&'a dyn Explain),
 }
@@ -39,11 +47,15 @@ macro_rules! texts {
 
 texts! {
     Arc<str> = "sensor.x".into(),
+    EntityId = EntityId::from_static("sensor.x"),
     &'static str = "sensor.x",
     u16 = 404,
     u32 = 7,
     u64 = 12,
+    i64 = -105,
     f64 = 2e6,
+    usize = 32,
+    IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
     Quoted = Quoted("°C".into()),
     Span = Span(1500.0),
     Units = Units(Quantity::Energy),
@@ -192,8 +204,8 @@ impl fmt::Display for Span {
     }
 }
 
-/// What another program, the system or a library said, and what that is, if it is one of the usual
-/// failures.
+/// What another program, the system or a library said, on one line, and what that is, if it is one
+/// of the usual failures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// Its words.
@@ -290,19 +302,19 @@ impl Failure {
 impl Cause {
     /// What others said, of a kind that pages have no words for.
     #[must_use]
-    pub fn said(text: impl Into<Arc<str>>) -> Self {
+    pub fn said(text: impl AsRef<str>) -> Self {
         Self {
-            text: text.into(),
+            text: one_line(text.as_ref()).into(),
             failure: None,
         }
     }
 
     /// The same, when it is known what it means.
     #[must_use]
-    pub fn known(text: impl Into<Arc<str>>, failure: Failure) -> Self {
+    pub fn known(text: impl AsRef<str>, failure: Failure) -> Self {
         Self {
-            text: text.into(),
             failure: Some(failure),
+            ..Self::said(text)
         }
     }
 
@@ -310,8 +322,18 @@ impl Cause {
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Self {
         Self {
-            text: error.to_string().into(),
             failure: Failure::under(error),
+            ..Self::said(error.to_string())
+        }
+    }
+
+    /// What came of looking a name up.
+    #[must_use]
+    pub fn of_lookup(error: &io::Error) -> Self {
+        let cause = Self::of(error);
+        Self {
+            failure: cause.failure.or(Some(Failure::NoName)),
+            ..cause
         }
     }
 }

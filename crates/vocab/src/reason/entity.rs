@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{Quantity, Quoted, Range, Reason, Span, Units, Watts, reasons};
+use crate::EntityId;
 
 /// What a unit measures that is taken for power or energy by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ reasons! {
         Gone = "why_gone", "does not exist";
         Own = "why_own", "is this meter's own and is refused as an input";
         OwnRefused = "why_own_refused", "is one of this meter's own entities: a meter must not measure itself";
-        Loop { other: Arc<str> } = "why_loop",
+        Loop { other: EntityId } = "why_loop",
             "is made of {other}, one of this meter's own entities: a meter must not measure itself";
         OtherClass { class: Arc<str>, wanted: Arc<str> } = "why_other_class", "is of the device class {class}, not {wanted}";
         Turned = "why_turned",
@@ -110,6 +111,10 @@ reasons! {
     /// What is wrong with inputs beyond one entity's state.
     pub enum Input {
         NoPower = "why_no_power", "no power entity is configured";
+        Paused = "why_paused", "paused: readers are told nothing until it is resumed";
+        PausedByProfile = "why_paused_profile",
+            "paused: each reader is told nothing, or 0 W where that suits it better, until it is resumed";
+        PausedAtZero = "why_paused_zero", "paused: readers are told 0 W until it is resumed";
         NoEnergy = "why_no_energy",
             "no energy entity is configured: set energy_import and energy_export, or those of the phases";
         Scaled { entities: Arc<str>, watts: f64 } = "why_scaled",
@@ -126,13 +131,13 @@ reasons! {
 reasons! {
     /// What became of an entity in Home Assistant's registry.
     pub enum Renamed {
-        Followed { entity: Arc<str>, new: Arc<str> } = "why_renamed",
+        Followed { entity: EntityId, new: EntityId } = "why_renamed",
             "{entity} is called {new} in Home Assistant now: the meter reads it there, and the options say so";
-        Fixed { entity: Arc<str>, new: Arc<str>, keys: Arc<str> } = "why_renamed_env",
+        Fixed { entity: EntityId, new: EntityId, keys: Arc<str> } = "why_renamed_env",
             "{entity} is called {new} in Home Assistant now: the meter reads it there; correct {keys}, which the environment or the command line sets";
-        Unwritten { entity: Arc<str>, new: Arc<str>, keys: Arc<str>, error: Arc<Reason> } = "why_renamed_failed",
+        Unwritten { entity: EntityId, new: EntityId, keys: Arc<str>, error: Arc<Reason> } = "why_renamed_failed",
             "{entity} is called {new} in Home Assistant now: the meter reads it there; correct {keys}, which could not be written ({error})";
-        Removed { entity: Arc<str> } = "why_removed",
+        Removed { entity: EntityId } = "why_removed",
             "{entity} was removed from Home Assistant: choose another sensor";
     }
 }

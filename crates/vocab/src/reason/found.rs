@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Cause, Reason, reasons};
+use crate::EntityId;
 
 reasons! {
     /// Why something that was found in Home Assistant is not proposed.
@@ -21,12 +22,12 @@ reasons! {
             "energy from the grid of the Energy settings is not taken, because of {entity}: {why}";
         Export { entity: Arc<str>, why: Arc<Reason> } = "why_prefs_export_left",
             "energy to the grid of the Energy settings is not taken, because of {entity}: {why}";
-        PowerBothWays { entity: Arc<str> } = "why_prefs_power_both",
+        PowerBothWays { entity: EntityId } = "why_prefs_power_both",
             "grid power of the Energy settings is not taken, because {entity} stands there for both directions";
-        EnergyBothWays { entity: Arc<str> } = "why_prefs_energy_both",
+        EnergyBothWays { entity: EntityId } = "why_prefs_energy_both",
             "energy of the Energy settings is not taken, because {entity} stands there for both directions";
         Own = "why_it_is_own", "it is this meter's own";
-        MadeOfOwn { entity: Arc<str> } = "why_made_of_own", "it is made of {entity}, this meter's own";
+        MadeOfOwn { entity: EntityId } = "why_made_of_own", "it is made of {entity}, this meter's own";
         External = "why_external", "it is an external statistic without an entity";
         OwnUnknown { error: Arc<Reason> } = "why_own_unknown", "our own entities cannot be told from others: {error}";
         NoTemplates = "why_no_templates", "this token may not render templates";

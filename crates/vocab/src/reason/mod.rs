@@ -11,17 +11,27 @@ mod args;
 mod entity;
 mod files;
 mod found;
+mod kept;
 mod link;
+mod listener;
+mod option;
 mod quantity;
+mod undone;
 
 use std::{fmt, sync::Arc};
+
+use crate::{EntityId, Layer};
 
 pub use args::{Arg, Cause, Failure, NoName, Quoted, Range, Span, Units, Value, Watts};
 pub use entity::{Input, NotActive, Renamed, Unusable};
 pub use files::Unkept;
 pub use found::LeftOut;
+pub use kept::{KeptArg, KeptReason};
 pub use link::Unreachable;
+pub use listener::{BadTarget, Closed, Networks};
+pub use option::{Limit, Schemes, Words, Wrong};
 pub use quantity::Quantity;
+pub use undone::{Count, Undone};
 
 /// A reason as pages say it.
 pub trait Explain: fmt::Display {
@@ -34,6 +44,7 @@ pub trait Explain: fmt::Display {
 
 /// Declares an enum of reasons: each variant with its arguments, the key of its text in `locales/`
 /// and its English line.
+#[macro_export]
 macro_rules! reasons {
     (
         $(#[$meta:meta])*
@@ -46,7 +57,7 @@ macro_rules! reasons {
         #[allow(missing_docs)]
         #[derive(Clone, Debug, PartialEq)]
         pub enum $Reasons {
-            $( #[doc = $line] $Name $({ $($arg: $type),* })?, )*
+            $( #[doc = concat!("`", $line, "`")] $Name $({ $($arg: $type),* })?, )*
         }
 
         impl std::fmt::Display for $Reasons {
@@ -57,7 +68,7 @@ macro_rules! reasons {
             }
         }
 
-        $crate::reason::served_as_line!($Reasons);
+        $crate::served_as_line!($Reasons);
 
         impl $crate::reason::Explain for $Reasons {
             fn key(&self) -> Option<&'static str> {
@@ -89,6 +100,7 @@ macro_rules! reasons {
 use reasons;
 
 /// On the wire and in files a reason is its line.
+#[macro_export]
 macro_rules! served_as_line {
     ($Reasons:ident) => {
         impl serde::Serialize for $Reasons {
@@ -98,7 +110,6 @@ macro_rules! served_as_line {
         }
     };
 }
-use served_as_line;
 
 /// Any reason.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +117,7 @@ pub enum Reason {
     /// An entity says nothing that may be used.
     Entity {
         /// Which.
-        entity: Arc<str>,
+        entity: EntityId,
         /// What is wrong with it.
         why: Unusable,
     },
@@ -120,6 +131,27 @@ pub enum Reason {
     Unkept(Unkept),
     /// What was found and is not taken.
     Found(LeftOut),
+    /// A listener, or a connection that we open.
+    Closed(Closed),
+    /// Something was asked for, or due, and is not done.
+    Undone(Undone),
+    /// What a value must be, and is not.
+    MustBe(Limit),
+    /// What a value may be.
+    Limit(Limit),
+    /// What is wrong with an option.
+    Wrong(Wrong),
+    /// An option as it was found, and what is wrong with it.
+    Option {
+        /// Where.
+        layer: Layer,
+        /// Which: `hold = 99999`.
+        what: Arc<str>,
+        /// What is wrong with it.
+        why: Arc<Reason>,
+    },
+    /// One reason, and others.
+    And(Arc<[Reason; 2]>),
     /// The reason of something that is named before it: an entity, a meter, option keys.
     Of {
         /// What.
@@ -140,9 +172,9 @@ impl Reason {
 
     /// What is wrong with an entity.
     #[must_use]
-    pub fn entity(entity: &Arc<str>, why: Unusable) -> Self {
+    pub fn entity(entity: &EntityId, why: Unusable) -> Self {
         Self::Entity {
-            entity: Arc::clone(entity),
+            entity: entity.clone(),
             why,
         }
     }
@@ -154,6 +186,26 @@ impl Reason {
             what: what.into(),
             why: Arc::new(self),
         }
+    }
+
+    /// Whether it is no fault: its owner wants readers to be told something else than what is
+    /// measured.
+    #[must_use]
+    pub const fn pauses(&self) -> bool {
+        matches!(
+            self,
+            Self::Input(Input::Paused | Input::PausedByProfile | Input::PausedAtZero)
+        )
+    }
+
+    /// All of them as one; `None` of none.
+    #[must_use]
+    pub fn all(mut reasons: Vec<Self>) -> Option<Self> {
+        let mut all = reasons.pop()?;
+        while let Some(before) = reasons.pop() {
+            all = Self::And(Arc::new([before, all]));
+        }
+        Some(all)
     }
 
     /// Whether both are one fault: an entity that says one absurd number after the other has one.
@@ -177,7 +229,7 @@ impl Reason {
     /// One of each variant, for tests that go through all.
     #[must_use]
     pub fn samples() -> Vec<Self> {
-        let entity: Arc<str> = Value::sample();
+        let entity: EntityId = Value::sample();
         let mut all: Vec<Self> = Unusable::samples()
             .into_iter()
             .map(|why| Self::entity(&entity, why))
@@ -187,6 +239,24 @@ impl Reason {
         all.extend(LeftOut::samples().into_iter().map(Self::Found));
         all.extend(Renamed::samples().into_iter().map(Self::Renamed));
         all.extend(Unkept::samples().into_iter().map(Self::Unkept));
+        all.extend(Closed::samples().into_iter().map(Self::Closed));
+        all.extend(
+            BadTarget::samples()
+                .into_iter()
+                .map(|why| Self::Closed(Closed::Target { why })),
+        );
+        all.extend(Undone::samples().into_iter().map(Self::Undone));
+        all.extend(Limit::samples().into_iter().map(Self::MustBe));
+        all.extend(Wrong::samples().into_iter().map(Self::Wrong));
+        all.extend(Layer::ALL.map(|layer| Self::Option {
+            layer,
+            what: "hold = 99999".into(),
+            why: Value::sample(),
+        }));
+        all.extend(Self::all(vec![
+            Self::Link(Unreachable::Starting),
+            Self::Unkept(Unkept::NoOptionsFile),
+        ]));
         all.push(Self::Link(Unreachable::Starting).of("sensor.x"));
         all
     }
@@ -201,6 +271,13 @@ impl fmt::Display for Reason {
             Self::Unkept(why) => why.fmt(f),
             Self::Renamed(why) => why.fmt(f),
             Self::Found(why) => why.fmt(f),
+            Self::Closed(why) => why.fmt(f),
+            Self::Undone(why) => why.fmt(f),
+            Self::MustBe(limit) => write!(f, "must be {limit}"),
+            Self::Limit(limit) => limit.fmt(f),
+            Self::Wrong(why) => why.fmt(f),
+            Self::Option { layer, what, why } => write!(f, "{}: {what}: {why}", layer.words()),
+            Self::And(both) => write!(f, "{}; {}", both[0], both[1]),
             Self::Of { what, why } => write!(f, "{what}: {why}"),
             Self::Foreign(text) => f.write_str(text),
         }
@@ -218,6 +295,12 @@ impl Explain for Reason {
             Self::Unkept(why) => why.key(),
             Self::Renamed(why) => why.key(),
             Self::Found(why) => why.key(),
+            Self::Closed(why) => why.key(),
+            Self::Undone(why) => why.key(),
+            Self::MustBe(limit) | Self::Limit(limit) => limit.key(),
+            Self::Wrong(why) => why.key(),
+            Self::Option { .. } => Some("problem_line"),
+            Self::And(_) => Some("two_reasons"),
             Self::Of { .. } => Some("why_of"),
             Self::Foreign(_) => None,
         }
@@ -235,6 +318,19 @@ impl Explain for Reason {
             Self::Unkept(why) => why.args(),
             Self::Renamed(why) => why.args(),
             Self::Found(why) => why.args(),
+            Self::Closed(why) => why.args(),
+            Self::Undone(why) => why.args(),
+            Self::MustBe(limit) | Self::Limit(limit) => limit.args(),
+            Self::Wrong(why) => why.args(),
+            Self::Option { layer, what, why } => vec![
+                ("where", Arg::Word(layer.key())),
+                ("what", what.arg()),
+                ("why", Arg::Reason(&**why)),
+            ],
+            Self::And(both) => vec![
+                ("one", Arg::Reason(&both[0])),
+                ("other", Arg::Reason(&both[1])),
+            ],
             Self::Of { what, why } => vec![("entity", what.arg()), ("why", Arg::Reason(&**why))],
             Self::Foreign(_) => Vec::new(),
         }
@@ -251,7 +347,17 @@ macro_rules! from {
         } )*
     };
 }
-from!(Input: Input, Link: Unreachable, Found: LeftOut, Renamed: Renamed, Unkept: Unkept);
+from!(
+    Input: Input,
+    Link: Unreachable,
+    Found: LeftOut,
+    Renamed: Renamed,
+    Unkept: Unkept,
+    Closed: Closed,
+    Undone: Undone,
+    MustBe: Limit,
+    Wrong: Wrong
+);
 
 #[cfg(test)]
 mod tests {
@@ -259,9 +365,9 @@ mod tests {
 
     #[test]
     fn figures_make_no_other_fault() {
-        let absurd = |entity: &str, value| {
+        let absurd = |entity, value| {
             Reason::entity(
-                &entity.into(),
+                &EntityId::from_static(entity),
                 Unusable::Implausible {
                     value: Watts::of(Quantity::Power, value),
                     range: Range(Quantity::Power),
@@ -270,7 +376,7 @@ mod tests {
         };
         let says = |text: &str| {
             Reason::entity(
-                &"sensor.l1".into(),
+                &EntityId::from_static("sensor.l1"),
                 Unusable::NotANumber {
                     text: Quoted(text.into()),
                 },
@@ -289,7 +395,7 @@ mod tests {
             absurd("sensor.l1", 2e6),
             absurd("sensor.l2", 2e6),
             says("a"),
-            Reason::entity(&"sensor.l1".into(), Unusable::Gone),
+            Reason::entity(&EntityId::from_static("sensor.l1"), Unusable::Gone),
             Reason::Link(Unreachable::Ended).of("sensor.l1"),
             Reason::Link(Unreachable::Connecting).of("sensor.l1"),
             scaled(2e6),

@@ -1,0 +1,57 @@
+//! The options of one meter, on their way from the layers to the settings.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use vocab::{Layer, reason::Reason};
+
+use super::{definition::Definition, value};
+
+/// Options in normal form, by key.
+pub type Values = BTreeMap<&'static str, Value>;
+
+/// What holds secrets and shows none.
+#[derive(Clone)]
+pub(super) struct Secretly<T>(pub(super) T);
+
+impl<T> std::fmt::Debug for Secretly<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Values of one meter while they are being checked.
+#[derive(Clone, Default)]
+pub(super) struct Meter {
+    /// Empty for the first.
+    pub name: String,
+    /// `meters[0].` before the keys of a further meter, in problems.
+    pub prefix: String,
+    /// Its values; for the first all options, defaults included.
+    pub values: Values,
+    /// Layer of each of them.
+    pub origin: BTreeMap<&'static str, Layer>,
+    /// Why its phases have to be absent.
+    pub blocked: Vec<Reason>,
+    /// Which profile set which key, where its layer is [`Layer::Profile`].
+    pub profiles: Vec<(&'static str, &'static str)>,
+}
+
+impl Meter {
+    /// Layer of a key, for a problem.
+    pub fn layer(&self, key: &str) -> Layer {
+        self.origin.get(key).copied().unwrap_or(Layer::Default)
+    }
+
+    /// Forgets a value.
+    pub fn drop(&mut self, key: &str) {
+        self.values.remove(key);
+        self.origin.remove(key);
+    }
+}
+
+/// A definition's default in normal form.
+pub(super) fn default_value(def: &Definition, app: bool) -> Option<Value> {
+    def.default_text(app)
+        .and_then(|text| value::from_text(def.kind, text).ok().flatten())
+}

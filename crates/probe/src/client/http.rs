@@ -1,0 +1,61 @@
+//! HTTP.
+
+use std::time::Duration;
+
+use reqwest::{Client, header};
+
+use crate::Fault;
+use outgoing::http_client::{body, client, why};
+
+/// What an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Largest answer that is read.
+const MOST: usize = 512 * 1024;
+/// Who asks; nobody is to take it for a battery.
+const AGENT: &str = concat!("virtual-shelly-test-as/", env!("CARGO_PKG_VERSION"));
+
+/// A client.
+///
+/// # Errors
+/// Why it cannot be made.
+pub fn open() -> Result<Client, Fault> {
+    client(PATIENCE).map_err(|error| Fault::Unreached { error })
+}
+
+/// Status and text of an answer to GET, or to POST of `posted`.
+///
+/// # Errors
+/// Why there is none.
+pub async fn ask(
+    client: &Client,
+    url: &str,
+    posted: Option<String>,
+) -> Result<(u16, String), Fault> {
+    let request = match posted {
+        None => client.get(url),
+        Some(text) => client
+            .post(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(text),
+    };
+    let request = request
+        .header(header::USER_AGENT, AGENT)
+        .header(header::CONNECTION, "close");
+    let failed = |error: &reqwest::Error| {
+        if error.is_timeout() {
+            Fault::Silent {
+                seconds: PATIENCE.as_secs(),
+            }
+        } else {
+            Fault::Unreached { error: why(error) }
+        }
+    };
+    let answer = request.send().await.map_err(|error| failed(&error))?;
+    let status = answer.status().as_u16();
+    let bytes = body(answer, MOST)
+        .await
+        .map_err(|unread| Fault::Unreached {
+            error: unread.why(),
+        })?;
+    Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
+}

@@ -1,0 +1,288 @@
+//! Batteries: Marstek by UDP, the others by mDNS, HTTP and WebSocket at port 80.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::play::{HTTP_KIND, Need, Play, SHELLY_KIND, instance};
+use crate::{
+    Broadcast, Expect, Fault, Service, State, Step,
+    client::udp::Asker,
+    judge::{
+        announcement::Wants,
+        device,
+        meter::{self, Look, Nulls},
+        reply::{frame, result},
+    },
+    step::Verdict,
+};
+
+/// What a battery reads of the phases.
+const LOOK: Look<'static> = Look {
+    needs: &["act_power", "voltage", "current"],
+    nulls: Nulls::Zero,
+    decimals: false,
+};
+/// Answers that take longer make a battery act late.
+const SLOW: Duration = Duration::from_millis(500);
+/// What each of the device's firmwares has in `Shelly.GetStatus`.
+const STATUS: [&str; 8] = ["ble", "cloud", "eth", "modbus", "mqtt", "sys", "wifi", "ws"];
+/// Ports at which a battery is set to a meter of one phase.
+const ONE_PHASE: [u16; 2] = [2222, 2223];
+
+const PORT_80: Wants<'static> = Wants {
+    host_mac: false,
+    port_80: true,
+    text: &[],
+};
+
+/// The port that a battery of one port sends from: a B2500, else a Venus.
+const fn sends_from(port: u16) -> u16 {
+    if port == 2220 { 10_000 } else { 22_222 }
+}
+
+/// Marstek: looks for the meter by broadcast, then asks the same again and again, by UDP.
+pub async fn marstek(play: &mut Play<'_>) {
+    let target = play.target;
+    let ports = match &target.udp {
+        Service::On(ports) => ports,
+        Service::Off(option) => {
+            play.off(option, "UDP", Expect::Datagram);
+            return;
+        }
+    };
+    let mut steps = Vec::new();
+    for port in ports {
+        let method = if ONE_PHASE.contains(port) {
+            "EM1.GetStatus"
+        } else {
+            "EM.GetStatus"
+        };
+        let asker = Asker::open(&target.host, *port, sends_from(*port)).await;
+        let everybody = match (&asker, target.broadcast) {
+            (Ok(_), Broadcast::To(at)) => Ok(Everybody { at, ours: true }),
+            (Ok(asker), Broadcast::OfHost) => asker
+                .broadcast()
+                .map(|at| Everybody { at, ours: false })
+                .ok_or(Fault::OtherNetwork),
+            (_, _) => Err(Fault::OnLoopback),
+        };
+        let found = match everybody {
+            Ok(all) => datagram(asker.as_ref(), Some(all), *port, method, 1).await,
+            Err(why) => Step::skipped(format!("UDP broadcast {port}"), Expect::Datagram, why),
+        };
+        let unheard = found
+            .why
+            .iter()
+            .any(|why| matches!(why, Fault::NoBroadcast { .. }));
+        let at = steps.len();
+        steps.push((false, found));
+        for id in [1, 2] {
+            let step = datagram(asker.as_ref(), None, *port, method, id).await;
+            let silent = step
+                .why
+                .iter()
+                .any(|why| matches!(why, Fault::Silent { .. } | Fault::Unreached { .. }));
+            steps.push((silent, step));
+            if silent {
+                // A port at which nobody listens, and not a broadcast that is lost.
+                steps[at].0 = unheard;
+                break;
+            }
+        }
+    }
+    // A device listens on one port, and which one depends on how it was set up.
+    let answered = steps.iter().any(|(silent, _)| !silent);
+    for (silent, mut step) in steps {
+        if silent && answered && target.any_udp {
+            step.state = State::Note;
+        }
+        play.tell(step);
+    }
+}
+
+/// Whom a broadcast goes to.
+#[derive(Clone, Copy)]
+struct Everybody {
+    at: Ipv4Addr,
+    /// Any address of this machine may answer, not only the one that is asked.
+    ours: bool,
+}
+
+/// One question to the meter, or to everybody.
+async fn datagram(
+    asker: Result<&Asker, &Fault>,
+    everybody: Option<Everybody>,
+    port: u16,
+    method: &str,
+    id: u64,
+) -> Step {
+    let question = json!({"id": id, "method": method, "params": {"id": 0}}).to_string();
+    let begin = Instant::now();
+    let mut verdict = Verdict::default();
+    let look = Look {
+        needs: &["act_power"],
+        decimals: true,
+        ..LOOK
+    };
+    let answer = match (asker, everybody) {
+        (Ok(asker), Some(Everybody { at, ours })) => asker.call_out(&question, at, ours).await,
+        (Ok(asker), None) => asker.ask(&question).await,
+        (Err(fault), _) => Err(fault.clone()),
+    };
+    let took = begin.elapsed();
+    let came = match answer {
+        Ok((text, from)) => {
+            if method == "EM.GetStatus" {
+                meter::datagram(&text, &id.into(), look, &mut verdict);
+            } else {
+                let outcome = frame(&text, &id.into(), &mut verdict);
+                if let Some(body) = result(outcome, method, &mut verdict) {
+                    meter::phase(&body, look, &mut verdict);
+                }
+            }
+            if from.port() != port {
+                verdict.fault(Fault::OtherPort { port: from.port() });
+            }
+            if took > SLOW {
+                verdict.note(Fault::Slow {
+                    ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                });
+            }
+            text
+        }
+        Err(fault) => {
+            verdict.fault(fault);
+            String::new()
+        }
+    };
+    let to = everybody.map_or_else(
+        || port.to_string(),
+        |Everybody { at, .. }| format!("broadcast {at}:{port}"),
+    );
+    Step::new(
+        format!("UDP {to} {question}"),
+        Expect::Datagram,
+        &came,
+        took,
+        verdict,
+    )
+}
+
+/// Hoymiles MS-A2, `HiBattery`: pairs by HTTP, then asks by WebSocket.
+pub async fn hoymiles(play: &mut Play<'_>) {
+    play.announced(&[HTTP_KIND, SHELLY_KIND], Need::Must, PORT_80)
+        .await;
+    info(play).await;
+    let who = play.known();
+    play.get("/rpc/Shelly.GetStatus", None, Expect::Status, |body, v| {
+        device::components(body, &who, &["sys", "wifi", "cloud"], v);
+        device::cloud(body, true, v);
+    })
+    .await;
+    const PAIRING: [(&str, &str, &[&str]); 5] = [
+        ("/rpc/Sys.GetStatus", "sys", &["mac", "uptime"]),
+        ("/rpc/WiFi.GetStatus", "wifi", &["sta_ip", "status"]),
+        ("/rpc/WiFi.GetConfig", "wifi", &["ap", "sta"]),
+        ("/rpc/Sys.GetConfig", "sys", &["device"]),
+        ("/rpc/EM.GetConfig?id=0", "em:0", &["id"]),
+    ];
+    for (path, key, needed) in PAIRING {
+        play.get(path, None, Expect::Component { key }, |body, v| {
+            device::component(body, needed, v);
+        })
+        .await;
+    }
+    let Some(mut socket) = play.socket().await else {
+        return;
+    };
+    for _ in 0..2 {
+        play.call(
+            &mut socket,
+            "EM.GetStatus",
+            instance(0),
+            Expect::Power,
+            |body, v| {
+                meter::power(body, LOOK, v);
+            },
+        )
+        .await;
+        play.call(
+            &mut socket,
+            "EMData.GetStatus",
+            instance(0),
+            Expect::Energy,
+            |body, v| {
+                meter::energy(body, v);
+            },
+        )
+        .await;
+    }
+    socket.close().await;
+}
+
+/// Growatt NOAH, NEXA: everything in one answer.
+pub async fn noah(play: &mut Play<'_>) {
+    play.announced(&[HTTP_KIND, SHELLY_KIND], Need::Must, PORT_80)
+        .await;
+    let who = play.known();
+    for _ in 0..2 {
+        play.get(
+            "/rpc/Shelly.GetStatus?esp",
+            None,
+            Expect::Status,
+            |body, v| {
+                device::components(body, &who, &STATUS, v);
+                device::cloud(body, false, v);
+                if let Some(em) = body.member("em:0") {
+                    meter::power(&em, LOOK, v);
+                }
+                if let Some(data) = body.member("emdata:0") {
+                    meter::energy(&data, v);
+                }
+            },
+        )
+        .await;
+    }
+}
+
+/// Solakon ONE.
+pub async fn solakon(play: &mut Play<'_>) {
+    // Some versions of it took a meter by these only; a real Pro 3EM has others.
+    let wants = Wants {
+        text: &[("gen", "3"), ("app", "shellypro3em")],
+        ..PORT_80
+    };
+    play.announced(&[SHELLY_KIND], Need::Must, wants).await;
+    info(play).await;
+    play.get(
+        "/rpc/WiFi.GetStatus",
+        None,
+        Expect::Component { key: "wifi" },
+        |body, v| {
+            device::component(body, &["sta_ip", "status"], v);
+        },
+    )
+    .await;
+    for _ in 0..2 {
+        play.get("/rpc/EM.GetStatus?id=0", None, Expect::Power, |body, v| {
+            meter::power(body, LOOK, v);
+        })
+        .await;
+    }
+}
+
+/// Who is there, without a password.
+async fn info(play: &mut Play<'_>) {
+    let who = play
+        .get(
+            "/rpc/Shelly.GetDeviceInfo",
+            None,
+            Expect::DeviceInfo,
+            |body, v| device::info(body, false, v),
+        )
+        .await
+        .flatten();
+    play.who = who.or(play.who.take());
+}

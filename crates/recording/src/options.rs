@@ -1,0 +1,257 @@
+//! Which options a recording keeps, and settings made of them again.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    line::Options,
+    names::{self, Entities},
+};
+use config::{
+    LoadInputs, MeterSettings, OptionsFile, PowerInput, ScalingSettings, TotalPhase,
+    definition::Kind, definitions, load, pattern::Pattern,
+};
+use vocab::{EntityId, NotAnEntityId, Phase};
+
+/// Options that count for the power that a reader is told; others cannot be changed in a replay.
+pub const KEYS: [&str; 36] = [
+    "hold",
+    "max_age",
+    "stale",
+    "target_offset",
+    "ha_smoothing_enable",
+    "smoothing_window",
+    "poll_interval",
+    "control",
+    "control_readers",
+    "request_side_scaling_enable",
+    "request_side_scaling_clients",
+    "request_ip_ttl",
+    "scaling_shares",
+    "scaling_viewers",
+    "total_phase",
+    "total_power",
+    "total_power_export",
+    "total_invert",
+    "total_scale",
+    "total_offset",
+    "a_power",
+    "a_power_export",
+    "a_invert",
+    "a_scale",
+    "a_offset",
+    "b_power",
+    "b_power_export",
+    "b_invert",
+    "b_scale",
+    "b_offset",
+    "c_power",
+    "c_power_export",
+    "c_invert",
+    "c_scale",
+    "c_offset",
+    "shares_by_address",
+];
+
+/// Options by address that a file has not, for it has no addresses: whether there are any.
+const BY_ADDRESS: &str = "shares_by_address";
+
+/// What names an entity in a replay in place of its domain.
+const DOMAIN: &str = "sensor.";
+
+/// The settings in force that a recording knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InForce {
+    /// Of each meter.
+    pub meters: Vec<MeterSettings>,
+    /// How power is shared.
+    pub scaling: ScalingSettings,
+    /// `poll_interval`.
+    pub poll: Duration,
+}
+
+/// Changed options: key and text, as on a command line.
+pub type Changes = BTreeMap<String, String>;
+
+/// The options of each meter as a file has them.
+#[must_use]
+pub fn of(in_force: &InForce, entities: &mut Entities) -> Vec<Options> {
+    entities.learn(&in_force.meters);
+    let mut one = |meter: &MeterSettings| {
+        let mut out = Options::new();
+        of_meter(meter, entities, &mut out);
+        of_shared(in_force, meter, &mut out);
+        out
+    };
+    in_force.meters.iter().map(&mut one).collect()
+}
+
+fn of_meter(meter: &MeterSettings, entities: &mut Entities, out: &mut Options) {
+    let inputs = &meter.inputs;
+    let mut list = |ids: &[EntityId]| {
+        let names: Vec<String> = ids.iter().map(|id| entities.of(id).to_string()).collect();
+        names.join(", ")
+    };
+    let mut power = |name: &str, of: &PowerInput| {
+        out.insert(format!("{name}_power"), json!(list(&of.import)));
+        if !of.export.is_empty() {
+            out.insert(format!("{name}_power_export"), json!(list(&of.export)));
+        }
+        out.insert(format!("{name}_scale"), json!(of.scale));
+        out.insert(format!("{name}_offset"), json!(of.offset));
+        out.insert(format!("{name}_invert"), json!(of.invert));
+    };
+    if let Some(total) = &inputs.total {
+        power("total", total);
+    }
+    for (name, of) in ["a", "b", "c"].into_iter().zip(&inputs.phases) {
+        if let Some(of) = of {
+            power(name, of);
+        }
+    }
+    let phase = match inputs.total_phase {
+        TotalPhase::On(Phase::A) => "a",
+        TotalPhase::On(Phase::B) => "b",
+        TotalPhase::On(Phase::C) => "c",
+        TotalPhase::Split => "split",
+    };
+    out.insert("total_phase".into(), json!(phase));
+    out.insert("hold".into(), json!(meter.hold.as_secs()));
+    let max_age = meter.max_age.map_or(0, |age| age.as_secs());
+    out.insert("max_age".into(), json!(max_age));
+    out.insert("stale".into(), json!(meter.stale.word()));
+    out.insert("target_offset".into(), json!(meter.target_offset));
+    out.insert("control".into(), json!(meter.control.mode.word()));
+}
+
+fn of_shared(in_force: &InForce, meter: &MeterSettings, out: &mut Options) {
+    let InForce { scaling, poll, .. } = in_force;
+    out.insert("poll_interval".into(), json!(poll.as_secs_f64()));
+    out.insert(
+        "ha_smoothing_enable".into(),
+        json!(meter.smoothing.is_some()),
+    );
+    if let Some(window) = meter.smoothing {
+        let times = (window.as_secs_f64() / poll.as_secs_f64().max(0.001)).round();
+        out.insert("smoothing_window".into(), json!(times as u32));
+    }
+    out.insert("request_side_scaling_enable".into(), json!(scaling.enable));
+    out.insert(
+        "request_side_scaling_clients".into(),
+        json!(scaling.clients),
+    );
+    out.insert("request_ip_ttl".into(), json!(scaling.ttl.as_secs_f64()));
+    if !scaling.shares.is_empty() {
+        out.insert(BY_ADDRESS.into(), json!(true));
+    }
+}
+
+/// The entity of a replay that a file calls `input`.
+///
+/// # Errors
+/// In a line, if the file gives it a name that no entity can have.
+pub fn entity(input: &str) -> Result<EntityId, NotAnEntityId> {
+    format!("{DOMAIN}{input}").parse()
+}
+
+fn entities(text: &str) -> String {
+    let one = |name: &str| format!("{DOMAIN}{}", name.trim());
+    text.split(',').map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn names_entities(key: &str) -> bool {
+    definitions::find(key).is_some_and(|def| def.kind == Kind::Match(Pattern::Entities))
+}
+
+/// Whether an option can be changed in a replay.
+#[must_use]
+pub fn counts(key: &str) -> bool {
+    key != BY_ADDRESS && KEYS.contains(&key)
+}
+
+/// Checks the keys of `changes`.
+///
+/// # Errors
+/// In a line, the first that does not count.
+pub fn check(changes: &Changes) -> Result<(), String> {
+    match changes.keys().find(|key| !counts(key)) {
+        None => Ok(()),
+        Some(key) if definitions::find(key).is_some() => Err(format!(
+            "{key} changes nothing in a replay: only options that count for the power can be changed"
+        )),
+        Some(key) => {
+            let nearest = definitions::nearest(key);
+            Err(format!(
+                "there is no option {key:?}; the nearest is {nearest}"
+            ))
+        }
+    }
+}
+
+/// The settings that a meter's options make, with `changes` over them.
+///
+/// # Errors
+/// In a line, what is wrong with a value.
+pub fn settings(
+    options: &Options,
+    changes: &Changes,
+) -> Result<(MeterSettings, ScalingSettings), String> {
+    let mut file = serde_json::Map::new();
+    for (key, value) in options.iter().filter(|(key, _)| counts(key)) {
+        let value = match value.as_str() {
+            Some(text) if names_entities(key) => entities(text).into(),
+            _ => value.clone(),
+        };
+        file.insert(key.clone(), value);
+    }
+    let mut args = BTreeMap::new();
+    for (key, text) in changes {
+        let text = if names_entities(key) && !text.trim().is_empty() {
+            entities(text)
+        } else {
+            names::with_addresses(text)
+        };
+        // The power goes to the total or to phases, and whoever names one means it.
+        if key == "total_power" {
+            file.retain(|key, _| !is_phase_power(key));
+        } else if is_phase_power(key) {
+            file.remove("total_power");
+            file.remove("total_power_export");
+        }
+        file.remove(key);
+        args.insert(key.clone(), text);
+    }
+    let resolved = load(&LoadInputs {
+        args,
+        options_file: Some(OptionsFile {
+            path: "recording".into(),
+            contents: Ok(Value::Object(file).to_string()),
+        }),
+        ..LoadInputs::default()
+    });
+    if let Some(problem) = resolved.problems.first() {
+        return Err(problem.to_string());
+    }
+    let mut settings = resolved.settings;
+    if settings.meters.is_empty() {
+        return Err("it has no meter".into());
+    }
+    let meter = settings.meters.swap_remove(0);
+    let mut scaling = settings.channels.scaling;
+    if options.contains_key(BY_ADDRESS) && scaling.shares.is_empty() {
+        // Nobody's: who is not named gets all, and counting is off.
+        let nobody = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+        scaling.shares.push((nobody.into(), 1.0));
+    }
+    Ok((meter, scaling))
+}
+
+fn is_phase_power(key: &str) -> bool {
+    key.strip_prefix(['a', 'b', 'c'])
+        .is_some_and(|rest| rest == "_power" || rest == "_power_export")
+}
