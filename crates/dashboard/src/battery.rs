@@ -26,7 +26,7 @@ pub(super) struct Battery {
 impl Battery {
     /// The battery that this reader is, if it is one that control answers.
     pub(super) fn of(endpoint: &Endpoint, c: &ConsumerView, now: Now) -> Option<Self> {
-        let control = endpoint.control.borrow();
+        let control = &endpoint.ground().control;
         if control.mode == config::ControlMode::Off {
             return None;
         }
@@ -165,7 +165,7 @@ mod tests {
                 reader,
                 ticket,
                 share: None,
-                part: 0,
+                part: ("EM.GetStatus", None),
                 since: Duration::ZERO,
                 first: true,
                 before: None,

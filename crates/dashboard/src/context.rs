@@ -8,18 +8,20 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    energy::{Calendar, Sums},
     owner::Owner,
+    sums::{Calendar, Sums},
 };
+use diary::Watched;
 use forecast::Outlooks;
-use source::HaFacts;
+use recording::Recorder;
+use source::{HaFacts, prices::Told};
 use store::{Store, StoreError};
 use transport::{Board, Endpoint, healthz::Vitals};
 use vocab::Now;
+use vocab::reason::Unkept;
 
 /// What `app` gives.
 pub struct Parts {
@@ -37,14 +39,22 @@ pub struct Parts {
     pub owner: Arc<dyn Owner>,
     /// The forecast and its training.
     pub forecast: Outlooks,
+    /// Recordings.
+    pub recorder: Arc<Recorder>,
     /// `power_history_seconds`: history in `/ui/power`, and of the shortest range of the chart.
     pub history_seconds: u32,
+    /// What is wrong and not over, and which readers are known.
+    pub watched: watch::Receiver<Arc<Watched>>,
+    /// What a kWh costs.
+    pub tariff: watch::Receiver<Arc<Told>>,
 }
 
 /// See [`Parts`].
 pub struct Shared {
     /// What `app` gave.
     pub parts: Parts,
+    /// One test as a reader at a time.
+    testing: Arc<tokio::sync::Mutex<()>>,
     /// Energy by day and month, of each meter.
     pub(super) sums: Mutex<BTreeMap<String, (Duration, Sums)>>,
 }
@@ -64,12 +74,25 @@ impl Deref for Context {
 /// How long a sum of stored energy may be shown before it is made anew.
 const SUMS_FOR: Duration = Duration::from_secs(10);
 
+/// Why the store was not asked.
+pub(super) fn not_asked(refused: background::Refused) -> Unkept {
+    match refused {
+        background::Refused::Busy => Unkept::Busy {
+            n: background::RETRY_AFTER,
+        },
+        background::Refused::Slow => Unkept::DiskSlow {
+            n: background::PATIENCE.as_secs(),
+        },
+    }
+}
+
 impl Context {
     /// From what `app` gives; `parts.meters` must not be empty.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Shared {
             parts,
+            testing: Arc::default(),
             sums: Mutex::default(),
         }))
     }
@@ -78,6 +101,11 @@ impl Context {
     #[must_use]
     pub fn meter(&self, index: usize) -> &Arc<Endpoint> {
         self.meters.get(index).unwrap_or(&self.meters[0])
+    }
+
+    /// The turn to test as a reader, while nobody else does.
+    pub(super) fn test_turn(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        Arc::clone(&self.0.testing).try_lock_owned().ok()
     }
 
     /// This moment.
@@ -106,7 +134,7 @@ impl Context {
         let store = self.store.clone();
         background::run(move || ask(&store))
             .await
-            .unwrap_or_else(|refused| Err(StoreError(refused.to_string())))
+            .unwrap_or_else(|refused| Err(not_asked(refused).into()))
     }
 
     /// Energy of a meter by day and month; remembered for some seconds.
@@ -145,9 +173,4 @@ impl Context {
             .insert(key, (now.mono, sums.clone()));
         Ok(sums)
     }
-}
-
-/// JSON text of what can be serialised; an empty object should that fail.
-pub(super) fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
 }

@@ -3,14 +3,17 @@
 use axum::{
     body::Body,
     extract::{RawQuery, State},
-    http::{HeaderValue, Response, StatusCode, header},
+    http::{Response, StatusCode},
 };
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use serde::Serialize;
 
 use super::{
+    answer::{as_json, failure},
+    asking::{Asking, parameter},
     battery,
-    context::{Context, to_json},
-    page::{Asking, json},
+    context::Context,
+    incidents,
 };
 use forecast::HorizonId;
 use store::{
@@ -24,7 +27,7 @@ const fn horizon(range: Range) -> Option<HorizonId> {
         Range::Minutes => Some(HorizonId::Minute),
         Range::Hour => Some(HorizonId::QuarterHour),
         Range::Day => Some(HorizonId::Day),
-        Range::Month => None,
+        Range::Week | Range::Month => None,
     }
 }
 
@@ -51,29 +54,6 @@ fn ahead(context: &Context, id: HorizonId) -> Vec<Ahead> {
         .unwrap_or_default()
 }
 
-#[derive(Serialize)]
-struct Failure {
-    error: String,
-}
-
-pub(super) fn failure(status: StatusCode, error: String) -> Response<Body> {
-    let mut response = json(status, to_json(&Failure { error }));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(
-            header::RETRY_AFTER,
-            HeaderValue::from_static(background::RETRY_AFTER),
-        );
-    }
-    response
-}
-
-/// A value of the query, by key.
-pub(super) fn parameter(query: Option<&str>, key: &str) -> Option<String> {
-    url::form_urlencoded::parse(query?.as_bytes())
-        .find(|(k, _)| k == key)
-        .map(|(_, v)| v.into_owned())
-}
-
 /// The power of a range, of so many seconds, with what is forecast after it; of at most so many
 /// points.
 pub(super) async fn power(
@@ -92,35 +72,139 @@ pub(super) async fn power(
     Ok(chart)
 }
 
-/// `chart.json?range=3m|1h|24h|30d`: power of the house, W. The shortest is as long as
-/// `power_history_seconds` says.
+/// What a chart is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wanted {
+    /// The last while.
+    Range(Range),
+    /// Between two times, Unix s.
+    Between(i64, i64),
+}
+
+/// Longest stretch that a chart shows, s.
+const LONGEST: i64 = 400 * 86_400;
+
+/// `day`, or `from` and `to`, or `range`; by default the shortest.
+fn wanted(query: Option<&str>, zone: &TimeZone) -> Result<Wanted, &'static str> {
+    let time = |key| parameter(query, key).map(|text| text.parse::<i64>());
+    if let Some(day) = parameter(query, "day") {
+        let border = |date: Date| {
+            zone.to_timestamp(date.at(0, 0, 0, 0))
+                .map(Timestamp::as_second)
+        };
+        let date: Date = day
+            .parse()
+            .map_err(|_| "day is a date such as 2026-11-29")?;
+        let next = date.checked_add(1.day());
+        return next
+            .and_then(|next| Ok(Wanted::Between(border(date)?, border(next)?)))
+            .map_err(|_| "day is out of range");
+    }
+    match (time("from"), time("to")) {
+        (Some(Ok(from)), Some(Ok(to))) if from >= 0 && (1..=LONGEST).contains(&(to - from)) => {
+            Ok(Wanted::Between(from, to))
+        }
+        (None, None) => parameter(query, "range")
+            .map_or(Some(Range::Minutes), |name| Range::named(&name))
+            .map(Wanted::Range)
+            .ok_or("range is one of 3m, 1h, 24h, 7d, 30d"),
+        _ => Err("from and to are Unix seconds, from before to"),
+    }
+}
+
+/// A chart, and what belongs to its drawing.
+#[derive(Serialize)]
+struct Drawing {
+    #[serde(flatten)]
+    chart: Chart,
+    /// Unix s.
+    now: i64,
+    /// What was wrong in its time: since when, until when, and what. The chart names gaps by it and
+    /// draws it as a band.
+    faults: Vec<(i64, i64, String)>,
+}
+
+/// `chart.json?range=3m|1h|24h|7d|30d`, `?day=2026-11-29` or `?from=…&to=…`: power of the house, W;
+/// with `phases=1` that of each phase too. The shortest range is as long as `power_history_seconds`
+/// says.
 pub(super) async fn chart(
     State(context): State<Context>,
-    _asking: Asking,
+    asking: Asking,
     RawQuery(query): RawQuery,
 ) -> Response<Body> {
-    let Some(range) = parameter(query.as_deref(), "range")
-        .map_or(Some(Range::Minutes), |name| Range::named(&name))
-    else {
-        return failure(
-            StatusCode::BAD_REQUEST,
-            "range is one of 3m, 1h, 24h, 30d".into(),
-        );
+    let wanted = match wanted(query.as_deref(), &context.zone()) {
+        Ok(wanted) => wanted,
+        Err(why) => return failure(StatusCode::BAD_REQUEST, why.into()),
     };
-    let seconds = if range == Range::Minutes {
-        context.history_seconds.into()
-    } else {
-        range.seconds()
+    let now = context.now().unix_s();
+    let phases = parameter(query.as_deref(), "phases").is_some();
+    let (from, to) = match wanted {
+        Wanted::Range(Range::Minutes) => (now + 1 - i64::from(context.history_seconds), now + 1),
+        Wanted::Range(range) => (now + 1 - range.seconds(), now + 1),
+        Wanted::Between(from, to) => (from, to),
     };
-    match power(&context, range, seconds, POINTS).await {
-        Ok(mut chart) => {
-            if matches!(range, Range::Minutes | Range::Hour) {
-                chart.told = battery::told(context.meter(0), context.now())
-                    .map(|(ts, w)| (tenth(ts), tenth(w)))
-                    .collect();
-            }
-            json(StatusCode::OK, chart.json())
+    let meter = context.meter(0).meter.clone();
+    let read = context.read(move |store| {
+        let chart = Chart::between(store, from, to, POINTS)?;
+        if phases {
+            chart.with_phases(store, &meter)
+        } else {
+            Ok(chart)
         }
-        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    });
+    let mut chart = match read.await {
+        Ok(chart) => chart,
+        Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    };
+    chart.forecast = match wanted {
+        Wanted::Range(range) => horizon(range)
+            .map(|id| ahead(&context, id))
+            .unwrap_or_default(),
+        Wanted::Between(..) => {
+            let mut day = ahead(&context, HorizonId::Day);
+            day.retain(|point| (from..to).contains(&point.0));
+            day
+        }
+    };
+    if to - from <= Range::Hour.seconds() {
+        chart.told = battery::told(context.meter(0), context.now())
+            .map(|(ts, w)| (tenth(ts), tenth(w)))
+            .collect();
+    }
+    let faults = incidents::between(&context, 0, asking.l, from, to).await;
+    let faults = faults.unwrap_or_default();
+    as_json(&Drawing { chart, now, faults })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_chart_is_of_a_range_of_a_day_of_the_house_or_between_two_times() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let of = |query| wanted(Some(query), &zone);
+        assert_eq!(wanted(None, &zone), Ok(Wanted::Range(Range::Minutes)));
+        assert_eq!(of("range=7d&m=1"), Ok(Wanted::Range(Range::Week)));
+        assert_eq!(
+            of("day=2026-11-29"),
+            Ok(Wanted::Between(1_795_906_800, 1_795_993_200))
+        );
+        let summer_ends = of("day=2026-10-25").unwrap();
+        assert!(matches!(summer_ends, Wanted::Between(from, to) if to - from == 25 * 3600));
+        assert_eq!(of("from=100&to=160"), Ok(Wanted::Between(100, 160)));
+        for wrong in [
+            "range=2h",
+            "day=yesterday",
+            "day=-009999-01-01",
+            "from=5&to=5",
+            "from=5",
+            "from=-1&to=5",
+            "from=0&to=999999999999",
+            "from=a&to=b",
+        ] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -12,12 +12,12 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
     middleware::Next,
 };
-use serde::Serialize;
 
 use super::{
-    context::{Context, to_json},
+    answer::told,
+    asking::{Locked, Pass},
+    context::Context,
     locale::Locale,
-    page::json,
 };
 use consumers::Channel;
 use transport::{
@@ -71,30 +71,6 @@ impl Guard {
 /// under this name it takes out.
 const USER: &str = "x-remote-user-id";
 
-/// Why a user of Home Assistant can look but not change: ingress lets every user in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Locked {
-    /// No administrator.
-    NotAdministrator,
-    /// Home Assistant cannot be asked: why.
-    CannotAsk(String),
-    /// The Supervisor did not say who it is. That may be anybody, and what an administrator wants
-    /// to change is in the Configuration tab too.
-    Nobody,
-}
-
-impl Locked {
-    /// In the reader's language, with what to do.
-    #[must_use]
-    pub fn words(&self, l: &Locale) -> String {
-        match self {
-            Self::NotAdministrator => l.t("locked_not_admin").to_owned(),
-            Self::CannotAsk(why) => l.with("locked_cannot_ask", &[("why", &l.why(why))]),
-            Self::Nobody => l.t("locked_nobody").to_owned(),
-        }
-    }
-}
-
 /// Whether the user that the Supervisor names may not change anything.
 async fn locked(context: &Context, user: Option<String>, change: bool) -> Option<Locked> {
     let Some(user) = user else {
@@ -118,6 +94,7 @@ fn depends_on_user(method: &Method, path: &str) -> bool {
                 "livez",
                 "metrics",
                 "restart",
+                "control",
                 "diagnostics",
             ]
             .contains(&name))
@@ -125,17 +102,6 @@ fn depends_on_user(method: &Method, path: &str) -> bool {
 
 fn is_change(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
-}
-
-/// What a request may do, for the pages.
-#[derive(Clone, Debug)]
-pub struct Pass {
-    /// Changes are allowed.
-    pub full: bool,
-    /// Why this user of Home Assistant can look but not change.
-    pub locked: Option<Locked>,
-    /// Of this answer's scripts and styles.
-    pub nonce: Arc<str>,
 }
 
 /// Lets a request in or not, and puts the security headers on its answer.
@@ -159,13 +125,7 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
                 None
             };
             match &locked {
-                Some(why) if change => json(
-                    StatusCode::FORBIDDEN,
-                    to_json(&Refused {
-                        ok: false,
-                        text: why.words(l),
-                    }),
-                ),
+                Some(why) if change => told(StatusCode::FORBIDDEN, why.words(l)),
                 _ => {
                     let full = full && locked.is_none();
                     request.extensions_mut().insert(Pass {
@@ -200,12 +160,6 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
         connection.activity.answered();
     }
     response
-}
-
-#[derive(Serialize)]
-struct Refused {
-    ok: bool,
-    text: String,
 }
 
 fn nonce() -> String {
@@ -290,7 +244,8 @@ fn password(
     request: &Request,
 ) -> Result<(), Response<Body>> {
     let endpoint = guard.context.meter(0);
-    if !endpoint.auth_on() {
+    let ground = endpoint.ground();
+    if !ground.auth_on() {
         return Ok(());
     }
     let Some(connection) = connection else {
@@ -310,7 +265,7 @@ fn password(
             &caller,
             &Terms {
                 credentials,
-                ..Terms::default()
+                ..Terms::on(&ground)
             },
         )
         .map_err(|challenge| {
@@ -447,11 +402,8 @@ mod tests {
                 ("origin", origin),
                 ("x-forwarded-host", "ha.example:8123, x"),
             ]);
-            assert_eq!(
-                (foreign(&proxied, true), foreign(&proxied, false)),
-                (theirs, true),
-                "{origin}"
-            );
+            assert_eq!(foreign(&proxied, true), theirs, "{origin}");
+            assert!(foreign(&proxied, false), "{origin}");
         }
     }
 
@@ -459,8 +411,8 @@ mod tests {
     fn every_change_and_every_page_looks_at_the_user() {
         let looks = |method: &str, path: &str| depends_on_user(&method.parse().unwrap(), path);
         for name in [
-            "settings", "setup", "preview", "reset", "seed", "restart", "train", "ui/reset",
-            "new.json",
+            "settings", "setup", "preview", "reset", "seed", "restart", "train", "reader",
+            "profile", "test-as", "ui/reset", "new.json",
         ] {
             assert!(
                 looks("POST", &format!("/{name}")) && looks("PUT", &format!("/{name}")),

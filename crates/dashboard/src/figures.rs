@@ -21,7 +21,7 @@ const OLD: Duration = Duration::from_secs(60);
 const NONE: &str = "–";
 
 /// One phase's card.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct PhaseFigures {
     /// `a`, `b`, `c`: begins the keys of the live message.
     pub key: &'static str,
@@ -38,10 +38,12 @@ pub(super) struct PhaseFigures {
     pub curr: String,
     pub pf: String,
     pub quality: String,
+    /// W, + import, for the chart.
+    pub w: Option<f64>,
 }
 
 /// Everything at the top of the page.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Figures {
     /// Unix s.
     pub ts: f64,
@@ -146,6 +148,7 @@ fn phase(
         curr: figure(served.map(|s| s.current.get()), 2),
         pf: figure(served.map(|s| s.pf.get()), 2),
         quality: text,
+        w: served.map(|s| s.act_power.get()),
     }
 }
 

@@ -15,20 +15,22 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::{
-    context::{Context, to_json},
-    data::{self, failure, parameter},
+    answer::{as_json, failure},
+    asking::{Asking, parameter},
+    context::Context,
+    data,
     forecast_words::{self as say, ModelRow, Row},
     locale::Locale,
-    page::{Asking, Page, html, json},
+    page::{Page, html},
     words,
 };
 use forecast::{
-    ModelKind, Outlook, Point,
+    HorizonId, ModelKind, Outlook, Point,
     outlook::{HorizonOutlook, Training},
 };
 use store::{
     Store,
-    chart::{Ahead, Chart, Figure, tenth},
+    chart::{Chart, Figure, distances, tenth},
 };
 
 /// Values of a horizon that are listed at once; all of them are a click away.
@@ -40,6 +42,8 @@ const LISTED: usize = 96;
 struct Card {
     id: &'static str,
     title: String,
+    /// What the line says, a sentence each; of the day ahead only.
+    says: Vec<String>,
     /// What the line is worth against the last value.
     worth: String,
     /// `live` where it is worth something.
@@ -51,7 +55,10 @@ struct Card {
     band: String,
     drawn: Option<String>,
     brief: Vec<Row>,
+    /// All of them, where the browser has no script to write them from the line.
     rows: Vec<Row>,
+    /// Whether there are more than the brief ones.
+    more: bool,
     figures: Vec<(String, String)>,
     models: Vec<ModelRow>,
 }
@@ -93,16 +100,18 @@ impl Shown {
         samples: u64,
         now: f64,
         zone: &TimeZone,
+        all: bool,
     ) -> Self {
         let cards: Vec<Card> = outlook
             .horizons
             .iter()
-            .map(|h| Card::of(l, h, now, zone))
+            .rev()
+            .map(|h| Card::of(l, h, now, zone, all))
             .collect();
         let failed = training
             .last
             .as_ref()
-            .and_then(|last| Some(say::failure(l, last.failed.as_deref()?)));
+            .and_then(|last| Some(say::failure(l, last.failed.as_ref()?)));
         let count = words::number(l, samples as f64, 0);
         let waiting = cards
             .is_empty()
@@ -177,7 +186,7 @@ impl Progress {
 }
 
 impl Card {
-    fn of(l: &Locale, h: &HorizonOutlook, now: f64, zone: &TimeZone) -> Self {
+    fn of(l: &Locale, h: &HorizonOutlook, now: f64, zone: &TimeZone, all: bool) -> Self {
         let id = h.id.name();
         let model = |kind: ModelKind| l.t(&format!("model_{kind}")).to_owned();
         let forecast = h.forecast.as_deref();
@@ -197,6 +206,11 @@ impl Card {
         Self {
             id,
             title: say::title(l, h),
+            says: if h.id == HorizonId::Day {
+                say::outlook(l, points, h.step, now, zone)
+            } else {
+                Vec::new()
+            },
             worth: say::worth(l, h),
             state: if say::worth_of(h).is_some_and(|s| s >= say::WORTH) {
                 "live"
@@ -219,7 +233,8 @@ impl Card {
                 .step_by(stretch)
                 .map(row)
                 .collect(),
-            rows: if points.len() > BRIEF {
+            more: points.len() > BRIEF,
+            rows: if all {
                 points.iter().step_by(every).map(row).collect()
             } else {
                 Vec::new()
@@ -230,7 +245,7 @@ impl Card {
     }
 }
 
-fn shown(context: &Context, l: &Locale, samples: u64) -> Shown {
+fn shown(context: &Context, l: &Locale, samples: u64, all: bool) -> Shown {
     let (outlook, training) = (
         context.forecast.outlook.borrow().clone(),
         context.forecast.training.borrow().clone(),
@@ -242,16 +257,22 @@ fn shown(context: &Context, l: &Locale, samples: u64) -> Shown {
         samples,
         context.now().unix,
         &context.zone(),
+        all,
     )
 }
 
-/// The page.
-pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+/// The page; with `?all=1` it has every value of the lines as text, which the script writes by itself.
+pub(super) async fn page(
+    State(context): State<Context>,
+    asking: Asking,
+    RawQuery(query): RawQuery,
+) -> Response<Body> {
     let mut p = Page::new(&context, &asking, "forecast");
+    let all = parameter(query.as_deref(), "all").is_some();
     let samples = p
         .noting(context.read(Store::sample_count).await)
         .unwrap_or_default();
-    let s = shown(&context, asking.l, samples);
+    let s = shown(&context, asking.l, samples, all);
     html(&View {
         elsewhere: p.m > 0,
         p,
@@ -270,11 +291,17 @@ struct Lines {
     drawn: Drawn,
 }
 
+/// A forecast: W, and the band's ends.
+type Said = (Figure, Option<Figure>, Option<Figure>);
+
 #[derive(Serialize)]
 struct Drawn {
+    /// Between two points, s.
+    step: u32,
+    /// By distance, as those of the chart.
     ts: Vec<i64>,
     w: Vec<Figure>,
-    forecast: Vec<Ahead>,
+    forecast: Vec<Said>,
 }
 
 /// A point of the skill's history: Unix s; percent closer than the last value for each horizon.
@@ -285,30 +312,41 @@ struct Answer {
     training: Progress,
     button: String,
     horizons: Vec<Lines>,
-    skills: Vec<Skill>,
+    /// Where asked for with `?skills=1`: a month of it weighs more than all else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skills: Option<Vec<Skill>>,
 }
 
 fn drawn(h: &HorizonOutlook) -> Drawn {
     let end = |w: Option<f32>| w.map(|w| Figure::whole(w.into()));
+    let every = h.drawn.len().div_ceil(DRAWN).max(1);
+    let points: Vec<_> = h.drawn.iter().step_by(every).collect();
+    let mut ts: Vec<i64> = points.iter().map(|t| t.ts).collect();
+    distances(ts.iter_mut());
     Drawn {
-        ts: h.drawn.iter().map(|t| t.ts).collect(),
-        w: h.drawn
+        step: h
+            .step
+            .saturating_mul(u32::try_from(every).unwrap_or(u32::MAX)),
+        ts,
+        w: points
             .iter()
             .map(|t| Figure::whole(t.came.into()))
             .collect(),
-        forecast: h
-            .drawn
+        forecast: points
             .iter()
-            .map(|t| (t.ts, Figure::whole(t.w.into()), end(t.lo), end(t.hi)))
+            .map(|t| (Figure::whole(t.w.into()), end(t.lo), end(t.hi)))
             .collect(),
     }
 }
 
 /// Points of the past in one drawing, which is half as wide as the page: three of them and all else
 /// weigh below 150 kB.
-const POINTS: usize = 180;
+const POINTS: usize = 150;
+/// Points of what was forecast beside what came.
+const DRAWN: usize = 100;
 
-/// `forecast.json`: lines and progress; with `?part=training` the progress alone.
+/// `forecast.json`: lines and progress; with `?part=training` the progress alone, with `?skills=1`
+/// the skill's history too.
 pub(super) async fn data(
     State(context): State<Context>,
     asking: Asking,
@@ -320,7 +358,7 @@ pub(super) async fn data(
     );
     let progress = Progress::of(asking.l, &training);
     if parameter(query.as_deref(), "part").as_deref() == Some("training") {
-        return json(StatusCode::OK, to_json(&progress));
+        return as_json(&progress);
     }
     let mut horizons = Vec::with_capacity(outlook.horizons.len());
     for h in &outlook.horizons {
@@ -329,32 +367,28 @@ pub(super) async fn data(
             Ok(chart) => horizons.push(Lines {
                 id: h.id.name(),
                 step: h.step,
-                chart: chart.whole(),
+                chart: chart.whole().by_distance(),
                 drawn: drawn(h),
             }),
             Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }
     let percent = |s: Option<f32>| s.map(|s| tenth(f64::from(s) * 100.0));
-    let skills = outlook
-        .skills
-        .iter()
-        .map(|p| (p.ts, p.skill.map(percent)))
-        .collect();
+    let skills = parameter(query.as_deref(), "skills").map(|_| {
+        let points = outlook.skills.iter();
+        points.map(|p| (p.ts, p.skill.map(percent))).collect()
+    });
     let samples = context.read(Store::sample_count).await.unwrap_or_default();
     let button = asking.l.with(
         "fc_train",
         &[("n", &words::number(asking.l, samples as f64, 0))],
     );
-    json(
-        StatusCode::OK,
-        to_json(&Answer {
-            training: progress,
-            button,
-            horizons,
-            skills,
-        }),
-    )
+    as_json(&Answer {
+        training: progress,
+        button,
+        horizons,
+        skills,
+    })
 }
 
 #[cfg(test)]
@@ -366,7 +400,7 @@ mod tests {
 
     use super::*;
     use forecast::{
-        HorizonForecast, HorizonId, Metric, Metrics,
+        HorizonForecast, Metric, Metrics,
         outlook::{Basis, LastTraining, SkillPoint, TrainedAt},
         tracker::Tracked,
     };
@@ -477,7 +511,7 @@ mod tests {
         };
         View {
             p,
-            s: Shown::of(l, outlook, training, 302_412, NOW as f64, &zone),
+            s: Shown::of(l, outlook, training, 302_412, NOW as f64, &zone, full),
             elsewhere: false,
         }
         .render()
@@ -513,13 +547,8 @@ mod tests {
         }
         // The last of the list is the end of the horizon; the chosen model is marked once a
         // horizon.
-        assert_eq!(
-            (
-                page.matches(">chosen<").count(),
-                page.matches("data-plot=\"ahead\"").count()
-            ),
-            (3, 3)
-        );
+        assert_eq!(page.matches(">chosen<").count(), 3);
+        assert_eq!(page.matches("data-plot=\"ahead\"").count(), 3);
         assert!(page.contains("12:01:00") && !page.contains("12:01:02"));
     }
 
@@ -562,7 +591,7 @@ mod tests {
             h.metric = Metric::Rmse;
             (
                 say::worth(l, &h),
-                Card::of(l, &h, NOW as f64, &TimeZone::UTC).state,
+                Card::of(l, &h, NOW as f64, &TimeZone::UTC, true).state,
             )
         };
         assert_eq!(
@@ -609,8 +638,7 @@ mod tests {
         let why = forecast::Error::TooFew {
             have: 12,
             need: 1060,
-        }
-        .to_string();
+        };
         let few = Training {
             last: Some(LastTraining {
                 at: NOW,
@@ -635,7 +663,7 @@ mod tests {
         let failed = Training {
             last: Some(LastTraining {
                 at: NOW,
-                failed: Some("disk full".into()),
+                failed: Some(forecast::Error::Library("disk full".into())),
             }),
             ..Training::default()
         };
@@ -681,7 +709,7 @@ mod tests {
                 forecast.points.iter_mut().for_each(|p| (p.w, p.lo, p.hi) = (w, band, Some(w)));
                 h.forecast = Some(Arc::new(forecast));
                 h.drawn = Arc::new([Tracked { came: w, w, lo: band, ..h.drawn[0] }]);
-                let lines = to_json(&drawn(h));
+                let lines = serde_json::to_string(&drawn(h)).unwrap();
                 prop_assert!(serde_json::from_str::<serde_json::Value>(&lines).is_ok() && !lines.contains("NaN"), "{}", lines);
             }
             let page = rendered(&Locale::all()[which], &o, &Training::default(), true);

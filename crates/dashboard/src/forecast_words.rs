@@ -13,6 +13,7 @@ use forecast::{
     HorizonId, Metric, Metrics, ModelKind, Point,
     outlook::{Basis, HorizonOutlook},
 };
+use vocab::reason::{Count, Undone};
 
 /// From this skill on a line is called closer than the last value.
 pub(super) const WORTH: f64 = 0.005;
@@ -157,6 +158,96 @@ pub(super) fn band(l: &Locale, h: &HorizonOutlook) -> String {
     }
 }
 
+/// Steps of this length, s, make a day ahead worth words.
+const STRETCH: i64 = 2 * 3600;
+/// Below this a house neither feeds in nor draws in a way worth a word, W.
+const LITTLE: f64 = 30.0;
+
+/// What a line says of the time ahead, a sentence each: its peak, its best stretch, and when the
+/// house feeds in.
+pub(super) fn outlook(
+    l: &Locale,
+    points: &[Point],
+    step: u32,
+    now: f64,
+    zone: &TimeZone,
+) -> Vec<String> {
+    let known: Vec<(i64, f64)> = points
+        .iter()
+        .filter_map(|p| Some((p.ts, known(Some(p.w.into()))?)))
+        .collect();
+    let Some(&(peak, most)) = known.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {
+        return Vec::new();
+    };
+    let step = i64::from(step.max(1));
+    // A point is named by its end.
+    let time = |ts: i64| clock(l, ts, 60, now, zone);
+    let span = |from: i64, to: i64| format!("{}–{}", time(from), only_time(to, zone));
+    let mut said = Vec::new();
+    if most > LITTLE {
+        let values = [
+            ("time", time(peak)),
+            ("power", words::watts(l, most).to_string()),
+        ];
+        said.push(filled(l, "ahead_peak", &values));
+    }
+    let width = usize::try_from(STRETCH / step)
+        .unwrap_or(1)
+        .clamp(1, known.len());
+    let mean =
+        |stretch: &[(i64, f64)]| stretch.iter().map(|(_, w)| w).sum::<f64>() / stretch.len() as f64;
+    let best = known
+        .windows(width)
+        .min_by(|a, b| mean(a).total_cmp(&mean(b)));
+    if let Some(best) = best.filter(|_| known.len() > width) {
+        let (from, to) = (best[0].0 - step, best[best.len() - 1].0);
+        let w = mean(best);
+        let key = if w < -LITTLE {
+            "ahead_surplus"
+        } else {
+            "ahead_least"
+        };
+        let values = [
+            ("span", span(from, to)),
+            ("power", words::watts(l, w).to_string()),
+        ];
+        said.push(filled(l, key, &values));
+    }
+    said.push(feeding(l, &known, step, &time, &span));
+    said
+}
+
+/// From when to when the house feeds in, first of all.
+fn feeding(
+    l: &Locale,
+    known: &[(i64, f64)],
+    step: i64,
+    time: &dyn Fn(i64) -> String,
+    span: &dyn Fn(i64, i64) -> String,
+) -> String {
+    let feeds = |at: &(i64, f64)| at.1 < -LITTLE;
+    let Some(first) = known.iter().position(feeds) else {
+        return l.t("ahead_no_surplus").to_owned();
+    };
+    let after = &known[first..];
+    let begin = after[0].0 - step;
+    match after.iter().position(|at| !feeds(at)) {
+        Some(end) => filled(l, "ahead_feeds", &[("span", span(begin, after[end - 1].0))]),
+        None => filled(l, "ahead_feeds_on", &[("time", time(begin))]),
+    }
+}
+
+fn filled(l: &Locale, key: &str, values: &[(&str, String)]) -> String {
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, text)| (*name, &**text)).collect();
+    l.with(key, &values)
+}
+
+fn only_time(ts: i64, zone: &TimeZone) -> String {
+    zone.to_datetime(Timestamp::from_second(ts).unwrap_or_default())
+        .strftime("%H:%M")
+        .to_string()
+}
+
 /// The figures as the original shows them, and those they are measured by.
 pub(super) fn figures(l: &Locale, h: &HorizonOutlook) -> Vec<(String, String)> {
     let m = &h.metrics;
@@ -206,22 +297,75 @@ pub(super) fn stage(l: &Locale, stage: &str) -> String {
 }
 
 /// Why there is no new model; what has no words of ours is said as it came.
-pub(super) fn failure(l: &Locale, why: &str) -> String {
-    let few = why
-        .strip_prefix("too few samples: ")
-        .and_then(|rest| rest.strip_suffix(" needed")?.split_once(" usable, "));
-    if let Some((have, need)) = few {
-        let number = |text: &str| {
-            text.parse::<f64>()
-                .map_or_else(|_| text.to_owned(), |n| words::number(l, n, 0))
-        };
-        return l.with(
-            "fc_too_few",
-            &[("have", &number(have)), ("need", &number(need))],
+pub(super) fn failure(l: &Locale, why: &forecast::Error) -> String {
+    match *why {
+        forecast::Error::TooFew { have, need } => {
+            let (have, need) = (Count(have as u64), Count(need as u64));
+            l.say(&Undone::TooFew { have, need })
+        }
+        ref other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// 2023-11-15, 12:00 in Berlin.
+    const NOON: i64 = 1_700_046_000;
+
+    fn said(code: &str, watts: impl Fn(f64) -> f32) -> Vec<String> {
+        let l = Locale::all().iter().find(|l| l.code == code).unwrap();
+        let points: Vec<Point> = (1..=96)
+            .map(|i| Point {
+                ts: NOON + i * 900,
+                w: watts((12.0 + i as f64 / 4.0) % 24.0),
+                lo: None,
+                hi: None,
+            })
+            .collect();
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        outlook(l, &points, 900, NOON as f64, &zone)
+            .into_iter()
+            .map(|text| text.replace('\u{202f}', " "))
+            .collect()
+    }
+
+    #[test]
+    fn a_day_with_sun_names_its_peak_its_surplus_and_when_it_feeds_in() {
+        let day = said("en", |hour| match hour {
+            h if (18.25..=18.5).contains(&h) => 2100.0,
+            h if (10.0..=11.75).contains(&h) => -800.0,
+            _ => 300.0,
+        });
+        assert_eq!(
+            day,
+            [
+                "Highest about 18:30, 2,100 W from the grid.",
+                "Most surplus 16 Nov, 09:45–11:45, about 800 W.",
+                "The house feeds in 16 Nov, 09:45–11:45.",
+            ]
         );
     }
-    match why {
-        "a training is under way already" => l.t("fc_under_way").to_owned(),
-        other => other.to_owned(),
+
+    #[test]
+    fn a_day_without_surplus_names_the_hours_that_draw_least() {
+        let day = said("en", |hour| {
+            if (2.25..=4.0).contains(&hour) {
+                120.0
+            } else {
+                400.0
+            }
+        });
+        assert_eq!(
+            day[1],
+            "Least 16 Nov, 02:00–04:00, about 120 W from the grid."
+        );
+        assert_eq!(day[2], "No surplus is expected.");
+        let all_feeding = said("en", |_| -500.0);
+        assert_eq!(all_feeding.len(), 2, "no peak of what is drawn");
+        assert_eq!(all_feeding[1], "The house feeds in from 12:00 on.");
+        assert!(said("de", |_| f32::NAN).is_empty());
     }
 }

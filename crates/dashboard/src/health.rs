@@ -11,16 +11,20 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
+    answer::json,
+    asking::Asking,
     context::Context,
+    incidents::{self, Incident},
     listeners::{self, Group, Place, groups, name},
-    original,
+    notices, original,
     owner::Options,
-    page::{self, Asking, Page, html, json},
+    page::{Page, html},
     setup, words,
 };
 use config::masked;
 use consumers::Overview;
 use meter::EntityReport;
+use probe::Consumer;
 use source::Transport;
 use store::{StoreHealth, StoreState};
 use transport::{
@@ -48,6 +52,9 @@ struct View {
     listeners: Vec<Row>,
     store: Vec<Row>,
     problems: Vec<String>,
+    /// Word and name of each reader that can be tried.
+    consumers: [(&'static str, &'static str); 8],
+    incidents: Vec<Incident>,
     version: &'static str,
 }
 
@@ -56,7 +63,7 @@ fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
         // The row has the entity's name already.
         (Some(problem), _) => {
             let why = match problem {
-                Reason::Of { what, why } if *what == e.entity => why,
+                Reason::Of { what, why } if **what == *e.entity => why,
                 why => why,
             };
             ("absent", l.say(why))
@@ -176,7 +183,7 @@ fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
             .path
             .as_ref()
             .map_or_else(String::new, |p| p.display().to_string()),
-        StoreState::InMemory { reason } | StoreState::Failing { reason, .. } => l.sentence(reason),
+        StoreState::InMemory { reason } | StoreState::Failing { reason, .. } => l.begin(reason),
     };
     let last = health.last_commit.map_or_else(
         || "–".to_owned(),
@@ -223,8 +230,10 @@ fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
 
 /// The page.
 pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let p = Page::new(&context, &asking, "health");
+    let mut p = Page::new(&context, &asking, "health");
     let l = asking.l;
+    let incidents = incidents::list(&context, p.m, l).await;
+    let incidents = p.noting(incidents).unwrap_or_default();
     let entities = context
         .owner
         .entities(p.m)
@@ -260,7 +269,9 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         entities,
         listeners,
         store: store(&context, l),
-        problems: page::problems(&context, l),
+        problems: notices::problems(&context, l),
+        consumers: Consumer::ALL.map(|consumer| (consumer.word(), consumer.name())),
+        incidents,
         version: env!("CARGO_PKG_VERSION"),
         p,
     })
@@ -355,7 +366,6 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
     let options = context.owner.options();
     let mut meters = Vec::new();
     for (i, endpoint) in context.meters.iter().enumerate() {
-        let scaling = endpoint.channels.borrow().scaling.clone();
         meters.push(MeterFile {
             name: endpoint.meter.clone(),
             health: raw(healthz::report(endpoint, &context.board, context.vitals.as_ref()).1),
@@ -366,7 +376,7 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
                     .unwrap_or_default(),
             ),
             entities: context.owner.entities(i).await,
-            readers: endpoint.consumers.overview(&scaling, context.now()),
+            readers: endpoint.overview(),
         });
     }
     let facts = context.facts.borrow().clone();
@@ -381,7 +391,7 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
             .vitals
             .problems()
             .into_iter()
-            .chain(options.problems.iter().map(|line| Reason::foreign(&**line)))
+            .chain(options.problems.iter().cloned())
             .collect(),
         listeners: context.board.lines(),
         store: context.store.health().into(),

@@ -10,11 +10,21 @@
 //! | --- | --- |
 //! | [`owner`] | what a person may ask of the process |
 //! | [`door`] | peer, host, origin, password, security headers |
+//! | `asking`, `answer`, `outcome` | who asks for what; how it is sent; what a change came to |
 //! | [`locale`], [`words`] | languages; one digit rule for every figure |
-//! | `figures`, `live` | the current values, once for the page's HTML and for the live socket |
+//! | `figures`, `picture`, `live` | the current values and what to think of them, once for the page's HTML and for the live socket |
+//! | `regions` | what of a page has changed since it was sent |
 //! | `pages`, `energy`, `readers`, `forecast`, `health`, `settings`, `setup` | one page each |
+//! | `page`, `notices` | what every page has; what needs a person |
+//! | `sums`, `bars` | energy by day and month, and its bars |
+//! | `reader`, `names`, `gone` | a reader in words; those that are not heard any more |
+//! | `act`, `preview`, `sign`, `counters` | what a person changes, and is asked and shown before |
+//! | `incidents` | what went wrong, in words |
 //! | `data` | chart, exchanges, figures as JSON |
 //! | `original` | `/ui/power`, `/ui/train`, `/admin/overview` with the original's keys |
+//! | `recording` | recordings, and one answered again with other options |
+//! | [`test_as`] | a reader's calls against this meter |
+//! | [`doctor`] | what keeps this meter from being read |
 //! | [`serve`] | its own listener |
 //!
 //! Everything a page needs is in its first HTML; the scripts only keep it fresh. All links are
@@ -27,28 +37,50 @@
 )]
 
 mod act;
+mod answer;
+mod asking;
 mod assets;
+mod bars;
 mod battery;
+mod connect;
 mod context;
+mod control;
+mod counters;
 mod data;
+pub mod doctor;
 pub mod door;
 mod energy;
 mod figures;
 mod forecast;
 mod forecast_words;
+mod gone;
 mod health;
+pub mod incidents;
 mod listeners;
 mod live;
 pub mod locale;
+
+mod names;
+mod notices;
 mod option_texts;
 mod original;
+mod outcome;
 pub mod owner;
 mod page;
 mod pages;
+mod picture;
+mod preview;
+mod reader;
 mod readers;
+mod recording;
+mod regions;
 pub mod serve;
 mod settings;
 mod setup;
+mod sign;
+mod sums;
+pub mod test_as;
+mod verdicts;
 mod why;
 pub mod words;
 
@@ -62,6 +94,7 @@ use axum::{
 pub use context::{Context, Parts};
 pub use door::Door;
 pub use owner::Owner;
+pub use reader::OWN_AGENT;
 
 /// Largest request body: an options file is small.
 const MAX_BODY: usize = 64 * 1024;
@@ -89,6 +122,7 @@ fn finish(routes: Router<Context>, context: &Context, door: Door) -> Router {
     routes
         .route("/admin/overview", get(original::overview))
         .route("/ui/power", get(original::power))
+        .layer(middleware::from_fn(regions::answer))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(guard, door::guard))
         .with_state(context.clone())
@@ -104,10 +138,23 @@ fn tree(at: &str) -> Router<Context> {
         .route(&path("forecast"), get(forecast::page))
         .route(&path("health"), get(health::page))
         .route(&path("settings"), get(settings::page).post(act::change))
-        .route(&path("setup"), get(setup::page).post(act::take))
-        .route(&path("preview"), post(act::preview))
-        .route(&path("reset"), post(act::reset))
-        .route(&path("seed"), post(act::seed))
+        .route(&path("setup"), get(setup::page).post(preview::take))
+        .route(&path("preview"), post(preview::preview))
+        .route(&path("sensors.json"), get(setup::sensors))
+        .route(&path("served.json"), get(preview::served))
+        .route(&path("check"), post(act::check))
+        .route(&path("reach"), post(preview::reach))
+        .route(&path("reset"), post(counters::reset))
+        .route(&path("seed"), post(counters::seed))
+        .route(&path("test-as"), post(test_as::run))
+        .route(&path("control"), get(control::state).post(control::steer))
+        .route(&path("reader"), post(act::mark_reader))
+        .route(
+            &path("recording"),
+            get(recording::page).post(recording::act),
+        )
+        .route(&path("recording.jsonl"), get(recording::file))
+        .route(&path("replay"), post(recording::replay))
         .route(&path("restart"), get(act::run).post(act::restart))
         .route(&path("train"), post(original::train))
         .route(&path("diagnostics"), get(health::diagnostics))
@@ -116,11 +163,18 @@ fn tree(at: &str) -> Router<Context> {
         .route(&path("chart.json"), get(data::chart))
         .route(&path("energy.json"), get(energy::data))
         .route(&path("readers.json"), get(readers::data))
+        .route(&path("profile"), post(connect::assign))
+        .route(&path("connect.json"), get(connect::lights))
         .route(&path("exchanges.json"), get(readers::exchanges))
         .route(&path("forecast.json"), get(forecast::data))
         .route(&path("health.json"), get(health::data))
+        .route(&path("doctor.json"), get(doctor::data))
         .route(&path("style.css"), get(assets::style))
         .route(&path("page.js"), get(assets::script))
-        .route(&path("uplot.js"), get(assets::uplot))
+        .route(&path("watch.js"), get(assets::watch))
+        .route(&path("uplot.js"), get(assets::charts))
+        .route(&path("replay.js"), get(assets::replay))
+        .route(&path("setup.js"), get(assets::setup))
+        .route(&path("settings.js"), get(assets::settings))
         .route(&path("uplot-licence.txt"), get(assets::licence))
 }

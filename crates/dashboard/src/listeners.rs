@@ -1,14 +1,13 @@
 //! Listeners in words: what belongs together is one line, `WebSocket, ports 6010–6022`.
 
-use std::borrow::Cow;
-
 use super::{context::Context, locale::Locale};
+use doctor::Hold;
 use transport::{
     ListenerState,
-    board::Line,
-    mdns::self_query::{self, UNHEARD},
-    reserve::HOME_ASSISTANT_HERE,
+    board::{self, Line},
+    mdns::self_query,
 };
+use vocab::reason::{Cause, Closed, Failure, Reason};
 
 /// Listeners of one name, meter, address and state.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,32 +31,11 @@ pub(super) fn name<'a>(l: &'a Locale, key: &'a str) -> &'a str {
         "udp" => "UDP",
         "modbus" => "Modbus TCP",
         "mdns" => "mDNS",
+        "mqtt" => "MQTT",
+        "mqtt_home" => "MQTT (Home Assistant)",
         self_query::NAME => l.t("mdns_query"),
         "dashboard" => l.t("group_dashboard"),
         other => other,
-    }
-}
-
-/// Why a listener waits, in the person's words.
-pub(super) fn reason<'a>(l: &'a Locale, why: &'a str) -> Cow<'a, str> {
-    match why {
-        UNHEARD => l.t("mdns_unheard").into(),
-        _ if why.starts_with(HOME_ASSISTANT_HERE) => l.t("port_home_assistant").into(),
-        _ => l.why(why),
-    }
-}
-
-/// The options that say where a listener is, and with `at` on which address.
-const fn options(name: &str, at: bool) -> &'static str {
-    match (name.as_bytes(), at) {
-        (b"http", false) => "http_port",
-        (b"udp", false) => "udp_ports",
-        (b"modbus", false) => "modbus_port",
-        (b"modbus", true) => "modbus_bind",
-        (b"websocket", false) => "ws_port_start",
-        (b"dashboard", false) => "dashboard_port",
-        (b"dashboard", true) => "dashboard_bind",
-        _ => "bind",
     }
 }
 
@@ -77,6 +55,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// What stands before the option keys of its meter.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Of one of the meters.
     pub fn of(context: &Context, meter: &str) -> Self {
         let further = context
@@ -92,7 +75,7 @@ impl Place {
 }
 
 /// Who misses a port that cannot be had, and what to do; nothing of what has no port.
-fn loss(l: &Locale, group: &Group, why: &str, place: &Place) -> Option<(String, String)> {
+fn loss(l: &Locale, group: &Group, why: &Reason, place: &Place) -> Option<(String, String)> {
     let miss = l.t(match group.key {
         "http" => "miss_http",
         "udp" => "miss_udp",
@@ -101,33 +84,15 @@ fn loss(l: &Locale, group: &Group, why: &str, place: &Place) -> Option<(String, 
         "dashboard" => "miss_dashboard",
         _ => return None,
     });
-    let prefix = if group.key == "dashboard" {
-        ""
-    } else {
-        &place.prefix
-    };
-    let option = |at: bool| format!("{prefix}{}", options(group.key, at));
-    let in_card = place.app && prefix.is_empty() && matches!(group.key, "http" | "udp" | "modbus");
-    let remedy = if why.starts_with(HOME_ASSISTANT_HERE) {
-        l.t("remedy_home_assistant").to_owned()
-    } else if why.contains("(os error 99)") {
-        l.with("remedy_address", &[("option", &option(true))])
-    } else if place.app && group.key == "dashboard" {
-        // The port of ingress is the Supervisor's choice.
-        l.t("remedy_wait").to_owned()
-    } else if in_card {
-        l.t("remedy_card").to_owned()
-    } else if why.contains("(os error 13)") {
-        l.with("remedy_low", &[("option", &option(false))])
-    } else {
-        l.with("remedy_option", &[("option", &option(false))])
-    };
+    let held = hold(why, || None);
+    let remedy = doctor::remedy_of_port(group.key, &place.prefix, place.app, &held);
+    let remedy = l.say(&remedy);
     Some((miss.to_owned(), remedy))
 }
 
 /// What somebody reads about a listener that cannot be had: which, why, who misses it, what to do.
-pub(super) fn notice(l: &Locale, group: &Group, why: &str, place: &Place) -> String {
-    let reason = reason(l, why);
+pub(super) fn notice(l: &Locale, group: &Group, why: &Reason, place: &Place) -> String {
+    let reason = l.say(why);
     let Some((miss, remedy)) = loss(l, group, why, place) else {
         return match group.key {
             "mdns" => l.with("notice_mdns", &[("reason", &reason)]),
@@ -159,8 +124,8 @@ pub(super) fn notice(l: &Locale, group: &Group, why: &str, place: &Place) -> Str
 }
 
 /// The same beside where it should be, for the health page's row.
-pub(super) fn note(l: &Locale, group: &Group, at: &str, why: &str, place: &Place) -> String {
-    let reason = reason(l, why);
+pub(super) fn note(l: &Locale, group: &Group, at: &str, why: &Reason, place: &Place) -> String {
+    let reason = l.say(why);
     match loss(l, group, why, place) {
         Some((miss, remedy)) => l.with(
             "waits_for",
@@ -219,29 +184,51 @@ pub(super) fn groups<'a>(l: &Locale, lines: impl Iterator<Item = &'a Line>) -> V
             format!("{} ({})", name(l, line.name), line.meter)
         },
         ports: ports(all),
-        address: if line.address == "all addresses" {
-            l.t("all_addresses").to_owned()
-        } else {
-            line.address.clone()
+        address: match &line.address {
+            board::Place::All => l.t("all_addresses").to_owned(),
+            place => place.to_string(),
         },
         state: line.state.clone(),
     };
     found.into_iter().map(group).collect()
 }
 
+/// Why a port is not ours, from the board's reason; `holder` is asked who has it.
+pub(super) fn hold(reason: &Reason, holder: impl FnOnce() -> Option<String>) -> Hold {
+    match reason {
+        Reason::Closed(Closed::HomeAssistant | Closed::KeptForHomeAssistant { .. }) => {
+            Hold::HomeAssistant
+        }
+        Reason::Closed(Closed::KeptFor { .. } | Closed::KeptForSomebody { .. }) => {
+            Hold::Taken(holder())
+        }
+        Reason::Closed(Closed::System { error }) => match error.failure {
+            Some(Failure::Taken) => Hold::Taken(holder()),
+            Some(Failure::Forbidden) => Hold::Forbidden,
+            Some(Failure::NoAddress) => Hold::NoAddress,
+            _ => Hold::Other(error.clone()),
+        },
+        other => Hold::Other(Cause::said(other.to_string())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use transport::{holder::Holder, reserve::HOME_ASSISTANT_REASON};
+    use transport::holder::Holder;
 
-    fn waiting(name: &'static str, ports: &[u16], why: &str) -> Group {
-        let state = ListenerState::Waiting {
-            reason: why.to_owned(),
-        };
+    /// What the system says of a port.
+    fn refused(errno: i32) -> Reason {
+        let error = Cause::from(std::io::Error::from_raw_os_error(errno));
+        Closed::System { error }.into()
+    }
+
+    fn waiting(name: &'static str, ports: &[u16], why: &Reason) -> Group {
+        let state = ListenerState::waiting(why.clone());
         let line = |port: &u16| Line {
             name,
             meter: String::new(),
-            address: "all addresses".into(),
+            address: board::Place::All,
             port: *port,
             state: state.clone(),
         };
@@ -251,22 +238,20 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_said_in_words() {
-        let taken = std::io::Error::from_raw_os_error(98).to_string();
         let l = Locale::all();
         assert_eq!(
-            (&*reason(&l[0], &taken), &*reason(&l[1], &taken)),
-            (
+            [0, 1].map(|i: usize| l[i].say(&refused(98))),
+            [
                 "taken by another program",
                 "von einem anderen Programm belegt"
-            )
+            ]
         );
-        assert_eq!(reason(&l[1], "the moon"), "the moon");
     }
 
     #[test]
     fn a_taken_port_says_who_misses_it_and_how_to_change_it() {
         let l = &Locale::all()[0];
-        let [taken, low] = [98, 13].map(|n| std::io::Error::from_raw_os_error(n).to_string());
+        let [taken, low] = [98, 13].map(refused);
         let http = waiting("http", &[80], &taken);
         let place = |prefix: &str, app| Place {
             prefix: prefix.to_owned(),
@@ -302,7 +287,7 @@ mod tests {
                 && fan_out.ends_with("the option ws_port_start."),
             "{fan_out}"
         );
-        let nowhere = std::io::Error::from_raw_os_error(99).to_string();
+        let nowhere = refused(99);
         assert!(
             notice(
                 l,
@@ -312,16 +297,15 @@ mod tests {
             )
             .ends_with("Correct the option modbus_bind.")
         );
-        let (mdns, why) = (
-            waiting("mdns", &[5353], "x"),
-            "the HTTP port is not ours yet, or no interface has an address",
-        );
-        assert!(!notice(&Locale::all()[1], &mdns, why, &place("", true)).contains("port is not"));
+        let why = Closed::NoHttpPort.into();
+        let mdns = waiting("mdns", &[5353], &why);
+        assert!(!notice(&Locale::all()[1], &mdns, &why, &place("", true)).contains("port is not"));
+        let home_assistant = Closed::HomeAssistant.into();
         for l in Locale::all() {
             let text = notice(
                 l,
-                &waiting("http", &[80], HOME_ASSISTANT_REASON),
-                HOME_ASSISTANT_REASON,
+                &waiting("http", &[80], &home_assistant),
+                &home_assistant,
                 &place("", true),
             );
             let named = [l.t("port_home_assistant"), "8123", "bind"]
@@ -329,11 +313,11 @@ mod tests {
                 .all(|part| text.contains(part));
             assert!(named, "{}: {text}", l.code);
             let kept = Holder::Server("nginx").reason(std::time::Duration::from_secs(600));
-            let said = reason(l, &kept);
+            let said = l.say(&kept);
             assert!(
                 said.contains("nginx")
                     && said.contains("10 min")
-                    && (l.code == "en") == (said == kept),
+                    && (l.code == "en") == (said == kept.to_string()),
                 "{}: {said}",
                 l.code
             );
@@ -364,15 +348,13 @@ mod tests {
         let line = |name, port, state: &ListenerState| Line {
             name,
             meter: String::new(),
-            address: "0.0.0.0".into(),
+            address: board::Place::All,
             port,
             state: state.clone(),
         };
         let (open, taken) = (
             ListenerState::Listening,
-            ListenerState::Waiting {
-                reason: "taken".into(),
-            },
+            ListenerState::waiting(refused(98)),
         );
         let mut lines = vec![line("http", 80, &open)];
         lines.extend(
@@ -394,5 +376,21 @@ mod tests {
             found,
             want.map(|(name, ports)| (name.to_owned(), ports.to_owned()))
         );
+    }
+
+    #[test]
+    fn the_boards_reasons_are_told_apart() {
+        let who = || Some("nginx (process 8)".to_owned());
+        assert_eq!(hold(&refused(98), who), Hold::Taken(who()));
+        assert_eq!(hold(&refused(13), who), Hold::Forbidden);
+        assert_eq!(hold(&refused(99), who), Hold::NoAddress);
+        let ours = Closed::HomeAssistant.into();
+        assert_eq!(hold(&ours, who), Hold::HomeAssistant);
+        let waiting = Holder::HomeAssistant;
+        let reason = waiting.reason(std::time::Duration::from_secs(3600)).into();
+        assert_eq!(hold(&reason, who), Hold::HomeAssistant);
+        let server = Holder::Server("nginx");
+        let reason = server.reason(std::time::Duration::from_secs(600)).into();
+        assert_eq!(hold(&reason, || None), Hold::Taken(None));
     }
 }

@@ -150,6 +150,46 @@ mod tests {
     }
 
     #[test]
+    fn people_are_addressed_in_one_way() {
+        // German Sie, Dutch je, Spanish usted; and our meter is no counter in Spanish.
+        let wrong: [(&str, &[&str]); 4] = [
+            (
+                "de",
+                &[
+                    "du", "dein", "deine", "deiner", "deinem", "deinen", "deines", "dich",
+                    "anfassen",
+                ],
+            ),
+            ("nl", &["uw", "u"]),
+            ("es", &["comprueba", "tú", "tus"]),
+            ("en", &["touch it"]),
+        ];
+        for (code, words) in wrong {
+            let l = Locale::all().iter().find(|l| l.code == code).unwrap();
+            for (key, text) in &l.texts {
+                // Dutch hours are u, too.
+                if code == "nl"
+                    && (key.starts_with("unit_") || text.bytes().any(|b| b.is_ascii_digit()))
+                {
+                    continue;
+                }
+                let text = text.to_lowercase();
+                let spoken: Vec<&str> = text.split(|c: char| !c.is_alphabetic()).collect();
+                for word in words {
+                    let said = if word.contains(' ') {
+                        text.contains(word)
+                    } else {
+                        spoken.contains(word)
+                    };
+                    assert!(!said, "{code} {key}: {word} in {text}");
+                }
+            }
+        }
+        let spanish = Locale::all().iter().find(|l| l.code == "es").unwrap();
+        assert!(!spanish.t("notice_silent").contains("contador"));
+    }
+
+    #[test]
     fn all_languages_say_the_same_things() {
         let names = |text: &str| {
             let mut all: Vec<String> = text

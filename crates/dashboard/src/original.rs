@@ -1,8 +1,6 @@
 //! What the Python original served beside its page, with its keys: `/ui/power`, `/ui/train`,
 //! `/admin/overview`.
 
-use std::net::IpAddr;
-
 use axum::{
     body::Body,
     extract::State,
@@ -12,9 +10,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    context::{Context, to_json},
-    forecast_words,
-    page::{Asking, json},
+    answer::{as_json, json, to_json},
+    asking::Asking,
+    context::Context,
 };
 use consumers::{
     ConsumerView,
@@ -168,7 +166,7 @@ pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Re
             .collect(),
         model,
     };
-    json(StatusCode::OK, to_json(&power))
+    as_json(&power)
 }
 
 fn raw(text: String) -> Box<RawValue> {
@@ -199,8 +197,8 @@ pub(super) async fn train(State(context): State<Context>, asking: Asking) -> Res
             StatusCode::BAD_REQUEST,
             Trained {
                 ok: false,
-                text: forecast_words::failure(asking.l, &why),
-                error: Some(why),
+                text: asking.l.say(&why),
+                error: Some(why.to_string()),
             },
         ),
     };
@@ -243,30 +241,12 @@ struct Overview {
 
 /// What the device would answer to a call, without anybody being counted as a reader.
 pub(super) fn ask(endpoint: &Endpoint, method: &str, params: &str) -> Box<RawValue> {
-    let device = endpoint.device.borrow().clone();
-    let (view, state) = (endpoint.view(), endpoint.state.borrow().clone());
-    let now = endpoint.clock.now();
-    let context = device::Context {
-        view: &view,
-        state: &state,
-        now,
-        uptime_s: now
-            .mono
-            .saturating_sub(endpoint.boot.borrow().since)
-            .as_secs(),
-        local_ip: None::<IpAddr>,
-        records: endpoint.records.as_ref(),
-        // For people's pages, which show a null as no value.
-        manner: Manner {
-            takes_nulls: true,
-            ..Manner::http(false)
-        },
-        ws_connected: endpoint
-            .outbound_up
-            .load(std::sync::atomic::Ordering::Relaxed)
-            > 0,
+    // For people's pages, which show a null as no value.
+    let manner = Manner {
+        absent: vocab::Absent::Nulls,
+        ..Manner::http(false)
     };
-    match device.call(method, Some(params), &context).answer {
+    match endpoint.peek(method, params, manner) {
         Answer::Result(text) => raw(text.to_string()),
         Answer::Error(error) => raw(to_json(&error)),
         Answer::Silence => RawValue::NULL.to_owned(),
@@ -277,13 +257,12 @@ pub(super) fn ask(endpoint: &Endpoint, method: &str, params: &str) -> Box<RawVal
 pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> Response<Body> {
     let endpoint = context.meter(asking.m);
     let now = context.now();
-    let scaling = endpoint.channels.borrow().scaling.clone();
-    let seen = endpoint.consumers.overview(&scaling, now);
+    let seen = endpoint.overview();
     let snapshot = endpoint.view().snapshot.clone();
     let (link, reason) = link_word(&snapshot.source.link);
     let mut device: serde_json::Value =
         serde_json::from_str(ask(endpoint, "Shelly.GetDeviceInfo", "{}").get()).unwrap_or_default();
-    let identity = endpoint.device.borrow().identity.clone();
+    let identity = endpoint.ground().device.identity.clone();
     if let Some(members) = device.as_object_mut() {
         members.insert("sn".into(), identity.sn.into());
         members.insert("manufacturer".into(), identity.manufacturer.into());
@@ -321,5 +300,5 @@ pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> 
         problems: context.vitals.problems(),
         meters: context.meters.iter().map(|m| m.meter.clone()).collect(),
     };
-    json(StatusCode::OK, to_json(&overview))
+    as_json(&overview)
 }

@@ -1,17 +1,21 @@
 //! What a person may ask of the process. `app` implements it; tests bring their own.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use config::{Inputs, Layer, Problem};
+use diary::Mark;
 use meter::{
     EntityReport, Taken,
     direction::{Counters, SignVerdict},
 };
 use source::discover::Discovery;
-use vocab::reason::Reason;
+use vocab::{
+    PauseKind,
+    reason::{Cause, Reason},
+};
 
 /// Something that takes a while.
 pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -26,7 +30,7 @@ pub enum SetupState {
     Searching,
     /// Chosen by itself, not confirmed by anybody.
     Chosen {
-        /// The option keys that describe it.
+        /// The options that describe it, before others are laid over them.
         options: Map<String, Value>,
         /// The Energy settings say something else by now.
         differs: bool,
@@ -45,7 +49,7 @@ pub struct Options {
     /// What the options file holds, secrets as `***`.
     pub chosen: Map<String, Value>,
     /// What is wrong, a line each.
-    pub problems: Vec<String>,
+    pub problems: Vec<Reason>,
     /// Under the Supervisor.
     pub app: bool,
     /// Keys whose change counts only after a restart, and were changed since the start.
@@ -66,13 +70,13 @@ pub struct Changed {
 }
 
 /// One run of the process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
     /// Another one each time.
     pub id: String,
     /// Why the restart that was asked for does not come; `late`: nobody refused, but it did not
     /// come.
-    pub failed: Option<String>,
+    pub failed: Option<Reason>,
     /// It was asked for long ago.
     pub late: bool,
 }
@@ -86,6 +90,28 @@ pub enum Refusal {
     Ask(Vec<Problem>),
     /// It could not be written, or Home Assistant could not be asked.
     Failed(Reason),
+}
+
+/// Why the meter serves no value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NotServed {
+    /// Its HTTP port is switched off, or not to be had.
+    NoPort,
+    /// It answers, without a value.
+    NoValue,
+    /// It answers with this HTTP status.
+    Answered(u16),
+    /// It cannot be asked.
+    Failed(Cause),
+}
+
+/// What answers at an address of Home Assistant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reached {
+    /// The address without what was pasted around it.
+    pub url: String,
+    /// What the token lets in, or why not.
+    pub found: Result<Arc<Discovery>, Reason>,
 }
 
 /// One phase of a preview.
@@ -123,6 +149,67 @@ pub struct Preview {
     pub signs: Vec<Sign>,
 }
 
+/// How the last test as one reader ended, of a meter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// The reader's word.
+    #[serde(rename = "as")]
+    pub consumer: String,
+    /// Unix time of its end, s.
+    pub at: f64,
+    /// Whether no step was red.
+    pub passed: bool,
+    /// Steps that were made or left out.
+    pub steps: usize,
+    /// Each red step and what is wrong with it, in English.
+    pub failed: Vec<String>,
+}
+
+/// What is set at run time of a meter, and holds until it is set otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Control {
+    /// The device's id.
+    pub device: String,
+    /// W, in force: import that a reader which regulates to 0 leaves.
+    pub target_offset: f64,
+    /// What the option says, W.
+    pub target_offset_option: f64,
+    /// Readers are not told what is measured.
+    pub paused: bool,
+    /// What they are told in a pause.
+    pub pause_kind: PauseKind,
+    /// Seconds until they are told again by themselves; none: until somebody says so, or a restart.
+    pub resumes_in: Option<u64>,
+    /// Products by address, of this meter, set at run time.
+    pub profiles: BTreeMap<IpAddr, String>,
+    /// Parts of the power by address, of all meters, set at run time.
+    pub shares: BTreeMap<IpAddr, f64>,
+}
+
+/// A change of it; what is missing stays.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Steer {
+    /// W; null: what the option says.
+    #[serde(deserialize_with = "given")]
+    pub target_offset: Option<Option<f64>>,
+    /// Whether readers are told something else than what is measured.
+    pub pause: Option<bool>,
+    /// What, in this pause and in later ones.
+    pub pause_kind: Option<PauseKind>,
+    /// How long, minutes; without it until somebody says otherwise, or a restart.
+    pub minutes: Option<f64>,
+    /// Products by address, as `readers` calls them; null: what options say.
+    pub profiles: BTreeMap<IpAddr, Option<String>>,
+    /// Parts of the power by address, 0 to 1; null: what options say.
+    pub shares: BTreeMap<IpAddr, Option<f64>>,
+}
+
+/// A member that is there, null or not.
+fn given<'de, D: serde::Deserializer<'de>>(member: D) -> Result<Option<Option<f64>>, D::Error> {
+    Option::deserialize(member).map(Some)
+}
+
 /// What a person may ask of the process.
 pub trait Owner: Send + Sync {
     /// How far the set-up is.
@@ -152,24 +239,50 @@ pub trait Owner: Send + Sync {
         anyway: bool,
     ) -> Doing<'_, Result<Changed, Refusal>>;
 
+    /// What speaks against a change of options, without making it.
+    fn check(&self, changes: Map<String, Value>) -> Doing<'_, Result<(), Refusal>>;
+
+    /// The power that the first meter answers over its own HTTP port, W, and that port.
+    fn served(&self) -> Doing<'_, Result<(f64, u16), NotServed>>;
+
+    /// Tries an address and token of Home Assistant as they were typed; without a token that of the
+    /// options.
+    fn reach(&self, url: String, token: Option<String>) -> Doing<'_, Result<Reached, Reason>>;
+
     /// What each entity of a meter (by index) says.
     fn entities(&self, meter: usize) -> Doing<'_, Vec<EntityReport>>;
 
+    /// Where a meter (by index) is asked by whoever tests it as this reader.
+    fn target(&self, meter: usize, consumer: probe::Consumer) -> probe::Target;
+    /// Keeps how a test of a meter ended.
+    fn tested(&self, meter: usize, ended: Tested);
+
+    /// What counters say of the signs of a meter's powers while it runs; empty where none can.
+    fn signs(&self, meter: usize) -> Doing<'_, Vec<SignVerdict>>;
+
     /// Energy counters of a meter to 0.
-    fn reset(&self, meter: usize) -> Doing<'_, Result<(), String>>;
+    fn reset(&self, meter: usize) -> Doing<'_, Result<(), Reason>>;
 
     /// Energy counters of a meter become what its energy entities say now.
     fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<Reason>>>;
 
+    /// What is set at run time of a meter, by index.
+    fn control(&self, meter: usize) -> Control;
+
+    /// Changes it.
+    fn steer(&self, meter: usize, change: Steer) -> Doing<'_, Result<Control, Reason>>;
+    /// What a person says of a reader: its name, and whether it must read. An error: there is none.
+    fn mark_reader(&self, mark: Mark) -> Doing<'_, Result<(), ()>>;
+
     /// Trains the forecast's models in the background.
-    fn train(&self) -> Doing<'_, Result<(), String>>;
+    fn train(&self) -> Doing<'_, Result<(), Reason>>;
 
     /// Asks for a restart of the process where somebody is there to start it again, and does not
     /// wait for it: the caller has to be answered before the process ends.
     ///
     /// # Errors
     /// When nobody is there to start it again.
-    fn restart(&self) -> Result<(), String>;
+    fn restart(&self) -> Result<(), Reason>;
 
     /// This run of the process, and what became of a restart that was asked for in it.
     fn run(&self) -> Run;
@@ -179,5 +292,5 @@ pub trait Owner: Send + Sync {
     ///
     /// # Errors
     /// Why Home Assistant cannot be asked, of a user of whom nothing is known.
-    fn administrator(&self, user: String, change: bool) -> Doing<'_, Result<bool, String>>;
+    fn administrator(&self, user: String, change: bool) -> Doing<'_, Result<bool, Reason>>;
 }

@@ -9,16 +9,18 @@ use axum::{
 };
 
 use super::{
+    answer::json,
+    asking::{Asking, parameter},
     battery,
     context::Context,
-    data::parameter,
     energy::Both,
     figures::{Figures, Spark},
     locale::Locale,
     owner::SetupState,
-    page::{Asking, Page, html, json},
-    readers::{self, Reader},
-    setup,
+    page::{Page, html},
+    picture::{self, Origin, Reading},
+    reader::{self, Reader},
+    readers, setup,
 };
 use transport::{healthz as health, metrics as exposition};
 
@@ -28,6 +30,12 @@ struct View {
     p: Page,
     f: Figures,
     spark: Spark,
+    origin: Origin,
+    reading: Reading,
+    /// Whether counters prove or contradict the sign.
+    checked: Option<bool>,
+    /// More than one phase is used: each can be drawn.
+    by_phase: bool,
     today: Both,
     readers: Vec<Reader>,
     /// Said where there is none.
@@ -83,12 +91,23 @@ pub(super) async fn now(
     let (points, sums) = tokio::join!(points, context.sums(p.m));
     let (points, sums) = (p.noting(points).unwrap_or_default(), p.noting(sums));
     let endpoint = context.meter(p.m);
-    let (mut all, _) = readers::list(&context, endpoint, l);
-    let more = all.len().saturating_sub(READERS);
-    all.truncate(READERS);
+    let (all, seen) = reader::rows(&context, endpoint, l, READERS);
+    let more = seen.consumers.len().saturating_sub(READERS);
     let view = endpoint.view();
+    let f = Figures::of(&view.snapshot, now, l);
+    let entities = context.owner.entities(p.m);
+    let (entities, signs) = tokio::join!(entities, context.owner.signs(p.m));
+    let options = context.owner.options();
+    let source = options
+        .values
+        .get("source")
+        .and_then(|source| source.as_str());
     html(&View {
-        f: Figures::of(&view.snapshot, now, l),
+        origin: picture::origin(l, source.unwrap_or_default(), &entities),
+        reading: Reading::of(&context, p.m, &f, l),
+        checked: picture::checked(&signs),
+        by_phase: f.phases.iter().filter(|x| x.state != "unused").count() > 1,
+        f,
         spark: Spark::of(
             &points,
             &battery::told(endpoint, now).collect::<Vec<_>>(),
@@ -96,7 +115,12 @@ pub(super) async fn now(
             to,
             15,
         ),
-        today: Both::new(l, l.t("today"), sums.map(|sums| sums.days_ago(0))),
+        today: Both::new(
+            l,
+            l.t("today"),
+            sums.map(|sums| sums.days_ago(0)),
+            &context.tariff.borrow(),
+        ),
         readers: all,
         nobody: readers::nobody(l, endpoint, now),
         more,

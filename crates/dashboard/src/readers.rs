@@ -10,17 +10,21 @@ use axum::{
 use serde::Serialize;
 
 use super::{
-    battery::Battery,
-    context::{Context, to_json},
-    data::{failure, parameter},
-    listeners::{self, groups},
+    answer::{as_json, failure},
+    asking::{Asking, parameter},
+    connect::{self, Reads},
+    context::Context,
+    gone::{self, Gone},
+    listeners::groups,
     locale::Locale,
-    page::{Asking, Page, html, json},
+    names::channel_name,
+    page::{Page, html},
+    reader::{self, Reader},
     words,
 };
 use consumers::{
-    Channel, ConsumerView, Overview,
-    overview::{CallsView, RecentView, Role},
+    Channel, Overview,
+    overview::{CallsView, RecentView},
 };
 use transport::{Endpoint, ListenerState};
 use vocab::Now;
@@ -28,205 +32,6 @@ use vocab::Now;
 /// Readers in rows of their own: with the last values of more, a page would take longer than the
 /// time until its next.
 const ROWS: usize = 50;
-/// Below this, s, calls came in a burst.
-const BURST: f64 = 0.05;
-
-/// One reader, in words.
-pub(super) struct Reader {
-    /// For the element's id: address and channel.
-    pub id: String,
-    pub ip: String,
-    pub channel: &'static str,
-    pub name: String,
-    pub guess: bool,
-    pub way: String,
-    pub cadence: String,
-    pub value: String,
-    pub age: String,
-    /// `live`, `held` (unknown calls, errors), `absent` (silent).
-    pub state: &'static str,
-    pub word: String,
-    pub share: Option<String>,
-    pub details: Vec<(String, String)>,
-}
-
-fn channel_name(l: &'static Locale, channel: Channel) -> &'static str {
-    match channel {
-        Channel::Http => "HTTP",
-        Channel::Websocket => "WebSocket",
-        Channel::Udp => "UDP",
-        Channel::Modbus => "Modbus TCP",
-        Channel::Outbound => l.t("group_outbound"),
-    }
-}
-
-const fn channel_key(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Http => "http",
-        Channel::Websocket => "websocket",
-        Channel::Udp => "udp",
-        Channel::Modbus => "modbus",
-        Channel::Outbound => "outbound",
-    }
-}
-
-/// How often it asks, in words, or that it is told.
-fn rhythm(l: &Locale, cadence: Option<f64>, notified: bool, silent: bool) -> String {
-    if notified && (silent || cadence.is_none_or(|s| !(BURST..=5.0).contains(&s))) {
-        return l.t("pushed").to_owned();
-    }
-    match cadence {
-        Some(s) if s < BURST => l.with("every", &[("time", &format!("< {}", words::span(l, 0.1)))]),
-        Some(s) => l.with("every", &[("time", &words::span(l, s))]),
-        None => l.t("once").to_owned(),
-    }
-}
-
-/// A brand's name; where it is a description, in the language.
-fn brand_name<'a>(l: &'a Locale, name: &'a str) -> &'a str {
-    let slug: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    l.find(&format!("brand_{slug}")).unwrap_or(name)
-}
-
-fn reader(
-    l: &'static Locale,
-    c: &ConsumerView,
-    battery: Option<&Battery>,
-    now: f64,
-    zone: &jiff::tz::TimeZone,
-) -> Reader {
-    let cadence = rhythm(l, c.cadence, c.notified > 0, c.silent_since.is_some());
-    let (state, word) = if c.silent_since.is_some() && c.connected == 0 {
-        ("absent", l.t("reader_silent").to_owned())
-    } else if c.frozen {
-        ("held", l.t("reader_frozen").to_owned())
-    } else if c.unknown > 0 {
-        ("held", l.t("reader_unknown").to_owned())
-    } else if c.last_error.is_some() && c.last_answer.is_none() {
-        ("held", l.t("reader_errors").to_owned())
-    } else {
-        battery.map_or_else(
-            || ("live", l.t("reader_ok").to_owned()),
-            |battery| battery.word(l),
-        )
-    };
-    let mut details = vec![
-        (l.t("calls").to_owned(), words::number(l, c.calls as f64, 0)),
-        (
-            l.t("notifications").to_owned(),
-            words::number(l, c.notified as f64, 0),
-        ),
-        (
-            l.t("errors").to_owned(),
-            c.last_error.map_or_else(
-                || c.errors.to_string(),
-                |code| format!("{} ({code})", c.errors),
-            ),
-        ),
-        (l.t("unknown_calls").to_owned(), c.unknown.to_string()),
-        (
-            l.t("first_seen").to_owned(),
-            words::moment(l, c.first_seen, now, zone),
-        ),
-        (
-            l.t("last_seen").to_owned(),
-            words::moment(l, c.last_seen, now, zone),
-        ),
-        (l.t("our_port").to_owned(), c.local_port.to_string()),
-    ];
-    if let Some(battery) = battery {
-        details.splice(0..0, battery.details(l, c.cadence));
-    }
-    if c.frozen {
-        details.insert(
-            0,
-            (
-                l.t("reader_frozen").to_owned(),
-                l.t("reader_frozen_hint").to_owned(),
-            ),
-        );
-    }
-    for (key, value) in [("agent", &c.agent), ("src", &c.src)] {
-        if let Some(value) = value {
-            details.push((l.t(key).to_owned(), value.to_string()));
-        }
-    }
-    let methods: Vec<String> = c
-        .methods
-        .iter()
-        .take(12)
-        .map(|m| {
-            format!(
-                "{} × {}{}",
-                m.method,
-                m.calls,
-                if m.known { "" } else { " (?)" }
-            )
-        })
-        .collect();
-    if !methods.is_empty() {
-        details.push((l.t("methods").to_owned(), methods.join(", ")));
-    }
-    if c.role == Role::Viewer {
-        details.push((l.t("role").to_owned(), l.t("role_viewer").to_owned()));
-    }
-    let name = c.brand.map_or_else(
-        || l.t("unknown_reader").to_owned(),
-        |b| brand_name(l, b.name).to_owned(),
-    );
-    Reader {
-        id: format!("r-{}-{}", c.ip, channel_key(c.channel)),
-        ip: c.ip.to_string(),
-        channel: channel_key(c.channel),
-        guess: c.brand.is_some_and(|b| !b.certain),
-        name,
-        way: channel_name(l, c.channel).to_owned(),
-        cadence,
-        value: c
-            .last_value
-            .map_or_else(String::new, |w| words::signed_watts(l, w)),
-        age: c.age.map_or_else(String::new, |s| {
-            l.with("ago", &[("time", &words::span(l, s))])
-        }),
-        state,
-        word,
-        share: Some(battery.map_or(c.share, Battery::share))
-            .filter(|share| *share < 0.999)
-            .map(|share| format!("{}\u{202f}%", words::number(l, share * 100.0, 0))),
-        details,
-    }
-}
-
-/// The readers of a meter, last heard first.
-pub(super) fn list(
-    context: &Context,
-    endpoint: &Endpoint,
-    l: &'static Locale,
-) -> (Vec<Reader>, Overview) {
-    let scaling = endpoint.channels.borrow().scaling.clone();
-    let now = context.now();
-    let seen = endpoint.consumers.overview(&scaling, now);
-    let zone = context.zone();
-    let one = |c: &ConsumerView| {
-        reader(
-            l,
-            c,
-            Battery::of(endpoint, c, now).as_ref(),
-            now.unix,
-            &zone,
-        )
-    };
-    (seen.consumers.iter().map(one).collect(), seen)
-}
 
 /// A card of one channel.
 struct ChannelCard {
@@ -265,6 +70,7 @@ struct PortLine {
 struct View {
     p: Page,
     readers: Vec<Reader>,
+    gone: Vec<Gone>,
     /// Said where there is none.
     nobody: String,
     /// Readers without a row.
@@ -276,11 +82,12 @@ struct View {
     recent: Vec<RecentCard>,
     ports: Vec<PortLine>,
     source: String,
+    reads: Reads,
 }
 
 /// That nobody has read, and for how long that is known: readers are not kept over a restart.
 pub(super) fn nobody(l: &Locale, endpoint: &Endpoint, now: Now) -> String {
-    let up = now.mono.saturating_sub(endpoint.boot.borrow().since);
+    let up = now.mono.saturating_sub(endpoint.ground().boot.since);
     l.with(
         "nobody_since",
         &[("time", &words::span(l, up.as_secs_f64()))],
@@ -424,7 +231,7 @@ fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
                 },
             ),
             ListenerState::Waiting { reason: why } => {
-                reason = listeners::reason(l, why);
+                reason = l.say(why);
                 values.push(("reason", &reason));
                 ("absent", "check_waiting")
             }
@@ -446,7 +253,7 @@ fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
     ] {
         all.push(Check {
             state: "unused",
-            text: l.with(key, &[("id", &endpoint.device.borrow().identity.id)]),
+            text: l.with(key, &[("id", &endpoint.ground().device.identity.id)]),
         });
     }
     all
@@ -465,14 +272,15 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let p = Page::new(&context, &asking, "readers");
     let l = asking.l;
     let endpoint = context.meter(p.m);
-    let (mut readers, seen) = list(&context, endpoint, l);
+    let (readers, seen) = reader::rows(&context, endpoint, l, ROWS);
+    let kept = seen.consumers.len();
     let limit = limit(
         l,
-        readers.len(),
+        kept,
         context.owner.options().values.get("recent_clients_max"),
     );
-    let more = readers.len().saturating_sub(ROWS);
-    readers.truncate(ROWS);
+    let gone = gone::gone(&context, endpoint, l, &readers);
+    let more = kept.saturating_sub(ROWS);
     let (now, zone) = (context.now(), context.zone());
     let checks = if readers.is_empty() {
         checks(&context, endpoint, l)
@@ -529,6 +337,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     );
     html(&View {
         readers,
+        gone,
         nobody: nobody(l, endpoint, now),
         more,
         limit,
@@ -537,6 +346,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         recent: recent(l, &seen, now.unix, &zone),
         ports,
         source: age,
+        reads: connect::reads(&context, endpoint, l),
         p,
     })
 }
@@ -544,11 +354,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
 /// `readers.json`.
 pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response<Body> {
     let endpoint = context.meter(asking.m);
-    let scaling = endpoint.channels.borrow().scaling.clone();
-    json(
-        StatusCode::OK,
-        to_json(&endpoint.consumers.overview(&scaling, context.now())),
-    )
+    as_json(&endpoint.overview())
 }
 
 #[derive(Serialize)]
@@ -568,7 +374,7 @@ pub(super) async fn exchanges(
 ) -> Response<Body> {
     let ip = parameter(query.as_deref(), "ip").and_then(|ip| ip.parse().ok());
     let channel = parameter(query.as_deref(), "channel")
-        .and_then(|key| Channel::ALL.into_iter().find(|c| channel_key(*c) == key));
+        .and_then(|key| Channel::ALL.into_iter().find(|c| c.name() == key));
     let (Some(ip), Some(channel)) = (ip, channel) else {
         return failure(
             StatusCode::BAD_REQUEST,
@@ -591,36 +397,12 @@ pub(super) async fn exchanges(
         .rev()
         .map(line)
         .collect();
-    json(StatusCode::OK, to_json(&all))
+    as_json(&all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_only_listens_is_told() {
-        let said = |cadence, notified, silent| {
-            rhythm(&Locale::all()[0], cadence, notified, silent).replace('\u{202f}', " ")
-        };
-        assert_eq!(said(Some(1.0), false, false), "every 1.0 s");
-        assert_eq!(
-            said(Some(1.0), true, false),
-            "every 1.0 s",
-            "it asks and is told"
-        );
-        assert_eq!(
-            said(Some(0.1), true, true),
-            "pushed",
-            "asked at the beginning, listens since"
-        );
-        assert_eq!(said(Some(0.001), true, false), "pushed");
-        assert_eq!(said(Some(0.001), false, false), "every < 0.1 s");
-        assert_eq!(
-            (said(None, true, false), said(None, false, false)),
-            ("pushed".into(), "once".into())
-        );
-    }
 
     #[test]
     fn the_limit_of_readers_is_named_where_it_is_reached() {
@@ -631,17 +413,5 @@ mod tests {
             text.contains("100") && text.contains("recent_clients_max"),
             "an eighth less than the most is what dropping leaves: {text}"
         );
-    }
-
-    #[test]
-    fn what_describes_a_reader_is_in_the_language() {
-        let l = &Locale::all()[1];
-        assert_eq!(
-            brand_name(l, "Marstek or compatible"),
-            "Marstek oder ähnlich"
-        );
-        assert_eq!(brand_name(l, "Web browser"), "Webbrowser");
-        assert_eq!(brand_name(l, "evcc"), "evcc");
-        assert_eq!(channel_name(l, Channel::Outbound), "Ausgehender WebSocket");
     }
 }

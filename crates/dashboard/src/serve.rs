@@ -10,6 +10,7 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 use transport::{
     Board, hold,
@@ -24,8 +25,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a connection may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How hard text is pressed: a page to a quarter within a millisecond.
+const LEVEL: CompressionLevel = CompressionLevel::Precise(4);
+
 /// Binds what `wanted` says, again and again while it cannot be had, and serves it until cancelled.
+/// Pages, scripts and data are compressed for who asks for it; the live channel is not.
 pub async fn run(wanted: ListenerSpec, router: Router, board: Board, cancel: CancellationToken) {
+    let router = router.layer(CompressionLayer::new().gzip(true).quality(LEVEL));
     let bind = || listener::bind_all(&wanted, listener::tcp);
     let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
         let serving = listeners

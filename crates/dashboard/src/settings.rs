@@ -10,18 +10,19 @@ use axum::{
 use serde_json::Value;
 
 use super::{
+    answer::failure,
+    asking::Asking,
     context::Context,
-    data::failure,
     locale::Locale,
     option_texts,
     owner::Options,
-    page::{Asking, Page, html},
+    page::{Page, html},
 };
 use config::{
-    Layer, Problem, ProblemKind,
+    Layer,
     definition::{Definition, Group, Kind},
     definitions, masked,
-    pattern::{Form, Pattern},
+    pattern::Pattern,
 };
 
 /// One option's field.
@@ -37,6 +38,12 @@ struct Field {
     /// What counts without a choice; where a reader set it through the device, that.
     default: String,
     choices: Vec<Choice>,
+    /// When one would touch it; empty where the help says all.
+    when: String,
+    /// Words that find it, beside what is read: the products that it is about.
+    words: String,
+    /// What kind of sensor it names, as `sensors.json` calls it; empty where it names none.
+    entity: &'static str,
     /// Where it comes from, where that is worth a word.
     layer: Option<String>,
     read_only: bool,
@@ -65,7 +72,11 @@ struct GroupView {
 #[template(path = "../../../templates/settings.html")]
 struct View {
     p: Page,
+    /// What most people need.
+    common: GroupView,
     groups: Vec<GroupView>,
+    /// Whether any of the others was chosen.
+    others: bool,
     app: bool,
     can_restart: bool,
     waiting: bool,
@@ -86,6 +97,7 @@ fn text(value: &Value) -> String {
 fn layer_words(l: &Locale, layer: Layer) -> Option<String> {
     let key = match layer {
         Layer::Default | Layer::File => return None,
+        Layer::Profile => "layer_profile",
         Layer::Device => "layer_device",
         Layer::Network => "layer_network",
         Layer::Environment => "layer_environment",
@@ -164,12 +176,164 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
         value,
         default,
         choices,
+        when: l
+            .find(&format!("when_{}", def.key))
+            .unwrap_or_default()
+            .to_owned(),
+        words: products(def.key),
+        entity: entity_kind(def),
         layer: layer_words(l, layer),
         read_only,
         disabled: false,
         set: def.secret() && options.values.get(def.key).is_some_and(|v| !v.is_null()),
         restart: !def.live,
         waiting: options.waiting.iter().any(|key| key == def.key),
+    }
+}
+
+/// What most people need, in the order of a set-up.
+const COMMON: [&str; 14] = [
+    "total_power",
+    "a_power",
+    "b_power",
+    "c_power",
+    "total_invert",
+    "total_phase",
+    "hold",
+    "http_port",
+    "udp_ports",
+    "device_name",
+    "mac",
+    "outbound_ws",
+    "auth_password",
+    "scaling_shares",
+];
+
+/// Options that matter for a product, by the words that people search for: those of the readers'
+/// pages (`docs/consumers/README.md`).
+const PRODUCTS: [(&str, &[&str]); 11] = [
+    (
+        "marstek venus jupiter b2500",
+        &[
+            "udp_enable",
+            "udp_ports",
+            "udp_decimals",
+            "udp_reply",
+            "udp_max",
+            "scaling_shares",
+            "request_side_scaling_enable",
+            "control",
+            "control_readers",
+            "hold",
+            "stale",
+            "rate_limit",
+            "mac",
+        ],
+    ),
+    (
+        "victron cerbo gx venus os",
+        &[
+            "outbound_ws",
+            "outbound_ws_insecure",
+            "auth_outbound",
+            "bind",
+            "ws_notify_interval",
+            "total_invert",
+            "a_invert",
+            "b_invert",
+            "c_invert",
+            "modbus_enable",
+            "modbus_port",
+            "hold",
+        ],
+    ),
+    (
+        "evcc",
+        &[
+            "http_port",
+            "auth_password",
+            "profile",
+            "a_invert",
+            "b_invert",
+            "c_invert",
+        ],
+    ),
+    (
+        "hoymiles hibattery",
+        &[
+            "http_port",
+            "mdns_enable",
+            "mac",
+            "ha_smoothing_enable",
+            "control",
+        ],
+    ),
+    (
+        "growatt noah nexa",
+        &["http_port", "mdns_enable", "mdns_profile", "hold"],
+    ),
+    (
+        "solakon",
+        &[
+            "http_port",
+            "mdns_enable",
+            "mdns_profile",
+            "control_readers",
+        ],
+    ),
+    (
+        "zendure jackery indevolt",
+        &["http_port", "mdns_enable", "hold"],
+    ),
+    (
+        "home assistant",
+        &[
+            "ha_base_url",
+            "ha_token",
+            "ha_transport",
+            "auto_setup",
+            "auth_password",
+            "scaling_viewers",
+        ],
+    ),
+    (
+        "openhab iobroker",
+        &["http_port", "auth_password", "cors_enable", "modbus_enable"],
+    ),
+    (
+        "marstek venus jupiter b2500 hoymiles growatt noah nexa solakon indevolt jackery zendure victron evcc home assistant \
+         openhab iobroker openems shelly",
+        &["readers", "stale"],
+    ),
+    (
+        "sma sunspec warp modbus",
+        &[
+            "modbus_enable",
+            "modbus_port",
+            "modbus_unit_id",
+            "modbus_map",
+            "modbus_bind",
+        ],
+    ),
+];
+
+fn products(key: &str) -> String {
+    let about = PRODUCTS.iter().filter(|(_, keys)| keys.contains(&key));
+    about.map(|(words, _)| *words).collect::<Vec<_>>().join(" ")
+}
+
+/// What kind of sensor an option names.
+fn entity_kind(def: &Definition) -> &'static str {
+    if !matches!(def.kind, Kind::Match(Pattern::Entities)) {
+        return "";
+    }
+    match def.key {
+        "frequency" => "frequency",
+        key if key.contains("energy") => "energy",
+        key if key.contains("power") => "power",
+        key if key.ends_with("_volt") => "voltage",
+        key if key.ends_with("_curr") => "current",
+        _ => "pf",
     }
 }
 
@@ -192,33 +356,49 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
             .map(|(key, value)| (key.clone(), masked(value)))
             .collect();
     }
-    let groups = Group::ALL
+    let belongs = |d: &&Definition| d.in_file && (!options.app || d.in_app());
+    let shown = |d| Field {
+        disabled: locked,
+        ..field(asking.l, d, &options)
+    };
+    let chosen = |fields: &[Field]| {
+        fields
+            .iter()
+            .filter(|f| options.chosen.contains_key(f.key))
+            .count()
+    };
+    let common: Vec<Field> = COMMON
+        .iter()
+        .filter_map(|key| definitions::find(key))
+        .filter(|d| belongs(d))
+        .map(shown)
+        .collect();
+    let common = GroupView {
+        key: "common",
+        title: asking.l.t("group_common").to_owned(),
+        changed: chosen(&common),
+        fields: common,
+    };
+    let groups: Vec<GroupView> = Group::ALL
         .into_iter()
         .map(|group| {
-            let belongs =
-                |d: &&Definition| d.group == group && d.in_file && (!options.app || d.in_app());
             let fields: Vec<Field> = definitions::all()
-                .filter(belongs)
-                .map(|d| Field {
-                    disabled: locked,
-                    ..field(asking.l, d, &options)
-                })
+                .filter(|d| d.group == group && belongs(d) && !COMMON.contains(&d.key))
+                .map(shown)
                 .collect();
-            let changed = fields
-                .iter()
-                .filter(|f| options.chosen.contains_key(f.key))
-                .count();
             GroupView {
                 key: group.key(),
                 title: asking.l.t(&format!("group_{}", group.key())).to_owned(),
+                changed: chosen(&fields),
                 fields,
-                changed,
             }
         })
         .filter(|g| !g.fields.is_empty())
         .collect();
     html(&View {
         p,
+        common,
+        others: groups.iter().any(|g| g.changed > 0),
         groups,
         app: options.app,
         can_restart: options.can_restart,
@@ -260,82 +440,6 @@ fn one(kind: Kind, text: &str) -> Value {
         Kind::Text { .. } | Kind::Password | Kind::Url(_) | Kind::Match(_) | Kind::Choice(_) => {
             as_text()
         }
-    }
-}
-
-/// What is wrong or allowed, in the person's language: limits and forms by the option's own
-/// definition, what two options have to agree on by the texts `why_…` of `locales/`.
-pub(super) fn allowed(l: &Locale, problem: &Problem) -> String {
-    if let (ProblemKind::Unknown, Some(nearest)) = (problem.kind, &problem.nearest) {
-        return l.with("err_unknown", &[("nearest", nearest)]);
-    }
-    // `meters[0].hold` is limited as `hold` is.
-    let (entry, key) = problem.key.rsplit_once('.').unwrap_or(("", &problem.key));
-    let kind = match definitions::find(key) {
-        _ if !problem.allowed.starts_with("must be") => None,
-        None if !entry.is_empty() && key == "name" => Some(Kind::Text {
-            min: 1,
-            max: 32,
-            form: Form::Any,
-        }),
-        def => def.map(|def| def.kind),
-    };
-    kind.map_or_else(
-        || l.why(&problem.allowed).into_owned(),
-        |kind| limits(l, kind),
-    )
-}
-
-fn limits(l: &Locale, kind: Kind) -> String {
-    let between =
-        |key: &str, min: String, max: String| l.with(key, &[("min", &min), ("max", &max)]);
-    let one_of = |words: &[&str]| l.with("err_one_of", &[("words", &words.join(", "))]);
-    match kind {
-        Kind::Bool => one_of(&["true", "false"]),
-        Kind::Int { min, max: i64::MAX } => l.with("err_least", &[("min", &min.to_string())]),
-        Kind::Int { min, max } => between("err_between", min.to_string(), max.to_string()),
-        Kind::Float { min, max } => between("err_between", min.to_string(), max.to_string()),
-        Kind::Port => between("err_between", "1".into(), "65535".into()),
-        Kind::Choice(words) => one_of(words),
-        Kind::Password => between("err_length", "1".into(), "1024".into()),
-        Kind::Text {
-            min,
-            max,
-            form: Form::Any,
-        } if max < usize::MAX => between("err_length", min.to_string(), max.to_string()),
-        Kind::Url(schemes) => {
-            let begins: Vec<String> = schemes
-                .iter()
-                .map(|scheme| format!("{scheme}://"))
-                .collect();
-            l.with("err_url", &[("words", &begins.join(", "))])
-        }
-        Kind::Many(item) => l.with("err_each", &[("what", &limits(l, *item))]),
-        Kind::Meters => l.t("form_meters").to_owned(),
-        Kind::Text { form, .. } => l.t(form_key(form)).to_owned(),
-        Kind::Match(pattern) => l.t(pattern_key(pattern)).to_owned(),
-    }
-}
-
-const fn form_key(form: Form) -> &'static str {
-    match form {
-        Form::Any => "form_text",
-        Form::Address => "form_address",
-        Form::HostName => "form_host_name",
-        Form::Host => "form_host",
-        Form::Origin => "form_origin",
-        Form::Network => "form_network",
-        Form::Share => "form_share",
-    }
-}
-
-const fn pattern_key(pattern: Pattern) -> &'static str {
-    match pattern {
-        Pattern::Entities => "form_entities",
-        Pattern::Mac => "form_mac",
-        Pattern::DeviceId => "form_device_id",
-        Pattern::Version => "form_version",
-        Pattern::FwId => "form_fw_id",
     }
 }
 
@@ -385,11 +489,9 @@ mod tests {
             ("outbound_ws", "ws://***@gx/"),
         ] {
             let field = field(l, definitions::find(key).unwrap(), &options);
-            assert_eq!(
-                (&*field.value, &*field.default, field.layer.as_deref()),
-                ("", shown, Some(l.t("layer_device"))),
-                "{key}"
-            );
+            assert_eq!(&*field.value, "", "{key}");
+            assert_eq!(&*field.default, shown, "{key}");
+            assert_eq!(field.layer.as_deref(), Some(l.t("layer_device")), "{key}");
         }
     }
 
@@ -414,6 +516,34 @@ mod tests {
             assert!(
                 l.find(&format!("group_{}", group.key())).is_some(),
                 "{group:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_options_are_there_and_products_find_theirs() {
+        for key in COMMON
+            .iter()
+            .chain(PRODUCTS.iter().flat_map(|(_, keys)| *keys))
+        {
+            assert!(definitions::find(key).is_some(), "{key}");
+        }
+        for l in Locale::all() {
+            for key in COMMON {
+                assert!(l.find(&format!("when_{key}")).is_some(), "{} {key}", l.code);
+            }
+        }
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/consumers");
+        for page in std::fs::read_dir(folder).unwrap() {
+            let name = page.unwrap().file_name().into_string().unwrap();
+            let stem = name.trim_end_matches(".md").to_owned();
+            if stem == "README" {
+                continue;
+            }
+            let word = stem.split('-').next().unwrap();
+            assert!(
+                PRODUCTS.iter().any(|(words, _)| words.contains(word)),
+                "nothing is found by {word}, which has a page"
             );
         }
     }
@@ -445,7 +575,7 @@ mod tests {
         let problems = change_options(&inputs, changes.as_object().unwrap()).unwrap_err();
         problems
             .iter()
-            .map(|problem| (problem.key.clone(), allowed(l, problem)))
+            .map(|problem| (problem.key.clone(), l.say(&problem.wrong())))
             .collect()
     }
 

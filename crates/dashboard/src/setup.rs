@@ -9,28 +9,32 @@ use axum::{
     extract,
     http::{Response, StatusCode},
 };
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    context::{Context, to_json},
-    data::failure,
+    answer::{as_json, failure, json, to_json},
+    asking::Asking,
+    connect,
+    context::Context,
     locale::Locale,
-    owner::SetupState,
-    page::{Asking, Page, html},
+    owner::{Options, SetupState},
+    page::{Page, html},
     words,
 };
 use source::discover::{Candidate, Discovery, Kind, Origin, Proposal, feeds};
 use vocab::{
-    Link, State,
+    EntityId, Link, State,
     parse::{Quantity, parse},
 };
 
 /// How long the page waits for Home Assistant before it is shown without sensors.
-const PATIENCE: Duration = Duration::from_secs(6);
+pub(super) const PATIENCE: Duration = Duration::from_secs(6);
 /// Sensors listed at most.
 const LISTED: usize = 400;
 
 /// A sensor that could be picked.
+#[derive(Serialize)]
 struct Sensor {
     id: String,
     name: String,
@@ -42,6 +46,8 @@ struct Sensor {
     /// When it last changed, in words.
     changed: String,
     good: bool,
+    /// `power`, `energy`, `voltage` …: which options it can be named in; empty if none.
+    kind: &'static str,
 }
 
 /// What was found in the Energy settings or on the device of their counters, or is in use
@@ -72,6 +78,44 @@ struct View {
     unconfirmed: bool,
     /// Options are the app's, not a file's.
     app: bool,
+    /// The last step: who will read it.
+    reads: connect::Reads,
+    /// Where Home Assistant is asked, where that is to be said.
+    place: Option<Place>,
+    can_restart: bool,
+}
+
+/// The fields of Home Assistant's address and token.
+struct Place {
+    url: String,
+    /// There is a token.
+    token: bool,
+    /// Environment or command line say it: what is typed here would not count.
+    fixed: bool,
+    /// Home Assistant answers: nobody needs to look at it.
+    answers: bool,
+}
+
+impl Place {
+    fn of(options: &Options, answers: bool) -> Option<Self> {
+        let value = |key: &str| options.values.get(key);
+        let home_assistant = value("source").is_none_or(|source| source == "home-assistant");
+        let fixed = |key: &str| {
+            options
+                .layers
+                .get(key)
+                .is_some_and(|layer| layer.read_only())
+        };
+        (home_assistant && !options.app).then(|| Self {
+            url: value("ha_base_url")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            token: value("ha_token").is_some_and(|token| !token.is_null()),
+            fixed: fixed("ha_base_url") || fixed("ha_token"),
+            answers,
+        })
+    }
 }
 
 fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
@@ -114,6 +158,41 @@ fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
         area,
         changed,
         good,
+        kind: c.kind.map_or("", kind_key),
+    }
+}
+
+const fn kind_key(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Power => "power",
+        Kind::Energy => "energy",
+        Kind::Voltage => "voltage",
+        Kind::Current => "current",
+        Kind::PowerFactor => "pf",
+        Kind::Frequency => "frequency",
+    }
+}
+
+/// `sensors.json`: what could be named in options, with what it says now.
+pub(super) async fn sensors(
+    extract::State(context): extract::State<Context>,
+    asking: Asking,
+) -> Response<Body> {
+    if !asking.pass.full {
+        return failure(StatusCode::FORBIDDEN, "changes are off here".into());
+    }
+    match tokio::time::timeout(PATIENCE, context.owner.discover()).await {
+        Ok(Ok(discovery)) => {
+            let now = context.now().unix;
+            let all: Vec<Sensor> = discovery
+                .candidates
+                .iter()
+                .map(|c| sensor(asking.l, c, now))
+                .collect();
+            as_json(&all)
+        }
+        // Why there is none is said on the page and by its notice.
+        _ => json(StatusCode::OK, "[]".to_owned()),
     }
 }
 
@@ -136,6 +215,7 @@ fn missing(id: &str, l: &Locale) -> Sensor {
         area: String::new(),
         changed: String::new(),
         good: false,
+        kind: "",
     }
 }
 
@@ -180,7 +260,7 @@ fn found(
     now: f64,
     inputs_json: impl Fn(&config::Inputs) -> String,
 ) -> Found {
-    let one = |id: &vocab::EntityId| {
+    let one = |id: &EntityId| {
         let here = discovery.candidates.iter().find(|c| c.entity_id == *id);
         (
             here.map_or_else(|| missing(id, l), |c| sensor(l, c, now)),
@@ -194,7 +274,7 @@ fn found(
         Origin::MeterDevice => l.t("origin_device"),
     };
     // What the meter serves first, what its counters start with after it.
-    let is_energy = |id: &vocab::EntityId| {
+    let is_energy = |id: &EntityId| {
         feeds(&proposal.inputs, id)
             .iter()
             .all(|key| key.contains("energy"))
@@ -251,12 +331,14 @@ pub(super) async fn page(
         matches!(setup, SetupState::ByOptions),
         matches!(setup, SetupState::Chosen { .. }),
     );
-    let json = |inputs: &config::Inputs| to_json(&context.owner.options_of(inputs));
+    let options = context.owner.options();
+    let place = Place::of(&options, problem.is_none());
+    let inputs_json = |inputs: &config::Inputs| to_json(&context.owner.options_of(inputs));
     let found = discovery
         .grid
         .iter()
         .chain(&discovery.offers)
-        .map(|proposal| found(l, &discovery, proposal, now, json))
+        .map(|proposal| found(l, &discovery, proposal, now, inputs_json))
         .collect();
     html(&View {
         p,
@@ -269,32 +351,11 @@ pub(super) async fn page(
         intro,
         again,
         unconfirmed,
-        app: context.owner.options().app,
+        app: options.app,
+        place,
+        can_restart: options.can_restart,
+        reads: connect::reads(&context, context.meter(0), l),
     })
-}
-
-/// Members of a set-up: keys that name power inputs, nothing else.
-pub(super) fn inputs_only(given: Value) -> Option<serde_json::Map<String, Value>> {
-    let Value::Object(members) = given else {
-        return None;
-    };
-    let ends = [
-        "_power",
-        "_power_export",
-        "_invert",
-        "_scale",
-        "_offset",
-        "_phase",
-        "energy_import",
-        "energy_export",
-        "_volt",
-        "_curr",
-        "_pf",
-    ];
-    members
-        .keys()
-        .all(|key| ends.iter().any(|end| key.ends_with(end)) || key == "frequency")
-        .then_some(members)
 }
 
 #[cfg(test)]
@@ -305,17 +366,9 @@ mod tests {
     /// Value and unit of its own of a sensor that could be picked.
     fn shown(code: &str, kind: Kind, value: &str, unit: Option<&str>) -> (String, String) {
         let candidate = Candidate {
-            entity_id: "sensor.x".into(),
-            name: "X".into(),
-            value: value.into(),
             unit: unit.map(Into::into),
-            last_changed: None,
-            last_reported: None,
-            device_class: None,
             kind: Some(kind),
-            area: None,
-            device: None,
-            restored: false,
+            ..Candidate::new(EntityId::from_static("sensor.x"), value)
         };
         let found = sensor(
             Locale::all().iter().find(|l| l.code == code).unwrap(),

@@ -129,6 +129,42 @@ pub fn kwh(locale: &Locale, wh: f64) -> Figure {
     }
 }
 
+/// What a kWh costs: `0.32 €/kWh`.
+#[must_use]
+pub fn price(locale: &Locale, price: f64, currency: Option<&str>) -> String {
+    // Two decimals, or as many as it has: a price of 0.3 is written 0.30.
+    let digits = (2..4).find(|d| {
+        let scaled = price * 10_f64.powi(*d);
+        (scaled - scaled.round()).abs() < 1e-6
+    });
+    let digits = usize::try_from(digits.unwrap_or(4)).unwrap_or(4);
+    format!(
+        "{}\u{202f}{}/kWh",
+        number(locale, price, digits),
+        currency_sign(currency)
+    )
+}
+
+/// As people write it.
+fn currency_sign(currency: Option<&str>) -> &str {
+    match currency {
+        Some("EUR") => "€",
+        Some("GBP") => "£",
+        Some("USD") => "$",
+        Some(code) => code,
+        None => "",
+    }
+}
+
+/// An amount of money: `12.30 €`, or with the currency's code where it has no sign of its own.
+#[must_use]
+pub fn money(locale: &Locale, amount: f64, currency: Option<&str>) -> String {
+    let unit = currency_sign(currency);
+    format!("{}\u{202f}{unit}", number(locale, amount, 2))
+        .trim_end()
+        .to_owned()
+}
+
 /// Energy for people: `40 Wh`, `12.3 kWh`.
 #[must_use]
 pub fn energy(locale: &Locale, wh: f64) -> Figure {
@@ -225,6 +261,14 @@ pub fn month(locale: &Locale, month: i8) -> &str {
     locale.t(KEYS[usize::try_from(month - 1).unwrap_or(0).min(11)])
 }
 
+/// A text as the beginning of a sentence.
+#[must_use]
+pub fn capitalised(text: &str) -> String {
+    let mut rest = text.chars();
+    let first = rest.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(rest).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -260,29 +304,21 @@ mod tests {
             "−1\u{202f}234\u{202f}567,50"
         );
         assert_eq!(number(en, -0.001, 2), "0.00");
-        assert_eq!(
-            (signed_watts(en, -1240.2), signed_watts(en, -0.04)),
-            ("−1,240\u{202f}W".into(), "0\u{202f}W".into())
-        );
+        assert_eq!(signed_watts(en, -1240.2), "−1,240\u{202f}W");
+        assert_eq!(signed_watts(en, -0.04), "0\u{202f}W");
         assert_eq!(
             as_written(locale("de"), " 1234.56789 ").as_deref(),
             Some("1.234,568")
         );
-        assert_eq!(
-            (
-                as_written(en, "230"),
-                as_written(en, "inf"),
-                as_written(en, "off")
-            ),
-            (Some("230".into()), None, None)
-        );
+        assert_eq!(as_written(en, "230"), Some("230".into()));
+        assert_eq!(as_written(en, "inf"), None);
+        assert_eq!(as_written(en, "off"), None);
         assert_eq!(span(en, 0.42), "0.4\u{202f}s");
         assert_eq!(span(en, 119.0), "119\u{202f}s");
         assert_eq!(span(en, 300.0), "5\u{202f}min");
-        assert_eq!(
-            (Flow::of(0.04), Flow::of(-0.05), Flow::of(3.0)),
-            (Flow::Idle, Flow::Export, Flow::Import)
-        );
+        assert_eq!(Flow::of(0.04), Flow::Idle);
+        assert_eq!(Flow::of(-0.05), Flow::Export);
+        assert_eq!(Flow::of(3.0), Flow::Import);
     }
 
     #[test]

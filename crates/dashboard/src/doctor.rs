@@ -1,0 +1,387 @@
+//! The doctor's page: what is known of this process and its host, judged, in the person's language.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{Response, StatusCode},
+};
+use serde::Serialize;
+
+use super::{
+    answer::{as_json, failure},
+    asking::{Asking, parameter},
+    context::Context,
+    listeners::{self, Place, hold},
+    locale::Locale,
+};
+use doctor::{
+    Announced, Asked, Facts, Finding, Heard, Level, Link, Port, PortState, Sensor, Store,
+    StoreKept,
+    host::{self, Protocol},
+};
+use probe::{Announcement, Consumer, Lookup};
+use store::StoreState;
+use transport::{ListenerState, board::Line};
+use vocab::reason::{Explain, Reason};
+
+/// Reasons of datagrams that nobody could read.
+const UNREADABLE: [&str; 2] = ["malformed", "oversize"];
+
+/// A finding in words.
+#[derive(Serialize)]
+pub struct FindingLine {
+    /// What it is about, in words.
+    pub area: String,
+    /// How it is.
+    pub level: Level,
+    /// Its kind, the same in every language.
+    pub kind: &'static str,
+    /// What was found.
+    pub text: String,
+    /// The one thing to do.
+    pub remedy: Option<String>,
+}
+
+/// All findings in words.
+#[derive(Serialize)]
+pub struct Told {
+    /// Whether the meter runs.
+    pub running: bool,
+    /// Whether nothing is broken.
+    pub ok: bool,
+    /// The outcome in a sentence.
+    pub text: String,
+    /// What does not work first.
+    pub findings: Vec<FindingLine>,
+}
+
+impl Told {
+    /// What was found, in a language.
+    #[must_use]
+    pub fn of(l: &Locale, running: bool, findings: &[Finding]) -> Self {
+        let line = |finding: &Finding| FindingLine {
+            area: l.t(finding.area.key()).to_owned(),
+            level: finding.level,
+            kind: finding
+                .cause
+                .key()
+                .unwrap_or_default()
+                .trim_start_matches("doc_"),
+            text: l.begin(&finding.cause),
+            remedy: finding.remedy.as_ref().map(|remedy| l.say(remedy)),
+        };
+        let bad = findings.iter().filter(|f| f.level == Level::Bad).count();
+        let text = if bad == 0 {
+            l.t("doc_well").to_owned()
+        } else {
+            l.with("doc_ill", &[("n", &bad.to_string())])
+        };
+        Self {
+            running,
+            ok: bad == 0,
+            text,
+            findings: findings.iter().map(line).collect(),
+        }
+    }
+}
+
+/// What the board says of a listener; `None` of what has no port of its own.
+fn port(l: &Locale, line: &Line, place: &Place) -> Option<Port> {
+    if !matches!(
+        line.name,
+        "http" | "udp" | "modbus" | "websocket" | "dashboard"
+    ) {
+        return None;
+    }
+    let protocol = if line.name == "udp" {
+        Protocol::Udp
+    } else {
+        Protocol::Tcp
+    };
+    let state = match &line.state {
+        ListenerState::Listening => PortState::Open,
+        ListenerState::Off { by } => PortState::Off((*by).to_owned()),
+        ListenerState::Waiting { reason } => {
+            PortState::Held(hold(reason, || host::holder(protocol, line.port)))
+        }
+    };
+    let name = listeners::name(l, line.name);
+    Some(Port {
+        name: line.name,
+        shown: if line.meter.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{name} ({})", line.meter)
+        },
+        port: line.port,
+        address: line.address.ip().map(|ip| ip.to_string()),
+        state,
+        prefix: place.prefix().to_owned(),
+    })
+}
+
+/// A meter's announcement beside what the network answered.
+fn announced(line: &Line, id: &str, heard: Option<&[Announcement]>, own: &[IpAddr]) -> Announced {
+    let host = line.address.to_string();
+    let same = |text: &str| text.trim_end_matches('.').eq_ignore_ascii_case(&host);
+    let ours = |service: &Announcement| {
+        service.addresses.is_empty() || service.addresses.iter().any(|ip| own.contains(ip))
+    };
+    let all = heard.unwrap_or_default();
+    let waits = match &line.state {
+        ListenerState::Waiting { reason } => Some(reason.clone()),
+        _ => None,
+    };
+    Announced {
+        id: id.to_owned(),
+        waits,
+        heard: heard.map(|all| {
+            all.iter()
+                .any(|service| same(&service.host) && ours(service))
+        }),
+        same_host: all
+            .iter()
+            .filter(|service| same(&service.host))
+            .flat_map(|service| service.addresses.iter().copied())
+            .filter(|ip| ip.is_ipv4() && !own.contains(ip))
+            .collect(),
+        same_id: all
+            .iter()
+            .filter(|service| service.instance.eq_ignore_ascii_case(id) && !same(&service.host))
+            .map(|service| service.host.trim_end_matches('.').to_owned())
+            .collect(),
+        host,
+    }
+}
+
+/// Everything that is known, Home Assistant's clock asked, and the network for the meter's name
+/// unless that may take too long.
+async fn facts(context: &Context, l: &Locale, ask_network: bool) -> Facts {
+    let options = context.owner.options();
+    let lines = context.board.lines();
+    let ports = lines
+        .iter()
+        .filter_map(|line| port(l, line, &Place::of(context, &line.meter)))
+        .collect();
+    let addresses = host::addresses();
+    let names: Vec<&Line> = lines
+        .iter()
+        .filter(|line| line.name == "mdns" && !matches!(line.state, ListenerState::Off { .. }))
+        .collect();
+    let home = {
+        let facts = context.facts.borrow();
+        facts.address.zip(facts.port)
+    };
+    let (heard, home_assistant_unix) = tokio::join!(
+        async {
+            match context.owner.target(0, Consumer::Victron).mdns {
+                Lookup::On(interfaces) if ask_network && !names.is_empty() => {
+                    probe::announced(&interfaces).await
+                }
+                _ => None,
+            }
+        },
+        async {
+            let at = home.map(|(ip, port)| SocketAddr::new(ip, port))?;
+            probe::date(&format!("http://{at}/")).await
+        }
+    );
+    let mut own: Vec<IpAddr> = addresses.iter().map(|a| a.net.addr()).collect();
+    own.push(IpAddr::from([127, 0, 0, 1]));
+    let id = |meter: &str| {
+        let of = context.meters.iter().find(|m| m.meter == meter);
+        of.map(|m| m.ground().device.identity.id.to_string())
+            .unwrap_or_default()
+    };
+    let (mut readers, mut udp, mut entities) = (BTreeSet::new(), Vec::new(), Vec::new());
+    for (index, meter) in context.meters.iter().enumerate() {
+        let scaling = meter.ground().channels.scaling.clone();
+        let seen = meter.consumers.overview(&scaling, context.now());
+        readers.extend(seen.consumers.iter().map(|c| c.ip));
+        udp.extend(seen.udp_ports.iter().map(|port| {
+            let lost: u64 = UNREADABLE
+                .iter()
+                .filter_map(|reason| port.dropped.get(reason))
+                .sum();
+            Heard {
+                port: port.port,
+                packets: port.packets,
+                readable: port.packets.saturating_sub(lost),
+                last_from: port.last_from,
+            }
+        }));
+        for e in context.owner.entities(index).await {
+            entities.push(Sensor {
+                entity: e.entity,
+                age: e.age,
+                usual: e.usual_interval,
+                problem: e.problem,
+            });
+        }
+    }
+    let kind = options.values.get("source").and_then(|kind| kind.as_str());
+    let first = context.meter(0);
+    let now = context.now();
+    let link = match &first.view().snapshot.source.link {
+        _ if kind.is_some_and(|kind| kind != "home-assistant") => Link::Invented,
+        vocab::Link::Up => Link::Up,
+        vocab::Link::Connecting | vocab::Link::Starting => Link::Starting,
+        vocab::Link::Idle(why) | vocab::Link::Down { reason: why, .. } => {
+            Link::Down(Reason::Link(why.clone()))
+        }
+    };
+    let bind = lines
+        .iter()
+        .find(|line| line.name == "http" && line.meter.is_empty())
+        .and_then(|line| line.address.ip());
+    Facts {
+        app: options.app,
+        container: host::in_container(),
+        ports,
+        bind,
+        running: Some(
+            now.mono
+                .saturating_sub(first.ground().boot.since)
+                .as_secs_f64(),
+        ),
+        readers: readers.into_iter().map(|ip| Asked { ip }).collect(),
+        udp,
+        announced: names
+            .iter()
+            .map(|line| announced(line, &id(&line.meter), heard.as_deref(), &own))
+            .collect(),
+        addresses,
+        unix: now.unix,
+        home_assistant_unix,
+        link,
+        entities: Some(entities),
+        store: Some(store(context)),
+    }
+}
+
+fn store(context: &Context) -> Store {
+    let health = context.store.health();
+    let kept = match &health.state {
+        StoreState::Ok => StoreKept::Good,
+        StoreState::Frozen => StoreKept::Frozen,
+        StoreState::InMemory { reason } => StoreKept::Memory(reason.clone()),
+        StoreState::Failing { reason, .. } => StoreKept::Failing(reason.clone()),
+    };
+    Store {
+        path: health
+            .path
+            .as_ref()
+            .map_or_else(String::new, |path| path.display().to_string()),
+        kept,
+        free: health.path.as_deref().and_then(host::free),
+    }
+}
+
+/// `GET doctor.json`: takes the time of a question on the network. With `?setup=1` only what
+/// belongs to a set-up, without that question.
+pub(super) async fn data(
+    State(context): State<Context>,
+    asking: Asking,
+    RawQuery(query): RawQuery,
+) -> Response<Body> {
+    let l = asking.l;
+    if parameter(query.as_deref(), "setup").is_some() {
+        let mut found = doctor::findings(&facts(&context, l, false).await);
+        found.retain(Finding::in_setup);
+        return as_json(&Told::of(l, true, &found));
+    }
+    let Some(_one) = context.test_turn() else {
+        return failure(StatusCode::CONFLICT, l.t("test_busy").to_owned());
+    };
+    let found = doctor::findings(&facts(&context, l, true).await);
+    as_json(&Told::of(l, true, &found))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use doctor::{Cause, Remedy};
+    use vocab::reason::Arg;
+
+    #[test]
+    fn every_cause_and_every_remedy_is_said_in_every_language() {
+        let (causes, remedies) = (Cause::samples(), Remedy::samples());
+        let all = causes
+            .iter()
+            .map(|why| why as &dyn Explain)
+            .chain(remedies.iter().map(|why| why as &dyn Explain));
+        for why in all {
+            let key = why.key().unwrap();
+            for l in Locale::all() {
+                let said = l.say(why);
+                assert!(!said.contains(['{', '}']), "{} {key}: {said}", l.code);
+                let english = Locale::all()[0].t(key);
+                let same = l.t(key) == english;
+                // An entity's reason is said as it is.
+                assert!(
+                    (l.code == "en") == same || key == "doc_entity_bad",
+                    "{} {key}",
+                    l.code
+                );
+            }
+            // What others said is shortened on pages.
+            let others = why.args().iter().any(|(_, a)| matches!(a, Arg::Reason(_)));
+            assert!(
+                others || Locale::all()[0].say(why) == why.to_string(),
+                "{key}"
+            );
+        }
+        for area in [
+            doctor::Area::Ports,
+            doctor::Area::Network,
+            doctor::Area::Name,
+            doctor::Area::Readers,
+            doctor::Area::Source,
+            doctor::Area::Clock,
+            doctor::Area::Store,
+        ] {
+            assert!(Locale::all().iter().all(|l| l.find(area.key()).is_some()));
+        }
+    }
+
+    #[test]
+    fn a_name_that_others_have_is_a_conflict() {
+        let service = |instance: &str, host: &str, ip: [u8; 4]| Announcement {
+            instance: instance.into(),
+            host: format!("{host}."),
+            addresses: vec![ip.into()],
+            ..Announcement::default()
+        };
+        let line = Line {
+            name: "mdns",
+            meter: String::new(),
+            address: transport::board::Place::Named("ShellyPro3EM-AABBCCDDEEFF.local".into()),
+            port: 80,
+            state: ListenerState::Listening,
+        };
+        let (id, own) = ("shellypro3em-aabbccddeeff", [IpAddr::from([192, 0, 2, 10])]);
+        let all = [
+            service(id, "shellypro3em-aabbccddeeff.local", [192, 0, 2, 10]),
+            service(
+                "other-1",
+                "ShellyPro3EM-AABBCCDDEEFF.local",
+                [192, 0, 2, 99],
+            ),
+            service(id, "elsewhere.local", [192, 0, 2, 98]),
+        ];
+        let found = announced(&line, id, Some(&all), &own);
+        assert_eq!(found.heard, Some(true));
+        assert_eq!(found.same_host, [IpAddr::from([192, 0, 2, 99])]);
+        assert_eq!(found.same_id, ["elsewhere.local"]);
+        let alone = announced(&line, id, Some(&all[..1]), &own);
+        assert!(alone.same_host.is_empty() && alone.same_id.is_empty());
+        assert_eq!(announced(&line, id, Some(&[]), &own).heard, Some(false));
+        assert_eq!(announced(&line, id, None, &own).heard, None);
+    }
+}

@@ -1,0 +1,201 @@
+//! Energy of a meter by day and month of the house's time zone.
+
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
+
+use meter::Counter;
+use store::{EnergySpan, Money};
+
+/// Days drawn.
+const DAYS: i64 = 30;
+
+/// Months drawn.
+const MONTHS: i64 = 12;
+
+/// Energy of a day or a month, Wh, and what it is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sum {
+    /// As a utility's meter counts: netted over the phases at each moment.
+    pub net: Counter,
+    /// As the device counts: each phase for itself.
+    pub device: Counter,
+    /// Of the netted energy.
+    pub money: Money,
+}
+
+impl Sum {
+    fn of(span: &EnergySpan) -> Option<Self> {
+        Some(Self {
+            net: span.net()?,
+            device: span.sum()?,
+            money: span.money,
+        })
+    }
+
+    /// Whether both ways to count come to something else, as far as figures show.
+    pub(super) fn differs(&self) -> bool {
+        (self.device.import - self.net.import).max(self.device.export - self.net.export) >= 50.0
+    }
+}
+
+/// Energy of a meter by day and month of the house's time zone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sums {
+    /// Today's date.
+    pub today: Date,
+    /// The last 30 days, oldest first, today last; days without records count 0.
+    pub days: Vec<(Date, Sum)>,
+    /// The last months with records, by their first day.
+    pub months: Vec<(Date, Sum)>,
+}
+
+/// Where days and months begin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Calendar {
+    /// The last days, oldest first, today last.
+    days: Vec<Date>,
+    /// First days of the last months, this one last.
+    months: Vec<Date>,
+}
+
+impl Calendar {
+    /// Of Unix time `now`.
+    pub fn new(now: i64, zone: &TimeZone) -> Self {
+        let today = zone
+            .to_datetime(Timestamp::from_second(now).unwrap_or_default())
+            .date();
+        let days = (0..DAYS)
+            .rev()
+            .filter_map(|back| today.checked_sub(back.days()).ok())
+            .collect();
+        let months = (0..MONTHS)
+            .rev()
+            .filter_map(|back| today.first_of_month().checked_sub(back.months()).ok())
+            .collect();
+        Self { days, months }
+    }
+
+    /// Unix times at which the days begin, and the end of today so far; the same of the months.
+    pub fn borders(&self, now: i64, zone: &TimeZone) -> (Vec<i64>, Vec<i64>) {
+        let starts = |dates: &[Date]| {
+            let start = |d: &Date| {
+                zone.to_timestamp(d.at(0, 0, 0, 0))
+                    .map_or(0, Timestamp::as_second)
+            };
+            // The next quarter of an hour: the store counts in those.
+            dates
+                .iter()
+                .map(start)
+                .chain([(now / 900 + 1) * 900])
+                .collect()
+        };
+        (starts(&self.days), starts(&self.months))
+    }
+}
+
+impl Sums {
+    /// From the store's energy between the calendar's borders.
+    pub(super) fn new(calendar: &Calendar, days: &[EnergySpan], months: &[EnergySpan]) -> Self {
+        let sum = |span: Option<&EnergySpan>| span.and_then(Sum::of);
+        let all = |dates: &[Date], spans: &[EnergySpan]| -> Vec<(Date, Option<Sum>)> {
+            dates
+                .iter()
+                .enumerate()
+                .map(|(i, d)| (*d, sum(spans.get(i))))
+                .collect()
+        };
+        let known: Vec<(Date, Option<Sum>)> = all(&calendar.months, months)
+            .into_iter()
+            .skip_while(|(_, c)| c.is_none())
+            .collect();
+        let flat = |list: Vec<(Date, Option<Sum>)>| {
+            list.into_iter()
+                .map(|(d, c)| (d, c.unwrap_or_default()))
+                .collect()
+        };
+        Self {
+            today: calendar.days.last().copied().unwrap_or_default(),
+            days: flat(all(&calendar.days, days)),
+            months: flat(known),
+        }
+    }
+
+    /// Energy of so many days ago.
+    #[must_use]
+    pub fn days_ago(&self, n: usize) -> Sum {
+        self.days
+            .len()
+            .checked_sub(n + 1)
+            .and_then(|i| self.days.get(i))
+            .map(|(_, c)| *c)
+            .unwrap_or_default()
+    }
+
+    /// Energy of this month.
+    #[must_use]
+    pub fn this_month(&self) -> Sum {
+        let first = self.today.first_of_month();
+        self.months
+            .iter()
+            .find(|(month, _)| *month == first)
+            .map(|(_, c)| *c)
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn days_are_those_of_the_house() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        // 2026-03-29 has 23 hours there.
+        let now = "2026-03-30T10:00:00Z"
+            .parse::<Timestamp>()
+            .unwrap()
+            .as_second();
+        let calendar = Calendar::new(now, &zone);
+        let (days, months) = calendar.borders(now, &zone);
+        assert_eq!((days.len(), months.len()), (31, 13));
+        assert!(
+            days.is_sorted()
+                && months.is_sorted()
+                && days.iter().chain(&months).all(|t| t % 900 == 0)
+        );
+        assert_eq!(days[29] - days[28], 23 * 3600);
+        let span = |from: i64, to: i64, wh: f64| EnergySpan {
+            from,
+            to,
+            phases: Some(
+                [Counter {
+                    import: wh,
+                    export: 1.0,
+                }; 3],
+            ),
+            crossed: 1.0,
+            money: Money::default(),
+        };
+        let spans: Vec<EnergySpan> = days
+            .windows(2)
+            .enumerate()
+            .map(|(i, b)| span(b[0], b[1], i as f64))
+            .collect();
+        let mut by_month: Vec<EnergySpan> =
+            months.windows(2).map(|b| span(b[0], b[1], 7.0)).collect();
+        by_month[..10].iter_mut().for_each(|s| s.phases = None);
+        let sums = Sums::new(&calendar, &spans, &by_month);
+        assert_eq!(sums.today.to_string(), "2026-03-30");
+        assert!(
+            (sums.days_ago(0).device.import - 87.0).abs() < 1e-9
+                && (sums.days_ago(1).net.import - 83.0).abs() < 1e-9
+        );
+        assert_eq!(
+            sums.months.len(),
+            2,
+            "months before the first record are left out"
+        );
+        assert!((sums.this_month().net.import - 20.0).abs() < 1e-9);
+        assert_eq!(Sums::default().days_ago(1), Sum::default());
+    }
+}

@@ -1,0 +1,199 @@
+//! "Test as": a reader's calls against this meter, step by step in the person's language.
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    answer::{as_json, failure},
+    asking::Asking,
+    context::Context,
+    locale::Locale,
+    owner::Tested,
+};
+use probe::{Consumer, Report, State as How, Step};
+use vocab::reason::Explain;
+
+/// What is wrong with a step, or worth knowing.
+#[derive(Serialize)]
+pub struct Why {
+    /// Its kind, the same in every language.
+    pub kind: &'static str,
+    /// In words.
+    pub text: String,
+}
+
+/// A step in words.
+#[derive(Serialize)]
+pub struct StepLine {
+    /// The call.
+    pub call: String,
+    /// How it ended.
+    pub state: How,
+    /// What the reader expects.
+    pub expected: String,
+    /// What came, shortened.
+    pub came: String,
+    /// Milliseconds.
+    pub ms: u64,
+    /// What is wrong.
+    pub why: Vec<Why>,
+}
+
+/// A whole test in words.
+#[derive(Serialize)]
+pub struct Told {
+    /// The reader's word.
+    #[serde(rename = "as")]
+    pub consumer: &'static str,
+    /// Whether no step is red.
+    pub passed: bool,
+    /// The outcome in a sentence.
+    pub text: String,
+    /// In their order.
+    pub steps: Vec<StepLine>,
+}
+
+impl StepLine {
+    fn of(l: &Locale, step: &Step) -> Self {
+        let why = step.why.iter().map(|why| Why {
+            kind: why.key().unwrap_or_default().trim_start_matches("fault_"),
+            text: l.say(why),
+        });
+        Self {
+            call: step.call.clone(),
+            state: step.state,
+            expected: l.say(&step.expected),
+            came: step.came.clone(),
+            ms: u64::try_from(step.took.as_millis()).unwrap_or(u64::MAX),
+            why: why.collect(),
+        }
+    }
+}
+
+impl Told {
+    /// A test in a language.
+    #[must_use]
+    pub fn of(l: &Locale, consumer: Consumer, report: &Report) -> Self {
+        let bad = report.steps.iter().filter(|step| step.state == How::Bad);
+        let key = if report.passed() {
+            "test_passed"
+        } else {
+            "test_failed"
+        };
+        let text = l.with(
+            key,
+            &[
+                ("name", consumer.name()),
+                ("bad", &bad.count().to_string()),
+                ("n", &report.steps.len().to_string()),
+            ],
+        );
+        Self {
+            consumer: consumer.word(),
+            passed: report.passed(),
+            text,
+            steps: report
+                .steps
+                .iter()
+                .map(|step| StepLine::of(l, step))
+                .collect(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(rename = "as")]
+    consumer: String,
+}
+
+/// `POST test-as` `{"as": "victron"}`: answered once the test has ended, which it does within 30 s.
+/// One at a time, and only this machine's meter: the page is no tool to ask other addresses.
+pub(super) async fn run(
+    State(context): State<Context>,
+    asking: Asking,
+    body: Bytes,
+) -> Response<Body> {
+    let asked = serde_json::from_slice::<Asked>(&body)
+        .ok()
+        .and_then(|asked| Consumer::of(&asked.consumer));
+    let Some(consumer) = asked else {
+        let words = Consumer::ALL.map(Consumer::word).join(", ");
+        return failure(
+            StatusCode::BAD_REQUEST,
+            format!("\"as\" must be one of {words}"),
+        );
+    };
+    let Some(_one) = context.test_turn() else {
+        return failure(StatusCode::CONFLICT, asking.l.t("test_busy").to_owned());
+    };
+    let m = asking.m.min(context.meters.len() - 1);
+    let target = context.owner.target(m, consumer);
+    let report = probe::run(consumer, &target, &mut |_| {}).await;
+    context
+        .owner
+        .tested(m, ended(consumer, &report, context.now().unix));
+    as_json(&Told::of(asking.l, consumer, &report))
+}
+
+/// What is kept of a test: red steps that are told of, and as much of each as fits an attribute.
+const MOST: usize = 12;
+
+fn ended(consumer: Consumer, report: &Report, at: f64) -> Tested {
+    let bad = report.steps.iter().filter(|step| step.state == How::Bad);
+    let line = |step: &Step| {
+        let why = step.why.first().map(ToString::to_string);
+        let call: String = step.call.chars().take(120).collect();
+        format!("{call}: {}", why.unwrap_or_default())
+    };
+    Tested {
+        consumer: consumer.word().to_owned(),
+        at,
+        passed: report.passed(),
+        steps: report.steps.len(),
+        failed: bad.take(MOST).map(line).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use probe::{Expect, Fault};
+    use vocab::reason::Arg;
+
+    #[test]
+    fn every_fault_and_every_expectation_is_said_in_every_language() {
+        let faults = Fault::samples();
+        let expected = Expect::samples();
+        let all = faults
+            .iter()
+            .map(|why| why as &dyn Explain)
+            .chain(expected.iter().map(|why| why as &dyn Explain));
+        for why in all {
+            let key = why.key().unwrap();
+            for l in Locale::all() {
+                let said = l.say(why);
+                assert!(!said.contains(['{', '}']), "{} {key}: {said}", l.code);
+                assert!(l.find(key).is_some(), "{} {key}", l.code);
+                let english = Locale::all()[0].t(key);
+                assert!(
+                    (l.code == "en") == (l.t(key) == english),
+                    "{} {key} is English",
+                    l.code
+                );
+            }
+            // What others said is shortened on pages.
+            let others = why.args().iter().any(|(_, a)| matches!(a, Arg::Reason(_)));
+            assert!(
+                others || Locale::all()[0].say(why) == why.to_string(),
+                "{key}: the page's English is the line's"
+            );
+        }
+    }
+}
