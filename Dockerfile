@@ -9,8 +9,9 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY crates ./crates
 COPY benches/Cargo.toml ./benches/
+COPY xtask/Cargo.toml ./xtask/
 RUN find crates -mindepth 2 -maxdepth 2 ! -name Cargo.toml -exec rm -rf {} + \
-    && for folder in . crates/*; do mkdir "$folder/src" && echo "//! A stand-in." >"$folder/src/lib.rs"; done \
+    && for folder in . crates/* xtask; do mkdir "$folder/src" && echo "//! A stand-in." >"$folder/src/lib.rs"; done \
     && mkdir benches/pairs && echo "//! A stand-in." >benches/pairs/mod.rs \
     && for file in src/main.rs benches/main.rs; do echo 'fn main() {}' >"$file"; done
 

@@ -11,6 +11,8 @@ mod common;
 
 #[path = "../tests/common/fake_ha.rs"]
 mod fake_ha;
+#[path = "../tests/common/wait.rs"]
+mod wait;
 
 mod closed_loop;
 mod forecast;

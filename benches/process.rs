@@ -25,6 +25,9 @@ const START_BAR: Duration = Duration::from_millis(150);
 const EVENT_BAR: Duration = Duration::from_millis(5);
 /// Resident memory.
 const MEMORY_BAR_MB: f64 = 20.0;
+/// What the tests hold it to: how many pages of the program are mapped around those that are used
+/// differs between machines and between copies of the same file.
+const MEMORY_HELD_MB: f64 = 22.0;
 /// What a training may take beyond the idle service (`docs/decisions.md#bars`).
 const TRAINING_BAR_MB: f64 = 40.0;
 /// Shorter than the default, so that six hundred events take no five minutes: what is measured is
@@ -231,7 +234,7 @@ pub fn run() -> ExitCode {
     until("a value", || {
         answer(product.port).filter(|text| text.contains("\"total_act_power\":6"))
     });
-    let unfelt = training::felt(product.port, product.dashboard, if short { 7 } else { 21 });
+    let unfelt = training::felt(product.port, product.dashboard);
     let [trained, peak] = ["VmRSS:", "VmHWM:"].map(|which| memory_mb(product.child.id(), which));
     drop(product);
 
@@ -247,12 +250,17 @@ pub fn run() -> ExitCode {
         "with a week of samples    {trained:>8.1} MB  after trainings, {peak:.1} MB the most (bar {memory:.1} + {TRAINING_BAR_MB} MB)"
     );
     // In a check of the tests times are shown and do not fail: another program on the machine
-    // would. Memory has the tenth of slack there that ratios have.
-    let memory_bar = if short {
-        1.1 * MEMORY_BAR_MB
-    } else {
-        MEMORY_BAR_MB
-    };
+    // would.
+    let memory_bar = if short { MEMORY_HELD_MB } else { MEMORY_BAR_MB };
+    for (missed, what) in [
+        (!unfelt, "answers while training"),
+        (memory > memory_bar, "resident memory"),
+        (peak > memory + TRAINING_BAR_MB, "memory during a training"),
+    ] {
+        if missed {
+            println!("missed: {what}");
+        }
+    }
     let good = unfelt
         && peak <= memory + TRAINING_BAR_MB
         && memory <= memory_bar

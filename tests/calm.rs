@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn meter(mode: ControlMode) -> Meter {
     let meter = Meter::new();
-    meter.control.send_replace(ControlSettings {
+    meter.set_control(ControlSettings {
         mode,
         ..ControlSettings::default()
     });
@@ -168,7 +168,7 @@ async fn over_http_the_answer_is_held_until_there_is_something_new() {
     // Off counts at once, for who waits too.
     get(&mut battery, "").await;
     assert!(timeout(AT_ONCE, answer(&mut battery)).await.is_err());
-    meter.control.send_replace(ControlSettings::default());
+    meter.set_control(ControlSettings::default());
     assert_eq!(timeout(AT_ONCE, answer(&mut battery)).await.unwrap(), 700.0);
     meter.stop().await;
 }
@@ -176,7 +176,7 @@ async fn over_http_the_answer_is_held_until_there_is_something_new() {
 #[tokio::test]
 async fn over_a_websocket_others_calls_go_on_while_one_waits() {
     let meter = meter(ControlMode::Auto);
-    meter.control.send_replace(ControlSettings {
+    meter.set_control(ControlSettings {
         mode: ControlMode::Auto,
         readers: vec!["127.0.0.2/32".parse().unwrap()],
         ..ControlSettings::default()
@@ -379,7 +379,7 @@ async fn five_hundred_that_wait_are_nothing() {
     get(&mut viewer, "").await;
     assert_eq!(answer(&mut viewer).await, 400.0);
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
-    meter.control.send_replace(ControlSettings::default());
+    meter.set_control(ControlSettings::default());
     for mut stream in waiting {
         timeout(SOON, answer(&mut stream)).await.unwrap();
     }

@@ -91,6 +91,36 @@ fn templates_have_no_text_of_their_own() {
     );
 }
 
+/// As `crates/dashboard/src/regions.rs` finds them.
+#[test]
+fn what_is_kept_fresh_is_marked() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (before, after) in text
+            .match_indices(" data-refresh>")
+            .map(|(i, m)| (&text[..i], &text[i + m.len()..]))
+        {
+            let id = before
+                .rsplit_once("id=\"")
+                .unwrap()
+                .1
+                .split_once('"')
+                .unwrap()
+                .0;
+            assert!(
+                after.starts_with(&format!("<!--[{id}-->"))
+                    && after.contains(&format!("<!--{id}]-->")),
+                "{}: {id}",
+                path.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 12, "{seen}");
+}
+
 #[test]
 fn each_reason_to_drop_a_datagram_has_words() {
     let udp = std::fs::read_to_string(concat!(
@@ -207,6 +237,8 @@ mod served {
                 "run",
                 "--source",
                 "demo",
+                "--demo-history-days",
+                "0",
                 "--modbus-enable",
                 "false",
                 "--udp-enable",

@@ -37,11 +37,8 @@ async fn exception(stream: &mut TcpStream, pdu: &[u8]) -> u8 {
 
 async fn words(stream: &mut TcpStream, function: u8, address: u16, count: u16) -> Vec<u16> {
     let answer = ask(stream, &read_pdu(function, address, count)).await;
-    assert_eq!(
-        (answer[0], usize::from(answer[1])),
-        (function, usize::from(count) * 2),
-        "{answer:?}"
-    );
+    assert_eq!(answer[0], function, "{answer:?}");
+    assert_eq!(usize::from(answer[1]), usize::from(count) * 2, "{answer:?}");
     answer[2..]
         .chunks(2)
         .map(|w| u16::from_be_bytes([w[0], w[1]]))
@@ -165,7 +162,7 @@ async fn silent_policy_says_nothing_and_keeps_the_connection() {
 }
 
 #[tokio::test]
-async fn unit_ids() {
+async fn its_own_unit_id_0_and_255_are_answered() {
     let meter = Meter::new();
     let mut master = master(&meter).await;
     for (own, unit, answered) in [

@@ -257,10 +257,9 @@ async fn a_gx_sees_what_its_grid_role_needs() {
     let golden = golden("outbound_ws_victron_legacy");
     session.send(&golden["request"]["frame"]).await;
     let full = session.frame().await;
-    assert_eq!(
-        (&full["method"], &full["src"], &full["dst"]),
-        (&json!("NotifyFullStatus"), &json!(ID), &json!("ws"))
-    );
+    assert_eq!(full["method"], json!("NotifyFullStatus"));
+    assert_eq!(full["src"], json!(ID));
+    assert_eq!(full["dst"], json!("ws"));
     for key in [
         "ts",
         "em:0",
@@ -302,17 +301,13 @@ async fn a_gx_sees_what_its_grid_role_needs() {
     }
     // A GX takes figures only from a meter that it knows by now: they come once more, complete.
     let again = session.frame().await;
-    assert_eq!(
-        (&again["method"], &again["params"]["em:0"]),
-        (&json!("NotifyStatus"), &first["params"]["em:0"])
-    );
+    assert_eq!(again["method"], json!("NotifyStatus"));
+    assert_eq!(again["params"]["em:0"], first["params"]["em:0"]);
     assert_eq!(again["params"]["emdata:0"], first["params"]["emdata:0"]);
     meter.power([Some(-1200.5), Some(0.0), Some(3.0)]);
     let note = session.frame().await;
-    assert_eq!(
-        (&note["method"], &note["params"]["em:0"]["a_act_power"]),
-        (&json!("NotifyStatus"), &json!(-1200.5))
-    );
+    assert_eq!(note["method"], json!("NotifyStatus"));
+    assert_eq!(note["params"]["em:0"]["a_act_power"], json!(-1200.5));
     session
         .socket
         .send(Message::Ping(b"20 s"[..].into()))
@@ -352,10 +347,8 @@ async fn a_stale_source_is_silence_on_an_open_connection() {
         .send(&json!({"id": "a", "method": "Ws.GetStatus"}))
         .await;
     let first = session.frame().await;
-    assert_eq!(
-        (&first["id"], &first["result"]["connected"]),
-        (&json!("a"), &json!(true))
-    );
+    assert_eq!(first["id"], json!("a"));
+    assert_eq!(first["result"]["connected"], json!(true));
     meter.power([Some(1.0), Some(5.0), Some(2.0)]);
     assert_eq!(session.frame().await["method"], "NotifyFullStatus");
     assert!(session.frame().await["params"]["emdata:0"].is_object());
@@ -366,6 +359,33 @@ async fn a_stale_source_is_silence_on_an_open_connection() {
     assert_eq!(session.frame().await["id"], "b", "silence while stale");
     meter.power([Some(1.0), Some(-7.5), Some(2.0)]);
     assert_eq!(session.frame().await["params"]["em:0"]["b_act_power"], -7.5);
+    meter.stop().await;
+}
+
+/// A GX that was told an error would go on with its last figures all the same; silence is what its
+/// profile says, also where it asks. Who is no GX is told.
+#[tokio::test]
+async fn a_gx_that_asks_while_there_is_no_power_is_told_nothing_and_another_server_the_error() {
+    let (meter, gx) = (Meter::new(), Gx::new().await);
+    dial(&meter, vec![gx.target()]);
+    let mut session = gx.accept().await;
+    meter.power([None; 3]);
+    let ask = |id: &str, method: &str| json!({"id": id, "method": method, "params": {"id": 0}});
+    session.send(&ask("one", "EM.GetStatus")).await;
+    assert_eq!(session.answer("one").await["error"]["code"], -114);
+    session
+        .send(&ask("GetDeviceInfo-1000", "Shelly.GetDeviceInfo"))
+        .await;
+    assert!(session.answer("GetDeviceInfo-1000").await["result"]["mac"].is_string());
+    session.send(&ask("two", "EM.GetStatus")).await;
+    session.send(&ask("three", "Sys.GetStatus")).await;
+    let next = loop {
+        let frame = session.frame().await;
+        if frame.get("id").is_some() {
+            break frame;
+        }
+    };
+    assert_eq!(next["id"], "three", "nothing came before it: {next}");
     meter.stop().await;
 }
 
@@ -405,7 +425,7 @@ async fn several_targets_and_one_that_is_not_there() {
             .board
             .lines()
             .iter()
-            .find(|l| l.address == url)
+            .find(|l| l.address.to_string() == url)
             .map(|l| l.state.clone())
     };
     until("said", || {
@@ -452,10 +472,8 @@ async fn a_reader_cannot_make_the_meter_try_the_ports_of_its_host() {
     dial(&meter, Vec::new());
     let set = json!({"config": {"enable": true, "server": gx.url}});
     let refused = post(http, "/rpc/Ws.SetConfig", &set.to_string()).await;
-    assert_eq!(
-        (refused.status, &refused.json()["code"]),
-        (500, &json!(-109))
-    );
+    assert_eq!(refused.status, 500);
+    assert_eq!(refused.json()["code"], json!(-109));
     // As an older version kept it, and as a name gives it: said alike whether somebody listens
     // there or not.
     let open = gx.url.parse::<url::Url>().unwrap().port().unwrap();
@@ -480,7 +498,7 @@ async fn a_reader_cannot_make_the_meter_try_the_ports_of_its_host() {
                 .board
                 .lines()
                 .into_iter()
-                .find(|line| line.address == server)
+                .find(|line| line.address.to_string() == server)
                 .map(|line| line.state)
         };
         until("refused", || {
@@ -591,7 +609,7 @@ async fn targets_come_and_go_while_others_stay_connected() {
             .board
             .lines()
             .iter()
-            .filter(|l| l.address == url)
+            .filter(|l| l.address.to_string() == url)
             .map(|l| l.state.clone())
             .collect::<Vec<_>>()
     };
@@ -782,7 +800,7 @@ mod process {
         }
         assert!(
             log.contains(&format!(
-                "Home Assistant at http://{}/api/ is connected",
+                "Home Assistant is connected (REST, polled) server=http://{}/api/",
                 ha.addr
             )),
             "{log}"
@@ -849,12 +867,8 @@ mod process {
             )
             .await
             .unwrap();
-            assert_eq!(
-                (answer.status, &answer.json()["restart"]),
-                (200, &json!(false)),
-                "{}",
-                answer.body
-            );
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            assert_eq!(answer.json()["restart"], json!(false), "{}", answer.body);
         };
         set(&[&one.url]).await;
         let mut first = one.accept().await;
@@ -923,8 +937,6 @@ mod tls {
 
     #[tokio::test]
     async fn only_a_certificate_that_is_trusted_is_taken_unless_told_otherwise() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let nothing = folder.path().join("nothing.pem");
         std::fs::write(&nothing, "").unwrap();
@@ -938,6 +950,9 @@ mod tls {
             ("127.0.0.1", &nothing, &[], false),
             ("127.0.0.1", &nothing, &["--outbound-ws-insecure"], true),
         ] {
+            // One that is refused dials again: the next is not to meet it.
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
             let url = format!("wss://{host}:{port}/gx");
             let data = tempfile::tempdir().unwrap();
             let options = [&["--outbound-ws", &url], options].concat();

@@ -4,6 +4,8 @@
 
 #[path = "common/fake_ha.rs"]
 mod fake_ha;
+#[path = "common/until.rs"]
+mod until;
 
 use std::{io::Write, sync::Arc, time::Duration};
 
@@ -14,13 +16,14 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+use until::until;
 use virtual_shelly::{
     config::{HaTransport, Secret, SourceKind, SourceSettings},
     source::{
         self, Access, Cadence, HaFacts, SourceChannels, Supervisor, Transport,
         discover::{Origin, QueryError, discover},
     },
-    vocab::{EntityId, Link, Now, SourceEvent, State, SystemClock},
+    vocab::{EntityId, Link, Now, SourceEvent, State, SystemClock, reason::Unreachable},
 };
 
 /// Bounds a wait on a condition; nothing is timed.
@@ -28,16 +31,10 @@ const LONG: Duration = Duration::from_secs(20);
 
 fn settings(ha: &FakeHa) -> SourceSettings {
     SourceSettings {
-        kind: SourceKind::HomeAssistant,
-        replay_file: None,
-        replay_speed: 1.0,
-        demo_speed: 1.0,
-        demo_seed: 42,
         ha_base_url: ha.url(),
         ha_token: Some(Secret(TOKEN.into())),
-        ha_transport: HaTransport::Auto,
         poll_interval: Duration::from_millis(50),
-        auto_setup: true,
+        ..SourceSettings::default()
     }
 }
 
@@ -56,11 +53,12 @@ fn quick() -> Access {
     Access {
         supervisor: None,
         cadence,
+        moved: Default::default(),
     }
 }
 
 fn list(ids: &[&str]) -> Arc<[EntityId]> {
-    ids.iter().map(|i| EntityId::from(*i)).collect()
+    ids.iter().map(|i| i.parse().unwrap()).collect()
 }
 
 struct Running {
@@ -75,7 +73,7 @@ struct Running {
 
 impl Running {
     fn start(settings: SourceSettings, access: Access, ids: &[&str]) -> Self {
-        let (out, events) = mpsc::channel(64);
+        let (meter, events) = mpsc::channel(64);
         let (entities, entities_rx) = watch::channel(list(ids));
         let (macs, macs_rx) = watch::channel(Arc::from(["AABBCCDDEEFF".to_owned()]));
         let (facts_tx, facts) = watch::channel(HaFacts::default());
@@ -83,9 +81,13 @@ impl Running {
         let clock = Arc::new(SystemClock::new());
         let registry = tokio::sync::mpsc::channel(8).0;
         let channels = SourceChannels {
+            battery: source::demo::SharedBattery::default(),
             entities: entities_rx,
             macs: macs_rx,
-            out,
+            out: source::Outlet {
+                tap: Arc::new(|_, _| {}),
+                meters: vec![meter],
+            },
             registry,
             facts: facts_tx,
             clock,
@@ -156,12 +158,15 @@ impl Running {
         }
     }
 
-    async fn stop(self) {
+    /// Whatever was said and not heard yet, the last thing said is that the source is gone.
+    async fn stop(mut self) {
         self.stop.cancel();
-        tokio::time::timeout(LONG, self.task)
+        tokio::time::timeout(LONG, &mut self.task)
             .await
             .expect("the source does not stop")
             .unwrap();
+        self.until(&format!("down: {}", Unreachable::Ended)).await;
+        assert!(self.events.recv().await.is_none());
     }
 }
 
@@ -193,18 +198,9 @@ async fn first_values_then_changes_units_unavailable_gone() {
         "exactly what is wanted"
     );
     let facts = s.facts.borrow().clone();
-    assert_eq!(
-        (
-            facts.version.as_deref(),
-            facts.time_zone.as_deref(),
-            facts.transport
-        ),
-        (
-            Some("2026.11.0"),
-            Some("Europe/Berlin"),
-            Some(Transport::Websocket)
-        )
-    );
+    assert_eq!(facts.version.as_deref(), Some("2026.11.0"));
+    assert_eq!(facts.time_zone.as_deref(), Some("Europe/Berlin"));
+    assert_eq!(facts.transport, Some(Transport::Websocket));
     assert_eq!(facts.address, Some(ha.addr.ip()));
     s.stop().await;
 }
@@ -387,13 +383,10 @@ async fn without_answers_that_no_value_needs_it_goes_on() {
     let mut s = Running::start(settings(&ha), access, &["sensor.grid"]);
     s.until("Up").await;
     let before = ha.rest_calls();
-    tokio::time::timeout(LONG, async {
-        while ha.rest_calls() == before {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    until("REST is asked when sensors were reported", || {
+        ha.rest_calls() > before
     })
-    .await
-    .expect("REST is asked when sensors were reported");
+    .await;
     ha.set("sensor.grid", "2", "W");
     s.until("sensor.grid=2W").await;
     assert_eq!(ha.logins(), 1, "the same connection");
@@ -519,13 +512,10 @@ async fn a_wrong_token_is_not_hammered_and_never_shown() {
         "{said:?}"
     );
     assert!(!said[1].contains(TOKEN));
-    tokio::time::timeout(LONG, async {
-        while ha.logins() < 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    until("it is tried again once after the first pause", || {
+        ha.logins() >= 2
     })
-    .await
-    .expect("tried again once after the first pause");
+    .await;
     // The next try is half an hour away, so a right token now changes nothing.
     ha.set_token(TOKEN);
     assert!(
@@ -776,12 +766,10 @@ async fn discovery_finds_the_grid_and_leaves_our_own_out() {
         .unwrap();
     assert!(d.is_running());
     let grid = d.grid.unwrap();
+    assert_eq!(grid.origin, Origin::EnergySettings);
     assert_eq!(
-        (grid.origin, grid.inputs.entities()),
-        (
-            Origin::EnergySettings,
-            list(&["sensor.energy", "sensor.grid_power"]).to_vec()
-        )
+        grid.inputs.entities(),
+        list(&["sensor.energy", "sensor.grid_power"]).to_vec()
     );
     assert_eq!(
         d.candidates
@@ -798,10 +786,9 @@ async fn discovery_finds_the_grid_and_leaves_our_own_out() {
         ..settings(&ha)
     };
     let d = discover(&rest, &quick(), &macs, &asked).await.unwrap();
-    assert_eq!(
-        (d.grid, d.our_own, d.notes.len()),
-        (None, list(&["sensor.ours_power"]).to_vec(), 1)
-    );
+    assert_eq!(d.grid, None);
+    assert_eq!(d.our_own, list(&["sensor.ours_power"]).to_vec());
+    assert_eq!(d.notes.len(), 1);
     ha.set_token("another");
     assert!(matches!(
         discover(&settings(&ha), &quick(), &macs, &asked).await,

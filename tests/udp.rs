@@ -185,10 +185,9 @@ async fn every_power_has_a_point_and_the_house_total_is_em1() {
         ))
         .await;
     let batch: Vec<Value> = serde_json::from_str(&batch).unwrap();
-    assert_eq!(
-        (batch.len(), &batch[0]["id"], &batch[1]["jsonrpc"]),
-        (2, &json!(1), &json!("2.0"))
-    );
+    assert_eq!(batch.len(), 2);
+    assert_eq!(batch[0]["id"], json!(1));
+    assert_eq!(batch[1]["jsonrpc"], json!("2.0"));
     meter.stop().await;
 }
 
@@ -368,6 +367,30 @@ async fn silent_while_a_phase_is_absent_whatever_the_policy() {
     meter.stop().await;
 }
 
+/// Whoever asked over UDP, for whatever it was, counted as one of the readers that share the power.
+#[tokio::test]
+async fn only_who_asks_for_power_gets_a_share() {
+    let meter = Meter::new();
+    meter.set(|c| c.scaling.enable = true);
+    let at = meter.udp("127.0.0.1:0");
+    let other = Battery::at("127.0.0.2", at).await;
+    let battery = Battery::at("127.0.0.3", at).await;
+    // A sender of datagrams counts once it has asked for a while.
+    while meter.overview().counted == 0 {
+        other.result("EMData.GetStatus").await;
+        assert_eq!(
+            battery.result("EM.GetStatus").await["total_act_power"],
+            104.0
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(
+        battery.result("EM.GetStatus").await["total_act_power"],
+        104.0
+    );
+    meter.stop().await;
+}
+
 /// The clock of the limits stands still: nothing else here waits for it.
 #[tokio::test(start_paused = true)]
 async fn no_more_answers_than_the_limits_let_out() {
@@ -439,10 +462,8 @@ async fn a_password_is_asked_for_only_by_its_own_switch() {
     );
     meter.set(|c| c.auth_udp = true);
     let refused: Value = serde_json::from_str(&battery.ask(EM).await).unwrap();
-    assert_eq!(
-        (&refused["error"]["code"], refused.get("result")),
-        (&json!(401), None)
-    );
+    assert_eq!(refused["error"]["code"], json!(401));
+    assert_eq!(refused.get("result"), None);
     let challenge: Value =
         serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
     let auth = proof(&ha1, &challenge["nonce"]);
@@ -497,11 +518,8 @@ async fn with_a_password_reading_stays_open_and_changes_need_it() {
                 .await,
         )
         .unwrap();
-        assert_eq!(
-            (&refused["error"]["code"], refused.get("result")),
-            (&json!(401), None),
-            "{method}"
-        );
+        assert_eq!(refused["error"]["code"], json!(401), "{method}");
+        assert_eq!(refused.get("result"), None, "{method}");
         challenge = serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
     }
     let batch = json!([{"id": 1, "method": "Shelly.SetAuth", "params": open}, {"id": 2, "method": "EM.GetStatus", "params": {"id": 0}}]);

@@ -1,16 +1,17 @@
 //! What the log's first lines say of the channels: the addresses to open, the ports that are ours,
 //! what is read.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::start::Meters;
-use config::{MeterSettings, Resolved, SourceKind};
+use config::{DashboardOnLan, DashboardSettings, MeterSettings, Resolved, SourceKind};
+use doctor::{Address, host};
 use transport::{Board, ListenerState, board::Line};
-use vocab::EntityId;
+use vocab::{EntityId, meter_name};
 
 /// How long the listeners' first try is waited for; a port that is taken then has its own line.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -22,28 +23,93 @@ const CHANNELS: [(&str, &str); 4] = [
     ("modbus", "Modbus TCP"),
 ];
 
-/// The addresses to open, for somebody who tries it out.
-pub fn urls(meters: &Meters, resolved: &Resolved) {
-    for settings in meters.settings() {
-        let Some(port) = settings.http_port else {
-            continue;
-        };
-        let host = settings.bind.map_or_else(
-            || "127.0.0.1".to_owned(),
-            |ip| {
-                if ip.is_ipv6() {
-                    format!("[{ip}]")
-                } else {
-                    ip.to_string()
-                }
-            },
+/// Addresses of one meter that are named; a host may have dozens.
+const NAMED: usize = 3;
+
+/// The addresses to open: of each meter as readers reach it, and of the page, unless that is in
+/// Home Assistant's sidebar.
+pub fn urls(meters: &Meters, resolved: &Resolved, app: bool) {
+    let settings = meters.settings();
+    for settings in &settings {
+        if let Some(port) = settings.http_port {
+            let hosts = hosts(settings.bind, &host::addresses());
+            let all: Vec<String> = hosts
+                .iter()
+                .map(|host| format!("http://{host}:{port}/"))
+                .collect();
+            info!(
+                meter = meter_name(&settings.name),
+                "the meter: {}, and {}rpc/EM.GetStatus?id=0 says what readers get",
+                all.join(", "),
+                all[0]
+            );
+        }
+    }
+    if !app && let Some(first) = settings.first() {
+        let lan = first.http_port.map(|port| {
+            let hosts = hosts(first.bind, &host::addresses());
+            format!("{}:{port}", hosts[0])
+        });
+        let guarded = resolved.settings.channels.auth_password.is_some();
+        info!(
+            "{}",
+            page(&resolved.settings.dashboard, lan.as_deref(), guarded)
         );
-        info!("the meter: http://{host}:{port}/ and http://{host}:{port}/rpc/EM.GetStatus?id=0");
     }
     if resolved.settings.source.kind != SourceKind::HomeAssistant {
         info!(
             "values are made up or replayed: nothing but this machine can reach them unless `bind` says otherwise"
         );
+    }
+}
+
+/// Where a listener on `bind` is reached: at that address, else at this host's own in its networks,
+/// those of containers left out. Never empty.
+fn hosts(bind: Option<IpAddr>, addresses: &[Address]) -> Vec<String> {
+    let written = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    if let Some(ip) = bind.filter(|ip| !ip.is_unspecified()) {
+        return vec![written(ip)];
+    }
+    let mut found: Vec<String> = addresses
+        .iter()
+        .filter(|a| a.net.addr().is_ipv4() && !a.of_containers())
+        .map(|a| written(a.net.addr()))
+        .take(NAMED)
+        .collect();
+    if found.is_empty() {
+        found.push("127.0.0.1".to_owned());
+    }
+    found
+}
+
+/// How the page is opened here and from another machine, and what the latter exposes. `lan` is the
+/// meter's HTTP address, if it has one; `guarded`: a password is set.
+fn page(dashboard: &DashboardSettings, lan: Option<&str>, guarded: bool) -> String {
+    let port = dashboard.port;
+    let host = match dashboard.bind {
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        ip => ip.to_string(),
+    };
+    let here = format!("the page: http://{host}:{port}/ on this machine");
+    let who = if guarded {
+        "whoever knows auth_password"
+    } else {
+        "everybody in this network"
+    };
+    let lan = lan.unwrap_or("ADDRESS:PORT");
+    match dashboard.on_lan {
+        DashboardOnLan::None => format!(
+            "{here}; from another one `ssh -L {port}:{host}:{port} USER@THIS-MACHINE` opens it there, too, or dashboard_on_lan = view \
+             shows it at http://{lan}/ui, to {who}"
+        ),
+        DashboardOnLan::View => format!("{here}, and http://{lan}/ui from others: {who} can look"),
+        DashboardOnLan::Full => {
+            format!("{here}, and http://{lan}/ui from others: {who} can look and change settings")
+        }
     }
 }
 
@@ -63,13 +129,9 @@ pub async fn channels(
         _ = tokio::time::timeout(PATIENCE, tried) => {}
     }
     for settings in &meters {
-        let name = if settings.name.is_empty() {
-            "1"
-        } else {
-            &settings.name
-        };
         info!(
-            "meter {name} serves {}",
+            meter = meter_name(&settings.name),
+            "serves {}",
             describe(&board.lines(), &settings.name)
         );
     }
@@ -127,14 +189,66 @@ fn in_words(ports: &[u16]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use transport::board::Place;
+
     use super::*;
+
+    fn address(interface: &str, net: &str) -> Address {
+        Address {
+            interface: interface.into(),
+            net: net.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_meter_is_named_by_addresses_that_others_reach() {
+        let all = [
+            address("docker0", "172.17.0.1/16"),
+            address("eth0", "192.0.2.10/24"),
+            address("eth0", "2001:db8::1/64"),
+            address("wlan0", "198.51.100.7/24"),
+        ];
+        assert_eq!(hosts(None, &all), ["192.0.2.10", "198.51.100.7"]);
+        let every = "0.0.0.0".parse().ok();
+        assert_eq!(hosts(every, &all), ["192.0.2.10", "198.51.100.7"]);
+        assert_eq!(hosts("192.0.2.9".parse().ok(), &all), ["192.0.2.9"]);
+        assert_eq!(hosts("::1".parse().ok(), &all), ["[::1]"]);
+        assert_eq!(hosts(None, &[]), ["127.0.0.1"]);
+    }
+
+    #[test]
+    fn the_page_says_how_to_open_it_from_another_machine_and_to_whom_it_is_open_then() {
+        let dashboard = |on_lan| DashboardSettings {
+            on_lan,
+            port: 8099,
+            bind: [127, 0, 0, 1].into(),
+            hosts: Vec::new(),
+        };
+        let lan = Some("192.0.2.10:8080");
+        let none = page(&dashboard(DashboardOnLan::None), lan, false);
+        for part in [
+            "http://127.0.0.1:8099/ on this machine",
+            "ssh -L 8099:127.0.0.1:8099",
+            "http://192.0.2.10:8080/ui, to everybody in this network",
+        ] {
+            assert!(none.contains(part), "{part}: {none}");
+        }
+        let full = page(&dashboard(DashboardOnLan::Full), lan, false);
+        assert!(full.ends_with("everybody in this network can look and change settings"));
+        let guarded = page(&dashboard(DashboardOnLan::View), lan, true);
+        assert!(
+            guarded.ends_with("whoever knows auth_password can look"),
+            "{guarded}"
+        );
+    }
 
     #[test]
     fn open_ports_are_named_by_channel() {
         let line = |name, port, state| Line {
             name,
             meter: String::new(),
-            address: format!("0.0.0.0:{port}"),
+            address: Place::All,
             port,
             state,
         };
@@ -147,9 +261,7 @@ mod tests {
         lines.push(line(
             "http",
             80,
-            ListenerState::Waiting {
-                reason: "taken".into(),
-            },
+            ListenerState::waiting(vocab::reason::Closed::HomeAssistant),
         ));
         lines.push(line(
             "modbus",

@@ -6,9 +6,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 
 use super::{
-    choice::{laid, options_of, said},
+    choice,
+    choice::{laid, options_of, said, union},
     identity, network,
-    setup::{self, union},
 };
 use config::{EXIT_CONFIGURATION, LoadInputs, MeterSettings, Resolved, SourceKind, load, report};
 use device::Identity;
@@ -85,7 +85,7 @@ async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut Stri
         identity::known_mac(&m.name, m, &stored.meters)
             .unwrap_or_else(|| store::fallback_mac(&m.name))
     };
-    let macs: Vec<String> = meters.iter().map(mac).collect();
+    let macs: Vec<String> = meters.iter().map(|m| mac(m).to_string()).collect();
     let found = match discover(
         source,
         &access,
@@ -131,7 +131,7 @@ async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut Stri
     };
     let Some(chosen) = choice(
         &found,
-        stored.state.get(setup::KEY).map(String::as_str),
+        stored.state.get(choice::KEY).map(String::as_str),
         out,
     ) else {
         said_why[0] = true;
@@ -158,7 +158,7 @@ async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut Stri
 
 /// What `run` would take by itself, as options; `before` is what it kept of an earlier run.
 fn choice(found: &Discovery, before: Option<&str>, out: &mut String) -> Option<Map<String, Value>> {
-    if let Some(kept) = setup::kept(before) {
+    if let Some(kept) = choice::kept(before) {
         out.push_str("no power entity is configured; goes on with what was chosen before\n");
         return Some(kept);
     }

@@ -1,9 +1,14 @@
 //! Inputs as options and back: what the automatic set-up keeps, what the set-up page writes, and
 //! how options that somebody set lie over a choice.
 
-use serde_json::{Map, Value};
+use std::sync::Arc;
 
-use config::{Inputs, Layer, PowerInput, Resolved, TotalPhase};
+use serde_json::{Map, Value};
+use tokio::sync::{Mutex, watch};
+
+pub use dashboard::owner::SetupState as Setup;
+
+use config::{Inputs, Layer, PowerInput, Resolved, TotalPhase, pattern::entities};
 use vocab::{EntityId, Phase};
 
 /// Option keys and values that describe these inputs.
@@ -66,21 +71,20 @@ pub fn options_of(inputs: &Inputs) -> Map<String, Value> {
 /// The inverse of [`options_of`]; keys that are no inputs are passed over.
 #[must_use]
 pub fn inputs_of(options: &Map<String, Value>) -> Inputs {
-    let ids = |key: &str| -> Vec<EntityId> {
-        let text = options.get(key).and_then(Value::as_str).unwrap_or_default();
-        text.split(',')
-            .map(str::trim)
-            .filter(|id| !id.is_empty())
-            .map(EntityId::from)
-            .collect()
+    // Of a list in which one is no id nothing is taken: half a sum is a wrong order to a battery.
+    let all = |key: &str| match options.get(key).and_then(Value::as_str) {
+        None | Some("") => Some(Vec::new()),
+        Some(text) => entities(text),
     };
+    let ids = |key: &str| all(key).unwrap_or_default();
     let number =
         |key: String, plain: f64| options.get(&key).and_then(Value::as_f64).unwrap_or(plain);
     let power = |name: &str| -> Option<PowerInput> {
+        let export = all(&format!("{name}_power_export"))?;
         let import = ids(&format!("{name}_power"));
         (!import.is_empty()).then(|| PowerInput {
             import,
-            export: ids(&format!("{name}_power_export")),
+            export,
             scale: number(format!("{name}_scale"), 1.0),
             offset: number(format!("{name}_offset"), 0.0),
             invert: options
@@ -144,7 +148,7 @@ fn is_energy(key: &str) -> bool {
 #[must_use]
 pub fn said(resolved: &Resolved) -> Option<Map<String, Value>> {
     let set = resolved.values.iter().filter(|(key, value)| {
-        is_input(key) && resolved.layer(key) != Layer::Default && !value.is_null()
+        is_input(key) && resolved.layer(key) > Layer::Profile && !value.is_null()
     });
     resolved.absent_reason(0).is_none().then(|| {
         set.map(|(key, value)| ((*key).to_owned(), value.clone()))
@@ -185,8 +189,47 @@ pub fn laid(chosen: &Map<String, Value>, said: &Map<String, Value>) -> Inputs {
     inputs_of(&options)
 }
 
+/// The entities of all meters, for the source.
+#[must_use]
+pub fn union<'a>(inputs: impl IntoIterator<Item = &'a Inputs>) -> Arc<[EntityId]> {
+    let mut all: Vec<EntityId> = inputs.into_iter().flat_map(Inputs::entities).collect();
+    all.sort();
+    all.dedup();
+    all.into()
+}
+
+/// Key of the store.
+pub const KEY: &str = "setup";
+
+/// What was chosen in an earlier run, from the text that was kept.
+#[must_use]
+pub fn kept(text: Option<&str>) -> Option<Map<String, Value>> {
+    let options: Map<String, Value> = serde_json::from_str(text?).ok()?;
+    inputs_of(&options).any_power().then_some(options)
+}
+
+/// What the first meter reads: the entities that options `named`, else what the set-up chose, under
+/// what options `said`.
+#[must_use]
+pub fn in_force(setup: &Setup, named: &Inputs, said: Option<&Map<String, Value>>) -> Inputs {
+    match (setup, said) {
+        (Setup::Chosen { options, .. }, Some(said)) if !named.any_power() => laid(options, said),
+        _ => named.clone(),
+    }
+}
+
+/// How far the set-up is and what options say: the search and the page share it.
+#[derive(Clone)]
+pub struct Choice {
+    /// How far the set-up is.
+    pub state: watch::Sender<Setup>,
+    /// What [`said`] gave last. Held while the first meter takes inputs over, so
+    /// that the last to come are those of the newest of both.
+    pub said: Arc<Mutex<Option<Map<String, Value>>>>,
+}
+
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use serde_json::json;
 
@@ -194,7 +237,7 @@ pub(super) mod tests {
     use config::{LoadInputs, OptionsFile, load};
 
     /// The members of an object.
-    pub(in crate::app) fn object(value: Value) -> Map<String, Value> {
+    fn object(value: Value) -> Map<String, Value> {
         let Value::Object(members) = value else {
             panic!("{value}")
         };
@@ -282,8 +325,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn there_and_back() {
-        let ids = |text: &str| text.split(' ').map(EntityId::from).collect::<Vec<_>>();
+    fn of_a_sum_in_which_one_is_no_entity_nothing_is_taken() {
+        for options in [
+            json!({"total_power": "sensor.a, sensor._b"}),
+            json!({"total_power": "sensor.a", "total_power_export": "sensor.b, sensor"}),
+        ] {
+            assert_eq!(
+                inputs_of(&object(options.clone())),
+                Inputs::none(),
+                "{options}"
+            );
+        }
+    }
+
+    #[test]
+    fn inputs_are_the_same_after_being_options() {
+        let ids = |text: &str| {
+            text.split(' ')
+                .map(|id| id.parse().unwrap())
+                .collect::<Vec<_>>()
+        };
         let mut inputs = Inputs::none();
         assert!(options_of(&inputs).is_empty());
         inputs.total = Some(PowerInput {
@@ -303,5 +364,57 @@ pub(super) mod tests {
             Some("sensor.a,sensor.b")
         );
         assert_eq!(inputs_of(&options), inputs);
+    }
+
+    #[test]
+    fn what_was_chosen_counts_only_while_it_is_in_use() {
+        let chosen = Setup::Chosen {
+            options: object(json!({"total_power": "sensor.grid"})),
+            differs: false,
+        };
+        let said = object(json!({"total_invert": true}));
+        let inputs = |setup: &Setup, named, said| {
+            Value::Object(options_of(&in_force(
+                setup,
+                &inputs_of(&object(named)),
+                said,
+            )))
+        };
+        assert_eq!(
+            inputs(&chosen, json!({}), Some(&said)),
+            json!({"total_power": "sensor.grid", "total_invert": true})
+        );
+        assert_eq!(
+            inputs(&chosen, json!({"a_power": "sensor.a"}), Some(&said)),
+            json!({"a_power": "sensor.a"}),
+            "named"
+        );
+        assert_eq!(inputs(&chosen, json!({}), None), json!({}), "wrong options");
+        for setup in [Setup::ByOptions, Setup::Searching, Setup::Nothing] {
+            assert_eq!(
+                inputs(&setup, json!({"a_volt": "sensor.u"}), Some(&said)),
+                json!({"a_volt": "sensor.u"}),
+                "the last power is gone"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_read_again() {
+        let text = r#"{"total_power":"sensor.grid","energy_import":"sensor.in"}"#;
+        assert_eq!(
+            kept(Some(text)),
+            Some(object(serde_json::from_str(text).unwrap()))
+        );
+        assert_eq!(
+            [
+                None,
+                Some("{"),
+                Some("[]"),
+                Some(r#"{"a_volt":"sensor.u"}"#)
+            ]
+            .map(kept),
+            [const { None }; 4]
+        );
     }
 }

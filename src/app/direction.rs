@@ -1,138 +1,20 @@
 //! Whether powers and energy counters agree about the direction, by what Home Assistant's recorder
 //! knows: at once, where a meter that runs needs minutes to see it.
 
-use std::{sync::Arc, time::Duration};
-
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{
-    meter_task::Command,
-    setup::Choice,
-    start::{Running, Taker},
-};
 use config::{Inputs, PowerInput, SourceSettings};
 use meter::{
     direction::{Counters, Evidence, SignVerdict, contradiction, look_back},
     witness::Side,
 };
 use source::{
-    Access, HaFacts,
-    discover::{Discovery, discover},
+    Access,
+    discover::Discovery,
     recorded::{Look, Question, ask},
 };
+use vocab::EntityId;
 use vocab::reason::Reason;
-use vocab::{Clock, EntityId};
-
-/// Between two looks at the recorder, which has a new row each 5 minutes.
-const AGAIN: Duration = Duration::from_secs(600);
-/// Between two looks at whether a meter reads something else by now.
-const SETTINGS: Duration = Duration::from_secs(5);
-
-/// Asks for all meters, again and again.
-pub struct Directions {
-    /// How to ask.
-    pub source: SourceSettings,
-    /// Where to ask.
-    pub access: Access,
-    /// MACs of ours: their counters prove nothing.
-    pub macs: Vec<String>,
-    /// All meters.
-    pub meters: Arc<[Running]>,
-    /// Gives the first meter the counters of the Energy settings, where options name none.
-    pub taker: Taker,
-    /// Held meanwhile.
-    pub choice: Choice,
-    /// Tells when Home Assistant runs.
-    pub facts: watch::Receiver<HaFacts>,
-    /// For what is to be asked.
-    pub clock: Arc<dyn Clock>,
-    /// The end.
-    pub stop: CancellationToken,
-}
-
-impl Directions {
-    /// Runs until stopped.
-    pub async fn run(mut self) {
-        let stop = self.stop.clone();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.go_on() => {}
-        }
-    }
-
-    async fn go_on(&mut self) {
-        let mut asked: Vec<Inputs> = Vec::new();
-        let mut last = Duration::ZERO;
-        loop {
-            if self
-                .facts
-                .wait_for(|facts| facts.state.as_deref() == Some("RUNNING"))
-                .await
-                .is_err()
-            {
-                return std::future::pending().await;
-            }
-            let inputs: Vec<Inputs> = self.meters.iter().map(Running::inputs).collect();
-            let now = self.clock.now();
-            if inputs != asked || now.mono >= last + AGAIN {
-                self.look(&inputs, now.unix).await;
-                (asked, last) = (inputs, now.mono);
-            }
-            tokio::time::sleep(SETTINGS).await;
-        }
-    }
-
-    async fn look(&self, inputs: &[Inputs], now: f64) {
-        let unnamed = inputs
-            .first()
-            .is_some_and(|first| first.any_power() && !first.any_energy());
-        let [import, export] = if unnamed {
-            self.witness().await
-        } else {
-            Default::default()
-        };
-        let mut all: Vec<(usize, Side, Question)> = Vec::new();
-        for (meter, inputs) in inputs.iter().enumerate() {
-            // The Energy settings are those of the house, and the first meter is the house's.
-            let beside = if meter == 0 {
-                (&*import, &*export)
-            } else {
-                (&[][..], &[][..])
-            };
-            all.extend(
-                questions(inputs, beside.0, beside.1)
-                    .into_iter()
-                    .map(|(side, question)| (meter, side, question)),
-            );
-        }
-        let asked: Vec<Question> = all.iter().map(|(.., question)| question.clone()).collect();
-        let verdicts = recorded(&self.source, &self.access, &asked, true, now).await;
-        for ((meter, side, question), verdict) in all.into_iter().zip(verdicts) {
-            let counters = Counters {
-                import: question.import,
-                export: question.export,
-            };
-            let _ = self.meters[meter]
-                .commands
-                .send(Command::Recorded(side, verdict, counters))
-                .await;
-        }
-    }
-
-    /// The grid's counters of the Energy settings: the first meter hears them from now on, so that
-    /// it sees a sign that they contradict within minutes, also where the recorder keeps nothing.
-    async fn witness(&self) -> [Vec<EntityId>; 2] {
-        let Ok(found) = discover(&self.source, &self.access, &self.macs, &[]).await else {
-            return Default::default();
-        };
-        let counters = [found.energy_import, found.energy_export];
-        let _held = self.choice.said.lock().await;
-        self.taker.witness(counters.clone()).await;
-        counters
-    }
-}
 
 /// What can be compared of a meter's inputs; `import` and `export` are the house's counters where
 /// the inputs name none.
@@ -218,7 +100,7 @@ pub async fn recorded(
                 }
             }
             Err(error) => {
-                debug!("the recorder cannot be asked: {error}");
+                debug!(%error, "the recorder cannot be asked");
                 break;
             }
         }

@@ -8,39 +8,28 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{Instrument, info, warn};
 
-use super::meter_task::Command;
+use super::{meter_task::Command, vitals::locked};
 use config::{ChannelSettings, MeterSettings};
 use device::{DeviceState, Effect, Setting};
 use store::Store;
-use transport::endpoint::{Boot, Hub};
-use vocab::Clock;
-use vocab::reason::Reason;
-
-/// What a reader and the owner are told while it is not known whether a password was set.
-const LOCKED: &str = "the settings were lost, and nobody knows whether a password was set: changes are refused until option auth_password \
-                          is set; it may be taken out again after a restart";
-
-/// See [`LOCKED`].
-pub fn locked() -> Reason {
-    Reason::foreign(LOCKED)
-}
+use transport::{Boot, GroundOwner, Hub};
+use vocab::{Clock, DeviceId};
 
 /// One meter's hub.
 pub struct MeterHub {
     key: String,
     commands: mpsc::Sender<Command>,
     store: Store,
-    state: watch::Sender<Arc<DeviceState>>,
     kept: Mutex<Kept>,
-    boot: watch::Sender<Boot>,
+    ground: GroundOwner,
     clock: Arc<dyn Clock>,
 }
 
 /// The state as the device keeps it, and what options lay over it.
-struct Kept {
+pub struct Kept {
     state: DeviceState,
     options: Options,
 }
@@ -52,56 +41,17 @@ pub struct Options {
     /// Those of all channels.
     pub channels: Arc<ChannelSettings>,
     /// The realm of the password.
-    pub device_id: String,
+    pub device_id: DeviceId,
 }
 
 impl Kept {
-    fn in_force(&self) -> DeviceState {
-        self.state.under(
-            &self.options.meter,
-            &self.options.channels,
-            &self.options.device_id,
-        )
-    }
-
-    /// Takes out what the options make worthless; tells whether there was something.
-    fn settle(&mut self) -> bool {
-        let before = self.state.clone();
-        let by_option = self.options.channels.auth_password.is_some();
-        if by_option && std::mem::take(&mut self.state.locked) {
-            info!("option auth_password is set: changes are accepted again");
-        } else if self.state.locked {
-            warn!("{LOCKED}");
-        }
-        if let Some(why) = self
-            .state
-            .drop_dead_password(by_option, &self.options.device_id)
-        {
-            warn!("{why}");
-        }
-        self.state != before
-    }
-}
-
-impl MeterHub {
-    /// A hub over the state that the store kept for this meter. Gives also where the effective
-    /// state and the running time are read.
+    /// The state that the store kept for this meter.
     #[must_use]
-    pub fn new(
-        key: &str,
-        commands: mpsc::Sender<Command>,
-        store: Store,
-        options: Options,
-        clock: Arc<dyn Clock>,
-    ) -> (
-        Arc<Self>,
-        watch::Receiver<Arc<DeviceState>>,
-        watch::Receiver<Boot>,
-    ) {
+    pub fn of(key: &str, store: &Store, options: Options) -> Self {
         let read = |text: String| match serde_json::from_str::<DeviceState>(&text) {
             Ok(state) => Some(state),
             Err(error) => {
-                warn!("the kept device state cannot be read ({error})");
+                warn!(%error, "the kept device state cannot be read");
                 None
             }
         };
@@ -123,27 +73,60 @@ impl MeterHub {
             reset_reason: 1,
             ..kept.unwrap_or_default()
         };
-        let mut kept = Kept { state, options };
+        let mut kept = Self { state, options };
         kept.settle();
-        keep(&store, key, &kept.state);
-        let (state_tx, state_rx) = watch::channel(Arc::new(kept.in_force()));
-        let (boot, boot_rx) = watch::channel(Boot {
-            since: clock.now().mono,
-            ..Boot::default()
-        });
-        (
-            Arc::new(Self {
-                key: key.to_owned(),
-                commands,
-                store,
-                state: state_tx,
-                kept: Mutex::new(kept),
-                boot,
-                clock,
-            }),
-            state_rx,
-            boot_rx,
+        keep(store, key, &kept.state);
+        kept
+    }
+
+    /// The state under the options: what the device shows.
+    #[must_use]
+    pub fn in_force(&self) -> DeviceState {
+        self.state.under(
+            &self.options.meter,
+            &self.options.channels,
+            &self.options.device_id,
         )
+    }
+
+    /// Takes out what the options make worthless; tells whether there was something.
+    fn settle(&mut self) -> bool {
+        let before = self.state.clone();
+        let by_option = self.options.channels.auth_password.is_some();
+        if by_option && std::mem::take(&mut self.state.locked) {
+            info!("option auth_password is set: changes are accepted again");
+        } else if self.state.locked {
+            warn!("{}", locked());
+        }
+        if let Some(why) = self
+            .state
+            .drop_dead_password(by_option, &self.options.device_id)
+        {
+            warn!("{why}");
+        }
+        self.state != before
+    }
+}
+
+impl MeterHub {
+    /// A hub over what the store kept, which is in force on `ground` already.
+    #[must_use]
+    pub fn new(
+        key: &str,
+        commands: mpsc::Sender<Command>,
+        store: Store,
+        kept: Kept,
+        ground: GroundOwner,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            key: key.to_owned(),
+            commands,
+            store,
+            kept: Mutex::new(kept),
+            ground,
+            clock,
+        }
     }
 
     /// Other options are laid over the kept state.
@@ -157,14 +140,8 @@ impl MeterHub {
     }
 
     fn publish(&self, kept: &Kept) {
-        let next = kept.in_force();
-        self.state.send_if_modified(|old| {
-            let changed = **old != next;
-            if changed {
-                *old = Arc::new(next);
-            }
-            changed
-        });
+        let state = Arc::new(kept.in_force());
+        self.ground.change(|ground| ground.state = state);
     }
 
     fn set(&self, setting: &Setting) {
@@ -188,7 +165,7 @@ impl MeterHub {
     }
 
     fn reboot(&self, delay: Duration) {
-        let boot = self.boot.clone();
+        let ground = self.ground.clone();
         let clock = Arc::clone(&self.clock);
         {
             // Not kept over a restart of the process: that is a power-on again.
@@ -196,15 +173,17 @@ impl MeterHub {
             kept.state.reset_reason = 3;
             self.publish(&kept);
         }
-        tokio::spawn(async move {
+        let reboot = async move {
             tokio::time::sleep(delay).await;
             info!("rebooting as asked: inbound connections close, counters stay");
-            let old = boot.send_replace(Boot {
+            let mut boot = Boot {
                 since: clock.now().mono,
                 ..Boot::default()
-            });
-            old.over.cancel();
-        });
+            };
+            ground.change(|ground| std::mem::swap(&mut ground.boot, &mut boot));
+            boot.over.cancel();
+        };
+        tokio::spawn(reboot.in_current_span());
     }
 }
 
@@ -229,7 +208,7 @@ fn keep(store: &Store, meter: &str, state: &DeviceState) {
 
 fn text(state: &DeviceState) -> Option<String> {
     serde_json::to_string(state)
-        .map_err(|error| warn!("the device state cannot be kept: {error}"))
+        .map_err(|error| warn!(%error, "the device state cannot be kept"))
         .ok()
 }
 

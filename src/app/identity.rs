@@ -4,8 +4,12 @@
 use std::collections::BTreeMap;
 
 use config::MeterSettings;
-use device::{Identity, identity};
+use device::Identity;
 use store::{MeterRow, fallback_mac};
+use vocab::{
+    Mac,
+    reason::{Quoted, Reason, Wrong},
+};
 
 /// The MAC of a meter that has one already: typed, or kept in `stored`.
 #[must_use]
@@ -13,8 +17,8 @@ pub fn known_mac(
     key: &str,
     settings: &MeterSettings,
     stored: &BTreeMap<String, MeterRow>,
-) -> Option<String> {
-    let kept = || stored.get(key).and_then(|row| identity::kept_mac(&row.mac));
+) -> Option<Mac> {
+    let kept = || stored.get(key).and_then(|row| Mac::parse(&row.mac));
     settings.identity.mac.clone().or_else(kept)
 }
 
@@ -27,7 +31,7 @@ pub fn of(
     settings: &MeterSettings,
     stored: &BTreeMap<String, MeterRow>,
     in_memory: bool,
-) -> (Identity, Vec<String>) {
+) -> (Identity, Vec<Reason>) {
     let new = || {
         if in_memory {
             fallback_mac(key)
@@ -36,35 +40,30 @@ pub fn of(
         }
     };
     let mac = known_mac(key, settings, stored).unwrap_or_else(new);
-    let (identity, errors) = Identity::with_own_values(
-        &settings.identity,
-        &identity::kept_mac(&mac).unwrap_or_else(new),
-    );
+    let (identity, errors) = Identity::with_own_values(&settings.identity, &mac);
     for remark in Identity::remarks(&settings.identity) {
         tracing::warn!("{remark}");
     }
-    let mut problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let mut problems: Vec<Reason> = errors.into_iter().map(Reason::from).collect();
     let kept = stored
         .get(key)
         .map(|row| row.mac.as_str())
         .filter(|mac| !mac.is_empty());
     if let Some(kept) =
-        kept.filter(|kept| settings.identity.mac.is_none() && identity::kept_mac(kept).is_none())
+        kept.filter(|kept| settings.identity.mac.is_none() && Mac::parse(kept).is_none())
     {
-        problems.push(format!(
-            "the MAC address that was kept is none (\"{}\"): the meter is {} now, and readers may have to be paired again; the option mac gives it its old one",
-            kept.chars().take(40).collect::<String>().escape_debug(),
-            identity.id
-        ));
+        let value = Quoted(kept.chars().take(40).collect::<String>().into());
+        let id = identity.id.as_str().into();
+        problems.push(Wrong::MacReplaced { value, id }.into());
     }
     (identity, problems)
 }
 
 /// A MAC that was never there, locally administered.
-fn fresh(key: &str) -> String {
+fn fresh(key: &str) -> Mac {
     let mut bytes = [0; 6];
     match getrandom::fill(&mut bytes) {
-        Ok(()) => identity::generate_mac(bytes),
+        Ok(()) => Mac::local(bytes),
         Err(_) => fallback_mac(key),
     }
 }
@@ -73,11 +72,11 @@ fn fresh(key: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use config::{LoadInputs, load};
+    use config::Settings;
 
     #[test]
     fn a_mac_that_was_kept_and_is_none_is_replaced_and_named() {
-        let settings = load(&LoadInputs::default()).settings.meters.remove(0);
+        let settings = Settings::default().meters.remove(0);
         for kept in [
             "000000000000",
             "ffffffffffff",
@@ -92,29 +91,20 @@ mod tests {
             };
             let stored = [(String::new(), row)].into();
             let (identity, problems) = of("", &settings, &stored, false);
-            assert_eq!(
-                identity::kept_mac(&identity.mac).as_ref(),
-                Some(&identity.mac),
-                "{kept}"
-            );
-            assert_eq!(
-                (
-                    problems.len(),
-                    problems[0].contains(&identity.id),
-                    problems[0].lines().count()
-                ),
-                (1, true, 1),
+            assert_ne!(identity.mac.as_str(), kept);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(
+                problems[0].to_string().contains(&*identity.id),
                 "{problems:?}"
             );
+            assert_eq!(problems[0].to_string().lines().count(), 1, "{problems:?}");
         }
         let row = MeterRow {
             mac: "02AABBCCDDEE".into(),
             ..MeterRow::default()
         };
         let (identity, problems) = of("", &settings, &[(String::new(), row)].into(), false);
-        assert_eq!(
-            (identity.id.as_str(), problems),
-            ("shellypro3em-02aabbccddee", Vec::new())
-        );
+        assert_eq!(identity.id.as_str(), "shellypro3em-02aabbccddee");
+        assert_eq!(problems, Vec::new());
     }
 }

@@ -1,20 +1,20 @@
 //! A meter must not measure itself: entities that stand on one of our own are refused, also through
 //! helpers between.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
-use super::{meter_task::Command, setup::running, start::Running};
+use super::{meter_task::Command, running::Running, setup::running};
 use config::SourceSettings;
 use source::{
     Access, HaFacts,
     discover::{Discovery, discover},
 };
-use vocab::EntityId;
 use vocab::reason::{Reason, Unusable};
+use vocab::{EntityId, meter_name};
 
 /// What is watched, and how Home Assistant is asked.
 pub struct Loops {
@@ -46,7 +46,7 @@ impl Loops {
                 };
                 match asked {
                     Ok(found) => self.block(&found).await,
-                    Err(why) => debug!("what the entities stand on cannot be asked: {why}"),
+                    Err(why) => debug!(error = %why, "what the entities stand on cannot be asked"),
                 }
             }
             tokio::select! {
@@ -61,12 +61,7 @@ impl Loops {
 
     async fn block(&self, found: &Discovery) {
         for meter in self.meters.iter() {
-            let read = meter
-                .settings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .inputs
-                .entities();
+            let read = meter.inputs().entities();
             let Some((id, on)) = found
                 .derived
                 .iter()
@@ -75,7 +70,10 @@ impl Loops {
                 continue;
             };
             let why = Reason::entity(id, Unusable::Loop { other: on.clone() });
-            error!("{why}; it is not read, choose another");
+            error!(
+                meter = meter_name(&meter.key),
+                "{why}; it is not read, choose another"
+            );
             let _ = meter.commands.send(Command::Block(why)).await;
         }
     }

@@ -9,17 +9,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{forecasting::Feed, vitals::Health};
+use super::{control::Pause, forecasting::feed::Feed, vitals::Health};
 use config::MeterSettings;
-use device::View;
+use device::{AtZero, View};
 use meter::{
-    Changed, CounterState, EntityReport, Meter, MinuteRecord, Taken,
+    Changed, CounterState, EntityReport, Meter, MinuteRecord, Snapshot, Taken,
     direction::{Counters, SignVerdict},
     witness::Side,
 };
 use store::{Import, MeterRow, Run, Store};
-use vocab::reason::Reason;
-use vocab::{Clock, EntityId, Now, SourceEvent};
+use transport::GroundOwner;
+use vocab::reason::{Input, Reason};
+use vocab::{Clock, EntityId, Now, PauseKind, SourceEvent};
 
 /// What the rest of the process may ask of a meter. The sender is told when it took effect.
 pub enum Command {
@@ -88,8 +89,12 @@ pub struct MeterTask {
     pub events: mpsc::Receiver<(Now, SourceEvent)>,
     /// From hub and pages.
     pub commands: mpsc::Receiver<Command>,
-    /// To the channels.
-    pub views: watch::Sender<Arc<View>>,
+    /// Views go there, to the channels.
+    pub ground: GroundOwner,
+    /// What is measured, also during a pause.
+    pub measured: watch::Sender<Arc<Snapshot>>,
+    /// Whether readers are told something else, and what.
+    pub pause: Arc<watch::Sender<Option<Pause>>>,
     /// Rows go there.
     pub store: Store,
     /// What is wrong with the inputs goes there.
@@ -112,6 +117,7 @@ impl MeterTask {
         let mut due: Option<Instant> = None;
         let mut record: Option<Arc<MinuteRecord>> = None;
         let mut kept = self.store.kept();
+        let mut pausing = self.pause.subscribe();
         loop {
             tokio::select! {
                 biased;
@@ -131,12 +137,23 @@ impl MeterTask {
                         self.publish(&mut due, record.as_ref());
                     }
                 }
+                Ok(()) = pausing.changed() => {
+                    let pause = *pausing.borrow_and_update();
+                    match pause {
+                        Some(pause) => warn!("{}", paused(pause.kind)),
+                        None => info!("resumed: readers are told what is measured"),
+                    }
+                    self.tell_health();
+                    self.publish(&mut due, record.as_ref());
+                }
                 Some(command) = self.commands.recv() => {
                     self.carry_out(command);
                     self.publish(&mut due, record.as_ref());
                 }
                 _ = second.tick() => {
                     let now = self.clock.now();
+                    let over = |pause: &Option<Pause>| pause.and_then(|p| p.until).is_some_and(|until| until <= now.mono);
+                    self.pause.send_if_modified(|pause| over(pause) && pause.take().is_some());
                     let ticked = self.meter.tick(now);
                     if let Some(sampling) = &mut self.sampling
                         && let Some(ts) = sampling.due(now)
@@ -151,13 +168,10 @@ impl MeterTask {
                         self.store.minute(&self.key, minute);
                         // One that is still not kept a minute later is not waited for.
                         record = self.waiting.replace(Arc::new(minute)).or(record);
-                        if !self.store.commits_minutes() {
-                            record = self.waiting.take();
-                        }
                     }
                     self.keep_counters();
                     self.publish(&mut due, record.as_ref());
-                    self.health.set_meter(&self.key, self.meter.problems());
+                    self.tell_health();
                 }
             }
         }
@@ -177,16 +191,29 @@ impl MeterTask {
         );
     }
 
+    fn tell_health(&self) {
+        let mut lines = self.meter.problems();
+        if let Some(pause) = *self.pause.borrow() {
+            lines.insert(0, paused(pause.kind).into());
+        }
+        self.health.set_meter(&self.key, lines);
+    }
+
     fn publish(&mut self, due: &mut Option<Instant>, record: Option<&Arc<MinuteRecord>>) {
         let snapshot = Arc::new(self.meter.snapshot(self.clock.now()));
-        self.views
-            .send_replace(Arc::new(View::with_record(snapshot, record.cloned())));
+        self.measured.send_replace(Arc::clone(&snapshot));
+        let pause = *self.pause.borrow();
+        let view = match pause {
+            None => View::with_record(snapshot, record.cloned()),
+            Some(pause) => during(pause.kind, &snapshot, record),
+        };
+        self.ground.change(|ground| ground.view = Arc::new(view));
         *due = self.meter.due().map(|wait| Instant::now() + wait);
         for notice in self.meter.notices() {
             if notice.warning {
-                warn!("{}{}", self.prefix(), notice.text);
+                warn!("{}", notice.text);
             } else {
-                info!("{}{}", self.prefix(), notice.text);
+                info!("{}", notice.text);
             }
         }
     }
@@ -202,35 +229,26 @@ impl MeterTask {
         run.limit.is_some()
     }
 
-    fn prefix(&self) -> String {
-        if self.key.is_empty() {
-            String::new()
-        } else {
-            format!("{}: ", self.key)
-        }
-    }
-
     fn carry_out(&mut self, command: Command) {
         let now = self.clock.now();
         match command {
             Command::Reset(done) => {
                 self.meter.reset(now);
                 self.keep_counters();
-                info!("{}energy counters were reset", self.prefix());
+                info!("energy counters were reset");
                 let _ = done.send(());
             }
             Command::Seed(reply) => {
                 let taken = self.meter.seed_now(now);
                 self.keep_counters();
-                self.health.set_meter(&self.key, self.meter.problems());
+                self.tell_health();
                 if let Ok(taken) = &taken {
                     let one = |t: &Taken| {
                         format!("{} = {} Wh from {}", t.key, t.wh, t.entities.join(", "))
                     };
                     let all: Vec<String> = taken.iter().map(one).collect();
                     info!(
-                        "{}energy counters were taken from the energy entities: {}",
-                        self.prefix(),
+                        "energy counters were taken from the energy entities: {}",
                         all.join("; ")
                     );
                 }
@@ -240,10 +258,7 @@ impl MeterTask {
                 self.meter.reset(now);
                 self.keep_counters();
                 self.store.delete_records(&self.key);
-                info!(
-                    "{}energy counters were reset and the minute records deleted",
-                    self.prefix()
-                );
+                info!("energy counters were reset and the minute records deleted");
                 let _ = done.send(());
             }
             Command::Reconfigure(settings, done) => {
@@ -291,6 +306,30 @@ impl MeterTask {
     fn keep_counters(&self) {
         self.store.put_counters(&self.key, self.row());
     }
+}
+
+/// That readers are not told what is measured, and what they are told.
+const fn paused(kind: PauseKind) -> Input {
+    match kind {
+        PauseKind::Profile => Input::PausedByProfile,
+        PauseKind::Nothing => Input::Paused,
+        PauseKind::Zero => Input::PausedAtZero,
+    }
+}
+
+/// What is to be seen during a pause.
+fn during(kind: PauseKind, snapshot: &Snapshot, record: Option<&Arc<MinuteRecord>>) -> View {
+    let withheld = Arc::new(snapshot.withheld(&paused(kind).into()));
+    let zero = || AtZero {
+        view: Arc::new(View::with_record(
+            Arc::new(snapshot.at_zero()),
+            record.cloned(),
+        )),
+        all: kind == PauseKind::Zero,
+    };
+    let mut view = View::with_record(withheld, record.cloned());
+    view.paused = (kind != PauseKind::Nothing).then(zero);
+    view
 }
 
 /// Counters as the store keeps them.
@@ -347,7 +386,7 @@ mod tests {
         };
         let mut meter = Meter::new(&resolved.settings.meters[0], counters(restored), at(0));
         let reading = |entity: &str, state: &str, unit: &str| Reading {
-            entity: entity.into(),
+            entity: entity.parse().unwrap(),
             state: State::Text(state.into()),
             unit: Some(unit.into()),
             age: Some(Duration::ZERO),
@@ -373,10 +412,9 @@ mod tests {
     fn a_restart_before_the_seed_does_not_cost_it() {
         for mode in ["seed", "entities"] {
             let first = run(&MeterRow::default(), mode, "unavailable");
-            assert_eq!(
-                (first.energy, first.lifetime, first.counted),
-                (Energy::default(), Energy::default(), Energy::default())
-            );
+            assert_eq!(first.energy, Energy::default());
+            assert_eq!(first.lifetime, Energy::default());
+            assert_eq!(first.counted, Energy::default());
             // Of a database that was lost too, only the sidecar's figures remain.
             for kept in [
                 MeterRow {

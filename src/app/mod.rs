@@ -1,19 +1,25 @@
 //! Where crates are wired to one another and tasks start and stop.
 //!
 //! ```text
-//! source ─▶ dispatch ─▶ meter task (one a meter) ─▶ views ─▶ Endpoint ◀─ http, ws, udp, modbus, outbound
-//!                          │  ▲ commands                        │ effects
-//!                          ▼  └──────────────── hub ◀───────────┘
-//!                        store
+//! source ─▶ meter task (one a meter) ─▶ ground ─▶ Endpoint ◀─ http, ws, udp, modbus, outbound
+//!              │  ▲ commands              ▲           │ effects
+//!              ▼  └──────────────── hub ──┘ ◀─────────┘
+//!            store
 //! ```
 //!
 //! [`run`] is the whole life of the process: it ends on a signal ([`signals`]), with everything
 //! saved.
 
 mod announce;
+mod channels;
 pub mod check;
 pub mod choice;
+mod control;
+mod demo;
 mod direction;
+mod directions;
+pub mod doctor;
+mod entities;
 pub mod forecasting;
 pub mod gx;
 pub mod hub;
@@ -21,16 +27,25 @@ pub mod identity;
 mod loops;
 pub mod meter_task;
 pub mod network;
+mod notify;
 mod object;
 mod pages;
+mod recording;
 mod renames;
 mod reserved;
+mod running;
+mod served;
 pub mod setup;
+mod shared;
 mod sign;
 pub mod signals;
 mod start;
+mod taker;
+mod tariff;
+pub mod test_as;
 mod users;
 pub mod vitals;
+mod watching;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -39,28 +54,30 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::{
-    direction::Directions,
+    choice::{Choice, Setup},
+    directions::Directions,
+    entities::Entities,
     forecasting::Forecasting,
     loops::Loops,
-    meter_task::Command,
     pages::{Pages, Wiring},
     renames::Following,
     reserved::Reserving,
-    setup::{Choice, Search, Setup},
-    start::{Meters, Shared},
+    setup::Search,
+    shared::Shared,
+    start::Meters,
     vitals::Health,
+    watching::Watching,
 };
 use crate::{control_socket, logging::LevelHandle};
+use ::recording::Recorder;
 use config::{EXIT_CONFIGURATION, LoadInputs, Resolved, SourceKind, load};
 use forecast::Outlooks;
-use source::{Access, HaFacts, SourceChannels, registry::RegistryEvent};
+use source::{
+    Access, HaFacts, Outlet, SourceChannels, demo::SharedBattery, registered::RegistryEvent,
+};
 use transport::{Board, healthz::Vitals};
-use vocab::reason::{Reason, Unreachable};
-use vocab::{Clock, Link, Now, SourceEvent, SystemClock};
+use vocab::{Clock, SystemClock};
 
-/// Events that may wait between source and meters; a full channel slows the source, it loses
-/// nothing.
-const EVENTS: usize = 256;
 /// Changes of names that may wait.
 const NAMES: usize = 64;
 /// What the last commit of a stop may take: a disk that hangs must not make it a kill.
@@ -76,17 +93,20 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
     let supervisor = network::supervisor(&access);
     raise_file_limit();
 
-    let first = load(&inputs);
-    log.set(first.settings.log_level);
+    let mut first = load(&inputs);
+    demo::find_ports(&mut inputs, &first);
+    if !inputs.demo_ports.is_empty() {
+        first = load(&inputs);
+    }
+    log.set(&first.settings.log_level);
     if first.fatal() {
         say_problems(&first);
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    info!(
-        "virtual-shelly {} starts, data in {}",
-        env!("CARGO_PKG_VERSION"),
-        first.settings.store.data_dir.display()
-    );
+    let demo = first.settings.source.kind == SourceKind::Demo;
+    if !demo {
+        say_start(&first);
+    }
     let other = tokio::select! {
         () = stop.cancelled() => return ExitCode::SUCCESS,
         other = other_user(first.settings.store.data_dir.clone()) => other,
@@ -103,15 +123,32 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         );
         return ExitCode::FAILURE;
     }
+    if demo {
+        // What it says to open is what this process serves.
+        demo::greet(&first);
+        say_start(&first);
+    }
     let (settings, its_clock) = (first.settings.store.clone(), Arc::clone(&clock));
-    let opening = tokio::task::spawn_blocking(move || store::open(&settings, its_clock));
-    let opened = tokio::select! {
+    let all = first.settings.clone();
+    let thread = tokio::runtime::Handle::current();
+    let opening = tokio::task::spawn_blocking(move || {
+        let mut opened = store::open(&settings, Arc::clone(&its_clock));
+        let past = demo::invent_past(
+            &all,
+            &opened.store,
+            &mut opened.restored.meters,
+            &*its_clock,
+            &thread,
+        );
+        (opened, past)
+    });
+    let (opened, past) = tokio::select! {
         // Nothing was served yet, so nothing is lost by not waiting for a disk.
         () = stop.cancelled() => return ExitCode::SUCCESS,
         opened = opening => match opened {
             Ok(opened) => opened,
             Err(why) => {
-                error!("the store cannot be opened: {why}");
+                error!(error = %why, "the store cannot be opened");
                 return ExitCode::FAILURE;
             }
         },
@@ -136,21 +173,11 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         .map_or_else(Outlooks::none, Forecasting::outlooks);
     let health = Health::new(
         opened.store.clone(),
-        &opened
-            .problems
-            .iter()
-            .map(|line| Reason::foreign(&**line))
-            .collect::<Vec<_>>(),
+        &opened.problems,
         outlooks.clone(),
         stop.clone(),
     );
-    for line in resolved
-        .problems
-        .iter()
-        .map(ToString::to_string)
-        .chain(resolved.warnings.iter().cloned())
-        .map(Reason::foreign)
-    {
+    for line in resolved.complaints() {
         health.add(line);
     }
     for problem in &opened.problems {
@@ -170,6 +197,12 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         stop: stop.clone(),
     };
     let meters = Meters::start(&shared, &resolved, &opened.restored);
+    let recorder = recording::recorder(&meters, &resolved.settings);
+    let battery = SharedBattery::default();
+    if let Err(why) = past {
+        error!(error = %why, "the demo has no past");
+    }
+    let before = watching::before(&opened.restored);
     if let Some(import) = opened.restored.import {
         meters.take_import(import, &shared);
     }
@@ -200,8 +233,17 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         health.spawn("direction", directions.run());
     }
     let (names, names_seen) = mpsc::channel(NAMES);
-    start_source(&shared, &resolved, access.clone(), &meters, facts_tx, names);
+    let feeding = Feeding {
+        access: access.clone(),
+        facts: facts_tx,
+        registry: names,
+        battery: battery.clone(),
+        recorder: Arc::clone(&recorder),
+    };
+    start_source(&shared, &resolved, &meters, feeding);
     let (app, asked) = (inputs.app, access.clone());
+    let outlooks_told = outlooks.clone();
+    let (watching, told) = Watching::channels(&opened.store);
     let wiring = Wiring {
         inputs,
         resolved: resolved.clone(),
@@ -210,9 +252,12 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         setup,
         forecast: outlooks,
         trainer: forecasting.as_ref().map(Forecasting::trainer),
+        recorder: Arc::clone(&recorder),
         log,
+        told,
     };
     let pages = Pages::new(&shared, &meters, wiring);
+    watching.start(&shared, &resolved, &asked, &meters, before);
     let following = Following {
         source: resolved.settings.source.clone(),
         access: asked,
@@ -225,6 +270,22 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         stop: stop.clone(),
     };
     health.spawn("names", following.run());
+    let entities = Entities {
+        told: Default::default(),
+        settings: resolved.settings.mqtt.clone(),
+        dashboard: resolved.settings.dashboard.clone(),
+        supervisor: supervisor.clone().filter(|_| app),
+        meters: Arc::clone(&meters.running),
+        health: health.clone(),
+        forecast: outlooks_told,
+        facts: facts.clone(),
+        actor: pages.actor(),
+        board: board.clone(),
+        store: opened.store.clone(),
+        clock: Arc::clone(&clock),
+        stop: stop.clone(),
+    };
+    health.spawn("MQTT", entities.run());
     let reserving = Reserving::begin(
         &resolved.settings.source,
         supervisor.clone(),
@@ -239,12 +300,21 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
             meters.start_channels(&shared, &resolved, supervisor.as_ref(), pages.on_lan()).await;
         } => {}
     }
+    health.spawn(
+        "demo battery",
+        demo::follow(
+            Arc::clone(&shared.settings),
+            battery,
+            Arc::clone(&clock),
+            stop.clone(),
+        ),
+    );
     health.spawn("dashboard", pages.serve(shared.clone()));
     start_control(&shared, app);
     if let Some(forecasting) = forecasting {
         forecasting.start(&shared);
     }
-    announce::urls(&meters, &resolved);
+    announce::urls(&meters, &resolved, app);
     health.spawn_work(announce::channels(
         board,
         meters.settings(),
@@ -260,6 +330,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
     {
         warn!("some tasks did not end in time");
     }
+    recording::end(recorder).await;
     close(opened.store).await
 }
 
@@ -267,7 +338,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
 async fn close(store: store::Store) -> ExitCode {
     match tokio::time::timeout(SAVE_PATIENCE, store.close()).await {
         Ok(Ok(())) => info!("stopped, all is saved"),
-        Ok(Err(why)) => error!("stopped, but not all could be saved: {why}"),
+        Ok(Err(why)) => error!(error = %why, "stopped, but not all could be saved"),
         Err(_) => {
             error!(
                 "stopped, but the disk of the data folder does not answer: what came since its last commit is lost"
@@ -296,6 +367,14 @@ async fn other_user(dir: std::path::PathBuf) -> Option<u32> {
     }
 }
 
+fn say_start(resolved: &Resolved) {
+    info!(
+        "virtual-shelly {} starts, data in {}",
+        env!("CARGO_PKG_VERSION"),
+        resolved.settings.store.data_dir.display()
+    );
+}
+
 fn say_problems(resolved: &Resolved) {
     for problem in &resolved.problems {
         error!("{problem}");
@@ -320,10 +399,7 @@ fn raise_file_limit() {
             },
         )
     {
-        warn!(
-            "the limit of open files stays at {:?}: {error}",
-            limit.current
-        );
+        warn!(limit = ?limit.current, %error, "the limit of open files stays as it is");
     }
 }
 
@@ -338,7 +414,7 @@ fn start_setup(
     let wanted = source.kind == SourceKind::HomeAssistant
         && source.auto_setup
         && !resolved.settings.meters[0].inputs.any_power();
-    let kept = setup::kept(shared.store.get_state(setup::KEY).as_deref());
+    let kept = choice::kept(shared.store.get_state(choice::KEY).as_deref());
     let begins = match kept {
         _ if !wanted => Setup::ByOptions,
         Some(options) => Setup::Chosen {
@@ -369,22 +445,34 @@ fn start_setup(
     choice
 }
 
-fn start_source(
-    shared: &Shared,
-    resolved: &Resolved,
+/// What a source needs beside what all share.
+struct Feeding {
     access: Access,
-    meters: &Meters,
     facts: watch::Sender<HaFacts>,
     registry: mpsc::Sender<RegistryEvent>,
-) {
-    let (out, mut heard) = mpsc::channel::<(Now, SourceEvent)>(EVENTS);
+    battery: SharedBattery,
+    recorder: Arc<Recorder>,
+}
+
+fn start_source(shared: &Shared, resolved: &Resolved, meters: &Meters, feeding: Feeding) {
+    let Feeding {
+        access,
+        facts,
+        registry,
+        battery,
+        recorder,
+    } = feeding;
     let macs = watch::channel(Arc::<[String]>::from(meters.macs()));
     let channels = SourceChannels {
         entities: meters.entities(),
         macs: macs.1,
-        out,
+        out: Outlet {
+            tap: Arc::new(move |now, event| recorder.event(now, event)),
+            meters: meters.event_senders(),
+        },
         registry,
         facts,
+        battery,
         clock: Arc::clone(&shared.clock),
         stop: shared.stop.clone(),
     };
@@ -393,31 +481,6 @@ fn start_source(
         // Kept so that the list of MACs never counts as gone.
         let _macs = macs.0;
         source::run(settings, access, channels).await;
-    });
-    let senders = meters.event_senders();
-    let (clock, stop) = (Arc::clone(&shared.clock), shared.stop.clone());
-    shared.health.spawn("dispatch", async move {
-        let tell = async |now: Now, event: SourceEvent| {
-            for sender in &senders {
-                // A meter that is gone needs nothing; the others go on.
-                let _ = sender.send((now, event.clone())).await;
-            }
-        };
-        while let Some((now, event)) = heard.recv().await {
-            tell(now, event).await;
-        }
-        // The source is gone: at a stop that is right, else no value may live on.
-        let now = clock.now();
-        let reason = Unreachable::Ended;
-        tell(
-            now,
-            SourceEvent::Link(Link::Down {
-                reason,
-                last_alive: Some(now.mono),
-            }),
-        )
-        .await;
-        stop.cancelled().await;
     });
 }
 
@@ -443,11 +506,4 @@ fn start_control(shared: &Shared, app: bool) {
             stop.cancelled().await;
         }
     });
-}
-
-/// Commands that may wait for a meter.
-const COMMANDS: usize = 16;
-
-fn commands() -> (mpsc::Sender<Command>, mpsc::Receiver<Command>) {
-    mpsc::channel(COMMANDS)
 }

@@ -74,7 +74,8 @@ pub async fn card(
         .get_state(KEY)
         .and_then(|text| serde_json::from_str(&text).ok());
     warn!(
-        "{last}; the ports are {}",
+        error = last,
+        "the Supervisor does not tell the ports: they are {}",
         if kept.is_some() {
             "those of the last start"
         } else {

@@ -1,16 +1,16 @@
 //! What Home Assistant says against entities before they are saved.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 
 use config::{
-    Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved, definition::Kind, definitions,
-    pattern::Pattern,
+    Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved,
+    definition::Kind,
+    definitions,
+    pattern::{self, Pattern},
 };
 use dashboard::owner::Sign;
 use source::discover::Discovery;
-use vocab::reason::Reason;
+use vocab::reason::{Reason, Wrong};
 use vocab::{
     EntityId, State,
     parse::{Quantity, Unusable, parse},
@@ -49,18 +49,14 @@ fn named(changes: &Map<String, Value>) -> Vec<Named> {
         for (key, value) in members {
             let takes_entities = definitions::find(key)
                 .is_some_and(|def| matches!(def.kind, Kind::Match(Pattern::Entities)));
-            let ids = value
-                .as_str()
-                .filter(|_| takes_entities)
-                .into_iter()
-                .flat_map(|text| text.split(','))
-                .map(str::trim);
-            let one = |id: &str| Named {
+            let text = value.as_str().filter(|_| takes_entities);
+            let one = |id| Named {
                 key: format!("{prefix}{key}"),
                 quantity: quantity_of(key),
-                id: Arc::from(id),
+                id,
             };
-            all.extend(ids.filter(|id| !id.is_empty()).map(one));
+            let ids = text.and_then(pattern::entities).unwrap_or_default();
+            all.extend(ids.into_iter().map(one));
         }
     };
     of("", changes);
@@ -95,7 +91,7 @@ pub fn touches_sign(changes: &Map<String, Value>) -> bool {
         .any(|end| changes.keys().any(|key| key.ends_with(end)))
 }
 
-fn problem(key: &str, value: Option<&str>, what: String) -> Problem {
+fn problem(key: &str, value: Option<&str>, what: impl Into<Reason>) -> Problem {
     Problem {
         kind: ProblemKind::Conflict,
         key: key.to_owned(),
@@ -103,7 +99,7 @@ fn problem(key: &str, value: Option<&str>, what: String) -> Problem {
         name: None,
         value: value.map(|text| format!("\"{text}\"")),
         nearest: None,
-        allowed: what,
+        allowed: what.into(),
     }
 }
 
@@ -124,10 +120,7 @@ const fn class(quantity: Quantity) -> &'static str {
 pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objections {
     let mut all = Objections::default();
     for Named { key, quantity, id } in named(changes) {
-        let says = |why: Unusable| {
-            let why = Reason::entity(&id, why);
-            problem(&key, Some(&id), why.to_string())
-        };
+        let says = |why: Unusable| problem(&key, Some(&id), Reason::entity(&id, why));
         if let Some(why) = found.refusal(&id) {
             all.refused.push(says(why));
             continue;
@@ -210,14 +203,14 @@ pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
     let (name, power) = named.find(|(_, power)| turns(power))?;
     let id = power.import.first()?;
     let what = Reason::entity(id, Unusable::Turned);
-    Some(problem(&format!("{name}_invert"), None, what.to_string()))
+    Some(problem(&format!("{name}_invert"), None, what))
 }
 
 /// A sign that the counters contradict.
 #[must_use]
 pub fn to_contradiction(sign: &Sign) -> Option<Problem> {
     let (line, name) = (sign.line.clone()?, sign.turn.first()?);
-    Some(problem(&format!("{name}_invert"), None, line.to_string()))
+    Some(problem(&format!("{name}_invert"), None, line))
 }
 
 /// What a change makes doubtful by the options alone, as warnings that were not there before.
@@ -227,9 +220,11 @@ pub fn to_options(before: &Resolved, after: &Resolved) -> Vec<Problem> {
         .warnings
         .iter()
         .filter(|warning| !before.warnings.contains(warning));
-    let asked = |warning: &&String| {
-        warning.ends_with("two phases count the same")
-            || warning.ends_with("it is not served until then")
+    let asked = |warning: &&Reason| {
+        matches!(
+            warning,
+            Reason::Wrong(Wrong::TwoPhases { .. } | Wrong::NotServed { .. })
+        )
     };
     new.filter(asked)
         .map(|warning| problem("", None, warning.clone()))
@@ -241,38 +236,33 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use serde_json::json;
 
-    use super::{
-        super::choice::{inputs_of, tests::object},
-        *,
-    };
+    use super::{super::choice::inputs_of, *};
     use source::discover::{Candidate, Origin, Proposal};
 
     fn here(
-        id: &str,
+        id: &'static str,
         value: &str,
         unit: &str,
         class: Option<&str>,
     ) -> (EntityId, Option<Candidate>) {
         let candidate = Candidate {
-            entity_id: id.into(),
-            name: id.into(),
-            value: value.into(),
             unit: (!unit.is_empty()).then(|| unit.to_owned()),
-            last_changed: None,
-            last_reported: None,
             device_class: class.map(Into::into),
-            kind: None,
-            area: None,
-            device: None,
-            restored: false,
+            ..Candidate::new(EntityId::from_static(id), value)
         };
-        (id.into(), Some(candidate))
+        (candidate.entity_id.clone(), Some(candidate))
     }
 
     fn keys(problems: &[Problem]) -> Vec<String> {
         problems
             .iter()
-            .map(|p| format!("{} {}", p.key, p.allowed.split(' ').next().unwrap()))
+            .map(|p| {
+                format!(
+                    "{} {}",
+                    p.key,
+                    p.allowed.to_string().split(' ').next().unwrap()
+                )
+            })
             .collect()
     }
 
@@ -287,14 +277,18 @@ mod tests {
                 here("sensor.phone", "80", "%", Some("battery")),
                 here("light.lamp", "on", "", None),
                 here("sensor.bare", "5", "", None),
-                ("sensor.typo".into(), None),
+                (EntityId::from_static("sensor.typo"), None),
             ],
-            our_own: vec!["sensor.own".into()],
-            derived: vec![("sensor.mean".into(), "sensor.own".into())],
+            our_own: vec![EntityId::from_static("sensor.own")],
+            derived: vec![(
+                EntityId::from_static("sensor.mean"),
+                EntityId::from_static("sensor.own"),
+            )],
             ..Discovery::default()
         };
         let of = |changes: Value| {
-            let Objections { refused, doubtful } = to_entities(&object(changes), &found);
+            let Objections { refused, doubtful } =
+                to_entities(changes.as_object().unwrap(), &found);
             (keys(&refused), keys(&doubtful))
         };
         let none = || (vec![], vec![]);
@@ -342,7 +336,7 @@ mod tests {
     #[test]
     fn turning_what_the_energy_settings_declare_is_asked_about() {
         let declared = |options: Value| {
-            let inputs = inputs_of(&object(options));
+            let inputs = inputs_of(options.as_object().unwrap());
             let power = inputs.total.clone().unwrap();
             Discovery {
                 declared: power.import.iter().chain(&power.export).cloned().collect(),
@@ -354,7 +348,7 @@ mod tests {
             }
         };
         let asks = |found: &Discovery, options: Value| {
-            to_sign(&inputs_of(&object(options)), found).map(|p| p.key)
+            to_sign(&inputs_of(options.as_object().unwrap()), found).map(|p| p.key)
         };
         let signed = declared(json!({"total_power": "sensor.grid"}));
         assert_eq!(asks(&signed, json!({"total_power": "sensor.grid"})), None);

@@ -9,11 +9,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{pages::Actor, vitals::Health};
+use super::{pages::actor::Actor, vitals::Health};
 use config::{HaTransport, SourceKind, SourceSettings};
 use source::{
     Access, HaFacts,
-    registry::{Registered, RegistryEvent, names},
+    registered::{Registered, RegistryEvent},
+    registry::names,
 };
 use store::Store;
 use vocab::EntityId;
@@ -139,7 +140,7 @@ impl Following {
         let told = match asked {
             Ok(told) => told,
             Err(error) => {
-                debug!("the entity registry cannot be asked: {error}");
+                debug!(%error, "the entity registry cannot be asked");
                 return Looked::Failed;
             }
         };

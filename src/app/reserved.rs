@@ -229,7 +229,7 @@ impl Reserving {
                 }
                 return true;
             }
-            Ok(Err(error)) => debug!("{error}"),
+            Ok(Err(error)) => debug!(%error, "the Supervisor does not say where Home Assistant is"),
             Err(_) => debug!("the Supervisor did not answer in time"),
         }
         false

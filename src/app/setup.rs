@@ -10,14 +10,14 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    choice::{inputs_of, laid, options_of},
+    choice::{Choice, KEY, Setup, inputs_of, laid, options_of},
     direction::refuse_contradicted,
-    start::Taker,
+    taker::Taker,
     vitals::Health,
 };
 use config::{Inputs, SourceSettings};
@@ -27,63 +27,15 @@ use source::{
     prefs_watch,
 };
 use store::Store;
+use vocab::Clock;
 use vocab::reason::{Input, Reason, Span};
-use vocab::{Clock, EntityId};
 
-/// Key of the store.
-pub const KEY: &str = "setup";
 /// Key of what counters contradicted while it was served.
 const REFUSED: &str = "setup_refused";
 /// How often a choice that nobody confirmed is looked at for that.
 const LOOK: Duration = Duration::from_secs(5);
 /// Most candidates that are listed in the log.
 const LISTED: usize = 12;
-
-/// How far the set-up is.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Setup {
-    /// Options name the entities.
-    #[default]
-    ByOptions,
-    /// Nothing is known yet.
-    Searching,
-    /// Chosen by itself, not confirmed by anybody.
-    Chosen {
-        /// The options that describe it, before others are laid over them.
-        options: Map<String, Value>,
-        /// The Energy settings say something else by now.
-        differs: bool,
-    },
-    /// Home Assistant has nothing that could be taken without asking.
-    Nothing,
-}
-
-/// What was chosen in an earlier run, from the text that was kept.
-#[must_use]
-pub fn kept(text: Option<&str>) -> Option<Map<String, Value>> {
-    let options: Map<String, Value> = serde_json::from_str(text?).ok()?;
-    inputs_of(&options).any_power().then_some(options)
-}
-
-/// What the first meter reads: the entities that options `named`, else what the set-up chose, under
-/// what options `said`.
-#[must_use]
-pub fn in_force(setup: &Setup, named: &Inputs, said: Option<&Map<String, Value>>) -> Inputs {
-    match (setup, said) {
-        (Setup::Chosen { options, .. }, Some(said)) if !named.any_power() => laid(options, said),
-        _ => named.clone(),
-    }
-}
-
-/// How far the set-up is and what options say: the search and the page share it.
-#[derive(Clone)]
-pub struct Choice {
-    /// How far the set-up is.
-    pub state: watch::Sender<Setup>,
-    /// What [`super::choice::said`] gave last. Held while the first meter takes inputs over, so
-    /// that the last to come are those of the newest of both.
-    pub said: Arc<Mutex<Option<Map<String, Value>>>>,
-}
 
 fn words(options: &Map<String, Value>) -> String {
     options
@@ -217,7 +169,7 @@ impl Search {
                 }
                 Ok(_) => pause = Duration::from_secs(5),
                 Err(error) => {
-                    debug!("set-up: {error}");
+                    debug!(%error, "the set-up cannot ask Home Assistant");
                     pause = (pause * 2).min(Duration::from_secs(60));
                 }
             }
@@ -489,73 +441,11 @@ pub async fn running(facts: &mut watch::Receiver<HaFacts>) {
     }
 }
 
-/// The entities of all meters, for the source.
-#[must_use]
-pub fn union<'a>(inputs: impl IntoIterator<Item = &'a Inputs>) -> Arc<[EntityId]> {
-    let mut all: Vec<EntityId> = inputs.into_iter().flat_map(Inputs::entities).collect();
-    all.sort();
-    all.dedup();
-    all.into()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use serde_json::json;
 
-    use super::{super::choice::tests::object, *};
-
-    #[test]
-    fn what_was_chosen_counts_only_while_it_is_in_use() {
-        let chosen = Setup::Chosen {
-            options: object(json!({"total_power": "sensor.grid"})),
-            differs: false,
-        };
-        let said = object(json!({"total_invert": true}));
-        let inputs = |setup: &Setup, named, said| {
-            Value::Object(options_of(&in_force(
-                setup,
-                &inputs_of(&object(named)),
-                said,
-            )))
-        };
-        assert_eq!(
-            inputs(&chosen, json!({}), Some(&said)),
-            json!({"total_power": "sensor.grid", "total_invert": true})
-        );
-        assert_eq!(
-            inputs(&chosen, json!({"a_power": "sensor.a"}), Some(&said)),
-            json!({"a_power": "sensor.a"}),
-            "named"
-        );
-        assert_eq!(inputs(&chosen, json!({}), None), json!({}), "wrong options");
-        for setup in [Setup::ByOptions, Setup::Searching, Setup::Nothing] {
-            assert_eq!(
-                inputs(&setup, json!({"a_volt": "sensor.u"}), Some(&said)),
-                json!({"a_volt": "sensor.u"}),
-                "the last power is gone"
-            );
-        }
-    }
-
-    #[test]
-    fn what_was_kept_is_read_again() {
-        let text = r#"{"total_power":"sensor.grid","energy_import":"sensor.in"}"#;
-        assert_eq!(
-            kept(Some(text)),
-            Some(object(serde_json::from_str(text).unwrap()))
-        );
-        assert_eq!(
-            [
-                None,
-                Some("{"),
-                Some("[]"),
-                Some(r#"{"a_volt":"sensor.u"}"#)
-            ]
-            .map(kept),
-            [const { None }; 4]
-        );
-    }
+    use super::*;
 
     #[test]
     fn what_could_not_be_taken_is_said() {

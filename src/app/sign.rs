@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use tokio::{
-    sync::{Mutex, oneshot},
+    sync::Mutex,
     time::{Instant, timeout},
 };
 
 use super::{
     direction::{questions, recorded, words},
     meter_task::Command,
-    start::Running,
+    running::Running,
 };
 use config::{Inputs, PowerInput, SourceSettings};
 use dashboard::owner::Sign;
@@ -115,11 +115,7 @@ async fn live(meter: Option<&Running>, inputs: &Inputs) -> Vec<(Side, SignVerdic
     else {
         return Vec::new();
     };
-    let (reply, wait) = oneshot::channel();
-    if meter.commands.send(Command::Signs(reply)).await.is_err() {
-        return Vec::new();
-    }
-    let mut seen = wait.await.unwrap_or_default();
+    let mut seen = meter.ask(Command::Signs).await.unwrap_or_default();
     for (_, verdict, _) in seen.iter_mut().filter(|_| turned) {
         *verdict = verdict.turned();
     }
@@ -173,16 +169,17 @@ fn turned_by(inputs: &Inputs, side: Side) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
 
-    use super::{
-        super::choice::{inputs_of, tests::object},
-        *,
-    };
+    use super::{super::choice::inputs_of, *};
 
     #[test]
     fn the_same_powers_are_known_again_as_they_are_and_turned_round() {
-        let of = |before, after| turned(&inputs_of(&object(before)), &inputs_of(&object(after)));
+        let of = |before: Value, after: Value| {
+            let [before, after] = [before, after].map(|of| inputs_of(of.as_object().unwrap()));
+            turned(&before, &after)
+        };
         let one = || json!({"total_power": "sensor.p"});
         assert_eq!(
             of(
@@ -220,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_verdict_names_what_turns_it() {
-        let by = |options, side| turned_by(&inputs_of(&object(options)), side);
+        let by = |options: Value, side| turned_by(&inputs_of(options.as_object().unwrap()), side);
         assert_eq!(
             by(json!({"total_power": "sensor.p"}), Side::House),
             ["total"]

@@ -30,7 +30,7 @@ pub fn heard(runtime: &Runtime) -> CancellationToken {
         }
         match signal(kind) {
             Ok(signal) => drop(runtime.spawn(wait(name, signal, stop.clone()))),
-            Err(error) => error!("{name} cannot be received ({error})"),
+            Err(error) => error!(signal = name, %error, "a signal cannot be received"),
         }
     }
     stop

@@ -2,16 +2,22 @@
 //! to the assembled meters.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{
+    super::{channels::off, running::targets, vitals::Health},
+    *,
+};
 use config::{LoadInputs, OptionsFile, definitions, load};
-use device::identity::kept_mac;
 use forecast::Outlooks;
+use source::HaFacts;
 use store::MeterRow;
-use transport::healthz::Vitals;
-use vocab::SystemClock;
+use transport::{Board, healthz::Vitals, mdns};
+use vocab::{Clock, SystemClock};
 
 /// Values that are empty, huge, of another kind, nearly right or right in another place.
 fn nasty() -> Vec<Value> {
@@ -162,11 +168,7 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
     let stop = CancellationToken::new();
     let health = Health::new(
         opened.store.clone(),
-        &opened
-            .problems
-            .iter()
-            .map(|line| vocab::reason::Reason::foreign(&**line))
-            .collect::<Vec<_>>(),
+        &opened.problems,
         Outlooks::none(),
         stop.clone(),
     );
@@ -184,7 +186,6 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
     assert_eq!(meters.running.len(), resolved.settings.meters.len());
     for meter in meters.running.iter() {
         let (id, mac) = (&meter.identity.id, &meter.identity.mac);
-        assert_eq!(kept_mac(mac).as_ref(), Some(mac), "{options}");
         assert!(
             id.starts_with("shelly") && id.ends_with(&mac.to_ascii_lowercase()),
             "{id}: {options}"
@@ -212,10 +213,7 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
     let problems = health.problems();
     stop.cancel();
     health.join().await;
-    tokio::task::spawn_blocking(move || opened.store.close().wait())
-        .await
-        .unwrap()
-        .unwrap();
+    opened.store.close().await.unwrap();
     problems.iter().map(ToString::to_string).collect()
 }
 

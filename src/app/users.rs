@@ -9,6 +9,7 @@ use tokio::{
 
 use config::SourceSettings;
 use source::{Access, users::administrators};
+use vocab::reason::{Reason, Unreachable};
 
 /// An answer is good for a page so long.
 const FOR_PAGES: Duration = Duration::from_secs(300);
@@ -27,7 +28,7 @@ struct Kept {
     /// When that was.
     at: Option<Instant>,
     /// The last question, and why it was not answered.
-    tried: Option<(Instant, Option<String>)>,
+    tried: Option<(Instant, Option<Reason>)>,
 }
 
 /// Users of Home Assistant.
@@ -46,21 +47,21 @@ impl Users {
         access: &Access,
         user: &str,
         change: bool,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Reason> {
         self.ask(user, change, || async {
             administrators(source, access)
                 .await
-                .map_err(|e| e.to_string())
+                .map_err(|e| Reason::Link(e.into()))
         })
         .await
     }
 
-    async fn ask<F: Future<Output = Result<HashMap<String, bool>, String>>>(
+    async fn ask<F: Future<Output = Result<HashMap<String, bool>, Reason>>>(
         &self,
         user: &str,
         change: bool,
         ask: impl FnOnce() -> F,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Reason> {
         // Whoever comes meanwhile waits for the same answer.
         let mut kept = self.0.lock().await;
         let known = kept.administrators.get(user).copied();
@@ -80,9 +81,12 @@ impl Users {
                 (None, Some(why)) => Err(why.clone()),
             };
         }
-        let answer = timeout(PATIENCE, ask())
-            .await
-            .unwrap_or_else(|_| Err("Home Assistant does not answer".to_owned()));
+        let answer = timeout(PATIENCE, ask()).await.unwrap_or_else(|_| {
+            Err(Reason::Link(Unreachable::NotAnswered {
+                what: "the users".into(),
+                n: PATIENCE.as_secs(),
+            }))
+        });
         let now = Instant::now();
         match answer {
             Ok(administrators) => {
@@ -116,10 +120,10 @@ mod tests {
         user: &str,
         change: bool,
         all: Result<&[(&str, bool)], &str>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Reason> {
         let answer = all
             .map(|all| all.iter().map(|(id, is)| ((*id).to_owned(), *is)).collect())
-            .map_err(str::to_owned);
+            .map_err(Reason::foreign);
         users
             .ask(user, change, || {
                 asked.fetch_add(1, Ordering::Relaxed);
@@ -151,12 +155,12 @@ mod tests {
         let (users, asked) = (Users::default(), AtomicUsize::new(0));
         assert_eq!(
             says(&users, &asked, "anna", false, Err("it is away")).await,
-            Err("it is away".into())
+            Err(Reason::foreign("it is away"))
         );
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(
             says(&users, &asked, "anna", true, Ok(&[("anna", true)])).await,
-            Err("it is away".into()),
+            Err(Reason::foreign("it is away")),
             "not asked in a loop"
         );
         tokio::time::advance(PAUSE).await;
@@ -171,7 +175,7 @@ mod tests {
         );
         assert_eq!(
             says(&users, &asked, "carl", true, Err("it is away")).await,
-            Err("it is away".into())
+            Err(Reason::foreign("it is away"))
         );
         tokio::time::advance(PAUSE).await;
         assert_eq!(

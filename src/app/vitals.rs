@@ -3,15 +3,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::error;
+use tracing::{Instrument, error};
 
-use super::{forecasting::gauges, hub};
+use super::forecasting::gauges;
 use forecast::Outlooks;
 use store::{SetAside, Store, StoreHealth, StoreState};
 use transport::{healthz::Vitals, metrics::Gauge};
@@ -25,6 +25,16 @@ const SET_ASIDE: Duration = Duration::from_secs(24 * 3_600);
 
 /// Most lines that are told and no fault.
 const TOLD_MAX: usize = 16;
+
+/// What a reader and the owner are told while it is not known whether a password was set.
+pub fn locked() -> Reason {
+    Unkept::PasswordUnknown.into()
+}
+
+/// What a panic elsewhere left half done is no reason not to tell.
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The tasks of the process and what is wrong with it.
 #[derive(Clone)]
@@ -78,24 +88,18 @@ impl Health {
 
     /// Adds what stays until [`Self::replace`].
     pub fn add(&self, why: impl Into<Reason>) {
-        self.problems
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(why.into());
+        held(&self.problems).push(why.into());
     }
 
     /// Replaces all of it, when options were read anew.
     pub fn replace(&self, lines: Vec<Reason>) {
-        *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+        *held(&self.problems) = lines;
     }
 
     /// Adds what says of something that is well again what an owner should know; false if it
     /// is there already.
     pub fn tell(&self, line: impl Into<Reason>) -> bool {
-        let (line, mut told) = (
-            line.into(),
-            self.told.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let (line, mut told) = (line.into(), held(&self.told));
         let new = !told.contains(&line);
         if new {
             told.push(line);
@@ -107,15 +111,12 @@ impl Health {
 
     /// Takes it back.
     pub fn untell(&self, line: &Reason) {
-        self.told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|told| told != line);
+        held(&self.told).retain(|told| told != line);
     }
 
     /// What is wrong with the inputs of a meter; its key is empty for the first.
     pub fn set_meter(&self, key: &str, lines: Vec<Reason>) {
-        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut meters = held(&self.meters);
         if lines.is_empty() {
             meters.remove(key);
         } else {
@@ -125,15 +126,12 @@ impl Health {
 
     /// What the set-up found contradicted.
     pub fn set_direction(&self, lines: Vec<Reason>) {
-        *self
-            .direction
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = lines;
+        *held(&self.direction) = lines;
     }
 
     /// Whether changes of a meter are refused because its settings were lost.
     pub fn set_locked(&self, key: &str, locked: bool) {
-        let mut all = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = held(&self.locked);
         if locked {
             all.insert(key.to_owned());
         } else {
@@ -145,26 +143,23 @@ impl Health {
     /// unhealthy.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let (dead, stop) = (Arc::clone(&self.dead), self.stop.clone());
-        self.tasks.spawn(async move {
+        // What it logs carries what the span says that it is started in, such as its meter.
+        let task = task.in_current_span();
+        let watched = async move {
             // A panic in one task is that task's end, not the process's.
             let ended = tokio::spawn(task).await;
             if !stop.is_cancelled() {
-                error!(
-                    "the {name} task ended by itself ({})",
-                    ended
-                        .err()
-                        .map_or_else(|| "returned".to_owned(), |e| e.to_string())
-                );
-                dead.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(name);
+                let error = ended.err().map(tracing::field::display);
+                error!(task = name, error, "a task ended by itself");
+                held(&dead).push(name);
             }
-        });
+        };
+        self.tasks.spawn(watched.in_current_span());
     }
 
     /// Starts a task that may end when it has done its work.
     pub fn spawn_work(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
+        self.tasks.spawn(task.in_current_span());
     }
 
     /// Waits for all tasks.
@@ -176,12 +171,8 @@ impl Health {
 
 impl Vitals for Health {
     fn problems(&self) -> Vec<Reason> {
-        let mut lines = self
-            .problems
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for (key, of) in &*self.meters.lock().unwrap_or_else(PoisonError::into_inner) {
+        let mut lines = held(&self.problems).clone();
+        for (key, of) in &*held(&self.meters) {
             lines.extend(of.iter().map(|line| {
                 if key.is_empty() {
                     line.clone()
@@ -190,15 +181,9 @@ impl Vitals for Health {
                 }
             }));
         }
-        lines.extend(
-            self.direction
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .cloned(),
-        );
-        for key in &*self.locked.lock().unwrap_or_else(PoisonError::into_inner) {
-            let locked = hub::locked();
+        lines.extend(held(&self.direction).iter().cloned());
+        for key in &*held(&self.locked) {
+            let locked = locked();
             lines.push(if key.is_empty() {
                 locked
             } else {
@@ -214,33 +199,26 @@ impl Vitals for Health {
         match state {
             StoreState::Ok | StoreState::Frozen => {}
             // What opening the store found wrong mostly says so itself.
-            StoreState::InMemory { reason } if lines.contains(&Reason::foreign(&*reason)) => {}
+            StoreState::InMemory { reason } if lines.contains(&reason) => {}
             StoreState::InMemory { reason } => lines.push(
                 Unkept::InMemory {
-                    why: Arc::new(Reason::foreign(reason)),
+                    why: Arc::new(reason),
                 }
                 .into(),
             ),
             StoreState::Failing { reason, .. } => lines.push(
                 Unkept::Failing {
-                    why: Arc::new(Reason::foreign(reason)),
+                    why: Arc::new(reason),
                 }
                 .into(),
             ),
         }
-        lines.extend(
-            self.told
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .cloned(),
-        );
+        lines.extend(held(&self.told).iter().cloned());
         if let Some(n) = self.store.hangs().max(background::hangs()) {
             lines.push(Unkept::DiskHangs { n }.into());
         }
         for SetAside { line, .. } in set_aside {
             // Found when the store was opened, or since.
-            let line = Reason::foreign(line);
             if !lines.contains(&line) {
                 lines.push(line);
             }
@@ -255,15 +233,9 @@ impl Vitals for Health {
             .set_aside
             .into_iter()
             .filter(|s| s.age >= SET_ASIDE)
-            .map(|s| Reason::foreign(s.line))
+            .map(|s| s.line)
             .collect();
-        over.extend(
-            self.told
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .cloned(),
-        );
+        over.extend(held(&self.told).iter().cloned());
         self.problems().iter().any(|line| !over.contains(line))
     }
 
@@ -275,7 +247,7 @@ impl Vitals for Health {
     }
 
     fn alive(&self) -> Result<(), String> {
-        let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        let dead = held(&self.dead);
         if let Some(name) = dead.first() {
             return Err(format!("the {name} task is gone"));
         }
@@ -294,7 +266,7 @@ mod tests {
     use config::settings::StoreSettings;
     use store::{DATABASE_FILE, open};
     use vocab::reason::{Input, Renamed};
-    use vocab::{Clock, Now};
+    use vocab::{Clock, EntityId, Now};
 
     struct Hand(Mutex<Duration>);
 
@@ -307,7 +279,7 @@ mod tests {
     }
 
     fn removed() -> Reason {
-        let entity = "sensor.a".into();
+        let entity = EntityId::from_static("sensor.a");
         Renamed::Removed { entity }.into()
     }
 
@@ -329,11 +301,7 @@ mod tests {
             history_days: 3,
         };
         let opened = open(&settings, clock.clone());
-        let found: Vec<Reason> = opened
-            .problems
-            .iter()
-            .map(|l| Reason::foreign(&**l))
-            .collect();
+        let found = opened.problems;
         let health = Health::new(
             opened.store,
             &found,
@@ -352,11 +320,8 @@ mod tests {
                     .contains("charts start anew")
         );
         assert!(health.tell(removed()) && !health.tell(removed()));
-        assert_eq!(
-            (health.problems().len(), health.degraded()),
-            (2, false),
-            "told, and no fault"
-        );
+        assert_eq!(health.problems().len(), 2, "told, and no fault");
+        assert!(!health.degraded(), "told, and no fault");
         health.untell(&removed());
         assert_eq!(health.problems().len(), 1);
         health.add(Input::NoPower);

@@ -61,6 +61,7 @@ enum Change {
     Drop,
 }
 
+#[derive(Default)]
 struct World {
     token: String,
     core_state: String,
@@ -122,23 +123,8 @@ impl FakeHa {
         let world = World {
             token: TOKEN.into(),
             core_state: "RUNNING".into(),
-            states: BTreeMap::new(),
-            registry: BTreeMap::new(),
-            homes: BTreeMap::new(),
-            prefs: None,
-            upgrade_status: None,
-            rest_status: None,
-            silent: false,
-            pings: false,
-            unanswered: Vec::new(),
-            endless: false,
             templates: true,
-            answer_delay: Duration::ZERO,
-            connections: 0,
-            logins: 0,
-            subscriptions: Vec::new(),
-            rest_calls: 0,
-            seq: 0,
+            ..World::default()
         };
         let shared = Arc::new(Shared {
             world: Mutex::new(world),

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod until;
+
 use std::{
     future::Future,
     net::SocketAddr,
@@ -18,32 +20,34 @@ use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 use virtual_shelly::{
-    config::{
-        ChannelSettings, ControlMode, ControlSettings, ModbusMap, ScalingSettings, StalePolicy,
-    },
-    consumers::Consumers,
-    device::{Device, DeviceOptions, DeviceState, Effect, Identity, View},
+    config::{ChannelSettings, ControlMode, ControlSettings, Settings, StalePolicy},
+    device::{Device, DeviceOptions, Effect, Identity, View},
     meter::{
-        Counter, Derived, Electric, Energy, MinuteRecord, PhaseInput, Quality, Report, Served,
-        Snapshot, SourceHealth, Totals,
+        Counter, Derived, Electric, Energy, MinuteRecord, PhaseInput, Quality, Report, Snapshot,
+        SourceHealth,
         records::{Block, Records, RecordsError},
+        round::serve,
     },
     transport::{
-        Board,
-        endpoint::{Boot, Endpoint, Hub, Parts},
+        Board, Boot, Endpoint, Ground, GroundOwner, Hub,
         healthz::Vitals,
         http::{self, Site},
         limits::Connections,
         modbus, udp,
         udp_socket::PacketSocket,
     },
-    vocab::{Clock, Fixed, Link, Now, SystemClock},
+    vocab::{
+        Clock, EntityId, Link, Mac, Now, SystemClock,
+        reason::{Reason, Unusable},
+    },
 };
+
+#[allow(unused_imports, reason = "not every file of tests waits")]
+pub use until::until;
 
 pub const ID: &str = "shellypro3em-aabbccddeeff";
 
@@ -69,57 +73,18 @@ pub fn proof(ha1: &str, nonce: &serde_json::Value) -> serde_json::Value {
     })
 }
 
+/// Those without any option, but notified ten times as often.
 pub fn channels() -> ChannelSettings {
     ChannelSettings {
         ws_notify_interval: Duration::from_millis(50),
-        ws_notify_eps: 0.1,
-        ws_passive_after: Some(Duration::from_secs(1)),
-        ws_push_on_connect: true,
-        cors_enable: false,
-        cors_origins: vec!["*".into()],
-        strict_minimal_payload: false,
-        legacy_http: true,
-        unknown_methods_dummy: false,
-        recent_clients_max: 100,
-        rate_limit: 100,
-        max_connections: 1024,
-        udp_max: 32768,
-        udp_short: false,
-        udp_nonzero: false,
-        modbus_unit_id: 1,
-        modbus_map: ModbusMap::Both,
-        modbus_reset: false,
-        mdns_interfaces: Vec::new(),
-        outbound_ws_insecure: false,
         outbound_ws_local: true,
-        read_only: false,
-        auth_password: None,
-        auth_udp: false,
-        auth_outbound: false,
-        scaling: ScalingSettings {
-            enable: false,
-            clients: 0,
-            ttl: Duration::from_secs(30),
-            shares: Vec::new(),
-            viewers: Vec::new(),
-        },
+        ..Settings::default().channels
     }
 }
 
 pub fn device() -> Device {
     Device {
-        identity: Identity {
-            id: ID.into(),
-            mac: "AABBCCDDEEFF".into(),
-            model: "SPEM-003CEBEU".into(),
-            app: "Pro3EM".into(),
-            generation: 2,
-            fw_id: "20260311-095913/1.7.5-g9979d16".into(),
-            ver: "1.7.5".into(),
-            firmware: virtual_shelly::device::firmware::DEFAULT,
-            sn: None,
-            manufacturer: None,
-        },
+        identity: Identity::of_mac(Mac::parse("AABBCCDDEEFF").unwrap()),
         options: DeviceOptions {
             stale: StalePolicy::Device,
             energy_kwh: false,
@@ -154,32 +119,14 @@ pub fn snapshot(seq: u64, now: Now, powers: [Option<f64>; 3]) -> Snapshot {
         None => PhaseInput {
             quality: Quality::Absent {
                 since: Duration::ZERO,
-                reason: virtual_shelly::vocab::reason::Reason::entity(
-                    &"sensor.l2".into(),
-                    virtual_shelly::vocab::reason::Unusable::Unavailable,
-                ),
+                reason: Reason::entity(&EntityId::from_static("sensor.l2"), Unusable::Unavailable),
             },
             electric: None,
             derived: Derived::default(),
             report: None,
         },
     });
-    let phases = powers.map(|power| {
-        power.map(|p| Served {
-            act_power: Fixed::round(p),
-            aprt_power: Fixed::round(p.abs()),
-            current: Fixed::round(p.abs() / 230.0),
-            voltage: Fixed::round(230.0),
-            pf: Fixed::round(1.0),
-            freq: Fixed::round(50.0),
-        })
-    });
-    let all: Option<Vec<Served>> = phases.iter().copied().collect();
-    let totals = all.map(|all| Totals {
-        act_power: Fixed::round(all.iter().map(|p| p.act_power.get()).sum()),
-        aprt_power: Fixed::round(all.iter().map(|p| p.aprt_power.get()).sum()),
-        current: Fixed::round(all.iter().map(|p| p.current.get()).sum()),
-    });
+    let (phases, totals) = serve(&inputs, 1.0);
     let counter = Counter {
         import: 1234.5678,
         export: 0.0,
@@ -241,8 +188,7 @@ impl Records for FakeRecords {
 /// Notes effects, and applies those that change the state.
 pub struct FakeHub {
     pub effects: Mutex<Vec<Effect>>,
-    state: watch::Sender<Arc<DeviceState>>,
-    boot: watch::Sender<Boot>,
+    ground: GroundOwner,
     clock: Arc<dyn Clock>,
 }
 
@@ -253,17 +199,19 @@ impl Hub for FakeHub {
                 self.effects.lock().unwrap().push(effect.clone());
                 match effect {
                     Effect::Set(setting) => self
-                        .state
-                        .send_modify(|state| *state = Arc::new(state.with(&setting))),
+                        .ground
+                        .change(|ground| ground.state = Arc::new(ground.state.with(&setting))),
                     Effect::Reboot { .. } => {
-                        let old = self.boot.send_replace(Boot {
+                        let mut boot = Boot {
                             since: self.clock.now().mono,
                             over: CancellationToken::new(),
-                        });
+                        };
+                        self.ground
+                            .change(|ground| std::mem::swap(&mut ground.boot, &mut boot));
                         // As `app` does: the answer goes out first.
                         tokio::spawn(async move {
                             tokio::time::sleep(Duration::from_millis(20)).await;
-                            old.over.cancel();
+                            boot.over.cancel();
                         });
                     }
                     Effect::ResetCounters | Effect::DeleteAllData => {}
@@ -276,7 +224,7 @@ impl Hub for FakeHub {
 pub struct Healthy;
 
 impl Vitals for Healthy {
-    fn problems(&self) -> Vec<virtual_shelly::vocab::reason::Reason> {
+    fn problems(&self) -> Vec<Reason> {
         Vec::new()
     }
 
@@ -288,10 +236,7 @@ impl Vitals for Healthy {
 /// A meter and what drives it.
 pub struct Meter {
     pub endpoint: Arc<Endpoint>,
-    pub views: watch::Sender<Arc<View>>,
-    pub device: watch::Sender<Arc<Device>>,
-    pub channels: watch::Sender<Arc<ChannelSettings>>,
-    pub control: watch::Sender<ControlSettings>,
+    pub ground: GroundOwner,
     pub hub: Arc<FakeHub>,
     pub records: Arc<FakeRecords>,
     pub clock: Arc<dyn Clock>,
@@ -316,40 +261,32 @@ impl Meter {
             clock.now(),
             [Some(16.2), Some(55.6), Some(32.2)],
         ))));
-        let (views, views_rx) = watch::channel(first);
-        let (device, device_rx) = watch::channel(Arc::new(device()));
-        let (state, state_rx) = watch::channel(Arc::new(DeviceState::default()));
-        let (channels, channels_rx) = watch::channel(Arc::new(channels()));
-        let (control, control_rx) = watch::channel(ControlSettings::default());
-        let (boot, boot_rx) = watch::channel(Boot::default());
+        let ground = GroundOwner::new(Ground {
+            device: Arc::new(device()),
+            state: Arc::default(),
+            channels: Arc::new(channels()),
+            control: Arc::default(),
+            view: first,
+            boot: Boot::default(),
+        });
         let hub = Arc::new(FakeHub {
             effects: Mutex::default(),
-            state,
-            boot,
+            ground: ground.clone(),
             clock: Arc::clone(&clock),
         });
         let records = Arc::new(records);
-        let endpoint = Arc::new(Endpoint::new(Parts {
-            meter: String::new(),
-            device: device_rx,
-            views: views_rx,
-            state: state_rx,
-            channels: channels_rx,
-            control: control_rx,
-            boot: boot_rx,
-            records: Arc::clone(&records) as Arc<dyn Records>,
-            hub: Arc::clone(&hub) as Arc<dyn Hub>,
-            consumers: Arc::new(Consumers::new(100)),
-            clock: Arc::clone(&clock),
-        }));
+        let endpoint = Arc::new(Endpoint::new(
+            String::new(),
+            &ground,
+            Arc::clone(&records) as Arc<dyn Records>,
+            Arc::clone(&hub) as Arc<dyn Hub>,
+            Arc::clone(&clock),
+        ));
         let cancel = CancellationToken::new();
         let following = tokio::spawn(Arc::clone(&endpoint).follow(cancel.clone()));
         Self {
             endpoint,
-            views,
-            device,
-            channels,
-            control,
+            ground,
             hub,
             records,
             clock,
@@ -361,48 +298,43 @@ impl Meter {
     }
 
     pub fn set(&self, change: impl FnOnce(&mut ChannelSettings)) {
-        self.channels.send_modify(|settings| {
-            let mut next = ChannelSettings::clone(settings);
-            change(&mut next);
-            *settings = Arc::new(next);
-        });
+        self.ground
+            .change(|ground| change(Arc::make_mut(&mut ground.channels)));
     }
 
     /// Calm control as it is by default; without, a reader that asks again and again is answered
     /// each time.
     pub fn control_by_itself(&self) {
-        self.control.send_replace(ControlSettings {
+        self.set_control(ControlSettings {
             mode: ControlMode::Auto,
             ..ControlSettings::default()
         });
     }
 
+    pub fn set_control(&self, control: ControlSettings) {
+        self.ground
+            .change(|ground| ground.control = Arc::new(control));
+    }
+
+    pub fn set_view(&self, view: View) {
+        self.ground.change(|ground| ground.view = Arc::new(view));
+    }
+
     pub fn set_device(&self, change: impl FnOnce(&mut DeviceOptions)) {
-        self.device.send_modify(|device| {
-            let mut next = Device::clone(device);
-            change(&mut next.options);
-            *device = Arc::new(next);
-        });
+        self.ground
+            .change(|ground| change(&mut Arc::make_mut(&mut ground.device).options));
     }
 
     pub fn set_profile(&self, profile: virtual_shelly::config::Profile) {
-        self.hub.state.send_modify(|state| {
-            *state = Arc::new(DeviceState {
-                profile,
-                ..DeviceState::clone(state)
-            });
-        });
+        self.ground
+            .change(|ground| Arc::make_mut(&mut ground.state).profile = profile);
     }
 
     /// A new snapshot.
     pub fn power(&self, powers: [Option<f64>; 3]) {
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
-        self.views
-            .send_replace(Arc::new(View::new(Arc::new(snapshot(
-                seq,
-                self.clock.now(),
-                powers,
-            )))));
+        let snapshot = snapshot(seq, self.clock.now(), powers);
+        self.set_view(View::new(Arc::new(snapshot)));
     }
 
     pub fn site(&self) -> Arc<Site> {
@@ -470,8 +402,7 @@ impl Meter {
 
     /// Who reads.
     pub fn overview(&self) -> virtual_shelly::consumers::Overview {
-        let scaling = self.channels.borrow().scaling.clone();
-        self.endpoint.consumers.overview(&scaling, self.clock.now())
+        self.endpoint.overview()
     }
 
     /// Stops everything and waits for it: nothing is left running.
@@ -482,17 +413,6 @@ impl Meter {
             task.await.unwrap();
         }
     }
-}
-
-/// Waits until it is so, at most 10 s.
-pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    for _ in 0..2000 {
-        if so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("never: {what}");
 }
 
 /// A golden file of `tests/fixtures/golden`.
@@ -517,10 +437,9 @@ pub async fn ask_modbus(stream: &mut TcpStream, unit: u8, pdu: &[u8]) -> Option<
         .await
         .expect("an answer or an end")
         .ok()?;
-    assert_eq!(
-        (&head[..2], &head[2..4], head[6]),
-        (&transaction[..], &[0, 0][..], unit)
-    );
+    assert_eq!(head[..2], transaction[..]);
+    assert_eq!(head[2..4], [0, 0][..]);
+    assert_eq!(head[6], unit);
     let mut answer = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]])) - 1];
     stream.read_exact(&mut answer).await.ok()?;
     Some(answer)

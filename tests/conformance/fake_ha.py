@@ -25,6 +25,8 @@ class FakeHA:
         # What its recorder knows: entity → {"mean": W} or {"change": Wh an hour}, the same all the time.
         self.recorded = {}
         self.muted = False
+        # Persistent notifications by id: title and message. Its answers to the Energy settings' prices are states.
+        self.notifications, self.currency = {}, "EUR"
         self.users = {ADMINISTRATOR: "system-admin", GUEST: "system-users"}
         self.sockets, self.subscriptions, self.connections, self.refused = set(), [], 0, 0
         self.loop = asyncio.new_event_loop()
@@ -67,7 +69,8 @@ class FakeHA:
     async def _listen(self):
         if self.runner is None:
             app = web.Application()
-            app.add_routes([web.get("/api/websocket", self._socket), web.get("/api/", self._rest), web.get("/api/{path:.*}", self._rest)])
+            app.add_routes([web.get("/api/websocket", self._socket), web.get("/api/", self._rest), web.get("/api/{path:.*}", self._rest),
+                            web.post("/api/services/persistent_notification/{service}", self._notify)])
             self.runner = web.AppRunner(app, shutdown_timeout=0.1)
             await self.runner.setup()
             await web.TCPSite(self.runner, LOCAL, self.port, reuse_address=True).start()
@@ -193,7 +196,17 @@ class FakeHA:
 
     def config(self):
         return {"state": self.core_state, "version": "2026.11.0", "location_name": "Fake", "time_zone": "Europe/Berlin",
-                "unit_system": {"power": "W"}, "components": [], "recovery_mode": False, "safe_mode": False}
+                "unit_system": {"power": "W"}, "language": "en", "currency": self.currency, "components": [], "recovery_mode": False, "safe_mode": False}
+
+    async def _notify(self, request):
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return web.Response(status=401, text="401: Unauthorized")
+        body = await request.json()
+        if request.match_info["service"] == "create":
+            self.notifications[body["notification_id"]] = (body.get("title"), body["message"])
+        else:
+            self.notifications.pop(body["notification_id"], None)
+        return web.json_response([])
 
     async def _rest(self, request):
         if request.headers.get("Authorization") != f"Bearer {self.token}":

@@ -28,6 +28,7 @@ class FakeSupervisor:
         self.ingress_port = free_port()
         self.ingress = Ingress(self.ingress_port)
         self.core_info = {"version": "2026.11.0", "port": 8123, "ssl": False, "ip_address": "172.30.32.1"}
+        self.mqtt = None  # what an app with a broker offers
         self.core_up, self.calls, self.restarts, self.dropped = True, [], 0, []
         # The app that it has started; and by "POST /addons/self/restart": "not ready", "401", "403", "502", "reset", seconds of silence
         self.app, self.faults = None, {}
@@ -86,8 +87,10 @@ class FakeSupervisor:
             web.post("/addons/self/restart", self._restart),
             web.get("/network/info", self._network),
             web.get("/core/info", self._core_info),
+            web.get("/services/mqtt", self._mqtt),
             web.get("/core/websocket", self._socket),
             web.get("/core/api/{path:.*}", self._api),
+            web.post("/core/api/{path:.*}", self._api),
         ])
         self.runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self.runner.setup()
@@ -150,6 +153,11 @@ class FakeSupervisor:
             return web.json_response({"result": "error", "message": "System is not ready"}, status=400)
         return self._ok(self.core_info)
 
+    async def _mqtt(self, _):
+        if self.mqtt is None:
+            return web.json_response({"result": "error", "message": "Service not enabled"}, status=400)
+        return self._ok(self.mqtt)
+
     async def _network(self, _):
         return self._ok({"interfaces": [
             {"interface": "docker9", "primary": False, "ipv4": {"address": ["172.30.232.1/23"]}},
@@ -159,9 +167,10 @@ class FakeSupervisor:
     async def _api(self, request):
         if not self.core_up:
             return web.Response(status=502, text="502: Bad Gateway")
-        headers = {"Authorization": f"Bearer {self.core.token}"}
+        headers = {"Authorization": f"Bearer {self.core.token}", "Content-Type": "application/json"}
         async with aiohttp.ClientSession(headers=headers) as session:
-            async with session.get(f"{self.core.url}/api/{request.match_info['path']}") as answer:
+            url = f"{self.core.url}/api/{request.match_info['path']}"
+            async with session.request(request.method, url, data=await request.read() or None) as answer:
                 return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
 
     async def _socket(self, request):

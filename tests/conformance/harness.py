@@ -22,6 +22,19 @@ FIXTURES = ROOT / "tests/fixtures"
 LOCAL = "127.0.0.1"
 
 
+# -- weight
+def on_the_wire(port, path):
+    """Bytes of a page or file as a browser gets it, which takes gzip."""
+    connection = http.client.HTTPConnection(LOCAL, port, timeout=10)
+    try:
+        connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
+        answer = connection.getresponse()
+        assert answer.status == 200, f"{path}: {answer.status}"
+        return len(answer.read())
+    finally:
+        connection.close()
+
+
 # -- waiting
 def until(condition, seconds, what=None):
     """Poll until the condition gives something true, and return that; an AssertionError after the deadline."""
@@ -167,7 +180,10 @@ class Meter:
     def environment(self):
         # nothing of this machine's environment may configure the product under test
         keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
-        return {**keep, "TZ": "Europe/Berlin", "RUST_BACKTRACE": "1", **self.env}
+        # a demo has the past and the battery that a test asks for
+        plain = {f"VIRTUAL_SHELLY_{key.upper()}": value for key, value in (("demo_history_days", "0"), ("demo_battery", "false"))
+                 if key not in self.options}
+        return {**keep, "TZ": "Europe/Berlin", "RUST_BACKTRACE": "1", **plain, **self.env}
 
     def spawn(self):
         self.data.mkdir(exist_ok=True)

@@ -4,7 +4,7 @@ import urllib.parse
 
 import pytest
 
-from harness import LOCAL, fetch, until
+from harness import LOCAL, fetch, on_the_wire, until
 
 
 @pytest.fixture
@@ -69,8 +69,7 @@ def test_many_readers_do_not_make_the_page_heavy(demo):
     kept = len(fetch(demo.dashboard_port, "GET", "/readers.json").json()["consumers"])
     assert 80 < kept <= 100 and page.count("<details id=") == 50 and f"and {kept - 50} more" in page
     assert "holds at most 100 readers (option recent_clients_max)" in page
-    sent = [page, *(fetch(demo.dashboard_port, "GET", f"/{name}").text for name in ("style.css", "page.js"))]
-    assert sum(len(text.encode()) for text in sent) < 150_000
+    assert sum(on_the_wire(demo.dashboard_port, f"/{name}") for name in ("readers", "style.css", "page.js")) < 75_000
 
 
 def test_the_chart_shows_as_much_as_the_option_says(new_meter):

@@ -91,34 +91,39 @@ async def test_a_pair_that_changes_direction(ha, new_meter, apart):
     ids = ("sensor.grid_import_power", "sensor.grid_export_power") if apart is None else (f"sensor.in_{apart * 1000:.0f}", f"sensor.out_{apart * 1000:.0f}")
 
     def say(watts, import_first=True):
+        """Says whether both came as close together as they should: on a busy machine a request takes long."""
         if apart is None:
-            return ha.set(grid_power=watts)
+            ha.set(grid_power=watts)
+            return True
+        began = time.monotonic()
         both = [(ids[0], max(watts, 0)), (ids[1], max(-watts, 0))]
         for number, (entity, value) in enumerate(both if import_first else reversed(both)):
             if number:
                 time.sleep(apart)  # as far apart as the poll has them
             ha.rest("POST", f"/api/states/{entity}", {"state": str(value), "attributes": {"unit_of_measurement": "W", "device_class": "power"}})
+        return time.monotonic() - began < 1.5 * apart + 0.02
     await loop.run_in_executor(None, say, 500)
     meter = new_meter({"total_power": ids[0], "total_power_export": ids[1], "ws_notify_interval": 0.0}, ha=ha).start()
     await loop.run_in_executor(None, meter.until_total, 500, 10)
-    told = []
+    told, in_time = [], 0
     async with meter.ws() as ws:
         await ws.call("Shelly.GetDeviceInfo")
-
-        async def until_told(watts):
-            while not told or not near(told[-1], watts):
-                note = await ws.note(where=lambda frame: "em:0" in frame["params"], seconds=10)
-                told.append(note["params"]["em:0"]["total_act_power"])
         # The first change tells how far apart they are; each a while after the one before, as of a meter that reports now and then.
-        for number, watts in enumerate([-300, 500, -300, 500, -300, 500]):
+        for number in range(40):
+            watts, heard = (500, -300)[number % 2 == 0], []
             await asyncio.sleep(3 * (apart or 0.1) + 0.5)
-            if number == 1:
-                told.clear()
-            await loop.run_in_executor(None, say, watts, number % 3 != 1)
-            await until_told(watts)
+            counts = await loop.run_in_executor(None, say, watts, number % 3 != 1) and number > 0
+            while not heard or not near(heard[-1], watts):
+                note = await ws.note(where=lambda frame: "em:0" in frame["params"], seconds=10)
+                heard.append(note["params"]["em:0"]["total_act_power"])
+            told += heard if counts else []
+            in_time += counts
+            if in_time == 5:
+                break
     for entity in ids if apart is not None else ():
         ha.rest("DELETE", f"/api/states/{entity}")
-    assert {round(watts) for watts in told} == {500, -300}, told
+    assert in_time == 5, "this machine is too busy to say two values in time"
+    assert {round(watts) for watts in told} <= {500, -300}, told
 
 
 def test_unavailable(ha, new_meter):
@@ -379,6 +384,8 @@ def test_check_knows_what_a_run_knows(fake_ha, new_meter):
     meter.until_total(1000, 10)
     fake_ha.prefs, fake_ha.registry["sensor.own"] = None, {"entity_id": "sensor.own", "unique_id": f"{meter.info()['mac']}-em:0-x"}
     fake_ha.set("sensor.own", "700")
+    # The choice is served before the disk has it.
+    until(lambda: "what was chosen before" in _check(meter).stdout, 10, "the choice is kept")
     for running in (True, False):
         files = sorted(path.name for path in meter.data.iterdir())
         kept = _check(meter)

@@ -121,12 +121,12 @@ def test_the_supervisor_tells_late(binary, tmp_path, fake_ha):
             assert app.get("/shelly").status == 200
             supervisor.core_info = {"port": app.http_port, "ssl": False}
             until(lambda: not listening(app.http_port), 30, "given up")
-            assert f"http port {app.http_port} is given up: {HERE}" in app.log()
+            assert f"port {app.http_port} is given up: {HERE}" in app.log()
             # From now on it is known before the first port is opened, also when the Supervisor does not answer.
             app.stop()
             supervisor.core_info = None
             app.start(wait=False)
-            until(lambda: f"http port {app.http_port} is not opened: {HERE}" in app.log(), 30)
+            until(lambda: f"port {app.http_port} is not opened: {HERE}" in app.log(), 30)
             assert not listening(app.http_port)
     finally:
         supervisor.close()

@@ -21,6 +21,7 @@ from harness import LOCAL, ROOT, fetch, golden, near, until
 from ingress_world import (PHASES, app_behind, aside, ask_ha, browser, energy_settings, fresh, house, meter, phone, power,  # noqa: F401: fixtures
                            stored, visit)
 from installed import IMAGE
+from test_diary import BATTERY, Battery
 
 pytestmark = pytest.mark.skipif(bool(IMAGE), reason="the image's page is the same program")
 
@@ -28,6 +29,11 @@ GRID = {"type": "grid", "stat_energy_from": "sensor.grid_import_energy", "stat_e
         "stat_cost": None, "entity_energy_price": None, "number_energy_price": None, "stat_compensation": None,
         "entity_energy_price_export": None, "number_energy_price_export": None, "cost_adjustment_day": 0.0}
 PAGES = ("", "energy", "readers", "forecast", "health", "settings", "setup")
+
+
+def seen(app):
+    """Who reads, asked as the page does."""
+    return fetch(app.supervisor.ingress_port, "GET", "/readers.json", source=PEER).json()["consumers"]
 
 
 # -- set-up
@@ -40,7 +46,7 @@ def test_set_up_from_the_energy_settings(ha, fresh, visit, energy_settings):
     page = one.page
     assert page.locator("h1").inner_text() == "Set-up", "nobody has confirmed it: the page opens on the set-up"
     found = page.locator(".found")
-    assert "Please confirm that the sign is right" in page.locator("#setup").inner_text() and page.locator(".notice").count() == 0
+    assert "Please confirm that the sign is right" in page.locator("#setup").inner_text() and page.locator(".notice:visible").count() == 0
     assert "grid power · changed" in found.inner_text() and "Energy settings" in found.inner_text() and "sensor.grid_power" in found.inner_text() and "512" in found.inner_text()
     page.wait_for_selector("#look:not([hidden])")
     assert page.locator("#pv-word").inner_text() == "Drawing from the grid" and page.locator("#pv-power").inner_text() == "512\u202fW"
@@ -72,6 +78,52 @@ def test_set_up_from_the_energy_settings(ha, fresh, visit, energy_settings):
     fresh.stop()
     fresh.start()
     until(lambda: near(fresh.total(), -345.5), 10, "also after a restart")
+
+
+def test_a_first_hour(ha, fresh, visit, energy_settings):
+    """Installed, confirmed, paired with a battery, which falls silent and comes back: what the page says at each step."""
+    ha.set(grid_power=512)
+    energy_settings({**GRID, "power_config": {"stat_rate": "sensor.grid_power"}})
+    fresh.start()
+    until(lambda: near(fresh.total(), 512), 15)
+    one = visit(fresh)
+    page = one.page
+    page.get_by_role("button", name="Yes, drawing 512\u202fW is right").click()
+    page.get_by_role("button", name="Use it").click()
+    expect(page.locator("#done")).to_be_visible()
+    expect(page.get_by_role("link", name="Show the meter without confirming")).to_have_count(0)
+    tile = page.locator("#tile-marstek-venus")
+    tile.locator("> summary").click()
+    expect(tile.locator(".steps li")).to_have_count(3)
+    expect(tile.locator(".light")).to_have_text("No call yet.")
+    tile.get_by_role("button", name="This will read it").click()
+    expect(tile.locator(".what > .row .answer")).not_to_be_empty()
+    battery = Battery(fresh.udp_port)
+    try:
+        expect(tile.locator(".light")).to_have_text(f"First call from {BATTERY}.")
+        one.go("")
+        expect(page.locator(".verdict")).to_contain_text("All is well.")
+        one.go("readers")
+        row = page.locator(f"details[data-ip='{BATTERY}']")
+        expect(row.locator("form.mark")).to_have_count(1)
+        row.locator("> summary").click()
+        row.get_by_label("must read").check()
+        row.get_by_role("button", name="Save").first.click()
+        expect(row.locator(".mark .answer")).to_contain_text("You are told when it falls silent")
+        # Its rhythm has to be known before a silence is one.
+        until(lambda: any(c["ip"] == BATTERY and c["calls"] > 60 for c in seen(fresh)), 20)
+        battery.on = False
+        expect(page.locator("#notices")).to_contain_text("has not read the meter for", timeout=40_000)
+        told = until(lambda: [n for n in ask_ha(ha, ("persistent_notification/get", {})) if BATTERY in n["message"]], 10)
+        assert "is not reading" in told[0]["message"]
+        battery.on = True
+        expect(page.locator("#notices")).not_to_contain_text("has not read the meter", timeout=20_000)
+        until(lambda: not [n for n in ask_ha(ha, ("persistent_notification/get", {})) if BATTERY in n["message"]], 10)
+        one.go("health")
+        expect(page.locator(".diary li").first).to_contain_text(BATTERY)
+        expect(page.locator(".diary li[data-lasts=true]")).to_have_count(0)
+    finally:
+        battery.over = True
 
 
 def test_the_meter_can_be_seen_unconfirmed(ha, fresh, visit, energy_settings):
@@ -350,7 +402,8 @@ def test_phone(house, visit):
         assert min(box["height"] for box in (a.bounding_box() for a in page.locator("nav.tabs a").all())) >= 44
         if path in ("", "setup"):
             page.wait_for_selector("#chart canvas" if path == "" else ".sensor")
-            one.shot(f"phone-{path or 'now'}", whole=False)
+            if path:
+                one.shot("phone-setup", whole=False)
 
 
 def visible_words(page):
@@ -439,6 +492,7 @@ def test_readers(ha, battery, visit):
     aside(shelly_in_ha.remove_all(ha))
     try:
         assert aside(shelly_in_ha.add(ha, LOCAL, battery.http_port, expect=37))["result"] == "loaded"
+        assert near(battery.total(), 512)  # somebody looks once
         one = visit(battery, "readers")
         page = one.page
         row = page.locator("details[data-ip='127.0.0.77']")
@@ -450,7 +504,6 @@ def test_readers(ha, battery, visit):
         expect(pushed).to_contain_text("pushed", timeout=30000)
         assert "Home Assistant" in pushed.inner_text(), pushed.inner_text()
         ha.set(grid_l1=420)
-        one.shot("readers", whole=False)
         row.locator("summary").click()
         row.locator(".call").first.wait_for()
         assert "EM.GetStatus" in row.locator(".call").first.inner_text() and "total_act_power" in row.locator("pre").nth(1).inner_text()
@@ -464,6 +517,12 @@ def test_readers(ha, battery, visit):
         one.go("setup")
         page.wait_for_selector(".sensor")
         assert "shellypro3em" not in page.locator(".sensors").inner_text(), "our own entities are not offered"
+        one.go("readers")
+        # Who only looks and asks no more is not missed: no red, and no word that alarms.
+        asked = page.locator("details[data-channel=http][data-ip='127.0.0.1']")
+        expect(asked.locator("summary")).to_contain_text("no longer asks", timeout=60_000)
+        expect(asked.locator(".dot").first).to_have_attribute("data-state", "none")
+        one.shot("readers", whole=False)
         one.go("")
         assert "Marstek" in page.locator("#below").inner_text()
         page.get_by_role("button", name="24 h", exact=True).click()
@@ -473,6 +532,11 @@ def test_readers(ha, battery, visit):
         dark.page.get_by_role("button", name="1 h", exact=True).click()
         dark.page.wait_for_selector("#chart[data-range='1h'] canvas")
         dark.shot("now-dark")
+        small = phone(visit, battery)
+        small.page.get_by_role("button", name="24 h", exact=True).click()
+        small.page.wait_for_selector("#chart[data-range='24h'] canvas")
+        expect(small.page.locator(".verdict")).to_contain_text("All is well.")
+        small.shot("phone-now", whole=False)
     finally:
         aside(shelly_in_ha.remove_all(ha))
 

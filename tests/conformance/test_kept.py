@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import sqlite3
 
-from harness import ROOT
+from harness import ROOT, fetch, until
 
 FIRST = 1795917720
 COUNTED = {"a_total_act_energy": 79.17, "b_total_act_ret_energy": 31.67, "c_total_act_energy": 13.19, "total_act": 92.36, "total_act_ret": 31.67}
@@ -21,6 +21,9 @@ def test_a_database_of_version_0_2_0_is_opened_whole(new_meter):
     assert samples > 60
     meter.start()
     assert meter.info()["mac"] == "2CBCBB0A1B2C" and meter.info()["id"] == "shellypro3em-2cbcbb0a1b2c"
+    # The time without it is one of the things that went wrong.
+    until(lambda: any(words in fetch(meter.dashboard_port, "GET", "/health").text for words in ("Stopped or restarted", "Ended without notice")),
+          10, "it is listed")
     counters = meter.emdata()
     # What a start adds so that none is served lower than before is far less than what was counted.
     assert all(0 <= counters[key] - value < 0.05 for key, value in COUNTED.items()), counters

@@ -1,7 +1,9 @@
 """mDNS by python-zeroconf on loopback: found, resolved, the same after a restart, gone at the goodbye."""
+import json
 import os
 import re
 import socket
+import subprocess
 
 import pytest
 from zeroconf import IPVersion, ServiceBrowser, ServiceListener, Zeroconf
@@ -104,7 +106,7 @@ def test_a_further_meter_that_port_80_cannot_tell_apart(browser, new_meter, fake
     assert first["id"] != second["id"]
     until(lambda: {f"{first['id']}.{SHELLY}", f"{first['id']}.{HTTP}", f"{second['id']}.{HTTP}"} <= found.now, 15)
     assert f"{second['id']}.{SHELLY}" not in found.now
-    assert "meter solar is not announced as _shelly._tcp" in meter.log() and "`bind`" in meter.log()
+    assert re.search("not announced as _shelly._tcp: .*`bind`.* meter=solar", meter.log())
     host = {"Host": f"ShellyPro3EM-{second['mac']}.local"}
     assert fetch(meter.http_port, "GET", "/shelly", headers=host).json()["mac"] == second["mac"], "by its host name it is told apart"
 
@@ -149,3 +151,21 @@ def test_it_looks_for_itself_as_a_reader_would(new_meter):
         return lines and lines[0]
     line = until(asked, 15, "the question is asked")
     assert line["state"] == "listening" and line["address"] == f"ShellyPro3EM-{meter.info()['mac']}.local"
+
+
+def test_it_is_found_as_its_readers_look_for_it(new_meter, binary):
+    """`test-as` looks both kinds up on the network, and says where the port is not theirs."""
+    meter = new_meter(OPTIONS, args=ARGS, mdns=True).start()
+    words = ["test-as", "hoymiles", "--json", "--source", "demo", "--mdns-enable", "--mdns-interfaces", "lo", "--http-port", str(meter.http_port),
+             "--data-dir", str(meter.data)]
+    ours = {"PATH": os.environ["PATH"]}
+
+    def asked():
+        done = subprocess.run([binary, *words], capture_output=True, text=True, timeout=40, env=ours)
+        told = json.loads(done.stdout)
+        looked = [step for step in told["steps"] if step["call"].startswith("mDNS")]
+        return done.returncode == 0 and [(step["state"], [why["kind"] for why in step["why"]]) for step in looked] == [("note", ["port"])] * 2
+    until(asked, 15, "announced, with its address, on another port than 80")
+    meter.stop()
+    done = subprocess.run([binary, *words], capture_output=True, text=True, timeout=40, env=ours)
+    assert done.returncode == 1

@@ -1,30 +1,22 @@
 """node-red-contrib-shelly's own node, from npm, without Node-RED around it: what a flow gets, and that no figure comes while there is none."""
 import contextlib
 import json
-import shutil
 import subprocess
 
 import pytest
 
+import npm
 from harness import LOCAL, ROOT, until
 
 PACKAGE, VERSION = "node-red-contrib-shelly", "11.12.0"
-FOLDER = ROOT / "target/npm-clients"
 DRIVER = ROOT / "tests/conformance/node_red.js"
 
-pytestmark = pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="no npm on this machine")
+pytestmark = npm.needed
 
 
 @pytest.fixture(scope="module")
 def package():
-    """The folder that it is installed in; once."""
-    there = FOLDER / "node_modules" / PACKAGE / "package.json"
-    if not there.exists() or json.loads(there.read_text())["version"] != VERSION:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        (FOLDER / "package.json").write_text(json.dumps({"private": True, "dependencies": {PACKAGE: VERSION}}))
-        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--silent"], cwd=FOLDER, check=True,
-                       timeout=300)
-    return FOLDER
+    return npm.installed(PACKAGE, VERSION)
 
 
 @contextlib.contextmanager

@@ -151,7 +151,7 @@ def replay_speed(w, _):
 @options(("demo_speed", 9000.0, False, True), given={}, source="demo")
 def demo_speed(w, _):
     first = w.data("total_act") + w.data("total_act_ret")
-    time.sleep(1)
+    time.sleep(1)  # what is counted in a second is asked
     return w.data("total_act") + w.data("total_act_ret") - first > 20
 
 
@@ -159,7 +159,21 @@ def demo_speed(w, _):
 def demo_seed(w):
     """Whether it is the household of the seed that is the default."""
     w.ready()
-    return "seed 42" in w.meter.log()
+    return "seed=42" in w.meter.log()
+
+
+@option("demo_history_days", 1, False, True, given={}, source="demo")
+def demo_history_days(w):
+    w.ready()
+    return "of a past are made up" in w.meter.log()
+
+
+@option("demo_battery", True, False, True, given={}, source="demo")
+def demo_battery(w):
+    w.ready()
+    with contextlib.suppress(AssertionError):
+        until(lambda: "udp" in json.dumps(w.meter.admin()["consumers"]), 3)
+    return "udp" in json.dumps(w.meter.admin()["consumers"])
 
 
 @options(("ha_base_url", lambda w: w.ha.url, 503, 200, {"ha_token": fake.TOKEN}),
@@ -192,9 +206,9 @@ def poll_interval(w):
 def moved(w):
     """The power served right after a jump from 100 to 300 W."""
     w.ready()
-    time.sleep(1)
+    time.sleep(1)  # as long as 100 W have to be in the mean
     w.ha.set("sensor.l1", "300")
-    time.sleep(0.4)
+    time.sleep(0.4)  # less than a step of the mean
     value = w.meter.total()
     w.ha.set("sensor.l1", "100")
     return value
@@ -211,7 +225,7 @@ def smoothing_window(w):
     w.ready()
     time.sleep(1)
     w.ha.set("sensor.l1", "300")
-    time.sleep(2)
+    time.sleep(2)  # the window
     value = w.meter.total()
     w.ha.set("sensor.l1", "100")
     return value == 300
@@ -701,13 +715,19 @@ def asks_twice(w, source):
     w.ready()
     question = {"id": 1, "method": "EM.GetStatus", "params": {"id": 0}}
     until(lambda: udp(w.meter.udp_ports[0], question, source=source), 5)
-    time.sleep(0.3)
+    time.sleep(0.3)  # as far apart as a battery's: what asks at once again is none
     return udp(w.meter.udp_ports[0], question, source=source, timeout=0.6) is not None
 
 
 @option("control", "off", False, True)
 def control(w):
     return asks_twice(w, REMOTE)
+
+
+@option("readers", [f"{LOCAL}=hoymiles"], True, False)
+def readers(w):
+    """A battery by its profile."""
+    return asks_twice(w, LOCAL)
 
 
 @option("control_readers", [LOCAL], True, False)
@@ -747,7 +767,7 @@ def request_ip_ttl(w):
         told(w, REMOTE)
         told(w, "127.0.0.5")
         time.sleep(0.3)
-    time.sleep(2)
+    time.sleep(2)  # longer than the option
     return told(w, "127.0.0.5")
 
 
@@ -901,6 +921,7 @@ ELSEWHERE = {
     "model_path": "accepted for the original's sake; a foreign file there stays untouched",
     "forecast_metric": "test_forecast.py", "forecast_interval": "test_forecast.py", "forecast_cpu": "test_forecast.py",
     "model_train_interval": "test_forecast.py",
+    "mqtt_enable": "test_mqtt.py", "mqtt_server": "test_mqtt.py", "mqtt_user": "test_mqtt.py", "mqtt_password": "test_mqtt.py",
 }
 
 

@@ -160,7 +160,7 @@ def test_the_shortest_range_is_as_long_as_the_option_says(new_meter, look):
     meter = new_meter({"power_history_seconds": 600}, args=["--source", "demo"]).start()
     one = look(meter, before=lambda page: page.add_init_script(f"({DRAWN})()"))
     page = one.page
-    assert page.locator("#chart-card button").all_inner_texts() == ["10 min", "1 h", "24 h", "30 d"]
+    assert page.locator("#chart-card button[data-range]").all_inner_texts() == ["10 min", "1 h", "24 h", "7 d", "30 d"]
     page.wait_for_selector("#chart[data-range='3m'] canvas")
 
     def minutes():
@@ -192,3 +192,44 @@ def test_script_and_server_write_a_power_alike(fake_ha, new_meter, look, watts):
             with contextlib.suppress(IndexError):
                 return page.locator("#hover strong").all_inner_texts()[0].split(" · ")[1]
         assert until(hover, 10) == written, locale
+
+
+def test_tariffs_fit_a_phone(fake_ha, new_meter, look):
+    fake_ha.set("sensor.grid", "512")
+    for n in ("day", "night"):
+        fake_ha.set(f"sensor.smart_meter_{n}_counter", "12345.6", "kWh", device_class="energy", friendly_name=f"Smart meter {n} counter")
+    fake_ha.prefs = {"device_consumption": [], "energy_sources": [
+        {"type": "grid", "stat_energy_from": f"sensor.smart_meter_{n}_counter", "number_energy_price": price} for n, price in (("day", 0.32), ("night", 0.215))]}
+    meter = new_meter({"total_power": "sensor.grid"}, ha=fake_ha).start()
+    until(lambda: "night_counter" in fetch(meter.dashboard_port, "GET", "/energy").text, 20)
+    one = phone(look, meter, "energy", locale="de-DE")
+    table = one.page.locator("#tariffs .wide")
+    assert "0,215\u202f€/kWh" in table.inner_text()
+    assert table.evaluate("e => e.scrollWidth <= e.clientWidth"), "nothing is cut"
+    assert one.axe() == []
+
+
+# -- what Health does on demand
+def test_a_reader_is_played_and_the_doctor_looks(demo, look):
+    """Each step with its state, also on a phone and in German; a step that is red says what was expected and what came."""
+    for one, read, well in ((look(demo, "health"), "evcc can read this meter: no step of 5 is red.", "Nothing is broken."),
+                            (phone(look, demo, "health", locale="de-DE", color_scheme="dark"),
+                             "evcc kann diesen Zähler lesen: von 5 Schritten ist keiner rot.", "Nichts ist kaputt.")):
+        page = one.page
+        page.select_option("#test-reader", "evcc")
+        page.locator("#test-as button").click()
+        expect(page.locator("#test-as .answer")).to_have_text(read)
+        assert page.locator("#test-steps .dot[data-state=live]").count() == 5
+        page.locator("#doctor button").click()
+        expect(page.locator("#doctor .answer")).to_have_text(well)
+        assert page.locator("#doctor-findings li").count() >= 5
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
+        assert one.axe() == []
+        one.shot("health-tried" if page.viewport_size["width"] > 500 else "phone-health-tried")
+    page = look(demo, "health").page
+    page.route("**/test-as", lambda route: route.fulfill(json={"passed": False, "text": "1 of 1", "steps": [
+        {"call": "GET /shelly", "state": "bad", "expected": "who", "came": "<b>0</b>", "ms": 1, "why": [{"kind": "x", "text": "wrong"}]}]}))
+    page.locator("#test-as button").click()
+    row = page.locator("#test-steps li")
+    expect(row).to_contain_text("wrong")
+    assert row.locator("p").all_inner_texts() == ["wrong", "Expected: who", "Came: <b>0</b>"], "opened, and as text"

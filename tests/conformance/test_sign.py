@@ -74,6 +74,7 @@ def test_what_the_counters_prove_is_not_asked(home, look, named):
     expect(page.locator("#done")).to_be_visible()
     assert options(meter)["total_power"] == "sensor.m1_power" and not options(meter).get("total_invert")
     meter.until_total(3000, 5)
+    until(lambda: "sign checked" in fetch(meter.dashboard_port, "GET", "/").text, 20, "and for good, on the first page")
 
 
 @pytest.mark.parametrize("locale, said, turn", [

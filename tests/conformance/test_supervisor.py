@@ -46,7 +46,7 @@ def test_ports_of_the_network_card_and_power_through_the_proxy(app, supervisor, 
     answer = udp(app.udp_port, {"id": 1, "src": "x", "method": "EM.GetStatus", "params": {"id": 0}})
     assert near(json.loads(answer)["result"]["total_act_power"], -1234.5)
     assert "502/tcp off" in app.log()
-    first = until(lambda: re.search(r"meter 1 serves (.*)\n(?s:.*)read: (.*)\n", app.log()), 10, "what it serves is in the log's first lines")
+    first = until(lambda: re.search(r"serves (.*) meter=1\n(?s:.*)read: (.*)\n", app.log()), 10, "what it serves is in the log's first lines")
     assert f"HTTP {app.http_port}" in first[1] and f"UDP {app.udp_port}" in first[1] and "Modbus" not in first[1] and first[2] == "1 entity"
     assert f"ingress port {supervisor.ingress_port}" in app.log()
     ours = [call for call in supervisor.calls if call == "GET /addons/self/info"]

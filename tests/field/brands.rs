@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 use virtual_shelly::{
-    config::{HaTransport, Secret, SourceKind, SourceSettings},
+    config::{Secret, SourceSettings},
     source::{
         Access,
         discover::{Discovery, Kind, Origin, discover, feeds},
@@ -487,22 +487,16 @@ async fn find(home: &Home) -> Discovery {
         .collect();
     ha.set_prefs(json!({"energy_sources": [{"type": "grid", "flow_from": from, "flow_to": to}], "device_consumption": []}));
     let settings = SourceSettings {
-        kind: SourceKind::HomeAssistant,
-        replay_file: None,
-        replay_speed: 1.0,
-        demo_speed: 1.0,
-        demo_seed: 42,
         ha_base_url: ha.url(),
         ha_token: Some(Secret(TOKEN.into())),
-        ha_transport: HaTransport::Auto,
-        poll_interval: std::time::Duration::from_secs(2),
-        auto_setup: true,
+        ..SourceSettings::default()
     };
     discover(
         &settings,
         &Access {
             supervisor: None,
             cadence: Default::default(),
+            moved: Default::default(),
         },
         &[],
         &[],

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use virtual_shelly::{
-    config::{LoadInputs, MeterSettings, OptionsFile, load},
+    config::{LoadInputs, MeterSettings, load},
     meter::{CounterState, Meter, direction::SignVerdict, witness::Side},
-    vocab::{Link, Now, Reading, SourceEvent, State},
+    vocab::{EntityId, Link, Now, Reading, SourceEvent, State},
 };
 
 struct House {
@@ -22,15 +22,7 @@ fn shown(wh: f64, step: f64) -> String {
 
 impl House {
     fn settings(options: &str) -> MeterSettings {
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok(options.into()),
-        };
-        let resolved = load(&LoadInputs {
-            options_file: Some(file),
-            data_dir: "/data".into(),
-            ..LoadInputs::default()
-        });
+        let resolved = load(&LoadInputs::of_options(options));
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
         resolved.settings.meters[0].clone()
     }
@@ -59,7 +51,7 @@ impl House {
     fn say(&mut self, said: &[(&str, String, &str)]) {
         let age = Some(Duration::ZERO);
         let reading = |(entity, text, unit): &(&str, String, &str)| Reading {
-            entity: (*entity).into(),
+            entity: entity.parse().unwrap(),
             state: State::Text(text.as_str().into()),
             unit: Some((*unit).into()),
             age,
@@ -163,7 +155,10 @@ fn counters_beside_a_power_picked_by_hand_tell_its_sign() {
     for (said, contradicted) in [(-3000.0, true), (3000.0, false)] {
         let mut settings =
             House::settings(r#"{"total_power": "sensor.m1_power", "energy_source": "entities"}"#);
-        settings.inputs.witnesses = [vec!["sensor.import".into()], vec!["sensor.export".into()]];
+        settings.inputs.witnesses = [
+            vec![EntityId::from_static("sensor.import")],
+            vec![EntityId::from_static("sensor.export")],
+        ];
         let mut house = House::of(&settings);
         let lines = house.live(3000.0, 300, 10.0, &[("sensor.m1_power", said)]);
         assert_eq!(
@@ -192,16 +187,17 @@ fn counters_beside_a_power_picked_by_hand_tell_its_sign() {
             "they feed nothing"
         );
         let counters = house.meter.signs().into_iter().next().unwrap().2;
-        assert_eq!(
-            (&*counters.import[0], &*counters.export[0]),
-            ("sensor.import", "sensor.export")
-        );
+        assert_eq!(&*counters.import[0], "sensor.import");
+        assert_eq!(&*counters.export[0], "sensor.export");
     }
     // Counters that options name are compared, and no others.
     let mut settings = House::settings(&format!(
         r#"{{"total_power": "sensor.m1_power", {ENERGY}}}"#
     ));
-    settings.inputs.witnesses = [vec!["sensor.export".into()], vec!["sensor.import".into()]];
+    settings.inputs.witnesses = [
+        vec![EntityId::from_static("sensor.export")],
+        vec![EntityId::from_static("sensor.import")],
+    ];
     let mut house = House::of(&settings);
     assert_eq!(
         house.live(3000.0, 300, 10.0, &[("sensor.m1_power", 3000.0)]),

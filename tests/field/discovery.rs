@@ -18,13 +18,14 @@ use virtual_shelly::{
     device::{Effect, Identity, state::Setting},
     transport::{
         Board, Hub, ListenerState,
-        board::Line,
+        board::{Line, Place},
         http::Site,
         mdns::{self, Announcement, Interfaces, Member},
     },
+    vocab::{Mac, reason::Closed},
 };
 
-use super::common::{Meter, device, parse, raw, until};
+use super::common::{Meter, parse, raw, until};
 
 const SHELLY: &str = "_shelly._tcp.local";
 
@@ -124,20 +125,14 @@ impl Sniffer {
 
 /// An identity of its own, so that tests side by side do not hear each other.
 fn identity() -> Identity {
-    let mac = format!("{:012X}", fastrand::u64(..1 << 48));
-    Identity {
-        id: format!("shellypro3em-{}", mac.to_ascii_lowercase()),
-        mac,
-        ver: "1.7.5".into(),
-        ..device().identity
-    }
+    Identity::of_mac(Mac::local(std::array::from_fn(|_| fastrand::u8(..))))
 }
 
 fn announce(meter: &Meter, identity: &Identity) -> CancellationToken {
     let line = Line {
         name: "http",
         meter: String::new(),
-        address: String::new(),
+        address: Place::All,
         port: 80,
         state: ListenerState::Listening,
     };
@@ -145,8 +140,7 @@ fn announce(meter: &Meter, identity: &Identity) -> CancellationToken {
     let announcement = Announcement::new("", identity, MdnsProfile::Device, None, None);
     let member = Member {
         announcement,
-        views: meter.endpoint.views.clone(),
-        state: meter.endpoint.state.clone(),
+        ground: meter.endpoint.watch(),
     };
     let stop = CancellationToken::new();
     meter.spawn(mdns::run(
@@ -278,8 +272,10 @@ async fn who_has_no_values_yet_cannot_be_found_and_who_lost_them_still_can() {
     meter.power([Some(1.0), None, Some(2.0)]);
     let sniffer = Sniffer::new(&identity.mac);
     let stop = announce(&meter, &identity);
-    until("it waits", || matches!(mdns_state(&meter.board), Some(ListenerState::Waiting { reason }) if reason.contains("has had a value")))
-        .await;
+    until("it waits", || {
+        mdns_state(&meter.board) == Some(ListenerState::waiting(Closed::NoValues))
+    })
+    .await;
     let host = format!("ShellyPro3EM-{}.local", identity.mac);
     for _ in 0..3 {
         sniffer.ask(&host, TYPE::A).await;
@@ -329,16 +325,10 @@ async fn get_as(address: SocketAddr, target: &str, host: &str) -> serde_json::Va
 #[tokio::test]
 async fn the_host_name_chooses_the_meter() {
     let (grid, solar) = (Meter::new(), Meter::new());
-    let other = Identity {
-        id: "shellypro3em-0000000000aa".into(),
-        mac: "0000000000AA".into(),
-        ..device().identity
-    };
-    solar.device.send_modify(|device| {
-        let mut next = virtual_shelly::device::Device::clone(device);
-        next.identity = other;
-        *device = Arc::new(next);
-    });
+    let other = Identity::of_mac(Mac::parse("0000000000AA").unwrap());
+    solar
+        .ground
+        .change(|ground| Arc::make_mut(&mut ground.device).identity = other);
     grid.power([Some(1345.5), Some(0.0), Some(0.0)]);
     solar.power([Some(77.7), Some(0.0), Some(0.0)]);
     solar

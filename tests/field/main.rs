@@ -29,5 +29,6 @@ mod numbers;
 mod pairs;
 mod ports;
 mod power_cut;
+mod profiles;
 mod shelly_api;
 mod start;

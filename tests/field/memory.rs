@@ -82,6 +82,7 @@ async fn what_connections_took_goes_back() {
         .env_clear()
         .envs([
             ("VIRTUAL_SHELLY_SOURCE", "demo"),
+            ("VIRTUAL_SHELLY_DEMO_HISTORY_DAYS", "0"),
             ("HTTP_PORT", &*http.to_string()),
             ("VIRTUAL_SHELLY_DASHBOARD_PORT", &*free_port().to_string()),
             ("VIRTUAL_SHELLY_UDP_ENABLE", "false"),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use virtual_shelly::{
-    config::{LoadInputs, OptionsFile, load},
+    config::{LoadInputs, load},
     meter::{
         Changed, CounterState, Meter, SIBLINGS,
         pair::{FIRST, MOST},
     },
-    vocab::{Link, Now, Reading, SourceEvent, State},
+    vocab::{EntityId, Link, Now, Reading, SourceEvent, State},
 };
 
 const PAIR: &str = r#"{"total_power": "sensor.in", "total_power_export": "sensor.out"}"#;
@@ -27,15 +27,7 @@ struct Home {
 
 impl Home {
     fn new(options: &str) -> Self {
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok(options.into()),
-        };
-        let resolved = load(&LoadInputs {
-            options_file: Some(file),
-            data_dir: "/data".into(),
-            ..LoadInputs::default()
-        });
+        let resolved = load(&LoadInputs::of_options(options));
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
         let now = Now {
             mono: Duration::from_secs(1),
@@ -93,7 +85,7 @@ impl Home {
 
     fn say(&mut self, said: &[(&str, f64)]) {
         let reading = |(entity, w): &(&str, f64)| Reading {
-            entity: (*entity).into(),
+            entity: entity.parse().unwrap(),
             state: State::Text(w.to_string().into()),
             unit: Some("W".into()),
             age: Some(Duration::ZERO),
@@ -272,7 +264,7 @@ fn a_side_without_a_value_is_not_waited_for() {
     home.wait(2_000);
     home.say(&[("sensor.out", 300.0)]);
     let gone = Reading {
-        entity: "sensor.in".into(),
+        entity: EntityId::from_static("sensor.in"),
         state: State::Text("unavailable".into()),
         unit: Some("W".into()),
         age: None,

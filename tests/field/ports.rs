@@ -8,8 +8,9 @@ use virtual_shelly::transport::{
     http::{self, Site},
     listener::ListenerSpec,
     modbus,
-    reserve::{HOME_ASSISTANT_HERE, Hosts, Reservation},
+    reserve::{Hosts, Reservation},
 };
+use virtual_shelly::vocab::reason::Closed;
 
 use crate::common::{Healthy, Meter, until};
 
@@ -42,9 +43,7 @@ fn state(meter: &Meter, port: u16) -> &'static str {
         .map(|line| line.state)
     {
         Some(ListenerState::Listening) => "open",
-        Some(ListenerState::Waiting { reason }) if reason.starts_with(HOME_ASSISTANT_HERE) => {
-            "kept"
-        }
+        Some(state) if state == ListenerState::waiting(Closed::HomeAssistant) => "kept",
         _ => "none",
     }
 }

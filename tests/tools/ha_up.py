@@ -58,6 +58,9 @@ def loopback(host):
 def hook(event, args):
     if event in ("socket.bind", "socket.connect", "socket.sendto", "socket.sendmsg"):
         sock, address = args[0], args[1]
+        # paho binds its sockets to any address and port before it connects them
+        if event == "socket.bind" and sock.type == socket.SOCK_STREAM and address == ("", 0):
+            return
         if sock.family in (socket.AF_INET, socket.AF_INET6) and isinstance(address, tuple) and not loopback(address[0]):
             raise OSError(errno.ENETUNREACH, f"loopback only ({event} {address})")
     elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):

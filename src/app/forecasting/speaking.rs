@@ -12,7 +12,10 @@ use std::{
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::{Heard, Source};
+use super::{
+    feed::{AT_MOST, Heard},
+    past::Source,
+};
 use forecast::{
     Forecaster, HorizonForecast, HorizonId, Metrics, Outlook, Recent, Tracker, Trained,
     outlook::{Basis, HorizonOutlook, SkillPoint, TrainedAt},
@@ -68,7 +71,7 @@ impl Speaking {
             let speaks = trained.take();
             let forecaster = speaks.as_deref().and_then(|t| {
                 Forecaster::new(t)
-                    .inspect_err(|why| warn!("the forecast models cannot be asked: {why}"))
+                    .inspect_err(|why| warn!(error = %why, "the forecast models cannot be asked"))
                     .ok()
             });
             match self.speak(speaks.as_deref().zip(forecaster), fresh, &mut memory) {
@@ -125,7 +128,7 @@ impl Speaking {
             let wait = if models.is_some() {
                 due.saturating_duration_since(Instant::now())
             } else {
-                super::AT_MOST
+                AT_MOST
             };
             match self.heard.recv_timeout(wait) {
                 Ok(Heard::Sample(sample)) => {
@@ -157,7 +160,7 @@ impl Speaking {
             // Minutes are there as of the last commit; what came after it is only among the
             // samples.
             Ok(loaded) => recent.fill(&loaded.s2, &loaded.m1),
-            Err(why) => warn!("the forecast starts without what was kept: {why}"),
+            Err(why) => warn!(error = %why, "the forecast starts without what was kept"),
         }
         recent
     }
@@ -189,7 +192,7 @@ impl Speaking {
         all.push(SkillPoint { ts: now, skill });
         match serde_json::to_string(&all) {
             Ok(text) => self.source.store.put_state(SKILLS, &text),
-            Err(why) => warn!("the skill's history cannot be kept: {why}"),
+            Err(why) => warn!(error = %why, "the skill's history cannot be kept"),
         }
         memory.skills = all.into();
     }
@@ -265,9 +268,9 @@ fn preview(forecasts: &[Arc<HorizonForecast>]) {
             .map(|p| format!("{:.0}", p.w))
             .collect();
         debug!(
-            "forecast {} by {}: after {:.1} W come {} W …",
-            f.id.name(),
-            f.model,
+            horizon = f.id.name(),
+            model = %f.model,
+            "forecast: after {:.1} W come {} W …",
             f.now,
             next.join(", ")
         );

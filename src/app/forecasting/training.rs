@@ -18,10 +18,14 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{AT_MOST, Heard, Loaded, Source, Trainer, ended};
+use super::{
+    feed::{AT_MOST, Heard},
+    past::{Loaded, Source},
+    trainer::Trainer,
+};
 use forecast::{
     Error, Job, Progress, Trained,
-    outlook::Training,
+    outlook::{LastTraining, Training},
     stored,
     trainer::{Incumbents, Series, Valid},
 };
@@ -97,7 +101,7 @@ impl Trains {
         let blob = match self.source.store.get_model(NAME) {
             Ok(model) => model?.blob,
             Err(why) => {
-                warn!("the stored forecast model cannot be read: {why}");
+                warn!(error = %why, "the stored forecast model cannot be read");
                 return None;
             }
         };
@@ -165,15 +169,16 @@ impl Trains {
                     need.saturating_sub(have) as u64 * u64::from(self.valid.horizons()[0].step);
                 let wait =
                     Duration::from_secs(missing).clamp(PATIENCE, self.interval.max(PATIENCE));
-                (ended(now, Some(few.to_string())), wait)
+                (ended(now, Some(few)), wait)
             }
             Err(why) => {
                 let wait = self.interval.min(AFTER_FAILURE);
                 warn!(
-                    "forecast training failed: {why}; the next is in {} s",
+                    error = %why,
+                    "forecast training failed, the next is in {} s",
                     wait.as_secs()
                 );
-                (ended(now, Some(why.to_string())), wait)
+                (ended(now, Some(why)), wait)
             }
         };
         self.change(|training| {
@@ -251,7 +256,7 @@ impl Trains {
                 let meta = format!("{{\"trained_at\":{},{}}}", trained.at, names.join(","));
                 self.source.store.put_model(NAME, Model { meta, blob });
             }
-            Err(why) => warn!("the forecast models cannot be kept over a restart: {why}"),
+            Err(why) => warn!(error = %why, "the forecast models cannot be kept over a restart"),
         }
     }
 }
@@ -288,6 +293,10 @@ fn rest(cpu: u8, busy: Duration) {
     thread::sleep(busy.mul_f64((100.0 - cpu) / cpu));
 }
 
+fn ended(at: i64, failed: Option<forecast::Error>) -> Option<LastTraining> {
+    Some(LastTraining { at, failed })
+}
+
 /// This thread works when nobody else wants to.
 fn lower_priority() {
     use thread_priority::{
@@ -297,7 +306,7 @@ fn lower_priority() {
     if let Err(error) =
         set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, Normal(Idle))
     {
-        debug!("the training is not scheduled as idle: {error:?}");
+        debug!(error = ?error, "the training is not scheduled as idle");
     }
     // After the policy, whose change sets it to 0.
     background::be_nice();

@@ -7,9 +7,14 @@ use serde_json::{Map, Value};
 use tracing::info;
 
 use super::{
-    super::choice::is_input, Actor, Command, Setup, change_options, chosen, file_of, load,
+    super::{
+        choice::{KEY, Setup, is_input},
+        meter_task::Command,
+    },
+    actor::Actor,
+    options::{chosen, file_of},
 };
-use config::Inputs;
+use config::{change_options, load};
 use vocab::EntityId;
 use vocab::reason::{self, Reason};
 
@@ -17,13 +22,13 @@ type Renamed = BTreeMap<EntityId, EntityId>;
 
 impl Actor {
     /// Old name → new name of what options name that cannot be written.
-    pub(in crate::app) fn aliases(&self) -> Renamed {
+    pub(crate) fn aliases(&self) -> Renamed {
         self.taker.aliases()
     }
 
     /// These entities have other names: changes the options, the set-up's choice and what is read.
     /// Says what became of each.
-    pub(in crate::app) async fn rename(&self, renamed: &Renamed) -> Vec<Reason> {
+    pub(crate) async fn rename(&self, renamed: &Renamed) -> Vec<Reason> {
         let mut inputs = self.inputs.lock().await;
         let mut failed = None;
         let mut resolved = self.current().0.clone();
@@ -70,7 +75,7 @@ impl Actor {
             let changed = changes(options, renamed);
             options.extend(changed.clone());
             if let Ok(text) = serde_json::to_string(options) {
-                self.shared.store.put_state(super::super::setup::KEY, &text);
+                self.shared.store.put_state(KEY, &text);
             }
             !changed.is_empty()
         });
@@ -176,18 +181,6 @@ fn replaced(part: &str, renamed: &Renamed) -> String {
         .map_or_else(|| part.to_owned(), |new| part.replacen(id, new, 1))
 }
 
-/// Inputs under the new names.
-pub fn under(mut inputs: Inputs, aliases: &Renamed) -> Inputs {
-    if !aliases.is_empty() {
-        for id in inputs.entities_mut() {
-            if let Some(new) = aliases.get(id) {
-                *id = new.clone();
-            }
-        }
-    }
-    inputs
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -198,7 +191,7 @@ mod tests {
     fn renamed(pairs: &[(&str, &str)]) -> Renamed {
         pairs
             .iter()
-            .map(|(old, new)| (EntityId::from(*old), EntityId::from(*new)))
+            .map(|(old, new)| (old.parse().unwrap(), new.parse().unwrap()))
             .collect()
     }
 

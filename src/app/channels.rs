@@ -1,0 +1,328 @@
+//! Starts what serves the meters: HTTP, fan-out, UDP, Modbus, MQTT, outbound WebSocket, mDNS.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::{gx, running::Running, shared::Shared, start::Meters};
+use crate::supervisor::Supervisor;
+use config::{MeterSettings, Resolved};
+use transport::{
+    ListenerState,
+    board::{Line, Place},
+    fanout,
+    http::{self, Site},
+    listener::ListenerSpec,
+    mdns, modbus, mqtt, outbound, udp,
+};
+
+impl Meters {
+    /// Starts every channel of every meter.
+    pub async fn start_channels(
+        &self,
+        shared: &Shared,
+        resolved: &Resolved,
+        supervisor: Option<&Supervisor>,
+        pages: Option<axum::Router>,
+    ) {
+        let known: Arc<dyn outbound::Memory> = Arc::new(gx::Known(shared.store.clone()));
+        let (mut members, mut sites) = (Vec::new(), Vec::new());
+        let places: Vec<_> = self
+            .settings()
+            .iter()
+            .map(|settings| (settings.bind, settings.http_port))
+            .collect();
+        for (meter, shelly) in self.running.iter().zip(mdns::told_apart(&places)) {
+            let _in_its_span = meter.span.enter();
+            let settings = meter.settings();
+            let site = start_tcp(
+                meter,
+                &settings,
+                shared,
+                pages.clone().filter(|_| meter.key.is_empty()),
+            );
+            start_udp(meter, &settings, shared);
+            let dialling = outbound::run(
+                meter.outbound.subscribe(),
+                Arc::clone(&meter.endpoint),
+                Arc::clone(&known),
+                shared.board.clone(),
+                shared.stop.clone(),
+            );
+            shared.health.spawn("outbound", dialling);
+            shared.health.spawn(
+                "device MQTT",
+                mqtt::run(
+                    Arc::clone(&meter.endpoint),
+                    shared.board.clone(),
+                    shared.stop.clone(),
+                ),
+            );
+            off(&meter.key, &settings, resolved).for_each(|line| shared.board.set(line));
+            let address = settings
+                .mdns_ip
+                .or_else(|| mdns::announceable(settings.bind));
+            let host = settings.mdns_hostname.as_deref();
+            let announcement = mdns::Announcement::new(
+                &meter.key,
+                &meter.identity,
+                settings.mdns_profile,
+                host,
+                address,
+            );
+            sites.extend(site.map(|site| (announcement.host.clone(), site)));
+            if settings.mdns_enable {
+                members.push(mdns::Member {
+                    announcement: mdns::Announcement {
+                        shelly,
+                        ..announcement
+                    },
+                    ground: meter.ground.subscribe(),
+                });
+            }
+        }
+        Site::introduce(&sites);
+        if !members.is_empty() {
+            let primary = match supervisor {
+                Some(supervisor) => supervisor
+                    .primary_interface()
+                    .await
+                    .unwrap_or_else(|error| {
+                        warn!(%error, "mDNS announces on the interface of the default route");
+                        None
+                    }),
+                None => None,
+            };
+            let interfaces = mdns::Interfaces {
+                named: resolved.settings.channels.mdns_interfaces.clone(),
+                primary,
+            };
+            shared.health.spawn(
+                "mDNS self-query",
+                mdns::self_query::run(
+                    interfaces.clone(),
+                    shared.board.clone(),
+                    shared.stop.clone(),
+                ),
+            );
+            shared.health.spawn(
+                "mDNS",
+                mdns::run(
+                    members,
+                    interfaces,
+                    shared.board.clone(),
+                    shared.stop.clone(),
+                ),
+            );
+        }
+    }
+}
+
+/// A line for each channel of a meter that an option turned off, so that nobody takes it for
+/// broken. `key` is empty for the first meter; the others have no fan-out of their own to be off.
+pub(super) fn off<'a>(
+    key: &'a str,
+    settings: &'a MeterSettings,
+    resolved: &'a Resolved,
+) -> impl Iterator<Item = Line> + 'a {
+    [
+        ("http", settings.http_port.is_none(), None, "http_port"),
+        (
+            "udp",
+            settings.udp_ports.is_empty(),
+            Some("udp_enable"),
+            "udp_ports",
+        ),
+        (
+            "modbus",
+            settings.modbus_port.is_none(),
+            Some("modbus_enable"),
+            "modbus_port",
+        ),
+        (
+            "websocket",
+            key.is_empty() && settings.ws_fanout_ports.is_empty(),
+            None,
+            "ws_fanout_enable",
+        ),
+        ("mdns", !settings.mdns_enable, None, "mdns_enable"),
+    ]
+    .into_iter()
+    .filter(|(_, off, ..)| *off)
+    .map(move |(name, _, switch, port)| {
+        let by = switch
+            .filter(|key| resolved.values.get(key) == Some(&serde_json::Value::Bool(false)))
+            .unwrap_or(port);
+        Line {
+            name,
+            meter: key.to_owned(),
+            address: Place::Named(String::new()),
+            port: 0,
+            state: ListenerState::Off { by },
+        }
+    })
+}
+
+/// Starts its TCP channels, and gives what its HTTP port serves.
+fn start_tcp(
+    meter: &Running,
+    settings: &MeterSettings,
+    shared: &Shared,
+    pages: Option<axum::Router>,
+) -> Option<Arc<Site>> {
+    let vitals: Arc<dyn transport::healthz::Vitals> = Arc::new(shared.health.clone());
+    let mut served = None;
+    if let Some(port) = settings.http_port {
+        let site = Site::device(
+            Arc::clone(&meter.endpoint),
+            shared.board.clone(),
+            Arc::clone(&vitals),
+            pages,
+        );
+        let needed_by = "Home Assistant, evcc and most batteries ask there, Hoymiles, NOAH and Victron at port 80 only";
+        let wanted = ListenerSpec {
+            name: "http",
+            meter: meter.key.clone(),
+            bind: settings.bind,
+            port,
+            needed_by,
+        };
+        shared.health.spawn(
+            "http",
+            http::run(wanted, Arc::clone(served.insert(site)), shared.stop.clone()),
+        );
+    }
+    if !settings.ws_fanout_ports.is_empty() {
+        let site = Site::fanout(Arc::clone(&meter.endpoint), shared.board.clone(), vitals);
+        let (ports, bind, stop) = (
+            settings.ws_fanout_ports.clone(),
+            settings.bind,
+            shared.stop.clone(),
+        );
+        shared.health.spawn("fan-out", async move {
+            fanout::run(&ports, bind, &site, &stop).await;
+        });
+    }
+    if let Some(port) = settings.modbus_port {
+        let bind = settings.modbus_bind.or(settings.bind);
+        let needed_by = "Modbus masters read the meter there";
+        let wanted = ListenerSpec {
+            name: "modbus",
+            meter: meter.key.clone(),
+            bind,
+            port,
+            needed_by,
+        };
+        shared.health.spawn(
+            "modbus",
+            modbus::run(
+                wanted,
+                Arc::clone(&meter.endpoint),
+                shared.board.clone(),
+                shared.stop.clone(),
+            ),
+        );
+    }
+    served
+}
+
+fn start_udp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
+    for port in &settings.udp_ports {
+        let needed_by = match port {
+            1010 => "Marstek Venus, Jupiter and older B2500 read UDP 1010",
+            2220 => "Marstek B2500 reads UDP 2220",
+            2222 => "batteries set to a Shelly EM Gen3 read UDP 2222",
+            2223 => "batteries set to a Shelly Pro EM-50 read UDP 2223",
+            _ => "batteries read there",
+        };
+        let wanted = ListenerSpec {
+            name: "udp",
+            meter: meter.key.clone(),
+            bind: settings.bind,
+            port: *port,
+            needed_by,
+        };
+        shared.health.spawn(
+            "udp",
+            udp::run(
+                wanted,
+                Arc::clone(&meter.endpoint),
+                shared.board.clone(),
+                shared.stop.clone(),
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::{LoadInputs, load};
+
+    fn off_lines(env: &[(&str, &str)]) -> Vec<(&'static str, ListenerState)> {
+        let env = env
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let resolved = load(&LoadInputs {
+            env,
+            data_dir: "/data".into(),
+            ..LoadInputs::default()
+        });
+        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
+        off("", &resolved.settings.meters[0], &resolved)
+            .map(|line| (line.name, line.state))
+            .collect()
+    }
+
+    #[test]
+    fn what_an_option_turned_off_is_named_with_it() {
+        assert_eq!(off_lines(&[]), []);
+        let all = [
+            ("VIRTUAL_SHELLY_UDP_ENABLE", "0"),
+            ("MDNS_ENABLE", "0"),
+            ("MODBUS_ENABLE", "false"),
+            ("VIRTUAL_SHELLY_WS_FANOUT_ENABLE", "no"),
+        ];
+        let by = |by| ListenerState::Off { by };
+        assert_eq!(
+            off_lines(&all),
+            [
+                ("udp", by("udp_enable")),
+                ("modbus", by("modbus_enable")),
+                ("websocket", by("ws_fanout_enable")),
+                ("mdns", by("mdns_enable"))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_further_meter_says_what_is_off_too() {
+        let text = r#"{"mdns_enable": false, "meters": [{"name": "garage", "a_power": "sensor.garage", "http_port": 8081}]}"#;
+        let resolved = load(&LoadInputs::of_options(text));
+        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
+        let lines: Vec<Line> = off("garage", &resolved.settings.meters[1], &resolved).collect();
+        let named: Vec<(&str, &str)> = lines
+            .iter()
+            .map(|line| {
+                (
+                    line.name,
+                    if let ListenerState::Off { by } = line.state {
+                        by
+                    } else {
+                        ""
+                    },
+                )
+            })
+            .collect();
+        assert_eq!(
+            named,
+            [
+                ("udp", "udp_ports"),
+                ("modbus", "modbus_port"),
+                ("mdns", "mdns_enable")
+            ]
+        );
+        assert!(lines.iter().all(|line| line.meter == "garage"));
+    }
+}

@@ -1,0 +1,349 @@
+//! What is set at run time: the target offset, a pause, profiles and shares of single readers. Kept in
+//! the store are the offset and the profiles, each for as long as its option stays as it was, the
+//! shares, and the kind of a pause; a pause ends with the process, so that no update leaves a battery
+//! without a meter.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use config::{ChannelSettings, ControlSettings, ReaderProfiles, definition::Kind, definitions};
+use dashboard::owner::Steer;
+use ipnet::IpNet;
+use store::Store;
+use vocab::{PauseKind, reason::Reason};
+
+/// Key of the store.
+const SHARES: &str = "control/shares";
+/// Addresses that have a share by run-time control at most.
+const MOST_SHARES: usize = 64;
+/// The same for profiles, of one meter.
+const MOST_PROFILES: usize = 64;
+/// Longest pause that ends by itself, minutes: a week.
+const LONGEST_PAUSE: f64 = 7.0 * 24.0 * 60.0;
+
+/// Readers are not told what is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// What they are told.
+    pub kind: PauseKind,
+    /// Monotonic time of its end; none: until somebody ends it.
+    pub until: Option<Duration>,
+}
+
+/// An offset that was set at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Offset {
+    w: f64,
+    /// What the option said then: once it says something else, that is the owner's newer word.
+    option: f64,
+}
+
+fn offset_key(meter: &str) -> String {
+    format!("control/offset/{meter}")
+}
+
+/// The target offset in force, W.
+pub fn offset(store: &Store, meter: &str, option: f64) -> f64 {
+    let kept = store.get_state(&offset_key(meter));
+    let kept = kept.and_then(|text| serde_json::from_str::<Offset>(&text).ok());
+    kept.filter(|kept| kept.option == option)
+        .map_or(option, |kept| kept.w)
+}
+
+/// Keeps what was set; none goes back to the option.
+pub fn keep_offset(store: &Store, meter: &str, w: Option<f64>, option: f64) {
+    let text = w.map(|w| serde_json::to_string(&Offset { w, option }).unwrap_or_default());
+    // An automation may set it as often as a power changes.
+    store.put_state_often(&offset_key(meter), &text.unwrap_or_default());
+}
+
+/// What readers are told during a pause of this meter.
+pub fn pause_kind(store: &Store, meter: &str) -> PauseKind {
+    store
+        .get_state(&kind_key(meter))
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
+}
+
+/// Keeps it.
+pub fn keep_pause_kind(store: &Store, meter: &str, kind: PauseKind) {
+    let text = serde_json::to_string(&kind).unwrap_or_default();
+    store.put_state(&kind_key(meter), &text);
+}
+
+fn kind_key(meter: &str) -> String {
+    format!("control/pause_kind/{meter}")
+}
+
+/// A profile that was given to an address at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    profile: String,
+    /// What `readers` gave it then: once it says something else, that is the owner's newer word.
+    option: Option<String>,
+}
+
+/// All of a meter, by address.
+pub type AllGiven = BTreeMap<IpAddr, Given>;
+
+fn profiles_key(meter: &str) -> String {
+    format!("control/profiles/{meter}")
+}
+
+/// Those that are in force; `named`: what options say.
+fn given(store: &Store, meter: &str, named: &ReaderProfiles) -> AllGiven {
+    let mut all: AllGiven = store
+        .get_state(&profiles_key(meter))
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    all.retain(|ip, given| given.option.as_deref() == named.at(*ip).map(|p| p.key));
+    all
+}
+
+/// Profiles that were set at run time and are in force, by address.
+pub fn profiles(store: &Store, meter: &str, named: &ReaderProfiles) -> BTreeMap<IpAddr, String> {
+    let of = |(ip, given): (IpAddr, Given)| (ip, given.profile);
+    given(store, meter, named).into_iter().map(of).collect()
+}
+
+/// Lays them over what options say.
+pub fn with_profiles(store: &Store, meter: &str, control: &ControlSettings) -> ControlSettings {
+    let given = given(store, meter, &control.profiles);
+    if given.is_empty() {
+        return control.clone();
+    }
+    let mut named = ReaderProfiles::clone(&control.profiles);
+    // Of networks that are as narrow the last one counts.
+    named.by_address.extend(
+        given
+            .iter()
+            .filter_map(|(ip, given)| Some((IpNet::from(*ip), profiles::find(&given.profile)?))),
+    );
+    ControlSettings {
+        profiles: Arc::new(named),
+        ..control.clone()
+    }
+}
+
+/// The profiles after a change, which nobody has kept yet.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn changed_profiles(
+    store: &Store,
+    meter: &str,
+    named: &ReaderProfiles,
+    changes: &BTreeMap<IpAddr, Option<String>>,
+) -> Result<AllGiven, Reason> {
+    let mut all = given(store, meter, named);
+    for (ip, profile) in changes {
+        let ip = ip.to_canonical();
+        match profile {
+            Some(profile) => {
+                let option = named.at(ip).map(|p| p.key.to_owned());
+                let profile = profile.clone();
+                all.insert(ip, Given { profile, option });
+            }
+            None => drop(all.remove(&ip)),
+        }
+    }
+    if all.len() > MOST_PROFILES {
+        return Err(Reason::foreign(format!(
+            "profiles: at most {MOST_PROFILES} addresses"
+        )));
+    }
+    Ok(all)
+}
+
+/// Keeps them.
+pub fn keep_profiles(store: &Store, meter: &str, all: &AllGiven) {
+    let text = serde_json::to_string(all).unwrap_or_default();
+    store.put_state(&profiles_key(meter), &text);
+}
+
+/// Shares that were set at run time.
+pub fn shares(store: &Store) -> BTreeMap<IpAddr, f64> {
+    store
+        .get_state(SHARES)
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
+}
+
+/// Lays them over what options say.
+pub fn with_shares(
+    mut channels: ChannelSettings,
+    shares: &BTreeMap<IpAddr, f64>,
+) -> ChannelSettings {
+    let scaling = &mut channels.scaling;
+    if shares.is_empty() || by_count(scaling) {
+        return channels;
+    }
+    if !scaling.enable {
+        // What options name counts only where it is switched on.
+        scaling.shares.clear();
+        scaling.enable = true;
+    }
+    // Of networks that are as narrow the last one counts.
+    let named = shares.iter().map(|(ip, share)| (IpNet::from(*ip), *share));
+    scaling.shares.extend(named);
+    channels
+}
+
+/// Whether options divide by the number of readers, where single shares mean nothing.
+fn by_count(scaling: &config::ScalingSettings) -> bool {
+    scaling.enable && scaling.shares.is_empty()
+}
+
+/// Changes the shares that are kept.
+///
+/// # Errors
+/// Why nothing was changed.
+pub fn change_shares(
+    store: &Store,
+    channels: &ChannelSettings,
+    changes: &BTreeMap<IpAddr, Option<f64>>,
+) -> Result<BTreeMap<IpAddr, f64>, Reason> {
+    let mut all = shares(store);
+    if changes.is_empty() {
+        return Ok(all);
+    }
+    if by_count(&channels.scaling) {
+        return Err(Reason::foreign(
+            "shares: options divide by the number of readers; set scaling_shares, or request_side_scaling_enable to false",
+        ));
+    }
+    for (ip, share) in changes {
+        match share {
+            Some(share) if (0.0..=1.0).contains(share) => {
+                all.insert(ip.to_canonical(), *share);
+            }
+            Some(_) => return Err(Reason::foreign("shares: a share is a number from 0 to 1")),
+            None => {
+                all.remove(&ip.to_canonical());
+            }
+        }
+    }
+    if all.len() > MOST_SHARES {
+        return Err(Reason::foreign(format!(
+            "shares: at most {MOST_SHARES} addresses"
+        )));
+    }
+    store.put_state(SHARES, &serde_json::to_string(&all).unwrap_or_default());
+    Ok(all)
+}
+
+/// Bounds of the target offset, W: the option's.
+pub fn offset_range() -> (f64, f64) {
+    match definitions::find("target_offset").map(|def| def.kind) {
+        Some(Kind::Float { min, max }) => (min, max),
+        _ => (0.0, 0.0),
+    }
+}
+
+/// What is wrong with a change.
+///
+/// # Errors
+/// One line.
+pub fn check(change: &Steer) -> Result<(), Reason> {
+    let (min, max) = offset_range();
+    if let Some(Some(w)) = change.target_offset
+        && !(min..=max).contains(&w)
+    {
+        return Err(Reason::foreign(format!(
+            "target_offset: {w} is not a number from {min} to {max} W"
+        )));
+    }
+    let wrong = |profile: &&String| profiles::find(profile).is_none();
+    if let Some(profile) = change.profiles.values().flatten().find(wrong) {
+        return Err(Reason::foreign(format!(
+            "profiles: {profile} is none of {}",
+            profiles::KEYS.join(", ")
+        )));
+    }
+    match (change.minutes, change.pause) {
+        (None, _) => Ok(()),
+        (Some(minutes), Some(true)) if minutes > 0.0 && minutes <= LONGEST_PAUSE => Ok(()),
+        (Some(_), Some(true)) => Err(Reason::foreign(format!(
+            "minutes: a number above 0, at most {LONGEST_PAUSE}"
+        ))),
+        (Some(_), _) => Err(Reason::foreign(
+            "minutes: how long a pause lasts; it needs pause: true",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn steer(change: serde_json::Value) -> Result<(), String> {
+        let change =
+            serde_json::from_value(change).map_err(|e: serde_json::Error| e.to_string())?;
+        check(&change).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn a_change_is_bounded_and_each_refusal_names_the_value() {
+        for good in [
+            json!({}),
+            json!({"target_offset": -20_000}),
+            json!({"target_offset": null}),
+            json!({"pause": true, "minutes": 30}),
+            json!({"pause": false}),
+            json!({"shares": {"192.0.2.7": 0.5, "192.0.2.8": null}}),
+            json!({"pause_kind": "zero"}),
+            json!({"pause": true, "pause_kind": "nothing"}),
+            json!({"profiles": {"192.0.2.7": "victron", "192.0.2.8": null}}),
+        ] {
+            assert_eq!(steer(good.clone()), Ok(()), "{good}");
+        }
+        for (wrong, names) in [
+            (json!({"target_offset": 20_001}), "20001"),
+            (json!({"target_offset": "50"}), "f64"),
+            (json!({"minutes": 30}), "pause"),
+            (json!({"pause": true, "minutes": 0}), "minutes"),
+            (json!({"pause": true, "minutes": 20_000}), "minutes"),
+            (json!({"shares": {"battery": 0.5}}), "IP address"),
+            (json!({"offset": 50}), "offset"),
+            (json!({"pause_kind": "none"}), "nothing"),
+            (json!({"profiles": {"192.0.2.7": "toaster"}}), "toaster"),
+            (json!({"profiles": {"battery": "evcc"}}), "IP address"),
+        ] {
+            let why = steer(wrong.clone()).unwrap_err();
+            assert!(why.contains(names), "{wrong}: {why}");
+        }
+    }
+
+    #[test]
+    fn shares_of_single_readers_lie_over_the_options() {
+        let ip = |n| IpAddr::from([192, 0, 2, n]);
+        let shares = BTreeMap::from([(ip(7), 0.5)]);
+        let of = |mut channels: ChannelSettings, named: &[(&str, f64)], enable| {
+            channels.scaling.enable = enable;
+            channels.scaling.shares = named
+                .iter()
+                .map(|(net, share)| (net.parse().unwrap(), *share))
+                .collect();
+            let scaling = with_shares(channels, &shares).scaling;
+            [7, 8].map(|n| {
+                scaling
+                    .enable
+                    .then(|| consumers::sharing::named_share(ip(n), &scaling))
+                    .flatten()
+            })
+        };
+        let plain = ChannelSettings::default;
+        assert_eq!(of(plain(), &[], false), [Some(0.5), None]);
+        let named = [("192.0.2.0/24", 0.1), ("192.0.2.7/32", 0.2)];
+        assert_eq!(of(plain(), &named, true), [Some(0.5), Some(0.1)]);
+        assert_eq!(of(plain(), &named, false), [Some(0.5), None]);
+        assert_eq!(
+            of(plain(), &[], true),
+            [None, None],
+            "by the number of readers"
+        );
+    }
+}

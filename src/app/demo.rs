@@ -1,0 +1,390 @@
+//! The demo household's past and its battery. All of it is made up; nothing of it runs with another source.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket as StdUdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{net::UdpSocket, runtime::Handle};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use config::{LoadInputs, Resolved, Settings, SourceKind};
+use meter::{Counter, Electric, Energy, MinuteBuilder};
+use source::demo::{Battery, Household, SharedBattery, offset_here};
+use store::{MeterRow, Price, Store};
+use vocab::Clock;
+
+use super::tariff;
+
+/// A stop shorter than this leaves a gap, as it would in a house, s.
+const GAP: i64 = 600;
+const MINUTE: i64 = 60;
+const DAY: i64 = 86_400;
+/// What the household pays and gets for a kWh, EUR.
+const PRICE: Price = Price {
+    import: Some(0.32),
+    export: Some(0.08),
+};
+/// Minutes that are handed to the store at once: what it holds before it commits is bounded.
+const PIECE: usize = 360;
+/// How often the battery asks.
+const ASKS_EACH: Duration = Duration::from_millis(1_100);
+/// Where it asks from.
+const BATTERY_AT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// The port that a Marstek Venus asks from.
+const MARSTEK_PORT: u16 = 22_222;
+/// How long it waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How far from its usual number a free port is looked for.
+const PORTS_TRIED: u16 = 200;
+
+/// Whether the options ask for a demo that lives as fast as its viewers: only that one has a past
+/// and a battery, whose times are real ones.
+fn lives_here(settings: &Settings) -> bool {
+    settings.source.kind == SourceKind::Demo && settings.source.demo_speed == 1.0
+}
+
+/// Ports that options leave to us and that somebody else has are replaced by the next free ones:
+/// a demo is tried beside whatever runs on the machine.
+pub fn find_ports(inputs: &mut LoadInputs, resolved: &Resolved) {
+    if resolved.settings.source.kind != SourceKind::Demo || inputs.app {
+        return;
+    }
+    let by_default = |key: &str| {
+        resolved.layer(key) == config::Layer::Default && resolved.values.contains_key(key)
+    };
+    let mut found: BTreeMap<&'static str, Value> = BTreeMap::new();
+    for (key, port) in [
+        ("dashboard_port", Some(resolved.settings.dashboard.port)),
+        ("http_port", resolved.settings.meters[0].http_port),
+        ("modbus_port", resolved.settings.meters[0].modbus_port),
+    ] {
+        if let Some(port) = port.filter(|_| by_default(key))
+            && let Some(free) = next_free(port, |port| {
+                !found.values().any(|taken| *taken == port) && tcp_is_free(port)
+            })
+            && free != port
+        {
+            found.insert(key, Value::from(free));
+        }
+    }
+    let fanout = &resolved.settings.meters[0].ws_fanout_ports;
+    if let (Some(first), Some(last)) = (fanout.first(), fanout.last())
+        && by_default("ws_port_start")
+        && by_default("ws_port_end")
+        && !fanout.iter().all(|port| tcp_is_free(*port))
+    {
+        let others = (1..20).map(|n| 100 * n).find(|more| {
+            fanout
+                .iter()
+                .all(|port| port.checked_add(*more).is_some_and(tcp_is_free))
+        });
+        if let Some(more) = others {
+            found.insert("ws_port_start", Value::from(first + more));
+            found.insert("ws_port_end", Value::from(last + more));
+        }
+    }
+    if by_default("udp_ports") {
+        let ports = &resolved.settings.meters[0].udp_ports;
+        let mut free: Vec<u16> = Vec::new();
+        for port in ports {
+            free.extend(next_free(*port, |port| {
+                !free.contains(&port) && udp_is_free(port)
+            }));
+        }
+        if free != *ports {
+            found.insert("udp_ports", json!(free));
+        }
+    }
+    inputs.demo_ports = found;
+}
+
+fn next_free(port: u16, is_free: impl Fn(u16) -> bool) -> Option<u16> {
+    (port..=port.saturating_add(PORTS_TRIED)).find(|&port| is_free(port))
+}
+
+fn tcp_is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+fn udp_is_free(port: u16) -> bool {
+    StdUdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// The first line of the log: what to open, which ports a real installation has.
+pub fn greet(resolved: &Resolved) {
+    let dashboard = &resolved.settings.dashboard;
+    info!(
+        "Open http://{}",
+        SocketAddr::new(dashboard.bind, dashboard.port)
+    );
+    info!(
+        "a household that is made up, on this machine only; a real installation serves HTTP 80, UDP 1010 2220 2222 2223 and Modbus TCP 502"
+    );
+}
+
+/// Days that nobody lived through: fills the store up to now, and adds their energy to the counters
+/// that the first meter starts with. Blocks the `thread` that it is on for a second or two: no
+/// task's.
+///
+/// # Errors
+/// One line, when the store cannot be read or written; the demo does without a past then.
+pub fn invent_past(
+    settings: &Settings,
+    store: &Store,
+    rows: &mut BTreeMap<String, MeterRow>,
+    clock: &dyn Clock,
+    thread: &Handle,
+) -> Result<(), String> {
+    let days = settings.source.demo_history_days;
+    if !lives_here(settings) || days == 0 {
+        return Ok(());
+    }
+    let until = clock.now().unix_s().div_euclid(MINUTE) * MINUTE;
+    let blocks =
+        meter::records::Records::blocks(&store.records(""), 0).map_err(|e| e.to_string())?;
+    let recorded = blocks
+        .last()
+        .map_or(0, |block| block.ts + i64::from(block.records) * MINUTE);
+    let from = recorded.max(until - i64::from(days) * DAY);
+    if until - from < GAP {
+        return Ok(());
+    }
+    if store.prices().map_err(|e| e.to_string())?.is_empty() {
+        tariff::keep(store, 0, PRICE, Some("EUR"));
+    }
+    let household = Household::new(settings.source.demo_seed, offset_here());
+    let step = i64::from(settings.source.sample_step());
+    let mut battery = Battery::default();
+    let row = rows.entry(String::new()).or_default();
+    let minutes: Vec<i64> = (from..until).step_by(MINUTE as usize).collect();
+    for piece in minutes.chunks(PIECE) {
+        for ts in piece {
+            minute(*ts, step, &household, &mut battery, store, row);
+        }
+        thread.block_on(store.flush()).map_err(|e| e.to_string())?;
+    }
+    row.lifetime = row.energy;
+    info!(
+        "{} days of a past are made up for the demo",
+        (until - from + DAY / 2) / DAY
+    );
+    Ok(())
+}
+
+/// One minute of that past: its samples, its record, its energy.
+fn minute(
+    ts: i64,
+    step: i64,
+    household: &Household,
+    battery: &mut Battery,
+    store: &Store,
+    row: &mut MeterRow,
+) {
+    let mut builder = MinuteBuilder::new(ts);
+    // Samples of a step that does not divide a minute go on over its border.
+    let first = ts + (step - ts.rem_euclid(step)) % step;
+    let hours = step as f64 / 3600.0;
+    for at in (first..ts + MINUTE).step_by(step.unsigned_abs() as usize) {
+        let moment = household.at(at as f64);
+        let mut power = moment.power;
+        power[0] -= battery.levels(power.iter().sum(), step as f64);
+        let phases = [0, 1, 2].map(|i| {
+            let (watts, voltage) = (power[i], moment.voltage[i]);
+            Some(Electric {
+                act_power: watts,
+                voltage,
+                current: watts.abs() / voltage,
+                aprt_power: watts.abs(),
+                pf: 1.0,
+                freq: moment.frequency,
+            })
+        });
+        builder.integrate(&phases, hours);
+        builder.sample(&phases, None);
+        count(&mut row.energy, power, hours);
+        store.sample(at, power.iter().sum());
+    }
+    if let Some(record) = builder.finish() {
+        store.minute("", record);
+    }
+}
+
+fn count(energy: &mut Energy, power: [f64; 3], hours: f64) {
+    let add = |counter: &mut Counter, watts: f64| {
+        counter.import += watts.max(0.0) * hours;
+        counter.export += (-watts).max(0.0) * hours;
+    };
+    for (counter, watts) in energy.phases.iter_mut().zip(power) {
+        add(counter, watts);
+    }
+    add(&mut energy.net, power.iter().sum());
+}
+
+/// The demo's battery reads the meter by UDP, as a Marstek does, and follows it. Runs until `stop`.
+pub async fn follow(
+    settings: Arc<Settings>,
+    battery: SharedBattery,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    let Some(meter) = settings.meters.first() else {
+        return stop.cancelled().await;
+    };
+    let port = meter.udp_ports.first().copied();
+    let (true, Some(port)) = (lives_here(&settings) && settings.source.demo_battery, port) else {
+        return stop.cancelled().await;
+    };
+    let host = meter.bind.filter(|ip| !ip.is_unspecified());
+    let meter = SocketAddr::new(host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port);
+    let socket = match own_socket(meter).await {
+        Ok(socket) => socket,
+        Err(error) => {
+            warn!(
+                %error,
+                "the demo's battery finds no port of its own: the household does without it"
+            );
+            return stop.cancelled().await;
+        }
+    };
+    let mut each = tokio::time::interval(ASKS_EACH);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = each.tick() => {}
+        }
+        match asked(&socket, meter).await {
+            Ok(watts) => battery.hears(clock.now().mono, watts),
+            // A port that opens late is asked again.
+            Err(why) => debug!(error = %why, "the demo's battery was not answered"),
+        }
+    }
+}
+
+/// A socket that asks as a Marstek does, which pages then name and take for a battery: whoever asks
+/// from 127.0.0.1 only looks. Where the machine has no such address or another demo has the port,
+/// the next best.
+async fn own_socket(meter: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any = match meter {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    if meter.is_ipv4() && meter.ip().is_loopback() {
+        for port in [MARSTEK_PORT, 0] {
+            if let Ok(socket) = UdpSocket::bind((BATTERY_AT, port)).await {
+                return Ok(socket);
+            }
+        }
+    }
+    UdpSocket::bind(any).await
+}
+
+/// `total_act_power` of the meter, W.
+async fn asked(socket: &UdpSocket, meter: SocketAddr) -> Result<f64, String> {
+    let question = br#"{"id":1,"method":"EM.GetStatus","params":{"id":0}}"#;
+    let mut answer = [0; 2048];
+    let asking = async {
+        // What came too late for the last question is no answer to this one.
+        while socket.try_recv(&mut answer).is_ok() {}
+        socket.send_to(question, meter).await?;
+        socket.recv(&mut answer).await
+    };
+    let length = tokio::time::timeout(PATIENCE, asking)
+        .await
+        .map_err(|_| "nothing came".to_owned())?
+        .map_err(|error| error.to_string())?;
+    let frame: Value =
+        serde_json::from_slice(&answer[..length]).map_err(|error| error.to_string())?;
+    frame["result"]["total_act_power"]
+        .as_f64()
+        .ok_or_else(|| "it says no total_act_power".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use config::load;
+    use vocab::SystemClock;
+
+    fn settings(options: &[(&str, &str)], dir: &std::path::Path) -> Resolved {
+        let args = options
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        load(&LoadInputs {
+            args,
+            data_dir: dir.into(),
+            ..LoadInputs::default()
+        })
+    }
+
+    #[test]
+    fn the_past_is_in_samples_minutes_quarters_and_counters_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let resolved = settings(
+            &[("source", "demo"), ("demo_history_days", "1")],
+            dir.path(),
+        );
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let thread = runtime.handle();
+        let opened = store::open(&resolved.settings.store, Arc::clone(&clock));
+        let mut rows = opened.restored.meters;
+        let now = clock.now().unix_s();
+        invent_past(
+            &resolved.settings,
+            &opened.store,
+            &mut rows,
+            &*clock,
+            thread,
+        )
+        .unwrap();
+        let energy = rows[""].energy;
+        let minutes = opened.store.minutes(now - 2 * DAY, now + MINUTE).unwrap();
+        assert!((1438..=1441).contains(&minutes.len()), "{}", minutes.len());
+        let quarter = now.div_euclid(900) * 900;
+        let borders = [quarter - 96 * 900 - 900, quarter + 900];
+        let spans = opened.store.energy_between("", &borders).unwrap();
+        let recorded: f64 = spans[0].phases.unwrap().iter().map(|c| c.import).sum();
+        let counted: f64 = energy.phases.iter().map(|c| c.import).sum();
+        assert!(
+            (recorded - counted).abs() < 0.01 * counted && counted > 1000.0,
+            "{recorded} {counted}"
+        );
+        let prices = opened.store.prices().unwrap();
+        assert_eq!(prices.into_iter().collect::<Vec<_>>(), [(0, PRICE)]);
+        // It is there already.
+        invent_past(
+            &resolved.settings,
+            &opened.store,
+            &mut rows,
+            &*clock,
+            thread,
+        )
+        .unwrap();
+        assert_eq!(rows[""].energy, energy);
+        thread.block_on(opened.store.close()).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_passed_over_unless_it_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert_ne!(next_free(port, tcp_is_free), Some(port));
+        let named = settings(
+            &[("source", "demo"), ("http_port", &port.to_string())],
+            dir.path(),
+        );
+        let mut inputs = LoadInputs::default();
+        find_ports(&mut inputs, &named);
+        assert!(!inputs.demo_ports.contains_key("http_port"));
+    }
+}

@@ -1,0 +1,355 @@
+//! What Home Assistant finds of this process at the MQTT broker (`docs/mqtt.md`): which broker that
+//! is, the connection to it, and what is known at a moment.
+
+mod home;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use mqtt::{
+    entities::{
+        BIRTH_TOPIC, BORN, Command, OFFLINE, ONLINE, announced, availability, command, commands,
+        node,
+    },
+    link::{self, Broker, Gone, Link, Publisher, Will},
+    retained::Told,
+    server::{Security, Server},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::{info, warn};
+
+pub use self::home::Entities;
+use self::home::Page;
+use dashboard::owner::{Owner, Steer};
+use transport::{
+    ListenerState,
+    board::{Line, Place},
+};
+use vocab::reason::{BadTarget, Closed};
+
+/// Key of the store: something of ours is at a broker.
+const ANNOUNCED: &str = "mqtt/announced";
+/// Longest pause between two attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// A connection that lived so long is dialled again at once.
+const STEADY: Duration = Duration::from_secs(30);
+/// Between two questions to the Supervisor whether there is a broker by now: each is a line of its
+/// log.
+const ASK_AGAIN: Duration = Duration::from_secs(900);
+/// The same while it does not answer.
+const UNSAID: Duration = Duration::from_secs(60);
+/// How long a broker that shall forget us is tried, and what it may take to say what it knows.
+const FORGETTING: Duration = Duration::from_secs(60);
+const RECALLING: Duration = Duration::from_secs(2);
+
+/// Why there is no connection.
+enum Why {
+    /// There is no broker.
+    NoBroker,
+    /// The Supervisor does not say whether there is one.
+    Unsaid(String),
+    /// It cannot be reached, or the connection has ended.
+    Failed(Closed),
+}
+
+fn anywhere(_: IpAddr) -> Result<(), BadTarget> {
+    Ok(())
+}
+
+impl Entities {
+    /// Runs until stopped.
+    pub async fn run(self) {
+        if !self.settings.enable {
+            self.forget().await;
+            return self.stop.cancelled().await;
+        }
+        let (mut pause, mut said) = (Duration::ZERO, String::new());
+        loop {
+            let began = Instant::now();
+            let why = tokio::select! {
+                () = self.stop.cancelled() => return,
+                opened = self.open() => match opened {
+                    Ok((link, broker)) => {
+                        let shown = broker.server.shown();
+                        info!(server = %shown, "MQTT: Home Assistant is told of the meter");
+                        self.store.put_state(ANNOUNCED, "1");
+                        self.line(&shown, ListenerState::Listening);
+                        match self.session(link).await {
+                            Some(why) => (Some(shown), Why::Failed(why)),
+                            None => return,
+                        }
+                    }
+                    Err((server, why)) => (server, why),
+                },
+            };
+            pause = match why {
+                (_, Why::NoBroker) if self.supervisor.is_none() => {
+                    return self.stop.cancelled().await;
+                }
+                (_, Why::NoBroker) => ASK_AGAIN,
+                (_, Why::Unsaid(why)) => {
+                    if said != why {
+                        warn!("MQTT: {why}");
+                    }
+                    said = why;
+                    UNSAID
+                }
+                (server, Why::Failed(why)) => {
+                    let server = server.unwrap_or_default();
+                    if said != why.to_string() {
+                        warn!(%server, "MQTT: {why}; trying again");
+                    }
+                    self.line(&server, ListenerState::waiting(why.clone()));
+                    said = why.to_string();
+                    if began.elapsed() >= STEADY {
+                        Duration::ZERO
+                    } else {
+                        (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE)
+                    }
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    fn line(&self, server: &str, state: ListenerState) {
+        // One line, whatever the server's name has become.
+        for old in self.board.lines().iter().filter(|l| l.name == "mqtt_home") {
+            if old.address.to_string() != server {
+                self.board.remove(old);
+            }
+        }
+        self.board.set(Line {
+            name: "mqtt_home",
+            meter: String::new(),
+            address: Place::Named(server.to_owned()),
+            port: 0,
+            state,
+        });
+    }
+
+    fn first(&self) -> &str {
+        self.meters.first().map_or("", |m| m.identity.mac.as_str())
+    }
+
+    /// The broker that options name, else the one that the Supervisor offers.
+    async fn broker(&self) -> Result<Broker, Why> {
+        let client_id = format!("virtual-shelly-{}", self.first().to_ascii_lowercase());
+        let of = |server, user, password| Broker {
+            server,
+            user,
+            password,
+            client_id: client_id.clone(),
+            may: anywhere,
+        };
+        if let Some(text) = &self.settings.server {
+            let server = Server::parse(text).ok_or(Why::Failed(Closed::BadServer))?;
+            let password = self.settings.password.as_ref().map(|p| p.0.clone());
+            return Ok(of(server, self.settings.user.clone(), password));
+        }
+        let supervisor = self.supervisor.as_ref().ok_or(Why::NoBroker)?;
+        match supervisor.mqtt_service().await {
+            Ok(Some(service)) => {
+                let security = if service.ssl {
+                    Security::Tls
+                } else {
+                    Security::Plain
+                };
+                let server = Server {
+                    host: service.host,
+                    port: service.port,
+                    security,
+                };
+                Ok(of(server, service.username, service.password))
+            }
+            Ok(None) => Err(Why::NoBroker),
+            Err(error) => Err(Why::Unsaid(error.to_string())),
+        }
+    }
+
+    async fn open(&self) -> Result<(Link, Broker), (Option<String>, Why)> {
+        let broker = self.broker().await.map_err(|why| (None, why))?;
+        let will = Will {
+            topic: availability(self.first()),
+            payload: OFFLINE,
+        };
+        match Link::open(&broker, Some(will)).await {
+            Ok(link) => Ok((link, broker)),
+            Err(why) => Err((Some(broker.server.shown()), Why::Failed(why))),
+        }
+    }
+
+    /// Runs until the connection ends, and says why; none at the stop.
+    async fn session(&self, mut link: Link) -> Option<Closed> {
+        let out = link.publisher();
+        let why = tokio::select! {
+            () = self.stop.cancelled() => None,
+            why = self.talk(&mut link, &out) => Some(why.unwrap_or(Closed::TakesNoMore)),
+        };
+        if why.is_none() {
+            let _ = out
+                .publish(&availability(self.first()), OFFLINE, true)
+                .await;
+            link.close().await;
+        }
+        why
+    }
+
+    async fn talk(&self, link: &mut Link, out: &Publisher) -> Result<Closed, Gone> {
+        let mut filters = commands();
+        filters.extend([BIRTH_TOPIC.to_owned(), announced(&node(self.first()))]);
+        out.subscribe(filters).await?;
+        out.publish(&availability(self.first()), ONLINE, true)
+            .await?;
+        let page = self.page(link.local).await;
+        let mut told = Told::new();
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = second.tick() => {}
+                message = link.next() => match message {
+                    Ok(message) => if !self.heard(&message, &mut told).await { continue },
+                    Err(why) => return Ok(why),
+                },
+            }
+            let now = self.clock.now().mono;
+            let home = self.home(page.as_ref());
+            for message in told.due(&home, now, now) {
+                out.publish(&message.topic, message.payload, true).await?;
+            }
+        }
+    }
+
+    /// Takes a message; whether it changed what is to be said.
+    async fn heard(&self, message: &link::Message, told: &mut Told) -> bool {
+        if message.topic == BIRTH_TOPIC {
+            let born = *message.payload == *BORN && !message.retained;
+            if born {
+                told.again();
+            }
+            return born;
+        }
+        // A command that the broker kept was meant for an earlier time.
+        if !message.retained
+            && let Some((mac, asked)) = command(&message.topic, &message.payload)
+        {
+            self.carry_out(mac, asked).await;
+            return true;
+        }
+        told.heard(&message.topic, &message.payload, self.first());
+        false
+    }
+
+    async fn carry_out(&self, mac: &str, asked: Command) {
+        let Some(index) = self
+            .meters
+            .iter()
+            .position(|m| m.identity.mac.eq_ignore_ascii_case(mac))
+        else {
+            return;
+        };
+        let change = match asked {
+            Command::TargetOffset(w) => Steer {
+                target_offset: Some(Some(w)),
+                ..Steer::default()
+            },
+            Command::Pause(pause) => Steer {
+                pause: Some(pause),
+                ..Steer::default()
+            },
+            Command::PauseKind(kind) => Steer {
+                pause_kind: Some(kind),
+                ..Steer::default()
+            },
+            Command::Share(key, share) => {
+                let Some(ip) = self.reader_at(index, &key) else {
+                    return;
+                };
+                Steer {
+                    shares: [(ip, Some(share))].into(),
+                    ..Steer::default()
+                }
+            }
+            Command::Profile(key, name) => {
+                let Some(ip) = self.reader_at(index, &key) else {
+                    return;
+                };
+                // A name that there is not is refused with those that there are.
+                let key = name.map(|name| home::product(&name).unwrap_or(name));
+                Steer {
+                    profiles: [(ip, key)].into(),
+                    ..Steer::default()
+                }
+            }
+        };
+        if let Err(why) = self.actor.steer(index, change).await {
+            warn!("MQTT: what Home Assistant asks for is refused: {why}");
+        }
+    }
+
+    /// The address of a reader that entities tell of.
+    fn reader_at(&self, index: usize, key: &str) -> Option<IpAddr> {
+        let readers = self.readers(&self.meters[index]);
+        readers.iter().find(|r| r.key == key).map(|r| r.ip)
+    }
+
+    /// Where Home Assistant's page of the device links to.
+    async fn page(&self, local: SocketAddr) -> Option<Page> {
+        if let Some(supervisor) = &self.supervisor {
+            let slug = supervisor.self_info().await.ok()?.slug?;
+            return Some(Page::InSidebar(slug));
+        }
+        let http_port = self.meters.first()?.settings().http_port;
+        home::page_of(&self.dashboard, http_port, local.ip()).map(Page::At)
+    }
+
+    /// What an earlier run said of us is taken back, for the owner has switched this off.
+    async fn forget(&self) {
+        if self
+            .store
+            .get_state(ANNOUNCED)
+            .is_none_or(|kept| kept.is_empty())
+        {
+            return;
+        }
+        let forgetting = async {
+            loop {
+                if let Ok((mut link, _)) = self.open().await
+                    && self.take_back(&mut link).await.is_ok()
+                {
+                    link.close().await;
+                    self.store.put_state(ANNOUNCED, "");
+                    info!("MQTT is off: what Home Assistant was told of the meter is taken back");
+                    return;
+                }
+                sleep(MAX_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = forgetting => {}
+            () = sleep(FORGETTING) => {}
+        }
+    }
+
+    async fn take_back(&self, link: &mut Link) -> Result<(), Gone> {
+        let out = link.publisher();
+        out.subscribe(vec![announced(&node(self.first()))]).await?;
+        let mut told = Told::new();
+        let until = Instant::now() + RECALLING;
+        while let Ok(message) = tokio::time::timeout_at(until, link.next()).await {
+            let message = message.map_err(|_| Gone)?;
+            told.heard(&message.topic, &message.payload, self.first());
+        }
+        for message in told.farewell() {
+            out.publish(&message.topic, message.payload, true).await?;
+        }
+        out.publish(&availability(self.first()), "", true).await
+    }
+}

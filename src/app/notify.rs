@@ -1,0 +1,231 @@
+//! What needs a person is told in Home Assistant too, as a persistent notification: a meter without
+//! a reading, a reader that is missed, a port that is taken. It is taken back when that is over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use config::SourceSettings;
+use dashboard::{incidents, locale::Locale};
+use diary::{Entry, Kind, Watched};
+use source::{
+    Access, HaFacts,
+    notice::{Notice, tell},
+};
+use store::Store;
+
+/// Key of the store.
+const KEY: &str = "notified";
+/// Only what lasts is told: most of what a restart of Home Assistant breaks is well again sooner.
+const LASTS: Duration = Duration::from_secs(10);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_secs(15);
+/// Longest that one takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// At the stop nobody waits longer for a notification to go.
+const AT_STOP: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub struct Notify {
+    /// How to tell.
+    pub source: SourceSettings,
+    /// Whom to tell.
+    pub access: Access,
+    /// Whether it is there.
+    pub facts: watch::Receiver<HaFacts>,
+    /// What is wrong.
+    pub watched: watch::Receiver<Arc<Watched>>,
+    /// MAC of the first meter: two installations have two notifications.
+    pub mac: String,
+    /// Where it is kept what was told, for the next start.
+    pub store: Store,
+    /// The end.
+    pub stop: CancellationToken,
+}
+
+/// Letters, digits and `_` only, and no longer than needed.
+fn slug(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '_'
+            }
+        })
+        .take(64)
+        .collect()
+}
+
+fn id(mac: &str, entry: &Entry) -> String {
+    let subject = &entry.subject;
+    let parts = [mac, subject.kind.name(), &subject.meter, &subject.which];
+    let all: Vec<String> = parts
+        .iter()
+        .filter(|p| !p.is_empty())
+        .map(|p| slug(p))
+        .collect();
+    format!("virtual_shelly_{}", all.join("_"))
+}
+
+impl Notify {
+    /// Until the stop.
+    pub async fn run(mut self) {
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        // By id of the notification; an earlier run may have left some.
+        let kept = self
+            .store
+            .get_state(KEY)
+            .and_then(|text| serde_json::from_str(&text).ok());
+        let mut told: BTreeMap<String, String> = kept.unwrap_or_default();
+        let mut first: BTreeMap<i64, Instant> = BTreeMap::new();
+        let (mut up, mut due) = (None, Instant::now());
+        // A Home Assistant that was restarted has forgotten all.
+        let mut forgot = true;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                _ = second.tick() => {}
+            }
+            let now = Instant::now();
+            let running = self.facts.borrow_and_update().state.as_deref() == Some("RUNNING");
+            up = if running { up.or(Some(now)) } else { None };
+            forgot |= !running;
+            let open: Vec<Entry> = self
+                .watched
+                .borrow_and_update()
+                .open
+                .iter()
+                .filter(|e| matches!(e.subject.kind, Kind::NoReading | Kind::Silent | Kind::Port))
+                .cloned()
+                .collect();
+            first.retain(|id, _| open.iter().any(|e| e.id == *id));
+            for entry in &open {
+                first.entry(entry.id).or_insert(now);
+            }
+            let lasting: Vec<&Entry> = open
+                .iter()
+                .filter(|e| first.get(&e.id).is_some_and(|at| now - *at >= LASTS))
+                .collect();
+            let differs = {
+                let wanted: BTreeSet<String> = lasting.iter().map(|e| id(&self.mac, e)).collect();
+                told.keys().cloned().collect::<BTreeSet<_>>() != wanted
+                    || (forgot && !wanted.is_empty())
+            };
+            if !differs || now < due || up.is_none_or(|at| now - at < LASTS) {
+                continue;
+            }
+            due = now + AGAIN;
+            let lasting: Vec<Entry> = lasting.into_iter().cloned().collect();
+            let going: Vec<String> = told
+                .keys()
+                .filter(|key| lasting.iter().all(|e| id(&self.mac, e) != **key))
+                .cloned()
+                .collect();
+            let coming: Vec<(String, Entry)> = lasting
+                .iter()
+                .map(|entry| (id(&self.mac, entry), entry.clone()))
+                .filter(|(key, _)| forgot || !told.contains_key(key))
+                .collect();
+            if self.tell(coming, going.clone(), PATIENCE).await {
+                forgot = false;
+                for key in going {
+                    info!(
+                        "the notification in Home Assistant about it is taken back: {}",
+                        told.remove(&key).unwrap_or_default()
+                    );
+                }
+                for entry in &lasting {
+                    let key = id(&self.mac, entry);
+                    told.entry(key).or_insert_with(|| {
+                        incidents::line(&Locale::all()[0], &entry.subject, &entry.detail)
+                    });
+                }
+                self.keep(&told);
+                due = now;
+            }
+        }
+        // Who is stopped cannot take it back later.
+        if !told.is_empty() {
+            let going: Vec<String> = told.keys().cloned().collect();
+            if self.tell(Vec::new(), going, AT_STOP).await {
+                self.keep(&BTreeMap::new());
+            }
+        }
+    }
+
+    fn keep(&self, told: &BTreeMap<String, String>) {
+        if let Ok(text) = serde_json::to_string(told) {
+            self.store.put_state(KEY, &text);
+        }
+    }
+
+    async fn tell(
+        &self,
+        coming: Vec<(String, Entry)>,
+        going: Vec<String>,
+        patience: Duration,
+    ) -> bool {
+        let zone = self.facts.borrow().time_zone.clone();
+        let words = move |language: Option<&str>| {
+            let code = language
+                .and_then(|of| of.split(['-', '_']).next())
+                .unwrap_or("en");
+            let l = Locale::all()
+                .iter()
+                .find(|l| l.code == code)
+                .unwrap_or(&Locale::all()[0]);
+            let make = |(id, entry): &(String, Entry)| Notice::Create {
+                id: id.clone(),
+                title: l.t("app").to_owned(),
+                message: incidents::message(l, entry, zone.as_deref()),
+            };
+            let dismiss = going.iter().map(|id| Notice::Dismiss { id: id.clone() });
+            dismiss.chain(coming.iter().map(make)).collect()
+        };
+        match timeout(patience, tell(&self.source, &self.access, words)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(why)) => {
+                debug!(error = %why, "Home Assistant cannot be notified");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use diary::{Detail, Subject};
+
+    #[test]
+    fn a_notification_is_known_again_by_what_it_is_about() {
+        let of = |which: &str, number| Entry {
+            id: number,
+            subject: Subject {
+                kind: Kind::Silent,
+                meter: "Garage 1".into(),
+                which: which.into(),
+            },
+            since: 0.0,
+            ended: None,
+            detail: Detail::default(),
+        };
+        assert_eq!(
+            id("2CBCBB0A1B2C", &of("192.0.2.7 udp", 1)),
+            "virtual_shelly_2cbcbb0a1b2c_silent_garage_1_192_0_2_7_udp"
+        );
+        assert_eq!(id("A", &of("x", 1)), id("A", &of("x", 2)));
+    }
+}

@@ -1,0 +1,267 @@
+//! One virtual meter that runs: its task, its hub, its door.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Span, error, info};
+
+use super::{
+    control::{self, Pause},
+    hub::{self, MeterHub},
+    identity,
+    meter_task::{self, Command, MeterTask, Sampling},
+    shared::Shared,
+    vitals::Health,
+};
+use config::{ChannelSettings, Inputs, MeterSettings};
+use device::{Device, DeviceOptions, Identity, View};
+use meter::{Meter, Snapshot};
+use source::HaFacts;
+use store::{Restored, StoreState};
+use transport::{Boot, Endpoint, Ground, GroundOwner, outbound};
+use vocab::reason::Reason;
+use vocab::{Now, SourceEvent};
+
+/// Commands that may wait for a meter.
+const COMMANDS: usize = 16;
+
+/// One virtual meter, running.
+pub struct Running {
+    /// Its row in the store: empty for the first.
+    pub key: String,
+    /// What it and its channels log carries the fields of this.
+    pub span: Span,
+    /// Its settings, entities of the set-up included.
+    settings: Mutex<MeterSettings>,
+    /// Who it is.
+    pub identity: Identity,
+    /// Its door.
+    pub endpoint: Arc<Endpoint>,
+    /// Its hub.
+    pub hub: Arc<MeterHub>,
+    /// Its task.
+    pub commands: mpsc::Sender<Command>,
+    /// What its channels answer from.
+    pub ground: GroundOwner,
+    /// What options name to dial.
+    pub outbound: watch::Sender<Arc<[outbound::Target]>>,
+    /// What is measured, also while readers are told something else.
+    pub measured: watch::Receiver<Arc<Snapshot>>,
+    /// Whether readers are told something else.
+    pub pause: Arc<watch::Sender<Option<Pause>>>,
+    pub(super) events: mpsc::Sender<(Now, SourceEvent)>,
+}
+
+impl Running {
+    pub(super) fn start(
+        key: &str,
+        mut settings: MeterSettings,
+        channels: &Arc<ChannelSettings>,
+        shared: &Shared,
+        restored: &Restored,
+        blocked: Option<&Reason>,
+    ) -> Self {
+        settings.target_offset = control::offset(&shared.store, key, settings.target_offset);
+        let in_memory = matches!(shared.store.health().state, StoreState::InMemory { .. });
+        let (identity, problems) = identity::of(key, &settings, &restored.meters, in_memory);
+        for problem in problems {
+            error!("{problem}");
+            shared.health.add(if key.is_empty() {
+                problem
+            } else {
+                problem.of(key)
+            });
+        }
+        let device = Device {
+            identity: identity.clone(),
+            options: DeviceOptions::new(&settings, channels, zone(&shared.facts.borrow())),
+        };
+        let (commands, commands_seen) = mpsc::channel(COMMANDS);
+        let laid_over = hub::Options {
+            meter: settings.clone(),
+            channels: Arc::clone(channels),
+            device_id: identity.id.clone(),
+        };
+        let kept = hub::Kept::of(key, &shared.store, laid_over);
+        let counters = restored
+            .meters
+            .get(key)
+            .map(meter_task::counters)
+            .unwrap_or_default();
+        let now = shared.clock.now();
+        let kept_every = shared
+            .settings
+            .store
+            .interval
+            .min(std::time::Duration::from_secs(60))
+            + std::time::Duration::from_secs(2);
+        let mut meter = Meter::new(&settings, counters, now)
+            .at_pace(shared.settings.source.pace())
+            .serving_kept(kept_every, now);
+        if let Some(reason) = blocked {
+            meter.block(reason, now);
+        }
+        let snapshot = Arc::new(meter.snapshot(now));
+        let (measured, measured_seen) = watch::channel(Arc::clone(&snapshot));
+        let ground = GroundOwner::new(Ground {
+            device: Arc::new(device),
+            state: Arc::new(kept.in_force()),
+            channels: Arc::clone(channels),
+            control: Arc::new(control::with_profiles(
+                &shared.store,
+                key,
+                &settings.control,
+            )),
+            view: Arc::new(View::new(snapshot)),
+            boot: Boot {
+                since: now.mono,
+                ..Boot::default()
+            },
+        });
+        let pause = Arc::new(watch::Sender::new(None));
+        let (events, events_seen) = mpsc::channel(64);
+        let task = MeterTask {
+            key: key.to_owned(),
+            mac: identity.mac.to_string(),
+            meter,
+            events: events_seen,
+            commands: commands_seen,
+            ground: ground.clone(),
+            measured,
+            pause: Arc::clone(&pause),
+            store: shared.store.clone(),
+            health: shared.health.clone(),
+            sampling: key.is_empty().then(|| {
+                Sampling::new(
+                    shared.settings.source.sample_step(),
+                    shared.feed.clone(),
+                    now,
+                )
+            }),
+            waiting: None,
+            clock: Arc::clone(&shared.clock),
+            stop: shared.stop.clone(),
+        };
+        shared.health.spawn("meter", task.run());
+        let hub = Arc::new(MeterHub::new(
+            key,
+            commands.clone(),
+            shared.store.clone(),
+            kept,
+            ground.clone(),
+            Arc::clone(&shared.clock),
+        ));
+        let endpoint = Arc::new(Endpoint::new(
+            key.to_owned(),
+            &ground,
+            Arc::new(shared.store.records(key)),
+            Arc::clone(&hub) as Arc<dyn transport::Hub>,
+            Arc::clone(&shared.clock),
+        ));
+        shared.health.spawn_work(tell_locked(
+            key.to_owned(),
+            ground.subscribe(),
+            shared.health.clone(),
+            shared.stop.clone(),
+        ));
+        shared.health.spawn(
+            "calm control",
+            Arc::clone(&endpoint).follow(shared.stop.clone()),
+        );
+        let outbound = watch::Sender::new(targets(&settings, channels));
+        info!(mac = %identity.mac, "the meter is {}", identity.id);
+        Self {
+            key: key.to_owned(),
+            span: Span::current(),
+            settings: Mutex::new(settings),
+            identity,
+            endpoint,
+            hub,
+            commands,
+            ground,
+            outbound,
+            measured: measured_seen,
+            pause,
+            events,
+        }
+    }
+
+    /// What it reads, as it is now.
+    pub fn inputs(&self) -> Inputs {
+        self.settings().inputs
+    }
+
+    /// Its settings, as they are now.
+    pub fn settings(&self) -> MeterSettings {
+        self.change(|_| {})
+    }
+
+    /// Changes its settings, and gives them as they are then; its task hears of it by
+    /// [`Self::reconfigure`].
+    pub fn change(&self, change: impl FnOnce(&mut MeterSettings)) -> MeterSettings {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut settings);
+        settings.clone()
+    }
+
+    /// Its task goes by these settings from now on; counters stay.
+    pub async fn reconfigure(&self, settings: MeterSettings) {
+        let settings = Box::new(settings);
+        self.ask(|done| Command::Reconfigure(settings, done)).await;
+    }
+
+    /// What its task answers; `None` when that is gone.
+    pub async fn ask<T>(&self, asked: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, wait) = oneshot::channel();
+        self.commands.send(asked(reply)).await.ok()?;
+        wait.await.ok()
+    }
+}
+
+/// Says on the pages and in `/healthz` for how long changes are refused because the settings were
+/// lost.
+async fn tell_locked(
+    key: String,
+    mut grounds: watch::Receiver<Arc<Ground>>,
+    health: Health,
+    stop: CancellationToken,
+) {
+    loop {
+        let locked = grounds.borrow_and_update().state.locked;
+        health.set_locked(&key, locked);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = grounds.wait_for(|ground| ground.state.locked != locked) => if changed.is_err() { return },
+        }
+    }
+}
+
+/// What options name to dial.
+pub fn targets(settings: &MeterSettings, channels: &ChannelSettings) -> Arc<[outbound::Target]> {
+    let insecure = channels.outbound_ws_insecure;
+    settings
+        .outbound_ws
+        .iter()
+        .map(|url| outbound::Target {
+            url: url.clone(),
+            insecure,
+            local: true,
+        })
+        .collect()
+}
+
+/// The house's time zone, else this host's.
+fn zone(facts: &HaFacts) -> String {
+    facts
+        .time_zone
+        .as_deref()
+        .map_or_else(local_zone, ToOwned::to_owned)
+}
+
+fn local_zone() -> String {
+    jiff::tz::TimeZone::system()
+        .iana_name()
+        .unwrap_or("UTC")
+        .to_owned()
+}

@@ -1,0 +1,379 @@
+//! What a kWh costs, asked of Home Assistant's Energy settings and kept by the time from which it
+//! holds: what was drawn before a price changed was paid as it was then.
+//!
+//! Where several counters have prices of their own, by day and by night, the price of a quarter of
+//! an hour is the mean of theirs, each weighted by what its counter grew: so what was drawn costs
+//! what Home Assistant makes of it, whichever counter ran.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use config::SourceSettings;
+use source::{
+    Access, HaFacts,
+    prices::{Counted, Prices, Told, prices, told},
+};
+use store::{Price, Store};
+use vocab::Clock;
+
+/// Key of the store.
+const KEY: &str = "tariff";
+/// Between two looks at the prices' entities.
+const EVERY: Duration = Duration::from_secs(60);
+/// Between two looks at the settings.
+const SETTINGS: Duration = Duration::from_secs(300);
+/// Key of what counters with prices of their own have counted.
+const SHARES: &str = "tariffs";
+/// Days of it that are kept: this month, and yesterday.
+const DAYS: usize = 33;
+/// A quarter of an hour, s: what prices are kept by.
+const QUARTER: i64 = 900;
+/// Growth of a counter over a longer time than this, s, is not that of the day or the price it is
+/// seen at.
+const UNSEEN: i64 = 3600;
+
+/// See the module.
+pub struct Tariff {
+    /// How to ask.
+    pub source: SourceSettings,
+    /// Whom to ask.
+    pub access: Access,
+    /// Whether it is there.
+    pub facts: watch::Receiver<HaFacts>,
+    /// Where prices are kept.
+    pub store: Store,
+    /// For pages.
+    pub told: watch::Sender<Arc<Told>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The end.
+    pub stop: CancellationToken,
+}
+
+/// The currency that was known last, for pages until Home Assistant says it.
+#[must_use]
+pub fn known(store: &Store) -> Told {
+    Told {
+        currency: store
+            .get_state(KEY)
+            .and_then(|text| serde_json::from_str(&text).ok()),
+        ..Told::default()
+    }
+}
+
+/// Keeps a price from a time (Unix s) on, and its currency.
+pub fn keep(store: &Store, ts: i64, price: Price, currency: Option<&str>) {
+    store.put_price(ts, price);
+    keep_currency(store, currency);
+}
+
+fn keep_currency(store: &Store, currency: Option<&str>) {
+    if let Some(Ok(text)) = currency.map(serde_json::to_string) {
+        store.put_state(KEY, &text);
+    }
+}
+
+/// From which time on prices hold that are heard at `now`: the first of all, being numbers of the
+/// settings, for all that is past, and what an entity says first for the quarter that is under
+/// way.
+fn from(first: bool, fixed: bool, now: i64) -> i64 {
+    match (first, fixed) {
+        (true, true) => 0,
+        (true, false) => now - now.rem_euclid(QUARTER),
+        (false, _) => now,
+    }
+}
+
+impl Tariff {
+    /// Until the stop.
+    pub async fn run(mut self) {
+        let mut tick = interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut settings: Option<(Instant, Prices)> = None;
+        let mut due = Instant::now();
+        let mut last: Option<Price> = None;
+        let mut shares = Shares::of(&self.store);
+        let mut looked = false;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let now = Instant::now();
+            let running = self.facts.borrow_and_update().state.as_deref() == Some("RUNNING");
+            if !running || now < due {
+                continue;
+            }
+            due = now + EVERY;
+            if !std::mem::replace(&mut looked, true) {
+                let store = self.store.clone();
+                let kept = background::run(move || store.prices()).await;
+                let kept = kept.ok().and_then(Result::ok).unwrap_or_default();
+                last = kept.into_iter().next_back().map(|(_, price)| price);
+            }
+            if settings
+                .as_ref()
+                .is_none_or(|(at, _)| now - *at >= SETTINGS)
+            {
+                match prices(&self.source, &self.access).await {
+                    Ok(found) => settings = Some((now, found)),
+                    Err(why) => {
+                        debug!(error = %why, "the Energy settings cannot be asked for prices");
+                    }
+                }
+            }
+            let Some((_, found)) = &settings else {
+                continue;
+            };
+            if let Some(heard) = told(&self.source, &self.access, found).await {
+                self.take(heard, &mut shares, &mut last);
+            }
+        }
+    }
+
+    fn take(&self, mut heard: Told, shares: &mut Shares, last: &mut Option<Price>) {
+        let now = self.clock.now().unix_s();
+        // What an entity does not say for a while is what it said before.
+        let before = last.unwrap_or_default();
+        let mut price = if heard.fixed {
+            Price {
+                import: heard.import,
+                export: heard.export,
+            }
+        } else {
+            Price {
+                import: heard.import.or(before.import),
+                export: heard.export.or(before.export),
+            }
+        };
+        let mut ts = from(last.is_none(), heard.fixed, now);
+        if !heard.tariffs.is_empty() {
+            let named = self.facts.borrow().time_zone.clone();
+            let zone = named
+                .and_then(|name| TimeZone::get(&name).ok())
+                .unwrap_or_else(TimeZone::system);
+            let (quarter, ended) = shares.add(&mut heard, now, &zone);
+            let side = |fed| heard.tariffs.iter().any(|tariff| tariff.fed == fed);
+            if side(false) {
+                price.import = shares.mean(false).or(before.import);
+            }
+            if side(true) {
+                price.export = shares.mean(true).or(before.export);
+            }
+            ts = quarter;
+            if ended && let Ok(text) = serde_json::to_string(shares) {
+                self.store.put_state(SHARES, &text);
+            }
+        }
+        let nothing = price == Price::default();
+        let currency = heard.currency.as_deref();
+        if *last != Some(price) && !(nothing && last.is_none()) {
+            keep(&self.store, ts, price, currency);
+            *last = Some(price);
+        } else {
+            keep_currency(&self.store, currency);
+        }
+        self.told.send_if_modified(|old| {
+            let changed = **old != heard;
+            if changed {
+                *old = Arc::new(heard);
+            }
+            changed
+        });
+    }
+}
+
+/// What counters with prices of their own have counted: by the day, and in the quarter of an hour
+/// that is under way.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Shares {
+    /// When they were looked at last, Unix s.
+    at: i64,
+    /// What each said then, kWh.
+    last: BTreeMap<String, f64>,
+    /// By date, as `2027-01-31`, and counter: kWh, and what they cost or brought.
+    days: BTreeMap<String, BTreeMap<String, (f64, f64)>>,
+    /// Beginning of the quarter, Unix s.
+    #[serde(skip)]
+    quarter: i64,
+    /// kWh with a price in it, and their money: from the grid, and to it.
+    #[serde(skip)]
+    sums: [(f64, f64); 2],
+}
+
+impl Shares {
+    /// What was kept.
+    fn of(store: &Store) -> Self {
+        let kept = store.get_state(SHARES);
+        kept.and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default()
+    }
+
+    /// Adds what has grown since the last look, and says what was counted; the quarter that it is
+    /// of, and whether it is another one.
+    fn add(&mut self, heard: &mut Told, now: i64, zone: &TimeZone) -> (i64, bool) {
+        let seen = (0..=UNSEEN).contains(&(now - self.at));
+        // What grew since the last look grew half of that ago, all in all.
+        let middle = if seen { (now + self.at) / 2 } else { now };
+        let quarter = middle - middle.rem_euclid(QUARTER);
+        let another = quarter != self.quarter;
+        if another {
+            (self.quarter, self.sums) = (quarter, Default::default());
+        }
+        let day = |ts: i64| {
+            let at = Timestamp::from_second(ts).unwrap_or_default();
+            zone.to_datetime(at).date()
+        };
+        let of_day = self.days.entry(day(middle).to_string()).or_default();
+        for tariff in &heard.tariffs {
+            let Some(kwh) = tariff.kwh else {
+                continue;
+            };
+            let before = self.last.insert(tariff.counter.clone(), kwh);
+            // One that begins anew has counted since then, as Home Assistant takes it.
+            let grown = before.map_or(0.0, |b| if kwh < b { kwh } else { kwh - b });
+            if !seen || grown <= 0.0 {
+                continue;
+            }
+            let money = tariff.price.map_or(0.0, |price| price * grown);
+            let sum = of_day.entry(tariff.counter.clone()).or_default();
+            *sum = (sum.0 + grown, sum.1 + money);
+            if tariff.price.is_some() {
+                let side = &mut self.sums[usize::from(tariff.fed)];
+                *side = (side.0 + grown, side.1 + money);
+            }
+        }
+        self.at = now;
+        while self.days.len() > DAYS {
+            self.days.pop_first();
+        }
+        let today = day(now);
+        let yesterday = today.checked_sub(1.day()).unwrap_or(today);
+        let periods = [
+            (today, today),
+            (yesterday, yesterday),
+            (today.first_of_month(), today),
+        ]
+        .map(|(first, last)| first.to_string()..=last.to_string());
+        for tariff in &mut heard.tariffs {
+            tariff.counted = periods.clone().map(|period| {
+                let days = self.days.range(period);
+                let own = days.filter_map(|(_, all)| all.get(&tariff.counter));
+                own.fold(Counted::default(), |sum, (kwh, money)| Counted {
+                    kwh: sum.kwh + kwh,
+                    money: sum.money + money,
+                })
+            });
+        }
+        (quarter, another)
+    }
+
+    /// What a kWh of this quarter costs, or brings.
+    fn mean(&self, fed: bool) -> Option<f64> {
+        let (kwh, money) = self.sums[usize::from(fed)];
+        (kwh > 0.0).then(|| money / kwh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_first_fixed_price_is_that_of_the_past() {
+        assert_eq!(
+            [
+                from(true, true, 1909),
+                from(true, false, 1909),
+                from(false, true, 1909)
+            ],
+            [0, 1800, 1909]
+        );
+    }
+
+    fn hear(tariffs: &[(&str, f64, f64)]) -> Told {
+        Told {
+            tariffs: tariffs
+                .iter()
+                .map(|(counter, kwh, price)| source::prices::Tariff {
+                    counter: (*counter).to_owned(),
+                    price: Some(*price),
+                    kwh: Some(*kwh),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Told::default()
+        }
+    }
+
+    #[test]
+    fn each_counter_is_paid_at_its_price() {
+        let (mut shares, zone) = (Shares::default(), TimeZone::UTC);
+        // 2027-01-15 08:00:00
+        let t0 = 1_800_000_000;
+        let (day, night) = (0.32, 0.21);
+        let mut look = |ts: i64, d: f64, n: f64| {
+            let mut heard = hear(&[("sensor.day", d, day), ("sensor.night", n, night)]);
+            shares.add(&mut heard, ts, &zone);
+            let all: Vec<[f64; 2]> = heard
+                .tariffs
+                .iter()
+                .map(|t| [t.counted[0].kwh, t.counted[0].money])
+                .map(|pair| pair.map(|v| (v * 1e6).round() / 1e6))
+                .collect();
+            (all, shares.mean(false).map(|p| (p * 1e6).round() / 1e6))
+        };
+        assert_eq!(look(t0, 100.0, 50.0).1, None, "nothing has grown yet");
+        let (counted, price) = look(t0 + 60, 101.0, 50.0);
+        assert_eq!((counted[0], counted[1]), ([1.0, 0.32], [0.0, 0.0]));
+        assert_eq!(price, Some(day));
+        // Within one quarter to the other counter: the mean of what each grew.
+        let (counted, price) = look(t0 + 120, 101.0, 53.0);
+        assert_eq!((counted[0], counted[1]), ([1.0, 0.32], [3.0, 0.63]));
+        assert_eq!(price, Some(0.2375));
+        // The next quarter is of that one alone: what a look sees is of its middle.
+        assert_eq!(look(t0 + 880, 101.0, 53.0).1, Some(0.2375));
+        assert_eq!(look(t0 + 940, 101.0, 53.5).1, Some(night));
+        assert_eq!(look(t0 + 1000, 101.0, 53.5).1, Some(night));
+        // One that begins anew; one that nobody looked at for long is no part of this day.
+        let (counted, _) = look(t0 + 1040, 101.0, 0.5);
+        assert_eq!(counted[1], [4.0, 0.84]);
+        let (counted, _) = look(t0 + 1040 + UNSEEN + 1, 201.0, 0.5);
+        assert_eq!(counted[0], [1.0, 0.32]);
+    }
+
+    #[test]
+    fn days_are_those_of_the_house_and_are_kept() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let mut shares = Shares::default();
+        // Half past eleven in the evening there, and past midnight; 31 January.
+        let late = "2027-01-31T22:30:00Z"
+            .parse::<Timestamp>()
+            .unwrap()
+            .as_second();
+        let add = |shares: &mut Shares, ts: i64, kwh: f64| {
+            let mut heard = hear(&[("sensor.t1", kwh, 0.5)]);
+            shares.add(&mut heard, ts, &zone);
+            heard.tariffs[0].counted.map(|c| c.kwh)
+        };
+        add(&mut shares, late, 10.0);
+        // Seen at midnight, it is of the quarter of an hour before.
+        assert_eq!(add(&mut shares, late + 1800, 12.0), [0.0, 2.0, 0.0]);
+        let text = serde_json::to_string(&shares).unwrap();
+        let mut again: Shares = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            add(&mut again, late + 3600, 13.0),
+            [1.0, 2.0, 1.0],
+            "also over a restart"
+        );
+    }
+}

@@ -1,0 +1,148 @@
+"""The set-up's first hour in a real Chromium: a proof by a kettle, Home Assistant's place, what is refused where it is typed."""
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from browser import chromium
+from harness import fetch, until
+from test_pages import look, phone  # noqa: F401: a fixture
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as one:
+        yield one
+
+
+def saved(meter):
+    return json.loads(meter.options_file.read_text())
+
+
+def test_from_nothing_to_served(fake_ha, new_meter, look):
+    """No address, no token: typed, tried, taken over without a restart; a sensor, a kettle, and done is what is served."""
+    for name, watts in (("grid", 300), ("other", 5)):
+        fake_ha.set(f"sensor.{name}_power", watts, friendly_name=f"{name.title()} power")
+    meter = new_meter().start()
+    pid = meter.process.pid
+    one = phone(look, meter, "setup")
+    page = one.page
+    place, said = page.locator("#place"), page.locator("#reach .answer")
+    expect(place.locator("#ha-url")).to_be_visible()
+    page.fill("#ha-url", f"https://{fake_ha.url.removeprefix('http://')}/lovelace/0")
+    page.fill("#ha-token", fake_ha.token)
+    page.get_by_role("button", name="Test").click()
+    expect(said).to_contain_text("is plain http, not https")
+    page.fill("#ha-url", f"{fake_ha.url}/lovelace/0?edit=1")
+    page.get_by_role("button", name="Test").click()
+    expect(said).to_contain_text(f"answers at {fake_ha.url} and shows 2 sensors")
+    assert page.input_value("#ha-url") == fake_ha.url and "ha_token" not in saved(meter), "only tried"
+    one.shot("setup-place")
+    assert one.axe() == []
+    page.get_by_role("button", name="Use this").click()
+    # The sensors come by themselves.
+    sensor = page.locator(".sensor[data-id='sensor.grid_power']")
+    sensor.wait_for()
+    assert saved(meter)["ha_token"] == fake_ha.token and meter.process.pid == pid
+    page.get_by_label("Search sensors").fill("warp core")
+    expect(page.locator("#no-hit")).to_have_text("Nothing matches “warp core”.")
+    page.get_by_label("Search sensors").fill("grid")
+    expect(page.locator("#no-hit")).to_be_hidden()
+    sensor.focus()
+    page.keyboard.press("Enter")
+    heading = page.locator("#h-look")
+    expect(heading).to_be_in_viewport()
+    expect(heading).to_be_focused()
+    take = page.locator("#take")
+    expect(page.locator("#pv-power")).to_contain_text("300")
+    expect(take).to_be_disabled()
+    page.get_by_role("button", name="Prove it").click()
+    expect(page.locator("#kettle-said")).to_contain_text("800 W or more")
+    page.wait_for_timeout(1200)  # it looks once a second: the level before
+    fake_ha.set("sensor.grid_power", 2350, friendly_name="Grid power")
+    expect(page.locator("#kettle-said")).to_have_text("It rose by 2,050\u202fW: the sign is right.")
+    one.shot("setup-proven")
+    take.click()
+    expect(page.locator("#served")).to_contain_text("EM.GetStatus on port")
+    expect(page.locator("#done")).to_be_visible()
+    assert f"port {meter.http_port} answers 2,350\u202fW (Drawing from the grid)" in page.locator("#served").inner_text()
+    assert saved(meter)["total_power"] == "sensor.grid_power" and meter.total() == 2350
+    one.go("readers")
+    assert "Nobody has read the meter" in page.locator("#who").inner_text() or "127.0.0.1" in page.locator("#who").inner_text()
+    one.allowed = ("ERR_",)
+
+
+def test_a_kettle_that_lowers_it_turns_it(fake_ha, new_meter, look):
+    fake_ha.set("sensor.grid_power", -300)
+    meter = new_meter(ha=fake_ha).start()
+    one = look(meter, "setup")
+    page = one.page
+    page.locator(".sensor").first.click()
+    page.get_by_role("button", name="Prove it").click()
+    page.wait_for_timeout(1200)
+    fake_ha.set("sensor.grid_power", -2350)
+    expect(page.locator("#kettle-said")).to_contain_text("It fell by 2,050\u202fW")
+    turn = page.locator("#no")
+    expect(turn).to_have_text("Turn it round")
+    turn.click()
+    expect(page.locator("#pv-word")).to_have_text("Drawing from the grid")
+    # A pair of one and the same sensor is refused where it is picked.
+    page.get_by_label("Import and export").check()
+    for _ in range(2):
+        page.locator(".sensor").first.click()
+    expect(page.locator("#pick-error")).to_contain_text("one sensor cannot be both")
+
+
+def test_the_settings_begin_with_few_and_refuse_where_it_is_typed(fake_ha, new_meter, look):
+    fake_ha.set("sensor.grid_power", 512, friendly_name="Grid power")
+    fake_ha.set("sensor.counter", 8000, "kWh", device_class="energy")
+    meter = new_meter({"total_power": "sensor.grid_power"}, ha=fake_ha).start()
+    meter.until_total(512, 10)
+    one = look(meter, "settings")
+    page = one.page
+    assert 8 <= page.locator(".field:visible").count() <= 15, "about ten first"
+    assert page.locator("#all").evaluate("d => !d.open")
+    find = page.get_by_label("Search options")
+    for word, key in (("marstek", "udp_ports"), ("victron", "outbound_ws"), ("rate_limit", "rate_limit")):
+        find.fill(word)
+        expect(page.locator(f"#i-{key}")).to_be_visible()
+    find.fill("flux capacitor")
+    expect(page.locator("#no-hit")).to_contain_text("flux capacitor")
+    find.fill("")
+    one.shot("settings-short")
+    assert one.axe() == []
+    field = page.locator("#i-total_power")
+    field.focus()
+    now = page.locator("#f-total_power .now")
+    expect(now).to_contain_text("Grid power: now 512\u202fW")
+    assert page.locator("#sensors option").evaluate_all("all => all.map(o => o.value)") == ["sensor.grid_power"], "powers only"
+    fake_ha.set("sensor.grid_power", 640, friendly_name="Grid power")
+    expect(now).to_contain_text("640")
+    field.fill("sensor.counter")
+    field.blur()
+    error = page.locator("#f-total_power .error")
+    expect(error).to_contain_text("unit")
+    assert saved(meter)["total_power"] == "sensor.grid_power", "nothing was saved"
+    field.fill("sensor.grid_power")
+    field.blur()
+    expect(error).to_be_hidden()
+    until(lambda: meter.total() == 640, 5)
+
+
+def test_the_set_up_says_what_the_doctor_finds(fake_ha, new_meter, look):
+    """What keeps readers away is said before there are any, and the age of each chosen sensor, in the words of Health's doctor."""
+    fake_ha.set("sensor.grid_power", 300)
+    meter = new_meter(ha=fake_ha).start()
+    one = look(meter, "setup")
+    page, checks = one.page, one.page.locator("#checks")
+    expect(checks).to_contain_text("listens on 127.0.0.1 only: nobody but this machine reaches it")
+    expect(checks).to_contain_text("Take the option bind out")
+    assert "sensor" not in checks.inner_text(), "that none is chosen is what this page is for"
+    page.locator(".sensor").first.click()
+    page.locator("#yes").click()
+    page.locator("#take").click()
+    expect(page.locator("#done")).to_be_visible()
+    expect(checks).to_contain_text("sensor.grid_power was reported")
+    doctor = {finding["text"] for finding in fetch(meter.dashboard_port, "GET", "/doctor.json", timeout=20).json()["findings"]}
+    assert set(checks.locator(".is").all_inner_texts()) <= doctor
+    assert one.axe() == []
