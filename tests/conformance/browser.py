@@ -2,11 +2,12 @@
 import contextlib
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import axe_playwright_python
 from playwright.sync_api import expect, sync_playwright
 
-from harness import ROOT
+from harness import LOCAL, ROOT
 
 SHOTS = ROOT / "target/screenshots"
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
@@ -28,11 +29,31 @@ def chromium(*more):
             browser.close()
 
 
+def directly(meter):
+    """The way to the pages of a plain run, which no Supervisor stands before."""
+    url = f"http://{LOCAL}:{meter.dashboard_port}/"
+    return SimpleNamespace(url=url, cookie={"name": "of", "value": "nobody", "url": url}, visits=[])
+
+
+@contextlib.contextmanager
+def visits(browser):
+    """Open browsers: `start(ingress, width=…, locale=…)`; what was wrong in any of them is raised at the end."""
+    made = []
+
+    def start(ingress, **options):
+        made.append(Visit(browser, ingress, **options))
+        return made[-1]
+    yield start
+    faults = [one.close() for one in made]
+    assert not any(faults), faults
+
+
 class Visit:
     """One person's browser at one app: `go("energy")`, `page`; `faults` are console errors and requests outside the prefix."""
 
     def __init__(self, browser, ingress, width=1280, height=900, **options):
         self.ingress = ingress
+        ingress.visits.append(self)
         self.context = browser.new_context(viewport={"width": width, "height": height}, **{"locale": "en-GB", "timezone_id": "Europe/Berlin", **options})
         self.context.add_cookies([ingress.cookie])
         self.context.set_default_timeout(PATIENCE)
@@ -66,6 +87,6 @@ class Visit:
                 for v in found["violations"] if v["impact"] in ("serious", "critical") for n in v["nodes"]]
 
     def close(self):
-        """Ends it; what was wrong and not to be expected."""
+        """Ends it, once or again; what was wrong and not to be expected."""
         self.context.close()
         return [fault for fault in self.faults if not any(word in fault for word in self.allowed)]

@@ -38,6 +38,7 @@ class Ingress:
         self.origin = f"http://{LOCAL}:{self.port}"
         self.url = f"{self.origin}{self.prefix}/"
         self.up, self.seen = True, []
+        self.visits = []  # the browsers that were opened here
         # Who is logged in in the browser; None: a Supervisor that does not say.
         self.user = ADMINISTRATOR
         self.sockets, self.runner, self.client = set(), None, None

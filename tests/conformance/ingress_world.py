@@ -7,7 +7,7 @@ import pytest
 
 import ha_up
 import household
-from browser import Visit, chromium
+from browser import chromium, visits
 from fake_ingress import PEER
 from fake_supervisor import FakeSupervisor
 from harness import fetch, near, until
@@ -106,15 +106,12 @@ def energy_settings(ha):
 @pytest.fixture
 def visit(browser):
     """Open a browser at an app: `visit(app, width=…, locale=…, color_scheme=…)`; its faults are looked at at the end."""
-    visits = []
-
-    def start(app, path="", **options):
-        visits.append(Visit(browser, app.supervisor.ingress, **options))
-        visits[-1].go(path)
-        return visits[-1]
-    yield start
-    faults = [one.close() for one in visits]
-    assert not any(faults), faults
+    with visits(browser) as opened:
+        def start(app, path="", **options):
+            one = opened(app.supervisor.ingress, **options)
+            one.go(path)
+            return one
+        yield start
 
 
 def phone(visit, app, path="", **options):

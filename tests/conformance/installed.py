@@ -129,6 +129,8 @@ def installed(binary, folder, supervisor):
         try:
             yield app
         finally:
+            for one in supervisor.ingress.visits:  # a page that is still open asks an app that has ended
+                one.close()
             app.end()
     assert "panicked at" not in app.log()
     assert supervisor.token not in app.log(), "the token is a secret"

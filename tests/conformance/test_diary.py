@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 import fake_ha as fake
-from browser import Visit, chromium
+from browser import chromium, directly, visits
 from harness import LOCAL, Meter, fetch, until
 
 BATTERY = "127.0.0.3"
@@ -72,17 +72,12 @@ def browser():
 
 @pytest.fixture
 def visit(house, browser):
-    url = f"http://{LOCAL}:{house.meter.dashboard_port}/"
-    at = SimpleNamespace(url=url, cookie={"name": "none", "value": "none", "url": url})
-    visits = []
-
-    def start(path="", **options):
-        visits.append(Visit(browser, at, **options))
-        visits[-1].go(path)
-        return visits[-1]
-    yield start
-    faults = [one.close() for one in visits]
-    assert not any(faults), faults
+    with visits(browser) as opened:
+        def start(path="", **options):
+            one = opened(directly(house.meter), **options)
+            one.go(path)
+            return one
+        yield start
 
 
 def told(house, part):

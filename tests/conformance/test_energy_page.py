@@ -15,7 +15,7 @@ STATISTICS = """
 from datetime import timedelta
 
 from homeassistant.components.recorder import get_instance
-from homeassistant.components.recorder.db_schema import StatisticsRuns, StatisticsShortTerm
+from homeassistant.components.recorder.db_schema import Statistics, StatisticsRuns, StatisticsShortTerm
 from homeassistant.components.recorder.tasks import StatisticsTask
 from homeassistant.components.recorder.util import session_scope
 from homeassistant.util import dt
@@ -26,10 +26,13 @@ async def async_setup(hass, config):
         await recorder.async_block_till_done()
         at = dt.utcnow().replace(second=0, microsecond=0)
         at -= timedelta(minutes=at.minute % 5)
+        hour = at.replace(minute=0)
         def again():
             with session_scope(hass=hass) as session:
                 session.query(StatisticsRuns).filter(StatisticsRuns.start >= at).delete()
                 session.query(StatisticsShortTerm).filter(StatisticsShortTerm.start_ts >= at.timestamp()).delete()
+                if at.minute == 55:  # they end with the hour's, which cannot be made twice
+                    session.query(Statistics).filter(Statistics.start_ts >= hour.timestamp()).delete()
         await recorder.async_add_executor_job(again)
         for start in (at - timedelta(minutes=5), at):
             recorder.queue_task(StatisticsTask(start, False))
@@ -97,14 +100,16 @@ def early_in_a_quarter():
 
 def flow(core, watts, entity, kwh, name, seconds=15):
     """So much power for some seconds, and a counter that counts it, as a smart meter's; what it says at the end."""
-    core.set(grid_power=watts)
-    began = time.monotonic()
-    while (gone := time.monotonic() - began) < seconds:
-        counter(core, entity, kwh + abs(watts) * gone / 3.6e6, name)
+    def say(watts):
+        """The moment in which Home Assistant had it, whenever its answer comes back here."""
         core.set(grid_power=watts)
+        state = until(lambda: float((one := core.read("sensor.grid_power"))["state"]) == watts and one, 10)
+        return datetime.fromisoformat(state["last_changed"]).timestamp()
+    began = say(watts)
+    while (gone := time.time() - began) < seconds:
+        counter(core, entity, kwh + abs(watts) * gone / 3.6e6, name)
         time.sleep(0.4)
-    core.set(grid_power=0)
-    kwh += abs(watts) * (time.monotonic() - began) / 3.6e6
+    kwh += abs(watts) * (say(0) - began) / 3.6e6
     counter(core, entity, kwh, name)
     return kwh
 

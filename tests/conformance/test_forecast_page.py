@@ -1,12 +1,11 @@
 """The page Forecast and the line ahead in the chart of Now, in a real Chromium, at a meter that trained on a seeded store."""
 import re
 import time
-from types import SimpleNamespace
 
 import pytest
 
-from browser import Visit, chromium
-from harness import LOCAL, Meter, fetch, on_the_wire, until
+from browser import chromium, directly, visits
+from harness import Meter, fetch, on_the_wire, until
 from history import samples, seed
 
 # Pixels of a canvas that fulfil a condition; read from a copy, so that the page's own canvas stays as it is.
@@ -52,18 +51,10 @@ def html(meter, path="/forecast", language="en"):
 
 
 @pytest.fixture
-def visit(browser):
+def visit(browser, new_meter):
     """Open a browser at a meter: `visit(meter, locale=…, width=…)`; its faults are looked at at the end."""
-    visits = []
-
-    def start(meter, **options):
-        at = f"http://{LOCAL}:{meter.dashboard_port}/"
-        ingress = SimpleNamespace(url=at, cookie={"name": "none", "value": "1", "url": at})
-        visits.append(Visit(browser, ingress, **options))
-        return visits[-1]
-    yield start
-    for one in visits:
-        one.close()
+    with visits(browser) as opened:
+        yield lambda meter, **options: opened(directly(meter), **options)
 
 
 def pixels(page, selector, count=RED):

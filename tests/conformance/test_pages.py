@@ -1,13 +1,12 @@
 """What the pages' script does by itself, in a real Chromium: keeps them fresh, says when it cannot, draws and writes figures."""
 import contextlib
-from types import SimpleNamespace
 
 import pytest
 from playwright.sync_api import expect
 
 import household
-from browser import Visit, chromium
-from harness import LOCAL, fetch, near, until
+from browser import chromium, directly, visits
+from harness import fetch, near, until
 
 # Each text that a chart draws, with the places of its ends, as parts of the width: what is not within 0 and 1 is cut.
 DRAWN = """() => { const draw = CanvasRenderingContext2D.prototype.fillText; window.drawn = [];
@@ -23,21 +22,16 @@ def browser():
 
 
 @pytest.fixture
-def look(browser):
+def look(browser, new_meter):
     """Open a page of a plain run: `look(meter, path, locale=…, width=…)`; its faults are looked at at the end."""
-    visits = []
-
-    def start(meter, path="", before=None, **options):
-        url = f"http://{LOCAL}:{meter.dashboard_port}/"
-        one = Visit(browser, SimpleNamespace(url=url, cookie={"name": "of", "value": "nobody", "url": url}), **options)
-        visits.append(one)
-        if before:
-            before(one.page)
-        one.go(path)
-        return one
-    yield start
-    faults = [one.close() for one in visits]
-    assert not any(faults), faults
+    with visits(browser) as opened:
+        def start(meter, path="", before=None, **options):
+            one = opened(directly(meter), **options)
+            if before:
+                before(one.page)
+            one.go(path)
+            return one
+        yield start
 
 
 def phone(look, meter, path="", **options):

@@ -1,12 +1,11 @@
 """What will read the meter: profiles, through the readers' own decoding and on the pages."""
 import json
-from types import SimpleNamespace
 
 import pytest
 from playwright.sync_api import expect
 
-from browser import Visit, chromium
-from harness import LOCAL, fetch, near, until
+from browser import chromium, directly, visits
+from harness import fetch, near, until
 from test_evcc import Evcc
 
 BATTERY, VIEWER, STRANGER = "127.0.0.7", "127.0.0.8", "127.0.0.9"
@@ -55,18 +54,13 @@ def browser():
 
 
 @pytest.fixture
-def visit(browser):
-    visits = []
-
-    def start(meter, path, **options):
-        url = f"http://{LOCAL}:{meter.dashboard_port}/"
-        one = Visit(browser, SimpleNamespace(url=url, cookie={"name": "of", "value": "nobody", "url": url}), **options)
-        visits.append(one)
-        one.go(path)
-        return one
-    yield start
-    faults = [one.close() for one in visits]
-    assert not any(faults), faults
+def visit(browser, new_meter):
+    with visits(browser) as opened:
+        def start(meter, path, **options):
+            one = opened(directly(meter), **options)
+            one.go(path)
+            return one
+        yield start
 
 
 def option(meter, key):
