@@ -88,5 +88,7 @@ class Visit:
 
     def close(self):
         """Ends it, once or again; what was wrong and not to be expected."""
-        self.context.close()
+        if self in self.ingress.visits:
+            self.ingress.visits.remove(self)
+            self.context.close()
         return [fault for fault in self.faults if not any(word in fault for word in self.allowed)]

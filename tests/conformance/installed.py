@@ -129,7 +129,7 @@ def installed(binary, folder, supervisor):
         try:
             yield app
         finally:
-            for one in supervisor.ingress.visits:  # a page that is still open asks an app that has ended
+            for one in list(supervisor.ingress.visits):  # a page that is still open asks an app that has ended
                 one.close()
             app.end()
     assert "panicked at" not in app.log()
