@@ -37,13 +37,16 @@ enum Kind {
     Integer,
     Ramps,
     Slews,
+    /// It acts on its last answer until the next one.
+    Repeats,
 }
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Unknown,
     Kind::Adds,
     Kind::Integer,
     Kind::Ramps,
     Kind::Slews,
+    Kind::Repeats,
 ];
 
 /// Models of all known laws.
@@ -125,6 +128,26 @@ impl Bank {
             add(Kind::Ramps, Law::ramps(), 0.55, rate, 1.5, large);
         }
         add(Kind::Slews, Law::Slews, 0.85, 200.0, 0.0, (0.0, 800.0));
+        for least in [40.0, 80.0] {
+            for rate in [130.0, 250.0] {
+                for dead in [0.6, 1.0] {
+                    for late in [0.0, 0.25] {
+                        let law = Law::Repeats {
+                            heard: 0.0,
+                            least,
+                            starts: 0,
+                        };
+                        let body = Body {
+                            dead,
+                            rate,
+                            start: 0.0,
+                            range: (0.0, 800.0),
+                        };
+                        models.push((Kind::Repeats, Model::new(law, body, now).later(late)));
+                    }
+                }
+            }
+        }
         Self {
             models,
             kind: Kind::Unknown,
@@ -204,14 +227,19 @@ impl Bank {
         matches!(self.kind, Kind::Integer | Kind::Ramps) && !self.doubt.on
     }
 
+    /// Whether it is believed to act on its last answer until the next one.
+    pub fn repeats(&self) -> bool {
+        self.kind == Kind::Repeats && !self.doubt.on
+    }
+
     /// Whether `watts` are worth saying, while `error` W are on the meter that are not on their way
     /// to another reader.
-    pub fn says(&mut self, now: f64, watts: f64, error: f64) -> bool {
+    pub fn says(&mut self, now: f64, watts: f64, error: f64, poll: f64) -> bool {
         if watts.abs() > STUCK_FROM && now - self.told_at > STUCK {
             return true;
         }
         let left = error - self.on_its_way();
-        let (once, twice) = self.models[self.best.0].1.would_add(now, watts);
+        let (once, twice) = self.models[self.best.0].1.would_add(now, watts, poll);
         // One that holds it the first time is told it for the second.
         let adds = if once == 0.0 { twice } else { once };
         // Without a gate, small answers do no harm.

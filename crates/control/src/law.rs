@@ -10,6 +10,13 @@ const SLEWS: f64 = 34.0;
 /// What a battery that ramps moves at most, W, by how many answers in a row did not rise.
 const LIMITS: [f64; 6] = [50.0, 50.0, 60.0, 180.0, 350.0, 410.0];
 
+/// One that acts again on its last answer does so each so many s.
+pub(super) const PASS: f64 = 0.5;
+/// It does once its output is so close to its set point, W …
+const SETTLED: f64 = 9.0;
+/// … and begins to give after so many of them.
+const STARTS: u32 = 2;
+
 /// How an answer changes the set point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Law {
@@ -33,6 +40,16 @@ pub(super) enum Law {
     },
     /// Moves a fixed step towards its output and most of the answer.
     Slews,
+    /// A B2500 as its firmware is read lately: adds its last answer at each pass once the output has
+    /// settled, and never gives less than `least` once it has begun to.
+    Repeats {
+        /// Its last answer, W.
+        heard: f64,
+        /// It begins at an import of so much, W.
+        least: f64,
+        /// Passes in a row that heard as much.
+        starts: u32,
+    },
 }
 
 /// What the gate against spikes goes by: the last answer, and the own output then, W.
@@ -71,6 +88,35 @@ impl Law {
         }
     }
 
+    /// Whether it acts at passes of its own, and not when it is answered.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Repeats { .. })
+    }
+
+    /// What a pass makes of the set point `set` while the output is `out`, W.
+    pub fn pass(&mut self, set: f64, out: f64) -> f64 {
+        let Self::Repeats {
+            heard,
+            least,
+            starts,
+        } = self
+        else {
+            return set;
+        };
+        if set == 0.0 {
+            *starts = if *heard >= *least { *starts + 1 } else { 0 };
+            if *starts < STARTS {
+                return set;
+            }
+            *starts = 0;
+            heard.max(*least)
+        } else if heard.abs() > 10.0 && (out - set).abs() <= SETTLED {
+            (set + *heard).max(*least)
+        } else {
+            set
+        }
+    }
+
     /// What an answer of `watts` makes of the set point `set` while the output is `out`, W.
     pub fn hears(&mut self, watts: f64, set: f64, out: f64) -> f64 {
         match self {
@@ -90,6 +136,10 @@ impl Law {
                 } else {
                     set + *gain * if watts > 0.0 { watts - 5.0 } else { watts }
                 }
+            }
+            Self::Repeats { heard, .. } => {
+                *heard = watts;
+                set
             }
             Self::Slews => {
                 let far = (out + 0.9 * watts).max(0.0) - out;

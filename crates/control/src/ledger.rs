@@ -420,9 +420,13 @@ impl Ledger {
     /// Answers one whose law is known.
     fn answer_by_law(&mut self, now: f64, n: u64, error: f64) -> Result<Value, NotNow> {
         let watts = self.watts;
-        let says = |bank: &mut Bank| bank.says(now, watts, error);
+        let poll = self.poll;
+        let says = |bank: &mut Bank| bank.says(now, watts, error, poll);
         if self.bank.as_mut().is_some_and(says) {
             return Ok(self.say(now, n, Value::Sample(watts)));
+        }
+        if self.said != 0.0 && self.bank.as_ref().is_some_and(Bank::repeats) {
+            return Ok(self.contact(now, n));
         }
         Err(NotNow {
             until: now + LOOK_EACH,

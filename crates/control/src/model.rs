@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::law::Law;
+use super::law::{Law, PASS};
 
 /// Set points on their way that are remembered.
 const PIPE: usize = 16;
@@ -16,6 +16,8 @@ const KEEPS: f64 = 0.998;
 const FITS: f64 = 15.0;
 /// A sample tells something of the law if by any model the output moved more with it, W.
 const TELLS: f64 = 10.0;
+/// Passes that are not looked at any more, s: nothing was heard for so long.
+const PASSES_FOR: f64 = 30.0;
 /// A change of the house by so many times that tells no more than any greater one.
 const MOST: f64 = 1000.0;
 
@@ -55,6 +57,8 @@ pub(super) struct Model {
     starting: f64,
     at: f64,
     pipe: VecDeque<(f64, f64)>,
+    /// When it acts by itself next, s.
+    passes_at: f64,
     /// When and where its output began and ended to move.
     turns: VecDeque<(f64, f64)>,
     seen: [Seen; DELAYS.len()],
@@ -78,21 +82,51 @@ impl Model {
             starting: 0.0,
             at: now,
             pipe: VecDeque::new(),
+            passes_at: if law.passes() { now } else { f64::INFINITY },
             turns: VecDeque::new(),
             seen: [Seen::default(); DELAYS.len()],
         }
     }
 
+    /// The same, whose passes are so much later, s.
+    pub fn later(mut self, by: f64) -> Self {
+        self.passes_at += by;
+        self
+    }
+
     /// Time passes.
     fn advance(&mut self, now: f64) {
-        while let Some(&(due, goal)) = self.pipe.front()
-            && due <= now
-        {
-            self.follows(due);
-            self.goal = goal;
-            self.pipe.pop_front();
+        if now - self.passes_at > PASSES_FOR {
+            self.passes_at = now;
+        }
+        loop {
+            let due = self.pipe.front().map_or(f64::INFINITY, |next| next.0);
+            if due.min(self.passes_at) > now {
+                break;
+            }
+            if due <= self.passes_at {
+                self.follows(due);
+                if let Some((_, goal)) = self.pipe.pop_front() {
+                    self.goal = goal;
+                }
+            } else {
+                let at = self.passes_at;
+                self.passes_at += PASS;
+                self.follows(at);
+                let set = self.law.pass(self.set, self.out);
+                self.aim(at, set);
+            }
         }
         self.follows(now);
+    }
+
+    /// It aims at `set` W from `at` on.
+    fn aim(&mut self, at: f64, set: f64) {
+        if set != self.set {
+            let (lo, hi) = self.body.range;
+            self.set = set.clamp(lo, hi);
+            remember(&mut self.pipe, PIPE, (at + self.body.dead, self.set));
+        }
     }
 
     /// The output moves towards its goal until `now`.
@@ -183,17 +217,21 @@ impl Model {
     pub fn told(&mut self, now: f64, watts: f64) {
         self.advance(now);
         let set = self.law.hears(watts, self.set, self.out);
-        if set != self.set {
-            let (lo, hi) = self.body.range;
-            self.set = set.clamp(lo, hi);
-            remember(&mut self.pipe, PIPE, (now + self.body.dead, self.set));
-        }
+        self.aim(now, set);
     }
 
     /// By how much it would change its set point if it were told `watts` once, and twice, W. Limits
-    /// are not known well enough to keep an answer back for them.
-    pub fn would_add(&mut self, now: f64, watts: f64) -> (f64, f64) {
+    /// are not known well enough to keep an answer back for them. One that acts at passes of its own
+    /// is asked what it makes of it `within` so many s, by when it hears the next.
+    pub fn would_add(&mut self, now: f64, watts: f64, within: f64) -> (f64, f64) {
         self.advance(now);
+        if self.law.passes() {
+            let mut ahead = self.clone();
+            ahead.told(now, watts);
+            ahead.advance(now + within);
+            let adds = ahead.set - self.set;
+            return (adds, adds);
+        }
         let mut law = self.law;
         let once = law.hears(watts, self.set, self.out);
         let twice = law.hears(watts, once, self.out);
