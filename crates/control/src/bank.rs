@@ -8,7 +8,7 @@
 
 use super::{
     doubt::Doubt,
-    law::{Gate, Law},
+    law::{Gate, Law, PASS},
     model::{Body, Model},
 };
 
@@ -25,6 +25,8 @@ const STUCK: f64 = 9.0;
 /// … if the error is greater, W.
 const STUCK_FROM: f64 = 40.0;
 
+/// The least part of its share that a reader is answered.
+const PART_LEAST: f64 = 0.25;
 /// A battery that moves at once, W/s.
 const AT_ONCE: f64 = 1e6;
 
@@ -39,14 +41,17 @@ enum Kind {
     Slews,
     /// It acts on its last answer until the next one.
     Repeats,
+    /// The same, however its output is.
+    Reuses,
 }
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind::Unknown,
     Kind::Adds,
     Kind::Integer,
     Kind::Ramps,
     Kind::Slews,
     Kind::Repeats,
+    Kind::Reuses,
 ];
 
 /// Models of all known laws.
@@ -148,6 +153,15 @@ impl Bank {
                 }
             }
         }
+        for rate in [200.0, 350.0] {
+            for dead in [0.6, 1.0, 1.4] {
+                for late in [0.0, 0.25] {
+                    let law = Law::Reuses { heard: 0.0 };
+                    let body = Body { dead, rate, start: 0.0, range: small };
+                    models.push((Kind::Reuses, Model::new(law, body, now).later(late)));
+                }
+            }
+        }
         Self {
             models,
             kind: Kind::Unknown,
@@ -229,7 +243,17 @@ impl Bank {
 
     /// Whether it is believed to act on its last answer until the next one.
     pub fn repeats(&self) -> bool {
-        self.kind == Kind::Repeats && !self.doubt.on
+        matches!(self.kind, Kind::Repeats | Kind::Reuses) && !self.doubt.on
+    }
+
+    /// The part of its share with which an answer does about as much as it says until the next question,
+    /// which comes after `poll` s.
+    pub fn part(&self, poll: f64) -> f64 {
+        if self.kind == Kind::Reuses && !self.doubt.on {
+            (PASS / poll.max(PASS)).max(PART_LEAST)
+        } else {
+            1.0
+        }
     }
 
     /// Whether `watts` are worth saying, while `error` W are on the meter that are not on their way

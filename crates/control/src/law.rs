@@ -50,6 +50,11 @@ pub(super) enum Law {
         /// Passes in a row that heard as much.
         starts: u32,
     },
+    /// Adds its last answer at each pass, settled or not.
+    Reuses {
+        /// Its last answer, W.
+        heard: f64,
+    },
 }
 
 /// What the gate against spikes goes by: the last answer, and the own output then, W.
@@ -90,18 +95,19 @@ impl Law {
 
     /// Whether it acts at passes of its own, and not when it is answered.
     pub fn passes(&self) -> bool {
-        matches!(self, Self::Repeats { .. })
+        matches!(self, Self::Repeats { .. } | Self::Reuses { .. })
     }
 
     /// What a pass makes of the set point `set` while the output is `out`, W.
     pub fn pass(&mut self, set: f64, out: f64) -> f64 {
-        let Self::Repeats {
-            heard,
-            least,
-            starts,
-        } = self
-        else {
-            return set;
+        let (heard, least, starts) = match self {
+            Self::Repeats {
+                heard,
+                least,
+                starts,
+            } => (heard, least, starts),
+            Self::Reuses { heard } if heard.abs() > 12.0 => return set + *heard,
+            _ => return set,
         };
         if set == 0.0 {
             *starts = if *heard >= *least { *starts + 1 } else { 0 };
@@ -137,7 +143,7 @@ impl Law {
                     set + *gain * if watts > 0.0 { watts - 5.0 } else { watts }
                 }
             }
-            Self::Repeats { heard, .. } => {
+            Self::Repeats { heard, .. } | Self::Reuses { heard } => {
                 *heard = watts;
                 set
             }

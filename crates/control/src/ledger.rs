@@ -510,7 +510,8 @@ impl Ledger {
 
     /// The part of its share that it is answered.
     pub fn part(&self) -> f64 {
-        self.trial.part()
+        let bank = self.bank.as_ref().map_or(1.0, |bank| bank.part(self.poll));
+        self.trial.part() * bank
     }
 
     /// When it was answered last, s.
