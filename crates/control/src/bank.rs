@@ -43,8 +43,10 @@ enum Kind {
     Repeats,
     /// The same, however its output is.
     Reuses,
+    /// It adds a mean of its answers.
+    Averages,
 }
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Unknown,
     Kind::Adds,
     Kind::Integer,
@@ -52,6 +54,7 @@ const KINDS: [Kind; 7] = [
     Kind::Slews,
     Kind::Repeats,
     Kind::Reuses,
+    Kind::Averages,
 ];
 
 /// Models of all known laws.
@@ -95,8 +98,10 @@ impl Bank {
             }
         }
         for rate in [200.0, 350.0] {
-            let law = Law::Averages { past: [0.0; 5] };
-            add(Kind::Unknown, law, 1.0, rate, 0.0, small);
+            for of in [3, 5, 8] {
+                let law = Law::Averages { past: [0.0; 8], of };
+                add(Kind::Averages, law, 1.0, rate, 0.0, small);
+            }
         }
         for dead in [3.0, 4.5, 6.0] {
             for gain in [0.5, 0.75, 1.0] {
@@ -242,8 +247,13 @@ impl Bank {
     }
 
     /// Whether it is believed to act on its last answer until the next one.
-    pub fn repeats(&self) -> bool {
-        matches!(self.kind, Kind::Repeats | Kind::Reuses) && !self.doubt.on
+    pub fn repeats(&self, said: f64) -> bool {
+        let owes = match self.kind {
+            Kind::Repeats | Kind::Reuses => said != 0.0,
+            Kind::Averages => self.models[self.best.0].1.rest() != 0.0,
+            _ => false,
+        };
+        owes && !self.doubt.on
     }
 
     /// The part of its share with which an answer does about as much as it says until the next question,
@@ -272,7 +282,8 @@ impl Bank {
         } else {
             CLOSER
         };
-        (left - adds).abs() < left.abs() - closer
+        let rest = self.models[self.best.0].1.rest();
+        (left - adds).abs() < (left - rest).abs() - closer
     }
 
     /// What it was told and the newest sample does not show yet, W.

@@ -22,8 +22,8 @@ const STARTS: u32 = 2;
 pub(super) enum Law {
     /// Adds `gain` of it.
     Adds { gain: f64 },
-    /// Adds the mean of its last answers.
-    Averages { past: [f64; 5] },
+    /// Adds the mean of its last `of` answers, which `past` ends with.
+    Averages { past: [f64; 8], of: usize },
     /// Aims at the output of the moment and most of it.
     FromOutput,
     /// Marstek's integer law: adds an import less 5 W, and any export.
@@ -93,6 +93,20 @@ impl Law {
         }
     }
 
+    /// Whether what it is told does more with later answers.
+    pub fn averages(&self) -> bool {
+        matches!(self, Self::Averages { .. })
+    }
+
+    /// What an answer of `watts` and enough of 0 W after it make of the set point `set`, W.
+    pub fn hears_out(mut self, watts: Option<f64>, set: f64, out: f64) -> f64 {
+        let mut set = watts.map_or(set, |watts| self.hears(watts, set, out));
+        for _ in 0..8 {
+            set = self.hears(0.0, set, out);
+        }
+        set
+    }
+
     /// Whether it acts at passes of its own, and not when it is answered.
     pub fn passes(&self) -> bool {
         matches!(self, Self::Repeats { .. } | Self::Reuses { .. })
@@ -129,10 +143,10 @@ impl Law {
             Self::Adds { gain } if watts.abs() > 12.0 => set + *gain * watts,
             Self::FromOutput if watts.abs() > 15.0 => out + 0.9 * watts,
             Self::Adds { .. } | Self::FromOutput => set,
-            Self::Averages { past } => {
+            Self::Averages { past, of } => {
                 past.rotate_left(1);
-                past[4] = watts;
-                let mean = past.iter().sum::<f64>() / 5.0;
+                past[7] = watts;
+                let mean = past[8 - *of..].iter().sum::<f64>() / *of as f64;
                 if mean.abs() > 12.0 { set + mean } else { set }
             }
             Self::Integer { gain, gate } => {

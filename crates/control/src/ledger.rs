@@ -425,7 +425,7 @@ impl Ledger {
         if self.bank.as_mut().is_some_and(says) {
             return Ok(self.say(now, n, Value::Sample(watts)));
         }
-        if self.said != 0.0 && self.bank.as_ref().is_some_and(Bank::repeats) {
+        if self.bank.as_ref().is_some_and(|b| b.repeats(self.said)) {
             return Ok(self.contact(now, n));
         }
         Err(NotNow {

@@ -220,6 +220,11 @@ impl Model {
         self.aim(now, set);
     }
 
+    /// By how much what it was told will still change its set point if it hears 0 W, W.
+    pub fn rest(&self) -> f64 {
+        if self.law.averages() { self.law.hears_out(None, self.set, self.out) - self.set } else { 0.0 }
+    }
+
     /// By how much it would change its set point if it were told `watts` once, and twice, W. Limits
     /// are not known well enough to keep an answer back for them. One that acts at passes of its own
     /// is asked what it makes of it `within` so many s, by when it hears the next.
@@ -231,6 +236,10 @@ impl Model {
             ahead.advance(now + within);
             let adds = ahead.set - self.set;
             return (adds, adds);
+        }
+        if self.law.averages() {
+            let adds = |watts| self.law.hears_out(watts, self.set, self.out) - self.set;
+            return (adds(Some(watts)) , adds(Some(watts)));
         }
         let mut law = self.law;
         let once = law.hears(watts, self.set, self.out);
