@@ -9,7 +9,7 @@
 use super::{
     doubt::Doubt,
     law::{Gate, Law, PASS},
-    model::{Body, Model},
+    model::{Body, KEEPS, Model},
 };
 
 /// A law is believed in once it fits better than all that the ledger answers by so much …
@@ -27,6 +27,8 @@ const STUCK_FROM: f64 = 40.0;
 
 /// The least part of its share that a reader is answered.
 const PART_LEAST: f64 = 0.25;
+/// A law that acts on answers that are over is only believed in if a sample costs less than so much.
+const CLEAR: f64 = 2.0;
 /// A battery that moves at once, W/s.
 const AT_ONCE: f64 = 1e6;
 
@@ -39,13 +41,22 @@ enum Kind {
     Integer,
     Ramps,
     Slews,
-    /// It acts on its last answer until the next one.
+    /// It acts on its last answer until the next one, once its output has settled.
     Repeats,
-    /// The same, however its output is.
+    /// The same, settled or not.
     Reuses,
     /// It adds a mean of its answers.
     Averages,
 }
+
+impl Kind {
+    /// Whether it acts on answers that are over: where such a model is wrong, it is far off, and a
+    /// house that switches regularly may look like it.
+    fn acts_again(self) -> bool {
+        matches!(self, Self::Repeats | Self::Reuses | Self::Averages)
+    }
+}
+
 const KINDS: [Kind; 8] = [
     Kind::Unknown,
     Kind::Adds,
@@ -65,6 +76,8 @@ pub(super) struct Bank {
     kind: Kind,
     /// Its model that fits best, and the delay.
     best: (usize, usize),
+    /// Samples that told something of the law, as much of each as the models keep.
+    told_by: f64,
     /// When it was told something last that is not 0 W, s.
     told_at: f64,
     doubt: Doubt,
@@ -97,10 +110,9 @@ impl Bank {
                 add(Kind::Unknown, Law::FromOutput, dead, rate, 0.0, small);
             }
         }
-        for rate in [200.0, 350.0] {
+        for rate in [200.0, 350.0, AT_ONCE] {
             for of in [3, 5, 8] {
-                let law = Law::Averages { past: [0.0; 8], of };
-                add(Kind::Averages, law, 1.0, rate, 0.0, small);
+                add(Kind::Averages, Law::averages_of(of), 1.0, rate, 0.0, small);
             }
         }
         for dead in [3.0, 4.5, 6.0] {
@@ -138,39 +150,34 @@ impl Bank {
             add(Kind::Ramps, Law::ramps(), 0.55, rate, 1.5, large);
         }
         add(Kind::Slews, Law::Slews, 0.85, 200.0, 0.0, (0.0, 800.0));
-        for least in [40.0, 80.0] {
+        let mut add = |kind, law: Law, dead, rate, range| {
+            let body = Body {
+                dead,
+                rate,
+                start: 0.0,
+                range,
+            };
+            for late in [0.0, PASS / 2.0] {
+                models.push((kind, Model::new(law, body, now).passing_later(late)));
+            }
+        };
+        for dead in [0.6, 1.0] {
             for rate in [130.0, 250.0] {
-                for dead in [0.6, 1.0] {
-                    for late in [0.0, 0.25] {
-                        let law = Law::Repeats {
-                            heard: 0.0,
-                            least,
-                            starts: 0,
-                        };
-                        let body = Body {
-                            dead,
-                            rate,
-                            start: 0.0,
-                            range: (0.0, 800.0),
-                        };
-                        models.push((Kind::Repeats, Model::new(law, body, now).later(late)));
-                    }
+                for least in [40.0, 80.0] {
+                    add(Kind::Repeats, Law::repeats(least), dead, rate, (0.0, 800.0));
                 }
             }
         }
-        for rate in [200.0, 350.0] {
-            for dead in [0.6, 1.0, 1.4] {
-                for late in [0.0, 0.25] {
-                    let law = Law::Reuses { heard: 0.0 };
-                    let body = Body { dead, rate, start: 0.0, range: small };
-                    models.push((Kind::Reuses, Model::new(law, body, now).later(late)));
-                }
+        for dead in [0.6, 1.0, 1.4] {
+            for rate in [200.0, 350.0, AT_ONCE] {
+                add(Kind::Reuses, Law::Reuses { heard: 0.0 }, dead, rate, small);
             }
         }
         Self {
             models,
             kind: Kind::Unknown,
             best: (0, 0),
+            told_by: 0.0,
             told_at: now,
             doubt: Doubt::default(),
         }
@@ -202,6 +209,9 @@ impl Bank {
                 *best = (at, delay, cost);
             }
         }
+        if tells {
+            self.told_by = KEEPS * self.told_by + 1.0;
+        }
         let mut least = f64::INFINITY;
         let believed = self.kind;
         for kind in KINDS {
@@ -211,7 +221,11 @@ impl Bank {
                 (_, Kind::Unknown) => WRONG,
                 _ => BETTER,
             };
-            let cost = bests[kind as usize].2 + handicap;
+            let cost = bests[kind as usize].2;
+            if kind != believed && kind.acts_again() && cost > CLEAR * self.told_by {
+                continue;
+            }
+            let cost = cost + handicap;
             if cost < least {
                 (self.kind, least) = (kind, cost);
             }
@@ -246,14 +260,14 @@ impl Bank {
         matches!(self.kind, Kind::Integer | Kind::Ramps) && !self.doubt.on
     }
 
-    /// Whether it is believed to act on its last answer until the next one.
-    pub fn repeats(&self, said: f64) -> bool {
-        let owes = match self.kind {
+    /// Whether it goes on with what it was told, `said` W the last time, until it hears 0 W.
+    pub fn goes_on(&self, said: f64) -> bool {
+        let goes_on = match self.kind {
             Kind::Repeats | Kind::Reuses => said != 0.0,
             Kind::Averages => self.models[self.best.0].1.rest() != 0.0,
             _ => false,
         };
-        owes && !self.doubt.on
+        goes_on && !self.doubt.on
     }
 
     /// The part of its share with which an answer does about as much as it says until the next question,

@@ -17,13 +17,16 @@ const SETTLED: f64 = 9.0;
 /// … and begins to give after so many of them.
 const STARTS: u32 = 2;
 
+/// Answers of which a mean is taken at most.
+const MEAN: usize = 8;
+
 /// How an answer changes the set point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Law {
     /// Adds `gain` of it.
     Adds { gain: f64 },
     /// Adds the mean of its last `of` answers, which `past` ends with.
-    Averages { past: [f64; 8], of: usize },
+    Averages { past: [f64; MEAN], of: usize },
     /// Aims at the output of the moment and most of it.
     FromOutput,
     /// Marstek's integer law: adds an import less 5 W, and any export.
@@ -93,7 +96,7 @@ impl Law {
         }
     }
 
-    /// Whether what it is told does more with later answers.
+    /// Whether what it was told goes on with later answers.
     pub fn averages(&self) -> bool {
         matches!(self, Self::Averages { .. })
     }
@@ -101,7 +104,7 @@ impl Law {
     /// What an answer of `watts` and enough of 0 W after it make of the set point `set`, W.
     pub fn hears_out(mut self, watts: Option<f64>, set: f64, out: f64) -> f64 {
         let mut set = watts.map_or(set, |watts| self.hears(watts, set, out));
-        for _ in 0..8 {
+        for _ in 0..MEAN {
             set = self.hears(0.0, set, out);
         }
         set
@@ -137,6 +140,23 @@ impl Law {
         }
     }
 
+    /// A mean of its last `of` answers, before any: at most [`MEAN`].
+    pub fn averages_of(of: usize) -> Self {
+        Self::Averages {
+            past: [0.0; MEAN],
+            of: of.clamp(1, MEAN),
+        }
+    }
+
+    /// A B2500's newer reading, before any answer.
+    pub fn repeats(least: f64) -> Self {
+        Self::Repeats {
+            heard: 0.0,
+            least,
+            starts: 0,
+        }
+    }
+
     /// What an answer of `watts` makes of the set point `set` while the output is `out`, W.
     pub fn hears(&mut self, watts: f64, set: f64, out: f64) -> f64 {
         match self {
@@ -145,8 +165,8 @@ impl Law {
             Self::Adds { .. } | Self::FromOutput => set,
             Self::Averages { past, of } => {
                 past.rotate_left(1);
-                past[7] = watts;
-                let mean = past[8 - *of..].iter().sum::<f64>() / *of as f64;
+                past[MEAN - 1] = watts;
+                let mean = past[MEAN - *of..].iter().sum::<f64>() / *of as f64;
                 if mean.abs() > 12.0 { set + mean } else { set }
             }
             Self::Integer { gain, gate } => {

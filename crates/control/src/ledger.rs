@@ -425,7 +425,11 @@ impl Ledger {
         if self.bank.as_mut().is_some_and(says) {
             return Ok(self.say(now, n, Value::Sample(watts)));
         }
-        if self.bank.as_ref().is_some_and(|b| b.repeats(self.said)) {
+        if self
+            .bank
+            .as_ref()
+            .is_some_and(|bank| bank.goes_on(self.said))
+        {
             return Ok(self.contact(now, n));
         }
         Err(NotNow {

@@ -11,12 +11,12 @@ const TURNS: usize = 32;
 /// From a change of the output to the meter it may take, s.
 const DELAYS: [f64; 6] = [0.3, 0.6, 1.0, 1.4, 2.0, 3.0];
 /// Part of what samples told that is kept with each further one that tells something.
-const KEEPS: f64 = 0.998;
+pub(super) const KEEPS: f64 = 0.998;
 /// A change of the house that fits as well as none, W.
 const FITS: f64 = 15.0;
 /// A sample tells something of the law if by any model the output moved more with it, W.
 const TELLS: f64 = 10.0;
-/// Passes that are not looked at any more, s: nothing was heard for so long.
+/// Passes longer ago are left out, s: nobody has asked or been told anything for so long.
 const PASSES_FOR: f64 = 30.0;
 /// A change of the house by so many times that tells no more than any greater one.
 const MOST: f64 = 1000.0;
@@ -88,8 +88,8 @@ impl Model {
         }
     }
 
-    /// The same, whose passes are so much later, s.
-    pub fn later(mut self, by: f64) -> Self {
+    /// The same, which acts by itself so much later, s.
+    pub fn passing_later(mut self, by: f64) -> Self {
         self.passes_at += by;
         self
     }
@@ -222,7 +222,11 @@ impl Model {
 
     /// By how much what it was told will still change its set point if it hears 0 W, W.
     pub fn rest(&self) -> f64 {
-        if self.law.averages() { self.law.hears_out(None, self.set, self.out) - self.set } else { 0.0 }
+        if self.law.averages() {
+            self.law.hears_out(None, self.set, self.out) - self.set
+        } else {
+            0.0
+        }
     }
 
     /// By how much it would change its set point if it were told `watts` once, and twice, W. Limits
@@ -238,8 +242,8 @@ impl Model {
             return (adds, adds);
         }
         if self.law.averages() {
-            let adds = |watts| self.law.hears_out(watts, self.set, self.out) - self.set;
-            return (adds(Some(watts)) , adds(Some(watts)));
+            let adds = self.law.hears_out(Some(watts), self.set, self.out) - self.set;
+            return (adds, adds);
         }
         let mut law = self.law;
         let once = law.hears(watts, self.set, self.out);

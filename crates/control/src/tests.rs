@@ -33,6 +33,12 @@ struct Plant {
     out: f64,
 }
 
+trait Battery {
+    /// Its output at `now`, s, which does not go back; W.
+    fn output(&mut self, now: f64) -> f64;
+    fn answer(&mut self, now: f64, watts: f64);
+}
+
 impl Plant {
     fn new(gain: f64, dead: f64) -> Self {
         Self {
@@ -44,6 +50,13 @@ impl Plant {
         }
     }
 
+    fn adds(&mut self, now: f64, watts: f64) {
+        self.set = (self.set + self.gain * watts).clamp(-800.0, 800.0);
+        self.pipe.push_back((now + self.dead, self.set));
+    }
+}
+
+impl Battery for Plant {
     fn output(&mut self, now: f64) -> f64 {
         while self.pipe.front().is_some_and(|(due, _)| *due <= now) {
             self.out = self.pipe.pop_front().unwrap().1;
@@ -53,8 +66,49 @@ impl Plant {
 
     fn answer(&mut self, now: f64, watts: f64) {
         if watts.abs() > 20.0 {
-            self.set = (self.set + self.gain * watts).clamp(-800.0, 800.0);
-            self.pipe.push_back((now + self.dead, self.set));
+            self.adds(now, watts);
+        }
+    }
+}
+
+/// One that adds its last answer each 0.5 s until it hears the next.
+struct Again {
+    plant: Plant,
+    heard: f64,
+    next: f64,
+}
+
+impl Battery for Again {
+    fn output(&mut self, now: f64) -> f64 {
+        if now >= self.next {
+            self.next += 0.5;
+            self.plant.answer(now, self.heard);
+        }
+        self.plant.output(now)
+    }
+
+    fn answer(&mut self, _: f64, watts: f64) {
+        self.heard = watts;
+    }
+}
+
+/// One that adds the mean of its last five answers with each.
+struct Mean {
+    plant: Plant,
+    past: [f64; 5],
+}
+
+impl Battery for Mean {
+    fn output(&mut self, now: f64) -> f64 {
+        self.plant.output(now)
+    }
+
+    fn answer(&mut self, now: f64, watts: f64) {
+        self.past.rotate_left(1);
+        self.past[4] = watts;
+        let mean = self.past.iter().sum::<f64>() / 5.0;
+        if mean.abs() > 15.0 {
+            self.plant.adds(now, mean);
         }
     }
 }
@@ -63,7 +117,7 @@ impl Plant {
 /// each second. `house(t)` W.
 fn loop_of(
     control: &mut Control<u8>,
-    plant: &mut Plant,
+    plant: &mut impl Battery,
     poll: f64,
     seconds: f64,
     house: impl Fn(f64) -> f64,
@@ -109,6 +163,42 @@ fn a_battery_that_adds_is_calm_after_a_step() {
     assert!(worst(1800, 2400) < 60.0, "{}", worst(1800, 2400));
     // Beyond zero it never goes far.
     assert!(grid.iter().all(|w| *w > -150.0));
+}
+
+/// Of steps of 300 W each minute, once it is known: seconds a step with more than 60 W on the meter.
+fn seconds_a_step(battery: &mut impl Battery) -> f64 {
+    let (steps, known) = (20, 3);
+    let house = |t: f64| {
+        if ((t / 60.0) as u32).is_multiple_of(2) {
+            300.0
+        } else {
+            600.0
+        }
+    };
+    let grid = loop_of(&mut control(), battery, 1.0, 60.0 * f64::from(steps), house);
+    let slow = grid[known * 600..].iter().filter(|w| w.abs() > 60.0);
+    slow.count() as f64 * 0.1 / f64::from(steps - known as i32)
+}
+
+#[test]
+fn one_that_acts_on_its_last_answer_again_comes_to_rest() {
+    let again = &mut Again {
+        plant: Plant::new(1.0, 0.9),
+        heard: 0.0,
+        next: 0.0,
+    };
+    let seconds = seconds_a_step(again);
+    assert!(seconds < 4.0, "{seconds} s a step");
+}
+
+#[test]
+fn one_that_averages_comes_to_rest() {
+    let mean = &mut Mean {
+        plant: Plant::new(1.0, 0.9),
+        past: [0.0; 5],
+    };
+    let seconds = seconds_a_step(mean);
+    assert!(seconds < 9.0, "{seconds} s a step");
 }
 
 #[test]
