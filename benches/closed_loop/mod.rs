@@ -142,7 +142,7 @@ fn print_families(cells: &[Cell], families: &[&'static str]) {
 }
 
 /// The most that is allowed of all families in the geometric mean, × ideal, in the short run.
-const MOST_OF_ALL: f64 = 1.6;
+const MOST_OF_ALL: f64 = 1.55;
 /// The same of each.
 const MOST: [(&str, f64); 11] = [
     ("h13", 1.15),
@@ -155,15 +155,16 @@ const MOST: [(&str, f64); 11] = [
     ("calm", 1.6),
     ("integer", 1.65),
     ("integer-fast", 1.8),
-    ("b2500-new", 2.35),
+    ("b2500-new", 1.6),
 ];
 /// The same of several batteries, and of such as the policy was not made for.
-const MOST_REST: [(&str, f64); 5] = [
+const MOST_REST: [(&str, f64); 6] = [
     ("adds+adds", 1.8),
     ("venus-3+venus-3", 2.0),
     ("gain-1.4", 1.8),
     ("dead-6s", 1.2),
-    ("reuses", 6.8),
+    ("averages", 2.2),
+    ("reuses", 2.2),
 ];
 
 /// What must hold. The bars stand a tenth above what was measured when they were set.
@@ -201,30 +202,10 @@ fn check() -> ExitCode {
     let mut known: Vec<&'static str> = FAMILIES.to_vec();
     known.extend(NEWER);
     let cells_known = cells(&traces, &["off", "control"], &known, &["1s", "5s"], 1);
-    let rest = cells(
-        &traces,
-        &["off", "control"],
-        &[
-            "adds+adds",
-            "venus-3+venus-3",
-            "gain-1.4",
-            "dead-6s",
-            "reuses",
-        ],
-        &["1s"],
-        1,
-    );
+    let rest = MOST_REST.map(|(family, _)| family);
+    let cells_rest = cells(&traces, &["off", "control"], &rest, &["1s"], 1);
     print_families(&cells_known, &known);
-    print_families(
-        &rest,
-        &[
-            "adds+adds",
-            "venus-3+venus-3",
-            "gain-1.4",
-            "dead-6s",
-            "reuses",
-        ],
-    );
+    print_families(&cells_rest, &rest);
     let mut bars = Bars {
         cells: &cells_known,
         missed: 0,
@@ -248,7 +229,7 @@ fn check() -> ExitCode {
     let later = settles("control") - settles("off");
     bars.at_most("calm settles later under control, s", later, 2.2);
     let mut bars_rest = Bars {
-        cells: &rest,
+        cells: &cells_rest,
         missed: bars.missed,
     };
     for (family, most) in MOST_REST {

@@ -32,16 +32,23 @@ const CLEAR: f64 = 2.0;
 /// A battery that moves at once, W/s.
 const AT_ONCE: f64 = 1e6;
 
-/// What the laws have in common by which a reader is answered.
+/// The law by which a battery is believed to act on its answers, as public sources describe it
+/// (`docs/calm-control.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// It does not move, goes by its output of the moment, or no law is known: the ledger answers it.
+pub enum KnownLaw {
+    /// It does not move, goes by its output of the moment, or no law is known: it is answered by what
+    /// of its answers is seen on the meter.
     Unknown,
+    /// It adds each answer.
     Adds,
+    /// Marstek's integer law.
     Integer,
+    /// Marstek's gain table.
     Ramps,
+    /// A B2500's steps.
     Slews,
-    /// It acts on its last answer until the next one, once its output has settled.
+    /// A B2500 by the newer reading: it acts on its last answer until the next one, once its output
+    /// has settled.
     Repeats,
     /// The same, settled or not.
     Reuses,
@@ -49,7 +56,7 @@ enum Kind {
     Averages,
 }
 
-impl Kind {
+impl KnownLaw {
     /// Whether it acts on answers that are over: where such a model is wrong, it is far off, and a
     /// house that switches regularly may look like it.
     fn acts_again(self) -> bool {
@@ -57,23 +64,23 @@ impl Kind {
     }
 }
 
-const KINDS: [Kind; 8] = [
-    Kind::Unknown,
-    Kind::Adds,
-    Kind::Integer,
-    Kind::Ramps,
-    Kind::Slews,
-    Kind::Repeats,
-    Kind::Reuses,
-    Kind::Averages,
+const KNOWN: [KnownLaw; 8] = [
+    KnownLaw::Unknown,
+    KnownLaw::Adds,
+    KnownLaw::Integer,
+    KnownLaw::Ramps,
+    KnownLaw::Slews,
+    KnownLaw::Repeats,
+    KnownLaw::Reuses,
+    KnownLaw::Averages,
 ];
 
 /// Models of all known laws.
 #[derive(Clone, Debug)]
 pub(super) struct Bank {
-    models: Vec<(Kind, Model)>,
+    models: Vec<(KnownLaw, Model)>,
     /// The kind that is believed in.
-    kind: Kind,
+    kind: KnownLaw,
     /// Its model that fits best, and the delay.
     best: (usize, usize),
     /// Samples that told something of the law, as much of each as the models keep.
@@ -97,7 +104,7 @@ impl Bank {
         };
         let (small, large) = ((-800.0, 800.0), (-2500.0, 2500.0));
         add(
-            Kind::Unknown,
+            KnownLaw::Unknown,
             Law::Adds { gain: 0.0 },
             1.0,
             200.0,
@@ -107,26 +114,33 @@ impl Bank {
         // A battery of these taken for one that adds is slow; the other way round, it would swing.
         for rate in [80.0, 130.0, 200.0] {
             for dead in [1.0, 1.7] {
-                add(Kind::Unknown, Law::FromOutput, dead, rate, 0.0, small);
+                add(KnownLaw::Unknown, Law::FromOutput, dead, rate, 0.0, small);
             }
         }
         for rate in [200.0, 350.0, AT_ONCE] {
             for of in [3, 5, 8] {
-                add(Kind::Averages, Law::averages_of(of), 1.0, rate, 0.0, small);
+                add(
+                    KnownLaw::Averages,
+                    Law::averages_of(of),
+                    1.0,
+                    rate,
+                    0.0,
+                    small,
+                );
             }
         }
         for dead in [3.0, 4.5, 6.0] {
             for gain in [0.5, 0.75, 1.0] {
-                add(Kind::Adds, Law::Adds { gain }, dead, 300.0, 0.0, small);
+                add(KnownLaw::Adds, Law::Adds { gain }, dead, 300.0, 0.0, small);
             }
         }
         for range in [small, (-800.0, 2200.0), large] {
             for rate in [120.0, 200.0, 350.0, 700.0, AT_ONCE] {
                 // When one jumps that moves at once is not told well enough: the ledger does better.
                 let kind = if rate == AT_ONCE {
-                    Kind::Unknown
+                    KnownLaw::Unknown
                 } else {
-                    Kind::Adds
+                    KnownLaw::Adds
                 };
                 for gain in [0.15, 0.25, 0.5, 0.75, 1.0, 1.4] {
                     add(kind, Law::Adds { gain }, 1.0, rate, 0.0, range);
@@ -142,40 +156,31 @@ impl Bank {
                 for gain in [0.6, 0.8, 1.0] {
                     let gate = Gate::default();
                     let law = Law::Integer { gain, gate };
-                    add(Kind::Integer, law, dead, rate, start, range);
+                    add(KnownLaw::Integer, law, dead, rate, start, range);
                 }
             }
         }
         for rate in [300.0, 500.0, 800.0] {
-            add(Kind::Ramps, Law::ramps(), 0.55, rate, 1.5, large);
+            add(KnownLaw::Ramps, Law::ramps(), 0.55, rate, 1.5, large);
         }
-        add(Kind::Slews, Law::Slews, 0.85, 200.0, 0.0, (0.0, 800.0));
-        let mut add = |kind, law: Law, dead, rate, range| {
-            let body = Body {
-                dead,
-                rate,
-                start: 0.0,
-                range,
-            };
-            for late in [0.0, PASS / 2.0] {
-                models.push((kind, Model::new(law, body, now).passing_later(late)));
-            }
-        };
-        for dead in [0.6, 1.0] {
-            for rate in [130.0, 250.0] {
+        add(KnownLaw::Slews, Law::Slews, 0.85, 200.0, 0.0, (0.0, 800.0));
+        for dead in [0.5, 0.9, 1.3] {
+            for rate in [100.0, 200.0, 320.0] {
                 for least in [40.0, 80.0] {
-                    add(Kind::Repeats, Law::repeats(least), dead, rate, (0.0, 800.0));
+                    let law = Law::repeats(least);
+                    add(KnownLaw::Repeats, law, dead, rate, 0.0, (0.0, 800.0));
                 }
             }
         }
         for dead in [0.6, 1.0, 1.4] {
             for rate in [200.0, 350.0, AT_ONCE] {
-                add(Kind::Reuses, Law::Reuses { heard: 0.0 }, dead, rate, small);
+                let law = Law::Reuses { heard: 0.0 };
+                add(KnownLaw::Reuses, law, dead, rate, 0.0, small);
             }
         }
         Self {
             models,
-            kind: Kind::Unknown,
+            kind: KnownLaw::Unknown,
             best: (0, 0),
             told_by: 0.0,
             told_at: now,
@@ -198,7 +203,7 @@ impl Bank {
         let (model, delay) = self.best;
         let without = change - self.models[model].1.moved(delay);
         let tells = self.models.iter().any(|(_, model)| model.moves());
-        let mut bests = [(0, 0, f64::INFINITY); KINDS.len()];
+        let mut bests = [(0, 0, f64::INFINITY); KNOWN.len()];
         for (at, (kind, model)) in self.models.iter_mut().enumerate() {
             if tells {
                 model.learn(without);
@@ -214,11 +219,11 @@ impl Bank {
         }
         let mut least = f64::INFINITY;
         let believed = self.kind;
-        for kind in KINDS {
+        for kind in KNOWN {
             let handicap = match (believed, kind) {
                 _ if kind == believed => 0.0,
-                (Kind::Unknown, _) => SURE,
-                (_, Kind::Unknown) => WRONG,
+                (KnownLaw::Unknown, _) => SURE,
+                (_, KnownLaw::Unknown) => WRONG,
                 _ => BETTER,
             };
             let cost = bests[kind as usize].2;
@@ -232,7 +237,8 @@ impl Bank {
         }
         let (model, delay, _) = bests[self.kind as usize];
         self.best = (model, delay);
-        self.doubt.sample(now, swings, self.kind != Kind::Unknown);
+        self.doubt
+            .sample(now, swings, self.kind != KnownLaw::Unknown);
     }
 
     /// It is told `watts`.
@@ -247,33 +253,36 @@ impl Bank {
 
     /// Whether a law is believed in by which the reader is answered better than by the ledger.
     pub fn decides(&self) -> bool {
-        self.kind != Kind::Unknown && !self.doubt.on
+        self.law() != KnownLaw::Unknown
     }
 
     /// Whether it is believed to go by nothing but its answers' sum, so that a small one does nothing.
     pub fn is_plain(&self) -> bool {
-        self.kind == Kind::Adds && !self.doubt.on
+        self.law() == KnownLaw::Adds
     }
 
-    /// Whether it is believed to hold a jump once as against spikes.
-    pub fn has_gate(&self) -> bool {
-        matches!(self.kind, Kind::Integer | Kind::Ramps) && !self.doubt.on
+    /// What is believed of it.
+    pub fn law(&self) -> KnownLaw {
+        if self.doubt.on {
+            KnownLaw::Unknown
+        } else {
+            self.kind
+        }
     }
 
     /// Whether it goes on with what it was told, `said` W the last time, until it hears 0 W.
     pub fn goes_on(&self, said: f64) -> bool {
-        let goes_on = match self.kind {
-            Kind::Repeats | Kind::Reuses => said != 0.0,
-            Kind::Averages => self.models[self.best.0].1.rest() != 0.0,
+        match self.law() {
+            KnownLaw::Repeats | KnownLaw::Reuses => said != 0.0,
+            KnownLaw::Averages => self.models[self.best.0].1.rest() != 0.0,
             _ => false,
-        };
-        goes_on && !self.doubt.on
+        }
     }
 
     /// The part of its share with which an answer does about as much as it says until the next question,
     /// which comes after `poll` s.
     pub fn part(&self, poll: f64) -> f64 {
-        if self.kind == Kind::Reuses && !self.doubt.on {
+        if self.law() == KnownLaw::Reuses {
             (PASS / poll.max(PASS)).max(PART_LEAST)
         } else {
             1.0

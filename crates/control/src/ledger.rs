@@ -2,7 +2,7 @@
 
 use super::{
     aside::Aside,
-    bank::Bank,
+    bank::{Bank, KnownLaw},
     episode::{Closed, Episode},
     gate::Gate,
     params::Params,
@@ -39,7 +39,7 @@ const LOOK_EACH: f64 = 0.1;
 pub enum Value {
     /// The newest sample times the reader's share, W.
     Sample(f64),
-    /// 0 W: it moves no known battery.
+    /// 0 W: it moves no known battery but one that goes on with its last answers, which it stops.
     Zero,
 }
 
@@ -52,8 +52,9 @@ pub(super) struct NotNow {
 /// One reader.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
-    /// The newest sample times the share, W.
+    /// The newest sample times the share, W, and the part of that which it is answered.
     watts: f64,
+    part: f64,
     /// By then an answer has been seen, s.
     patience: f64,
     /// Mean change from sample to sample, of changes below 100 W.
@@ -88,6 +89,7 @@ impl Ledger {
     pub fn new(params: &Params, now: f64, watts: f64) -> Self {
         Self {
             watts,
+            part: 1.0,
             patience: params.patience,
             noise: 0.0,
             sides: [Side::default(), Side::default()],
@@ -124,11 +126,6 @@ impl Ledger {
         [self.sides[0].reach, self.sides[1].reach]
     }
 
-    /// Mean distance of its questions, s.
-    pub fn asks_each(&self) -> f64 {
-        self.poll
-    }
-
     /// Whether it is calm by itself and answered as without control.
     pub fn stands_aside(&self) -> bool {
         self.aside.on
@@ -139,14 +136,9 @@ impl Ledger {
         self.trial.swings(now)
     }
 
-    /// Whether it holds an answer once that jumped.
-    pub fn has_gate(&self) -> bool {
-        self.gate.on || self.bank.as_ref().is_some_and(Bank::has_gate)
-    }
-
-    /// Whether it is told 0 W in place of nothing.
-    pub fn hears_zeros(&self) -> bool {
-        self.trial.zeros()
+    /// The law by which it is believed to act.
+    pub fn law(&self) -> KnownLaw {
+        self.bank.as_ref().map_or(KnownLaw::Unknown, Bank::law)
     }
 
     /// Watts answered that are on their way, and since when, s.
@@ -192,7 +184,7 @@ impl Ledger {
     /// The same reader with another share: what was answered was answered in other watts.
     pub fn restart(&mut self, watts: f64) {
         self.forget_answers();
-        self.watts = watts * self.part();
+        self.watts = watts * self.part;
     }
 
     /// A fresh sample times the share: what of the answers has been seen?
@@ -203,7 +195,9 @@ impl Ledger {
             }
             self.aside.sample(now, self.trial.swings(now));
         }
-        let watts = whole * self.part();
+        let law = self.bank.as_ref().map_or(1.0, |bank| bank.part(self.poll));
+        self.part = self.trial.part() * law;
+        let watts = whole * self.part;
         let change = watts - self.watts;
         self.watts = watts;
         if change.abs() < 100.0 {
@@ -514,8 +508,7 @@ impl Ledger {
 
     /// The part of its share that it is answered.
     pub fn part(&self) -> f64 {
-        let bank = self.bank.as_ref().map_or(1.0, |bank| bank.part(self.poll));
-        self.trial.part() * bank
+        self.part
     }
 
     /// When it was answered last, s.

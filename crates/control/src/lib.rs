@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Pure: no clock and no sockets. Every value served is a measured one times the reader's share, or
-//! 0 W, which moves no known battery. State is kept for each reader, bounded, and forgotten with
-//! it.
+//! 0 W, which moves no known battery but one that goes on with its last answers. State is kept for
+//! each reader, bounded, and forgotten with it.
 
 mod aside;
 mod bank;
@@ -32,6 +32,7 @@ mod swing;
 mod tests;
 mod trial;
 
+pub use bank::KnownLaw;
 pub use ledger::Value;
 pub use params::{Params, Wrong};
 pub use readers::{Control, Decision, Question, ReaderState};

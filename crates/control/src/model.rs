@@ -88,12 +88,6 @@ impl Model {
         }
     }
 
-    /// The same, which acts by itself so much later, s.
-    pub fn passing_later(mut self, by: f64) -> Self {
-        self.passes_at += by;
-        self
-    }
-
     /// Time passes.
     fn advance(&mut self, now: f64) {
         if now - self.passes_at > PASSES_FOR {

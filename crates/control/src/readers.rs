@@ -3,6 +3,7 @@
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use super::{
+    bank::KnownLaw,
     ledger::{Ledger, NotNow, Value},
     params::{Params, Wrong},
 };
@@ -59,16 +60,12 @@ pub struct ReaderState {
     pub answered: u64,
     /// Its part of the power: its share, halved while that is tried against a swing.
     pub share: f64,
-    /// Mean distance of its questions, s.
-    pub asks_each: f64,
     /// It is calm by itself, and answered as without control.
     pub stands_aside: bool,
     /// Grid power crosses zero by more than 60 W six times in 75 s.
     pub swings: bool,
-    /// It takes a jump for a spike and holds it once, so it is told twice.
-    pub has_gate: bool,
-    /// It is told 0 W in place of nothing, as it swings without.
-    pub hears_zeros: bool,
+    /// The law by which it is believed to act.
+    pub law: KnownLaw,
 }
 
 #[derive(Clone, Debug)]
@@ -303,11 +300,9 @@ impl<R: Clone + Eq + Hash> Control<R> {
             asked: reader.asked,
             answered: reader.answered,
             share: reader.share * ledger.part(),
-            asks_each: ledger.asks_each(),
             stands_aside: ledger.stands_aside(),
             swings: ledger.swings(now.as_secs_f64()),
-            has_gate: ledger.has_gate(),
-            hears_zeros: ledger.hears_zeros(),
+            law: ledger.law(),
         })
     }
 

@@ -279,7 +279,8 @@ fn a_battery_that_ramps_is_answered_in_bursts() {
             plant.answer(now, said);
         }
     }
-    assert!(control.state(at(3600.0), &1).unwrap().has_gate);
+    let law = control.state(at(3600.0), &1).unwrap().law;
+    assert_eq!(law, KnownLaw::Ramps);
     assert!(slow < 4.0, "{slow} s a step");
 }
 
