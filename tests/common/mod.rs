@@ -84,7 +84,7 @@ pub fn channels() -> ChannelSettings {
 
 pub fn device() -> Device {
     Device {
-        identity: Identity::of_mac(Mac::parse("AABBCCDDEEFF").unwrap()),
+        identity: Identity::of_mac(&Mac::parse("AABBCCDDEEFF").unwrap()),
         options: DeviceOptions {
             stale: StalePolicy::Device,
             energy_kwh: false,

@@ -125,7 +125,7 @@ impl Sniffer {
 
 /// An identity of its own, so that tests side by side do not hear each other.
 fn identity() -> Identity {
-    Identity::of_mac(Mac::local(std::array::from_fn(|_| fastrand::u8(..))))
+    Identity::of_mac(&Mac::local(std::array::from_fn(|_| fastrand::u8(..))))
 }
 
 fn announce(meter: &Meter, identity: &Identity) -> CancellationToken {
@@ -325,7 +325,7 @@ async fn get_as(address: SocketAddr, target: &str, host: &str) -> serde_json::Va
 #[tokio::test]
 async fn the_host_name_chooses_the_meter() {
     let (grid, solar) = (Meter::new(), Meter::new());
-    let other = Identity::of_mac(Mac::parse("0000000000AA").unwrap());
+    let other = Identity::of_mac(&Mac::parse("0000000000AA").unwrap());
     solar
         .ground
         .change(|ground| Arc::make_mut(&mut ground.device).identity = other);

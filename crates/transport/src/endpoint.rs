@@ -35,7 +35,7 @@ use consumers::{About, Caller, Calm, Consumers, Overview, verdict::Verdict};
 use device::{
     Answer, Context, Effect, Found, Json, Manner, Outcome, RpcError, View,
     auth::Guard,
-    frame::{self, Frame, FrameError, Message},
+    frame::{self, Frame, Message, NoFrame},
 };
 use meter::{PhaseInput, Quality, records::Records};
 use vocab::{Clock, Now};
@@ -413,7 +413,7 @@ impl Endpoint {
     async fn batch(
         &self,
         caller: &Caller,
-        frames: &[Result<Frame, FrameError>],
+        frames: &[Result<Frame, NoFrame>],
         bytes: &Bytes,
         terms: Terms<'_>,
     ) -> Spoken {

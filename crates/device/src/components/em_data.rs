@@ -6,7 +6,7 @@ use super::{
     super::{
         Context, Device, Effect, Json, RpcError, View,
         answer::{Handled, effects, json, text},
-        history::{self, Columns},
+        history::{self, Asked, Columns},
         method::{Call, Method},
     },
     set_nothing,
@@ -104,12 +104,17 @@ pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
     status_text(context.view, device.options.energy_kwh)
 }
 
-/// The columns of the component that was asked: each profile has one kind of them.
-fn columns(call: &Call<'_>) -> Columns {
-    match call.context.state.profile {
-        Profile::Triphase => Columns::Em,
-        Profile::Monophase => Columns::Em1(call.id),
-    }
+/// The stretch that is asked for, in the columns of the component: each profile has one kind.
+fn asked(call: &Call<'_>) -> Result<Asked, RpcError> {
+    Ok(Asked {
+        from: call.params.required_int("ts")?,
+        end: call.params.int("end_ts")?.unwrap_or(i64::MAX),
+        keys: call.params.flag("add_keys")?.unwrap_or(true),
+        columns: match call.context.state.profile {
+            Profile::Triphase => Columns::Em,
+            Profile::Monophase => Columns::Em1(call.id),
+        },
+    })
 }
 
 /// A page of records, or why they cannot be read.
@@ -125,38 +130,17 @@ pub(crate) fn get_records(call: &Call<'_>) -> Handled {
 }
 
 pub(crate) fn get_data(call: &Call<'_>) -> Handled {
-    let from = call.params.required_int("ts")?;
-    let end = call.params.int("end_ts")?.unwrap_or(i64::MAX);
-    let keys = call.params.flag("add_keys")?.unwrap_or(true);
-    page(history::page(
-        call.context.records,
-        columns(call),
-        from,
-        end,
-        keys,
-    ))
+    page(history::page(call.context.records, asked(call)?))
 }
 
 pub(crate) fn get_net_energies(call: &Call<'_>) -> Handled {
-    let from = call.params.required_int("ts")?;
+    let asked = asked(call)?;
     let period = call.params.required_int("period")?;
     if !matches!(period, 300 | 900 | 1800 | 3600) {
         return Err(RpcError::bad_argument("period"));
     }
-    let end = call.params.int("end_ts")?.unwrap_or(i64::MAX);
-    let keys = call.params.flag("add_keys")?.unwrap_or(true);
-    let asked = history::NetAsked {
-        from,
-        end,
-        period,
-        now: call.context.now.unix_s(),
-    };
-    page(history::net_page(
-        call.context.records,
-        columns(call),
-        asked,
-        keys,
-    ))
+    let now = call.context.now.unix_s();
+    page(history::net_page(call.context.records, asked, period, now))
 }
 
 pub(crate) fn reset_counters(_: &Call<'_>) -> Handled {
