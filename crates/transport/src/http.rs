@@ -11,13 +11,12 @@ mod hosts;
 mod legacy;
 mod lenient;
 mod pages;
-mod reply;
 mod request;
 mod rpc;
 mod site;
 mod upgrade;
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -39,15 +38,13 @@ pub use self::{
 };
 use self::{
     lenient::Lenient,
-    reply::{Silence, error},
-    request::{HEAD_TIMEOUT, RequestInfo, target},
+    request::{Asked, HEAD_TIMEOUT, Silence},
 };
 use super::{
     hold,
     limits::Activity,
     listener::{self, Connection, ListenerSpec, Watched},
 };
-use consumers::Channel;
 use device::RpcError;
 
 /// Largest request head: a `batch=` in a query is long.
@@ -238,40 +235,42 @@ async fn route(
     connection: &Arc<Connection>,
 ) -> Response<Body> {
     let ground = site.endpoint.ground();
-    let limit = ground.channels.rate_limit;
-    if !site.rate.allow(connection.peer.ip(), limit) {
-        return error(&ground, request.headers(), &RpcError::too_many());
-    }
+    let allowed = site
+        .rate
+        .allow(connection.peer.ip(), ground.channels.rate_limit);
     // The call that nearly every reader repeats takes no detour through the router.
-    if request.method() == Method::GET
+    let is_call = request.method() == Method::GET
         && site.role == Role::Device
-        && let Some(method) =
-            request.uri().path().strip_prefix("/rpc/").filter(|m| {
-                !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
-            })
-    {
-        let asked = RequestInfo {
-            site: &site,
-            method: request.method(),
-            uri: target(request.uri()),
-            headers: request.headers(),
-            caller: caller(connection, request.headers(), Channel::Http),
+        && called(request.uri().path()).is_some();
+    if is_call || !allowed {
+        let (head, _) = request.into_parts();
+        let asked = Asked {
+            site,
+            connection: Arc::clone(connection),
+            head,
             ground,
         };
-        return rpc::bare(&asked, method, rpc::Params::Query(request.uri().query())).await;
+        let uri = &asked.head.uri;
+        return match called(uri.path()) {
+            Some(method) if allowed => {
+                rpc::bare(&asked, method, rpc::Params::Query(uri.query())).await
+            }
+            _ => asked.error(&RpcError::too_many()),
+        };
     }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Arc::clone(connection));
-    match routes
-        .unwrap_or_else(|| router(&site))
-        .oneshot(request)
-        .await
-    {
+    let routes = routes.unwrap_or_else(|| router(&site));
+    match routes.oneshot(request).await {
         Ok(response) => response,
-        Err(never) => never_happens(never),
+        Err(never) => match never {},
     }
 }
 
-fn never_happens(never: Infallible) -> Response<Body> {
-    match never {}
+/// The method of a bare call's path that needs no decoding.
+fn called(path: &str) -> Option<&str> {
+    let plain = |m: &&str| m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    path.strip_prefix("/rpc/")
+        .filter(|method| !method.is_empty())
+        .filter(plain)
 }
