@@ -12,7 +12,8 @@ mod turn;
 
 use std::{
     future::Future,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
+    ops::Deref,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -31,7 +32,7 @@ use crate::{
     ground::{Ground, GroundOwner},
     limits::Rate,
 };
-use consumers::{About, Caller, Calm, Consumers, Overview, verdict::Verdict};
+use consumers::{About, Caller, Calm, Channel, Consumers, Overview, verdict::Verdict};
 use device::{
     Answer, Context, Effect, Found, Json, Manner, Outcome, RpcError, View,
     auth::Guard,
@@ -530,6 +531,42 @@ impl Endpoint {
             ws_connected: self.outbound_up.load(Ordering::Relaxed) > 0,
             mqtt_connected: self.mqtt_up.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// A connection's two ends, as its caller.
+pub(super) fn connected_caller(channel: Channel, peer: SocketAddr, local: SocketAddr) -> Caller {
+    Caller {
+        peer: peer.ip().to_canonical(),
+        peer_port: peer.port(),
+        local: Some(local.ip().to_canonical()),
+        local_port: local.port(),
+        channel,
+        agent: None,
+    }
+}
+
+/// Notes a connection as open from the beginning to the end of its life, however it ends.
+pub(super) struct Present<E, C>
+where
+    E: Deref<Target = Endpoint>,
+    C: Deref<Target = Caller>,
+{
+    pub(super) endpoint: E,
+    pub(super) caller: C,
+}
+
+impl<E: Deref<Target = Endpoint>, C: Deref<Target = Caller>> Present<E, C> {
+    pub(super) fn new(endpoint: E, caller: C) -> Self {
+        endpoint.consumers.connected(&caller, endpoint.clock.now());
+        Self { endpoint, caller }
+    }
+}
+
+impl<E: Deref<Target = Endpoint>, C: Deref<Target = Caller>> Drop for Present<E, C> {
+    fn drop(&mut self) {
+        let now = self.endpoint.clock.now();
+        self.endpoint.consumers.disconnected(&self.caller, now);
     }
 }
 

@@ -22,7 +22,7 @@ use axum::{
     Router,
     body::Body,
     http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
-    routing::get,
+    routing::{MethodRouter, get},
 };
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -56,24 +56,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What a connection may take to end once it was told to.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Where whole frames go.
+fn frames() -> MethodRouter<Arc<Site>> {
+    get(upgrade::or_legacy)
+        .post(rpc::frame)
+        .options(rpc::options)
+}
+
 /// What is answered on a port.
 fn router(site: &Arc<Site>) -> Router {
     let own = match site.role {
         Role::Fanout => Router::new().fallback(upgrade::any_path),
         Role::Device => Router::new()
             .route("/shelly", get(rpc::shelly))
-            .route(
-                "/rpc",
-                get(upgrade::or_legacy)
-                    .post(rpc::frame)
-                    .options(rpc::options),
-            )
-            .route(
-                "/rpc/",
-                get(upgrade::or_legacy)
-                    .post(rpc::frame)
-                    .options(rpc::options),
-            )
+            .route("/rpc", frames())
+            .route("/rpc/", frames())
             .route(
                 "/rpc/{method}",
                 get(rpc::get).post(rpc::post).options(rpc::options),
@@ -98,40 +95,24 @@ fn router(site: &Arc<Site>) -> Router {
 
 /// Binds what `wanted` says, again and again while it cannot be had, and serves it until cancelled.
 pub async fn run(wanted: ListenerSpec, site: Arc<Site>, cancel: CancellationToken) {
-    let bind = || listener::bind_all(&wanted, listener::tcp);
-    let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
-        let serving = listeners
-            .into_iter()
-            .map(|l| serve(l, Arc::clone(&site), session.clone()))
-            .collect::<Vec<_>>();
-        async move { drop(futures_util::future::join_all(serving).await) }
-    };
-    hold::hold(&wanted, &site.board, &cancel, bind, each).await;
+    hold::hold(&wanted, &site.board, &cancel, |listener, session| {
+        serve(listener, Arc::clone(&site), session)
+    })
+    .await;
 }
 
 /// Serves `listener` until cancelled; returns when every connection has ended, WebSockets with a
 /// close frame.
 pub async fn serve(listener: TcpListener, site: Arc<Site>, cancel: CancellationToken) {
     let routes = router(&site);
-    let max = {
-        let site = Arc::clone(&site);
-        move || site.endpoint.ground().channels.max_connections
-    };
-    let parent = {
-        let site = Arc::clone(&site);
-        move || site.endpoint.ground().boot.over.clone()
-    };
     listener::accept(
         listener,
         &site.connections,
-        max,
-        parent,
+        || site.endpoint.ground().channels.max_connections,
+        || site.endpoint.ground().boot.over.clone(),
         &cancel,
         GRACE * 2,
-        |stream, connection| {
-            let (site, routes) = (Arc::clone(&site), routes.clone());
-            async move { drive(stream, connection, site, routes).await }
-        },
+        |stream, connection| drive(stream, connection, Arc::clone(&site), routes.clone()),
     )
     .await;
     site.sockets.close();

@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    endpoint::{Credentials, Endpoint, Spoken, Terms},
+    endpoint::{Credentials, Endpoint, Present, Spoken, Terms},
     ground::Ground,
     limits::Rate,
 };
@@ -352,27 +352,6 @@ where
         tokio::time::sleep(TO_READ_THE_CLOSE).await;
     }
     ended
-}
-
-/// Notes that a socket is open, and that it is closed, however it ends.
-struct Present<'a> {
-    endpoint: &'a Endpoint,
-    caller: &'a Caller,
-}
-
-impl<'a> Present<'a> {
-    fn new(endpoint: &'a Endpoint, caller: &'a Caller) -> Self {
-        endpoint.consumers.connected(caller, endpoint.clock.now());
-        Self { endpoint, caller }
-    }
-}
-
-impl Drop for Present<'_> {
-    fn drop(&mut self) {
-        self.endpoint
-            .consumers
-            .disconnected(self.caller, self.endpoint.clock.now());
-    }
 }
 
 impl<S, M, E> Conversation<'_, S>

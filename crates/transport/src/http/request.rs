@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{cors, site::Site};
 use crate::{
-    endpoint::{Credentials, Terms, closed},
+    endpoint::{Credentials, Terms, closed, connected_caller},
     ground::Ground,
     listener::Connection,
 };
@@ -183,11 +183,7 @@ pub fn caller(connection: &Connection, headers: &HeaderMap, channel: Channel) ->
         .get(header::USER_AGENT)
         .and_then(|a| a.to_str().ok());
     Caller {
-        peer: connection.peer.ip(),
-        peer_port: connection.peer.port(),
-        local: Some(connection.local.ip()),
-        local_port: connection.local.port(),
-        channel,
         agent: agent.map(|a| a.chars().take(128).collect::<String>().into()),
+        ..connected_caller(channel, connection.peer, connection.local)
     }
 }
