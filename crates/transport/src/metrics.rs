@@ -177,12 +177,15 @@ impl Collector for Sheet {
             let help = format!("{}.", series.help);
             let mut family = encoder.encode_descriptor(series.name, &help, unit.as_ref(), kind)?;
             for (labels, value) in &series.lines {
-                let write = |mut line: MetricEncoder<'_>| match kind {
+                let write = |line: &mut MetricEncoder<'_>| match kind {
                     MetricType::Counter => line.encode_counter::<NoLabelSet, _, u64>(value, None),
                     _ => line.encode_gauge(value),
                 };
-                // Braces with nothing in them are no name that anybody looks for.
-                write(family.encode_family(labels)?)?;
+                if labels.is_empty() {
+                    write(&mut family)?;
+                } else {
+                    write(&mut family.encode_family(labels)?)?;
+                }
             }
         }
         Ok(())
