@@ -95,6 +95,18 @@ pub enum Credentials<'a> {
     },
 }
 
+impl Credentials<'_> {
+    /// By the frame: also to read, or to change something only.
+    #[must_use]
+    pub const fn of_frames(to_read: bool) -> Self {
+        if to_read {
+            Self::Frame
+        } else {
+            Self::FrameToChange
+        }
+    }
+}
+
 /// On what terms a channel hands a call in.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {

@@ -219,6 +219,17 @@ impl Service for Master {
     }
 }
 
+/// A function, as the register of readers names it.
+fn name_of(function: u8) -> &'static str {
+    match function {
+        modbus::READ_INPUT => "read input registers",
+        modbus::READ_HOLDING => "read holding registers",
+        modbus::WRITE_SINGLE => "write single register",
+        modbus::WRITE_MULTIPLE => "write multiple registers",
+        _ => "other",
+    }
+}
+
 /// As tokio-modbus wants it: no answer at all is none.
 fn sent(answer: Result<Response, Exception>) -> Reply {
     match answer {
@@ -252,13 +263,8 @@ impl Endpoint {
         let read = self
             .moment(ground, caller.local, view, Manner::default())
             .with(|context| modbus::read(&ground.device, context, map, function, address, count));
-        let name = if function == modbus::READ_INPUT {
-            "read input registers"
-        } else {
-            "read holding registers"
-        };
         let refused = read.as_ref().err().copied();
-        self.note_registers(caller, name, refused, (power, phase));
+        self.note_registers(caller, name_of(function), refused, (power, phase));
         read
     }
 
@@ -284,12 +290,7 @@ impl Endpoint {
         if let Ok(effects) = written {
             self.hub.apply(effects).await;
         }
-        let name = if function == modbus::WRITE_SINGLE {
-            "write single register"
-        } else {
-            "write multiple registers"
-        };
-        self.note_registers(caller, name, refused, (None, None));
+        self.note_registers(caller, name_of(function), refused, (None, None));
         refused.map_or(Ok(()), Err)
     }
 

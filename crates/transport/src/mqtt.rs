@@ -349,11 +349,7 @@ impl<'a> Session<'a> {
         }
         let ground = self.endpoint.ground();
         let terms = Terms {
-            credentials: if ground.channels.auth_outbound {
-                Credentials::Frame
-            } else {
-                Credentials::FrameToChange
-            },
+            credentials: Credentials::of_frames(ground.channels.auth_outbound),
             manner: Manner::http(ground.channels.strict_minimal_payload),
             ..Terms::on(&ground)
         };

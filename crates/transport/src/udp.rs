@@ -250,11 +250,7 @@ impl Port {
         let channels = &ground.channels;
         let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
         let terms = Terms {
-            credentials: if channels.auth_udp {
-                Credentials::Frame
-            } else {
-                Credentials::FrameToChange
-            },
+            credentials: Credentials::of_frames(channels.auth_udp),
             manner,
             default_dst: Some(UNKNOWN),
             held: Some(&self.held),

@@ -396,7 +396,7 @@ where
                         self.answer(Spoken::too_many(&payload, &ground.device.identity.id)).await?;
                         continue;
                     }
-                    let credentials = if rules.ask_password { Credentials::Frame } else { Credentials::FrameToChange };
+                    let credentials = Credentials::of_frames(rules.ask_password);
                     let mut answering: Answering<'_> = Box::pin(async move {
                         let manner = Manner::http(ground.channels.strict_minimal_payload);
                         let terms = Terms { credentials, foreign: rules.foreign, manner, held: Some(held), ..Terms::on(&ground) };

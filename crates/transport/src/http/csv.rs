@@ -1,7 +1,7 @@
 //! `/emdata/0/data.csv` and `/em1data/<n>/data.csv`: minute records as a file, streamed piece by
 //! piece (`docs/protocol/http.md#the-csv-file`).
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::{
     body::Body,
@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderValue, Response, StatusCode, header},
 };
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::Number;
 
@@ -102,7 +103,7 @@ async fn file(
         .map_err(|unread| asked.error(&RpcError::unavailable(unread.to_string())))?;
     let mut response = asked.answer(StatusCode::OK, Bytes::new());
     if let Some(first) = first {
-        *response.body_mut() = Body::from_stream(stream(first, rest, place));
+        *response.body_mut() = Body::from_stream(pieces(first, rest, place));
     }
     let mac = &asked.ground.device.identity.mac;
     let since = from.map(|ts| format!("_{ts}")).unwrap_or_default();
@@ -118,28 +119,13 @@ async fn file(
 
 /// The pieces, each read when the reader has taken the one before: who does not read holds no
 /// thread, and two pieces at most.
-fn stream(
-    first: String,
-    rest: Csv,
-    place: DownloadSlot,
-) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
-    futures_util::stream::unfold(
-        (Some(first), Some(rest), place),
-        |(first, rest, place)| async move {
-            if let Some(first) = first {
-                return Some((Ok(Bytes::from(first)), (None, rest, place)));
-            }
-            let mut csv = rest?;
-            // An error cuts the file off, so that nobody takes a part for the whole.
-            match background::go_on(move || (csv.next(), csv)).await {
-                Ok((piece, csv)) => piece.map(|piece| {
-                    (
-                        piece.map(Bytes::from).map_err(std::io::Error::other),
-                        (None, Some(csv), place),
-                    )
-                }),
-                Err(refused) => Some((Err(std::io::Error::other(refused)), (None, None, place))),
-            }
-        },
-    )
+fn pieces(first: String, rest: Csv, place: DownloadSlot) -> impl Stream<Item = io::Result<Bytes>> {
+    let rest = stream::try_unfold((rest, place), |(mut csv, place)| async move {
+        // An error cuts the file off, so that nobody takes a part for the whole.
+        let reading = background::go_on(move || (csv.next(), csv)).await;
+        let (piece, csv) = reading.map_err(io::Error::other)?;
+        let piece = piece.transpose().map_err(io::Error::other)?;
+        Ok(piece.map(|piece| (Bytes::from(piece), (csv, place))))
+    });
+    stream::iter([Ok(Bytes::from(first))]).chain(rest)
 }
