@@ -89,14 +89,7 @@ async fn acquire_free(
                     if board.guard().claim(wanted) == Claim::Taken {
                         continue;
                     }
-                    if failures > 0 || told {
-                        tracing::info!(
-                            listener = wanted.name,
-                            "port {} is free again and now served",
-                            wanted.port
-                        );
-                    }
-                    board.set(wanted.line(ListenerState::Listening));
+                    listener::served(wanted, board, failures > 0 || told);
                     return Some(bound);
                 }
                 Err(error) => {
