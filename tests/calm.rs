@@ -5,17 +5,15 @@
 
 mod common;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use common::{Meter, until};
-use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
+use common::{Client, Meter, connect_from, until};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream, UdpSocket},
+    net::{TcpStream, UdpSocket},
     time::{Instant, timeout},
 };
-use tokio_tungstenite::tungstenite::Message;
 use virtual_shelly::{
     config::{ControlMode, ControlSettings},
     consumers::Channel,
@@ -69,10 +67,11 @@ fn dropped(meter: &Meter, why: &str) -> u64 {
         .sum()
 }
 
-async fn connect(from: &str, to: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
-    socket.connect(to).await.unwrap()
+/// How often control was asked by this reader.
+fn asked(meter: &Meter, reader: &str, channel: Channel) -> u64 {
+    let (now, reader) = (meter.clock.now().mono, reader.parse().unwrap());
+    let state = meter.endpoint.calm.state(now, &(reader, channel));
+    state.map_or(0, |s| s.asked)
 }
 
 async fn get(stream: &mut TcpStream, agent: &str) {
@@ -109,19 +108,7 @@ async fn over_udp_the_same_watts_are_said_once_and_new_ones_at_once() {
     assert_eq!(heard(&battery, Duration::from_millis(1)).await, None);
     // The house takes 300 W more: the datagram that waits is answered by that reading.
     battery.send_to(EM.as_bytes(), udp).await.unwrap();
-    until("it waits", || {
-        meter
-            .endpoint
-            .calm
-            .state(
-                meter.clock.now().mono,
-                &("127.0.0.2".parse().unwrap(), Channel::Udp),
-            )
-            .unwrap()
-            .asked
-            == 4
-    })
-    .await;
+    until("it waits", || asked(&meter, "127.0.0.2", Channel::Udp) == 4).await;
     meter.power([Some(700.0), Some(0.0), Some(0.0)]);
     assert_eq!(heard(&battery, AT_ONCE).await, Some(700.0));
     meter.stop().await;
@@ -149,7 +136,7 @@ async fn waiting_datagrams_block_no_socket() {
 async fn over_http_the_answer_is_held_until_there_is_something_new() {
     let meter = meter(ControlMode::On);
     let http = meter.http().await;
-    let mut battery = connect("127.0.0.2", http).await;
+    let mut battery = connect_from("127.0.0.2", http).await;
     get(&mut battery, "").await;
     assert_eq!(answer(&mut battery).await, 400.0);
     get(&mut battery, "").await;
@@ -182,41 +169,23 @@ async fn over_a_websocket_others_calls_go_on_while_one_waits() {
         ..ControlSettings::default()
     });
     let http = meter.http().await;
-    let stream = connect("127.0.0.2", http).await;
-    let (mut socket, _) = tokio_tungstenite::client_async(format!("ws://{http}/rpc"), stream)
+    let stream = connect_from("127.0.0.2", http).await;
+    let (socket, _) = tokio_tungstenite::client_async(format!("ws://{http}/rpc"), stream)
         .await
         .unwrap();
-    let call = |id: u32, method: &str| {
-        Message::text(format!(
-            r#"{{"id":{id},"method":"{method}","params":{{"id":0}}}}"#
-        ))
-    };
+    let mut client = Client(socket);
+    let call = |id: u32, method: &str| json!({"id": id, "method": method, "params": {"id": 0}});
     for id in 1..=20 {
-        socket.send(call(id, "EM.GetStatus")).await.unwrap();
+        client.send(&call(id, "EM.GetStatus")).await;
     }
-    socket.send(call(99, "EMData.GetStatus")).await.unwrap();
-    let mut ids = Vec::new();
-    for _ in 0..2 {
-        let text = timeout(AT_ONCE, socket.next())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        ids.push(
-            serde_json::from_str::<Value>(text.to_text().unwrap()).unwrap()["id"]
-                .as_u64()
-                .unwrap(),
-        );
+    client.send(&call(99, "EMData.GetStatus")).await;
+    for id in [1, 99] {
+        assert_eq!(client.within(AT_ONCE).await.unwrap()["id"], id);
     }
-    assert_eq!(ids, [1, 99]);
     meter.power([Some(700.0), Some(0.0), Some(0.0)]);
-    let text = timeout(AT_ONCE, socket.next())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    assert_eq!(total(text.to_text().unwrap()), 700.0);
-    drop(socket);
+    let answer = client.within(AT_ONCE).await.unwrap();
+    assert_eq!(answer["result"]["total_act_power"], 700.0);
+    drop(client);
     meter.stop().await;
 }
 
@@ -238,7 +207,7 @@ async fn who_is_no_battery_is_answered_as_ever() {
         ("127.0.0.5", "HomeAssistant/2026.11"),
         ("127.0.0.1", "python-requests/2"),
     ] {
-        by_http.push((connect(from, http).await, agent));
+        by_http.push((connect_from(from, http).await, agent));
     }
     // One on this host, one that names itself, and one that an option names.
     let mut by_udp = Vec::new();
@@ -288,7 +257,7 @@ async fn who_asks_faster_than_any_battery_is_answered_each_time() {
 async fn without_power_the_stale_policy_answers() {
     let meter = meter(ControlMode::On);
     let http = meter.http().await;
-    let mut battery = connect("127.0.0.2", http).await;
+    let mut battery = connect_from("127.0.0.2", http).await;
     get(&mut battery, "").await;
     assert_eq!(answer(&mut battery).await, 400.0);
     get(&mut battery, "").await;
@@ -312,8 +281,8 @@ async fn two_batteries_get_halves_and_named_shares_count_once() {
     let meter = meter(ControlMode::On);
     let http = meter.http().await;
     let (mut one, mut two) = (
-        connect("127.0.0.2", http).await,
-        connect("127.0.0.3", http).await,
+        connect_from("127.0.0.2", http).await,
+        connect_from("127.0.0.3", http).await,
     );
     get(&mut one, "").await;
     assert_eq!(answer(&mut one).await, 400.0);
@@ -345,37 +314,26 @@ async fn five_hundred_that_wait_are_nothing() {
     let http = meter.http().await;
     let reader = |n: usize| format!("127.0.2.{}", n % 50 + 1);
     for n in 0..50 {
-        let mut first = connect(&reader(n), http).await;
+        let mut first = connect_from(&reader(n), http).await;
         get(&mut first, "").await;
         timeout(SOON, answer(&mut first)).await.unwrap();
     }
     let before = threads();
     let mut waiting = Vec::new();
     for n in 0..500 {
-        let mut stream = connect(&reader(n), http).await;
+        let mut stream = connect_from(&reader(n), http).await;
         get(&mut stream, "").await;
         waiting.push(stream);
     }
-    let asked = || {
-        (0..50).map(|n| {
-            meter
-                .endpoint
-                .calm
-                .state(
-                    meter.clock.now().mono,
-                    &(reader(n).parse().unwrap(), Channel::Http),
-                )
-                .map_or(0, |s| s.asked)
-        })
-    };
-    until("it is so", || asked().sum::<u64>() == 550).await;
+    let all = || (0..50).map(|n| asked(&meter, &reader(n), Channel::Http));
+    until("it is so", || all().sum::<u64>() == 550).await;
     assert!(
         threads() <= before + 2,
         "{} threads, before {before}",
         threads()
     );
     let began = Instant::now();
-    let mut viewer = connect("127.0.0.1", http).await;
+    let mut viewer = connect_from("127.0.0.1", http).await;
     get(&mut viewer, "").await;
     assert_eq!(answer(&mut viewer).await, 400.0);
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());

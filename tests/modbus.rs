@@ -7,18 +7,18 @@ mod common;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use common::{ID, Meter, ask_modbus, golden, post, read_pdu, until};
+use common::{ID, Meter, ask_modbus, ends, free_port, golden, post, read_pdu, until};
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 use virtual_shelly::{
     config::{ModbusMap, StalePolicy},
     consumers::Channel,
     device::{Effect, state::Setting},
-    transport::{Hub, ListenerState, listener::ListenerSpec, modbus},
+    transport::{ListenerState, listener::ListenerSpec, modbus},
 };
 
 async fn master(meter: &Meter) -> TcpStream {
@@ -195,26 +195,19 @@ async fn a_reset_needs_its_switch_and_a_1() {
     assert_eq!(exception(&mut master, &[6, 0x10, 0x67, 0, 1]).await, 2);
     meter.set_device(|o| o.read_only = true);
     assert_eq!(exception(&mut master, &single).await, 1);
-    assert!(meter.hub.effects.lock().unwrap().is_empty());
+    assert!(meter.effects().is_empty());
     meter.set_device(|o| o.read_only = false);
     // There is no place for a password in Modbus, so with one nothing is changed.
-    let password = |ha1: Option<&str>| {
-        Effect::Set(Setting::Auth {
-            realm: ID.into(),
-            ha1: ha1.map(str::to_owned),
-        })
-    };
-    meter.hub.apply(vec![password(Some("ab"))]).await;
+    meter.set_password("secret").await;
     assert_eq!(exception(&mut master, &single).await, 1);
     assert_eq!(exception(&mut master, &multiple).await, 1);
-    meter.hub.apply(vec![password(None)]).await;
+    let (realm, ha1) = (ID.to_owned(), None);
+    meter.write(Setting::Auth { realm, ha1 }).await;
     meter.hub.effects.lock().unwrap().clear();
     assert_eq!(ask(&mut master, &single).await, single);
     assert_eq!(ask(&mut master, &multiple).await, multiple[..5]);
-    assert_eq!(
-        *meter.hub.effects.lock().unwrap(),
-        [Effect::ResetCounters, Effect::ResetCounters]
-    );
+    let reset = Effect::ResetCounters;
+    assert_eq!(meter.effects(), [reset.clone(), reset]);
     meter.stop().await;
 }
 
@@ -252,13 +245,7 @@ async fn many_masters_at_once_and_the_idlest_goes() {
         words(&mut other, 4, 1013, 2).await;
         others.push(other);
     }
-    assert_eq!(
-        tokio::time::timeout(Duration::from_secs(10), first.read(&mut [0]))
-            .await
-            .expect("closed")
-            .unwrap_or(0),
-        0
-    );
+    ends(&mut first).await;
     words(others.last_mut().unwrap(), 4, 1013, 2).await;
     meter.stop().await;
 }
@@ -315,12 +302,7 @@ async fn a_master_that_takes_no_answer_has_to_go_too() {
 async fn set_config_opens_and_closes_the_port() {
     let meter = Meter::new();
     let http = meter.http().await;
-    let port = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     let wanted = ListenerSpec {
         name: "modbus",
         meter: String::new(),
@@ -334,47 +316,23 @@ async fn set_config_opens_and_closes_the_port() {
         meter.board.clone(),
         meter.cancel.clone(),
     ));
-    let state = || {
-        meter
-            .board
-            .lines()
-            .iter()
-            .find(|l| l.name == "modbus")
-            .map(|l| l.state.clone())
+    let state = || meter.state(|line| line.name == "modbus");
+    let enable = async |enable: bool| {
+        let config = json!({"config": {"enable": enable}}).to_string();
+        post(http, "/rpc/Modbus.SetConfig", &config).await
     };
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     for _ in 0..2 {
         until("open", || state() == Some(ListenerState::Listening)).await;
         let mut master = TcpStream::connect(at).await.unwrap();
         words(&mut master, 4, 1013, 2).await;
-        let done = post(
-            http,
-            "/rpc/Modbus.SetConfig",
-            &json!({"config": {"enable": false}}).to_string(),
-        )
-        .await;
+        let done = enable(false).await;
         assert_eq!(done.status, 200, "{}", done.body);
-        until("closed", || {
-            state()
-                == Some(ListenerState::Off {
-                    by: "Modbus.SetConfig",
-                })
-        })
-        .await;
-        assert_eq!(
-            tokio::time::timeout(Duration::from_secs(10), master.read(&mut [0]))
-                .await
-                .expect("ended")
-                .unwrap_or(0),
-            0
-        );
+        let by = "Modbus.SetConfig";
+        until("closed", || state() == Some(ListenerState::Off { by })).await;
+        ends(&mut master).await;
         assert!(TcpStream::connect(at).await.is_err(), "nobody listens");
-        post(
-            http,
-            "/rpc/Modbus.SetConfig",
-            &json!({"config": {"enable": true}}).to_string(),
-        )
-        .await;
+        enable(true).await;
     }
     meter.stop().await;
 }

@@ -11,6 +11,8 @@
 mod common;
 #[path = "common/fake_ha.rs"]
 mod fake_ha;
+#[path = "common/tls.rs"]
+mod server;
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use common::{ID, Meter, golden, post, proof, until};
+use common::{ID, Meter, challenge, golden, post, proof, until};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
@@ -35,12 +37,9 @@ use tokio_tungstenite::{
 };
 use virtual_shelly::{
     consumers::Channel,
-    device::{
-        Effect, auth,
-        state::{Setting, WsConfig},
-    },
+    device::state::{Setting, WsConfig},
     transport::{
-        Hub, ListenerState,
+        ListenerState,
         board::Line,
         outbound::{self, Memory, Target},
     },
@@ -116,10 +115,15 @@ impl Session {
     }
 
     async fn send(&mut self, frame: &Value) {
-        self.socket
-            .send(Message::text(frame.to_string()))
-            .await
-            .unwrap();
+        let text = Message::text(frame.to_string());
+        self.socket.send(text).await.unwrap();
+    }
+
+    /// The answer to this method, which is its id too.
+    async fn ask(&mut self, method: &str, params: Value) -> Value {
+        self.send(&json!({"id": method, "method": method, "params": params}))
+            .await;
+        self.answer(method).await
     }
 
     /// The answer to this id; notifications before it are dropped.
@@ -343,9 +347,8 @@ async fn a_stale_source_is_silence_on_an_open_connection() {
     let mut session = gx.accept().await;
     // Nothing came before this answer: no invented zeros, no partial object that would end the GX's
     // session.
-    session
-        .send(&json!({"id": "a", "method": "Ws.GetStatus"}))
-        .await;
+    let ask = |id: &str| json!({"id": id, "method": "Ws.GetStatus"});
+    session.send(&ask("a")).await;
     let first = session.frame().await;
     assert_eq!(first["id"], json!("a"));
     assert_eq!(first["result"]["connected"], json!(true));
@@ -353,9 +356,7 @@ async fn a_stale_source_is_silence_on_an_open_connection() {
     assert_eq!(session.frame().await["method"], "NotifyFullStatus");
     assert!(session.frame().await["params"]["emdata:0"].is_object());
     meter.power([Some(1.0), None, Some(2.0)]);
-    session
-        .send(&json!({"id": "b", "method": "Sys.GetStatus"}))
-        .await;
+    session.send(&ask("b")).await;
     assert_eq!(session.frame().await["id"], "b", "silence while stale");
     meter.power([Some(1.0), Some(-7.5), Some(2.0)]);
     assert_eq!(session.frame().await["params"]["em:0"]["b_act_power"], -7.5);
@@ -409,10 +410,7 @@ async fn a_break_is_mended_at_once_but_never_in_a_circle() {
 #[tokio::test]
 async fn several_targets_and_one_that_is_not_there() {
     let (meter, one, two) = (Meter::new(), Gx::new().await, Gx::new().await);
-    let nobody = {
-        let gone = Gx::new().await;
-        gone.target()
-    };
+    let nobody = Gx::new().await.target();
     dial(&meter, vec![nobody.clone(), one.target(), two.target()]);
     for gx in [&one, &two] {
         assert_eq!(
@@ -420,16 +418,9 @@ async fn several_targets_and_one_that_is_not_there() {
             "NotifyFullStatus"
         );
     }
-    let state = |url: &str| {
-        meter
-            .board
-            .lines()
-            .iter()
-            .find(|l| l.address.to_string() == url)
-            .map(|l| l.state.clone())
-    };
+    let state = || meter.state(|line| line.address.to_string() == nobody.url);
     until("said", || {
-        matches!(state(&nobody.url), Some(ListenerState::Waiting { .. }))
+        matches!(state(), Some(ListenerState::Waiting { .. }))
     })
     .await;
     meter.stop().await;
@@ -448,12 +439,8 @@ async fn ws_set_config_starts_and_stops_it() {
         assert_eq!(session.frame().await["method"], "NotifyFullStatus");
         // As Homey does it when the device is removed there.
         let off = json!({"config": {"enable": false, "server": "", "ssl_ca": "*"}});
-        assert_eq!(
-            post(http, "/rpc/WS.SetConfig", &off.to_string())
-                .await
-                .status,
-            200
-        );
+        let done = post(http, "/rpc/WS.SetConfig", &off.to_string()).await;
+        assert_eq!(done.status, 200);
         while session.message().await.is_some() {}
         let dialling =
             |l: &Line| l.name == "outbound" && !matches!(l.state, ListenerState::Off { .. });
@@ -476,31 +463,23 @@ async fn a_reader_cannot_make_the_meter_try_the_ports_of_its_host() {
     assert_eq!(refused.json()["code"], json!(-109));
     // As an older version kept it, and as a name gives it: said alike whether somebody listens
     // there or not.
-    let open = gx.url.parse::<url::Url>().unwrap().port().unwrap();
-    let shut = {
-        let gone = Gx::new().await;
-        gone.url.parse::<url::Url>().unwrap().port().unwrap()
+    let open = gx.listener.local_addr().unwrap().port();
+    let set = |server: &str| {
+        Setting::Ws(WsConfig {
+            enable: true,
+            server: Some(server.to_owned()),
+            ssl_ca: None,
+        })
     };
+    let shut = common::free_port();
     let mut said = Vec::new();
     for server in [
         format!("ws://127.0.0.1:{open}/"),
         format!("ws://localhost:{open}/"),
         format!("ws://localhost:{shut}/"),
     ] {
-        let ws = WsConfig {
-            enable: true,
-            server: Some(server.clone()),
-            ssl_ca: None,
-        };
-        meter.hub.apply(vec![Effect::Set(Setting::Ws(ws))]).await;
-        let waiting = || {
-            meter
-                .board
-                .lines()
-                .into_iter()
-                .find(|line| line.address.to_string() == server)
-                .map(|line| line.state)
-        };
+        meter.write(set(&server)).await;
+        let waiting = || meter.state(|line| line.address.to_string() == server);
         until("refused", || {
             matches!(waiting(), Some(ListenerState::Waiting { .. }))
         })
@@ -510,14 +489,7 @@ async fn a_reader_cannot_make_the_meter_try_the_ports_of_its_host() {
     assert!(said.iter().all(|state| *state == said[0]), "{said:?}");
     // The option lets them, at once.
     meter.set(|c| c.outbound_ws_local = true);
-    meter
-        .hub
-        .apply(vec![Effect::Set(Setting::Ws(WsConfig {
-            enable: true,
-            server: Some(gx.url.clone()),
-            ssl_ca: None,
-        }))])
-        .await;
+    meter.write(set(&gx.url)).await;
     assert_eq!(
         gx.accept().await.frame().await["method"],
         "NotifyFullStatus"
@@ -528,21 +500,14 @@ async fn a_reader_cannot_make_the_meter_try_the_ports_of_its_host() {
 #[tokio::test]
 async fn a_password_is_asked_for_only_by_its_own_switch() {
     let (meter, gx) = (Meter::new(), Gx::new().await);
-    meter
-        .hub
-        .apply(vec![Effect::Set(Setting::Auth {
-            realm: ID.into(),
-            ha1: Some(auth::ha1(ID, "secret")),
-        })])
-        .await;
+    let ha1 = meter.set_password("secret").await;
     dial(&meter, vec![gx.target()]);
     let mut session = gx.accept().await;
-    session
-        .send(&json!({"id": "a", "method": "EM.GetStatus", "params": {"id": 0}}))
-        .await;
-    assert!(session.answer("a").await["result"]["total_act_power"].is_f64());
+    let read = session.ask("EM.GetStatus", json!({"id": 0})).await;
+    assert!(read["result"]["total_act_power"].is_f64());
     // Whoever is dialled may read; to change something it has to know the password too.
-    let before = meter.hub.effects.lock().unwrap().len();
+    let before = meter.effects().len();
+    let mut asked = Value::Null;
     for (method, params) in [
         ("EMData.ResetCounters", json!({"id": 0})),
         ("emdata.deletealldata", json!({"id": 0})),
@@ -561,23 +526,10 @@ async fn a_password_is_asked_for_only_by_its_own_switch() {
         ),
         ("KVS.Set", json!({"key": "k", "value": 1})),
     ] {
-        session
-            .send(&json!({"id": method, "method": method, "params": params}))
-            .await;
-        assert_eq!(
-            session.answer(method).await["error"]["code"],
-            401,
-            "{method}"
-        );
+        asked = challenge(&session.ask(method, params).await);
     }
-    assert_eq!(meter.hub.effects.lock().unwrap().len(), before);
-    session
-        .send(&json!({"id": "k", "method": "KVS.Set", "params": {"key": "k", "value": 1}}))
-        .await;
-    let asked = session.answer("k").await;
-    let challenge: Value =
-        serde_json::from_str(asked["error"]["message"].as_str().unwrap()).unwrap();
-    let auth = proof(&auth::ha1(ID, "secret"), &challenge["nonce"]);
+    assert_eq!(meter.effects().len(), before);
+    let auth = proof(&ha1, &asked["nonce"]);
     session.send(&json!({"id": "l", "method": "KVS.Set", "params": {"key": "k", "value": 1}, "auth": auth})).await;
     assert!(
         session.answer("l").await["result"]["etag"].is_string(),
@@ -586,10 +538,7 @@ async fn a_password_is_asked_for_only_by_its_own_switch() {
     meter.set(|c| c.auth_outbound = true);
     drop(session);
     let mut session = gx.accept().await;
-    session
-        .send(&json!({"id": "b", "method": "EM.GetStatus", "params": {"id": 0}}))
-        .await;
-    assert_eq!(session.answer("b").await["error"]["code"], 401);
+    challenge(&session.ask("EM.GetStatus", json!({"id": 0})).await);
     meter.stop().await;
 }
 
@@ -604,42 +553,27 @@ async fn targets_come_and_go_while_others_stay_connected() {
     targets.send_replace(Arc::new([one.target(), two.target()]));
     let mut second = two.accept().await;
     assert_eq!(second.frame().await["method"], "NotifyFullStatus");
-    let listed = |url: &str| {
-        meter
-            .board
-            .lines()
-            .iter()
-            .filter(|l| l.address.to_string() == url)
-            .map(|l| l.state.clone())
-            .collect::<Vec<_>>()
-    };
+    let state = |gx: &Gx| meter.state(|line| line.address.to_string() == gx.url);
     assert_eq!(
-        [&one, &two].map(|gx| listed(&gx.url)),
-        [[ListenerState::Listening], [ListenerState::Listening]]
+        [&one, &two].map(state),
+        [
+            Some(ListenerState::Listening),
+            Some(ListenerState::Listening)
+        ]
     );
 
     targets.send_replace(Arc::new([two.target()]));
     while first.message().await.is_some() {}
-    until("forgotten", || listed(&one.url).is_empty()).await;
-    second
-        .send(&json!({"id": "a", "method": "Shelly.GetDeviceInfo"}))
-        .await;
-    assert_eq!(
-        second.answer("a").await["result"]["id"],
-        ID,
-        "the same connection as before"
-    );
+    until("forgotten", || state(&one).is_none()).await;
+    let info = second.ask("Shelly.GetDeviceInfo", json!({})).await;
+    assert_eq!(info["result"]["id"], ID, "the same connection as before");
 
     // What options name no longer is the device's own affair again.
     targets.send_replace(Arc::new([]));
     while second.message().await.is_some() {}
     let config = json!({"config": {"enable": true, "server": one.url}});
-    assert_eq!(
-        post(http, "/rpc/Ws.SetConfig", &config.to_string())
-            .await
-            .status,
-        200
-    );
+    let done = post(http, "/rpc/Ws.SetConfig", &config.to_string()).await;
+    assert_eq!(done.status, 200);
     assert_eq!(
         one.accept().await.frame().await["method"],
         "NotifyFullStatus"
@@ -658,21 +592,13 @@ mod process {
         process::{Child, Command},
     };
 
-    fn free() -> u16 {
-        std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port()
-    }
-
     /// A meter with what these options say; of made-up values unless they name another source.
     pub fn meter(
         options: &[&str],
         environment: &[(&str, &str)],
         folder: &tempfile::TempDir,
     ) -> (Child, [SocketAddr; 2]) {
-        let (http, page) = (free(), free());
+        let (http, page) = (common::free_port(), common::free_port());
         let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
             .args([
                 "run",
@@ -858,15 +784,8 @@ mod process {
 
         let set = async |urls: &[&str]| {
             let body = json!({"changes": {"outbound_ws": urls}}).to_string();
-            let answer = common::call(
-                page,
-                "POST",
-                "/settings",
-                &[("Content-Type", "application/json")],
-                body.as_bytes(),
-            )
-            .await
-            .unwrap();
+            let json = [("Content-Type", "application/json")];
+            let answer = common::post_as(page, "/settings", &json, &body).await;
             assert_eq!(answer.status, 200, "{}", answer.body);
             assert_eq!(answer.json()["restart"], json!(false), "{}", answer.body);
         };
@@ -887,29 +806,8 @@ mod process {
 mod tls {
     use super::*;
 
-    use rustls::{
-        ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    };
+    use server::FOLDER;
     use tokio::io::{AsyncBufReadExt, BufReader};
-    use tokio_rustls::TlsAcceptor;
-
-    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
-
-    fn acceptor() -> TlsAcceptor {
-        let certificate = CertificateDer::from_pem_file(format!("{FOLDER}/server.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(format!("{FOLDER}/server.key")).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        TlsAcceptor::from(Arc::new(
-            builder
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate], key)
-                .unwrap(),
-        ))
-    }
 
     /// Whether the meter came through the handshake and greeted.
     async fn greeted(listener: &TcpListener) -> bool {
@@ -917,7 +815,7 @@ mod tls {
             .await
             .expect("dialled")
             .unwrap();
-        let Ok(stream) = acceptor().accept(stream).await else {
+        let Ok(stream) = server::acceptor().accept(stream).await else {
             return false;
         };
         let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else {

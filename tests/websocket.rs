@@ -8,13 +8,13 @@ mod common;
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use common::{FakeRecords, ID, Meter, get};
+use common::{Client, FakeRecords, ID, Meter, challenge, connect_from, get};
 use futures_util::{SinkExt, StreamExt};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::{io::DuplexStream, net::TcpStream, task::JoinHandle, time::Instant};
+use tokio::{io::DuplexStream, task::JoinHandle, time::Instant};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    WebSocketStream, connect_async,
     tungstenite::{
         Message,
         client::IntoClientRequest,
@@ -27,86 +27,19 @@ use virtual_shelly::{
     transport::ws::{self, Ended, Opening, Rules},
 };
 
-struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
-
-impl Client {
-    async fn open(address: SocketAddr, path: &str) -> Self {
-        Self(
-            connect_async(format!("ws://{address}{path}"))
-                .await
-                .unwrap()
-                .0,
-        )
+/// A client of `/rpc` with these headers, and the sub-protocol that it was given.
+async fn client_with(
+    address: SocketAddr,
+    headers: &[(&'static str, &str)],
+) -> (Client, Option<String>) {
+    let mut request = format!("ws://{address}/rpc").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
     }
-
-    async fn with(address: SocketAddr, headers: &[(&'static str, &str)]) -> (Self, Option<String>) {
-        let mut request = format!("ws://{address}/rpc").into_client_request().unwrap();
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        let (socket, response) = connect_async(request).await.unwrap();
-        let protocol = response
-            .headers()
-            .get("sec-websocket-protocol")
-            .map(|p| p.to_str().unwrap().to_owned());
-        (Self(socket), protocol)
-    }
-
-    async fn send(&mut self, frame: &Value) {
-        self.0.send(Message::text(frame.to_string())).await.unwrap();
-    }
-
-    /// The next frame of JSON, or none within the time.
-    async fn within(&mut self, time: Duration) -> Option<Value> {
-        let next = async {
-            loop {
-                match self.0.next().await? {
-                    Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
-                    Ok(Message::Close(_)) | Err(_) => return None,
-                    Ok(_) => {}
-                }
-            }
-        };
-        tokio::time::timeout(time, next).await.ok().flatten()
-    }
-
-    async fn next(&mut self) -> Value {
-        self.within(Duration::from_secs(5)).await.expect("a frame")
-    }
-
-    /// The next frame that has this member equal.
-    async fn find(&mut self, key: &str, value: &Value) -> Value {
-        loop {
-            let frame = self.next().await;
-            if frame.get(key) == Some(value) {
-                return frame;
-            }
-        }
-    }
-
-    async fn call(&mut self, id: i64, src: Option<&str>, method: &str) -> Value {
-        let mut frame = json!({"id": id, "method": method, "params": {"id": 0}});
-        if let Some(src) = src {
-            frame["src"] = src.into();
-        }
-        self.send(&frame).await;
-        self.find("id", &id.into()).await
-    }
-
-    async fn closed(&mut self) -> Option<CloseCode> {
-        let end = async {
-            loop {
-                match self.0.next().await {
-                    Some(Ok(Message::Close(frame))) => return frame.map(|f| f.code),
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return None,
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(5), end)
-            .await
-            .expect("closed in time")
-    }
+    let (socket, response) = connect_async(request).await.unwrap();
+    let protocol = response.headers().get("sec-websocket-protocol");
+    let protocol = protocol.map(|p| p.to_str().unwrap().to_owned());
+    (Client(socket), protocol)
 }
 
 #[tokio::test]
@@ -145,13 +78,8 @@ async fn who_speaks_without_src_gets_answers_only() {
     meter.set(|c| c.ws_passive_after = Some(Duration::from_millis(100)));
     let http = meter.http().await;
     let mut client = Client::open(http, "/rpc").await;
-    assert!(
-        client
-            .call(1, None, "Sys.GetStatus")
-            .await
-            .get("dst")
-            .is_none()
-    );
+    let answer = client.call(1, None, "Sys.GetStatus").await;
+    assert!(answer.get("dst").is_none());
     meter.power([Some(9.0), Some(0.0), Some(1.0)]);
     // Longer than a passive listener waits for everything: only time proves that nothing comes.
     assert_eq!(client.within(Duration::from_millis(300)).await, None);
@@ -182,10 +110,8 @@ async fn a_passive_listener_gets_everything_and_then_changes() {
     assert_eq!(client.within(Duration::from_millis(300)).await, None);
     client.call(2, Some("me"), "Sys.GetStatus").await;
     meter.power([Some(29.0), Some(0.0), Some(1.0)]);
-    assert_eq!(
-        client.find("method", &json!("NotifyStatus")).await["dst"],
-        "me"
-    );
+    let note = client.find(|frame| frame["method"] == "NotifyStatus").await;
+    assert_eq!(note["dst"], "me");
 
     meter.set(|c| c.ws_passive_after = None);
     let mut never = Client::open(http, "/rpc").await;
@@ -198,22 +124,12 @@ async fn nobody_is_pushed_to_before_a_password() {
     let meter = Meter::new();
     meter.set(|c| c.ws_passive_after = Some(Duration::from_millis(50)));
     let (http, fanout) = (meter.http().await, meter.fanout().await);
-    let ha1 = virtual_shelly::device::auth::ha1(ID, "secret");
-    let body = format!(r#"{{"user":"admin","realm":"{ID}","ha1":"{ha1}"}}"#);
-    assert_eq!(
-        common::post(http, "/rpc/Shelly.SetAuth", &body)
-            .await
-            .status,
-        200
-    );
+    meter.set_password("secret").await;
     for address in [http, fanout] {
         let mut client = Client::open(address, "/rpc").await;
         meter.power([Some(9.0), Some(0.0), Some(1.0)]);
         assert_eq!(client.within(Duration::from_millis(300)).await, None);
-        let refused = client.call(1, Some("me"), "EM.GetStatus").await;
-        assert_eq!(refused["error"]["code"], 401);
-        let challenge: Value =
-            serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap();
+        let challenge = challenge(&client.call(1, Some("me"), "EM.GetStatus").await);
         assert_eq!(challenge["realm"], json!(ID));
         assert_eq!(challenge["algorithm"], json!("SHA-256"));
         meter.power([Some(10.0), Some(0.0), Some(1.0)]);
@@ -228,19 +144,11 @@ async fn fanout_ports_push_from_the_start_on_any_path() {
     let port = meter.fanout().await;
     let mut client = Client::open(port, "/any/path?x").await;
     assert_eq!(client.next().await["method"], "NotifyFullStatus");
-    assert_eq!(
-        client.call(1, None, "EM.GetStatus").await["result"]["id"],
-        0
-    );
+    let answer = client.call(1, None, "EM.GetStatus").await;
+    assert_eq!(answer["result"]["id"], 0);
     meter.power([Some(9.0), Some(0.0), Some(1.0)]);
-    assert!(
-        client
-            .find("method", &json!("NotifyStatus"))
-            .await
-            .get("dst")
-            .is_none(),
-        "goes on although it spoke"
-    );
+    let note = client.find(|frame| frame["method"] == "NotifyStatus").await;
+    assert!(note.get("dst").is_none(), "goes on although it spoke");
     assert_eq!(get(port, "/rpc/EM.GetStatus?id=0").await.status, 404);
 
     meter.set(|c| c.ws_push_on_connect = false);
@@ -267,16 +175,9 @@ async fn requests_overtake_a_slow_one_and_stay_on_their_socket() {
         one.send(&json!({"id": id, "method": "EM.GetStatus", "params": {"id": 0}}))
             .await;
     }
-    let order: Vec<Value> = [
-        one.next().await,
-        one.next().await,
-        one.next().await,
-        one.next().await,
-    ]
-    .iter()
-    .map(|f| f["id"].clone())
-    .collect();
-    assert_eq!(order, [json!(1), json!(2), json!(3), json!("slow")]);
+    for id in [json!(1), json!(2), json!(3), json!("slow")] {
+        assert_eq!(one.next().await["id"], id);
+    }
     assert_eq!(two.within(Duration::from_millis(100)).await, None);
     meter.stop().await;
 }
@@ -296,18 +197,11 @@ async fn rubbish_is_survived_and_binary_understood() {
     ] {
         client.0.send(Message::text(text)).await.unwrap();
     }
-    client
-        .0
-        .send(Message::Binary(Bytes::from_static(&[0xff, 0x00, b'{'])))
-        .await
-        .unwrap();
-    client
-        .0
-        .send(Message::Binary(Bytes::from_static(
-            br#"{"id":5,"method":"EM.GetStatus","params":{"id":0}}"#,
-        )))
-        .await
-        .unwrap();
+    let frame = br#"{"id":5,"method":"EM.GetStatus","params":{"id":0}}"#;
+    for bytes in [&[0xff, 0x00, b'{'][..], frame] {
+        let binary = Message::Binary(Bytes::from_static(bytes));
+        client.0.send(binary).await.unwrap();
+    }
     assert_eq!(client.next().await["id"], 5);
     client
         .0
@@ -323,10 +217,8 @@ async fn rubbish_is_survived_and_binary_understood() {
     let _ = client.0.send(Message::text(" ".repeat(70_000))).await;
     assert_eq!(client.closed().await, Some(CloseCode::Size));
     let mut again = Client::open(http, "/rpc").await;
-    assert_eq!(
-        again.call(1, None, "Sys.GetStatus").await["result"]["mac"],
-        "AABBCCDDEEFF"
-    );
+    let answer = again.call(1, None, "Sys.GetStatus").await;
+    assert_eq!(answer["result"]["mac"], "AABBCCDDEEFF");
     meter.stop().await;
 }
 
@@ -334,9 +226,9 @@ async fn rubbish_is_survived_and_binary_understood() {
 async fn the_sub_protocol_is_accepted_and_a_foreign_page_may_only_read() {
     let meter = Meter::new();
     let http = meter.http().await;
-    let (_plain, protocol) = Client::with(http, &[]).await;
+    let (_plain, protocol) = client_with(http, &[]).await;
     assert_eq!(protocol, None);
-    let (mut page, protocol) = Client::with(
+    let (mut page, protocol) = client_with(
         http,
         &[
             ("sec-websocket-protocol", "json-rpc"),
@@ -345,15 +237,11 @@ async fn the_sub_protocol_is_accepted_and_a_foreign_page_may_only_read() {
     )
     .await;
     assert_eq!(protocol.as_deref(), Some("json-rpc"));
-    assert_eq!(
-        page.call(1, None, "EM.GetStatus").await["result"]["a_act_power"],
-        16.2
-    );
-    assert_eq!(
-        page.call(2, None, "EMData.ResetCounters").await["error"]["code"],
-        403
-    );
-    assert!(meter.hub.effects.lock().unwrap().is_empty());
+    let read = page.call(1, None, "EM.GetStatus").await;
+    assert_eq!(read["result"]["a_act_power"], 16.2);
+    let refused = page.call(2, None, "EMData.ResetCounters").await;
+    assert_eq!(refused["error"]["code"], 403);
+    assert!(meter.effects().is_empty());
     meter.stop().await;
 }
 
@@ -362,10 +250,8 @@ async fn stop_and_reboot_close_cleanly() {
     let meter = Meter::new();
     let http = meter.http().await;
     let mut client = Client::open(http, "/rpc").await;
-    assert_eq!(
-        client.call(1, Some("me"), "Shelly.Reboot").await["result"],
-        Value::Null
-    );
+    let answer = client.call(1, Some("me"), "Shelly.Reboot").await;
+    assert_eq!(answer["result"], Value::Null);
     assert_eq!(client.closed().await, Some(CloseCode::Away));
     let mut next = Client::open(http, "/rpc").await;
     next.call(1, Some("me"), "Sys.GetStatus").await;
@@ -401,24 +287,14 @@ async fn over_the_rate_frames_are_answered_with_429() {
     let meter = Meter::new();
     meter.set(|c| c.rate_limit = 10);
     let http = meter.http().await;
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.11:0".parse().unwrap()).unwrap();
-    let stream = socket.connect(http).await.unwrap();
-    let (mut ws, _) = tokio_tungstenite::client_async(format!("ws://{http}/rpc"), stream)
+    let stream = connect_from("127.0.0.11", http).await;
+    let (socket, _) = tokio_tungstenite::client_async(format!("ws://{http}/rpc"), stream)
         .await
         .unwrap();
+    let mut ws = Client(socket);
     let mut codes = Vec::new();
     for id in 0..30 {
-        ws.send(Message::text(
-            json!({"id": id, "method": "Sys.GetStatus"}).to_string(),
-        ))
-        .await
-        .unwrap();
-        let Message::Text(text) = ws.next().await.unwrap().unwrap() else {
-            panic!("no text")
-        };
-        let answer: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(answer["id"], id);
+        let answer = ws.call(id, None, "Sys.GetStatus").await;
         codes.push(answer["error"]["code"].as_i64());
     }
     assert!(

@@ -6,6 +6,7 @@
 mod until;
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     net::SocketAddr,
     pin::Pin,
@@ -16,16 +17,22 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, protocol::frame::coding::CloseCode},
 };
 use tokio_util::sync::CancellationToken;
 use virtual_shelly::{
     config::{ChannelSettings, ControlMode, ControlSettings, Settings, StalePolicy},
-    device::{Device, DeviceOptions, Effect, Identity, View},
+    device::{Device, DeviceOptions, Effect, Identity, View, auth, state::Setting},
     meter::{
         Counter, Derived, Electric, Energy, MinuteRecord, PhaseInput, Quality, Report, Snapshot,
         SourceHealth,
@@ -33,7 +40,8 @@ use virtual_shelly::{
         round::serve,
     },
     transport::{
-        Board, Boot, Endpoint, Ground, GroundOwner, Hub,
+        Board, Boot, Endpoint, Ground, GroundOwner, Hub, ListenerState,
+        board::Line,
         healthz::Vitals,
         http::{self, Site},
         limits::Connections,
@@ -60,7 +68,7 @@ pub fn sha256(text: &str) -> String {
 }
 
 /// The `auth` of a frame; `nonce` as its challenge has it.
-pub fn proof(ha1: &str, nonce: &serde_json::Value) -> serde_json::Value {
+pub fn proof(ha1: &str, nonce: &Value) -> Value {
     let plain = nonce
         .as_str()
         .map_or_else(|| nonce.to_string(), ToOwned::to_owned);
@@ -68,7 +76,7 @@ pub fn proof(ha1: &str, nonce: &serde_json::Value) -> serde_json::Value {
         "{ha1}:{plain}:1:77:auth:{}",
         sha256("dummy_method:dummy_uri")
     ));
-    serde_json::json!({
+    json!({
         "realm": ID, "username": "admin", "nonce": nonce, "nc": 1, "cnonce": 77, "response": response, "algorithm": "SHA-256"
     })
 }
@@ -84,7 +92,7 @@ pub fn channels() -> ChannelSettings {
 
 pub fn device() -> Device {
     Device {
-        identity: Identity::of_mac(Mac::parse("AABBCCDDEEFF").unwrap()),
+        identity: Identity::of_mac(&Mac::parse("AABBCCDDEEFF").unwrap()),
         options: DeviceOptions {
             stale: StalePolicy::Device,
             energy_kwh: false,
@@ -316,6 +324,30 @@ impl Meter {
             .change(|ground| ground.control = Arc::new(control));
     }
 
+    /// Carries a change of the device's state out.
+    pub async fn write(&self, setting: Setting) {
+        self.hub.apply(vec![Effect::Set(setting)]).await;
+    }
+
+    /// Sets this password, and gives what is kept of it.
+    pub async fn set_password(&self, password: &str) -> String {
+        let ha1 = auth::ha1(ID, password);
+        let (realm, kept) = (ID.to_owned(), Some(ha1.clone()));
+        self.write(Setting::Auth { realm, ha1: kept }).await;
+        ha1
+    }
+
+    /// What was asked for beyond answers so far.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.hub.effects.lock().unwrap().clone()
+    }
+
+    /// How the first listener is that this is true of.
+    pub fn state(&self, is: impl Fn(&Line) -> bool) -> Option<ListenerState> {
+        let mut lines = self.board.lines().into_iter();
+        lines.find(|line| is(line)).map(|line| line.state)
+    }
+
     pub fn set_view(&self, view: View) {
         self.ground.change(|ground| ground.view = Arc::new(view));
     }
@@ -416,7 +448,7 @@ impl Meter {
 }
 
 /// A golden file of `tests/fixtures/golden`.
-pub fn golden(name: &str) -> serde_json::Value {
+pub fn golden(name: &str) -> Value {
     let path = format!(
         "{}/tests/fixtures/golden/{name}.json",
         env!("CARGO_MANIFEST_DIR")
@@ -471,7 +503,7 @@ impl Answer {
             .map(|(_, v)| v.as_str())
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.body))
     }
 }
@@ -510,15 +542,139 @@ pub async fn call(
 }
 
 pub async fn get(address: SocketAddr, target: &str) -> Answer {
-    call(address, "GET", target, &[], b"")
+    get_as(address, target, &[]).await
+}
+
+pub async fn post(address: SocketAddr, target: &str, body: &str) -> Answer {
+    post_as(address, target, &[], body).await
+}
+
+/// A GET with these headers.
+pub async fn get_as(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Answer {
+    call(address, "GET", target, headers, b"")
         .await
         .expect("an answer")
 }
 
-pub async fn post(address: SocketAddr, target: &str, body: &str) -> Answer {
-    call(address, "POST", target, &[], body.as_bytes())
+/// A POST with these headers.
+pub async fn post_as(
+    address: SocketAddr,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    call(address, "POST", target, headers, body.as_bytes())
         .await
         .expect("an answer")
+}
+
+/// A connection from an address of ours: from one other than 127.0.0.1 it is not exempt from limits.
+pub async fn connect_from(own: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{own}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Waits until the other side closes it.
+pub async fn ends(stream: &mut TcpStream) {
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut [0])).await;
+    assert_eq!(read.expect("closed in time").unwrap_or(0), 0);
+}
+
+/// A port that nobody has, and that no other test of this program was given.
+pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
+}
+
+/// The challenge in a frame that is refused for want of a password.
+pub fn challenge(refused: &Value) -> Value {
+    assert_eq!(refused["error"]["code"], 401, "{refused}");
+    assert_eq!(refused.get("result"), None, "{refused}");
+    serde_json::from_str(refused["error"]["message"].as_str().unwrap()).unwrap()
+}
+
+/// A client of RPC over WebSocket.
+pub struct Client<S = MaybeTlsStream<TcpStream>>(pub WebSocketStream<S>);
+
+impl Client {
+    pub async fn open(address: SocketAddr, path: &str) -> Self {
+        let (socket, _) = connect_async(format!("ws://{address}{path}"))
+            .await
+            .unwrap();
+        Self(socket)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub async fn send(&mut self, frame: &Value) {
+        self.0.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The next frame of JSON, or none within the time.
+    pub async fn within(&mut self, time: Duration) -> Option<Value> {
+        let next = async {
+            loop {
+                match self.0.next().await? {
+                    Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
+                    Ok(Message::Close(_)) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            }
+        };
+        tokio::time::timeout(time, next).await.ok().flatten()
+    }
+
+    pub async fn next(&mut self) -> Value {
+        self.within(Duration::from_secs(10)).await.expect("a frame")
+    }
+
+    /// The next frame that is so.
+    pub async fn find(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let frame = self.next().await;
+            if is(&frame) {
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame that is an answer or about power: counters go out at the full minute.
+    pub async fn power_or_answer(&mut self) -> Value {
+        self.find(|frame| frame["params"].get("em:0").is_some() || frame.get("id").is_some())
+            .await
+    }
+
+    pub async fn call(&mut self, id: i64, src: Option<&str>, method: &str) -> Value {
+        let mut frame = json!({"id": id, "method": method, "params": {"id": 0}});
+        if let Some(src) = src {
+            frame["src"] = src.into();
+        }
+        self.send(&frame).await;
+        self.find(|frame| frame["id"] == id).await
+    }
+
+    /// The code that the other side closes with, if it says one.
+    pub async fn closed(&mut self) -> Option<CloseCode> {
+        let end = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Close(frame))) => return frame.map(|f| f.code),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return None,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), end)
+            .await
+            .expect("closed in time")
+    }
 }
 
 /// Reads an answer; `None` when the connection was closed without one.

@@ -1,14 +1,11 @@
 //! A power that is not there, as it comes out of decoders that turn null into 0.
 
-use std::time::Duration;
-
-use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
-use serde_json::Value;
-use tokio_tungstenite::{connect_async, tungstenite::Message};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use virtual_shelly::config::{Profile, StalePolicy};
 
-use crate::common::{Answer, Meter, ask_modbus, call, read_pdu};
+use crate::common::{Answer, Client, Meter, ask_modbus, call, get, get_as, read_pdu};
 
 /// What a decoder makes of an answer: watts, or that it saw an error.
 type Decoded = Result<f64, &'static str>;
@@ -52,14 +49,11 @@ fn zero(status: &Value, key: &str) -> f64 {
 
 /// Every HTTP form of the calls that hold power: verb, target, body.
 fn forms(profile: Profile) -> Vec<(&'static str, String, String)> {
-    let (em, mut forms) = (
-        if profile == Profile::Triphase {
-            "EM.GetStatus"
-        } else {
-            "EM1.GetStatus"
-        },
-        Vec::new(),
-    );
+    let (em, mut forms) = match profile {
+        Profile::Triphase => ("EM.GetStatus", Vec::new()),
+        Profile::Monophase => ("EM1.GetStatus", Vec::new()),
+    };
+    let mut add = |verb, target: String, body: String| forms.push((verb, target, body));
     for (method, params) in [
         (em, r#"{"id":0}"#),
         ("Shelly.GetStatus", "{}"),
@@ -69,41 +63,26 @@ fn forms(profile: Profile) -> Vec<(&'static str, String, String)> {
         let components = method == "Shelly.GetComponents";
         let frame = format!(r#"{{"id":1,"src":"me","method":"{method}","params":{params}}}"#);
         if components {
-            forms.push((
-                "GET",
-                format!(
-                    "/rpc/{method}?include=%5B%22status%22%5D&keys=%5B%22em:0%22,%22em1:0%22%5D"
-                ),
-                String::new(),
-            ));
+            let keys = "keys=%5B%22em:0%22,%22em1:0%22%5D";
+            let target = format!("/rpc/{method}?include=%5B%22status%22%5D&{keys}");
+            add("GET", target, String::new());
         } else {
-            forms.push(("GET", format!("/rpc/{method}{query}"), String::new()));
-            forms.push((
-                "GET",
-                format!(
-                    "/rpc?method={method}&params={}",
-                    if query.is_empty() {
-                        ""
-                    } else {
-                        "%7B%22id%22%3A0%7D"
-                    }
-                ),
-                String::new(),
-            ));
-            forms.push((
-                "GET",
-                format!("/rpc?batch=%5B%7B%22method%22%3A%22{method}%22%7D%5D"),
-                String::new(),
-            ));
+            add("GET", format!("/rpc/{method}{query}"), String::new());
+            let params = if query.is_empty() {
+                ""
+            } else {
+                "%7B%22id%22%3A0%7D"
+            };
+            let target = format!("/rpc?method={method}&params={params}");
+            add("GET", target, String::new());
+            let target = format!("/rpc?batch=%5B%7B%22method%22%3A%22{method}%22%7D%5D");
+            add("GET", target, String::new());
             // evcc posts a whole frame to the method's own path.
-            forms.push((
-                "POST",
-                format!("/rpc/{method}"),
-                format!(r#"{{"id":0,"on":false,"src":"evcc","method":"{method}"}}"#),
-            ));
+            let body = format!(r#"{{"id":0,"on":false,"src":"evcc","method":"{method}"}}"#);
+            add("POST", format!("/rpc/{method}"), body);
         }
-        forms.push(("POST", "/rpc".into(), frame.clone()));
-        forms.push(("POST", "/rpc".into(), format!("[{frame}]")));
+        add("POST", "/rpc".into(), frame.clone());
+        add("POST", "/rpc".into(), format!("[{frame}]"));
     }
     forms
 }
@@ -116,15 +95,9 @@ async fn decoded(
 ) -> Vec<(String, Decoded)> {
     let mut all = Vec::new();
     for (verb, target, body) in forms(profile) {
-        let answer = call(
-            http,
-            verb,
-            &target,
-            &[("User-Agent", agent)],
-            body.as_bytes(),
-        )
-        .await
-        .unwrap();
+        let agent = [("User-Agent", agent)];
+        let answer = call(http, verb, &target, &agent, body.as_bytes());
+        let answer = answer.await.unwrap();
         for decoder in [go, careless] {
             all.push((
                 format!("{verb} {target} {body}: {}", answer.body),
@@ -178,17 +151,8 @@ async fn who_is_known_to_understand_nulls_gets_them_unless_an_option_says_error(
     let meter = Meter::new();
     let http = meter.http().await;
     meter.power([Some(1.0), None, Some(3.0)]);
-    let ask = async |agent: &str| {
-        call(
-            http,
-            "GET",
-            "/rpc/EM.GetStatus?id=0",
-            &[("User-Agent", agent)],
-            b"",
-        )
-        .await
-        .unwrap()
-    };
+    let ask =
+        async |agent: &str| get_as(http, "/rpc/EM.GetStatus?id=0", &[("User-Agent", agent)]).await;
     let ha = ask("HomeAssistant/2026.11.0 aiohttp/3.13 Python/3.14").await;
     assert_eq!(ha.status, 200);
     assert_eq!(ha.json()["errors"][0], "power_meter_failure");
@@ -199,11 +163,8 @@ async fn who_is_known_to_understand_nulls_gets_them_unless_an_option_says_error(
         "Mozilla/5.0 HomeAssistant/1",
         "",
     ] {
-        assert_eq!(
-            ask(stranger).await.status,
-            500,
-            "{stranger}: behind the same address"
-        );
+        let status = ask(stranger).await.status;
+        assert_eq!(status, 500, "{stranger}: behind the same address");
     }
     meter.set_device(|o| o.stale = StalePolicy::Error);
     assert_eq!(ask("HomeAssistant/2026.11.0").await.status, 500);
@@ -227,32 +188,9 @@ async fn everything_but_the_power_is_answered() {
         "/rpc/Shelly.GetComponents?dynamic_only=true",
         "/rpc/Shelly.GetComponents?keys=%5B%22sys%22%5D&include=%5B%22status%22%5D",
     ] {
-        assert_eq!(
-            call(http, "GET", target, &[], b"").await.unwrap().status,
-            200,
-            "{target}"
-        );
+        assert_eq!(get(http, target).await.status, 200, "{target}");
     }
     meter.stop().await;
-}
-
-/// The next frame that is about power.
-async fn power_frame<S>(socket: &mut S) -> Value
-where
-    S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
-{
-    loop {
-        let frame = tokio::time::timeout(Duration::from_secs(10), socket.next())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        let frame: Value = serde_json::from_str(frame.to_text().unwrap()).unwrap();
-        // Counters go out at the full minute.
-        if frame["params"].get("em:0").is_some() || frame.get("id").is_some() {
-            return frame;
-        }
-    }
 }
 
 /// A house on openHAB whose dashboard jumped to 0 W with the notification of the failure; Home
@@ -262,38 +200,21 @@ async fn a_notification_never_holds_a_null_for_who_takes_it_for_0() {
     let meter = Meter::new();
     meter.power([Some(100.0), Some(20.0), Some(3.0)]);
     let (http, fanout) = (meter.http().await, meter.fanout().await);
-    let open = async |address: std::net::SocketAddr, src: Option<&str>| {
-        let (mut socket, _) = connect_async(format!("ws://{address}/rpc")).await.unwrap();
-        if let Some(src) = src {
-            socket
-                .send(Message::text(format!(
-                    r#"{{"id":1,"src":"{src}","method":"Shelly.GetDeviceInfo"}}"#
-                )))
-                .await
-                .unwrap();
-            assert!(
-                socket
-                    .next()
-                    .await
-                    .unwrap()
-                    .unwrap()
-                    .to_text()
-                    .unwrap()
-                    .contains("\"result\"")
-            );
-        }
-        socket
-    };
     let (mut openhab, mut ha) = (
-        open(http, Some("ohshelly-em3")).await,
-        open(http, Some("aios-123")).await,
+        Client::open(http, "/rpc").await,
+        Client::open(http, "/rpc").await,
     );
+    for (client, src) in [(&mut openhab, "ohshelly-em3"), (&mut ha, "aios-123")] {
+        let info = client.call(1, Some(src), "Shelly.GetDeviceInfo").await;
+        assert!(info["result"].is_object());
+    }
     // Pushed to from the start, and come while nothing is known.
-    let mut early = open(fanout, None).await;
-    assert_eq!(power_frame(&mut early).await["method"], "NotifyFullStatus");
+    let mut early = Client::open(fanout, "/rpc").await;
+    let full = early.power_or_answer().await;
+    assert_eq!(full["method"], "NotifyFullStatus");
     meter.power([Some(100.0), None, Some(3.0)]);
-    let mut late = open(fanout, None).await;
-    let told = power_frame(&mut ha).await;
+    let mut late = Client::open(fanout, "/rpc").await;
+    let told = ha.power_or_answer().await;
     assert_eq!(
         told["params"]["em:0"]["errors"][0], "power_meter_failure",
         "{told}"
@@ -301,17 +222,13 @@ async fn a_notification_never_holds_a_null_for_who_takes_it_for_0() {
     meter.power([Some(200.0), Some(20.0), Some(3.0)]);
     for socket in [&mut openhab, &mut early, &mut late] {
         // What comes next is the power that is back: nothing came in between.
-        let frame = power_frame(socket).await;
+        let frame = socket.power_or_answer().await;
         assert_eq!(frame["params"]["em:0"]["total_act_power"], 223.0, "{frame}");
     }
     meter.power([None; 3]);
-    openhab
-        .send(Message::text(
-            r#"{"id":2,"src":"ohshelly-em3","method":"Shelly.GetStatus"}"#,
-        ))
-        .await
-        .unwrap();
-    let frame = power_frame(&mut openhab).await;
+    let ask = json!({"id": 2, "src": "ohshelly-em3", "method": "Shelly.GetStatus"});
+    openhab.send(&ask).await;
+    let frame = openhab.power_or_answer().await;
     assert_eq!(frame["error"]["code"], -114, "{frame}");
     meter.stop().await;
 }
@@ -321,9 +238,12 @@ async fn a_notification_never_holds_a_null_for_who_takes_it_for_0() {
 #[tokio::test]
 async fn modbus_gives_an_exception_for_power_and_goes_on_with_counters() {
     let meter = Meter::new();
-    let mut master = tokio::net::TcpStream::connect(meter.modbus().await)
-        .await
-        .unwrap();
+    let mut master = TcpStream::connect(meter.modbus().await).await.unwrap();
+    let mut read = async |address, count| {
+        ask_modbus(&mut master, 1, &read_pdu(4, address, count))
+            .await
+            .unwrap()
+    };
     for (profile, power, counters) in [
         (Profile::Triphase, [1000, 1013, 1064], [1162, 1182]),
         (Profile::Monophase, [2000, 2007, 2047], [2310, 2352]),
@@ -332,39 +252,15 @@ async fn modbus_gives_an_exception_for_power_and_goes_on_with_counters() {
         for absent in [[Some(1.0), None, Some(2.0)], [None; 3]] {
             meter.power(absent);
             for address in power.into_iter().chain([3000, 3020, 3034]) {
-                assert_eq!(
-                    ask_modbus(&mut master, 1, &read_pdu(4, address, 2))
-                        .await
-                        .unwrap(),
-                    [0x84, 4],
-                    "{address}"
-                );
+                assert_eq!(read(address, 2).await, [0x84, 4], "{address}");
             }
-            assert_eq!(
-                ask_modbus(&mut master, 1, &read_pdu(4, 3000, 125))
-                    .await
-                    .unwrap(),
-                [0x84, 4],
-                "a block with both"
-            );
+            assert_eq!(read(3000, 125).await, [0x84, 4], "a block with both");
             for address in counters.into_iter().chain([0, 6, 3100, 3112]) {
-                assert_eq!(
-                    ask_modbus(&mut master, 1, &read_pdu(4, address, 2))
-                        .await
-                        .unwrap()[0],
-                    4,
-                    "{address}"
-                );
+                assert_eq!(read(address, 2).await[0], 4, "{address}");
             }
         }
         meter.power([Some(1.0), Some(1.0), Some(2.0)]);
-        assert_eq!(
-            ask_modbus(&mut master, 1, &read_pdu(4, power[1], 2))
-                .await
-                .unwrap()[0],
-            4,
-            "back"
-        );
+        assert_eq!(read(power[1], 2).await[0], 4, "back");
     }
     meter.stop().await;
 }

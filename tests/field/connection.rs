@@ -1,16 +1,15 @@
 //! Home Assistant under the wrong address: the line says what is there and what to set.
 
-use std::sync::Arc;
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tokio_rustls::TlsAcceptor;
 use virtual_shelly::{
     config::{LoadInputs, SourceSettings, load},
     source::{Access, discover::discover},
 };
+
+use crate::{common::free_port, tls};
 
 fn settings(url: &str, transport: &str) -> SourceSettings {
     let env = [
@@ -109,23 +108,7 @@ async fn answers_that_are_none_name_the_remedy() {
 /// trusting it.
 #[tokio::test]
 async fn https_is_told_from_http() {
-    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
-    let read = |name: &str| std::fs::read(format!("{FOLDER}/{name}")).unwrap();
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    let chain = CertificateDer::pem_slice_iter(&read("server.pem"))
-        .collect::<Result<Vec<_>, _>>()
-        .unwrap();
-    let key = PrivateKeyDer::from_pem_slice(&read("server.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(
-        config
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap(),
-    ));
+    let acceptor = tls::acceptor();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -150,11 +133,7 @@ async fn https_is_told_from_http() {
 /// Nothing is there: a stopped Home Assistant, a mistyped name.
 #[tokio::test]
 async fn nobody_there_and_no_such_name() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = format!("127.0.0.1:{}", free_port());
     for transport in ["websocket", "rest"] {
         let line = said(&format!("http://{free}"), transport).await;
         assert!(

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use virtual_shelly::{
-    config::{LoadInputs, MeterSettings, load},
-    meter::{CounterState, Meter, direction::SignVerdict, witness::Side},
-    vocab::{EntityId, Link, Now, Reading, SourceEvent, State},
+    config::MeterSettings,
+    meter::{Meter, direction::SignVerdict, witness::Side},
+    vocab::{EntityId, Now, SourceEvent},
 };
+
+use crate::house;
 
 struct House {
     meter: Meter,
@@ -21,45 +23,28 @@ fn shown(wh: f64, step: f64) -> String {
 }
 
 impl House {
-    fn settings(options: &str) -> MeterSettings {
-        let resolved = load(&LoadInputs::of_options(options));
-        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        resolved.settings.meters[0].clone()
-    }
-
     fn new(options: &str) -> Self {
-        Self::of(&Self::settings(options))
+        Self::of(&house::settings(options))
     }
 
     fn of(settings: &MeterSettings) -> Self {
-        let mut house = Self {
-            meter: Meter::new(settings, CounterState::default(), Now::default()),
+        Self {
+            meter: house::connected(settings, house::after(Duration::from_secs(1))),
             second: 1,
             counters: [5e6, 7e6],
-        };
-        house.meter.apply(&SourceEvent::Link(Link::Up), house.now());
-        house
-    }
-
-    fn now(&self) -> Now {
-        Now {
-            mono: Duration::from_secs(self.second),
-            unix: 1.8e9 + self.second as f64,
         }
     }
 
+    fn now(&self) -> Now {
+        house::after(Duration::from_secs(self.second))
+    }
+
     fn say(&mut self, said: &[(&str, String, &str)]) {
-        let age = Some(Duration::ZERO);
-        let reading = |(entity, text, unit): &(&str, String, &str)| Reading {
-            entity: entity.parse().unwrap(),
-            state: State::Text(text.as_str().into()),
-            unit: Some((*unit).into()),
-            age,
+        let reading = |(entity, text, unit): &(&str, String, &str)| {
+            house::reading(entity, text, unit, Some(Duration::ZERO))
         };
-        self.meter.apply(
-            &SourceEvent::Readings(said.iter().map(reading).collect()),
-            self.now(),
-        );
+        let all = said.iter().map(reading).collect();
+        self.meter.apply(&SourceEvent::Readings(all), self.now());
     }
 
     /// The grid really is at `grid` W for so many seconds; `said` is what the sensors say of it.
@@ -154,7 +139,7 @@ fn a_right_sign_is_no_problem_whatever_the_sun_does() {
 fn counters_beside_a_power_picked_by_hand_tell_its_sign() {
     for (said, contradicted) in [(-3000.0, true), (3000.0, false)] {
         let mut settings =
-            House::settings(r#"{"total_power": "sensor.m1_power", "energy_source": "entities"}"#);
+            house::settings(r#"{"total_power": "sensor.m1_power", "energy_source": "entities"}"#);
         settings.inputs.witnesses = [
             vec![EntityId::from_static("sensor.import")],
             vec![EntityId::from_static("sensor.export")],
@@ -191,7 +176,7 @@ fn counters_beside_a_power_picked_by_hand_tell_its_sign() {
         assert_eq!(&*counters.export[0], "sensor.export");
     }
     // Counters that options name are compared, and no others.
-    let mut settings = House::settings(&format!(
+    let mut settings = house::settings(&format!(
         r#"{{"total_power": "sensor.m1_power", {ENERGY}}}"#
     ));
     settings.inputs.witnesses = [

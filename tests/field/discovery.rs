@@ -17,7 +17,7 @@ use virtual_shelly::{
     config::MdnsProfile,
     device::{Effect, Identity, state::Setting},
     transport::{
-        Board, Hub, ListenerState,
+        Hub, ListenerState,
         board::{Line, Place},
         http::Site,
         mdns::{self, Announcement, Interfaces, Member},
@@ -25,7 +25,7 @@ use virtual_shelly::{
     vocab::{Mac, reason::Closed},
 };
 
-use super::common::{Meter, parse, raw, until};
+use super::common::{Client, Meter, parse, raw, until};
 
 const SHELLY: &str = "_shelly._tcp.local";
 
@@ -125,7 +125,7 @@ impl Sniffer {
 
 /// An identity of its own, so that tests side by side do not hear each other.
 fn identity() -> Identity {
-    Identity::of_mac(Mac::local(std::array::from_fn(|_| fastrand::u8(..))))
+    Identity::of_mac(&Mac::local(std::array::from_fn(|_| fastrand::u8(..))))
 }
 
 fn announce(meter: &Meter, identity: &Identity) -> CancellationToken {
@@ -155,12 +155,8 @@ fn announce(meter: &Meter, identity: &Identity) -> CancellationToken {
     stop
 }
 
-fn mdns_state(board: &Board) -> Option<ListenerState> {
-    board
-        .lines()
-        .into_iter()
-        .find(|line| line.name == "mdns")
-        .map(|line| line.state)
+fn mdns_state(meter: &Meter) -> Option<ListenerState> {
+    meter.state(|line| line.name == "mdns")
 }
 
 /// A capture of a real Pro 3EM with firmware 1.7.5: everything lives 120 s, and only addresses
@@ -170,10 +166,7 @@ async fn announcements_are_those_of_a_real_device() {
     let (meter, identity) = (Meter::new(), identity());
     let sniffer = Sniffer::new(&identity.mac);
     let name = format!("Zähler {}", identity.mac);
-    meter
-        .hub
-        .apply(vec![Effect::Set(Setting::Name(Some(name.clone())))])
-        .await;
+    meter.write(Setting::Name(Some(name.clone()))).await;
     let stop = announce(&meter, &identity);
     let host = format!("Z-hler-{}.local", identity.mac);
     let mut heard: Vec<Heard> = Vec::new();
@@ -181,12 +174,8 @@ async fn announcements_are_those_of_a_real_device() {
         .iter()
         .any(|r| r.kind == "A" && r.name == host && r.ttl > 0)
     {
-        heard.extend(
-            sniffer
-                .packet(Duration::from_secs(20))
-                .await
-                .expect("announced"),
-        );
+        let packet = sniffer.packet(Duration::from_secs(20)).await;
+        heard.extend(packet.expect("announced"));
     }
     for record in &heard {
         assert!(record.ttl == 120 || record.ttl == 0, "{record:?}");
@@ -198,14 +187,12 @@ async fn announcements_are_those_of_a_real_device() {
             .any(|r| r.kind == kind && r.name == name && r.ttl == 120)
     };
     for kind in ["PTR", "SRV", "TXT"] {
-        assert!(
-            said(kind, &format!("{}.{SHELLY}", identity.id)),
-            "{kind} by id"
-        );
-        assert!(
-            said(kind, &format!("{name}.{SHELLY}")),
-            "{kind} by name: {heard:?}"
-        );
+        for instance in [identity.id.as_str(), &name] {
+            assert!(
+                said(kind, &format!("{instance}.{SHELLY}")),
+                "{kind} of {instance}: {heard:?}"
+            );
+        }
     }
     assert!(said("A", &format!("ShellyPro3EM-{}.local", identity.mac)));
     stop.cancel();
@@ -273,7 +260,7 @@ async fn who_has_no_values_yet_cannot_be_found_and_who_lost_them_still_can() {
     let sniffer = Sniffer::new(&identity.mac);
     let stop = announce(&meter, &identity);
     until("it waits", || {
-        mdns_state(&meter.board) == Some(ListenerState::waiting(Closed::NoValues))
+        mdns_state(&meter) == Some(ListenerState::waiting(Closed::NoValues))
     })
     .await;
     let host = format!("ShellyPro3EM-{}.local", identity.mac);
@@ -288,7 +275,7 @@ async fn who_has_no_values_yet_cannot_be_found_and_who_lost_them_still_can() {
     }
     meter.power([Some(1.0), Some(5.0), Some(2.0)]);
     until("it is announced", || {
-        mdns_state(&meter.board) == Some(ListenerState::Listening)
+        mdns_state(&meter) == Some(ListenerState::Listening)
     })
     .await;
     meter.power([None, None, None]);
@@ -307,7 +294,7 @@ async fn who_has_no_values_yet_cannot_be_found_and_who_lost_them_still_can() {
     timeout(Duration::from_secs(20), answered)
         .await
         .expect("values that are withdrawn later do not withdraw it");
-    assert_eq!(mdns_state(&meter.board), Some(ListenerState::Listening));
+    assert_eq!(mdns_state(&meter), Some(ListenerState::Listening));
     stop.cancel();
     meter.stop().await;
 }
@@ -325,16 +312,13 @@ async fn get_as(address: SocketAddr, target: &str, host: &str) -> serde_json::Va
 #[tokio::test]
 async fn the_host_name_chooses_the_meter() {
     let (grid, solar) = (Meter::new(), Meter::new());
-    let other = Identity::of_mac(Mac::parse("0000000000AA").unwrap());
+    let other = Identity::of_mac(&Mac::parse("0000000000AA").unwrap());
     solar
         .ground
         .change(|ground| Arc::make_mut(&mut ground.device).identity = other);
     grid.power([Some(1345.5), Some(0.0), Some(0.0)]);
     solar.power([Some(77.7), Some(0.0), Some(0.0)]);
-    solar
-        .hub
-        .apply(vec![Effect::Set(Setting::Name(Some("Solar roof".into())))])
-        .await;
+    solar.write(Setting::Name(Some("Solar roof".into()))).await;
     let (grid_site, solar_site) = (grid.site(), solar.site());
     Site::introduce(&[
         ("ShellyPro3EM-AABBCCDDEEFF".into(), Arc::clone(&grid_site)),
@@ -392,8 +376,7 @@ async fn the_host_name_chooses_the_meter() {
 /// one's serial.
 #[tokio::test]
 async fn the_host_name_chooses_the_meter_of_a_websocket() {
-    use futures_util::{SinkExt, StreamExt};
-    use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
     let (grid, solar) = (Meter::new(), Meter::new());
     solar.power([Some(77.7), Some(0.0), Some(0.0)]);
     let (grid_site, solar_site) = (grid.site(), solar.site());
@@ -407,38 +390,18 @@ async fn the_host_name_chooses_the_meter_of_a_websocket() {
         .headers_mut()
         .insert("Host", "PV.local:80".parse().unwrap());
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (mut socket, _) = tokio_tungstenite::client_async(request, stream)
+    let (socket, _) = tokio_tungstenite::client_async(request, stream)
         .await
         .unwrap();
-    socket
-        .send(Message::text(
-            r#"{"id":1,"src":"gx","method":"EM.GetStatus","params":{"id":0}}"#,
-        ))
-        .await
-        .unwrap();
-    let Some(Ok(Message::Text(text))) = socket.next().await else {
-        panic!("no answer")
-    };
-    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut gx = Client(socket);
+    let answer = gx.call(1, Some("gx"), "EM.GetStatus").await;
     assert_eq!(answer["result"]["total_act_power"], 77.7);
+    // Its notifications are that meter's, and a reboot of that meter ends the socket.
     solar.power([Some(88.8), Some(0.0), Some(0.0)]);
-    let told = async {
-        loop {
-            if let Some(Ok(Message::Text(text))) = socket.next().await
-                && text.contains("88.8")
-            {
-                return;
-            }
-        }
-    };
-    timeout(Duration::from_secs(10), told)
-        .await
-        .expect("its notifications are that meter's");
+    gx.find(|frame| frame["params"]["em:0"]["total_act_power"] == 88.8)
+        .await;
     solar.hub.apply(vec![Effect::Reboot { delay_ms: 0 }]).await;
-    let closed = async { while let Some(Ok(_)) = socket.next().await {} };
-    timeout(Duration::from_secs(10), closed)
-        .await
-        .expect("a reboot of that meter ends the socket");
+    gx.closed().await;
     grid.stop().await;
     solar.stop().await;
 }

@@ -5,12 +5,15 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::Signal;
 
-use crate::start::{Ended, PATIENCE, PROGRAM, demo, free_port, get, serves};
+use crate::{
+    common::free_port,
+    start::{Ended, PATIENCE, PROGRAM, demo, get, serves, until},
+};
 
 fn health(folder: &Path) -> bool {
     let mut command = Command::new(PROGRAM);
@@ -41,14 +44,6 @@ fn post(port: u16, path: &str, body: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
-}
-
-fn until(what: &str, so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Two containers on one folder: the second took the control socket, and `health` of the first
@@ -115,14 +110,8 @@ fn while_nobody_knows_of_a_password_changes_are_refused_and_said() {
         let process = start(None);
         if damage.starts_with("a password") {
             let id = get(port, "/shelly").unwrap();
-            let id = id
-                .split("\"id\":\"")
-                .nth(1)
-                .unwrap()
-                .split('"')
-                .next()
-                .unwrap()
-                .to_owned();
+            let id = id.split("\"id\":\"").nth(1).unwrap();
+            let id = id.split('"').next().unwrap();
             let body = format!(
                 r#"{{"user":"admin","realm":"{id}","ha1":"{}"}}"#,
                 "0123456789abcdef".repeat(4)
@@ -177,23 +166,15 @@ fn while_nobody_knows_of_a_password_changes_are_refused_and_said() {
 
         // It holds over a restart, and ends with the owner's word.
         let process = start(None);
-        assert!(
-            post(port, "/rpc/KVS.Set", r#"{"key":"a","value":1}"#).starts_with("HTTP/1.1 403"),
-            "{damage}"
-        );
+        let set = || post(port, "/rpc/KVS.Set", r#"{"key":"a","value":1}"#);
+        assert!(set().starts_with("HTTP/1.1 403"), "{damage}");
         stop(process);
         let process = start(Some("correct horse"));
-        assert!(
-            post(port, "/rpc/KVS.Set", r#"{"key":"a","value":1}"#).starts_with("HTTP/1.1 401"),
-            "{damage}"
-        );
+        assert!(set().starts_with("HTTP/1.1 401"), "{damage}");
         assert!(!get(port, "/healthz").unwrap().contains(named), "{damage}");
         stop(process);
         let process = start(None);
-        assert!(
-            post(port, "/rpc/KVS.Set", r#"{"key":"a","value":1}"#).starts_with("HTTP/1.1 200"),
-            "{damage}"
-        );
+        assert!(set().starts_with("HTTP/1.1 200"), "{damage}");
         stop(process);
     }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use virtual_shelly::{
-    config::{LoadInputs, load},
-    meter::{CounterState, Meter, Quality, Snapshot},
-    vocab::{EntityId, Link, Now, Reading, SourceEvent, State},
+    meter::{Meter, Quality, Snapshot},
+    vocab::{Now, Reading, SourceEvent},
 };
+
+use crate::house;
 
 /// A meter that is driven second by second.
 struct House {
@@ -16,41 +17,27 @@ struct House {
 
 impl House {
     fn new(options: &str) -> Self {
-        let resolved = load(&LoadInputs::of_options(options));
-        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        let mut house = Self {
-            meter: Meter::new(
-                &resolved.settings.meters[0],
-                CounterState::default(),
-                Now::default(),
-            ),
-            second: 10_000,
-        };
-        house.meter.apply(&SourceEvent::Link(Link::Up), house.now());
-        house
+        let second = 10_000;
+        let now = house::after(Duration::from_secs(second));
+        Self {
+            meter: house::connected(&house::settings(options), now),
+            second,
+        }
     }
 
     fn now(&self) -> Now {
-        Now {
-            mono: Duration::from_secs(self.second),
-            unix: 1.8e9 + self.second as f64,
-        }
+        house::after(Duration::from_secs(self.second))
+    }
+
+    fn hear(&mut self, reading: Reading) {
+        let readings = SourceEvent::Readings(vec![reading]);
+        self.meter.apply(&readings, self.now());
     }
 
     /// `watts` were reported this many seconds ago.
     fn say(&mut self, entity: &str, watts: f64, ago: f64) {
-        let (state, age) = (
-            State::Text(watts.to_string().into()),
-            Some(Duration::from_secs_f64(ago)),
-        );
-        let reading = Reading {
-            entity: entity.parse().unwrap(),
-            state,
-            unit: Some("W".into()),
-            age,
-        };
-        self.meter
-            .apply(&SourceEvent::Readings(vec![reading]), self.now());
+        let age = Some(Duration::from_secs_f64(ago));
+        self.hear(house::reading(entity, &watts.to_string(), "W", age));
     }
 
     /// Time passes, and the link lives; gives the lines of the log.
@@ -88,13 +75,8 @@ fn the_age_is_that_of_the_reading() {
     house.say("sensor.grid", 812.0, 0.0);
     house.pass(1500);
     assert_eq!(
-        house.age(),
-        1500,
-        "nothing is known of its rhythm: it is served, and its age said"
-    );
-    assert_eq!(
-        house.watts(),
-        Some(812.0),
+        (house.age(), house.watts()),
+        (1500, Some(812.0)),
         "nothing is known of its rhythm: it is served, and its age said"
     );
     let snapshot = house.snapshot();
@@ -240,14 +222,6 @@ fn a_restored_value_is_no_report() {
     let mut house = House::new(r#"{"total_power": "sensor.grid"}"#);
     house.say("sensor.grid", 7.0, 0.0);
     house.pass(300);
-    let reading = Reading {
-        entity: EntityId::from_static("sensor.grid"),
-        state: State::Text("7.0".into()),
-        unit: Some("W".into()),
-        age: None,
-    };
-    house
-        .meter
-        .apply(&SourceEvent::Readings(vec![reading]), house.now());
+    house.hear(house::reading("sensor.grid", "7.0", "W", None));
     assert_eq!(house.age(), 300);
 }

@@ -10,6 +10,8 @@
 mod common;
 #[path = "../common/fake_ha.rs"]
 mod fake_ha;
+#[path = "../common/tls.rs"]
+mod tls;
 
 // Not a dependency of ours but of hyper's: its tests run here.
 #[allow(dead_code)]
@@ -24,6 +26,7 @@ mod discovery;
 mod downloads;
 mod folder;
 mod frozen;
+mod house;
 mod memory;
 mod numbers;
 mod pairs;

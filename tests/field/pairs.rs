@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use virtual_shelly::{
-    config::{LoadInputs, load},
     meter::{
-        Changed, CounterState, Meter, SIBLINGS,
+        Changed, Meter, SIBLINGS,
         pair::{FIRST, MOST},
     },
-    vocab::{EntityId, Link, Now, Reading, SourceEvent, State},
+    vocab::{Now, SourceEvent},
 };
+
+use crate::house;
 
 const PAIR: &str = r#"{"total_power": "sensor.in", "total_power_export": "sensor.out"}"#;
 
@@ -27,38 +28,30 @@ struct Home {
 
 impl Home {
     fn new(options: &str) -> Self {
-        let resolved = load(&LoadInputs::of_options(options));
-        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        let now = Now {
-            mono: Duration::from_secs(1),
-            unix: 1.8e9,
-        };
-        let mut home = Self {
-            meter: Meter::new(&resolved.settings.meters[0], CounterState::default(), now),
+        let began = house::after(Duration::from_secs(1));
+        Self {
+            meter: house::connected(&house::settings(options), began),
             ms: 0,
             due: None,
             served: Vec::new(),
             said: (0.0, 0.0),
-        };
-        home.meter.apply(&SourceEvent::Link(Link::Up), home.now());
-        home
-    }
-
-    fn now(&self) -> Now {
-        Now {
-            mono: Duration::from_millis(1000 + self.ms),
-            unix: 1.8e9 + self.ms as f64 / 1000.0,
         }
     }
 
+    fn now(&self) -> Now {
+        house::after(Duration::from_millis(1000 + self.ms))
+    }
+
+    /// The total now.
+    fn total(&mut self) -> Option<f64> {
+        let totals = self.meter.snapshot(self.now()).totals;
+        totals.map(|t| t.act_power.get())
+    }
+
     fn serve(&mut self) {
-        let total = self
-            .meter
-            .snapshot(self.now())
-            .totals
-            .map(|t| t.act_power.get());
-        if let Some(total) =
-            total.filter(|total| self.served.last().is_none_or(|(_, last)| last != total))
+        if let Some(total) = self
+            .total()
+            .filter(|total| self.served.last().is_none_or(|(_, last)| last != total))
         {
             self.served.push((self.ms, total));
         }
@@ -84,16 +77,11 @@ impl Home {
     }
 
     fn say(&mut self, said: &[(&str, f64)]) {
-        let reading = |(entity, w): &(&str, f64)| Reading {
-            entity: entity.parse().unwrap(),
-            state: State::Text(w.to_string().into()),
-            unit: Some("W".into()),
-            age: Some(Duration::ZERO),
+        let reading = |(entity, w): &(&str, f64)| {
+            house::reading(entity, &w.to_string(), "W", Some(Duration::ZERO))
         };
-        match self.meter.apply(
-            &SourceEvent::Readings(said.iter().map(reading).collect()),
-            self.now(),
-        ) {
+        let all = SourceEvent::Readings(said.iter().map(reading).collect());
+        match self.meter.apply(&all, self.now()) {
             Changed::No => {}
             Changed::Now => self.serve(),
             Changed::Within(wait) => {
@@ -263,21 +251,10 @@ fn a_side_without_a_value_is_not_waited_for() {
     home.say(&[("sensor.in", 500.0), ("sensor.out", 0.0)]);
     home.wait(2_000);
     home.say(&[("sensor.out", 300.0)]);
-    let gone = Reading {
-        entity: EntityId::from_static("sensor.in"),
-        state: State::Text("unavailable".into()),
-        unit: Some("W".into()),
-        age: None,
-    };
+    let gone = house::reading("sensor.in", "unavailable", "W", None);
     home.meter
         .apply(&SourceEvent::Readings(vec![gone]), home.now());
-    assert_eq!(
-        home.meter
-            .snapshot(home.now())
-            .totals
-            .map(|t| t.act_power.get()),
-        None
-    );
+    assert_eq!(home.total(), None);
 }
 
 /// Energy is of what was served: 500 W until the sibling is there, 300 W fed in from then on.
@@ -349,6 +326,6 @@ proptest! {
             prop_assert!(home.meter.due().is_none_or(|wait| wait <= MOST));
         }
         home.wait(MOST.as_millis() as u64 + 1);
-        prop_assert_eq!(home.meter.snapshot(home.now()).totals.map(|t| t.act_power.get()), Some(said[0] - said[1]));
+        prop_assert_eq!(home.total(), Some(said[0] - said[1]));
     }
 }

@@ -1,8 +1,7 @@
 //! Ports that Home Assistant has on the meter's own host.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc};
 
-use tokio::net::TcpListener;
 use virtual_shelly::transport::{
     ListenerState, fanout,
     http::{self, Site},
@@ -12,16 +11,7 @@ use virtual_shelly::transport::{
 };
 use virtual_shelly::vocab::reason::Closed;
 
-use crate::common::{Healthy, Meter, until};
-
-async fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
+use crate::common::{Healthy, Meter, free_port, until};
 
 fn wanted(name: &'static str, port: u16) -> ListenerSpec {
     ListenerSpec {
@@ -35,13 +25,7 @@ fn wanted(name: &'static str, port: u16) -> ListenerSpec {
 
 /// Whether this listener is open, or kept shut for Home Assistant.
 fn state(meter: &Meter, port: u16) -> &'static str {
-    match meter
-        .board
-        .lines()
-        .into_iter()
-        .find(|line| line.port == port)
-        .map(|line| line.state)
-    {
+    match meter.state(|line| line.port == port) {
         Some(ListenerState::Listening) => "open",
         Some(state) if state == ListenerState::waiting(Closed::HomeAssistant) => "kept",
         _ => "none",
@@ -54,15 +38,10 @@ fn state(meter: &Meter, port: u16) -> &'static str {
 #[tokio::test]
 async fn every_tcp_listener_leaves_home_assistants_port() {
     let meter = Meter::new();
-    let ports = [free().await, free().await, free().await, free().await];
+    let ports = [(); 4].map(|()| free_port());
     let [web, modbus_port, fan_one, fan_two] = ports;
-    let site = Site::device(
-        Arc::clone(&meter.endpoint),
-        meter.board.clone(),
-        Arc::new(Healthy),
-        None,
-    );
-    meter.spawn(http::run(wanted("http", web), site, meter.cancel.clone()));
+    let (site, stop) = (meter.site(), meter.cancel.clone());
+    meter.spawn(http::run(wanted("http", web), site, stop));
     meter.spawn(modbus::run(
         wanted("modbus", modbus_port),
         Arc::clone(&meter.endpoint),
@@ -100,21 +79,10 @@ async fn every_tcp_listener_leaves_home_assistants_port() {
                 .all(|port| state(&meter, *port) == if *port == taken { "kept" } else { "open" })
         })
         .await;
-        let address = SocketAddr::from(([127, 0, 0, 1], taken));
-        let mut home_assistant = None;
-        for _ in 0..400 {
-            match TcpListener::bind(address).await {
-                Ok(bound) => {
-                    home_assistant = Some(bound);
-                    break;
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-        assert!(
-            home_assistant.is_some(),
-            "{taken} is free for Home Assistant"
-        );
+        until("it is free for Home Assistant", || {
+            TcpListener::bind(("127.0.0.1", taken)).is_ok()
+        })
+        .await;
     }
     meter.board.guard().set(Vec::new());
     until("all come back", || {

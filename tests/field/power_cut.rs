@@ -2,52 +2,27 @@
 //! is gone as well.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt::Write as _,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
-    sync::Mutex,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
+use crate::{
+    common::free_port,
+    start::{self, Ended, demo},
+};
+
 struct Meter {
-    child: Child,
-    http: SocketAddr,
-    modbus: SocketAddr,
-}
-
-impl Drop for Meter {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A port that no other meter of these tests has had.
-fn free() -> u16 {
-    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        if TAKEN.lock().unwrap().insert(port) {
-            return port;
-        }
-    }
-}
-
-fn connect(at: SocketAddr) -> Option<TcpStream> {
-    let stream = TcpStream::connect(at).ok()?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .ok()?;
-    Some(stream)
+    /// Killed with it.
+    _process: Ended,
+    http: u16,
+    modbus: u16,
 }
 
 impl Meter {
@@ -61,66 +36,32 @@ impl Meter {
             }
             std::fs::write(&power, text).unwrap();
         }
-        let (http, modbus) = (free(), free());
-        let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
-            .args([
-                "run",
-                "--source",
-                "replay",
-                "--store-interval",
-                "10",
-                "--udp-enable",
-                "false",
-                "--ws-fanout-enable",
-                "false",
-            ])
-            .args([
-                "--mdns-enable",
-                "false",
-                "--dashboard-port",
-                &free().to_string(),
-                "--http-port",
-                &http.to_string(),
-            ])
-            .args([
-                "--forecast-enable",
-                "false",
-                "--modbus-port",
-                &modbus.to_string(),
-                "--data-dir",
-            ])
-            .arg(folder)
-            .arg("--replay-file")
+        let (http, modbus) = (free_port(), free_port());
+        let process = demo(folder, http)
+            .env("VIRTUAL_SHELLY_SOURCE", "replay")
+            .env("MODBUS_ENABLE", "true")
+            .args(["--store-interval", "10", "--modbus-port"])
+            .args([modbus.to_string(), "--replay-file".to_owned()])
             .arg(power)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let [http, modbus] = [http, modbus].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+            .spawn();
         Self {
-            child,
+            _process: Ended(process.unwrap()),
             http,
             modbus,
         }
     }
 
     fn get(&self, path: &str) -> Option<Value> {
-        let mut stream = connect(self.http)?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: meter\r\nConnection: close\r\n\r\n"
-        )
-        .ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
+        let text = start::get(self.http, path).ok()?;
         serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
     }
 
     /// Registers of function 4, as 32-bit floats.
     fn floats(&self, address: u16, count: u16) -> Option<Vec<f32>> {
-        let mut stream = connect(self.modbus)?;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.modbus)).ok()?;
+        let patience = Some(Duration::from_secs(10));
+        stream.set_read_timeout(patience).ok()?;
         let mut ask = vec![0, 1, 0, 0, 0, 6, 1, 4];
         ask.extend(
             address
@@ -184,13 +125,13 @@ impl Meter {
     }
 
     fn once_served(&self) -> BTreeMap<String, f64> {
-        let start = Instant::now();
+        let began = Instant::now();
         loop {
             if let Some(counters) = self.counters() {
                 return counters;
             }
             assert!(
-                start.elapsed() < Duration::from_secs(60),
+                began.elapsed() < Duration::from_secs(60),
                 "the meter does not answer: {:?} {:?}",
                 self.get("/rpc/Shelly.GetStatus"),
                 self.floats(1162, 2)
@@ -205,7 +146,7 @@ fn lane(rounds: u64, mut random: fastrand::Rng) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let mut last = BTreeMap::new();
     for round in 0..rounds {
-        let mut meter = Meter::start(folder.path());
+        let meter = Meter::start(folder.path());
         let mut now = meter.once_served();
         assert!(now.len() >= 23, "{now:?}");
         // Long enough that some rounds see commits, some are cut right after one, and some before
@@ -226,8 +167,6 @@ fn lane(rounds: u64, mut random: fastrand::Rng) -> f64 {
             }
             now = meter.once_served();
         }
-        meter.child.kill().unwrap();
-        meter.child.wait().unwrap();
     }
     last["EMData.GetStatus a_total_act_energy"]
 }

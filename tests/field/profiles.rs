@@ -3,13 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     net::{TcpStream, UdpSocket},
     time::timeout,
 };
-use tokio_tungstenite::{connect_async, tungstenite::Message};
 use virtual_shelly::{
     config::{ControlSettings, Profile, ReaderProfiles, StalePolicy},
     consumers::{Verdict, verdict::PhaseAOnly},
@@ -19,7 +17,7 @@ use virtual_shelly::{
     vocab::{Absent, Channel},
 };
 
-use crate::common::{Answer, Meter, ask_modbus, call, read_pdu, snapshot};
+use crate::common::{Answer, Client, Meter, ask_modbus, get, read_pdu, snapshot};
 
 /// A meter whose owner says that this product reads it from here.
 fn read_by(key: &str) -> Meter {
@@ -48,9 +46,7 @@ async fn ask(http: std::net::SocketAddr, method: &str) -> Answer {
     } else {
         "?id=0"
     };
-    call(http, "GET", &format!("/rpc/{method}{query}"), &[], b"")
-        .await
-        .unwrap()
+    get(http, &format!("/rpc/{method}{query}")).await
 }
 
 /// Nulls were read as 0 W by four of five programs that read such meters: each product is told in
@@ -116,23 +112,10 @@ async fn a_notification_follows_the_profile_also_when_it_is_given_later() {
     let meter = read_by("openhab");
     meter.power([Some(100.0), Some(20.0), Some(3.0)]);
     let http = meter.http().await;
-    let (mut socket, _) = connect_async(format!("ws://{http}/rpc")).await.unwrap();
-    let frame = r#"{"id":1,"src":"me","method":"Shelly.GetDeviceInfo"}"#;
-    socket.send(Message::text(frame)).await.unwrap();
-    let mut next = async || {
-        loop {
-            let frame = timeout(Duration::from_secs(10), socket.next())
-                .await
-                .unwrap()
-                .unwrap()
-                .unwrap();
-            let frame: Value = serde_json::from_str(frame.to_text().unwrap()).unwrap();
-            if frame["params"].get("em:0").is_some() || frame.get("id").is_some() {
-                return frame;
-            }
-        }
-    };
-    assert!(next().await["result"]["mac"].is_string());
+    let mut client = Client::open(http, "/rpc").await;
+    let info = client.call(1, Some("me"), "Shelly.GetDeviceInfo").await;
+    assert!(info["result"]["mac"].is_string());
+    let mut next = async || client.power_or_answer().await;
     meter.power([None; 3]);
     tokio::task::yield_now().await;
     meter.power([Some(200.0), Some(20.0), Some(3.0)]);
@@ -194,9 +177,7 @@ async fn what_goes_wrong_with_a_reader_is_said() {
     for _ in 0..4 {
         assert_eq!(ask(http, "EM1.GetStatus").await.status, 200);
     }
-    call(http, "GET", "/rpc/Switch.GetStatus?id=0", &[], b"")
-        .await
-        .unwrap();
+    ask(http, "Switch.GetStatus").await;
     let verdicts = || meter.overview().consumers[0].verdicts.clone();
     let phase_a = Verdict::PhaseAOnly {
         because: PhaseAOnly::Monophase,
@@ -209,9 +190,7 @@ async fn what_goes_wrong_with_a_reader_is_said() {
         found.contains(&phase_a) && found.contains(&asks),
         "{found:?}"
     );
-    call(http, "GET", "/rpc/EM1.GetStatus?id=1", &[], b"")
-        .await
-        .unwrap();
+    get(http, "/rpc/EM1.GetStatus?id=1").await;
     assert!(!verdicts().contains(&phase_a), "it reads the others too");
     let took = |key| Verdict::TookNull { give: key };
     assert!(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{FakeRecords, Meter, call, get, post};
+use crate::common::{FakeRecords, Meter, get, get_as, post, post_as};
 
 /// A collector of quarter-hours that works with a real device booked 697 rows of zeros: it looks
 /// its columns up by name.
@@ -38,14 +38,9 @@ async fn a_manager_finds_figures_in_each_component() {
     let http = meter.http().await;
     let (mut offset, mut seen) = (0, 0);
     loop {
-        let page = post(
-            http,
-            "/rpc",
-            &json!({"id": 1, "method": "Shelly.GetComponents", "params": {"offset": offset}})
-                .to_string(),
-        )
-        .await
-        .json();
+        let frame =
+            json!({"id": 1, "method": "Shelly.GetComponents", "params": {"offset": offset}});
+        let page = post(http, "/rpc", &frame.to_string()).await.json();
         let components = page["result"]["components"].as_array().unwrap().clone();
         for component in &components {
             assert!(
@@ -67,40 +62,6 @@ async fn a_manager_finds_figures_in_each_component() {
     meter.stop().await;
 }
 
-/// A shell script that fetches the records by a form and moves the file by the name it expects.
-#[tokio::test]
-async fn a_script_finds_its_file_by_device_and_time() {
-    let meter = Meter::with(FakeRecords {
-        minutes: 20,
-        ..FakeRecords::default()
-    });
-    let http = meter.http().await;
-    for (form, name, lines) in [
-        ("add_keys=false&ts=600", "emdata_AABBCCDDEEFF_600.csv", 10),
-        ("add_keys=false", "emdata_AABBCCDDEEFF.csv", 20),
-    ] {
-        let csv = call(
-            http,
-            "POST",
-            "/emdata/0/data.csv",
-            &[("Content-Type", "application/x-www-form-urlencoded")],
-            form.as_bytes(),
-        )
-        .await
-        .unwrap();
-        assert!(
-            csv.status == 200
-                && csv
-                    .header("content-disposition")
-                    .unwrap()
-                    .contains(&format!("\"{name}\"")),
-            "{form}"
-        );
-        assert_eq!(csv.body.lines().count(), lines, "{form}");
-    }
-    meter.stop().await;
-}
-
 /// A language whose only numbers have a point asks for instance 0.0; a scanner asks for the page
 /// with the word in it.
 #[tokio::test]
@@ -108,27 +69,13 @@ async fn ids_with_a_point_and_pages_for_anybody() {
     let meter = Meter::new();
     let http = meter.http().await;
     assert_eq!(get(http, "/rpc/EM.GetStatus?id=0.0").await.status, 200);
-    assert_eq!(
-        post(
-            http,
-            "/rpc",
-            r#"{"id":1,"method":"EM.GetStatus","params":{"id":0.0}}"#
-        )
-        .await
-        .json()["result"]["id"],
-        0
-    );
-    assert_eq!(
-        get(http, "/rpc/EM.GetStatus?id=0.5").await.json()["code"],
-        -103
-    );
-    assert!(
-        call(http, "GET", "/", &[("Accept", "*/*")], b"")
-            .await
-            .unwrap()
-            .body
-            .contains("Shelly")
-    );
+    let frame = r#"{"id":1,"method":"EM.GetStatus","params":{"id":0.0}}"#;
+    let answer = post(http, "/rpc", frame).await.json();
+    assert_eq!(answer["result"]["id"], 0);
+    let wrong = get(http, "/rpc/EM.GetStatus?id=0.5").await.json();
+    assert_eq!(wrong["code"], -103);
+    let page = get_as(http, "/", &[("Accept", "*/*")]).await;
+    assert!(page.body.contains("Shelly"));
     meter.stop().await;
 }
 
@@ -143,18 +90,10 @@ async fn an_assistant_for_mqtt_is_taken_at_its_word() {
         .await
         .json();
     assert_eq!(taken["restart_required"], true, "{taken}");
-    assert_eq!(meter.hub.effects.lock().unwrap().len(), 1);
-    assert_eq!(
-        post(
-            http,
-            "/rpc/Mqtt.SetConfig",
-            r#"{"config":{"enable":true,"server":"mqtt://broker/1883"}}"#
-        )
-        .await
-        .json()["code"],
-        -103,
-        "no address"
-    );
+    assert_eq!(meter.effects().len(), 1);
+    let wrong = r#"{"config":{"enable":true,"server":"mqtt://broker/1883"}}"#;
+    let refused = post(http, "/rpc/Mqtt.SetConfig", wrong).await.json();
+    assert_eq!(refused["code"], -103, "no address");
     meter.stop().await;
 }
 
@@ -191,9 +130,7 @@ async fn a_page_on_the_internet_changes_nothing_by_an_image() {
                     ("Sec-Fetch-Dest", "image"),
                 ],
             ] {
-                let answer = call(http, "GET", target, &[&[browser][..], more].concat(), b"")
-                    .await
-                    .unwrap();
+                let answer = get_as(http, target, &[&[browser][..], more].concat()).await;
                 let code = |v: &Value| {
                     v["code"]
                         .as_i64()
@@ -204,24 +141,13 @@ async fn a_page_on_the_internet_changes_nothing_by_an_image() {
             }
         }
         let form = [browser, ("Origin", "null"), ("Content-Type", "text/plain")];
-        let body = br#"{"id":1,"method":"KVS.Set","params":{"key":"k","value":1}}"#;
-        assert_eq!(
-            call(http, "POST", "/rpc", &form, body)
-                .await
-                .unwrap()
-                .json()["error"]["code"],
-            403
-        );
-        assert_eq!(
-            call(http, "GET", "/rpc/EM.GetStatus?id=0", &[browser], b"")
-                .await
-                .unwrap()
-                .status,
-            200,
-            "reading stays open"
-        );
+        let body = r#"{"id":1,"method":"KVS.Set","params":{"key":"k","value":1}}"#;
+        let refused = post_as(http, "/rpc", &form, body).await.json();
+        assert_eq!(refused["error"]["code"], 403);
+        let read = get_as(http, "/rpc/EM.GetStatus?id=0", &[browser]).await;
+        assert_eq!(read.status, 200, "reading stays open");
     }
-    assert!(meter.hub.effects.lock().unwrap().is_empty());
+    assert!(meter.effects().is_empty());
     // What the device's documentation tells people to type.
     for (agent, target) in [
         ("curl/8.5.0", targets[0]),
@@ -231,31 +157,14 @@ async fn a_page_on_the_internet_changes_nothing_by_an_image() {
         ),
         ("", targets[2]),
     ] {
-        assert_eq!(
-            call(http, "GET", target, &[("User-Agent", agent)], b"")
-                .await
-                .unwrap()
-                .status,
-            200,
-            "{agent}"
-        );
+        let answer = get_as(http, target, &[("User-Agent", agent)]).await;
+        assert_eq!(answer.status, 200, "{agent}");
     }
     let form = [
         ("User-Agent", "curl/8.5.0"),
         ("Content-Type", "application/x-www-form-urlencoded"),
     ];
-    assert_eq!(
-        call(
-            http,
-            "POST",
-            "/rpc",
-            &form,
-            br#"{"id":1,"method":"KVS.Set","params":{"key":"k","value":2}}"#
-        )
-        .await
-        .unwrap()
-        .status,
-        200
-    );
+    let body = r#"{"id":1,"method":"KVS.Set","params":{"key":"k","value":2}}"#;
+    assert_eq!(post_as(http, "/rpc", &form, body).await.status, 200);
     meter.stop().await;
 }

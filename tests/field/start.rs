@@ -10,15 +10,18 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::common::free_port;
+
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_virtual-shelly");
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+/// Waits until it is so.
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A demo meter with one HTTP port and nothing else.
@@ -84,21 +87,25 @@ pub fn get(port: u16, path: &str) -> std::io::Result<String> {
 }
 
 pub fn serves(port: u16) {
-    let until = Instant::now() + PATIENCE;
-    while !get(port, "/livez").is_ok_and(|text| text.starts_with("HTTP/1.1 200")) {
-        assert!(Instant::now() < until, "it does not serve");
-        thread::sleep(Duration::from_millis(20));
-    }
+    answers(port, "/livez");
 }
 
 /// Waits until it has a reading, too.
 pub fn reads(port: u16) {
-    let until = Instant::now() + PATIENCE;
-    let read = |text: String| text.starts_with("HTTP/1.1 200");
-    while !get(port, "/rpc/EM.GetStatus?id=0").is_ok_and(read) {
-        assert!(Instant::now() < until, "it reads nothing");
-        thread::sleep(Duration::from_millis(20));
-    }
+    answers(port, "/rpc/EM.GetStatus?id=0");
+}
+
+fn answers(port: u16, path: &str) {
+    let good = |text: String| text.starts_with("HTTP/1.1 200");
+    until(path, || get(port, path).is_ok_and(good));
+}
+
+/// The code that a command ends with, and all that it says.
+fn said(command: &mut Command) -> (Option<i32>, String) {
+    let done = command.stdin(Stdio::null()).output().unwrap();
+    let text = [done.stderr, done.stdout].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    (done.status.code(), text)
 }
 
 /// Somebody typed the version as a page shows it, with a v: each start ended in a panic, as an app
@@ -131,14 +138,8 @@ fn a_wrong_identity_is_a_wrong_configuration_and_no_panic() {
                 out.get_envs()
                     .filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))),
             );
-            let done = asked.stdin(Stdio::null()).output().unwrap();
-            let said = String::from_utf8_lossy(&done.stderr).into_owned()
-                + &String::from_utf8_lossy(&done.stdout);
-            assert_eq!(
-                done.status.code(),
-                Some(78),
-                "{action} {key}={value}: {said}"
-            );
+            let (code, said) = said(&mut asked);
+            assert_eq!(code, Some(78), "{action} {key}={value}: {said}");
             assert!(
                 said.contains(key) && said.contains(value) && !said.contains("panicked"),
                 "{said}"
@@ -322,10 +323,8 @@ fn no_password_is_shown_that_stands_in_the_wrong_place() {
         command
             .env("VIRTUAL_SHELLY_OUTBOUND", "ws://me:hunter2@h")
             .env("VIRTUAL_SHELLY_CREDENTIAL", "hunter2");
-        let done = command.stdin(Stdio::null()).output().unwrap();
-        let said = String::from_utf8_lossy(&done.stderr).into_owned()
-            + &String::from_utf8_lossy(&done.stdout);
-        assert_eq!(done.status.code(), Some(78), "{said}");
+        let (code, said) = said(&mut command);
+        assert_eq!(code, Some(78), "{said}");
         assert!(!said.contains("hunter2"), "{args:?}: {said}");
         for named in [
             "ha_base_url",

@@ -32,15 +32,10 @@ const LEVEL: CompressionLevel = CompressionLevel::Precise(4);
 /// Pages, scripts and data are compressed for who asks for it; the live channel is not.
 pub async fn run(wanted: ListenerSpec, router: Router, board: Board, cancel: CancellationToken) {
     let router = router.layer(CompressionLayer::new().gzip(true).quality(LEVEL));
-    let bind = || listener::bind_all(&wanted, listener::tcp);
-    let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
-        let serving = listeners
-            .into_iter()
-            .map(|l| serve(l, router.clone(), session.clone()))
-            .collect::<Vec<_>>();
-        async move { drop(futures_util::future::join_all(serving).await) }
-    };
-    hold::hold(&wanted, &board, &cancel, bind, each).await;
+    hold::hold(&wanted, &board, &cancel, |listener, session| {
+        serve(listener, router.clone(), session)
+    })
+    .await;
 }
 
 /// Serves a listener until cancelled; returns when every connection has ended.

@@ -29,6 +29,16 @@ pub struct Outcome {
     pub effects: Vec<Effect>,
 }
 
+impl From<Answer> for Outcome {
+    /// An answer without effects.
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            effects: Vec::new(),
+        }
+    }
+}
+
 /// What the device is asked to do beyond answering. `app` routes them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -61,29 +71,22 @@ pub(super) fn result<T: Serialize + ?Sized>(value: &T) -> Handled {
 }
 
 /// A result that is JSON text already.
-pub(super) fn text(json: Json) -> Handled {
-    Ok(Outcome {
-        answer: Answer::Result(json),
-        effects: Vec::new(),
-    })
+pub(super) fn text(json: impl Into<Json>) -> Handled {
+    effects(json, Vec::new())
 }
 
-/// `null`, the result of a method without one.
-pub(super) fn null(effects: Vec<Effect>) -> Handled {
+/// A result that is JSON text already, and what follows.
+pub(super) fn effects(json: impl Into<Json>, effects: Vec<Effect>) -> Handled {
     Ok(Outcome {
-        answer: Answer::Result(Json::from("null")),
+        answer: Answer::Result(json.into()),
         effects,
     })
 }
 
 /// `{"restart_required":…}`, the result of every `SetConfig`.
-pub(super) fn restart_required(restart_required: bool, effects: Vec<Effect>) -> Handled {
-    #[derive(Serialize)]
-    struct Restart {
-        restart_required: bool,
-    }
-    Ok(Outcome {
-        answer: Answer::Result(json(&Restart { restart_required })),
-        effects,
-    })
+pub(super) fn restart_required(restart_required: bool, changes: Vec<Effect>) -> Handled {
+    effects(
+        format!("{{\"restart_required\":{restart_required}}}"),
+        changes,
+    )
 }

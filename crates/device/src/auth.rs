@@ -267,34 +267,44 @@ impl Guard {
         Self::default()
     }
 
-    /// The value of `WWW-Authenticate`. Clients split it at `, `.
-    pub fn http_challenge(&mut self, realm: &str, now: Duration, random: u32) -> String {
+    /// The value of `WWW-Authenticate`. Clients split it at `, `. Before 2.0 the nonce is a number,
+    /// from then on `text`.
+    pub fn http_challenge(
+        &mut self,
+        realm: &str,
+        now: Duration,
+        random: u32,
+        text: bool,
+    ) -> String {
         let nonce = self.issue(now, random);
+        let nonce = if text {
+            text_nonce(nonce)
+        } else {
+            nonce.to_string()
+        };
         format!("Digest qop=\"auth\", realm=\"{realm}\", nonce=\"{nonce}\", algorithm=SHA-256")
     }
 
-    /// The error of a frame: its message is JSON text.
-    pub fn frame_challenge(&mut self, realm: &str, now: Duration, random: u32) -> RpcError {
+    /// The error of a frame: its message is JSON text. One whose nonce is `text` has no `nc`.
+    pub fn frame_challenge(
+        &mut self,
+        realm: &str,
+        now: Duration,
+        random: u32,
+        text: bool,
+    ) -> RpcError {
         let nonce = self.issue(now, random);
-        let message = format!(
-            "{{\"auth_type\":\"digest\",\"nonce\":{nonce},\"nc\":1,\"realm\":\"{realm}\",\"algorithm\":\"SHA-256\"}}"
-        );
-        RpcError { code: 401, message }
-    }
-
-    /// [`Self::http_challenge`] with a nonce that is text, as from 2.0 on.
-    pub fn http_text_challenge(&mut self, realm: &str, now: Duration, random: u32) -> String {
-        let nonce = text_nonce(self.issue(now, random));
-        format!("Digest qop=\"auth\", realm=\"{realm}\", nonce=\"{nonce}\", algorithm=SHA-256")
-    }
-
-    /// [`Self::frame_challenge`] with a nonce that is text and no `nc`, as from 2.0 on.
-    pub fn frame_text_challenge(&mut self, realm: &str, now: Duration, random: u32) -> RpcError {
-        let nonce = text_nonce(self.issue(now, random));
-        let message = format!(
-            r#"{{"auth_type": "digest", "nonce": "{nonce}", "realm": "{realm}", "algorithm": "SHA-256"}}"#
-        );
-        RpcError { code: 401, message }
+        let message = if text {
+            let nonce = text_nonce(nonce);
+            format!(
+                r#"{{"auth_type": "digest", "nonce": "{nonce}", "realm": "{realm}", "algorithm": "SHA-256"}}"#
+            )
+        } else {
+            format!(
+                r#"{{"auth_type":"digest","nonce":{nonce},"nc":1,"realm":"{realm}","algorithm":"SHA-256"}}"#
+            )
+        };
+        RpcError::new(401, message)
     }
 
     /// Looks at an `Authorization` header; `uri` is the request's target as sent, with its query.
@@ -305,24 +315,14 @@ impl Guard {
         method: &str,
         uri: &str,
     ) -> AuthVerdict {
-        let Some(header) = header else {
-            return AuthVerdict::Challenge;
-        };
-        let Some(given) = Credentials::from_header(header) else {
-            return AuthVerdict::Challenge;
-        };
-        self.check(who, &given, &format!("{method}:{uri}"))
+        let given = header.and_then(Credentials::from_header);
+        self.check(who, given, &format!("{method}:{uri}"))
     }
 
     /// Looks at the JSON text of a frame's `auth`.
     pub fn check_frame(&mut self, who: &AuthRequest<'_>, auth: Option<&str>) -> AuthVerdict {
-        let Some(auth) = auth else {
-            return AuthVerdict::Challenge;
-        };
-        let Some(given) = Credentials::from_frame(auth) else {
-            return AuthVerdict::Challenge;
-        };
-        self.check(who, &given, "dummy_method:dummy_uri")
+        let given = auth.and_then(Credentials::from_frame);
+        self.check(who, given, "dummy_method:dummy_uri")
     }
 
     /// The nonce that a client sends back: as issued, decimal or as text, or, from one that writes
@@ -337,20 +337,22 @@ impl Guard {
             .or_else(|| number_of(text))
     }
 
-    fn check(&mut self, who: &AuthRequest<'_>, given: &Credentials, a2: &str) -> AuthVerdict {
+    fn check(
+        &mut self,
+        who: &AuthRequest<'_>,
+        given: Option<Credentials>,
+        a2: &str,
+    ) -> AuthVerdict {
+        let Some(given) = given else {
+            return AuthVerdict::Challenge;
+        };
         let from = (who.peer, who.datagram);
         // Guesses are counted by whose they are, a nonce belongs to the very address.
         let guesser = (counted_as(who.peer), who.datagram);
         if self.limited(guesser, who.now) {
             return AuthVerdict::Limited;
         }
-        let Credentials {
-            nonce: nonce_text,
-            nc: nc_text,
-            cnonce,
-            ..
-        } = given;
-        let expected = response(who.ha1, nonce_text, nc_text, cnonce, a2);
+        let expected = response(who.ha1, &given.nonce, &given.nc, &given.cnonce, a2);
         let right = expected
             .as_bytes()
             .ct_eq(given.response.to_ascii_lowercase().as_bytes());
@@ -360,7 +362,7 @@ impl Guard {
         }
         // The password is right; only a nonce of ours that is not too old makes it a fresh proof.
         let fresh = self
-            .issued(nonce_text)
+            .issued(&given.nonce)
             .and_then(|n| self.nonces.get_mut(&n))
             .filter(|n| who.now.saturating_sub(n.issued) < NONCE_LIFE);
         let granted = fresh
@@ -518,10 +520,10 @@ mod tests {
     fn challenges_have_the_usual_form() {
         let mut guard = Guard::new();
         assert_eq!(
-            guard.http_challenge(REALM, Duration::ZERO, 0x1234_abcd),
+            guard.http_challenge(REALM, Duration::ZERO, 0x1234_abcd, false),
             format!(r#"Digest qop="auth", realm="{REALM}", nonce="305441741", algorithm=SHA-256"#)
         );
-        let error = guard.frame_challenge(REALM, Duration::ZERO, 1_625_038_762);
+        let error = guard.frame_challenge(REALM, Duration::ZERO, 1_625_038_762, false);
         assert_eq!(error.code, 401);
         assert_eq!(
             error.message,
@@ -535,7 +537,7 @@ mod tests {
     fn a_nonce_is_one_number_in_header_and_frame_whoever_copies_it_and_however_it_is_written() {
         let good = ha1(REALM, "secret");
         let mut guard = Guard::new();
-        let challenge = guard.http_challenge(REALM, Duration::ZERO, 1_716_556_501);
+        let challenge = guard.http_challenge(REALM, Duration::ZERO, 1_716_556_501, false);
         let copied = challenge
             .split("nonce=")
             .nth(1)
@@ -565,7 +567,7 @@ mod tests {
         }
         // A number that is both: what was issued counts, not what it would be in the other
         // notation.
-        guard.frame_challenge(REALM, Duration::ZERO, 77);
+        guard.frame_challenge(REALM, Duration::ZERO, 77, false);
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "4d", 1))),
             AuthVerdict::Challenge,
@@ -581,7 +583,7 @@ mod tests {
     #[test]
     fn from_2_0_on_a_nonce_is_text_that_is_good_again_with_a_rising_nc() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-        let error = guard.frame_text_challenge(REALM, Duration::ZERO, 1_625_038_762);
+        let error = guard.frame_challenge(REALM, Duration::ZERO, 1_625_038_762, true);
         let challenge: serde_json::Value = serde_json::from_str(&error.message).unwrap();
         let nonce = challenge["nonce"].as_str().unwrap();
         let path = format!(
@@ -623,7 +625,7 @@ mod tests {
             AuthVerdict::Challenge,
             "not issued"
         );
-        let header = guard.http_text_challenge(REALM, Duration::ZERO, 5);
+        let header = guard.http_challenge(REALM, Duration::ZERO, 5, true);
         assert!(
             header.contains(&format!("nonce=\"{}\"", text_nonce(5))),
             "{header}"
@@ -633,7 +635,7 @@ mod tests {
     #[test]
     fn frames_prove_the_password() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-        guard.frame_challenge(REALM, Duration::ZERO, 77);
+        guard.frame_challenge(REALM, Duration::ZERO, 77, false);
         assert_eq!(
             guard.check_frame(&caller(&good, 1), None),
             AuthVerdict::Challenge
@@ -669,8 +671,8 @@ mod tests {
     #[test]
     fn the_same_auth_is_good_again_and_again_for_the_address_that_first_used_it() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-        guard.frame_challenge(REALM, Duration::ZERO, 77);
-        guard.http_challenge(REALM, Duration::ZERO, 0xbeef);
+        guard.frame_challenge(REALM, Duration::ZERO, 77, false);
+        guard.http_challenge(REALM, Duration::ZERO, 0xbeef, false);
         let frame = frame_auth("secret", "77", 1);
         let head = header("secret", "beef", "00000001", "GET:/shelly");
         let other = AuthRequest {
@@ -713,7 +715,7 @@ mod tests {
             datagram: true,
             ..caller(&good, 1)
         };
-        guard.frame_challenge(REALM, Duration::ZERO, 77);
+        guard.frame_challenge(REALM, Duration::ZERO, 77, false);
         for nc in [1, 2, 4, 3] {
             assert_eq!(
                 guard.check_frame(&datagram, Some(&frame_auth("secret", "77", nc))),
@@ -728,7 +730,7 @@ mod tests {
         }
         // What a connection used is not good in a datagram from its address, and forged failures do
         // not shut the connection out.
-        guard.frame_challenge(REALM, Duration::ZERO, 78);
+        guard.frame_challenge(REALM, Duration::ZERO, 78, false);
         assert_eq!(
             guard.check_frame(&caller(&good, 1), Some(&frame_auth("secret", "78", 1))),
             AuthVerdict::Granted
@@ -757,7 +759,7 @@ mod tests {
             datagram: true,
             ..caller(&good, 1)
         };
-        guard.frame_challenge(REALM, Duration::ZERO, 77);
+        guard.frame_challenge(REALM, Duration::ZERO, 77, false);
         for nc in 1..=40 {
             let quoted = frame_auth_as("secret", "77", &format!("\"{nc:08x}\""));
             assert_eq!(
@@ -784,7 +786,7 @@ mod tests {
     #[test]
     fn headers_prove_the_password_for_their_request() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-        guard.http_challenge(REALM, Duration::ZERO, 0xbeef);
+        guard.http_challenge(REALM, Duration::ZERO, 0xbeef, false);
         let sent = header("secret", "beef", "00000001", "GET:/rpc/EM.GetStatus?id=0");
         assert_eq!(
             guard.check_http(
@@ -822,7 +824,7 @@ mod tests {
     #[test]
     fn ten_wrong_passwords_a_minute_shut_an_address_out_and_no_other() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-        guard.frame_challenge(REALM, Duration::ZERO, 5);
+        guard.frame_challenge(REALM, Duration::ZERO, 5, false);
         for nc in 1..=10 {
             assert_eq!(
                 guard.check_frame(&caller(&good, 1), Some(&frame_auth("wrong", "5", nc))),
@@ -838,7 +840,7 @@ mod tests {
             peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)),
             ..caller(&good, 60)
         };
-        guard.frame_challenge(REALM, Duration::ZERO, 6);
+        guard.frame_challenge(REALM, Duration::ZERO, 6, false);
         assert_eq!(
             guard.check_frame(&other, Some(&frame_auth("secret", "6", 1))),
             AuthVerdict::Granted
@@ -853,7 +855,7 @@ mod tests {
     fn memory_is_bounded() {
         let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
         for i in 0..20_000_u32 {
-            guard.http_challenge(REALM, Duration::from_secs(1), i);
+            guard.http_challenge(REALM, Duration::from_secs(1), i, false);
             let peer = IpAddr::V4(std::net::Ipv4Addr::from_bits(i));
             guard.check_frame(
                 &AuthRequest {
@@ -874,7 +876,7 @@ mod tests {
         #[test]
         fn any_header_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..256), text in "[Dd]igest [ -~]{0,128}") {
             let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-            guard.http_challenge(REALM, Duration::ZERO, 1);
+            guard.http_challenge(REALM, Duration::ZERO, 1, false);
             for header in [&bytes[..], text.as_bytes()] {
                 prop_assert_ne!(guard.check_http(&caller(&good, 1), Some(header), "GET", "/"), AuthVerdict::Granted);
             }
@@ -883,7 +885,7 @@ mod tests {
         #[test]
         fn any_auth_object_is_refused(text in "\\PC{0,64}", nonce in any::<i64>(), nc in any::<i64>(), response in "[0-9a-f]{64}") {
             let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
-            guard.frame_challenge(REALM, Duration::ZERO, 1);
+            guard.frame_challenge(REALM, Duration::ZERO, 1, false);
             let shaped = format!(r#"{{"realm":"{REALM}","username":"admin","nonce":{nonce},"nc":{nc},"cnonce":"x","response":"{response}"}}"#);
             for auth in [&text, &shaped] {
                 prop_assert_ne!(guard.check_frame(&caller(&good, 1), Some(auth)), AuthVerdict::Granted);

@@ -29,25 +29,22 @@ pub struct Manner {
 impl Manner {
     /// UDP's: house total, silence when stale; `short` and `nonzero` by option.
     #[must_use]
-    pub const fn udp(short: bool, nonzero: bool) -> Self {
+    pub fn udp(short: bool, nonzero: bool) -> Self {
         Self {
-            minimal: false,
             short,
             nonzero,
             em1_is_total: true,
             absent: Absent::Silence,
+            ..Self::default()
         }
     }
 
     /// HTTP's and WebSocket's; `minimal` by option.
     #[must_use]
-    pub const fn http(minimal: bool) -> Self {
+    pub fn http(minimal: bool) -> Self {
         Self {
             minimal,
-            short: false,
-            nonzero: false,
-            em1_is_total: false,
-            absent: Absent::Error,
+            ..Self::default()
         }
     }
 }

@@ -65,45 +65,32 @@ impl Device {
     /// the params object, if any.
     #[must_use]
     pub fn call(&self, method: Found<'_>, params: Option<&str>, context: &Context<'_>) -> Outcome {
-        call(self, method, params, context)
+        let handled = match method.and_then(|m| route(m, context).ok_or(m.name)) {
+            Ok(found) if found.writes && context.state.locked => Err(RpcError::forbidden(format!(
+                "{} is refused: the settings were lost, set option auth_password",
+                found.name
+            ))),
+            Ok(found) if found.writes && self.options.read_only => Err(RpcError::forbidden(
+                format!("{} is refused: option read_only is on", found.name),
+            )),
+            Ok(found) => Params::parse(params).and_then(|params| {
+                found.handle(Call {
+                    device: self,
+                    context,
+                    methods: &METHODS,
+                    params,
+                    id: 0,
+                })
+            }),
+            Err(method) if self.options.unknown_methods_dummy => result(&Dummy {
+                ok: true,
+                dummy: true,
+                method,
+            }),
+            Err(name) => Err(RpcError::no_handler(name)),
+        };
+        handled.unwrap_or_else(|error| Answer::Error(error).into())
     }
-}
-
-/// Answers one call.
-fn call(
-    device: &Device,
-    method: Found<'_>,
-    params: Option<&str>,
-    context: &Context<'_>,
-) -> Outcome {
-    let handled = match method.and_then(|m| route(m, context).ok_or(m.name)) {
-        Ok(found) if found.writes && context.state.locked => Err(RpcError::forbidden(format!(
-            "{} is refused: the settings were lost, set option auth_password",
-            found.name
-        ))),
-        Ok(found) if found.writes && device.options.read_only => Err(RpcError::forbidden(format!(
-            "{} is refused: option read_only is on",
-            found.name
-        ))),
-        Ok(found) => Params::parse(params).and_then(|params| {
-            (found.handler)(&Call {
-                device,
-                context,
-                methods: &METHODS,
-                params,
-            })
-        }),
-        Err(method) if device.options.unknown_methods_dummy => result(&Dummy {
-            ok: true,
-            dummy: true,
-            method,
-        }),
-        Err(name) => Err(RpcError::no_handler(name)),
-    };
-    handled.unwrap_or_else(|error| Outcome {
-        answer: Answer::Error(error),
-        effects: Vec::new(),
-    })
 }
 
 /// The method, if this profile has it, or the channel has it in every profile: UDP in triphase.

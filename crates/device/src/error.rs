@@ -16,85 +16,65 @@ pub struct RpcError {
 }
 
 impl RpcError {
+    /// An error of this code.
+    #[must_use]
+    pub fn new(code: i32, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code, message }
+    }
+
     /// 404: no such method.
     #[must_use]
     pub fn no_handler(method: &str) -> Self {
-        Self {
-            code: 404,
-            message: format!("No handler for {}", one_line(method)),
-        }
+        Self::new(404, format!("No handler for {}", one_line(method)))
     }
 
     /// -103: parameter missing or of the wrong type.
     #[must_use]
     pub fn missing(name: &str) -> Self {
-        Self {
-            code: -103,
-            message: format!("Missing required '{name}'"),
-        }
+        Self::new(-103, format!("Missing required '{name}'"))
     }
 
     /// -103: parameter there, but not of its type or out of range; the words of newer firmware.
     #[must_use]
     pub fn bad_argument(name: &str) -> Self {
-        Self {
-            code: -103,
-            message: format!("Missing or bad argument '{name}'!"),
-        }
+        Self::new(-103, format!("Missing or bad argument '{name}'!"))
     }
 
     /// -103 with a reason: a value inside an object does not fit.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self {
-            code: -103,
-            message: one_line(&message.into()).into_owned(),
-        }
+        Self::new(-103, one_line(&message.into()).into_owned())
     }
 
     /// -105: no such instance.
     #[must_use]
     pub fn bad_id(id: &str) -> Self {
-        Self {
-            code: -105,
-            message: format!("Bad id={id}"),
-        }
+        Self::new(-105, format!("Bad id={id}"))
     }
 
     /// -105: no such object, named otherwise than by id.
     #[must_use]
     pub fn not_found(message: impl Into<String>) -> Self {
-        Self {
-            code: -105,
-            message: message.into(),
-        }
+        Self::new(-105, message)
     }
 
     /// -108: no room for more.
     #[must_use]
     pub fn exhausted(message: impl Into<String>) -> Self {
-        Self {
-            code: -108,
-            message: message.into(),
-        }
+        Self::new(-108, message)
     }
 
     /// -109: refused; the text says why and what to do.
     #[must_use]
     pub fn refused(message: impl Into<String>) -> Self {
-        Self {
-            code: -109,
-            message: message.into(),
-        }
+        Self::new(-109, message)
     }
 
     /// -114: unavailable.
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self {
-            code: UNAVAILABLE,
-            message: message.into(),
-        }
+        Self::new(UNAVAILABLE, message)
     }
 
     /// Whether it says that something is unavailable.
@@ -106,28 +86,19 @@ impl RpcError {
     /// 429: over the rate limit; the words of firmware 2.0.
     #[must_use]
     pub fn too_many() -> Self {
-        Self {
-            code: 429,
-            message: "Too many requests".into(),
-        }
+        Self::new(429, "Too many requests")
     }
 
     /// 503: too much at once; the same call may be answered a little later.
     #[must_use]
     pub fn busy(message: impl Into<String>) -> Self {
-        Self {
-            code: 503,
-            message: message.into(),
-        }
+        Self::new(503, message)
     }
 
     /// 403: forbidden.
     #[must_use]
     pub fn forbidden(message: impl Into<String>) -> Self {
-        Self {
-            code: 403,
-            message: message.into(),
-        }
+        Self::new(403, message)
     }
 
     /// The HTTP status of a bare answer (`docs/protocol/http.md#status`): 401, 403, 404, 429 and 503 as they stand,

@@ -3,7 +3,7 @@
 //! Reading is lenient where the device is (unknown members, `args`, `id` as text) and total: there
 //! are no bytes that panic, and none that pass for a call they are not.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -17,20 +17,12 @@ use super::{Answer, RpcError};
 /// Most frames of a batch: what the original's callers send are a few.
 pub const MAX_BATCH: usize = 50;
 
-/// The `id` of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Id {
-    /// A number as it was written, or a text of digits, which the device sends back as a number.
-    Number(String),
-    /// Any other text.
-    Text(String),
-}
-
 /// One request frame; members that a reply does not need are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// No id: no reply.
-    pub id: Option<Id>,
+    /// JSON text of `id` as it goes back: a text of digits as a number, as from the device. No id:
+    /// no reply.
+    pub id: Option<String>,
     /// Who asks; becomes the reply's `dst`.
     pub src: Option<String>,
     /// Whom it is for.
@@ -47,19 +39,9 @@ pub struct Frame {
     pub jsonrpc: bool,
 }
 
-/// Not a frame.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// No JSON.
-    #[error("frame is no JSON: {0}")]
-    Json(String),
-    /// JSON, but no object.
-    #[error("frame is no JSON object")]
-    NoObject,
-    /// More than [`MAX_BATCH`] frames at once.
-    #[error("batch holds more than {MAX_BATCH} frames")]
-    TooMany,
-}
+/// Bytes that hold no frame: no JSON, no object, or a batch of more than [`MAX_BATCH`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoFrame;
 
 /// What bytes may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +49,7 @@ pub enum Message {
     /// One frame.
     One(Box<Frame>),
     /// A JSON-RPC batch: the device knows none, the original does (`legacy_http`, UDP).
-    Batch(Vec<Result<Frame, FrameError>>),
+    Batch(Vec<Result<Frame, NoFrame>>),
 }
 
 impl Frame {
@@ -90,45 +72,24 @@ impl Frame {
 ///
 /// # Errors
 /// When the bytes are no JSON object.
-pub fn parse(bytes: &[u8]) -> Result<Frame, FrameError> {
-    match first(bytes) {
-        Some(b'{') => serde_json::from_slice(bytes).map_err(|e| FrameError::Json(e.to_string())),
-        _ => Err(no_object(bytes)),
-    }
+pub fn parse(bytes: &[u8]) -> Result<Frame, NoFrame> {
+    serde_json::from_slice(bytes).map_err(|_| NoFrame)
 }
 
 /// Reads one frame or a batch of them. The frames of a batch fail one by one.
 ///
 /// # Errors
 /// When the bytes are no JSON object or array, or the array is too long.
-pub fn parse_any(bytes: &[u8]) -> Result<Message, FrameError> {
-    match first(bytes) {
-        Some(b'[') => {
-            let items: Vec<&RawValue> =
-                serde_json::from_slice(bytes).map_err(|e| FrameError::Json(e.to_string()))?;
-            if items.len() > MAX_BATCH {
-                return Err(FrameError::TooMany);
-            }
-            Ok(Message::Batch(
-                items
-                    .into_iter()
-                    .map(|item| parse(item.get().as_bytes()))
-                    .collect(),
-            ))
-        }
-        _ => parse(bytes).map(|frame| Message::One(Box::new(frame))),
+pub fn parse_any(bytes: &[u8]) -> Result<Message, NoFrame> {
+    if bytes.trim_ascii_start().first() != Some(&b'[') {
+        return parse(bytes).map(|frame| Message::One(Box::new(frame)));
     }
-}
-
-fn first(bytes: &[u8]) -> Option<u8> {
-    bytes.iter().copied().find(|b| !b.is_ascii_whitespace())
-}
-
-fn no_object(bytes: &[u8]) -> FrameError {
-    match serde_json::from_slice::<IgnoredAny>(bytes) {
-        Ok(_) => FrameError::NoObject,
-        Err(error) => FrameError::Json(error.to_string()),
+    let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|_| NoFrame)?;
+    if items.len() > MAX_BATCH {
+        return Err(NoFrame);
     }
+    let frames = items.into_iter().map(|item| parse(item.get().as_bytes()));
+    Ok(Message::Batch(frames.collect()))
 }
 
 impl<'de> Deserialize<'de> for Frame {
@@ -201,28 +162,21 @@ fn not_null(raw: &str) -> Option<String> {
     (raw != "null").then(|| raw.to_owned())
 }
 
-fn read_id(raw: &str) -> Option<Id> {
+fn read_id(raw: &str) -> Option<String> {
     if raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-        return Some(Id::Number(raw.to_owned()));
+        return Some(raw.to_owned());
     }
     let text = read_text(raw)?;
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     Some(match text.parse::<u64>() {
-        Ok(number) if digits => Id::Number(number.to_string()),
-        _ => Id::Text(text),
+        Ok(number) if digits => number.to_string(),
+        _ => quoted(&text),
     })
 }
 
 /// JSON text of a string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-fn push_id(out: &mut String, id: &Id) {
-    match id {
-        Id::Number(text) => out.push_str(text),
-        Id::Text(text) => out.push_str(&quoted(text)),
-    }
 }
 
 /// The reply frame to a request; `None` when nothing is sent: the request had no `id`, or the
@@ -236,18 +190,18 @@ pub fn reply(
     answer: &Answer,
 ) -> Option<String> {
     let id = frame.id.as_ref()?;
-    let body = match answer {
+    let (member, body) = match answer {
         Answer::Silence => return None,
-        Answer::Result(json) => ("result", &**json, String::new()),
-        Answer::Error(error) => ("error", "", error_json(error)),
+        Answer::Result(json) => ("result", Cow::Borrowed(&**json)),
+        Answer::Error(error) => ("error", Cow::Owned(error_json(error))),
     };
-    let mut out = String::with_capacity(body.1.len() + body.2.len() + 128);
+    let mut out = String::with_capacity(body.len() + 128);
     out.push('{');
     if frame.jsonrpc {
         out.push_str("\"jsonrpc\":\"2.0\",");
     }
     out.push_str("\"id\":");
-    push_id(&mut out, id);
+    out.push_str(id);
     out.push_str(",\"src\":");
     out.push_str(&quoted(device_id));
     if let Some(dst) = frame.src.as_deref().or(default_dst) {
@@ -259,10 +213,9 @@ pub fn reply(
         out.push_str(tag);
     }
     out.push_str(",\"");
-    out.push_str(body.0);
+    out.push_str(member);
     out.push_str("\":");
-    out.push_str(body.1);
-    out.push_str(&body.2);
+    out.push_str(&body);
     out.push('}');
     Some(out)
 }
@@ -295,18 +248,13 @@ pub fn notification(device_id: &str, dst: Option<&str>, method: &str, params: &s
 /// ignored (Growatt's `?esp`); of a key that comes twice the last counts.
 #[must_use]
 pub fn query_to_params(query: &str) -> String {
-    let members: BTreeMap<String, String> = query_pairs(query)
-        .into_iter()
-        .filter_map(|(key, value)| {
-            let value = value.filter(|v| !v.is_empty())?;
-            let json = if serde_json::from_str::<IgnoredAny>(&value).is_ok() {
-                value
-            } else {
-                quoted(&value)
-            };
-            Some((key, json))
-        })
-        .collect();
+    let mut members = BTreeMap::new();
+    for (key, value) in query_pairs(query) {
+        if let Some(value) = value.filter(|v| !v.is_empty()) {
+            let is_json = serde_json::from_str::<IgnoredAny>(&value).is_ok();
+            members.insert(key, if is_json { value } else { quoted(&value) });
+        }
+    }
     let members: Vec<String> = members
         .iter()
         .map(|(key, value)| format!("{}:{value}", quoted(key)))
@@ -414,14 +362,14 @@ mod tests {
         ] {
             assert!(parse(bytes).is_err(), "{bytes:?}");
         }
-        assert_eq!(parse(b"[1]"), Err(FrameError::NoObject));
+        assert_eq!(parse(b"[1]"), Err(NoFrame));
         let Message::Batch(frames) = parse_any(br#"[{"id":1,"method":"x"},3,{"id":2}]"#).unwrap()
         else {
             panic!("no batch")
         };
         assert!(frames[0].is_ok() && frames[1].is_err() && frames[2].is_ok());
         let long = format!("[{}0]", "0,".repeat(MAX_BATCH));
-        assert_eq!(parse_any(long.as_bytes()), Err(FrameError::TooMany));
+        assert_eq!(parse_any(long.as_bytes()), Err(NoFrame));
         let deep = format!(
             "{{\"id\":1,\"params\":{}{}}}",
             "[".repeat(200_000),

@@ -220,52 +220,47 @@ impl Reply {
     }
 }
 
+/// What of the records is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// Unix s.
+    pub(super) from: i64,
+    /// Unix s.
+    pub(super) end: i64,
+    /// The reply names its columns.
+    pub(super) keys: bool,
+    pub(super) columns: Columns,
+}
+
 /// The result of `GetData`: at most [`PAGE`] records, and where to go on if there are more.
-pub(super) fn page(
-    records: &dyn Records,
-    columns: Columns,
-    from: i64,
-    end: i64,
-    keys: bool,
-) -> Result<Json, RecordsError> {
-    let rows = if end < from {
+pub(super) fn page(records: &dyn Records, asked: Asked) -> Result<Json, RecordsError> {
+    let rows = if asked.end < asked.from {
         Vec::new()
     } else {
-        records.read(from, end, PAGE + 1)?
+        records.read(asked.from, asked.end, PAGE + 1)?
     };
-    let names = columns.names();
-    let mut reply = Reply::new(keys.then_some(&names[..]), PERIOD);
+    let names = asked.columns.names();
+    let mut reply = Reply::new(asked.keys.then_some(&names[..]), PERIOD);
     for record in rows.iter().take(PAGE) {
-        columns.push(reply.row(record.ts), record);
+        asked.columns.push(reply.row(record.ts), record);
         reply.end_row();
     }
     Ok(reply.finish(rows.get(PAGE).map(|r| r.ts)))
 }
 
-/// What `GetNetEnergies` was asked for, Unix s.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NetAsked {
-    pub(super) from: i64,
-    pub(super) end: i64,
-    /// 300, 900, 1800 or 3600.
-    pub(super) period: i64,
-    /// A stretch that is not over yet, or whose last minute is not stored yet, is left out: who
-    /// follows `next_record_ts` would book a part of it.
-    pub(super) now: i64,
-}
-
-/// The result of `GetNetEnergies`.
+/// The result of `GetNetEnergies`; the `period` is 300, 900, 1800 or 3600 s. A stretch that is not
+/// over at `now`, or whose last minute is not stored yet, is left out: who follows
+/// `next_record_ts` would book a part of it.
 pub(super) fn net_page(
     records: &dyn Records,
-    columns: Columns,
-    asked: NetAsked,
-    keys: bool,
+    asked: Asked,
+    period: i64,
+    now: i64,
 ) -> Result<Json, RecordsError> {
-    let period = asked.period;
     let start_of = |ts: i64| ts.div_euclid(period) * period;
     let from = start_of(asked.from.max(0));
-    let mut over = start_of(asked.now);
-    if asked.now < over + RECORD_DUE && records.read(over - PERIOD, over - PERIOD, 1)?.is_empty() {
+    let mut over = start_of(now);
+    if now < over + RECORD_DUE && records.read(over - PERIOD, over - PERIOD, 1)?.is_empty() {
         over -= period;
     }
     let end = start_of(asked.end).saturating_add(period - 1).min(over - 1);
@@ -275,7 +270,7 @@ pub(super) fn net_page(
     'reading: while let Some(ts) = at {
         let rows = records.read(ts, end, CHUNK)?;
         for record in &rows {
-            let (start, net) = (start_of(record.ts), columns.net(record));
+            let (start, net) = (start_of(record.ts), asked.columns.net(record));
             let full = sums.len() == NET_PAGE;
             match sums.last_mut() {
                 Some((last, sum)) if *last == start => {
@@ -294,8 +289,8 @@ pub(super) fn net_page(
             .map(|r| r.ts + PERIOD)
             .filter(|ts| *ts <= end);
     }
-    let names = columns.net_names();
-    let mut reply = Reply::new(keys.then_some(names), period);
+    let names = asked.columns.net_names();
+    let mut reply = Reply::new(asked.keys.then_some(names), period);
     for (ts, sum) in sums {
         let values: Vec<String> = sum
             .iter()

@@ -19,6 +19,8 @@ const MODEL: &str = "SPEM-003CEBEU";
 const WORD: Limit = Limit::Long { min: 1, max: 32 };
 /// `app` of every variant.
 const APP: &str = "Pro3EM";
+/// `gen`.
+const GENERATION: u8 = 2;
 
 /// Identity as announced on every channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,59 +78,12 @@ impl Identity {
     /// # Errors
     /// Every setting that no client would accept, each with the reason.
     pub fn new(settings: &IdentitySettings, stored_mac: &Mac) -> Result<Self, Vec<IdentityError>> {
-        let mut errors = Vec::new();
-        let mut refuse = |key, value: &str, reason| {
-            errors.push(IdentityError {
-                key,
-                value: value.into(),
-                reason,
-            });
-        };
-        let mac = mac_of(settings, stored_mac, &mut refuse);
-        let Firmware {
-            set: firmware,
-            ver,
-            fw_id,
-            ..
-        } = firmware_of(settings);
-        let app = settings.app_id.clone().unwrap_or_else(|| APP.to_owned());
-        if !is_word(&app) {
-            refuse("app_id", &app, WORD.into());
+        let (identity, errors) = Self::with_own_values(settings, stored_mac);
+        if errors.is_empty() {
+            Ok(identity)
+        } else {
+            Err(errors)
         }
-        let model = settings.model.clone().unwrap_or_else(|| MODEL.to_owned());
-        if !is_word(&model) {
-            refuse("model", &model, WORD.into());
-        }
-        let generation = settings.generation.unwrap_or(2);
-        if !(2..=4).contains(&generation) {
-            refuse(
-                "generation",
-                &generation.to_string(),
-                Wrong::Generations.into(),
-            );
-        }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let id = settings.device_id.clone();
-        Ok(Self {
-            id: id.unwrap_or_else(|| DeviceId::of(&mac)),
-            mac,
-            model,
-            app,
-            generation,
-            fw_id,
-            ver,
-            firmware,
-            sn: settings.sn.clone(),
-            manufacturer: settings.manufacturer.clone(),
-        })
-    }
-
-    /// What the owner should know of the firmware options, one line each.
-    #[must_use]
-    pub fn remarks(settings: &IdentitySettings) -> Vec<String> {
-        firmware_of(settings).remarks
     }
 
     /// The same, with its own value in the place of each setting that no client would accept: a
@@ -138,42 +93,65 @@ impl Identity {
         settings: &IdentitySettings,
         stored_mac: &Mac,
     ) -> (Self, Vec<IdentityError>) {
-        let errors = match Self::new(settings, stored_mac) {
-            Ok(identity) => return (identity, Vec::new()),
-            Err(errors) => errors,
+        let mut errors = Vec::new();
+        let mut refuse = |key, value: &str, reason| {
+            errors.push(IdentityError {
+                key,
+                value: value.into(),
+                reason,
+            });
         };
-        let mut left = settings.clone();
-        for error in &errors {
-            match error.key {
-                "device_id" => left.device_id = None,
-                "app_id" => left.app_id = None,
-                "model" => left.model = None,
-                _ => left.generation = None,
-            }
+        let mut id = settings.device_id.clone();
+        if let (Some(given), Some(mac)) = (&id, &settings.mac)
+            && given.mac() != *mac
+        {
+            refuse("device_id", given, Wrong::IdOfAnother.into());
+            id = None;
         }
-        let identity =
-            Self::new(&left, stored_mac).unwrap_or_else(|_| Self::of_mac(stored_mac.clone()));
+        let mac = settings.mac.clone().or(id.as_ref().map(DeviceId::mac));
+        let mac = mac.unwrap_or_else(|| stored_mac.clone());
+        let mut word = |key, given: &Option<String>, own: &str| match given {
+            Some(word) if is_word(word) => word.clone(),
+            Some(wrong) => {
+                refuse(key, wrong, WORD.into());
+                own.to_owned()
+            }
+            None => own.to_owned(),
+        };
+        let app = word("app_id", &settings.app_id, APP);
+        let model = word("model", &settings.model, MODEL);
+        let mut generation = settings.generation.unwrap_or(GENERATION);
+        if !(2..=4).contains(&generation) {
+            let given = generation.to_string();
+            refuse("generation", &given, Wrong::Generations.into());
+            generation = GENERATION;
+        }
+        let firmware = firmware_of(settings);
+        let identity = Self {
+            id: id.unwrap_or_else(|| DeviceId::of(&mac)),
+            mac,
+            model,
+            app,
+            generation,
+            fw_id: firmware.fw_id,
+            ver: firmware.ver,
+            firmware: firmware.set,
+            sn: settings.sn.clone(),
+            manufacturer: settings.manufacturer.clone(),
+        };
         (identity, errors)
     }
 
     /// That of a Pro 3EM without any option.
     #[must_use]
-    pub fn of_mac(mac: Mac) -> Self {
-        let Firmware {
-            set, ver, fw_id, ..
-        } = Firmware::new(None, None);
-        Self {
-            id: DeviceId::of(&mac),
-            mac,
-            model: MODEL.to_owned(),
-            app: APP.to_owned(),
-            generation: 2,
-            fw_id,
-            ver,
-            firmware: set,
-            sn: None,
-            manufacturer: None,
-        }
+    pub fn of_mac(mac: &Mac) -> Self {
+        Self::with_own_values(&IdentitySettings::default(), mac).0
+    }
+
+    /// What the owner should know of the firmware options, one line each.
+    #[must_use]
+    pub fn remarks(settings: &IdentitySettings) -> Vec<String> {
+        firmware_of(settings).remarks
     }
 
     /// `ShellyPro3EM-AABBCCDDEEFF`: host name, access point, Bluetooth name. Clients take the
@@ -182,21 +160,6 @@ impl Identity {
     pub fn host_name(&self) -> String {
         format!("ShellyPro3EM-{}", self.mac)
     }
-}
-
-/// Notes a setting that no client would accept: key, value, reason.
-type Refuse<'a> = &'a mut dyn FnMut(&'static str, &str, Reason);
-
-/// The MAC by the settings, else the stored one.
-fn mac_of(settings: &IdentitySettings, stored_mac: &Mac, refuse: Refuse<'_>) -> Mac {
-    let of_id = settings.device_id.as_ref().map(DeviceId::mac);
-    if let (Some(id), Some(of_id), Some(mac)) = (&settings.device_id, &of_id, &settings.mac)
-        && of_id != mac
-    {
-        refuse("device_id", id, Wrong::IdOfAnother.into());
-    }
-    let given = settings.mac.clone().or(of_id);
-    given.unwrap_or_else(|| stored_mac.clone())
 }
 
 /// The firmware by the options.

@@ -2,7 +2,13 @@
 
 use config::Profile;
 
-use super::{answer::Handled, context::Context, device::Device, params::Params};
+use super::{
+    Json, RpcError,
+    answer::{Handled, text},
+    context::Context,
+    device::Device,
+    params::Params,
+};
 
 /// One call on its way.
 pub(super) struct Call<'a> {
@@ -14,6 +20,24 @@ pub(super) struct Call<'a> {
     pub(super) methods: &'static [&'static [Method]],
     /// What it was given.
     pub(super) params: Params,
+    /// The instance asked for; 0 where there is one only.
+    pub(super) id: usize,
+}
+
+/// Text of a component's status or configuration; the number is the instance.
+pub(super) type Part = fn(&Device, &Context<'_>, usize) -> Json;
+
+/// What a method answers with.
+#[derive(Debug)]
+enum Handler {
+    /// The same JSON text each time.
+    Fixed(&'static str),
+    /// -109 with this text.
+    Refused(&'static str),
+    /// A part of a component, as `Shelly.GetStatus` and `Shelly.GetConfig` hold it.
+    Part(Part),
+    /// Whatever this makes of the call.
+    Call(fn(&Call<'_>) -> Handled),
 }
 
 /// Whose power an answer carries.
@@ -43,8 +67,9 @@ pub struct Method {
     /// Its answer follows from the request and the snapshot and settings it is made from, and not
     /// from the time: it can be given again while those stay.
     pub steady: bool,
-    pub(super) handler: fn(&Call<'_>) -> Handled,
+    handler: Handler,
     profile: Option<Profile>,
+    instances: Option<usize>,
     pub(super) listed: bool,
 }
 
@@ -54,6 +79,30 @@ pub type Found<'a> = Result<&'static Method, &'a str>;
 impl Method {
     /// A method that reads, listed in both profiles.
     pub(super) const fn new(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Self {
+        Self::with(name, Handler::Call(handler))
+    }
+
+    /// One that gives a component's status or configuration.
+    pub(super) const fn part(name: &'static str, part: Part) -> Self {
+        Self::with(name, Handler::Part(part))
+    }
+
+    /// One whose result is always this JSON text.
+    pub(super) const fn fixed(name: &'static str, result: &'static str) -> Self {
+        Self::with(name, Handler::Fixed(result))
+    }
+
+    /// One that would change something and is refused with this text.
+    pub(super) const fn refused(name: &'static str, why: &'static str) -> Self {
+        Self::with(name, Handler::Refused(why)).writes()
+    }
+
+    /// One about an object of which there are none: every id is unknown.
+    pub(super) const fn of_none(name: &'static str) -> Self {
+        Self::fixed(name, "null").instances(0)
+    }
+
+    const fn with(name: &'static str, handler: Handler) -> Self {
         Self {
             name,
             open: false,
@@ -63,6 +112,7 @@ impl Method {
             steady: false,
             handler,
             profile: None,
+            instances: None,
             listed: true,
         }
     }
@@ -76,6 +126,12 @@ impl Method {
     /// There only in one profile.
     pub(super) const fn only(mut self, profile: Profile) -> Self {
         self.profile = Some(profile);
+        self
+    }
+
+    /// About one of so many instances, by `id`.
+    pub(super) const fn instances(mut self, count: usize) -> Self {
+        self.instances = Some(count);
         self
     }
 
@@ -111,5 +167,21 @@ impl Method {
 
     pub(super) fn there(&self, profile: Profile) -> bool {
         self.profile.is_none_or(|p| p == profile)
+    }
+
+    /// Answers a call of it.
+    ///
+    /// # Errors
+    /// The device's, of an `id` that is none and of the method itself.
+    pub(super) fn handle(&self, mut call: Call<'_>) -> Handled {
+        if let Some(count) = self.instances {
+            call.id = call.params.instance(count)?;
+        }
+        match self.handler {
+            Handler::Fixed(result) => text(result),
+            Handler::Refused(why) => Err(RpcError::refused(why)),
+            Handler::Part(part) => text(part(call.device, call.context, call.id)),
+            Handler::Call(handler) => handler(&call),
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use super::{Context, Device, Effect};
 use config::{ModbusMap, Profile, StalePolicy};
-use meter::{MinuteRecord, PhaseMinute, Served};
+use meter::{PhaseMinute, Served};
 use vocab::{Fixed, Phase};
 
 /// Read holding registers.
@@ -302,6 +302,17 @@ fn updated(unix: Option<f64>) -> u32 {
     stamp(unix.map_or(0, |unix| unix.floor() as i64))
 }
 
+/// A phase's values, voltage at `base`.
+fn phase(w: &mut Window, base: u16, served: Option<&Served>) {
+    let mut put = |offset, get: fn(&Served) -> f64| w.f32(base + offset, served.map(get));
+    put(0, |p| p.voltage.get());
+    put(2, |p| p.current.get());
+    put(4, |p| p.act_power.get());
+    put(6, |p| p.aprt_power.get());
+    put(8, |p| p.pf.get());
+    put(13, |p| p.freq.get());
+}
+
 fn em(w: &mut Window, context: &Context<'_>) {
     let view = context.view;
     w.u32(1000, updated(view.reported_at(None)));
@@ -309,36 +320,19 @@ fn em(w: &mut Window, context: &Context<'_>) {
     w.f32(1011, view.totals.map(|t| t.current.get()));
     w.f32(1013, view.totals.map(|t| t.act_power.get()));
     w.f32(1015, view.totals.map(|t| t.aprt_power.get()));
-    for (i, phase) in (0u16..).zip(&view.phases) {
-        w.flag(1002 + i, phase.is_none());
-        let base = 1020 + 20 * i;
-        let put = |w: &mut Window, offset, get: fn(&Served) -> f64| {
-            w.f32(base + offset, phase.as_ref().map(get));
-        };
-        put(w, 0, |p| p.voltage.get());
-        put(w, 2, |p| p.current.get());
-        put(w, 4, |p| p.act_power.get());
-        put(w, 6, |p| p.aprt_power.get());
-        put(w, 8, |p| p.pf.get());
-        put(w, 13, |p| p.freq.get());
+    for (i, served) in (0u16..).zip(&view.phases) {
+        w.flag(1002 + i, served.is_none());
+        phase(w, 1020 + 20 * i, served.as_ref());
     }
 }
 
 fn em1(w: &mut Window, context: &Context<'_>) {
     let view = context.view;
-    for (i, (phase, of)) in (0u16..).zip(view.phases.iter().zip(Phase::ALL)) {
+    for (i, (served, of)) in (0u16..).zip(view.phases.iter().zip(Phase::ALL)) {
         let base = 2000 + 20 * i;
         w.u32(base, updated(view.reported_at(Some(of))));
-        w.flag(base + 2, phase.is_none());
-        let put = |w: &mut Window, offset, get: fn(&Served) -> f64| {
-            w.f32(base + offset, phase.as_ref().map(get));
-        };
-        put(w, 3, |p| p.voltage.get());
-        put(w, 5, |p| p.current.get());
-        put(w, 7, |p| p.act_power.get());
-        put(w, 9, |p| p.aprt_power.get());
-        put(w, 11, |p| p.pf.get());
-        put(w, 16, |p| p.freq.get());
+        w.flag(base + 2, served.is_none());
+        phase(w, base + 3, served.as_ref());
     }
 }
 
@@ -347,55 +341,53 @@ fn wh(energy: f64) -> f64 {
     Fixed::<2>::round(energy).get()
 }
 
-/// The newest record's part of a phase; zeros while there is none.
-fn last(record: Option<&MinuteRecord>, phase: usize) -> PhaseMinute {
-    record
-        .and_then(|r| r.phases.get(phase).copied())
-        .unwrap_or_default()
+/// The newest record's energies of a phase as `of` lists them, zeros while there is none, and then
+/// its counters; from `base` on, two words each.
+fn energies<const N: usize>(
+    w: &mut Window,
+    context: &Context<'_>,
+    base: u16,
+    phase: usize,
+    of: fn(&PhaseMinute) -> [f64; N],
+) {
+    let record = context.view.record.as_deref();
+    let minute = record.map_or_else(PhaseMinute::default, |r| r.phases[phase]);
+    let counter = context.view.energy.map(|e| e.phases[phase]);
+    let energies = of(&minute).map(|energy| Some(Fixed::<4>::round(energy).get()));
+    let counters = [counter.map(|c| wh(c.import)), counter.map(|c| wh(c.export))];
+    for (at, value) in (base..)
+        .step_by(2)
+        .zip(energies.into_iter().chain(counters))
+    {
+        w.f32(at, value);
+    }
+}
+
+/// When the newest record begins.
+fn recorded(context: &Context<'_>) -> u32 {
+    stamp(context.view.record.as_ref().map_or(0, |r| r.ts))
 }
 
 fn em_data(w: &mut Window, context: &Context<'_>) {
-    let (view, record) = (context.view, context.view.record.as_deref());
-    let total = view.energy_totals();
-    w.u32(1160, stamp(record.map_or(0, |r| r.ts)));
+    let total = context.view.energy_totals();
+    w.u32(1160, recorded(context));
     w.f32(1162, total.map(|t| wh(t.import)));
     w.f32(1164, total.map(|t| wh(t.export)));
-    for i in 0..3 {
-        let base = 1170 + 20 * i as u16;
-        let minute = last(record, i);
-        let counter = view.energy.map(|e| e.phases[i]);
-        for (offset, energy) in (0u16..).step_by(2).zip([
-            minute.act_energy,
-            minute.act_energy,
-            minute.act_ret_energy,
-            minute.act_ret_energy,
-            minute.lag_react_energy,
-            0.0,
-        ]) {
-            w.f32(base + offset, Some(Fixed::<4>::round(energy).get()));
-        }
-        w.f32(base + 12, counter.map(|c| wh(c.import)));
-        w.f32(base + 14, counter.map(|c| wh(c.export)));
+    for (i, base) in (1170..).step_by(20).take(3).enumerate() {
+        energies(w, context, base, i, |minute| {
+            let (import, export) = (minute.act_energy, minute.act_ret_energy);
+            [import, import, export, export, minute.lag_react_energy, 0.0]
+        });
     }
 }
 
 fn em1_data(w: &mut Window, context: &Context<'_>) {
-    let (view, record) = (context.view, context.view.record.as_deref());
-    for i in 0..3 {
-        let base = 2300 + 20 * i as u16;
-        let minute = last(record, i);
-        let counter = view.energy.map(|e| e.phases[i]);
-        w.u32(base, stamp(record.map_or(0, |r| r.ts)));
-        for (offset, energy) in (2u16..).step_by(2).zip([
-            minute.act_energy,
-            minute.act_ret_energy,
-            minute.lag_react_energy,
-            0.0,
-        ]) {
-            w.f32(base + offset, Some(Fixed::<4>::round(energy).get()));
-        }
-        w.f32(base + 10, counter.map(|c| wh(c.import)));
-        w.f32(base + 12, counter.map(|c| wh(c.export)));
+    for (i, base) in (2300..).step_by(20).take(3).enumerate() {
+        w.u32(base, recorded(context));
+        energies(w, context, base + 2, i, |minute| {
+            let (import, export) = (minute.act_energy, minute.act_ret_energy);
+            [import, export, minute.lag_react_energy, 0.0]
+        });
     }
 }
 

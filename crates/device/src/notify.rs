@@ -78,6 +78,30 @@ pub struct Note {
     pub params: Json,
 }
 
+impl Note {
+    fn new(topic: Topic, method: &'static str, params: impl Into<Json>) -> Self {
+        Self {
+            topic,
+            method,
+            params: params.into(),
+        }
+    }
+
+    /// A NotifyStatus of the powers and nothing else.
+    fn power(params: Json) -> Self {
+        Self::new(Topic::Power, "NotifyStatus", params)
+    }
+
+    /// Any other NotifyStatus.
+    fn status(params: impl Into<Json>) -> Self {
+        Self::new(Topic::Other, "NotifyStatus", params)
+    }
+
+    fn event(params: Json) -> Self {
+        Self::new(Topic::Other, "NotifyEvent", params)
+    }
+}
+
 /// What a reader last saw of the powers.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
@@ -191,11 +215,7 @@ impl Notifier {
         let told = self.seen.as_ref().is_some_and(|seen| seen.stale);
         if !told {
             if nulls {
-                notes.push(Note {
-                    topic: Topic::Power,
-                    method: "NotifyStatus",
-                    params: power_text(context),
-                });
+                notes.push(Note::power(power_text(context)));
                 self.uncleared = true;
             }
             self.seen = Some(seen(context.view, context.now));
@@ -203,12 +223,9 @@ impl Notifier {
     }
 
     fn begin(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+        let all = full_status(device, context);
+        notes.push(Note::new(Topic::Other, "NotifyFullStatus", all));
         self.begun = true;
-        notes.push(Note {
-            topic: Topic::Other,
-            method: "NotifyFullStatus",
-            params: full_status(device, context),
-        });
         self.seen = Some(seen(context.view, context.now));
         self.state = context.state.clone();
         self.connected = connected(context);
@@ -222,18 +239,14 @@ impl Notifier {
 
     /// Powers and counters in one note, complete.
     fn figures(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
-        let mut both = opening(context.now.unix);
-        push_power(&mut both, context.view, context.state.profile, false);
-        if self.energy {
-            both.push(',');
-            push_energy(&mut both, device, context);
-        }
-        both.push('}');
-        notes.push(Note {
-            topic: Topic::Other,
-            method: "NotifyStatus",
-            params: Json::from(both),
+        let both = params(context.now.unix, |out| {
+            push_power(out, context.view, context.state.profile, false);
+            if self.energy {
+                out.push(',');
+                push_energy(out, device, context);
+            }
         });
+        notes.push(Note::status(both));
     }
 
     fn power(&mut self, context: &Context<'_>, policy: &Policy, notes: &mut Vec<Note>) {
@@ -258,11 +271,7 @@ impl Notifier {
         } else {
             power_text(context)
         };
-        notes.push(Note {
-            topic: Topic::Power,
-            method: "NotifyStatus",
-            params,
-        });
+        notes.push(Note::power(params));
         self.seen = Some(fresh);
         self.told = Some(now);
     }
@@ -271,22 +280,12 @@ impl Notifier {
         let known = context.view.energy.is_some();
         let minute = minute(context.now);
         if known && (minute != self.minute || !self.energy) {
-            notes.push(Note {
-                topic: Topic::Other,
-                method: "NotifyStatus",
-                params: energy_text(device, context),
-            });
+            notes.push(Note::status(energy_text(device, context)));
         }
         (self.energy, self.minute) = (known, minute);
         let record = context.view.record.as_ref().map(|r| r.ts);
         if record.is_some() && record > self.record {
-            if let Some(params) = data_event(context) {
-                notes.push(Note {
-                    topic: Topic::Other,
-                    method: "NotifyEvent",
-                    params,
-                });
-            }
+            notes.extend(data_event(context).map(Note::event));
             self.record = record;
         }
         let to_minute = 60.0 - (context.now.unix - 1.0).rem_euclid(60.0);
@@ -306,11 +305,7 @@ impl Notifier {
         let mut changed = Vec::new();
         if written {
             for component in changed_components(old, new) {
-                notes.push(Note {
-                    topic: Topic::Other,
-                    method: "NotifyEvent",
-                    params: config_changed(component, context),
-                });
+                notes.push(Note::event(config_changed(component, context)));
             }
             let revisions = [
                 ("cfg_rev", old.cfg_rev, new.cfg_rev),
@@ -336,12 +331,9 @@ impl Notifier {
         if self.connected[1] != told[1] {
             changed.push(format!("\"mqtt\":{}", mqtt::status(device, context, 0)));
         }
-        let params = format!("{}{}}}", opening(context.now.unix), changed.join(","));
-        notes.push(Note {
-            topic: Topic::Other,
-            method: "NotifyStatus",
-            params: Json::from(params),
-        });
+        notes.push(Note::status(params(context.now.unix, |out| {
+            out.push_str(&changed.join(","));
+        })));
     }
 }
 
@@ -359,11 +351,7 @@ fn seen(view: &View, now: Now) -> Seen {
     Seen {
         at: now.mono,
         powers: view.phases.map(|p| p.map(|p| p.act_power)),
-        qualities: [
-            quality(&view.inputs[0].quality),
-            quality(&view.inputs[1].quality),
-            quality(&view.inputs[2].quality),
-        ],
+        qualities: view.inputs.each_ref().map(|input| quality(&input.quality)),
         stale: view.stale(),
     }
 }
@@ -386,15 +374,25 @@ fn minute(now: Now) -> i64 {
     (now.unix_s() - 1).div_euclid(60)
 }
 
-/// `{"ts":1714766408.04,`
-fn opening(unix: f64) -> String {
+/// Params of a notification: `{"ts":1714766408.04,…}` with what `members` appends.
+fn params(unix: f64, members: impl FnOnce(&mut String)) -> Json {
     let mut out = String::with_capacity(640);
     let _ = write!(out, "{{\"ts\":{},", Fixed::<2>::round(unix));
-    out
+    members(&mut out);
+    out.push('}');
+    Json::from(out)
 }
 
 fn profile_cell(profile: Profile) -> usize {
     usize::from(profile == Profile::Monophase)
+}
+
+/// Appends `"em1:0":…,"em1:1":…,"em1:2":…`.
+fn push_channels(out: &mut String, component: &str, object: impl Fn(usize) -> Json) {
+    for id in 0..3 {
+        let comma = if id > 0 { "," } else { "" };
+        let _ = write!(out, "{comma}\"{component}:{id}\":{}", object(id));
+    }
 }
 
 fn push_power(out: &mut String, view: &View, profile: Profile, cleared: bool) {
@@ -403,37 +401,19 @@ fn push_power(out: &mut String, view: &View, profile: Profile, cleared: bool) {
             let _ = write!(out, "\"em:0\":{}", em::notify_object(view, cleared));
         }
         Profile::Monophase => {
-            for id in 0..3 {
-                let comma = if id > 0 { "," } else { "" };
-                let _ = write!(
-                    out,
-                    "{comma}\"em1:{id}\":{}",
-                    em1::notify_object(view, id, cleared)
-                );
-            }
+            push_channels(out, "em1", |id| em1::notify_object(view, id, cleared));
         }
     }
 }
 
 fn push_energy(out: &mut String, device: &Device, context: &Context<'_>) {
-    let kwh = device.options.energy_kwh;
     match context.state.profile {
         Profile::Triphase => {
-            let _ = write!(
-                out,
-                "\"emdata:0\":{}",
-                em_data::status_text(context.view, kwh)
-            );
+            let status = em_data::status(device, context, 0);
+            let _ = write!(out, "\"emdata:0\":{status}");
         }
         Profile::Monophase => {
-            for id in 0..3 {
-                let comma = if id > 0 { "," } else { "" };
-                let _ = write!(
-                    out,
-                    "{comma}\"em1data:{id}\":{}",
-                    em1_data::status_text(context.view, id, kwh)
-                );
-            }
+            push_channels(out, "em1data", |id| em1_data::status(device, context, id));
         }
     }
 }
@@ -442,32 +422,20 @@ fn push_energy(out: &mut String, device: &Device, context: &Context<'_>) {
 /// connections.
 fn power_text(context: &Context<'_>) -> Json {
     let (view, profile) = (context.view, context.state.profile);
-    let make = || {
-        let mut out = opening(view.now.unix);
-        push_power(&mut out, view, profile, false);
-        out.push('}');
-        Json::from(out)
-    };
+    let make = || params(view.now.unix, |out| push_power(out, view, profile, false));
     Json::clone(view.em_notify[profile_cell(profile)].get_or_init(make))
 }
 
 /// The same with empty `errors`, once after values came back.
 fn cleared_text(context: &Context<'_>) -> Json {
-    let mut out = opening(context.view.now.unix);
-    push_power(&mut out, context.view, context.state.profile, true);
-    out.push('}');
-    Json::from(out)
+    let (view, profile) = (context.view, context.state.profile);
+    params(view.now.unix, |out| push_power(out, view, profile, true))
 }
 
 fn energy_text(device: &Device, context: &Context<'_>) -> Json {
     let view = context.view;
     let cell = profile_cell(context.state.profile) | usize::from(device.options.energy_kwh) << 1;
-    let make = || {
-        let mut out = opening(view.now.unix);
-        push_energy(&mut out, device, context);
-        out.push('}');
-        Json::from(out)
-    };
+    let make = || params(view.now.unix, |out| push_energy(out, device, context));
     Json::clone(view.emdata_notify[cell].get_or_init(make))
 }
 
@@ -475,29 +443,25 @@ fn energy_text(device: &Device, context: &Context<'_>) -> Json {
 fn data_event(context: &Context<'_>) -> Option<Json> {
     let (view, profile) = (context.view, context.state.profile);
     let record = view.record.as_ref()?;
-    let make = || {
-        let mut out = opening(view.now.unix);
-        out.push_str("\"events\":[");
-        let mut event = |component: &str, id: usize, columns: Columns| {
-            if id > 0 {
-                out.push(',');
-            }
-            let ts = record.ts;
-            let _ = write!(
-                out,
-                "{{\"component\":\"{component}:{id}\",\"id\":{id},\"event\":\"data\",\"ts\":{ts}.00,"
-            );
-            let _ = write!(out, "\"data\":{{\"ts\":{ts},\"period\":60,\"values\":[[");
-            columns.push(&mut out, record);
-            out.push_str("]]}}");
-        };
-        match profile {
-            Profile::Triphase => event("emdata", 0, Columns::Em),
-            Profile::Monophase => (0..3).for_each(|id| event("em1data", id, Columns::Em1(id))),
-        }
-        out.push_str("]}");
-        Json::from(out)
+    let event = |out: &mut String, component: &str, id: usize, columns: Columns| {
+        let (comma, ts) = (if id > 0 { "," } else { "" }, record.ts);
+        let _ = write!(
+            out,
+            "{comma}{{\"component\":\"{component}:{id}\",\"id\":{id},\"event\":\"data\",\"ts\":{ts}.00,\
+             \"data\":{{\"ts\":{ts},\"period\":60,\"values\":[["
+        );
+        columns.push(out, record);
+        out.push_str("]]}}");
     };
+    let events = |out: &mut String| {
+        out.push_str("\"events\":[");
+        match profile {
+            Profile::Triphase => event(out, "emdata", 0, Columns::Em),
+            Profile::Monophase => (0..3).for_each(|id| event(out, "em1data", id, Columns::Em1(id))),
+        }
+        out.push(']');
+    };
+    let make = || params(view.now.unix, events);
     Some(Json::clone(
         view.data_event[profile_cell(profile)].get_or_init(make),
     ))

@@ -47,14 +47,6 @@ impl Params {
         }
     }
 
-    /// The error for an `id` where there are no instances at all.
-    pub(super) fn no_instance(&self) -> RpcError {
-        match self.instance(0) {
-            Err(error) => error,
-            Ok(id) => RpcError::bad_id(&id.to_string()),
-        }
-    }
-
     /// An optional number of seconds or items; fractions are cut off.
     pub(super) fn int(&self, name: &str) -> Result<Option<i64>, RpcError> {
         let Some(value) = self.get(name) else {
@@ -62,6 +54,17 @@ impl Params {
         };
         let number = value.as_i64().or_else(|| value.as_f64().map(|f| f as i64));
         number.map(Some).ok_or_else(|| RpcError::bad_argument(name))
+    }
+
+    /// A number that must be there.
+    pub(super) fn required_int(&self, name: &str) -> Result<i64, RpcError> {
+        self.int(name)?.ok_or_else(|| RpcError::missing(name))
+    }
+
+    /// `offset`, how many items of a list to pass over.
+    pub(super) fn offset(&self) -> Result<usize, RpcError> {
+        usize::try_from(self.int("offset")?.unwrap_or(0))
+            .map_err(|_| RpcError::bad_argument("offset"))
     }
 
     /// An optional switch.

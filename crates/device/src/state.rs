@@ -4,9 +4,13 @@
 //! Kept in the store as JSON; immutable while shared. A write becomes a [`Setting`], and
 //! [`DeviceState::with`] gives the state after it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use config::Profile;
+
+type Members = serde_json::Map<String, serde_json::Value>;
 
 /// `Ws` configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +47,7 @@ pub struct MqttConfig {
     /// `user`.
     pub user: Option<String>,
     /// `pass`, which no answer tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pass: Option<String>,
     /// `ssl_ca`: null (no TLS), `ca.pem`, `user_ca.pem`, `*`.
     pub ssl_ca: Option<String>,
@@ -52,6 +57,8 @@ pub struct MqttConfig {
     pub rpc_ntf: bool,
     /// `status_ntf`: statuses at `<prefix>/status/<component>`.
     pub status_ntf: bool,
+    /// `use_client_cert`: never, there is no such certificate here.
+    pub use_client_cert: bool,
     /// `enable_rpc`: calls at `<prefix>/rpc`.
     pub enable_rpc: bool,
     /// `enable_control`: `announce` and `status_update` at `<prefix>/command`.
@@ -70,6 +77,7 @@ impl Default for MqttConfig {
             topic_prefix: None,
             rpc_ntf: true,
             status_ntf: false,
+            use_client_cert: false,
             enable_rpc: true,
             enable_control: true,
         }
@@ -111,9 +119,9 @@ pub struct DeviceState {
     pub auth_realm: Option<String>,
     /// Stored values of configurations without other effect, by component (`sys`,
     /// `em:0`, …): the members that differ from the default.
-    pub overrides: std::collections::BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    pub overrides: BTreeMap<String, Members>,
     /// Key-value store.
-    pub kvs: std::collections::BTreeMap<String, serde_json::Value>,
+    pub kvs: BTreeMap<String, serde_json::Value>,
     /// `sys.kvs_rev`.
     pub kvs_rev: u32,
     /// The settings were lost, a password perhaps with them: nothing may be changed.
@@ -135,8 +143,8 @@ impl Default for DeviceState {
             modbus_enable: true,
             auth_ha1: None,
             auth_realm: None,
-            overrides: std::collections::BTreeMap::new(),
-            kvs: std::collections::BTreeMap::new(),
+            overrides: BTreeMap::new(),
+            kvs: BTreeMap::new(),
             kvs_rev: 0,
             locked: false,
             reset_reason: 1,
@@ -169,7 +177,7 @@ pub enum Setting {
     /// `Shelly.SetProfile`.
     Profile(Profile),
     /// A configuration that is kept without other effect: component and members.
-    Override(String, serde_json::Map<String, serde_json::Value>),
+    Override(String, Members),
     /// `KVS.Set`.
     KvsSet(String, serde_json::Value),
     /// `KVS.Delete`.

@@ -8,8 +8,12 @@
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{DeviceState, Effect, RpcError, Setting};
-use vocab::Fixed;
+use super::{
+    DeviceState, Effect, RpcError, Setting,
+    answer::{Handled, restart_required},
+    method::Call,
+};
+use vocab::{Fixed, reason::BadTarget};
 
 /// Most bytes of JSON that one change of a configuration may hold.
 const MAX_CHANGE: usize = 4096;
@@ -43,16 +47,18 @@ pub(super) fn read<T: Serialize + DeserializeOwned>(
 /// # Errors
 /// As [`change`] and [`refuse_without_effect`].
 pub(super) fn refuse_change<T: Serialize + DeserializeOwned>(
+    call: &Call<'_>,
     component: &str,
     why: &str,
     current: &T,
-    asked: &Map<String, Value>,
-) -> Result<(), RpcError> {
+) -> Handled {
+    let asked = call.params.config()?;
     if gives_password(asked) {
         return Err(without_effect(component, "pass", why));
     }
     let (next, _) = change(current, asked)?;
-    refuse_without_effect(component, why, current, &next, &[])
+    refuse_without_effect(component, why, current, &next, &[])?;
+    restart_required(false, Vec::new())
 }
 
 /// Refuses a change that would be answered with success and then do nothing: of every member but
@@ -212,4 +218,18 @@ pub(super) fn check_word(member: &str, word: &str, known: &[&str]) -> Result<(),
         "Invalid config: {member} is one of {}",
         known.join(", ")
     )))
+}
+
+/// A server that a reader sets, as `checked`, and its `ssl_ca`.
+pub(super) fn check_server(
+    checked: Result<(), BadTarget>,
+    ssl_ca: Option<&str>,
+) -> Result<(), RpcError> {
+    checked.map_err(|why| match why {
+        BadTarget::Near => RpcError::refused(format!("server {why}")),
+        _ => RpcError::invalid(format!("Invalid config: server {why}")),
+    })?;
+    ssl_ca.map_or(Ok(()), |ca| {
+        check_word("ssl_ca", ca, &["ca.pem", "user_ca.pem", "*"])
+    })
 }

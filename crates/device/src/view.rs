@@ -21,8 +21,8 @@ pub struct View {
     pub record: Option<Arc<MinuteRecord>>,
     /// During a pause, in which the snapshot has no power: who is told 0 W in place of that.
     pub paused: Option<AtZero>,
-    /// `EM.GetStatus` by manner: minimal 1, short 2, nonzero 4.
-    pub(super) em_status: [OnceLock<Json>; 8],
+    /// `EM.GetStatus` by manner: powers alone 1, nonzero 2.
+    pub(super) em_status: [OnceLock<Json>; 4],
     /// `EM1.GetStatus` by channel.
     pub(super) em1_status: [OnceLock<Json>; 3],
     /// `EM1.GetStatus` as house total by manner: short 1, nonzero 2.

@@ -282,204 +282,153 @@ impl Home {
     /// What announces each device, by topic.
     #[must_use]
     pub fn devices(&self) -> BTreeMap<String, String> {
-        let mut all = BTreeMap::new();
-        let node = node(self.first());
-        let topic = |device: &str| format!("{DISCOVERY}/device/{node}/{device}/config");
-        for meter in &self.meters {
-            let mac = meter.mac.to_ascii_lowercase();
-            all.insert(
-                topic(&mac),
-                self.announcement(&meter_device(meter, &self.version), &self.of_meter(meter)),
-            );
-            for reader in &meter.readers {
-                all.insert(
-                    topic(&format!("{mac}-reader-{}", reader.key)),
-                    self.announcement(
-                        &reader_device(meter, reader),
-                        &of_reader(meter, reader, &self.products),
-                    ),
-                );
-            }
-        }
-        all
-    }
-
-    fn announcement(&self, device: &Value, components: &Map<String, Value>) -> String {
-        json!({
-            "device": device,
-            "origin": {"name": "Virtual Shelly", "sw_version": self.version, "support_url": self.support},
-            "availability_topic": availability(self.first()),
-            "components": components,
-        })
-        .to_string()
-    }
-
-    fn of_meter(&self, meter: &Meter) -> Map<String, Value> {
-        let at = Components::of(meter, "mqtt", base(&meter.mac));
-        let mut all = Map::new();
-        let mut add = |key: &str, component: Value| drop(all.insert(key.to_owned(), component));
-        let power = json!({"p": "sensor", "device_class": "power", "unit_of_measurement": "W"});
-        let measured = with(
-            &power,
-            json!({"state_class": "measurement", "suggested_display_precision": 0}),
-        );
-        let energy = json!({"p": "sensor", "device_class": "energy", "unit_of_measurement": "kWh", "state_class": "total_increasing",
-            "suggested_display_precision": 1});
-        add(
-            "total_act_power",
-            at.make("total_act_power", "Power", &measured),
-        );
-        add(
-            "total_act",
-            at.make("total_act", "Energy from grid", &energy),
-        );
-        add(
-            "total_act_ret",
-            at.make("total_act_ret", "Energy to grid", &energy),
-        );
-        for (n, phase) in PHASES.iter().enumerate() {
-            let line = n + 1;
-            let hidden = with(&energy, json!({"enabled_by_default": false}));
-            let key = format!("{phase}_act_power");
-            add(&key, at.make(&key, &format!("Power L{line}"), &measured));
-            for (key, name) in [("total_act_energy", "from"), ("total_act_ret_energy", "to")] {
-                let key = format!("{phase}_{key}");
-                add(
-                    &key,
-                    at.make(&key, &format!("Energy {name} grid L{line}"), &hidden),
-                );
-            }
-        }
-        let problem = |key: &str| {
-            json!({"p": "binary_sensor", "device_class": "problem", "entity_category": "diagnostic",
-                "json_attributes_topic": at.topic(&format!("{key}/attributes"))})
-        };
-        add("source", at.make("source", "Source", &problem("source")));
-        add("health", at.make("health", "Health", &problem("health")));
-        for test in &meter.tests {
-            let key = test_key(test);
-            let name = format!("Test as {}", test.name);
-            add(&key, at.make(&key, &name, &problem(&key)));
-        }
-        let (min, max) = self.offset;
-        let number = json!({"p": "number", "device_class": "power", "unit_of_measurement": "W", "min": min, "max": max, "step": 1,
-            "mode": "box", "entity_category": "config", "icon": "mdi:target", "command_topic": at.topic("target_offset/set")});
-        add(
-            "target_offset",
-            at.make("target_offset", "Target offset", &number),
-        );
-        let switch = json!({"p": "switch", "icon": "mdi:pause-octagon", "command_topic": at.topic("pause/set")});
-        add("pause", at.make("pause", "Pause", &switch));
-        let kinds = json!({"p": "select", "icon": "mdi:pause-octagon-outline", "entity_category": "config",
-            "options": PauseKind::ALL.map(kind_name), "command_topic": at.topic("pause_kind/set")});
-        add(
-            "pause_kind",
-            at.make("pause_kind", "Told in a pause", &kinds),
-        );
-        if meter.forecast.is_some() {
-            let ahead = with(
-                &power,
-                json!({"suggested_display_precision": 0, "icon": "mdi:chart-line"}),
-            );
-            add(
-                "forecast_15min",
-                at.make("forecast_15min", "Forecast 15 minutes", &ahead),
-            );
-            add(
-                "forecast_1h",
-                at.make("forecast_1h", "Forecast 1 hour", &ahead),
-            );
-            add(
-                "forecast_peak",
-                at.make("forecast_peak", "Forecast peak of the day", &ahead),
-            );
-            let time = json!({"p": "sensor", "device_class": "timestamp"});
-            add(
-                "forecast_peak_at",
-                at.make("forecast_peak_at", "Forecast peak time", &time),
-            );
-        }
-        all
+        self.told().0
     }
 
     /// What each entity says, by topic.
     #[must_use]
     pub fn states(&self) -> BTreeMap<String, Said> {
-        let mut all = BTreeMap::new();
+        self.told().1
+    }
+
+    /// [`Self::devices`] and [`Self::states`].
+    #[must_use]
+    pub fn told(&self) -> (BTreeMap<String, String>, BTreeMap<String, Said>) {
+        let (mut announced, mut said) = (BTreeMap::new(), BTreeMap::new());
+        let node = node(self.first());
         for meter in &self.meters {
-            let at = base(&meter.mac);
-            let mut say = |key: &str, payload: String, pace| {
-                all.insert(format!("{at}/{key}"), Said { payload, pace });
-            };
-            say("total_act_power", watts(meter.total), FAST);
-            say("total_act", kwh(meter.energy.map(|e| e.0)), SLOW);
-            say("total_act_ret", kwh(meter.energy.map(|e| e.1)), SLOW);
-            for (n, phase) in PHASES.iter().enumerate() {
-                let energy = meter.phase_energy.map(|all| all[n]);
-                say(&format!("{phase}_act_power"), watts(meter.phases[n]), FAST);
-                say(
-                    &format!("{phase}_total_act_energy"),
-                    kwh(energy.map(|e| e.0)),
-                    SLOW,
-                );
-                say(
-                    &format!("{phase}_total_act_ret_energy"),
-                    kwh(energy.map(|e| e.1)),
-                    SLOW,
-                );
-            }
-            say("source", on(meter.trouble.is_some()), FAST);
-            say(
-                "source/attributes",
-                json!({"reason": meter.trouble}).to_string(),
-                SLOW,
-            );
-            say("health", on(!meter.problems.is_empty()), FAST);
-            say(
-                "health/attributes",
-                json!({"problems": meter.problems}).to_string(),
-                SLOW,
-            );
-            for test in &meter.tests {
-                let key = test_key(test);
-                say(&key, on(!test.passed), FAST);
-                let about = json!({"run_at": moment(Some(test.at)), "steps": test.steps, "failed": test.failed});
-                say(&format!("{key}/attributes"), about.to_string(), FAST);
-            }
-            say("target_offset", meter.target_offset.to_string(), FAST);
-            say("pause", on(meter.paused), FAST);
-            say("pause_kind", kind_name(meter.pause_kind).to_owned(), FAST);
-            if let Some(forecast) = meter.forecast {
-                say("forecast_15min", whole_watts(forecast.quarter), SLOW);
-                say("forecast_1h", whole_watts(forecast.hour), SLOW);
-                say(
-                    "forecast_peak",
-                    whole_watts(forecast.peak.map(|p| p.0)),
-                    SLOW,
-                );
-                say(
-                    "forecast_peak_at",
-                    moment(forecast.peak.map(|p| p.1 as f64)),
-                    SLOW,
-                );
-            }
-            for reader in &meter.readers {
-                let key = |name: &str| format!("reader/{}/{name}", reader.key);
-                say(&key("last_call"), moment(reader.last), SLOW);
-                let cadence = reader
-                    .cadence
-                    .map_or_else(|| NO_VALUE.to_owned(), |s| format!("{s:.1}"));
-                say(&key("cadence"), cadence, SLOW);
-                say(&key("silent"), on(reader.silent), FAST);
-                say(
-                    &key("share"),
-                    format!("{}", (reader.share * 1000.0).round() / 10.0),
-                    FAST,
-                );
-                let profile = reader.profile.as_deref().unwrap_or(BY_ITSELF);
-                say(&key("profile"), profile.to_owned(), FAST);
+            let readers = meter.readers.iter();
+            let readers = readers.map(|reader| self.reader(meter, reader));
+            for device in std::iter::once(self.meter(meter)).chain(readers) {
+                let topic = format!("{DISCOVERY}/device/{node}/{}/config", device.id);
+                let announcement = json!({
+                    "device": device.about,
+                    "origin": {"name": "Virtual Shelly", "sw_version": self.version, "support_url": self.support},
+                    "availability_topic": availability(self.first()),
+                    "components": device.components,
+                });
+                announced.insert(topic, announcement.to_string());
+                said.extend(device.said);
             }
         }
+        (announced, said)
+    }
+
+    fn meter(&self, meter: &Meter) -> Device {
+        let mut about = json!({
+            "identifiers": [identifier(meter)],
+            "name": meter.name,
+            "manufacturer": "Virtual Shelly",
+            "model": format!("Shelly Pro 3EM, virtual ({})", meter.model),
+            "sw_version": self.version,
+            "serial_number": meter.mac,
+        });
+        if let Some(url) = &meter.url {
+            about["configuration_url"] = json!(url);
+        }
+        let id = meter.mac.to_ascii_lowercase();
+        let mut all = Device::new(id, about, identifier(meter), base(&meter.mac));
+        let power = json!({"p": "sensor", "device_class": "power", "unit_of_measurement": "W", "suggested_display_precision": 0});
+        let ahead = with(&power, json!({"icon": "mdi:chart-line"}));
+        let ahead = Kind::new(SLOW, ahead);
+        let power = Kind::new(FAST, with(&power, json!({"state_class": "measurement"})));
+        let energy = json!({"p": "sensor", "device_class": "energy", "unit_of_measurement": "kWh", "state_class": "total_increasing",
+            "suggested_display_precision": 1});
+        let hidden = with(&energy, json!({"enabled_by_default": false}));
+        let (energy, hidden) = (Kind::new(SLOW, energy), Kind::new(SLOW, hidden));
+
+        let (import, export) = meter.energy.unzip();
+        all.add("total_act_power", "Power", &power, watts(meter.total));
+        all.add("total_act", "Energy from grid", &energy, kwh(import));
+        all.add("total_act_ret", "Energy to grid", &energy, kwh(export));
+        for (n, phase) in PHASES.iter().enumerate() {
+            let line = n + 1;
+            let (import, export) = meter.phase_energy.map(|all| all[n]).unzip();
+            let (key, name) = (format!("{phase}_act_power"), format!("Power L{line}"));
+            all.add(&key, &name, &power, watts(meter.phases[n]));
+            for (key, way, wh) in [
+                ("total_act_energy", "from", import),
+                ("total_act_ret_energy", "to", export),
+            ] {
+                let name = format!("Energy {way} grid L{line}");
+                all.add(&format!("{phase}_{key}"), &name, &hidden, kwh(wh));
+            }
+        }
+
+        let (trouble, problems) = (&meter.trouble, &meter.problems);
+        let why = json!({"reason": trouble});
+        all.add_problem("source", "Source", trouble.is_some(), &why, SLOW);
+        let why = json!({"problems": problems});
+        all.add_problem("health", "Health", !problems.is_empty(), &why, SLOW);
+        for test in &meter.tests {
+            let key = format!("test_as_{}", test.key.replace('-', "_"));
+            let name = format!("Test as {}", test.name);
+            let about = json!({"run_at": moment(Some(test.at)), "steps": test.steps, "failed": test.failed});
+            all.add_problem(&key, &name, !test.passed, &about, FAST);
+        }
+
+        let (min, max) = self.offset;
+        let number = json!({"p": "number", "device_class": "power", "unit_of_measurement": "W", "min": min, "max": max, "step": 1,
+            "mode": "box", "entity_category": "config", "icon": "mdi:target"});
+        let offset = meter.target_offset.to_string();
+        all.add_control("target_offset", "Target offset", number, offset);
+        let switch = json!({"p": "switch", "icon": "mdi:pause-octagon"});
+        all.add_control("pause", "Pause", switch, on(meter.paused));
+        let kinds = json!({"p": "select", "icon": "mdi:pause-octagon-outline", "entity_category": "config",
+            "options": PauseKind::ALL.map(kind_name)});
+        let told = kind_name(meter.pause_kind).to_owned();
+        all.add_control("pause_kind", "Told in a pause", kinds, told);
+
+        if let Some(forecast) = meter.forecast {
+            let (peak, at) = forecast.peak.unzip();
+            let (quarter, hour) = (forecast.quarter, forecast.hour);
+            let mut add = |key, name, w| all.add(key, name, &ahead, whole_watts(w));
+            add("forecast_15min", "Forecast 15 minutes", quarter);
+            add("forecast_1h", "Forecast 1 hour", hour);
+            add("forecast_peak", "Forecast peak of the day", peak);
+            let time = Kind::new(SLOW, json!({"p": "sensor", "device_class": "timestamp"}));
+            let at = moment(at.map(|at| at as f64));
+            all.add("forecast_peak_at", "Forecast peak time", &time, at);
+        }
+        all
+    }
+
+    fn reader(&self, meter: &Meter, reader: &Reader) -> Device {
+        let unique = format!("{}-reader-{}", meter.mac, reader.key);
+        let about = json!({
+            "identifiers": [unique],
+            "name": reader.name,
+            "model": "Reader of a virtual Shelly",
+            "via_device": identifier(meter),
+        });
+        let id = format!("{}-reader-{}", meter.mac.to_ascii_lowercase(), reader.key);
+        let base = format!("{}/reader/{}", base(&meter.mac), reader.key);
+        let mut all = Device::new(id, about, unique, base);
+        let diagnostic = |pace, component| {
+            let component = with(&component, json!({"entity_category": "diagnostic"}));
+            Kind::new(pace, component)
+        };
+        let last = diagnostic(SLOW, json!({"p": "sensor", "device_class": "timestamp"}));
+        all.add("last_call", "Last call", &last, moment(reader.last));
+        let cadence = json!({"p": "sensor", "device_class": "duration", "unit_of_measurement": "s", "state_class": "measurement"});
+        let seconds = reader
+            .cadence
+            .map_or_else(|| NO_VALUE.to_owned(), |s| format!("{s:.1}"));
+        all.add("cadence", "Cadence", &diagnostic(SLOW, cadence), seconds);
+        let silent = diagnostic(
+            FAST,
+            json!({"p": "binary_sensor", "device_class": "problem"}),
+        );
+        all.add("silent", "Silent", &silent, on(reader.silent));
+        let share = json!({"p": "number", "unit_of_measurement": "%", "min": 0, "max": 100, "step": 0.1, "mode": "box",
+            "entity_category": "config", "icon": "mdi:chart-pie"});
+        let percent = format!("{}", (reader.share * 1000.0).round() / 10.0);
+        all.add_control("share", "Share", share, percent);
+        let products = self.products.iter().map(String::as_str);
+        let names: Vec<&str> = std::iter::once(BY_ITSELF).chain(products).collect();
+        let profile = json!({"p": "select", "options": names, "entity_category": "config", "icon": "mdi:account-cog"});
+        let named = reader.profile.as_deref().unwrap_or(BY_ITSELF).to_owned();
+        all.add_control("profile", "Profile", profile, named);
         all
     }
 
@@ -490,97 +439,73 @@ impl Home {
     }
 }
 
-fn meter_device(meter: &Meter, version: &str) -> Value {
-    let mut device = json!({
-        "identifiers": [identifier(meter)],
-        "name": meter.name,
-        "manufacturer": "Virtual Shelly",
-        "model": format!("Shelly Pro 3EM, virtual ({})", meter.model),
-        "sw_version": version,
-        "serial_number": meter.mac,
-    });
-    if let (Some(url), Value::Object(device)) = (&meter.url, &mut device) {
-        device.insert("configuration_url".to_owned(), json!(url));
-    }
-    device
-}
-
-fn reader_device(meter: &Meter, reader: &Reader) -> Value {
-    json!({
-        "identifiers": [format!("{}-reader-{}", meter.mac, reader.key)],
-        "name": reader.name,
-        "model": "Reader of a virtual Shelly",
-        "via_device": identifier(meter),
-    })
-}
-
-fn of_reader(meter: &Meter, reader: &Reader, products: &[String]) -> Map<String, Value> {
-    let at = Components::of(
-        meter,
-        &format!("reader-{}", reader.key),
-        format!("{}/reader/{}", base(&meter.mac), reader.key),
-    );
-    let diagnostic = json!({"entity_category": "diagnostic"});
-    let last = with(
-        &diagnostic,
-        json!({"p": "sensor", "device_class": "timestamp"}),
-    );
-    let cadence = json!({"p": "sensor", "device_class": "duration", "unit_of_measurement": "s", "state_class": "measurement"});
-    let silent = with(
-        &diagnostic,
-        json!({"p": "binary_sensor", "device_class": "problem"}),
-    );
-    let share = json!({"p": "number", "unit_of_measurement": "%", "min": 0, "max": 100, "step": 0.1, "mode": "box",
-        "entity_category": "config", "icon": "mdi:chart-pie", "command_topic": at.topic("share/set")});
-    let names: Vec<&str> = [BY_ITSELF]
-        .into_iter()
-        .chain(products.iter().map(String::as_str))
-        .collect();
-    let profile = json!({"p": "select", "options": names, "entity_category": "config", "icon": "mdi:account-cog",
-        "command_topic": at.topic("profile/set")});
-    [
-        ("last_call", "Last call", last),
-        ("cadence", "Cadence", with(&diagnostic, cadence)),
-        ("silent", "Silent", silent),
-        ("share", "Share", share),
-        ("profile", "Profile", profile),
-    ]
-    .into_iter()
-    .map(|(key, name, component)| (key.to_owned(), at.make(key, name, &component)))
-    .collect()
-}
-
-fn test_key(test: &Test) -> String {
-    format!("test_as_{}", test.key.replace('-', "_"))
-}
-
 fn identifier(meter: &Meter) -> String {
     format!("{}-mqtt", meter.mac)
 }
 
-/// The components of one device.
-struct Components {
-    unique: String,
-    base: String,
+/// How entities of one kind are announced, and how often they may say something.
+struct Kind {
+    component: Value,
+    pace: Duration,
 }
 
-impl Components {
-    fn of(meter: &Meter, within: &str, base: String) -> Self {
+impl Kind {
+    fn new(pace: Duration, component: Value) -> Self {
+        Self { component, pace }
+    }
+}
+
+/// A device, with what announces its entities and what they say.
+struct Device {
+    /// Its place under the node.
+    id: String,
+    about: Value,
+    /// What the identifiers of its entities begin with.
+    unique: String,
+    /// Where they say something.
+    base: String,
+    components: Map<String, Value>,
+    said: BTreeMap<String, Said>,
+}
+
+impl Device {
+    fn new(id: String, about: Value, unique: String, base: String) -> Self {
         Self {
-            unique: format!("{}-{within}", meter.mac),
+            id,
+            about,
+            unique,
             base,
+            components: Map::new(),
+            said: BTreeMap::new(),
         }
     }
 
-    fn topic(&self, key: &str) -> String {
-        format!("{}/{key}", self.base)
+    fn say(&mut self, topic: String, payload: String, pace: Duration) {
+        self.said.insert(topic, Said { payload, pace });
     }
 
-    fn make(&self, key: &str, name: &str, component: &Value) -> Value {
-        with(
-            component,
-            json!({"name": name, "unique_id": format!("{}-{key}", self.unique), "state_topic": self.topic(key)}),
-        )
+    /// An entity and what it says.
+    fn add(&mut self, key: &str, name: &str, kind: &Kind, payload: String) {
+        let topic = format!("{}/{key}", self.base);
+        let own = json!({"name": name, "unique_id": format!("{}-{key}", self.unique), "state_topic": topic});
+        let component = with(&kind.component, own);
+        self.components.insert(key.to_owned(), component);
+        self.say(topic, payload, kind.pace);
+    }
+
+    /// One that is set at `<key>/set`.
+    fn add_control(&mut self, key: &str, name: &str, mut component: Value, payload: String) {
+        component["command_topic"] = json!(format!("{}/{key}/set", self.base));
+        self.add(key, name, &Kind::new(FAST, component), payload);
+    }
+
+    /// One that says whether something is wrong, and in attributes what.
+    fn add_problem(&mut self, key: &str, name: &str, wrong: bool, what: &Value, pace: Duration) {
+        let attributes = format!("{}/{key}/attributes", self.base);
+        let problem = json!({"p": "binary_sensor", "device_class": "problem", "entity_category": "diagnostic",
+            "json_attributes_topic": attributes});
+        self.add(key, name, &Kind::new(FAST, problem), on(wrong));
+        self.say(attributes, what.to_string(), pace);
     }
 }
 

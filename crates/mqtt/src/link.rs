@@ -87,13 +87,8 @@ pub struct Message {
 pub struct Gone;
 
 enum Order {
-    Publish {
-        topic: String,
-        payload: Bytes,
-        retain: bool,
-        qos: QoS,
-    },
-    Subscribe(Vec<String>),
+    /// A message or a subscription; its number is the connection's.
+    Send(Packet),
     Close,
 }
 
@@ -133,13 +128,9 @@ impl Publisher {
         if topic.is_empty() || has_wildcards(topic) || topic.len() > usize::from(u16::MAX) {
             return Ok(());
         }
-        self.order(Order::Publish {
-            topic: topic.to_owned(),
-            payload: payload.into(),
-            retain,
-            qos: QoS::AtLeastOnce,
-        })
-        .await
+        let mut publish = Publish::from_bytes(topic, QoS::AtLeastOnce, payload.into());
+        publish.retain = retain;
+        self.order(Order::Send(Packet::Publish(publish))).await
     }
 
     /// Asks for what is published at these topics.
@@ -147,7 +138,10 @@ impl Publisher {
     /// # Errors
     /// When the connection has ended.
     pub async fn subscribe(&self, filters: Vec<String>) -> Result<(), Gone> {
-        self.order(Order::Subscribe(filters)).await
+        let filters = filters.into_iter();
+        let filters = filters.map(|path| SubscribeFilter::new(path, QoS::AtLeastOnce));
+        let subscribe = Packet::Subscribe(Subscribe::new_many(filters));
+        self.order(Order::Send(subscribe)).await
     }
 }
 
@@ -185,11 +179,7 @@ impl Link {
 
     /// Says goodbye, with everything sent that was published before. The will stays unsaid.
     pub async fn close(self) {
-        if Publisher(self.orders.clone())
-            .order(Order::Close)
-            .await
-            .is_ok()
-        {
+        if self.publisher().order(Order::Close).await.is_ok() {
             let _ = timeout(FAREWELL, self.driver).await;
         }
     }
@@ -349,17 +339,13 @@ async fn drive(
                     .await;
                     return Closed::ClosedHere;
                 }
-                Some(Order::Publish { topic, payload, retain, qos }) => {
-                    let mut publish = Publish::from_bytes(topic, qos, payload);
-                    publish.retain = retain;
-                    publish.pkid = next(&mut number);
-                    Packet::Publish(publish)
-                }
-                Some(Order::Subscribe(filters)) => {
-                    let filters = filters.into_iter().map(|path| SubscribeFilter::new(path, QoS::AtLeastOnce));
-                    let mut subscribe = Subscribe::new_many(filters);
-                    subscribe.pkid = next(&mut number);
-                    Packet::Subscribe(subscribe)
+                Some(Order::Send(mut packet)) => {
+                    match &mut packet {
+                        Packet::Publish(publish) => publish.pkid = next(&mut number),
+                        Packet::Subscribe(subscribe) => subscribe.pkid = next(&mut number),
+                        _ => {}
+                    }
+                    packet
                 }
             },
             () = sleep_until(last.max(pinged) + KEEP_ALIVE / 2) => {

@@ -66,8 +66,7 @@ impl Told {
     /// What is to be said at monotonic `now`, with what is gone first. `running` is how long the
     /// program runs.
     pub fn due(&mut self, home: &Home, now: Duration, running: Duration) -> Vec<Message> {
-        let devices = home.devices();
-        let states = home.states();
+        let (devices, states) = home.told();
         let mut messages = self.gone(&devices, &states, running);
         for (topic, payload) in devices {
             if self.announced.get(&topic) != Some(&payload) {

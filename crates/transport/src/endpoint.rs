@@ -12,7 +12,8 @@ mod turn;
 
 use std::{
     future::Future,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
+    ops::Deref,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -31,11 +32,11 @@ use crate::{
     ground::{Ground, GroundOwner},
     limits::Rate,
 };
-use consumers::{About, Caller, Calm, Consumers, Overview, verdict::Verdict};
+use consumers::{About, Caller, Calm, Channel, Consumers, Overview, verdict::Verdict};
 use device::{
     Answer, Context, Effect, Found, Json, Manner, Outcome, RpcError, View,
     auth::Guard,
-    frame::{self, Frame, FrameError, Message},
+    frame::{self, Frame, Message, NoFrame},
 };
 use meter::{PhaseInput, Quality, records::Records};
 use vocab::{Clock, Now};
@@ -92,6 +93,18 @@ pub enum Credentials<'a> {
         /// Target as sent, query included.
         uri: &'a str,
     },
+}
+
+impl Credentials<'_> {
+    /// By the frame: also to read, or to change something only.
+    #[must_use]
+    pub const fn of_frames(to_read: bool) -> Self {
+        if to_read {
+            Self::Frame
+        } else {
+            Self::FrameToChange
+        }
+    }
 }
 
 /// On what terms a channel hands a call in.
@@ -413,7 +426,7 @@ impl Endpoint {
     async fn batch(
         &self,
         caller: &Caller,
-        frames: &[Result<Frame, FrameError>],
+        frames: &[Result<Frame, NoFrame>],
         bytes: &Bytes,
         terms: Terms<'_>,
     ) -> Spoken {
@@ -530,6 +543,42 @@ impl Endpoint {
             ws_connected: self.outbound_up.load(Ordering::Relaxed) > 0,
             mqtt_connected: self.mqtt_up.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// A connection's two ends, as its caller.
+pub(super) fn connected_caller(channel: Channel, peer: SocketAddr, local: SocketAddr) -> Caller {
+    Caller {
+        peer: peer.ip().to_canonical(),
+        peer_port: peer.port(),
+        local: Some(local.ip().to_canonical()),
+        local_port: local.port(),
+        channel,
+        agent: None,
+    }
+}
+
+/// Notes a connection as open from the beginning to the end of its life, however it ends.
+pub(super) struct Present<E, C>
+where
+    E: Deref<Target = Endpoint>,
+    C: Deref<Target = Caller>,
+{
+    pub(super) endpoint: E,
+    pub(super) caller: C,
+}
+
+impl<E: Deref<Target = Endpoint>, C: Deref<Target = Caller>> Present<E, C> {
+    pub(super) fn new(endpoint: E, caller: C) -> Self {
+        endpoint.consumers.connected(&caller, endpoint.clock.now());
+        Self { endpoint, caller }
+    }
+}
+
+impl<E: Deref<Target = Endpoint>, C: Deref<Target = Caller>> Drop for Present<E, C> {
+    fn drop(&mut self) {
+        let now = self.endpoint.clock.now();
+        self.endpoint.consumers.disconnected(&self.caller, now);
     }
 }
 

@@ -4,6 +4,8 @@
 //! `degraded` for the rest (`docs/decisions.md#alive-and-ready`): a taken port or a held value is
 //! no reason to restart anything.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use serde::Serialize;
 
@@ -55,16 +57,10 @@ struct Report<'a> {
     source: &'static str,
     /// Seconds since the source's last sign of life, which says nothing about values.
     link_age: Option<f64>,
-    quality: Qualities<'a>,
+    /// By phase.
+    quality: BTreeMap<&'static str, QualityLine<'a>>,
     listeners: Vec<Line>,
     problems: Vec<Reason>,
-}
-
-#[derive(Serialize)]
-struct Qualities<'a> {
-    a: QualityLine<'a>,
-    b: QualityLine<'a>,
-    c: QualityLine<'a>,
 }
 
 #[derive(Serialize)]
@@ -114,11 +110,7 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
             reason,
         }
     };
-    let quality = Qualities {
-        a: line(Phase::A),
-        b: line(Phase::B),
-        c: line(Phase::C),
-    };
+    let quality = BTreeMap::from(Phase::ALL.map(|phase| (phase.letter(), line(phase))));
     let (source, error) = link_word(&snapshot.source.link);
     let listeners: Vec<Line> = board
         .lines()
@@ -127,9 +119,7 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
         .map(without_path)
         .collect();
     let problems = vitals.problems();
-    let held = [&quality.a, &quality.b, &quality.c]
-        .iter()
-        .any(|q| q.state == "held");
+    let held = quality.values().any(|q| q.state == "held");
     let waiting = listeners
         .iter()
         .any(|l| matches!(l.state, ListenerState::Waiting { .. }));

@@ -4,32 +4,32 @@
 
 use std::{future::Future, io};
 
+use futures_util::future::join_all;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     board::{Board, ListenerState},
     holder::{self, Waiting},
-    listener::{AGAIN, ListenerSpec, retry_pause},
+    listener::{self, AGAIN, ListenerSpec, retry_pause},
     reserve::{self, Claim},
 };
 use vocab::reason::{Cause, Closed};
 
-/// Binds a TCP port and serves it, as [`super::listener::acquire`] does, until cancelled; leaves
-/// it, and comes back to it, when it is found to be Home Assistant's.
-pub async fn hold<T, Fut>(
+/// Binds a TCP port and serves it on each of its addresses, as [`listener::acquire`] does, until
+/// cancelled; leaves it, and comes back to it, when it is found to be Home Assistant's.
+pub async fn hold<Fut: Future<Output = ()>>(
     wanted: &ListenerSpec,
     board: &Board,
     cancel: &CancellationToken,
-    mut bind: impl FnMut() -> io::Result<T>,
-    mut serve: impl FnMut(T, CancellationToken) -> Fut,
-) where
-    Fut: Future<Output = ()>,
-{
-    while let Some(bound) = acquire_free(wanted, board, cancel, &mut bind).await {
+    mut serve: impl FnMut(TcpListener, CancellationToken) -> Fut,
+) {
+    while let Some(listeners) = acquire_free(wanted, board, cancel).await {
         let session = cancel.child_token();
-        let mut serving = std::pin::pin!(serve(bound, session.clone()));
+        let each = listeners.into_iter();
+        let mut serving = join_all(each.map(|listener| serve(listener, session.clone())));
         tokio::select! {
-            () = serving.as_mut() => return,
+            _ = &mut serving => return,
             () = board.guard().taken(wanted) => {}
         }
         tracing::error!(
@@ -44,13 +44,12 @@ pub async fn hold<T, Fut>(
     }
 }
 
-/// The socket, once it can be had; `None` when cancelled first.
-async fn acquire_free<T>(
+/// The sockets, once they can be had; `None` when cancelled first.
+async fn acquire_free(
     wanted: &ListenerSpec,
     board: &Board,
     cancel: &CancellationToken,
-    bind: &mut impl FnMut() -> io::Result<T>,
-) -> Option<T> {
+) -> Option<Vec<TcpListener>> {
     let waits = |reason: Closed| board.set(wanted.line(ListenerState::waiting(reason)));
     let (mut failures, mut told, mut waiting) = (0, false, None::<Waiting>);
     loop {
@@ -79,7 +78,7 @@ async fn acquire_free<T>(
         }) {
             holder::LOOK_EVERY
         } else {
-            match bind() {
+            match listener::bind_all(wanted, listener::tcp) {
                 Ok(bound) if claim == Claim::Beside && !beside(wanted).await => {
                     drop(bound);
                     waits(Closed::HomeAssistant);
@@ -90,14 +89,7 @@ async fn acquire_free<T>(
                     if board.guard().claim(wanted) == Claim::Taken {
                         continue;
                     }
-                    if failures > 0 || told {
-                        tracing::info!(
-                            listener = wanted.name,
-                            "port {} is free again and now served",
-                            wanted.port
-                        );
-                    }
-                    board.set(wanted.line(ListenerState::Listening));
+                    listener::served(wanted, board, failures > 0 || told);
                     return Some(bound);
                 }
                 Err(error) => {
@@ -152,7 +144,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::listener::{bind_all, tcp};
+    use crate::listener::tcp;
 
     fn wanted(port: u16) -> ListenerSpec {
         let bind = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -172,16 +164,10 @@ mod tests {
             bind: Some(bind.parse().unwrap()),
             ..wanted(port)
         };
-        hold(
-            &wanted,
-            board,
-            cancel,
-            || bind_all(&wanted, tcp),
-            |bound, session| async move {
-                session.cancelled().await;
-                drop(bound);
-            },
-        )
+        hold(&wanted, board, cancel, |bound, session| async move {
+            session.cancelled().await;
+            drop(bound);
+        })
         .await;
     }
 

@@ -7,14 +7,13 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::Instant,
 };
 
-use super::spec::ListenerSpec;
+use super::{listener, spec::ListenerSpec};
 use vocab::reason::Closed;
 
 /// Longest that an answer is waited for.
@@ -123,22 +122,11 @@ async fn fetch(address: SocketAddr) -> io::Result<String> {
 /// comes at that moment gets it.
 #[must_use]
 pub fn is_free(wanted: &ListenerSpec) -> bool {
-    let tried = |address: SocketAddr| -> io::Result<()> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())
+    let taken = |address| {
+        let bound = listener::bound(address);
+        bound.is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
     };
-    !wanted
-        .addresses()
-        .into_iter()
-        .any(|address| tried(address).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse))
+    !wanted.addresses().into_iter().any(taken)
 }
 
 /// A port that is left alone until it has been free for long.

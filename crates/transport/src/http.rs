@@ -11,19 +11,18 @@ mod hosts;
 mod legacy;
 mod lenient;
 mod pages;
-mod reply;
 mod request;
 mod rpc;
 mod site;
 mod upgrade;
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
-    routing::get,
+    routing::{MethodRouter, get},
 };
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -39,15 +38,13 @@ pub use self::{
 };
 use self::{
     lenient::Lenient,
-    reply::{Silence, error},
-    request::{HEAD_TIMEOUT, RequestInfo, target},
+    request::{Asked, HEAD_TIMEOUT, Silence},
 };
 use super::{
     hold,
     limits::Activity,
     listener::{self, Connection, ListenerSpec, Watched},
 };
-use consumers::Channel;
 use device::RpcError;
 
 /// Largest request head: a `batch=` in a query is long.
@@ -59,24 +56,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What a connection may take to end once it was told to.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Where whole frames go.
+fn frames() -> MethodRouter<Arc<Site>> {
+    get(upgrade::or_legacy)
+        .post(rpc::frame)
+        .options(rpc::options)
+}
+
 /// What is answered on a port.
 fn router(site: &Arc<Site>) -> Router {
     let own = match site.role {
         Role::Fanout => Router::new().fallback(upgrade::any_path),
         Role::Device => Router::new()
             .route("/shelly", get(rpc::shelly))
-            .route(
-                "/rpc",
-                get(upgrade::or_legacy)
-                    .post(rpc::frame)
-                    .options(rpc::options),
-            )
-            .route(
-                "/rpc/",
-                get(upgrade::or_legacy)
-                    .post(rpc::frame)
-                    .options(rpc::options),
-            )
+            .route("/rpc", frames())
+            .route("/rpc/", frames())
             .route(
                 "/rpc/{method}",
                 get(rpc::get).post(rpc::post).options(rpc::options),
@@ -101,40 +95,24 @@ fn router(site: &Arc<Site>) -> Router {
 
 /// Binds what `wanted` says, again and again while it cannot be had, and serves it until cancelled.
 pub async fn run(wanted: ListenerSpec, site: Arc<Site>, cancel: CancellationToken) {
-    let bind = || listener::bind_all(&wanted, listener::tcp);
-    let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
-        let serving = listeners
-            .into_iter()
-            .map(|l| serve(l, Arc::clone(&site), session.clone()))
-            .collect::<Vec<_>>();
-        async move { drop(futures_util::future::join_all(serving).await) }
-    };
-    hold::hold(&wanted, &site.board, &cancel, bind, each).await;
+    hold::hold(&wanted, &site.board, &cancel, |listener, session| {
+        serve(listener, Arc::clone(&site), session)
+    })
+    .await;
 }
 
 /// Serves `listener` until cancelled; returns when every connection has ended, WebSockets with a
 /// close frame.
 pub async fn serve(listener: TcpListener, site: Arc<Site>, cancel: CancellationToken) {
     let routes = router(&site);
-    let max = {
-        let site = Arc::clone(&site);
-        move || site.endpoint.ground().channels.max_connections
-    };
-    let parent = {
-        let site = Arc::clone(&site);
-        move || site.endpoint.ground().boot.over.clone()
-    };
     listener::accept(
         listener,
         &site.connections,
-        max,
-        parent,
+        || site.endpoint.ground().channels.max_connections,
+        || site.endpoint.ground().boot.over.clone(),
         &cancel,
         GRACE * 2,
-        |stream, connection| {
-            let (site, routes) = (Arc::clone(&site), routes.clone());
-            async move { drive(stream, connection, site, routes).await }
-        },
+        |stream, connection| drive(stream, connection, Arc::clone(&site), routes.clone()),
     )
     .await;
     site.sockets.close();
@@ -238,40 +216,42 @@ async fn route(
     connection: &Arc<Connection>,
 ) -> Response<Body> {
     let ground = site.endpoint.ground();
-    let limit = ground.channels.rate_limit;
-    if !site.rate.allow(connection.peer.ip(), limit) {
-        return error(&ground, request.headers(), &RpcError::too_many());
-    }
+    let allowed = site
+        .rate
+        .allow(connection.peer.ip(), ground.channels.rate_limit);
     // The call that nearly every reader repeats takes no detour through the router.
-    if request.method() == Method::GET
+    let is_call = request.method() == Method::GET
         && site.role == Role::Device
-        && let Some(method) =
-            request.uri().path().strip_prefix("/rpc/").filter(|m| {
-                !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
-            })
-    {
-        let asked = RequestInfo {
-            site: &site,
-            method: request.method(),
-            uri: target(request.uri()),
-            headers: request.headers(),
-            caller: caller(connection, request.headers(), Channel::Http),
+        && called(request.uri().path()).is_some();
+    if is_call || !allowed {
+        let (head, _) = request.into_parts();
+        let asked = Asked {
+            site,
+            connection: Arc::clone(connection),
+            head,
             ground,
         };
-        return rpc::bare(&asked, method, rpc::Params::Query(request.uri().query())).await;
+        let uri = &asked.head.uri;
+        return match called(uri.path()) {
+            Some(method) if allowed => {
+                rpc::bare(&asked, method, rpc::Params::Query(uri.query())).await
+            }
+            _ => asked.error(&RpcError::too_many()),
+        };
     }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Arc::clone(connection));
-    match routes
-        .unwrap_or_else(|| router(&site))
-        .oneshot(request)
-        .await
-    {
+    let routes = routes.unwrap_or_else(|| router(&site));
+    match routes.oneshot(request).await {
         Ok(response) => response,
-        Err(never) => never_happens(never),
+        Err(never) => match never {},
     }
 }
 
-fn never_happens(never: Infallible) -> Response<Body> {
-    match never {}
+/// The method of a bare call's path that needs no decoding.
+fn called(path: &str) -> Option<&str> {
+    let plain = |m: &&str| m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    path.strip_prefix("/rpc/")
+        .filter(|method| !method.is_empty())
+        .filter(plain)
 }

@@ -43,6 +43,18 @@ pub fn retry_pause(n: u32) -> Duration {
     Duration::from_secs(u64::from(5 * (n.min(2) + 1)))
 }
 
+/// Notes that a listener has its port, `again` after it could not be had.
+pub(super) fn served(wanted: &ListenerSpec, board: &Board, again: bool) {
+    if again {
+        tracing::info!(
+            listener = wanted.name,
+            "port {} is free again and now served",
+            wanted.port
+        );
+    }
+    board.set(wanted.line(ListenerState::Listening));
+}
+
 /// Tries `bind` until it succeeds, keeping the board; `None` when cancelled first.
 pub async fn acquire<T>(
     wanted: &ListenerSpec,
@@ -54,14 +66,7 @@ pub async fn acquire<T>(
     loop {
         match bind() {
             Ok(bound) => {
-                if failures > 0 {
-                    tracing::info!(
-                        listener = wanted.name,
-                        "port {} is free again and now served",
-                        wanted.port
-                    );
-                }
-                board.set(wanted.line(ListenerState::Listening));
+                served(wanted, board, failures > 0);
                 return Some(bound);
             }
             Err(error) => {
@@ -84,12 +89,9 @@ pub async fn acquire<T>(
     }
 }
 
-/// A listening TCP socket on one address. An IPv6 socket takes IPv6 only, so that both families can
-/// share a port.
-///
-/// # Errors
-/// When the system refuses: port taken, forbidden, address not ours.
-pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+/// A TCP socket bound to one address, not listening yet. An IPv6 socket takes IPv6 only, so that
+/// both families can share a port.
+pub(super) fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -103,6 +105,15 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// A listening TCP socket on one address.
+///
+/// # Errors
+/// When the system refuses: port taken, forbidden, address not ours.
+pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound(address)?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }

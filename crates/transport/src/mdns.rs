@@ -313,7 +313,7 @@ mod tests {
     use device::Identity;
 
     pub(super) fn identity() -> Identity {
-        Identity::of_mac(vocab::Mac::parse("AABBCCDDEEFF").unwrap())
+        Identity::of_mac(&vocab::Mac::parse("AABBCCDDEEFF").unwrap())
     }
 
     #[test]

@@ -4,19 +4,20 @@
 //! What has no value has no line: a missing series is honest, a 0 is an order to a battery
 //! (`docs/decisions.md#a-phase-without-a-value`).
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{fmt, sync::Arc};
 
 use prometheus_client::{
-    encoding::text::encode,
-    metrics::{TypedMetric, counter::Counter, family::Family, gauge},
-    registry::{Metric, Registry, Unit},
+    collector::Collector,
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text::encode},
+    metrics::MetricType,
+    registry::{Registry, Unit},
 };
 
 use super::{
     endpoint::Endpoint,
     words::{link_word, quality_word},
 };
-use consumers::Overview;
+use consumers::{Overview, overview::ConsumerView};
 use meter::{Counter as Wh, Quality, Snapshot};
 use vocab::Phase;
 
@@ -25,111 +26,72 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 type Labels = Vec<(&'static str, String)>;
 
-/// One exposition being written; families are collected over all meters first, since each may
-/// appear only once.
-#[derive(Default)]
-struct Sheet {
-    gauges: Vec<Series>,
-    counters: Vec<Series>,
+/// What a family of ours is.
+fn help(name: &str) -> &'static str {
+    match name {
+        "act_power" => "Active power of a phase, import positive",
+        "aprt_power" => "Apparent power of a phase",
+        "voltage" => "Phase to neutral",
+        "current" => "Current of a phase",
+        "power_factor" => "Power factor of a phase",
+        "frequency" => "Frequency",
+        "total_act_power" => "Active power of all phases, import positive",
+        "total_aprt_power" => "Apparent power of all phases",
+        "total_current" => "Current of all phases",
+        "neutral_current" => "Current of the neutral",
+        "act_energy" | "total_act_energy" => "Imported energy",
+        "act_ret_energy" | "total_act_ret_energy" => "Exported energy",
+        "source_up" => "1 while the source is connected and running",
+        "source_age" => "Time since the oldest of the values in use was reported, changed or not",
+        "link_age" => "Time since the source's last sign of life, with or without values",
+        "reading_age" => "Time since the power of a phase was reported, changed or not",
+        "phase_quality" => "1 for the quality that a phase has",
+        "http_rpc_requests" => "RPC calls over HTTP",
+        "http_rpc_errors" => "RPC calls over HTTP answered with an error",
+        "ws_rpc_messages" => "Requests over WebSocket",
+        "ws_notify" => "Notifications over WebSocket",
+        "ws_clients" => "WebSocket clients connected",
+        "udp_packets" => "Datagrams received",
+        "udp_replies" => "Datagrams answered",
+        "consumer_requests" => "Calls of one reader",
+        "consumer_errors" => "Calls of one reader answered with an error",
+        "consumer_notifications" => "Notifications to one reader",
+        "battery_questions" => "Questions of a controlled battery",
+        "battery_answers" => "Answers to a controlled battery",
+        "battery_patience" => {
+            "By then an answer to a controlled battery has been seen on the meter"
+        }
+        "battery_share" => "Part of the power that a controlled battery is told",
+        "battery_aside" => "1 while a battery is calm by itself and control stands aside",
+        "battery_on_its_way" => {
+            "What a controlled battery was told and is not seen on the meter yet"
+        }
+        "battery_reach" => "What one answer moves at most; none: all of it",
+        "reading_interval" => "Mean distance of readings",
+        "grid_swing" => "Grid power in 10 minutes, from the 5th to the 95th percentile",
+        "grid_swings" => "1 while grid power crosses zero by more than 60 W six times in 75 s",
+        _ => "",
+    }
 }
 
-struct Series {
-    name: &'static str,
-    help: &'static str,
-    unit: Option<&'static str>,
-    lines: Vec<(Labels, f64)>,
-}
-
-impl Series {
-    /// A family, or the metric by itself where there is only one without labels.
-    fn register<M: Metric + TypedMetric + Default + Clone>(
-        &self,
-        registry: &mut Registry,
-        family: Family<Labels, M>,
-    ) {
-        match (&self.lines[..], self.unit) {
-            ([(labels, _)], Some(unit)) if labels.is_empty() => {
-                registry.register_with_unit(
-                    self.name,
-                    self.help,
-                    Unit::Other(unit.into()),
-                    M::clone(&family.get_or_create(labels)),
-                );
-            }
-            ([(labels, _)], None) if labels.is_empty() => registry.register(
-                self.name,
-                self.help,
-                M::clone(&family.get_or_create(labels)),
-            ),
-            (_, Some(unit)) => {
-                registry.register_with_unit(self.name, self.help, Unit::Other(unit.into()), family);
-            }
-            (_, None) => registry.register(self.name, self.help, family),
+/// In which unit it is, in OpenMetrics' words.
+fn unit(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "act_power" | "total_act_power" | "battery_on_its_way" | "battery_reach" | "grid_swing" => {
+            "watts"
         }
-    }
-}
-
-impl Sheet {
-    fn line(
-        series: &mut Vec<Series>,
-        (name, help, unit): (&'static str, &'static str, Option<&'static str>),
-        labels: Labels,
-        value: f64,
-    ) {
-        match series.iter_mut().find(|s| s.name == name) {
-            Some(found) => found.lines.push((labels, value)),
-            None => series.push(Series {
-                name,
-                help,
-                unit,
-                lines: vec![(labels, value)],
-            }),
+        "aprt_power" | "total_aprt_power" => "voltamperes",
+        "voltage" => "volts",
+        "current" | "total_current" | "neutral_current" => "amperes",
+        "frequency" => "hertz",
+        "act_energy" | "act_ret_energy" | "total_act_energy" | "total_act_ret_energy" => {
+            "watt_hours"
         }
-    }
-
-    fn gauge(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        unit: Option<&'static str>,
-        labels: Labels,
-        value: f64,
-    ) {
-        Self::line(&mut self.gauges, (name, help, unit), labels, value);
-    }
-
-    fn counter(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        unit: Option<&'static str>,
-        labels: Labels,
-        value: f64,
-    ) {
-        Self::line(&mut self.counters, (name, help, unit), labels, value);
-    }
-
-    fn text(self) -> String {
-        let mut registry = Registry::with_prefix("virtual_shelly");
-        for series in &self.gauges {
-            let family = Family::<Labels, gauge::Gauge<f64, AtomicU64>>::default();
-            for (labels, value) in &series.lines {
-                family.get_or_create(labels).set(*value);
-            }
-            series.register(&mut registry, family);
+        "source_age" | "link_age" | "reading_age" | "battery_patience" | "reading_interval" => {
+            "seconds"
         }
-        for series in &self.counters {
-            let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
-            for (labels, value) in &series.lines {
-                family.get_or_create(labels).inc_by(value.max(0.0));
-            }
-            series.register(&mut registry, family);
-        }
-        let mut text = String::new();
-        // Writing into a String cannot fail.
-        let _ = encode(&mut text, &registry);
-        text
-    }
+        _ => return None,
+    })
 }
 
 /// A line that comes from elsewhere in the process.
@@ -147,6 +109,89 @@ pub struct Gauge {
     pub value: f64,
 }
 
+/// A family: lines of one name.
+#[derive(Debug)]
+struct Series {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<&'static str>,
+    lines: Vec<(Labels, f64)>,
+}
+
+/// One exposition being written; families are collected over all meters first, since each may
+/// appear only once.
+#[derive(Debug, Default)]
+struct Sheet {
+    gauges: Vec<Series>,
+    counters: Vec<Series>,
+}
+
+impl Sheet {
+    fn line(series: &mut Vec<Series>, line: Gauge) {
+        match series.iter_mut().find(|s| s.name == line.name) {
+            Some(found) => found.lines.push((line.labels, line.value)),
+            None => series.push(Series {
+                name: line.name,
+                help: line.help,
+                unit: line.unit,
+                lines: vec![(line.labels, line.value)],
+            }),
+        }
+    }
+
+    fn gauge(&mut self, name: &'static str, labels: &Labels, value: f64) {
+        Self::line(&mut self.gauges, own(name, labels, value));
+    }
+
+    fn counter(&mut self, name: &'static str, labels: &Labels, value: f64) {
+        Self::line(&mut self.counters, own(name, labels, value.max(0.0)));
+    }
+
+    fn text(self) -> String {
+        let mut registry = Registry::with_prefix("virtual_shelly");
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+/// A line of a family of ours.
+fn own(name: &'static str, labels: &Labels, value: f64) -> Gauge {
+    Gauge {
+        name,
+        help: help(name),
+        unit: unit(name),
+        labels: labels.clone(),
+        value,
+    }
+}
+
+impl Collector for Sheet {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gauges = self.gauges.iter().map(|series| (series, MetricType::Gauge));
+        let counters = self.counters.iter().map(|s| (s, MetricType::Counter));
+        for (series, kind) in gauges.chain(counters) {
+            let unit = series.unit.map(|unit| Unit::Other(unit.into()));
+            let help = format!("{}.", series.help);
+            let mut family = encoder.encode_descriptor(series.name, &help, unit.as_ref(), kind)?;
+            for (labels, value) in &series.lines {
+                let write = |line: &mut MetricEncoder<'_>| match kind {
+                    MetricType::Counter => line.encode_counter::<NoLabelSet, _, u64>(value, None),
+                    _ => line.encode_gauge(value),
+                };
+                if labels.is_empty() {
+                    write(&mut family)?;
+                } else {
+                    write(&mut family.encode_family(labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The exposition of these meters. A further meter's lines carry its name as label `meter`; `more`
 /// goes with the first.
 #[must_use]
@@ -154,7 +199,7 @@ pub fn render(endpoints: &[Arc<Endpoint>], more: impl FnOnce() -> Vec<Gauge>) ->
     let mut sheet = Sheet::default();
     if endpoints.iter().any(|e| e.meter.is_empty()) {
         for line in more() {
-            sheet.gauge(line.name, line.help, line.unit, line.labels, line.value);
+            Sheet::line(&mut sheet.gauges, line);
         }
     }
     for endpoint in endpoints {
@@ -182,97 +227,43 @@ fn with(base: &Labels, more: &[(&'static str, &str)]) -> Labels {
         .collect()
 }
 
+fn of_phase(base: &Labels, phase: Phase) -> Labels {
+    with(base, &[("phase", phase.letter())])
+}
+
+fn of_reader(base: &Labels, reader: &ConsumerView) -> Labels {
+    let (ip, channel) = (reader.ip.to_string(), reader.channel.name());
+    with(base, &[("ip", &ip), ("channel", channel)])
+}
+
+fn flag(yes: bool) -> f64 {
+    f64::from(u8::from(yes))
+}
+
 fn channels(sheet: &mut Sheet, base: &Labels, overview: &Overview) {
     let metrics = &overview.metrics;
     for (method, calls) in &metrics.http.by_method {
         let labels = with(base, &[("method", method)]);
         let errors = metrics.http.errors.get(method).copied().unwrap_or_default();
-        sheet.counter(
-            "http_rpc_requests",
-            "RPC calls over HTTP",
-            None,
-            labels.clone(),
-            *calls as f64,
-        );
-        sheet.counter(
-            "http_rpc_errors",
-            "RPC calls over HTTP answered with an error",
-            None,
-            labels,
-            errors as f64,
-        );
+        sheet.counter("http_rpc_requests", &labels, *calls as f64);
+        sheet.counter("http_rpc_errors", &labels, errors as f64);
     }
-    let sockets = [&metrics.ws, &metrics.outbound];
-    let sum = |of: fn(&consumers::overview::SocketsView) -> u64| {
-        sockets.iter().map(|s| of(s)).sum::<u64>() as f64
-    };
-    sheet.counter(
-        "ws_rpc_messages",
-        "Requests over WebSocket",
-        None,
-        base.clone(),
-        sum(|s| s.rpc_messages),
-    );
-    sheet.counter(
-        "ws_notify",
-        "Notifications over WebSocket",
-        None,
-        base.clone(),
-        sum(|s| s.notify_total),
-    );
-    sheet.gauge(
-        "ws_clients",
-        "WebSocket clients connected",
-        None,
-        base.clone(),
-        metrics.ws.clients as f64,
-    );
-    sheet.counter(
-        "udp_packets",
-        "Datagrams received",
-        None,
-        base.clone(),
-        metrics.udp.packets as f64,
-    );
-    sheet.counter(
-        "udp_replies",
-        "Datagrams answered",
-        None,
-        base.clone(),
-        metrics.udp.replies as f64,
-    );
+    let (ws, outbound) = (&metrics.ws, &metrics.outbound);
+    let messages = ws.rpc_messages + outbound.rpc_messages;
+    let notified = ws.notify_total + outbound.notify_total;
+    sheet.counter("ws_rpc_messages", base, messages as f64);
+    sheet.counter("ws_notify", base, notified as f64);
+    sheet.gauge("ws_clients", base, ws.clients as f64);
+    sheet.counter("udp_packets", base, metrics.udp.packets as f64);
+    sheet.counter("udp_replies", base, metrics.udp.replies as f64);
 }
 
 fn consumers(sheet: &mut Sheet, base: &Labels, overview: &Overview) {
     for consumer in &overview.consumers {
-        let labels = with(
-            base,
-            &[
-                ("ip", &consumer.ip.to_string()),
-                ("channel", consumer.channel.name()),
-            ],
-        );
-        sheet.counter(
-            "consumer_requests",
-            "Calls of one reader",
-            None,
-            labels.clone(),
-            consumer.calls as f64,
-        );
-        sheet.counter(
-            "consumer_errors",
-            "Calls of one reader answered with an error",
-            None,
-            labels.clone(),
-            consumer.errors as f64,
-        );
-        sheet.counter(
-            "consumer_notifications",
-            "Notifications to one reader",
-            None,
-            labels,
-            consumer.notified as f64,
-        );
+        let labels = of_reader(base, consumer);
+        sheet.counter("consumer_requests", &labels, consumer.calls as f64);
+        sheet.counter("consumer_errors", &labels, consumer.errors as f64);
+        sheet.counter("consumer_notifications", &labels, consumer.notified as f64);
     }
 }
 
@@ -285,107 +276,30 @@ fn batteries(sheet: &mut Sheet, base: &Labels, endpoint: &Endpoint, overview: &O
             continue;
         };
         any = true;
-        let labels = with(
-            base,
-            &[
-                ("ip", &consumer.ip.to_string()),
-                ("channel", consumer.channel.name()),
-            ],
-        );
-        sheet.counter(
-            "battery_questions",
-            "Questions of a controlled battery",
-            None,
-            labels.clone(),
-            state.asked as f64,
-        );
-        sheet.counter(
-            "battery_answers",
-            "Answers to a controlled battery",
-            None,
-            labels.clone(),
-            state.answered as f64,
-        );
-        let help = "By then an answer to a controlled battery has been seen on the meter";
-        sheet.gauge(
-            "battery_patience",
-            help,
-            Some("seconds"),
-            labels.clone(),
-            state.patience,
-        );
-        sheet.gauge(
-            "battery_share",
-            "Part of the power that a controlled battery is told",
-            None,
-            labels.clone(),
-            state.share,
-        );
-        let aside = f64::from(u8::from(state.stands_aside));
-        sheet.gauge(
-            "battery_aside",
-            "1 while a battery is calm by itself and control stands aside",
-            None,
-            labels.clone(),
-            aside,
-        );
+        let labels = of_reader(base, consumer);
         let on_its_way = state.on_its_way.map_or(0.0, |(watts, _)| watts);
-        let help = "What a controlled battery was told and is not seen on the meter yet";
-        sheet.gauge(
-            "battery_on_its_way",
-            help,
-            Some("watts"),
-            labels.clone(),
-            on_its_way,
-        );
-        for (reach, direction) in state
-            .reach
-            .into_iter()
-            .zip(["import", "export"])
-            .filter(|(reach, _)| reach.is_finite())
-        {
-            let labels = labels
-                .iter()
-                .cloned()
-                .chain([("direction", direction.to_owned())])
-                .collect();
-            sheet.gauge(
-                "battery_reach",
-                "What one answer moves at most; none: all of it",
-                Some("watts"),
-                labels,
-                reach,
-            );
+        sheet.counter("battery_questions", &labels, state.asked as f64);
+        sheet.counter("battery_answers", &labels, state.answered as f64);
+        sheet.gauge("battery_patience", &labels, state.patience);
+        sheet.gauge("battery_share", &labels, state.share);
+        sheet.gauge("battery_aside", &labels, flag(state.stands_aside));
+        sheet.gauge("battery_on_its_way", &labels, on_its_way);
+        for (reach, direction) in state.reach.into_iter().zip(["import", "export"]) {
+            if reach.is_finite() {
+                let labels = with(&labels, &[("direction", direction)]);
+                sheet.gauge("battery_reach", &labels, reach);
+            }
         }
     }
     if !any {
         return;
     }
-    sheet.gauge(
-        "reading_interval",
-        "Mean distance of readings",
-        Some("seconds"),
-        base.clone(),
-        endpoint.calm.cadence(),
-    );
+    sheet.gauge("reading_interval", base, endpoint.calm.cadence());
     let (span, swings) = endpoint.calm.swing(now);
     if let Some(span) = span {
-        sheet.gauge(
-            "grid_swing",
-            "Grid power in 10 minutes, from the 5th to the 95th percentile",
-            Some("watts"),
-            base.clone(),
-            span,
-        );
+        sheet.gauge("grid_swing", base, span);
     }
-    let help = "1 while grid power crosses zero by more than 60 W six times in 75 s";
-    sheet.gauge(
-        "grid_swings",
-        help,
-        None,
-        base.clone(),
-        f64::from(u8::from(swings)),
-    );
+    sheet.gauge("grid_swings", base, flag(swings));
 }
 
 fn power(sheet: &mut Sheet, base: &Labels, snapshot: &Snapshot) {
@@ -397,81 +311,21 @@ fn power(sheet: &mut Sheet, base: &Labels, snapshot: &Snapshot) {
         if snapshot.stale() && snapshot.inputs[phase.index()].quality == Quality::Unused {
             continue;
         }
-        let labels = with(base, &[("phase", phase.letter())]);
-        sheet.gauge(
-            "act_power",
-            "Active power of a phase, import positive",
-            Some("watts"),
-            labels.clone(),
-            served.act_power.get(),
-        );
-        sheet.gauge(
-            "aprt_power",
-            "Apparent power of a phase",
-            Some("voltamperes"),
-            labels.clone(),
-            served.aprt_power.get(),
-        );
-        sheet.gauge(
-            "voltage",
-            "Phase to neutral",
-            Some("volts"),
-            labels.clone(),
-            served.voltage.get(),
-        );
-        sheet.gauge(
-            "current",
-            "Current of a phase",
-            Some("amperes"),
-            labels.clone(),
-            served.current.get(),
-        );
-        sheet.gauge(
-            "power_factor",
-            "Power factor of a phase",
-            None,
-            labels.clone(),
-            served.pf.get(),
-        );
-        sheet.gauge(
-            "frequency",
-            "Frequency",
-            Some("hertz"),
-            labels,
-            served.freq.get(),
-        );
+        let labels = of_phase(base, phase);
+        sheet.gauge("act_power", &labels, served.act_power.get());
+        sheet.gauge("aprt_power", &labels, served.aprt_power.get());
+        sheet.gauge("voltage", &labels, served.voltage.get());
+        sheet.gauge("current", &labels, served.current.get());
+        sheet.gauge("power_factor", &labels, served.pf.get());
+        sheet.gauge("frequency", &labels, served.freq.get());
     }
     if let Some(totals) = snapshot.totals {
-        sheet.gauge(
-            "total_act_power",
-            "Active power of all phases, import positive",
-            Some("watts"),
-            base.clone(),
-            totals.act_power.get(),
-        );
-        sheet.gauge(
-            "total_aprt_power",
-            "Apparent power of all phases",
-            Some("voltamperes"),
-            base.clone(),
-            totals.aprt_power.get(),
-        );
-        sheet.gauge(
-            "total_current",
-            "Current of all phases",
-            Some("amperes"),
-            base.clone(),
-            totals.current.get(),
-        );
+        sheet.gauge("total_act_power", base, totals.act_power.get());
+        sheet.gauge("total_aprt_power", base, totals.aprt_power.get());
+        sheet.gauge("total_current", base, totals.current.get());
     }
     if let Some(current) = snapshot.n_current {
-        sheet.gauge(
-            "neutral_current",
-            "Current of the neutral",
-            Some("amperes"),
-            base.clone(),
-            current.get(),
-        );
+        sheet.gauge("neutral_current", base, current.get());
     }
 }
 
@@ -480,87 +334,35 @@ fn energy(sheet: &mut Sheet, base: &Labels, snapshot: &Snapshot) {
         return;
     };
     let hundredths = |wh: f64| (wh * 100.0).round() / 100.0;
-    let mut both = |import: &'static str, export: &'static str, of: Wh, labels: Labels| {
-        sheet.counter(
-            import,
-            "Imported energy",
-            Some("watt_hours"),
-            labels.clone(),
-            hundredths(of.import),
-        );
-        sheet.counter(
-            export,
-            "Exported energy",
-            Some("watt_hours"),
-            labels,
-            hundredths(of.export),
-        );
+    let mut both = |import, export, of: Wh, labels: &Labels| {
+        sheet.counter(import, labels, hundredths(of.import));
+        sheet.counter(export, labels, hundredths(of.export));
     };
     for phase in Phase::ALL {
-        both(
-            "act_energy",
-            "act_ret_energy",
-            energy.phases[phase.index()],
-            with(base, &[("phase", phase.letter())]),
-        );
+        let of = energy.phases[phase.index()];
+        both("act_energy", "act_ret_energy", of, &of_phase(base, phase));
     }
-    both(
-        "total_act_energy",
-        "total_act_ret_energy",
-        total,
-        base.clone(),
-    );
+    both("total_act_energy", "total_act_ret_energy", total, base);
 }
 
 fn source(sheet: &mut Sheet, base: &Labels, endpoint: &Endpoint, snapshot: &Snapshot) {
     let (word, _) = link_word(&snapshot.source.link);
-    sheet.gauge(
-        "source_up",
-        "1 while the source is connected and running",
-        None,
-        base.clone(),
-        f64::from(u8::from(word == "up")),
-    );
+    sheet.gauge("source_up", base, flag(word == "up"));
     let now = endpoint.clock.now().mono;
     if let Some(report) = snapshot.report() {
-        let help = "Time since the oldest of the values in use was reported, changed or not";
-        sheet.gauge(
-            "source_age",
-            help,
-            Some("seconds"),
-            base.clone(),
-            report.age(now).as_secs_f64(),
-        );
+        sheet.gauge("source_age", base, report.age(now).as_secs_f64());
     }
     if let Some(alive) = snapshot.source.last_alive {
         let age = now.saturating_sub(alive).as_secs_f64();
-        sheet.gauge(
-            "link_age",
-            "Time since the source's last sign of life, with or without values",
-            Some("seconds"),
-            base.clone(),
-            age,
-        );
+        sheet.gauge("link_age", base, age);
     }
     for phase in Phase::ALL {
-        if let Some(report) = snapshot.inputs[phase.index()].report {
-            let labels = with(base, &[("phase", phase.letter())]);
-            let help = "Time since the power of a phase was reported, changed or not";
-            sheet.gauge(
-                "reading_age",
-                help,
-                Some("seconds"),
-                labels,
-                report.age(now).as_secs_f64(),
-            );
+        let input = &snapshot.inputs[phase.index()];
+        let labels = of_phase(base, phase);
+        if let Some(report) = input.report {
+            sheet.gauge("reading_age", &labels, report.age(now).as_secs_f64());
         }
-        let quality = quality_word(&snapshot.inputs[phase.index()].quality);
-        sheet.gauge(
-            "phase_quality",
-            "1 for the quality that a phase has",
-            None,
-            with(base, &[("phase", phase.letter()), ("quality", quality)]),
-            1.0,
-        );
+        let labels = with(&labels, &[("quality", quality_word(&input.quality))]);
+        sheet.gauge("phase_quality", &labels, 1.0);
     }
 }

@@ -29,11 +29,11 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use self::coils::Coils;
 use super::{
     board::{Board, ListenerState},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Present, connected_caller},
     ground::Ground,
     hold,
     limits::{ConnectionSlot, Connections, Rate},
-    listener::{self, ListenerSpec},
+    listener::ListenerSpec,
 };
 use consumers::{AnsweredCall, Asked, Caller, Channel};
 use device::{
@@ -64,21 +64,15 @@ pub async fn run(
             }
         }
         let session = cancel.child_token();
-        let bind = || listener::bind_all(&wanted, listener::tcp);
-        let each = |listeners: Vec<TcpListener>, session: CancellationToken| {
-            let connections = Connections::default();
-            let serving = listeners.into_iter().map(|l| {
-                serve(
-                    l,
-                    Arc::clone(&endpoint),
-                    connections.clone(),
-                    session.clone(),
-                )
-            });
-            let serving = serving.collect::<Vec<_>>();
-            async move { drop(futures_util::future::join_all(serving).await) }
-        };
-        let serving = hold::hold(&wanted, &board, &session, bind, each);
+        let connections = Connections::default();
+        let serving = hold::hold(&wanted, &board, &session, |listener, session| {
+            serve(
+                listener,
+                Arc::clone(&endpoint),
+                connections.clone(),
+                session,
+            )
+        });
         let disabled = async {
             let off = |ground: &Arc<Ground>| !ground.state.modbus_enable;
             grounds.wait_for(off).await.is_ok()
@@ -134,14 +128,7 @@ fn accept(
     // its connections.
     let over = ground.boot.over.child_token();
     let place = connections.enter(peer_ip, ground.channels.max_connections, &over);
-    let caller = Caller {
-        peer: peer_ip,
-        peer_port: peer.port(),
-        local: Some(local.ip().to_canonical()),
-        local_port: local.port(),
-        channel: Channel::Modbus,
-        agent: None,
-    };
+    let caller = connected_caller(Channel::Modbus, peer, local);
     let guarded = Guarded {
         closed: Box::pin(place.close.clone().cancelled_owned()),
         idle: Box::pin(sleep(IDLE)),
@@ -149,36 +136,17 @@ fn accept(
         stream,
         place,
     };
-    Ok((
-        Master::new(Arc::clone(endpoint), caller, Arc::clone(rate)),
-        guarded,
-    ))
+    let master = Master {
+        present: Present::new(Arc::clone(endpoint), Arc::new(caller)),
+        rate: Arc::clone(rate),
+    };
+    Ok((master, guarded))
 }
 
 /// One connection's service.
 struct Master {
-    endpoint: Arc<Endpoint>,
-    caller: Arc<Caller>,
+    present: Present<Arc<Endpoint>, Arc<Caller>>,
     rate: Arc<Rate>,
-}
-
-impl Master {
-    fn new(endpoint: Arc<Endpoint>, caller: Caller, rate: Arc<Rate>) -> Self {
-        endpoint.consumers.connected(&caller, endpoint.clock.now());
-        Self {
-            endpoint,
-            caller: Arc::new(caller),
-            rate,
-        }
-    }
-}
-
-impl Drop for Master {
-    fn drop(&mut self) {
-        self.endpoint
-            .consumers
-            .disconnected(&self.caller, self.endpoint.clock.now());
-    }
 }
 
 type Reply = Result<Option<Response>, ExceptionCode>;
@@ -191,7 +159,7 @@ impl Service for Master {
     type Future = Either<Ready<Reply>, Pin<Box<dyn Future<Output = Reply> + Send>>>;
 
     fn call(&self, request: Self::Request) -> Self::Future {
-        let (endpoint, caller) = (&self.endpoint, &self.caller);
+        let (endpoint, caller) = (&self.present.endpoint, &self.present.caller);
         let ground = endpoint.ground();
         let unit = ground.channels.modbus_unit_id;
         let refused = |why| Either::Left(std::future::ready(Err(why)));
@@ -201,20 +169,26 @@ impl Service for Master {
         if unit != 0 && ![unit, 0, 255].contains(&request.slave) {
             return refused(ExceptionCode::GatewayTargetDevice);
         }
+        let read = |function, address, count, response: fn(Vec<u16>) -> Response| {
+            let words = endpoint.read_registers(&ground, caller, function, address, count);
+            Either::Left(std::future::ready(sent(words.map(response))))
+        };
         let (function, address, words) = match request.request {
             Request::ReadInputRegisters(address, count) => {
-                let words =
-                    endpoint.read_registers(&ground, caller, modbus::READ_INPUT, address, count);
-                return Either::Left(std::future::ready(sent(
-                    words.map(Response::ReadInputRegisters),
-                )));
+                return read(
+                    modbus::READ_INPUT,
+                    address,
+                    count,
+                    Response::ReadInputRegisters,
+                );
             }
             Request::ReadHoldingRegisters(address, count) => {
-                let words =
-                    endpoint.read_registers(&ground, caller, modbus::READ_HOLDING, address, count);
-                return Either::Left(std::future::ready(sent(
-                    words.map(Response::ReadHoldingRegisters),
-                )));
+                return read(
+                    modbus::READ_HOLDING,
+                    address,
+                    count,
+                    Response::ReadHoldingRegisters,
+                );
             }
             Request::WriteSingleRegister(address, word) => {
                 (modbus::WRITE_SINGLE, address, vec![word])
@@ -245,13 +219,24 @@ impl Service for Master {
     }
 }
 
+/// A function, as the register of readers names it.
+fn name_of(function: u8) -> &'static str {
+    match function {
+        modbus::READ_INPUT => "read input registers",
+        modbus::READ_HOLDING => "read holding registers",
+        modbus::WRITE_SINGLE => "write single register",
+        modbus::WRITE_MULTIPLE => "write multiple registers",
+        _ => "other",
+    }
+}
+
 /// As tokio-modbus wants it: no answer at all is none.
 fn sent(answer: Result<Response, Exception>) -> Reply {
     match answer {
         Ok(response) => Ok(Some(response)),
         Err(exception) => exception
             .code()
-            .map_or(Ok(None), |code| Err(exception_code(code))),
+            .map_or(Ok(None), |code| Err(ExceptionCode::new(code))),
     }
 }
 
@@ -278,13 +263,8 @@ impl Endpoint {
         let read = self
             .moment(ground, caller.local, view, Manner::default())
             .with(|context| modbus::read(&ground.device, context, map, function, address, count));
-        let name = if function == modbus::READ_INPUT {
-            "read input registers"
-        } else {
-            "read holding registers"
-        };
         let refused = read.as_ref().err().copied();
-        self.note_registers(caller, name, refused, (power, phase));
+        self.note_registers(caller, name_of(function), refused, (power, phase));
         read
     }
 
@@ -310,12 +290,7 @@ impl Endpoint {
         if let Ok(effects) = written {
             self.hub.apply(effects).await;
         }
-        let name = if function == modbus::WRITE_SINGLE {
-            "write single register"
-        } else {
-            "write multiple registers"
-        };
-        self.note_registers(caller, name, refused, (None, None));
+        self.note_registers(caller, name_of(function), refused, (None, None));
         refused.map_or(Ok(()), Err)
     }
 
@@ -348,16 +323,6 @@ impl Endpoint {
             reply,
         };
         self.consumers.note(&asked, self.clock.now());
-    }
-}
-
-fn exception_code(code: u8) -> ExceptionCode {
-    match code {
-        1 => ExceptionCode::IllegalFunction,
-        2 => ExceptionCode::IllegalDataAddress,
-        3 => ExceptionCode::IllegalDataValue,
-        4 => ExceptionCode::ServerDeviceFailure,
-        other => ExceptionCode::Custom(other),
     }
 }
 

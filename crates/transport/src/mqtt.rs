@@ -20,7 +20,7 @@ use vocab::reason::{BadTarget, Closed};
 
 use super::{
     board::{Board, Line, ListenerState, Place},
-    endpoint::{Credentials, Endpoint, Moment, Terms},
+    endpoint::{Credentials, Endpoint, Moment, Present, Terms, connected_caller},
     ground::Ground,
 };
 use consumers::{Caller, Channel};
@@ -188,34 +188,9 @@ struct Session<'a> {
     caller: Caller,
 }
 
-/// It is connected, and noted among the readers, for as long as this lives.
-struct Up<'a>(&'a Endpoint, &'a Caller);
-
-impl<'a> Up<'a> {
-    fn new(endpoint: &'a Endpoint, caller: &'a Caller) -> Self {
-        endpoint.mqtt_up.store(true, Ordering::Relaxed);
-        endpoint.consumers.connected(caller, endpoint.clock.now());
-        Self(endpoint, caller)
-    }
-}
-
-impl Drop for Up<'_> {
-    fn drop(&mut self) {
-        self.0.mqtt_up.store(false, Ordering::Relaxed);
-        self.0.consumers.disconnected(self.1, self.0.clock.now());
-    }
-}
-
 impl<'a> Session<'a> {
     fn new(link: Link, prefix: String, config: &'a MqttConfig, endpoint: &'a Endpoint) -> Self {
-        let caller = Caller {
-            peer: link.peer.ip().to_canonical(),
-            peer_port: link.peer.port(),
-            local: Some(link.local.ip().to_canonical()),
-            local_port: link.local.port(),
-            channel: Channel::Mqtt,
-            agent: None,
-        };
+        let caller = connected_caller(Channel::Mqtt, link.peer, link.local);
         Self {
             out: link.publisher(),
             link,
@@ -233,11 +208,13 @@ impl<'a> Session<'a> {
     /// Runs until the connection ends, and says why; none if we ended it.
     async fn run(mut self, cancel: &CancellationToken) -> Option<Closed> {
         let (endpoint, caller) = (self.endpoint, self.caller.clone());
-        let _up = Up::new(endpoint, &caller);
+        let _present = Present::new(endpoint, &caller);
+        endpoint.mqtt_up.store(true, Ordering::Relaxed);
         let why = tokio::select! {
             () = cancel.cancelled() => None,
             why = self.talk() => Some(why),
         };
+        endpoint.mqtt_up.store(false, Ordering::Relaxed);
         if why.is_none() {
             let _ = self.out.publish(&self.topic("online"), "false", true).await;
             self.link.close().await;
@@ -372,11 +349,7 @@ impl<'a> Session<'a> {
         }
         let ground = self.endpoint.ground();
         let terms = Terms {
-            credentials: if ground.channels.auth_outbound {
-                Credentials::Frame
-            } else {
-                Credentials::FrameToChange
-            },
+            credentials: Credentials::of_frames(ground.channels.auth_outbound),
             manner: Manner::http(ground.channels.strict_minimal_payload),
             ..Terms::on(&ground)
         };

@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -42,7 +42,7 @@ use tracing::{Instrument, error_span, info, warn};
 
 use super::{
     board::{Board, Line, ListenerState, Place},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, connected_caller},
     ws::{self, Ended, MAX_MESSAGE, Opening, Rules},
 };
 use consumers::{Caller, Channel};
@@ -401,14 +401,7 @@ async fn dial(target: &Target) -> Result<(Socket, Caller), Failed> {
     } else {
         MaybeTlsStream::Plain(stream)
     };
-    let caller = Caller {
-        peer: IpAddr::to_canonical(&peer.ip()),
-        peer_port: peer.port(),
-        local: Some(local.ip().to_canonical()),
-        local_port: local.port(),
-        channel: Channel::Outbound,
-        agent: None,
-    };
+    let caller = connected_caller(Channel::Outbound, peer, local);
     Ok((upgrade(stream, request).await?, caller))
 }
 

@@ -57,40 +57,39 @@ pub async fn run(
     board: Board,
     cancel: CancellationToken,
 ) {
-    let Some(sockets) = listener::acquire(&wanted, &board, &cancel, || bind(&wanted)).await else {
+    let Some((own, broadcast)) =
+        listener::acquire(&wanted, &board, &cancel, || bind(&wanted)).await
+    else {
         return;
     };
-    let answer_from = sockets.first().map(Arc::clone);
-    let serving = sockets.into_iter().map(|socket| {
-        // A socket bound to a broadcast address cannot send; its answers leave by the address
-        // itself.
-        let out = if is_broadcast(&socket) {
-            answer_from.clone()
-        } else {
-            None
-        };
-        serve(socket, out, Arc::clone(&endpoint), cancel.clone())
-    });
+    let first = own.first().map(Arc::clone);
+    let own = own.into_iter().map(|socket| (socket, None));
+    // A socket bound to a broadcast address cannot send; its answers leave by the address itself.
+    let broadcast = broadcast.map(|socket| (socket, first));
+    let serving = own
+        .chain(broadcast)
+        .map(|(socket, out)| serve(socket, out, Arc::clone(&endpoint), cancel.clone()));
     futures_util::future::join_all(serving).await;
 }
 
+type Sockets = (Vec<Arc<PacketSocket>>, Option<Arc<PacketSocket>>);
+
 /// Every address of `wanted`; bound to one IPv4 address, also that subnet's broadcast address,
 /// because a socket on a unicast address hears no broadcast (`docs/decisions.md#ports`).
-fn bind(wanted: &ListenerSpec) -> io::Result<Vec<Arc<PacketSocket>>> {
-    let mut sockets = listener::bind_all(wanted, PacketSocket::bind)?;
-    if let Some(broadcast) = wanted.bind.and_then(broadcast_of) {
-        let port = sockets.first().map_or(wanted.port, |s| s.local().port());
-        match PacketSocket::bind_shared(SocketAddr::new(broadcast, port)) {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => {
+fn bind(wanted: &ListenerSpec) -> io::Result<Sockets> {
+    let own = listener::bind_all(wanted, |at| PacketSocket::bind(at).map(Arc::new))?;
+    let port = own.first().map_or(wanted.port, |s| s.local().port());
+    let broadcast = wanted.bind.and_then(broadcast_of).and_then(|broadcast| {
+        PacketSocket::bind_shared(SocketAddr::new(broadcast, port))
+            .inspect_err(|error| {
                 tracing::warn!(
                     listener = wanted.name,
                     "{broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard"
                 );
-            }
-        }
-    }
-    Ok(sockets.into_iter().map(Arc::new).collect())
+            })
+            .ok()
+    });
+    Ok((own, broadcast.map(Arc::new)))
 }
 
 fn broadcast_of(address: IpAddr) -> Option<IpAddr> {
@@ -103,27 +102,6 @@ fn broadcast_of(address: IpAddr) -> Option<IpAddr> {
             }
             _ => None,
         })
-}
-
-fn is_broadcast(socket: &PacketSocket) -> bool {
-    match socket.local().ip() {
-        IpAddr::V4(ip) => broadcasts().contains(&ip),
-        IpAddr::V6(_) => false,
-    }
-}
-
-fn broadcasts() -> Vec<Ipv4Addr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    interfaces
-        .into_iter()
-        .filter_map(|i| {
-            if let if_addrs::IfAddr::V4(v4) = i.addr {
-                v4.broadcast
-            } else {
-                None
-            }
-        })
-        .collect()
 }
 
 /// An answer that carries power with white space behind it, which JSON allows, up to what every
@@ -272,11 +250,7 @@ impl Port {
         let channels = &ground.channels;
         let manner = Manner::udp(channels.udp_short, channels.udp_nonzero);
         let terms = Terms {
-            credentials: if channels.auth_udp {
-                Credentials::Frame
-            } else {
-                Credentials::FrameToChange
-            },
+            credentials: Credentials::of_frames(channels.auth_udp),
             manner,
             default_dst: Some(UNKNOWN),
             held: Some(&self.held),

@@ -14,8 +14,8 @@ use std::{
 use nix::{
     cmsg_space, libc,
     sys::socket::{
-        ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrStorage,
-        recvmsg, sendmsg, setsockopt, sockopt,
+        ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
+        setsockopt, sockopt,
     },
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -136,53 +136,38 @@ impl PacketSocket {
     }
 
     fn send_now(&self, bytes: &[u8], from: Option<IpAddr>, to: SocketAddr) -> io::Result<()> {
-        let parts = [IoSlice::new(bytes)];
-        let fd = self.socket.as_raw_fd();
-        match to {
-            SocketAddr::V4(to) => {
-                let info = match from {
-                    Some(IpAddr::V4(ip)) => Some(libc::in_pktinfo {
-                        ipi_ifindex: 0,
-                        ipi_spec_dst: libc::in_addr {
-                            s_addr: u32::from(ip).to_be(),
-                        },
-                        ipi_addr: libc::in_addr { s_addr: 0 },
-                    }),
-                    _ => None,
+        let (v4, v6);
+        let control = match (from, to) {
+            (Some(IpAddr::V4(ip)), SocketAddr::V4(_)) => {
+                v4 = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr {
+                        s_addr: u32::from(ip).to_be(),
+                    },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
                 };
-                let control: Vec<ControlMessage<'_>> =
-                    info.iter().map(ControlMessage::Ipv4PacketInfo).collect();
-                sendmsg(
-                    fd,
-                    &parts,
-                    &control,
-                    MsgFlags::MSG_DONTWAIT,
-                    Some(&SockaddrIn::from(to)),
-                )?;
+                Some(ControlMessage::Ipv4PacketInfo(&v4))
             }
-            SocketAddr::V6(to) => {
+            (Some(IpAddr::V6(ip)), SocketAddr::V6(to)) => {
                 // A link-local peer keeps its scope in `to`; the source's interface is then its
                 // own.
-                let info = match from {
-                    Some(IpAddr::V6(ip)) => Some(libc::in6_pktinfo {
-                        ipi6_addr: libc::in6_addr {
-                            s6_addr: ip.octets(),
-                        },
-                        ipi6_ifindex: to.scope_id(),
-                    }),
-                    _ => None,
+                v6 = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr {
+                        s6_addr: ip.octets(),
+                    },
+                    ipi6_ifindex: to.scope_id(),
                 };
-                let control: Vec<ControlMessage<'_>> =
-                    info.iter().map(ControlMessage::Ipv6PacketInfo).collect();
-                sendmsg(
-                    fd,
-                    &parts,
-                    &control,
-                    MsgFlags::MSG_DONTWAIT,
-                    Some(&SockaddrIn6::from(to)),
-                )?;
+                Some(ControlMessage::Ipv6PacketInfo(&v6))
             }
-        }
+            _ => None,
+        };
+        sendmsg(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            control.as_slice(),
+            MsgFlags::MSG_DONTWAIT,
+            Some(&SockaddrStorage::from(to)),
+        )?;
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    endpoint::{Credentials, Endpoint, Spoken, Terms},
+    endpoint::{Credentials, Endpoint, Present, Spoken, Terms},
     ground::Ground,
     limits::Rate,
 };
@@ -354,27 +354,6 @@ where
     ended
 }
 
-/// Notes that a socket is open, and that it is closed, however it ends.
-struct Present<'a> {
-    endpoint: &'a Endpoint,
-    caller: &'a Caller,
-}
-
-impl<'a> Present<'a> {
-    fn new(endpoint: &'a Endpoint, caller: &'a Caller) -> Self {
-        endpoint.consumers.connected(caller, endpoint.clock.now());
-        Self { endpoint, caller }
-    }
-}
-
-impl Drop for Present<'_> {
-    fn drop(&mut self) {
-        self.endpoint
-            .consumers
-            .disconnected(self.caller, self.endpoint.clock.now());
-    }
-}
-
 impl<S, M, E> Conversation<'_, S>
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
@@ -417,7 +396,7 @@ where
                         self.answer(Spoken::too_many(&payload, &ground.device.identity.id)).await?;
                         continue;
                     }
-                    let credentials = if rules.ask_password { Credentials::Frame } else { Credentials::FrameToChange };
+                    let credentials = Credentials::of_frames(rules.ask_password);
                     let mut answering: Answering<'_> = Box::pin(async move {
                         let manner = Manner::http(ground.channels.strict_minimal_payload);
                         let terms = Terms { credentials, foreign: rules.foreign, manner, held: Some(held), ..Terms::on(&ground) };

@@ -3,12 +3,9 @@
 use config::Profile;
 
 use super::{
-    super::{answer::Json, context::Context, device::Device},
+    super::{answer::Json, context::Context, device::Device, method::Part},
     ble, bthome, cloud, em, em_data, em1, em1_data, eth, modbus, mqtt, sys, temperature, wifi, ws,
 };
-
-/// Text of a component's status or configuration; the number is the instance.
-type Part = fn(&Device, &Context<'_>, usize) -> Json;
 
 /// A member of `Shelly.GetStatus` and `Shelly.GetConfig`.
 pub(crate) struct Component {
@@ -65,8 +62,8 @@ impl Component {
 
 /// All of both profiles in the order of their keys.
 const COMPONENTS: [Component; 18] = [
-    Component::new("ble", ble::status, ble::config),
-    Component::new("bthome", bthome::status, bthome::config),
+    Component::new("ble", empty, ble::config),
+    Component::new("bthome", bthome::status, empty),
     Component::new("cloud", cloud::status, cloud::config),
     Component::of("em1:0", 0, Profile::Monophase, em1::status, em1::config),
     Component::of("em1:1", 1, Profile::Monophase, em1::status, em1::config),

@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 use super::{
     super::{
         Context, Device, Json,
-        answer::{Handled, json, restart_required, text},
+        answer::{Handled, json},
         method::{Call, Method},
         stored,
     },
-    connected::Connected,
+    connected,
 };
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("Cloud.GetStatus", get_status),
-    Method::new("Cloud.GetConfig", get_config),
+    Method::part("Cloud.GetStatus", status),
+    Method::part("Cloud.GetConfig", config),
     Method::new("Cloud.SetConfig", set_config).writes(),
 ];
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct CloudConfig {
     enable: bool,
     server: Option<String>,
@@ -32,27 +32,14 @@ fn current() -> CloudConfig {
 }
 
 pub(crate) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
-    json(&Connected { connected: false })
+    connected(false)
 }
 
 pub(crate) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
     json(&current())
 }
 
-fn get_status(call: &Call<'_>) -> Handled {
-    text(status(call.device, call.context, 0))
-}
-
-fn get_config(call: &Call<'_>) -> Handled {
-    text(config(call.device, call.context, 0))
-}
-
 fn set_config(call: &Call<'_>) -> Handled {
-    stored::refuse_change(
-        "cloud",
-        "this meter never connects to a cloud",
-        &current(),
-        call.params.config()?,
-    )?;
-    restart_required(false, Vec::new())
+    let why = "this meter never connects to a cloud";
+    stored::refuse_change(call, "cloud", why, &current())
 }

@@ -1,200 +1,149 @@
 //! `em:0`: three phases and their totals (`docs/protocol/em.md`).
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::super::{
-    Answer, Context, Device, Effect, Json, Outcome, RpcError, Setting, View,
-    answer::{Handled, json, restart_required, result, text},
+    Answer, Context, Device, Effect, Json, RpcError, Setting, View,
+    answer::{Handled, json, restart_required, text},
     method::{Call, Method, Power},
     stored,
 };
 use config::{Profile, StalePolicy};
 use meter::{Served, Snapshot};
-use vocab::{Absent, Centi, Deci, Fixed, Milli};
+use vocab::{Absent, Deci, Fixed, Milli};
+
+const fn of_house(method: Method) -> Method {
+    method.only(Profile::Triphase).instances(1)
+}
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("EM.GetStatus", get_status)
-        .only(Profile::Triphase)
+    of_house(Method::new("EM.GetStatus", get_status))
         .carries(Power::House)
         .steady(),
-    Method::new("EM.GetConfig", get_config).only(Profile::Triphase),
-    Method::new("EM.SetConfig", set_config)
-        .only(Profile::Triphase)
-        .writes(),
-    Method::new("EM.GetCTTypes", get_ct_types).only(Profile::Triphase),
-    Method::new("EM.PhaseToPhaseCalib", calibrate)
-        .only(Profile::Triphase)
-        .writes(),
-    Method::new("EM.PhaseToPhaseCalibReset", calibrate)
-        .only(Profile::Triphase)
-        .writes(),
+    of_house(Method::part("EM.GetConfig", config)),
+    of_house(Method::new("EM.SetConfig", set_config)).writes(),
+    of_house(Method::fixed("EM.GetCTTypes", CT_TYPES)),
+    of_house(Method::refused("EM.PhaseToPhaseCalib", NO_CALIBRATION)),
+    of_house(Method::refused("EM.PhaseToPhaseCalibReset", NO_CALIBRATION)),
 ];
+
+/// The transformers that this model takes.
+pub(crate) const CT_TYPES: &str = r#"{"supported":["120A"]}"#;
+/// There is no transformer to calibrate.
+pub(crate) const NO_CALIBRATION: &str = "Calibration is refused: the power comes from Home Assistant; correct it there or by the scale options";
 
 /// What a device reports whose measuring fails; ours while a used phase has no value
 /// (`docs/decisions.md#a-phase-without-a-value`).
 pub(crate) const FAILURE: &str = "power_meter_failure";
 
+/// A number whose text is settled already.
+pub(crate) type NumberText = Box<RawValue>;
+
+/// What is told of a phase: the name without `a_`, and the number.
+type Member = (&'static str, fn(&Served) -> NumberText);
+
+const ACT_POWER: Member = ("act_power", |p| number_text(p.act_power));
+const NONZERO_POWER: Member = ("act_power", |p| nonzero_power(p.act_power));
+const APRT_POWER: Member = ("aprt_power", |p| number_text(p.aprt_power));
+const CURRENT: Member = ("current", |p| number_text(p.current));
+const VOLTAGE: Member = ("voltage", |p| number_text(p.voltage));
+const PF: Member = ("pf", |p| number_text(p.pf));
+const FREQ: Member = ("freq", |p| number_text(p.freq));
+
+/// The members of the three phases, those without a value as null.
+fn phases<M: SerializeMap>(
+    map: &mut M,
+    snapshot: &Snapshot,
+    members: &[Member],
+) -> Result<(), M::Error> {
+    for (letter, phase) in ["a", "b", "c"].into_iter().zip(&snapshot.phases) {
+        for (name, number) in members {
+            map.serialize_entry(&format!("{letter}_{name}"), &phase.as_ref().map(number))?;
+        }
+    }
+    Ok(())
+}
+
 /// `EM.GetStatus`, in the device's key order.
-#[derive(Serialize)]
-struct EmStatus {
-    id: u8,
-    a_current: Option<Milli>,
-    a_voltage: Option<Deci>,
-    a_act_power: Option<Deci>,
-    a_aprt_power: Option<Deci>,
-    a_pf: Option<Centi>,
-    a_freq: Option<Deci>,
-    b_current: Option<Milli>,
-    b_voltage: Option<Deci>,
-    b_act_power: Option<Deci>,
-    b_aprt_power: Option<Deci>,
-    b_pf: Option<Centi>,
-    b_freq: Option<Deci>,
-    c_current: Option<Milli>,
-    c_voltage: Option<Deci>,
-    c_act_power: Option<Deci>,
-    c_aprt_power: Option<Deci>,
-    c_pf: Option<Centi>,
-    c_freq: Option<Deci>,
-    n_current: Option<Milli>,
-    total_current: Option<Milli>,
-    total_act_power: Option<Milli>,
-    total_aprt_power: Option<Milli>,
-    user_calibrated_phase: [&'static str; 0],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<[&'static str; 1]>,
+struct EmStatus<'a> {
+    snapshot: &'a Snapshot,
+    /// The four powers alone: `strict_minimal_payload`, `udp_reply = short`.
+    powers: bool,
+    /// No power is told as 0: `udp_decimals = nonzero`.
+    nonzero: bool,
+}
+
+impl Serialize for EmStatus<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            snapshot, nonzero, ..
+        } = *self;
+        let totals = snapshot.totals;
+        let (power, total): (_, fn(Milli) -> NumberText) = if nonzero {
+            (NONZERO_POWER, nonzero_total)
+        } else {
+            (ACT_POWER, number_text)
+        };
+        let total = totals.map(|t| total(t.act_power));
+        let mut map = serializer.serialize_map(None)?;
+        if self.powers {
+            phases(&mut map, snapshot, &[power])?;
+            map.serialize_entry("total_act_power", &total)?;
+            return map.end();
+        }
+        map.serialize_entry("id", &0)?;
+        let members = [CURRENT, VOLTAGE, power, APRT_POWER, PF, FREQ];
+        phases(&mut map, snapshot, &members)?;
+        map.serialize_entry("n_current", &snapshot.n_current)?;
+        map.serialize_entry("total_current", &totals.map(|t| t.current))?;
+        map.serialize_entry("total_act_power", &total)?;
+        map.serialize_entry("total_aprt_power", &totals.map(|t| t.aprt_power))?;
+        map.serialize_entry("user_calibrated_phase", &[(); 0])?;
+        if snapshot.stale() {
+            map.serialize_entry("errors", &[FAILURE])?;
+        }
+        map.end()
+    }
 }
 
 /// `em:0` of a NotifyStatus: alphabetical after `id`, without `user_calibrated_phase`.
-#[derive(Serialize)]
-struct EmNotify {
-    id: u8,
-    a_act_power: Option<Deci>,
-    a_aprt_power: Option<Deci>,
-    a_current: Option<Milli>,
-    a_freq: Option<Deci>,
-    a_pf: Option<Centi>,
-    a_voltage: Option<Deci>,
-    b_act_power: Option<Deci>,
-    b_aprt_power: Option<Deci>,
-    b_current: Option<Milli>,
-    b_freq: Option<Deci>,
-    b_pf: Option<Centi>,
-    b_voltage: Option<Deci>,
-    c_act_power: Option<Deci>,
-    c_aprt_power: Option<Deci>,
-    c_current: Option<Milli>,
-    c_freq: Option<Deci>,
-    c_pf: Option<Centi>,
-    c_voltage: Option<Deci>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<Vec<&'static str>>,
-    n_current: Option<Milli>,
-    total_act_power: Option<Milli>,
-    total_aprt_power: Option<Milli>,
-    total_current: Option<Milli>,
+struct EmNotify<'a> {
+    snapshot: &'a Snapshot,
+    cleared: bool,
 }
 
-/// The four powers alone: `strict_minimal_payload`, `udp_reply = short`. `Power` is a [`Deci`] or
-/// its text with no zero in it, `Total` likewise.
-#[derive(Serialize)]
-struct FourPowers<Power, Total> {
-    a_act_power: Option<Power>,
-    b_act_power: Option<Power>,
-    c_act_power: Option<Power>,
-    total_act_power: Option<Total>,
-}
-
-/// A number whose text is settled already.
-pub(crate) type NumberText = Box<serde_json::value::RawValue>;
-
-fn full(snapshot: &Snapshot) -> EmStatus {
-    let [a, b, c] = &snapshot.phases;
-    EmStatus {
-        id: 0,
-        a_current: a.map(|p| p.current),
-        a_voltage: a.map(|p| p.voltage),
-        a_act_power: a.map(|p| p.act_power),
-        a_aprt_power: a.map(|p| p.aprt_power),
-        a_pf: a.map(|p| p.pf),
-        a_freq: a.map(|p| p.freq),
-        b_current: b.map(|p| p.current),
-        b_voltage: b.map(|p| p.voltage),
-        b_act_power: b.map(|p| p.act_power),
-        b_aprt_power: b.map(|p| p.aprt_power),
-        b_pf: b.map(|p| p.pf),
-        b_freq: b.map(|p| p.freq),
-        c_current: c.map(|p| p.current),
-        c_voltage: c.map(|p| p.voltage),
-        c_act_power: c.map(|p| p.act_power),
-        c_aprt_power: c.map(|p| p.aprt_power),
-        c_pf: c.map(|p| p.pf),
-        c_freq: c.map(|p| p.freq),
-        n_current: snapshot.n_current,
-        total_current: snapshot.totals.map(|t| t.current),
-        total_act_power: snapshot.totals.map(|t| t.act_power),
-        total_aprt_power: snapshot.totals.map(|t| t.aprt_power),
-        user_calibrated_phase: [],
-        errors: snapshot.stale().then_some([FAILURE]),
+impl Serialize for EmNotify<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (snapshot, totals) = (self.snapshot, self.snapshot.totals);
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &0)?;
+        let members = [ACT_POWER, APRT_POWER, CURRENT, FREQ, PF, VOLTAGE];
+        phases(&mut map, snapshot, &members)?;
+        if let Some(errors) = notified_errors(snapshot.stale(), self.cleared) {
+            map.serialize_entry("errors", errors)?;
+        }
+        map.serialize_entry("n_current", &snapshot.n_current)?;
+        map.serialize_entry("total_act_power", &totals.map(|t| t.act_power))?;
+        map.serialize_entry("total_aprt_power", &totals.map(|t| t.aprt_power))?;
+        map.serialize_entry("total_current", &totals.map(|t| t.current))?;
+        map.end()
     }
 }
 
-/// `em:0` as notified. `cleared` says that the reader last saw an error: a NotifyStatus is laid
+/// `errors` as notified. `cleared` says that the reader last saw an error: a NotifyStatus is laid
 /// over what it knows, so the error goes only with an empty list.
-pub(crate) fn notify_object(snapshot: &Snapshot, cleared: bool) -> Json {
-    let [a, b, c] = &snapshot.phases;
-    let errors = if snapshot.stale() {
-        Some(vec![FAILURE])
+pub(crate) fn notified_errors(failing: bool, cleared: bool) -> Option<&'static [&'static str]> {
+    if failing {
+        Some(&[FAILURE])
     } else {
-        cleared.then(Vec::new)
-    };
-    json(&EmNotify {
-        id: 0,
-        a_act_power: a.map(|p| p.act_power),
-        a_aprt_power: a.map(|p| p.aprt_power),
-        a_current: a.map(|p| p.current),
-        a_freq: a.map(|p| p.freq),
-        a_pf: a.map(|p| p.pf),
-        a_voltage: a.map(|p| p.voltage),
-        b_act_power: b.map(|p| p.act_power),
-        b_aprt_power: b.map(|p| p.aprt_power),
-        b_current: b.map(|p| p.current),
-        b_freq: b.map(|p| p.freq),
-        b_pf: b.map(|p| p.pf),
-        b_voltage: b.map(|p| p.voltage),
-        c_act_power: c.map(|p| p.act_power),
-        c_aprt_power: c.map(|p| p.aprt_power),
-        c_current: c.map(|p| p.current),
-        c_freq: c.map(|p| p.freq),
-        c_pf: c.map(|p| p.pf),
-        c_voltage: c.map(|p| p.voltage),
-        errors,
-        n_current: snapshot.n_current,
-        total_act_power: snapshot.totals.map(|t| t.act_power),
-        total_aprt_power: snapshot.totals.map(|t| t.aprt_power),
-        total_current: snapshot.totals.map(|t| t.current),
-    })
+        cleared.then_some(&[])
+    }
 }
 
-fn four_powers(snapshot: &Snapshot, nonzero: bool) -> Json {
-    let [a, b, c] = snapshot.phases.map(|p| p.map(|p: Served| p.act_power));
-    let total = snapshot.totals.map(|t| t.act_power);
-    if nonzero {
-        json(&FourPowers {
-            a_act_power: a.map(nonzero_power),
-            b_act_power: b.map(nonzero_power),
-            c_act_power: c.map(nonzero_power),
-            total_act_power: total.map(nonzero_total),
-        })
-    } else {
-        json(&FourPowers {
-            a_act_power: a,
-            b_act_power: b,
-            c_act_power: c,
-            total_act_power: total,
-        })
-    }
+/// `em:0` as notified; `cleared` as in [`notified_errors`].
+pub(crate) fn notify_object(snapshot: &Snapshot, cleared: bool) -> Json {
+    json(&EmNotify { snapshot, cleared })
 }
 
 /// As the original on UDP: less than 0.1 W is said as 0.001, because some B2500 ignore 0.0, and a
@@ -217,50 +166,23 @@ pub(crate) fn nonzero_total(total: Milli) -> NumberText {
 }
 
 /// The number as it stands.
-pub(crate) fn plain(power: Deci) -> NumberText {
-    number_text(power)
-}
-
-fn number_text<const D: u32>(number: Fixed<D>) -> NumberText {
-    serde_json::value::to_raw_value(&number).unwrap_or_else(|_| NumberText::default())
-}
-
-/// The full status with `nonzero` powers.
-fn full_nonzero(snapshot: &Snapshot) -> Json {
-    // Rare enough (an option for one battery) to put the four numbers into the finished text.
-    let mut out = String::from(&*json(&full(snapshot)));
-    let mut set = |key: &str, number: NumberText| {
-        let key = format!("\"{key}\":");
-        if let Some(at) = out.find(&key).map(|i| i + key.len()) {
-            let end = out[at..].find([',', '}']).map_or(out.len(), |i| at + i);
-            out.replace_range(at..end, number.get());
-        }
-    };
-    for (key, phase) in ["a_act_power", "b_act_power", "c_act_power"]
-        .into_iter()
-        .zip(snapshot.phases)
-    {
-        if let Some(phase) = phase {
-            set(key, nonzero_power(phase.act_power));
-        }
-    }
-    if let Some(totals) = snapshot.totals {
-        set("total_act_power", nonzero_total(totals.act_power));
-    }
-    Json::from(out)
+pub(crate) fn number_text<const D: u32>(number: Fixed<D>) -> NumberText {
+    RawValue::from_string(number.to_string()).unwrap_or_default()
 }
 
 /// The status as `Shelly.GetStatus` holds it.
 pub(crate) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    status_text(context.view, false, false, false)
+    status_text(context.view, false, false)
 }
 
-fn status_text(view: &View, minimal: bool, short: bool, nonzero: bool) -> Json {
-    let cell = usize::from(minimal) | usize::from(short) << 1 | usize::from(nonzero) << 2;
-    let make = || match (minimal || short, nonzero) {
-        (true, _) => four_powers(view, nonzero),
-        (false, false) => json(&full(view)),
-        (false, true) => full_nonzero(view),
+fn status_text(view: &View, powers: bool, nonzero: bool) -> Json {
+    let cell = usize::from(powers) | usize::from(nonzero) << 1;
+    let make = || {
+        json(&EmStatus {
+            snapshot: view,
+            powers,
+            nonzero,
+        })
     };
     Json::clone(view.em_status[cell].get_or_init(make))
 }
@@ -273,35 +195,22 @@ pub(crate) fn absent_answer(call: &Call<'_>) -> Option<Handled> {
     if !call.context.view.stale() {
         return None;
     }
-    let manner = call.context.manner;
-    match call.device.options.stale {
-        StalePolicy::Silent => Some(Ok(Outcome {
-            answer: Answer::Silence,
-            effects: Vec::new(),
-        })),
-        _ if manner.absent == Absent::Silence => Some(Ok(Outcome {
-            answer: Answer::Silence,
-            effects: Vec::new(),
-        })),
-        StalePolicy::Device if manner.absent == Absent::Nulls => None,
-        StalePolicy::Device | StalePolicy::Error => Some(Err(RpcError::unavailable(
-            "Power is unavailable: the source gives no value",
-        ))),
+    let (policy, absent) = (call.device.options.stale, call.context.manner.absent);
+    if policy == StalePolicy::Silent || absent == Absent::Silence {
+        return Some(Ok(Answer::Silence.into()));
     }
+    let nulls = policy == StalePolicy::Device && absent == Absent::Nulls;
+    let error = || RpcError::unavailable("Power is unavailable: the source gives no value");
+    (!nulls).then(|| Err(error()))
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
     if let Some(answer) = absent_answer(call) {
         return answer;
     }
     let manner = call.context.manner;
-    text(status_text(
-        call.context.view,
-        manner.minimal,
-        manner.short,
-        manner.nonzero,
-    ))
+    let powers = manner.minimal || manner.short;
+    text(status_text(call.context.view, powers, manner.nonzero))
 }
 
 /// Limits of `alarms`, lower and upper; nothing watches them here, so they cannot be set.
@@ -351,13 +260,7 @@ pub(crate) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
     json(&current_config(device, context))
 }
 
-fn get_config(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    text(config(call.device, call.context, 0))
-}
-
 fn set_config(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
     let current = current_config(call.device, call.context);
     let (next, _) = stored::change(&current, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
@@ -394,32 +297,4 @@ pub(crate) fn refuse_reverse(reversed: bool) -> Result<(), RpcError> {
         ));
     }
     Ok(())
-}
-
-fn get_ct_types(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    ct_types()
-}
-
-/// The transformers that this model takes.
-pub(crate) fn ct_types() -> Handled {
-    #[derive(Serialize)]
-    struct CtTypes {
-        supported: [&'static str; 1],
-    }
-    result(&CtTypes {
-        supported: ["120A"],
-    })
-}
-
-fn calibrate(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    Err(no_calibration())
-}
-
-/// There is no transformer to calibrate.
-pub(crate) fn no_calibration() -> RpcError {
-    RpcError::refused(
-        "Calibration is refused: the power comes from Home Assistant; correct it there or by the scale options",
-    )
 }

@@ -4,32 +4,37 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Context, Device, Effect, Json, RpcError, Setting, View,
-    answer::{Handled, json, restart_required, text},
+    Context, Device, Effect, Json, Setting, View,
+    answer::{Handled, json, restart_required, result, text},
     method::{Call, Method, Power},
     stored,
 };
-use super::em::{self, FAILURE, NumberText};
+use super::em::{self, FAILURE};
 use config::Profile;
 use meter::Snapshot;
 use vocab::{Centi, Deci, Milli};
+
+const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
+    of_channels(Method::new(name, handler))
+}
+
+const fn of_channels(method: Method) -> Method {
+    method.only(Profile::Monophase).instances(3)
+}
 
 pub(crate) const METHODS: &[Method] = &[
     Method::new("EM1.GetStatus", get_status)
         .only(Profile::Monophase)
         .carries(Power::Phase)
         .steady(),
-    Method::new("EM1.GetConfig", get_config).only(Profile::Monophase),
-    Method::new("EM1.SetConfig", set_config)
-        .only(Profile::Monophase)
-        .writes(),
-    Method::new("EM1.GetCTTypes", get_ct_types).only(Profile::Monophase),
-    Method::new("EM1.CalibrateFrom", calibrate)
-        .only(Profile::Monophase)
-        .writes(),
-    Method::new("EM1.RevertToFactoryCalibration", calibrate)
-        .only(Profile::Monophase)
-        .writes(),
+    of_channels(Method::part("EM1.GetConfig", config)),
+    method("EM1.SetConfig", set_config).writes(),
+    of_channels(Method::fixed("EM1.GetCTTypes", em::CT_TYPES)),
+    of_channels(Method::refused("EM1.CalibrateFrom", em::NO_CALIBRATION)),
+    of_channels(Method::refused(
+        "EM1.RevertToFactoryCalibration",
+        em::NO_CALIBRATION,
+    )),
 ];
 
 /// `EM1.GetStatus`; the power is a [`Deci`] or, by option, its text with no zero in it.
@@ -55,7 +60,7 @@ struct Em1Notify {
     aprt_power: Option<Deci>,
     current: Option<Milli>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<Vec<&'static str>>,
+    errors: Option<&'static [&'static str]>,
     freq: Option<Deci>,
     pf: Option<Centi>,
     voltage: Option<Deci>,
@@ -70,11 +75,7 @@ struct OnePower<Power> {
 /// `em1:id` as notified; `cleared` as in [`em::notify_object`].
 pub(crate) fn notify_object(snapshot: &Snapshot, id: usize, cleared: bool) -> Json {
     let phase = snapshot.phases.get(id).copied().flatten();
-    let errors = if phase.is_none() {
-        Some(vec![FAILURE])
-    } else {
-        cleared.then(Vec::new)
-    };
+    let errors = em::notified_errors(phase.is_none(), cleared);
     json(&Em1Notify {
         id,
         act_power: phase.map(|p| p.act_power),
@@ -143,32 +144,24 @@ fn get_status(call: &Call<'_>) -> Handled {
     if let Some(answer) = em::absent_answer(call) {
         return answer;
     }
+    let view = call.context.view;
     if triphase {
-        return text(house_total(call.context.view, manner.short, manner.nonzero));
+        return text(house_total(view, manner.short, manner.nonzero));
     }
-    if !manner.short && !manner.nonzero {
-        return text(status(call.device, call.context, id));
-    }
-    channel(call, id)
-}
-
-/// One channel in the manner of `udp_reply` and `udp_decimals`.
-fn channel(call: &Call<'_>, id: usize) -> Handled {
-    let manner = call.context.manner;
-    let power = call.context.view.phases[id].map(|p| p.act_power);
-    let number = |p: Deci| -> NumberText {
-        if manner.nonzero {
-            em::nonzero_power(p)
-        } else {
-            em::plain(p)
-        }
+    // In the manner of `udp_reply` and `udp_decimals`.
+    let number = if manner.nonzero {
+        em::nonzero_power
+    } else {
+        em::number_text
     };
     if manner.short {
-        return text(json(&OnePower {
-            act_power: power.map(number),
-        }));
+        let power = view.phases[id].map(|p| number(p.act_power));
+        return result(&OnePower { act_power: power });
     }
-    text(json(&channel_status(call.context.view, id, number)))
+    if manner.nonzero {
+        return result(&channel_status(view, id, number));
+    }
+    text(status(call.device, call.context, id))
 }
 
 fn channel_status<Power>(
@@ -217,13 +210,8 @@ pub(crate) fn config(device: &Device, context: &Context<'_>, id: usize) -> Json 
     json(&current_config(device, context, id))
 }
 
-fn get_config(call: &Call<'_>) -> Handled {
-    let id = call.params.instance(3)?;
-    text(config(call.device, call.context, id))
-}
-
 fn set_config(call: &Call<'_>) -> Handled {
-    let id = call.params.instance(3)?;
+    let id = call.id;
     let current = current_config(call.device, call.context, id);
     let (next, _) = stored::change(&current, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
@@ -236,14 +224,4 @@ fn set_config(call: &Call<'_>) -> Handled {
         vec![Effect::Set(Setting::Em1Name(id, next.name))]
     };
     restart_required(false, effects)
-}
-
-fn get_ct_types(call: &Call<'_>) -> Handled {
-    call.params.instance(3)?;
-    em::ct_types()
-}
-
-fn calibrate(call: &Call<'_>) -> Handled {
-    call.params.instance(3)?;
-    Err::<_, RpcError>(em::no_calibration())
 }

@@ -4,37 +4,34 @@ use serde::Serialize;
 
 use super::{
     super::{
-        Context, Device, Effect, Json,
-        answer::{Handled, json, null, restart_required, text},
-        history::Columns,
+        Context, Device, Json,
+        answer::{Handled, json},
         method::{Call, Method},
     },
     em_data::{self, EnergyText},
+    set_nothing,
 };
 use config::Profile;
 use meter::Snapshot;
 
+const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
+    of_channels(Method::new(name, handler))
+}
+
+const fn of_channels(method: Method) -> Method {
+    method.only(Profile::Monophase).instances(3)
+}
+
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("EM1Data.GetStatus", get_status).only(Profile::Monophase),
-    Method::new("EM1Data.GetConfig", get_config).only(Profile::Monophase),
-    Method::new("EM1Data.SetConfig", set_config)
-        .only(Profile::Monophase)
-        .writes(),
-    Method::new("EM1Data.GetRecords", get_records)
-        .only(Profile::Monophase)
-        .disk(),
-    Method::new("EM1Data.GetData", get_data)
-        .only(Profile::Monophase)
-        .disk(),
-    Method::new("EM1Data.GetNetEnergies", get_net_energies)
-        .only(Profile::Monophase)
-        .disk(),
-    Method::new("EM1Data.ResetCounters", reset_counters)
-        .only(Profile::Monophase)
-        .writes(),
-    Method::new("EM1Data.DeleteAllData", delete_all_data)
-        .only(Profile::Monophase)
-        .writes(),
+    of_channels(Method::part("EM1Data.GetStatus", status)),
+    of_channels(Method::fixed("EM1Data.GetConfig", "{}")),
+    method("EM1Data.SetConfig", set_nothing).writes(),
+    method("EM1Data.GetRecords", em_data::get_records).disk(),
+    method("EM1Data.GetData", em_data::get_data).disk(),
+    method("EM1Data.GetNetEnergies", em_data::get_net_energies).disk(),
+    // The counters of the house are one: a reset of one channel sets all of them back.
+    method("EM1Data.ResetCounters", em_data::reset_counters).writes(),
+    method("EM1Data.DeleteAllData", em_data::delete_all_data).writes(),
 ];
 
 /// `EM1Data.GetStatus`.
@@ -58,46 +55,4 @@ pub(crate) fn status_text(snapshot: &Snapshot, id: usize, kwh: bool) -> Json {
 /// The status as `Shelly.GetStatus` holds it.
 pub(crate) fn status(device: &Device, context: &Context<'_>, id: usize) -> Json {
     status_text(context.view, id, device.options.energy_kwh)
-}
-
-fn get_status(call: &Call<'_>) -> Handled {
-    let id = call.params.instance(3)?;
-    text(status(call.device, call.context, id))
-}
-
-fn get_config(call: &Call<'_>) -> Handled {
-    call.params.instance(3)?;
-    text(Json::from("{}"))
-}
-
-fn set_config(call: &Call<'_>) -> Handled {
-    call.params.instance(3)?;
-    call.params.config()?;
-    restart_required(false, Vec::new())
-}
-
-fn get_records(call: &Call<'_>) -> Handled {
-    call.params.instance(3)?;
-    em_data::records(call)
-}
-
-fn get_data(call: &Call<'_>) -> Handled {
-    let id = call.params.instance(3)?;
-    em_data::data(call, Columns::Em1(id))
-}
-
-fn get_net_energies(call: &Call<'_>) -> Handled {
-    let id = call.params.instance(3)?;
-    em_data::net_energies(call, Columns::Em1(id))
-}
-
-/// The counters of the house are one: a reset of one channel sets all of them back.
-fn reset_counters(call: &Call<'_>) -> Handled {
-    call.params.instance(3)?;
-    null(vec![Effect::ResetCounters])
-}
-
-fn delete_all_data(call: &Call<'_>) -> Handled {
-    call.params.instance(3)?;
-    null(vec![Effect::DeleteAllData])
 }

@@ -2,38 +2,37 @@
 
 use serde::{Serialize, Serializer};
 
-use super::super::{
-    Context, Device, Effect, Json, RpcError, View,
-    answer::{Handled, json, null, restart_required, text},
-    history::{self, Columns},
-    method::{Call, Method},
+use super::{
+    super::{
+        Context, Device, Effect, Json, RpcError, View,
+        answer::{Handled, effects, json, text},
+        history::{self, Asked, Columns},
+        method::{Call, Method},
+    },
+    set_nothing,
 };
 use config::Profile;
 use meter::records::RecordsError;
 use meter::{Counter, Energy, Snapshot};
 use vocab::Fixed;
 
+const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
+    of_house(Method::new(name, handler))
+}
+
+const fn of_house(method: Method) -> Method {
+    method.only(Profile::Triphase).instances(1)
+}
+
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("EMData.GetStatus", get_status).only(Profile::Triphase),
-    Method::new("EMData.GetConfig", get_config).only(Profile::Triphase),
-    Method::new("EMData.SetConfig", set_config)
-        .only(Profile::Triphase)
-        .writes(),
-    Method::new("EMData.GetRecords", get_records)
-        .only(Profile::Triphase)
-        .disk(),
-    Method::new("EMData.GetData", get_data)
-        .only(Profile::Triphase)
-        .disk(),
-    Method::new("EMData.GetNetEnergies", get_net_energies)
-        .only(Profile::Triphase)
-        .disk(),
-    Method::new("EMData.ResetCounters", reset_counters)
-        .only(Profile::Triphase)
-        .writes(),
-    Method::new("EMData.DeleteAllData", delete_all_data)
-        .only(Profile::Triphase)
-        .writes(),
+    of_house(Method::part("EMData.GetStatus", status)),
+    of_house(Method::fixed("EMData.GetConfig", "{}")),
+    method("EMData.SetConfig", set_nothing).writes(),
+    method("EMData.GetRecords", get_records).disk(),
+    method("EMData.GetData", get_data).disk(),
+    method("EMData.GetNetEnergies", get_net_energies).disk(),
+    method("EMData.ResetCounters", reset_counters).writes(),
+    method("EMData.DeleteAllData", delete_all_data).writes(),
 ];
 
 /// An energy in Wh with 2 decimals, or in kWh with 6 (`energy_unit = kwh`).
@@ -105,94 +104,49 @@ pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
     status_text(context.view, device.options.energy_kwh)
 }
 
-fn get_status(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    text(status(call.device, call.context, 0))
+/// The stretch that is asked for, in the columns of the component: each profile has one kind.
+fn asked(call: &Call<'_>) -> Result<Asked, RpcError> {
+    Ok(Asked {
+        from: call.params.required_int("ts")?,
+        end: call.params.int("end_ts")?.unwrap_or(i64::MAX),
+        keys: call.params.flag("add_keys")?.unwrap_or(true),
+        columns: match call.context.state.profile {
+            Profile::Triphase => Columns::Em,
+            Profile::Monophase => Columns::Em1(call.id),
+        },
+    })
 }
 
-fn get_config(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    text(Json::from("{}"))
+/// A page of records, or why they cannot be read.
+fn page(read: Result<Json, RecordsError>) -> Handled {
+    text(read.map_err(|error| {
+        RpcError::unavailable(format!("The minute records cannot be read: {error}"))
+    })?)
 }
 
-fn set_config(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    call.params.config()?;
-    restart_required(false, Vec::new())
-}
-
-fn get_records(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    records(call)
-}
-
-fn get_data(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    data(call, Columns::Em)
-}
-
-fn get_net_energies(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    net_energies(call, Columns::Em)
-}
-
-fn reset_counters(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    null(vec![Effect::ResetCounters])
-}
-
-fn delete_all_data(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    null(vec![Effect::DeleteAllData])
-}
-
-/// `GetRecords` after the id.
-pub(crate) fn records(call: &Call<'_>) -> Handled {
+pub(crate) fn get_records(call: &Call<'_>) -> Handled {
     let from = call.params.int("ts")?.unwrap_or(0);
-    text(history::blocks(call.context.records, from).map_err(|e| unreadable(&e))?)
+    page(history::blocks(call.context.records, from))
 }
 
-/// `GetData` after the id.
-pub(crate) fn data(call: &Call<'_>, columns: Columns) -> Handled {
-    let from = call
-        .params
-        .int("ts")?
-        .ok_or_else(|| RpcError::missing("ts"))?;
-    let end = call.params.int("end_ts")?.unwrap_or(i64::MAX);
-    let keys = call.params.flag("add_keys")?.unwrap_or(true);
-    text(
-        history::page(call.context.records, columns, from, end, keys)
-            .map_err(|e| unreadable(&e))?,
-    )
+pub(crate) fn get_data(call: &Call<'_>) -> Handled {
+    page(history::page(call.context.records, asked(call)?))
 }
 
-/// `GetNetEnergies` after the id.
-pub(crate) fn net_energies(call: &Call<'_>, columns: Columns) -> Handled {
-    let from = call
-        .params
-        .int("ts")?
-        .ok_or_else(|| RpcError::missing("ts"))?;
-    let period = call
-        .params
-        .int("period")?
-        .ok_or_else(|| RpcError::missing("period"))?;
+pub(crate) fn get_net_energies(call: &Call<'_>) -> Handled {
+    let asked = asked(call)?;
+    let period = call.params.required_int("period")?;
     if !matches!(period, 300 | 900 | 1800 | 3600) {
         return Err(RpcError::bad_argument("period"));
     }
-    let end = call.params.int("end_ts")?.unwrap_or(i64::MAX);
-    let keys = call.params.flag("add_keys")?.unwrap_or(true);
-    let asked = history::NetAsked {
-        from,
-        end,
-        period,
-        now: call.context.now.unix_s(),
-    };
-    text(
-        history::net_page(call.context.records, columns, asked, keys)
-            .map_err(|e| unreadable(&e))?,
-    )
+    let now = call.context.now.unix_s();
+    page(history::net_page(call.context.records, asked, period, now))
 }
 
-fn unreadable(error: &RecordsError) -> RpcError {
-    RpcError::unavailable(format!("The minute records cannot be read: {error}"))
+pub(crate) fn reset_counters(_: &Call<'_>) -> Handled {
+    effects("null", vec![Effect::ResetCounters])
+}
+
+pub(crate) fn delete_all_data(_: &Call<'_>) -> Handled {
+    effects("null", vec![Effect::DeleteAllData])
 }

@@ -5,23 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     Context, Device, Json,
-    answer::{Handled, json, restart_required, result, text},
+    answer::{Handled, json, text},
     method::{Call, Method},
     stored,
 };
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("Eth.GetStatus", get_status),
-    Method::new("Eth.GetConfig", get_config),
+    Method::part("Eth.GetStatus", status),
+    Method::part("Eth.GetConfig", config),
     Method::new("Eth.SetConfig", set_config).writes(),
     Method::new("Eth.ListClients", list_clients),
 ];
-
-#[derive(Serialize)]
-struct EthStatus {
-    ip: Option<String>,
-    ip6: Option<Vec<String>>,
-}
 
 #[derive(Serialize, Deserialize)]
 struct EthConfig {
@@ -35,10 +29,7 @@ struct EthConfig {
 }
 
 pub(crate) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
-    json(&EthStatus {
-        ip: None,
-        ip6: None,
-    })
+    Json::from(r#"{"ip":null,"ip6":null}"#)
 }
 
 fn current() -> EthConfig {
@@ -57,17 +48,8 @@ pub(crate) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
     json(&current())
 }
 
-fn get_status(call: &Call<'_>) -> Handled {
-    text(status(call.device, call.context, 0))
-}
-
-fn get_config(call: &Call<'_>) -> Handled {
-    text(config(call.device, call.context, 0))
-}
-
 fn set_config(call: &Call<'_>) -> Handled {
-    stored::refuse_change("eth", HOST_NETWORK, &current(), call.params.config()?)?;
-    restart_required(false, Vec::new())
+    stored::refuse_change(call, "eth", HOST_NETWORK, &current())
 }
 
 /// The network of a virtual device is its host's.
@@ -75,19 +57,8 @@ pub(crate) const HOST_NETWORK: &str =
     "the network is the host's, change it there (options bind, mdns_ip say what is announced)";
 
 fn list_clients(call: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Clients {
-        ts: i64,
-        dhcp_clients: [u8; 0],
-        offset: u8,
-        count: u8,
-        total: u8,
-    }
-    result(&Clients {
-        ts: call.context.now.unix_s(),
-        dhcp_clients: [],
-        offset: 0,
-        count: 0,
-        total: 0,
-    })
+    let ts = call.context.now.unix_s();
+    text(format!(
+        r#"{{"ts":{ts},"dhcp_clients":[],"offset":0,"count":0,"total":0}}"#
+    ))
 }

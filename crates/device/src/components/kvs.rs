@@ -1,14 +1,12 @@
 //! Key-value store: really kept, with the device's limits.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::{
-    Effect, Outcome, RpcError, Setting,
-    answer::{Handled, result},
+    Effect, RpcError, Setting,
+    answer::{Handled, effects, result},
     method::{Call, Method},
 };
 
@@ -27,55 +25,35 @@ const MAX_KEYS: usize = 100;
 /// Items of one `GetMany` reply.
 const PAGE: usize = 30;
 
-#[derive(Serialize)]
-struct Etag {
-    etag: String,
-}
-
 /// Changes with the value, so that a writer sees what it overwrites.
 fn etag(value: &Value) -> String {
     let hash = Sha256::digest(value.to_string().as_bytes());
     hash.iter().take(12).map(|b| format!("{b:02x}")).collect()
 }
 
-fn pattern<'a>(call: &'a Call<'_>) -> Result<&'a str, RpcError> {
-    Ok(call.params.text("match")?.unwrap_or("*"))
+/// What is stored under keys that match the call's `match`.
+fn found<'a>(call: &'a Call<'_>) -> Result<Vec<(&'a String, &'a Value)>, RpcError> {
+    let pattern = call.params.text("match")?.unwrap_or("*");
+    let kvs = &call.context.state.kvs;
+    Ok(kvs
+        .iter()
+        .filter(|(key, _)| matches(pattern, key))
+        .collect())
 }
 
 fn list(call: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Keys<'a> {
-        keys: BTreeMap<&'a str, Etag>,
-        rev: u32,
-    }
-    let pattern = pattern(call)?;
-    let state = call.context.state;
-    let found = state.kvs.iter().filter(|(key, _)| matches(pattern, key));
-    result(&Keys {
-        keys: found
-            .map(|(key, value)| (key.as_str(), Etag { etag: etag(value) }))
-            .collect(),
-        rev: state.kvs_rev,
-    })
+    let found = found(call)?.into_iter();
+    let keys: Map<String, Value> = found
+        .map(|(key, value)| (key.clone(), json!({"etag": etag(value)})))
+        .collect();
+    result(&json!({"keys": keys, "rev": call.context.state.kvs_rev}))
 }
 
 fn get(call: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Found<'a> {
-        etag: String,
-        value: &'a Value,
-    }
     let key = call.params.required_text("key")?;
-    let value = call
-        .context
-        .state
-        .kvs
-        .get(key)
-        .ok_or_else(|| unknown(key))?;
-    result(&Found {
-        etag: etag(value),
-        value,
-    })
+    let value = call.context.state.kvs.get(key);
+    let value = value.ok_or_else(|| unknown(key))?;
+    result(&json!({"etag": etag(value), "value": value}))
 }
 
 fn get_many(call: &Call<'_>) -> Handled {
@@ -91,25 +69,14 @@ fn get_many(call: &Call<'_>) -> Handled {
         offset: usize,
         total: usize,
     }
-    let pattern = pattern(call)?;
-    let offset = usize::try_from(call.params.int("offset")?.unwrap_or(0))
-        .map_err(|_| RpcError::bad_argument("offset"))?;
-    let found: Vec<_> = call
-        .context
-        .state
-        .kvs
-        .iter()
-        .filter(|(key, _)| matches(pattern, key))
-        .collect();
-    let items = found
-        .iter()
-        .skip(offset)
-        .take(PAGE)
-        .map(|(key, value)| Item {
-            key,
-            etag: etag(value),
-            value,
-        });
+    let found = found(call)?;
+    let offset = call.params.offset()?;
+    let page = found.iter().skip(offset).take(PAGE);
+    let items = page.map(|(key, value)| Item {
+        key,
+        etag: etag(value),
+        value,
+    });
     result(&Items {
         items: items.collect(),
         offset,
@@ -118,11 +85,6 @@ fn get_many(call: &Call<'_>) -> Handled {
 }
 
 fn set(call: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Set {
-        etag: String,
-        rev: u32,
-    }
     let key = call.params.required_text("key")?;
     let value = call
         .params
@@ -148,36 +110,26 @@ fn set(call: &Call<'_>) -> Handled {
             "The key-value store is full: {MAX_KEYS} keys"
         )));
     }
-    let effects = if state.kvs.get(key) == Some(value) {
-        Vec::new()
-    } else {
-        vec![Effect::Set(Setting::KvsSet(key.to_owned(), value.clone()))]
-    };
-    let rev = state.kvs_rev + u32::from(!effects.is_empty());
-    let outcome = result(&Set {
-        etag: etag(value),
-        rev,
-    })?;
-    Ok(Outcome { effects, ..outcome })
+    let mut changes = Vec::new();
+    if state.kvs.get(key) != Some(value) {
+        changes.push(Effect::Set(Setting::KvsSet(key.to_owned(), value.clone())));
+    }
+    let rev = state.kvs_rev + u32::from(!changes.is_empty());
+    let set = json!({"etag": etag(value), "rev": rev});
+    effects(set.to_string(), changes)
 }
 
 fn delete(call: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Deleted {
-        rev: u32,
-    }
     let key = call.params.required_text("key")?;
-    if !call.context.state.kvs.contains_key(key) {
+    let state = call.context.state;
+    if !state.kvs.contains_key(key) {
         return Err(unknown(key));
     }
     check_etag(call, key)?;
-    let outcome = result(&Deleted {
-        rev: call.context.state.kvs_rev + 1,
-    })?;
-    Ok(Outcome {
-        effects: vec![Effect::Set(Setting::KvsDelete(key.to_owned()))],
-        ..outcome
-    })
+    effects(
+        format!("{{\"rev\":{}}}", state.kvs_rev + 1),
+        vec![Effect::Set(Setting::KvsDelete(key.to_owned()))],
+    )
 }
 
 fn unknown(key: &str) -> RpcError {

@@ -1,25 +1,24 @@
 //! `mqtt`: the broker that the device dials (`docs/protocol/mqtt.md`).
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     super::{
         Context, Device, Effect, Json, RpcError, Setting,
-        answer::{Handled, json, restart_required, text},
+        answer::{Handled, json, restart_required},
         method::{Call, Method},
         state::MqttConfig,
         stored, target,
     },
-    connected::Connected,
+    connected,
 };
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("Mqtt.GetStatus", get_status),
-    Method::new("Mqtt.GetConfig", get_config),
+    Method::part("Mqtt.GetStatus", status),
+    Method::part("Mqtt.GetConfig", config),
     Method::new("Mqtt.SetConfig", set_config).writes(),
     // The original's name for GetStatus.
-    Method::new("MQTT.Status", get_status).unlisted(),
+    Method::part("MQTT.Status", status).unlisted(),
 ];
 
 /// Longest prefix, as the device's.
@@ -28,69 +27,59 @@ const LONGEST_PREFIX: usize = 300;
 const LONGEST: usize = 255;
 
 /// As on the wire: the password stays here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Wire {
-    enable: bool,
-    server: Option<String>,
-    client_id: Option<String>,
-    user: Option<String>,
-    ssl_ca: Option<String>,
-    topic_prefix: Option<String>,
-    rpc_ntf: bool,
-    status_ntf: bool,
-    use_client_cert: bool,
-    enable_rpc: bool,
-    enable_control: bool,
-}
-
-fn current(device: &Device, context: &Context<'_>) -> Wire {
+fn current(device: &Device, context: &Context<'_>) -> MqttConfig {
     let kept = context.state.mqtt.clone();
     let id = || Some(device.identity.id.to_string());
-    Wire {
-        enable: kept.enable,
-        server: kept.server,
+    MqttConfig {
         client_id: kept.client_id.or_else(id),
-        user: kept.user,
-        ssl_ca: kept.ssl_ca,
         topic_prefix: kept.topic_prefix.or_else(id),
-        rpc_ntf: kept.rpc_ntf,
-        status_ntf: kept.status_ntf,
-        use_client_cert: false,
-        enable_rpc: kept.enable_rpc,
-        enable_control: kept.enable_control,
+        pass: None,
+        ..kept
     }
 }
 
 pub(crate) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&Connected {
-        connected: context.mqtt_connected,
-    })
+    connected(context.mqtt_connected)
 }
 
 pub(crate) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
     json(&current(device, context))
 }
 
-fn get_status(call: &Call<'_>) -> Handled {
-    text(status(call.device, call.context, 0))
-}
-
-fn get_config(call: &Call<'_>) -> Handled {
-    text(config(call.device, call.context, 0))
-}
-
 /// Takes effect at once, though as of the device a restart is said to be needed.
 fn set_config(call: &Call<'_>) -> Handled {
     let kept = &call.context.state.mqtt;
-    let before = current(call.device, call.context);
     let asked = call.params.config()?;
-    let (wire, _) = stored::change(&before, asked)?;
-    if wire.use_client_cert {
+    let pass = asked.get("pass");
+    if pass.is_some_and(|pass| !is_password(pass)) {
+        return Err(RpcError::invalid(
+            "Invalid config: pass is a text of at most 255 characters",
+        ));
+    }
+    let (mut next, _) = stored::change(&current(call.device, call.context), asked)?;
+    if next.use_client_cert {
         return Err(RpcError::refused(
             "mqtt: use_client_cert is refused, there is no client certificate here",
         ));
     }
-    let next = keep(call.device, wire, kept, password(asked)?);
+    // What is the default goes with the device's id, and an empty text is none.
+    let own = |text: &mut String| *text == *call.device.identity.id;
+    next.client_id.take_if(own);
+    next.topic_prefix.take_if(own);
+    for text in [
+        &mut next.server,
+        &mut next.client_id,
+        &mut next.user,
+        &mut next.pass,
+        &mut next.ssl_ca,
+        &mut next.topic_prefix,
+    ] {
+        text.take_if(|text| text.is_empty());
+    }
+    // The password was for the server that it came with: it is told to no other.
+    if pass.is_none() && next.server == kept.server {
+        next.pass.clone_from(&kept.pass);
+    }
     if next == *kept {
         return restart_required(false, Vec::new());
     }
@@ -98,49 +87,12 @@ fn set_config(call: &Call<'_>) -> Handled {
     restart_required(true, vec![Effect::Set(Setting::Mqtt(next))])
 }
 
-/// The password that is asked for, if one is.
-fn password(asked: &Map<String, Value>) -> Result<Option<Option<String>>, RpcError> {
-    match asked.get("pass") {
-        None => Ok(None),
-        Some(Value::Null) => Ok(Some(None)),
-        Some(Value::String(text)) if text.len() <= LONGEST => {
-            Ok(Some(Some(text.clone()).filter(|text| !text.is_empty())))
-        }
-        Some(_) => Err(RpcError::invalid(
-            "Invalid config: pass is a text of at most 255 characters",
-        )),
-    }
-}
-
-fn keep(
-    device: &Device,
-    wire: Wire,
-    kept: &MqttConfig,
-    pass: Option<Option<String>>,
-) -> MqttConfig {
-    // An empty text is none, and what is the default goes with the device's id.
-    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let own = |text: Option<String>| some(text).filter(|text| *text != *device.identity.id);
-    let server = some(wire.server);
-    // The password was for the server that it came with: it is told to no other.
-    let kept_pass = kept.pass.clone().filter(|_| server == kept.server);
-    MqttConfig {
-        enable: wire.enable,
-        pass: pass.unwrap_or(kept_pass),
-        server,
-        client_id: own(wire.client_id),
-        user: some(wire.user),
-        ssl_ca: some(wire.ssl_ca),
-        topic_prefix: own(wire.topic_prefix),
-        rpc_ntf: wire.rpc_ntf,
-        status_ntf: wire.status_ntf,
-        enable_rpc: wire.enable_rpc,
-        enable_control: wire.enable_control,
-    }
+fn is_password(pass: &Value) -> bool {
+    pass.is_null() || pass.as_str().is_some_and(|text| text.len() <= LONGEST)
 }
 
 fn check(next: &MqttConfig, kept: &MqttConfig, local: bool) -> Result<(), RpcError> {
-    match &next.server {
+    let checked = match &next.server {
         None if next.enable => {
             return Err(RpcError::invalid(
                 "Invalid config: server is missing: host:port",
@@ -148,16 +100,11 @@ fn check(next: &MqttConfig, kept: &MqttConfig, local: bool) -> Result<(), RpcErr
         }
         // One that was kept from before may always be turned off.
         Some(server) if next.enable || next.server != kept.server => {
-            target::check_broker(server, local).map_err(|why| match why {
-                vocab::reason::BadTarget::Near => RpcError::refused(format!("server {why}")),
-                _ => RpcError::invalid(format!("Invalid config: server {why}")),
-            })?;
+            target::check_broker(server, local)
         }
-        _ => {}
-    }
-    if let Some(ca) = &next.ssl_ca {
-        stored::check_word("ssl_ca", ca, &["ca.pem", "user_ca.pem", "*"])?;
-    }
+        _ => Ok(()),
+    };
+    stored::check_server(checked, next.ssl_ca.as_deref())?;
     let plain = |text: &str, most: usize| text.len() <= most && !text.contains(char::is_control);
     let prefix = next.topic_prefix.as_deref().unwrap_or_default();
     if !plain(prefix, LONGEST_PREFIX) || prefix.starts_with('$') || prefix.contains(['+', '#', '%'])

@@ -1,34 +1,17 @@
 //! Scripts: there are none and none can be made, so each id is unknown and `Script.Create` answers
 //! 404.
 
-use serde::Serialize;
-
-use super::super::{
-    answer::{Handled, result},
-    method::{Call, Method},
-};
+use super::super::method::Method;
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("Script.List", list),
-    Method::new("Script.GetCode", unknown),
-    Method::new("Script.GetStatus", unknown),
-    Method::new("Script.GetConfig", unknown),
-    Method::new("Script.SetConfig", unknown).writes(),
-    Method::new("Script.PutCode", unknown).writes(),
-    Method::new("Script.Delete", unknown).writes(),
-    Method::new("Script.Start", unknown).writes(),
-    Method::new("Script.Stop", unknown).writes(),
-    Method::new("Script.Eval", unknown).writes(),
+    Method::fixed("Script.List", r#"{"scripts":[]}"#),
+    Method::of_none("Script.GetCode"),
+    Method::of_none("Script.GetStatus"),
+    Method::of_none("Script.GetConfig"),
+    Method::of_none("Script.SetConfig").writes(),
+    Method::of_none("Script.PutCode").writes(),
+    Method::of_none("Script.Delete").writes(),
+    Method::of_none("Script.Start").writes(),
+    Method::of_none("Script.Stop").writes(),
+    Method::of_none("Script.Eval").writes(),
 ];
-
-fn list(_: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Scripts {
-        scripts: [u8; 0],
-    }
-    result(&Scripts { scripts: [] })
-}
-
-fn unknown(call: &Call<'_>) -> Handled {
-    Err(call.params.no_instance())
-}

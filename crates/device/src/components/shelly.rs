@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::super::{
     Context, Device, DeviceState, Effect, Json, RpcError, Setting,
-    answer::{Handled, json, null, result, text},
+    answer::{Handled, effects, json, result, text},
     method::{Call, Method, Power},
 };
 use super::{
@@ -16,26 +16,36 @@ use config::Profile;
 pub(crate) const METHODS: &[Method] = &[
     Method::new("Shelly.GetStatus", get_status).carries(Power::House),
     Method::new("Shelly.GetConfig", get_config),
-    Method::new("Shelly.GetDeviceInfo", get_device_info).open(),
+    Method::part("Shelly.GetDeviceInfo", info).open(),
     Method::new("Shelly.GetComponents", get_components).carries(Power::House),
     Method::new("Shelly.ListMethods", list_methods),
-    Method::new("Shelly.ListProfiles", list_profiles),
+    Method::fixed("Shelly.ListProfiles", PROFILES),
     Method::new("Shelly.SetProfile", set_profile).writes(),
-    Method::new("Shelly.CheckForUpdate", check_for_update),
-    Method::new("Shelly.Update", refused_update).writes(),
+    Method::fixed("Shelly.CheckForUpdate", "{}"),
+    Method::refused("Shelly.Update", NO_UPDATE),
     Method::new("Shelly.Reboot", reboot).writes(),
-    Method::new("Shelly.FactoryReset", refused_reset).writes(),
-    Method::new("Shelly.ResetWiFiConfig", refused_reset).writes(),
+    Method::refused("Shelly.FactoryReset", NO_RESET),
+    Method::refused("Shelly.ResetWiFiConfig", NO_RESET),
     Method::new("Shelly.SetAuth", set_auth).writes(),
     Method::new("Shelly.ListTimezones", list_timezones),
     Method::new("Shelly.DetectLocation", detect_location),
-    Method::new("Shelly.Identify", identify),
-    Method::new("Shelly.PutUserCA", refused_certificate).writes(),
-    Method::new("Shelly.PutTLSClientCert", refused_certificate).writes(),
-    Method::new("Shelly.PutTLSClientKey", refused_certificate).writes(),
+    Method::fixed("Shelly.Identify", "null"),
+    Method::refused("Shelly.PutUserCA", NO_CERTIFICATE),
+    Method::refused("Shelly.PutTLSClientCert", NO_CERTIFICATE),
+    Method::refused("Shelly.PutTLSClientKey", NO_CERTIFICATE),
     // The original's own.
     Method::new("Shelly.Ping", ping).unlisted(),
 ];
+
+const PROFILES: &str = concat!(
+    r#"{"profiles":{"#,
+    r#""triphase":{"components":[{"type":"em","count":1},{"type":"emdata","count":1}]},"#,
+    r#""monophase":{"components":[{"type":"em1","count":3},{"type":"em1data","count":3}]}}}"#
+);
+const NO_UPDATE: &str = "Update is refused: a virtual meter is updated as an app of Home Assistant or by its new version";
+const NO_RESET: &str = "Reset is refused: what is stored can only be removed on the host";
+const NO_CERTIFICATE: &str =
+    "Certificates are refused: the host's are used, or option outbound_ws_insecure";
 
 /// `GET /shelly` and `Shelly.GetDeviceInfo`.
 #[derive(Serialize)]
@@ -62,33 +72,28 @@ impl Device {
     /// The body of `GET /shelly`, also the result of `Shelly.GetDeviceInfo`.
     #[must_use]
     pub fn info_json(&self, state: &DeviceState) -> Json {
-        info(self, state)
+        let identity = &self.identity;
+        json(&DeviceInfo {
+            name: state.name.as_deref(),
+            id: &identity.id,
+            mac: &identity.mac,
+            slot: 0,
+            model: &identity.model,
+            r#gen: identity.generation,
+            fw_id: &identity.fw_id,
+            ver: &identity.ver,
+            app: &identity.app,
+            auth_en: state.auth_ha1.is_some(),
+            auth_domain: state.auth_ha1.is_some().then_some(&identity.id),
+            profile: state.profile,
+            enhanced_security: identity.firmware.security.then_some(false),
+            provision: identity.firmware.provision.then_some("complete"),
+        })
     }
 }
 
-/// The device info text.
-pub(crate) fn info(device: &Device, state: &DeviceState) -> Json {
-    let identity = &device.identity;
-    json(&DeviceInfo {
-        name: state.name.as_deref(),
-        id: &identity.id,
-        mac: &identity.mac,
-        slot: 0,
-        model: &identity.model,
-        r#gen: identity.generation,
-        fw_id: &identity.fw_id,
-        ver: &identity.ver,
-        app: &identity.app,
-        auth_en: state.auth_ha1.is_some(),
-        auth_domain: state.auth_ha1.is_some().then_some(&identity.id),
-        profile: state.profile,
-        enhanced_security: identity.firmware.security.then_some(false),
-        provision: identity.firmware.provision.then_some("complete"),
-    })
-}
-
-fn get_device_info(call: &Call<'_>) -> Handled {
-    text(info(call.device, call.context.state))
+pub(crate) fn info(device: &Device, context: &Context<'_>, _: usize) -> Json {
+    device.info_json(context.state)
 }
 
 /// Members of all components, after `head`: `"ble":{},"bthome":…`.
@@ -153,8 +158,7 @@ fn get_components(call: &Call<'_>) -> Handled {
         return Err(RpcError::bad_argument("include"));
     }
     let keys = asked("keys")?;
-    let offset = usize::try_from(params.int("offset")?.unwrap_or(0))
-        .map_err(|_| RpcError::bad_argument("offset"))?;
+    let offset = params.offset()?;
     let dynamic_only = params.flag("dynamic_only")?.unwrap_or(false);
 
     // Everything here is fixed; dynamic components are those a user adds (BTHome, virtual), and
@@ -193,9 +197,9 @@ fn get_components(call: &Call<'_>) -> Handled {
         return answer;
     }
     let (cfg_rev, total) = (call.context.state.cfg_rev, found.len());
-    text(Json::from(format!(
+    text(format!(
         "{{\"components\":[{components}],\"cfg_rev\":{cfg_rev},\"offset\":{offset},\"total\":{total}}}"
-    )))
+    ))
 }
 
 fn list_methods(call: &Call<'_>) -> Handled {
@@ -203,78 +207,30 @@ fn list_methods(call: &Call<'_>) -> Handled {
     struct Methods {
         methods: Vec<&'static str>,
     }
-    result(&Methods {
-        methods: listed(call),
-    })
-}
-
-/// Names for `Shelly.ListMethods`.
-fn listed(call: &Call<'_>) -> Vec<&'static str> {
     let profile = call.context.state.profile;
     let all = call.methods.iter().flat_map(|methods| methods.iter());
-    all.filter(|method| method.listed && method.there(profile))
-        .map(|method| method.name)
-        .collect()
-}
-
-fn list_profiles(_: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Count {
-        r#type: &'static str,
-        count: u8,
-    }
-    #[derive(Serialize)]
-    struct Components {
-        components: [Count; 2],
-    }
-    #[derive(Serialize)]
-    struct Both {
-        triphase: Components,
-        monophase: Components,
-    }
-    #[derive(Serialize)]
-    struct Profiles {
-        profiles: Both,
-    }
-    let of = |em, data, count| Components {
-        components: [
-            Count { r#type: em, count },
-            Count {
-                r#type: data,
-                count,
-            },
-        ],
-    };
-    result(&Profiles {
-        profiles: Both {
-            triphase: of("em", "emdata", 1),
-            monophase: of("em1", "em1data", 3),
-        },
+    let listed = all.filter(|method| method.listed && method.there(profile));
+    result(&Methods {
+        methods: listed.map(|method| method.name).collect(),
     })
 }
 
 fn set_profile(call: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Was {
-        profile_was: Profile,
-    }
     let next = match call.params.required_text("name")? {
         "triphase" => Profile::Triphase,
         "monophase" => Profile::Monophase,
         _ => return Err(RpcError::bad_argument("name")),
     };
     let was = call.context.state.profile;
-    let mut outcome = result(&Was { profile_was: was })?;
+    let mut follows = Vec::new();
     if next != was {
         call.device.refuse_if_set("profile")?;
-        outcome.effects = vec![
-            Effect::Set(Setting::Profile(next)),
-            Effect::Reboot {
-                delay_ms: REBOOT_MS,
-            },
-        ];
+        follows.push(Effect::Set(Setting::Profile(next)));
+        follows.push(Effect::Reboot {
+            delay_ms: REBOOT_MS,
+        });
     }
-    Ok(outcome)
+    effects(format!("{{\"profile_was\":{}}}", json(&was)), follows)
 }
 
 /// The device's own pause before it restarts.
@@ -283,35 +239,12 @@ const REBOOT_MS: u64 = 1000;
 fn reboot(call: &Call<'_>) -> Handled {
     let delay = call.params.int("delay_ms")?.unwrap_or(1000);
     let delay_ms = u64::try_from(delay).map_err(|_| RpcError::bad_argument("delay_ms"))?;
-    null(vec![Effect::Reboot {
-        delay_ms: delay_ms.min(60_000),
-    }])
-}
-
-fn check_for_update(_: &Call<'_>) -> Handled {
-    text(Json::from("{}"))
-}
-
-fn identify(_: &Call<'_>) -> Handled {
-    null(Vec::new())
-}
-
-fn refused_update(_: &Call<'_>) -> Handled {
-    Err(RpcError::refused(
-        "Update is refused: a virtual meter is updated as an app of Home Assistant or by its new version",
-    ))
-}
-
-fn refused_reset(_: &Call<'_>) -> Handled {
-    Err(RpcError::refused(
-        "Reset is refused: what is stored can only be removed on the host",
-    ))
-}
-
-fn refused_certificate(_: &Call<'_>) -> Handled {
-    Err(RpcError::refused(
-        "Certificates are refused: the host's are used, or option outbound_ws_insecure",
-    ))
+    effects(
+        "null",
+        vec![Effect::Reboot {
+            delay_ms: delay_ms.min(60_000),
+        }],
+    )
 }
 
 fn set_auth(call: &Call<'_>) -> Handled {
@@ -336,10 +269,13 @@ fn set_auth(call: &Call<'_>) -> Handled {
         Some(_) => return Err(RpcError::bad_argument("ha1")),
     };
     call.device.refuse_if_set("auth_password")?;
-    null(vec![Effect::Set(Setting::Auth {
-        realm: call.device.identity.id.to_string(),
-        ha1,
-    })])
+    effects(
+        "null",
+        vec![Effect::Set(Setting::Auth {
+            realm: call.device.identity.id.to_string(),
+            ha1,
+        })],
+    )
 }
 
 fn list_timezones(_: &Call<'_>) -> Handled {
@@ -368,13 +304,6 @@ fn detect_location(call: &Call<'_>) -> Handled {
 }
 
 fn ping(call: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Pong {
-        pong: bool,
-        ts: i64,
-    }
-    result(&Pong {
-        pong: true,
-        ts: call.context.now.unix_s(),
-    })
+    let ts = call.context.now.unix_s();
+    text(format!(r#"{{"pong":true,"ts":{ts}}}"#))
 }

@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 
 use super::super::{
     Context, Device, Effect, Json, RpcError, Setting,
-    answer::{Handled, json, restart_required, text},
+    answer::{Handled, json, restart_required},
     method::{Call, Method},
     stored,
 };
-use super::zones;
+use super::{Enable, shelly::info, zones};
 use config::Profile;
 use vocab::Fixed;
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("Sys.GetStatus", get_status),
-    Method::new("Sys.GetConfig", get_config),
+    Method::part("Sys.GetStatus", status),
+    Method::part("Sys.GetConfig", config),
     Method::new("Sys.SetConfig", set_config).writes(),
     // The original's own.
-    Method::new("Sys.GetInfo", get_info).unlisted(),
+    Method::part("Sys.GetInfo", info).unlisted(),
     Method::new("Shelly.SetConfig", set_config)
         .unlisted()
         .writes(),
@@ -28,9 +28,6 @@ pub(crate) const METHODS: &[Method] = &[
 
 /// File system of the dumps: there is no such thing to measure here.
 const FS_SIZE: u32 = 524_288;
-
-#[derive(Serialize)]
-struct NoUpdates {}
 
 #[derive(Serialize)]
 struct SysStatus<'a> {
@@ -50,7 +47,7 @@ struct SysStatus<'a> {
     schedule_rev: u32,
     webhook_rev: u32,
     btrelay_rev: u32,
-    available_updates: NoUpdates,
+    available_updates: Map<String, Value>,
     reset_reason: u8,
     utc_offset: i32,
 }
@@ -78,11 +75,6 @@ struct Location {
     lat: Option<Fixed<6>>,
     #[serde(deserialize_with = "stored::optional_fixed")]
     lon: Option<Fixed<6>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Enable {
-    enable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -218,7 +210,7 @@ pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
         schedule_rev: 0,
         webhook_rev: 0,
         btrelay_rev: 0,
-        available_updates: NoUpdates {},
+        available_updates: Map::new(),
         reset_reason: context.state.reset_reason,
         utc_offset: local.offset().seconds(),
     })
@@ -226,18 +218,6 @@ pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
 
 pub(crate) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
     json(&current(device, context))
-}
-
-fn get_status(call: &Call<'_>) -> Handled {
-    text(status(call.device, call.context, 0))
-}
-
-fn get_config(call: &Call<'_>) -> Handled {
-    text(config(call.device, call.context, 0))
-}
-
-fn get_info(call: &Call<'_>) -> Handled {
-    text(call.device.info_json(call.context.state))
 }
 
 fn set_config(call: &Call<'_>) -> Handled {

@@ -4,16 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     Context, Device, DeviceState, Json, RpcError,
-    answer::{Handled, json, restart_required, text},
+    answer::{Handled, json, restart_required},
     method::{Call, Method},
     stored,
 };
 use vocab::Fixed;
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("Temperature.GetStatus", get_status),
-    Method::new("Temperature.GetConfig", get_config),
-    Method::new("Temperature.SetConfig", set_config).writes(),
+    Method::part("Temperature.GetStatus", status).instances(1),
+    Method::part("Temperature.GetConfig", config).instances(1),
+    Method::new("Temperature.SetConfig", set_config)
+        .instances(1)
+        .writes(),
 ];
 
 const INSIDE_C: f64 = 40.0;
@@ -67,18 +69,7 @@ pub(crate) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
     json(&current(context.state))
 }
 
-fn get_status(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    text(status(call.device, call.context, 0))
-}
-
-fn get_config(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
-    text(config(call.device, call.context, 0))
-}
-
 fn set_config(call: &Call<'_>) -> Handled {
-    call.params.instance(1)?;
     let before = current(call.context.state);
     let (next, changed) = stored::change(&before, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;

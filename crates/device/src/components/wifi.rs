@@ -9,19 +9,20 @@ use serde::{Deserialize, Serialize};
 use super::{
     super::{
         Context, Device, Json,
-        answer::{Handled, json, restart_required, result, text},
+        answer::{Handled, json},
         method::{Call, Method},
         stored,
     },
+    Enable,
     eth::HOST_NETWORK,
 };
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("Wifi.GetStatus", get_status),
-    Method::new("Wifi.GetConfig", get_config),
+    Method::part("Wifi.GetStatus", status),
+    Method::part("Wifi.GetConfig", config),
     Method::new("Wifi.SetConfig", set_config).writes(),
-    Method::new("Wifi.Scan", scan),
-    Method::new("Wifi.ListAPClients", list_ap_clients),
+    Method::fixed("Wifi.Scan", r#"{"results":[]}"#),
+    Method::fixed("Wifi.ListAPClients", r#"{"ts":null,"ap_clients":[]}"#),
 ];
 
 const SSID: &str = "virtual";
@@ -40,16 +41,11 @@ struct WifiStatus {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RangeExtender {
-    enable: bool,
-}
-
-#[derive(Serialize, Deserialize)]
 struct Ap {
     ssid: String,
     is_open: bool,
     enable: bool,
-    range_extender: RangeExtender,
+    range_extender: Enable,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,28 +89,20 @@ fn sta(ssid: Option<&'static str>) -> Sta {
 }
 
 pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
-    let (v4, v6) = match context.local_ip.map(|ip| ip.to_canonical()) {
-        Some(IpAddr::V4(ip)) if !ip.is_unspecified() => (Some(ip.to_string()), Vec::new()),
-        Some(IpAddr::V6(ip)) if !ip.is_unspecified() => (None, vec![ip.to_string()]),
-        _ => {
-            return json(&WifiStatus {
-                sta_ip: None,
-                status: "disconnected",
-                ssid: None,
-                bssid: None,
-                rssi: 0,
-                sta_ip6: Vec::new(),
-            });
-        }
+    let (sta_ip, sta_ip6) = match context.local_ip.map(|ip| ip.to_canonical()) {
+        Some(ip) if ip.is_unspecified() => (None, Vec::new()),
+        Some(IpAddr::V4(ip)) => (Some(ip.to_string()), Vec::new()),
+        Some(IpAddr::V6(ip)) => (None, vec![ip.to_string()]),
+        None => (None, Vec::new()),
     };
-    let bssid = device.identity.firmware.bssid.then_some(BSSID);
+    let up = sta_ip.is_some() || !sta_ip6.is_empty();
     json(&WifiStatus {
-        sta_ip: v4,
-        status: "got ip",
-        ssid: Some(SSID),
-        bssid,
-        rssi: -55,
-        sta_ip6: v6,
+        sta_ip,
+        status: if up { "got ip" } else { "disconnected" },
+        ssid: up.then_some(SSID),
+        bssid: (up && device.identity.firmware.bssid).then_some(BSSID),
+        rssi: if up { -55 } else { 0 },
+        sta_ip6,
     })
 }
 
@@ -124,7 +112,7 @@ fn current(device: &Device) -> WifiConfig {
             ssid: device.identity.host_name(),
             is_open: true,
             enable: false,
-            range_extender: RangeExtender { enable: false },
+            range_extender: Enable { enable: false },
         },
         sta: sta(Some(SSID)),
         sta1: sta(None),
@@ -139,40 +127,6 @@ pub(crate) fn config(device: &Device, _: &Context<'_>, _: usize) -> Json {
     json(&current(device))
 }
 
-fn get_status(call: &Call<'_>) -> Handled {
-    text(status(call.device, call.context, 0))
-}
-
-fn get_config(call: &Call<'_>) -> Handled {
-    text(config(call.device, call.context, 0))
-}
-
 fn set_config(call: &Call<'_>) -> Handled {
-    stored::refuse_change(
-        "wifi",
-        HOST_NETWORK,
-        &current(call.device),
-        call.params.config()?,
-    )?;
-    restart_required(false, Vec::new())
-}
-
-fn scan(_: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Found {
-        results: [u8; 0],
-    }
-    result(&Found { results: [] })
-}
-
-fn list_ap_clients(_: &Call<'_>) -> Handled {
-    #[derive(Serialize)]
-    struct Clients {
-        ts: Option<i64>,
-        ap_clients: [u8; 0],
-    }
-    result(&Clients {
-        ts: None,
-        ap_clients: [],
-    })
+    stored::refuse_change(call, "wifi", HOST_NETWORK, &current(call.device))
 }

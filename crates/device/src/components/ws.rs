@@ -1,25 +1,25 @@
 //! `ws`: the WebSocket that the device dials (`docs/protocol/websocket.md#outbound`).
 
-use super::super::{
-    Context, Device, Effect, Json, RpcError, Setting,
-    answer::{Handled, json, restart_required, text},
-    method::{Call, Method},
-    state::WsConfig,
-    stored, target,
+use super::{
+    super::{
+        Context, Device, Effect, Json, RpcError, Setting,
+        answer::{Handled, json, restart_required},
+        method::{Call, Method},
+        state::WsConfig,
+        stored, target,
+    },
+    connected,
 };
-use super::connected::Connected;
 use vocab::mask_url;
 
 pub(crate) const METHODS: &[Method] = &[
-    Method::new("WS.GetStatus", get_status),
-    Method::new("WS.GetConfig", get_config),
+    Method::part("WS.GetStatus", status),
+    Method::part("WS.GetConfig", config),
     Method::new("WS.SetConfig", set_config).writes(),
 ];
 
 pub(crate) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&Connected {
-        connected: context.ws_connected,
-    })
+    connected(context.ws_connected)
 }
 
 pub(crate) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
@@ -36,14 +36,6 @@ fn current(device: &Device, context: &Context<'_>) -> WsConfig {
     config
 }
 
-fn get_status(call: &Call<'_>) -> Handled {
-    text(status(call.device, call.context, 0))
-}
-
-fn get_config(call: &Call<'_>) -> Handled {
-    text(config(call.device, call.context, 0))
-}
-
 fn set_config(call: &Call<'_>) -> Handled {
     let before = current(call.device, call.context);
     let (mut next, _) = stored::change(&before, call.params.config()?)?;
@@ -53,33 +45,17 @@ fn set_config(call: &Call<'_>) -> Handled {
         return restart_required(false, Vec::new());
     }
     call.device.refuse_if_set("outbound_ws")?;
-    check(
-        &next,
-        next.server != before.server || next.enable,
-        call.device.options.outbound_local,
-    )?;
-    restart_required(true, vec![Effect::Set(Setting::Ws(next))])
-}
-
-/// Looks at the server where it is new or to be dialled: one that was kept from before may always
-/// be turned off.
-fn check(config: &WsConfig, dialled: bool, local: bool) -> Result<(), RpcError> {
-    match &config.server {
-        None if config.enable => {
+    let local = call.device.options.outbound_local;
+    let checked = match &next.server {
+        None if next.enable => {
             return Err(RpcError::invalid(
                 "Invalid config: server is missing: ws://host:port/path",
             ));
         }
-        Some(server) if dialled => {
-            target::check(server, local).map_err(|why| match why {
-                vocab::reason::BadTarget::Near => RpcError::refused(format!("server {why}")),
-                _ => RpcError::invalid(format!("Invalid config: server {why}")),
-            })?;
-        }
-        _ => {}
-    }
-    if let Some(ca) = &config.ssl_ca {
-        stored::check_word("ssl_ca", ca, &["ca.pem", "user_ca.pem", "*"])?;
-    }
-    Ok(())
+        // One that was kept from before may always be turned off.
+        Some(server) if next.enable || next.server != before.server => target::check(server, local),
+        _ => Ok(()),
+    };
+    stored::check_server(checked, next.ssl_ca.as_deref())?;
+    restart_required(true, vec![Effect::Set(Setting::Ws(next))])
 }

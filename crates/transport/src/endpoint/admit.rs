@@ -16,7 +16,9 @@ impl Endpoint {
     /// # Errors
     /// With the value of `WWW-Authenticate`.
     pub fn admit(&self, caller: &Caller, terms: &Terms<'_>) -> Result<(), String> {
-        self.check(caller, terms, None, http_challenge)
+        self.check(caller, terms, None, |guard, realm, now, text| {
+            guard.http_challenge(realm, now, random(), text)
+        })
     }
 
     /// The same for a frame; the error is what goes back, over HTTP with a challenge in its header.
@@ -38,15 +40,10 @@ impl Endpoint {
             frame.auth.as_deref(),
             |guard, realm, now, text| {
                 let header = match terms.credentials {
-                    Credentials::Header { .. } => http_challenge(guard, realm, now, text),
+                    Credentials::Header { .. } => guard.http_challenge(realm, now, random(), text),
                     _ => String::new(),
                 };
-                let frame = if text {
-                    guard.frame_text_challenge(realm, now, random())
-                } else {
-                    guard.frame_challenge(realm, now, random())
-                };
-                (header, frame)
+                (header, guard.frame_challenge(realm, now, random(), text))
             },
         )
     }
@@ -90,15 +87,6 @@ impl Endpoint {
                 device.identity.firmware.text_nonce,
             ))
         }
-    }
-}
-
-/// A challenge of the firmware's form.
-fn http_challenge(guard: &mut Guard, realm: &str, now: Duration, text: bool) -> String {
-    if text {
-        guard.http_text_challenge(realm, now, random())
-    } else {
-        guard.http_challenge(realm, now, random())
     }
 }
 

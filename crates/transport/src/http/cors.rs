@@ -119,8 +119,11 @@ pub fn contradicts_itself(headers: &HeaderMap) -> bool {
 /// program's page.
 #[must_use]
 pub fn same_origin(headers: &HeaderMap) -> bool {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    matches!((text(header::ORIGIN).and_then(authority), text(header::HOST)), (Some(own), Some(host)) if own.eq_ignore_ascii_case(host))
+    let origin = text(headers, header::ORIGIN).and_then(authority);
+    let host = text(headers, header::HOST);
+    origin
+        .zip(host)
+        .is_some_and(|(own, host)| own.eq_ignore_ascii_case(host))
 }
 
 /// `host:port` of an origin.

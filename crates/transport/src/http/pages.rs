@@ -1,23 +1,13 @@
 //! Pages beside the device: `/`, `/healthz`, `/livez`, `/metrics`.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{
-    Extension,
     body::Body,
-    extract::State,
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts as Head},
+    http::{HeaderValue, Response, StatusCode, header},
 };
-use bytes::Bytes;
 
-use super::{
-    cors,
-    reply::unauthorized,
-    request::RequestInfo,
-    site::{Shared, Site},
-};
-use crate::{healthz as health, listener::Connection, metrics as exposition};
+use super::{cors, request::Asked};
+use crate::{healthz as health, metrics as exposition};
 
 /// What a browser sees at `/`.
 #[derive(Template)]
@@ -36,129 +26,78 @@ struct Front<'a> {
     pages: bool,
 }
 
+const PLAIN: &str = "text/plain; charset=utf-8";
+
 fn page(
-    site: &Site,
-    headers: &HeaderMap,
+    asked: &Asked,
     status: StatusCode,
     kind: &'static str,
-    body: impl Into<Bytes>,
+    body: impl Into<Body>,
 ) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.into()));
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let ground = site.endpoint.ground();
-    let settings = &ground.channels;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let settings = &asked.ground.channels;
     if settings.cors_enable {
-        cors::allow(
-            response.headers_mut(),
-            &settings.cors_origins,
-            headers.get(header::ORIGIN),
-        );
+        let origin = asked.head.headers.get(header::ORIGIN);
+        cors::allow(headers, &settings.cors_origins, origin);
     }
     response
 }
 
 /// `/`: HTML, as the device; what the original says for who wants JSON and nothing else.
-pub(super) async fn root(State(site): Shared, head: Head) -> Response<Body> {
+pub(super) async fn root(asked: Asked) -> Response<Body> {
     let accepts = |kind: &str| {
-        head.headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .any(|a| a.to_str().is_ok_and(|a| a.contains(kind)))
+        let mut accepted = asked.head.headers.get_all(header::ACCEPT).iter();
+        accepted.any(|a| a.to_str().is_ok_and(|a| a.contains(kind)))
     };
     if accepts("application/json") && !accepts("text/html") && !accepts("*/*") {
-        return page(
-            &site,
-            &head.headers,
-            StatusCode::OK,
-            "application/json",
-            r#"{"service":"virtual-shelly","rpc":"/rpc"}"#,
-        );
+        let service = r#"{"service":"virtual-shelly","rpc":"/rpc"}"#;
+        return page(&asked, StatusCode::OK, "application/json", service);
     }
-    let ground = site.endpoint.ground();
     let front = Front {
-        id: &ground.device.identity.id,
+        id: &asked.ground.device.identity.id,
         version: env!("CARGO_PKG_VERSION"),
-        pages: site.pages.is_some(),
+        pages: asked.site.pages.is_some(),
     };
-    match front.render() {
-        Ok(text) => page(
-            &site,
-            &head.headers,
-            StatusCode::OK,
-            "text/html; charset=utf-8",
-            text,
-        ),
-        Err(_) => page(
-            &site,
-            &head.headers,
+    let (status, kind, text) = match front.render() {
+        Ok(text) => (StatusCode::OK, "text/html; charset=utf-8", text),
+        Err(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "text/plain",
-            "page cannot be made",
+            "page cannot be made".to_owned(),
         ),
-    }
+    };
+    page(&asked, status, kind, text)
 }
 
 /// `/healthz`: how the meter is, for monitors.
-pub(super) async fn healthz(State(site): Shared, head: Head) -> Response<Body> {
+pub(super) async fn healthz(asked: Asked) -> Response<Body> {
+    let site = &asked.site;
     let (status, body) = health::report(&site.endpoint, &site.board, site.vitals.as_ref());
-    page(&site, &head.headers, status, "application/json", body)
+    page(&asked, status, "application/json", body)
 }
 
 /// `/livez`: whether the process responds.
-pub(super) async fn livez(State(site): Shared, head: Head) -> Response<Body> {
-    match site.vitals.alive() {
-        Ok(()) => page(
-            &site,
-            &head.headers,
-            StatusCode::OK,
-            "text/plain; charset=utf-8",
-            "ok\n",
-        ),
-        Err(reason) => page(
-            &site,
-            &head.headers,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "text/plain; charset=utf-8",
-            format!("{reason}\n"),
-        ),
-    }
+pub(super) async fn livez(asked: Asked) -> Response<Body> {
+    let (status, text) = match asked.site.vitals.alive() {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    };
+    page(&asked, status, PLAIN, text)
 }
 
 /// `/metrics`: figures of the house, so protected like the device's when a password is set.
-pub(super) async fn metrics(
-    State(site): Shared,
-    Extension(connection): Extension<Arc<Connection>>,
-    head: Head,
-) -> Response<Body> {
-    let asked = RequestInfo::of(&site, &connection, &head);
-    if let Err(challenge) = site.endpoint.admit(&asked.caller, &asked.terms()) {
-        return unauthorized(&asked.ground, &head.headers, &challenge, Bytes::new());
-    }
-    let text = exposition::render(std::slice::from_ref(&site.endpoint), || {
-        site.vitals.gauges()
-    });
-    page(
-        &site,
-        &head.headers,
-        StatusCode::OK,
-        exposition::CONTENT_TYPE,
-        text,
-    )
+pub(super) async fn metrics(asked: Asked) -> Result<Response<Body>, Response<Body>> {
+    asked.admit()?;
+    let endpoints = std::slice::from_ref(&asked.site.endpoint);
+    let text = exposition::render(endpoints, || asked.site.vitals.gauges());
+    Ok(page(&asked, StatusCode::OK, exposition::CONTENT_TYPE, text))
 }
 
 /// Everything else, Gen1 paths included.
-pub(super) async fn not_found(State(site): Shared, head: Head) -> Response<Body> {
-    page(
-        &site,
-        &head.headers,
-        StatusCode::NOT_FOUND,
-        "text/plain; charset=utf-8",
-        "Not Found\n",
-    )
+pub(super) async fn not_found(asked: Asked) -> Response<Body> {
+    page(&asked, StatusCode::NOT_FOUND, PLAIN, "Not Found\n")
 }

@@ -1,44 +1,179 @@
-//! A request as far as it concerns who asks and how.
+//! A request with who sends it and what it stands on, and how it is answered as the device answers.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::http::{HeaderMap, Method, Uri, header, request::Parts as Head};
+use axum::{
+    Extension,
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Request, rejection::ExtensionRejection},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts as Head},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::site::Site;
-use crate::{ground::Ground, listener::Connection};
+use super::{cors, site::Site};
+use crate::{
+    endpoint::{Credentials, Terms, closed, connected_caller},
+    ground::Ground,
+    listener::Connection,
+};
+use background::RETRY_AFTER;
 use consumers::{Caller, Channel};
+use device::{Manner, RpcError, frame::error_json};
 
 /// Largest request body.
 pub const MAX_BODY: usize = 64 * 1024;
 /// A request's head, and then its body, has to be there within this time.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request as far as it concerns who asks and how.
-pub(super) struct RequestInfo<'a> {
-    pub(super) site: &'a Site,
-    pub(super) method: &'a Method,
-    /// As sent, query included: the digest is over it.
-    pub(super) uri: &'a str,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) caller: Caller,
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Marks an answer that must not be sent.
+#[derive(Clone, Copy)]
+pub(super) struct Silence;
+
+pub(super) fn silence() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    response.extensions_mut().insert(Silence);
+    response
+}
+
+/// A request with who sends it and what it stands on.
+pub(super) struct Asked {
+    pub(super) site: Arc<Site>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) head: Head,
     pub(super) ground: Arc<Ground>,
 }
 
-impl<'a> RequestInfo<'a> {
-    pub(super) fn of(site: &'a Site, connection: &Connection, head: &'a Head) -> Self {
-        Self {
-            site,
-            method: &head.method,
-            uri: target(&head.uri),
-            headers: &head.headers,
-            caller: caller(connection, &head.headers, Channel::Http),
+/// The same with the body, which is read by [`Asked::read`].
+pub(super) struct Posted(pub(super) Asked, pub(super) Body);
+
+impl FromRequest<Arc<Site>> for Posted {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, Self::Rejection> {
+        let (mut head, body) = request.into_parts();
+        let connection = Extension::<Arc<Connection>>::from_request_parts(&mut head, site).await?;
+        let asked = Asked {
+            site: Arc::clone(site),
+            connection: connection.0,
+            head,
             ground: site.endpoint.ground(),
-        }
+        };
+        Ok(Self(asked, body))
     }
 }
 
-pub(super) fn target(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", |target| target.as_str())
+impl FromRequest<Arc<Site>> for Asked {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, Self::Rejection> {
+        Posted::from_request(request, site)
+            .await
+            .map(|Posted(asked, _)| asked)
+    }
+}
+
+impl Asked {
+    pub(super) fn caller(&self) -> Caller {
+        caller(&self.connection, &self.head.headers, Channel::Http)
+    }
+
+    /// The target as sent, query included: the digest is over it.
+    pub(super) fn target(&self) -> &str {
+        let target = self.head.uri.path_and_query();
+        target.map_or("/", |target| target.as_str())
+    }
+
+    /// What the endpoint has to know of this request.
+    pub(super) fn terms(&self) -> Terms<'_> {
+        let headers = &self.head.headers;
+        let credentials = Credentials::Header {
+            value: headers
+                .get(header::AUTHORIZATION)
+                .and_then(|h| h.to_str().ok()),
+            method: self.head.method.as_str(),
+            uri: self.target(),
+        };
+        let settings = &self.ground.channels;
+        Terms {
+            credentials,
+            foreign: cors::foreign(headers, &settings.cors_origins),
+            manner: Manner::http(settings.strict_minimal_payload),
+            batches: settings.legacy_http,
+            rate: Some(&self.site.rate),
+            ..Terms::on(&self.ground)
+        }
+    }
+
+    /// Lets in who knows the password, where one is set.
+    ///
+    /// # Errors
+    /// With the answer to whom does not.
+    pub(super) fn admit(&self) -> Result<(), Response<Body>> {
+        let admitted = self.site.endpoint.admit(&self.caller(), &self.terms());
+        admitted.map_err(|challenge| self.unauthorized(&challenge, Bytes::new()))
+    }
+
+    /// The body, if it is small and comes in time.
+    ///
+    /// # Errors
+    /// With the answer that says why not.
+    pub(super) async fn read(&self, body: Body) -> Result<Bytes, Response<Body>> {
+        let body = Limited::new(body, MAX_BODY);
+        let (status, why) = match tokio::time::timeout(HEAD_TIMEOUT, body.collect()).await {
+            Ok(Ok(body)) => return Ok(body.to_bytes()),
+            Ok(Err(e)) if e.is::<LengthLimitError>() => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "Body is larger than 64 KiB")
+            }
+            Ok(Err(_)) => (StatusCode::BAD_REQUEST, "Body is incomplete"),
+            Err(_) => (StatusCode::REQUEST_TIMEOUT, "Body did not come within 10 s"),
+        };
+        Err(self.refuse(status, why))
+    }
+
+    /// An answer of the device: JSON text, [`closed`], or nothing.
+    pub(super) fn answer(&self, status: StatusCode, body: Bytes) -> Response<Body> {
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, JSON);
+        let origin = self.head.headers.get(header::ORIGIN);
+        cors::allow(headers, &self.ground.channels.cors_origins, origin);
+        response
+    }
+
+    /// The device's error with its status (`docs/protocol/http.md#status`).
+    pub(super) fn error(&self, error: &RpcError) -> Response<Body> {
+        let status = status(error);
+        let mut response = self.answer(status, closed(error_json(error).as_bytes()));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let after = HeaderValue::from_static(RETRY_AFTER);
+            response.headers_mut().insert(header::RETRY_AFTER, after);
+        }
+        response
+    }
+
+    /// An error whose code is that of HTTP.
+    pub(super) fn refuse(&self, status: StatusCode, why: &str) -> Response<Body> {
+        let error = RpcError::new(status.as_u16().into(), why);
+        self.answer(status, closed(error_json(&error).as_bytes()))
+    }
+
+    /// 401 with the challenge.
+    pub(super) fn unauthorized(&self, challenge: &str, body: Bytes) -> Response<Body> {
+        let mut response = self.answer(StatusCode::UNAUTHORIZED, body);
+        if let Ok(challenge) = HeaderValue::from_str(challenge) {
+            let headers = response.headers_mut();
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+pub(super) fn status(error: &RpcError) -> StatusCode {
+    StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// Who sends these headers over this connection.
@@ -48,11 +183,7 @@ pub fn caller(connection: &Connection, headers: &HeaderMap, channel: Channel) ->
         .get(header::USER_AGENT)
         .and_then(|a| a.to_str().ok());
     Caller {
-        peer: connection.peer.ip(),
-        peer_port: connection.peer.port(),
-        local: Some(connection.local.ip()),
-        local_port: connection.local.port(),
-        channel,
         agent: agent.map(|a| a.chars().take(128).collect::<String>().into()),
+        ..connected_caller(channel, connection.peer, connection.local)
     }
 }

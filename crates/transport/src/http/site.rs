@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use axum::{Router, extract::State};
+use axum::Router;
 use tokio_util::task::TaskTracker;
 use tracing::Span;
 
@@ -101,6 +101,3 @@ pub(super) struct Named {
     pub(super) host: String,
     pub(super) site: Weak<Site>,
 }
-
-/// [`Site`], as a handler takes it.
-pub(super) type Shared = State<Arc<Site>>;

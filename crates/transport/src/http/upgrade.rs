@@ -3,28 +3,21 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension,
     body::Body,
-    extract::{FromRequestParts, State, ws::WebSocketUpgrade},
-    http::{HeaderMap, Response, StatusCode, header, request::Parts as Head},
+    extract::{FromRequestParts, ws::WebSocketUpgrade},
+    http::{HeaderMap, Response, StatusCode, header},
     response::IntoResponse,
 };
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use super::{
     cors,
-    reply::json,
-    request::caller,
+    request::{Asked, caller},
     rpc,
-    site::{Shared, Site},
 };
-use crate::{
-    listener::Connection,
-    ws::{self, MAX_MESSAGE, Opening, READ_BUFFER, Rules},
-};
+use crate::ws::{self, MAX_MESSAGE, Opening, READ_BUFFER, Rules};
 use consumers::Channel;
-use device::{RpcError, frame::error_json, notify::Kind};
+use device::notify::Kind;
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers
@@ -33,67 +26,44 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// `GET /rpc`: a WebSocket if one is asked for, else the original's query form.
-pub(super) async fn or_legacy(
-    State(site): Shared,
-    Extension(connection): Extension<Arc<Connection>>,
-    head: Head,
-) -> Response<Body> {
-    if !wants_upgrade(&head.headers) {
-        return rpc::legacy(&site, &connection, &head).await;
+pub(super) async fn or_legacy(asked: Asked) -> Response<Body> {
+    if !wants_upgrade(&asked.head.headers) {
+        return rpc::legacy(&asked).await;
     }
-    let passive = site.endpoint.ground().channels.ws_passive_after;
-    upgrade(
-        site,
-        connection,
-        head,
-        passive.map_or(Opening::Device, Opening::Passive),
-    )
-    .await
+    let passive = asked.ground.channels.ws_passive_after;
+    upgrade(asked, passive.map_or(Opening::Device, Opening::Passive)).await
 }
 
 /// A fan-out port: a WebSocket whatever the path.
-pub(super) async fn any_path(
-    State(site): Shared,
-    Extension(connection): Extension<Arc<Connection>>,
-    head: Head,
-) -> Response<Body> {
-    if !wants_upgrade(&head.headers) {
-        let hint = RpcError {
-            code: 404,
-            message: "This port speaks RPC over WebSocket only".into(),
-        };
-        return json(
-            &site.endpoint.ground(),
-            &head.headers,
-            StatusCode::NOT_FOUND,
-            error_json(&hint).as_bytes(),
-        );
+pub(super) async fn any_path(asked: Asked) -> Response<Body> {
+    if !wants_upgrade(&asked.head.headers) {
+        let hint = "This port speaks RPC over WebSocket only";
+        return asked.refuse(StatusCode::NOT_FOUND, hint);
     }
-    let opening = {
-        let ground = site.endpoint.ground();
-        match ground.channels.ws_passive_after {
-            // With authentication nobody is pushed to before a valid frame.
-            _ if ground.channels.ws_push_on_connect && !ground.auth_on() => {
-                Opening::AtOnce(Kind::Passive, None)
-            }
-            Some(after) => Opening::Passive(after),
-            None => Opening::Device,
+    let settings = &asked.ground.channels;
+    let opening = match settings.ws_passive_after {
+        // With authentication nobody is pushed to before a valid frame.
+        _ if settings.ws_push_on_connect && !asked.ground.auth_on() => {
+            Opening::AtOnce(Kind::Passive, None)
         }
+        Some(after) => Opening::Passive(after),
+        None => Opening::Device,
     };
-    upgrade(site, connection, head, opening).await
+    upgrade(asked, opening).await
 }
 
-async fn upgrade(
-    site: Arc<Site>,
-    connection: Arc<Connection>,
-    mut head: Head,
-    opening: Opening,
-) -> Response<Body> {
+async fn upgrade(asked: Asked, opening: Opening) -> Response<Body> {
+    let Asked {
+        site,
+        connection,
+        mut head,
+        ground,
+        ..
+    } = asked;
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut head, &()).await {
         Ok(upgrade) => upgrade,
         Err(refused) => return refused.into_response(),
     };
-    let ground = site.endpoint.ground();
     let foreign = cors::foreign(&head.headers, &ground.channels.cors_origins);
     let rules = Rules {
         opening,
@@ -103,7 +73,7 @@ async fn upgrade(
         introduced: None,
     };
     let caller = caller(&connection, &head.headers, Channel::Websocket);
-    let close: CancellationToken = connection.close.child_token();
+    let close = connection.close.child_token();
     // The listener may be another meter's: a reboot of this one ends its sockets too.
     let over = ground.boot.over.clone();
     // From now on, so that no stop comes between the upgrade and the conversation.

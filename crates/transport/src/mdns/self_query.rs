@@ -102,13 +102,13 @@ pub(super) async fn taken(interfaces: &Interfaces, host: &str) -> bool {
         let end = Instant::now() + OWNER_PATIENCE;
         while let Ok(Ok(event)) = timeout_at(end, answers.recv_async()).await {
             match event {
-                HostnameResolutionEvent::AddressesFound(..) => taken = true,
+                HostnameResolutionEvent::AddressesFound(..) => {
+                    taken = true;
+                    break;
+                }
                 HostnameResolutionEvent::SearchTimeout(_)
                 | HostnameResolutionEvent::SearchStopped(_) => break,
                 _ => {}
-            }
-            if taken {
-                break;
             }
         }
     }

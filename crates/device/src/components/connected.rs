@@ -1,9 +1,0 @@
-//! The status of what connects to a server.
-
-use serde::Serialize;
-
-/// `{"connected":…}`: the status of cloud, mqtt and ws.
-#[derive(Serialize)]
-pub(crate) struct Connected {
-    pub(crate) connected: bool,
-}
