@@ -3,10 +3,8 @@
 use serde_json::{Map, Value};
 
 use config::{
-    Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved,
-    definition::Kind,
-    definitions,
-    pattern::{self, Pattern},
+    Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved, definition::Definition, definitions,
+    pattern,
 };
 use dashboard::owner::Sign;
 use source::discover::Discovery;
@@ -32,41 +30,28 @@ struct Named {
     id: EntityId,
 }
 
-fn quantity_of(key: &str) -> Quantity {
-    match key {
-        "frequency" => Quantity::Frequency,
-        _ if key.contains("energy") => Quantity::Energy,
-        _ if key.ends_with("_volt") => Quantity::Voltage,
-        _ if key.ends_with("_curr") => Quantity::Current,
-        _ if key.ends_with("_pf") => Quantity::PowerFactor,
-        _ => Quantity::Power,
-    }
-}
-
 fn named(changes: &Map<String, Value>) -> Vec<Named> {
     let mut all = Vec::new();
     let mut of = |prefix: &str, members: &Map<String, Value>| {
         for (key, value) in members {
-            let takes_entities = definitions::find(key)
-                .is_some_and(|def| matches!(def.kind, Kind::Match(Pattern::Entities)));
-            let text = value.as_str().filter(|_| takes_entities);
+            let Some(quantity) = definitions::find(key).and_then(Definition::quantity) else {
+                continue;
+            };
             let one = |id| Named {
                 key: format!("{prefix}{key}"),
-                quantity: quantity_of(key),
+                quantity,
                 id,
             };
-            let ids = text.and_then(pattern::entities).unwrap_or_default();
+            let ids = value
+                .as_str()
+                .and_then(pattern::entities)
+                .unwrap_or_default();
             all.extend(ids.into_iter().map(one));
         }
     };
     of("", changes);
-    for (index, entry) in changes
-        .get("meters")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    let meters = changes.get("meters").and_then(Value::as_array);
+    for (index, entry) in meters.into_iter().flatten().enumerate() {
         if let Some(members) = entry.as_object() {
             of(&format!("meters[{index}]."), members);
         }

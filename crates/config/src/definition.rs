@@ -6,7 +6,10 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::pattern::{Form, Pattern};
-use vocab::reason::{Limit, Schemes, Words};
+use vocab::{
+    parse::Quantity,
+    reason::{Limit, Schemes, Words},
+};
 
 /// Prefix of the environment names that are ours alone.
 pub const ENV_PREFIX: &str = "VIRTUAL_SHELLY_";
@@ -357,6 +360,20 @@ impl Definition {
     #[must_use]
     pub fn flag(&self) -> String {
         self.key.replace('_', "-")
+    }
+
+    /// What the entities measure that it names, if it names any.
+    #[must_use]
+    pub fn quantity(&self) -> Option<Quantity> {
+        let named = matches!(self.kind, Kind::Match(Pattern::Entities));
+        named.then_some(match self.key {
+            "frequency" => Quantity::Frequency,
+            key if key.contains("energy") => Quantity::Energy,
+            key if key.ends_with("_volt") => Quantity::Voltage,
+            key if key.ends_with("_curr") => Quantity::Current,
+            key if key.ends_with("_pf") => Quantity::PowerFactor,
+            _ => Quantity::Power,
+        })
     }
 
     /// Whether its value must never be shown.
