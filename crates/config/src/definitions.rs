@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn every_group_has_options_and_nearest_finds_the_meant_one() {
-        for group in Group::ALL {
+        for group in Group::all() {
             assert!(all().any(|d| d.group == group), "{group:?}");
         }
         assert_eq!(nearest("poll_intervall"), "poll_interval");

@@ -13,18 +13,9 @@ use vocab::{MASK, mask_url};
 /// What is wrong, then what is odd, a line each; empty if all is well.
 #[must_use]
 pub fn report(resolved: &Resolved) -> String {
-    let problems = resolved
-        .problems
-        .iter()
-        .map(|problem| format!("error: {problem}\n"));
-    problems
-        .chain(
-            resolved
-                .warnings
-                .iter()
-                .map(|warning| format!("warning: {warning}\n")),
-        )
-        .collect()
+    let problems = resolved.problems.iter().map(|p| format!("error: {p}\n"));
+    let warnings = resolved.warnings.iter().map(|w| format!("warning: {w}\n"));
+    problems.chain(warnings).collect()
 }
 
 /// One line an option: `key = value (layer)`.

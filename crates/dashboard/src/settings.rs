@@ -288,8 +288,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Answ
     }
     let common = COMMON.into_iter().filter_map(definitions::find);
     let common = group(l, "common", common, &options, locked);
-    let mut groups: Vec<GroupView> = Group::ALL
-        .into_iter()
+    let mut groups: Vec<GroupView> = Group::all()
         .map(|of| {
             let rest = definitions::all().filter(|d| d.group == of && !COMMON.contains(&d.key));
             group(l, of.key(), rest, &options, locked)
@@ -413,7 +412,7 @@ mod tests {
                 );
             }
         }
-        for group in Group::ALL {
+        for group in Group::all() {
             assert!(
                 l.find(&format!("group_{}", group.key())).is_some(),
                 "{group:?}"
@@ -454,22 +453,17 @@ mod tests {
         env: &[(&str, &str)],
         changes: &Value,
     ) -> Vec<(String, String)> {
-        use config::{LoadInputs, OptionsFile, change_options};
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok("{}".into()),
-        };
+        use config::{LoadInputs, change_options};
         let env = env
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
         let network = app.then(|| [("80/tcp".to_owned(), Some(80))].into());
         let inputs = LoadInputs {
-            options_file: Some(file),
             env,
             network,
             app,
-            ..LoadInputs::default()
+            ..LoadInputs::default().with_options("{}")
         };
         let problems = change_options(&inputs, changes.as_object().unwrap()).unwrap_err();
         problems
