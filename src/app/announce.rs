@@ -16,7 +16,7 @@ use vocab::{EntityId, meter_name};
 /// How long the listeners' first try is waited for; a port that is taken then has its own line.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Channels by the board's name, with the field's word.
-const CHANNELS: [(&str, &str); 4] = [
+pub(super) const CHANNELS: [(&str, &str); 4] = [
     ("http", "HTTP"),
     ("websocket", "WebSocket"),
     ("udp", "UDP"),

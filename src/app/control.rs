@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::kept;
 use config::{ChannelSettings, ControlSettings, ReaderProfiles, definition::Kind, definitions};
 use dashboard::owner::Steer;
 use ipnet::IpNet;
@@ -45,8 +46,7 @@ fn offset_key(meter: &str) -> String {
 
 /// The target offset in force, W.
 pub fn offset(store: &Store, meter: &str, option: f64) -> f64 {
-    let kept = store.get_state(&offset_key(meter));
-    let kept = kept.and_then(|text| serde_json::from_str::<Offset>(&text).ok());
+    let kept: Option<Offset> = kept::get(store, &offset_key(meter));
     kept.filter(|kept| kept.option == option)
         .map_or(option, |kept| kept.w)
 }
@@ -60,16 +60,12 @@ pub fn keep_offset(store: &Store, meter: &str, w: Option<f64>, option: f64) {
 
 /// What readers are told during a pause of this meter.
 pub fn pause_kind(store: &Store, meter: &str) -> PauseKind {
-    store
-        .get_state(&kind_key(meter))
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default()
+    kept::get(store, &kind_key(meter)).unwrap_or_default()
 }
 
 /// Keeps it.
 pub fn keep_pause_kind(store: &Store, meter: &str, kind: PauseKind) {
-    let text = serde_json::to_string(&kind).unwrap_or_default();
-    store.put_state(&kind_key(meter), &text);
+    kept::put(store, &kind_key(meter), &kind);
 }
 
 fn kind_key(meter: &str) -> String {
@@ -93,10 +89,7 @@ fn profiles_key(meter: &str) -> String {
 
 /// Those that are in force; `named`: what options say.
 fn given(store: &Store, meter: &str, named: &ReaderProfiles) -> AllGiven {
-    let mut all: AllGiven = store
-        .get_state(&profiles_key(meter))
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
+    let mut all: AllGiven = kept::get(store, &profiles_key(meter)).unwrap_or_default();
     all.retain(|ip, given| given.option.as_deref() == named.at(*ip).map(|p| p.key));
     all
 }
@@ -158,16 +151,12 @@ pub fn changed_profiles(
 
 /// Keeps them.
 pub fn keep_profiles(store: &Store, meter: &str, all: &AllGiven) {
-    let text = serde_json::to_string(all).unwrap_or_default();
-    store.put_state(&profiles_key(meter), &text);
+    kept::put(store, &profiles_key(meter), all);
 }
 
 /// Shares that were set at run time.
 pub fn shares(store: &Store) -> BTreeMap<IpAddr, f64> {
-    store
-        .get_state(SHARES)
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default()
+    kept::get(store, SHARES).unwrap_or_default()
 }
 
 /// Lays them over what options say.
@@ -229,7 +218,7 @@ pub fn change_shares(
             "shares: at most {MOST_SHARES} addresses"
         )));
     }
-    store.put_state(SHARES, &serde_json::to_string(&all).unwrap_or_default());
+    kept::put(store, SHARES, &all);
     Ok(all)
 }
 

@@ -3,13 +3,11 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket as StdUdpSocket},
-    sync::Arc,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::{net::UdpSocket, runtime::Handle};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use config::{LoadInputs, Resolved, Settings, SourceKind};
@@ -18,7 +16,7 @@ use source::demo::{Battery, Household, SharedBattery, offset_here};
 use store::{MeterRow, Price, Store};
 use vocab::Clock;
 
-use super::tariff;
+use super::{shared::Shared, tariff};
 
 /// A stop shorter than this leaves a gap, as it would in a house, s.
 const GAP: i64 = 600;
@@ -226,17 +224,13 @@ fn count(energy: &mut Energy, power: [f64; 3], hours: f64) {
 }
 
 /// The demo's battery reads the meter by UDP, as a Marstek does, and follows it. Runs until `stop`.
-pub async fn follow(
-    settings: Arc<Settings>,
-    battery: SharedBattery,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) {
+pub async fn follow(shared: Shared, battery: SharedBattery) {
+    let (settings, stop) = (&shared.settings, &shared.stop);
     let Some(meter) = settings.meters.first() else {
         return stop.cancelled().await;
     };
     let port = meter.udp_ports.first().copied();
-    let (true, Some(port)) = (lives_here(&settings) && settings.source.demo_battery, port) else {
+    let (true, Some(port)) = (lives_here(settings) && settings.source.demo_battery, port) else {
         return stop.cancelled().await;
     };
     let host = meter.bind.filter(|ip| !ip.is_unspecified());
@@ -258,7 +252,7 @@ pub async fn follow(
             _ = each.tick() => {}
         }
         match asked(&socket, meter).await {
-            Ok(watts) => battery.hears(clock.now().mono, watts),
+            Ok(watts) => battery.hears(shared.clock.now().mono, watts),
             // A port that opens late is asked again.
             Err(why) => debug!(error = %why, "the demo's battery was not answered"),
         }
@@ -307,6 +301,8 @@ async fn asked(socket: &UdpSocket, meter: SocketAddr) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::sync::Arc;
+
     use super::*;
     use config::load;
     use vocab::SystemClock;

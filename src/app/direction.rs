@@ -3,6 +3,7 @@
 
 use tracing::debug;
 
+use super::shared::Shared;
 use config::{Inputs, PowerInput, SourceSettings};
 use meter::{
     direction::{Counters, Evidence, SignVerdict, contradiction, look_back},
@@ -122,8 +123,7 @@ pub(super) fn words(power: &[PowerInput], evidence: &Evidence, counters: &Counte
 /// sign: nobody has confirmed it, and it would order a battery the wrong way. `inputs` is what
 /// would be read of it. Gives the reason.
 pub async fn refuse_contradicted(
-    source: &SourceSettings,
-    access: &Access,
+    shared: &Shared,
     found: &mut Discovery,
     inputs: &Inputs,
     now: f64,
@@ -131,9 +131,15 @@ pub async fn refuse_contradicted(
     let (_, question) = questions(inputs, &found.energy_import, &found.energy_export)
         .into_iter()
         .find(|(side, _)| *side == Side::House)?;
-    let verdict = recorded(source, access, std::slice::from_ref(&question), false, now)
-        .await
-        .pop()?;
+    let verdict = recorded(
+        shared.source(),
+        &shared.access,
+        std::slice::from_ref(&question),
+        false,
+        now,
+    )
+    .await
+    .pop()?;
     let evidence = verdict.contradiction()?;
     let counters = Counters {
         import: question.import.clone(),

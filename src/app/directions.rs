@@ -2,20 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
 use super::{
     choice::Choice,
     direction::{questions, recorded},
     meter_task::Command,
     running::Running,
+    shared::Shared,
     taker::Taker,
 };
-use config::{Inputs, SourceSettings};
+use config::Inputs;
 use meter::{direction::Counters, witness::Side};
-use source::{Access, HaFacts, discover::discover, recorded::Question};
-use vocab::{Clock, EntityId};
+use source::{discover::discover, recorded::Question};
+use vocab::EntityId;
 
 /// Between two looks at the recorder, which has a new row each 5 minutes.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -25,10 +23,8 @@ const SETTINGS: Duration = Duration::from_secs(5);
 
 /// Asks for all meters, again and again.
 pub struct Directions {
-    /// How to ask.
-    pub source: SourceSettings,
-    /// Where to ask.
-    pub access: Access,
+    /// What all parts share.
+    pub shared: Shared,
     /// MACs of ours: their counters prove nothing.
     pub macs: Vec<String>,
     /// All meters.
@@ -37,18 +33,12 @@ pub struct Directions {
     pub taker: Taker,
     /// Held meanwhile.
     pub choice: Choice,
-    /// Tells when Home Assistant runs.
-    pub facts: watch::Receiver<HaFacts>,
-    /// For what is to be asked.
-    pub clock: Arc<dyn Clock>,
-    /// The end.
-    pub stop: CancellationToken,
 }
 
 impl Directions {
     /// Runs until stopped.
     pub async fn run(mut self) {
-        let stop = self.stop.clone();
+        let stop = self.shared.stop.clone();
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.go_on() => {}
@@ -60,6 +50,7 @@ impl Directions {
         let mut last = Duration::ZERO;
         loop {
             if self
+                .shared
                 .facts
                 .wait_for(|facts| facts.state.as_deref() == Some("RUNNING"))
                 .await
@@ -68,7 +59,7 @@ impl Directions {
                 return std::future::pending().await;
             }
             let inputs: Vec<Inputs> = self.meters.iter().map(Running::inputs).collect();
-            let now = self.clock.now();
+            let now = self.shared.clock.now();
             if inputs != asked || now.mono >= last + AGAIN {
                 self.look(&inputs, now.unix).await;
                 (asked, last) = (inputs, now.mono);
@@ -101,7 +92,7 @@ impl Directions {
             );
         }
         let asked: Vec<Question> = all.iter().map(|(.., question)| question.clone()).collect();
-        let verdicts = recorded(&self.source, &self.access, &asked, true, now).await;
+        let verdicts = recorded(self.shared.source(), &self.shared.access, &asked, true, now).await;
         for ((meter, side, question), verdict) in all.into_iter().zip(verdicts) {
             let counters = Counters {
                 import: question.import,
@@ -117,7 +108,8 @@ impl Directions {
     /// The grid's counters of the Energy settings: the first meter hears them from now on, so that
     /// it sees a sign that they contradict within minutes, also where the recorder keeps nothing.
     async fn witness(&self) -> [Vec<EntityId>; 2] {
-        let Ok(found) = discover(&self.source, &self.access, &self.macs, &[]).await else {
+        let Ok(found) = discover(self.shared.source(), &self.shared.access, &self.macs, &[]).await
+        else {
             return Default::default();
         };
         let counters = [found.energy_import, found.energy_export];

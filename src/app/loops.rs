@@ -4,34 +4,23 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
-use super::{meter_task::Command, running::Running, setup::running};
-use config::SourceSettings;
-use source::{
-    Access, HaFacts,
-    discover::{Discovery, discover},
-};
+use super::{meter_task::Command, running::Running, setup::running, shared::Shared};
+use source::discover::{Discovery, discover};
 use vocab::reason::{Reason, Unusable};
 use vocab::{EntityId, meter_name};
 
 /// What is watched, and how Home Assistant is asked.
 pub struct Loops {
-    /// Where to ask.
-    pub source: SourceSettings,
-    /// How.
-    pub access: Access,
+    /// What all parts share.
+    pub shared: Shared,
     /// MACs of ours.
     pub macs: Vec<String>,
-    /// Tells when Home Assistant has come up: its helpers may be others then.
-    pub facts: watch::Receiver<HaFacts>,
     /// Every entity that is read; changes with each take-over.
     pub entities: watch::Receiver<Arc<[EntityId]>>,
     /// The meters.
     pub meters: Arc<[Running]>,
-    /// The end.
-    pub stop: CancellationToken,
 }
 
 impl Loops {
@@ -41,8 +30,8 @@ impl Loops {
         loop {
             if !self.entities.borrow_and_update().is_empty() {
                 let asked = tokio::select! {
-                    () = self.stop.cancelled() => return,
-                    asked = discover(&self.source, &self.access, &self.macs, &[]) => asked,
+                    () = self.shared.stop.cancelled() => return,
+                    asked = discover(self.shared.source(), &self.shared.access, &self.macs, &[]) => asked,
                 };
                 match asked {
                     Ok(found) => self.block(&found).await,
@@ -50,10 +39,10 @@ impl Loops {
                 }
             }
             tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = running(&mut self.facts) => {}
+                () = self.shared.stop.cancelled() => return,
+                () = running(&mut self.shared.facts) => {}
                 changed = self.entities.changed() => if changed.is_err() {
-                    return self.stop.cancelled().await;
+                    return self.shared.stop.cancelled().await;
                 }
             }
         }

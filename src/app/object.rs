@@ -60,7 +60,6 @@ fn named(changes: &Map<String, Value>) -> Vec<Named> {
 }
 
 /// The entities that a change names.
-#[must_use]
 pub fn entities(changes: &Map<String, Value>) -> Vec<EntityId> {
     let mut ids: Vec<EntityId> = named(changes).into_iter().map(|n| n.id).collect();
     ids.sort();
@@ -69,7 +68,6 @@ pub fn entities(changes: &Map<String, Value>) -> Vec<EntityId> {
 }
 
 /// Whether a change says how a power is read.
-#[must_use]
 pub fn touches_sign(changes: &Map<String, Value>) -> bool {
     ["_invert", "_scale", "_power", "_power_export"]
         .iter()
@@ -101,7 +99,6 @@ const fn class(quantity: Quantity) -> &'static str {
 }
 
 /// What `found`, which was asked for [`entities`], says against `changes`.
-#[must_use]
 pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objections {
     let mut all = Objections::default();
     for Named { key, quantity, id } in named(changes) {
@@ -110,12 +107,7 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
             all.refused.push(says(why));
             continue;
         }
-        let Some(here) = found
-            .asked
-            .iter()
-            .find(|(of, _)| *of == id)
-            .and_then(|(_, candidate)| candidate.as_ref())
-        else {
+        let Some(here) = found.asked_for(&id) else {
             all.doubtful.push(says(Unusable::Gone));
             continue;
         };
@@ -152,7 +144,6 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
 }
 
 /// Whether a power is read the other way round than the Energy settings declare it.
-#[must_use]
 pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
     let declared = found
         .grid
@@ -175,16 +166,9 @@ pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
             _ => false,
         }
     };
-    let powers = [
-        inputs.total.as_ref(),
-        inputs.phases[0].as_ref(),
-        inputs.phases[1].as_ref(),
-        inputs.phases[2].as_ref(),
-    ];
-    let mut named = ["total", "a", "b", "c"]
-        .into_iter()
-        .zip(powers)
-        .filter_map(|(name, power)| Some((name, power?)));
+    let phases = ["a", "b", "c"].into_iter().zip(&inputs.phases);
+    let powers = std::iter::once(("total", &inputs.total)).chain(phases);
+    let mut named = powers.filter_map(|(name, power)| Some((name, power.as_ref()?)));
     let (name, power) = named.find(|(_, power)| turns(power))?;
     let id = power.import.first()?;
     let what = Reason::entity(id, Unusable::Turned);
@@ -192,14 +176,12 @@ pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
 }
 
 /// A sign that the counters contradict.
-#[must_use]
 pub fn to_contradiction(sign: &Sign) -> Option<Problem> {
     let (line, name) = (sign.line.clone()?, sign.turn.first()?);
     Some(problem(&format!("{name}_invert"), None, line))
 }
 
 /// What a change makes doubtful by the options alone, as warnings that were not there before.
-#[must_use]
 pub fn to_options(before: &Resolved, after: &Resolved) -> Vec<Problem> {
     let new = after
         .warnings

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 use url::{Host, Url};
 
+use super::{kept, shared::Shared};
 use crate::supervisor::Supervisor;
-use config::{SourceKind, SourceSettings};
+use config::SourceKind;
 use source::{HaFacts, HttpPlace};
 use store::Store;
 use transport::reserve::{Hosts, PortGuard, Reservation, is_own, own_addresses};
@@ -181,17 +182,9 @@ pub struct Reserving {
 
 impl Reserving {
     /// What is known before the first port is opened.
-    pub async fn begin(
-        source: &SourceSettings,
-        supervisor: Option<Supervisor>,
-        facts: watch::Receiver<HaFacts>,
-        store: Store,
-        guard: PortGuard,
-    ) -> Self {
-        let before = store
-            .get_state(KEY)
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
+    pub async fn begin(shared: &Shared, supervisor: Option<Supervisor>) -> Self {
+        let (source, store) = (shared.source(), shared.store.clone());
+        let before = kept::get(&store, KEY).unwrap_or_default();
         // Behind the Supervisor the URL is not used.
         let url = if supervisor.is_none() && source.kind == SourceKind::HomeAssistant {
             Url::parse(source.ha_base_url.trim()).ok()
@@ -207,9 +200,9 @@ impl Reserving {
             sure: url.is_none(),
             url,
             supervisor,
-            facts,
+            facts: shared.facts.clone(),
             store,
-            guard,
+            guard: shared.board.guard().clone(),
         };
         this.ask_supervisor().await;
         this.ask_names().await;
@@ -256,9 +249,7 @@ impl Reserving {
                 }
             );
         }
-        if let Ok(text) = serde_json::to_string(&all) {
-            self.store.put_state(KEY, &text);
-        }
+        kept::put(&self.store, KEY, &all);
         self.guard.set(all);
     }
 

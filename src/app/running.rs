@@ -1,6 +1,6 @@
 //! One virtual meter that runs: its task, its hub, its door.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use super::{
     identity,
     meter_task::{self, Command, MeterTask, Sampling},
     shared::Shared,
-    vitals::Health,
+    vitals::{Health, held, of_meter},
 };
 use config::{ChannelSettings, Inputs, MeterSettings};
 use device::{Device, DeviceOptions, Identity, View};
@@ -67,11 +67,7 @@ impl Running {
         let (identity, problems) = identity::of(key, &settings, &restored.meters, in_memory);
         for problem in problems {
             error!("{problem}");
-            shared.health.add(if key.is_empty() {
-                problem
-            } else {
-                problem.of(key)
-            });
+            shared.health.add(of_meter(key, problem));
         }
         let device = Device {
             identity: identity.clone(),
@@ -139,7 +135,7 @@ impl Running {
                     now,
                 )
             }),
-            waiting: None,
+            flow: Default::default(),
             clock: Arc::clone(&shared.clock),
             stop: shared.stop.clone(),
         };
@@ -200,7 +196,7 @@ impl Running {
     /// Changes its settings, and gives them as they are then; its task hears of it by
     /// [`Self::reconfigure`].
     pub fn change(&self, change: impl FnOnce(&mut MeterSettings)) -> MeterSettings {
-        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = held(&self.settings);
         change(&mut settings);
         settings.clone()
     }

@@ -65,13 +65,11 @@ impl Meters {
     }
 
     /// A way to give the first meter entities later.
-    #[must_use]
     pub fn taker(&self) -> Taker {
         self.taker.clone()
     }
 
     /// MACs of all meters.
-    #[must_use]
     pub fn macs(&self) -> Vec<String> {
         self.running
             .iter()
@@ -80,13 +78,11 @@ impl Meters {
     }
 
     /// What a source has to follow.
-    #[must_use]
     pub fn entities(&self) -> watch::Receiver<Arc<[EntityId]>> {
         self.taker.entities()
     }
 
     /// Where events go.
-    #[must_use]
     pub fn event_senders(&self) -> Vec<mpsc::Sender<(Now, SourceEvent)>> {
         self.running.iter().map(|m| m.events.clone()).collect()
     }
@@ -139,7 +135,6 @@ impl Meters {
     }
 
     /// Each meter's settings, as they are now.
-    #[must_use]
     pub fn settings(&self) -> Vec<MeterSettings> {
         self.running.iter().map(Running::settings).collect()
     }

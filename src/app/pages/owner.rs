@@ -265,7 +265,7 @@ impl Owner for Actor {
         Box::pin(async move {
             let source = self.current().0.settings.source.clone();
             self.users
-                .is_administrator(&source, &self.access, &user, change)
+                .is_administrator(&source, &self.shared.access, &user, change)
                 .await
         })
     }
