@@ -233,9 +233,8 @@ fn the_options_of_the_form_are_nobodys_choice() {
         virtual_shelly::config::Layer::File
     );
     assert_eq!(off.settings.meters[0].modbus_port, None);
-    let plain = load(&LoadInputs {
-        ..LoadInputs::default().with_options(r#"{"mdns_enable": true, "source": "demo"}"#)
-    });
+    let plain =
+        load(&LoadInputs::default().with_options(r#"{"mdns_enable": true, "source": "demo"}"#));
     assert!(
         plain.settings.meters[0].mdns_enable,
         "a plain file with it wants the demo announced"

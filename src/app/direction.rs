@@ -79,25 +79,17 @@ pub async fn recorded(
     let mut verdicts = vec![SignVerdict::Unknown; questions.len()];
     let open = |verdict: &SignVerdict| !verdict.decides();
     for look in [Look::Day, Look::Week] {
-        let asked: Vec<Question> = questions
-            .iter()
-            .zip(&verdicts)
-            .map(|(q, verdict)| {
-                if open(verdict) {
-                    q.clone()
-                } else {
-                    Question::default()
-                }
-            })
-            .collect();
+        let ask_again = |(question, verdict): (&Question, &SignVerdict)| {
+            let again = Some(question).filter(|_| open(verdict));
+            again.cloned().unwrap_or_default()
+        };
+        let asked: Vec<Question> = questions.iter().zip(&verdicts).map(ask_again).collect();
         match ask(source, access, &asked, look, now).await {
             Ok(answers) => {
-                for (verdict, periods) in verdicts
-                    .iter_mut()
-                    .zip(answers)
-                    .filter(|(verdict, periods)| open(verdict) && !periods.is_empty())
-                {
-                    *verdict = look_back(&periods, recent);
+                for (verdict, periods) in verdicts.iter_mut().zip(answers) {
+                    if open(verdict) && !periods.is_empty() {
+                        *verdict = look_back(&periods, recent);
+                    }
                 }
             }
             Err(error) => {
@@ -107,6 +99,14 @@ pub async fn recorded(
         }
     }
     verdicts
+}
+
+/// The counters that a question is about.
+pub(super) fn counters_of(question: &Question) -> Counters {
+    Counters {
+        import: question.import.clone(),
+        export: question.export.clone(),
+    }
 }
 
 /// A contradiction with the entities that it is about.
@@ -141,11 +141,7 @@ pub async fn refuse_contradicted(
     .await
     .pop()?;
     let evidence = verdict.contradiction()?;
-    let counters = Counters {
-        import: question.import.clone(),
-        export: question.export.clone(),
-    };
-    let line = words(&question.power, evidence, &counters);
+    let line = words(&question.power, evidence, &counters_of(&question));
     found.grid = None;
     found.notes.push(line.clone());
     Some(line)

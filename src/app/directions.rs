@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     choice::Choice,
-    direction::{questions, recorded},
+    direction::{counters_of, questions, recorded},
     meter_task::Command,
     running::Running,
     shared::Shared,
     taker::Taker,
 };
 use config::Inputs;
-use meter::{direction::Counters, witness::Side};
+use meter::witness::Side;
 use source::{discover::discover, recorded::Question};
 use vocab::EntityId;
 
@@ -36,16 +36,8 @@ pub struct Directions {
 }
 
 impl Directions {
-    /// Runs until stopped.
+    /// Never ends.
     pub async fn run(mut self) {
-        let stop = self.shared.stop.clone();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.go_on() => {}
-        }
-    }
-
-    async fn go_on(&mut self) {
         let mut asked: Vec<Inputs> = Vec::new();
         let mut last = Duration::ZERO;
         loop {
@@ -69,9 +61,8 @@ impl Directions {
     }
 
     async fn look(&self, inputs: &[Inputs], now: f64) {
-        let unnamed = inputs
-            .first()
-            .is_some_and(|first| first.any_power() && !first.any_energy());
+        let first = inputs.first();
+        let unnamed = first.is_some_and(|first| first.any_power() && !first.any_energy());
         let [import, export] = if unnamed {
             self.witness().await
         } else {
@@ -80,24 +71,17 @@ impl Directions {
         let mut all: Vec<(usize, Side, Question)> = Vec::new();
         for (meter, inputs) in inputs.iter().enumerate() {
             // The Energy settings are those of the house, and the first meter is the house's.
-            let beside = if meter == 0 {
-                (&*import, &*export)
-            } else {
-                (&[][..], &[][..])
+            let (import, export) = match meter {
+                0 => (&*import, &*export),
+                _ => (&[][..], &[][..]),
             };
-            all.extend(
-                questions(inputs, beside.0, beside.1)
-                    .into_iter()
-                    .map(|(side, question)| (meter, side, question)),
-            );
+            let of_meter = questions(inputs, import, export).into_iter();
+            all.extend(of_meter.map(|(side, question)| (meter, side, question)));
         }
         let asked: Vec<Question> = all.iter().map(|(.., question)| question.clone()).collect();
         let verdicts = recorded(self.shared.source(), &self.shared.access, &asked, true, now).await;
         for ((meter, side, question), verdict) in all.into_iter().zip(verdicts) {
-            let counters = Counters {
-                import: question.import,
-                export: question.export,
-            };
+            let counters = counters_of(&question);
             let _ = self.meters[meter]
                 .commands
                 .send(Command::Recorded(side, verdict, counters))

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::{announce::CHANNELS, check::rehearse, choice::union, network};
+use super::{announce::CHANNELS, check::rehearse, choice::union, network, served::reached};
 use config::{EXIT_CONFIGURATION, LoadInputs, MeterSettings, Resolved, SourceKind, load};
 use dashboard::{doctor::Told, locale::Locale};
 use doctor::{
@@ -88,12 +88,7 @@ fn in_lines(told: &Value) -> String {
 /// Home Assistant's ingress.
 async fn running(resolved: &Resolved) -> Option<Value> {
     let dashboard = &resolved.settings.dashboard;
-    let ip = if dashboard.bind.is_unspecified() {
-        IpAddr::from([127, 0, 0, 1])
-    } else {
-        dashboard.bind
-    };
-    let at = SocketAddr::new(ip, dashboard.port);
+    let at = SocketAddr::new(reached(Some(dashboard.bind)), dashboard.port);
     let told = fetch(&format!("http://{at}/doctor.json")).await?;
     told["findings"].is_array().then_some(told)
 }
@@ -111,8 +106,7 @@ async fn facts(inputs: &LoadInputs, resolved: &Resolved) -> Facts {
     let first = &settings.meters[0];
     let mut health = None;
     if let Some(port) = first.http_port {
-        let bind = first.bind.filter(|ip| !ip.is_unspecified());
-        let at = SocketAddr::new(bind.unwrap_or(IpAddr::from([127, 0, 0, 1])), port);
+        let at = SocketAddr::new(reached(first.bind), port);
         health = fetch(&format!("http://{at}/healthz")).await;
         health = health.filter(|health| health["listeners"].is_array());
     }

@@ -119,18 +119,13 @@ impl Entities {
 
     fn line(&self, server: &str, state: ListenerState) {
         // One line, whatever the server's name has become.
-        for old in self
-            .shared
-            .board
-            .lines()
-            .iter()
-            .filter(|l| l.name == "mqtt_home")
-        {
-            if old.address.to_string() != server {
-                self.shared.board.remove(old);
+        let board = &self.shared.board;
+        for old in board.lines() {
+            if old.name == "mqtt_home" && old.address.to_string() != server {
+                board.remove(&old);
             }
         }
-        self.shared.board.set(Line {
+        board.set(Line {
             name: "mqtt_home",
             meter: String::new(),
             address: Place::Named(server.to_owned()),
@@ -153,16 +148,11 @@ impl Entities {
             client_id: client_id.clone(),
             may: anywhere,
         };
-        if let Some(text) = &self.shared.settings.mqtt.server {
+        let named = &self.shared.settings.mqtt;
+        if let Some(text) = &named.server {
             let server = Server::parse(text).ok_or(Why::Failed(Closed::BadServer))?;
-            let password = self
-                .shared
-                .settings
-                .mqtt
-                .password
-                .as_ref()
-                .map(|p| p.0.clone());
-            return Ok(of(server, self.shared.settings.mqtt.user.clone(), password));
+            let password = named.password.as_ref().map(|p| p.0.clone());
+            return Ok(of(server, named.user.clone(), password));
         }
         let supervisor = self.supervisor.as_ref().ok_or(Why::NoBroker)?;
         match supervisor.mqtt_service().await {
@@ -266,49 +256,29 @@ impl Entities {
         else {
             return;
         };
-        let change = match asked {
-            Command::TargetOffset(w) => Steer {
-                target_offset: Some(Some(w)),
-                ..Steer::default()
-            },
-            Command::Pause(pause) => Steer {
-                pause: Some(pause),
-                ..Steer::default()
-            },
-            Command::PauseKind(kind) => Steer {
-                pause_kind: Some(kind),
-                ..Steer::default()
-            },
+        let reader = |key: &str| {
+            let readers = self.readers(&self.meters[index]);
+            readers.iter().find(|r| r.key == key).map(|r| r.ip)
+        };
+        let mut change = Steer::default();
+        match asked {
+            Command::TargetOffset(w) => change.target_offset = Some(Some(w)),
+            Command::Pause(pause) => change.pause = Some(pause),
+            Command::PauseKind(kind) => change.pause_kind = Some(kind),
             Command::Share(key, share) => {
-                let Some(ip) = self.reader_at(index, &key) else {
-                    return;
-                };
-                Steer {
-                    shares: [(ip, Some(share))].into(),
-                    ..Steer::default()
-                }
+                let Some(ip) = reader(&key) else { return };
+                change.shares.insert(ip, Some(share));
             }
             Command::Profile(key, name) => {
-                let Some(ip) = self.reader_at(index, &key) else {
-                    return;
-                };
+                let Some(ip) = reader(&key) else { return };
                 // A name that there is not is refused with those that there are.
                 let key = name.map(|name| home::product(&name).unwrap_or(name));
-                Steer {
-                    profiles: [(ip, key)].into(),
-                    ..Steer::default()
-                }
+                change.profiles.insert(ip, key);
             }
-        };
+        }
         if let Err(why) = self.actor.steer(index, change).await {
             warn!("MQTT: what Home Assistant asks for is refused: {why}");
         }
-    }
-
-    /// The address of a reader that entities tell of.
-    fn reader_at(&self, index: usize, key: &str) -> Option<IpAddr> {
-        let readers = self.readers(&self.meters[index]);
-        readers.iter().find(|r| r.key == key).map(|r| r.ip)
     }
 
     /// Where Home Assistant's page of the device links to.
@@ -323,12 +293,8 @@ impl Entities {
 
     /// What an earlier run said of us is taken back, for the owner has switched this off.
     async fn forget(&self) {
-        if self
-            .shared
-            .store
-            .get_state(ANNOUNCED)
-            .is_none_or(|kept| kept.is_empty())
-        {
+        let told = self.shared.store.get_state(ANNOUNCED);
+        if told.is_none_or(|kept| kept.is_empty()) {
             return;
         }
         let forgetting = async {

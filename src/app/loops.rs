@@ -29,21 +29,15 @@ impl Loops {
     pub async fn run(mut self) {
         loop {
             if !self.entities.borrow_and_update().is_empty() {
-                let asked = tokio::select! {
-                    () = self.shared.stop.cancelled() => return,
-                    asked = discover(self.shared.source(), &self.shared.access, &self.macs, &[]) => asked,
-                };
-                match asked {
+                let (source, access) = (self.shared.source(), &self.shared.access);
+                match discover(source, access, &self.macs, &[]).await {
                     Ok(found) => self.block(&found).await,
                     Err(why) => debug!(error = %why, "what the entities stand on cannot be asked"),
                 }
             }
             tokio::select! {
-                () = self.shared.stop.cancelled() => return,
                 () = running(&mut self.shared.facts) => {}
-                changed = self.entities.changed() => if changed.is_err() {
-                    return self.shared.stop.cancelled().await;
-                }
+                Ok(()) = self.entities.changed() => {}
             }
         }
     }

@@ -132,13 +132,8 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
     let thread = tokio::runtime::Handle::current();
     let opening = tokio::task::spawn_blocking(move || {
         let mut opened = store::open(&all.store, Arc::clone(&its_clock));
-        let past = demo::invent_past(
-            &all,
-            &opened.store,
-            &mut opened.restored.meters,
-            &*its_clock,
-            &thread,
-        );
+        let (store, rows) = (&opened.store, &mut opened.restored.meters);
+        let past = demo::invent_past(&all, store, rows, &*its_clock, &thread);
         (opened, past)
     });
     let (opened, past) = tokio::select! {
@@ -170,16 +165,12 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
     let outlooks = forecasting
         .as_ref()
         .map_or_else(Outlooks::none, Forecasting::outlooks);
-    let health = Health::new(
-        opened.store.clone(),
-        &opened.problems,
-        outlooks.clone(),
-        stop.clone(),
-    );
+    let (store, problems) = (opened.store.clone(), &opened.problems);
+    let health = Health::new(store, problems, outlooks.clone(), stop.clone());
     for line in resolved.complaints() {
         health.add(line);
     }
-    for problem in &opened.problems {
+    for problem in problems {
         error!("{problem}");
     }
 
@@ -213,7 +204,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
             entities: meters.entities(),
             meters: Arc::clone(&meters.running),
         };
-        health.spawn("loops", loops.run());
+        health.spawn_until_stop("loops", loops.run());
         let directions = Directions {
             shared: shared.clone(),
             macs: meters.macs(),
@@ -221,7 +212,7 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
             taker: meters.taker(),
             choice: setup.clone(),
         };
-        health.spawn("direction", directions.run());
+        health.spawn_until_stop("direction", directions.run());
     }
     let (names, names_seen) = mpsc::channel(NAMES);
     let tap = Arc::clone(&recorder);
@@ -261,23 +252,19 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         () = stop.cancelled() => {}
         () = async {
             let reserving = Reserving::begin(&shared, supervisor.clone()).await;
-            health.spawn("reserved ports", reserving.run(stop.clone()));
+            health.spawn_until_stop("reserved ports", reserving.run());
             meters.start_channels(&shared, &resolved, supervisor.as_ref(), pages.on_lan()).await;
         } => {}
     }
-    health.spawn("demo battery", demo::follow(shared.clone(), battery));
+    health.spawn_until_stop("demo battery", demo::follow(shared.clone(), battery));
     health.spawn("dashboard", pages.serve(shared.clone()));
     start_control(&shared, app);
     if let Some(forecasting) = forecasting {
         forecasting.start(&shared);
     }
     announce::urls(&meters, &resolved, app);
-    health.spawn_work(announce::channels(
-        shared.board.clone(),
-        meters.settings(),
-        meters.entities(),
-        stop.clone(),
-    ));
+    let (settings, entities) = (meters.settings(), meters.entities());
+    health.spawn_work(announce::channels(shared.clone(), settings, entities));
     stop.cancelled().await;
     info!("stopping");
     if tokio::time::timeout(STOP_PATIENCE, health.join())
@@ -383,7 +370,8 @@ fn start_setup(shared: &Shared, resolved: &Resolved, meters: &Meters) -> Choice 
             macs: meters.macs(),
             choice: choice.clone(),
         };
-        shared.health.spawn("set-up", search.run(meters.taker()));
+        let searching = search.run(meters.taker());
+        shared.health.spawn_until_stop("set-up", searching);
     }
     choice
 }

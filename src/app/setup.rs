@@ -36,18 +36,11 @@ const LOOK: Duration = Duration::from_secs(5);
 const LISTED: usize = 12;
 
 fn words(options: &Map<String, Value>) -> String {
-    options
-        .iter()
-        .map(|(key, value)| {
-            format!(
-                "{key} = {}",
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), ToOwned::to_owned)
-            )
-        })
-        .collect::<Vec<_>>()
-        .join(", ")
+    let word = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => format!("{key} = {text}"),
+        other => format!("{key} = {other}"),
+    };
+    options.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// What a search works with.
@@ -82,19 +75,15 @@ struct Contradiction {
 
 impl Refused {
     fn new(options: Map<String, Value>, why: &Reason) -> Self {
-        let kept = |feeding, power: &Arc<str>, list: &Arc<str>, time: &Span| Contradiction {
-            feeding,
-            power: Arc::clone(power),
-            list: Arc::clone(list),
-            seconds: time.0,
-        };
         let sign = match why {
-            Reason::Input(Input::Feeding { power, list, time }) => {
-                Some(kept(true, power, list, time))
-            }
-            Reason::Input(Input::Drawing { power, list, time }) => {
-                Some(kept(false, power, list, time))
-            }
+            Reason::Input(
+                Input::Feeding { power, list, time } | Input::Drawing { power, list, time },
+            ) => Some(Contradiction {
+                feeding: matches!(why, Reason::Input(Input::Feeding { .. })),
+                power: Arc::clone(power),
+                list: Arc::clone(list),
+                seconds: time.0,
+            }),
             _ => None,
         };
         let line = why.to_string();
@@ -133,12 +122,9 @@ impl Search {
                 Setup::Chosen { options, .. } => inputs_of(options).entities(),
                 _ => Vec::new(),
             };
-            let asked = tokio::select! {
-                () = self.shared.stop.cancelled() => return,
-                asked = discover(self.shared.source(), &self.shared.access, &self.macs, &chosen) => asked,
-            };
+            let (source, access) = (self.shared.source(), &self.shared.access);
             let mut seen = None;
-            match asked {
+            match discover(source, access, &self.macs, &chosen).await {
                 Ok(mut found) if found.is_running() => {
                     self.prove(&mut found, &taker, refused.as_ref()).await;
                     let said = self.choice.said.lock().await;
@@ -158,7 +144,6 @@ impl Search {
                 }
             }
             tokio::select! {
-                () = self.shared.stop.cancelled() => return,
                 () = running(&mut facts) => pause = Duration::from_secs(2),
                 () = changed(&self.shared, seen) => told = false,
                 (options, why) = contradicted(&self.choice.state, &taker) => {
@@ -171,7 +156,7 @@ impl Search {
             }
         }
         self.shared.health.set_direction(Vec::new());
-        self.shared.stop.cancelled().await;
+        std::future::pending::<()>().await;
     }
 
     /// Leaves out what the counters contradict; what was chosen before and turns out so is
@@ -192,21 +177,12 @@ impl Search {
         }
         let over = self.choice.said.lock().await.clone().unwrap_or_default();
         let (laid_over, now) = (laid(&options, &over), self.shared.clock.now().unix);
-        let line = tokio::select! {
-            () = self.shared.stop.cancelled() => return,
-            line = refuse_contradicted(&self.shared, found, &laid_over, now) => line,
-        };
-        self.shared
-            .health
-            .set_direction(line.iter().cloned().collect());
+        let line = refuse_contradicted(&self.shared, found, &laid_over, now).await;
+        let health = &self.shared.health;
+        health.set_direction(line.iter().cloned().collect());
         let current = self.choice.state.borrow().clone();
-        if let (
-            Some(line),
-            Setup::Chosen {
-                options: chosen, ..
-            },
-        ) = (line, current)
-            && options == chosen
+        if let Setup::Chosen { options: of, .. } = current
+            && let Some(line) = line.filter(|_| options == of)
         {
             self.withdraw(&line, taker).await;
         }
@@ -219,9 +195,8 @@ impl Search {
         self.shared.store.put_state(KEY, "");
         let said = self.choice.said.lock().await;
         self.choice.state.send_replace(Setup::Nothing);
-        taker
-            .take(laid(&Map::new(), said.as_ref().unwrap_or(&Map::new())))
-            .await;
+        let said = said.clone().unwrap_or_default();
+        taker.take(laid(&Map::new(), &said)).await;
     }
 
     /// The first meter reads what was chosen in an earlier run.
@@ -379,33 +354,21 @@ fn beside(said: &Map<String, Value>) -> String {
 /// Why nothing could be taken, and what could be named.
 fn nothing_taken(found: &Discovery) -> String {
     let line = |c: &Candidate| {
-        format!(
-            "{} ({} {})",
-            c.entity_id,
-            c.value,
-            c.unit.as_deref().unwrap_or("no unit")
-        )
+        let unit = c.unit.as_deref().unwrap_or("no unit");
+        format!("{} ({} {unit})", c.entity_id, c.value)
     };
-    let powers: Vec<String> = found
-        .candidates
-        .iter()
-        .filter(|c| c.kind == Some(Kind::Power))
-        .take(LISTED)
-        .map(line)
-        .collect();
+    let candidates = found.candidates.iter();
+    let powers = candidates.filter(|c| c.kind == Some(Kind::Power));
+    let powers: Vec<String> = powers.take(LISTED).map(line).collect();
     let list = if powers.is_empty() {
         "there is no power sensor in Home Assistant".to_owned()
     } else {
         powers.join(", ")
     };
+    let notes: Vec<String> = found.notes.iter().map(ToString::to_string).collect();
+    let notes = notes.join("; ");
     format!(
-        "no power entity is configured, and nothing could be taken by itself ({}): set total_power or a_power, b_power, c_power; candidates: {list}",
-        found
-            .notes
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
+        "no power entity is configured, and nothing could be taken by itself ({notes}): set total_power or a_power, b_power, c_power; candidates: {list}"
     )
 }
 

@@ -92,21 +92,12 @@ impl Meters {
     fn follow_facts(&self, shared: &Shared) {
         let mut facts = shared.facts.clone();
         let running = Arc::clone(&self.running);
-        let stop = shared.stop.clone();
-        shared.health.spawn("facts", async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    changed = facts.changed() => if changed.is_err() {
-                        return stop.cancelled().await;
-                    }
-                }
+        shared.health.spawn_until_stop("facts", async move {
+            while facts.changed().await.is_ok() {
                 let now = facts.borrow_and_update().clone();
                 for meter in running.iter() {
-                    meter
-                        .endpoint
-                        .consumers
-                        .set_home_assistant(now.address.into_iter().collect());
+                    let consumers = &meter.endpoint.consumers;
+                    consumers.set_home_assistant(now.address.into_iter().collect());
                     let Some(zone) = now.time_zone.as_deref() else {
                         continue;
                     };
@@ -117,6 +108,7 @@ impl Meters {
                     });
                 }
             }
+            std::future::pending::<()>().await;
         });
     }
 

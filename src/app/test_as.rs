@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
-use super::{kept, network};
+use super::{kept, network, served::reached};
 use config::{ChannelSettings, EXIT_CONFIGURATION, LoadInputs, MeterSettings, load};
 use dashboard::{locale::Locale, owner::Tested, test_as::Told};
 use doctor::host;
@@ -27,11 +27,6 @@ pub fn target(meter: &MeterSettings, channels: &ChannelSettings, consumer: Consu
         Consumer::Modbus => meter.modbus_bind.or(meter.bind),
         _ => meter.bind,
     };
-    let host = match bind {
-        Some(ip) if !ip.is_unspecified() => ip,
-        Some(IpAddr::V6(_)) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-        _ => IpAddr::from([127, 0, 0, 1]),
-    };
     let udp = if meter.udp_ports.is_empty() {
         Service::Off("udp_enable")
     } else {
@@ -44,7 +39,7 @@ pub fn target(meter: &MeterSettings, channels: &ChannelSettings, consumer: Consu
         (true, names) => Lookup::On(names.to_vec()),
     };
     Target {
-        host: host.to_string(),
+        host: reached(bind).to_string(),
         http: Service::of(meter.http_port, "http_port"),
         udp,
         any_udp: false,

@@ -161,6 +161,18 @@ impl Health {
         self.tasks.spawn(watched.in_current_span());
     }
 
+    /// The same of one that has nothing to save or to take back: the stop ends it wherever it waits.
+    pub fn spawn_until_stop(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.spawn(name, async move {
+            let _ = stop.run_until_cancelled(task).await;
+        });
+    }
+
     /// Starts a task that may end when it has done its work.
     pub fn spawn_work(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task.in_current_span());

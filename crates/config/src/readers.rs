@@ -122,9 +122,7 @@ mod tests {
     use crate::{LoadInputs, MdnsProfile, Resolved, load};
 
     fn of(options: &Value) -> Resolved {
-        load(&LoadInputs {
-            ..LoadInputs::default().with_options(options.to_string())
-        })
+        load(&LoadInputs::default().with_options(options.to_string()))
     }
 
     #[test]

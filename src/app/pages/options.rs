@@ -3,7 +3,7 @@
 
 use std::{
     io::Write,
-    net::{IpAddr, Ipv4Addr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -299,8 +299,7 @@ impl Actor {
             line.name == "http" && line.meter.is_empty() && line.state == ListenerState::Listening
         });
         let line = line.ok_or(NotServed::NoPort)?;
-        let bind = line.address.ip();
-        let bind = bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let at = SocketAddr::new(served::reached(line.address.ip()), line.port);
         let key = self.meters.first().and_then(|meter| {
             let state = &meter.endpoint.ground().state;
             let realm = state.auth_realm.clone();
@@ -309,7 +308,7 @@ impl Actor {
                 ha1: state.auth_ha1.clone()?,
             })
         });
-        let total = served::total(served::reached(bind, line.port), key.as_ref()).await?;
+        let total = served::total(at, key.as_ref()).await?;
         Ok((total, line.port))
     }
 
@@ -397,13 +396,11 @@ impl Actor {
             if index == 0 && new.inputs.any_power() {
                 self.setup.state.send_replace(Setup::ByOptions);
             }
-            let inputs = match index {
-                0 => in_force(
-                    &self.setup.state.borrow(),
-                    &new.inputs,
-                    options_say.as_ref(),
-                ),
-                _ => under(new.inputs.clone(), &self.aliases()),
+            let inputs = if index == 0 {
+                let setup = self.setup.state.borrow();
+                in_force(&setup, &new.inputs, options_say.as_ref())
+            } else {
+                under(new.inputs.clone(), &self.aliases())
             };
             let target_offset = control::offset(&self.shared.store, &meter.key, new.target_offset);
             let settings = meter.change(|old| {
