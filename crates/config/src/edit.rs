@@ -3,8 +3,16 @@
 
 use serde_json::{Map, Value};
 
-use super::{definitions, inputs::LoadInputs, problem::Problem, resolve::load, validate::validate};
-use vocab::reason::Wrong;
+use super::{
+    definition::Kind,
+    definitions,
+    inputs::LoadInputs,
+    meters,
+    problem::Problem,
+    resolve::load,
+    value::{Raw, check},
+};
+use vocab::{Layer, reason::Wrong};
 
 /// The options file after some changes; a change to null takes the key out, so that its default
 /// counts again.
@@ -63,6 +71,28 @@ pub fn change_options(
 pub fn contradictions(options: &Map<String, Value>) -> Vec<Problem> {
     let text = Value::Object(options.clone()).to_string();
     load(&LoadInputs::default().with_options(text)).problems
+}
+
+/// Checks one value as the options file would hold it, and gives its normal form; `None`: not set.
+///
+/// # Errors
+/// The key is unknown, or the value has the wrong type, form or range. Contradictions between
+/// options are found by [`change_options`].
+pub fn validate(key: &str, value: &Value) -> Result<Option<Value>, Box<Problem>> {
+    let Some(def) = definitions::find(key) else {
+        let nearest = definitions::nearest(key);
+        let kind = definitions::find(nearest).map(|d| d.kind);
+        let problem = Problem::unknown(Layer::File, key, nearest, kind);
+        return Err(Box::new(problem));
+    };
+    let checked = check(def, &Raw::Json(value.clone()))
+        .map_err(|allowed| Box::new(Problem::value(Layer::File, key, Some(def), value, allowed)))?;
+    if let (Kind::Meters, Some(Value::Array(entries))) = (def.kind, &checked)
+        && let Some(problem) = meters::read(entries, Layer::File).1.into_iter().next()
+    {
+        return Err(Box::new(problem));
+    }
+    Ok(checked)
 }
 
 #[cfg(test)]

@@ -178,20 +178,11 @@ fn without_secrets(value: &Value) -> Value {
         Value::Object(members) => {
             let hide = |(key, value): (&String, &Value)| {
                 let known = super::definitions::find(key).is_some_and(|def| !def.secret());
-                (
-                    key.clone(),
-                    if known || key == "name" {
-                        without_secrets(value)
-                    } else {
-                        MASK.into()
-                    },
-                )
+                let shown = (known || key == "name").then(|| without_secrets(value));
+                (key.clone(), shown.unwrap_or_else(|| MASK.into()))
             };
-            members
-                .iter()
-                .map(hide)
-                .collect::<serde_json::Map<_, _>>()
-                .into()
+            let hidden: serde_json::Map<_, _> = members.iter().map(hide).collect();
+            hidden.into()
         }
         other => other.clone(),
     }
@@ -200,21 +191,13 @@ fn without_secrets(value: &Value) -> Value {
 /// A text that was refused, so that nobody knows its parts: all that may be a password (before an
 /// @) or a token (after a ?) is hidden.
 pub(super) fn mask_any(text: &str) -> String {
-    let at = [
-        text.rfind('@').map(|at| at + 1),
-        text.to_ascii_lowercase().rfind("%40").map(|at| at + 3),
-    ]
-    .into_iter()
-    .flatten()
-    .max();
-    let Some(at) = at else {
+    let plain = text.rfind('@').map(|at| at + 1);
+    let encoded = text.to_ascii_lowercase().rfind("%40").map(|at| at + 3);
+    let Some(at) = plain.max(encoded) else {
         return mask_query(text);
     };
-    let scheme = text
-        .find("://")
-        .map(|end| end + 3)
-        .filter(|end| *end < at)
-        .unwrap_or(0);
+    let scheme = text.find("://").map(|end| end + 3);
+    let scheme = scheme.filter(|end| *end < at).unwrap_or(0);
     mask_query(&format!("{}{MASK}@{}", &text[..scheme], &text[at..]))
 }
 
