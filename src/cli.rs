@@ -15,7 +15,7 @@ use config::{
 };
 use probe::Consumer;
 
-use crate::app::test_as::Asked;
+use crate::{app::test_as::Asked, control_socket::Request};
 
 /// Options of the short help: what somebody sets who tries it out or sets it up plainly.
 const FIRST: [&str; 8] = [
@@ -41,8 +41,8 @@ pub enum Action {
         /// As JSON.
         json: bool,
     },
-    /// Ask the running process whether it lives.
-    Health,
+    /// Ask the running process: whether it lives, or to hold the database still for a backup.
+    Ask(Request),
     /// Ask a meter as one of its readers does.
     TestAs(Asked),
     /// Find what keeps readers from the meter.
@@ -50,10 +50,6 @@ pub enum Action {
         /// As JSON.
         json: bool,
     },
-    /// Freeze the database for a backup.
-    BackupBegin,
-    /// Let it go on.
-    BackupEnd,
     /// A command that a crate brought along: its name and its arguments.
     Other(String, ArgMatches),
 }
@@ -68,7 +64,6 @@ pub struct Invocation {
 }
 
 /// The whole command line. `extra` are further commands, such as those of the forecast.
-#[must_use]
 pub fn command(extra: impl IntoIterator<Item = Command>) -> Command {
     let json = Arg::new("json")
         .long("json")
@@ -220,7 +215,7 @@ pub fn parse(
             ("config", _) => Action::Config {
                 json: sub.get_flag("json"),
             },
-            ("health", _) => Action::Health,
+            ("health", _) => Action::Ask(Request::Health),
             ("doctor", _) => Action::Doctor {
                 json: sub.get_flag("json"),
             },
@@ -232,8 +227,8 @@ pub fn parse(
                 target: sub.get_one::<String>("target").cloned(),
                 json: sub.get_flag("json"),
             }),
-            ("backup", Some("begin")) => Action::BackupBegin,
-            ("backup", _) => Action::BackupEnd,
+            ("backup", Some("begin")) => Action::Ask(Request::BackupBegin),
+            ("backup", _) => Action::Ask(Request::BackupEnd),
             _ => Action::Other(name, sub),
         },
     };
@@ -368,15 +363,18 @@ mod tests {
             action(&["config", "--json"]),
             Action::Config { json: true }
         ));
-        assert!(matches!(action(&["health"]), Action::Health));
+        assert!(matches!(action(&["health"]), Action::Ask(Request::Health)));
         assert!(matches!(
             action(&["doctor", "--json", "--hold", "9"]),
             Action::Doctor { json: true }
         ));
-        assert!(matches!(action(&["backup", "begin"]), Action::BackupBegin));
+        assert!(matches!(
+            action(&["backup", "begin"]),
+            Action::Ask(Request::BackupBegin)
+        ));
         assert!(matches!(
             action(&["backup", "end", "--data-dir", "/x"]),
-            Action::BackupEnd
+            Action::Ask(Request::BackupEnd)
         ));
         let Action::Other(name, sub) = action(&[
             "backtest",

@@ -67,7 +67,6 @@ impl Request {
 }
 
 /// Where the socket is: `/run` as an app (`/data` is being archived there), else the data folder.
-#[must_use]
 pub fn path(app: bool, data_dir: &Path) -> PathBuf {
     if app && Path::new("/run").is_dir() {
         PathBuf::from("/run/virtual-shelly.sock")

@@ -188,7 +188,6 @@ static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 /// Starts the log. A second call in the same process keeps the first log and returns a handle
 /// without effect.
-#[must_use]
 pub fn init(levels: &LogLevels) -> LevelHandle {
     let (filter, handle) = reload::Layer::new(targets(levels));
     let queue = QUEUE.get_or_init(|| Queue::new(stderr()));

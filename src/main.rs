@@ -30,26 +30,16 @@ fn main() -> ExitCode {
     ];
     let Invocation { action, options } =
         cli::parse(std::env::args(), extra).unwrap_or_else(|error| error.exit());
-    match action {
-        Action::Other(name, args) => {
-            let done = match name.as_str() {
-                "backtest" => backtest::run_backtest(&args).map_err(|error| format!("{error:#}")),
-                "replay" => replay::run_replay(&args),
-                _ => cli_forecast::run_forecast(&args).map_err(|error| format!("{error:#}")),
-            };
-            return match done {
-                Ok(text) => print(&format!("{text}\n"), 0),
-                Err(error) => fail(&error),
-            };
-        }
-        Action::Run
-        | Action::Check
-        | Action::Config { .. }
-        | Action::Health
-        | Action::TestAs(_)
-        | Action::Doctor { .. }
-        | Action::BackupBegin
-        | Action::BackupEnd => {}
+    if let Action::Other(name, args) = &action {
+        let done = match name.as_str() {
+            "backtest" => backtest::run_backtest(args).map_err(|error| format!("{error:#}")),
+            "replay" => replay::run_replay(args),
+            _ => cli_forecast::run_forecast(args).map_err(|error| format!("{error:#}")),
+        };
+        return match done {
+            Ok(text) => print(&format!("{text}\n"), 0),
+            Err(error) => fail(&error),
+        };
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -68,7 +58,7 @@ fn main() -> ExitCode {
             print(&text, code)
         }
         Action::Config { json } => runtime.block_on(show_config(inputs, json)),
-        Action::Health => runtime.block_on(ask(&inputs, control_socket::Request::Health)),
+        Action::Ask(request) => runtime.block_on(ask(&inputs, request)),
         Action::Doctor { json } => {
             let (text, code) = runtime.block_on(app::doctor::run(inputs, json));
             print(&text, code)
@@ -78,8 +68,6 @@ fn main() -> ExitCode {
             let code = runtime.block_on(app::test_as::run(inputs, asked, line));
             ExitCode::from(code)
         }
-        Action::BackupBegin => runtime.block_on(ask(&inputs, control_socket::Request::BackupBegin)),
-        Action::BackupEnd => runtime.block_on(ask(&inputs, control_socket::Request::BackupEnd)),
         _ => runtime.block_on(app::run(
             inputs,
             logging::init(&config::LogLevels::default()),
@@ -114,14 +102,12 @@ async fn show_config(mut inputs: LoadInputs, json: bool) -> ExitCode {
     if !report.is_empty() {
         eprint_line(report.trim_end());
     }
-    print(
-        &text,
-        if resolved.fatal() {
-            EXIT_CONFIGURATION
-        } else {
-            0
-        },
-    )
+    let code = if resolved.fatal() {
+        EXIT_CONFIGURATION
+    } else {
+        0
+    };
+    print(&text, code)
 }
 
 /// Ends with `code`, or with 1 if the text cannot be written. A reader that closed the pipe has

@@ -4,7 +4,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
 
 use config::Secret;
 use outgoing::http_client;
@@ -65,7 +66,7 @@ pub struct SelfInfo {
     /// Name by which the sidebar's page is opened.
     pub slug: Option<String>,
     /// Stored options.
-    pub options: serde_json::Map<String, serde_json::Value>,
+    pub options: Map<String, Value>,
 }
 
 /// `GET /core/info`, the members used here.
@@ -123,7 +124,6 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// A client for `base` (`http://supervisor`), or `None` if the HTTP client cannot be built.
-    #[must_use]
     pub fn new(base: &str, token: Secret) -> Option<Self> {
         let http = http_client::client(Duration::from_secs(10)).ok()?;
         Some(Self {
@@ -138,9 +138,8 @@ impl Supervisor {
     /// # Errors
     /// When the Supervisor does not answer or refuses.
     pub async fn self_info(&self) -> Result<SelfInfo, SupervisorError> {
-        self.call::<SelfInfo>("/addons/self/info", None)
-            .await
-            .map(Option::unwrap_or_default)
+        let info = self.call("/addons/self/info", None).await?;
+        Ok(info.unwrap_or_default())
     }
 
     /// What the Supervisor knows of Home Assistant Core.
@@ -148,9 +147,7 @@ impl Supervisor {
     /// # Errors
     /// When the Supervisor does not answer or refuses.
     pub async fn core_info(&self) -> Result<CoreInfo, SupervisorError> {
-        self.call::<CoreInfo>("/core/info", None)
-            .await
-            .map(Option::unwrap_or_default)
+        Ok(self.call("/core/info", None).await?.unwrap_or_default())
     }
 
     /// The broker that an app offers; `None` where there is none.
@@ -183,16 +180,9 @@ impl Supervisor {
     ///
     /// # Errors
     /// Its message where it refuses an option.
-    pub async fn set_options(
-        &self,
-        options: &serde_json::Map<String, serde_json::Value>,
-    ) -> Result<(), SupervisorError> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            options: &'a serde_json::Map<String, serde_json::Value>,
-        }
-        let body = serde_json::to_string(&Body { options }).unwrap_or_default();
-        self.call::<serde_json::Value>("/addons/self/options", Some(body))
+    pub async fn set_options(&self, options: &Map<String, Value>) -> Result<(), SupervisorError> {
+        let body = json!({ "options": options });
+        self.call::<Value>("/addons/self/options", Some(&body))
             .await
             .map(drop)
     }
@@ -204,10 +194,9 @@ impl Supervisor {
     /// # Errors
     /// When the Supervisor cannot be reached or refuses.
     pub async fn restart(&self) -> Result<(), SupervisorError> {
-        match self
-            .call::<serde_json::Value>("/addons/self/restart", Some(String::from("{}")))
-            .await
-        {
+        let nothing = json!({});
+        let asked = self.call::<Value>("/addons/self/restart", Some(&nothing));
+        match asked.await {
             Ok(_)
             | Err(
                 SupervisorError::Unreachable { sent: true, .. }
@@ -222,7 +211,7 @@ impl Supervisor {
     async fn call<T: DeserializeOwned>(
         &self,
         path: &str,
-        body: Option<String>,
+        body: Option<&Value>,
     ) -> Result<Option<T>, SupervisorError> {
         let url = format!("{}{path}", self.base);
         let unreachable = |e: &reqwest::Error| SupervisorError::Unreachable {
@@ -231,11 +220,7 @@ impl Supervisor {
             sent: !e.is_connect(),
         };
         let request = match body {
-            Some(body) => self
-                .http
-                .post(url)
-                .header("Content-Type", "application/json")
-                .body(body),
+            Some(body) => self.http.post(url).json(body),
             None => self.http.get(url),
         };
         let response = request

@@ -1,37 +1,31 @@
 //! The dashboard through its own listener, with an owner that only remembers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
-/// A language of the pages.
-struct Locale {
-    code: String,
-    texts: BTreeMap<String, String>,
+use virtual_shelly::dashboard::locale::Locale;
+
+/// Path and text of each template.
+fn templates() -> Vec<(PathBuf, String)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        (path, text)
+    };
+    std::fs::read_dir(folder).unwrap().map(read).collect()
 }
 
-impl Locale {
-    /// All of them, English first.
-    fn all() -> Vec<Self> {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/locales");
-        let read = |path: std::path::PathBuf| Self {
-            code: path.file_stem().unwrap().to_str().unwrap().to_owned(),
-            texts: serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap(),
-        };
-        let mut all: Vec<Self> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| read(entry.unwrap().path()))
-            .collect();
-        all.sort_by_key(|locale| (locale.code != "en", locale.code.clone()));
-        assert!(all.len() == 5 && all[0].code == "en");
-        all
-    }
+/// What stands between each `call`, which ends with a quotation mark, and the next one.
+fn quoted<'t>(text: &'t str, call: &str) -> impl Iterator<Item = &'t str> {
+    let after: Vec<&str> = text.split(call).skip(1).collect();
+    let inner = |rest: &'t str| rest.split_once('"').map(|(inner, _)| inner);
+    after.into_iter().filter_map(inner)
+}
 
-    fn keys(&self) -> impl Iterator<Item = &str> {
-        self.texts.keys().map(String::as_str)
-    }
+/// Whether there are English words under a key.
+fn has_words(key: &str) -> bool {
+    Locale::all()[0].find(key).is_some()
 }
 
 /// Texts of a template that stand outside of tags, and the attributes that people read.
@@ -63,26 +57,14 @@ fn hard_coded(template: &str) -> Vec<String> {
 fn templates_have_no_text_of_their_own() {
     let mut found = Vec::new();
     let mut keys = BTreeSet::new();
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
+    for (path, text) in templates() {
         found.extend(hard_coded(&text).into_iter().map(|t| (path.clone(), t)));
         for call in ["l.t(\"", "l.with(\""] {
-            keys.extend(
-                text.split(call)
-                    .skip(1)
-                    .filter_map(|rest| rest.split_once('"'))
-                    .map(|(key, _)| key.to_owned()),
-            );
+            keys.extend(quoted(&text, call).map(str::to_owned));
         }
     }
     assert!(found.is_empty(), "{found:#?}");
-    let all = Locale::all();
-    let english: BTreeSet<&str> = all[0].keys().collect();
-    let unknown: Vec<&String> = keys
-        .iter()
-        .filter(|key| !english.contains(key.as_str()))
-        .collect();
+    let unknown: Vec<&String> = keys.iter().filter(|key| !has_words(key)).collect();
     assert!(keys.len() > 100 && unknown.is_empty(), "{unknown:?}");
     assert_eq!(
         hard_coded("<p>{{ x }} word</p>"),
@@ -95,20 +77,11 @@ fn templates_have_no_text_of_their_own() {
 #[test]
 fn what_is_kept_fresh_is_marked() {
     let mut seen = 0;
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        for (before, after) in text
-            .match_indices(" data-refresh>")
-            .map(|(i, m)| (&text[..i], &text[i + m.len()..]))
-        {
-            let id = before
-                .rsplit_once("id=\"")
-                .unwrap()
-                .1
-                .split_once('"')
-                .unwrap()
-                .0;
+    for (path, text) in templates() {
+        for (at, mark) in text.match_indices(" data-refresh>") {
+            let (before, after) = (&text[..at], &text[at + mark.len()..]);
+            let id = before.rsplit_once("id=\"").unwrap().1;
+            let id = id.split_once('"').unwrap().0;
             assert!(
                 after.starts_with(&format!("<!--[{id}-->"))
                     && after.contains(&format!("<!--{id}]-->")),
@@ -130,19 +103,10 @@ fn each_reason_to_drop_a_datagram_has_words() {
     .unwrap();
     let mut reasons = BTreeSet::new();
     for call in ["Err(\"", "ok_or(\"", "map_err(|_| \""] {
-        reasons.extend(
-            udp.split(call)
-                .skip(1)
-                .filter_map(|rest| rest.split_once('"'))
-                .map(|(reason, _)| format!("drop_{reason}")),
-        );
+        reasons.extend(quoted(&udp, call).map(|reason| format!("drop_{reason}")));
     }
     assert!(reasons.len() > 5, "{reasons:?}");
-    let english = &Locale::all()[0];
-    assert!(
-        reasons.iter().all(|key| english.texts.contains_key(key)),
-        "{reasons:?}"
-    );
+    assert!(reasons.iter().all(|key| has_words(key)), "{reasons:?}");
 }
 
 #[test]
@@ -155,17 +119,8 @@ fn each_stage_of_a_training_has_words() {
         for entry in std::fs::read_dir(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap()
         {
             let path = entry.unwrap().path();
-            let text = if path.is_file() {
-                std::fs::read_to_string(path).unwrap()
-            } else {
-                String::new()
-            };
-            stages.extend(
-                text.split(call)
-                    .skip(1)
-                    .filter_map(|rest| rest.split_once('"'))
-                    .map(|(stage, _)| stage.to_owned()),
-            );
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            stages.extend(quoted(&text, call).map(str::to_owned));
         }
     }
     // Those that only hold others, and those of the commands.
@@ -174,21 +129,14 @@ fn each_stage_of_a_training_has_words() {
     }
     assert!(stages.len() > 5, "{stages:?}");
     for stage in stages {
-        let key: String = stage
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-            .collect();
-        assert!(
-            Locale::all()[0].texts.contains_key(&format!("stage_{key}")),
-            "{stage}"
-        );
+        let key = stage.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        assert!(has_words(&format!("stage_{key}")), "{stage}");
     }
 }
 
 #[test]
 fn links_are_relative_and_nothing_comes_from_elsewhere() {
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    for (_, text) in templates() {
         for bad in [
             "href=\"/",
             "src=\"/",
@@ -207,6 +155,8 @@ mod served {
     use super::*;
 
     use std::{net::SocketAddr, process::Stdio};
+
+    use serde_json::{Value, json};
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -275,25 +225,21 @@ mod served {
         panic!("the dashboard does not open");
     }
 
-    async fn ask(at: SocketAddr, head: &str, host: &str, body: &str) -> String {
+    /// The whole answer to a request whose first line is the first of `head`; `body` is JSON.
+    async fn ask(at: SocketAddr, head: &str, body: &str) -> String {
+        ask_as(at, head, "localhost", body).await
+    }
+
+    async fn ask_as(at: SocketAddr, head: &str, host: &str, body: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
-        let length = if body.is_empty() {
-            String::new()
-        } else {
-            format!(
-                "Content-Type: application/json\r\nContent-Length: {}\r\n",
-                body.len()
-            )
-        };
         let (line, rest) = head.split_once('\n').unwrap_or((head, ""));
-        let rest = if rest.is_empty() {
-            String::new()
-        } else {
-            format!("{rest}\r\n")
-        };
-        let text = format!(
-            "{line} HTTP/1.1\r\nHost: {host}\r\n{rest}{length}Connection: close\r\n\r\n{body}"
-        );
+        let mut headers = vec![format!("Host: {host}"), "Connection: close".to_owned()];
+        if !body.is_empty() {
+            headers.push("Content-Type: application/json".to_owned());
+            headers.push(format!("Content-Length: {}", body.len()));
+        }
+        headers.extend(rest.lines().map(str::to_owned));
+        let text = format!("{line} HTTP/1.1\r\n{}\r\n\r\n{body}", headers.join("\r\n"));
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -304,7 +250,8 @@ mod served {
     async fn pages_settings_and_refusals() {
         let running = start().await;
         let at = running.at;
-        let nonces = Arc::new(Mutex::new(BTreeSet::new()));
+        let mut nonces = BTreeSet::new();
+        assert_eq!(Locale::all().len(), 5);
         for locale in Locale::all() {
             for page in [
                 "/",
@@ -321,7 +268,6 @@ mod served {
                 let answer = ask(
                     at,
                     &format!("GET {page}\nAccept-Language: {}", locale.code),
-                    "localhost",
                     "",
                 )
                 .await;
@@ -346,19 +292,18 @@ mod served {
                     .0;
                 assert!(
                     answer.contains(&format!("nonce=\"{nonce}\""))
-                        && nonces.lock().unwrap().insert(nonce.to_owned())
+                        && nonces.insert(nonce.to_owned())
                 );
             }
         }
         assert!(
-            ask(at, "GET /", "evil.example", "")
+            ask_as(at, "GET /", "evil.example", "")
                 .await
                 .starts_with("HTTP/1.1 421")
         );
         let wrong = ask(
             at,
             "POST /settings",
-            "localhost",
             r#"{"changes":{"hold":"-5","zzz":"1"}}"#,
         )
         .await;
@@ -368,13 +313,7 @@ mod served {
                 && wrong.contains(r#""key":"zzz""#),
             "{wrong}"
         );
-        let fixed = ask(
-            at,
-            "POST /settings",
-            "localhost",
-            r#"{"changes":{"http_port":"81"}}"#,
-        )
-        .await;
+        let fixed = ask(at, "POST /settings", r#"{"changes":{"http_port":"81"}}"#).await;
         assert!(
             fixed.starts_with("HTTP/1.1 400") && fixed.contains("command line"),
             "{fixed}"
@@ -383,7 +322,6 @@ mod served {
             let refused = ask(
                 at,
                 &format!("POST /settings\n{foreign}"),
-                "localhost",
                 r#"{"changes":{"hold":"5"}}"#,
             )
             .await;
@@ -392,7 +330,6 @@ mod served {
         let saved = ask(
             at,
             "POST /settings\nOrigin: http://localhost",
-            "localhost",
             r#"{"changes":{"hold":"5","rate_limit":"7"}}"#,
         )
         .await;
@@ -402,35 +339,35 @@ mod served {
                 && saved.contains(r#""restart":true"#),
             "{saved}"
         );
-        let kept: serde_json::Value = serde_json::from_str(
+        let kept: Value = serde_json::from_str(
             &std::fs::read_to_string(running._folder.path().join("options.json")).unwrap(),
         )
         .unwrap();
-        assert_eq!(kept, serde_json::json!({"hold": 5, "rate_limit": 7}));
+        assert_eq!(kept, json!({"hold": 5, "rate_limit": 7}));
         assert!(
-            ask(at, "POST /ui/train", "localhost", "{}")
+            ask(at, "POST /ui/train", "{}")
                 .await
                 .contains(r#""ok":false"#)
         );
-        let train = ask(at, "POST /train\nAccept-Language: de", "localhost", "{}").await;
+        let train = ask(at, "POST /train\nAccept-Language: de", "{}").await;
         assert!(
             train.starts_with("HTTP/1.1 400")
                 && train.contains("zu wenige Messwerte")
                 && train.contains(r#""error":"too few"#),
             "{train}"
         );
-        let page = ask(at, "GET /forecast\nAccept-Language: de", "localhost", "").await;
+        let page = ask(at, "GET /forecast\nAccept-Language: de", "").await;
         assert!(
             page.contains("Es gibt noch keine Vorhersage") && !page.contains("NaN"),
             "{page}"
         );
-        let lines = ask(at, "GET /forecast.json", "localhost", "").await;
+        let lines = ask(at, "GET /forecast.json", "").await;
         assert!(
             lines.contains(r#""horizons":[]"#) && lines.contains("Train now on"),
             "{lines}"
         );
         assert!(
-            ask(at, "GET /chart.json?range=2h", "localhost", "")
+            ask(at, "GET /chart.json?range=2h", "")
                 .await
                 .starts_with("HTTP/1.1 400")
         );
@@ -443,30 +380,29 @@ mod served {
             ("Shelly.SetProfile", r#"{"name":"monophase"}"#),
         ] {
             assert!(
-                ask(device, &format!("POST /rpc/{method}"), "localhost", params)
+                ask(device, &format!("POST /rpc/{method}"), params)
                     .await
                     .starts_with("HTTP/1.1 200"),
                 "{method}"
             );
         }
-        let file = ask(at, "GET /diagnostics", "localhost", "").await;
-        let options =
-            &serde_json::from_str::<serde_json::Value>(file.split_once("\r\n\r\n").unwrap().1)
-                .unwrap()["options"];
+        let file = ask(at, "GET /diagnostics", "").await;
+        let options = &serde_json::from_str::<Value>(file.split_once("\r\n\r\n").unwrap().1)
+            .unwrap()["options"];
         assert_eq!(
             options["device_name"],
-            serde_json::json!({"value": "Keller 7", "layer": "device"})
+            json!({"value": "Keller 7", "layer": "device"})
         );
         assert_eq!(
             options["profile"],
-            serde_json::json!({"value": "monophase", "layer": "device"})
+            json!({"value": "monophase", "layer": "device"})
         );
         assert_eq!(
             options["modbus_enable"],
-            serde_json::json!({"value": false, "layer": "command line"})
+            json!({"value": false, "layer": "command line"})
         );
         assert_ne!(options["outbound_ws"]["layer"], "device", "nobody set it");
-        let settings = ask(at, "GET /settings\nAccept-Language: de", "localhost", "").await;
+        let settings = ask(at, "GET /settings\nAccept-Language: de", "").await;
         assert!(
             settings.contains("<strong>Abtastintervall</strong>")
                 && settings.contains("<strong>Demo-Tempo</strong>"),
@@ -479,7 +415,7 @@ mod served {
         ] {
             assert!(settings.contains(shown), "{shown}");
         }
-        let overview = ask(at, "GET /admin/overview", "localhost", "").await;
+        let overview = ask(at, "GET /admin/overview", "").await;
         for key in [
             "\"device\"",
             "\"em\"",
@@ -494,7 +430,6 @@ mod served {
             let other = ask(
                 at,
                 &format!("POST /{action}"),
-                "localhost",
                 r#"{"device":"shellypro3em-000000000000"}"#,
             )
             .await;

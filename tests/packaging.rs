@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::{Map, Value};
 use virtual_shelly::config::{
-    LoadInputs, OptionsFile, Schema,
+    LoadInputs, Schema,
     definition::{Definition, Kind},
     definitions, load,
 };
@@ -192,14 +192,9 @@ fn every_key_is_optional_and_of_a_type_that_the_supervisor_knows() {
 #[test]
 fn the_options_of_the_form_are_nobodys_choice() {
     let of = |options: &Value| {
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok(options.to_string()),
-        };
         load(&LoadInputs {
-            options_file: Some(file),
             app: true,
-            ..LoadInputs::default()
+            ..LoadInputs::default().with_options(options.to_string())
         })
     };
     // As stored by an install of 0.1.0, as the form stores it now, and nothing at all.
@@ -238,14 +233,8 @@ fn the_options_of_the_form_are_nobodys_choice() {
         virtual_shelly::config::Layer::File
     );
     assert_eq!(off.settings.meters[0].modbus_port, None);
-    let file = OptionsFile {
-        path: "options.json".into(),
-        contents: Ok(r#"{"mdns_enable": true, "source": "demo"}"#.into()),
-    };
-    let plain = load(&LoadInputs {
-        options_file: Some(file),
-        ..LoadInputs::default()
-    });
+    let plain =
+        load(&LoadInputs::default().with_options(r#"{"mdns_enable": true, "source": "demo"}"#));
     assert!(
         plain.settings.meters[0].mdns_enable,
         "a plain file with it wants the demo announced"
@@ -800,12 +789,8 @@ fn addresses_in_the_stores_texts_are_absolute_and_lead_somewhere() {
 fn problems_of(options: &str) -> usize {
     let inputs = LoadInputs {
         app: true,
-        options_file: Some(OptionsFile {
-            path: "options.json".into(),
-            contents: Ok(options.to_owned()),
-        }),
         data_dir: "/data".into(),
-        ..LoadInputs::default()
+        ..LoadInputs::default().with_options(options.to_owned())
     };
     load(&inputs).problems.len()
 }

@@ -4,19 +4,18 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::start::Meters;
+use super::{shared::Shared, start::Meters};
 use config::{DashboardOnLan, DashboardSettings, MeterSettings, Resolved, SourceKind};
 use doctor::{Address, host};
-use transport::{Board, ListenerState, board::Line};
+use transport::{ListenerState, board::Line};
 use vocab::{EntityId, meter_name};
 
 /// How long the listeners' first try is waited for; a port that is taken then has its own line.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Channels by the board's name, with the field's word.
-const CHANNELS: [(&str, &str); 4] = [
+pub(super) const CHANNELS: [(&str, &str); 4] = [
     ("http", "HTTP"),
     ("websocket", "WebSocket"),
     ("udp", "UDP"),
@@ -116,17 +115,17 @@ fn page(dashboard: &DashboardSettings, lan: Option<&str>, guarded: bool) -> Stri
 /// Logs the ports that are ours once each listener has had its first try, and how many entities are
 /// read (`docs/home-assistant.md#the-container`).
 pub async fn channels(
-    board: Board,
+    shared: Shared,
     meters: Vec<MeterSettings>,
     entities: watch::Receiver<Arc<[EntityId]>>,
-    stop: CancellationToken,
 ) {
+    let board = &shared.board;
     let mut lines = board.subscribe();
     let wanted: usize = meters.iter().map(ports).sum();
     let tried = lines.wait_for(|lines| lines.iter().filter(|line| is_port(line)).count() >= wanted);
-    tokio::select! {
-        () = stop.cancelled() => return,
-        _ = tokio::time::timeout(PATIENCE, tried) => {}
+    let tried = tokio::time::timeout(PATIENCE, tried);
+    if shared.stop.run_until_cancelled(tried).await.is_none() {
+        return;
     }
     for settings in &meters {
         info!(

@@ -1,6 +1,6 @@
 //! Starts what serves the meters: HTTP, fan-out, UDP, Modbus, MQTT, outbound WebSocket, mDNS.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use tracing::warn;
 
@@ -35,29 +35,20 @@ impl Meters {
         for (meter, shelly) in self.running.iter().zip(mdns::told_apart(&places)) {
             let _in_its_span = meter.span.enter();
             let settings = meter.settings();
-            let site = start_tcp(
-                meter,
-                &settings,
-                shared,
-                pages.clone().filter(|_| meter.key.is_empty()),
-            );
+            let pages = pages.clone().filter(|_| meter.key.is_empty());
+            let site = start_tcp(meter, &settings, shared, pages);
             start_udp(meter, &settings, shared);
+            let (board, stop) = (&shared.board, &shared.stop);
             let dialling = outbound::run(
                 meter.outbound.subscribe(),
                 Arc::clone(&meter.endpoint),
                 Arc::clone(&known),
-                shared.board.clone(),
-                shared.stop.clone(),
+                board.clone(),
+                stop.clone(),
             );
             shared.health.spawn("outbound", dialling);
-            shared.health.spawn(
-                "device MQTT",
-                mqtt::run(
-                    Arc::clone(&meter.endpoint),
-                    shared.board.clone(),
-                    shared.stop.clone(),
-                ),
-            );
+            let publishing = mqtt::run(Arc::clone(&meter.endpoint), board.clone(), stop.clone());
+            shared.health.spawn("device MQTT", publishing);
             off(&meter.key, &settings, resolved).for_each(|line| shared.board.set(line));
             let address = settings
                 .mdns_ip
@@ -82,39 +73,28 @@ impl Meters {
             }
         }
         Site::introduce(&sites);
-        if !members.is_empty() {
-            let primary = match supervisor {
-                Some(supervisor) => supervisor
-                    .primary_interface()
-                    .await
-                    .unwrap_or_else(|error| {
-                        warn!(%error, "mDNS announces on the interface of the default route");
-                        None
-                    }),
-                None => None,
-            };
-            let interfaces = mdns::Interfaces {
-                named: resolved.settings.channels.mdns_interfaces.clone(),
-                primary,
-            };
-            shared.health.spawn(
-                "mDNS self-query",
-                mdns::self_query::run(
-                    interfaces.clone(),
-                    shared.board.clone(),
-                    shared.stop.clone(),
-                ),
-            );
-            shared.health.spawn(
-                "mDNS",
-                mdns::run(
-                    members,
-                    interfaces,
-                    shared.board.clone(),
-                    shared.stop.clone(),
-                ),
-            );
+        if members.is_empty() {
+            return;
         }
+        let primary = match supervisor {
+            Some(supervisor) => supervisor
+                .primary_interface()
+                .await
+                .unwrap_or_else(|error| {
+                    warn!(%error, "mDNS announces on the interface of the default route");
+                    None
+                }),
+            None => None,
+        };
+        let interfaces = mdns::Interfaces {
+            named: resolved.settings.channels.mdns_interfaces.clone(),
+            primary,
+        };
+        let (board, stop) = (&shared.board, &shared.stop);
+        let asking = mdns::self_query::run(interfaces.clone(), board.clone(), stop.clone());
+        shared.health.spawn("mDNS self-query", asking);
+        let announcing = mdns::run(members, interfaces, board.clone(), stop.clone());
+        shared.health.spawn("mDNS", announcing);
     }
 }
 
@@ -163,6 +143,23 @@ pub(super) fn off<'a>(
     })
 }
 
+/// A listener of a meter.
+fn listener(
+    meter: &Running,
+    name: &'static str,
+    bind: Option<IpAddr>,
+    port: u16,
+    needed_by: &'static str,
+) -> ListenerSpec {
+    ListenerSpec {
+        name,
+        meter: meter.key.clone(),
+        bind,
+        port,
+        needed_by,
+    }
+}
+
 /// Starts its TCP channels, and gives what its HTTP port serves.
 fn start_tcp(
     meter: &Running,
@@ -171,57 +168,30 @@ fn start_tcp(
     pages: Option<axum::Router>,
 ) -> Option<Arc<Site>> {
     let vitals: Arc<dyn transport::healthz::Vitals> = Arc::new(shared.health.clone());
+    let endpoint = || Arc::clone(&meter.endpoint);
+    let (board, stop) = (|| shared.board.clone(), || shared.stop.clone());
+    let bind = settings.bind;
     let mut served = None;
     if let Some(port) = settings.http_port {
-        let site = Site::device(
-            Arc::clone(&meter.endpoint),
-            shared.board.clone(),
-            Arc::clone(&vitals),
-            pages,
-        );
         let needed_by = "Home Assistant, evcc and most batteries ask there, Hoymiles, NOAH and Victron at port 80 only";
-        let wanted = ListenerSpec {
-            name: "http",
-            meter: meter.key.clone(),
-            bind: settings.bind,
-            port,
-            needed_by,
-        };
-        shared.health.spawn(
-            "http",
-            http::run(wanted, Arc::clone(served.insert(site)), shared.stop.clone()),
-        );
+        let wanted = listener(meter, "http", bind, port, needed_by);
+        let site = Site::device(endpoint(), board(), Arc::clone(&vitals), pages);
+        let serving = http::run(wanted, Arc::clone(served.insert(site)), stop());
+        shared.health.spawn("http", serving);
     }
     if !settings.ws_fanout_ports.is_empty() {
-        let site = Site::fanout(Arc::clone(&meter.endpoint), shared.board.clone(), vitals);
-        let (ports, bind, stop) = (
-            settings.ws_fanout_ports.clone(),
-            settings.bind,
-            shared.stop.clone(),
-        );
+        let site = Site::fanout(endpoint(), board(), vitals);
+        let (ports, stop) = (settings.ws_fanout_ports.clone(), stop());
         shared.health.spawn("fan-out", async move {
             fanout::run(&ports, bind, &site, &stop).await;
         });
     }
     if let Some(port) = settings.modbus_port {
-        let bind = settings.modbus_bind.or(settings.bind);
+        let bind = settings.modbus_bind.or(bind);
         let needed_by = "Modbus masters read the meter there";
-        let wanted = ListenerSpec {
-            name: "modbus",
-            meter: meter.key.clone(),
-            bind,
-            port,
-            needed_by,
-        };
-        shared.health.spawn(
-            "modbus",
-            modbus::run(
-                wanted,
-                Arc::clone(&meter.endpoint),
-                shared.board.clone(),
-                shared.stop.clone(),
-            ),
-        );
+        let wanted = listener(meter, "modbus", bind, port, needed_by);
+        let serving = modbus::run(wanted, endpoint(), board(), stop());
+        shared.health.spawn("modbus", serving);
     }
     served
 }
@@ -235,22 +205,10 @@ fn start_udp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
             2223 => "batteries set to a Shelly Pro EM-50 read UDP 2223",
             _ => "batteries read there",
         };
-        let wanted = ListenerSpec {
-            name: "udp",
-            meter: meter.key.clone(),
-            bind: settings.bind,
-            port: *port,
-            needed_by,
-        };
-        shared.health.spawn(
-            "udp",
-            udp::run(
-                wanted,
-                Arc::clone(&meter.endpoint),
-                shared.board.clone(),
-                shared.stop.clone(),
-            ),
-        );
+        let wanted = listener(meter, "udp", settings.bind, *port, needed_by);
+        let endpoint = Arc::clone(&meter.endpoint);
+        let serving = udp::run(wanted, endpoint, shared.board.clone(), shared.stop.clone());
+        shared.health.spawn("udp", serving);
     }
 }
 

@@ -1,7 +1,12 @@
 //! `virtual-shelly check`: is the configuration right, is Home Assistant there, what does each
 //! entity say?
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt::{Display, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 
@@ -28,38 +33,48 @@ const LISTED: usize = 20;
 pub async fn check(mut inputs: LoadInputs) -> (String, u8) {
     let unknown = network::fill(&mut inputs).await;
     let resolved = load(&inputs);
-    let mut out = unknown
-        .map(|line| format!("note: {line}\n"))
-        .unwrap_or_default();
-    out.push_str(&report(&resolved));
+    let mut out = Lines::default();
+    if let Some(line) = unknown {
+        out.say("note", line);
+    }
+    out.0.push_str(&report(&resolved));
     let mut good = resolved.problems.is_empty();
     good &= identities(&resolved, &mut out);
     if good {
-        out.push_str("configuration: good\n");
+        out.say("configuration", "good");
     }
     match resolved.settings.source.kind {
-        SourceKind::Demo => out.push_str("source: the demo household; nothing to ask\n"),
+        SourceKind::Demo => out.say("source", "the demo household; nothing to ask"),
         SourceKind::Replay => match source::replay::Replay::of(&resolved.settings.source) {
-            Ok(replay) => out.push_str(&format!("source: replay of {} rows\n", replay.rows())),
+            Ok(replay) => out.say("source", format!("replay of {} rows", replay.rows())),
             Err(why) => {
                 good = false;
-                out.push_str(&format!("error: {why}\n"));
+                out.say("error", why);
             }
         },
         SourceKind::HomeAssistant => good &= home_assistant(&inputs, &resolved, &mut out).await,
     }
-    (
-        out,
-        if resolved.fatal() {
-            EXIT_CONFIGURATION
-        } else {
-            u8::from(!good)
-        },
-    )
+    let code = if resolved.fatal() {
+        EXIT_CONFIGURATION
+    } else {
+        u8::from(!good)
+    };
+    (out.0, code)
+}
+
+/// What is found, a line each.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn say(&mut self, what: &str, text: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{what}: {text}");
+    }
 }
 
 /// Who each meter would be, as `run` makes it; whether nothing is wrong with it.
-fn identities(resolved: &Resolved, out: &mut String) -> bool {
+fn identities(resolved: &Resolved, out: &mut Lines) -> bool {
     let stored = store::peek(&resolved.settings.store.data_dir);
     let mut good = true;
     for meter in &resolved.settings.meters {
@@ -67,59 +82,47 @@ fn identities(resolved: &Resolved, out: &mut String) -> bool {
         let (_, wrong) = identity::of(&meter.name, meter, &stored.meters, true);
         for line in wrong {
             good = false;
-            out.push_str(&format!("error: {line}\n"));
+            out.say("error", line);
         }
         for remark in Identity::remarks(&meter.identity) {
-            out.push_str(&format!("note: {remark}\n"));
+            out.say("note", remark);
         }
     }
     good
 }
 
-async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut String) -> bool {
+async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut Lines) -> bool {
     let access = Access::from_env(|name| inputs.env.get(name).cloned());
     let source = &resolved.settings.source;
     let mut meters = resolved.settings.meters.clone();
     let stored = store::peek(&resolved.settings.store.data_dir);
     let mac = |m: &MeterSettings| {
-        identity::known_mac(&m.name, m, &stored.meters)
-            .unwrap_or_else(|| store::fallback_mac(&m.name))
+        let known = identity::known_mac(&m.name, m, &stored.meters);
+        known.unwrap_or_else(|| store::fallback_mac(&m.name))
     };
     let macs: Vec<String> = meters.iter().map(|m| mac(m).to_string()).collect();
-    let found = match discover(
-        source,
-        &access,
-        &macs,
-        &union(meters.iter().map(|m| &m.inputs)),
-    )
-    .await
-    {
+    let ask = async |meters: &[MeterSettings]| {
+        let named = union(meters.iter().map(|m| &m.inputs));
+        discover(source, &access, &macs, &named).await
+    };
+    let found = match ask(&meters).await {
         Ok(found) => found,
         Err(why) => {
-            out.push_str(&format!("error: {why}\n"));
+            out.say("error", why);
             return false;
         }
     };
     let version = found.ha_version.as_deref().unwrap_or("of unknown version");
-    out.push_str(&format!(
-        "Home Assistant {version}: {}\n",
-        found.state.as_deref().unwrap_or("answers")
-    ));
+    let state = found.state.as_deref().unwrap_or("answers");
+    out.say(&format!("Home Assistant {version}"), state);
     for note in &found.notes {
-        out.push_str(&format!("note: {note}\n"));
+        out.say("note", note);
     }
-    for (id, _) in found
-        .derived
-        .iter()
-        .filter(|(id, _)| meters.iter().any(|m| m.inputs.entities().contains(id)))
-    {
-        out.push_str(&format!(
-            "error: {id} {}\n",
-            found
-                .refusal(id)
-                .map(|why| why.to_string())
-                .unwrap_or_default()
-        ));
+    for (id, _) in &found.derived {
+        if meters.iter().any(|m| m.inputs.entities().contains(id)) {
+            let why = found.refusal(id).map(|why| why.to_string());
+            out.say("error", format!("{id} {}", why.unwrap_or_default()));
+        }
     }
     // What is wrong with the options is listed already.
     let mut said_why: Vec<bool> = (0..meters.len())
@@ -129,56 +132,42 @@ async fn home_assistant(inputs: &LoadInputs, resolved: &Resolved, out: &mut Stri
     let Some(said) = said(resolved).filter(|_| wanting) else {
         return entities(&meters, &found, &said_why, out);
     };
-    let Some(chosen) = choice(
-        &found,
-        stored.state.get(choice::KEY).map(String::as_str),
-        out,
-    ) else {
+    let before = stored.state.get(choice::KEY).map(String::as_str);
+    let Some(chosen) = choice(&found, before, out) else {
         said_why[0] = true;
         entities(&meters, &found, &said_why, out);
         return false;
     };
     meters[0].inputs = laid(&chosen, &said);
     // What was chosen is not among the entities that were asked for.
-    match discover(
-        source,
-        &access,
-        &macs,
-        &union(meters.iter().map(|m| &m.inputs)),
-    )
-    .await
-    {
+    match ask(&meters).await {
         Ok(found) => entities(&meters, &found, &said_why, out),
         Err(why) => {
-            out.push_str(&format!("error: {why}\n"));
+            out.say("error", why);
             false
         }
     }
 }
 
 /// What `run` would take by itself, as options; `before` is what it kept of an earlier run.
-fn choice(found: &Discovery, before: Option<&str>, out: &mut String) -> Option<Map<String, Value>> {
+fn choice(found: &Discovery, before: Option<&str>, out: &mut Lines) -> Option<Map<String, Value>> {
+    let none = "no power entity is configured";
     if let Some(kept) = choice::kept(before) {
-        out.push_str("no power entity is configured; goes on with what was chosen before\n");
+        let _ = writeln!(out.0, "{none}; goes on with what was chosen before");
         return Some(kept);
     }
     if let Some(proposal) = &found.grid {
-        out.push_str(&format!(
-            "no power entity is configured; would take {}\n",
-            proposal.describe()
-        ));
+        let taken = proposal.describe();
+        let _ = writeln!(out.0, "{none}; would take {taken}");
         return Some(options_of(&proposal.inputs));
     }
-    out.push_str(
-        "error: no power entity is configured, and nothing could be taken by itself; set total_power or a_power, b_power, c_power\n",
+    out.say(
+        "error",
+        format!("{none}, and nothing could be taken by itself; set total_power or a_power, b_power, c_power"),
     );
     for c in found.candidates.iter().take(LISTED) {
-        out.push_str(&format!(
-            "candidate: {} ({} {})\n",
-            c.entity_id,
-            c.value,
-            c.unit.as_deref().unwrap_or("no unit")
-        ));
+        let unit = c.unit.as_deref().unwrap_or("no unit");
+        out.say("candidate", format!("{} ({} {unit})", c.entity_id, c.value));
     }
     None
 }
@@ -189,7 +178,7 @@ fn entities(
     meters: &[MeterSettings],
     found: &Discovery,
     said_why: &[bool],
-    out: &mut String,
+    out: &mut Lines,
 ) -> bool {
     let now = SystemClock::new().now();
     let (mut lines, mut wrong, mut reasons) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
@@ -199,10 +188,9 @@ fn entities(
             wrong.extend(entity.problem.as_ref().map(ToString::to_string));
             lines.insert((entity.entity.clone(), line(&entity, found, now.unix)));
         }
-        let of = if settings.name.is_empty() {
-            String::new()
-        } else {
-            format!("meter {}: ", settings.name)
+        let of = match &*settings.name {
+            "" => String::new(),
+            name => format!("meter {name}: "),
         };
         for input in meter.snapshot(now).inputs.iter().filter(|_| !said) {
             if let Quality::Absent { reason, .. } = &input.quality
@@ -213,7 +201,8 @@ fn entities(
             }
         }
     }
-    out.extend(lines.into_iter().map(|(_, line)| line).chain(reasons));
+    out.0
+        .extend(lines.into_iter().map(|(_, line)| line).chain(reasons));
     wrong.is_empty()
 }
 
@@ -223,12 +212,8 @@ fn line(entity: &EntityReport, found: &Discovery, now: f64) -> String {
     if let Some(problem) = &entity.problem {
         return format!("error: {problem}; feeds {feeds}\n");
     }
-    let asked = found
-        .asked
-        .iter()
-        .find(|(id, _)| *id == entity.entity)
-        .and_then(|(_, candidate)| candidate.as_ref());
-    let age = asked
+    let age = found
+        .asked_for(&entity.entity)
         .and_then(|c| c.age(now))
         .map_or_else(|| "age unknown".to_owned(), |s| format!("{s:.0} s old"));
     let text = entity.text.as_deref().unwrap_or_default();
@@ -240,15 +225,10 @@ fn line(entity: &EntityReport, found: &Discovery, now: f64) -> String {
 }
 
 /// A meter of these settings that heard what Home Assistant says of its entities now.
-#[must_use]
 pub fn rehearse(settings: &MeterSettings, found: &Discovery, now: Now) -> Meter {
     let mut meter = Meter::new(settings, CounterState::default(), now);
     let reading = |id: EntityId| {
-        let asked = found
-            .asked
-            .iter()
-            .find(|(of, _)| *of == id)
-            .and_then(|(_, candidate)| candidate.as_ref());
+        let asked = found.asked_for(&id);
         let here = asked.or_else(|| found.candidates.iter().find(|c| c.entity_id == id));
         let state = match here {
             _ if found.refusal(&id).is_some() => State::Own,
@@ -265,17 +245,8 @@ pub fn rehearse(settings: &MeterSettings, found: &Discovery, now: Now) -> Meter 
             age,
         }
     };
-    meter.apply(
-        &SourceEvent::Readings(
-            settings
-                .inputs
-                .entities()
-                .into_iter()
-                .map(reading)
-                .collect(),
-        ),
-        now,
-    );
+    let readings = settings.inputs.entities().into_iter().map(reading);
+    meter.apply(&SourceEvent::Readings(readings.collect()), now);
     meter.apply(&SourceEvent::Link(Link::Up), now);
     meter
 }

@@ -12,7 +12,6 @@ use config::{Inputs, Layer, PowerInput, Resolved, TotalPhase, pattern::entities}
 use vocab::{EntityId, Phase};
 
 /// Option keys and values that describe these inputs.
-#[must_use]
 pub fn options_of(inputs: &Inputs) -> Map<String, Value> {
     let mut options = Map::new();
     let mut list = |key: String, ids: &[EntityId]| {
@@ -20,34 +19,30 @@ pub fn options_of(inputs: &Inputs) -> Map<String, Value> {
             options.insert(key, Value::String(ids.join(",")));
         }
     };
-    let mut powers = vec![("total", inputs.total.as_ref())];
-    powers.extend(Phase::ALL.map(|p| (p.letter(), inputs.phases[p.index()].as_ref())));
-    for (name, power) in &powers {
-        if let Some(power) = power {
-            list(format!("{name}_power"), &power.import);
-            list(format!("{name}_power_export"), &power.export);
-        }
+    let phases = Phase::ALL.map(|p| (p.letter(), inputs.phases[p.index()].as_ref()));
+    let powers = std::iter::once(("total", inputs.total.as_ref())).chain(phases);
+    let powers = powers.filter_map(|(name, power)| Some((name, power?)));
+    for (name, power) in powers.clone() {
+        list(format!("{name}_power"), &power.import);
+        list(format!("{name}_power_export"), &power.export);
     }
-    for phase in Phase::ALL {
-        let (letter, i) = (phase.letter(), phase.index());
-        list(format!("{letter}_volt"), &inputs.voltage[i]);
-        list(format!("{letter}_curr"), &inputs.current[i]);
-        list(format!("{letter}_pf"), &inputs.pf[i]);
-        list(
-            format!("{letter}_energy_import"),
-            &inputs.phase_energy_import[i],
-        );
-        list(
-            format!("{letter}_energy_export"),
-            &inputs.phase_energy_export[i],
-        );
+    let by_phase = [
+        ("volt", &inputs.voltage),
+        ("curr", &inputs.current),
+        ("pf", &inputs.pf),
+        ("energy_import", &inputs.phase_energy_import),
+        ("energy_export", &inputs.phase_energy_export),
+    ];
+    for (what, lists) in by_phase {
+        for (phase, ids) in Phase::ALL.iter().zip(lists) {
+            list(format!("{}_{what}", phase.letter()), ids);
+        }
     }
     list("n_curr".into(), &inputs.n_current);
     list("frequency".into(), &inputs.frequency);
     list("energy_import".into(), &inputs.energy_import);
     list("energy_export".into(), &inputs.energy_export);
     for (name, power) in powers {
-        let Some(power) = power else { continue };
         if power.invert {
             options.insert(format!("{name}_invert"), Value::Bool(true));
         }
@@ -69,7 +64,6 @@ pub fn options_of(inputs: &Inputs) -> Map<String, Value> {
 }
 
 /// The inverse of [`options_of`]; keys that are no inputs are passed over.
-#[must_use]
 pub fn inputs_of(options: &Map<String, Value>) -> Inputs {
     // Of a list in which one is no id nothing is taken: half a sum is a wrong order to a battery.
     let all = |key: &str| match options.get(key).and_then(Value::as_str) {
@@ -118,7 +112,6 @@ pub fn inputs_of(options: &Map<String, Value>) -> Inputs {
 }
 
 /// Whether an option says which power is read, or how.
-#[must_use]
 pub fn is_power(key: &str) -> bool {
     let ends = ["_power", "_power_export", "_invert", "_scale", "_offset"];
     key == "total_phase"
@@ -129,7 +122,6 @@ pub fn is_power(key: &str) -> bool {
 }
 
 /// Whether an option names entities that feed a meter, or says how.
-#[must_use]
 pub fn is_input(key: &str) -> bool {
     is_power(key)
         || is_energy(key)
@@ -145,7 +137,6 @@ fn is_energy(key: &str) -> bool {
 
 /// The input options of the first meter that somebody set, in normal form; `None`: what is wrong
 /// with the options leaves its phases without value, and nothing may be chosen for them.
-#[must_use]
 pub fn said(resolved: &Resolved) -> Option<Map<String, Value>> {
     let set = resolved.values.iter().filter(|(key, value)| {
         is_input(key) && resolved.layer(key) > Layer::Profile && !value.is_null()
@@ -161,7 +152,6 @@ pub fn said(resolved: &Resolved) -> Option<Map<String, Value>> {
 ///
 /// The power entities are those of the choice; factor, offset and sign apply to what was chosen;
 /// all else is the option's where there is one.
-#[must_use]
 pub fn laid(chosen: &Map<String, Value>, said: &Map<String, Value>) -> Inputs {
     let is_house = |key: &str| is_energy(key) && !key.contains("_energy");
     let mut options = chosen.clone();
@@ -190,7 +180,6 @@ pub fn laid(chosen: &Map<String, Value>, said: &Map<String, Value>) -> Inputs {
 }
 
 /// The entities of all meters, for the source.
-#[must_use]
 pub fn union<'a>(inputs: impl IntoIterator<Item = &'a Inputs>) -> Arc<[EntityId]> {
     let mut all: Vec<EntityId> = inputs.into_iter().flat_map(Inputs::entities).collect();
     all.sort();
@@ -202,7 +191,6 @@ pub fn union<'a>(inputs: impl IntoIterator<Item = &'a Inputs>) -> Arc<[EntityId]
 pub const KEY: &str = "setup";
 
 /// What was chosen in an earlier run, from the text that was kept.
-#[must_use]
 pub fn kept(text: Option<&str>) -> Option<Map<String, Value>> {
     let options: Map<String, Value> = serde_json::from_str(text?).ok()?;
     inputs_of(&options).any_power().then_some(options)
@@ -210,7 +198,6 @@ pub fn kept(text: Option<&str>) -> Option<Map<String, Value>> {
 
 /// What the first meter reads: the entities that options `named`, else what the set-up chose, under
 /// what options `said`.
-#[must_use]
 pub fn in_force(setup: &Setup, named: &Inputs, said: Option<&Map<String, Value>>) -> Inputs {
     match (setup, said) {
         (Setup::Chosen { options, .. }, Some(said)) if !named.any_power() => laid(options, said),
@@ -234,7 +221,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use config::{LoadInputs, OptionsFile, load};
+    use config::{LoadInputs, load};
 
     /// The members of an object.
     fn object(value: Value) -> Map<String, Value> {
@@ -246,18 +233,13 @@ mod tests {
 
     /// What options say over a choice, as options again.
     fn over(chosen: Value, options: &Value, env: &[(&str, &str)]) -> Value {
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok(options.to_string()),
-        };
         let env = env
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
         let resolved = load(&LoadInputs {
-            options_file: Some(file),
             env,
-            ..LoadInputs::default()
+            ..LoadInputs::default().with_options(options.to_string())
         });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
         Value::Object(options_of(&laid(
@@ -310,15 +292,10 @@ mod tests {
 
     #[test]
     fn wrong_options_leave_nothing_to_choose_for() {
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok(r#"{"total_invert": "maybe"}"#.into()),
-        };
         assert_eq!(
             said(&load(&LoadInputs {
-                options_file: Some(file),
                 app: true,
-                ..LoadInputs::default()
+                ..LoadInputs::default().with_options(r#"{"total_invert": "maybe"}"#)
             })),
             None
         );

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::kept;
 use config::{ChannelSettings, ControlSettings, ReaderProfiles, definition::Kind, definitions};
 use dashboard::owner::Steer;
 use ipnet::IpNet;
@@ -21,6 +22,11 @@ const MOST_SHARES: usize = 64;
 const MOST_PROFILES: usize = 64;
 /// Longest pause that ends by itself, minutes: a week.
 const LONGEST_PAUSE: f64 = 7.0 * 24.0 * 60.0;
+
+/// Key of the store for what is set of one meter.
+fn key(what: &str, meter: &str) -> String {
+    format!("control/{what}/{meter}")
+}
 
 /// Readers are not told what is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +45,9 @@ struct Offset {
     option: f64,
 }
 
-fn offset_key(meter: &str) -> String {
-    format!("control/offset/{meter}")
-}
-
 /// The target offset in force, W.
 pub fn offset(store: &Store, meter: &str, option: f64) -> f64 {
-    let kept = store.get_state(&offset_key(meter));
-    let kept = kept.and_then(|text| serde_json::from_str::<Offset>(&text).ok());
+    let kept: Option<Offset> = kept::get(store, &key("offset", meter));
     kept.filter(|kept| kept.option == option)
         .map_or(option, |kept| kept.w)
 }
@@ -55,25 +56,17 @@ pub fn offset(store: &Store, meter: &str, option: f64) -> f64 {
 pub fn keep_offset(store: &Store, meter: &str, w: Option<f64>, option: f64) {
     let text = w.map(|w| serde_json::to_string(&Offset { w, option }).unwrap_or_default());
     // An automation may set it as often as a power changes.
-    store.put_state_often(&offset_key(meter), &text.unwrap_or_default());
+    store.put_state_often(&key("offset", meter), &text.unwrap_or_default());
 }
 
 /// What readers are told during a pause of this meter.
 pub fn pause_kind(store: &Store, meter: &str) -> PauseKind {
-    store
-        .get_state(&kind_key(meter))
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default()
+    kept::get(store, &key("pause_kind", meter)).unwrap_or_default()
 }
 
 /// Keeps it.
 pub fn keep_pause_kind(store: &Store, meter: &str, kind: PauseKind) {
-    let text = serde_json::to_string(&kind).unwrap_or_default();
-    store.put_state(&kind_key(meter), &text);
-}
-
-fn kind_key(meter: &str) -> String {
-    format!("control/pause_kind/{meter}")
+    kept::put(store, &key("pause_kind", meter), &kind);
 }
 
 /// A profile that was given to an address at run time.
@@ -87,16 +80,9 @@ pub struct Given {
 /// All of a meter, by address.
 pub type AllGiven = BTreeMap<IpAddr, Given>;
 
-fn profiles_key(meter: &str) -> String {
-    format!("control/profiles/{meter}")
-}
-
 /// Those that are in force; `named`: what options say.
 fn given(store: &Store, meter: &str, named: &ReaderProfiles) -> AllGiven {
-    let mut all: AllGiven = store
-        .get_state(&profiles_key(meter))
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
+    let mut all: AllGiven = kept::get(store, &key("profiles", meter)).unwrap_or_default();
     all.retain(|ip, given| given.option.as_deref() == named.at(*ip).map(|p| p.key));
     all
 }
@@ -149,25 +135,20 @@ pub fn changed_profiles(
         }
     }
     if all.len() > MOST_PROFILES {
-        return Err(Reason::foreign(format!(
-            "profiles: at most {MOST_PROFILES} addresses"
-        )));
+        let why = format!("profiles: at most {MOST_PROFILES} addresses");
+        return Err(Reason::foreign(why));
     }
     Ok(all)
 }
 
 /// Keeps them.
 pub fn keep_profiles(store: &Store, meter: &str, all: &AllGiven) {
-    let text = serde_json::to_string(all).unwrap_or_default();
-    store.put_state(&profiles_key(meter), &text);
+    kept::put(store, &key("profiles", meter), all);
 }
 
 /// Shares that were set at run time.
 pub fn shares(store: &Store) -> BTreeMap<IpAddr, f64> {
-    store
-        .get_state(SHARES)
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default()
+    kept::get(store, SHARES).unwrap_or_default()
 }
 
 /// Lays them over what options say.
@@ -225,11 +206,10 @@ pub fn change_shares(
         }
     }
     if all.len() > MOST_SHARES {
-        return Err(Reason::foreign(format!(
-            "shares: at most {MOST_SHARES} addresses"
-        )));
+        let why = format!("shares: at most {MOST_SHARES} addresses");
+        return Err(Reason::foreign(why));
     }
-    store.put_state(SHARES, &serde_json::to_string(&all).unwrap_or_default());
+    kept::put(store, SHARES, &all);
     Ok(all)
 }
 

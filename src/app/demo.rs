@@ -3,13 +3,11 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket as StdUdpSocket},
-    sync::Arc,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::{net::UdpSocket, runtime::Handle};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use config::{LoadInputs, Resolved, Settings, SourceKind};
@@ -18,7 +16,7 @@ use source::demo::{Battery, Household, SharedBattery, offset_here};
 use store::{MeterRow, Price, Store};
 use vocab::Clock;
 
-use super::tariff;
+use super::{shared::Shared, tariff};
 
 /// A stop shorter than this leaves a gap, as it would in a house, s.
 const GAP: i64 = 600;
@@ -57,46 +55,41 @@ pub fn find_ports(inputs: &mut LoadInputs, resolved: &Resolved) {
     let by_default = |key: &str| {
         resolved.layer(key) == config::Layer::Default && resolved.values.contains_key(key)
     };
+    let meter = &resolved.settings.meters[0];
     let mut found: BTreeMap<&'static str, Value> = BTreeMap::new();
     for (key, port) in [
         ("dashboard_port", Some(resolved.settings.dashboard.port)),
-        ("http_port", resolved.settings.meters[0].http_port),
-        ("modbus_port", resolved.settings.meters[0].modbus_port),
+        ("http_port", meter.http_port),
+        ("modbus_port", meter.modbus_port),
     ] {
+        let is_free = |port| !found.values().any(|taken| *taken == port) && tcp_is_free(port);
         if let Some(port) = port.filter(|_| by_default(key))
-            && let Some(free) = next_free(port, |port| {
-                !found.values().any(|taken| *taken == port) && tcp_is_free(port)
-            })
-            && free != port
+            && let Some(free) = next_free(port, is_free).filter(|free| *free != port)
         {
             found.insert(key, Value::from(free));
         }
     }
-    let fanout = &resolved.settings.meters[0].ws_fanout_ports;
+    let fanout = &meter.ws_fanout_ports;
+    let all_free = |more| {
+        let mut ports = fanout.iter();
+        ports.all(|port| port.checked_add(more).is_some_and(tcp_is_free))
+    };
     if let (Some(first), Some(last)) = (fanout.first(), fanout.last())
         && by_default("ws_port_start")
         && by_default("ws_port_end")
-        && !fanout.iter().all(|port| tcp_is_free(*port))
+        && let Some(more) = (0..20).map(|n| 100 * n).find(|more| all_free(*more))
+        && more > 0
     {
-        let others = (1..20).map(|n| 100 * n).find(|more| {
-            fanout
-                .iter()
-                .all(|port| port.checked_add(*more).is_some_and(tcp_is_free))
-        });
-        if let Some(more) = others {
-            found.insert("ws_port_start", Value::from(first + more));
-            found.insert("ws_port_end", Value::from(last + more));
-        }
+        found.insert("ws_port_start", Value::from(first + more));
+        found.insert("ws_port_end", Value::from(last + more));
     }
     if by_default("udp_ports") {
-        let ports = &resolved.settings.meters[0].udp_ports;
         let mut free: Vec<u16> = Vec::new();
-        for port in ports {
-            free.extend(next_free(*port, |port| {
-                !free.contains(&port) && udp_is_free(port)
-            }));
+        for port in &meter.udp_ports {
+            let next = next_free(*port, |port| !free.contains(&port) && udp_is_free(port));
+            free.extend(next);
         }
-        if free != *ports {
+        if free != meter.udp_ports {
             found.insert("udp_ports", json!(free));
         }
     }
@@ -225,22 +218,19 @@ fn count(energy: &mut Energy, power: [f64; 3], hours: f64) {
     add(&mut energy.net, power.iter().sum());
 }
 
-/// The demo's battery reads the meter by UDP, as a Marstek does, and follows it. Runs until `stop`.
-pub async fn follow(
-    settings: Arc<Settings>,
-    battery: SharedBattery,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) {
-    let Some(meter) = settings.meters.first() else {
-        return stop.cancelled().await;
+/// The demo's battery reads the meter by UDP, as a Marstek does, and follows it. Never ends.
+pub async fn follow(shared: Shared, battery: SharedBattery) {
+    let settings = &shared.settings;
+    let lives = lives_here(settings) && settings.source.demo_battery;
+    let meter = settings.meters.first().filter(|_| lives);
+    let at = meter.and_then(|meter| {
+        let host = meter.bind.filter(|ip| !ip.is_unspecified());
+        let host = host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Some(SocketAddr::new(host, *meter.udp_ports.first()?))
+    });
+    let Some(meter) = at else {
+        return std::future::pending().await;
     };
-    let port = meter.udp_ports.first().copied();
-    let (true, Some(port)) = (lives_here(&settings) && settings.source.demo_battery, port) else {
-        return stop.cancelled().await;
-    };
-    let host = meter.bind.filter(|ip| !ip.is_unspecified());
-    let meter = SocketAddr::new(host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port);
     let socket = match own_socket(meter).await {
         Ok(socket) => socket,
         Err(error) => {
@@ -248,17 +238,14 @@ pub async fn follow(
                 %error,
                 "the demo's battery finds no port of its own: the household does without it"
             );
-            return stop.cancelled().await;
+            return std::future::pending().await;
         }
     };
     let mut each = tokio::time::interval(ASKS_EACH);
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = each.tick() => {}
-        }
+        each.tick().await;
         match asked(&socket, meter).await {
-            Ok(watts) => battery.hears(clock.now().mono, watts),
+            Ok(watts) => battery.hears(shared.clock.now().mono, watts),
             // A port that opens late is asked again.
             Err(why) => debug!(error = %why, "the demo's battery was not answered"),
         }
@@ -307,6 +294,8 @@ async fn asked(socket: &UdpSocket, meter: SocketAddr) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::sync::Arc;
+
     use super::*;
     use config::load;
     use vocab::SystemClock;

@@ -3,6 +3,7 @@
 
 use tracing::debug;
 
+use super::shared::Shared;
 use config::{Inputs, PowerInput, SourceSettings};
 use meter::{
     direction::{Counters, Evidence, SignVerdict, contradiction, look_back},
@@ -78,25 +79,17 @@ pub async fn recorded(
     let mut verdicts = vec![SignVerdict::Unknown; questions.len()];
     let open = |verdict: &SignVerdict| !verdict.decides();
     for look in [Look::Day, Look::Week] {
-        let asked: Vec<Question> = questions
-            .iter()
-            .zip(&verdicts)
-            .map(|(q, verdict)| {
-                if open(verdict) {
-                    q.clone()
-                } else {
-                    Question::default()
-                }
-            })
-            .collect();
+        let ask_again = |(question, verdict): (&Question, &SignVerdict)| {
+            let again = Some(question).filter(|_| open(verdict));
+            again.cloned().unwrap_or_default()
+        };
+        let asked: Vec<Question> = questions.iter().zip(&verdicts).map(ask_again).collect();
         match ask(source, access, &asked, look, now).await {
             Ok(answers) => {
-                for (verdict, periods) in verdicts
-                    .iter_mut()
-                    .zip(answers)
-                    .filter(|(verdict, periods)| open(verdict) && !periods.is_empty())
-                {
-                    *verdict = look_back(&periods, recent);
+                for (verdict, periods) in verdicts.iter_mut().zip(answers) {
+                    if open(verdict) && !periods.is_empty() {
+                        *verdict = look_back(&periods, recent);
+                    }
                 }
             }
             Err(error) => {
@@ -106,6 +99,14 @@ pub async fn recorded(
         }
     }
     verdicts
+}
+
+/// The counters that a question is about.
+pub(super) fn counters_of(question: &Question) -> Counters {
+    Counters {
+        import: question.import.clone(),
+        export: question.export.clone(),
+    }
 }
 
 /// A contradiction with the entities that it is about.
@@ -122,8 +123,7 @@ pub(super) fn words(power: &[PowerInput], evidence: &Evidence, counters: &Counte
 /// sign: nobody has confirmed it, and it would order a battery the wrong way. `inputs` is what
 /// would be read of it. Gives the reason.
 pub async fn refuse_contradicted(
-    source: &SourceSettings,
-    access: &Access,
+    shared: &Shared,
     found: &mut Discovery,
     inputs: &Inputs,
     now: f64,
@@ -131,15 +131,17 @@ pub async fn refuse_contradicted(
     let (_, question) = questions(inputs, &found.energy_import, &found.energy_export)
         .into_iter()
         .find(|(side, _)| *side == Side::House)?;
-    let verdict = recorded(source, access, std::slice::from_ref(&question), false, now)
-        .await
-        .pop()?;
+    let verdict = recorded(
+        shared.source(),
+        &shared.access,
+        std::slice::from_ref(&question),
+        false,
+        now,
+    )
+    .await
+    .pop()?;
     let evidence = verdict.contradiction()?;
-    let counters = Counters {
-        import: question.import.clone(),
-        export: question.export.clone(),
-    };
-    let line = words(&question.power, evidence, &counters);
+    let line = words(&question.power, evidence, &counters_of(&question));
     found.grid = None;
     found.notes.push(line.clone());
     Some(line)

@@ -2,20 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
 use super::{
     choice::Choice,
-    direction::{questions, recorded},
+    direction::{counters_of, questions, recorded},
     meter_task::Command,
     running::Running,
+    shared::Shared,
     taker::Taker,
 };
-use config::{Inputs, SourceSettings};
-use meter::{direction::Counters, witness::Side};
-use source::{Access, HaFacts, discover::discover, recorded::Question};
-use vocab::{Clock, EntityId};
+use config::Inputs;
+use meter::witness::Side;
+use source::{discover::discover, recorded::Question};
+use vocab::EntityId;
 
 /// Between two looks at the recorder, which has a new row each 5 minutes.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -25,10 +23,8 @@ const SETTINGS: Duration = Duration::from_secs(5);
 
 /// Asks for all meters, again and again.
 pub struct Directions {
-    /// How to ask.
-    pub source: SourceSettings,
-    /// Where to ask.
-    pub access: Access,
+    /// What all parts share.
+    pub shared: Shared,
     /// MACs of ours: their counters prove nothing.
     pub macs: Vec<String>,
     /// All meters.
@@ -37,29 +33,16 @@ pub struct Directions {
     pub taker: Taker,
     /// Held meanwhile.
     pub choice: Choice,
-    /// Tells when Home Assistant runs.
-    pub facts: watch::Receiver<HaFacts>,
-    /// For what is to be asked.
-    pub clock: Arc<dyn Clock>,
-    /// The end.
-    pub stop: CancellationToken,
 }
 
 impl Directions {
-    /// Runs until stopped.
+    /// Never ends.
     pub async fn run(mut self) {
-        let stop = self.stop.clone();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.go_on() => {}
-        }
-    }
-
-    async fn go_on(&mut self) {
         let mut asked: Vec<Inputs> = Vec::new();
         let mut last = Duration::ZERO;
         loop {
             if self
+                .shared
                 .facts
                 .wait_for(|facts| facts.state.as_deref() == Some("RUNNING"))
                 .await
@@ -68,7 +51,7 @@ impl Directions {
                 return std::future::pending().await;
             }
             let inputs: Vec<Inputs> = self.meters.iter().map(Running::inputs).collect();
-            let now = self.clock.now();
+            let now = self.shared.clock.now();
             if inputs != asked || now.mono >= last + AGAIN {
                 self.look(&inputs, now.unix).await;
                 (asked, last) = (inputs, now.mono);
@@ -78,9 +61,8 @@ impl Directions {
     }
 
     async fn look(&self, inputs: &[Inputs], now: f64) {
-        let unnamed = inputs
-            .first()
-            .is_some_and(|first| first.any_power() && !first.any_energy());
+        let first = inputs.first();
+        let unnamed = first.is_some_and(|first| first.any_power() && !first.any_energy());
         let [import, export] = if unnamed {
             self.witness().await
         } else {
@@ -89,24 +71,17 @@ impl Directions {
         let mut all: Vec<(usize, Side, Question)> = Vec::new();
         for (meter, inputs) in inputs.iter().enumerate() {
             // The Energy settings are those of the house, and the first meter is the house's.
-            let beside = if meter == 0 {
-                (&*import, &*export)
-            } else {
-                (&[][..], &[][..])
+            let (import, export) = match meter {
+                0 => (&*import, &*export),
+                _ => (&[][..], &[][..]),
             };
-            all.extend(
-                questions(inputs, beside.0, beside.1)
-                    .into_iter()
-                    .map(|(side, question)| (meter, side, question)),
-            );
+            let of_meter = questions(inputs, import, export).into_iter();
+            all.extend(of_meter.map(|(side, question)| (meter, side, question)));
         }
         let asked: Vec<Question> = all.iter().map(|(.., question)| question.clone()).collect();
-        let verdicts = recorded(&self.source, &self.access, &asked, true, now).await;
+        let verdicts = recorded(self.shared.source(), &self.shared.access, &asked, true, now).await;
         for ((meter, side, question), verdict) in all.into_iter().zip(verdicts) {
-            let counters = Counters {
-                import: question.import,
-                export: question.export,
-            };
+            let counters = counters_of(&question);
             let _ = self.meters[meter]
                 .commands
                 .send(Command::Recorded(side, verdict, counters))
@@ -117,7 +92,8 @@ impl Directions {
     /// The grid's counters of the Energy settings: the first meter hears them from now on, so that
     /// it sees a sign that they contradict within minutes, also where the recorder keeps nothing.
     async fn witness(&self) -> [Vec<EntityId>; 2] {
-        let Ok(found) = discover(&self.source, &self.access, &self.macs, &[]).await else {
+        let Ok(found) = discover(self.shared.source(), &self.shared.access, &self.macs, &[]).await
+        else {
             return Default::default();
         };
         let counters = [found.energy_import, found.energy_export];

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::{check::rehearse, choice::union, network};
+use super::{announce::CHANNELS, check::rehearse, choice::union, network, served::reached};
 use config::{EXIT_CONFIGURATION, LoadInputs, MeterSettings, Resolved, SourceKind, load};
 use dashboard::{doctor::Told, locale::Locale};
 use doctor::{
@@ -88,12 +88,7 @@ fn in_lines(told: &Value) -> String {
 /// Home Assistant's ingress.
 async fn running(resolved: &Resolved) -> Option<Value> {
     let dashboard = &resolved.settings.dashboard;
-    let ip = if dashboard.bind.is_unspecified() {
-        IpAddr::from([127, 0, 0, 1])
-    } else {
-        dashboard.bind
-    };
-    let at = SocketAddr::new(ip, dashboard.port);
+    let at = SocketAddr::new(reached(Some(dashboard.bind)), dashboard.port);
     let told = fetch(&format!("http://{at}/doctor.json")).await?;
     told["findings"].is_array().then_some(told)
 }
@@ -109,19 +104,12 @@ async fn fetch(url: &str) -> Option<Value> {
 async fn facts(inputs: &LoadInputs, resolved: &Resolved) -> Facts {
     let settings = &resolved.settings;
     let first = &settings.meters[0];
-    let health = match first.http_port {
-        Some(port) => {
-            let ip = first
-                .bind
-                .filter(|ip| !ip.is_unspecified())
-                .unwrap_or(IpAddr::from([127, 0, 0, 1]));
-            let at = SocketAddr::new(ip, port);
-            fetch(&format!("http://{at}/healthz"))
-                .await
-                .filter(|health| health["listeners"].is_array())
-        }
-        None => None,
-    };
+    let mut health = None;
+    if let Some(port) = first.http_port {
+        let at = SocketAddr::new(reached(first.bind), port);
+        health = fetch(&format!("http://{at}/healthz")).await;
+        health = health.filter(|health| health["listeners"].is_array());
+    }
     let dir = &settings.store.data_dir;
     let (ports, (link, entities)) = match &health {
         Some(health) if settings.source.kind == SourceKind::HomeAssistant => {
@@ -159,17 +147,11 @@ async fn home_assistant_time(resolved: &Resolved) -> Option<f64> {
 
 /// A listener's name as people know it.
 fn shown(name: &str, meter: &str) -> String {
-    let name = match name {
-        "http" => "HTTP",
-        "websocket" => "WebSocket",
-        "udp" => "UDP",
-        "modbus" => "Modbus TCP",
-        _ => "Dashboard",
-    };
-    if meter.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name} ({meter})")
+    let name = CHANNELS.iter().find(|(known, _)| *known == name);
+    let name = name.map_or("Dashboard", |(_, name)| name);
+    match meter {
+        "" => name.to_owned(),
+        meter => format!("{name} ({meter})"),
     }
 }
 
@@ -224,10 +206,8 @@ async fn ports(resolved: &Resolved) -> Vec<Port> {
     let settings = &resolved.settings;
     let mut out = Vec::new();
     for (index, meter) in settings.meters.iter().enumerate() {
-        let prefix = index
-            .checked_sub(1)
-            .map(|i| format!("meters[{i}]."))
-            .unwrap_or_default();
+        let further = index.checked_sub(1);
+        let prefix = further.map_or_else(String::new, |i| format!("meters[{i}]."));
         for (name, bind, port) in wanted(meter) {
             out.push(tried(name, &meter.name, bind, port, &prefix).await);
         }
@@ -239,25 +219,13 @@ async fn ports(resolved: &Resolved) -> Vec<Port> {
 }
 
 fn wanted(meter: &MeterSettings) -> Vec<(&'static str, Option<IpAddr>, u16)> {
-    let bind = meter.bind;
-    let mut all: Vec<_> = meter
-        .http_port
-        .map(|port| ("http", bind, port))
-        .into_iter()
-        .collect();
-    all.extend(meter.udp_ports.iter().map(|port| ("udp", bind, *port)));
-    all.extend(
-        meter
-            .ws_fanout_ports
-            .iter()
-            .map(|port| ("websocket", bind, *port)),
-    );
-    all.extend(
-        meter
-            .modbus_port
-            .map(|port| ("modbus", meter.modbus_bind.or(bind), port)),
-    );
-    all
+    let (bind, modbus_bind) = (meter.bind, meter.modbus_bind.or(meter.bind));
+    let http = meter.http_port.iter().map(|port| ("http", bind, *port));
+    let udp = meter.udp_ports.iter().map(|port| ("udp", bind, *port));
+    let sockets = meter.ws_fanout_ports.iter();
+    let sockets = sockets.map(|port| ("websocket", bind, *port));
+    let modbus = meter.modbus_port.map(|port| ("modbus", modbus_bind, port));
+    http.chain(udp).chain(sockets).chain(modbus).collect()
 }
 
 /// Opens a port for a moment.

@@ -61,20 +61,20 @@ fn anywhere(_: IpAddr) -> Result<(), BadTarget> {
 impl Entities {
     /// Runs until stopped.
     pub async fn run(self) {
-        if !self.settings.enable {
+        if !self.shared.settings.mqtt.enable {
             self.forget().await;
-            return self.stop.cancelled().await;
+            return self.shared.stop.cancelled().await;
         }
         let (mut pause, mut said) = (Duration::ZERO, String::new());
         loop {
             let began = Instant::now();
             let why = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.shared.stop.cancelled() => return,
                 opened = self.open() => match opened {
                     Ok((link, broker)) => {
                         let shown = broker.server.shown();
                         info!(server = %shown, "MQTT: Home Assistant is told of the meter");
-                        self.store.put_state(ANNOUNCED, "1");
+                        self.shared.store.put_state(ANNOUNCED, "1");
                         self.line(&shown, ListenerState::Listening);
                         match self.session(link).await {
                             Some(why) => (Some(shown), Why::Failed(why)),
@@ -86,7 +86,7 @@ impl Entities {
             };
             pause = match why {
                 (_, Why::NoBroker) if self.supervisor.is_none() => {
-                    return self.stop.cancelled().await;
+                    return self.shared.stop.cancelled().await;
                 }
                 (_, Why::NoBroker) => ASK_AGAIN,
                 (_, Why::Unsaid(why)) => {
@@ -111,7 +111,7 @@ impl Entities {
                 }
             };
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.shared.stop.cancelled() => return,
                 () = sleep(pause) => {}
             }
         }
@@ -119,12 +119,13 @@ impl Entities {
 
     fn line(&self, server: &str, state: ListenerState) {
         // One line, whatever the server's name has become.
-        for old in self.board.lines().iter().filter(|l| l.name == "mqtt_home") {
-            if old.address.to_string() != server {
-                self.board.remove(old);
+        let board = &self.shared.board;
+        for old in board.lines() {
+            if old.name == "mqtt_home" && old.address.to_string() != server {
+                board.remove(&old);
             }
         }
-        self.board.set(Line {
+        board.set(Line {
             name: "mqtt_home",
             meter: String::new(),
             address: Place::Named(server.to_owned()),
@@ -147,10 +148,11 @@ impl Entities {
             client_id: client_id.clone(),
             may: anywhere,
         };
-        if let Some(text) = &self.settings.server {
+        let named = &self.shared.settings.mqtt;
+        if let Some(text) = &named.server {
             let server = Server::parse(text).ok_or(Why::Failed(Closed::BadServer))?;
-            let password = self.settings.password.as_ref().map(|p| p.0.clone());
-            return Ok(of(server, self.settings.user.clone(), password));
+            let password = named.password.as_ref().map(|p| p.0.clone());
+            return Ok(of(server, named.user.clone(), password));
         }
         let supervisor = self.supervisor.as_ref().ok_or(Why::NoBroker)?;
         match supervisor.mqtt_service().await {
@@ -188,7 +190,7 @@ impl Entities {
     async fn session(&self, mut link: Link) -> Option<Closed> {
         let out = link.publisher();
         let why = tokio::select! {
-            () = self.stop.cancelled() => None,
+            () = self.shared.stop.cancelled() => None,
             why = self.talk(&mut link, &out) => Some(why.unwrap_or(Closed::TakesNoMore)),
         };
         if why.is_none() {
@@ -218,7 +220,7 @@ impl Entities {
                     Err(why) => return Ok(why),
                 },
             }
-            let now = self.clock.now().mono;
+            let now = self.shared.clock.now().mono;
             let home = self.home(page.as_ref());
             for message in told.due(&home, now, now) {
                 out.publish(&message.topic, message.payload, true).await?;
@@ -254,49 +256,29 @@ impl Entities {
         else {
             return;
         };
-        let change = match asked {
-            Command::TargetOffset(w) => Steer {
-                target_offset: Some(Some(w)),
-                ..Steer::default()
-            },
-            Command::Pause(pause) => Steer {
-                pause: Some(pause),
-                ..Steer::default()
-            },
-            Command::PauseKind(kind) => Steer {
-                pause_kind: Some(kind),
-                ..Steer::default()
-            },
+        let reader = |key: &str| {
+            let readers = self.readers(&self.meters[index]);
+            readers.iter().find(|r| r.key == key).map(|r| r.ip)
+        };
+        let mut change = Steer::default();
+        match asked {
+            Command::TargetOffset(w) => change.target_offset = Some(Some(w)),
+            Command::Pause(pause) => change.pause = Some(pause),
+            Command::PauseKind(kind) => change.pause_kind = Some(kind),
             Command::Share(key, share) => {
-                let Some(ip) = self.reader_at(index, &key) else {
-                    return;
-                };
-                Steer {
-                    shares: [(ip, Some(share))].into(),
-                    ..Steer::default()
-                }
+                let Some(ip) = reader(&key) else { return };
+                change.shares.insert(ip, Some(share));
             }
             Command::Profile(key, name) => {
-                let Some(ip) = self.reader_at(index, &key) else {
-                    return;
-                };
+                let Some(ip) = reader(&key) else { return };
                 // A name that there is not is refused with those that there are.
                 let key = name.map(|name| home::product(&name).unwrap_or(name));
-                Steer {
-                    profiles: [(ip, key)].into(),
-                    ..Steer::default()
-                }
+                change.profiles.insert(ip, key);
             }
-        };
+        }
         if let Err(why) = self.actor.steer(index, change).await {
             warn!("MQTT: what Home Assistant asks for is refused: {why}");
         }
-    }
-
-    /// The address of a reader that entities tell of.
-    fn reader_at(&self, index: usize, key: &str) -> Option<IpAddr> {
-        let readers = self.readers(&self.meters[index]);
-        readers.iter().find(|r| r.key == key).map(|r| r.ip)
     }
 
     /// Where Home Assistant's page of the device links to.
@@ -306,16 +288,13 @@ impl Entities {
             return Some(Page::InSidebar(slug));
         }
         let http_port = self.meters.first()?.settings().http_port;
-        home::page_of(&self.dashboard, http_port, local.ip()).map(Page::At)
+        home::page_of(&self.shared.settings.dashboard, http_port, local.ip()).map(Page::At)
     }
 
     /// What an earlier run said of us is taken back, for the owner has switched this off.
     async fn forget(&self) {
-        if self
-            .store
-            .get_state(ANNOUNCED)
-            .is_none_or(|kept| kept.is_empty())
-        {
+        let told = self.shared.store.get_state(ANNOUNCED);
+        if told.is_none_or(|kept| kept.is_empty()) {
             return;
         }
         let forgetting = async {
@@ -324,7 +303,7 @@ impl Entities {
                     && self.take_back(&mut link).await.is_ok()
                 {
                     link.close().await;
-                    self.store.put_state(ANNOUNCED, "");
+                    self.shared.store.put_state(ANNOUNCED, "");
                     info!("MQTT is off: what Home Assistant was told of the meter is taken back");
                     return;
                 }
@@ -332,7 +311,7 @@ impl Entities {
             }
         };
         tokio::select! {
-            () = self.stop.cancelled() => {}
+            () = self.shared.stop.cancelled() => {}
             () = forgetting => {}
             () = sleep(FORGETTING) => {}
         }

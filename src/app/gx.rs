@@ -1,6 +1,7 @@
 //! Which servers on an outbound WebSocket are a Victron GX that has known the meter: kept in the
 //! store over a restart.
 
+use super::kept;
 use store::Store;
 use transport::outbound::Memory;
 
@@ -16,10 +17,7 @@ fn key(meter: &str) -> String {
 
 impl Known {
     fn all(&self, meter: &str) -> Vec<String> {
-        self.0
-            .get_state(&key(meter))
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default()
+        kept::get(&self.0, &key(meter)).unwrap_or_default()
     }
 }
 
@@ -38,8 +36,6 @@ impl Memory for Known {
             all.push(server.to_owned());
             all.drain(..all.len().saturating_sub(SERVERS));
         }
-        if let Ok(text) = serde_json::to_string(&all) {
-            self.0.put_state(&key(meter), &text);
-        }
+        kept::put(&self.0, &key(meter), &all);
     }
 }

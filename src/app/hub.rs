@@ -4,14 +4,17 @@ use std::{
     collections::BTreeMap,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, info, warn};
 
-use super::{meter_task::Command, vitals::locked};
+use super::{
+    meter_task::Command,
+    vitals::{held, locked},
+};
 use config::{ChannelSettings, MeterSettings};
 use device::{DeviceState, Effect, Setting};
 use store::Store;
@@ -46,7 +49,6 @@ pub struct Options {
 
 impl Kept {
     /// The state that the store kept for this meter.
-    #[must_use]
     pub fn of(key: &str, store: &Store, options: Options) -> Self {
         let read = |text: String| match serde_json::from_str::<DeviceState>(&text) {
             Ok(state) => Some(state),
@@ -80,7 +82,6 @@ impl Kept {
     }
 
     /// The state under the options: what the device shows.
-    #[must_use]
     pub fn in_force(&self) -> DeviceState {
         self.state.under(
             &self.options.meter,
@@ -110,7 +111,6 @@ impl Kept {
 
 impl MeterHub {
     /// A hub over what the store kept, which is in force on `ground` already.
-    #[must_use]
     pub fn new(
         key: &str,
         commands: mpsc::Sender<Command>,
@@ -131,7 +131,7 @@ impl MeterHub {
 
     /// Other options are laid over the kept state.
     pub fn set_options(&self, options: Options) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = held(&self.kept);
         kept.options = options;
         if kept.settle() {
             keep(&self.store, &self.key, &kept.state);
@@ -145,7 +145,7 @@ impl MeterHub {
     }
 
     fn set(&self, setting: &Setting) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = held(&self.kept);
         kept.state = kept.state.with(setting);
         if matches!(setting, Setting::KvsSet(..) | Setting::KvsDelete(_)) {
             if let Some(text) = text(&kept.state) {
@@ -169,7 +169,7 @@ impl MeterHub {
         let clock = Arc::clone(&self.clock);
         {
             // Not kept over a restart of the process: that is a power-on again.
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = held(&self.kept);
             kept.state.reset_reason = 3;
             self.publish(&kept);
         }

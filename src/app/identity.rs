@@ -12,7 +12,6 @@ use vocab::{
 };
 
 /// The MAC of a meter that has one already: typed, or kept in `stored`.
-#[must_use]
 pub fn known_mac(
     key: &str,
     settings: &MeterSettings,

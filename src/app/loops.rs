@@ -4,34 +4,23 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
-use super::{meter_task::Command, running::Running, setup::running};
-use config::SourceSettings;
-use source::{
-    Access, HaFacts,
-    discover::{Discovery, discover},
-};
+use super::{meter_task::Command, running::Running, setup::running, shared::Shared};
+use source::discover::{Discovery, discover};
 use vocab::reason::{Reason, Unusable};
 use vocab::{EntityId, meter_name};
 
 /// What is watched, and how Home Assistant is asked.
 pub struct Loops {
-    /// Where to ask.
-    pub source: SourceSettings,
-    /// How.
-    pub access: Access,
+    /// What all parts share.
+    pub shared: Shared,
     /// MACs of ours.
     pub macs: Vec<String>,
-    /// Tells when Home Assistant has come up: its helpers may be others then.
-    pub facts: watch::Receiver<HaFacts>,
     /// Every entity that is read; changes with each take-over.
     pub entities: watch::Receiver<Arc<[EntityId]>>,
     /// The meters.
     pub meters: Arc<[Running]>,
-    /// The end.
-    pub stop: CancellationToken,
 }
 
 impl Loops {
@@ -40,21 +29,15 @@ impl Loops {
     pub async fn run(mut self) {
         loop {
             if !self.entities.borrow_and_update().is_empty() {
-                let asked = tokio::select! {
-                    () = self.stop.cancelled() => return,
-                    asked = discover(&self.source, &self.access, &self.macs, &[]) => asked,
-                };
-                match asked {
+                let (source, access) = (self.shared.source(), &self.shared.access);
+                match discover(source, access, &self.macs, &[]).await {
                     Ok(found) => self.block(&found).await,
                     Err(why) => debug!(error = %why, "what the entities stand on cannot be asked"),
                 }
             }
             tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = running(&mut self.facts) => {}
-                changed = self.entities.changed() => if changed.is_err() {
-                    return self.stop.cancelled().await;
-                }
+                () = running(&mut self.shared.facts) => {}
+                Ok(()) = self.entities.changed() => {}
             }
         }
     }

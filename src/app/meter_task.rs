@@ -58,7 +58,6 @@ pub struct Sampling {
 
 impl Sampling {
     /// A sample each `step` seconds from the next whole one after `now` on.
-    #[must_use]
     pub fn new(step: u32, feed: Option<Feed>, now: Now) -> Self {
         let step = i64::from(step.max(1));
         Self {
@@ -75,6 +74,17 @@ impl Sampling {
         let step = now.unix_s().div_euclid(self.step);
         (std::mem::replace(&mut self.taken, step) != step).then_some(step * self.step)
     }
+}
+
+/// What of a meter is under way.
+#[derive(Default)]
+pub struct Flow {
+    /// When what it shows has to be made anew without a word of the source.
+    due: Option<Instant>,
+    /// The newest minute that is kept.
+    record: Option<Arc<MinuteRecord>>,
+    /// The newest minute, until it is kept.
+    waiting: Option<Arc<MinuteRecord>>,
 }
 
 /// Everything a meter task works with.
@@ -101,8 +111,8 @@ pub struct MeterTask {
     pub health: Health,
     /// Whether this meter's total is sampled.
     pub sampling: Option<Sampling>,
-    /// The newest minute, until it is kept.
-    pub waiting: Option<Arc<MinuteRecord>>,
+    /// What is under way.
+    pub flow: Flow,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The end.
@@ -114,27 +124,25 @@ impl MeterTask {
     pub async fn run(mut self) {
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut due: Option<Instant> = None;
-        let mut record: Option<Arc<MinuteRecord>> = None;
         let mut kept = self.store.kept();
         let mut pausing = self.pause.subscribe();
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.publish(&mut due, record.as_ref()),
+                () = sleep_until(self.flow.due.unwrap_or_else(Instant::now)), if self.flow.due.is_some() => self.publish(),
                 Some((now, event)) = self.events.recv() => match self.meter.apply(&event, now) {
                     Changed::No => {}
-                    Changed::Now => self.publish(&mut due, record.as_ref()),
+                    Changed::Now => self.publish(),
                     Changed::Within(wait) => {
                         let then = Instant::now() + wait;
-                        due = Some(due.map_or(then, |due| due.min(then)));
+                        self.flow.due = Some(self.flow.due.map_or(then, |due| due.min(then)));
                     }
                 },
                 Ok(()) = kept.changed() => {
                     let run = kept.borrow_and_update().get(&self.key).cloned();
-                    if self.kept(&run.unwrap_or_default(), &mut record) {
-                        self.publish(&mut due, record.as_ref());
+                    if self.kept(&run.unwrap_or_default()) {
+                        self.publish();
                     }
                 }
                 Ok(()) = pausing.changed() => {
@@ -144,11 +152,11 @@ impl MeterTask {
                         None => info!("resumed: readers are told what is measured"),
                     }
                     self.tell_health();
-                    self.publish(&mut due, record.as_ref());
+                    self.publish();
                 }
                 Some(command) = self.commands.recv() => {
                     self.carry_out(command);
-                    self.publish(&mut due, record.as_ref());
+                    self.publish();
                 }
                 _ = second.tick() => {
                     let now = self.clock.now();
@@ -167,10 +175,11 @@ impl MeterTask {
                     if let Some(minute) = ticked.minute {
                         self.store.minute(&self.key, minute);
                         // One that is still not kept a minute later is not waited for.
-                        record = self.waiting.replace(Arc::new(minute)).or(record);
+                        let before = self.flow.waiting.replace(Arc::new(minute));
+                        self.flow.record = before.or(self.flow.record.take());
                     }
                     self.keep_counters();
-                    self.publish(&mut due, record.as_ref());
+                    self.publish();
                     self.tell_health();
                 }
             }
@@ -199,7 +208,8 @@ impl MeterTask {
         self.health.set_meter(&self.key, lines);
     }
 
-    fn publish(&mut self, due: &mut Option<Instant>, record: Option<&Arc<MinuteRecord>>) {
+    fn publish(&mut self) {
+        let record = self.flow.record.as_ref();
         let snapshot = Arc::new(self.meter.snapshot(self.clock.now()));
         self.measured.send_replace(Arc::clone(&snapshot));
         let pause = *self.pause.borrow();
@@ -208,7 +218,7 @@ impl MeterTask {
             Some(pause) => during(pause.kind, &snapshot, record),
         };
         self.ground.change(|ground| ground.view = Arc::new(view));
-        *due = self.meter.due().map(|wait| Instant::now() + wait);
+        self.flow.due = self.meter.due().map(|wait| Instant::now() + wait);
         for notice in self.meter.notices() {
             if notice.warning {
                 warn!("{}", notice.text);
@@ -219,13 +229,12 @@ impl MeterTask {
     }
 
     /// What the store has kept may be served; tells whether that is news.
-    fn kept(&mut self, run: &Run, record: &mut Option<Arc<MinuteRecord>>) -> bool {
+    fn kept(&mut self, run: &Run) -> bool {
         if let Some(limit) = &run.limit {
             self.meter.kept(limit, run.resets, self.clock.now());
         }
-        if let Some(minute) = self.waiting.take_if(|minute| minute.ts <= run.minute) {
-            *record = Some(minute);
-        }
+        let kept = self.flow.waiting.take_if(|minute| minute.ts <= run.minute);
+        self.flow.record = kept.or(self.flow.record.take());
         run.limit.is_some()
     }
 
@@ -233,8 +242,7 @@ impl MeterTask {
         let now = self.clock.now();
         match command {
             Command::Reset(done) => {
-                self.meter.reset(now);
-                self.keep_counters();
+                self.reset(now);
                 info!("energy counters were reset");
                 let _ = done.send(());
             }
@@ -255,8 +263,7 @@ impl MeterTask {
                 let _ = reply.send(taken);
             }
             Command::DeleteAll(done) => {
-                self.meter.reset(now);
-                self.keep_counters();
+                self.reset(now);
                 self.store.delete_records(&self.key);
                 info!("energy counters were reset and the minute records deleted");
                 let _ = done.send(());
@@ -284,6 +291,11 @@ impl MeterTask {
         }
     }
 
+    fn reset(&mut self, now: Now) {
+        self.meter.reset(now);
+        self.keep_counters();
+    }
+
     fn row(&self) -> MeterRow {
         let row = MeterRow {
             reserve: self.meter.reserve(),
@@ -293,7 +305,7 @@ impl MeterTask {
             limit: self.meter.is_counting().then(|| row.ceiling()),
             short: self.meter.is_short(),
             resets: self.meter.counters().resets,
-            minute: self.waiting.as_ref().map_or(0, |minute| minute.ts),
+            minute: self.flow.waiting.as_ref().map_or(0, |minute| minute.ts),
             under_way: self.meter.under_way(),
         };
         MeterRow {
@@ -333,7 +345,6 @@ fn during(kind: PauseKind, snapshot: &Snapshot, record: Option<&Arc<MinuteRecord
 }
 
 /// Counters as the store keeps them.
-#[must_use]
 pub fn row(mac: &str, counters: &CounterState) -> MeterRow {
     MeterRow {
         mac: mac.to_owned(),
@@ -347,7 +358,6 @@ pub fn row(mac: &str, counters: &CounterState) -> MeterRow {
 
 /// The inverse of [`row`]: what is kept as text, with the numbers that may be newer from the
 /// sidecar.
-#[must_use]
 pub fn counters(row: &MeterRow) -> CounterState {
     let mut state: CounterState = serde_json::from_str(&row.extra).unwrap_or_default();
     state.energy = row.energy;
@@ -361,7 +371,7 @@ pub fn counters(row: &MeterRow) -> CounterState {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use config::{LoadInputs, OptionsFile, load};
+    use config::{LoadInputs, load};
     use meter::Energy;
     use vocab::{Link, Reading, State};
 
@@ -370,14 +380,9 @@ mod tests {
         let text = format!(
             r#"{{"total_power": "sensor.p", "energy_import": "sensor.e", "energy_source": "{mode}"}}"#
         );
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok(text),
-        };
         let resolved = load(&LoadInputs {
-            options_file: Some(file),
             data_dir: "/data".into(),
-            ..LoadInputs::default()
+            ..LoadInputs::default().with_options(text)
         });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
         let at = |secs| Now {

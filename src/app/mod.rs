@@ -24,6 +24,7 @@ pub mod forecasting;
 pub mod gx;
 pub mod hub;
 pub mod identity;
+mod kept;
 mod loops;
 pub mod meter_task;
 pub mod network;
@@ -112,10 +113,9 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         other = other_user(first.settings.store.data_dir.clone()) => other,
     };
     if let Some(other) = other {
-        let who = if other == 0 {
-            "another process".to_owned()
-        } else {
-            format!("process {other}")
+        let who = match other {
+            0 => "another process".to_owned(),
+            id => format!("process {id}"),
         };
         let dir = first.settings.store.data_dir.display();
         error!(
@@ -128,18 +128,12 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
         demo::greet(&first);
         say_start(&first);
     }
-    let (settings, its_clock) = (first.settings.store.clone(), Arc::clone(&clock));
-    let all = first.settings.clone();
+    let (all, its_clock) = (first.settings.clone(), Arc::clone(&clock));
     let thread = tokio::runtime::Handle::current();
     let opening = tokio::task::spawn_blocking(move || {
-        let mut opened = store::open(&settings, Arc::clone(&its_clock));
-        let past = demo::invent_past(
-            &all,
-            &opened.store,
-            &mut opened.restored.meters,
-            &*its_clock,
-            &thread,
-        );
+        let mut opened = store::open(&all.store, Arc::clone(&its_clock));
+        let (store, rows) = (&opened.store, &mut opened.restored.meters);
+        let past = demo::invent_past(&all, store, rows, &*its_clock, &thread);
         (opened, past)
     });
     let (opened, past) = tokio::select! {
@@ -167,32 +161,28 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
     };
     say_problems(&resolved);
 
-    let forecasting = Forecasting::new(&resolved.settings, &opened.store);
+    let forecasting = Forecasting::new(&resolved.settings, &opened.store, &clock);
     let outlooks = forecasting
         .as_ref()
         .map_or_else(Outlooks::none, Forecasting::outlooks);
-    let health = Health::new(
-        opened.store.clone(),
-        &opened.problems,
-        outlooks.clone(),
-        stop.clone(),
-    );
+    let (store, problems) = (opened.store.clone(), &opened.problems);
+    let health = Health::new(store, problems, outlooks.clone(), stop.clone());
     for line in resolved.complaints() {
         health.add(line);
     }
-    for problem in &opened.problems {
+    for problem in problems {
         error!("{problem}");
     }
 
     let (facts_tx, facts) = watch::channel(HaFacts::default());
-    let board = Board::default();
     let shared = Shared {
         settings: Arc::new(resolved.settings.clone()),
-        clock: Arc::clone(&clock),
+        clock,
         store: opened.store.clone(),
-        board: board.clone(),
+        board: Board::default(),
         health: health.clone(),
-        facts: facts.clone(),
+        access,
+        facts,
         feed: forecasting.as_ref().map(Forecasting::feed),
         stop: stop.clone(),
     };
@@ -206,122 +196,75 @@ pub async fn run(mut inputs: LoadInputs, log: LevelHandle, stop: CancellationTok
     if let Some(import) = opened.restored.import {
         meters.take_import(import, &shared);
     }
-
-    let setup = start_setup(&shared, &resolved, &access, &meters, &facts);
+    let setup = start_setup(&shared, &resolved, &meters);
     if resolved.settings.source.kind == SourceKind::HomeAssistant {
         let loops = Loops {
-            source: resolved.settings.source.clone(),
-            access: access.clone(),
+            shared: shared.clone(),
             macs: meters.macs(),
-            facts: facts.clone(),
             entities: meters.entities(),
             meters: Arc::clone(&meters.running),
-            stop: stop.clone(),
         };
-        health.spawn("loops", loops.run());
+        health.spawn_until_stop("loops", loops.run());
         let directions = Directions {
-            source: resolved.settings.source.clone(),
-            access: access.clone(),
+            shared: shared.clone(),
             macs: meters.macs(),
             meters: Arc::clone(&meters.running),
             taker: meters.taker(),
             choice: setup.clone(),
-            facts: facts.clone(),
-            clock: Arc::clone(&clock),
-            stop: stop.clone(),
         };
-        health.spawn("direction", directions.run());
+        health.spawn_until_stop("direction", directions.run());
     }
     let (names, names_seen) = mpsc::channel(NAMES);
-    let feeding = Feeding {
-        access: access.clone(),
-        facts: facts_tx,
-        registry: names,
-        battery: battery.clone(),
-        recorder: Arc::clone(&recorder),
-    };
-    start_source(&shared, &resolved, &meters, feeding);
-    let (app, asked) = (inputs.app, access.clone());
-    let outlooks_told = outlooks.clone();
+    let tap = Arc::clone(&recorder);
+    start_source(&shared, &meters, facts_tx, names, battery.clone(), tap);
+    let app = inputs.app;
     let (watching, told) = Watching::channels(&opened.store);
+    watching.start(&shared, &meters, before);
     let wiring = Wiring {
         inputs,
         resolved: resolved.clone(),
-        access,
         supervisor: supervisor.clone(),
         setup,
-        forecast: outlooks,
+        forecast: outlooks.clone(),
         trainer: forecasting.as_ref().map(Forecasting::trainer),
         recorder: Arc::clone(&recorder),
         log,
         told,
     };
     let pages = Pages::new(&shared, &meters, wiring);
-    watching.start(&shared, &resolved, &asked, &meters, before);
     let following = Following {
-        source: resolved.settings.source.clone(),
-        access: asked,
-        facts: facts.clone(),
+        shared: shared.clone(),
         entities: meters.entities(),
         events: names_seen,
-        store: opened.store.clone(),
         actor: pages.actor(),
-        health: health.clone(),
-        stop: stop.clone(),
     };
     health.spawn("names", following.run());
     let entities = Entities {
+        shared: shared.clone(),
         told: Default::default(),
-        settings: resolved.settings.mqtt.clone(),
-        dashboard: resolved.settings.dashboard.clone(),
         supervisor: supervisor.clone().filter(|_| app),
         meters: Arc::clone(&meters.running),
-        health: health.clone(),
-        forecast: outlooks_told,
-        facts: facts.clone(),
+        forecast: outlooks,
         actor: pages.actor(),
-        board: board.clone(),
-        store: opened.store.clone(),
-        clock: Arc::clone(&clock),
-        stop: stop.clone(),
     };
     health.spawn("MQTT", entities.run());
-    let reserving = Reserving::begin(
-        &resolved.settings.source,
-        supervisor.clone(),
-        facts,
-        opened.store.clone(),
-        board.guard().clone(),
-    );
     tokio::select! {
         () = stop.cancelled() => {}
         () = async {
-            health.spawn("reserved ports", reserving.await.run(stop.clone()));
+            let reserving = Reserving::begin(&shared, supervisor.clone()).await;
+            health.spawn_until_stop("reserved ports", reserving.run());
             meters.start_channels(&shared, &resolved, supervisor.as_ref(), pages.on_lan()).await;
         } => {}
     }
-    health.spawn(
-        "demo battery",
-        demo::follow(
-            Arc::clone(&shared.settings),
-            battery,
-            Arc::clone(&clock),
-            stop.clone(),
-        ),
-    );
+    health.spawn_until_stop("demo battery", demo::follow(shared.clone(), battery));
     health.spawn("dashboard", pages.serve(shared.clone()));
     start_control(&shared, app);
     if let Some(forecasting) = forecasting {
         forecasting.start(&shared);
     }
     announce::urls(&meters, &resolved, app);
-    health.spawn_work(announce::channels(
-        board,
-        meters.settings(),
-        meters.entities(),
-        stop.clone(),
-    ));
-
+    let (settings, entities) = (meters.settings(), meters.entities());
+    health.spawn_work(announce::channels(shared.clone(), settings, entities));
     stop.cancelled().await;
     info!("stopping");
     if tokio::time::timeout(STOP_PATIENCE, health.join())
@@ -403,14 +346,8 @@ fn raise_file_limit() {
     }
 }
 
-fn start_setup(
-    shared: &Shared,
-    resolved: &Resolved,
-    access: &Access,
-    meters: &Meters,
-    facts: &watch::Receiver<HaFacts>,
-) -> Choice {
-    let source = &resolved.settings.source;
+fn start_setup(shared: &Shared, resolved: &Resolved, meters: &Meters) -> Choice {
+    let source = shared.source();
     let wanted = source.kind == SourceKind::HomeAssistant
         && source.auto_setup
         && !resolved.settings.meters[0].inputs.any_power();
@@ -427,41 +364,26 @@ fn start_setup(
         state: watch::Sender::new(begins),
         said: Arc::new(Mutex::new(choice::said(resolved))),
     };
-    if !wanted {
-        return choice;
+    if wanted {
+        let search = Search {
+            shared: shared.clone(),
+            macs: meters.macs(),
+            choice: choice.clone(),
+        };
+        let searching = search.run(meters.taker());
+        shared.health.spawn_until_stop("set-up", searching);
     }
-    let search = Search {
-        source: source.clone(),
-        access: access.clone(),
-        macs: meters.macs(),
-        facts: facts.clone(),
-        store: shared.store.clone(),
-        choice: choice.clone(),
-        health: shared.health.clone(),
-        clock: Arc::clone(&shared.clock),
-        stop: shared.stop.clone(),
-    };
-    shared.health.spawn("set-up", search.run(meters.taker()));
     choice
 }
 
-/// What a source needs beside what all share.
-struct Feeding {
-    access: Access,
+fn start_source(
+    shared: &Shared,
+    meters: &Meters,
     facts: watch::Sender<HaFacts>,
     registry: mpsc::Sender<RegistryEvent>,
     battery: SharedBattery,
     recorder: Arc<Recorder>,
-}
-
-fn start_source(shared: &Shared, resolved: &Resolved, meters: &Meters, feeding: Feeding) {
-    let Feeding {
-        access,
-        facts,
-        registry,
-        battery,
-        recorder,
-    } = feeding;
+) {
     let macs = watch::channel(Arc::<[String]>::from(meters.macs()));
     let channels = SourceChannels {
         entities: meters.entities(),
@@ -476,7 +398,7 @@ fn start_source(shared: &Shared, resolved: &Resolved, meters: &Meters, feeding: 
         clock: Arc::clone(&shared.clock),
         stop: shared.stop.clone(),
     };
-    let settings = resolved.settings.source.clone();
+    let (settings, access) = (shared.source().clone(), shared.access.clone());
     shared.health.spawn("source", async move {
         // Kept so that the list of MACs never counts as gone.
         let _macs = macs.0;

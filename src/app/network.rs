@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
+use super::kept;
 use crate::supervisor::Supervisor;
 use config::LoadInputs;
 use source::Access;
@@ -58,9 +59,7 @@ pub async fn card(
         match timeout_at(deadline, supervisor.self_info()).await {
             Ok(Ok(info)) => {
                 let network = info.network.unwrap_or_default();
-                if let Ok(text) = serde_json::to_string(&network) {
-                    store.put_state(KEY, &text);
-                }
+                kept::put(store, KEY, &network);
                 info!("ports of the Network card: {}", describe(&network));
                 return Some(network);
             }
@@ -70,17 +69,14 @@ pub async fn card(
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(4));
     }
-    let kept: Option<BTreeMap<String, Option<u16>>> = store
-        .get_state(KEY)
-        .and_then(|text| serde_json::from_str(&text).ok());
+    let kept: Option<BTreeMap<String, Option<u16>>> = kept::get(store, KEY);
+    let ports = match kept {
+        Some(_) => "those of the last start",
+        None => "the defaults",
+    };
     warn!(
         error = last,
-        "the Supervisor does not tell the ports: they are {}",
-        if kept.is_some() {
-            "those of the last start"
-        } else {
-            "the defaults"
-        }
+        "the Supervisor does not tell the ports: they are {ports}"
     );
     kept
 }

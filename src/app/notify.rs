@@ -1,27 +1,18 @@
 //! What needs a person is told in Home Assistant too, as a persistent notification: a meter without
 //! a reading, a reader that is missed, a port that is taken. It is taken back when that is over.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use config::SourceSettings;
+use super::{kept, shared::Shared};
 use dashboard::{incidents, locale::Locale};
 use diary::{Entry, Kind, Watched};
-use source::{
-    Access, HaFacts,
-    notice::{Notice, tell},
-};
-use store::Store;
+use source::notice::{Notice, tell};
 
 /// Key of the store.
 const KEY: &str = "notified";
@@ -36,20 +27,12 @@ const AT_STOP: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub struct Notify {
-    /// How to tell.
-    pub source: SourceSettings,
-    /// Whom to tell.
-    pub access: Access,
-    /// Whether it is there.
-    pub facts: watch::Receiver<HaFacts>,
+    /// What all parts share.
+    pub shared: Shared,
     /// What is wrong.
     pub watched: watch::Receiver<Arc<Watched>>,
     /// MAC of the first meter: two installations have two notifications.
     pub mac: String,
-    /// Where it is kept what was told, for the next start.
-    pub store: Store,
-    /// The end.
-    pub stop: CancellationToken,
 }
 
 /// Letters, digits and `_` only, and no longer than needed.
@@ -83,22 +66,19 @@ impl Notify {
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         // By id of the notification; an earlier run may have left some.
-        let kept = self
-            .store
-            .get_state(KEY)
-            .and_then(|text| serde_json::from_str(&text).ok());
-        let mut told: BTreeMap<String, String> = kept.unwrap_or_default();
+        let kept: Option<BTreeMap<String, String>> = kept::get(&self.shared.store, KEY);
+        let mut told = kept.unwrap_or_default();
         let mut first: BTreeMap<i64, Instant> = BTreeMap::new();
         let (mut up, mut due) = (None, Instant::now());
         // A Home Assistant that was restarted has forgotten all.
         let mut forgot = true;
         loop {
             tokio::select! {
-                () = self.stop.cancelled() => break,
+                () = self.shared.stop.cancelled() => break,
                 _ = second.tick() => {}
             }
             let now = Instant::now();
-            let running = self.facts.borrow_and_update().state.as_deref() == Some("RUNNING");
+            let running = self.shared.facts.borrow_and_update().state.as_deref() == Some("RUNNING");
             up = if running { up.or(Some(now)) } else { None };
             forgot |= !running;
             let open: Vec<Entry> = self
@@ -113,30 +93,21 @@ impl Notify {
             for entry in &open {
                 first.entry(entry.id).or_insert(now);
             }
-            let lasting: Vec<&Entry> = open
-                .iter()
-                .filter(|e| first.get(&e.id).is_some_and(|at| now - *at >= LASTS))
+            let lasts = |e: &Entry| first.get(&e.id).is_some_and(|at| now - *at >= LASTS);
+            let lasting: BTreeMap<String, Entry> = open
+                .into_iter()
+                .filter(lasts)
+                .map(|entry| (id(&self.mac, &entry), entry))
                 .collect();
-            let differs = {
-                let wanted: BTreeSet<String> = lasting.iter().map(|e| id(&self.mac, e)).collect();
-                told.keys().cloned().collect::<BTreeSet<_>>() != wanted
-                    || (forgot && !wanted.is_empty())
-            };
+            let differs = told.keys().ne(lasting.keys()) || (forgot && !lasting.is_empty());
             if !differs || now < due || up.is_none_or(|at| now - at < LASTS) {
                 continue;
             }
             due = now + AGAIN;
-            let lasting: Vec<Entry> = lasting.into_iter().cloned().collect();
-            let going: Vec<String> = told
-                .keys()
-                .filter(|key| lasting.iter().all(|e| id(&self.mac, e) != **key))
-                .cloned()
-                .collect();
-            let coming: Vec<(String, Entry)> = lasting
-                .iter()
-                .map(|entry| (id(&self.mac, entry), entry.clone()))
-                .filter(|(key, _)| forgot || !told.contains_key(key))
-                .collect();
+            let mut going: Vec<String> = told.keys().cloned().collect();
+            going.retain(|key| !lasting.contains_key(key));
+            let mut coming = lasting.clone();
+            coming.retain(|key, _| forgot || !told.contains_key(key));
             if self.tell(coming, going.clone(), PATIENCE).await {
                 forgot = false;
                 for key in going {
@@ -145,38 +116,31 @@ impl Notify {
                         told.remove(&key).unwrap_or_default()
                     );
                 }
-                for entry in &lasting {
-                    let key = id(&self.mac, entry);
+                for (key, entry) in lasting {
                     told.entry(key).or_insert_with(|| {
                         incidents::line(&Locale::all()[0], &entry.subject, &entry.detail)
                     });
                 }
-                self.keep(&told);
+                kept::put(&self.shared.store, KEY, &told);
                 due = now;
             }
         }
         // Who is stopped cannot take it back later.
         if !told.is_empty() {
             let going: Vec<String> = told.keys().cloned().collect();
-            if self.tell(Vec::new(), going, AT_STOP).await {
-                self.keep(&BTreeMap::new());
+            if self.tell(BTreeMap::new(), going, AT_STOP).await {
+                self.shared.store.put_state(KEY, "{}");
             }
-        }
-    }
-
-    fn keep(&self, told: &BTreeMap<String, String>) {
-        if let Ok(text) = serde_json::to_string(told) {
-            self.store.put_state(KEY, &text);
         }
     }
 
     async fn tell(
         &self,
-        coming: Vec<(String, Entry)>,
+        coming: BTreeMap<String, Entry>,
         going: Vec<String>,
         patience: Duration,
     ) -> bool {
-        let zone = self.facts.borrow().time_zone.clone();
+        let zone = self.shared.facts.borrow().time_zone.clone();
         let words = move |language: Option<&str>| {
             let code = language
                 .and_then(|of| of.split(['-', '_']).next())
@@ -185,7 +149,7 @@ impl Notify {
                 .iter()
                 .find(|l| l.code == code)
                 .unwrap_or(&Locale::all()[0]);
-            let make = |(id, entry): &(String, Entry)| Notice::Create {
+            let make = |(id, entry): (&String, &Entry)| Notice::Create {
                 id: id.clone(),
                 title: l.t("app").to_owned(),
                 message: incidents::message(l, entry, zone.as_deref()),
@@ -193,7 +157,12 @@ impl Notify {
             let dismiss = going.iter().map(|id| Notice::Dismiss { id: id.clone() });
             dismiss.chain(coming.iter().map(make)).collect()
         };
-        match timeout(patience, tell(&self.source, &self.access, words)).await {
+        match timeout(
+            patience,
+            tell(self.shared.source(), &self.shared.access, words),
+        )
+        .await
+        {
             Ok(Ok(())) => true,
             Ok(Err(why)) => {
                 debug!(error = %why, "Home Assistant cannot be notified");

@@ -3,10 +3,8 @@
 use serde_json::{Map, Value};
 
 use config::{
-    Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved,
-    definition::Kind,
-    definitions,
-    pattern::{self, Pattern},
+    Inputs, Layer, PowerInput, Problem, ProblemKind, Resolved, definition::Definition, definitions,
+    pattern,
 };
 use dashboard::owner::Sign;
 use source::discover::Discovery;
@@ -32,41 +30,28 @@ struct Named {
     id: EntityId,
 }
 
-fn quantity_of(key: &str) -> Quantity {
-    match key {
-        "frequency" => Quantity::Frequency,
-        _ if key.contains("energy") => Quantity::Energy,
-        _ if key.ends_with("_volt") => Quantity::Voltage,
-        _ if key.ends_with("_curr") => Quantity::Current,
-        _ if key.ends_with("_pf") => Quantity::PowerFactor,
-        _ => Quantity::Power,
-    }
-}
-
 fn named(changes: &Map<String, Value>) -> Vec<Named> {
     let mut all = Vec::new();
     let mut of = |prefix: &str, members: &Map<String, Value>| {
         for (key, value) in members {
-            let takes_entities = definitions::find(key)
-                .is_some_and(|def| matches!(def.kind, Kind::Match(Pattern::Entities)));
-            let text = value.as_str().filter(|_| takes_entities);
+            let Some(quantity) = definitions::find(key).and_then(Definition::quantity) else {
+                continue;
+            };
             let one = |id| Named {
                 key: format!("{prefix}{key}"),
-                quantity: quantity_of(key),
+                quantity,
                 id,
             };
-            let ids = text.and_then(pattern::entities).unwrap_or_default();
+            let ids = value
+                .as_str()
+                .and_then(pattern::entities)
+                .unwrap_or_default();
             all.extend(ids.into_iter().map(one));
         }
     };
     of("", changes);
-    for (index, entry) in changes
-        .get("meters")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    let meters = changes.get("meters").and_then(Value::as_array);
+    for (index, entry) in meters.into_iter().flatten().enumerate() {
         if let Some(members) = entry.as_object() {
             of(&format!("meters[{index}]."), members);
         }
@@ -75,7 +60,6 @@ fn named(changes: &Map<String, Value>) -> Vec<Named> {
 }
 
 /// The entities that a change names.
-#[must_use]
 pub fn entities(changes: &Map<String, Value>) -> Vec<EntityId> {
     let mut ids: Vec<EntityId> = named(changes).into_iter().map(|n| n.id).collect();
     ids.sort();
@@ -84,7 +68,6 @@ pub fn entities(changes: &Map<String, Value>) -> Vec<EntityId> {
 }
 
 /// Whether a change says how a power is read.
-#[must_use]
 pub fn touches_sign(changes: &Map<String, Value>) -> bool {
     ["_invert", "_scale", "_power", "_power_export"]
         .iter()
@@ -116,7 +99,6 @@ const fn class(quantity: Quantity) -> &'static str {
 }
 
 /// What `found`, which was asked for [`entities`], says against `changes`.
-#[must_use]
 pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objections {
     let mut all = Objections::default();
     for Named { key, quantity, id } in named(changes) {
@@ -125,12 +107,7 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
             all.refused.push(says(why));
             continue;
         }
-        let Some(here) = found
-            .asked
-            .iter()
-            .find(|(of, _)| *of == id)
-            .and_then(|(_, candidate)| candidate.as_ref())
-        else {
+        let Some(here) = found.asked_for(&id) else {
             all.doubtful.push(says(Unusable::Gone));
             continue;
         };
@@ -167,7 +144,6 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
 }
 
 /// Whether a power is read the other way round than the Energy settings declare it.
-#[must_use]
 pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
     let declared = found
         .grid
@@ -190,16 +166,9 @@ pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
             _ => false,
         }
     };
-    let powers = [
-        inputs.total.as_ref(),
-        inputs.phases[0].as_ref(),
-        inputs.phases[1].as_ref(),
-        inputs.phases[2].as_ref(),
-    ];
-    let mut named = ["total", "a", "b", "c"]
-        .into_iter()
-        .zip(powers)
-        .filter_map(|(name, power)| Some((name, power?)));
+    let phases = ["a", "b", "c"].into_iter().zip(&inputs.phases);
+    let powers = std::iter::once(("total", &inputs.total)).chain(phases);
+    let mut named = powers.filter_map(|(name, power)| Some((name, power.as_ref()?)));
     let (name, power) = named.find(|(_, power)| turns(power))?;
     let id = power.import.first()?;
     let what = Reason::entity(id, Unusable::Turned);
@@ -207,14 +176,12 @@ pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
 }
 
 /// A sign that the counters contradict.
-#[must_use]
 pub fn to_contradiction(sign: &Sign) -> Option<Problem> {
     let (line, name) = (sign.line.clone()?, sign.turn.first()?);
     Some(problem(&format!("{name}_invert"), None, line))
 }
 
 /// What a change makes doubtful by the options alone, as warnings that were not there before.
-#[must_use]
 pub fn to_options(before: &Resolved, after: &Resolved) -> Vec<Problem> {
     let new = after
         .warnings

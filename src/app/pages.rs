@@ -27,11 +27,10 @@ use super::{
     users::Users, watching::ForPages,
 };
 use crate::{logging::LevelHandle, supervisor::Supervisor};
-use config::{DashboardOnLan, LoadInputs, Resolved};
+use config::{DashboardOnLan, DashboardSettings, LoadInputs, Resolved};
 use dashboard::{Context, Door, Owner};
 use forecast::Outlooks;
 use recording::Recorder;
-use source::Access;
 use transport::listener::{self, ListenerSpec};
 
 /// The proxy's address on the Supervisor's bridge, and ours.
@@ -44,15 +43,13 @@ pub struct Wiring {
     pub inputs: LoadInputs,
     /// What came of it.
     pub resolved: Resolved,
-    /// Where Home Assistant is asked.
-    pub access: Access,
     /// Whom options are given to, as app.
     pub supervisor: Option<Supervisor>,
     /// How far the set-up is; set to "by options" once a person took entities.
     pub setup: Choice,
-    /// Where the forecast is read.
+    /// The forecast and its training.
     pub forecast: Outlooks,
-    /// How a training is asked for, unless the forecast is off.
+    /// Asks for a training, unless the forecast is off.
     pub trainer: Option<Trainer>,
     /// Recordings.
     pub recorder: Arc<Recorder>,
@@ -66,68 +63,34 @@ pub struct Wiring {
 pub struct Pages {
     context: Context,
     actor: Arc<Actor>,
-    app: bool,
-    on_lan: DashboardOnLan,
-    hosts: Vec<String>,
-    port: u16,
-    bind: IpAddr,
     env: BTreeMap<String, String>,
-    supervisor: Option<Supervisor>,
 }
 
 impl Pages {
     /// Pages over these meters.
-    #[must_use]
     pub fn new(shared: &Shared, meters: &Meters, wiring: Wiring) -> Self {
-        let Wiring {
-            inputs,
-            resolved,
-            access,
-            supervisor,
-            setup,
-            forecast,
-            trainer,
-            recorder,
-            log,
-            told:
-                ForPages {
-                    watched,
-                    tariff,
-                    marker,
-                },
-        } = wiring;
-        let settings = &resolved.settings.dashboard;
-        let (on_lan, hosts, port, bind) = (
-            settings.on_lan,
-            settings.hosts.clone(),
-            settings.port,
-            settings.bind,
-        );
-        let (app, env) = (inputs.app, inputs.env.clone());
-        let history_seconds = resolved.settings.forecast.history_seconds;
-        let chosen = chosen(&inputs);
+        let env = wiring.inputs.env.clone();
+        let current = (wiring.resolved.clone(), chosen(&wiring.inputs));
+        let history_seconds = wiring.resolved.settings.forecast.history_seconds;
+        let run = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..));
         let actor = Arc::new(Actor {
             shared: shared.clone(),
             meters: Arc::clone(&meters.running),
             macs: meters.macs(),
             taker: meters.taker(),
-            access,
-            supervisor: supervisor.clone(),
-            setup,
-            trainer,
-            log,
-            inputs: tokio::sync::Mutex::new(inputs),
-            started: resolved.clone(),
-            current: Mutex::new((resolved, chosen)),
+            supervisor: wiring.supervisor,
+            setup: wiring.setup,
+            trainer: wiring.trainer,
+            log: wiring.log,
+            inputs: tokio::sync::Mutex::new(wiring.inputs),
+            started: wiring.resolved,
+            current: Mutex::new(current),
             found: tokio::sync::Mutex::default(),
-            run: format!(
-                "{:016x}",
-                getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
-            ),
+            run: format!("{run:016x}"),
             restart: watch::Sender::default(),
             users: Users::default(),
             signs: Signs::default(),
-            marker,
+            marker: wiring.told.marker,
         });
         let context = Context::new(dashboard::Parts {
             meters: meters
@@ -140,69 +103,53 @@ impl Pages {
             store: shared.store.clone(),
             facts: shared.facts.clone(),
             owner: Arc::clone(&actor) as Arc<dyn Owner>,
-            forecast,
-            recorder,
+            forecast: wiring.forecast,
+            recorder: wiring.recorder,
             history_seconds,
-            watched,
-            tariff,
+            watched: wiring.told.watched,
+            tariff: wiring.told.tariff,
         });
         Self {
             context,
             actor,
-            app,
-            on_lan,
-            hosts,
-            port,
-            bind,
             env,
-            supervisor,
         }
     }
 
     /// Who changes options, for changes that nobody asked for.
-    #[must_use]
     pub fn actor(&self) -> Arc<Actor> {
         Arc::clone(&self.actor)
     }
 
+    fn settings(&self) -> &DashboardSettings {
+        &self.actor.started.settings.dashboard
+    }
+
     /// What the device's HTTP port serves beside the device, by `dashboard_on_lan`.
-    #[must_use]
     pub fn on_lan(&self) -> Option<Router> {
-        let full = match self.on_lan {
+        let DashboardSettings { on_lan, hosts, .. } = self.settings().clone();
+        let full = match on_lan {
             DashboardOnLan::None => return None,
             DashboardOnLan::View => false,
             DashboardOnLan::Full => true,
         };
-        Some(dashboard::lan_router(
-            &self.context,
-            Door::Lan {
-                full,
-                hosts: self.hosts.clone(),
-            },
-        ))
+        let door = Door::Lan { full, hosts };
+        Some(dashboard::lan_router(&self.context, door))
     }
 
     /// Serves the dashboard's own listener until the stop.
     pub async fn serve(self, shared: Shared) {
-        let wanted = |bind, port| ListenerSpec {
-            name: "dashboard",
-            meter: String::new(),
-            bind: Some(bind),
-            port,
-            needed_by: "this is the page for people",
-        };
         let address = |name: &str, plain| {
-            self.env
-                .get(name)
-                .and_then(|text| text.trim().parse::<IpAddr>().ok())
-                .unwrap_or(plain)
+            let named = self.env.get(name).and_then(|text| text.trim().parse().ok());
+            named.unwrap_or(plain)
         };
-        let (door, wanted) = match (&self.supervisor, self.app) {
-            (Some(supervisor), true) => {
+        let (door, bind, port) = match &self.actor.supervisor {
+            Some(supervisor) if self.actor.started.app => {
                 let Some(port) = ingress_port(supervisor, &shared).await else {
                     return;
                 };
                 info!("the page in the sidebar: ingress port {port}");
+                let peer = address("VIRTUAL_SHELLY_INGRESS_PEER", INGRESS_PEER);
                 let bind = address("VIRTUAL_SHELLY_INGRESS_BIND", INGRESS_BIND);
                 // A host whose bridge has another address still gets its page: the peer is what
                 // counts.
@@ -213,25 +160,21 @@ impl Pages {
                 } else {
                     bind
                 };
-                (
-                    Door::Ingress {
-                        peer: address("VIRTUAL_SHELLY_INGRESS_PEER", INGRESS_PEER),
-                    },
-                    wanted(bind, port),
-                )
+                (Door::Ingress { peer }, bind, port)
             }
             _ => {
-                info!(
-                    "the dashboard: http://{}/",
-                    SocketAddr::new(self.bind, self.port)
-                );
-                (
-                    Door::Plain {
-                        hosts: self.hosts.clone(),
-                    },
-                    wanted(self.bind, self.port),
-                )
+                let settings = self.settings();
+                let (bind, port, hosts) = (settings.bind, settings.port, settings.hosts.clone());
+                info!("the dashboard: http://{}/", SocketAddr::new(bind, port));
+                (Door::Plain { hosts }, bind, port)
             }
+        };
+        let wanted = ListenerSpec {
+            name: "dashboard",
+            meter: String::new(),
+            bind: Some(bind),
+            port,
+            needed_by: "this is the page for people",
         };
         let router = dashboard::router(&self.context, door);
         dashboard::serve::run(wanted, router, shared.board.clone(), shared.stop.clone()).await;

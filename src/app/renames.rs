@@ -6,17 +6,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{pages::actor::Actor, vitals::Health};
-use config::{HaTransport, SourceKind, SourceSettings};
+use super::{kept, pages::actor::Actor, shared::Shared};
+use config::{HaTransport, SourceKind};
 use source::{
-    Access, HaFacts,
     registered::{Registered, RegistryEvent},
     registry::names,
 };
-use store::Store;
 use vocab::EntityId;
 use vocab::reason::{Reason, Renamed};
 
@@ -42,47 +39,35 @@ enum Looked {
 
 /// Follows names.
 pub struct Following {
-    /// How to ask.
-    pub source: SourceSettings,
-    /// Where to ask.
-    pub access: Access,
-    /// Tells when Home Assistant is there.
-    pub facts: watch::Receiver<HaFacts>,
+    /// What all parts share.
+    pub shared: Shared,
     /// What is read.
     pub entities: watch::Receiver<Arc<[EntityId]>>,
     /// What the registry's events say.
     pub events: mpsc::Receiver<RegistryEvent>,
-    /// Where each entity's id is kept.
-    pub store: Store,
     /// Who changes options.
     pub actor: Arc<Actor>,
-    /// Where it is told.
-    pub health: Health,
-    /// The end.
-    pub stop: CancellationToken,
 }
 
 impl Following {
     /// Until the stop.
     pub async fn run(mut self) {
-        let kept = self
-            .store
-            .get_state(KEY)
-            .and_then(|text| serde_json::from_str(&text).ok());
-        let mut known: BTreeMap<EntityId, Registered> = kept.unwrap_or_default();
-        if self.source.kind != SourceKind::HomeAssistant {
-            return self.stop.cancelled().await;
+        let kept: Option<BTreeMap<EntityId, Registered>> = kept::get(&self.shared.store, KEY);
+        let mut known = kept.unwrap_or_default();
+        let source = self.shared.source();
+        if source.kind != SourceKind::HomeAssistant {
+            return self.shared.stop.cancelled().await;
         }
-        let polls = self.source.ha_transport == HaTransport::Rest;
+        let polls = source.ha_transport == HaTransport::Rest;
         let mut up = false;
         // When to look, and once more after that.
         let mut due: Option<Instant> = None;
         let mut more = false;
         loop {
             tokio::select! {
-                () = self.stop.cancelled() => return,
-                Ok(()) = self.facts.changed() => {
-                    let now_up = self.facts.borrow_and_update().state.is_some();
+                () = self.shared.stop.cancelled() => return,
+                Ok(()) = self.shared.facts.changed() => {
+                    let now_up = self.shared.facts.borrow_and_update().state.is_some();
                     if now_up && !up {
                         (due, more) = (Some(Instant::now()), true);
                     }
@@ -134,8 +119,8 @@ impl Following {
         wanted.sort();
         wanted.dedup();
         let asked = tokio::select! {
-            () = self.stop.cancelled() => return Looked::Failed,
-            asked = names(&self.source, &self.access, &wanted, known) => asked,
+            () = self.shared.stop.cancelled() => return Looked::Failed,
+            asked = names(self.shared.source(), &self.shared.access, &wanted, known) => asked,
         };
         let told = match asked {
             Ok(told) => told,
@@ -148,7 +133,7 @@ impl Following {
             self.removed(entity);
         }
         for entity in told.known.keys() {
-            self.health.untell(&removed(entity));
+            self.shared.health.untell(&removed(entity));
         }
         // Those that are gone may come back.
         known.retain(|id, _| wanted.contains(id));
@@ -189,21 +174,19 @@ impl Following {
         self.keep(known);
         for line in lines {
             warn!("{line}");
-            self.health.tell(line);
+            self.shared.health.tell(line);
         }
     }
 
     fn removed(&self, entity: &EntityId) {
         let line = removed(entity);
-        if self.health.tell(line.clone()) {
+        if self.shared.health.tell(line.clone()) {
             warn!("{line}");
         }
     }
 
     fn keep(&self, known: &BTreeMap<EntityId, Registered>) {
-        if let Ok(text) = serde_json::to_string(known) {
-            self.store.put_state(KEY, &text);
-        }
+        kept::put(&self.shared.store, KEY, known);
     }
 }
 

@@ -5,12 +5,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 use url::{Host, Url};
 
+use super::{kept, shared::Shared};
 use crate::supervisor::Supervisor;
-use config::{SourceKind, SourceSettings};
+use config::SourceKind;
 use source::{HaFacts, HttpPlace};
 use store::Store;
 use transport::reserve::{Hosts, PortGuard, Reservation, is_own, own_addresses};
@@ -40,21 +40,17 @@ struct Known {
 
 impl Known {
     fn all(&self) -> Vec<Reservation> {
-        let supervisor = self.supervisor.map(|port| Reservation {
-            port,
-            hosts: Hosts::Seen(None),
-        });
+        let supervisor = self.supervisor.map(|port| seen(port, None));
         let mut all = self.link.clone();
         if self.fresh {
             all.extend(supervisor);
         } else if let Some(supervisor) = supervisor.filter(|_| self.link.is_empty()) {
             // It knows where Home Assistant is now; an earlier run may know more of the same place.
-            let same = self.before.iter().any(|r| r.port == supervisor.port);
-            all.extend(if same {
-                self.before.clone()
+            if self.before.iter().any(|r| r.port == supervisor.port) {
+                all.extend(self.before.iter().cloned());
             } else {
-                vec![supervisor]
-            });
+                all.push(supervisor);
+            }
         } else {
             all.extend(self.before.iter().chain(&self.url).cloned());
         }
@@ -70,6 +66,14 @@ impl Known {
             }
         }
         once
+    }
+}
+
+/// A port of Home Assistant, and an address that it was seen on.
+const fn seen(port: u16, ip: Option<IpAddr>) -> Reservation {
+    Reservation {
+        port,
+        hosts: Hosts::Seen(ip),
     }
 }
 
@@ -89,27 +93,18 @@ fn of_link(facts: &HaFacts, supervised: bool, own: &[IpAddr]) -> Vec<Reservation
     if let Some((ip, port)) = peer
         && !told(port, &all)
     {
-        all.push(Reservation {
-            port,
-            hosts: Hosts::Seen(Some(ip.to_canonical())),
-        });
+        all.push(seen(port, Some(ip.to_canonical())));
     }
-    let internal = facts
-        .places
-        .internal_url
-        .as_deref()
-        .and_then(|url| Url::parse(url).ok());
-    if let Some((host, port)) = internal
-        .as_ref()
-        .and_then(|url| Some((url.host()?, url.port_or_known_default()?)))
-        && let Host::Ipv4(_) | Host::Ipv6(_) = host
-        && let Some(ip) = literal(&host).filter(|ip| is_own(*ip, own) && here)
+    let internal = facts.places.internal_url.as_deref();
+    let internal = internal.and_then(|url| Url::parse(url).ok());
+    let internal = internal.as_ref().and_then(|url| {
+        let ip = literal(&url.host()?).filter(|ip| is_own(*ip, own) && here)?;
+        Some((ip, url.port_or_known_default()?))
+    });
+    if let Some((ip, port)) = internal
         && !told(port, &all)
     {
-        all.push(Reservation {
-            port,
-            hosts: Hosts::Seen(Some(ip)),
-        });
+        all.push(seen(port, Some(ip)));
     }
     all
 }
@@ -140,19 +135,14 @@ fn literal(host: &Host<&str>) -> Option<IpAddr> {
 /// What a URL says whose host has these addresses; `None`: they could not be found.
 fn of_url(url: &Url, found: Option<&[IpAddr]>, own: &[IpAddr]) -> Option<Reservation> {
     let (host, port) = (url.host()?, url.port_or_known_default()?);
-    let mut seen = None;
-    if let Some(found) = found {
-        seen = found.iter().copied().find(|ip| is_own(*ip, own));
-        // It leads to another host.
-        seen?;
-    } else if let Some(ip) = literal(&host) {
-        seen = is_own(ip, own).then_some(ip);
-        seen?;
-    }
-    Some(Reservation {
-        port,
-        hosts: Hosts::Seen(seen),
-    })
+    let own = |ip: &IpAddr| is_own(*ip, own);
+    let ip = match (found, literal(&host)) {
+        // Without one of ours it leads to another host.
+        (Some(found), _) => Some(found.iter().copied().find(own)?),
+        (None, Some(ip)) => Some(Some(ip).filter(own)?),
+        (None, None) => None,
+    };
+    Some(seen(port, ip))
 }
 
 /// Addresses of the URL's host, once they can be found.
@@ -181,17 +171,9 @@ pub struct Reserving {
 
 impl Reserving {
     /// What is known before the first port is opened.
-    pub async fn begin(
-        source: &SourceSettings,
-        supervisor: Option<Supervisor>,
-        facts: watch::Receiver<HaFacts>,
-        store: Store,
-        guard: PortGuard,
-    ) -> Self {
-        let before = store
-            .get_state(KEY)
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
+    pub async fn begin(shared: &Shared, supervisor: Option<Supervisor>) -> Self {
+        let (source, store) = (shared.source(), shared.store.clone());
+        let before = kept::get(&store, KEY).unwrap_or_default();
         // Behind the Supervisor the URL is not used.
         let url = if supervisor.is_none() && source.kind == SourceKind::HomeAssistant {
             Url::parse(source.ha_base_url.trim()).ok()
@@ -207,9 +189,9 @@ impl Reserving {
             sure: url.is_none(),
             url,
             supervisor,
-            facts,
+            facts: shared.facts.clone(),
             store,
-            guard,
+            guard: shared.board.guard().clone(),
         };
         this.ask_supervisor().await;
         this.ask_names().await;
@@ -256,19 +238,14 @@ impl Reserving {
                 }
             );
         }
-        if let Ok(text) = serde_json::to_string(&all) {
-            self.store.put_state(KEY, &text);
-        }
+        kept::put(&self.store, KEY, &all);
         self.guard.set(all);
     }
 
-    /// Follows all that may change until the stop.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let mut ask_again = if self.supervisor.is_some() && self.known.supervisor.is_none() {
-            Some(Duration::from_secs(2))
-        } else {
-            None
-        };
+    /// Follows all that may change. Never ends.
+    pub async fn run(mut self) {
+        let unsaid = self.supervisor.is_some() && self.known.supervisor.is_none();
+        let mut ask_again = unsaid.then_some(Duration::from_secs(2));
         let mut was_up = false;
         loop {
             let facts = self.facts.borrow_and_update().clone();
@@ -290,18 +267,18 @@ impl Reserving {
             was_up = up;
             let pause = ask_again.or((!self.sure).then_some(LOOK_UP_AGAIN));
             tokio::select! {
-                () = stop.cancelled() => return,
-                changed = self.facts.changed() => if changed.is_err() {
-                    return stop.cancelled().await;
-                },
+                Ok(()) = self.facts.changed() => {}
                 () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {
                     if let Some(last) = ask_again {
-                        ask_again = if self.ask_supervisor().await { None } else { Some((last * 2).min(Duration::from_secs(60))) };
+                        let again = (last * 2).min(Duration::from_secs(60));
+                        ask_again = (!self.ask_supervisor().await).then_some(again);
                     } else {
                         self.ask_names().await;
                     }
                     self.put();
                 }
+                // Nobody tells of it any more.
+                else => return std::future::pending().await,
             }
         }
     }

@@ -1,9 +1,11 @@
 //! One virtual meter that runs: its task, its hub, its door.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 use tracing::{Span, error, info};
 
 use super::{
@@ -12,7 +14,7 @@ use super::{
     identity,
     meter_task::{self, Command, MeterTask, Sampling},
     shared::Shared,
-    vitals::Health,
+    vitals::{held, of_meter},
 };
 use config::{ChannelSettings, Inputs, MeterSettings};
 use device::{Device, DeviceOptions, Identity, View};
@@ -67,11 +69,7 @@ impl Running {
         let (identity, problems) = identity::of(key, &settings, &restored.meters, in_memory);
         for problem in problems {
             error!("{problem}");
-            shared.health.add(if key.is_empty() {
-                problem
-            } else {
-                problem.of(key)
-            });
+            shared.health.add(of_meter(key, problem));
         }
         let device = Device {
             identity: identity.clone(),
@@ -90,12 +88,8 @@ impl Running {
             .map(meter_task::counters)
             .unwrap_or_default();
         let now = shared.clock.now();
-        let kept_every = shared
-            .settings
-            .store
-            .interval
-            .min(std::time::Duration::from_secs(60))
-            + std::time::Duration::from_secs(2);
+        let interval = shared.settings.store.interval;
+        let kept_every = interval.min(Duration::from_secs(60)) + Duration::from_secs(2);
         let mut meter = Meter::new(&settings, counters, now)
             .at_pace(shared.settings.source.pace())
             .serving_kept(kept_every, now);
@@ -139,7 +133,7 @@ impl Running {
                     now,
                 )
             }),
-            waiting: None,
+            flow: Default::default(),
             clock: Arc::clone(&shared.clock),
             stop: shared.stop.clone(),
         };
@@ -159,12 +153,8 @@ impl Running {
             Arc::clone(&hub) as Arc<dyn transport::Hub>,
             Arc::clone(&shared.clock),
         ));
-        shared.health.spawn_work(tell_locked(
-            key.to_owned(),
-            ground.subscribe(),
-            shared.health.clone(),
-            shared.stop.clone(),
-        ));
+        let telling = tell_locked(key.to_owned(), ground.subscribe(), shared.clone());
+        shared.health.spawn_work(telling);
         shared.health.spawn(
             "calm control",
             Arc::clone(&endpoint).follow(shared.stop.clone()),
@@ -200,7 +190,7 @@ impl Running {
     /// Changes its settings, and gives them as they are then; its task hears of it by
     /// [`Self::reconfigure`].
     pub fn change(&self, change: impl FnOnce(&mut MeterSettings)) -> MeterSettings {
-        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = held(&self.settings);
         change(&mut settings);
         settings.clone()
     }
@@ -221,18 +211,13 @@ impl Running {
 
 /// Says on the pages and in `/healthz` for how long changes are refused because the settings were
 /// lost.
-async fn tell_locked(
-    key: String,
-    mut grounds: watch::Receiver<Arc<Ground>>,
-    health: Health,
-    stop: CancellationToken,
-) {
+async fn tell_locked(key: String, mut grounds: watch::Receiver<Arc<Ground>>, shared: Shared) {
     loop {
         let locked = grounds.borrow_and_update().state.locked;
-        health.set_locked(&key, locked);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = grounds.wait_for(|ground| ground.state.locked != locked) => if changed.is_err() { return },
+        shared.health.set_locked(&key, locked);
+        let changed = grounds.wait_for(|ground| ground.state.locked != locked);
+        if !matches!(shared.stop.run_until_cancelled(changed).await, Some(Ok(_))) {
+            return;
         }
     }
 }
@@ -253,15 +238,11 @@ pub fn targets(settings: &MeterSettings, channels: &ChannelSettings) -> Arc<[out
 
 /// The house's time zone, else this host's.
 fn zone(facts: &HaFacts) -> String {
-    facts
-        .time_zone
-        .as_deref()
-        .map_or_else(local_zone, ToOwned::to_owned)
-}
-
-fn local_zone() -> String {
-    jiff::tz::TimeZone::system()
-        .iana_name()
-        .unwrap_or("UTC")
-        .to_owned()
+    match &facts.time_zone {
+        Some(zone) => zone.to_string(),
+        None => jiff::tz::TimeZone::system()
+            .iana_name()
+            .unwrap_or("UTC")
+            .to_owned(),
+    }
 }

@@ -31,14 +31,13 @@ pub struct Key {
     pub ha1: String,
 }
 
-/// Where a listener bound so is reached from here.
-pub fn reached(bind: IpAddr, port: u16) -> SocketAddr {
-    let ip = match bind {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, port)
+/// Where a listener bound so is reached from here; bound to nothing it is on every address.
+pub fn reached(bind: Option<IpAddr>) -> IpAddr {
+    match bind {
+        Some(ip) if !ip.is_unspecified() => ip,
+        Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    }
 }
 
 /// The total power that a meter answers there, W.
@@ -139,9 +138,9 @@ mod tests {
 
     #[test]
     fn a_listener_on_all_addresses_is_reached_over_the_loopback() {
-        let at = |ip: &str| reached(ip.parse().unwrap(), 80).to_string();
-        assert_eq!(at("0.0.0.0"), "127.0.0.1:80");
-        assert_eq!(at("::"), "[::1]:80");
-        assert_eq!(at("192.0.2.1"), "192.0.2.1:80");
+        let at = |ip: &str| reached(Some(ip.parse().unwrap())).to_string();
+        assert_eq!(at("0.0.0.0"), "127.0.0.1");
+        assert_eq!(at("::"), "::1");
+        assert_eq!(at("192.0.2.1"), "192.0.2.1");
     }
 }

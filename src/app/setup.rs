@@ -11,23 +11,21 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
     choice::{Choice, KEY, Setup, inputs_of, laid, options_of},
     direction::refuse_contradicted,
+    kept,
+    shared::Shared,
     taker::Taker,
-    vitals::Health,
 };
-use config::{Inputs, SourceSettings};
+use config::Inputs;
 use source::{
-    Access, HaFacts,
+    HaFacts,
     discover::{Candidate, Discovery, Kind, discover},
     prefs_watch,
 };
-use store::Store;
-use vocab::Clock;
 use vocab::reason::{Input, Reason, Span};
 
 /// Key of what counters contradicted while it was served.
@@ -38,40 +36,21 @@ const LOOK: Duration = Duration::from_secs(5);
 const LISTED: usize = 12;
 
 fn words(options: &Map<String, Value>) -> String {
-    options
-        .iter()
-        .map(|(key, value)| {
-            format!(
-                "{key} = {}",
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), ToOwned::to_owned)
-            )
-        })
-        .collect::<Vec<_>>()
-        .join(", ")
+    let word = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => format!("{key} = {text}"),
+        other => format!("{key} = {other}"),
+    };
+    options.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// What a search works with.
 pub struct Search {
-    /// How to ask.
-    pub source: SourceSettings,
-    /// Where to ask.
-    pub access: Access,
+    /// What all parts share.
+    pub shared: Shared,
     /// MACs of ours: their entities are no inputs.
     pub macs: Vec<String>,
-    /// Tells when Home Assistant runs.
-    pub facts: watch::Receiver<HaFacts>,
-    /// What is chosen is kept there.
-    pub store: Store,
     /// How far it is.
     pub choice: Choice,
-    /// A contradicted sign is told there.
-    pub health: Health,
-    /// For what the recorder is asked.
-    pub clock: Arc<dyn Clock>,
-    /// The end.
-    pub stop: CancellationToken,
 }
 
 /// A choice that counters contradicted: it is not taken again, also not by the next start, unless
@@ -96,19 +75,15 @@ struct Contradiction {
 
 impl Refused {
     fn new(options: Map<String, Value>, why: &Reason) -> Self {
-        let kept = |feeding, power: &Arc<str>, list: &Arc<str>, time: &Span| Contradiction {
-            feeding,
-            power: Arc::clone(power),
-            list: Arc::clone(list),
-            seconds: time.0,
-        };
         let sign = match why {
-            Reason::Input(Input::Feeding { power, list, time }) => {
-                Some(kept(true, power, list, time))
-            }
-            Reason::Input(Input::Drawing { power, list, time }) => {
-                Some(kept(false, power, list, time))
-            }
+            Reason::Input(
+                Input::Feeding { power, list, time } | Input::Drawing { power, list, time },
+            ) => Some(Contradiction {
+                feeding: matches!(why, Reason::Input(Input::Feeding { .. })),
+                power: Arc::clone(power),
+                list: Arc::clone(list),
+                seconds: time.0,
+            }),
             _ => None,
         };
         let line = why.to_string();
@@ -136,12 +111,10 @@ impl Refused {
 impl Search {
     /// Asks each time Home Assistant has come up: for the first choice, later for a difference,
     /// until options name entities.
-    pub async fn run(mut self, taker: Taker) {
+    pub async fn run(self, taker: Taker) {
+        let mut facts = self.shared.facts.clone();
         self.go_on(&taker).await;
-        let mut refused: Option<Refused> = self
-            .store
-            .get_state(REFUSED)
-            .and_then(|text| serde_json::from_str(&text).ok());
+        let mut refused: Option<Refused> = kept::get(&self.shared.store, REFUSED);
         let mut told = false;
         let mut pause = Duration::from_secs(2);
         while *self.choice.state.borrow() != Setup::ByOptions {
@@ -149,12 +122,9 @@ impl Search {
                 Setup::Chosen { options, .. } => inputs_of(options).entities(),
                 _ => Vec::new(),
             };
-            let asked = tokio::select! {
-                () = self.stop.cancelled() => return,
-                asked = discover(&self.source, &self.access, &self.macs, &chosen) => asked,
-            };
+            let (source, access) = (self.shared.source(), &self.shared.access);
             let mut seen = None;
-            match asked {
+            match discover(source, access, &self.macs, &chosen).await {
                 Ok(mut found) if found.is_running() => {
                     self.prove(&mut found, &taker, refused.as_ref()).await;
                     let said = self.choice.said.lock().await;
@@ -174,20 +144,19 @@ impl Search {
                 }
             }
             tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = running(&mut self.facts) => pause = Duration::from_secs(2),
-                () = changed(&self.source, &self.access, seen) => told = false,
+                () = running(&mut facts) => pause = Duration::from_secs(2),
+                () = changed(&self.shared, seen) => told = false,
                 (options, why) = contradicted(&self.choice.state, &taker) => {
                     self.withdraw(&why, &taker).await;
                     let new = Refused::new(options, &why);
-                    self.store.put_state(REFUSED, &serde_json::to_string(&new).unwrap_or_default());
+                    kept::put(&self.shared.store, REFUSED, &new);
                     refused = Some(new);
                 }
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        self.health.set_direction(Vec::new());
-        self.stop.cancelled().await;
+        self.shared.health.set_direction(Vec::new());
+        std::future::pending::<()>().await;
     }
 
     /// Leaves out what the counters contradict; what was chosen before and turns out so is
@@ -203,24 +172,17 @@ impl Search {
         if let Some(refused) = refused.filter(|refused| refused.options == options) {
             found.grid = None;
             found.notes.push(refused.why());
-            self.health.set_direction(vec![refused.why()]);
+            self.shared.health.set_direction(vec![refused.why()]);
             return;
         }
         let over = self.choice.said.lock().await.clone().unwrap_or_default();
-        let (laid_over, now) = (laid(&options, &over), self.clock.now().unix);
-        let line = tokio::select! {
-            () = self.stop.cancelled() => return,
-            line = refuse_contradicted(&self.source, &self.access, found, &laid_over, now) => line,
-        };
-        self.health.set_direction(line.iter().cloned().collect());
+        let (laid_over, now) = (laid(&options, &over), self.shared.clock.now().unix);
+        let line = refuse_contradicted(&self.shared, found, &laid_over, now).await;
+        let health = &self.shared.health;
+        health.set_direction(line.iter().cloned().collect());
         let current = self.choice.state.borrow().clone();
-        if let (
-            Some(line),
-            Setup::Chosen {
-                options: chosen, ..
-            },
-        ) = (line, current)
-            && options == chosen
+        if let Setup::Chosen { options: of, .. } = current
+            && let Some(line) = line.filter(|_| options == of)
         {
             self.withdraw(&line, taker).await;
         }
@@ -230,12 +192,11 @@ impl Search {
         warn!(
             "{line}; what was chosen by itself is not served any more: confirm it, or turn it, on the dashboard"
         );
-        self.store.put_state(KEY, "");
+        self.shared.store.put_state(KEY, "");
         let said = self.choice.said.lock().await;
         self.choice.state.send_replace(Setup::Nothing);
-        taker
-            .take(laid(&Map::new(), said.as_ref().unwrap_or(&Map::new())))
-            .await;
+        let said = said.clone().unwrap_or_default();
+        taker.take(laid(&Map::new(), &said)).await;
     }
 
     /// The first meter reads what was chosen in an earlier run.
@@ -332,9 +293,7 @@ impl Search {
 
     /// Keeps a choice and gives what is read by it.
     fn choose(&self, options: Map<String, Value>, said: &Map<String, Value>) -> Inputs {
-        if let Ok(text) = serde_json::to_string(&options) {
-            self.store.put_state(KEY, &text);
-        }
+        kept::put(&self.shared.store, KEY, &options);
         let inputs = laid(&options, said);
         self.choice.state.send_replace(Setup::Chosen {
             options,
@@ -362,9 +321,9 @@ fn gone(options: &Map<String, Value>, found: &Discovery) -> bool {
 
 /// Ends when the Energy settings are others than those that were `seen`; never where nothing was,
 /// or where they can't be watched.
-async fn changed(source: &SourceSettings, access: &Access, seen: Option<Option<String>>) {
+async fn changed(shared: &Shared, seen: Option<Option<String>>) {
     match seen {
-        Some(seen) => prefs_watch::changed(source, access, seen).await,
+        Some(seen) => prefs_watch::changed(shared.source(), &shared.access, seen).await,
         None => std::future::pending().await,
     }
 }
@@ -395,33 +354,21 @@ fn beside(said: &Map<String, Value>) -> String {
 /// Why nothing could be taken, and what could be named.
 fn nothing_taken(found: &Discovery) -> String {
     let line = |c: &Candidate| {
-        format!(
-            "{} ({} {})",
-            c.entity_id,
-            c.value,
-            c.unit.as_deref().unwrap_or("no unit")
-        )
+        let unit = c.unit.as_deref().unwrap_or("no unit");
+        format!("{} ({} {unit})", c.entity_id, c.value)
     };
-    let powers: Vec<String> = found
-        .candidates
-        .iter()
-        .filter(|c| c.kind == Some(Kind::Power))
-        .take(LISTED)
-        .map(line)
-        .collect();
+    let candidates = found.candidates.iter();
+    let powers = candidates.filter(|c| c.kind == Some(Kind::Power));
+    let powers: Vec<String> = powers.take(LISTED).map(line).collect();
     let list = if powers.is_empty() {
         "there is no power sensor in Home Assistant".to_owned()
     } else {
         powers.join(", ")
     };
+    let notes: Vec<String> = found.notes.iter().map(ToString::to_string).collect();
+    let notes = notes.join("; ");
     format!(
-        "no power entity is configured, and nothing could be taken by itself ({}): set total_power or a_power, b_power, c_power; candidates: {list}",
-        found
-            .notes
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
+        "no power entity is configured, and nothing could be taken by itself ({notes}): set total_power or a_power, b_power, c_power; candidates: {list}"
     )
 }
 

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{forecasting::feed::Feed, vitals::Health};
-use config::Settings;
-use source::HaFacts;
+use config::{Settings, SourceSettings};
+use source::{Access, HaFacts};
 use store::Store;
 use transport::Board;
 use vocab::Clock;
@@ -25,10 +25,19 @@ pub struct Shared {
     pub board: Board,
     /// Tasks and problems.
     pub health: Health,
+    /// Where Home Assistant is asked.
+    pub access: Access,
     /// What is known of Home Assistant.
     pub facts: watch::Receiver<HaFacts>,
     /// Where the first meter's samples go, unless the forecast is off.
     pub feed: Option<Feed>,
     /// The end.
     pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// How the source is asked.
+    pub fn source(&self) -> &SourceSettings {
+        &self.settings.source
+    }
 }

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    direction::{questions, recorded, words},
+    direction::{counters_of, questions, recorded, words},
     meter_task::Command,
     running::Running,
 };
@@ -64,13 +64,10 @@ impl Signs {
                 .find(|(of, verdict, _)| *of == side && verdict.decides());
             let (verdict, counters) = match seen {
                 Some((_, verdict, counters)) => (*verdict, counters.clone()),
-                None => {
-                    let counters = Counters {
-                        import: question.import.clone(),
-                        export: question.export.clone(),
-                    };
-                    (self.look_back(&asked, &question).await, counters)
-                }
+                None => (
+                    self.look_back(&asked, &question).await,
+                    counters_of(&question),
+                ),
             };
             let line = verdict
                 .contradiction()
@@ -93,12 +90,8 @@ impl Signs {
             return *verdict;
         }
         let one = std::slice::from_ref(question);
-        let Ok(mut verdicts) = timeout(
-            PATIENCE,
-            recorded(asked.source, asked.access, one, true, asked.now),
-        )
-        .await
-        else {
+        let asking = recorded(asked.source, asked.access, one, true, asked.now);
+        let Ok(mut verdicts) = timeout(PATIENCE, asking).await else {
             return SignVerdict::Unknown;
         };
         let verdict = verdicts.pop().unwrap_or_default();
@@ -124,22 +117,18 @@ async fn live(meter: Option<&Running>, inputs: &Inputs) -> Vec<(Side, SignVerdic
 
 /// Whether these are the same powers turned round; `None`: they are others.
 fn turned(before: &Inputs, after: &Inputs) -> Option<bool> {
-    let powers = |inputs: &Inputs| {
-        [
-            &inputs.total,
-            &inputs.phases[0],
-            &inputs.phases[1],
-            &inputs.phases[2],
-        ]
-        .map(Clone::clone)
+    let powers = |of: &Inputs| {
+        let phases = of.phases.iter().cloned();
+        std::iter::once(of.total.clone())
+            .chain(phases)
+            .collect::<Vec<_>>()
     };
     let mut all = None;
     for pair in powers(before).into_iter().zip(powers(after)) {
-        let (Some(old), Some(new)) = pair else {
-            if pair == (None, None) {
-                continue;
-            }
-            return None;
+        let (old, new) = match pair {
+            (Some(old), Some(new)) => (old, new),
+            (None, None) => continue,
+            _ => return None,
         };
         let turned = old.invert != new.invert;
         let same = PowerInput {

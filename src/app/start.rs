@@ -65,13 +65,11 @@ impl Meters {
     }
 
     /// A way to give the first meter entities later.
-    #[must_use]
     pub fn taker(&self) -> Taker {
         self.taker.clone()
     }
 
     /// MACs of all meters.
-    #[must_use]
     pub fn macs(&self) -> Vec<String> {
         self.running
             .iter()
@@ -80,13 +78,11 @@ impl Meters {
     }
 
     /// What a source has to follow.
-    #[must_use]
     pub fn entities(&self) -> watch::Receiver<Arc<[EntityId]>> {
         self.taker.entities()
     }
 
     /// Where events go.
-    #[must_use]
     pub fn event_senders(&self) -> Vec<mpsc::Sender<(Now, SourceEvent)>> {
         self.running.iter().map(|m| m.events.clone()).collect()
     }
@@ -96,21 +92,12 @@ impl Meters {
     fn follow_facts(&self, shared: &Shared) {
         let mut facts = shared.facts.clone();
         let running = Arc::clone(&self.running);
-        let stop = shared.stop.clone();
-        shared.health.spawn("facts", async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    changed = facts.changed() => if changed.is_err() {
-                        return stop.cancelled().await;
-                    }
-                }
+        shared.health.spawn_until_stop("facts", async move {
+            while facts.changed().await.is_ok() {
                 let now = facts.borrow_and_update().clone();
                 for meter in running.iter() {
-                    meter
-                        .endpoint
-                        .consumers
-                        .set_home_assistant(now.address.into_iter().collect());
+                    let consumers = &meter.endpoint.consumers;
+                    consumers.set_home_assistant(now.address.into_iter().collect());
                     let Some(zone) = now.time_zone.as_deref() else {
                         continue;
                     };
@@ -121,6 +108,7 @@ impl Meters {
                     });
                 }
             }
+            std::future::pending::<()>().await;
         });
     }
 
@@ -139,7 +127,6 @@ impl Meters {
     }
 
     /// Each meter's settings, as they are now.
-    #[must_use]
     pub fn settings(&self) -> Vec<MeterSettings> {
         self.running.iter().map(Running::settings).collect()
     }

@@ -178,6 +178,7 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
         store: opened.store.clone(),
         board: Board::default(),
         health: health.clone(),
+        access: Default::default(),
         facts: watch::channel(HaFacts::default()).1,
         feed: None,
         stop: stop.clone(),
@@ -243,14 +244,9 @@ fn each_option_alone_with_every_nasty_identity_ends_no_start() {
         // it.
         for value in nasty() {
             let options = json!({ key: value });
-            let file = OptionsFile {
-                path: "options.json".into(),
-                contents: Ok(options.to_string()),
-            };
             let resolved = load(&LoadInputs {
-                options_file: Some(file),
                 app: true,
-                ..LoadInputs::default()
+                ..LoadInputs::default().with_options(options.to_string())
             });
             let (identity, wrong) =
                 crate::app::identity::of("", &resolved.settings.meters[0], &BTreeMap::new(), true);

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tokio::sync::watch;
 
-use super::{choice::union, direction::words, meter_task::Command, running::Running};
+use super::{choice::union, direction::words, meter_task::Command, running::Running, vitals::held};
 use config::{Inputs, PowerInput};
 use vocab::{EntityId, reason::Reason};
 
@@ -24,7 +24,6 @@ pub struct Taker {
 
 impl Taker {
     /// Over these meters, with what they read now.
-    #[must_use]
     pub fn new(meters: &Arc<[Running]>) -> Self {
         Self {
             meters: Arc::clone(meters),
@@ -35,7 +34,6 @@ impl Taker {
     }
 
     /// What a source has to follow.
-    #[must_use]
     pub fn entities(&self) -> watch::Receiver<Arc<[EntityId]>> {
         self.entities.subscribe()
     }
@@ -46,11 +44,7 @@ impl Taker {
             return;
         };
         if !inputs.any_energy() {
-            inputs.witnesses = self
-                .witnesses
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
+            inputs.witnesses = held(&self.witnesses).clone();
         }
         let inputs = under(inputs, &self.aliases());
         let settings = first.change(|settings| settings.inputs = inputs);
@@ -64,10 +58,7 @@ impl Taker {
         let Some(first) = self.meters.first() else {
             return;
         };
-        *self
-            .witnesses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = counters.clone();
+        held(&self.witnesses).clone_from(&counters);
         let inputs = first.inputs();
         if inputs.any_power() && !inputs.any_energy() && inputs.witnesses != counters {
             self.take(inputs).await;
@@ -90,17 +81,13 @@ impl Taker {
     }
 
     /// What is read in place of entities that options still name by an old name.
-    #[must_use]
     pub fn aliases(&self) -> BTreeMap<EntityId, EntityId> {
-        self.aliases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        held(&self.aliases).clone()
     }
 
     /// These have other names; of those that are `named` by options the old one is remembered.
     pub fn alias(&self, renamed: &BTreeMap<EntityId, EntityId>, named: impl Fn(&EntityId) -> bool) {
-        let mut aliases = self.aliases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut aliases = held(&self.aliases);
         for now in aliases.values_mut() {
             if let Some(new) = renamed.get(now) {
                 *now = new.clone();

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
-use super::network;
+use super::{kept, network, served::reached};
 use config::{ChannelSettings, EXIT_CONFIGURATION, LoadInputs, MeterSettings, load};
 use dashboard::{locale::Locale, owner::Tested, test_as::Told};
 use doctor::host;
@@ -22,16 +22,10 @@ pub struct Asked {
 }
 
 /// Where a meter of these settings is asked.
-#[must_use]
 pub fn target(meter: &MeterSettings, channels: &ChannelSettings, consumer: Consumer) -> Target {
     let bind = match consumer {
         Consumer::Modbus => meter.modbus_bind.or(meter.bind),
         _ => meter.bind,
-    };
-    let host = match bind {
-        Some(ip) if !ip.is_unspecified() => ip,
-        Some(IpAddr::V6(_)) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-        _ => IpAddr::from([127, 0, 0, 1]),
     };
     let udp = if meter.udp_ports.is_empty() {
         Service::Off("udp_enable")
@@ -45,7 +39,7 @@ pub fn target(meter: &MeterSettings, channels: &ChannelSettings, consumer: Consu
         (true, names) => Lookup::On(names.to_vec()),
     };
     Target {
-        host: host.to_string(),
+        host: reached(bind).to_string(),
         http: Service::of(meter.http_port, "http_port"),
         udp,
         any_udp: false,
@@ -80,10 +74,7 @@ fn key(meter: &str) -> String {
 /// How the last test as each reader ended, in the readers' order; nothing of those that were not
 /// run.
 pub fn ended(store: &Store, meter: &str) -> Vec<Tested> {
-    store
-        .get_state(&key(meter))
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default()
+    kept::get(store, &key(meter)).unwrap_or_default()
 }
 
 /// Keeps one, in place of the earlier one as the same reader.
@@ -97,8 +88,7 @@ pub fn keep(store: &Store, meter: &str, last: Tested) {
             .position(|word| word == one.consumer)
     };
     all.sort_by_key(place);
-    let text = serde_json::to_string(&all).unwrap_or_default();
-    store.put_state(&key(meter), &text);
+    kept::put(store, &key(meter), &all);
 }
 
 /// Runs it; lines go out as steps end, and the exit code is 0, 1 when a step is red, or

@@ -31,8 +31,13 @@ pub fn locked() -> Reason {
     Unkept::PasswordUnknown.into()
 }
 
+/// A reason with the name of its meter; the first's key is empty.
+pub(super) fn of_meter(key: &str, why: Reason) -> Reason {
+    if key.is_empty() { why } else { why.of(key) }
+}
+
 /// What a panic elsewhere left half done is no reason not to tell.
-fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -62,7 +67,6 @@ pub struct Health {
 
 impl Health {
     /// Nothing wrong yet but what was found when the store was opened.
-    #[must_use]
     pub fn new(
         store: Store,
         opening: &[Reason],
@@ -157,6 +161,18 @@ impl Health {
         self.tasks.spawn(watched.in_current_span());
     }
 
+    /// The same of one that has nothing to save or to take back: the stop ends it wherever it waits.
+    pub fn spawn_until_stop(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.spawn(name, async move {
+            let _ = stop.run_until_cancelled(task).await;
+        });
+    }
+
     /// Starts a task that may end when it has done its work.
     pub fn spawn_work(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task.in_current_span());
@@ -173,23 +189,10 @@ impl Vitals for Health {
     fn problems(&self) -> Vec<Reason> {
         let mut lines = held(&self.problems).clone();
         for (key, of) in &*held(&self.meters) {
-            lines.extend(of.iter().map(|line| {
-                if key.is_empty() {
-                    line.clone()
-                } else {
-                    line.clone().of(&**key)
-                }
-            }));
+            lines.extend(of.iter().map(|line| of_meter(key, line.clone())));
         }
         lines.extend(held(&self.direction).iter().cloned());
-        for key in &*held(&self.locked) {
-            let locked = locked();
-            lines.push(if key.is_empty() {
-                locked
-            } else {
-                locked.of(&**key)
-            });
-        }
+        lines.extend(held(&self.locked).iter().map(|key| of_meter(key, locked())));
         let StoreHealth {
             state, set_aside, ..
         } = self.store.health();
@@ -200,18 +203,14 @@ impl Vitals for Health {
             StoreState::Ok | StoreState::Frozen => {}
             // What opening the store found wrong mostly says so itself.
             StoreState::InMemory { reason } if lines.contains(&reason) => {}
-            StoreState::InMemory { reason } => lines.push(
-                Unkept::InMemory {
-                    why: Arc::new(reason),
-                }
-                .into(),
-            ),
-            StoreState::Failing { reason, .. } => lines.push(
-                Unkept::Failing {
-                    why: Arc::new(reason),
-                }
-                .into(),
-            ),
+            StoreState::InMemory { reason } => {
+                let why = Arc::new(reason);
+                lines.push(Unkept::InMemory { why }.into());
+            }
+            StoreState::Failing { reason, .. } => {
+                let why = Arc::new(reason);
+                lines.push(Unkept::Failing { why }.into());
+            }
         }
         lines.extend(held(&self.told).iter().cloned());
         if let Some(n) = self.store.hangs().max(background::hangs()) {

@@ -13,13 +13,14 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    kept,
     notify::Notify,
     running::Running,
     shared::Shared,
     start::Meters,
     tariff::{self, Tariff},
 };
-use config::{Resolved, SourceKind};
+use config::SourceKind;
 use consumers::HeardReader;
 use dashboard::incidents::entry;
 use diary::{
@@ -28,7 +29,7 @@ use diary::{
 };
 use meter::Quality;
 use profiles::Acts;
-use source::{Access, prices::Told};
+use source::prices::Told;
 use store::{Event, EventRow, Restored, Store, StoreState};
 use transport::ListenerState;
 use vocab::reason::{Input, KeptReason, Reason, Unkept};
@@ -70,7 +71,6 @@ pub struct Watching {
 
 impl Watching {
     /// Both ends.
-    #[must_use]
     pub fn channels(store: &Store) -> (Self, ForPages) {
         let (watched, watched_seen) = watch::channel(Arc::default());
         let (tariff, tariff_seen) = watch::channel(Arc::new(tariff::known(store)));
@@ -89,15 +89,8 @@ impl Watching {
     }
 
     /// Starts the watch, and with Home Assistant as source its notifications and prices.
-    pub fn start(
-        self,
-        shared: &Shared,
-        resolved: &Resolved,
-        access: &Access,
-        meters: &Meters,
-        before: Before,
-    ) {
-        let source = &resolved.settings.source;
+    pub fn start(self, shared: &Shared, meters: &Meters, before: Before) {
+        let source = shared.source();
         let watched = self.watched.subscribe();
         let watch = Watch {
             shared: shared.clone(),
@@ -111,18 +104,14 @@ impl Watching {
             return;
         }
         let notify = Notify {
-            source: source.clone(),
-            access: access.clone(),
-            facts: shared.facts.clone(),
+            shared: shared.clone(),
             watched,
             mac: meters.macs().into_iter().next().unwrap_or_default(),
-            store: shared.store.clone(),
-            stop: shared.stop.clone(),
         };
         shared.health.spawn("notifications", notify.run());
         let tariff = Tariff {
             source: source.clone(),
-            access: access.clone(),
+            access: shared.access.clone(),
             facts: shared.facts.clone(),
             store: shared.store.clone(),
             told: self.tariff,
@@ -148,7 +137,6 @@ struct Watch {
 }
 
 /// What the process before this one left. Its events are read by [`Watch::run`].
-#[must_use]
 pub fn before(restored: &Restored) -> Before {
     Before {
         seen: restored.seen,
@@ -180,20 +168,13 @@ struct Kept {
 impl Kept {
     /// Whether something changed that is worth a write by itself.
     fn differs(&self, now: &[Known]) -> bool {
-        let still = |a: &Known, b: &Known| {
-            Known {
-                last: 0.0,
-                usual: None,
-                longest: None,
-                ..a.clone()
-            } == Known {
-                last: 0.0,
-                usual: None,
-                longest: None,
-                ..b.clone()
-            }
+        let still = |known: &Known| Known {
+            last: 0.0,
+            usual: None,
+            longest: None,
+            ..known.clone()
         };
-        self.readers.len() != now.len() || !self.readers.iter().zip(now).all(|(a, b)| still(a, b))
+        self.readers.iter().map(still).ne(now.iter().map(still))
     }
 }
 
@@ -201,10 +182,8 @@ impl Watch {
     /// Until the stop.
     pub async fn run(mut self) {
         let store = self.shared.store.clone();
-        let all = {
-            let store = store.clone();
-            background::run(move || store.events(f64::MIN, f64::MAX, EVENTS)).await
-        };
+        let events = store.clone();
+        let all = background::run(move || events.events(f64::MIN, f64::MAX, EVENTS)).await;
         let all = all.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_default();
         let mut before = std::mem::take(&mut self.before);
         before.last_id = all.iter().map(|event| event.id).max().unwrap_or_default();
@@ -214,11 +193,7 @@ impl Watch {
             .filter_map(entry)
             .collect();
         let mut diary = Diary::new(before);
-        let kept: Vec<Known> = store
-            .get_state(READERS)
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
-        let mut readers = Readers::new(kept);
+        let mut readers = Readers::new(kept::get(&store, READERS).unwrap_or_default());
         let mut kept = Kept {
             readers: readers.known(),
             at: self.shared.clock.now().mono,
@@ -273,12 +248,10 @@ impl Watch {
         if !(at_once || due || kept.differs(&known)) || known == kept.readers {
             return;
         }
-        if let Ok(text) = serde_json::to_string(&known) {
-            if at_once {
-                self.shared.store.put_state(READERS, &text);
-            } else {
-                self.shared.store.put_state_often(READERS, &text);
-            }
+        if at_once {
+            kept::put(&self.shared.store, READERS, &known);
+        } else {
+            kept::put_often(&self.shared.store, READERS, &known);
         }
         *kept = Kept {
             readers: known,
@@ -342,25 +315,18 @@ impl Watch {
                 continue;
             }
             let reason = link.map_or(reason, |(why, _)| Reason::Link(why));
+            let subject = subject(Kind::NoReading, &meter.key, "");
+            let sure = read.contains(&meter.key) || now.mono >= START;
             all.push(Condition {
-                subject: Subject {
-                    kind: Kind::NoReading,
-                    meter: meter.key.clone(),
-                    which: String::new(),
-                },
-                since: Since::Mono(since),
-                sure: read.contains(&meter.key) || now.mono >= START,
-                detail: because(&reason),
+                sure,
+                ..condition(subject, Since::Mono(since), &reason)
             });
         }
-        let of_link = self.shared.settings.source.kind == SourceKind::HomeAssistant;
+        let of_link = self.shared.source().kind == SourceKind::HomeAssistant;
         if let Some((reason, last_alive)) = lost.filter(|_| of_link && all.is_empty()) {
-            all.push(Condition {
-                subject: whole(Kind::Link),
-                since: Since::Mono(last_alive.unwrap_or(now.mono)),
-                sure: true,
-                detail: because(&Reason::Link(reason)),
-            });
+            let since = Since::Mono(last_alive.unwrap_or(now.mono));
+            let link = subject(Kind::Link, "", "");
+            all.push(condition(link, since, &Reason::Link(reason)));
         }
         all.extend(self.ports(now));
         all.extend(unkept(&self.shared.store, now));
@@ -380,66 +346,54 @@ impl Watch {
         let one = |((meter, name), (mut ports, reason)): ((String, &str), (Vec<u16>, Reason))| {
             ports.sort_unstable();
             let listed: Vec<String> = ports.iter().map(u16::to_string).collect();
-            Condition {
-                subject: Subject {
-                    kind: Kind::Port,
-                    meter,
-                    which: name.to_owned(),
-                },
-                since: Since::Mono(now.mono),
-                sure: true,
-                detail: Detail {
-                    name: listed.join(", "),
-                    ..because(&reason)
-                },
-            }
+            let subject = subject(Kind::Port, &meter, name);
+            let mut condition = condition(subject, Since::Mono(now.mono), &reason);
+            condition.detail.name = listed.join(", ");
+            condition
         };
         waiting.into_iter().map(one).collect()
     }
 }
 
-fn whole(kind: Kind) -> Subject {
+fn subject(kind: Kind, meter: &str, which: &str) -> Subject {
     Subject {
         kind,
-        meter: String::new(),
-        which: String::new(),
+        meter: meter.to_owned(),
+        which: which.to_owned(),
     }
 }
 
-fn because(why: &Reason) -> Detail {
-    Detail {
-        why: Some(KeptReason::of(why)),
-        ..Detail::default()
+fn condition(subject: Subject, since: Since, why: &Reason) -> Condition {
+    Condition {
+        subject,
+        since,
+        sure: true,
+        detail: Detail {
+            why: Some(KeptReason::of(why)),
+            ..Detail::default()
+        },
     }
 }
 
 /// Why nothing is kept, if so.
 fn unkept(store: &Store, now: Now) -> Option<Condition> {
     let (since, why) = match store.health().state {
-        StoreState::InMemory { reason } => (
-            Since::Mono(Duration::ZERO),
-            Unkept::InMemory {
-                why: Arc::new(reason),
-            },
-        ),
-        StoreState::Failing { since, reason } => (
-            Since::Unix(since),
-            Unkept::Failing {
-                why: Arc::new(reason),
-            },
-        ),
+        StoreState::InMemory { reason } => {
+            let why = Arc::new(reason);
+            (Since::Mono(Duration::ZERO), Unkept::InMemory { why })
+        }
+        StoreState::Failing { since, reason } => {
+            let why = Arc::new(reason);
+            (Since::Unix(since), Unkept::Failing { why })
+        }
         StoreState::Ok | StoreState::Frozen => {
             let n = store.hangs()?;
             let since = now.mono.saturating_sub(Duration::from_secs(n));
             (Since::Mono(since), Unkept::DiskHangs { n })
         }
     };
-    Some(Condition {
-        subject: whole(Kind::Store),
-        since,
-        sure: true,
-        detail: because(&why.into()),
-    })
+    let subject = subject(Kind::Store, "", "");
+    Some(condition(subject, since, &why.into()))
 }
 
 /// What nobody else logs.

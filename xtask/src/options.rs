@@ -31,7 +31,7 @@ pub fn reference() -> Result<Generated> {
 
 fn markdown() -> String {
     let mut out = format!("\n{INTRO}");
-    for group in Group::ALL {
+    for group in Group::all() {
         // Writing to a String cannot fail.
         let _ = write!(
             out,

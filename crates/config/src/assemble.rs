@@ -23,13 +23,14 @@ impl View<'_> {
 pub(super) fn settings(meters: &[Meter], data_dir: &Path, app: bool) -> Settings {
     let none = Meter::default();
     let first = meters.first().unwrap_or(&none);
-    let all = View::of(first, first, app);
+    let own = first;
+    let all = View { own, first, app };
     let shared = MeterOptions::read(&all);
     let mut source = SourceSettings::read(&all);
     source.ha_base_url = source.ha_base_url.trim_end_matches('/').to_owned();
-    let one = |(index, of): (usize, &Meter)| {
-        let further = (index > 0).then_some(of.name.as_str());
-        meter(&View::of(of, first, app), &shared, &source, further)
+    let one = |(index, own): (usize, &Meter)| {
+        let further = (index > 0).then_some(own.name.as_str());
+        meter(&View { own, first, app }, &shared, &source, further)
     };
     Settings {
         meters: meters.iter().enumerate().map(one).collect(),

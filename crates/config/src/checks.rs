@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     definitions,
     meter_values::{Meter, default_value},
-    named::{self, contradiction},
+    named::{self, ENERGIES, POWERS, Pair, keys_of},
     problem::Problem,
     settings::Settings,
 };
@@ -16,20 +16,6 @@ use vocab::{
     reason::{Reason, Wrong},
 };
 
-const PHASES: [(&str, &str); 3] = [
-    ("a_power", "a_power_export"),
-    ("b_power", "b_power_export"),
-    ("c_power", "c_power_export"),
-];
-const HOUSE_ENERGY: [&str; 2] = ["energy_import", "energy_export"];
-const PHASE_ENERGY: [&str; 6] = [
-    "a_energy_import",
-    "b_energy_import",
-    "c_energy_import",
-    "a_energy_export",
-    "b_energy_export",
-    "c_energy_export",
-];
 /// Most fan-out ports.
 const FANOUT_MAX: i64 = 64;
 
@@ -58,11 +44,9 @@ pub(super) fn values(
     };
     first_only(first, problems, warnings);
     for meter in others {
-        if !meter.values.contains_key("bind") && !meter.values.contains_key("http_port") {
-            let key = format!("{}http_port", meter.prefix);
-            if problems.iter().any(|problem| problem.key == key) {
-                continue;
-            }
+        let key = meter.full("http_port");
+        let said = problems.iter().any(|problem| problem.key == key);
+        if !meter.has("bind") && !meter.has("http_port") && !said {
             problems.push(Problem::conflict(
                 Layer::File,
                 key,
@@ -74,32 +58,24 @@ pub(super) fn values(
 }
 
 fn power(meter: &mut Meter, problems: &mut Vec<Problem>) {
-    let has = |key: &str| meter.values.contains_key(key);
+    let has = |key: &str| meter.has(key);
     let mut found = Vec::new();
-    if has("total_power") {
-        let phases: Vec<&str> = PHASES
-            .iter()
-            .flat_map(|(power, export)| [*power, *export])
-            .filter(|key| has(key))
-            .collect();
-        if !phases.is_empty() {
-            let keys = phases.join(", ").into();
-            found.push(contradiction(
-                meter,
-                "total_power",
-                Wrong::PowerTwice { keys },
-            ));
+    let [(total, total_export), phases @ ..] = POWERS;
+    if has(total) {
+        let keys = phases
+            .into_iter()
+            .flat_map(|(power, export)| [power, export]);
+        let keys: Vec<&str> = keys.filter(|key| has(key)).collect();
+        if !keys.is_empty() {
+            let keys = keys.join(", ").into();
+            found.push(meter.contradiction(total, Wrong::PowerTwice { keys }));
         }
-    } else if has("total_power_export") {
-        found.push(contradiction(
-            meter,
-            "total_power_export",
-            Wrong::Pair { key: "total_power" },
-        ));
+    } else if has(total_export) {
+        found.push(meter.contradiction(total_export, Wrong::Pair { key: total }));
     }
-    for (power, export) in PHASES {
-        if has(export) && !has(power) {
-            found.push(contradiction(meter, export, Wrong::Pair { key: power }));
+    for (key, export) in phases {
+        if has(export) && !has(key) {
+            found.push(meter.contradiction(export, Wrong::Pair { key }));
         }
     }
     meter.blocked.extend(found.iter().map(Reason::from));
@@ -107,16 +83,12 @@ fn power(meter: &mut Meter, problems: &mut Vec<Problem>) {
 }
 
 fn energy(meter: &mut Meter, problems: &mut Vec<Problem>) {
-    let set = |keys: &[&'static str]| {
-        keys.iter()
-            .copied()
-            .filter(|key| meter.values.contains_key(key))
-            .collect::<Vec<_>>()
-    };
-    let (house, phases) = (set(&HOUSE_ENERGY), set(&PHASE_ENERGY));
+    let set =
+        |pairs: &[Pair]| -> Vec<&str> { keys_of(pairs).filter(|key| meter.has(key)).collect() };
+    let (house, phases) = (set(&ENERGIES[..1]), set(&ENERGIES[1..]));
     if let (Some(key), false) = (house.first(), phases.is_empty()) {
         let keys = phases.join(", ").into();
-        problems.push(contradiction(meter, key, Wrong::EnergyTwice { keys }));
+        problems.push(meter.contradiction(key, Wrong::EnergyTwice { keys }));
         for key in house.iter().chain(&phases) {
             meter.drop(key);
         }
@@ -124,38 +96,26 @@ fn energy(meter: &mut Meter, problems: &mut Vec<Problem>) {
 }
 
 fn identity(meter: &mut Meter, macs: &mut Vec<String>, problems: &mut Vec<Problem>) {
-    let text = |key: &str| {
-        meter
-            .values
-            .get(key)
-            .and_then(Value::as_str)
-            .map(str::to_lowercase)
-    };
+    let text = |key: &str| meter.text(key).map(str::to_lowercase);
     let (id, mac) = (text("device_id"), text("mac"));
     if let (Some(id), Some(mac)) = (&id, &mac)
         && !id.ends_with(mac)
     {
         let mac = mac.as_str().into();
-        problems.push(contradiction(meter, "device_id", Wrong::MacDiffers { mac }));
+        problems.push(meter.contradiction("device_id", Wrong::MacDiffers { mac }));
         meter.drop("device_id");
     }
     let own = mac.or_else(|| id.and_then(|id| id.split_once('-').map(|(_, mac)| mac.to_string())));
     let Some(own) = own else { return };
     if macs.contains(&own) {
-        problems.push(contradiction(meter, "mac", Wrong::MacTaken));
+        problems.push(meter.contradiction("mac", Wrong::MacTaken));
         meter.drop("mac");
     }
     macs.push(own);
 }
 
 fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<Reason>) {
-    let whole = |key: &str| {
-        first
-            .values
-            .get(key)
-            .and_then(Value::as_i64)
-            .unwrap_or_default()
-    };
+    let whole = |key| first.whole(key).unwrap_or_default();
     let (start, end) = (whole("ws_port_start"), whole("ws_port_end"));
     if end < start || end - start >= FANOUT_MAX {
         let key = if first.layer("ws_port_end") >= first.layer("ws_port_start") {
@@ -164,18 +124,16 @@ fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec
             "ws_port_start"
         };
         let max = FANOUT_MAX;
-        problems.push(contradiction(first, key, Wrong::FanOut { start, end, max }));
+        problems.push(first.contradiction(key, Wrong::FanOut { start, end, max }));
         for key in ["ws_port_start", "ws_port_end"] {
             first.drop(key);
             if let Some(value) = definitions::find(key).and_then(|def| default_value(def, false)) {
-                first.values.insert(key, value);
-                first.origin.insert(key, Layer::Default);
+                first.put(key, value, Layer::Default);
             }
         }
     }
-    let is = |key: &str, word: &str| first.values.get(key).and_then(Value::as_str) == Some(word);
-    if is("source", "replay") && !first.values.contains_key("replay_file") {
-        let problem = contradiction(first, "source", Wrong::NoReplayFile);
+    if first.text("source") == Some("replay") && !first.has("replay_file") {
+        let problem = first.contradiction("source", Wrong::NoReplayFile);
         first.blocked.push(Reason::from(&problem));
         problems.push(problem);
     }
@@ -184,30 +142,20 @@ fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec
 
 /// Honoured, but worth a line.
 fn warn(first: &Meter, warnings: &mut Vec<Reason>) {
-    let flag = |key: &str| first.values.get(key) == Some(&Value::Bool(true));
-    let generation = first
-        .values
-        .get("generation")
-        .and_then(Value::as_i64)
-        .unwrap_or(2);
+    let generation = first.whole("generation").unwrap_or(2);
     if generation != 2 {
         warnings.push(Wrong::Generation { n: generation }.into());
     }
-    if first.values.get("energy_unit").and_then(Value::as_str) == Some("kwh") {
+    if first.text("energy_unit") == Some("kwh") {
         warnings.push(Wrong::Kwh.into());
     }
-    if flag("outbound_ws_insecure") {
+    if first.is_on("outbound_ws_insecure") {
         warnings.push(Wrong::Insecure.into());
     }
-    let shares: Vec<f64> = first
-        .values
-        .get("scaling_shares")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(share_of)
-        .collect();
-    if !shares.is_empty() && !flag("request_side_scaling_enable") {
+    let shares = first.values.get("scaling_shares").and_then(Value::as_array);
+    let share = |item: &Value| super::pattern::share(item.as_str()?).map(|(_, share)| share);
+    let shares: Vec<f64> = shares.into_iter().flatten().filter_map(share).collect();
+    if !shares.is_empty() && !first.is_on("request_side_scaling_enable") {
         warnings.push(Wrong::SharesUnused.into());
     }
     let sum: f64 = shares.iter().sum();
@@ -219,41 +167,25 @@ fn warn(first: &Meter, warnings: &mut Vec<Reason>) {
 /// Whether the first meter's power comes from elsewhere than its options: the set-up may still
 /// choose, or values are made up.
 fn is_open(first: &Meter) -> bool {
-    let names_power = first.values.contains_key("total_power")
-        || PHASES
-            .iter()
-            .any(|(power, _)| first.values.contains_key(power));
-    let is = |key: &str, value: Value| first.values.get(key) == Some(&value);
-    !is("source", "home-assistant".into()) || (is("auto_setup", true.into()) && !names_power)
+    let names_power = POWERS.iter().any(|(power, _)| first.has(power));
+    first.text("source") != Some("home-assistant") || (first.is_on("auto_setup") && !names_power)
 }
 
 /// Names what was set and acts on nothing. The voltage of an unused phase is served, its current
 /// and power factor are not.
 fn idle(meter: &Meter, warnings: &mut Vec<Reason>) {
-    let has = |key: &str| meter.values.contains_key(key);
-    let plain = |key: &str| definitions::find(key).and_then(|def| default_value(def, false));
-    let changed = |key: &str| {
-        meter
-            .values
-            .get(key)
-            .is_some_and(|value| plain(key).as_ref() != Some(value))
-    };
+    let has = |key: &str| meter.has(key);
+    let changed = |key: &str| meter.is_changed(key);
     let total = has("total_power");
-    let place = meter
-        .values
-        .get("total_phase")
-        .and_then(Value::as_str)
-        .unwrap_or("a");
+    let place = meter.text("total_phase").unwrap_or("a");
     // `None`: its phase carries no power.
     let mut say = |key: &str, power: Option<&str>| {
-        let key = format!("{}{key}", meter.prefix).into();
-        warnings.push(Reason::Wrong(match power {
-            Some(power) => Wrong::IdlePower {
-                key,
-                power: power.into(),
-            },
+        let key = meter.full(key).into();
+        let why = match power.map(Into::into) {
+            Some(power) => Wrong::IdlePower { key, power },
             None => Wrong::IdlePhase { key },
-        }));
+        };
+        warnings.push(why.into());
     };
     for name in ["total", "a", "b", "c"] {
         let power = format!("{name}_power");
@@ -266,9 +198,8 @@ fn idle(meter: &Meter, warnings: &mut Vec<Reason>) {
     }
     // The phase of the total is also that of the house's energy and of the target, where there are
     // phases to choose from.
-    let phases = PHASES.iter().filter(|(power, _)| has(power)).count();
-    let placed_too =
-        phases > 1 && (HOUSE_ENERGY.iter().any(|key| has(key)) || changed("target_offset"));
+    let phases = POWERS[1..].iter().filter(|(power, _)| has(power)).count();
+    let placed_too = phases > 1 && (keys_of(&ENERGIES[..1]).any(has) || changed("target_offset"));
     if changed("total_phase") && !total && !placed_too {
         say("total_phase", Some("total_power"));
     }
@@ -278,11 +209,10 @@ fn idle(meter: &Meter, warnings: &mut Vec<Reason>) {
         } else {
             has(&format!("{name}_power"))
         };
-        for key in [format!("{name}_curr"), format!("{name}_pf")]
-            .into_iter()
-            .filter(|key| !used && has(key))
-        {
-            say(&key, None);
+        for key in ["curr", "pf"].map(|what| format!("{name}_{what}")) {
+            if !used && has(&key) {
+                say(&key, None);
+            }
         }
     }
 }
@@ -316,17 +246,12 @@ fn resting(meter: &Meter, warnings: &mut Vec<Reason>) {
             continue;
         }
         for key in keys {
-            let by_default = definitions::find(key).and_then(|def| default_value(def, false));
-            if meter.layer(key) == Layer::File && meter.values.get(key) != by_default.as_ref() {
-                let key = format!("{}{key}", meter.prefix).into();
+            if meter.layer(key) == Layer::File && meter.is_changed(key) {
+                let key = meter.full(key).into();
                 warnings.push(Wrong::Resting { key, switch, off }.into());
             }
         }
     }
-}
-
-fn share_of(item: &Value) -> Option<f64> {
-    super::pattern::share(item.as_str()?).map(|(_, share)| share)
 }
 
 /// One listener, as it would be bound.

@@ -127,6 +127,12 @@ pub enum TotalPhase {
     Split,
 }
 
+impl Default for TotalPhase {
+    fn default() -> Self {
+        Self::On(Phase::A)
+    }
+}
+
 impl TotalPhase {
     /// What its option takes.
     pub(crate) const KIND: Kind = Kind::Choice(&["a", "b", "c", "split"]);
@@ -138,7 +144,7 @@ impl Field for TotalPhase {
             Some("b") => Self::On(Phase::B),
             Some("c") => Self::On(Phase::C),
             Some("split") => Self::Split,
-            _ => Self::On(Phase::A),
+            _ => Self::default(),
         }
     }
 }

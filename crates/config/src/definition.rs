@@ -6,7 +6,10 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::pattern::{Form, Pattern};
-use vocab::reason::{Limit, Schemes, Words};
+use vocab::{
+    parse::Quantity,
+    reason::{Limit, Schemes, Words},
+};
 
 /// Prefix of the environment names that are ours alone.
 pub const ENV_PREFIX: &str = "VIRTUAL_SHELLY_";
@@ -120,86 +123,54 @@ pub enum Group {
 }
 
 impl Group {
-    /// All groups, in the order of the settings page.
-    pub const ALL: [Self; 20] = [
-        Self::Source,
-        Self::Power,
-        Self::Values,
-        Self::Energy,
-        Self::Policy,
-        Self::Identity,
-        Self::Channels,
-        Self::Websocket,
-        Self::Udp,
-        Self::Modbus,
-        Self::Mdns,
-        Self::Outbound,
-        Self::Mqtt,
-        Self::Security,
-        Self::Scaling,
-        Self::Dashboard,
-        Self::Store,
-        Self::Forecast,
-        Self::Log,
-        Self::Meters,
+    /// Each group in the order of the settings page, with its key and its heading.
+    const NAMES: [(Self, &'static str, &'static str); 20] = [
+        (Self::Source, "source", "Source of the readings"),
+        (Self::Power, "power", "Power"),
+        (
+            Self::Values,
+            "values",
+            "Voltage, current, power factor, frequency",
+        ),
+        (Self::Energy, "energy", "Energy counters"),
+        (Self::Policy, "policy", "Old values and target"),
+        (Self::Identity, "identity", "Identity"),
+        (Self::Channels, "channels", "Addresses, HTTP and limits"),
+        (Self::Websocket, "websocket", "WebSocket"),
+        (Self::Udp, "udp", "UDP"),
+        (Self::Modbus, "modbus", "Modbus TCP"),
+        (Self::Mdns, "mdns", "mDNS"),
+        (Self::Outbound, "outbound", "Outbound WebSocket"),
+        (Self::Mqtt, "mqtt", "MQTT"),
+        (Self::Security, "security", "Protection"),
+        (Self::Scaling, "scaling", "Shares of several readers"),
+        (Self::Dashboard, "dashboard", "Dashboard"),
+        (Self::Store, "store", "Files and retention"),
+        (Self::Forecast, "forecast", "Forecast"),
+        (Self::Log, "log", "Log"),
+        (Self::Meters, "meters", "Further meters"),
     ];
+
+    /// All groups, in the order of the settings page.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::NAMES.into_iter().map(|(group, ..)| group)
+    }
 
     /// Name in small letters, for keys of translated texts and anchors.
     #[must_use]
     pub const fn key(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Power => "power",
-            Self::Values => "values",
-            Self::Energy => "energy",
-            Self::Policy => "policy",
-            Self::Identity => "identity",
-            Self::Channels => "channels",
-            Self::Websocket => "websocket",
-            Self::Udp => "udp",
-            Self::Modbus => "modbus",
-            Self::Mdns => "mdns",
-            Self::Outbound => "outbound",
-            Self::Mqtt => "mqtt",
-            Self::Security => "security",
-            Self::Scaling => "scaling",
-            Self::Dashboard => "dashboard",
-            Self::Store => "store",
-            Self::Forecast => "forecast",
-            Self::Log => "log",
-            Self::Meters => "meters",
-        }
+        Self::NAMES[self as usize].1
     }
 
     /// Heading in English.
     #[must_use]
     pub const fn title(self) -> &'static str {
-        match self {
-            Self::Source => "Source of the readings",
-            Self::Power => "Power",
-            Self::Values => "Voltage, current, power factor, frequency",
-            Self::Energy => "Energy counters",
-            Self::Policy => "Old values and target",
-            Self::Identity => "Identity",
-            Self::Channels => "Addresses, HTTP and limits",
-            Self::Websocket => "WebSocket",
-            Self::Udp => "UDP",
-            Self::Modbus => "Modbus TCP",
-            Self::Mdns => "mDNS",
-            Self::Outbound => "Outbound WebSocket",
-            Self::Mqtt => "MQTT",
-            Self::Security => "Protection",
-            Self::Scaling => "Shares of several readers",
-            Self::Dashboard => "Dashboard",
-            Self::Store => "Files and retention",
-            Self::Forecast => "Forecast",
-            Self::Log => "Log",
-            Self::Meters => "Further meters",
-        }
+        Self::NAMES[self as usize].2
     }
 }
 
 /// One option.
+#[must_use]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Definition {
     /// Key in the options file.
@@ -238,7 +209,6 @@ pub struct Definition {
 
 impl Definition {
     /// An option without default or flags.
-    #[must_use]
     pub const fn new(group: Group, key: &'static str, kind: Kind, text: &'static str) -> Self {
         Self {
             key,
@@ -261,84 +231,72 @@ impl Definition {
     }
 
     /// With a default.
-    #[must_use]
     pub const fn default(mut self, text: &'static str) -> Self {
         self.default = Some(text);
         self
     }
 
     /// With another default under the Supervisor.
-    #[must_use]
     pub const fn app_default(mut self, text: &'static str) -> Self {
         self.app_default = Some(text);
         self
     }
 
     /// With words for what happens without a value.
-    #[must_use]
     pub const fn automatic(mut self, words: &'static str) -> Self {
         self.automatic = words;
         self
     }
 
     /// With a unit.
-    #[must_use]
     pub const fn unit(mut self, unit: &'static str) -> Self {
         self.unit = unit;
         self
     }
 
     /// With the original's environment name.
-    #[must_use]
     pub const fn env(mut self, name: &'static str) -> Self {
         self.original = Some(name);
         self
     }
 
     /// With a second environment name of the original.
-    #[must_use]
     pub const fn alias(mut self, name: &'static str) -> Self {
         self.alias = Some(name);
         self
     }
 
     /// P.
-    #[must_use]
     pub const fn plain(mut self) -> Self {
         self.plain_only = true;
         self
     }
 
     /// L.
-    #[must_use]
     pub const fn live(mut self) -> Self {
         self.live = true;
         self
     }
 
     /// S.
-    #[must_use]
     pub const fn device(mut self) -> Self {
         self.device = true;
         self
     }
 
     /// Whether a wrong value makes the phases absent.
-    #[must_use]
     pub const fn safety(mut self) -> Self {
         self.safety = true;
         self
     }
 
     /// A further meter takes it from the first where its own entry has none.
-    #[must_use]
     pub const fn inherited(mut self) -> Self {
         self.inherited = true;
         self
     }
 
     /// Not in the options file itself.
-    #[must_use]
     pub const fn not_in_file(mut self) -> Self {
         self.in_file = false;
         self
@@ -357,6 +315,20 @@ impl Definition {
     #[must_use]
     pub fn flag(&self) -> String {
         self.key.replace('_', "-")
+    }
+
+    /// What the entities measure that it names, if it names any.
+    #[must_use]
+    pub fn quantity(&self) -> Option<Quantity> {
+        let named = matches!(self.kind, Kind::Match(Pattern::Entities));
+        named.then_some(match self.key {
+            "frequency" => Quantity::Frequency,
+            key if key.contains("energy") => Quantity::Energy,
+            key if key.ends_with("_volt") => Quantity::Voltage,
+            key if key.ends_with("_curr") => Quantity::Current,
+            key if key.ends_with("_pf") => Quantity::PowerFactor,
+            _ => Quantity::Power,
+        })
     }
 
     /// Whether its value must never be shown.

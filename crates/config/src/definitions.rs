@@ -154,6 +154,35 @@ pub fn meter_entry() -> impl Iterator<Item = MeterEntry> {
     std::iter::once(MeterEntry::Name).chain(all().filter(|d| in_meter(d)).map(MeterEntry::Option))
 }
 
+/// A value of the Supervisor's `schema:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// `key: type?`
+    Scalar(String),
+    /// `key: [type?]`
+    List(String),
+    /// `key: [{member: type, …}]`, in order.
+    Dictionaries(Vec<(&'static str, String)>),
+}
+
+impl Definition {
+    /// What the Supervisor's schema says of it (`docs/home-assistant.md#options-and-schema`);
+    /// `None` where the app does not have it.
+    #[must_use]
+    pub fn schema(&self) -> Option<Schema> {
+        if !self.in_app() {
+            return None;
+        }
+        Some(match self.kind {
+            Kind::Many(item) => Schema::List(format!("{}?", item.schema_type())),
+            Kind::Meters => {
+                Schema::Dictionaries(meter_entry().map(|e| (e.key(), e.schema())).collect())
+            }
+            kind => Schema::Scalar(format!("{}?", kind.schema_type())),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -262,7 +291,7 @@ mod tests {
 
     #[test]
     fn every_group_has_options_and_nearest_finds_the_meant_one() {
-        for group in Group::ALL {
+        for group in Group::all() {
             assert!(all().any(|d| d.group == group), "{group:?}");
         }
         assert_eq!(nearest("poll_intervall"), "poll_interval");

@@ -4,13 +4,15 @@
 use serde_json::{Map, Value};
 
 use super::{
+    definition::Kind,
     definitions,
-    inputs::{LoadInputs, OptionsFile},
+    inputs::LoadInputs,
+    meters,
     problem::Problem,
     resolve::load,
-    validate::validate,
+    value::{Raw, check},
 };
-use vocab::reason::Wrong;
+use vocab::{Layer, reason::Wrong};
 
 /// The options file after some changes; a change to null takes the key out, so that its default
 /// counts again.
@@ -27,13 +29,7 @@ pub fn change_options(
     changes: &Map<String, Value>,
 ) -> Result<Map<String, Value>, Vec<Problem>> {
     let before = load(inputs);
-    let text = inputs
-        .options_file
-        .as_ref()
-        .and_then(|file| file.contents.as_ref().ok());
-    let mut options = text
-        .and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok())
-        .unwrap_or_default();
+    let mut options = inputs.options();
     let mut problems = Vec::new();
     for (key, value) in changes {
         let def = definitions::find(key);
@@ -59,21 +55,9 @@ pub fn change_options(
         }
     }
     if problems.is_empty() {
-        let path = inputs.options_file.as_ref().map_or_else(
-            || inputs.data_dir.join("options.json"),
-            |file| file.path.clone(),
-        );
-        let contents = Ok(Value::Object(options.clone()).to_string());
-        let after = load(&LoadInputs {
-            options_file: Some(OptionsFile { path, contents }),
-            ..inputs.clone()
-        });
-        problems.extend(
-            after
-                .problems
-                .into_iter()
-                .filter(|problem| !before.problems.contains(problem)),
-        );
+        let after = load(&inputs.with_options(Value::Object(options.clone()).to_string()));
+        let new = after.problems.into_iter();
+        problems.extend(new.filter(|problem| !before.problems.contains(problem)));
     }
     if problems.is_empty() {
         Ok(options)
@@ -85,15 +69,30 @@ pub fn change_options(
 /// What is wrong with options by themselves, each once.
 #[must_use]
 pub fn contradictions(options: &Map<String, Value>) -> Vec<Problem> {
-    let contents = Ok(Value::Object(options.clone()).to_string());
-    load(&LoadInputs {
-        options_file: Some(OptionsFile {
-            path: "options.json".into(),
-            contents,
-        }),
-        ..LoadInputs::default()
-    })
-    .problems
+    let text = Value::Object(options.clone()).to_string();
+    load(&LoadInputs::default().with_options(text)).problems
+}
+
+/// Checks one value as the options file would hold it, and gives its normal form; `None`: not set.
+///
+/// # Errors
+/// The key is unknown, or the value has the wrong type, form or range. Contradictions between
+/// options are found by [`change_options`].
+pub fn validate(key: &str, value: &Value) -> Result<Option<Value>, Box<Problem>> {
+    let Some(def) = definitions::find(key) else {
+        let nearest = definitions::nearest(key);
+        let kind = definitions::find(nearest).map(|d| d.kind);
+        let problem = Problem::unknown(Layer::File, key, nearest, kind);
+        return Err(Box::new(problem));
+    };
+    let checked = check(def, &Raw::Json(value.clone()))
+        .map_err(|allowed| Box::new(Problem::value(Layer::File, key, Some(def), value, allowed)))?;
+    if let (Kind::Meters, Some(Value::Array(entries))) = (def.kind, &checked)
+        && let Some(problem) = meters::read(entries, Layer::File).1.into_iter().next()
+    {
+        return Err(Box::new(problem));
+    }
+    Ok(checked)
 }
 
 #[cfg(test)]
@@ -104,14 +103,9 @@ mod tests {
     use super::*;
 
     fn inputs(options: &Value, app: bool) -> LoadInputs {
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok(options.to_string()),
-        };
         LoadInputs {
-            options_file: Some(file),
             app,
-            ..LoadInputs::default()
+            ..LoadInputs::default().with_options(options.to_string())
         }
     }
 

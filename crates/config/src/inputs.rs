@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use serde_json::{Map, Value};
+
 use vocab::reason::Reason;
 
 /// The options file, as read.
@@ -29,7 +31,7 @@ pub struct LoadInputs {
     /// Under the Supervisor.
     pub app: bool,
     /// Free ports in place of those that a demo would use by itself, by option.
-    pub demo_ports: BTreeMap<&'static str, serde_json::Value>,
+    pub demo_ports: BTreeMap<&'static str, Value>,
 }
 
 impl LoadInputs {
@@ -44,13 +46,38 @@ impl LoadInputs {
     #[must_use]
     pub fn of_options(text: &str) -> Self {
         Self {
-            options_file: Some(OptionsFile {
-                path: "options.json".into(),
-                contents: Ok(text.to_owned()),
-            }),
             data_dir: "/data".into(),
-            ..Self::default()
+            ..Self::default().with_options(text)
         }
+    }
+
+    /// The same with this text in its options file.
+    #[must_use]
+    pub fn with_options(&self, text: impl Into<String>) -> Self {
+        let file = OptionsFile {
+            path: self.options_path(),
+            contents: Ok(text.into()),
+        };
+        Self {
+            options_file: Some(file),
+            ..self.clone()
+        }
+    }
+
+    /// Where the options file is, or would be.
+    #[must_use]
+    pub fn options_path(&self) -> PathBuf {
+        let named = self.options_file.as_ref().map(|file| file.path.clone());
+        named.unwrap_or_else(|| self.data_dir.join("options.json"))
+    }
+
+    /// The members of the options file; none where there is none that can be read.
+    #[must_use]
+    pub fn options(&self) -> Map<String, Value> {
+        let file = self.options_file.as_ref();
+        let text = file.and_then(|file| file.contents.as_ref().ok());
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     definitions::{self, TEST_VARIABLES},
     inputs::{LoadInputs, OptionsFile},
     original,
-    problem::{Problem, ProblemKind},
+    problem::Problem,
     value::Raw,
 };
 use vocab::{
@@ -69,12 +69,8 @@ pub(super) fn gather(inputs: &LoadInputs) -> Gathered {
     environment(inputs, &mut out);
     for (key, text) in &inputs.args {
         if let Some(def) = definitions::find(key) {
-            out.push(
-                def,
-                Layer::CommandLine,
-                format!("--{}", def.flag()),
-                Some(Raw::Text(text.clone())),
-            );
+            let (flag, text) = (format!("--{}", def.flag()), Raw::Text(text.clone()));
+            out.push(def, Layer::CommandLine, flag, Some(text));
         }
     }
     out
@@ -109,35 +105,23 @@ fn file(inputs: &LoadInputs, out: &mut Gathered) {
                         name: def.env_name().into(),
                     }
                 };
-                out.unknown(
-                    inputs.app,
-                    Problem::value(Layer::File, def.key, Some(def), &value, why),
-                );
+                let problem = Problem::value(Layer::File, def.key, Some(def), &value, why);
+                out.unknown(inputs.app, problem);
             }
             Some(def) if inputs.app && def.on_in_form() && value == Value::Bool(true) => {}
             Some(def) => out.push(def, Layer::File, key, Some(Raw::Json(value))),
             None => {
                 let nearest = definitions::nearest(&key);
                 let kind = definitions::find(nearest).map(|d| d.kind);
-                out.unknown(
-                    inputs.app,
-                    Problem::unknown(Layer::File, &key, nearest, kind),
-                );
+                let problem = Problem::unknown(Layer::File, &key, nearest, kind);
+                out.unknown(inputs.app, problem);
             }
         }
     }
 }
 
 fn broken(file: &OptionsFile, why: Reason, out: &mut Gathered) {
-    let problem = Problem {
-        kind: ProblemKind::File,
-        key: file.path.display().to_string(),
-        layer: Layer::File,
-        name: None,
-        value: None,
-        nearest: None,
-        allowed: why,
-    };
+    let problem = Problem::file(&file.path, why);
     out.file_broken = Some(Reason::from(&problem));
     out.problems.push(problem);
 }
@@ -147,12 +131,8 @@ fn broken(file: &OptionsFile, why: Reason, out: &mut Gathered) {
 fn card(network: &BTreeMap<String, Option<u16>>, out: &mut Gathered) {
     for (key, port) in [("http_port", "80/tcp"), ("modbus_port", "502/tcp")] {
         if let (Some(def), Some(set)) = (definitions::find(key), network.get(port)) {
-            out.push(
-                def,
-                Layer::Network,
-                port.into(),
-                set.map(|set| Raw::Json(set.into())),
-            );
+            let value = set.map(|set| Raw::Json(set.into()));
+            out.push(def, Layer::Network, port.into(), value);
         }
     }
     let Some(def) = definitions::find("udp_ports") else {
@@ -180,11 +160,11 @@ fn environment(inputs: &LoadInputs, out: &mut Gathered) {
     for def in definitions::all() {
         let name = def.env_name();
         let set = |name: &str| {
-            inputs
+            let text = inputs
                 .env
                 .get(name)
-                .filter(|text| !text.trim().is_empty())
-                .map(|text| (name.to_string(), text.clone()))
+                .filter(|text| !text.trim().is_empty())?;
+            Some((name.to_string(), text.clone()))
         };
         if let Some(pair) = set(&name).or_else(|| def.alias.and_then(set)) {
             known.insert(def.key, pair);
@@ -196,11 +176,8 @@ fn environment(inputs: &LoadInputs, out: &mut Gathered) {
             out.push(def, Layer::Environment, name, Some(Raw::Text(text)));
         }
     }
-    for (name, text) in inputs
-        .env
-        .iter()
-        .filter(|(name, _)| name.starts_with(ENV_PREFIX))
-    {
+    let ours = inputs.env.iter();
+    for (name, text) in ours.filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
         let is_known = TEST_VARIABLES.contains(&name.as_str())
             || definitions::all().any(|def| def.env_name() == name.as_str());
         if is_known || text.trim().is_empty() {
@@ -210,12 +187,9 @@ fn environment(inputs: &LoadInputs, out: &mut Gathered) {
         // `HTTP_PORT` here.
         let key = name[ENV_PREFIX.len()..].to_lowercase();
         let def = definitions::find(definitions::nearest(&key));
-        let nearest = def
-            .map(|def| def.env_name().into_owned())
-            .unwrap_or_default();
-        out.unknown(
-            inputs.app,
-            Problem::unknown(Layer::Environment, name, nearest, def.map(|def| def.kind)),
-        );
+        let nearest = def.map(Definition::env_name).unwrap_or_default();
+        let kind = def.map(|def| def.kind);
+        let problem = Problem::unknown(Layer::Environment, name, nearest, kind);
+        out.unknown(inputs.app, problem);
     }
 }

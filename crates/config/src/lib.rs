@@ -31,15 +31,14 @@ mod problem;
 mod reader_profiles;
 mod readers;
 mod resolve;
-mod schema;
 mod section;
 pub mod settings;
 mod show;
-mod validate;
 mod value;
 mod view;
 
-pub use edit::{change_options, contradictions};
+pub use definitions::Schema;
+pub use edit::{change_options, contradictions, validate};
 pub use inputs::{LoadInputs, OptionsFile, environment, is_app};
 pub use log_levels::{LIBRARIES, LOG_PARTS, LogLevels};
 pub use meter_values::Values;
@@ -47,10 +46,8 @@ pub use places::{Places, locate, read_options, usable_folder};
 pub use problem::{Problem, ProblemKind};
 pub use reader_profiles::ReaderProfiles;
 pub use resolve::{Resolved, load};
-pub use schema::Schema;
 pub use settings::*;
 pub use show::{as_json, as_text, masked, report};
-pub use validate::validate;
 pub use vocab::Layer;
 
 /// Exit code of a plain run whose configuration is wrong (`EX_CONFIG` of sysexits).

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use vocab::{Layer, reason::Reason};
+use vocab::{
+    Layer,
+    reason::{Reason, Wrong},
+};
 
-use super::{definition::Definition, value};
+use super::{definition::Definition, definitions, problem::Problem, value};
 
 /// Options in normal form, by key.
 pub type Values = BTreeMap<&'static str, Value>;
@@ -41,6 +44,57 @@ impl Meter {
     /// Layer of a key, for a problem.
     pub fn layer(&self, key: &str) -> Layer {
         self.origin.get(key).copied().unwrap_or(Layer::Default)
+    }
+
+    /// Whether there is a value.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    /// A value that is text.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.values.get(key)?.as_str()
+    }
+
+    /// A value that is a whole number.
+    pub fn whole(&self, key: &str) -> Option<i64> {
+        self.values.get(key)?.as_i64()
+    }
+
+    /// Whether a switch is on.
+    pub fn is_on(&self, key: &str) -> bool {
+        self.values.get(key) == Some(&Value::Bool(true))
+    }
+
+    /// Whether a value is other than the option's default.
+    pub fn is_changed(&self, key: &str) -> bool {
+        let value = self.values.get(key);
+        let plain = definitions::find(key).and_then(|def| default_value(def, false));
+        value.is_some_and(|value| plain.as_ref() != Some(value))
+    }
+
+    /// The entities of an option, as named.
+    pub fn ids(&self, key: &str) -> Vec<&str> {
+        let text = self.text(key).into_iter();
+        text.flat_map(|text| text.split(',').map(str::trim))
+            .collect()
+    }
+
+    /// A contradiction at a key.
+    pub fn contradiction(&self, key: &str, what: Wrong) -> Problem {
+        let (layer, full) = (self.layer(key), self.full(key));
+        Problem::conflict(layer, full, self.values.get(key), what)
+    }
+
+    /// A key with what stands before it in problems.
+    pub fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Sets a value.
+    pub fn put(&mut self, key: &'static str, value: Value, layer: Layer) {
+        self.values.insert(key, value);
+        self.origin.insert(key, layer);
     }
 
     /// Forgets a value.

@@ -1,12 +1,13 @@
 //! Entries of `meters`: the further meters, each with its own entities, identity and ports.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::{
     definition::{Definition, Kind},
     definitions::{self, MeterEntry},
+    meter_values::Meter,
     problem::{NAME, Problem},
     value::{self, Raw},
 };
@@ -15,49 +16,37 @@ use vocab::{
     reason::{Reason, Wrong},
 };
 
-/// One entry, read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Entry {
-    /// `name`.
-    pub name: String,
-    /// What it sets, in normal form; lists as lists.
-    pub values: BTreeMap<&'static str, Value>,
-    /// Why its phases have to stay absent.
-    pub blocked: Vec<Reason>,
-}
-
-/// Reads all entries; what is wrong is listed and left out.
-pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Entry>, Vec<Problem>) {
+/// Reads all entries, which this layer says, as meters; what is wrong is listed and left out. Lists
+/// are lists then.
+pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Meter>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     let mut read = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
-        let key = |name: &str| format!("meters[{index}].{name}");
-        let mut out = Entry::default();
+        let mut meter = Meter {
+            prefix: format!("meters[{index}]."),
+            ..Meter::default()
+        };
         for (name, given) in entry.as_object().into_iter().flatten() {
             if name == "name" {
                 continue;
             }
             let Some(def) = definitions::find(name).filter(|def| definitions::in_meter(def)) else {
-                let nearest =
-                    definitions::nearest_of(name, definitions::meter_entry().map(MeterEntry::key));
-                problems.push(Problem::unknown(
-                    layer,
-                    &key(name),
-                    nearest,
-                    definitions::find(nearest).map(|d| d.kind),
-                ));
+                let known = definitions::meter_entry().map(MeterEntry::key);
+                let nearest = definitions::nearest_of(name, known);
+                let kind = definitions::find(nearest).map(|d| d.kind);
+                let key = meter.full(name);
+                problems.push(Problem::unknown(layer, &key, nearest, kind));
                 continue;
             };
             match member(def, given) {
-                Ok(Some(value)) => {
-                    out.values.insert(def.key, value);
-                }
+                Ok(Some(value)) => meter.put(def.key, value, layer),
                 Ok(None) => {}
                 Err(allowed) => {
-                    let problem = Problem::value(layer, key(name), Some(def), given, allowed);
+                    let key = meter.full(name);
+                    let problem = Problem::value(layer, key, Some(def), given, allowed);
                     if def.safety {
-                        out.blocked.push(Reason::from(&problem));
+                        meter.blocked.push(Reason::from(&problem));
                     }
                     problems.push(problem);
                 }
@@ -67,29 +56,26 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Entry>, Vec<Problem>
         let good = |name: &&str| {
             (1..=32).contains(&name.chars().count()) && !name.chars().any(char::is_control)
         };
-        match given.as_str().map(str::trim).filter(good) {
-            Some(name) if names.insert(name.to_string()) => out.name = name.into(),
+        let key = meter.full("name");
+        meter.name = match given.as_str().map(str::trim).filter(good) {
+            Some(name) if names.insert(name.to_string()) => name.to_owned(),
             Some(name) => {
-                problems.push(Problem::conflict(
-                    layer,
-                    key("name"),
-                    Some(given),
-                    Wrong::NameTaken,
-                ));
-                out.name = free(&mut names, &format!("{name} {}", index + 2));
+                let taken = Wrong::NameTaken;
+                problems.push(Problem::conflict(layer, key, Some(given), taken));
+                free(&mut names, &format!("{name} {}", index + 2))
             }
             None => {
-                problems.push(Problem::value(layer, key("name"), None, given, NAME));
-                out.name = free(&mut names, &format!("meter {}", index + 2));
+                problems.push(Problem::value(layer, key, None, given, NAME));
+                free(&mut names, &format!("meter {}", index + 2))
             }
-        }
-        read.push(out);
+        };
+        read.push(meter);
     }
     (read, problems)
 }
 
 /// A name that no other meter has: counters and records are kept under it.
-fn free(names: &mut std::collections::BTreeSet<String>, wish: &str) -> String {
+fn free(names: &mut BTreeSet<String>, wish: &str) -> String {
     let mut name = wish.to_owned();
     while !names.insert(name.clone()) {
         name.push('\'');

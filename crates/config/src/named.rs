@@ -3,117 +3,75 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::{definitions, meter_values::Meter, problem::Problem};
 use vocab::reason::{Reason, Wrong};
 
 /// Import and export of one power or energy.
-const PAIRS: [(&str, &str); 8] = [
+pub(super) type Pair = (&'static str, &'static str);
+
+/// The powers, the house's first.
+pub(super) const POWERS: [Pair; 4] = [
     ("total_power", "total_power_export"),
     ("a_power", "a_power_export"),
     ("b_power", "b_power_export"),
     ("c_power", "c_power_export"),
+];
+
+/// The energies, the house's first.
+pub(super) const ENERGIES: [Pair; 4] = [
     ("energy_import", "energy_export"),
     ("a_energy_import", "a_energy_export"),
     ("b_energy_import", "b_energy_export"),
     ("c_energy_import", "c_energy_export"),
 ];
 
-/// Keys of which each phase has one, and where one entity in two of them is counted twice.
-const A_PHASE_EACH: [&[&str]; 2] = [
-    &[
-        "a_power",
-        "b_power",
-        "c_power",
-        "a_power_export",
-        "b_power_export",
-        "c_power_export",
-    ],
-    &[
-        "a_energy_import",
-        "b_energy_import",
-        "c_energy_import",
-        "a_energy_export",
-        "b_energy_export",
-        "c_energy_export",
-    ],
-];
-
-/// Reports a contradiction at a key.
-pub(super) fn contradiction(meter: &Meter, key: &'static str, what: Wrong) -> Problem {
-    Problem::conflict(
-        meter.layer(key),
-        format!("{}{key}", meter.prefix),
-        meter.values.get(key),
-        what,
-    )
-}
-
-/// The entities of an option, as named.
-pub(super) fn ids<'a>(meter: &'a Meter, key: &str) -> Vec<&'a str> {
-    meter
-        .values
-        .get(key)
-        .and_then(Value::as_str)
-        .into_iter()
-        .flat_map(|text| text.split(',').map(str::trim))
-        .collect()
+/// All keys of some pairs, of the imports first.
+pub(super) fn keys_of(pairs: &[Pair]) -> impl Iterator<Item = &'static str> + Clone {
+    let imports = pairs.iter().map(|(import, _)| *import);
+    imports.chain(pairs.iter().map(|(_, export)| *export))
 }
 
 /// Refuses what can only be a mistake, and warns of what hardly is meant. Power that contradicts
 /// itself has no value, as with any wrong option of power; energy is left out.
 pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<Reason>) {
+    let pairs = || POWERS.into_iter().chain(ENERGIES);
     let mut wrong: Vec<(Problem, Vec<&'static str>)> = Vec::new();
-    for (import, export) in PAIRS {
-        let (ins, outs) = (ids(meter, import), ids(meter, export));
+    for (key, export) in pairs() {
+        let (ins, outs) = (meter.ids(key), meter.ids(export));
         if let Some(id) = outs.iter().find(|id| ins.contains(id)) {
-            let what = Wrong::BothSides {
-                id: (*id).into(),
-                key: import,
-            };
-            wrong.push((contradiction(meter, export, what), vec![import, export]));
+            let id = (*id).into();
+            let what = Wrong::BothSides { id, key };
+            wrong.push((meter.contradiction(export, what), vec![key, export]));
         }
     }
-    for key in PAIRS.iter().flat_map(|(import, export)| [*import, *export]) {
+    for key in pairs().flat_map(|(import, export)| [import, export]) {
         let mut seen = BTreeSet::new();
-        if let Some(id) = ids(meter, key).into_iter().find(|id| !seen.insert(*id)) {
-            let id = id.into();
-            wrong.push((
-                contradiction(meter, key, Wrong::NamedTwice { id }),
-                vec![key],
-            ));
+        if let Some(id) = meter.ids(key).into_iter().find(|id| !seen.insert(*id)) {
+            let what = Wrong::NamedTwice { id: id.into() };
+            wrong.push((meter.contradiction(key, what), vec![key]));
         }
     }
     for (problem, keys) in wrong {
-        if keys
-            .iter()
-            .any(|key| definitions::find(key).is_some_and(|def| def.safety))
-        {
+        let safety = |key: &&str| definitions::find(key).is_some_and(|def| def.safety);
+        if keys.iter().any(safety) {
             meter.blocked.push(Reason::from(&problem));
         } else {
             keys.into_iter().for_each(|key| meter.drop(key));
         }
         problems.push(problem);
     }
-    for keys in A_PHASE_EACH {
+    // Each phase has one of these, and an entity in two of them is counted twice.
+    for pairs in [&POWERS[1..], &ENERGIES[1..]] {
         let mut seen: Vec<(&str, &str)> = Vec::new();
-        for key in keys {
-            for id in ids(meter, key) {
-                match seen
-                    .iter()
-                    .find(|(of, named)| *named == id && of.get(..1) != key.get(..1))
-                {
+        for key in keys_of(pairs) {
+            for id in meter.ids(key) {
+                let twice =
+                    |(of, named): &&(&str, &str)| *named == id && of.get(..1) != key.get(..1);
+                match seen.iter().find(twice) {
                     Some((before, _)) => {
-                        let full = |key: &str| format!("{}{key}", meter.prefix).into();
-                        warnings.push(
-                            Wrong::TwoPhases {
-                                key: full(key),
-                                id: id.into(),
-                                other: full(before),
-                            }
-                            .into(),
-                        );
+                        let (key, other) = (meter.full(key).into(), meter.full(before).into());
+                        let id = id.into();
+                        warnings.push(Wrong::TwoPhases { key, id, other }.into());
                     }
                     None => seen.push((key, id)),
                 }
@@ -128,17 +86,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{LoadInputs, OptionsFile, Resolved, load};
+    use crate::{LoadInputs, Resolved, load};
 
     fn of(options: &serde_json::Value, app: bool) -> Resolved {
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok(options.to_string()),
-        };
         load(&LoadInputs {
-            options_file: Some(file),
             app,
-            ..LoadInputs::default()
+            ..LoadInputs::default().with_options(options.to_string())
         })
     }
 

@@ -53,12 +53,9 @@ pub(super) fn replace(
     else {
         return;
     };
-    let mac = environment
-        .get("mac")
-        .and_then(|(_, mac)| Mac::parse(mac.trim()));
-    let has_mac = environment
-        .get("mac")
-        .is_some_and(|(_, mac)| !mac.trim().is_empty());
+    let mac = environment.get("mac").map(|(_, mac)| mac.trim());
+    let has_mac = mac.is_some_and(|mac| !mac.is_empty());
+    let mac = mac.and_then(Mac::parse);
     let (env, value) = (name.as_str().into(), Quoted(id.as_str().into()));
     let dropped = if !id.is_empty() && !id.starts_with("shelly") {
         let bare = Some(&id)

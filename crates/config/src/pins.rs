@@ -85,11 +85,7 @@ fn without_and_with(options: &Value, def: &Definition) -> Option<[Resolved; 2]> 
         }
         let resolved = load(&LoadInputs {
             args,
-            options_file: Some(OptionsFile {
-                path: "options.json".into(),
-                contents: Ok(options.to_string()),
-            }),
-            ..LoadInputs::default()
+            ..LoadInputs::default().with_options(options.to_string())
         });
         resolved.problems.is_empty().then_some(resolved)
     };

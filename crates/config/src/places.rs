@@ -43,19 +43,14 @@ pub fn locate(
     app: bool,
     usable: &dyn Fn(&Path) -> bool,
 ) -> Places {
-    let variable = |name: &str| {
-        env.get(name)
-            .map(|text| text.trim())
-            .filter(|text| !text.is_empty())
+    let said = |layer: &BTreeMap<String, String>, name: &str| {
+        let text = layer.get(name)?.trim();
+        (!text.is_empty()).then(|| text.to_owned())
     };
+    let variable = |name: &str| said(env, name);
     let option = |key: &str| {
-        let named = args
-            .get(key)
-            .map(|text| text.trim())
-            .filter(|text| !text.is_empty());
-        named
-            .or_else(|| definitions::find(key).and_then(|def| variable(&def.env_name())))
-            .map(PathBuf::from)
+        let named = || variable(&definitions::find(key)?.env_name());
+        said(args, key).or_else(named).map(PathBuf::from)
     };
     let beside_state = || {
         option("state_path").map(|file| {
@@ -67,17 +62,17 @@ pub fn locate(
     };
     let data = Path::new("/data");
     let absolute = |name: &str| {
-        variable(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
+        let path = PathBuf::from(variable(name)?);
+        path.is_absolute().then_some(path)
     };
     let named = option("data_dir").or_else(beside_state);
     let data_named = named.is_some();
     let data_dir = named
         .or_else(|| (app || usable(data)).then(|| data.to_path_buf()))
         .or_else(|| {
-            variable("STATE_DIRECTORY")
-                .and_then(|list| list.split(':').find(|dir| !dir.is_empty()))
+            let list = variable("STATE_DIRECTORY")?;
+            list.split(':')
+                .find(|dir| !dir.is_empty())
                 .map(PathBuf::from)
         })
         .or_else(|| absolute("XDG_DATA_HOME").map(|home| home.join("virtual-shelly")))

@@ -1,6 +1,6 @@
 //! What is wrong with the configuration: where, which key, which value, what is allowed.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -85,6 +85,28 @@ impl Problem {
         }
     }
 
+    fn new(kind: ProblemKind, layer: Layer, key: String, allowed: impl Into<Reason>) -> Self {
+        Self {
+            kind,
+            key,
+            layer,
+            name: None,
+            value: None,
+            nearest: None,
+            allowed: allowed.into(),
+        }
+    }
+
+    /// The options file itself.
+    pub(super) fn file(path: &Path, why: Reason) -> Self {
+        Self::new(
+            ProblemKind::File,
+            Layer::File,
+            path.display().to_string(),
+            why,
+        )
+    }
+
     /// A value that is not allowed.
     pub(super) fn value(
         layer: Layer,
@@ -95,13 +117,8 @@ impl Problem {
     ) -> Self {
         let secret = def.is_some_and(Definition::secret);
         Self {
-            kind: ProblemKind::Value,
-            key: key.into(),
-            layer,
-            name: None,
             value: Some(show(value, secret)),
-            nearest: None,
-            allowed: allowed.into(),
+            ..Self::new(ProblemKind::Value, layer, key.into(), allowed)
         }
     }
 
@@ -113,13 +130,8 @@ impl Problem {
         what: impl Into<Reason>,
     ) -> Self {
         Self {
-            kind: ProblemKind::Conflict,
-            key: key.into(),
-            layer,
-            name: None,
             value: value.map(|value| show(value, false)),
-            nearest: None,
-            allowed: what.into(),
+            ..Self::new(ProblemKind::Conflict, layer, key.into(), what)
         }
     }
 
@@ -131,14 +143,10 @@ impl Problem {
         nearest: impl Into<String>,
         kind: Option<Kind>,
     ) -> Self {
+        let allowed = Reason::Limit(kind.map_or(NAME, Kind::limit));
         Self {
-            kind: ProblemKind::Unknown,
-            key: clean(key, 64),
-            layer,
-            name: None,
-            value: None,
             nearest: Some(nearest.into()),
-            allowed: Reason::Limit(kind.map_or(NAME, Kind::limit)),
+            ..Self::new(ProblemKind::Unknown, layer, clean(key, 64), allowed)
         }
     }
 
@@ -170,20 +178,11 @@ fn without_secrets(value: &Value) -> Value {
         Value::Object(members) => {
             let hide = |(key, value): (&String, &Value)| {
                 let known = super::definitions::find(key).is_some_and(|def| !def.secret());
-                (
-                    key.clone(),
-                    if known || key == "name" {
-                        without_secrets(value)
-                    } else {
-                        MASK.into()
-                    },
-                )
+                let shown = (known || key == "name").then(|| without_secrets(value));
+                (key.clone(), shown.unwrap_or_else(|| MASK.into()))
             };
-            members
-                .iter()
-                .map(hide)
-                .collect::<serde_json::Map<_, _>>()
-                .into()
+            let hidden: serde_json::Map<_, _> = members.iter().map(hide).collect();
+            hidden.into()
         }
         other => other.clone(),
     }
@@ -192,21 +191,13 @@ fn without_secrets(value: &Value) -> Value {
 /// A text that was refused, so that nobody knows its parts: all that may be a password (before an
 /// @) or a token (after a ?) is hidden.
 pub(super) fn mask_any(text: &str) -> String {
-    let at = [
-        text.rfind('@').map(|at| at + 1),
-        text.to_ascii_lowercase().rfind("%40").map(|at| at + 3),
-    ]
-    .into_iter()
-    .flatten()
-    .max();
-    let Some(at) = at else {
+    let plain = text.rfind('@').map(|at| at + 1);
+    let encoded = text.to_ascii_lowercase().rfind("%40").map(|at| at + 3);
+    let Some(at) = plain.max(encoded) else {
         return mask_query(text);
     };
-    let scheme = text
-        .find("://")
-        .map(|end| end + 3)
-        .filter(|end| *end < at)
-        .unwrap_or(0);
+    let scheme = text.find("://").map(|end| end + 3);
+    let scheme = scheme.filter(|end| *end < at).unwrap_or(0);
     mask_query(&format!("{}{MASK}@{}", &text[..scheme], &text[at..]))
 }
 

@@ -35,48 +35,37 @@ pub(super) fn lay(meters: &mut [Meter], warnings: &mut Vec<Reason>) {
                 // What all meters share is the first one's; what a meter takes from the first may be
                 // the owner's word there.
                 let of = if definitions::in_meter(def) { index } else { 0 };
-                let inherited = def.inherited;
                 let said = |meter: &Meter| meter.layer(def.key) > Layer::Profile;
-                if said(&meters[of]) || (inherited && said(&meters[0])) {
+                if said(&meters[of]) || (def.inherited && said(&meters[0])) {
                     continue;
                 }
-                let before = by.iter().find(|(known, _)| *known == def.key).copied();
-                let present = meters[of].values.get(def.key).cloned();
-                match (before, present) {
-                    (Some(_), Some(present))
-                        if def.key == "hold" && value.as_i64() >= present.as_i64() =>
-                    {
+                let before = by.iter().find(|(known, _)| *known == def.key);
+                if let (Some((_, first)), Some(present)) = (before, meters[of].values.get(def.key))
+                {
+                    if def.key != "hold" && *present != value {
+                        let conflict = Wrong::ReadersConflict {
+                            prefix: meters[index].prefix.as_str().into(),
+                            one: first.key,
+                            key: def.key,
+                            a: value::to_text(present).into(),
+                            two: profile.key,
+                            b: value::to_text(&value).into(),
+                        };
+                        warnings.push(conflict.into());
+                    }
+                    if def.key != "hold" || value.as_i64() >= present.as_i64() {
                         continue;
                     }
-                    (Some(_), Some(_)) if def.key == "hold" => {}
-                    (Some((_, first)), Some(present)) => {
-                        if present != value {
-                            warnings.push(
-                                Wrong::ReadersConflict {
-                                    prefix: meters[index].prefix.as_str().into(),
-                                    one: first.key,
-                                    key: def.key,
-                                    a: value::to_text(&present).into(),
-                                    two: profile.key,
-                                    b: value::to_text(&value).into(),
-                                }
-                                .into(),
-                            );
-                        }
-                        continue;
-                    }
-                    _ => {}
                 }
                 by.push((def.key, profile));
-                meters[of].values.insert(def.key, value);
-                meters[of].origin.insert(def.key, Layer::Profile);
-                meters[of].profiles.retain(|(known, _)| *known != def.key);
-                meters[of].profiles.push((def.key, profile.key));
+                let meter = &mut meters[of];
+                meter.put(def.key, value, Layer::Profile);
+                meter.profiles.retain(|(known, _)| *known != def.key);
+                meter.profiles.push((def.key, profile.key));
             }
         }
         // What a demo or a recording serves is read by nothing real.
-        let real = meters[0].values.get("source").and_then(Value::as_str) == Some("home-assistant");
-        if real {
+        if meters[0].text("source") == Some("home-assistant") {
             ports(&meters[index], &named, warnings);
         }
     }
@@ -130,16 +119,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{LoadInputs, MdnsProfile, OptionsFile, Resolved, load};
+    use crate::{LoadInputs, MdnsProfile, Resolved, load};
 
     fn of(options: &Value) -> Resolved {
-        load(&LoadInputs {
-            options_file: Some(OptionsFile {
-                path: "options.json".into(),
-                contents: Ok(options.to_string()),
-            }),
-            ..LoadInputs::default()
-        })
+        load(&LoadInputs::default().with_options(options.to_string()))
     }
 
     #[test]

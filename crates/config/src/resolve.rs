@@ -11,7 +11,7 @@ use super::{
     inputs::LoadInputs,
     layers::{self, Gathered, Given},
     meter_values::{Meter, Secretly, Values, default_value},
-    meters::{self, Entry},
+    meters,
     problem::{Problem, ProblemKind},
     readers,
     settings::{Inputs, Settings},
@@ -77,12 +77,9 @@ impl Resolved {
     /// Why all phases of a meter (by index) have to be absent, if they have to.
     #[must_use]
     pub fn absent_reason(&self, meter: usize) -> Option<Reason> {
-        let of = self.absent_reasons.iter();
-        Reason::all(
-            of.filter(|(index, _)| *index == meter)
-                .map(|(_, why)| why.clone())
-                .collect(),
-        )
+        let all = self.absent_reasons.iter();
+        let own = all.filter(|(index, _)| *index == meter);
+        Reason::all(own.map(|(_, why)| why.clone()).collect())
     }
 
     /// What a process runs with that was started with `started` and then given these options:
@@ -97,8 +94,7 @@ impl Resolved {
             for key in definitions::all().filter(|def| def.live).map(|def| def.key) {
                 meter.drop(key);
                 if let (Some(value), Some(layer)) = (new.values.get(key), new.origin.get(key)) {
-                    meter.values.insert(key, value.clone());
-                    meter.origin.insert(key, *layer);
+                    meter.put(key, value.clone(), *layer);
                 }
             }
         }
@@ -175,8 +171,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         }
         let fallback = || default_value(def, inputs.app).map(|value| (value, Layer::Default));
         if let Some((value, layer)) = effective.or_else(fallback) {
-            first.values.insert(def.key, value);
-            first.origin.insert(def.key, layer);
+            first.put(def.key, value, layer);
         }
     }
     quiet_sources(&mut first);
@@ -184,12 +179,11 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
     let mut meters = further(&first, inputs.app, &mut problems, &mut warnings);
     for meter in &mut meters {
         meter.blocked.extend(shared.iter().cloned());
-        meter.blocked.extend(
-            inherited
-                .iter()
-                .filter(|(key, _)| !meter.values.contains_key(key))
-                .map(|(_, wrong)| wrong.clone()),
-        );
+        for (key, wrong) in &inherited {
+            if !meter.has(key) {
+                meter.blocked.push(wrong.clone());
+            }
+        }
     }
     meters.insert(0, first);
     readers::lay(&mut meters, &mut warnings);
@@ -213,22 +207,19 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         }
         settings.source.auto_setup &= *index != 0;
     }
-    let (mut values, mut origin) = meters
-        .first()
-        .map(|first| (first.values.clone(), first.origin.clone()))
-        .unwrap_or_default();
-    let options_path = inputs.options_file.as_ref().map_or_else(
-        || inputs.data_dir.join("options.json"),
-        |file| file.path.clone(),
-    );
-    for (key, path) in [("data_dir", &inputs.data_dir), ("options", &options_path)] {
+    let (mut values, mut origin) = (meters[0].values.clone(), meters[0].origin.clone());
+    let places = [
+        ("data_dir", inputs.data_dir.clone()),
+        ("options", inputs.options_path()),
+    ];
+    for (key, path) in places {
         values.insert(key, path.display().to_string().into());
         origin.entry(key).or_insert(Layer::Default);
     }
     for def in definitions::all().filter(|def| def.secret()) {
-        values
-            .entry(def.key)
-            .and_modify(|value| *value = vocab::MASK.into());
+        if let Some(value) = values.get_mut(def.key) {
+            *value = vocab::MASK.into();
+        }
     }
     Resolved {
         settings,
@@ -278,7 +269,7 @@ fn effective(
 /// Made-up values must not reach a battery: demo and replay listen on loopback, without mDNS,
 /// unless told otherwise.
 fn quiet_sources(first: &mut Meter) {
-    if first.values.get("source").and_then(Value::as_str) == Some("home-assistant") {
+    if first.text("source") == Some("home-assistant") {
         return;
     }
     for (key, quiet) in [
@@ -293,7 +284,7 @@ fn quiet_sources(first: &mut Meter) {
 
 /// A demo is tried by anybody: its ports are those that need no rights, and that are free.
 fn demo_ports(first: &mut Meter, inputs: &LoadInputs) {
-    if first.values.get("source").and_then(Value::as_str) != Some("demo") || inputs.app {
+    if first.text("source") != Some("demo") || inputs.app {
         return;
     }
     let open_to_all = BTreeMap::from([
@@ -313,11 +304,10 @@ fn further(
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Reason>,
 ) -> Vec<Meter> {
-    let layer = first.layer("meters");
     let Some(Value::Array(entries)) = first.values.get("meters") else {
         return Vec::new();
     };
-    let (entries, found) = meters::read(entries, layer);
+    let (meters, found) = meters::read(entries, first.layer("meters"));
     for problem in found {
         if app && problem.kind == ProblemKind::Unknown {
             warnings.push(Reason::from(&problem));
@@ -325,23 +315,5 @@ fn further(
             problems.push(problem);
         }
     }
-    let meter = |(
-        index,
-        Entry {
-            name,
-            values,
-            blocked,
-        },
-    ): (usize, Entry)| {
-        let origin = values.keys().map(|key| (*key, layer)).collect();
-        Meter {
-            name,
-            prefix: format!("meters[{index}]."),
-            values,
-            origin,
-            blocked,
-            profiles: Vec::new(),
-        }
-    };
-    entries.into_iter().enumerate().map(meter).collect()
+    meters
 }

@@ -240,13 +240,6 @@ impl Field for LogLevels {
     }
 }
 
-impl Field for tracing::Level {
-    fn of(value: &Value, _: &Definition) -> Self {
-        let level = value.as_str().and_then(|word| word.parse().ok());
-        level.unwrap_or(Self::INFO)
-    }
-}
-
 impl Field for Vec<EntityId> {
     fn of(value: &Value, _: &Definition) -> Self {
         value.as_str().and_then(entities).unwrap_or_default()

@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use vocab::{EntityId, Phase};
+use vocab::EntityId;
 
 pub use super::{
     choices::*,
@@ -92,7 +92,7 @@ impl PowerInput {
 }
 
 /// Entities that feed a meter. Empty lists: not configured.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs {
     /// `total_power`; excludes `phases`.
     pub total: Option<PowerInput>,
@@ -127,21 +127,7 @@ impl Inputs {
     /// Nothing configured.
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            total: None,
-            total_phase: TotalPhase::On(Phase::A),
-            phases: [None, None, None],
-            voltage: Default::default(),
-            current: Default::default(),
-            pf: Default::default(),
-            n_current: Vec::new(),
-            frequency: Vec::new(),
-            energy_import: Vec::new(),
-            energy_export: Vec::new(),
-            phase_energy_import: Default::default(),
-            phase_energy_export: Default::default(),
-            witnesses: Default::default(),
-        }
+        Self::default()
     }
 
     /// Whether any energy counter is configured.
@@ -188,25 +174,8 @@ impl Inputs {
     /// Every entity named, sorted, each once: what a source has to subscribe to.
     #[must_use]
     pub fn entities(&self) -> Vec<EntityId> {
-        let power = self
-            .total
-            .iter()
-            .chain(self.phases.iter().flatten())
-            .flat_map(|p| p.import.iter().chain(&p.export));
-        let lists = self
-            .voltage
-            .iter()
-            .chain(&self.current)
-            .chain(&self.pf)
-            .chain(&self.phase_energy_import)
-            .chain(&self.phase_energy_export)
-            .chain(&self.witnesses)
-            .flatten()
-            .chain(&self.n_current)
-            .chain(&self.frequency)
-            .chain(&self.energy_import)
-            .chain(&self.energy_export);
-        let mut all: Vec<EntityId> = power.chain(lists).cloned().collect();
+        let mut inputs = self.clone();
+        let mut all: Vec<EntityId> = inputs.entities_mut().map(|id| id.clone()).collect();
         all.sort();
         all.dedup();
         all

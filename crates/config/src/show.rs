@@ -13,18 +13,9 @@ use vocab::{MASK, mask_url};
 /// What is wrong, then what is odd, a line each; empty if all is well.
 #[must_use]
 pub fn report(resolved: &Resolved) -> String {
-    let problems = resolved
-        .problems
-        .iter()
-        .map(|problem| format!("error: {problem}\n"));
-    problems
-        .chain(
-            resolved
-                .warnings
-                .iter()
-                .map(|warning| format!("warning: {warning}\n")),
-        )
-        .collect()
+    let problems = resolved.problems.iter().map(|p| format!("error: {p}\n"));
+    let warnings = resolved.warnings.iter().map(|w| format!("warning: {w}\n"));
+    problems.chain(warnings).collect()
 }
 
 /// One line an option: `key = value (layer)`.
@@ -77,33 +68,30 @@ pub fn masked(value: &Value) -> Value {
         Value::String(text) => mask_url(text).into(),
         Value::Array(items) => items.iter().map(masked).collect(),
         Value::Object(members) => {
-            let mask = |(key, value): (&String, &Value)| match value {
+            let mask = |key: &str, value: &Value| match value {
                 _ if key != "name" && definitions::find(key).is_none_or(Definition::secret) => {
-                    (key.clone(), MASK.into())
+                    MASK.into()
                 }
                 // Lists inside `meters` are text with commas. What is wrong in them was not taken,
                 // but it stands there.
-                Value::String(text)
-                    if text
-                        .split(',')
-                        .all(|one| url::Url::parse(one.trim()).is_ok_and(|url| url.has_host())) =>
-                {
-                    (
-                        key.clone(),
-                        text.split(',')
-                            .map(mask_url)
-                            .collect::<Vec<_>>()
-                            .join(",")
-                            .into(),
-                    )
+                Value::String(text) if text.split(',').all(is_url) => {
+                    let urls: Vec<String> = text.split(',').map(mask_url).collect();
+                    urls.join(",").into()
                 }
-                Value::String(text) => (key.clone(), mask_any(text).into()),
-                other => (key.clone(), masked(other)),
+                Value::String(text) => mask_any(text).into(),
+                other => masked(other),
             };
-            members.iter().map(mask).collect::<Map<_, _>>().into()
+            let masked = members
+                .iter()
+                .map(|(key, value)| (key.clone(), mask(key, value)));
+            masked.collect::<Map<_, _>>().into()
         }
         other => other.clone(),
     }
+}
+
+fn is_url(text: &str) -> bool {
+    url::Url::parse(text.trim()).is_ok_and(|url| url.has_host())
 }
 
 /// As the command line takes it; empty lists as such.

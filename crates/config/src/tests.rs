@@ -19,17 +19,12 @@ fn inputs(options: &Value, env: &[(&str, &str)], args: &[(&str, &str)], app: boo
             .map(|(k, v)| ((*k).to_string(), (*v).to_string()))
             .collect()
     };
-    let options_file = Some(OptionsFile {
-        path: "options.json".into(),
-        contents: Ok(options.to_string()),
-    });
     LoadInputs {
         args: map(args),
         env: map(env),
-        options_file,
         data_dir: "/d".into(),
         app,
-        ..LoadInputs::default()
+        ..LoadInputs::default().with_options(options.to_string())
     }
 }
 

@@ -1,18 +1,18 @@
 //! What a person changes: options, what is said of a reader, a restart. Each answer says what happened.
 
 use axum::{
-    body::Body,
     extract::State,
-    http::{Response, StatusCode},
+    http::StatusCode,
+    response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use super::{
-    answer::{as_json, failure, json, to_json},
+    answer::{Answer, as_json, failure},
     asking::{Asking, Sent},
     context::Context,
-    outcome::{done, refused, said},
+    outcome::{self, refused, said},
     owner::Refusal,
     settings,
 };
@@ -28,15 +28,13 @@ pub(super) struct Changes {
 }
 
 /// Changes of options that a form gives as text.
-fn meant(given: Map<String, Value>) -> Map<String, Value> {
+fn meant(mut given: Map<String, Value>) -> Map<String, Value> {
+    for (key, value) in &mut given {
+        if let Some(def) = definitions::find(key) {
+            *value = settings::value_of(def, value);
+        }
+    }
     given
-        .into_iter()
-        .map(|(key, value)| {
-            let value = definitions::find(&key)
-                .map_or_else(|| value.clone(), |def| settings::value_of(def, &value));
-            (key, value)
-        })
-        .collect()
 }
 
 /// `POST settings`: `{"changes": {key: value or null}}`.
@@ -44,15 +42,9 @@ pub(super) async fn change(
     State(context): State<Context>,
     asking: Asking,
     Sent(given): Sent<Changes>,
-) -> Response<Body> {
-    match context
-        .owner
-        .change(meant(given.changes), given.anyway)
-        .await
-    {
-        Ok(changed) => done(asking.l, &changed),
-        Err(refusal) => refused(asking.l, refusal),
-    }
+) -> Response {
+    let changes = meant(given.changes);
+    outcome::of(asking.l, context.owner.change(changes, given.anyway).await)
 }
 
 /// `POST check`: what speaks against a change, while it is being typed; as `POST settings`, without
@@ -61,13 +53,12 @@ pub(super) async fn check(
     State(context): State<Context>,
     asking: Asking,
     Sent(given): Sent<Changes>,
-) -> Response<Body> {
-    let mut response = match context.owner.check(meant(given.changes)).await {
-        Ok(()) => said(String::new()),
+) -> Response {
+    let response = match context.owner.check(meant(given.changes)).await {
+        Ok(()) => said(""),
         Err(refusal) => refused(asking.l, refusal),
     };
-    *response.status_mut() = StatusCode::OK;
-    response
+    (StatusCode::OK, response).into_response()
 }
 
 #[derive(Deserialize)]
@@ -87,7 +78,14 @@ pub(super) async fn mark_reader(
     State(context): State<Context>,
     asking: Asking,
     Sent(given): Sent<Marked>,
-) -> Response<Body> {
+) -> Response {
+    let key = if given.forget {
+        "reader_forgotten"
+    } else if given.must_read {
+        "reader_watched"
+    } else {
+        "reader_unwatched"
+    };
     let mark = Mark {
         meter: context.meter(asking.m).meter.clone(),
         address: given.ip,
@@ -96,59 +94,29 @@ pub(super) async fn mark_reader(
         must_read: given.must_read,
         forget: given.forget,
     };
-    let key = if given.forget {
-        "reader_forgotten"
-    } else if given.must_read {
-        "reader_watched"
-    } else {
-        "reader_unwatched"
-    };
     match context.owner.mark_reader(mark).await {
-        Ok(()) => said(asking.l.t(key).to_owned()),
-        Err(()) => failure(
-            StatusCode::NOT_FOUND,
-            asking.l.t("reader_no_more").to_owned(),
-        ),
+        Ok(()) => said(asking.l.t(key)),
+        Err(()) => failure(StatusCode::NOT_FOUND, asking.l.t("reader_no_more")),
     }
 }
 
-#[derive(Serialize)]
-struct Restarting {
-    ok: bool,
-    text: String,
-    /// Of this run of the process: the page waits for another.
-    run: String,
-}
-
-/// `POST restart`: answered before it is asked for, as the process ends by it.
-pub(super) async fn restart(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    match context.owner.restart() {
-        Ok(()) => {
-            let (text, run) = (asking.l.t("restarting").to_owned(), context.owner.run().id);
-            json(
-                StatusCode::ACCEPTED,
-                to_json(&Restarting {
-                    ok: true,
-                    text,
-                    run,
-                }),
-            )
-        }
-        Err(why) => refused(asking.l, Refusal::Failed(why)),
-    }
+/// `POST restart`: answered before it is asked for, as the process ends by it. `run` is this run of
+/// the process: the page waits for another.
+pub(super) async fn restart(State(context): State<Context>, asking: Asking) -> Answer {
+    let asked = context.owner.restart();
+    asked.map_err(|why| refused(asking.l, Refusal::Failed(why)))?;
+    let (text, run) = (asking.l.t("restarting"), context.owner.run().id);
+    let told = json!({ "ok": true, "text": text, "run": run });
+    Ok((StatusCode::ACCEPTED, as_json(&told)).into_response())
 }
 
 /// `GET restart`: which run this is, and whether a restart that was asked for will not come.
-pub(super) async fn run(State(context): State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn run(State(context): State<Context>, asking: Asking) -> Response {
     let run = context.owner.run();
     let text = match (&run.failed, run.late) {
         (Some(why), _) => asking.l.begin(why),
         (None, true) => asking.l.t("restart_late").to_owned(),
         (None, false) => String::new(),
     };
-    as_json(&Restarting {
-        ok: text.is_empty(),
-        text,
-        run: run.id,
-    })
+    as_json(&json!({ "ok": text.is_empty(), "text": text, "run": run.id }))
 }

@@ -2,9 +2,14 @@
 
 use axum::{
     body::Body,
-    http::{HeaderValue, Response, StatusCode, header},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::json;
+
+/// What was asked for, or why not.
+pub(super) type Answer<T = Response> = Result<T, Response>;
 
 /// JSON text of what can be serialised; an empty object should that fail.
 pub(super) fn to_json(value: &impl Serialize) -> String {
@@ -12,57 +17,36 @@ pub(super) fn to_json(value: &impl Serialize) -> String {
 }
 
 /// What was asked for, as JSON.
-pub(super) fn as_json(value: &impl Serialize) -> Response<Body> {
-    json(StatusCode::OK, to_json(value))
+pub(super) fn as_json(value: &impl Serialize) -> Response {
+    json_text(to_json(value))
 }
 
 /// JSON text.
-pub(super) fn json(status: StatusCode, text: String) -> Response<Body> {
-    text_response(status, "application/json", text)
+pub(super) fn json_text(text: String) -> Response {
+    of_type("application/json", text)
 }
 
-pub(super) fn text_response(
-    status: StatusCode,
-    kind: &'static str,
-    text: String,
-) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-}
-
-#[derive(Serialize)]
-struct Told {
-    ok: bool,
-    text: String,
+/// A body of this media type.
+pub(super) fn of_type(kind: &'static str, body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, kind)], body.into()).into_response()
 }
 
 /// Whether it is done, and a sentence.
-pub(super) fn told(status: StatusCode, text: String) -> Response<Body> {
-    let ok = status == StatusCode::OK;
-    json(status, to_json(&Told { ok, text }))
+pub(super) fn told(status: StatusCode, text: &str) -> Response {
+    let told = json!({ "ok": status == StatusCode::OK, "text": text });
+    (status, as_json(&told)).into_response()
 }
 
-#[derive(Serialize)]
-struct Failure {
-    error: String,
-}
-
-pub(super) fn failure(status: StatusCode, error: String) -> Response<Body> {
-    let mut response = json(status, to_json(&Failure { error }));
+pub(super) fn failure(status: StatusCode, error: impl Into<String>) -> Response {
+    let mut response = (status, as_json(&json!({ "error": error.into() }))).into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(
-            header::RETRY_AFTER,
-            HeaderValue::from_static(background::RETRY_AFTER),
-        );
+        let after = header::HeaderValue::from_static(background::RETRY_AFTER);
+        response.headers_mut().insert(header::RETRY_AFTER, after);
     }
     response
 }
 
-pub(super) fn unreadable(error: &serde_json::Error) -> Response<Body> {
+pub(super) fn unreadable(error: &serde_json::Error) -> Response {
     failure(
         StatusCode::BAD_REQUEST,
         format!("the body cannot be read: {error}"),

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
-    http::{Response, StatusCode, request},
-    response::IntoResponse,
+    http::{StatusCode, request},
+    response::{IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
 
-use super::{answer::unreadable, locale::Locale};
+use super::{
+    answer::{Answer, failure, unreadable},
+    context::Context,
+    locale::Locale,
+};
 use vocab::reason::Reason;
 
 /// Why a user of Home Assistant can look but not change: ingress lets every user in.
@@ -52,17 +56,34 @@ pub(super) struct Pass {
 pub(super) struct Asking {
     pub l: &'static Locale,
     pub pass: Pass,
-    /// Index of the meter.
+    /// Index of the meter; the last for one that there is not.
     pub m: usize,
     pub rel: &'static str,
+    pub query: Option<String>,
 }
 
-impl<S: Sync> FromRequestParts<S> for Asking {
+impl Asking {
+    /// Refuses who may not change anything.
+    pub fn may_change(&self) -> Answer<()> {
+        if self.pass.full {
+            return Ok(());
+        }
+        let why = "changes are off here: set dashboard_on_lan to full";
+        Err(failure(StatusCode::FORBIDDEN, why))
+    }
+
+    /// A value of the query, by key.
+    pub fn parameter(&self, key: &str) -> Option<String> {
+        parameter(self.query.as_deref(), key)
+    }
+}
+
+impl FromRequestParts<Context> for Asking {
     type Rejection = StatusCode;
 
     async fn from_request_parts(
         parts: &mut request::Parts,
-        _: &S,
+        context: &Context,
     ) -> Result<Self, Self::Rejection> {
         let pass = parts
             .extensions
@@ -70,12 +91,14 @@ impl<S: Sync> FromRequestParts<S> for Asking {
             .cloned()
             .ok_or(StatusCode::FORBIDDEN)?;
         let rel = if parts.uri.path() == "/ui" { "ui/" } else { "" };
-        let m = parameter(parts.uri.query(), "m").and_then(|m| m.parse().ok());
+        let query = parts.uri.query().map(str::to_owned);
+        let m = parameter(query.as_deref(), "m").and_then(|m| m.parse().ok());
         Ok(Self {
             l: Locale::of(&parts.headers),
             pass,
-            m: m.unwrap_or(0),
+            m: m.unwrap_or(0).min(context.meters.len() - 1),
             rel,
+            query,
         })
     }
 }
@@ -84,7 +107,7 @@ impl<S: Sync> FromRequestParts<S> for Asking {
 pub(super) struct Sent<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
-    type Rejection = Response<Body>;
+    type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let body = Bytes::from_request(request, state).await;

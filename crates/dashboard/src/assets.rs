@@ -1,11 +1,15 @@
 //! Stylesheet and scripts, embedded; cached by version, so that an update is seen at once.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
 use axum::{
-    body::Body,
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    Router,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
 };
+
+use super::context::Context;
 
 const STYLE: &str = include_str!("../../../assets/style.css");
 const SCRIPT: &str = include_str!("../../../assets/page.js");
@@ -29,13 +33,42 @@ fn sent(script: &str) -> String {
     })
 }
 
-static PAGE_SENT: LazyLock<String> = LazyLock::new(|| sent(SCRIPT));
-/// The library and what is drawn with it: a page has one script beside the first.
-static CHARTS_SENT: LazyLock<String> = LazyLock::new(|| format!("{UPLOT}\n{}", sent(CHARTS)));
-static REPLAY_SENT: LazyLock<String> = LazyLock::new(|| sent(REPLAY));
-static SETUP_SENT: LazyLock<String> = LazyLock::new(|| sent(SETUP));
-static WATCH_SENT: LazyLock<String> = LazyLock::new(|| sent(WATCH));
-static SETTINGS_SENT: LazyLock<String> = LazyLock::new(|| sent(SETTINGS));
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// A file as it is sent: name, media type, text.
+type File = (&'static str, &'static str, LazyLock<Cow<'static, str>>);
+
+static FILES: [File; 8] = [
+    (
+        "style.css",
+        "text/css; charset=utf-8",
+        LazyLock::new(|| STYLE.into()),
+    ),
+    ("page.js", JAVASCRIPT, LazyLock::new(|| sent(SCRIPT).into())),
+    // The library and what is drawn with it: a page has one script beside the first.
+    (
+        "uplot.js",
+        JAVASCRIPT,
+        LazyLock::new(|| format!("{UPLOT}\n{}", sent(CHARTS)).into()),
+    ),
+    ("watch.js", JAVASCRIPT, LazyLock::new(|| sent(WATCH).into())),
+    (
+        "replay.js",
+        JAVASCRIPT,
+        LazyLock::new(|| sent(REPLAY).into()),
+    ),
+    ("setup.js", JAVASCRIPT, LazyLock::new(|| sent(SETUP).into())),
+    (
+        "settings.js",
+        JAVASCRIPT,
+        LazyLock::new(|| sent(SETTINGS).into()),
+    ),
+    (
+        "uplot-licence.txt",
+        "text/plain; charset=utf-8",
+        LazyLock::new(|| LICENCE.into()),
+    ),
+];
 
 /// Changes with the files: FNV-1a over all of them.
 pub(super) const VERSION: u64 = {
@@ -63,63 +96,34 @@ pub(super) const fn hash(text: &str, start: u64) -> u64 {
     hash
 }
 
-fn file(headers: &HeaderMap, kind: &'static str, text: &'static str) -> Response<Body> {
+fn file(headers: &HeaderMap, kind: &'static str, text: &'static str) -> Response {
     let tag = format!("\"{VERSION:016x}\"");
     let same = headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|t| t.as_bytes() == tag.as_bytes());
-    let mut response = Response::new(if same {
-        Body::empty()
-    } else {
-        Body::from(text)
-    });
+    let about = [
+        (header::CONTENT_TYPE, kind),
+        (
+            header::CACHE_CONTROL,
+            "private, max-age=31536000, immutable",
+        ),
+        (header::ETAG, &tag),
+    ];
     if same {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        (StatusCode::NOT_MODIFIED, about).into_response()
+    } else {
+        (about, text).into_response()
     }
-    let out = response.headers_mut();
-    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    out.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("private, max-age=31536000, immutable"),
-    );
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        out.insert(header::ETAG, tag);
+}
+
+/// All files below a path.
+pub(super) fn routes(at: &str) -> Router<Context> {
+    let mut router = Router::new();
+    for (name, kind, text) in &FILES {
+        let answer = move |headers: HeaderMap| async move { file(&headers, kind, text) };
+        router = router.route(&format!("{at}/{name}"), get(answer));
     }
-    response
-}
-
-pub(super) async fn style(headers: HeaderMap) -> Response<Body> {
-    file(&headers, "text/css; charset=utf-8", STYLE)
-}
-
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-
-pub(super) async fn script(headers: HeaderMap) -> Response<Body> {
-    file(&headers, JAVASCRIPT, &PAGE_SENT)
-}
-
-pub(super) async fn watch(headers: HeaderMap) -> Response<Body> {
-    file(&headers, JAVASCRIPT, &WATCH_SENT)
-}
-
-pub(super) async fn charts(headers: HeaderMap) -> Response<Body> {
-    file(&headers, JAVASCRIPT, &CHARTS_SENT)
-}
-
-pub(super) async fn replay(headers: HeaderMap) -> Response<Body> {
-    file(&headers, JAVASCRIPT, &REPLAY_SENT)
-}
-
-pub(super) async fn setup(headers: HeaderMap) -> Response<Body> {
-    file(&headers, JAVASCRIPT, &SETUP_SENT)
-}
-
-pub(super) async fn settings(headers: HeaderMap) -> Response<Body> {
-    file(&headers, JAVASCRIPT, &SETTINGS_SENT)
-}
-
-pub(super) async fn licence(headers: HeaderMap) -> Response<Body> {
-    file(&headers, "text/plain; charset=utf-8", LICENCE)
+    router
 }
 
 #[cfg(test)]
@@ -128,12 +132,19 @@ mod tests {
 
     #[test]
     fn all_of_it_is_light() {
+        let size = |name: &str| {
+            let file = FILES.iter().find(|(known, ..)| *known == name);
+            file.map_or(usize::MAX, |(.., text)| text.len())
+        };
         for (second, most) in [
-            (&*CHARTS_SENT, 120_000),
-            (&*SETUP_SENT, 60_000),
-            (&*SETTINGS_SENT, 50_000),
+            ("uplot.js", 120_000),
+            ("setup.js", 60_000),
+            ("settings.js", 50_000),
         ] {
-            let weight = STYLE.len() + PAGE_SENT.len() + second.len();
+            let weight = ["style.css", "page.js", second]
+                .map(size)
+                .iter()
+                .sum::<usize>();
             assert!(
                 weight < most,
                 "{weight} bytes: a page has 150 kB in all, its HTML included"

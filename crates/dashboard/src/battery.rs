@@ -58,13 +58,8 @@ impl Battery {
             return ("live", l.t("battery_aside").to_owned());
         }
         if self.readings_each >= SLOW && self.swing.is_some_and(|w| w > REST) {
-            return (
-                "held",
-                l.with(
-                    "battery_slow",
-                    &[("time", &words::span(l, self.readings_each))],
-                ),
-            );
+            let slow = words::timed(l, "battery_slow", self.readings_each);
+            return ("held", slow);
         }
         if self.swings {
             return ("held", l.t("battery_swings").to_owned());
@@ -72,64 +67,47 @@ impl Battery {
         match state.on_its_way {
             Some((w, age)) if w.abs() >= 0.5 => {
                 let (power, time) = (words::signed_watts(l, w), words::span(l, age.max(0.0)));
-                (
-                    "live",
-                    l.with("battery_waits", &[("power", &power), ("time", &time)]),
-                )
+                let values = [("power", &*power), ("time", &time)];
+                ("live", l.with("battery_waits", &values))
             }
             _ => ("live", l.t("battery_rests").to_owned()),
         }
     }
 
-    /// What was learned of it, by name.
-    pub(super) fn details(&self, l: &Locale, asks_each: Option<f64>) -> Vec<(String, String)> {
+    /// What was learned of it, by the keys of its names.
+    pub(super) fn details(
+        &self,
+        l: &Locale,
+        asks_each: Option<f64>,
+    ) -> Vec<(&'static str, String)> {
         let state = &self.state;
         let reach = state.reach.into_iter().fold(f64::INFINITY, f64::min);
-        let follows = l.with(
-            "battery_needs",
-            &[("time", &words::span(l, state.patience))],
-        );
+        let follows = words::timed(l, "battery_needs", state.patience);
         let reach = if reach.is_finite() {
-            l.with(
-                "battery_reach",
-                &[("power", &words::watts(l, reach).to_string())],
-            )
+            let power = words::watts(l, reach).to_string();
+            l.with("battery_reach", &[("power", &power)])
         } else {
             l.t("battery_follows_fully").to_owned()
         };
-        let count = |n: u64| words::number(l, n as f64, 0);
         let answers = l.with(
             "battery_answers_of",
             &[
-                ("answers", &count(state.answered)),
-                ("questions", &count(state.asked)),
+                ("answers", &words::count(l, state.answered)),
+                ("questions", &words::count(l, state.asked)),
             ],
         );
-        let mut cadence = l.with(
-            "battery_readings",
-            &[("time", &words::span(l, self.readings_each))],
-        );
+        let mut cadence = words::timed(l, "battery_readings", self.readings_each);
         if let Some(each) = asks_each {
-            cadence = format!(
-                "{cadence}, {}",
-                l.with("battery_asks", &[("time", &words::span(l, each))])
-            );
+            cadence = format!("{cadence}, {}", words::timed(l, "battery_asks", each));
         }
+        let swing = self.swing.map(|w| words::watts(l, w).to_string());
         let mut all = vec![
-            (l.t("battery_control").to_owned(), self.word(l).1),
-            (
-                l.t("battery_follows").to_owned(),
-                format!("{follows}, {reach}"),
-            ),
-            (l.t("battery_answers").to_owned(), answers),
-            (l.t("battery_cadence").to_owned(), cadence),
+            ("battery_control", self.word(l).1),
+            ("battery_follows", format!("{follows}, {reach}")),
+            ("battery_answers", answers),
+            ("battery_cadence", cadence),
         ];
-        if let Some(swing) = self.swing {
-            all.push((
-                l.t("battery_swing").to_owned(),
-                words::watts(l, swing).to_string(),
-            ));
-        }
+        all.extend(swing.map(|swing| ("battery_swing", swing)));
         all
     }
 }

@@ -3,34 +3,22 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{Response, StatusCode},
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    answer::{as_json, failure},
+    answer::{Answer, as_json, failure},
     asking::{Asking, Sent},
     context::Context,
     locale::Locale,
-    outcome::{done, refused},
+    outcome,
     owner::{Options, Steer},
     verdicts,
 };
 use consumers::{Channel, ConsumerView, ProfileWhy, brand::Brand};
 use profiles::{Acts, Profile, Proof};
 use transport::{Endpoint, ListenerState};
-
-/// Something to type elsewhere.
-pub(super) struct ToType {
-    pub what: String,
-    pub value: String,
-    /// The part of it that is typed; empty: nothing.
-    pub copy: String,
-}
 
 /// A product that may read the meter.
 pub(super) struct Tile {
@@ -39,7 +27,9 @@ pub(super) struct Tile {
     /// What is known of whether it works.
     pub proof: &'static str,
     pub doubtful: bool,
-    pub to_type: Vec<ToType>,
+    /// What is typed elsewhere: the key of its name, how it is shown, and the part of it that is
+    /// typed, if any.
+    pub to_type: Vec<(&'static str, String, String)>,
     pub steps: Vec<String>,
     pub sets: Vec<verdicts::SetLine>,
     /// The option names it.
@@ -69,11 +59,10 @@ fn address(context: &Context, endpoint: &Endpoint) -> (String, bool) {
     });
     match bound.filter(|ip| !ip.is_unspecified()) {
         Some(ip) => (ip.to_string(), !ip.is_loopback()),
-        None => (
-            transport::mdns::lan_address()
-                .map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string()),
-            true,
-        ),
+        None => {
+            let lan = transport::mdns::lan_address().map(|ip| ip.to_string());
+            (lan.unwrap_or_else(|| "127.0.0.1".to_owned()), true)
+        }
     }
 }
 
@@ -85,14 +74,14 @@ fn ports(context: &Context, endpoint: &Endpoint) -> BTreeMap<Channel, Vec<u16>> 
         if line.meter != endpoint.meter || off || line.port == 0 {
             continue;
         }
-        match line.name {
-            "http" => {
-                all.entry(Channel::Http).or_default().push(line.port);
-                all.entry(Channel::Websocket).or_default().push(line.port);
-            }
-            "udp" => all.entry(Channel::Udp).or_default().push(line.port),
-            "modbus" => all.entry(Channel::Modbus).or_default().push(line.port),
-            _ => {}
+        let channels = match line.name {
+            "http" => &[Channel::Http, Channel::Websocket][..],
+            "udp" => &[Channel::Udp],
+            "modbus" => &[Channel::Modbus],
+            _ => &[],
+        };
+        for channel in channels {
+            all.entry(*channel).or_default().push(line.port);
         }
     }
     all
@@ -114,28 +103,25 @@ fn port_text(
             Channel::Modbus => ("Modbus TCP", Channel::Modbus),
             Channel::Outbound | Channel::Mqtt => continue,
         };
-        let open = open.get(&channel).map_or(&[][..], Vec::as_slice);
-        let mut asked: Vec<u16> = open
-            .iter()
-            .copied()
-            .filter(|port| wanted.is_empty() || wanted.contains(port))
-            .collect();
-        let text = if asked.is_empty() && !wanted.is_empty() {
-            let ports: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-            l.with(
-                "reads_port_closed",
-                &[("name", name), ("port", &ports.join(", "))],
-            )
-        } else {
-            asked.sort_unstable();
-            if let (true, Some(port)) = (typed.is_empty(), asked.first()) {
-                typed = port.to_string();
-            }
-            let ports: Vec<String> = asked.iter().map(ToString::to_string).collect();
-            format!("{} ({name})", ports.join(", "))
+        let listed = |ports: &[u16]| {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            ports.join(", ")
         };
-        if !asked.is_empty() || !wanted.is_empty() {
-            parts.push(text);
+        let mut asked = open.get(&channel).cloned().unwrap_or_default();
+        asked.retain(|port| wanted.is_empty() || wanted.contains(port));
+        asked.sort_unstable();
+        match asked.first() {
+            Some(port) => {
+                if typed.is_empty() {
+                    typed = port.to_string();
+                }
+                parts.push(format!("{} ({name})", listed(&asked)));
+            }
+            None if !wanted.is_empty() => parts.push(l.with(
+                "reads_port_closed",
+                &[("name", name), ("port", &listed(wanted))],
+            )),
+            None => {}
         }
     }
     parts.dedup();
@@ -178,25 +164,15 @@ fn light(l: &Locale, seen: &[ConsumerView], profile: &Profile) -> Light {
             .min_by(|a, b| a.first_seen.total_cmp(&b.first_seen))
             .map(|c| c.ip.to_string())
     };
-    if let Some(ip) = first(is) {
-        return Light {
-            state: "live",
-            text: l.with("light_first", &[("ip", &ip)]),
-        };
-    }
+    let (state, text) = if let Some(ip) = first(is) {
+        ("live", l.with("light_first", &[("ip", &ip)]))
     // Nothing in its calls would say that it is this one.
-    if !Brand::knows(profile.key)
-        && let Some(ip) = first(may_be)
-    {
-        return Light {
-            state: "held",
-            text: l.with("light_maybe", &[("ip", &ip)]),
-        };
-    }
-    Light {
-        state: "unused",
-        text: l.t("light_wait").to_owned(),
-    }
+    } else if let Some(ip) = first(may_be).filter(|_| !Brand::knows(profile.key)) {
+        ("held", l.with("light_maybe", &[("ip", &ip)]))
+    } else {
+        ("unused", l.t("light_wait").to_owned())
+    };
+    Light { state, text }
 }
 
 const fn proof_key(proof: Proof) -> &'static str {
@@ -210,24 +186,15 @@ const fn proof_key(proof: Proof) -> &'static str {
 }
 
 fn steps(l: &Locale, profile: &Profile, address: &str, id: &str) -> Vec<String> {
-    let (firmware, menu) = (
-        profile.firmware.as_deref().unwrap_or_default(),
-        profile.menu.as_deref().unwrap_or_default(),
-    );
-    profile
-        .steps
-        .iter()
-        .map(|step| {
-            l.with(
-                &format!("step_{}", step.key()),
-                &[
-                    ("version", firmware),
-                    ("menu", menu),
-                    ("address", address),
-                    ("id", id),
-                ],
-            )
-        })
+    let values = [
+        ("version", profile.firmware.as_deref().unwrap_or_default()),
+        ("menu", profile.menu.as_deref().unwrap_or_default()),
+        ("address", address),
+        ("id", id),
+    ];
+    let steps = profile.steps.iter();
+    steps
+        .map(|step| l.with(&format!("step_{}", step.key()), &values))
         .collect()
 }
 
@@ -242,30 +209,20 @@ pub(super) fn reads(context: &Context, endpoint: &Endpoint, l: &'static Locale) 
     let options = endpoint.meter.is_empty().then(|| context.owner.options());
     let tile = |profile: &'static Profile| {
         let (port, typed) = port_text(l, profile, &open);
-        let all = [
-            (l.t("reads_address"), address.clone(), address.clone()),
-            (l.t("reads_port"), port, typed),
-            (l.t("reads_id"), id.clone(), id.clone()),
+        let mut to_type = vec![
+            ("reads_address", address.clone(), address.clone()),
+            ("reads_port", port, typed),
+            ("reads_id", id.clone(), id.clone()),
         ];
-        let told = profile
-            .channels
-            .keys()
-            .next()
-            .map_or_else(Default::default, |channel| profile.absent(*channel));
+        to_type.retain(|(_, value, _)| !value.is_empty());
+        let channel = profile.channels.keys().next();
+        let told = channel.map_or_else(Default::default, |channel| profile.absent(*channel));
         Tile {
             key: profile.key,
             name: verdicts::profile_name(l, profile.key),
             proof: l.t(proof_key(profile.proof)),
             doubtful: profile.proof == Proof::Doubtful,
-            to_type: all
-                .into_iter()
-                .filter(|(_, value, _)| !value.is_empty())
-                .map(|(what, value, copy)| ToType {
-                    what: what.to_owned(),
-                    value,
-                    copy,
-                })
-                .collect(),
+            to_type,
             steps: steps(l, profile, &address, &id),
             sets: verdicts::sets(l, profile, told, options.as_ref()),
             chosen: chosen.chosen.iter().any(|known| known.key == profile.key),
@@ -279,7 +236,7 @@ pub(super) fn reads(context: &Context, endpoint: &Endpoint, l: &'static Locale) 
 }
 
 /// `connect.json`: the light of each product.
-pub(super) async fn lights(State(context): State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn lights(State(context): State<Context>, asking: Asking) -> Response {
     let seen = callers(context.meter(asking.m));
     let all: BTreeMap<&str, Light> = profiles::all()
         .iter()
@@ -307,27 +264,20 @@ pub(super) async fn assign(
     State(context): State<Context>,
     asking: Asking,
     Sent(given): Sent<Assign>,
-) -> Response<Body> {
+) -> Answer {
     let l = asking.l;
-    let options = context.owner.options();
-    let m = asking.m.min(context.meters.len() - 1);
-    match changes(&given, m, &options) {
-        Ok(changes) => match context.owner.change(changes, false).await {
-            Ok(changed) => {
-                if let Some(ip) = given.ip {
-                    // What was set at run time before is over: this is the newer word.
-                    let over = Steer {
-                        profiles: [(ip, None)].into(),
-                        ..Steer::default()
-                    };
-                    let _ = context.owner.steer(m, over).await;
-                }
-                done(l, &changed)
-            }
-            Err(refusal) => refused(l, refusal),
-        },
-        Err(why) => failure(StatusCode::BAD_REQUEST, l.t(why).to_owned()),
+    let changes = changes(&given, asking.m, &context.owner.options())
+        .map_err(|why| failure(StatusCode::BAD_REQUEST, l.t(why)))?;
+    let changed = context.owner.change(changes, false).await;
+    if let Some(ip) = given.ip.filter(|_| changed.is_ok()) {
+        // What was set at run time before is over: this is the newer word.
+        let over = Steer {
+            profiles: [(ip, None)].into(),
+            ..Steer::default()
+        };
+        let _ = context.owner.steer(asking.m, over).await;
     }
+    Ok(outcome::of(l, changed))
 }
 
 /// The options that an assignment changes, or a word for why it cannot.
@@ -339,21 +289,15 @@ fn changes(
     if !given.profile.is_empty() && profiles::find(&given.profile).is_none() {
         return Err("profile_unknown");
     }
-    let fixed = |key: &str| {
-        options
-            .layers
-            .get(key)
-            .is_some_and(|layer| layer.read_only())
-    };
     let mut out = Map::new();
     if m == 0 {
-        if fixed("readers") {
+        if options.fixed("readers") {
             return Err("reader_fixed");
         }
         let items = list(options.values.get("readers"));
         out.insert("readers".into(), or_null(with(items, given)));
     } else {
-        if fixed("meters") {
+        if options.fixed("meters") {
             return Err("reader_fixed");
         }
         let mut meters = options.chosen.get("meters").cloned().unwrap_or_default();
@@ -365,19 +309,15 @@ fn changes(
             .get_mut(m - 1)
             .and_then(Value::as_object_mut)
             .ok_or("reader_fixed")?;
-        let items = entry
-            .get("readers")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .split(',')
-            .map(|item| item.trim().to_owned())
-            .filter(|item| !item.is_empty())
-            .collect();
+        let items = entry.get("readers").and_then(Value::as_str);
+        let items = items.unwrap_or_default().split(',').map(str::trim);
+        let items = items.filter(|item| !item.is_empty()).map(str::to_owned);
+        let items = items.collect();
         entry.insert("readers".into(), with(items, given).join(", ").into());
         out.insert("meters".into(), meters);
     }
     if let (Some(ip), Some(text)) = (given.ip, &given.share) {
-        share(ip, text, options, &mut out, fixed)?;
+        share(ip, text, options, &mut out)?;
     }
     Ok(out)
 }
@@ -387,14 +327,10 @@ fn share(
     text: &str,
     options: &Options,
     out: &mut Map<String, Value>,
-    fixed: impl Fn(&str) -> bool,
 ) -> Result<(), &'static str> {
     let before = list(options.values.get("scaling_shares"));
-    let mut after: Vec<String> = before
-        .iter()
-        .filter(|item| !is_of(item, ip))
-        .cloned()
-        .collect();
+    let mut after = before.clone();
+    after.retain(|item| !is_of(item, ip));
     let text = text.trim().trim_end_matches('%').trim().replace(',', ".");
     if !text.is_empty() {
         let part: f64 = text.parse().map_err(|_| "share_wrong")?;
@@ -406,36 +342,25 @@ fn share(
     if after == before {
         return Ok(());
     }
-    if ["scaling_shares", "request_side_scaling_enable"]
-        .into_iter()
-        .any(fixed)
-    {
+    let keys = ["scaling_shares", "request_side_scaling_enable"];
+    if keys.iter().any(|key| options.fixed(key)) {
         return Err("reader_fixed");
     }
-    let any = !after.is_empty();
+    let any = (!after.is_empty()).then_some(true);
+    out.insert("request_side_scaling_enable".into(), any.into());
     out.insert("scaling_shares".into(), or_null(after));
-    out.insert(
-        "request_side_scaling_enable".into(),
-        if any { Value::Bool(true) } else { Value::Null },
-    );
     Ok(())
 }
 
 fn list(value: Option<&Value>) -> Vec<String> {
-    value
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+    let items = value.and_then(Value::as_array).into_iter().flatten();
+    items
         .filter_map(|item| item.as_str().map(str::to_owned))
         .collect()
 }
 
 fn or_null(items: Vec<String>) -> Value {
-    if items.is_empty() {
-        Value::Null
-    } else {
-        items.into()
-    }
+    Some(items).filter(|items| !items.is_empty()).into()
 }
 
 /// Whether an item names exactly this address.
@@ -460,25 +385,18 @@ fn with(mut items: Vec<String>, given: &Assign) -> Vec<String> {
     items
 }
 
-/// What can be chosen for a reader, and what it has been given.
-pub(super) struct Choice {
-    pub key: &'static str,
-    pub name: String,
-    pub selected: bool,
-}
-
-/// The choices for the reader at an address.
-pub(super) fn choices(l: &Locale, endpoint: &Endpoint, ip: IpAddr) -> Vec<Choice> {
-    let ground = endpoint.ground();
-    let given = ground.control.profiles.at(ip).map(|p| p.key);
-    profiles::all()
-        .iter()
-        .map(|profile| Choice {
-            key: profile.key,
-            name: verdicts::profile_name(l, profile.key),
-            selected: given == Some(profile.key),
-        })
-        .collect()
+/// The profiles that the reader at an address can be given: key, name, and whether it has been.
+pub(super) fn choices(
+    l: &Locale,
+    endpoint: &Endpoint,
+    ip: IpAddr,
+) -> Vec<(&'static str, String, bool)> {
+    let given = endpoint.ground().control.profiles.at(ip).map(|p| p.key);
+    let one = |profile: &'static Profile| {
+        let (key, name) = (profile.key, verdicts::profile_name(l, profile.key));
+        (key, name, given == Some(key))
+    };
+    profiles::all().iter().map(one).collect()
 }
 
 /// The share that an address was given by name, in percent, as typed.

@@ -1,10 +1,6 @@
 //! What automations set at run time, over HTTP (`docs/mqtt.md#over-http`).
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{Response, StatusCode},
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 
 use super::{
     answer::{as_json, failure},
@@ -14,9 +10,8 @@ use super::{
 };
 
 /// `GET control`: what is in force of a meter.
-pub(super) async fn state(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let m = asking.m.min(context.meters.len() - 1);
-    as_json(&context.owner.control(m))
+pub(super) async fn state(State(context): State<Context>, asking: Asking) -> Response {
+    as_json(&context.owner.control(asking.m))
 }
 
 /// `POST control`: changes it, and answers with what is in force then.
@@ -24,9 +19,8 @@ pub(super) async fn steer(
     State(context): State<Context>,
     asking: Asking,
     Sent(change): Sent<Steer>,
-) -> Response<Body> {
-    let m = asking.m.min(context.meters.len() - 1);
-    match context.owner.steer(m, change).await {
+) -> Response {
+    match context.owner.steer(asking.m, change).await {
         Ok(control) => as_json(&control),
         Err(why) => failure(StatusCode::BAD_REQUEST, asking.l.say(&why)),
     }

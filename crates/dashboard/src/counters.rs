@@ -1,14 +1,10 @@
 //! Energy counters set by hand: to 0, or to what energy entities say.
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{Response, StatusCode},
-};
+use axum::{extract::State, http::StatusCode};
 use serde::Deserialize;
 
 use super::{
-    answer::failure,
+    answer::{Answer, failure},
     asking::{Asking, Sent},
     context::Context,
     locale::Locale,
@@ -24,21 +20,14 @@ pub(super) struct Confirmed {
     device: String,
 }
 
-/// Index of the meter that is asked about, if the body names it.
-fn confirmed(
-    context: &Context,
-    asking: &Asking,
-    given: &Confirmed,
-) -> Result<usize, Response<Body>> {
-    let m = asking.m.min(context.meters.len() - 1);
-    let same = given.device == *context.meter(m).ground().device.identity.id;
-    if same {
-        Ok(m)
-    } else {
-        Err(failure(
-            StatusCode::BAD_REQUEST,
-            "the device named is not this one".into(),
-        ))
+impl Confirmed {
+    /// Refuses what names another device than the one that is asked about.
+    fn check(&self, context: &Context, asking: &Asking) -> Answer<()> {
+        if self.device == *context.meter(asking.m).ground().device.identity.id {
+            return Ok(());
+        }
+        let why = "the device named is not this one";
+        Err(failure(StatusCode::BAD_REQUEST, why))
     }
 }
 
@@ -60,20 +49,15 @@ pub(super) async fn seed(
     State(context): State<Context>,
     asking: Asking,
     Sent(given): Sent<Confirmed>,
-) -> Response<Body> {
-    let m = match confirmed(&context, &asking, &given) {
-        Ok(m) => m,
-        Err(response) => return response,
-    };
+) -> Answer {
+    given.check(&context, &asking)?;
     let l = asking.l;
-    match context.owner.seed(m).await {
-        Ok(all) => said(l.with("was_seeded", &[("list", &taken(l, &all))])),
-        Err(reasons) => {
-            let why: Vec<_> = reasons.iter().map(|reason| l.say(reason)).collect();
-            let text = l.with("not_seeded", &[("why", &why.join("; "))]);
-            not_done(StatusCode::CONFLICT, text)
-        }
-    }
+    let all = context.owner.seed(asking.m).await.map_err(|reasons| {
+        let why: Vec<_> = reasons.iter().map(|reason| l.say(reason)).collect();
+        let text = l.with("not_seeded", &[("why", &why.join("; "))]);
+        not_done(StatusCode::CONFLICT, &text)
+    })?;
+    Ok(said(&l.with("was_seeded", &[("list", &taken(l, &all))])))
 }
 
 /// `POST reset`: energy counters of the meter to 0.
@@ -81,15 +65,11 @@ pub(super) async fn reset(
     State(context): State<Context>,
     asking: Asking,
     Sent(given): Sent<Confirmed>,
-) -> Response<Body> {
-    let m = match confirmed(&context, &asking, &given) {
-        Ok(m) => m,
-        Err(response) => return response,
-    };
-    match context.owner.reset(m).await {
-        Ok(()) => said(asking.l.t("was_reset").to_owned()),
-        Err(why) => refused(asking.l, Refusal::Failed(why)),
-    }
+) -> Answer {
+    given.check(&context, &asking)?;
+    let done = context.owner.reset(asking.m).await;
+    done.map_err(|why| refused(asking.l, Refusal::Failed(why)))?;
+    Ok(said(asking.l.t("was_reset")))
 }
 
 #[cfg(test)]

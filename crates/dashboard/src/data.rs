@@ -1,15 +1,11 @@
 //! The chart's data.
 
-use axum::{
-    body::Body,
-    extract::{RawQuery, State},
-    http::{Response, StatusCode},
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use serde::Serialize;
 
 use super::{
-    answer::{as_json, failure},
+    answer::{Answer, as_json, failure},
     asking::{Asking, parameter},
     battery,
     context::Context,
@@ -44,14 +40,10 @@ fn ahead(context: &Context, id: HorizonId) -> Vec<Ahead> {
     let outlook = context.forecast.outlook.borrow().clone();
     let forecast = outlook.horizon(id).and_then(|h| h.forecast.as_ref());
     let end = |w: Option<f32>| w.map(|w| Figure::whole(w.into()));
-    forecast
-        .map(|f| {
-            f.points
-                .iter()
-                .map(|p| (p.ts, Figure::whole(p.w.into()), end(p.lo), end(p.hi)))
-                .collect()
-        })
-        .unwrap_or_default()
+    let points = forecast.into_iter().flat_map(|f| &f.points);
+    points
+        .map(|p| (p.ts, Figure::whole(p.w.into()), end(p.lo), end(p.hi)))
+        .collect()
 }
 
 /// The power of a range, of so many seconds, with what is forecast after it; of at most so many
@@ -66,9 +58,7 @@ pub(super) async fn power(
     let mut chart = context
         .read(move |store| Chart::within(store, seconds, now, points))
         .await?;
-    chart.forecast = horizon(range)
-        .map(|id| ahead(context, id))
-        .unwrap_or_default();
+    chart.forecast = horizon(range).map_or_else(Vec::new, |id| ahead(context, id));
     Ok(chart)
 }
 
@@ -127,17 +117,11 @@ struct Drawing {
 /// `chart.json?range=3m|1h|24h|7d|30d`, `?day=2026-11-29` or `?from=…&to=…`: power of the house, W;
 /// with `phases=1` that of each phase too. The shortest range is as long as `power_history_seconds`
 /// says.
-pub(super) async fn chart(
-    State(context): State<Context>,
-    asking: Asking,
-    RawQuery(query): RawQuery,
-) -> Response<Body> {
-    let wanted = match wanted(query.as_deref(), &context.zone()) {
-        Ok(wanted) => wanted,
-        Err(why) => return failure(StatusCode::BAD_REQUEST, why.into()),
-    };
+pub(super) async fn chart(State(context): State<Context>, asking: Asking) -> Answer {
+    let wanted = wanted(asking.query.as_deref(), &context.zone())
+        .map_err(|why| failure(StatusCode::BAD_REQUEST, why))?;
     let now = context.now().unix_s();
-    let phases = parameter(query.as_deref(), "phases").is_some();
+    let phases = asking.parameter("phases").is_some();
     let (from, to) = match wanted {
         Wanted::Range(Range::Minutes) => (now + 1 - i64::from(context.history_seconds), now + 1),
         Wanted::Range(range) => (now + 1 - range.seconds(), now + 1),
@@ -152,14 +136,9 @@ pub(super) async fn chart(
             Ok(chart)
         }
     });
-    let mut chart = match read.await {
-        Ok(chart) => chart,
-        Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-    };
+    let mut chart = read.await.map_err(|error| unread(&error))?;
     chart.forecast = match wanted {
-        Wanted::Range(range) => horizon(range)
-            .map(|id| ahead(&context, id))
-            .unwrap_or_default(),
+        Wanted::Range(range) => horizon(range).map_or_else(Vec::new, |id| ahead(&context, id)),
         Wanted::Between(..) => {
             let mut day = ahead(&context, HorizonId::Day);
             day.retain(|point| (from..to).contains(&point.0));
@@ -173,7 +152,12 @@ pub(super) async fn chart(
     }
     let faults = incidents::between(&context, 0, asking.l, from, to).await;
     let faults = faults.unwrap_or_default();
-    as_json(&Drawing { chart, now, faults })
+    Ok(as_json(&Drawing { chart, now, faults }))
+}
+
+/// The database cannot be read.
+pub(super) fn unread(error: &StoreError) -> Response {
+    failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
 #[cfg(test)]

@@ -5,16 +5,12 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use axum::{
-    body::Body,
-    extract::{RawQuery, State},
-    http::{Response, StatusCode},
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
 
 use super::{
     answer::{as_json, failure},
-    asking::{Asking, parameter},
+    asking::Asking,
     context::Context,
     listeners::{self, Place, hold},
     locale::Locale,
@@ -113,15 +109,11 @@ fn port(l: &Locale, line: &Line, place: &Place) -> Option<Port> {
     let name = listeners::name(l, line.name);
     Some(Port {
         name: line.name,
-        shown: if line.meter.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{name} ({})", line.meter)
-        },
+        shown: listeners::of_meter(name, &line.meter),
         port: line.port,
         address: line.address.ip().map(|ip| ip.to_string()),
         state,
-        prefix: place.prefix().to_owned(),
+        prefix: place.prefix.clone(),
     })
 }
 
@@ -204,31 +196,26 @@ async fn facts(context: &Context, l: &Locale, ask_network: bool) -> Facts {
         let seen = meter.consumers.overview(&scaling, context.now());
         readers.extend(seen.consumers.iter().map(|c| c.ip));
         udp.extend(seen.udp_ports.iter().map(|port| {
-            let lost: u64 = UNREADABLE
-                .iter()
-                .filter_map(|reason| port.dropped.get(reason))
-                .sum();
+            let lost = UNREADABLE.iter().filter_map(|why| port.dropped.get(why));
             Heard {
                 port: port.port,
                 packets: port.packets,
-                readable: port.packets.saturating_sub(lost),
+                readable: port.packets.saturating_sub(lost.sum()),
                 last_from: port.last_from,
             }
         }));
-        for e in context.owner.entities(index).await {
-            entities.push(Sensor {
-                entity: e.entity,
-                age: e.age,
-                usual: e.usual_interval,
-                problem: e.problem,
-            });
-        }
+        let reports = context.owner.entities(index).await;
+        entities.extend(reports.into_iter().map(|e| Sensor {
+            entity: e.entity,
+            age: e.age,
+            usual: e.usual_interval,
+            problem: e.problem,
+        }));
     }
-    let kind = options.values.get("source").and_then(|kind| kind.as_str());
     let first = context.meter(0);
     let now = context.now();
     let link = match &first.view().snapshot.source.link {
-        _ if kind.is_some_and(|kind| kind != "home-assistant") => Link::Invented,
+        _ if !options.reads_home_assistant() => Link::Invented,
         vocab::Link::Up => Link::Up,
         vocab::Link::Connecting | vocab::Link::Starting => Link::Starting,
         vocab::Link::Idle(why) | vocab::Link::Down { reason: why, .. } => {
@@ -284,19 +271,15 @@ fn store(context: &Context) -> Store {
 
 /// `GET doctor.json`: takes the time of a question on the network. With `?setup=1` only what
 /// belongs to a set-up, without that question.
-pub(super) async fn data(
-    State(context): State<Context>,
-    asking: Asking,
-    RawQuery(query): RawQuery,
-) -> Response<Body> {
+pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response {
     let l = asking.l;
-    if parameter(query.as_deref(), "setup").is_some() {
+    if asking.parameter("setup").is_some() {
         let mut found = doctor::findings(&facts(&context, l, false).await);
         found.retain(Finding::in_setup);
         return as_json(&Told::of(l, true, &found));
     }
     let Some(_one) = context.test_turn() else {
-        return failure(StatusCode::CONFLICT, l.t("test_busy").to_owned());
+        return failure(StatusCode::CONFLICT, l.t("test_busy"));
     };
     let found = doctor::findings(&facts(&context, l, true).await);
     as_json(&Told::of(l, true, &found))

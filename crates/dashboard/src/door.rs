@@ -7,14 +7,17 @@
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode, Uri,
+        header::{self, AsHeaderName},
+    },
     middleware::Next,
+    response::{IntoResponse, Response},
 };
 
 use super::{
-    answer::told,
+    answer::{Answer, told},
     asking::{Locked, Pass},
     context::Context,
     locale::Locale,
@@ -65,6 +68,10 @@ impl Guard {
             context,
         }
     }
+
+    fn ingress(&self) -> bool {
+        matches!(*self.door, Door::Ingress { .. })
+    }
 }
 
 /// Header in which the Supervisor says which user of Home Assistant asks; what a browser sends
@@ -72,15 +79,20 @@ impl Guard {
 const USER: &str = "x-remote-user-id";
 
 /// Whether the user that the Supervisor names may not change anything.
-async fn locked(context: &Context, user: Option<String>, change: bool) -> Option<Locked> {
-    let Some(user) = user else {
+async fn locked(context: &Context, headers: &HeaderMap, change: bool) -> Option<Locked> {
+    let Some(user) = text(headers, USER).filter(|user| !user.is_empty()) else {
         return Some(Locked::Nobody);
     };
-    match context.owner.administrator(user, change).await {
+    match context.owner.administrator(user.to_owned(), change).await {
         Ok(true) => None,
         Ok(false) => Some(Locked::NotAdministrator),
         Err(why) => Some(Locked::CannotAsk(why)),
     }
+}
+
+/// A header that is text.
+fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// Whether an answer looks different for who may change nothing: a change does, and a page.
@@ -105,61 +117,50 @@ fn is_change(method: &Method) -> bool {
 }
 
 /// Lets a request in or not, and puts the security headers on its answer.
-pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response<Body> {
+pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let nonce: Arc<str> = nonce().into();
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    let mut response = match admit(&guard, &request) {
-        Ok(full) => {
-            let (change, l) = (is_change(request.method()), Locale::of(request.headers()));
-            let locked = if matches!(*guard.door, Door::Ingress { .. })
-                && depends_on_user(request.method(), request.uri().path())
-            {
-                let user = request
-                    .headers()
-                    .get(USER)
-                    .and_then(|v| v.to_str().ok())
-                    .filter(|user| !user.is_empty());
-                let user = user.map(str::to_owned);
-                locked(&guard.context, user, change).await
-            } else {
-                None
-            };
-            match &locked {
-                Some(why) if change => told(StatusCode::FORBIDDEN, why.words(l)),
-                _ => {
-                    let full = full && locked.is_none();
-                    request.extensions_mut().insert(Pass {
-                        full,
-                        locked,
-                        nonce: Arc::clone(&nonce),
-                    });
-                    next.run(request).await
-                }
-            }
-        }
-        Err(refusal) => refusal,
-    };
-    let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-    );
-    let headers = response.headers_mut();
-    let mut set = |name: header::HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    set(header::CONTENT_SECURITY_POLICY, &policy);
-    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(header::REFERRER_POLICY, "same-origin");
-    headers
+    let answered = let_in(&guard, request, next, Arc::clone(&nonce)).await;
+    let mut response = answered.unwrap_or_else(|refusal| refusal);
+    response
+        .headers_mut()
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     // Who was answered keeps the connection before those that only opened one.
     if let Some(connection) = connection {
         connection.activity.answered();
     }
-    response
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    );
+    let always = [
+        (header::CONTENT_SECURITY_POLICY, &*policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+    ];
+    (always, response).into_response()
+}
+
+/// What the pages answer to a request that may come in.
+async fn let_in(guard: &Guard, mut request: Request, next: Next, nonce: Arc<str>) -> Answer {
+    let full = admit(guard, &request)?;
+    let change = is_change(request.method());
+    let locked = if guard.ingress() && depends_on_user(request.method(), request.uri().path()) {
+        locked(&guard.context, request.headers(), change).await
+    } else {
+        None
+    };
+    if let Some(why) = locked.as_ref().filter(|_| change) {
+        let why = why.words(Locale::of(request.headers()));
+        return Err(told(StatusCode::FORBIDDEN, &why));
+    }
+    request.extensions_mut().insert(Pass {
+        full: full && locked.is_none(),
+        locked,
+        nonce,
+    });
+    Ok(next.run(request).await)
 }
 
 fn nonce() -> String {
@@ -171,127 +172,98 @@ fn random() -> u64 {
 }
 
 /// Whether changes are allowed, or the answer that refuses.
-fn admit(guard: &Guard, request: &Request) -> Result<bool, Response<Body>> {
+fn admit(guard: &Guard, request: &Request) -> Answer<bool> {
     let connection = request.extensions().get::<Arc<Connection>>();
     let headers = request.headers();
-    let write = is_change(request.method());
-    let socket = headers.contains_key(header::UPGRADE);
     let full = match &*guard.door {
         Door::Ingress { peer } => {
             if connection.is_none_or(|c| c.peer.ip() != *peer) {
-                return Err(refuse(
-                    StatusCode::FORBIDDEN,
+                return forbidden(
                     "this port is Home Assistant's ingress; open the page in its sidebar",
-                ));
+                );
             }
             true
         }
         Door::Plain { hosts } => {
-            if !host(request).is_some_and(|name| is_loopback(&name) || hosts.contains(&name)) {
-                return Err(refuse(
-                    StatusCode::MISDIRECTED_REQUEST,
-                    "unknown host name; list it in dashboard_hosts",
-                ));
-            }
+            let why = "unknown host name; list it in dashboard_hosts";
+            known(request, hosts, is_loopback, why)?;
             true
         }
         Door::Lan { full, hosts } => {
             // Reading too: a page whose own name was made to point here would read settings and
             // diagnostics.
-            if !host(request).is_some_and(|name| is_local(&name) || hosts.contains(&name)) {
-                return Err(refuse(
-                    StatusCode::MISDIRECTED_REQUEST,
-                    "unknown host name; use the address, or list it in dashboard_hosts",
-                ));
-            }
+            let why = "unknown host name; use the address, or list it in dashboard_hosts";
+            known(request, hosts, is_local, why)?;
             password(guard, connection, request)?;
             *full
         }
     };
-    if (write || socket) && foreign(headers, matches!(*guard.door, Door::Ingress { .. })) {
-        return Err(refuse(
-            StatusCode::FORBIDDEN,
-            "only a page of this dashboard may do that",
-        ));
+    let write = is_change(request.method());
+    if (write || headers.contains_key(header::UPGRADE)) && foreign(headers, guard.ingress()) {
+        return forbidden("only a page of this dashboard may do that");
     }
     if write {
         if !full {
-            return Err(refuse(
-                StatusCode::FORBIDDEN,
-                "changes are off here: set dashboard_on_lan to full",
-            ));
+            return forbidden("changes are off here: set dashboard_on_lan to full");
         }
-        let json = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|t| t.to_str().ok())
-            .is_some_and(|t| t.starts_with("application/json"));
+        let json = text(headers, header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.starts_with("application/json"));
         let bodyless = headers.get(header::CONTENT_LENGTH).is_none_or(|l| l == "0")
             && !headers.contains_key(header::TRANSFER_ENCODING);
         if !json && !bodyless {
-            return Err(refuse(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "send application/json",
-            ));
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(refuse(status, "send application/json"));
         }
     }
     Ok(full)
 }
 
+/// Refuses a name that is neither one of `hosts` nor our `own`.
+fn known(request: &Request, hosts: &[String], own: fn(&str) -> bool, why: &str) -> Answer<()> {
+    host(request)
+        .filter(|name| own(name) || hosts.contains(name))
+        .map(drop)
+        .ok_or_else(|| refuse(StatusCode::MISDIRECTED_REQUEST, why))
+}
+
 /// On the device's port the device's password guards the pages too.
-fn password(
-    guard: &Guard,
-    connection: Option<&Arc<Connection>>,
-    request: &Request,
-) -> Result<(), Response<Body>> {
+fn password(guard: &Guard, connection: Option<&Arc<Connection>>, request: &Request) -> Answer<()> {
     let endpoint = guard.context.meter(0);
     let ground = endpoint.ground();
     if !ground.auth_on() {
         return Ok(());
     }
     let Some(connection) = connection else {
-        return Err(refuse(StatusCode::FORBIDDEN, "unknown caller"));
+        return forbidden("unknown caller");
     };
     let caller = http::caller(connection, request.headers(), Channel::Http);
     let credentials = Credentials::Header {
-        value: request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .and_then(|v| v.to_str().ok()),
+        value: text(request.headers(), header::AUTHORIZATION),
         method: request.method().as_str(),
         uri: request.uri().path_and_query().map_or("/", |p| p.as_str()),
     };
-    endpoint
-        .admit(
-            &caller,
-            &Terms {
-                credentials,
-                ..Terms::on(&ground)
-            },
-        )
-        .map_err(|challenge| {
-            let mut response = refuse(StatusCode::UNAUTHORIZED, "the device's password is needed");
-            if let Ok(challenge) = HeaderValue::from_str(&challenge) {
-                response
-                    .headers_mut()
-                    .insert(header::WWW_AUTHENTICATE, challenge);
-            }
-            response
-        })
+    let terms = Terms {
+        credentials,
+        ..Terms::on(&ground)
+    };
+    endpoint.admit(&caller, &terms).map_err(|challenge| {
+        let why = "the device's password is needed";
+        let challenge = [(header::WWW_AUTHENTICATE, challenge)];
+        (challenge, refuse(StatusCode::UNAUTHORIZED, why)).into_response()
+    })
 }
 
-fn refuse(status: StatusCode, why: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(format!("{why}\n")));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
+fn forbidden<T>(why: &str) -> Answer<T> {
+    Err(refuse(StatusCode::FORBIDDEN, why))
+}
+
+fn refuse(status: StatusCode, why: &str) -> Response {
+    (status, format!("{why}\n")).into_response()
 }
 
 /// Name asked for, without port, in small letters, IPv6 without brackets.
 fn host(request: &Request) -> Option<String> {
-    name(request.headers().get(header::HOST)?.to_str().ok()?)
+    name(text(request.headers(), header::HOST)?)
 }
 
 /// The name in `host:port`.
@@ -308,27 +280,26 @@ fn is_loopback(name: &str) -> bool {
 /// counts first. Behind ingress `Host` may be rewritten and lose its port, so there names are
 /// compared, that of `X-Forwarded-Host` too.
 fn foreign(headers: &HeaderMap, ingress: bool) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if http::contradicts_itself(headers) {
         return true;
     }
-    match text("sec-fetch-site") {
+    match text(headers, "sec-fetch-site") {
         Some("same-origin" | "none") => return false,
         Some(_) => return true,
         None => {}
     }
-    let Some(origin) = text("origin") else {
+    let Some(origin) = text(headers, "origin") else {
         return false;
     };
     if !ingress {
         return !http::same_origin(headers);
     }
-    let forwarded = text("x-forwarded-host")
+    let forwarded = text(headers, "x-forwarded-host")
         .and_then(|hosts| hosts.split(',').next())
         .map(str::trim);
     let own = http::authority(origin).and_then(name);
     own.is_none()
-        || ![text("host"), forwarded]
+        || ![text(headers, "host"), forwarded]
             .into_iter()
             .flatten()
             .any(|host| name(host) == own)

@@ -5,20 +5,18 @@
 //! how far a training is. Everything is read from the immutable [`Outlook`] and [`Training`];
 //! nothing here waits for the forecast.
 
+use std::sync::Arc;
+
 use askama::Template;
-use axum::{
-    body::Body,
-    extract::{RawQuery, State},
-    http::{Response, StatusCode},
-};
+use axum::{extract::State, response::Response};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::{
-    answer::{as_json, failure},
-    asking::{Asking, parameter},
+    answer::{Answer, as_json},
+    asking::Asking,
     context::Context,
-    data,
+    data::{self, unread},
     forecast_words::{self as say, ModelRow, Row},
     locale::Locale,
     page::{Page, html},
@@ -59,7 +57,8 @@ struct Card {
     rows: Vec<Row>,
     /// Whether there are more than the brief ones.
     more: bool,
-    figures: Vec<(String, String)>,
+    /// By the keys of their names.
+    figures: Vec<(&'static str, String)>,
     models: Vec<ModelRow>,
 }
 
@@ -78,7 +77,8 @@ struct Shown {
     /// Why there is no card.
     waiting: Option<String>,
     progress: Progress,
-    facts: Vec<(String, String)>,
+    /// By the keys of their names.
+    facts: Vec<(&'static str, String)>,
     failed: Option<String>,
     button: String,
 }
@@ -112,7 +112,7 @@ impl Shown {
             .last
             .as_ref()
             .and_then(|last| Some(say::failure(l, last.failed.as_ref()?)));
-        let count = words::number(l, samples as f64, 0);
+        let count = words::count(l, samples);
         let waiting = cards
             .is_empty()
             .then(|| match (&training.running, &failed) {
@@ -121,36 +121,26 @@ impl Shown {
                 (None, None) => l.with("fc_none_yet", &[("n", &count)]),
             });
         let moment = |at: i64| words::moment(l, at as f64, now, zone);
+        let samples_of = |n: u64| l.with("fc_samples", &[("n", &words::count(l, n))]);
         let mut facts = Vec::new();
         if let Some(trained) = outlook.trained {
-            let n = words::number(l, trained.samples as f64, 0);
             let seconds = words::number(l, trained.seconds, 1);
-            facts.push((l.t("fc_last_training").to_owned(), moment(trained.at)));
-            facts.push((
-                l.t("fc_cpu").to_owned(),
-                format!("{seconds}\u{202f}{}", l.t("unit_s")),
-            ));
-            facts.push((
-                l.t("fc_learned_from").to_owned(),
-                l.with("fc_samples", &[("n", &n)]),
-            ));
+            facts.extend([
+                ("fc_last_training", moment(trained.at)),
+                ("fc_cpu", format!("{seconds}\u{202f}{}", l.t("unit_s"))),
+                ("fc_learned_from", samples_of(trained.samples as u64)),
+            ]);
         }
-        facts.push((
-            l.t("fc_kept").to_owned(),
-            l.with("fc_samples", &[("n", &count)]),
-        ));
+        facts.push(("fc_kept", samples_of(samples)));
         if let Some(next) = training.next.filter(|_| training.running.is_none()) {
-            facts.push((l.t("fc_next_training").to_owned(), moment(next)));
+            facts.push(("fc_next_training", moment(next)));
         }
         let failed = failed
             .filter(|_| waiting.is_none() && training.running.is_none())
             .map(|why| {
-                let at = training
-                    .last
-                    .as_ref()
-                    .map(|last| moment(last.at))
-                    .unwrap_or_default();
-                l.with("fc_failed", &[("time", &at), ("why", &why)])
+                let at = training.last.as_ref().map(|last| moment(last.at));
+                let values = [("time", &*at.unwrap_or_default()), ("why", &why)];
+                l.with("fc_failed", &values)
             });
         Self {
             off: !training.enabled,
@@ -158,7 +148,7 @@ impl Shown {
             progress: Progress::of(l, training),
             facts,
             failed,
-            button: l.with("fc_train", &[("n", &count)]),
+            button: button(l, samples),
             cards,
         }
     }
@@ -166,22 +156,18 @@ impl Shown {
 
 impl Progress {
     fn of(l: &Locale, training: &Training) -> Self {
-        let percent = training
-            .running
-            .map(|(fraction, _)| (fraction.clamp(0.0, 1.0) * 100.0).floor() as u8);
-        let doing = training
-            .running
-            .map(|(_, stage)| say::stage(l, stage))
-            .unwrap_or_default();
-        let text = percent
-            .map(|p| {
-                format!(
-                    "{doing} · {}",
-                    l.with("fc_percent", &[("p", &p.to_string())])
-                )
-            })
-            .unwrap_or_default();
-        Self { percent, text }
+        let Some((fraction, stage)) = training.running else {
+            return Self {
+                percent: None,
+                text: String::new(),
+            };
+        };
+        let percent = (fraction.clamp(0.0, 1.0) * 100.0).floor() as u8;
+        let share = l.with("fc_percent", &[("p", &percent.to_string())]);
+        Self {
+            percent: Some(percent),
+            text: format!("{} · {share}", say::stage(l, stage)),
+        }
     }
 }
 
@@ -221,12 +207,8 @@ impl Card {
             about: l.t(&format!("about_{}", h.model)).to_owned(),
             note,
             band: say::band(l, h),
-            drawn: least.map(|lead| {
-                l.with(
-                    "fc_drawn",
-                    &[("time", &words::span(l, f64::from(lead) * f64::from(h.step)))],
-                )
-            }),
+            drawn: least
+                .map(|lead| words::timed(l, "fc_drawn", f64::from(lead) * f64::from(h.step))),
             brief: points
                 .iter()
                 .skip(stretch - 1)
@@ -245,39 +227,31 @@ impl Card {
     }
 }
 
-fn shown(context: &Context, l: &Locale, samples: u64, all: bool) -> Shown {
-    let (outlook, training) = (
-        context.forecast.outlook.borrow().clone(),
-        context.forecast.training.borrow().clone(),
-    );
-    Shown::of(
-        l,
-        &outlook,
-        &training,
-        samples,
-        context.now().unix,
-        &context.zone(),
-        all,
-    )
-}
-
 /// The page; with `?all=1` it has every value of the lines as text, which the script writes by itself.
-pub(super) async fn page(
-    State(context): State<Context>,
-    asking: Asking,
-    RawQuery(query): RawQuery,
-) -> Response<Body> {
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response {
     let mut p = Page::new(&context, &asking, "forecast");
-    let all = parameter(query.as_deref(), "all").is_some();
-    let samples = p
-        .noting(context.read(Store::sample_count).await)
-        .unwrap_or_default();
-    let s = shown(&context, asking.l, samples, all);
+    let all = asking.parameter("all").is_some();
+    let samples = p.noting(context.read(Store::sample_count).await);
+    let (outlook, training) = known(&context);
     html(&View {
         elsewhere: p.m > 0,
+        s: Shown::of(
+            asking.l,
+            &outlook,
+            &training,
+            samples.unwrap_or_default(),
+            context.now().unix,
+            &context.zone(),
+            all,
+        ),
         p,
-        s,
     })
+}
+
+/// What is forecast, and the training.
+pub(super) fn known(context: &Context) -> (Arc<Outlook>, Training) {
+    let of = &context.forecast;
+    (of.outlook.borrow().clone(), of.training.borrow().clone())
 }
 
 /// The lines of one horizon.
@@ -308,7 +282,7 @@ struct Drawn {
 type Skill = (i64, [Option<Figure>; 3]);
 
 #[derive(Serialize)]
-struct Answer {
+struct Answered {
     training: Progress,
     button: String,
     horizons: Vec<Lines>,
@@ -347,48 +321,40 @@ const DRAWN: usize = 100;
 
 /// `forecast.json`: lines and progress; with `?part=training` the progress alone, with `?skills=1`
 /// the skill's history too.
-pub(super) async fn data(
-    State(context): State<Context>,
-    asking: Asking,
-    RawQuery(query): RawQuery,
-) -> Response<Body> {
-    let (outlook, training) = (
-        context.forecast.outlook.borrow().clone(),
-        context.forecast.training.borrow().clone(),
-    );
+pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Answer {
+    let (outlook, training) = known(&context);
     let progress = Progress::of(asking.l, &training);
-    if parameter(query.as_deref(), "part").as_deref() == Some("training") {
-        return as_json(&progress);
+    if asking.parameter("part").as_deref() == Some("training") {
+        return Ok(as_json(&progress));
     }
     let mut horizons = Vec::with_capacity(outlook.horizons.len());
     for h in &outlook.horizons {
         let past = data::beside(h.id);
-        match data::power(&context, past, past.seconds(), POINTS).await {
-            Ok(chart) => horizons.push(Lines {
-                id: h.id.name(),
-                step: h.step,
-                chart: chart.whole().by_distance(),
-                drawn: drawn(h),
-            }),
-            Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-        }
+        let chart = data::power(&context, past, past.seconds(), POINTS).await;
+        horizons.push(Lines {
+            id: h.id.name(),
+            step: h.step,
+            chart: chart.map_err(|error| unread(&error))?.whole().by_distance(),
+            drawn: drawn(h),
+        });
     }
     let percent = |s: Option<f32>| s.map(|s| tenth(f64::from(s) * 100.0));
-    let skills = parameter(query.as_deref(), "skills").map(|_| {
+    let skills = asking.parameter("skills").map(|_| {
         let points = outlook.skills.iter();
         points.map(|p| (p.ts, p.skill.map(percent))).collect()
     });
     let samples = context.read(Store::sample_count).await.unwrap_or_default();
-    let button = asking.l.with(
-        "fc_train",
-        &[("n", &words::number(asking.l, samples as f64, 0))],
-    );
-    as_json(&Answer {
+    Ok(as_json(&Answered {
         training: progress,
-        button,
+        button: button(asking.l, samples),
         horizons,
         skills,
-    })
+    }))
+}
+
+/// What the button to train says.
+fn button(l: &Locale, samples: u64) -> String {
+    l.with("fc_train", &[("n", &words::count(l, samples))])
 }
 
 #[cfg(test)]

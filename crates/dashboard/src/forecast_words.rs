@@ -105,7 +105,7 @@ pub(super) fn row(l: &Locale, p: &Point, step: u32, now: f64, zone: &TimeZone) -
 pub(super) fn title(l: &Locale, h: &HorizonOutlook) -> String {
     let reach = h.steps as f64 * f64::from(h.step);
     if h.id == HorizonId::Minute && reach != 60.0 {
-        return l.with("horizon_ahead", &[("time", &words::span(l, reach))]);
+        return words::timed(l, "horizon_ahead", reach);
     }
     l.t(&format!("horizon_{}", h.id.name())).to_owned()
 }
@@ -185,11 +185,8 @@ pub(super) fn outlook(
     let span = |from: i64, to: i64| format!("{}–{}", time(from), only_time(to, zone));
     let mut said = Vec::new();
     if most > LITTLE {
-        let values = [
-            ("time", time(peak)),
-            ("power", words::watts(l, most).to_string()),
-        ];
-        said.push(filled(l, "ahead_peak", &values));
+        let (time, power) = (time(peak), words::watts(l, most).to_string());
+        said.push(l.with("ahead_peak", &[("time", &time), ("power", &power)]));
     }
     let width = usize::try_from(STRETCH / step)
         .unwrap_or(1)
@@ -207,13 +204,10 @@ pub(super) fn outlook(
         } else {
             "ahead_least"
         };
-        let values = [
-            ("span", span(from, to)),
-            ("power", words::watts(l, w).to_string()),
-        ];
-        said.push(filled(l, key, &values));
+        let (span, power) = (span(from, to), words::watts(l, w).to_string());
+        said.push(l.with(key, &[("span", &span), ("power", &power)]));
     }
-    said.push(feeding(l, &known, step, &time, &span));
+    said.push(feeding(l, &known, step, time, span));
     said
 }
 
@@ -222,8 +216,8 @@ fn feeding(
     l: &Locale,
     known: &[(i64, f64)],
     step: i64,
-    time: &dyn Fn(i64) -> String,
-    span: &dyn Fn(i64, i64) -> String,
+    time: impl Fn(i64) -> String,
+    span: impl Fn(i64, i64) -> String,
 ) -> String {
     let feeds = |at: &(i64, f64)| at.1 < -LITTLE;
     let Some(first) = known.iter().position(feeds) else {
@@ -232,14 +226,9 @@ fn feeding(
     let after = &known[first..];
     let begin = after[0].0 - step;
     match after.iter().position(|at| !feeds(at)) {
-        Some(end) => filled(l, "ahead_feeds", &[("span", span(begin, after[end - 1].0))]),
-        None => filled(l, "ahead_feeds_on", &[("time", time(begin))]),
+        Some(end) => l.with("ahead_feeds", &[("span", &span(begin, after[end - 1].0))]),
+        None => l.with("ahead_feeds_on", &[("time", &time(begin))]),
     }
-}
-
-fn filled(l: &Locale, key: &str, values: &[(&str, String)]) -> String {
-    let values: Vec<(&str, &str)> = values.iter().map(|(name, text)| (*name, &**text)).collect();
-    l.with(key, &values)
 }
 
 fn only_time(ts: i64, zone: &TimeZone) -> String {
@@ -249,7 +238,7 @@ fn only_time(ts: i64, zone: &TimeZone) -> String {
 }
 
 /// The figures as the original shows them, and those they are measured by.
-pub(super) fn figures(l: &Locale, h: &HorizonOutlook) -> Vec<(String, String)> {
+pub(super) fn figures(l: &Locale, h: &HorizonOutlook) -> Vec<(&'static str, String)> {
     let m = &h.metrics;
     let square =
         known(m.mse).map(|v| format!("{}\u{202f}W²", words::number(l, v, usize::from(v < 100.0))));
@@ -258,14 +247,13 @@ pub(super) fn figures(l: &Locale, h: &HorizonOutlook) -> Vec<(String, String)> {
         None if m.n > 0 => l.t("fc_mape_none").to_owned(),
         None => NONE.to_owned(),
     };
-    let row = |key: &str, text: String| (l.t(key).to_owned(), text);
     vec![
-        row("fc_mae", watts(l, m.mae)),
-        row("fc_yardstick", watts(l, m.baseline_mae)),
-        row("fc_mse", square.unwrap_or_else(|| NONE.to_owned())),
-        row("fc_mape", mape),
-        row("fc_points", words::number(l, m.n as f64, 0)),
-        row("fc_basis", basis(l, h.basis).to_owned()),
+        ("fc_mae", watts(l, m.mae)),
+        ("fc_yardstick", watts(l, m.baseline_mae)),
+        ("fc_mse", square.unwrap_or_else(|| NONE.to_owned())),
+        ("fc_mape", mape),
+        ("fc_points", words::count(l, m.n)),
+        ("fc_basis", basis(l, h.basis).to_owned()),
     ]
 }
 

@@ -1,22 +1,26 @@
 //! Health: source and entities, listeners, mDNS, store, problems; a diagnostics file without
 //! secrets.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::{
-    body::Body,
     extract::State,
-    http::{HeaderValue, Response, StatusCode, header},
+    http::header,
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    answer::json,
+    answer::json_text,
     asking::Asking,
     context::Context,
     incidents::{self, Incident},
     listeners::{self, Group, Place, groups, name},
-    notices, original,
+    locale::Locale,
+    notices,
+    original::{ask, raw},
     owner::Options,
     page::{Page, html},
     setup, words,
@@ -26,7 +30,7 @@ use consumers::Overview;
 use meter::EntityReport;
 use probe::Consumer;
 use source::Transport;
-use store::{StoreHealth, StoreState};
+use store::StoreState;
 use transport::{
     ListenerState,
     board::Line,
@@ -41,6 +45,22 @@ struct Row {
     name: String,
     text: String,
     note: String,
+}
+
+impl Row {
+    fn new(
+        state: &'static str,
+        name: impl Into<String>,
+        text: impl Into<String>,
+        note: impl Into<String>,
+    ) -> Self {
+        Self {
+            state,
+            name: name.into(),
+            text: text.into(),
+            note: note.into(),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -58,7 +78,7 @@ struct View {
     version: &'static str,
 }
 
-fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
+fn entity(l: &Locale, e: &EntityReport) -> Row {
     let (state, note) = match (&e.problem, e.age) {
         // The row has the entity's name already.
         (Some(problem), _) => {
@@ -69,7 +89,7 @@ fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
             ("absent", l.say(why))
         }
         (None, None) => ("absent", l.t("nothing_heard").to_owned()),
-        (None, Some(age)) => ("live", l.with("ago", &[("time", &words::span(l, age))])),
+        (None, Some(age)) => ("live", words::timed(l, "ago", age)),
     };
     let value = match (&e.text, &e.unit) {
         (Some(text), unit) => match (words::as_written(l, text), unit) {
@@ -79,15 +99,11 @@ fn entity(l: &super::locale::Locale, e: &EntityReport) -> Row {
         },
         (None, _) => "–".to_owned(),
     };
-    Row {
-        state,
-        name: e.entity.to_string(),
-        text: value,
-        note: format!("{} · {note}", setup::feed_words(l, &e.feeds)),
-    }
+    let note = format!("{} · {note}", setup::feed_words(l, &e.feeds));
+    Row::new(state, &*e.entity, value, note)
 }
 
-fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
+fn source(context: &Context, m: usize, l: &Locale) -> Vec<Row> {
     let snapshot = context.meter(m).view().snapshot.clone();
     let now = context.now();
     let (link, reason) = link_word(&snapshot.source.link);
@@ -96,22 +112,13 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
         "connecting" | "starting" => "held",
         _ => "absent",
     };
-    let key = format!("link_{link}");
-    let age = snapshot.source.last_alive.map_or_else(String::new, |at| {
-        l.with(
-            "last_sign",
-            &[(
-                "time",
-                &words::span(l, now.mono.saturating_sub(at).as_secs_f64()),
-            )],
-        )
+    let age = snapshot.source.last_alive.map(|at| {
+        let age = now.mono.saturating_sub(at).as_secs_f64();
+        words::timed(l, "last_sign", age)
     });
-    let mut rows = vec![Row {
-        state,
-        name: l.t("connection").to_owned(),
-        text: l.t(&key).to_owned(),
-        note: reason.map_or(age, |why| l.say(why)),
-    }];
+    let note = reason.map(|why| l.say(why)).or(age).unwrap_or_default();
+    let word = l.t(&format!("link_{link}")).to_owned();
+    let mut rows = vec![Row::new(state, l.t("connection"), word, note)];
     let facts = context.facts.borrow().clone();
     if let Some(version) = &facts.version {
         let way = match facts.transport {
@@ -120,153 +127,95 @@ fn source(context: &Context, m: usize, l: &super::locale::Locale) -> Vec<Row> {
             None => "",
         };
         let zone = facts.time_zone.as_deref().unwrap_or("–");
-        rows.push(Row {
-            state: "live",
-            name: "Home Assistant".to_owned(),
-            text: version.to_string(),
-            note: format!("{way} · {zone}"),
-        });
+        let note = format!("{way} · {zone}");
+        rows.push(Row::new("live", "Home Assistant", &**version, note));
     }
     if !facts.refused.is_empty() {
-        rows.push(Row {
-            state: "absent",
-            name: l.t("own_entities").to_owned(),
-            text: facts.refused.join(", "),
-            note: l.t("own_entities_why").to_owned(),
-        });
+        let (name, why) = (l.t("own_entities"), l.t("own_entities_why"));
+        rows.push(Row::new("absent", name, facts.refused.join(", "), why));
     }
     rows
 }
 
-fn listener(l: &super::locale::Locale, group: Group, place: &Place) -> Row {
-    let (state, text) = match &group.state {
-        ListenerState::Listening => ("live", l.t("listening").to_owned()),
-        ListenerState::Waiting { .. } => ("absent", l.t("waits").to_owned()),
-        ListenerState::Off { by } => ("unused", l.with("off_by", &[("by", by)])),
-    };
+fn listener(l: &Locale, group: Group, place: &Place) -> Row {
     let at = if group.ports.is_empty() {
         group.address.clone()
     } else {
-        l.with(
-            if group.single() {
-                "port_on"
-            } else {
-                "ports_on"
-            },
-            &[("port", &group.ports), ("address", &group.address)],
-        )
+        let key = if group.single() {
+            "port_on"
+        } else {
+            "ports_on"
+        };
+        let values = [("port", &*group.ports), ("address", &group.address)];
+        l.with(key, &values)
     };
-    let note = if let ListenerState::Waiting { reason } = &group.state {
-        listeners::note(l, &group, &at, reason, place)
-    } else {
-        at
-    };
-    Row {
-        state,
-        name: group.name,
-        text,
-        note,
+    match &group.state {
+        ListenerState::Listening => Row::new("live", group.name, l.t("listening"), at),
+        ListenerState::Waiting { reason } => {
+            let note = listeners::note(l, &group, &at, reason, place);
+            Row::new("absent", group.name, l.t("waits"), note)
+        }
+        ListenerState::Off { by } => {
+            Row::new("unused", group.name, l.with("off_by", &[("by", by)]), at)
+        }
     }
 }
 
-fn store(context: &Context, l: &super::locale::Locale) -> Vec<Row> {
+fn store(context: &Context, l: &Locale) -> Vec<Row> {
     let health = context.store.health();
     let (now, zone) = (context.now(), context.zone());
-    let (state, text) = match &health.state {
-        StoreState::Ok => ("live", l.t("store_ok").to_owned()),
-        StoreState::Frozen => ("held", l.t("store_frozen").to_owned()),
-        StoreState::InMemory { .. } => ("absent", l.t("store_memory").to_owned()),
-        StoreState::Failing { .. } => ("absent", l.t("store_failing").to_owned()),
+    let path = || {
+        let path = health.path.as_ref();
+        path.map_or_else(String::new, |p| p.display().to_string())
     };
-    let note = match &health.state {
-        StoreState::Ok | StoreState::Frozen => health
-            .path
-            .as_ref()
-            .map_or_else(String::new, |p| p.display().to_string()),
-        StoreState::InMemory { reason } | StoreState::Failing { reason, .. } => l.begin(reason),
+    let (state, key, note) = match &health.state {
+        StoreState::Ok => ("live", "store_ok", path()),
+        StoreState::Frozen => ("held", "store_frozen", path()),
+        StoreState::InMemory { reason } => ("absent", "store_memory", l.begin(reason)),
+        StoreState::Failing { reason, .. } => ("absent", "store_failing", l.begin(reason)),
     };
     let last = health.last_commit.map_or_else(
         || "–".to_owned(),
         |at| words::moment(l, at, now.unix, &zone),
     );
-    let row = |name: &str, text: String, note: String| Row {
-        state: "unused",
-        name: l.t(name).to_owned(),
-        text,
-        note,
-    };
+    // Counted now and then only: none yet is not a figure.
+    let counted = || l.with("store_rows", &[("n", &words::count(l, health.rows))]);
+    let rows = Some(counted()).filter(|_| health.rows > 0);
+    let size = words::bytes(l, health.bytes).to_string();
     let mut rows = vec![
-        Row {
-            state,
-            name: l.t("store").to_owned(),
-            text,
-            note,
-        },
-        row(
-            "store_size",
-            words::bytes(l, health.bytes).to_string(),
-            // Counted now and then only: none yet is not a figure.
-            if health.rows == 0 {
-                String::new()
-            } else {
-                l.with(
-                    "store_rows",
-                    &[("n", &words::number(l, health.rows as f64, 0))],
-                )
-            },
-        ),
-        row("store_last", last, String::new()),
+        Row::new(state, l.t("store"), l.t(key), note),
+        Row::new("unused", l.t("store_size"), size, rows.unwrap_or_default()),
+        Row::new("unused", l.t("store_last"), last, ""),
     ];
     if health.dropped > 0 {
-        rows.push(Row {
-            state: "absent",
-            name: l.t("store_dropped").to_owned(),
-            text: health.dropped.to_string(),
-            note: String::new(),
-        });
+        let dropped = health.dropped.to_string();
+        rows.push(Row::new("absent", l.t("store_dropped"), dropped, ""));
     }
     rows
 }
 
 /// The page.
-pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response {
     let mut p = Page::new(&context, &asking, "health");
     let l = asking.l;
     let incidents = incidents::list(&context, p.m, l).await;
     let incidents = p.noting(incidents).unwrap_or_default();
-    let entities = context
-        .owner
-        .entities(p.m)
-        .await
-        .iter()
-        .map(|e| entity(l, e))
-        .collect();
+    let entities = context.owner.entities(p.m).await;
     let own = &context.meter(p.m).meter;
     let place = Place::of(&context, own);
-    let listeners = context.board.lines();
+    let lines = context.board.lines();
     let shared = |x: &Line| x.meter.is_empty() && matches!(x.name, "dashboard" | self_query::NAME);
-    let listeners = listeners.iter().filter(|x| x.meter == *own || shared(x));
-    let mut listeners: Vec<Row> = groups(l, listeners)
+    let shown = lines.iter().filter(|x| x.meter == *own || shared(x));
+    let mut listeners: Vec<Row> = groups(l, shown)
         .into_iter()
         .map(|group| listener(l, group, &place))
         .collect();
-    if !context
-        .board
-        .lines()
-        .iter()
-        .any(|line| line.name == "mdns" && line.meter == *own)
-    {
-        let name = name(l, "mdns").to_owned();
-        listeners.push(Row {
-            state: "unused",
-            name,
-            text: l.t("off").to_owned(),
-            note: String::new(),
-        });
+    if !lines.iter().any(|x| x.name == "mdns" && x.meter == *own) {
+        listeners.push(Row::new("unused", name(l, "mdns"), l.t("off"), ""));
     }
     html(&View {
         source: source(&context, p.m, l),
-        entities,
+        entities: entities.iter().map(|e| entity(l, e)).collect(),
         listeners,
         store: store(&context, l),
         problems: notices::problems(&context, l),
@@ -278,13 +227,10 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
 }
 
 /// `health.json`: what `/healthz` says, always with 200.
-pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let (_, body) = healthz::report(
-        context.meter(asking.m),
-        &context.board,
-        context.vitals.as_ref(),
-    );
-    json(StatusCode::OK, body)
+pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response {
+    let vitals = context.vitals.as_ref();
+    let (_, body) = healthz::report(context.meter(asking.m), &context.board, vitals);
+    json_text(body)
 }
 
 #[derive(Serialize)]
@@ -295,20 +241,6 @@ struct StoreFigures {
     rows: u64,
     bytes: u64,
     dropped: u64,
-}
-
-impl From<StoreHealth> for StoreFigures {
-    fn from(h: StoreHealth) -> Self {
-        let path = h.path.map(|p| p.display().to_string());
-        Self {
-            path,
-            state: format!("{:?}", h.state),
-            last_commit: h.last_commit,
-            rows: h.rows,
-            bytes: h.bytes,
-            dropped: h.dropped,
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -335,51 +267,42 @@ struct File {
     home_assistant: Option<String>,
     time_zone: Option<String>,
     /// Effective values; secrets are `***`, in URLs too.
-    options: std::collections::BTreeMap<String, OptionLine>,
+    options: BTreeMap<String, OptionLine>,
     problems: Vec<Reason>,
     listeners: Vec<Line>,
     store: StoreFigures,
     meters: Vec<MeterFile>,
 }
 
-fn option_lines(options: &Options) -> std::collections::BTreeMap<String, OptionLine> {
+fn option_lines(options: &Options) -> BTreeMap<String, OptionLine> {
     let line = |(key, value): (&String, &serde_json::Value)| {
-        let layer = options
-            .layers
-            .get(key)
-            .map_or("default", |layer| layer.words());
-        (
-            key.clone(),
-            OptionLine {
-                value: masked(value),
-                layer,
-            },
-        )
+        let (value, layer) = (masked(value), options.layer(key).words());
+        (key.clone(), OptionLine { value, layer })
     };
     options.values.iter().map(line).collect()
 }
 
 /// `diagnostics`: everything that helps to find a fault, without secrets, as a file.
-pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking) -> Response<Body> {
-    let raw =
-        |text: String| RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
+pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking) -> Response {
     let options = context.owner.options();
+    let vitals = context.vitals.as_ref();
     let mut meters = Vec::new();
     for (i, endpoint) in context.meters.iter().enumerate() {
+        let config = ask(endpoint, "Shelly.GetConfig", "{}");
         meters.push(MeterFile {
             name: endpoint.meter.clone(),
-            health: raw(healthz::report(endpoint, &context.board, context.vitals.as_ref()).1),
-            status: original::ask(endpoint, "Shelly.GetStatus", "{}"),
+            health: raw(healthz::report(endpoint, &context.board, vitals).1),
+            status: ask(endpoint, "Shelly.GetStatus", "{}"),
             // The outbound server that a reader set may hold a password too.
-            config: masked(
-                &serde_json::from_str(original::ask(endpoint, "Shelly.GetConfig", "{}").get())
-                    .unwrap_or_default(),
-            ),
+            config: masked(&serde_json::from_str(config.get()).unwrap_or_default()),
             entities: context.owner.entities(i).await,
             readers: endpoint.overview(),
         });
     }
     let facts = context.facts.borrow().clone();
+    let store = context.store.health();
+    let mut problems = vitals.problems();
+    problems.extend(options.problems.iter().cloned());
     let file = File {
         version: env!("CARGO_PKG_VERSION"),
         ts: context.now().unix,
@@ -387,21 +310,19 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
         home_assistant: facts.version.map(|v| v.to_string()),
         time_zone: facts.time_zone.map(|z| z.to_string()),
         options: option_lines(&options),
-        problems: context
-            .vitals
-            .problems()
-            .into_iter()
-            .chain(options.problems.iter().cloned())
-            .collect(),
+        problems,
         listeners: context.board.lines(),
-        store: context.store.health().into(),
+        store: StoreFigures {
+            path: store.path.map(|p| p.display().to_string()),
+            state: format!("{:?}", store.state),
+            last_commit: store.last_commit,
+            rows: store.rows,
+            bytes: store.bytes,
+            dropped: store.dropped,
+        },
         meters,
     };
     let text = serde_json::to_string_pretty(&file).unwrap_or_else(|_| "{}".to_owned());
-    let mut response = json(StatusCode::OK, text);
-    let name = HeaderValue::from_static("attachment; filename=\"virtual-shelly-diagnostics.json\"");
-    response
-        .headers_mut()
-        .insert(header::CONTENT_DISPOSITION, name);
-    response
+    let name = "attachment; filename=\"virtual-shelly-diagnostics.json\"";
+    ([(header::CONTENT_DISPOSITION, name)], json_text(text)).into_response()
 }

@@ -17,7 +17,7 @@
 //! | `pages`, `energy`, `readers`, `forecast`, `health`, `settings`, `setup` | one page each |
 //! | `page`, `notices` | what every page has; what needs a person |
 //! | `sums`, `bars` | energy by day and month, and its bars |
-//! | `reader`, `names`, `gone` | a reader in words; those that are not heard any more |
+//! | `reader`, `names` | a reader in words |
 //! | `act`, `preview`, `sign`, `counters` | what a person changes, and is asked and shown before |
 //! | `incidents` | what went wrong, in words |
 //! | `data` | chart, exchanges, figures as JSON |
@@ -53,7 +53,6 @@ mod energy;
 mod figures;
 mod forecast;
 mod forecast_words;
-mod gone;
 mod health;
 pub mod incidents;
 mod listeners;
@@ -169,12 +168,5 @@ fn tree(at: &str) -> Router<Context> {
         .route(&path("forecast.json"), get(forecast::data))
         .route(&path("health.json"), get(health::data))
         .route(&path("doctor.json"), get(doctor::data))
-        .route(&path("style.css"), get(assets::style))
-        .route(&path("page.js"), get(assets::script))
-        .route(&path("watch.js"), get(assets::watch))
-        .route(&path("uplot.js"), get(assets::charts))
-        .route(&path("replay.js"), get(assets::replay))
-        .route(&path("setup.js"), get(assets::setup))
-        .route(&path("settings.js"), get(assets::settings))
-        .route(&path("uplot-licence.txt"), get(assets::licence))
+        .merge(assets::routes(at))
 }

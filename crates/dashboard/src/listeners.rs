@@ -39,6 +39,15 @@ pub(super) fn name<'a>(l: &'a Locale, key: &'a str) -> &'a str {
     }
 }
 
+/// A listener's name, with that of its meter if it has one.
+pub(super) fn of_meter(name: &str, meter: &str) -> String {
+    if meter.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name} ({meter})")
+    }
+}
+
 impl Group {
     /// Whether it is one port, not several.
     pub fn single(&self) -> bool {
@@ -48,18 +57,13 @@ impl Group {
 
 /// Where a person changes a listener.
 pub(super) struct Place {
-    /// Prefix of the meter's options.
-    prefix: String,
+    /// What stands before the option keys of its meter.
+    pub prefix: String,
     /// As app: ports come from the Network card.
     app: bool,
 }
 
 impl Place {
-    /// What stands before the option keys of its meter.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
     /// Of one of the meters.
     pub fn of(context: &Context, meter: &str) -> Self {
         let further = context
@@ -86,56 +90,50 @@ fn loss(l: &Locale, group: &Group, why: &Reason, place: &Place) -> Option<(Strin
     });
     let held = hold(why, || None);
     let remedy = doctor::remedy_of_port(group.key, &place.prefix, place.app, &held);
-    let remedy = l.say(&remedy);
-    Some((miss.to_owned(), remedy))
+    Some((miss.to_owned(), l.say(&remedy)))
 }
 
 /// What somebody reads about a listener that cannot be had: which, why, who misses it, what to do.
 pub(super) fn notice(l: &Locale, group: &Group, why: &Reason, place: &Place) -> String {
     let reason = l.say(why);
+    let (name, ports, address) = (&*group.name, &*group.ports, &*group.address);
     let Some((miss, remedy)) = loss(l, group, why, place) else {
-        return match group.key {
-            "mdns" => l.with("notice_mdns", &[("reason", &reason)]),
-            "outbound" => l.with(
-                "notice_outbound",
-                &[("address", &group.address), ("reason", &reason)],
-            ),
-            _ => l.with(
-                "notice_other",
-                &[("name", &group.name), ("reason", &reason)],
-            ),
+        let values = [("name", name), ("address", address), ("reason", &reason)];
+        let key = match group.key {
+            "mdns" => "notice_mdns",
+            "outbound" => "notice_outbound",
+            _ => "notice_other",
         };
+        return l.with(key, &values);
     };
     let key = if group.single() {
         "notice_port"
     } else {
         "notice_ports"
     };
-    l.with(
-        key,
-        &[
-            ("name", &group.name),
-            ("port", &group.ports),
-            ("reason", &reason),
-            ("miss", &miss),
-            ("remedy", &remedy),
-        ],
-    )
+    let values = [
+        ("name", name),
+        ("port", ports),
+        ("reason", &reason),
+        ("miss", &miss),
+        ("remedy", &remedy),
+    ];
+    l.with(key, &values)
 }
 
 /// The same beside where it should be, for the health page's row.
 pub(super) fn note(l: &Locale, group: &Group, at: &str, why: &Reason, place: &Place) -> String {
     let reason = l.say(why);
     match loss(l, group, why, place) {
-        Some((miss, remedy)) => l.with(
-            "waits_for",
-            &[
+        Some((miss, remedy)) => {
+            let values = [
                 ("place", at),
                 ("reason", &reason),
                 ("miss", &miss),
                 ("remedy", &remedy),
-            ],
-        ),
+            ];
+            l.with("waits_for", &values)
+        }
         None => format!("{at} · {reason}"),
     }
 }
@@ -144,21 +142,12 @@ fn ports(mut all: Vec<u16>) -> String {
     all.retain(|port| *port > 0);
     all.sort_unstable();
     all.dedup();
-    let mut runs: Vec<(u16, u16)> = Vec::new();
-    for port in all {
-        match runs.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(port) => *last = port,
-            _ => runs.push((port, port)),
-        }
-    }
-    let run = |(first, last): (u16, u16)| {
-        if first == last {
-            first.to_string()
-        } else {
-            format!("{first}–{last}")
-        }
-    };
-    runs.into_iter().map(run).collect::<Vec<_>>().join(", ")
+    let runs = all.chunk_by(|one, next| one.checked_add(1) == Some(*next));
+    let words = runs.map(|run| match run {
+        [first, .., last] => format!("{first}–{last}"),
+        _ => run.iter().map(u16::to_string).collect(),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// Lines put together, in the order of their first.
@@ -178,11 +167,7 @@ pub(super) fn groups<'a>(l: &Locale, lines: impl Iterator<Item = &'a Line>) -> V
     }
     let group = |(line, all): (&Line, Vec<u16>)| Group {
         key: line.name,
-        name: if line.meter.is_empty() {
-            name(l, line.name).to_owned()
-        } else {
-            format!("{} ({})", name(l, line.name), line.meter)
-        },
+        name: of_meter(name(l, line.name), &line.meter),
         ports: ports(all),
         address: match &line.address {
             board::Place::All => l.t("all_addresses").to_owned(),

@@ -4,18 +4,17 @@
 use std::{collections::HashMap, time::Duration};
 
 use axum::{
-    body::Body,
     extract::{
         State,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
-    http::{Response, StatusCode},
+    response::Response,
 };
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{
-    answer::{json, to_json},
+    answer::{json_text, to_json},
     asking::Asking,
     context::Context,
     figures::Figures,
@@ -104,23 +103,25 @@ impl Said {
 
     /// What differs from what a page has.
     fn update(&self, before: Option<&Self>) -> String {
-        let texts: HashMap<String, &str> = before
-            .map(|b| b.texts().into_iter().collect())
-            .unwrap_or_default();
-        let states: HashMap<String, &str> = before
-            .map(|b| b.states().into_iter().collect())
-            .unwrap_or_default();
-        let (mut v, mut s) = (self.texts(), self.states());
-        v.retain(|(key, text)| texts.get(key) != Some(text));
-        s.retain(|(key, text)| states.get(key) != Some(text));
         to_json(&Update {
             ts: self.figures.ts,
             w: self.figures.w,
             p: self.figures.phases.each_ref().map(|phase| phase.w),
-            v: v.into_iter().collect(),
-            s: s.into_iter().collect(),
+            v: new(self.texts(), before.map(Self::texts)),
+            s: new(self.states(), before.map(Self::states)),
         })
     }
+}
+
+/// What was not said before.
+fn new<'a>(
+    all: Vec<(String, &'a str)>,
+    before: Option<Vec<(String, &str)>>,
+) -> HashMap<String, &'a str> {
+    let before: HashMap<String, &str> = before.into_iter().flatten().collect();
+    let all = all.into_iter();
+    all.filter(|(key, text)| before.get(key) != Some(text))
+        .collect()
 }
 
 fn figures(context: &Context, m: usize, locale: &Locale) -> Figures {
@@ -135,11 +136,8 @@ fn said(context: &Context, m: usize, locale: &'static Locale) -> Said {
 }
 
 /// `live.json`: everything at once.
-pub(super) async fn once(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    json(
-        StatusCode::OK,
-        said(&context, asking.m, asking.l).update(None),
-    )
+pub(super) async fn once(State(context): State<Context>, asking: Asking) -> Response {
+    json_text(said(&context, asking.m, asking.l).update(None))
 }
 
 /// `live`: everything first, then what changes, once a second and at each new value.
@@ -147,7 +145,7 @@ pub(super) async fn socket(
     State(context): State<Context>,
     asking: Asking,
     upgrade: WebSocketUpgrade,
-) -> Response<Body> {
+) -> Response {
     upgrade
         .max_message_size(4096)
         .max_frame_size(4096)

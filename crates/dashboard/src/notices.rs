@@ -1,6 +1,6 @@
 //! What needs a person, on top of every page, and what was found wrong, in words.
 
-use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     asking::Asking, context::Context, incidents, listeners, locale::Locale, owner::SetupState,
@@ -11,30 +11,42 @@ use meter::Quality;
 use store::StoreState;
 use transport::{Endpoint, ListenerState};
 use vocab::{
-    Link, Phase,
+    Link,
     reason::{Reason, Unkept},
 };
 
 /// One line when something needs a person: what, since when, consequence, one action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Notice {
     /// `info`, `warn` or `bad`.
     pub level: &'static str,
     pub text: String,
-    /// Page and label of the action.
-    pub action: Option<(&'static str, String)>,
-    /// Label of the button that ends the pause that it tells of.
-    pub resume: Option<String>,
+    /// Page of the action, and the key of its label.
+    pub action: Option<(&'static str, &'static str)>,
+    /// It tells of a pause, which a button ends.
+    pub resume: bool,
 }
 
 impl Notice {
-    pub fn new(level: &'static str, text: String, action: Option<(&'static str, String)>) -> Self {
+    pub fn new(level: &'static str, text: impl Into<String>) -> Self {
         Self {
             level,
-            text,
-            action,
-            resume: None,
+            text: text.into(),
+            action: None,
+            resume: false,
         }
+    }
+
+    /// With a page where something can be done, and the key of the words for that.
+    fn at(self, page: &'static str, label: &'static str) -> Self {
+        Self {
+            action: Some((page, label)),
+            ..self
+        }
+    }
+
+    fn see_health(self) -> Self {
+        self.at("health", "open_health")
     }
 }
 
@@ -88,24 +100,17 @@ pub(super) fn notices(
     let setup = context.owner.setup();
     let paused = pause(&view);
     if let Some(reason) = paused {
-        let m = asking.m.min(context.meters.len() - 1);
-        let left = context.owner.control(m).resumes_in;
         let mut text = words::capitalised(&l.say(reason));
-        if let Some(seconds) = left {
-            let time = words::span(l, seconds as f64);
-            let left = l.with("pause_left", &[("time", &time)]);
+        if let Some(seconds) = context.owner.control(asking.m).resumes_in {
+            let left = words::timed(l, "pause_left", seconds as f64);
             text = format!("{text} ({left})");
         }
         out.push(Notice {
-            resume: Some(l.t("resume").to_owned()),
-            ..Notice::new("warn", text, None)
+            resume: true,
+            ..Notice::new("warn", text)
         });
     }
     let first = meter.meter.is_empty();
-    let mut add = |level: &'static str, text: String, action: Option<(&'static str, &str)>| {
-        let action = action.map(|(page, label)| (page, l.t(label).to_owned()));
-        out.push(Notice::new(level, text, action));
-    };
     // Without a link there is one thing to say, not one a phase.
     let down = match &view.snapshot.source.link {
         // The set-up has just asked Home Assistant, and says itself what came of it.
@@ -114,102 +119,84 @@ pub(super) fn notices(
         Link::Idle(reason) => Some(("bad", "notice_idle", reason)),
         Link::Connecting | Link::Starting | Link::Up => None,
     };
-    let mut told = false;
     // While nothing is configured the set-up says so, to whom it is offered.
     let in_setup =
         first && asking.pass.full && matches!(setup, SetupState::Nothing | SetupState::Searching);
-    if view.snapshot.stale() && !in_setup && paused.is_none() {
-        for phase in Phase::ALL {
-            if let Quality::Absent { since, reason } = &view.snapshot.inputs[phase.index()].quality
-            {
-                let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());
-                let reason = down.map_or_else(|| l.say(reason), |(_, _, reason)| l.say(reason));
-                add(
-                    "bad",
-                    l.with("notice_absent", &[("age", &age), ("reason", &reason)]),
-                    Some(("health", "open_health")),
-                );
-                told = true;
-                break;
-            }
-        }
-    }
-    if let Some((level, text, reason)) = down.filter(|_| !told) {
-        add(
-            level,
-            l.with(text, &[("reason", &l.say(reason))]),
-            Some(("health", "open_health")),
-        );
+    let absent = view
+        .snapshot
+        .inputs
+        .iter()
+        .find_map(|input| match &input.quality {
+            Quality::Absent { since, reason } => Some((since, reason)),
+            _ => None,
+        })
+        .filter(|_| view.snapshot.stale() && !in_setup && paused.is_none());
+    if let Some((since, reason)) = absent {
+        let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());
+        let reason = down.map_or_else(|| l.say(reason), |(_, _, reason)| l.say(reason));
+        let text = l.with("notice_absent", &[("age", &age), ("reason", &reason)]);
+        out.push(Notice::new("bad", text).see_health());
+    } else if let Some((level, key, reason)) = down {
+        let text = l.with(key, &[("reason", &l.say(reason))]);
+        out.push(Notice::new(level, text).see_health());
     }
     // The set-up page says so itself.
-    if first && page != "setup" {
-        match setup {
-            SetupState::Chosen { differs: false, .. } => add(
-                "warn",
-                l.t("notice_unconfirmed").to_owned(),
-                Some(("setup", "check_it")),
-            ),
-            SetupState::Chosen { differs: true, .. } => add(
-                "warn",
-                l.t("notice_differs").to_owned(),
-                Some(("setup", "check_it")),
-            ),
-            _ => {}
-        }
+    if let SetupState::Chosen { differs, .. } = setup
+        && first
+        && page != "setup"
+    {
+        let key = if differs {
+            "notice_differs"
+        } else {
+            "notice_unconfirmed"
+        };
+        out.push(Notice::new("warn", l.t(key)).at("setup", "check_it"));
     }
     out.extend(missed(context, &meter.meter, l));
-    let mut add = |level: &'static str, text: String, action: Option<(&'static str, &str)>| {
-        let action = action.map(|(page, label)| (page, l.t(label).to_owned()));
-        out.push(Notice::new(level, text, action));
-    };
     let options = context.owner.options();
+    // The health page has a row of each.
+    if page != "health" {
+        out.extend(waiting(context, meter, l));
+        let said = paused.map(|reason| l.begin(reason));
+        let others = problems(context, l).into_iter();
+        let others = others.filter(|problem| said.as_ref() != Some(problem));
+        out.extend(
+            others
+                .take(4)
+                .map(|text| Notice::new("warn", text).see_health()),
+        );
+    }
+    let source = options.values.get("source").and_then(Value::as_str);
+    if let Some(text) = source.and_then(|source| l.find(&format!("notice_source_{source}"))) {
+        out.push(Notice::new("info", text));
+    }
+    if !options.waiting.is_empty() {
+        let text = l.with("notice_restart", &[("keys", &options.waiting.join(", "))]);
+        out.push(Notice::new("warn", text).at("settings", "open_settings"));
+    }
+    out
+}
+
+/// Listeners that cannot be had; what is only announced with the HTTP port is missed with it.
+fn waiting(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<Notice> {
     let place = listeners::Place::of(context, &meter.meter);
     let lines = context.board.lines();
     let own = lines
         .iter()
         .filter(|line| line.meter == meter.meter || line.name == "dashboard");
-    let waiting: Vec<_> = listeners::groups(l, own)
-        .into_iter()
-        .filter(|g| matches!(g.state, ListenerState::Waiting { .. }))
-        .collect();
-    let no_http = waiting.iter().any(|g| g.key == "http");
-    // The health page has a row of each; what is only announced with the HTTP port is missed with
-    // it.
-    for group in waiting
-        .iter()
-        .filter(|g| page != "health" && (g.key != "mdns" || !no_http))
-    {
-        if let ListenerState::Waiting { reason } = &group.state {
-            add(
-                "warn",
-                listeners::notice(l, group, reason, &place),
-                Some(("health", "open_health")),
-            );
+    let mut waiting = listeners::groups(l, own);
+    waiting.retain(|group| matches!(group.state, ListenerState::Waiting { .. }));
+    if waiting.iter().any(|group| group.key == "http") {
+        waiting.retain(|group| group.key != "mdns");
+    }
+    let one = |group: &listeners::Group| match &group.state {
+        ListenerState::Waiting { reason } => {
+            let text = listeners::notice(l, group, reason, &place);
+            Some(Notice::new("warn", text).see_health())
         }
-    }
-    let said = paused.map(|reason| l.begin(reason));
-    for problem in problems(context, l)
-        .into_iter()
-        .filter(|problem| page != "health" && said.as_ref() != Some(problem))
-        .take(4)
-    {
-        add("warn", problem, Some(("health", "open_health")));
-    }
-    let source = options
-        .values
-        .get("source")
-        .and_then(serde_json::Value::as_str);
-    if let Some(text) = source.and_then(|source| l.find(&format!("notice_source_{source}"))) {
-        add("info", text.to_owned(), None);
-    }
-    if !options.waiting.is_empty() {
-        add(
-            "warn",
-            l.with("notice_restart", &[("keys", &options.waiting.join(", "))]),
-            Some(("settings", "open_settings")),
-        );
-    }
-    out
+        _ => None,
+    };
+    waiting.iter().filter_map(one).collect()
 }
 
 /// Readers of a meter that are missed.
@@ -232,8 +219,7 @@ fn missed(context: &Context, meter: &str, l: &Locale) -> Vec<Notice> {
                 ),
                 None => l.with("notice_silent_new", &[("name", &name), ("age", &age)]),
             };
-            let action = ("readers", l.t("open_readers").to_owned());
-            Notice::new("bad", text, Some(action))
+            Notice::new("bad", text).at("readers", "open_readers")
         })
         .collect()
 }

@@ -2,17 +2,18 @@
 //! `/admin/overview`.
 
 use axum::{
-    body::Body,
     extract::State,
-    http::{Response, StatusCode},
+    http::StatusCode,
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 
 use super::{
-    answer::{as_json, json, to_json},
+    answer::{as_json, to_json},
     asking::Asking,
     context::Context,
+    forecast::known,
 };
 use consumers::{
     ConsumerView,
@@ -82,10 +83,7 @@ struct Ahead {
 }
 
 fn model(context: &Context, dataset_total: u64) -> Model {
-    let (outlook, training) = (
-        context.forecast.outlook.borrow().clone(),
-        context.forecast.training.borrow().clone(),
-    );
+    let (outlook, training) = known(context);
     let first = outlook.horizon(HorizonId::Minute);
     let metrics = first.map(|h| h.metrics).unwrap_or_default();
     Model {
@@ -120,89 +118,63 @@ impl Ahead {
             forecast: h
                 .forecast
                 .as_ref()
-                .map(|f| f.points.clone())
-                .unwrap_or_default(),
+                .map_or_else(Vec::new, |f| f.points.clone()),
         }
     }
 }
 
 /// `/ui/power`.
-pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Response<Body> {
+pub(super) async fn power(State(context): State<Context>, _asking: Asking) -> Response {
     let now = context.now();
-    let (from, to) = (
-        now.unix_s() - i64::from(context.history_seconds),
-        now.unix_s() + 1,
-    );
+    let to = now.unix_s() + 1;
+    let from = to - 1 - i64::from(context.history_seconds);
     let (samples, dataset) = tokio::join!(
         context.read(move |store| store.samples(from, to)),
         context.read(Store::sample_count)
     );
-    let (samples, dataset) = (samples.unwrap_or_default(), dataset.unwrap_or_default());
-    let model = model(&context, dataset);
-    let next = model
-        .horizons
-        .first()
-        .filter(|h| h.name == HorizonId::Minute.name())
-        .map(|h| &h.forecast[..])
-        .unwrap_or_default();
-    let power = Power {
+    let model = model(&context, dataset.unwrap_or_default());
+    let next = model.horizons.first();
+    let next = next.filter(|h| h.name == HorizonId::Minute.name());
+    let point = |ts: i64, w| Point { ts: ts as f64, w };
+    let totals = context.meter(0).view().snapshot.totals;
+    as_json(&Power {
         ts: now.unix,
-        current: context
-            .meter(0)
-            .view()
-            .snapshot
-            .totals
-            .map(|t| t.act_power.get()),
+        current: totals.map(|t| t.act_power.get()),
         history: samples
+            .unwrap_or_default()
             .into_iter()
-            .map(|(ts, w)| Point { ts: ts as f64, w })
+            .map(|(ts, w)| point(ts, w))
             .collect(),
-        forecast: next
-            .iter()
-            .map(|p| Point {
-                ts: p.ts as f64,
-                w: tenth(p.w.into()).get(),
-            })
-            .collect(),
+        forecast: next.map_or_else(Vec::new, |h| {
+            let points = h.forecast.iter();
+            points
+                .map(|p| point(p.ts, tenth(p.w.into()).get()))
+                .collect()
+        }),
         model,
-    };
-    as_json(&power)
+    })
 }
 
-fn raw(text: String) -> Box<RawValue> {
+/// JSON text of others, as it is.
+pub(super) fn raw(text: String) -> Box<RawValue> {
     RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-#[derive(Serialize)]
-struct Trained {
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    /// The same in the person's language, for the page's button.
-    text: String,
-}
-
-/// `POST /ui/train`: starts a training; 400 with the reason where that cannot be.
-pub(super) async fn train(State(context): State<Context>, asking: Asking) -> Response<Body> {
+/// `POST /ui/train`: starts a training; 400 with the reason where that cannot be. `text` is for the
+/// page's button.
+pub(super) async fn train(State(context): State<Context>, asking: Asking) -> Response {
     let (status, said) = match context.owner.train().await {
-        Ok(()) => (
-            StatusCode::OK,
-            Trained {
-                ok: true,
-                error: None,
-                text: asking.l.t("fc_started").to_owned(),
-            },
-        ),
-        Err(why) => (
-            StatusCode::BAD_REQUEST,
-            Trained {
-                ok: false,
-                text: asking.l.say(&why),
-                error: Some(why.to_string()),
-            },
-        ),
+        Ok(()) => {
+            let text = asking.l.t("fc_started");
+            (StatusCode::OK, json!({ "ok": true, "text": text }))
+        }
+        Err(why) => {
+            let text = asking.l.say(&why);
+            let said = json!({ "ok": false, "error": why.to_string(), "text": text });
+            (StatusCode::BAD_REQUEST, said)
+        }
     };
-    json(status, to_json(&said))
+    (status, as_json(&said)).into_response()
 }
 
 #[derive(Serialize)]
@@ -254,7 +226,7 @@ pub(super) fn ask(endpoint: &Endpoint, method: &str, params: &str) -> Box<RawVal
 }
 
 /// `/admin/overview`: the original's keys and more.
-pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> Response {
     let endpoint = context.meter(asking.m);
     let now = context.now();
     let seen = endpoint.overview();
@@ -283,15 +255,8 @@ pub(super) async fn overview(State(context): State<Context>, asking: Asking) -> 
         source: SourceView {
             link,
             reason: reason.cloned(),
-            home_assistant: context
-                .facts
-                .borrow()
-                .version
-                .as_deref()
-                .map(ToOwned::to_owned),
-            age: snapshot
-                .report()
-                .map(|report| report.age(now.mono).as_secs_f64()),
+            home_assistant: context.facts.borrow().version.as_deref().map(str::to_owned),
+            age: snapshot.report().map(|r| r.age(now.mono).as_secs_f64()),
             link_age: snapshot
                 .source
                 .last_alive

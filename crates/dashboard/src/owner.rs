@@ -58,6 +58,27 @@ pub struct Options {
     pub can_restart: bool,
 }
 
+impl Options {
+    /// Whether values come from Home Assistant, not from a demo or a recording.
+    #[must_use]
+    pub fn reads_home_assistant(&self) -> bool {
+        let source = self.values.get("source");
+        source.is_none_or(|source| source == "home-assistant")
+    }
+
+    /// Layer that an option comes from.
+    #[must_use]
+    pub fn layer(&self, key: &str) -> Layer {
+        self.layers.get(key).copied().unwrap_or(Layer::Default)
+    }
+
+    /// Whether what is chosen on the pages would not count.
+    #[must_use]
+    pub fn fixed(&self, key: &str) -> bool {
+        self.layer(key).read_only()
+    }
+}
+
 /// What became of a change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Changed {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    body::Body,
-    http::{Response, StatusCode},
+    http::StatusCode,
+    response::{IntoResponse, Response},
 };
 
 use super::{
-    answer::text_response,
+    answer::of_type,
     asking::Asking,
     assets,
     context::Context,
@@ -21,17 +21,11 @@ use store::StoreError;
 use transport::Endpoint;
 use vocab::one_line::lines;
 
-/// A tab.
-pub(super) struct Tab {
+/// A page, or this one about another meter of the process.
+pub(super) struct Link {
+    /// Of the page; empty: a meter.
     pub key: &'static str,
     pub label: String,
-    pub href: String,
-    pub current: bool,
-}
-
-/// Another meter of the process.
-pub(super) struct MeterLink {
-    pub name: String,
     pub href: String,
     pub current: bool,
 }
@@ -49,8 +43,8 @@ pub(super) struct Page {
     pub full: bool,
     /// Why this person can look at everything and change nothing.
     pub locked: Option<String>,
-    pub tabs: Vec<Tab>,
-    pub meters: Vec<MeterLink>,
+    pub tabs: Vec<Link>,
+    pub meters: Vec<Link>,
     pub notices: Vec<Notice>,
     /// Refresh without script.
     pub refresh: bool,
@@ -63,82 +57,45 @@ pub(super) struct Page {
 impl Page {
     /// The frame of one page.
     pub fn new(context: &Context, asking: &Asking, name: &'static str) -> Self {
-        let m = asking.m.min(context.meters.len() - 1);
-        let query = if m == 0 {
-            String::new()
-        } else {
-            format!("?m={m}")
-        };
+        let (l, rel, m, pass) = (asking.l, asking.rel, asking.m, &asking.pass);
         let mut tabs = vec!["now", "energy", "readers", "forecast", "health"];
-        if asking.pass.full || asking.pass.locked.is_some() {
+        if pass.full || pass.locked.is_some() {
             tabs.push("settings");
         }
-        let here = |key: &str| {
-            if key == "now" {
-                String::from("./")
+        let tab = |key| Link {
+            key,
+            label: l.t(&format!("tab_{key}")).to_owned(),
+            href: href(rel, key, m),
+            current: key == name || (key == "now" && name == "setup"),
+        };
+        let meter = |(i, endpoint): (usize, &Arc<Endpoint>)| Link {
+            key: "",
+            label: if endpoint.meter.is_empty() {
+                l.t("first_meter").to_owned()
             } else {
-                key.to_owned()
-            }
+                endpoint.meter.clone()
+            },
+            href: href(rel, name, i),
+            current: i == m,
         };
-        let tabs = tabs
-            .into_iter()
-            .map(|key| Tab {
-                key,
-                label: asking.l.t(&format!("tab_{key}")).to_owned(),
-                href: format!("{}{}{query}", asking.rel, here(key)),
-                current: key == name || (key == "now" && name == "setup"),
-            })
-            .collect();
-        let label = |e: &Arc<Endpoint>| {
-            if e.meter.is_empty() {
-                asking.l.t("first_meter").to_owned()
-            } else {
-                e.meter.clone()
-            }
-        };
-        let meters = if context.meters.len() < 2 {
-            Vec::new()
-        } else {
-            let link = |(i, e)| MeterLink {
-                name: label(e),
-                href: format!(
-                    "{}{}{}",
-                    asking.rel,
-                    here(name),
-                    if i == 0 {
-                        String::new()
-                    } else {
-                        format!("?m={i}")
-                    }
-                ),
-                current: i == m,
-            };
-            context.meters.iter().enumerate().map(link).collect()
-        };
+        let several = context.meters.len() > 1;
+        let meters = context.meters.iter().enumerate().filter(|_| several);
+        let options = context.owner.options();
         Self {
-            l: asking.l,
-            rel: asking.rel,
+            l,
+            rel,
             name,
             m,
-            nonce: Arc::clone(&asking.pass.nonce),
+            nonce: Arc::clone(&pass.nonce),
             version: format!("{:x}", assets::VERSION),
             device: context.meter(m).ground().device.identity.id.to_string(),
-            full: asking.pass.full,
-            locked: asking
-                .pass
-                .locked
-                .as_ref()
-                .map(|locked| locked.words(asking.l)),
-            tabs,
-            meters,
+            full: pass.full,
+            locked: pass.locked.as_ref().map(|locked| locked.words(l)),
+            tabs: tabs.into_iter().map(tab).collect(),
+            meters: meters.map(meter).collect(),
             notices: notices(context, context.meter(m), asking, name),
             zone: context.zone().iana_name().unwrap_or_default().to_owned(),
-            sensors: context
-                .owner
-                .options()
-                .values
-                .get("source")
-                .is_none_or(|source| source == "home-assistant"),
+            sensors: options.reads_home_assistant(),
             refresh: matches!(name, "now" | "energy" | "readers" | "forecast" | "health"),
         }
     }
@@ -153,35 +110,36 @@ impl Page {
             .l
             .with("notice_records", &[("reason", &self.l.say(&error.0))]);
         if self.notices.iter().all(|notice| notice.text != text) {
-            self.notices.push(Notice::new("warn", text, None));
+            self.notices.push(Notice::new("warn", text));
         }
         None
     }
 
     /// A link to another page, about the same meter.
     pub fn link(&self, page: &str) -> String {
-        let query = if self.m == 0 {
-            String::new()
-        } else {
-            format!("?m={}", self.m)
-        };
-        format!("{}{page}{query}", self.rel)
+        href(self.rel, page, self.m)
     }
+}
+
+/// A link to a page about a meter.
+fn href(rel: &str, page: &str, m: usize) -> String {
+    let page = if page == "now" { "./" } else { page };
+    let query = if m == 0 {
+        String::new()
+    } else {
+        format!("?m={m}")
+    };
+    format!("{rel}{page}{query}")
 }
 
 /// A rendered page. A state or a name of others may hold anything: no mark in it turns the page's
 /// text round.
-pub(super) fn html(template: &impl Template) -> Response<Body> {
+pub(super) fn html(template: &impl Template) -> Response {
     match template.render() {
-        Ok(text) => text_response(
-            StatusCode::OK,
-            "text/html; charset=utf-8",
-            regions::stamped(&lines(&text)),
-        ),
-        Err(_) => text_response(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "text/plain; charset=utf-8",
-            "the page cannot be made\n".to_owned(),
-        ),
+        Ok(text) => of_type("text/html; charset=utf-8", regions::stamped(&lines(&text))),
+        Err(_) => {
+            let why = "the page cannot be made\n";
+            (StatusCode::INTERNAL_SERVER_ERROR, why).into_response()
+        }
     }
 }

@@ -2,15 +2,14 @@
 
 use askama::Template;
 use axum::{
-    body::Body,
-    extract::{RawQuery, State},
-    http::{HeaderValue, Response, StatusCode, header},
-    response::IntoResponse,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
 };
 
 use super::{
-    answer::json,
-    asking::{Asking, parameter},
+    answer::{Answer, json_text, of_type},
+    asking::Asking,
     battery,
     context::Context,
     energy::Both,
@@ -61,15 +60,11 @@ fn length(l: &Locale, seconds: u32) -> String {
 
 /// The first page; the set-up while nothing is configured. What was chosen by itself can be looked
 /// at unconfirmed (`?skip=1`).
-pub(super) async fn now(
-    State(context): State<Context>,
-    asking: Asking,
-    RawQuery(query): RawQuery,
-) -> Response<Body> {
+pub(super) async fn now(State(context): State<Context>, asking: Asking) -> Answer {
     let wanting = match context.owner.setup() {
         SetupState::ByOptions => false,
         SetupState::Nothing | SetupState::Searching => true,
-        SetupState::Chosen { .. } => parameter(query.as_deref(), "skip").is_none(),
+        SetupState::Chosen { .. } => asking.parameter("skip").is_none(),
     };
     if asking.pass.full && asking.m == 0 && wanting {
         return setup::page(State(context), asking).await;
@@ -98,45 +93,33 @@ pub(super) async fn now(
     let entities = context.owner.entities(p.m);
     let (entities, signs) = tokio::join!(entities, context.owner.signs(p.m));
     let options = context.owner.options();
-    let source = options
-        .values
-        .get("source")
-        .and_then(|source| source.as_str());
-    html(&View {
+    let source = options.values.get("source").and_then(|s| s.as_str());
+    let told: Vec<_> = battery::told(endpoint, now).collect();
+    let today = sums.map(|sums| sums.days_ago(0));
+    Ok(html(&View {
         origin: picture::origin(l, source.unwrap_or_default(), &entities),
         reading: Reading::of(&context, p.m, &f, l),
         checked: picture::checked(&signs),
         by_phase: f.phases.iter().filter(|x| x.state != "unused").count() > 1,
         f,
-        spark: Spark::of(
-            &points,
-            &battery::told(endpoint, now).collect::<Vec<_>>(),
-            from,
-            to,
-            15,
-        ),
-        today: Both::new(
-            l,
-            l.t("today"),
-            sums.map(|sums| sums.days_ago(0)),
-            &context.tariff.borrow(),
-        ),
+        spark: Spark::of(&points, &told, from, to, 15),
+        today: Both::new(l, l.t("today"), today, &context.tariff.borrow()),
         readers: all,
         nobody: readers::nobody(l, endpoint, now),
         more,
         shortest: length(l, context.history_seconds),
         p,
-    })
+    }))
 }
 
 /// As on the device's port.
-pub(super) async fn healthz(State(context): State<Context>) -> Response<Body> {
+pub(super) async fn healthz(State(context): State<Context>) -> Response {
     let (status, body) = health::report(context.meter(0), &context.board, context.vitals.as_ref());
-    json(status, body)
+    (status, json_text(body)).into_response()
 }
 
 /// As on the device's port.
-pub(super) async fn livez(State(context): State<Context>) -> Response<Body> {
+pub(super) async fn livez(State(context): State<Context>) -> Response {
     match context.vitals.alive() {
         Ok(()) => (StatusCode::OK, "ok\n").into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
@@ -144,18 +127,12 @@ pub(super) async fn livez(State(context): State<Context>) -> Response<Body> {
 }
 
 /// All meters.
-pub(super) async fn metrics(State(context): State<Context>) -> Response<Body> {
-    let mut response = Response::new(Body::from(exposition::render(&context.meters, || {
-        context.vitals.gauges()
-    })));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(exposition::CONTENT_TYPE),
-    );
-    response
+pub(super) async fn metrics(State(context): State<Context>) -> Response {
+    let text = exposition::render(&context.meters, || context.vitals.gauges());
+    of_type(exposition::CONTENT_TYPE, text)
 }
 
 /// Everything else.
-pub(super) async fn not_found() -> Response<Body> {
+pub(super) async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "Not Found\n").into_response()
 }

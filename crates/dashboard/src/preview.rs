@@ -1,57 +1,45 @@
 //! What the set-up tries, shows and takes.
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{Response, StatusCode},
-};
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use super::{
-    answer::{as_json, failure, unreadable},
+    answer::{Answer, as_json, failure},
     asking::{Asking, Sent},
     context::Context,
     locale::Locale,
-    outcome::{done, refused},
-    owner::{NotServed, Preview},
+    outcome::{self, refused},
+    owner::{NotServed, PreviewPhase},
     setup,
-    sign::{SignLine, answers, sign},
+    sign::{answers, sign},
     words,
 };
 use vocab::reason::Reason;
 
-#[derive(Serialize)]
-struct Served {
-    ok: bool,
-    text: String,
-    w: Option<f64>,
-}
-
 /// `GET served.json`: what the meter answers to `EM.GetStatus` over its own socket.
-pub(super) async fn served(State(context): State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn served(State(context): State<Context>, asking: Asking) -> Response {
     let l = asking.l;
-    let (w, text) = match context.owner.served().await {
+    let served = context.owner.served().await;
+    let text = match &served {
         Ok((w, port)) => {
-            let (_, word, power) = line(l, Some(w), None);
+            let (_, word, power) = line(l, Some(*w), None);
             let values = [
                 ("port", &*port.to_string()),
                 ("power", &power),
                 ("word", &word),
             ];
-            (Some(w), l.with("served_ok", &values))
+            l.with("served_ok", &values)
         }
-        Err(NotServed::NoPort) => (None, l.t("served_no_port").to_owned()),
-        Err(NotServed::NoValue) => (None, l.t("served_no_value").to_owned()),
-        Err(NotServed::Answered(status)) => (
-            None,
-            l.with("served_status", &[("status", &status.to_string())]),
-        ),
-        Err(NotServed::Failed(why)) => (None, l.with("served_failed", &[("why", &l.say(&why))])),
+        Err(NotServed::NoPort) => l.t("served_no_port").to_owned(),
+        Err(NotServed::NoValue) => l.t("served_no_value").to_owned(),
+        Err(NotServed::Answered(status)) => {
+            l.with("served_status", &[("status", &status.to_string())])
+        }
+        Err(NotServed::Failed(why)) => l.with("served_failed", &[("why", &l.say(why))]),
     };
-    let ok = w.is_some();
-    as_json(&Served { ok, text, w })
+    let w = served.ok().map(|(w, _)| w);
+    as_json(&json!({ "ok": w.is_some(), "text": text, "w": w }))
 }
 
 #[derive(Deserialize)]
@@ -62,20 +50,13 @@ pub(super) struct Place {
     token: String,
 }
 
-#[derive(Serialize)]
-struct ReachedLine {
-    ok: bool,
-    text: String,
-    /// The address, cleaned.
-    url: Option<String>,
-}
-
-/// `POST reach`: tries an address and a token of Home Assistant.
+/// `POST reach`: tries an address and a token of Home Assistant; says the address that it took it
+/// for.
 pub(super) async fn reach(
     State(context): State<Context>,
     asking: Asking,
     Sent(given): Sent<Place>,
-) -> Response<Body> {
+) -> Response {
     let l = asking.l;
     let token = Some(given.token.trim().to_owned()).filter(|token| !token.is_empty());
     let reached = context.owner.reach(given.url, token);
@@ -91,12 +72,11 @@ pub(super) async fn reach(
         Ok(Err(why)) => (false, l.begin(&why), None),
         Err(_) => (false, l.t("ha_slow").to_owned(), None),
     };
-    as_json(&ReachedLine { ok, text, url })
+    as_json(&json!({ "ok": ok, "text": text, "url": url }))
 }
 
 /// Inputs, and whether what is doubtful of them is meant.
-fn inputs(body: &[u8]) -> Result<(Map<String, Value>, bool), Response<Body>> {
-    let mut given: Value = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+fn inputs(mut given: Value) -> Answer<(Map<String, Value>, bool)> {
     let anyway = given
         .as_object_mut()
         .and_then(|members| members.remove("anyway"))
@@ -106,7 +86,7 @@ fn inputs(body: &[u8]) -> Result<(Map<String, Value>, bool), Response<Body>> {
         .ok_or_else(|| {
             failure(
                 StatusCode::BAD_REQUEST,
-                "only the keys of power inputs belong here".into(),
+                "only the keys of power inputs belong here",
             )
         })
 }
@@ -115,113 +95,67 @@ fn inputs(body: &[u8]) -> Result<(Map<String, Value>, bool), Response<Body>> {
 pub(super) async fn take(
     State(context): State<Context>,
     asking: Asking,
-    body: Bytes,
-) -> Response<Body> {
-    let (inputs, anyway) = match inputs(&body) {
-        Ok(given) => given,
-        Err(response) => return response,
-    };
-    match context.owner.take(inputs, anyway).await {
-        Ok(changed) => done(asking.l, &changed),
-        Err(refusal) => refused(asking.l, refusal),
-    }
+    Sent(given): Sent<Value>,
+) -> Answer {
+    let (inputs, anyway) = inputs(given)?;
+    let taken = context.owner.take(inputs, anyway).await;
+    Ok(outcome::of(asking.l, taken))
 }
 
-#[derive(Serialize)]
-struct PhaseLine {
-    name: &'static str,
-    word: String,
-    power: String,
-    flow: &'static str,
-}
-
-#[derive(Serialize)]
-struct PreviewLine {
-    ok: bool,
-    /// W, + import.
-    w: Option<f64>,
-    flow: &'static str,
-    word: String,
-    power: String,
-    phases: Vec<PhaseLine>,
-    /// The two answers about the sign, which repeat what is shown; none while nobody can tell.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    answers: Option<[String; 2]>,
-    /// What the energy counters say of the sign, where they say something.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sign: Option<SignLine>,
-}
-
+/// Where a power flows, that in words, and its size; without one why.
 fn line(l: &Locale, w: Option<f64>, reason: Option<&Reason>) -> (&'static str, String, String) {
     match w {
         Some(w) => {
             let flow = words::Flow::of(w).key();
-            (
-                flow,
-                l.t(&format!("flow_{flow}")).to_owned(),
-                words::watts(l, w).to_string(),
-            )
+            let word = l.t(&format!("flow_{flow}")).to_owned();
+            (flow, word, words::watts(l, w).to_string())
         }
-        None => (
-            "none",
-            reason.map_or_else(|| l.t("flow_none").to_owned(), |why| l.say(why)),
-            "–".to_owned(),
-        ),
+        None => {
+            let why = reason.map_or_else(|| l.t("flow_none").to_owned(), |why| l.say(why));
+            ("none", why, "–".to_owned())
+        }
     }
 }
 
-/// `POST preview`: what the meter would serve with these inputs.
+/// `POST preview`: what the meter would serve with these inputs, W; the two answers about the sign,
+/// which repeat what is shown, unless nobody can tell; what the energy counters say of it.
 pub(super) async fn preview(
     State(context): State<Context>,
     asking: Asking,
-    body: Bytes,
-) -> Response<Body> {
-    let inputs = match inputs(&body) {
-        Ok((inputs, _)) => inputs,
-        Err(response) => return response,
-    };
+    Sent(given): Sent<Value>,
+) -> Answer {
     let l = asking.l;
-    let Preview {
-        total,
-        phases,
-        signs,
-    } = match context.owner.preview(inputs).await {
-        Ok(preview) => preview,
-        Err(refusal) => return refused(l, refusal),
+    let (inputs, _) = inputs(given)?;
+    let seen = context.owner.preview(inputs).await;
+    let seen = seen.map_err(|refusal| refused(l, refusal))?;
+    let phase = |(p, name): (&PreviewPhase, &str)| {
+        let (flow, mut word, power) = line(l, p.w, p.reason.as_ref());
+        if p.unused {
+            l.t("quality_unused").clone_into(&mut word);
+        }
+        json!({ "name": name, "word": word, "power": power, "flow": flow })
     };
-    let (flow, word, power) = line(l, total, None);
-    let phases = phases
-        .iter()
-        .zip(["L1", "L2", "L3"])
-        .map(|(p, name)| {
-            let (flow, word, power) = line(l, p.w, p.reason.as_ref());
-            let word = if p.unused {
-                l.t("quality_unused").to_owned()
-            } else {
-                word
-            };
-            PhaseLine {
-                name,
-                word,
-                power,
-                flow,
-            }
-        })
-        .collect();
-    let (sign, answers) = match sign(l, &signs) {
+    let phases = seen.phases.iter().zip(["L1", "L2", "L3"]).map(phase);
+    let (flow, word, power) = line(l, seen.total, None);
+    let mut told = json!({
+        "ok": seen.total.is_some(),
+        "w": seen.total,
+        "flow": flow,
+        "word": word,
+        "power": power,
+        "phases": phases.collect::<Vec<_>>(),
+    });
+    let (sign, answers) = match sign(l, &seen.signs) {
         Some((sign, answers)) => (Some(sign), answers),
-        None => (None, answers(l, total)),
+        None => (None, answers(l, seen.total)),
     };
-    as_json(&PreviewLine {
-        ok: total.is_some(),
-        w: total,
-        flow,
-        word,
-        power,
-        phases,
-        answers,
-        sign,
-    })
+    if let Some(answers) = answers {
+        told["answers"] = json!(answers);
+    }
+    if let Some(sign) = sign {
+        told["sign"] = json!(sign);
+    }
+    Ok(as_json(&told))
 }
 
 /// Members of a set-up: keys that name power inputs, nothing else.
@@ -255,9 +189,10 @@ mod tests {
 
     #[test]
     fn set_up_takes_inputs_and_nothing_else() {
-        let keys = |text: &str| inputs(text.as_bytes()).is_ok();
+        let read = |text: &str| inputs(serde_json::from_str(text).unwrap());
+        let keys = |text: &str| read(text).is_ok();
         let meant = |text: &str| {
-            inputs(text.as_bytes())
+            read(text)
                 .map(|(inputs, anyway)| (inputs.len(), anyway))
                 .unwrap()
         };
@@ -272,6 +207,6 @@ mod tests {
         assert!(keys(
             r#"{"total_power":"sensor.a","total_invert":true,"total_phase":"split"}"#
         ));
-        assert!(!keys(r#"{"auth_password":"x"}"#) && !keys("[]") && !keys("{"));
+        assert!(!keys(r#"{"auth_password":"x"}"#) && !keys("[]"));
     }
 }

@@ -1,9 +1,11 @@
 //! One reader in words, and what a person says of it: a name, and whether it is missed when it is
 //! silent.
 
+use jiff::tz::TimeZone;
+
 use super::{
     battery::Battery,
-    connect::{self, Choice},
+    connect,
     context::Context,
     locale::Locale,
     names::{brand_name, channel_name},
@@ -37,17 +39,18 @@ pub(super) struct Reader {
     pub share: Option<String>,
     /// What there is to say: how grave, and the sentence.
     pub verdicts: Vec<(&'static str, String)>,
-    pub details: Vec<(String, String)>,
+    /// What is known of it, by the keys of their names.
+    pub details: Vec<(&'static str, String)>,
     /// Its profile in a line, and what that sets.
     pub profile: (String, Vec<SetLine>),
-    /// Profiles that it can be given.
-    pub choices: Vec<Choice>,
+    /// Profiles that it can be given: key, name, and whether it has been.
+    pub choices: Vec<(&'static str, String, bool)>,
     /// The share that it has been given, in percent; `None`: it has none.
     pub given_share: Option<String>,
     /// When it was first heard, Unix s.
     first_seen: f64,
-    /// Its name and mark, once it is known over a restart.
-    pub mark: Option<ReaderMark>,
+    /// What is kept of it, its name and mark too, once it is known over a restart.
+    pub mark: Option<Known>,
 }
 
 /// How often it asks, in words, or that it is told.
@@ -57,78 +60,65 @@ fn rhythm(l: &Locale, cadence: Option<f64>, notified: bool, silent: bool) -> Str
     }
     match cadence {
         Some(s) if s < BURST => l.with("every", &[("time", &format!("< {}", words::span(l, 0.1)))]),
-        Some(s) => l.with("every", &[("time", &words::span(l, s))]),
+        Some(s) => words::timed(l, "every", s),
         None => l.t("once").to_owned(),
     }
 }
 
+/// `known`: what is kept of it over a restart.
 fn reader(
     l: &'static Locale,
     c: &ConsumerView,
     battery: Option<&Battery>,
+    known: Option<&Known>,
     now: f64,
-    zone: &jiff::tz::TimeZone,
+    zone: &TimeZone,
 ) -> Reader {
     let cadence = rhythm(l, c.cadence, c.notified > 0, c.silent_since.is_some());
     let gone = c.silent_since.is_some() && c.connected == 0;
     // Who only looks, or came by once, is missed by nobody.
     let missed = c.role == Role::Reader && (c.cadence.is_some() || c.notified > 0);
-    let (state, word) = if gone && !missed {
-        ("none", l.t("reader_gone").to_owned())
+    let (state, key) = if gone && !missed {
+        ("none", "reader_gone")
     } else if gone {
-        ("absent", l.t("reader_silent").to_owned())
+        ("absent", "reader_silent")
     } else if c.frozen {
-        ("held", l.t("reader_frozen").to_owned())
+        ("held", "reader_frozen")
     } else if c.unknown > 0 {
-        ("held", l.t("reader_unknown").to_owned())
+        ("held", "reader_unknown")
     } else if c.last_error.is_some() && c.last_answer.is_none() {
-        ("held", l.t("reader_errors").to_owned())
+        ("held", "reader_errors")
     } else {
-        battery.map_or_else(
-            || ("live", l.t("reader_ok").to_owned()),
-            |battery| battery.word(l),
-        )
+        ("live", "reader_ok")
     };
-    let mut details = vec![
-        (l.t("calls").to_owned(), words::number(l, c.calls as f64, 0)),
-        (
-            l.t("notifications").to_owned(),
-            words::number(l, c.notified as f64, 0),
-        ),
-        (
-            l.t("errors").to_owned(),
-            c.last_error.map_or_else(
-                || c.errors.to_string(),
-                |code| format!("{} ({code})", c.errors),
-            ),
-        ),
-        (l.t("unknown_calls").to_owned(), c.unknown.to_string()),
-        (
-            l.t("first_seen").to_owned(),
-            words::moment(l, c.first_seen, now, zone),
-        ),
-        (
-            l.t("last_seen").to_owned(),
-            words::moment(l, c.last_seen, now, zone),
-        ),
-        (l.t("our_port").to_owned(), c.local_port.to_string()),
-    ];
-    if let Some(battery) = battery {
-        details.splice(0..0, battery.details(l, c.cadence));
-    }
+    let (state, word) = match battery.filter(|_| state == "live") {
+        Some(battery) => battery.word(l),
+        None => (state, l.t(key).to_owned()),
+    };
+    let errors = match c.last_error {
+        Some(code) => format!("{} ({code})", c.errors),
+        None => c.errors.to_string(),
+    };
+    let moment = |unix: f64| words::moment(l, unix, now, zone);
+    let mut details = Vec::new();
     if c.frozen {
-        details.insert(
-            0,
-            (
-                l.t("reader_frozen").to_owned(),
-                l.t("reader_frozen_hint").to_owned(),
-            ),
-        );
+        let hint = l.t("reader_frozen_hint").to_owned();
+        details.push(("reader_frozen", hint));
     }
+    if let Some(battery) = battery {
+        details.extend(battery.details(l, c.cadence));
+    }
+    details.extend([
+        ("calls", words::count(l, c.calls)),
+        ("notifications", words::count(l, c.notified)),
+        ("errors", errors),
+        ("unknown_calls", c.unknown.to_string()),
+        ("first_seen", moment(c.first_seen)),
+        ("last_seen", moment(c.last_seen)),
+        ("our_port", c.local_port.to_string()),
+    ]);
     for (key, value) in [("agent", &c.agent), ("src", &c.src)] {
-        if let Some(value) = value {
-            details.push((l.t(key).to_owned(), value.to_string()));
-        }
+        details.extend(value.as_ref().map(|value| (key, value.to_string())));
     }
     let methods: Vec<String> = c
         .methods
@@ -144,10 +134,10 @@ fn reader(
         })
         .collect();
     if !methods.is_empty() {
-        details.push((l.t("methods").to_owned(), methods.join(", ")));
+        details.push(("methods", methods.join(", ")));
     }
     if c.role == Role::Viewer {
-        details.push((l.t("role").to_owned(), l.t("role_viewer").to_owned()));
+        details.push(("role", l.t("role_viewer").to_owned()));
     }
     // The owner's word counts before what it looks like.
     let given = c
@@ -158,20 +148,23 @@ fn reader(
         (None, Some(brand)) => brand_name(l, brand.name).to_owned(),
         (None, None) => l.t("unknown_reader").to_owned(),
     };
+    let named = known
+        .map(|known| &known.name)
+        .filter(|name| !name.is_empty());
     Reader {
         id: format!("r-{}-{}", c.ip, c.channel.name()),
         ip: c.ip.to_string(),
         channel: c.channel.name(),
-        guess: given.is_none() && c.brand.is_some_and(|b| !b.certain),
-        name,
+        guess: named.is_none() && given.is_none() && c.brand.is_some_and(|b| !b.certain),
+        name: named.cloned().unwrap_or(name),
         way: channel_name(l, c.channel).to_owned(),
         cadence,
         value: c
             .last_value
             .map_or_else(String::new, |w| words::signed_watts(l, w)),
-        age: c.age.map_or_else(String::new, |s| {
-            l.with("ago", &[("time", &words::span(l, s))])
-        }),
+        age: c
+            .age
+            .map_or_else(String::new, |s| words::timed(l, "ago", s)),
         state,
         word,
         share: Some(battery.map_or(c.share, Battery::share))
@@ -187,7 +180,7 @@ fn reader(
         choices: Vec::new(),
         given_share: None,
         first_seen: c.first_seen,
-        mark: None,
+        mark: known.cloned(),
     }
 }
 
@@ -197,23 +190,20 @@ pub(super) fn list(
     endpoint: &Endpoint,
     l: &'static Locale,
 ) -> (Vec<Reader>, Overview) {
-    let now = context.now();
+    let (now, zone) = (context.now(), context.zone());
+    let watched = context.watched.borrow().clone();
     let mut seen = endpoint.overview();
     // The set-up's own look at what is served is nobody's reading.
     seen.consumers
         .retain(|c| c.agent.as_deref() != Some(OWN_AGENT));
-    let zone = context.zone();
     let one = |c: &ConsumerView| {
-        reader(
-            l,
-            c,
-            Battery::of(endpoint, c, now).as_ref(),
-            now.unix,
-            &zone,
-        )
+        let ip = c.ip.to_string();
+        let key = (&*endpoint.meter, &*ip, c.channel.name());
+        let known = watched.readers.iter().find(|known| known.key() == key);
+        let battery = Battery::of(endpoint, c, now);
+        reader(l, c, battery.as_ref(), known, now.unix, &zone)
     };
-    let marked = |reader| laid(context, endpoint, reader);
-    (seen.consumers.iter().map(one).map(marked).collect(), seen)
+    (seen.consumers.iter().map(one).collect(), seen)
 }
 
 /// Rows of the readers, of those that were heard last where there are more than `most`, in the order
@@ -238,40 +228,6 @@ pub(super) fn rows(
             .then_with(|| a.id.cmp(&b.id))
     });
     (rows, seen)
-}
-
-/// What a person says of a reader.
-pub(super) struct ReaderMark {
-    /// Its name; may be empty.
-    pub name: String,
-    /// Whether it is missed when silent.
-    pub must_read: bool,
-}
-
-impl ReaderMark {
-    pub fn of(known: &Known) -> Self {
-        Self {
-            name: known.name.clone(),
-            must_read: known.must_read(),
-        }
-    }
-}
-
-/// A reader with its name and mark, once it is known over a restart.
-fn laid(context: &Context, endpoint: &Endpoint, mut reader: Reader) -> Reader {
-    let watched = context.watched.borrow().clone();
-    let known = watched
-        .readers
-        .iter()
-        .find(|known| known.key() == (&*endpoint.meter, &*reader.ip, reader.channel));
-    if let Some(known) = known {
-        reader.mark = Some(ReaderMark::of(known));
-        if !known.name.is_empty() {
-            reader.name.clone_from(&known.name);
-            reader.guess = false;
-        }
-    }
-    reader
 }
 
 #[cfg(test)]

@@ -2,30 +2,27 @@
 //! nobody reads.
 
 use askama::Template;
-use axum::{
-    body::Body,
-    extract::{RawQuery, State},
-    http::{Response, StatusCode},
-};
-use serde::Serialize;
+use axum::{extract::State, http::StatusCode, response::Response};
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
 use super::{
-    answer::{as_json, failure},
-    asking::{Asking, parameter},
+    answer::{Answer, as_json, failure},
+    asking::Asking,
     connect::{self, Reads},
     context::Context,
-    gone::{self, Gone},
     listeners::groups,
     locale::Locale,
-    names::channel_name,
+    names::{brand_name, channel_name},
     page::{Page, html},
     reader::{self, Reader},
     words,
 };
 use consumers::{
-    Channel, Overview,
-    overview::{CallsView, RecentView},
+    Channel, ExchangeView, Overview,
+    overview::{CallsView, PortView, RecentView, SocketsView},
 };
+use diary::Known;
 use transport::{Endpoint, ListenerState};
 use vocab::Now;
 
@@ -40,29 +37,19 @@ struct ChannelCard {
     sent: Option<String>,
     connected: Option<String>,
     unique: String,
+    /// Name, calls and errors.
     methods: Vec<(String, String, String)>,
 }
 
-struct RecentLine {
-    time: String,
-    ip: String,
-    what: String,
-}
+/// The last calls on a channel: its name; time, address and what was done.
+type RecentCard = (&'static str, Vec<(String, String, String)>);
 
-struct RecentCard {
-    name: &'static str,
-    lines: Vec<RecentLine>,
-}
-
-/// A point of the checklist.
-struct Check {
-    state: &'static str,
-    text: String,
-}
-
-struct PortLine {
-    port: u16,
-    text: String,
+/// A reader of before that was not heard since the start.
+struct Gone {
+    name: String,
+    way: &'static str,
+    last: String,
+    known: Known,
 }
 
 #[derive(Template)]
@@ -77,10 +64,12 @@ struct View {
     more: usize,
     /// Says how many are kept, once that is about as many as may be.
     limit: Option<String>,
-    checks: Vec<Check>,
+    /// Points of the checklist: state and text.
+    checks: Vec<(&'static str, String)>,
     channels: Vec<ChannelCard>,
     recent: Vec<RecentCard>,
-    ports: Vec<PortLine>,
+    /// Ports, and what came there.
+    ports: Vec<(u16, String)>,
     source: String,
     reads: Reads,
 }
@@ -88,148 +77,129 @@ struct View {
 /// That nobody has read, and for how long that is known: readers are not kept over a restart.
 pub(super) fn nobody(l: &Locale, endpoint: &Endpoint, now: Now) -> String {
     let up = now.mono.saturating_sub(endpoint.ground().boot.since);
-    l.with(
-        "nobody_since",
-        &[("time", &words::span(l, up.as_secs_f64()))],
-    )
+    words::timed(l, "nobody_since", up.as_secs_f64())
+}
+
+/// Readers that matter to somebody and were not heard since the start.
+fn gone(context: &Context, endpoint: &Endpoint, l: &'static Locale, heard: &[Reader]) -> Vec<Gone> {
+    let (now, zone) = (context.now(), context.zone());
+    let watched = context.watched.borrow().clone();
+    let matters = |known: &&Known| {
+        known.meter == endpoint.meter
+            && (known.must_read() || !known.name.is_empty())
+            && !heard
+                .iter()
+                .any(|r| r.ip == known.address && r.channel == known.channel)
+    };
+    let one = |known: &Known| {
+        Some(Gone {
+            name: brand_name(l, known.title()).to_owned(),
+            way: channel_name(l, channel(&known.channel)?),
+            last: words::moment(l, known.last, now.unix, &zone),
+            known: known.clone(),
+        })
+    };
+    let matter = watched.readers.iter().filter(matters);
+    matter.filter_map(one).collect()
+}
+
+fn channel(name: &str) -> Option<Channel> {
+    Channel::ALL.into_iter().find(|c| c.name() == name)
 }
 
 fn channels(l: &'static Locale, seen: &Overview) -> Vec<ChannelCard> {
-    let n = |n: u64| words::number(l, n as f64, 0);
+    let n = |n: u64| words::count(l, n);
     let methods = |calls: &CallsView| {
         let mut all: Vec<_> = calls.by_method.iter().collect();
         all.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         let line = |(name, count): (&std::sync::Arc<str>, &u64)| {
-            (
-                if &**name == "unknown" {
-                    l.t("state_unknown").to_owned()
-                } else {
-                    name.to_string()
-                },
-                n(*count),
-                n(calls.errors.get(name).copied().unwrap_or(0)),
-            )
+            let errors = calls.errors.get(name).copied().unwrap_or(0);
+            let name = match &**name {
+                "unknown" => l.t("state_unknown"),
+                name => name,
+            };
+            (name.to_owned(), n(*count), n(errors))
         };
         all.into_iter().take(12).map(line).collect()
     };
-    let unique = |channel| {
-        let mut all: Vec<_> = seen
-            .consumers
-            .iter()
-            .filter(|c| c.channel == channel)
-            .map(|c| c.ip)
-            .collect();
-        all.dedup();
-        n(all.len() as u64)
-    };
     let m = &seen.metrics;
-    let card = |channel, calls, sent, connected, methods| ChannelCard {
-        name: channel_name(l, channel),
-        calls,
-        sent,
-        connected,
-        unique: unique(channel),
-        methods,
+    let card = |channel, calls, sent: Option<u64>, connected: Option<u64>, methods| {
+        let here = seen.consumers.iter().filter(|c| c.channel == channel);
+        let mut unique: Vec<_> = here.map(|c| c.ip).collect();
+        unique.dedup();
+        ChannelCard {
+            name: channel_name(l, channel),
+            calls: n(calls),
+            sent: sent.map(n),
+            connected: connected.map(n),
+            unique: n(unique.len() as u64),
+            methods,
+        }
     };
+    let socket = |channel, of: &SocketsView| {
+        let (sent, clients) = (Some(of.notify_total), Some(of.clients));
+        card(channel, of.rpc_messages, sent, clients, Vec::new())
+    };
+    let udp = &m.udp;
     vec![
-        card(Channel::Http, n(m.http.total), None, None, methods(&m.http)),
-        card(
-            Channel::Websocket,
-            n(m.ws.rpc_messages),
-            Some(n(m.ws.notify_total)),
-            Some(n(m.ws.clients)),
-            Vec::new(),
-        ),
+        card(Channel::Http, m.http.total, None, None, methods(&m.http)),
+        socket(Channel::Websocket, &m.ws),
         card(
             Channel::Udp,
-            n(m.udp.packets),
-            Some(n(m.udp.replies)),
+            udp.packets,
+            Some(udp.replies),
             None,
             Vec::new(),
         ),
         card(
             Channel::Modbus,
-            n(m.modbus.total),
+            m.modbus.total,
             None,
             None,
             methods(&m.modbus),
         ),
-        card(
-            Channel::Outbound,
-            n(m.outbound.rpc_messages),
-            Some(n(m.outbound.notify_total)),
-            Some(n(m.outbound.clients)),
-            Vec::new(),
-        ),
+        socket(Channel::Outbound, &m.outbound),
     ]
 }
 
-/// What happened to a connection; that a message came goes without saying.
-fn event_key(event: &str) -> Option<&'static str> {
-    match event {
-        "connect" => Some("event_connect"),
-        "disconnect" => Some("event_disconnect"),
-        _ => None,
-    }
-}
-
-fn recent(l: &Locale, seen: &Overview, now: f64, zone: &jiff::tz::TimeZone) -> Vec<RecentCard> {
-    let line = |r: &RecentView| RecentLine {
-        time: words::moment(l, r.ts, now, zone),
-        ip: r.ip.to_string(),
-        what: [
-            r.verb,
-            r.event.and_then(|e| l.find(event_key(e)?)),
-            r.method.as_deref(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(" "),
+fn recent(l: &Locale, seen: &Overview, now: f64, zone: &TimeZone) -> Vec<RecentCard> {
+    let line = |r: &RecentView| {
+        // That a message came goes without saying.
+        let event = match r.event {
+            Some("connect") => l.find("event_connect"),
+            Some("disconnect") => l.find("event_disconnect"),
+            _ => None,
+        };
+        let what = [r.verb, event, r.method.as_deref()].into_iter().flatten();
+        let what = what.collect::<Vec<_>>().join(" ");
+        (words::moment(l, r.ts, now, zone), r.ip.to_string(), what)
     };
-    [
+    let all = [
         ("HTTP", &seen.clients.http_recent),
         ("WebSocket", &seen.clients.ws_recent),
         ("UDP", &seen.clients.udp_recent),
-    ]
-    .into_iter()
-    .map(|(name, all)| RecentCard {
-        name,
-        lines: all.iter().rev().map(line).collect(),
-    })
-    .collect()
+    ];
+    all.map(|(name, all)| (name, all.iter().rev().map(line).collect()))
+        .into()
 }
 
-fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
-    let stale = endpoint.view().snapshot.stale();
-    let mut all = vec![Check {
-        state: if stale { "absent" } else { "live" },
-        text: l
-            .t(if stale {
-                "check_values_bad"
-            } else {
-                "check_values"
-            })
-            .to_owned(),
-    }];
+fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<(&'static str, String)> {
+    let (state, key) = if endpoint.view().snapshot.stale() {
+        ("absent", "check_values_bad")
+    } else {
+        ("live", "check_values")
+    };
+    let mut all = vec![(state, l.t(key).to_owned())];
     let lines = context.board.lines();
-    for group in groups(
-        l,
-        lines
-            .iter()
-            .filter(|line| line.meter == endpoint.meter && line.name != "dashboard"),
-    ) {
+    let own = lines
+        .iter()
+        .filter(|line| line.meter == endpoint.meter && line.name != "dashboard");
+    for group in groups(l, own) {
         let reason;
         let mut values = vec![("name", &*group.name), ("port", &*group.ports)];
         let (state, key) = match &group.state {
-            ListenerState::Listening => (
-                "live",
-                if group.single() {
-                    "check_listening"
-                } else {
-                    "check_listening_many"
-                },
-            ),
+            ListenerState::Listening if group.single() => ("live", "check_listening"),
+            ListenerState::Listening => ("live", "check_listening_many"),
             ListenerState::Waiting { reason: why } => {
                 reason = l.say(why);
                 values.push(("reason", &reason));
@@ -240,164 +210,110 @@ fn checks(context: &Context, endpoint: &Endpoint, l: &Locale) -> Vec<Check> {
                 ("unused", "check_off")
             }
         };
-        all.push(Check {
-            state,
-            text: l.with(key, &values),
-        });
+        all.push((state, l.with(key, &values)));
     }
-    for key in [
+    let id = endpoint.ground().device.identity.id.to_string();
+    let general = [
         "check_same_net",
         "check_power_cycle",
         "check_app",
         "check_id",
-    ] {
-        all.push(Check {
-            state: "unused",
-            text: l.with(key, &[("id", &endpoint.ground().device.identity.id)]),
-        });
-    }
+    ];
+    all.extend(general.map(|key| ("unused", l.with(key, &[("id", &id)]))));
     all
 }
 
 /// How many readers are kept, where so many came that some have been dropped: an eighth of them
 /// goes at once.
-fn limit(l: &Locale, kept: usize, most: Option<&serde_json::Value>) -> Option<String> {
-    let most = usize::try_from(most?.as_u64()?).ok()?;
-    (kept + (most / 8).max(1) >= most)
-        .then(|| l.with("readers_limit", &[("n", &words::number(l, most as f64, 0))]))
+fn limit(l: &Locale, kept: usize, most: Option<&Value>) -> Option<String> {
+    let most = most?.as_u64()?;
+    (kept as u64 + (most / 8).max(1) >= most)
+        .then(|| l.with("readers_limit", &[("n", &words::count(l, most))]))
+}
+
+/// What came on a UDP port, and what of it nobody could read.
+fn port(l: &Locale, port: &PortView, now: f64, zone: &TimeZone) -> (u16, String) {
+    let last = port
+        .last
+        .map_or_else(String::new, |t| words::moment(l, t, now, zone));
+    let from = port.last_from.map_or_else(String::new, |ip| ip.to_string());
+    let packets = words::count(l, port.packets);
+    let values = [("packets", &*packets), ("time", &last), ("ip", &from)];
+    let mut text = l.with("udp_port", &values);
+    let dropped: u64 = port.dropped.values().sum();
+    if dropped > 0 {
+        let word = |why| l.find(&format!("drop_{why}")).unwrap_or(why);
+        let each = port.dropped.iter();
+        let why: Vec<String> = each.map(|(why, n)| format!("{}: {n}", word(why))).collect();
+        let values = [("n", &*dropped.to_string()), ("why", &why.join(", "))];
+        text = format!("{text} · {}", l.with("udp_dropped", &values));
+    }
+    (port.port, text)
 }
 
 /// The page.
-pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response {
     let p = Page::new(&context, &asking, "readers");
     let l = asking.l;
     let endpoint = context.meter(p.m);
     let (readers, seen) = reader::rows(&context, endpoint, l, ROWS);
     let kept = seen.consumers.len();
-    let limit = limit(
-        l,
-        kept,
-        context.owner.options().values.get("recent_clients_max"),
-    );
-    let gone = gone::gone(&context, endpoint, l, &readers);
-    let more = kept.saturating_sub(ROWS);
+    let options = context.owner.options();
     let (now, zone) = (context.now(), context.zone());
-    let checks = if readers.is_empty() {
-        checks(&context, endpoint, l)
-    } else {
-        Vec::new()
-    };
-    let ports = seen
-        .udp_ports
-        .iter()
-        .map(|port| {
-            let last = port
-                .last
-                .map_or_else(String::new, |t| words::moment(l, t, now.unix, &zone));
-            let from = port.last_from.map_or_else(String::new, |ip| ip.to_string());
-            let dropped: u64 = port.dropped.values().sum();
-            let mut text = l.with(
-                "udp_port",
-                &[
-                    ("packets", &words::number(l, port.packets as f64, 0)),
-                    ("time", &last),
-                    ("ip", &from),
-                ],
-            );
-            if dropped > 0 {
-                let why: Vec<String> = port
-                    .dropped
-                    .iter()
-                    .map(|(why, n)| {
-                        format!("{}: {n}", l.find(&format!("drop_{why}")).unwrap_or(why))
-                    })
-                    .collect();
-                text = format!(
-                    "{text} · {}",
-                    l.with(
-                        "udp_dropped",
-                        &[("n", &dropped.to_string()), ("why", &why.join(", "))]
-                    )
-                );
-            }
-            PortLine {
-                port: port.port,
-                text,
-            }
-        })
-        .collect();
-    let age = endpoint.view().snapshot.report().map_or_else(
-        || l.t("source_silent").to_owned(),
-        |report| {
-            l.with(
-                "source_age",
-                &[("time", &words::span(l, report.age(now.mono).as_secs_f64()))],
-            )
-        },
-    );
+    let report = endpoint.view().snapshot.report();
     html(&View {
-        readers,
-        gone,
+        gone: gone(&context, endpoint, l, &readers),
         nobody: nobody(l, endpoint, now),
-        more,
-        limit,
-        checks,
+        more: kept.saturating_sub(ROWS),
+        limit: limit(l, kept, options.values.get("recent_clients_max")),
+        checks: if readers.is_empty() {
+            checks(&context, endpoint, l)
+        } else {
+            Vec::new()
+        },
+        readers,
         channels: channels(l, &seen),
         recent: recent(l, &seen, now.unix, &zone),
-        ports,
-        source: age,
+        ports: seen
+            .udp_ports
+            .iter()
+            .map(|of| port(l, of, now.unix, &zone))
+            .collect(),
+        source: report.map_or_else(
+            || l.t("source_silent").to_owned(),
+            |report| words::timed(l, "source_age", report.age(now.mono).as_secs_f64()),
+        ),
         reads: connect::reads(&context, endpoint, l),
         p,
     })
 }
 
 /// `readers.json`.
-pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let endpoint = context.meter(asking.m);
-    as_json(&endpoint.overview())
-}
-
-#[derive(Serialize)]
-struct Exchange {
-    time: String,
-    method: String,
-    error: Option<i32>,
-    request: String,
-    reply: String,
+pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Response {
+    as_json(&context.meter(asking.m).overview())
 }
 
 /// `exchanges.json?ip=…&channel=…`: the last 20 calls of one reader, newest first.
-pub(super) async fn exchanges(
-    State(context): State<Context>,
-    asking: Asking,
-    RawQuery(query): RawQuery,
-) -> Response<Body> {
-    let ip = parameter(query.as_deref(), "ip").and_then(|ip| ip.parse().ok());
-    let channel = parameter(query.as_deref(), "channel")
-        .and_then(|key| Channel::ALL.into_iter().find(|c| c.name() == key));
-    let (Some(ip), Some(channel)) = (ip, channel) else {
-        return failure(
-            StatusCode::BAD_REQUEST,
-            "ip is an address; channel one of http, websocket, udp, modbus, outbound".into(),
-        );
-    };
+pub(super) async fn exchanges(State(context): State<Context>, asking: Asking) -> Answer {
+    let ip = asking.parameter("ip").and_then(|ip| ip.parse().ok());
+    let of = asking.parameter("channel").and_then(|key| channel(&key));
+    let (ip, channel) = ip.zip(of).ok_or_else(|| {
+        let why = "ip is an address; channel one of http, websocket, udp, modbus, outbound";
+        failure(StatusCode::BAD_REQUEST, why)
+    })?;
     let (now, zone) = (context.now(), context.zone());
-    let line = |e: consumers::ExchangeView| Exchange {
-        time: words::moment(asking.l, e.ts_ms as f64 / 1000.0, now.unix, &zone),
-        method: e.method.to_string(),
-        error: e.error,
-        request: e.request,
-        reply: e.reply,
+    let line = |e: ExchangeView| {
+        json!({
+            "time": words::moment(asking.l, e.ts_ms as f64 / 1000.0, now.unix, &zone),
+            "method": &*e.method,
+            "error": e.error,
+            "request": e.request,
+            "reply": e.reply,
+        })
     };
-    let all: Vec<Exchange> = context
-        .meter(asking.m)
-        .consumers
-        .exchanges(ip, channel)
-        .into_iter()
-        .rev()
-        .map(line)
-        .collect();
-    as_json(&all)
+    let all = context.meter(asking.m).consumers.exchanges(ip, channel);
+    let all: Vec<Value> = all.into_iter().rev().map(line).collect();
+    Ok(as_json(&all))
 }
 
 #[cfg(test)]

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    body::Body,
-    extract::{RawQuery, State},
-    http::{HeaderValue, Response, StatusCode, header},
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{
-    answer::{as_json, failure, told},
-    asking::{Asking, Sent, parameter},
+    answer::{Answer, as_json, failure, of_type, told},
+    asking::{Asking, Sent},
     context::{Context, not_asked},
     locale::Locale,
     names::channel_name,
@@ -21,7 +22,7 @@ use super::{
 };
 use config::definitions;
 use recording::{
-    Comparison, Point, ReaderComparison, Recorder, cli,
+    Comparison, ReaderComparison, Recorder, cli,
     compare::Counts,
     files::NEWEST,
     options::{Changes, counts},
@@ -65,11 +66,11 @@ fn state(context: &Context, l: &Locale) -> (bool, String, Option<String>) {
         "rec_on",
         &[
             ("time", &words::span(l, seconds)),
-            ("lines", &words::number(l, now.lines as f64, 0)),
+            ("lines", &words::count(l, now.lines)),
             ("size", &words::bytes(l, now.bytes).to_string()),
         ],
     );
-    let lost = || l.with("rec_lost", &[("n", &words::number(l, now.lost as f64, 0))]);
+    let lost = || l.with("rec_lost", &[("n", &words::count(l, now.lost))]);
     (true, text, (now.lost > 0).then(lost))
 }
 
@@ -85,7 +86,7 @@ async fn with<T: Send + 'static>(
 }
 
 /// The page.
-pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response {
     let p = Page::new(&context, &asking, "recording");
     let l = asking.l;
     let kept = with(&context, |recorder| recorder.files().list())
@@ -141,7 +142,7 @@ pub(super) async fn act(
     State(context): State<Context>,
     asking: Asking,
     Sent(wanted): Sent<Wanted>,
-) -> Response<Body> {
+) -> Response {
     let (l, now) = (asking.l, context.now());
     let did = with(&context, move |recorder| match wanted {
         Wanted::Start => recorder.start(now).map(|_| "rec_started"),
@@ -162,46 +163,34 @@ pub(super) async fn act(
         }
     });
     match did.await.and_then(|done| Ok(done?)) {
-        Ok(key) => told(StatusCode::OK, l.t(key).to_owned()),
-        Err(why) => told(StatusCode::CONFLICT, l.say(&why)),
+        Ok(key) => told(StatusCode::OK, l.t(key)),
+        Err(why) => told(StatusCode::CONFLICT, &l.say(&why)),
     }
 }
 
 /// `recording.jsonl?name=…`: the file, for who may change something.
-pub(super) async fn file(
-    State(context): State<Context>,
-    asking: Asking,
-    RawQuery(query): RawQuery,
-) -> Response<Body> {
+pub(super) async fn file(State(context): State<Context>, asking: Asking) -> Answer {
     if !asking.pass.full {
-        return failure(StatusCode::FORBIDDEN, "changes are off here".into());
+        let why = "changes are off here";
+        return Err(failure(StatusCode::FORBIDDEN, why));
     }
-    let name = parameter(query.as_deref(), "name").unwrap_or_default();
+    let name = asking.parameter("name").unwrap_or_default();
     let wanted = name.clone();
     let read = with(&context, move |recorder| {
         let path = recorder.files().path(&wanted)?;
         std::fs::read(path).ok()
     });
-    match read.await {
-        Ok(Some(bytes)) => {
-            let mut response = Response::new(Body::from(bytes));
-            let headers = response.headers_mut();
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/x-ndjson"),
-            );
-            // The name was looked at: it is one of ours.
-            if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
-                headers.insert(header::CONTENT_DISPOSITION, value);
-            }
-            response
-        }
-        Ok(None) => failure(
-            StatusCode::NOT_FOUND,
-            "there is no such recording".to_owned(),
-        ),
-        Err(why) => failure(StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
-    }
+    let read = read.await;
+    let read = read.map_err(|why| failure(StatusCode::SERVICE_UNAVAILABLE, why.to_string()))?;
+    let bytes = read.ok_or_else(no_such)?;
+    // The name was looked at: it is one of ours.
+    let saved = format!("attachment; filename=\"{name}\"");
+    let file = of_type("application/x-ndjson", bytes);
+    Ok(([(header::CONTENT_DISPOSITION, saved)], file).into_response())
+}
+
+fn no_such() -> Response {
+    failure(StatusCode::NOT_FOUND, "there is no such recording")
 }
 
 #[derive(Deserialize)]
@@ -211,56 +200,36 @@ pub(super) struct Asked {
     set: Changes,
 }
 
-#[derive(Serialize)]
-struct Compared {
-    ok: bool,
-    text: String,
-    /// Cells of a table, a row a reader.
-    rows: Vec<Vec<String>>,
-    charts: Vec<Chart>,
-    start: f64,
-}
-
-#[derive(Serialize)]
-struct Chart {
-    name: String,
-    points: Vec<Point>,
-}
-
 /// `POST replay`: `{"name": file, "set": {key: text}}`.
 pub(super) async fn replay(
     State(context): State<Context>,
     asking: Asking,
     Sent(asked): Sent<Asked>,
-) -> Response<Body> {
-    let Some(path) = context.recorder.files().path(&asked.name) else {
-        let why = "there is no such recording".to_owned();
-        return failure(StatusCode::NOT_FOUND, why);
-    };
+) -> Answer {
+    let path = context.recorder.files().path(&asked.name);
+    let path = path.ok_or_else(no_such)?;
     if asked.set.len() > CHANGES {
         let why = format!("at most {CHANGES} options at once");
-        return failure(StatusCode::BAD_REQUEST, why);
+        return Err(failure(StatusCode::BAD_REQUEST, why));
     }
     // A whole day takes longer than the pool of the database's readers gives to anybody.
     let work = move || cli::of_file(&path, &asked.set);
-    let compared = tokio::task::spawn_blocking(work).await;
-    let (l, name) = (asking.l, asked.name);
-    match compared {
-        Ok(Ok(compared)) => as_json(&words_of(l, compared)),
+    Ok(match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(compared)) => as_json(&words_of(asking.l, &compared)),
         Ok(Err(why)) => {
-            let why = why
-                .split_once(&format!("{name}: "))
-                .map_or(&*why, |it| it.1);
-            told(StatusCode::BAD_REQUEST, why.to_owned())
+            let named = why.split_once(&format!("{}: ", asked.name));
+            told(StatusCode::BAD_REQUEST, named.map_or(&*why, |it| it.1))
         }
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
+    })
 }
 
-fn words_of(l: &'static Locale, compared: Comparison) -> Compared {
-    let all: u64 = compared.readers.iter().map(|reader| reader.questions).sum();
-    let differ: u64 = compared.readers.iter().map(differing).sum();
-    let n = |value: u64| words::number(l, value as f64, 0);
+/// A sentence; the cells of a table, a row a reader; and charts that begin at `start`.
+fn words_of(l: &'static Locale, compared: &Comparison) -> Value {
+    let readers = &compared.readers;
+    let all: u64 = readers.iter().map(|reader| reader.questions).sum();
+    let differ: u64 = readers.iter().map(differing).sum();
+    let n = |value: u64| words::count(l, value);
     let text = if all == 0 {
         l.t("rep_nobody").to_owned()
     } else if compared.same() {
@@ -268,27 +237,15 @@ fn words_of(l: &'static Locale, compared: Comparison) -> Compared {
     } else {
         l.with("rep_done", &[("n", &n(differ)), ("all", &n(all))])
     };
-    let rows = compared
-        .readers
-        .iter()
-        .map(|reader| row(l, reader))
-        .collect();
-    let chart = |reader: ReaderComparison| Chart {
-        name: name(l, &reader),
-        points: reader.series,
-    };
-    Compared {
-        ok: true,
-        text,
-        rows,
-        start: compared.start,
-        charts: compared
-            .readers
-            .into_iter()
-            .take(CHARTS)
-            .map(chart)
-            .collect(),
-    }
+    let chart =
+        |reader: &ReaderComparison| json!({ "name": name(l, reader), "points": reader.series });
+    json!({
+        "ok": true,
+        "text": text,
+        "rows": readers.iter().map(|reader| row(l, reader)).collect::<Vec<_>>(),
+        "start": compared.start,
+        "charts": readers.iter().take(CHARTS).map(chart).collect::<Vec<_>>(),
+    })
 }
 
 /// Answers that would have been others.
@@ -311,7 +268,7 @@ fn name(l: &'static Locale, reader: &ReaderComparison) -> String {
 }
 
 fn row(l: &'static Locale, reader: &ReaderComparison) -> Vec<String> {
-    let n = |value: u64| words::number(l, value as f64, 0);
+    let n = |value: u64| words::count(l, value);
     let both = |was: u64, now: u64| {
         if was == now {
             n(was)

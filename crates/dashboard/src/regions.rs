@@ -8,16 +8,14 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    body::{Body, to_bytes},
+    body::to_bytes,
     extract::Request,
-    http::{HeaderName, HeaderValue, Response, StatusCode, header},
+    http::{HeaderName, StatusCode, header},
     middleware::Next,
+    response::{IntoResponse, Response},
 };
 
-use super::{
-    answer::{as_json, json},
-    assets,
-};
+use super::{answer::as_json, assets};
 
 /// The stamps that a page has, `id:stamp` each, by commas.
 const HAVE: HeaderName = HeaderName::from_static("x-have");
@@ -89,34 +87,22 @@ fn changed(page: &str, have: &str) -> BTreeMap<String, (String, String)> {
 }
 
 /// Answers a page that has itself already with what changed.
-pub(super) async fn answer(request: Request, next: Next) -> Response<Body> {
-    let have = request
-        .headers()
-        .get(HAVE)
-        .and_then(|have| have.to_str().ok())
-        .map(ToOwned::to_owned);
+pub(super) async fn answer(request: Request, next: Next) -> Response {
+    let have = request.headers().get(HAVE);
+    let have = have.and_then(|have| have.to_str().ok().map(str::to_owned));
     let response = next.run(request).await;
-    let Some(have) = have else {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_page = response.status() == StatusCode::OK
+        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let Some(have) = have.filter(|_| is_page) else {
         return response;
     };
-    let is_page = response.status() == StatusCode::OK
-        && response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    if !is_page {
-        return response;
-    }
     // It was made here and lies in memory.
     let Ok(page) = to_bytes(response.into_body(), usize::MAX).await else {
-        return json(StatusCode::INTERNAL_SERVER_ERROR, "{}".to_owned());
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let page = String::from_utf8_lossy(&page);
-    let mut response = as_json(&changed(&page, &have));
-    response
-        .headers_mut()
-        .insert(header::VARY, HeaderValue::from_static("X-Have"));
-    response
+    let changed = changed(&String::from_utf8_lossy(&page), &have);
+    ([(header::VARY, "X-Have")], as_json(&changed)).into_response()
 }
 
 #[cfg(test)]

@@ -2,35 +2,31 @@
 //! help and layer.
 
 use askama::Template;
-use axum::{
-    body::Body,
-    extract::State,
-    http::{Response, StatusCode},
-};
+use axum::extract::State;
 use serde_json::Value;
 
 use super::{
-    answer::failure,
+    answer::Answer,
     asking::Asking,
     context::Context,
     locale::Locale,
     option_texts,
     owner::Options,
     page::{Page, html},
+    setup::quantity_key,
 };
 use config::{
     Layer,
     definition::{Definition, Group, Kind},
     definitions, masked,
-    pattern::Pattern,
 };
 
 /// One option's field.
-struct Field {
+struct Field<'a> {
     key: &'static str,
     name: String,
     help: String,
-    unit: String,
+    unit: &'a str,
     /// `choice`, `number`, `text`, `password`, `list`, `meters`.
     kind: &'static str,
     /// As text; empty where the user chose nothing.
@@ -39,13 +35,13 @@ struct Field {
     default: String,
     choices: Vec<Choice>,
     /// When one would touch it; empty where the help says all.
-    when: String,
+    when: &'a str,
     /// Words that find it, beside what is read: the products that it is about.
     words: String,
     /// What kind of sensor it names, as `sensors.json` calls it; empty where it names none.
     entity: &'static str,
     /// Where it comes from, where that is worth a word.
-    layer: Option<String>,
+    layer: Option<&'a str>,
     read_only: bool,
     /// The person who looks may change nothing.
     disabled: bool,
@@ -63,8 +59,9 @@ struct Choice {
 
 struct GroupView {
     key: &'static str,
-    title: String,
-    fields: Vec<Field>,
+    title: &'static str,
+    fields: Vec<Field<'static>>,
+    /// How many of them were chosen.
     changed: usize,
 }
 
@@ -94,7 +91,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn layer_words(l: &Locale, layer: Layer) -> Option<String> {
+fn layer_words(l: &Locale, layer: Layer) -> Option<&str> {
     let key = match layer {
         Layer::Default | Layer::File => return None,
         Layer::Profile => "layer_profile",
@@ -103,7 +100,7 @@ fn layer_words(l: &Locale, layer: Layer) -> Option<String> {
         Layer::Environment => "layer_environment",
         Layer::CommandLine => "layer_command_line",
     };
-    Some(l.t(key).to_owned())
+    Some(l.t(key))
 }
 
 /// A value in words, where it has any.
@@ -115,19 +112,12 @@ fn words<'a>(l: &'a Locale, value: &'a str) -> &'a str {
     }
 }
 
-fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
-    let layer = options
-        .layers
-        .get(def.key)
-        .copied()
-        .unwrap_or(Layer::Default);
+fn field<'a>(l: &'a Locale, def: &'static Definition, options: &Options) -> Field<'a> {
+    let layer = options.layer(def.key);
     let read_only = layer.read_only();
+    let value = options.values.get(def.key);
     // Nothing here can be changed in it, so nothing is lost.
-    let effective = options
-        .values
-        .get(def.key)
-        .map(|value| text(&masked(value)))
-        .unwrap_or_default();
+    let effective = value.map(|value| text(&masked(value))).unwrap_or_default();
     let default = match def.default_text(options.app) {
         _ if layer == Layer::Device => words(l, &effective).to_owned(),
         Some(text) => words(l, text).to_owned(),
@@ -137,18 +127,10 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
         None => l.t("not_set").to_owned(),
     };
     let chosen = options.chosen.get(def.key).map(text).unwrap_or_default();
-    let value = if def.secret() {
-        String::new()
-    } else if read_only {
-        effective
-    } else {
-        chosen.clone()
-    };
-    let choice = |value: &str, label: &str| Choice {
-        value: value.to_owned(),
+    let choice = |word: &str, label: &str| Choice {
+        value: word.to_owned(),
         label: label.to_owned(),
-        chosen: chosen == value
-            || (read_only && options.values.get(def.key).map(text).as_deref() == Some(value)),
+        chosen: chosen == word || (read_only && value.map(text).as_deref() == Some(word)),
     };
     let (kind, choices) = match def.kind {
         Kind::Bool => (
@@ -167,27 +149,27 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
         name: option_texts::name(l, def),
         help: option_texts::help(l, def),
         // An entity's name has no unit.
-        unit: if matches!(def.kind, Kind::Match(Pattern::Entities)) {
-            String::new()
-        } else {
-            option_texts::unit(l, def).to_owned()
+        unit: match def.quantity() {
+            Some(_) => "",
+            None => option_texts::unit(l, def),
         },
         kind,
-        value,
         default,
         choices,
-        when: l
-            .find(&format!("when_{}", def.key))
-            .unwrap_or_default()
-            .to_owned(),
+        when: l.find(&format!("when_{}", def.key)).unwrap_or_default(),
         words: products(def.key),
-        entity: entity_kind(def),
+        entity: def.quantity().map_or("", quantity_key),
         layer: layer_words(l, layer),
         read_only,
         disabled: false,
-        set: def.secret() && options.values.get(def.key).is_some_and(|v| !v.is_null()),
+        set: def.secret() && value.is_some_and(|v| !v.is_null()),
         restart: !def.live,
         waiting: options.waiting.iter().any(|key| key == def.key),
+        value: match (def.secret(), read_only) {
+            (true, _) => String::new(),
+            (false, true) => effective,
+            (false, false) => chosen,
+        },
     }
 }
 
@@ -211,191 +193,109 @@ const COMMON: [&str; 14] = [
 
 /// Options that matter for a product, by the words that people search for: those of the readers'
 /// pages (`docs/consumers/README.md`).
-const PRODUCTS: [(&str, &[&str]); 11] = [
+const PRODUCTS: [(&str, &str); 11] = [
     (
         "marstek venus jupiter b2500",
-        &[
-            "udp_enable",
-            "udp_ports",
-            "udp_decimals",
-            "udp_reply",
-            "udp_max",
-            "scaling_shares",
-            "request_side_scaling_enable",
-            "control",
-            "control_readers",
-            "hold",
-            "stale",
-            "rate_limit",
-            "mac",
-        ],
+        "udp_enable udp_ports udp_decimals udp_reply udp_max scaling_shares \
+         request_side_scaling_enable control control_readers hold stale rate_limit mac",
     ),
     (
         "victron cerbo gx venus os",
-        &[
-            "outbound_ws",
-            "outbound_ws_insecure",
-            "auth_outbound",
-            "bind",
-            "ws_notify_interval",
-            "total_invert",
-            "a_invert",
-            "b_invert",
-            "c_invert",
-            "modbus_enable",
-            "modbus_port",
-            "hold",
-        ],
+        "outbound_ws outbound_ws_insecure auth_outbound bind ws_notify_interval \
+         total_invert a_invert b_invert c_invert modbus_enable modbus_port hold",
     ),
     (
         "evcc",
-        &[
-            "http_port",
-            "auth_password",
-            "profile",
-            "a_invert",
-            "b_invert",
-            "c_invert",
-        ],
+        "http_port auth_password profile a_invert b_invert c_invert",
     ),
     (
         "hoymiles hibattery",
-        &[
-            "http_port",
-            "mdns_enable",
-            "mac",
-            "ha_smoothing_enable",
-            "control",
-        ],
+        "http_port mdns_enable mac ha_smoothing_enable control",
     ),
     (
         "growatt noah nexa",
-        &["http_port", "mdns_enable", "mdns_profile", "hold"],
+        "http_port mdns_enable mdns_profile hold",
     ),
     (
         "solakon",
-        &[
-            "http_port",
-            "mdns_enable",
-            "mdns_profile",
-            "control_readers",
-        ],
+        "http_port mdns_enable mdns_profile control_readers",
     ),
-    (
-        "zendure jackery indevolt",
-        &["http_port", "mdns_enable", "hold"],
-    ),
+    ("zendure jackery indevolt", "http_port mdns_enable hold"),
     (
         "home assistant",
-        &[
-            "ha_base_url",
-            "ha_token",
-            "ha_transport",
-            "auto_setup",
-            "auth_password",
-            "scaling_viewers",
-        ],
+        "ha_base_url ha_token ha_transport auto_setup auth_password scaling_viewers",
     ),
     (
         "openhab iobroker",
-        &["http_port", "auth_password", "cors_enable", "modbus_enable"],
+        "http_port auth_password cors_enable modbus_enable",
     ),
     (
         "marstek venus jupiter b2500 hoymiles growatt noah nexa solakon indevolt jackery zendure victron evcc home assistant \
          openhab iobroker openems shelly",
-        &["readers", "stale"],
+        "readers stale",
     ),
     (
         "sma sunspec warp modbus",
-        &[
-            "modbus_enable",
-            "modbus_port",
-            "modbus_unit_id",
-            "modbus_map",
-            "modbus_bind",
-        ],
+        "modbus_enable modbus_port modbus_unit_id modbus_map modbus_bind",
     ),
 ];
 
 fn products(key: &str) -> String {
-    let about = PRODUCTS.iter().filter(|(_, keys)| keys.contains(&key));
+    let about = PRODUCTS
+        .iter()
+        .filter(|(_, keys)| keys.split(' ').any(|of| of == key));
     about.map(|(words, _)| *words).collect::<Vec<_>>().join(" ")
 }
 
-/// What kind of sensor an option names.
-fn entity_kind(def: &Definition) -> &'static str {
-    if !matches!(def.kind, Kind::Match(Pattern::Entities)) {
-        return "";
-    }
-    match def.key {
-        "frequency" => "frequency",
-        key if key.contains("energy") => "energy",
-        key if key.contains("power") => "power",
-        key if key.ends_with("_volt") => "voltage",
-        key if key.ends_with("_curr") => "current",
-        _ => "pf",
+/// Options of a group that may be chosen here; `locked`: not by who looks.
+fn group(
+    l: &'static Locale,
+    key: &'static str,
+    all: impl Iterator<Item = &'static Definition>,
+    options: &Options,
+    locked: bool,
+) -> GroupView {
+    let fields: Vec<Field> = all
+        .filter(|d| d.in_file && (!options.app || d.in_app()))
+        .map(|def| Field {
+            disabled: locked,
+            ..field(l, def, options)
+        })
+        .collect();
+    let chosen = |field: &&Field| options.chosen.contains_key(field.key);
+    GroupView {
+        key,
+        title: l.find(&format!("group_{key}")).unwrap_or_default(),
+        changed: fields.iter().filter(chosen).count(),
+        fields,
     }
 }
 
 /// The page.
-pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Answer {
     let locked = asking.pass.locked.is_some();
-    if !asking.pass.full && !locked {
-        return failure(
-            StatusCode::FORBIDDEN,
-            "changes are off here: set dashboard_on_lan to full".into(),
-        );
+    if !locked {
+        asking.may_change()?;
     }
     let p = Page::new(&context, &asking, "settings");
+    let l = asking.l;
     let mut options = context.owner.options();
     if locked {
         // What is only looked at needs no password in it.
-        options.chosen = options
-            .chosen
-            .iter()
-            .map(|(key, value)| (key.clone(), masked(value)))
-            .collect();
+        for value in options.chosen.values_mut() {
+            *value = masked(value);
+        }
     }
-    let belongs = |d: &&Definition| d.in_file && (!options.app || d.in_app());
-    let shown = |d| Field {
-        disabled: locked,
-        ..field(asking.l, d, &options)
-    };
-    let chosen = |fields: &[Field]| {
-        fields
-            .iter()
-            .filter(|f| options.chosen.contains_key(f.key))
-            .count()
-    };
-    let common: Vec<Field> = COMMON
-        .iter()
-        .filter_map(|key| definitions::find(key))
-        .filter(|d| belongs(d))
-        .map(shown)
-        .collect();
-    let common = GroupView {
-        key: "common",
-        title: asking.l.t("group_common").to_owned(),
-        changed: chosen(&common),
-        fields: common,
-    };
-    let groups: Vec<GroupView> = Group::ALL
-        .into_iter()
-        .map(|group| {
-            let fields: Vec<Field> = definitions::all()
-                .filter(|d| d.group == group && belongs(d) && !COMMON.contains(&d.key))
-                .map(shown)
-                .collect();
-            GroupView {
-                key: group.key(),
-                title: asking.l.t(&format!("group_{}", group.key())).to_owned(),
-                changed: chosen(&fields),
-                fields,
-            }
+    let common = COMMON.into_iter().filter_map(definitions::find);
+    let common = group(l, "common", common, &options, locked);
+    let mut groups: Vec<GroupView> = Group::all()
+        .map(|of| {
+            let rest = definitions::all().filter(|d| d.group == of && !COMMON.contains(&d.key));
+            group(l, of.key(), rest, &options, locked)
         })
-        .filter(|g| !g.fields.is_empty())
         .collect();
-    html(&View {
+    groups.retain(|group| !group.fields.is_empty());
+    Ok(html(&View {
         p,
         common,
         others: groups.iter().any(|g| g.changed > 0),
@@ -403,7 +303,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         app: options.app,
         can_restart: options.can_restart,
         waiting: !options.waiting.is_empty(),
-    })
+    }))
 }
 
 /// A form's text as the options file would hold it; what cannot be read stays text and is refused
@@ -491,7 +391,7 @@ mod tests {
             let field = field(l, definitions::find(key).unwrap(), &options);
             assert_eq!(&*field.value, "", "{key}");
             assert_eq!(&*field.default, shown, "{key}");
-            assert_eq!(field.layer.as_deref(), Some(l.t("layer_device")), "{key}");
+            assert_eq!(field.layer, Some(l.t("layer_device")), "{key}");
         }
     }
 
@@ -512,7 +412,7 @@ mod tests {
                 );
             }
         }
-        for group in Group::ALL {
+        for group in Group::all() {
             assert!(
                 l.find(&format!("group_{}", group.key())).is_some(),
                 "{group:?}"
@@ -522,10 +422,8 @@ mod tests {
 
     #[test]
     fn the_first_options_are_there_and_products_find_theirs() {
-        for key in COMMON
-            .iter()
-            .chain(PRODUCTS.iter().flat_map(|(_, keys)| *keys))
-        {
+        let products = PRODUCTS.iter().flat_map(|(_, keys)| keys.split(' '));
+        for key in COMMON.into_iter().chain(products) {
             assert!(definitions::find(key).is_some(), "{key}");
         }
         for l in Locale::all() {
@@ -555,22 +453,17 @@ mod tests {
         env: &[(&str, &str)],
         changes: &Value,
     ) -> Vec<(String, String)> {
-        use config::{LoadInputs, OptionsFile, change_options};
-        let file = OptionsFile {
-            path: "options.json".into(),
-            contents: Ok("{}".into()),
-        };
+        use config::{LoadInputs, change_options};
         let env = env
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
         let network = app.then(|| [("80/tcp".to_owned(), Some(80))].into());
         let inputs = LoadInputs {
-            options_file: Some(file),
             env,
             network,
             app,
-            ..LoadInputs::default()
+            ..LoadInputs::default().with_options("{}")
         };
         let problems = change_options(&inputs, changes.as_object().unwrap()).unwrap_err();
         problems

@@ -4,16 +4,12 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::{
-    body::Body,
-    extract,
-    http::{Response, StatusCode},
-};
+use axum::{extract::State, http::StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    answer::{as_json, failure, json, to_json},
+    answer::{Answer, as_json, failure, to_json},
     asking::Asking,
     connect,
     context::Context,
@@ -24,7 +20,7 @@ use super::{
 };
 use source::discover::{Candidate, Discovery, Kind, Origin, Proposal, feeds};
 use vocab::{
-    EntityId, Link, State,
+    EntityId, Link,
     parse::{Quantity, parse},
 };
 
@@ -34,7 +30,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(6);
 const LISTED: usize = 400;
 
 /// A sensor that could be picked.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Sensor {
     id: String,
     name: String,
@@ -99,20 +95,11 @@ struct Place {
 impl Place {
     fn of(options: &Options, answers: bool) -> Option<Self> {
         let value = |key: &str| options.values.get(key);
-        let home_assistant = value("source").is_none_or(|source| source == "home-assistant");
-        let fixed = |key: &str| {
-            options
-                .layers
-                .get(key)
-                .is_some_and(|layer| layer.read_only())
-        };
-        (home_assistant && !options.app).then(|| Self {
-            url: value("ha_base_url")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
+        let text = |key| value(key).and_then(Value::as_str);
+        (options.reads_home_assistant() && !options.app).then(|| Self {
+            url: text("ha_base_url").unwrap_or_default().to_owned(),
             token: value("ha_token").is_some_and(|token| !token.is_null()),
-            fixed: fixed("ha_base_url") || fixed("ha_token"),
+            fixed: options.fixed("ha_base_url") || options.fixed("ha_token"),
             answers,
         })
     }
@@ -124,76 +111,61 @@ fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
     let unit = c.unit.as_deref().unwrap_or_default();
     // A power as everywhere on these pages, whatever its unit; what is none, as Home Assistant
     // writes it.
-    let power = (c.kind == Some(Kind::Power)).then(|| {
-        parse(
-            Quantity::Power,
-            &State::Text(c.value.as_str().into()),
-            Some(unit),
-        )
-    });
+    let state = vocab::State::Text(c.value.as_str().into());
+    let power = parse(Quantity::Power, &state, Some(unit));
+    let power = power.ok().filter(|_| c.kind == Some(Kind::Power));
     let (value, own) = match (power, written) {
-        (Some(Ok(power)), _) => (words::signed_watts(l, power.value), unit != "W"),
+        (Some(power), _) => (words::signed_watts(l, power.value), unit != "W"),
         (_, Some(number)) if !unit.is_empty() => (format!("{number}\u{202f}{unit}"), false),
         (_, Some(number)) => (number, false),
         (_, None) => (state_words(l, &c.value).to_owned(), false),
     };
-    let unit = if own { unit.to_owned() } else { String::new() };
-    let changed = c.last_changed.map_or_else(String::new, |at| {
-        l.with(
-            "changed_ago",
-            &[("time", &words::span(l, (now - at).max(0.0)))],
-        )
-    });
-    // A device tells more than a room.
-    let area = c
-        .device
-        .clone()
-        .or_else(|| c.area.clone())
-        .unwrap_or_default();
     Sensor {
         id: c.entity_id.to_string(),
         name: c.name.clone(),
         value,
-        unit,
-        area,
-        changed,
+        unit: if own { unit.to_owned() } else { String::new() },
+        // A device tells more than a room.
+        area: c
+            .device
+            .clone()
+            .or_else(|| c.area.clone())
+            .unwrap_or_default(),
+        changed: c.last_changed.map_or_else(String::new, |at| {
+            words::timed(l, "changed_ago", (now - at).max(0.0))
+        }),
         good,
-        kind: c.kind.map_or("", kind_key),
+        kind: c.kind.map_or("", |kind| quantity_key(kind.quantity())),
     }
 }
 
-const fn kind_key(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Power => "power",
-        Kind::Energy => "energy",
-        Kind::Voltage => "voltage",
-        Kind::Current => "current",
-        Kind::PowerFactor => "pf",
-        Kind::Frequency => "frequency",
+/// What an entity measures, for scripts.
+pub(super) const fn quantity_key(quantity: Quantity) -> &'static str {
+    match quantity {
+        Quantity::Power => "power",
+        Quantity::Energy => "energy",
+        Quantity::Voltage => "voltage",
+        Quantity::Current => "current",
+        Quantity::PowerFactor => "pf",
+        Quantity::Frequency => "frequency",
     }
 }
 
 /// `sensors.json`: what could be named in options, with what it says now.
-pub(super) async fn sensors(
-    extract::State(context): extract::State<Context>,
-    asking: Asking,
-) -> Response<Body> {
+pub(super) async fn sensors(State(context): State<Context>, asking: Asking) -> Answer {
     if !asking.pass.full {
-        return failure(StatusCode::FORBIDDEN, "changes are off here".into());
+        let why = "changes are off here";
+        return Err(failure(StatusCode::FORBIDDEN, why));
     }
-    match tokio::time::timeout(PATIENCE, context.owner.discover()).await {
-        Ok(Ok(discovery)) => {
-            let now = context.now().unix;
-            let all: Vec<Sensor> = discovery
-                .candidates
-                .iter()
-                .map(|c| sensor(asking.l, c, now))
-                .collect();
-            as_json(&all)
-        }
-        // Why there is none is said on the page and by its notice.
-        _ => json(StatusCode::OK, "[]".to_owned()),
-    }
+    // Why there is none is said on the page and by its notice.
+    let discovery = match tokio::time::timeout(PATIENCE, context.owner.discover()).await {
+        Ok(Ok(discovery)) => discovery,
+        _ => Default::default(),
+    };
+    let now = context.now().unix;
+    let one = |c: &Candidate| sensor(asking.l, c, now);
+    let all: Vec<Sensor> = discovery.candidates.iter().map(one).collect();
+    Ok(as_json(&all))
 }
 
 /// Home Assistant's words for a state that is none.
@@ -202,20 +174,6 @@ pub(super) fn state_words<'a>(l: &'a Locale, state: &'a str) -> &'a str {
         "unavailable" => l.t("state_unavailable"),
         "unknown" => l.t("state_unknown"),
         other => other,
-    }
-}
-
-fn missing(id: &str, l: &Locale) -> Sensor {
-    let value = l.t("not_there").to_owned();
-    Sensor {
-        id: id.to_owned(),
-        name: id.to_owned(),
-        value,
-        unit: String::new(),
-        area: String::new(),
-        changed: String::new(),
-        good: false,
-        kind: "",
     }
 }
 
@@ -242,11 +200,7 @@ pub(super) fn feed_words(l: &Locale, keys: &[impl AsRef<str>]) -> String {
             "n_curr" => l.t("neutral_current"),
             _ => l.t("feed_other"),
         };
-        [phase, what]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ")
+        format!("{phase} {what}").trim().to_owned()
     };
     let mut all: Vec<String> = keys.iter().map(|key| word(key.as_ref())).collect();
     all.dedup();
@@ -262,10 +216,16 @@ fn found(
 ) -> Found {
     let one = |id: &EntityId| {
         let here = discovery.candidates.iter().find(|c| c.entity_id == *id);
-        (
-            here.map_or_else(|| missing(id, l), |c| sensor(l, c, now)),
-            feed_words(l, &feeds(&proposal.inputs, id)),
-        )
+        let shown = here.map_or_else(
+            || Sensor {
+                id: id.to_string(),
+                name: id.to_string(),
+                value: l.t("not_there").to_owned(),
+                ..Sensor::default()
+            },
+            |c| sensor(l, c, now),
+        );
+        (shown, feed_words(l, &feeds(&proposal.inputs, id)))
     };
     let origin = match proposal.origin {
         Origin::EnergySettings => l.t("origin_energy"),
@@ -289,16 +249,8 @@ fn found(
 }
 
 /// The page.
-pub(super) async fn page(
-    extract::State(context): extract::State<Context>,
-    asking: Asking,
-) -> Response<Body> {
-    if !asking.pass.full {
-        return failure(
-            StatusCode::FORBIDDEN,
-            "changes are off here: set dashboard_on_lan to full".into(),
-        );
-    }
+pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Answer {
+    asking.may_change()?;
     let mut p = Page::new(&context, &asking, "setup");
     p.m = 0;
     let l = asking.l;
@@ -309,17 +261,9 @@ pub(super) async fn page(
         Err(_) => (Default::default(), Some(l.t("ha_slow").to_owned())),
     };
     let now = context.now().unix;
-    let powers: Vec<&Candidate> = discovery
-        .candidates
-        .iter()
-        .filter(|c| c.kind == Some(Kind::Power))
-        .collect();
-    let sensors = powers
-        .iter()
-        .take(LISTED)
-        .map(|c| sensor(l, c, now))
-        .collect();
-    let notes = discovery.notes.iter().map(|note| l.begin(note)).collect();
+    let mut powers: Vec<&Candidate> = discovery.candidates.iter().collect();
+    powers.retain(|c| c.kind == Some(Kind::Power));
+    let shown = powers.iter().take(LISTED);
     let setup = context.owner.setup();
     let intro = l.t(match setup {
         SetupState::ByOptions => "setup_again",
@@ -327,12 +271,7 @@ pub(super) async fn page(
         SetupState::Chosen { differs: false, .. } => "notice_unconfirmed",
         SetupState::Searching | SetupState::Nothing => "setup_intro",
     });
-    let (again, unconfirmed) = (
-        matches!(setup, SetupState::ByOptions),
-        matches!(setup, SetupState::Chosen { .. }),
-    );
     let options = context.owner.options();
-    let place = Place::of(&options, problem.is_none());
     let inputs_json = |inputs: &config::Inputs| to_json(&context.owner.options_of(inputs));
     let found = discovery
         .grid
@@ -340,22 +279,22 @@ pub(super) async fn page(
         .chain(&discovery.offers)
         .map(|proposal| found(l, &discovery, proposal, now, inputs_json))
         .collect();
-    html(&View {
+    Ok(html(&View {
         p,
         found,
-        sensors,
+        sensors: shown.map(|c| sensor(l, c, now)).collect(),
         more: powers.len().saturating_sub(LISTED),
-        problem,
         askable: !matches!(context.meter(0).view().snapshot.source.link, Link::Idle(_)),
-        notes,
+        notes: discovery.notes.iter().map(|note| l.begin(note)).collect(),
         intro,
-        again,
-        unconfirmed,
+        again: setup == SetupState::ByOptions,
+        unconfirmed: matches!(setup, SetupState::Chosen { .. }),
         app: options.app,
-        place,
+        place: Place::of(&options, problem.is_none()),
+        problem,
         can_restart: options.can_restart,
         reads: connect::reads(&context, context.meter(0), l),
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -1,16 +1,12 @@
 //! "Test as": a reader's calls against this meter, step by step in the person's language.
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{Response, StatusCode},
-};
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     answer::{as_json, failure},
-    asking::Asking,
+    asking::{Asking, Sent},
     context::Context,
     locale::Locale,
     owner::Tested,
@@ -97,19 +93,9 @@ impl Told {
             consumer: consumer.word(),
             passed: report.passed(),
             text,
-            steps: report
-                .steps
-                .iter()
-                .map(|step| StepLine::of(l, step))
-                .collect(),
+            steps: report.steps.iter().map(|s| StepLine::of(l, s)).collect(),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Asked {
-    #[serde(rename = "as")]
-    consumer: String,
 }
 
 /// `POST test-as` `{"as": "victron"}`: answered once the test has ended, which it does within 30 s.
@@ -117,27 +103,20 @@ struct Asked {
 pub(super) async fn run(
     State(context): State<Context>,
     asking: Asking,
-    body: Bytes,
-) -> Response<Body> {
-    let asked = serde_json::from_slice::<Asked>(&body)
-        .ok()
-        .and_then(|asked| Consumer::of(&asked.consumer));
-    let Some(consumer) = asked else {
+    Sent(asked): Sent<Value>,
+) -> Response {
+    let Some(consumer) = asked["as"].as_str().and_then(Consumer::of) else {
         let words = Consumer::ALL.map(Consumer::word).join(", ");
-        return failure(
-            StatusCode::BAD_REQUEST,
-            format!("\"as\" must be one of {words}"),
-        );
+        let why = format!("\"as\" must be one of {words}");
+        return failure(StatusCode::BAD_REQUEST, why);
     };
     let Some(_one) = context.test_turn() else {
-        return failure(StatusCode::CONFLICT, asking.l.t("test_busy").to_owned());
+        return failure(StatusCode::CONFLICT, asking.l.t("test_busy"));
     };
-    let m = asking.m.min(context.meters.len() - 1);
-    let target = context.owner.target(m, consumer);
+    let target = context.owner.target(asking.m, consumer);
     let report = probe::run(consumer, &target, &mut |_| {}).await;
-    context
-        .owner
-        .tested(m, ended(consumer, &report, context.now().unix));
+    let ended = ended(consumer, &report, context.now().unix);
+    context.owner.tested(asking.m, ended);
     as_json(&Told::of(asking.l, consumer, &report))
 }
 

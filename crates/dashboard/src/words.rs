@@ -16,6 +16,12 @@ pub struct Figure {
     pub unit: &'static str,
 }
 
+impl Figure {
+    const fn new(value: String, unit: &'static str) -> Self {
+        Self { value, unit }
+    }
+}
+
 impl std::fmt::Display for Figure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}\u{202f}{}", self.value, self.unit)
@@ -77,21 +83,21 @@ pub fn number(locale: &Locale, value: f64, decimals: usize) -> String {
     out
 }
 
+/// A whole number.
+#[must_use]
+pub fn count(locale: &Locale, n: u64) -> String {
+    number(locale, n as f64, 0)
+}
+
 /// A power without its sign: the words say where it flows.
 #[must_use]
 pub fn watts(locale: &Locale, w: f64) -> Figure {
     let size = w.abs();
     if size >= 9_999.5 {
-        return Figure {
-            value: number(locale, size / 1000.0, 2),
-            unit: "kW",
-        };
+        return Figure::new(number(locale, size / 1000.0, 2), "kW");
     }
     let decimals = usize::from((0.05..9.95).contains(&size));
-    Figure {
-        value: number(locale, size, decimals),
-        unit: "W",
-    }
+    Figure::new(number(locale, size, decimals), "W")
 }
 
 /// A power with its sign, where no word says where it flows.
@@ -123,10 +129,7 @@ pub fn as_written(locale: &Locale, text: &str) -> Option<String> {
 /// Watt-hours as kWh.
 #[must_use]
 pub fn kwh(locale: &Locale, wh: f64) -> Figure {
-    Figure {
-        value: number(locale, wh / 1000.0, 1),
-        unit: "kWh",
-    }
+    Figure::new(number(locale, wh / 1000.0, 1), "kWh")
 }
 
 /// What a kWh costs: `0.32 €/kWh`.
@@ -169,10 +172,7 @@ pub fn money(locale: &Locale, amount: f64, currency: Option<&str>) -> String {
 #[must_use]
 pub fn energy(locale: &Locale, wh: f64) -> Figure {
     if wh.abs() < 999.5 {
-        Figure {
-            value: number(locale, wh, 0),
-            unit: "Wh",
-        }
+        Figure::new(number(locale, wh, 0), "Wh")
     } else {
         kwh(locale, wh)
     }
@@ -181,10 +181,7 @@ pub fn energy(locale: &Locale, wh: f64) -> Figure {
 /// An energy that is not known.
 #[must_use]
 pub fn no_kwh() -> Figure {
-    Figure {
-        value: "–".to_owned(),
-        unit: "kWh",
-    }
+    Figure::new("–".to_owned(), "kWh")
 }
 
 /// Bytes, for people.
@@ -192,15 +189,9 @@ pub fn no_kwh() -> Figure {
 pub fn bytes(locale: &Locale, n: u64) -> Figure {
     let n = n as f64;
     if n >= 1e6 {
-        Figure {
-            value: number(locale, n / 1e6, 1),
-            unit: "MB",
-        }
+        Figure::new(number(locale, n / 1e6, 1), "MB")
     } else {
-        Figure {
-            value: number(locale, n / 1e3, 0),
-            unit: "kB",
-        }
+        Figure::new(number(locale, n / 1e3, 0), "kB")
     }
 }
 
@@ -209,22 +200,20 @@ pub fn bytes(locale: &Locale, n: u64) -> Figure {
 pub fn span(locale: &Locale, seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     let (value, decimals, unit) = match seconds {
-        s if s < 9.95 => (s, 1, "s"),
-        s if s < 119.5 => (s, 0, "s"),
-        s if s < 7200.0 => ((s / 60.0).floor(), 0, "min"),
-        s if s < 172_800.0 => ((s / 3600.0).floor(), 0, "h"),
-        s => ((s / 86_400.0).floor(), 0, "d"),
+        s if s < 9.95 => (s, 1, "unit_s"),
+        s if s < 119.5 => (s, 0, "unit_s"),
+        s if s < 7200.0 => ((s / 60.0).floor(), 0, "unit_min"),
+        s if s < 172_800.0 => ((s / 3600.0).floor(), 0, "unit_h"),
+        s => ((s / 86_400.0).floor(), 0, "unit_d"),
     };
-    format!(
-        "{}\u{202f}{}",
-        number(locale, value, decimals),
-        locale.t(match unit {
-            "s" => "unit_s",
-            "min" => "unit_min",
-            "h" => "unit_h",
-            _ => "unit_d",
-        })
-    )
+    let value = number(locale, value, decimals);
+    format!("{value}\u{202f}{}", locale.t(unit))
+}
+
+/// A text with a span of time in it, as its `{time}`.
+#[must_use]
+pub fn timed(locale: &Locale, key: &str, seconds: f64) -> String {
+    locale.with(key, &[("time", &span(locale, seconds))])
 }
 
 /// Time of day, with the date where it is not today's.

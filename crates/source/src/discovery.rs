@@ -176,6 +176,13 @@ pub struct Discovery {
 }
 
 impl Discovery {
+    /// What an entity that was asked for by name says, if it is there.
+    #[must_use]
+    pub fn asked_for(&self, id: &EntityId) -> Option<&Candidate> {
+        let asked = self.asked.iter().find(|(of, _)| of == id);
+        asked.and_then(|(_, candidate)| candidate.as_ref())
+    }
+
     /// Why an entity cannot be an input, if it cannot: it is this meter's own, or stands on what
     /// is.
     #[must_use]

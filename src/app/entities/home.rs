@@ -3,56 +3,39 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use mqtt::entities::{Forecast, Home, MOST_READERS, Meter, Reader, Test};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use super::super::{control, pages::actor::Actor, running::Running, test_as, vitals::Health};
-use crate::supervisor::Supervisor;
-use config::{
-    DashboardOnLan, DashboardSettings, ReaderProfiles, ScalingSettings, definitions::MqttSettings,
+use super::super::{
+    control, pages::actor::Actor, running::Running, shared::Shared, test_as, vitals::held,
 };
+use crate::supervisor::Supervisor;
+use config::{DashboardOnLan, DashboardSettings, ReaderProfiles, ScalingSettings};
 use consumers::{About, ConsumerView, overview::Role, sharing::named_share};
 use dashboard::owner::Tested;
 use forecast::{HorizonId, Outlook, Outlooks};
 use meter::{Quality, Snapshot};
-use source::HaFacts;
 use store::Store;
-use transport::{Board, healthz::Vitals};
-use vocab::{Channel, Clock};
+use transport::healthz::Vitals;
+use vocab::Channel;
 
 /// Points of a quarter of an hour that make an hour.
 const HOUR: usize = 4;
 
 /// Tells Home Assistant of all meters.
 pub struct Entities {
-    /// `mqtt_*`.
-    pub settings: MqttSettings,
-    /// Where the page for people is.
-    pub dashboard: DashboardSettings,
+    /// What all parts share.
+    pub shared: Shared,
     /// Whose broker it is where options name none.
     pub supervisor: Option<Supervisor>,
     /// All meters.
     pub meters: Arc<[Running]>,
-    /// What is wrong beside them.
-    pub health: Health,
     /// The forecast.
     pub forecast: Outlooks,
-    /// What is known of Home Assistant.
-    pub facts: watch::Receiver<HaFacts>,
     /// Who carries out what is asked for.
     pub actor: Arc<Actor>,
-    /// Its line is there.
-    pub board: Board,
-    /// Whether something of ours is at a broker is kept there.
-    pub store: Store,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// The end.
-    pub stop: CancellationToken,
     /// Readers of meters that were told of: they stay while they are known, whatever their rhythm
     /// becomes.
     pub told: Mutex<BTreeSet<(String, IpAddr, Channel)>>,
@@ -69,12 +52,13 @@ pub(super) enum Page {
 impl Entities {
     /// All of it.
     pub(super) fn home(&self, page: Option<&Page>) -> Home {
-        let version = self.facts.borrow().version.clone();
+        let version = self.shared.facts.borrow().version.clone();
         let url = page.map(|page| match page {
             Page::InSidebar(slug) => page_in_sidebar(slug, version.as_deref()),
             Page::At(url) => url.clone(),
         });
         let problems: Vec<String> = self
+            .shared
             .health
             .problems()
             .iter()
@@ -90,12 +74,12 @@ impl Entities {
                 url: url.clone(),
                 target_offset: running.settings().target_offset,
                 paused: running.pause.borrow().is_some(),
-                pause_kind: control::pause_kind(&self.store, &running.key),
+                pause_kind: control::pause_kind(&self.shared.store, &running.key),
                 problems: if first { problems.clone() } else { Vec::new() },
                 forecast: (first && self.forecast.training.borrow().enabled)
                     .then(|| forecast(&outlook)),
                 readers: self.readers(running),
-                tests: tests(&self.store, &running.key),
+                tests: tests(&self.shared.store, &running.key),
                 ..measured_of(&running.identity.mac, &measured)
             }
         };
@@ -125,7 +109,7 @@ impl Entities {
             ..ground.about()
         };
         let seen = endpoint.consumers.overview(about, endpoint.clock.now());
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = held(&self.told);
         told.retain(|(meter, ip, channel)| {
             let is = |c: &ConsumerView| c.ip == *ip && c.channel == *channel;
             *meter != running.key || seen.consumers.iter().any(is)

@@ -4,7 +4,6 @@ use forecast::{Outlook, outlook::Training};
 use transport::metrics::Gauge;
 
 /// The lines.
-#[must_use]
 pub fn of(outlook: &Outlook, training: &Training) -> Vec<Gauge> {
     let mut all = Vec::new();
     let mut add = |name, help, unit, labels: &[(&'static str, &str)], value: Option<f64>| {

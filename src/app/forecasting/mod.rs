@@ -16,11 +16,7 @@ mod speaking;
 pub mod trainer;
 mod training;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-    mpsc::{self, SyncSender},
-};
+use std::sync::{Arc, atomic::Ordering, mpsc};
 
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -28,34 +24,29 @@ use tracing::{error, info};
 use self::{
     feed::{Feed, Heard},
     past::Source,
+    speaking::Speaking,
     trainer::Trainer,
+    training::Trains,
 };
 use super::{shared::Shared, vitals::Health};
-use config::{ForecastSettings, Settings};
-use forecast::{Metric, Outlook, Outlooks, outlook::Training, trainer::Valid};
+use config::Settings;
+use forecast::{Metric, Outlooks, outlook::Training};
 use store::Store;
-use vocab::reason::Undone;
+use vocab::{Clock, reason::Undone};
 
 /// Samples that may wait for the speaking thread.
 const WAITING: usize = 1024;
 
 /// The forecast before its threads run.
 pub struct Forecasting {
-    valid: Valid,
-    settings: ForecastSettings,
-    raw_days: u32,
-    heard: mpsc::Receiver<Heard>,
-    tell: SyncSender<Heard>,
-    asked: mpsc::Receiver<()>,
-    trainer: Trainer,
-    outlook: watch::Sender<Arc<Outlook>>,
+    speaking: Speaking,
+    training: Trains,
     outlooks: Outlooks,
 }
 
 impl Forecasting {
     /// A forecast by the options; None when it is switched off.
-    #[must_use]
-    pub fn new(settings: &Settings, store: &Store) -> Option<Self> {
+    pub fn new(settings: &Settings, store: &Store, clock: &Arc<dyn Clock>) -> Option<Self> {
         let of = &settings.forecast;
         if !of.enable {
             info!("the forecast is off (forecast_enable)");
@@ -89,78 +80,58 @@ impl Forecasting {
             store: store.clone(),
             need: first.window + first.steps,
         };
-        let outlooks = Outlooks {
-            outlook: outlook_seen,
-            training: training_seen,
+        let source = Source {
+            store: store.clone(),
+            clock: Arc::clone(clock),
+            raw_days: settings.store.raw_days,
         };
         Some(Self {
-            valid,
-            settings: of.clone(),
-            raw_days: settings.store.raw_days,
-            heard,
-            tell,
-            asked,
-            trainer,
-            outlook,
-            outlooks,
+            speaking: Speaking {
+                valid: valid.clone(),
+                interval: of.interval,
+                source: source.clone(),
+                heard,
+                outlook,
+            },
+            training: Trains {
+                valid,
+                interval: of.train_interval,
+                cpu: of.cpu,
+                source,
+                asked,
+                trainer,
+                tell,
+                cancel: Arc::default(),
+            },
+            outlooks: Outlooks {
+                outlook: outlook_seen,
+                training: training_seen,
+            },
         })
     }
 
     /// Where samples go.
-    #[must_use]
     pub fn feed(&self) -> Feed {
-        Feed(self.tell.clone())
+        Feed(self.training.tell.clone())
     }
 
     /// Where it is read.
-    #[must_use]
     pub fn outlooks(&self) -> Outlooks {
         self.outlooks.clone()
     }
 
     /// How a training is asked for.
-    #[must_use]
     pub fn trainer(&self) -> Trainer {
-        self.trainer.clone()
+        self.training.trainer.clone()
     }
 
     /// Starts both threads; they end with the stop.
     pub fn start(self, shared: &Shared) {
-        let cancel = Arc::new(AtomicBool::new(false));
         let Self {
-            valid,
-            settings,
-            raw_days,
-            heard,
-            tell,
-            asked,
-            trainer,
-            outlook,
-            ..
+            speaking, training, ..
         } = self;
-        let source = Source {
-            store: shared.store.clone(),
-            clock: Arc::clone(&shared.clock),
-            raw_days,
-        };
-        let speaking = speaking::Speaking {
-            valid: valid.clone(),
-            interval: settings.interval,
-            source: source.clone(),
-            heard,
-            outlook,
-        };
-        let asks = trainer.asks.clone();
-        let training = training::Trains {
-            valid,
-            interval: settings.train_interval,
-            cpu: settings.cpu,
-            source,
-            asked,
-            trainer,
-            tell: tell.clone(),
-            cancel: Arc::clone(&cancel),
-        };
+        let (tell, cancel) = (training.tell.clone(), Arc::clone(&training.cancel));
+        let asks = training.trainer.asks.clone();
         let threads = [
             thread("forecast", &shared.health, move || speaking.run()),
             thread("training", &shared.health, move || training.run()),
@@ -216,15 +187,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use config::Settings;
-    use vocab::{Clock, SystemClock, reason::Count};
+    use vocab::{SystemClock, reason::Count};
 
     #[test]
     fn a_training_is_asked_for_once_and_not_of_a_thread_that_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.store.data_dir = dir.path().to_owned();
-        let store = store::open(&settings.store, Arc::new(SystemClock::new())).store;
-        let forecasting = Forecasting::new(&settings, &store).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let store = store::open(&settings.store, Arc::clone(&clock)).store;
+        let forecasting = Forecasting::new(&settings, &store, &clock).unwrap();
         let (trainer, training) = (forecasting.trainer(), forecasting.outlooks().training);
         assert_eq!(
             trainer.train(),
@@ -234,7 +206,7 @@ mod tests {
             }
             .into())
         );
-        let now = SystemClock::new().now().unix_s();
+        let now = clock.now().unix_s();
         (0..60).for_each(|i| store.sample(now - 120 + 2 * i, 1.0));
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(store.flush()).unwrap();

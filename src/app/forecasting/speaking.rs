@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::{
+    super::kept,
     feed::{AT_MOST, Heard},
     past::Source,
 };
@@ -166,10 +167,8 @@ impl Speaking {
     }
 
     fn skills(&self) -> Arc<[SkillPoint]> {
-        let text = self.source.store.get_state(SKILLS);
-        text.and_then(|text| serde_json::from_str::<Vec<SkillPoint>>(&text).ok())
-            .unwrap_or_default()
-            .into()
+        let kept: Option<Vec<SkillPoint>> = kept::get(&self.source.store, SKILLS);
+        kept.unwrap_or_default().into()
     }
 
     /// After a training: one more point of the skill's history.
@@ -190,10 +189,7 @@ impl Speaking {
             all.pop();
         }
         all.push(SkillPoint { ts: now, skill });
-        match serde_json::to_string(&all) {
-            Ok(text) => self.source.store.put_state(SKILLS, &text),
-            Err(why) => warn!(error = %why, "the skill's history cannot be kept"),
-        }
+        kept::put(&self.source.store, SKILLS, &all);
         memory.skills = all.into();
     }
 }

@@ -14,7 +14,7 @@ use super::super::{
 };
 use crate::{logging::LevelHandle, supervisor::Supervisor};
 use config::{LoadInputs, Resolved};
-use source::{Access, discover::Discovery};
+use source::discover::Discovery;
 use vocab::reason::Reason;
 
 /// Acts for a person.
@@ -23,7 +23,6 @@ pub struct Actor {
     pub(super) meters: Arc<[Running]>,
     pub(super) macs: Vec<String>,
     pub(super) taker: Taker,
-    pub(super) access: Access,
     pub(super) supervisor: Option<Supervisor>,
     pub(super) setup: Choice,
     pub(super) trainer: Option<Trainer>,

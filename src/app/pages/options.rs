@@ -3,9 +3,9 @@
 
 use std::{
     io::Write,
-    net::{IpAddr, Ipv4Addr},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,13 +23,14 @@ use super::{
         served,
         sign::SignQuestion,
         taker::under,
+        vitals::held,
     },
     actor::Actor,
 };
 use background::{PATIENCE, Refused};
 use config::{
-    ChannelSettings, Inputs, LoadInputs, MeterSettings, OptionsFile, Problem, Resolved, SourceKind,
-    SourceSettings, change_options, definitions, load,
+    ChannelSettings, Inputs, LoadInputs, MeterSettings, Problem, Resolved, SourceKind,
+    SourceSettings, change_options, definition::Definition, definitions, load,
 };
 use dashboard::owner::{Changed, NotServed, Reached, Refusal, Sign};
 use device::{DeviceOptions, DeviceState};
@@ -45,40 +46,19 @@ use vocab::reason::{Reason, Unkept, Unreachable};
 /// many times as long.
 const FOUND_FOR: Duration = Duration::from_millis(1500);
 const TIMES: u32 = 4;
-/// The options file's members.
-pub(super) fn file_of(inputs: &LoadInputs) -> Map<String, Value> {
-    let text = inputs
-        .options_file
-        .as_ref()
-        .and_then(|file| file.contents.as_ref().ok());
-    text.and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
-}
-
-/// The same for people: without secrets.
+/// The members of the options file, for people: without secrets.
 pub(super) fn chosen(inputs: &LoadInputs) -> Map<String, Value> {
-    let mask = |(key, value): (String, Value)| {
-        let secret = definitions::find(&key).is_some_and(config::definition::Definition::secret);
-        (
-            key,
-            if secret {
-                Value::String("***".into())
-            } else {
-                value
-            },
-        )
-    };
-    // The Supervisor adds the app's defaults to what it stores: nobody chose those.
-    let drawn = |key: &str, value: &Value| {
-        inputs.app
-            && *value == Value::Bool(true)
-            && definitions::find(key).is_some_and(config::definition::Definition::on_in_form)
-    };
-    file_of(inputs)
-        .into_iter()
-        .filter(|(key, value)| !drawn(key, value))
-        .map(mask)
-        .collect()
+    let mut chosen = inputs.options();
+    chosen.retain(|key, value| {
+        let def = definitions::find(key);
+        if def.is_some_and(Definition::secret) {
+            *value = "***".into();
+        }
+        // The Supervisor adds the app's defaults to what it stores: nobody chose those.
+        let drawn = *value == Value::Bool(true) && def.is_some_and(Definition::on_in_form);
+        !(inputs.app && drawn)
+    });
+    chosen
 }
 
 /// What a disk is asked for, for as long as a person waits: one that hangs is an error.
@@ -115,7 +95,7 @@ fn same_powers(one: &Inputs, other: &Inputs) -> bool {
 
 impl Actor {
     pub(super) fn current(&self) -> std::sync::MutexGuard<'_, (Resolved, Map<String, Value>)> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.current)
     }
 
     /// What readers set on the first meter through the device's RPC, by option.
@@ -129,20 +109,11 @@ impl Actor {
         let mut found = Vec::new();
         found.extend(state.name.clone().map(|name| ("device_name", name.into())));
         if state.profile != untouched.profile {
-            found.extend(
-                serde_json::to_value(state.profile)
-                    .ok()
-                    .map(|profile| ("profile", profile)),
-            );
+            let profile = serde_json::to_value(state.profile).ok();
+            found.extend(profile.map(|profile| ("profile", profile)));
         }
-        found.extend(
-            state
-                .ws
-                .server
-                .clone()
-                .filter(|_| state.ws.enable)
-                .map(|server| ("outbound_ws", Value::Array(vec![server.into()]))),
-        );
+        let server = state.ws.server.clone().filter(|_| state.ws.enable);
+        found.extend(server.map(|server| ("outbound_ws", Value::Array(vec![server.into()]))));
         // Without a port, as the Network card may have it, the device says off whatever a reader
         // set.
         if state.modbus_enable != untouched.modbus_enable && has_port {
@@ -163,80 +134,64 @@ impl Actor {
             return Ok(Arc::clone(discovery));
         }
         let began = Instant::now();
-        let discovery = Arc::new(
-            discover(&source, &self.access, &self.macs, &[])
-                .await
-                .map_err(|error| Reason::Link(error.into()))?,
-        );
-        *found = Some((
-            Instant::now() + FOUND_FOR.max(began.elapsed() * TIMES),
-            Arc::clone(&discovery),
-        ));
+        let discovery = discover(&source, &self.shared.access, &self.macs, &[]).await;
+        let discovery = Arc::new(discovery.map_err(|error| Reason::Link(error.into()))?);
+        let until = Instant::now() + FOUND_FOR.max(began.elapsed() * TIMES);
+        *found = Some((until, Arc::clone(&discovery)));
         Ok(discovery)
     }
 
     /// Options as they are stored now: somebody may have changed them elsewhere since the start.
     pub(super) async fn stored(&self, inputs: &LoadInputs) -> Result<LoadInputs, Refusal> {
-        let mut next = inputs.clone();
-        let path = inputs.options_file.as_ref().map_or_else(
-            || inputs.data_dir.join("options.json"),
-            |file| file.path.clone(),
-        );
-        let contents = match &self.supervisor {
+        let path = inputs.options_path();
+        let text = match &self.supervisor {
             Some(supervisor) => {
-                let info = supervisor
-                    .self_info()
-                    .await
-                    .map_err(|e| Refusal::Failed(e.into()))?;
-                Ok(Value::Object(info.options).to_string())
+                let info = supervisor.self_info().await;
+                let info = info.map_err(|e| Refusal::Failed(e.into()))?;
+                Value::Object(info.options).to_string()
             }
             None => match within(tokio::fs::read_to_string(&path)).await {
-                Ok(text) => Ok(text),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok("{}".to_owned()),
+                Ok(text) => text,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => "{}".to_owned(),
                 Err(error) => {
-                    return Err(Refusal::Failed(Reason::Unkept(Unkept::Unreadable {
-                        path: path.display().to_string().into(),
-                        error: error.into(),
-                    })));
+                    let path = path.display().to_string().into();
+                    let error = error.into();
+                    return Err(Refusal::Failed(Unkept::Unreadable { path, error }.into()));
                 }
             },
         };
-        if let Ok(text) = &contents
-            && !serde_json::from_str::<Value>(text).is_ok_and(|v| v.is_object())
-        {
-            return Err(Refusal::Failed(Reason::Unkept(Unkept::NotAnObject {
-                path: path.display().to_string().into(),
-            })));
+        if !serde_json::from_str::<Value>(&text).is_ok_and(|v| v.is_object()) {
+            let path = path.display().to_string().into();
+            return Err(Refusal::Failed(Unkept::NotAnObject { path }.into()));
         }
-        next.options_file = Some(OptionsFile { path, contents });
-        Ok(next)
+        Ok(inputs.with_options(text))
     }
 
+    /// Writes them, and gives them as the inputs of the next reading.
     pub(super) async fn write(
         &self,
-        path: PathBuf,
+        inputs: &LoadInputs,
         options: &Map<String, Value>,
-    ) -> Result<String, Refusal> {
+    ) -> Result<LoadInputs, Refusal> {
         let text = serde_json::to_string_pretty(options)
             .map_err(|e| Refusal::Failed(Reason::foreign(e.to_string())))?;
         match &self.supervisor {
-            Some(supervisor) => supervisor
-                .set_options(options)
-                .await
-                .map_err(|e| Refusal::Failed(e.into()))?,
+            Some(supervisor) => {
+                let set = supervisor.set_options(options).await;
+                set.map_err(|e| Refusal::Failed(e.into()))?;
+            }
             None => {
+                let path = inputs.options_path();
                 let (to, content) = (path.clone(), text.clone());
                 let writing = tokio::task::spawn_blocking(move || replace(&to, &content));
                 let written = within(async { writing.await.map_err(std::io::Error::other)? }).await;
                 written.map_err(|e| {
-                    Refusal::Failed(Reason::Unkept(Unkept::Unwritable {
-                        path: path.display().to_string().into(),
-                        error: e.into(),
-                    }))
+                    let (path, error) = (path.display().to_string().into(), e.into());
+                    Refusal::Failed(Unkept::Unwritable { path, error }.into())
                 })?;
             }
         }
-        Ok(text)
+        Ok(inputs.with_options(text))
     }
 
     /// What Home Assistant and the options themselves say against a change; gives why it could not
@@ -248,16 +203,7 @@ impl Actor {
         options: &Map<String, Value>,
         anyway: bool,
     ) -> Result<Option<Reason>, Refusal> {
-        let contents = Ok(Value::Object(options.clone()).to_string());
-        let path = next
-            .options_file
-            .as_ref()
-            .map(|file| file.path.clone())
-            .unwrap_or_default();
-        let after = load(&LoadInputs {
-            options_file: Some(OptionsFile { path, contents }),
-            ..next.clone()
-        });
+        let after = load(&next.with_options(Value::Object(options.clone()).to_string()));
         let before = load(next);
         let mut doubtful = object::to_options(&before, &after);
         let named = object::entities(changes);
@@ -265,7 +211,7 @@ impl Actor {
         let source = &after.settings.source;
         let mut unchecked = None;
         if source.kind == SourceKind::HomeAssistant && (sign || !named.is_empty()) {
-            match discover(source, &self.access, &self.macs, &named).await {
+            match discover(source, &self.shared.access, &self.macs, &named).await {
                 Ok(found) => {
                     let against = object::to_entities(changes, &found);
                     if !against.refused.is_empty() {
@@ -327,18 +273,15 @@ impl Actor {
         inputs: &Inputs,
         found: &Discovery,
     ) -> Vec<Sign> {
-        let beside = (&*found.energy_import, &*found.energy_export);
-        let (meter, now) = (self.meters.first(), self.shared.clock.now().unix);
-        self.signs
-            .of(SignQuestion {
-                source,
-                access: &self.access,
-                inputs,
-                beside,
-                meter,
-                now,
-            })
-            .await
+        let asked = SignQuestion {
+            source,
+            access: &self.shared.access,
+            inputs,
+            beside: (&found.energy_import, &found.energy_export),
+            meter: self.meters.first(),
+            now: self.shared.clock.now().unix,
+        };
+        self.signs.of(asked).await
     }
 
     /// What speaks against a change, without making it.
@@ -352,29 +295,20 @@ impl Actor {
 
     pub(super) async fn ask_served(&self) -> Result<(f64, u16), NotServed> {
         let lines = self.shared.board.lines();
-        let line = lines
-            .iter()
-            .find(|line| {
-                line.name == "http"
-                    && line.meter.is_empty()
-                    && line.state == ListenerState::Listening
-            })
-            .ok_or(NotServed::NoPort)?;
-        let bind = line
-            .address
-            .ip()
-            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let line = lines.iter().find(|line| {
+            line.name == "http" && line.meter.is_empty() && line.state == ListenerState::Listening
+        });
+        let line = line.ok_or(NotServed::NoPort)?;
+        let at = SocketAddr::new(served::reached(line.address.ip()), line.port);
         let key = self.meters.first().and_then(|meter| {
             let state = &meter.endpoint.ground().state;
+            let realm = state.auth_realm.clone();
             Some(served::Key {
-                realm: state
-                    .auth_realm
-                    .clone()
-                    .unwrap_or_else(|| meter.identity.id.to_string()),
+                realm: realm.unwrap_or_else(|| meter.identity.id.to_string()),
                 ha1: state.auth_ha1.clone()?,
             })
         });
-        let total = served::total(served::reached(bind, line.port), key.as_ref()).await?;
+        let total = served::total(at, key.as_ref()).await?;
         Ok((total, line.port))
     }
 
@@ -392,12 +326,11 @@ impl Actor {
         // What is tried, not what is in force by now.
         let access = Access {
             moved: source::Moved::default(),
-            ..self.access.clone()
+            ..self.shared.access.clone()
         };
-        let found = discover(&source, &access, &self.macs, &[])
-            .await
-            .map(Arc::new)
-            .map_err(|error| Reason::Link(error.into()));
+        let found = discover(&source, &access, &self.macs, &[]).await;
+        let found = found.map(Arc::new);
+        let found = found.map_err(|error| Reason::Link(error.into()));
         Ok(Reached { url, found })
     }
 
@@ -407,26 +340,19 @@ impl Actor {
         anyway: bool,
     ) -> Result<Changed, Refusal> {
         let mut inputs = self.inputs.lock().await;
-        let mut next = self.stored(&inputs).await?;
-        let changes = make(&file_of(&next));
+        let next = self.stored(&inputs).await?;
+        let changes = make(&next.options());
         let options = change_options(&next, &changes).map_err(Refusal::Problems)?;
         let unchecked = self.object(&next, &changes, &options, anyway).await?;
-        let Some(file) = &mut next.options_file else {
-            return Err(Refusal::Failed(Unkept::NoOptionsFile.into()));
-        };
-        file.contents = Ok(self.write(file.path.clone(), &options).await?);
+        let next = self.write(&next, &options).await?;
         let resolved = load(&next);
         self.apply(&resolved).await;
-        let (restart, applied): (Vec<String>, Vec<String>) = changes
-            .keys()
-            .cloned()
+        let keys: Vec<String> = changes.keys().cloned().collect();
+        info!("options changed on the dashboard: {}", keys.join(", "));
+        let (restart, applied) = keys
+            .into_iter()
             .partition(|key| resolved.waits(&self.started, key));
-        info!(
-            "options changed on the dashboard: {}",
-            changes.keys().cloned().collect::<Vec<_>>().join(", ")
-        );
-        let chosen = chosen(&next);
-        *self.current() = (resolved, chosen);
+        *self.current() = (resolved, chosen(&next));
         *inputs = next;
         Ok(Changed {
             applied,
@@ -450,7 +376,8 @@ impl Actor {
     pub(super) async fn apply(&self, resolved: &Resolved) {
         let running = resolved.running(&self.started);
         self.log.set(&running.log_level);
-        self.access
+        self.shared
+            .access
             .moved
             .to(&self.started.settings.source, &running.source);
         *self.found.lock().await = None;
@@ -469,13 +396,11 @@ impl Actor {
             if index == 0 && new.inputs.any_power() {
                 self.setup.state.send_replace(Setup::ByOptions);
             }
-            let inputs = match index {
-                0 => in_force(
-                    &self.setup.state.borrow(),
-                    &new.inputs,
-                    options_say.as_ref(),
-                ),
-                _ => under(new.inputs.clone(), &self.aliases()),
+            let inputs = if index == 0 {
+                let setup = self.setup.state.borrow();
+                in_force(&setup, &new.inputs, options_say.as_ref())
+            } else {
+                under(new.inputs.clone(), &self.aliases())
             };
             let target_offset = control::offset(&self.shared.store, &meter.key, new.target_offset);
             let settings = meter.change(|old| {

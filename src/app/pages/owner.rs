@@ -44,17 +44,13 @@ impl Owner for Actor {
             resolved.note_device_state(key, value);
         }
         let differs = |key: &&str| resolved.waits(&self.started, key);
+        let values = resolved.values.iter();
+        let layers = resolved.origin.iter();
         Options {
-            values: resolved
-                .values
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            values: values
+                .map(|(k, value)| ((*k).to_owned(), value.clone()))
                 .collect(),
-            layers: resolved
-                .origin
-                .iter()
-                .map(|(key, layer)| ((*key).to_owned(), *layer))
-                .collect(),
+            layers: layers.map(|(k, layer)| ((*k).to_owned(), *layer)).collect(),
             chosen: chosen.clone(),
             problems: resolved.complaints(),
             app: resolved.app,
@@ -144,20 +140,12 @@ impl Owner for Actor {
     }
 
     fn entities(&self, meter: usize) -> Doing<'_, Vec<EntityReport>> {
-        Box::pin(async move {
-            let Some(meter) = self.meters.get(meter) else {
-                return Vec::new();
-            };
-            meter.ask(Command::Entities).await.unwrap_or_default()
-        })
+        Box::pin(async move { self.ask(meter, Command::Entities).await.unwrap_or_default() })
     }
 
     fn signs(&self, meter: usize) -> Doing<'_, Vec<SignVerdict>> {
         Box::pin(async move {
-            let Some(meter) = self.meters.get(meter) else {
-                return Vec::new();
-            };
-            let signs = meter.ask(Command::Signs).await.unwrap_or_default();
+            let signs = self.ask(meter, Command::Signs).await.unwrap_or_default();
             signs.into_iter().map(|(_, verdict, _)| verdict).collect()
         })
     }
@@ -172,12 +160,11 @@ impl Owner for Actor {
 
     fn seed(&self, meter: usize) -> Doing<'_, Result<Vec<Taken>, Vec<Reason>>> {
         Box::pin(async move {
-            let meter = self
-                .meters
-                .get(meter)
-                .ok_or_else(|| vec![Undone::NoMeter.into()])?;
+            let Some(meter) = self.meters.get(meter) else {
+                return Err(vec![Undone::NoMeter.into()]);
+            };
             let seeded = meter.ask(Command::Seed).await;
-            seeded.ok_or_else(|| vec![Undone::MeterGone.into()])?
+            seeded.unwrap_or_else(|| Err(vec![Undone::MeterGone.into()]))
         })
     }
 
@@ -219,14 +206,11 @@ impl Owner for Actor {
             let Some(trainer) = self.trainer.clone() else {
                 return Err(Undone::ForecastOff.into());
             };
-            tokio::task::spawn_blocking(move || trainer.train())
-                .await
-                .unwrap_or_else(|e| {
-                    Err(Undone::AsSaid {
-                        error: Cause::of(&e),
-                    }
-                    .into())
-                })
+            let training = tokio::task::spawn_blocking(move || trainer.train());
+            training.await.unwrap_or_else(|e| {
+                let error = Cause::of(&e);
+                Err(Undone::AsSaid { error }.into())
+            })
         })
     }
 
@@ -265,9 +249,20 @@ impl Owner for Actor {
         Box::pin(async move {
             let source = self.current().0.settings.source.clone();
             self.users
-                .is_administrator(&source, &self.access, &user, change)
+                .is_administrator(&source, &self.shared.access, &user, change)
                 .await
         })
+    }
+}
+
+impl Actor {
+    /// What the task of a meter, by index, answers.
+    async fn ask<T>(
+        &self,
+        meter: usize,
+        asked: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<T> {
+        self.meters.get(meter)?.ask(asked).await
     }
 }
 

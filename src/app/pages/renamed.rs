@@ -9,12 +9,14 @@ use tracing::info;
 use super::{
     super::{
         choice::{KEY, Setup, is_input},
+        kept,
         meter_task::Command,
     },
     actor::Actor,
-    options::{chosen, file_of},
+    options::chosen,
 };
-use config::{change_options, load};
+use config::{LoadInputs, change_options, load};
+use dashboard::owner::Refusal;
 use vocab::EntityId;
 use vocab::reason::{self, Reason};
 
@@ -26,47 +28,43 @@ impl Actor {
         self.taker.aliases()
     }
 
+    /// The options with the new names, once they are written, and which they are; `None` where they
+    /// name none of these.
+    async fn renamed_options(
+        &self,
+        inputs: &LoadInputs,
+        renamed: &Renamed,
+    ) -> Result<Option<(LoadInputs, String)>, String> {
+        let failed = |why: Refusal| format!("{why:?}");
+        let next = self.stored(inputs).await.map_err(failed)?;
+        let changes = changes(&next.options(), renamed);
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let options = change_options(&next, &changes).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            lines.join("; ")
+        })?;
+        let next = self.write(&next, &options).await.map_err(failed)?;
+        let keys: Vec<String> = changes.keys().cloned().collect();
+        Ok(Some((next, keys.join(", "))))
+    }
+
     /// These entities have other names: changes the options, the set-up's choice and what is read.
     /// Says what became of each.
     pub(crate) async fn rename(&self, renamed: &Renamed) -> Vec<Reason> {
         let mut inputs = self.inputs.lock().await;
         let mut failed = None;
         let mut resolved = self.current().0.clone();
-        match self.stored(&inputs).await {
-            Ok(mut next) => {
-                let changes = changes(&file_of(&next), renamed);
-                if !changes.is_empty() {
-                    let written = match (change_options(&next, &changes), next.options_file.clone())
-                    {
-                        (Ok(options), Some(file)) => self
-                            .write(file.path, &options)
-                            .await
-                            .map_err(|e| format!("{e:?}")),
-                        (Err(problems), _) => Err(problems
-                            .iter()
-                            .map(ToString::to_string)
-                            .collect::<Vec<_>>()
-                            .join("; ")),
-                        (_, None) => Err("there is no options file".to_owned()),
-                    };
-                    match written {
-                        Ok(text) => {
-                            if let Some(file) = &mut next.options_file {
-                                file.contents = Ok(text);
-                            }
-                            info!(
-                                "options changed for a rename in Home Assistant: {}",
-                                changes.keys().cloned().collect::<Vec<_>>().join(", ")
-                            );
-                            resolved = load(&next);
-                            *self.current() = (resolved.clone(), chosen(&next));
-                            *inputs = next;
-                        }
-                        Err(why) => failed = Some(why),
-                    }
-                }
+        match self.renamed_options(&inputs, renamed).await {
+            Ok(Some((next, keys))) => {
+                info!("options changed for a rename in Home Assistant: {keys}");
+                resolved = load(&next);
+                *self.current() = (resolved.clone(), chosen(&next));
+                *inputs = next;
             }
-            Err(why) => failed = Some(format!("{why:?}")),
+            Ok(None) => {}
+            Err(why) => failed = Some(why),
         }
         self.setup.state.send_if_modified(|state| {
             let Setup::Chosen { options, .. } = state else {
@@ -74,9 +72,7 @@ impl Actor {
             };
             let changed = changes(options, renamed);
             options.extend(changed.clone());
-            if let Ok(text) = serde_json::to_string(options) {
-                self.shared.store.put_state(KEY, &text);
-            }
+            kept::put(&self.shared.store, KEY, options);
             !changed.is_empty()
         });
         // What still names the old one: environment, command line, or a file that cannot be

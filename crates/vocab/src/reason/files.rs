@@ -17,7 +17,6 @@ reasons! {
         DiskSlow { n: u64 } = "why_disk_slow",
             "the disk of the data folder did not answer in {n} s: it may be overloaded or failing";
         Busy { n: &'static str } = "why_records_busy", "too many ask for records at once: try again in {n} s";
-        NoOptionsFile = "why_no_options_file", "there is no options file";
         PasswordUnknown = "why_password_unknown",
             "the settings were lost, and nobody knows whether a password was set: changes are refused until option auth_password is set; it may be taken out again after a restart";
         NoFolder { path: Arc<str>, error: Cause } = "why_no_folder",

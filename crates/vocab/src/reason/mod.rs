@@ -255,7 +255,7 @@ impl Reason {
         }));
         all.extend(Self::all(vec![
             Self::Link(Unreachable::Starting),
-            Self::Unkept(Unkept::NoOptionsFile),
+            Self::Unkept(Unkept::PasswordUnknown),
         ]));
         all.push(Self::Link(Unreachable::Starting).of("sensor.x"));
         all
