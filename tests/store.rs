@@ -73,7 +73,7 @@ fn record(ts: i64, wh: f64) -> MinuteRecord {
         ts,
         phases: [phase; 3],
         n_current: [0.0; 3],
-        crossed: 0.0,
+        ..MinuteRecord::default()
     }
 }
 

@@ -110,7 +110,7 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
             ts,
             phases: [phase; 3],
             n_current: [0.0; 3],
-            crossed: 0.0,
+            ..MinuteRecord::default()
         };
         let reserve = Counter {
             import: random.f64(),

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use config::{LoadInputs, Resolved, Settings, SourceKind};
 use meter::{Counter, Electric, Energy, MinuteBuilder};
-use source::demo::{Battery, Household, SharedBattery, offset_here};
+use source::demo::{Battery, Household, HouseholdMoment, SharedBattery, offset_here};
 use store::{MeterRow, Price, Store};
 use vocab::Clock;
 
@@ -162,11 +162,38 @@ pub fn invent_past(
         thread.block_on(store.flush()).map_err(|e| e.to_string())?;
     }
     row.lifetime = row.energy;
+    // The minute under way has its beginning, or the first chart would have a gap.
+    let begun = samples(until, clock.now().unix_s(), step);
+    for (at, power, _) in lived(begun, step, &household, &mut battery) {
+        store.sample(at, power.iter().sum());
+    }
     info!(
         "{} days of a past are made up for the demo",
         (until - from + DAY / 2) / DAY
     );
     Ok(())
+}
+
+/// When samples are taken from a time on, until another (Unix s): those of a step that does not
+/// divide a minute go on over its border.
+fn samples(from: i64, until: i64, step: i64) -> impl Iterator<Item = i64> {
+    let first = from + (step - from.rem_euclid(step)) % step;
+    (first..until).step_by(step.unsigned_abs() as usize)
+}
+
+/// The household at these times, with its battery: time, W by phase, and the rest.
+fn lived(
+    times: impl Iterator<Item = i64>,
+    step: i64,
+    household: &Household,
+    battery: &mut Battery,
+) -> impl Iterator<Item = (i64, [f64; 3], HouseholdMoment)> {
+    times.map(move |at| {
+        let moment = household.at(at as f64);
+        let mut power = moment.power;
+        power[0] -= battery.levels(power.iter().sum(), step as f64);
+        (at, power, moment)
+    })
 }
 
 /// One minute of that past: its samples, its record, its energy.
@@ -179,13 +206,9 @@ fn minute(
     row: &mut MeterRow,
 ) {
     let mut builder = MinuteBuilder::new(ts);
-    // Samples of a step that does not divide a minute go on over its border.
-    let first = ts + (step - ts.rem_euclid(step)) % step;
     let hours = step as f64 / 3600.0;
-    for at in (first..ts + MINUTE).step_by(step.unsigned_abs() as usize) {
-        let moment = household.at(at as f64);
-        let mut power = moment.power;
-        power[0] -= battery.levels(power.iter().sum(), step as f64);
+    let times = samples(ts, ts + MINUTE, step);
+    for (at, power, moment) in lived(times, step, household, battery) {
         let phases = [0, 1, 2].map(|i| {
             let (watts, voltage) = (power[i], moment.voltage[i]);
             Some(Electric {
@@ -346,6 +369,12 @@ mod tests {
         assert!(
             (recorded - counted).abs() < 0.01 * counted && counted > 1000.0,
             "{recorded} {counted}"
+        );
+        let samples = opened.store.samples(now - 120, now + MINUTE).unwrap();
+        let newest = samples.last().unwrap().0;
+        assert!(
+            newest >= now - 4,
+            "the first chart has no gap: {newest} {now}"
         );
         let prices = opened.store.prices().unwrap();
         assert_eq!(prices.into_iter().collect::<Vec<_>>(), [(0, PRICE)]);

@@ -4,10 +4,15 @@
 //! Where several counters have prices of their own, by day and by night, the price of a quarter of
 //! an hour is the mean of theirs, each weighted by what its counter grew: so what was drawn costs
 //! what Home Assistant makes of it, whichever counter ran.
+//!
+//! Where the settings name what was paid in place of a price, or one of several counters is a
+//! statistic without an entity, Home Assistant's statistics say hour by hour what was counted and
+//! paid, hours or days later: each hour then gets its price, and those that are not yet known have
+//! the last one.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::watch,
@@ -19,6 +24,7 @@ use tracing::debug;
 use config::SourceSettings;
 use source::{
     Access, HaFacts,
+    paid::{Hours, by_hour, hours},
     prices::{Counted, Prices, Told, prices, told},
 };
 use store::{Price, Store};
@@ -75,6 +81,39 @@ pub fn keep(store: &Store, ts: i64, price: Price, currency: Option<&str>) {
     keep_currency(store, currency);
 }
 
+/// The rows to put where the kWh of a side cost so much from these hours (Unix s, ascending) on:
+/// the other side stays as it was.
+fn merged(
+    mut known: BTreeMap<i64, Price>,
+    fed: bool,
+    priced: &[(i64, f64)],
+) -> BTreeMap<i64, Price> {
+    let with = |mut price: Price, kwh: f64| {
+        *(if fed {
+            &mut price.export
+        } else {
+            &mut price.import
+        }) = Some(kwh);
+        price
+    };
+    let mut changed = BTreeMap::new();
+    for (at, &(ts, kwh)) in priced.iter().enumerate() {
+        let before = known.range(..=ts).next_back().map(|(_, price)| *price);
+        let mut rows = vec![(ts, with(before.unwrap_or_default(), kwh))];
+        let end = priced.get(at + 1).map_or(i64::MAX, |(next, _)| *next);
+        let later = known.range(ts + 1..end);
+        rows.extend(later.map(|(ts, price)| (*ts, with(*price, kwh))));
+        for (ts, price) in rows {
+            let stands = known.range(..=ts).next_back().map(|(_, price)| *price);
+            if stands != Some(price) {
+                known.insert(ts, price);
+                changed.insert(ts, price);
+            }
+        }
+    }
+    changed
+}
+
 fn keep_currency(store: &Store, currency: Option<&str>) {
     if let Some(Ok(text)) = currency.map(serde_json::to_string) {
         store.put_state(KEY, &text);
@@ -98,6 +137,7 @@ impl Tariff {
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut settings: Option<(Instant, Prices)> = None;
+        let mut known = Hours::new();
         let mut due = Instant::now();
         let mut last: Option<Price> = None;
         let mut shares = Shares::of(&self.store);
@@ -124,7 +164,17 @@ impl Tariff {
                 .is_none_or(|(at, _)| now - *at >= SETTINGS)
             {
                 match prices(&self.source, &self.access).await {
-                    Ok(found) => settings = Some((now, found)),
+                    Ok(found) => {
+                        let since = self.periods().since;
+                        match hours(&self.source, &self.access, &found, since).await {
+                            Ok(all) => {
+                                self.pay(&found, &all, &mut last).await;
+                                known = all;
+                            }
+                            Err(why) => debug!(error = %why, "what was paid cannot be asked"),
+                        }
+                        settings = Some((now, found));
+                    }
                     Err(why) => {
                         debug!(error = %why, "the Energy settings cannot be asked for prices");
                     }
@@ -133,9 +183,45 @@ impl Tariff {
             let Some((_, found)) = &settings else {
                 continue;
             };
-            if let Some(heard) = told(&self.source, &self.access, found).await {
+            if let Some(mut heard) = told(&self.source, &self.access, found).await {
+                let sides = [false, true].into_iter();
+                heard.until = sides
+                    .filter(|fed| found.by_hours[usize::from(*fed)])
+                    .map(|fed| by_hour(found, &known, fed).1)
+                    .min();
+                self.periods().count(&mut heard, &known);
                 self.take(heard, &mut shares, &mut last);
             }
+        }
+    }
+
+    fn zone(&self) -> TimeZone {
+        let named = self.facts.borrow().time_zone.clone();
+        named
+            .and_then(|name| TimeZone::get(&name).ok())
+            .unwrap_or_else(TimeZone::system)
+    }
+
+    fn periods(&self) -> Periods {
+        Periods::new(self.clock.now().unix_s(), self.zone())
+    }
+
+    /// Gives each hour that is known the price that was paid in it.
+    async fn pay(&self, found: &Prices, known: &Hours, last: &mut Option<Price>) {
+        for fed in [false, true] {
+            let (priced, _) = by_hour(found, known, fed);
+            if priced.is_empty() {
+                continue;
+            }
+            let store = self.store.clone();
+            let kept = background::run(move || store.prices()).await;
+            let Ok(Ok(mut kept)) = kept else { return };
+            let changed = merged(kept.clone(), fed, &priced);
+            for (ts, price) in &changed {
+                self.store.put_price(*ts, *price);
+            }
+            kept.extend(changed);
+            *last = kept.into_iter().next_back().map(|(_, price)| price);
         }
     }
 
@@ -156,19 +242,18 @@ impl Tariff {
         };
         let mut ts = from(last.is_none(), heard.fixed, now);
         if !heard.tariffs.is_empty() {
-            let named = self.facts.borrow().time_zone.clone();
-            let zone = named
-                .and_then(|name| TimeZone::get(&name).ok())
-                .unwrap_or_else(TimeZone::system);
-            let (quarter, ended) = shares.add(&mut heard, now, &zone);
-            let side = |fed| heard.tariffs.iter().any(|tariff| tariff.fed == fed);
+            let (quarter, ended) = shares.add(&mut heard, now, &self.zone());
+            let mut own = heard.tariffs.iter().filter(|tariff| !tariff.by_hours);
+            let side = |fed| own.clone().any(|tariff| tariff.fed == fed);
             if side(false) {
                 price.import = shares.mean(false).or(before.import);
             }
             if side(true) {
                 price.export = shares.mean(true).or(before.export);
             }
-            ts = quarter;
+            if own.next().is_some() {
+                ts = quarter;
+            }
             if ended && let Ok(text) = serde_json::to_string(shares) {
                 self.store.put_state(SHARES, &text);
             }
@@ -188,6 +273,51 @@ impl Tariff {
             }
             changed
         });
+    }
+}
+
+/// Today, yesterday and this month.
+struct Periods {
+    zone: TimeZone,
+    dates: [(Date, Date); 3],
+    /// When the first of them began, Unix s.
+    since: i64,
+}
+
+impl Periods {
+    fn new(now: i64, zone: TimeZone) -> Self {
+        let at = Timestamp::from_second(now).unwrap_or_default();
+        let today = zone.to_datetime(at).date();
+        let yesterday = today.checked_sub(1.day()).unwrap_or(today);
+        let first = today.first_of_month();
+        let start = zone.to_timestamp(first.min(yesterday).at(0, 0, 0, 0));
+        Self {
+            dates: [(today, today), (yesterday, yesterday), (first, today)],
+            since: start.map_or(0, Timestamp::as_second),
+            zone,
+        }
+    }
+
+    /// Says of each counter that is paid by its hours what it counted.
+    fn count(&self, heard: &mut Told, known: &Hours) {
+        let date = |ts: i64| {
+            let at = Timestamp::from_second(ts).unwrap_or_default();
+            self.zone.to_datetime(at).date()
+        };
+        for tariff in heard.tariffs.iter_mut().filter(|tariff| tariff.by_hours) {
+            let Some(hours) = known.get(&tariff.counter) else {
+                continue;
+            };
+            tariff.counted = self.dates.map(|(first, last)| {
+                let own = hours
+                    .iter()
+                    .filter(|hour| (first..=last).contains(&date(hour.ts)));
+                own.fold(Counted::default(), |sum, hour| Counted {
+                    kwh: sum.kwh + hour.kwh,
+                    money: sum.money + hour.money.unwrap_or_default(),
+                })
+            });
+        }
     }
 }
 
@@ -233,7 +363,7 @@ impl Shares {
             zone.to_datetime(at).date()
         };
         let of_day = self.days.entry(day(middle).to_string()).or_default();
-        for tariff in &heard.tariffs {
+        for tariff in heard.tariffs.iter().filter(|tariff| !tariff.by_hours) {
             let Some(kwh) = tariff.kwh else {
                 continue;
             };
@@ -255,15 +385,10 @@ impl Shares {
         while self.days.len() > DAYS {
             self.days.pop_first();
         }
-        let today = day(now);
-        let yesterday = today.checked_sub(1.day()).unwrap_or(today);
-        let periods = [
-            (today, today),
-            (yesterday, yesterday),
-            (today.first_of_month(), today),
-        ]
-        .map(|(first, last)| first.to_string()..=last.to_string());
-        for tariff in &mut heard.tariffs {
+        let periods = Periods::new(now, zone.clone())
+            .dates
+            .map(|(first, last)| first.to_string()..=last.to_string());
+        for tariff in heard.tariffs.iter_mut().filter(|tariff| !tariff.by_hours) {
             tariff.counted = periods.clone().map(|period| {
                 let days = self.days.range(period);
                 let own = days.filter_map(|(_, all)| all.get(&tariff.counter));
@@ -297,6 +422,70 @@ mod tests {
                 from(false, true, 1909)
             ],
             [0, 1800, 1909]
+        );
+    }
+
+    #[test]
+    fn an_hour_that_is_known_later_is_paid_at_its_price() {
+        let both = |import: Option<f64>, export: Option<f64>| Price { import, export };
+        // What is fed in has had a price all along, and another since a while after the second hour.
+        let known = BTreeMap::from([(0, both(None, Some(0.08))), (4000, both(None, Some(0.07)))]);
+        let changed = merged(
+            known.clone(),
+            false,
+            &[(3600, 0.3), (7200, 0.3), (10_800, -0.1)],
+        );
+        let want = [
+            (3600, both(Some(0.3), Some(0.08))),
+            (4000, both(Some(0.3), Some(0.07))),
+            (10_800, both(Some(-0.1), Some(0.07))),
+        ];
+        assert_eq!(changed, BTreeMap::from(want), "the same price is no change");
+        let mut all = known;
+        all.extend(changed);
+        assert_eq!(
+            merged(all.clone(), false, &[(10_800, -0.1)]),
+            BTreeMap::new()
+        );
+        // It is told otherwise afterwards.
+        let again = merged(all, false, &[(3600, 0.2), (10_800, -0.1)]);
+        assert_eq!(again.into_keys().collect::<Vec<_>>(), [3600, 4000]);
+    }
+
+    #[test]
+    fn days_of_what_is_known_by_the_hour_are_those_of_the_house() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_second();
+        // Half an hour into 1 February there.
+        let periods = Periods::new(at("2027-01-31T23:30:00Z"), zone);
+        assert_eq!(
+            periods.since,
+            at("2027-01-30T23:00:00Z"),
+            "yesterday is of the month before"
+        );
+        let hour = |text: &str, kwh: f64| source::paid::Hour {
+            ts: at(text),
+            kwh,
+            money: Some(kwh / 2.0),
+        };
+        let known = Hours::from([(
+            "tibber:used".to_owned(),
+            vec![
+                hour("2027-01-31T22:00:00Z", 2.0),
+                hour("2027-01-31T23:00:00Z", 1.0),
+            ],
+        )]);
+        let mut heard = hear(&[("tibber:used", 0.0, 0.0)]);
+        heard.tariffs[0].by_hours = true;
+        periods.count(&mut heard, &known);
+        let counted = |heard: &Told| heard.tariffs[0].counted.map(|c| (c.kwh, c.money));
+        let want = [(1.0, 0.5), (2.0, 1.0), (1.0, 0.5)];
+        assert_eq!(counted(&heard), want);
+        Shares::default().add(&mut heard, at("2027-01-31T23:30:00Z"), &TimeZone::UTC);
+        assert_eq!(
+            counted(&heard),
+            want,
+            "what looks at entities leaves that alone"
         );
     }
 

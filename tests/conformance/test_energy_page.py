@@ -61,12 +61,12 @@ def core(tmp_path_factory):
     one.stop()
 
 
-def grid(counter, price, back=None, brings=None):
-    """A connection to the grid: a price is a number, or the entity that says it."""
+def grid(counter, price, back=None, brings=None, paid=None):
+    """A connection to the grid: a price is a number, or the entity that says it; or the statistic of what was paid."""
     def of(price, name):
         return {f"entity_energy_price{name}": price if isinstance(price, str) else None,
                 f"number_energy_price{name}": price if isinstance(price, float) else None}
-    return {"type": "grid", "stat_energy_from": counter, "stat_energy_to": back, "stat_cost": None, "stat_compensation": None,
+    return {"type": "grid", "stat_energy_from": counter, "stat_energy_to": back, "stat_cost": paid, "stat_compensation": None,
             "cost_adjustment_day": 0.0, **of(price, ""), **of(brings, "_export")}
 
 
@@ -117,11 +117,11 @@ def flow(core, watts, entity, kwh, name, seconds=15):
 @pytest.fixture
 def paid(core, new_meter):
     """A meter that reads the power, at Home Assistant's Energy settings."""
-    def start(counters, *sources):
+    def start(counters, *sources, **options):
         ask_ha(core, ("energy/save_prefs", {"energy_sources": list(sources), "device_consumption": []}))
         until(lambda: len(ask_ha(core, ("energy/info", {}))["cost_sensors"]) == counters, 20)
         core.set(grid_power=0)
-        meter = new_meter({"total_power": "sensor.grid_power"}, ha=core).start()
+        meter = new_meter({"total_power": "sensor.grid_power", **options}, ha=core).start()
         meter.until_total(0, 10)
         return meter
     yield start
@@ -179,3 +179,58 @@ def test_two_tariffs_are_named_and_come_to_what_home_assistant_says(core, paid):
         row = re.search(rf"{name}\s+From grid · {entity} · {price}\u202f€/kWh\s+{kwh:.1f}\s*&#8239;\s*kWh\s+{cost:.2f}\u202f€", text)
         assert row, re.sub(r"\s+", " ", text[text.find("Tariffs"):])[:400]
     assert re.search(rf"Cost\s+{money:.2f}\u202f€", text), "and their sum"
+
+
+@pytest.mark.timeout(480)
+def test_followed_counters_are_the_days_whatever_the_power_says(core, paid):
+    drawn, fed = "sensor.drawn_counted", "sensor.fed_counted"
+    counter(core, drawn, 1000, "Drawn")
+    counter(core, fed, 500, "Fed in")
+    early_in_a_quarter()
+    meter = paid(2, grid(drawn, 0.31, fed, 0.08), energy_source="entities", energy_import=drawn, energy_export=fed)
+    until(lambda: fetch(meter.dashboard_port, "GET", "/energy").text.count("1,000.0") > 0, 20, "the counters stand where the entities do")
+    core.set(grid_power=1000)  # half an hour's worth would be needed for what they say, by hundredths of a kWh
+    for hundredths in range(1, 42):
+        counter(core, drawn, 1000 + hundredths / 100, "Drawn")
+        counter(core, fed, 500 + hundredths / 200, "Fed in")
+    theirs = energy_page(core, drawn, fed)
+    assert theirs[drawn][0] == pytest.approx(0.41) and theirs[fed][0] == pytest.approx(0.205), theirs
+    today = until(lambda: (day := ours(meter))["import_wh"] > 400 and "cost" in day and "income" in day and day, 130, "the minute is over")
+    assert close(today["import_wh"], 410) and close(today["export_wh"], 205) and today["device_import_wh"] == today["import_wh"], today
+    assert close(today["cost"], theirs[drawn][1]) and close(today["income"], theirs[fed][1]), (today, theirs)
+    assert "Days and months are those of your energy entities" in fetch(meter.dashboard_port, "GET", "/energy").text
+
+
+def bring(core, statistic, name, unit, hours):
+    """Statistics without an entity, as Tibber's integration brings them: what each hour added, this one last."""
+    start = datetime.now(ZoneInfo("UTC")).replace(minute=0, second=0, microsecond=0).timestamp() - 3600 * (len(hours) - 1)
+    stats = [{"start": datetime.fromtimestamp(start + 3600 * n, ZoneInfo("UTC")).isoformat(), "sum": sum(hours[:n + 1]), "state": added}
+             for n, added in enumerate(hours)]
+    ask_ha(core, ("recorder/import_statistics", {"stats": stats, "metadata": {
+        "has_mean": False, "mean_type": 0, "has_sum": True, "name": name, "source": statistic.split(":")[0], "statistic_id": statistic,
+        "unit_class": "energy" if unit == "kWh" else None, "unit_of_measurement": unit}}))
+    found = {"start_time": datetime.fromtimestamp(start, ZoneInfo("UTC")).isoformat(), "period": "hour", "types": ["change"], "statistic_ids": [statistic]}
+    until(lambda: len(ask_ha(core, ("recorder/statistics_during_period", found)).get(statistic, ())) == len(hours), 20, "the recorder has them")
+
+
+@pytest.mark.timeout(480)
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside-another"])
+def test_what_was_paid_by_a_statistic_without_an_entity_is_the_price_of_its_hours(core, paid, beside):
+    bring(core, "tibber:used", "Tibber consumption", "kWh", [5.0, 1.0, 2.0])
+    bring(core, "tibber:paid", "Tibber cost", "EUR", [5.0, 0.2, 0.7])
+    counter(core, "sensor.pump_energy", 100, "Heat pump")
+    early_in_a_quarter()
+    others = [grid("sensor.pump_energy", 0.2)] if beside else []
+    meter = paid(len(others), grid("tibber:used", None, paid="tibber:paid"), *others)
+    flow(core, 300_000, "sensor.unused_counter", 10, "Unused", 10)
+    today = until(lambda: (day := ours(meter))["import_wh"] > 700 and "cost" in day and day, 130, "the minute is over")
+    assert close(today["cost"], today["import_wh"] / 1000 * 0.35), today
+    text = re.sub(r"<[^>]*>", " ", fetch(meter.dashboard_port, "GET", "/energy").text)
+    assert "Home Assistant says later what was paid: up to " in text
+    assert ("Tariffs" in text) == beside
+    if beside:
+        started = datetime.now(ZoneInfo("Europe/Amsterdam")).hour  # hours of today that were brought
+        kwh, cost = {0: (2.0, 0.7), 1: (3.0, 0.9)}.get(started, (8.0, 5.9))
+        row = re.search(rf"Tibber consumption\s+From grid · tibber:used\s+{kwh:.1f}\s*&#8239;\s*kWh\s+{cost:.2f}\u202f€", text)
+        assert row, re.sub(r"\s+", " ", text[text.find("Tariffs"):])[:400]
+        assert "Of Heat pump Home Assistant has no reading" in text

@@ -249,6 +249,7 @@ mod tests {
                     priced: net.import,
                     ..Money::default()
                 },
+                followed: false,
             }
         };
         let day = |(i, c): (usize, &(f64, f64))| {

@@ -130,8 +130,12 @@ struct View {
     tariffs: Tariffs,
     /// Whether one of them says what the device counts.
     device: bool,
+    /// Whether energy entities counted some of it.
+    followed: bool,
     /// What of prices is to be said.
     prices: Option<&'static str>,
+    /// Until when what was paid is known, where that comes later.
+    late: Option<String>,
     charts: Vec<Bars>,
     rows: Vec<Row>,
     total: Option<(Figure, Figure)>,
@@ -161,6 +165,13 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         (false, false) if p.sensors => Some("prices_none"),
         (false, false) => None,
     };
+    let late = prices.until.map(|until| match until {
+        0 => l.t("prices_awaited").to_owned(),
+        until => {
+            let at = words::moment(l, until as f64, context.now().unix, &context.zone());
+            l.with("prices_late", &[("time", &at)])
+        }
+    });
     let endpoint = context.meter(p.m);
     let snapshot = endpoint.view().snapshot.clone();
     let rows = snapshot.energy.map_or_else(Vec::new, |energy| {
@@ -186,6 +197,8 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     html(&View {
         charts: sums.map_or_else(Vec::new, |sums| charts(l, sums, &prices)),
         p,
+        followed: sums.is_some_and(|sums| sums.this_month().followed || sums.days_ago(1).followed),
+        late,
         device: cards.iter().any(|card| card.device.is_some()),
         prices: said,
         cards,
@@ -264,6 +277,7 @@ mod tests {
             fed,
             price: Some(0.3215),
             kwh,
+            by_hours: false,
             counted: counted.map(|kwh| Counted {
                 kwh,
                 money: kwh * 0.5,

@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 
-use meter::Counter;
+use meter::{Counter, Energy};
 use store::{EnergySpan, Money};
 
 /// Days drawn.
@@ -20,6 +20,8 @@ pub struct Sum {
     pub device: Counter,
     /// Of the netted energy.
     pub money: Money,
+    /// Whether energy entities counted some of it.
+    pub followed: bool,
 }
 
 impl Sum {
@@ -28,6 +30,7 @@ impl Sum {
             net: span.net()?,
             device: span.sum()?,
             money: span.money,
+            followed: span.followed != Energy::default(),
         })
     }
 
@@ -174,6 +177,7 @@ mod tests {
                 }; 3],
             ),
             crossed: 1.0,
+            followed: Energy::default(),
             money: Money::default(),
         };
         let spans: Vec<EnergySpan> = days

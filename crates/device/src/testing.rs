@@ -145,7 +145,7 @@ pub(super) fn minute(ts: i64, watts: f64) -> MinuteRecord {
         ts,
         phases: [phase; 3],
         n_current: [0.0; 3],
-        crossed: 0.0,
+        ..MinuteRecord::default()
     }
 }
 

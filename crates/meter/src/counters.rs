@@ -255,6 +255,27 @@ impl Ledger {
         self.counted
     }
 
+    /// What the counters grew by since [`Self::counted`] said `since`; `None` where no entity counts.
+    ///
+    /// The entities of single phases tell no net: theirs is what the phases come to, less what
+    /// `crossed` in that time, Wh.
+    #[must_use]
+    pub fn followed_since(&self, since: &Energy, crossed: f64) -> Option<Energy> {
+        if self.mode != EnergySource::Entities || self.slots.is_empty() {
+            return None;
+        }
+        let mut grown = self.counted;
+        each(&mut grown, since, |counter, before| *counter -= before);
+        for export in [false, true] {
+            let of_a_phase =
+                |slot: &Slot| slot.export == export && matches!(slot.share, Share::Phase(_));
+            if self.slots.iter().any(of_a_phase) {
+                *side(&mut grown.net, export) = *side(&mut grown.sum(), export) - crossed;
+            }
+        }
+        Some(grown)
+    }
+
     /// Counters as counted; `None` while they wait for their seed.
     #[must_use]
     pub fn counters(&self) -> Option<Energy> {

@@ -19,6 +19,7 @@ use super::{
     minutes::{MinuteBuilder, MinuteRecord, minute_of},
     report::{self, EntityReport},
     round::serve,
+    shown::each,
     snapshot::{Snapshot, SourceHealth},
     watch::{Notice, Watch, WatchContext},
     witness::{Side, SignChecks},
@@ -105,6 +106,8 @@ pub struct Meter {
     at: Now,
     minute: MinuteBuilder,
     done: VecDeque<MinuteRecord>,
+    /// What was counted by the end of the last record, Wh.
+    recorded: super::Energy,
     seq: u64,
     power_cells: Vec<usize>,
     /// Power cells heard since the last snapshot, and since when siblings are awaited.
@@ -131,6 +134,7 @@ impl Meter {
             at: now,
             minute: MinuteBuilder::new(minute_of(now.unix)),
             done: VecDeque::new(),
+            recorded: super::Energy::default(),
             seq: 0,
             power_cells: Vec::new(),
             heard: Vec::new(),
@@ -299,9 +303,8 @@ impl Meter {
     /// there was.
     pub fn finish(&mut self, now: Now) -> Vec<MinuteRecord> {
         self.enter(now);
-        let rest = self.minute.finish();
-        self.minute = MinuteBuilder::new(self.minute.ts());
-        self.done.drain(..).chain(rest).collect()
+        self.close(self.minute.ts());
+        self.done.drain(..).collect()
     }
 
     /// The truth of this moment.
@@ -513,9 +516,18 @@ impl Meter {
     fn roll(&mut self, now: Now) {
         let ts = minute_of(now.unix);
         if ts > self.minute.ts() || ts < self.minute.ts() - 60 {
-            self.done.extend(self.minute.finish());
-            self.minute = MinuteBuilder::new(ts);
+            self.close(ts);
         }
+    }
+
+    /// Closes the minute under way and begins the one at `ts`. What counters grow by while nothing is
+    /// measured goes into the next record.
+    fn close(&mut self, ts: i64) {
+        if let Some(record) = self.under_way() {
+            self.done.push_back(record);
+            self.recorded = self.ledger.counted();
+        }
+        self.minute = MinuteBuilder::new(ts);
     }
 
     /// Counters to 0; history and lifetime sums stay.
@@ -576,7 +588,15 @@ impl Meter {
     /// The minute under way with what there is of it; `None` while nothing was measured in it.
     #[must_use]
     pub fn under_way(&self) -> Option<MinuteRecord> {
-        self.minute.finish()
+        let mut record = self.minute.finish()?;
+        let grown = self.ledger.followed_since(&self.recorded, record.crossed);
+        if let Some(mut more) = grown {
+            each(&mut more, &record.energy(), |counter, said| {
+                *counter -= said;
+            });
+            record.followed = more;
+        }
+        Some(record)
     }
 
     /// What this process has counted, Wh; a reset does not undo it.

@@ -1,6 +1,9 @@
 //! One minute of the device's energy records (`docs/protocol/emdata.md#columns`).
 
-use super::figures::Electric;
+use super::{
+    figures::Electric,
+    snapshot::{Counter, Energy},
+};
 
 /// A phase's part of a minute record.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -45,6 +48,29 @@ pub struct MinuteRecord {
     /// What came in on one phase while it went out on another, Wh: each direction of the phases'
     /// sum is smaller by it than both are together. The device does not tell it.
     pub crossed: f64,
+    /// What the counters grew by beyond what the phases say, Wh, where energy entities count
+    /// (`energy_source = entities`): less than nothing while they are late. The device does not tell
+    /// it.
+    pub followed: Energy,
+}
+
+impl MinuteRecord {
+    /// What its phases say: each by its sign, and their sum by its own.
+    #[must_use]
+    pub fn energy(&self) -> Energy {
+        let phases = self.phases.each_ref().map(|phase| Counter {
+            import: phase.act_energy,
+            export: phase.act_ret_energy,
+        });
+        let sum = |side: fn(&Counter) -> f64| phases.iter().map(side).sum::<f64>();
+        Energy {
+            phases,
+            net: Counter {
+                import: sum(|c| c.import) - self.crossed,
+                export: sum(|c| c.export) - self.crossed,
+            },
+        }
+    }
 }
 
 /// A minute being filled.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use config::{Inputs, MeterSettings, PowerInput, Settings, TotalPhase};
+use config::{EnergySource, Inputs, MeterSettings, PowerInput, Settings, TotalPhase};
 use vocab::reason::{Input, Reason, Unreachable};
 use vocab::{EntityId, Link, Now, Reading, SourceEvent, State};
 
@@ -587,6 +587,84 @@ fn minutes_follow_the_wall_clock() {
         .map(|m| m.phases[0].act_energy)
         .sum();
     assert!((energy + rest + 120.0 - rig.snap().energy.unwrap().phases[0].import).abs() < 1e-6);
+}
+
+#[test]
+fn minutes_tell_what_followed_counters_count_beyond_the_power() {
+    let follow = |inputs: Inputs| MeterSettings {
+        energy_source: EnergySource::Entities,
+        ..settings(inputs)
+    };
+    let near = |a: Counter, import: f64, export: f64| {
+        assert!(
+            (a.import - import).abs() < 1e-6 && (a.export - export).abs() < 1e-6,
+            "{a:?} is not {import}, {export}"
+        );
+    };
+    let both = |record: &MinuteRecord| {
+        let mut sum = record.energy();
+        shown::each(&mut sum, &record.followed, |wh, more| *wh += more);
+        sum
+    };
+    // The house's counter knows twice of what the power says; nobody counts what is fed in.
+    let mut rig = Rig::new(&follow(Inputs {
+        energy_import: ids(&["sensor.e"]),
+        ..three()
+    }));
+    let power = [
+        ("sensor.l1", "3600", "W"),
+        ("sensor.l2", "-600", "W"),
+        ("sensor.l3", "0", "W"),
+    ];
+    rig.say_all(&power);
+    rig.say("sensor.e", "100", "kWh");
+    rig.run(30);
+    rig.say("sensor.e", "100.1", "kWh");
+    let record = rig.run(40).remove(0);
+    near(record.energy().sum(), 60.0, 10.0);
+    near(record.energy().net, 50.0, 0.0);
+    near(both(&record).sum(), 100.0, 10.0);
+    near(both(&record).net, 100.0, 0.0);
+    // What it counts while no power is known goes into the next record.
+    rig.say_all(&power.map(|(entity, _, unit)| (entity, "unavailable", unit)));
+    rig.run(60);
+    rig.say("sensor.e", "100.3", "kWh");
+    assert_eq!(rig.run(60), [], "nothing is measured");
+    rig.say_all(&power);
+    let record = rig.run(60).remove(0);
+    assert!(both(&record).sum().import > 199.0, "{record:?}");
+
+    // Counters of the phases: what crosses is in neither direction.
+    let mut rig = Rig::new(&follow(Inputs {
+        phase_energy_import: ["sensor.e1", "sensor.e2", "sensor.e3"].map(|n| ids(&[n])),
+        phase_energy_export: ["sensor.r1", "sensor.r2", "sensor.r3"].map(|n| ids(&[n])),
+        ..three()
+    }));
+    rig.say_all(&power);
+    let count = |e1: &'static str, r2: &'static str| {
+        ["sensor.e2", "sensor.e3", "sensor.r1", "sensor.r3"]
+            .map(|n| (n, "0", "kWh"))
+            .into_iter()
+            .chain([("sensor.e1", e1, "kWh"), ("sensor.r2", r2, "kWh")])
+            .collect::<Vec<_>>()
+    };
+    rig.say_all(&count("1", "1"));
+    rig.run(30);
+    rig.say_all(&count("1.08", "1.02"));
+    let record = rig.run(40).remove(0);
+    near(both(&record).sum(), 80.0, 20.0);
+    near(both(&record).net, 70.0, 10.0);
+
+    // Elsewhere the phases say all.
+    let mut rig = Rig::new(&settings(Inputs {
+        energy_import: ids(&["sensor.e"]),
+        ..three()
+    }));
+    rig.say_all(&power);
+    rig.say("sensor.e", "100", "kWh");
+    rig.run(30);
+    rig.say("sensor.e", "100.1", "kWh");
+    assert_eq!(rig.run(40).remove(0).followed, Energy::default());
 }
 
 #[test]

@@ -38,6 +38,7 @@ mod facts;
 pub mod home_assistant;
 mod kin;
 pub mod notice;
+pub mod paid;
 pub mod prefs_watch;
 pub mod prices;
 pub mod rank;

@@ -1,6 +1,8 @@
 //! What a kWh costs, and what one that is fed in brings, by Home Assistant's Energy settings: a
 //! number, or an entity that says it.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -36,6 +38,18 @@ pub struct Rate {
     pub counter: String,
     /// `None` where the settings name none.
     pub price: Option<Price>,
+    /// The statistic of what that comes to in money: the settings name it in place of a price, or
+    /// Home Assistant makes it of the price.
+    pub money: Option<String>,
+    /// What its owner calls it, where it is a statistic without an entity.
+    pub name: Option<String>,
+}
+
+impl Rate {
+    /// A statistic that something else than an entity brings, such as `tibber:energy_consumption`.
+    fn is_external(&self) -> bool {
+        self.counter.contains(':')
+    }
 }
 
 /// The prices of the Energy settings.
@@ -49,6 +63,9 @@ pub struct Prices {
     pub drawn: Vec<Rate>,
     /// The same to the grid.
     pub fed: Vec<Rate>,
+    /// Whether what was drawn, and what was fed in, is paid by Home Assistant's statistics: where
+    /// the settings name no price but what was paid, or one of several counters is no entity.
+    pub by_hours: [bool; 2],
 }
 
 /// The same in the house's currency, at this moment.
@@ -65,6 +82,8 @@ pub struct Told {
     pub fixed: bool,
     /// Each of several counters with a price of its own; none where there is one price.
     pub tariffs: Vec<Tariff>,
+    /// Where a side is paid by hours: until when (Unix s) all that pays it is known, 0: nothing is.
+    pub until: Option<i64>,
 }
 
 /// One of several counters, at this moment.
@@ -78,8 +97,10 @@ pub struct Tariff {
     pub fed: bool,
     /// A kWh of it; `None` while nobody says.
     pub price: Option<f64>,
-    /// What it says, kWh; `None` where it says nothing.
+    /// What it says, kWh; `None` where it says nothing, or is paid by its hours.
     pub kwh: Option<f64>,
+    /// What it counted is by Home Assistant's statistics.
+    pub by_hours: bool,
     /// What it counted today, yesterday and this month, as far as that is known.
     pub counted: [Counted; 3],
 }
@@ -91,6 +112,45 @@ pub struct Counted {
     pub kwh: f64,
     /// What it cost or brought; of it what was counted without a price is not.
     pub money: f64,
+}
+
+/// Members of the settings that say of a counter what its kWh cost.
+struct Names {
+    counter: &'static str,
+    entity: &'static str,
+    number: &'static str,
+    money: &'static str,
+}
+
+const DRAWN: Names = Names {
+    counter: "stat_energy_from",
+    entity: "entity_energy_price",
+    number: "number_energy_price",
+    money: "stat_cost",
+};
+
+/// Of what is fed in, in a flow of its own.
+const FED: Names = Names {
+    counter: "stat_energy_to",
+    money: "stat_compensation",
+    ..DRAWN
+};
+
+/// The same beside what is drawn.
+const FED_BESIDE: Names = Names {
+    entity: "entity_energy_price_export",
+    number: "number_energy_price_export",
+    ..FED
+};
+
+fn rate(of: &Value, names: &Names) -> Option<Rate> {
+    let text = |name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
+    Some(Rate {
+        counter: text(names.counter)?,
+        price: price(of, names.entity, names.number),
+        money: text(names.money),
+        name: None,
+    })
 }
 
 fn price(of: &Value, entity: &str, number: &str) -> Option<Price> {
@@ -112,40 +172,56 @@ impl EnergyPrefs {
             found.cloned().unwrap_or_default()
         };
         let (mut drawn, mut fed): (Vec<Rate>, Vec<Rate>) = Default::default();
-        let add = |to: &mut Vec<Rate>, of: &Value, counter: &str, entity: &str, number: &str| {
-            if let Some(counter) = of.get(counter).and_then(Value::as_str) {
-                to.push(Rate {
-                    counter: counter.into(),
-                    price: price(of, entity, number),
-                });
-            }
-        };
-        let own = ("entity_energy_price", "number_energy_price");
-        let back = ("entity_energy_price_export", "number_energy_price_export");
         for source in self.grid_sources() {
-            add(&mut drawn, source, "stat_energy_from", own.0, own.1);
-            add(&mut fed, source, "stat_energy_to", back.0, back.1);
-            for flow in list(source, "flow_from") {
-                add(&mut drawn, &flow, "stat_energy_from", own.0, own.1);
-            }
-            for flow in list(source, "flow_to") {
-                add(&mut fed, &flow, "stat_energy_to", own.0, own.1);
-            }
+            drawn.extend(rate(source, &DRAWN));
+            fed.extend(rate(source, &FED_BESIDE));
+            drawn.extend(
+                list(source, "flow_from")
+                    .iter()
+                    .filter_map(|flow| rate(flow, &DRAWN)),
+            );
+            fed.extend(
+                list(source, "flow_to")
+                    .iter()
+                    .filter_map(|flow| rate(flow, &FED)),
+            );
         }
-        // Where all have the same price, it is that of a kWh.
-        let one = |all: Vec<Rate>| {
-            if all.windows(2).all(|pair| pair[0].price == pair[1].price) {
-                (all.into_iter().next().and_then(|rate| rate.price), vec![])
-            } else {
-                (None, all)
-            }
-        };
-        let ((import, drawn), (export, fed)) = (one(drawn), one(fed));
+        let ((import, drawn, by_drawn), (export, fed, by_fed)) = (one(drawn), one(fed));
         Prices {
             import,
             export,
             drawn,
             fed,
+            by_hours: [by_drawn, by_fed],
+        }
+    }
+}
+
+/// Of all counters of a side: its price where that is one, else the counters, and whether they are
+/// paid by their hours.
+fn one(all: Vec<Rate>) -> (Option<Price>, Vec<Rate>, bool) {
+    let same = all.windows(2).all(|pair| pair[0].price == pair[1].price);
+    if all.iter().any(|rate| rate.money.is_some()) || !same && all.iter().any(Rate::is_external) {
+        (None, all, true)
+    } else if same {
+        (
+            all.into_iter().next().and_then(|rate| rate.price),
+            vec![],
+            false,
+        )
+    } else {
+        (None, all, false)
+    }
+}
+
+impl Prices {
+    /// The counters of a side that are paid by their hours.
+    pub(super) fn hourly(&self, fed: bool) -> &[Rate] {
+        let all = if fed { &self.fed } else { &self.drawn };
+        if self.by_hours[usize::from(fed)] {
+            &all[..all.len().min(TARIFFS_MAX)]
+        } else {
+            &[]
         }
     }
 }
@@ -204,21 +280,85 @@ pub async fn prices(settings: &SourceSettings, access: &Access) -> Result<Prices
     let (address, cadence) = (Address::choose(settings, access)?, access.cadence);
     beside::ask(async move {
         let mut connection = QueryConnection::open(&address, &cadence).await?;
-        let asked = connection
-            .ask::<EnergyPrefs>("the Energy settings", |id| {
-                Outgoing::GetPrefs { id }.frame()
-            })
-            .await;
+        let asked = read(&mut connection).await;
         connection.close().await;
-        match asked? {
-            Ok(prefs) => Ok(prefs.prices()),
-            Err(QueryError::Failed {
-                not_found: true, ..
-            }) => Ok(Prices::default()),
-            Err(error) => Err(error),
-        }
+        asked
     })
     .await
+}
+
+async fn read(connection: &mut QueryConnection) -> Result<Prices, QueryError> {
+    let asked = connection
+        .ask::<EnergyPrefs>("the Energy settings", |id| {
+            Outgoing::GetPrefs { id }.frame()
+        })
+        .await?;
+    let mut prices = match asked {
+        Ok(prefs) => prefs.prices(),
+        Err(QueryError::Failed {
+            not_found: true, ..
+        }) => return Ok(Prices::default()),
+        Err(error) => return Err(error),
+    };
+    if prices.by_hours == [false; 2] {
+        return Ok(prices);
+    }
+    let info = connection
+        .ask::<Info>("the costs' sensors", |id| {
+            Outgoing::EnergyInfo { id }.frame()
+        })
+        .await?
+        .unwrap_or_default();
+    let Prices {
+        drawn,
+        fed,
+        by_hours,
+        ..
+    } = &mut prices;
+    let hourly = [(by_hours[0], drawn), (by_hours[1], fed)].into_iter();
+    let mut hourly: Vec<&mut Rate> = hourly
+        .filter(|(by_hours, _)| *by_hours)
+        .flat_map(|(_, all)| all)
+        .collect();
+    for rate in &mut hourly {
+        let made = info.cost_sensors.get(&rate.counter);
+        rate.money = rate.money.take().or_else(|| made.cloned());
+    }
+    let external = hourly.iter().filter(|rate| rate.is_external());
+    let ids: Vec<String> = external.map(|rate| rate.counter.clone()).collect();
+    let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+    if !ids.is_empty() {
+        let named = connection
+            .ask::<Vec<Named>>("the names of statistics", |id| {
+                Outgoing::StatisticNames {
+                    id,
+                    statistic_ids: &ids,
+                }
+                .frame()
+            })
+            .await?
+            .unwrap_or_default();
+        for rate in hourly {
+            let own = named
+                .iter()
+                .find(|named| named.statistic_id == rate.counter);
+            rate.name = own.and_then(|named| named.name.clone());
+        }
+    }
+    Ok(prices)
+}
+
+#[derive(Default, Deserialize)]
+struct Info {
+    #[serde(default)]
+    cost_sensors: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    statistic_id: String,
+    #[serde(default)]
+    name: Option<String>,
 }
 
 /// What these prices are now. What an entity does not say is not known.
@@ -242,24 +382,36 @@ pub async fn told(settings: &SourceSettings, access: &Access, prices: &Prices) -
         };
         let fixed = |price: &Option<Price>| !matches!(price, Some(Price::Entity(_)));
         let mut tariffs = Vec::new();
-        let all = prices.drawn.iter().map(|rate| (rate, false));
+        // One counter alone needs no name: it is the house's.
+        let several = |all: &[Rate]| {
+            if all.len() > 1 {
+                all.to_vec()
+            } else {
+                Vec::new()
+            }
+        };
+        let (drawn, fed) = (several(&prices.drawn), several(&prices.fed));
+        let all = drawn.iter().map(|rate| (rate, false));
         for (rate, fed) in all
-            .chain(prices.fed.iter().map(|rate| (rate, true)))
+            .chain(fed.iter().map(|rate| (rate, true)))
             .take(TARIFFS_MAX)
         {
+            let by_hours = prices.by_hours[usize::from(fed)];
             // A statistic without an entity says nothing by itself.
             let counter = match rate.counter.parse() {
                 Ok(entity) => state(&entity).await?,
                 Err(_) => None,
             };
-            let kwh = counter.as_ref().and_then(State::kwh);
-            let name = counter.and_then(|state| state.attributes.friendly_name);
+            let kwh = counter.as_ref().and_then(State::kwh).filter(|_| !by_hours);
+            let named = counter.and_then(|state| state.attributes.friendly_name);
+            let name = named.or_else(|| rate.name.clone());
             tariffs.push(Tariff {
                 counter: rate.counter.clone(),
                 name: name.unwrap_or_else(|| rate.counter.clone()),
                 fed,
                 price: now(&rate.price).await?,
                 kwh,
+                by_hours,
                 counted: Default::default(),
             });
         }
@@ -267,19 +419,20 @@ pub async fn told(settings: &SourceSettings, access: &Access, prices: &Prices) -
             currency: of.and_then(|of| of.currency),
             import: now(&prices.import).await?,
             export: now(&prices.export).await?,
-            fixed: fixed(&prices.import) && fixed(&prices.export),
+            fixed: fixed(&prices.import) && fixed(&prices.export) && prices.by_hours == [false; 2],
             tariffs,
+            until: None,
         })
     })
     .await
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn prices(text: &str) -> Prices {
+    pub fn prices(text: &str) -> Prices {
         let all = format!(r#"{{"energy_sources":[{text}]}}"#);
         serde_json::from_str::<EnergyPrefs>(&all).unwrap().prices()
     }
@@ -322,6 +475,8 @@ mod tests {
         let rate = |counter: &str, price: f64| Rate {
             counter: counter.into(),
             price: Some(Price::Fixed(price)),
+            money: None,
+            name: None,
         };
         assert_eq!(differs.import, None);
         assert_eq!(

@@ -185,7 +185,8 @@ async fn over(
             answers.push(Vec::new());
             continue;
         }
-        let statistic_ids = question.ids();
+        let ids = question.ids();
+        let statistic_ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
         let asked = |id| {
             let (start_time, statistic_ids) = (&*start_time, &*statistic_ids);
             let units = StatisticUnits {
@@ -197,7 +198,7 @@ async fn over(
                 start_time,
                 statistic_ids,
                 period: look.period(),
-                types: ["mean", "change"],
+                types: &["mean", "change"],
                 units,
             }
             .frame()
@@ -218,7 +219,7 @@ async fn over(
     Ok(answers)
 }
 
-fn stamp(unix: f64) -> String {
+pub(super) fn stamp(unix: f64) -> String {
     let since = Duration::try_from_secs_f64(unix.max(0.0).floor()).unwrap_or_default();
     jiff::Timestamp::UNIX_EPOCH
         .checked_add(since)

@@ -2,9 +2,13 @@
 //! (`docs/protocol/emdata.md#columns`), as postcard writes integers. About 100 bytes a record
 //! instead of 350.
 
+use super::types::{from_numbers, to_numbers};
 use meter::{MinuteRecord, PhaseMinute};
 
-const VERSION: u8 = 2;
+/// With what energy entities counted beyond what the phases say.
+const FOLLOWED: u8 = 3;
+/// Where that is nothing.
+const PLAIN: u8 = 2;
 /// Written before version 0.3: without what crossed.
 const WITHOUT_CROSSED: u8 = 1;
 const ENERGY: f64 = 10_000.0;
@@ -56,18 +60,29 @@ pub(super) fn encode(record: &MinuteRecord) -> Vec<u8> {
         }),
         record.n_current.map(|value| units(value, VOLT_AMPERE)),
     );
-    let blob = (VERSION, all, units(record.crossed, ENERGY));
+    let crossed = units(record.crossed, ENERGY);
+    let followed = to_numbers(&record.followed).map(|wh| units(wh, ENERGY));
+    let buffer = Vec::with_capacity(128);
     // Only a buffer that cannot grow is an error.
-    postcard::to_extend(&blob, Vec::with_capacity(128)).unwrap_or_default()
+    if followed == [0; 8] {
+        postcard::to_extend(&(PLAIN, all, crossed), buffer)
+    } else {
+        postcard::to_extend(&(FOLLOWED, all, crossed, followed), buffer)
+    }
+    .unwrap_or_default()
 }
 
 /// The record of a blob; `None` for what is none.
 pub(super) fn decode(ts: i64, blob: &[u8]) -> Option<MinuteRecord> {
     let ((version, all), rest) = postcard::take_from_bytes::<(u8, Units)>(blob).ok()?;
     let (crossed, rest) = match version {
-        VERSION => postcard::take_from_bytes(rest).ok()?,
+        FOLLOWED | PLAIN => postcard::take_from_bytes(rest).ok()?,
         WITHOUT_CROSSED => (0_i64, rest),
         _ => return None,
+    };
+    let (followed, rest) = match version {
+        FOLLOWED => postcard::take_from_bytes(rest).ok()?,
+        _ => ([0_i64; 8], rest),
     };
     let (phases, n_current) = all;
     let value = |units: i64, scale: f64| units as f64 / scale;
@@ -77,6 +92,7 @@ pub(super) fn decode(ts: i64, blob: &[u8]) -> Option<MinuteRecord> {
             .map(|units| from_figures(std::array::from_fn(|at| value(units[at], SCALES[at])))),
         n_current: n_current.map(|units| value(units, VOLT_AMPERE)),
         crossed: value(crossed, ENERGY),
+        followed: from_numbers(followed.map(|wh| value(wh, ENERGY))),
     })
 }
 
@@ -88,13 +104,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_record_comes_back_in_the_decimals_served(units in proptest::collection::vec(-5_000_000_i64..5_000_000, 43), ts in 0_i64..4_000_000_000) {
+        fn a_record_comes_back_in_the_decimals_served(units in proptest::collection::vec(-5_000_000_i64..5_000_000, 51), follows: bool, ts in 0_i64..4_000_000_000) {
             let mut record = MinuteRecord { ts, ..MinuteRecord::default() };
             for (i, phase) in record.phases.iter_mut().enumerate() {
                 *phase = from_figures(std::array::from_fn(|j| units[i * 13 + j] as f64 / SCALES[j]));
             }
             record.n_current = std::array::from_fn(|j| units[39 + j] as f64 / VOLT_AMPERE);
             record.crossed = units[42] as f64 / ENERGY;
+            if follows {
+                record.followed = from_numbers(std::array::from_fn(|j| units[43 + j] as f64 / ENERGY));
+            }
             prop_assert_eq!(decode(ts, &encode(&record)), Some(record));
         }
 
@@ -121,6 +140,7 @@ mod tests {
             phases: [phase; 3],
             n_current: [0.0; 3],
             crossed: 1.5,
+            followed: meter::Energy::default(),
         };
         assert!(encode(&house).len() < 120, "{}", encode(&house).len());
         let hexadecimal: String = encode(&house).iter().map(|b| format!("{b:02x}")).collect();

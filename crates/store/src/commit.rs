@@ -72,6 +72,16 @@ fn book(tx: &Connection, meter: i64, record: &MinuteRecord, sign: f64) -> rusqli
         )?
         .execute((meter, quarter, wh(record.crossed)))?;
     }
+    let followed = to_numbers(&record.followed).map(wh);
+    if followed != [0.0; 8] {
+        let [ai, ae, bi, be, ci, ce, ni, ne] = followed;
+        tx.prepare_cached(
+            "INSERT INTO followed VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT(meter, ts) DO UPDATE SET
+             a_import = a_import + ?3, a_export = a_export + ?4, b_import = b_import + ?5, b_export = b_export + ?6,
+             c_import = c_import + ?7, c_export = c_export + ?8, net_import = net_import + ?9, net_export = net_export + ?10",
+        )?
+        .execute(params![meter, quarter, ai, ae, bi, be, ci, ce, ni, ne])?;
+    }
     let [a, b, c] = record.phases;
     tx.prepare_cached(
         "INSERT INTO quarters VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(meter, ts) DO UPDATE SET

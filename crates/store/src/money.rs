@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use super::{
     Store,
-    types::{EnergySpan, Money, Price, QUARTER, StoreError},
+    types::{EnergySpan, Money, Price, QUARTER, StoreError, add, from_numbers},
 };
-use meter::{Counter, MinuteRecord};
+use meter::{Counter, Energy, MinuteRecord};
 
 /// A quarter of an hour.
 #[derive(Clone, Copy, Debug, Default)]
 struct Quarter {
     phases: [Counter; 3],
     crossed: f64,
+    followed: Energy,
 }
 
 impl Quarter {
@@ -22,6 +23,7 @@ impl Quarter {
             sum.export += phase.act_ret_energy;
         }
         self.crossed += record.crossed;
+        self.followed = add(&self.followed, &record.followed);
     }
 }
 
@@ -41,6 +43,7 @@ impl EnergySpan {
             to,
             phases: None,
             crossed: 0.0,
+            followed: Energy::default(),
             money: Money::default(),
         }
     }
@@ -52,8 +55,11 @@ impl EnergySpan {
             sum.export += phase.export;
         }
         self.crossed += quarter.crossed;
+        self.followed = add(&self.followed, &quarter.followed);
         let of = |side: fn(&Counter) -> f64| {
-            (quarter.phases.iter().map(side).sum::<f64>() - quarter.crossed).max(0.0)
+            let power = quarter.phases.iter().map(side).sum::<f64>() - quarter.crossed;
+            // What a late counter has yet to say is not paid before, and is paid then.
+            power.max(0.0) + side(&quarter.followed.net)
         };
         if let Some(price) = price.import {
             let wh = of(|c| c.import);
@@ -108,8 +114,9 @@ impl Store {
         }
         self.0.shared.query(|conn| {
             let mut select = conn.prepare_cached(
-                "SELECT q.ts, a_import, a_export, b_import, b_export, c_import, c_export, c.wh FROM quarters q
-                 LEFT JOIN crossed c ON c.meter = q.meter AND c.ts = q.ts
+                "SELECT q.ts, q.a_import, q.a_export, q.b_import, q.b_export, q.c_import, q.c_export, c.wh,
+                 f.a_import, f.a_export, f.b_import, f.b_export, f.c_import, f.c_export, f.net_import, f.net_export FROM quarters q
+                 LEFT JOIN crossed c ON c.meter = q.meter AND c.ts = q.ts LEFT JOIN followed f ON f.meter = q.meter AND f.ts = q.ts
                  WHERE q.meter = (SELECT id FROM meters WHERE key = ?1) AND q.ts >= ?2 AND q.ts < ?3 AND q.ts <= ?4 ORDER BY q.ts",
             )?;
             let mut rows = select.query((key, first, last, self.0.shared.now_s()))?;
@@ -120,9 +127,14 @@ impl Store {
                         export: r.get(i + 1)?,
                     })
                 };
+                let mut followed = [0.0; 8];
+                for (at, wh) in followed.iter_mut().enumerate() {
+                    *wh = r.get::<_, Option<f64>>(8 + at)?.unwrap_or(0.0);
+                }
                 let quarter = Quarter {
                     phases: [counter(1)?, counter(3)?, counter(5)?],
                     crossed: r.get::<_, Option<f64>>(7)?.unwrap_or(0.0),
+                    followed: from_numbers(followed),
                 };
                 add(r.get(0)?, &quarter);
             }
@@ -180,6 +192,79 @@ mod tests {
         store.minute("", minute(T0 + 60, 1.0, 0.0, 0.0));
         store.flush().wait().unwrap();
         assert_eq!(net(), [21.0, 5.0, 16.0, 0.0]);
+    }
+
+    #[test]
+    fn what_entities_count_is_the_days_and_what_the_power_says_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        store.put_price(
+            0,
+            Price {
+                import: Some(0.25),
+                export: Some(0.1),
+            },
+        );
+        let followed = |phase: [f64; 2], net: [f64; 2]| Energy {
+            phases: [
+                Counter {
+                    import: phase[0],
+                    export: 0.0,
+                },
+                Counter {
+                    import: 0.0,
+                    export: phase[1],
+                },
+                Counter::default(),
+            ],
+            net: Counter {
+                import: net[0],
+                export: net[1],
+            },
+        };
+        let span = || store.energy_between("", &[T0, T0 + 900]).unwrap()[0];
+        let seen = || {
+            let span = span();
+            let (sum, net) = (span.sum().unwrap(), span.net().unwrap());
+            [
+                sum.import,
+                sum.export,
+                net.import,
+                net.export,
+                span.money.cost * 1000.0,
+                span.money.income * 1000.0,
+            ]
+            .map(|wh| (wh * 100.0).round() / 100.0)
+        };
+        // The counter is late, then it says all of it and more.
+        let first = MinuteRecord {
+            followed: followed([-10.0, 1.0], [-7.0, 4.0]),
+            ..minute(T0, 10.0, 4.0, 3.0)
+        };
+        let second = MinuteRecord {
+            followed: followed([30.0, 0.0], [30.0, 0.0]),
+            ..minute(T0 + 60, 10.0, 0.0, 0.0)
+        };
+        store.minute("", first);
+        store.minute("", second);
+        store.flush().wait().unwrap();
+        assert_eq!(seen(), [40.0, 5.0, 40.0, 5.0, 10.0, 0.5]);
+        assert_eq!(
+            span().phases.unwrap()[0].import,
+            20.0,
+            "charts draw the power"
+        );
+        // Stamped by a wrong clock, and overwritten when its time came.
+        store.minute("", minute(T0 + 60, 5.0, 0.0, 0.0));
+        store.flush().wait().unwrap();
+        assert_eq!(seen(), [5.0, 5.0, 5.0, 5.0, 1.25, 0.5]);
+        // In the minute that a stop cut, both parts add up.
+        let part = super::super::part::Part {
+            record: first,
+            until: T0 + 30,
+        };
+        let whole = part.with(MinuteRecord { ts: T0, ..second }, None);
+        assert_eq!(whole.followed, followed([20.0, 1.0], [23.0, 4.0]));
     }
 
     /// Home Assistant's own arithmetic (`energy/sensor.py`): each growth of a counter at the price of
@@ -252,6 +337,16 @@ mod tests {
             (span.money.priced - net.import).abs() < 1e-6
                 && (span.money.paid - net.export).abs() < 1e-6
         );
+        // A counter of two decimals says each hundredth of a kWh late, and nothing twice: with other
+        // prices each hour that is less than half a cent a day.
+        let (mut exact, mut said) = (0.0_f64, 0.0);
+        let rounded = drawn.iter().map(|(ts, wh)| {
+            exact += wh;
+            let now = (exact / 10.0).round() * 10.0;
+            (*ts, now - std::mem::replace(&mut said, now))
+        });
+        let rounded: Vec<(i64, f64)> = rounded.collect();
+        assert!((home_assistant(&rounded, &prices) - cost).abs() < 0.005);
         // Hours add up to the day.
         let hours: Vec<i64> = (0..=24).map(|h| T0 + h * 3600).collect();
         let by_hour: f64 = store

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::types::{MeterRow, from_numbers, to_numbers};
+use super::types::{MeterRow, add, from_numbers, to_numbers};
 use meter::{Energy, MinuteRecord, PhaseMinute};
 
 const MINUTE: i64 = 60;
@@ -34,6 +34,7 @@ impl Part {
                     phases,
                     n_current,
                     crossed,
+                    followed,
                 },
             ..
         } = self;
@@ -55,6 +56,7 @@ impl Part {
             phases: std::array::from_fn(|i| whole(&phases[i], &later.phases[i], mean)),
             n_current: n,
             crossed: crossed + later.crossed,
+            followed: add(followed, &later.followed),
         }
     }
 }
@@ -269,6 +271,7 @@ mod tests {
             phases: [phase, PhaseMinute::default(), PhaseMinute::default()],
             n_current: [0.0; 3],
             crossed: 0.0,
+            followed: Energy::default(),
         }
     }
 
@@ -439,6 +442,7 @@ mod tests {
             phases,
             n_current,
             crossed: 1.5,
+            followed: Energy::default(),
         };
         let (low, high) = (phase(10.0), phase(20.0));
         let part = |record, s| Part {

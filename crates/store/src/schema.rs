@@ -65,6 +65,13 @@ const MIGRATIONS: &[&str] = &["
         guessed AS (
             SELECT meter, ts, min(up, down, max(up - coalesce(drawn, 0), down - coalesce(fed, 0))) AS wh FROM means)
     INSERT OR IGNORE INTO crossed SELECT meter, ts, wh FROM guessed WHERE wh > 0;
+",
+    // What energy entities counted beyond the power, by the quarter of an hour, where they count.
+    "
+    CREATE TABLE IF NOT EXISTS followed(
+        meter INTEGER NOT NULL, ts INTEGER NOT NULL, a_import REAL NOT NULL, a_export REAL NOT NULL, b_import REAL NOT NULL,
+        b_export REAL NOT NULL, c_import REAL NOT NULL, c_export REAL NOT NULL, net_import REAL NOT NULL, net_export REAL NOT NULL,
+        PRIMARY KEY(meter, ts)) WITHOUT ROWID;
 "];
 
 fn uri(path: &Path, immutable: bool) -> String {

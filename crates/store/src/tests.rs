@@ -144,6 +144,7 @@ fn record(ts: i64, wh: f64) -> MinuteRecord {
         phases: [phase, PhaseMinute::default(), PhaseMinute::default()],
         n_current: [0.0; 3],
         crossed: 0.0,
+        followed: meter::Energy::default(),
     }
 }
 

@@ -81,7 +81,7 @@ fn higher(a: &Energy, b: &Energy) -> Energy {
     each(a, b, f64::max)
 }
 
-fn add(a: &Energy, b: &Energy) -> Energy {
+pub(super) fn add(a: &Energy, b: &Energy) -> Energy {
     each(a, b, |a, b| a + b)
 }
 
@@ -173,10 +173,12 @@ pub struct EnergySpan {
     pub from: i64,
     /// End, Unix s, not included.
     pub to: i64,
-    /// Per phase, Wh; `None` where nothing was recorded, which is not the same as 0.
+    /// Per phase by its power, Wh; `None` where nothing was recorded, which is not the same as 0.
     pub phases: Option<[Counter; 3]>,
     /// What came in on one phase while it went out on another, Wh.
     pub crossed: f64,
+    /// What energy entities counted beyond that, Wh, where they count; may be negative.
+    pub followed: Energy,
     /// What the netted energy of it cost and brought.
     pub money: Money,
 }
@@ -185,20 +187,30 @@ impl EnergySpan {
     /// As the device counts: each direction is the sum over the phases.
     #[must_use]
     pub fn sum(&self) -> Option<Counter> {
-        let all = self.phases?;
-        Some(all.iter().fold(Counter::default(), |t, p| Counter {
-            import: t.import + p.import,
-            export: t.export + p.export,
-        }))
+        let more = self.followed.sum();
+        self.drawn_and_fed().map(|sum| Counter {
+            import: (sum.import + more.import).max(0.0),
+            export: (sum.export + more.export).max(0.0),
+        })
     }
 
     /// As a utility's meter counts: by the sign of the phases' sum at each moment.
     #[must_use]
     pub fn net(&self) -> Option<Counter> {
-        self.sum().map(|sum| Counter {
-            import: (sum.import - self.crossed).max(0.0),
-            export: (sum.export - self.crossed).max(0.0),
+        let more = self.followed.net;
+        self.drawn_and_fed().map(|sum| Counter {
+            import: (sum.import - self.crossed + more.import).max(0.0),
+            export: (sum.export - self.crossed + more.export).max(0.0),
         })
+    }
+
+    /// By power alone, over the phases.
+    fn drawn_and_fed(&self) -> Option<Counter> {
+        let all = self.phases?;
+        Some(all.iter().fold(Counter::default(), |t, p| Counter {
+            import: t.import + p.import,
+            export: t.export + p.export,
+        }))
     }
 }
 

@@ -379,6 +379,8 @@ pub(crate) enum Outgoing<'a> {
     GetHttpConfig { id: u64 },
     #[serde(rename = "energy/get_prefs")]
     GetPrefs { id: u64 },
+    #[serde(rename = "energy/info")]
+    EnergyInfo { id: u64 },
     #[serde(rename = "config/entity_registry/list")]
     ListRegistry { id: u64 },
     #[serde(rename = "config/device_registry/list")]
@@ -405,10 +407,15 @@ pub(crate) enum Outgoing<'a> {
     Statistics {
         id: u64,
         start_time: &'a str,
-        statistic_ids: &'a [EntityId],
+        statistic_ids: &'a [&'a str],
         period: &'a str,
-        types: [&'a str; 2],
+        types: &'a [&'a str],
         units: StatisticUnits,
+    },
+    #[serde(rename = "recorder/get_statistics_metadata")]
+    StatisticNames {
+        id: u64,
+        statistic_ids: &'a [&'a str],
     },
 }
 
