@@ -1,6 +1,10 @@
 //! Recordings: start, stop, get, delete; and one answered again with other options.
 
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{BufReader, ErrorKind},
+    sync::Arc,
+};
 
 use askama::Template;
 use axum::{
@@ -21,7 +25,7 @@ use super::{
 };
 use config::definitions;
 use recording::{
-    Comparison, Point, ReaderComparison, Recorder, cli,
+    Comparison, Point, ReaderComparison, Recorder, ReplayError,
     compare::Counts,
     files::NEWEST,
     options::{Changes, counts},
@@ -234,26 +238,35 @@ pub(super) async fn replay(
     Sent(asked): Sent<Asked>,
 ) -> Response<Body> {
     let Some(path) = context.recorder.files().path(&asked.name) else {
-        let why = "there is no such recording".to_owned();
-        return failure(StatusCode::NOT_FOUND, why);
+        return failure(StatusCode::NOT_FOUND, asking.l.t("rec_gone").to_owned());
     };
     if asked.set.len() > CHANGES {
         let why = format!("at most {CHANGES} options at once");
         return failure(StatusCode::BAD_REQUEST, why);
     }
     // A whole day takes longer than the pool of the database's readers gives to anybody.
-    let work = move || cli::of_file(&path, &asked.set);
+    let work = move || {
+        let file = File::open(path)?;
+        recording::replay(BufReader::new(file), &asked.set)
+    };
     let compared = tokio::task::spawn_blocking(work).await;
-    let (l, name) = (asking.l, asked.name);
+    let l = asking.l;
     match compared {
         Ok(Ok(compared)) => as_json(&words_of(l, compared)),
-        Ok(Err(why)) => {
-            let why = why
-                .split_once(&format!("{name}: "))
-                .map_or(&*why, |it| it.1);
-            told(StatusCode::BAD_REQUEST, why.to_owned())
-        }
+        Ok(Err(why)) => told(StatusCode::BAD_REQUEST, refused(l, &why)),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+/// Why a recording is not answered again.
+fn refused(l: &Locale, why: &ReplayError) -> String {
+    match why {
+        ReplayError::Options(why) => l.say(why),
+        ReplayError::Read(error) if error.kind() == ErrorKind::NotFound => {
+            l.t("rec_gone").to_owned()
+        }
+        // What is wrong with a line only who has edited it can mend.
+        other => other.to_string(),
     }
 }
 
