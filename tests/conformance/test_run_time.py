@@ -140,6 +140,27 @@ def test_a_reader_is_given_a_profile_while_the_meter_runs(replay):
     assert answer.status == 200 and seen() is None, "no option has changed by it"
 
 
+def test_a_meter_that_there_is_not_is_not_another(demo):
+    """An automation, or a page that was open before a meter was removed, must not steer the one that is left."""
+    calls = [("POST", "/control", {"pause": True}), ("GET", "/control", None), ("POST", "/profile", {"ip": VIEWER, "profile": "victron"}),
+             ("POST", "/reader", {"ip": VIEWER, "channel": "http"}), ("POST", "/test-as", {"as": "modbus"})]
+    for which in ("1", "7", "x", ""):
+        for method, path, body in calls:
+            answer = fetch(demo.dashboard_port, method, f"{path}?m={which}", body, {**JSON, "Accept-Language": "de"})
+            assert (answer.status, answer.json()) == (404, {"error": "diesen Zähler gibt es nicht"}), (which, path, answer)
+    now = fetch(demo.dashboard_port, "GET", "/control?m=0").json()
+    assert (now["paused"], now["profiles"]) == (False, {}), now
+
+
+def test_an_offset_that_was_taken_back_is_nothing_that_was_lost(demo):
+    for offset in (50, None):
+        control(demo, target_offset=offset)
+    demo.restart()
+    until(lambda: demo.get("/healthz").status == 200, 10)
+    assert demo.get("/healthz").json().get("problems", []) == [] and "could not be read" not in demo.log()
+    assert control(demo)["target_offset"] == 0
+
+
 @pytest.mark.parametrize("page", ["", "readers", "health"])
 def test_a_pause_ends_by_the_button_of_a_page(demo, look, page):  # noqa: F811
     control(demo, pause=True, pause_kind="zero", minutes=30)

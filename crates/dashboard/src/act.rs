@@ -88,8 +88,12 @@ pub(super) async fn mark_reader(
     asking: Asking,
     Sent(given): Sent<Marked>,
 ) -> Response<Body> {
+    let m = match asking.existing(&context) {
+        Ok(m) => m,
+        Err(response) => return response,
+    };
     let mark = Mark {
-        meter: context.meter(asking.m).meter.clone(),
+        meter: context.meter(m).meter.clone(),
         address: given.ip,
         channel: given.channel,
         name: given.name,

@@ -10,8 +10,12 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{answer::unreadable, locale::Locale};
-use vocab::reason::Reason;
+use super::{
+    answer::{failure, unreadable},
+    context::Context,
+    locale::Locale,
+};
+use vocab::reason::{Reason, Undone};
 
 /// Why a user of Home Assistant can look but not change: ingress lets every user in.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,8 +56,10 @@ pub(super) struct Pass {
 pub(super) struct Asking {
     pub l: &'static Locale,
     pub pass: Pass,
-    /// Index of the meter.
+    /// Index of the meter; what names none is the first.
     pub m: usize,
+    /// The request names a meter by something that is no index.
+    misnamed: bool,
     pub rel: &'static str,
 }
 
@@ -70,13 +76,30 @@ impl<S: Sync> FromRequestParts<S> for Asking {
             .cloned()
             .ok_or(StatusCode::FORBIDDEN)?;
         let rel = if parts.uri.path() == "/ui" { "ui/" } else { "" };
-        let m = parameter(parts.uri.query(), "m").and_then(|m| m.parse().ok());
+        let named = parameter(parts.uri.query(), "m");
+        let m = named.as_ref().and_then(|m| m.parse().ok());
         Ok(Self {
             l: Locale::of(&parts.headers),
             pass,
             m: m.unwrap_or(0),
+            misnamed: named.is_some() && m.is_none(),
             rel,
         })
+    }
+}
+
+impl Asking {
+    /// The index of the meter that something is done with: where a page shows another meter than one
+    /// that there is not (any more), a change of it must not hit another.
+    ///
+    /// # Errors
+    /// The answer, when the request names a meter that there is not.
+    pub fn existing(&self, context: &Context) -> Result<usize, Response<Body>> {
+        if self.misnamed || self.m >= context.meters.len() {
+            let why = Reason::from(Undone::NoMeter);
+            return Err(failure(StatusCode::NOT_FOUND, self.l.say(&why)));
+        }
+        Ok(self.m)
     }
 }
 

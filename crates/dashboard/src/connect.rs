@@ -310,7 +310,10 @@ pub(super) async fn assign(
 ) -> Response<Body> {
     let l = asking.l;
     let options = context.owner.options();
-    let m = asking.m.min(context.meters.len() - 1);
+    let m = match asking.existing(&context) {
+        Ok(m) => m,
+        Err(response) => return response,
+    };
     match changes(&given, m, &options) {
         Ok(changes) => match context.owner.change(changes, false).await {
             Ok(changed) => {

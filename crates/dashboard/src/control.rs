@@ -15,8 +15,10 @@ use super::{
 
 /// `GET control`: what is in force of a meter.
 pub(super) async fn state(State(context): State<Context>, asking: Asking) -> Response<Body> {
-    let m = asking.m.min(context.meters.len() - 1);
-    as_json(&context.owner.control(m))
+    match asking.existing(&context) {
+        Ok(m) => as_json(&context.owner.control(m)),
+        Err(response) => response,
+    }
 }
 
 /// `POST control`: changes it, and answers with what is in force then.
@@ -25,7 +27,10 @@ pub(super) async fn steer(
     asking: Asking,
     Sent(change): Sent<Steer>,
 ) -> Response<Body> {
-    let m = asking.m.min(context.meters.len() - 1);
+    let m = match asking.existing(&context) {
+        Ok(m) => m,
+        Err(response) => return response,
+    };
     match context.owner.steer(m, change).await {
         Ok(control) => as_json(&control),
         Err(why) => failure(StatusCode::BAD_REQUEST, asking.l.say(&why)),

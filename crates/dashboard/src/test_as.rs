@@ -132,7 +132,10 @@ pub(super) async fn run(
     let Some(_one) = context.test_turn() else {
         return failure(StatusCode::CONFLICT, asking.l.t("test_busy").to_owned());
     };
-    let m = asking.m.min(context.meters.len() - 1);
+    let m = match asking.existing(&context) {
+        Ok(m) => m,
+        Err(response) => return response,
+    };
     let target = context.owner.target(m, consumer);
     let report = probe::run(consumer, &target, &mut |_| {}).await;
     context
