@@ -324,6 +324,14 @@ pub(super) async fn assign(
                         ..Steer::default()
                     };
                     let _ = context.owner.steer(m, over).await;
+                    let shares = context.owner.control(m).shares;
+                    if given.share.is_some() && shares.contains_key(&ip.to_canonical()) {
+                        let over = Steer {
+                            shares: [(ip, None)].into(),
+                            ..Steer::default()
+                        };
+                        let _ = context.owner.steer(m, over).await;
+                    }
                 }
                 done(l, &changed)
             }
@@ -491,7 +499,8 @@ pub(super) fn given_share(endpoint: &Endpoint, ip: IpAddr) -> String {
     scaling
         .shares
         .iter()
-        .find(|(net, _)| net.addr() == ip && net.prefix_len() == net.max_prefix_len())
+        // What is set at run time stands behind what options say, and counts.
+        .rfind(|(net, _)| net.addr() == ip && net.prefix_len() == net.max_prefix_len())
         .map_or_else(String::new, |(_, share)| {
             format!("{:.1}", share * 100.0)
                 .trim_end_matches(".0")

@@ -15,8 +15,9 @@ use super::{
     context::Context,
     locale::Locale,
     option_texts,
-    owner::Options,
+    owner::{Control, Options},
     page::{Page, html},
+    words,
 };
 use config::{
     Layer,
@@ -53,6 +54,8 @@ struct Field {
     set: bool,
     restart: bool,
     waiting: bool,
+    /// What was set at run time and counts in place of it, in words.
+    at_run_time: Option<String>,
 }
 
 struct Choice {
@@ -188,7 +191,17 @@ fn field(l: &Locale, def: &'static Definition, options: &Options) -> Field {
         set: def.secret() && options.values.get(def.key).is_some_and(|v| !v.is_null()),
         restart: !def.live,
         waiting: options.waiting.iter().any(|key| key == def.key),
+        at_run_time: None,
     }
+}
+
+/// What Home Assistant or an automation has set in place of an option, where it has.
+fn set_at_run_time(l: &Locale, key: &str, control: &Control) -> Option<String> {
+    let w = control.target_offset;
+    (key == "target_offset" && w != control.target_offset_option).then(|| {
+        let value = words::number(l, w, usize::from(w.fract() != 0.0));
+        l.with("set_at_run_time", &[("value", &format!("{value} W"))])
+    })
 }
 
 /// What most people need, in the order of a set-up.
@@ -357,8 +370,10 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
             .collect();
     }
     let belongs = |d: &&Definition| d.in_file && (!options.app || d.in_app());
-    let shown = |d| Field {
+    let control = context.owner.control(0);
+    let shown = |d: &'static Definition| Field {
         disabled: locked,
+        at_run_time: set_at_run_time(asking.l, d.key, &control),
         ..field(asking.l, d, &options)
     };
     let chosen = |fields: &[Field]| {
