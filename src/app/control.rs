@@ -45,11 +45,17 @@ struct Offset {
     option: f64,
 }
 
-/// The target offset in force, W.
+/// The target offset in force, W. One that was set at run time is over for good once the option says
+/// something else: it must not come back with the option's old value.
 pub fn offset(store: &Store, meter: &str, option: f64) -> f64 {
-    let kept: Option<Offset> = kept::get(store, &key("offset", meter));
-    kept.filter(|kept| kept.option == option)
-        .map_or(option, |kept| kept.w)
+    match kept::get::<Offset>(store, &key("offset", meter)) {
+        Some(kept) if kept.option == option => kept.w,
+        Some(_) => {
+            keep_offset(store, meter, None, option);
+            option
+        }
+        None => option,
+    }
 }
 
 /// Keeps what was set; none goes back to the option.
@@ -80,10 +86,15 @@ pub struct Given {
 /// All of a meter, by address.
 pub type AllGiven = BTreeMap<IpAddr, Given>;
 
-/// Those that are in force; `named`: what options say.
+/// Those that are in force; `named`: what options say. Of whom they say something else by now, it is
+/// over for good.
 fn given(store: &Store, meter: &str, named: &ReaderProfiles) -> AllGiven {
     let mut all: AllGiven = kept::get(store, &key("profiles", meter)).unwrap_or_default();
+    let before = all.len();
     all.retain(|ip, given| given.option.as_deref() == named.at(*ip).map(|p| p.key));
+    if all.len() != before {
+        keep_profiles(store, meter, &all);
+    }
     all
 }
 
@@ -295,6 +306,36 @@ mod tests {
             let why = steer(wrong.clone()).unwrap_err();
             assert!(why.contains(names), "{wrong}: {why}");
         }
+    }
+
+    #[test]
+    fn what_was_set_does_not_come_back_with_the_options_old_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = config::Settings::default();
+        settings.store.data_dir = dir.path().to_owned();
+        let clock = Arc::new(vocab::SystemClock::new());
+        let store = store::open(&settings.store, clock).store;
+
+        keep_offset(&store, "", Some(50.0), 0.0);
+        assert_eq!(offset(&store, "", 0.0), 50.0);
+        assert_eq!(offset(&store, "", 20.0), 20.0, "the owner's newer word");
+        assert_eq!(offset(&store, "", 0.0), 0.0, "and so is this");
+
+        let ip = IpAddr::from([192, 0, 2, 7]);
+        let named = |key: &str| ReaderProfiles {
+            by_address: profiles::find(key)
+                .map(|profile| (IpNet::from(ip), profile))
+                .into_iter()
+                .collect(),
+            ..ReaderProfiles::default()
+        };
+        let wanted = BTreeMap::from([(ip, Some("evcc".to_owned()))]);
+        let all = changed_profiles(&store, "", &named(""), &wanted).unwrap();
+        keep_profiles(&store, "", &all);
+        let in_force = |named: &ReaderProfiles| super::profiles(&store, "", named).len();
+        assert_eq!(in_force(&named("")), 1);
+        assert_eq!(in_force(&named("victron")), 0);
+        assert_eq!(in_force(&named("")), 0);
     }
 
     #[test]

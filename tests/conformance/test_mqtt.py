@@ -296,6 +296,11 @@ def test_the_devices_own_mqtt(broker, listener, new_meter):
     assert call(3, method="Nope.Nope")["error"]["code"] == 404
     assert call(4, method="Sys.SetConfig", params={"config": {"device": {"name": "cellar"}}})["result"] == {"restart_required": False}
     assert meter.info()["name"] == "cellar"
+    # No answer can be published there: a broker would close the connection.
+    for src in ("me\0", "me/\u0085", "me/+", "me/#", "$SYS"):
+        listener.client.publish(f"{prefix}/rpc", json.dumps({"id": 5, "src": src, "method": "Shelly.GetDeviceInfo"}), qos=1)
+    assert call(6, method="Shelly.GetDeviceInfo")["result"]["id"] == prefix
+    assert "MQTT: the connection ended" not in meter.log()
     said.pop(f"{prefix}/status/sys")
     listener.client.publish(f"{prefix}/command", "status_update")
     until(lambda: f"{prefix}/status/sys" in said, 5)

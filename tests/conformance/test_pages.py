@@ -38,6 +38,22 @@ def phone(look, meter, path="", **options):
     return look(meter, path, width=390, height=844, is_mobile=True, has_touch=True, **options)
 
 
+# What stands out of the card that it is in.
+OUTSIDE = """() => [...document.querySelectorAll("main .card *")].filter(e => { const box = e.getBoundingClientRect(), card = e.closest(".card");
+    return box.width && box.right > card.getBoundingClientRect().right + 1 && !e.closest(".wide") && getComputedStyle(e).position !== "absolute"; })
+    .map(e => e.tagName + " " + e.innerText)"""
+
+
+@pytest.mark.parametrize("width", [1280, 1024, 1000, 760, 390])
+def test_nothing_stands_out_of_its_card(demo, look, width):
+    for method in ("Shelly.GetDeviceInfo", "Shelly.GetComponents", "EM.GetStatus?id=0"):
+        fetch(demo.http_port, "GET", f"/rpc/{method}")
+    for path in ("", "readers", "health", "energy", "forecast"):
+        one = look(demo, path, width=width, locale="de-DE")
+        one.page.wait_for_selector("main .card")
+        assert one.page.evaluate(OUTSIDE) == [], path
+
+
 # -- whether the meter is heard
 def test_every_page_says_that_the_connection_is_lost(demo, look):
     visits = [look(demo, path) for path in ("", "energy", "readers", "forecast", "health", "settings")]

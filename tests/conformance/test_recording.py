@@ -98,6 +98,14 @@ def test_a_recording_from_start_to_comparison(home, look, tmp_path):
     page.get_by_label("Value").fill("a lot")
     page.get_by_role("button", name="Compare").click()
     expect(page.locator("#replay .answer")).to_contain_text("target_offset")
+    german = look(home, "recording", locale="de-DE")
+    german.allowed = ("status of 400",)
+    for option, value, why in (("hold", "viel", 'hold = "viel": '), ("http_port", "1", "http_port ändert beim Nachspielen nichts"),
+                               ("holt", "5", 'die Option "holt" gibt es nicht; am nächsten kommt hold')):
+        german.page.locator("#replay input").nth(0).fill(option)
+        german.page.locator("#replay input").nth(1).fill(value)
+        german.page.get_by_role("button", name="Vergleichen").click()
+        expect(german.page.locator("#replay .answer")).to_contain_text(why)
     small = phone(look, home, "recording", locale="de-DE", color_scheme="dark")
     expect(small.page.get_by_role("heading", name="Andere Einstellungen erproben")).to_be_visible()
     assert small.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than a phone"

@@ -135,9 +135,43 @@ def test_a_reader_is_given_a_profile_while_the_meter_runs(replay):
         assert answer.status == 200, answer
         until(lambda known=known: seen() == known, 5)
         assert fetch(meter.dashboard_port, "GET", "/control").json()["profiles"] == {}
+    # So is a share.
+    def seen_by(address):
+        return meter.get("/rpc/EM.GetStatus?id=0", source=address).json()["total_act_power"]
+    control(meter, shares={BATTERY: 0.5})
+    until(lambda: near(seen_by(BATTERY), 150), 5)
+    for share, watts in (("80", 240), ("", 300)):
+        answer = fetch(meter.dashboard_port, "POST", "/profile", {"ip": BATTERY, "profile": "", "share": share}, JSON)
+        assert answer.status == 200, answer
+        until(lambda watts=watts: near(seen_by(BATTERY), watts), 5)
+    assert fetch(meter.dashboard_port, "GET", "/control").json()["shares"] == {}
     control(meter, profiles={VIEWER: "victron"})
     answer = fetch(meter.dashboard_port, "POST", "/profile", {"ip": VIEWER, "profile": ""}, JSON)
     assert answer.status == 200 and seen() is None, "no option has changed by it"
+
+
+def test_a_meter_that_there_is_not_is_not_another(demo):
+    """An automation, or a page that was open before a meter was removed, must not steer the one that is left."""
+    calls = [("POST", "/control", {"pause": True}), ("GET", "/control", None), ("POST", "/profile", {"ip": VIEWER, "profile": "victron"}),
+             ("POST", "/reader", {"ip": VIEWER, "channel": "http"}), ("POST", "/test-as", {"as": "modbus"})]
+    for which in ("1", "7", "x", ""):
+        for method, path, body in calls:
+            answer = fetch(demo.dashboard_port, method, f"{path}?m={which}", body, {**JSON, "Accept-Language": "de"})
+            assert (answer.status, answer.json()) == (404, {"error": "diesen Zähler gibt es nicht"}), (which, path, answer)
+    now = fetch(demo.dashboard_port, "GET", "/control?m=0").json()
+    assert (now["paused"], now["profiles"]) == (False, {}), now
+
+
+def test_an_offset_that_was_taken_back_is_nothing_that_was_lost(demo):
+    control(demo, target_offset=-50.5)
+    page = fetch(demo.dashboard_port, "GET", "/settings", headers={"Accept-Language": "de"}).text
+    assert page.count("im Betrieb ist −50,5\u202fW gesetzt") + page.count("im Betrieb ist −50,5 W gesetzt") == 1, "who looks at the option sees what counts"
+    control(demo, target_offset=None)
+    assert "at run time" not in fetch(demo.dashboard_port, "GET", "/settings").text
+    demo.restart()
+    until(lambda: demo.get("/healthz").status == 200, 10)
+    assert demo.get("/healthz").json().get("problems", []) == [] and "could not be read" not in demo.log()
+    assert control(demo)["target_offset"] == 0
 
 
 @pytest.mark.parametrize("page", ["", "readers", "health"])

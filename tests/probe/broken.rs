@@ -139,6 +139,21 @@ pub const BROKEN: &[(&str, Consumer, Break, &str, &str)] = &[
         "an error would be right",
     ),
     (
+        "zeros in place of an error",
+        Consumer::Hoymiles,
+        |p| {
+            if let Some(em) = p.of("EM.GetStatus") {
+                for (_, value) in em.as_object_mut().unwrap().iter_mut() {
+                    if value.is_f64() {
+                        *value = json!(0.0);
+                    }
+                }
+            }
+        },
+        "EM.GetStatus",
+        "every voltage is 0",
+    ),
+    (
         "one null",
         Consumer::Victron,
         |p| {

@@ -243,6 +243,57 @@ async fn a_marstek_looks_for_the_meter_by_broadcast() {
 }
 
 #[tokio::test]
+async fn a_meter_without_a_value_is_no_fault() {
+    for profile in [Profile::Triphase, Profile::Monophase] {
+        let meter = Meter::new();
+        meter.set_profile(profile);
+        meter.power([None, None, None]);
+        let target = target(
+            meter.http().await.port(),
+            meter.udp("127.0.0.1:0").port(),
+            meter.modbus().await.port(),
+        );
+        let all = Consumer::ALL.into_iter().filter(|consumer| {
+            // These read a three-phase meter only.
+            profile == Profile::Triphase
+                || !matches!(
+                    consumer,
+                    Consumer::Marstek | Consumer::Hoymiles | Consumer::Solakon
+                )
+        });
+        let tests = all.map(|consumer| {
+            let target = &target;
+            async move { (consumer, ask(consumer, target).await) }
+        });
+        for (consumer, report) in futures_util::future::join_all(tests).await {
+            let word = consumer.word();
+            assert!(report.passed(), "{profile:?} {word}: {:#?}", red(&report));
+            let said = |why: &Fault| {
+                matches!(
+                    why,
+                    Fault::NoValue | Fault::NullUnderstood | Fault::SilentForNone
+                )
+            };
+            let told = report.steps.iter().any(|step| step.why.iter().any(said));
+            assert!(told, "{profile:?} {word}: {report:#?}");
+        }
+        meter.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_is_not_made_is_no_answer() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let anywhere = Target {
+        any_udp: true,
+        ..target(1, silent.local_addr().unwrap().port(), 1)
+    };
+    let report = ask(Consumer::Marstek, &anywhere).await;
+    assert_eq!(report.steps[0].state, State::Skipped);
+    assert!(!report.passed(), "{report:#?}");
+}
+
+#[tokio::test]
 async fn nobody_there_is_red_and_said_so() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = free.local_addr().unwrap().port();

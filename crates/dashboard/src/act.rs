@@ -78,7 +78,7 @@ pub(super) async fn mark_reader(
     State(context): State<Context>,
     asking: Asking,
     Sent(given): Sent<Marked>,
-) -> Response {
+) -> Answer {
     let key = if given.forget {
         "reader_forgotten"
     } else if given.must_read {
@@ -87,7 +87,7 @@ pub(super) async fn mark_reader(
         "reader_unwatched"
     };
     let mark = Mark {
-        meter: context.meter(asking.m).meter.clone(),
+        meter: context.meter(asking.existing()?).meter.clone(),
         address: given.ip,
         channel: given.channel,
         name: given.name,
@@ -95,8 +95,8 @@ pub(super) async fn mark_reader(
         forget: given.forget,
     };
     match context.owner.mark_reader(mark).await {
-        Ok(()) => said(asking.l.t(key)),
-        Err(()) => failure(StatusCode::NOT_FOUND, asking.l.t("reader_no_more")),
+        Ok(()) => Ok(said(asking.l.t(key))),
+        Err(()) => Err(failure(StatusCode::NOT_FOUND, asking.l.t("reader_no_more"))),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     context::Context,
     locale::Locale,
 };
-use vocab::reason::Reason;
+use vocab::reason::{Reason, Undone};
 
 /// Why a user of Home Assistant can look but not change: ingress lets every user in.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,8 +56,10 @@ pub(super) struct Pass {
 pub(super) struct Asking {
     pub l: &'static Locale,
     pub pass: Pass,
-    /// Index of the meter; the last for one that there is not.
+    /// Index of the meter; what names none is the first.
     pub m: usize,
+    /// The request names a meter by something that is no index, or one that there is not.
+    misnamed: bool,
     pub rel: &'static str,
     pub query: Option<String>,
 }
@@ -70,6 +72,19 @@ impl Asking {
         }
         let why = "changes are off here: set dashboard_on_lan to full";
         Err(failure(StatusCode::FORBIDDEN, why))
+    }
+
+    /// The index of the meter that something is done with: where a page shows another meter than one
+    /// that there is not (any more), a change of it must not hit another.
+    ///
+    /// # Errors
+    /// The answer, when the request names a meter that there is not.
+    pub fn existing(&self) -> Answer<usize> {
+        if self.misnamed {
+            let why = Reason::from(Undone::NoMeter);
+            return Err(failure(StatusCode::NOT_FOUND, self.l.say(&why)));
+        }
+        Ok(self.m)
     }
 
     /// A value of the query, by key.
@@ -92,11 +107,14 @@ impl FromRequestParts<Context> for Asking {
             .ok_or(StatusCode::FORBIDDEN)?;
         let rel = if parts.uri.path() == "/ui" { "ui/" } else { "" };
         let query = parts.uri.query().map(str::to_owned);
-        let m = parameter(query.as_deref(), "m").and_then(|m| m.parse().ok());
+        let named = parameter(query.as_deref(), "m");
+        let index: Option<usize> = named.as_ref().and_then(|m| m.parse().ok());
+        let m = index.filter(|m| *m < context.meters.len());
         Ok(Self {
             l: Locale::of(&parts.headers),
             pass,
-            m: m.unwrap_or(0).min(context.meters.len() - 1),
+            m: m.unwrap_or(0),
+            misnamed: named.is_some() && m.is_none(),
             rel,
             query,
         })

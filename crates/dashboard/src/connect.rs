@@ -266,7 +266,8 @@ pub(super) async fn assign(
     Sent(given): Sent<Assign>,
 ) -> Answer {
     let l = asking.l;
-    let changes = changes(&given, asking.m, &context.owner.options())
+    let m = asking.existing()?;
+    let changes = changes(&given, m, &context.owner.options())
         .map_err(|why| failure(StatusCode::BAD_REQUEST, l.t(why)))?;
     let changed = context.owner.change(changes, false).await;
     if let Some(ip) = given.ip.filter(|_| changed.is_ok()) {
@@ -275,7 +276,15 @@ pub(super) async fn assign(
             profiles: [(ip, None)].into(),
             ..Steer::default()
         };
-        let _ = context.owner.steer(asking.m, over).await;
+        let _ = context.owner.steer(m, over).await;
+        let shares = context.owner.control(m).shares;
+        if given.share.is_some() && shares.contains_key(&ip.to_canonical()) {
+            let over = Steer {
+                shares: [(ip, None)].into(),
+                ..Steer::default()
+            };
+            let _ = context.owner.steer(m, over).await;
+        }
     }
     Ok(outcome::of(l, changed))
 }
@@ -406,7 +415,8 @@ pub(super) fn given_share(endpoint: &Endpoint, ip: IpAddr) -> String {
     scaling
         .shares
         .iter()
-        .find(|(net, _)| net.addr() == ip && net.prefix_len() == net.max_prefix_len())
+        // What is set at run time stands behind what options say, and counts.
+        .rfind(|(net, _)| net.addr() == ip && net.prefix_len() == net.max_prefix_len())
         .map_or_else(String::new, |(_, share)| {
             format!("{:.1}", share * 100.0)
                 .trim_end_matches(".0")

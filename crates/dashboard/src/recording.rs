@@ -1,6 +1,10 @@
 //! Recordings: start, stop, get, delete; and one answered again with other options.
 
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{BufReader, ErrorKind},
+    sync::Arc,
+};
 
 use askama::Template;
 use axum::{
@@ -22,7 +26,7 @@ use super::{
 };
 use config::definitions;
 use recording::{
-    Comparison, ReaderComparison, Recorder, cli,
+    Comparison, ReaderComparison, Recorder, ReplayError,
     compare::Counts,
     files::NEWEST,
     options::{Changes, counts},
@@ -207,21 +211,34 @@ pub(super) async fn replay(
     Sent(asked): Sent<Asked>,
 ) -> Answer {
     let path = context.recorder.files().path(&asked.name);
-    let path = path.ok_or_else(no_such)?;
+    let l = asking.l;
+    let path = path.ok_or_else(|| failure(StatusCode::NOT_FOUND, l.t("rec_gone")))?;
     if asked.set.len() > CHANGES {
         let why = format!("at most {CHANGES} options at once");
         return Err(failure(StatusCode::BAD_REQUEST, why));
     }
     // A whole day takes longer than the pool of the database's readers gives to anybody.
-    let work = move || cli::of_file(&path, &asked.set);
+    let work = move || {
+        let file = File::open(path)?;
+        recording::replay(BufReader::new(file), &asked.set)
+    };
     Ok(match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(compared)) => as_json(&words_of(asking.l, &compared)),
-        Ok(Err(why)) => {
-            let named = why.split_once(&format!("{}: ", asked.name));
-            told(StatusCode::BAD_REQUEST, named.map_or(&*why, |it| it.1))
-        }
+        Ok(Ok(compared)) => as_json(&words_of(l, &compared)),
+        Ok(Err(why)) => told(StatusCode::BAD_REQUEST, &not_replayed(l, &why)),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     })
+}
+
+/// Why a recording is not answered again.
+fn not_replayed(l: &Locale, why: &ReplayError) -> String {
+    match why {
+        ReplayError::Options(why) => l.say(why),
+        ReplayError::Read(error) if error.kind() == ErrorKind::NotFound => {
+            l.t("rec_gone").to_owned()
+        }
+        // What is wrong with a line only who has edited it can mend.
+        other => other.to_string(),
+    }
 }
 
 /// A sentence; the cells of a table, a row a reader; and charts that begin at `start`.

@@ -11,9 +11,10 @@ use super::{
     context::Context,
     locale::Locale,
     option_texts,
-    owner::Options,
+    owner::{Control, Options},
     page::{Page, html},
     setup::quantity_key,
+    words,
 };
 use config::{
     Layer,
@@ -49,6 +50,8 @@ struct Field<'a> {
     set: bool,
     restart: bool,
     waiting: bool,
+    /// What was set at run time and counts in place of it, in words.
+    at_run_time: Option<String>,
 }
 
 struct Choice {
@@ -165,12 +168,22 @@ fn field<'a>(l: &'a Locale, def: &'static Definition, options: &Options) -> Fiel
         set: def.secret() && value.is_some_and(|v| !v.is_null()),
         restart: !def.live,
         waiting: options.waiting.iter().any(|key| key == def.key),
+        at_run_time: None,
         value: match (def.secret(), read_only) {
             (true, _) => String::new(),
             (false, true) => effective,
             (false, false) => chosen,
         },
     }
+}
+
+/// What Home Assistant or an automation has set in place of an option, where it has.
+fn set_at_run_time(l: &Locale, key: &str, control: &Control) -> Option<String> {
+    let w = control.target_offset;
+    (key == "target_offset" && w != control.target_offset_option).then(|| {
+        let value = words::number(l, w, usize::from(w.fract() != 0.0));
+        l.with("set_at_run_time", &[("value", &format!("{value} W"))])
+    })
 }
 
 /// What most people need, in the order of a set-up.
@@ -253,12 +266,14 @@ fn group(
     key: &'static str,
     all: impl Iterator<Item = &'static Definition>,
     options: &Options,
+    control: &Control,
     locked: bool,
 ) -> GroupView {
     let fields: Vec<Field> = all
         .filter(|d| d.in_file && (!options.app || d.in_app()))
         .map(|def| Field {
             disabled: locked,
+            at_run_time: set_at_run_time(l, def.key, control),
             ..field(l, def, options)
         })
         .collect();
@@ -286,12 +301,13 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Answ
             *value = masked(value);
         }
     }
+    let control = context.owner.control(0);
     let common = COMMON.into_iter().filter_map(definitions::find);
-    let common = group(l, "common", common, &options, locked);
+    let common = group(l, "common", common, &options, &control, locked);
     let mut groups: Vec<GroupView> = Group::all()
         .map(|of| {
             let rest = definitions::all().filter(|d| d.group == of && !COMMON.contains(&d.key));
-            group(l, of.key(), rest, &options, locked)
+            group(l, of.key(), rest, &options, &control, locked)
         })
         .collect();
     groups.retain(|group| !group.fields.is_empty());

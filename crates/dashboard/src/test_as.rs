@@ -1,11 +1,11 @@
 //! "Test as": a reader's calls against this meter, step by step in the person's language.
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, http::StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    answer::{as_json, failure},
+    answer::{Answer, as_json, failure},
     asking::{Asking, Sent},
     context::Context,
     locale::Locale,
@@ -104,20 +104,21 @@ pub(super) async fn run(
     State(context): State<Context>,
     asking: Asking,
     Sent(asked): Sent<Value>,
-) -> Response {
+) -> Answer {
     let Some(consumer) = asked["as"].as_str().and_then(Consumer::of) else {
         let words = Consumer::ALL.map(Consumer::word).join(", ");
         let why = format!("\"as\" must be one of {words}");
-        return failure(StatusCode::BAD_REQUEST, why);
+        return Err(failure(StatusCode::BAD_REQUEST, why));
     };
     let Some(_one) = context.test_turn() else {
-        return failure(StatusCode::CONFLICT, asking.l.t("test_busy"));
+        return Err(failure(StatusCode::CONFLICT, asking.l.t("test_busy")));
     };
-    let target = context.owner.target(asking.m, consumer);
+    let m = asking.existing()?;
+    let target = context.owner.target(m, consumer);
     let report = probe::run(consumer, &target, &mut |_| {}).await;
     let ended = ended(consumer, &report, context.now().unix);
-    context.owner.tested(asking.m, ended);
-    as_json(&Told::of(asking.l, consumer, &report))
+    context.owner.tested(m, ended);
+    Ok(as_json(&Told::of(asking.l, consumer, &report)))
 }
 
 /// What is kept of a test: red steps that are told of, and as much of each as fits an attribute.

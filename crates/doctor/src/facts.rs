@@ -28,7 +28,7 @@ pub enum PortState {
     Open,
     /// Nobody's: the meter does not run.
     Free,
-    /// Off by this option.
+    /// Off by this option, or by a call of this method.
     Off(String),
     /// It cannot be had.
     Held(Hold),

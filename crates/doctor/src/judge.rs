@@ -83,25 +83,31 @@ pub fn remedy_of_port(name: &str, prefix: &str, app: bool, hold: &Hold) -> Remed
 fn ports(facts: &Facts) -> Vec<Finding> {
     let mut open = BTreeMap::<&str, Vec<u16>>::new();
     let mut free = open.clone();
+    // A row of ports that one program has is one thing to do.
+    let mut denied: Vec<(&Port, &Hold, Vec<u16>)> = Vec::new();
     let mut out = Vec::new();
     for port in &facts.ports {
         match &port.state {
             PortState::Open => open.entry(&port.shown).or_default().push(port.port),
             PortState::Free => free.entry(&port.shown).or_default().push(port.port),
-            PortState::Off(option) => out.push(Finding::note(
-                Area::Ports,
-                Cause::Off {
-                    name: port.shown.as_str().into(),
-                    option: option.as_str().into(),
-                },
-                None,
-            )),
-            PortState::Held(hold) => out.push(Finding::bad(
-                Area::Ports,
-                held(port, hold),
-                remedy_of_port(port.name, &port.prefix, facts.app, hold),
-            )),
+            PortState::Off(by) => out.push(Finding::note(Area::Ports, off(port, by), None)),
+            PortState::Held(hold) => {
+                let same = |(first, of, _): &&mut (&Port, &Hold, Vec<u16>)| {
+                    *of == hold && first.shown == port.shown && first.address == port.address
+                };
+                match denied.iter_mut().find(same) {
+                    Some((_, _, ports)) => ports.push(port.port),
+                    None => denied.push((port, hold, vec![port.port])),
+                }
+            }
         }
+    }
+    for (port, hold, ports) in denied {
+        out.push(Finding::bad(
+            Area::Ports,
+            held(port, runs(ports), hold),
+            remedy_of_port(port.name, &port.prefix, facts.app, hold),
+        ));
     }
     for (name, ports) in open {
         let cause = Cause::Open {
@@ -132,8 +138,19 @@ fn runs(mut ports: Vec<u16>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-fn held(at: &Port, hold: &Hold) -> Cause {
-    let (name, port) = (at.shown.as_str().into(), at.port);
+fn off(port: &Port, by: &str) -> Cause {
+    let name = port.shown.as_str().into();
+    if by.contains('.') {
+        let method = by.into();
+        Cause::OffByCall { name, method }
+    } else {
+        let option = by.into();
+        Cause::Off { name, option }
+    }
+}
+
+fn held(at: &Port, ports: String, hold: &Hold) -> Cause {
+    let (name, port) = (at.shown.as_str().into(), ports.into());
     match hold {
         Hold::HomeAssistant => Cause::HomeAssistant { name, port },
         Hold::Taken(Some(who)) => Cause::Taken {

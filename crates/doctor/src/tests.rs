@@ -102,6 +102,38 @@ fn a_meter_that_is_well_has_nothing_to_do() {
 }
 
 #[test]
+fn a_row_of_ports_that_one_program_has_is_one_thing_to_do() {
+    let taken = |port: u16, who: &str| Port {
+        name: "websocket",
+        shown: "WebSocket".into(),
+        port,
+        address: None,
+        state: PortState::Held(Hold::Taken(Some(who.to_owned()))),
+        prefix: String::new(),
+    };
+    let told = told(|facts| {
+        facts
+            .ports
+            .extend((6010..6013).map(|port| taken(port, "python3 (process 7)")));
+        facts.ports.push(taken(6013, "node (process 8)"));
+    });
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(told[0].contains("WebSocket port 6010–6012 is taken by python3 (process 7)"));
+    assert!(told[1].contains("WebSocket port 6013 is taken by node (process 8)"));
+}
+
+#[test]
+fn what_a_call_switched_off_is_no_option() {
+    let off = |by: &str| told(|facts| facts.ports[0].state = PortState::Off(by.to_owned()));
+    assert!(off("modbus_enable")[0].ends_with("by the option modbus_enable"));
+    let by_call = off("Modbus.SetConfig");
+    assert!(
+        by_call[0].ends_with("by a reader, with Modbus.SetConfig"),
+        "{by_call:?}"
+    );
+}
+
+#[test]
 fn a_set_up_says_what_stands_in_the_way_and_how_old_each_sensor_is() {
     let said = |facts: &Facts| -> Vec<String> {
         let all = findings(facts).into_iter().filter(Finding::in_setup);

@@ -11,11 +11,12 @@ vocab::reasons! {
         Open { name: Arc<str>, ports: Arc<str> } = "doc_open", "{name} is open on port {ports}";
         Free { name: Arc<str>, ports: Arc<str> } = "doc_free", "{name}: port {ports} is free";
         Off { name: Arc<str>, option: Arc<str> } = "doc_off", "{name} is switched off by the option {option}";
-        HomeAssistant { name: Arc<str>, port: u16 } = "doc_home_assistant", "{name} port {port} belongs to Home Assistant itself";
-        Taken { name: Arc<str>, port: u16, who: Arc<str> } = "doc_taken", "{name} port {port} is taken by {who}";
-        TakenBySomebody { name: Arc<str>, port: u16 } = "doc_taken_somebody", "{name} port {port} is taken by another program";
-        Forbidden { name: Arc<str>, port: u16 } = "doc_forbidden", "{name} port {port} may not be opened by this user";
-        NoSuchAddress { name: Arc<str>, port: u16, address: Arc<str> } = "doc_no_such_address",
+        OffByCall { name: Arc<str>, method: Arc<str> } = "doc_off_by_call", "{name} was switched off by a reader, with {method}";
+        HomeAssistant { name: Arc<str>, port: Arc<str> } = "doc_home_assistant", "{name} port {port} belongs to Home Assistant itself";
+        Taken { name: Arc<str>, port: Arc<str>, who: Arc<str> } = "doc_taken", "{name} port {port} is taken by {who}";
+        TakenBySomebody { name: Arc<str>, port: Arc<str> } = "doc_taken_somebody", "{name} port {port} is taken by another program";
+        Forbidden { name: Arc<str>, port: Arc<str> } = "doc_forbidden", "{name} port {port} may not be opened by this user";
+        NoSuchAddress { name: Arc<str>, port: Arc<str>, address: Arc<str> } = "doc_no_such_address",
             "{name} port {port} cannot be opened: this machine does not have the address {address}";
         Waits { name: Arc<str>, error: Said } = "doc_waits", "{name} does not work: {error}";
         Here { list: Arc<str> } = "doc_here", "this machine is {list}";

@@ -125,7 +125,7 @@ impl Publisher {
         payload: impl Into<Bytes>,
         retain: bool,
     ) -> Result<(), Gone> {
-        if topic.is_empty() || has_wildcards(topic) || topic.len() > usize::from(u16::MAX) {
+        if !is_topic(topic) {
             return Ok(());
         }
         let mut publish = Publish::from_bytes(topic, QoS::AtLeastOnce, payload.into());
@@ -370,6 +370,20 @@ fn next(number: &mut u16) -> u16 {
     *number
 }
 
+/// Whether something can be published there. On anything else a broker closes the connection, so that
+/// who can name a topic, by the `src` of a call, could cut everybody off.
+fn is_topic(topic: &str) -> bool {
+    let refused = |c: char| {
+        let code = u32::from(c);
+        // Unicode's non-characters: two at the end of each plane, and a row of 32.
+        c.is_control() || code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)
+    };
+    !topic.is_empty()
+        && topic.len() <= usize::from(u16::MAX)
+        && !has_wildcards(topic)
+        && !topic.contains(refused)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -433,6 +447,27 @@ mod tests {
                 why: BadTarget::Near
             }
         );
+    }
+
+    #[test]
+    fn what_a_broker_would_hang_up_on_is_no_topic() {
+        for good in ["me/rpc", "/rpc", "Haus/Zähler 1/rpc", "a b/⚡/rpc"] {
+            assert!(is_topic(good), "{good:?}");
+        }
+        let long = "x".repeat(65_536);
+        for wrong in [
+            "",
+            "me/+/rpc",
+            "me/#",
+            "me\0x/rpc",
+            "me\u{7}/rpc",
+            "me\u{85}/rpc",
+            "me\u{fdd0}/rpc",
+            "me\u{1ffff}/rpc",
+            &long,
+        ] {
+            assert!(!is_topic(wrong), "{wrong:?}");
+        }
     }
 
     #[test]

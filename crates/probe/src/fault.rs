@@ -18,6 +18,14 @@ vocab::reasons! {
         NoValue = "fault_no_value", "the meter has no value now and says so by an error, as it should: look at its source";
         NullForNone = "fault_null_for_none",
             "the meter has no value now and says null: this reader takes that for 0 W; an error would be right";
+        NullUnderstood = "fault_null_understood",
+            "the meter has no value now and says null, which this reader does not take for 0 W: look at its source";
+        SilentForNone = "fault_silent_for_none",
+            "the meter has no value now, and a battery is then left without an answer, as it should be: look at its source";
+        NoVolts = "fault_no_volts",
+            "every voltage is 0: this is no measurement, and 0 W in place of an error is a command to a battery";
+        ErrorAsSuccess = "fault_error_as_success",
+            "the error comes with HTTP status 200: who looks at the status alone, as evcc does, finds 0 W in it";
         ErrorForm = "fault_error_form", "an error needs a code and a message";
         OtherId { sent: Arc<str>, came: Arc<str> } = "fault_other_id",
             "the id comes back as {came} and not as {sent}: the reader takes it for the answer to something else";

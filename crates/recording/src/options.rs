@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +17,10 @@ use config::{
     LoadInputs, MeterSettings, OptionsFile, PowerInput, ScalingSettings, TotalPhase,
     definition::Kind, definitions, load, pattern::Pattern,
 };
-use vocab::{EntityId, NotAnEntityId, Phase};
+use vocab::{
+    EntityId, NotAnEntityId, Phase,
+    reason::{Quoted, Reason, Undone, Wrong},
+};
 
 /// Options that count for the power that a reader is told; others cannot be changed in a replay.
 pub const KEYS: [&str; 36] = [
@@ -178,19 +182,18 @@ pub fn counts(key: &str) -> bool {
 ///
 /// # Errors
 /// In a line, the first that does not count.
-pub fn check(changes: &Changes) -> Result<(), String> {
-    match changes.keys().find(|key| !counts(key)) {
-        None => Ok(()),
-        Some(key) if definitions::find(key).is_some() => Err(format!(
-            "{key} changes nothing in a replay: only options that count for the power can be changed"
-        )),
-        Some(key) => {
-            let nearest = definitions::nearest(key);
-            Err(format!(
-                "there is no option {key:?}; the nearest is {nearest}"
-            ))
-        }
-    }
+pub fn check(changes: &Changes) -> Result<(), Reason> {
+    let Some(key) = changes.keys().find(|key| !counts(key)) else {
+        return Ok(());
+    };
+    let named: Arc<str> = key.as_str().into();
+    Err(Reason::from(if definitions::find(key).is_some() {
+        Wrong::NotInReplay { key: named }
+    } else {
+        let nearest = definitions::nearest(key).into();
+        let key = Quoted(named);
+        Wrong::NoOption { key, nearest }
+    }))
 }
 
 /// The settings that a meter's options make, with `changes` over them.
@@ -200,7 +203,7 @@ pub fn check(changes: &Changes) -> Result<(), String> {
 pub fn settings(
     options: &Options,
     changes: &Changes,
-) -> Result<(MeterSettings, ScalingSettings), String> {
+) -> Result<(MeterSettings, ScalingSettings), Reason> {
     let mut file = serde_json::Map::new();
     for (key, value) in options.iter().filter(|(key, _)| counts(key)) {
         let value = match value.as_str() {
@@ -235,11 +238,16 @@ pub fn settings(
         ..LoadInputs::default()
     });
     if let Some(problem) = resolved.problems.first() {
-        return Err(problem.to_string());
+        // Where the values come from is nothing that anybody has to look for.
+        let what = match &problem.value {
+            Some(value) => format!("{} = {value}", problem.key),
+            None => problem.key.clone(),
+        };
+        return Err(problem.wrong().of(what));
     }
     let mut settings = resolved.settings;
     if settings.meters.is_empty() {
-        return Err("it has no meter".into());
+        return Err(Undone::NoMeter.into());
     }
     let meter = settings.meters.swap_remove(0);
     let mut scaling = settings.channels.scaling;

@@ -14,7 +14,10 @@ use super::{
     line::{self, Header, LONGEST, LinkLine, LinkWord, Options, QuestionLine, ReadingLine, What},
     options::{self, Changes},
 };
-use vocab::{Link, NotAnEntityId, Reading, SourceEvent, State, reason::Unreachable};
+use vocab::{
+    Link, NotAnEntityId, Reading, SourceEvent, State,
+    reason::{Reason, Unreachable},
+};
 
 /// A question that waited stands in the file when it was answered; by this much it may have been
 /// asked earlier, s.
@@ -42,7 +45,7 @@ pub enum ReplayError {
     Line(u64, String),
     /// The options.
     #[error("{0}")]
-    Options(String),
+    Options(Reason),
 }
 
 /// What happens, in its order.
@@ -90,10 +93,16 @@ pub fn replay(file: impl BufRead, changes: &Changes) -> Result<Comparison, Repla
     let mut lines = Lines { file, number: 0 };
     let first = lines.next()?;
     let first = first.ok_or_else(|| ReplayError::Header("it is empty".into()))?;
-    let header = line::header(&first.text).map_err(ReplayError::Header)?;
+    // Windows' editors put a mark before the text.
+    let first = first.text.trim_start_matches('\u{feff}');
+    let header = line::header(first).map_err(ReplayError::Header)?;
     let mut run = Run::new(&header, changes)?;
     let mut lost = 0;
     while let Some(text) = lines.next()? {
+        // Editors leave empty lines.
+        if text.text.trim().is_empty() {
+            continue;
+        }
         let line = match line::line(&text.text) {
             Ok(line) => line,
             // The process was cut off while it wrote.
@@ -277,9 +286,10 @@ impl<'a> Run<'a> {
 }
 
 /// The settings of each meter, with the changes over them.
-fn setups(meters: &[Options], changes: &Changes) -> Result<Vec<Setup>, String> {
+fn setups(meters: &[Options], changes: &Changes) -> Result<Vec<Setup>, Reason> {
     if meters.is_empty() || meters.len() > METERS {
-        return Err(format!("a recording has 1 to {METERS} meters"));
+        let why = format!("a recording has 1 to {METERS} meters");
+        return Err(Reason::foreign(why));
     }
     let none = Changes::new();
     let changed = |key: &str| changes.contains_key(key);

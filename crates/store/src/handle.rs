@@ -145,7 +145,8 @@ impl Store {
         lock(&self.0.shared.cache).meters.get(meter).cloned()
     }
 
-    /// Keeps a text (JSON) under a key, e.g. `device/` and the meter's key. Committed at once.
+    /// Keeps a text (JSON) under a key, e.g. `device/` and the meter's key; an empty one takes back
+    /// what was kept. Committed at once.
     pub fn put_state(&self, key: &str, json: &str) {
         let before = lock(&self.0.shared.cache)
             .state
@@ -200,10 +201,15 @@ impl Store {
         let _ = tokio::time::timeout(SAVED_WITHIN, self.ask(Control::Saved)).await;
     }
 
-    /// The text of a key; never waits for a disk.
+    /// The text of a key; none where it was taken back. Never waits for a disk.
     #[must_use]
     pub fn get_state(&self, key: &str) -> Option<String> {
-        lock(&self.0.shared.cache).state.get(key).cloned()
+        let cache = lock(&self.0.shared.cache);
+        cache
+            .state
+            .get(key)
+            .filter(|text| !text.is_empty())
+            .cloned()
     }
 
     /// A sample of the house total: Unix s, W, + import. One a sample step; what is not finite is

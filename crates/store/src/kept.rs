@@ -95,6 +95,8 @@ impl Kept {
                 continue;
             };
             match row.get::<_, String>(1) {
+                // Taken back: nothing is kept under this key any more.
+                Ok(json) if json.is_empty() => {}
                 Ok(json) if is_json(&json) => _ = self.state.insert(key, json),
                 _ => {
                     self.unreadable.push(format!("state {key:?}"));
@@ -228,6 +230,22 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_state_that_was_taken_back_is_nothing_that_was_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            // No problem is said of it.
+            let store = opened(dir.path(), &clock(1_800_000_000)).store;
+            assert_eq!(store.get_state("control/offset/"), None);
+            assert!(!store.state_lost());
+            store.put_state("control/offset/", "{}");
+            assert_eq!(store.get_state("control/offset/").as_deref(), Some("{}"));
+            store.put_state("control/offset/", "");
+            assert_eq!(store.get_state("control/offset/"), None);
+            store.close().wait().unwrap();
+        }
     }
 
     #[test]

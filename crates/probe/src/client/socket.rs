@@ -21,8 +21,6 @@ use vocab::reason::Cause;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Largest message that is read.
 const MOST: usize = 512 * 1024;
-/// `src` of the calls: the beginning is that of aioshelly, which both Victron and Home Assistant use.
-const SRC: &str = "aios-test-as";
 /// Messages that are kept while an answer is waited for.
 const KEPT: usize = 64;
 
@@ -30,6 +28,8 @@ const KEPT: usize = 64;
 pub struct Socket {
     stream: WebSocketStream<TcpStream>,
     next: u64,
+    /// Of the calls.
+    src: &'static str,
     /// What came while something else was waited for.
     waiting: Vec<String>,
 }
@@ -48,11 +48,11 @@ fn failed(error: tungstenite::Error) -> Fault {
 }
 
 impl Socket {
-    /// Opens `/rpc`.
+    /// Opens `/rpc`, for calls from `src`.
     ///
     /// # Errors
     /// Why it cannot be.
-    pub async fn open(host: &str, port: u16) -> Result<Self, Fault> {
+    pub async fn open(host: &str, port: u16, src: &'static str) -> Result<Self, Fault> {
         let stream = connect(host, port).await?;
         let shown = if host.contains(':') {
             format!("[{host}]")
@@ -68,6 +68,7 @@ impl Socket {
             Ok(Ok((stream, _))) => Ok(Self {
                 stream,
                 next: 0,
+                src,
                 waiting: Vec::new(),
             }),
             Ok(Err(error)) => Err(failed(error)),
@@ -81,7 +82,7 @@ impl Socket {
     /// When the socket is gone.
     pub async fn send(&mut self, method: &str, params: &Value) -> Result<Value, Fault> {
         self.next += 1;
-        let mut frame = json!({"id": self.next, "src": SRC, "method": method});
+        let mut frame = json!({"id": self.next, "src": self.src, "method": method});
         if !params.is_null() {
             frame["params"] = params.clone();
         }

@@ -96,11 +96,12 @@ pub fn power(body: &Body, look: Look<'_>, verdict: &mut Verdict) -> Option<Power
         .chars()
         .all(|letter| nulls(&format!("{letter}_act_power")))
     {
-        match look.nulls {
-            Nulls::Unknown => verdict.note(Fault::NoValue),
-            Nulls::Zero => verdict.fault(Fault::NullForNone),
-        }
+        none(look.nulls, verdict);
         return None;
+    }
+    let voltage = |letter: char| body.value[format!("{letter}_voltage")].as_f64();
+    if "abc".chars().all(|letter| voltage(letter) == Some(0.0)) {
+        verdict.fault(Fault::NoVolts);
     }
     for key in "abc"
         .chars()
@@ -268,8 +269,20 @@ pub fn grown(
     }
 }
 
+/// The meter has no value now, and says null.
+fn none(nulls: Nulls, verdict: &mut Verdict) {
+    match nulls {
+        Nulls::Unknown => verdict.note(Fault::NullUnderstood),
+        Nulls::Zero => verdict.fault(Fault::NullForNone),
+    }
+}
+
 /// `EM1.GetStatus`: one phase, `act_power` and what `needs` names.
 pub fn phase(body: &Body, look: Look<'_>, verdict: &mut Verdict) {
+    if body.value.get("act_power").is_some_and(Value::is_null) {
+        none(look.nulls, verdict);
+        return;
+    }
     for key in look.needs {
         number(body, key, verdict);
     }

@@ -91,6 +91,10 @@ fn phases(block: &[u16], from: usize, places: &Places, verdict: &mut Verdict) ->
     if !verdict.faults.is_empty() {
         return false;
     }
+    if places.iter().all(|(volts, ..)| at(*volts) == Some(0.0)) {
+        verdict.fault(Fault::NoVolts);
+        return false;
+    }
     for (volts, amps, watts) in *places {
         if let (Some(volts), Some(amps), Some(power)) = (at(volts), at(amps), at(watts))
             && volts * amps > 5.0

@@ -107,6 +107,9 @@ pub fn bare(status: u16, text: &str, verdict: &mut Verdict) -> Outcome {
         return Outcome::Nothing;
     }
     let outcome = bare_value(text, verdict);
+    if status == 200 && matches!(outcome, Outcome::Error { .. }) {
+        verdict.fault(Fault::ErrorAsSuccess);
+    }
     let fine = matches!(outcome, Outcome::Error { .. }) || status == 200;
     if !fine {
         if matches!(outcome, Outcome::Nothing) {
@@ -168,6 +171,11 @@ pub(crate) fn written(value: Option<&Value>) -> std::sync::Arc<str> {
         .into()
 }
 
+/// Whether it is the error that there is no value now.
+pub fn says_no_value(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Error { code, .. } if *code == UNAVAILABLE)
+}
+
 /// The result, where one is due.
 pub fn result(outcome: Outcome, method: &str, verdict: &mut Verdict) -> Option<Body> {
     match outcome {
@@ -190,7 +198,9 @@ pub fn result(outcome: Outcome, method: &str, verdict: &mut Verdict) -> Option<B
 pub fn refusal(outcome: &Outcome, stub: Fault, verdict: &mut Verdict) {
     match outcome {
         Outcome::Error { code: 401, .. } => verdict.fault(Fault::Password),
-        Outcome::Error { .. } | Outcome::Nothing => {}
+        // Nobody reads a value out of what there is not.
+        Outcome::Error { .. } => verdict.faults.retain(|f| *f != Fault::ErrorAsSuccess),
+        Outcome::Nothing => {}
         // A GX takes null for no channel too.
         Outcome::Result(body)
             if body.value.is_null() && matches!(stub, Fault::AnyInstance { .. }) => {}

@@ -123,9 +123,15 @@ fn an_answer_is_opened_whatever_stands_around_it() {
     ));
     assert_eq!(faults(502, "Bad Gateway"), [Fault::Status { status: 502 }]);
     assert_eq!(faults(200, "<html>"), [Fault::Unreadable]);
-    let (_, verdict) = opened(500, r#"{"code":-114,"message":"no value"}"#);
+    let no_value = r#"{"code":-114,"message":"no value"}"#;
+    let (_, verdict) = opened(500, no_value);
     assert_eq!(verdict.faults, vec![]);
     assert_eq!(verdict.notes, vec![Fault::NoValue]);
+    assert_eq!(faults(200, no_value), [Fault::ErrorAsSuccess]);
+    let mut verdict = Verdict::default();
+    let outcome = bare(200, r#"{"code":404,"message":"none"}"#, &mut verdict);
+    refusal(&outcome, Fault::CloudOn, &mut verdict);
+    assert_eq!(verdict.faults, [], "nothing is read out of it");
 
     let framed = |text: &str| {
         let mut verdict = Verdict::default();
@@ -174,7 +180,27 @@ fn null_is_a_fault_to_those_that_read_zero() {
         (verdict.faults, verdict.notes)
     };
     assert_eq!(judged(Nulls::Zero), (vec![Fault::NullForNone], vec![]));
-    assert_eq!(judged(Nulls::Unknown), (vec![], vec![Fault::NoValue]));
+    assert_eq!(
+        judged(Nulls::Unknown),
+        (vec![], vec![Fault::NullUnderstood])
+    );
+    // The same of one phase.
+    let body = Body::of(r#"{"id":0,"act_power":null,"voltage":null}"#).unwrap();
+    let judged = |nulls| {
+        let look = Look {
+            needs: &["act_power", "voltage"],
+            nulls,
+            decimals: false,
+        };
+        let mut verdict = Verdict::default();
+        meter::phase(&body, look, &mut verdict);
+        (verdict.faults, verdict.notes)
+    };
+    assert_eq!(judged(Nulls::Zero), (vec![Fault::NullForNone], vec![]));
+    assert_eq!(
+        judged(Nulls::Unknown),
+        (vec![], vec![Fault::NullUnderstood])
+    );
 }
 
 #[test]
@@ -186,7 +212,10 @@ fn registers_are_read_low_word_first() {
         registers::em(block, &mut verdict);
         verdict.faults
     };
-    assert_eq!(judged(&block), [], "a phase that is not connected");
+    assert_eq!(judged(&block), [Fault::NoVolts]);
+    block[20] = (volts & 0xffff) as u16;
+    block[21] = (volts >> 16) as u16;
+    assert_eq!(judged(&block), [], "two phases that are not connected");
     for at in [20, 40, 60] {
         block[at] = (volts & 0xffff) as u16;
         block[at + 1] = (volts >> 16) as u16;

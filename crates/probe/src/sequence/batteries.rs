@@ -93,10 +93,19 @@ pub async fn marstek(play: &mut Play<'_>) {
         }
     }
     // A device listens on one port, and which one depends on how it was set up.
-    let answered = steps.iter().any(|(silent, _)| !silent);
+    let answered = steps
+        .iter()
+        .any(|(silent, step)| !silent && step.state != State::Skipped);
+    // A battery that is left without an answer goes to its safe state: so is told that there is no
+    // value, which only another channel says in words.
+    let without_value = !answered && play.has_no_value().await;
     for (silent, mut step) in steps {
         if silent && answered && target.any_udp {
             step.state = State::Note;
+        }
+        if silent && without_value {
+            step.state = State::Note;
+            step.why.push(Fault::SilentForNone);
         }
         play.tell(step);
     }
@@ -194,7 +203,7 @@ pub async fn hoymiles(play: &mut Play<'_>) {
         })
         .await;
     }
-    let Some(mut socket) = play.socket().await else {
+    let Some(mut socket) = play.socket("test-as").await else {
         return;
     };
     for _ in 0..2 {

@@ -12,7 +12,7 @@ use crate::{
     judge::{
         announcement::{Service, Wants, service},
         device::{self, Who},
-        reply::{Body, Outcome, bare, frame, result},
+        reply::{Body, Outcome, bare, frame, result, says_no_value},
     },
     step::Verdict,
 };
@@ -224,11 +224,30 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Opens the WebSocket, as a step.
-    pub async fn socket(&mut self) -> Option<Socket> {
+    /// Whether the meter says over HTTP that it has no value now.
+    pub async fn has_no_value(&mut self) -> bool {
+        let Offered::On(ports) = &self.target.http else {
+            return false;
+        };
+        let Some(port) = ports.first() else {
+            return false;
+        };
+        for method in ["EM.GetStatus", "EM1.GetStatus"] {
+            let url = format!("http://{}/rpc/{method}?id=0", self.target.at(*port));
+            if let Ok((status, text)) = self.fetch(&url, None).await
+                && says_no_value(&bare(status, &text, &mut Verdict::default()))
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Opens the WebSocket, as a step, for calls from `src`: by it the meter knows some readers.
+    pub async fn socket(&mut self, src: &'static str) -> Option<Socket> {
         let port = self.http(Expect::Connected)?;
         let begin = Instant::now();
-        let opened = Socket::open(&self.target.host, port).await;
+        let opened = Socket::open(&self.target.host, port, src).await;
         let (verdict, came) = match &opened {
             Ok(_) => (Verdict::default(), "101"),
             Err(fault) => (Verdict::bad(fault.clone()), ""),

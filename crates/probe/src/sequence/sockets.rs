@@ -21,10 +21,13 @@ use crate::{
 
 /// The device tells at least once in this time, changed or not.
 const UPDATE: Duration = Duration::from_secs(12);
-/// What dbus-shelly reads of a phase; null in current and power stops it.
+/// How aioshelly, which both use, begins the `src` of its calls.
+const AIOSHELLY: &str = "aios-test-as";
+/// What dbus-shelly reads of a phase; a single null in current and power stops it, and while all are
+/// null its last figures stand.
 const VICTRON: Look<'static> = Look {
     needs: &["voltage", "current", "act_power", "pf"],
-    nulls: Nulls::Zero,
+    nulls: Nulls::Unknown,
     decimals: false,
 };
 /// Home Assistant has a sensor for each, and knows null as unknown.
@@ -44,7 +47,7 @@ pub async fn victron(play: &mut Play<'_>) {
         text: &[],
     };
     play.announced(&[SHELLY_KIND], Need::May, wants).await;
-    let Some(mut socket) = play.socket().await else {
+    let Some(mut socket) = play.socket(AIOSHELLY).await else {
         return;
     };
     let s = &mut socket;
@@ -122,7 +125,7 @@ pub async fn home_assistant(play: &mut Play<'_>) {
         .await
         .flatten();
     play.who = who.or(play.who.take());
-    let Some(mut socket) = play.socket().await else {
+    let Some(mut socket) = play.socket(AIOSHELLY).await else {
         return;
     };
     let s = &mut socket;
@@ -267,6 +270,11 @@ async fn update(play: &mut Play<'_>, s: &mut Socket, who: &Who, look: Look<'_>) 
             meter::update(&text, key, &who.id, look, &mut verdict);
             text
         }
+        // What has no value has said so, and has nothing more to tell.
+        Err(fault @ Fault::NoUpdate { .. }) if told_of_no_value(play) => {
+            verdict.note(fault);
+            String::new()
+        }
         Err(fault) => {
             verdict.fault(fault);
             String::new()
@@ -279,6 +287,15 @@ async fn update(play: &mut Play<'_>, s: &mut Socket, who: &Who, look: Look<'_>) 
         begin.elapsed(),
         verdict,
     ));
+}
+
+/// Whether a step before found that the meter has no value now.
+fn told_of_no_value(play: &Play<'_>) -> bool {
+    let none = |why: &Fault| matches!(why, Fault::NoValue | Fault::NullUnderstood);
+    play.report
+        .steps
+        .iter()
+        .any(|step| step.why.iter().any(none))
 }
 
 /// The counters once more: they never fall.

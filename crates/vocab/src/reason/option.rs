@@ -110,6 +110,10 @@ reasons! {
             "{prefix}readers: {one} sets {key} to {a}, {two} to {b}: the first one counts";
         ReadersPort { prefix: Arc<str>, name: &'static str, protocol: &'static str, port: Arc<str>, key: &'static str, is: Arc<str> } = "why_readers_port",
             "{prefix}readers: {name} asks {protocol} port {port} only, and {key} is {is}: it will not find this meter";
+        NotInReplay { key: Arc<str> } = "why_not_in_replay",
+            "{key} changes nothing in a replay: only options that count for the power can be changed";
+        NoOption { key: Quoted, nearest: Arc<str> } = "why_no_option",
+            "there is no option {key}; the nearest is {nearest}";
         Identity { key: &'static str, value: Quoted, why: Arc<Reason> } = "identity_line", "{key}: {value} {why}";
         IdOfAnother = "why_id_of_another",
             "does not end in the MAC of option mac: clients compare the two; drop one of the options or make them agree";
