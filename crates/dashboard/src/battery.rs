@@ -2,7 +2,7 @@
 
 use super::{locale::Locale, words};
 use consumers::{ConsumerView, calm::ControlledAnswer};
-use control::ReaderState;
+use control::{KnownLaw, ReaderState};
 use transport::Endpoint;
 use vocab::Now;
 
@@ -104,11 +104,26 @@ impl Battery {
         let mut all = vec![
             ("battery_control", self.word(l).1),
             ("battery_follows", format!("{follows}, {reach}")),
+            ("battery_law", l.t(law(state.law)).to_owned()),
             ("battery_answers", answers),
             ("battery_cadence", cadence),
         ];
         all.extend(swing.map(|swing| ("battery_swing", swing)));
         all
+    }
+}
+
+/// The law by which a battery is believed to act, as texts name it.
+fn law(law: KnownLaw) -> &'static str {
+    match law {
+        KnownLaw::Unknown => "battery_law_unknown",
+        KnownLaw::Adds => "battery_law_adds",
+        KnownLaw::Integer => "battery_law_integer",
+        KnownLaw::Ramps => "battery_law_ramps",
+        KnownLaw::Slews => "battery_law_slews",
+        KnownLaw::Repeats => "battery_law_repeats",
+        KnownLaw::Reuses => "battery_law_reuses",
+        KnownLaw::Averages => "battery_law_averages",
     }
 }
 
@@ -233,8 +248,10 @@ mod tests {
         };
         assert_eq!(
             text(&battery),
-            "at rest; takes 2.4 s to follow, follows completely; 300 to 1,200 questions; sensor every 1.0 s, battery every 0.5 s; 30 W"
+            "at rest; takes 2.4 s to follow, follows completely; no law known so far; 300 to 1,200 questions; sensor every 1.0 s, battery every 0.5 s; 30 W"
         );
+        battery.state.law = KnownLaw::Repeats;
+        assert!(text(&battery).contains("as a B2500: acts on its last answer"));
         battery.state.reach = [f64::INFINITY, 120.0];
         assert!(text(&battery).contains("at most 120 W an answer"));
     }
