@@ -12,7 +12,11 @@ use common::{Client, FakeRecords, ID, Meter, challenge, connect_from, get};
 use futures_util::{SinkExt, StreamExt};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::{io::DuplexStream, task::JoinHandle, time::Instant};
+use tokio::{
+    io::DuplexStream,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tokio_tungstenite::{
     WebSocketStream, connect_async,
     tungstenite::{
@@ -54,7 +58,7 @@ async fn notifications_begin_with_src_and_are_bound_once() {
     let other = client.call(2, Some("aios-2"), "Sys.GetStatus").await;
     assert_eq!(other["dst"], "aios-2");
     meter.power([Some(-300.5), Some(0.0), Some(1.0)]);
-    let note = client.next().await;
+    let note = client.power_or_answer().await;
     assert_eq!(
         note.as_object().unwrap().keys().collect::<Vec<_>>(),
         ["dst", "method", "params", "src"]
@@ -65,10 +69,12 @@ async fn notifications_begin_with_src_and_are_bound_once() {
     // Within the interval nothing, at its end the newest.
     meter.power([Some(1.0), Some(0.0), Some(1.0)]);
     meter.power([Some(2.0), Some(0.0), Some(1.0)]);
-    assert_eq!(client.next().await["params"]["em:0"]["a_act_power"], 2.0);
+    let note = client.power_or_answer().await;
+    assert_eq!(note["params"]["em:0"]["a_act_power"], 2.0);
     // Less than eps is nothing to tell.
     meter.power([Some(2.0), Some(0.0), Some(1.0)]);
-    assert_eq!(client.within(Duration::from_millis(300)).await, None);
+    let more = timeout(Duration::from_millis(300), client.power_or_answer()).await;
+    assert!(more.is_err(), "{more:?}");
     meter.stop().await;
 }
 
@@ -102,7 +108,7 @@ async fn a_passive_listener_gets_everything_and_then_changes() {
         assert!(full["params"].get(key).is_some(), "{key}");
     }
     meter.power([Some(9.0), Some(0.0), Some(1.0)]);
-    let note = client.next().await;
+    let note = client.power_or_answer().await;
     assert!(note.get("dst").is_none() && note["params"]["em:0"]["a_act_power"] == 9.0);
     // With its first frame it follows the device's rules.
     client.call(1, None, "Sys.GetStatus").await;
@@ -208,7 +214,7 @@ async fn rubbish_is_survived_and_binary_understood() {
         .send(Message::Ping(Bytes::from_static(b"hello")))
         .await
         .unwrap();
-    let pong = tokio::time::timeout(Duration::from_secs(5), client.0.next())
+    let pong = timeout(Duration::from_secs(5), client.0.next())
         .await
         .unwrap()
         .unwrap()

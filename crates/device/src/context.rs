@@ -1,6 +1,6 @@
 //! What the device sees beside the request.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use meter::records::Records;
 use vocab::{Absent, Now};
@@ -49,12 +49,12 @@ impl Manner {
     }
 }
 
-/// What the device sees beside the request.
-pub struct Context<'a> {
+/// What the device sees beside the request; it may be answered on another thread.
+pub struct Context {
     /// Newest snapshot, already scaled for this caller.
-    pub view: &'a View,
+    pub view: Arc<View>,
     /// The device's own state.
-    pub state: &'a DeviceState,
+    pub state: Arc<DeviceState>,
     /// This moment.
     pub now: Now,
     /// Seconds since start or the last `Shelly.Reboot`.
@@ -62,7 +62,7 @@ pub struct Context<'a> {
     /// The address this connection reached; `wifi.sta_ip`.
     pub local_ip: Option<IpAddr>,
     /// Minute records.
-    pub records: &'a dyn Records,
+    pub records: Arc<dyn Records>,
     /// The channel's wishes.
     pub manner: Manner,
     /// Whether an outbound WebSocket is connected.

@@ -64,7 +64,7 @@ impl Device {
     /// Answers one call. `method` is what [`find`] gives for its name; `params` is the JSON text of
     /// the params object, if any.
     #[must_use]
-    pub fn call(&self, method: Found<'_>, params: Option<&str>, context: &Context<'_>) -> Outcome {
+    pub fn call(&self, method: Found<'_>, params: Option<&str>, context: &Context) -> Outcome {
         let handled = match method.and_then(|m| route(m, context).ok_or(m.name)) {
             Ok(found) if found.writes && context.state.locked => Err(RpcError::forbidden(format!(
                 "{} is refused: the settings were lost, set option auth_password",
@@ -94,7 +94,7 @@ impl Device {
 }
 
 /// The method, if this profile has it, or the channel has it in every profile: UDP in triphase.
-fn route(method: &'static Method, context: &Context<'_>) -> Option<&'static Method> {
+fn route(method: &'static Method, context: &Context) -> Option<&'static Method> {
     let as_total = context.manner.em1_is_total && method.power == Some(Power::Phase);
     (method.there(context.state.profile) || as_total).then_some(method)
 }

@@ -15,7 +15,7 @@ pub(super) struct Call<'a> {
     /// The device asked.
     pub(super) device: &'a Device,
     /// What it sees.
-    pub(super) context: &'a Context<'a>,
+    pub(super) context: &'a Context,
     /// All methods that there are.
     pub(super) methods: &'static [&'static [Method]],
     /// What it was given.
@@ -25,7 +25,7 @@ pub(super) struct Call<'a> {
 }
 
 /// Text of a component's status or configuration; the number is the instance.
-pub(super) type Part = fn(&Device, &Context<'_>, usize) -> Json;
+pub(super) type Part = fn(&Device, &Context, usize) -> Json;
 
 /// What a method answers with.
 #[derive(Debug)]

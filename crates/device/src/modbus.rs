@@ -207,7 +207,7 @@ pub fn power_read(address: u16, count: u16) -> Option<PowerRead> {
 /// The exception that the device answers.
 pub fn read(
     device: &Device,
-    context: &Context<'_>,
+    context: &Context,
     map: ModbusMap,
     function: u8,
     address: u16,
@@ -286,7 +286,7 @@ pub fn write(
     Ok(vec![Effect::ResetCounters])
 }
 
-fn info(w: &mut Window, device: &Device, context: &Context<'_>) {
+fn info(w: &mut Window, device: &Device, context: &Context) {
     w.text(0, 6, &device.identity.mac);
     w.text(6, 10, &device.identity.model);
     w.text(16, 32, context.state.name.as_deref().unwrap_or(""));
@@ -313,8 +313,8 @@ fn phase(w: &mut Window, base: u16, served: Option<&Served>) {
     put(13, |p| p.freq.get());
 }
 
-fn em(w: &mut Window, context: &Context<'_>) {
-    let view = context.view;
+fn em(w: &mut Window, context: &Context) {
+    let view = &context.view;
     w.u32(1000, updated(view.reported_at(None)));
     w.f32(1007, view.n_current.map(Fixed::get));
     w.f32(1011, view.totals.map(|t| t.current.get()));
@@ -326,8 +326,8 @@ fn em(w: &mut Window, context: &Context<'_>) {
     }
 }
 
-fn em1(w: &mut Window, context: &Context<'_>) {
-    let view = context.view;
+fn em1(w: &mut Window, context: &Context) {
+    let view = &context.view;
     for (i, (served, of)) in (0u16..).zip(view.phases.iter().zip(Phase::ALL)) {
         let base = 2000 + 20 * i;
         w.u32(base, updated(view.reported_at(Some(of))));
@@ -345,7 +345,7 @@ fn wh(energy: f64) -> f64 {
 /// its counters; from `base` on, two words each.
 fn energies<const N: usize>(
     w: &mut Window,
-    context: &Context<'_>,
+    context: &Context,
     base: u16,
     phase: usize,
     of: fn(&PhaseMinute) -> [f64; N],
@@ -364,11 +364,11 @@ fn energies<const N: usize>(
 }
 
 /// When the newest record begins.
-fn recorded(context: &Context<'_>) -> u32 {
+fn recorded(context: &Context) -> u32 {
     stamp(context.view.record.as_ref().map_or(0, |r| r.ts))
 }
 
-fn em_data(w: &mut Window, context: &Context<'_>) {
+fn em_data(w: &mut Window, context: &Context) {
     let total = context.view.energy_totals();
     w.u32(1160, recorded(context));
     w.f32(1162, total.map(|t| wh(t.import)));
@@ -381,7 +381,7 @@ fn em_data(w: &mut Window, context: &Context<'_>) {
     }
 }
 
-fn em1_data(w: &mut Window, context: &Context<'_>) {
+fn em1_data(w: &mut Window, context: &Context) {
     for (i, base) in (2300..).step_by(20).take(3).enumerate() {
         w.u32(base, recorded(context));
         energies(w, context, base + 2, i, |minute| {
@@ -391,8 +391,8 @@ fn em1_data(w: &mut Window, context: &Context<'_>) {
     }
 }
 
-fn legacy(w: &mut Window, device: &Device, context: &Context<'_>) {
-    let view = context.view;
+fn legacy(w: &mut Window, device: &Device, context: &Context) {
+    let view = &context.view;
     w.f32(
         3000,
         view.phases.iter().flatten().next().map(|p| p.freq.get()),

@@ -5,7 +5,7 @@
 //! One [`Notifier`] a connection decides; the texts are made once a snapshot and shared. It reads
 //! no clock: the transport calls [`Notifier::poll`] with each new view and at [`Notifier::wake`].
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use super::{
     Context, Device, DeviceState, Json, View,
@@ -125,7 +125,7 @@ pub struct Notifier {
     minute: i64,
     record: Option<i64>,
     energy: bool,
-    state: DeviceState,
+    state: Arc<DeviceState>,
     /// `ws.connected` and `mqtt.connected` as told.
     connected: [bool; 2],
     wake: Duration,
@@ -137,18 +137,18 @@ pub struct Notifier {
 impl Notifier {
     /// For a connection that begins to be notified now.
     #[must_use]
-    pub fn new(kind: Kind, context: &Context<'_>) -> Self {
+    pub fn new(kind: Kind, context: &Context) -> Self {
         let begun = kind == Kind::Inbound;
         Self {
             kind,
             begun,
-            seen: begun.then(|| seen(context.view, context.now)),
+            seen: begun.then(|| seen(&context.view, context.now)),
             told: None,
             uncleared: begun && context.view.stale() && context.manner.absent == Absent::Nulls,
             minute: minute(context.now),
             record: context.view.record.as_ref().map(|r| r.ts),
             energy: context.view.energy.is_some(),
-            state: context.state.clone(),
+            state: Arc::clone(&context.state),
             connected: connected(context),
             wake: context.now.mono,
             introduced: None,
@@ -173,7 +173,7 @@ impl Notifier {
     }
 
     /// What goes out now, in order.
-    pub fn poll(&mut self, device: &Device, context: &Context<'_>, policy: &Policy) -> Vec<Note> {
+    pub fn poll(&mut self, device: &Device, context: &Context, policy: &Policy) -> Vec<Note> {
         let mut notes = Vec::new();
         self.wake = context.now.mono + KEEP_ALIVE;
         if context.view.stale() {
@@ -195,7 +195,7 @@ impl Notifier {
     /// A used phase has no value: one NotifyStatus with nulls says so to who takes nulls, then
     /// silence. To anybody else there is silence at once, as on UDP: what stands still for
     /// longer than the keep-alive is no live meter, a null may be 0 W.
-    fn poll_stale(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+    fn poll_stale(&mut self, device: &Device, context: &Context, notes: &mut Vec<Note>) {
         let nulls =
             context.manner.absent == Absent::Nulls && device.options.stale != StalePolicy::Silent;
         match self.kind {
@@ -218,16 +218,16 @@ impl Notifier {
                 notes.push(Note::power(power_text(context)));
                 self.uncleared = true;
             }
-            self.seen = Some(seen(context.view, context.now));
+            self.seen = Some(seen(&context.view, context.now));
         }
     }
 
-    fn begin(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+    fn begin(&mut self, device: &Device, context: &Context, notes: &mut Vec<Note>) {
         let all = full_status(device, context);
         notes.push(Note::new(Topic::Other, "NotifyFullStatus", all));
         self.begun = true;
-        self.seen = Some(seen(context.view, context.now));
-        self.state = context.state.clone();
+        self.seen = Some(seen(&context.view, context.now));
+        self.state = Arc::clone(&context.state);
         self.connected = connected(context);
         self.energy = context.view.energy.is_some();
         self.minute = minute(context.now);
@@ -238,9 +238,9 @@ impl Notifier {
     }
 
     /// Powers and counters in one note, complete.
-    fn figures(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+    fn figures(&mut self, device: &Device, context: &Context, notes: &mut Vec<Note>) {
         let both = params(context.now.unix, |out| {
-            push_power(out, context.view, context.state.profile, false);
+            push_power(out, &context.view, context.state.profile, false);
             if self.energy {
                 out.push(',');
                 push_energy(out, device, context);
@@ -249,8 +249,8 @@ impl Notifier {
         notes.push(Note::status(both));
     }
 
-    fn power(&mut self, context: &Context<'_>, policy: &Policy, notes: &mut Vec<Note>) {
-        let (now, fresh) = (context.now.mono, seen(context.view, context.now));
+    fn power(&mut self, context: &Context, policy: &Policy, notes: &mut Vec<Note>) {
+        let (now, fresh) = (context.now.mono, seen(&context.view, context.now));
         if let Some(last) = &self.seen {
             let quiet = now.saturating_sub(last.at);
             let back = last.stale;
@@ -276,7 +276,7 @@ impl Notifier {
         self.told = Some(now);
     }
 
-    fn energy(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
+    fn energy(&mut self, device: &Device, context: &Context, notes: &mut Vec<Note>) {
         let known = context.view.energy.is_some();
         let minute = minute(context.now);
         if known && (minute != self.minute || !self.energy) {
@@ -295,8 +295,8 @@ impl Notifier {
     }
 
     /// `config_changed` and the statuses beside powers and energies, whoever changed them.
-    fn changes(&mut self, device: &Device, context: &Context<'_>, notes: &mut Vec<Note>) {
-        let (old, new) = (&self.state, context.state);
+    fn changes(&mut self, device: &Device, context: &Context, notes: &mut Vec<Note>) {
+        let (old, new) = (&self.state, &context.state);
         let written = old.cfg_rev != new.cfg_rev || old.kvs_rev != new.kvs_rev;
         let told = std::mem::replace(&mut self.connected, connected(context));
         if !written && self.connected == told {
@@ -323,7 +323,7 @@ impl Notifier {
             if temperature != temperature::status_text(old) {
                 changed.push(format!("\"temperature:0\":{temperature}"));
             }
-            self.state = new.clone();
+            self.state = Arc::clone(new);
         }
         if self.connected[0] != told[0] {
             changed.push(format!("\"ws\":{}", ws::status(device, context, 0)));
@@ -337,7 +337,7 @@ impl Notifier {
     }
 }
 
-fn connected(context: &Context<'_>) -> [bool; 2] {
+fn connected(context: &Context) -> [bool; 2] {
     [context.ws_connected, context.mqtt_connected]
 }
 
@@ -406,7 +406,7 @@ fn push_power(out: &mut String, view: &View, profile: Profile, cleared: bool) {
     }
 }
 
-fn push_energy(out: &mut String, device: &Device, context: &Context<'_>) {
+fn push_energy(out: &mut String, device: &Device, context: &Context) {
     match context.state.profile {
         Profile::Triphase => {
             let status = em_data::status(device, context, 0);
@@ -420,28 +420,28 @@ fn push_energy(out: &mut String, device: &Device, context: &Context<'_>) {
 
 /// NotifyStatus params of the powers. `ts` is the snapshot's, so the text is made once for all
 /// connections.
-fn power_text(context: &Context<'_>) -> Json {
-    let (view, profile) = (context.view, context.state.profile);
+fn power_text(context: &Context) -> Json {
+    let (view, profile) = (&context.view, context.state.profile);
     let make = || params(view.now.unix, |out| push_power(out, view, profile, false));
     Json::clone(view.em_notify[profile_cell(profile)].get_or_init(make))
 }
 
 /// The same with empty `errors`, once after values came back.
-fn cleared_text(context: &Context<'_>) -> Json {
-    let (view, profile) = (context.view, context.state.profile);
+fn cleared_text(context: &Context) -> Json {
+    let (view, profile) = (&context.view, context.state.profile);
     params(view.now.unix, |out| push_power(out, view, profile, true))
 }
 
-fn energy_text(device: &Device, context: &Context<'_>) -> Json {
-    let view = context.view;
+fn energy_text(device: &Device, context: &Context) -> Json {
+    let view = &context.view;
     let cell = profile_cell(context.state.profile) | usize::from(device.options.energy_kwh) << 1;
     let make = || params(view.now.unix, |out| push_energy(out, device, context));
     Json::clone(view.emdata_notify[cell].get_or_init(make))
 }
 
 /// NotifyEvent params of the newest minute record.
-fn data_event(context: &Context<'_>) -> Option<Json> {
-    let (view, profile) = (context.view, context.state.profile);
+fn data_event(context: &Context) -> Option<Json> {
+    let (view, profile) = (&context.view, context.state.profile);
     let record = view.record.as_ref()?;
     let event = |out: &mut String, component: &str, id: usize, columns: Columns| {
         let (comma, ts) = (if id > 0 { "," } else { "" }, record.ts);
@@ -469,7 +469,7 @@ fn data_event(context: &Context<'_>) -> Option<Json> {
 
 /// NotifyFullStatus params: complete, because readers replace all they know by it.
 #[must_use]
-pub fn full_status(device: &Device, context: &Context<'_>) -> Json {
+pub fn full_status(device: &Device, context: &Context) -> Json {
     shelly::full_status(
         &format!("\"ts\":{}", Fixed::<2>::round(context.now.unix)),
         device,
@@ -502,7 +502,7 @@ fn changed_components(old: &DeviceState, new: &DeviceState) -> Vec<String> {
     changed
 }
 
-fn config_changed(component: String, context: &Context<'_>) -> Json {
+fn config_changed(component: String, context: &Context) -> Json {
     #[derive(serde::Serialize)]
     struct Event {
         component: String,

@@ -191,10 +191,10 @@ impl Records for Broken {
 /// Everything a call needs, owned.
 pub(super) struct Bench {
     pub(super) device: Device,
-    pub(super) view: View,
+    pub(super) view: Arc<View>,
     pub(super) state: DeviceState,
     pub(super) now: Now,
-    pub(super) records: Box<dyn Records>,
+    pub(super) records: Arc<dyn Records>,
     pub(super) manner: Manner,
     pub(super) ws_connected: bool,
     pub(super) mqtt_connected: bool,
@@ -209,10 +209,10 @@ impl Bench {
         let now = now(0.0);
         Self {
             device: device(),
-            view: View::new(Arc::new(snapshot(now, phases))),
+            view: Arc::new(View::new(Arc::new(snapshot(now, phases)))),
             state: DeviceState::default(),
             now,
-            records: Box::new(Minutes(
+            records: Arc::new(Minutes(
                 (0..100)
                     .map(|i| minute(1_747_500_000 + 60 * i, 60.0))
                     .collect(),
@@ -228,14 +228,14 @@ impl Bench {
         self
     }
 
-    pub(super) fn context(&self) -> Context<'_> {
+    pub(super) fn context(&self) -> Context {
         Context {
-            view: &self.view,
-            state: &self.state,
+            view: Arc::clone(&self.view),
+            state: Arc::new(self.state.clone()),
             now: self.now,
             uptime_s: 501_683,
             local_ip: Some(IpAddr::from([192, 168, 2, 151])),
-            records: &*self.records,
+            records: Arc::clone(&self.records),
             manner: self.manner,
             ws_connected: self.ws_connected,
             mqtt_connected: self.mqtt_connected,

@@ -34,12 +34,12 @@ use crate::{
 };
 use consumers::{About, Caller, Calm, Channel, Consumers, Overview, verdict::Verdict};
 use device::{
-    Answer, Context, Effect, Found, Json, Manner, Outcome, RpcError, View,
+    Answer, Context, Effect, Json, Manner, RpcError, View,
     auth::Guard,
     frame::{self, Frame, Message, NoFrame},
 };
 use meter::{PhaseInput, Quality, records::Records};
-use vocab::{Clock, Now};
+use vocab::Clock;
 
 /// Carries out what a call asks for beyond its answer. `app` implements it; the future ends when it
 /// took effect.
@@ -353,8 +353,9 @@ impl Endpoint {
     #[must_use]
     pub fn peek(&self, method: &str, params: &str, manner: Manner) -> Answer {
         let ground = self.ground();
-        let moment = self.moment(&ground, None, Arc::clone(&ground.view), manner);
-        moment.answer(device::find(method), Some(params)).answer
+        let context = self.context(&ground, None, Arc::clone(&ground.view), manner);
+        let method = device::find(method);
+        ground.device.call(method, Some(params), &context).answer
     }
 
     /// Answers a bare call: `GET` or `POST /rpc/<Method>`. `request` is what came, for the
@@ -526,19 +527,21 @@ impl Endpoint {
     }
 
     /// What the device sees on this ground now, with this view.
-    pub(super) fn moment(
+    pub(super) fn context(
         &self,
-        ground: &Arc<Ground>,
+        ground: &Ground,
         local_ip: Option<IpAddr>,
         view: Arc<View>,
         manner: Manner,
-    ) -> Moment {
-        Moment {
-            ground: Arc::clone(ground),
+    ) -> Context {
+        let now = self.clock.now();
+        Context {
             view,
-            records: Arc::clone(&self.records),
-            now: self.clock.now(),
+            state: Arc::clone(&ground.state),
+            now,
+            uptime_s: now.mono.saturating_sub(ground.boot.since).as_secs(),
             local_ip,
+            records: Arc::clone(&self.records),
             manner,
             ws_connected: self.outbound_up.load(Ordering::Relaxed) > 0,
             mqtt_connected: self.mqtt_up.load(Ordering::Relaxed),
@@ -579,40 +582,6 @@ impl<E: Deref<Target = Endpoint>, C: Deref<Target = Caller>> Drop for Present<E,
     fn drop(&mut self) {
         let now = self.endpoint.clock.now();
         self.endpoint.consumers.disconnected(&self.caller, now);
-    }
-}
-
-/// What a call sees, owned, so that it can be answered on another thread.
-pub(super) struct Moment {
-    ground: Arc<Ground>,
-    view: Arc<View>,
-    records: Arc<dyn Records>,
-    now: Now,
-    local_ip: Option<IpAddr>,
-    manner: Manner,
-    ws_connected: bool,
-    mqtt_connected: bool,
-}
-
-impl Moment {
-    fn answer(&self, method: Found<'_>, params: Option<&str>) -> Outcome {
-        self.with(|context| self.ground.device.call(method, params, context))
-    }
-
-    /// Gives it to `use_it` in the device's form.
-    pub(super) fn with<T>(&self, use_it: impl FnOnce(&Context<'_>) -> T) -> T {
-        let up = self.now.mono.saturating_sub(self.ground.boot.since);
-        use_it(&Context {
-            view: &self.view,
-            state: &self.ground.state,
-            now: self.now,
-            uptime_s: up.as_secs(),
-            local_ip: self.local_ip,
-            records: self.records.as_ref(),
-            manner: self.manner,
-            ws_connected: self.ws_connected,
-            mqtt_connected: self.mqtt_connected,
-        })
     }
 }
 

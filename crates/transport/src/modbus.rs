@@ -260,9 +260,8 @@ impl Endpoint {
             }
             None => (None, None),
         };
-        let read = self
-            .moment(ground, caller.local, view, Manner::default())
-            .with(|context| modbus::read(&ground.device, context, map, function, address, count));
+        let context = self.context(ground, caller.local, view, Manner::default());
+        let read = modbus::read(&ground.device, &context, map, function, address, count);
         let refused = read.as_ref().err().copied();
         self.note_registers(caller, name_of(function), refused, (power, phase));
         read

@@ -20,12 +20,12 @@ use vocab::reason::{BadTarget, Closed};
 
 use super::{
     board::{Board, Line, ListenerState, Place},
-    endpoint::{Credentials, Endpoint, Moment, Present, Terms, connected_caller},
+    endpoint::{Credentials, Endpoint, Present, Terms, connected_caller},
     ground::Ground,
 };
 use consumers::{Caller, Channel};
 use device::{
-    Manner,
+    Context, Manner,
     frame::{self, notification},
     notify::{Kind, Notifier, Policy, Topic, full_status},
     state::MqttConfig,
@@ -267,26 +267,23 @@ impl<'a> Session<'a> {
     }
 
     /// What is told on this ground.
-    fn moment(&self, ground: &Arc<Ground>) -> Moment {
+    fn context(&self, ground: &Ground) -> Context {
         let view = self.endpoint.scaled(ground, &self.caller, None);
         let manner = Manner::default();
         self.endpoint
-            .moment(ground, self.caller.local, view, manner)
+            .context(ground, self.caller.local, view, manner)
     }
 
     fn notifier(&self) -> Notifier {
-        self.moment(&self.endpoint.ground())
-            .with(|context| Notifier::new(Kind::Passive, context))
+        Notifier::new(Kind::Passive, &self.context(&self.endpoint.ground()))
     }
 
     /// Tells what is due, as events and as statuses.
     async fn tell(&self, notifier: &mut Notifier) -> Result<(), Gone> {
         let ground = self.endpoint.ground();
-        let (moment, policy) = (self.moment(&ground), Policy::of(&ground.channels));
-        let (value, notes) = moment.with(|context| {
-            let value = context.view.totals.map(|t| t.act_power.get());
-            (value, notifier.poll(&ground.device, context, &policy))
-        });
+        let (context, policy) = (self.context(&ground), Policy::of(&ground.channels));
+        let value = context.view.totals.map(|t| t.act_power.get());
+        let notes = notifier.poll(&ground.device, &context, &policy);
         let (id, dst) = (&ground.device.identity.id, self.topic("events"));
         for note in notes {
             if self.config.rpc_ntf {
@@ -315,9 +312,8 @@ impl<'a> Session<'a> {
     /// may be read as 0 W.
     async fn statuses(&self, which: impl Fn(&str) -> bool) -> Result<(), Gone> {
         let ground = self.endpoint.ground();
-        let (stale, text) = self
-            .moment(&ground)
-            .with(|context| (context.view.stale(), full_status(&ground.device, context)));
+        let context = self.context(&ground);
+        let (stale, text) = (context.view.stale(), full_status(&ground.device, &context));
         let all: std::collections::BTreeMap<&str, &serde_json::value::RawValue> =
             serde_json::from_str(&text).unwrap_or_default();
         for (component, status) in all {

@@ -258,11 +258,9 @@ impl Listening {
         let ground = Arc::clone(&grounds.borrow_and_update());
         let view = endpoint.scaled(&ground, caller, None);
         let manner = endpoint.manner(&ground, Manner::default(), caller, src, None);
-        let notifier = endpoint
-            .moment(&ground, caller.local, view, manner)
-            .with(|context| Notifier::new(kind, context));
+        let context = endpoint.context(&ground, caller.local, view, manner);
         Self {
-            notifier,
+            notifier: Notifier::new(kind, &context),
             manner,
             src: src.map(Arc::from),
             value: None,
@@ -293,9 +291,8 @@ impl Listening {
         }
         let policy = Policy::of(&ground.channels);
         self.value = view.totals.map(|t| t.act_power.get());
-        let notes = endpoint
-            .moment(&ground, caller.local, view, self.manner)
-            .with(|context| self.notifier.poll(&ground.device, context, &policy));
+        let context = endpoint.context(&ground, caller.local, view, self.manner);
+        let notes = self.notifier.poll(&ground.device, &context, &policy);
         let rest = self
             .notifier
             .wake()

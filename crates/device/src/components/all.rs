@@ -50,12 +50,12 @@ impl Component {
     }
 
     /// JSON text of its status.
-    pub(crate) fn status(&self, device: &Device, context: &Context<'_>) -> Json {
+    pub(crate) fn status(&self, device: &Device, context: &Context) -> Json {
         (self.status)(device, context, self.instance)
     }
 
     /// JSON text of its configuration.
-    pub(crate) fn config(&self, device: &Device, context: &Context<'_>) -> Json {
+    pub(crate) fn config(&self, device: &Device, context: &Context) -> Json {
         (self.config)(device, context, self.instance)
     }
 }
@@ -90,6 +90,6 @@ pub(crate) fn of_profile(profile: Profile) -> impl Iterator<Item = &'static Comp
 }
 
 /// `{}`: the status or configuration of a component without members.
-pub(crate) fn empty(_: &Device, _: &Context<'_>, _: usize) -> Json {
+pub(crate) fn empty(_: &Device, _: &Context, _: usize) -> Json {
     Json::from("{}")
 }

@@ -34,7 +34,7 @@ fn current(device: &Device) -> BleConfig {
     }
 }
 
-pub(crate) fn config(device: &Device, _: &Context<'_>, _: usize) -> Json {
+pub(crate) fn config(device: &Device, _: &Context, _: usize) -> Json {
     json(&current(device))
 }
 

@@ -14,7 +14,7 @@ pub(crate) const METHODS: &[Method] = &[
         .writes(),
 ];
 
-pub(crate) fn status(device: &Device, _: &Context<'_>, _: usize) -> Json {
+pub(crate) fn status(device: &Device, _: &Context, _: usize) -> Json {
     let off = device.identity.firmware.ble_switch;
     Json::from(if off {
         r#"{"errors":["bluetooth_disabled"]}"#

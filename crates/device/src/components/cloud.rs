@@ -31,11 +31,11 @@ fn current() -> CloudConfig {
     }
 }
 
-pub(crate) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
+pub(crate) fn status(_: &Device, _: &Context, _: usize) -> Json {
     connected(false)
 }
 
-pub(crate) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
+pub(crate) fn config(_: &Device, _: &Context, _: usize) -> Json {
     json(&current())
 }
 

@@ -171,8 +171,8 @@ pub(crate) fn number_text<const D: u32>(number: Fixed<D>) -> NumberText {
 }
 
 /// The status as `Shelly.GetStatus` holds it.
-pub(crate) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    status_text(context.view, false, false)
+pub(crate) fn status(_: &Device, context: &Context, _: usize) -> Json {
+    status_text(&context.view, false, false)
 }
 
 fn status_text(view: &View, powers: bool, nonzero: bool) -> Json {
@@ -210,7 +210,7 @@ fn get_status(call: &Call<'_>) -> Handled {
     }
     let manner = call.context.manner;
     let powers = manner.minimal || manner.short;
-    text(status_text(call.context.view, powers, manner.nonzero))
+    text(status_text(&call.context.view, powers, manner.nonzero))
 }
 
 /// Limits of `alarms`, lower and upper; nothing watches them here, so they cannot be set.
@@ -242,7 +242,7 @@ struct EmConfig {
     alarms: Option<PhaseAlarms>,
 }
 
-fn current_config(device: &Device, context: &Context<'_>) -> EmConfig {
+fn current_config(device: &Device, context: &Context) -> EmConfig {
     EmConfig {
         id: 0,
         name: context.state.em_name.clone(),
@@ -256,7 +256,7 @@ fn current_config(device: &Device, context: &Context<'_>) -> EmConfig {
 }
 
 /// The configuration as `Shelly.GetConfig` holds it.
-pub(crate) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(crate) fn config(device: &Device, context: &Context, _: usize) -> Json {
     json(&current_config(device, context))
 }
 

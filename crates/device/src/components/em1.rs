@@ -89,8 +89,8 @@ pub(crate) fn notify_object(snapshot: &Snapshot, id: usize, cleared: bool) -> Js
 }
 
 /// The status as `Shelly.GetStatus` holds it.
-pub(crate) fn status(_: &Device, context: &Context<'_>, id: usize) -> Json {
-    let view = context.view;
+pub(crate) fn status(_: &Device, context: &Context, id: usize) -> Json {
+    let view = &context.view;
     let make = || json(&channel_status(view, id, |power| power));
     Json::clone(view.em1_status[id].get_or_init(make))
 }
@@ -144,7 +144,7 @@ fn get_status(call: &Call<'_>) -> Handled {
     if let Some(answer) = em::absent_answer(call) {
         return answer;
     }
-    let view = call.context.view;
+    let view = &call.context.view;
     if triphase {
         return text(house_total(view, manner.short, manner.nonzero));
     }
@@ -194,7 +194,7 @@ struct Em1Config {
     alarms: Option<em::Alarms>,
 }
 
-fn current_config(device: &Device, context: &Context<'_>, id: usize) -> Em1Config {
+fn current_config(device: &Device, context: &Context, id: usize) -> Em1Config {
     let alarms = device.identity.firmware.alarms.then(em::Alarms::default);
     Em1Config {
         alarms,
@@ -206,7 +206,7 @@ fn current_config(device: &Device, context: &Context<'_>, id: usize) -> Em1Confi
 }
 
 /// The configuration as `Shelly.GetConfig` holds it.
-pub(crate) fn config(device: &Device, context: &Context<'_>, id: usize) -> Json {
+pub(crate) fn config(device: &Device, context: &Context, id: usize) -> Json {
     json(&current_config(device, context, id))
 }
 

@@ -12,7 +12,6 @@ use super::{
     set_nothing,
 };
 use config::Profile;
-use meter::Snapshot;
 
 const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
     of_channels(Method::new(name, handler))
@@ -42,17 +41,13 @@ struct Em1DataStatus {
     total_act_ret_energy: Option<EnergyText>,
 }
 
-/// The status text of one channel.
-pub(crate) fn status_text(snapshot: &Snapshot, id: usize, kwh: bool) -> Json {
-    let counter = snapshot.energy.map(|e| e.phases[id]);
+/// The status as `Shelly.GetStatus` holds it.
+pub(crate) fn status(device: &Device, context: &Context, id: usize) -> Json {
+    let kwh = device.options.energy_kwh;
+    let counter = context.view.energy.map(|e| e.phases[id]);
     json(&Em1DataStatus {
         id,
         total_act_energy: counter.map(|c| EnergyText::new(c.import, kwh)),
         total_act_ret_energy: counter.map(|c| EnergyText::new(c.export, kwh)),
     })
-}
-
-/// The status as `Shelly.GetStatus` holds it.
-pub(crate) fn status(device: &Device, context: &Context<'_>, id: usize) -> Json {
-    status_text(context.view, id, device.options.energy_kwh)
 }

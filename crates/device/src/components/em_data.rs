@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     super::{
-        Context, Device, Effect, Json, RpcError, View,
+        Context, Device, Effect, Json, RpcError,
         answer::{Handled, effects, json, text},
         history::{self, Asked, Columns},
         method::{Call, Method},
@@ -94,14 +94,10 @@ fn encode(snapshot: &Snapshot, kwh: bool) -> Json {
     })
 }
 
-/// The status text, encoded at most once a snapshot and unit.
-pub(crate) fn status_text(view: &View, kwh: bool) -> Json {
+/// The status as `Shelly.GetStatus` holds it, encoded at most once a snapshot and unit.
+pub(crate) fn status(device: &Device, context: &Context, _: usize) -> Json {
+    let (view, kwh) = (&context.view, device.options.energy_kwh);
     Json::clone(view.emdata_status[usize::from(kwh)].get_or_init(|| encode(view, kwh)))
-}
-
-/// The status as `Shelly.GetStatus` holds it.
-pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
-    status_text(context.view, device.options.energy_kwh)
 }
 
 /// The stretch that is asked for, in the columns of the component: each profile has one kind.
@@ -126,11 +122,11 @@ fn page(read: Result<Json, RecordsError>) -> Handled {
 
 pub(crate) fn get_records(call: &Call<'_>) -> Handled {
     let from = call.params.int("ts")?.unwrap_or(0);
-    page(history::blocks(call.context.records, from))
+    page(history::blocks(call.context.records.as_ref(), from))
 }
 
 pub(crate) fn get_data(call: &Call<'_>) -> Handled {
-    page(history::page(call.context.records, asked(call)?))
+    page(history::page(call.context.records.as_ref(), asked(call)?))
 }
 
 pub(crate) fn get_net_energies(call: &Call<'_>) -> Handled {
@@ -140,7 +136,12 @@ pub(crate) fn get_net_energies(call: &Call<'_>) -> Handled {
         return Err(RpcError::bad_argument("period"));
     }
     let now = call.context.now.unix_s();
-    page(history::net_page(call.context.records, asked, period, now))
+    page(history::net_page(
+        call.context.records.as_ref(),
+        asked,
+        period,
+        now,
+    ))
 }
 
 pub(crate) fn reset_counters(_: &Call<'_>) -> Handled {

@@ -28,7 +28,7 @@ struct EthConfig {
     nameserver: Option<String>,
 }
 
-pub(crate) fn status(_: &Device, _: &Context<'_>, _: usize) -> Json {
+pub(crate) fn status(_: &Device, _: &Context, _: usize) -> Json {
     Json::from(r#"{"ip":null,"ip6":null}"#)
 }
 
@@ -44,7 +44,7 @@ fn current() -> EthConfig {
     }
 }
 
-pub(crate) fn config(_: &Device, _: &Context<'_>, _: usize) -> Json {
+pub(crate) fn config(_: &Device, _: &Context, _: usize) -> Json {
     json(&current())
 }
 

@@ -103,7 +103,7 @@ fn set(call: &Call<'_>) -> Handled {
             "value: at most {MAX_VALUE} bytes of JSON"
         )));
     }
-    let state = call.context.state;
+    let state = &call.context.state;
     check_etag(call, key)?;
     if state.kvs.len() >= MAX_KEYS && !state.kvs.contains_key(key) {
         return Err(RpcError::exhausted(format!(
@@ -121,7 +121,7 @@ fn set(call: &Call<'_>) -> Handled {
 
 fn delete(call: &Call<'_>) -> Handled {
     let key = call.params.required_text("key")?;
-    let state = call.context.state;
+    let state = &call.context.state;
     if !state.kvs.contains_key(key) {
         return Err(unknown(key));
     }

@@ -17,13 +17,13 @@ pub(crate) const METHODS: &[Method] = &[
     Method::new("Modbus.SetConfig", set_config).writes(),
 ];
 
-fn current(context: &Context<'_>) -> Enable {
+fn current(context: &Context) -> Enable {
     Enable {
         enable: context.state.modbus_enable,
     }
 }
 
-pub(crate) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(crate) fn config(_: &Device, context: &Context, _: usize) -> Json {
     json(&current(context))
 }
 

@@ -27,7 +27,7 @@ const LONGEST_PREFIX: usize = 300;
 const LONGEST: usize = 255;
 
 /// As on the wire: the password stays here.
-fn current(device: &Device, context: &Context<'_>) -> MqttConfig {
+fn current(device: &Device, context: &Context) -> MqttConfig {
     let kept = context.state.mqtt.clone();
     let id = || Some(device.identity.id.to_string());
     MqttConfig {
@@ -38,11 +38,11 @@ fn current(device: &Device, context: &Context<'_>) -> MqttConfig {
     }
 }
 
-pub(crate) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(crate) fn status(_: &Device, context: &Context, _: usize) -> Json {
     connected(context.mqtt_connected)
 }
 
-pub(crate) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(crate) fn config(device: &Device, context: &Context, _: usize) -> Json {
     json(&current(device, context))
 }
 

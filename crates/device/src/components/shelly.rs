@@ -92,16 +92,16 @@ impl Device {
     }
 }
 
-pub(crate) fn info(device: &Device, context: &Context<'_>, _: usize) -> Json {
-    device.info_json(context.state)
+pub(crate) fn info(device: &Device, context: &Context, _: usize) -> Json {
+    device.info_json(&context.state)
 }
 
 /// Members of all components, after `head`: `"ble":{},"bthome":…`.
 fn members(
     head: &str,
     device: &Device,
-    context: &Context<'_>,
-    part: fn(&Component, &Device, &Context<'_>) -> Json,
+    context: &Context,
+    part: fn(&Component, &Device, &Context) -> Json,
 ) -> Json {
     let mut out = String::with_capacity(3072);
     out.push('{');
@@ -120,7 +120,7 @@ fn members(
 }
 
 /// Status of every component; `head` (`"ts":1.23`) comes first.
-pub(crate) fn full_status(head: &str, device: &Device, context: &Context<'_>) -> Json {
+pub(crate) fn full_status(head: &str, device: &Device, context: &Context) -> Json {
     members(head, device, context, Component::status)
 }
 

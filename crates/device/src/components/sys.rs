@@ -116,7 +116,7 @@ struct SysConfig {
 }
 
 /// What is not a reader's to change stands as it is, whatever was stored or asked.
-fn pinned(mut config: SysConfig, device: &Device, context: &Context<'_>) -> SysConfig {
+fn pinned(mut config: SysConfig, device: &Device, context: &Context) -> SysConfig {
     config.device.mac = device.identity.mac.to_string();
     config.device.fw_id = device.identity.fw_id.to_string();
     config.device.profile = context.state.profile;
@@ -129,7 +129,7 @@ fn pinned(mut config: SysConfig, device: &Device, context: &Context<'_>) -> SysC
     config
 }
 
-fn current(device: &Device, context: &Context<'_>) -> SysConfig {
+fn current(device: &Device, context: &Context) -> SysConfig {
     let default = SysConfig {
         device: DeviceConfig {
             name: None,
@@ -167,7 +167,7 @@ fn current(device: &Device, context: &Context<'_>) -> SysConfig {
         cfg_rev: 0,
     };
     let mut config = pinned(
-        stored::read(default, context.state, "sys", &["location", "ui_data"]),
+        stored::read(default, &context.state, "sys", &["location", "ui_data"]),
         device,
         context,
     );
@@ -176,7 +176,7 @@ fn current(device: &Device, context: &Context<'_>) -> SysConfig {
 }
 
 /// The time zone in force: a reader's choice, else the host's.
-pub(crate) fn zone_name(device: &Device, context: &Context<'_>) -> String {
+pub(crate) fn zone_name(device: &Device, context: &Context) -> String {
     let stored = context
         .state
         .overrides
@@ -185,7 +185,7 @@ pub(crate) fn zone_name(device: &Device, context: &Context<'_>) -> String {
     stored.unwrap_or(&device.options.tz).to_owned()
 }
 
-pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(crate) fn status(device: &Device, context: &Context, _: usize) -> Json {
     let unixtime = context.now.unix_s();
     let zone = TimeZone::get(&zone_name(device, context)).unwrap_or(TimeZone::UTC);
     let local = Timestamp::from_second(unixtime)
@@ -216,7 +216,7 @@ pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
     })
 }
 
-pub(crate) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(crate) fn config(device: &Device, context: &Context, _: usize) -> Json {
     json(&current(device, context))
 }
 

@@ -61,16 +61,16 @@ pub(crate) fn status_text(state: &DeviceState) -> Json {
     })
 }
 
-pub(crate) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    status_text(context.state)
+pub(crate) fn status(_: &Device, context: &Context, _: usize) -> Json {
+    status_text(&context.state)
 }
 
-pub(crate) fn config(_: &Device, context: &Context<'_>, _: usize) -> Json {
-    json(&current(context.state))
+pub(crate) fn config(_: &Device, context: &Context, _: usize) -> Json {
+    json(&current(&context.state))
 }
 
 fn set_config(call: &Call<'_>) -> Handled {
-    let before = current(call.context.state);
+    let before = current(&call.context.state);
     let (next, changed) = stored::change(&before, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
     if next.offset_C.get().abs() > MOST_OFFSET_C {

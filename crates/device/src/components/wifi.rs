@@ -88,7 +88,7 @@ fn sta(ssid: Option<&'static str>) -> Sta {
     }
 }
 
-pub(crate) fn status(device: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(crate) fn status(device: &Device, context: &Context, _: usize) -> Json {
     let (sta_ip, sta_ip6) = match context.local_ip.map(|ip| ip.to_canonical()) {
         Some(ip) if ip.is_unspecified() => (None, Vec::new()),
         Some(IpAddr::V4(ip)) => (Some(ip.to_string()), Vec::new()),
@@ -123,7 +123,7 @@ fn current(device: &Device) -> WifiConfig {
     }
 }
 
-pub(crate) fn config(device: &Device, _: &Context<'_>, _: usize) -> Json {
+pub(crate) fn config(device: &Device, _: &Context, _: usize) -> Json {
     json(&current(device))
 }
 

@@ -18,17 +18,17 @@ pub(crate) const METHODS: &[Method] = &[
     Method::new("WS.SetConfig", set_config).writes(),
 ];
 
-pub(crate) fn status(_: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(crate) fn status(_: &Device, context: &Context, _: usize) -> Json {
     connected(context.ws_connected)
 }
 
-pub(crate) fn config(device: &Device, context: &Context<'_>, _: usize) -> Json {
+pub(crate) fn config(device: &Device, context: &Context, _: usize) -> Json {
     json(&current(device, context))
 }
 
 /// What a reader sees and changes. Passwords and tokens in an option's URL are nobody's business;
 /// what a reader set itself comes back as it is, as from the device.
-fn current(device: &Device, context: &Context<'_>) -> WsConfig {
+fn current(device: &Device, context: &Context) -> WsConfig {
     let mut config = context.state.ws.clone();
     if device.options.set_by_option.contains(&"outbound_ws") {
         config.server = config.server.as_deref().map(mask_url);

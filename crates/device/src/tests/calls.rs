@@ -438,12 +438,12 @@ fn energy_comes_in_wh_or_by_option_in_kwh_and_is_null_before_its_seed() {
     );
     let mut snapshot = snapshot(now(0.0), house());
     snapshot.energy = None;
-    bench.view = View::new(Arc::new(snapshot));
+    bench.view = Arc::new(View::new(Arc::new(snapshot)));
     assert!(bench.value("EMData.GetStatus", r#"{"id":0}"#)["total_act"].is_null());
     let mut net = testing::snapshot(now(0.0), house());
     net.energy_net = true;
     let mut bench = Bench::new();
-    bench.view = View::new(Arc::new(net));
+    bench.view = Arc::new(View::new(Arc::new(net)));
     assert!(
         bench
             .text("EMData.GetStatus", r#"{"id":0}"#)
@@ -459,7 +459,7 @@ fn records_come_in_pages_that_miss_nothing() {
         .filter(|i| *i != 50)
         .map(|i| minute(first + 60 * i, 60.0))
         .collect();
-    bench.records = Box::new(Minutes(minutes));
+    bench.records = Arc::new(Minutes(minutes));
     assert_eq!(
         bench.text("EMData.GetRecords", r#"{"id":0}"#),
         format!(
@@ -509,7 +509,7 @@ fn records_come_in_pages_that_miss_nothing() {
     );
     assert_eq!(bench.code("EMData.GetData", r#"{"id":0}"#), -103);
     assert_eq!(bench.code("EMData.GetData", r#"{"id":0,"ts":"now"}"#), -103);
-    bench.records = Box::new(Broken);
+    bench.records = Arc::new(Broken);
     assert_eq!(bench.code("EMData.GetData", r#"{"id":0,"ts":0}"#), -114);
     assert_eq!(bench.code("EMData.GetRecords", r#"{"id":0}"#), -114);
 }
@@ -519,7 +519,7 @@ fn net_energies_add_up_whole_stretches() {
     let mut bench = Bench::new();
     let first = 1_747_500_000 / 3600 * 3600;
     // 2500 minutes of 3 × 60 W in, then out: 3 Wh a minute, signed.
-    bench.records = Box::new(Minutes(
+    bench.records = Arc::new(Minutes(
         (0..2500)
             .map(|i| minute(first + 60 * i, if i < 1200 { 60.0 } else { -60.0 }))
             .collect(),
@@ -596,7 +596,7 @@ fn a_day_of_quarter_hours_comes_in_one_reply() {
             ("EM1Data.GetNetEnergies", &["net_act_energy"][..]),
         ),
     ] {
-        bench.records = Box::new(Minutes(minutes()));
+        bench.records = Arc::new(Minutes(minutes()));
         bench.now = Now {
             unix: (first + 14 * 86_400 + 30) as f64,
             ..bench.now
@@ -684,7 +684,7 @@ fn a_stretch_is_told_when_its_last_minute_is_stored_or_seconds_later() {
             (9, 5.0, 2),
             (8, 30.0, 2),
         ] {
-            bench.records = Box::new(Minutes(minutes(stored)));
+            bench.records = Arc::new(Minutes(minutes(stored)));
             bench.now = Now {
                 unix: (first + 600) as f64 + seconds,
                 ..bench.now
@@ -697,7 +697,7 @@ fn a_stretch_is_told_when_its_last_minute_is_stored_or_seconds_later() {
             );
         }
         // What was over long ago does not wait for the present minute.
-        bench.records = Box::new(Minutes(minutes(5)));
+        bench.records = Arc::new(Minutes(minutes(5)));
         let page = bench.value(
             method,
             &format!(r#"{{"id":0,"ts":{first},"end_ts":{first},"period":300}}"#),
@@ -709,7 +709,7 @@ fn a_stretch_is_told_when_its_last_minute_is_stored_or_seconds_later() {
 #[test]
 fn em1_data_has_14_columns() {
     let mut bench = Bench::new().monophase();
-    bench.records = Box::new(Minutes(vec![minute(1_747_500_000, -60.0)]));
+    bench.records = Arc::new(Minutes(vec![minute(1_747_500_000, -60.0)]));
     let page = bench.value("EM1Data.GetData", r#"{"id":2,"ts":0}"#);
     assert_eq!(page["keys"].as_array().unwrap().len(), 14);
     assert_eq!(page["data"][0]["values"][0].as_array().unwrap().len(), 14);

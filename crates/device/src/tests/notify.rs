@@ -41,7 +41,10 @@ impl Wire {
     fn at(&mut self, at: f64, phases: [Option<Served>; 3]) -> Vec<Note> {
         self.bench.now = now(at);
         let record = self.bench.view.record.clone();
-        self.bench.view = View::with_record(Arc::new(snapshot(now(at), phases)), record);
+        self.bench.view = Arc::new(View::with_record(
+            Arc::new(snapshot(now(at), phases)),
+            record,
+        ));
         self.notifier
             .poll(&self.bench.device, &self.bench.context(), &POLICY)
     }
@@ -135,7 +138,7 @@ fn power_goes_out_when_it_moved_and_the_interval_is_over() {
         reason: vocab::reason::Unreachable::HaClosed.into(),
     };
     wire.bench.now = now(17.0);
-    wire.bench.view = View::new(Arc::new(held));
+    wire.bench.view = Arc::new(View::new(Arc::new(held)));
     assert_eq!(
         wire.notifier
             .poll(&wire.bench.device, &wire.bench.context(), &POLICY)
@@ -169,7 +172,10 @@ fn lateness(kind: Kind, interval: Duration, rhythm: f64, jitter: f64) -> (Vec<f6
             look(&mut wire, due + 1e-6, &mut pending);
         }
         lost += usize::from(pending.replace(came).is_some());
-        wire.bench.view = View::new(Arc::new(snapshot(now(came), power(f64::from(n)))));
+        wire.bench.view = Arc::new(View::new(Arc::new(snapshot(
+            now(came),
+            power(f64::from(n)),
+        ))));
         look(&mut wire, came, &mut pending);
     }
     late.sort_by(f64::total_cmp);
@@ -329,7 +335,8 @@ fn counters_and_records_go_out_once_a_minute() {
     for at in 1..=200 {
         if at == 41 {
             let record = minute(1_747_561_080, 60.0);
-            wire.bench.view.record = Some(Arc::new(record));
+            let view = Arc::get_mut(&mut wire.bench.view).unwrap();
+            view.record = Some(Arc::new(record));
         }
         for note in wire.at(f64::from(at), power(1.0)) {
             let p = params(&note);
@@ -368,7 +375,7 @@ fn counters_are_told_when_their_seed_is_there() {
     let mut wire = Wire::new(Kind::Inbound, power(1.0));
     let mut unseeded = snapshot(now(0.0), power(1.0));
     unseeded.energy = None;
-    wire.bench.view = View::new(Arc::new(unseeded));
+    wire.bench.view = Arc::new(View::new(Arc::new(unseeded)));
     wire.notifier = Notifier::new(Kind::Inbound, &wire.bench.context());
     assert!(
         wire.at(2.0, power(1.0))
@@ -489,10 +496,10 @@ fn monophase_tells_its_channels() {
     let mut notifier = Notifier::new(Kind::Inbound, &bench.context());
     let mut later = Bench::of(power(50.0)).monophase();
     later.now = now(2.0);
-    later.view = View::with_record(
+    later.view = Arc::new(View::with_record(
         Arc::new(snapshot(later.now, power(50.0))),
         Some(Arc::new(minute(1_747_561_080, 6.0))),
-    );
+    ));
     let notes = notifier.poll(&later.device, &later.context(), &POLICY);
     assert_eq!(notes.len(), 2);
     let em = params(&notes[0]);

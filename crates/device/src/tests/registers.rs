@@ -118,7 +118,7 @@ fn the_time_of_the_last_update_is_that_of_the_reading() {
         });
     }
     let mut bench = Bench::new();
-    bench.view = View::new(Arc::new(snapshot));
+    bench.view = Arc::new(View::new(Arc::new(snapshot)));
     let stamp = |bench: &Bench, address| {
         let words = read(bench, READ_INPUT, address, 2).unwrap();
         u32::from(words[1]) << 16 | u32::from(words[0])
@@ -276,10 +276,10 @@ fn a_missing_power_is_an_exception_and_never_a_number() {
 #[test]
 fn the_last_record_is_in_the_registers() {
     let mut bench = Bench::new();
-    bench.view = View::with_record(
+    bench.view = Arc::new(View::with_record(
         Arc::clone(&bench.view.snapshot),
         Some(Arc::new(minute(1_747_561_080, 60.0))),
-    );
+    ));
     let words = read(&bench, READ_INPUT, 1160, 2).unwrap();
     assert_eq!(
         u32::from(words[1]) << 16 | u32::from(words[0]),

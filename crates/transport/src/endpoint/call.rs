@@ -194,15 +194,15 @@ impl Endpoint {
         } else {
             manner
         };
-        let moment = self.moment(ground, caller.local, Arc::clone(view), manner);
+        let context = self.context(ground, caller.local, Arc::clone(view), manner);
         let Some(method) = call.method.ok().filter(|method| method.disk) else {
-            return moment.answer(call.method, call.params);
+            return ground.device.call(call.method, call.params, &context);
         };
         let params = call.params.map(ToOwned::to_owned);
-        let asking = background::run(move || moment.answer(Ok(method), params.as_deref()));
-        let busy = |refused: background::Refused| Outcome {
-            answer: Answer::Error(RpcError::busy(refused.to_string())),
-            effects: Vec::new(),
+        let device = Arc::clone(&ground.device);
+        let asking = background::run(move || device.call(Ok(method), params.as_deref(), &context));
+        let busy = |refused: background::Refused| {
+            Outcome::from(Answer::Error(RpcError::busy(refused.to_string())))
         };
         asking.await.unwrap_or_else(busy)
     }

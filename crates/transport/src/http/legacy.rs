@@ -27,9 +27,21 @@ fn member(query: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-fn with_id(mut params: Map<String, Value>) -> Map<String, Value> {
+fn frame(
+    id: Value,
+    src: Option<&str>,
+    method: &str,
+    mut params: Map<String, Value>,
+) -> Option<String> {
     params.entry("id").or_insert(Value::from(0));
-    params
+    let frame = Frame {
+        jsonrpc: "2.0",
+        id,
+        src,
+        method,
+        params,
+    };
+    serde_json::to_string(&frame).ok()
 }
 
 /// `method=…` with `params=` (an object) and, if given, `id=` of the frame.
@@ -43,14 +55,7 @@ pub(super) fn legacy_frame(query: &str) -> Option<String> {
         serde_json::from_str(&id).unwrap_or(Value::String(id))
     });
     let src = member(query, "src");
-    serde_json::to_string(&Frame {
-        jsonrpc: "2.0",
-        id,
-        src: src.as_deref(),
-        method: &method,
-        params: with_id(params),
-    })
-    .ok()
+    frame(id, src.as_deref(), &method, params)
 }
 
 /// A member of `batch`: a frame, or on `/rpc/<Method>` params alone.
@@ -73,26 +78,15 @@ pub(super) fn legacy_batch(method: Option<&str>, query: &str) -> Option<String> 
     };
     let frames = members.into_iter().enumerate().map(|(n, object)| {
         let member: Member = serde_json::from_value(Value::Object(object.clone())).ok()?;
-        let frame = match (&member.method, method) {
-            (Some(named), _) => (named.clone(), member.params.unwrap_or_default(), member.id),
-            (None, Some(path)) if object.contains_key("params") => (
-                path.to_owned(),
-                member.params.unwrap_or_default(),
-                member.id,
-            ),
-            (None, Some(path)) => (path.to_owned(), object, None),
-            (None, None) => return None,
+        let bare = member.method.is_none() && !object.contains_key("params");
+        let named = member.method.as_deref().or(method)?;
+        let (params, id) = if bare {
+            (object, None)
+        } else {
+            (member.params.unwrap_or_default(), member.id)
         };
-        let (method, params, id) = frame;
         let id = id.unwrap_or_else(|| Value::from(n + 1));
-        serde_json::to_string(&Frame {
-            jsonrpc: "2.0",
-            id,
-            src: None,
-            method: &method,
-            params: with_id(params),
-        })
-        .ok()
+        frame(id, None, named, params)
     });
     match frames.collect::<Option<Vec<String>>>() {
         Some(frames) => Some(format!("[{}]", frames.join(","))),
