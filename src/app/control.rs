@@ -12,7 +12,10 @@ use config::{ChannelSettings, ControlSettings, ReaderProfiles, definition::Kind,
 use dashboard::owner::Steer;
 use ipnet::IpNet;
 use store::Store;
-use vocab::{PauseKind, reason::Reason};
+use vocab::{
+    PauseKind,
+    reason::{Count, Reason, Undone},
+};
 
 /// Key of the store.
 const SHARES: &str = "control/shares";
@@ -146,8 +149,8 @@ pub fn changed_profiles(
         }
     }
     if all.len() > MOST_PROFILES {
-        let why = format!("profiles: at most {MOST_PROFILES} addresses");
-        return Err(Reason::foreign(why));
+        let most = Count(MOST_PROFILES as u64);
+        return Err(Undone::TooManyProfiles { most }.into());
     }
     Ok(all)
 }
@@ -201,24 +204,22 @@ pub fn change_shares(
         return Ok(all);
     }
     if by_count(&channels.scaling) {
-        return Err(Reason::foreign(
-            "shares: options divide by the number of readers; set scaling_shares, or request_side_scaling_enable to false",
-        ));
+        return Err(Undone::SharesByCount.into());
     }
     for (ip, share) in changes {
         match share {
             Some(share) if (0.0..=1.0).contains(share) => {
                 all.insert(ip.to_canonical(), *share);
             }
-            Some(_) => return Err(Reason::foreign("shares: a share is a number from 0 to 1")),
+            Some(_) => return Err(Undone::ShareOutOfRange.into()),
             None => {
                 all.remove(&ip.to_canonical());
             }
         }
     }
     if all.len() > MOST_SHARES {
-        let why = format!("shares: at most {MOST_SHARES} addresses");
-        return Err(Reason::foreign(why));
+        let most = Count(MOST_SHARES as u64);
+        return Err(Undone::TooManyShares { most }.into());
     }
     kept::put(store, SHARES, &all);
     Ok(all)
@@ -241,26 +242,24 @@ pub fn check(change: &Steer) -> Result<(), Reason> {
     if let Some(Some(w)) = change.target_offset
         && !(min..=max).contains(&w)
     {
-        return Err(Reason::foreign(format!(
-            "target_offset: {w} is not a number from {min} to {max} W"
-        )));
+        return Err(Undone::OffsetOutOfRange { w, min, max }.into());
     }
     let wrong = |profile: &&String| profiles::find(profile).is_none();
     if let Some(profile) = change.profiles.values().flatten().find(wrong) {
-        return Err(Reason::foreign(format!(
-            "profiles: {profile} is none of {}",
-            profiles::KEYS.join(", ")
-        )));
+        return Err(Undone::NoProduct {
+            product: profile.as_str().into(),
+            products: profiles::KEYS.join(", ").into(),
+        }
+        .into());
     }
     match (change.minutes, change.pause) {
         (None, _) => Ok(()),
         (Some(minutes), Some(true)) if minutes > 0.0 && minutes <= LONGEST_PAUSE => Ok(()),
-        (Some(_), Some(true)) => Err(Reason::foreign(format!(
-            "minutes: a number above 0, at most {LONGEST_PAUSE}"
-        ))),
-        (Some(_), _) => Err(Reason::foreign(
-            "minutes: how long a pause lasts; it needs pause: true",
-        )),
+        (Some(_), Some(true)) => Err(Undone::MinutesOutOfRange {
+            most: LONGEST_PAUSE,
+        }
+        .into()),
+        (Some(_), _) => Err(Undone::MinutesWithoutPause.into()),
     }
 }
 

@@ -29,7 +29,7 @@ use transport::{
 };
 use vocab::reason::{BadTarget, Closed};
 
-/// Key of the store: something of ours is at a broker.
+/// Key of the store: something of ours is at a broker, under the node of this MAC.
 const ANNOUNCED: &str = "mqtt/announced";
 /// Longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
@@ -74,7 +74,6 @@ impl Entities {
                     Ok((link, broker)) => {
                         let shown = broker.server.shown();
                         info!(server = %shown, "MQTT: Home Assistant is told of the meter");
-                        self.shared.store.put_state(ANNOUNCED, "1");
                         self.line(&shown, ListenerState::Listening);
                         match self.session(link).await {
                             Some(why) => (Some(shown), Why::Failed(why)),
@@ -203,6 +202,7 @@ impl Entities {
     }
 
     async fn talk(&self, link: &mut Link, out: &Publisher) -> Result<Closed, Gone> {
+        self.take_name(link).await?;
         let mut filters = commands();
         filters.extend([BIRTH_TOPIC.to_owned(), announced(&node(self.first()))]);
         out.subscribe(filters).await?;
@@ -291,6 +291,26 @@ impl Entities {
         home::page_of(&self.shared.settings.dashboard, http_port, local.ip()).map(Page::At)
     }
 
+    /// The first meter's MAC of an earlier run, where it was another.
+    fn old_name(&self) -> Option<String> {
+        let kept = self.shared.store.get_state(ANNOUNCED)?;
+        let mac: String = serde_json::from_str(&kept).ok()?;
+        (!mac.eq_ignore_ascii_case(self.first())).then_some(mac)
+    }
+
+    /// Remembers under which MAC Home Assistant is told. What it was told under another one leaves: the
+    /// meter was given this one since.
+    async fn take_name(&self, link: &mut Link) -> Result<(), Gone> {
+        if let Some(old) = self.old_name()
+            && !self.take_back(link, &old).await?
+        {
+            return Ok(());
+        }
+        let name = serde_json::to_string(self.first()).unwrap_or_default();
+        self.shared.store.put_state(ANNOUNCED, &name);
+        Ok(())
+    }
+
     /// What an earlier run said of us is taken back, for the owner has switched this off.
     async fn forget(&self) {
         let told = self.shared.store.get_state(ANNOUNCED);
@@ -300,7 +320,7 @@ impl Entities {
         let forgetting = async {
             loop {
                 if let Ok((mut link, _)) = self.open().await
-                    && self.take_back(&mut link).await.is_ok()
+                    && self.take_all_back(&mut link).await.is_ok()
                 {
                     link.close().await;
                     self.shared.store.put_state(ANNOUNCED, "");
@@ -317,18 +337,34 @@ impl Entities {
         }
     }
 
-    async fn take_back(&self, link: &mut Link) -> Result<(), Gone> {
+    async fn take_all_back(&self, link: &mut Link) -> Result<(), Gone> {
+        if let Some(old) = self.old_name() {
+            self.take_back(link, &old).await?;
+        }
+        self.take_back(link, self.first()).await.map(drop)
+    }
+
+    /// What was said under this MAC. False where it is another MAC than ours, and somebody says under
+    /// it that he is there: then this folder is a copy, and the meter that it was copied from runs.
+    async fn take_back(&self, link: &mut Link, first: &str) -> Result<bool, Gone> {
         let out = link.publisher();
-        out.subscribe(vec![announced(&node(self.first()))]).await?;
+        let presence = availability(first);
+        out.subscribe(vec![announced(&node(first)), presence.clone()])
+            .await?;
         let mut told = Told::new();
         let until = Instant::now() + RECALLING;
         while let Ok(message) = tokio::time::timeout_at(until, link.next()).await {
             let message = message.map_err(|_| Gone)?;
-            told.heard(&message.topic, &message.payload, self.first());
+            let there = message.topic == presence && *message.payload == *ONLINE.as_bytes();
+            if there && first != self.first() {
+                return Ok(false);
+            }
+            told.heard(&message.topic, &message.payload, first);
         }
         for message in told.farewell() {
             out.publish(&message.topic, message.payload, true).await?;
         }
-        out.publish(&availability(self.first()), "", true).await
+        out.publish(&presence, "", true).await?;
+        Ok(true)
     }
 }

@@ -2,6 +2,7 @@
 import asyncio
 import contextlib
 import json
+import shutil
 import subprocess
 import threading
 
@@ -190,15 +191,22 @@ async def found_steered_and_lost(entities, meter, options, broker, listener):
 
     async def tested(who):
         await asyncio.to_thread(fetch, meter.dashboard_port, "POST", "/test-as", {"as": who}, JSON, timeout=40)
+    def answer(how):
+        fetch(meter.dashboard_port, "POST", "/settings", {"changes": {"udp_reply": how}}, JSON)
+    # A meter that says nothing, because it may not, is not broken.
     await tested("marstek")
-    failed = (await entities.until({"mqtt-test_as_marstek": "on"}))["mqtt-test_as_marstek"]["attributes"]["failed"]
-    assert "no answer within 2 s" in failed[0], failed
+    await entities.until({"mqtt-test_as_marstek": "off"})
+    await asyncio.to_thread(answer, "short")
     await entities.serve("number", "set_value", now["reader-127-0-0-2-udp-share"], value=40)
     await entities.serve("switch", "turn_off", now["mqtt-pause"])
     await asyncio.to_thread(meter.until_total, 25, 5)
     share = json.loads(meter.udp(bare, source="127.0.0.2"))
     assert near(share["result"]["total_act_power"], 10)
 
+    await tested("marstek")
+    failed = (await entities.until({"mqtt-test_as_marstek": "on"}))["mqtt-test_as_marstek"]["attributes"]["failed"]
+    assert "shorter than 250" in failed[0], failed
+    await asyncio.to_thread(answer, None)
     await tested("marstek")
     await tested("modbus")
     known = await entities.until({"mqtt-test_as_marstek": "off", "mqtt-test_as_modbus": "off"})
@@ -239,6 +247,25 @@ async def found_steered_and_lost(entities, meter, options, broker, listener):
     def values():  # what Home Assistant asked for was not kept by the broker
         return [topic for topic, text in listener.said.items() if text and topic.startswith("virtual-shelly/") and not topic.endswith("/set")]
     until(lambda: not values(), 5, "no value stays at the broker")
+
+
+def test_what_was_said_under_another_mac_leaves(broker, listener, new_meter):
+    options = {**broker.options, "mac": "02AABBCCDD01", "demo_battery": False}
+    meter = new_meter(options, args=["--source", "demo"]).start()
+    until(lambda: listener.announced(), 10)
+
+    def left(mac):
+        return [topic for topic, text in listener.said.items() if text and mac in topic]
+    # A copy of the folder that was given another MAC takes nothing away from the meter that runs.
+    copy = new_meter({**options, "mac": "02AABBCCDD03"}, args=["--source", "demo"])
+    shutil.copytree(meter.data, copy.data, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock", "*lock*"))
+    copy.start()
+    until(lambda: left("02aabbccdd03"), 10)
+    assert len(listener.announced()) == 2 and left("02aabbccdd01")
+    meter.options = {**options, "mac": "02AABBCCDD02"}
+    meter.restart()
+    until(lambda: left("02aabbccdd02") and not left("02aabbccdd01"), 15, "the old one has left")
+    assert len(listener.announced()) == 2
 
 
 def test_a_wrong_password_is_said_and_shown_to_nobody(broker, new_meter):

@@ -154,6 +154,12 @@ def test_a_meter_that_there_is_not_is_not_another(demo):
     """An automation, or a page that was open before a meter was removed, must not steer the one that is left."""
     calls = [("POST", "/control", {"pause": True}), ("GET", "/control", None), ("POST", "/profile", {"ip": VIEWER, "profile": "victron"}),
              ("POST", "/reader", {"ip": VIEWER, "channel": "http"}), ("POST", "/test-as", {"as": "modbus"})]
+    # Whoever asks in another language is told in it.
+    for change, why in (({"minutes": 5}, "minutes: wie lange eine Pause dauert; dazu gehört pause: true"),
+                        ({"target_offset": 1e6}, "target_offset: 1000000 ist keine Zahl von -20000 bis 20000 W"),
+                        ({"shares": {VIEWER: 2}}, "shares: ein Anteil ist eine Zahl von 0 bis 1")):
+        answer = fetch(demo.dashboard_port, "POST", "/control", change, {**JSON, "Accept-Language": "de"})
+        assert (answer.status, answer.json()) == (400, {"error": why}), answer
     for which in ("1", "7", "x", ""):
         for method, path, body in calls:
             answer = fetch(demo.dashboard_port, method, f"{path}?m={which}", body, {**JSON, "Accept-Language": "de"})

@@ -103,6 +103,8 @@ pub enum Form {
     Share,
     /// The key of a profile, also with an address or a network and `=` before it.
     Reader,
+    /// An MQTT broker's URL, which names no user and no topic.
+    Broker,
 }
 
 impl Form {
@@ -120,6 +122,7 @@ impl Form {
             Self::Reader => Limit::Reader {
                 words: profiles::ALLOWED,
             },
+            Self::Broker => Limit::Broker,
         })
     }
 
@@ -138,6 +141,7 @@ impl Form {
             Self::Network => network(text).is_some(),
             Self::Share => share(text).is_some(),
             Self::Reader => reader(text).is_some(),
+            Self::Broker => is_broker(text),
         }
     }
 }
@@ -169,6 +173,20 @@ fn is_origin(text: &str) -> bool {
     !rest.contains('/')
         && url::Url::parse(text)
             .is_ok_and(|url| url.host_str().is_some_and(|host| !host.is_empty()))
+}
+
+/// Whether it is what the connection can be made with: what else stands in a URL has options of its
+/// own, or none.
+fn is_broker(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "mqtt" | "mqtts")
+            && url.host_str().is_some_and(|host| !host.is_empty())
+            && !text.contains('@')
+            && matches!(url.path(), "" | "/")
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.port() != Some(0)
+    })
 }
 
 /// An address as a network of one, or a network.
@@ -231,7 +249,7 @@ mod tests {
 
     #[test]
     fn each_form_takes_its_texts_and_no_others() {
-        let forms: [(Form, &[&str], &[&str]); 5] = [
+        let forms: [(Form, &[&str], &[&str]); 6] = [
             (
                 Form::Address,
                 &["192.168.1.2", "::1", "all"],
@@ -247,6 +265,24 @@ mod tests {
                 Form::Origin,
                 &["*", "https://a.example:8443"],
                 &["a.example", "https://a.example/x", "://"],
+            ),
+            (
+                Form::Broker,
+                &[
+                    "mqtt://core-mosquitto",
+                    "mqtt://192.0.2.7:1884/",
+                    "mqtts://[2001:db8::1]:8883",
+                ],
+                &[
+                    "broker:1883",
+                    "http://broker",
+                    "mqtt://",
+                    "mqtt://me:word@broker",
+                    "mqtt://broker/topic",
+                    "mqtt://broker?x",
+                    "mqtt://broker:0",
+                    "mqtt://broker:99999",
+                ],
             ),
             (
                 Form::Share,

@@ -56,6 +56,7 @@ fn sample(kind: Kind, but: &str) -> Value {
             Form::Network => "192.168.1.0/24",
             Form::Share => "192.168.1.20=0.7",
             Form::Reader => "evcc",
+            Form::Broker => "mqtt://h.example/",
             Form::Any | Form::HostName | Form::Host => "other",
         }
         .into(),

@@ -117,8 +117,14 @@ fn port(l: &Locale, line: &Line, place: &Place) -> Option<Port> {
     })
 }
 
-/// A meter's announcement beside what the network answered.
-fn announced(line: &Line, id: &str, heard: Option<&[Announcement]>, own: &[IpAddr]) -> Announced {
+/// A meter's announcement beside what the network answered; `http` is the port that is announced.
+fn announced(
+    line: &Line,
+    id: &str,
+    http: Option<u16>,
+    heard: Option<&[Announcement]>,
+    own: &[IpAddr],
+) -> Announced {
     let host = line.address.to_string();
     let same = |text: &str| text.trim_end_matches('.').eq_ignore_ascii_case(&host);
     let ours = |service: &Announcement| {
@@ -144,8 +150,16 @@ fn announced(line: &Line, id: &str, heard: Option<&[Announcement]>, own: &[IpAdd
             .collect(),
         same_id: all
             .iter()
-            .filter(|service| service.instance.eq_ignore_ascii_case(id) && !same(&service.host))
-            .map(|service| service.host.trim_end_matches('.').to_owned())
+            .filter(|service| service.instance.eq_ignore_ascii_case(id))
+            .filter_map(|service| {
+                let host = service.host.trim_end_matches('.');
+                if !same(host) {
+                    return Some(host.to_owned());
+                }
+                // The same data folder twice on this host, say.
+                let port = Some(service.port).filter(|port| *port > 0 && ours(service))?;
+                (http? != port).then(|| format!("{host}:{port}"))
+            })
             .collect(),
         host,
     }
@@ -240,7 +254,13 @@ async fn facts(context: &Context, l: &Locale, ask_network: bool) -> Facts {
         udp,
         announced: names
             .iter()
-            .map(|line| announced(line, &id(&line.meter), heard.as_deref(), &own))
+            .map(|line| {
+                let http = lines
+                    .iter()
+                    .find(|l| l.name == "http" && l.meter == line.meter)
+                    .map(|l| l.port);
+                announced(line, &id(&line.meter), http, heard.as_deref(), &own)
+            })
             .collect(),
         addresses,
         unix: now.unix,
@@ -358,13 +378,24 @@ mod tests {
             ),
             service(id, "elsewhere.local", [192, 0, 2, 98]),
         ];
-        let found = announced(&line, id, Some(&all), &own);
+        let announced =
+            |heard: Option<&[Announcement]>| super::announced(&line, id, Some(80), heard, &own);
+        let found = announced(Some(&all));
         assert_eq!(found.heard, Some(true));
         assert_eq!(found.same_host, [IpAddr::from([192, 0, 2, 99])]);
         assert_eq!(found.same_id, ["elsewhere.local"]);
-        let alone = announced(&line, id, Some(&all[..1]), &own);
+        let alone = announced(Some(&all[..1]));
         assert!(alone.same_host.is_empty() && alone.same_id.is_empty());
-        assert_eq!(announced(&line, id, Some(&[]), &own).heard, Some(false));
-        assert_eq!(announced(&line, id, None, &own).heard, None);
+        assert_eq!(announced(Some(&[])).heard, Some(false));
+        assert_eq!(announced(None).heard, None);
+        // A second program with this identity, on the same host.
+        let beside = |port| {
+            let mut twice = [all[0].clone(), all[0].clone()];
+            twice[0].port = 80;
+            twice[1].port = port;
+            announced(Some(&twice)).same_id
+        };
+        assert_eq!(beside(80), Vec::<String>::new());
+        assert_eq!(beside(8080), ["shellypro3em-aabbccddeeff.local:8080"]);
     }
 }

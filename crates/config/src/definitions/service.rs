@@ -84,7 +84,7 @@ section! {
         enable: bool = Group::Mqtt, "mqtt_enable", Kind::Bool,
             "Show the meter, its readers, the forecast and the run-time controls in Home Assistant as MQTT entities, where there is a broker; switched off, they leave",
             .default("true");
-        server: Option<String> = Group::Mqtt, "mqtt_server", Kind::Url(&["mqtt", "mqtts"]),
+        server: Option<String> = Group::Mqtt, "mqtt_server", form(Form::Broker),
             "Broker, mqtt://host:1883 or with TLS mqtts://host:8883",
             .automatic("the one that the Supervisor offers; otherwise none");
         user: Option<String> = Group::Mqtt, "mqtt_user", TEXT,

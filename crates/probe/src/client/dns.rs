@@ -55,7 +55,8 @@ async fn heard(
     end: Instant,
     ours: &impl Fn(&Service) -> bool,
 ) -> Vec<Service> {
-    let mut found: BTreeMap<String, Service> = BTreeMap::new();
+    // By name and port: two programs with one identity may answer from the same host.
+    let mut found: BTreeMap<(String, u16), Service> = BTreeMap::new();
     let instance = |name: &str| {
         name.strip_suffix(&format!(".{kind}"))
             .unwrap_or(name)
@@ -63,11 +64,14 @@ async fn heard(
     };
     while let Ok(Ok(event)) = timeout_at(end, answers.recv_async()).await {
         match event {
-            ServiceEvent::ServiceFound(_, name) => {
-                found.entry(name.clone()).or_insert_with(|| Service {
+            ServiceEvent::ServiceFound(_, name)
+                if !found.keys().any(|(known, _)| *known == name) =>
+            {
+                let service = Service {
                     instance: instance(&name),
                     ..Service::default()
-                });
+                };
+                found.insert((name, 0), service);
             }
             ServiceEvent::ServiceResolved(service) => {
                 let heard = Service {
@@ -86,7 +90,8 @@ async fn heard(
                         .collect(),
                 };
                 let done = ours(&heard);
-                found.insert(service.fullname.clone(), heard);
+                found.remove(&(service.fullname.clone(), 0));
+                found.insert((service.fullname.clone(), service.port), heard);
                 if done {
                     break;
                 }

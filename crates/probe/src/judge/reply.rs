@@ -184,7 +184,12 @@ pub fn result(outcome: Outcome, method: &str, verdict: &mut Verdict) -> Option<B
             method: method.into(),
         }),
         Outcome::Error { code: 401, .. } => verdict.fault(Fault::Password),
-        Outcome::Error { code, .. } if code == UNAVAILABLE => verdict.note(Fault::NoValue),
+        Outcome::Error { code, .. } if code == UNAVAILABLE => {
+            // It is right only as an error that all take for one.
+            if !verdict.faults.contains(&Fault::ErrorAsSuccess) {
+                verdict.note(Fault::NoValue);
+            }
+        }
         Outcome::Error { code, message } => verdict.fault(Fault::Refused {
             code,
             text: Quoted(message.chars().take(80).collect::<String>().into()),

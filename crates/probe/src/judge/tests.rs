@@ -128,6 +128,7 @@ fn an_answer_is_opened_whatever_stands_around_it() {
     assert_eq!(verdict.faults, vec![]);
     assert_eq!(verdict.notes, vec![Fault::NoValue]);
     assert_eq!(faults(200, no_value), [Fault::ErrorAsSuccess]);
+    assert_eq!(opened(200, no_value).1.notes, []);
     let mut verdict = Verdict::default();
     let outcome = bare(200, r#"{"code":404,"message":"none"}"#, &mut verdict);
     refusal(&outcome, Fault::CloudOn, &mut verdict);

@@ -40,6 +40,8 @@ reasons! {
         Network = "form_network", "an IP address or a network such as 192.168.1.0/24";
         Share = "form_share",
             "address-or-network=share, with a share from 0 to 1, such as 192.168.1.20=0.7";
+        Broker = "form_broker",
+            "mqtt://host:1883, or with TLS mqtts://host:8883; user and password have options of their own";
         Reader { words: &'static str } = "form_reader", "{words}";
     }
 }

@@ -25,6 +25,16 @@ reasons! {
             "the Supervisor refused {path}: {error}";
         RecordingUnderWay = "rec_already", "a recording is under way already";
         RecordingUnwritable { error: Cause } = "rec_unwritable", "the recording cannot be written: {error}";
+        OffsetOutOfRange { w: f64, min: f64, max: f64 } = "steer_offset",
+            "target_offset: {w} is not a number from {min} to {max} W";
+        NoProduct { product: Arc<str>, products: Arc<str> } = "steer_product", "profiles: {product} is none of {products}";
+        TooManyProfiles { most: Count } = "steer_profiles", "profiles: at most {most} addresses";
+        TooManyShares { most: Count } = "steer_shares", "shares: at most {most} addresses";
+        ShareOutOfRange = "steer_share", "shares: a share is a number from 0 to 1";
+        SharesByCount = "steer_by_count",
+            "shares: options divide by the number of readers; set scaling_shares, or request_side_scaling_enable to false";
+        MinutesOutOfRange { most: f64 } = "steer_minutes", "minutes: a number above 0, at most {most}";
+        MinutesWithoutPause = "steer_minutes_alone", "minutes: how long a pause lasts; it needs pause: true";
         AsSaid { error: Cause } = "as_said", "{error}";
     }
 }
