@@ -3,10 +3,7 @@
 
 mod home;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use mqtt::{
     entities::{
@@ -27,7 +24,7 @@ use transport::{
     ListenerState,
     board::{Line, Place},
 };
-use vocab::reason::{BadTarget, Closed};
+use vocab::reason::Closed;
 
 /// Key of the store: something of ours is at a broker, under the node of this MAC.
 const ANNOUNCED: &str = "mqtt/announced";
@@ -52,10 +49,6 @@ enum Why {
     Unsaid(String),
     /// It cannot be reached, or the connection has ended.
     Failed(Closed),
-}
-
-fn anywhere(_: IpAddr) -> Result<(), BadTarget> {
-    Ok(())
 }
 
 impl Entities {
@@ -145,7 +138,7 @@ impl Entities {
             user,
             password,
             client_id: client_id.clone(),
-            may: anywhere,
+            may: |_| Ok(()),
         };
         let named = &self.shared.settings.mqtt;
         if let Some(text) = &named.server {

@@ -142,13 +142,8 @@ impl Notify {
     ) -> bool {
         let zone = self.shared.facts.borrow().time_zone.clone();
         let words = move |language: Option<&str>| {
-            let code = language
-                .and_then(|of| of.split(['-', '_']).next())
-                .unwrap_or("en");
-            let l = Locale::all()
-                .iter()
-                .find(|l| l.code == code)
-                .unwrap_or(&Locale::all()[0]);
+            let code = language.and_then(|of| of.split(['-', '_']).next());
+            let l = code.and_then(Locale::coded).unwrap_or(&Locale::all()[0]);
             let make = |(id, entry): (&String, &Entry)| Notice::Create {
                 id: id.clone(),
                 title: l.t("app").to_owned(),

@@ -11,6 +11,7 @@ use super::{
     direction::{counters_of, questions, recorded, words},
     meter_task::Command,
     running::Running,
+    shared::Shared,
 };
 use config::{Inputs, PowerInput, SourceSettings};
 use dashboard::owner::Sign;
@@ -18,8 +19,7 @@ use meter::{
     direction::{Counters, SignVerdict},
     witness::Side,
 };
-use source::{Access, recorded::Question};
-use vocab::EntityId;
+use source::{discover::Discovery, recorded::Question};
 
 /// How long the recorder's answer is good for; it has a new row each 5 minutes, and the page asks
 /// every 2 s.
@@ -36,36 +36,28 @@ pub struct Signs {
     answers: Mutex<Vec<(Instant, Question, SignVerdict)>>,
 }
 
-/// What the answer is about.
-pub struct SignQuestion<'a> {
-    /// How to ask.
-    pub source: &'a SourceSettings,
-    /// Where to ask.
-    pub access: &'a Access,
-    /// The inputs in question.
-    pub inputs: &'a Inputs,
-    /// Import and export counters of the house, where the inputs name none.
-    pub beside: (&'a [EntityId], &'a [EntityId]),
-    /// The meter that these inputs are, or would be, read by.
-    pub meter: Option<&'a Running>,
-    /// Unix time.
-    pub now: f64,
-}
-
 impl Signs {
-    /// What is known of each sign, a contradiction first. Nothing where there are no counters.
-    pub async fn of(&self, asked: SignQuestion<'_>) -> Vec<Sign> {
-        let found = questions(asked.inputs, asked.beside.0, asked.beside.1);
-        let live = live(asked.meter, asked.inputs).await;
-        let mut signs = Vec::with_capacity(found.len());
-        for (side, question) in found {
+    /// What is known of each sign of these inputs, which `meter` reads or would read, a
+    /// contradiction first. Counters of the house stand in where the inputs name none; nothing
+    /// where there are no counters.
+    pub async fn of(
+        &self,
+        shared: &Shared,
+        source: &SourceSettings,
+        inputs: &Inputs,
+        house: &Discovery,
+        meter: Option<&Running>,
+    ) -> Vec<Sign> {
+        let live = live(meter, inputs).await;
+        let mut signs = Vec::new();
+        for (side, question) in questions(inputs, &house.energy_import, &house.energy_export) {
             let seen = live
                 .iter()
                 .find(|(of, verdict, _)| *of == side && verdict.decides());
             let (verdict, counters) = match seen {
                 Some((_, verdict, counters)) => (*verdict, counters.clone()),
                 None => (
-                    self.look_back(&asked, &question).await,
+                    self.look_back(shared, source, &question).await,
                     counters_of(&question),
                 ),
             };
@@ -73,7 +65,7 @@ impl Signs {
                 .contradiction()
                 .map(|evidence| words(&question.power, evidence, &counters));
             signs.push(Sign {
-                turn: turned_by(asked.inputs, side),
+                turn: turned_by(inputs, side),
                 verdict,
                 counters,
                 line,
@@ -83,14 +75,20 @@ impl Signs {
         signs
     }
 
-    async fn look_back(&self, asked: &SignQuestion<'_>, question: &Question) -> SignVerdict {
+    async fn look_back(
+        &self,
+        shared: &Shared,
+        source: &SourceSettings,
+        question: &Question,
+    ) -> SignVerdict {
         let mut answers = self.answers.lock().await;
         answers.retain(|(at, ..)| at.elapsed() < GOOD_FOR);
         if let Some((.., verdict)) = answers.iter().find(|(_, of, _)| of == question) {
             return *verdict;
         }
         let one = std::slice::from_ref(question);
-        let asking = recorded(asked.source, asked.access, one, true, asked.now);
+        let now = shared.clock.now().unix;
+        let asking = recorded(source, &shared.access, one, true, now);
         let Ok(mut verdicts) = timeout(PATIENCE, asking).await else {
             return SignVerdict::Unknown;
         };

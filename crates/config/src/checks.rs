@@ -8,8 +8,10 @@ use super::{
     definitions,
     meter_values::{Meter, default_value},
     named::{self, ENERGIES, POWERS, Pair, keys_of},
+    pattern,
     problem::Problem,
     settings::Settings,
+    value,
 };
 use vocab::{
     Layer,
@@ -153,7 +155,7 @@ fn warn(first: &Meter, warnings: &mut Vec<Reason>) {
         warnings.push(Wrong::Insecure.into());
     }
     let shares = first.values.get("scaling_shares").and_then(Value::as_array);
-    let share = |item: &Value| super::pattern::share(item.as_str()?).map(|(_, share)| share);
+    let share = |item: &Value| pattern::share(item.as_str()?).map(|(_, share)| share);
     let shares: Vec<f64> = shares.into_iter().flatten().filter_map(share).collect();
     if !shares.is_empty() && !first.is_on("request_side_scaling_enable") {
         warnings.push(Wrong::SharesUnused.into());
@@ -241,7 +243,7 @@ const SWITCHED: [(&str, &str, &[&str]); 7] = [
 /// command line often carry a whole set of options, as that of a container.
 fn resting(meter: &Meter, warnings: &mut Vec<Reason>) {
     for (switch, off, keys) in SWITCHED {
-        let at = meter.values.get(switch).map(super::value::to_text);
+        let at = meter.values.get(switch).map(value::to_text);
         if at.as_deref() != Some(off) {
             continue;
         }

@@ -164,9 +164,9 @@ fn light(l: &Locale, seen: &[ConsumerView], profile: &Profile) -> Light {
             .min_by(|a, b| a.first_seen.total_cmp(&b.first_seen))
             .map(|c| c.ip.to_string())
     };
+    // Where nothing in its calls would say that it is this one, it may be.
     let (state, text) = if let Some(ip) = first(is) {
         ("live", l.with("light_first", &[("ip", &ip)]))
-    // Nothing in its calls would say that it is this one.
     } else if let Some(ip) = first(may_be).filter(|_| !Brand::knows(profile.key)) {
         ("held", l.with("light_maybe", &[("ip", &ip)]))
     } else {

@@ -374,7 +374,7 @@ mod tests {
     const NOW: i64 = 1_700_046_000;
 
     fn locale(code: &str) -> &'static Locale {
-        Locale::all().iter().find(|l| l.code == code).unwrap()
+        Locale::coded(code).unwrap()
     }
 
     fn metrics(skill: Option<f64>) -> Metrics {

@@ -304,7 +304,7 @@ mod tests {
     const NOON: i64 = 1_700_046_000;
 
     fn said(code: &str, watts: impl Fn(f64) -> f32) -> Vec<String> {
-        let l = Locale::all().iter().find(|l| l.code == code).unwrap();
+        let l = Locale::coded(code).unwrap();
         let points: Vec<Point> = (1..=96)
             .map(|i| Point {
                 ts: NOON + i * 900,

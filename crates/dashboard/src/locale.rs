@@ -50,6 +50,12 @@ impl Locale {
         &ALL
     }
 
+    /// The language of a code.
+    #[must_use]
+    pub fn coded(code: &str) -> Option<&'static Self> {
+        ALL.iter().find(|l| l.code == code)
+    }
+
     /// The first language that the browser asks for and we have, by its weights; else English.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> &'static Self {
@@ -73,7 +79,7 @@ impl Locale {
                 .to_ascii_lowercase();
             if weight > 0.0
                 && best.is_none_or(|(most, _)| weight > most)
-                && let Some(found) = ALL.iter().find(|l| l.code == language)
+                && let Some(found) = Self::coded(&language)
             {
                 best = Some((weight, found));
             }
@@ -165,7 +171,7 @@ mod tests {
             ("en", &["touch it"]),
         ];
         for (code, words) in wrong {
-            let l = Locale::all().iter().find(|l| l.code == code).unwrap();
+            let l = Locale::coded(code).unwrap();
             for (key, text) in &l.texts {
                 // Dutch hours are u, too.
                 if code == "nl"
@@ -185,7 +191,7 @@ mod tests {
                 }
             }
         }
-        let spanish = Locale::all().iter().find(|l| l.code == "es").unwrap();
+        let spanish = Locale::coded("es").unwrap();
         assert!(!spanish.t("notice_silent").contains("contador"));
     }
 

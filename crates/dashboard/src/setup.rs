@@ -309,11 +309,7 @@ mod tests {
             kind: Some(kind),
             ..Candidate::new(EntityId::from_static("sensor.x"), value)
         };
-        let found = sensor(
-            Locale::all().iter().find(|l| l.code == code).unwrap(),
-            &candidate,
-            0.0,
-        );
+        let found = sensor(Locale::coded(code).unwrap(), &candidate, 0.0);
         assert_eq!(found.good, value.parse::<f64>().is_ok());
         (found.value.replace('\u{202f}', " "), found.unit)
     }

@@ -190,7 +190,7 @@ mod tests {
     use consumers::verdict::PhaseAOnly;
 
     fn said(code: &str, verdict: &Verdict) -> String {
-        let l = Locale::all().iter().find(|l| l.code == code).unwrap();
+        let l = Locale::coded(code).unwrap();
         say(l, verdict, 1_000.0, &jiff::tz::TimeZone::UTC)
             .1
             .replace('\u{202f}', " ")

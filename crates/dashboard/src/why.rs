@@ -112,7 +112,7 @@ mod tests {
     ];
 
     fn locale(code: &str) -> &'static Locale {
-        Locale::all().iter().find(|l| l.code == code).unwrap()
+        Locale::coded(code).unwrap()
     }
 
     #[test]

@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     fn locale(code: &str) -> &'static Locale {
-        Locale::all().iter().find(|l| l.code == code).unwrap()
+        Locale::coded(code).unwrap()
     }
 
     #[test]

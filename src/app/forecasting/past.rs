@@ -19,6 +19,9 @@ const STRETCH: i64 = 3600;
 /// Minute means are a thirtieth as many.
 const MINUTES_STRETCH: i64 = 30 * STRETCH;
 
+/// Unix s and W.
+type Samples = Result<Vec<(i64, f64)>, StoreError>;
+
 /// Where samples of the past come from.
 #[derive(Clone)]
 pub(super) struct Source {
@@ -64,42 +67,27 @@ impl Source {
     ) -> Result<Loaded, StoreError> {
         let now = newest.now;
         let sample = |(ts, w): (i64, f64)| Sample { ts, w: w as f32 };
-        let mut loaded = Loaded {
-            s2: Vec::new(),
-            m1: Vec::new(),
-            now,
-        };
-        stretches(
-            now - raw,
-            now - STRETCH - 1,
-            STRETCH,
-            cancel,
-            &rest,
-            |from, to| {
-                loaded
-                    .s2
-                    .extend(self.store.kept_samples(from, to)?.into_iter().map(sample));
-                Ok(())
-            },
-        )?;
-        loaded.s2.extend(newest.s2.into_iter().map(sample));
-        stretches(
-            now - minutes,
-            now,
-            MINUTES_STRETCH,
-            cancel,
-            &rest,
-            |from, to| {
-                loaded
-                    .m1
-                    .extend(self.store.minutes(from, to)?.into_iter().map(|m| Sample {
-                        ts: m.ts,
-                        w: m.w as f32,
-                    }));
-                Ok(())
-            },
-        )?;
-        Ok(loaded)
+        let stretches =
+            |mut from: i64, to: i64, length: i64, read: &dyn Fn(i64, i64) -> Samples| {
+                let mut all = Vec::new();
+                while from <= to && !cancel.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    let end = (from + length - 1).min(to);
+                    all.extend(read(from, end)?.into_iter().map(sample));
+                    rest(began.elapsed());
+                    from = end + 1;
+                }
+                Ok::<_, StoreError>(all)
+            };
+        let mut s2 = stretches(now - raw, now - STRETCH - 1, STRETCH, &|from, to| {
+            self.store.kept_samples(from, to)
+        })?;
+        s2.extend(newest.s2.into_iter().map(sample));
+        let m1 = stretches(now - minutes, now, MINUTES_STRETCH, &|from, to| {
+            let means = self.store.minutes(from, to)?;
+            Ok(means.into_iter().map(|m| (m.ts, m.w)).collect())
+        })?;
+        Ok(Loaded { s2, m1, now })
     }
 
     /// Whether there is a past: not while the store is only in memory.
@@ -115,23 +103,4 @@ impl Source {
     pub(super) fn now_s(&self) -> i64 {
         self.clock.now().unix_s()
     }
-}
-
-/// Calls `read` for each stretch from `from` to `to`, both included.
-fn stretches(
-    mut from: i64,
-    to: i64,
-    length: i64,
-    cancel: &AtomicBool,
-    rest: &impl Fn(Duration),
-    mut read: impl FnMut(i64, i64) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    while from <= to && !cancel.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        let end = (from + length - 1).min(to);
-        read(from, end)?;
-        rest(began.elapsed());
-        from = end + 1;
-    }
-    Ok(())
 }

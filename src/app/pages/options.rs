@@ -21,7 +21,6 @@ use super::{
         object,
         running::targets,
         served,
-        sign::SignQuestion,
         taker::under,
         vitals::held,
     },
@@ -86,11 +85,6 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&new, path)
-}
-
-/// Whether the same powers are read the same way.
-fn same_powers(one: &Inputs, other: &Inputs) -> bool {
-    one.total == other.total && one.phases == other.phases
 }
 
 impl Actor {
@@ -248,7 +242,7 @@ impl Actor {
             )
         };
         let (old, new) = (inputs(before), inputs(after));
-        if same_powers(&old, &new) {
+        if (&old.total, &old.phases) == (&new.total, &new.phases) {
             return Vec::new();
         }
         let signs = self.signs_of(&after.settings.source, &new, found).await;
@@ -273,15 +267,10 @@ impl Actor {
         inputs: &Inputs,
         found: &Discovery,
     ) -> Vec<Sign> {
-        let asked = SignQuestion {
-            source,
-            access: &self.shared.access,
-            inputs,
-            beside: (&found.energy_import, &found.energy_export),
-            meter: self.meters.first(),
-            now: self.shared.clock.now().unix,
-        };
-        self.signs.of(asked).await
+        let meter = self.meters.first();
+        self.signs
+            .of(&self.shared, source, inputs, found, meter)
+            .await
     }
 
     /// What speaks against a change, without making it.
