@@ -182,8 +182,8 @@
         scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, least); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
         axes: [{ ...axis, values: (u, places) => dated(places, span()), space: () => (span() > 600 ? 70 : 100), incrs: () => spans.filter(s => s >= 86400 || span() <= 345600), size: 48 }, { ...axis, size: wide, values: (u, places) => ticks(places) }],
         hooks: {
-          drawClear: [u => shade(u, gaps)],
-          drawAxes: [zero],
+          // Over the grid's lines, which would strike the reasons out.
+          drawAxes: [u => shade(u, gaps), zero],
           draw: [u => { dots(u, told); nowLine(u, now); }],
           setCursor: [say],
           setSelect: zoom ? [u => {
@@ -251,7 +251,7 @@
     const phases = new Set(toggles.map(b => Number(b.dataset.phase)).filter(n => store.get("phases")?.includes(n)));
     const today = () => new Intl.DateTimeFormat("en-CA", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit" }).format(new Date());
     const shifted = (date, days) => new Date(Date.parse(`${date}T12:00Z`) + days * 86400000).toISOString().slice(0, 10);
-    const isDay = text => /^\d{4}-\d\d-\d\d$/.test(text ?? "");
+    const isDay = text => /^\d{4}-\d\d-\d\d$/.test(text ?? "") && Date.parse(text) > 0 && shifted(text, 0) === text && text <= today();
     let plot, chart, span, wanted, back, reach;
     // What is looked at: {range}, {day} or {from, to}.
     const nameOf = view => view.range ?? view.day ?? `${view.from}-${view.to}`;

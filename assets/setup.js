@@ -104,7 +104,9 @@
     });
     const pickError = $("#pick-error");
     for (const sensor of all(".sensor", setup)) sensor.addEventListener("click", event => {
-      const name = $(".what", sensor).firstChild.textContent;
+      const called = s => $(".what", s).firstChild.textContent, own = called(sensor);
+      // Of several that are called the same, the id says which.
+      const name = all(".sensor", setup).some(s => s !== sensor && called(s) === own) ? `${own} (${sensor.dataset.id})` : own;
       const twice = slots.some(s => s !== active && usable(s) && chosen[s.dataset.slot] === sensor.dataset.id);
       pickError.hidden = !twice;
       if (twice) { pickError.textContent = pickError.dataset.twice.replace("{name}", name); return; }

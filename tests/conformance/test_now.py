@@ -236,6 +236,23 @@ def test_a_gap_says_why(fake_ha, new_meter, look):
     expect(page.locator(".verdict")).to_contain_text("Readers get no value")
     expect(page.locator(".verdict")).to_contain_text("sensor.grid is unavailable")
     expect(page.locator("#bands li")).to_have_attribute("title", re.compile("no reading: sensor.grid is unavailable"), timeout=20000)
+    until(lambda: struck_out(page) == [], 20, "no line of the grid goes through a gap and its reason")
+
+
+def struck_out(page):
+    """Heights in the middle of a gap, as parts of the drawing, that have another colour; but for those of its reason. None: no gap is drawn."""
+    return page.evaluate("""() => {
+        const canvas = document.querySelector("#chart canvas"), over = document.querySelector("#chart .u-over");
+        if (!canvas || !over) return null;
+        const scale = devicePixelRatio, [left, top, width, height] = [over.offsetLeft, over.offsetTop, over.offsetWidth, over.offsetHeight].map(v => Math.round(v * scale));
+        const { data } = canvas.getContext("2d").getImageData(left, top, width, height), at = (x, y) => data.slice((y * width + x) * 4, (y * width + x) * 4 + 4).join();
+        const soft = [...Array(width).keys()].filter(x => data[(3 * width + x) * 4 + 3] === 255 && at(x, 3) === at(x, 5));
+        const gap = soft.filter(x => soft.includes(x - 6) && soft.includes(x + 6));
+        if (gap.length < 8) return null;
+        const x = gap[Math.floor(gap.length / 2)], other = [];
+        for (let y = 3; y < height * 0.9; y++) if (at(x, y) !== at(x, 3) && Math.abs(y - height / 4) > 10 * scale) other.push(y / height);
+        return other;
+    }""")
 
 
 def test_a_days_bar_opens_that_day(home, look):
@@ -246,6 +263,12 @@ def test_a_days_bar_opens_that_day(home, look):
     bar.locator(".hit").click(force=True)  # where a bar stands over it, that is clicked
     page.wait_for_selector(f"#chart[data-range='{day}'] canvas")
     expect(page.locator("#day")).to_have_attribute("aria-pressed", "true")
+    # A day that there is not, or that is yet to come, is none.
+    named = page.locator("#day").inner_text()
+    for odd in ("1999-13-45", "2026-02-30", "2999-01-01"):
+        page.evaluate("odd => location.replace(`#day=${odd}`)", odd)
+        page.wait_for_timeout(300)
+        expect(page.locator("#day")).to_have_text(named)
 
 
 # -- light on the wire

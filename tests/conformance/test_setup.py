@@ -93,6 +93,17 @@ def test_a_kettle_that_lowers_it_turns_it(fake_ha, new_meter, look):
     expect(page.locator("#pick-error")).to_contain_text("one sensor cannot be both")
 
 
+def test_sensors_that_are_called_the_same_are_told_apart_once_chosen(fake_ha, new_meter, look):
+    for entity, name in (("em_a_power", "Power"), ("em_b_power", "Power"), ("other_power", "Other power")):
+        fake_ha.set(f"sensor.{entity}", 100, friendly_name=name)
+    page = phone(look, new_meter(ha=fake_ha).start(), "setup").page
+    page.get_by_text("One per phase").click()
+    for entity in ("em_a_power", "em_b_power", "other_power"):
+        page.locator(f".sensor[data-id='sensor.{entity}']").click()
+    expect(page.locator(".slot:visible strong")).to_have_text(["Power (sensor.em_a_power)", "Power (sensor.em_b_power)", "Other power"])
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "also on a phone"
+
+
 def test_the_settings_begin_with_few_and_refuse_where_it_is_typed(fake_ha, new_meter, look):
     fake_ha.set("sensor.grid_power", 512, friendly_name="Grid power")
     fake_ha.set("sensor.counter", 8000, "kWh", device_class="energy")

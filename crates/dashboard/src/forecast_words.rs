@@ -162,6 +162,8 @@ pub(super) fn band(l: &Locale, h: &HorizonOutlook) -> String {
 const STRETCH: i64 = 2 * 3600;
 /// Below this a house neither feeds in nor draws in a way worth a word, W.
 const LITTLE: f64 = 30.0;
+/// What is no longer than this, s, is a pause in what is fed in.
+const PAUSE: i64 = 3600;
 
 /// What a line says of the time ahead, a sentence each: its peak, its best stretch, and when the
 /// house feeds in.
@@ -211,7 +213,7 @@ pub(super) fn outlook(
     said
 }
 
-/// From when to when the house feeds in, first of all.
+/// When the house feeds in, in all: a cloud or a kettle between two times is no end of it.
 fn feeding(
     l: &Locale,
     known: &[(i64, f64)],
@@ -219,15 +221,22 @@ fn feeding(
     time: impl Fn(i64) -> String,
     span: impl Fn(i64, i64) -> String,
 ) -> String {
-    let feeds = |at: &(i64, f64)| at.1 < -LITTLE;
-    let Some(first) = known.iter().position(feeds) else {
-        return l.t("ahead_no_surplus").to_owned();
-    };
-    let after = &known[first..];
-    let begin = after[0].0 - step;
-    match after.iter().position(|at| !feeds(at)) {
-        Some(end) => l.with("ahead_feeds", &[("span", &span(begin, after[end - 1].0))]),
-        None => l.with("ahead_feeds_on", &[("time", &time(begin))]),
+    let mut spans: Vec<(i64, i64)> = Vec::new();
+    for (end, _) in known.iter().filter(|(_, watts)| *watts < -LITTLE) {
+        match spans.last_mut() {
+            Some((_, before)) if end - step - *before <= PAUSE => *before = *end,
+            _ => spans.push((end - step, *end)),
+        }
+    }
+    match spans[..] {
+        [] => l.t("ahead_no_surplus").to_owned(),
+        [(begin, end)] if known.last().is_some_and(|(last, _)| *last == end) => {
+            l.with("ahead_feeds_on", &[("time", &time(begin))])
+        }
+        _ => {
+            let all: Vec<String> = spans.iter().map(|(from, to)| span(*from, *to)).collect();
+            l.with("ahead_feeds", &[("span", &all.join("; "))])
+        }
     }
 }
 
@@ -334,6 +343,25 @@ mod tests {
                 "Most surplus 16 Nov, 09:45–11:45, about 800 W.",
                 "The house feeds in 16 Nov, 09:45–11:45.",
             ]
+        );
+    }
+
+    #[test]
+    fn a_pause_is_no_end_of_what_is_fed_in_and_each_time_is_named() {
+        let fed = |code: &str, times: &[std::ops::RangeInclusive<f64>]| {
+            let fed = |hour: f64| times.iter().any(|time| time.contains(&hour));
+            said(code, |hour| if fed(hour) { -600.0 } else { 200.0 }).remove(2)
+        };
+        let short = [9.75..=9.75];
+        assert_eq!(fed("en", &short), "The house feeds in 16 Nov, 09:30–09:45.");
+        let cloudy = [12.25..=14.0, 9.75..=9.75, 10.75..=11.5];
+        assert_eq!(
+            fed("en", &cloudy),
+            "The house feeds in 12:00–14:00; 16 Nov, 09:30–11:30."
+        );
+        assert_eq!(
+            fed("de", &short),
+            "Das Haus speist ein: 16. Nov., 09:30–09:45."
         );
     }
 

@@ -136,9 +136,15 @@ fn is_sum(powers: &[Power<'_>], whole: usize, phases: [usize; 3]) -> bool {
         .filter(|word| second.contains(word))
         .collect();
     let missing = phaseless.iter().filter(|word| !own.contains(word)).count();
-    let named = missing <= 1
-        && own.len() <= first.len()
-        && phaseless.iter().filter(|w| own.contains(w)).count() * 2 >= own.len();
+    // Of one device half a name is enough; without one it is any other sensor's: `battery_power`
+    // beside `grid_l1_power`.
+    let shared = phaseless.iter().filter(|w| own.contains(w)).count() * 2;
+    let enough = if powers[whole].device.is_some() {
+        shared >= own.len()
+    } else {
+        shared > own.len()
+    };
+    let named = missing <= 1 && own.len() <= first.len() && enough;
     let said = powers[whole]
         .watts
         .zip(phases.iter().map(|i| powers[*i].watts).sum::<Option<f64>>());
@@ -202,9 +208,16 @@ pub fn rank(powers: &[Power<'_>], known: &Known) -> Ranking {
     let homes = homes(known);
     let counters: BTreeSet<&EntityId> = known.import.iter().chain(&known.export).collect();
     let of_meter = |p: &Power<'_>| p.device.is_some_and(|device| homes.contains(device));
-    // Without a device of its own a meter's sensors are found among those that have none either.
+    // Without a device of its own a meter's sensors are found among those that have none either, and
+    // whose names have something of the counters'.
     let loose = homes.is_empty() && !counters.is_empty();
-    let near = |p: &Power<'_>| of_meter(p) || (loose && p.device.is_none());
+    let named = |p: &Power<'_>| {
+        let all = [&names.both, &names.import, &names.export];
+        words(p.id)
+            .iter()
+            .any(|word| all.iter().any(|list| holds(list, word)))
+    };
+    let near = |p: &Power<'_>| of_meter(p) || (loose && p.device.is_none() && named(p));
     let mut group: Vec<usize> = (0..powers.len())
         .filter(|&i| near(&powers[i]) && !known.other.contains(powers[i].id))
         .collect();
@@ -451,4 +464,55 @@ fn offers<'a>(
     std::iter::once(Measure::Pair(id(import), id(export)))
         .chain(pairs)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn ids(names: &[&str]) -> Vec<EntityId> {
+        let id = |name: &&str| format!("sensor.{name}").parse().unwrap();
+        names.iter().map(id).collect()
+    }
+
+    /// Helpers, which belong to no device, at a moment when nothing flows.
+    fn ranked(names: &[&str], import: &str, export: &str) -> (Vec<String>, Vec<Measure>) {
+        let ids_of = ids(names);
+        let powers: Vec<Power<'_>> = ids_of
+            .iter()
+            .map(|id| Power {
+                id,
+                device: None,
+                watts: Some(0.0),
+            })
+            .collect();
+        let known = Known {
+            import: ids(&[import]),
+            export: ids(&[export]),
+            ..Known::default()
+        };
+        let ranking = rank(&powers, &known);
+        let order = ranking.order.iter().map(|i| ids_of[*i].object_id());
+        (order.map(str::to_owned).collect(), ranking.offers)
+    }
+
+    const HOUSE: [&str; 6] = [
+        "battery_power",
+        "grid_l1_power",
+        "grid_l2_power",
+        "grid_l3_power",
+        "grid_power",
+        "solar_power",
+    ];
+
+    #[test]
+    fn a_battery_without_a_device_is_not_offered_as_the_grid() {
+        let (order, offers) = ranked(&HOUSE, "counted_in", "counted_out");
+        assert_eq!(offers, [], "nothing says which of them the counters' is");
+        assert_eq!(order[0], "grid_power", "three phases speak for it");
+        let (order, offers) = ranked(&HOUSE, "grid_import_energy", "grid_export_energy");
+        assert_eq!(order[0], "grid_power");
+        assert_eq!(offers[0], Measure::One(ids(&["grid_power"]).remove(0)));
+    }
 }
