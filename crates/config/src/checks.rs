@@ -18,6 +18,15 @@ use vocab::{
     reason::{Reason, Wrong},
 };
 
+impl Meter {
+    /// Whether a value is other than the option's default.
+    pub(super) fn is_changed(&self, key: &str) -> bool {
+        let value = self.values.get(key);
+        let plain = definitions::find(key).and_then(|def| default_value(def, false));
+        value.is_some_and(|value| plain.as_ref() != Some(value))
+    }
+}
+
 /// Most fan-out ports.
 const FANOUT_MAX: i64 = 64;
 

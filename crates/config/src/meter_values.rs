@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use vocab::{
-    Layer,
-    reason::{Reason, Wrong},
-};
+use vocab::{Layer, reason::Reason};
 
-use super::{definition::Definition, definitions, problem::Problem, value};
+use super::{definition::Definition, value};
 
 /// Options in normal form, by key.
 pub type Values = BTreeMap<&'static str, Value>;
@@ -66,24 +63,11 @@ impl Meter {
         self.values.get(key) == Some(&Value::Bool(true))
     }
 
-    /// Whether a value is other than the option's default.
-    pub fn is_changed(&self, key: &str) -> bool {
-        let value = self.values.get(key);
-        let plain = definitions::find(key).and_then(|def| default_value(def, false));
-        value.is_some_and(|value| plain.as_ref() != Some(value))
-    }
-
     /// The entities of an option, as named.
     pub fn ids(&self, key: &str) -> Vec<&str> {
         let text = self.text(key).into_iter();
         text.flat_map(|text| text.split(',').map(str::trim))
             .collect()
-    }
-
-    /// A contradiction at a key.
-    pub fn contradiction(&self, key: &str, what: Wrong) -> Problem {
-        let (layer, full) = (self.layer(key), self.full(key));
-        Problem::conflict(layer, full, self.values.get(key), what)
     }
 
     /// A key with what stands before it in problems.

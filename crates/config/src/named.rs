@@ -6,6 +6,14 @@ use std::collections::BTreeSet;
 use super::{definitions, meter_values::Meter, problem::Problem};
 use vocab::reason::{Reason, Wrong};
 
+impl Meter {
+    /// A contradiction at a key.
+    pub(super) fn contradiction(&self, key: &str, what: Wrong) -> Problem {
+        let (layer, full) = (self.layer(key), self.full(key));
+        Problem::conflict(layer, full, self.values.get(key), what)
+    }
+}
+
 /// Import and export of one power or energy.
 pub(super) type Pair = (&'static str, &'static str);
 

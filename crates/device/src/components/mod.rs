@@ -5,6 +5,7 @@ pub(super) mod all;
 pub(super) mod ble;
 pub(super) mod bthome;
 pub(super) mod cloud;
+mod device_info;
 pub(super) mod em;
 pub(super) mod em1;
 pub(super) mod em1_data;

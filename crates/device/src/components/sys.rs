@@ -11,7 +11,7 @@ use super::super::{
     method::{Call, Method},
     stored,
 };
-use super::{Enable, shelly::info, zones};
+use super::{Enable, device_info::info, zones};
 use config::Profile;
 use vocab::Fixed;
 
