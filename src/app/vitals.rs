@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -40,6 +41,9 @@ pub(super) fn of_meter(key: &str, why: Reason) -> Reason {
 pub(super) fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A task on the heap.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The tasks of the process and what is wrong with it.
 #[derive(Clone)]
@@ -146,6 +150,12 @@ impl Health {
     /// Starts a task that has to live until the stop; one that ends before makes the process
     /// unhealthy.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_boxed(name, Box::pin(task));
+    }
+
+    /// A task is some hundred kilobytes: each wrapping of one that is not boxed would take as much of
+    /// the main thread's stack, which stays resident.
+    fn spawn_boxed(&self, name: &'static str, task: Task) {
         let (dead, stop) = (Arc::clone(&self.dead), self.stop.clone());
         // What it logs carries what the span says that it is started in, such as its meter.
         let task = task.in_current_span();
@@ -167,14 +177,16 @@ impl Health {
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        let stop = self.stop.clone();
-        self.spawn(name, async move {
+        let (stop, task): (_, Task) = (self.stop.clone(), Box::pin(task));
+        let until_stop = async move {
             let _ = stop.run_until_cancelled(task).await;
-        });
+        };
+        self.spawn_boxed(name, Box::pin(until_stop));
     }
 
     /// Starts a task that may end when it has done its work.
     pub fn spawn_work(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task: Task = Box::pin(task);
         self.tasks.spawn(task.in_current_span());
     }
 
