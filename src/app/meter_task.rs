@@ -194,7 +194,7 @@ impl MeterTask {
         self.store.put_counters(
             &self.key,
             MeterRow {
-                reserve: self.meter.ahead(),
+                reserve: self.meter.ledger().ahead(),
                 ..row
             },
         );
@@ -231,7 +231,7 @@ impl MeterTask {
     /// What the store has kept may be served; tells whether that is news.
     fn kept(&mut self, run: &Run) -> bool {
         if let Some(limit) = &run.limit {
-            self.meter.kept(limit, run.resets, self.clock.now());
+            self.meter.kept(*limit, run.resets, self.clock.now());
         }
         let kept = self.flow.waiting.take_if(|minute| minute.ts <= run.minute);
         self.flow.record = kept.or(self.flow.record.take());
@@ -275,7 +275,7 @@ impl MeterTask {
             Command::Rename(renamed) => self.meter.rename(&renamed, now),
             Command::Block(reason) => self.meter.block(&reason, now),
             Command::Add(import) => {
-                self.meter.take(&import.energy, now);
+                self.meter.take(import.energy, now);
                 self.store.import_done(&import, &self.key, self.row());
                 info!("the original's counters and samples were taken over");
             }
@@ -297,19 +297,20 @@ impl MeterTask {
     }
 
     fn row(&self) -> MeterRow {
+        let ledger = self.meter.ledger();
         let row = MeterRow {
-            reserve: self.meter.reserve(),
-            ..row(&self.mac, self.meter.counters())
+            reserve: ledger.reserve(),
+            ..row(&self.mac, ledger.state())
         };
         let run = Run {
-            limit: self.meter.is_counting().then(|| row.ceiling()),
-            short: self.meter.is_short(),
-            resets: self.meter.counters().resets,
+            limit: ledger.counters().map(|_| row.ceiling()),
+            short: ledger.is_short(),
+            resets: ledger.state().resets,
             minute: self.flow.waiting.as_ref().map_or(0, |minute| minute.ts),
             under_way: self.meter.under_way(),
         };
         MeterRow {
-            counted: self.meter.counted(),
+            counted: ledger.counted(),
             run,
             ..row
         }
@@ -408,8 +409,8 @@ mod tests {
             meter.tick(at(second));
         }
         MeterRow {
-            counted: meter.counted(),
-            ..row("02AABBCCDDEE", meter.counters())
+            counted: meter.ledger().counted(),
+            ..row("02AABBCCDDEE", meter.ledger().state())
         }
     }
 

@@ -134,7 +134,7 @@ pub fn snapshot(seq: u64, now: Now, powers: [Option<f64>; 3]) -> Snapshot {
             report: None,
         },
     });
-    let (phases, totals) = serve(&inputs, 1.0);
+    let (phases, totals) = serve(&inputs);
     let counter = Counter {
         import: 1234.5678,
         export: 0.0,

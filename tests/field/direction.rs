@@ -68,9 +68,9 @@ impl House {
 
     fn verdict(&self) -> SignVerdict {
         self.meter
-            .verdicts()
+            .signs()
             .into_iter()
-            .find(|(side, _)| *side == Side::House)
+            .find(|(side, ..)| *side == Side::House)
             .unwrap()
             .1
     }

@@ -80,7 +80,7 @@ pub(super) fn snapshot(now: Now, phases: [Option<Served>; 3]) -> Snapshot {
             age: Duration::ZERO,
         }),
     });
-    let (_, totals) = serve(&inputs, 1.0);
+    let (_, totals) = serve(&inputs);
     Snapshot {
         seq: 1,
         now,

@@ -7,12 +7,12 @@
 //! the link was lost only a new reading makes a cell live again: `Up` alone proves nothing about a
 //! value from before.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use super::rhythm::{Report, Rhythm, Usual};
+use super::{
+    figures::Quality,
+    rhythm::{Report, Rhythm, Usual},
+};
 use vocab::parse::{Quantity, parse};
 use vocab::reason::{Reason, Unreachable, Unusable};
 use vocab::{EntityId, Link, Reading, SourceEvent};
@@ -26,6 +26,14 @@ pub struct Lost {
     pub reason: Reason,
 }
 
+impl Lost {
+    /// Since then, for this reason.
+    pub fn new(since: Duration, reason: impl Into<Reason>) -> Self {
+        let reason = reason.into();
+        Self { since, reason }
+    }
+}
+
 /// One entity as one quantity.
 #[derive(Clone, Debug)]
 pub struct Cell {
@@ -33,6 +41,8 @@ pub struct Cell {
     pub entity: EntityId,
     /// As what it is read.
     pub quantity: Quantity,
+    /// Option keys that it feeds, e.g. `a_power`; none of a counter that only tells a sign.
+    pub feeds: Vec<&'static str>,
     /// Its newest reading and when that came.
     pub last: Option<(Reading, Duration)>,
     /// Newest usable value, base unit.
@@ -62,7 +72,6 @@ pub enum Level {
 
 impl Level {
     /// The value, unless absent.
-    #[must_use]
     pub const fn value(&self) -> Option<f64> {
         match self {
             Self::Live(v) | Self::Held(v, _) => Some(*v),
@@ -70,8 +79,22 @@ impl Level {
         }
     }
 
+    /// What that says of a phase.
+    pub fn quality(&self) -> Quality {
+        match self {
+            Self::Live(_) => Quality::Live,
+            Self::Held(_, Lost { since, reason }) => Quality::Held {
+                since: *since,
+                reason: reason.clone(),
+            },
+            Self::Absent(Lost { since, reason }) => Quality::Absent {
+                since: *since,
+                reason: reason.clone(),
+            },
+        }
+    }
+
     /// The same quality with another value.
-    #[must_use]
     pub fn map(self, f: impl FnOnce(f64) -> f64) -> Self {
         match self {
             Self::Live(v) => Self::Live(f(v)),
@@ -82,7 +105,6 @@ impl Level {
 
     /// Both values put together; as bad as the worse one, whatever was lost first naming the
     /// reason.
-    #[must_use]
     pub fn join(self, other: Self, f: impl FnOnce(f64, f64) -> f64) -> Self {
         let earlier = |a: Lost, b: Lost| if b.since < a.since { b } else { a };
         match (self, other) {
@@ -103,10 +125,7 @@ impl Cell {
             (Some(v), None) => Level::Live(v),
             (Some(v), Some(lost)) if now < lost.since + hold => Level::Held(v, lost.clone()),
             (_, Some(lost)) => Level::Absent(lost.clone()),
-            (None, None) => Level::Absent(Lost {
-                since: now,
-                reason: no_state(&self.entity),
-            }),
+            (None, None) => Level::Absent(Lost::new(now, no_state(&self.entity))),
         }
     }
 
@@ -122,10 +141,8 @@ impl Cell {
             Err(why) => {
                 self.unbroken = false;
                 let reason = Reason::entity(&self.entity, why);
-                match &mut self.lost {
-                    Some(lost) => lost.reason = reason,
-                    None => self.lost = Some(Lost { since: now, reason }),
-                }
+                let since = self.lost.as_ref().map_or(now, |lost| lost.since);
+                self.lost = Some(Lost { since, reason });
             }
         }
     }
@@ -157,7 +174,6 @@ impl Cell {
     }
 
     /// For how long it has said nothing, if that is unusual for it.
-    #[must_use]
     pub fn silence(&self, now: Duration) -> Option<(Duration, Usual)> {
         let age = self.report?.age(now);
         let usual = self.rhythm.usual().filter(|_| {
@@ -173,7 +189,6 @@ impl Cell {
     }
 
     /// Why the entity is no good now, if it isn't.
-    #[must_use]
     pub fn problem(&self) -> Option<&Reason> {
         self.lost.as_ref().map(|lost| &lost.reason)
     }
@@ -197,11 +212,20 @@ fn link_reason(link: &Link) -> Option<Unreachable> {
     }
 }
 
+/// Why nothing was heard of an entity yet.
+fn missing(link: &Link, entity: &EntityId) -> Reason {
+    link_reason(link).map_or_else(
+        || no_state(entity),
+        |why| Reason::Link(why).of(entity.clone()),
+    )
+}
+
 /// All cells of a meter, and the link they came over.
 #[derive(Clone, Debug)]
 pub struct Cells {
     cells: Vec<Cell>,
-    by_entity: HashMap<EntityId, Vec<usize>>,
+    /// How long a value is held that is lost.
+    pub hold: Duration,
     /// The link as last told.
     pub link: Link,
     /// Last sign of life, monotonic.
@@ -212,11 +236,10 @@ pub struct Cells {
 
 impl Cells {
     /// No cells; `link` not tried yet.
-    #[must_use]
-    pub fn new() -> Self {
+    pub const fn new(hold: Duration) -> Self {
         Self {
             cells: Vec::new(),
-            by_entity: HashMap::new(),
+            hold,
             link: Link::Idle(Unreachable::NotStarted),
             last_alive: None,
             first_up: None,
@@ -224,7 +247,6 @@ impl Cells {
     }
 
     /// All cells.
-    #[must_use]
     pub fn all(&self) -> &[Cell] {
         &self.cells
     }
@@ -232,30 +254,23 @@ impl Cells {
     /// The cell of `entity` as `quantity`, made if there is none. What is known of the entity
     /// already is taken over.
     pub fn of(&mut self, entity: &EntityId, quantity: Quantity, now: Duration) -> usize {
-        let known = self
-            .by_entity
-            .get(entity)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        if let Some(&index) = known.iter().find(|&&i| self.cells[i].quantity == quantity) {
+        let is = |cell: &Cell| cell.entity == *entity && cell.quantity == quantity;
+        if let Some(index) = self.cells.iter().position(is) {
             return index;
         }
-        let lost = Lost {
-            since: now,
-            reason: self.missing(entity),
-        };
         let mut cell = Cell {
             entity: entity.clone(),
             quantity,
+            feeds: Vec::new(),
             last: None,
             good: None,
-            lost: Some(lost),
+            lost: Some(Lost::new(now, missing(&self.link, entity))),
             unit_assumed: false,
             report: None,
             rhythm: Rhythm::default(),
             unbroken: false,
         };
-        if let Some(twin) = known.first().map(|&i| &self.cells[i])
+        if let Some(twin) = self.cells.iter().find(|cell| cell.entity == *entity)
             && let Some((reading, at)) = &twin.last
         {
             cell.read(reading, *at);
@@ -263,13 +278,24 @@ impl Cells {
                 cell.lost.clone_from(&twin.lost);
             }
         }
-        let index = self.cells.len();
         self.cells.push(cell);
-        self.by_entity
-            .entry(entity.clone())
-            .or_default()
-            .push(index);
-        index
+        self.cells.len() - 1
+    }
+
+    /// The cells of `entities` as `quantity`, which feed the option `key` from now on.
+    pub fn feed(
+        &mut self,
+        entities: &[EntityId],
+        quantity: Quantity,
+        key: &'static str,
+        now: Duration,
+    ) -> Vec<usize> {
+        let feed = |entity| {
+            let index = self.of(entity, quantity, now);
+            self.cells[index].feeds.push(key);
+            index
+        };
+        entities.iter().map(feed).collect()
     }
 
     /// These entities have other names; what was heard of them is theirs.
@@ -279,30 +305,12 @@ impl Cells {
                 cell.entity = new.clone();
             }
         }
-        self.index();
     }
 
-    /// Drops every cell that `keep` doesn't name; indices change.
+    /// Drops every cell that `keep` doesn't name; indices change, and none feeds anything.
     pub fn retain(&mut self, keep: impl Fn(&Cell) -> bool) {
         self.cells.retain(keep);
-        self.index();
-    }
-
-    fn index(&mut self) {
-        self.by_entity.clear();
-        for (index, cell) in self.cells.iter().enumerate() {
-            self.by_entity
-                .entry(cell.entity.clone())
-                .or_default()
-                .push(index);
-        }
-    }
-
-    fn missing(&self, entity: &EntityId) -> Reason {
-        link_reason(&self.link).map_or_else(
-            || no_state(entity),
-            |why| Reason::Link(why).of(entity.clone()),
-        )
+        self.cells.iter_mut().for_each(|cell| cell.feeds.clear());
     }
 
     /// Takes an event in; the cells that a reading touched are passed to `touched`.
@@ -312,14 +320,11 @@ impl Cells {
             SourceEvent::Readings(readings) => {
                 self.last_alive = Some(now);
                 for reading in readings {
-                    for &index in self
-                        .by_entity
-                        .get(&reading.entity)
-                        .map(Vec::as_slice)
-                        .unwrap_or_default()
-                    {
-                        self.cells[index].read(reading, now);
-                        touched(index);
+                    for (index, cell) in self.cells.iter_mut().enumerate() {
+                        if cell.entity == reading.entity {
+                            cell.read(reading, now);
+                            touched(index);
+                        }
                     }
                 }
             }
@@ -343,36 +348,35 @@ impl Cells {
         }
         let since = self.last_alive.unwrap_or(now);
         let gone = link_reason(link).filter(|_| !matches!(link, Link::Starting));
-        for index in 0..self.cells.len() {
-            self.cells[index].unbroken &= gone.is_none();
-            if self.cells[index].last.is_none() {
-                let reason = self.missing(&self.cells[index].entity);
-                if let Some(lost) = &mut self.cells[index].lost {
-                    lost.reason = reason;
+        for cell in &mut self.cells {
+            cell.unbroken &= gone.is_none();
+            if cell.last.is_none() {
+                if let Some(lost) = &mut cell.lost {
+                    lost.reason = missing(link, &cell.entity);
                 }
-            } else if let (None, Some(why)) = (&self.cells[index].lost, &gone) {
-                let cell = &mut self.cells[index];
-                cell.lost = Some(Lost {
-                    since,
-                    reason: Reason::Link(why.clone()).of(cell.entity.clone()),
-                });
+            } else if let (None, Some(why)) = (&cell.lost, &gone) {
+                let reason = Reason::Link(why.clone()).of(cell.entity.clone());
+                cell.lost = Some(Lost { since, reason });
             }
         }
     }
 
     /// The sum of `cells`; none of them gives no value, which is not the same as 0.
-    #[must_use]
-    pub fn sum(&self, cells: &[usize], hold: Duration, now: Duration) -> Option<Level> {
+    pub fn sum(&self, cells: &[usize], now: Duration) -> Option<Level> {
         cells
             .iter()
-            .map(|&i| self.cells[i].level(hold, now))
+            .map(|&i| self.cells[i].level(self.hold, now))
             .reduce(|a, b| a.join(b, |x, y| x + y))
+    }
+
+    /// The same without how good it is.
+    pub fn value(&self, cells: &[usize], now: Duration) -> Option<f64> {
+        self.sum(cells, now)?.value()
     }
 
     /// The report that a value made of these cells stands on, and whose it is: the oldest one. A
     /// part that says 0 does not count beside one that says something, as the other side of a pair
     /// says 0 for hours.
-    #[must_use]
     pub fn report(
         &self,
         cells: impl Iterator<Item = usize>,
@@ -412,19 +416,10 @@ impl Cells {
 
     /// Until when the value of `cells` may be believed if nothing more is heard; `None` without
     /// bound.
-    #[must_use]
-    pub fn until(&self, cells: &[usize], hold: Duration) -> Option<Duration> {
+    pub fn until(&self, cells: impl Iterator<Item = usize>) -> Option<Duration> {
         cells
-            .iter()
-            .filter_map(|&i| self.cells[i].lost.as_ref())
-            .map(|lost| lost.since + hold)
+            .filter_map(|i| Some(self.cells[i].lost.as_ref()?.since + self.hold))
             .min()
-    }
-}
-
-impl Default for Cells {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -434,138 +429,149 @@ mod tests {
     use super::*;
     use vocab::State;
 
-    const HOLD: Duration = Duration::from_secs(5);
+    const GRID: &str = "sensor.grid";
 
     fn s(secs: u64) -> Duration {
         Duration::from_secs(secs)
     }
 
-    fn say(cells: &mut Cells, entity: &str, text: &str, now: u64) {
-        let reading = Reading {
-            entity: entity.parse().unwrap(),
-            state: State::Text(text.into()),
-            unit: Some("W".into()),
-            age: Some(Duration::ZERO),
-        };
-        cells.apply(&SourceEvent::Readings(vec![reading]), s(now), |_| {});
-    }
+    /// Powers in W that are held for 5 s; times are in s.
+    struct Rig(Cells);
 
-    fn link(cells: &mut Cells, link: Link, now: u64) {
-        cells.apply(&SourceEvent::Link(link), s(now), |_| {});
-    }
+    impl Rig {
+        fn new(entities: &[&'static str]) -> Self {
+            let mut cells = Cells::new(s(5));
+            for entity in entities {
+                cells.of(&EntityId::from_static(entity), Quantity::Power, s(0));
+            }
+            Self(cells)
+        }
 
-    fn one() -> Cells {
-        let mut cells = Cells::new();
-        cells.of(&EntityId::from_static("sensor.grid"), Quantity::Power, s(0));
-        cells
+        fn link(&mut self, link: Link, now: u64) {
+            self.0.apply(&SourceEvent::Link(link), s(now), |_| {});
+        }
+
+        fn say(&mut self, entity: &'static str, text: &str, now: u64) {
+            let reading = Reading {
+                entity: EntityId::from_static(entity),
+                state: State::Text(text.into()),
+                unit: Some("W".into()),
+                age: Some(Duration::ZERO),
+            };
+            self.0
+                .apply(&SourceEvent::Readings(vec![reading]), s(now), |_| {});
+        }
+
+        fn sum(&self, now: u64) -> Level {
+            let all: Vec<usize> = (0..self.0.all().len()).collect();
+            self.0.sum(&all, s(now)).unwrap()
+        }
+
+        /// Why there is no value.
+        fn absent(&self, now: u64) -> String {
+            match self.sum(now) {
+                Level::Absent(lost) => lost.reason.to_string(),
+                there => panic!("{there:?}"),
+            }
+        }
     }
 
     #[test]
     fn nothing_heard_is_absent_and_says_why() {
-        let mut cells = one();
-        let reason = |cells: &Cells| match cells.sum(&[0], HOLD, s(1)) {
-            Some(Level::Absent(lost)) => lost.reason.to_string(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(
-            reason(&cells),
-            "sensor.grid: the source has not started yet"
-        );
-        link(&mut cells, Link::Connecting, 1);
-        assert_eq!(reason(&cells), "sensor.grid: the source is being connected");
-        link(&mut cells, Link::Starting, 1);
-        assert_eq!(reason(&cells), "sensor.grid: Home Assistant is starting");
-        link(&mut cells, Link::Up, 1);
-        assert_eq!(reason(&cells), "sensor.grid has no state yet");
-        assert_eq!(cells.sum(&[], HOLD, s(1)), None);
+        let mut rig = Rig::new(&[GRID]);
+        assert_eq!(rig.absent(1), "sensor.grid: the source has not started yet");
+        for (link, why) in [
+            (
+                Link::Connecting,
+                "sensor.grid: the source is being connected",
+            ),
+            (Link::Starting, "sensor.grid: Home Assistant is starting"),
+            (Link::Up, "sensor.grid has no state yet"),
+        ] {
+            rig.link(link, 1);
+            assert_eq!(rig.absent(1), why);
+        }
+        assert_eq!(rig.0.sum(&[], s(1)), None);
     }
 
     #[test]
     fn holds_from_the_entitys_own_unavailable() {
-        let mut cells = one();
-        link(&mut cells, Link::Up, 0);
-        say(&mut cells, "sensor.grid", "100", 1);
-        assert_eq!(cells.sum(&[0], HOLD, s(1000)), Some(Level::Live(100.0)));
-        say(&mut cells, "sensor.grid", "unavailable", 1000);
-        say(&mut cells, "sensor.grid", "unknown", 1003);
-        let lost = Lost {
-            since: s(1000),
-            reason: Reason::entity(&EntityId::from_static("sensor.grid"), Unusable::Unknown),
-        };
-        assert_eq!(
-            cells.sum(&[0], HOLD, s(1004)),
-            Some(Level::Held(100.0, lost.clone()))
+        let mut rig = Rig::new(&[GRID]);
+        rig.link(Link::Up, 0);
+        rig.say(GRID, "100", 1);
+        assert_eq!(rig.sum(1000), Level::Live(100.0));
+        rig.say(GRID, "unavailable", 1000);
+        rig.say(GRID, "unknown", 1003);
+        let lost = Lost::new(
+            s(1000),
+            Reason::entity(&EntityId::from_static(GRID), Unusable::Unknown),
         );
-        assert_eq!(cells.sum(&[0], HOLD, s(1005)), Some(Level::Absent(lost)));
-        say(&mut cells, "sensor.grid", "-90", 1010);
-        assert_eq!(cells.sum(&[0], HOLD, s(1010)), Some(Level::Live(-90.0)));
+        assert_eq!(rig.sum(1004), Level::Held(100.0, lost.clone()));
+        assert_eq!(rig.sum(1005), Level::Absent(lost));
+        rig.say(GRID, "-90", 1010);
+        assert_eq!(rig.sum(1010), Level::Live(-90.0));
     }
 
     #[test]
     fn holds_from_the_last_frame_and_needs_a_reading_after_the_link_is_back() {
-        let mut cells = one();
-        link(&mut cells, Link::Up, 0);
-        say(&mut cells, "sensor.grid", "100", 1);
-        link(
-            &mut cells,
-            Link::Down {
-                reason: Unreachable::NoPong { n: 10 },
-                last_alive: Some(s(10)),
-            },
-            30,
-        );
-        assert!(
-            matches!(cells.sum(&[0], HOLD, s(14)), Some(Level::Held(_, lost)) if lost.since == s(10))
-        );
-        assert!(
-            matches!(cells.sum(&[0], HOLD, s(30)), Some(Level::Absent(lost)) if lost.reason.to_string() == "sensor.grid: no sign of life for 10 s after a ping")
-        );
-        link(&mut cells, Link::Up, 7200);
-        assert!(
-            matches!(cells.sum(&[0], HOLD, s(7200)), Some(Level::Absent(_))),
+        let mut rig = Rig::new(&[GRID]);
+        rig.link(Link::Up, 0);
+        rig.say(GRID, "100", 1);
+        let down = Link::Down {
+            reason: Unreachable::NoPong { n: 10 },
+            last_alive: Some(s(10)),
+        };
+        rig.link(down, 30);
+        assert!(matches!(rig.sum(14), Level::Held(_, lost) if lost.since == s(10)));
+        let why = "sensor.grid: no sign of life for 10 s after a ping";
+        assert_eq!(rig.absent(30), why);
+        rig.link(Link::Up, 7200);
+        assert_eq!(
+            rig.absent(7200),
+            why,
             "a value of two hours ago must not come back"
         );
-        say(&mut cells, "sensor.grid", "unknown", 7200);
-        assert!(
-            matches!(cells.sum(&[0], HOLD, s(7201)), Some(Level::Absent(_))),
+        rig.say(GRID, "unknown", 7200);
+        assert_eq!(
+            rig.absent(7201),
+            "sensor.grid is unknown",
             "and the hold does not begin anew"
         );
-        say(&mut cells, "sensor.grid", "100", 7202);
-        assert_eq!(cells.sum(&[0], HOLD, s(7202)), Some(Level::Live(100.0)));
+        rig.say(GRID, "100", 7202);
+        assert_eq!(rig.sum(7202), Level::Live(100.0));
     }
 
     #[test]
     fn a_sum_is_as_bad_as_its_worst_part() {
-        let mut cells = one();
-        cells.of(&EntityId::from_static("sensor.two"), Quantity::Power, s(0));
-        link(&mut cells, Link::Up, 0);
-        say(&mut cells, "sensor.grid", "100", 1);
-        assert!(
-            matches!(cells.sum(&[0, 1], HOLD, s(1)), Some(Level::Absent(lost)) if lost.reason.to_string() == "sensor.two has no state yet")
-        );
-        say(&mut cells, "sensor.two", "20", 1);
-        assert_eq!(cells.sum(&[0, 1], HOLD, s(1)), Some(Level::Live(120.0)));
-        say(&mut cells, "sensor.two", "nan", 2);
-        assert!(matches!(cells.sum(&[0, 1], HOLD, s(3)), Some(Level::Held(v, _)) if v == 120.0));
-        assert_eq!(cells.until(&[0, 1], HOLD), Some(s(7)));
-        assert!(matches!(
-            cells.sum(&[0, 1], HOLD, s(7)),
-            Some(Level::Absent(_))
-        ));
+        let mut rig = Rig::new(&[GRID, "sensor.two"]);
+        rig.link(Link::Up, 0);
+        rig.say(GRID, "100", 1);
+        assert_eq!(rig.absent(1), "sensor.two has no state yet");
+        rig.say("sensor.two", "20", 1);
+        assert_eq!(rig.sum(1), Level::Live(120.0));
+        rig.say("sensor.two", "nan", 2);
+        assert!(matches!(rig.sum(3), Level::Held(v, _) if v == 120.0));
+        assert_eq!(rig.0.until([0, 1].into_iter()), Some(s(7)));
+        assert!(matches!(rig.sum(7), Level::Absent(_)));
     }
 
     #[test]
     fn an_entity_read_as_something_new_keeps_what_was_heard() {
-        let mut cells = one();
-        link(&mut cells, Link::Up, 0);
-        say(&mut cells, "sensor.grid", "230", 1);
-        let volts = cells.of(
-            &EntityId::from_static("sensor.grid"),
-            Quantity::Voltage,
-            s(2),
-        );
-        assert!(
-            matches!(cells.sum(&[volts], HOLD, s(2)), Some(Level::Absent(lost)) if matches!(&lost.reason, Reason::Entity { why: Unusable::ForeignUnit { what: Quantity::Voltage, .. }, .. }))
-        );
+        let mut rig = Rig::new(&[GRID]);
+        rig.link(Link::Up, 0);
+        rig.say(GRID, "230", 1);
+        let grid = EntityId::from_static(GRID);
+        let volts = rig.0.of(&grid, Quantity::Voltage, s(2));
+        let why = rig.0.all()[volts].problem();
+        assert!(matches!(
+            why,
+            Some(Reason::Entity {
+                why: Unusable::ForeignUnit {
+                    what: Quantity::Voltage,
+                    ..
+                },
+                ..
+            })
+        ));
     }
 }

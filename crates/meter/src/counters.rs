@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cells::{Cells, Level},
-    follow::{Follow, Said},
+    follow::{Follow, Heard, News, Said},
     rating::{Rating, Seen},
-    shown::{Shown, each},
-    snapshot::{Counter, Energy},
+    shown::Shown,
+    snapshot::Energy,
 };
 use config::EnergySource;
 use vocab::reason::{Input, Reason};
@@ -56,6 +56,18 @@ pub enum Share {
     Phase(usize),
     /// The house's, spread over the phases by these parts, which add up to 1.
     House([f64; 3]),
+}
+
+impl Share {
+    /// Phases and their parts.
+    fn parts(self) -> impl Iterator<Item = (usize, f64)> {
+        let parts = match self {
+            Self::Phase(phase) => [0, 1, 2].map(|i| (i == phase).then_some(1.0)),
+            Self::House(parts) => parts.map(Some),
+        };
+        let of = |(i, part): (usize, Option<f64>)| Some((i, part?));
+        parts.into_iter().enumerate().filter_map(of)
+    }
 }
 
 /// One configured energy input.
@@ -107,24 +119,14 @@ pub struct Ledger {
     /// Something is configured to be counted; until then a new store's counters wait.
     configured: bool,
     configured_at: Duration,
-    /// Inputs that had no value when the seed was taken: option key and entities.
-    missed: Vec<(&'static str, Vec<EntityId>)>,
+    /// Inputs that had no value when the seed was taken.
+    missed: Vec<Slot>,
     /// `None`: what is counted is served at once.
     shown: Option<Shown>,
-    /// Seconds of the household for each here.
-    pace: f64,
     /// The largest power lately: what an entity's step is held against.
     power: Seen,
     /// What is to be told of followed entities.
     said: Vec<String>,
-}
-
-fn side(counter: &mut Counter, export: bool) -> &mut f64 {
-    if export {
-        &mut counter.export
-    } else {
-        &mut counter.import
-    }
 }
 
 impl Ledger {
@@ -132,8 +134,9 @@ impl Ledger {
     /// survived.
     #[must_use]
     pub fn new(mut state: CounterState) -> Self {
-        let any = |sum: Counter| sum.import > 0.0 || sum.export > 0.0;
-        state.seeded |= any(state.energy.sum()) || any(state.lifetime.sum()) || state.reset_ts > 0;
+        let sums = [state.energy.sum(), state.lifetime.sum()];
+        let any = sums.iter().any(|sum| sum.import > 0.0 || sum.export > 0.0);
+        state.seeded |= any || state.reset_ts > 0;
         Self {
             state,
             early: Energy::default(),
@@ -144,15 +147,9 @@ impl Ledger {
             configured_at: Duration::ZERO,
             missed: Vec::new(),
             shown: None,
-            pace: 1.0,
             power: Seen::default(),
             said: Vec::new(),
         }
-    }
-
-    /// Its entities count for a household in which so many seconds pass for each here.
-    pub const fn set_pace(&mut self, pace: f64) {
-        self.pace = pace;
     }
 
     /// What is to be told of followed entities, a line each.
@@ -163,17 +160,12 @@ impl Ledger {
     /// From now on serves counters only as far as [`Self::kept`] was told. `interval`: between two
     /// commits.
     pub fn serve_kept(&mut self, interval: Duration, now: Duration) {
-        let restored = self.counters().map(|mut energy| {
-            each(&mut energy, &self.state.ceiling, |counter, ceiling| {
-                *counter = counter.max(ceiling);
-            });
-            energy
-        });
+        let restored = self.counters().map(|energy| energy.max(self.state.ceiling));
         self.shown = Some(Shown::new(restored, self.state.energy, interval, now));
     }
 
     /// Counters of so many resets may be served as far as this.
-    pub fn kept(&mut self, limit: &Energy, resets: u32, now: Duration) {
+    pub fn kept(&mut self, limit: Energy, resets: u32, now: Duration) {
         if let Some(shown) = &mut self.shown
             && resets == self.state.resets
         {
@@ -184,35 +176,29 @@ impl Ledger {
     /// To be called once a second.
     pub fn tick(&mut self, now: Duration) {
         if let (true, Some(shown)) = (self.state.seeded, &mut self.shown) {
-            shown.tick(&self.state.energy, now);
+            shown.tick(self.state.energy, now);
         }
     }
 
     /// How far beyond the counters the next commit has to keep them, Wh.
     #[must_use]
     pub fn reserve(&self) -> Energy {
-        self.shown
-            .as_ref()
-            .filter(|_| self.state.seeded)
-            .map_or_else(Energy::default, |shown| shown.reserve(&self.state.energy))
+        let shown = self.shown.as_ref().filter(|_| self.state.seeded);
+        shown.map_or_else(Energy::default, |shown| shown.reserve(self.state.energy))
     }
 
     /// What an earlier run may have served beyond the counters, Wh.
     #[must_use]
     pub fn ahead(&self) -> Energy {
-        self.shown
-            .as_ref()
-            .map_or_else(Energy::default, |shown| shown.ahead(&self.state.energy))
+        let shown = self.shown.as_ref();
+        shown.map_or_else(Energy::default, |shown| shown.ahead(self.state.energy))
     }
 
     /// Whether a counter waits for a commit to be served further.
     #[must_use]
     pub fn is_short(&self) -> bool {
-        self.state.seeded
-            && self
-                .shown
-                .as_ref()
-                .is_some_and(|shown| shown.is_short(&self.state.energy))
+        let shown = self.shown.as_ref().filter(|_| self.state.seeded);
+        shown.is_some_and(|shown| shown.is_short(self.state.energy))
     }
 
     /// Sets mode and inputs; counters stay. What another mode or other entities had followed is
@@ -224,20 +210,14 @@ impl Ledger {
         configured: bool,
         now: Duration,
     ) {
-        if mode == EnergySource::Entities {
-            self.state.follows.retain(|key, follow| {
-                slots
-                    .iter()
-                    .any(|slot| slot.key == key && slot.entities == follow.entities)
-            });
-        } else {
-            self.state.follows.clear();
-        }
-        self.missed.retain(|(key, entities)| {
-            slots
-                .iter()
-                .any(|slot| slot.key == *key && slot.entities == *entities)
-        });
+        let goes_on = |key: &str, entities: &[EntityId]| {
+            let mut slots = slots.iter();
+            slots.any(|slot| slot.key == key && slot.entities == entities)
+        };
+        let follows = mode == EnergySource::Entities;
+        let kept = &mut self.state.follows;
+        kept.retain(|key, follow| follows && goes_on(key, &follow.entities));
+        self.missed.retain(|slot| goes_on(slot.key, &slot.entities));
         (self.mode, self.slots, self.configured, self.configured_at) =
             (mode, slots, configured, now);
     }
@@ -260,17 +240,15 @@ impl Ledger {
     /// The entities of single phases tell no net: theirs is what the phases come to, less what
     /// `crossed` in that time, Wh.
     #[must_use]
-    pub fn followed_since(&self, since: &Energy, crossed: f64) -> Option<Energy> {
+    pub fn followed_since(&self, since: Energy, crossed: f64) -> Option<Energy> {
         if self.mode != EnergySource::Entities || self.slots.is_empty() {
             return None;
         }
-        let mut grown = self.counted;
-        each(&mut grown, since, |counter, before| *counter -= before);
-        for export in [false, true] {
-            let of_a_phase =
-                |slot: &Slot| slot.export == export && matches!(slot.share, Share::Phase(_));
-            if self.slots.iter().any(of_a_phase) {
-                *side(&mut grown.net, export) = *side(&mut grown.sum(), export) - crossed;
+        let mut grown = self.counted - since;
+        for slot in &self.slots {
+            if matches!(slot.share, Share::Phase(_)) {
+                let sum = *grown.sum().side_mut(slot.export);
+                *grown.net.side_mut(slot.export) = sum - crossed;
             }
         }
         Some(grown)
@@ -288,31 +266,23 @@ impl Ledger {
         let counters = self.counters()?;
         self.shown
             .as_ref()
-            .map_or(Some(counters), |shown| shown.energy(&counters))
+            .map_or(Some(counters), |shown| shown.energy(counters))
     }
 
-    /// Inputs that the counters began without, since they had no value in time: option key and
-    /// entities.
+    /// Inputs that the counters began without, since they had no value in time.
     #[must_use]
-    pub fn missed(&self) -> &[(&'static str, Vec<EntityId>)] {
+    pub fn missed(&self) -> &[Slot] {
         &self.missed
     }
 
-    /// Whether integration does not count this direction of this phase, since an entity does.
-    fn followed(&self, phase: usize, export: bool) -> bool {
-        self.mode == EnergySource::Entities
-            && self.slots.iter().any(|slot| {
-                slot.export == export
-                    && (matches!(slot.share, Share::House(_)) || slot.share == Share::Phase(phase))
-            })
-    }
-
-    fn house_followed(&self, export: bool) -> bool {
-        self.mode == EnergySource::Entities
-            && self
-                .slots
-                .iter()
-                .any(|slot| slot.export == export && matches!(slot.share, Share::House(_)))
+    /// Whether integration does not count this direction of a phase, or of the net where none is
+    /// named, since an entity does.
+    fn followed(&self, phase: Option<usize>, export: bool) -> bool {
+        let counts = |slot: &Slot| match slot.share {
+            Share::House(_) => slot.export == export,
+            Share::Phase(of) => slot.export == export && phase == Some(of),
+        };
+        self.mode == EnergySource::Entities && self.slots.iter().any(counts)
     }
 
     fn count(&mut self, f: impl Fn(&mut Energy)) {
@@ -329,42 +299,39 @@ impl Ledger {
     fn serve(&mut self) {
         if !std::mem::replace(&mut self.state.seeded, true) {
             let early = std::mem::take(&mut self.early);
-            self.count(|sum| each(sum, &early, |counter, more| *counter += more));
+            self.count(|sum| *sum += early);
         }
     }
 
     /// Adds a stretch of constant power: each phase by its own sign, and their sum by its sign. An
     /// absent phase counts nothing.
     pub fn integrate(&mut self, stretch: Stretch) {
-        self.power.power(
-            stretch
-                .power
-                .iter()
-                .flatten()
-                .map(|watts| watts.abs())
-                .sum(),
-            stretch.hours,
-        );
+        let powers = || stretch.power.iter().flatten();
+        let all = powers().map(|watts| watts.abs()).sum();
+        self.power.power(all, stretch.hours);
         for (i, power) in stretch.power.iter().enumerate() {
             let Some(power) = *power else { continue };
-            if power != 0.0 && !self.followed(i, power < 0.0) {
-                self.count(|e| *side(&mut e.phases[i], power < 0.0) += power.abs() * stretch.hours);
+            let (export, wh) = (power < 0.0, power.abs() * stretch.hours);
+            if wh != 0.0 && !self.followed(Some(i), export) {
+                self.count(|e| *e.phases[i].side_mut(export) += wh);
             }
         }
-        let net: f64 = stretch.power.iter().flatten().sum();
-        if net != 0.0 && !self.house_followed(net < 0.0) {
-            self.count(|e| *side(&mut e.net, net < 0.0) += net.abs() * stretch.hours);
+        let net: f64 = powers().sum();
+        let (export, wh) = (net < 0.0, net.abs() * stretch.hours);
+        if wh != 0.0 && !self.followed(None, export) {
+            self.count(|e| *e.net.side_mut(export) += wh);
         }
     }
 
     /// Looks at the energy entities: takes the seed once, then follows where that is the mode.
-    pub fn settle(&mut self, cells: &Cells, hold: Duration, now: Now) {
+    /// `pace`: seconds that pass in the household for each here.
+    pub fn settle(&mut self, cells: &Cells, pace: f64, now: Now) {
         if self.state.seeded && self.mode != EnergySource::Entities {
             return;
         }
-        let values = self.values(cells, hold, now.mono);
+        let values = self.values(cells, now.mono);
         if self.state.seeded {
-            self.follow(&values, now);
+            self.follow(&values, pace, now);
         } else if self.mode == EnergySource::Integrate {
             self.serve();
             if let Some(shown) = &mut self.shown {
@@ -375,22 +342,17 @@ impl Ledger {
                 .first_up
                 .is_some_and(|up| now.mono >= up.max(self.configured_at) + SEED_WAIT);
             if late || values.iter().all(Result::is_ok) {
-                let missed = self
-                    .slots
-                    .iter()
-                    .zip(&values)
-                    .filter(|(_, value)| value.is_err());
-                self.missed = missed
-                    .map(|(slot, _)| (slot.key, slot.entities.clone()))
-                    .collect();
+                let slots = self.slots.iter().zip(&values);
+                let missed = slots.filter(|(_, value)| value.is_err());
+                self.missed = missed.map(|(slot, _)| slot.clone()).collect();
                 self.seed(&values, now);
             }
         }
     }
 
     /// What each input says, Wh, or why it says nothing.
-    fn values(&self, cells: &Cells, hold: Duration, now: Duration) -> Vec<Result<f64, Reason>> {
-        let value = |slot: &Slot| match cells.sum(&slot.cells, hold, now) {
+    fn values(&self, cells: &Cells, now: Duration) -> Vec<Result<f64, Reason>> {
+        let value = |slot: &Slot| match cells.sum(&slot.cells, now) {
             Some(Level::Live(v)) => Ok(v),
             Some(Level::Held(_, lost) | Level::Absent(lost)) => Err(lost.reason),
             None => Err(Reason::foreign(slot.key)),
@@ -405,24 +367,15 @@ impl Ledger {
         for (slot, value) in slots.iter().zip(values) {
             let Ok(value) = *value else { continue };
             let e = &mut self.state.energy;
-            match slot.share {
-                Share::Phase(i) => *side(&mut e.phases[i], slot.export) = value,
-                Share::House(parts) => {
-                    for (phase, part) in e.phases.iter_mut().zip(parts) {
-                        *side(phase, slot.export) = value * part;
-                    }
-                }
+            for (i, part) in slot.share.parts() {
+                *e.phases[i].side_mut(slot.export) = value * part;
             }
             // Per phase nothing tells what the net was; the sum is what an unnetted meter knows.
-            *side(&mut e.net, slot.export) = *side(&mut e.sum(), slot.export);
+            *e.net.side_mut(slot.export) = *e.sum().side_mut(slot.export);
             self.remember(slot, value, now);
         }
         self.slots = slots;
-        each(
-            &mut self.state.lifetime,
-            &self.state.energy,
-            |sum, counter| *sum = sum.max(counter),
-        );
+        self.state.lifetime = self.state.lifetime.max(self.state.energy);
     }
 
     /// The seed by hand, at any time: each counter with an energy input becomes what that says now,
@@ -430,17 +383,10 @@ impl Ledger {
     ///
     /// # Errors
     /// A reason for each input without a value, or that there is no input; nothing is changed then.
-    pub fn seed_now(
-        &mut self,
-        cells: &Cells,
-        hold: Duration,
-        now: Now,
-    ) -> Result<Vec<Taken>, Vec<Reason>> {
-        let values = self.values(cells, hold, now.mono);
-        let mut missing: Vec<Reason> = values
-            .iter()
-            .filter_map(|value| value.clone().err())
-            .collect();
+    pub fn seed_now(&mut self, cells: &Cells, now: Now) -> Result<Vec<Taken>, Vec<Reason>> {
+        let values = self.values(cells, now.mono);
+        let why_not = values.iter().filter_map(|value| value.clone().err());
+        let mut missing: Vec<Reason> = why_not.collect();
         if values.is_empty() {
             missing.push(Input::NoEnergy.into());
         }
@@ -450,21 +396,20 @@ impl Ledger {
         }
         self.seed(&values, now);
         self.set_anew(now);
-        let taken = |(slot, value): (&Slot, &Result<f64, _>)| {
-            value.as_ref().ok().map(|wh| Taken {
-                key: slot.key,
-                entities: slot.entities.clone(),
-                wh: *wh,
-            })
+        let taken = |(slot, wh): (&Slot, f64)| Taken {
+            key: slot.key,
+            entities: slot.entities.clone(),
+            wh,
         };
-        Ok(self.slots.iter().zip(&values).filter_map(taken).collect())
+        let values = values.into_iter().flatten();
+        Ok(self.slots.iter().zip(values).map(taken).collect())
     }
 
     /// From now on: a copy of the counters that is kept elsewhere is older.
     fn set_anew(&mut self, now: Now) {
         self.missed.clear();
         if let Some(shown) = &mut self.shown {
-            shown.set_by_hand(&self.state.energy, now.mono);
+            shown.set_by_hand(self.state.energy, now.mono);
         }
         self.state.resets = self.state.resets.saturating_add(1);
         self.state.reset_ts = now.unix_s();
@@ -472,16 +417,14 @@ impl Ledger {
 
     fn remember(&mut self, slot: &Slot, value: f64, now: Now) {
         if self.mode == EnergySource::Entities {
-            self.state.follows.insert(
-                slot.key.to_owned(),
-                Follow::new(slot.entities.clone(), value, now),
-            );
+            let follow = Follow::new(slot.entities.clone(), value, now);
+            self.state.follows.insert(slot.key.to_owned(), follow);
         }
     }
 
-    fn follow(&mut self, values: &[Result<f64, Reason>], now: Now) {
+    fn follow(&mut self, values: &[Result<f64, Reason>], pace: f64, now: Now) {
         let slots = std::mem::take(&mut self.slots);
-        let rating = Rating::new(self.power.watts(), self.pace);
+        let rating = Rating::new(self.power.watts(), pace);
         for (slot, value) in slots.iter().zip(values) {
             let Ok(value) = *value else { continue };
             let Some(follow) = self.state.follows.get_mut(slot.key) else {
@@ -489,20 +432,16 @@ impl Ledger {
                 self.remember(slot, value, now);
                 continue;
             };
-            let heard = follow.hear(value, now, rating);
-            self.said.extend(heard.said.map(|said| words(slot, said)));
-            let gain = heard.gain;
-            if gain > 0.0 {
-                self.count(|e| match slot.share {
-                    Share::Phase(i) => *side(&mut e.phases[i], slot.export) += gain,
-                    Share::House(parts) => {
-                        for (phase, part) in e.phases.iter_mut().zip(parts) {
-                            *side(phase, slot.export) += gain * part;
-                        }
-                        *side(&mut e.net, slot.export) += gain;
-                    }
-                });
-            }
+            let Heard { gain, said } = follow.hear(value, now, rating);
+            self.said.extend(said.map(|said| words(slot, said)));
+            self.count(|e| {
+                for (i, part) in slot.share.parts() {
+                    *e.phases[i].side_mut(slot.export) += gain * part;
+                }
+                if matches!(slot.share, Share::House(_)) {
+                    *e.net.side_mut(slot.export) += gain;
+                }
+            });
         }
         self.slots = slots;
     }
@@ -519,12 +458,11 @@ impl Ledger {
 
     /// Adds what another meter has counted before, to counters and lifetime sums; nothing is seeded
     /// any more.
-    pub fn take(&mut self, more: &Energy) {
+    pub fn take(&mut self, more: Energy) {
         self.serve();
         self.missed.clear();
-        for sum in [&mut self.state.energy, &mut self.state.lifetime] {
-            each(sum, more, |counter, extra| *counter += extra);
-        }
+        self.state.energy += more;
+        self.state.lifetime += more;
     }
 }
 
@@ -532,22 +470,15 @@ impl Ledger {
 fn words(slot: &Slot, said: Said) -> String {
     let kwh = |wh: f64| format!("{} kWh", (wh * 1e3).round() / 1e6);
     let who = format!("{} ({})", slot.entities.join(" + "), slot.key);
-    match said {
-        Said::Doubted { last, value } => format!(
-            "{who} went from {} to {}, more than can have flown since: its counter waits until it is back, or has gone on from there for a \
-             while, as a new meter does",
-            kwh(last),
-            kwh(value)
+    let (before, value) = (kwh(said.before), kwh(said.value));
+    match said.news {
+        News::Doubted => format!(
+            "{who} went from {before} to {value}, more than can have flown since: its counter waits until it is back, or has gone on from there for a \
+             while, as a new meter does"
         ),
-        Said::Back { doubted, value } => format!(
-            "{who} is back at {} after {}: its counter goes on",
-            kwh(value),
-            kwh(doubted)
-        ),
-        Said::Believed { last, value } => format!(
-            "{who} has gone on to {}, far from the {} before: taken for another meter's, its counter goes on from here without the step",
-            kwh(value),
-            kwh(last)
+        News::Back => format!("{who} is back at {value} after {before}: its counter goes on"),
+        News::Believed => format!(
+            "{who} has gone on to {value}, far from the {before} before: taken for another meter's, its counter goes on from here without the step"
         ),
     }
 }
@@ -556,9 +487,10 @@ fn words(slot: &Slot, said: Said) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::Counter;
     use vocab::{Link, Reading, SourceEvent, State, parse::Quantity};
 
-    const HOLD: Duration = Duration::from_secs(30);
+    const ON_A: Share = Share::House([1.0, 0.0, 0.0]);
 
     fn now(secs: u64) -> Now {
         Now {
@@ -567,15 +499,24 @@ mod tests {
         }
     }
 
+    fn entities() -> Vec<EntityId> {
+        vec![EntityId::from_static("sensor.import")]
+    }
+
+    /// A ledger that one energy input feeds, of the import.
     struct Rig {
         cells: Cells,
         ledger: Ledger,
     }
 
     impl Rig {
-        fn new(mode: EnergySource, state: CounterState, share: Share) -> Self {
+        fn new(mode: EnergySource, share: Share) -> Self {
+            Self::of(CounterState::default(), mode, share)
+        }
+
+        fn of(state: CounterState, mode: EnergySource, share: Share) -> Self {
             let mut rig = Self {
-                cells: Cells::new(),
+                cells: Cells::new(Duration::from_secs(30)),
                 ledger: Ledger::new(state),
             };
             rig.cells
@@ -585,19 +526,18 @@ mod tests {
         }
 
         fn configure(&mut self, mode: EnergySource, share: Share) {
-            let entity: EntityId = EntityId::from_static("sensor.import");
-            let cell = self.cells.of(&entity, Quantity::Energy, Duration::ZERO);
+            let (key, start) = ("energy_import", Duration::ZERO);
             let slot = Slot {
-                key: "energy_import",
-                cells: vec![cell],
-                entities: vec![entity],
+                key,
+                cells: self.cells.feed(&entities(), Quantity::Energy, key, start),
+                entities: entities(),
                 share,
                 export: false,
             };
-            self.ledger
-                .configure(mode, vec![slot], true, Duration::ZERO);
+            self.ledger.configure(mode, vec![slot], true, start);
         }
 
+        /// The import that is served once the entity has said this.
         fn say(&mut self, kwh: &str, secs: u64) -> Option<f64> {
             let reading = Reading {
                 entity: EntityId::from_static("sensor.import"),
@@ -605,21 +545,31 @@ mod tests {
                 unit: Some("kWh".into()),
                 age: None,
             };
-            self.cells.apply(
-                &SourceEvent::Readings(vec![reading]),
-                Duration::from_secs(secs),
-                |_| {},
-            );
+            let said = SourceEvent::Readings(vec![reading]);
+            self.cells.apply(&said, now(secs).mono, |_| {});
             self.at(secs)
         }
 
         fn at(&mut self, secs: u64) -> Option<f64> {
-            self.ledger.settle(&self.cells, HOLD, now(secs));
+            self.ledger.settle(&self.cells, 1.0, now(secs));
             self.ledger.served().map(|e| e.sum().import)
+        }
+
+        /// An hour of so many W on phase A.
+        fn hour(&mut self, watts: f64) {
+            self.ledger.integrate(Stretch {
+                power: [Some(watts), Some(0.0), None],
+                hours: 1.0,
+            });
         }
     }
 
-    const ON_A: Share = Share::House([1.0, 0.0, 0.0]);
+    fn seeded() -> CounterState {
+        CounterState {
+            seeded: true,
+            ..CounterState::default()
+        }
+    }
 
     /// Sums and the time of a reset stand in columns of the store, the rest as text.
     fn over_a_restart(state: &CounterState) -> CounterState {
@@ -632,36 +582,15 @@ mod tests {
         }
     }
 
-    fn hour(p: f64) -> Stretch {
-        Stretch {
-            power: [Some(p), Some(0.0), None],
-            hours: 1.0,
-        }
-    }
-
     #[test]
     fn a_seed_is_not_what_this_run_counted() {
-        for mode in [EnergySource::Seed, EnergySource::Entities] {
-            let mut rig = Rig::new(mode, CounterState::default(), Share::Phase(0));
+        for (mode, imported) in [(EnergySource::Seed, 0.0), (EnergySource::Entities, 1_000.0)] {
+            let mut rig = Rig::new(mode, Share::Phase(0));
             assert_eq!(rig.say("5", 1), Some(5_000.0));
-            rig.ledger.integrate(Stretch {
-                power: [Some(-3_000.0), None, None],
-                hours: 1.0,
-            });
+            rig.hour(-3_000.0);
             rig.say("6", 2);
-            let counted = rig.ledger.counted().phases[0];
-            let imported = if mode == EnergySource::Entities {
-                1_000.0
-            } else {
-                0.0
-            };
-            assert_eq!(
-                counted,
-                Counter {
-                    import: imported,
-                    export: 3_000.0
-                }
-            );
+            let counted = Counter::new(imported, 3_000.0);
+            assert_eq!(rig.ledger.counted().phases[0], counted);
             rig.ledger.reset(Now::default());
             assert_eq!(
                 rig.ledger.counted().phases[0],
@@ -673,21 +602,22 @@ mod tests {
 
     #[test]
     fn seeds_once_before_anything_was_served() {
-        let mut rig = Rig::new(EnergySource::Seed, CounterState::default(), ON_A);
-        rig.ledger.integrate(hour(7.0));
+        let mut rig = Rig::new(EnergySource::Seed, ON_A);
+        rig.hour(7.0);
         assert_eq!(rig.at(1), None);
         assert_eq!(rig.say("unknown", 2), None);
         assert_eq!(rig.say("12345.678", 3), Some(12_345_678.0));
-        rig.ledger.integrate(hour(1000.0));
+        rig.hour(1000.0);
         assert_eq!(rig.say("99999", 4), Some(12_346_678.0));
-        assert_eq!(rig.ledger.state().lifetime, rig.ledger.state().energy);
-        assert_eq!(rig.ledger.state().energy.net.import, 12_346_678.0);
+        let state = rig.ledger.state();
+        assert_eq!(state.lifetime, state.energy);
+        assert_eq!(state.energy.net.import, 12_346_678.0);
     }
 
     #[test]
     fn a_seed_that_is_late_is_not_taken() {
-        let mut rig = Rig::new(EnergySource::Seed, CounterState::default(), ON_A);
-        rig.ledger.integrate(hour(7.0));
+        let mut rig = Rig::new(EnergySource::Seed, ON_A);
+        rig.hour(7.0);
         assert_eq!(rig.at(59), None);
         assert_eq!(rig.at(60), Some(7.0));
         assert_eq!(rig.say("12345.678", 61), Some(7.0));
@@ -696,35 +626,31 @@ mod tests {
     #[test]
     fn what_is_integrated_before_the_seed_is_not_kept() {
         for mode in [EnergySource::Seed, EnergySource::Entities] {
-            let mut rig = Rig::new(mode, CounterState::default(), ON_A);
-            rig.ledger.integrate(hour(7.0));
+            let mut rig = Rig::new(mode, ON_A);
+            rig.hour(7.0);
             assert_eq!(rig.say("unavailable", 1), None);
             assert_eq!(rig.ledger.state(), &CounterState::default());
             assert_eq!(rig.ledger.counted(), Energy::default());
-            let mut again = Rig::new(mode, rig.ledger.state().clone(), ON_A);
-            again.ledger.integrate(Stretch {
-                power: [None, Some(-5.0), None],
-                hours: 1.0,
-            });
+            let mut again = Rig::of(rig.ledger.state().clone(), mode, ON_A);
+            again.hour(-5.0);
             assert_eq!(
                 again.say("12345.678", 1),
                 Some(12_345_678.0),
                 "{mode:?}: the seed may still come"
             );
+            let state = again.ledger.state();
             assert_eq!(
-                again.ledger.state().energy.phases[1].export,
-                5.0,
+                state.energy.phases[0].export, 5.0,
                 "what no entity gives goes on from what was counted"
             );
-            assert_eq!(again.ledger.state().lifetime, again.ledger.state().energy);
+            assert_eq!(state.lifetime, state.energy);
         }
     }
 
     #[test]
     fn a_stumble_of_a_followed_entity_is_not_counted_twice() {
-        let mut rig = Rig::new(EnergySource::Entities, CounterState::default(), ON_A);
-        rig.say("1500", 1);
-        for (kwh, secs) in [("0", 2), ("0.001", 3)] {
+        let mut rig = Rig::new(EnergySource::Entities, ON_A);
+        for (kwh, secs) in [("1500", 1), ("0", 2), ("0.001", 3)] {
             rig.say(kwh, secs);
         }
         assert_eq!(rig.say("1502", 4), Some(1_502_000.0));
@@ -732,38 +658,23 @@ mod tests {
 
     #[test]
     fn the_seed_by_hand_lowers_counters_and_no_lifetime_sum() {
-        for mode in [
-            EnergySource::Integrate,
-            EnergySource::Seed,
-            EnergySource::Entities,
+        // What comes of 1 kWh more of the entity, and of 500 Wh by the power.
+        for (mode, more) in [
+            (EnergySource::Integrate, 500.0),
+            (EnergySource::Seed, 500.0),
+            (EnergySource::Entities, 1_000.0),
         ] {
-            let mut state = CounterState {
-                seeded: true,
-                ..CounterState::default()
-            };
-            state.energy.phases = [Counter {
-                import: 9_000.0,
-                export: 40.0,
-            }; 3];
+            let mut state = seeded();
+            state.energy.phases = [Counter::new(9_000.0, 40.0); 3];
             state.lifetime = state.energy;
-            let mut rig = Rig::new(mode, state, ON_A);
+            let mut rig = Rig::of(state, mode, ON_A);
             rig.say("5", 1);
-            let taken = rig
-                .ledger
-                .seed_now(
-                    &rig.cells,
-                    HOLD,
-                    Now {
-                        mono: Duration::from_secs(2),
-                        unix: 1e9,
-                    },
-                )
-                .unwrap();
+            let taken = rig.ledger.seed_now(&rig.cells, now(2)).unwrap();
             assert_eq!(
                 taken,
                 [Taken {
                     key: "energy_import",
-                    entities: vec![EntityId::from_static("sensor.import")],
+                    entities: entities(),
                     wh: 5_000.0
                 }]
             );
@@ -775,23 +686,16 @@ mod tests {
             );
             assert_eq!(state.energy.net.import, 5_000.0);
             assert_eq!(state.lifetime.sum().import, 27_000.0);
-            assert_eq!(state.resets, 1, "so that no older copy wins");
-            assert_eq!(state.reset_ts, 1_000_000_000, "so that no older copy wins");
+            assert_eq!(
+                (state.resets, state.reset_ts),
+                (1, 1_700_000_002),
+                "so that no older copy wins"
+            );
             rig.say("6", 100);
-            let followed = if mode == EnergySource::Entities {
-                1_000.0
-            } else {
-                0.0
-            };
-            rig.ledger.integrate(hour(500.0));
-            let integrated = if mode == EnergySource::Entities {
-                0.0
-            } else {
-                500.0
-            };
+            rig.hour(500.0);
             assert_eq!(
                 rig.at(101),
-                Some(5_000.0 + followed + integrated),
+                Some(5_000.0 + more),
                 "{mode:?} goes on from there"
             );
         }
@@ -799,106 +703,87 @@ mod tests {
 
     #[test]
     fn the_seed_by_hand_says_why_not() {
-        let mut rig = Rig::new(
-            EnergySource::Seed,
-            CounterState {
-                seeded: true,
-                ..CounterState::default()
-            },
-            ON_A,
-        );
+        let mut rig = Rig::of(seeded(), EnergySource::Seed, ON_A);
         rig.say("unavailable", 1);
-        let why = rig
-            .ledger
-            .seed_now(&rig.cells, HOLD, Now::default())
-            .unwrap_err();
-        assert_eq!(
-            why.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["sensor.import is unavailable"]
-        );
+        let why = rig.ledger.seed_now(&rig.cells, now(1)).unwrap_err();
+        let why: Vec<String> = why.iter().map(ToString::to_string).collect();
+        assert_eq!(why, ["sensor.import is unavailable"]);
         rig.ledger
             .configure(EnergySource::Seed, Vec::new(), true, Duration::ZERO);
         assert_eq!(
-            rig.ledger.seed_now(&rig.cells, HOLD, Now::default()),
+            rig.ledger.seed_now(&rig.cells, now(1)),
             Err(vec![Input::NoEnergy.into()])
         );
-        assert_eq!(
-            rig.ledger.state(),
-            &CounterState {
-                seeded: true,
-                ..CounterState::default()
-            },
-            "nothing is changed"
-        );
+        assert_eq!(rig.ledger.state(), &seeded(), "nothing is changed");
     }
 
     #[test]
     fn an_input_without_a_value_in_time_is_named_until_it_is_taken_by_hand() {
-        let mut rig = Rig::new(EnergySource::Seed, CounterState::default(), ON_A);
+        let mut rig = Rig::new(EnergySource::Seed, ON_A);
         rig.at(59);
         assert!(rig.ledger.missed().is_empty());
         rig.at(60);
-        assert_eq!(
-            rig.ledger.missed(),
-            [(
-                "energy_import",
-                vec![EntityId::from_static("sensor.import")]
-            )]
-        );
+        let missed = |ledger: &Ledger| -> Vec<_> {
+            let slots = ledger.missed().iter();
+            slots
+                .map(|slot| (slot.key, slot.entities.clone()))
+                .collect()
+        };
+        let named = [("energy_import", entities())];
+        assert_eq!(missed(&rig.ledger), named);
         rig.say("5", 61);
         rig.configure(EnergySource::Seed, ON_A);
         assert_eq!(
-            rig.ledger.missed().len(),
-            1,
+            missed(&rig.ledger),
+            named,
             "a change of other options does not mend it"
         );
-        rig.ledger
-            .seed_now(&rig.cells, HOLD, Now::default())
-            .unwrap();
-        assert_eq!((rig.ledger.missed().len(), rig.at(62)), (0, Some(5_000.0)));
+        rig.ledger.seed_now(&rig.cells, now(61)).unwrap();
+        assert_eq!((missed(&rig.ledger), rig.at(62)), (vec![], Some(5_000.0)));
     }
 
     #[test]
     fn a_served_counter_is_never_seeded() {
         let mut state = CounterState::default();
         state.energy.phases[1].export = 3.0;
-        let mut rig = Rig::new(EnergySource::Seed, state, ON_A);
+        let mut rig = Rig::of(state, EnergySource::Seed, ON_A);
         assert_eq!(rig.say("12345.678", 1), Some(0.0));
     }
 
     #[test]
     fn follows_an_entity_and_absorbs_its_resets() {
-        let mut rig = Rig::new(
-            EnergySource::Entities,
-            CounterState::default(),
-            Share::House([1.0 / 3.0; 3]),
-        );
+        let thirds = Share::House([1.0 / 3.0; 3]);
+        let mut rig = Rig::new(EnergySource::Entities, thirds);
         assert_eq!(rig.at(1), None);
         let close = |got: Option<f64>, want: f64| {
             assert!((got.unwrap() - want).abs() < 1e-6, "{got:?} {want}");
         };
         close(rig.say("100", 2), 100_000.0);
-        rig.ledger.integrate(hour(5000.0));
+        rig.hour(5000.0);
         close(rig.at(3), 100_000.0);
-        close(rig.say("100.5", 4), 100_500.0);
-        close(rig.say("100.45", 5), 100_500.0);
-        close(rig.say("100.5", 6), 100_500.0);
-        close(rig.say("unavailable", 7), 100_500.0);
-        close(rig.say("0", 8), 100_500.0);
-        close(rig.say("2", 68), 102_500.0);
+        for (kwh, secs, wh) in [
+            ("100.5", 4, 100_500.0),
+            ("100.45", 5, 100_500.0),
+            ("100.5", 6, 100_500.0),
+            ("unavailable", 7, 100_500.0),
+            ("0", 8, 100_500.0),
+            ("2", 68, 102_500.0),
+        ] {
+            close(rig.say(kwh, secs), wh);
+        }
         // Over a restart the entity went on counting; so does the counter.
         let kept = over_a_restart(rig.ledger.state());
-        let mut again = Rig::new(EnergySource::Entities, kept, Share::House([1.0 / 3.0; 3]));
+        let mut again = Rig::of(kept, EnergySource::Entities, thirds);
         close(again.at(1), 102_500.0);
         close(again.say("3", 2), 103_500.0);
     }
 
     #[test]
     fn a_change_of_mode_makes_no_jump() {
-        let mut rig = Rig::new(EnergySource::Entities, CounterState::default(), ON_A);
+        let mut rig = Rig::new(EnergySource::Entities, ON_A);
         rig.say("10", 1);
         rig.configure(EnergySource::Integrate, ON_A);
-        rig.ledger.integrate(hour(500.0));
+        rig.hour(500.0);
         rig.say("11", 2);
         rig.configure(EnergySource::Entities, ON_A);
         assert_eq!(rig.say("11", 3), Some(10_500.0));
@@ -907,55 +792,30 @@ mod tests {
 
     #[test]
     fn nothing_configured_waits_and_integrating_does_not() {
-        let mut ledger = Ledger::new(CounterState::default());
-        let mut cells = Cells::new();
-        cells.apply(&SourceEvent::Link(Link::Up), Duration::ZERO, |_| {});
-        ledger.configure(EnergySource::Seed, Vec::new(), false, Duration::ZERO);
-        ledger.settle(&cells, HOLD, now(1000));
-        assert_eq!(ledger.served(), None);
-        ledger.configure(
-            EnergySource::Seed,
-            Vec::new(),
-            true,
-            Duration::from_secs(1000),
-        );
-        ledger.settle(&cells, HOLD, now(1000));
-        assert_eq!(ledger.served(), Some(Energy::default()));
+        let mut rig = Rig::new(EnergySource::Seed, ON_A);
+        for (configured, served) in [(false, None), (true, Some(0.0))] {
+            let start = Duration::from_secs(1000);
+            rig.ledger
+                .configure(EnergySource::Seed, Vec::new(), configured, start);
+            assert_eq!(rig.at(1000), served);
+        }
     }
 
     #[test]
     fn phases_are_not_netted_and_net_is_kept_beside() {
-        let mut ledger = Ledger::new(CounterState {
-            seeded: true,
-            ..CounterState::default()
-        });
+        let mut ledger = Ledger::new(seeded());
         ledger.integrate(Stretch {
             power: [Some(3600.0), Some(-1800.0), None],
             hours: 0.5,
         });
         let e = ledger.served().unwrap();
-        assert_eq!(
-            e.sum(),
-            Counter {
-                import: 1800.0,
-                export: 900.0
-            }
-        );
-        assert_eq!(
-            e.net,
-            Counter {
-                import: 900.0,
-                export: 0.0
-            }
-        );
+        assert_eq!(e.sum(), Counter::new(1800.0, 900.0));
+        assert_eq!(e.net, Counter::new(900.0, 0.0));
         assert_eq!(&over_a_restart(ledger.state()), ledger.state());
-        ledger.reset(Now {
-            mono: Duration::ZERO,
-            unix: 1e9,
-        });
+        ledger.reset(now(1));
         assert_eq!(ledger.served(), Some(Energy::default()));
-        assert_eq!(ledger.state().lifetime, e);
-        assert_eq!(ledger.state().resets, 1);
-        assert_eq!(ledger.state().reset_ts, 1_000_000_000);
+        let state = ledger.state();
+        assert_eq!(state.lifetime, e);
+        assert_eq!((state.resets, state.reset_ts), (1, 1_700_000_001));
     }
 }

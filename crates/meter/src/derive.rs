@@ -29,7 +29,6 @@ pub struct Line {
 const LEAST_PF: f64 = 0.01;
 
 /// All values of a phase with active power `act_power` in W.
-#[must_use]
 pub fn derive(act_power: f64, m: Measured, line: Line) -> (Electric, Derived) {
     let voltage = m.voltage.unwrap_or(line.voltage);
     let p = act_power.abs();
@@ -66,26 +65,19 @@ pub fn derive(act_power: f64, m: Measured, line: Line) -> (Electric, Derived) {
 }
 
 /// A phase that nothing feeds while another is fed: 0.0 W at line voltage.
-#[must_use]
 pub fn unused(m: Measured, line: Line) -> (Electric, Derived) {
-    let voltage = m.voltage.unwrap_or(line.voltage);
-    let electric = Electric {
-        act_power: 0.0,
-        voltage,
-        current: 0.0,
-        aprt_power: 0.0,
-        pf: 0.0,
-        freq: m.freq.unwrap_or(line.freq),
+    // Where no current flows the power factor is 0.
+    let still = Measured {
+        current: Some(0.0),
+        pf: None,
+        ..m
     };
-    (
-        electric,
-        Derived {
-            voltage: m.voltage.is_none(),
-            current: true,
-            pf: true,
-            freq: m.freq.is_none(),
-        },
-    )
+    let (electric, derived) = derive(0.0, still, line);
+    let derived = Derived {
+        current: true,
+        ..derived
+    };
+    (electric, derived)
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl SignVerdict {
             ..evidence
         };
         match self {
-            Self::Unknown => Self::Unknown,
+            Self::Unknown => self,
             Self::Proven(evidence) => Self::Contradicted(turned(evidence)),
             Self::Contradicted(evidence) => Self::Proven(turned(evidence)),
             Self::Unclear(evidence) => Self::Unclear(turned(evidence)),
@@ -177,53 +177,45 @@ pub struct Check {
     /// Under way, from a movement of a counter on; `None` before the first one, whose energy is of
     /// unknown age.
     open: Option<Row>,
-    /// Least growth of a counter in a row, which is at least its step, Wh.
-    step: Option<f64>,
+    /// Least growth of a counter in a row, which is at least its step, Wh; without bound before one
+    /// moved.
+    step: f64,
 }
 
 impl Check {
     /// Over the last chunks, for a meter that runs.
     #[must_use]
     pub const fn running() -> Self {
-        Self {
-            chunks: VecDeque::new(),
-            most: CHUNKS,
-            open: None,
-            step: None,
-        }
+        Self::over(CHUNKS)
     }
 
     /// Over all that was recorded.
     #[must_use]
     pub const fn back() -> Self {
+        Self::over(CHUNKS_BACK)
+    }
+
+    const fn over(most: usize) -> Self {
         Self {
             chunks: VecDeque::new(),
-            most: CHUNKS_BACK,
+            most,
             open: None,
-            step: None,
+            step: f64::INFINITY,
         }
     }
 
     /// Takes the next row in.
     pub fn push(&mut self, row: &Row) {
         let growths = [row.import, row.export].into_iter().flatten();
-        let moved = growths
-            .filter(|wh| *wh > 0.0)
-            .fold(None, |least: Option<f64>, wh| {
-                Some(least.map_or(wh, |least| least.min(wh)))
-            });
-        if let Some(wh) = moved {
-            self.step = Some(self.step.map_or(wh, |step| step.min(wh)));
-        }
+        let moved = growths.filter(|wh| *wh > 0.0).reduce(f64::min);
+        self.step = self.step.min(moved.unwrap_or(f64::INFINITY));
         let Some(open) = &mut self.open else {
-            if moved.is_some() {
-                self.open = Some(Row::empty(row));
-            }
+            self.open = moved.map(|_| Row::empty(row));
             return;
         };
         open.add(row);
         // Full only where a counter has just moved: before, part of the energy is not in it yet.
-        let enough = (STEPS * self.step.unwrap_or_default()).max(LEAST_WH);
+        let enough = (STEPS * self.step).max(LEAST_WH);
         if moved.is_some() && (open.moved() >= enough || open.drawn + open.fed >= 2.0 * enough) {
             let full = std::mem::replace(open, Row::empty(row));
             self.chunks.push_back(full);
@@ -287,28 +279,23 @@ impl Check {
 pub fn look_back(periods: &[Period], recent: bool) -> SignVerdict {
     let judge = |mut check: Check| {
         for period in periods {
-            if period.after_gap {
+            let Period {
+                watts,
+                import,
+                export,
+                hours,
+                after_gap,
+            } = *period;
+            if after_gap {
                 check.interrupt();
             }
-            check.push(&Row::of_mean(
-                period.watts,
-                period.hours,
-                period.import,
-                period.export,
-            ));
+            check.push(&Row::of_mean(watts, hours, import, export));
         }
         check.verdict()
     };
-    let last = if recent {
-        judge(Check::running())
-    } else {
-        SignVerdict::Unknown
-    };
-    if last.decides() {
-        last
-    } else {
-        judge(Check::back())
-    }
+    let last = recent.then(|| judge(Check::running()));
+    last.filter(SignVerdict::decides)
+        .unwrap_or_else(|| judge(Check::back()))
 }
 
 /// The entities of the counters that were compared, for words.
@@ -323,37 +310,23 @@ pub struct Counters {
 /// A contradiction with its numbers; `power`: of which entities.
 #[must_use]
 pub fn contradiction(power: &str, evidence: &Evidence, counters: &Counters) -> Reason {
-    let Evidence {
-        watts,
-        import,
-        export,
-        hours,
-    } = *evidence;
     let rose = |ids: &[EntityId], wh: Option<f64>| {
-        wh.filter(|_| !ids.is_empty())
-            .map(|wh| format!("{} +{}", ids.join("+"), Wh(wh)))
+        let wh = wh.filter(|_| !ids.is_empty())?;
+        Some(format!("{} +{}", ids.join("+"), Wh(wh)))
     };
-    let both: Vec<String> = [
-        rose(&counters.import, import),
-        rose(&counters.export, export),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let (list, time) = (both.join(", ").into(), Span(hours * 3600.0));
-    let watts_shown = watts.abs().round();
-    Reason::Input(if watts < 0.0 {
-        Input::Feeding {
-            power: format!("{power}: \u{2212}{watts_shown} W").into(),
-            list,
-            time,
-        }
+    let import = rose(&counters.import, evidence.import);
+    let both: Vec<String> = import
+        .into_iter()
+        .chain(rose(&counters.export, evidence.export))
+        .collect();
+    let (list, time) = (both.join(", ").into(), Span(evidence.hours * 3600.0));
+    let watts = evidence.watts.abs().round();
+    Reason::Input(if evidence.watts < 0.0 {
+        let power = format!("{power}: \u{2212}{watts} W").into();
+        Input::Feeding { power, list, time }
     } else {
-        Input::Drawing {
-            power: format!("{power}: {watts_shown} W").into(),
-            list,
-            time,
-        }
+        let power = format!("{power}: {watts} W").into();
+        Input::Drawing { power, list, time }
     })
 }
 
@@ -372,7 +345,7 @@ impl fmt::Display for Wh {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::panic)]
+    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;
@@ -389,52 +362,70 @@ mod tests {
             watts: 3000.0,
             ..evidence
         };
-        assert_eq!(
-            SignVerdict::Contradicted(evidence).turned(),
-            SignVerdict::Proven(other)
-        );
-        assert_eq!(
-            SignVerdict::Proven(other).turned(),
-            SignVerdict::Contradicted(evidence)
-        );
-        assert_eq!(SignVerdict::Unknown.turned(), SignVerdict::Unknown);
-        assert_eq!(
-            SignVerdict::Unclear(evidence).turned(),
-            SignVerdict::Unclear(other)
-        );
+        use SignVerdict::{Contradicted, Proven, Unclear, Unknown};
+        for (verdict, turned) in [
+            (Contradicted(evidence), Proven(other)),
+            (Proven(other), Contradicted(evidence)),
+            (Unclear(evidence), Unclear(other)),
+            (Unknown, Unknown),
+        ] {
+            assert_eq!(verdict.turned(), turned);
+        }
     }
 
-    /// A house: W by minute, as the power sensor says it, and counters that show whole steps, each
-    /// renewed after so many minutes.
-    fn watch(
-        watts: impl Fn(usize) -> f64,
+    type Flow<'a> = &'a dyn Fn(usize) -> f64;
+
+    /// A house: W by minute, and counters beside it.
+    #[derive(Clone, Copy)]
+    struct House {
         minutes: usize,
+        /// What the power sensor makes of it.
         sign: f64,
+        /// What the counters show is a multiple of it, Wh.
         step: f64,
+        /// Minutes after which they are renewed.
         every: usize,
         with_export: bool,
-    ) -> SignVerdict {
-        let mut check = Check::running();
-        let (mut total, mut shown) = ([0.0, 0.0], [0.0, 0.0]);
-        for minute in 0..minutes {
-            let w = watts(minute);
-            total[usize::from(w < 0.0)] += w.abs() / 60.0;
-            let mut grown = [0.0, 0.0];
-            if minute % every == 0 {
-                for way in 0..2 {
-                    let now = (total[way] / step).floor() * step;
-                    grown[way] = now - shown[way];
-                    shown[way] = now;
+    }
+
+    const HOUSE: House = House {
+        minutes: 60,
+        sign: 1.0,
+        step: 10.0,
+        every: 1,
+        with_export: true,
+    };
+
+    impl House {
+        fn verdict(self, watts: Flow<'_>) -> SignVerdict {
+            let mut check = Check::running();
+            let (mut total, mut shown) = ([0.0, 0.0], [0.0, 0.0]);
+            for minute in 0..self.minutes {
+                let w = watts(minute);
+                total[usize::from(w < 0.0)] += w.abs() / 60.0;
+                let mut grown = [0.0, 0.0];
+                if minute % self.every == 0 {
+                    for way in 0..2 {
+                        let now = (total[way] / self.step).floor() * self.step;
+                        grown[way] = now - shown[way];
+                        shown[way] = now;
+                    }
                 }
+                let export = self.with_export.then_some(grown[1]);
+                check.push(&Row::of_mean(
+                    w * self.sign,
+                    1.0 / 60.0,
+                    Some(grown[0]),
+                    export,
+                ));
             }
-            check.push(&Row::of_mean(
-                w * sign,
-                1.0 / 60.0,
-                Some(grown[0]),
-                with_export.then_some(grown[1]),
-            ));
+            check.verdict()
         }
-        check.verdict()
+
+        /// The verdict where the sign is right, and where it is not.
+        fn both(self, watts: Flow<'_>) -> [&'static str; 2] {
+            [1.0, -1.0].map(|sign| word(House { sign, ..self }.verdict(watts)))
+        }
     }
 
     fn word(verdict: SignVerdict) -> &'static str {
@@ -448,76 +439,78 @@ mod tests {
 
     #[test]
     fn a_sensor_whose_plus_is_export_contradicts_its_counters() {
-        let verdict = watch(|_| 3000.0, 25, -1.0, 10.0, 1, true);
-        let SignVerdict::Contradicted(evidence) = verdict else {
-            panic!("{verdict:?}")
+        let house = House {
+            minutes: 25,
+            ..HOUSE
+        };
+        assert_eq!(house.both(&|_| 3000.0), ["proven", "contradicted"]);
+        let verdict = House {
+            sign: -1.0,
+            ..house
+        }
+        .verdict(&|_| 3000.0);
+        let evidence = Evidence {
+            hours: 1.0 / 3.0,
+            import: Some(1000.0),
+            ..*verdict.contradiction().unwrap()
         };
         let counters = Counters {
             import: vec![EntityId::from_static("sensor.import")],
             export: vec![EntityId::from_static("sensor.export")],
         };
-        let line = contradiction(
-            "sensor.grid",
-            &Evidence {
-                hours: 1.0 / 3.0,
-                import: Some(1000.0),
-                ..evidence
-            },
-            &counters,
-        );
         assert_eq!(
-            line.to_string(),
+            contradiction("sensor.grid", &evidence, &counters).to_string(),
             "sensor.grid: \u{2212}3000 W counts as feeding in, but the counters say the opposite: sensor.import +1.0 kWh, sensor.export +0 Wh in \
              20 min; check the sign (invert)"
         );
-        assert_eq!(word(watch(|_| 3000.0, 25, 1.0, 10.0, 1, true)), "proven");
     }
 
     #[test]
     fn coarse_and_late_counters_need_longer_but_are_no_contradiction() {
+        let flows: [Flow<'_>; 3] = [
+            &|_| 3000.0,
+            &|m| if m % 40 < 25 { -2500.0 } else { 400.0 },
+            &|m| (m as f64 / 200.0).sin() * 3000.0,
+        ];
         for (step, every) in [(1000.0, 1), (100.0, 1), (1.0, 15), (1.0, 60), (1000.0, 30)] {
-            for (sign, want) in [(1.0, "proven"), (-1.0, "contradicted")] {
-                let flows: [&dyn Fn(usize) -> f64; 3] = [
-                    &|_| 3000.0,
-                    &|m| if m % 40 < 25 { -2500.0 } else { 400.0 },
-                    &|m| (m as f64 / 200.0).sin() * 3000.0,
-                ];
-                for (i, flow) in flows.into_iter().enumerate() {
-                    assert_eq!(
-                        word(watch(flow, 1440, sign, step, every, true)),
-                        want,
-                        "step {step}, every {every} min, flow {i}"
-                    );
-                }
+            for (i, flow) in flows.into_iter().enumerate() {
+                let house = House {
+                    minutes: 1440,
+                    step,
+                    every,
+                    ..HOUSE
+                };
+                assert_eq!(
+                    house.both(flow),
+                    ["proven", "contradicted"],
+                    "step {step}, every {every} min, flow {i}"
+                );
             }
         }
-        assert_eq!(
-            word(watch(|_| 3000.0, 19, -1.0, 1000.0, 1, true)),
-            "unknown",
-            "one step proves nothing"
-        );
-        assert_eq!(
-            word(watch(|_| 2.0, 60, -1.0, 1.0, 1, true)),
-            "unknown",
-            "nor do 2 Wh"
-        );
+        let one_step = House {
+            minutes: 19,
+            step: 1000.0,
+            ..HOUSE
+        };
+        assert_eq!(one_step.both(&|_| 3000.0), ["unknown"; 2]);
+        let little = House { step: 1.0, ..HOUSE };
+        assert_eq!(little.both(&|_| 2.0), ["unknown"; 2], "nor do 2 Wh");
     }
 
     #[test]
     fn one_counter_tells_its_own_direction_only() {
-        assert_eq!(word(watch(|_| 600.0, 60, 1.0, 10.0, 1, false)), "proven");
+        let house = House {
+            with_export: false,
+            ..HOUSE
+        };
+        assert_eq!(house.both(&|_| 600.0), ["proven", "contradicted"]);
         assert_eq!(
-            word(watch(|_| 600.0, 60, -1.0, 10.0, 1, false)),
-            "contradicted"
-        );
-        assert_eq!(
-            word(watch(|_| -600.0, 60, -1.0, 10.0, 1, false)),
+            house.both(&|_| -600.0)[1],
             "unknown",
             "only fed in: the import counter stands"
         );
-        let both = |m: usize| if m.is_multiple_of(2) { 600.0 } else { -600.0 };
         assert_eq!(
-            word(watch(both, 60, 1.0, 10.0, 1, false)),
+            house.both(&|m| if m.is_multiple_of(2) { 600.0 } else { -600.0 })[0],
             "unclear",
             "as much one way as the other"
         );
@@ -528,14 +521,9 @@ mod tests {
         let mut check = Check::back();
         for minute in 0..240 {
             // The load of a house whose sun sometimes feeds in: never negative.
-            let grid = if minute % 120 < 60 { -3000.0 } else { 500.0 };
-            let grown = (f64::max(grid, 0.0) / 60.0, f64::max(-grid, 0.0) / 60.0);
-            check.push(&Row::of_mean(
-                500.0,
-                1.0 / 60.0,
-                Some(grown.0),
-                Some(grown.1),
-            ));
+            let grid: f64 = if minute % 120 < 60 { -3000.0 } else { 500.0 };
+            let (import, export) = (grid.max(0.0) / 60.0, (-grid).max(0.0) / 60.0);
+            check.push(&Row::of_mean(500.0, 1.0 / 60.0, Some(import), Some(export)));
         }
         assert_eq!(word(check.verdict()), "unclear");
         let mut late = Check::running();
@@ -543,11 +531,7 @@ mod tests {
             // Feeds in 3 kW; the export counter stands, and that of import jitters.
             late.push(&Row::of_mean(-3000.0, 1.0 / 60.0, Some(1.0), Some(0.0)));
         }
-        assert!(
-            !matches!(late.verdict(), SignVerdict::Contradicted(_)),
-            "{:?}",
-            late.verdict()
-        );
+        assert_ne!(word(late.verdict()), "contradicted");
     }
 
     #[test]
@@ -579,9 +563,10 @@ mod tests {
         fn never_the_other_verdict(
             powers in proptest::collection::vec(-5000.0..5000.0_f64, 1..12), step in 1.0..1000.0_f64, every in 1_usize..61, both: bool,
         ) {
-            let flow = |minute: usize| powers[(minute / 30) % powers.len()];
-            prop_assert_ne!(word(watch(flow, 900, 1.0, step, every, both)), "contradicted");
-            prop_assert_ne!(word(watch(flow, 900, -1.0, step, every, both)), "proven");
+            let house = House { minutes: 900, sign: 1.0, step, every, with_export: both };
+            let [right, wrong] = house.both(&|minute| powers[(minute / 30) % powers.len()]);
+            prop_assert_ne!(right, "contradicted");
+            prop_assert_ne!(wrong, "proven");
         }
 
         #[test]

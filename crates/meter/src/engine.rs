@@ -10,17 +10,15 @@ use std::{
 };
 
 use super::{
-    cells::{Cells, Level, Lost},
+    cells::{Cells, Lost},
     counters::{CounterState, Ledger, Stretch, Taken},
-    derive::{derive, unused},
     direction::{Counters, SignVerdict},
-    figures::{Derived, Electric, PhaseInput, Quality},
-    inputs::{PhasePower, Plan, line},
+    figures::Electric,
+    inputs::Plan,
     minutes::{MinuteBuilder, MinuteRecord, minute_of},
     report::{self, EntityReport},
     round::serve,
-    shown::each,
-    snapshot::{Snapshot, SourceHealth},
+    snapshot::{Energy, Snapshot, SourceHealth},
     watch::{Notice, Watch, WatchContext},
     witness::{Side, SignChecks},
 };
@@ -100,16 +98,13 @@ pub struct Meter {
     pace: f64,
     cells: Cells,
     plan: Plan,
-    target: [f64; 3],
     ledger: Ledger,
-    blocked: Option<Lost>,
     at: Now,
     minute: MinuteBuilder,
     done: VecDeque<MinuteRecord>,
     /// What was counted by the end of the last record, Wh.
-    recorded: super::Energy,
+    recorded: Energy,
     seq: u64,
-    power_cells: Vec<usize>,
     /// Power cells heard since the last snapshot, and since when siblings are awaited.
     heard: Vec<usize>,
     waiting: Option<Duration>,
@@ -121,22 +116,19 @@ impl Meter {
     /// A meter that goes on from `counters`; its phases are absent until something is heard.
     #[must_use]
     pub fn new(settings: &MeterSettings, counters: CounterState, now: Now) -> Self {
-        let mut cells = Cells::new();
+        let mut cells = Cells::new(settings.hold);
         let plan = Plan::compile(settings, &mut cells, now.mono);
         let mut meter = Self {
             settings: settings.clone(),
             pace: 1.0,
             cells,
             plan,
-            target: [0.0; 3],
             ledger: Ledger::new(counters),
-            blocked: None,
             at: now,
             minute: MinuteBuilder::new(minute_of(now.unix)),
             done: VecDeque::new(),
-            recorded: super::Energy::default(),
+            recorded: Energy::default(),
             seq: 0,
-            power_cells: Vec::new(),
             heard: Vec::new(),
             waiting: None,
             watch: Watch::default(),
@@ -152,7 +144,6 @@ impl Meter {
     #[must_use]
     pub fn at_pace(mut self, pace: f64) -> Self {
         self.pace = pace;
-        self.ledger.set_pace(pace);
         self
     }
 
@@ -165,34 +156,18 @@ impl Meter {
     }
 
     /// Counters of so many resets are kept as far as this, Wh: they may be served.
-    pub fn kept(&mut self, limit: &super::Energy, resets: u32, now: Now) {
+    pub fn kept(&mut self, limit: Energy, resets: u32, now: Now) {
         self.ledger.kept(limit, resets, now.mono);
     }
 
-    /// How far beyond [`Self::counters`] they have to be kept to be served until the next commit,
-    /// Wh.
+    /// The counters: what is counted, kept and served of them.
     #[must_use]
-    pub fn reserve(&self) -> super::Energy {
-        self.ledger.reserve()
-    }
-
-    /// What an earlier run may have served beyond [`Self::counters`], Wh: a stop in order keeps no
-    /// more.
-    #[must_use]
-    pub fn ahead(&self) -> super::Energy {
-        self.ledger.ahead()
-    }
-
-    /// Whether a counter waits for a commit to be served further.
-    #[must_use]
-    pub fn is_short(&self) -> bool {
-        self.ledger.is_short()
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     fn configured(&mut self, now: Now) {
         let settings = &self.settings;
-        self.target = Plan::target(settings);
-        self.power_cells = self.plan.power_cells();
         self.heard.clear();
         self.witnesses = self.plan.witnesses(&self.cells);
         self.ledger.configure(
@@ -210,7 +185,6 @@ impl Meter {
         let now = self.enter(now);
         self.settings = settings.clone();
         self.plan = Plan::compile(settings, &mut self.cells, now.mono);
-        self.blocked = None;
         self.configured(now);
     }
 
@@ -226,18 +200,15 @@ impl Meter {
     /// `docs/decisions.md#wrong-values`) until [`Self::reconfigure`].
     pub fn block(&mut self, reason: &Reason, now: Now) {
         let now = self.enter(now);
-        self.blocked = Some(Lost {
-            since: now.mono,
-            reason: reason.clone(),
-        });
+        self.plan.blocked = Some(Lost::new(now.mono, reason.clone()));
     }
 
     /// Takes an event of the source in, and says whether a snapshot is due.
     pub fn apply(&mut self, event: &SourceEvent, now: Now) -> Changed {
         let now = self.enter(now);
         let waited = self.plan.waiting(now.mono).is_some();
-        let (mut any, heard, power_cells) = (false, &mut self.heard, &self.power_cells);
-        let mut power = false;
+        let (heard, power_cells) = (&mut self.heard, &self.plan.power_cells);
+        let (mut any, mut power) = (false, false);
         self.cells.apply(event, now.mono, |cell| {
             any = true;
             if power_cells.binary_search(&cell).is_ok() {
@@ -256,7 +227,7 @@ impl Meter {
             SourceEvent::Readings(_) if waited && self.plan.waiting(now.mono).is_none() => {
                 Changed::Now
             }
-            SourceEvent::Readings(_) if power && self.heard.len() < self.power_cells.len() => {
+            SourceEvent::Readings(_) if power && self.heard.len() < self.plan.power_cells.len() => {
                 let since = *self.waiting.get_or_insert(now.mono);
                 match SIBLINGS.saturating_sub(now.mono.saturating_sub(since)) {
                     Duration::ZERO => Changed::Now,
@@ -281,21 +252,14 @@ impl Meter {
         let now = self.enter(now);
         self.settle(now);
         self.ledger.tick(now.mono);
-        let phases = self.measured(now.mono);
-        let n_current = self
-            .plan
-            .n_current(&self.cells, self.settings.hold, now.mono)
-            .filter(|_| self.blocked.is_none());
-        self.minute.sample(&phases.map(|(e, _)| e), n_current);
-        for said in self
-            .witnesses
-            .tick(&self.cells, self.settings.hold, now.mono)
-        {
-            self.watch.say(said.warning, said.text);
-        }
+        let phases = self.plan.measured(&self.cells, now.mono).map(|(e, _)| e);
+        let n_current = self.plan.n_current(&self.cells, now.mono);
+        self.minute.sample(&phases, n_current);
+        let said = self.witnesses.tick(&self.cells, now.mono);
+        said.into_iter().for_each(|notice| self.watch.say(notice));
         Ticked {
             minute: self.done.pop_front(),
-            measured: phases.map(|(e, _)| e.map(|e| e.act_power)),
+            measured: phases.map(|e| e.map(|e| e.act_power)),
         }
     }
 
@@ -314,29 +278,14 @@ impl Meter {
         self.heard.clear();
         self.waiting = None;
         self.seq += 1;
-        let hold = self.settings.hold;
-        let powers = self.plan.smoothed(&self.cells, hold, now.mono);
-        let reports = self.plan.reports(&self.cells, now.mono);
-        let mut inputs = [0, 1, 2].map(|i| PhaseInput {
-            report: reports[i],
-            ..self.input(i, &powers[i], now.mono)
-        });
-        if let Some(lost) = &self.blocked {
-            inputs = [0, 1, 2].map(|_| absent(lost));
-        }
-        let n_current = self
-            .plan
-            .n_current(&self.cells, hold, now.mono)
-            .filter(|_| self.blocked.is_none())
-            .map(Milli::round);
+        let inputs = self.plan.served(&self.cells, now.mono);
+        let n_current = self.plan.n_current(&self.cells, now.mono);
         self.watch.look(
             &inputs,
             &WatchContext {
                 cells: &self.cells,
-                feeds: &self.plan.feeds,
-                hold,
                 now: now.mono,
-                by_entities: self.blocked.is_none() && !self.power_cells.is_empty(),
+                by_entities: self.plan.blocked.is_none() && !self.plan.power_cells.is_empty(),
                 energy: match (self.settings.energy_source, self.ledger.counters()) {
                     (EnergySource::Integrate, _) | (EnergySource::Seed, Some(_)) => "",
                     (EnergySource::Seed, None) => "; the counters wait for it",
@@ -344,20 +293,16 @@ impl Meter {
                 },
             },
         );
-        let silent = if self.blocked.is_none() {
-            self.plan.silent(&self.cells, now.mono)
-        } else {
-            Vec::new()
-        };
+        let silent = self.plan.silent(&self.cells, now.mono);
         self.watch.silent(self.cells.all(), &silent, now.mono);
-        let (phases, totals) = serve(&inputs, 1.0);
+        let (phases, totals) = serve(&inputs);
         Snapshot {
             seq: self.seq,
             now,
             inputs,
             phases,
             totals,
-            n_current,
+            n_current: n_current.map(Milli::round),
             energy: self.ledger.served(),
             energy_net: self.settings.energy_net,
             source: SourceHealth {
@@ -367,68 +312,16 @@ impl Meter {
         }
     }
 
-    fn input(&self, i: usize, power: &PhasePower, now: Duration) -> PhaseInput {
-        let side = self.plan.side(i, &self.cells, self.settings.hold, now);
-        let (quality, (electric, derived)) = match power {
-            PhasePower::Unused => (Quality::Unused, unused(side, line(&self.settings))),
-            PhasePower::Fed(Level::Absent(lost)) => return absent(lost),
-            PhasePower::Fed(Level::Live(p)) => (
-                Quality::Live,
-                derive(p - self.target[i], side, line(&self.settings)),
-            ),
-            PhasePower::Fed(Level::Held(p, lost)) => {
-                let quality = Quality::Held {
-                    since: lost.since,
-                    reason: lost.reason.clone(),
-                };
-                (
-                    quality,
-                    derive(p - self.target[i], side, line(&self.settings)),
-                )
-            }
-        };
-        PhaseInput {
-            quality,
-            electric: Some(electric),
-            derived,
-            report: None,
-        }
-    }
-
-    /// Measured values by phase, and until when they hold if nothing is heard.
-    fn measured(&self, now: Duration) -> [(Option<Electric>, Option<Duration>); 3] {
-        if self.blocked.is_some() {
-            return [(None, None); 3];
-        }
-        let hold = self.settings.hold;
-        let powers = self.plan.measured(&self.cells, hold, now);
-        // The 0 W of unused phases is no measurement: alone it makes no record.
-        let any = powers
-            .iter()
-            .any(|(power, _)| matches!(power, PhasePower::Fed(level) if level.value().is_some()));
-        [0, 1, 2].map(|i| {
-            let (power, until) = &powers[i];
-            let side = self.plan.side(i, &self.cells, hold, now);
-            let electric = match power {
-                PhasePower::Unused => any.then(|| unused(side, line(&self.settings)).0),
-                PhasePower::Fed(level) => level
-                    .value()
-                    .map(|p| derive(p, side, line(&self.settings)).0),
-            };
-            (electric, *until)
-        })
-    }
-
     fn settle(&mut self, now: Now) {
-        self.plan.settle(&self.cells, self.settings.hold, now.mono);
-        if self.blocked.is_none() {
+        self.plan.settle(&self.cells, now.mono);
+        if self.plan.blocked.is_none() {
             let waited = self.ledger.counters().is_none();
-            self.ledger.settle(&self.cells, self.settings.hold, now);
+            self.ledger.settle(&self.cells, self.pace, now);
             if waited && let Some(line) = report::missed(self.ledger.missed()) {
-                self.watch.say(true, line.to_string());
+                self.watch.say(Notice::warning(line.to_string()));
             }
             for line in self.ledger.take_said() {
-                self.watch.say(true, line);
+                self.watch.say(Notice::warning(line));
             }
         }
         self.watch.units(self.cells.all());
@@ -451,7 +344,7 @@ impl Meter {
                 mono: until,
                 unix: now.unix - (now.mono - until).as_secs_f64(),
             });
-            self.plan.settle(&self.cells, self.settings.hold, until);
+            self.plan.settle(&self.cells, until);
         }
         self.advance(now);
         now
@@ -462,7 +355,7 @@ impl Meter {
         let from = self.at.mono;
         if now.mono > from {
             let end = now.mono.min(from + self.settings.hold.max(LONGEST_STEP));
-            let phases = self.measured(from);
+            let phases = self.plan.measured(&self.cells, from);
             let mut cuts: Vec<Duration> = phases.iter().filter_map(|(_, until)| *until).collect();
             let turn = self.minute_turn(now);
             cuts.extend(turn);
@@ -543,14 +436,14 @@ impl Meter {
     /// Reasons, one line each; nothing is changed then.
     pub fn seed_now(&mut self, now: Now) -> Result<Vec<Taken>, Vec<Reason>> {
         let now = self.enter(now);
-        match &self.blocked {
+        match &self.plan.blocked {
             Some(lost) => Err(vec![lost.reason.clone()]),
-            None => self.ledger.seed_now(&self.cells, self.settings.hold, now),
+            None => self.ledger.seed_now(&self.cells, now),
         }
     }
 
     /// Adds the counters of a meter that this one replaces: the original's.
-    pub fn take(&mut self, more: &super::Energy, now: Now) {
+    pub fn take(&mut self, more: Energy, now: Now) {
         self.enter(now);
         self.ledger.take(more);
     }
@@ -561,54 +454,25 @@ impl Meter {
         self.witnesses.recorded(side, verdict, counters);
     }
 
-    /// Whether the signs of the powers are right, as far as is known.
-    #[must_use]
-    pub fn verdicts(&self) -> Vec<(Side, SignVerdict)> {
-        self.witnesses.verdicts()
-    }
-
-    /// The same with the counters that tell so.
+    /// Whether the signs of the powers are right, as far as is known, and the counters that tell so.
     #[must_use]
     pub fn signs(&self) -> Vec<(Side, SignVerdict, Counters)> {
         self.witnesses.signs()
-    }
-
-    /// What the store keeps of the counters.
-    #[must_use]
-    pub const fn counters(&self) -> &CounterState {
-        self.ledger.state()
-    }
-
-    /// Whether the counters are served, or wait for their seed.
-    #[must_use]
-    pub const fn is_counting(&self) -> bool {
-        self.ledger.state().seeded
     }
 
     /// The minute under way with what there is of it; `None` while nothing was measured in it.
     #[must_use]
     pub fn under_way(&self) -> Option<MinuteRecord> {
         let mut record = self.minute.finish()?;
-        let grown = self.ledger.followed_since(&self.recorded, record.crossed);
-        if let Some(mut more) = grown {
-            each(&mut more, &record.energy(), |counter, said| {
-                *counter -= said;
-            });
-            record.followed = more;
-        }
+        let grown = self.ledger.followed_since(self.recorded, record.crossed);
+        record.followed = grown.map_or(Energy::default(), |grown| grown - record.energy());
         Some(record)
-    }
-
-    /// What this process has counted, Wh; a reset does not undo it.
-    #[must_use]
-    pub const fn counted(&self) -> super::Energy {
-        self.ledger.counted()
     }
 
     /// Each entity: what it says, what that feeds, what is wrong with it.
     #[must_use]
     pub fn entities(&self, now: Now) -> Vec<EntityReport> {
-        report::entities(self.cells.all(), &self.plan.feeds, now.mono)
+        report::entities(self.cells.all(), now.mono)
     }
 
     /// What is wrong for longer and leaves the power as it is: other entities that
@@ -616,7 +480,7 @@ impl Meter {
     /// contradict.
     #[must_use]
     pub fn problems(&self) -> Vec<Reason> {
-        let faults = self.watch.faults(self.cells.all(), &self.plan.feeds);
+        let faults = self.watch.faults(self.cells.all());
         let silent = self.watch.silences(self.cells.all(), self.at.mono);
         faults
             .into_iter()
@@ -629,17 +493,5 @@ impl Meter {
     /// Lines for the log since the last call, each about a change and said once.
     pub fn notices(&mut self) -> Vec<Notice> {
         self.watch.take()
-    }
-}
-
-fn absent(lost: &Lost) -> PhaseInput {
-    PhaseInput {
-        quality: Quality::Absent {
-            since: lost.since,
-            reason: lost.reason.clone(),
-        },
-        electric: None,
-        derived: Derived::default(),
-        report: None,
     }
 }

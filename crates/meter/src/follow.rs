@@ -124,29 +124,25 @@ pub struct Heard {
 
 /// What is told of a followed entity.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Said {
-    /// It rose by more than can have flown; Wh.
-    Doubted {
-        /// The value before.
-        last: f64,
-        /// The one that is not believed.
-        value: f64,
-    },
-    /// It is back on its line.
-    Back {
-        /// The value that was not believed, Wh.
-        doubted: f64,
-        /// The one now, Wh.
-        value: f64,
-    },
+pub struct Said {
+    /// What became of it.
+    pub news: News,
+    /// The value before, Wh.
+    pub before: f64,
+    /// The one now, Wh.
+    pub value: f64,
+}
+
+/// What became of a followed entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It rose by more than can have flown: that is not believed.
+    Doubted,
+    /// It is back on its line, from a value that was not believed.
+    Back,
     /// The doubted value has gone on for long enough: the counter follows it from here, without the
     /// step.
-    Believed {
-        /// The value before, Wh.
-        last: f64,
-        /// The one now, Wh.
-        value: f64,
-    },
+    Believed,
 }
 
 const fn coarsest() -> f64 {
@@ -165,7 +161,6 @@ fn grain(value: f64) -> f64 {
 
 impl Follow {
     /// The counter stands for `value` of these entities now.
-    #[must_use]
     pub fn new(entities: Vec<EntityId>, value: f64, now: Now) -> Self {
         let credit = Credit {
             at: Some(now.mono),
@@ -209,15 +204,9 @@ impl Follow {
     /// not counted.
     fn credit(&self, now: Now, rating: Rating) -> f64 {
         let burst = rating.energy(BURST) + self.grain;
-        let left = match self.credit.left {
-            Some(left)
-                if self
-                    .credit
-                    .paused
-                    .is_some_and(|ended| now.mono < ended + BURST) =>
-            {
-                left
-            }
+        let Credit { left, paused, .. } = self.credit;
+        let left = match left {
+            Some(left) if paused.is_some_and(|ended| now.mono < ended + BURST) => left,
             Some(left) => left.min(burst),
             None => burst,
         };
@@ -246,61 +235,70 @@ impl Follow {
         }
         self.grain = self.grain.min(grain(value));
         self.fall.take_if(|fall| now.mono >= fall.at + STUMBLE);
-        let undone = self
-            .fall
-            .as_ref()
-            .is_some_and(|fall| fall.is_undone(value, now, rating));
+        let fall = self.fall.as_ref();
+        let undone = fall.is_some_and(|fall| fall.is_undone(value, now, rating));
+        let before = self.last;
+        let told = |news, before| {
+            Some(Said {
+                news,
+                before,
+                value,
+            })
+        };
         if let Some(doubt) = &mut self.doubt
             && value >= doubt.value - JITTER
             && !undone
         {
             // It may have gone up further: the first that is not believed is told.
-            let believed = doubt.goes_on(value, now, rating, self.grain);
-            let said = believed.then_some(Said::Believed {
-                last: self.last,
-                value,
-            });
-            if believed {
-                (self.doubt, self.fall) = (None, None);
-                self.step_to(value, now, 0.0);
+            if !doubt.goes_on(value, now, rating, self.grain) {
+                return Heard::default();
             }
+            (self.doubt, self.fall) = (None, None);
+            self.step_to(value, now, 0.0);
+            let said = told(News::Believed, before);
             return Heard { gain: 0.0, said };
         }
-        let back = self.doubt.as_ref().map(|doubt| Said::Back {
-            doubted: doubt.value,
-            value,
-        });
-        if value < self.last - JITTER {
-            let young = self.fall.take().filter(|fall| now.mono < fall.at + GLITCH);
-            let credit = self.credit(now, rating);
-            self.fall = Some(young.unwrap_or(Fall {
-                from: self.last,
-                counted: 0.0,
-                credit,
-                at: now.mono,
-            }));
-            self.doubt = None;
-            self.step_to(value, now, 0.0);
-            self.credit.paused = None;
-            return Heard {
-                gain: 0.0,
-                said: back,
-            };
+        let doubt = self.doubt.take();
+        let gain = if value > before {
+            self.rise(value, undone, now, rating)
+        } else {
+            if value < before - JITTER {
+                self.sink(value, now, rating);
+            }
+            Some(0.0)
+        };
+        if gain.is_none() {
+            self.doubt = Some(Doubt::new(value, now));
         }
-        if value <= self.last {
-            self.doubt = None;
-            return Heard {
-                gain: 0.0,
-                said: back,
-            };
-        }
+        let said = match (gain, doubt) {
+            (Some(_), Some(doubt)) => told(News::Back, doubt.value),
+            (None, None) => told(News::Doubted, before),
+            _ => None,
+        };
+        let gain = gain.unwrap_or_default();
+        Heard { gain, said }
+    }
+
+    /// It falls: where from is remembered, of falls within a short time the first.
+    fn sink(&mut self, value: f64, now: Now, rating: Rating) {
+        let credit = self.credit(now, rating);
+        let young = self.fall.take().filter(|fall| now.mono < fall.at + GLITCH);
+        self.fall = Some(young.unwrap_or(Fall {
+            from: self.last,
+            counted: 0.0,
+            credit,
+            at: now.mono,
+        }));
+        self.step_to(value, now, 0.0);
+        self.credit.paused = None;
+    }
+
+    /// What counts of a rise, Wh; `None` if it is more than can have flown.
+    fn rise(&mut self, value: f64, undone: bool, now: Now, rating: Rating) -> Option<f64> {
         let (step, credit) = (value - self.last, self.credit(now, rating));
         if step <= credit {
-            self.doubt = None;
-            let gain = match self
-                .fall
-                .take_if(|fall| value >= fall.from && now.mono < fall.at + GLITCH)
-            {
+            let is_back = |fall: &mut Fall| value >= fall.from && now.mono < fall.at + GLITCH;
+            let gain = match self.fall.take_if(is_back) {
                 Some(fall) => (value - fall.from - fall.counted).max(0.0),
                 None => step,
             };
@@ -308,57 +306,43 @@ impl Follow {
                 fall.counted += gain;
             }
             self.step_to(value, now, credit - step);
-            return Heard { gain, said: back };
+            return Some(gain);
         }
-        if undone && let Some(fall) = self.fall.take() {
-            self.doubt = None;
-            let (step, credit) = (
-                value - fall.from,
-                fall.credit + rating.energy(now.mono.saturating_sub(fall.at)),
-            );
-            self.step_to(
-                value.max(fall.from),
-                now,
-                (credit - step.max(fall.counted)).max(0.0),
-            );
-            return Heard {
-                gain: (step - fall.counted).max(0.0),
-                said: back,
-            };
-        }
-        let known = self.doubt.replace(Doubt {
-            value,
-            steps: 0,
-            since: now.mono,
-            at: now.mono,
-        });
-        let said = known.is_none().then_some(Said::Doubted {
-            last: self.last,
-            value,
-        });
-        Heard { gain: 0.0, said }
+        let fall = self.fall.take_if(|_| undone)?;
+        let (step, most) = (value - fall.from, fall.most(now, rating));
+        let left = (most - step.max(fall.counted)).max(0.0);
+        self.step_to(value.max(fall.from), now, left);
+        Some((step - fall.counted).max(0.0))
     }
 }
 
 impl Fall {
+    /// Wh that may have flown since it was where it fell from.
+    fn most(&self, now: Now, rating: Rating) -> f64 {
+        self.credit + rating.energy(now.mono.saturating_sub(self.at))
+    }
+
     /// Whether a value lies where the entity would be by now if it had never fallen.
     fn is_undone(&self, value: f64, now: Now, rating: Rating) -> bool {
-        let most = self.credit + rating.energy(now.mono.saturating_sub(self.at));
-        value >= self.from - JITTER && value - self.from <= most
+        value >= self.from - JITTER && value - self.from <= self.most(now, rating)
     }
 }
 
 impl Doubt {
+    const fn new(value: f64, now: Now) -> Self {
+        Self {
+            value,
+            steps: 0,
+            since: now.mono,
+            at: now.mono,
+        }
+    }
+
     /// Takes in a value from here on up; whether it is believed by now.
     fn goes_on(&mut self, value: f64, now: Now, rating: Rating, grain: f64) -> bool {
         let most = rating.energy(now.mono.saturating_sub(self.at)) + rating.energy(BURST) + grain;
         if value - self.value > most {
-            *self = Self {
-                value,
-                steps: 0,
-                since: now.mono,
-                at: now.mono,
-            };
+            *self = Self::new(value, now);
         } else if value > self.value {
             (self.value, self.at) = (value, now.mono);
             self.steps = self.steps.saturating_add(1);
@@ -369,6 +353,7 @@ impl Doubt {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;
@@ -397,64 +382,45 @@ mod tests {
         )
     }
 
-    fn counter(said: &[(u64, f64)]) -> f64 {
-        heard(said).0
+    /// That it counts so many Wh, and what there is to tell.
+    fn counts(said: &[(u64, f64)], wh: f64) -> Vec<Said> {
+        let (counted, told) = heard(said);
+        assert!((counted - wh).abs() < 1e-6, "{said:?}: {counted}");
+        told
+    }
+
+    fn restarted(follow: &Follow) -> Follow {
+        serde_json::from_str(&serde_json::to_string(follow).unwrap()).unwrap()
     }
 
     #[test]
     fn a_stumble_counts_the_difference_only() {
-        let near = |said: &[(u64, f64)], wh: f64| {
-            assert!(
-                (counter(said) - wh).abs() < 1e-6,
-                "{said:?}: {}",
-                counter(said)
-            );
-        };
-        near(&[(0, 1500.0), (1, 0.0), (2, 0.0001), (3, 1502.0)], 2_000.0);
-        near(
+        counts(&[(0, 1500.0), (1, 0.0), (2, 0.0001), (3, 1502.0)], 2_000.0);
+        counts(
             &[(0, 1500.0), (1, 750.0), (2, 0.0), (3, 750.0), (590, 1500.0)],
             0.0,
         );
-        near(&[(0, 1500.0), (1, 0.0), (2, 1499.95), (3, 1501.0)], 1_000.0);
+        counts(&[(0, 1500.0), (1, 0.0), (2, 1499.95), (3, 1501.0)], 1_000.0);
         // One after the other, and in one another.
-        near(
-            &[
-                (0, 1500.0),
-                (1, 0.0),
-                (2, 1501.0),
-                (3, 0.0),
-                (4, 900.0),
-                (5, 10.0),
-                (6, 1502.0),
-                (700, 1503.0),
-            ],
-            3_000.0,
-        );
+        let several = [(0, 1500.0), (1, 0.0), (2, 1501.0), (3, 0.0), (4, 900.0)];
+        let more = [(5, 10.0), (6, 1502.0), (700, 1503.0)];
+        counts(&[&several[..], &more].concat(), 3_000.0);
         // Within the jitter nothing happens at all.
-        near(&[(0, 1500.0), (1, 1499.95), (2, 1500.5)], 500.0);
+        counts(&[(0, 1500.0), (1, 1499.95), (2, 1500.5)], 500.0);
     }
 
     #[test]
     fn a_reset_counts_from_where_it_fell_to() {
-        assert_eq!(
-            counter(&[(0, 100.0), (10, 0.0), (70, 2.0), (700, 40.0)]),
-            40_000.0
-        );
-        assert_eq!(
-            counter(&[(0, 100.0), (10, 5.0), (611, 45.0), (1300, 105.0)]),
+        counts(&[(0, 100.0), (10, 0.0), (70, 2.0), (700, 40.0)], 40_000.0);
+        // Too late for a stumble.
+        counts(
+            &[(0, 100.0), (10, 5.0), (611, 45.0), (1300, 105.0)],
             100_000.0,
-            "too late for a stumble"
         );
-        assert_eq!(
-            counter(&[(0, 100.0), (10, 5.0), (611, 105.0)]),
-            5_000.0,
-            "no house draws that: it was a stumble all the same"
-        );
-        assert_eq!(
-            counter(&[(0, 100.0), (10, 0.0), (609, 100.5)]),
-            500.0,
-            "just in time for one"
-        );
+        // No house draws that: it was a stumble all the same.
+        counts(&[(0, 100.0), (10, 5.0), (611, 105.0)], 5_000.0);
+        // Just in time for one.
+        counts(&[(0, 100.0), (10, 0.0), (609, 100.5)], 500.0);
     }
 
     #[test]
@@ -466,52 +432,40 @@ mod tests {
         assert_eq!((again.last, again.fall), (1_500_300.0, None));
     }
 
-    fn restarted(follow: &Follow) -> Follow {
-        serde_json::from_str(&serde_json::to_string(follow).unwrap_or_default())
-            .unwrap_or_else(|_| follow.clone())
-    }
-
     #[test]
     fn a_wrong_sample_counts_nothing_and_its_readings_are_told() {
-        let (wh, said) = heard(&[(0, 1234.1), (60, 123_410.0), (120, 1234.2), (180, 1234.3)]);
-        assert!((wh - 200.0).abs() < 1e-6, "{wh}");
-        let doubted = Said::Doubted {
-            last: 1_234_100.0,
-            value: 123_410_000.0,
+        let wrong = 123_410.0;
+        let one = [(0, 1234.1), (60, wrong), (120, 1234.2), (180, 1234.3)];
+        let said = |news, before, value| Said {
+            news,
+            before,
+            value,
         };
         assert_eq!(
-            said,
+            counts(&one, 200.0),
             [
-                doubted,
-                Said::Back {
-                    doubted: 123_410_000.0,
-                    value: 1_234_200.0
-                }
+                said(News::Doubted, 1_234_100.0, 123_410_000.0),
+                said(News::Back, 123_410_000.0, 1_234_200.0)
             ]
         );
         // For days, over a restart, and one on top of the other.
-        assert!(
-            (counter(&[
-                (0, 1234.1),
-                (60, 123_410.0),
-                (300_000, 123_410.0),
-                (300_060, 1240.0)
-            ]) - 5_900.0)
-                .abs()
-                < 1e-6
-        );
-        let (wh, said) = heard(&[
+        let days = [
             (0, 1234.1),
-            (60, 123_410.0),
+            (60, wrong),
+            (300_000, wrong),
+            (300_060, 1240.0),
+        ];
+        counts(&days, 5_900.0);
+        let higher = [
+            (0, 1234.1),
+            (60, wrong),
             (61, 1e9),
-            (62, 123_410.0),
+            (62, wrong),
             (63, 1234.2),
-        ]);
-        assert!(
-            (wh - 100.0).abs() < 1e-6 && said.len() == 2,
-            "{wh} {said:?}"
-        );
-        let mut follow = restarted(&Follow::new(Vec::new(), 1_234_100.0, now(0)));
+        ];
+        assert_eq!(counts(&higher, 100.0).len(), 2);
+        let first = || restarted(&Follow::new(Vec::new(), 1_234_100.0, now(0)));
+        let mut follow = first();
         assert_eq!(
             follow.hear(123_410_000.0, now(3600), house()).gain,
             0.0,
@@ -521,101 +475,66 @@ mod tests {
         assert_eq!(follow.hear(1_234_200.0, now(3700), house()).gain, 100.0);
         // A clock that was not set then, or is not now.
         for unix in [0.0, 1e9, 4e9] {
-            let mut follow = restarted(&Follow::new(Vec::new(), 1_234_100.0, now(0)));
             let late = Now { unix, ..now(5) };
-            assert_eq!(
-                follow.hear(123_410_000.0, late, house()).gain,
-                0.0,
-                "{unix}"
-            );
-            assert_eq!(
-                follow.hear(1_264_100.0, late, house()).gain,
-                30_000.0,
-                "{unix}: what a house draws in some days"
-            );
+            let mut follow = first();
+            // The other is what a house draws in some days.
+            for (value, gain) in [(123_410_000.0, 0.0), (1_264_100.0, 30_000.0)] {
+                assert_eq!(follow.hear(value, late, house()).gain, gain, "{unix}");
+            }
         }
+    }
+
+    /// A value in kWh that grows by 0.1 kWh at each of so many steps of so many seconds.
+    fn growing(from: f64, steps: u64, every: u64) -> Vec<(u64, f64)> {
+        (0..steps)
+            .map(|n| (60 + n * every, from + n as f64 * 0.1))
+            .collect()
     }
 
     #[test]
     fn another_meter_is_followed_once_it_has_gone_on_for_a_while() {
+        let before = [(0, 1234.1)];
         // One that has counted before, one that starts at 0, and one that is a little ahead.
         for (first, gain) in [(57_000.0, 400.0), (0.0, 1_200.0), (1300.0, 400.0)] {
-            let said: Vec<(u64, f64)> = (0..=12)
-                .map(|n| (60 + n * 120, first + n as f64 * 0.1))
-                .collect();
-            let (wh, lines) = heard(&[&[(0, 1234.1)], &said[..]].concat());
-            assert!((wh - gain).abs() < 1e-6, "{first}: {wh} {lines:?}");
-            assert_eq!(
-                lines
-                    .iter()
-                    .filter(|l| matches!(l, Said::Believed { .. }))
-                    .count(),
-                usize::from(first > 0.0),
-                "{lines:?}"
-            );
+            let other = growing(first, 13, 120);
+            let said = counts(&[&before[..], &other].concat(), gain);
+            let believed = said.iter().filter(|said| said.news == News::Believed);
+            assert_eq!(believed.count(), usize::from(first > 0.0), "{said:?}");
         }
         // One that stands still is no proof, and costs nothing: the old one may come back.
-        assert!(
-            (counter(&[
-                (0, 1234.1),
-                (60, 57_000.0),
-                (9_000, 57_000.0),
-                (9_060, 1234.5)
-            ]) - 400.0)
-                .abs()
-                < 1e-6
-        );
+        let still = [(60, 57_000.0), (9_000, 57_000.0), (9_060, 1234.5)];
+        counts(&[&before[..], &still].concat(), 400.0);
         // That a wrong one was believed costs what it stood for, no more.
-        let wrong: Vec<(u64, f64)> = (0..20)
-            .map(|n| (60 + n * 60, 57_000.0 + n as f64 * 0.1))
-            .collect();
-        let wh = counter(
-            &[
-                &[(0, 1234.1)],
-                &wrong[..],
-                &[(3_000, 1236.0), (3_060, 1236.1)],
-            ]
-            .concat(),
-        );
-        assert!((wh - 500.0).abs() < 1e-6, "{wh}");
+        let wrong = growing(57_000.0, 20, 60);
+        let after = [(3_000, 1236.0), (3_060, 1236.1)];
+        counts(&[&before[..], &wrong, &after].concat(), 500.0);
     }
 
     #[test]
     fn late_and_coarse_values_are_no_wrong_ones() {
-        let whole: Vec<(u64, f64)> = (0..100)
-            .map(|n| (n * 3600, 1000.0 + n as f64 * 11.0))
-            .collect();
-        assert_eq!(counter(&whole), 99.0 * 11_000.0, "once an hour");
-        assert_eq!(
-            counter(&[
+        // Once an hour.
+        let hour = |n: u64| (n * 3600, 1000.0 + n as f64 * 11.0);
+        counts(&(0..100).map(hour).collect::<Vec<_>>(), 99.0 * 11_000.0);
+        // The next comes late.
+        counts(
+            &[
                 (0, 500.0),
                 (86_400, 560.0),
                 (90_000, 560.0),
-                (90_005, 570.0)
-            ]),
+                (90_005, 570.0),
+            ],
             70_000.0,
-            "the next comes late"
         );
-        assert_eq!(
-            counter(&[(0, 9_100.0), (360_000, 9_200.0), (360_001, 9_300.0)]),
+        // A sum of two that count in 0.1 MWh.
+        counts(
+            &[(0, 9_100.0), (360_000, 9_200.0), (360_001, 9_300.0)],
             200_000.0,
-            "a sum of two that count in 0.1 MWh"
         );
-        assert_eq!(
-            counter(&[
-                (0, 500.0),
-                (86_400, 540.0),
-                (86_401, 580.0),
-                (86_402, 620.0)
-            ]),
-            120_000.0,
-            "of three, once a day"
-        );
-        assert_eq!(
-            counter(&[(0, 500.0), (86_400, 541.0), (86_700, 582.0)]),
-            41_000.0,
-            "but not later"
-        );
+        // Of three, once a day,
+        let three = [(86_400, 540.0), (86_401, 580.0), (86_402, 620.0)];
+        counts(&[&[(0, 500.0)], &three[..]].concat(), 120_000.0);
+        // but not later.
+        counts(&[(0, 500.0), (86_400, 541.0), (86_700, 582.0)], 41_000.0);
     }
 
     /// What a meter does next, which is read once a minute.

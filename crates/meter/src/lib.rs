@@ -9,25 +9,25 @@
 //!
 //! [`Meter`] is the door: events and seconds in, [`Snapshot`]s and [`MinuteRecord`]s out.
 
-pub mod cells;
+mod cells;
 pub mod counters;
-pub mod derive;
+mod derive;
 pub mod direction;
-pub mod engine;
-pub mod figures;
-pub mod follow;
-pub mod inputs;
-pub mod minutes;
-pub mod pair;
-pub mod rating;
+mod engine;
+mod figures;
+mod follow;
+mod inputs;
+mod minutes;
+mod pair;
+mod rating;
 pub mod records;
-pub mod report;
+mod report;
 pub mod rhythm;
 pub mod round;
 mod shown;
-pub mod smooth;
-pub mod snapshot;
-pub mod watch;
+mod smooth;
+mod snapshot;
+mod watch;
 pub mod witness;
 
 pub use counters::{CounterState, Taken};

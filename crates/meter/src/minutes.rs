@@ -58,18 +58,11 @@ impl MinuteRecord {
     /// What its phases say: each by its sign, and their sum by its own.
     #[must_use]
     pub fn energy(&self) -> Energy {
-        let phases = self.phases.each_ref().map(|phase| Counter {
-            import: phase.act_energy,
-            export: phase.act_ret_energy,
-        });
-        let sum = |side: fn(&Counter) -> f64| phases.iter().map(side).sum::<f64>();
-        Energy {
-            phases,
-            net: Counter {
-                import: sum(|c| c.import) - self.crossed,
-                export: sum(|c| c.export) - self.crossed,
-            },
-        }
+        let phases = self.phases.each_ref();
+        Energy::of_phases(
+            phases.map(|phase| Counter::new(phase.act_energy, phase.act_ret_energy)),
+            self.crossed,
+        )
     }
 }
 
@@ -120,40 +113,24 @@ impl MinuteBuilder {
         let drawn: f64 = powers().map(|w| w.max(0.0)).sum();
         let fed: f64 = powers().map(|w| (-w).max(0.0)).sum();
         self.record.crossed += drawn.min(fed) * hours;
-        for ((phase, last), e) in self
-            .record
-            .phases
-            .iter_mut()
-            .zip(&mut self.integrated)
-            .zip(phases)
-        {
+        for (i, e) in phases.iter().enumerate() {
             let Some(e) = e else { continue };
             self.any = true;
-            *last = Some(*e);
-            let energy = e.act_power.abs() * hours;
-            *(if e.act_power < 0.0 {
-                &mut phase.act_ret_energy
-            } else {
-                &mut phase.act_energy
-            }) += energy;
-            phase.lag_react_energy += (e.aprt_power * e.aprt_power - e.act_power * e.act_power)
-                .max(0.0)
-                .sqrt()
-                * hours;
+            self.integrated[i] = Some(*e);
+            let phase = &mut self.record.phases[i];
+            phase.act_energy += e.act_power.max(0.0) * hours;
+            phase.act_ret_energy += (-e.act_power).max(0.0) * hours;
+            let reactive = e.aprt_power * e.aprt_power - e.act_power * e.act_power;
+            phase.lag_react_energy += reactive.max(0.0).sqrt() * hours;
         }
     }
 
     /// Takes a one-second value in.
     pub fn sample(&mut self, phases: &[Option<Electric>; 3], n_current: Option<f64>) {
-        for ((phase, sum), e) in self
-            .record
-            .phases
-            .iter_mut()
-            .zip(&mut self.sums)
-            .zip(phases)
-        {
+        for (i, e) in phases.iter().enumerate() {
             let Some(e) = e else { continue };
             self.any = true;
+            let (phase, sum) = (&mut self.record.phases[i], &mut self.sums[i]);
             let first = sum.0 == 0;
             let high = |old: &mut f64, new: f64| *old = if first { new } else { old.max(new) };
             high(&mut phase.max_act_power, e.act_power);
@@ -203,10 +180,10 @@ mod tests {
 
     #[test]
     fn extremes_means_and_energies() {
-        let e = |p: f64, v: f64| {
+        let e = |act_power: f64, voltage: f64| {
             Some(Electric {
-                act_power: p,
-                voltage: v,
+                act_power,
+                voltage,
                 current: 2.0,
                 aprt_power: 500.0,
                 pf: 0.5,
@@ -220,26 +197,19 @@ mod tests {
             minute.sample(&[e(-v, v), None, None], Some(v));
         }
         let record = minute.finish().unwrap();
-        let a = record.phases[0];
-        assert_eq!(a.act_energy, 150.0);
-        assert_eq!(a.act_ret_energy, 0.0);
+        let [a, b, c] = record.phases;
+        assert_eq!((a.act_energy, a.act_ret_energy), (150.0, 0.0));
         assert_eq!(a.lag_react_energy, 200.0);
-        assert_eq!(a.max_act_power, -230.0);
-        assert_eq!(a.min_act_power, -234.0);
+        assert_eq!((a.max_act_power, a.min_act_power), (-230.0, -234.0));
         assert_eq!(a.max_aprt_power, 500.0);
-        assert_eq!(a.max_voltage, 234.0);
-        assert_eq!(a.min_voltage, 230.0);
-        assert_eq!(a.avg_voltage, 232.0);
+        let volts = (a.max_voltage, a.min_voltage, a.avg_voltage);
+        assert_eq!(volts, (234.0, 230.0, 232.0));
         assert_eq!(a.avg_current, 2.0);
-        assert_eq!(record.phases[1].act_ret_energy, 200.0);
-        assert_eq!(record.phases[1].lag_react_energy, 150.0);
+        assert_eq!((b.act_ret_energy, b.lag_react_energy), (200.0, 150.0));
         // Not one of the one-second values was B's.
-        let b = record.phases[1];
-        assert_eq!(b.max_act_power, -400.0);
-        assert_eq!(b.min_act_power, -400.0);
-        assert_eq!(b.avg_voltage, 230.0);
-        assert_eq!(b.min_current, 2.0);
-        assert_eq!(record.phases[2], PhaseMinute::default());
+        assert_eq!((b.max_act_power, b.min_act_power), (-400.0, -400.0));
+        assert_eq!((b.avg_voltage, b.min_current), (230.0, 2.0));
+        assert_eq!(c, PhaseMinute::default());
         assert_eq!(record.n_current, [234.0, 230.0, 232.0]);
         assert_eq!(record.crossed, 150.0, "100 W are fed in, all in all");
         assert_eq!(record.ts, 120);

@@ -111,23 +111,16 @@ impl Pair {
             return;
         };
         let was = Speaks::of(old);
-        match (was, is) {
-            _ if was == is => {}
-            (_, Speaks::Both) if was.one() => self.turn(
-                old,
-                now,
-                if self.apart { Duration::ZERO } else { MOST },
-                rest,
-            ),
-            (_, Speaks::Neither) if was.one() => self.turn(old, now, self.patience(), rest),
-            _ => self.settled(is, now),
-        }
-    }
-
-    fn turn(&mut self, before: Sides, now: Duration, wait: Duration, rest: Duration) {
+        let wait = match is {
+            _ if was == is => return,
+            Speaks::Both if was.one() && self.apart => Duration::ZERO,
+            Speaks::Both if was.one() => MOST,
+            Speaks::Neither if was.one() => self.patience(),
+            _ => return self.settled(is, now),
+        };
         self.turning = Some(Turning {
             at: now,
-            before: Some(before),
+            before: Some(old),
             until: now + wait,
             rest,
         });
@@ -165,7 +158,6 @@ impl Pair {
     }
 
     /// What is served instead of what both say, and until when, monotonic.
-    #[must_use]
     pub fn held(&self, now: Duration) -> Option<(Sides, Duration)> {
         let turning = self.turning.filter(|turning| now < turning.until)?;
         Some((turning.before?, turning.until))

@@ -28,7 +28,6 @@ pub struct Rating {
 impl Rating {
     /// Of a house where powers of up to `seen` W were measured: twice that where it is more than a
     /// house has, and `pace` seconds pass there in one of ours.
-    #[must_use]
     pub fn new(seen: f64, pace: f64) -> Self {
         Self {
             peak: PEAK.max(2.0 * seen) * pace,
@@ -37,7 +36,6 @@ impl Rating {
     }
 
     /// Wh that can have flown in this time.
-    #[must_use]
     pub fn energy(self, time: Duration) -> f64 {
         let hours = |time: Duration| time.as_secs_f64() / 3600.0;
         self.peak * hours(time.min(LONG)) + self.mean * hours(time.saturating_sub(LONG))
@@ -56,7 +54,6 @@ impl Seen {
     }
 
     /// W.
-    #[must_use]
     pub const fn watts(self) -> f64 {
         self.0
     }

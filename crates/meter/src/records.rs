@@ -33,22 +33,3 @@ pub trait Records: Send + Sync {
     /// When the store cannot be read.
     fn read(&self, from: i64, end: i64, limit: usize) -> Result<Vec<MinuteRecord>, RecordsError>;
 }
-
-/// No records at all.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoRecords;
-
-impl Records for NoRecords {
-    fn blocks(&self, _from: i64) -> Result<Vec<Block>, RecordsError> {
-        Ok(Vec::new())
-    }
-
-    fn read(
-        &self,
-        _from: i64,
-        _end: i64,
-        _limit: usize,
-    ) -> Result<Vec<MinuteRecord>, RecordsError> {
-        Ok(Vec::new())
-    }
-}

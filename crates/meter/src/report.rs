@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use super::cells::Cell;
+use super::{cells::Cell, counters::Slot};
 use vocab::reason::{Input, Reason};
 use vocab::{EntityId, State};
 
@@ -38,21 +38,13 @@ pub struct EntityReport {
     pub unit_assumed: bool,
 }
 
-pub(super) fn entities(
-    cells: &[Cell],
-    feeds: &[(usize, &'static str)],
-    now: Duration,
-) -> Vec<EntityReport> {
+pub(super) fn entities(cells: &[Cell], now: Duration) -> Vec<EntityReport> {
     let seconds = |at: Duration| now.saturating_sub(at).as_secs_f64();
-    let report = |(index, cell): (usize, &Cell)| {
+    let report = |cell: &Cell| {
         let reading = cell.last.as_ref().map(|(reading, _)| reading);
         EntityReport {
             entity: cell.entity.clone(),
-            feeds: feeds
-                .iter()
-                .filter(|(of, _)| *of == index)
-                .map(|(_, key)| *key)
-                .collect(),
+            feeds: cell.feeds.clone(),
             quantity: cell.quantity.name(),
             text: reading.and_then(|r| match &r.state {
                 State::Text(text) => Some(Arc::clone(text)),
@@ -71,19 +63,15 @@ pub(super) fn entities(
             unit_assumed: cell.unit_assumed,
         }
     };
-    let mut all: Vec<EntityReport> = cells.iter().enumerate().map(report).collect();
-    all.retain(|entity| !entity.feeds.is_empty());
-    all
+    let fed = cells.iter().filter(|cell| !cell.feeds.is_empty());
+    fed.map(report).collect()
 }
 
 /// That counters began without these inputs, and what to do.
-pub(super) fn missed(inputs: &[(&'static str, Vec<EntityId>)]) -> Option<Reason> {
-    let keys: Vec<&str> = inputs.iter().map(|(key, _)| *key).collect();
-    let entities: Vec<&str> = inputs
-        .iter()
-        .flat_map(|(_, entities)| entities)
-        .map(|entity| &**entity)
-        .collect();
+pub(super) fn missed(inputs: &[Slot]) -> Option<Reason> {
+    let keys: Vec<&str> = inputs.iter().map(|slot| slot.key).collect();
+    let entities = inputs.iter().flat_map(|slot| &slot.entities);
+    let entities: Vec<&str> = entities.map(|entity| &**entity).collect();
     (!keys.is_empty()).then(|| {
         Reason::Input(Input::Unseeded {
             list: entities.join(", ").into(),

@@ -1,5 +1,4 @@
-//! Rounding, in one place, once a snapshot (`docs/decisions.md#rounding`), and the shares of
-//! several readers.
+//! Rounding, in one place, once a snapshot (`docs/decisions.md#rounding`).
 //!
 //! Phase powers are rounded to 0.1 W by largest remainder, so that they add up to the total rounded
 //! to 0.1 W: 100 W in thirds is 33.4, 33.3, 33.3. Everything else is rounded by itself; totals are
@@ -8,11 +7,12 @@
 use super::figures::{Electric, PhaseInput, Served, Totals};
 use vocab::{Centi, Deci, Milli};
 
-/// Served figures of all phases, powers, apparent powers and currents times `share`; totals unless
-/// a phase is absent.
+const DECI_IN_MILLI: i64 = Milli::SCALE / Deci::SCALE;
+
+/// Served figures of all phases; totals unless a phase is absent.
 #[must_use]
-pub fn serve(inputs: &[PhaseInput; 3], share: f64) -> ([Option<Served>; 3], Option<Totals>) {
-    let electric = [0, 1, 2].map(|i| inputs[i].electric.map(|e| scale(e, share)));
+pub fn serve(inputs: &[PhaseInput; 3]) -> ([Option<Served>; 3], Option<Totals>) {
+    let electric = inputs.each_ref().map(|input| input.electric);
     let act_power = largest_remainder(electric.map(|e| e.map(|e| e.act_power)));
     let phases = [0, 1, 2].map(|i| Some(served(electric[i]?, act_power[i]?)));
     (phases, totals(&phases))
@@ -42,20 +42,15 @@ fn served(e: Electric, act_power: Deci) -> Served {
 }
 
 fn totals(phases: &[Option<Served>; 3]) -> Option<Totals> {
-    let mut sum = Totals {
-        act_power: Milli::default(),
-        aprt_power: Milli::default(),
-        current: Milli::default(),
+    let [Some(a), Some(b), Some(c)] = phases else {
+        return None;
     };
-    let deci_to_milli = |d: Deci| d.units() * (Milli::SCALE / Deci::SCALE);
-    for phase in phases {
-        let phase = phase.as_ref()?;
-        sum.act_power = Milli::from_units(sum.act_power.units() + deci_to_milli(phase.act_power));
-        sum.aprt_power =
-            Milli::from_units(sum.aprt_power.units() + deci_to_milli(phase.aprt_power));
-        sum.current = Milli::from_units(sum.current.units() + phase.current.units());
-    }
-    Some(sum)
+    let sum = |units: fn(&Served) -> i64| Milli::from_units(units(a) + units(b) + units(c));
+    Some(Totals {
+        act_power: sum(|s| s.act_power.units() * DECI_IN_MILLI),
+        aprt_power: sum(|s| s.aprt_power.units() * DECI_IN_MILLI),
+        current: sum(|s| s.current.units()),
+    })
 }
 
 /// Rounds so that the parts add up to their rounded sum; where remainders are equal the first part
@@ -63,16 +58,13 @@ fn totals(phases: &[Option<Served>; 3]) -> Option<Totals> {
 fn largest_remainder(powers: [Option<f64>; 3]) -> [Option<Deci>; 3] {
     let exact = powers.map(|p| p.map(|p| p * Deci::SCALE as f64));
     let mut units = exact.map(|e| e.map(|e| e.floor() as i64));
-    let mut missing =
+    let missing =
         Deci::round(powers.iter().flatten().sum()).units() - units.iter().flatten().sum::<i64>();
     let mut order: Vec<usize> = (0..3).filter(|&i| exact[i].is_some()).collect();
     let remainder = |i: usize| exact[i].map_or(0.0, |e| e - e.floor());
     order.sort_by(|&a, &b| remainder(b).total_cmp(&remainder(a)));
-    for i in order {
-        if missing > 0 {
-            units[i] = units[i].map(|u| u + 1);
-            missing -= 1;
-        }
+    for &i in order.iter().take(usize::try_from(missing).unwrap_or(0)) {
+        units[i] = units[i].map(|u| u + 1);
     }
     units.map(|u| u.map(Deci::from_units))
 }
@@ -85,7 +77,7 @@ mod tests {
     use super::*;
     use crate::{
         derive::{Line, Measured, derive},
-        figures::Quality,
+        figures::{Derived, Quality},
     };
 
     const LINE: Line = Line {
@@ -93,37 +85,21 @@ mod tests {
         freq: 50.0,
     };
 
-    fn inputs(powers: [Option<f64>; 3]) -> [PhaseInput; 3] {
-        powers.map(|p| match p {
-            Some(p) => {
-                let (electric, derived) = derive(p, Measured::default(), LINE);
-                PhaseInput {
-                    quality: Quality::Live,
-                    electric: Some(electric),
-                    derived,
-                    report: None,
-                }
-            }
-            None => PhaseInput {
-                quality: Quality::Absent {
-                    since: std::time::Duration::ZERO,
-                    reason: vocab::reason::Input::NoPower.into(),
-                },
-                electric: None,
-                derived: super::super::figures::Derived::default(),
-                report: None,
-            },
-        })
+    fn served_of(powers: [Option<f64>; 3], share: f64) -> ([Option<Served>; 3], Option<Totals>) {
+        serve(&powers.map(|power| PhaseInput {
+            quality: Quality::Live,
+            electric: power.map(|p| scale(derive(p, Measured::default(), LINE).0, share)),
+            derived: Derived::default(),
+            report: None,
+        }))
     }
 
     fn powers(of: [f64; 3]) -> Vec<String> {
-        let (phases, totals) = serve(&inputs(of.map(Some)), 1.0);
-        let mut all: Vec<String> = phases
-            .iter()
-            .map(|p| p.unwrap().act_power.to_string())
-            .collect();
-        all.push(totals.unwrap().act_power.to_string());
-        all
+        let (phases, totals) = served_of(of.map(Some), 1.0);
+        let phases = phases.iter().map(|p| p.unwrap().act_power.to_string());
+        phases
+            .chain([totals.unwrap().act_power.to_string()])
+            .collect()
     }
 
     #[test]
@@ -142,7 +118,7 @@ mod tests {
 
     #[test]
     fn no_total_while_a_phase_is_absent() {
-        let (phases, totals) = serve(&inputs([Some(230.4), None, Some(45.0)]), 1.0);
+        let (phases, totals) = served_of([Some(230.4), None, Some(45.0)], 1.0);
         assert!(totals.is_none() && phases[1].is_none());
         assert_eq!(phases[0].unwrap().act_power.to_string(), "230.4");
         assert_eq!(phases[2].unwrap().act_power.to_string(), "45.0");
@@ -150,24 +126,23 @@ mod tests {
 
     #[test]
     fn shares_of_user_needs_s9() {
-        let whole = inputs([Some(1000.0), Some(0.0), Some(0.0)]);
         for (share, power, current) in [
             (0.7, "700.0", "3.043"),
             (0.3, "300.0", "1.304"),
             (1.0, "1000.0", "4.348"),
         ] {
-            let served = serve(&whole, share).0[0].unwrap();
-            assert_eq!(served.act_power.to_string(), power.to_owned());
-            assert_eq!(served.current.to_string(), current.to_owned());
+            let served = served_of([Some(1000.0), Some(0.0), Some(0.0)], share).0[0].unwrap();
+            assert_eq!(served.act_power.to_string(), power);
+            assert_eq!(served.current.to_string(), current);
             assert_eq!(served.aprt_power, served.act_power);
-            assert_eq!(served.voltage.to_string(), "230.0".to_owned());
+            assert_eq!(served.voltage.to_string(), "230.0");
         }
     }
 
     proptest! {
         #[test]
         fn phases_add_up_to_the_rounded_total(p in proptest::array::uniform3(-1e6..1e6f64), share in 0.001..=1.0f64) {
-            let (phases, totals) = serve(&inputs(p.map(Some)), share);
+            let (phases, totals) = served_of(p.map(Some), share);
             let (phases, totals) = (phases.map(Option::unwrap), totals.unwrap());
             let sum: i64 = phases.iter().map(|s| s.act_power.units()).sum();
             prop_assert_eq!(sum * 100, totals.act_power.units());
@@ -182,7 +157,7 @@ mod tests {
 
         #[test]
         fn zero_comes_only_from_zero(p in proptest::array::uniform3(proptest::option::of(1.0..1e5f64))) {
-            let (phases, totals) = serve(&inputs(p), 1.0);
+            let (phases, totals) = served_of(p, 1.0);
             for (served, p) in phases.iter().zip(p) {
                 prop_assert_eq!(served.is_some(), p.is_some());
                 prop_assert!(served.is_none_or(|s| s.act_power.units() != 0));

@@ -41,19 +41,6 @@ pub(super) struct Shown {
     seen: (Duration, Energy),
 }
 
-/// Applies `f` to each counter of `to` with the same one of `from`.
-pub(super) fn each(to: &mut Energy, from: &Energy, f: impl Fn(&mut f64, f64)) {
-    for (counter, other) in to
-        .phases
-        .iter_mut()
-        .zip(&from.phases)
-        .chain([(&mut to.net, &from.net)])
-    {
-        f(&mut counter.import, other.import);
-        f(&mut counter.export, other.export);
-    }
-}
-
 impl Shown {
     /// Goes on where the last run may have ended. `counted`: as far as is known.
     pub(super) fn new(
@@ -74,15 +61,8 @@ impl Shown {
     }
 
     /// What is served of these counters.
-    pub(super) fn energy(&self, counted: &Energy) -> Option<Energy> {
-        let mut energy = self.limit?;
-        each(&mut energy, counted, |limit, counted| {
-            *limit = limit.min(counted);
-        });
-        each(&mut energy, &self.floor, |energy, floor| {
-            *energy = energy.max(floor);
-        });
-        Some(energy)
+    pub(super) fn energy(&self, counted: Energy) -> Option<Energy> {
+        Some(self.limit?.min(counted).max(self.floor))
     }
 
     /// Counters that were never served begin at 0, which every restart can bring back.
@@ -91,84 +71,60 @@ impl Shown {
     }
 
     /// Counters may be served as far as this.
-    pub(super) fn kept(&mut self, limit: &Energy, now: Duration) {
+    pub(super) fn kept(&mut self, limit: Energy, now: Duration) {
         self.kept_at = now;
-        each(self.limit.get_or_insert_default(), limit, |limit, kept| {
-            *limit = limit.max(kept);
-        });
+        self.raise(limit);
+    }
+
+    fn raise(&mut self, to: Energy) {
+        self.limit = Some(self.limit.unwrap_or_default().max(to));
     }
 
     /// Once a second: learns the power, and serves what is not kept if nothing was for long.
-    pub(super) fn tick(&mut self, counted: &Energy, now: Duration) {
-        let (before, last) = std::mem::replace(&mut self.seen, (now, *counted));
+    pub(super) fn tick(&mut self, counted: Energy, now: Duration) {
+        let (before, last) = std::mem::replace(&mut self.seen, (now, counted));
         let passed = now.saturating_sub(before).as_secs_f64();
         if passed > 0.0 {
-            let mut gain = *counted;
-            each(&mut gain, &last, |gain, last| {
-                *gain = (*gain - last).max(0.0) / passed;
-            });
             let left = 0.5_f64.powf(passed / HALF_LIFE);
-            each(&mut self.rate, &gain, |rate, gain| {
-                *rate = gain.max(if *rate < 1e-5 { 0.0 } else { *rate * left });
+            self.rate = self.rate.zip(counted - last, |rate, gain| {
+                let fading = if rate < 1e-5 { 0.0 } else { rate * left };
+                (gain / passed).max(fading)
             });
         }
         if now.saturating_sub(self.kept_at) >= PATIENCE {
-            each(
-                self.limit.get_or_insert_default(),
-                counted,
-                |limit, counted| *limit = limit.max(counted),
-            );
+            self.raise(counted);
         }
     }
 
     /// How far beyond `counted` the next commit has to keep the counters; nothing of those that
     /// stand still.
-    pub(super) fn reserve(&self, counted: &Energy) -> Energy {
-        let ahead = AMPLE * self.interval.as_secs_f64();
-        let mut reserve = self.rate;
-        each(&mut reserve, counted, |rate, _| {
-            *rate = if *rate > 0.0 {
-                (*rate * ahead).max(LEAST)
-            } else {
-                0.0
-            }
-        });
-        each(&mut reserve, &self.ahead(counted), |reserve, ahead| {
-            *reserve = reserve.max(ahead);
-        });
-        reserve
+    pub(super) fn reserve(&self, counted: Energy) -> Energy {
+        let time = AMPLE * self.interval.as_secs_f64();
+        self.rate.zip(self.ahead(counted), |rate, ahead| {
+            let least = if rate > 0.0 { LEAST } else { 0.0 };
+            (rate * time).max(least).max(ahead)
+        })
     }
 
     /// What was served beyond `counted` before this start and is not counted yet, Wh.
-    pub(super) fn ahead(&self, counted: &Energy) -> Energy {
-        let mut ahead = self.floor;
-        each(&mut ahead, counted, |floor, counted| {
-            *floor = (*floor - counted).max(0.0);
-        });
-        ahead
+    pub(super) fn ahead(&self, counted: Energy) -> Energy {
+        self.floor
+            .zip(counted, |floor, counted| (floor - counted).max(0.0))
     }
 
     /// A counter stands at its limit.
-    pub(super) fn is_short(&self, counted: &Energy) -> bool {
+    pub(super) fn is_short(&self, counted: Energy) -> bool {
         self.energy(counted).is_none_or(|served| {
-            let pairs = served
-                .phases
-                .iter()
-                .zip(&counted.phases)
-                .chain([(&served.net, &counted.net)]);
-            pairs.into_iter().any(|(served, counted)| {
-                served.import + 0.001 < counted.import || served.export + 0.001 < counted.export
-            })
+            let behind = counted - served;
+            behind.to_array().iter().any(|wh| *wh > 0.001)
         })
     }
 
     /// Counters were set by hand: what falls falls at once, what rises waits until it is kept.
-    pub(super) fn set_by_hand(&mut self, counted: &Energy, now: Duration) {
+    pub(super) fn set_by_hand(&mut self, counted: Energy, now: Duration) {
         self.floor = Energy::default();
-        self.seen = (now, *counted);
-        if let Some(limit) = &mut self.limit {
-            each(limit, counted, |limit, counted| *limit = limit.min(counted));
-        }
+        self.seen = (now, counted);
+        self.limit = self.limit.map(|limit| limit.min(counted));
     }
 }
 
@@ -176,19 +132,11 @@ impl Shown {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::Counter;
 
     const INTERVAL: Duration = Duration::from_secs(30);
 
     fn all(import: f64) -> Energy {
-        let counter = Counter {
-            import,
-            export: 0.0,
-        };
-        Energy {
-            phases: [counter; 3],
-            net: counter,
-        }
+        Energy::from_array([import, 0.0, import, 0.0, import, 0.0, import, 0.0])
     }
 
     fn at(secs: u64) -> Duration {
@@ -196,7 +144,7 @@ mod tests {
     }
 
     fn served(shown: &Shown, counted: f64) -> f64 {
-        shown.energy(&all(counted)).unwrap().net.import
+        shown.energy(all(counted)).unwrap().net.import
     }
 
     #[test]
@@ -212,7 +160,7 @@ mod tests {
                 } else {
                     0.0
                 };
-                shown.tick(&all(counted), at(second));
+                shown.tick(all(counted), at(second));
                 let now = served(&shown, counted);
                 assert!(
                     now >= last && now <= ceiling.max(counted),
@@ -220,8 +168,8 @@ mod tests {
                 );
                 last = now;
                 if second % 30 == 0 || random.u8(0..20) == 0 {
-                    (kept, ceiling) = (counted, counted + shown.reserve(&all(counted)).net.import);
-                    shown.kept(&all(ceiling), at(second));
+                    (kept, ceiling) = (counted, counted + shown.reserve(all(counted)).net.import);
+                    shown.kept(all(ceiling), at(second));
                 }
             }
         }
@@ -234,40 +182,40 @@ mod tests {
     #[test]
     fn what_stands_still_has_no_reserve_and_a_stop_leaves_no_plateau_behind() {
         let mut shown = Shown::new(None, all(0.0), INTERVAL, at(0));
-        assert_eq!(shown.energy(&all(5.0)), None);
+        assert_eq!(shown.energy(all(5.0)), None);
         shown.begin();
         assert_eq!(served(&shown, 5.0), 0.0, "not kept yet");
-        assert!(shown.is_short(&all(5.0)));
-        shown.tick(&all(2.0), at(1));
-        let reserve = shown.reserve(&all(2.0));
+        assert!(shown.is_short(all(5.0)));
+        shown.tick(all(2.0), at(1));
+        let reserve = shown.reserve(all(2.0));
         assert_eq!((reserve.net.import, reserve.net.export), (90.0, 0.0));
-        shown.kept(&all(92.0), at(1));
+        shown.kept(all(92.0), at(1));
         assert_eq!(served(&shown, 50.0), 50.0, "at once");
         assert_eq!(served(&shown, 100.0), 92.0);
         for second in 2..3_000 {
-            shown.kept(&all(92.0), at(second));
-            shown.tick(&all(50.0), at(second));
+            shown.kept(all(92.0), at(second));
+            shown.tick(all(50.0), at(second));
         }
-        assert_eq!(shown.reserve(&all(50.0)).net.import, 0.0);
+        assert_eq!(shown.reserve(all(50.0)).net.import, 0.0);
     }
 
     #[test]
     fn by_hand_they_fall_at_once_and_rise_once_kept() {
         let mut shown = Shown::new(Some(all(70.0)), all(60.0), INTERVAL, at(0));
         assert_eq!(served(&shown, 60.0), 70.0);
-        assert_eq!(shown.reserve(&all(60.0)).net.import, 10.0);
-        shown.set_by_hand(&all(0.0), at(1));
+        assert_eq!(shown.reserve(all(60.0)).net.import, 10.0);
+        shown.set_by_hand(all(0.0), at(1));
         assert_eq!((served(&shown, 0.0), served(&shown, 3.0)), (0.0, 0.0));
-        shown.kept(&all(10.0), at(2));
+        shown.kept(all(10.0), at(2));
         assert_eq!(served(&shown, 3.0), 3.0);
     }
 
     #[test]
     fn a_store_that_keeps_nothing_does_not_stop_them_for_ever() {
         let mut shown = Shown::new(Some(all(1.0)), all(1.0), INTERVAL, at(0));
-        shown.tick(&all(500.0), at(1_199));
+        shown.tick(all(500.0), at(1_199));
         assert_eq!(served(&shown, 500.0), 1.0);
-        shown.tick(&all(500.0), at(1_200));
+        shown.tick(all(500.0), at(1_200));
         assert_eq!(served(&shown, 500.0), 500.0);
     }
 }

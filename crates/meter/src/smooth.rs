@@ -17,7 +17,6 @@ pub struct Smoother {
 
 impl Smoother {
     /// Over `window`, which is not zero.
-    #[must_use]
     pub const fn new(window: Duration) -> Self {
         Self {
             window,
@@ -59,7 +58,6 @@ impl Smoother {
     }
 
     /// The mean up to `now`, over what is known of the window.
-    #[must_use]
     pub fn mean(&self, now: Duration) -> Option<f64> {
         let (start, value) = self.current?;
         let oldest = now.saturating_sub(self.window);

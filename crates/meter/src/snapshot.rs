@@ -4,12 +4,14 @@
 //! remainder so that they add up to the total rounded to 0.1 W; every other figure to its own
 //! decimals, totals being the sums of the rounded. Every channel serves these very numbers.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
+use std::{
+    array,
+    ops::{Add, AddAssign, Sub},
+    time::Duration,
+};
 
 use super::{
-    figures::{PhaseInput, Quality, Served, Totals},
+    figures::{Electric, PhaseInput, Quality, Served, Totals},
     rhythm::Report,
     round::{scale, serve},
 };
@@ -17,7 +19,7 @@ use vocab::reason::Reason;
 use vocab::{Milli, Now, Phase};
 
 /// Energy of one direction pair, Wh, unrounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counter {
     /// Imported, `total_act_energy`.
     pub import: f64,
@@ -25,8 +27,39 @@ pub struct Counter {
     pub export: f64,
 }
 
+impl Counter {
+    /// So much in each direction, Wh.
+    #[must_use]
+    pub const fn new(import: f64, export: f64) -> Self {
+        Self { import, export }
+    }
+
+    /// One direction.
+    pub const fn side_mut(&mut self, export: bool) -> &mut f64 {
+        if export {
+            &mut self.export
+        } else {
+            &mut self.import
+        }
+    }
+}
+
+impl Add for Counter {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self::new(self.import + more.import, self.export + more.export)
+    }
+}
+
+impl AddAssign for Counter {
+    fn add_assign(&mut self, more: Self) {
+        *self = *self + more;
+    }
+}
+
 /// All counters, Wh, unrounded (`docs/protocol/emdata.md#counters`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Energy {
     /// Per phase.
     pub phases: [Counter; 3],
@@ -38,10 +71,83 @@ impl Energy {
     /// Sum over the phases, not netted, as the device.
     #[must_use]
     pub fn sum(&self) -> Counter {
-        self.phases.iter().fold(Counter::default(), |t, p| Counter {
-            import: t.import + p.import,
-            export: t.export + p.export,
-        })
+        let [a, b, c] = self.phases;
+        a + b + c
+    }
+
+    /// Of these phases, of which so many Wh came in on one while they went out on another: so much
+    /// less is each direction of the net.
+    #[must_use]
+    pub fn of_phases(phases: [Counter; 3], crossed: f64) -> Self {
+        let mut energy = Self {
+            phases,
+            net: Counter::default(),
+        };
+        energy.net = energy.sum() + Counter::new(-crossed, -crossed);
+        energy
+    }
+
+    /// `a_import, a_export, b_import, …, net_import, net_export`.
+    #[must_use]
+    pub const fn to_array(self) -> [f64; 8] {
+        let ([a, b, c], net) = (self.phases, self.net);
+        [
+            a.import, a.export, b.import, b.export, c.import, c.export, net.import, net.export,
+        ]
+    }
+
+    /// The inverse of [`Self::to_array`].
+    #[must_use]
+    pub const fn from_array([ai, ae, bi, be, ci, ce, ni, ne]: [f64; 8]) -> Self {
+        Self {
+            phases: [
+                Counter::new(ai, ae),
+                Counter::new(bi, be),
+                Counter::new(ci, ce),
+            ],
+            net: Counter::new(ni, ne),
+        }
+    }
+
+    /// Each counter made of the same one of both.
+    #[must_use]
+    pub fn zip(self, other: Self, of: impl Fn(f64, f64) -> f64) -> Self {
+        let (a, b) = (self.to_array(), other.to_array());
+        Self::from_array(array::from_fn(|i| of(a[i], b[i])))
+    }
+
+    /// The higher one of each counter.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        self.zip(other, f64::max)
+    }
+
+    /// The lower one of each counter.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        self.zip(other, f64::min)
+    }
+}
+
+impl Add for Energy {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        self.zip(more, |a, b| a + b)
+    }
+}
+
+impl AddAssign for Energy {
+    fn add_assign(&mut self, more: Self) {
+        *self = *self + more;
+    }
+}
+
+impl Sub for Energy {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        self.zip(less, |a, b| a - b)
     }
 }
 
@@ -99,16 +205,32 @@ impl Snapshot {
     /// The same with 0 W wherever there is a value. Voltages, frequencies and counters stay.
     #[must_use]
     pub fn at_zero(&self) -> Self {
+        self.with(
+            |e| Electric {
+                act_power: 0.0,
+                aprt_power: 0.0,
+                current: 0.0,
+                pf: 0.0,
+                ..e
+            },
+            |_| Milli::default(),
+        )
+    }
+
+    /// The same moment for a reader that gets `share` (1.0: all) of it: powers, apparent powers and
+    /// currents are scaled, then rounded; voltage, power factor, frequency and energy stay.
+    #[must_use]
+    pub fn scaled(&self, share: f64) -> Self {
+        self.with(|e| scale(e, share), |n| Milli::round(n.get() * share))
+    }
+
+    fn with(&self, of: impl Fn(Electric) -> Electric, n_current: impl Fn(Milli) -> Milli) -> Self {
         let mut told = self.clone();
-        let values = told.inputs.iter_mut().filter_map(|i| i.electric.as_mut());
-        for electric in values {
-            electric.act_power = 0.0;
-            electric.aprt_power = 0.0;
-            electric.current = 0.0;
-            electric.pf = 0.0;
+        for input in &mut told.inputs {
+            input.electric = input.electric.map(&of);
         }
-        (told.phases, told.totals) = serve(&told.inputs, 1.0);
-        told.n_current = self.n_current.map(|_| Milli::default());
+        (told.phases, told.totals) = serve(&told.inputs);
+        told.n_current = told.n_current.map(n_current);
         told
     }
 
@@ -135,13 +257,8 @@ impl Snapshot {
     #[must_use]
     pub fn reported_at(&self, phase: Option<Phase>) -> Option<f64> {
         let of_phase = phase.and_then(|phase| self.inputs[phase.index()].report);
-        Some(
-            self.now.unix
-                - of_phase
-                    .or_else(|| self.report())?
-                    .age(self.now.mono)
-                    .as_secs_f64(),
-        )
+        let age = of_phase.or_else(|| self.report())?.age(self.now.mono);
+        Some(self.now.unix - age.as_secs_f64())
     }
 
     /// Energy totals as served: summed, or netted by setting.
@@ -149,24 +266,5 @@ impl Snapshot {
     pub fn energy_totals(&self) -> Option<Counter> {
         self.energy
             .map(|e| if self.energy_net { e.net } else { e.sum() })
-    }
-}
-
-impl Snapshot {
-    /// The same moment for a reader that gets `share` (1.0: all) of it: powers, apparent powers and
-    /// currents are scaled, then rounded; voltage, power factor, frequency and energy stay.
-    #[must_use]
-    pub fn scaled(&self, share: f64) -> Self {
-        let mut scaled = self.clone();
-        (scaled.phases, scaled.totals) = serve(&self.inputs, share);
-        scaled.n_current = self.n_current.map(|n| Milli::round(n.get() * share));
-        for e in scaled
-            .inputs
-            .iter_mut()
-            .filter_map(|input| input.electric.as_mut())
-        {
-            *e = scale(*e, share);
-        }
-        scaled
     }
 }

@@ -32,14 +32,26 @@ pub struct Notice {
     pub text: String,
 }
 
+impl Notice {
+    pub(super) const fn warning(text: String) -> Self {
+        Self {
+            warning: true,
+            text,
+        }
+    }
+
+    pub(super) const fn news(text: String) -> Self {
+        Self {
+            warning: false,
+            text,
+        }
+    }
+}
+
 /// What the inputs are looked at with.
 pub(super) struct WatchContext<'a> {
     /// All cells.
     pub cells: &'a Cells,
-    /// Which option key a cell feeds.
-    pub feeds: &'a [(usize, &'static str)],
-    /// How long a value is held.
-    pub hold: Duration,
     /// Monotonic.
     pub now: Duration,
     /// Whether entities decide over the phases, and not options that are wrong or name none.
@@ -96,6 +108,7 @@ enum Told {
     Absent(Vec<Reason>),
 }
 
+/// What the log said of a phase.
 #[derive(Clone, Debug, Default)]
 struct PhaseLog {
     told: Told,
@@ -133,11 +146,10 @@ impl Watch {
         self.up = matches!(context.cells.link, Link::Up).then(|| self.up.unwrap_or(context.now));
         let up = self.up.is_some();
         for (i, input) in inputs.iter().enumerate() {
-            if let Some((warning, text)) = self.phases[i].look(&input.quality, context, up) {
-                self.say(
-                    warning,
-                    format!("phase {}: {text}", Phase::ALL[i].letter().to_uppercase()),
-                );
+            if let Some(Notice { warning, text }) = self.phases[i].look(&input.quality, context, up)
+            {
+                let text = format!("phase {}: {text}", Phase::ALL[i].letter().to_uppercase());
+                self.say(Notice { warning, text });
             }
         }
         self.sides(context);
@@ -147,50 +159,42 @@ impl Watch {
         let cells = context.cells.all();
         self.sides
             .retain(|side| cells.iter().any(|cell| side.is_of(cell)));
-        for (index, cell) in cells
-            .iter()
-            .enumerate()
-            .filter(|(_, cell)| cell.quantity != Quantity::Power)
-        {
+        let of_side = |cell: &&Cell| cell.quantity != Quantity::Power && !cell.feeds.is_empty();
+        for cell in cells.iter().filter(of_side) {
             let known = self.sides.iter().position(|side| side.is_of(cell));
             // Mostly all is well, or said.
             if cell.lost.is_some() == known.is_some_and(|at| self.sides[at].told) {
                 continue;
             }
-            let keys = keys(context.feeds, index);
-            if keys.is_empty() {
-                continue;
-            }
             let at = known.unwrap_or_else(|| {
-                let (entity, quantity) = (cell.entity.clone(), cell.quantity);
                 self.sides.push(SideLog {
-                    entity,
-                    quantity,
+                    entity: cell.entity.clone(),
+                    quantity: cell.quantity,
                     told: false,
                     restless: Restless::default(),
                 });
                 self.sides.len() - 1
             });
-            if let Some((warning, text)) = self.sides[at].look(cell, &keys, context, self.up) {
-                self.say(warning, text);
+            if let Some(notice) = self.sides[at].look(cell, context, self.up) {
+                self.say(notice);
             }
         }
     }
 
     /// What is wrong with entities that give no power and passes by no waiting: those the log named
     /// that do not exist, or whose unit is another.
-    pub(super) fn faults(&self, cells: &[Cell], feeds: &[(usize, &'static str)]) -> Vec<Reason> {
+    pub(super) fn faults(&self, cells: &[Cell]) -> Vec<Reason> {
         let told = |cell: &Cell| self.sides.iter().any(|side| side.told && side.is_of(cell));
-        let fault = |(index, cell): (usize, &Cell)| {
+        let fault = |cell: &Cell| {
             let (reading, _) = cell.last.as_ref()?;
             let lasting = matches!(
                 parse(cell.quantity, &reading.state, reading.unit.as_deref()),
                 Err(why) if why.lasts()
             );
             let problem = cell.problem().filter(|_| lasting && told(cell))?;
-            Some(problem.clone().of(keys(feeds, index)))
+            Some(problem.clone().of(keys(cell)))
         };
-        cells.iter().enumerate().filter_map(fault).collect()
+        cells.iter().filter_map(fault).collect()
     }
 
     /// Says which entity of power has fallen silent, and which has come back. `cells` are all,
@@ -204,32 +208,25 @@ impl Watch {
             .partition(|(entity, _)| is(entity));
         self.silent = still;
         for (entity, before) in over {
-            let again = cells
-                .iter()
-                .find(|cell| cell.entity == entity)
-                .filter(|cell| cell.lost.is_none())
-                .and_then(|cell| cell.report);
-            if let Some(report) = again.filter(|report| report.age(now) < before.age(now)) {
-                let lasted = before.age(now).saturating_sub(report.age(now));
-                self.say(
-                    false,
-                    format!(
-                        "{entity} reports again, after {}",
-                        Span(lasted.as_secs_f64())
-                    ),
-                );
+            let cell = cells.iter().find(|cell| cell.entity == entity);
+            let again = cell.filter(|cell| cell.lost.is_none());
+            let Some(report) = again.and_then(|cell| cell.report) else {
+                continue;
+            };
+            let lasted = before.age(now).saturating_sub(report.age(now));
+            if !lasted.is_zero() {
+                let lasted = Span(lasted.as_secs_f64());
+                self.say(Notice::news(format!(
+                    "{entity} reports again, after {lasted}"
+                )));
             }
         }
-        for &i in silent {
-            if let Some(report) = cells[i].report.filter(|_| {
-                !self
-                    .silent
-                    .iter()
-                    .any(|(entity, _)| *entity == cells[i].entity)
-            }) {
-                self.silent.push((cells[i].entity.clone(), report));
-                if let Some(line) = silence(&cells[i], now) {
-                    self.say(true, line.to_string());
+        for cell in silent.iter().map(|&i| &cells[i]) {
+            let known = self.silent.iter().any(|(entity, _)| *entity == cell.entity);
+            if let (false, Some(report)) = (known, cell.report) {
+                self.silent.push((cell.entity.clone(), report));
+                if let Some(line) = silence(cell, now) {
+                    self.say(Notice::warning(line.to_string()));
                 }
             }
         }
@@ -252,22 +249,21 @@ impl Watch {
         for cell in cells.iter().filter(|cell| cell.unit_assumed) {
             if !self.unitless.contains(&cell.entity) {
                 self.unitless.push(cell.entity.clone());
-                let text = format!(
+                self.say(Notice::warning(format!(
                     "{} names no unit; its {} is taken as {}",
                     cell.entity,
                     cell.quantity.name(),
                     cell.quantity.base_unit()
-                );
-                self.say(true, text);
+                )));
             }
         }
     }
 
     /// Says a line.
-    pub(super) fn say(&mut self, warning: bool, text: String) {
+    pub(super) fn say(&mut self, notice: Notice) {
         // Nobody collecting is no reason to grow.
         if self.notices.len() < 100 {
-            self.notices.push(Notice { warning, text });
+            self.notices.push(notice);
         }
     }
 
@@ -290,33 +286,20 @@ fn silence(cell: &Cell, now: Duration) -> Option<Reason> {
 }
 
 /// Option keys that a cell feeds, as one word.
-fn keys(feeds: &[(usize, &'static str)], cell: usize) -> String {
-    feeds
-        .iter()
-        .filter(|(of, _)| *of == cell)
-        .map(|(_, key)| *key)
-        .collect::<Vec<_>>()
-        .join("/")
+fn keys(cell: &Cell) -> String {
+    cell.feeds.join("/")
 }
 
 impl PhaseLog {
-    /// The line that is due, and whether it is a warning.
-    fn look(
-        &mut self,
-        quality: &Quality,
-        context: &WatchContext<'_>,
-        up: bool,
-    ) -> Option<(bool, String)> {
+    /// The line that is due.
+    fn look(&mut self, quality: &Quality, context: &WatchContext<'_>, up: bool) -> Option<Notice> {
         match quality {
             Quality::Unused => *self = Self::default(),
             Quality::Live => {
                 let before = std::mem::take(&mut self.told);
-                let again = if std::mem::replace(&mut self.measured, true) {
-                    " again"
-                } else {
-                    ""
-                };
-                return (before != Told::Fine).then(|| (false, format!("measured{again}")));
+                let measured = std::mem::replace(&mut self.measured, true);
+                let again = if measured { " again" } else { "" };
+                return (before != Told::Fine).then(|| Notice::news(format!("measured{again}")));
             }
             Quality::Held { reason, .. } if self.told != Told::Held => {
                 let log = if self.told == Told::Fine {
@@ -326,16 +309,13 @@ impl PhaseLog {
                 };
                 match log {
                     Log::No => {}
-                    Log::Last => return Some((false, format!("{reason}; {RESTS}"))),
+                    Log::Last => return Some(Notice::news(format!("{reason}; {RESTS}"))),
                     Log::Yes => {
                         self.told = Told::Held;
-                        return Some((
-                            false,
-                            format!(
-                                "{reason}; its last value goes on for up to {} s",
-                                context.hold.as_secs()
-                            ),
-                        ));
+                        let hold = context.cells.hold.as_secs();
+                        return Some(Notice::news(format!(
+                            "{reason}; its last value goes on for up to {hold} s"
+                        )));
                     }
                 }
             }
@@ -353,44 +333,34 @@ impl PhaseLog {
         lasts: Duration,
         context: &WatchContext<'_>,
         up: bool,
-    ) -> Option<(bool, String)> {
-        let unheard = matches!(
-            reason,
-            Reason::Entity {
-                why: Unusable::NotYet,
-                ..
-            }
-        );
+    ) -> Option<Notice> {
+        let unheard = matches!(reason, Reason::Entity { why, .. } if *why == Unusable::NotYet);
         if context.by_entities && unheard && lasts < PATIENCE {
             return None;
         }
-        let line = |warning| Some((warning, format!("no value: {reason}")));
-        match &mut self.told {
-            Told::Absent(said) if said.iter().any(|said| said.same_fault(reason)) => None,
-            // Without a link it is the link that is told about; options that name nothing are told
-            // at once.
-            Told::Absent(_) if !up && context.by_entities => None,
-            Told::Fine if !self.measured && !up && context.by_entities => None,
-            Told::Absent(said) => {
-                if said.len() >= REASONS {
-                    return None;
-                }
-                said.push(reason.clone());
-                line(context.by_entities || self.measured)
-            }
-            Told::Fine if self.measured => match self.restless.loss(context.now) {
-                Log::No if lasts < context.hold + LASTING => None,
-                Log::Last => Some((true, format!("{reason}; {RESTS}"))),
-                Log::Yes | Log::No => {
-                    self.told = Told::Absent(vec![reason.clone()]);
-                    line(true)
-                }
-            },
-            Told::Fine | Told::Held => {
-                self.told = Told::Absent(vec![reason.clone()]);
-                line(context.by_entities || self.measured)
-            }
+        // Without a link it is the link that is told about; options that name nothing are told at
+        // once.
+        let by_link = !up && context.by_entities;
+        let loss = match &self.told {
+            Told::Absent(said) if said.iter().any(|said| said.same_fault(reason)) => return None,
+            Told::Absent(said) if by_link || said.len() >= REASONS => return None,
+            Told::Fine if self.measured => self.restless.loss(context.now),
+            Told::Fine if by_link => return None,
+            _ => Log::Yes,
+        };
+        match loss {
+            Log::No if lasts < context.cells.hold + LASTING => return None,
+            Log::Last => return Some(Notice::warning(format!("{reason}; {RESTS}"))),
+            Log::Yes | Log::No => {}
         }
+        match &mut self.told {
+            Told::Absent(said) => said.push(reason.clone()),
+            told => *told = Told::Absent(vec![reason.clone()]),
+        }
+        Some(Notice {
+            warning: context.by_entities || self.measured,
+            text: format!("no value: {reason}"),
+        })
     }
 }
 
@@ -399,23 +369,22 @@ impl SideLog {
         self.quantity == cell.quantity && self.entity == cell.entity
     }
 
-    /// The line that is due, and whether it is a warning.
+    /// The line that is due.
     fn look(
         &mut self,
         cell: &Cell,
-        keys: &str,
         context: &WatchContext<'_>,
         up: Option<Duration>,
-    ) -> Option<(bool, String)> {
+    ) -> Option<Notice> {
+        let keys = keys(cell);
         let Some(lost) = &cell.lost else {
             return std::mem::take(&mut self.told)
-                .then(|| (false, format!("{keys}: {} has a value again", cell.entity)));
+                .then(|| Notice::news(format!("{keys}: {} has a value again", cell.entity)));
         };
         // What never had a value holds none.
-        let wait = if cell.good.is_some() {
-            context.hold
-        } else {
-            PATIENCE
+        let wait = match cell.good {
+            Some(_) => context.cells.hold,
+            None => PATIENCE,
         };
         let lasts = context.now.saturating_sub(lost.since.max(up?));
         if lasts < wait {
@@ -426,14 +395,15 @@ impl SideLog {
             _ if keys == "n_curr" => "; the neutral current is left out",
             _ => "; it is derived meanwhile",
         };
-        match self.restless.loss(context.now) {
-            Log::No if lasts < wait + LASTING => None,
-            Log::Last => Some((true, format!("{keys}: {}; {RESTS}", lost.reason))),
+        let reason = &lost.reason;
+        Some(Notice::warning(match self.restless.loss(context.now) {
+            Log::No if lasts < wait + LASTING => return None,
+            Log::Last => format!("{keys}: {reason}; {RESTS}"),
             Log::Yes | Log::No => {
                 self.told = true;
-                Some((true, format!("{keys}: {}{meanwhile}", lost.reason)))
+                format!("{keys}: {reason}{meanwhile}")
             }
-        }
+        }))
     }
 }
 

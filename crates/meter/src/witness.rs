@@ -7,6 +7,7 @@ use super::{
     cells::{Cell, Cells},
     counters::{Share, Slot, Stretch},
     direction::{Check, Counters, Row, SignVerdict, contradiction},
+    watch::Notice,
 };
 use vocab::{EntityId, reason::Reason};
 
@@ -47,17 +48,10 @@ pub struct SignChecks {
     all: Vec<SignCheck>,
 }
 
-/// A line for the log.
-pub(super) struct Said {
-    pub warning: bool,
-    pub text: String,
-}
-
 impl SignChecks {
     /// Those that energy inputs give, or where there are none the counters `beside` them, import
     /// and export. `total`: one power feeds all phases, so that theirs cannot be told apart;
     /// `powers` are the cells of the power of the house, then of each phase.
-    #[must_use]
     pub fn of(
         slots: &[Slot],
         beside: &[Vec<usize>; 2],
@@ -69,37 +63,26 @@ impl SignChecks {
             Share::Phase(i) if !total => Side::Phase(i),
             Share::Phase(_) | Share::House(_) => Side::House,
         };
-        let names = |list: &[usize]| {
-            list.iter()
-                .map(|&i| cells[i].entity.clone())
-                .collect::<Vec<_>>()
-        };
-        let mut all: Vec<SignCheck> = Vec::new();
-        for of in [Side::House, Side::Phase(0), Side::Phase(1), Side::Phase(2)] {
-            let power = &powers[if let Side::Phase(i) = of { i + 1 } else { 0 }];
+        let names = |list: &[usize]| list.iter().map(|&i| cells[i].entity.clone()).collect();
+        let sides = [Side::House, Side::Phase(0), Side::Phase(1), Side::Phase(2)];
+        let check = |(of, power): (Side, &Vec<usize>)| {
             let list = |export: bool| -> Vec<usize> {
                 if slots.is_empty() && of == Side::House {
                     return beside[usize::from(export)].clone();
                 }
-                slots
-                    .iter()
-                    .filter(|slot| slot.export == export && side(slot.share) == of)
-                    .flat_map(|slot| slot.cells.iter().copied())
-                    .collect()
+                let own = |slot: &&Slot| slot.export == export && side(slot.share) == of;
+                let own = slots.iter().filter(own);
+                own.flat_map(|slot| &slot.cells).copied().collect()
             };
             let (import, export) = (list(false), list(true));
-            if power.is_empty() {
-                continue;
-            }
-            let counters = Counters {
-                import: names(&import),
-                export: names(&export),
-            };
-            all.push(SignCheck {
+            SignCheck {
                 side: of,
+                counters: Counters {
+                    import: names(&import),
+                    export: names(&export),
+                },
                 import,
                 export,
-                counters,
                 power: names(power),
                 check: Check::running(),
                 row: Row::default(),
@@ -107,9 +90,13 @@ impl SignChecks {
                 broken: true,
                 recorded: None,
                 told: false,
-            });
+            }
+        };
+        let powers = sides.into_iter().zip(powers);
+        let used = powers.filter(|(_, power)| !power.is_empty());
+        Self {
+            all: used.map(check).collect(),
         }
-        Self { all }
     }
 
     /// Power over a stretch of time.
@@ -129,11 +116,11 @@ impl SignChecks {
     }
 
     /// To be called each second; gives what there is to say.
-    pub(super) fn tick(&mut self, cells: &Cells, hold: Duration, now: Duration) -> Vec<Said> {
+    pub(super) fn tick(&mut self, cells: &Cells, now: Duration) -> Vec<Notice> {
         let mut said = Vec::new();
         for witness in &mut self.all {
             if witness.row.hours >= ROW {
-                witness.close(cells, hold, now);
+                witness.close(cells, now);
             }
             said.extend(witness.say());
         }
@@ -147,17 +134,7 @@ impl SignChecks {
         }
     }
 
-    /// Whether the signs are right, as far as is known.
-    #[must_use]
-    pub fn verdicts(&self) -> Vec<(Side, SignVerdict)> {
-        self.all
-            .iter()
-            .map(|witness| (witness.side, witness.verdict().0))
-            .collect()
-    }
-
-    /// The same with the counters that it stands on.
-    #[must_use]
+    /// Whether the signs are right, as far as is known, and the counters that it stands on.
     pub fn signs(&self) -> Vec<(Side, SignVerdict, Counters)> {
         let sign = |witness: &SignCheck| {
             let (verdict, counters) = witness.verdict();
@@ -167,23 +144,20 @@ impl SignChecks {
     }
 
     /// What is said of each sign that is contradicted.
-    #[must_use]
     pub fn problems(&self) -> Vec<Reason> {
         self.all.iter().filter_map(SignCheck::problem).collect()
     }
 }
 
 impl SignCheck {
-    fn close(&mut self, cells: &Cells, hold: Duration, now: Duration) {
+    fn close(&mut self, cells: &Cells, now: Duration) {
         let sum = |list: &[usize]| match list {
             [] => Some(0.0),
-            list => cells.sum(list, hold, now).and_then(|level| level.value()),
+            list => cells.value(list, now),
         };
-        let after = if self.import.is_empty() && self.export.is_empty() {
-            None
-        } else {
-            sum(&self.import).zip(sum(&self.export))
-        };
+        let any = !(self.import.is_empty() && self.export.is_empty());
+        let both = || sum(&self.import).zip(sum(&self.export));
+        let after = any.then(both).flatten();
         let row = std::mem::take(&mut self.row);
         let broken = std::mem::replace(&mut self.broken, false);
         match self.before.zip(after) {
@@ -215,7 +189,7 @@ impl SignCheck {
             .map(|evidence| contradiction(&self.power.join("+"), evidence, counters))
     }
 
-    fn say(&mut self) -> Option<Said> {
+    fn say(&mut self) -> Option<Notice> {
         let (verdict, _) = self.verdict();
         let contradicted = verdict.contradiction().is_some();
         // Not a word where it is merely no longer known.
@@ -224,17 +198,11 @@ impl SignCheck {
         }
         self.told = contradicted;
         Some(match self.problem() {
-            Some(reason) => Said {
-                warning: true,
-                text: reason.to_string(),
-            },
-            None => Said {
-                warning: false,
-                text: format!(
-                    "{}: the sign agrees with the counters",
-                    self.power.join("+")
-                ),
-            },
+            Some(reason) => Notice::warning(reason.to_string()),
+            None => Notice::news(format!(
+                "{}: the sign agrees with the counters",
+                self.power.join("+")
+            )),
         })
     }
 }

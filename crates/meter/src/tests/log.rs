@@ -2,18 +2,6 @@
 
 use super::*;
 
-/// A meter whose source has not told anything yet.
-fn new(settings: &MeterSettings) -> Rig {
-    let now = Now {
-        mono: Duration::from_secs(100),
-        unix: 1_700_000_040.0,
-    };
-    Rig {
-        meter: Meter::new(settings, CounterState::default(), now),
-        now,
-    }
-}
-
 #[test]
 fn a_power_entity_that_is_wrong_from_the_start_is_named_once() {
     for (text, unit, reason) in [
@@ -25,7 +13,7 @@ fn a_power_entity_that_is_wrong_from_the_start_is_named_once() {
         ),
         (Some("unavailable"), "W", "is unavailable"),
     ] {
-        let mut rig = new(&settings(total(input(&["sensor.g"], &[]))));
+        let mut rig = Rig::unheard(&one());
         assert_eq!(rig.log(5), [""; 0], "the source has not begun");
         rig.link(Link::Connecting);
         rig.link(Link::Starting);
@@ -70,7 +58,7 @@ fn a_power_entity_that_is_wrong_from_the_start_is_named_once() {
 
 #[test]
 fn an_absence_is_said_once_for_each_reason() {
-    let mut rig = new(&settings(total(input(&["sensor.g"], &[]))));
+    let mut rig = Rig::unheard(&one());
     rig.link(Link::Up);
     assert_eq!(rig.log(9), [""; 0], "the source may still tell of it");
     assert_eq!(
@@ -95,7 +83,7 @@ fn an_absence_is_said_once_for_each_reason() {
 
 #[test]
 fn what_comes_and_goes_is_not_logged_for_ever() {
-    let mut rig = Rig::new(&settings(total(input(&["sensor.g"], &[]))));
+    let mut rig = Rig::new(&one());
     rig.say("sensor.g", "1", "W");
     assert_eq!(rig.log(10), [""; 0], "a first reading is no news");
     let flap = |rig: &mut Rig, gone: u64| {
@@ -139,7 +127,7 @@ fn an_entity_that_gives_no_power_is_named_when_it_lasts() {
     (inputs.voltage[0], inputs.voltage[1], inputs.frequency) =
         (ids(&["sensor.u"]), ids(&["sensor.u"]), ids(&["sensor.f"]));
     (inputs.n_current, inputs.energy_import) = (ids(&["sensor.n"]), ids(&["sensor.e"]));
-    let mut rig = new(&settings(inputs));
+    let mut rig = Rig::unheard(&settings(inputs));
     rig.run(60);
     rig.say_all(&[
         ("sensor.g", "1", "W"),
