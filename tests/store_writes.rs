@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -14,12 +15,13 @@ use std::{
 mod wait;
 
 use virtual_shelly::{
-    config::settings::StoreSettings,
+    config::{Settings, settings::StoreSettings},
     meter::{Counter, Energy, MinuteRecord, PhaseMinute},
-    store::{self, MeterRow, Run, StoreState},
+    store::{self, DATABASE_FILE, MeterRow, Run, Store, StoreState},
     vocab::{Clock, Now},
 };
 
+use tokio::runtime::{Builder, Runtime};
 use wait::Wait as _;
 
 const START: i64 = 1_800_000_000;
@@ -39,20 +41,51 @@ impl Clock for Simulated {
     }
 }
 
-/// What the tests count is the whole process's: one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// A folder and its clock. What the tests count is the whole process's: one at a time.
+struct Rig {
+    dir: tempfile::TempDir,
+    clock: Arc<Simulated>,
+    runtime: Runtime,
+    _alone: MutexGuard<'static, ()>,
 }
 
-fn settings(dir: &tempfile::TempDir) -> StoreSettings {
-    StoreSettings {
-        data_dir: dir.path().into(),
-        state_path: None,
-        interval: Duration::from_secs(30),
-        records_days: 60,
-        raw_days: 7,
-        history_days: 400,
+impl Rig {
+    fn new() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            clock: Arc::new(Simulated(AtomicI64::new(0))),
+            runtime: Builder::new_current_thread().enable_time().build().unwrap(),
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    fn open(&self) -> Store {
+        let settings = StoreSettings {
+            data_dir: self.dir.path().into(),
+            ..Settings::default().store
+        };
+        store::open(&settings, Arc::clone(&self.clock) as Arc<dyn Clock>).store
+    }
+
+    fn database(&self) -> PathBuf {
+        self.dir.path().join(DATABASE_FILE)
+    }
+
+    /// Sets a key; each answer waits for the writer, as over the network.
+    fn set(&self, store: &Store, second: i64, text: &str) {
+        self.clock.0.store(second, Ordering::Relaxed);
+        store.put_state_often("device/", text);
+        self.runtime.block_on(store.saved());
+    }
+}
+
+/// So much in each direction of all counters, Wh.
+fn alike(import: f64, export: f64) -> Energy {
+    let counter = Counter::new(import, export);
+    Energy {
+        phases: [counter; 3],
+        net: counter,
     }
 }
 
@@ -68,11 +101,8 @@ fn written() -> u64 {
 
 #[test]
 fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
-    let _alone = alone();
-    let dir = tempfile::tempdir().unwrap();
-    let settings = settings(&dir);
-    let clock = Arc::new(Simulated(AtomicI64::new(0)));
-    let store = store::open(&settings, Arc::clone(&clock) as Arc<dyn Clock>).store;
+    let rig = Rig::new();
+    let store = rig.open();
     let mut random = fastrand::Rng::with_seed(42);
     let mut energy = Energy::default();
     let before = written();
@@ -80,14 +110,7 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
         for ts in (second - 30..second).step_by(2) {
             store.sample(START + ts, random.f64() * 4000.0 - 1000.0);
         }
-        let phase = Counter {
-            import: energy.phases[0].import + random.f64() * 10.0,
-            export: energy.phases[0].export + random.f64(),
-        };
-        energy = Energy {
-            phases: [phase; 3],
-            net: phase,
-        };
+        energy += alike(random.f64() * 10.0, random.f64());
         let extra = r#"{"seeded":true,"offset":[0.0,0.0,0.0,0.0,0.0,0.0]}"#.to_owned();
         let wh = random.f64() * 20.0;
         let phase = PhaseMinute {
@@ -109,47 +132,34 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
         let minute = MinuteRecord {
             ts,
             phases: [phase; 3],
-            n_current: [0.0; 3],
             ..MinuteRecord::default()
         };
-        let reserve = Counter {
-            import: random.f64(),
-            export: random.f64(),
-        };
-        let phase_reserve = Energy {
-            phases: [reserve; 3],
-            net: reserve,
-        };
+        let reserve = alike(random.f64(), random.f64());
         let whole = second % 60 == 0;
         let run = Run {
             limit: Some(energy),
             under_way: (!whole).then_some(minute),
             ..Run::default()
         };
-        store.put_counters(
-            "",
-            MeterRow {
-                mac: "02AABBCCDDEE".into(),
-                energy,
-                reserve: phase_reserve,
-                lifetime: energy,
-                reset_at: 0.0,
-                extra,
-                run,
-                ..MeterRow::default()
-            },
-        );
+        let row = MeterRow {
+            mac: "02AABBCCDDEE".into(),
+            energy,
+            reserve,
+            lifetime: energy,
+            extra,
+            run,
+            ..MeterRow::default()
+        };
+        store.put_counters("", row);
         if whole {
             store.minute("", minute);
         }
-        clock.0.store(second, Ordering::Relaxed);
+        rig.clock.0.store(second, Ordering::Relaxed);
         store.flush().wait().unwrap();
     }
     store.close().wait().unwrap();
     let written = written() - before;
-    let size = std::fs::metadata(dir.path().join(store::DATABASE_FILE))
-        .unwrap()
-        .len();
+    let size = std::fs::metadata(rig.database()).unwrap().len();
     println!(
         "written in a simulated day: {:.1} MB; database after it: {:.1} MB",
         written as f64 / 1e6,
@@ -158,7 +168,7 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
     assert!(!matches!(store.health().state, StoreState::Failing { .. }));
     assert!(written <= BAR, "{written}");
     // The bar would be meaningless if the day were not there.
-    let store = store::open(&settings, clock).store;
+    let store = rig.open();
     assert_eq!(store.samples(0, i64::MAX).unwrap().len(), 43_200);
     assert_eq!(store.minutes(0, i64::MAX).unwrap().len(), 1_440);
 }
@@ -166,15 +176,8 @@ fn a_day_of_commits_every_30_s_writes_less_than_30_mb() {
 /// An automation that sets a key once a second: 740 MB a day were written for it.
 #[test]
 fn a_key_set_every_second_of_a_day_costs_little_and_is_kept() {
-    let _alone = alone();
-    let dir = tempfile::tempdir().unwrap();
-    let settings = settings(&dir);
-    let clock = Arc::new(Simulated(AtomicI64::new(0)));
-    let store = store::open(&settings, Arc::clone(&clock) as Arc<dyn Clock>).store;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let rig = Rig::new();
+    let store = rig.open();
     // The device's whole state is one text; some 20 keys more stand in it.
     let text = |second: i64| {
         format!(
@@ -184,10 +187,7 @@ fn a_key_set_every_second_of_a_day_costs_little_and_is_kept() {
     };
     let before = written();
     for second in 1..=DAY {
-        clock.0.store(second, Ordering::Relaxed);
-        store.put_state_often("device/", &text(second));
-        // Each answer waits for the writer, as over the network.
-        runtime.block_on(store.saved());
+        rig.set(&store, second, &text(second));
     }
     let written = written() - before;
     println!(
@@ -196,7 +196,7 @@ fn a_key_set_every_second_of_a_day_costs_little_and_is_kept() {
     );
     assert!(written <= BAR / 10, "{written}");
     store.close().wait().unwrap();
-    let store = store::open(&settings, Arc::clone(&clock) as Arc<dyn Clock>).store;
+    let store = rig.open();
     assert_eq!(
         store.get_state("device/").as_deref(),
         Some(&*text(DAY)),
@@ -208,37 +208,25 @@ fn a_key_set_every_second_of_a_day_costs_little_and_is_kept() {
 /// The first changes are kept at once, later ones within 5 minutes.
 #[test]
 fn a_key_set_now_and_then_is_kept_at_once() {
-    let _alone = alone();
-    let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(Simulated(AtomicI64::new(0)));
-    let store = store::open(&settings(&dir), Arc::clone(&clock) as Arc<dyn Clock>).store;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let rig = Rig::new();
+    let store = rig.open();
     let kept = || {
-        let conn = rusqlite::Connection::open(dir.path().join(store::DATABASE_FILE)).unwrap();
-        conn.query_row("SELECT json FROM state WHERE key = 'device/'", [], |row| {
-            row.get::<_, String>(0)
-        })
-        .ok()
+        let conn = rusqlite::Connection::open(rig.database()).unwrap();
+        let sql = "SELECT json FROM state WHERE key = 'device/'";
+        conn.query_row(sql, [], |row| row.get::<_, String>(0)).ok()
     };
-    let mut set = |second: i64| {
-        clock.0.store(second, Ordering::Relaxed);
-        store.put_state_often("device/", &second.to_string());
-        runtime.block_on(store.saved());
-    };
+    let set = |second: i64| rig.set(&store, second, &second.to_string());
     for second in [1, 400, 800] {
         set(second);
         assert_eq!(kept().as_deref(), Some(&*second.to_string()));
     }
     // A burst is coalesced, and its last word is on the disk within 5 minutes without a further
     // change.
-    (801..=900).for_each(&mut set);
+    (801..=900).for_each(set);
     assert_ne!(kept().as_deref(), Some("900"));
-    clock.0.store(1_201, Ordering::Relaxed);
-    runtime.block_on(store.saved());
-    runtime.block_on(store.saved());
+    rig.clock.0.store(1_201, Ordering::Relaxed);
+    rig.runtime.block_on(store.saved());
+    rig.runtime.block_on(store.saved());
     assert_eq!(kept().as_deref(), Some("900"));
     store.close().wait().unwrap();
 }

@@ -364,7 +364,7 @@ mod tests {
         let quarter = now.div_euclid(900) * 900;
         let borders = [quarter - 96 * 900 - 900, quarter + 900];
         let spans = opened.store.energy_between("", &borders).unwrap();
-        let recorded: f64 = spans[0].phases.unwrap().iter().map(|c| c.import).sum();
+        let recorded: f64 = spans[0].energy.unwrap().sum().import;
         let counted: f64 = energy.phases.iter().map(|c| c.import).sum();
         assert!(
             (recorded - counted).abs() < 0.01 * counted && counted > 1000.0,

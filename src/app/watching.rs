@@ -30,7 +30,7 @@ use diary::{
 use meter::Quality;
 use profiles::Acts;
 use source::prices::Told;
-use store::{Event, EventRow, Restored, Store, StoreState};
+use store::{Event, Restored, Store, StoreState};
 use transport::ListenerState;
 use vocab::reason::{Input, KeptReason, Reason, Unkept};
 use vocab::{Link, Now, meter_name};
@@ -148,14 +148,12 @@ pub fn before(restored: &Restored) -> Before {
 fn event(entry: &Entry) -> Event {
     Event {
         id: entry.id,
-        row: EventRow {
-            meter: entry.subject.meter.clone(),
-            kind: entry.subject.kind.name().to_owned(),
-            subject: entry.subject.which.clone(),
-            since: entry.since,
-            ended: entry.ended,
-            detail: serde_json::to_string(&entry.detail).unwrap_or_default(),
-        },
+        meter: entry.subject.meter.clone(),
+        kind: entry.subject.kind.name().to_owned(),
+        subject: entry.subject.which.clone(),
+        since: entry.since,
+        ended: entry.ended,
+        detail: serde_json::to_string(&entry.detail).unwrap_or_default(),
     }
 }
 
@@ -189,7 +187,7 @@ impl Watch {
         before.last_id = all.iter().map(|event| event.id).max().unwrap_or_default();
         before.open = all
             .into_iter()
-            .filter(|event| event.row.ended.is_none())
+            .filter(|event| event.ended.is_none())
             .filter_map(entry)
             .collect();
         let mut diary = Diary::new(before);

@@ -143,17 +143,16 @@ pub(super) struct Incident {
 /// An event of the store, unless a newer version made it.
 #[must_use]
 pub fn entry(event: Event) -> Option<Entry> {
-    let row = event.row;
     Some(Entry {
         id: event.id,
         subject: Subject {
-            kind: Kind::named(&row.kind)?,
-            meter: row.meter,
-            which: row.subject,
+            kind: Kind::named(&event.kind)?,
+            meter: event.meter,
+            which: event.subject,
         },
-        since: row.since,
-        ended: row.ended,
-        detail: serde_json::from_str(&row.detail).unwrap_or_default(),
+        since: event.since,
+        ended: event.ended,
+        detail: serde_json::from_str(&event.detail).unwrap_or_default(),
     })
 }
 

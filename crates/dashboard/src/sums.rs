@@ -170,13 +170,7 @@ mod tests {
         let span = |from: i64, to: i64, wh: f64| EnergySpan {
             from,
             to,
-            phases: Some(
-                [Counter {
-                    import: wh,
-                    export: 1.0,
-                }; 3],
-            ),
-            crossed: 1.0,
+            energy: Some(Energy::of_phases([Counter::new(wh, 1.0); 3], 1.0)),
             followed: Energy::default(),
             money: Money::default(),
         };
@@ -187,7 +181,7 @@ mod tests {
             .collect();
         let mut by_month: Vec<EnergySpan> =
             months.windows(2).map(|b| span(b[0], b[1], 7.0)).collect();
-        by_month[..10].iter_mut().for_each(|s| s.phases = None);
+        by_month[..10].iter_mut().for_each(|s| s.energy = None);
         let sums = Sums::new(&calendar, &spans, &by_month);
         assert_eq!(sums.today.to_string(), "2026-03-30");
         assert!(

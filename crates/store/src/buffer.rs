@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::types::{EventRow, MeterRow, Model, Price};
+use super::types::{Event, MeterRow, Model, Price};
 use meter::MinuteRecord;
 
 /// About a day of samples at 2 s: 0.7 MB.
@@ -32,8 +32,8 @@ pub(super) struct Batch {
     pub state: BTreeMap<String, String>,
     /// Newest model a name.
     pub models: BTreeMap<String, Model>,
-    /// Newest row of an event, by its number.
-    pub events: BTreeMap<i64, EventRow>,
+    /// Newest state of an event, by its number.
+    pub events: BTreeMap<i64, Event>,
     /// Prices by the time from which they hold, Unix s.
     pub prices: BTreeMap<i64, Price>,
     /// Mark of the original's file that this transaction's counters hold.
@@ -81,17 +81,18 @@ impl Batch {
         self.samples.drain(..samples);
         let records = self.records.len().saturating_sub(MAX_RECORDS);
         self.records.drain(..records);
-        let mut more = 0;
-        while self.events.len() > MAX_EVENTS {
-            self.events.pop_first();
-            more += 1;
-        }
-        while self.prices.len() > MAX_PRICES {
-            self.prices.pop_first();
-            more += 1;
-        }
+        let more = shorten(&mut self.events, MAX_EVENTS) + shorten(&mut self.prices, MAX_PRICES);
         (samples + records + more) as u64
     }
+}
+
+/// Leaves so many of the last rows; how many were given up.
+fn shorten<V>(rows: &mut BTreeMap<i64, V>, most: usize) -> usize {
+    let before = rows.len();
+    while rows.len() > most {
+        rows.pop_first();
+    }
+    before - rows.len()
 }
 
 /// What waits, and what the writer is committing right now: readers look at both.
@@ -112,10 +113,8 @@ impl Buffer {
 
     /// Oldest first.
     pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
-        self.inflight
-            .as_deref()
-            .into_iter()
-            .chain(std::iter::once(&self.pending))
+        let inflight = self.inflight.as_deref().into_iter();
+        inflight.chain([&self.pending])
     }
 
     /// Hands out what waits; it stays visible until [`Self::done`] or [`Self::failed`].

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::{Bar, EnergySpan, Store, StoreError};
-use meter::{Counter, MinuteRecord, PhaseMinute, records::Records};
+use meter::{Counter, records::Records};
 
 /// Points of a chart at most: more than its pixels are of no use.
 pub const POINTS: usize = 600;
@@ -125,24 +125,22 @@ fn minutes(store: &Store, meter: &str, from: i64, to: i64) -> Result<Vec<Slot>, 
         .records(meter)
         .read(from, to, limit)
         .map_err(|error| StoreError(error.0))?;
-    let power = |phase: &PhaseMinute| {
-        let counter = Counter {
-            import: phase.act_energy,
-            export: phase.act_ret_energy,
-        };
-        mean(counter, 60)
-    };
-    let slot = |record: &MinuteRecord| (record.ts, record.phases.each_ref().map(power));
-    Ok(records.iter().map(slot).collect())
+    let power = |phases: [Counter; 3]| phases.map(|phase| mean(phase, 60));
+    Ok(records
+        .iter()
+        .map(|record| (record.ts, power(record.energy().phases)))
+        .collect())
 }
 
 fn hours(store: &Store, meter: &str, from: i64, to: i64) -> Result<Vec<Slot>, StoreError> {
     let first = from.div_euclid(HOUR);
-    let borders: Vec<i64> = (first..=to.div_euclid(HOUR) + 1)
-        .map(|h| h * HOUR)
-        .collect();
+    let hours = first..=to.div_euclid(HOUR) + 1;
+    let borders: Vec<i64> = hours.map(|h| h * HOUR).collect();
     let spans = store.energy_between(meter, &borders)?;
-    let slot = |span: &EnergySpan| Some((span.from, span.phases?.map(|phase| mean(phase, HOUR))));
+    let slot = |span: &EnergySpan| {
+        let phases = span.energy?.phases;
+        Some((span.from, phases.map(|phase| mean(phase, HOUR))))
+    };
     // The hour that is under way has not its energy yet.
     let whole = spans.iter().filter(|span| span.to <= to);
     Ok(whole.filter_map(slot).collect())
@@ -197,22 +195,17 @@ impl Chart {
     /// When the database cannot be read.
     pub fn between(store: &Store, from: i64, to: i64, points: usize) -> Result<Self, StoreError> {
         let bars = store.power(from, to, points)?;
-        let step = bars
-            .windows(2)
-            .map(|pair| pair[1].ts - pair[0].ts)
-            .filter(|d| *d > 0)
-            .min()
-            .unwrap_or(1);
+        let steps = bars.windows(2).map(|pair| pair[1].ts - pair[0].ts);
+        let step = steps.filter(|step| *step > 0).min().unwrap_or(1);
         let column = |value: fn(&Bar) -> f64| bars.iter().map(|b| tenth(value(b))).collect();
-        let (w, mn, mx) = (column(|b| b.w), column(|b| b.mn), column(|b| b.mx));
         Ok(Self {
             from,
             to,
             step,
             ts: bars.iter().map(|b| b.ts).collect(),
-            w,
-            mn,
-            mx,
+            w: column(|b| b.w),
+            mn: column(|b| b.mn),
+            mx: column(|b| b.mx),
             forecast: Vec::new(),
             told: Vec::new(),
             phases: None,
@@ -237,10 +230,11 @@ impl Chart {
     /// In whole watts: what a small drawing beside a forecast can show.
     #[must_use]
     pub fn whole(mut self) -> Self {
-        for column in [&mut self.w, &mut self.mn, &mut self.mx] {
-            column
-                .iter_mut()
-                .for_each(|figure| *figure = Figure::whole(figure.0));
+        for figure in [&mut self.w, &mut self.mn, &mut self.mx]
+            .into_iter()
+            .flatten()
+        {
+            *figure = Figure::whole(figure.0);
         }
         self
     }

@@ -2,8 +2,7 @@
 //! (`docs/protocol/emdata.md#columns`), as postcard writes integers. About 100 bytes a record
 //! instead of 350.
 
-use super::types::{from_numbers, to_numbers};
-use meter::{MinuteRecord, PhaseMinute};
+use meter::{Energy, MinuteRecord, PhaseMinute};
 
 /// With what energy entities counted beyond what the phases say.
 const FOLLOWED: u8 = 3;
@@ -61,7 +60,7 @@ pub(super) fn encode(record: &MinuteRecord) -> Vec<u8> {
         record.n_current.map(|value| units(value, VOLT_AMPERE)),
     );
     let crossed = units(record.crossed, ENERGY);
-    let followed = to_numbers(&record.followed).map(|wh| units(wh, ENERGY));
+    let followed = record.followed.to_array().map(|wh| units(wh, ENERGY));
     let buffer = Vec::with_capacity(128);
     // Only a buffer that cannot grow is an error.
     if followed == [0; 8] {
@@ -92,7 +91,7 @@ pub(super) fn decode(ts: i64, blob: &[u8]) -> Option<MinuteRecord> {
             .map(|units| from_figures(std::array::from_fn(|at| value(units[at], SCALES[at])))),
         n_current: n_current.map(|units| value(units, VOLT_AMPERE)),
         crossed: value(crossed, ENERGY),
-        followed: from_numbers(followed.map(|wh| value(wh, ENERGY))),
+        followed: Energy::from_array(followed.map(|wh| value(wh, ENERGY))),
     })
 }
 
@@ -112,7 +111,7 @@ mod tests {
             record.n_current = std::array::from_fn(|j| units[39 + j] as f64 / VOLT_AMPERE);
             record.crossed = units[42] as f64 / ENERGY;
             if follows {
-                record.followed = from_numbers(std::array::from_fn(|j| units[43 + j] as f64 / ENERGY));
+                record.followed = Energy::from_array(std::array::from_fn(|j| units[43 + j] as f64 / ENERGY));
             }
             prop_assert_eq!(decode(ts, &encode(&record)), Some(record));
         }
@@ -138,9 +137,8 @@ mod tests {
         let house = MinuteRecord {
             ts: 60,
             phases: [phase; 3],
-            n_current: [0.0; 3],
             crossed: 1.5,
-            followed: meter::Energy::default(),
+            ..MinuteRecord::default()
         };
         assert!(encode(&house).len() < 120, "{}", encode(&house).len());
         let hexadecimal: String = encode(&house).iter().map(|b| format!("{b:02x}")).collect();
@@ -149,18 +147,13 @@ mod tests {
             format!("02{PHASE}{PHASE}{PHASE}000000b0ea01"),
             "what databases hold"
         );
-        let mut before = encode(&MinuteRecord {
+        let plain = MinuteRecord {
             crossed: 0.0,
             ..house
-        });
+        };
+        let mut before = encode(&plain);
         before[0] = WITHOUT_CROSSED;
         before.pop();
-        assert_eq!(
-            decode(60, &before),
-            Some(MinuteRecord {
-                crossed: 0.0,
-                ..house
-            })
-        );
+        assert_eq!(decode(60, &before), Some(plain));
     }
 }

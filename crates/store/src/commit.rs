@@ -1,15 +1,15 @@
 //! One batch into the database, inside the writer's transaction.
 
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
+use rusqlite::{Connection, OptionalExtension, params_from_iter, types::Value};
 
 use super::{
     buffer::Batch,
     codec, event_rows, part, series,
-    types::{MeterRow, QUARTER, to_numbers},
+    types::{MeterRow, QUARTER},
 };
 use meter::MinuteRecord;
 
-/// Counters and lifetime sums, in the order of [`to_numbers`].
+/// Counters and lifetime sums, in the order of [`meter::Energy::to_array`].
 pub(super) const COUNTERS: &str = "a_import, a_export, b_import, b_export, c_import, c_export, net_import, net_export,
     life_a_import, life_a_export, life_b_import, life_b_export, life_c_import, life_c_export, life_net_import, life_net_export";
 
@@ -36,7 +36,7 @@ pub(super) fn apply(tx: &Connection, batch: &Batch, seen: f64) -> rusqlite::Resu
             (name, &model.meta, &model.blob),
         )?;
     }
-    event_rows::write(tx, &batch.events, &batch.prices)?;
+    event_rows::write(tx, batch.events.values(), &batch.prices)?;
     if let Some(mark) = &batch.imported {
         tx.execute(
             "INSERT OR REPLACE INTO meta(key, value) VALUES('imported', ?1)",
@@ -72,7 +72,7 @@ fn book(tx: &Connection, meter: i64, record: &MinuteRecord, sign: f64) -> rusqli
         )?
         .execute((meter, quarter, wh(record.crossed)))?;
     }
-    let followed = to_numbers(&record.followed).map(wh);
+    let followed = record.followed.to_array().map(wh);
     if followed != [0.0; 8] {
         let [ai, ae, bi, be, ci, ce, ni, ne] = followed;
         tx.prepare_cached(
@@ -80,24 +80,15 @@ fn book(tx: &Connection, meter: i64, record: &MinuteRecord, sign: f64) -> rusqli
              a_import = a_import + ?3, a_export = a_export + ?4, b_import = b_import + ?5, b_export = b_export + ?6,
              c_import = c_import + ?7, c_export = c_export + ?8, net_import = net_import + ?9, net_export = net_export + ?10",
         )?
-        .execute(params![meter, quarter, ai, ae, bi, be, ci, ce, ni, ne])?;
+        .execute((meter, quarter, ai, ae, bi, be, ci, ce, ni, ne))?;
     }
-    let [a, b, c] = record.phases;
+    let [ai, ae, bi, be, ci, ce, ..] = record.energy().to_array().map(wh);
     tx.prepare_cached(
         "INSERT INTO quarters VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(meter, ts) DO UPDATE SET
          a_import = max(0, a_import + ?3), a_export = max(0, a_export + ?4), b_import = max(0, b_import + ?5),
          b_export = max(0, b_export + ?6), c_import = max(0, c_import + ?7), c_export = max(0, c_export + ?8)",
     )?
-    .execute(params![
-        meter,
-        quarter,
-        wh(a.act_energy),
-        wh(a.act_ret_energy),
-        wh(b.act_energy),
-        wh(b.act_ret_energy),
-        wh(c.act_energy),
-        wh(c.act_ret_energy)
-    ])
+    .execute((meter, quarter, ai, ae, bi, be, ci, ce))
     .map(|_| ())
 }
 
@@ -113,10 +104,10 @@ fn meter_id(tx: &Connection, key: &str) -> rusqlite::Result<i64> {
 fn put_meter(tx: &Connection, key: &str, row: &MeterRow, seen: f64) -> rusqlite::Result<()> {
     let id = meter_id(tx, key)?;
     let texts = [row.mac.clone(), row.extra.clone()].map(Value::Text);
+    let counters = [row.energy, row.lifetime].map(meter::Energy::to_array);
     let numbers = [seen, row.reset_at]
         .into_iter()
-        .chain(to_numbers(&row.energy))
-        .chain(to_numbers(&row.lifetime))
+        .chain(counters.into_iter().flatten())
         .map(Value::Real);
     let marks = ["?"; 20].join(", ");
     let sql = format!(

@@ -2,30 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::types::{EventRow, Price};
+use super::types::{Event, Price};
 
 /// Most events that are kept: years of a house, weeks of one where much goes wrong.
 pub(super) const MOST: i64 = 4_000;
 
 /// Writes events and prices of a batch.
-pub(super) fn write(
+pub(super) fn write<'a>(
     tx: &Connection,
-    events: &BTreeMap<i64, EventRow>,
+    events: impl Iterator<Item = &'a Event>,
     prices: &BTreeMap<i64, Price>,
 ) -> rusqlite::Result<()> {
-    for (id, row) in events {
+    for event in events {
         tx.prepare_cached("INSERT OR REPLACE INTO events VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-            .execute(params![
-                id,
-                row.meter,
-                row.kind,
-                row.subject,
-                row.since,
-                row.ended,
-                row.detail
-            ])?;
+            .execute((
+                event.id,
+                &event.meter,
+                &event.kind,
+                &event.subject,
+                event.since,
+                event.ended,
+                &event.detail,
+            ))?;
     }
     for (ts, price) in prices {
         tx.prepare_cached("INSERT OR REPLACE INTO prices VALUES(?1, ?2, ?3)")?

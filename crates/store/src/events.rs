@@ -8,8 +8,7 @@ use rusqlite::Connection;
 use super::{
     Store,
     event_rows::MOST,
-    lock::lock,
-    types::{Event, EventRow, Price, StoreError},
+    types::{Event, Price, StoreError},
 };
 
 /// Those that reach into a stretch of time (Unix s), the newest of them.
@@ -18,23 +17,22 @@ fn between(
     from: f64,
     to: f64,
     most: i64,
-) -> rusqlite::Result<BTreeMap<i64, EventRow>> {
+) -> rusqlite::Result<BTreeMap<i64, Event>> {
     let mut select = conn.prepare_cached(
         "SELECT id, meter, kind, subject, since, ended, detail FROM events
          WHERE since <= ?2 AND (ended IS NULL OR ended >= ?1) ORDER BY since DESC, id DESC LIMIT ?3",
     )?;
     let rows = select.query_map((from, to, most), |r| {
-        Ok((
-            r.get(0)?,
-            EventRow {
-                meter: r.get(1)?,
-                kind: r.get(2)?,
-                subject: r.get(3)?,
-                since: r.get(4)?,
-                ended: r.get(5)?,
-                detail: r.get(6)?,
-            },
-        ))
+        let event = Event {
+            id: r.get(0)?,
+            meter: r.get(1)?,
+            kind: r.get(2)?,
+            subject: r.get(3)?,
+            since: r.get(4)?,
+            ended: r.get(5)?,
+            detail: r.get(6)?,
+        };
+        Ok((event.id, event))
     })?;
     rows.collect()
 }
@@ -43,13 +41,8 @@ fn between(
 fn load_prices(conn: &Connection) -> rusqlite::Result<BTreeMap<i64, Price>> {
     let mut select = conn.prepare_cached("SELECT ts, import, export FROM prices ORDER BY ts")?;
     let rows = select.query_map([], |r| {
-        Ok((
-            r.get(0)?,
-            Price {
-                import: r.get(1)?,
-                export: r.get(2)?,
-            },
-        ))
+        let (import, export) = (r.get(1)?, r.get(2)?);
+        Ok((r.get(0)?, Price { import, export }))
     })?;
     rows.collect()
 }
@@ -63,20 +56,13 @@ impl Store {
     pub fn events(&self, from: f64, to: f64, most: usize) -> Result<Vec<Event>, StoreError> {
         let limit = i64::try_from(most).unwrap_or(MOST).min(MOST);
         // First what waits: it may be in the database a moment later, and is in one of them.
-        let buffer = lock(&self.0.shared.buffer);
-        let batches = buffer.batches().flat_map(|batch| batch.events.clone());
-        let pending: BTreeMap<i64, EventRow> = batches.collect();
-        drop(buffer);
+        let pending = self.0.shared.pending(|batch| &batch.events);
         let mut found = self.0.shared.query(|conn| between(conn, from, to, limit))?;
         found.extend(pending);
         let reaches =
-            |row: &EventRow| row.since <= to && row.ended.is_none_or(|ended| ended >= from);
-        let mut all: Vec<Event> = found
-            .into_iter()
-            .filter(|(_, row)| reaches(row))
-            .map(|(id, row)| Event { id, row })
-            .collect();
-        all.sort_by(|a, b| b.row.since.total_cmp(&a.row.since).then(b.id.cmp(&a.id)));
+            |event: &Event| event.since <= to && event.ended.is_none_or(|ended| ended >= from);
+        let mut all: Vec<Event> = found.into_values().filter(reaches).collect();
+        all.sort_by(|a, b| b.since.total_cmp(&a.since).then(b.id.cmp(&a.id)));
         all.truncate(most);
         Ok(all)
     }
@@ -86,10 +72,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn prices(&self) -> Result<BTreeMap<i64, Price>, StoreError> {
-        let buffer = lock(&self.0.shared.buffer);
-        let batches = buffer.batches().flat_map(|batch| batch.prices.clone());
-        let pending: BTreeMap<i64, Price> = batches.collect();
-        drop(buffer);
+        let pending = self.0.shared.pending(|batch| &batch.prices);
         let mut all = self.0.shared.query(load_prices)?;
         all.extend(pending);
         Ok(all)
@@ -101,10 +84,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::path::Path;
 
-    use super::{
-        super::event_rows::{prune, write},
-        *,
-    };
+    use super::*;
+    use crate::event_rows::{prune, write};
     use crate::{DATABASE_FILE, Opened, testing};
 
     const T0: f64 = 1_800_000_000.0;
@@ -116,13 +97,11 @@ mod tests {
     fn event(id: i64, since: f64, ended: Option<f64>) -> Event {
         Event {
             id,
-            row: EventRow {
-                kind: "no_reading".into(),
-                since,
-                ended,
-                detail: "{}".into(),
-                ..EventRow::default()
-            },
+            kind: "no_reading".into(),
+            since,
+            ended,
+            detail: "{}".into(),
+            ..Event::default()
         }
     }
 
@@ -163,13 +142,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(start(dir.path()));
         let conn = Connection::open(dir.path().join(DATABASE_FILE)).unwrap();
-        let mut all = BTreeMap::new();
-        all.insert(1, event(1, 0.0, None).row);
-        all.insert(2, event(2, 10.0, Some(20.0)).row);
-        for id in 3..MOST + 10 {
-            all.insert(id, event(id, id as f64 + 1000.0, Some(1e9)).row);
-        }
-        write(&conn, &all, &BTreeMap::new()).unwrap();
+        let mut all = vec![event(1, 0.0, None), event(2, 10.0, Some(20.0))];
+        all.extend((3..MOST + 10).map(|id| event(id, id as f64 + 1000.0, Some(1e9))));
+        write(&conn, all.iter(), &BTreeMap::new()).unwrap();
         prune(&conn, 500.0).unwrap();
         let kept = between(&conn, f64::MIN, f64::MAX, 2 * MOST).unwrap();
         assert_eq!(kept.len() as i64, MOST + 1);
@@ -188,15 +163,15 @@ mod tests {
         let borders = [1_795_910_400, 1_795_996_800];
         let span = opened.store.energy_between("", &borders).unwrap()[0];
         let (sum, net) = (span.sum().unwrap(), span.net().unwrap());
-        assert!(
-            (sum.import - 92.39).abs() < 0.1 && (sum.export - 31.68).abs() < 0.1,
-            "{sum:?}"
-        );
         // 1500, -600 and 250 W: 1150 W in all, and nothing was fed in.
-        assert!(
-            (net.import - 60.71).abs() < 0.1 && net.export < 0.01,
-            "{net:?}"
-        );
+        for (wh, want, by) in [
+            (sum.import, 92.39, 0.1),
+            (sum.export, 31.68, 0.1),
+            (net.import, 60.71, 0.1),
+            (net.export, 0.0, 0.01),
+        ] {
+            assert!((wh - want).abs() < by, "{wh} is not {want}");
+        }
         assert_eq!(opened.store.events(f64::MIN, f64::MAX, 10).unwrap(), []);
         assert!(opened.restored.seen.is_some_and(|seen| seen > 1.79e9));
     }

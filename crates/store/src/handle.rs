@@ -13,11 +13,12 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    buffer::Batch,
     lock::lock,
     part::{self, Part},
     shared::{Cache, Shared},
     types::{Event, Import, MeterRow, Model, Price, Run, StoreError, StoreHealth},
-    writer::{Ack, Control},
+    writer::{Command, Writer},
 };
 use meter::MinuteRecord;
 use vocab::reason::Unkept;
@@ -33,7 +34,7 @@ const HANGS_AFTER: u64 = 10;
 
 pub(super) struct Inner {
     pub shared: Arc<Shared>,
-    control: mpsc::Sender<Control>,
+    commands: mpsc::Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
     pub raw_days: u32,
 }
@@ -46,9 +47,8 @@ pub struct Store(pub(super) Arc<Inner>);
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Store")
-            .field(&self.0.shared.health())
-            .finish()
+        let health = self.0.shared.health();
+        f.debug_tuple("Store").field(&health).finish()
     }
 }
 
@@ -70,9 +70,8 @@ impl Future for Done {
     type Output = Result<(), StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0)
-            .poll(cx)
-            .map(|answer| answer.unwrap_or_else(|_| Err(gone())))
+        let answer = Pin::new(&mut self.0).poll(cx);
+        answer.map(|answer| answer.unwrap_or_else(|_| Err(gone())))
     }
 }
 
@@ -83,13 +82,13 @@ fn gone() -> StoreError {
 impl Store {
     pub(super) fn new(
         shared: Arc<Shared>,
-        control: mpsc::Sender<Control>,
+        commands: mpsc::Sender<Command>,
         thread: Option<JoinHandle<()>>,
         raw_days: u32,
     ) -> Self {
         Self(Arc::new(Inner {
             shared,
-            control,
+            commands,
             thread: Mutex::new(thread),
             raw_days,
         }))
@@ -100,8 +99,7 @@ impl Store {
     /// Identity and counters of a meter, as often as they change; each commit holds the newest. A
     /// new reset or MAC is committed at once.
     pub fn put_counters(&self, meter: &str, row: MeterRow) {
-        let shared = &self.0.shared;
-        let mut cache = lock(&shared.cache);
+        let mut cache = lock(&self.0.shared.cache);
         let mut row = match cache.base.get(meter) {
             Some(base) => row.upon(base),
             None => row,
@@ -121,14 +119,12 @@ impl Store {
         let short = row.run.short;
         // Still under the cache's lock: what stands on a folder's counters must not be followed by
         // what does not.
-        lock(&shared.buffer).add(|batch| {
-            batch.meters.insert(meter.to_owned(), row);
-        });
+        self.add(|batch| _ = batch.meters.insert(meter.to_owned(), row));
         drop(cache);
         if rare {
-            self.wake();
+            self.tell(Writer::wake);
         } else if short {
-            let _ = self.0.control.send(Control::Short);
+            self.tell(Writer::short);
         }
     }
 
@@ -148,26 +144,19 @@ impl Store {
     /// Keeps a text (JSON) under a key, e.g. `device/` and the meter's key; an empty one takes back
     /// what was kept. Committed at once.
     pub fn put_state(&self, key: &str, json: &str) {
-        let before = lock(&self.0.shared.cache)
-            .state
-            .insert(key.to_owned(), json.to_owned());
-        if before.as_deref() != Some(json) {
-            lock(&self.0.shared.buffer).add(|batch| {
-                batch.state.insert(key.to_owned(), json.to_owned());
-            });
-            self.wake();
+        if self.is_news(|cache| &mut cache.state, key, json) {
+            self.add(|batch| _ = batch.state.insert(key.to_owned(), json.to_owned()));
+            self.tell(Writer::wake);
         }
     }
 
     /// As [`Self::put_state`]; `vital`, those members of `json` that must outlive the database,
     /// goes into the sidecar too.
     pub fn put_vital_state(&self, key: &str, json: &str, vital: &str) {
-        let before = lock(&self.0.shared.cache)
-            .vital
-            .insert(key.to_owned(), vital.to_owned());
+        let news = self.is_news(|cache| &mut cache.vital, key, vital);
         self.put_state(key, json);
-        if before.as_deref() != Some(vital) {
-            self.wake();
+        if news {
+            self.tell(Writer::wake);
         }
     }
 
@@ -186,38 +175,45 @@ impl Store {
     /// As [`Self::put_state`] for what changes all day: the first few changes are committed at
     /// once, the others with one of the next commits, within 5 minutes.
     pub fn put_state_often(&self, key: &str, json: &str) {
-        let before = lock(&self.0.shared.cache)
-            .state
-            .insert(key.to_owned(), json.to_owned());
-        if before.as_deref() != Some(json) {
-            let _ = self.0.control.send(Control::Often(key.to_owned()));
+        if self.is_news(|cache| &mut cache.state, key, json) {
+            let key = key.to_owned();
+            self.tell(|writer| writer.often(key));
         }
+    }
+
+    /// Remembers a text; whether it is another one than before.
+    fn is_news(
+        &self,
+        texts: fn(&mut Cache) -> &mut BTreeMap<String, String>,
+        key: &str,
+        text: &str,
+    ) -> bool {
+        let mut cache = lock(&self.0.shared.cache);
+        let before = texts(&mut cache).insert(key.to_owned(), text.to_owned());
+        before.as_deref() != Some(text)
     }
 
     /// Waits until what was put before is on the disk, where it has to be at once; a disk that
     /// hangs, for 3 s. What cannot be written is said elsewhere and tried again: it holds
     /// nevertheless.
     pub async fn saved(&self) {
-        let _ = tokio::time::timeout(SAVED_WITHIN, self.ask(Control::Saved)).await;
+        // What is rare is committed when it comes: before this.
+        let _ = tokio::time::timeout(SAVED_WITHIN, self.ask(|_| Ok(()))).await;
     }
 
     /// The text of a key; none where it was taken back. Never waits for a disk.
     #[must_use]
     pub fn get_state(&self, key: &str) -> Option<String> {
         let cache = lock(&self.0.shared.cache);
-        cache
-            .state
-            .get(key)
-            .filter(|text| !text.is_empty())
-            .cloned()
+        let text = cache.state.get(key);
+        text.filter(|text| !text.is_empty()).cloned()
     }
 
     /// A sample of the house total: Unix s, W, + import. One a sample step; what is not finite is
     /// left out.
     pub fn sample(&self, ts: i64, w: f64) {
         if w.is_finite() && w.abs() <= 1e9 {
-            lock(&self.0.shared.buffer)
-                .add(|batch| batch.samples.push_back((ts, (w * 10.0).round() as i64)));
+            self.add(|batch| batch.samples.push_back((ts, (w * 10.0).round() as i64)));
         }
     }
 
@@ -225,33 +221,31 @@ impl Store {
     /// One that a stop cuts short is handed over before its time is up: it is kept with the
     /// counters that come next, and what the next run has of it goes on with it.
     pub fn minute(&self, meter: &str, record: MinuteRecord) {
-        let shared = &self.0.shared;
-        let mut cache = lock(&shared.cache);
+        let mut cache = lock(&self.0.shared.cache);
         let record = self.with_part(&mut cache, meter, record);
         cache.parts.remove(meter);
-        if let Some(until) = part::reach(record.ts, shared.now_s()) {
+        if let Some(until) = part::reach(record.ts, self.0.shared.now_s()) {
             cache.parts.insert(meter.to_owned(), Part { record, until });
             return;
         }
-        lock(&shared.buffer).add(|batch| batch.records.push_back((meter.into(), record)));
+        self.add(|batch| batch.records.push_back((meter.into(), record)));
         drop(cache);
-        let _ = self.0.control.send(Control::Minute);
+        self.tell(Writer::minute);
     }
 
     /// A minute with what was measured of it before a stop; that of another minute becomes a record
     /// of its own.
     fn with_part(&self, cache: &mut Cache, meter: &str, minute: MinuteRecord) -> MinuteRecord {
-        let shared = &self.0.shared;
-        match cache.parts.get(meter).map(|part| part.record) {
-            Some(before) if before.ts != minute.ts => {
-                cache.parts.remove(meter);
-                lock(&shared.buffer).add(|batch| batch.records.push_back((meter.into(), before)));
-                minute
-            }
-            _ => cache.parts.get(meter).map_or(minute, |part| {
-                part.with(minute, part::reach(minute.ts, shared.now_s()))
-            }),
+        let Some(part) = cache.parts.get(meter) else {
+            return minute;
+        };
+        let before = part.record;
+        if before.ts == minute.ts {
+            return part.with(minute, part::reach(minute.ts, self.0.shared.now_s()));
         }
+        cache.parts.remove(meter);
+        self.add(|batch| batch.records.push_back((meter.into(), before)));
+        minute
     }
 
     /// `EMData.DeleteAllData`: the minute records of a meter go; energy by time, samples and
@@ -259,48 +253,43 @@ impl Store {
     pub fn delete_records(&self, meter: &str) {
         let mut cache = lock(&self.0.shared.cache);
         cache.parts.remove(meter);
-        lock(&self.0.shared.buffer).add(|batch| batch.delete_records(meter));
+        self.add(|batch| batch.delete_records(meter));
         drop(cache);
-        self.wake();
+        self.tell(Writer::wake);
     }
 
     /// Keeps a model under a name.
     pub fn put_model(&self, name: &str, model: Model) {
-        lock(&self.0.shared.buffer).add(|batch| {
-            batch.models.insert(name.to_owned(), model);
-        });
+        self.add(|batch| _ = batch.models.insert(name.to_owned(), model));
     }
 
     /// Keeps what went wrong, under a number of its own; what is kept under it is replaced. Committed
     /// at once.
     pub fn put_event(&self, event: Event) {
-        lock(&self.0.shared.buffer).add(|batch| {
-            batch.events.insert(event.id, event.row);
-        });
-        self.wake();
+        self.add(|batch| _ = batch.events.insert(event.id, event));
+        self.tell(Writer::wake);
     }
 
     /// Keeps what a kWh costs from a time (Unix s) on.
     pub fn put_price(&self, ts: i64, price: Price) {
-        lock(&self.0.shared.buffer).add(|batch| {
-            batch.prices.insert(ts, price);
-        });
+        self.add(|batch| _ = batch.prices.insert(ts, price));
     }
 
     /// The meter has added the energy of an [`Import`]: its new counters and the mark that they
     /// hold it are committed together, then the original's file is renamed.
     pub fn import_done(&self, import: &Import, meter: &str, row: MeterRow) {
-        lock(&self.0.shared.cache)
-            .meters
-            .insert(meter.to_owned(), row.clone());
-        lock(&self.0.shared.buffer).add(|batch| {
+        let mut cache = lock(&self.0.shared.cache);
+        cache.meters.insert(meter.to_owned(), row.clone());
+        drop(cache);
+        self.add(|batch| {
             batch.meters.insert(meter.to_owned(), row);
             batch.imported = Some(import.mark.clone());
         });
-        let _ = self.0.control.send(Control::Imported(import.path.clone()));
+        let path = import.path.clone();
+        self.tell(|writer| writer.imported(path));
     }
 
-    // --- what is read: see also `reader`, `money` and `events` ---
+    // What is read: `reader`, `money` and `events`.
 
     // --- how it is, and what it is told ---
 
@@ -320,45 +309,48 @@ impl Store {
     /// freeze does not count against it.
     #[must_use]
     pub fn alive(&self) -> bool {
-        let running = lock(&self.0.thread)
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished());
+        let thread = lock(&self.0.thread);
+        let running = thread.as_ref().is_some_and(|thread| !thread.is_finished());
         running && self.0.shared.silent_for() < SILENT_AT_MOST
     }
 
     /// Commits what is buffered.
     pub fn flush(&self) -> Done {
-        self.ask(Control::Flush)
+        self.ask(Writer::flush)
     }
 
     /// For a backup: everything committed, the database one closed file that does not change until
     /// [`Self::thaw`], or for 15 minutes. What comes is buffered; reading goes on.
     pub fn freeze(&self) -> Done {
-        self.ask(Control::Freeze)
+        self.ask(Writer::freeze)
     }
 
     /// The end of [`Self::freeze`].
     pub fn thaw(&self) -> Done {
-        self.ask(Control::Thaw)
+        self.ask(Writer::thaw)
     }
 
     /// Saves everything and ends the writer.
     pub fn close(&self) -> Done {
         self.0.shared.set_closing();
-        self.ask(Control::Close)
+        self.ask(Writer::close)
     }
 
-    fn ask(&self, command: impl FnOnce(Ack) -> Control) -> Done {
+    fn ask(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<(), StoreError> + Send + 'static,
+    ) -> Done {
         let (send, receive) = oneshot::channel();
-        let ack = Box::new(move |answer| {
-            let _ = send.send(answer);
-        });
         // If the thread is gone, so is the sender in it, and the receiver says so.
-        let _ = self.0.control.send(command(ack));
+        self.tell(|writer| _ = send.send(work(writer)));
         Done(receive)
     }
 
-    fn wake(&self) {
-        let _ = self.0.control.send(Control::Wake);
+    fn tell(&self, command: impl FnOnce(&mut Writer) + Send + 'static) {
+        let _ = self.0.commands.send(Box::new(command));
+    }
+
+    fn add(&self, change: impl FnOnce(&mut Batch)) {
+        lock(&self.0.shared.buffer).add(change);
     }
 }

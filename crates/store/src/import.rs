@@ -16,8 +16,8 @@ use super::{
     loss::shown,
     original::read,
     shared::Shared,
-    types::{Import, Rows, StoreError},
-    writer::Control,
+    types::{Bar, Import, Rows, StoreError},
+    writer::Command,
 };
 use config::settings::StoreSettings;
 use vocab::reason::{Reason, Unkept};
@@ -30,7 +30,7 @@ const CHUNK: usize = 5_000;
 pub(super) fn start(
     settings: &StoreSettings,
     shared: &Arc<Shared>,
-    control: &mpsc::Sender<Control>,
+    commands: &mpsc::Sender<Command>,
     problems: &mut Vec<Reason>,
 ) -> Option<oneshot::Receiver<Import>> {
     let in_folder = || settings.data_dir.join("state.json");
@@ -40,8 +40,8 @@ pub(super) fn start(
     }
     let (send, receive) = oneshot::channel();
     let (shown, raw_days) = (shown(&path), settings.raw_days);
-    let (shared, control) = (Arc::clone(shared), control.clone());
-    let reading = move || match run(&shared, &control, &path, raw_days) {
+    let (shared, commands) = (Arc::clone(shared), commands.clone());
+    let reading = move || match run(&shared, &commands, &path, raw_days) {
         Ok(Some(import)) => {
             let _ = send.send(import);
         }
@@ -61,30 +61,25 @@ pub(super) fn start(
 
 fn run(
     shared: &Shared,
-    control: &mpsc::Sender<Control>,
+    commands: &mpsc::Sender<Command>,
     path: &Path,
     raw_days: u32,
 ) -> Result<Option<Import>, StoreError> {
     let mark = mark(path)?;
     if shared.imported()?.as_ref() == Some(&mark) {
         // Its counters are in; only the renaming is missing.
-        let _ = control.send(Control::Imported(path.to_owned()));
+        let path = path.to_owned();
+        let _ = commands.send(Box::new(|writer| writer.imported(path)));
         return Ok(None);
     }
     let energy = read(path, &mut |_, _| Ok(()))?;
     let now = shared.clock.now().unix_s();
-    let mut sorter = Sorter {
-        now,
-        raw_from: now - i64::from(raw_days) * 86_400,
-        rows: Rows::default(),
-        open: None,
-        count: 0,
-    };
+    let mut sorter = Sorter::new(now, now - i64::from(raw_days) * 86_400);
     read(path, &mut |ts, w| {
-        sorter.add(ts, w, &mut |rows| hand_over(shared, control, rows))
+        sorter.add(ts, w, &mut |rows| hand_over(shared, commands, rows))
     })?;
     sorter.close_minute();
-    hand_over(shared, control, std::mem::take(&mut sorter.rows))?;
+    hand_over(shared, commands, std::mem::take(&mut sorter.rows))?;
     Ok(Some(Import {
         energy,
         samples: sorter.count,
@@ -106,7 +101,7 @@ fn mark(path: &Path) -> Result<String, StoreError> {
 
 fn hand_over(
     shared: &Shared,
-    control: &mpsc::Sender<Control>,
+    commands: &mpsc::Sender<Command>,
     rows: Rows,
 ) -> Result<(), StoreError> {
     let rows = Arc::new(rows);
@@ -119,11 +114,9 @@ fn hand_over(
             continue;
         }
         let (send, receive) = mpsc::channel();
-        let ack = Box::new(move |answer| {
-            let _ = send.send(answer);
-        });
-        control
-            .send(Control::Import(Arc::clone(&rows), ack))
+        let rows = Arc::clone(&rows);
+        commands
+            .send(Box::new(move |writer| _ = send.send(writer.import(&rows))))
             .map_err(|_| Unkept::StoreClosed)?;
         match receive.recv().map_err(|_| Unkept::ImportStopped)? {
             // A backup came in between.
@@ -139,12 +132,22 @@ struct Sorter {
     now: i64,
     raw_from: i64,
     rows: Rows,
-    /// Minute, sum, smallest, largest, count.
-    open: Option<(i64, i64, i64, i64, i64)>,
+    /// The minute under way, with the sum of its samples in place of the mean; 0.1 W.
+    open: Option<Bar>,
     count: u64,
 }
 
 impl Sorter {
+    fn new(now: i64, raw_from: i64) -> Self {
+        Self {
+            now,
+            raw_from,
+            rows: Rows::default(),
+            open: None,
+            count: 0,
+        }
+    }
+
     fn add(
         &mut self,
         ts: f64,
@@ -160,16 +163,12 @@ impl Sorter {
         if ts >= self.raw_from {
             self.rows.samples.push((ts, deci));
         }
+        let sample = Bar::of(minute, deci as f64);
         match &mut self.open {
-            Some((open, sum, mn, mx, n)) if *open == minute => {
-                *sum += deci;
-                *mn = deci.min(*mn);
-                *mx = deci.max(*mx);
-                *n += 1;
-            }
+            Some(open) if open.ts == minute => open.add(sample),
             _ => {
                 self.close_minute();
-                self.open = Some((minute, deci, deci, deci, 1));
+                self.open = Some(sample);
             }
         }
         if self.rows.samples.len() + self.rows.means.len() >= CHUNK {
@@ -180,11 +179,10 @@ impl Sorter {
     }
 
     fn close_minute(&mut self) {
-        if let Some((minute, sum, mn, mx, n)) = self.open.take() {
-            self.rows
-                .means
-                .push((minute, (sum as f64 / n as f64).round() as i64, mn, mx, n));
-        }
+        self.rows.means.extend(self.open.take().map(|open| Bar {
+            w: (open.w / f64::from(open.n)).round(),
+            ..open
+        }));
     }
 }
 
@@ -195,13 +193,7 @@ mod tests {
 
     #[test]
     fn old_samples_become_minute_means() {
-        let mut sorter = Sorter {
-            now: 10_000,
-            raw_from: 9_000,
-            rows: Rows::default(),
-            open: None,
-            count: 0,
-        };
+        let mut sorter = Sorter::new(10_000, 9_000);
         for (ts, w) in [
             (60.0, 1.0),
             (90.5, 2.0),
@@ -213,14 +205,15 @@ mod tests {
         }
         sorter.close_minute();
         assert_eq!(sorter.rows.samples, [(9_000, 50)]);
-        assert_eq!(
-            sorter.rows.means,
-            [
-                (60, 15, 10, 20, 2),
-                (120, 40, 40, 40, 1),
-                (9_000, 50, 50, 50, 1)
-            ]
-        );
+        let first = Bar {
+            ts: 60,
+            w: 15.0,
+            mn: 10.0,
+            mx: 20.0,
+            n: 2,
+        };
+        let means = [first, Bar::of(120, 40.0), Bar::of(9_000, 50.0)];
+        assert_eq!(sorter.rows.means, means);
         assert_eq!(sorter.count, 4);
     }
 }

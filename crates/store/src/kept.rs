@@ -1,20 +1,19 @@
 //! What a data folder keeps of meters and settings, read without a change to it: at a start, of a
 //! database that cannot be written, and for commands beside a running service.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{array, collections::BTreeMap, fs, path::Path};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row, types::FromSql};
 
 use super::{
     DATABASE_FILE, SIDECAR_FILE,
     commit::COUNTERS,
-    part, schema,
+    part,
+    schema::{self, beside},
     sidecar::Sidecar,
-    types::{MeterRow, from_numbers},
+    types::MeterRow,
 };
+use meter::Energy;
 
 /// What a database holds.
 #[derive(Debug, Default)]
@@ -49,39 +48,28 @@ impl Kept {
                 self.unreadable.push("meters.key".into());
                 continue;
             };
-            let mut bad = |i: usize| {
-                let name = names.get(i).map_or("", String::as_str);
-                let of = if key.is_empty() { "" } else { " of " };
-                self.unreadable.push(format!("{name}{of}{key}"));
-            };
-            let mut text = |i, good: fn(&str) -> bool| {
-                let text = r.get::<_, String>(i).ok();
-                text.filter(|text| text.is_empty() || good(text))
-                    .unwrap_or_else(|| {
-                        bad(i);
-                        String::new()
-                    })
-            };
-            let (mac, extra) = (text(1, is_mac), text(2, is_json));
-            let mut number = |i, least| {
-                let number = r.get::<_, f64>(i).ok();
-                number
-                    .filter(|n| n.is_finite() && *n >= least)
-                    .unwrap_or_else(|| {
-                        bad(i);
-                        0.0
-                    })
+            let mut bad = Vec::new();
+            let text = |good: fn(&str) -> bool| move |text: &String| text.is_empty() || good(text);
+            let mac = cell(r, 1, &mut bad, text(is_mac));
+            let extra = cell(r, 2, &mut bad, text(is_json));
+            let reset_at = cell(r, 3, &mut bad, |unix: &f64| unix.is_finite());
+            let mut wh = |first: usize| {
+                let counter = |i| cell(r, first + i, &mut bad, is_count);
+                Energy::from_array(array::from_fn(counter))
             };
             let row = MeterRow {
                 mac,
                 extra,
-                reset_at: number(3, f64::MIN),
-                energy: from_numbers(std::array::from_fn(|i| number(4 + i, 0.0))),
-                lifetime: from_numbers(std::array::from_fn(|i| number(12 + i, 0.0))),
+                reset_at,
+                energy: wh(4),
+                lifetime: wh(12),
                 reserve: open.remove(&key).unwrap_or_default().0,
                 ..MeterRow::default()
             };
-            self.seen = number(20, 0.0).max(self.seen);
+            self.seen = cell(r, 20, &mut bad, is_count).max(self.seen);
+            let of = if key.is_empty() { "" } else { " of " };
+            let names = bad.into_iter().map(|i| format!("{}{of}{key}", names[i]));
+            self.unreadable.extend(names);
             self.meters.insert(key, row);
         }
         Ok(())
@@ -123,32 +111,38 @@ impl Kept {
     pub(super) fn salvage(path: &Path) -> Self {
         let log = beside(path, "-wal");
         let copied = || {
-            let folder = std::env::temp_dir().join(format!(
-                "virtual-shelly-{}-{}",
-                std::process::id(),
-                fastrand::u32(..)
-            ));
+            let (id, random) = (std::process::id(), fastrand::u32(..));
+            let folder = std::env::temp_dir().join(format!("virtual-shelly-{id}-{random}"));
             super::private::folder(&folder).ok()?;
             let copy = folder.join("salvage.db");
-            let copied =
-                std::fs::copy(path, &copy).and_then(|_| std::fs::copy(&log, beside(&copy, "-wal")));
+            let copied = fs::copy(path, &copy).and_then(|_| fs::copy(&log, beside(&copy, "-wal")));
             let kept = copied.ok().and_then(|_| Self::read(&copy, false));
-            let _ = std::fs::remove_dir_all(&folder);
+            let _ = fs::remove_dir_all(&folder);
             kept
         };
         // Without a log the file alone is read, so that SQLite makes none.
-        let with_log = log
-            .exists()
-            .then(|| Self::read(path, false).or_else(copied))
-            .flatten();
-        with_log
-            .or_else(|| Self::read(path, true))
-            .unwrap_or_default()
+        let with_log = || Self::read(path, false).or_else(copied);
+        let kept = log.exists().then(with_log).flatten();
+        kept.or_else(|| Self::read(path, true)).unwrap_or_default()
     }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    format!("{}{ending}", path.display()).into()
+/// A cell as it must be; another one is as in a new row, and its number with the `bad`.
+fn cell<T: FromSql + Default>(
+    row: &Row<'_>,
+    i: usize,
+    bad: &mut Vec<usize>,
+    good: impl Fn(&T) -> bool,
+) -> T {
+    let value = row.get(i).ok().filter(good);
+    value.unwrap_or_else(|| {
+        bad.push(i);
+        T::default()
+    })
+}
+
+fn is_count(number: &f64) -> bool {
+    number.is_finite() && *number >= 0.0
 }
 
 /// Whether it is the text of an address that a device may have.
@@ -189,11 +183,8 @@ pub fn peek(dir: &Path) -> Peek {
     // What a running service committed last stands in its log; without log and index the file alone
     // is read, so that SQLite makes none.
     let with_log = beside(&path, "-wal").exists() && beside(&path, "-shm").exists();
-    let kept = with_log
-        .then(|| Kept::read(&path, false))
-        .flatten()
-        .or_else(|| Kept::read(&path, true))
-        .unwrap_or_default();
+    let kept = with_log.then(|| Kept::read(&path, false)).flatten();
+    let kept = kept.or_else(|| Kept::read(&path, true)).unwrap_or_default();
     Peek {
         meters: merge(kept.meters, Sidecar::peek(&dir.join(SIDECAR_FILE)).meters),
         state: kept.state,
@@ -218,14 +209,12 @@ pub fn intact(dir: &Path) -> Result<Option<()>, String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::fs;
-
     use super::*;
     use crate::testing::{clock, opened};
 
     fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(dir)
-            .unwrap()
+        let files = fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> = files
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
@@ -251,39 +240,31 @@ mod tests {
     #[test]
     fn a_look_finds_what_is_kept_and_leaves_no_trace() {
         let dir = tempfile::tempdir().unwrap();
-        let seen = || {
+        let look = || {
+            let before = names(dir.path());
+            let peek = peek(dir.path());
+            assert_eq!(names(dir.path()), before);
             (
-                peek(dir.path()).meters.get("").map(|row| row.mac.clone()),
-                peek(dir.path()).state.get("setup").cloned(),
+                peek.meters.get("").map(|row| row.mac.clone()),
+                peek.state.get("setup").cloned(),
             )
         };
-        assert_eq!((seen(), names(dir.path()).len()), ((None, None), 0));
+        assert_eq!(look(), (None, None));
         assert!(peek(&dir.path().join("none")).meters.is_empty());
         let store = opened(dir.path(), &clock(1_800_000_000)).store;
-        store.put_counters(
-            "",
-            MeterRow {
-                mac: "AA1122334455".into(),
-                ..MeterRow::default()
-            },
-        );
+        let mac = "AA1122334455".to_owned();
+        let row = MeterRow {
+            mac: mac.clone(),
+            ..MeterRow::default()
+        };
+        store.put_counters("", row);
         store.put_state("setup", "{}");
         store.flush().wait().unwrap();
-        let kept = (Some("AA1122334455".to_owned()), Some("{}".to_owned()));
-        let before = names(dir.path());
-        assert_eq!(
-            (seen(), names(dir.path())),
-            (kept.clone(), before),
-            "beside a running service"
-        );
+        let kept = |state: &str| (Some(mac.clone()), Some(state.to_owned()));
+        assert_eq!(look(), kept("{}"), "beside a running service");
         store.put_state("setup", "[]");
         store.close().wait().unwrap();
         drop(store);
-        let before = names(dir.path());
-        assert_eq!(
-            (seen(), names(dir.path())),
-            ((kept.0, Some("[]".to_owned())), before),
-            "after its stop"
-        );
+        assert_eq!(look(), kept("[]"), "after its stop");
     }
 }

@@ -52,12 +52,11 @@ pub use chart::{Chart, Range};
 pub use handle::{Done, Store};
 pub use kept::{Peek, intact, peek};
 pub use machine::fallback_mac;
-pub use open::user_of;
-pub use open::{Opened, Restored, open};
+pub use open::{Opened, Restored, open, user_of};
 pub use reader::MeterRecords;
 pub use types::{
-    Bar, EnergySpan, Event, EventRow, Import, MeterRow, Minute, Model, Money, Price, Run, SetAside,
-    StoreError, StoreHealth, StoreState,
+    Bar, EnergySpan, Event, Import, MeterRow, Model, Money, Price, Run, SetAside, StoreError,
+    StoreHealth, StoreState,
 };
 
 /// Name of the database inside the data folder.

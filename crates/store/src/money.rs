@@ -4,28 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{
     Store,
-    types::{EnergySpan, Money, Price, QUARTER, StoreError, add, from_numbers},
+    types::{EnergySpan, Money, Price, QUARTER, StoreError},
 };
-use meter::{Counter, Energy, MinuteRecord};
-
-/// A quarter of an hour.
-#[derive(Clone, Copy, Debug, Default)]
-struct Quarter {
-    phases: [Counter; 3],
-    crossed: f64,
-    followed: Energy,
-}
-
-impl Quarter {
-    fn add(&mut self, record: &MinuteRecord) {
-        for (sum, phase) in self.phases.iter_mut().zip(record.phases) {
-            sum.import += phase.act_energy;
-            sum.export += phase.act_ret_energy;
-        }
-        self.crossed += record.crossed;
-        self.followed = add(&self.followed, &record.followed);
-    }
-}
+use meter::{Counter, Energy};
 
 /// What a kWh costs in the quarter that begins at `ts`: prices change at its beginning, and are
 /// heard of some seconds later.
@@ -41,33 +22,25 @@ impl EnergySpan {
         Self {
             from,
             to,
-            phases: None,
-            crossed: 0.0,
+            energy: None,
             followed: Energy::default(),
             money: Money::default(),
         }
     }
 
-    fn add(&mut self, quarter: &Quarter, price: Price) {
-        let phases = self.phases.get_or_insert_default();
-        for (sum, phase) in phases.iter_mut().zip(quarter.phases) {
-            sum.import += phase.import;
-            sum.export += phase.export;
-        }
-        self.crossed += quarter.crossed;
-        self.followed = add(&self.followed, &quarter.followed);
-        let of = |side: fn(&Counter) -> f64| {
-            let power = quarter.phases.iter().map(side).sum::<f64>() - quarter.crossed;
-            // What a late counter has yet to say is not paid before, and is paid then.
-            power.max(0.0) + side(&quarter.followed.net)
-        };
+    /// Adds what the power says of a quarter of an hour, and what entities counted beyond it.
+    fn add(&mut self, energy: Energy, followed: Energy, price: Price) {
+        *self.energy.get_or_insert_default() += energy;
+        self.followed += followed;
+        // What a late counter has yet to say is not paid before, and is paid then.
+        let wh = |power: f64, followed: f64| power.max(0.0) + followed;
         if let Some(price) = price.import {
-            let wh = of(|c| c.import);
+            let wh = wh(energy.net.import, followed.net.import);
             self.money.cost += wh / 1000.0 * price;
             self.money.priced += wh;
         }
         if let Some(price) = price.export {
-            let wh = of(|c| c.export);
+            let wh = wh(energy.net.export, followed.net.export);
             self.money.income += wh / 1000.0 * price;
             self.money.paid += wh;
         }
@@ -94,22 +67,26 @@ impl Store {
             return Ok(spans);
         };
         let mut at = 0;
-        let mut add = |ts: i64, quarter: &Quarter| {
+        let mut add = |ts: i64, energy: Energy, followed: Energy| {
             while spans.get(at).is_some_and(|span| span.to <= ts) {
                 at += 1;
             }
             if let Some(span) = spans.get_mut(at) {
-                span.add(quarter, price_at(&prices, ts));
+                span.add(energy, followed, price_at(&prices, ts));
             }
         };
         if self.0.shared.in_memory() {
-            let mut quarters: BTreeMap<i64, Quarter> = BTreeMap::new();
+            let mut quarters: BTreeMap<i64, (Energy, Energy)> = BTreeMap::new();
             for record in self.0.shared.waiting_records(key).values() {
                 let ts = record.ts - record.ts.rem_euclid(QUARTER);
-                quarters.entry(ts).or_default().add(record);
+                let (energy, followed) = quarters.entry(ts).or_default();
+                *energy += record.energy();
+                *followed += record.followed;
             }
             quarters.retain(|ts, _| (first..last).contains(ts));
-            quarters.iter().for_each(|(ts, quarter)| add(*ts, quarter));
+            for (ts, (energy, followed)) in quarters {
+                add(ts, energy, followed);
+            }
             return Ok(spans);
         }
         self.0.shared.query(|conn| {
@@ -121,22 +98,15 @@ impl Store {
             )?;
             let mut rows = select.query((key, first, last, self.0.shared.now_s()))?;
             while let Some(r) = rows.next()? {
-                let counter = |i: usize| {
-                    Ok::<_, rusqlite::Error>(Counter {
-                        import: r.get(i)?,
-                        export: r.get(i + 1)?,
-                    })
-                };
-                let mut followed = [0.0; 8];
-                for (at, wh) in followed.iter_mut().enumerate() {
-                    *wh = r.get::<_, Option<f64>>(8 + at)?.unwrap_or(0.0);
+                let mut wh = [0.0; 15];
+                for (i, wh) in wh.iter_mut().enumerate() {
+                    *wh = r.get::<_, Option<f64>>(1 + i)?.unwrap_or(0.0);
                 }
-                let quarter = Quarter {
-                    phases: [counter(1)?, counter(3)?, counter(5)?],
-                    crossed: r.get::<_, Option<f64>>(7)?.unwrap_or(0.0),
-                    followed: from_numbers(followed),
-                };
-                add(r.get(0)?, &quarter);
+                let [ai, ae, bi, be, ci, ce, crossed, followed @ ..] = wh;
+                let phases = [(ai, ae), (bi, be), (ci, ce)]
+                    .map(|(import, export)| Counter::new(import, export));
+                let energy = Energy::of_phases(phases, crossed);
+                add(r.get(0)?, energy, Energy::from_array(followed));
             }
             Ok(())
         })?;
@@ -149,7 +119,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::testing::{clock, opened};
-    use meter::PhaseMinute;
+    use meter::MinuteRecord;
 
     const T0: i64 = 1_800_000_000;
 
@@ -165,121 +135,95 @@ mod tests {
             crossed,
             ..MinuteRecord::default()
         };
-        record.phases[0] = PhaseMinute {
-            act_energy: a,
-            ..PhaseMinute::default()
-        };
-        record.phases[1] = PhaseMinute {
-            act_ret_energy: b,
-            ..PhaseMinute::default()
-        };
+        record.phases[0].act_energy = a;
+        record.phases[1].act_ret_energy = b;
         record
+    }
+
+    fn price(import: f64, export: Option<f64>) -> Price {
+        Price {
+            import: Some(import),
+            export,
+        }
+    }
+
+    /// Of the first quarter, once all is kept.
+    fn quarter(store: &Store) -> EnergySpan {
+        store.flush().wait().unwrap();
+        store.energy_between("", &[T0, T0 + 900]).unwrap()[0]
+    }
+
+    /// Import and export of the phases and netted, Wh; what it cost and brought, in thousandths.
+    fn figures(span: &EnergySpan) -> [f64; 6] {
+        let (sum, net, money) = (span.sum().unwrap(), span.net().unwrap(), span.money);
+        [
+            sum.import,
+            sum.export,
+            net.import,
+            net.export,
+            money.cost * 1000.0,
+            money.income * 1000.0,
+        ]
+        .map(|figure| (figure * 100.0).round() / 100.0)
     }
 
     #[test]
     fn what_crosses_is_in_neither_direction_and_a_minute_anew_replaces_it() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
-        let net = || {
-            let span = store.energy_between("", &[T0, T0 + 900]).unwrap()[0];
-            let (sum, net) = (span.sum().unwrap(), span.net().unwrap());
-            [sum.import, sum.export, net.import, net.export].map(|wh| (wh * 100.0).round() / 100.0)
-        };
         store.minute("", minute(T0, 10.0, 4.0, 3.0));
-        store.flush().wait().unwrap();
-        assert_eq!(net(), [10.0, 4.0, 7.0, 1.0]);
+        assert_eq!(figures(&quarter(&store))[..4], [10.0, 4.0, 7.0, 1.0]);
         store.minute("", minute(T0, 20.0, 5.0, 5.0));
         store.minute("", minute(T0 + 60, 1.0, 0.0, 0.0));
-        store.flush().wait().unwrap();
-        assert_eq!(net(), [21.0, 5.0, 16.0, 0.0]);
+        assert_eq!(figures(&quarter(&store))[..4], [21.0, 5.0, 16.0, 0.0]);
     }
 
     #[test]
     fn what_entities_count_is_the_days_and_what_the_power_says_stays() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
-        store.put_price(
-            0,
-            Price {
-                import: Some(0.25),
-                export: Some(0.1),
-            },
-        );
-        let followed = |phase: [f64; 2], net: [f64; 2]| Energy {
-            phases: [
-                Counter {
-                    import: phase[0],
-                    export: 0.0,
-                },
-                Counter {
-                    import: 0.0,
-                    export: phase[1],
-                },
-                Counter::default(),
-            ],
-            net: Counter {
-                import: net[0],
-                export: net[1],
-            },
-        };
-        let span = || store.energy_between("", &[T0, T0 + 900]).unwrap()[0];
-        let seen = || {
-            let span = span();
-            let (sum, net) = (span.sum().unwrap(), span.net().unwrap());
-            [
-                sum.import,
-                sum.export,
-                net.import,
-                net.export,
-                span.money.cost * 1000.0,
-                span.money.income * 1000.0,
-            ]
-            .map(|wh| (wh * 100.0).round() / 100.0)
+        store.put_price(0, price(0.25, Some(0.1)));
+        let followed = |a_import, b_export, net_import, net_export| {
+            Energy::from_array([
+                a_import, 0.0, 0.0, b_export, 0.0, 0.0, net_import, net_export,
+            ])
         };
         // The counter is late, then it says all of it and more.
         let first = MinuteRecord {
-            followed: followed([-10.0, 1.0], [-7.0, 4.0]),
+            followed: followed(-10.0, 1.0, -7.0, 4.0),
             ..minute(T0, 10.0, 4.0, 3.0)
         };
         let second = MinuteRecord {
-            followed: followed([30.0, 0.0], [30.0, 0.0]),
+            followed: followed(30.0, 0.0, 30.0, 0.0),
             ..minute(T0 + 60, 10.0, 0.0, 0.0)
         };
         store.minute("", first);
         store.minute("", second);
-        store.flush().wait().unwrap();
-        assert_eq!(seen(), [40.0, 5.0, 40.0, 5.0, 10.0, 0.5]);
+        let span = quarter(&store);
+        assert_eq!(figures(&span), [40.0, 5.0, 40.0, 5.0, 10.0, 0.5]);
         assert_eq!(
-            span().phases.unwrap()[0].import,
+            span.energy.unwrap().phases[0].import,
             20.0,
             "charts draw the power"
         );
         // Stamped by a wrong clock, and overwritten when its time came.
         store.minute("", minute(T0 + 60, 5.0, 0.0, 0.0));
-        store.flush().wait().unwrap();
-        assert_eq!(seen(), [5.0, 5.0, 5.0, 5.0, 1.25, 0.5]);
+        assert_eq!(figures(&quarter(&store)), [5.0, 5.0, 5.0, 5.0, 1.25, 0.5]);
         // In the minute that a stop cut, both parts add up.
-        let part = super::super::part::Part {
+        let part = crate::part::Part {
             record: first,
             until: T0 + 30,
         };
         let whole = part.with(MinuteRecord { ts: T0, ..second }, None);
-        assert_eq!(whole.followed, followed([20.0, 1.0], [23.0, 4.0]));
+        assert_eq!(whole.followed, followed(20.0, 1.0, 23.0, 4.0));
     }
 
     /// Home Assistant's own arithmetic (`energy/sensor.py`): each growth of a counter at the price of
     /// its time, in the order they came.
     fn home_assistant(growth: &[(i64, f64)], prices: &[(i64, f64)]) -> f64 {
-        let at = |ts: i64| {
-            prices
-                .iter()
-                .rfind(|(from, _)| *from <= ts)
-                .map(|(_, p)| *p)
-        };
-        growth
-            .iter()
-            .filter_map(|(ts, wh)| Some(wh / 1000.0 * at(*ts)?))
-            .sum()
+        let at = |ts: i64| Some(prices.iter().rfind(|(from, _)| *from <= ts)?.1);
+        let cost = |(ts, wh): &(i64, f64)| Some(wh / 1000.0 * at(*ts)?);
+        growth.iter().filter_map(cost).sum()
     }
 
     #[test]
@@ -290,15 +234,9 @@ mod tests {
         let prices: Vec<(i64, f64)> = (0..24)
             .map(|h| (T0 + h * 3600, 0.2 + 0.01 * h as f64))
             .collect();
-        for (ts, price) in &prices {
+        for (ts, per_kwh) in &prices {
             let heard = if *ts == T0 { 0 } else { 7 };
-            store.put_price(
-                ts + heard,
-                Price {
-                    import: Some(*price),
-                    export: Some(0.08),
-                },
-            );
+            store.put_price(ts + heard, price(*per_kwh, Some(0.08)));
         }
         let (mut drawn, mut fed) = (Vec::new(), Vec::new());
         for n in 0..24 * 60 - 10 {
@@ -316,27 +254,16 @@ mod tests {
         }
         store.flush().wait().unwrap();
         let span = store.energy_between("", &[T0, T0 + 86_400]).unwrap()[0];
-        let (cost, income) = (
-            home_assistant(&drawn, &prices),
-            home_assistant(&fed, &[(0, 0.08)]),
-        );
-        assert!(
-            (span.money.cost - cost).abs() < 1e-6,
-            "{} {cost}",
-            span.money.cost
-        );
-        assert!(
-            (span.money.income - income).abs() < 1e-6,
-            "{} {income}",
-            span.money.income
-        );
+        let cost = home_assistant(&drawn, &prices);
+        let near = |a: f64, b: f64, by: f64| assert!((a - b).abs() < by, "{a} {b}");
+        near(span.money.cost, cost, 1e-6);
+        near(span.money.income, home_assistant(&fed, &[(0, 0.08)]), 1e-6);
         let net = span.net().unwrap();
         let sum = |all: &[(i64, f64)]| all.iter().map(|(_, wh)| wh).sum::<f64>();
-        assert!((net.import - sum(&drawn)).abs() < 1e-3 && (net.export - sum(&fed)).abs() < 1e-3);
-        assert!(
-            (span.money.priced - net.import).abs() < 1e-6
-                && (span.money.paid - net.export).abs() < 1e-6
-        );
+        near(net.import, sum(&drawn), 1e-3);
+        near(net.export, sum(&fed), 1e-3);
+        near(span.money.priced, net.import, 1e-6);
+        near(span.money.paid, net.export, 1e-6);
         // A counter of two decimals says each hundredth of a kWh late, and nothing twice: with other
         // prices each hour that is less than half a cent a day.
         let (mut exact, mut said) = (0.0_f64, 0.0);
@@ -346,16 +273,11 @@ mod tests {
             (*ts, now - std::mem::replace(&mut said, now))
         });
         let rounded: Vec<(i64, f64)> = rounded.collect();
-        assert!((home_assistant(&rounded, &prices) - cost).abs() < 0.005);
+        near(home_assistant(&rounded, &prices), cost, 0.005);
         // Hours add up to the day.
         let hours: Vec<i64> = (0..=24).map(|h| T0 + h * 3600).collect();
-        let by_hour: f64 = store
-            .energy_between("", &hours)
-            .unwrap()
-            .iter()
-            .map(|s| s.money.cost)
-            .sum();
-        assert!((by_hour - cost).abs() < 1e-6);
+        let by_hour = store.energy_between("", &hours).unwrap();
+        near(by_hour.iter().map(|s| s.money.cost).sum(), cost, 1e-6);
     }
 
     #[test]
@@ -364,13 +286,7 @@ mod tests {
         let store = store(dir.path());
         store.minute("", minute(T0, 10.0, 0.0, 0.0));
         store.minute("", minute(T0 + 3600, 20.0, 0.0, 0.0));
-        store.put_price(
-            T0 + 1800,
-            Price {
-                import: Some(0.5),
-                export: None,
-            },
-        );
+        store.put_price(T0 + 1800, price(0.5, None));
         store.flush().wait().unwrap();
         let span = store.energy_between("", &[T0, T0 + 86_400]).unwrap()[0];
         assert_eq!(

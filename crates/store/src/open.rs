@@ -19,7 +19,7 @@ use super::{
     lock::lock,
     loss::{self, shown},
     part,
-    schema::{self, Database, OpenError},
+    schema::{self, Database},
     shared::{Cache, Shared},
     sidecar::{self, Sidecar, SidecarContent},
     types::{Import, MeterRow, cause},
@@ -73,54 +73,54 @@ pub fn user_of(dir: &Path) -> Option<u32> {
 /// writer.
 #[must_use]
 pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
-    let mut problems = Vec::new();
     let dir = &settings.data_dir;
-    let path = dir.join(DATABASE_FILE);
-    let now = clock.now();
-
-    let (sidecar, side) = open_sidecar(dir, &mut problems);
-    let (existed, side_known) = (path.exists(), side.more.is_some());
+    let (path, now) = (dir.join(DATABASE_FILE), clock.now());
+    let (sidecar, side, trouble) = open_sidecar(dir);
     let more = side.more.clone().unwrap_or_default();
+    let existed = path.exists();
+    let (aside, database) = match &trouble {
+        Some(busy @ Unkept::FolderInUse { .. }) => (None, Err(busy.clone())),
+        _ => open_database(&path, now.unix_s()),
+    };
+    let busy = matches!(database, Err(Unkept::FolderInUse { .. }));
+    let mut problems: Vec<Reason> = trouble.into_iter().map(Reason::from).collect();
+    problems.extend(aside.as_ref().map(|(line, _)| line.clone()));
     // What is gone although all works.
     let mut lost = Vec::new();
-    let busy = matches!(&sidecar, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-    let mut set_aside = None;
-    let database = if busy {
-        None
-    } else {
-        open_database(&path, now.unix_s(), &mut problems, &mut set_aside)
-    };
-    let (mut kept, mut parts, mut state_lost) =
-        (Kept::default(), BTreeMap::new(), existed || !busy);
-    let (mut conn, mut clean, mut reason, mut shared_lines) = (None, true, None, Vec::new());
-    if let Some(database) = database {
-        kept = Kept::load(&database.conn).unwrap_or_else(|error| {
-            lost.push(Unkept::SettingsLost {
-                path: shown(&path),
-                error: cause(&error),
-                sidecar: SIDECAR_FILE,
+    let (mut kept, mut parts) = (Kept::default(), BTreeMap::new());
+    let (mut conn, mut clean, mut reason) = (None, true, None);
+    let mut state_lost = existed || !busy;
+    match database {
+        Ok(database) => {
+            kept = Kept::load(&database.conn).unwrap_or_else(|error| {
+                lost.push(Unkept::SettingsLost {
+                    path: shown(&path),
+                    error: cause(&error),
+                    sidecar: SIDECAR_FILE,
+                });
+                Kept::default()
             });
-            Kept::default()
-        });
-        state_lost = database.fresh && (!side.meters.is_empty() || side.damaged);
-        if let Some((line, aside)) = set_aside {
-            kept = Kept {
-                seen: kept.seen,
-                ..Kept::salvage(&aside)
-            };
-            state_lost = true;
-            shared_lines.push(line);
-        } else {
-            let was = more.database;
-            lost.extend(was.and_then(|was| loss::since(&path, was, database.fresh, kept.seen)));
+            state_lost = database.fresh && (!side.meters.is_empty() || side.damaged);
+            if let Some((_, old)) = &aside {
+                kept = Kept {
+                    seen: kept.seen,
+                    ..Kept::salvage(old)
+                };
+                state_lost = true;
+            } else if let Some(was) = more.database {
+                lost.extend(loss::since(&path, was, database.fresh, kept.seen));
+            }
+            parts = part::load(&database.conn).unwrap_or_default();
+            (conn, clean) = (Some(database.conn), database.clean);
         }
-        parts = part::load(&database.conn).unwrap_or_default();
-        (conn, clean) = (Some(database.conn), database.clean);
-    } else {
-        if !busy && path.exists() {
-            kept = Kept::salvage(&path);
+        Err(why) => {
+            let why = Reason::from(why);
+            if !busy {
+                kept = Kept::salvage(aside.as_ref().map_or(&path, |(_, old)| old));
+                problems.push(why.clone());
+            }
+            reason = Some(why);
         }
-        reason = Some(why_not(&problems));
     }
 
     let in_memory = reason.is_some();
@@ -131,10 +131,10 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
         .unreadable_state
         .iter()
         .any(|key| !more.state.contains_key(key));
-    let state_lost = (state_lost && !side_known && kept.state.is_empty()) || missing;
+    let state_lost = (state_lost && side.more.is_none() && kept.state.is_empty()) || missing;
     lay_over(&mut kept.state, &more);
-    let lost = lost.into_iter().map(Reason::from);
-    shared_lines.extend(lost.inspect(|line| problems.push(line.clone())));
+    let lost: Vec<Reason> = lost.into_iter().map(Reason::from).collect();
+    problems.extend(lost.iter().cloned());
     let seen = (kept.seen > 0.0 && !in_memory).then_some(kept.seen);
     // The minute under way goes on; one that is over by now is a record.
     let (parts, over): (BTreeMap<_, _>, BTreeMap<_, _>) = parts
@@ -158,36 +158,29 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
         due: now.mono + EVERY,
     });
     let shared = Arc::new(Shared::new(clock, path, cache, reason));
-    shared_lines
-        .into_iter()
-        .for_each(|line| shared.set_aside(line));
+    for line in aside.into_iter().map(|(line, _)| line).chain(lost) {
+        shared.set_aside(line);
+    }
     shared.write_all();
-    lock(&shared.buffer).add(|batch| {
-        let over = over
-            .into_iter()
-            .map(|(key, part)| (key.into(), part.record));
-        batch.records.extend(over);
-    });
+    let over = over.into_iter();
+    let over = over.map(|(key, part)| (key.into(), part.record));
+    lock(&shared.buffer).add(|batch| batch.records.extend(over));
     let mut writer = Writer::new(Arc::clone(&shared), settings, conn, seen);
-    (writer.sidecar, writer.outside) = (sidecar.ok(), outside);
-    let (control, commands) = mpsc::channel();
-    let thread = std::thread::Builder::new()
-        .name("store-writer".into())
-        .spawn(move || writer.run(&commands));
+    (writer.sidecar, writer.outside) = (sidecar, outside);
+    let (commands, asked) = mpsc::channel();
+    let named = |name: &str| std::thread::Builder::new().name(name.into());
+    let thread = named("store-writer").spawn(move || writer.run(&asked));
     if let Err(error) = &thread {
         let error = Cause::of(error);
         problems.push(Unkept::NoThread { error }.into());
     }
     let counting = Arc::clone(&shared);
-    if let Err(error) = std::thread::Builder::new()
-        .name("store-count".into())
-        .spawn(move || counting.count())
-    {
+    if let Err(error) = named("store-count").spawn(move || counting.count()) {
         tracing::warn!("the database's rows cannot be counted: {error}");
     }
-    let mut import = || import::start(settings, &shared, &control, &mut problems);
+    let mut import = || import::start(settings, &shared, &commands, &mut problems);
     let import = (!in_memory).then(&mut import).flatten();
-    let store = Store::new(shared, control, thread.ok(), settings.raw_days);
+    let store = Store::new(shared, commands, thread.ok(), settings.raw_days);
     Opened {
         store,
         restored: Restored {
@@ -198,12 +191,6 @@ pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Opened {
         },
         problems,
     }
-}
-
-/// Why there is no database: the last of the problems.
-pub(super) fn why_not(problems: &[Reason]) -> Reason {
-    let last = problems.last().cloned();
-    last.unwrap_or_else(|| Unkept::NoDatabase.into())
 }
 
 /// What the sidecar has and the database has not, or not yet.
@@ -225,71 +212,57 @@ fn lay_over(state: &mut BTreeMap<String, String>, more: &sidecar::More) {
     }
 }
 
-pub(super) fn open_sidecar(
-    dir: &Path,
-    problems: &mut Vec<Reason>,
-) -> (io::Result<Sidecar>, SidecarContent) {
+/// The sidecar of the folder, what it held, and what is wrong with it.
+pub(super) fn open_sidecar(dir: &Path) -> (Option<Sidecar>, SidecarContent, Option<Unkept>) {
+    let none = SidecarContent::default;
     let path = dir.join(SIDECAR_FILE);
     if let Err(error) = super::private::folder(dir) {
-        let (path, cause) = (shown(dir), Cause::of(&error));
-        problems.push(Unkept::NoFolder { path, error: cause }.into());
-        return (Err(error), SidecarContent::default());
+        let (path, error) = (shown(dir), error.into());
+        return (None, none(), Some(Unkept::NoFolder { path, error }));
     }
     match Sidecar::open(&path) {
         Ok((sidecar, found)) => {
-            if found.damaged {
-                problems.push(Unkept::Rewritten { path: shown(&path) }.into());
-            }
-            (Ok(sidecar), found)
+            let path = shown(&path);
+            let trouble = found.damaged.then_some(Unkept::Rewritten { path });
+            (Some(sidecar), found, trouble)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            problems.push(Unkept::FolderInUse { path: shown(dir) }.into());
-            (Err(error), SidecarContent::default())
+            let path = shown(dir);
+            (None, none(), Some(Unkept::FolderInUse { path }))
         }
         Err(error) => {
-            let (name, cause) = (shown(&path), Cause::of(&error));
-            problems.push(
-                Unkept::Unwritable {
-                    path: name,
-                    error: cause,
-                }
-                .into(),
-            );
             let found = Sidecar::peek(&path);
-            (Err(error), found)
+            let (path, error) = (shown(&path), error.into());
+            (None, found, Some(Unkept::Unwritable { path, error }))
         }
     }
 }
 
-/// The database of that path; else why not is the last of the `problems`. `set_aside` gets what
-/// became of a damaged one.
-pub(super) fn open_database(
-    path: &Path,
-    unix_s: i64,
-    problems: &mut Vec<Reason>,
-    set_aside: &mut Option<(Reason, PathBuf)>,
-) -> Option<Database> {
-    let why = match schema::open(path, true) {
-        Ok(database) => return Some(database),
-        Err(OpenError::Damaged(fault)) => match schema::set_aside(path, &fault, unix_s) {
-            Ok((line, aside)) => {
-                let line = Reason::from(line);
-                problems.push(line.clone());
-                *set_aside = Some((line, aside));
-                match schema::open(path, true) {
-                    Ok(database) => return Some(database),
-                    Err(error) => error.of(shown(path)),
-                }
-            }
-            Err(error) => Unkept::NotSetAside {
-                path: shown(path),
-                fault: fault.into(),
-                error: error.into(),
-            },
-        },
-        Err(error) => error.of(shown(path)),
+/// What became of a damaged database, and where it is.
+pub(super) type Aside = Option<(Reason, PathBuf)>;
+
+/// The database of that path, or why there is none.
+pub(super) fn open_database(path: &Path, unix_s: i64) -> (Aside, Result<Database, Unkept>) {
+    let (aside, opened) = match schema::open(path, true) {
+        Ok(database) => return (None, Ok(database)),
+        Err(Unkept::Damaged { fault, .. }) => begin_anew(path, &fault, unix_s),
+        refused => (None, refused),
     };
-    let why = Arc::new(why);
-    problems.push(Unkept::GoesOn { why }.into());
-    None
+    let goes_on = |why| Unkept::GoesOn { why: Arc::new(why) };
+    (aside, opened.map_err(goes_on))
+}
+
+/// Sets the damaged file aside and makes a new one.
+pub(super) fn begin_anew(
+    path: &Path,
+    fault: &str,
+    unix_s: i64,
+) -> (Aside, Result<Database, Unkept>) {
+    match schema::set_aside(path, fault, unix_s) {
+        Ok((line, aside)) => (Some((line.into(), aside)), schema::open(path, true)),
+        Err(error) => {
+            let (path, fault, error) = (shown(path), fault.into(), error.into());
+            (None, Err(Unkept::NotSetAside { path, fault, error }))
+        }
+    }
 }

@@ -17,7 +17,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::types::{StoreError, from_numbers};
+use super::types::StoreError;
 use meter::Energy;
 use vocab::reason::{Cause, Unkept};
 
@@ -32,17 +32,15 @@ pub(super) fn read(path: &Path, sink: Sink<'_>) -> Result<Energy, StoreError> {
     let file = File::open(path).map_err(|e| Unkept::StateUnread { error: e.into() })?;
     let mut stopped = None;
     let mut energy = None;
-    let mut json = serde_json::Deserializer::from_reader(BufReader::new(PythonNumbers::new(
-        BufReader::new(file),
-    )));
-    let seed = StateFile {
+    let numbers = PythonNumbers::new(BufReader::new(file));
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(numbers));
+    let state_file = StateFile {
         sink,
         stopped: &mut stopped,
         energy: &mut energy,
     };
-    let read = seed
-        .deserialize(&mut json)
-        .and_then(|known| json.end().map(|()| known));
+    let read = json.deserialize_map(state_file);
+    let read = read.and_then(|known| json.end().map(|()| known));
     match (stopped, read) {
         (Some(error), _) => Err(error),
         (None, Ok(true)) => Ok(energy.unwrap_or_default()),
@@ -80,10 +78,8 @@ impl EnergyKwh {
             self.total_import,
             self.total_export,
         ];
-        from_numbers(kwh.map(|v| {
-            v.filter(|v| v.is_finite() && *v > 0.0)
-                .map_or(0.0, |v| v * 1000.0)
-        }))
+        let known = |kwh: Option<f64>| kwh.filter(|kwh| kwh.is_finite() && *kwh > 0.0);
+        Energy::from_array(kwh.map(|kwh| known(kwh).map_or(0.0, |kwh| kwh * 1000.0)))
     }
 }
 
@@ -93,16 +89,8 @@ struct StateFile<'a> {
     energy: &'a mut Option<Energy>,
 }
 
-impl<'de> DeserializeSeed<'de> for StateFile<'_> {
-    /// Whether any known key was there.
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
 impl<'de> Visitor<'de> for StateFile<'_> {
+    /// Whether any known key was there.
     type Value = bool;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -250,14 +238,8 @@ mod tests {
                 "model_metrics": {"mape": Infinity, "text": "NaN \" Infinity"}, "model_params": null}"#,
         )
         .unwrap();
-        assert_eq!(
-            (
-                energy.phases[0].import,
-                energy.net.export,
-                energy.phases[1].import
-            ),
-            (1500.0, 250.0, 0.0)
-        );
+        let wh = [1500.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 250.0];
+        assert_eq!(energy.to_array(), wh);
         assert_eq!(rows, [(1_700_000_000.5, 12.5), (1_700_000_006.0, -3.0)]);
     }
 

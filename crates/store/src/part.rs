@@ -4,11 +4,11 @@
 //! the meter's key in `meta`. The next start goes on with it while that minute lasts, and makes a
 //! record of it otherwise: what is counted is recorded, whether the stop was in order or not.
 
-use std::collections::BTreeMap;
+use std::{array, collections::BTreeMap};
 
 use rusqlite::Connection;
 
-use super::types::{MeterRow, add, from_numbers, to_numbers};
+use super::{codec, types::MeterRow};
 use meter::{Energy, MinuteRecord, PhaseMinute};
 
 const MINUTE: i64 = 60;
@@ -23,40 +23,26 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// This and what was recorded later, until `until` or the end of the minute, where both are of
-    /// one minute. Energy adds up. A record does not say of how many values its means are: each
-    /// counts by its seconds of the minute.
+    /// This and what was recorded of the same minute later, until `until` or its end. Energy adds
+    /// up. A record does not say of how many values its means are: each counts by its seconds of
+    /// the minute.
     pub fn with(&self, later: MinuteRecord, until: Option<i64>) -> MinuteRecord {
-        let Self {
-            record:
-                MinuteRecord {
-                    ts,
-                    phases,
-                    n_current,
-                    crossed,
-                    followed,
-                },
-            ..
-        } = self;
-        if *ts != later.ts {
-            return later;
-        }
-        let (before, after) = (self.until - ts, until.unwrap_or(ts + MINUTE) - self.until);
-        let mean = |a: f64, b: f64| {
-            (a * before.max(1) as f64 + b * after.max(1) as f64)
-                / (before.max(1) + after.max(1)) as f64
-        };
-        let n = match (n_current, later.n_current) {
-            (a, [0.0, 0.0, 0.0]) => *a,
+        let (record, end) = (&self.record, self.record.ts + MINUTE);
+        let seconds = |from: i64, to: i64| (to - from).max(1) as f64;
+        let before = seconds(record.ts, self.until);
+        let after = seconds(self.until, until.unwrap_or(end));
+        let mean = |a: f64, b: f64| (a * before + b * after) / (before + after);
+        let n_current = match (record.n_current, later.n_current) {
+            (a, [0.0, 0.0, 0.0]) => a,
             ([0.0, 0.0, 0.0], b) => b,
-            ([max, min, avg], b) => [max.max(b[0]), min.min(b[1]), mean(*avg, b[2])],
+            (a, b) => [a[0].max(b[0]), a[1].min(b[1]), mean(a[2], b[2])],
         };
         MinuteRecord {
-            ts: *ts,
-            phases: std::array::from_fn(|i| whole(&phases[i], &later.phases[i], mean)),
-            n_current: n,
-            crossed: crossed + later.crossed,
-            followed: add(followed, &later.followed),
+            ts: record.ts,
+            phases: array::from_fn(|i| whole(&record.phases[i], &later.phases[i], mean)),
+            n_current,
+            crossed: record.crossed + later.crossed,
+            followed: record.followed + later.followed,
         }
     }
 }
@@ -117,21 +103,16 @@ pub(super) fn put_open(
     now: f64,
 ) -> rusqlite::Result<()> {
     let name = format!("open/{meter}");
-    let reserve = to_numbers(&row.reserve);
-    if row.run.under_way.is_none() && reserve.iter().all(|wh| *wh == 0.0) {
-        return tx
-            .prepare_cached("DELETE FROM meta WHERE key = ?1")?
-            .execute([name])
-            .map(|_| ());
+    let under_way = &row.run.under_way;
+    if under_way.is_none() && row.reserve == Energy::default() {
+        let mut delete = tx.prepare_cached("DELETE FROM meta WHERE key = ?1")?;
+        return delete.execute([name]).map(|_| ());
     }
-    let mut blob: Vec<u8> = reserve.iter().flat_map(|wh| wh.to_le_bytes()).collect();
-    if let Some(minute) = &row.run.under_way {
-        blob.extend(
-            [minute.ts, now.floor() as i64]
-                .iter()
-                .flat_map(|n| n.to_le_bytes()),
-        );
-        blob.extend(super::codec::encode(minute));
+    let mut blob = row.reserve.to_array().map(f64::to_le_bytes).concat();
+    if let Some(minute) = under_way {
+        let times = [minute.ts, now.floor() as i64];
+        blob.extend(times.map(i64::to_le_bytes).concat());
+        blob.extend(codec::encode(minute));
     }
     tx.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?
         .execute((name, blob))
@@ -146,25 +127,20 @@ pub(super) fn open(
         "SELECT substr(key, 6), value FROM meta WHERE key GLOB 'open/*' AND typeof(value) = 'blob'",
     )?;
     let rows = select.query_map([], |r| {
-        Ok((r.get::<_, String>(0)?, r.get::<_, Vec<u8>>(1)?))
+        Ok((r.get::<_, String>(0)?, opened(&r.get::<_, Vec<u8>>(1)?)))
     })?;
-    let mut all = BTreeMap::new();
-    for row in rows {
-        let (meter, blob) = row?;
-        let Some((reserve, rest)) = blob.split_at_checked(64) else {
-            continue;
-        };
-        let wh = |i: usize| {
-            let bytes = reserve[i * 8..].first_chunk();
-            bytes
-                .map(|bytes| f64::from_le_bytes(*bytes))
-                .filter(|wh| (0.0..1e6).contains(wh))
-                .unwrap_or_default()
-        };
-        let reserve = from_numbers(std::array::from_fn(wh));
-        all.insert(meter, (reserve, under_way(rest)));
-    }
-    Ok(all)
+    rows.filter_map(|row| row.map(|(meter, open)| Some((meter, open?))).transpose())
+        .collect()
+}
+
+fn opened(blob: &[u8]) -> Option<(Energy, Option<Part>)> {
+    let (reserve, rest) = blob.split_first_chunk::<64>()?;
+    let (numbers, _) = reserve.as_chunks();
+    let wh = |i: usize| {
+        let wh = f64::from_le_bytes(numbers[i]);
+        if (0.0..1e6).contains(&wh) { wh } else { 0.0 }
+    };
+    Some((Energy::from_array(array::from_fn(wh)), under_way(rest)))
 }
 
 fn under_way(blob: &[u8]) -> Option<Part> {
@@ -172,7 +148,7 @@ fn under_way(blob: &[u8]) -> Option<Part> {
     let (until, rest) = rest.split_first_chunk()?;
     let ts = i64::from_le_bytes(*ts);
     Some(Part {
-        record: super::codec::decode(ts, rest)?,
+        record: codec::decode(ts, rest)?,
         until: i64::from_le_bytes(*until).clamp(ts + 1, ts + MINUTE - 1),
     })
 }
@@ -198,7 +174,7 @@ fn before(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Part>> {
          JOIN records ON meter = id AND ts = p.value - p.value % 60",
     )?;
     let rows = select.query_map([], |r| {
-        let record = super::codec::decode(r.get(2)?, r.get_ref(3)?.as_blob().unwrap_or(&[]));
+        let record = codec::decode(r.get(2)?, r.get_ref(3)?.as_blob().unwrap_or(&[]));
         let until = r.get(1)?;
         Ok((r.get(0)?, record.map(|record| Part { record, until })))
     })?;
@@ -269,18 +245,16 @@ mod tests {
         MinuteRecord {
             ts: T0 + s,
             phases: [phase, PhaseMinute::default(), PhaseMinute::default()],
-            n_current: [0.0; 3],
-            crossed: 0.0,
-            followed: Energy::default(),
+            ..MinuteRecord::default()
         }
     }
 
     /// Wh in all, and those of the minutes that are listed.
     fn wh(store: &Store) -> (f64, Vec<f64>) {
-        let span = store.energy_between("", &[T0 - 900, T0 + 90_000]).unwrap()[0].phases;
+        let span = store.energy_between("", &[T0 - 900, T0 + 90_000]).unwrap()[0];
         let listed = store.records("").read(0, i64::MAX, 99).unwrap();
         (
-            span.map_or(0.0, |phases| phases[0].import),
+            span.sum().unwrap_or_default().import,
             listed.iter().map(|r| r.phases[0].act_energy).collect(),
         )
     }
@@ -291,6 +265,13 @@ mod tests {
         store.put_counters(meter, MeterRow::default());
     }
 
+    /// A minute that is under way when counters are kept.
+    fn under_way(store: &Store, minute: MinuteRecord) {
+        let mut row = MeterRow::default();
+        row.run.under_way = Some(minute);
+        store.put_counters("", row);
+    }
+
     fn committed(store: &Store, sum: f64, listed: &[f64]) {
         store.flush().wait().unwrap();
         assert_eq!(wh(store), (sum, listed.to_vec()));
@@ -299,6 +280,7 @@ mod tests {
     #[test]
     fn restarts_within_a_minute_lose_nothing_of_it() {
         let house = House::new();
+        let garage = |store: &Store| store.records("garage").read(0, i64::MAX, 9).unwrap();
         house.run(0, |store| {
             house.at(20);
             stop(store, "garage", record(0, 1.0, 0.0));
@@ -312,11 +294,7 @@ mod tests {
         // One that is killed, one that measures nothing, and one that is killed while it measures.
         house.run(45, |_| {});
         house.run(46, |store| store.put_counters("", MeterRow::default()));
-        house.run(50, |store| {
-            let mut row = MeterRow::default();
-            row.run.under_way = Some(record(0, 2.0, 236.0));
-            store.put_counters("", row);
-        });
+        house.run(50, |store| under_way(store, record(0, 2.0, 236.0)));
         house.run(55, |store| {
             house.at(60);
             store.minute("", record(0, 1.0, 236.0));
@@ -326,13 +304,11 @@ mod tests {
             house.at(120);
             store.minute("", record(60, 1.0, 230.0));
             committed(store, 13.0, &[12.0, 1.0]);
-            let garage = store.records("garage").read(0, i64::MAX, 9).unwrap();
-            assert!(garage.is_empty(), "still under way");
+            assert_eq!(garage(store), [], "still under way");
         });
         house.run(130, |store| {
             store.flush().wait().unwrap();
-            let garage = store.records("garage").read(0, i64::MAX, 9).unwrap();
-            assert_eq!(garage, [record(0, 1.0, 0.0)], "it is over");
+            assert_eq!(garage(store), [record(0, 1.0, 0.0)], "it is over");
             committed(store, 13.0, &[12.0, 1.0]);
         });
     }
@@ -343,9 +319,7 @@ mod tests {
         house.stop_at_20();
         house.run(25, |store| {
             house.at(130);
-            let mut row = MeterRow::default();
-            row.run.under_way = Some(record(120, 1.0, 230.0));
-            store.put_counters("", row);
+            under_way(store, record(120, 1.0, 230.0));
             committed(store, 5.0, &[5.0]);
         });
     }
@@ -442,7 +416,7 @@ mod tests {
             phases,
             n_current,
             crossed: 1.5,
-            followed: Energy::default(),
+            ..MinuteRecord::default()
         };
         let (low, high) = (phase(10.0), phase(20.0));
         let part = |record, s| Part {

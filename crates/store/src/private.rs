@@ -10,7 +10,17 @@ use std::{
     path::Path,
 };
 
-use super::{DATABASE_FILE, SIDECAR_FILE};
+use super::{DATABASE_FILE, SIDECAR_FILE, schema::beside};
+
+/// How the names begin of what is ours in the folder.
+const OURS: [&str; 6] = [
+    DATABASE_FILE,
+    SIDECAR_FILE,
+    "options.json",
+    "state.json",
+    "control.sock",
+    "models",
+];
 
 /// Makes the folder, for its owner alone. One that is there is closed to others if nothing but ours
 /// lies in it.
@@ -23,16 +33,7 @@ pub(super) fn folder(dir: &Path) -> io::Result<()> {
         let ours = entries.flatten().all(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            [
-                DATABASE_FILE,
-                SIDECAR_FILE,
-                "options.json",
-                "state.json",
-                "control.sock",
-                "models",
-            ]
-            .iter()
-            .any(|own| name.starts_with(own))
+            OURS.iter().any(|own| name.starts_with(own))
         });
         if ours {
             tighten(dir, 0o700);
@@ -46,30 +47,26 @@ pub(super) fn folder(dir: &Path) -> io::Result<()> {
 pub(super) fn database(path: &Path) {
     file(path);
     for ending in ["-wal", "-shm"] {
-        tighten(Path::new(&format!("{}{ending}", path.display())), 0o600);
+        tighten(&beside(path, ending), 0o600);
     }
 }
 
 /// A file for its owner alone.
 pub(super) fn file(path: &Path) {
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
-        Ok(_) => {}
-        Err(_) => tighten(path, 0o600),
+    let mut new = OpenOptions::new();
+    new.write(true).create_new(true).mode(0o600);
+    if new.open(path).is_err() {
+        tighten(path, 0o600);
     }
 }
 
 fn tighten(path: &Path, mode: u32) {
-    let now = fs::symlink_metadata(path)
-        .map(|meta| (meta.permissions().mode() & 0o7777, meta.is_symlink()));
-    if let Ok((now, false)) = now
-        && now & 0o7077 != 0
-    {
-        let _ = fs::set_permissions(path, Permissions::from_mode(mode & now | (mode & 0o700)));
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return;
+    };
+    let now = meta.permissions().mode();
+    if !meta.is_symlink() && now & 0o7077 != 0 {
+        let _ = fs::set_permissions(path, Permissions::from_mode(mode & (now | 0o700)));
     }
 }
 

@@ -13,12 +13,15 @@ use super::{
     lock::lock,
     schema,
     shared::Shared,
-    types::{Bar, Minute, Model, StoreError},
+    types::{Bar, Model, StoreError},
 };
 use meter::{
     MinuteRecord,
     records::{Block, Records, RecordsError},
 };
+
+/// Means between two times.
+const MINUTES: &str = "SELECT ts, w, mn, mx, n FROM m1 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts";
 
 impl Shared {
     pub(super) fn query<T: Default>(
@@ -71,10 +74,8 @@ impl Shared {
     /// The mark that [`super::import`] left.
     pub(super) fn imported(&self) -> Result<Option<String>, StoreError> {
         self.query(|conn| {
-            conn.query_row("SELECT value FROM meta WHERE key = 'imported'", [], |r| {
-                r.get(0)
-            })
-            .optional()
+            let sql = "SELECT value FROM meta WHERE key = 'imported'";
+            conn.query_row(sql, [], |r| r.get(0)).optional()
         })
     }
 }
@@ -83,7 +84,10 @@ impl Store {
     /// The minute records of a meter, for its device: as of the last commit.
     #[must_use]
     pub fn records(&self, meter: &str) -> MeterRecords {
-        MeterRecords::new(Arc::clone(&self.0.shared), meter)
+        MeterRecords {
+            shared: Arc::clone(&self.0.shared),
+            key: meter.into(),
+        }
     }
 
     /// Chart of the house total between two times (Unix s), at most about `max_points` bars of
@@ -92,11 +96,12 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn power(&self, from: i64, to: i64, max_points: usize) -> Result<Vec<Bar>, StoreError> {
-        let raw_from = self.0.shared.now_s() - i64::from(self.0.raw_days) * 86_400;
+        let now = self.0.shared.now_s();
+        let raw_from = now - i64::from(self.0.raw_days) * 86_400;
         let points = i64::try_from(max_points).unwrap_or(i64::MAX).max(1);
         let width = to.saturating_sub(from).max(1);
         let step = width / points + i64::from(width % points != 0);
-        let to = to.min(self.0.shared.now_s());
+        let to = to.min(now);
         let samples = if step < 60 && from >= raw_from {
             self.samples(from, to)?
         } else {
@@ -105,30 +110,27 @@ impl Store {
         // What was taken over from elsewhere may have minutes only.
         if !samples.is_empty() {
             let mut bars = Bars::new(step);
-            samples.into_iter().for_each(|one| bars.push(sample(one)));
+            let samples = samples.into_iter().map(|(ts, w)| Bar::of(ts, w));
+            samples.for_each(|one| bars.push(one));
             return Ok(bars.finish());
         }
         let mut bars = Bars::new((step + 59) / 60 * 60);
-        // What waits belongs to the last minute and those that follow.
         let mut pending = self.0.shared.pending_samples(from, to);
+        let mut reached = i64::MIN;
         self.0.shared.query(|conn| {
-            let mut select = conn.prepare_cached(
-                "SELECT ts, w, mn, mx, n FROM m1 WHERE ts > ?1 - 60 AND ts <= ?2 ORDER BY ts",
-            )?;
-            let mut rows = select.query([from, to])?;
+            let mut select = conn.prepare_cached(MINUTES)?;
+            let mut rows = select.query([from.saturating_sub(59), to])?;
             while let Some(row) = rows.next()? {
                 let minute = minute(row)?;
-                if pending
-                    .first_key_value()
-                    .is_some_and(|(ts, _)| *ts < minute.ts + 60)
-                {
-                    pending = pending.split_off(&(minute.ts + 60));
-                }
+                reached = minute.ts + 60;
                 bars.push(minute);
             }
             Ok(())
         })?;
-        pending.into_iter().for_each(|one| bars.push(sample(one)));
+        // What waits belongs to the last minute, which has it in it, and those that follow.
+        for (ts, w) in pending.split_off(&reached) {
+            bars.push(Bar::of(ts, w));
+        }
         Ok(bars.finish())
     }
 
@@ -169,23 +171,19 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn sample_count(&self) -> Result<u64, StoreError> {
-        let rows: i64 = self
-            .0
-            .shared
-            .query(|conn| conn.query_row("SELECT count(*) FROM s2", [], |r| r.get(0)))?;
-        Ok(rows.unsigned_abs())
+        let sql = "SELECT count(*) FROM s2";
+        let count = |conn: &Connection| conn.query_row(sql, [], |r| r.get::<_, i64>(0));
+        Ok(self.0.shared.query(count)?.unsigned_abs())
     }
 
     /// Minute means between two times, oldest first, as of the last commit.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn minutes(&self, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
+    pub fn minutes(&self, from: i64, to: i64) -> Result<Vec<Bar>, StoreError> {
         let to = to.min(self.0.shared.now_s());
         self.0.shared.query(|conn| {
-            let mut select = conn.prepare_cached(
-                "SELECT ts, w, mn, mx, n FROM m1 WHERE ts BETWEEN ?1 AND ?2 ORDER BY ts",
-            )?;
+            let mut select = conn.prepare_cached(MINUTES)?;
             select.query_map([from, to], minute)?.collect()
         })
     }
@@ -196,17 +194,12 @@ impl Store {
     /// When the database cannot be read.
     pub fn get_model(&self, name: &str) -> Result<Option<Model>, StoreError> {
         self.0.shared.query(|conn| {
-            conn.query_row(
-                "SELECT meta, blob FROM models WHERE name = ?1",
-                [name],
-                |r| {
-                    Ok(Model {
-                        meta: r.get(0)?,
-                        blob: r.get(1)?,
-                    })
-                },
-            )
-            .optional()
+            let model = |r: &Row<'_>| {
+                let (meta, blob) = (r.get(0)?, r.get(1)?);
+                Ok(Model { meta, blob })
+            };
+            let sql = "SELECT meta, blob FROM models WHERE name = ?1";
+            conn.query_row(sql, [name], model).optional()
         })
     }
 }
@@ -215,19 +208,8 @@ fn watts(deci: i64) -> f64 {
     deci as f64 / 10.0
 }
 
-/// A sample as a minute of one.
-fn sample((ts, w): (i64, f64)) -> Minute {
-    Minute {
-        ts,
-        w,
-        mn: w,
-        mx: w,
-        n: 1,
-    }
-}
-
-fn minute(row: &Row<'_>) -> rusqlite::Result<Minute> {
-    Ok(Minute {
+fn minute(row: &Row<'_>) -> rusqlite::Result<Bar> {
+    Ok(Bar {
         ts: row.get(0)?,
         w: watts(row.get(1)?),
         mn: watts(row.get(2)?),
@@ -239,8 +221,8 @@ fn minute(row: &Row<'_>) -> rusqlite::Result<Minute> {
 /// Adds rows, oldest first, up to bars of equal width.
 struct Bars {
     step: i64,
-    /// Each with the sum of its samples, and how many they are.
-    all: Vec<(Bar, f64, u64)>,
+    /// With the sum of their samples in place of the mean.
+    all: Vec<Bar>,
 }
 
 impl Bars {
@@ -251,26 +233,23 @@ impl Bars {
         }
     }
 
-    fn push(&mut self, Minute { ts, w, mn, mx, n }: Minute) {
-        let ts = ts - ts.rem_euclid(self.step);
-        let (sum, n) = (w * f64::from(n), u64::from(n));
+    fn push(&mut self, row: Bar) {
+        let row = Bar {
+            ts: row.ts - row.ts.rem_euclid(self.step),
+            w: row.w * f64::from(row.n),
+            ..row
+        };
         match self.all.last_mut() {
-            Some((bar, total, count)) if bar.ts == ts => {
-                *total += sum;
-                *count += n;
-                bar.mn = bar.mn.min(mn);
-                bar.mx = bar.mx.max(mx);
-            }
-            _ => self.all.push((Bar { ts, w, mn, mx }, sum, n)),
+            Some(bar) if bar.ts == row.ts => bar.add(row),
+            _ => self.all.push(row),
         }
     }
 
-    fn finish(self) -> Vec<Bar> {
-        let mean = |(bar, sum, n): (Bar, f64, u64)| Bar {
-            w: sum / n.max(1) as f64,
-            ..bar
-        };
-        self.all.into_iter().map(mean).collect()
+    fn finish(mut self) -> Vec<Bar> {
+        for bar in &mut self.all {
+            bar.w /= f64::from(bar.n.max(1));
+        }
+        self.all
     }
 }
 
@@ -279,15 +258,6 @@ impl Bars {
 pub struct MeterRecords {
     shared: Arc<Shared>,
     key: Arc<str>,
-}
-
-impl MeterRecords {
-    pub(super) fn new(shared: Arc<Shared>, key: &str) -> Self {
-        Self {
-            shared,
-            key: key.into(),
-        }
-    }
 }
 
 impl std::fmt::Debug for MeterRecords {
@@ -335,10 +305,11 @@ impl Records for MeterRecords {
                 "SELECT ts, rec FROM records WHERE meter = (SELECT id FROM meters WHERE key = ?1) AND ts BETWEEN ?2 AND ?3 ORDER BY ts LIMIT ?4",
             )?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let rows = select.query_map((&*self.key, first, end, limit), |r| Ok(codec::decode(r.get(0)?, r.get_ref(1)?.as_blob().unwrap_or(&[]))))?;
-            rows.collect::<rusqlite::Result<Vec<Option<MinuteRecord>>>>()
+            let record = |r: &Row<'_>| Ok(codec::decode(r.get(0)?, r.get_ref(1)?.as_blob().unwrap_or(&[])));
+            let rows = select.query_map((&*self.key, first, end, limit), record)?;
+            rows.filter_map(Result::transpose).collect()
         });
-        Ok(rows.map_err(records_error)?.into_iter().flatten().collect())
+        rows.map_err(records_error)
     }
 }
 

@@ -5,7 +5,6 @@ use std::{
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -74,6 +73,11 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY(meter, ts)) WITHOUT ROWID;
 "];
 
+/// The file with this at the end of its name.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    format!("{}{ending}", path.display()).into()
+}
+
 fn uri(path: &Path, immutable: bool) -> String {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_encoded_bytes() {
@@ -84,48 +88,6 @@ fn uri(path: &Path, immutable: bool) -> String {
         }
     }
     if immutable { uri + "?immutable=1" } else { uri }
-}
-
-/// Why a database cannot be used.
-#[derive(Debug)]
-pub(super) enum OpenError {
-    /// Made by a newer version of ours.
-    Newer(i32),
-    /// Not a sound database.
-    Damaged(String),
-    /// Anything else: rights, space, locks.
-    Other(rusqlite::Error),
-}
-
-impl OpenError {
-    /// What that means for the database of this name.
-    pub fn of(&self, path: Arc<str>) -> Unkept {
-        match self {
-            Self::Newer(version) => Unkept::Newer {
-                path,
-                n: (*version).into(),
-                m: VERSION.into(),
-            },
-            Self::Damaged(fault) => Unkept::Damaged {
-                path,
-                fault: fault.as_str().into(),
-            },
-            Self::Other(error) => Unkept::Unopened {
-                path,
-                error: cause(error),
-            },
-        }
-    }
-}
-
-impl From<rusqlite::Error> for OpenError {
-    fn from(error: rusqlite::Error) -> Self {
-        if is_damage(&error) {
-            Self::Damaged(error.to_string())
-        } else {
-            Self::Other(error)
-        }
-    }
 }
 
 /// Whether an error says that the file itself is broken.
@@ -149,16 +111,54 @@ pub(super) struct Database {
 /// Opens for writing, migrates, and with `check` checks wholly what was not closed cleanly.
 ///
 /// # Errors
-/// See [`OpenError`]; the file is untouched then, but for a log of its own that was played back.
-pub(super) fn open(path: &Path, check: bool) -> Result<Database, OpenError> {
+/// Why it cannot be used: [`Unkept::Newer`], [`Unkept::Damaged`] or [`Unkept::Unopened`]. The file
+/// is untouched then, but for a log of its own that was played back.
+pub(super) fn open(path: &Path, check: bool) -> Result<Database, Unkept> {
+    let refused = |version: i32| Unkept::Newer {
+        path: shown(path),
+        n: version.into(),
+        m: VERSION.into(),
+    };
+    let damaged = |fault: String| Unkept::Damaged {
+        path: shown(path),
+        fault: fault.into(),
+    };
+    let why = |error: rusqlite::Error| {
+        if is_damage(&error) {
+            return damaged(error.to_string());
+        }
+        let (path, error) = (shown(path), cause(&error));
+        Unkept::Unopened { path, error }
+    };
     if let Some(version) = header_version(path).filter(|version| *version > VERSION) {
-        return Err(OpenError::Newer(version));
+        return Err(refused(version));
     }
     super::private::database(path);
+    let mut conn = connect(path).map_err(why)?;
+    let version = conn.query_row("PRAGMA user_version", [], |r| r.get(0));
+    let version: i32 = version.map_err(why)?;
+    if version > VERSION {
+        return Err(refused(version));
+    }
+    let fresh = version == 0;
+    let clean = fresh || matches!(meta(&conn, "clean"), Ok(Some(1)));
+    if check
+        && !clean
+        && let Some(fault) = fault(&conn, "integrity_check").map_err(why)?
+    {
+        return Err(damaged(fault));
+    }
+    let marked = migrate(&mut conn, version).and_then(|()| set_meta(&conn, "clean", 0));
+    marked.map_err(why)?;
+    Ok(Database { conn, fresh, clean })
+}
+
+/// A connection that writes.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags)?;
+    let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(Duration::from_secs(2))?;
     // A commit rewrites a handful of pages, 2,880 times a day: 20 MB with pages of 1 KiB, 53 MB
     // with SQLite's 4 KiB (tests/store_writes.rs), while reading a chart takes the same time
@@ -166,31 +166,17 @@ pub(super) fn open(path: &Path, check: bool) -> Result<Database, OpenError> {
     conn.execute_batch(
         "PRAGMA page_size = 1024; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;",
     )?;
-    match conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
-        Err(error) if is_damage(&error) => return Err(error.into()),
-        // A network folder without shared memory: SQLite's rollback journal is as safe, only
-        // slower.
-        Ok(()) | Err(_) => {}
+    // Without it, as in a network folder without shared memory, SQLite's rollback journal is as
+    // safe, only slower.
+    let wal = conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
+    if let Some(error) = wal.err().filter(is_damage) {
+        return Err(error);
     }
     // A commit is on the disk before anything builds on it: counters are served, records read and
     // settings answered after it. One sync a commit, 2,880 a day and those of what is rare.
     conn.execute_batch("PRAGMA synchronous = FULL;")?;
     conn.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
-    let version: i32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-    if version > VERSION {
-        return Err(OpenError::Newer(version));
-    }
-    let fresh = version == 0;
-    let clean = fresh || matches!(meta(&conn, "clean"), Ok(Some(1)));
-    if check
-        && !clean
-        && let Some(fault) = fault(&conn, "integrity_check")?
-    {
-        return Err(OpenError::Damaged(fault));
-    }
-    migrate(&mut conn, version)?;
-    set_meta(&conn, "clean", 0)?;
-    Ok(Database { conn, fresh, clean })
+    Ok(conn)
 }
 
 fn migrate(conn: &mut Connection, from: i32) -> rusqlite::Result<()> {
@@ -206,8 +192,8 @@ fn migrate(conn: &mut Connection, from: i32) -> rusqlite::Result<()> {
 
 /// What `check` (`integrity_check` or `quick_check`) complains about; `None` when nothing.
 pub(super) fn fault(conn: &Connection, check: &str) -> rusqlite::Result<Option<String>> {
-    let answer = conn.query_row(&format!("PRAGMA {check}(1)"), [], |r| r.get::<_, String>(0));
-    match answer {
+    let sql = format!("PRAGMA {check}(1)");
+    match conn.query_row(&sql, [], |r| r.get::<_, String>(0)) {
         Ok(text) if text == "ok" => Ok(None),
         Ok(text) => Ok(Some(text.replace('\n', " "))),
         Err(error) if is_damage(&error) => Ok(Some(error.to_string())),
@@ -259,15 +245,14 @@ pub(super) fn set_aside(
     fault: &str,
     unix_s: i64,
 ) -> std::io::Result<(Unkept, PathBuf)> {
-    let named = |ending: &str| PathBuf::from(format!("{}{ending}", path.display()));
-    let aside = named(&format!(".damaged-{unix_s}"));
+    let aside = beside(path, &format!(".damaged-{unix_s}"));
     fs::rename(path, &aside)?;
-    let wal = named("-wal");
+    let (wal, shm) = (beside(path, "-wal"), beside(path, "-shm"));
     if wal.exists() {
-        fs::rename(&wal, format!("{}-wal", aside.display()))?;
+        fs::rename(wal, beside(&aside, "-wal"))?;
     }
-    if named("-shm").exists() {
-        fs::remove_file(named("-shm"))?;
+    if shm.exists() {
+        fs::remove_file(shm)?;
     }
     let line = Unkept::SetAside {
         path: shown(path),
@@ -303,29 +288,32 @@ mod tests {
     #[test]
     fn opens_migrates_once_and_checks_what_was_not_closed() {
         let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("a ?#%ä.db");
-        let first = open(&place, true).unwrap();
-        assert!(first.fresh && first.clean);
-        mark_clean(&first.conn).unwrap();
-        drop(first);
-        let second = open(&place, true).unwrap();
-        assert!(!second.fresh && second.clean);
-        drop(second);
-        assert!(!open(&place, true).unwrap().clean);
+        let path = dir.path().join("a ?#%ä.db");
+        for (fresh, clean, stops) in [
+            (true, true, true),
+            (false, true, false),
+            (false, false, false),
+        ] {
+            let db = open(&path, true).unwrap();
+            assert_eq!((db.fresh, db.clean), (fresh, clean));
+            if stops {
+                mark_clean(&db.conn).unwrap();
+            }
+        }
     }
 
     #[test]
     fn a_newer_schema_is_refused_untouched() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.db");
-        let place = path.clone();
-        let db = open(&place, true).unwrap();
-        db.conn
-            .pragma_update(None, "user_version", VERSION + 1)
+        let conn = open(&path, true).unwrap().conn;
+        conn.pragma_update(None, "user_version", VERSION + 1)
             .unwrap();
-        drop(db);
+        drop(conn);
         let before = fs::read(&path).unwrap();
-        assert!(matches!(open(&place, true), Err(OpenError::Newer(v)) if v == VERSION + 1));
+        assert!(
+            matches!(open(&path, true), Err(Unkept::Newer { n, .. }) if n == i64::from(VERSION) + 1)
+        );
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

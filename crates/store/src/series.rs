@@ -3,7 +3,9 @@
 //! `m1` is always what `s2` says: each minute that a transaction touches is summed up anew in it,
 //! so a crash, a replaced sample or a clock that runs twice over the same minute leave no drift.
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
+
+use super::types::Rows;
 
 /// Writes samples (0.1 W) and the means of the minutes they touch.
 pub(super) fn write(
@@ -33,20 +35,17 @@ fn roll_up(tx: &Connection, minute: i64) -> rusqlite::Result<()> {
     .map(|_| ())
 }
 
-/// Rows of the original's file: what is already there stays. Samples and means in 0.1 W.
-pub(super) fn import(
-    tx: &Connection,
-    samples: &[(i64, i64)],
-    means: &[(i64, i64, i64, i64, i64)],
-) -> rusqlite::Result<()> {
+/// Rows of the original's file: what is already there stays.
+pub(super) fn import(tx: &Connection, rows: &Rows) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO s2(ts, w) VALUES(?1, ?2)")?;
-    for &(ts, w) in samples {
-        insert.execute((ts, w))?;
+    for sample in &rows.samples {
+        insert.execute(*sample)?;
     }
     let mut insert =
         tx.prepare_cached("INSERT OR IGNORE INTO m1(ts, w, mn, mx, n) VALUES(?1, ?2, ?3, ?4, ?5)")?;
-    for &(ts, w, mn, mx, n) in means {
-        insert.execute(params![ts, w, mn, mx, n])?;
+    for minute in &rows.means {
+        let [w, mn, mx] = [minute.w, minute.mn, minute.mx].map(|deci| deci as i64);
+        insert.execute((minute.ts, w, mn, mx, minute.n))?;
     }
     Ok(())
 }
@@ -58,11 +57,7 @@ mod tests {
 
     fn rows(conn: &Connection, sql: &str) -> Vec<(i64, i64, i64, i64, i64)> {
         let mut statement = conn.prepare(sql).unwrap();
-        let rows = statement
-            .query_map([], |r| {
-                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
-            })
-            .unwrap();
+        let rows = statement.query_map([], |r| r.try_into()).unwrap();
         rows.map(Result::unwrap).collect()
     }
 

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    buffer::Buffer,
+    buffer::{Batch, Buffer},
     lock::lock,
     part::Part,
     readers::{Gate, Readers},
@@ -103,6 +103,16 @@ impl Shared {
         });
     }
 
+    /// What waits of a sort; of what waits twice the newer.
+    pub(super) fn pending<K: Ord + Clone, V: Clone>(
+        &self,
+        of: fn(&Batch) -> &BTreeMap<K, V>,
+    ) -> BTreeMap<K, V> {
+        let buffer = lock(&self.buffer);
+        let batches = buffer.batches().flat_map(|batch| of(batch).clone());
+        batches.collect()
+    }
+
     pub(super) fn change_health<T>(&self, change: impl FnOnce(&mut StoreHealth) -> T) -> T {
         change(&mut lock(&self.health))
     }
@@ -111,15 +121,11 @@ impl Shared {
         let mut health = lock(&self.health).clone();
         health.dropped = lock(&self.buffer).dropped;
         let now = self.clock.now().mono;
-        let set_aside = lock(&self.set_aside);
-        health.set_aside = set_aside
-            .iter()
-            .map(|(at, line)| SetAside {
-                line: line.clone(),
-                age: now.saturating_sub(*at),
-            })
-            .collect();
-        drop(set_aside);
+        let aside = |(at, line): &(Duration, Reason)| SetAside {
+            line: line.clone(),
+            age: now.saturating_sub(*at),
+        };
+        health.set_aside = lock(&self.set_aside).iter().map(aside).collect();
         health
     }
 
@@ -150,16 +156,14 @@ impl Shared {
 
     /// The writer's sign of life.
     pub(super) fn beat(&self) {
-        self.beat
-            .store(self.started.elapsed().as_secs(), Ordering::Relaxed);
+        let now = self.started.elapsed().as_secs();
+        self.beat.store(now, Ordering::Relaxed);
     }
 
     /// Seconds since [`Self::beat`].
     pub(super) fn silent_for(&self) -> u64 {
-        self.started
-            .elapsed()
-            .as_secs()
-            .saturating_sub(self.beat.load(Ordering::Relaxed))
+        let now = self.started.elapsed().as_secs();
+        now.saturating_sub(self.beat.load(Ordering::Relaxed))
     }
 
     pub(super) fn suspect(&self) {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::types::{MeterRow, from_numbers, to_numbers};
+use super::types::MeterRow;
 use meter::Energy;
 
 const SLOT: u64 = 2048;
@@ -135,19 +135,14 @@ impl Sidecar {
             .read_to_end(&mut bytes)?;
         let (newest, found) = newest(&bytes);
         let (seq, offset) = newest.unwrap_or((0, SLOT));
-        let slot = SLOT
-            .max(offset)
-            .max(bytes.len() as u64 / 2)
-            .next_power_of_two();
-        Ok((
-            Self {
-                file,
-                slot,
-                seq,
-                second: offset == 0,
-            },
-            found,
-        ))
+        let half = bytes.len() as u64 / 2;
+        let sidecar = Self {
+            file,
+            slot: SLOT.max(offset).max(half).next_power_of_two(),
+            seq,
+            second: offset == 0,
+        };
+        Ok((sidecar, found))
     }
 
     /// What a file holds that cannot be written.
@@ -198,24 +193,25 @@ fn newest(bytes: &[u8]) -> (Option<(u64, u64)>, SidecarContent) {
     });
     match slots.max_by_key(|(seq, ..)| *seq) {
         Some((seq, offset, found)) => (Some((seq, offset)), found),
-        None => (
-            None,
-            SidecarContent {
-                damaged: bytes.iter().any(|b| !b.is_ascii_whitespace()),
+        None => {
+            let damaged = bytes.iter().any(|b| !b.is_ascii_whitespace());
+            let found = SidecarContent {
+                damaged,
                 ..SidecarContent::default()
-            },
-        ),
+            };
+            (None, found)
+        }
     }
 }
 
 /// Counters as the sidecar keeps them. A thousandth of a watt-hour is below what any channel
 /// serves; cut off, so that the database's exact figure stays the higher one.
-pub(super) fn as_kept(energy: &Energy) -> Energy {
-    from_numbers(short(to_numbers(energy)))
+pub(super) fn as_kept(energy: Energy) -> Energy {
+    Energy::from_array(short(energy))
 }
 
-fn short(n: [f64; 8]) -> [f64; 8] {
-    n.map(|v| (v * 1000.0).floor() / 1000.0)
+fn short(energy: Energy) -> [f64; 8] {
+    energy.to_array().map(|wh| (wh * 1000.0).floor() / 1000.0)
 }
 
 fn line(seq: u64, meters: &BTreeMap<String, MeterRow>, more: &More) -> io::Result<Vec<u8>> {
@@ -225,9 +221,9 @@ fn line(seq: u64, meters: &BTreeMap<String, MeterRow>, more: &More) -> io::Resul
             key: key.clone(),
             mac: row.mac.clone(),
             reset_at: (row.reset_at * 1000.0).round() / 1000.0,
-            energy: short(to_numbers(&row.energy)),
-            lifetime: short(to_numbers(&row.lifetime)),
-            ceiling: short(to_numbers(&row.ceiling())),
+            energy: short(row.energy),
+            lifetime: short(row.lifetime),
+            ceiling: short(row.ceiling()),
         })
         .collect();
     let meters = serde_json::value::to_raw_value(&entries)?;
@@ -250,28 +246,27 @@ fn parse(bytes: &[u8]) -> Option<(u64, SidecarContent)> {
         return None;
     }
     let entries: Vec<Entry> = serde_json::from_str(slot.meters.get()).ok()?;
-    let row = |e: &Entry| MeterRow {
-        mac: e.mac.clone(),
-        energy: from_numbers(e.energy),
-        reserve: from_numbers(std::array::from_fn(|i| {
-            (e.ceiling[i] - e.energy[i]).max(0.0)
-        })),
-        lifetime: from_numbers(e.lifetime),
-        reset_at: e.reset_at,
-        ..MeterRow::default()
+    let row = |entry: Entry| {
+        let [energy, lifetime, ceiling] =
+            [entry.energy, entry.lifetime, entry.ceiling].map(Energy::from_array);
+        let row = MeterRow {
+            mac: entry.mac,
+            energy,
+            reserve: (ceiling - energy).max(Energy::default()),
+            lifetime,
+            reset_at: entry.reset_at,
+            ..MeterRow::default()
+        };
+        (entry.key, row)
     };
-    let more = slot
-        .more
-        .filter(|more| slot.more_sum == checksum(slot.v, slot.seq, more.get()));
-    let more = more.and_then(|more| serde_json::from_str(more.get()).ok());
-    Some((
-        slot.seq,
-        SidecarContent {
-            meters: entries.iter().map(|e| (e.key.clone(), row(e))).collect(),
-            more,
-            damaged: false,
-        },
-    ))
+    let sound = |more: &&RawValue| slot.more_sum == checksum(slot.v, slot.seq, more.get());
+    let more = slot.more.filter(sound);
+    let content = SidecarContent {
+        meters: entries.into_iter().map(row).collect(),
+        more: more.and_then(|more| serde_json::from_str(more.get()).ok()),
+        damaged: false,
+    };
+    Some((slot.seq, content))
 }
 
 fn checksum(version: u32, seq: u64, meters: &str) -> String {
@@ -292,73 +287,82 @@ mod tests {
     use super::*;
 
     fn meters(n: usize, import: f64) -> BTreeMap<String, MeterRow> {
-        let energy = from_numbers([import, 1.5, 2.0, 3.0, 1e9, 0.0, 7.125, 8.0]);
+        let energy = Energy::from_array([import, 1.5, 2.0, 3.0, 1e9, 0.0, 7.125, 8.0]);
+        let row = MeterRow {
+            mac: "0A1B2C3D4E5F".into(),
+            energy,
+            lifetime: energy,
+            reset_at: 1.5,
+            ..MeterRow::default()
+        };
         (0..n)
-            .map(|i| {
-                (
-                    format!("meter {i}"),
-                    MeterRow {
-                        mac: "0A1B2C3D4E5F".into(),
-                        energy,
-                        lifetime: energy,
-                        reset_at: 1.5,
-                        ..MeterRow::default()
-                    },
-                )
-            })
+            .map(|i| (format!("meter {i}"), row.clone()))
             .collect()
+    }
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn file(&self) -> std::path::PathBuf {
+            self.0.path().join("meter.json")
+        }
+
+        /// Writes these one after the other; what the file held before.
+        fn write(
+            &self,
+            all: impl IntoIterator<Item = BTreeMap<String, MeterRow>>,
+        ) -> SidecarContent {
+            let (mut sidecar, found) = Sidecar::open(&self.file()).unwrap();
+            for meters in all {
+                sidecar.write(&meters, &More::default()).unwrap();
+            }
+            found
+        }
+
+        fn meters(&self) -> BTreeMap<String, MeterRow> {
+            Sidecar::open(&self.file()).unwrap().1.meters
+        }
     }
 
     #[test]
     fn alternates_in_place_at_a_fixed_size() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("meter.json");
-        let (mut sidecar, found) = Sidecar::open(&path).unwrap();
+        let folder = Folder::new();
+        let (mut sidecar, found) = Sidecar::open(&folder.file()).unwrap();
         assert!(found.meters.is_empty() && !found.damaged);
         for i in 1..6 {
-            sidecar
-                .write(&meters(2, f64::from(i)), &More::default())
-                .unwrap();
-            assert_eq!(fs::metadata(&path).unwrap().len(), 4096);
+            let meters = meters(2, f64::from(i));
+            sidecar.write(&meters, &More::default()).unwrap();
+            assert_eq!(fs::metadata(folder.file()).unwrap().len(), 4096);
         }
-        assert_eq!(
-            Sidecar::open(&path).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        let other = Sidecar::open(&folder.file()).unwrap_err();
+        assert_eq!(other.kind(), io::ErrorKind::WouldBlock);
         drop(sidecar);
-        let (mut sidecar, found) = Sidecar::open(&path).unwrap();
+        let found = folder.write([meters(2, 6.0)]);
         assert_eq!(found.meters, meters(2, 5.0));
-        sidecar.write(&meters(2, 6.0), &More::default()).unwrap();
-        drop(sidecar);
-        assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(2, 6.0));
+        assert_eq!(folder.meters(), meters(2, 6.0));
     }
 
     #[test]
     fn grows_for_many_meters_and_goes_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("meter.json");
-        let mut last = 0.0;
-        for n in [1, 12, 12, 40, 3, 3, 3] {
-            let (mut sidecar, _) = Sidecar::open(&path).unwrap();
-            for _ in 0..3 {
-                last += 1.0;
-                sidecar.write(&meters(n, last), &More::default()).unwrap();
-            }
-            drop(sidecar);
-            assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(n, last));
+        let folder = Folder::new();
+        for (n, last) in [1, 12, 12, 40, 3, 3, 3].into_iter().zip(1..) {
+            let last = f64::from(3 * last);
+            folder.write([last - 2.0, last - 1.0, last].map(|import| meters(n, import)));
+            assert_eq!(folder.meters(), meters(n, last));
         }
     }
 
     #[test]
     fn a_foreign_file_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("meter.json");
-        fs::write(&path, "{\"hello\": 1}").unwrap();
-        let (mut sidecar, found) = Sidecar::open(&path).unwrap();
+        let folder = Folder::new();
+        fs::write(folder.file(), "{\"hello\": 1}").unwrap();
+        let found = folder.write([meters(1, 1.0)]);
         assert!(found.damaged && found.meters.is_empty());
-        sidecar.write(&meters(1, 1.0), &More::default()).unwrap();
-        drop(sidecar);
-        assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(1, 1.0));
+        assert_eq!(folder.meters(), meters(1, 1.0));
     }
 
     proptest! {
@@ -369,27 +373,20 @@ mod tests {
             second in any::<bool>(),
             damage in proptest::collection::vec((0_usize..2048, any::<u8>()), 1..300),
         ) {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("meter.json");
-            let (mut sidecar, _) = Sidecar::open(&path).unwrap();
-            for i in 1..=writes {
-                sidecar.write(&meters(1, f64::from(i)), &More::default()).unwrap();
-            }
-            drop(sidecar);
-            let mut bytes = fs::read(&path).unwrap();
+            let folder = Folder::new();
+            folder.write((1..=writes).map(|i| meters(1, f64::from(i))));
+            let mut bytes = fs::read(folder.file()).unwrap();
             for (at, byte) in damage {
                 bytes[at + if second { 2048 } else { 0 }] = byte;
             }
-            fs::write(&path, bytes).unwrap();
-            let (mut sidecar, found) = Sidecar::open(&path).unwrap();
+            fs::write(folder.file(), bytes).unwrap();
+            let found = folder.write([meters(1, 99.0)]);
             let newest_hit = (writes % 2 == 0) == second;
             let good = found.meters == meters(1, f64::from(writes)) || (newest_hit && found.meters == meters(1, f64::from(writes - 1)));
             prop_assert!(good, "{:?}", found);
             // The next write takes the place of the damaged or older slot and is what the next
             // start finds.
-            sidecar.write(&meters(1, 99.0), &More::default()).unwrap();
-            drop(sidecar);
-            prop_assert_eq!(Sidecar::open(&path).unwrap().1.meters, meters(1, 99.0));
+            prop_assert_eq!(folder.meters(), meters(1, 99.0));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Opened, lock::lock, open};
-use config::settings::StoreSettings;
+use config::{Settings, settings::StoreSettings};
 use vocab::{Clock, Now};
 
 #[derive(Debug)]
@@ -32,11 +32,10 @@ pub(super) fn clock(unix: i64) -> Arc<ManualClock> {
 pub(super) fn settings(dir: &Path) -> StoreSettings {
     StoreSettings {
         data_dir: dir.into(),
-        state_path: None,
-        interval: Duration::from_secs(30),
         records_days: 2,
         raw_days: 1,
         history_days: 3,
+        ..Settings::default().store
     }
 }
 

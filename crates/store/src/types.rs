@@ -60,46 +60,31 @@ impl MeterRow {
             row.energy = side.energy;
             row.reset_at = side.reset_at;
         } else if side.reset_at > row.reset_at - SAME_RESET {
-            let ceiling = higher(&row.ceiling(), &side.ceiling());
-            row.energy = higher(&row.energy, &side.energy);
-            row.reserve = each(&ceiling, &row.energy, |c, e| (c - e).max(0.0));
+            let ceiling = row.ceiling().max(side.ceiling());
+            row.energy = row.energy.max(side.energy);
+            row.reserve = (ceiling - row.energy).max(Energy::default());
         }
-        row.lifetime = higher(&row.lifetime, &side.lifetime);
+        row.lifetime = row.lifetime.max(side.lifetime);
         if row.mac.is_empty() {
             row.mac = side.mac;
         }
         Some(row)
     }
-}
 
-fn each(a: &Energy, b: &Energy, of: fn(f64, f64) -> f64) -> Energy {
-    let (a, b) = (to_numbers(a), to_numbers(b));
-    from_numbers(std::array::from_fn(|i| of(a[i], b[i])))
-}
-
-fn higher(a: &Energy, b: &Energy) -> Energy {
-    each(a, b, f64::max)
-}
-
-pub(super) fn add(a: &Energy, b: &Energy) -> Energy {
-    each(a, b, |a, b| a + b)
-}
-
-impl MeterRow {
     /// How far the counters may have been served, Wh.
     #[must_use]
     pub fn ceiling(&self) -> Energy {
-        add(&self.energy, &self.reserve)
+        self.energy + self.reserve
     }
 
     /// What to keep of a meter that began without its folder, which held `base`: its own reset
     /// stands if that is newer, else it adds to what was there.
     pub(super) fn upon(mut self, base: &Self) -> Self {
         if self.reset_at <= base.reset_at {
-            self.energy = higher(&self.energy, &add(&base.energy, &self.counted));
+            self.energy = self.energy.max(base.energy + self.counted);
             self.reset_at = base.reset_at;
         }
-        self.lifetime = higher(&self.lifetime, &add(&base.lifetime, &self.counted));
+        self.lifetime = self.lifetime.max(base.lifetime + self.counted);
         if !base.mac.is_empty() {
             self.mac.clone_from(&base.mac);
         }
@@ -107,50 +92,10 @@ impl MeterRow {
     }
 }
 
-/// `a_import, a_export, b_import, …, net_import, net_export`.
-pub(super) fn to_numbers(energy: &Energy) -> [f64; 8] {
-    let [a, b, c] = energy.phases;
-    [
-        a.import,
-        a.export,
-        b.import,
-        b.export,
-        c.import,
-        c.export,
-        energy.net.import,
-        energy.net.export,
-    ]
-}
-
-/// The inverse of [`to_numbers`].
-pub(super) fn from_numbers(n: [f64; 8]) -> Energy {
-    let counter = |i: usize| Counter {
-        import: n[i],
-        export: n[i + 1],
-    };
-    Energy {
-        phases: [counter(0), counter(2), counter(4)],
-        net: counter(6),
-    }
-}
-
-/// One point of a power chart.
+/// A stretch of time of the house total: a minute, or a column of a chart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bar {
-    /// Start of the interval, Unix s.
-    pub ts: i64,
-    /// Mean, W.
-    pub w: f64,
-    /// Smallest, W.
-    pub mn: f64,
-    /// Largest, W.
-    pub mx: f64,
-}
-
-/// One minute of the house total.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Minute {
-    /// Start, Unix s, a multiple of 60.
+    /// Start, Unix s.
     pub ts: i64,
     /// Mean, W.
     pub w: f64,
@@ -160,6 +105,22 @@ pub struct Minute {
     pub mx: f64,
     /// How many samples.
     pub n: u32,
+}
+
+impl Bar {
+    /// A sample, as a stretch of one.
+    pub(super) const fn of(ts: i64, w: f64) -> Self {
+        let (mn, mx, n) = (w, w, 1);
+        Self { ts, w, mn, mx, n }
+    }
+
+    /// Takes the samples of another one in, where `w` is the sum of both.
+    pub(super) fn add(&mut self, other: Self) {
+        self.w += other.w;
+        self.mn = self.mn.min(other.mn);
+        self.mx = self.mx.max(other.mx);
+        self.n = self.n.saturating_add(other.n);
+    }
 }
 
 /// Energy is kept by the quarter of an hour: the offset of every time zone is a multiple of it, so
@@ -173,10 +134,9 @@ pub struct EnergySpan {
     pub from: i64,
     /// End, Unix s, not included.
     pub to: i64,
-    /// Per phase by its power, Wh; `None` where nothing was recorded, which is not the same as 0.
-    pub phases: Option<[Counter; 3]>,
-    /// What came in on one phase while it went out on another, Wh.
-    pub crossed: f64,
+    /// By the power, Wh: each phase by its sign, and their sum by its own; `None` where nothing was
+    /// recorded, which is not the same as 0.
+    pub energy: Option<Energy>,
     /// What energy entities counted beyond that, Wh, where they count; may be negative.
     pub followed: Energy,
     /// What the netted energy of it cost and brought.
@@ -187,31 +147,23 @@ impl EnergySpan {
     /// As the device counts: each direction is the sum over the phases.
     #[must_use]
     pub fn sum(&self) -> Option<Counter> {
-        let more = self.followed.sum();
-        self.drawn_and_fed().map(|sum| Counter {
-            import: (sum.import + more.import).max(0.0),
-            export: (sum.export + more.export).max(0.0),
-        })
+        Some(positive(self.counted()?.sum()))
     }
 
     /// As a utility's meter counts: by the sign of the phases' sum at each moment.
     #[must_use]
     pub fn net(&self) -> Option<Counter> {
-        let more = self.followed.net;
-        self.drawn_and_fed().map(|sum| Counter {
-            import: (sum.import - self.crossed + more.import).max(0.0),
-            export: (sum.export - self.crossed + more.export).max(0.0),
-        })
+        Some(positive(self.counted()?.net))
     }
 
-    /// By power alone, over the phases.
-    fn drawn_and_fed(&self) -> Option<Counter> {
-        let all = self.phases?;
-        Some(all.iter().fold(Counter::default(), |t, p| Counter {
-            import: t.import + p.import,
-            export: t.export + p.export,
-        }))
+    fn counted(&self) -> Option<Energy> {
+        Some(self.energy? + self.followed)
     }
+}
+
+/// A late counter owes something: no energy is negative.
+fn positive(counter: Counter) -> Counter {
+    Counter::new(counter.import.max(0.0), counter.export.max(0.0))
 }
 
 /// Money of a stretch of time, in the house's currency.
@@ -238,7 +190,9 @@ pub struct Price {
 
 /// Something that went wrong. What it is the store does not know.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct EventRow {
+pub struct Event {
+    /// Its number: a later one is greater.
+    pub id: i64,
     /// Whose: the meter's key.
     pub meter: String,
     /// What sort.
@@ -251,15 +205,6 @@ pub struct EventRow {
     pub ended: Option<f64>,
     /// All else, JSON.
     pub detail: String,
-}
-
-/// The same with its number.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Event {
-    /// Its number: a later one is greater.
-    pub id: i64,
-    /// What is kept of it.
-    pub row: EventRow,
 }
 
 /// A stored model.
@@ -369,11 +314,11 @@ pub struct Import {
     pub(super) mark: String,
 }
 
-/// Rows on their way to the writer, 0.1 W: samples, and minutes as `ts, w, mn, mx, n`.
+/// Rows on their way to the writer, whole 0.1 W: samples, and minutes with their mean.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     pub samples: Vec<(i64, i64)>,
-    pub means: Vec<(i64, i64, i64, i64, i64)>,
+    pub means: Vec<Bar>,
 }
 
 #[cfg(test)]
@@ -381,7 +326,7 @@ mod tests {
     use super::*;
 
     fn row(import: f64, reset_at: f64) -> MeterRow {
-        let energy = from_numbers([import; 8]);
+        let energy = Energy::from_array([import; 8]);
         MeterRow {
             mac: "AA".into(),
             energy,
@@ -394,24 +339,22 @@ mod tests {
 
     #[test]
     fn the_newer_reset_wins_then_the_higher_counter() {
-        let take = |db, side| {
-            MeterRow::newest(Some(db), Some(side))
-                .map(|r| (r.energy.net.import, r.reset_at, r.lifetime.net.import))
-        };
-        assert_eq!(
-            take(row(10.0, 5.0), row(20.0, 5.0004)),
-            Some((20.0, 5.0, 20.0))
-        );
-        assert_eq!(
-            take(row(20.0, 5.0), row(10.0, 5.0)),
-            Some((20.0, 5.0, 20.0))
-        );
-        assert_eq!(take(row(20.0, 5.0), row(1.0, 6.0)), Some((1.0, 6.0, 20.0)));
-        assert_eq!(take(row(1.0, 6.0), row(20.0, 5.0)), Some((1.0, 6.0, 20.0)));
-        assert_eq!(
-            MeterRow::newest(None, Some(row(3.0, 0.0))),
-            Some(row(3.0, 0.0))
-        );
+        for (database, sidecar, wins) in [
+            ((10.0, 5.0), (20.0, 5.0004), (20.0, 5.0)),
+            ((20.0, 5.0), (10.0, 5.0), (20.0, 5.0)),
+            ((20.0, 5.0), (1.0, 6.0), (1.0, 6.0)),
+            ((1.0, 6.0), (20.0, 5.0), (1.0, 6.0)),
+        ] {
+            let [database, sidecar, wins] =
+                [database, sidecar, wins].map(|(import, reset_at)| row(import, reset_at));
+            let lifetime = row(20.0, 0.0).energy;
+            assert_eq!(
+                MeterRow::newest(Some(database), Some(sidecar)),
+                Some(MeterRow { lifetime, ..wins })
+            );
+        }
+        let one = || Some(row(3.0, 0.0));
+        assert_eq!(MeterRow::newest(None, one()), one());
         assert_eq!(MeterRow::newest(None, None), None);
     }
 }

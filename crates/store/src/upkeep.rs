@@ -1,15 +1,15 @@
 //! Opening and closing under the writer's hands: backups, damage, a folder that comes late, the
 //! stop.
 
-use std::{collections::BTreeSet, io, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use super::{
     kept::{Kept, merge},
     lock::lock,
-    open::{EVERY, open_database, open_sidecar, why_not},
+    open::{Aside, EVERY, begin_anew, open_database, open_sidecar},
     part,
     readers::Gate,
-    schema::{self, Database, OpenError},
+    schema::{self, Database},
     sidecar,
     types::{MeterRow, Run, StoreError, StoreState},
     writer::{Outside, Writer, hold},
@@ -83,6 +83,7 @@ impl Writer {
         let db = self.db.take();
         self.shared.readers.turn(Gate::Shut, || close(db));
         self.sidecar = None;
+        self.closed = true;
         saved
     }
 
@@ -94,37 +95,25 @@ impl Writer {
         let cache = lock(&self.shared.cache);
         let (meters, state, database) = (cache.meters.clone(), cache.vital.clone(), cache.database);
         drop(cache);
-        let waits: BTreeSet<String> = lock(&self.shared.buffer)
-            .batches()
-            .flat_map(|batch| batch.state.keys().cloned())
-            .collect();
-        let in_file = self.outside.is_none();
-        let ahead = state
-            .keys()
-            .filter(|key| !in_file || waits.contains(*key))
-            .cloned()
-            .collect();
-        let more = sidecar::More {
-            database,
-            state,
-            ahead,
-        };
         if meters.is_empty() {
             return;
         }
+        let waits = self.shared.pending(|batch| &batch.state);
+        let ahead = |key: &&String| self.outside.is_some() || waits.contains_key(*key);
+        let more = sidecar::More {
+            database,
+            ahead: state.keys().filter(ahead).cloned().collect(),
+            state,
+        };
         match sidecar.write(&meters, &more) {
             Ok(()) => {
                 self.sidecar_failed = false;
                 let run = |row: MeterRow| Run {
-                    limit: row.run.limit.map(|limit| sidecar::as_kept(&limit)),
+                    limit: row.run.limit.map(sidecar::as_kept),
                     ..row.run
                 };
-                self.shared.keep(
-                    meters
-                        .into_iter()
-                        .map(|(key, row)| (key, run(row)))
-                        .collect(),
-                );
+                let runs = meters.into_iter().map(|(key, row)| (key, run(row)));
+                self.shared.keep(runs.collect());
             }
             Err(error) if !self.sidecar_failed => {
                 self.sidecar_failed = true;
@@ -154,16 +143,15 @@ impl Writer {
                 self.adopt(database);
                 Ok(())
             }
-            Err(OpenError::Damaged(fault)) => {
+            Err(Unkept::Damaged { path, fault }) => {
                 self.replace(&fault);
-                if self.db.is_some() {
-                    Ok(())
-                } else {
-                    Err(OpenError::Damaged(fault).of(self.name()).into())
+                match self.db {
+                    Some(_) => Ok(()),
+                    None => Err(Unkept::Damaged { path, fault }.into()),
                 }
             }
-            Err(error) => {
-                let reason = Reason::from(error.of(self.name()));
+            Err(why) => {
+                let reason = Reason::from(why);
                 self.failing(&reason);
                 Err(StoreError(reason))
             }
@@ -195,24 +183,20 @@ impl Writer {
     }
 
     fn try_folder(&mut self, outside: &Outside) -> Result<(), Reason> {
-        let (path, mut problems) = (self.path.clone(), Vec::new());
+        let path = self.path.clone();
         let (mut found, mut sidecar) = (outside.meters.clone(), None);
         if self.sidecar.is_none() {
             let folder = path.parent().unwrap_or(Path::new(""));
-            let (opened, side) = open_sidecar(folder, &mut problems);
-            if matches!(&opened, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-                return Err(why_not(&problems));
+            let (opened, side, trouble) = open_sidecar(folder);
+            if let Some(busy @ Unkept::FolderInUse { .. }) = trouble {
+                return Err(busy.into());
             }
             found = merge(found, side.meters);
-            sidecar = opened.ok();
+            sidecar = opened;
         }
-        let mut set_aside = None;
-        let opened = open_database(&path, self.last.unix_s(), &mut problems, &mut set_aside);
-        if let Some((line, _)) = set_aside {
-            tracing::error!("{line}");
-            self.shared.set_aside(line);
-        }
-        let database = opened.ok_or_else(|| why_not(&problems))?;
+        let (aside, opened) = open_database(&path, self.last.unix_s());
+        self.tell_aside(aside);
+        let database = opened?;
         let said = |error| StoreError::from(error).0;
         let kept = Kept::load(&database.conn).map_err(said)?;
         let parts = part::load(&database.conn).map_err(said)?;
@@ -231,8 +215,9 @@ impl Writer {
         }
         drop(cache);
         lock(&self.shared.buffer).add(|batch| {
-            let parts = parts.into_iter();
-            parts.for_each(|(key, part)| batch.records.push_front((key.into(), part.record)));
+            for (key, part) in parts {
+                batch.records.push_front((key.into(), part.record));
+            }
         });
         self.sidecar = self.sidecar.take().or(sidecar);
         self.sidecar_at = self.last.mono;
@@ -265,22 +250,19 @@ impl Writer {
     /// Sets the damaged file aside and begins a new one with what memory knows.
     pub(super) fn replace(&mut self, fault: &str) {
         self.disconnect();
-        let reason = match schema::set_aside(&self.path, fault, self.last.unix_s()) {
-            Ok((line, _)) => {
-                tracing::error!("{line}");
-                self.shared.set_aside(line.into());
-                match schema::open(&self.path, true) {
-                    Ok(database) => return self.adopt(database),
-                    Err(error) => error.of(self.name()),
-                }
-            }
-            Err(error) => Unkept::NotSetAside {
-                path: self.name(),
-                fault: fault.into(),
-                error: error.into(),
-            },
-        };
-        self.failing(&reason.into());
+        let (aside, opened) = begin_anew(&self.path, fault, self.last.unix_s());
+        self.tell_aside(aside);
+        match opened {
+            Ok(database) => self.adopt(database),
+            Err(why) => self.failing(&why.into()),
+        }
+    }
+
+    fn tell_aside(&self, aside: Aside) {
+        if let Some((line, _)) = aside {
+            tracing::error!("{line}");
+            self.shared.set_aside(line);
+        }
     }
 
     /// Goes on with that connection, which gets everything that is kept in memory: it may be new.

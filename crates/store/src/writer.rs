@@ -20,7 +20,8 @@ use super::{
     lock::lock,
     loss::shown,
     retention::{self, HOLD, JUMP},
-    schema, series,
+    schema::{self, beside},
+    series,
     shared::Shared,
     sidecar::Sidecar,
     types::{MeterRow, Rows, Run, StoreError, StoreState, cause},
@@ -50,30 +51,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 /// A freeze that nobody ends (`docs/decisions.md#backups`).
 const FREEZE_AT_MOST: Duration = Duration::from_secs(900);
 
-/// Called once with the outcome.
-pub(super) type Ack = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// What the handle asks of the thread.
-pub(super) enum Control {
-    /// Commit now: something rare and dear came.
-    Wake,
-    /// The text of this key changed, as it may do all day.
-    Often(String),
-    /// A whole minute came: commit soon.
-    Minute,
-    /// A counter waits to be served further.
-    Short,
-    /// Tell when what came before is kept.
-    Saved(Ack),
-    Flush(Ack),
-    Freeze(Ack),
-    Thaw(Ack),
-    Close(Ack),
-    /// Rows of the original's file.
-    Import(Arc<Rows>, Ack),
-    /// The original's file is in the database: rename it once its mark is committed.
-    Imported(PathBuf),
-}
+/// What the thread is asked to do.
+pub(super) type Command = Box<dyn FnOnce(&mut Writer) + Send>;
 
 /// See the module.
 pub(super) struct Writer {
@@ -100,6 +79,7 @@ pub(super) struct Writer {
     often_now: Allowance,
     short: Allowance,
     often_at: Duration,
+    pub(super) closed: bool,
 }
 
 /// Commits out of turn: so many at once, and one more after each pause. Beyond, what comes waits
@@ -141,11 +121,9 @@ pub(super) struct Outside {
 
 /// Uptime that retention waits for with a database last written at `seen`.
 pub(super) fn hold(conn: &Connection, seen: Option<f64>, now: Now) -> Duration {
-    let kept = schema::meta(conn, "retention_hold")
-        .ok()
-        .flatten()
-        .unwrap_or(0);
-    let left = Duration::from_secs(u64::try_from(kept).unwrap_or(0)).min(HOLD);
+    let kept = schema::meta(conn, "retention_hold").ok().flatten();
+    let left = kept.and_then(|seconds| u64::try_from(seconds).ok());
+    let left = Duration::from_secs(left.unwrap_or(0)).min(HOLD);
     let away = seen.map_or(0.0, |seen| now.unix - seen);
     // A long stop looks like a jump forward; one that is off every night must still get to prune,
     // so only a hold that has run out is begun anew.
@@ -188,6 +166,7 @@ impl Writer {
             often_now: Allowance::new(10, OFTEN_EVERY),
             short: Allowance::new(10, Duration::from_secs(40)),
             often_at: now.mono + OFTEN_EVERY,
+            closed: false,
         }
     }
 
@@ -195,29 +174,29 @@ impl Writer {
     pub(super) fn collect_often(&mut self) {
         let cache = lock(&self.shared.cache);
         let texts = std::mem::take(&mut self.often).into_iter();
-        let texts = texts.filter_map(|key| Some((cache.state.get(&key)?.clone(), key)));
-        let texts: Vec<_> = texts.map(|(text, key)| (key, text)).collect();
+        let texts = texts.filter_map(|key| cache.state.get_key_value(&key));
+        let texts = texts.map(|(key, text)| (key.clone(), text.clone()));
         lock(&self.shared.buffer).add(|batch| batch.state.extend(texts));
         drop(cache);
         self.often_at = self.last.mono + OFTEN_EVERY;
     }
 
     /// Until it is closed or every handle is gone.
-    pub(super) fn run(mut self, control: &mpsc::Receiver<Control>) {
-        loop {
+    pub(super) fn run(mut self, commands: &mpsc::Receiver<Command>) {
+        while !self.closed {
             self.shared.beat();
-            match control.recv_timeout(self.wait()) {
-                Ok(Control::Close(ack)) => return ack(self.close()),
-                Ok(command) => self.handle(command),
+            match commands.recv_timeout(self.wait()) {
+                Ok(command) => command(&mut self),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     if let Err(error) = self.close() {
                         tracing::error!("{error}");
                     }
-                    return;
                 }
             }
-            self.tick(self.shared.clock.now());
+            if !self.closed {
+                self.tick(self.shared.clock.now());
+            }
         }
     }
 
@@ -225,55 +204,56 @@ impl Writer {
         if self.pruning {
             return Duration::ZERO;
         }
-        let due = self.commit_at.saturating_sub(self.shared.clock.now().mono);
         if self.frozen_at.is_some() {
-            TICK
-        } else {
-            due.clamp(Duration::from_millis(10), TICK)
+            return TICK;
+        }
+        let due = self.commit_at.saturating_sub(self.shared.clock.now().mono);
+        due.clamp(Duration::from_millis(10), TICK)
+    }
+
+    /// Something rare and dear came: commits now.
+    pub(super) fn wake(&mut self) {
+        if self.rare.take(self.shared.clock.now().mono) {
+            let _ = self.commit();
+            self.write_sidecar();
         }
     }
 
-    pub(super) fn handle(&mut self, command: Control) {
-        match command {
-            Control::Wake => {
-                if self.rare.take(self.shared.clock.now().mono) {
-                    let _ = self.commit();
-                    self.write_sidecar();
-                }
-            }
-            Control::Often(key) => {
-                self.often.insert(key);
-                if self.often_now.take(self.shared.clock.now().mono) {
-                    self.collect_often();
-                    let _ = self.commit();
-                }
-            }
-            // What is rare was committed when it came; where that fails it was said, and is tried
-            // again.
-            Control::Saved(ack) => ack(Ok(())),
-            Control::Short => {
-                if self.short.take(self.shared.clock.now().mono) && self.commit().is_err() {
-                    self.write_sidecar();
-                }
-            }
-            // An owner who wants fewer writes than one a minute gets records later.
-            Control::Minute if self.settings.interval > MINUTE => {}
-            Control::Minute => {
-                self.commit_at = self.commit_at.min(self.shared.clock.now().mono + MINUTES);
-            }
-            Control::Flush(ack) => {
-                self.collect_often();
-                ack(self.commit());
-            }
-            Control::Freeze(ack) => ack(self.freeze()),
-            Control::Thaw(ack) => ack(self.thaw()),
-            Control::Close(ack) => ack(self.close()),
-            Control::Import(rows, ack) => ack(self.import(&rows)),
-            Control::Imported(path) => {
-                self.rename = Some(path);
-                let _ = self.commit();
-            }
+    /// The text of this key changed, as it may do all day.
+    pub(super) fn often(&mut self, key: String) {
+        self.often.insert(key);
+        if self.often_now.take(self.shared.clock.now().mono) {
+            self.collect_often();
+            let _ = self.commit();
         }
+    }
+
+    /// A counter waits to be served further.
+    pub(super) fn short(&mut self) {
+        if self.short.take(self.shared.clock.now().mono) && self.commit().is_err() {
+            self.write_sidecar();
+        }
+    }
+
+    /// A whole minute came: commits soon. An owner who wants fewer writes than one a minute gets
+    /// records later.
+    pub(super) fn minute(&mut self) {
+        if self.settings.interval <= MINUTE {
+            let soon = self.shared.clock.now().mono + MINUTES;
+            self.commit_at = self.commit_at.min(soon);
+        }
+    }
+
+    /// Everything that waits is committed.
+    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
+        self.collect_often();
+        self.commit()
+    }
+
+    /// The original's file is in the database: it is renamed once its mark is committed.
+    pub(super) fn imported(&mut self, path: PathBuf) {
+        self.rename = Some(path);
+        let _ = self.commit();
     }
 
     /// What is due.
@@ -321,12 +301,9 @@ impl Writer {
         }
         if now.mono >= self.sidecar_at {
             self.write_sidecar();
-            self.sidecar_at = now.mono
-                + if self.settings.interval > COUNTERS_EVERY || self.outside.is_some() {
-                    self.settings.interval.min(COUNTERS_EVERY)
-                } else {
-                    SIDECAR_EVERY
-                };
+            let alone = self.settings.interval > COUNTERS_EVERY || self.outside.is_some();
+            let counters = self.settings.interval.min(COUNTERS_EVERY);
+            self.sidecar_at = now.mono + if alone { counters } else { SIDECAR_EVERY };
         }
         if self.pruning || now.mono >= self.prune_at {
             self.prune(now);
@@ -348,11 +325,8 @@ impl Writer {
             return Ok(());
         }
         let written = self.write(&batch);
-        let runs: Vec<(String, Run)> = batch
-            .meters
-            .iter()
-            .map(|(key, row)| (key.clone(), row.run.clone()))
-            .collect();
+        let run = |(key, row): (&String, &MeterRow)| (key.clone(), row.run.clone());
+        let runs: Vec<(String, Run)> = batch.meters.iter().map(run).collect();
         drop(batch);
         match written {
             Ok(()) => {
@@ -442,12 +416,9 @@ impl Writer {
     /// Database and its log on disk. Here and not where it is asked for: a disk that hangs answers
     /// nobody.
     fn bytes(&self) -> u64 {
-        let log = PathBuf::from(format!("{}-wal", self.path.display()));
-        [&self.path, &log]
-            .iter()
-            .filter_map(|p| fs::metadata(p).ok())
-            .map(|m| m.len())
-            .sum()
+        let files = [self.path.clone(), beside(&self.path, "-wal")];
+        let sizes = files.iter().filter_map(|path| fs::metadata(path).ok());
+        sizes.map(|meta| meta.len()).sum()
     }
 
     pub(super) fn name(&self) -> Arc<str> {
@@ -476,13 +447,14 @@ impl Writer {
         }
     }
 
-    fn import(&mut self, rows: &Rows) -> Result<(), StoreError> {
+    /// Takes rows of the original's file.
+    pub(super) fn import(&mut self, rows: &Rows) -> Result<(), StoreError> {
         if self.frozen_at.is_some() {
             return Err(Unkept::Frozen.into());
         }
         let conn = self.db.as_mut().ok_or(Unkept::DatabaseClosed)?;
         let tx = conn.transaction()?;
-        series::import(&tx, &rows.samples, &rows.means)?;
+        series::import(&tx, rows)?;
         tx.commit()?;
         Ok(())
     }
@@ -492,16 +464,10 @@ impl Writer {
         let Some(path) = self.rename.take() else {
             return;
         };
-        let plain = PathBuf::from(format!("{}.imported", path.display()));
-        let aside = if plain.exists() {
-            PathBuf::from(format!(
-                "{}.imported-{}",
-                path.display(),
-                self.last.unix_s()
-            ))
-        } else {
-            plain
-        };
+        let mut aside = beside(&path, ".imported");
+        if aside.exists() {
+            aside = beside(&aside, &format!("-{}", self.last.unix_s()));
+        }
         match fs::rename(&path, &aside) {
             Ok(()) => tracing::info!(
                 path = %path.display(),
