@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use virtual_shelly::{
     config::settings::StoreSettings,
     meter::{MinuteRecord, PhaseMinute, records::Records},
-    store::{self, Chart, DATABASE_FILE, Range},
+    store::{self, Chart, DATABASE_FILE, Range, chart::POINTS},
     vocab::{Clock, SystemClock},
 };
 
@@ -112,7 +112,11 @@ pub fn run() -> ExitCode {
             .collect::<Vec<(i64, i64, i64, i64, i64)>>();
         all.len()
     };
-    let chart = || Chart::of(&store, Range::Month, now).unwrap().json().len();
+    let month = Range::Month.seconds();
+    let chart = || {
+        let chart = Chart::within(&store, month, now, POINTS).unwrap();
+        chart.json().len()
+    };
     let (_, first) = timed(|| black_box(chart()));
     let (took, ratio) = compare("chart.json of 30 days", chart, columns);
     assert!(

@@ -29,7 +29,7 @@ const LONGEST: f64 = 48.0;
 
 /// Energies of the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Row {
+pub(super) struct Row {
     /// Where the power was above 0: its energy, Wh.
     pub drawn: f64,
     /// Where it was below 0: its energy, Wh, positive.
@@ -104,7 +104,6 @@ impl SignVerdict {
 
 impl Row {
     /// Mean power over a time and what the counters grew in it. `watts` is signed, + import.
-    #[must_use]
     pub fn of_mean(watts: f64, hours: f64, import: Option<f64>, export: Option<f64>) -> Self {
         Self {
             drawn: watts.max(0.0) * hours,
@@ -170,7 +169,7 @@ impl Row {
 /// Puts rows together and judges them. Rows are to be without gaps; after one, call
 /// [`Check::interrupt`].
 #[derive(Clone, Debug)]
-pub struct Check {
+pub(super) struct Check {
     chunks: VecDeque<Row>,
     /// Most of them; older ones are forgotten.
     most: usize,
@@ -184,13 +183,11 @@ pub struct Check {
 
 impl Check {
     /// Over the last chunks, for a meter that runs.
-    #[must_use]
     pub const fn running() -> Self {
         Self::over(CHUNKS)
     }
 
     /// Over all that was recorded.
-    #[must_use]
     pub const fn back() -> Self {
         Self::over(CHUNKS_BACK)
     }
@@ -234,7 +231,6 @@ impl Check {
     }
 
     /// What follows from the rows so far.
-    #[must_use]
     pub fn verdict(&self) -> SignVerdict {
         let (mut right, mut turned, mut much, mut opposed) = (0.0, 0.0, 0.0, 0.0);
         let Some(mut all) = self.chunks.front().map(Row::empty) else {

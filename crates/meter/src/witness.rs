@@ -44,7 +44,7 @@ struct SignCheck {
 
 /// All witnesses of a meter.
 #[derive(Clone, Debug, Default)]
-pub struct SignChecks {
+pub(super) struct SignChecks {
     all: Vec<SignCheck>,
 }
 
@@ -116,7 +116,7 @@ impl SignChecks {
     }
 
     /// To be called each second; gives what there is to say.
-    pub(super) fn tick(&mut self, cells: &Cells, now: Duration) -> Vec<Notice> {
+    pub fn tick(&mut self, cells: &Cells, now: Duration) -> Vec<Notice> {
         let mut said = Vec::new();
         for witness in &mut self.all {
             if witness.row.hours >= ROW {

@@ -18,7 +18,7 @@ const MAX_EVENTS: usize = 1_000;
 const MAX_PRICES: usize = 750;
 
 /// Rows of one transaction.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Batch {
     /// `ts`, 0.1 W; in the order they came.
     pub samples: VecDeque<(i64, i64)>,
@@ -43,15 +43,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.samples.is_empty()
-            && self.records.is_empty()
-            && self.deleted.is_empty()
-            && self.meters.is_empty()
-            && self.state.is_empty()
-            && self.models.is_empty()
-            && self.events.is_empty()
-            && self.prices.is_empty()
-            && self.imported.is_none()
+        *self == Self::default()
     }
 
     /// Records of this meter are gone, those that wait too.

@@ -167,16 +167,8 @@ fn over(ts: &[i64], step: i64, slots: &[Slot], length: i64) -> [Vec<Option<Figur
 }
 
 impl Chart {
-    /// The power of a range up to `now` (Unix s), without a forecast.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn of(store: &Store, range: Range, now: i64) -> Result<Self, StoreError> {
-        Self::within(store, range.seconds(), now, POINTS)
-    }
-
-    /// As [`Self::of`], of so many seconds and at most so many points: for a drawing that is
-    /// smaller than the page.
+    /// The power of so many seconds up to `now` (Unix s), at most so many points, without a
+    /// forecast.
     ///
     /// # Errors
     /// When the database cannot be read.
