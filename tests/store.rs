@@ -13,6 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[path = "store/lost.rs"]
+mod lost;
+#[path = "store/original.rs"]
+mod original;
 #[path = "common/wait.rs"]
 mod wait;
 
@@ -99,6 +103,18 @@ fn in_memory(opened: &Opened) -> bool {
 fn change(dir: &Path, sql: &str) {
     let conn = rusqlite::Connection::open(dir.join(DATABASE_FILE)).unwrap();
     conn.execute_batch(sql).unwrap();
+}
+
+#[derive(Debug)]
+struct Hand(AtomicI64);
+
+impl Clock for Hand {
+    fn now(&self) -> Now {
+        Now {
+            mono: Duration::from_secs(1),
+            unix: self.0.load(Ordering::Relaxed) as f64,
+        }
+    }
 }
 
 /// Waits for a condition, for as long as no machine needs.
@@ -271,72 +287,6 @@ fn a_killed_process_loses_no_committed_counter() {
     assert!(opened.store.samples(0, i64::MAX).unwrap().len() >= 1000);
 }
 
-fn damage(hurt: impl Fn(&mut Vec<u8>), clean: bool) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).store;
-    store.put_counters("", row(123.0));
-    for i in 0..20_000 {
-        store.sample(now_s() - 20_000 + i, i as f64);
-    }
-    store.close().wait().unwrap();
-    drop(store);
-    let path = dir.path().join(DATABASE_FILE);
-    if !clean {
-        change(dir.path(), "UPDATE meta SET value = 0 WHERE key = 'clean'");
-    }
-    let mut bytes = fs::read(&path).unwrap();
-    hurt(&mut bytes);
-    fs::write(&path, &bytes).unwrap();
-
-    let opened = open(dir.path());
-    let restored = &opened.restored.meters[""];
-    assert_eq!(
-        (restored.energy, restored.mac.as_str()),
-        (row(123.0).energy, "02AABBCCDDEE")
-    );
-    let aside = || {
-        files(dir.path())
-            .into_iter()
-            .find(|f| f.starts_with("virtual-shelly.db.damaged-") && !f.ends_with("-wal"))
-    };
-    if clean {
-        // Found in the background.
-        until("set aside", || aside().is_some());
-    } else {
-        told(&opened, |why| matches!(why, Unkept::SetAside { .. }));
-    }
-    let aside = aside().unwrap();
-    let kept = fs::metadata(dir.path().join(&aside)).unwrap();
-    assert_eq!(kept.len(), bytes.len() as u64);
-    let store = opened.store;
-    until("told", || {
-        let all = store.health().set_aside;
-        all.iter().any(|s| s.line.to_string().contains(&aside))
-    });
-    store.sample(now_s(), 1.0);
-    store.flush().wait().unwrap();
-    assert_eq!(store.health().state, StoreState::Ok);
-    store.close().wait().unwrap();
-    drop(store);
-    let opened = open(dir.path());
-    assert_eq!(opened.problems, []);
-    assert_eq!(opened.restored.meters[""].energy, row(123.0).energy);
-}
-
-#[test]
-fn a_truncated_database_is_set_aside() {
-    damage(|bytes| bytes.truncate(bytes.len() / 2), false);
-    damage(|bytes| bytes.truncate(777), true);
-}
-
-#[test]
-fn garbage_is_set_aside() {
-    damage(|bytes| bytes.fill(0x5a), true);
-    damage(|bytes| bytes[1024 * 40..1024 * 60].fill(0x5a), false);
-    // A clean stop is trusted at first: the check beside the work finds it.
-    damage(|bytes| bytes[1024 * 40..1024 * 60].fill(0x5a), true);
-}
-
 #[test]
 fn without_a_writable_folder_metering_goes_on_in_memory() {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -491,236 +441,4 @@ fn a_freeze_leaves_static_files_and_loses_nothing() {
     let opened = open(dir.path());
     assert_eq!(opened.restored.meters[""], row(3.0));
     assert_eq!(opened.store.get_state("k").as_deref(), Some("1"));
-}
-
-#[derive(Debug)]
-struct Hand(AtomicI64);
-
-impl Clock for Hand {
-    fn now(&self) -> Now {
-        Now {
-            mono: Duration::from_secs(1),
-            unix: self.0.load(Ordering::Relaxed) as f64,
-        }
-    }
-}
-
-const ORIGINAL: &str = r#"{"energy": {"a_import": 1.5, "b_import": 2, "c_import": 0, "a_export": 0.5, "b_export": 0, "c_export": 0,
-    "total_import": 3.25, "total_export": 0.25}, "power_dataset": [SAMPLES], "model_metrics": {"mape": NaN}, "last_model_train": 1.0}"#;
-
-fn original(dir: &Path, now: i64) {
-    let old = (0..90).map(|i| (now / 60 * 60 - 20 * 86_400 + i * 2, i as f64));
-    let recent = (0..30).map(|i| (now / 60 * 60 - 3600 + i * 2, 500.25));
-    let sample = |(ts, w)| format!("[{ts}.25, {w}]");
-    let samples: Vec<String> = old.chain(recent).map(sample).collect();
-    let text = ORIGINAL.replace("SAMPLES", &samples.join(", "));
-    fs::write(dir.join("state.json"), text).unwrap();
-}
-
-#[test]
-fn the_originals_file_is_imported_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let now = 1_800_000_030;
-    original(dir.path(), now);
-    let clock = Arc::new(Hand(AtomicI64::new(now)));
-    let opened = store::open(&settings(dir.path()), clock.clone());
-    let import = opened.restored.import.unwrap().blocking_recv().unwrap();
-    assert_eq!(import.samples, 120);
-    let wh = [1500.0, 500.0, 2000.0, 0.0, 0.0, 0.0, 3250.0, 250.0];
-    assert_eq!(import.energy.to_array(), wh);
-    let store = opened.store;
-    let minute = now / 60 * 60;
-    assert_eq!(store.samples(minute - 3600, now).unwrap().len(), 30);
-    assert_eq!(store.samples(0, minute - 3601).unwrap(), []);
-    let old = store.minutes(0, minute - 3601).unwrap();
-    assert_eq!(
-        (old.len(), old[0].w, old[0].mn, old[0].mx, old[0].n),
-        (3, 14.5, 0.0, 29.0, 30)
-    );
-    // Stopped before the meter had it: the next start offers it again, and nothing is twice there.
-    store.close().wait().unwrap();
-    drop(store);
-    assert!(dir.path().join("state.json").exists());
-    let opened = store::open(&settings(dir.path()), clock.clone());
-    let import = opened.restored.import.unwrap().blocking_recv().unwrap();
-    let store = opened.store;
-    assert_eq!(store.minutes(0, now).unwrap().len(), 4);
-    store.import_done(&import, "", row(1500.0));
-    until("renamed", || {
-        dir.path().join("state.json.imported").exists()
-    });
-    assert!(!dir.path().join("state.json").exists());
-    store.close().wait().unwrap();
-    drop(store);
-    // Renaming that failed is made up for, without counting twice.
-    let imported = dir.path().join("state.json.imported");
-    fs::rename(&imported, dir.path().join("state.json")).unwrap();
-    let opened = store::open(&settings(dir.path()), clock);
-    assert!(opened.restored.import.unwrap().blocking_recv().is_err());
-    until("renamed", || imported.exists());
-    assert_eq!(opened.store.counters("").unwrap(), row(1500.0));
-}
-
-#[test]
-fn a_malformed_original_is_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    original(dir.path(), now_s());
-    let path = dir.path().join("state.json");
-    let mut text = fs::read_to_string(&path).unwrap();
-    text.truncate(text.len() - 40);
-    fs::write(&path, &text).unwrap();
-    let opened = open(dir.path());
-    assert!(opened.restored.import.unwrap().blocking_recv().is_err());
-    assert_eq!(fs::read_to_string(&path).unwrap(), text);
-    assert_eq!(opened.store.minutes(0, i64::MAX).unwrap(), []);
-}
-
-#[test]
-fn state_path_names_another_file() {
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    original(other.path(), now_s());
-    let settings = StoreSettings {
-        state_path: Some(other.path().join("state.json")),
-        ..settings(dir.path())
-    };
-    let opened = store::open(&settings, Arc::new(SystemClock::new()));
-    let import = opened.restored.import.unwrap().blocking_recv().unwrap();
-    opened.store.import_done(&import, "", row(1.0));
-    until("renamed", || {
-        other.path().join("state.json.imported").exists()
-    });
-}
-
-/// A page of the file that holds this text, overwritten: a dying card.
-fn spoil(path: &Path, text: &[u8], with: &[u8]) {
-    let mut bytes = fs::read(path).unwrap();
-    let at = bytes.windows(text.len()).rposition(|w| w == text).unwrap();
-    bytes[at..at + with.len()].copy_from_slice(with);
-    fs::write(path, bytes).unwrap();
-}
-
-const STATE: &str = r#"{"auth_ha1":"ab12","kvs":{"k":1},"name":"Haus"}"#;
-const VITAL: &str = r#"{"auth_ha1":"ab12","name":"Haus"}"#;
-
-fn with_a_password(dir: &Path) {
-    let store = open(dir).store;
-    store.put_counters("", row(7.0));
-    store.put_vital_state("device/", STATE, VITAL);
-    store.flush().wait().unwrap();
-    store.close().wait().unwrap();
-}
-
-#[test]
-fn a_password_outlives_the_database_and_the_loss_is_told() {
-    let harms: [(&str, fn(&Path)); 4] = [
-        ("missing", |db| fs::remove_file(db).unwrap()),
-        ("empty", |db| fs::write(db, "").unwrap()),
-        ("no database", |db| {
-            fs::write(db, "x".repeat(9000)).unwrap();
-        }),
-        ("a wrong cell", |db| spoil(db, STATE.as_bytes(), b"{{{{")),
-    ];
-    for (what, harm) in harms {
-        let dir = tempfile::tempdir().unwrap();
-        with_a_password(dir.path());
-        harm(&dir.path().join(DATABASE_FILE));
-        let opened = open(dir.path());
-        let state = opened.store.get_state("device/");
-        assert_eq!(state.as_deref(), Some(VITAL), "{what}");
-        assert!(!opened.store.state_lost(), "{what}");
-        let restored = &opened.restored.meters[""];
-        assert_eq!(restored.mac, row(7.0).mac, "{what}");
-        assert_eq!(restored.energy.net.import, 7.0, "{what}");
-        assert!(
-            !opened.problems.is_empty() && !opened.store.health().set_aside.is_empty(),
-            "{what}"
-        );
-        opened.store.close().wait().unwrap();
-        drop(opened);
-        // It is in the new database too.
-        let again = open(dir.path());
-        let state = again.store.get_state("device/");
-        assert_eq!(state.as_deref(), Some(VITAL), "{what}");
-        assert_eq!(again.problems, [], "{what}");
-    }
-}
-
-#[test]
-fn an_older_database_lowers_no_counter_and_is_told() {
-    let (dir, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (database, older) = (
-        dir.path().join(DATABASE_FILE),
-        backup.path().join(DATABASE_FILE),
-    );
-    let clock = Arc::new(Hand(AtomicI64::new(1_800_000_000)));
-    let opened = || store::open(&settings(dir.path()), clock.clone());
-    let store = opened().store;
-    store.put_counters("", row(1.0));
-    store.freeze().wait().unwrap();
-    fs::copy(&database, &older).unwrap();
-    store.thaw().wait().unwrap();
-    clock.0.fetch_add(3_600, Ordering::Relaxed);
-    store.put_counters("", row(3.0));
-    store.close().wait().unwrap();
-    drop(store);
-    fs::copy(&older, &database).unwrap();
-    let opened = opened();
-    let energy = opened.restored.meters[""].energy;
-    assert_eq!((energy.net.import, energy.net.export), (3.0, 1.0));
-    told(&opened, |why| matches!(why, Unkept::Older { .. }));
-    assert_eq!(opened.problems.len(), 1);
-    assert_eq!(opened.store.health().set_aside.len(), 1);
-}
-
-#[test]
-fn without_any_trace_of_the_settings_it_is_said_that_they_are_unknown() {
-    let dir = tempfile::tempdir().unwrap();
-    assert!(!open(dir.path()).store.state_lost(), "a new installation");
-    let dir = tempfile::tempdir().unwrap();
-    with_a_password(dir.path());
-    fs::write(dir.path().join(DATABASE_FILE), "x".repeat(9000)).unwrap();
-    fs::write(dir.path().join(SIDECAR_FILE), "x".repeat(4096)).unwrap();
-    assert!(open(dir.path()).store.state_lost());
-}
-
-#[test]
-fn a_mac_that_no_device_has_is_taken_from_the_sidecar() {
-    for wrong in ["02AABBCCDDEg", "000000000000", "02aabbccddee"] {
-        let dir = tempfile::tempdir().unwrap();
-        with_a_password(dir.path());
-        let database = dir.path().join(DATABASE_FILE);
-        spoil(&database, b"02AABBCCDDEE", wrong.as_bytes());
-        let opened = open(dir.path());
-        assert_eq!(opened.restored.meters[""].mac, "02AABBCCDDEE", "{wrong}");
-        told(
-            &opened,
-            |why| matches!(why, Unkept::CellsLost { list, .. } if list.contains("mac")),
-        );
-    }
-}
-
-#[test]
-fn salvage_reads_the_log_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).store;
-    store.put_counters("", row(7.0));
-    store.put_state("device/", STATE);
-    store.flush().wait().unwrap();
-    // As a kill leaves it: the changes stand in the log. Then the sidecar is lost and the
-    // database's folder is read-only.
-    let left = tempfile::tempdir().unwrap();
-    for name in [DATABASE_FILE.to_owned(), format!("{DATABASE_FILE}-wal")] {
-        fs::copy(dir.path().join(&name), left.path().join(&name)).unwrap();
-    }
-    fs::create_dir(left.path().join(SIDECAR_FILE)).unwrap();
-    let path = left.path().join(DATABASE_FILE);
-    let mut bytes = fs::read(&path).unwrap();
-    // A page that nobody needs for it: the root of the samples is found damaged, meters and state
-    // are whole.
-    bytes[60..64].copy_from_slice(&i32::MAX.to_be_bytes());
-    fs::write(&path, bytes).unwrap();
-    let opened = open(left.path());
-    assert!(in_memory(&opened));
-    assert_eq!(opened.store.get_state("device/").as_deref(), Some(STATE));
-    assert_eq!(opened.restored.meters[""].energy.net.import, 7.0);
 }
