@@ -87,9 +87,12 @@ fn with_a_password(dir: &Path) {
     store.close().wait().unwrap();
 }
 
+/// What happens to a database.
+type Harm = (&'static str, fn(&Path));
+
 #[test]
 fn a_password_outlives_the_database_and_the_loss_is_told() {
-    let harms: [(&str, fn(&Path)); 4] = [
+    let harms: [Harm; 4] = [
         ("missing", |db| fs::remove_file(db).unwrap()),
         ("empty", |db| fs::write(db, "").unwrap()),
         ("no database", |db| {

@@ -18,7 +18,7 @@ mod figures;
 mod follow;
 mod inputs;
 mod minutes;
-mod pair;
+pub mod pair;
 mod rating;
 pub mod records;
 mod report;

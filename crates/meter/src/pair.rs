@@ -158,6 +158,7 @@ impl Pair {
     }
 
     /// What is served instead of what both say, and until when, monotonic.
+    #[must_use]
     pub fn held(&self, now: Duration) -> Option<(Sides, Duration)> {
         let turning = self.turning.filter(|turning| now < turning.until)?;
         Some((turning.before?, turning.until))
