@@ -1,7 +1,7 @@
 //! Persistent notifications in Home Assistant: made and taken back by its REST API, which the
 //! Supervisor's proxy passes on too.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     beside,
@@ -32,12 +32,6 @@ pub enum Notice {
     },
 }
 
-#[derive(Deserialize)]
-struct Settings {
-    #[serde(default)]
-    language: Option<String>,
-}
-
 impl Notice {
     const fn path(&self) -> &'static str {
         match self {
@@ -58,9 +52,8 @@ pub async fn tell(
 ) -> Result<(), Unreachable> {
     let addresses = Address::all(settings, access)?;
     beside::ask(async move {
-        let (rest, found) = Rest::reach::<Settings>(&addresses).await?;
-        let language = found.and_then(|of| of.language);
-        for notice in words(language.as_deref()) {
+        let (rest, config) = Rest::reach(&addresses).await?;
+        for notice in words(config.language.as_deref()) {
             rest.call(notice.path(), &notice).await?;
         }
         Ok(())

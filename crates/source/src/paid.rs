@@ -8,10 +8,11 @@ use futures_util::FutureExt;
 use super::{
     home_assistant::{
         Access,
+        command::{Command, StatisticUnits},
         query::{self, QueryError},
     },
     prices::{Price, Prices, Rate},
-    statistics::{self, Row, Statistics, Wanted},
+    statistics::{self, Row, Statistics, stamp},
 };
 use config::SourceSettings;
 
@@ -55,15 +56,17 @@ pub async fn hours(
                 .flat_map(|rate| [Some(&*rate.counter), rate.money.as_deref()])
                 .flatten()
                 .collect();
-            let wanted = Wanted {
-                what: "what was paid",
-                ids: &ids,
-                since: since as f64,
+            let question = Command::Statistics {
+                start_time: &stamp(since as f64),
+                statistic_ids: &ids,
                 period: "hour",
                 types: &["change"],
-                energy: "kWh",
+                units: StatisticUnits {
+                    power: "W",
+                    energy: "kWh",
+                },
             };
-            let found = statistics::ask(connection, wanted).await??;
+            let found = statistics::ask(connection, "what was paid", &question).await??;
             let counted = |rate: &Rate| (rate.counter.clone(), of_rate(rate, &found));
             Ok(rates.iter().map(counted).collect())
         }

@@ -258,12 +258,6 @@ impl State {
     }
 }
 
-#[derive(Deserialize)]
-struct Settings {
-    #[serde(default)]
-    currency: Option<String>,
-}
-
 /// What the Energy settings say of prices; nothing where there are none.
 ///
 /// # Errors
@@ -330,7 +324,7 @@ pub async fn told(settings: &SourceSettings, access: &Access, prices: &Prices) -
 }
 
 async fn tell(addresses: &[Address], prices: &Prices) -> Result<Told, End> {
-    let (rest, of) = Rest::reach::<Settings>(addresses).await?;
+    let (rest, config) = Rest::reach(addresses).await?;
     let state = async |entity: &EntityId| -> Result<Option<State>, End> {
         rest.get_small(&format!("states/{entity}")).await
     };
@@ -372,7 +366,7 @@ async fn tell(addresses: &[Address], prices: &Prices) -> Result<Told, End> {
         });
     }
     Ok(Told {
-        currency: of.and_then(|of| of.currency),
+        currency: config.currency,
         import: now(&prices.import).await?,
         export: now(&prices.export).await?,
         fixed: fixed(&prices.import) && fixed(&prices.export) && prices.by_hours == [false; 2],

@@ -9,9 +9,10 @@ use super::{
     discover::QueryError,
     home_assistant::{
         Access,
+        command::{Command, StatisticUnits},
         query::{self, QueryConnection},
     },
-    statistics::{self, Row, Statistics, Wanted},
+    statistics::{self, Row, Statistics, stamp},
 };
 use config::{HaTransport, PowerInput, SourceSettings};
 use vocab::{EntityId, Period};
@@ -134,25 +135,28 @@ pub async fn ask(
 
 async fn periods(
     connection: &mut QueryConnection,
-    question: &Question,
+    asked: &Question,
     look: Look,
     now: f64,
 ) -> Result<Vec<Period>, QueryError> {
-    if !question.can_be_asked() {
+    if !asked.can_be_asked() {
         return Ok(Vec::new());
     }
-    let ids = question.ids();
+    let ids = asked.ids();
     let (period, step, back) = look.steps();
-    let wanted = Wanted {
-        what: "the recorder's statistics",
-        ids: &ids.iter().map(|id| &**id).collect::<Vec<_>>(),
-        since: now - back,
+    let question = Command::Statistics {
+        start_time: &stamp(now - back),
+        statistic_ids: &ids.iter().map(|id| &**id).collect::<Vec<_>>(),
         period,
         types: &["mean", "change"],
-        energy: "Wh",
+        units: StatisticUnits {
+            power: "W",
+            energy: "Wh",
+        },
     };
-    Ok(match statistics::ask(connection, wanted).await? {
-        Ok(found) => question.periods(&found, step),
+    let what = "the recorder's statistics";
+    Ok(match statistics::ask(connection, what, &question).await? {
+        Ok(found) => asked.periods(&found, step),
         Err(error) => {
             tracing::debug!(%error, "the recorder's statistics cannot be read");
             Vec::new()

@@ -8,25 +8,9 @@ use std::{
 use serde::Deserialize;
 
 use super::home_assistant::{
-    command::{Command, StatisticUnits},
+    command::Command,
     query::{QueryConnection, QueryError},
 };
-
-/// What is asked of the recorder.
-#[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    /// In words.
-    pub(super) what: &'static str,
-    pub(super) ids: &'a [&'a str],
-    /// Unix s.
-    pub(super) since: f64,
-    /// `5minute`, `hour`.
-    pub(super) period: &'static str,
-    /// `mean`, `change`.
-    pub(super) types: &'a [&'a str],
-    /// The unit of energies; powers are in W.
-    pub(super) energy: &'static str,
-}
 
 /// Of each id its rows by their starts, Unix s.
 pub(super) type Statistics = HashMap<String, BTreeMap<i64, Row>>;
@@ -42,23 +26,13 @@ pub(super) struct Row {
     pub(super) change: Option<f64>,
 }
 
-/// Asks the recorder. Errors as those of [`QueryConnection::ask`].
+/// Asks the recorder, by [`Command::Statistics`]. Errors as those of [`QueryConnection::ask`].
 pub(super) async fn ask(
     connection: &mut QueryConnection,
-    wanted: Wanted<'_>,
+    what: &'static str,
+    question: &Command<'_>,
 ) -> Result<Result<Statistics, QueryError>, QueryError> {
-    let command = Command::Statistics {
-        start_time: &stamp(wanted.since),
-        statistic_ids: wanted.ids,
-        period: wanted.period,
-        types: wanted.types,
-        units: StatisticUnits {
-            power: "W",
-            energy: wanted.energy,
-        },
-    };
-    let rows = connection.ask(wanted.what, &command).await?;
-    Ok(rows.map(by_start))
+    Ok(connection.ask(what, question).await?.map(by_start))
 }
 
 fn by_start(told: HashMap<String, Vec<Row>>) -> Statistics {
@@ -67,7 +41,8 @@ fn by_start(told: HashMap<String, Vec<Row>>) -> Statistics {
     told.into_iter().map(of_one).collect()
 }
 
-fn stamp(unix: f64) -> String {
+/// Unix s, as the recorder wants it.
+pub(super) fn stamp(unix: f64) -> String {
     let since = Duration::try_from_secs_f64(unix.max(0.0).floor()).unwrap_or_default();
     jiff::Timestamp::UNIX_EPOCH
         .checked_add(since)

@@ -92,13 +92,15 @@ pub(crate) fn messages(frame: &str) -> (Vec<Incoming<'_>>, usize) {
     }
 }
 
-/// `get_config`, also `GET /api/config`.
+/// `get_config`, also `GET /api/config`; of `GET /api/core/state` the state.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Config {
     pub state: Option<String>,
     pub version: Option<String>,
     pub time_zone: Option<String>,
+    pub language: Option<String>,
+    pub currency: Option<String>,
     internal_url: Option<String>,
     recovery_mode: bool,
 }

@@ -5,8 +5,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use serde::Deserialize;
-
 use super::{
     address::{Address, Cadence},
     end::{End, Lost},
@@ -26,11 +24,6 @@ use crate::{
 use config::SourceSettings;
 use vocab::reason::Unreachable;
 use vocab::{Clock, EntityId, Link, SourceEvent, State};
-
-#[derive(Debug, Deserialize)]
-struct CoreState {
-    state: String,
-}
 
 /// How a poll ended.
 pub(super) enum Ended {
@@ -176,9 +169,9 @@ impl Poll<'_> {
             let (config, origin) = self.rest.get::<Config>("config").await?;
             self.config = config.ok_or(Unreachable::NoRest)?;
             self.peer = origin.peer;
-        } else if let (Some(core), _) = self.rest.get::<CoreState>("core/state").await? {
+        } else if let (Some(core), _) = self.rest.get::<Config>("core/state").await? {
             // Older versions have no such path: then the state of the first answer stands.
-            self.config.state = Some(core.state);
+            self.config.state = core.state;
         }
         let running = self.config.is_running();
         let wanted = self.table.wanted().clone();

@@ -17,7 +17,7 @@ use super::{
     address::Address,
     end::End,
     fault::{self, Fault},
-    frames::{Unit, id_if_any, starts_with_mac},
+    frames::{Config, Unit, id_if_any, starts_with_mac},
     stamps::{STAMPS, Stamps, TemplateIds, unix_seconds},
 };
 use outgoing::http_client::{self, Unread};
@@ -103,15 +103,13 @@ impl<'a> Rest<'a> {
     }
 
     /// The way to the first of these that answers, and its configuration.
-    pub(crate) async fn reach<T: DeserializeOwned>(
-        addresses: &'a [Address],
-    ) -> Result<(Self, Option<T>), End> {
+    pub(crate) async fn reach(addresses: &'a [Address]) -> Result<(Self, Config), End> {
         let mut last = End::Lost(Unreachable::NoAddress);
         for address in addresses {
             let rest = Self::new(address)?;
             match rest.get_small("config").await {
                 Err(end @ End::Lost(_)) => last = end,
-                answer => return Ok((rest, answer?)),
+                config => return Ok((rest, config?.unwrap_or_default())),
             }
         }
         Err(last)
@@ -347,13 +345,13 @@ mod tests {
         let serving = tokio::spawn(async move {
             let (mut tcp, _) = listener.accept().await.unwrap();
             let _ = tcp.read(&mut [0; 1024]).await.unwrap();
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n5";
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"language\":\"de\"}";
             tcp.write_all(answer).await.unwrap();
         });
-        let (_, config) = Rest::reach::<u8>(&addresses).await.ok().unwrap();
-        assert_eq!(config, Some(5));
+        let (_, config) = Rest::reach(&addresses).await.ok().unwrap();
+        assert_eq!(config.language.as_deref(), Some("de"));
         serving.await.unwrap();
-        let nowhere = Rest::reach::<u8>(&addresses[..1]).await.err();
+        let nowhere = Rest::reach(&addresses[..1]).await.err();
         assert!(
             matches!(nowhere, Some(End::Lost(Unreachable::Nobody { .. }))),
             "{nowhere:?}"
