@@ -336,14 +336,10 @@ async fn tell(addresses: &[Address], prices: &Prices) -> Result<Told, End> {
         })
     };
     let fixed = |price: &Option<Price>| !matches!(price, Some(Price::Entity(_)));
-    // One counter alone needs no name: it is the house's.
-    let several = |all: &&Vec<Rate>| all.len() > 1;
-    let drawn = Some(&prices.drawn).filter(several).into_iter().flatten();
-    let fed = Some(&prices.fed).filter(several).into_iter().flatten();
+    let drawn = several(&prices.drawn).iter().map(|rate| (rate, false));
+    let fed = several(&prices.fed).iter().map(|rate| (rate, true));
     let mut tariffs = Vec::new();
-    let all = drawn.map(|rate| (rate, false));
-    let all = all.chain(fed.map(|rate| (rate, true)));
-    for (rate, fed) in all.take(TARIFFS_MAX) {
+    for (rate, fed) in drawn.chain(fed).take(TARIFFS_MAX) {
         let by_hours = prices.by_hours[usize::from(fed)];
         // A statistic without an entity says nothing by itself.
         let counter = match rate.counter.parse() {
@@ -373,6 +369,11 @@ async fn tell(addresses: &[Address], prices: &Prices) -> Result<Told, End> {
         tariffs,
         until: None,
     })
+}
+
+/// One counter alone needs no name: it is the house's.
+fn several(all: &[Rate]) -> &[Rate] {
+    if all.len() > 1 { all } else { &[] }
 }
 
 #[cfg(test)]

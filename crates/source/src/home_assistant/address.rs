@@ -219,9 +219,13 @@ impl Address {
                 (&settings.ha_base_url, token, "api/websocket", "api/")
             };
         let base = base_url(url)?;
+        let mut websocket = under(&base, websocket);
+        let is_secure = base.scheme() == "https";
+        // Never refused: all of these schemes have a host.
+        let _ = websocket.set_scheme(if is_secure { "wss" } else { "ws" });
         Ok(Self {
-            websocket: websocket_scheme(join(&base, websocket)?)?,
-            rest: join(&base, rest)?,
+            websocket,
+            rest: under(&base, rest),
             token: Secret(token.to_owned()),
             proxied: access.supervisor.is_some(),
             base,
@@ -282,11 +286,8 @@ fn base_url(text: &str) -> Result<Url, Unreachable> {
         "https" | "wss" => "https",
         other => return Err(bad(text, &format!("{other} is neither http nor https"))),
     };
-    url.set_scheme(scheme)
-        .map_err(|()| bad(text, &"its scheme cannot be http"))?;
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(bad(text, &"no host"));
-    }
+    // Never refused: all of these schemes have a host.
+    let _ = url.set_scheme(scheme);
     // People paste the address of a page, or of the API: what is before it may be a base path of
     // theirs.
     let is_of_base = |part: &&str| {
@@ -303,8 +304,7 @@ fn base_url(text: &str) -> Result<Url, Unreachable> {
     url.set_fragment(None);
     // Home Assistant knows the token only, and a name and password would take its place in the
     // header.
-    let dropped = url.set_username("").and_then(|()| url.set_password(None));
-    dropped.map_err(|()| bad(text, &"no host"))?;
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
     Ok(url)
 }
 
@@ -314,16 +314,10 @@ fn bare_token(text: &str) -> &str {
     text.strip_prefix("Bearer ").unwrap_or(text).trim()
 }
 
-fn join(base: &Url, path: &str) -> Result<Url, Unreachable> {
-    base.join(path).map_err(|e| bad(base.as_str(), &e))
-}
-
-fn websocket_scheme(mut url: Url) -> Result<Url, Unreachable> {
-    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-    let text = url.to_string();
-    url.set_scheme(scheme)
-        .map_err(|()| bad(&text, &"its scheme cannot be ws"))?;
-    Ok(url)
+fn under(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path()));
+    url
 }
 
 #[cfg(test)]

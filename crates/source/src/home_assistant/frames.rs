@@ -351,8 +351,10 @@ pub(crate) fn id_if_any<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Ent
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::home_assistant::{entity_changes::EntitiesEvent, stamps::Stamps};
 
     #[test]
     fn what_is_no_entity_id_costs_nothing_beside_it() {
@@ -361,18 +363,13 @@ mod tests {
         )
         .unwrap();
         let ids: Vec<_> = entries.into_iter().map(|entry| entry.entity_id).collect();
-        assert_eq!(
-            ids,
-            [None, None, None, Some(EntityId::from_static("sensor.a"))]
-        );
-        let update =
-            r#"{"data":{"action":"update","entity_id":"sensor._x","old_entity_id":"sensor.a"}}"#;
-        assert_eq!(
-            serde_json::from_str::<RegistryUpdated>(update)
-                .unwrap()
-                .told(),
-            None
-        );
+        let a = EntityId::from_static("sensor.a");
+        assert_eq!(ids, [None, None, None, Some(a)]);
+        let update: RegistryUpdated = serde_json::from_str(
+            r#"{"data":{"action":"update","entity_id":"sensor._x","old_entity_id":"sensor.a"}}"#,
+        )
+        .unwrap();
+        assert_eq!(update.told(), None);
     }
 
     #[test]
@@ -384,46 +381,39 @@ mod tests {
         let (all, bad) = messages(
             r#"{"id":null,"type":"result","success":false,"error":{"code":"invalid_format","message":"m"}}"#,
         );
-        assert_eq!(all[0].id, None);
-        assert_eq!(bad, 0);
-        assert_eq!(
-            all[0].error.as_ref().unwrap().to_string().as_str(),
-            "m (invalid_format)"
-        );
+        assert_eq!((bad, all[0].id), (0, None));
+        assert_eq!(&*all[0].cause().text, "m (invalid_format)");
     }
 
     #[test]
     fn places_of_home_assistant() {
-        let places = |text: &str| -> Vec<(u16, Vec<String>)> {
+        for (text, places) in [
+            (
+                r#"{"stable":{"server_port":80},"pending":null,"default":{"server_port":8123}}"#,
+                vec![(80, vec![])],
+            ),
+            (
+                r#"{"stable":null,"default":{"server_port":8123}}"#,
+                vec![(8123, vec![])],
+            ),
+            (
+                r#"{"stable":{"server_port":80},"pending":{"server_port":8123,"server_host":["192.0.2.5"],"error":null}}"#,
+                vec![(80, vec![]), (8123, vec!["192.0.2.5"])],
+            ),
+            (
+                r#"{"stable":{"server_port":80,"server_host":"::"},"pending":{"server_port":9,"error":"x"}}"#,
+                vec![(80, vec!["::"])],
+            ),
+            (r#"{"stable":7,"pending":{"server_port":"x"}}"#, vec![]),
+        ] {
+            let place = |(port, hosts): (u16, Vec<&str>)| HttpPlace {
+                port,
+                hosts: hosts.into_iter().map(str::to_owned).collect(),
+            };
+            let places: Vec<HttpPlace> = places.into_iter().map(place).collect();
             let configs: HttpConfigs = serde_json::from_str(text).unwrap();
-            configs
-                .places()
-                .into_iter()
-                .map(|p| (p.port, p.hosts))
-                .collect()
-        };
-        assert_eq!(
-            places(
-                r#"{"stable":{"server_port":80},"pending":null,"default":{"server_port":8123}}"#
-            ),
-            [(80, vec![])]
-        );
-        assert_eq!(
-            places(r#"{"stable":null,"default":{"server_port":8123}}"#),
-            [(8123, vec![])]
-        );
-        let trial = r#"{"stable":{"server_port":80},"pending":{"server_port":8123,"server_host":["192.0.2.5"],"error":null}}"#;
-        assert_eq!(
-            places(trial),
-            [(80, vec![]), (8123, vec!["192.0.2.5".to_owned()])]
-        );
-        assert_eq!(
-            places(
-                r#"{"stable":{"server_port":80,"server_host":"::"},"pending":{"server_port":9,"error":"x"}}"#
-            ),
-            [(80, vec!["::".into()])]
-        );
-        assert_eq!(places(r#"{"stable":7,"pending":{"server_port":"x"}}"#), []);
+            assert_eq!(configs.places(), places, "{text}");
+        }
     }
 
     #[test]
@@ -443,6 +433,8 @@ mod tests {
         #[test]
         fn any_text_decodes_without_panic(text in ".{0,300}") {
             let _ = messages(&text);
+            let _ = Stamps::parse(&text);
+            let _ = serde_json::from_str::<EntitiesEvent>(&text).map(EntitiesEvent::told);
         }
     }
 }
