@@ -5,14 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use serde::Deserialize;
-
 use super::{
     discovery::{Candidate, Discovery, Origin, Proposal},
     energy_prefs::{EnergyPrefs, Grid},
-    home_assistant::{
-        frames::{AreaEntry, Attributes, Config, DeviceEntry, RegistryEntry, id_if_any},
-        stamps::unix_seconds,
+    home_assistant::frames::{
+        AreaEntry, Attributes, Config, DeviceEntry, FullState, RegistryEntry,
     },
     kin,
     rank::{Known, Measure, Power, Ranking, rank},
@@ -33,18 +30,7 @@ const QUANTITIES: [Quantity; 6] = [
 ];
 
 /// One of `get_states`.
-#[derive(Debug, Deserialize)]
-pub(super) struct FullState {
-    #[serde(default, deserialize_with = "id_if_any")]
-    pub(super) entity_id: Option<EntityId>,
-    state: String,
-    #[serde(default)]
-    attributes: Attributes,
-    #[serde(default)]
-    last_changed: Option<String>,
-    #[serde(default)]
-    last_reported: Option<String>,
-}
+pub(super) type SensorState = FullState<Attributes>;
 
 /// What is known beside the states.
 #[derive(Default)]
@@ -100,13 +86,13 @@ impl House {
 
 pub(super) fn put_together(
     config: Config,
-    states: &[FullState],
+    states: &[SensorState],
     ours: &BTreeSet<EntityId>,
     house: &House,
     asked: &[EntityId],
     mut notes: Vec<Reason>,
 ) -> Discovery {
-    let by_id: HashMap<&EntityId, &FullState> = states
+    let by_id: HashMap<&EntityId, &SensorState> = states
         .iter()
         .filter_map(|s| Some((s.entity_id.as_ref()?, s)))
         .collect();
@@ -297,7 +283,7 @@ fn original_names(exists: &dyn Fn(&EntityId) -> bool) -> Option<Inputs> {
 }
 
 /// What a sensor measures that could be an input.
-pub(super) fn kind(state: &FullState) -> Option<Quantity> {
+pub(super) fn kind(state: &SensorState) -> Option<Quantity> {
     let domain = state.entity_id.as_ref()?.domain();
     if !["sensor", "input_number", "number"].contains(&domain) {
         return None;
@@ -313,15 +299,14 @@ pub(super) fn kind(state: &FullState) -> Option<Quantity> {
     QUANTITIES.into_iter().find(is_known)
 }
 
-fn candidate(id: &EntityId, state: &FullState) -> Candidate {
-    let unix = |text: &Option<String>| unix_seconds(text.as_deref()?);
+fn candidate(id: &EntityId, state: &SensorState) -> Candidate {
     let plain = Candidate::new(id.clone(), &*state.state);
     let name = state.attributes.friendly_name().map(str::to_owned);
     Candidate {
         name: name.unwrap_or(plain.name),
         unit: state.attributes.unit().map(str::to_owned),
-        last_changed: unix(&state.last_changed),
-        last_reported: unix(&state.last_reported),
+        last_changed: state.changed(),
+        last_reported: state.reported(),
         device_class: state.attributes.device_class().map(str::to_owned),
         kind: kind(state),
         restored: state.attributes.is_restored(),
@@ -346,7 +331,7 @@ mod tests {
         {"entity_id":"light.lamp","state":"on"}]"#;
 
     fn found(ours: &[&'static str], house: &House, asked: &[EntityId]) -> Discovery {
-        let states: Vec<FullState> = serde_json::from_str(STATES).unwrap();
+        let states: Vec<SensorState> = serde_json::from_str(STATES).unwrap();
         let ours = ours.iter().map(|id| EntityId::from_static(id)).collect();
         put_together(Config::default(), &states, &ours, house, asked, Vec::new())
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     beside,
-    candidates::{FullState, House, kind, put_together},
+    candidates::{House, SensorState, kind, put_together},
     home_assistant::{
         Access, Address, Cadence,
         command::Command,
@@ -82,7 +82,7 @@ async fn over_websocket(
 ) -> Result<Discovery, QueryError> {
     let mut notes = Vec::new();
     let config: Config = connection.ask("get_config", &Command::GetConfig).await??;
-    let states: Vec<FullState> = connection.ask("get_states", &Command::GetStates).await??;
+    let states: Vec<SensorState> = connection.ask("get_states", &Command::GetStates).await??;
     let registry = connection
         .ask("the entity registry", &Command::ListRegistry)
         .await?;
@@ -139,7 +139,7 @@ async fn over_rest(
     let (config, _) = rest.get("config").await?;
     let config: Config = config.ok_or_else(|| missing("config"))?;
     let (states, _) = rest.get("states").await?;
-    let states: Vec<FullState> = states.ok_or_else(|| missing("states"))?;
+    let states: Vec<SensorState> = states.ok_or_else(|| missing("states"))?;
     let mut notes = vec![LeftOut::PrefsOverRest.into()];
     let ids: Vec<EntityId> = states
         .iter()

@@ -14,7 +14,7 @@ use super::{
         Access, Address,
         command::Command,
         end::End,
-        frames::Attributes,
+        frames::{Attributes, FullState},
         query::{self, QueryConnection, QueryError},
         rest::Rest,
     },
@@ -223,39 +223,32 @@ impl Prices {
     }
 }
 
-#[derive(Deserialize)]
-struct State {
-    state: String,
-    #[serde(default)]
-    attributes: Attributes,
+type State = FullState<Attributes>;
+
+fn number(state: &State) -> Option<f64> {
+    state.state.trim().parse().ok()
 }
 
-impl State {
-    fn number(&self) -> Option<f64> {
-        self.state.trim().parse().ok()
-    }
+/// A counter's energy, kWh.
+fn kwh_of(state: &State) -> Option<f64> {
+    let (value, unit) = (number(state)?, state.attributes.unit()?);
+    let mut known = Quantity::Energy.units().iter();
+    let (_, wh) = known.find(|(name, _)| *name == unit)?;
+    Some(value * wh / 1e3).filter(|kwh| kwh.is_finite())
+}
 
-    /// A counter's energy, kWh.
-    fn kwh(&self) -> Option<f64> {
-        let (value, unit) = (self.number()?, self.attributes.unit()?);
-        let mut known = Quantity::Energy.units().iter();
-        let (_, wh) = known.find(|(name, _)| *name == unit)?;
-        Some(value * wh / 1e3).filter(|kwh| kwh.is_finite())
-    }
-
-    /// A kWh: a unit that names no energy is taken for that, as Home Assistant does.
-    fn price(&self) -> Option<f64> {
-        let price = self.number()?;
-        let unit = self.attributes.unit().unwrap_or_default();
-        let energy = unit.rsplit_once('/').map_or("kWh", |(_, energy)| energy);
-        let per_kwh = match energy {
-            "Wh" => price * 1e3,
-            "MWh" => price / 1e3,
-            "GWh" => price / 1e6,
-            _ => price,
-        };
-        per_kwh.is_finite().then_some(per_kwh)
-    }
+/// A kWh: a unit that names no energy is taken for that, as Home Assistant does.
+fn price_of(state: &State) -> Option<f64> {
+    let price = number(state)?;
+    let unit = state.attributes.unit().unwrap_or_default();
+    let energy = unit.rsplit_once('/').map_or("kWh", |(_, energy)| energy);
+    let per_kwh = match energy {
+        "Wh" => price * 1e3,
+        "MWh" => price / 1e3,
+        "GWh" => price / 1e6,
+        _ => price,
+    };
+    per_kwh.is_finite().then_some(per_kwh)
 }
 
 /// What the Energy settings say of prices; nothing where there are none.
@@ -332,7 +325,7 @@ async fn tell(addresses: &[Address], prices: &Prices) -> Result<Told, End> {
         Ok(match price {
             None => None,
             Some(Price::Fixed(price)) => Some(*price),
-            Some(Price::Entity(entity)) => state(entity).await?.and_then(|s| s.price()),
+            Some(Price::Entity(entity)) => state(entity).await?.as_ref().and_then(price_of),
         })
     };
     let fixed = |price: &Option<Price>| !matches!(price, Some(Price::Entity(_)));
@@ -346,7 +339,7 @@ async fn tell(addresses: &[Address], prices: &Prices) -> Result<Told, End> {
             Ok(entity) => state(&entity).await?,
             Err(_) => None,
         };
-        let kwh = counter.as_ref().and_then(State::kwh).filter(|_| !by_hours);
+        let kwh = counter.as_ref().and_then(kwh_of).filter(|_| !by_hours);
         let named = counter
             .as_ref()
             .and_then(|state| state.attributes.friendly_name());
@@ -460,7 +453,7 @@ pub(super) mod tests {
             ("12", "m³", None),
             ("unknown", "kWh", None),
         ] {
-            assert_eq!(state(value, unit).kwh(), kwh, "{value} {unit}");
+            assert_eq!(kwh_of(&state(value, unit)), kwh, "{value} {unit}");
         }
         let attributes = state("1", "kWh").attributes;
         assert_eq!(attributes.friendly_name(), Some("Night"));
@@ -475,7 +468,7 @@ pub(super) mod tests {
             ("-0.02", "", Some(-0.02)),
             ("unavailable", "EUR/kWh", None),
         ] {
-            assert_eq!(state(value, unit).price(), price, "{value} {unit}");
+            assert_eq!(price_of(&state(value, unit)), price, "{value} {unit}");
         }
     }
 }

@@ -173,6 +173,47 @@ fn place(config: &Value) -> Option<HttpPlace> {
     })
 }
 
+/// One of `get_states` or of `GET /api/states`, with what matters of its attributes.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct FullState<A> {
+    #[serde(default, deserialize_with = "id_if_any")]
+    pub entity_id: Option<EntityId>,
+    pub state: String,
+    #[serde(default)]
+    pub attributes: A,
+    #[serde(default)]
+    last_changed: Option<String>,
+    /// Home Assistant before 2024.3 has none.
+    #[serde(default)]
+    last_reported: Option<String>,
+    #[serde(default)]
+    last_updated: Option<String>,
+}
+
+impl<A> FullState<A> {
+    /// When it changed, Unix s.
+    pub(crate) fn changed(&self) -> Option<f64> {
+        unix_seconds(self.last_changed.as_deref()?)
+    }
+
+    /// When it was reported last, Unix s, as far as its text tells.
+    pub(crate) fn reported(&self) -> Option<f64> {
+        unix_seconds(self.last_reported.as_deref()?)
+    }
+
+    /// The same by the stamp of its text, where that is all there is.
+    pub(super) fn reported_or_updated(&self) -> Option<f64> {
+        let reported = self.last_reported.as_deref();
+        unix_seconds(reported.or(self.last_updated.as_deref())?)
+    }
+}
+
+/// A time as Home Assistant writes it, in Unix s.
+fn unix_seconds(text: &str) -> Option<f64> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    Some(at.as_duration().as_secs_f64())
+}
+
 /// What of an entity's attributes matters to a set-up. Others may be as large as they like: they
 /// are passed over.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -17,7 +17,7 @@ use super::{
     table::{Gate, Polled, Table},
 };
 use crate::{
-    channels::{SourceChannels, Stopped},
+    channels::Stopped,
     facts::{HaFacts, Transport},
     registered::RegistryEvent,
 };
@@ -144,7 +144,11 @@ impl Poll<'_> {
             self.table.set_gate(Gate::Starting);
             reporter.say(now, SourceEvent::Link(Link::Starting)).await?;
         }
-        self.publish_facts(reporter.channels);
+        reporter.channels.know(HaFacts {
+            transport: Some(Transport::Rest),
+            refused: self.table.refused().iter().cloned().collect(),
+            ..self.config.facts(self.peer)
+        });
         let news = self.table.news(now.mono);
         for gone in news.iter().filter(|reading| reading.state == State::Gone) {
             let missing = RegistryEvent::Missing(gone.entity.clone());
@@ -214,19 +218,11 @@ impl Poll<'_> {
                 unit: state.attributes.unit(),
                 stamp: match &stamps {
                     Some(stamps) => stamps.of(id),
-                    None => state.reported(),
+                    None => state.reported_or_updated(),
                 },
             });
             self.table.poll(id, polled, running, asked, now.mono);
         }
         Ok(())
-    }
-
-    fn publish_facts(&self, channels: &SourceChannels) {
-        channels.know(HaFacts {
-            transport: Some(Transport::Rest),
-            refused: self.table.refused().iter().cloned().collect(),
-            ..self.config.facts(self.peer)
-        });
     }
 }

@@ -11,14 +11,14 @@ use std::{
 
 use futures_util::future::join_all;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     address::Address,
     end::End,
     fault::{self, Fault},
-    frames::{Config, Unit, id_if_any, starts_with_mac},
-    stamps::{STAMPS, Stamps, TemplateIds, unix_seconds},
+    frames::{Config, FullState, Unit, starts_with_mac},
+    stamps::{STAMPS, Stamps, TemplateIds},
 };
 use outgoing::http_client::{self, Unread};
 use vocab::EntityId;
@@ -32,29 +32,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_MAX: usize = 32 << 20;
 /// Longest answer of what is small: the configuration, one state.
 const SMALL_MAX: usize = 1 << 20;
-
-/// One of `GET /api/states`.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct RestState {
-    #[serde(default, deserialize_with = "id_if_any")]
-    entity_id: Option<EntityId>,
-    pub(super) state: String,
-    #[serde(default)]
-    pub(super) attributes: Unit,
-    #[serde(default)]
-    last_reported: Option<String>,
-    #[serde(default)]
-    last_updated: Option<String>,
-}
-
-impl RestState {
-    /// When it was reported last, as far as its text tells, Unix s. Home Assistant before 2024.3
-    /// has the second stamp only.
-    pub(super) fn reported(&self) -> Option<f64> {
-        let text = self.last_reported.as_ref().or(self.last_updated.as_ref())?;
-        unix_seconds(text)
-    }
-}
 
 /// Where an answer came from, and what time it was there.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +55,7 @@ impl Origin {
 }
 
 /// A state, where there is one, and the answer that it is of.
-pub(super) type Answer = (Option<RestState>, Origin);
+pub(super) type Answer = (Option<FullState<Unit>>, Origin);
 /// Answer of [`Rest::stamps`].
 pub(super) type Stamped = Result<Stamps, End>;
 
@@ -265,7 +242,7 @@ impl<'a> Rest<'a> {
     pub(super) async fn stamps(&self, entities: &[EntityId]) -> Stamped {
         let mut stamps = Stamps::default();
         for (id, (state, origin)) in entities.iter().zip(self.each(entities).await?) {
-            let reported = state.and_then(|state| state.reported());
+            let reported = state.and_then(|state| state.reported_or_updated());
             stamps.entities.extend(reported.map(|at| (id.clone(), at)));
             stamps.home = origin.date.or(stamps.home);
         }
@@ -296,8 +273,8 @@ impl<'a> Rest<'a> {
         if entities.len() <= SINGLE_MAX {
             return self.each(entities).await;
         }
-        let (all, origin) = self.get::<Vec<RestState>>("states").await?;
-        let all: HashMap<EntityId, RestState> = all
+        let (all, origin) = self.get::<Vec<FullState<Unit>>>("states").await?;
+        let all: HashMap<EntityId, FullState<Unit>> = all
             .into_iter()
             .flatten()
             .filter_map(|state| Some((state.entity_id.clone()?, state)))

@@ -47,12 +47,6 @@ impl Stamps {
     }
 }
 
-/// A time as Home Assistant writes it, in Unix s.
-pub(crate) fn unix_seconds(text: &str) -> Option<f64> {
-    let at: jiff::Timestamp = text.parse().ok()?;
-    Some(at.as_duration().as_secs_f64())
-}
-
 /// The event of a rendered template.
 #[derive(Debug, Deserialize)]
 pub(super) struct Rendered {
