@@ -65,6 +65,14 @@ impl House {
             .collect()
     }
 
+    /// Device of each entity that has one.
+    fn devices_of(&self) -> HashMap<EntityId, String> {
+        self.entries
+            .iter()
+            .filter_map(|e| Some((e.entity_id.clone()?, e.device_id.clone()?)))
+            .collect()
+    }
+
     /// Names of devices by their ids: the owner's, else their own.
     fn device_names(&self) -> HashMap<&str, &str> {
         let names = self.devices.iter().filter_map(|d| {
@@ -108,35 +116,19 @@ pub(super) fn put_together(
         None => None,
     };
     let read = house.prefs.as_deref().map(serde_json::from_str);
-    let prefs: Option<EnergyPrefs> = read.and_then(|read| {
-        let unread = |error: serde_json::Error| {
-            let error = Arc::new(Reason::foreign(error.to_string()));
-            notes.push(LeftOut::PrefsUnread { error }.into());
-        };
-        read.map_err(unread).ok()
+    let prefs: Option<EnergyPrefs> = read.transpose().unwrap_or_else(|error| {
+        let error = Arc::new(Reason::foreign(error.to_string()));
+        notes.push(LeftOut::PrefsUnread { error }.into());
+        None
     });
     let grid = prefs
         .as_ref()
         .map_or_else(Grid::default, |p| p.grid(&refuse));
     notes.extend(grid.notes.iter().cloned());
-    let proposal = if grid.power.is_some() {
-        Some(Proposal {
-            inputs: grid.inputs(),
-            origin: Origin::EnergySettings,
-        })
-    } else {
-        let exists = |id: &EntityId| by_id.contains_key(id) && !ours.contains(id);
-        original_names(&exists).map(|inputs| Proposal {
-            inputs: grid.with_counters(inputs),
-            origin: Origin::OriginalNames,
-        })
-    };
+    let exists = |id: &EntityId| by_id.contains_key(id) && !ours.contains(id);
+    let proposal = proposed(&grid, &exists);
     let made = house.made();
-    let declared: Vec<EntityId> = grid
-        .power
-        .iter()
-        .flat_map(|p| p.import.iter().chain(&p.export).cloned())
-        .collect();
+    let declared = grid.declared();
     let mut candidates: Vec<Candidate> = by_id
         .iter()
         .filter(|(id, s)| refuse(id).is_none() && kind(s).is_some())
@@ -146,17 +138,11 @@ pub(super) fn put_together(
     let is_number = |c: &Candidate| c.value.trim().parse::<f64>().is_ok();
     let place = |c: &Candidate| QUANTITIES.iter().position(|q| Some(*q) == c.kind);
     candidates.sort_by_cached_key(|c| (place(c), !is_number(c), c.entity_id.clone()));
-    let counters = {
-        let of_grid = [&grid.energy_import, &grid.energy_export];
-        let energies = candidates
-            .iter()
-            .filter(|c| c.kind == Some(Quantity::Energy))
-            .map(|c| &c.entity_id);
-        energies
-            .filter(|id| !of_grid.iter().any(|all| all.contains(id)))
-            .cloned()
-            .collect()
-    };
+    let counters = candidates
+        .iter()
+        .filter(|c| c.kind == Some(Quantity::Energy) && !grid.counts(&c.entity_id))
+        .map(|c| c.entity_id.clone())
+        .collect();
     let other = prefs.iter().flat_map(EnergyPrefs::other_than_grid);
     let known = Known {
         power: declared.clone(),
@@ -164,11 +150,7 @@ pub(super) fn put_together(
         export: grid.energy_export.clone(),
         counters,
         other: other.chain(made.iter().cloned()).collect(),
-        devices: house
-            .entries
-            .iter()
-            .filter_map(|e| Some((e.entity_id.clone()?, e.device_id.clone()?)))
-            .collect(),
+        devices: house.devices_of(),
         made_of,
     };
     // Beside a declared total, its three phases only.
@@ -213,6 +195,20 @@ pub(super) fn put_together(
         made,
         notes,
     }
+}
+
+/// What may be taken unasked: what the Energy settings declare, else what has the original's names.
+fn proposed(grid: &Grid, exists: &dyn Fn(&EntityId) -> bool) -> Option<Proposal> {
+    if grid.power.is_some() {
+        return Some(Proposal {
+            inputs: grid.inputs(),
+            origin: Origin::EnergySettings,
+        });
+    }
+    Some(Proposal {
+        inputs: grid.with_counters(original_names(exists)?),
+        origin: Origin::OriginalNames,
+    })
 }
 
 /// Puts the power sensors among the candidates in order; gives what the meter's device measures

@@ -110,6 +110,19 @@ impl Grid {
         }
     }
 
+    /// Power sensors that are named.
+    pub(super) fn declared(&self) -> Vec<EntityId> {
+        let power = self.power.iter();
+        power
+            .flat_map(|p| p.import.iter().chain(&p.export).cloned())
+            .collect()
+    }
+
+    /// Whether an entity is one of the counters.
+    pub(super) fn counts(&self, id: &EntityId) -> bool {
+        self.energy_import.contains(id) || self.energy_export.contains(id)
+    }
+
     /// What versions before 0.2 made of it.
     #[must_use]
     pub fn inputs_before(&self) -> Inputs {
