@@ -10,7 +10,7 @@ mod until;
 use std::{io::Write, sync::Arc, time::Duration};
 
 use fake_ha::{FakeHa, TOKEN};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -28,6 +28,7 @@ use virtual_shelly::{
 
 /// Bounds a wait on a condition; nothing is timed.
 const LONG: Duration = Duration::from_secs(20);
+const GRID: &[&str] = &["sensor.grid"];
 
 fn settings(ha: &FakeHa) -> SourceSettings {
     SourceSettings {
@@ -35,6 +36,13 @@ fn settings(ha: &FakeHa) -> SourceSettings {
         ha_token: Some(Secret(TOKEN.into())),
         poll_interval: Duration::from_millis(50),
         ..SourceSettings::default()
+    }
+}
+
+fn over(ha_transport: HaTransport, ha: &FakeHa) -> SourceSettings {
+    SourceSettings {
+        ha_transport,
+        ..settings(ha)
     }
 }
 
@@ -51,10 +59,24 @@ fn quick() -> Access {
         ..Cadence::default()
     };
     Access {
-        supervisor: None,
         cadence,
-        moved: Default::default(),
+        ..Access::default()
     }
+}
+
+/// A Home Assistant with a sensor that says 1 W.
+async fn with_grid() -> FakeHa {
+    let ha = FakeHa::start().await;
+    ha.set("sensor.grid", "1", "W");
+    ha
+}
+
+/// The same, and a source whose values of it come.
+async fn followed() -> (FakeHa, Running) {
+    let ha = with_grid().await;
+    let mut source = Running::start(settings(&ha), quick(), GRID);
+    source.until("Up").await;
+    (ha, source)
 }
 
 fn list(ids: &[&str]) -> Arc<[EntityId]> {
@@ -105,14 +127,16 @@ impl Running {
         }
     }
 
+    async fn event(&mut self) -> SourceEvent {
+        let waited = tokio::time::timeout(LONG, self.events.recv()).await;
+        let event = waited.unwrap_or_else(|_| panic!("nothing more after {:?}", self.seen));
+        event.expect("source ended").1
+    }
+
     /// The next thing said, signs of life aside.
     async fn next(&mut self) -> String {
         loop {
-            let waited = tokio::time::timeout(LONG, self.events.recv()).await;
-            let (_, event) = waited
-                .unwrap_or_else(|_| panic!("nothing more after {:?}", self.seen))
-                .expect("source ended");
-            let text = match event {
+            let text = match self.event().await {
                 SourceEvent::Alive => continue,
                 SourceEvent::Link(Link::Down { reason, .. }) => format!("down: {reason}"),
                 SourceEvent::Link(link) => format!("{link:?}"),
@@ -140,20 +164,19 @@ impl Running {
         self.seen[from..].to_vec()
     }
 
+    /// Waits until the link is down; why.
+    async fn down(&mut self) -> String {
+        self.until("down").await.pop().unwrap()
+    }
+
     /// Waits for a reading of this entity; its state, and its age in whole seconds.
     async fn reading(&mut self, id: &str) -> (State, Option<u64>) {
         loop {
-            let waited = tokio::time::timeout(LONG, self.events.recv())
-                .await
-                .expect("nothing more")
-                .expect("source ended");
-            if let SourceEvent::Readings(readings) = waited.1
+            if let SourceEvent::Readings(readings) = self.event().await
                 && let Some(reading) = readings.into_iter().find(|r| *r.entity == *id)
             {
-                return (
-                    reading.state,
-                    reading.age.map(|age| age.as_secs_f64().round() as u64),
-                );
+                let age = reading.age.map(|age| age.as_secs_f64().round() as u64);
+                return (reading.state, age);
             }
         }
     }
@@ -222,32 +245,18 @@ async fn readings_are_as_old_as_their_report() {
         ha.grow_old("sensor.grid", Duration::from_secs(3600));
         let mut access = quick();
         access.cadence.look = Duration::from_millis(50);
-        let mut s = Running::start(
-            SourceSettings {
-                ha_transport: transport,
-                ..settings(&ha)
-            },
-            access,
-            &["sensor.grid"],
-        );
-        let (state, age) = s.reading("sensor.grid").await;
-        assert!(
-            state == value("812") && age.is_some_and(|age| age.abs_diff(3600) <= 1),
-            "{transport:?}: {age:?}"
-        );
+        let mut s = Running::start(over(transport, &ha), access, GRID);
+        let is = |(state, age): (State, Option<u64>), text: &str, old: u64| {
+            assert_eq!(state, value(text), "{transport:?}");
+            let right = age.is_some_and(|age| age.abs_diff(old) <= 1);
+            assert!(right, "{transport:?}: {age:?}, not {old}");
+        };
+        is(s.reading("sensor.grid").await, "812", 3600);
         // The same value again: no event, only a stamp.
         ha.report("sensor.grid", Duration::ZERO);
-        let (state, age) = s.reading("sensor.grid").await;
-        assert!(
-            state == value("812") && age.is_some_and(|age| age <= 1),
-            "{transport:?}: {age:?}"
-        );
+        is(s.reading("sensor.grid").await, "812", 0);
         ha.set("sensor.grid", "5", "W");
-        let (state, age) = s.reading("sensor.grid").await;
-        assert!(
-            state == value("5") && age.is_some_and(|age| age <= 1),
-            "{transport:?}: {age:?}"
-        );
+        is(s.reading("sensor.grid").await, "5", 0);
         // A Home Assistant that cannot be asked costs no value.
         if transport == HaTransport::Websocket {
             ha.refuse_rest(Some(500));
@@ -263,7 +272,7 @@ async fn a_value_of_before_a_restart_has_no_age() {
     let ha = FakeHa::start().await;
     ha.set_core_state("STARTING");
     ha.set("sensor.grid", "321", "W");
-    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
+    let mut s = Running::start(settings(&ha), quick(), GRID);
     s.until("Starting").await;
     ha.subscribed(1).await;
     ha.set_core_state("RUNNING");
@@ -295,10 +304,7 @@ async fn another_list_keeps_the_connection() {
 
 #[tokio::test]
 async fn comes_back_after_a_loss_and_a_kill() {
-    let ha = FakeHa::start().await;
-    ha.set("sensor.grid", "1", "W");
-    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
-    s.until("Up").await;
+    let (ha, mut s) = followed().await;
     ha.drop_connections();
     let said = s.next().await;
     // The system says either, by what was still on its way.
@@ -322,10 +328,7 @@ async fn comes_back_after_a_loss_and_a_kill() {
 
 #[tokio::test]
 async fn a_silent_link_is_dead() {
-    let ha = FakeHa::start().await;
-    ha.set("sensor.grid", "1", "W");
-    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
-    s.until("Up").await;
+    let (ha, mut s) = followed().await;
     ha.fall_silent(true);
     assert!(s.next().await.contains("no sign of life"));
     ha.fall_silent(false);
@@ -335,10 +338,7 @@ async fn a_silent_link_is_dead() {
 
 #[tokio::test]
 async fn pings_of_a_proxy_are_no_sign_of_life() {
-    let ha = FakeHa::start().await;
-    ha.set("sensor.grid", "1", "W");
-    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
-    s.until("Up").await;
+    let (ha, mut s) = followed().await;
     ha.keep_pinging();
     ha.fall_silent(true);
     assert!(s.next().await.contains("no sign of life"));
@@ -352,19 +352,14 @@ async fn a_question_that_is_never_answered_ends_the_connection_and_is_named() {
         "config/entity_registry/get_entries",
         "subscribe_entities",
     ] {
-        let ha = FakeHa::start().await;
-        ha.set("sensor.grid", "1", "W");
+        let ha = with_grid().await;
         ha.never_answer(&[question]);
         let mut access = quick();
         access.cadence.answer = Duration::from_millis(400);
-        let mut s = Running::start(settings(&ha), access, &["sensor.grid"]);
-        let said = s.until("down").await;
-        assert!(
-            said.last()
-                .unwrap()
-                .contains(&format!("{question} was not answered for 0 s")),
-            "{said:?}"
-        );
+        let mut s = Running::start(settings(&ha), access, GRID);
+        let said = s.down().await;
+        let expected = format!("{question} was not answered for 0 s");
+        assert!(said.contains(&expected), "{said}");
         ha.never_answer(&[]);
         s.until("Up").await;
         s.stop().await;
@@ -373,14 +368,13 @@ async fn a_question_that_is_never_answered_ends_the_connection_and_is_named() {
 
 #[tokio::test]
 async fn without_answers_that_no_value_needs_it_goes_on() {
-    let ha = FakeHa::start().await;
-    ha.set("sensor.grid", "1", "W");
+    let ha = with_grid().await;
     ha.grow_old("sensor.grid", Duration::from_secs(3600));
     ha.never_answer(&["http/config", "subscribe_events", "render_template"]);
     let mut access = quick();
     access.cadence.answer = Duration::from_millis(100);
     access.cadence.look = Duration::from_millis(50);
-    let mut s = Running::start(settings(&ha), access, &["sensor.grid"]);
+    let mut s = Running::start(settings(&ha), access, GRID);
     s.until("Up").await;
     let before = ha.rest_calls();
     until("REST is asked when sensors were reported", || {
@@ -391,6 +385,14 @@ async fn without_answers_that_no_value_needs_it_goes_on() {
     s.until("sensor.grid=2W").await;
     assert_eq!(ha.logins(), 1, "the same connection");
     s.stop().await;
+}
+
+/// Why a one-shot question gets no answer.
+async fn unreachable(settings: &SourceSettings, access: &Access) -> String {
+    match discover(settings, access, &[], &[]).await {
+        Err(QueryError::Unreachable(why)) => why.to_string(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -405,39 +407,31 @@ async fn a_one_shot_question_that_is_never_answered_is_named() {
         // What else comes meanwhile does not make the wait longer.
         ha.keep_pinging();
         ha.never_answer(&[question]);
-        match discover(&settings(&ha), &access, &[], &[]).await {
-            Err(QueryError::Unreachable(why)) => {
-                assert!(
-                    why.to_string()
-                        .contains(&format!("did not answer {name} for")),
-                    "{why}"
-                );
-            }
-            other => panic!("{other:?}"),
-        }
+        let why = unreachable(&settings(&ha), &access).await;
+        let expected = format!("did not answer {name} for");
+        assert!(why.contains(&expected), "{why}");
     }
+}
+
+/// Attributes with `n` bytes that are of no use.
+fn blob(n: usize) -> Map<String, Value> {
+    let unit = ("unit_of_measurement".to_owned(), "W".into());
+    [unit, ("blob".to_owned(), "x".repeat(n).into())]
+        .into_iter()
+        .collect()
 }
 
 #[tokio::test]
 async fn a_message_that_is_too_large_is_not_read_again_and_again() {
     let ha = FakeHa::start().await;
-    let large = "x".repeat(33 << 20);
-    ha.set_with(
-        "sensor.grid",
-        "1",
-        &json!({"unit_of_measurement": "W", "blob": large})
-            .as_object()
-            .unwrap()
-            .clone(),
-    );
-    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
-    let said = s.until("down").await;
-    assert!(
-        said.last()
-            .unwrap()
-            .contains("sent a message of 33 MB, and at most 32 MB are taken"),
-        "{said:?}"
-    );
+    ha.set_with("sensor.grid", "1", &blob(33 << 20));
+    let mut access = quick();
+    // It takes its time on a machine that has other work.
+    access.cadence.pong_wait = LONG;
+    let mut s = Running::start(settings(&ha), access, GRID);
+    let said = s.down().await;
+    let expected = "sent a message of 33 MB, and at most 32 MB are taken";
+    assert!(said.contains(expected), "{said}");
     // At once, as it may have been the only one; then the next try is a minute away.
     tokio::time::timeout(LONG, ha.subscribed(2))
         .await
@@ -453,17 +447,11 @@ async fn a_message_that_is_too_large_is_not_read_again_and_again() {
 #[tokio::test]
 async fn a_large_message_is_taken_in() {
     let ha = FakeHa::start().await;
-    let blob = |n: usize| {
-        json!({"unit_of_measurement": "W", "blob": "x".repeat(n)})
-            .as_object()
-            .unwrap()
-            .clone()
-    };
     ha.set_with("sensor.grid", "1", &blob(1));
     let mut access = quick();
     // A pong comes after it, and it takes as long as the link is slow.
     access.cadence.pong_wait = LONG;
-    let mut s = Running::start(settings(&ha), access, &["sensor.grid"]);
+    let mut s = Running::start(settings(&ha), access, GRID);
     s.until("Up").await;
     ha.set_with("sensor.grid", "2", &blob(20 << 20));
     assert_eq!(s.next().await, "sensor.grid=2W");
@@ -474,44 +462,26 @@ async fn a_large_message_is_taken_in() {
 
 #[tokio::test]
 async fn an_answer_of_rest_that_does_not_end_is_cut() {
-    let ha = FakeHa::start().await;
-    ha.set("sensor.grid", "1", "W");
+    let ha = with_grid().await;
     ha.answer_without_end(true);
-    let rest = SourceSettings {
-        ha_transport: HaTransport::Rest,
-        ..settings(&ha)
-    };
-    let mut s = Running::start(rest.clone(), quick(), &["sensor.grid"]);
-    let said = s.until("down").await;
-    assert!(
-        said.last()
-            .unwrap()
-            .contains("REST /api/config: the answer is larger than the 32768 kB that are taken"),
-        "{said:?}"
-    );
+    let rest = over(HaTransport::Rest, &ha);
+    let mut s = Running::start(rest.clone(), quick(), GRID);
+    let said = s.down().await;
+    let expected = "REST /api/config: the answer is larger than the 32768 kB that are taken";
+    assert!(said.contains(expected), "{said}");
     s.stop().await;
-    match discover(&rest, &quick(), &[], &[]).await {
-        Err(QueryError::Unreachable(why)) => {
-            assert!(
-                why.to_string().contains("larger than the 32768 kB"),
-                "{why}"
-            );
-        }
-        other => panic!("{other:?}"),
-    }
+    let why = unreachable(&rest, &quick()).await;
+    assert!(why.contains("larger than the 32768 kB"), "{why}");
 }
 
 #[tokio::test]
 async fn a_wrong_token_is_not_hammered_and_never_shown() {
     let ha = FakeHa::start().await;
     ha.set_token("another");
-    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
-    let said = s.until("down").await;
-    assert!(
-        said[1].contains("token was refused (Invalid access token or password)"),
-        "{said:?}"
-    );
-    assert!(!said[1].contains(TOKEN));
+    let mut s = Running::start(settings(&ha), quick(), GRID);
+    let said = s.down().await;
+    let expected = "token was refused (Invalid access token or password)";
+    assert!(said.contains(expected) && !said.contains(TOKEN), "{said}");
     until("it is tried again once after the first pause", || {
         ha.logins() >= 2
     })
@@ -529,10 +499,7 @@ async fn a_wrong_token_is_not_hammered_and_never_shown() {
 
 #[tokio::test]
 async fn answers_that_refuse_us_do_not_freshen_old_values() {
-    let ha = FakeHa::start().await;
-    ha.set("sensor.grid", "1", "W");
-    let mut s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
-    s.until("Up").await;
+    let (ha, mut s) = followed().await;
     ha.set_token("another");
     ha.drop_connections();
     let mut alive = Vec::new();
@@ -558,14 +525,11 @@ async fn https_to_what_does_not_speak_it_is_a_reason_and_no_panic() {
         ha_base_url: ha.url().replace("http:", "https:"),
         ..settings(&ha)
     };
-    let mut s = Running::start(https.clone(), quick(), &["sensor.grid"]);
-    let said = s.until("down").await;
-    assert!(
-        said[1].contains("wss://")
-            && said[1].contains("is plain http")
-            && said[1].contains(&ha.url()),
-        "{said:?}"
-    );
+    let mut s = Running::start(https.clone(), quick(), GRID);
+    let said = s.down().await;
+    for part in ["wss://", "is plain http", &ha.url()] {
+        assert!(said.contains(part), "{said}");
+    }
     s.stop().await;
     let mut s = Running::start(
         SourceSettings {
@@ -573,12 +537,11 @@ async fn https_to_what_does_not_speak_it_is_a_reason_and_no_panic() {
             ..https
         },
         quick(),
-        &["sensor.grid"],
+        GRID,
     );
-    assert!(
-        s.until("down").await[1]
-            .contains("is plain http, not https: set ha_base_url to http://127.0.0.1:")
-    );
+    let said = s.down().await;
+    let expected = "is plain http, not https: set ha_base_url to http://127.0.0.1:";
+    assert!(said.contains(expected), "{said}");
     s.stop().await;
 }
 
@@ -591,7 +554,7 @@ async fn without_a_token_nothing_is_tried() {
             ..settings(&ha)
         },
         quick(),
-        &["sensor.grid"],
+        GRID,
     );
     assert!(s.next().await.starts_with("Idle(NoToken"));
     assert_eq!((ha.logins(), ha.rest_calls()), (0, 0));
@@ -617,8 +580,7 @@ async fn restored_values_wait_while_home_assistant_starts() {
 
 #[tokio::test]
 async fn behind_the_supervisor_502_means_not_yet() {
-    let ha = FakeHa::start().await;
-    ha.set("sensor.grid", "1", "W");
+    let ha = with_grid().await;
     ha.refuse_upgrades(Some(502));
     ha.refuse_rest(Some(502));
     let access = Access {
@@ -634,9 +596,13 @@ async fn behind_the_supervisor_502_means_not_yet() {
             ..settings(&ha)
         },
         access,
-        &["sensor.grid"],
+        GRID,
     );
-    assert!(s.until("down").await[1].contains("not running yet, says the Supervisor"));
+    let said = s.down().await;
+    assert!(
+        said.contains("not running yet, says the Supervisor"),
+        "{said}"
+    );
     ha.refuse_upgrades(None);
     let said = s.until("Up").await;
     assert_eq!(said, ["sensor.grid=1W", "Up"], "one reason, said once");
@@ -645,19 +611,12 @@ async fn behind_the_supervisor_502_means_not_yet() {
 
 #[tokio::test]
 async fn our_own_entity_is_refused_on_both_ways() {
-    let ha = FakeHa::start().await;
-    ha.set("sensor.grid", "1", "W");
+    let ha = with_grid().await;
     ha.set("sensor.ours", "2", "W");
     ha.register("sensor.ours", "AABBCCDDEEFF-em:0-total_act_power");
     for ha_transport in [HaTransport::Websocket, HaTransport::Rest] {
-        let mut s = Running::start(
-            SourceSettings {
-                ha_transport,
-                ..settings(&ha)
-            },
-            quick(),
-            &["sensor.grid", "sensor.ours"],
-        );
+        let ids = ["sensor.grid", "sensor.ours"];
+        let mut s = Running::start(over(ha_transport, &ha), quick(), &ids);
         assert_eq!(
             s.until("Up").await,
             ["Connecting", "sensor.grid=1W sensor.ours own", "Up"],
@@ -672,8 +631,7 @@ async fn our_own_entity_is_refused_on_both_ways() {
 
 #[tokio::test]
 async fn rest_carries_on_while_upgrades_fail() {
-    let ha = FakeHa::start().await;
-    ha.set("sensor.grid", "1", "W");
+    let ha = with_grid().await;
     ha.refuse_upgrades(Some(400));
     let mut s = Running::start(settings(&ha), quick(), &["sensor.grid", "sensor.nowhere"]);
     let said = s.until("Up").await;
@@ -710,14 +668,7 @@ async fn rest_by_choice_polls_many_in_one_and_sees_a_restart() {
     let ids: Vec<String> = (0..12).map(|i| format!("sensor.s{i}")).collect();
     ids.iter().for_each(|id| ha.set(id, "1", "W"));
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let mut s = Running::start(
-        SourceSettings {
-            ha_transport: HaTransport::Rest,
-            ..settings(&ha)
-        },
-        quick(),
-        &ids,
-    );
+    let mut s = Running::start(over(HaTransport::Rest, &ha), quick(), &ids);
     assert_eq!(s.until("Up").await[1].split(' ').count(), 12);
     assert_eq!(ha.logins(), 0, "no WebSocket");
     ha.go_down();
@@ -730,7 +681,7 @@ async fn rest_by_choice_polls_many_in_one_and_sees_a_restart() {
     ha.set_core_state("RUNNING");
     s.until("Up").await;
     ha.set_token("another");
-    assert!(s.until("down").await[0].contains("token was refused"));
+    assert!(s.down().await.contains("token was refused"));
     s.stop().await;
 }
 
@@ -738,7 +689,7 @@ async fn rest_by_choice_polls_many_in_one_and_sees_a_restart() {
 async fn stops_at_once_with_nobody_listening() {
     let ha = FakeHa::start().await;
     ha.set("sensor.grid", "0", "W");
-    let s = Running::start(settings(&ha), quick(), &["sensor.grid"]);
+    let s = Running::start(settings(&ha), quick(), GRID);
     let mut facts = s.facts.clone();
     tokio::time::timeout(LONG, facts.wait_for(|f| f.version.is_some()))
         .await
@@ -781,10 +732,7 @@ async fn discovery_finds_the_grid_and_leaves_our_own_out() {
     assert_eq!(d.our_own, list(&["sensor.ours_power"]).to_vec());
     assert!(d.asked[0].1.as_ref().unwrap().age(f64::MAX).is_some() && d.asked[1].1.is_none());
     // The same over REST, where the Energy settings cannot be asked.
-    let rest = SourceSettings {
-        ha_transport: HaTransport::Rest,
-        ..settings(&ha)
-    };
+    let rest = over(HaTransport::Rest, &ha);
     let d = discover(&rest, &quick(), &macs, &asked).await.unwrap();
     assert_eq!(d.grid, None);
     assert_eq!(d.our_own, list(&["sensor.ours_power"]).to_vec());

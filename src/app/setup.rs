@@ -23,10 +23,10 @@ use super::{
 use config::Inputs;
 use source::{
     HaFacts,
-    discover::{Candidate, Discovery, Kind, discover},
+    discover::{Candidate, Discovery, discover},
     prefs_watch,
 };
-use vocab::reason::{Input, Reason, Span};
+use vocab::reason::{Input, Quantity, Reason, Span};
 
 /// Key of what counters contradicted while it was served.
 const REFUSED: &str = "setup_refused";
@@ -358,7 +358,7 @@ fn nothing_taken(found: &Discovery) -> String {
         format!("{} ({} {unit})", c.entity_id, c.value)
     };
     let candidates = found.candidates.iter();
-    let powers = candidates.filter(|c| c.kind == Some(Kind::Power));
+    let powers = candidates.filter(|c| c.kind == Some(Quantity::Power));
     let powers: Vec<String> = powers.take(LISTED).map(line).collect();
     let list = if powers.is_empty() {
         "there is no power sensor in Home Assistant".to_owned()

@@ -9,8 +9,9 @@ use virtual_shelly::{
     config::{Secret, SourceSettings},
     source::{
         Access,
-        discover::{Discovery, Kind, Origin, discover, feeds},
+        discover::{Discovery, Origin, discover, feeds},
     },
+    vocab::reason::Quantity,
 };
 
 use crate::fake_ha::{FakeHa, TOKEN};
@@ -515,7 +516,7 @@ async fn the_meters_own_power_comes_first() {
         let powers: Vec<&str> = found
             .candidates
             .iter()
-            .filter(|c| c.kind == Some(Kind::Power))
+            .filter(|c| c.kind == Some(Quantity::Power))
             .map(|c| &*c.entity_id)
             .collect();
         let offers: Vec<String> = found

@@ -18,7 +18,7 @@ use super::{
     page::{Page, html},
     words,
 };
-use source::discover::{Candidate, Discovery, Kind, Origin, Proposal, feeds};
+use source::discover::{Candidate, Discovery, Origin, Proposal, feeds};
 use vocab::{
     EntityId, Link,
     parse::{Quantity, parse},
@@ -113,7 +113,7 @@ fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
     // writes it.
     let state = vocab::State::Text(c.value.as_str().into());
     let power = parse(Quantity::Power, &state, Some(unit));
-    let power = power.ok().filter(|_| c.kind == Some(Kind::Power));
+    let power = power.ok().filter(|_| c.kind == Some(Quantity::Power));
     let (value, own) = match (power, written) {
         (Some(power), _) => (words::signed_watts(l, power.value), unit != "W"),
         (_, Some(number)) if !unit.is_empty() => (format!("{number}\u{202f}{unit}"), false),
@@ -135,7 +135,7 @@ fn sensor(l: &Locale, c: &Candidate, now: f64) -> Sensor {
             words::timed(l, "changed_ago", (now - at).max(0.0))
         }),
         good,
-        kind: c.kind.map_or("", |kind| quantity_key(kind.quantity())),
+        kind: c.kind.map_or("", quantity_key),
     }
 }
 
@@ -262,7 +262,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Answ
     };
     let now = context.now().unix;
     let mut powers: Vec<&Candidate> = discovery.candidates.iter().collect();
-    powers.retain(|c| c.kind == Some(Kind::Power));
+    powers.retain(|c| c.kind == Some(Quantity::Power));
     let shown = powers.iter().take(LISTED);
     let setup = context.owner.setup();
     let intro = l.t(match setup {
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     /// Value and unit of its own of a sensor that could be picked.
-    fn shown(code: &str, kind: Kind, value: &str, unit: Option<&str>) -> (String, String) {
+    fn shown(code: &str, kind: Quantity, value: &str, unit: Option<&str>) -> (String, String) {
         let candidate = Candidate {
             unit: unit.map(Into::into),
             kind: Some(kind),
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_power_is_listed_in_watts_whatever_its_unit() {
-        let power = |value, unit| shown("de", Kind::Power, value, unit);
+        let power = |value, unit| shown("de", Quantity::Power, value, unit);
         for (value, unit, text, own) in [
             ("0.0423", "kW", "42 W", "kW"),
             ("0.512", "kW", "512 W", "kW"),
@@ -335,7 +335,7 @@ mod tests {
             );
         }
         assert_eq!(
-            shown("en", Kind::Energy, "1234.56789", Some("kWh")),
+            shown("en", Quantity::Energy, "1234.56789", Some("kWh")),
             ("1,234.568 kWh".into(), String::new()),
             "as Home Assistant writes it"
         );

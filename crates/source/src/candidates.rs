@@ -1,18 +1,15 @@
 //! What can be an input, and what to propose, of what Home Assistant answered.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
-use serde::Deserialize;
-
 use super::{
-    discovery::{Candidate, Discovery, Kind, Origin, Proposal},
+    discovery::{Candidate, Discovery, Origin, Proposal},
     energy_prefs::{EnergyPrefs, Grid},
     home_assistant::frames::{
-        AreaEntry, Attributes, Config, DeviceEntry, RegistryEntry, id_if_any,
+        AreaEntry, Attributes, Config, DeviceEntry, FullState, RegistryEntry,
     },
     kin,
     rank::{Known, Measure, Power, Ranking, rank},
@@ -22,19 +19,18 @@ use vocab::parse::{Quantity, parse};
 use vocab::reason::{LeftOut, Reason};
 use vocab::{EntityId, State};
 
+/// What sensors measure that could be inputs, in the order in which they are listed.
+const QUANTITIES: [Quantity; 6] = [
+    Quantity::Power,
+    Quantity::Energy,
+    Quantity::Voltage,
+    Quantity::Current,
+    Quantity::PowerFactor,
+    Quantity::Frequency,
+];
+
 /// One of `get_states`.
-#[derive(Debug, Deserialize)]
-pub(super) struct FullState {
-    #[serde(default, deserialize_with = "id_if_any")]
-    pub(super) entity_id: Option<EntityId>,
-    state: String,
-    #[serde(default)]
-    attributes: Attributes,
-    #[serde(default)]
-    last_changed: Option<String>,
-    #[serde(default)]
-    last_reported: Option<String>,
-}
+pub(super) type SensorState = FullState<Attributes>;
 
 /// What is known beside the states.
 #[derive(Default)]
@@ -46,46 +42,71 @@ pub(super) struct House {
     pub(super) prefs: Option<String>,
 }
 
-/// The area's name of each entity that is in one: its own, else its device's.
-fn areas_of<'a>(
-    entries: &'a [RegistryEntry],
-    devices: &'a [DeviceEntry],
-    areas: &'a [AreaEntry],
-) -> HashMap<&'a EntityId, &'a str> {
-    let names: HashMap<&str, &str> = areas
-        .iter()
-        .map(|a| (a.area_id.as_str(), a.name.as_str()))
-        .collect();
-    let rooms: HashMap<&str, &str> = devices
-        .iter()
-        .filter_map(|d| Some((d.id.as_str(), d.area_id.as_deref()?)))
-        .collect();
-    let area = |e: &'a RegistryEntry| {
-        e.area_id
-            .as_deref()
-            .or_else(|| rooms.get(e.device_id.as_deref()?).copied())
-    };
-    entries
-        .iter()
-        .filter_map(|e| Some((e.entity_id.as_ref()?, *names.get(area(e)?)?)))
-        .collect()
+impl House {
+    /// The area's name of each entity that is in one: its own, else its device's.
+    fn areas<'a>(&'a self) -> HashMap<&'a EntityId, &'a str> {
+        let names: HashMap<&str, &str> = self
+            .areas
+            .iter()
+            .map(|a| (a.area_id.as_str(), a.name.as_str()))
+            .collect();
+        let rooms: HashMap<&str, &str> = self
+            .devices
+            .iter()
+            .filter_map(|d| Some((d.id.as_str(), d.area_id.as_deref()?)))
+            .collect();
+        let area = |e: &'a RegistryEntry| {
+            let own = e.area_id.as_deref();
+            own.or_else(|| rooms.get(e.device_id.as_deref()?).copied())
+        };
+        self.entries
+            .iter()
+            .filter_map(|e| Some((e.entity_id.as_ref()?, *names.get(area(e)?)?)))
+            .collect()
+    }
+
+    /// Device of each entity that has one.
+    fn devices_of(&self) -> HashMap<EntityId, String> {
+        self.entries
+            .iter()
+            .filter_map(|e| Some((e.entity_id.clone()?, e.device_id.clone()?)))
+            .collect()
+    }
+
+    /// Names of devices by their ids: the owner's, else their own.
+    fn device_names(&self) -> HashMap<&str, &str> {
+        let names = self.devices.iter().filter_map(|d| {
+            let name = d.name_by_user.as_deref().or(d.name.as_deref())?;
+            Some((d.id.as_str(), name))
+        });
+        names.collect()
+    }
+
+    /// What Home Assistant makes of others, by the Energy settings.
+    fn made(&self) -> HashSet<EntityId> {
+        self.entries
+            .iter()
+            .filter(|e| e.platform.as_deref() == Some("energy"))
+            .filter_map(|e| e.entity_id.clone())
+            .collect()
+    }
 }
 
 pub(super) fn put_together(
     config: Config,
-    states: &[FullState],
-    ours: &HashSet<EntityId>,
+    states: &[SensorState],
+    ours: &BTreeSet<EntityId>,
     house: &House,
     asked: &[EntityId],
     mut notes: Vec<Reason>,
 ) -> Discovery {
-    let by_id: HashMap<&EntityId, &FullState> = states
+    let by_id: HashMap<&EntityId, &SensorState> = states
         .iter()
         .filter_map(|s| Some((s.entity_id.as_ref()?, s)))
         .collect();
     let made_of: HashMap<EntityId, Vec<EntityId>> = by_id
         .iter()
-        .map(|(id, s)| ((*id).clone(), kin::made_of(&s.attributes)))
+        .map(|(id, s)| ((*id).clone(), s.attributes.sources()))
         .filter(|(_, parts)| !parts.is_empty())
         .collect();
     let derived = kin::standing_on(ours, &made_of, &house.entries);
@@ -94,51 +115,20 @@ pub(super) fn put_together(
         Some(on) => Some(LeftOut::MadeOfOwn { entity: on.clone() }.into()),
         None => None,
     };
-    let read = house
-        .prefs
-        .as_deref()
-        .map(serde_json::from_str::<EnergyPrefs>);
-    let prefs = match read {
-        Some(Ok(prefs)) => Some(prefs),
-        Some(Err(error)) => {
-            let error = Arc::new(Reason::foreign(error.to_string()));
-            notes.push(LeftOut::PrefsUnread { error }.into());
-            None
-        }
-        None => None,
-    };
+    let read = house.prefs.as_deref().map(serde_json::from_str);
+    let prefs: Option<EnergyPrefs> = read.transpose().unwrap_or_else(|error| {
+        let error = Arc::new(Reason::foreign(error.to_string()));
+        notes.push(LeftOut::PrefsUnread { error }.into());
+        None
+    });
     let grid = prefs
         .as_ref()
         .map_or_else(Grid::default, |p| p.grid(&refuse));
     notes.extend(grid.notes.iter().cloned());
-    let proposal = if grid.power.is_some() {
-        Some(Proposal {
-            inputs: grid.inputs(),
-            origin: Origin::EnergySettings,
-        })
-    } else {
-        let exists = |id: &EntityId| by_id.contains_key(id) && !ours.contains(id);
-        original_names(&exists).map(|inputs| {
-            let inputs = Inputs {
-                energy_import: grid.energy_import.clone(),
-                energy_export: grid.energy_export.clone(),
-                ..inputs
-            };
-            Proposal {
-                inputs,
-                origin: Origin::OriginalNames,
-            }
-        })
-    };
-    let made: HashSet<EntityId> = house
-        .entries
-        .iter()
-        .filter(|e| e.platform.as_deref() == Some("energy"))
-        .filter_map(|e| e.entity_id.clone())
-        .collect();
-    let declared = grid.power.as_ref().map_or_else(Vec::new, |p| {
-        p.import.iter().chain(&p.export).cloned().collect()
-    });
+    let exists = |id: &EntityId| by_id.contains_key(id) && !ours.contains(id);
+    let proposal = proposed(&grid, &exists);
+    let made = house.made();
+    let declared = grid.declared();
     let mut candidates: Vec<Candidate> = by_id
         .iter()
         .filter(|(id, s)| refuse(id).is_none() && kind(s).is_some())
@@ -146,62 +136,40 @@ pub(super) fn put_together(
         .collect();
     // What says a number now comes first: nobody can see whether the others are right.
     let is_number = |c: &Candidate| c.value.trim().parse::<f64>().is_ok();
-    candidates.sort_by_cached_key(|c| (c.kind, !is_number(c), c.entity_id.clone()));
+    let place = |c: &Candidate| QUANTITIES.iter().position(|q| Some(*q) == c.kind);
+    candidates.sort_by_cached_key(|c| (place(c), !is_number(c), c.entity_id.clone()));
+    let counters = candidates
+        .iter()
+        .filter(|c| c.kind == Some(Quantity::Energy) && !grid.counts(&c.entity_id))
+        .map(|c| c.entity_id.clone())
+        .collect();
+    let other = prefs.iter().flat_map(EnergyPrefs::other_than_grid);
     let known = Known {
         power: declared.clone(),
         import: grid.energy_import.clone(),
         export: grid.energy_export.clone(),
-        counters: {
-            let is_grids =
-                |id: &EntityId| grid.energy_import.contains(id) || grid.energy_export.contains(id);
-            let energies = candidates
-                .iter()
-                .filter(|c| c.kind == Some(Kind::Energy))
-                .map(|c| c.entity_id.clone());
-            energies.filter(|id| !is_grids(id)).collect()
-        },
-        other: prefs
-            .as_ref()
-            .map_or_else(HashSet::new, EnergyPrefs::other_than_grid)
-            .into_iter()
-            .chain(made.iter().cloned())
-            .collect(),
-        devices: house
-            .entries
-            .iter()
-            .filter_map(|e| Some((e.entity_id.clone()?, e.device_id.clone()?)))
-            .collect(),
+        counters,
+        other: other.chain(made.iter().cloned()).collect(),
+        devices: house.devices_of(),
         made_of,
     };
-    let measures = put_in_order(&mut candidates, &known);
-    let offers = if declared.is_empty() {
-        measures.iter().map(|m| offer(m, &grid)).collect()
-    } else {
-        more_than_declared(&measures, &grid)
+    // Beside a declared total, its three phases only.
+    let is_offered = |measure: &Measure| {
+        declared.is_empty() || matches!(measure, Measure::Three(_) | Measure::ThreePairs(_))
     };
-    let area_of = areas_of(&house.entries, &house.devices, &house.areas);
-    let names: HashMap<&str, &str> = house
-        .devices
-        .iter()
-        .filter_map(|d| {
-            Some((
-                d.id.as_str(),
-                d.name_by_user.as_deref().or(d.name.as_deref())?,
-            ))
-        })
+    let offers = put_in_order(&mut candidates, &known)
+        .into_iter()
+        .filter(is_offered)
+        .map(|measure| offer(&measure, &grid))
         .collect();
+    let (areas, device_names) = (house.areas(), house.device_names());
     for candidate in &mut candidates {
-        candidate.area = area_of
-            .get(&candidate.entity_id)
-            .map(|name| (*name).to_owned());
-        candidate.device = known
-            .devices
-            .get(&candidate.entity_id)
-            .and_then(|id| names.get(id.as_str()))
-            .map(|name| (*name).to_owned());
+        let id = &candidate.entity_id;
+        let device = known.devices.get(id);
+        let device = device.and_then(|device| device_names.get(device.as_str()));
+        candidate.area = areas.get(id).map(|name| (*name).to_owned());
+        candidate.device = device.map(|name| (*name).to_owned());
     }
-    let mut our_own: Vec<EntityId> = ours.iter().cloned().collect();
-    our_own.sort();
     let before = grid.inputs_before();
     Discovery {
         ha_version: config.version,
@@ -222,27 +190,37 @@ pub(super) fn put_together(
             .iter()
             .map(|id| (id.clone(), by_id.get(id).map(|s| candidate(id, s))))
             .collect(),
-        our_own,
+        our_own: ours.iter().cloned().collect(),
         derived: derived.into_iter().collect(),
         made,
         notes,
     }
 }
 
+/// What may be taken unasked: what the Energy settings declare, else what has the original's names.
+fn proposed(grid: &Grid, exists: &dyn Fn(&EntityId) -> bool) -> Option<Proposal> {
+    if grid.power.is_some() {
+        return Some(Proposal {
+            inputs: grid.inputs(),
+            origin: Origin::EnergySettings,
+        });
+    }
+    Some(Proposal {
+        inputs: grid.with_counters(original_names(exists)?),
+        origin: Origin::OriginalNames,
+    })
+}
+
 /// Puts the power sensors among the candidates in order; gives what the meter's device measures
 /// with.
 fn put_in_order(candidates: &mut Vec<Candidate>, known: &Known) -> Vec<Measure> {
-    let (mut powers, rest): (Vec<Candidate>, Vec<Candidate>) = candidates
+    let (powers, rest): (Vec<Candidate>, Vec<Candidate>) = candidates
         .drain(..)
-        .partition(|c| c.kind == Some(Kind::Power));
+        .partition(|c| c.kind == Some(Quantity::Power));
     let watts = |c: &Candidate| {
-        parse(
-            Quantity::Power,
-            &State::Text(c.value.as_str().into()),
-            c.unit.as_deref(),
-        )
-        .ok()
-        .map(|p| p.value)
+        let state = State::Text(c.value.as_str().into());
+        let parsed = parse(Quantity::Power, &state, c.unit.as_deref()).ok()?;
+        Some(parsed.value)
     };
     let given: Vec<Power<'_>> = powers
         .iter()
@@ -253,14 +231,9 @@ fn put_in_order(candidates: &mut Vec<Candidate>, known: &Known) -> Vec<Measure> 
         })
         .collect();
     let Ranking { order, offers } = rank(&given, known);
-    let mut places = vec![0; order.len()];
-    order
-        .iter()
-        .enumerate()
-        .for_each(|(place, &i)| places[i] = place);
-    let mut placed: Vec<(usize, Candidate)> = places.into_iter().zip(powers.drain(..)).collect();
-    placed.sort_by_key(|(place, _)| *place);
-    candidates.extend(placed.into_iter().map(|(_, c)| c).chain(rest));
+    let mut powers: Vec<Option<Candidate>> = powers.into_iter().map(Some).collect();
+    candidates.extend(order.into_iter().filter_map(|i| powers[i].take()));
+    candidates.extend(rest);
     offers
 }
 
@@ -270,44 +243,23 @@ fn offer(measure: &Measure, grid: &Grid) -> Proposal {
         let export = export.into_iter().cloned().collect();
         Some(PowerInput::plain(vec![import.clone()], export))
     };
-    let inputs = Inputs {
-        energy_import: grid.energy_import.clone(),
-        energy_export: grid.energy_export.clone(),
-        ..Inputs::none()
-    };
-    let inputs = match measure {
-        Measure::One(one) => Inputs {
-            total: power(one, None),
-            ..inputs
-        },
-        Measure::Pair(import, export) => Inputs {
-            total: power(import, Some(export)),
-            ..inputs
-        },
-        Measure::Three(three) => Inputs {
-            phases: three.each_ref().map(|one| power(one, None)),
-            ..inputs
-        },
-        Measure::ThreePairs(three) => Inputs {
-            phases: three
-                .each_ref()
-                .map(|(import, export)| power(import, Some(export))),
-            ..inputs
-        },
-    };
-    Proposal {
-        inputs,
+    let proposal = |total, phases| Proposal {
+        inputs: grid.with_counters(Inputs {
+            total,
+            phases,
+            ..Inputs::none()
+        }),
         origin: Origin::MeterDevice,
+    };
+    match measure {
+        Measure::One(one) => proposal(power(one, None), Default::default()),
+        Measure::Pair(import, export) => proposal(power(import, Some(export)), Default::default()),
+        Measure::Three(three) => proposal(None, three.each_ref().map(|one| power(one, None))),
+        Measure::ThreePairs(three) => {
+            let pair = |(import, export): &(EntityId, EntityId)| power(import, Some(export));
+            proposal(None, three.each_ref().map(pair))
+        }
     }
-}
-
-/// Beside a declared total, its three phases.
-fn more_than_declared(measures: &[Measure], grid: &Grid) -> Vec<Proposal> {
-    measures
-        .iter()
-        .filter(|m| matches!(m, Measure::Three(_) | Measure::ThreePairs(_)))
-        .map(|m| offer(m, grid))
-        .collect()
 }
 
 /// The original's default entities: at least one phase's power has to exist.
@@ -326,49 +278,31 @@ fn original_names(exists: &dyn Fn(&EntityId) -> bool) -> Option<Inputs> {
     inputs.any_power().then_some(inputs)
 }
 
-pub(super) fn kind(state: &FullState) -> Option<Kind> {
+/// What a sensor measures that could be an input.
+pub(super) fn kind(state: &SensorState) -> Option<Quantity> {
     let domain = state.entity_id.as_ref()?.domain();
     if !["sensor", "input_number", "number"].contains(&domain) {
         return None;
     }
-    match (
-        state.attributes.device_class(),
-        state.attributes.unit().map(vocab::unit::canonical),
-    ) {
-        (Some("power_factor"), _) => Some(Kind::PowerFactor),
-        // What is measured is told by the units that a meter understands.
-        (_, Some(unit)) => [
-            Kind::Power,
-            Kind::Energy,
-            Kind::Voltage,
-            Kind::Current,
-            Kind::Frequency,
-        ]
-        .into_iter()
-        .find(|kind| {
-            kind.quantity()
-                .units()
-                .iter()
-                .any(|(known, _)| *known == unit)
-        }),
-        _ => None,
+    if state.attributes.device_class() == Some("power_factor") {
+        return Some(Quantity::PowerFactor);
     }
+    // Anything else is told by the units that a meter understands.
+    let unit = state.attributes.unit().map(vocab::unit::canonical)?;
+    let is_known = |quantity: &Quantity| {
+        *quantity != Quantity::PowerFactor && quantity.units().iter().any(|(name, _)| *name == unit)
+    };
+    QUANTITIES.into_iter().find(is_known)
 }
 
-fn candidate(id: &EntityId, state: &FullState) -> Candidate {
-    let unix = |text: &Option<String>| {
-        text.as_deref()?
-            .parse::<jiff::Timestamp>()
-            .ok()
-            .map(|t| Duration::try_from(t.as_duration()).map_or(0.0, |d| d.as_secs_f64()))
-    };
+fn candidate(id: &EntityId, state: &SensorState) -> Candidate {
     let plain = Candidate::new(id.clone(), &*state.state);
     let name = state.attributes.friendly_name().map(str::to_owned);
     Candidate {
         name: name.unwrap_or(plain.name),
         unit: state.attributes.unit().map(str::to_owned),
-        last_changed: unix(&state.last_changed),
-        last_reported: unix(&state.last_reported),
+        last_changed: state.changed(),
+        last_reported: state.reported(),
         device_class: state.attributes.device_class().map(str::to_owned),
         kind: kind(state),
         restored: state.attributes.is_restored(),
@@ -382,10 +316,6 @@ mod tests {
     use super::*;
     use crate::discovery::feeds;
 
-    fn states(json: &str) -> Vec<FullState> {
-        serde_json::from_str(json).unwrap()
-    }
-
     const STATES: &str = r#"[
         {"entity_id":"sensor.solar_power","state":"5","attributes":{"unit_of_measurement":"W","device_class":"power"}},
         {"entity_id":"sensor.grid_power_kw","state":"0.5","attributes":{"unit_of_measurement":"kW","device_class":"power","friendly_name":"Grid power kW"},
@@ -396,17 +326,16 @@ mod tests {
         {"entity_id":"sensor._none","state":"7","attributes":{"unit_of_measurement":"W"}},
         {"entity_id":"light.lamp","state":"on"}]"#;
 
+    fn found(ours: &[&'static str], house: &House, asked: &[EntityId]) -> Discovery {
+        let states: Vec<SensorState> = serde_json::from_str(STATES).unwrap();
+        let ours = ours.iter().map(|id| EntityId::from_static(id)).collect();
+        put_together(Config::default(), &states, &ours, house, asked, Vec::new())
+    }
+
     #[test]
     fn candidates_leave_our_own_out_and_put_the_grid_first() {
         let asked = ["sensor.grid_power_kw", "sensor.nowhere"].map(EntityId::from_static);
-        let d = put_together(
-            Config::default(),
-            &states(STATES),
-            &HashSet::from([EntityId::from_static("sensor.shelly_total")]),
-            &House::default(),
-            &asked,
-            Vec::new(),
-        );
+        let d = found(&["sensor.shelly_total"], &House::default(), &asked);
         let ids: Vec<&str> = d.candidates.iter().map(|c| &*c.entity_id).collect();
         assert_eq!(
             ids,
@@ -422,31 +351,30 @@ mod tests {
         assert_eq!(kw.name.as_str(), "Grid power kW");
         assert_eq!(kw.value.as_str(), "0.5");
         assert_eq!(kw.unit.as_deref(), Some("kW"));
-        assert!(
-            (kw.age(1_795_438_960.0).unwrap() - 3.19).abs() < 0.01,
-            "{:?}",
-            kw.age(1_795_438_960.0)
-        );
+        let age = kw.age(1_795_438_960.0).unwrap();
+        assert!((age - 3.19).abs() < 0.01, "{age}");
         assert_eq!(d.asked[1].1, None);
         assert_eq!(d.our_own, [EntityId::from_static("sensor.shelly_total")]);
     }
 
     #[test]
     fn an_entity_is_where_its_device_is_unless_it_says_otherwise() {
-        let entries: Vec<RegistryEntry> = serde_json::from_str(
+        let entries = serde_json::from_str(
             r#"[{"entity_id":"sensor.own","unique_id":"1","area_id":"hall","device_id":"d1"},
                 {"entity_id":"sensor.of_device","unique_id":"2","area_id":null,"device_id":"d1"},
                 {"entity_id":"sensor.nowhere","unique_id":3,"device_id":"d2"},{"entity_id":"sensor.lost","area_id":"gone"}]"#,
         )
         .unwrap();
-        let devices: Vec<DeviceEntry> =
-            serde_json::from_str(r#"[{"id":"d1","area_id":"cellar"},{"id":"d2","area_id":null}]"#)
-                .unwrap();
-        let areas: Vec<AreaEntry> =
-            serde_json::from_str(r#"[{"area_id":"cellar","name":"Cellar","floor_id":null},{"area_id":"hall","name":"Hall"}]"#).unwrap();
-        let found = areas_of(&entries, &devices, &areas);
+        let devices = r#"[{"id":"d1","area_id":"cellar"},{"id":"d2","area_id":null}]"#;
+        let areas = r#"[{"area_id":"cellar","name":"Cellar","floor_id":null},{"area_id":"hall","name":"Hall"}]"#;
+        let house = House {
+            entries,
+            devices: serde_json::from_str(devices).unwrap(),
+            areas: serde_json::from_str(areas).unwrap(),
+            prefs: None,
+        };
         assert_eq!(
-            found,
+            house.areas(),
             HashMap::from([
                 (&EntityId::from_static("sensor.own"), "Hall"),
                 (&EntityId::from_static("sensor.of_device"), "Cellar")
@@ -456,56 +384,26 @@ mod tests {
 
     #[test]
     fn the_originals_names_are_the_second_guess() {
-        let d = put_together(
-            Config::default(),
-            &states(STATES),
-            &HashSet::new(),
-            &House::default(),
-            &[],
-            Vec::new(),
-        );
+        let d = found(&[], &House::default(), &[]);
         let p = d.grid.unwrap();
         assert_eq!(p.origin, Origin::OriginalNames);
-        assert_eq!(
-            feeds(&p.inputs, &EntityId::from_static("sensor.phase_a_power")),
-            ["a_power"]
-        );
-        assert!(
-            p.describe().contains("sensor.phase_a_pf as a_pf"),
-            "{}",
-            p.describe()
-        );
+        let power = EntityId::from_static("sensor.phase_a_power");
+        assert_eq!(feeds(&p.inputs, &power), ["a_power"]);
+        let described = p.describe();
+        let pf = "sensor.phase_a_pf as a_pf";
+        assert!(described.contains(pf), "{described}");
         assert!(p.inputs.voltage[0].is_empty() && p.inputs.phases[1].is_none());
         let prefs = r#"{"energy_sources":[{"type":"grid","stat_energy_from":"sensor.e","stat_rate":"sensor.grid_power_kw"}]}"#;
         let house = House {
             prefs: Some(prefs.into()),
             ..House::default()
         };
-        let d = put_together(
-            Config::default(),
-            &states(STATES),
-            &HashSet::new(),
-            &house,
-            &[],
-            Vec::new(),
-        );
-        assert_eq!(d.grid.as_ref().unwrap().origin, Origin::EnergySettings);
-        assert_eq!(
-            feeds(&d.grid.unwrap().inputs, &EntityId::from_static("sensor.e")),
-            ["energy_import"]
-        );
-        let ours = HashSet::from([
-            EntityId::from_static("sensor.grid_power_kw"),
-            EntityId::from_static("sensor.phase_a_power"),
-        ]);
-        let d = put_together(
-            Config::default(),
-            &states(STATES),
-            &ours,
-            &house,
-            &[],
-            Vec::new(),
-        );
+        let p = found(&[], &house, &[]).grid.unwrap();
+        assert_eq!(p.origin, Origin::EnergySettings);
+        let energy = EntityId::from_static("sensor.e");
+        assert_eq!(feeds(&p.inputs, &energy), ["energy_import"]);
+        let ours = ["sensor.grid_power_kw", "sensor.phase_a_power"];
+        let d = found(&ours, &house, &[]);
         assert_eq!(d.grid, None, "our own is never an input");
     }
 }

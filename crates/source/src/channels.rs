@@ -1,6 +1,6 @@
 //! What a running source is wired to.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -79,10 +79,15 @@ pub(crate) struct Stopped;
 impl SourceChannels {
     /// Says one thing, heard at `now`; waits while the channel is full, but not past the stop.
     pub(crate) async fn say(&self, now: Now, event: SourceEvent) -> Result<(), Stopped> {
+        self.wait(self.out.send(now, event)).await?
+    }
+
+    /// Waits, unless stopped.
+    pub(crate) async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Stopped),
-            sent = self.out.send(now, event) => sent,
+            done = work => Ok(done),
         }
     }
 
@@ -95,12 +100,9 @@ impl SourceChannels {
         });
     }
 
-    /// Sleeps, unless stopped.
-    pub(crate) async fn sleep(&self, how_long: Duration) -> Result<(), Stopped> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(Stopped),
-            () = tokio::time::sleep(how_long) => Ok(()),
-        }
+    /// Nobody is connected to Home Assistant any more: what it is doing is not known.
+    pub(crate) fn forget_state(&self) {
+        self.facts
+            .send_if_modified(|facts| facts.state.take().is_some());
     }
 }

@@ -7,7 +7,7 @@
 
 pub(super) mod battery;
 
-use std::{convert::Infallible, f64::consts::PI, sync::Arc, time::Duration};
+use std::{convert::Infallible, f64::consts::PI, time::Duration};
 
 pub use self::battery::{Battery, SharedBattery};
 use super::channels::{SourceChannels, Stopped};
@@ -237,26 +237,17 @@ fn smooth(x: f64) -> f64 {
 }
 
 fn readings(ids: &[EntityId], moment: &HouseholdMoment) -> Vec<Reading> {
-    let text = |entity: &EntityId, value: String, unit: &str| Reading {
-        entity: entity.clone(),
-        state: State::Text(Arc::from(value)),
-        unit: Some(Arc::from(unit)),
+    let powers = moment.power.map(|w| (format!("{w:.1}"), "W"));
+    let voltages = moment.voltage.map(|u| (format!("{u:.1}"), "V"));
+    let frequency = (format!("{:.2}", moment.frequency), "Hz");
+    let values = powers.into_iter().chain(voltages).chain([frequency]);
+    let reading = |(id, (value, unit)): (&EntityId, (String, &str))| Reading {
+        entity: id.clone(),
+        state: State::Text(value.into()),
+        unit: Some(unit.into()),
         age: Some(Duration::ZERO),
     };
-    let powers = ids
-        .iter()
-        .zip(moment.power)
-        .map(|(id, w)| text(id, format!("{w:.1}"), "W"));
-    let voltages = ids
-        .iter()
-        .skip(3)
-        .zip(moment.voltage)
-        .map(|(id, u)| text(id, format!("{u:.1}"), "V"));
-    let frequency = ids
-        .iter()
-        .skip(6)
-        .map(|id| text(id, format!("{:.2}", moment.frequency), "Hz"));
-    powers.chain(voltages).chain(frequency).collect()
+    ids.iter().zip(values).map(reading).collect()
 }
 
 /// One reading a simulated second (at most one each 5 ms), from now on, until stopped.
@@ -279,11 +270,7 @@ pub(super) async fn run(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut first = true;
     loop {
-        tokio::select! {
-            biased;
-            () = channels.stop.cancelled() => return Err(Stopped),
-            _ = ticks.tick() => {}
-        }
+        channels.wait(ticks.tick()).await?;
         let now = channels.clock.now();
         let simulated =
             began.unix + (now.mono.saturating_sub(began.mono)).as_secs_f64() * settings.demo_speed;
@@ -335,16 +322,11 @@ mod tests {
                 (f64::from(m % 1440) / 60.0, p.iter().sum())
             })
             .collect();
-        let noon: Vec<f64> = minutes
-            .iter()
-            .filter(|(h, _)| (11.0..14.0).contains(h))
-            .map(|m| m.1)
-            .collect();
-        let night: Vec<f64> = minutes
-            .iter()
-            .filter(|(h, _)| (1.0..4.0).contains(h))
-            .map(|m| m.1)
-            .collect();
+        let between = |hours: std::ops::Range<f64>| -> Vec<f64> {
+            let then = minutes.iter().filter(|(h, _)| hours.contains(h));
+            then.map(|(_, power)| *power).collect()
+        };
+        let (noon, night) = (between(11.0..14.0), between(1.0..4.0));
         let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
         assert!(mean(&noon) < -1000.0, "noon exports: {}", mean(&noon));
         assert!(

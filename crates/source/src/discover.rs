@@ -4,22 +4,23 @@
 //! Used by the automatic set-up, by the dashboard's picker, and by `check`. Our own entities
 //! are never offered.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::value::RawValue;
 
 use super::{
     beside,
-    candidates::{FullState, House, kind, put_together},
+    candidates::{House, SensorState, kind, put_together},
     home_assistant::{
-        Access, Address,
-        frames::{AreaEntry, Config, DeviceEntry, Outgoing, RegistryEntry},
+        Access, Address, Cadence,
+        command::Command,
+        frames::{AreaEntry, Config, DeviceEntry, RegistryEntry},
         query::QueryConnection,
         rest::Rest,
     },
 };
 pub use super::{
-    discovery::{Candidate, Discovery, Kind, Origin, Proposal, feeds},
+    discovery::{Candidate, Discovery, Origin, Proposal, feeds},
     home_assistant::query::QueryError,
 };
 use config::{HaTransport, SourceSettings};
@@ -35,54 +36,43 @@ pub async fn discover(
     macs: &[String],
     asked: &[EntityId],
 ) -> Result<Discovery, QueryError> {
-    let (settings, access, macs, asked) = (
-        settings.clone(),
-        access.clone(),
-        macs.to_vec(),
-        asked.to_vec(),
-    );
-    beside::ask(async move { discover_anywhere(&settings, &access, &macs, &asked).await }).await
-}
-
-async fn discover_anywhere(
-    settings: &SourceSettings,
-    access: &Access,
-    macs: &[String],
-    asked: &[EntityId],
-) -> Result<Discovery, QueryError> {
-    let mut last = None;
-    for address in Address::all(settings, access)? {
-        match discover_at(&address, settings, access, macs, asked).await {
-            Err(error @ QueryError::Unreachable(_)) => last = Some(error),
-            done => return done,
+    let (macs, asked) = (macs.to_vec(), asked.to_vec());
+    let (transport, cadence) = (settings.ha_transport, access.cadence);
+    let addresses = Address::all(settings, access)?;
+    beside::ask(async move {
+        let mut last = QueryError::Unreachable(Unreachable::NoAddress);
+        for address in &addresses {
+            match discover_at(address, transport, &cadence, &macs, &asked).await {
+                Err(error @ QueryError::Unreachable(_)) => last = error,
+                done => return done,
+            }
         }
-    }
-    Err(last.unwrap_or(QueryError::Unreachable(Unreachable::NoAddress)))
+        Err(last)
+    })
+    .await
 }
 
 async fn discover_at(
     address: &Address,
-    settings: &SourceSettings,
-    access: &Access,
+    transport: HaTransport,
+    cadence: &Cadence,
     macs: &[String],
     asked: &[EntityId],
 ) -> Result<Discovery, QueryError> {
-    if settings.ha_transport != HaTransport::Rest {
-        match QueryConnection::open(address, &access.cadence).await {
-            Ok(mut connection) => {
-                let found = over_websocket(&mut connection, macs, asked).await;
-                connection.close().await;
-                return found;
-            }
-            Err(error @ QueryError::Unreachable(_))
-                if settings.ha_transport == HaTransport::Auto =>
-            {
-                return over_rest(address, macs, asked).await.map_err(|_| error);
-            }
-            Err(error) => return Err(error),
-        }
+    if transport == HaTransport::Rest {
+        return over_rest(address, macs, asked).await;
     }
-    over_rest(address, macs, asked).await
+    match QueryConnection::open(address, cadence).await {
+        Ok(mut connection) => {
+            let found = over_websocket(&mut connection, macs, asked).await;
+            connection.close().await;
+            found
+        }
+        Err(error @ QueryError::Unreachable(_)) if transport == HaTransport::Auto => {
+            over_rest(address, macs, asked).await.map_err(|_| error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn over_websocket(
@@ -91,44 +81,26 @@ async fn over_websocket(
     asked: &[EntityId],
 ) -> Result<Discovery, QueryError> {
     let mut notes = Vec::new();
-    let config: Config = connection
-        .ask("get_config", |id| Outgoing::GetConfig { id }.frame())
-        .await??;
-    let states: Vec<FullState> = connection
-        .ask("get_states", |id| Outgoing::GetStates { id }.frame())
-        .await??;
+    let config: Config = connection.ask("get_config", &Command::GetConfig).await??;
+    let states: Vec<SensorState> = connection.ask("get_states", &Command::GetStates).await??;
     let registry = connection
-        .ask::<Vec<RegistryEntry>>("the entity registry", |id| {
-            Outgoing::ListRegistry { id }.frame()
-        })
+        .ask("the entity registry", &Command::ListRegistry)
         .await?;
-    let entries = match registry {
-        Ok(entries) => entries,
-        Err(error) => {
-            let error = Arc::new(Unreachable::from(error).into());
-            notes.push(LeftOut::OwnUnknown { error }.into());
-            Vec::new()
-        }
-    };
+    let entries: Vec<RegistryEntry> = registry.unwrap_or_else(|error| {
+        let error = Arc::new(Unreachable::from(error).into());
+        notes.push(LeftOut::OwnUnknown { error }.into());
+        Vec::new()
+    });
     // Areas and devices only help to choose: a token that may not list them costs nothing else.
     let devices = connection
-        .ask::<Vec<DeviceEntry>>("the device registry", |id| {
-            Outgoing::ListDevices { id }.frame()
-        })
+        .ask::<Vec<DeviceEntry>>("the device registry", &Command::ListDevices)
         .await?;
     let areas = connection
-        .ask::<Vec<AreaEntry>>("the areas", |id| Outgoing::ListAreas { id }.frame())
+        .ask::<Vec<AreaEntry>>("the areas", &Command::ListAreas)
         .await?;
-    let prefs = match connection
-        .ask::<Box<RawValue>>("the Energy settings", |id| {
-            Outgoing::GetPrefs { id }.frame()
-        })
-        .await?
-    {
-        Ok(prefs) => Some(prefs.get().to_owned()),
-        Err(QueryError::Failed {
-            not_found: true, ..
-        }) => {
+    let prefs = match connection.energy_prefs::<Box<RawValue>>().await? {
+        Ok(Some(prefs)) => Some(prefs.get().to_owned()),
+        Ok(None) => {
             notes.push(LeftOut::NoPrefs.into());
             None
         }
@@ -163,17 +135,11 @@ async fn over_rest(
         why: Cause::said("404"),
         not_found: true,
     };
-    let rest = Rest::new(address).map_err(QueryError::Unreachable)?;
-    let config: Config = rest
-        .get("config")
-        .await?
-        .0
-        .ok_or_else(|| missing("config"))?;
-    let states: Vec<FullState> = rest
-        .get("states")
-        .await?
-        .0
-        .ok_or_else(|| missing("states"))?;
+    let rest = Rest::new(address)?;
+    let (config, _) = rest.get("config").await?;
+    let config: Config = config.ok_or_else(|| missing("config"))?;
+    let (states, _) = rest.get("states").await?;
+    let states: Vec<SensorState> = states.ok_or_else(|| missing("states"))?;
     let mut notes = vec![LeftOut::PrefsOverRest.into()];
     let ids: Vec<EntityId> = states
         .iter()
@@ -183,14 +149,8 @@ async fn over_rest(
     let ours = rest.ours(&ids, macs).await.unwrap_or_else(|| {
         let error = Arc::new(LeftOut::NoTemplates.into());
         notes.push(LeftOut::OwnUnknown { error }.into());
-        HashSet::new()
+        BTreeSet::new()
     });
-    Ok(put_together(
-        config,
-        &states,
-        &ours,
-        &House::default(),
-        asked,
-        notes,
-    ))
+    let house = House::default();
+    Ok(put_together(config, &states, &ours, &house, asked, notes))
 }

@@ -2,48 +2,13 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
-
 use config::Inputs;
 use vocab::EntityId;
 use vocab::parse::Quantity;
 use vocab::reason::{Reason, Unusable};
 
-/// What an entity measures, by its unit and device class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// W and its multiples.
-    Power,
-    /// Wh and its multiples.
-    Energy,
-    /// V, mV.
-    Voltage,
-    /// A, mA.
-    Current,
-    /// Device class `power_factor`.
-    PowerFactor,
-    /// Hz.
-    Frequency,
-}
-
-impl Kind {
-    /// The quantity that a meter reads.
-    #[must_use]
-    pub const fn quantity(self) -> Quantity {
-        match self {
-            Self::Power => Quantity::Power,
-            Self::Energy => Quantity::Energy,
-            Self::Voltage => Quantity::Voltage,
-            Self::Current => Quantity::Current,
-            Self::PowerFactor => Quantity::PowerFactor,
-            Self::Frequency => Quantity::Frequency,
-        }
-    }
-}
-
 /// An entity that could be an input.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// Its id.
     pub entity_id: EntityId,
@@ -59,8 +24,9 @@ pub struct Candidate {
     pub last_reported: Option<f64>,
     /// `device_class`.
     pub device_class: Option<String>,
-    /// What it measures; `None` for entities that were asked for by name only.
-    pub kind: Option<Kind>,
+    /// What it measures, by its unit and device class; `None` for entities that were asked for by
+    /// name only.
+    pub kind: Option<Quantity>,
     /// Name of the area that it, or else its device, is in.
     pub area: Option<String>,
     /// Name of its device.
@@ -98,8 +64,7 @@ impl Candidate {
 }
 
 /// Where a proposal comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Home Assistant's Energy settings.
     EnergySettings,
@@ -190,11 +155,7 @@ impl Discovery {
         if self.our_own.contains(id) {
             return Some(Unusable::OwnRefused);
         }
-        let on = self
-            .derived
-            .iter()
-            .find(|(of, _)| of == id)
-            .map(|(_, on)| on)?;
+        let (_, on) = self.derived.iter().find(|(of, _)| of == id)?;
         Some(Unusable::Loop { other: on.clone() })
     }
 
@@ -209,37 +170,30 @@ impl Discovery {
 /// and the page.
 #[must_use]
 pub fn feeds(inputs: &Inputs, entity: &EntityId) -> Vec<String> {
-    let has = |list: &[EntityId]| list.contains(entity);
     let mut keys = Vec::new();
-    let mut note = |yes: bool, key: String| {
-        if yes {
+    let mut note = |list: &[EntityId], key: String| {
+        if list.contains(entity) {
             keys.push(key);
         }
     };
     if let Some(total) = &inputs.total {
-        note(has(&total.import), "total_power".to_owned());
-        note(has(&total.export), "total_power_export".to_owned());
+        note(&total.import, "total_power".to_owned());
+        note(&total.export, "total_power_export".to_owned());
     }
     for (i, p) in ["a", "b", "c"].into_iter().enumerate() {
         if let Some(power) = &inputs.phases[i] {
-            note(has(&power.import), format!("{p}_power"));
-            note(has(&power.export), format!("{p}_power_export"));
+            note(&power.import, format!("{p}_power"));
+            note(&power.export, format!("{p}_power_export"));
         }
-        note(has(&inputs.voltage[i]), format!("{p}_volt"));
-        note(has(&inputs.current[i]), format!("{p}_curr"));
-        note(has(&inputs.pf[i]), format!("{p}_pf"));
-        note(
-            has(&inputs.phase_energy_import[i]),
-            format!("{p}_energy_import"),
-        );
-        note(
-            has(&inputs.phase_energy_export[i]),
-            format!("{p}_energy_export"),
-        );
+        note(&inputs.voltage[i], format!("{p}_volt"));
+        note(&inputs.current[i], format!("{p}_curr"));
+        note(&inputs.pf[i], format!("{p}_pf"));
+        note(&inputs.phase_energy_import[i], format!("{p}_energy_import"));
+        note(&inputs.phase_energy_export[i], format!("{p}_energy_export"));
     }
-    note(has(&inputs.n_current), "n_curr".to_owned());
-    note(has(&inputs.frequency), "frequency".to_owned());
-    note(has(&inputs.energy_import), "energy_import".to_owned());
-    note(has(&inputs.energy_export), "energy_export".to_owned());
+    note(&inputs.n_current, "n_curr".to_owned());
+    note(&inputs.frequency, "frequency".to_owned());
+    note(&inputs.energy_import, "energy_import".to_owned());
+    note(&inputs.energy_export, "energy_export".to_owned());
     keys
 }

@@ -4,23 +4,15 @@
 //! `entity_id` of groups and filters, in the plural of some), and hangs a helper on the device of
 //! what it is made of.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
-use super::home_assistant::frames::{Attributes, RegistryEntry};
+use super::home_assistant::frames::RegistryEntry;
 use vocab::EntityId;
-
-/// The entities that an entity says it is made of.
-pub(super) fn made_of(attributes: &Attributes) -> Vec<EntityId> {
-    attributes
-        .sources()
-        .filter_map(|id| id.parse().ok())
-        .collect()
-}
 
 /// Which entities stand on one of ours, and on which: by what they say, or because they hang on our
 /// device.
 pub(super) fn standing_on(
-    ours: &HashSet<EntityId>,
+    ours: &BTreeSet<EntityId>,
     made_of: &HashMap<EntityId, Vec<EntityId>>,
     entries: &[RegistryEntry],
 ) -> HashMap<EntityId, EntityId> {
@@ -51,13 +43,13 @@ pub(super) fn standing_on(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
+    use crate::home_assistant::frames::Attributes;
 
     #[test]
     fn helpers_of_helpers_stand_on_ours() {
-        let attributes = |value: Value| -> Attributes { serde_json::from_value(value).unwrap() };
         let all = [
             ("sensor.integral", json!({"source": "sensor.ours_power"})),
             ("sensor.daily", json!({"source": "sensor.integral"})),
@@ -75,7 +67,10 @@ mod tests {
         ];
         let made: HashMap<EntityId, Vec<EntityId>> = all
             .into_iter()
-            .map(|(id, value)| (EntityId::from_static(id), made_of(&attributes(value))))
+            .map(|(id, value)| {
+                let attributes: Attributes = serde_json::from_value(value).unwrap();
+                (EntityId::from_static(id), attributes.sources())
+            })
             .collect();
         let entries: Vec<RegistryEntry> = serde_json::from_value(json!([
             {"entity_id": "sensor.ours_power", "unique_id": "AABBCCDDEEFF-em:0-total", "device_id": "d1"},

@@ -3,7 +3,6 @@
 //!
 //! A source knows nothing of Shelly or SQLite. It says what it heard as [`SourceEvent`]s: states of
 //! entities as text with their unit, and how the link is. The crate `meter` gives them meaning.
-
 //!
 //! ```text
 //!  run ──┬─ home_assistant   WebSocket session or REST poll, one task, reconnects for ever
@@ -46,6 +45,7 @@ pub mod recorded;
 pub mod registered;
 pub mod registry;
 pub mod replay;
+mod statistics;
 pub mod users;
 
 use std::sync::Arc;

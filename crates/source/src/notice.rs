@@ -1,21 +1,23 @@
 //! Persistent notifications in Home Assistant: made and taken back by its REST API, which the
 //! Supervisor's proxy passes on too.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     beside,
-    home_assistant::{Access, Address, end::End, rest::Rest},
+    home_assistant::{Access, Address, rest::Rest},
 };
 use config::SourceSettings;
 use vocab::reason::Unreachable;
 
 /// What is to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum Notice {
     /// Makes a notification, or replaces the one of that id.
     Create {
         /// Its own name: letters, digits, `_`.
+        #[serde(rename = "notification_id")]
         id: String,
         /// A line.
         title: String,
@@ -25,51 +27,17 @@ pub enum Notice {
     /// Takes it back; none of that id is no error.
     Dismiss {
         /// Its own name.
+        #[serde(rename = "notification_id")]
         id: String,
     },
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    notification_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    title: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct Settings {
-    #[serde(default)]
-    language: Option<String>,
-}
-
 impl Notice {
-    fn call(&self) -> (&'static str, Body<'_>) {
+    const fn path(&self) -> &'static str {
         match self {
-            Self::Create { id, title, message } => (
-                "services/persistent_notification/create",
-                Body {
-                    notification_id: id,
-                    title: Some(title),
-                    message: Some(message),
-                },
-            ),
-            Self::Dismiss { id } => (
-                "services/persistent_notification/dismiss",
-                Body {
-                    notification_id: id,
-                    title: None,
-                    message: None,
-                },
-            ),
+            Self::Create { .. } => "services/persistent_notification/create",
+            Self::Dismiss { .. } => "services/persistent_notification/dismiss",
         }
-    }
-}
-
-fn why(end: End) -> Unreachable {
-    match end {
-        End::Lost(why) | End::Refused(why) | End::TooLarge(why) => why,
     }
 }
 
@@ -82,14 +50,11 @@ pub async fn tell(
     access: &Access,
     words: impl FnOnce(Option<&str>) -> Vec<Notice> + Send + 'static,
 ) -> Result<(), Unreachable> {
-    let address = Address::choose(settings, access)?;
+    let addresses = Address::all(settings, access)?;
     beside::ask(async move {
-        let rest = Rest::new(&address)?;
-        let (found, _) = rest.get_small::<Settings>("config").await.map_err(why)?;
-        let language = found.and_then(|of| of.language);
-        for notice in words(language.as_deref()) {
-            let (path, body) = notice.call();
-            rest.call(path, &body).await.map_err(why)?;
+        let (rest, config) = Rest::reach(&addresses).await?;
+        for notice in words(config.language.as_deref()) {
+            rest.call(notice.path(), &notice).await?;
         }
         Ok(())
     })
@@ -103,28 +68,26 @@ mod tests {
 
     #[test]
     fn a_notification_is_what_home_assistant_takes() {
-        let text = |notice: &Notice| {
-            let (path, body) = notice.call();
-            (path, serde_json::to_string(&body).unwrap())
+        let create = Notice::Create {
+            id: "a".to_owned(),
+            title: "b".to_owned(),
+            message: "c".to_owned(),
         };
-        let (id, title, message) = ("a".to_owned(), "b".to_owned(), "c".to_owned());
-        assert_eq!(
-            text(&Notice::Create {
-                id: id.clone(),
-                title,
-                message
-            }),
+        let dismiss = Notice::Dismiss { id: "a".to_owned() };
+        for (notice, path, body) in [
             (
+                create,
                 "services/persistent_notification/create",
-                r#"{"notification_id":"a","title":"b","message":"c"}"#.to_owned()
-            )
-        );
-        assert_eq!(
-            text(&Notice::Dismiss { id }),
+                r#"{"notification_id":"a","title":"b","message":"c"}"#,
+            ),
             (
+                dismiss,
                 "services/persistent_notification/dismiss",
-                r#"{"notification_id":"a"}"#.to_owned()
-            )
-        );
+                r#"{"notification_id":"a"}"#,
+            ),
+        ] {
+            assert_eq!(notice.path(), path);
+            assert_eq!(serde_json::to_string(&notice).unwrap(), body);
+        }
     }
 }

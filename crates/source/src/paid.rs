@@ -1,19 +1,18 @@
 //! What was paid, hour by hour, by Home Assistant's statistics: of counters whose settings name that
 //! in place of a price, or that are no entities. It is known hours or days later.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use futures_util::FutureExt;
 
 use super::{
-    beside,
     home_assistant::{
-        Access, Address,
-        frames::{Outgoing, StatisticUnits},
-        query::{QueryConnection, QueryError},
+        Access,
+        command::{Command, StatisticUnits},
+        query::{self, QueryError},
     },
     prices::{Price, Prices, Rate},
-    recorded::stamp,
+    statistics::{self, Row, Statistics, stamp},
 };
 use config::SourceSettings;
 
@@ -30,14 +29,6 @@ pub struct Hour {
 
 /// The hours of each counter that is paid by them, oldest first.
 pub type Hours = BTreeMap<String, Vec<Hour>>;
-
-#[derive(Deserialize)]
-struct Row {
-    /// ms
-    start: f64,
-    #[serde(default)]
-    change: Option<f64>,
-}
 
 /// What counters that are paid by their hours counted since `since` (Unix s), as far as Home
 /// Assistant's statistics know.
@@ -58,59 +49,45 @@ pub async fn hours(
     if rates.is_empty() {
         return Ok(Hours::new());
     }
-    let (address, cadence) = (Address::choose(settings, access)?, access.cadence);
-    beside::ask(async move {
-        let ids: Vec<&str> = rates
-            .iter()
-            .flat_map(|rate| [Some(&*rate.counter), rate.money.as_deref()])
-            .flatten()
-            .collect();
-        let start_time = stamp(since as f64);
-        let mut connection = QueryConnection::open(&address, &cadence).await?;
-        let asked = connection
-            .ask::<HashMap<String, Vec<Row>>>("what was paid", |id| {
-                Outgoing::Statistics {
-                    id,
-                    start_time: &start_time,
-                    statistic_ids: &ids,
-                    period: "hour",
-                    types: &["change"],
-                    units: StatisticUnits {
-                        power: "W",
-                        energy: "kWh",
-                    },
-                }
-                .frame()
-            })
-            .await;
-        connection.close().await;
-        let found = asked??;
-        let counted = |rate: &Rate| (rate.counter.clone(), of_rate(rate, &found));
-        Ok(rates.iter().map(counted).collect())
+    query::ask(settings, access, move |connection| {
+        async move {
+            let ids: Vec<&str> = rates
+                .iter()
+                .flat_map(|rate| [Some(&*rate.counter), rate.money.as_deref()])
+                .flatten()
+                .collect();
+            let question = Command::Statistics {
+                start_time: &stamp(since as f64),
+                statistic_ids: &ids,
+                period: "hour",
+                types: &["change"],
+                units: StatisticUnits {
+                    power: "W",
+                    energy: "kWh",
+                },
+            };
+            let found = statistics::ask(connection, "what was paid", &question).await??;
+            let counted = |rate: &Rate| (rate.counter.clone(), of_rate(rate, &found));
+            Ok(rates.iter().map(counted).collect())
+        }
+        .boxed()
     })
     .await
 }
 
-fn of_rate(rate: &Rate, found: &HashMap<String, Vec<Row>>) -> Vec<Hour> {
-    let changes = |id: &str| -> BTreeMap<i64, f64> {
-        let rows = found.get(id).map_or(&[][..], Vec::as_slice);
-        let change = |row: &Row| {
-            let change = row.change.filter(|change| change.is_finite())?;
-            Some(((row.start / 1000.0) as i64, change))
-        };
-        rows.iter().filter_map(change).collect()
-    };
-    let paid = rate.money.as_deref().map(changes);
-    let hour = |(ts, kwh): (i64, f64)| Hour {
-        ts,
-        kwh,
-        money: match (&paid, &rate.price) {
-            (Some(paid), _) => paid.get(&ts).copied(),
+fn of_rate(rate: &Rate, found: &Statistics) -> Vec<Hour> {
+    let paid = rate.money.as_ref().map(|id| found.get(id));
+    let hour = |(&ts, row): (&i64, &Row)| {
+        let kwh = row.change?;
+        let money = match (paid, &rate.price) {
+            (Some(paid), _) => paid.and_then(|paid| paid.get(&ts)?.change),
             (None, Some(Price::Fixed(price))) => Some(price * kwh),
             (None, _) => None,
-        },
+        };
+        Some(Hour { ts, kwh, money })
     };
-    changes(&rate.counter).into_iter().map(hour).collect()
+    let counted = found.get(&rate.counter).into_iter().flatten();
+    counted.filter_map(hour).collect()
 }
 
 /// What a kWh of a side cost or brought in each hour in which all its counters are known, and
@@ -146,7 +123,7 @@ pub fn by_hour(prices: &Prices, hours: &Hours, fed: bool) -> (Vec<(i64, f64)>, i
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::prices::tests::prices;
+    use crate::{prices::tests::prices, statistics::tests::statistics};
 
     #[test]
     fn what_was_paid_is_taken_from_statistics() {
@@ -165,20 +142,10 @@ mod tests {
             [true, false]
         );
 
-        let row = |start: i64, change: f64| Row {
-            start: start as f64 * 1000.0,
-            change: Some(change),
-        };
-        let found = HashMap::from([
-            (
-                "tibber:used".to_owned(),
-                vec![row(0, 2.0), row(3600, 0.0), row(7200, 1.0)],
-            ),
-            (
-                "tibber:paid".to_owned(),
-                vec![row(0, 0.5), row(3600, 0.0), row(7200, -0.1)],
-            ),
-        ]);
+        let found = statistics(
+            r#"{"tibber:used":[{"start":0,"change":2.0},{"start":3600000,"change":0.0},{"start":7200000,"change":1.0}],
+            "tibber:paid":[{"start":0,"change":0.5},{"start":3600000,"change":0.0},{"start":7200000,"change":-0.1}]}"#,
+        );
         let hours: Hours = one
             .drawn
             .iter()

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::value::RawValue;
+use tokio::time::sleep;
 
-use super::{
-    beside,
-    discover::QueryError,
-    home_assistant::{Access, Address, frames::Outgoing, query::QueryConnection},
-};
+use super::home_assistant::{Access, query};
 use config::SourceSettings;
 
 /// Between two questions. An answer has a kilobyte or a few.
@@ -20,33 +18,25 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// answered any more; never where they cannot be watched. There is no event of their change, so
 /// they are asked for every few seconds on a connection that stays open.
 pub async fn changed(settings: &SourceSettings, access: &Access, told: Option<String>) {
-    let (Ok(address), cadence) = (Address::choose(settings, access), access.cadence) else {
-        return std::future::pending().await;
-    };
-    let watch = async move {
-        let Ok(mut connection) = QueryConnection::open(&address, &cadence).await else {
-            return std::future::pending().await;
-        };
-        loop {
-            tokio::time::sleep(EVERY).await;
-            let asked = connection
-                .ask::<Box<RawValue>>("the Energy settings", |id| {
-                    Outgoing::GetPrefs { id }.frame()
-                })
-                .await;
-            let now = match asked {
-                Ok(Ok(prefs)) => Some(prefs.get().to_owned()),
-                Ok(Err(QueryError::Failed {
-                    not_found: true, ..
-                })) => None,
-                // What cannot be told is no change.
-                Ok(Err(_)) => continue,
-                Err(_) => return tokio::time::sleep(PAUSE).await,
-            };
-            if now != told {
-                return;
+    let watched = query::ask(settings, access, |connection| {
+        async move {
+            loop {
+                sleep(EVERY).await;
+                match connection.energy_prefs::<Box<RawValue>>().await {
+                    Ok(Ok(prefs)) if prefs.as_deref().map(RawValue::get) == told.as_deref() => {}
+                    Ok(Ok(_)) => return Ok(()),
+                    // What cannot be told is no change.
+                    Ok(Err(_)) => {}
+                    Err(_) => {
+                        sleep(PAUSE).await;
+                        return Ok(());
+                    }
+                }
             }
         }
-    };
-    beside::ask(watch).await;
+        .boxed()
+    });
+    if watched.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

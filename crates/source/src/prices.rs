@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::FutureExt;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,8 +12,10 @@ use super::{
     energy_prefs::EnergyPrefs,
     home_assistant::{
         Access, Address,
-        frames::{Outgoing, Unit},
-        query::{QueryConnection, QueryError},
+        command::Command,
+        end::End,
+        frames::{Attributes, FullState},
+        query::{self, QueryConnection, QueryError},
         rest::Rest,
     },
 };
@@ -143,23 +146,25 @@ const FED_BESIDE: Names = Names {
     ..FED
 };
 
-fn rate(of: &Value, names: &Names) -> Option<Rate> {
-    let text = |name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
-    Some(Rate {
-        counter: text(names.counter)?,
-        price: price(of, names.entity, names.number),
-        money: text(names.money),
-        name: None,
-    })
-}
-
-fn price(of: &Value, entity: &str, number: &str) -> Option<Price> {
-    let entity = of.get(entity).and_then(Value::as_str);
-    if let Some(Ok(entity)) = entity.map(str::parse) {
-        return Some(Price::Entity(entity));
+impl Names {
+    fn rate(&self, of: &Value) -> Option<Rate> {
+        let text = |name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(Rate {
+            counter: text(self.counter)?,
+            price: self.price(of),
+            money: text(self.money),
+            name: None,
+        })
     }
-    let number = of.get(number).and_then(Value::as_f64);
-    number.filter(|n| n.is_finite()).map(Price::Fixed)
+
+    fn price(&self, of: &Value) -> Option<Price> {
+        let entity = of.get(self.entity).and_then(Value::as_str);
+        if let Some(Ok(entity)) = entity.map(str::parse) {
+            return Some(Price::Entity(entity));
+        }
+        let number = of.get(self.number).and_then(Value::as_f64);
+        number.filter(|n| n.is_finite()).map(Price::Fixed)
+    }
 }
 
 impl EnergyPrefs {
@@ -167,24 +172,19 @@ impl EnergyPrefs {
     /// flows.
     #[must_use]
     pub fn prices(&self) -> Prices {
-        let list = |source: &Value, key: &str| -> Vec<Value> {
-            let found = source.get(key).and_then(Value::as_array);
-            found.cloned().unwrap_or_default()
-        };
-        let (mut drawn, mut fed): (Vec<Rate>, Vec<Rate>) = Default::default();
+        let (mut drawn, mut fed) = (Vec::new(), Vec::new());
         for source in self.grid_sources() {
-            drawn.extend(rate(source, &DRAWN));
-            fed.extend(rate(source, &FED_BESIDE));
-            drawn.extend(
-                list(source, "flow_from")
-                    .iter()
-                    .filter_map(|flow| rate(flow, &DRAWN)),
-            );
-            fed.extend(
-                list(source, "flow_to")
-                    .iter()
-                    .filter_map(|flow| rate(flow, &FED)),
-            );
+            let flows = |key: &str| {
+                source
+                    .get(key)
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+            };
+            drawn.extend(DRAWN.rate(source));
+            fed.extend(FED_BESIDE.rate(source));
+            drawn.extend(flows("flow_from").filter_map(|flow| DRAWN.rate(flow)));
+            fed.extend(flows("flow_to").filter_map(|flow| FED.rate(flow)));
         }
         let ((import, drawn, by_drawn), (export, fed, by_fed)) = (one(drawn), one(fed));
         Prices {
@@ -204,11 +204,8 @@ fn one(all: Vec<Rate>) -> (Option<Price>, Vec<Rate>, bool) {
     if all.iter().any(|rate| rate.money.is_some()) || !same && all.iter().any(Rate::is_external) {
         (None, all, true)
     } else if same {
-        (
-            all.into_iter().next().and_then(|rate| rate.price),
-            vec![],
-            false,
-        )
+        let price = all.into_iter().next().and_then(|rate| rate.price);
+        (price, vec![], false)
     } else {
         (None, all, false)
     }
@@ -226,50 +223,32 @@ impl Prices {
     }
 }
 
-#[derive(Deserialize)]
-struct State {
-    state: String,
-    #[serde(default)]
-    attributes: Attributes,
+type State = FullState<Attributes>;
+
+fn number(state: &State) -> Option<f64> {
+    state.state.trim().parse().ok()
 }
 
-#[derive(Default, Deserialize)]
-struct Attributes {
-    #[serde(flatten)]
-    unit: Unit,
-    #[serde(default)]
-    friendly_name: Option<String>,
+/// A counter's energy, kWh.
+fn kwh_of(state: &State) -> Option<f64> {
+    let (value, unit) = (number(state)?, state.attributes.unit()?);
+    let mut known = Quantity::Energy.units().iter();
+    let (_, wh) = known.find(|(name, _)| *name == unit)?;
+    Some(value * wh / 1e3).filter(|kwh| kwh.is_finite())
 }
 
-impl State {
-    /// A counter's energy, kWh.
-    fn kwh(&self) -> Option<f64> {
-        let value: f64 = self.state.trim().parse().ok()?;
-        let unit = self.attributes.unit.unit()?;
-        let mut known = Quantity::Energy.units().iter();
-        let (_, wh) = known.find(|(name, _)| *name == unit)?;
-        Some(value * wh / 1e3).filter(|kwh| kwh.is_finite())
-    }
-
-    /// A kWh: a unit that names no energy is taken for that, as Home Assistant does.
-    fn price(&self) -> Option<f64> {
-        let price: f64 = self.state.trim().parse().ok()?;
-        let unit = self.attributes.unit.unit().unwrap_or_default();
-        let energy = unit.rsplit_once('/').map_or("kWh", |(_, energy)| energy);
-        let per_kwh = match energy {
-            "Wh" => price * 1e3,
-            "MWh" => price / 1e3,
-            "GWh" => price / 1e6,
-            _ => price,
-        };
-        per_kwh.is_finite().then_some(per_kwh)
-    }
-}
-
-#[derive(Deserialize)]
-struct Settings {
-    #[serde(default)]
-    currency: Option<String>,
+/// A kWh: a unit that names no energy is taken for that, as Home Assistant does.
+fn price_of(state: &State) -> Option<f64> {
+    let price = number(state)?;
+    let unit = state.attributes.unit().unwrap_or_default();
+    let energy = unit.rsplit_once('/').map_or("kWh", |(_, energy)| energy);
+    let per_kwh = match energy {
+        "Wh" => price * 1e3,
+        "MWh" => price / 1e3,
+        "GWh" => price / 1e6,
+        _ => price,
+    };
+    per_kwh.is_finite().then_some(per_kwh)
 }
 
 /// What the Energy settings say of prices; nothing where there are none.
@@ -277,73 +256,42 @@ struct Settings {
 /// # Errors
 /// When Home Assistant cannot be asked.
 pub async fn prices(settings: &SourceSettings, access: &Access) -> Result<Prices, QueryError> {
-    let (address, cadence) = (Address::choose(settings, access)?, access.cadence);
-    beside::ask(async move {
-        let mut connection = QueryConnection::open(&address, &cadence).await?;
-        let asked = read(&mut connection).await;
-        connection.close().await;
-        asked
-    })
-    .await
+    query::ask(settings, access, |connection| read(connection).boxed()).await
 }
 
 async fn read(connection: &mut QueryConnection) -> Result<Prices, QueryError> {
-    let asked = connection
-        .ask::<EnergyPrefs>("the Energy settings", |id| {
-            Outgoing::GetPrefs { id }.frame()
-        })
-        .await?;
-    let mut prices = match asked {
-        Ok(prefs) => prefs.prices(),
-        Err(QueryError::Failed {
-            not_found: true, ..
-        }) => return Ok(Prices::default()),
-        Err(error) => return Err(error),
-    };
-    if prices.by_hours == [false; 2] {
+    let prefs = connection.energy_prefs::<EnergyPrefs>().await??;
+    let mut prices = prefs.map_or_else(Prices::default, |prefs| prefs.prices());
+    let [drawn, fed] = prices.by_hours;
+    let mut hourly: Vec<&mut Rate> = Vec::new();
+    hourly.extend(prices.drawn.iter_mut().filter(|_| drawn));
+    hourly.extend(prices.fed.iter_mut().filter(|_| fed));
+    if hourly.is_empty() {
         return Ok(prices);
     }
-    let info = connection
-        .ask::<Info>("the costs' sensors", |id| {
-            Outgoing::EnergyInfo { id }.frame()
-        })
-        .await?
-        .unwrap_or_default();
-    let Prices {
-        drawn,
-        fed,
-        by_hours,
-        ..
-    } = &mut prices;
-    let hourly = [(by_hours[0], drawn), (by_hours[1], fed)].into_iter();
-    let mut hourly: Vec<&mut Rate> = hourly
-        .filter(|(by_hours, _)| *by_hours)
-        .flat_map(|(_, all)| all)
-        .collect();
+    let info = connection.ask::<Info>("the costs' sensors", &Command::EnergyInfo);
+    let info = info.await?.unwrap_or_default();
     for rate in &mut hourly {
         let made = info.cost_sensors.get(&rate.counter);
         rate.money = rate.money.take().or_else(|| made.cloned());
     }
-    let external = hourly.iter().filter(|rate| rate.is_external());
-    let ids: Vec<String> = external.map(|rate| rate.counter.clone()).collect();
-    let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
-    if !ids.is_empty() {
-        let named = connection
-            .ask::<Vec<Named>>("the names of statistics", |id| {
-                Outgoing::StatisticNames {
-                    id,
-                    statistic_ids: &ids,
-                }
-                .frame()
-            })
-            .await?
-            .unwrap_or_default();
-        for rate in hourly {
-            let own = named
-                .iter()
-                .find(|named| named.statistic_id == rate.counter);
-            rate.name = own.and_then(|named| named.name.clone());
-        }
+    hourly.retain(|rate| rate.is_external());
+    let ids: Vec<&str> = hourly.iter().map(|rate| &*rate.counter).collect();
+    if ids.is_empty() {
+        return Ok(prices);
+    }
+    let names = Command::StatisticNames {
+        statistic_ids: &ids,
+    };
+    let named = connection.ask::<Vec<Named>>("the names of statistics", &names);
+    let named: HashMap<String, Option<String>> = named
+        .await?
+        .unwrap_or_default()
+        .into_iter()
+        .map(|named| (named.statistic_id, named.name))
+        .collect();
+    for rate in hourly {
+        rate.name = named.get(&rate.counter).cloned().flatten();
     }
     Ok(prices)
 }
@@ -363,68 +311,62 @@ struct Named {
 
 /// What these prices are now. What an entity does not say is not known.
 pub async fn told(settings: &SourceSettings, access: &Access, prices: &Prices) -> Option<Told> {
-    let address = Address::choose(settings, access).ok()?;
+    let addresses = Address::all(settings, access).ok()?;
     let prices = prices.clone();
-    beside::ask(async move {
-        let rest = Rest::new(&address).ok()?;
-        let (of, _) = rest.get_small::<Settings>("config").await.ok()?;
-        let state = async |entity: &EntityId| {
-            let (found, _) = rest
-                .get_small::<State>(&format!("states/{entity}"))
-                .await
-                .ok()?;
-            Some(found)
-        };
-        let now = async |price: &Option<Price>| match price {
-            None => Some(None),
-            Some(Price::Fixed(price)) => Some(Some(*price)),
-            Some(Price::Entity(entity)) => Some(state(entity).await?.and_then(|s| s.price())),
-        };
-        let fixed = |price: &Option<Price>| !matches!(price, Some(Price::Entity(_)));
-        let mut tariffs = Vec::new();
-        // One counter alone needs no name: it is the house's.
-        let several = |all: &[Rate]| {
-            if all.len() > 1 {
-                all.to_vec()
-            } else {
-                Vec::new()
-            }
-        };
-        let (drawn, fed) = (several(&prices.drawn), several(&prices.fed));
-        let all = drawn.iter().map(|rate| (rate, false));
-        for (rate, fed) in all
-            .chain(fed.iter().map(|rate| (rate, true)))
-            .take(TARIFFS_MAX)
-        {
-            let by_hours = prices.by_hours[usize::from(fed)];
-            // A statistic without an entity says nothing by itself.
-            let counter = match rate.counter.parse() {
-                Ok(entity) => state(&entity).await?,
-                Err(_) => None,
-            };
-            let kwh = counter.as_ref().and_then(State::kwh).filter(|_| !by_hours);
-            let named = counter.and_then(|state| state.attributes.friendly_name);
-            let name = named.or_else(|| rate.name.clone());
-            tariffs.push(Tariff {
-                counter: rate.counter.clone(),
-                name: name.unwrap_or_else(|| rate.counter.clone()),
-                fed,
-                price: now(&rate.price).await?,
-                kwh,
-                by_hours,
-                counted: Default::default(),
-            });
-        }
-        Some(Told {
-            currency: of.and_then(|of| of.currency),
-            import: now(&prices.import).await?,
-            export: now(&prices.export).await?,
-            fixed: fixed(&prices.import) && fixed(&prices.export) && prices.by_hours == [false; 2],
-            tariffs,
-            until: None,
+    beside::ask(async move { tell(&addresses, &prices).await.ok() }).await
+}
+
+async fn tell(addresses: &[Address], prices: &Prices) -> Result<Told, End> {
+    let (rest, config) = Rest::reach(addresses).await?;
+    let state = async |entity: &EntityId| -> Result<Option<State>, End> {
+        rest.get_small(&format!("states/{entity}")).await
+    };
+    let now = async |price: &Option<Price>| -> Result<Option<f64>, End> {
+        Ok(match price {
+            None => None,
+            Some(Price::Fixed(price)) => Some(*price),
+            Some(Price::Entity(entity)) => state(entity).await?.as_ref().and_then(price_of),
         })
+    };
+    let fixed = |price: &Option<Price>| !matches!(price, Some(Price::Entity(_)));
+    let drawn = several(&prices.drawn).iter().map(|rate| (rate, false));
+    let fed = several(&prices.fed).iter().map(|rate| (rate, true));
+    let mut tariffs = Vec::new();
+    for (rate, fed) in drawn.chain(fed).take(TARIFFS_MAX) {
+        let by_hours = prices.by_hours[usize::from(fed)];
+        // A statistic without an entity says nothing by itself.
+        let counter = match rate.counter.parse() {
+            Ok(entity) => state(&entity).await?,
+            Err(_) => None,
+        };
+        let kwh = counter.as_ref().and_then(kwh_of).filter(|_| !by_hours);
+        let named = counter
+            .as_ref()
+            .and_then(|state| state.attributes.friendly_name());
+        let name = named.or(rate.name.as_deref()).unwrap_or(&rate.counter);
+        tariffs.push(Tariff {
+            counter: rate.counter.clone(),
+            name: name.to_owned(),
+            fed,
+            price: now(&rate.price).await?,
+            kwh,
+            by_hours,
+            counted: Default::default(),
+        });
+    }
+    Ok(Told {
+        currency: config.currency,
+        import: now(&prices.import).await?,
+        export: now(&prices.export).await?,
+        fixed: fixed(&prices.import) && fixed(&prices.export) && prices.by_hours == [false; 2],
+        tariffs,
+        until: None,
     })
-    .await
+}
+
+/// One counter alone needs no name: it is the house's.
+fn several(all: &[Rate]) -> &[Rate] {
+    if all.len() > 1 { all } else { &[] }
 }
 
 #[cfg(test)]
@@ -494,37 +436,39 @@ pub(super) mod tests {
         assert_eq!((flat.export, flat.fed), (Some(Price::Fixed(0.08)), vec![]));
     }
 
+    fn state(state: &str, unit: &str) -> State {
+        let text = format!(
+            r#"{{"state":"{state}","attributes":{{"unit_of_measurement":"{unit}","friendly_name":"Night"}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
     #[test]
     fn a_counter_says_its_kwh_and_its_name() {
-        let state = |state: &str, unit: &str| -> State {
-            let text = format!(
-                r#"{{"state":"{state}","attributes":{{"unit_of_measurement":"{unit}","friendly_name":"Night"}}}}"#
-            );
-            serde_json::from_str(&text).unwrap()
-        };
-        assert_eq!(state("12.5", "kWh").kwh(), Some(12.5));
-        assert_eq!(state("12500", "Wh").kwh(), Some(12.5));
-        assert_eq!(state("0.5", "MWh").kwh(), Some(500.0));
-        assert_eq!(state("36", "MJ").kwh(), Some(10.0));
-        assert_eq!(state("12", "m³").kwh(), None);
-        assert_eq!(state("unknown", "kWh").kwh(), None);
-        assert_eq!(
-            state("1", "kWh").attributes.friendly_name.as_deref(),
-            Some("Night")
-        );
+        for (value, unit, kwh) in [
+            ("12.5", "kWh", Some(12.5)),
+            ("12500", "Wh", Some(12.5)),
+            ("0.5", "MWh", Some(500.0)),
+            ("36", "MJ", Some(10.0)),
+            ("12", "m³", None),
+            ("unknown", "kWh", None),
+        ] {
+            assert_eq!(kwh_of(&state(value, unit)), kwh, "{value} {unit}");
+        }
+        let attributes = state("1", "kWh").attributes;
+        assert_eq!(attributes.friendly_name(), Some("Night"));
     }
 
     #[test]
     fn a_price_is_one_of_a_kwh() {
-        let price = |state: &str, unit: &str| {
-            let text =
-                format!(r#"{{"state":"{state}","attributes":{{"unit_of_measurement":"{unit}"}}}}"#);
-            serde_json::from_str::<State>(&text).unwrap().price()
-        };
-        assert_eq!(price("0.25", "EUR/kWh"), Some(0.25));
-        assert_eq!(price("250", "EUR/MWh"), Some(0.25));
-        assert_eq!(price("0.00025", "EUR/Wh"), Some(0.25));
-        assert_eq!(price("-0.02", ""), Some(-0.02));
-        assert_eq!(price("unavailable", "EUR/kWh"), None);
+        for (value, unit, price) in [
+            ("0.25", "EUR/kWh", Some(0.25)),
+            ("250", "EUR/MWh", Some(0.25)),
+            ("0.00025", "EUR/Wh", Some(0.25)),
+            ("-0.02", "", Some(-0.02)),
+            ("unavailable", "EUR/kWh", None),
+        ] {
+            assert_eq!(price_of(&state(value, unit)), price, "{value} {unit}");
+        }
     }
 }

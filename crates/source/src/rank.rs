@@ -5,7 +5,10 @@
 //! counters' names, and how it stands to its neighbours: a total to three phases, the one direction
 //! of a pair to the other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+};
 
 use vocab::EntityId;
 
@@ -84,7 +87,7 @@ fn holds(list: &[&str], word: &str) -> bool {
 }
 
 /// Words of `list` that are not in `without`.
-fn less<'a>(list: &[&'a str], without: &[&str]) -> Vec<&'a str> {
+fn less<'a>(list: &[&'a str], without: &[&str]) -> Words<'a> {
     list.iter()
         .copied()
         .filter(|word| !holds(without, word))
@@ -126,34 +129,10 @@ fn triples(powers: &[Power<'_>], group: &[usize]) -> Vec<[usize; 3]> {
     found
 }
 
-/// Whether a sensor says the sum of three: by name, which is theirs without the phase's, or by what
-/// it says.
-fn is_sum(powers: &[Power<'_>], whole: usize, phases: [usize; 3]) -> bool {
-    let (own, [first, second, _]) = (words(powers[whole].id), phases.map(|i| words(powers[i].id)));
-    let phaseless: Vec<&str> = first
-        .iter()
-        .copied()
-        .filter(|word| second.contains(word))
-        .collect();
-    let missing = phaseless.iter().filter(|word| !own.contains(word)).count();
-    // Of one device half a name is enough; without one it is any other sensor's: `battery_power`
-    // beside `grid_l1_power`.
-    let shared = phaseless.iter().filter(|w| own.contains(w)).count() * 2;
-    let enough = if powers[whole].device.is_some() {
-        shared >= own.len()
-    } else {
-        shared > own.len()
-    };
-    let named = missing <= 1 && own.len() <= first.len() && enough;
-    let said = powers[whole]
-        .watts
-        .zip(phases.iter().map(|i| powers[*i].watts).sum::<Option<f64>>());
-    match said {
-        Some((total, sum)) if sum.abs().max(total.abs()) >= 50.0 => {
-            (total - sum).abs() <= (0.05 * sum.abs()).max(15.0)
-        }
-        _ => named,
-    }
+/// The only one, if there is one alone.
+fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let first = all.next()?;
+    all.next().is_none().then_some(first)
 }
 
 /// The counters' names, apart by what both directions share and what only one of them has.
@@ -165,167 +144,292 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     fn of(known: &'a Known) -> Self {
-        let all = |ids: &'a [EntityId]| {
-            ids.iter()
-                .flat_map(|id| words(id))
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect::<Vec<_>>()
+        let all = |ids: &'a [EntityId]| -> Words<'a> {
+            let words: BTreeSet<&str> = ids.iter().flat_map(words).collect();
+            words.into_iter().collect()
         };
-        let (import, export) = (all(&known.import), all(&known.export));
+        let (drawn, fed) = (all(&known.import), all(&known.export));
+        let (import, export) = if fed.is_empty() {
+            Default::default()
+        } else {
+            (less(&drawn, &fed), less(&fed, &drawn))
+        };
         // Words such as energy or total are in the names of other counters, too.
-        let usual: Vec<&str> = known.counters.iter().flat_map(|id| words(id)).collect();
-        let (only_import, only_export) = (less(&import, &export), less(&export, &import));
-        let both = if export.is_empty() {
-            import.clone()
-        } else {
-            less(&import, &only_import)
-        };
-        let both = both
-            .into_iter()
-            .filter(|word| !usual.contains(word))
-            .collect();
-        if export.is_empty() {
-            Self {
-                both,
-                import: Vec::new(),
-                export: Vec::new(),
-            }
-        } else {
-            Self {
-                both,
-                import: only_import,
-                export: only_export,
-            }
+        let usual: Words<'_> = known.counters.iter().flat_map(words).collect();
+        let mut both = less(&drawn, &import);
+        both.retain(|word| !usual.contains(word));
+        Self {
+            both,
+            import,
+            export,
         }
+    }
+
+    fn hold(&self, word: &str) -> bool {
+        [&self.both, &self.import, &self.export]
+            .iter()
+            .any(|list| holds(list, word))
+    }
+}
+
+/// A sensor's name as the counters' names tell it.
+struct Sides<'a> {
+    /// What is in neither direction's name.
+    rest: Words<'a>,
+    import: bool,
+    export: bool,
+}
+
+/// The sensors, by their indices, and how they stand to one another.
+struct Sensors<'a> {
+    powers: &'a [Power<'a>],
+    names: Names<'a>,
+    /// What the counters are made of.
+    made: BTreeSet<&'a EntityId>,
+    /// Those of the meter that has the counters.
+    group: Vec<usize>,
+    /// Three phases each.
+    phases: Vec<[usize; 3]>,
+}
+
+impl<'a> Sensors<'a> {
+    fn new(powers: &'a [Power<'a>], known: &'a Known) -> Self {
+        let names = Names::of(known);
+        let counters: BTreeSet<&EntityId> = known.import.iter().chain(&known.export).collect();
+        let made: BTreeSet<&EntityId> = counters.iter().flat_map(|id| sources(known, id)).collect();
+        // Devices of the counters, through helpers down to what they are made of.
+        let homes: HashSet<&str> = counters
+            .union(&made)
+            .filter_map(|id| known.devices.get(*id))
+            .map(String::as_str)
+            .collect();
+        // Without a device of its own a meter's sensors are found among those that have none
+        // either, and whose names have something of the counters'.
+        let loose = homes.is_empty() && !counters.is_empty();
+        let is_near = |p: &Power<'_>| match p.device {
+            Some(device) => homes.contains(device),
+            None => loose && words(p.id).iter().any(|word| names.hold(word)),
+        };
+        let of_meter =
+            |p: &Power<'_>| made.contains(p.id) || is_near(p) && !known.other.contains(p.id);
+        let group = (0..powers.len())
+            .filter(|i| of_meter(&powers[*i]))
+            .collect();
+        let mut by_device: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+        for (i, power) in powers.iter().enumerate() {
+            by_device.entry(power.device).or_default().push(i);
+        }
+        let phases = by_device.values().flat_map(|own| triples(powers, own));
+        Self {
+            phases: phases.collect(),
+            powers,
+            names,
+            made,
+            group,
+        }
+    }
+
+    fn words(&self, i: usize) -> Words<'a> {
+        words(self.powers[i].id)
+    }
+
+    fn is_phase(&self, i: usize) -> bool {
+        self.phases.iter().flatten().any(|phase| *phase == i)
+    }
+
+    /// What nearly all sensors of the group have in their names: it tells nothing.
+    fn common(&self) -> Words<'a> {
+        let all = self.group.len();
+        if all <= 2 {
+            return Vec::new();
+        }
+        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+        for &i in &self.group {
+            let own: BTreeSet<&str> = self.words(i).into_iter().collect();
+            own.into_iter()
+                .for_each(|word| *count.entry(word).or_default() += 1);
+        }
+        count.retain(|_, n| *n * 10 >= all * 9);
+        count.into_keys().collect()
+    }
+
+    /// The phases whose sum a sensor says.
+    fn whole_of(&self, i: usize) -> Option<&[usize; 3]> {
+        let device = self.powers[i].device;
+        let fits = |p: &&[usize; 3]| self.powers[p[0]].device == device && self.is_sum(i, **p);
+        self.phases.iter().find(fits).filter(|_| !self.is_phase(i))
+    }
+
+    /// Whether a sensor says the sum of three: by name, which is theirs without the phase's, or by
+    /// what it says.
+    fn is_sum(&self, whole: usize, phases: [usize; 3]) -> bool {
+        let (own, [first, second, _]) = (self.words(whole), phases.map(|i| self.words(i)));
+        let phaseless: Words<'_> = first
+            .iter()
+            .copied()
+            .filter(|word| second.contains(word))
+            .collect();
+        let shared = phaseless.iter().filter(|word| own.contains(word)).count();
+        let missing = phaseless.len() - shared;
+        // Of one device half a name is enough; without one it is any other sensor's:
+        // `battery_power` beside `grid_l1_power`.
+        let enough = if self.powers[whole].device.is_some() {
+            shared * 2 >= own.len()
+        } else {
+            shared * 2 > own.len()
+        };
+        let named = missing <= 1 && own.len() <= first.len() && enough;
+        let sum: Option<f64> = phases.iter().map(|i| self.powers[*i].watts).sum();
+        match self.powers[whole].watts.zip(sum) {
+            Some((total, sum)) if sum.abs().max(total.abs()) >= 50.0 => {
+                (total - sum).abs() <= (0.05 * sum.abs()).max(15.0)
+            }
+            _ => named,
+        }
+    }
+
+    /// Whether a sensor may be one of a pair: they never are negative.
+    fn may_pair(&self, i: usize) -> bool {
+        let negative = self.powers[i].watts.is_some_and(|watts| watts < 0.0);
+        self.group.contains(&i) && !self.is_phase(i) && !negative
+    }
+
+    fn sides(&self, i: usize) -> Sides<'a> {
+        let (own, names) = (self.words(i), &self.names);
+        Sides {
+            rest: less(&less(&own, &names.import), &names.export),
+            import: own.iter().any(|word| holds(&names.import, word)),
+            export: own.iter().any(|word| holds(&names.export, word)),
+        }
+    }
+
+    /// The pair that a sensor belongs to, from the grid and to the grid: two whose names differ as
+    /// those of the counters do.
+    fn pair_of(&self, i: usize) -> Option<(usize, usize)> {
+        let mine = self.sides(i);
+        if self.names.export.is_empty() || !self.may_pair(i) || mine.import && mine.export {
+            return None;
+        }
+        let others = self.group.iter().copied();
+        let others: Vec<usize> = others.filter(|j| *j != i && self.may_pair(*j)).collect();
+        // One of the two has to be told by the counters' names; the other may be the plain one.
+        let fits = |j: &usize| {
+            let other = self.sides(*j);
+            let apart = if mine.export {
+                !other.export
+            } else {
+                other.export && !other.import
+            };
+            apart && other.rest == mine.rest
+        };
+        let fitting: Vec<usize> = others.iter().copied().filter(fits).collect();
+        let other = match fitting[..] {
+            [other] => other,
+            // Nothing has the other counter's name: the only one that has another word where this
+            // has its direction's.
+            [] => only(others.into_iter().filter(|j| self.is_swapped(i, *j)))?,
+            // Several that fit: the one that is told by its name.
+            _ => only(fitting.into_iter().filter(|j| {
+                let other = self.sides(*j);
+                mine.export == other.import && mine.import == other.export
+            }))?,
+        };
+        Some(if mine.export { (other, i) } else { (i, other) })
+    }
+
+    /// Whether two names differ in the one word that is a direction in the first.
+    fn is_swapped(&self, i: usize, j: usize) -> bool {
+        let (own, other) = (self.words(i), self.words(j));
+        let differing = own.iter().zip(&other).filter(|(a, b)| a != b);
+        let is_direction = |(mine, _): (&&str, _)| {
+            holds(&self.names.import, mine) || holds(&self.names.export, mine)
+        };
+        own.len() == other.len() && only(differing).is_some_and(is_direction)
+    }
+
+    /// What the group measures the grid with, if the likeliest of it does.
+    fn offers(&self, order: &[usize]) -> Vec<Measure> {
+        let id = |i: usize| self.powers[i].id.clone();
+        let Some(&first) = order.iter().find(|i| self.group.contains(i)) else {
+            return Vec::new();
+        };
+        let three = |phases: &[usize; 3]| Measure::Three(phases.map(id));
+        if let Some(alone) = self.phases.iter().find(|p| p.contains(&first)) {
+            return vec![three(alone)];
+        }
+        let Some((import, export)) = self.pair_of(first) else {
+            let phases = self.whole_of(first).map(three);
+            return std::iter::once(Measure::One(id(first)))
+                .chain(phases)
+                .collect();
+        };
+        // Phases of one direction measure nothing without those of the other: named alike but for
+        // one word.
+        let one_word = |a: usize, b: usize| {
+            let (a, b) = (self.words(a), self.words(b));
+            a.len() == b.len() && a.iter().zip(&b).filter(|(a, b)| a != b).count() == 1
+        };
+        let pairs = self.whole_of(import).and_then(|p| {
+            let is_other = |q: &&[usize; 3]| *q != p && (0..3).all(|i| one_word(p[i], q[i]));
+            let q = only(self.phases.iter().filter(is_other))?;
+            Some(Measure::ThreePairs([0, 1, 2].map(|i| (id(p[i]), id(q[i])))))
+        });
+        std::iter::once(Measure::Pair(id(import), id(export)))
+            .chain(pairs)
+            .collect()
     }
 }
 
 /// Puts the sensors in order.
 #[must_use]
 pub fn rank(powers: &[Power<'_>], known: &Known) -> Ranking {
-    let names = Names::of(known);
-    let homes = homes(known);
-    let counters: BTreeSet<&EntityId> = known.import.iter().chain(&known.export).collect();
-    let of_meter = |p: &Power<'_>| p.device.is_some_and(|device| homes.contains(device));
-    // Without a device of its own a meter's sensors are found among those that have none either, and
-    // whose names have something of the counters'.
-    let loose = homes.is_empty() && !counters.is_empty();
-    let named = |p: &Power<'_>| {
-        let all = [&names.both, &names.import, &names.export];
-        words(p.id)
-            .iter()
-            .any(|word| all.iter().any(|list| holds(list, word)))
-    };
-    let near = |p: &Power<'_>| of_meter(p) || (loose && p.device.is_none() && named(p));
-    let mut group: Vec<usize> = (0..powers.len())
-        .filter(|&i| near(&powers[i]) && !known.other.contains(powers[i].id))
-        .collect();
-    let made: BTreeSet<&EntityId> = counters.iter().flat_map(|id| sources(known, id)).collect();
-    group.extend((0..powers.len()).filter(|i| made.contains(powers[*i].id)));
-    group.sort_unstable();
-    group.dedup();
-
-    let mut by_device: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
-    for (i, power) in powers.iter().enumerate() {
-        by_device.entry(power.device).or_default().push(i);
-    }
-    let phases: Vec<[usize; 3]> = by_device
-        .values()
-        .flat_map(|group| triples(powers, group))
-        .collect();
-    let in_phases: HashSet<usize> = phases.iter().flatten().copied().collect();
-    let whole_of = |i: usize| {
-        phases.iter().find(|p| {
-            powers[p[0]].device == powers[i].device
-                && !in_phases.contains(&i)
-                && is_sum(powers, i, **p)
-        })
-    };
-    let pair_of = |i: usize| {
-        (group.contains(&i) && !in_phases.contains(&i))
-            .then(|| counterpart(powers, &group, &in_phases, &names, i))
-            .flatten()
-    };
-
-    // What nearly all sensors of the meter's device have in their names tells nothing.
-    let common: Vec<&str> = {
-        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
-        for &i in &group {
-            words(powers[i].id)
-                .into_iter()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .for_each(|w| *count.entry(w).or_default() += 1);
-        }
-        count
-            .into_iter()
-            .filter(|(_, n)| group.len() > 2 && *n * 10 >= group.len() * 9)
-            .map(|(word, _)| word)
-            .collect()
-    };
+    let sensors = Sensors::new(powers, known);
+    let (names, common) = (&sensors.names, sensors.common());
     let key = |i: usize| {
-        let (power, own) = (&powers[i], words(powers[i].id));
+        let power = &powers[i];
         let place = if known.power.contains(power.id) {
             0
-        } else if made.contains(power.id) {
+        } else if sensors.made.contains(power.id) {
             1
-        } else if group.contains(&i) {
+        } else if sensors.group.contains(&i) {
             2
         } else if known.other.contains(power.id) {
             4
         } else {
             3
         };
-        let telling = less(&own, &common);
+        let telling = less(&sensors.words(i), &common);
         let shared = |list: &[&str]| telling.iter().filter(|word| holds(list, word)).count();
-        let (both, one_way) = (
-            shared(&names.both),
-            shared(&names.import) + shared(&names.export),
-        );
-        let paired = pair_of(i);
-        let (together, partial) = match (whole_of(i), &paired) {
-            (Some(_), _) | (_, Some(_)) => (true, false),
-            (None, None) => (false, one_way > 0),
-        };
-        let fit = if place == 2 {
-            2 * both + if paired.is_some() { one_way } else { 0 }
+        let one_way = shared(&names.import) + shared(&names.export);
+        let pair = sensors.pair_of(i);
+        let together = pair.is_some() || sensors.whole_of(i).is_some();
+        let fit = 2 * shared(&names.both) + pair.map_or(0, |_| one_way);
+        let (fit, length) = if place == 2 {
+            (fit, telling.len())
         } else {
-            0
+            (0, 0)
         };
-        let to_grid = paired.is_some_and(|(import, _)| import != i);
         (
             power.watts.is_none(),
             place,
-            in_phases.contains(&i),
-            std::cmp::Reverse(fit),
+            sensors.is_phase(i),
+            Reverse(fit),
             !together,
-            partial,
-            if place == 2 { telling.len() } else { 0 },
-            to_grid,
+            !together && one_way > 0,
+            length,
+            pair.is_some_and(|(import, _)| import != i),
             power.id,
         )
     };
     let mut order: Vec<usize> = (0..powers.len()).collect();
     order.sort_by_cached_key(|&i| key(i));
     // The other direction of a pair follows at once.
-    if let Some((import, export)) = order.first().and_then(|&first| pair_of(first)) {
+    if let Some((import, export)) = order.first().and_then(|&first| sensors.pair_of(first)) {
         order.retain(|i| ![import, export].contains(i));
         order.splice(0..0, [import, export]);
     }
-    let offers = offers(powers, &order, &group, &pair_of, &whole_of, &phases);
+    let offers = sensors.offers(&order);
     Ranking { order, offers }
-}
-
-/// Devices of the Energy settings' counters, through helpers down to what they are made of.
-fn homes(known: &Known) -> HashSet<&str> {
-    let counters = known.import.iter().chain(&known.export);
-    let direct = counters.clone();
-    direct
-        .chain(counters.flat_map(|id| sources(known, id)))
-        .filter_map(|id| known.devices.get(id))
-        .map(String::as_str)
-        .collect()
 }
 
 /// All that a helper is made of, itself not counted.
@@ -339,131 +443,6 @@ fn sources<'a>(known: &'a Known, id: &EntityId) -> Vec<&'a EntityId> {
         }
     }
     found
-}
-
-/// The pair that a sensor belongs to: two that never are negative and whose names differ as those
-/// of the counters do.
-fn counterpart(
-    powers: &[Power<'_>],
-    group: &[usize],
-    in_phases: &HashSet<usize>,
-    names: &Names<'_>,
-    i: usize,
-) -> Option<(usize, usize)> {
-    if names.export.is_empty() || powers[i].watts.is_some_and(|w| w < 0.0) {
-        return None;
-    }
-    let sides = |j: usize| {
-        let own = words(powers[j].id);
-        (
-            less(&less(&own, &names.import), &names.export),
-            own.iter().any(|w| holds(&names.import, w)),
-            own.iter().any(|w| holds(&names.export, w)),
-        )
-    };
-    let (rest, import, export) = sides(i);
-    if import && export {
-        return None;
-    }
-    let fits = |j: &usize| {
-        let (other, in_too, out_too) = sides(*j);
-        // One of the two has to be told by the counters' names; the other may be the plain one.
-        let apart = if import {
-            !in_too && out_too
-        } else if export {
-            !out_too
-        } else {
-            out_too && !in_too
-        };
-        *j != i
-            && apart
-            && other == rest
-            && !in_phases.contains(j)
-            && !powers[*j].watts.is_some_and(|w| w < 0.0)
-    };
-    let mut all = group.iter().copied().filter(fits);
-    let Some(other) = all.next() else {
-        // Nothing has the other counter's name: the only one that has another word where this has
-        // its direction's.
-        let own = words(powers[i].id);
-        let like = |j: &usize| {
-            let other = words(powers[*j].id);
-            let swapped = own
-                .iter()
-                .zip(&other)
-                .filter(|(a, b)| a != b)
-                .collect::<Vec<_>>();
-            let told = matches!(swapped[..], [(mine, _)] if holds(&names.import, mine) || holds(&names.export, mine));
-            *j != i
-                && own.len() == other.len()
-                && told
-                && !in_phases.contains(j)
-                && !powers[*j].watts.is_some_and(|w| w < 0.0)
-        };
-        let alike: Vec<usize> = group.iter().copied().filter(like).collect();
-        return match alike[..] {
-            [j] if import => Some((i, j)),
-            [j] if export => Some((j, i)),
-            _ => None,
-        };
-    };
-    if all.next().is_some() {
-        // Two that fit: the one that is told by its name.
-        let told: Vec<usize> = group
-            .iter()
-            .copied()
-            .filter(fits)
-            .filter(|j| export == sides(*j).1 && import == sides(*j).2)
-            .collect();
-        return match told[..] {
-            [j] => Some(if export { (j, i) } else { (i, j) }),
-            _ => None,
-        };
-    }
-    Some(if export { (other, i) } else { (i, other) })
-}
-
-fn offers<'a>(
-    powers: &[Power<'_>],
-    order: &[usize],
-    group: &[usize],
-    pair_of: &impl Fn(usize) -> Option<(usize, usize)>,
-    whole_of: &impl Fn(usize) -> Option<&'a [usize; 3]>,
-    phases: &[[usize; 3]],
-) -> Vec<Measure> {
-    let id = |i: usize| powers[i].id.clone();
-    let Some(&first) = order.iter().find(|i| group.contains(i)) else {
-        return Vec::new();
-    };
-    let three = |p: &[usize; 3]| Measure::Three(p.map(id));
-    if let Some(alone) = phases.iter().find(|p| p.contains(&first)) {
-        return vec![three(alone)];
-    }
-    let Some((import, export)) = pair_of(first) else {
-        let phases = whole_of(first).map(three);
-        return std::iter::once(Measure::One(id(first)))
-            .chain(phases)
-            .collect();
-    };
-    // Phases of one direction measure nothing without those of the other: named alike but for one
-    // word.
-    let one_word = |a: usize, b: usize| {
-        let (a, b) = (words(powers[a].id), words(powers[b].id));
-        a.len() == b.len() && a.iter().zip(&b).filter(|(a, b)| a != b).count() == 1
-    };
-    let pairs = whole_of(import).and_then(|p| {
-        let others: Vec<&[usize; 3]> = phases
-            .iter()
-            .filter(|q| *q != p && (0..3).all(|i| one_word(p[i], q[i])))
-            .collect();
-        match others[..] {
-            [q] => Some(Measure::ThreePairs([0, 1, 2].map(|i| (id(p[i]), id(q[i]))))),
-            _ => None,
-        }
-    });
-    std::iter::once(Measure::Pair(id(import), id(export)))
-        .chain(pairs)
-        .collect()
 }
 
 #[cfg(test)]

@@ -44,3 +44,12 @@ pub enum RegistryEvent {
     /// It is polled and not there any more: over REST no event says why.
     Missing(EntityId),
 }
+
+impl RegistryEvent {
+    /// The name that the entity had until now.
+    pub(crate) fn entity(&self) -> &EntityId {
+        match self {
+            Self::Renamed { old: id, .. } | Self::Removed(id) | Self::Missing(id) => id,
+        }
+    }
+}

@@ -7,12 +7,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures_util::FutureExt;
+
 use super::{
-    beside,
     home_assistant::{
-        Access, Address,
-        frames::{Outgoing, RegistryEntry},
-        query::{QueryConnection, QueryError},
+        Access,
+        command::Command,
+        frames::RegistryEntry,
+        query::{self, QueryConnection, QueryError},
     },
     registered::Registered,
 };
@@ -44,13 +46,9 @@ pub async fn names(
     if wanted.is_empty() {
         return Ok(Names::default());
     }
-    let (addresses, cadence) = (Address::all(settings, access)?, access.cadence);
     let (wanted, before) = (wanted.to_vec(), before.clone());
-    beside::ask(async move {
-        let mut connection = QueryConnection::open_any(&addresses, &cadence).await?;
-        let asked = ask(&mut connection, &wanted, &before).await;
-        connection.close().await;
-        asked
+    query::ask(settings, access, move |connection| {
+        async move { ask(connection, &wanted, &before).await }.boxed()
     })
     .await
 }
@@ -60,26 +58,16 @@ async fn ask(
     ids: &[EntityId],
     before: &BTreeMap<EntityId, Registered>,
 ) -> Result<Names, QueryError> {
-    let now: HashMap<String, Option<RegistryEntry>> = connection
-        .ask("the entity registry", |id| {
-            Outgoing::GetEntries {
-                id,
-                entity_ids: ids,
-            }
-            .frame()
-        })
-        .await??;
+    let what = "the entity registry";
+    let entries = Command::GetEntries { entity_ids: ids };
+    let now: HashMap<String, Option<RegistryEntry>> = connection.ask(what, &entries).await??;
     // The whole registry is large: only where an entity is not what it was.
     let moved = before.iter().any(|(name, was)| {
         let entry = now.get(&**name).and_then(Option::as_ref);
         ids.contains(name) && !entry.is_some_and(|entry| entry.registered().is(was))
     });
     let all: Vec<RegistryEntry> = if moved {
-        connection
-            .ask("the entity registry", |id| {
-                Outgoing::ListRegistry { id }.frame()
-            })
-            .await??
+        connection.ask(what, &Command::ListRegistry).await??
     } else {
         Vec::new()
     };
@@ -94,34 +82,26 @@ fn compare(
 ) -> Names {
     let mut names = Names::default();
     for name in ids.iter().cloned() {
-        let here = now
-            .get(&*name)
-            .and_then(Option::as_ref)
-            .map(RegistryEntry::registered);
+        let here = now.get(&*name).and_then(Option::as_ref);
+        let here = here.map(RegistryEntry::registered);
         let was = before.get(&name);
-        match (was, here) {
-            (Some(was), Some(here)) if here.is(was) => {
-                names.known.insert(name, here);
+        let is = |was: &Registered| here.as_ref().is_some_and(|here| here.is(was));
+        let Some(was) = was.filter(|was| !is(was)) else {
+            // Not in the registry: an entity without unique id, or none at all.
+            names.known.extend(here.map(|here| (name, here)));
+            continue;
+        };
+        let mut same = all.iter().filter(|entry| entry.registered().is(was));
+        match (same.find_map(|entry| entry.entity_id.clone()), here) {
+            (Some(new), _) => {
+                names.known.insert(name.clone(), was.clone());
+                names.renamed.insert(name, new);
             }
-            (Some(was), here) => {
-                let mut same = all.iter().filter(|entry| entry.registered().is(was));
-                match (same.find_map(|entry| entry.entity_id.clone()), here) {
-                    (Some(new), _) => {
-                        names.known.insert(name.clone(), was.clone());
-                        names.renamed.insert(name, new);
-                    }
-                    // Made anew under the same name.
-                    (None, Some(here)) => {
-                        names.known.insert(name, here);
-                    }
-                    (None, None) => names.gone.push(name),
-                }
-            }
+            // Made anew under the same name.
             (None, Some(here)) => {
                 names.known.insert(name, here);
             }
-            // Not in the registry: an entity without unique id, or none at all.
-            (None, None) => {}
+            (None, None) => names.gone.push(name),
         }
     }
     names

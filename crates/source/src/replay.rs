@@ -14,54 +14,13 @@ use std::{
 };
 
 use csv::{Reader, ReaderBuilder, StringRecord, Trim};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::channels::{SourceChannels, Stopped};
 use config::{Inputs, PowerInput, SourceSettings, TotalPhase};
 use vocab::Phase;
 use vocab::reason::{Cause, Quoted, Unreachable};
 use vocab::{EntityId, Link, Reading, SourceEvent, State};
-
-/// What is wrong with a replay file, in one line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplayError {
-    /// `source: replay` without a file.
-    #[error("source replay needs replay_file: a CSV with the header ts,a,b,c or ts,w")]
-    NoFile,
-    /// The file cannot be read.
-    #[error("replay_file {path} cannot be read: {why}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// The system's words.
-        why: String,
-    },
-    /// The header is another one.
-    #[error("replay_file {path} line 1: header {header:?} is neither ts,a,b,c nor ts,w")]
-    Header {
-        /// The file.
-        path: String,
-        /// What it says.
-        header: String,
-    },
-    /// A cell is wrong.
-    #[error("replay_file {path} line {line}: {value:?} {why}")]
-    Cell {
-        /// The file.
-        path: String,
-        /// Line, from 1.
-        line: u64,
-        /// The text.
-        value: String,
-        /// What is expected.
-        why: &'static str,
-    },
-    /// Nothing to replay.
-    #[error("replay_file {path} has no rows")]
-    Empty {
-        /// The file.
-        path: String,
-    },
-}
 
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
@@ -99,12 +58,8 @@ impl Replay {
 
     /// The file of the settings, checked.
     pub fn of(settings: &SourceSettings) -> Result<Self, Unreachable> {
-        Self::open(
-            settings
-                .replay_file
-                .as_deref()
-                .ok_or(Unreachable::NoReplayFile)?,
-        )
+        let path = settings.replay_file.as_deref();
+        Self::open(path.ok_or(Unreachable::NoReplayFile)?)
     }
 
     /// How many rows it has.
@@ -157,18 +112,14 @@ impl Rows {
             .iter()
             .map(|n| n.trim_start_matches('\u{feff}').to_ascii_lowercase())
             .collect();
-        let entities: &[&str] = match names
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .as_slice()
-        {
-            ["ts", "a", "b", "c"] => &["replay.a_power", "replay.b_power", "replay.c_power"],
-            ["ts", "w"] => &["replay.total_power"],
+        let header = names.join(",");
+        let entities: &[&str] = match &*header {
+            "ts,a,b,c" => &["replay.a_power", "replay.b_power", "replay.c_power"],
+            "ts,w" => &["replay.total_power"],
             _ => {
                 return Err(Unreachable::ReplayHeader {
                     path: shown,
-                    header: Quoted(names.join(",").into()),
+                    header: Quoted(header.into()),
                 });
             }
         };
@@ -183,44 +134,42 @@ impl Rows {
     }
 
     fn next(&mut self) -> Result<Option<Row>, Unreachable> {
-        let more =
-            self.reader
-                .read_record(&mut self.record)
-                .map_err(|e| Unreachable::ReplayUnread {
-                    path: self.path.clone(),
-                    error: Cause::of(&e),
-                })?;
-        if !more {
-            return Ok(None);
+        let path = self.path.clone();
+        match self.reader.read_record(&mut self.record) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => {
+                let error = Cause::of(&error);
+                return Err(Unreachable::ReplayUnread { path, error });
+            }
         }
         let line = self.record.position().map_or(0, csv::Position::line);
-        let (path, quoted) = (self.path.clone(), |value: &str| Quoted(value.into()));
+        let quoted = |value: &str| Quoted(value.into());
         if self.record.len() != self.entities.len() + 1 {
             let whole = self.record.iter().collect::<Vec<_>>().join(",");
             let value = quoted(&whole);
             return Err(Unreachable::ReplayCells { path, line, value });
         }
         let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite());
-        let ts = &self.record[0];
-        let Some(at) = number(ts).filter(|t| *t >= 0.0) else {
-            let value = quoted(ts);
+        let value = quoted(&self.record[0]);
+        let Some(at) = number(&self.record[0]).filter(|t| *t >= 0.0) else {
             return Err(Unreachable::ReplayTime { path, line, value });
         };
         if self.last.is_some_and(|last| at < last) {
-            let value = quoted(ts);
             return Err(Unreachable::ReplayOrder { path, line, value });
         }
-        let mut cells = Vec::with_capacity(self.entities.len());
-        for cell in self.record.iter().skip(1) {
-            cells.push(match cell {
-                "" => None,
-                text if number(text).is_some() => Some(Arc::from(text)),
-                text => {
-                    let value = quoted(text);
-                    return Err(Unreachable::ReplayNumber { path, line, value });
-                }
-            });
-        }
+        let cell = |text: &str| match text {
+            "" => Ok(None),
+            text if number(text).is_some() => Ok(Some(Arc::from(text))),
+            text => Err(quoted(text)),
+        };
+        let cells = self
+            .record
+            .iter()
+            .skip(1)
+            .map(cell)
+            .collect::<Result<_, _>>();
+        let cells = cells.map_err(|value| Unreachable::ReplayNumber { path, line, value })?;
         self.last = Some(at);
         Ok(Some(Row { ts: at, cells }))
     }
@@ -262,12 +211,9 @@ async fn play(
     settings: &SourceSettings,
     channels: &SourceChannels,
 ) -> Result<Result<(), Unreachable>, Stopped> {
-    let replay = match Replay::of(settings) {
-        Ok(replay) => replay,
-        Err(error) => return Ok(Err(error)),
-    };
-    let mut rows = match Rows::open(&replay.path) {
-        Ok(rows) => rows,
+    let opened = Replay::of(settings).and_then(|replay| Ok((Rows::open(&replay.path)?, replay)));
+    let (mut rows, replay) = match opened {
+        Ok(opened) => opened,
         Err(error) => return Ok(Err(error)),
     };
     tracing::info!(
@@ -276,53 +222,41 @@ async fn play(
         replay.rows,
         settings.replay_speed
     );
-    let began = tokio::time::Instant::now();
-    let mut first = None;
-    let (mut up, mut step, mut before_ts) = (false, 1.0_f64, None);
+    let began = Instant::now();
+    let (mut first, mut before, mut step) = (None, None, 1.0_f64);
     let ended = loop {
         let row = match rows.next() {
             Ok(Some(row)) => row,
             Ok(None) => {
                 // The last row is worth as long as the one before it.
-                channels
-                    .sleep(Duration::from_secs_f64(
-                        (step.min(60.0) / settings.replay_speed).min(60.0),
-                    ))
-                    .await?;
+                let rest = (step.min(60.0) / settings.replay_speed).min(60.0);
+                channels.wait(sleep(Duration::from_secs_f64(rest))).await?;
                 break Ok(());
             }
             Err(error) => break Err(error),
         };
-        let before = before_ts.replace(row.ts).unwrap_or(row.ts);
-        step = if row.ts > before {
-            row.ts - before
-        } else {
-            step
-        };
+        if let Some(before) = before.replace(row.ts).filter(|before| row.ts > *before) {
+            step = row.ts - before;
+        }
+        let is_first = first.is_none();
         let since = row.ts - *first.get_or_insert(row.ts);
         // Longer than any run: wait for the stop.
         let due = Duration::try_from_secs_f64(since / settings.replay_speed)
             .ok()
             .and_then(|after| began.checked_add(after));
-        tokio::select! {
-            biased;
-            () = channels.stop.cancelled() => return Err(Stopped),
-            () = async { match due { Some(due) => tokio::time::sleep_until(due).await, None => std::future::pending().await } } => {}
+        match due {
+            Some(due) => channels.wait(sleep_until(due)).await?,
+            None => channels.wait(std::future::pending()).await?,
         }
         let now = channels.clock.now();
-        channels
-            .say(now, SourceEvent::Readings(rows.readings(Some(&row))))
-            .await?;
-        if !std::mem::replace(&mut up, true) {
+        let readings = SourceEvent::Readings(rows.readings(Some(&row)));
+        channels.say(now, readings).await?;
+        if is_first {
             channels.say(now, SourceEvent::Link(Link::Up)).await?;
         }
     };
-    channels
-        .say(
-            channels.clock.now(),
-            SourceEvent::Readings(rows.readings(None)),
-        )
-        .await?;
+    let unavailable = SourceEvent::Readings(rows.readings(None));
+    channels.say(channels.clock.now(), unavailable).await?;
     Ok(ended)
 }
 
@@ -345,13 +279,18 @@ mod tests {
 
     #[test]
     fn mistakes_name_line_and_value() {
-        assert!(error("time,a,b,c\n").contains(r#"header "time,a,b,c""#));
-        assert!(error("ts,w\n").contains("no rows"));
-        assert!(error("ts,w\n1,2\n2,1;5\n").contains(r#"line 3: "1;5" is no number"#));
-        assert!(error("ts,w\n1,nan\n").contains(r#"line 2: "nan""#));
-        assert!(error("ts,w\nx,1\n").contains(r#"line 2: "x" is no Unix time"#));
-        assert!(error("ts,w\n5,1\n4,1\n").contains("before the row above"));
-        assert!(error("ts,a,b,c\n5,1,2\n").contains("another number of cells"));
+        for (text, mistake) in [
+            ("time,a,b,c\n", r#"header "time,a,b,c""#),
+            ("ts,w\n", "no rows"),
+            ("ts,w\n1,2\n2,1;5\n", r#"line 3: "1;5" is no number"#),
+            ("ts,w\n1,nan\n", r#"line 2: "nan""#),
+            ("ts,w\nx,1\n", r#"line 2: "x" is no Unix time"#),
+            ("ts,w\n5,1\n4,1\n", "before the row above"),
+            ("ts,a,b,c\n5,1,2\n", "another number of cells"),
+        ] {
+            let error = error(text);
+            assert!(error.contains(mistake), "{text:?}: {error}");
+        }
         assert!(
             Replay::open(Path::new("nowhere.csv"))
                 .unwrap_err()
@@ -379,15 +318,7 @@ mod tests {
             ["1.5", "unavailable", "-3"].map(|t| State::Text(Arc::from(t)))
         );
         let f = file("ts,w\n0,100\n");
-        assert_eq!(
-            Replay::open(f.path())
-                .unwrap()
-                .inputs()
-                .total
-                .unwrap()
-                .import[0]
-                .as_ref(),
-            "replay.total_power"
-        );
+        let total = Replay::open(f.path()).unwrap().inputs().total.unwrap();
+        assert_eq!(&*total.import[0], "replay.total_power");
     }
 }

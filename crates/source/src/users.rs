@@ -3,17 +3,17 @@
 
 use std::collections::HashMap;
 
+use futures_util::FutureExt;
 use serde::Deserialize;
 
 use super::{
-    Access, beside,
+    Access,
     home_assistant::{
-        Address,
-        frames::Outgoing,
-        query::{QueryConnection, QueryError},
+        command::Command,
+        query::{self, QueryError},
     },
 };
-use config::settings::SourceSettings;
+use config::SourceSettings;
 
 /// The group of administrators, by Home Assistant's own id.
 const ADMINISTRATORS: &str = "system-admin";
@@ -46,17 +46,16 @@ pub async fn administrators(
     settings: &SourceSettings,
     access: &Access,
 ) -> Result<HashMap<String, bool>, QueryError> {
-    let (address, cadence) = (Address::choose(settings, access)?, access.cadence);
-    let users = beside::ask(async move {
-        let mut connection = QueryConnection::open(&address, &cadence).await?;
-        let users = connection
-            .ask::<Vec<User>>("who its users are", |id| Outgoing::ListUsers { id }.frame())
-            .await;
-        connection.close().await;
-        users
-    });
+    let users: Vec<User> = query::ask(settings, access, |connection| {
+        async move {
+            connection
+                .ask("who its users are", &Command::ListUsers)
+                .await?
+        }
+        .boxed()
+    })
+    .await?;
     Ok(users
-        .await??
         .into_iter()
         .map(|user| (user.id.clone(), user.is_administrator()))
         .collect())
@@ -69,28 +68,33 @@ mod tests {
 
     #[test]
     fn owners_and_active_members_of_the_group_are_administrators() {
-        let is = |text: &str| {
-            serde_json::from_str::<User>(text)
-                .unwrap()
-                .is_administrator()
-        };
         // Shapes of Core 2026.11 (`config/auth/list`).
-        assert!(is(
-            r#"{"id":"1","username":"anna","name":"Anna","is_owner":true,"is_active":true,"local_only":false,
-            "system_generated":false,"group_ids":["system-admin"],"credentials":[{"type":"homeassistant"}]}"#
-        ));
-        assert!(is(
-            r#"{"id":"2","is_owner":false,"is_active":true,"group_ids":["system-admin"]}"#
-        ));
-        assert!(!is(
-            r#"{"id":"3","is_owner":false,"is_active":false,"group_ids":["system-admin"]}"#
-        ));
-        assert!(!is(
-            r#"{"id":"4","is_owner":false,"is_active":true,"group_ids":["system-users"]}"#
-        ));
-        assert!(
-            !is(r#"{"id":"5","is_active":true,"group_ids":["system-read-only"]}"#)
-                && !is(r#"{"id":"6"}"#)
-        );
+        for (text, administrator) in [
+            (
+                r#"{"id":"1","username":"anna","name":"Anna","is_owner":true,"is_active":true,"local_only":false,
+                "system_generated":false,"group_ids":["system-admin"],"credentials":[{"type":"homeassistant"}]}"#,
+                true,
+            ),
+            (
+                r#"{"id":"2","is_active":true,"group_ids":["system-admin"]}"#,
+                true,
+            ),
+            (
+                r#"{"id":"3","is_active":false,"group_ids":["system-admin"]}"#,
+                false,
+            ),
+            (
+                r#"{"id":"4","is_active":true,"group_ids":["system-users"]}"#,
+                false,
+            ),
+            (
+                r#"{"id":"5","is_active":true,"group_ids":["system-read-only"]}"#,
+                false,
+            ),
+            (r#"{"id":"6"}"#, false),
+        ] {
+            let user: User = serde_json::from_str(text).unwrap();
+            assert_eq!(user.is_administrator(), administrator, "{text}");
+        }
     }
 }

@@ -136,8 +136,7 @@ impl Access {
         });
         Self {
             supervisor,
-            cadence: Cadence::default(),
-            moved: Moved::default(),
+            ..Self::default()
         }
     }
 }
@@ -207,74 +206,35 @@ pub struct Address {
     pub proxied: bool,
 }
 
-/// Why there is no address to try.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
-    /// No token and no Supervisor.
-    #[error(
-        "no token for Home Assistant: set ha_token (HA_TOKEN) to a long-lived access token of it; not trying without"
-    )]
-    NoToken,
-    /// The URL cannot be used.
-    #[error(
-        "ha_base_url {url:?} cannot be used: {why}; it should look like http://homeassistant:8123"
-    )]
-    BadUrl {
-        /// As configured.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-impl From<AddressError> for Unreachable {
-    fn from(error: AddressError) -> Self {
-        match error {
-            AddressError::NoToken => Self::NoToken,
-            AddressError::BadUrl { url, why } => Self::BadUrl {
-                url: Quoted(url.into()),
-                error: Cause::said(why),
-            },
-        }
-    }
-}
-
 impl Address {
-    /// Chooses the address: the Supervisor's proxy, else `ha_base_url` with `ha_token`. A base path
-    /// is kept.
-    pub fn choose(settings: &SourceSettings, access: &Access) -> Result<Self, AddressError> {
-        Self::of(&access.moved.over(settings), access)
-    }
-
-    fn of(settings: &SourceSettings, access: &Access) -> Result<Self, AddressError> {
-        if let Some(supervisor) = &access.supervisor {
-            let base = base_url(&supervisor.url)?;
-            return Ok(Self {
-                websocket: websocket_scheme(join(&base, "core/websocket")?)?,
-                rest: join(&base, "core/api/")?,
-                token: supervisor.token.clone(),
-                proxied: true,
-                base,
-            });
-        }
-        let token = settings
-            .ha_token
-            .clone()
-            .filter(|t| !t.0.trim().is_empty())
-            .ok_or(AddressError::NoToken)?;
-        let base = base_url(&settings.ha_base_url)?;
+    /// The Supervisor's proxy, else `ha_base_url` with `ha_token`. A base path is kept.
+    fn of(settings: &SourceSettings, access: &Access) -> Result<Self, Unreachable> {
+        let (url, token, websocket, rest) =
+            if let Some(Supervisor { url, token }) = &access.supervisor {
+                (url, &*token.0, "core/websocket", "core/api/")
+            } else {
+                let token = settings.ha_token.as_ref().map(|t| bare_token(&t.0));
+                let token = token.filter(|t| !t.is_empty());
+                let token = token.ok_or(Unreachable::NoToken)?;
+                (&settings.ha_base_url, token, "api/websocket", "api/")
+            };
+        let base = base_url(url)?;
+        let mut websocket = under(&base, websocket);
+        let is_secure = base.scheme() == "https";
+        // Never refused: all of these schemes have a host.
+        let _ = websocket.set_scheme(if is_secure { "wss" } else { "ws" });
         Ok(Self {
-            websocket: websocket_scheme(join(&base, "api/websocket")?)?,
-            rest: join(&base, "api/")?,
-            token: Secret(bare_token(&token.0).to_owned()),
-            proxied: false,
+            websocket,
+            rest: under(&base, rest),
+            token: Secret(token.to_owned()),
+            proxied: access.supervisor.is_some(),
             base,
         })
     }
 
     /// The addresses to try in turn. Home Assistant is on port 8123, on newer installs on 80: as
     /// long as nobody said where, both are tried.
-    pub fn all(settings: &SourceSettings, access: &Access) -> Result<Vec<Self>, AddressError> {
+    pub fn all(settings: &SourceSettings, access: &Access) -> Result<Vec<Self>, Unreachable> {
         let settings = &access.moved.over(settings);
         let mut all = vec![Self::of(settings, access)?];
         if access.supervisor.is_none() && settings.ha_base_url.trim_end_matches('/') == DEFAULT_URL
@@ -296,48 +256,55 @@ impl Address {
             Transport::Rest => self.rest.to_string(),
         }
     }
-}
 
-fn bad(url: &str, why: &dyn std::fmt::Display) -> AddressError {
-    AddressError::BadUrl {
-        url: mask_url(url),
-        why: why.to_string(),
+    /// The token was refused by who was `asked`, an address as it is shown.
+    pub(super) fn token_refused(&self, asked: &str, reason: Cause) -> Unreachable {
+        let address = asked.into();
+        if self.proxied {
+            // That of the Supervisor is new with each start of the app.
+            Unreachable::TokenApp { address, reason }
+        } else if self.token.0.split('.').count() == 3 {
+            // A long-lived token is three parts; what was pasted may be a password or half of one.
+            Unreachable::Token { address, reason }
+        } else {
+            Unreachable::TokenOdd { address, reason }
+        }
     }
 }
 
-fn base_url(text: &str) -> Result<Url, AddressError> {
+fn bad(url: &str, why: &dyn std::fmt::Display) -> Unreachable {
+    Unreachable::BadUrl {
+        url: Quoted(mask_url(url).into()),
+        error: Cause::said(why.to_string()),
+    }
+}
+
+fn base_url(text: &str) -> Result<Url, Unreachable> {
     let mut url = Url::parse(text.trim()).map_err(|e| bad(text, &e))?;
     let scheme = match url.scheme() {
         "http" | "ws" => "http",
         "https" | "wss" => "https",
         other => return Err(bad(text, &format!("{other} is neither http nor https"))),
     };
-    url.set_scheme(scheme)
-        .map_err(|()| bad(text, &"its scheme cannot be http"))?;
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(bad(text, &"no host"));
-    }
+    // Never refused: all of these schemes have a host.
+    let _ = url.set_scheme(scheme);
     // People paste the address of a page, or of the API: what is before it may be a base path of
     // theirs.
-    let is_page = |part: &&str| {
+    let is_of_base = |part: &&str| {
         !PAGES.contains(part) && !part.starts_with("dashboard-") && !part.starts_with("lovelace-")
     };
-    let kept: Vec<&str> = url
+    let kept = url
         .path()
         .split('/')
         .filter(|part| !part.is_empty())
-        .take_while(is_page)
-        .collect();
-    let path = kept
-        .iter()
+        .take_while(is_of_base)
         .fold(String::from("/"), |path, part| format!("{path}{part}/"));
-    url.set_path(&path);
+    url.set_path(&kept);
     url.set_query(None);
     url.set_fragment(None);
     // Home Assistant knows the token only, and a name and password would take its place in the
     // header.
-    let dropped = url.set_username("").and_then(|()| url.set_password(None));
-    dropped.map_err(|()| bad(text, &"no host"))?;
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
     Ok(url)
 }
 
@@ -347,16 +314,10 @@ fn bare_token(text: &str) -> &str {
     text.strip_prefix("Bearer ").unwrap_or(text).trim()
 }
 
-fn join(base: &Url, path: &str) -> Result<Url, AddressError> {
-    base.join(path).map_err(|e| bad(base.as_str(), &e))
-}
-
-fn websocket_scheme(mut url: Url) -> Result<Url, AddressError> {
-    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-    let text = url.to_string();
-    url.set_scheme(scheme)
-        .map_err(|()| bad(&text, &"its scheme cannot be ws"))?;
-    Ok(url)
+fn under(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path()));
+    url
 }
 
 #[cfg(test)]
@@ -372,20 +333,29 @@ mod tests {
         }
     }
 
+    /// The first to try.
+    fn chosen(settings: &SourceSettings, access: &Access) -> Result<Address, Unreachable> {
+        Ok(Address::all(settings, access)?.remove(0))
+    }
+
+    fn address(url: &str, token: Option<&str>) -> Result<Address, Unreachable> {
+        chosen(&settings(url, token), &Access::default())
+    }
+
     #[test]
     fn what_was_pasted_from_the_browser_is_cleaned() {
         for (pasted, clean) in [
             (
-                " http://homeassistant.local:8123/lovelace/0?kiosk#x ",
-                "http://homeassistant.local:8123",
+                " http://ha.local:8123/lovelace/0?kiosk#x ",
+                "http://ha.local:8123",
             ),
             (
-                "https://ha.example.org/config/integrations",
-                "https://ha.example.org",
+                "https://ha.example/config/integrations",
+                "https://ha.example",
             ),
             (
-                "https://me:secret@ha.example.org/base/energy",
-                "https://ha.example.org/base",
+                "https://me:secret@ha.example/base/energy",
+                "https://ha.example/base",
             ),
             ("192.0.2.7:8123/dashboard-home", "http://192.0.2.7:8123"),
             ("homeassistant", "http://homeassistant"),
@@ -410,72 +380,33 @@ mod tests {
         access.moved.to(&old, &new);
         assert!(watch.has_changed().unwrap());
         watch.mark_unchanged();
-        let address = Address::choose(&old, &copy).unwrap();
-        assert_eq!(
-            (address.rest.as_str(), &*address.token.0),
-            ("http://new:2/api/", "b")
-        );
+        let address = chosen(&old, &copy).unwrap();
+        assert_eq!(address.rest.as_str(), "http://new:2/api/");
+        assert_eq!(address.token.0, "b");
         access.moved.to(&old, &new);
         assert!(!watch.has_changed().unwrap(), "it is there already");
         access.moved.to(&old, &old);
-        assert_eq!(
-            Address::choose(&old, &copy).unwrap().rest.as_str(),
-            "http://old:1/api/"
-        );
+        let address = chosen(&old, &copy).unwrap();
+        assert_eq!(address.rest.as_str(), "http://old:1/api/");
     }
 
     #[test]
     fn schemes_and_base_paths_are_kept() {
-        for (url, ws, rest) in [
-            (
-                "http://homeassistant:8123",
-                "ws://homeassistant:8123/api/websocket",
-                "http://homeassistant:8123/api/",
-            ),
-            (
-                "https://ha.example.org/",
-                "wss://ha.example.org/api/websocket",
-                "https://ha.example.org/api/",
-            ),
-            (
-                " https://x.example/ha/base ",
-                "wss://x.example/ha/base/api/websocket",
-                "https://x.example/ha/base/api/",
-            ),
-            (
-                "http://[::1]:80/api/",
-                "ws://[::1]/api/websocket",
-                "http://[::1]/api/",
-            ),
-            (
-                "ws://h:1/api/websocket",
-                "ws://h:1/api/websocket",
-                "http://h:1/api/",
-            ),
-            (
-                "http://ha:8123/lovelace/0",
-                "ws://ha:8123/api/websocket",
-                "http://ha:8123/api/",
-            ),
-            (
-                "http://ha/dashboard-energy/0?edit=1#x",
-                "ws://ha/api/websocket",
-                "http://ha/api/",
-            ),
-            (
-                "https://x/ha/config/dashboard",
-                "wss://x/ha/api/websocket",
-                "https://x/ha/api/",
-            ),
-            (
-                "http://ha:8123//auth/authorize?a=b",
-                "ws://ha:8123/api/websocket",
-                "http://ha:8123/api/",
-            ),
+        for (url, base) in [
+            ("http://homeassistant:8123", "http://homeassistant:8123/"),
+            ("https://ha.example.org/", "https://ha.example.org/"),
+            (" https://x.example/ha/base ", "https://x.example/ha/base/"),
+            ("http://[::1]:80/api/", "http://[::1]/"),
+            ("ws://h:1/api/websocket", "http://h:1/"),
+            ("http://ha:8123/lovelace/0", "http://ha:8123/"),
+            ("http://ha/dashboard-energy/0?edit=1#x", "http://ha/"),
+            ("https://x/ha/config/dashboard", "https://x/ha/"),
+            ("http://ha:8123//auth/authorize?a=b", "http://ha:8123/"),
         ] {
-            let a = Address::choose(&settings(url, Some(" tok ")), &Access::default()).unwrap();
-            assert_eq!(a.websocket.as_str(), ws, "{url}");
-            assert_eq!(a.rest.as_str(), rest, "{url}");
+            let a = address(url, Some(" tok ")).unwrap();
+            let websocket = format!("{}api/websocket", base.replacen("http", "ws", 1));
+            assert_eq!(a.websocket.as_str(), websocket, "{url}");
+            assert_eq!(a.rest.as_str(), format!("{base}api/"), "{url}");
             assert_eq!(a.token.0.as_str(), "tok", "{url}");
         }
     }
@@ -490,17 +421,12 @@ mod tests {
                 .collect()
         };
         let plain = Access::default();
-        assert_eq!(
-            all("http://homeassistant:8123", &plain),
-            [
-                "http://homeassistant:8123/api/",
-                "http://homeassistant/api/"
-            ]
-        );
-        assert_eq!(
-            all("http://homeassistant", &plain),
-            ["http://homeassistant/api/"]
-        );
+        let both = [
+            "http://homeassistant:8123/api/",
+            "http://homeassistant/api/",
+        ];
+        assert_eq!(all("http://homeassistant:8123", &plain), both);
+        assert_eq!(all("http://homeassistant", &plain), both[1..]);
         assert_eq!(all("http://ha:8123", &plain).len(), 1);
         let app = Access::from_env(|key| (key == "SUPERVISOR_TOKEN").then(|| "sup".to_owned()));
         assert_eq!(all("http://homeassistant:8123", &app).len(), 1);
@@ -515,24 +441,14 @@ mod tests {
             "Bearer a.b.c",
             "'Bearer a.b.c'",
         ] {
-            assert_eq!(
-                Address::choose(&settings("http://h", Some(text)), &Access::default())
-                    .unwrap()
-                    .token
-                    .0,
-                "a.b.c",
-                "{text:?}"
-            );
+            let a = address("http://h", Some(text)).unwrap();
+            assert_eq!(a.token.0, "a.b.c", "{text:?}");
         }
     }
 
     #[test]
     fn a_password_in_the_url_is_neither_sent_nor_shown() {
-        let a = Address::choose(
-            &settings("http://user:secret@h:8123/ha", Some("t")),
-            &Access::default(),
-        )
-        .unwrap();
+        let a = address("http://user:secret@h:8123/ha", Some("t")).unwrap();
         assert_eq!(a.shown(Transport::Rest), "http://h:8123/ha/api/");
         assert_eq!(
             a.shown(Transport::Websocket),
@@ -543,36 +459,56 @@ mod tests {
 
     #[test]
     fn the_supervisor_wins_and_its_url_can_be_moved() {
-        let env = |key: &str| (key == "SUPERVISOR_TOKEN").then(|| "sup".to_owned());
-        let a =
-            Address::choose(&settings("http://elsewhere", None), &Access::from_env(env)).unwrap();
+        let of = |url: Option<&str>| {
+            let access = Access::from_env(|key| match key {
+                "SUPERVISOR_TOKEN" => Some("sup".to_owned()),
+                _ => url.map(str::to_owned),
+            });
+            chosen(&settings("http://elsewhere", None), &access).unwrap()
+        };
+        let a = of(None);
         assert_eq!(a.websocket.as_str(), "ws://supervisor/core/websocket");
         assert_eq!(a.rest.as_str(), "http://supervisor/core/api/");
         assert!(a.proxied && a.token.0 == "sup");
-        let env = |key: &str| {
-            Some(if key == "SUPERVISOR_TOKEN" {
-                "sup".to_owned()
-            } else {
-                "http://127.0.0.1:99".to_owned()
-            })
+        let moved = of(Some("http://127.0.0.1:99")).websocket;
+        assert_eq!(moved.as_str(), "ws://127.0.0.1:99/core/websocket");
+    }
+
+    #[test]
+    fn a_token_that_is_none_is_named_and_not_shown() {
+        let refused = |token: &str| {
+            let address = address("http://ha", Some(token)).unwrap();
+            address.token_refused("ws://ha", Cause::said("Invalid access token or password"))
         };
-        let a =
-            Address::choose(&settings("http://elsewhere", None), &Access::from_env(env)).unwrap();
-        assert_eq!(a.websocket.as_str(), "ws://127.0.0.1:99/core/websocket");
+        let line = refused("my-password").to_string();
+        assert!(
+            line.contains("does not look like one")
+                && line.contains("HA_TOKEN")
+                && !line.contains("my-password"),
+            "{line}"
+        );
+        assert!(matches!(refused("a.b.c"), Unreachable::Token { .. }));
+        let proxied = Address {
+            proxied: true,
+            ..address("http://ha", Some("abc")).unwrap()
+        };
+        assert!(matches!(
+            proxied.token_refused("ws://ha", Cause::said("")),
+            Unreachable::TokenApp { .. }
+        ));
     }
 
     #[test]
     fn without_token_or_with_a_bad_url_it_says_so() {
-        let no =
-            |url, token| Address::choose(&settings(url, token), &Access::default()).unwrap_err();
-        assert_eq!(no("http://h", None), AddressError::NoToken);
-        assert_eq!(no("http://h", Some("  ")), AddressError::NoToken);
+        let no = |url, token| address(url, token).unwrap_err();
+        assert_eq!(no("http://h", None), Unreachable::NoToken);
+        assert_eq!(no("http://h", Some(" \"\" ")), Unreachable::NoToken);
         assert!(no("ftp://h", Some("t")).to_string().contains("ftp"));
         let text = no("ftp://me:secret@h", Some("t")).to_string();
         assert!(!text.contains("secret"), "{text}");
         assert!(matches!(
             no("homeassistant", Some("t")),
-            AddressError::BadUrl { .. }
+            Unreachable::BadUrl { .. }
         ));
     }
 }

@@ -33,6 +33,11 @@ impl Question {
         matches!(self, Self::Config | Self::Registry | Self::Entities)
     }
 
+    /// Whether events follow a good result.
+    const fn has_events(self) -> bool {
+        !matches!(self, Self::Config | Self::Http | Self::Registry)
+    }
+
     /// That it was heard says nothing yet: the first event is the answer.
     const fn answers_by_event(self) -> bool {
         matches!(self, Self::Entities | Self::Stamps)
@@ -44,7 +49,14 @@ struct Asked {
     question: Question,
     answered: bool,
     /// When its answer is not waited for any more.
-    due: Option<Duration>,
+    limit: Option<Duration>,
+}
+
+impl Asked {
+    /// The same while there is no answer.
+    fn due(&self) -> Option<Duration> {
+        self.limit.filter(|_| !self.answered)
+    }
 }
 
 /// By id, what was asked and what is followed.
@@ -53,14 +65,12 @@ pub(super) struct Questions(HashMap<u64, Asked>);
 
 impl Questions {
     pub(super) fn ask(&mut self, id: u64, question: Question) {
-        self.0.insert(
-            id,
-            Asked {
-                question,
-                answered: false,
-                due: None,
-            },
-        );
+        let asked = Asked {
+            question,
+            answered: false,
+            limit: None,
+        };
+        self.0.insert(id, asked);
     }
 
     /// Neither an answer nor events of it count any more.
@@ -72,17 +82,10 @@ impl Questions {
     pub(super) fn result(&mut self, id: u64, ok: bool) -> Option<Question> {
         let asked = self.0.get_mut(&id)?;
         let question = asked.question;
-        match question {
-            Question::Started
-            | Question::CoreConfig
-            | Question::Names
-            | Question::Entities
-            | Question::Stamps
-                if ok =>
-            {
-                asked.answered |= !question.answers_by_event();
-            }
-            _ => self.forget(id),
+        if ok && question.has_events() {
+            asked.answered |= !question.answers_by_event();
+        } else {
+            self.forget(id);
         }
         Some(question)
     }
@@ -94,35 +97,25 @@ impl Questions {
         Some(asked.question)
     }
 
-    /// What is not answered yet and has no time limit so far, has it from now on.
+    /// What has no time limit so far, has it from now on.
     pub(super) fn limit(&mut self, due: Duration) {
-        self.0
-            .values_mut()
-            .filter(|asked| !asked.answered)
-            .for_each(|asked| {
-                asked.due.get_or_insert(due);
-            });
+        for asked in self.0.values_mut() {
+            asked.limit.get_or_insert(due);
+        }
     }
 
     /// When the first of them is over its time.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.0
-            .values()
-            .filter(|asked| !asked.answered)
-            .filter_map(|asked| asked.due)
-            .min()
+        self.0.values().filter_map(Asked::due).min()
     }
 
     /// One that is over its time; the needed ones first. It is forgotten.
     pub(super) fn late(&mut self, now: Duration) -> Option<Question> {
-        let late = |asked: &Asked| !asked.answered && asked.due.is_some_and(|due| now >= due);
-        let order = |(id, asked): &(&u64, &Asked)| (!asked.question.is_needed(), **id);
-        let id = *self
+        let (&id, _) = self
             .0
             .iter()
-            .filter(|(_, asked)| late(asked))
-            .min_by_key(order)?
-            .0;
+            .filter(|(_, asked)| asked.due().is_some_and(|due| now >= due))
+            .min_by_key(|(id, asked)| (!asked.question.is_needed(), **id))?;
         self.0.remove(&id).map(|asked| asked.question)
     }
 
@@ -140,17 +133,10 @@ mod tests {
     fn each_has_its_time_until_it_is_answered() {
         let second = Duration::from_secs;
         let mut open = Questions::default();
-        for (id, question) in [
-            Question::Names,
-            Question::Config,
-            Question::Entities,
-            Question::Http,
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            open.ask(id as u64, question);
-        }
+        open.ask(0, Question::Names);
+        open.ask(1, Question::Config);
+        open.ask(2, Question::Entities);
+        open.ask(3, Question::Http);
         assert_eq!(open.due(), None, "they have just been asked");
         assert_eq!(open.late(second(99)), None, "they have just been asked");
         open.limit(second(30));

@@ -17,6 +17,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use url::Url;
 
+use super::address::cleaned;
 use outgoing::{http_client, tls};
 use vocab::reason::{Cause, NoName, Unreachable};
 
@@ -107,127 +108,92 @@ impl Fault {
     /// The reason. `asked` is the address as it is shown (`ws://…`), `base` what `ha_base_url` came
     /// to.
     pub(crate) async fn reason(self, asked: &str, base: &Url) -> Unreachable {
-        let found = match &self {
+        match &self {
             // A plain request to a TLS port gets no answer, or one that is no HTTP; some servers
             // answer 400.
             Self::Garbled(_) | Self::Status { code: 400, .. }
                 if base.scheme() == "http" && speaks_tls(base).await =>
             {
-                Found::Tls
+                Unreachable::WantsHttps {
+                    address: asked.into(),
+                    url: with_scheme(base, "https"),
+                }
             }
-            Self::Refused => elsewhere(base)
-                .await
-                .map_or(Found::Nothing, Found::Elsewhere),
-            _ => Found::Nothing,
-        };
-        self.with(asked, base, &found)
+            Self::Refused => match elsewhere(base).await {
+                Some(url) => Unreachable::Elsewhere {
+                    address: asked.into(),
+                    url: plain(&url),
+                },
+                None => self.said(asked, base),
+            },
+            _ => self.said(asked, base),
+        }
     }
 
-    fn with(self, asked: &str, base: &Url, found: &Found) -> Unreachable {
+    /// The same without another look.
+    fn said(self, asked: &str, base: &Url) -> Unreachable {
         let address: Arc<str> = asked.into();
-        let other =
-            |scheme: &str| -> Arc<str> { shown(base, |url| url.set_scheme(scheme).is_ok()).into() };
-        match (self, found) {
-            (_, Found::Tls) => Unreachable::WantsHttps {
-                address,
-                url: other("https"),
-            },
-            (_, Found::Elsewhere(url)) => Unreachable::Elsewhere {
-                address,
-                url: plain(url).into(),
-            },
-            (Self::Refused, _) => Unreachable::Nobody { address },
-            (Self::NoName, _) => Unreachable::NoName {
+        match self {
+            Self::Refused => Unreachable::Nobody { address },
+            Self::NoName => Unreachable::NoName {
                 address,
                 host: base.host_str().unwrap_or_default().into(),
             },
-            (Self::NoTls, _) => Unreachable::PlainHttp {
+            Self::NoTls => Unreachable::PlainHttp {
                 address,
-                url: other("http"),
+                url: with_scheme(base, "http"),
             },
-            (Self::Untrusted, _) => Unreachable::Untrusted { address },
-            (Self::OtherName, _) => Unreachable::OtherName { address },
-            (Self::OutOfDate, _) => Unreachable::OutOfDate { address },
-            (Self::Garbled(error), _) => Unreachable::Garbled { address, error },
-            (Self::Status { code, location }, _) => of_status(code, location.as_deref(), asked),
-            (Self::Other(error), _) => Unreachable::CannotReach { address, error },
+            Self::Untrusted => Unreachable::Untrusted { address },
+            Self::OtherName => Unreachable::OtherName { address },
+            Self::OutOfDate => Unreachable::OutOfDate { address },
+            Self::Garbled(error) => Unreachable::Garbled { address, error },
+            Self::Status { code, location } => of_status(code, location.as_deref(), asked),
+            Self::Other(error) => Unreachable::CannotReach { address, error },
         }
     }
 }
 
-/// What a look at the address found.
-enum Found {
-    Nothing,
-    Tls,
-    Elsewhere(Url),
-}
-
 fn of_status(status: u16, location: Option<&str>, asked: &str) -> Unreachable {
     let address: Arc<str> = asked.into();
-    let target =
-        location.and_then(|to| Url::parse(asked).ok().and_then(|asked| asked.join(to).ok()));
-    match (status, target) {
-        (301 | 302 | 303 | 307 | 308, Some(target)) => Unreachable::Redirect {
+    // What to set for a redirect: without the API's own path.
+    let target = || {
+        let target = Url::parse(asked).ok()?.join(location?).ok()?;
+        cleaned(target.as_str()).ok()
+    };
+    match status {
+        301 | 302 | 303 | 307 | 308 if let Some(url) = target() => Unreachable::Redirect {
             address,
             status,
-            url: plain(&base_of(target)).into(),
+            url: url.into(),
         },
-        (400, _) => Unreachable::UntrustedProxy { address },
-        (401 | 403, _) => Unreachable::Banned { address, status },
-        (500.., _) => Unreachable::Behind { address, status },
+        400 => Unreachable::UntrustedProxy { address },
+        401 | 403 => Unreachable::Banned { address, status },
+        500.. => Unreachable::Behind { address, status },
         _ => Unreachable::NoWebsocket { address, status },
     }
 }
 
-/// What to set for a redirect: without the API's own path.
-fn base_of(mut target: Url) -> Url {
-    let scheme = match target.scheme() {
-        "ws" => "http",
-        "wss" => "https",
-        other => other,
-    }
-    .to_owned();
-    let _ = target.set_scheme(&scheme);
-    let path = target.path().trim_end_matches('/');
-    let path = path
-        .split_once("/api")
-        .map_or(path, |(before, _)| before)
-        .to_owned();
-    target.set_path(&path);
-    target.set_query(None);
-    target.set_fragment(None);
-    let _ = target
-        .set_username("")
-        .and_then(|()| target.set_password(None));
-    target
-}
-
-fn shown(base: &Url, change: impl FnOnce(&mut Url) -> bool) -> String {
+/// The same with another scheme. A port that stays where the scheme's own changes is named.
+fn with_scheme(base: &Url, scheme: &str) -> Arc<str> {
     let mut url = base.clone();
-    // A port that stays where the scheme's own changes is named.
-    let port = base.port_or_known_default();
-    if !change(&mut url) {
-        return base.to_string();
-    }
-    let _ = url.set_port(port.filter(|port| Some(*port) != default_port(url.scheme())));
+    let _ = url.set_scheme(scheme);
+    let _ = url.set_port(base.port_or_known_default());
     plain(&url)
 }
 
-fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    }
+fn plain(url: &Url) -> Arc<str> {
+    url.as_str().trim_end_matches('/').into()
 }
 
-fn plain(url: &Url) -> String {
-    url.as_str().trim_end_matches('/').to_owned()
+/// The host without the brackets of an IPv6 address.
+fn host(url: &Url) -> Option<&str> {
+    Some(url.host_str()?.trim_matches(['[', ']']))
 }
 
-/// Connects, whether the host is a name or an address in the form of a URL.
-pub(super) async fn knock(host: &str, port: u16) -> io::Result<TcpStream> {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+/// Connects to where a URL points.
+pub(super) async fn knock(url: &Url) -> io::Result<TcpStream> {
+    let place = host(url).zip(url.port_or_known_default());
+    let (host, port) = place.ok_or(io::ErrorKind::InvalidInput)?;
     match host.parse::<IpAddr>() {
         Ok(ip) => TcpStream::connect(SocketAddr::new(ip, port)).await,
         Err(_) => {
@@ -241,64 +207,45 @@ pub(super) async fn knock(host: &str, port: u16) -> io::Result<TcpStream> {
 
 /// Whether the other end takes part in a TLS handshake, whatever its certificate.
 async fn speaks_tls(base: &Url) -> bool {
-    let Some((host, port)) = base.host_str().zip(base.port_or_known_default()) else {
-        return false;
-    };
     let look = async {
-        let stream = knock(host, port).await.ok()?;
-        let name = ServerName::try_from(
-            host.trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned(),
-        )
-        .ok()?;
-        let connector = TlsConnector::from(Arc::clone(&tls::client(true).ok()?));
+        let stream = knock(base).await.ok()?;
+        let name = ServerName::try_from(host(base)?.to_owned()).ok()?;
+        let connector = TlsConnector::from(tls::client(true).ok()?);
         connector.connect(name, stream).await.ok()
     };
-    tokio::time::timeout(LOOK, look)
-        .await
-        .ok()
-        .flatten()
-        .is_some()
+    let looked = tokio::time::timeout(LOOK, look).await;
+    looked.is_ok_and(|connected| connected.is_some())
 }
 
 /// Where Home Assistant is on this host instead: the other of its two usual ports.
 async fn elsewhere(base: &Url) -> Option<Url> {
-    let host = base.host_str()?;
     let port = match base.port_or_known_default()? {
         8123 => 80,
         80 | 443 => 8123,
         _ => return None,
     };
+    let mut url = base.clone();
+    url.set_scheme("http").ok()?;
+    url.set_port(Some(port)).ok()?;
     let look = async {
-        let mut stream = knock(host, port).await.ok()?;
+        let mut stream = knock(&url).await.ok()?;
+        let host = url.host_str()?;
         let request =
             format!("GET /manifest.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = Vec::new();
         let _ = stream.take(LOOK_MAX).read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer)
-            .contains("\"Home Assistant\"")
-            .then_some(())
+        let found = String::from_utf8_lossy(&answer).contains("\"Home Assistant\"");
+        found.then_some(())
     };
-    tokio::time::timeout(LOOK, look).await.ok().flatten()?;
-    let mut url = base.clone();
-    url.set_scheme("http").ok()?;
-    url.set_port(Some(port)).ok()?;
+    tokio::time::timeout(LOOK, look).await.ok()??;
     Some(url)
 }
 
-/// The token was refused. That of the Supervisor is new with each start of the app.
-pub(crate) fn token(asked: &str, reason: Cause, token: &str, proxied: bool) -> Unreachable {
-    let address = asked.into();
-    if proxied {
-        Unreachable::TokenApp { address, reason }
-    // A long-lived token is three parts; what was pasted may be a password or half of one.
-    } else if token.split('.').count() == 3 {
-        Unreachable::Token { address, reason }
-    } else {
-        Unreachable::TokenOdd { address, reason }
-    }
+/// Header `Location`.
+pub(super) fn location(headers: &http::HeaderMap) -> Option<String> {
+    let to = headers.get(http::header::LOCATION)?.to_str().ok()?;
+    Some(to.to_owned())
 }
 
 #[cfg(test)]
@@ -311,10 +258,12 @@ mod tests {
     }
 
     fn said(fault: &Fault, asked: &str, base: &str) -> String {
-        fault
-            .clone()
-            .with(asked, &url(base), &Found::Nothing)
-            .to_string()
+        fault.clone().said(asked, &url(base)).to_string()
+    }
+
+    fn status(code: u16) -> Fault {
+        let location = None;
+        Fault::Status { code, location }
     }
 
     #[test]
@@ -345,56 +294,29 @@ mod tests {
                 )
             );
         }
-        let lost = said(
-            &Fault::Status {
-                code: 301,
-                location: None,
-            },
-            "ws://ha/api/websocket",
-            "http://ha/",
-        );
-        assert!(
-            lost.contains("301") && lost.contains("ha_base_url"),
-            "{lost}"
-        );
+        let lost = said(&status(301), "ws://ha/api/websocket", "http://ha/");
+        let told = lost.contains("301") && lost.contains("ha_base_url");
+        assert!(told, "{lost}");
     }
 
     #[test]
     fn schemes_keep_the_port() {
-        for (base, tls) in [
-            ("http://ha:8123/", "https://ha:8123"),
-            ("http://ha/", "https://ha:80"),
-            ("http://ha:443/x", "https://ha/x"),
+        for (base, scheme, shown) in [
+            ("http://ha:8123/", "https", "https://ha:8123"),
+            ("http://ha/", "https", "https://ha:80"),
+            ("http://ha:443/x", "https", "https://ha/x"),
+            ("https://ha:8123/", "http", "http://ha:8123"),
+            ("https://ha/", "http", "http://ha:443"),
         ] {
-            assert!(
-                Fault::Refused
-                    .with("ws://x", &url(base), &Found::Tls)
-                    .to_string()
-                    .ends_with(&format!("set ha_base_url to {tls}")),
-                "{base}"
-            );
+            assert_eq!(&*with_scheme(&url(base), scheme), shown, "{base}");
         }
-        assert!(
-            said(
-                &Fault::NoTls,
-                "wss://ha:8123/api/websocket",
-                "https://ha:8123/"
-            )
-            .ends_with("set ha_base_url to http://ha:8123")
-        );
-        assert!(
-            said(&Fault::NoTls, "wss://ha/api/websocket", "https://ha/")
-                .ends_with("set ha_base_url to http://ha:443")
-        );
+        let line = said(&Fault::NoTls, "wss://ha/api/websocket", "https://ha/");
+        assert!(line.ends_with("set ha_base_url to http://ha:443"), "{line}");
     }
 
     #[test]
     fn every_fault_names_address_and_remedy_in_one_line() {
-        let status = |code| Fault::Status {
-            code,
-            location: None,
-        };
-        let all = [
+        let faults = [
             Fault::Refused,
             Fault::NoName,
             Fault::NoTls,
@@ -402,51 +324,13 @@ mod tests {
             Fault::OtherName,
             Fault::OutOfDate,
             Fault::Garbled(Cause::said("x")),
-            status(400),
-            status(401),
-            status(403),
-            status(404),
-            status(200),
-            status(502),
-            status(504),
         ];
-        for fault in all {
-            let line = said(
-                &fault,
-                "wss://ha.example/api/websocket",
-                "https://ha.example/",
-            );
-            assert!(
-                line.contains("wss://ha.example/api/websocket")
-                    && line.contains(": ")
-                    && !line.contains('\n'),
-                "{fault:?}: {line}"
-            );
+        let statuses = [400, 401, 403, 404, 200, 502, 504].map(status);
+        let asked = "wss://ha.example/api/websocket";
+        for fault in faults.into_iter().chain(statuses) {
+            let line = said(&fault, asked, "https://ha.example/");
+            let told = line.contains(asked) && line.contains(": ") && !line.contains('\n');
+            assert!(told, "{fault:?}: {line}");
         }
-    }
-
-    #[test]
-    fn a_token_that_is_none_is_named_and_not_shown() {
-        let line = token(
-            "ws://ha/api/websocket",
-            Cause::said("Invalid access token or password"),
-            "my-password",
-            false,
-        )
-        .to_string();
-        assert!(
-            line.contains("does not look like one")
-                && line.contains("HA_TOKEN")
-                && !line.contains("my-password"),
-            "{line}"
-        );
-        assert!(!matches!(
-            token("ws://ha", Cause::said(""), "a.b.c", false),
-            Unreachable::TokenOdd { .. }
-        ));
-        assert!(matches!(
-            token("ws://supervisor", Cause::said(""), "abc", true),
-            Unreachable::TokenApp { .. }
-        ));
     }
 }

@@ -2,17 +2,17 @@
 //! new key order or one odd entity never costs the others. Shapes as recorded from 2025.4 to
 //! 2026.11 (see the tests).
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, net::SocketAddr};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
-use super::loose_scalar::{LooseScalar, Texts, present};
+use super::loose::{Loose, present};
 use crate::{
-    facts::HttpPlace,
+    facts::{HaFacts, HaPlaces, HttpPlace},
     registered::{Registered, RegistryEvent},
 };
-use vocab::EntityId;
+use vocab::{EntityId, reason::Cause};
 
 /// One message from Home Assistant; a frame holds one, or an array of them when coalesced.
 #[derive(Debug, Deserialize)]
@@ -36,13 +36,25 @@ pub(crate) struct Incoming<'a> {
     pub message: Option<String>,
 }
 
+impl Incoming<'_> {
+    /// What a good result says, if it can be read.
+    pub(super) fn answer<T: DeserializeOwned>(&self) -> Option<T> {
+        let result = self.result.filter(|_| self.success == Some(true))?;
+        serde_json::from_str(result.get()).ok()
+    }
+
+    /// What a bad result says.
+    pub(super) fn cause(&self) -> Cause {
+        Cause::said(self.error.clone().unwrap_or_default().to_string())
+    }
+}
+
 /// `error` of a result.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct ErrorBody {
-    #[serde(default)]
-    pub code: LooseScalar,
-    #[serde(default)]
-    pub message: LooseScalar,
+    code: Loose,
+    message: Loose,
 }
 
 /// Characters of an error's text that are shown.
@@ -57,14 +69,8 @@ impl ErrorBody {
 
 impl std::fmt::Display for ErrorBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = |value: &LooseScalar| {
-            value
-                .to_string()
-                .chars()
-                .take(ERROR_MAX)
-                .collect::<String>()
-        };
-        write!(f, "{} ({})", text(&self.message), text(&self.code))
+        let [message, code] = [&self.message, &self.code].map(ToString::to_string);
+        write!(f, "{message:.ERROR_MAX$} ({code:.ERROR_MAX$})")
     }
 }
 
@@ -86,36 +92,56 @@ pub(crate) fn messages(frame: &str) -> (Vec<Incoming<'_>>, usize) {
     }
 }
 
-/// `get_config`, also `GET /api/config`.
+/// `get_config`, also `GET /api/config`; of `GET /api/core/state` the state.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Config {
-    #[serde(default)]
     pub state: Option<String>,
-    #[serde(default)]
     pub version: Option<String>,
-    #[serde(default)]
     pub time_zone: Option<String>,
-    #[serde(default)]
-    pub internal_url: Option<String>,
-    #[serde(default)]
-    pub recovery_mode: bool,
+    pub language: Option<String>,
+    pub currency: Option<String>,
+    internal_url: Option<String>,
+    recovery_mode: bool,
+}
+
+impl Config {
+    pub(super) fn is_running(&self) -> bool {
+        self.state.as_deref() == Some("RUNNING")
+    }
+
+    /// What it says of Home Assistant, and where that was reached.
+    pub(super) fn facts(&self, peer: Option<SocketAddr>) -> HaFacts {
+        let text = |text: &Option<String>| text.as_deref().map(Into::into);
+        HaFacts {
+            version: text(&self.version),
+            time_zone: text(&self.time_zone),
+            state: text(&self.state),
+            address: peer.map(|peer| peer.ip()),
+            port: peer.map(|peer| peer.port()),
+            places: HaPlaces {
+                internal_url: text(&self.internal_url),
+                recovery: self.recovery_mode,
+                ..HaPlaces::default()
+            },
+            ..HaFacts::default()
+        }
+    }
 }
 
 /// `http/config`: the configuration in use and the one on trial. Anything of another shape is
 /// passed over.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct HttpConfigs {
-    #[serde(default)]
+#[serde(default)]
+pub(super) struct HttpConfigs {
     stable: Value,
-    #[serde(default)]
     pending: Value,
-    #[serde(default)]
     default: Value,
 }
 
 impl HttpConfigs {
     /// Where Home Assistant listens with them.
-    pub(crate) fn places(&self) -> Vec<HttpPlace> {
+    pub(super) fn places(&self) -> Vec<HttpPlace> {
         // Without a stored one the default is in use.
         let stable = if self.stable.is_object() {
             &self.stable
@@ -129,7 +155,7 @@ impl HttpConfigs {
     }
 
     /// Whether one is on trial: it ends by itself.
-    pub(crate) fn on_trial(&self) -> bool {
+    pub(super) fn on_trial(&self) -> bool {
         place(&self.pending).is_some()
     }
 }
@@ -140,16 +166,52 @@ fn place(config: &Value) -> Option<HttpPlace> {
         return None;
     }
     let port = u16::try_from(config.get("server_port")?.as_u64()?).ok()?;
-    let hosts = match config.get("server_host") {
-        Some(Value::String(host)) => vec![host.clone()],
-        Some(Value::Array(hosts)) => hosts
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        _ => Vec::new(),
-    };
-    Some(HttpPlace { port, hosts })
+    let hosts = Loose::deserialize(config.get("server_host").unwrap_or(&Value::Null)).ok()?;
+    Some(HttpPlace {
+        port,
+        hosts: hosts.texts().to_vec(),
+    })
+}
+
+/// One of `get_states` or of `GET /api/states`, with what matters of its attributes.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct FullState<A> {
+    #[serde(default, deserialize_with = "id_if_any")]
+    pub entity_id: Option<EntityId>,
+    pub state: String,
+    #[serde(default)]
+    pub attributes: A,
+    #[serde(default)]
+    last_changed: Option<String>,
+    /// Home Assistant before 2024.3 has none.
+    #[serde(default)]
+    last_reported: Option<String>,
+    #[serde(default)]
+    last_updated: Option<String>,
+}
+
+impl<A> FullState<A> {
+    /// When it changed, Unix s.
+    pub(crate) fn changed(&self) -> Option<f64> {
+        unix_seconds(self.last_changed.as_deref()?)
+    }
+
+    /// When it was reported last, Unix s, as far as its text tells.
+    pub(crate) fn reported(&self) -> Option<f64> {
+        unix_seconds(self.last_reported.as_deref()?)
+    }
+
+    /// The same by the stamp of its text, where that is all there is.
+    pub(super) fn reported_or_updated(&self) -> Option<f64> {
+        let reported = self.last_reported.as_deref();
+        unix_seconds(reported.or(self.last_updated.as_deref())?)
+    }
+}
+
+/// A time as Home Assistant writes it, in Unix s.
+fn unix_seconds(text: &str) -> Option<f64> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    Some(at.as_duration().as_secs_f64())
 }
 
 /// What of an entity's attributes matters to a set-up. Others may be as large as they like: they
@@ -157,17 +219,17 @@ fn place(config: &Value) -> Option<HttpPlace> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Attributes {
-    unit_of_measurement: LooseScalar,
-    device_class: LooseScalar,
-    friendly_name: LooseScalar,
-    restored: LooseScalar,
+    unit_of_measurement: Loose,
+    device_class: Loose,
+    friendly_name: Loose,
+    restored: Loose,
     // In these, helpers name what they are made of.
-    source: Texts,
-    source_entity: Texts,
-    source_entity_id: Texts,
-    entity_id: Texts,
-    entity_ids: Texts,
-    entities: Texts,
+    source: Loose,
+    source_entity: Loose,
+    source_entity_id: Loose,
+    entity_id: Loose,
+    entity_ids: Loose,
+    entities: Loose,
 }
 
 impl Attributes {
@@ -190,7 +252,7 @@ impl Attributes {
     }
 
     /// What it says to be made of.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn sources(&self) -> Vec<EntityId> {
         let all = [
             &self.source,
             &self.source_entity,
@@ -200,334 +262,63 @@ impl Attributes {
             &self.entities,
         ];
         all.into_iter()
-            .flat_map(|texts| &texts.0)
-            .map(String::as_str)
+            .flat_map(Loose::texts)
+            .filter_map(|id| id.parse().ok())
+            .collect()
     }
 }
 
 /// What of an entity's attributes matters to a reading.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Unit {
     #[serde(deserialize_with = "present")]
-    unit_of_measurement: Option<LooseScalar>,
+    unit_of_measurement: Option<Loose>,
 }
 
 impl Unit {
     /// Anything but a text counts as none.
     pub(crate) fn unit(&self) -> Option<&str> {
-        self.unit_of_measurement
-            .as_ref()
-            .and_then(LooseScalar::as_str)
+        self.unit_of_measurement.as_ref()?.as_str()
     }
-}
 
-/// The event of `subscribe_entities`: added, changed, removed.
-#[derive(Debug, Deserialize)]
-pub(crate) struct EntitiesEvent<'a> {
-    #[serde(default, borrow)]
-    a: HashMap<Cow<'a, str>, &'a RawValue>,
-    #[serde(default, borrow)]
-    c: HashMap<Cow<'a, str>, &'a RawValue>,
-    #[serde(default, borrow)]
-    r: Vec<Cow<'a, str>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Added {
-    s: String,
-    #[serde(default)]
-    a: Unit,
-    #[serde(default)]
-    lc: LooseScalar,
-    #[serde(default)]
-    lu: LooseScalar,
-}
-
-#[derive(Debug, Deserialize)]
-struct Diff {
-    #[serde(default, rename = "+")]
-    plus: Plus,
-    #[serde(default, rename = "-")]
-    minus: Minus,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Plus {
-    #[serde(default)]
-    s: Option<String>,
-    #[serde(default)]
-    a: Unit,
-    #[serde(default)]
-    lc: Option<LooseScalar>,
-    #[serde(default)]
-    lu: Option<LooseScalar>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Minus {
-    #[serde(default)]
-    a: Vec<String>,
-}
-
-/// A new unit, if an event says anything about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum UnitChange {
-    Same,
-    Now(Option<String>),
-}
-
-/// One thing an entities event says, in its order: added, changed, removed.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum EntityChange {
-    /// `at` is Home Assistant's stamp of the last report, Unix seconds.
-    Added {
-        entity: EntityId,
-        state: String,
-        unit: Option<String>,
-        at: Option<f64>,
-    },
-    /// `reported`: its state was, not its attributes alone.
-    Changed {
-        entity: EntityId,
-        state: Option<String>,
-        unit: UnitChange,
-        reported: bool,
-        at: Option<f64>,
-    },
-    Removed {
-        entity: EntityId,
-    },
-}
-
-impl EntitiesEvent<'_> {
-    /// All it says; entries of another shape are counted.
-    pub(crate) fn told(self) -> (Vec<EntityChange>, usize) {
-        let (mut told, mut bad) = (Vec::new(), 0);
-        for (entity, raw) in self.a {
-            match (entity.parse(), serde_json::from_str::<Added>(raw.get())) {
-                (Ok(entity), Ok(added)) => {
-                    let at = later(added.lc.as_f64(), added.lu.as_f64());
-                    told.push(EntityChange::Added {
-                        entity,
-                        unit: added.a.unit().map(str::to_owned),
-                        state: added.s,
-                        at,
-                    });
-                }
-                _ => bad += 1,
-            }
-        }
-        for (entity, raw) in self.c {
-            match (entity.parse(), serde_json::from_str::<Diff>(raw.get())) {
-                (Ok(entity), Ok(Diff { plus, minus })) => {
-                    let unit = if plus.a.unit_of_measurement.is_some() {
-                        UnitChange::Now(plus.a.unit().map(str::to_owned))
-                    } else if minus.a.iter().any(|name| name == "unit_of_measurement") {
-                        UnitChange::Now(None)
-                    } else {
-                        UnitChange::Same
-                    };
-                    // A forced update of the same value carries `lc` alone.
-                    let reported = plus.s.is_some() || plus.lc.is_some();
-                    let at = later(
-                        plus.lc.as_ref().and_then(LooseScalar::as_f64),
-                        plus.lu.as_ref().and_then(LooseScalar::as_f64),
-                    );
-                    told.push(EntityChange::Changed {
-                        entity,
-                        state: plus.s,
-                        unit,
-                        reported,
-                        at,
-                    });
-                }
-                _ => bad += 1,
-            }
-        }
-        for entity in self.r {
-            match entity.parse() {
-                Ok(entity) => told.push(EntityChange::Removed { entity }),
-                Err(_) => bad += 1,
-            }
-        }
-        (told, bad)
-    }
-}
-
-/// The later stamp: `lu` is left out where it equals `lc`.
-fn later(lc: Option<f64>, lu: Option<f64>) -> Option<f64> {
-    lc.into_iter()
-        .chain(lu)
-        .filter(|at| at.is_finite())
-        .reduce(f64::max)
-}
-
-/// Our messages.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type")]
-pub(crate) enum Outgoing<'a> {
-    #[serde(rename = "auth")]
-    Auth { access_token: &'a str },
-    #[serde(rename = "ping")]
-    Ping { id: u64 },
-    #[serde(rename = "get_config")]
-    GetConfig { id: u64 },
-    #[serde(rename = "get_states")]
-    GetStates { id: u64 },
-    #[serde(rename = "http/config")]
-    GetHttpConfig { id: u64 },
-    #[serde(rename = "energy/get_prefs")]
-    GetPrefs { id: u64 },
-    #[serde(rename = "energy/info")]
-    EnergyInfo { id: u64 },
-    #[serde(rename = "config/entity_registry/list")]
-    ListRegistry { id: u64 },
-    #[serde(rename = "config/device_registry/list")]
-    ListDevices { id: u64 },
-    #[serde(rename = "config/area_registry/list")]
-    ListAreas { id: u64 },
-    #[serde(rename = "config/auth/list")]
-    ListUsers { id: u64 },
-    #[serde(rename = "config/entity_registry/get_entries")]
-    GetEntries { id: u64, entity_ids: &'a [EntityId] },
-    #[serde(rename = "subscribe_events")]
-    SubscribeEvents { id: u64, event_type: &'a str },
-    #[serde(rename = "subscribe_entities")]
-    SubscribeEntities { id: u64, entity_ids: &'a [EntityId] },
-    #[serde(rename = "unsubscribe_events")]
-    Unsubscribe { id: u64, subscription: u64 },
-    #[serde(rename = "render_template")]
-    RenderTemplate {
-        id: u64,
-        template: &'a str,
-        variables: TemplateIds<'a>,
-    },
-    #[serde(rename = "recorder/statistics_during_period")]
-    Statistics {
-        id: u64,
-        start_time: &'a str,
-        statistic_ids: &'a [&'a str],
-        period: &'a str,
-        types: &'a [&'a str],
-        units: StatisticUnits,
-    },
-    #[serde(rename = "recorder/get_statistics_metadata")]
-    StatisticNames {
-        id: u64,
-        statistic_ids: &'a [&'a str],
-    },
-}
-
-/// Home Assistant's time, then each entity of `ids` with the time it was reported last, Unix
-/// seconds. What else tells states (`get_states`, REST) is no use for that: its texts are kept
-/// until the state changes, with the stamp of when they were made.
-pub(crate) const STAMPS: &str = "{{ now().timestamp() }}{% for e in ids %}{% if states[e] %} \
-    {{ e }}={{ (states[e].last_reported or states[e].last_updated).timestamp() }}{% endif %}{% endfor %}";
-
-/// Variables of a template.
-#[derive(Debug, Serialize)]
-pub(crate) struct TemplateIds<'a> {
-    pub ids: &'a [EntityId],
-}
-
-/// When entities were reported, and what time it was where they are; Unix seconds.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Stamps {
-    /// `None`: it was not said.
-    pub home: Option<f64>,
-    pub entities: Vec<(EntityId, f64)>,
-}
-
-impl Stamps {
-    /// What [`STAMPS`] renders.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let number = |text: &str| text.parse().ok().filter(|n: &f64| n.is_finite());
-        let mut words = text.split_whitespace();
-        let home = number(words.next()?)?;
-        let entities = words
-            .filter_map(|word| word.split_once('='))
-            .filter_map(|(id, at)| Some((id.parse().ok()?, number(at)?)));
-        Some(Self {
-            home: Some(home),
-            entities: entities.collect(),
-        })
-    }
-}
-
-/// The event of a rendered template. A text that looks like a number comes as one.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Rendered {
-    #[serde(default)]
-    pub result: LooseScalar,
-}
-
-impl Rendered {
-    pub(crate) fn stamps(&self) -> Option<Stamps> {
-        match &self.result {
-            LooseScalar::Text(text) => Stamps::parse(text),
-            LooseScalar::Number(home) => Some(Stamps {
-                home: home.as_f64(),
-                entities: Vec::new(),
-            }),
-            _ => None,
-        }
-    }
-}
-
-/// Units that statistics are wanted in, by class.
-#[derive(Debug, Serialize)]
-pub(crate) struct StatisticUnits {
-    pub power: &'static str,
-    pub energy: &'static str,
-}
-
-impl Outgoing<'_> {
-    /// As a text frame.
-    pub(crate) fn frame(&self) -> String {
-        // These types have no map with odd keys and no fallible part: serialising cannot fail.
-        serde_json::to_string(self).unwrap_or_default()
+    /// Whether anything is said of it.
+    pub(super) fn is_told(&self) -> bool {
+        self.unit_of_measurement.is_some()
     }
 }
 
 /// What of an entity registry's entry matters here.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct RegistryEntry {
-    #[serde(default, deserialize_with = "id_if_any")]
+    #[serde(deserialize_with = "id_if_any")]
     pub entity_id: Option<EntityId>,
-    #[serde(default)]
     id: String,
-    #[serde(default)]
-    unique_id: LooseScalar,
+    /// Some integrations give numbers.
+    unique_id: Loose,
     /// The entity's own area; without one it is where its device is.
-    #[serde(default)]
     pub area_id: Option<String>,
-    #[serde(default)]
     pub device_id: Option<String>,
     /// The integration that made it; `energy`: Home Assistant's own, of the Energy settings.
-    #[serde(default)]
     pub platform: Option<String>,
 }
 
 /// What of a device registry's entry matters here.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct DeviceEntry {
-    #[serde(default)]
     pub id: String,
-    #[serde(default)]
     pub area_id: Option<String>,
-    #[serde(default)]
     pub name: Option<String>,
-    #[serde(default)]
     pub name_by_user: Option<String>,
 }
 
 /// What of an area registry's entry matters here.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct AreaEntry {
-    #[serde(default)]
     pub area_id: String,
-    #[serde(default)]
     pub name: String,
 }
 
@@ -566,12 +357,10 @@ impl RegistryUpdated {
 impl RegistryEntry {
     /// What the entity stays known by.
     pub(crate) fn registered(&self) -> Registered {
-        // Some integrations give numbers.
-        let unique_id = self.unique_id.to_string();
         Registered {
             id: self.id.clone(),
             platform: self.platform.clone().unwrap_or_default(),
-            unique_id,
+            unique_id: self.unique_id.to_string(),
         }
     }
 
@@ -596,138 +385,32 @@ pub(crate) fn starts_with_mac(text: &str, macs: &[String]) -> bool {
 
 /// An entity id; anything else counts as none, and costs nothing beside it.
 pub(crate) fn id_if_any<'de, D: Deserializer<'de>>(from: D) -> Result<Option<EntityId>, D::Error> {
-    let said = LooseScalar::deserialize(from)?;
+    let said = Loose::deserialize(from)?;
     Ok(said.as_str().and_then(|id| id.parse().ok()))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
     use proptest::prelude::*;
 
-    fn told(event: &str) -> Vec<EntityChange> {
-        let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
-        assert_eq!(bad, 0);
-        told
-    }
-
-    #[test]
-    fn recorded_events_say_what_they_said() {
-        let added = told(
-            r#"{"a":{"sensor.grid_power":{"s":"1234.5","a":{"state_class":"measurement","unit_of_measurement":"W","device_class":"power","friendly_name":"Grid power"},"c":{"id":"01M8","parent_id":null,"user_id":"b116"},"lc":1795439063.0075302}}}"#,
-        );
-        let stamp = |text: &str| Some(serde_json::from_str::<f64>(text).unwrap());
-        let at = stamp("1795439063.0075302");
-        assert_eq!(
-            added,
-            [EntityChange::Added {
-                entity: EntityId::from_static("sensor.grid_power"),
-                state: "1234.5".into(),
-                unit: Some("W".into()),
-                at
-            }]
-        );
-        let changed = |state: Option<&str>, unit, reported, at| {
-            vec![EntityChange::Changed {
-                entity: EntityId::from_static("sensor.x"),
-                state: state.map(str::to_owned),
-                unit,
-                reported,
-                at,
-            }]
-        };
-        for (event, expected) in [
-            (
-                r#"{"c":{"sensor.x":{"+":{"s":"-800.0","lc":1795439063.7176902,"c":"01M8"}}}}"#,
-                changed(
-                    Some("-800.0"),
-                    UnitChange::Same,
-                    true,
-                    stamp("1795439063.7176902"),
-                ),
-            ),
-            (
-                r#"{"c":{"sensor.x":{"+":{"lu":1795439065.8350127,"c":"01M8","a":{"unit_of_measurement":"kW"}},"-":{"a":["state_class"]}}}}"#,
-                changed(
-                    None,
-                    UnitChange::Now(Some("kW".into())),
-                    false,
-                    stamp("1795439065.8350127"),
-                ),
-            ),
-            (
-                r#"{"c":{"sensor.x":{"+":{"lu":1.5},"-":{"a":["unit_of_measurement"]}}}}"#,
-                changed(None, UnitChange::Now(None), false, Some(1.5)),
-            ),
-            (
-                r#"{"c":{"sensor.x":{"+":{"lc":1795439067.2449274,"c":"01M8"}}}}"#,
-                changed(None, UnitChange::Same, true, stamp("1795439067.2449274")),
-            ),
-            (
-                r#"{"c":{"sensor.x":{"-":{"a":["icon"]}}}}"#,
-                changed(None, UnitChange::Same, false, None),
-            ),
-        ] {
-            assert_eq!(told(event), expected, "{event}");
-        }
-        assert_eq!(
-            told(r#"{"r":["sensor.comes_later"]}"#),
-            [EntityChange::Removed {
-                entity: EntityId::from_static("sensor.comes_later")
-            }]
-        );
-        assert_eq!(told(r#"{"a":{}}"#), []);
-    }
-
-    #[test]
-    fn one_odd_entity_does_not_cost_the_others() {
-        let event = r#"{"a":{"sensor.odd":{"s":5},"sensor.good":{"s":"1","a":{"unit_of_measurement":7}}},"c":{"sensor.odd":7}}"#;
-        let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
-        assert_eq!(
-            told,
-            vec![EntityChange::Added {
-                entity: EntityId::from_static("sensor.good"),
-                state: "1".into(),
-                unit: None,
-                at: None
-            }]
-        );
-        assert_eq!(bad, 2);
-    }
+    use super::*;
+    use crate::home_assistant::{entity_changes::EntitiesEvent, stamps::Stamps};
 
     #[test]
     fn what_is_no_entity_id_costs_nothing_beside_it() {
-        let event = r#"{"a":{"sensor._x":{"s":"1"},"sensor.a":{"s":"1"}},"c":{"sensor.x__y":{"+":{"s":"2"}},
-            "sensor.b":{"+":{"s":"2"}}},"r":["sensor","sensor.c"]}"#;
-        let (told, bad) = serde_json::from_str::<EntitiesEvent>(event).unwrap().told();
-        let ids: Vec<&str> = told
-            .iter()
-            .map(|change| match change {
-                EntityChange::Added { entity, .. }
-                | EntityChange::Changed { entity, .. }
-                | EntityChange::Removed { entity } => &**entity,
-            })
-            .collect();
-        assert_eq!(ids, ["sensor.a", "sensor.b", "sensor.c"]);
-        assert_eq!(bad, 3);
         let entries: Vec<RegistryEntry> = serde_json::from_str(
             r#"[{"entity_id":"sensor._x","id":"1"},{"entity_id":7},{"id":"2"},{"entity_id":"sensor.a"}]"#,
         )
         .unwrap();
         let ids: Vec<_> = entries.into_iter().map(|entry| entry.entity_id).collect();
-        assert_eq!(
-            ids,
-            [None, None, None, Some(EntityId::from_static("sensor.a"))]
-        );
-        let update =
-            r#"{"data":{"action":"update","entity_id":"sensor._x","old_entity_id":"sensor.a"}}"#;
-        assert_eq!(
-            serde_json::from_str::<RegistryUpdated>(update)
-                .unwrap()
-                .told(),
-            None
-        );
+        let a = EntityId::from_static("sensor.a");
+        assert_eq!(ids, [None, None, None, Some(a)]);
+        let update: RegistryUpdated = serde_json::from_str(
+            r#"{"data":{"action":"update","entity_id":"sensor._x","old_entity_id":"sensor.a"}}"#,
+        )
+        .unwrap();
+        assert_eq!(update.told(), None);
     }
 
     #[test]
@@ -739,46 +422,39 @@ mod tests {
         let (all, bad) = messages(
             r#"{"id":null,"type":"result","success":false,"error":{"code":"invalid_format","message":"m"}}"#,
         );
-        assert_eq!(all[0].id, None);
-        assert_eq!(bad, 0);
-        assert_eq!(
-            all[0].error.as_ref().unwrap().to_string().as_str(),
-            "m (invalid_format)"
-        );
+        assert_eq!((bad, all[0].id), (0, None));
+        assert_eq!(&*all[0].cause().text, "m (invalid_format)");
     }
 
     #[test]
     fn places_of_home_assistant() {
-        let places = |text: &str| -> Vec<(u16, Vec<String>)> {
+        for (text, places) in [
+            (
+                r#"{"stable":{"server_port":80},"pending":null,"default":{"server_port":8123}}"#,
+                vec![(80, vec![])],
+            ),
+            (
+                r#"{"stable":null,"default":{"server_port":8123}}"#,
+                vec![(8123, vec![])],
+            ),
+            (
+                r#"{"stable":{"server_port":80},"pending":{"server_port":8123,"server_host":["192.0.2.5"],"error":null}}"#,
+                vec![(80, vec![]), (8123, vec!["192.0.2.5"])],
+            ),
+            (
+                r#"{"stable":{"server_port":80,"server_host":"::"},"pending":{"server_port":9,"error":"x"}}"#,
+                vec![(80, vec!["::"])],
+            ),
+            (r#"{"stable":7,"pending":{"server_port":"x"}}"#, vec![]),
+        ] {
+            let place = |(port, hosts): (u16, Vec<&str>)| HttpPlace {
+                port,
+                hosts: hosts.into_iter().map(str::to_owned).collect(),
+            };
+            let places: Vec<HttpPlace> = places.into_iter().map(place).collect();
             let configs: HttpConfigs = serde_json::from_str(text).unwrap();
-            configs
-                .places()
-                .into_iter()
-                .map(|p| (p.port, p.hosts))
-                .collect()
-        };
-        assert_eq!(
-            places(
-                r#"{"stable":{"server_port":80},"pending":null,"default":{"server_port":8123}}"#
-            ),
-            [(80, vec![])]
-        );
-        assert_eq!(
-            places(r#"{"stable":null,"default":{"server_port":8123}}"#),
-            [(8123, vec![])]
-        );
-        let trial = r#"{"stable":{"server_port":80},"pending":{"server_port":8123,"server_host":["192.0.2.5"],"error":null}}"#;
-        assert_eq!(
-            places(trial),
-            [(80, vec![]), (8123, vec!["192.0.2.5".to_owned()])]
-        );
-        assert_eq!(
-            places(
-                r#"{"stable":{"server_port":80,"server_host":"::"},"pending":{"server_port":9,"error":"x"}}"#
-            ),
-            [(80, vec!["::".into()])]
-        );
-        assert_eq!(places(r#"{"stable":7,"pending":{"server_port":"x"}}"#), []);
+            assert_eq!(configs.places(), places, "{text}");
+        }
     }
 
     #[test]
@@ -794,52 +470,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn stamps_are_read_as_rendered() {
-        let event = r#"{"result":"1795439070.25 sensor.a=1795439063.5 sensor.b=x sensor.c","listeners":{"all":false}}"#;
-        let stamps = serde_json::from_str::<Rendered>(event)
-            .unwrap()
-            .stamps()
-            .unwrap();
-        assert_eq!(
-            stamps,
-            Stamps {
-                home: Some(1_795_439_070.25),
-                entities: vec![(EntityId::from_static("sensor.a"), 1_795_439_063.5)]
-            }
-        );
-        let alone = serde_json::from_str::<Rendered>(r#"{"result":1795439070.25}"#)
-            .unwrap()
-            .stamps()
-            .unwrap();
-        assert_eq!(
-            alone,
-            Stamps {
-                home: Some(1_795_439_070.25),
-                entities: Vec::new()
-            }
-        );
-        for other in [
-            r#"{"result":null}"#,
-            r#"{"error":"UndefinedError","level":"ERROR"}"#,
-            r#"{"result":"sensor.a=1"}"#,
-        ] {
-            assert_eq!(
-                serde_json::from_str::<Rendered>(other).unwrap().stamps(),
-                None,
-                "{other}"
-            );
-        }
-    }
-
     proptest! {
         #[test]
         fn any_text_decodes_without_panic(text in ".{0,300}") {
-            let _ = Stamps::parse(&text);
             let _ = messages(&text);
-            if let Ok(event) = serde_json::from_str::<EntitiesEvent>(&text) {
-                let _ = event.told();
-            }
+            let _ = Stamps::parse(&text);
+            let _ = serde_json::from_str::<EntitiesEvent>(&text).map(EntitiesEvent::told);
         }
     }
 }

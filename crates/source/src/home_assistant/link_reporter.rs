@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::address::Address;
 use crate::{
     channels::{SourceChannels, Stopped},
     facts::Transport,
@@ -13,42 +14,57 @@ use vocab::{Link, Now, SourceEvent};
 const REASONS_MAX: usize = 16;
 
 /// See the module's text.
-#[derive(Debug, Default)]
-pub(super) struct LinkReporter {
+pub(super) struct LinkReporter<'a> {
+    /// Where it is said.
+    pub(super) channels: &'a mut SourceChannels,
+    /// Which way Home Assistant is asked, and where that is.
+    way: Transport,
+    server: String,
     link: Option<Link>,
     logged: Vec<Unreachable>,
     last_alive: Option<Duration>,
     ever_up: bool,
 }
 
-impl LinkReporter {
+impl<'a> LinkReporter<'a> {
+    pub(super) fn new(channels: &'a mut SourceChannels) -> Self {
+        Self {
+            channels,
+            way: Transport::Websocket,
+            server: String::new(),
+            link: None,
+            logged: Vec::new(),
+            last_alive: None,
+            ever_up: false,
+        }
+    }
+
+    /// From now on events come this way.
+    pub(super) fn goes(&mut self, way: Transport, address: &Address) {
+        (self.way, self.server) = (way, address.shown(way));
+    }
+
     /// Passes an event on; links only when they differ from the last.
-    pub(super) async fn say(
-        &mut self,
-        channels: &SourceChannels,
-        now: Now,
-        event: SourceEvent,
-        way: Transport,
-        shown: &str,
-    ) -> Result<(), Stopped> {
+    pub(super) async fn say(&mut self, now: Now, event: SourceEvent) -> Result<(), Stopped> {
         if let SourceEvent::Link(link) = &event {
             if self.link.as_ref() == Some(link) {
                 return Ok(());
             }
+            let server = &*self.server;
             match link {
                 Link::Starting => tracing::info!(
-                    server = shown,
+                    server,
                     "Home Assistant is starting: first values count once it runs or they change"
                 ),
                 Link::Up => {
                     self.last_alive = Some(now.mono);
                     self.logged.clear();
-                    let over = match way {
+                    let over = match self.way {
                         Transport::Websocket => "WebSocket",
                         Transport::Rest => "REST, polled",
                     };
                     tracing::info!(
-                        server = shown,
+                        server,
                         "Home Assistant is {} ({over})",
                         if self.ever_up { "back" } else { "connected" }
                     );
@@ -58,7 +74,7 @@ impl LinkReporter {
             }
             self.link = Some(link.clone());
         }
-        channels.say(now, event).await
+        self.channels.say(now, event).await
     }
 
     /// A frame or an answer came. It proves old values only while the link is up: a refused token
@@ -69,22 +85,10 @@ impl LinkReporter {
         }
     }
 
-    /// First connection under way.
-    pub(super) async fn connecting(&mut self, channels: &SourceChannels) -> Result<(), Stopped> {
-        if self.link.is_none() {
-            self.link = Some(Link::Connecting);
-            channels
-                .say(channels.clock.now(), SourceEvent::Link(Link::Connecting))
-                .await?;
-        }
-        Ok(())
-    }
-
     /// Lost or refused. A reason is logged once an outage; the link is said again when its reason
     /// changes.
     pub(super) async fn down(
         &mut self,
-        channels: &SourceChannels,
         reason: Unreachable,
         retry: Duration,
     ) -> Result<(), Stopped> {
@@ -99,20 +103,12 @@ impl LinkReporter {
             reason,
             last_alive: self.last_alive,
         };
-        if self.link.as_ref() != Some(&link) {
-            self.link = Some(link.clone());
-            channels
-                .say(channels.clock.now(), SourceEvent::Link(link))
-                .await?;
-        }
-        Ok(())
+        self.say(self.channels.clock.now(), SourceEvent::Link(link))
+            .await
     }
 
-    /// Whether values are coming.
+    /// Whether no values are coming.
     pub(super) fn is_down(&self) -> bool {
-        matches!(
-            self.link,
-            None | Some(Link::Connecting | Link::Idle(_) | Link::Down { .. })
-        )
+        !matches!(self.link, Some(Link::Up | Link::Starting))
     }
 }

@@ -3,10 +3,10 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `address` | where, and with which token; timings |
-//! | `frames`, `loose_scalar` | the wire's shapes, and how little of them is kept |
-//! | `reported` | when an entity was reported last, and when it is worth asking |
+//! | `command`, `frames`, `entity_changes`, `loose` | the wire's shapes, and how little of them is kept |
+//! | `stamps`, `reported`, `looking` | when an entity was reported last, and when it is worth asking |
 //! | `table` | wanted entities, and which values count while Home Assistant starts |
-//! | `asked` | what waits for its answer, and how long |
+//! | `asked`, `heartbeat` | what waits for its answer, and how long; whether the other end lives |
 //! | `session` | the WebSocket protocol as a pure state machine |
 //! | `socket`, `shrinking_socket` | its thin IO; no more memory than it needs |
 //! | `rest`, `poll` | its REST API; the poll, as fallback or by choice |
@@ -17,11 +17,15 @@
 
 pub mod address;
 mod asked;
+pub(crate) mod command;
 pub(crate) mod end;
+mod entity_changes;
 mod fault;
 pub(crate) mod frames;
+mod heartbeat;
 mod link_reporter;
-mod loose_scalar;
+mod looking;
+mod loose;
 mod poll;
 pub(crate) mod query;
 mod reconnect;
@@ -29,16 +33,18 @@ mod reported;
 pub(crate) mod rest;
 mod session;
 mod shrinking_socket;
-pub(crate) mod socket;
+mod socket;
+pub(crate) mod stamps;
 mod table;
 
 use std::convert::Infallible;
 
-pub use address::{Access, Address, AddressError, Cadence, Moved, Supervisor, cleaned};
+pub use address::{Access, Address, Cadence, Moved, Supervisor, cleaned};
 use end::{End, Lost};
 use link_reporter::LinkReporter;
+use poll::Ended;
 use reconnect::Reconnect;
-use socket::Socket;
+use shrinking_socket::ShrinkingSocket;
 
 use super::channels::{SourceChannels, Stopped};
 use config::{HaTransport, SourceSettings};
@@ -74,109 +80,106 @@ async fn follow(
         Ok(addresses) => addresses,
         Err(error) => {
             tracing::warn!("{error}");
-            channels
-                .say(
-                    channels.clock.now(),
-                    SourceEvent::Link(Link::Idle(error.into())),
-                )
-                .await?;
+            let idle = SourceEvent::Link(Link::Idle(error));
+            channels.say(channels.clock.now(), idle).await?;
             channels.stop.cancelled().await;
             return Err(Stopped);
         }
     };
-    let cadence = &access.cadence;
-    let mut link_reporter = LinkReporter::default();
-    let mut reconnect = Reconnect::default();
-    let mut failed_upgrades = 0;
-    let mut next: Option<Socket> = None;
+    let connecting = SourceEvent::Link(Link::Connecting);
+    let mut following = Following {
+        settings,
+        cadence: &access.cadence,
+        reporter: LinkReporter::new(channels),
+        reconnect: Reconnect::default(),
+        failed_upgrades: 0,
+        upgraded: None,
+    };
+    let now = following.reporter.channels.clock.now();
+    following.reporter.say(now, connecting).await?;
     let mut way = 0;
-    link_reporter.connecting(channels).await?;
     loop {
-        let address = &addresses[way];
-        if settings.ha_transport == HaTransport::Rest {
-            let lost = poll::serve(
-                settings,
-                address,
-                cadence,
-                &mut link_reporter,
-                channels,
-                None,
-            )
-            .await?;
-            if !lost.settled {
-                way = (way + 1) % addresses.len();
-            }
-            pause(lost, cadence, &mut reconnect, &mut link_reporter, channels).await?;
-            continue;
-        }
-        let socket = match next.take() {
-            Some(socket) => Ok(socket),
-            None => tokio::select! {
-                biased;
-                () = channels.stop.cancelled() => return Err(Stopped),
-                socket = socket::connect(address, cadence) => socket,
-            },
-        };
-        let lost = match socket {
-            Ok(socket) => {
-                let (lost, greeted) =
-                    socket::serve(socket, address, cadence, &mut link_reporter, channels).await?;
-                failed_upgrades = if greeted { 0 } else { failed_upgrades + 1 };
-                lost
-            }
-            Err(end) => {
-                failed_upgrades += 1;
-                Lost {
-                    end,
-                    settled: false,
-                }
-            }
-        };
-        if settings.ha_transport == HaTransport::Auto && failed_upgrades >= UPGRADES_BEFORE_REST {
-            let ended = poll::serve(
-                settings,
-                address,
-                cadence,
-                &mut link_reporter,
-                channels,
-                Some(&mut next),
-            )
-            .await?;
-            if next.is_some() {
-                tracing::info!("Home Assistant's WebSocket answers again");
-                continue;
-            }
-            if ended.settled {
-                pause(ended, cadence, &mut reconnect, &mut link_reporter, channels).await?;
-                continue;
-            }
-        }
-        if !lost.settled {
+        if !following.attempt(&addresses[way]).await? {
             way = (way + 1) % addresses.len();
         }
-        pause(lost, cadence, &mut reconnect, &mut link_reporter, channels).await?;
     }
 }
 
-/// Says that the link is down and waits for the next attempt.
-async fn pause(
-    lost: Lost,
-    cadence: &Cadence,
-    reconnect: &mut Reconnect,
-    link_reporter: &mut LinkReporter,
-    channels: &SourceChannels,
-) -> Result<(), Stopped> {
-    if lost.settled {
-        reconnect.reset();
+struct Following<'a> {
+    settings: &'a SourceSettings,
+    cadence: &'a Cadence,
+    reporter: LinkReporter<'a>,
+    reconnect: Reconnect,
+    /// In a row.
+    failed_upgrades: u32,
+    /// What a poll opened, to go on with.
+    upgraded: Option<ShrinkingSocket>,
+}
+
+impl Following<'_> {
+    /// One connection of either kind, and the pause after it; whether Home Assistant answered
+    /// there.
+    async fn attempt(&mut self, address: &Address) -> Result<bool, Stopped> {
+        let transport = self.settings.ha_transport;
+        let mut lost = None;
+        if transport != HaTransport::Rest {
+            lost = Some(self.over_websocket(address).await?);
+        }
+        let is_fallback =
+            transport == HaTransport::Auto && self.failed_upgrades >= UPGRADES_BEFORE_REST;
+        if is_fallback || transport == HaTransport::Rest {
+            let (settings, reporter) = (self.settings, &mut self.reporter);
+            match poll::serve(settings, address, self.cadence, reporter, is_fallback).await? {
+                Ended::Upgraded(socket) => {
+                    tracing::info!("Home Assistant's WebSocket answers again");
+                    self.upgraded = Some(*socket);
+                    return Ok(true);
+                }
+                // Where neither answers, WebSocket's reason is the one to mend.
+                Ended::Lost(poll) if poll.settled || lost.is_none() => lost = Some(poll),
+                Ended::Lost(_) => {}
+            }
+        }
+        match lost {
+            Some(lost) => self.pause(lost).await,
+            None => Ok(false),
+        }
     }
-    let (reason, pause) = match lost.end {
-        End::Refused(why) => (why, reconnect.refused(cadence)),
-        End::Lost(why) => (
-            why,
-            reconnect.failed(channels.clock.now().mono, cadence, fastrand::f64()),
-        ),
-        End::TooLarge(why) => (why, reconnect.too_large(channels.clock.now().mono, cadence)),
-    };
-    link_reporter.down(channels, reason, pause).await?;
-    channels.sleep(pause).await
+
+    async fn over_websocket(&mut self, address: &Address) -> Result<Lost, Stopped> {
+        let channels = &self.reporter.channels;
+        let socket = match self.upgraded.take() {
+            Some(socket) => Ok(socket),
+            None => {
+                channels
+                    .wait(socket::connect(address, self.cadence))
+                    .await?
+            }
+        };
+        let (lost, greeted) = match socket {
+            Ok(socket) => socket::serve(socket, address, self.cadence, &mut self.reporter).await?,
+            Err(end) => (Lost::unsettled(end), false),
+        };
+        self.failed_upgrades = if greeted { 0 } else { self.failed_upgrades + 1 };
+        Ok(lost)
+    }
+
+    /// Says that the link is down and waits for the next attempt; whether Home Assistant had
+    /// answered.
+    async fn pause(&mut self, lost: Lost) -> Result<bool, Stopped> {
+        let (reconnect, cadence) = (&mut self.reconnect, self.cadence);
+        if lost.settled {
+            reconnect.reset();
+        }
+        let now = self.reporter.channels.clock.now().mono;
+        let pause = match &lost.end {
+            End::Refused(_) => reconnect.refused(cadence),
+            End::Lost(_) => reconnect.failed(now, cadence, fastrand::f64()),
+            End::TooLarge(_) => reconnect.too_large(now, cadence),
+        };
+        self.reporter.down(lost.end.into(), pause).await?;
+        let sleep = tokio::time::sleep(pause);
+        self.reporter.channels.wait(sleep).await?;
+        Ok(lost.settled)
+    }
 }

@@ -5,53 +5,52 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use serde::Deserialize;
-
 use super::{
     address::{Address, Cadence},
     end::{End, Lost},
     frames::Config,
     link_reporter::LinkReporter,
+    reported::Asked,
     rest::Rest,
-    socket::{self, Socket},
-    table::{Gate, Table},
+    shrinking_socket::ShrinkingSocket,
+    socket,
+    table::{Gate, Polled, Table},
 };
 use crate::{
-    channels::{SourceChannels, Stopped},
-    facts::{HaFacts, HaPlaces, Transport},
+    channels::Stopped,
+    facts::{HaFacts, Transport},
     registered::RegistryEvent,
 };
 use config::SourceSettings;
 use vocab::reason::Unreachable;
-use vocab::{EntityId, Link, SourceEvent, State};
+use vocab::{Clock, EntityId, Link, SourceEvent, State};
 
-#[derive(Debug, Deserialize)]
-struct CoreState {
-    state: String,
+/// How a poll ended.
+pub(super) enum Ended {
+    Lost(Lost),
+    /// WebSockets can be opened again.
+    Upgraded(Box<ShrinkingSocket>),
 }
 
-/// Polls until it fails. With `websocket`, an upgrade is tried again now and then; a good one is
-/// left there and ends the poll.
+/// Polls until it fails. As a `fallback`, an upgrade is tried again now and then; a good one ends
+/// the poll.
 pub(super) async fn serve(
     settings: &SourceSettings,
     address: &Address,
     cadence: &Cadence,
-    link_reporter: &mut LinkReporter,
-    channels: &mut SourceChannels,
-    mut websocket: Option<&mut Option<Socket>>,
-) -> Result<Lost, Stopped> {
+    reporter: &mut LinkReporter<'_>,
+    fallback: bool,
+) -> Result<Ended, Stopped> {
     let rest = match Rest::new(address) {
         Ok(rest) => rest,
-        Err(why) => {
-            return Ok(Lost {
-                end: End::Lost(why),
-                settled: false,
-            });
-        }
+        Err(why) => return Ok(Ended::Lost(Lost::unsettled(why))),
     };
+    let channels = &mut *reporter.channels;
+    let stop = channels.stop.clone();
+    let wanted = channels.entities.borrow_and_update().clone();
     let mut poll = Poll {
         rest,
-        table: Table::new(channels.entities.borrow_and_update().clone(), cadence.look),
+        table: Table::new(wanted, cadence.look),
         macs: channels.macs.borrow_and_update().clone(),
         config: Config::default(),
         peer: None,
@@ -59,47 +58,33 @@ pub(super) async fn serve(
         settled: false,
         checked: false,
         rendered: false,
-        fallback: websocket.is_some(),
+        fallback,
     };
-    let began = channels.clock.now().mono;
-    let mut websocket_due = began + cadence.websocket_again;
+    let mut websocket_due = channels.clock.now().mono + cadence.websocket_again;
+    reporter.goes(Transport::Rest, address);
     loop {
-        let stop = channels.stop.clone();
-        let round = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(Stopped),
-            round = poll.round(cadence, link_reporter, channels) => round?,
-        };
-        if let Err(end) = round {
-            channels
-                .facts
-                .send_if_modified(|facts| facts.state.take().is_some());
-            return Ok(Lost {
-                end,
-                settled: poll.settled,
-            });
+        let round = stop.run_until_cancelled(poll.round(cadence, reporter));
+        if let Err(end) = round.await.ok_or(Stopped)?? {
+            reporter.channels.forget_state();
+            let settled = poll.settled;
+            return Ok(Ended::Lost(Lost { end, settled }));
         }
-        if let Some(next) = websocket.as_deref_mut()
-            && channels.clock.now().mono >= websocket_due
-        {
-            tokio::select! {
-                biased;
-                () = channels.stop.cancelled() => return Err(Stopped),
-                socket = socket::connect(address, cadence) => if let Ok(socket) = socket {
-                    *next = Some(socket);
-                    return Ok(Lost { end: End::Lost(Unreachable::NotStarted), settled: true });
-                },
+        let channels = &mut *reporter.channels;
+        if fallback && channels.clock.now().mono >= websocket_due {
+            if let Ok(socket) = channels.wait(socket::connect(address, cadence)).await? {
+                return Ok(Ended::Upgraded(Box::new(socket)));
             }
             websocket_due = channels.clock.now().mono + cadence.websocket_again;
         }
-        let pause = if link_reporter.is_down() || poll.starting_since.is_some() {
+        let pause = if reporter.is_down() || poll.starting_since.is_some() {
             cadence.starting_poll
         } else {
             settings.poll_interval
         };
+        let channels = &mut *reporter.channels;
         tokio::select! {
             biased;
-            () = channels.stop.cancelled() => return Err(Stopped),
+            () = stop.cancelled() => return Err(Stopped),
             Ok(()) = channels.entities.changed() => {
                 poll.table.want(channels.entities.borrow_and_update().clone());
                 poll.checked = false;
@@ -132,10 +117,10 @@ impl Poll<'_> {
     async fn round(
         &mut self,
         cadence: &Cadence,
-        link_reporter: &mut LinkReporter,
-        channels: &SourceChannels,
+        reporter: &mut LinkReporter<'_>,
     ) -> Result<Result<(), End>, Stopped> {
-        let running = match self.ask(channels).await {
+        let clock = Arc::clone(&reporter.channels.clock);
+        let running = match self.ask(&*clock).await {
             Ok(running) => running,
             Err(end) => return Ok(Err(end)),
         };
@@ -145,126 +130,99 @@ impl Poll<'_> {
             );
         }
         self.settled = true;
-        let now = channels.clock.now();
-        link_reporter.heard(now);
-        let shown = self.rest.address.shown(Transport::Rest);
-        if running {
-            self.starting_since = None;
-        }
-        let since = if running {
-            now.mono
+        let now = clock.now();
+        reporter.heard(now);
+        self.starting_since = if running {
+            None
         } else {
-            *self.starting_since.get_or_insert(now.mono)
+            self.starting_since.or(Some(now.mono))
         };
-        if running || now.mono >= since + cadence.starting_max {
+        let starts = |since| now.mono < since + cadence.starting_max;
+        if !self.starting_since.is_some_and(starts) {
             self.table.set_gate(Gate::Open);
         } else if self.table.gate() == Gate::Closed {
             self.table.set_gate(Gate::Starting);
-            link_reporter
-                .say(
-                    channels,
-                    now,
-                    SourceEvent::Link(Link::Starting),
-                    Transport::Rest,
-                    &shown,
-                )
-                .await?;
+            reporter.say(now, SourceEvent::Link(Link::Starting)).await?;
         }
-        self.publish_facts(channels);
+        reporter.channels.know(HaFacts {
+            transport: Some(Transport::Rest),
+            refused: self.table.refused().iter().cloned().collect(),
+            ..self.config.facts(self.peer)
+        });
         let news = self.table.news(now.mono);
         for gone in news.iter().filter(|reading| reading.state == State::Gone) {
+            let missing = RegistryEvent::Missing(gone.entity.clone());
             // A full channel is of one that asks soon anyway.
-            let _ = channels
-                .registry
-                .try_send(RegistryEvent::Missing(gone.entity.clone()));
+            let _ = reporter.channels.registry.try_send(missing);
         }
         let event = if news.is_empty() {
             SourceEvent::Alive
         } else {
             SourceEvent::Readings(news)
         };
-        link_reporter
-            .say(channels, now, event, Transport::Rest, &shown)
-            .await?;
+        reporter.say(now, event).await?;
         if self.table.gate() == Gate::Open {
-            link_reporter
-                .say(
-                    channels,
-                    now,
-                    SourceEvent::Link(Link::Up),
-                    Transport::Rest,
-                    &shown,
-                )
-                .await?;
+            reporter.say(now, SourceEvent::Link(Link::Up)).await?;
         }
         Ok(Ok(()))
     }
 
     /// Asks everything; whether Home Assistant is RUNNING.
-    async fn ask(&mut self, channels: &SourceChannels) -> Result<bool, End> {
-        if !self.settled || self.config.state.as_deref() != Some("RUNNING") {
-            let (config, from) = self.rest.get::<Config>("config").await?;
-            self.config = config.ok_or(End::Lost(Unreachable::NoRest))?;
-            self.peer = from.peer;
-        } else if let (Some(core), _) = self.rest.get::<CoreState>("core/state").await? {
+    async fn ask(&mut self, clock: &dyn Clock) -> Result<bool, End> {
+        if !self.settled || !self.config.is_running() {
+            let (config, origin) = self.rest.get::<Config>("config").await?;
+            self.config = config.ok_or(Unreachable::NoRest)?;
+            self.peer = origin.peer;
+        } else if let (Some(core), _) = self.rest.get::<Config>("core/state").await? {
             // Older versions have no such path: then the state of the first answer stands.
-            self.config.state = Some(core.state);
+            self.config.state = core.state;
         }
-        let running = self.config.state.as_deref() == Some("RUNNING");
+        let running = self.config.is_running();
         let wanted = self.table.wanted().clone();
         if !self.checked {
             match self.rest.ours(&wanted, &self.macs).await {
-                Some(ours) => {
-                    for id in &ours {
-                        tracing::error!(
-                            entity = %id,
-                            "one of our own entities in Home Assistant: not read, a meter must not measure itself; choose another"
-                        );
-                    }
-                    self.table.refuse(ours);
-                    self.checked = true;
-                }
+                Some(ours) => self.table.refuse(ours),
                 // Templates come late in a start.
                 None if !running => return Ok(false),
-                None => {
-                    tracing::warn!(
-                        "over REST with this token it cannot be told which entities are our own"
-                    );
-                    self.checked = true;
-                }
+                None => tracing::warn!(
+                    "over REST with this token it cannot be told which entities are our own"
+                ),
             }
+            self.checked = true;
         }
-        if channels.stop.is_cancelled() {
-            return Ok(running);
-        }
-        self.rest
-            .states(
-                &wanted,
-                &mut self.table,
-                running,
-                &mut self.rendered,
-                &*channels.clock,
-            )
-            .await?;
+        self.ask_states(&wanted, running, clock).await?;
         Ok(running)
     }
 
-    fn publish_facts(&self, channels: &SourceChannels) {
-        let mut refused: Vec<EntityId> = self.table.refused().iter().cloned().collect();
-        refused.sort();
-        channels.know(HaFacts {
-            version: self.config.version.as_deref().map(Into::into),
-            time_zone: self.config.time_zone.as_deref().map(Into::into),
-            state: self.config.state.as_deref().map(Into::into),
-            address: self.peer.map(|peer| peer.ip()),
-            port: self.peer.map(|peer| peer.port()),
-            places: HaPlaces {
-                internal_url: self.config.internal_url.as_deref().map(Into::into),
-                recovery: self.config.recovery_mode,
-                ..HaPlaces::default()
-            },
-            transport: Some(Transport::Rest),
-            refused: refused.into(),
-        });
+    async fn ask_states(
+        &mut self,
+        wanted: &[EntityId],
+        running: bool,
+        clock: &dyn Clock,
+    ) -> Result<(), End> {
+        let asked = clock.now().mono;
+        let stamps = self.rest.rendered_stamps(wanted).await;
+        self.rendered |= stamps.is_some();
+        // Where templates tell when entities were reported, the texts of their states don't count.
+        let stamps = self.rendered.then(|| stamps.unwrap_or_default());
+        let answers = self.rest.states(wanted).await?;
+        let now = clock.now();
+        for (id, (state, origin)) in wanted.iter().zip(answers) {
+            let rendered = stamps.as_ref().and_then(|stamps| stamps.home);
+            let asked = Asked {
+                at: asked,
+                home: rendered.or(origin.date).unwrap_or(now.unix),
+            };
+            let polled = state.as_ref().map(|state| Polled {
+                state: &state.state,
+                unit: state.attributes.unit(),
+                stamp: match &stamps {
+                    Some(stamps) => stamps.of(id),
+                    None => state.reported_or_updated(),
+                },
+            });
+            self.table.poll(id, polled, running, asked, now.mono);
+        }
+        Ok(())
     }
 }

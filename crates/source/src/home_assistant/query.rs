@@ -2,35 +2,40 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
-    address::{Address, AddressError, Cadence},
-    end::{End, no_token},
-    frames::{Outgoing, messages},
-    socket::{Broken, Socket, broken, cause, connect, refused},
+    address::{Access, Address, Cadence},
+    command::Command,
+    end::{Broken, End, no_token},
+    frames::messages,
+    shrinking_socket::ShrinkingSocket,
+    socket::connect,
 };
+use crate::{beside, facts::Transport};
+use config::SourceSettings;
 use vocab::reason::{Cause, Failure, Unreachable};
 
 /// What was not answered last time: told once, until it is answered.
-static SILENT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+fn silent() -> MutexGuard<'static, BTreeSet<&'static str>> {
+    static SILENT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    SILENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Why Home Assistant could not be asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum QueryError {
-    /// Nowhere to ask.
-    #[error(transparent)]
-    Address(#[from] AddressError),
     /// The token is wrong, or this address is banned.
     #[error("{0}")]
     Refused(Unreachable),
-    /// It is not there, or went away.
+    /// There is nowhere to ask, nobody is there, or it went away.
     #[error("{0}")]
     Unreachable(Unreachable),
     /// It answered, but with an error.
@@ -45,6 +50,24 @@ pub enum QueryError {
     },
 }
 
+impl QueryError {
+    pub(crate) const fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed {
+                not_found: true,
+                ..
+            }
+        )
+    }
+}
+
+impl From<Unreachable> for QueryError {
+    fn from(why: Unreachable) -> Self {
+        Self::Unreachable(why)
+    }
+}
+
 impl From<End> for QueryError {
     fn from(end: End) -> Self {
         match end {
@@ -57,7 +80,6 @@ impl From<End> for QueryError {
 impl From<QueryError> for Unreachable {
     fn from(error: QueryError) -> Self {
         match error {
-            QueryError::Address(error) => error.into(),
             QueryError::Refused(why) | QueryError::Unreachable(why) => why,
             QueryError::Failed { what, why, .. } => Self::HaFailed {
                 what: what.into(),
@@ -69,7 +91,7 @@ impl From<QueryError> for Unreachable {
 
 /// An authenticated connection.
 pub(crate) struct QueryConnection {
-    socket: Socket,
+    socket: ShrinkingSocket,
     last_id: u64,
     answer_max: Duration,
 }
@@ -97,22 +119,34 @@ impl Wait {
             what: self.what.into(),
             n: self.longest.as_secs(),
         };
-        if SILENT
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(self.what)
-        {
+        if silent().insert(self.what) {
             tracing::warn!("{why}: asked again later, on a new connection");
         }
         QueryError::Unreachable(why)
     }
 
     fn done(self) {
-        SILENT
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(self.what);
+        silent().remove(self.what);
     }
+}
+
+/// Asks Home Assistant on a connection of its own, beside those who are served, and closes it
+/// whatever came of it. Of several addresses the first that answers is asked.
+pub(crate) async fn ask<T: Send + 'static>(
+    settings: &SourceSettings,
+    access: &Access,
+    questions: impl FnOnce(&mut QueryConnection) -> BoxFuture<'_, Result<T, QueryError>>
+    + Send
+    + 'static,
+) -> Result<T, QueryError> {
+    let (addresses, cadence) = (Address::all(settings, access)?, access.cadence);
+    beside::ask(async move {
+        let mut connection = QueryConnection::open_any(&addresses, &cadence).await?;
+        let answers = questions(&mut connection).await;
+        connection.close().await;
+        answers
+    })
+    .await
 }
 
 impl QueryConnection {
@@ -131,25 +165,18 @@ impl QueryConnection {
             for message in all {
                 match &*message.kind {
                     "auth_required" => {
-                        connection
-                            .send(
-                                Outgoing::Auth {
-                                    access_token: &address.token.0,
-                                }
-                                .frame(),
-                                wait,
-                            )
-                            .await?;
+                        let access_token = &address.token.0;
+                        let auth = Command::Auth { access_token }.frame(None);
+                        connection.send(auth, wait).await?;
                     }
                     "auth_ok" => {
                         wait.done();
                         return Ok(connection);
                     }
                     "auth_invalid" => {
-                        return Err(QueryError::Refused(refused(
-                            address,
-                            no_token(message.message.as_deref()),
-                        )));
+                        let asked = address.shown(Transport::Websocket);
+                        let why = no_token(message.message.as_deref());
+                        return Err(QueryError::Refused(address.token_refused(&asked, why)));
                     }
                     _ => {}
                 }
@@ -158,10 +185,7 @@ impl QueryConnection {
     }
 
     /// The same with the first of these that answers.
-    pub(crate) async fn open_any(
-        addresses: &[Address],
-        cadence: &Cadence,
-    ) -> Result<Self, QueryError> {
+    async fn open_any(addresses: &[Address], cadence: &Cadence) -> Result<Self, QueryError> {
         let mut last = QueryError::Unreachable(Unreachable::NoAddress);
         for address in addresses {
             match Self::open(address, cadence).await {
@@ -176,12 +200,12 @@ impl QueryConnection {
     pub(crate) async fn ask<T: DeserializeOwned>(
         &mut self,
         what: &'static str,
-        question: impl FnOnce(u64) -> String,
+        question: &Command<'_>,
     ) -> Result<Result<T, QueryError>, QueryError> {
         self.last_id += 1;
         let asked = self.last_id;
         let wait = Wait::new(what, self.answer_max);
-        self.send(question(asked), wait).await?;
+        self.send(question.frame(Some(asked)), wait).await?;
         loop {
             let text = self.text(wait).await?;
             let (all, _) = messages(&text);
@@ -211,45 +235,40 @@ impl QueryConnection {
         }
     }
 
-    /// Says goodbye; a dead end is not waited for.
+    /// Asks for the Energy settings; `None` where nobody made any. Errors as those of
+    /// [`Self::ask`].
+    pub(crate) async fn energy_prefs<T: DeserializeOwned>(
+        &mut self,
+    ) -> Result<Result<Option<T>, QueryError>, QueryError> {
+        Ok(
+            match self.ask("the Energy settings", &Command::GetPrefs).await? {
+                Ok(prefs) => Ok(Some(prefs)),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            },
+        )
+    }
+
     pub(crate) async fn close(mut self) {
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.stream.close()).await;
+        self.socket.close().await;
     }
 
     async fn send(&mut self, frame: String, wait: Wait) -> Result<(), QueryError> {
-        match timeout_at(wait.until, self.socket.stream.send(Message::text(frame))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(QueryError::Unreachable(Unreachable::HaBroke {
-                error: cause(&error),
-            })),
+        match timeout_at(wait.until, self.socket.send(frame)).await {
+            Ok(sent) => Ok(sent.map_err(|error| Unreachable::HaBroke { error })?),
             Err(_) => Err(wait.over()),
         }
     }
 
     async fn text(&mut self, wait: Wait) -> Result<Utf8Bytes, QueryError> {
-        let next = async {
-            loop {
-                match self.socket.stream.next().await {
-                    Some(Ok(Message::Text(text))) => return Ok(text),
-                    Some(Ok(Message::Close(_))) | None => {
-                        return Err(QueryError::Unreachable(Unreachable::HaClosed));
-                    }
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => {
-                        let what = wait.what.into();
-                        return Err(QueryError::Unreachable(match broken(&error) {
-                            Broken::TooLarge { n, most } => {
-                                Unreachable::AnswerTooLarge { what, n, most }
-                            }
-                            Broken::Closed => Unreachable::HaClosed,
-                            Broken::Off(error) => Unreachable::HaBrokeAsking { what, error },
-                        }));
-                    }
-                }
-            }
+        let what = wait.what.into();
+        let why = match timeout_at(wait.until, self.socket.text()).await {
+            Ok(Ok(text)) => return Ok(text),
+            Ok(Err(Broken::TooLarge { n, most })) => Unreachable::AnswerTooLarge { what, n, most },
+            Ok(Err(Broken::Closed)) => Unreachable::HaClosed,
+            Ok(Err(Broken::Off(error))) => Unreachable::HaBrokeAsking { what, error },
+            Err(_) => return Err(wait.over()),
         };
-        timeout_at(wait.until, next)
-            .await
-            .unwrap_or_else(|_| Err(wait.over()))
+        Err(why.into())
     }
 }

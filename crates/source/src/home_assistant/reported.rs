@@ -11,6 +11,15 @@ use std::time::Duration;
 /// Stamps closer than this are the same, s.
 const SAME: f64 = 0.001;
 
+/// When answers were asked for, and what time it was there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// Monotonic.
+    pub(super) at: Duration,
+    /// Home Assistant's own clock in its answer, Unix s.
+    pub(super) home: f64,
+}
+
 /// What is known of one entity's last report.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reported {
@@ -66,35 +75,27 @@ impl Reported {
         };
     }
 
-    /// Looked at: an answer to what was asked at `asked`, with Home Assistant's time in it. Whether
-    /// that is news.
+    /// Looked at: the stamp in an answer to what was asked. Whether that is news.
     pub(super) fn looked(
         &mut self,
         stamp: f64,
-        home: f64,
-        asked: Duration,
+        asked: Asked,
         now: Duration,
         look: Duration,
     ) -> bool {
-        if self.checked > asked {
+        if self.checked > asked.at {
             // An event overtook it.
             return false;
         }
-        let age = seconds(home - stamp);
+        let age = seconds(asked.home - stamp);
         let moved = self
             .stamp
             .is_none_or(|before| (stamp - before).abs() > SAME);
         let known = if moved {
             // Whatever the clocks say, it came since we looked last.
             let since = now.saturating_sub(self.checked);
-            Some((
-                now,
-                if self.stamp.is_some() {
-                    age.min(since)
-                } else {
-                    age
-                },
-            ))
+            let longest = self.stamp.map_or(Duration::MAX, |_| since);
+            Some((now, age.min(longest)))
         } else if self.unsure {
             Some((now, age))
         } else {
@@ -103,11 +104,7 @@ impl Reported {
         let before = self.age(now);
         (self.stamp, self.known, self.unsure, self.checked) = (Some(stamp), known, false, now);
         // Who has been quiet for long is asked less often.
-        let quiet = if moved {
-            Duration::ZERO
-        } else {
-            self.age(now).unwrap_or_default()
-        };
+        let quiet = self.age(now).filter(|_| !moved).unwrap_or_default();
         self.due = Some(now + (quiet / 4).clamp(look, look * 3));
         let corrected = before
             .zip(self.age(now))
@@ -141,6 +138,13 @@ mod tests {
         Duration::from_secs(secs)
     }
 
+    impl Reported {
+        /// Asked at `at` s and answered at `now` s.
+        fn told(&mut self, stamp: f64, home: f64, at: u64, now: u64) -> bool {
+            self.looked(stamp, Asked { at: s(at), home }, s(now), LOOK)
+        }
+    }
+
     #[test]
     fn the_first_word_may_be_old() {
         let mut reported = Reported::default();
@@ -149,7 +153,7 @@ mod tests {
         assert_eq!(reported.due(), Some(s(1)));
         // Home Assistant's clock is an hour behind ours, as its answer shows: the value is fresh.
         reported.first(Some(1000.0), 4601.0, s(1));
-        assert!(reported.looked(1000.0, 1001.0, s(1), s(2), LOOK));
+        assert!(reported.told(1000.0, 1001.0, 1, 2));
         assert_eq!(reported.age(s(2)), Some(s(1)));
         assert_eq!(reported.due(), Some(s(7)));
     }
@@ -159,12 +163,9 @@ mod tests {
         let mut reported = Reported::default();
         reported.live(Some(1000.0), s(10), LOOK);
         assert_eq!(reported.age(s(20)), Some(s(10)));
-        assert!(reported.looked(1009.0, 1010.0, s(20), s(20), LOOK));
+        assert!(reported.told(1009.0, 1010.0, 20, 20));
         assert_eq!(reported.age(s(21)), Some(s(2)));
-        assert!(
-            !reported.looked(1009.0, 1015.0, s(25), s(25), LOOK),
-            "nothing new"
-        );
+        assert!(!reported.told(1009.0, 1015.0, 25, 25), "nothing new");
         assert_eq!(reported.age(s(25)), Some(s(6)));
         assert_eq!(reported.due(), Some(s(30)));
     }
@@ -174,13 +175,13 @@ mod tests {
         let mut reported = Reported::default();
         reported.live(Some(1000.0), s(10), LOOK);
         // Forward by a year: the old stamp looks ancient.
-        assert!(!reported.looked(1000.0, 3.2e7, s(16), s(16), LOOK));
+        assert!(!reported.told(1000.0, 3.2e7, 16, 16));
         assert_eq!(reported.age(s(16)), Some(s(6)));
         // And a report whose stamp lies on the other side of the jump.
-        assert!(reported.looked(1012.0, 3.2e7, s(22), s(22), LOOK));
+        assert!(reported.told(1012.0, 3.2e7, 22, 22));
         assert_eq!(reported.age(s(22)), Some(s(6)));
         // Back by a year.
-        assert!(reported.looked(5.0, 6.0, s(30), s(30), LOOK));
+        assert!(reported.told(5.0, 6.0, 30, 30));
         assert_eq!(reported.age(s(30)), Some(s(1)));
     }
 
@@ -189,7 +190,7 @@ mod tests {
         let mut reported = Reported::default();
         reported.live(Some(1000.0), s(10), LOOK);
         reported.live(Some(1020.0), s(30), LOOK);
-        assert!(!reported.looked(1000.0, 1020.0, s(29), s(31), LOOK));
+        assert!(!reported.told(1000.0, 1020.0, 29, 31));
         assert_eq!(reported.age(s(31)), Some(s(1)));
     }
 
@@ -197,9 +198,9 @@ mod tests {
     fn restored_is_no_report() {
         let mut reported = Reported::default();
         reported.restored(Some(1000.0), s(3));
-        assert!(!reported.looked(1000.0, 1002.0, s(4), s(4), LOOK));
+        assert!(!reported.told(1000.0, 1002.0, 4, 4));
         assert_eq!(reported.age(s(5)), None);
-        assert!(reported.looked(1004.0, 1005.0, s(6), s(6), LOOK));
+        assert!(reported.told(1004.0, 1005.0, 6, 6));
         assert_eq!(reported.age(s(6)), Some(s(1)));
     }
 
@@ -208,7 +209,7 @@ mod tests {
         let mut reported = Reported::default();
         reported.live(Some(0.0), s(0), LOOK);
         for (now, next) in [(8, 13), (40, 50), (100, 115), (1000, 1015)] {
-            assert!(!reported.looked(0.0, now as f64, s(now), s(now), LOOK));
+            assert!(!reported.told(0.0, now as f64, now, now));
             assert_eq!(reported.due(), Some(s(next)));
         }
     }

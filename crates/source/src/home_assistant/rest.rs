@@ -2,22 +2,27 @@
 //!
 //! Our own entities are told by a rendered template, since the registry has no REST door.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
-use reqwest::{Client, StatusCode};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     address::Address,
     end::End,
     fault::{self, Fault},
-    frames::{STAMPS, Stamps, TemplateIds, Unit, id_if_any, starts_with_mac},
-    table::{Asked, Polled, Table},
+    frames::{Config, FullState, Unit, starts_with_mac},
+    stamps::{STAMPS, Stamps, TemplateIds},
 };
 use outgoing::http_client::{self, Unread};
+use vocab::EntityId;
 use vocab::reason::{Cause, Failure, Unreachable};
-use vocab::{Clock, EntityId, Now};
 
 /// With more entities than this one request for all states is cheaper.
 const SINGLE_MAX: usize = 8;
@@ -28,58 +33,19 @@ const ANSWER_MAX: usize = 32 << 20;
 /// Longest answer of what is small: the configuration, one state.
 const SMALL_MAX: usize = 1 << 20;
 
-/// One of `GET /api/states`.
-#[derive(Debug, Deserialize)]
-struct RestState {
-    #[serde(default, deserialize_with = "id_if_any")]
-    entity_id: Option<EntityId>,
-    state: String,
-    #[serde(default)]
-    attributes: Unit,
-    #[serde(default)]
-    last_reported: Option<String>,
-    #[serde(default)]
-    last_updated: Option<String>,
-}
-
-impl RestState {
-    fn reported(&self) -> Option<f64> {
-        last(self.last_reported.as_deref(), self.last_updated.as_deref())
-    }
-}
-
-/// When a state was reported last, as far as its text tells. Home Assistant before 2024.3 has the
-/// second only.
-#[derive(Debug, Default, Deserialize)]
-struct Times {
-    #[serde(default)]
-    last_reported: Option<String>,
-    #[serde(default)]
-    last_updated: Option<String>,
-}
-
-/// Unix s.
-fn last(reported: Option<&str>, updated: Option<&str>) -> Option<f64> {
-    let at: jiff::Timestamp = reported.or(updated)?.parse().ok()?;
-    Some(at.as_duration().as_secs_f64())
-}
-
 /// Where an answer came from, and what time it was there.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct From {
-    pub(crate) peer: Option<SocketAddr>,
+pub(crate) struct Origin {
+    pub(super) peer: Option<SocketAddr>,
     /// Its `Date`, Unix s, in the middle of that second.
-    pub(crate) date: Option<f64>,
+    pub(super) date: Option<f64>,
 }
 
-impl From {
+impl Origin {
     fn of(response: &reqwest::Response) -> Self {
-        let text = response
-            .headers()
-            .get(reqwest::header::DATE)
-            .and_then(|date| date.to_str().ok());
-        let date = text
-            .and_then(|text| jiff::fmt::rfc2822::parse(text).ok())
+        let date = response.headers().get(reqwest::header::DATE);
+        let date = date
+            .and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok())
             .map(|at| at.timestamp().as_second() as f64 + 0.5);
         Self {
             peer: response.remote_addr(),
@@ -88,8 +54,10 @@ impl From {
     }
 }
 
+/// A state, where there is one, and the answer that it is of.
+pub(super) type Answer = (Option<FullState<Unit>>, Origin);
 /// Answer of [`Rest::stamps`].
-pub(crate) type Stamped = Result<Stamps, End>;
+pub(super) type Stamped = Result<Stamps, End>;
 
 /// Body of `POST /api/template`.
 #[derive(Debug, Serialize)]
@@ -101,7 +69,7 @@ struct Template<'a> {
 /// A REST client of one Home Assistant.
 pub(crate) struct Rest<'a> {
     client: Client,
-    pub(super) address: &'a Address,
+    address: &'a Address,
 }
 
 impl<'a> Rest<'a> {
@@ -111,20 +79,33 @@ impl<'a> Rest<'a> {
         Ok(Self { client, address })
     }
 
-    fn url(&self, path: &str) -> Result<url::Url, End> {
-        self.address.rest.join(path).map_err(|e| {
-            End::Lost(Unreachable::RestBadPath {
-                path: path.into(),
-                error: Cause::said(e.to_string()),
-            })
-        })
+    /// The way to the first of these that answers, and its configuration.
+    pub(crate) async fn reach(addresses: &'a [Address]) -> Result<(Self, Config), End> {
+        let mut last = End::Lost(Unreachable::NoAddress);
+        for address in addresses {
+            let rest = Self::new(address)?;
+            match rest.get_small("config").await {
+                Err(end @ End::Lost(_)) => last = end,
+                config => return Ok((rest, config?.unwrap_or_default())),
+            }
+        }
+        Err(last)
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, End> {
+        let url = self.address.rest.join(path).map_err(|e| {
+            let (path, error) = (path.into(), Cause::said(e.to_string()));
+            Unreachable::RestBadPath { path, error }
+        })?;
+        let token = &self.address.token.0;
+        Ok(self.client.request(method, url).bearer_auth(token))
     }
 
     /// `GET path`; `None` for 404.
     pub(crate) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
-    ) -> Result<(Option<T>, From), End> {
+    ) -> Result<(Option<T>, Origin), End> {
         self.get_within(path, ANSWER_MAX).await
     }
 
@@ -132,29 +113,25 @@ impl<'a> Rest<'a> {
     pub(crate) async fn get_small<T: DeserializeOwned>(
         &self,
         path: &str,
-    ) -> Result<(Option<T>, From), End> {
-        self.get_within(path, SMALL_MAX).await
+    ) -> Result<Option<T>, End> {
+        Ok(self.get_within(path, SMALL_MAX).await?.0)
     }
 
     async fn get_within<T: DeserializeOwned>(
         &self,
         path: &str,
         most: usize,
-    ) -> Result<(Option<T>, From), End> {
-        let request = self
-            .client
-            .get(self.url(path)?)
-            .bearer_auth(&self.address.token.0);
-        let response = match request.send().await {
+    ) -> Result<(Option<T>, Origin), End> {
+        let response = match self.request(Method::GET, path)?.send().await {
             Ok(response) => response,
             Err(error) => return Err(self.lost(path, &error).await),
         };
-        let from = From::of(&response);
+        let origin = Origin::of(&response);
         match response.status() {
-            StatusCode::NOT_FOUND => Ok((None, from)),
+            StatusCode::NOT_FOUND => Ok((None, origin)),
             status if status.is_success() => match http_client::body(response, most).await {
                 Ok(body) => match serde_json::from_slice(&body) {
-                    Ok(value) => Ok((Some(value), from)),
+                    Ok(value) => Ok((Some(value), origin)),
                     Err(error) => Err(self.unreadable(path, &error).await),
                 },
                 Err(Unread::Broken(error)) => Err(self.lost(path, &error).await),
@@ -164,11 +141,7 @@ impl<'a> Rest<'a> {
                 })),
             },
             status => {
-                let location = response
-                    .headers()
-                    .get(reqwest::header::LOCATION)
-                    .and_then(|to| to.to_str().ok())
-                    .map(str::to_owned);
+                let location = fault::location(response.headers());
                 Err(self.refused(path, status, location).await)
             }
         }
@@ -176,12 +149,7 @@ impl<'a> Rest<'a> {
 
     /// `POST path`: what is answered is not read.
     pub(crate) async fn call(&self, path: &str, body: &impl Serialize) -> Result<(), End> {
-        let request = self
-            .client
-            .post(self.url(path)?)
-            .bearer_auth(&self.address.token.0)
-            .json(body);
-        match request.send().await {
+        match self.request(Method::POST, path)?.json(body).send().await {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(self.refused(path, response.status(), None).await),
             Err(error) => Err(self.lost(path, &error).await),
@@ -199,37 +167,23 @@ impl<'a> Rest<'a> {
     }
 
     async fn refused(&self, path: &str, status: StatusCode, location: Option<String>) -> End {
-        let shown = self.shown(path);
-        match status.as_u16() {
-            401 => End::Refused(fault::token(
-                &shown,
-                Cause::said("401"),
-                &self.address.token.0,
-                self.address.proxied,
-            )),
-            502 if self.address.proxied => End::Lost(Unreachable::NotRunning),
-            code if self.address.proxied => {
-                let why = Unreachable::RestAnswered {
-                    path: path.into(),
-                    status: status.to_string().into(),
-                };
-                if code == 403 {
-                    End::Refused(why)
-                } else {
-                    End::Lost(why)
-                }
-            }
-            code => {
-                let why = Fault::Status { code, location }
-                    .reason(&shown, &self.address.base)
-                    .await;
-                if code == 403 {
-                    End::Refused(why)
-                } else {
-                    End::Lost(why)
-                }
-            }
+        let (shown, code) = (self.shown(path), status.as_u16());
+        if code == 401 {
+            let why = self.address.token_refused(&shown, Cause::said("401"));
+            return End::Refused(why);
         }
+        let why = match code {
+            502 if self.address.proxied => Unreachable::NotRunning,
+            _ if self.address.proxied => Unreachable::RestAnswered {
+                path: path.into(),
+                status: status.to_string().into(),
+            },
+            _ => {
+                let fault = Fault::Status { code, location };
+                fault.reason(&shown, &self.address.base).await
+            }
+        };
+        End::of_status(code, why)
     }
 
     async fn unreadable(&self, path: &str, error: &serde_json::Error) -> End {
@@ -242,13 +196,9 @@ impl<'a> Rest<'a> {
 
     async fn lost(&self, path: &str, error: &reqwest::Error) -> End {
         let why = http_client::why(error);
-        let fault = if error.is_decode() {
-            Fault::Garbled(why.clone())
-        } else {
-            // No answer at all from where somebody takes connections: no HTTP.
-            let garbled = error.is_request() && !error.is_connect() && !error.is_timeout();
-            Fault::of(error, why.clone(), garbled)
-        };
+        // No answer at all from where somebody takes connections: no HTTP.
+        let no_http = error.is_request() && !error.is_connect() && !error.is_timeout();
+        let fault = Fault::of(error, why.clone(), error.is_decode() || no_http);
         self.fault(path, fault, why).await
     }
 
@@ -270,9 +220,9 @@ impl<'a> Rest<'a> {
         &self,
         entities: &[EntityId],
         macs: &[String],
-    ) -> Option<HashSet<EntityId>> {
+    ) -> Option<BTreeSet<EntityId>> {
         if entities.is_empty() || macs.is_empty() {
-            return Some(HashSet::new());
+            return Some(BTreeSet::new());
         }
         // A line an entity: its id, then every text of its device's identifiers and connections.
         let template = "{% for e in ids %}{{ e }}\
@@ -289,33 +239,18 @@ impl<'a> Rest<'a> {
 
     /// When these were reported last, as the texts of their states tell; what does not exist is
     /// left out.
-    pub(crate) async fn stamps(&self, entities: &[EntityId]) -> Stamped {
-        let one = |id: &EntityId| {
-            let path = format!("states/{id}");
-            async move { self.get::<Times>(&path).await }
-        };
+    pub(super) async fn stamps(&self, entities: &[EntityId]) -> Stamped {
         let mut stamps = Stamps::default();
-        for (id, answer) in entities
-            .iter()
-            .zip(join_all(entities.iter().map(one)).await)
-        {
-            let (found, from) = answer?;
-            stamps.entities.extend(found.and_then(|times| {
-                Some((
-                    id.clone(),
-                    last(
-                        times.last_reported.as_deref(),
-                        times.last_updated.as_deref(),
-                    )?,
-                ))
-            }));
-            stamps.home = from.date.or(stamps.home);
+        for (id, (state, origin)) in entities.iter().zip(self.each(entities).await?) {
+            let reported = state.and_then(|state| state.reported_or_updated());
+            stamps.entities.extend(reported.map(|at| (id.clone(), at)));
+            stamps.home = origin.date.or(stamps.home);
         }
         Ok(stamps)
     }
 
     /// The same by a template, which knows better; `None` where none is rendered for this token.
-    async fn rendered_stamps(&self, entities: &[EntityId]) -> Option<Stamps> {
+    pub(super) async fn rendered_stamps(&self, entities: &[EntityId]) -> Option<Stamps> {
         Stamps::parse(&self.render(STAMPS, entities).await?)
     }
 
@@ -324,11 +259,7 @@ impl<'a> Rest<'a> {
             template,
             variables: TemplateIds { ids },
         };
-        let request = self
-            .client
-            .post(self.url("template").ok()?)
-            .bearer_auth(&self.address.token.0)
-            .json(&body);
+        let request = self.request(Method::POST, "template").ok()?.json(&body);
         let answer = request.send().await.ok()?.error_for_status().ok()?;
         let body = http_client::body(answer, ANSWER_MAX)
             .await
@@ -337,78 +268,70 @@ impl<'a> Rest<'a> {
         String::from_utf8(body).ok()
     }
 
-    /// Polls the states of the wanted entities. `rendered`: templates tell when they were reported;
-    /// else their texts have to do.
-    pub(super) async fn states(
-        &self,
-        wanted: &[EntityId],
-        table: &mut Table,
-        running: bool,
-        rendered: &mut bool,
-        clock: &dyn Clock,
-    ) -> Result<(), End> {
-        let asked = clock.now();
-        let stamps = self.rendered_stamps(wanted).await;
-        *rendered |= stamps.is_some();
-        let stamps = if *rendered {
-            Some(stamps.unwrap_or_default())
-        } else {
-            None
+    /// The states of these entities in their order, each with the answer that it is of.
+    pub(super) async fn states(&self, entities: &[EntityId]) -> Result<Vec<Answer>, End> {
+        if entities.len() <= SINGLE_MAX {
+            return self.each(entities).await;
+        }
+        let (all, origin) = self.get::<Vec<FullState<Unit>>>("states").await?;
+        let all: HashMap<EntityId, FullState<Unit>> = all
+            .into_iter()
+            .flatten()
+            .filter_map(|state| Some((state.entity_id.clone()?, state)))
+            .collect();
+        let answer = |id| (all.get(id).cloned(), origin);
+        Ok(entities.iter().map(answer).collect())
+    }
+
+    async fn each(&self, entities: &[EntityId]) -> Result<Vec<Answer>, End> {
+        let one = |id: &EntityId| {
+            let path = format!("states/{id}");
+            async move { self.get(&path).await }
         };
-        let mut poll = |id: &EntityId, found: Option<&RestState>, date: Option<f64>, now: Now| {
-            let stamp = |state: &RestState| match &stamps {
-                Some(stamps) => stamps
-                    .entities
-                    .iter()
-                    .find(|(of, _)| of == id)
-                    .map(|(_, stamp)| *stamp),
-                None => state.reported(),
+        let answers = join_all(entities.iter().map(one)).await;
+        answers.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::home_assistant::Access;
+    use config::{Secret, SourceSettings};
+
+    #[tokio::test]
+    async fn of_two_addresses_the_one_that_answers_is_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = |port: u16| {
+            let settings = SourceSettings {
+                ha_base_url: format!("http://127.0.0.1:{port}"),
+                ha_token: Some(Secret("t".into())),
+                ..SourceSettings::default()
             };
-            let home = stamps
-                .as_ref()
-                .and_then(|stamps| stamps.home)
-                .or(date)
-                .unwrap_or(now.unix);
-            let polled = found.map(|state| Polled {
-                state: &state.state,
-                unit: state.attributes.unit(),
-                stamp: stamp(state),
-            });
-            table.poll(
-                id,
-                polled,
-                running,
-                Asked {
-                    at: asked.mono,
-                    home,
-                },
-                now.mono,
-            );
+            Address::all(&settings, &Access::default())
+                .unwrap()
+                .remove(0)
         };
-        if wanted.len() > SINGLE_MAX {
-            let (all, from) = self.get::<Vec<RestState>>("states").await?;
-            let (all, now) = (all.unwrap_or_default(), clock.now());
-            for id in wanted {
-                poll(
-                    id,
-                    all.iter().find(|s| s.entity_id.as_ref() == Some(id)),
-                    from.date,
-                    now,
-                );
-            }
-            return Ok(());
-        }
-        let answers = join_all(
-            wanted
-                .iter()
-                .map(|id| async move { self.get::<RestState>(&format!("states/{id}")).await }),
-        )
-        .await;
-        let now = clock.now();
-        for (id, answer) in wanted.iter().zip(answers) {
-            let (found, from) = answer?;
-            poll(id, found.as_ref(), from.date, now);
-        }
-        Ok(())
+        let addresses = [1, listener.local_addr().unwrap().port()].map(address);
+        let serving = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let _ = tcp.read(&mut [0; 1024]).await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"language\":\"de\"}";
+            tcp.write_all(answer).await.unwrap();
+        });
+        let (_, config) = Rest::reach(&addresses).await.ok().unwrap();
+        assert_eq!(config.language.as_deref(), Some("de"));
+        serving.await.unwrap();
+        let nowhere = Rest::reach(&addresses[..1]).await.err();
+        assert!(
+            matches!(nowhere, Some(End::Lost(Unreachable::Nobody { .. }))),
+            "{nowhere:?}"
+        );
     }
 }

@@ -10,35 +10,37 @@
 //! Up means: RUNNING is known and the first entities event was heard; the readings are said before.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{
-    address::Cadence,
+    address::{Address, Cadence},
     asked::{Question, Questions},
+    command::Command,
     end::{End, no_token},
-    frames::{
-        Config, EntitiesEvent, HttpConfigs, Incoming, Outgoing, RegistryEntry, RegistryUpdated,
-        Rendered, STAMPS, Stamps, TemplateIds, messages,
-    },
-    table::{self, Gate, Table},
+    entity_changes::EntitiesEvent,
+    frames::{Config, HttpConfigs, Incoming, RegistryEntry, RegistryUpdated, messages},
+    heartbeat::Heartbeat,
+    looking::Looking,
+    reported::Asked,
+    stamps::{Rendered, STAMPS, Stamps, TemplateIds},
+    table::{Gate, Table},
 };
 use crate::{
-    facts::{HaPlaces, HttpPlace},
+    facts::{HaFacts, HaPlaces, HttpPlace, Transport},
     registered::RegistryEvent,
 };
-use config::Secret;
-use vocab::reason::{Cause, Unreachable};
+use vocab::reason::Unreachable;
 use vocab::{EntityId, Link, Now, SourceEvent};
 
 /// How often an HTTP configuration on trial is asked for: the trial ends without a word.
 const ON_TRIAL: Duration = Duration::from_secs(60);
-/// Where a stamp could not be asked for, it is tried again after this.
-const NO_ANSWER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -50,16 +52,18 @@ enum Phase {
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Session {
-    token: Secret,
+    address: Address,
     macs: Arc<[String]>,
     cadence: Cadence,
     phase: Phase,
     began: Duration,
     last_id: u64,
     asked: Questions,
+    heartbeat: Heartbeat,
     config: Config,
     running: bool,
-    starting_since: Option<Duration>,
+    /// When values count, though Home Assistant is still starting.
+    starting_until: Option<Duration>,
     config_due: Option<Duration>,
     places: Arc<[HttpPlace]>,
     http_due: Option<Duration>,
@@ -70,18 +74,9 @@ pub(super) struct Session {
     registry_retry: Option<Duration>,
     table: Table,
     link: Option<Link>,
-    last_frame: Duration,
-    last_ping: Duration,
-    /// Id of the ping whose pong is awaited.
-    ping: Option<u64>,
-    last_alive: Option<Duration>,
-    /// Since when an answer about stamps is awaited, and whose.
-    looking: Option<(Duration, Vec<EntityId>)>,
-    /// Templates are rendered here; else stamps have to be asked for over REST.
-    templates: bool,
-    /// What is awaited was refused as a template just now.
-    by_rest: bool,
-    unreadable: u64,
+    looking: Looking,
+    /// Something unreadable was logged.
+    unreadable: bool,
     frames: Vec<String>,
     events: Vec<SourceEvent>,
     names: Vec<RegistryEvent>,
@@ -91,23 +86,24 @@ pub(super) struct Session {
 impl Session {
     /// A session on a fresh connection, at `now`.
     pub(super) fn new(
-        token: Secret,
+        address: Address,
         wanted: Arc<[EntityId]>,
         macs: Arc<[String]>,
         cadence: Cadence,
         now: Now,
     ) -> Self {
         Self {
-            token,
+            address,
             macs,
             cadence,
             phase: Phase::Hello,
             began: now.mono,
             last_id: 0,
             asked: Questions::default(),
+            heartbeat: Heartbeat::new(now.mono),
             config: Config::default(),
             running: false,
-            starting_since: None,
+            starting_until: None,
             config_due: None,
             places: Arc::from([]),
             http_due: None,
@@ -116,14 +112,8 @@ impl Session {
             registry_retry: None,
             table: Table::new(wanted, cadence.look),
             link: None,
-            last_frame: now.mono,
-            last_ping: now.mono,
-            ping: None,
-            last_alive: None,
-            looking: None,
-            templates: true,
-            by_rest: false,
-            unreadable: 0,
+            looking: Looking::default(),
+            unreadable: false,
             frames: Vec::new(),
             events: Vec::new(),
             names: Vec::new(),
@@ -146,25 +136,18 @@ impl Session {
         std::mem::take(&mut self.names)
     }
 
-    /// What Home Assistant said of itself.
-    pub(super) fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Where it says that it listens.
-    pub(super) fn places(&self) -> HaPlaces {
-        HaPlaces {
-            configured: Arc::clone(&self.places),
-            internal_url: self.config.internal_url.as_deref().map(Arc::from),
-            recovery: self.config.recovery_mode,
-        }
-    }
-
-    /// Configured entities that are our own, sorted.
-    pub(super) fn refused(&self) -> Arc<[EntityId]> {
-        let mut ours: Vec<EntityId> = self.table.refused().iter().cloned().collect();
-        ours.sort();
-        ours.into()
+    /// What Home Assistant said of itself, once it did.
+    pub(super) fn facts(&self, peer: Option<SocketAddr>) -> Option<HaFacts> {
+        let facts = self.config.facts(peer);
+        self.settled().then(|| HaFacts {
+            places: HaPlaces {
+                configured: Arc::clone(&self.places),
+                ..facts.places
+            },
+            transport: Some(Transport::Websocket),
+            refused: self.table.refused().iter().cloned().collect(),
+            ..facts
+        })
     }
 
     /// The server spoke its first word: the upgrade worked.
@@ -182,81 +165,48 @@ impl Session {
         if self.phase != Phase::Live {
             return self.began + self.cadence.handshake;
         }
-        let ping = self.last_ping
-            + if self.ping.is_some() {
-                self.cadence.pong_wait
-            } else {
-                self.cadence.ping
-            };
-        let limit = self
-            .starting_since
-            .filter(|_| !self.running)
-            .map(|since| since + self.cadence.starting_max);
-        let look = self.table.look_due().filter(|_| self.looking.is_none());
-        let answer = self.asked.due();
+        let look = self.table.look_due();
         [
             self.config_due,
             self.http_due,
             self.registry_retry,
-            limit,
-            look,
-            answer,
+            self.starting_until,
+            look.filter(|_| self.looking.is_idle()),
+            self.asked.due(),
         ]
         .into_iter()
         .flatten()
-        .fold(ping, Duration::min)
+        .fold(self.heartbeat.due(&self.cadence), Duration::min)
     }
 
     /// Time passes.
-    pub(super) fn tick(&mut self, now: Now) -> Result<(), End<Cause>> {
+    pub(super) fn tick(&mut self, now: Now) -> Result<(), End> {
         if self.phase != Phase::Live {
             if now.mono >= self.began + self.cadence.handshake {
-                return Err(End::Lost(Unreachable::NoAuthentication {
-                    n: self.cadence.handshake.as_secs(),
-                }));
+                let n = self.cadence.handshake.as_secs();
+                return Err(Unreachable::NoAuthentication { n }.into());
             }
             return Ok(());
         }
-        if self.ping.is_some() && now.mono >= self.last_ping + self.cadence.pong_wait {
-            if self.last_frame < self.last_ping {
-                return Err(End::Lost(Unreachable::NoPong {
-                    n: self.cadence.pong_wait.as_secs(),
-                }));
-            }
-            // Something else was heard since: it lives, ask again in turn.
-            self.ping = None;
-        }
-        if self.ping.is_none() && now.mono >= self.last_ping + self.cadence.ping {
-            self.ping = Some(self.send(|id| Outgoing::Ping { id }.frame()));
-            self.last_ping = now.mono;
+        let over = |due: &mut Duration| now.mono >= *due;
+        if self.heartbeat.wants_ping(now.mono, &self.cadence)? {
+            let ping = self.send(&Command::Ping);
+            self.heartbeat.ping(ping, now.mono);
         }
         self.give_up(now.mono)?;
-        if self.config_due.is_some_and(|due| now.mono >= due) {
-            self.config_due = None;
-            self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
+        if self.config_due.take_if(over).is_some() {
+            self.ask(Question::Config, &Command::GetConfig);
         }
-        if self.http_due.is_some_and(|due| now.mono >= due) {
-            self.http_due = None;
-            self.ask(Question::Http, |id| Outgoing::GetHttpConfig { id }.frame());
+        if self.http_due.take_if(over).is_some() {
+            self.ask(Question::Http, &Command::GetHttpConfig);
             if !std::mem::replace(&mut self.follows_names, true) {
-                self.ask(Question::Names, |id| {
-                    Outgoing::SubscribeEvents {
-                        id,
-                        event_type: "entity_registry_updated",
-                    }
-                    .frame()
-                });
+                self.follow(Question::Names, "entity_registry_updated");
             }
         }
-        if self.registry_retry.is_some_and(|due| now.mono >= due) {
-            self.registry_retry = None;
+        if self.registry_retry.take_if(over).is_some() {
             self.check_registry();
         }
-        if !self.running
-            && self
-                .starting_since
-                .is_some_and(|since| now.mono >= since + self.cadence.starting_max)
-        {
+        if self.starting_until.take_if(over).is_some() {
             let state = self.config.state.as_deref().unwrap_or("not running");
             let minutes = self.cadence.starting_max.as_secs() / 60;
             tracing::warn!(
@@ -271,22 +221,20 @@ impl Session {
 
     /// What was never answered: without some answers there is no value, without the others
     /// something less.
-    fn give_up(&mut self, now: Duration) -> Result<(), End<Cause>> {
-        let waited = self.cadence.answer.as_secs();
+    fn give_up(&mut self, now: Duration) -> Result<(), End> {
+        let n = self.cadence.answer.as_secs();
         while let Some(question) = self.asked.late(now) {
-            let name = question.name();
+            let what = question.name();
             if question.is_needed() {
-                return Err(End::Lost(Unreachable::NotAnswered {
-                    what: name.into(),
-                    n: waited,
-                }));
+                let what = what.into();
+                return Err(Unreachable::NotAnswered { what, n }.into());
             }
             tracing::warn!(
-                method = name,
-                "Home Assistant did not answer for {waited} s: going on without"
+                method = what,
+                "Home Assistant did not answer for {n} s: going on without"
             );
             if question == Question::Stamps {
-                (self.templates, self.by_rest) = (false, self.looking.is_some());
+                self.looking.without_templates();
             }
         }
         Ok(())
@@ -296,41 +244,24 @@ impl Session {
     /// to be asked for over REST, as no template is rendered here; what comes of it goes to
     /// [`Session::looked`].
     pub(super) fn looks(&mut self, now: Now) -> Vec<EntityId> {
-        let again = match &self.looking {
-            Some((_, refused)) if !self.templates && self.by_rest => refused.clone(),
-            Some((at, _)) if now.mono < *at + NO_ANSWER => return Vec::new(),
-            _ => Vec::new(),
-        };
-        self.by_rest = false;
-        let due = if again.is_empty() {
-            self.table.looks(now.mono, now.mono + NO_ANSWER)
-        } else {
-            again
-        };
-        if due.is_empty() || !self.running {
-            return Vec::new();
-        }
-        self.looking = Some((now.mono, due.clone()));
-        if !self.templates {
+        let due = self.looking.ask(&mut self.table, now.mono);
+        if due.is_empty() || self.looking.is_over_rest() {
             return due;
         }
-        self.ask(Question::Stamps, |id| {
-            Outgoing::RenderTemplate {
-                id,
-                template: STAMPS,
-                variables: TemplateIds { ids: &due },
-            }
-            .frame()
-        });
+        let command = Command::RenderTemplate {
+            template: STAMPS,
+            variables: TemplateIds { ids: &due },
+        };
+        self.ask(Question::Stamps, &command);
         Vec::new()
     }
 
     /// When they were reported; nothing, where it could not be asked.
     pub(super) fn looked(&mut self, stamps: &Stamps, now: Now) {
-        let Some((at, _)) = self.looking.take() else {
+        let Some(at) = self.looking.answered() else {
             return;
         };
-        let asked = table::Asked {
+        let asked = Asked {
             at,
             home: stamps.home.unwrap_or(now.unix),
         };
@@ -344,9 +275,7 @@ impl Session {
     pub(super) fn set_entities(&mut self, wanted: Arc<[EntityId]>) {
         if *self.table.wanted() != wanted {
             self.table.want(wanted);
-            if self.phase == Phase::Live {
-                self.check_registry();
-            }
+            self.check_registry();
         }
     }
 
@@ -354,16 +283,16 @@ impl Session {
     pub(super) fn set_macs(&mut self, macs: Arc<[String]>) {
         if self.macs != macs {
             self.macs = macs;
-            if self.phase == Phase::Live {
-                self.check_registry();
-            }
+            self.check_registry();
         }
     }
 
     /// A text frame came.
-    pub(super) fn hear(&mut self, frame: &str, now: Now) -> Result<(), End<Cause>> {
+    pub(super) fn hear(&mut self, frame: &str, now: Now) -> Result<(), End> {
         let (messages, bad) = messages(frame);
-        self.odd(bad, frame);
+        if bad > 0 {
+            self.odd(frame);
+        }
         if messages.iter().any(|message| self.is_answer(message)) {
             self.alive(now);
         }
@@ -379,7 +308,7 @@ impl Session {
     fn is_answer(&self, message: &Incoming<'_>) -> bool {
         let Some(id) = message.id else { return false };
         match &*message.kind {
-            "pong" => self.ping == Some(id),
+            "pong" => self.heartbeat.is_pong(id),
             "result" | "event" => (1..=self.last_id).contains(&id),
             _ => false,
         }
@@ -387,66 +316,64 @@ impl Session {
 
     /// Whether Home Assistant answered at this moment.
     pub(super) fn lives_at(&self, now: Now) -> bool {
-        self.last_frame == now.mono
+        self.heartbeat.heard() == now.mono
     }
 
     /// It answered, or told something that was asked for.
     fn alive(&mut self, now: Now) {
-        self.last_frame = now.mono;
-        if self.settled()
-            && self
-                .last_alive
-                .is_none_or(|last| now.mono >= last + Duration::from_secs(1))
-        {
-            self.last_alive = Some(now.mono);
+        self.heartbeat.hear(now.mono);
+        if self.settled() && self.heartbeat.tells(now.mono) {
             self.events.push(SourceEvent::Alive);
         }
     }
 
-    fn odd(&mut self, count: usize, frame: &str) {
-        if count > 0 {
-            if self.unreadable == 0 {
-                let start: String = frame.chars().take(120).collect();
-                tracing::warn!(
-                    frame = start,
-                    "Home Assistant sent something unreadable, left out (once a connection)"
-                );
-            }
-            self.unreadable = self.unreadable.saturating_add(count as u64);
+    fn odd(&mut self, frame: &str) {
+        if !std::mem::replace(&mut self.unreadable, true) {
+            let start: String = frame.chars().take(120).collect();
+            tracing::warn!(
+                frame = start,
+                "Home Assistant sent something unreadable, left out (once a connection)"
+            );
         }
     }
 
-    /// Sends what needs an id; its answer does not matter.
-    fn send(&mut self, frame: impl FnOnce(u64) -> String) -> u64 {
+    /// Sends a command whose answer does not matter; its id.
+    fn send(&mut self, command: &Command<'_>) -> u64 {
         self.last_id += 1;
-        self.frames.push(frame(self.last_id));
+        self.frames.push(command.frame(Some(self.last_id)));
         self.last_id
     }
 
-    fn ask(&mut self, question: Question, frame: impl FnOnce(u64) -> String) -> u64 {
-        let id = self.send(frame);
+    fn ask(&mut self, question: Question, command: &Command<'_>) -> u64 {
+        let id = self.send(command);
         self.asked.ask(id, question);
         id
     }
 
-    fn message(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End<Cause>> {
+    fn follow(&mut self, question: Question, event_type: &str) {
+        self.ask(question, &Command::SubscribeEvents { event_type });
+    }
+
+    /// Neither an answer nor events of it count any more.
+    fn unsubscribe(&mut self, subscription: u64) {
+        self.asked.forget(subscription);
+        self.send(&Command::UnsubscribeEvents { subscription });
+    }
+
+    fn message(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End> {
         match (&*message.kind, self.phase) {
             ("auth_required", Phase::Hello) => {
                 self.phase = Phase::Auth;
-                self.frames.push(
-                    Outgoing::Auth {
-                        access_token: &self.token.0,
-                    }
-                    .frame(),
-                );
+                let access_token = &self.address.token.0;
+                self.frames.push(Command::Auth { access_token }.frame(None));
             }
             ("auth_ok", Phase::Auth) => self.begin(now),
             ("auth_invalid", _) => {
-                return Err(End::Refused(no_token(message.message.as_deref())));
+                let asked = self.address.shown(Transport::Websocket);
+                let why = no_token(message.message.as_deref());
+                return Err(End::Refused(self.address.token_refused(&asked, why)));
             }
-            ("pong", Phase::Live) => {
-                self.ping.take_if(|ping| message.id == Some(*ping));
-            }
+            ("pong", Phase::Live) => self.heartbeat.pong(message.id),
             ("result", Phase::Live) => self.result(message, now)?,
             ("event", Phase::Live) => self.event(message, now),
             _ => {}
@@ -456,152 +383,82 @@ impl Session {
 
     fn begin(&mut self, now: Now) {
         self.phase = Phase::Live;
-        self.last_ping = now.mono;
+        self.heartbeat = Heartbeat::new(now.mono);
         // First the event, then the question, so that RUNNING cannot slip between them. A user
         // without administrator's rights is refused the event: the question is repeated while
         // starting.
-        self.ask(Question::Started, |id| {
-            Outgoing::SubscribeEvents {
-                id,
-                event_type: "homeassistant_started",
-            }
-            .frame()
-        });
-        self.ask(Question::CoreConfig, |id| {
-            Outgoing::SubscribeEvents {
-                id,
-                event_type: "core_config_updated",
-            }
-            .frame()
-        });
-        self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
+        self.follow(Question::Started, "homeassistant_started");
+        self.follow(Question::CoreConfig, "core_config_updated");
+        self.ask(Question::Config, &Command::GetConfig);
         self.check_registry();
     }
 
     /// Asks which of the wanted are our own, then subscribes.
     fn check_registry(&mut self) {
+        if self.phase != Phase::Live {
+            return;
+        }
         self.registry_retry = None;
         if let Some(older) = self.registry.take() {
             self.asked.forget(older);
         }
         let wanted = self.table.wanted().clone();
         if wanted.is_empty() || self.macs.is_empty() {
-            self.refuse(HashSet::new());
-            self.subscribe();
+            self.subscribe(BTreeSet::new());
         } else {
-            self.registry = Some(self.ask(Question::Registry, |id| {
-                Outgoing::GetEntries {
-                    id,
-                    entity_ids: &wanted,
-                }
-                .frame()
-            }));
+            let entries = Command::GetEntries {
+                entity_ids: &wanted,
+            };
+            self.registry = Some(self.ask(Question::Registry, &entries));
         }
     }
 
-    fn refuse(&mut self, ours: HashSet<EntityId>) {
-        for id in ours.difference(self.table.refused()) {
-            tracing::error!(
-                entity = %id,
-                "one of our own entities in Home Assistant: not read, a meter must not measure itself; choose another"
-            );
-        }
+    /// Follows what is wanted, but for what is our own.
+    fn subscribe(&mut self, ours: BTreeSet<EntityId>) {
         self.table.refuse(ours);
-    }
-
-    fn subscribe(&mut self) {
         if let Some((subscription, _)) = self.subscription.take() {
-            self.asked.forget(subscription);
-            self.send(|id| Outgoing::Unsubscribe { id, subscription }.frame());
+            self.unsubscribe(subscription);
         }
         let mut ids = self.table.wanted().to_vec();
         ids.retain(|id| !self.table.refused().contains(id));
         // An empty list would mean every entity of the house.
         if !ids.is_empty() {
-            let id = self.ask(Question::Entities, |id| {
-                Outgoing::SubscribeEntities {
-                    id,
-                    entity_ids: &ids,
-                }
-                .frame()
-            });
-            self.subscription = Some((id, false));
+            let entities = Command::SubscribeEntities { entity_ids: &ids };
+            self.subscription = Some((self.ask(Question::Entities, &entities), false));
         }
     }
 
-    fn result(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End<Cause>> {
+    fn result(&mut self, message: &Incoming<'_>, now: Now) -> Result<(), End> {
         let ok = message.success == Some(true);
         let Some(asked) = message.id.and_then(|id| self.asked.result(id, ok)) else {
             return Ok(());
         };
-        let error = || message.error.clone().unwrap_or_default().to_string();
+        let failed = || {
+            Err(End::Lost(Unreachable::AskFailed {
+                what: asked.name().into(),
+                error: message.cause(),
+            }))
+        };
         match asked {
-            Question::Config => match message
-                .result
-                .filter(|_| ok)
-                .map(|r| serde_json::from_str::<Config>(r.get()))
-            {
-                Some(Ok(config)) => self.heard_config(config, now),
-                _ => {
-                    return Err(End::Lost(Unreachable::AskFailed {
-                        what: "get_config".into(),
-                        error: Cause::said(error()),
-                    }));
-                }
+            Question::Config => match message.answer() {
+                Some(config) => self.heard_config(config, now),
+                None => return failed(),
             },
             // Only newer versions know the question, and only administrators get an answer.
             Question::Http => {
-                let answer = message
-                    .result
-                    .filter(|_| ok)
-                    .and_then(|r| serde_json::from_str::<HttpConfigs>(r.get()).ok());
-                if let Some(configs) = answer {
+                if let Some(configs) = message.answer::<HttpConfigs>() {
                     self.http_due = configs.on_trial().then(|| now.mono + ON_TRIAL);
                     self.places = configs.places().into();
                 }
             }
-            Question::Registry => {
-                self.registry = None;
-                let entries = message.result.filter(|_| ok).map(|r| {
-                    serde_json::from_str::<HashMap<String, Option<RegistryEntry>>>(r.get())
-                });
-                match entries {
-                    Some(Ok(entries)) => {
-                        let ours = |id: &&EntityId| {
-                            entries
-                                .get(&***id)
-                                .is_some_and(|e| e.as_ref().is_some_and(|e| e.is_ours(&self.macs)))
-                        };
-                        let ours = self.table.wanted().iter().filter(ours).cloned().collect();
-                        self.refuse(ours);
-                        self.subscribe();
-                    }
-                    // Early in its start the command does not exist yet.
-                    _ if !self.running => {
-                        self.registry_retry = Some(now.mono + self.cadence.starting_poll);
-                    }
-                    _ => {
-                        tracing::warn!(
-                            error = %error(),
-                            "Home Assistant's entity registry cannot be asked: cannot tell our own entities"
-                        );
-                        self.refuse(HashSet::new());
-                        self.subscribe();
-                    }
-                }
-            }
-            Question::Entities if !ok => {
-                return Err(End::Lost(Unreachable::AskFailed {
-                    what: "subscribe_entities".into(),
-                    error: Cause::said(error()),
-                }));
-            }
+            Question::Registry => self.heard_registry(message, now),
+            Question::Entities if !ok => return failed(),
             Question::Stamps if !ok => {
                 tracing::debug!(
-                    error = %error(),
+                    error = %message.cause(),
                     "Home Assistant renders no template: asking over REST when sensors were reported"
                 );
-                (self.templates, self.by_rest) = (false, self.looking.is_some());
+                self.looking.without_templates();
             }
             // Events of these carry the id of the question.
             Question::Started
@@ -613,12 +470,32 @@ impl Session {
         Ok(())
     }
 
+    fn heard_registry(&mut self, message: &Incoming<'_>, now: Now) {
+        self.registry = None;
+        if let Some(entries) = message.answer::<HashMap<String, Option<RegistryEntry>>>() {
+            let entry = |id: &EntityId| entries.get(&**id)?.as_ref();
+            let is_ours = |id: &&EntityId| entry(id).is_some_and(|e| e.is_ours(&self.macs));
+            let wanted = self.table.wanted().iter();
+            self.subscribe(wanted.filter(is_ours).cloned().collect());
+        } else if self.running {
+            tracing::warn!(
+                error = %message.cause(),
+                "Home Assistant's entity registry cannot be asked: cannot tell our own entities"
+            );
+            self.subscribe(BTreeSet::new());
+        } else {
+            // Early in its start the command does not exist yet.
+            self.registry_retry = Some(now.mono + self.cadence.starting_poll);
+        }
+    }
+
     fn heard_config(&mut self, config: Config, now: Now) {
         self.config = config;
-        if self.config.state.as_deref() == Some("RUNNING") {
+        if self.config.is_running() {
             self.now_running();
         } else if !self.running {
-            self.starting_since.get_or_insert(now.mono);
+            let limit = now.mono + self.cadence.starting_max;
+            self.starting_until.get_or_insert(limit);
             self.config_due = Some(now.mono + self.cadence.starting_poll);
             if self.table.gate() == Gate::Closed {
                 self.table.set_gate(Gate::Starting);
@@ -629,7 +506,7 @@ impl Session {
 
     fn now_running(&mut self) {
         self.running = true;
-        self.config_due = None;
+        (self.config_due, self.starting_until) = (None, None);
     }
 
     fn event(&mut self, message: &Incoming<'_>, now: Now) {
@@ -640,60 +517,43 @@ impl Session {
             return;
         };
         match question {
-            Question::Started => {
-                self.now_running();
-                self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
-            }
-            Question::CoreConfig => {
-                self.ask(Question::Config, |id| Outgoing::GetConfig { id }.frame());
+            Question::Started | Question::CoreConfig => {
+                if question == Question::Started {
+                    self.now_running();
+                }
+                self.ask(Question::Config, &Command::GetConfig);
             }
             Question::Entities => self.entities(id, event, now),
             Question::Stamps => {
-                let stamps = serde_json::from_str::<Rendered>(event.get())
-                    .ok()
-                    .and_then(|rendered| rendered.stamps());
+                let stamps = decoded(event).and_then(|rendered: Rendered| rendered.stamps());
                 self.looked(&stamps.unwrap_or_default(), now);
                 // It would be rendered anew at each change.
-                self.asked.forget(id);
-                self.send(|own| {
-                    Outgoing::Unsubscribe {
-                        id: own,
-                        subscription: id,
-                    }
-                    .frame()
-                });
+                self.unsubscribe(id);
             }
             Question::Names => {
-                let told = serde_json::from_str::<RegistryUpdated>(event.get())
-                    .ok()
-                    .and_then(RegistryUpdated::told);
+                let told = decoded(event).and_then(RegistryUpdated::told);
                 let wanted = self.table.wanted();
-                self.names.extend(told.filter(|told| match told {
-                    RegistryEvent::Renamed { old: id, .. }
-                    | RegistryEvent::Removed(id)
-                    | RegistryEvent::Missing(id) => wanted.contains(id),
-                }));
+                self.names
+                    .extend(told.filter(|told| wanted.contains(told.entity())));
             }
             _ => {}
         }
     }
 
     fn entities(&mut self, id: u64, event: &RawValue, now: Now) {
-        let Some((subscription, heard)) = &mut self.subscription else {
-            return;
-        };
-        if *subscription != id {
-            return;
-        }
+        let ours = self.subscription.as_mut().filter(|(own, _)| *own == id);
+        let Some((_, heard)) = ours else { return };
         let Ok(entities) = serde_json::from_str::<EntitiesEvent>(event.get()) else {
-            self.odd(1, event.get());
+            self.odd(event.get());
             return;
         };
         if !std::mem::replace(heard, true) {
             self.table.start_over();
         }
         let (told, bad) = entities.told();
-        self.odd(bad, event.get());
+        if bad > 0 {
+            self.odd(event.get());
+        }
         for told in told {
             self.table.hear(told, self.running, now);
         }
@@ -717,18 +577,21 @@ impl Session {
         if self.running {
             if self.link != Some(Link::Up) {
                 // What is not urgent comes with the next tick.
-                self.http_due = Some(self.last_frame);
+                self.http_due = Some(self.heartbeat.heard());
             }
             self.set_link(Link::Up);
         }
     }
 
     fn set_link(&mut self, link: Link) {
-        if self.link.as_ref() != Some(&link) {
-            self.link = Some(link.clone());
+        if self.link.replace(link.clone()).as_ref() != Some(&link) {
             self.events.push(SourceEvent::Link(link));
         }
     }
+}
+
+fn decoded<T: DeserializeOwned>(event: &RawValue) -> Option<T> {
+    serde_json::from_str(event.get()).ok()
 }
 
 #[cfg(test)]

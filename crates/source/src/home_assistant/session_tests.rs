@@ -2,13 +2,28 @@
 use proptest::prelude::*;
 
 use super::*;
-use vocab::{Reading, State};
+use crate::home_assistant::Access;
+use config::{Secret, SourceSettings};
+use vocab::{
+    Reading, State,
+    reason::{Cause, Failure},
+};
 
 fn at(seconds: f64) -> Now {
     Now {
         mono: Duration::from_secs_f64(seconds),
         unix: 1.8e9 + seconds,
     }
+}
+
+fn address() -> Address {
+    let settings = SourceSettings {
+        ha_token: Some(Secret("tok".into())),
+        ..SourceSettings::default()
+    };
+    Address::all(&settings, &Access::default())
+        .unwrap()
+        .remove(0)
 }
 
 fn list(ids: &[&str]) -> Arc<[EntityId]> {
@@ -24,16 +39,25 @@ struct Talk {
 impl Talk {
     fn new(ids: &[&str], macs: &[&str]) -> Self {
         let macs = macs.iter().map(|m| (*m).to_owned()).collect();
+        let cadence = Cadence::default();
         Self {
-            session: Session::new(
-                Secret("tok".into()),
-                list(ids),
-                macs,
-                Cadence::default(),
-                at(0.0),
-            ),
+            session: Session::new(address(), list(ids), macs, cadence, at(0.0)),
             now: 0.0,
         }
+    }
+
+    /// One whose values come.
+    fn running(ids: &[&str], macs: &[&str]) -> Self {
+        let mut talk = Self::new(ids, macs);
+        talk.login();
+        talk.config(3, "RUNNING");
+        talk
+    }
+
+    fn tick(&mut self, now: f64) -> Vec<String> {
+        self.now = now;
+        self.session.tick(at(now)).unwrap();
+        self.session.take_frames()
     }
 
     fn hear(&mut self, frame: &str) -> Vec<String> {
@@ -79,6 +103,7 @@ impl Talk {
     }
 }
 
+const NO_PONG: Result<(), End> = Err(End::Lost(Unreachable::NoPong { n: 10 }));
 const GRID: &str = r#"{"a":{"sensor.grid":{"s":"1234.5","a":{"unit_of_measurement":"W"},"c":"01","lc":1795439063.0}}}"#;
 
 #[test]
@@ -88,10 +113,10 @@ fn first_values_come_before_up() {
     assert_eq!(
         frames,
         [
-            r#"{"type":"subscribe_events","id":1,"event_type":"homeassistant_started"}"#,
-            r#"{"type":"subscribe_events","id":2,"event_type":"core_config_updated"}"#,
+            r#"{"type":"subscribe_events","event_type":"homeassistant_started","id":1}"#,
+            r#"{"type":"subscribe_events","event_type":"core_config_updated","id":2}"#,
             r#"{"type":"get_config","id":3}"#,
-            r#"{"type":"subscribe_entities","id":4,"entity_ids":["sensor.grid","sensor.later"]}"#,
+            r#"{"type":"subscribe_entities","entity_ids":["sensor.grid","sensor.later"],"id":4}"#,
         ]
     );
     t.config(3, "RUNNING");
@@ -102,10 +127,8 @@ fn first_values_come_before_up() {
         t.events(),
         ["sensor.grid=1234.5 W, sensor.later gone", "Up"]
     );
-    assert_eq!(
-        t.session.config().time_zone.as_deref(),
-        Some("Europe/Berlin")
-    );
+    let facts = t.session.facts(None).unwrap();
+    assert_eq!(facts.time_zone.as_deref(), Some("Europe/Berlin"));
     t.event(
         4,
         r#"{"c":{"sensor.grid":{"+":{"lu":1.0,"a":{"unit_of_measurement":"kW"}}}}}"#,
@@ -152,9 +175,7 @@ fn a_starting_home_assistant_is_waited_for() {
     assert_eq!(t.events(), [""; 0], "restored");
     t.event(4, r#"{"c":{"sensor.grid":{"+":{"s":"0.0","lc":5.0}}}}"#);
     assert_eq!(t.events(), ["sensor.grid=0.0 W"]);
-    t.now = 2.0;
-    t.session.tick(at(2.0)).unwrap();
-    assert_eq!(t.session.take_frames(), [r#"{"type":"get_config","id":5}"#]);
+    assert_eq!(t.tick(2.0), [r#"{"type":"get_config","id":5}"#]);
     t.event(1, r#"{"event_type":"homeassistant_started","data":{}}"#);
     assert_eq!(t.events(), ["sensor.b=unavailable W", "Up"]);
 }
@@ -167,9 +188,9 @@ fn after_five_minutes_of_starting_values_count() {
     t.event(4, GRID);
     assert_eq!(t.events(), ["Starting"]);
     t.session.alive(at(299.0));
-    t.session.tick(at(299.9)).unwrap();
+    t.tick(299.9);
     assert_eq!(t.events(), [""; 0]);
-    t.session.tick(at(300.0)).unwrap();
+    t.tick(300.0);
     assert_eq!(t.events(), ["sensor.grid=1234.5 W", "Up"]);
 }
 
@@ -179,20 +200,21 @@ fn our_own_entities_are_never_subscribed_to() {
     let frames = t.login();
     assert_eq!(
         frames[3],
-        r#"{"type":"config/entity_registry/get_entries","id":4,"entity_ids":["sensor.grid","sensor.ours"]}"#
+        r#"{"type":"config/entity_registry/get_entries","entity_ids":["sensor.grid","sensor.ours"],"id":4}"#
     );
     t.config(3, "RUNNING");
     let frames = t.hear(r#"{"id":4,"type":"result","success":true,"result":{"sensor.grid":null,"sensor.ours":{"entity_id":"sensor.ours","platform":"shelly","unique_id":"AABBCCDDEEFF-em:0-total_act_power"}}}"#);
     assert_eq!(
         frames,
-        [r#"{"type":"subscribe_entities","id":5,"entity_ids":["sensor.grid"]}"#]
+        [r#"{"type":"subscribe_entities","entity_ids":["sensor.grid"],"id":5}"#]
     );
     t.event(
         5,
         r#"{"a":{"sensor.grid":{"s":"1","a":{}},"sensor.ours":{"s":"1","a":{}}}}"#,
     );
     assert_eq!(t.events(), ["sensor.grid=1, sensor.ours own", "Up"]);
-    assert_eq!(*t.session.refused(), *list(&["sensor.ours"]));
+    let facts = t.session.facts(None).unwrap();
+    assert_eq!(*facts.refused, *list(&["sensor.ours"]));
     // Another meter of ours: asked again, nothing is said meanwhile.
     t.session.set_macs(Arc::new(["112233445566".to_owned()]));
     assert!(t.session.take_frames()[0].contains("get_entries"));
@@ -207,9 +229,7 @@ fn our_own_entities_are_never_subscribed_to() {
 
 #[test]
 fn only_our_own_configured_means_no_subscription_at_all() {
-    let mut t = Talk::new(&["sensor.ours"], &["AABBCCDDEEFF"]);
-    t.login();
-    t.config(3, "RUNNING");
+    let mut t = Talk::running(&["sensor.ours"], &["AABBCCDDEEFF"]);
     let frames = t.hear(r#"{"id":4,"type":"result","success":true,"result":{"sensor.ours":{"unique_id":"AABBCCDDEEFF-x"}}}"#);
     assert_eq!(
         frames, [""; 0],
@@ -225,8 +245,7 @@ fn a_registry_that_is_not_there_yet_is_asked_again() {
     t.config(3, "NOT_RUNNING");
     let frames = t.hear(r#"{"id":4,"type":"result","success":false,"error":{"code":"unknown_command","message":"Unknown command."}}"#);
     assert_eq!(frames, [""; 0]);
-    t.session.tick(at(2.0)).unwrap();
-    let frames = t.session.take_frames();
+    let frames = t.tick(2.0);
     assert!(
         frames.iter().any(|f| f.contains("get_entries")),
         "{frames:?}"
@@ -235,17 +254,15 @@ fn a_registry_that_is_not_there_yet_is_asked_again() {
 
 #[test]
 fn another_list_resubscribes_on_the_same_connection() {
-    let mut t = Talk::new(&["sensor.grid"], &[]);
-    t.login();
-    t.config(3, "RUNNING");
+    let mut t = Talk::running(&["sensor.grid"], &[]);
     t.event(4, GRID);
     t.events();
     t.session.set_entities(list(&["sensor.grid", "sensor.new"]));
     assert_eq!(
         t.session.take_frames(),
         [
-            r#"{"type":"unsubscribe_events","id":5,"subscription":4}"#,
-            r#"{"type":"subscribe_entities","id":6,"entity_ids":["sensor.grid","sensor.new"]}"#
+            r#"{"type":"unsubscribe_events","subscription":4,"id":5}"#,
+            r#"{"type":"subscribe_entities","entity_ids":["sensor.grid","sensor.new"],"id":6}"#
         ]
     );
     t.event(4, r#"{"c":{"sensor.grid":{"+":{"s":"9"}}}}"#);
@@ -258,21 +275,17 @@ fn another_list_resubscribes_on_the_same_connection() {
     t.session.set_entities(list(&[]));
     assert_eq!(
         t.session.take_frames(),
-        [r#"{"type":"unsubscribe_events","id":7,"subscription":6}"#]
+        [r#"{"type":"unsubscribe_events","subscription":6,"id":7}"#]
     );
 }
 
 #[test]
 fn only_questions_whose_answer_is_still_wanted_are_remembered() {
-    let mut t = Talk::new(&["sensor.grid"], &["AABBCCDDEEFF"]);
-    t.login();
-    t.config(3, "RUNNING");
+    let mut t = Talk::running(&["sensor.grid"], &["AABBCCDDEEFF"]);
     t.hear(r#"{"id":1,"type":"result","success":true,"result":null}"#);
     let mut id = 4;
     for round in 0..100 {
-        t.now += 15.0;
-        t.session.tick(at(t.now)).unwrap();
-        for frame in t.session.take_frames() {
+        for frame in t.tick(t.now + 15.0) {
             let sent: serde_json::Value = serde_json::from_str(&frame).unwrap();
             id = sent["id"].as_u64().unwrap();
             match sent["type"].as_str().unwrap() {
@@ -297,11 +310,9 @@ fn only_questions_whose_answer_is_still_wanted_are_remembered() {
 
 #[test]
 fn names_of_wanted_entities_are_followed() {
-    let mut t = Talk::new(&["sensor.grid"], &[]);
-    t.login();
-    t.config(3, "RUNNING");
+    let mut t = Talk::running(&["sensor.grid"], &[]);
     t.event(4, GRID);
-    t.session.tick(at(1.0)).unwrap();
+    t.tick(1.0);
     t.hear(r#"{"id":6,"type":"result","success":true,"result":null}"#);
     let told = |data: &str| {
         format!(r#"{{"event_type":"entity_registry_updated","data":{data},"origin":"LOCAL"}}"#)
@@ -335,53 +346,38 @@ fn names_of_wanted_entities_are_followed() {
 
 #[test]
 fn a_dead_link_is_noticed_within_25_seconds() {
-    let mut t = Talk::new(&["sensor.grid"], &[]);
-    t.login();
-    t.config(3, "RUNNING");
+    let mut t = Talk::running(&["sensor.grid"], &[]);
     t.event(4, GRID);
-    t.session.tick(at(1.0)).unwrap();
     let later = [
         r#"{"type":"http/config","id":5}"#,
-        r#"{"type":"subscribe_events","id":6,"event_type":"entity_registry_updated"}"#,
+        r#"{"type":"subscribe_events","event_type":"entity_registry_updated","id":6}"#,
     ];
     assert_eq!(
-        t.session.take_frames(),
+        t.tick(1.0),
         later,
         "what is not urgent is asked once values come"
     );
     for (sent, pong) in [(15.0, 15.1), (30.0, 30.1)] {
-        t.session.tick(at(sent - 0.1)).unwrap();
-        assert_eq!(t.session.take_frames(), [""; 0]);
-        t.session.tick(at(sent)).unwrap();
-        let ping: serde_json::Value = serde_json::from_str(&t.session.take_frames()[0]).unwrap();
+        assert_eq!(t.tick(sent - 0.1), [""; 0]);
+        let ping: serde_json::Value = serde_json::from_str(&t.tick(sent)[0]).unwrap();
         assert_eq!(ping["type"], "ping");
         t.now = pong;
         t.hear(&format!(r#"{{"id":{},"type":"pong"}}"#, ping["id"]));
     }
     // The other end dies right after the last pong.
-    t.session.tick(at(45.0)).unwrap();
+    t.tick(45.0);
     assert_eq!(t.session.looks(at(45.0)).len(), 0, "asked by a template");
-    assert!(
-        t.session
-            .take_frames()
-            .iter()
-            .any(|frame| frame.contains("render_template"))
-    );
+    assert!(t.session.take_frames()[0].contains("render_template"));
     assert_eq!(t.session.deadline(), Duration::from_secs(55));
-    t.session.tick(at(54.9)).unwrap();
-    assert!(
-        matches!(t.session.tick(at(55.0)), Err(End::Lost(why)) if matches!(why, Unreachable::NoPong { .. }))
-    );
+    t.tick(54.9);
+    assert_eq!(t.session.tick(at(55.0)), NO_PONG);
 }
 
 #[test]
 fn what_answers_no_question_of_ours_is_no_sign_of_life() {
-    let mut t = Talk::new(&["sensor.grid"], &[]);
-    t.login();
-    t.config(3, "RUNNING");
+    let mut t = Talk::running(&["sensor.grid"], &[]);
     t.event(4, GRID);
-    t.now = 15.0;
-    t.session.tick(at(15.0)).unwrap();
+    t.tick(15.0);
     let ping = t.session.last_id;
     for foreign in [
         format!(r#"{{"id":{},"type":"pong"}}"#, ping + 1),
@@ -396,9 +392,7 @@ fn what_answers_no_question_of_ours_is_no_sign_of_life() {
         t.hear(&foreign);
         assert!(!t.session.lives_at(at(t.now)), "{foreign}");
     }
-    assert!(
-        matches!(t.session.tick(at(25.0)), Err(End::Lost(why)) if matches!(why, Unreachable::NoPong { .. }))
-    );
+    assert_eq!(t.session.tick(at(25.0)), NO_PONG);
 }
 
 #[test]
@@ -418,7 +412,7 @@ fn what_no_value_comes_without_is_waited_for_only_so_long() {
             // That it was heard is not yet what was asked for.
             t.hear(r#"{"id":5,"type":"result","success":true,"result":null}"#);
         }
-        t.session.tick(at(0.0)).unwrap();
+        t.tick(0.0);
         assert_eq!(
             t.session.deadline(),
             Duration::from_secs(15),
@@ -440,10 +434,10 @@ fn what_no_value_comes_without_is_waited_for_only_so_long() {
 fn news_instead_of_a_pong_is_a_sign_of_life() {
     let mut t = Talk::new(&["sensor.grid"], &[]);
     t.login();
-    t.session.tick(at(15.0)).unwrap();
+    t.tick(15.0);
     t.session.alive(at(20.0));
-    t.session.tick(at(25.0)).unwrap();
-    t.session.tick(at(30.0)).unwrap();
+    t.tick(25.0);
+    t.tick(30.0);
     assert!(t.session.tick(at(40.0)).is_err());
 }
 
@@ -455,12 +449,10 @@ fn refusals_and_silence_end_the_session() {
         r#"{"type":"auth_invalid","message":"Invalid access token or password"}"#,
         at(0.0),
     );
-    assert_eq!(
-        end,
-        Err(End::Refused(no_token(Some(
-            "Invalid access token or password"
-        ))))
-    );
+    let said = Cause::known("Invalid access token or password", Failure::NoToken);
+    let asked = "ws://homeassistant:8123/api/websocket";
+    let why = address().token_refused(asked, said);
+    assert_eq!(end, Err(End::Refused(why)));
     let mut t = Talk::new(&["sensor.grid"], &[]);
     assert!(t.session.tick(at(9.9)).is_ok());
     assert!(t.session.tick(at(10.0)).is_err());
@@ -478,20 +470,15 @@ fn refusals_and_silence_end_the_session() {
 
 #[test]
 fn signs_of_life_come_once_a_second_at_most() {
-    let mut t = Talk::new(&[], &[]);
-    t.login();
-    t.config(3, "RUNNING");
-    let mut alive = 0;
-    for i in 0..50 {
-        t.session.alive(at(1.0 + f64::from(i) * 0.1));
-        alive += t
-            .session
-            .take_events()
-            .iter()
-            .filter(|e| **e == SourceEvent::Alive)
-            .count();
-    }
-    assert_eq!(alive, 5);
+    let mut t = Talk::running(&[], &[]);
+    let alive: Vec<SourceEvent> = (0..50)
+        .flat_map(|i| {
+            t.session.alive(at(1.0 + f64::from(i) * 0.1));
+            t.session.take_events()
+        })
+        .filter(|event| *event == SourceEvent::Alive)
+        .collect();
+    assert_eq!(alive.len(), 5);
 }
 
 proptest! {
@@ -505,7 +492,7 @@ proptest! {
         (0u64..9, "(\\{\"a\":\\{\"sensor.x\":(5|\\{\"s\":\"1\"\\})\\}\\}|\\{\"r\":\\[\"sensor.x\"\\]\\}|\\{\"c\":\\{\"sensor.x\":\\{\"[+-]\":\\{\"a\":\\{\\}\\}\\}\\}\\}|7)")
             .prop_map(|(id, event)| format!(r#"{{"type":"event","event":{event},"id":{id}}}"#)),
     ], 0..25), step in 0.0..20.0f64) {
-        let mut session = Session::new(Secret("t".into()), list(&["sensor.x"]), Arc::new(["AABBCCDDEEFF".to_owned()]), Cadence::default(), at(0.0));
+        let mut session = Session::new(address(), list(&["sensor.x"]), Arc::new(["AABBCCDDEEFF".to_owned()]), Cadence::default(), at(0.0));
         let mut told = false;
         for (i, frame) in frames.iter().enumerate() {
             let now = at(i as f64 * step);

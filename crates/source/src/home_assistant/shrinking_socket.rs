@@ -6,100 +6,55 @@
 //! against the messages that came of it.
 
 use std::{
-    io,
-    pin::Pin,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{
-        Error, Message,
+        Error, Message, Utf8Bytes,
         protocol::{Role, WebSocketConfig},
     },
 };
+use tokio_util::io::InspectReader;
+
+use super::end::{Broken, cause};
+use vocab::reason::Cause;
 
 /// A message of so many bytes makes a buffer large.
 const LARGE: usize = 1 << 20;
 /// The end of the head of an HTTP answer.
 const HEAD_END: [u8; 4] = *b"\r\n\r\n";
 
-/// A connection that counts what is read from it after the head of the first answer.
-pub(crate) struct Counted {
-    tcp: TcpStream,
-    read: Arc<AtomicU64>,
-    /// Bytes of [`HEAD_END`] seen in a row; all of them: the head is over.
-    seen: usize,
-}
+/// A connection of which it is counted what is read from it after the head of the first answer.
+pub(super) type Counted = InspectReader<TcpStream, Box<dyn FnMut(&[u8]) + Send>>;
 
-impl Counted {
-    pub(super) fn new(tcp: TcpStream) -> (Self, Arc<AtomicU64>) {
-        let read = Arc::new(AtomicU64::new(0));
-        (
-            Self {
-                tcp,
-                read: Arc::clone(&read),
-                seen: 0,
-            },
-            read,
-        )
-    }
-
-    fn count(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while self.seen < HEAD_END.len() {
-            let Some((byte, more)) = rest.split_first() else {
-                return;
-            };
-            self.seen = match *byte {
-                byte if byte == HEAD_END[self.seen] => self.seen + 1,
+/// The connection, and its count.
+pub(super) fn counted(tcp: TcpStream) -> (Counted, Arc<AtomicU64>) {
+    let read = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&read);
+    // Bytes of `HEAD_END` seen in a row; all of them: the head is over.
+    let mut seen = 0;
+    let inspect = move |bytes: &[u8]| {
+        let mut rest = bytes.iter();
+        while seen < HEAD_END.len() {
+            let Some(byte) = rest.next() else { return };
+            seen = match *byte {
+                byte if byte == HEAD_END[seen] => seen + 1,
                 b'\r' => 1,
                 _ => 0,
             };
-            rest = more;
         }
-        self.read.fetch_add(rest.len() as u64, Ordering::Relaxed);
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let done = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        self.count(&buf.filled()[before..]);
-        done
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
+        count.fetch_add(rest.len() as u64, Ordering::Relaxed);
+    };
+    (InspectReader::new(tcp, Box::new(inspect)), read)
 }
 
 type Stream = WebSocketStream<MaybeTlsStream<Counted>>;
@@ -109,25 +64,37 @@ pub(crate) struct ShrinkingSocket {
     /// There, but for the moment in which it is replaced.
     stream: Option<Stream>,
     limits: WebSocketConfig,
+    /// Where the other end is.
+    pub(super) peer: Option<SocketAddr>,
     read: Arc<AtomicU64>,
     taken: u64,
     large: bool,
 }
 
 impl ShrinkingSocket {
-    pub(super) const fn new(stream: Stream, limits: WebSocketConfig, read: Arc<AtomicU64>) -> Self {
+    pub(super) const fn new(
+        stream: Stream,
+        limits: WebSocketConfig,
+        peer: Option<SocketAddr>,
+        read: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             stream: Some(stream),
             limits,
+            peer,
             read,
             taken: 0,
             large: false,
         }
     }
 
-    pub(super) async fn next(&mut self) -> Option<Result<Message, Error>> {
-        let message = self.stream.as_mut()?.next().await;
-        if let Some(Ok(message)) = &message {
+    /// The next text. Pings and pongs of the WebSocket itself are passed over: they are a proxy's
+    /// as well as Home Assistant's.
+    pub(super) async fn text(&mut self) -> Result<Utf8Bytes, Broken> {
+        while let Some(stream) = &mut self.stream
+            && let Some(message) = stream.next().await
+        {
+            let message = message.map_err(|error| Broken::from(&error))?;
             let length = message.len();
             // As a server sends it, in one piece and without a mask; one in pieces has more heads,
             // and then nothing is given back.
@@ -138,21 +105,27 @@ impl ShrinkingSocket {
             };
             self.taken += head + length as u64;
             self.large |= length >= LARGE;
+            match message {
+                Message::Text(text) => return Ok(text),
+                Message::Close(_) => break,
+                _ => {}
+            }
         }
-        message
+        Err(Broken::Closed)
     }
 
-    pub(super) async fn send(&mut self, message: Message) -> Result<(), Error> {
-        match &mut self.stream {
-            Some(stream) => stream.send(message).await,
+    pub(super) async fn send(&mut self, frame: String) -> Result<(), Cause> {
+        let sent = match &mut self.stream {
+            Some(stream) => stream.send(Message::text(frame)).await,
             None => Err(Error::ConnectionClosed),
-        }
+        };
+        sent.map_err(|error| cause(&error))
     }
 
+    /// Politely, but not for long: the other end may be dead.
     pub(super) async fn close(&mut self) {
         if let Some(stream) = &mut self.stream {
-            // Who is gone need not hear it.
-            let _ = stream.close(None).await;
+            let _ = timeout(Duration::from_secs(1), stream.close(None)).await;
         }
     }
 
@@ -169,22 +142,19 @@ impl ShrinkingSocket {
             return;
         }
         if let Some(stream) = self.stream.take() {
-            self.stream = Some(
-                WebSocketStream::from_raw_socket(
-                    stream.into_inner(),
-                    Role::Client,
-                    Some(self.limits),
-                )
-                .await,
-            );
+            self.stream = Some(fresh(stream.into_inner(), self.limits).await);
             self.large = false;
         }
     }
 }
 
+async fn fresh(connection: MaybeTlsStream<Counted>, limits: WebSocketConfig) -> Stream {
+    WebSocketStream::from_raw_socket(connection, Role::Client, Some(limits)).await
+}
+
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::panic, clippy::unwrap_used)]
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -215,43 +185,35 @@ mod tests {
             tcp.read_to_end(&mut said).await.unwrap();
             said
         });
-        let (mut counted, read) = Counted::new(TcpStream::connect(address).await.unwrap());
+        let (mut counted, read) = counted(TcpStream::connect(address).await.unwrap());
         go.send(b"HTTP/1.1 101 x\r\nA: b\r\r\n\r\n".to_vec())
             .await
             .unwrap();
         let mut head = [0; 25];
         counted.read_exact(&mut head).await.unwrap();
         let limits = WebSocketConfig::default();
-        let stream = WebSocketStream::from_raw_socket(
-            MaybeTlsStream::Plain(counted),
-            Role::Client,
-            Some(limits),
-        )
-        .await;
-        let mut shrinking_socket = ShrinkingSocket::new(stream, limits, read);
+        let stream = fresh(MaybeTlsStream::Plain(counted), limits).await;
+        let mut socket = ShrinkingSocket::new(stream, limits, None, read);
+        let next = async |socket: &mut ShrinkingSocket| match socket.text().await {
+            Ok(text) => text.len(),
+            Err(_) => panic!("it is over"),
+        };
         // In one go: a large one, and a little of the next one.
         let more = frame(300);
         go.send([frame(5), frame(70_000), frame(2 << 20), more[..40].to_vec()].concat())
             .await
             .unwrap();
         for length in [5, 70_000, 2 << 20] {
-            assert_eq!(
-                shrinking_socket.next().await.unwrap().unwrap().len(),
-                length
-            );
-            shrinking_socket.give_back().await;
+            assert_eq!(next(&mut socket).await, length);
+            socket.give_back().await;
         }
         go.send(more[40..].to_vec()).await.unwrap();
-        assert_eq!(
-            shrinking_socket.next().await.unwrap().unwrap().len(),
-            300,
-            "nothing was lost"
-        );
-        shrinking_socket.give_back().await;
-        assert!(!shrinking_socket.large, "the buffer is empty now");
+        assert_eq!(next(&mut socket).await, 300, "nothing was lost");
+        socket.give_back().await;
+        assert!(!socket.large, "the buffer is empty now");
         go.send(frame(7)).await.unwrap();
-        assert_eq!(shrinking_socket.next().await.unwrap().unwrap().len(), 7);
-        drop((go, shrinking_socket));
+        assert_eq!(next(&mut socket).await, 7);
+        drop((go, socket));
         assert_eq!(serving.await.unwrap(), [0_u8; 0]);
     }
 }

@@ -6,14 +6,14 @@
 //! values back and gives them out later.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use super::{
-    frames::{EntityChange, UnitChange},
-    reported::Reported,
+    entity_changes::{Change, EntityChange, UnitChange},
+    reported::{Asked, Reported},
 };
 use vocab::{EntityId, Now, Reading, State};
 
@@ -50,21 +50,12 @@ pub(super) struct Polled<'a> {
     pub(super) stamp: Option<f64>,
 }
 
-/// When answers were asked for, and what time it was there.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    /// Monotonic.
-    pub(super) at: Duration,
-    /// Home Assistant's own clock in its answer, Unix s.
-    pub(super) home: f64,
-}
-
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Table {
     gate: Gate,
     wanted: Arc<[EntityId]>,
-    refused: HashSet<EntityId>,
+    refused: BTreeSet<EntityId>,
     entries: HashMap<EntityId, Entry>,
     /// Between two looks at the stamp of an entity that is quiet.
     look: Duration,
@@ -80,7 +71,7 @@ impl Table {
         let mut table = Self {
             gate: Gate::Closed,
             wanted: Arc::new([]),
-            refused: HashSet::new(),
+            refused: BTreeSet::new(),
             entries: HashMap::new(),
             look,
         };
@@ -100,36 +91,36 @@ impl Table {
     pub(super) fn want(&mut self, wanted: Arc<[EntityId]>) {
         self.entries.retain(|id, _| wanted.contains(id));
         for id in wanted.iter() {
-            self.entries.entry(id.clone()).or_insert_with(|| Entry {
-                news: true,
-                ..Entry::default()
-            });
+            self.entries
+                .entry(id.clone())
+                .or_insert_with(Entry::unheard);
         }
         self.wanted = wanted;
     }
 
     /// These are our own: from now on not read, whatever Home Assistant says of them.
-    pub(super) fn refuse(&mut self, ours: HashSet<EntityId>) {
-        for (id, entry) in &mut self.entries {
-            if ours.contains(id) != self.refused.contains(id) {
-                *entry = Entry {
-                    news: true,
-                    ..Entry::default()
-                };
+    pub(super) fn refuse(&mut self, ours: BTreeSet<EntityId>) {
+        for id in ours.difference(&self.refused) {
+            tracing::error!(
+                entity = %id,
+                "one of our own entities in Home Assistant: not read, a meter must not measure itself; choose another"
+            );
+        }
+        for id in ours.symmetric_difference(&self.refused) {
+            if let Some(entry) = self.entries.get_mut(id) {
+                *entry = Entry::unheard();
             }
         }
         self.refused = ours;
     }
 
-    pub(super) fn refused(&self) -> &HashSet<EntityId> {
+    pub(super) fn refused(&self) -> &BTreeSet<EntityId> {
         &self.refused
     }
 
     /// All entities are told anew: those that do not come are gone.
     pub(super) fn start_over(&mut self) {
-        for entry in self.entries.values_mut() {
-            entry.news |= entry.state.take().is_some();
-        }
+        self.entries.values_mut().for_each(Entry::forget);
     }
 
     pub(super) fn set_gate(&mut self, gate: Gate) {
@@ -139,60 +130,45 @@ impl Table {
     /// Takes in one thing that was said; `running`: Home Assistant has started.
     pub(super) fn hear(&mut self, told: EntityChange, running: bool, now: Now) {
         let look = self.look;
-        match told {
-            EntityChange::Added {
-                entity,
-                state,
-                unit,
-                at,
-            } => {
-                if let Some(entry) = self.entry(&entity) {
-                    entry.unit = unit.map(Arc::from);
-                    entry.news = true;
-                    entry.see(&state, false);
-                    if running || entry.counts {
-                        entry.reported.first(at, now.unix, now.mono);
-                    } else {
-                        entry.reported.restored(at, now.mono);
-                    }
+        let Some(entry) = self.entry(&told.entity) else {
+            return;
+        };
+        match told.change {
+            Change::Added { state, unit, at } => {
+                entry.unit = unit.map(Arc::from);
+                entry.news = true;
+                entry.see(&state, false);
+                if running || entry.counts {
+                    entry.reported.first(at, now.unix, now.mono);
+                } else {
+                    entry.reported.restored(at, now.mono);
                 }
             }
-            EntityChange::Changed {
-                entity,
+            Change::Changed {
                 state,
                 unit,
                 reported,
                 at,
             } => {
-                if let Some(entry) = self.entry(&entity) {
-                    if let UnitChange::Now(unit) = unit
-                        && entry.unit.as_deref() != unit.as_deref()
-                    {
-                        entry.unit = unit.map(Arc::from);
-                        entry.news = true;
-                    }
-                    entry.news |= reported || at.is_some();
-                    match state {
-                        Some(state) => entry.see(&state, false),
-                        None if reported => {
-                            if let Some(state) = entry.state.clone() {
-                                entry.see(&state, true);
-                            }
-                        }
-                        None => {}
-                    }
-                    if running || entry.counts {
-                        entry.reported.live(at, now.mono, look);
-                    } else {
-                        entry.reported.restored(at, now.mono);
-                    }
+                if let UnitChange::Now(unit) = unit
+                    && entry.unit.as_deref() != unit.as_deref()
+                {
+                    entry.unit = unit.map(Arc::from);
+                    entry.news = true;
+                }
+                entry.news |= reported || at.is_some();
+                if let Some(state) = state {
+                    entry.see(&state, false);
+                } else if let (true, Some(state)) = (reported, entry.state.clone()) {
+                    entry.see(&state, true);
+                }
+                if running || entry.counts {
+                    entry.reported.live(at, now.mono, look);
+                } else {
+                    entry.reported.restored(at, now.mono);
                 }
             }
-            EntityChange::Removed { entity } => {
-                if let Some(entry) = self.entry(&entity) {
-                    entry.news |= entry.state.take().is_some();
-                }
-            }
+            Change::Removed => entry.forget(),
         }
     }
 
@@ -207,27 +183,22 @@ impl Table {
         now: Duration,
     ) {
         let look = self.look;
-        if let Some(entry) = self.entry(entity) {
-            match polled {
-                Some(Polled { state, unit, stamp }) => {
-                    let differs =
-                        entry.state.as_deref() != Some(state) || entry.unit.as_deref() != unit;
-                    entry.news |= differs;
-                    entry.unit = unit.map(Arc::from);
-                    entry.see(state, false);
-                    match stamp {
-                        _ if !running && !entry.counts => entry.reported.restored(stamp, now),
-                        Some(stamp) => {
-                            entry.news |= entry
-                                .reported
-                                .looked(stamp, asked.home, asked.at, now, look);
-                        }
-                        None if differs => entry.reported.live(None, now, look),
-                        None => {}
-                    }
-                }
-                None => entry.news |= entry.state.take().is_some(),
-            }
+        let Some(entry) = self.entry(entity) else {
+            return;
+        };
+        let Some(Polled { state, unit, stamp }) = polled else {
+            entry.forget();
+            return;
+        };
+        let differs = entry.state.as_deref() != Some(state) || entry.unit.as_deref() != unit;
+        entry.news |= differs;
+        entry.unit = unit.map(Arc::from);
+        entry.see(state, false);
+        match stamp {
+            _ if !running && !entry.counts => entry.reported.restored(stamp, now),
+            Some(stamp) => entry.news |= entry.reported.looked(stamp, asked, now, look),
+            None if differs => entry.reported.live(None, now, look),
+            None => {}
         }
     }
 
@@ -237,13 +208,10 @@ impl Table {
         if self.gate != Gate::Open {
             return Vec::new();
         }
-        let (mut due, refused) = (Vec::new(), &self.refused);
-        for id in self.wanted.iter().filter(|id| !refused.contains(*id)) {
-            let Some(entry) = self.entries.get_mut(id) else {
-                continue;
-            };
-            if entry.state.as_deref().is_some_and(is_value)
-                && entry.reported.due().is_some_and(|due| now >= due)
+        let mut due = Vec::new();
+        for id in self.wanted.iter().filter(|id| !self.refused.contains(*id)) {
+            if let Some(entry) = self.entries.get_mut(id)
+                && entry.look_due().is_some_and(|due| now >= due)
             {
                 entry.reported.ask(again);
                 due.push(id.clone());
@@ -254,11 +222,9 @@ impl Table {
 
     /// When [`Self::looks`] will have something.
     pub(super) fn look_due(&self) -> Option<Duration> {
-        let of_value = |entry: &&Entry| entry.state.as_deref().is_some_and(is_value);
         self.entries
             .values()
-            .filter(of_value)
-            .filter_map(|entry| entry.reported.due())
+            .filter_map(Entry::look_due)
             .min()
             .filter(|_| self.gate == Gate::Open)
     }
@@ -267,18 +233,14 @@ impl Table {
     pub(super) fn looked(&mut self, entity: &EntityId, stamp: f64, asked: Asked, now: Duration) {
         let look = self.look;
         if let Some(entry) = self.entry(entity) {
-            entry.news |= entry
-                .reported
-                .looked(stamp, asked.home, asked.at, now, look);
+            entry.news |= entry.reported.looked(stamp, asked, now, look);
         }
     }
 
     fn entry(&mut self, entity: &EntityId) -> Option<&mut Entry> {
-        if self.refused.contains(entity) {
-            None
-        } else {
-            self.entries.get_mut(entity)
-        }
+        self.entries
+            .get_mut(entity)
+            .filter(|_| !self.refused.contains(entity))
     }
 
     /// What may be given out now and was not yet, in the order of the list.
@@ -313,6 +275,25 @@ impl Table {
 }
 
 impl Entry {
+    /// Nothing was heard of it, and that was not given out yet.
+    fn unheard() -> Self {
+        Self {
+            news: true,
+            ..Self::default()
+        }
+    }
+
+    /// It is gone.
+    fn forget(&mut self) {
+        self.news |= self.state.take().is_some();
+    }
+
+    /// When to ask for its stamp, as far as it has a value.
+    fn look_due(&self) -> Option<Duration> {
+        let value = self.state.as_deref().filter(|state| is_value(state));
+        value.and_then(|_| self.reported.due())
+    }
+
     fn see(&mut self, state: &str, reported_again: bool) {
         if is_value(state) {
             match &self.first {
@@ -344,22 +325,25 @@ mod tests {
     }
 
     fn added(id: &str, state: &str) -> EntityChange {
-        EntityChange::Added {
+        EntityChange {
             entity: id.parse().unwrap(),
-            state: state.into(),
-            unit: Some("W".into()),
-            at: Some(990.0),
+            change: Change::Added {
+                state: state.into(),
+                unit: Some("W".into()),
+                at: Some(990.0),
+            },
         }
     }
 
     fn changed(id: &str, state: Option<&str>) -> EntityChange {
-        let state = state.map(str::to_owned);
-        EntityChange::Changed {
+        EntityChange {
             entity: id.parse().unwrap(),
-            state,
-            unit: UnitChange::Same,
-            reported: true,
-            at: Some(1000.0),
+            change: Change::Changed {
+                state: state.map(str::to_owned),
+                unit: UnitChange::Same,
+                reported: true,
+                at: Some(1000.0),
+            },
         }
     }
 
@@ -379,13 +363,8 @@ mod tests {
                 at: NOW.mono,
                 home: NOW.unix,
             };
-            self.poll(
-                &id.parse().unwrap(),
-                polled,
-                self.gate == Gate::Open,
-                asked,
-                NOW.mono,
-            );
+            let running = self.gate == Gate::Open;
+            self.poll(&id.parse().unwrap(), polled, running, asked, NOW.mono);
         }
     }
 
@@ -451,7 +430,7 @@ mod tests {
         t.told(added("s.a", "1"));
         t.told(added("s.b", "2"));
         assert_eq!(texts(&mut t), ["s.a own", "s.b=2"]);
-        t.refuse(HashSet::new());
+        t.refuse(BTreeSet::new());
         t.told(added("s.a", "1"));
         assert_eq!(texts(&mut t), ["s.a=1"]);
     }
@@ -496,15 +475,12 @@ mod tests {
         assert_eq!(t.look_due(), Some(ten));
         assert_eq!(t.looks(ten, again).len(), 2);
         assert_eq!(t.looks(ten, again).len(), 0);
-        t.looked(
-            &EntityId::from_static("s.b"),
-            998.0,
-            Asked {
-                at: ten,
-                home: 1000.0,
-            },
-            Duration::from_secs(12),
-        );
+        let asked = Asked {
+            at: ten,
+            home: 1000.0,
+        };
+        let b = EntityId::from_static("s.b");
+        t.looked(&b, 998.0, asked, Duration::from_secs(12));
         assert_eq!(ages(&mut t, 12), [Some(2)]);
         t.told(added("s.a", "unavailable"));
         t.told(added("s.b", "unknown"));
