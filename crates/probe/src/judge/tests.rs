@@ -189,6 +189,24 @@ fn null_is_a_fault_to_those_that_read_zero() {
 }
 
 #[test]
+fn what_is_no_number_is_not_said_to_lack_a_decimal_point() {
+    let judged = |power: &str| {
+        let look = Look {
+            needs: &["act_power"],
+            nulls: Nulls::Zero,
+            decimals: true,
+        };
+        let body = Body::of(&format!(r#"{{"act_power":{power}}}"#)).unwrap();
+        let mut verdict = Verdict::default();
+        meter::phase(&body, look, &mut verdict);
+        verdict.faults
+    };
+    assert_eq!(judged("-7.0"), []);
+    assert!(matches!(judged("-7")[..], [Fault::Integer { .. }]));
+    assert!(matches!(judged("\"7\"")[..], [Fault::NoNumber { .. }]));
+}
+
+#[test]
 fn registers_are_read_low_word_first() {
     let volts = 230.0_f32.to_bits();
     let mut block = vec![0_u16; 80];

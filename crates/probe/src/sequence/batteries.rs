@@ -183,17 +183,19 @@ pub async fn hoymiles(play: &mut Play<'_>) {
     for (path, key, needed) in PAIRING {
         component(play, path, key, needed).await;
     }
-    let Some(mut s) = play.socket("test-as").await else {
+    let Some(mut socket) = play.socket("test-as").await else {
         return;
     };
     for _ in 0..2 {
-        s.call("EM.GetStatus", &instance(0), Expect::Power, powers)
+        socket
+            .call("EM.GetStatus", &instance(0), Expect::Power, powers)
             .await;
         let energy = meter::energy;
-        s.call("EMData.GetStatus", &instance(0), Expect::Energy, energy)
+        socket
+            .call("EMData.GetStatus", &instance(0), Expect::Energy, energy)
             .await;
     }
-    s.socket.close().await;
+    socket.raw.close().await;
 }
 
 /// Growatt NOAH, NEXA: everything in one answer.

@@ -237,19 +237,19 @@ impl<'a> Play<'a> {
         let port = self.http(Expect::Connected)?;
         let begin = Instant::now();
         let mut verdict = Verdict::default();
-        let socket = verdict.take(Socket::open(self.target, port, src).await);
-        let came = if socket.is_some() { "101" } else { "" };
+        let raw = verdict.take(Socket::open(self.target, port, src).await);
+        let came = if raw.is_some() { "101" } else { "" };
         let call = format!("ws://{}/rpc", self.target.at(port));
         self.ended(call, Expect::Connected, came, begin, verdict);
-        let socket = socket?;
-        Some(OnSocket { play: self, socket })
+        let raw = raw?;
+        Some(OnSocket { play: self, raw })
     }
 }
 
 /// A test that goes on over the WebSocket.
 pub struct OnSocket<'p, 'a> {
     pub play: &'p mut Play<'a>,
-    pub socket: Socket,
+    pub raw: Socket,
 }
 
 /// A call whose answer is due.
@@ -291,7 +291,7 @@ impl OnSocket<'_, '_> {
     /// Sends a call; its answer is [`Self::answer`].
     pub async fn send(&mut self, method: &str, params: &Value) -> Sent {
         let begin = Instant::now();
-        let id = self.socket.send(method, params).await;
+        let id = self.raw.send(method, params).await;
         let call = if params.is_null() {
             method.to_owned()
         } else {
@@ -311,7 +311,7 @@ impl OnSocket<'_, '_> {
         let mut verdict = Verdict::default();
         let (mut came, mut judged) = (String::new(), None);
         if let Some(id) = verdict.take(id)
-            && let Some(text) = verdict.take(self.socket.answer(&id).await)
+            && let Some(text) = verdict.take(self.raw.answer(&id).await)
         {
             let outcome = frame(&text, &id, &mut verdict);
             judged = Some(judge(outcome, &mut verdict));

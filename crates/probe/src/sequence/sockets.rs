@@ -46,18 +46,19 @@ pub async fn victron(play: &mut Play<'_>) {
         text: &[],
     };
     play.announced(&[SHELLY_KIND], Need::May, wants).await;
-    let Some(mut s) = play.socket(AIOSHELLY).await else {
+    let Some(mut socket) = play.socket(AIOSHELLY).await else {
         return;
     };
-    set_up(&mut s, &["sys"], false).await;
-    let who = s.play.known();
+    set_up(&mut socket, &["sys"], false).await;
+    let who = socket.play.known();
     let needed: &[&str] = if who.monophase {
         &["EM1.GetStatus", "EM1.GetConfig", "EM1Data.GetStatus"]
     } else {
         &["EM.GetStatus", "EM.GetConfig", "EMData.GetStatus"]
     };
     let listed = |body: &_, v: &mut _| device::methods(body, &who, needed, v);
-    s.call("Shelly.ListMethods", &Value::Null, Expect::Methods, listed)
+    socket
+        .call("Shelly.ListMethods", &Value::Null, Expect::Methods, listed)
         .await;
     // It counts meters: an id more until one fails.
     let (space, data, beyond) = if who.monophase {
@@ -67,24 +68,25 @@ pub async fn victron(play: &mut Play<'_>) {
     };
     let config = format!("{space}.GetConfig");
     let expected = Expect::Component { key: "em:0" };
-    s.call(&config, &instance(0), expected, |body, v| {
-        device::component(body, &["id", "name"], v);
-    })
-    .await;
+    socket
+        .call(&config, &instance(0), expected, |body, v| {
+            device::component(body, &["id", "name"], v);
+        })
+        .await;
     for method in [config, format!("{data}.GetConfig")] {
         let stub = Fault::AnyInstance {
             method: method.as_str().into(),
         };
-        refused(&mut s, &method, beyond, Expect::NoInstance, stub).await;
+        refused(&mut socket, &method, beyond, Expect::NoInstance, stub).await;
     }
     let method = "Switch.GetConfig";
     let stub = Fault::Stub {
         method: method.into(),
     };
-    refused(&mut s, method, 0, Expect::NoMethod, stub).await;
-    values(&mut s, &who, VICTRON, true).await;
-    ping(&mut s).await;
-    s.socket.close().await;
+    refused(&mut socket, method, 0, Expect::NoMethod, stub).await;
+    values(&mut socket, &who, VICTRON, true).await;
+    ping(&mut socket).await;
+    socket.raw.close().await;
 }
 
 /// Home Assistant's Shelly integration.
@@ -92,24 +94,25 @@ pub async fn home_assistant(play: &mut Play<'_>) {
     let kinds = [HTTP_KIND, SHELLY_KIND];
     play.announced(&kinds, Need::May, Wants::default()).await;
     play.info("/shelly", true).await;
-    let Some(mut s) = play.socket(AIOSHELLY).await else {
+    let Some(mut socket) = play.socket(AIOSHELLY).await else {
         return;
     };
-    set_up(&mut s, &HOME_KEYS, true).await;
-    let who = s.play.known();
-    values(&mut s, &who, HOME, false).await;
+    set_up(&mut socket, &HOME_KEYS, true).await;
+    let who = socket.play.known();
+    values(&mut socket, &who, HOME, false).await;
     let all = |body: &_, v: &mut _| device::components(body, &who, &HOME_KEYS, v);
-    s.call("Shelly.GetStatus", &Value::Null, Expect::Status, all)
+    socket
+        .call("Shelly.GetStatus", &Value::Null, Expect::Status, all)
         .await;
-    ping(&mut s).await;
-    s.socket.close().await;
+    ping(&mut socket).await;
+    socket.raw.close().await;
 }
 
 /// What aioshelly asks first: who is there, then three calls at once.
-async fn set_up(s: &mut OnSocket<'_, '_>, keys: &[&str], password: bool) {
-    let before = s.play.who.clone();
+async fn set_up(socket: &mut OnSocket<'_, '_>, keys: &[&str], password: bool) {
+    let before = socket.play.who.clone();
     let (method, expected) = ("Shelly.GetDeviceInfo", Expect::DeviceInfo);
-    let told = s.call(method, &Value::Null, expected, |body, v| {
+    let told = socket.call(method, &Value::Null, expected, |body, v| {
         let who = device::info(body, password, v)?;
         if let Some(before) = &before
             && before.mac != who.mac
@@ -119,62 +122,66 @@ async fn set_up(s: &mut OnSocket<'_, '_>, keys: &[&str], password: bool) {
         Some(who)
     });
     let who = told.await.flatten();
-    s.play.who = who.or(before);
-    let who = s.play.known();
+    socket.play.who = who.or(before);
+    let who = socket.play.known();
     let dynamic = json!({"dynamic_only": true});
-    let config = s.send("Shelly.GetConfig", &Value::Null).await;
-    let status = s.send("Shelly.GetStatus", &Value::Null).await;
-    let components = s.send("Shelly.GetComponents", &dynamic).await;
-    s.answer(config, Expect::Config, |outcome, v| {
-        if let Some(body) = result(outcome, "Shelly.GetConfig", v) {
-            device::components(&body, &who, keys, v);
-            device::config(&body, v);
-        }
-    })
-    .await;
-    s.answer(status, Expect::Status, |outcome, v| {
-        if let Some(body) = result(outcome, "Shelly.GetStatus", v) {
-            device::components(&body, &who, keys, v);
-            device::cloud(&body, true, v);
-        }
-    })
-    .await;
-    s.answer(components, Expect::Components, |outcome, v| {
-        if let Some(body) = result(outcome, "Shelly.GetComponents", v) {
-            device::list(&body, v);
-        }
-    })
-    .await;
+    let config = socket.send("Shelly.GetConfig", &Value::Null).await;
+    let status = socket.send("Shelly.GetStatus", &Value::Null).await;
+    let components = socket.send("Shelly.GetComponents", &dynamic).await;
+    socket
+        .answer(config, Expect::Config, |outcome, v| {
+            if let Some(body) = result(outcome, "Shelly.GetConfig", v) {
+                device::components(&body, &who, keys, v);
+                device::config(&body, v);
+            }
+        })
+        .await;
+    socket
+        .answer(status, Expect::Status, |outcome, v| {
+            if let Some(body) = result(outcome, "Shelly.GetStatus", v) {
+                device::components(&body, &who, keys, v);
+                device::cloud(&body, true, v);
+            }
+        })
+        .await;
+    socket
+        .answer(components, Expect::Components, |outcome, v| {
+            if let Some(body) = result(outcome, "Shelly.GetComponents", v) {
+                device::list(&body, v);
+            }
+        })
+        .await;
 }
 
 /// Powers and counters, as a channel is opened, a notification of powers, and the counters once
 /// more: they never fall.
-async fn values(s: &mut OnSocket<'_, '_>, who: &Who, look: Look<'_>, zero_tells: bool) {
+async fn values(socket: &mut OnSocket<'_, '_>, who: &Who, look: Look<'_>, zero_tells: bool) {
     if who.monophase {
         for id in 0..3 {
-            s.call("EM1.GetStatus", &instance(id), Expect::Power, |body, v| {
-                meter::phase(body, look, v);
-            })
-            .await;
+            socket
+                .call("EM1.GetStatus", &instance(id), Expect::Power, |body, v| {
+                    meter::phase(body, look, v);
+                })
+                .await;
         }
-        return update(s, "em1:0", who, look).await;
+        return update(socket, "em1:0", who, look).await;
     }
-    let flow = s
+    let flow = socket
         .call("EM.GetStatus", &instance(0), Expect::Power, |body, v| {
             meter::power(body, look, v)
         })
         .await
         .flatten();
-    let before = counters(s, |counters, v| {
+    let before = counters(socket, |counters, v| {
         if zero_tells && counters.import == 0.0 {
             v.note(Fault::ZeroCounter);
         }
     })
     .await;
     let counted = Instant::now();
-    update(s, "em:0", who, look).await;
+    update(socket, "em:0", who, look).await;
     let seconds = counted.elapsed().as_secs_f64();
-    counters(s, |after, v| {
+    counters(socket, |after, v| {
         if let Some(before) = before {
             meter::grown(before, after, flow, seconds, v);
         }
@@ -184,31 +191,32 @@ async fn values(s: &mut OnSocket<'_, '_>, who: &Who, look: Look<'_>, zero_tells:
 
 /// The counters, which `judge` looks at as well.
 async fn counters(
-    s: &mut OnSocket<'_, '_>,
+    socket: &mut OnSocket<'_, '_>,
     judge: impl FnOnce(Counters, &mut Verdict),
 ) -> Option<Counters> {
     let (method, expected) = ("EMData.GetStatus", Expect::Energy);
-    s.call(method, &instance(0), expected, |body, v| {
-        let counters = meter::energy(body, v)?;
-        judge(counters, v);
-        Some(counters)
-    })
-    .await
-    .flatten()
+    socket
+        .call(method, &instance(0), expected, |body, v| {
+            let counters = meter::energy(body, v)?;
+            judge(counters, v);
+            Some(counters)
+        })
+        .await
+        .flatten()
 }
 
 /// Waits for a notification of `key`.
-async fn update(s: &mut OnSocket<'_, '_>, key: &str, who: &Who, look: Look<'_>) {
+async fn update(socket: &mut OnSocket<'_, '_>, key: &str, who: &Who, look: Look<'_>) {
     let begin = Instant::now();
     let mut verdict = Verdict::default();
-    let came = match s.socket.update(key, UPDATE).await {
+    let came = match socket.raw.update(key, UPDATE).await {
         Ok(text) => {
             meter::update(&text, key, &who.id, look, &mut verdict);
             text
         }
         Err(fault) => {
             // What has no value has said so, and has nothing more to tell.
-            if matches!(fault, Fault::NoUpdate { .. }) && told_of_no_value(s.play) {
+            if matches!(fault, Fault::NoUpdate { .. }) && told_of_no_value(socket.play) {
                 verdict.note(fault);
             } else {
                 verdict.fault(fault);
@@ -216,7 +224,8 @@ async fn update(s: &mut OnSocket<'_, '_>, key: &str, who: &Who, look: Look<'_>) 
             String::new()
         }
     };
-    s.play
+    socket
+        .play
         .ended("NotifyStatus", Expect::Update, &came, begin, verdict);
 }
 
@@ -230,17 +239,26 @@ fn told_of_no_value(play: &Play<'_>) -> bool {
 }
 
 /// A call that has to fail; `stub` is what a success means.
-async fn refused(s: &mut OnSocket<'_, '_>, method: &str, id: u64, expected: Expect, stub: Fault) {
-    s.try_call(method, &instance(id), expected, |outcome, v| {
-        refusal(&outcome, stub, v);
-    })
-    .await;
+async fn refused(
+    socket: &mut OnSocket<'_, '_>,
+    method: &str,
+    id: u64,
+    expected: Expect,
+    stub: Fault,
+) {
+    socket
+        .try_call(method, &instance(id), expected, |outcome, v| {
+            refusal(&outcome, stub, v);
+        })
+        .await;
 }
 
-async fn ping(s: &mut OnSocket<'_, '_>) {
+async fn ping(socket: &mut OnSocket<'_, '_>) {
     let begin = Instant::now();
     let mut verdict = Verdict::default();
-    let pong = verdict.take(s.socket.ping().await);
+    let pong = verdict.take(socket.raw.ping().await);
     let came = pong.map_or("", |()| "PONG");
-    s.play.ended("PING", Expect::Pong, came, begin, verdict);
+    socket
+        .play
+        .ended("PING", Expect::Pong, came, begin, verdict);
 }
